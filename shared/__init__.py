@@ -1,0 +1,1 @@
+"""What the functions share: settings, mail, routing, mailboxes, storage, and the way in and out."""

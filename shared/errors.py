@@ -1,0 +1,143 @@
+"""Every error that Mailroom raises on purpose, by what its caller is to do.
+
+    MailroomError
+    ├── TryAgain                 a service is ill or busy: later, and nothing is counted against anybody
+    │   ├── ServiceUnavailable   storage or a network answers badly, or not at all
+    │   │   └── Throttled        it says so itself, and often for how long (429, 503, Retry-After)
+    │   ├── MailboxBusy          [IN-USE], [LOGIN-DELAY], [SYS/TEMP]: the server says "not now" (RFC 2449, RFC 3206)
+    │   ├── RecordChanged        somebody else wrote the record between our reading and our writing
+    │   └── LeaseLost            another worker may hold this mailbox by now
+    ├── MessageFailed            give up on this message, go on with the next
+    │   ├── MessageMissing       the receipt or the raw bytes of an announced message are not there
+    │   └── MessageUnreadable    what is stored cannot be worked on
+    ├── MailboxFailed            give up on this mailbox for now; counted, backed off from, shown in `status`
+    │   ├── ConnectFailed        no connection: name, address, port, time-out
+    │   ├── TlsRefused           no TLS that can be trusted: certificate, name, or TLS not offered
+    │   ├── SignInRefused        the server or the token service rejected the credentials
+    │   ├── FolderMissing        a collected folder or a move target is not there or may not be opened
+    │   ├── RemovalRefused       the server would not delete or move; what is stored stays stored
+    │   └── ConnectionLost       the connection or the protocol broke in the middle
+    └── SettingsWrong            nothing will help but other settings
+
+No error's text holds a secret or a message's content: what is put in is names of mailboxes, hosts and settings, and
+what a server answered (`quoted` makes that printable and short).
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConnectFailed",
+    "ConnectionLost",
+    "FolderMissing",
+    "LeaseLost",
+    "MailboxBusy",
+    "MailboxFailed",
+    "MailroomError",
+    "MessageFailed",
+    "MessageMissing",
+    "MessageUnreadable",
+    "RecordChanged",
+    "RemovalRefused",
+    "ServiceUnavailable",
+    "SettingsWrong",
+    "SignInRefused",
+    "Throttled",
+    "TlsRefused",
+    "TryAgain",
+    "quoted",
+]
+
+
+class MailroomError(Exception):
+    """The root. Nothing raises it itself."""
+
+
+class TryAgain(MailroomError):
+    """A service is ill or busy; the same work may succeed later.
+
+    Attributes:
+        retry_after: seconds that the service asked to wait, or None if it named none.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ServiceUnavailable(TryAgain):
+    """Storage or a network answers badly, or not at all."""
+
+
+class Throttled(ServiceUnavailable):
+    """The service says that it is asked too much."""
+
+
+class MailboxBusy(TryAgain):
+    """The mail server says "not now": no failure of the mailbox (RFC 2449 section 8, RFC 3206)."""
+
+
+class RecordChanged(TryAgain):
+    """A conditional write found another etag than it was told."""
+
+
+class LeaseLost(TryAgain):
+    """The lease is not ours for certain any more: stop before the next removal."""
+
+
+class MessageFailed(MailroomError):
+    """This message cannot be processed; the ones behind it can."""
+
+
+class MessageMissing(MessageFailed):
+    """The receipt or the raw bytes of an announced message are not there."""
+
+
+class MessageUnreadable(MessageFailed):
+    """What is stored cannot be worked on."""
+
+
+class MailboxFailed(MailroomError):
+    """This mailbox cannot be drained now."""
+
+
+class ConnectFailed(MailboxFailed):
+    """No connection could be made."""
+
+
+class TlsRefused(MailboxFailed):
+    """No TLS that can be trusted."""
+
+
+class SignInRefused(MailboxFailed):
+    """The credentials were rejected."""
+
+
+class FolderMissing(MailboxFailed):
+    """A folder is not there, or may not be opened."""
+
+
+class RemovalRefused(MailboxFailed):
+    """The server would not delete or move."""
+
+
+class ConnectionLost(MailboxFailed):
+    """The connection, or the protocol on it, broke in the middle."""
+
+
+class SettingsWrong(MailroomError):
+    """The settings are wrong.
+
+    Attributes:
+        faults: every fault found, each with the setting's name and the remedy.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def quoted(answer: bytes | str | object, limit: int = 200) -> str:
+    """What a server answered, made printable, on one line and at most `limit` characters long."""
+    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,118 @@
+"""What Mailroom asks of a mailbox, whatever protocol stands behind it.
+
+One session, one thread: open it (`shared.mailboxes.connect`), list a folder, fetch in batches, remove what was stored,
+commit, close. Messages are known by the server's own key and never by sequence number. Every method may raise
+`MailboxFailed` and what derives from it, or `MailboxBusy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from shared.mailboxes.spool import Content
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One message as the server lists it, before any download.
+
+    Attributes:
+        key: the server's key for it: `UIDVALIDITY.UID` or the UIDL; None if the server has none (POP3 without UIDL,
+            or two messages under one UIDL), and then the digest of its bytes serves.
+        number: what the protocol's commands take in this session: the UID, or the POP3 message number.
+        size: octets, as the server tells them.
+        received: when the server received it (IMAP INTERNALDATE), if it was asked and told.
+    """
+
+    key: str | None
+    number: int
+    size: int
+    received: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One message as downloaded. `content` is closed by whoever stores it.
+
+    Attributes:
+        content: its bytes; None if it was gone when asked for, or was cut because it passed `max_bytes`.
+        oversized: it passed `max_bytes` although the server had told a smaller size.
+    """
+
+    listed: Listed
+    content: Content | None
+    oversized: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What `mailroom check` tells of a folder, found without changing anything.
+
+    Attributes:
+        messages: how many there are.
+        problems: why messages could not be removed as configured; empty if they could.
+    """
+
+    folder: str
+    messages: int
+    problems: tuple[str, ...] = ()
+
+
+class Mailbox(Protocol):
+    """An open session with a mailbox.
+
+    Attributes:
+        folders: the folders to collect, in order. POP3 has one, `INBOX`.
+        commit_every: after how many removals the session wants `commit` and a new listing; None: never of itself.
+    """
+
+    @property
+    def folders(self) -> Sequence[str]: ...
+
+    @property
+    def commit_every(self) -> int | None: ...
+
+    def list(self, folder: str, *, received: bool = False, above: str | None = None) -> Sequence[Listed]:
+        """The messages in a folder, oldest first.
+
+        Args:
+            folder: one of `folders`.
+            received: fill in `Listed.received` (costs a little; POP3 reads each message's topmost headers).
+            above: only what came after the message with this key, where the protocol orders its keys (IMAP, same
+                UIDVALIDITY); a protocol that does not, or a key it no longer knows, lists everything.
+        """
+
+    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Iterator[list[Fetched]]:
+        """Download batches of the folder listed last, in order, a finished batch at a time.
+
+        Takes batches from the iterable ahead of what it yields, so that several are on the wire at once. `remove` may be
+        called between two batches. Every message asked for is in its batch's answer.
+        """
+
+    def remove(self, messages: Sequence[Listed]) -> None:
+        """Delete or move messages of the folder listed last, as the mailbox is configured. Gone ones are fine.
+
+        Raises:
+            RemovalRefused: the server would not. What it did remove is removed.
+        """
+
+    def commit(self) -> None:
+        """Make removals final. Afterwards `list` must be called before anything else.
+
+        Raises:
+            RemovalRefused: nothing since the last commit was removed for certain (POP3, `-ERR` to QUIT).
+        """
+
+    def rights(self, folder: str) -> Rights:
+        """Look at a folder without changing anything."""
+
+    def close(self) -> None:
+        """End the session without committing what is not committed. Never raises."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...

@@ -1,0 +1,148 @@
+"""Where a message's bytes are between the wire and the store: in memory while small, in a temporary file once large.
+
+Memory does not grow with a message's size, and the disk that all spools of one process use together is bounded (rule
+1.7): a function's temporary disk is under 1 GB, and several mailboxes are drained in one process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import BinaryIO, Self
+
+MEMORY_LIMIT = 4 * 1024 * 1024
+"""Bytes up to which a message stays in memory."""
+
+SPOOL_BUDGET = 400 * 1024 * 1024
+"""Bytes that all spooled messages of the process may take on disk together."""
+
+
+class Budget:
+    """A count of bytes on disk that is waited for when it is used up."""
+
+    def __init__(self, limit: int = SPOOL_BUDGET) -> None:
+        self._limit = limit
+        self._used = 0
+        self._freed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        """Wait until `size` bytes may be used. One message larger than the whole budget waits until it is alone."""
+        with self._freed:
+            self._freed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit)
+            self._used += size
+
+    def give(self, size: int) -> None:
+        """Give bytes back."""
+        with self._freed:
+            self._used -= size
+            self._freed.notify_all()
+
+
+BUDGET = Budget()
+
+
+class Content:
+    """A message's bytes, whole, with their digest.
+
+    Attributes:
+        data: the bytes, or the temporary file that holds them.
+        size: octets.
+        sha256: hex digest; the message's id.
+    """
+
+    __slots__ = ("_held", "_spool_budget", "data", "sha256", "size")
+
+    def __init__(self, data: bytes | Path, size: int, sha256: str, *, held: int = 0, budget: Budget = BUDGET) -> None:
+        self.data = data
+        self.size = size
+        self.sha256 = sha256
+        self._held = held
+        self._spool_budget = budget
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Content that is in memory."""
+        return cls(data, len(data), hashlib.sha256(data).hexdigest())
+
+    def close(self) -> None:
+        """Remove the temporary file, if there is one. May be called twice."""
+        if isinstance(self.data, Path) and self._held:
+            self.data.unlink(missing_ok=True)
+            self._spool_budget.give(self._held)
+            self._held = 0
+
+
+class Spool:
+    """Collects one message as it comes off the wire.
+
+    Args:
+        expected: octets as the server told them: decides between memory and disk, and what is taken of the budget.
+        limit: octets after which nothing is kept any more (`overflowed`); reading may go on.
+    """
+
+    def __init__(self, expected: int, limit: int, *, budget: Budget = BUDGET) -> None:
+        self._limit = limit
+        self._budget = budget
+        self._digest = hashlib.sha256()
+        self._parts: list[bytes] = []
+        self._file: BinaryIO | None = None
+        self._path: Path | None = None
+        self._held = 0
+        self.size = 0
+        self.overflowed = False
+        if expected > MEMORY_LIMIT:
+            self._to_disk(min(expected, limit))
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
+        if self.overflowed:
+            return
+        self.size += len(data)
+        if self.size > self._limit:
+            self.overflowed = True
+            self.discard()
+            return
+        self._digest.update(data)
+        if self._file is None and self.size > MEMORY_LIMIT:
+            self._to_disk(self.size)
+            for part in self._parts:
+                assert self._file is not None
+                self._file.write(part)
+            self._parts.clear()
+        if self._file is not None:
+            self._file.write(data)
+        else:
+            self._parts.append(bytes(data))
+
+    def finish(self) -> Content | None:
+        """The whole message, or None if it overflowed."""
+        if self.overflowed:
+            return None
+        if self._file is None:
+            data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self._parts = []
+            return Content(data, self.size, self._digest.hexdigest())
+        self._file.close()
+        assert self._path is not None
+        return Content(self._path, self.size, self._digest.hexdigest(), held=self._held, budget=self._budget)
+
+    def discard(self) -> None:
+        """Drop what was taken."""
+        self._parts.clear()
+        if self._file is not None and self._path is not None:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+            self._file = None
+        if self._held:
+            self._budget.give(self._held)
+            self._held = 0
+
+    def _to_disk(self, size: int) -> None:
+        self._budget.take(size)
+        self._held = size
+        handle, name = tempfile.mkstemp(prefix="mailroom-", suffix=".eml")
+        self._file = os.fdopen(handle, "wb")
+        self._path = Path(name)

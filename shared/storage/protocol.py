@@ -1,0 +1,178 @@
+"""What Mailroom asks of a storage, whatever stands behind it.
+
+Two stand behind it: `azure` (Blob, Queue and Table Storage) and `folder` (plain files and one SQLite file). Every method
+may raise `TryAgain` (or what derives from it) when the service is ill, and nothing else but what it names.
+All methods may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+Value = str | int | bool | datetime
+"""What a record's property may hold: text of any length, whole numbers to 63 bits, truth values, aware UTC times."""
+
+Values = Mapping[str, Value]
+
+
+class Table(StrEnum):
+    """The kinds of record, each a table of its own."""
+
+    RECEIPTS = "receipts"
+    CLAIMS = "claims"
+    PENDING = "pending"
+    MAILBOXES = "mailboxes"
+
+
+class QueueName(StrEnum):
+    """The queues between the functions. The host adds `<name>-poison` to each that it gives up on."""
+
+    POLLS = "polls"
+    ARRIVALS = "arrivals"
+    ARRIVALS_POISON = "arrivals-poison"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as read.
+
+    Attributes:
+        key: its key, hex digits.
+        values: its properties.
+        etag: opaque; changes with every write of the record.
+    """
+
+    key: str
+    values: dict[str, Value]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueItem:
+    """One queue message as received.
+
+    Attributes:
+        id: the queue's id of it.
+        receipt: proof of having received it; goes stale when another receives it.
+        body: the text that was put.
+        dequeue_count: how often it was received, this time included.
+        inserted: when it was put.
+    """
+
+    id: str
+    receipt: str
+    body: str
+    dequeue_count: int
+    inserted: datetime
+
+
+class Blobs(Protocol):
+    """Mail and results, by path: create-only."""
+
+    def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
+        """Write a whole blob if there is none: True if written, False if one was there.
+
+        Args:
+            path: relative, with `/`.
+            data: the bytes, or a file that holds them and is streamed.
+            content_type: as stored with the blob.
+            download_name: given, the blob is stored with `Content-Disposition: attachment` and this name.
+        """
+
+    def settle(self) -> None:
+        """Return once everything created so far would survive a power failure."""
+
+    def read(self, path: str) -> bytes | None:
+        """The whole blob, or None if there is none."""
+
+    def download(self, path: str, target: BinaryIO) -> bool:
+        """Stream a blob into an open file: False if there is none. Holds a few MB at most."""
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a blob."""
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """The paths that begin with `prefix`, in order."""
+
+
+class Queue(Protocol):
+    """One queue. Messages are text; a message lives for good unless `ttl` says otherwise."""
+
+    def put_many(self, bodies: Iterable[str], *, delay: float = 0, ttl: float | None = None) -> None:
+        """Put messages, invisible for `delay` seconds, dying after `ttl` seconds (None: never)."""
+
+    def receive(self, count: int, *, hidden_for: float) -> list[QueueItem]:
+        """Up to `count` (32 at most) visible messages, hidden from others for `hidden_for` seconds."""
+
+    def delete(self, item: QueueItem) -> None:
+        """Remove a received message. One that another has received since is left alone, silently."""
+
+    def release(self, item: QueueItem, *, delay: float = 0) -> None:
+        """Make a received message visible again after `delay` seconds."""
+
+    def length(self) -> int:
+        """About how many messages there are, hidden ones included."""
+
+
+class Records(Protocol):
+    """Small records by table and key."""
+
+    def get(self, table: Table, key: str) -> Record | None:
+        """One record, or None."""
+
+    def get_many(self, table: Table, keys: Sequence[str]) -> dict[str, Record]:
+        """Those of `keys` that are there."""
+
+    def create(self, table: Table, key: str, values: Values) -> bool:
+        """Create a record if there is none: True if created, False if one was there."""
+
+    def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
+        """Create those that are not there; gives the keys that were there already. Not atomic as a whole."""
+
+    def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
+        """Set the given properties and leave the others; creates the record if `etag` is None and there is none.
+
+        Raises:
+            RecordChanged: the record is not as `etag` knew it, or is gone.
+        """
+
+    def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
+        """`merge` without etag, for several. Not atomic as a whole."""
+
+    def delete_many(self, table: Table, keys: Iterable[str]) -> None:
+        """Remove records; one that is not there is fine."""
+
+    def scan(self, table: Table) -> Iterator[Record]:
+        """All records of a table, in no promised order."""
+
+
+class Leases(Protocol):
+    """Exclusive holds by name, that end by themselves unless renewed. The storage's clock counts, not ours."""
+
+    def acquire(self, name: str, seconds: int) -> str | None:
+        """A token if nobody holds the name, else None. `seconds` is 15 to 60, as blob leases have it."""
+
+    def renew(self, name: str, token: str) -> None:
+        """Begin the seconds anew.
+
+        Raises:
+            LeaseLost: it is not ours any more.
+        """
+
+    def release(self, name: str, token: str) -> None:
+        """Give it up; one that is not ours any more is left alone, silently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Everything that is stored, wired together."""
+
+    blobs: Blobs
+    records: Records
+    queues: Mapping[str, Queue]
+    leases: Leases
