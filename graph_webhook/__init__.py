@@ -1,0 +1,5 @@
+"""Microsoft Graph's side: the place of the notification function and of what looks after the subscriptions."""
+
+import azure.functions as func
+
+blueprint = func.Blueprint()

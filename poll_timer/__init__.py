@@ -1,0 +1,36 @@
+"""The clock's side: which mailboxes are due, and the draining of one."""
+
+import typing
+
+import azure.functions as func
+
+from shared.errors import MessageUnreadable
+from shared.receipts import Poll, Reason
+from shared.telemetry import log, traceparent_of
+from shared.wiring import app
+
+blueprint = func.Blueprint()
+
+
+@blueprint.timer_trigger(arg_name="timer", schedule="%POLL_SCHEDULE%", run_on_startup=False)
+@blueprint.queue_output(arg_name="polls", queue_name="polls", connection="AzureWebJobsStorage")
+def poll_timer(
+    timer: func.TimerRequest,
+    polls: func.Out[typing.List[str]],  # noqa: UP006  the worker engine refuses list[str] here
+    context: func.Context,
+) -> None:
+    """Enqueue one poll for each mailbox that is due."""
+    if timer.past_due:
+        log.warning("the clock is late: polls that were missed are not made up for, one look does for all")
+    polls.set([poll.body() for poll in app().poller.due(Reason.CLOCK, traceparent_of(context))])
+
+
+@blueprint.queue_trigger(arg_name="item", queue_name="polls", connection="AzureWebJobsStorage")
+def poll_mailbox(item: func.QueueMessage) -> None:
+    """Drain one mailbox. Never raises for what goes wrong with the mailbox or the storage."""
+    try:
+        poll = Poll.of(item.get_body().decode("utf-8", "replace"))
+    except MessageUnreadable as error:
+        log.error("a poll is dropped: %s", error)
+        return
+    app().poller.poll(poll)

@@ -1,0 +1,43 @@
+"""The sorter: routes what was stored, records what cannot be routed, and sweeps up what was forgotten."""
+
+import azure.functions as func
+
+from shared.errors import MessageUnreadable, TryAgain
+from shared.receipts import Announcement
+from shared.telemetry import log
+from shared.wiring import app
+
+blueprint = func.Blueprint()
+
+
+@blueprint.queue_trigger(arg_name="item", queue_name="arrivals", connection="AzureWebJobsStorage")
+def route_message(item: func.QueueMessage) -> None:
+    """Route one stored message. Raises for what is wrong with the message, which counts against its five tries."""
+    sorter = app().sorter
+    announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
+    try:
+        sorter.sort(announcement)
+    except TryAgain as error:
+        sorter.put_back(announcement, error)
+    except Exception as error:
+        sorter.note_error(announcement, error)
+        raise
+
+
+@blueprint.queue_trigger(arg_name="item", queue_name="arrivals-poison", connection="AzureWebJobsStorage")
+def route_poison(item: func.QueueMessage) -> None:
+    """Record a message that five tries could not route."""
+    try:
+        announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
+    except MessageUnreadable as error:
+        log.error("message-failed: an announcement is dropped: %s", error)
+        return
+    app().sorter.give_up(announcement)
+
+
+@blueprint.timer_trigger(arg_name="timer", schedule="0 */15 * * * *", run_on_startup=False)
+def sweep(timer: func.TimerRequest) -> None:
+    """Announce again every arrival that has been waiting for over an hour."""
+    if timer.past_due:
+        log.info("the sweep is late")
+    app().sorter.sweep()

@@ -7,7 +7,7 @@ commit, close. Messages are known by the server's own key and never by sequence 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, Self
@@ -86,7 +86,7 @@ class Mailbox(Protocol):
                 UIDVALIDITY); a protocol that does not, or a key it no longer knows, lists everything.
         """
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Iterator[list[Fetched]]:
+    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[list[Fetched], None, None]:
         """Download batches of the folder listed last, in order, a finished batch at a time.
 
         Takes batches from the iterable ahead of what it yields, so that several are on the wire at once. `remove` may be

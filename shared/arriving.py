@@ -1,0 +1,190 @@
+"""The storage side of the way in: receipts looked up, batches stored and announced (receipts.md, "In", steps 1 to 5)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, replace
+
+from shared.clock import Now
+from shared.keys import arrival_key, digest
+from shared.layout import left_path, raw_path
+from shared.mailboxes.protocol import Listed
+from shared.mailboxes.spool import Content
+from shared.receipts import Announcement, Receipt, State
+from shared.settings import MailboxSettings
+from shared.storage.protocol import QueueName, Stores, Table, Values
+
+_log = logging.getLogger("mailroom.intake")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A listed message with its arrival.
+
+    Attributes:
+        listed: what the server told.
+        arrival: its key; empty until it is downloaded, where the server has no keys.
+        receipt: the arrival's, if it has one.
+    """
+
+    listed: Listed
+    arrival: str
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """The arrivals of one folder of one mailbox.
+
+    Attributes:
+        stores: where they are recorded.
+        settings: the mailbox's.
+        folder: the folder.
+        now: the time.
+        traceparent: the trace that the announcements carry on.
+    """
+
+    stores: Stores
+    settings: MailboxSettings
+    folder: str
+    now: Now
+    traceparent: str = ""
+
+    def look_up(self, listed: Sequence[Listed]) -> list[Item]:
+        """Which of these have a receipt.
+
+        A receipt counts only if the server told the same size then: POP3 servers have been seen to give a new message
+        an old UIDL, and to remove that unread would lose it. Such a message is an arrival of its own.
+        """
+        items = [Item(one, self._key(one.key)) for one in listed]
+        found = self._receipts(items)
+        renamed = [
+            replace(item, arrival=digest(item.arrival, str(item.listed.size)))
+            if item.arrival in found and found[item.arrival].told_size != item.listed.size
+            else item
+            for item in items
+        ]
+        found |= self._receipts([new for new, old in zip(renamed, items, strict=True) if new is not old])
+        return [replace(item, receipt=found.get(item.arrival)) for item in renamed]
+
+    def store(self, batch: Sequence[tuple[Item, Content]], uploads: Executor) -> list[Item]:
+        """Store and announce a batch; closes the contents whatever happens.
+
+        Returns once everything is acknowledged and durable: what is given back may be removed from the mailbox.
+        """
+        try:
+            writes = [uploads.submit(self._put_raw, content) for _, content in batch]
+            wait_for(writes)
+            for write in writes:
+                write.result()
+        finally:
+            for _, content in batch:
+                content.close()
+        self.stores.blobs.settle()
+        items = [self._stored(item, content) for item, content in batch]
+        receipts = [item.receipt for item in items if item.receipt is not None]
+        self.stores.records.create_many(Table.RECEIPTS, {receipt.arrival: receipt.values() for receipt in receipts})
+        for (old, _), new in zip(batch, items, strict=True):
+            if old.receipt is not None and new.receipt is not None:
+                # It was recorded as oversized, and the limit has grown past it since.
+                self.stores.records.merge(Table.RECEIPTS, new.arrival, new.receipt.values())
+        self._announce(receipts)
+        return items
+
+    def announce_again(self, items: Iterable[Item]) -> None:
+        """Announce those that were stored earlier and are not yet routed: the worker before us may have died in between."""
+        waiting = [item.receipt for item in items if item.receipt is not None and item.receipt.state is State.STORED]
+        if waiting:
+            self._announce(waiting)
+
+    def oversized(self, item: Item, size: int) -> None:
+        """Record, once, a message that is too large to be downloaded (rule 1.7).
+
+        Args:
+            item: with its receipt, if it was recorded before.
+            size: octets, as far as known.
+        """
+        record = self.stores.records.get(Table.RECEIPTS, item.arrival)
+        if record is not None and record.values.get("recorded"):
+            return
+        if record is None:
+            receipt = replace(self._receipt(item, message="", size=size), state=State.OVERSIZED)
+            self.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
+        else:
+            receipt = Receipt.of(record)
+        path = left_path("oversized", self.settings.name, receipt.stored_at, item.arrival)
+        told = {
+            "schema": "mailroom/left/1",
+            "reason": "oversized",
+            "words": f"{size} octets are more than MAILBOXES__{self.settings.name}__MAX_MESSAGE_BYTES "
+            f"({self.settings.max_message_bytes}); the message stays in the mailbox and is taken once the limit is larger.",
+            "arrival": described(receipt),
+            "size": size,
+        }
+        self.stores.blobs.create(path, as_bytes(told), content_type="application/json")
+        self.stores.records.merge(Table.RECEIPTS, item.arrival, {"recorded": True})
+        _log.warning("mailbox %s, %s: a message of %d octets is left: %s", self.settings.name, self.folder, size, path)
+
+    def removed(self, arrivals: Iterable[str]) -> None:
+        """Note that messages are gone from the mailbox for certain."""
+        self.stores.records.merge_many(Table.RECEIPTS, {arrival: {"removed": True} for arrival in arrivals})
+
+    def _key(self, server_key: str | None) -> str:
+        return "" if server_key is None else arrival_key(self.settings.name, self.folder, server_key)
+
+    def _receipts(self, items: Iterable[Item]) -> dict[str, Receipt]:
+        keys = [item.arrival for item in items if item.arrival]
+        found = self.stores.records.get_many(Table.RECEIPTS, keys) if keys else {}
+        return {key: Receipt.of(record) for key, record in found.items()}
+
+    def _put_raw(self, content: Content) -> None:
+        self.stores.blobs.create(raw_path(content.sha256), content.data, content_type="message/rfc822")
+
+    def _stored(self, item: Item, content: Content) -> Item:
+        arrival = item.arrival or self._key("sha256:" + content.sha256)
+        item = replace(item, arrival=arrival)
+        return replace(item, receipt=self._receipt(item, message=content.sha256, size=content.size))
+
+    def _receipt(self, item: Item, *, message: str, size: int) -> Receipt:
+        return Receipt(
+            arrival=item.arrival,
+            mailbox=self.settings.name,
+            protocol=self.settings.protocol.value,
+            folder=self.folder,
+            server_key=item.listed.key or "sha256:" + message,
+            message=message,
+            size=size,
+            told_size=item.listed.size,
+            received=item.listed.received,
+            stored_at=item.receipt.stored_at if item.receipt is not None else self.now(),
+        )
+
+    def _announce(self, receipts: Sequence[Receipt]) -> None:
+        pending: dict[str, Values] = {
+            receipt.arrival: {"mailbox": receipt.mailbox, "stored_at": receipt.stored_at} for receipt in receipts
+        }
+        self.stores.records.create_many(Table.PENDING, pending)
+        bodies = [Announcement(receipt.arrival, traceparent=self.traceparent).body() for receipt in receipts]
+        self.stores.queues[QueueName.ARRIVALS].put_many(bodies)
+
+
+def described(receipt: Receipt) -> dict[str, object]:
+    """An arrival as every record and result tells of it."""
+    return {
+        "id": receipt.arrival,
+        "mailbox": receipt.mailbox,
+        "protocol": receipt.protocol,
+        "folder": receipt.folder,
+        "server_key": receipt.server_key,
+        "received": receipt.received.isoformat() if receipt.received else None,
+        "stored": receipt.stored_at.isoformat(),
+    }
+
+
+def as_bytes(document: object) -> bytes:
+    """JSON for people and machines alike, in UTF-8."""
+    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"

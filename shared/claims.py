@@ -1,0 +1,89 @@
+"""Claims: which arrival a fingerprint's recipient belongs to, decided once and for good (receipts.md, "Out")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.errors import ServiceUnavailable
+from shared.keys import claim_key
+from shared.receipts import Receipt
+from shared.routing.fingerprints import Fingerprint
+from shared.routing.model import ANYBODY
+from shared.storage.protocol import Records, Table, Values
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim as it stands.
+
+    Attributes:
+        owner: the arrival that made it.
+        message: the owner's message id.
+        result: the path of the owner's result.
+        kind: the fingerprint's kind.
+    """
+
+    owner: str
+    message: str
+    result: str
+    kind: str
+
+    def as_original(self) -> dict[str, object]:
+        """What a duplicate's record tells of it."""
+        return {"duplicate_of": {"arrival": self.owner, "message": self.message, "result": self.result}, "by": self.kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Takes claims for one arrival.
+
+    Attributes:
+        records: where they are.
+        receipt: the arrival's.
+    """
+
+    records: Records
+    receipt: Receipt
+
+    def take(self, prints: Sequence[Fingerprint], recipient: str, result: str) -> Claim:
+        """Claim a recipient under each fingerprint, in order, until another arrival is found to have been first.
+
+        A recipient that is named claims `*` as well, before itself: mail that named it is what a wildcard route's copy
+        duplicates. Who holds that is of no consequence here.
+
+        Args:
+            prints: the message's fingerprints, in the one order.
+            recipient: a normalised address, or `*`.
+            result: where the result is to be.
+
+        Returns:
+            Our claim, whose `result` is where an earlier try of ours put it, if there was one; or the other's.
+        """
+        if recipient != ANYBODY:
+            for fingerprint in prints:
+                self._take(fingerprint, ANYBODY, result)
+        ours = Claim(self.receipt.arrival, self.receipt.message, result, "")
+        for fingerprint in prints:
+            claim = self._take(fingerprint, recipient, result)
+            if claim.owner != self.receipt.arrival:
+                return claim
+            ours = claim
+        return ours
+
+    def _take(self, fingerprint: Fingerprint, recipient: str, result: str) -> Claim:
+        key = claim_key(fingerprint.kind, fingerprint.digest, recipient)
+        own: Values = {
+            "owner": self.receipt.arrival,
+            "message": self.receipt.message,
+            "result": result,
+            "recipient": recipient,
+            "kind": fingerprint.kind,
+        }
+        if self.records.create(Table.CLAIMS, key, own):
+            return Claim(self.receipt.arrival, self.receipt.message, result, fingerprint.kind)
+        record = self.records.get(Table.CLAIMS, key)
+        if record is None:
+            raise ServiceUnavailable("a claim was there and is gone: claims are kept for good, who removed it?")
+        values = record.values
+        return Claim(str(values["owner"]), str(values["message"]), str(values["result"]), str(values["kind"]))

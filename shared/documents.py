@@ -1,0 +1,133 @@
+"""What sorting writes into the container: the parsed message, its attachments, results and records (rules 7.2 to 7.5).
+
+All of it is create-only, and a document appears after everything that it points to.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.arriving import as_bytes, described
+from shared.layout import Fate, attachment_path, parsed_path, raw_path, record_path
+from shared.mail.as_json import as_json
+from shared.mail.message import Attachment, Message
+from shared.receipts import Receipt
+from shared.routing.model import Decision, Match
+from shared.storage.protocol import Blobs
+
+JSON = "application/json"
+
+LARGE = 1024 * 1024
+"""Octets above which an attachment is decoded into a file instead of into memory."""
+
+
+@dataclass(slots=True)
+class Documents:
+    """Writes the documents of one arrival.
+
+    Attributes:
+        blobs: where to.
+        receipt: the arrival's.
+        message: the parsed message.
+    """
+
+    blobs: Blobs
+    receipt: Receipt
+    message: Message
+    _parsed: bool = field(default=False, init=False)
+
+    def result(self, match: Match, path: str) -> None:
+        """Write the result of one recipient: complete in itself (rule 7.4), and its appearance is the event.
+
+        Args:
+            match: the recipient and its route.
+            path: where; as the claim has it.
+        """
+        self._write_parsed()
+        result = {
+            "schema": "mailroom/result/1",
+            "message": self.receipt.message,
+            "arrival": described(self.receipt),
+            "route": match.route,
+            "recipient": match.recipient,
+            "matched": match.matched,
+            "reference": match.reference,
+            "envelope": self._envelope(),
+            "paths": self._paths(),
+        }
+        self.blobs.create(path, as_bytes(result), content_type=JSON)
+
+    def unhandled(self, decision: Decision) -> None:
+        """Record that nobody gets the message, why, and what was tried (rule 3.6)."""
+        assert decision.unhandled is not None
+        self._write_parsed()
+        tried = [{"address": one.address, "route": one.route, "because": one.because} for one in decision.tried]
+        self.record(
+            "unhandled",
+            {
+                "reason": decision.unhandled.value,
+                "words": decision.unhandled.words,
+                "tried": tried,
+                "invalid_addresses": list(self.message.invalid_addresses),
+                "paths": self._paths(),
+            },
+        )
+
+    def record(self, fate: Fate, told: Mapping[str, object]) -> None:
+        """Record what became of an arrival that has no result, or not for every recipient."""
+        receipt = self.receipt
+        path = record_path(fate, receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
+        record = {
+            "schema": f"mailroom/{fate}/1",
+            "message": receipt.message,
+            "arrival": described(receipt),
+            **told,
+            "envelope": self._envelope(),
+        }
+        self.blobs.create(path, as_bytes(record), content_type=JSON)
+
+    def _write_parsed(self) -> None:
+        if self._parsed:
+            return
+        message = self.receipt.message
+        for attachment in self.message.attachments:
+            self._write_attachment(attachment)
+        parsed = as_json(self.message)
+        paths = self._attachment_paths()
+        listed = parsed["attachments"]
+        assert isinstance(listed, list)
+        parsed["attachments"] = [{**one, "path": path} for one, path in zip(listed, paths, strict=True)]
+        told = {"schema": "mailroom/message/1", "id": message, "raw": raw_path(message), **parsed}
+        self.blobs.create(parsed_path(message), as_bytes(told), content_type=JSON)
+        self.blobs.settle()
+        self._parsed = True
+
+    def _write_attachment(self, attachment: Attachment) -> None:
+        path = attachment_path(self.receipt.message, attachment.number, attachment.safe_name)
+        # Never the type that the sender names: opening it from the storage must run nothing (rule 7.5).
+        content_type = "application/octet-stream"
+        if attachment.size <= LARGE:
+            data = b"".join(attachment.chunks())
+            self.blobs.create(path, data, content_type=content_type, download_name=attachment.safe_name)
+            return
+        with tempfile.NamedTemporaryFile(prefix="mailroom-") as file:
+            for chunk in attachment.chunks():
+                file.write(chunk)
+            file.flush()
+            decoded = Path(file.name)
+            self.blobs.create(path, decoded, content_type=content_type, download_name=attachment.safe_name)
+
+    def _attachment_paths(self) -> list[str]:
+        message = self.receipt.message
+        return [attachment_path(message, one.number, one.safe_name) for one in self.message.attachments]
+
+    def _paths(self) -> dict[str, object]:
+        message = self.receipt.message
+        return {"raw": raw_path(message), "message": parsed_path(message), "attachments": self._attachment_paths()}
+
+    def _envelope(self) -> dict[str, object]:
+        parsed = as_json(self.message)
+        return {name: parsed[name] for name in ("from", "to", "cc", "subject", "sent", "message_id")}

@@ -1,0 +1,60 @@
+"""Where everything stands in the container (behaviour.md section 7): the one place that builds paths.
+
+The day in a path is the receipt's, so that a second try after midnight writes the same path.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from shared.keys import SHORT, short
+
+Fate = Literal["unhandled", "duplicates", "blocked", "failed"]
+"""What becomes of a message that leaves a record and no result."""
+
+NeverDownloaded = Literal["oversized", "unreadable"]
+"""Why a message that stays in its mailbox has a record."""
+
+
+def message_folder(message: str) -> str:
+    """The folder of a message, with a `/` at its end.
+
+    Args:
+        message: its id, the SHA-256 of its bytes.
+    """
+    return f"messages/{message[:2]}/{message}/"
+
+
+def raw_path(message: str) -> str:
+    """The bytes exactly as downloaded."""
+    return message_folder(message) + "raw.eml"
+
+
+def parsed_path(message: str) -> str:
+    """The parsed message."""
+    return message_folder(message) + "message.json"
+
+
+def attachment_path(message: str, number: int, safe_name: str) -> str:
+    """An attachment's decoded bytes."""
+    return f"{message_folder(message)}attachments/{number:02}-{safe_name}"
+
+
+def result_path(route: str, stored_at: datetime, message: str, recipient: str) -> str:
+    """The result of one recipient of one message."""
+    return f"routed/{route}/{_day(stored_at)}/{message}-{short(recipient)}.json"
+
+
+def record_path(fate: Fate, mailbox: str, stored_at: datetime, message: str, arrival: str) -> str:
+    """What became of an arrival that has no result, or not for every recipient."""
+    return f"{fate}/{mailbox}/{_day(stored_at)}/{message}-{arrival[:SHORT]}.json"
+
+
+def left_path(why: NeverDownloaded, mailbox: str, stored_at: datetime, arrival: str) -> str:
+    """A message that was never downloaded and stays in its mailbox."""
+    return f"{why}/{mailbox}/{_day(stored_at)}/{arrival[:SHORT]}.json"
+
+
+def _day(stored_at: datetime) -> str:
+    return stored_at.strftime("%Y/%m/%d")

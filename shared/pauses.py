@@ -1,0 +1,19 @@
+"""How long work waits that a service could not serve."""
+
+from __future__ import annotations
+
+from shared.errors import TryAgain
+
+FIRST = 30.0
+LONGEST = 900.0
+"""Seconds; doubled from the first to the longest with each try."""
+
+
+def service_pause(error: TryAgain, retries: int) -> float:
+    """Seconds until the next try: what the service asked for, if that is longer than ours.
+
+    Args:
+        error: what the service answered.
+        retries: how often it was tried again before.
+    """
+    return max(min(FIRST * 2 ** min(retries, 10), LONGEST), error.retry_after or 0)

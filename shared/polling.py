@@ -1,0 +1,158 @@
+"""One look at a mailbox: is it due, may we have it, drain it, and note how it went (rules 1.9, 1.10).
+
+A poll never raises: whatever goes wrong is noted with the mailbox, so that a wrong password is tried once and not as often
+as the host would repeat the queue message.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from shared.errors import LeaseLost, MailboxBusy, MailboxFailed, SettingsWrong, TryAgain
+from shared.health import Health
+from shared.intake import Drained, Intake
+from shared.keys import digest
+from shared.leasing import HeldLease
+from shared.mailboxes.protocol import Mailbox
+from shared.pauses import service_pause
+from shared.receipts import Poll, Reason
+from shared.settings import MailboxSettings
+from shared.storage.protocol import QueueName, Table
+
+BUSY_PAUSE = 60.0
+"""Seconds to wait after a "not now" that names no time."""
+
+_log = logging.getLogger("mailroom.poll")
+
+
+@dataclass(frozen=True, slots=True)
+class Poller:
+    """Looks at mailboxes.
+
+    Attributes:
+        mailboxes: the usable ones, by name.
+        faulty: the faults of those whose settings are wrong, by name.
+        intake: the way in.
+        health: how each fares.
+        connect: opens a session.
+        budget: seconds that one look may take before it hands on to the next.
+    """
+
+    mailboxes: Mapping[str, MailboxSettings]
+    faulty: Mapping[str, tuple[str, ...]]
+    intake: Intake
+    health: Health
+    connect: Callable[[MailboxSettings], Mailbox]
+    budget: float
+
+    def due(self, reason: Reason, traceparent: str = "") -> list[Poll]:
+        """The polls to enqueue now."""
+        for name, faults in self.faulty.items():
+            _log.error("mailbox %s is not collected, its settings are wrong: %s", name, "; ".join(faults))
+        due = []
+        for settings in self.mailboxes.values():
+            why_not = self.health.not_now(settings, reason)
+            if why_not is None:
+                due.append(Poll(settings.name, reason, traceparent=traceparent))
+            else:
+                _log.info("%s", why_not)
+        return due
+
+    def poll(self, poll: Poll) -> Drained | None:
+        """Look at a mailbox now. Gives what was done, or None if it was not looked at or failed."""
+        settings = self.mailboxes.get(poll.mailbox)
+        if settings is None:
+            _log.warning("mailbox %s is not (or wrongly) configured, a poll for it is dropped", poll.mailbox)
+            return None
+        try:
+            why_not = self.health.not_now(settings, poll.reason)
+            if why_not is not None:
+                _log.info("%s", why_not)
+                return None
+            lease = self._lease(poll.mailbox)
+            if lease is None:
+                _log.info("mailbox %s is being drained; its worker looks again when it is done", poll.mailbox)
+                return None
+            with lease:
+                drained = self._drain(settings, poll, lease)
+            self._go_on(poll, more=drained is not None and drained.more)
+        except LeaseLost as error:
+            _log.warning("%s", error)
+        except TryAgain as error:
+            self._put_back(poll, error)
+        else:
+            return drained
+        return None
+
+    def _lease(self, mailbox: str) -> HeldLease | None:
+        """The lease; or, held by another, a mark that asks its holder to look again."""
+        leases = self.intake.stores.leases
+        lease = HeldLease.acquire(leases, mailbox)
+        if lease is None:
+            self.intake.stores.records.create(Table.MAILBOXES, _again_key(mailbox), {"name": mailbox})
+            # The holder may have looked for the mark before we made it, and be gone by now.
+            lease = HeldLease.acquire(leases, mailbox)
+        return lease
+
+    def _drain(self, settings: MailboxSettings, poll: Poll, lease: HeldLease) -> Drained | None:
+        try:
+            first_contact = self.health.contacted(settings)
+            with self.connect(settings) as mailbox:
+                drained = self.intake.drain(
+                    settings,
+                    mailbox,
+                    lease,
+                    budget=self.budget,
+                    first_contact=first_contact,
+                    traceparent=poll.traceparent,
+                )
+        except MailboxBusy as error:
+            _log.info("mailbox %s: its server asks to come back later: %s", settings.name, error)
+            self.health.busy(settings, error.retry_after or BUSY_PAUSE)
+        except (MailboxFailed, SettingsWrong) as error:
+            self.health.failed(settings, error)
+        except TryAgain:
+            raise
+        except Exception as error:  # the last line of defence: a fault of ours must not repeat itself five times a second
+            _log.exception("mailbox %s: a fault in Mailroom itself", settings.name)
+            self.health.failed(settings, MailboxFailed(f"a fault in Mailroom itself: {type(error).__name__}"))
+        else:
+            self.health.succeeded(settings, collected=drained.collected, left=drained.left)
+            _log.info(
+                "mailbox %s: %d collected (%d octets), %d known before, %d removed, %d left%s",
+                settings.name,
+                drained.collected,
+                drained.stored_bytes,
+                drained.known,
+                drained.removed,
+                drained.left,
+                "; the time is up, another look follows" if drained.more else "",
+            )
+            return drained
+        return None
+
+    def _go_on(self, poll: Poll, *, more: bool) -> None:
+        """Enqueue the next look if mail is left, or if somebody asked while we held the lease."""
+        stores = self.intake.stores
+        key = _again_key(poll.mailbox)
+        asked = stores.records.get(Table.MAILBOXES, key) is not None
+        if asked:
+            stores.records.delete_many(Table.MAILBOXES, [key])
+        if more or asked:
+            again = Poll(poll.mailbox, Reason.AGAIN, traceparent=poll.traceparent)
+            stores.queues[QueueName.POLLS].put_many([again.body()])
+
+    def _put_back(self, poll: Poll, error: TryAgain) -> None:
+        pause = service_pause(error, poll.retries)
+        _log.warning("mailbox %s: a service is ill, another look in %d s: %s", poll.mailbox, pause, error)
+        again = Poll(poll.mailbox, poll.reason, poll.retries + 1, poll.traceparent)
+        try:
+            self.intake.stores.queues[QueueName.POLLS].put_many([again.body()], delay=pause)
+        except TryAgain as second:
+            _log.warning("mailbox %s: the next tick of the clock looks at it instead: %s", poll.mailbox, second)
+
+
+def _again_key(mailbox: str) -> str:
+    return digest("again", mailbox)

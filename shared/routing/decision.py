@@ -1,0 +1,72 @@
+"""Who gets a message: the order of rule 3.5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shared.routing.conditions import failing, matching_pattern
+from shared.routing.model import ANYBODY, Decision, Mail, Match, Matched, Route, Tried, Unhandled
+from shared.routing.routes import Candidate, RouteTable
+
+TRIED_LIMIT = 1000
+"""Entries in the list of what was tried: a message may name a hundred thousand addresses."""
+
+
+def decide(mail: Mail, table: RouteTable) -> Decision:
+    """Match a message's recipients with the routes of the mailbox that it arrived in (rules 2.1, 2.5, 3.1 to 3.7).
+
+    The hints of rule 2.2 have their place between (b) and (d).
+    """
+    blocked_by = matching_pattern(table.blocked_senders, mail.senders)
+    if blocked_by is not None:
+        return Decision(blocked_by=blocked_by)
+
+    tried: list[Tried] = []
+    matches: dict[str, Match] = {}
+    recipients: dict[str, Matched] = dict.fromkeys(mail.to, "to")
+    recipients |= {address: "cc" for address in mail.cc if address not in recipients}
+
+    for address, header in recipients.items():  # (a)
+        candidate = _first(address, table.plain(address), mail, tried)
+        if candidate is not None:
+            matches[address] = Match(address, candidate.route.name, header, candidate.reference)
+
+    primary = table.primary
+    if primary is not None and primary in recipients and primary not in matches:  # (b)
+        wildcard = _first(primary, map(Candidate, table.wildcards), mail, tried)
+        if wildcard is not None:
+            matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
+        elif table.fallback is not None and _first(primary, [Candidate(table.fallback)], mail, tried) is not None:
+            matches[primary] = Match(primary, table.fallback.name, "fallback")
+
+    if not matches:  # (d)
+        wildcard = _first(ANYBODY, map(Candidate, table.wildcards), mail, tried)
+        if wildcard is not None:
+            matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
+
+    if not matches:  # (e)
+        return Decision(unhandled=_why(mail, tried), tried=tuple(tried[:TRIED_LIMIT]))
+    # `*` first: a named recipient claims it too, and must find there what the wildcard's own result made of it.
+    in_order = sorted(matches, key=lambda recipient: (recipient != ANYBODY, recipient))
+    return Decision(matches=tuple(matches[recipient] for recipient in in_order), tried=tuple(tried[:TRIED_LIMIT]))
+
+
+def _first(address: str, candidates: Iterable[Candidate], mail: Mail, tried: list[Tried]) -> Candidate | None:
+    looked_at: list[Route] = []
+    for candidate in candidates:
+        because = failing(candidate.route, mail)
+        if because is None:
+            return candidate
+        looked_at.append(candidate.route)
+        tried.append(Tried(address, candidate.route.name, because))
+    if not looked_at:
+        tried.append(Tried(address, None, "no route is for it"))
+    return None
+
+
+def _why(mail: Mail, tried: list[Tried]) -> Unhandled:
+    if any(entry.route is not None and entry.address != ANYBODY for entry in tried):
+        return Unhandled.CONDITIONS
+    if mail.to or mail.cc:
+        return Unhandled.NO_ROUTE
+    return Unhandled.INVALID_RECIPIENTS if mail.invalid else Unhandled.NO_RECIPIENT

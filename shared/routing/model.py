@@ -1,0 +1,136 @@
+"""What routing works with: routes, the mailbox's part in them, and what was decided. No I/O, nothing of the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+ANYBODY = "*"
+"""The recipient of a result that a wildcard route took: the message does not say whom it was for."""
+
+Matched = Literal["to", "cc", "wildcard", "fallback"]
+"""What made a route take a message (rule 2.3)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One rule (rules 3.1, 3.2).
+
+    Attributes:
+        name: its name, and the folder under `routed/`.
+        address: a normalised address, `*@domain`, `*` (a wildcard route), or None (only a fallback).
+        order: the smaller comes first; equal ones by name.
+        senders: addresses or `*@domain`, one of which must be in From; empty: any.
+        recipients: the same over To and Cc.
+        subject_words: one of which must be in the subject, whole, whatever the case; empty: any.
+        attachment_types: extensions, one of which an attachment must have; empty: any.
+        important: take only what is marked important.
+        folders: the folders whose mail is taken; empty or `*`: any.
+    """
+
+    name: str
+    address: str | None
+    order: int = 100
+    senders: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+    subject_words: tuple[str, ...] = ()
+    attachment_types: tuple[str, ...] = ()
+    important: bool = False
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """What the rules may ask of a message. All addresses are normalised.
+
+    Attributes:
+        to: addresses in To.
+        cc: addresses in Cc.
+        invalid: what stood in To and Cc and is no address.
+        senders: addresses in From.
+        subject: decoded.
+        extensions: of the attachments' names, lower case, without the dot.
+        important: rule 3.2's reading of the importance headers.
+        folder: where it was collected.
+    """
+
+    to: tuple[str, ...]
+    cc: tuple[str, ...]
+    invalid: tuple[str, ...]
+    senders: tuple[str, ...]
+    subject: str
+    extensions: frozenset[str]
+    important: bool
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One recipient and the route that takes it.
+
+    Attributes:
+        recipient: a normalised address as it stood in the header, or `*`.
+        route: the route's name.
+        matched: what matched.
+        reference: the part after `+` where the route names the address without it (rule 2.4).
+    """
+
+    recipient: str
+    route: str
+    matched: Matched
+    reference: str | None = None
+
+
+class Unhandled(StrEnum):
+    """Why no route took a message (rule 3.6)."""
+
+    NO_RECIPIENT = "no-recipient"
+    INVALID_RECIPIENTS = "invalid-recipients"
+    NO_ROUTE = "no-route"
+    CONDITIONS = "conditions"
+
+    @property
+    def words(self) -> str:
+        """The same for a person."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Unhandled.NO_RECIPIENT: "To and Cc name nobody, and no wildcard route takes the sender's mail.",
+    Unhandled.INVALID_RECIPIENTS: "No address in To or Cc can be read, and no wildcard route takes the sender's mail.",
+    Unhandled.NO_ROUTE: "No route is for any of the addresses in To and Cc.",
+    Unhandled.CONDITIONS: "There are routes for the message, but a condition of each does not hold.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A route that was looked at for an address and did not take it.
+
+    Attributes:
+        address: the recipient, or `*`.
+        route: the route's name, or None where no route is for the address.
+        because: the condition that does not hold, in words.
+    """
+
+    address: str
+    route: str | None
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who gets a message.
+
+    Attributes:
+        matches: in the order of their recipients; each recipient once.
+        unhandled: why there is no match; None if there is one or the sender is blocked.
+        blocked_by: the entry of BLOCKED_SENDERS that the sender matches.
+        tried: what did not take it, for the record.
+    """
+
+    matches: tuple[Match, ...] = ()
+    unhandled: Unhandled | None = None
+    blocked_by: str | None = None
+    tried: tuple[Tried, ...] = ()

@@ -1,0 +1,71 @@
+"""Which routes are for an address: by look-up, so that ten thousand routes cost what ten do."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from heapq import merge
+
+from shared.routing.model import ANYBODY, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A route that is for an address.
+
+    Attributes:
+        route: the route.
+        reference: what stood after `+`, where the route names the address without it.
+    """
+
+    route: Route
+    reference: str | None = None
+
+
+def _rank(candidate: Candidate) -> tuple[int, str]:
+    return candidate.route.order, candidate.route.name
+
+
+class RouteTable:
+    """The routes of one mailbox, indexed.
+
+    Args:
+        routes: the enabled ones that belong to this mailbox or to all.
+        primary: the mailbox's primary address, normalised; None if it has none that can be one.
+        fallback: the name of the route that FALLBACK names.
+        plus_addressing: whether `base+ref@domain` is also for the routes of `base@domain` (rule 2.4).
+        blocked_senders: addresses or `*@domain`.
+    """
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        *,
+        primary: str | None = None,
+        fallback: str | None = None,
+        plus_addressing: bool = True,
+        blocked_senders: tuple[str, ...] = (),
+    ) -> None:
+        ordered = sorted(routes, key=lambda route: (route.order, route.name))
+        by_address: dict[str, list[Candidate]] = defaultdict(list)
+        for route in ordered:
+            if route.address is not None:
+                by_address[route.address].append(Candidate(route))
+        self.wildcards = tuple(candidate.route for candidate in by_address.pop(ANYBODY, ()))
+        self._by_address: Mapping[str, list[Candidate]] = dict(by_address)
+        self.primary = primary
+        self.fallback = next((route for route in ordered if route.name == fallback), None)
+        self.blocked_senders = blocked_senders
+        self._plus_addressing = plus_addressing
+
+    def plain(self, address: str) -> Iterator[Candidate]:
+        """The plain routes for a normalised address, first one first."""
+        local, _, domain = address.rpartition("@")
+        exact = self._by_address.get(address, [])
+        found = [exact, self._by_address.get(f"*@{domain}", [])]
+        base, plus, reference = local.partition("+")
+        if self._plus_addressing and plus and base and not exact:
+            of_base = self._by_address.get(f"{base}@{domain}", [])
+            found.append([Candidate(candidate.route, reference or None) for candidate in of_base])
+        return merge(*found, key=_rank)
