@@ -1,0 +1,41 @@
+# Two commands on a fresh machine: `make run` does the main job on embedded defaults, `make test` tests it on real servers.
+# Python 3.13 is taken where there is one (a pyenv in the home folder counts), else python3, which must be 3.11 or newer.
+
+PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3) $(shell command -v python3.13 2>/dev/null) $(shell command -v python3 2>/dev/null))
+BIN := .venv/bin
+AZURITE := .tools/node_modules/.bin/azurite
+
+.PHONY: run test check bench servers clean help
+
+help:
+	@echo "make run    the main job on an embedded mail server: sample mail into ./mail"
+	@echo "make test   everything, on real servers (Dovecot, Azurite); installs them where they are missing"
+	@echo "make check  lint, types, layers"
+	@echo "make bench  what it does a second, beside what one would otherwise pick"
+
+run: .venv/run.stamp
+	@$(BIN)/mailroom demo
+
+test: .venv/test.stamp servers
+	@$(BIN)/python -m pytest
+
+check: .venv/test.stamp
+	@$(BIN)/ruff format --check --quiet . || { echo "ruff format would change files: run .venv/bin/ruff format ."; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+bench: .venv/test.stamp servers
+	@$(BIN)/python -m tests.benchmarks
+
+servers:
+	@tools/servers.sh
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache *.egg-info
+
+.venv/run.stamp: requirements.txt pyproject.toml
+	@tools/venv.sh "$(PYTHON)" local && touch $@
+
+.venv/test.stamp: requirements.txt pyproject.toml
+	@tools/venv.sh "$(PYTHON)" local,test && touch $@ .venv/run.stamp
