@@ -31,7 +31,10 @@ class Claim:
 
     def as_original(self) -> dict[str, object]:
         """What a duplicate's record tells of it."""
-        return {"duplicate_of": {"arrival": self.owner, "message": self.message, "result": self.result}, "by": self.kind}
+        return {
+            "duplicate_of": {"arrival": self.owner, "message": self.message, "result": self.result},
+            "by": self.kind,
+        }
 
 
 @dataclass(frozen=True, slots=True)

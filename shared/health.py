@@ -127,7 +127,9 @@ class Health:
         health = self.of(settings.name)
         if health.failures:
             level = logging.ERROR if health.disabled else logging.INFO
-            _log.log(level, "mailbox-recovered: mailbox %s works again after %d failures", settings.name, health.failures)
+            _log.log(
+                level, "mailbox-recovered: mailbox %s works again after %d failures", settings.name, health.failures
+            )
         self._write(
             settings,
             {"failures": 0, "last_error": "", "refused": False, "next_try": NEVER, "disabled": False}
@@ -140,9 +142,7 @@ class Health:
         changed = before.fingerprint not in ("", settings.sign_in_fingerprint)
         failures = 1 if changed else before.failures + 1
         refused = isinstance(error, SignInRefused)
-        first, longest = (
-            (SIGN_IN_BACKOFF, LONGEST_SIGN_IN_BACKOFF) if refused else (FIRST_BACKOFF, LONGEST_BACKOFF)
-        )
+        first, longest = (SIGN_IN_BACKOFF, LONGEST_SIGN_IN_BACKOFF) if refused else (FIRST_BACKOFF, LONGEST_BACKOFF)
         pause = min(first * 2 ** min(failures - 1, 20), longest)
         disabled = failures >= settings.disable_after
         text = quoted(error, 1000)
@@ -151,7 +151,9 @@ class Health:
             {"failures": failures, "last_error": text, "refused": refused, "next_try": self._now() + pause}
             | {"disabled": disabled, "last_failure": self._now()},
         )
-        _log.warning("mailbox %s failed (%d in a row), next try in %d s: %s", settings.name, failures, pause.seconds, text)
+        _log.warning(
+            "mailbox %s failed (%d in a row), next try in %d s: %s", settings.name, failures, pause.seconds, text
+        )
         if disabled and (changed or not before.disabled):
             _log.error("mailbox-disabled: mailbox %s stopped after %d failures: %s", settings.name, failures, text)
 

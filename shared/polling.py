@@ -115,7 +115,9 @@ class Poller:
             self.health.failed(settings, error)
         except TryAgain:
             raise
-        except Exception as error:  # the last line of defence: a fault of ours must not repeat itself five times a second
+        except (
+            Exception
+        ) as error:  # the last line of defence: a fault of ours must not repeat itself five times a second
             _log.exception("mailbox %s: a fault in Mailroom itself", settings.name)
             self.health.failed(settings, MailboxFailed(f"a fault in Mailroom itself: {type(error).__name__}"))
         else:

@@ -148,7 +148,12 @@ class Sorter:
             return None
         path = record_path("failed", receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
         error = receipt.last_error or "the worker was stopped, or its time ran out, at every try"
-        told = {"schema": "mailroom/failed/1", "message": receipt.message, "arrival": described(receipt), "error": error}
+        told = {
+            "schema": "mailroom/failed/1",
+            "message": receipt.message,
+            "arrival": described(receipt),
+            "error": error,
+        }
         self.stores.blobs.create(path, as_bytes(told), content_type="application/json")
         self.stores.blobs.settle()
         self.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.FAILED.value, "fate": "failed"})
@@ -165,7 +170,9 @@ class Sorter:
             if isinstance(record.values["stored_at"], datetime) and record.values["stored_at"] <= before
         ]
         if waiting:
-            _log.warning("%d arrivals have been waiting for over %s; they are announced again", len(waiting), older_than)
+            _log.warning(
+                "%d arrivals have been waiting for over %s; they are announced again", len(waiting), older_than
+            )
             self.stores.queues[QueueName.ARRIVALS].put_many(waiting)
         return len(waiting)
 

@@ -91,9 +91,7 @@ class RouteTables:
         if mailbox not in self._built:
             own = self._settings.mailboxes.get(mailbox)
             routes = [
-                as_route(route)
-                for route in self._settings.routes
-                if route.enabled and route.mailbox in (None, mailbox)
+                as_route(route) for route in self._settings.routes if route.enabled and route.mailbox in (None, mailbox)
             ]
             self._built[mailbox] = (
                 RouteTable(routes)

@@ -41,11 +41,13 @@ class Fetched:
     Attributes:
         content: its bytes; None if it was gone when asked for, or was cut because it passed `max_bytes`.
         oversized: it passed `max_bytes` although the server had told a smaller size.
+        refused: why the server did not give it out although it has it: it stays in the mailbox. None: it did, or it is gone.
     """
 
     listed: Listed
     content: Content | None
     oversized: bool = False
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,10 @@ TABLE = [
         id="To, Cc and Bcc: one for To, one for Cc",
     ),
     pytest.param(
-        mail("sales@example.com", sender=PARTNER), (SALES, WILD), [("sales@example.com", "sales", "to")], id="To and Bcc"
+        mail("sales@example.com", sender=PARTNER),
+        (SALES, WILD),
+        [("sales@example.com", "sales", "to")],
+        id="To and Bcc",
     ),
     pytest.param(
         mail(f"sales@example.com {PRIMARY}"),
@@ -71,7 +74,10 @@ TABLE = [
         id="a routed one and the primary one, which has the fallback alone",
     ),
     pytest.param(
-        mail(PRIMARY, sender=PARTNER), (WILD, FALLBACK), [("*", "wild", "wildcard")], id="primary: wildcard before fallback"
+        mail(PRIMARY, sender=PARTNER),
+        (WILD, FALLBACK),
+        [("*", "wild", "wildcard")],
+        id="primary: wildcard before fallback",
     ),
     pytest.param(mail("alias@example.com"), (FALLBACK,), [], id="an alias without a route does not fall back"),
     pytest.param(mail(""), (SALES,), [], id="Bcc alone, no wildcard"),
@@ -79,7 +85,9 @@ TABLE = [
     pytest.param(
         mail("nobody@example.com sales@example.com"), (SALES,), [("sales@example.com", "sales", "to")], id="one of two"
     ),
-    pytest.param(mail("else@where.example", sender=PARTNER), (WILD, SALES), [("*", "wild", "wildcard")], id="Bcc, wildcard"),
+    pytest.param(
+        mail("else@where.example", sender=PARTNER), (WILD, SALES), [("*", "wild", "wildcard")], id="Bcc, wildcard"
+    ),
     pytest.param(mail("else@where.example"), (WILD, SALES), [], id="Bcc, wildcard for another sender"),
 ]
 
@@ -144,10 +152,22 @@ def test_3_6_unhandled_lists_what_was_tried() -> None:
 
 
 CONDITIONS = [
-    ({"senders": ("ann@a.example",)}, mail("x@y.example", sender="ann@a.example"), mail("x@y.example", sender="b@a.example")),
-    ({"senders": ("*@a.example",)}, mail("x@y.example", sender="b@a.example"), mail("x@y.example", sender="b@b.a.example")),
+    (
+        {"senders": ("ann@a.example",)},
+        mail("x@y.example", sender="ann@a.example"),
+        mail("x@y.example", sender="b@a.example"),
+    ),
+    (
+        {"senders": ("*@a.example",)},
+        mail("x@y.example", sender="b@a.example"),
+        mail("x@y.example", sender="b@b.a.example"),
+    ),
     ({"recipients": ("c@c.example",)}, mail("x@y.example", "c@c.example"), mail("x@y.example", "d@c.example")),
-    ({"subject_words": ("Rechnung", "c++")}, mail("x@y.example", subject="re: RECHNUNG 7"), mail("x@y.example", subject="rechnungen")),
+    (
+        {"subject_words": ("Rechnung", "c++")},
+        mail("x@y.example", subject="re: RECHNUNG 7"),
+        mail("x@y.example", subject="rechnungen"),
+    ),
     ({"subject_words": ("c++",)}, mail("x@y.example", subject="about c++, again"), mail("x@y.example", subject="c")),
     ({"attachment_types": (".PDF", "xml")}, mail("x@y.example", extensions=frozenset({"pdf"})), mail("x@y.example")),
     ({"important": True}, mail("x@y.example", important=True), mail("x@y.example")),

@@ -1,0 +1,104 @@
+"""What is wrong with the settings, collected until everything has been looked at. No line of it shows a secret."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from shared.errors import quoted
+
+Place = tuple[str, ...]
+"""Where a setting belongs, in lower case: `("mail_container",)` or `("mailboxes", "support", "port")`."""
+
+Owner = tuple[str, str]
+"""Whose fault it is: `("mailboxes", name)`, `("routes", name)`, or `APP`."""
+
+APP: Owner = ("", "")
+
+_LONGEST_VALUE = 60
+_PARTS = 3  # kind, name, setting
+
+
+class Wrong(ValueError):  # noqa: N818  what is wrong, told to the report; never leaves this package
+    """What is wrong with one value.
+
+    Attributes:
+        rest: the sentence that follows the value: what is wrong, and the remedy.
+        value: shown before it, unless it turns out to hold a secret; None: nothing is shown.
+    """
+
+    def __init__(self, rest: str, value: str | None = None) -> None:
+        super().__init__(rest)
+        self.rest = rest
+        self.value = value
+
+
+class Report:
+    """Collects faults and warnings.
+
+    Attributes:
+        warnings: what is allowed and looks like a mistake.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self.warnings: list[str] = []
+        self._secrets = frozenset(secrets) - {""}
+        self._lines: dict[Owner, list[str]] = {}
+        self._places: set[Place] = set()
+
+    def fault(self, place: Place, key: str, rest: str, value: str | None = None) -> None:
+        """Note a fault.
+
+        Args:
+            place: where the setting belongs; tells whose fault it is.
+            key: the setting as the operator spells it.
+            rest: what is wrong, and the remedy.
+            value: put before `rest`, if it may be shown.
+        """
+        self._places.add(place)
+        self._add((place[0], place[1]) if len(place) == _PARTS else APP, self._line(key, rest, value))
+
+    def app_fault(self, key: str, rest: str, value: str | None = None) -> None:
+        """Note a fault of the whole app, whatever the setting belongs to."""
+        self._add(APP, self._line(key, rest, value))
+
+    def warn(self, key: str, rest: str, value: str | None = None) -> None:
+        """Note a warning."""
+        line = self._line(key, rest, value)
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+    def has(self, place: Place) -> bool:
+        """Whether a fault of this very setting was noted."""
+        return place in self._places
+
+    def of(self, owner: Owner) -> tuple[str, ...]:
+        """One owner's faults."""
+        return tuple(self._lines.get(owner, ()))
+
+    def owners(self, kind: str) -> list[str]:
+        """The names of a kind's owners that have faults."""
+        return [name for owner_kind, name in self._lines if owner_kind == kind]
+
+    def give(self, owner: Owner, to: Owner) -> None:
+        """Make one owner's faults another's."""
+        for line in self._lines.pop(owner, []):
+            self._add(to, line)
+
+    def _add(self, owner: Owner, line: str) -> None:
+        lines = self._lines.setdefault(owner, [])
+        if line not in lines:
+            lines.append(line)
+
+    def _line(self, key: str, rest: str, value: str | None) -> str:
+        if value is None:
+            return f"{quoted(key)}: {rest}"
+        secret = any(secret in value for secret in self._secrets)
+        return f"{quoted(key)}: {'the value' if secret else quoted(value, _LONGEST_VALUE)} {rest}"
+
+
+def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """The known name that is most like `name`, whatever the case; None if none is like it."""
+    by_case = {candidate.upper(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.upper(), by_case, n=1, cutoff=likeness)
+    return by_case[found[0]] if found else None

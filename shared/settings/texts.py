@@ -1,0 +1,218 @@
+"""From a setting's text to its value. Each function takes text without blanks around it and raises `Wrong`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from shared.settings.faults import Wrong, nearest
+from shared.settings.model import After
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+_NUMBER = re.compile(r"[-+]?[0-9]{1,15}")
+_DECIMAL = re.compile(r"[-+]?[0-9]{1,15}(\.[0-9]{1,15})?")
+_SIZE = re.compile(r"([0-9]{1,15})\s*([kmg]?)i?b?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
+_HOST = re.compile(r"[^\s/@:\[\]()<>,;\"'\\\x00-\x1f\x7f]{1,253}")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_SCHEDULE_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
+_SCHEDULE_FIELDS = 6
+_LAST_PORT = 65535
+_TRUE = {"true", "1", "yes", "on"}
+_FALSE = {"false", "0", "no", "off"}
+
+
+class Removal(NamedTuple):
+    """What AFTER says.
+
+    Attributes:
+        after: delete, move or keep.
+        move_to: the folder for move.
+    """
+
+    after: After
+    move_to: str | None = None
+
+
+def one_of(choices: type[Choice], later: Collection[str] = ()) -> Callable[[str], Choice]:
+    """A parser for one of several words; those in `later` are known, and not in this version."""
+
+    def parse(text: str) -> Choice:
+        word = text.lower()
+        if word in later:
+            raise Wrong(f"is not in this version; use {_listed(choices)}", word)
+        if word not in [choice.value for choice in choices]:
+            # A value that is like none of them may be anything, a misplaced password included.
+            near = nearest(word, [choice.value for choice in choices])
+            raise Wrong(f"is not known; use {_listed(choices)}", text if near else "the value")
+        return choices(word)
+
+    return parse
+
+
+def _listed(choices: type[StrEnum]) -> str:
+    *others, last = [choice.value for choice in choices]
+    return f"{', '.join(others)} or {last}"
+
+
+def whole(least: int, most: int, what: str = "in range") -> Callable[[str], int]:
+    """A parser for a whole number between two bounds, both included."""
+
+    def parse(text: str) -> int:
+        if not _NUMBER.fullmatch(text):
+            raise Wrong(f"the value is no whole number; use {least} to {most}")
+        if not least <= int(text) <= most:
+            raise Wrong(f"is not {what}; use {least} to {most}", text)
+        return int(text)
+
+    return parse
+
+
+parse_port = whole(1, _LAST_PORT, "a port")
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds, more than none, with or without decimals."""
+    if not _DECIMAL.fullmatch(text) or float(text) <= 0:
+        raise Wrong("the value is no number of seconds; use a number above 0, such as 300")
+    return float(text)
+
+
+def parse_truth(text: str) -> bool:
+    """True or false."""
+    word = text.lower()
+    if word not in _TRUE | _FALSE:
+        raise Wrong("the value is neither true nor false; use true or false")
+    return word in _TRUE
+
+
+def parse_size(text: str) -> int:
+    """Bytes, as a number or as in `150MB`; units are powers of 1024."""
+    found = _SIZE.fullmatch(text)
+    if not found or int(found[1]) == 0:
+        raise Wrong("the value is no size; use a number of bytes above 0, or one with KB, MB or GB, such as 150MB")
+    return int(found[1]) * _UNITS[found[2].lower()]
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """A list: separated by `;`, blanks around entries and empty entries left out, each entry once."""
+    return tuple(dict.fromkeys(entry.strip() for entry in text.split(";") if entry.strip()))
+
+
+def listed(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """A parser for a list of what `parse` takes."""
+    return lambda text: tuple(dict.fromkeys(parse(entry) for entry in parse_list(text)))
+
+
+def parse_folder(text: str) -> str:
+    """A folder's path. INBOX is one in any case, other names are not (RFC 3501 section 5.1)."""
+    if not text.isprintable():
+        raise Wrong("a folder's name has a character that cannot be printed; write the name as a mail program shows it")
+    return "INBOX" if text.upper() == "INBOX" else text
+
+
+def parse_folders(text: str) -> tuple[str, ...]:
+    """The folders to collect, each named once."""
+    folders = [parse_folder(entry.strip()) for entry in text.split(";") if entry.strip()]
+    twice = sorted({folder for folder in folders if folders.count(folder) > 1})
+    if twice:
+        raise Wrong("is named twice; name each folder once", twice[0])
+    return tuple(folders) or ("INBOX",)
+
+
+def parse_after(text: str) -> Removal:
+    """`delete`, `keep`, or `move:FOLDER`."""
+    word, _, folder = text.partition(":")
+    word, folder = word.strip().lower(), folder.strip()
+    if word == "move":
+        if not folder:
+            raise Wrong("move names no folder; write move:Archive")
+        return Removal(After.MOVE, parse_folder(folder))
+    if word not in ("delete", "keep") or folder:
+        raise Wrong("the value is not known; use delete, keep, or move: and a folder, as in move:Archive")
+    return Removal(After(word))
+
+
+def parse_since(text: str) -> datetime | Literal["now"]:
+    """`now`, or an ISO 8601 date or date-time, as UTC; without a zone it is taken as UTC."""
+    if text.lower() == "now":
+        return "now"
+    moment = None
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None:
+        raise Wrong("the value is no date; write 2026-11-23, 2026-11-23T08:00:00Z or now")
+    return moment
+
+
+def parse_host(text: str) -> str:
+    """A DNS name or an IP address, alone."""
+    bare = text.removeprefix("[").removesuffix("]")
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        pass
+    if not _HOST.fullmatch(text):
+        raise Wrong("the value is no host name; write the name alone, as in imap.example.com, and the port in PORT")
+    return text.rstrip(".")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as `parse_host` gives it, is this machine and never another."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def parse_identifier(text: str) -> str:
+    """A tenant or client id: a GUID, or for a tenant one of its domains."""
+    if not _IDENTIFIER.fullmatch(text):
+        raise Wrong("the value is no id; copy it from the app registration's overview")
+    return text
+
+
+def parse_schedule(text: str) -> str:
+    """An NCRONTAB schedule: six fields, or the times between two runs would be minutes for seconds."""
+    fields = text.split()
+    if len(fields) != _SCHEDULE_FIELDS or not all(map(_SCHEDULE_FIELD.fullmatch, fields)):
+        raise Wrong("the value is no schedule of six fields, seconds first; write it as in 0 * * * * *")
+    return " ".join(fields)
+
+
+def parse_container(text: str) -> str:
+    """A container's name, as Blob Storage wants it."""
+    if not _CONTAINER.fullmatch(text):
+        raise Wrong("the value is no container's name; use 3 to 63 lower-case letters, digits and single hyphens")
+    return text
+
+
+def parse_authority(text: str) -> str:
+    """The address of the token service: https, a host, perhaps a port, no path."""
+    parts, port = None, None
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        parts = None
+    if (
+        parts is None
+        or parts.scheme != "https"
+        or not _HOST.fullmatch(parts.hostname or "")
+        or "@" in parts.netloc
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
+        raise Wrong("the value is no host of a token service; write https and the host alone, TENANT_ID follows it")
+    return f"https://{parts.hostname}" + (f":{port}" if port is not None else "")

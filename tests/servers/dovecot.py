@@ -1,0 +1,313 @@
+"""A real Dovecot of our own: IMAP and POP3, with TLS, passwords, a master user and OAuth tokens.
+
+It runs as a child process, as root, on free loopback ports, in a new folder each time. The fixtures are `dovecot` (one for
+the whole run, since it starts with nothing special) and `dovecots` (others, by option, started once each).
+Each test takes a user of its own: `user = dovecot.user()`.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import jwt
+import pytest
+
+from tests.servers.certificates import Ca, Pair
+from tests.servers.dovecot_configuration import configuration, oauth2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+ISSUER = "https://issuer.test/"
+DOMAIN = "example.com"
+USERS = 3_000
+MASTER, MASTER_PASSWORD = "svc", "svcpw"
+MISSING = (
+    "Dovecot 2.3 is needed for this test, and root to run it: apt-get install -y --no-install-recommends "
+    "dovecot-imapd dovecot-pop3d"
+)
+UNSAFE = ("dovecot.index", "dovecot-uidlist")
+
+
+@dataclass(frozen=True)
+class User:
+    """One account, and its mail as it lies on the disk.
+
+    Attributes:
+        name: the login name; the address without its domain.
+        password: its password.
+        home: its Maildir.
+    """
+
+    name: str
+    password: str
+    home: Path
+
+    @property
+    def address(self) -> str:
+        return f"{self.name}@{DOMAIN}"
+
+    def deliver(
+        self, mails: Iterable[bytes], *, folder: str = "INBOX", flags: str = "", received: float | None = None
+    ) -> int:
+        """Put messages (CRLF line ends) into a folder, in order; `flags` are Maildir letters (S seen, T deleted).
+
+        Args:
+            mails: the messages' bytes.
+            folder: `INBOX` or another's name; made if it is not there.
+            flags: what the messages are flagged with at once.
+            received: their INTERNALDATE, seconds since 1970.
+
+        Returns:
+            How many there were.
+        """
+        place = self._place(folder)
+        count = 0
+        for data in mails:
+            serial = next(_serials)
+            size = len(data) + data.count(b"\n") - data.count(b"\r\n")
+            name = f"{1_700_000_000 + serial}.M1P1.test,S={len(data)},W={size}"
+            path = place / "tmp" / name
+            path.write_bytes(data)
+            os.chown(path, *_nobody())
+            if received is not None:
+                os.utime(path, (received, received))
+            path.rename(place / "cur" / f"{name}:2,{flags}" if flags else place / "new" / name)
+            count += 1
+        return count
+
+    def left(self, folder: str = "INBOX") -> list[bytes]:
+        """The messages that are in a folder now, oldest first."""
+        return [path.read_bytes() for path in self.files(folder)]
+
+    def files(self, folder: str = "INBOX") -> list[Path]:
+        """The files of the messages that are in a folder now, oldest first."""
+        place = self.home if folder == "INBOX" else self.home / f".{folder.replace('/', '.')}"
+        found = [path for part in ("new", "cur") for path in (place / part).glob("*")]
+        return sorted(found, key=lambda path: path.name)
+
+    def flag(self, letters: str, *, folder: str = "INBOX") -> None:
+        """Give every message of a folder these Maildir flags."""
+        for path in self.files(folder):
+            path.rename(path.parent.parent / "cur" / f"{path.name.split(':')[0]}:2,{letters}")
+
+    def new_uidvalidity(self, folder: str = "INBOX") -> None:
+        """Make the server number a folder's messages anew, under another UIDVALIDITY."""
+        for path in self._place(folder).iterdir():
+            if path.name.startswith(UNSAFE):
+                path.unlink()
+
+    def _place(self, folder: str) -> Path:
+        place = self.home if folder == "INBOX" else self.home / f".{folder.replace('/', '.')}"
+        for part in (self.home, place, *(place / name for name in ("cur", "new", "tmp"))):
+            if not part.is_dir():
+                part.mkdir()
+                os.chown(part, *_nobody())
+        return place
+
+
+class Dovecot:
+    """A running Dovecot.
+
+    Attributes:
+        imap, imaps, pop3, pop3s: ports on 127.0.0.1; those with an s want TLS at once.
+        ca_file: the CA that its certificate comes from (unless it was given another's).
+        key: what tokens for it are signed with (HS256).
+    """
+
+    host = "localhost"
+
+    def __init__(
+        self,
+        ca: Ca,
+        *,
+        certificate: Pair | None = None,
+        tls: bool = True,
+        imap_capability: str = "",
+        mechanisms: str = "plain login xoauth2 oauthbearer",
+        extra: str = "",
+        key: bytes | None = None,
+    ) -> None:
+        """Start it.
+
+        Args:
+            ca: who issues its certificate.
+            certificate: another certificate than one for localhost of that CA.
+            tls: False offers neither TLS ports nor STARTTLS and STLS.
+            imap_capability: what IMAP says it can do, instead of what it can.
+            mechanisms: SASL mechanisms, as Dovecot spells them.
+            extra: more lines for the configuration.
+            key: what tokens are signed with.
+        """
+        if shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None or os.geteuid() != 0:
+            pytest.fail(MISSING, pytrace=False)
+        self.key = key or secrets.token_bytes(32)
+        self._folder = Path(tempfile.mkdtemp(prefix="dove"))
+        self._folder.chmod(0o755)
+        self.ca_file = ca.write(self._folder / "tls")
+        (certificate or ca.server()).write(self._folder / "tls", "server")
+        self._options = (tls, imap_capability, mechanisms, extra)
+        self._write()
+        self._names = (f"u{n}" for n in itertools.count(1))
+        for _ in range(3):
+            self.imap, self.imaps, self.pop3, self.pop3s = free_ports(4)
+            if self._start():
+                return
+        log = (self._folder / "log" / "dovecot.log").read_text("utf-8", "replace")
+        self.stop()
+        pytest.fail(f"Dovecot did not start:\n{log[-2_000:]}", pytrace=False)
+
+    def user(self) -> User:
+        """An account that no test has had before, empty."""
+        name = next(self._names)
+        home = self._folder / "mail" / name
+        home.mkdir()
+        os.chown(home, *_nobody())
+        return User(name, f"{name}-pw", home)
+
+    def token(self, address: str, *, lifetime: float = 3_600.0, key: bytes | None = None) -> str:
+        """An access token for XOAUTH2 as this server checks it; a negative lifetime has expired."""
+        return access_token(address, key=key or self.key, lifetime=lifetime)
+
+    def log(self) -> str:
+        """What it has logged so far."""
+        return (self._folder / "log" / "dovecot.log").read_text("utf-8", "replace")
+
+    def kick(self, user: User) -> None:
+        """Cut the connections of a user, as a server that is restarted does."""
+        command = ["doveadm", "-c", str(self._folder / "dovecot.conf"), "kick", user.name]
+        subprocess.run(command, check=True, capture_output=True, timeout=20)
+
+    def stop(self) -> None:
+        """End it and remove its folder."""
+        process = getattr(self, "_process", None)
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _write(self) -> None:
+        for name in ("log", "state", "mail", "keys/default/HS256"):
+            (self._folder / name).mkdir(parents=True)
+        os.chown(self._folder / "mail", *_nobody())
+        (self._folder / "keys/default/HS256/default").write_bytes(base64.b64encode(self.key))
+        (self._folder / "oauth2.conf.ext").write_text(oauth2(self._folder, ISSUER))
+        users = "".join(f"u{n}:{{PLAIN}}u{n}-pw::::::\n" for n in range(1, USERS + 1))
+        (self._folder / "users").write_text(users)
+        (self._folder / "masters").write_text(f"{MASTER}:{{PLAIN}}{MASTER_PASSWORD}::::::\n")
+
+    def _start(self) -> bool:
+        ports = (self.imap, self.imaps, self.pop3, self.pop3s)
+        tls, imap_capability, mechanisms, extra = self._options
+        text = configuration(
+            self._folder, ports, tls=tls, imap_capability=imap_capability, mechanisms=mechanisms, extra=extra
+        )
+        (self._folder / "dovecot.conf").write_text(text)
+        shutil.rmtree(self._folder / "run", ignore_errors=True)
+        command = ["dovecot", "-F", "-c", str(self._folder / "dovecot.conf")]
+        path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+        with (self._folder / "log" / "dovecot.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PATH": path},
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.pop3), 1) as connection:
+                connection.settimeout(2)
+                if connection.recv(3) == b"+OK":
+                    return True
+            time.sleep(0.02)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+        return False
+
+
+def access_token(address: str, *, key: bytes, lifetime: float = 3_600.0) -> str:
+    """A token as Dovecot's local validation accepts it."""
+    now = int(time.time())
+    claims = {"iss": ISSUER, "sub": address, "email": address, "iat": now - 10, "exp": int(now + lifetime)}
+    return jwt.encode(claims, key, algorithm="HS256", headers={"kid": "default"})
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listened on a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _nobody() -> tuple[int, int]:
+    entry = pwd.getpwnam("nobody")
+    return entry.pw_uid, entry.pw_gid
+
+
+_serials = itertools.count(1)
+
+Dovecots = "Callable[..., Dovecot]"
+
+
+@pytest.fixture(scope="session")
+def ca() -> Ca:
+    """The run's own certificate authority."""
+    return Ca()
+
+
+@pytest.fixture(scope="session")
+def ca_file(ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its certificate, as `CA_FILE` names it."""
+    return ca.write(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="session")
+def dovecots(ca: Ca) -> Iterator[Callable[..., Dovecot]]:
+    """Dovecots with other options: the same options give the same one. Takes what `Dovecot` takes, but the CA."""
+    running: dict[str, Dovecot] = {}
+
+    def start(**options: object) -> Dovecot:
+        name = repr(sorted(options.items()))
+        if name not in running:
+            running[name] = Dovecot(ca, **options)  # type: ignore[arg-type]  # the options are checked where they are used
+        return running[name]
+
+    yield start
+    for each in running.values():
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def dovecot(dovecots: Callable[..., Dovecot]) -> Dovecot:
+    """The Dovecot that most tests share."""
+    return dovecots()
