@@ -137,3 +137,10 @@ def app() -> App:
         if _app is None:
             _app = wire(read_settings())
         return _app
+
+
+def use(ready: App) -> None:
+    """Let the functions of this process find an app that is wired already."""
+    global _app  # noqa: PLW0603
+    with _lock:
+        _app = ready

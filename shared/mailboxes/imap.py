@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from typing import Self, TypeVar
 
 from shared.errors import ConnectFailed, ConnectionLost
-from shared.mailboxes.imap_errors import SessionDied
 from shared.mailboxes.imap_fetch import Fetcher
 from shared.mailboxes.imap_listing import listing
 from shared.mailboxes.imap_remove import Remover, target_problem
@@ -20,7 +19,7 @@ from shared.mailboxes.imap_rights import look
 from shared.mailboxes.imap_session import Opened, Session
 from shared.mailboxes.imap_wire import Wire
 from shared.mailboxes.protocol import Fetched, Listed, Rights
-from shared.settings import After, MailboxSettings, SignIn
+from shared.settings import After, MailboxSettings
 
 NEAR, FAR = 2, 4
 """Commands for downloads on the wire at once: from this machine, and over a network."""
@@ -175,16 +174,11 @@ class ImapMailbox:
             self._target_seen = True
 
     def _again(self, work: Callable[[], T]) -> T:
-        """Do what may be done twice; twice, if the sign-in died in between.
-
-        A server may close the connection on a dead token without a word: with a token, any loss may be that.
-        """
+        """Do what may be done twice; twice, if the connection is lost: it may be that a token died, which is seldom said."""
         try:
             with self.mapping():
                 return work()
         except ConnectionLost as error:
-            if not isinstance(error, SessionDied) and self._settings.sign_in is SignIn.PASSWORD:
-                raise
             self.recover(error)
         with self.mapping():
             return work()

@@ -42,6 +42,7 @@ class Remover:
         self._moves = target is not None and session.can("MOVE")
         self._uidplus = session.can("UIDPLUS")
         self._since: set[int] = set()
+        self._owed: set[int] = set()
         self._pair: list[Command] = []
         self._pair_set = b""
 
@@ -139,6 +140,7 @@ class Remover:
         """EXPUNGE, when nothing but ours is flagged."""
         wire = self._session.wire
         others = wire.search(b"DELETED") - self._since
+        self._owed |= others
         try:
             for uid_set in uid_sets(others):
                 wire.run(b"UID STORE %b %b" % (uid_set, _UNFLAG))
@@ -149,12 +151,14 @@ class Remover:
                 )
             wire.run(b"EXPUNGE")
         finally:
-            self._flag_again(others)
+            self._flag_again()
 
-    def _flag_again(self, others: set[int]) -> None:
-        for uid_set in uid_sets(others):
+    def _flag_again(self) -> None:
+        """Give others' messages their flag back; those of an attempt that broke off, too."""
+        for uid_set in uid_sets(self._owed):
             try:
                 self._session.wire.run(b"UID STORE %b %b" % (uid_set, _FLAG))
+                self._owed.difference_update(in_set(uid_set))
             except Exception as error:  # noqa: BLE001  what is under way goes on; nothing is lost by a flag
                 _log.warning(
                     "%s: another client's \\Deleted flag was taken off and could not be set again, on UID %s: %s",

@@ -122,6 +122,8 @@ class Session:
             if not hasattr(self, "wire") or self.wire.is_idle:
                 self._client.socket().settimeout(LOGOUT_TIMEOUT)
                 self._client.logout()
+        if hasattr(self, "wire"):
+            self.wire.close()
         with contextlib.suppress(Exception):
             self._client.shutdown()
 

@@ -115,6 +115,7 @@ class Wire:
         self._imap = imap
         self._open: dict[bytes, Command] = {}
         self._count = 0
+        self._closed = False
         self.on_body: Callable[[Body], None] = _nowhere
         self.sink_for: Callable[[int | None, int], Sink | None] = _no_sink
         self.on_line: Callable[[bytes], bool] | None = None
@@ -157,14 +158,20 @@ class Wire:
 
     def idle(self) -> None:
         """Wait until every command is answered; what still comes for nobody is thrown away."""
+        if self._closed:
+            raise Broken("it was closed before")
         self.forget_bodies()
         while self._open:
             self._read()
 
+    def close(self) -> None:
+        """Nothing is to be done here any more."""
+        self._closed = True
+
     @property
     def is_idle(self) -> bool:
-        """No command is open."""
-        return not self._open
+        """No command is open, and another may be sent."""
+        return not self._open and not self._closed
 
     def forget_bodies(self) -> None:
         """From now on nobody wants messages' bytes."""

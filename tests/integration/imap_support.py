@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from shared.mailboxes.imap import ImapMailbox
 from shared.mailboxes.imap_syntax import in_set
 from shared.mailboxes.protocol import Fetched, Listed
-from shared.settings import After, MailboxSettings, SignIn, Tls
+from shared.settings import After, MailboxSettings, MailProtocol, SignIn, Tls
 from tests.servers.dovecot import Dovecot, User
 
 LIMIT = 150_000_000
@@ -26,7 +26,7 @@ def settings_for(dovecot: Dovecot, user: User, **changes: Any) -> MailboxSetting
     """Settings for a user of a Dovecot: IMAPS and a password, unless `changes` say otherwise."""
     fields: dict[str, Any] = {
         "name": "support",
-        "protocol": "imap",
+        "protocol": MailProtocol.IMAP,
         "address": user.address,
         "host": dovecot.host,
         "port": dovecot.imaps,
@@ -146,7 +146,7 @@ class ScriptedImap:
     def settings(self, **changes: Any) -> MailboxSettings:
         fields: dict[str, Any] = {
             "name": "support",
-            "protocol": "imap",
+            "protocol": MailProtocol.IMAP,
             "address": "support@example.com",
             "host": "localhost",
             "port": self.port,

@@ -1,0 +1,1 @@
+"""`mailroom demo`: the main job on an embedded mail server and sample mail."""

@@ -1,0 +1,93 @@
+"""The demonstration: two mailboxes, four routes, thirteen messages, through the functions into a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from local.demo.messages import OFFICE, SUPPORT
+from local.demo.server import mail_server
+from local.once import drain_once
+from local.progress import Told
+from local.session import open_app
+from local.tables import show_messages
+from shared.errors import SettingsWrong
+from shared.storage.protocol import Table
+
+PASSWORD = "demonstration"  # noqa: S105  of a server that lives for a second, on loopback
+
+OWN = frozenset({"messages", "routed", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable", ".mailroom"})
+"""What a folder may hold that the demonstration clears away."""
+
+
+def run_demo(into: Path, console: Console) -> int:
+    """Collect and route the sample mail, and show what became of it.
+
+    Args:
+        into: the folder; what an earlier demonstration left there is removed.
+        console: where to tell.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SettingsWrong: the folder holds something else.
+    """
+    _clear(into)
+    with ExitStack() as stack:
+        support = stack.enter_context(mail_server("support@example.com", PASSWORD, SUPPORT))
+        office = stack.enter_context(mail_server("ann@example.com\\office@example.com", PASSWORD, OFFICE))
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="mailroom-demo-")))
+        settings = folder / "local.settings.json"
+        settings.write_text(json.dumps({"IsEncrypted": False, "Values": _settings(into, support, office)}))
+        console.print(f"Two mailboxes with {len(SUPPORT)} and {len(OFFICE)} messages on an embedded IMAP server, into {into}/")
+        with Told(console) as told:
+            app = open_app(settings, told.collected)
+            failures = asyncio.run(drain_once(app, told))
+    show_messages(app.stores, app.stores.records.scan(Table.RECEIPTS), console)
+    for failure in failures:
+        console.print(f"failed: {failure}")
+    if not failures:
+        console.print(f"Every message is in {into}/messages, what came of it in {into}/routed, unhandled and duplicates.")
+    return 1 if failures else 0
+
+
+def _settings(into: Path, support: int, office: int) -> dict[str, str]:
+    values = {"AzureWebJobsStorage": f"folder:{into}", "FUNCTIONS_WORKER_RUNTIME": "python"}
+    for name, port in (("support", support), ("office", office)):
+        values |= {
+            f"MAILBOXES__{name}__PROTOCOL": "imap",
+            f"MAILBOXES__{name}__HOST": "127.0.0.1",
+            f"MAILBOXES__{name}__PORT": str(port),
+            f"MAILBOXES__{name}__TLS": "none",
+            f"MAILBOXES__{name}__PASSWORD": PASSWORD,
+        }
+    return values | {
+        "MAILBOXES__support__ADDRESS": "support@example.com",
+        "MAILBOXES__support__FALLBACK": "helpdesk",
+        "MAILBOXES__office__ADDRESS": "ann@example.com",
+        "MAILBOXES__office__SHARED_MAILBOX": "office@example.com",
+        "ROUTES__sales__ADDRESS": "sales@example.com",
+        "ROUTES__billing__ADDRESS": "billing@example.com",
+        "ROUTES__helpdesk__MAILBOX": "support",
+        "ROUTES__partners__MAILBOX": "support",
+        "ROUTES__partners__ADDRESS": "*",
+        "ROUTES__partners__SENDERS": "*@partner.example",
+        "ROUTES__office__MAILBOX": "office",
+        "ROUTES__office__ADDRESS": "office@example.com",
+    }
+
+
+def _clear(into: Path) -> None:
+    if not into.exists():
+        return
+    others = sorted(entry.name for entry in into.iterdir() if entry.name not in OWN)
+    if others:
+        raise SettingsWrong(f"{into} holds more than a demonstration leaves ({others[0]}): name another folder with --into")
+    shutil.rmtree(into)

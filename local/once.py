@@ -1,0 +1,65 @@
+"""`mailroom once`: every mailbox once, every queue until idle, by the functions on the worker engine."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+from local.host.host import Host
+from local.progress import Told
+from shared.clock import utc_now
+from shared.receipts import Reason
+from shared.storage.protocol import QueueName, Table
+from shared.wiring import App
+
+ROOT = Path(__file__).resolve().parent.parent
+"""Where function_app.py and host.json are."""
+
+
+async def drain_once(app: App, told: Told) -> list[str]:
+    """Look at every mailbox and route everything that is stored.
+
+    What an earlier run had stored and not routed is finished as well.
+
+    Returns:
+        A line for each thing that failed; empty if nothing did.
+    """
+    began = utc_now()
+    failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.faulty.items()]
+    polls = []
+    for settings in app.settings.mailboxes.values():
+        why_not = app.health.not_now(settings, Reason.BY_HAND)
+        if why_not is None:
+            polls.append(settings.name)
+        elif settings.enabled:
+            failures.append(why_not)
+    due = [poll.body() for poll in app.poller.due(Reason.BY_HAND) if poll.mailbox in polls]
+    app.stores.queues[QueueName.POLLS].put_many(due)
+
+    async with Host.started(ROOT, app.stores) as host:
+        watching = asyncio.create_task(_watch(app, told))
+        try:
+            await host.drain()
+            if app.sorter.sweep(timedelta(0)):
+                await host.drain()
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    for name in polls:
+        health = app.health.of(name)
+        if health.last_failure is not None and health.last_failure >= began:
+            failures.append(f"mailbox {name}: {health.last_error}")
+    waiting = sum(1 for _ in app.stores.records.scan(Table.PENDING))
+    if waiting:
+        failures.append(f"{waiting} stored messages are not routed yet; the next run goes on with them")
+    return failures
+
+
+async def _watch(app: App, told: Told) -> None:
+    while True:
+        told.waiting(await asyncio.to_thread(app.stores.queues[QueueName.ARRIVALS].length))
+        await asyncio.sleep(0.5)

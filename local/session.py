@@ -1,0 +1,34 @@
+"""From a settings file to a wired app: what every command begins with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from local.settings_file import load_settings_file
+from shared import wiring
+from shared.intake import Progress, no_progress
+from shared.settings import read_settings
+from shared.wiring import App, wire
+
+LOCAL_DEFAULTS = {"POLL_SCHEDULE": "0 * * * * *"}
+"""What the functions' bindings name, and Azure has from its app settings."""
+
+
+def open_app(settings: Path, progress: Progress = no_progress) -> App:
+    """Put a settings file's values into the environment, as the Functions host does, and wire the app.
+
+    The app is also the one that functions invoked in this process find.
+
+    Args:
+        settings: a file in the shape of `local.settings.json`. What the environment has already wins, as with the host.
+        progress: told as mailboxes are drained.
+
+    Raises:
+        SettingsWrong: the file, or the settings in it.
+    """
+    for name, value in {**LOCAL_DEFAULTS, **load_settings_file(settings)}.items():
+        os.environ.setdefault(name, value)
+    app = wire(read_settings(), progress=progress)
+    wiring.use(app)
+    return app

@@ -1,0 +1,78 @@
+"""Whether certificates in settings can be used. Each function gives what is wrong, or None; never the content."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ssl
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+
+_PEM = b"-----BEGIN "
+
+
+def ca_file_trouble(path: Path) -> str | None:
+    """What is wrong with a file of certificates to trust."""
+    if not path.is_file():
+        return "names a file that is not there; give the path of a PEM file"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        return "names a file without a certificate in PEM; convert it with openssl x509 -outform PEM"
+    except OSError:
+        return "names a file that cannot be read; allow the app to read it"
+    return None
+
+
+def certificate_file_trouble(path: Path, password: str | None) -> str | None:
+    """What is wrong with a file that holds a certificate and its private key, as PEM or PFX."""
+    if not path.is_file():
+        return "names a file that is not there; give the path of a PEM or PFX file"
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return "names a file that cannot be read; allow the app to read it"
+    return _trouble(data, password)
+
+
+def certificate_trouble(text: str, password: str | None) -> str | None:
+    """What is wrong with PEM text, or PFX in base64."""
+    if _PEM in text.encode():
+        return _trouble(text.encode(), password)
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return "is neither PEM nor PFX in base64; paste the whole PEM text, or the output of base64 -w0 FILE.pfx"
+    return _trouble(data, password)
+
+
+def _trouble(data: bytes, password: str | None) -> str | None:
+    """The libraries' own words are left out: they may quote the content."""
+    secret = password.encode() if password is not None else None
+    if _PEM in data:
+        return _pem_trouble(data, secret)
+    try:
+        bundle = load_pkcs12(data, secret)
+    except (ValueError, TypeError):
+        return "cannot be opened as PFX; check it, and CERTIFICATE_PASSWORD"
+    return None if bundle.key and bundle.cert else "has no certificate with its private key; export both into the PFX"
+
+
+def _pem_trouble(data: bytes, secret: bytes | None) -> str | None:
+    try:
+        x509.load_pem_x509_certificates(data)
+    except ValueError:
+        return "has no certificate in PEM; put the certificate and its private key into it"
+    try:
+        load_pem_private_key(data, secret)
+    except TypeError:
+        if secret is None:
+            return "has an encrypted private key; set CERTIFICATE_PASSWORD"
+        return "has a private key that is not encrypted; remove CERTIFICATE_PASSWORD"
+    except Exception as error:  # noqa: BLE001  the library has its own class for kinds of key that it does not know
+        del error
+        return "has no private key that can be opened; check it, and CERTIFICATE_PASSWORD"
+    return None

@@ -1,0 +1,158 @@
+"""From the environment's keys to places: which settings there are, and which are misspelled, doubled or unknown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pydantic import BaseModel
+
+from shared.settings.faults import Place, Report, nearest
+from shared.settings.written import SECRETS, WrittenMailbox, WrittenRoute, WrittenSettings, setting_name
+
+KINDS: Mapping[str, type[BaseModel]] = {"mailboxes": WrittenMailbox, "routes": WrittenRoute}
+_WORDS = {"mailboxes": "mailbox", "routes": "route"}
+APP_STORAGE = "azurewebjobsstorage"
+"""It may have parts of its own after `__`: the host's identity form."""
+
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_LONGEST_NAME = 40
+
+# Known, and not in this version.
+_LATER_OF_A_MAILBOX = {"delivery_hints", "trusted_hops", "received_by"}
+_LATER = {"graph_endpoint", "graph_webhook_url", "graph_client_state_key", "loop_limit"}
+
+_OURS = re.compile(r"(mail|poll|route|sweep|graph|sign_in)", re.IGNORECASE)
+_VERY_LIKE = 0.85
+_UNRESOLVED = "@microsoft.keyvault("
+_NOT_RESOLVED = (
+    "is a reference that Azure did not resolve; check that the app's identity may read the vault's secrets "
+    "and that the vault's and the secret's names are right"
+)
+_IDENTITY_FORM = "takes one value; the identity form is for AzureWebJobsStorage alone, use https://ACCOUNT.blob.…"
+
+
+class Given(NamedTuple):
+    """One setting that is given.
+
+    Attributes:
+        key: as the environment spells it.
+        value: not empty.
+    """
+
+    key: str
+    value: str
+
+
+@dataclass
+class Keys:
+    """What was found.
+
+    Attributes:
+        values: the settings that can be looked at further, by place.
+        given: the places of all known settings that are given, the faulty ones included.
+        names: the mailboxes' and routes' names, lower case, with their spelling; by kind.
+    """
+
+    values: dict[Place, Given] = field(default_factory=dict)
+    given: set[Place] = field(default_factory=set)
+    names: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+
+
+def secrets_in(environment: Mapping[str, str]) -> set[str]:
+    """The values that no fault may show."""
+    found = set()
+    for key, value in environment.items():
+        folded = key.lower()
+        if folded.rpartition("__")[2] in SECRETS or folded.startswith(APP_STORAGE):
+            found |= {value, value.strip(), *(part.partition("=")[2] for part in value.split(";") if "Key=" in part)}
+    return found
+
+
+def find_keys(environment: Mapping[str, str], report: Report) -> Keys:
+    """Sort the environment's keys; what does not belong to the app is left alone, and so are empty values."""
+    keys = Keys()
+    for key, value in sorted(environment.items()):
+        if not value.strip():
+            continue
+        kind, delimiter, rest = key.partition("__")
+        kind = kind.lower()
+        if kind in KINDS and delimiter:
+            _nested(keys, report, key, rest, value)
+        elif kind in KINDS:
+            remedy = f"{kind.upper()}__<name>__{'HOST' if kind == 'mailboxes' else 'ADDRESS'}"
+            report.app_fault(key, f"is no setting of its own; write one setting each, as in {remedy}")
+        else:
+            _of_the_app(keys, report, key, value)
+    return keys
+
+
+def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None:
+    kind = key.partition("__")[0].lower()
+    spelling, delimiter, setting = rest.partition("__")
+    place = (kind, spelling.lower(), setting.lower())
+    name, word, known = place[1], _WORDS[kind], KINDS[kind].model_fields
+    first = keys.names[kind].setdefault(name, spelling)
+    if not NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        remedy = f"use letters, digits and single underscores, a letter first, {_LONGEST_NAME} characters at most"
+        report.fault(place, key, f"has no name that a {word} may have; {remedy}")
+        return
+    if first != spelling:
+        # Told once for the two, by the names alone; whose settings they are cannot be known.
+        trouble = f"differs from {kind.upper()}__{first} by case alone; use one spelling for each {word}"
+        _doubled(report, place, f"{kind.upper()}__{spelling}", trouble)
+    if not delimiter or not setting:
+        report.fault(place, key, f"names no setting; write {kind.upper()}__{spelling}__{min(known).upper()} or its like")
+    elif kind == "mailboxes" and place[2] in _LATER_OF_A_MAILBOX:
+        report.fault(place, key, "is not in this version; remove it")
+    elif place[2] not in known:
+        near = nearest(setting, known)
+        hint = f"did you mean {near.upper()}?" if near else f"known are {', '.join(sorted(known)).upper()}"
+        report.fault(place, key, f"is no setting of a {word}; {hint}")
+    else:
+        _take(keys, report, place, Given(key, value))
+
+
+def _of_the_app(keys: Keys, report: Report, key: str, value: str) -> None:
+    folded = key.lower()
+    if folded in WrittenSettings.model_fields or folded.startswith(APP_STORAGE + "__"):
+        _take(keys, report, (folded,), Given(key, value))
+    elif folded in _LATER:
+        report.warn(key, "is not in this version; it is ignored")
+    elif _OURS.match(key):
+        _perhaps_misspelled(report, key)
+
+
+def _perhaps_misspelled(report: Report, key: str) -> None:
+    head, delimiter, rest = key.partition("__")
+    flat = [setting_name(name) for name in WrittenSettings.model_fields if name not in KINDS]
+    near = nearest(head, (*flat, "MAILBOXES", "ROUTES"), likeness=_VERY_LIKE)
+    if delimiter and near in ("MAILBOXES", "ROUTES"):
+        # A rule or a mailbox that goes unseen changes where mail goes: no warning is loud enough.
+        report.app_fault(key, f"is no setting; did you mean {near}__{rest}?")
+    elif delimiter and near == "MAIL_STORAGE":
+        report.app_fault(key, f"is no setting: MAIL_STORAGE {_IDENTITY_FORM}")
+    elif not delimiter and near in flat:
+        report.warn(key, f"is no setting and is ignored; did you mean {near}?")
+
+
+def _take(keys: Keys, report: Report, place: Place, given: Given) -> None:
+    keys.given.add(place)
+    if place in keys.values:
+        other = keys.values[place].key
+        _doubled(report, place, given.key, f"differs from {other} by case alone; remove one of the two")
+    elif given.value.strip().lower().startswith(_UNRESOLVED):
+        report.fault(place, given.key, _NOT_RESOLVED)
+    else:
+        value = given.value if place[-1] in SECRETS else given.value.strip()
+        keys.values[place] = Given(given.key, value)
+
+
+def _doubled(report: Report, place: Place, key: str, trouble: str) -> None:
+    # Of two routes that one name stands for, it cannot be told whose either is.
+    if place[0] == "routes":
+        report.app_fault(key, trouble)
+    else:
+        report.fault(place, key, trouble)

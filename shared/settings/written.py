@@ -1,0 +1,204 @@
+"""The settings as an operator writes them: each with its type, its default and what it means.
+
+A setting's name is the field's in upper case, or its `title` where it is spelled otherwise. The reference is made from
+these fields.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shared.settings import texts
+from shared.settings.addresses import parse_address, parse_pattern, parse_route_address
+from shared.settings.model import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    MailProtocol,
+    PlusAddressing,
+    SignIn,
+    Tls,
+)
+from shared.settings.presets import Preset
+
+_FEWEST, _MOST = 1, 1_000_000
+_LONGEST_PACE = 24 * 60 * 60
+
+Truth = Annotated[bool, BeforeValidator(texts.parse_truth)]
+Address = Annotated[str | None, BeforeValidator(parse_address)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(texts.listed(parse_pattern))]
+Texts = Annotated[tuple[str, ...], BeforeValidator(texts.parse_list)]
+Identifier = Annotated[str | None, BeforeValidator(texts.parse_identifier)]
+Schedule = Annotated[str, BeforeValidator(texts.parse_schedule)]
+
+
+class WrittenMailbox(BaseModel):
+    """One mailbox: `MAILBOXES__<name>__<SETTING>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    preset: Annotated[Preset | None, BeforeValidator(texts.one_of(Preset, {"office365-graph"}))] = Field(
+        None, description="A well-known server; fills in PROTOCOL, HOST, PORT and TLS where they are not set."
+    )
+    protocol: Annotated[MailProtocol | None, BeforeValidator(texts.one_of(MailProtocol, {"graph"}))] = Field(
+        None, description="How mail is collected."
+    )
+    address: Address = Field(None, description="The mailbox's primary address.")
+    host: Annotated[str | None, BeforeValidator(texts.parse_host)] = Field(None, description="The mail server.")
+    port: Annotated[int | None, BeforeValidator(texts.parse_port)] = Field(
+        None, description="The server's port. Default: the usual one for PROTOCOL and TLS."
+    )
+    tls: Annotated[Tls | None, BeforeValidator(texts.one_of(Tls))] = Field(
+        None, description="TLS from the first byte, after STARTTLS or STLS, or none. Default: implicit."
+    )
+    ca_file: Path | None = Field(
+        None, description="A PEM file with certificates to trust besides the machine's own roots."
+    )
+    allow_plaintext: Truth = Field(
+        default=False, description="Allow TLS=none for a host that is not loopback: password and mail go in the clear."
+    )
+    username: str | None = Field(None, description="The login for PASSWORD. Default: ADDRESS.")
+    password: SecretStr | None = Field(None, description="The password, or app password.")
+    sign_in: Annotated[SignIn | None, BeforeValidator(texts.one_of(SignIn, {"managed-identity"}))] = Field(
+        None, description="How to sign in. Default: told from which of the credentials are set."
+    )
+    tenant_id: Identifier = Field(None, description="The tenant, for OAuth: its id or one of its domains.")
+    client_id: Identifier = Field(None, description="The app registration's client id, for OAuth.")
+    client_secret: SecretStr | None = Field(None, description="The app registration's secret.")
+    certificate: SecretStr | None = Field(
+        None, description="The app registration's certificate and its private key: PEM text, or PFX in base64."
+    )
+    certificate_file: Path | None = Field(None, description="The same in a file, PEM or PFX.")
+    certificate_password: SecretStr | None = Field(None, description="The password of the certificate's private key.")
+    shared_mailbox: str | None = Field(
+        None, description="The shared mailbox to open with this sign-in. With OAuth: its address."
+    )
+    shared_login: str | None = Field(
+        None,
+        description=r"The login for a shared mailbox, with {username} and {shared}. Default: {username}\{shared}.",
+    )
+    folders: Annotated[tuple[str, ...], BeforeValidator(texts.parse_folders)] = Field(
+        ("INBOX",), description="The folders to collect, separated by ;. POP3 has INBOX alone."
+    )
+    after: Annotated[texts.Removal, BeforeValidator(texts.parse_after)] = Field(
+        texts.Removal(texts.After.DELETE),
+        description="What becomes of a message in the mailbox once it is stored: delete, move:FOLDER or keep.",
+    )
+    since: Annotated[datetime | Literal["now"] | None, BeforeValidator(texts.parse_since)] = Field(
+        None, description="Take no mail from before this date or date-time (UTC), or from before first contact (now)."
+    )
+    poll_every: Annotated[int, BeforeValidator(texts.whole(1, _LONGEST_PACE))] = Field(
+        60, description="Seconds from one look at the mailbox to the next."
+    )
+    max_message_bytes: Annotated[int, BeforeValidator(texts.parse_size)] = Field(
+        DEFAULT_MAX_MESSAGE_BYTES, description="A larger message stays in the mailbox: bytes, or as in 150MB."
+    )
+    disable_after: Annotated[int, BeforeValidator(texts.whole(_FEWEST, _MOST))] = Field(
+        10, description="Failures in a row after which the mailbox is disabled."
+    )
+    plus_addressing: Annotated[PlusAddressing, BeforeValidator(texts.one_of(PlusAddressing))] = Field(
+        PlusAddressing.MIXED,
+        description="mixed: base+ref@domain matches base@domain too; off: it does not; "
+        "only: mixed, and threads are found by the reference alone.",
+    )
+    fallback: Annotated[str | None, BeforeValidator(str.lower)] = Field(
+        None, description="The route for mail to the primary address that no other route took."
+    )
+    blocked_senders: Patterns = Field(
+        (), description="Addresses or *@domain, separated by ;, whose mail is recorded and goes nowhere else."
+    )
+    enabled: Truth = Field(default=True, description="false leaves the mailbox alone.")
+
+
+class WrittenRoute(BaseModel):
+    """One route: `ROUTES__<name>__<SETTING>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    mailbox: Annotated[str | None, BeforeValidator(str.lower)] = Field(
+        None, description="The mailbox whose mail it routes. Default: every mailbox."
+    )
+    address: Annotated[str | None, BeforeValidator(parse_route_address)] = Field(
+        None, description="The recipient it takes: an address, *@domain, or * (a wildcard route, for mail by Bcc)."
+    )
+    order: Annotated[int, BeforeValidator(texts.whole(-_MOST, _MOST))] = Field(
+        100, description="The route with the smaller number is tried first; equal ones by name."
+    )
+    senders: Patterns = Field((), description="Addresses or *@domain, separated by ;, that the mail must be from.")
+    recipients: Patterns = Field((), description="Addresses or *@domain, separated by ;, of which one must be in To or Cc.")
+    subject_words: Texts = Field((), description="Words, separated by ;, of which one must be in the subject.")
+    attachment_types: Annotated[
+        tuple[str, ...], BeforeValidator(texts.listed(lambda entry: entry.lower().lstrip("*.")))
+    ] = Field((), description="File extensions, separated by ;, of which one attachment must have one.")
+    important: Truth = Field(default=False, description="Take only mail that is marked important.")
+    folders: Annotated[tuple[str, ...], BeforeValidator(texts.listed(texts.parse_folder))] = Field(
+        (), description="The folders whose mail it takes, separated by ;. Empty or *: any."
+    )
+    enabled: Truth = Field(default=True, description="false: it takes nothing.")
+
+
+class WrittenSettings(BaseSettings):
+    """Everything. What the environment holds comes in as arguments, so that nothing else is looked at."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, case_sensitive=False, env_nested_delimiter="__"
+    )
+
+    azurewebjobsstorage: SecretStr | None = Field(
+        None,
+        title="AzureWebJobsStorage",
+        description="The app's own storage: a connection string, UseDevelopmentStorage=true, or folder:PATH; or in the "
+        "host's identity form, as AzureWebJobsStorage__accountName and its like.",
+    )
+    mail_storage: SecretStr | None = Field(
+        None,
+        description="Where mail and records are kept: a connection string, https://ACCOUNT.blob.core.windows.net, "
+        "UseDevelopmentStorage=true, or folder:PATH. Default: the app's own storage.",
+    )
+    mail_container: Annotated[str, BeforeValidator(texts.parse_container)] = Field(
+        "mail", description="The container of all mail."
+    )
+    poll_schedule: Schedule = Field(
+        "", description="When mailboxes are looked at: six fields, seconds first. Usual: 0 * * * * *"
+    )
+    sweep_schedule: Schedule = Field(
+        "0 */10 * * * *", description="When mail that is stored and not routed is looked for: six fields, seconds first."
+    )
+    poll_budget: Annotated[float, BeforeValidator(texts.parse_seconds)] = Field(
+        300, description="Seconds after which a poll stops and enqueues itself again."
+    )
+    sign_in_authority: Annotated[str, BeforeValidator(texts.parse_authority)] = Field(
+        "https://login.microsoftonline.com", description="The token service's host; TENANT_ID follows it."
+    )
+    mailboxes: dict[str, WrittenMailbox] = Field(default_factory=dict, description="By name.")
+    routes: dict[str, WrittenRoute] = Field(default_factory=dict, description="By name.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments alone: the environment is read, filtered, by `reading`."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def setting_name(field_name: str, model: type[BaseModel] = WrittenSettings) -> str:
+    """A field's setting as it is spelled."""
+    return model.model_fields[field_name].title or field_name.upper()
+
+
+SECRETS = frozenset(
+    name
+    for model in (WrittenMailbox, WrittenRoute, WrittenSettings)
+    for name, field in model.model_fields.items()
+    if SecretStr in getattr(field.annotation, "__args__", ())
+)
+"""The fields whose values are never shown, and never trimmed."""
