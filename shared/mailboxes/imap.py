@@ -54,6 +54,7 @@ class ImapMailbox:
         self._target = settings.move_to if settings.after is After.MOVE else None
         self._target_seen = self._target is None
         self._recoveries = 0
+        self._closed = False
 
     @property
     def folders(self) -> Sequence[str]:
@@ -123,6 +124,7 @@ class ImapMailbox:
 
     def close(self) -> None:
         """End the session. What was flagged and not expunged stays flagged."""
+        self._closed = True
         if self._fetching is not None:
             self._fetching.close()
         self._session.close()
@@ -134,7 +136,7 @@ class ImapMailbox:
             ConnectionLost: `error`, if that was done too often or cannot be done; or the folder's UIDs are no longer valid.
             SignInRefused: as it says.
         """
-        if self._recoveries >= RECOVERIES:
+        if self._closed or self._recoveries >= RECOVERIES:
             raise error
         self._recoveries += 1
         _log.info("%s: connecting again: %s", self.where, error)

@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
@@ -72,7 +73,6 @@ def _pem_trouble(data: bytes, secret: bytes | None) -> str | None:
         if secret is None:
             return "has an encrypted private key; set CERTIFICATE_PASSWORD"
         return "has a private key that is not encrypted; remove CERTIFICATE_PASSWORD"
-    except Exception as error:  # noqa: BLE001  the library has its own class for kinds of key that it does not know
-        del error
+    except (ValueError, UnsupportedAlgorithm):
         return "has no private key that can be opened; check it, and CERTIFICATE_PASSWORD"
     return None

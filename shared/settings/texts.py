@@ -182,6 +182,11 @@ def parse_identifier(text: str) -> str:
     return text
 
 
+def parse_certificate(text: str) -> str:
+    r"""PEM or base64. Where a line feed could not be entered, `\n` in a single line of PEM stands for one."""
+    return text if "\n" in text.strip() else text.replace(r"\n", "\n")
+
+
 def parse_schedule(text: str) -> str:
     """An NCRONTAB schedule: six fields, or the times between two runs would be minutes for seconds."""
     fields = text.split()

@@ -68,7 +68,7 @@ class WrittenMailbox(BaseModel):
     tenant_id: Identifier = Field(None, description="The tenant, for OAuth: its id or one of its domains.")
     client_id: Identifier = Field(None, description="The app registration's client id, for OAuth.")
     client_secret: SecretStr | None = Field(None, description="The app registration's secret.")
-    certificate: SecretStr | None = Field(
+    certificate: Annotated[SecretStr | None, BeforeValidator(texts.parse_certificate)] = Field(
         None, description="The app registration's certificate and its private key: PEM text, or PFX in base64."
     )
     certificate_file: Path | None = Field(None, description="The same in a file, PEM or PFX.")

@@ -1,0 +1,34 @@
+"""What had to be repaired in order to read a message."""
+
+from __future__ import annotations
+
+MOST = 100
+"""Defects after which no more are told."""
+
+_LONGEST_QUOTE = 60
+
+
+class Defects:
+    """Collects defects, each once, in the order in which they were met."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen: dict[str, None] = {}
+
+    def add(self, text: str) -> None:
+        """Note one defect. The same text again, and what comes after the first hundred, is not kept."""
+        if len(self._seen) < MOST:
+            self._seen[text] = None
+        elif len(self._seen) == MOST:
+            self._seen["there are more defects than are listed here"] = None
+
+    def as_tuple(self) -> tuple[str, ...]:
+        """What was noted so far."""
+        return tuple(self._seen)
+
+
+def shown(text: str) -> str:
+    """A piece of a message, made short and printable, to be named in a defect."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: _LONGEST_QUOTE + 1])
+    return f"“{text}”" if len(text) <= _LONGEST_QUOTE else f"“{text[:_LONGEST_QUOTE]}…”"

@@ -1,0 +1,92 @@
+"""Access tokens for mailboxes that are signed in to by OAuth (rule 1.4).
+
+MSAL is imported when the first token is asked for: an app whose mailboxes all have passwords never pays for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+from typing import TYPE_CHECKING, Final
+
+from shared.errors import SettingsWrong
+from shared.mailboxes.tls import setting
+from shared.settings import MailboxSettings, SignIn
+
+if TYPE_CHECKING:
+    from shared.mailboxes.token_service import TokenService
+
+DEFAULT_AUTHORITY: Final = "https://login.microsoftonline.com"
+
+
+def xoauth2(user: str, token: str) -> bytes:
+    """What SASL XOAUTH2 sends, before base64: the mailbox to open and a token that may open it."""
+    return f"user={user}\x01auth=Bearer {token}\x01\x01".encode()
+
+
+class Tokens:
+    """Gives access tokens, and keeps those that are still good, for as long as the process lives.
+
+    Mailboxes with the same app registration share their token. May be used from several threads.
+
+    Args:
+        authority: the host that issues them, as `SIGN_IN_AUTHORITY` names it; each mailbox's `TENANT_ID` follows it.
+    """
+
+    def __init__(self, authority: str = DEFAULT_AUTHORITY) -> None:
+        self._authority = authority.rstrip("/")
+        self._lock = threading.Lock()
+        self._key = secrets.token_bytes(32)
+        self._services: dict[str, TokenService] = {}
+
+    def token(self, settings: MailboxSettings) -> str:
+        """A token that is good now for this mailbox's sign-in: from memory, or a new one.
+
+        Raises:
+            SignInRefused: the token service rejects the app, its secret or its certificate.
+            SettingsWrong: a setting for it is missing, or its certificate cannot be read.
+            ConnectFailed, TlsRefused: the token service cannot be reached or trusted.
+            ServiceUnavailable: it is ill, or asked too much (`Throttled`).
+        """
+        return self._service(settings).token(settings)
+
+    def forget(self, settings: MailboxSettings) -> bool:
+        """Drop this mailbox's token, which its server refused; True if that was an old one and a new one may be better."""
+        with self._lock:
+            service = self._services.pop(self._fingerprint(settings), None)
+        return service is not None and service.was_from_memory
+
+    def _service(self, settings: MailboxSettings) -> TokenService:
+        from shared.mailboxes.token_service import TokenService  # noqa: PLC0415  see the module's docstring
+
+        if settings.sign_in not in (SignIn.CLIENT_SECRET, SignIn.CERTIFICATE):
+            raise SettingsWrong(f"{setting(settings, 'SIGN_IN')}={settings.sign_in} gives no access token")
+        name = self._fingerprint(settings)
+        with self._lock:
+            service = self._services.get(name)
+            if service is None:
+                service = self._services[name] = TokenService(self._authority, settings)
+        return service
+
+    def _fingerprint(self, settings: MailboxSettings) -> str:
+        """Which sign-in it is. Keyed, and the key is never written: nothing can be guessed from it."""
+        secret = settings.client_secret, settings.certificate, settings.certificate_password
+        parts = (
+            *(settings.sign_in, settings.tenant_id or "", settings.client_id or "", str(settings.ca_file or "")),
+            *("" if one is None else one.get_secret_value() for one in secret),
+            _stamp(settings),
+        )
+        return hmac.new(self._key, "\0".join(parts).encode(), hashlib.sha256).hexdigest()
+
+
+def _stamp(settings: MailboxSettings) -> str:
+    """Changes when the certificate's file does, so that a new certificate is used without a restart."""
+    if settings.certificate_file is None:
+        return ""
+    try:
+        state = settings.certificate_file.stat()
+    except OSError:
+        return str(settings.certificate_file)
+    return f"{settings.certificate_file}:{state.st_mtime_ns}:{state.st_size}:{state.st_ino}"

@@ -1,0 +1,109 @@
+"""From what is written of one mailbox to a mailbox that can be used, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.settings.addresses import looks_like_an_address, parse_address
+from shared.settings.certificates import ca_file_trouble
+from shared.settings.model import After, MailboxSettings, MailProtocol, Tls
+from shared.settings.part import Part
+from shared.settings.presets import DEFAULT_PORTS, PRESETS
+from shared.settings.sign_in import sign_in_of
+from shared.settings.texts import is_loopback
+from shared.settings.written import WrittenMailbox
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    protocol: MailProtocol | None
+    host: str | None
+    port: int | None
+    tls: Tls
+
+
+def mailbox_of(part: Part[WrittenMailbox]) -> MailboxSettings | None:
+    """Check one mailbox.
+
+    Returns:
+        The mailbox, or None if something that it cannot be without is missing. It is usable only if the part's report
+        has no fault of it.
+    """
+    written = part.written
+    server = _server_of(part)
+    _check_collecting(part, server.protocol)
+    sign_in = sign_in_of(part)
+    if written.address is None:
+        part.missing("ADDRESS", "give the mailbox's primary address")
+    if server.protocol is None or server.host is None or server.port is None:
+        return None
+    if sign_in is None or written.address is None:
+        return None
+    shared = written.shared_mailbox
+    return MailboxSettings(
+        name=part.name,
+        enabled=written.enabled,
+        protocol=server.protocol,
+        address=written.address,
+        host=server.host,
+        port=server.port,
+        tls=server.tls,
+        ca_file=written.ca_file,
+        allow_plaintext=written.allow_plaintext,
+        sign_in=sign_in,
+        username=written.username,
+        password=written.password,
+        tenant_id=written.tenant_id,
+        client_id=written.client_id,
+        client_secret=written.client_secret,
+        certificate=written.certificate,
+        certificate_file=written.certificate_file,
+        certificate_password=written.certificate_password,
+        shared_mailbox=parse_address(shared) if shared is not None and looks_like_an_address(shared) else shared,
+        shared_login=written.shared_login,
+        folders=written.folders,
+        after=written.after.after,
+        move_to=written.after.move_to,
+        since=written.since,
+        poll_every=written.poll_every,
+        max_message_bytes=written.max_message_bytes,
+        disable_after=written.disable_after,
+        plus_addressing=written.plus_addressing,
+        fallback=written.fallback,
+        blocked_senders=written.blocked_senders,
+    )
+
+
+def _server_of(part: Part[WrittenMailbox]) -> _Server:
+    written = part.written
+    preset = PRESETS[written.preset] if written.preset is not None else None
+    protocol = written.protocol or (preset.protocol if preset else None)
+    host = written.host or (preset.host if preset else None)
+    tls = written.tls or (preset.tls if preset else Tls.IMPLICIT)
+    port = written.port or (DEFAULT_PORTS[protocol, tls] if protocol is not None else None)
+    if preset and protocol is not preset.protocol:
+        part.fault("PROTOCOL", f"contradicts PRESET, which is for {preset.protocol}; remove one of the two")
+    # A preset that is wrong might have filled both in: its own fault is enough.
+    if not part.given("PRESET"):
+        if protocol is None:
+            part.missing("PROTOCOL", "use imap or pop3, or set PRESET")
+        if host is None:
+            part.missing("HOST", "give the mail server's name, or set PRESET")
+    if tls is Tls.NONE and host is not None and not is_loopback(host) and not written.allow_plaintext:
+        remedy = "use implicit or starttls, or set ALLOW_PLAINTEXT=true"
+        part.fault("TLS", f"sends password and mail in the clear to a host that is not this machine; {remedy}", "none")
+    if written.ca_file is not None and (trouble := ca_file_trouble(written.ca_file)):
+        part.fault("CA_FILE", trouble)
+    return _Server(protocol, host, port, tls)
+
+
+def _check_collecting(part: Part[WrittenMailbox], protocol: MailProtocol | None) -> None:
+    written = part.written
+    after, target = written.after
+    if protocol is MailProtocol.POP3:
+        if after is After.MOVE:
+            part.fault("AFTER", "POP3 has no folders to move to; use delete or keep", None)
+        if written.folders != ("INBOX",):
+            part.fault("FOLDERS", "POP3 has INBOX alone; remove the setting, or use imap")
+    elif target is not None and target in written.folders:
+        part.fault("AFTER", "is a folder that is collected, so that mail would come again; move it to another", target)

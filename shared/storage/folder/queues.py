@@ -1,0 +1,77 @@
+"""Queues as rows: visibility time-out, dequeue count and pop receipts as Queue Storage has them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from shared.storage.folder.database import Database
+from shared.storage.protocol import QueueItem
+
+
+class FolderQueue:
+    """One queue.
+
+    Args:
+        database: where it is.
+        name: its name.
+    """
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._name = name
+
+    def put_many(self, bodies: Iterable[str], *, delay: float = 0, ttl: float | None = None) -> None:
+        """Put messages."""
+        now = time.time()
+        expires = None if ttl is None else now + ttl
+        with self._database.writing() as connection:
+            connection.executemany(
+                "INSERT INTO messages (queue, body, inserted, visible, expires) VALUES (?, ?, ?, ?, ?)",
+                [(self._name, body, now, now + delay, expires) for body in bodies],
+            )
+
+    def receive(self, count: int, *, hidden_for: float) -> list[QueueItem]:
+        """Take visible messages, oldest first, and hide them."""
+        now = time.time()
+        query = "SELECT id FROM messages WHERE queue = ? AND visible <= ? AND (expires IS NULL OR expires > ?)"
+        with self._database.reading() as connection:
+            if connection.execute(query + " LIMIT 1", (self._name, now, now)).fetchone() is None:
+                return []  # an idle queue is asked often, and asking must not write
+        with self._database.writing() as connection:
+            ids = connection.execute(query + " ORDER BY visible, id LIMIT ?", (self._name, now, now, count)).fetchall()
+            items = []
+            for (number,) in ids:
+                receipt = uuid.uuid4().hex
+                row = connection.execute(
+                    "UPDATE messages SET visible = ?, dequeued = dequeued + 1, receipt = ? WHERE id = ? "
+                    "RETURNING body, dequeued, inserted",
+                    (now + hidden_for, receipt, number),
+                ).fetchone()
+                items.append(QueueItem(str(number), receipt, row[0], row[1], datetime.fromtimestamp(row[2], UTC)))
+            connection.execute("DELETE FROM messages WHERE queue = ? AND expires <= ?", (self._name, now))
+        return items
+
+    def delete(self, item: QueueItem) -> None:
+        """Remove a received message, unless another has received it since."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM messages WHERE id = ? AND receipt = ?", (int(item.id), item.receipt))
+
+    def release(self, item: QueueItem, *, delay: float = 0) -> None:
+        """Make a received message visible again, unless another has received it since."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE messages SET visible = ? WHERE id = ? AND receipt = ?",
+                (time.time() + delay, int(item.id), item.receipt),
+            )
+
+    def length(self) -> int:
+        """How many messages there are."""
+        with self._database.reading() as connection:
+            count = connection.execute(
+                "SELECT COUNT(*) FROM messages WHERE queue = ? AND (expires IS NULL OR expires > ?)",
+                (self._name, time.time()),
+            ).fetchone()
+        return int(count[0])

@@ -1,0 +1,115 @@
+"""Records as rows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from shared.errors import RecordChanged
+from shared.storage.folder.database import Database
+from shared.storage.protocol import Record, Table, Value, Values
+
+AT_ONCE = 500
+"""Keys in one query: SQLite takes 999 parameters in its older builds."""
+
+
+class FolderRecords:
+    """The tables.
+
+    Args:
+        database: where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, table: Table, key: str) -> Record | None:
+        """One record, or None."""
+        return self.get_many(table, [key]).get(key)
+
+    def get_many(self, table: Table, keys: Sequence[str]) -> dict[str, Record]:
+        """Those of `keys` that are there."""
+        found: dict[str, Record] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(keys), AT_ONCE):
+                some = keys[start : start + AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, etag, properties FROM records WHERE kind = ? AND key IN ({marks})"  # noqa: S608  question marks alone
+                for row in connection.execute(query, (table.value, *some)):
+                    found[row[0]] = _record(row)
+        return found
+
+    def create(self, table: Table, key: str, values: Values) -> bool:
+        """Create a record if there is none."""
+        return not self.create_many(table, {key: values})
+
+    def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
+        """Create those that are not there; gives the keys that were."""
+        there = set()
+        with self._database.writing() as connection:
+            for key, values in rows.items():
+                done = connection.execute(
+                    "INSERT OR IGNORE INTO records VALUES (?, ?, 1, ?)", (table.value, key, _text(values))
+                )
+                if not done.rowcount:
+                    there.add(key)
+        return there
+
+    def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
+        """Set some properties."""
+        with self._database.writing() as connection:
+            _merge(connection, table, key, values, etag)
+
+    def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
+        """Set some properties of several."""
+        with self._database.writing() as connection:
+            for key, values in rows.items():
+                _merge(connection, table, key, values, None)
+
+    def delete_many(self, table: Table, keys: Iterable[str]) -> None:
+        """Remove records."""
+        with self._database.writing() as connection:
+            connection.executemany(
+                "DELETE FROM records WHERE kind = ? AND key = ?", [(table.value, key) for key in keys]
+            )
+
+    def scan(self, table: Table) -> Iterator[Record]:
+        """All records of a table."""
+        after = ""
+        while True:
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    "SELECT key, etag, properties FROM records WHERE kind = ? AND key > ? ORDER BY key LIMIT ?",
+                    (table.value, after, AT_ONCE),
+                ).fetchall()
+            if not rows:
+                return
+            yield from map(_record, rows)
+            after = rows[-1][0]
+
+
+def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Values, etag: str | None) -> None:
+    row = connection.execute(
+        "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (table.value, key)
+    ).fetchone()
+    if etag is not None and (row is None or str(row[1]) != etag):
+        raise RecordChanged(f"a record of {table} was changed by another in between")
+    before: dict[str, Value] = {} if row is None else _record(row).values
+    connection.execute(
+        "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)",
+        (table.value, key, 1 if row is None else row[1] + 1, _text({**before, **values})),
+    )
+
+
+def _text(values: Values) -> str:
+    return json.dumps({name: {"t": value.isoformat()} if isinstance(value, datetime) else value for name, value in values.items()})
+
+
+def _record(row: tuple[str, int, str]) -> Record:
+    values = {
+        name: datetime.fromisoformat(value["t"]) if isinstance(value, dict) else value
+        for name, value in json.loads(row[2]).items()
+    }
+    return Record(row[0], values, str(row[1]))
