@@ -5,11 +5,11 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 
-PIECE = 1024 * 1024
+PIECE = 256 * 1024
 """Bytes that are taken out of the buffer at once, at most."""
 
 _FIRST_WINDOW = 8 * 1024
-_RELEASE_EVERY = 8 * PIECE
+_RELEASE_EVERY = 32 * PIECE
 
 
 class Buffer:

@@ -9,6 +9,8 @@ from encodings.aliases import aliases
 
 from shared.mail.defects import Defects, shown
 
+_LONGEST_NAME = 80
+
 _DETECTED_FROM = 16 * 1024
 """Bytes that a charset is guessed from: guessing costs far more than decoding."""
 
@@ -24,7 +26,6 @@ _SUPERSETS = {
     "iso8859_9": "cp1254",
     "iso_8859_8_e": "iso8859_8",
     "iso_8859_8_i": "iso8859_8",
-    "johab": "johab",
     "ks_c_5601_1987": "cp949",
     "latin_1": "cp1252",
     "shift_jis": "cp932",
@@ -77,12 +78,17 @@ def western(data: bytes) -> str:
 
 def codec_of(charset: str) -> str | None:
     """The codec that reads a charset, or None if the charset is unknown."""
-    if not charset.isascii() or not charset.isprintable():
-        return None
-    name = normalize_encoding(charset.strip(" '\"").lower())
-    name = aliases.get(name, aliases.get(name.replace(".", "_"), name))
+    name = _codec_named(charset)
     name = _SUPERSETS.get(name, name)
     return name if name in _KNOWN else None
+
+
+def _codec_named(charset: str) -> str:
+    """Python's name for a charset, without loading anything (a codec's look-up by an unknown name imports and remembers)."""
+    if len(charset) > _LONGEST_NAME or not charset.isascii() or "\0" in charset:
+        return ""
+    name = normalize_encoding(charset.strip(" '\"").lower())
+    return aliases.get(name) or aliases.get(name.replace("_", "")) or name
 
 
 def is_ascii_compatible(codec: str) -> bool:
@@ -151,7 +157,7 @@ def _with_replacements(data: bytes, codec: str) -> str:
 
 def _as_western(data: bytes, charset: str, defects: Defects) -> str:
     """Latin-1 and Windows-1252, and ASCII that is not: there, UTF-8 is likelier than either."""
-    if aliases.get(normalize_encoding(charset.strip(" '\"").lower()), "ascii") == "ascii":
+    if _codec_named(charset) == "ascii":
         defects.add("the text is said to be ASCII and is not")
         try:
             return data.decode("utf-8")

@@ -19,7 +19,7 @@ _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghij
 @dataclass(slots=True)
 class _Word:
     charset: str
-    data: bytes
+    data: list[bytes]
 
 
 def header_text(raw: bytes, defects: Defects) -> str:
@@ -55,16 +55,19 @@ def _pieces(text: str, defects: Defects) -> Iterator[str]:
         charset = match[1].partition("*")[0].lower()
         data = _bytes_of(match[2], match[3])
         end = match.end()
-        if word is not None and not between.strip() and word.charset == charset:
-            word.data = b"".join((word.data, data)) if len(word.data) < 1000 else word.data + data  # noqa: PLR2004
-            continue
-        if word is not None:
-            yield decode(word.data, word.charset, defects)
-        if word is None or between.strip():
+        if word is None:
             yield between
-        word = _Word(charset, data)
+        elif between.strip():
+            yield decode(b"".join(word.data), word.charset, defects)
+            yield between
+        elif word.charset == charset:
+            word.data.append(data)
+            continue
+        else:
+            yield decode(b"".join(word.data), word.charset, defects)
+        word = _Word(charset, [data])
     if word is not None:
-        yield decode(word.data, word.charset, defects)
+        yield decode(b"".join(word.data), word.charset, defects)
     yield text[end:]
 
 

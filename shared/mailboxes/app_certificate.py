@@ -1,4 +1,4 @@
-"""The certificate that an app registration signs in with: PEM or PFX, from a setting or a file, with or without a password."""
+"""The certificate that an app registration signs in with: PEM or PFX, in a setting or a file, encrypted or not."""
 
 from __future__ import annotations
 
@@ -127,7 +127,9 @@ def _public(key: object) -> bytes:
 def _valid_now(found: AppCertificate, name: str) -> AppCertificate:
     now, certificate = datetime.now(UTC), found.certificate
     if now > certificate.not_valid_after_utc:
-        raise SignInRefused(f"{name}: expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; put in a new one")
+        raise SignInRefused(
+            f"{name}: expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; put in a new one"
+        )
     if now < certificate.not_valid_before_utc:
         raise SignInRefused(f"{name}: not valid until {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
     return found

@@ -13,7 +13,7 @@ time, its answer is waited for when the next is due, and `commit` expunges every
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from shared.errors import FolderMissing, MailroomError, RemovalRefused, quoted
 from shared.mailboxes.imap_errors import Answered, removal_error
@@ -99,7 +99,7 @@ class Remover:
         return [store, b"UID EXPUNGE %b" % uid_set] if self._uidplus else [store]
 
     def _settle(self) -> None:
-        """Wait for what was sent last. A refusal for messages that are gone is none."""
+        """Wait for what was sent last."""
         pair, self._pair = self._pair, []
         for command in pair:
             self._session.wire.wait(command)
@@ -107,18 +107,34 @@ class Remover:
             try:
                 command.check()
             except Answered as error:
-                self._unless_gone(error, self._pair_set)
+                self._without_gone(error, self._pair_set, self._commands)
                 return
 
     def _copy(self, uid_set: bytes) -> None:
+        commands = self._copy_commands
         try:
-            self._session.wire.run(b"UID COPY %b %b" % (uid_set, self._target_name))
+            self._session.wire.run(*commands(uid_set))
         except Answered as error:
-            self._unless_gone(error, uid_set)
+            self._without_gone(error, uid_set, commands)
 
-    def _unless_gone(self, error: Answered, uid_set: bytes) -> None:
-        if self._session.wire.search(b"UID " + uid_set):
-            raise removal_error(error, self._target, self._session.where) from error
+    def _copy_commands(self, uid_set: bytes) -> list[bytes]:
+        return [b"UID COPY %b %b" % (uid_set, self._target_name)]
+
+    def _without_gone(self, error: Answered, uid_set: bytes, commands: Callable[[bytes], list[bytes]]) -> None:
+        """A refusal because some are gone is none: once more, for those that are there.
+
+        Dovecot says so with [EXPUNGEISSUED] (RFC 5530) and does nothing; others say NO to a set that is empty by now.
+        """
+        asked = set(in_set(uid_set))
+        try:
+            left = self._left(asked)
+            if left == asked:
+                raise error
+            for some in uid_sets(left):
+                for text in commands(some):
+                    self._session.wire.run(text)
+        except Answered as again:
+            raise removal_error(again, self._target, self._session.where) from error
 
     def _left(self, uids: Iterable[int]) -> set[int]:
         wanted = set(uids)

@@ -194,32 +194,37 @@ def _start_tls(client: IMAPClient, context: object, where: str) -> None:
 
 
 def _sign_in(client: IMAPClient, settings: MailboxSettings, tokens: Callable[[], str], where: str) -> None:
-    password = settings.password.get_secret_value() if settings.password is not None else ""
-    secret = password if settings.sign_in is SignIn.PASSWORD else tokens()
-    failure: MailroomError | None = None
+    failure = _refusal(client, settings, tokens, where)
+    if failure is not None:
+        # Raised here and not where it was found, so that no chain and no frame leads to the secret.
+        failure.__cause__ = failure.__context__ = None
+        raise failure.with_traceback(None)
+
+
+def _refusal(
+    client: IMAPClient, settings: MailboxSettings, tokens: Callable[[], str], where: str
+) -> MailroomError | None:
+    """Sign in; what stood against it, if anything did."""
+    by_password = settings.sign_in is SignIn.PASSWORD
+    secret = (settings.password.get_secret_value() if settings.password else "") if by_password else tokens()
     try:
-        if settings.sign_in is SignIn.PASSWORD:
+        if by_password:
             _log_in(client, settings.login, secret, where)
         else:
             client.sasl_login("XOAUTH2", _Xoauth2(xoauth2(settings.mailbox_address, secret)))
     except MailroomError as error:
-        failure = error
+        return error
     except imaplib.IMAP4.error as error:
         # imapclient makes a LoginError of a connection that broke, too; what it came from tells them apart.
         cause = error if isinstance(error, imaplib.IMAP4.abort) else error.__context__
         text = _without(str(error), secret)
-        if isinstance(cause, imaplib.IMAP4.abort):
-            failure = mapped(imaplib.IMAP4.abort(text), where)
-        else:
-            failure = sign_in_error(text, where)
+        broke = isinstance(cause, imaplib.IMAP4.abort)
+        return mapped(imaplib.IMAP4.abort(text), where) if broke else sign_in_error(text, where)
     except OSError as error:
-        failure = mapped(error, where)
-    except Exception as error:  # noqa: BLE001  whatever it is, its text and its frames may hold the secret
-        failure = SignInRefused(f"{where}: sign-in failed ({type(error).__name__})")
-    if failure is not None:
-        # Raised out here, so that no chain leads to frames that hold the secret.
-        failure.__cause__ = failure.__context__ = None
-        raise failure
+        return mapped(error, where)
+    except Exception as error:  # noqa: BLE001  whatever it is, its text may hold the secret
+        return SignInRefused(f"{where}: sign-in failed ({type(error).__name__})")
+    return None
 
 
 def _log_in(client: IMAPClient, login: str, password: str, where: str) -> None:

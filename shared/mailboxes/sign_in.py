@@ -53,7 +53,7 @@ class Tokens:
         return self._service(settings).token(settings)
 
     def forget(self, settings: MailboxSettings) -> bool:
-        """Drop this mailbox's token, which its server refused; True if that was an old one and a new one may be better."""
+        """Drop this mailbox's token, which its server refused; True if it was an old one, so that a new one may do."""
         with self._lock:
             service = self._services.pop(self._fingerprint(settings), None)
         return service is not None and service.was_from_memory
@@ -67,7 +67,7 @@ class Tokens:
         with self._lock:
             service = self._services.get(name)
             if service is None:
-                service = self._services[name] = TokenService(self._authority, settings)
+                service = self._services[name] = TokenService(self._authority)
         return service
 
     def _fingerprint(self, settings: MailboxSettings) -> str:

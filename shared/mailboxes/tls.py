@@ -23,7 +23,13 @@ SELF_SIGNED, CHAIN_SELF_SIGNED, NO_ISSUER, UNVERIFIED_LEAF, INVALID_CA = 18, 19,
 NOT_YET_VALID, EXPIRED, WRONG_HOST, WRONG_IP = 9, 10, 62, 64
 """What OpenSSL calls X509_V_ERR_…, as in `SSLCertVerificationError.verify_code`."""
 
-_NO_TLS_THERE = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
+_NO_TLS_THERE = (
+    "WRONG_VERSION_NUMBER",
+    "HTTP_REQUEST",
+    "RECORD_LAYER_FAILURE",
+    "UNKNOWN_PROTOCOL",
+    "PACKET_LENGTH_TOO_LONG",
+)
 _TOO_OLD = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE")
 
 
@@ -45,7 +51,9 @@ def context_for(settings: MailboxSettings) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile=settings.ca_file)
         except ssl.SSLError as error:
-            raise SettingsWrong(f"{name}: {settings.ca_file} holds no certificates in PEM form ({error.reason})") from None
+            raise SettingsWrong(
+                f"{name}: {settings.ca_file} holds no certificates in PEM form ({error.reason})"
+            ) from None
         except OSError as error:
             raise SettingsWrong(f"{name}: {settings.ca_file} cannot be read: {error.strerror}") from None
     watch(context)
@@ -112,7 +120,9 @@ def connection_error(settings: MailboxSettings, error: OSError | EOFError) -> Ma
     if isinstance(error, TimeoutError):
         return ConnectFailed(f"{where}: no answer in time; look at {host} and {port}, and at firewalls between")
     if isinstance(error, EOFError | ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionError):
-        return ConnectFailed(f"{where}: the server cut the connection at once; look at {port} and {setting(settings, 'TLS')}")
+        return ConnectFailed(
+            f"{where}: the server cut the connection at once; look at {port} and {setting(settings, 'TLS')}"
+        )
     if isinstance(error, UnicodeError) or error.errno == errno.EINVAL:
         return ConnectFailed(f"{where}: this is no host name; look at {host}")
     return ConnectFailed(f"{where}: no connection: {quoted(error.strerror or type(error).__name__)}; look at {host}")
@@ -144,7 +154,8 @@ def certificate_fault(error: ssl.SSLCertVerificationError, settings: MailboxSett
 def _handshake_fault(error: ssl.SSLError, settings: MailboxSettings) -> str:
     reason = error.reason or ""
     if reason in _NO_TLS_THERE:
-        return f"the server does not speak TLS at this port; look at {setting(settings, 'TLS')} and {setting(settings, 'PORT')}"
+        names = f"{setting(settings, 'TLS')} and {setting(settings, 'PORT')}"
+        return f"the server does not speak TLS at this port; look at {names}"
     if any(word in reason for word in _TOO_OLD):
         return "the server does not speak TLS 1.2 or newer, and nothing older is used"
     return f"the TLS handshake failed: {quoted(reason or error)}"

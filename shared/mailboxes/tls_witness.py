@@ -1,8 +1,8 @@
 """Remembers the certificate that a server showed, so that the refusal of it can say what was in it.
 
 Python keeps nothing of a certificate that failed, and asking the server for it again without verifying would be a
-connection that nobody wants to see. OpenSSL's message callback sees the handshake as it is. That callback is not a public
-part of `ssl`; where it is missing, an error says a little less.
+connection that nobody wants to see. OpenSSL's message callback sees the handshake as it is. That callback is not a
+public part of `ssl`; where it is missing, an error says a little less.
 """
 
 from __future__ import annotations

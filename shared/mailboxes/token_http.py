@@ -1,4 +1,4 @@
-"""The HTTP session that MSAL asks for tokens with: time-outs, the mailbox's CA besides the machine's, answers looked at."""
+"""The HTTP session that MSAL asks for tokens with: time-outs, `CA_FILE` besides the roots, answers checked."""
 
 from __future__ import annotations
 

@@ -12,10 +12,25 @@ from typing import Any, Final
 
 import msal
 
-from shared.errors import MailroomError, ServiceUnavailable, SettingsWrong, SignInRefused, Throttled, quoted
+from shared.errors import (
+    ConnectFailed,
+    MailroomError,
+    ServiceUnavailable,
+    SettingsWrong,
+    SignInRefused,
+    Throttled,
+    quoted,
+)
 from shared.mailboxes.app_certificate import app_certificate
 from shared.mailboxes.tls import setting
-from shared.mailboxes.token_http import AnsweredBadly, RequestException, TokenSession, network_error
+from shared.mailboxes.token_http import (
+    SERVER_FAULTS,
+    TOO_MANY,
+    AnsweredBadly,
+    RequestException,
+    TokenSession,
+    network_error,
+)
 from shared.settings import MailboxSettings, SignIn
 
 SCOPE: Final = "https://outlook.office365.com/.default"
@@ -44,13 +59,12 @@ class TokenService:
 
     Args:
         authority: the host of the token service, with `https://`.
-        settings: whose app registration it is.
 
     Attributes:
         was_from_memory: the last token given was not fresh from the service.
     """
 
-    def __init__(self, authority: str, settings: MailboxSettings) -> None:
+    def __init__(self, authority: str) -> None:
         self._authority = authority
         self._app: Any = None
         self._lock = threading.Lock()
@@ -90,14 +104,18 @@ class TokenService:
 
 
 def token_error(error: Exception, settings: MailboxSettings, authority: str) -> MailroomError:
-    """What an exception of MSAL, or of what it stands on, means. Its own text is not repeated where it may hold a secret."""
+    """What an exception of MSAL, or of what it stands on, means. Its own text may hold a secret: it is not repeated."""
     where = f"mailbox {settings.name!r}: the token service {authority}"
     if isinstance(error, MailroomError):
         return error
     if isinstance(error, AnsweredBadly):
-        if error.status == 429:  # noqa: PLR2004  the number is its name
+        if error.status == TOO_MANY:
             return Throttled(f"{where} is asked too much", retry_after=error.retry_after)
-        return ServiceUnavailable(f"{where} answers badly (HTTP {error.status})", retry_after=error.retry_after)
+        if error.status >= SERVER_FAULTS:
+            return ServiceUnavailable(f"{where} is ill (HTTP {error.status})", retry_after=error.retry_after)
+        return ConnectFailed(
+            f"{where} does not answer as a token service (HTTP {error.status}); look at SIGN_IN_AUTHORITY"
+        )
     if isinstance(error, RequestException):
         return network_error(error, settings, where)
     if isinstance(error, msal.exceptions.MsalError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 
 from shared.settings.faults import Wrong
 
@@ -68,11 +69,9 @@ def _domain(domain: str, whole: str) -> str:
     domain = domain.lower()
     if _LITERAL.fullmatch(domain):
         return domain
-    labels = None
-    try:
-        labels = domain.encode("idna").decode("ascii").lower() if not domain.isascii() else domain
-    except UnicodeError:
-        pass
-    if labels is None or len(labels) > _LONGEST_DOMAIN or not all(map(_LABEL.fullmatch, labels.split("."))):
+    labels = domain if domain.isascii() else ""
+    with suppress(UnicodeError):
+        labels = labels or domain.encode("idna").decode("ascii").lower()
+    if len(labels) > _LONGEST_DOMAIN or not all(map(_LABEL.fullmatch, labels.split("."))):
         raise Wrong("has no domain that can be one; write it as in example.com", whole)
     return labels

@@ -19,8 +19,8 @@ _LONGEST_VALUE = 60
 _PARTS = 3  # kind, name, setting
 
 
-class Wrong(ValueError):  # noqa: N818  what is wrong, told to the report; never leaves this package
-    """What is wrong with one value.
+class Wrong(ValueError):
+    """What is wrong with one value; told to the report, it never leaves this package.
 
     Attributes:
         rest: the sentence that follows the value: what is wrong, and the remedy.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from shared.errors import quoted
 from shared.settings.faults import Place, Report, nearest
 from shared.settings.written import SECRETS, WrittenMailbox, WrittenRoute, WrittenSettings, setting_name
 
@@ -27,6 +28,7 @@ _LATER = {"graph_endpoint", "graph_webhook_url", "graph_client_state_key", "loop
 _OURS = re.compile(r"(mail|poll|route|sweep|graph|sign_in)", re.IGNORECASE)
 _VERY_LIKE = 0.85
 _UNRESOLVED = "@microsoft.keyvault("
+_KEY = re.compile(r"(key|signature)=", re.IGNORECASE)
 _NOT_RESOLVED = (
     "is a reference that Azure did not resolve; check that the app's identity may read the vault's secrets "
     "and that the vault's and the secret's names are right"
@@ -53,7 +55,7 @@ class Keys:
     Attributes:
         values: the settings that can be looked at further, by place.
         given: the places of all known settings that are given, the faulty ones included.
-        names: the mailboxes' and routes' names, lower case, with their spelling; by kind.
+        names: the mailboxes' and routes' names that may be names, lower case, with their spelling; by kind.
     """
 
     values: dict[Place, Given] = field(default_factory=dict)
@@ -67,7 +69,7 @@ def secrets_in(environment: Mapping[str, str]) -> set[str]:
     for key, value in environment.items():
         folded = key.lower()
         if folded.rpartition("__")[2] in SECRETS or folded.startswith(APP_STORAGE):
-            found |= {value, value.strip(), *(part.partition("=")[2] for part in value.split(";") if "Key=" in part)}
+            found |= {value, value.strip(), *(part.partition("=")[2] for part in value.split(";") if _KEY.search(part))}
     return found
 
 
@@ -92,19 +94,21 @@ def find_keys(environment: Mapping[str, str], report: Report) -> Keys:
 def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None:
     kind = key.partition("__")[0].lower()
     spelling, delimiter, setting = rest.partition("__")
-    place = (kind, spelling.lower(), setting.lower())
-    name, word, known = place[1], _WORDS[kind], KINDS[kind].model_fields
-    first = keys.names[kind].setdefault(name, spelling)
+    place = (kind, quoted(spelling.lower()), setting.lower())
+    name, word, known = spelling.lower(), _WORDS[kind], KINDS[kind].model_fields
     if not NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         remedy = f"use letters, digits and single underscores, a letter first, {_LONGEST_NAME} characters at most"
         report.fault(place, key, f"has no name that a {word} may have; {remedy}")
         return
+    first = keys.names[kind].setdefault(name, spelling)
     if first != spelling:
         # Told once for the two, by the names alone; whose settings they are cannot be known.
         trouble = f"differs from {kind.upper()}__{first} by case alone; use one spelling for each {word}"
         _doubled(report, place, f"{kind.upper()}__{spelling}", trouble)
     if not delimiter or not setting:
-        report.fault(place, key, f"names no setting; write {kind.upper()}__{spelling}__{min(known).upper()} or its like")
+        report.fault(
+            place, key, f"names no setting; write {kind.upper()}__{spelling}__{min(known).upper()} or its like"
+        )
     elif kind == "mailboxes" and place[2] in _LATER_OF_A_MAILBOX:
         report.fault(place, key, "is not in this version; remove it")
     elif place[2] not in known:

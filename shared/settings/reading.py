@@ -9,8 +9,8 @@ from types import MappingProxyType
 from shared.errors import SettingsWrong
 from shared.settings.faults import APP, Report
 from shared.settings.mailbox import mailbox_of
-from shared.settings.model import AppSettings, MailboxSettings
-from shared.settings.names import Keys, find_keys, secrets_in
+from shared.settings.model import AppSettings
+from shared.settings.names import find_keys, secrets_in
 from shared.settings.part import Part
 from shared.settings.routing import check_fallbacks, check_routes, route_of, settle_owners, warn_of_shared_addresses
 from shared.settings.source import read_written
@@ -48,9 +48,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> AppSettings:
     check_fallbacks(mailboxes, routes)
     built = {name: mailbox_of(part) for name, part in sorted(mailboxes.items())}
     good_routes = [route_of(part) for name, part in routes.items() if not report.of(("routes", name))]
-    settle_owners(routes, mailboxes, keys, report)
+    settle_owners(routes, {*mailboxes, *report.owners("mailboxes")}, keys, report)
 
-    faulty = {name: faults for name in sorted(mailboxes) if (faults := report.of(("mailboxes", name)))}
+    faulty = {name: report.of(("mailboxes", name)) for name in sorted(report.owners("mailboxes"))}
     usable = {name: mailbox for name, mailbox in built.items() if mailbox is not None and name not in faulty}
     app_faults = report.of(APP)
     if app_faults or app_storage is None or mail_storage is None:
@@ -59,7 +59,10 @@ def read_settings(environment: Mapping[str, str] | None = None) -> AppSettings:
 
     ordered = tuple(sorted(good_routes, key=lambda route: (route.order, route.name)))
     warn_of_shared_addresses(ordered, usable, keys, report)
-    _warn_of_nothing(keys, usable, report)
+    if not mailboxes and not faulty:
+        report.warn("MAILBOXES__<name>__HOST", "no mailbox is set, so that no mail is collected; set one up")
+    elif usable and not routes:
+        report.warn("ROUTES__<name>__ADDRESS", "no route is set, so that all mail will be unhandled; set one up")
     return AppSettings(
         app_storage=app_storage,
         mail_storage=mail_storage,
@@ -73,10 +76,3 @@ def read_settings(environment: Mapping[str, str] | None = None) -> AppSettings:
         routes=ordered,
         warnings=tuple(report.warnings),
     )
-
-
-def _warn_of_nothing(keys: Keys, usable: Mapping[str, MailboxSettings], report: Report) -> None:
-    if not keys.names["mailboxes"]:
-        report.warn("MAILBOXES__<name>__HOST", "no mailbox is set, so that no mail is collected; set one up")
-    elif usable and not keys.names["routes"]:
-        report.warn("ROUTES__<name>__ADDRESS", "no route is set, so that all mail will be unhandled; set one up")

@@ -97,5 +97,7 @@ def warn_of_shared_addresses(
             first, *others = by_mailbox.values()
             key = keys.values["routes", others[0], "address"].key
             report.warn(
-                key, f"is the address of route {first} too, for another mailbox; the copy that comes first wins", address
+                key,
+                f"is the address of route {first} too, for another mailbox; the copy that comes first wins",
+                address,
             )

@@ -108,7 +108,9 @@ def _check_shared(part: Part[WrittenMailbox], sign_in: SignIn | None) -> None:
     if template is not None:
         unknown = set(re.findall(r"\{[^{}]*\}", template)) - {"{username}", "{shared}"}
         if unknown or "{shared}" not in template:
-            part.fault("SHARED_LOGIN", "is no template; write it with {username} and {shared}, as in {shared}*{username}")
+            part.fault(
+                "SHARED_LOGIN", "is no template; write it with {username} and {shared}, as in {shared}*{username}"
+            )
     if shared is not None and oauth:
         try:
             parse_address(shared)

@@ -33,7 +33,9 @@ def read_written(keys: Keys, report: Report) -> WrittenSettings:
     """Validate each value. One that is wrong is reported and then taken as not set, so that the rest can be checked."""
     good = dict(keys.values)
     while True:
-        found = {"__".join(place): given.value for place, given in good.items() if place[0] in WrittenSettings.model_fields}
+        found = {
+            "__".join(place): given.value for place, given in good.items() if place[0] in WrittenSettings.model_fields
+        }
         written, bad = _validated(_FoundSettings(found)(), report, good)
         if written is not None:
             return written
@@ -43,7 +45,7 @@ def read_written(keys: Keys, report: Report) -> WrittenSettings:
 def _validated(
     values: Mapping[str, Any], report: Report, given: Mapping[Place, Given]
 ) -> tuple[WrittenSettings | None, set[Place]]:
-    bad = set()
+    bad: set[Place] = set()
     try:
         return WrittenSettings(**values), bad
     except ValidationError as error:

@@ -123,7 +123,7 @@ def parse_folders(text: str) -> tuple[str, ...]:
     folders = [parse_folder(entry.strip()) for entry in text.split(";") if entry.strip()]
     twice = sorted({folder for folder in folders if folders.count(folder) > 1})
     if twice:
-        raise Wrong("is named twice; name each folder once", twice[0])
+        raise Wrong("is named twice; name each folder once", ", ".join(twice))
     return tuple(folders) or ("INBOX",)
 
 

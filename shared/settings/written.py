@@ -17,6 +17,7 @@ from shared.settings import texts
 from shared.settings.addresses import parse_address, parse_pattern, parse_route_address
 from shared.settings.model import (
     DEFAULT_MAX_MESSAGE_BYTES,
+    After,
     MailProtocol,
     PlusAddressing,
     SignIn,
@@ -41,74 +42,77 @@ class WrittenMailbox(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     preset: Annotated[Preset | None, BeforeValidator(texts.one_of(Preset, {"office365-graph"}))] = Field(
-        None, description="A well-known server; fills in PROTOCOL, HOST, PORT and TLS where they are not set."
+        default=None, description="A well-known server; fills in PROTOCOL, HOST, PORT and TLS where they are not set."
     )
     protocol: Annotated[MailProtocol | None, BeforeValidator(texts.one_of(MailProtocol, {"graph"}))] = Field(
-        None, description="How mail is collected."
+        default=None, description="How mail is collected."
     )
-    address: Address = Field(None, description="The mailbox's primary address.")
-    host: Annotated[str | None, BeforeValidator(texts.parse_host)] = Field(None, description="The mail server.")
+    address: Address = Field(default=None, description="The mailbox's primary address.")
+    host: Annotated[str | None, BeforeValidator(texts.parse_host)] = Field(default=None, description="The mail server.")
     port: Annotated[int | None, BeforeValidator(texts.parse_port)] = Field(
-        None, description="The server's port. Default: the usual one for PROTOCOL and TLS."
+        default=None, description="The server's port. Default: the usual one for PROTOCOL and TLS."
     )
     tls: Annotated[Tls | None, BeforeValidator(texts.one_of(Tls))] = Field(
-        None, description="TLS from the first byte, after STARTTLS or STLS, or none. Default: implicit."
+        default=None, description="TLS from the first byte, after STARTTLS or STLS, or none. Default: implicit."
     )
     ca_file: Path | None = Field(
-        None, description="A PEM file with certificates to trust besides the machine's own roots."
+        default=None, description="A PEM file with certificates to trust besides the machine's own roots."
     )
     allow_plaintext: Truth = Field(
         default=False, description="Allow TLS=none for a host that is not loopback: password and mail go in the clear."
     )
-    username: str | None = Field(None, description="The login for PASSWORD. Default: ADDRESS.")
-    password: SecretStr | None = Field(None, description="The password, or app password.")
+    username: str | None = Field(default=None, description="The login for PASSWORD. Default: ADDRESS.")
+    password: SecretStr | None = Field(default=None, description="The password, or app password.")
     sign_in: Annotated[SignIn | None, BeforeValidator(texts.one_of(SignIn, {"managed-identity"}))] = Field(
-        None, description="How to sign in. Default: told from which of the credentials are set."
+        default=None, description="How to sign in. Default: told from which of the credentials are set."
     )
-    tenant_id: Identifier = Field(None, description="The tenant, for OAuth: its id or one of its domains.")
-    client_id: Identifier = Field(None, description="The app registration's client id, for OAuth.")
-    client_secret: SecretStr | None = Field(None, description="The app registration's secret.")
+    tenant_id: Identifier = Field(default=None, description="The tenant, for OAuth: its id or one of its domains.")
+    client_id: Identifier = Field(default=None, description="The app registration's client id, for OAuth.")
+    client_secret: SecretStr | None = Field(default=None, description="The app registration's secret.")
     certificate: Annotated[SecretStr | None, BeforeValidator(texts.parse_certificate)] = Field(
-        None, description="The app registration's certificate and its private key: PEM text, or PFX in base64."
+        default=None, description="The app registration's certificate and its private key: PEM text, or PFX in base64."
     )
-    certificate_file: Path | None = Field(None, description="The same in a file, PEM or PFX.")
-    certificate_password: SecretStr | None = Field(None, description="The password of the certificate's private key.")
+    certificate_file: Path | None = Field(default=None, description="The same in a file, PEM or PFX.")
+    certificate_password: SecretStr | None = Field(
+        default=None, description="The password of the certificate's private key."
+    )
     shared_mailbox: str | None = Field(
-        None, description="The shared mailbox to open with this sign-in. With OAuth: its address."
+        default=None, description="The shared mailbox to open with this sign-in. With OAuth: its address."
     )
     shared_login: str | None = Field(
-        None,
+        default=None,
         description=r"The login for a shared mailbox, with {username} and {shared}. Default: {username}\{shared}.",
     )
     folders: Annotated[tuple[str, ...], BeforeValidator(texts.parse_folders)] = Field(
-        ("INBOX",), description="The folders to collect, separated by ;. POP3 has INBOX alone."
+        default=("INBOX",), description="The folders to collect, separated by ;. POP3 has INBOX alone."
     )
     after: Annotated[texts.Removal, BeforeValidator(texts.parse_after)] = Field(
-        texts.Removal(texts.After.DELETE),
+        default=texts.Removal(After.DELETE),
         description="What becomes of a message in the mailbox once it is stored: delete, move:FOLDER or keep.",
     )
     since: Annotated[datetime | Literal["now"] | None, BeforeValidator(texts.parse_since)] = Field(
-        None, description="Take no mail from before this date or date-time (UTC), or from before first contact (now)."
+        default=None,
+        description="Take no mail from before this date or date-time (UTC), or from before first contact (now).",
     )
     poll_every: Annotated[int, BeforeValidator(texts.whole(1, _LONGEST_PACE))] = Field(
-        60, description="Seconds from one look at the mailbox to the next."
+        default=60, description="Seconds from one look at the mailbox to the next."
     )
     max_message_bytes: Annotated[int, BeforeValidator(texts.parse_size)] = Field(
-        DEFAULT_MAX_MESSAGE_BYTES, description="A larger message stays in the mailbox: bytes, or as in 150MB."
+        default=DEFAULT_MAX_MESSAGE_BYTES, description="A larger message stays in the mailbox: bytes, or as in 150MB."
     )
     disable_after: Annotated[int, BeforeValidator(texts.whole(_FEWEST, _MOST))] = Field(
-        10, description="Failures in a row after which the mailbox is disabled."
+        default=10, description="Failures in a row after which the mailbox is disabled."
     )
     plus_addressing: Annotated[PlusAddressing, BeforeValidator(texts.one_of(PlusAddressing))] = Field(
-        PlusAddressing.MIXED,
+        default=PlusAddressing.MIXED,
         description="mixed: base+ref@domain matches base@domain too; off: it does not; "
         "only: mixed, and threads are found by the reference alone.",
     )
     fallback: Annotated[str | None, BeforeValidator(str.lower)] = Field(
-        None, description="The route for mail to the primary address that no other route took."
+        default=None, description="The route for mail to the primary address that no other route took."
     )
     blocked_senders: Patterns = Field(
-        (), description="Addresses or *@domain, separated by ;, whose mail is recorded and goes nowhere else."
+        default=(), description="Addresses or *@domain, separated by ;, whose mail is recorded and goes nowhere else."
     )
     enabled: Truth = Field(default=True, description="false leaves the mailbox alone.")
 
@@ -119,23 +123,28 @@ class WrittenRoute(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     mailbox: Annotated[str | None, BeforeValidator(str.lower)] = Field(
-        None, description="The mailbox whose mail it routes. Default: every mailbox."
+        default=None, description="The mailbox whose mail it routes. Default: every mailbox."
     )
     address: Annotated[str | None, BeforeValidator(parse_route_address)] = Field(
-        None, description="The recipient it takes: an address, *@domain, or * (a wildcard route, for mail by Bcc)."
+        default=None,
+        description="The recipient it takes: an address, *@domain, or * (a wildcard route, for mail by Bcc).",
     )
     order: Annotated[int, BeforeValidator(texts.whole(-_MOST, _MOST))] = Field(
-        100, description="The route with the smaller number is tried first; equal ones by name."
+        default=100, description="The route with the smaller number is tried first; equal ones by name."
     )
-    senders: Patterns = Field((), description="Addresses or *@domain, separated by ;, that the mail must be from.")
-    recipients: Patterns = Field((), description="Addresses or *@domain, separated by ;, of which one must be in To or Cc.")
-    subject_words: Texts = Field((), description="Words, separated by ;, of which one must be in the subject.")
+    senders: Patterns = Field(
+        default=(), description="Addresses or *@domain, separated by ;, that the mail must be from."
+    )
+    recipients: Patterns = Field(
+        default=(), description="Addresses or *@domain, separated by ;, of which one must be in To or Cc."
+    )
+    subject_words: Texts = Field(default=(), description="Words, separated by ;, of which one must be in the subject.")
     attachment_types: Annotated[
         tuple[str, ...], BeforeValidator(texts.listed(lambda entry: entry.lower().lstrip("*.")))
-    ] = Field((), description="File extensions, separated by ;, of which one attachment must have one.")
+    ] = Field(default=(), description="File extensions, separated by ;, of which one attachment must have one.")
     important: Truth = Field(default=False, description="Take only mail that is marked important.")
     folders: Annotated[tuple[str, ...], BeforeValidator(texts.listed(texts.parse_folder))] = Field(
-        (), description="The folders whose mail it takes, separated by ;. Empty or *: any."
+        default=(), description="The folders whose mail it takes, separated by ;. Empty or *: any."
     )
     enabled: Truth = Field(default=True, description="false: it takes nothing.")
 
@@ -144,34 +153,40 @@ class WrittenSettings(BaseSettings):
     """Everything. What the environment holds comes in as arguments, so that nothing else is looked at."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, case_sensitive=False, env_nested_delimiter="__"
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        case_sensitive=False,
+        env_nested_delimiter="__",
+        validate_default=False,
     )
 
     azurewebjobsstorage: SecretStr | None = Field(
-        None,
+        default=None,
         title="AzureWebJobsStorage",
         description="The app's own storage: a connection string, UseDevelopmentStorage=true, or folder:PATH; or in the "
         "host's identity form, as AzureWebJobsStorage__accountName and its like.",
     )
     mail_storage: SecretStr | None = Field(
-        None,
+        default=None,
         description="Where mail and records are kept: a connection string, https://ACCOUNT.blob.core.windows.net, "
         "UseDevelopmentStorage=true, or folder:PATH. Default: the app's own storage.",
     )
     mail_container: Annotated[str, BeforeValidator(texts.parse_container)] = Field(
-        "mail", description="The container of all mail."
+        default="mail", description="The container of all mail."
     )
     poll_schedule: Schedule = Field(
-        "", description="When mailboxes are looked at: six fields, seconds first. Usual: 0 * * * * *"
+        default="", description="When mailboxes are looked at: six fields, seconds first. Usual: 0 * * * * *"
     )
     sweep_schedule: Schedule = Field(
-        "0 */10 * * * *", description="When mail that is stored and not routed is looked for: six fields, seconds first."
+        default="0 */10 * * * *",
+        description="When mail that is stored and not routed is looked for: six fields, seconds first.",
     )
     poll_budget: Annotated[float, BeforeValidator(texts.parse_seconds)] = Field(
-        300, description="Seconds after which a poll stops and enqueues itself again."
+        default=300, description="Seconds after which a poll stops and enqueues itself again."
     )
     sign_in_authority: Annotated[str, BeforeValidator(texts.parse_authority)] = Field(
-        "https://login.microsoftonline.com", description="The token service's host; TENANT_ID follows it."
+        default="https://login.microsoftonline.com", description="The token service's host; TENANT_ID follows it."
     )
     mailboxes: dict[str, WrittenMailbox] = Field(default_factory=dict, description="By name.")
     routes: dict[str, WrittenRoute] = Field(default_factory=dict, description="By name.")

@@ -7,7 +7,7 @@ All methods may be called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -176,3 +176,5 @@ class Stores:
     records: Records
     queues: Mapping[str, Queue]
     leases: Leases
+    close: Callable[[], None]
+    """Ends connections and threads; nothing may be asked of the storage afterwards."""

@@ -1,7 +1,7 @@
 """A real Dovecot of our own: IMAP and POP3, with TLS, passwords, a master user and OAuth tokens.
 
-It runs as a child process, as root, on free loopback ports, in a new folder each time. The fixtures are `dovecot` (one for
-the whole run, since it starts with nothing special) and `dovecots` (others, by option, started once each).
+It runs as a child process, as root, on free loopback ports, in a new folder each time. The fixtures are `dovecot` (one
+for the whole run) and `dovecots` (others, by option, started once each).
 Each test takes a user of its own: `user = dovecot.user()`.
 """
 
@@ -275,8 +275,6 @@ def _nobody() -> tuple[int, int]:
 
 
 _serials = itertools.count(1)
-
-Dovecots = "Callable[..., Dovecot]"
 
 
 @pytest.fixture(scope="session")

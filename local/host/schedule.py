@@ -1,0 +1,49 @@
+"""NCRONTAB: six fields, the seconds first, in UTC.
+
+The grammar is that of the library that the Functions host reads schedules with (https://github.com/atifaziz/NCrontab):
+numbers, names of three letters, lists, ranges and steps; Sunday is 0; where both a day of the month and a day of the week
+are given, both must hold. `croniter` computes; what it understands beyond that grammar is refused here, since a schedule
+that works locally must work in Azure.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from croniter import croniter
+
+from shared.errors import SettingsWrong
+
+FIELDS = 6
+
+_VALUE = r"(?:\d{1,2}|[A-Za-z]{3})"
+_PART = rf"(?:\*|{_VALUE}(?:-{_VALUE})?)(?:/\d{{1,2}})?"
+_FIELD = re.compile(rf"{_PART}(?:,{_PART})*")
+
+
+class Schedule:
+    """When a timer is due.
+
+    Args:
+        expression: as a timer trigger has it.
+
+    Raises:
+        SettingsWrong: it is no schedule of six fields.
+    """
+
+    def __init__(self, expression: str) -> None:
+        fields = expression.split()
+        well_formed = len(fields) == FIELDS and all(map(_FIELD.fullmatch, fields)) and "7" not in fields[-1]
+        if not well_formed or not croniter.is_valid(expression, second_at_beginning=True):
+            raise SettingsWrong(
+                f"the schedule {expression!r} is not six NCRONTAB fields (second minute hour day month weekday): "
+                "0 * * * * * is every minute"
+            )
+        self.expression = expression
+
+    def after(self, moment: datetime) -> datetime:
+        """The first time that is due later than `moment` (aware), in UTC."""
+        times = croniter(self.expression, moment.astimezone(UTC), second_at_beginning=True, day_or=False)
+        due: datetime = times.get_next(datetime)
+        return due.astimezone(UTC)

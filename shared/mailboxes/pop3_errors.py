@@ -1,0 +1,91 @@
+"""What the answers of a POP3 server mean (RFC 1939; response codes: RFC 2449 section 8, RFC 3206)."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import Final
+
+from shared.errors import (
+    ConnectionLost,
+    MailboxBusy,
+    MailboxFailed,
+    MailroomError,
+    SignInRefused,
+    TlsRefused,
+    quoted,
+)
+
+BUSY: Final = frozenset({"IN-USE", "LOGIN-DELAY", "SYS/TEMP"})
+"""Codes that say "not now"."""
+
+_CODE = re.compile(r"\[([A-Za-z0-9/_-]+)[^\]]*\]")
+_LOCKED = re.compile(r"maildrop already locked|unable to lock maildrop", re.IGNORECASE)
+"""RFC 1939's own words, from servers that are older than the codes."""
+
+_GONE = re.compile(r"no such message|expunged|message (?:\d+ )?(?:is |was )?(?:already )?deleted", re.IGNORECASE)
+
+
+class Broken(Exception):
+    """The stream ended, or holds what is no POP3."""
+
+
+def code_of(text: str) -> str:
+    """The response code that an answer begins with, in upper case; empty if there is none."""
+    found = _CODE.match(text.lstrip())
+    return found[1].upper() if found else ""
+
+
+def refusal(text: str, where: str, doing: str, *, login_delay: float | None = None) -> MailroomError:
+    """What `-ERR` means outside of the sign-in.
+
+    Args:
+        text: what followed it.
+        where: the mailbox and its server.
+        doing: what it was an answer to.
+        login_delay: seconds between sign-ins, if the server told (RFC 2449 section 6.5).
+    """
+    code = code_of(text)
+    if code in BUSY or (not code and _LOCKED.search(text)):
+        wait = login_delay if code == "LOGIN-DELAY" else None
+        return MailboxBusy(f"{where}: not now: {quoted(text)}", retry_after=wait)
+    return MailboxFailed(f"{where}: {doing} was refused: {quoted(text) or '-ERR'}")
+
+
+def sign_in_refusal(text: str, where: str, remedy: str, *, login_delay: float | None = None) -> MailroomError:
+    """What `-ERR` to PASS or AUTH means. The text must hold no secret any more.
+
+    Args:
+        text: what followed it.
+        where: the mailbox and its server.
+        remedy: the settings to look at.
+        login_delay: as above.
+    """
+    found = refusal(text, where, "sign-in", login_delay=login_delay)
+    if isinstance(found, MailboxBusy) or code_of(text) == "SYS/PERM":
+        return found
+    return SignInRefused(f"{where}: sign-in was refused: {quoted(text) or '-ERR'}; look at {remedy}")
+
+
+def is_gone(text: str) -> bool:
+    """Whether `-ERR` to RETR says that the message is there no more."""
+    return _GONE.search(text) is not None
+
+
+def mapped(error: Exception, where: str) -> MailroomError:
+    """The error of `shared.errors` that a caller can act on, for what broke on a connection that stood.
+
+    Args:
+        error: what came from below; one of ours is given back as it is.
+        where: the mailbox and its server.
+    """
+    if isinstance(error, MailroomError):
+        return error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TlsRefused(f"{where}: the certificate is not trusted: {quoted(error.verify_message)}")
+    if isinstance(error, TimeoutError):
+        return ConnectionLost(f"{where}: no answer in time")
+    if isinstance(error, Broken):
+        return ConnectionLost(f"{where}: {error}")
+    text = error.strerror if isinstance(error, OSError) else None
+    return ConnectionLost(f"{where}: the connection broke: {quoted(text or type(error).__name__)}")

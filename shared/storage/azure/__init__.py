@@ -1,0 +1,1 @@
+"""Blob, Queue and Table Storage."""

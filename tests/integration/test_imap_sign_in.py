@@ -1,0 +1,351 @@
+"""Connecting and signing in: TLS, passwords, tokens, shared mailboxes, and that no secret is ever seen."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import ssl
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from shared.errors import ConnectFailed, ConnectionLost, MailboxBusy, MailboxFailed, SignInRefused, TlsRefused
+from shared.mailboxes.imap import ImapMailbox
+from shared.settings import SignIn, Tls
+from tests.integration.imap_support import Peer, ScriptedImap, drain, fetch_all, in_batches, no_token, settings_for
+from tests.servers.certificates import Ca
+from tests.servers.dovecot import MASTER, MASTER_PASSWORD, Dovecot
+from tests.servers.mail import plain_mail
+
+SECRET = "s3cret-password"
+
+
+def server_context(ca: Ca, folder: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*ca.server().write(folder, "scripted"))
+    return context
+
+
+@pytest.mark.parametrize("tls", list(Tls))
+def test_1_1_every_kind_of_tls(dovecot: Dovecot, tls: Tls) -> None:
+    user = dovecot.user()
+    user.deliver([plain_mail(1)])
+    port = dovecot.imaps if tls is Tls.IMPLICIT else dovecot.imap
+    with ImapMailbox(settings_for(dovecot, user, tls=tls, port=port), no_token) as mailbox:
+        assert fetch_all(mailbox, mailbox.list("INBOX")) == [plain_mail(1)]
+
+
+@pytest.mark.parametrize("tls", [Tls.IMPLICIT, Tls.STARTTLS])
+def test_1_2_an_unknown_issuer_is_refused(dovecot: Dovecot, tls: Tls) -> None:
+    port = dovecot.imaps if tls is Tls.IMPLICIT else dovecot.imap
+    with pytest.raises(TlsRefused, match="localhost"):
+        ImapMailbox(settings_for(dovecot, dovecot.user(), tls=tls, port=port, ca_file=None), no_token)
+
+
+def test_1_2_starttls_that_is_not_offered_is_not_done_without(dovecots: Callable[..., Dovecot]) -> None:
+    plain = dovecots(tls=False)
+    with pytest.raises(TlsRefused, match="does not offer STARTTLS"):
+        ImapMailbox(settings_for(plain, plain.user(), tls=Tls.STARTTLS, port=plain.imap), no_token)
+    with ScriptedImap() as server:
+        with pytest.raises(TlsRefused):
+            ImapMailbox(server.settings(tls=Tls.STARTTLS), no_token)
+        assert not [c for c in server.commands if c.startswith((b"LOGIN", b"AUTHENTICATE"))]
+
+
+def test_1_2_starttls_that_is_refused_is_not_done_without() -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if command == b"STARTTLS":
+            peer.send(tag + b" NO not today")
+        return command == b"STARTTLS"
+
+    with ScriptedImap(hook=hook, capabilities=b"IMAP4rev1 STARTTLS") as server:
+        with pytest.raises(TlsRefused, match="STARTTLS refused"):
+            ImapMailbox(server.settings(tls=Tls.STARTTLS), no_token)
+        assert not [c for c in server.commands if c.startswith((b"LOGIN", b"AUTHENTICATE"))]
+
+
+def test_1_2_bytes_before_the_handshake_are_thrown_away(ca: Ca, ca_file: Path, tmp_path: Path) -> None:
+    """An attacker between us puts plain text behind the answer to STARTTLS: it must not count as said under TLS."""
+
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if command != b"STARTTLS":
+            return False
+        serial = int(tag[4:])
+        forged = b"".join(b"%b%d OK forged\r\n" % (tag[:4], serial + n) for n in range(1, 9))
+        peer.raw(
+            b"* CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=PLAIN FORGED\r\n"
+            + tag
+            + b" OK go\r\n* CAPABILITY IMAP4rev1 FORGED\r\n"
+            + forged
+        )
+        assert server._context is not None
+        peer.start_tls(server._context)
+        return True
+
+    context = server_context(ca, tmp_path)
+    with ScriptedImap({1: b"x"}, hook, capabilities=b"IMAP4rev1 STARTTLS UIDPLUS", context=context) as server:
+        with ImapMailbox(server.settings(tls=Tls.STARTTLS, ca_file=ca_file), no_token) as mailbox:
+            assert mailbox._session.can("UIDPLUS")
+            assert not mailbox._session.can("FORGED")
+            assert drain(mailbox) == [b"x"]
+        assert server.messages == {}
+
+
+def test_1_2_a_session_that_is_signed_in_before_tls_is_refused() -> None:
+    with ScriptedImap(greeting=b"* PREAUTH come in", capabilities=b"IMAP4rev1 STARTTLS") as server:
+        with pytest.raises(TlsRefused):
+            ImapMailbox(server.settings(tls=Tls.STARTTLS), no_token)
+        with pytest.raises(SignInRefused, match="PREAUTH"):
+            ImapMailbox(server.settings(), no_token)
+
+
+@pytest.mark.parametrize(
+    ("greeting", "error"),
+    [
+        (b"* BYE [UNAVAILABLE] too many connections", MailboxBusy),
+        (b"* BYE go away", MailboxFailed),
+        (b"+OK POP3 ready", MailboxFailed),
+        (b"220 mail ESMTP", MailboxFailed),
+    ],
+)
+def test_greetings_that_are_none(greeting: bytes, error: type[Exception]) -> None:
+    with ScriptedImap(greeting=greeting) as server, pytest.raises(error, match="localhost"):
+        ImapMailbox(server.settings(), no_token)
+
+
+def test_nobody_listens(dovecot: Dovecot) -> None:
+    with pytest.raises(ConnectFailed, match="localhost"):
+        ImapMailbox(settings_for(dovecot, dovecot.user(), tls=Tls.NONE, port=1), no_token)
+
+
+@pytest.mark.parametrize("password", ['a"b\\c d', "(){%*]", "žluťoučký", " "])
+def test_1_4_passwords_of_every_kind(password: str) -> None:
+    """What is sent is read back as a server would, from LOGIN and from SASL PLAIN."""
+    seen: list[str] = []
+
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if command.startswith(b"LOGIN "):
+            seen.append(command.decode("ascii"))
+        elif command == b"AUTHENTICATE PLAIN":
+            peer.raw(b"+ \r\n")
+            seen.append(base64.b64decode(peer.stream.readline()).decode())
+            peer.send(tag + b" OK in")
+            return True
+        return False
+
+    with ScriptedImap(hook=hook, capabilities=b"IMAP4rev1 AUTH=PLAIN") as server:
+        settings = server.settings(password=SecretStr(password), username='some\\one "x"')
+        ImapMailbox(settings, no_token).close()
+    if password.isascii():
+        escaped = password.replace("\\", "\\\\").replace('"', '\\"')
+        assert seen == [f'LOGIN "some\\\\one \\"x\\"" "{escaped}"']
+    else:
+        assert seen == [f'\0some\\one "x"\0{password}']
+
+
+@pytest.mark.parametrize(("password", "capabilities"), [("ü", b"IMAP4rev1"), ("x", b"IMAP4rev1 LOGINDISABLED"), ("x\r\nA1 NOOP", b"IMAP4rev1")])
+def test_1_4_passwords_that_cannot_be_sent(password: str, capabilities: bytes) -> None:
+    with ScriptedImap(capabilities=capabilities) as server:
+        with pytest.raises(SignInRefused, match="PASSWORD"):
+            ImapMailbox(server.settings(password=SecretStr(password)), no_token)
+        assert server.commands[-1] in (b"CAPABILITY", b"LOGOUT")
+
+
+def test_1_9_a_wrong_password(dovecot: Dovecot) -> None:
+    with pytest.raises(SignInRefused, match=r"AUTHENTICATIONFAILED.*sign-in settings"):
+        ImapMailbox(settings_for(dovecot, dovecot.user(), password=SecretStr("wrong")), no_token)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"NO [UNAVAILABLE] Temporary authentication failure", MailboxBusy),
+        (b"NO [LIMIT] too many sessions", MailboxBusy),
+        (b"NO LOGIN failed.", SignInRefused),
+        (b"NO [EXPIRED] password", SignInRefused),
+        (b'BAD what is LOGIN "support" "s3cret-password"', SignInRefused),
+        (b"", ConnectionLost),
+    ],
+)
+def test_answers_to_login(answer: bytes, error: type[Exception]) -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if not command.startswith(b"LOGIN"):
+            return False
+        if answer:
+            peer.send(tag + b" " + answer)
+        else:
+            peer.hang_up()
+        return True
+
+    with ScriptedImap(hook=hook) as server, pytest.raises(error) as raised:
+        ImapMailbox(server.settings(), no_token)
+    assert raised.type is error
+    assert_unseen(raised.value)
+
+
+def assert_unseen(error: BaseException, secret: str = SECRET) -> None:
+    """A secret is in no text of an error, and in no frame that hangs on it."""
+    assert secret not in "".join(traceback.format_exception(error))
+    chain: list[BaseException | None] = [error, error.__cause__, error.__context__]
+    assert chain[1:] == [None, None]
+    frame = error.__traceback__
+    while frame is not None:
+        if "shared" in frame.tb_frame.f_code.co_filename:
+            assert secret not in repr(frame.tb_frame.f_locals)
+        frame = frame.tb_next
+
+
+def test_1_4_tokens(dovecot: Dovecot) -> None:
+    user = dovecot.user()
+    user.deliver([plain_mail(1)])
+    settings = settings_for(dovecot, user, sign_in=SignIn.CLIENT_SECRET, password=None)
+    with ImapMailbox(settings, lambda: dovecot.token(user.address)) as mailbox:
+        assert len(mailbox.list("INBOX")) == 1
+    for token in (dovecot.token(user.address, lifetime=-60), dovecot.token(user.address, key=b"x" * 32), "rubbish"):
+        with pytest.raises(SignInRefused, match="sign-in refused") as raised:
+            ImapMailbox(settings, lambda token=token: token)  # type: ignore[misc]  # bound early
+        assert_unseen(raised.value, token)
+
+
+def test_1_4_a_refusal_in_a_challenge_is_answered_with_nothing() -> None:
+    """The profile wants an empty line; a server that waited for it would keep the refusal back."""
+    answers: list[bytes] = []
+
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if command != b"AUTHENTICATE XOAUTH2":
+            return False
+        peer.raw(b"+ \r\n")
+        answers.append(base64.b64decode(peer.stream.readline()))
+        peer.send(b"+ " + base64.b64encode(b'{"status":"400","schemes":"bearer"}'))
+        answers.append(peer.stream.readline())
+        peer.send(tag + b" NO [AUTHENTICATIONFAILED] invalid token")
+        return True
+
+    with ScriptedImap(hook=hook) as server, pytest.raises(SignInRefused, match="invalid token") as raised:
+        ImapMailbox(server.settings(sign_in=SignIn.CLIENT_SECRET), lambda: f"t0ken-{SECRET}")
+    assert answers == [b"user=support@example.com\x01auth=Bearer t0ken-s3cret-password\x01\x01", b"\r\n"]
+    assert_unseen(raised.value)
+
+
+def test_1_5_shared_mailboxes(dovecot: Dovecot) -> None:
+    """By a master user and a login template; by token, `user=` is the shared mailbox's own address."""
+    shared = dovecot.user()
+    shared.deliver([plain_mail(1)])
+    by_password = settings_for(
+        dovecot,
+        shared,
+        username=MASTER,
+        password=SecretStr(MASTER_PASSWORD),
+        shared_mailbox=shared.name,
+        shared_login="{shared}*{username}",
+    )
+    with ImapMailbox(by_password, no_token) as mailbox:
+        assert fetch_all(mailbox, mailbox.list("INBOX")) == [plain_mail(1)]
+    by_token = settings_for(
+        dovecot, shared, address="primary@example.com", sign_in=SignIn.CLIENT_SECRET, shared_mailbox=shared.address
+    )
+    with ImapMailbox(by_token, lambda: dovecot.token(shared.address)) as mailbox:
+        assert len(mailbox.list("INBOX")) == 1
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        b"* BYE Session invalidated - AccessTokenExpired",
+        b"",
+        b"%b NO [AUTHENTICATIONFAILED] token is not good",
+        b"%b BAD [EXPIRED] the session is over",
+    ],
+)
+def test_8_3_a_token_that_dies_in_mid_session(death: bytes) -> None:
+    """At every command in turn: the drain goes on with a fresh token, and nothing is lost or doubled."""
+    messages = {uid: b"message %d" % uid for uid in range(1, 13)}
+
+    def run(dies_at: int) -> int:
+        count = 0
+        tokens: list[str] = []
+
+        def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+            nonlocal count
+            if command.startswith(b"AUTHENTICATE"):
+                peer.raw(b"+ \r\n")
+                peer.stream.readline()
+                peer.send(tag + b" OK in")
+                return True
+            if not command.startswith((b"UID", b"SELECT")):
+                return False
+            count += 1
+            if count != dies_at:
+                return False
+            if death:
+                peer.send(death % tag if b"%b" in death else death)
+            if not death.startswith(b"%b"):
+                peer.hang_up()
+            return True
+
+        def fresh() -> str:
+            tokens.append(f"token {len(tokens)}")
+            return tokens[-1]
+
+        with ScriptedImap(messages, hook) as server:
+            with ImapMailbox(server.settings(sign_in=SignIn.CLIENT_SECRET), fresh) as mailbox:
+                assert drain(mailbox, count=3) == list(messages.values()), dies_at
+            assert server.messages == {}
+            assert len(tokens) == server.connections == 2 if dies_at else len(tokens) == 1
+        return count
+
+    for dies_at in range(1, run(0) + 1):
+        run(dies_at)
+
+
+def test_8_3_a_token_that_dies_in_mid_drain(dovecot: Dovecot) -> None:
+    """On a real server: the session is cut, and the old token would not be taken again."""
+    user = dovecot.user()
+    mails = [plain_mail(n) for n in range(60)]
+    user.deliver(mails)
+    tokens: list[str] = []
+
+    def fresh() -> str:
+        tokens.append(dovecot.token(user.address, lifetime=3_600 if tokens else 2))
+        return tokens[-1]
+
+    settings = settings_for(dovecot, user, sign_in=SignIn.CLIENT_SECRET, password=None)
+    with ImapMailbox(settings, fresh) as mailbox:
+        got = []
+        for n, batch in enumerate(mailbox.fetch(in_batches(mailbox.list("INBOX"), 10), max_bytes=10**6)):
+            if n in (1, 3):
+                dovecot.kick(user)
+            for one in batch:
+                assert one.content is not None
+                got.append(one.content.data)
+            mailbox.remove([one.listed for one in batch])
+        mailbox.commit()
+    assert got == mails
+    assert len(tokens) == 3
+    assert user.left() == []
+
+
+def test_no_secret_reaches_a_log(
+    dovecot: Dovecot, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    user = dovecot.user()
+    token = dovecot.token(user.address)
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("imapclient").setLevel(logging.DEBUG)
+        with ImapMailbox(settings_for(dovecot, user), no_token) as mailbox:
+            mailbox.list("INBOX")
+            kept = repr(vars(mailbox._session._client._imap))
+        by_token = settings_for(dovecot, user, sign_in=SignIn.CLIENT_SECRET, password=None)
+        with ImapMailbox(by_token, lambda: token) as mailbox:
+            mailbox.list("INBOX")
+            kept += repr(vars(mailbox._session._client._imap))
+        with pytest.raises(SignInRefused):
+            ImapMailbox(settings_for(dovecot, user, password=SecretStr(user.password + "x")), no_token)
+    seen = caplog.text + "".join(capfd.readouterr()) + kept
+    encoded = base64.b64encode(f"user={user.address}\x01auth=Bearer {token}".encode())[:40].decode()
+    assert user.password not in seen
+    assert token not in seen
+    assert encoded not in seen

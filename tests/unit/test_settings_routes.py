@@ -1,0 +1,164 @@
+"""Routes for themselves, and between routes and mailboxes."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.settings import RouteSettings
+from tests.unit.test_settings import SALES, SUPPORT, faults, mailbox, read, route
+
+
+def only(**settings: str) -> RouteSettings:
+    (found,) = read(SUPPORT, route("one", **settings)).routes
+    return found
+
+
+def test_the_defaults() -> None:
+    assert only(ADDRESS="Sales@Example.COM") == RouteSettings(name="one", address="sales@example.com")
+
+
+def test_every_setting() -> None:
+    assert only(
+        MAILBOX="Support",
+        ADDRESS="*@BÜCHER.example",
+        ORDER="-5",
+        SENDERS="A@Example.com; *@Example.org",
+        RECIPIENTS="*@example.net",
+        SUBJECT_WORDS="Order; C++ ;",
+        ATTACHMENT_TYPES="PDF;.docx;*.xml",
+        IMPORTANT="true",
+        FOLDERS="inbox;Sub/Folder",
+        ENABLED="false",
+    ) == RouteSettings(
+        name="one",
+        mailbox="support",
+        address="*@xn--bcher-kva.example",
+        order=-5,
+        senders=("a@example.com", "*@example.org"),
+        recipients=("*@example.net",),
+        subject_words=("Order", "C++"),
+        attachment_types=("pdf", "docx", "xml"),
+        important=True,
+        folders=("INBOX", "Sub/Folder"),
+        enabled=False,
+    )
+
+
+def test_folders_of_a_star_are_any() -> None:
+    assert only(ADDRESS="a@example.com", FOLDERS="*").folders == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("a@example.com", "a@example.com"),
+        ("A+Ref@example.com", "a+ref@example.com"),
+        ('"A B"@example.com', '"a b"@example.com'),
+        ('"plain"@example.com', "plain@example.com"),
+        ("o'neill@example.com", "o'neill@example.com"),
+        ("a@[192.0.2.1]", "a@[192.0.2.1]"),
+        ("a@localhost", "a@localhost"),
+        ("Ä@example.com", "ä@example.com"),
+        ("a@xn--bcher-kva.example", "a@xn--bcher-kva.example"),
+        ("*@Example.com", "*@example.com"),
+    ],
+)
+def test_2_1_addresses_are_normalised(written: str, address: str) -> None:
+    assert only(ADDRESS=written).address == address
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["a", "@example.com", "a@", "a b@example.com", "a@exa mple.com", "a@.example.com", "a@-x.com", "*@*", "*@"]
+    + ["A <a@example.com>", "a@example.com;b@example.com", "a@" + "x" * 64 + ".com", "a@ä..com", "a@example.com."],
+)
+def test_2_1_what_is_no_address_is_refused(written: str) -> None:
+    (fault,) = faults(SUPPORT, route("one", ADDRESS=written))
+    assert fault.startswith("ROUTES__one__ADDRESS: ")
+
+
+def test_3_1_routes_come_by_order_then_name() -> None:
+    found = read(
+        SUPPORT,
+        route("b", ADDRESS="b@example.com"),
+        route("a", ADDRESS="a@example.com"),
+        route("z", ADDRESS="z@example.com", ORDER="1"),
+    )
+    assert [one.name for one in found.routes] == ["z", "a", "b"]
+
+
+def test_3_1_a_fallback_needs_no_address() -> None:
+    found = read(mailbox("support", FALLBACK="rest"), route("rest", ORDER="7"))
+    assert found.routes == (RouteSettings(name="rest", order=7),)
+
+
+def test_3_1_a_route_without_address_that_is_no_fallback_is_refused() -> None:
+    (fault,) = faults(SUPPORT, route("one", ORDER="1"))
+    assert fault == "ROUTES__one__ADDRESS: is not set; give it an address, or name the route as a mailbox's FALLBACK"
+    assert read(SUPPORT, SALES, route("one", ENABLED="false")).faulty == {}
+
+
+@pytest.mark.parametrize("senders", ["", ";"])
+def test_3_4_a_wildcard_route_must_name_senders(senders: str) -> None:
+    (fault,) = faults(SUPPORT, route("bcc", ADDRESS="*", SENDERS=senders))
+    assert fault.startswith("ROUTES__bcc__SENDERS: is not set; a route with ADDRESS=* must name")
+    assert only(ADDRESS="*", SENDERS="*@example.com").address == "*"
+
+
+def test_3_4_none_of_the_senders_may_be_a_bare_star() -> None:
+    (fault,) = faults(SUPPORT, route("bcc", ADDRESS="*", SENDERS="a@example.com; *"))
+    assert fault.startswith("ROUTES__bcc__SENDERS: * is not taken alone")
+
+
+def test_a_fault_in_a_route_disables_its_mailbox_alone() -> None:
+    found = read(mailbox("good"), SUPPORT, SALES, route("own", MAILBOX="Support", ADDRESS="nobody", ORDER="x"))
+    assert list(found.mailboxes) == ["good"]
+    assert found.faulty == {
+        "support": (
+            "ROUTES__own__ADDRESS: nobody is no address; write name@example.com",
+            "ROUTES__own__ORDER: the value is no whole number; use -1000000 to 1000000",
+        )
+    }
+    assert [one.name for one in found.routes] == ["sales"]
+
+
+def test_a_fault_in_everybodys_route_stops_the_app() -> None:
+    (fault,) = faults(SUPPORT, SALES, route("one", ADDRESS="nobody"))
+    assert fault.startswith("ROUTES__one__ADDRESS: ")
+
+
+def test_a_route_of_a_mailbox_that_is_not_there_stops_the_app() -> None:
+    (fault,) = faults(SUPPORT, SALES, route("one", MAILBOX="suport", ADDRESS="a@example.com"))
+    assert fault == "ROUTES__one__MAILBOX: suport is no mailbox; did you mean support?"
+
+
+def test_routes_of_a_faulty_mailbox_stay() -> None:
+    found = read(mailbox("support", PORT="x"), route("own", MAILBOX="support", ADDRESS="a@example.com"))
+    assert list(found.faulty) == ["support"]
+    assert [one.name for one in found.routes] == ["own"]
+
+
+def test_3_8_one_address_in_two_mailboxes_is_a_warning() -> None:
+    two = {**mailbox("one"), **mailbox("two")}
+    found = read(
+        two,
+        route("a", MAILBOX="one", ADDRESS="sales@example.com"),
+        route("b", MAILBOX="two", ADDRESS="SALES@example.com"),
+    )
+    assert found.warnings == (
+        "ROUTES__b__ADDRESS: sales@example.com is the address of route a too, for another mailbox; "
+        "the copy that comes first wins",
+    )
+
+
+def test_3_8_no_warning_where_nothing_is_shared() -> None:
+    two = {**mailbox("one"), **mailbox("two"), **mailbox("off", ENABLED="false")}
+    for first, second in (
+        ({"MAILBOX": "one"}, {"MAILBOX": "one", "SENDERS": "*@example.org"}),
+        ({"MAILBOX": "one"}, {"MAILBOX": "two", "ENABLED": "false"}),
+        ({"MAILBOX": "one"}, {"MAILBOX": "off"}),
+    ):
+        found = read(two, route("a", ADDRESS="x@example.com", **first), route("b", ADDRESS="x@example.com", **second))
+        assert found.warnings == ()
+    stars = [route(name, MAILBOX=name, ADDRESS="*", SENDERS="*@example.org") for name in ("one", "two")]
+    assert read(two, *stars).warnings == ()
