@@ -20,6 +20,7 @@ FIELDS = 6
 _VALUE = r"(?:\d{1,2}|[A-Za-z]{3})"
 _PART = rf"(?:\*|{_VALUE}(?:-{_VALUE})?)(?:/\d{{1,2}})?"
 _FIELD = re.compile(rf"{_PART}(?:,{_PART})*")
+_SEVEN = re.compile(r"(?:^|[,-])0?7")
 
 
 class Schedule:
@@ -34,13 +35,16 @@ class Schedule:
 
     def __init__(self, expression: str) -> None:
         fields = expression.split()
-        well_formed = len(fields) == FIELDS and all(map(_FIELD.fullmatch, fields)) and "7" not in fields[-1]
-        if not well_formed or not croniter.is_valid(expression, second_at_beginning=True):
-            raise SettingsWrong(
-                f"the schedule {expression!r} is not six NCRONTAB fields (second minute hour day month weekday): "
-                "0 * * * * * is every minute"
-            )
         self.expression = expression
+        try:
+            if len(fields) != FIELDS or not all(map(_FIELD.fullmatch, fields)) or _SEVEN.search(fields[-1]):
+                raise ValueError(expression)
+            self.after(datetime.now(UTC))
+        except ValueError:
+            raise SettingsWrong(
+                f"the schedule {expression!r} is not six NCRONTAB fields (second minute hour day month weekday) that a day "
+                "can match: 0 * * * * * is every minute"
+            ) from None
 
     def after(self, moment: datetime) -> datetime:
         """The first time that is due later than `moment` (aware), in UTC."""

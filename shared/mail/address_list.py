@@ -1,16 +1,14 @@
-"""Lists of addresses in headers (RFC 5322 sections 3.4 and 4.4), read in linear time whatever stands there.
+"""Lists of addresses in headers (RFC 5322 sections 3.4 and 4.4; behaviour 2.1 and 2.5).
 
-The standard library's readers were no base for this: they raise, drop or invent addresses on malformed lists, and their time
-grows with the square of some.
+The standard library's readers were no base for this: on malformed lists they raise, or drop the addresses beside the bad one,
+and their time grows with the square of some.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import Enum
 
+from shared.mail.address_tokens import COMMENT, QUOTED, SPACE, SPECIAL, Token, elements
 from shared.mail.addresses import Address, normalise
 from shared.mail.defects import Defects
 from shared.mail.words import decoded
@@ -22,36 +20,17 @@ _SIMPLE = re.compile(
     r"\s*(?:(?:\"([^\"\\=]*)\"\s*|([\w .'-]*))<([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)>|([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+))\s*",
     re.ASCII,
 )
-_ATOM = re.compile(r'[^\s"(),:;<>@\[\]]+')
-_SPACE = re.compile(r"\s+")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_LITERAL = re.compile(r"\[[^\[\]\\\s]{0,250}\]")
-_PAREN = re.compile(r"\\.|[()]", re.DOTALL)
+_END: Token = ("end", "")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_WORDS = re.compile(r"=\?[^?\s]+\?[BbQq]\?[^?]*\?=")
 
 
-class _Kind(Enum):
-    ATOM = 1
-    QUOTED = 2
-    LITERAL = 3
-    COMMENT = 4
-    SPACE = 5
-    SPECIAL = 6
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: _Kind
-    text: str  # as written; of a comment, what is in it
-
-
-def read_list(text: str, defects: Defects) -> tuple[list[Address], list[str]]:
+def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[list[Address], list[str]]:
     """Read the addresses of one header.
 
     Args:
         text: the header's value, encoded words as they are.
         defects: where repairs are noted.
+        recover: whether an address may stand in an encoded word, where RFC 2047 has none.
 
     Returns:
         The addresses, and the pieces that are none, as written (decoded, shortened). An empty group is neither.
@@ -60,102 +39,113 @@ def read_list(text: str, defects: Defects) -> tuple[list[Address], list[str]]:
         return [Address(" ".join((simple[1] or simple[2] or "").split()), simple[3] or simple[4])], []
     found: list[Address] = []
     invalid: list[str] = []
-    for element in _elements(text):
-        good, bad = _Element(element, defects).read()
+    for element in elements(text):
+        good, bad = _read_element(element, defects)
+        if bad and not good and recover and any("=?" in word for _, word in element):
+            again = read_list(decoded(_written(element), defects), defects, recover=False)
+            if again[0] and not again[1]:
+                defects.add("an address stands in an encoded word")
+                good, bad = again
         found += good
         invalid += bad
-    return found, invalid
+    return found, [_shortened(piece, defects) for piece in invalid]
 
 
-def _tokens(text: str) -> Iterator[_Token]:
-    """Words, quoted strings, comments, domain literals, white space and single characters.
-
-    An opening quote or parenthesis that is not closed is looked for to the end once; from then on, all of its kind are
-    plain characters.
-    """
-    at = 0
-    quotes = comments = True
-    while at < len(text):
-        character = text[at]
-        match: re.Match[str] | None = None
-        if match := _ATOM.match(text, at):
-            yield _Token(_Kind.ATOM, match[0])
-        elif match := _SPACE.match(text, at):
-            yield _Token(_Kind.SPACE, " ")
-        elif character == '"' and quotes:
-            match = _QUOTED.match(text, at)
-            quotes = match is not None
-            if match:
-                yield _Token(_Kind.QUOTED, match[0])
-        elif character == "(" and comments:
-            end = _end_of_comment(text, at)
-            comments = end > 0
-            if comments:
-                yield _Token(_Kind.COMMENT, text[at + 1 : end - 1])
-                at = end
-            continue
-        elif match := _LITERAL.match(text, at):
-            yield _Token(_Kind.LITERAL, match[0])
+def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address], list[str]]:
+    """The addresses between two commas (mostly one), and what is none."""
+    found: list[Address] = []
+    invalid: list[str] = []
+    name: list[Token] = []
+    angle: list[Token] | None = None
+    for token in [*element, _END]:
+        if token == (SPECIAL, "<"):
+            angle = angle or []
+        elif angle is None:
+            name.append(token)
+        elif token in {(SPECIAL, ">"), _END}:
+            good, bad = _in_angle(name, angle, defects)
+            found += good
+            invalid += bad
+            name, angle = [], None
         else:
-            if character not in '"':
-                yield _Token(_Kind.SPECIAL, character)
-            at += 1
+            angle.append(token)
+    good, bad = _without_angle(name, defects)
+    if found and not good and not any("@" in piece for piece in bad):
+        if bad:
+            defects.add("there is junk behind an address")
+        bad = []
+    return found + good, invalid + bad
+
+
+def _in_angle(name: list[Token], angle: list[Token], defects: Defects) -> tuple[list[Address], list[str]]:
+    """`name <address>`: one address, or none. A source route, and `mailto:`, are left aside."""
+    colon = max((index for index, token in enumerate(angle) if token == (SPECIAL, ":")), default=-1)
+    words = [_without_apostrophes(word) for word in _words(angle[colon + 1 :])]
+    if len(words) == 1 and normalise(words[0]):
+        return [Address(_phrase(name, defects), words[0])], []
+    if not words and (good := _without_angle(name, defects)[0]):
+        return good, []
+    return [], [_written([*name, (SPECIAL, "<"), *angle, (SPECIAL, ">")])]
+
+
+def _without_angle(tokens: list[Token], defects: Defects) -> tuple[list[Address], list[str]]:
+    """Addresses without angle brackets. Words beside a single one, or else a comment, are its name."""
+    good, bad, beside = [], [], []
+    for word in map(_without_apostrophes, _words(tokens)):
+        if "@" not in word:
+            beside.append(word)
+        elif normalise(word):
+            good.append(word)
+        else:
+            bad.append(word)
+    if not good:
+        return [], [_written(tokens)] if bad or beside else []
+    if len(good) > 1 or bad:
+        return [Address("", word) for word in good], bad
+    name = decoded(" ".join(map(_unquoted, beside)), defects) if beside else _comment(tokens, defects)
+    return [Address(name, good[0])], []
+
+
+def _words(tokens: list[Token]) -> list[str]:
+    """What white space separates, without comments. None counts around the dots and the `@` of an address (RFC 5322 section 4.4)."""
+    words: list[list[str]] = []
+    apart = True
+    for kind, text in tokens:
+        if kind in {SPACE, COMMENT, _END[0]}:
+            apart = True
             continue
-        at = match.end() if match else at
+        if words and (not apart or words[-1][-1].endswith((".", "@")) or text.startswith((".", "@"))):
+            words[-1].append(text)
+        else:
+            words.append([text])
+        apart = False
+    return ["".join(word) for word in words]
 
 
-def _end_of_comment(text: str, at: int) -> int:
-    depth = 0
-    for match in _PAREN.finditer(text, at):
-        depth += {"(": 1, ")": -1}.get(match[0], 0)
-        if not depth:
-            return match.end()
-    return 0
+def _phrase(tokens: list[Token], defects: Defects) -> str:
+    """A display name; a comment if there is nothing else."""
+    text = "".join("" if kind == COMMENT else _unquoted(text) if kind == QUOTED else text for kind, text in tokens)
+    return " ".join(decoded(text, defects).split()) or _comment(tokens, defects)
 
 
-def _elements(text: str) -> Iterator[list[_Token]]:
-    """The list cut at its commas, groups dissolved."""
-    element: list[_Token] = []
-    angle = False
-    for token in _tokens(text):
-        mark = token.text if token.kind is _Kind.SPECIAL else ""
-        if mark == "<":
-            if any(t.kind is _Kind.SPECIAL and t.text == "<" for t in element[-1:]):
-                continue  # "<<"
-            angle = True
-        elif mark == ">":
-            angle = False
-        elif mark in {",", ";"} and not (angle and _is_route(element)):
-            yield element
-            element, angle = [], False
-            continue
-        elif mark == ":" and not angle and not any(t.text in {"@", "<"} for t in element):
-            element = []  # the name of a group
-            continue
-        element.append(token)
-    yield element
+def _comment(tokens: list[Token], defects: Defects) -> str:
+    first = next((text[1:-1] for kind, text in tokens if kind == COMMENT), "")
+    return " ".join(decoded(_ESCAPE.sub(r"\1", first), defects).split())
 
 
-def _is_route(element: list[_Token]) -> bool:
-    """Whether what follows the last `<` begins with `@`, as an obsolete source route does."""
-    for index in range(len(element) - 1, -1, -1):
-        if element[index].kind is _Kind.SPECIAL and element[index].text == "<":
-            rest = [t for t in element[index + 1 : index + 4] if t.kind not in {_Kind.SPACE, _Kind.COMMENT}]
-            return bool(rest) and rest[0].text == "@"
-    return False
+def _unquoted(word: str) -> str:
+    return _ESCAPE.sub(r"\1", word[1:-1]) if len(word) > 1 and word[0] == word[-1] == '"' else word
 
 
-@dataclass(slots=True)
-class _Element:
-    """What stands between two commas."""
+def _without_apostrophes(word: str) -> str:
+    """Some mailers quote addresses with these, which are letters like any other there."""
+    return word[1:-1] if len(word) > 1 and word[0] == word[-1] == "'" else word
 
-    tokens: list[_Token]
-    defects: Defects
-    may_decode: bool = True
-    found: list[Address] = field(default_factory=list)
-    invalid: list[str] = field(default_factory=list)
-    name: list[_Token] = field(default_factory=list)
 
-    def read(self) -> tuple[list[Address], list[str]]:
-        """Its addresses (mostly one), and what is none."""
-        return self.found, self.invalid
+def _written(tokens: list[Token]) -> str:
+    return "".join(text for _, text in tokens).strip()
+
+
+def _shortened(piece: str, defects: Defects) -> str:
+    piece = decoded(piece, defects)
+    return piece if len(piece) <= _LONGEST_PIECE else piece[: _LONGEST_PIECE - 1] + "…"

@@ -1,7 +1,8 @@
-"""An IMAP mailbox: `shared.mailboxes.protocol.Mailbox` over RFC 3501, with UIDPLUS, MOVE and ACL where they are offered.
+"""An IMAP mailbox: `shared.mailboxes.protocol.Mailbox` over RFC 3501, with UIDPLUS, MOVE and ACL where they are
+offered.
 
-The parts: `imap_session` opens and signs in, `imap_listing` lists, `imap_fetch` downloads, `imap_remove` removes, and all of
-them speak through `imap_wire`. This module keeps them together over a session that may have to be made anew.
+The parts: `imap_session` opens and signs in, `imap_listing` lists, `imap_fetch` downloads, `imap_remove` removes, and
+all of them speak through `imap_wire`. This module keeps them together over a session that may have to be made anew.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from shared.mailboxes.imap_remove import Remover, target_problem
 from shared.mailboxes.imap_rights import look
 from shared.mailboxes.imap_session import Opened, Session
 from shared.mailboxes.imap_wire import Wire
-from shared.mailboxes.protocol import Fetched, Listed, Rights
+from shared.mailboxes.protocol import Batch, Listed, Rights
 from shared.settings import After, MailboxSettings
 
 NEAR, FAR = 2, 4
@@ -50,7 +51,7 @@ class ImapMailbox:
         self._folder = ""
         self._opened: Opened | None = None
         self._remover: Remover | None = None
-        self._fetching: Generator[list[Fetched], None, None] | None = None
+        self._fetching: Generator[Batch, None, None] | None = None
         self._target = settings.move_to if settings.after is After.MOVE else None
         self._target_seen = self._target is None
         self._recoveries = 0
@@ -99,7 +100,7 @@ class ImapMailbox:
 
         return self._again(work)
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[list[Fetched], None, None]:
+    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches of the folder listed last; see `imap_fetch`."""
         width = NEAR if self._session.is_near else FAR
         self._fetching = Fetcher(self, self._folder, max_bytes, width).run(batches)
@@ -133,7 +134,8 @@ class ImapMailbox:
         """Connect and sign in again, with a token that is good now, and open the same folder.
 
         Raises:
-            ConnectionLost: `error`, if that was done too often or cannot be done; or the folder's UIDs are no longer valid.
+            ConnectionLost: `error`, if that was done too often or cannot be done; or the folder's UIDs are no longer
+                valid.
             SignInRefused: as it says.
         """
         if self._closed or self._recoveries >= RECOVERIES:
@@ -150,7 +152,9 @@ class ImapMailbox:
             return
         self._open()
         if self._opened is None or self._opened.uidvalidity != before.uidvalidity:
-            raise ConnectionLost(f"{self.where}: folder {self._folder!r} was built anew meanwhile (UIDVALIDITY)") from error
+            raise ConnectionLost(
+                f"{self.where}: folder {self._folder!r} was built anew meanwhile (UIDVALIDITY)"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +180,7 @@ class ImapMailbox:
             self._target_seen = True
 
     def _again(self, work: Callable[[], T]) -> T:
-        """Do what may be done twice; twice, if the connection is lost: it may be that a token died, which is seldom said."""
+        """Do what may be done twice; twice, if the connection is lost: a token may have died, which is seldom said."""
         try:
             with self.mapping():
                 return work()

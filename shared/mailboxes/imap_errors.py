@@ -38,7 +38,7 @@ _DEAD = re.compile(
 )
 
 
-class Answered(Exception):  # noqa: N818 - it is an answer; whether it is an error is what `mapped` decides
+class Answered(Exception):
     """The server answered NO or BAD to a command.
 
     Attributes:
@@ -59,7 +59,7 @@ class Answered(Exception):  # noqa: N818 - it is an answer; whether it is an err
         return code_of(self.text)
 
 
-class Bye(Exception):  # noqa: N818 - as above
+class Bye(Exception):
     """The server ended the session and said why.
 
     Attributes:
@@ -71,7 +71,7 @@ class Bye(Exception):  # noqa: N818 - as above
         self.text = text
 
 
-class Broken(Exception):  # noqa: N818 - as above
+class Broken(Exception):
     """The stream ended, or holds what is no IMAP."""
 
 

@@ -1,11 +1,11 @@
 """Downloading: several batches on the wire, large messages in pieces, and what to do when one of them goes wrong.
 
-A batch that the server refuses is asked for again one message at a time, and so is what was on the wire when the connection
-broke: one bad message must not stop the ones behind it (rule 1.8). A message that is refused by itself, or that broke the
-connection twice while nothing else was on the wire, is answered as `refused` and stays in the mailbox.
+A batch that the server refuses is asked for again one message at a time, and so is what was on the wire when the
+connection broke: one bad message must not stop the ones behind it (rule 1.8). A message that is refused by itself, or
+that broke the connection twice while nothing else was on the wire, is answered as `refused` and stays in the mailbox.
 
-A message that goes to disk is begun only when no other that is on disk waits to be taken: the budget for the disk may make
-this thread wait, and it must not wait for itself.
+A message that goes to disk is begun only when no other that is on disk waits to be taken: the budget for the disk may
+make this thread wait, and it must not wait for itself.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from shared.errors import ConnectionLost, MailboxBusy, ServiceUnavailable, quoted
+from shared.errors import ConnectionLost, MailboxBusy, quoted
 from shared.mailboxes.imap_errors import Answered, SessionDied, mapped
 from shared.mailboxes.imap_pieces import Pieces
 from shared.mailboxes.imap_syntax import uid_sets
+from shared.mailboxes.imap_unit import DiskSpool, Unit, disk_error
 from shared.mailboxes.imap_wire import Body, Command, Sink, Skipped, Wire
-from shared.mailboxes.protocol import Fetched, Listed
+from shared.mailboxes.protocol import Batch, Listed
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
 
 WINDOW_BYTES = 16 * 1024 * 1024
@@ -41,60 +42,18 @@ class Link(Protocol):
     """The session, which may be made anew."""
 
     @property
-    def where(self) -> str: ...
+    def where(self) -> str:
+        """The mailbox and its server."""
 
     @property
-    def wire(self) -> Wire: ...
+    def wire(self) -> Wire:
+        """The wire of the session as it is now."""
 
-    def mapping(self) -> AbstractContextManager[None]: ...
+    def mapping(self) -> AbstractContextManager[None]:
+        """A context in which every foreign exception becomes one of ours."""
 
     def recover(self, error: ConnectionLost) -> None:
         """Connect again, or raise the error."""
-
-
-class _DiskSpool(Spool):
-    """A spool whose troubles are not taken for the connection's."""
-
-    def write(self, data: bytes | memoryview) -> None:
-        """As `Spool.write`; raises `ServiceUnavailable` if the disk does not take it."""
-        try:
-            super().write(data)
-        except OSError as error:
-            raise _disk_error(error) from error
-
-
-def _disk_error(error: OSError) -> ServiceUnavailable:
-    return ServiceUnavailable(f"the temporary disk does not take a message: {quoted(error)}")
-
-
-class _Unit:
-    """A batch on its way."""
-
-    def __init__(self, batch: Sequence[Listed]) -> None:
-        self.batch = batch
-        self.asked = {message.number: message for message in batch}
-        self.large = [message for message in batch if message.size > MEMORY_LIMIT]
-        self.size = sum(message.size for message in batch)
-        self.found: dict[int, Fetched] = {}
-        self.wire: Wire | None = None
-        self.commands: list[Command] = []
-        self.alone: int | None = None
-        self.losses: dict[int, int] = {}
-        self.done = False
-
-    def missing(self) -> list[int]:
-        return [uid for uid in self.asked if uid not in self.found]
-
-    def answer(self, uid: int, content: Content | None, *, oversized: bool = False, refused: str | None = None) -> None:
-        self.found[uid] = Fetched(self.asked[uid], content, oversized=oversized, refused=refused)
-
-    def results(self) -> list[Fetched]:
-        return [self.found.get(message.number) or Fetched(message, None) for message in self.batch]
-
-    def discard(self) -> None:
-        for fetched in self.found.values():
-            if fetched.content is not None:
-                fetched.content.close()
 
 
 class Fetcher:
@@ -112,14 +71,14 @@ class Fetcher:
         self._folder = folder
         self._max_bytes = max_bytes
         self._width = width
-        self._window: deque[_Unit] = deque()
-        self._ahead: _Unit | None = None
+        self._window: deque[Unit] = deque()
+        self._ahead: Unit | None = None
         self._spools: list[Spool] = []
         self._pieces: Pieces | None = None
         self._knows_pieces = True
         self._careful = False
 
-    def run(self, batches: Iterable[Sequence[Listed]]) -> Generator[list[Fetched], None, None]:
+    def run(self, batches: Iterable[Sequence[Listed]]) -> Generator[Batch, None, None]:
         """The batches' messages, a finished batch at a time, in order."""
         source = iter(batches)
         try:
@@ -143,7 +102,7 @@ class Fetcher:
                 batch = next(source, None)
                 if batch is None:
                     return
-                unit = _Unit(batch)
+                unit = Unit(batch)
             self._ahead = unit
             if self._window and (unit.large or sum(u.size for u in self._window) + unit.size > WINDOW_BYTES):
                 return
@@ -157,19 +116,19 @@ class Fetcher:
                 unit.wire = None  # Whoever finishes it sees to the connection.
                 return
 
-    def _send(self, unit: _Unit) -> None:
+    def _send(self, unit: Unit) -> None:
         """Ask for everything of a unit that is to come whole."""
         wire = self._use_wire(unit)
         small = [uid for uid in unit.missing() if unit.asked[uid].size <= MEMORY_LIMIT]
         unit.commands = wire.send(*(b"UID FETCH %b (UID BODY.PEEK[])" % uids for uids in uid_sets(small)))
 
-    def _use_wire(self, unit: _Unit) -> Wire:
+    def _use_wire(self, unit: Unit) -> Wire:
         wire = self._link.wire
         wire.on_body, wire.sink_for = self._take, self._sink
         unit.wire = wire
         return wire
 
-    def _finish(self, unit: _Unit) -> None:
+    def _finish(self, unit: Unit) -> None:
         """Read until a unit is whole, over as many connections as it takes."""
         while not unit.done:
             try:
@@ -184,12 +143,12 @@ class Fetcher:
                 self._link.recover(error)
             unit.alone = None
 
-    def _blame(self, unit: _Unit, uid: int, error: ConnectionLost) -> None:
+    def _blame(self, unit: Unit, uid: int, error: ConnectionLost) -> None:
         unit.losses[uid] = unit.losses.get(uid, 0) + 1
         if unit.losses[uid] >= TRIES_ALONE:
             self._refuse(unit, uid, f"the connection broke each time it was asked for: {quoted(error)}")
 
-    def _advance(self, unit: _Unit) -> None:
+    def _advance(self, unit: Unit) -> None:
         wire = self._link.wire
         if not self._careful:
             if unit.wire is not wire:
@@ -207,17 +166,17 @@ class Fetcher:
             unit.alone = None
         unit.done = True
 
-    def _look_again(self, unit: _Unit, wire: Wire) -> None:
+    def _look_again(self, unit: Unit, wire: Wire) -> None:
         """Ask one by one for what did not come: it is gone, or the server stumbled over one of the batch."""
         missing = [uid for uid in unit.missing() if unit.asked[uid].size <= MEMORY_LIMIT]
         commands = wire.send(*(b"UID FETCH %d (UID BODY.PEEK[])" % uid for uid in missing)) if missing else []
         for uid, command in zip(missing, commands, strict=True):
             self._judge(unit, uid, wire.wait(command))
 
-    def _whole(self, unit: _Unit, uid: int, wire: Wire) -> None:
+    def _whole(self, unit: Unit, uid: int, wire: Wire) -> None:
         self._judge(unit, uid, wire.wait(wire.send(b"UID FETCH %d (UID BODY.PEEK[])" % uid)[0]))
 
-    def _in_pieces(self, unit: _Unit, uid: int, wire: Wire) -> None:
+    def _in_pieces(self, unit: Unit, uid: int, wire: Wire) -> None:
         """A message that goes to disk; whole, if the server knows no pieces."""
         if self._knows_pieces:
             spool = self._new_spool(unit.asked[uid].size)
@@ -241,14 +200,14 @@ class Fetcher:
             if isinstance(error, MailboxBusy | SessionDied):
                 raise error
 
-    def _judge(self, unit: _Unit, uid: int, command: Command) -> None:
+    def _judge(self, unit: Unit, uid: int, command: Command) -> None:
         """What the answer to a command for one message means, if the message has not come."""
         self._ask_ok(command)
         answer = Answered(command.text, command.status, command.answer)
         if uid not in unit.found and command.status != "OK" and answer.code not in _GONE:
             self._refuse(unit, uid, f"the server answered {quoted(answer)}")
 
-    def _refuse(self, unit: _Unit, uid: int, why: str) -> None:
+    def _refuse(self, unit: Unit, uid: int, why: str) -> None:
         _log.warning("%s: UID %d of folder %r is left there: %s", self._link.where, uid, self._folder, why)
         unit.answer(uid, None, refused=why)
 
@@ -279,7 +238,7 @@ class Fetcher:
         else:
             self._refuse(unit, body.uid, "the server gave nothing of it")
 
-    def _keep(self, unit: _Unit, uid: int, spool: Spool) -> None:
+    def _keep(self, unit: Unit, uid: int, spool: Spool) -> None:
         """A spool is whole: it is the message, unless there is nothing in it, or too much."""
         if not spool.overflowed and not spool.size:
             self._drop_spools(spool)
@@ -290,7 +249,7 @@ class Fetcher:
             unit.answer(uid, spool.finish(), oversized=spool.overflowed)
         except OSError as error:
             spool.discard()
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
 
     def _sink(self, uid: int | None, size: int) -> Sink | None:
         known = uid is None or any(uid in unit.asked and uid not in unit.found for unit in self._window)
@@ -304,9 +263,9 @@ class Fetcher:
 
     def _new_spool(self, size: int) -> Spool:
         try:
-            spool = _DiskSpool(size, self._max_bytes)
+            spool = DiskSpool(size, self._max_bytes)
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
         self._spools.append(spool)
         return spool
 

@@ -1,8 +1,8 @@
-"""What a folder holds, in one round trip.
+r"""What a folder holds, in one round trip.
 
-Messages that carry `\\Deleted` are listed like any others. Ours have receipts, from a run that ended between flagging and
-expunging, and are removed without a download. One that another client flagged and did not expunge has none: to collect it
-loses nothing, to leave it out might.
+Messages that carry `\Deleted` are listed like any others. Ours have receipts, from a run that ended between flagging
+and expunging, and are removed without a download. One that another client flagged and did not expunge has none: to
+collect it loses nothing, to leave it out might.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One large message, a megabyte at a time (`BODY.PEEK[]<offset.count>`, RFC 3501 section 6.4.5), several on the wire.
 
-The server's idea of the size is a hint: Exchange estimates. The message ends where the server has no more to give; a short
-piece is its end only if the size agrees to the octet.
+The server's idea of the size is a hint: Exchange estimates. The message ends where the server has no more to give; a
+short piece is its end only if the size agrees to the octet.
 """
 
 from __future__ import annotations

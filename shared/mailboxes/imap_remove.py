@@ -1,13 +1,14 @@
-"""Removal by UID, never by sequence number, so that nobody else's mail goes (rule 8.2).
+r"""Removal by UID, never by sequence number, so that nobody else's mail goes (rule 8.2).
 
-With UIDPLUS (RFC 4315) a batch is flagged and expunged by its UIDs in one write. With MOVE (RFC 6851) it is moved. Without
-UIDPLUS the only EXPUNGE there is takes everything that is flagged `\\Deleted`, whoever flagged it: so it is sent once, by
-`commit`, and what others have flagged loses its flag before and gets it again behind it. Somebody who flags a message
-between our last look and the EXPUNGE, a round trip, has it expunged, as their own client's next EXPUNGE would have done.
-When anything is in doubt ours stay flagged and nothing is expunged.
+With UIDPLUS (RFC 4315) a batch is flagged and expunged by its UIDs in one write. With MOVE (RFC 6851) it is moved.
+Without UIDPLUS the only EXPUNGE there is takes everything that is flagged `\Deleted`, whoever flagged it: so it is
+sent once, by `commit`, and what others have flagged loses its flag before and gets it again behind it. Somebody who
+flags a message between our last look and the EXPUNGE, a round trip, has it expunged, as their own client's next
+EXPUNGE would have done. When anything is in doubt ours stay flagged and nothing is expunged.
 
-Two pairs of STORE and UID EXPUNGE on the wire at once were seen to end in OK with nothing removed. So there is one at a
-time, its answer is waited for when the next is due, and `commit` expunges everything once more and looks what is left.
+Two pairs of STORE and UID EXPUNGE on the wire at once were seen to end in OK with nothing removed. So there is one at
+a time, its answer is waited for when the next is due, and `commit` expunges everything once more and looks what is
+left.
 """
 
 from __future__ import annotations
@@ -162,8 +163,8 @@ class Remover:
                 wire.run(b"UID STORE %b %b" % (uid_set, _UNFLAG))
             if others and wire.search(b"DELETED") - self._since:
                 raise RemovalRefused(
-                    f"{self._session.where}: the server has no UIDPLUS, and another client is deleting mail in the same "
-                    "folder; ours stays flagged \\Deleted until it can be expunged alone"
+                    f"{self._session.where}: the server has no UIDPLUS, and another client is deleting mail in the "
+                    "same folder; ours stays flagged \\Deleted until it can be expunged alone"
                 )
             wire.run(b"EXPUNGE")
         finally:

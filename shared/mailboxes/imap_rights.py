@@ -1,4 +1,4 @@
-"""What `mailroom check` asks of a folder, without changing anything: STATUS, and MYRIGHTS where ACL is offered (RFC 4314)."""
+"""What `mailroom check` asks of a folder, without changing anything: STATUS, and MYRIGHTS with ACL (RFC 4314)."""
 
 from __future__ import annotations
 

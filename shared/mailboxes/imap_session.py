@@ -1,8 +1,8 @@
-"""An IMAP session up to an open folder: connection, TLS, sign-in, capabilities, folders. imapclient does these.
+r"""An IMAP session up to an open folder: connection, TLS, sign-in, capabilities, folders. imapclient does these.
 
-Three things are done for it. imaplib keeps the last commands and imapclient logs each of them: both are turned off before
-anything secret is sent. A user name goes quoted (imaplib sends it bare, and `primary\\shared` is no atom). An XOAUTH2
-server that refuses says why in a challenge, which wants an empty answer and not the token again.
+Three things are done for it. imaplib keeps the last commands and imapclient logs each of them: both are turned off
+before anything secret is sent. A user name goes quoted (imaplib sends it bare, and `primary\shared` is no atom). An
+XOAUTH2 server that refuses says why in a challenge, which wants an empty answer and not the token again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import imaplib
 import ipaddress
 import re
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -158,19 +159,25 @@ def _connect(settings: MailboxSettings, where: str) -> IMAPClient:
             )
         except imaplib.IMAP4.error as error:
             raise _greeting_error(error, where) from error
+        # Small commands go out while answers to others come in: none of them is to wait for an acknowledgement.
+        client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         imap = _imap(client)
         imap.debug = 0
         imap._log = imap._mesg = _say_nothing  # noqa: SLF001  see the module's docstring
         try:
             if settings.tls is Tls.STARTTLS:
                 _start_tls(client, context, where)
-            if imap.state != "NONAUTH":
-                raise SignInRefused(f"{where}: the server says that somebody is signed in already (PREAUTH): but who?")
+            _check_nobody_is_in(imap.state, where)
         except BaseException:
             with contextlib.suppress(Exception):
                 client.shutdown()
             raise
     return client
+
+
+def _check_nobody_is_in(state: str, where: str) -> None:
+    if state != "NONAUTH":
+        raise SignInRefused(f"{where}: the server says that somebody is signed in already (PREAUTH): but who?")
 
 
 def _greeting_error(error: Exception, where: str) -> MailroomError:
@@ -244,7 +251,7 @@ def _log_in(client: IMAPClient, login: str, password: str, where: str) -> None:
 
 
 class _Xoauth2:
-    """Answers the server's challenges: the token first, then nothing, so that the refusal comes (and is not kept back)."""
+    """Answers the server's challenges: the token first, then nothing, so that the refusal is not kept back."""
 
     def __init__(self, response: bytes) -> None:
         self._response = response

@@ -12,7 +12,7 @@ from imapclient import imap_utf7
 from shared.mailboxes.imap_errors import Broken
 
 SET_LENGTH = 4000
-"""Characters of a UID set at most: servers limit a command's line, Dovecot to 64 kB, RFC 7162 speaks of 8,192 octets."""
+"""Characters of a UID set at most: servers limit a command's line, Dovecot to 64 kB; RFC 7162 says 8,192 octets."""
 
 _TOKEN = re.compile(rb'([()])|"([^"\\]*(?:\\.[^"\\]*)*)"|((?:[^\s()"\[]|\[[^\]]*\])+)')
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
@@ -90,7 +90,7 @@ def in_set(uid_set: bytes) -> Iterator[int]:
 
 
 def folder_name(name: str) -> bytes:
-    """A folder's name as commands take it: modified UTF-7 (RFC 3501 section 5.1.3), quoted. Holds no line break ever."""
+    """A folder's name as commands take it: modified UTF-7 (RFC 3501 section 5.1.3), quoted. Never has a line break."""
     return quoted_string(imap_utf7.encode(name))
 
 

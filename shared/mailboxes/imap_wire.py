@@ -2,8 +2,8 @@
 
 imapclient's reading of responses costs more than the transfer, and one command at a time costs a round trip each. So
 listings, downloads and removals go this way, over the same buffered stream. Replies do not come in the order of the
-commands (Dovecot merges FETCHes that stand in a row): data is known by its UID, completion by its tag. The server may say
-anything in between, at any time (RFC 3501 section 7); what is not understood is passed over.
+commands (Dovecot merges FETCHes that stand in a row): data is known by its UID, completion by its tag. The server may
+say anything in between, at any time (RFC 3501 section 7); what is not understood is passed over.
 
 imaplib must not read while a command of ours is open: `idle` waits for them all.
 """
@@ -36,9 +36,11 @@ _TAGGED = re.compile(rb"([A-Za-z0-9]+) (OK|NO|BAD)\b ?(.*)", re.IGNORECASE | re.
 class Sink(Protocol):
     """Where a large literal goes; `shared.mailboxes.spool.Spool` is one."""
 
-    def write(self, data: bytes | memoryview) -> None: ...
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
 
-    def discard(self) -> None: ...
+    def discard(self) -> None:
+        """Drop what was taken."""
 
 
 class Skipped:

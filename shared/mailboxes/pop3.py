@@ -6,7 +6,8 @@ session that dies has deleted nothing, and its messages come again, under the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, Self
@@ -24,7 +25,7 @@ from shared.mailboxes.pop3_errors import refusal
 from shared.mailboxes.pop3_fetch import WINDOW, Flow
 from shared.mailboxes.pop3_listing import Headers, keys_of, listed, sizes_of
 from shared.mailboxes.pop3_session import Session, Timeouts
-from shared.mailboxes.protocol import Fetched, Listed, Rights
+from shared.mailboxes.protocol import Batch, Fetched, Listed, Rights
 from shared.mailboxes.tls import setting
 from shared.settings import After, MailboxSettings, SignIn
 
@@ -83,7 +84,7 @@ class Pop3Mailbox:
         self._listed = {message.number: message for message in messages}
         return messages
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Iterator[list[Fetched]]:
+    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches; see `shared.mailboxes.protocol.Mailbox.fetch`."""
         try:
             yield from self._flow.fetch((self._of_this_session(batch) for batch in batches), max_bytes)
@@ -113,6 +114,8 @@ class Pop3Mailbox:
             RemovalRefused: QUIT, or one of the deletions before it, was refused.
             ConnectionLost: there was no answer.
         """
+        if self._session is None:
+            return
         with self._using() as session:
             self._flow.settle()
             refused, deleted = self._flow.refused, self._deleted
@@ -150,18 +153,22 @@ class Pop3Mailbox:
 
     def _open(self) -> Flow:
         """A new session; with another token, once, if the server refused one and there is another by now (rule 1.4)."""
-        used: list[str] = []
+        used: list[bytes] = []
 
         def token() -> str:
-            used.append(self._tokens())
-            return used[-1]
+            given = self._tokens()
+            used.append(hashlib.sha256(given.encode()).digest())
+            return given
 
         try:
             session = Session(self._settings, token, self._timeouts)
         except SignInRefused:
-            if self._settings.sign_in is SignIn.PASSWORD or not used or token() == used[0]:
+            if self._settings.sign_in is SignIn.PASSWORD or not used:
                 raise
-            session = Session(self._settings, lambda: used[-1], self._timeouts)
+            token()
+            if used[0] == used[1]:
+                raise
+            session = Session(self._settings, token, self._timeouts)
         self._session = session
         self._flow = Flow(session)
         return self._flow

@@ -7,12 +7,10 @@ import ssl
 from typing import Final
 
 from shared.errors import (
-    ConnectionLost,
     MailboxBusy,
     MailboxFailed,
     MailroomError,
     SignInRefused,
-    TlsRefused,
     quoted,
 )
 
@@ -27,7 +25,7 @@ _GONE = re.compile(r"no such message|expunged|message (?:\d+ )?(?:is |was )?(?:a
 
 
 class Broken(Exception):
-    """The stream ended, or holds what is no POP3."""
+    """The connection broke, ended, or holds what is no POP3. Its text says which."""
 
 
 def code_of(text: str) -> str:
@@ -72,20 +70,9 @@ def is_gone(text: str) -> bool:
     return _GONE.search(text) is not None
 
 
-def mapped(error: Exception, where: str) -> MailroomError:
-    """The error of `shared.errors` that a caller can act on, for what broke on a connection that stood.
-
-    Args:
-        error: what came from below; one of ours is given back as it is.
-        where: the mailbox and its server.
-    """
-    if isinstance(error, MailroomError):
-        return error
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsRefused(f"{where}: the certificate is not trusted: {quoted(error.verify_message)}")
+def broken(error: OSError) -> Broken:
+    """What an error of `socket` or `ssl` means on a connection that stood."""
     if isinstance(error, TimeoutError):
-        return ConnectionLost(f"{where}: no answer in time")
-    if isinstance(error, Broken):
-        return ConnectionLost(f"{where}: {error}")
-    text = error.strerror if isinstance(error, OSError) else None
-    return ConnectionLost(f"{where}: the connection broke: {quoted(text or type(error).__name__)}")
+        return Broken("no answer in time")
+    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return Broken(f"the connection broke: {quoted(reason or type(error).__name__)}")

@@ -7,14 +7,15 @@ between them, whose answers nobody waits for before the next command goes out.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from shared.errors import ServiceUnavailable, quoted
 from shared.mailboxes.pop3_errors import is_gone
 from shared.mailboxes.pop3_session import Session
-from shared.mailboxes.protocol import Fetched, Listed
-from shared.mailboxes.spool import Spool
+from shared.mailboxes.protocol import Batch, Fetched, Listed
+from shared.mailboxes.spool import Content, Spool
 
 WINDOW: Final = 64
 """RETRs that are outstanding at once; one where the server does not know PIPELINING."""
@@ -65,8 +66,9 @@ class Flow:
         """Whether every command has been answered."""
         return not self._outstanding
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], max_bytes: int) -> Iterator[list[Fetched]]:
+    def fetch(self, batches: Iterable[Sequence[Listed]], max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches in order; see `shared.mailboxes.protocol.Mailbox.fetch`."""
+        self.settle()
         source = iter(batches)
         open_batches: deque[_Batch] = deque()
         try:
@@ -165,14 +167,22 @@ class Flow:
         if command.batch is None:
             wire.drain(_nowhere)
             return
-        spool = Spool(message.size, command.max_bytes)
         try:
-            wire.drain(spool.write)
-            content = spool.finish()
+            content, oversized = self._spooled(message, command.max_bytes)
+        except OSError as error:
+            # The connection's own errors are `Broken` by now.
+            text = quoted(error.strerror or type(error).__name__)
+            raise ServiceUnavailable(f"{self._session.where}: the temporary disk: {text}") from error
+        command.batch.done.append(Fetched(message, content, oversized=oversized))
+
+    def _spooled(self, message: Listed, max_bytes: int) -> tuple[Content | None, bool]:
+        spool = Spool(message.size, max_bytes)
+        try:
+            self._session.wire.drain(spool.write)
+            return spool.finish(), spool.overflowed
         except BaseException:
             spool.discard()
             raise
-        command.batch.done.append(Fetched(message, content, oversized=spool.overflowed))
 
 
 def _nowhere(_data: bytes) -> None:

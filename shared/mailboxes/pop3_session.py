@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from shared.errors import ConnectFailed, MailroomError, SignInRefused, TlsRefused, quoted
-from shared.mailboxes.pop3_errors import Broken, mapped, refusal, sign_in_refusal
+from shared.errors import ConnectFailed, ConnectionLost, MailroomError, SignInRefused, TlsRefused, quoted
+from shared.mailboxes.pop3_errors import Broken, refusal, sign_in_refusal
 from shared.mailboxes.pop3_wire import Wire
 from shared.mailboxes.sign_in import xoauth2
 from shared.mailboxes.tls import CONNECT_TIMEOUT, connect_socket, connecting, context_for, secured, setting
@@ -56,7 +56,6 @@ class Session:
         self._settings = settings
         self._timeouts = timeouts
         self._capabilities: dict[str, str] | None = None
-        secret = _secret(settings, tokens)
         self.wire = Wire(connect_socket(settings, timeout=timeouts.connect))
         try:
             self._greeting()
@@ -64,7 +63,7 @@ class Session:
                 self._ask_capabilities()
             if settings.tls is Tls.STARTTLS:
                 self._start_tls()
-            self._sign_in(secret)
+            self._sign_in(tokens)
             with self.mapping():
                 # Some tell the rest only to those who are signed in (RFC 2449 section 5).
                 self._ask_capabilities()
@@ -91,8 +90,8 @@ class Session:
         """A context in which what breaks becomes one of our errors."""
         try:
             yield
-        except (OSError, Broken) as error:
-            raise mapped(error, self.where) from error
+        except Broken as error:
+            raise ConnectionLost(f"{self.where}: {error}") from error
 
     def quit(self) -> tuple[bool, str]:
         """QUIT, which commits what was deleted, and what the server answered. The connection is gone afterwards.
@@ -161,27 +160,33 @@ class Session:
             self._capabilities = None
             self._ask_capabilities()
 
-    def _sign_in(self, secret: str) -> None:
+    def _sign_in(self, tokens: Callable[[], str]) -> None:
+        failure = self._try_sign_in(tokens)
+        if failure is not None:
+            # Raised here, so that neither its chain nor its frames hold the secret.
+            failure.__cause__ = failure.__context__ = failure.__traceback__ = None
+            raise failure
+
+    def _try_sign_in(self, tokens: Callable[[], str]) -> MailroomError | None:
+        """Sign in, or say why not."""
         settings = self._settings
-        failure: MailroomError | None = None
         try:
+            secret = _secret(settings, tokens)
             if settings.sign_in is SignIn.PASSWORD:
                 accepted, text = self._password(secret)
                 remedy = f"{setting(settings, 'USERNAME')} and {setting(settings, 'PASSWORD')}"
             else:
                 accepted, text = self._token(secret)
                 remedy = f"{setting(settings, 'ADDRESS')}, and at the app's rights to the mailbox (POP.AccessAsApp)"
-            if not accepted:
-                text = text.replace(secret, "…") if secret else text
-                failure = sign_in_refusal(text, self.where, remedy, login_delay=self.login_delay)
         except MailroomError as error:
-            failure = error
-        except (OSError, Broken) as error:
-            failure = mapped(error, self.where)
-        if failure is not None:
-            # Raised out here, so that no chain leads to frames that hold the secret.
-            failure.__cause__ = failure.__context__ = None
-            raise failure
+            return error
+        except Broken as error:
+            return ConnectionLost(f"{self.where}: {error}")
+        if accepted:
+            return None
+        # A server may repeat the line that it did not like.
+        text = text.replace(secret, "…") if secret else text
+        return sign_in_refusal(text, self.where, remedy, login_delay=self.login_delay)
 
     def _password(self, password: str) -> tuple[bool, str]:
         login = self._settings.login
@@ -206,7 +211,8 @@ class Session:
         challenge = self.wire.line()
         if not challenge.startswith(b"+") or challenge[:3].upper() == b"+OK":
             return False, challenge.decode("utf-8", "replace").removeprefix("-ERR").strip()
-        self.wire.send(base64.b64encode(response))
+        secret = base64.b64encode(response)
+        self.wire.send(secret)
         line = self.wire.line()
         status = ""
         if line.startswith(b"+") and line[:3].upper() != b"+OK":
@@ -214,7 +220,7 @@ class Session:
             status = _status(line[1:])
             self.wire.send(b"")
             line = self.wire.line()
-        text = line.decode("utf-8", "replace")
+        text = line.replace(secret, b"...").decode("utf-8", "replace")
         if line[:3].upper() == b"+OK":
             return True, text
         return False, f"{text.removeprefix('-ERR').strip()}{status}"

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from shared.mailboxes.pop3_errors import Broken
+from shared.mailboxes.pop3_errors import Broken, broken
 
 RECEIVE: Final = 256 * 1024
 """Octets asked of the socket at once."""
@@ -27,7 +27,7 @@ Sink = Callable[[bytes], object]
 
 
 class Wire:
-    """A connection to a POP3 server, from our side.
+    """A connection to a POP3 server, from our side. Every method that reads or writes may raise `Broken`.
 
     Args:
         connection: connected; its time-out is how long any silence may last.
@@ -45,7 +45,10 @@ class Wire:
 
     def send(self, *lines: bytes) -> None:
         """Send command lines in one write."""
-        self.connection.sendall(b"".join(line + b"\r\n" for line in lines))
+        try:
+            self.connection.sendall(b"".join(line + b"\r\n" for line in lines))
+        except OSError as error:
+            raise broken(error) from error
 
     def line(self) -> bytes:
         """The next line, without its end."""
@@ -111,7 +114,10 @@ class Wire:
         return b"".join(parts).splitlines()
 
     def _receive(self) -> None:
-        more = self.connection.recv(RECEIVE)
+        try:
+            more = self.connection.recv(RECEIVE)
+        except OSError as error:
+            raise broken(error) from error
         if not more:
             raise Broken("the server cut the connection")
         self._buffer = self._buffer[self._at :] + more if self._at < len(self._buffer) else more

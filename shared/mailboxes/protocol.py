@@ -41,13 +41,18 @@ class Fetched:
     Attributes:
         content: its bytes; None if it was gone when asked for, or was cut because it passed `max_bytes`.
         oversized: it passed `max_bytes` although the server had told a smaller size.
-        refused: why the server did not give it out although it has it: it stays in the mailbox. None: it did, or it is gone.
+        refused: why the server did not give it out although it has it; it stays in the mailbox. None: it did, or it is
+            gone.
     """
 
     listed: Listed
     content: Content | None
     oversized: bool = False
     refused: str | None = None
+
+
+Batch = list[Fetched]
+"""One batch's answers. Named here: inside a class with a method `list`, type checkers take `list` for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,12 @@ class Mailbox(Protocol):
     """
 
     @property
-    def folders(self) -> Sequence[str]: ...
+    def folders(self) -> Sequence[str]:
+        """The folders to collect, in order."""
 
     @property
-    def commit_every(self) -> int | None: ...
+    def commit_every(self) -> int | None:
+        """After how many removals to commit and to list anew."""
 
     def list(self, folder: str, *, received: bool = False, above: str | None = None) -> Sequence[Listed]:
         """The messages in a folder, oldest first.
@@ -88,11 +95,11 @@ class Mailbox(Protocol):
                 UIDVALIDITY); a protocol that does not, or a key it no longer knows, lists everything.
         """
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[list[Fetched], None, None]:
+    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches of the folder listed last, in order, a finished batch at a time.
 
-        Takes batches from the iterable ahead of what it yields, so that several are on the wire at once. `remove` may be
-        called between two batches. Every message asked for is in its batch's answer.
+        Takes batches from the iterable ahead of what it yields, so that several are on the wire at once. `remove` may
+        be called between two batches. Every message asked for is in its batch's answer.
         """
 
     def remove(self, messages: Sequence[Listed]) -> None:

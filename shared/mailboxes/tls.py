@@ -71,9 +71,7 @@ def connecting(settings: MailboxSettings) -> Iterator[None]:
     forget_peer()
     try:
         yield
-    except (OSError, EOFError) as error:
-        if isinstance(error, MailroomError):
-            raise
+    except (OSError, EOFError, UnicodeError) as error:
         raise connection_error(settings, error) from error
     finally:
         forget_peer()
@@ -105,7 +103,7 @@ def secured(plain: socket.socket, context: ssl.SSLContext, settings: MailboxSett
         raise
 
 
-def connection_error(settings: MailboxSettings, error: OSError | EOFError) -> MailroomError:
+def connection_error(settings: MailboxSettings, error: OSError | EOFError | UnicodeError) -> MailroomError:
     """What an error of `socket` or `ssl` means while a connection is being made."""
     where = f"mailbox {settings.name!r}: {settings.host}:{settings.port}"
     host, port = setting(settings, "HOST"), setting(settings, "PORT")

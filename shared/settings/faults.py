@@ -16,6 +16,7 @@ Owner = tuple[str, str]
 APP: Owner = ("", "")
 
 _LONGEST_VALUE = 60
+_TELLING = 4
 _PARTS = 3  # kind, name, setting
 
 
@@ -42,7 +43,7 @@ class Report:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self.warnings: list[str] = []
-        self._secrets = frozenset(secrets) - {""}
+        self._secrets = {secret.casefold() for secret in secrets} - {""}
         self._lines: dict[Owner, list[str]] = {}
         self._places: set[Place] = set()
 
@@ -93,8 +94,12 @@ class Report:
     def _line(self, key: str, rest: str, value: str | None) -> str:
         if value is None:
             return f"{quoted(key)}: {rest}"
-        secret = any(secret in value for secret in self._secrets)
-        return f"{quoted(key)}: {'the value' if secret else quoted(value, _LONGEST_VALUE)} {rest}"
+        return f"{quoted(key)}: {'the value' if self._is_secret(value) else quoted(value, _LONGEST_VALUE)} {rest}"
+
+    def _is_secret(self, value: str) -> bool:
+        """Whether a value holds a secret, or is a telling part of one, as it is when a list was split."""
+        folded = value.casefold()
+        return any(secret in folded or (len(folded) >= _TELLING and folded in secret) for secret in self._secrets)
 
 
 def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:

@@ -174,6 +174,7 @@ class ScriptedImap:
             while True:
                 sock, _ = self._listener.accept()
                 self.connections += 1
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 peer = Peer(sock)
                 self._peers.append(peer)
                 thread = threading.Thread(target=self._serve, args=(peer,))
@@ -266,3 +267,26 @@ class ScriptedImap:
             del self.messages[uid]
         self.deleted = set()
         return []
+
+
+MAILS = {uid: b"Subject: %d\r\n\r\nbody %d\r\n" % (uid, uid) for uid in range(1, 11)}
+
+
+def opened(server: ScriptedImap, **changes: object) -> ImapMailbox:
+    return ImapMailbox(server.settings(**changes), no_token)
+
+
+def is_fetch(command: bytes) -> bool:
+    return b"BODY.PEEK[]" in command
+
+
+def refuses(answer: bytes, pattern: bytes) -> Callable[[Peer, bytes, bytes], bool]:
+    """A hook that gives one answer to commands of a kind."""
+
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if not re.search(pattern, command):
+            return False
+        peer.send(tag + b" " + answer)
+        return True
+
+    return hook

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,14 +15,19 @@ from shared.errors import FolderMissing
 from shared.mailboxes.imap import ImapMailbox
 from shared.settings import After
 from tests.integration.imap_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token, settings_for
-from tests.servers.certificates import Ca
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import hostile_bodies, plain_mail
 
 
 def test_1_1_byte_for_byte(dovecot: Dovecot) -> None:
     user = dovecot.user()
-    mails = [*hostile_bodies().values(), b"", b"x", plain_mail(1, size=4 * 1024 * 1024), plain_mail(2, size=5 * 1024 * 1024)]
+    mails = [
+        *hostile_bodies().values(),
+        b"",
+        b"x",
+        plain_mail(1, size=4 * 1024 * 1024),
+        plain_mail(2, size=5 * 1024 * 1024),
+    ]
     user.deliver(mails)
     with ImapMailbox(settings_for(dovecot, user), no_token) as mailbox:
         listed = mailbox.list("INBOX")

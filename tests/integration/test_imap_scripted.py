@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shared.errors import (
     ConnectionLost,
-    FolderMissing,
     MailboxBusy,
     MailboxFailed,
-    RemovalRefused,
     ServiceUnavailable,
 )
 from shared.mailboxes import imap_fetch
-from shared.mailboxes.imap import RECOVERIES, ImapMailbox
+from shared.mailboxes.imap import RECOVERIES
 from shared.mailboxes.spool import Budget, Spool
-from shared.settings import After
-from tests.integration.imap_support import LIMIT, Peer, ScriptedImap, drain, fetch_all, in_batches, no_token
-
-MAILS = {uid: b"Subject: %d\r\n\r\nbody %d\r\n" % (uid, uid) for uid in range(1, 11)}
-
-
-def opened(server: ScriptedImap, **changes: object) -> ImapMailbox:
-    return ImapMailbox(server.settings(**changes), no_token)
-
-
-def is_fetch(command: bytes) -> bool:
-    return b"BODY.PEEK[]" in command
-
-
-def refuses(answer: bytes, pattern: bytes) -> Callable[[Peer, bytes, bytes], bool]:
-    """A hook that gives one answer to commands of a kind."""
-
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if not re.search(pattern, command):
-            return False
-        peer.send(tag + b" " + answer)
-        return True
-
-    return hook
+from tests.integration.imap_support import (
+    LIMIT,
+    MAILS,
+    Peer,
+    ScriptedImap,
+    drain,
+    fetch_all,
+    in_batches,
+    is_fetch,
+    opened,
+    refuses,
+)
 
 
 def test_completions_out_of_order() -> None:
@@ -183,7 +167,7 @@ def test_1_8_a_message_that_breaks_the_connection_each_time() -> None:
 def test_8_3_a_connection_that_ends_in_the_middle_of_a_message(ending: bytes) -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if is_fetch(command):
-            peer.raw(b"* 1 FETCH (UID 1 BODY[] {500}\r\nSubject: cut" if not ending else ending)
+            peer.raw(ending or b"* 1 FETCH (UID 1 BODY[] {500}\r\nSubject: cut")
             peer.hang_up()
             return True
         return False
@@ -245,10 +229,10 @@ def test_listing_oddities() -> None:
         if b"RFC822.SIZE" not in command:
             return False
         peer.send(
-            b"* 3 FETCH (RFC822.SIZE 30 UID 3 INTERNALDATE \" 7-Jul-2026 02:44:25 -0700\")",
+            b'* 3 FETCH (RFC822.SIZE 30 UID 3 INTERNALDATE " 7-Jul-2026 02:44:25 -0700")',
             b"* 1 FETCH (UID 1 RFC822.SIZE 10)",
             b"* 1 FETCH (UID 1 RFC822.SIZE 10)",
-            b"* 2 FETCH (FLAGS (\\Deleted) UID 2 RFC822.SIZE 20 INTERNALDATE \"nonsense\")",
+            b'* 2 FETCH (FLAGS (\\Deleted) UID 2 RFC822.SIZE 20 INTERNALDATE "nonsense")',
             b"* 4 FETCH (UID 4)",
             tag + b" NO [EXPUNGEISSUED] some are gone",
         )
@@ -256,7 +240,12 @@ def test_listing_oddities() -> None:
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         listed = mailbox.list("INBOX", received=True)
-        assert [(m.key, m.number, m.size) for m in listed] == [("7.1", 1, 10), ("7.2", 2, 20), ("7.3", 3, 30), ("7.4", 4, 0)]
+        assert [(m.key, m.number, m.size) for m in listed] == [
+            ("7.1", 1, 10),
+            ("7.2", 2, 20),
+            ("7.3", 3, 30),
+            ("7.4", 4, 0),
+        ]
         assert listed[1].received is None
         assert listed[2].received is not None
         assert listed[2].received.isoformat() == "2026-07-07T02:44:25-07:00"
@@ -431,165 +420,6 @@ def test_the_window_is_bounded_in_octets(monkeypatch: pytest.MonkeyPatch) -> Non
             most = max(most, len(asked) - taken)
         assert taken == len(MAILS)
         assert most <= 4
-
-
-def test_uid_expunge_that_does_nothing_is_seen() -> None:
-    """Two pairs at once were seen to do that; here the server never does it."""
-    with (
-        ScriptedImap(MAILS, refuses(b"OK did it", rb"EXPUNGE")) as server,
-        opened(server) as mailbox,
-        pytest.raises(RemovalRefused, match="has them still"),
-    ):
-        drain(mailbox)
-
-
-def test_uid_expunge_that_does_nothing_at_first_is_done_again() -> None:
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if b"EXPUNGE" in command and sum(b"EXPUNGE" in c for c in server.commands) < 5:
-            peer.send(tag + b" OK did it")
-            return True
-        return False
-
-    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
-        drain(mailbox, count=3)
-        assert server.messages == {}
-
-
-def test_one_pair_at_a_time() -> None:
-    """The next STORE is sent only when the UID EXPUNGE before it has been answered."""
-    open_pairs = []
-
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if command.startswith(b"UID STORE"):
-            assert not open_pairs
-            open_pairs.append(command)
-        if command.startswith(b"UID EXPUNGE") and open_pairs:
-            open_pairs.pop()
-        return False
-
-    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
-        drain(mailbox, count=2)
-        assert server.messages == {}
-        assert sum(c.startswith(b"UID STORE") for c in server.commands) == 5
-
-
-@pytest.mark.parametrize(
-    ("answer", "pattern"), [(b"NO [NOPERM] not yours", rb"STORE"), (b"NO quota or so", rb"^UID EXPUNGE"), (b"BAD what", rb"STORE")]
-)
-def test_a_refused_removal(answer: bytes, pattern: bytes) -> None:
-    with (
-        ScriptedImap(MAILS, refuses(answer, pattern)) as server,
-        opened(server) as mailbox,
-        pytest.raises(RemovalRefused, match=answer.split()[-1].decode()),
-    ):
-        drain(mailbox, count=2)
-
-
-def test_a_refused_move_names_the_setting() -> None:
-    hook = refuses(b"NO [TRYCREATE] no such folder", rb"MOVE")
-    with (
-        ScriptedImap(MAILS, hook) as server,
-        opened(server, after=After.MOVE, move_to="Archive") as mailbox,
-        pytest.raises(FolderMissing, match="'Archive' of AFTER"),
-    ):
-        drain(mailbox)
-
-
-def test_a_refused_copy_removes_nothing() -> None:
-    hook = refuses(b"NO [OVERQUOTA] full", rb"COPY")
-    with ScriptedImap(MAILS, hook, capabilities=b"IMAP4rev1 UIDPLUS") as server:
-        with (
-            opened(server, after=After.MOVE, move_to="Archive") as mailbox,
-            pytest.raises(RemovalRefused, match="OVERQUOTA"),
-        ):
-            drain(mailbox)
-        assert server.messages == MAILS
-        assert server.deleted == set()
-
-
-def test_removing_what_is_gone_is_fine() -> None:
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if command.startswith(b"UID STORE"):
-            server.messages.clear()
-            peer.send(tag + b" NO [NONEXISTENT] none of them is here")
-            return True
-        return False
-
-    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
-        drain(mailbox)
-
-
-def test_read_only_is_told_before_anything_is_downloaded() -> None:
-    with ScriptedImap(MAILS) as server:
-        server.opened = b"[READ-ONLY]"
-        with opened(server) as mailbox, pytest.raises(RemovalRefused, match=r"AFTER=keep"):
-            mailbox.list("INBOX")
-        with opened(server, after=After.KEEP) as mailbox:
-            assert len(mailbox.list("INBOX")) == len(MAILS)
-        assert not any(map(is_fetch, server.commands))
-
-
-def test_8_2_without_uidplus_a_client_that_keeps_deleting_is_waited_for() -> None:
-    """Whenever the others' flags are taken off, another comes: then nothing is expunged, and their flags come back."""
-
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if b"-FLAGS" in command:
-            server.answer(peer, tag, command)
-            server.deleted.add(9)
-            return True
-        return False
-
-    with ScriptedImap(MAILS, hook, capabilities=b"IMAP4rev1") as server:
-        server.deleted = {10}
-        with opened(server) as mailbox:
-            mailbox.remove(mailbox.list("INBOX")[:2])
-            with pytest.raises(RemovalRefused, match="UIDPLUS"):
-                mailbox.commit()
-        assert server.messages == MAILS
-        assert server.deleted == {1, 2, 9, 10}
-
-
-@pytest.mark.parametrize("point", [rb"-FLAGS", rb"^EXPUNGE"])
-def test_8_2_without_uidplus_flags_come_back_after_a_refusal(point: bytes) -> None:
-    with ScriptedImap(MAILS, refuses(b"NO no", point), capabilities=b"IMAP4rev1") as server:
-        server.deleted = {10}
-        with opened(server) as mailbox:
-            mailbox.remove(mailbox.list("INBOX")[:2])
-            with pytest.raises(RemovalRefused):
-                mailbox.commit()
-        assert server.messages == MAILS
-        assert server.deleted == {1, 2, 10}
-
-
-def test_8_2_without_uidplus_a_broken_connection_says_whose_flags_are_off(caplog: pytest.LogCaptureFixture) -> None:
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if command == b"EXPUNGE":
-            peer.hang_up()
-        return command == b"EXPUNGE"
-
-    with ScriptedImap(MAILS, hook, capabilities=b"IMAP4rev1") as server:
-        server.deleted = {10}
-        with opened(server) as mailbox:
-            mailbox.remove(mailbox.list("INBOX")[:2])
-            with caplog.at_level(logging.WARNING), pytest.raises(ConnectionLost):
-                mailbox.commit()
-    assert "UID 10" in caplog.text
-
-
-def test_8_2_without_uidplus_flags_come_back_over_another_connection() -> None:
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if command == b"EXPUNGE" and server.connections == 1:
-            peer.hang_up()
-            return True
-        return False
-
-    with ScriptedImap(MAILS, hook, capabilities=b"IMAP4rev1") as server:
-        server.deleted = {10}
-        with opened(server) as mailbox:
-            mailbox.remove(mailbox.list("INBOX")[:9])
-            mailbox.commit()
-        assert list(server.messages) == [10]
-        assert server.deleted == {10}
 
 
 def test_closing_is_quick_and_quiet() -> None:

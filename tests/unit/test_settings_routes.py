@@ -69,8 +69,10 @@ def test_2_1_addresses_are_normalised(written: str, address: str) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["a", "@example.com", "a@", "a b@example.com", "a@exa mple.com", "a@.example.com", "a@-x.com", "*@*", "*@"]
-    + ["A <a@example.com>", "a@example.com;b@example.com", "a@" + "x" * 64 + ".com", "a@ä..com", "a@example.com."],
+    [
+        *("a", "@example.com", "a@", "a b@example.com", "a@exa mple.com", "a@.example.com", "a@-x.com", "*@*", "*@"),
+        *("A <a@example.com>", "a@example.com;b@example.com", f"a@{'x' * 64}.com", "a@ä..com", "a@example.com."),
+    ],
 )
 def test_2_1_what_is_no_address_is_refused(written: str) -> None:
     (fault,) = faults(SUPPORT, route("one", ADDRESS=written))
@@ -145,9 +147,10 @@ def test_3_8_one_address_in_two_mailboxes_is_a_warning() -> None:
         route("a", MAILBOX="one", ADDRESS="sales@example.com"),
         route("b", MAILBOX="two", ADDRESS="SALES@example.com"),
     )
-    assert found.warnings == (
+    (warning,) = found.warnings
+    assert warning == (
         "ROUTES__b__ADDRESS: sales@example.com is the address of route a too, for another mailbox; "
-        "the copy that comes first wins",
+        "the copy that comes first wins"
     )
 
 

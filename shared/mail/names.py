@@ -1,0 +1,87 @@
+"""Names for attachments that any file system and any reader can stand (behaviour 7.5)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONGEST = 120
+"""Bytes of UTF-8."""
+
+_LONGEST_EXTENSION = 20
+_LOOKED_AT = 1000
+_SEPARATORS = re.compile(r"[/\\]")
+_FORBIDDEN = re.compile(r'[<>:"|?*]')
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(?:\.|\Z)", re.IGNORECASE)
+
+# Python's own table reads the machine's files, and would make the name depend on the machine.
+_EXTENSIONS = {
+    "application/ics": ".ics", "application/json": ".json", "application/ms-tnef": ".dat", "application/pdf": ".pdf",
+    "application/pgp-signature": ".asc", "application/pkcs7-mime": ".p7m", "application/pkcs7-signature": ".p7s",
+    "application/rtf": ".rtf", "application/vnd.ms-tnef": ".dat", "application/x-pkcs7-mime": ".p7m",
+    "application/x-pkcs7-signature": ".p7s", "application/xml": ".xml", "application/zip": ".zip",
+    "audio/mpeg": ".mp3", "audio/wav": ".wav", "image/bmp": ".bmp", "image/gif": ".gif", "image/heic": ".heic",
+    "image/jpeg": ".jpg", "image/png": ".png", "image/svg+xml": ".svg", "image/tiff": ".tiff", "image/webp": ".webp",
+    "message/delivery-status": ".txt", "message/disposition-notification": ".txt", "message/global": ".eml",
+    "message/rfc822": ".eml", "text/calendar": ".ics", "text/csv": ".csv", "text/html": ".html", "text/plain": ".txt",
+    "text/rfc822-headers": ".txt", "text/rtf": ".rtf", "text/vcard": ".vcf", "text/x-vcard": ".vcf", "text/xml": ".xml",
+    "video/mp4": ".mp4",
+}  # fmt: skip
+_STEMS = {
+    "application/ms-tnef": "winmail",
+    "application/vnd.ms-tnef": "winmail",
+    "message/rfc822": "message",
+    "text/calendar": "invitation",
+}
+
+
+class SafeNames:
+    """Gives safe names that are unique in one message."""
+
+    __slots__ = ("_next", "_taken")
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._next: dict[str, int] = {}
+
+    def give(self, name: str, content_type: str) -> str:
+        """A safe name for what calls itself `name` ("" if it has none)."""
+        safe = _safe(name) or _STEMS.get(content_type, "attachment") + _EXTENSIONS.get(content_type, ".bin")
+        stem, extension = _parts(safe)
+        safe = _fitting(stem, extension)
+        first = safe
+        number = self._next.get(_key(first), 1)
+        while _key(safe) in self._taken:
+            number += 1
+            safe = _fitting(stem, f"-{number}{extension}")
+        self._next[_key(first)] = number
+        self._taken.add(_key(safe))
+        return safe
+
+
+def _safe(name: str) -> str:
+    name = _SEPARATORS.split(name)[-1][-_LOOKED_AT:]
+    name = "".join(" " if c.isspace() else c for c in name if c.isspace() or unicodedata.category(c) not in {"Cc", "Cf", "Co", "Cs", "Cn"})
+    name = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", name))
+    name = " ".join(name.split()).strip(". ")
+    return f"_{name}" if _RESERVED.match(name) else name
+
+
+def _parts(name: str) -> tuple[str, str]:
+    stem, dot, extension = name.rpartition(".")
+    if not stem or not extension or len((dot + extension).encode()) > _LONGEST_EXTENSION:
+        return name, ""
+    return stem, dot + extension
+
+
+def _fitting(stem: str, ending: str) -> str:
+    """Both together, the stem cut at a character's end so that they fit."""
+    room = LONGEST - len(ending.encode())
+    if len(stem.encode()) > room:
+        stem = stem.encode()[:room].decode("utf-8", "ignore").rstrip(". ")
+    return unicodedata.normalize("NFC", stem + ending)
+
+
+def _key(name: str) -> str:
+    """What is the same for two names that a file system without case takes for one."""
+    return unicodedata.normalize("NFKC", name.casefold())

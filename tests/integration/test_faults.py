@@ -1,0 +1,162 @@
+"""Rule 8.1: a fault at every step, in every way, loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from shared.layout import raw_path
+from shared.mailboxes.protocol import Mailbox
+from shared.receipts import Receipt, State
+from shared.settings import MailboxSettings
+from shared.storage.opening import open_stores
+from shared.storage.protocol import Stores, Table
+from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
+from tests.servers.memory_mailbox import MemoryServer
+from tests.servers.pump import poll, work_until_idle
+
+
+def letter(to: str, number: int) -> bytes:
+    return f"From: a@b.example\r\nTo: {to}\r\nSubject: {number}\r\nMessage-ID: <{number}@b.example>\r\n\r\n{number}\r\n".encode()
+
+
+BOTH = letter("sales@example.com, support@example.com, office@example.com", 1)
+"""In both mailboxes: sales@ is everybody's, the other two belong to one mailbox each."""
+ALONE = letter("support@example.com", 2)
+NOBODY = letter("nobody@example.com", 3)
+OFFICE = letter("office@example.com", 4)
+
+SUPPORT_MAIL = (BOTH, ALONE, NOBODY, ALONE)
+OFFICE_MAIL = (BOTH, OFFICE)
+
+
+def identity(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+EXPECTED = Counter(
+    [
+        ("sales", "sales@example.com", identity(BOTH)),
+        ("support", "support@example.com", identity(BOTH)),
+        ("office", "office@example.com", identity(BOTH)),
+        ("support", "support@example.com", identity(ALONE)),
+        ("office", "office@example.com", identity(OFFICE)),
+    ]
+)
+UNHANDLED = Counter([identity(NOBODY)])
+
+
+class World:
+    """Two mailboxes and a storage, which survive what happens to the processes that work on them."""
+
+    def __init__(self, folder: Path, *, commits: bool = False, has_keys: bool = True) -> None:
+        self.folder = folder
+        self.settings = settings_for(f"folder:{folder}", TWO_MAILBOXES)
+        self.servers = {
+            name: MemoryServer(commits=commits, has_keys=has_keys, before_removal=self._must_be_stored)
+            for name in ("support", "office")
+        }
+        self.servers["support"].deliver(*SUPPORT_MAIL)
+        self.servers["office"].deliver(*OFFICE_MAIL)
+        self.truth = open_stores(self.settings.app_storage, self.settings.mail_storage, "mail")
+
+    def run(self, faults: Faults | None = None) -> None:
+        """One process's life: look at both mailboxes, route until idle."""
+        stores = self.truth if faults is None else faults.stores(self.truth)
+
+        def connect(settings: MailboxSettings) -> Mailbox:
+            session = self.servers[settings.name].open()
+            return session if faults is None else faults.mailbox(session)  # type: ignore[no-any-return]
+
+        app = app_on(self.settings, connect, stores=stores)
+        with suppress(ProcessGone, Exception):
+            poll(app, "support", "office")
+            work_until_idle(app)
+        if faults is None:
+            poll(app, "support", "office")
+            work_until_idle(app)
+            app.sorter.sweep(timedelta(0))
+            work_until_idle(app)
+
+    def _must_be_stored(self, data: bytes) -> None:
+        message = identity(data)
+        assert self.truth.blobs.read(raw_path(message)) == data, "removed before its bytes were stored"
+        receipts = [Receipt.of(record) for record in self.truth.records.scan(Table.RECEIPTS)]
+        assert message in {receipt.message for receipt in receipts}, "removed before it had a receipt"
+
+
+def read_json(stores: Stores, path: str) -> dict[str, object]:
+    data = stores.blobs.read(path)
+    assert data is not None
+    read = json.loads(data)
+    assert isinstance(read, dict)
+    return read
+
+
+def assert_nothing_lost_nothing_doubled(world: World) -> None:
+    stores = world.truth
+    assert all(not server.messages for server in world.servers.values())
+    for data in {*SUPPORT_MAIL, *OFFICE_MAIL}:
+        assert stores.blobs.read(raw_path(identity(data))) == data
+    results = [read_json(stores, path) for path in stores.blobs.list("routed/")]
+    assert Counter((one["route"], one["recipient"], one["message"]) for one in results) == EXPECTED
+    for one in results:
+        paths = one["paths"]
+        assert isinstance(paths, dict)
+        assert stores.blobs.exists(paths["raw"])
+        assert stores.blobs.exists(paths["message"])
+    unhandled = [read_json(stores, path) for path in stores.blobs.list("unhandled/")]
+    assert Counter(one["message"] for one in unhandled) == UNHANDLED
+    receipts = [Receipt.of(record) for record in stores.records.scan(Table.RECEIPTS)]
+    assert {receipt.state for receipt in receipts} == {State.ROUTED}
+    assert not list(stores.records.scan(Table.PENDING))
+
+
+def steps(**kind: bool) -> int:
+    """How many operations an undisturbed run makes."""
+    with TemporaryDirectory() as folder:
+        world = World(Path(folder), **kind)
+        faults = Faults()
+        world.run(faults)
+        world.run()
+        assert_nothing_lost_nothing_doubled(world)
+        world.truth.close()
+        return faults.count
+
+
+KINDS = {
+    "imap": {},
+    "pop3": {"commits": True},
+    "pop3-without-uidl": {"commits": True, "has_keys": False},
+}
+
+
+@pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
+@pytest.mark.parametrize("kind", KINDS)
+def test_8_1_a_fault_at_every_step(kind: str, way: Way, tmp_path: Path) -> None:
+    count = steps(**KINDS[kind])
+    assert count > 60
+    fault_at = partial(Faults, way=way)
+    for at in range(1, count + 1):
+        folder = tmp_path / str(at)
+        world = World(folder, **KINDS[kind])
+        faults = fault_at(at)
+        world.run(faults)
+        let_time_pass(folder)
+        world.run()
+        name = faults.names[at - 1] if len(faults.names) >= at else "(not reached)"
+        try:
+            assert_nothing_lost_nothing_doubled(world)
+        except AssertionError as error:
+            raise AssertionError(f"after operation {at} of {count}, {name}, {way.value}: {error}") from error
+        finally:
+            world.truth.close()

@@ -1,0 +1,123 @@
+"""Faults on purpose: the k-th operation fails in one of four ways, whatever it is an operation of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from enum import Enum
+from functools import wraps
+from typing import Any
+
+from shared.errors import ConnectionLost, ServiceUnavailable
+from shared.storage.protocol import Stores
+
+
+class ProcessGone(BaseException):
+    """Stands for the end of the process: nothing that is asked for afterwards takes place."""
+
+
+class Way(Enum):
+    """How an operation fails."""
+
+    RAISES = "raises"
+    GONE_BEFORE = "gone before"
+    REPLY_LOST = "reply lost"
+    GONE_AFTER = "gone after"
+
+
+class Faults:
+    """Counts operations and lets one fail.
+
+    Args:
+        at: which, from 1; 0: none.
+        way: how.
+    """
+
+    def __init__(self, at: int = 0, way: Way = Way.RAISES) -> None:
+        self._at = at
+        self._way = way
+        self._lock = threading.Lock()
+        self._gone = False
+        self.count = 0
+        self.names: list[str] = []
+
+    def stores(self, stores: Stores) -> Stores:
+        """A storage whose every operation may fail."""
+        return Stores(
+            self.around(stores.blobs, ServiceUnavailable),
+            self.around(stores.records, ServiceUnavailable),
+            {name: self.around(queue, ServiceUnavailable) for name, queue in stores.queues.items()},
+            self.around(stores.leases, ServiceUnavailable),
+            stores.close,
+        )
+
+    def mailbox(self, mailbox: object) -> Any:
+        """A session whose every operation may fail."""
+        return self.around(mailbox, ConnectionLost)
+
+    def around(self, inner: object, error: type[Exception]) -> Any:
+        """An object that does as `inner` does until its time has come."""
+        return _Wrapped(self, inner, error)
+
+    def step(self, name: str, error: type[Exception]) -> Exception | BaseException | None:
+        """Count one operation. Raises what comes before it, gives what comes after it."""
+        with self._lock:
+            if self._gone:
+                raise ProcessGone
+            self.count += 1
+            self.names.append(name)
+            if self.count != self._at:
+                return None
+            if self._way is Way.RAISES:
+                raise error(f"operation {self._at}, {name}, fails")
+            if self._way is Way.GONE_BEFORE:
+                self._gone = True
+                raise ProcessGone
+            if self._way is Way.GONE_AFTER:
+                return ProcessGone()
+            return error(f"the reply to operation {self._at}, {name}, is lost")
+
+    def after(self, fault: Exception | BaseException | None) -> None:
+        """Raise what comes after an operation."""
+        if fault is not None:
+            if isinstance(fault, ProcessGone):
+                self._gone = True
+            raise fault
+
+
+class _Wrapped:
+    def __init__(self, faults: Faults, inner: object, error: type[Exception]) -> None:
+        self._faults = faults
+        self._inner = inner
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if not callable(value) or name == "close":
+            return value
+
+        @wraps(value)
+        def operation(*args: Any, **kwargs: Any) -> Any:
+            fault = self._faults.step(name, self._error)
+            result = value(*args, **kwargs)
+            if isinstance(result, Generator):
+                result = self._each(name, result) if name == "fetch" else list(result)
+            self._faults.after(fault)
+            return result
+
+        return operation
+
+    def _each(self, name: str, inner: Generator[Any, None, None]) -> Generator[Any, None, None]:
+        try:
+            for one in inner:
+                fault = self._faults.step(name, self._error)
+                self._faults.after(fault)
+                yield one
+        finally:
+            inner.close()
+
+    def __enter__(self) -> _Wrapped:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._inner.close()  # type: ignore[attr-defined]

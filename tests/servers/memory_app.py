@@ -1,0 +1,75 @@
+"""An app on a storage in a folder and on mailboxes in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shared.clock import Now, utc_now
+from shared.mailboxes.protocol import Mailbox
+from shared.settings import AppSettings, MailboxSettings, read_settings
+from shared.storage.folder.blobs import HIDDEN
+from shared.storage.opening import open_stores
+from shared.storage.protocol import Stores
+from shared.wiring import App, wire
+
+TWO_MAILBOXES = {
+    "MAILBOXES__support__ADDRESS": "support@example.com",
+    "MAILBOXES__office__ADDRESS": "office@example.com",
+    "ROUTES__support__MAILBOX": "support",
+    "ROUTES__support__ADDRESS": "support@example.com",
+    "ROUTES__sales__ADDRESS": "sales@example.com",
+    "ROUTES__office__MAILBOX": "office",
+    "ROUTES__office__ADDRESS": "office@example.com",
+}
+
+
+def settings_for(storage: str, extra: Mapping[str, str] = TWO_MAILBOXES) -> AppSettings:
+    """Settings with what every mailbox in `extra` needs besides."""
+    values = {"AzureWebJobsStorage": storage, "POLL_SCHEDULE": "0 * * * * *", **extra}
+    for name in {key.split("__")[1] for key in extra if key.startswith("MAILBOXES__")}:
+        given = {"PROTOCOL": "imap", "HOST": "127.0.0.1", "PORT": "1", "TLS": "none", "PASSWORD": "secret-of-" + name}
+        for key, value in given.items():
+            values.setdefault(f"MAILBOXES__{name}__{key}", value)
+    settings = read_settings(values)
+    assert not settings.faulty, settings.faulty
+    return settings
+
+
+def app_on(
+    settings: AppSettings,
+    connect: Callable[[MailboxSettings], Mailbox],
+    *,
+    stores: Stores | None = None,
+    now: Now = utc_now,
+) -> App:
+    """The app, with sessions opened by `connect` and uploads one after the other."""
+    if stores is None:
+        stores = open_stores(settings.app_storage, settings.mail_storage, settings.mail_container)
+    app = wire(settings, stores, now=now)
+    intake = replace(app.poller.intake, uploads=AtOnce())
+    return replace(app, poller=replace(app.poller, connect=connect, intake=intake))
+
+
+class AtOnce(Executor):
+    """Runs what it is given in the caller's thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  the caller asks the future
+            future.set_exception(error)
+        return future
+
+
+def let_time_pass(folder: Path) -> None:
+    """What a dead worker left hidden or held becomes visible and free: ten minutes go by at once."""
+    with sqlite3.connect(folder / HIDDEN / "state.sqlite3") as database:
+        database.execute("UPDATE messages SET visible = 0")
+        database.execute("DELETE FROM leases")
+    database.close()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from imapclient import imap_utf7
+
+from shared.mailboxes.imap_errors import Broken
+from shared.mailboxes.imap_syntax import Tokens, folder_name, in_set, internal_date, quoted_string, uid_sets
+
+
+def parsed(text: bytes) -> list[object]:
+    tokens = Tokens()
+    tokens.text(text)
+    assert tokens.done
+    return tokens.top
+
+
+def test_uid_sets() -> None:
+    assert list(uid_sets([])) == []
+    assert list(uid_sets([5])) == [b"5"]
+    assert list(uid_sets([3, 1, 2, 7, 5, 4, 7])) == [b"1:5,7"]
+    assert list(uid_sets([1, 3, 5, 7], length=4)) == [b"1,3", b"5,7"]
+
+
+@given(st.sets(st.integers(1, 2**32 - 1) | st.integers(1, 50)), st.integers(25, 60))
+def test_uid_sets_name_what_was_given_and_nothing_else(uids: set[int], length: int) -> None:
+    sets = list(uid_sets(uids, length))
+    assert [uid for each in sets for uid in in_set(each)] == sorted(uids)
+    assert all(len(each) <= length for each in sets)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b"", []),
+        (b"(UID 5 FLAGS (\\Seen $Label) X NIL)", [[b"UID", b"5", b"FLAGS", [b"\\Seen", b"$Label"], b"X", None]]),
+        (b'(BODY[] "a (b) \\"c\\" \\\\ {3}")', [[b"BODY[]", b'a (b) "c" \\ {3}']]),
+        (b'("" nil "NIL")', [[b"", None, b"NIL"]]),
+        (b"(BODY[HEADER.FIELDS (TO CC)]<0> x)", [[b"BODY[HEADER.FIELDS (TO CC)]<0>", b"x"]]),
+        (b"((()))", [[[[]]]]),
+    ],
+)
+def test_tokens(text: bytes, value: list[object]) -> None:
+    assert parsed(text) == value
+
+
+def test_tokens_around_literals() -> None:
+    tokens = Tokens()
+    tokens.text(b"(UID 1 BODY[] ")
+    assert tokens.depth == 1
+    tokens.literal(b"a) (b")
+    tokens.text(b' X ("y')
+    assert not tokens.done
+    tokens.text(b"))")
+    assert tokens.done
+    assert tokens.top == [[b"UID", b"1", b"BODY[]", b"a) (b", b"X", [b"y"]]]
+
+
+@given(st.binary())
+def test_nothing_but_broken_is_raised(text: bytes) -> None:
+    tokens = Tokens()
+    try:
+        tokens.text(text)
+    except Broken:
+        assert b")" in text
+
+
+@given(st.text())
+def test_folder_names_are_one_line_and_come_back(name: str) -> None:
+    try:
+        name.encode("utf-16")
+    except UnicodeEncodeError:
+        return
+    quoted = folder_name(name)
+    assert quoted.isascii()
+    assert quoted[:1] == quoted[-1:] == b'"'
+    assert not set(quoted) & set(b"\r\n\0")
+    assert imap_utf7.decode(quoted[1:-1].replace(b'\\"', b'"').replace(b"\\\\", b"\\")) == name
+
+
+def test_quoted_strings() -> None:
+    assert quoted_string(b'a "b" \\') == b'"a \\"b\\" \\\\"'
+    for text in (b"a\rb", b"a\nb", b"a\0b"):
+        with pytest.raises(ValueError, match="line break"):
+            quoted_string(text)
+
+
+def test_internal_dates() -> None:
+    date = internal_date(b" 7-Jul-2026 02:44:25 -0700")
+    assert date is not None
+    assert date.isoformat() == "2026-07-07T02:44:25-07:00"
+    for text in (b"", b"yesterday", b"32-Jul-2026 02:44:25 -0700", b"\xff", b"17-Jul-2026 02:44:25"):
+        assert internal_date(text) is None

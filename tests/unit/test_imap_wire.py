@@ -1,0 +1,158 @@
+"""The reader of responses, against streams cut into any pieces."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.mailboxes.imap_errors import Answered, Broken, Bye
+from shared.mailboxes.imap_wire import PIECE, READ, Body, Sink, Skipped, Wire
+
+
+class Stream(io.BytesIO):
+    """What imaplib offers of a connection."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.sent = b""
+        self.largest = 0
+
+    def send(self, data: bytes) -> None:
+        self.sent += data
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.largest = max(self.largest, size or 0)
+        return super().read(size)
+
+
+class Kept:
+    """A sink in memory."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.discarded = False
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.data += data
+
+    def discard(self) -> None:
+        self.discarded = True
+
+
+def wire_on(data: bytes) -> tuple[Wire, list[Body], Stream]:
+    stream = Stream(data)
+    imap: Any = stream
+    wire = Wire(imap)
+    bodies: list[Body] = []
+    wire.on_body = bodies.append
+    return wire, bodies, stream
+
+
+def test_commands_go_out_in_one_write_and_are_answered_by_tag() -> None:
+    wire, _, stream = wire_on(b"W2 NO [CODE] second\r\nW1 OK first\r\n")
+    first, second = wire.send(b"UID FETCH 1 (UID)", b"NOOP")
+    assert stream.sent == b"W1 UID FETCH 1 (UID)\r\nW2 NOOP\r\n"
+    assert not wire.is_idle
+    wire.wait(first)
+    assert wire.is_idle
+    assert (first.status, first.answer) == ("OK", "first")
+    with pytest.raises(Answered) as raised:
+        second.check()
+    assert (raised.value.status, raised.value.code) == ("NO", "CODE")
+
+
+@pytest.mark.parametrize(
+    ("data", "uid", "origin", "value"),
+    [
+        (b"* 1 FETCH (UID 7 BODY[] {3}\r\na)b)\r\n", 7, None, b"a)b"),
+        (b"* 1 fetch (body[] {3}\r\na\r\n uid 7)\r\n", 7, None, b"a\r\n"),
+        (b"* 1 FETCH (FLAGS () BODY[]<1024> ~{1}\r\n\0 UID 7)\r\n", 7, 1024, b"\0"),
+        (b'* 1 FETCH (UID 7 BODY[] "q\\"q")\r\n', 7, None, b'q"q'),
+        (b"* 1 FETCH (UID 7 BODY[] NIL)\r\n", 7, None, None),
+        (b'* 1 FETCH (X ("a" {2}\r\n() {3}\r\nabc) UID 7 BODY[] {1}\r\nx Y (1 2))\r\n', 7, None, b"x"),
+    ],
+)
+def test_bodies(data: bytes, uid: int, origin: int | None, value: bytes | None) -> None:
+    wire, bodies, _ = wire_on(data + b"W1 OK\r\n")
+    wire.run(b"UID FETCH 7 (UID BODY.PEEK[])")
+    assert bodies == [Body(uid, origin, value)]
+
+
+def test_a_large_literal_goes_to_its_sink_in_parts() -> None:
+    data = bytes(range(256)) * (PIECE // 128)
+    head = b"* 1 FETCH (UID 7 BODY[] {%d}\r\n" % len(data)
+    wire, bodies, stream = wire_on(
+        head + data + b")\r\n* 2 FETCH (UID 8 BODY[] {%d}\r\n" % len(data) + data + b")\r\nW1 OK\r\n"
+    )
+    kept = Kept()
+
+    def sink_for(uid: int | None, size: int) -> Sink | None:
+        assert size == len(data)
+        return kept if uid == 7 else None
+
+    wire.sink_for = sink_for
+    wire.run(b"X")
+    assert kept.data == data
+    assert bodies[0].value is kept
+    assert isinstance(bodies[1].value, Skipped)
+    assert bodies[1].value.size == len(data)
+    assert stream.largest == READ
+
+
+def test_idle_throws_away_what_still_comes() -> None:
+    wire, bodies, _ = wire_on(b"* 1 FETCH (UID 7 BODY[] {1}\r\nx)\r\nW1 OK\r\nW2 OK\r\n")
+    wire.send(b"A", b"B")
+    wire.idle()
+    assert wire.is_idle
+    assert bodies == []
+
+
+def test_search() -> None:
+    wire, _, _ = wire_on(b"* SEARCH 1 2\r\n* 3 EXISTS\r\n* SEARCH 9\r\nW1 OK\r\n* SEARCH\r\nW2 OK\r\n")
+    assert wire.search(b"DELETED") == {1, 2, 9}
+    assert wire.search(b"DELETED") == set()
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", Broken),
+        (b"* OK half a li", Broken),
+        (b"* BYE so long\r\n", Bye),
+        (b"W9 OK a tag that we never sent\r\n", Broken),
+        (b"rubbish\r\n", Broken),
+        (b"\r\n", Broken),
+        (b"* 1 FETCH (UID 7 BODY[] {9}\r\nabc", Broken),
+        (b"* 1 FETCH (UID 7 BODY[] {3}\r\nabcdef\r\n", Broken),
+        (b"* 1 FETCH (UID 7))\r\n", Broken),
+    ],
+)
+def test_what_is_no_imap_is_told(data: bytes, error: type[Exception]) -> None:
+    wire, _, _ = wire_on(data)
+    with pytest.raises(error):
+        wire.run(b"NOOP")
+
+
+@given(st.binary(max_size=200))
+def test_nothing_else_is_raised_whatever_comes(data: bytes) -> None:
+    wire, _, _ = wire_on(data + b"\r\nW1 OK\r\n")
+    with suppress(Broken, Bye, Answered):
+        wire.run(b"NOOP")
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**32 - 1), st.binary(max_size=300), st.booleans()), max_size=8))
+def test_any_bytes_come_through(mails: list[tuple[int, bytes, bool]]) -> None:
+    lines = []
+    for uid, data, first in mails:
+        body = b"BODY[] {%d}\r\n%b" % (len(data), data)
+        lines.append(
+            b"* 1 FETCH (UID %d %b)\r\n" % (uid, body) if first else b"* 1 FETCH (%b UID %d)\r\n" % (body, uid)
+        )
+    wire, bodies, _ = wire_on(b"".join(lines) + b"W1 OK\r\n")
+    wire.run(b"X")
+    assert [(body.uid, body.value) for body in bodies] == [(uid, data) for uid, data, _ in mails]

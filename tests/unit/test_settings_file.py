@@ -1,0 +1,94 @@
+"""Reading `local.settings.json`."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from local.settings_file import load_settings_file
+from shared.errors import SettingsWrong
+
+
+def load(folder: Path, text: str | bytes) -> dict[str, str]:
+    path = folder / "local.settings.json"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_settings_file(path)
+
+
+def fault(folder: Path, text: str | bytes) -> str:
+    with pytest.raises(SettingsWrong) as caught:
+        load(folder, text)
+    assert caught.value.__context__ is None
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+    (found,) = caught.value.faults
+    path = f"{folder / 'local.settings.json'}: "
+    assert found.startswith(path)
+    return found.removeprefix(path)
+
+
+def test_names_and_values(tmp_path: Path) -> None:
+    assert load(
+        tmp_path,
+        '{"IsEncrypted": false, "Values": {"A": "b", "N": 5, "F": 1.50, "T": true, "X": null}, "Host": {"CORS": "*"}}',
+    ) == {"A": "b", "N": "5", "F": "1.50", "T": "true"}
+
+
+def test_is_encrypted_may_be_left_out_and_a_byte_order_mark_is_fine(tmp_path: Path) -> None:
+    assert load(tmp_path, '\ufeff{"Values": {"A": "ä"}}') == {"A": "ä"}
+
+
+def test_comments_are_left_out_and_strings_are_not_touched(tmp_path: Path) -> None:
+    text = """// the settings
+    {
+      "Values": {  // here they are
+        // "OFF": "x",
+        "URL": "https://example.com/*no comment*/", /* two
+        lines */ "QUOTE": "a\\"//b"
+      }
+    }"""
+    assert load(tmp_path, text) == {"URL": "https://example.com/*no comment*/", "QUOTE": 'a"//b'}
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsWrong, match="is not there; write one with `mailroom settings`"):
+        load_settings_file(tmp_path / "none.json")
+    with pytest.raises(SettingsWrong, match="cannot be read"):
+        load_settings_file(tmp_path)
+
+
+def test_bad_json_is_told_with_its_line(tmp_path: Path) -> None:
+    assert fault(tmp_path, '// one\n/* two\n */ {"Values": {\n "PASSWORD": "hush",,\n}}').startswith(
+        "is no JSON, line 4, column "
+    )
+    assert fault(tmp_path, "").startswith("is no JSON, line 1")
+    assert "is not UTF-8" in fault(tmp_path, b'{"Values": {"PASSWORD": "hush\xff"}}')
+    assert "nested" in fault(tmp_path, "[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"IsEncrypted": true, "Values": {"A": "hush"}}', '{"IsEncrypted": "true", "Values": {}}']
+)
+def test_an_encrypted_file(tmp_path: Path, text: str) -> None:
+    assert fault(tmp_path, text).startswith("is encrypted; ")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"Values": []}', '{"values": {"A": "hush"}}', '{"A": "hush"}'])
+def test_a_file_without_values(tmp_path: Path, text: str) -> None:
+    assert fault(tmp_path, text).startswith('has no "Values"; ')
+
+
+def test_a_file_that_is_no_object(tmp_path: Path) -> None:
+    assert fault(tmp_path, '["hush"]').startswith("does not hold an object")
+
+
+def test_values_that_are_no_text(tmp_path: Path) -> None:
+    assert fault(tmp_path, '{"Values": {"A": {"hush": 1}}}') == "A is no text; write one text in quotes"
+    with pytest.raises(SettingsWrong) as caught:
+        load(tmp_path, '{"Values": {"A": [], "B": {}}}')
+    assert len(caught.value.faults) == 2
+
+
+def test_a_name_that_stands_twice(tmp_path: Path) -> None:
+    assert fault(tmp_path, '{"Values": {"A": "hush", "A": "hush2"}}') == "names A twice; remove one of the two"
