@@ -1,7 +1,7 @@
 """Microsoft's Python worker engine, driven from this process instead of by the Functions host."""
 
-from local.engine.engine import AppNotLoaded, Engine, Failure, InvocationResult, new_traceparent
-from local.engine.functions import Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
+from local.engine.engine import Engine, Failure, InvocationResult, new_traceparent
+from local.engine.functions import AppNotLoaded, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
 
 __all__ = [
     "AppNotLoaded",

@@ -1,7 +1,7 @@
 """The driver of `azure_functions_runtime`: index the app, load its functions, invoke them.
 
-The engine keeps its state at module level and imports the app by the name `function_app`: a process has one app, for good.
-A second start of the same app in the same process finds the first one's index.
+The engine keeps its state at module level and imports the app by the name `function_app`: a process has one app, for
+good. A second start of the same app in the same process finds the first one's index.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Engine:
             AppNotLoaded: it cannot be indexed; the text is the engine's.
             SettingsWrong: a setting that a binding names is missing.
         """
-        app_dir = app_dir.resolve()
+        app_dir = _real(app_dir)
         if Engine._indexed is None:
             Engine._indexed = (app_dir, await _index(app_dir))
         home, indexed = Engine._indexed
@@ -100,7 +100,9 @@ class Engine:
         """Let `wanted` sync functions run at once, unless PYTHON_THREADPOOL_THREAD_COUNT says otherwise."""
         given = os.environ.setdefault(THREADS, str(wanted))
         if given.isdecimal() and int(given) < wanted:
-            log.warning("%s is %s, and the triggers may start %d functions at once: some will wait", THREADS, given, wanted)
+            log.warning(
+                "%s is %s, and the triggers may start %d functions at once: some will wait", THREADS, given, wanted
+            )
         runtime.start_threadpool_executor()
 
     def function(self, name: str) -> Function:
@@ -141,11 +143,11 @@ class Engine:
         return InvocationResult({item.name: item.data for item in response.output_data}, response.return_value)
 
     @staticmethod
-    def stop(*, wait: bool = True) -> None:
-        """Close the pool of the sync functions; with `wait`, after the last of them has ended."""
+    def stop() -> None:
+        """Close the pool of the sync functions. What runs in it goes on to its end."""
         pool = runtime.get_threadpool_executor()
         if pool is not None:
-            pool.shutdown(wait=wait)
+            pool.shutdown(wait=False)
 
 
 async def _index(app_dir: Path) -> list[Any]:
@@ -157,7 +159,7 @@ async def _index(app_dir: Path) -> list[Any]:
         answer = await runtime.worker_init_request(_wrapped(worker_init_request=request))
     if answer.result.status != StatusResult.Success:
         raise AppNotLoaded(f"the app in {app_dir} cannot be indexed: {_failure(answer.result.exception)}")
-    found_in = Path(str(sys.modules["function_app"].__file__)).resolve().parent
+    found_in = _real(Path(str(sys.modules["function_app"].__file__))).parent
     if found_in != app_dir:
         raise AppNotLoaded(f"function_app was imported from {found_in} before; {app_dir} needs a process of its own")
     metadata = await runtime.functions_metadata_request(_wrapped(functions_metadata_request=Message()))
@@ -166,6 +168,10 @@ async def _index(app_dir: Path) -> list[Any]:
         load = Message(function_id=found.function_id, metadata=found)
         await runtime.function_load_request(_wrapped(function_load_request=load))
     return indexed
+
+
+def _real(path: Path) -> Path:
+    return path.resolve()
 
 
 def _wrapped(**request: Message) -> Message:

@@ -116,8 +116,8 @@ def _function(metadata: Any, settings: Mapping[str, str], faults: list[str]) -> 
         kind = str(binding["type"])
         if kind in ("queueTrigger", "queue") and binding.get("connection") not in (CONNECTION, "", None):
             raise AppNotLoaded(
-                f"function {metadata.name}: a queue binding names the connection {binding['connection']}; the local host "
-                f"has {CONNECTION} alone"
+                f"function {metadata.name}: a queue binding names the connection {binding['connection']}; the local "
+                f"host has {CONNECTION} alone"
             )
         match kind:
             case "timerTrigger":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from local.engine.engine import Engine, InvocationResult
-from local.engine.functions import Function, HttpTrigger, QueueTrigger, TimerTrigger
+from local.engine.functions import HttpTrigger, QueueTrigger, TimerTrigger
 from local.engine.protos import TypedData
 from local.host.config import HostConfig, read_config
 from local.host.http import HttpConfig, HttpServer
@@ -105,9 +105,11 @@ class Host:
         try:
             yield host
         finally:
-            host.running.close(wait=host.running.now == 0)
+            host.running.close()
 
-    async def serve(self, stop: asyncio.Event, http: HttpConfig | None = None, ready: Callable[[int], None] | None = None) -> int:
+    async def serve(
+        self, stop: asyncio.Event, http: HttpConfig | None = None, ready: Callable[[int], None] | None = None
+    ) -> int:
         """Run all triggers until `stop` is set, then wait for what is running.
 
         Args:
@@ -133,7 +135,7 @@ class Host:
                 log.info("stopping: %d functions are running", self.running.now)
                 self._look_now()
                 await asyncio.gather(*takers)
-                return await self._finish(clocks)
+                return await self._finish(clocks, server)
         finally:
             if server is not None:
                 await server.close()
@@ -149,11 +151,9 @@ class Host:
         """
         done = False
         told = -1
-        for pump in self._pumps:
-            pump.at_most_every(DRAIN_LOOK, patience=DRAIN_PATIENCE)
         async with _flat(asyncio.TaskGroup()) as group:
             for pump in self._pumps:
-                group.create_task(pump.run(lambda: done, group))
+                group.create_task(pump.run(lambda: done, group, longest_wait=DRAIN_LOOK, patience=DRAIN_PATIENCE))
             while not self._idle():
                 await asyncio.sleep(DRAIN_LOOK / 5)
                 if progress is not None and told != self.running.stamp:
@@ -191,18 +191,19 @@ class Host:
             return await self.running.invoke(function, inputs, pump.metadata(item), about=", by hand")
         raise ValueError(f"function {name} has an HTTP trigger: call it over HTTP")
 
-    async def _finish(self, clocks: list[asyncio.Task[None]]) -> int:
-        """Wait for what is running, a bounded time, and cancel the rest."""
-        waiting = [asyncio.ensure_future(pump.finish(GRACE)) for pump in self._pumps]
-        late = sum(await asyncio.gather(*waiting)) if waiting else 0
-        if clocks:
-            _, pending = await asyncio.wait(clocks, timeout=GRACE)
-            for clock in pending:
-                clock.cancel()
-            late += len(pending)
+    async def _finish(self, clocks: list[asyncio.Task[None]], server: HttpServer | None) -> int:
+        """Wait for what is running, a bounded time, and give up on the rest: how many those are."""
+        tasks = [*clocks, *(item for pump in self._pumps for item in pump.items)]
+        if server is not None:
+            tasks.append(asyncio.create_task(server.close()))
+        late: set[asyncio.Task[None]] = set()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=GRACE)
+        for task in late:
+            task.cancel()
         if late:
-            log.warning("%d functions still run after %d s and are left behind", late, GRACE)
-        return late
+            log.warning("%d functions still run after %d s and are left behind", len(late), GRACE)
+        return len(late)
 
     def _idle(self) -> bool:
         return self.running.now == 0 and all(pump.found_empty_at == self.running.stamp for pump in self._pumps)

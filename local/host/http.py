@@ -21,6 +21,9 @@ log = logging.getLogger("mailroom.host")
 MAX_BODY = 100 * 1024 * 1024
 """The largest request body in bytes, as the platform has it; a larger one is answered with 413."""
 
+GRACE = 30.0
+"""Seconds that requests are waited for when the server closes."""
+
 LOOPBACK = "127.0.0.1"
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -46,7 +49,7 @@ class HttpKeys:
         if level == "anonymous" or not (self.function or self.admin):
             return True
         good = self.admin if level == "admin" else (*self.function, *self.admin)
-        return any([hmac.compare_digest(key.encode(), known.encode()) for known in good])
+        return any(hmac.compare_digest(key.encode("utf-8", "surrogateescape"), known.encode()) for known in good)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,9 @@ class HttpServer:
 
     def __init__(self, functions: Iterable[Function], running: Running, config: HttpConfig, prefix: str) -> None:
         if not _is_loopback(config.host) and not (config.keys.function or config.keys.admin):
-            raise SettingsWrong(f"HTTP on {config.host} can be reached from outside: give the host keys, or use {LOOPBACK}")
+            raise SettingsWrong(
+                f"HTTP on {config.host} can be reached from outside: give the host keys, or use {LOOPBACK}"
+            )
         self._running = running
         self._config = config
         self._app = web.Application(client_max_size=MAX_BODY)
@@ -100,7 +105,7 @@ class HttpServer:
             SettingsWrong: the port is taken or forbidden.
         """
         # No access log: its lines would hold `?code=`.
-        self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=GRACE)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._config.host, self._config.port).start()
@@ -114,7 +119,7 @@ class HttpServer:
         return port
 
     async def close(self) -> None:
-        """Stop listening; requests that are being answered are waited for, bounded by aiohttp's minute."""
+        """Stop listening, and wait a bounded time for the requests that are being answered."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -161,7 +166,9 @@ def _path(prefix: str, route: str, function: str) -> str:
     """A Functions route as aiohttp writes it."""
     rest = _PLACEHOLDER.sub("", route)
     if "{" in rest or "}" in rest:
-        raise AppNotLoaded(f"function {function}: the local host knows {{name}}, {{name:int}} and {{*name}} in routes, not {route}")
+        raise AppNotLoaded(
+            f"function {function}: the local host knows {{name}}, {{name:int}} and {{*name}} in routes, not {route}"
+        )
 
     def placeholder(match: re.Match[str]) -> str:
         everything, name, kind = match.groups()

@@ -1,10 +1,11 @@
 """The queue trigger: takes messages, runs the function, deletes what succeeded and gives up on what keeps failing.
 
 The rules are those of the host's queue extension: a batch is taken when no more than `newBatchThreshold` messages are
-running; a message is hidden for ten minutes while it runs; a try that failed is visible again after `visibilityTimeout`;
-the last one moves it to the poison queue, where it lives seven days; a queue without a poison queue leaves a failed
-message hidden for the rest of the ten minutes. One thing differs: the host renews the ten minutes while a function runs
-on, and the storage's Protocol has no call for that. A message whose function takes longer is run again beside it.
+running; a message is hidden for ten minutes while it runs; after a try that failed it is visible again when
+`visibilityTimeout` is over; the last try moves it to the poison queue, where it lives seven days; a queue without a
+poison queue leaves a failed message hidden for the rest of the ten minutes. One thing differs: the host renews the ten
+minutes while a function runs on, and the storage's Protocol has no call for that. A message whose function takes longer
+is run again beside it.
 """
 
 from __future__ import annotations
@@ -59,12 +60,12 @@ class Pump:
         self.queue = running.queue(function, trigger.queue)
         self._poison = running.poison_queue(trigger.queue)
         self._parameter = trigger.name
-        self._function = function
+        self.function = function
         self._running = running
         self._config = config
         self._longest = config.max_polling_interval
         self._patience: int | None = None
-        self._items: set[asyncio.Task[None]] = set()
+        self.items: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._next_look = 0.0
         self._wait = FIRST_WAIT
@@ -77,19 +78,29 @@ class Pump:
         self._next_look = min(self._next_look, time.monotonic() + seconds)
         self._wake.set()
 
-    def at_most_every(self, seconds: float, *, patience: int) -> None:
-        """Look often, and raise when the queue could not be read `patience` times in a row: for work that is to end."""
-        self._longest = seconds
-        self._patience = patience
+    async def run(
+        self,
+        stopping: Callable[[], bool],
+        group: asyncio.TaskGroup,
+        *,
+        longest_wait: float | None = None,
+        patience: int | None = None,
+    ) -> None:
+        """Take messages until `stopping`; each runs as a task of the group, and is in `items` while it does.
 
-    async def run(self, stopping: Callable[[], bool], group: asyncio.TaskGroup) -> None:
-        """Take messages until `stopping`; each runs as a task of the group.
+        Args:
+            stopping: asked before each look.
+            group: what runs ends with it.
+            longest_wait: seconds between two looks at an empty queue, at most; None: as configured.
+            patience: after how many failed looks in a row to raise; None: never.
 
         Raises:
-            TryAgain: the queue cannot be read, if `at_most_every` gave a patience.
+            TryAgain: the queue cannot be read, and patience is over.
         """
+        self._longest = longest_wait or self._config.max_polling_interval
+        self._patience = patience
         while not stopping():
-            full = len(self._items) > self._config.new_batch_threshold
+            full = len(self.items) > self._config.new_batch_threshold
             pause = self._next_look - time.monotonic()
             if full or pause > 0:
                 self._wake.clear()
@@ -97,14 +108,6 @@ class Pump:
                     await asyncio.wait_for(self._wake.wait(), None if full else pause)
                 continue
             self._next_look = time.monotonic() + await self._take(group)
-
-    async def finish(self, seconds: float) -> int:
-        """Wait for the messages that are running, so many seconds at most: how many still are."""
-        if self._items:
-            await asyncio.wait(self._items, timeout=seconds)
-        for item in self._items:
-            item.cancel()
-        return len(self._items)
 
     async def _take(self, group: asyncio.TaskGroup) -> float:
         """Take a batch: seconds to the next look."""
@@ -121,7 +124,7 @@ class Pump:
         self._trouble = 0
         for item in items:
             task = group.create_task(self._handle(item))
-            self._items.add(task)
+            self.items.add(task)
             task.add_done_callback(self._ended)
         if items:
             self._wait = FIRST_WAIT
@@ -135,7 +138,7 @@ class Pump:
         return wait
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._items.discard(task)
+        self.items.discard(task)
         self._wake.set()
 
     async def _handle(self, item: QueueItem) -> None:
@@ -146,7 +149,7 @@ class Pump:
                 return
             about = f", message {item.id}, try {item.dequeue_count} of {last}"
             inputs = {self._parameter: TypedData(string=item.body)}
-            result = await self._running.invoke(self._function, inputs, self._metadata(item), about=about)
+            result = await self._running.invoke(self.function, inputs, self.metadata(item), about=about)
             if result.error is None:
                 await self._settled("deleted", item, lambda: self.queue.delete(item))
             elif result.error.kind == TIMED_OUT:
@@ -162,17 +165,21 @@ class Pump:
         if poison is None:
             log.error(
                 "function %s, message %s: given up on, and %s has no poison queue: it stays there",
-                self._function.name,
+                self.function.name,
                 item.id,
                 self.name,
             )
             return
-        moved = await self._settled("moved to the poison queue", item, lambda: poison.put_many([item.body], ttl=POISON_TTL))
+        moved = await self._settled(
+            "moved to the poison queue", item, lambda: poison.put_many([item.body], ttl=POISON_TTL)
+        )
         if moved:
             await self._settled("deleted", item, lambda: self.queue.delete(item))
-            self._running.counts[self._function.name].poisoned += 1
+            self._running.counts[self.function.name].poisoned += 1
             self._running.on_put(f"{self.name}-poison")
-            log.error("function %s, message %s: given up on, moved to %s-poison", self._function.name, item.id, self.name)
+            log.error(
+                "function %s, message %s: given up on, moved to %s-poison", self.function.name, item.id, self.name
+            )
 
     async def _settled(self, what: str, item: QueueItem, call: Callable[[], None]) -> bool:
         """Do to a finished message what is due, a few times if the storage is ill."""
@@ -195,8 +202,9 @@ class Pump:
         )
         return False
 
-    def _metadata(self, item: QueueItem) -> dict[str, TypedData]:
-        # The Protocol does not tell when a message expires: what is put lives for good, but for what the host gives up on.
+    def metadata(self, item: QueueItem) -> dict[str, TypedData]:
+        """What the trigger tells of a message besides its body."""
+        # The Protocol does not tell when a message expires. What is put lives for good, but for what is given up on.
         expires = item.inserted + timedelta(seconds=POISON_TTL) if self.name.endswith("-poison") else _NEVER
         visible = datetime.now(UTC) + timedelta(seconds=HIDDEN_FOR)
         return {

@@ -76,7 +76,9 @@ class Running:
         try:
             return self._stores.queues[name]
         except KeyError:
-            raise AppNotLoaded(f"function {function.name} names the queue {name}, which the storage does not have") from None
+            raise AppNotLoaded(
+                f"function {function.name} names the queue {name}, which the storage does not have"
+            ) from None
 
     def poison_queue(self, name: str) -> Queue | None:
         """The queue for what the queue `name` is given up on; a poison queue has none."""
@@ -158,7 +160,7 @@ class Running:
             return InvocationResult(error=Failure(type(error).__name__, f"its output could not be put: {error}"))
         return result
 
-    def close(self, *, wait: bool) -> None:
-        """End the threads."""
-        self._engine.stop(wait=wait)
-        self._pool.shutdown(wait=wait)
+    def close(self) -> None:
+        """Start no more threads. What runs in one goes on to its end."""
+        self._engine.stop()
+        self._pool.shutdown(wait=False)

@@ -1,9 +1,9 @@
 """NCRONTAB: six fields, the seconds first, in UTC.
 
 The grammar is that of the library that the Functions host reads schedules with (https://github.com/atifaziz/NCrontab):
-numbers, names of three letters, lists, ranges and steps; Sunday is 0; where both a day of the month and a day of the week
-are given, both must hold. `croniter` computes; what it understands beyond that grammar is refused here, since a schedule
-that works locally must work in Azure.
+numbers, names of three letters, lists, ranges and steps; Sunday is 0; where both a day of the month and a day of the
+week are given, both must hold. `croniter` computes; what it understands beyond that grammar is refused here, since a
+schedule that works locally must work in Azure.
 """
 
 from __future__ import annotations
@@ -34,17 +34,22 @@ class Schedule:
     """
 
     def __init__(self, expression: str) -> None:
-        fields = expression.split()
         self.expression = expression
+        if not self._is_well_formed():
+            raise SettingsWrong(
+                f"the schedule {expression!r} is not six NCRONTAB fields (second minute hour day month weekday) that "
+                "some day matches: 0 * * * * * is every minute"
+            )
+
+    def _is_well_formed(self) -> bool:
+        fields = self.expression.split()
+        if len(fields) != FIELDS or not all(map(_FIELD.fullmatch, fields)) or _SEVEN.search(fields[-1]):
+            return False
         try:
-            if len(fields) != FIELDS or not all(map(_FIELD.fullmatch, fields)) or _SEVEN.search(fields[-1]):
-                raise ValueError(expression)
             self.after(datetime.now(UTC))
         except ValueError:
-            raise SettingsWrong(
-                f"the schedule {expression!r} is not six NCRONTAB fields (second minute hour day month weekday) that a day "
-                "can match: 0 * * * * * is every minute"
-            ) from None
+            return False
+        return True
 
     def after(self, moment: datetime) -> datetime:
         """The first time that is due later than `moment` (aware), in UTC."""

@@ -43,6 +43,7 @@ class NoLastRuns:
     def read(self, timer: str) -> datetime | None:
         """None."""
         del timer
+        return None
 
     def write(self, timer: str, when: datetime) -> None:
         """Nothing."""
@@ -120,12 +121,13 @@ class Timer:
         self.schedule = Schedule(trigger.schedule)
         self._trigger = trigger
         self._function = function
+        self.name = function.name
         self._running = running
         self._last_runs = last_runs
 
     async def run(self, stopping: Callable[[], bool], stopped: asyncio.Event) -> None:
         """Run the function whenever it is due, until stopped."""
-        last = await self._running.off_loop(self._last_runs.read, self._function.name)
+        last = await self._running.off_loop(self._last_runs.read, self.name)
         now = datetime.now(UTC)
         due = self.schedule.after(min(last, now) if last is not None else now)
         if self._trigger.run_on_startup:
@@ -139,6 +141,6 @@ class Timer:
             began = datetime.now(UTC)
             payload = timer_payload(self.schedule, last, past_due=began - due > LATE)
             await self._running.invoke(self._function, {self._trigger.name: payload})
-            await self._running.off_loop(self._last_runs.write, self._function.name, began)
+            await self._running.off_loop(self._last_runs.write, self.name, began)
             last = began
             due = self.schedule.after(began)  # in the past if times went by meanwhile: one run is for all of them

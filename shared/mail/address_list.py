@@ -1,7 +1,7 @@
 """Lists of addresses in headers (RFC 5322 sections 3.4 and 4.4; behaviour 2.1 and 2.5).
 
-The standard library's readers were no base for this: on malformed lists they raise, or drop the addresses beside the bad one,
-and their time grows with the square of some.
+The standard library's readers were no base for this: on malformed lists they raise, or drop the addresses beside the
+bad one, and their time grows with the square of some.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from shared.mail.addresses import Address, normalise
 from shared.mail.defects import Defects
 from shared.mail.words import decoded
 
+MOST_INVALID = 1000
+"""Pieces of one header that are listed as invalid; what comes after is not."""
+
 _LONGEST_PIECE = 320
 
 # One address and nothing unusual: nearly all that there is.
 _SIMPLE = re.compile(
-    r"\s*(?:(?:\"([^\"\\=]*)\"\s*|([\w .'-]*))<([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)>|([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+))\s*",
+    r"\s*(?:(?:\"([^\"\\=]*)\"\s*|([\w .'-]*))<([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)>"
+    r"|([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+))\s*",
     re.ASCII,
 )
 _END: Token = ("end", "")
@@ -47,7 +51,7 @@ def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[lis
                 defects.add("an address stands in an encoded word")
                 good, bad = again
         found += good
-        invalid += bad
+        invalid += bad[: max(MOST_INVALID - len(invalid), 0)]
     return found, [_shortened(piece, defects) for piece in invalid]
 
 
@@ -79,6 +83,8 @@ def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address]
 
 def _in_angle(name: list[Token], angle: list[Token], defects: Defects) -> tuple[list[Address], list[str]]:
     """`name <address>`: one address, or none. A source route, and `mailto:`, are left aside."""
+    if not name and not angle:
+        return [], ["<>"]
     colon = max((index for index, token in enumerate(angle) if token == (SPECIAL, ":")), default=-1)
     words = [_without_apostrophes(word) for word in _words(angle[colon + 1 :])]
     if len(words) == 1 and normalise(words[0]):
@@ -107,7 +113,10 @@ def _without_angle(tokens: list[Token], defects: Defects) -> tuple[list[Address]
 
 
 def _words(tokens: list[Token]) -> list[str]:
-    """What white space separates, without comments. None counts around the dots and the `@` of an address (RFC 5322 section 4.4)."""
+    """What white space separates, without comments.
+
+    None counts around the dots and the `@` of an address (RFC 5322 section 4.4).
+    """
     words: list[list[str]] = []
     apart = True
     for kind, text in tokens:

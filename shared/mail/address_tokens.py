@@ -11,10 +11,11 @@ Token = tuple[str, str]
 """A kind, and the text as written."""
 
 # An encoded word is one atom even if it holds what an atom may not, as many mailers have it.
-_ATOM = re.compile(r'=\?[^?\s]{1,80}\?[BbQq]\?[^?\s]*\?=|[^\s"(),:;<>@\[\]]+')
-_SPACES = re.compile(r"\s+")
+_PLAIN = re.compile(
+    r'(=\?[^?\s]{1,80}\?[BbQq]\?[^?\s]*\?=|[^\s"(),:;<>@\[\]]+)|(\s+)|(\[[^\[\]\\\s]{0,250}\])|.', re.DOTALL
+)
+_KINDS = (SPECIAL, ATOM, SPACE, LITERAL)  # by the number of the group that matched
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_LITERAL = re.compile(r"\[[^\[\]\\\s]{0,250}\]")
 _PAREN = re.compile(r"\\.|[()]", re.DOTALL)
 
 
@@ -28,7 +29,8 @@ def elements(text: str) -> Iterator[list[Token]]:
             element.append(token)
             continue
         if (mark == "," and not route) or mark == ";":
-            yield element
+            if element:
+                yield element
             element, angle, route, at_sign = [], False, False, False
             continue
         if mark == ":" and not angle and not at_sign:
@@ -62,23 +64,17 @@ def tokens(text: str) -> Iterator[Token]:
     at = 0
     closed = {'"': True, "(": True}
     while at < len(text):
-        character = text[at]
-        end = 0
-        if match := _ATOM.match(text, at):
-            kind, end = ATOM, match.end()
-        elif match := _SPACES.match(text, at):
-            kind, end = SPACE, match.end()
-        elif closed.get(character):
-            kind = QUOTED if character == '"' else COMMENT
-            end = _end_of_quoted(text, at) if kind == QUOTED else _end_of_comment(text, at)
-            closed[character] = end > 0
-        elif match := _LITERAL.match(text, at):
-            kind, end = LITERAL, match.end()
-        if end:
-            yield kind, " " if kind == SPACE else text[at:end]
-        else:
-            end = at + 1
-            yield SPECIAL, character
+        match = _PLAIN.match(text, at)
+        assert match is not None  # its last branch takes anything
+        kind, token = _KINDS[match.lastindex or 0], match[0]
+        end = match.end()
+        if closed.get(token):
+            inside = QUOTED if token == '"' else COMMENT
+            found = _end_of_quoted(text, at) if inside == QUOTED else _end_of_comment(text, at)
+            closed[token] = found > 0
+            if found:
+                kind, token, end = inside, text[at:found], found
+        yield kind, " " if kind == SPACE else token
         at = end
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 
@@ -36,8 +37,8 @@ class Address:
 def normalise(address: str) -> str | None:
     """The form in which two addresses are the same if their texts are.
 
-    Lower case throughout (mail systems fold local parts, whatever RFC 5321 allows), NFC, the domain in A-labels, a quoted
-    local part without quotes where it needs none.
+    Lower case throughout (mail systems fold local parts, whatever RFC 5321 allows), NFC, the domain in A-labels, a
+    quoted local part without quotes where it needs none.
 
     Args:
         address: as written, without angle brackets.
@@ -71,11 +72,13 @@ def _fold(text: str) -> str:
     return text.lower() if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
+@lru_cache(maxsize=512)
 def _domain(domain: str) -> str | None:
     if domain.startswith("["):
         return domain.lower() if _LITERAL.fullmatch(domain) else None
     if not domain.isascii():
-        if len(domain) > _LONGEST_DOMAIN:
+        # Every label that is not ASCII gets five characters longer at least: too long is seen before the slow work.
+        if sum(len(label) + 1 + (0 if label.isascii() else 5) for label in domain.split(".")) > _LONGEST_DOMAIN:
             return None
         try:
             domain = idna.encode(domain, uts46=True).decode("ascii")

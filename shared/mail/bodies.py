@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shared.mail.buffer import Buffer
-from shared.mail.charsets import decode, declared_in_html
+from shared.mail.charsets import declared_in_html, decode
 from shared.mail.defects import Defects
 from shared.mail.html_text import html_to_text
 from shared.mail.parameters import Parametrised, read

@@ -15,8 +15,8 @@ _RELEASE_EVERY = 32 * PIECE
 class Buffer:
     """The bytes of one message: in memory, or a mapped file.
 
-    Pages of a read-only mapping are given back to the system every few megabytes; they come back from the file when they are
-    read again. (Pages of a writable one are left alone, since what was written to them could be lost.)
+    Pages of a read-only mapping are given back to the system every few megabytes; they come back from the file when
+    they are read again. (Pages of a writable one are left alone, since what was written to them could be lost.)
 
     Attributes:
         size: octets.
@@ -52,7 +52,7 @@ class Buffer:
             yield self.slice(at, min(at + PIECE, end))
 
     def find(self, needle: bytes, start: int, end: int) -> int:
-        """Where `needle` first stands as a whole between `start` and `end`, or −1."""
+        """Where `needle` first stands as a whole between `start` and `end`, or -1."""
         if isinstance(self._data, bytes):
             return self._data.find(needle, start, end)
         window = _FIRST_WINDOW

@@ -57,7 +57,12 @@ _NOT_ASCII_PREFIXES = ("utf_16", "utf_32", "iso2022", "cp037", "cp273", "cp424",
 _CP1252 = "".join(bytes([n]).decode("cp1252", "ignore") or chr(n) for n in range(256))
 
 _META = re.compile(rb"<meta\s[^>]{0,200}?charset\s{0,9}=\s{0,9}[\"']?([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
-_BOMS = ((b"\xef\xbb\xbf", "utf_8_sig"), (b"\xff\xfe\x00\x00", "utf_32"), (b"\xff\xfe", "utf_16"), (b"\xfe\xff", "utf_16"))
+_BOMS = (
+    (b"\xef\xbb\xbf", "utf_8_sig"),
+    (b"\xff\xfe\x00\x00", "utf_32"),
+    (b"\xff\xfe", "utf_16"),
+    (b"\xfe\xff", "utf_16"),
+)
 
 
 def clean(text: str) -> str:
@@ -84,7 +89,10 @@ def codec_of(charset: str) -> str | None:
 
 
 def _codec_named(charset: str) -> str:
-    """Python's name for a charset, without loading anything (a codec's look-up by an unknown name imports and remembers)."""
+    """Python's name for a charset, without loading anything.
+
+    A look-up in `codecs` by an unknown name tries to import a module, and remembers the name for good.
+    """
     if len(charset) > _LONGEST_NAME or not charset.isascii() or "\0" in charset:
         return ""
     name = normalize_encoding(charset.strip(" '\"").lower())

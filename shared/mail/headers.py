@@ -38,12 +38,12 @@ class Headers:
             self._index.setdefault(name.lower(), []).append(value)
 
     def texts(self, name: str) -> list[str]:
-        """The values of every field of a name (in lower case), encoded words left as they are."""
+        """The values of every field of a name, given in lower case. Encoded words are left as they are."""
         values = self._index.get(name)
         return [header_text(value, self._defects) for value in values] if values else []
 
     def text(self, name: str) -> str | None:
-        """The value of the first field of a name (in lower case), encoded words left as they are; None if there is none."""
+        """The first of these values, or None."""
         values = self._index.get(name)
         if not values:
             return None
@@ -66,8 +66,8 @@ def read_block(block: bytes, defects: Defects, *, bare_cr: bool = False) -> tupl
         bare_cr: whether a CR alone ends a line.
 
     Returns:
-        The fields, and how many bytes of the block they take: fewer than all if what follows is no header, which then is
-        the beginning of the body.
+        The fields, and how many bytes of the block they take: fewer than all if what follows is no header, which then
+        is the beginning of the body.
     """
     if bare_cr and b"\r" in block:
         block = block.replace(b"\r\n", b" \n").replace(b"\r", b"\n")  # as long as it was

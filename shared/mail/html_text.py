@@ -1,7 +1,7 @@
 """Readable text from HTML.
 
-One pass over the tags, with no tree: the time is linear whatever the nesting. Parsers that build a tree were tried and take minutes for
-a megabyte of unclosed elements or of attributes, or drop what is nested too deep; their tree is not needed here.
+One pass over the tags, with no tree: the time is linear whatever the nesting. Libraries that build a tree were tried;
+they take minutes for a megabyte of unclosed elements or of attributes, or drop what is nested too deep.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ _SPACES = re.compile(r"[ \t\r\n\f\v]+")
 _LONG_NUMBER = re.compile(r"&#0*(?:[0-9]{8,}|[xX][0-9A-Fa-f]{8,});?")
 _ATTRIBUTE = {
     "alt": re.compile(r"\balt\s{0,9}=\s{0,9}(?:\"([^\"]{1,500})\"|'([^']{1,500})')", re.IGNORECASE),
-    "href": re.compile(r"\bhref\s{0,9}=\s{0,9}(?:\"([^\"]{1,2000})\"|'([^']{1,2000})'|([^\s>\"']{1,2000}))", re.IGNORECASE),
+    "href": re.compile(
+        r"\bhref\s{0,9}=\s{0,9}(?:\"([^\"]{1,2000})\"|'([^']{1,2000})'|([^\s>\"']{1,2000}))", re.IGNORECASE
+    ),
 }
 
 _HIDDEN = frozenset({"head", "iframe", "noframes", "script", "style", "template", "title"})
@@ -32,7 +34,7 @@ _LONGEST_TAG = 20_000
 
 
 def html_to_text(source: str) -> str:
-    """The text of an HTML page: blocks on lines of their own, paragraphs apart, links with their targets behind them."""
+    """The text of an HTML page: blocks on lines of their own, paragraphs apart, targets behind their links."""
     return _Writer(source).run()
 
 
@@ -128,7 +130,10 @@ class _Writer:
         elif name == "a" and self._href:
             target, self._href = self._href, ""
             shown = "".join(self._out[self._link_from :]).strip()
-            if target.startswith(("http://", "https://", "mailto:")) and shown not in {target, target.partition(":")[2]}:
+            if target.startswith(("http://", "https://", "mailto:")) and shown not in {
+                target,
+                target.partition(":")[2],
+            }:
                 self._text(f" <{target}>", markup=False)
 
     def _text(self, text: str, *, markup: bool = True) -> None:
@@ -178,5 +183,8 @@ def _attribute(name: str, attributes: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """Text with its character references resolved. Long numbers are no characters, and html.unescape raises for the longest."""
+    """Text with its character references resolved.
+
+    Long numbers are no characters, and `html.unescape` raises for the longest.
+    """
     return html.unescape(_LONG_NUMBER.sub("\N{REPLACEMENT CHARACTER}", text)) if "&" in text else text

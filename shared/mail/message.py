@@ -1,110 +1,153 @@
-"""A message: bytes in, objects out (behaviour section 7)."""
+"""A message: bytes in, `Message` out, never raising (behaviour 7.6)."""
 
 from __future__ import annotations
 
+import hashlib
 import mmap
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+import re
 
+from shared.mail import bodies
+from shared.mail.address_list import read_list
 from shared.mail.addresses import Address
 from shared.mail.buffer import Buffer
+from shared.mail.dates import read_date
 from shared.mail.defects import Defects
-from shared.mail.transfer import decoded
+from shared.mail.headers import Headers
+from shared.mail.model import Attachment, Importance, Message
+from shared.mail.names import SafeNames
+from shared.mail.structure import split
+from shared.mail.words import decoded
 
-__all__ = ["Address", "Attachment", "Importance", "Message"]
+__all__ = ["Address", "Attachment", "Importance", "Message", "parse"]
 
-Importance = Literal["high", "normal", "low"]
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """What a message carries beside its text.
-
-    Attributes:
-        number: its place among the message's attachments, from 1.
-        name: file name as sent, decoded; "" if it has none.
-        safe_name: a name that any file system can stand, unique in the message (behaviour 7.5).
-        content_type: as sent, in lower case, without parameters.
-        size: octets, decoded.
-        sha256: hex digest of the decoded content.
-        disposition: `inline` is what the text shows in its place.
-        content_id: without angle brackets; None if it has none.
-    """
-
-    number: int
-    name: str
-    safe_name: str
-    content_type: str
-    size: int
-    sha256: str
-    disposition: Literal["attachment", "inline"]
-    content_id: str | None
-    _buffer: Buffer = field(repr=False, compare=False)
-    _place: tuple[int, int, str] = field(repr=False, compare=False)
-
-    def chunks(self) -> Iterator[bytes]:
-        """The decoded content, decoded anew, in pieces of at most 1 MB.
-
-        What was given to `parse` must still be open.
-        """
-        start, end, encoding = self._place
-        return decoded(self._buffer.pieces(start, end), encoding, Defects())
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What a message says. All text is valid UTF-8.
-
-    Attributes:
-        size: octets of the raw message.
-        sent: when it says that it was sent, in UTC; None if it does not say so readably.
-        message_id: without angle brackets; None if it is missing, empty or there twice.
-        from_: authors.
-        sender: who sent it for them.
-        reply_to: where replies go.
-        to: addresses of every `To`.
-        cc: addresses of every `Cc`.
-        bcc: addresses of every `Bcc`.
-        subject: decoded; "" if there is none.
-        text: its text, made from HTML where there is no plain part; "" if there is neither.
-        html: its HTML, untrusted; None if there is none.
-        attachments: everything that is not text or HTML above.
-        headers: every field in order, name and decoded value.
-        important: whether it is marked so, as routes understand it (behaviour 3.2).
-        importance: the same, with a name for the contrary.
-        in_reply_to: Message-IDs, without angle brackets.
-        references: Message-IDs, without angle brackets.
-        authentication_results: every `Authentication-Results` field in order. Anybody can write one: what to trust is told by
-            the server that it names first, and by where it stands among the headers.
-        invalid_addresses: pieces of `To` and `Cc` that are no addresses (behaviour 2.5).
-        defects: what had to be repaired in order to read it.
-    """
-
-    size: int
-    sent: datetime | None = None
-    message_id: str | None = None
-    from_: tuple[Address, ...] = ()
-    sender: tuple[Address, ...] = ()
-    reply_to: tuple[Address, ...] = ()
-    to: tuple[Address, ...] = ()
-    cc: tuple[Address, ...] = ()
-    bcc: tuple[Address, ...] = ()
-    subject: str = ""
-    text: str = ""
-    html: str | None = None
-    attachments: tuple[Attachment, ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    important: bool = False
-    importance: Importance = "normal"
-    in_reply_to: tuple[str, ...] = ()
-    references: tuple[str, ...] = ()
-    authentication_results: tuple[str, ...] = ()
-    invalid_addresses: tuple[str, ...] = ()
-    defects: tuple[str, ...] = ()
+_ID = re.compile(r"<([^<>]*)>")
+_NUMBER = re.compile(r"\s*(\d{1,3})")
 
 
 def parse(data: bytes | mmap.mmap | memoryview) -> Message:
-    """Read a message."""
-    raise NotImplementedError
+    """Read a message.
+
+    Args:
+        data: the raw bytes. A mapping stays open for as long as attachments are read; it is read in pieces, so that its
+            size does not become memory.
+
+    Returns:
+        What could be read, whatever the bytes; `defects` says what was wrong with them.
+    """
+    try:
+        return read_message(Buffer(data))
+    except MemoryError:
+        raise  # not the message's doing: it can be read elsewhere
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not lose the message: the raw bytes stand for themselves
+        size = data.nbytes if isinstance(data, memoryview) else len(data)
+        return Message(size=size, defects=(f"the message could not be read: {type(error).__name__}",))
+
+
+def read_message(buffer: Buffer) -> Message:
+    """Read a message; `parse` without its safety net."""
+    defects = Defects()
+    root = split(buffer, defects)
+    headers = root.headers
+    chosen = bodies.choose(root, defects)
+    texts = bodies.Texts(buffer, defects)
+    to, invalid_to = _addresses(headers, "to", defects)
+    cc, invalid_cc = _addresses(headers, "cc", defects)
+    date = headers.text("date")
+    importance = _importance(headers)
+    return Message(
+        size=buffer.size,
+        sent=read_date(date, defects) if date else None,
+        message_id=_message_id(headers, defects),
+        from_=_addresses(headers, "from", defects)[0],
+        sender=_addresses(headers, "sender", defects)[0],
+        reply_to=_addresses(headers, "reply-to", defects)[0],
+        to=to,
+        cc=cc,
+        bcc=_addresses(headers, "bcc", defects)[0],
+        subject=decoded(headers.text("subject") or "", defects),
+        text=texts.text(chosen),
+        html=texts.html(chosen),
+        attachments=_attachments(chosen, buffer, defects),
+        headers=tuple(headers.decoded()),
+        important=importance == "high",
+        importance=importance,
+        in_reply_to=_ids(headers, "in-reply-to"),
+        references=_ids(headers, "references"),
+        authentication_results=tuple(decoded(text, defects) for text in headers.texts("authentication-results")),
+        invalid_addresses=tuple(invalid_to + invalid_cc),
+        defects=defects.as_tuple(),
+    )
+
+
+def _addresses(headers: Headers, name: str, defects: Defects) -> tuple[tuple[Address, ...], list[str]]:
+    """The addresses of every field of a name, and what is none."""
+    found: list[Address] = []
+    invalid: list[str] = []
+    for text in headers.texts(name):
+        good, bad = read_list(text, defects)
+        found += good
+        invalid += bad
+    if invalid:
+        defects.add(f"there are invalid addresses in {name.title()}")
+    return tuple(found), invalid
+
+
+def _message_id(headers: Headers, defects: Defects) -> str | None:
+    texts = headers.texts("message-id")
+    if len(texts) > 1:
+        defects.add("there is more than one Message-Id: none counts")
+    if len(texts) != 1:
+        return None
+    match = _ID.search(texts[0])
+    return "".join(decoded(match[1] if match else texts[0], defects).split()) or None
+
+
+def _ids(headers: Headers, name: str) -> tuple[str, ...]:
+    """The Message-IDs of a field, each once; without angle brackets, what looks like one."""
+    found: dict[str, None] = {}
+    for text in headers.texts(name):
+        plain = _ID.findall(text) or [word for word in text.split() if "@" in word]
+        found.update((("".join(word.split())), None) for word in plain)
+    return tuple(word for word in found if word)
+
+
+def _importance(headers: Headers) -> Importance:
+    """As `Importance` (RFC 4021), `X-Priority` and `Priority` (RFC 2156) say; high if any of them does."""
+    importance = {text.strip().lower() for text in headers.texts("importance")}
+    priority = {text.strip().lower() for text in headers.texts("priority")}
+    numbers = {int(match[1]) for text in headers.texts("x-priority") if (match := _NUMBER.match(text))}
+    if "high" in importance or "urgent" in priority or numbers & {1, 2}:
+        return "high"
+    return "low" if "low" in importance or "non-urgent" in priority or numbers & {4, 5} else "normal"
+
+
+def _attachments(chosen: bodies.Bodies, buffer: Buffer, defects: Defects) -> tuple[Attachment, ...]:
+    """Every leaf that is not text of the message, with its digest."""
+    text = {id(leaf) for leaf in (*chosen.texts, *chosen.htmls)}
+    names = SafeNames()
+    found: list[Attachment] = []
+    for leaf in chosen.leaves:
+        if id(leaf) in text:
+            continue
+        digest, size = hashlib.sha256(), 0
+        for piece in bodies.content(leaf, buffer, defects):
+            digest.update(piece)
+            size += len(piece)
+        content_id = (leaf.part.headers.text("content-id") or "").strip().strip("<>").strip() or None
+        kind = leaf.part.content.kind
+        inline = leaf.disposition == "inline" or (not leaf.disposition and content_id is not None)
+        found.append(
+            Attachment(
+                number=len(found) + 1,
+                name=leaf.name,
+                safe_name=names.give(leaf.name, kind),
+                content_type=kind,
+                size=size,
+                sha256=digest.hexdigest(),
+                disposition="inline" if inline else "attachment",
+                content_id=decoded(content_id, defects) if content_id else None,
+                _buffer=buffer,
+                _place=(leaf.part.start, leaf.part.end, leaf.encoding),
+            )
+        )
+    return tuple(found)

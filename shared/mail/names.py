@@ -61,7 +61,11 @@ class SafeNames:
 
 def _safe(name: str) -> str:
     name = _SEPARATORS.split(name)[-1][-_LOOKED_AT:]
-    name = "".join(" " if c.isspace() else c for c in name if c.isspace() or unicodedata.category(c) not in {"Cc", "Cf", "Co", "Cs", "Cn"})
+    name = "".join(
+        " " if c.isspace() else c
+        for c in name
+        if c.isspace() or unicodedata.category(c) not in {"Cc", "Cf", "Co", "Cs", "Cn"}
+    )
     name = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", name))
     name = " ".join(name.split()).strip(". ")
     return f"_{name}" if _RESERVED.match(name) else name

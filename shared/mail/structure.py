@@ -196,7 +196,7 @@ class _Splitter:
         return None
 
     def _level(self, boundary: bytes) -> int:
-        """Which of the multiparts that share a boundary a delimiter belongs to: the innermost that is not closed yet."""
+        """Which of the multiparts that share a boundary is meant: the innermost that is not closed yet."""
         levels = self._levels[boundary]
         return next((level for level in reversed(levels) if not self._open[level].closed), levels[-1])
 

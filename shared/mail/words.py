@@ -23,7 +23,10 @@ class _Word:
 
 
 def header_text(raw: bytes, defects: Defects) -> str:
-    """The bytes of a header's value as text, encoded words left as they are (RFC 6532; Windows-1252 if it is not UTF-8)."""
+    """The bytes of a header's value as text, encoded words left as they are.
+
+    UTF-8 (RFC 6532), or else Windows-1252.
+    """
     if raw.isascii():
         return raw.decode("ascii")
     try:

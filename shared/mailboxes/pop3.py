@@ -25,7 +25,7 @@ from shared.mailboxes.pop3_errors import refusal
 from shared.mailboxes.pop3_fetch import WINDOW, Flow
 from shared.mailboxes.pop3_listing import Headers, keys_of, listed, sizes_of
 from shared.mailboxes.pop3_session import Session, Timeouts
-from shared.mailboxes.protocol import Batch, Fetched, Listed, Rights
+from shared.mailboxes.protocol import Batch, Listed, Rights
 from shared.mailboxes.tls import setting
 from shared.settings import After, MailboxSettings, SignIn
 

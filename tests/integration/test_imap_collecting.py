@@ -157,25 +157,28 @@ def test_1_7_memory_does_not_grow_with_a_message(dovecot: Dovecot, tmp_path: Pat
     user = dovecot.user()
     user.deliver([plain_mail(1), plain_mail(2, size=100_000_000)])
     program = f"""
-import resource
+from pathlib import Path
 from shared.mailboxes.imap import ImapMailbox
 from tests.integration.imap_support import in_batches, no_token
 from shared.settings import *
 from pydantic import SecretStr
 settings = MailboxSettings(name="m", protocol=MailProtocol.IMAP, address="a@example.com", username={user.name!r},
-    password=SecretStr({user.password!r}), host="localhost", port={dovecot.imaps}, ca_file={str(dovecot.ca_file)!r})
+    password=SecretStr({user.password!r}), host="localhost", port={dovecot.imaps}, ca_file=Path({str(dovecot.ca_file)!r}))
+def peak():
+    # Not getrusage: what that tells begins with the parent's.
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 with ImapMailbox(settings, no_token) as mailbox:
     small, large = mailbox.list("INBOX")
     for batch in mailbox.fetch([[small]], max_bytes=10**9):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak()
     for batch in mailbox.fetch([[large]], max_bytes=10**9):
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, batch[0].content.sha256)
+        print(peak() - before, batch[0].content.sha256)
         batch[0].content.close()
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120)
     kilobytes, digest = done.stdout.split()
     assert digest == hashlib.sha256(plain_mail(2, size=100_000_000)).hexdigest()
-    assert int(kilobytes) < 32 * 1024
+    assert 0 < int(kilobytes) < 32 * 1024
 
 
 def test_1_7_over_the_limit(dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def body(size: int, *, seed: int = 0) -> bytes:
 def hostile_bodies() -> dict[str, bytes]:
     """Whole messages that trip up readers of line-based protocols, by what is special about them.
 
-    None begins with a dot: Dovecot 2.3 does not stuff one in the very first line of RETR and TOP. No server that took its
-    mail by SMTP has such a message, since it wrote the first line itself.
+    None begins with a dot: Dovecot 2.3 does not stuff one in the very first line of RETR and TOP. No server that took
+    its mail by SMTP has such a message, since it wrote the first line itself.
     """
     head = b"From: a@example.net\r\nTo: support@example.com\r\nSubject: x\r\n\r\n"
     return {

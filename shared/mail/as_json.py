@@ -1,0 +1,53 @@
+"""A message as what `message.json` holds (behaviour 7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC
+
+from shared.mail.model import Address, Attachment, Message
+
+
+def as_json(message: Message) -> dict[str, object]:
+    """The fields of `message.json` that are a function of the message's bytes.
+
+    The caller adds what is not known here: the schema's version, the id, and where attachments are stored.
+    """
+    return {
+        "size": message.size,
+        "sent": message.sent.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if message.sent else None,
+        "message_id": message.message_id,
+        "from": _addresses(message.from_),
+        "sender": _addresses(message.sender),
+        "reply_to": _addresses(message.reply_to),
+        "to": _addresses(message.to),
+        "cc": _addresses(message.cc),
+        "bcc": _addresses(message.bcc),
+        "subject": message.subject,
+        "text": message.text,
+        "html": message.html,
+        "attachments": [_attachment(attachment) for attachment in message.attachments],
+        "headers": [{"name": name, "value": value} for name, value in message.headers],
+        "importance": message.importance,
+        "thread": {"in_reply_to": list(message.in_reply_to), "references": list(message.references)},
+        "authentication_results": list(message.authentication_results),
+        "invalid_addresses": list(message.invalid_addresses),
+        "defects": list(message.defects),
+    }
+
+
+def _addresses(addresses: Iterable[Address]) -> list[dict[str, str]]:
+    return [{"name": one.name, "address": one.address} for one in addresses]
+
+
+def _attachment(attachment: Attachment) -> dict[str, object]:
+    return {
+        "number": attachment.number,
+        "name": attachment.name,
+        "safe_name": attachment.safe_name,
+        "content_type": attachment.content_type,
+        "size": attachment.size,
+        "sha256": attachment.sha256,
+        "disposition": attachment.disposition,
+        "content_id": attachment.content_id,
+    }

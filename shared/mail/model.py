@@ -1,0 +1,104 @@
+"""What a message is made of, once read (behaviour 7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from shared.mail.addresses import Address
+from shared.mail.buffer import Buffer
+from shared.mail.defects import Defects
+from shared.mail.transfer import decoded
+
+__all__ = ["Address", "Attachment", "Importance", "Message"]
+
+Importance = Literal["high", "normal", "low"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a message carries beside its text.
+
+    Attributes:
+        number: its place among the message's attachments, from 1.
+        name: file name as sent, decoded; "" if it has none.
+        safe_name: a name that any file system can stand, unique in the message (behaviour 7.5).
+        content_type: as sent, in lower case, without parameters.
+        size: octets, decoded.
+        sha256: hex digest of the decoded content.
+        disposition: `inline` is what the text shows in its place.
+        content_id: without angle brackets; None if it has none.
+    """
+
+    number: int
+    name: str
+    safe_name: str
+    content_type: str
+    size: int
+    sha256: str
+    disposition: Literal["attachment", "inline"]
+    content_id: str | None
+    _buffer: Buffer = field(repr=False, compare=False)
+    _place: tuple[int, int, str] = field(repr=False, compare=False)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The decoded content, decoded anew, in pieces of at most 1 MB.
+
+        A mapping that was given to `parse` must still be open.
+        """
+        start, end, encoding = self._place
+        return decoded(self._buffer.pieces(start, end), encoding, Defects())
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a message says. All text is valid UTF-8.
+
+    Attributes:
+        size: octets of the raw message.
+        sent: when it says that it was sent, in UTC; None if it does not say so readably.
+        message_id: without angle brackets; None if it is missing, empty or there twice.
+        from_: authors.
+        sender: who sent it for them.
+        reply_to: where replies go.
+        to: addresses of every `To`.
+        cc: addresses of every `Cc`.
+        bcc: addresses of every `Bcc`.
+        subject: decoded; "" if there is none.
+        text: its text, made from HTML where there is no plain part; "" if there is neither.
+        html: its HTML, untrusted; None if there is none.
+        attachments: everything that is not text or HTML above.
+        headers: every field in order, name and decoded value.
+        important: whether it is marked so, as routes understand it (behaviour 3.2).
+        importance: the same, with a name for the contrary.
+        in_reply_to: Message-IDs, without angle brackets.
+        references: Message-IDs, without angle brackets.
+        authentication_results: every `Authentication-Results` field in order. Anybody can write one: what to trust is
+            told by the server that it names first, and by where it stands among the headers.
+        invalid_addresses: pieces of `To` and `Cc` that are no addresses (behaviour 2.5).
+        defects: what had to be repaired in order to read it.
+    """
+
+    size: int
+    sent: datetime | None = None
+    message_id: str | None = None
+    from_: tuple[Address, ...] = ()
+    sender: tuple[Address, ...] = ()
+    reply_to: tuple[Address, ...] = ()
+    to: tuple[Address, ...] = ()
+    cc: tuple[Address, ...] = ()
+    bcc: tuple[Address, ...] = ()
+    subject: str = ""
+    text: str = ""
+    html: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    important: bool = False
+    importance: Importance = "normal"
+    in_reply_to: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    authentication_results: tuple[str, ...] = ()
+    invalid_addresses: tuple[str, ...] = ()
+    defects: tuple[str, ...] = ()

@@ -1,0 +1,56 @@
+"""What the POP3 tests share: a mailbox on a scripted server, batches, contents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.mailboxes.pop3 import Pop3Mailbox
+from shared.mailboxes.pop3_session import Timeouts
+from shared.mailboxes.protocol import Fetched, Listed
+from tests.servers.scripted import Scripted
+from tests.servers.settings import mailbox_settings
+
+LIMIT = 1_000_000_000
+SHORT = Timeouts(connect=2.0, read=0.5, goodbye=0.5)
+
+
+def no_token() -> str:
+    raise AssertionError("nobody should ask for a token here")
+
+
+def scripted_mailbox(server: Scripted, **changes: Any) -> Pop3Mailbox:
+    """A mailbox on a scripted server, with short time-outs."""
+    return Pop3Mailbox(mailbox_settings(port=server.port, **changes), no_token, timeouts=SHORT)
+
+
+def in_batches(listed: Sequence[Listed], count: int = 100) -> Iterator[Sequence[Listed]]:
+    for start in range(0, len(listed), count):
+        yield listed[start : start + count]
+
+
+def content_of(fetched: Fetched) -> bytes | None:
+    """A message's bytes; its content is closed."""
+    content = fetched.content
+    if content is None:
+        return None
+    data = content.data.read_bytes() if isinstance(content.data, Path) else content.data
+    content.close()
+    assert len(data) == content.size
+    return data
+
+
+def fetch_all(mailbox: Pop3Mailbox, listed: Sequence[Listed], *, count: int = 100) -> list[bytes | None]:
+    """Download messages, and leave them."""
+    return [content_of(one) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
+
+
+def drain(mailbox: Pop3Mailbox, *, count: int = 100) -> list[bytes | None]:
+    """List, download, delete batch by batch, commit."""
+    taken: list[bytes | None] = []
+    for batch in mailbox.fetch(in_batches(mailbox.list("INBOX"), count), max_bytes=LIMIT):
+        taken += [content_of(one) for one in batch]
+        mailbox.remove([one.listed for one in batch])
+    mailbox.commit()
+    return taken
