@@ -36,11 +36,8 @@ def _look(settings: MailboxSettings, tokens: Tokens) -> Iterator[tuple[bool, str
         for folder in mailbox.folders:
             rights = mailbox.rights(folder)
             since = f" Only what was received since {settings.since} is taken." if settings.since else ""
-            yield (
-                not rights.problems,
-                f"mailbox {settings.name}, {folder}: signed in to {settings.host}; {rights.messages} messages; "
-                f"{_fate(settings)}.{since}",
-            )
+            found = f"signed in to {settings.host}; {rights.messages} messages; {_fate(settings)}.{since}"
+            yield not rights.problems, f"mailbox {settings.name}, {folder}: {found}"
             for problem in rights.problems:
                 yield False, f"mailbox {settings.name}, {folder}: {problem}"
 

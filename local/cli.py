@@ -48,7 +48,9 @@ def main_options(
 ) -> None:
     """Options before the command."""
     level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     logging.getLogger("mailroom").setLevel(level)
 
 
@@ -91,7 +93,10 @@ def serve(
 
 
 @cli.command()
-def check(mailbox: Annotated[str | None, typer.Argument(help="One mailbox; all without.")] = None, settings: Settings = DEFAULT) -> None:
+def check(
+    mailbox: Annotated[str | None, typer.Argument(help="One mailbox; all without.")] = None,
+    settings: Settings = DEFAULT,
+) -> None:
     """Connect, sign in, count, look at rights; change nothing."""
     from local.checking import check as look  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
@@ -99,6 +104,7 @@ def check(mailbox: Annotated[str | None, typer.Argument(help="One mailbox; all w
     with told_plainly():
         app = open_app(settings)
         known = {*app.settings.mailboxes, *app.settings.faulty}
+        mailbox = None if mailbox is None else mailbox.lower()
         if mailbox is not None and mailbox not in known:
             raise SettingsWrong(f"there is no mailbox {mailbox}; there are: {', '.join(sorted(known)) or 'none'}")
         results = []
@@ -122,12 +128,15 @@ def status(settings: Settings = DEFAULT) -> None:
 
 
 @cli.command()
-def enable(mailbox: Annotated[str, typer.Argument(help="Its name in the settings.")], settings: Settings = DEFAULT) -> None:
+def enable(
+    mailbox: Annotated[str, typer.Argument(help="Its name in the settings.")], settings: Settings = DEFAULT
+) -> None:
     """Try a mailbox again that was disabled, or that waits out a failure."""
     from local.session import open_app  # noqa: PLC0415
 
     with told_plainly():
         app = open_app(settings)
+        mailbox = mailbox.lower()
         if mailbox not in app.settings.mailboxes:
             raise SettingsWrong(f"there is no usable mailbox {mailbox}; there are: {', '.join(app.settings.mailboxes)}")
         app.health.enable(mailbox)

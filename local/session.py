@@ -27,8 +27,11 @@ def open_app(settings: Path, progress: Progress = no_progress) -> App:
     Raises:
         SettingsWrong: the file, or the settings in it.
     """
+    # Names are matched without case: some tools upper-case the environment.
+    there = {name.lower() for name in os.environ}
     for name, value in {**LOCAL_DEFAULTS, **load_settings_file(settings)}.items():
-        os.environ.setdefault(name, value)
+        if name.lower() not in there:
+            os.environ[name] = value
     app = wire(read_settings(), progress=progress)
     wiring.use(app)
     return app

@@ -22,7 +22,15 @@ WHEN = "%Y-%m-%d %H:%M:%S"
 
 def show_mailboxes(app: App, console: Console) -> None:
     """How every configured mailbox fares."""
-    table = Table("mailbox", "state", "last look (UTC)", "collected", "left", "failures", "what is wrong, and when it is tried again")
+    table = Table(
+        "mailbox",
+        "state",
+        "last look (UTC)",
+        "collected",
+        "left",
+        "failures",
+        "what is wrong, and when it is tried again",
+    )
     for settings in app.settings.mailboxes.values():
         health = app.health.of(settings.name)
         if not settings.enabled:
@@ -39,7 +47,13 @@ def show_mailboxes(app: App, console: Console) -> None:
         elif health.next_try is not None and health.next_try > utc_now():
             wrong += f" (next try {health.next_try:{WHEN}})"
         table.add_row(
-            settings.name, state, _when(health.last_poll), str(health.collected), str(health.left), str(health.failures), Text(wrong)
+            settings.name,
+            state,
+            _when(health.last_poll),
+            str(health.collected),
+            str(health.left),
+            str(health.failures),
+            Text(wrong),
         )
     for name, faults in app.settings.faulty.items():
         table.add_row(name, "settings wrong", "", "", "", "", Text("\n".join(faults)))
@@ -66,7 +80,9 @@ def show_messages(stores: Stores, records: Iterable[Record], console: Console) -
         subject = _subject(stores, receipt)
         for recipient, outcome in (receipt.outcomes or {"": receipt.state.value}).items():
             fate, _, what = outcome.partition(" ")
-            rows.append((receipt.mailbox, receipt.folder, subject, _fate(fate, recipient, what), _where(fate, what, receipt)))
+            rows.append(
+                (receipt.mailbox, receipt.folder, subject, _fate(fate, recipient, what), _where(fate, what, receipt))
+            )
     for row in sorted(rows):
         table.add_row(*map(Text, row))
     console.print(table)

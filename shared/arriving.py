@@ -1,4 +1,4 @@
-"""The storage side of the way in: receipts looked up, batches stored and announced (receipts.md, "In", steps 1 to 5)."""
+"""The storage side of the way in: receipts looked up, batches stored and announced (receipts.md, "In", 1 to 5)."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Arrivals:
         return items
 
     def announce_again(self, items: Iterable[Item]) -> None:
-        """Announce those that were stored earlier and are not yet routed: the worker before us may have died in between."""
+        """Announce those that were stored earlier and are not routed yet: the worker before us may have died there."""
         waiting = [item.receipt for item in items if item.receipt is not None and item.receipt.state is State.STORED]
         if waiting:
             self._announce(waiting)
@@ -121,7 +121,7 @@ class Arrivals:
             "schema": "mailroom/left/1",
             "reason": "oversized",
             "words": f"{size} octets are more than MAILBOXES__{self.settings.name}__MAX_MESSAGE_BYTES "
-            f"({self.settings.max_message_bytes}); the message stays in the mailbox and is taken once the limit is larger.",
+            f"({self.settings.max_message_bytes}); the message stays in the mailbox until the limit is larger.",
             "arrival": described(receipt),
             "size": size,
         }

@@ -1,7 +1,7 @@
 """How far a folder was taken under `keep`, so that a look does not ask for a hundred thousand receipts.
 
-A mark stands for "everything up to this key was dealt with, by these limits". It saves work and nothing else: without it
-every message has its receipt. Only where the server orders its keys (IMAP, within one UIDVALIDITY) is it used.
+A mark stands for "everything up to this key was dealt with, by these limits". It saves work and nothing else: without
+it every message has its receipt. Only where the server orders its keys (IMAP, within one UIDVALIDITY) is it used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from shared.keys import digest
 from shared.mailboxes.protocol import Listed
 from shared.settings import MailboxSettings
-from shared.storage.protocol import Records, Table
+from shared.storage.protocol import Records, Table, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class FolderMark:
                 break
             upto = one.key
         if upto is not None and upto != before:
-            values = {"folder": self.folder, "upto": upto, "limits": self._limits}
+            values: Values = {"folder": self.folder, "upto": upto, "limits": self._limits}
             self.records.merge(Table.MAILBOXES, self._key, values)
 
     @property

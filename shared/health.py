@@ -38,6 +38,7 @@ class MailboxHealth:
         refused: the latest failure was rejected credentials.
         next_try: not before this; None if nothing holds it back.
         disabled: it is not tried until it is enabled by hand or its sign-in settings change.
+        alerted: it was said aloud that it is disabled, and not yet that it recovered.
         fingerprint: of the sign-in settings that the failures belong to.
         first_contact: when it was first reached; what `SINCE=now` counts from.
         last_poll: when it was last looked at.
@@ -52,6 +53,7 @@ class MailboxHealth:
     refused: bool = False
     next_try: datetime | None = None
     disabled: bool = False
+    alerted: bool = False
     fingerprint: str = ""
     first_contact: datetime | None = None
     last_poll: datetime | None = None
@@ -125,15 +127,21 @@ class Health:
     def succeeded(self, settings: MailboxSettings, *, collected: int, left: int) -> None:
         """Note a look that went well; says so aloud if the mailbox had been failing."""
         health = self.of(settings.name)
-        if health.failures:
-            level = logging.ERROR if health.disabled else logging.INFO
-            _log.log(
-                level, "mailbox-recovered: mailbox %s works again after %d failures", settings.name, health.failures
-            )
+        if health.alerted:
+            _log.error("mailbox-recovered: mailbox %s works again", settings.name)
+        elif health.failures:
+            _log.info("mailbox %s works again after %d failures", settings.name, health.failures)
         self._write(
             settings,
-            {"failures": 0, "last_error": "", "refused": False, "next_try": NEVER, "disabled": False}
-            | {"last_success": self._now(), "collected": collected, "left": left},
+            failures=0,
+            last_error="",
+            refused=False,
+            next_try=NEVER,
+            disabled=False,
+            alerted=False,
+            last_success=self._now(),
+            collected=collected,
+            left=left,
         )
 
     def failed(self, settings: MailboxSettings, error: MailboxFailed | SettingsWrong) -> None:
@@ -148,18 +156,23 @@ class Health:
         text = quoted(error, 1000)
         self._write(
             settings,
-            {"failures": failures, "last_error": text, "refused": refused, "next_try": self._now() + pause}
-            | {"disabled": disabled, "last_failure": self._now()},
+            failures=failures,
+            last_error=text,
+            refused=refused,
+            next_try=self._now() + pause,
+            disabled=disabled,
+            alerted=disabled or before.alerted,
+            last_failure=self._now(),
         )
         _log.warning(
             "mailbox %s failed (%d in a row), next try in %d s: %s", settings.name, failures, pause.seconds, text
         )
-        if disabled and (changed or not before.disabled):
+        if disabled and not before.alerted:
             _log.error("mailbox-disabled: mailbox %s stopped after %d failures: %s", settings.name, failures, text)
 
     def busy(self, settings: MailboxSettings, seconds: float) -> None:
         """Note that the server asked to wait: no failure."""
-        self._write(settings, {"next_try": self._now() + timedelta(seconds=seconds)})
+        self._write(settings, next_try=self._now() + timedelta(seconds=seconds))
 
     def enable(self, mailbox: str) -> None:
         """Forget a mailbox's failures, so that it is tried at the next look."""
@@ -169,6 +182,6 @@ class Health:
             {"name": mailbox, "failures": 0, "refused": False, "next_try": NEVER, "disabled": False},
         )
 
-    def _write(self, settings: MailboxSettings, values: Mapping[str, Value]) -> None:
+    def _write(self, settings: MailboxSettings, **values: Value) -> None:
         own = {"name": settings.name, "fingerprint": settings.sign_in_fingerprint}
         self._records.merge(Table.MAILBOXES, health_key(settings.name), {**own, **values})

@@ -1,8 +1,8 @@
 """The way in: from a mailbox into storage, every message once (receipts.md, "In"; rules 1.3, 1.7, 1.8, 1.11).
 
-A drain has one thread on the mailbox's connection, which fetches, and removes between two fetches, and one that stores the
-batches before, the uploads of each several at once. So the wire and the store work at the same time, and a message is
-removed only when everything about its batch has been acknowledged.
+A drain has one thread on the mailbox's connection, which fetches, and removes between two fetches, and one that stores
+the batches before, the uploads of each several at once. So the wire and the store work at the same time, and a message
+is removed only when everything about its batch has been acknowledged.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Intake:
 
 @dataclass(slots=True)
 class _Round:
-    """One listing of one folder, taken to its end, or until the deadline or the session's wish to commit cuts it short."""
+    """One listing of one folder, taken to its end, or until the time is up or the session wants to commit."""
 
     intake: Intake
     arrivals: Arrivals

@@ -1,4 +1,4 @@
-"""Digests that name things: keys in tables may hold no `/ \\ # ?`, which addresses, folders and UIDLs may."""
+"""Digests that name things: keys in tables may not hold all that addresses, folders and UIDLs may."""
 
 from __future__ import annotations
 

@@ -16,4 +16,5 @@ def service_pause(error: TryAgain, retries: int) -> float:
         error: what the service answered.
         retries: how often it was tried again before.
     """
-    return max(min(FIRST * 2 ** min(retries, 10), LONGEST), error.retry_after or 0)
+    own = min(FIRST * 2.0 ** min(retries, 10), LONGEST)
+    return max(own, error.retry_after or 0.0)

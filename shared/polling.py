@@ -1,7 +1,7 @@
 """One look at a mailbox: is it due, may we have it, drain it, and note how it went (rules 1.9, 1.10).
 
-A poll never raises: whatever goes wrong is noted with the mailbox, so that a wrong password is tried once and not as often
-as the host would repeat the queue message.
+A poll never raises: whatever goes wrong is noted with the mailbox, so that a wrong password is tried once and not as
+often as the host would repeat the queue message.
 """
 
 from __future__ import annotations
@@ -115,9 +115,7 @@ class Poller:
             self.health.failed(settings, error)
         except TryAgain:
             raise
-        except (
-            Exception
-        ) as error:  # the last line of defence: a fault of ours must not repeat itself five times a second
+        except Exception as error:  # noqa: BLE001  the last line: a fault of ours must not repeat five times a second
             _log.exception("mailbox %s: a fault in Mailroom itself", settings.name)
             self.health.failed(settings, MailboxFailed(f"a fault in Mailroom itself: {type(error).__name__}"))
         else:

@@ -17,17 +17,17 @@ from shared.claims import Claims
 from shared.clock import Now, utc_now
 from shared.documents import Documents
 from shared.errors import MessageMissing, ServiceUnavailable, TryAgain, quoted
-from shared.pauses import service_pause
 from shared.layout import record_path, result_path
 from shared.mail.addresses import normalise
 from shared.mail.message import Address, Message
+from shared.pauses import service_pause
 from shared.raw import opened
 from shared.receipts import Announcement, Receipt, State
 from shared.routing.decision import decide
 from shared.routing.fingerprints import fingerprints
 from shared.routing.model import Decision, Mail
 from shared.routing.routes import RouteTable
-from shared.storage.protocol import QueueName, Stores, Table
+from shared.storage.protocol import QueueName, Stores, Table, Values
 
 SWEEP_AGE = timedelta(hours=1)
 """How long an arrival may be pending before it is announced again."""
@@ -73,7 +73,7 @@ class Sorter:
         table = self.tables(receipt.mailbox)
         if table is None:
             raise ServiceUnavailable(
-                f"mailbox {receipt.mailbox}: its settings are wrong; its mail is stored, and routed once they are right",
+                f"mailbox {receipt.mailbox}: its settings are wrong; its mail is routed once they are right",
                 retry_after=300,
             )
         with opened(self.stores.blobs, receipt.message, size=receipt.size) as data:
@@ -111,7 +111,12 @@ class Sorter:
             outcomes["*"] = f"unhandled {decision.unhandled}"
 
         self.stores.blobs.settle()
-        values = {"state": State.ROUTED.value, "fate": fate, "outcomes": _told(outcomes), "routed_at": self.now()}
+        values: Values = {
+            "state": State.ROUTED.value,
+            "fate": fate,
+            "outcomes": _told(outcomes),
+            "routed_at": self.now(),
+        }
         self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values)
         self.stores.records.delete_many(Table.PENDING, [receipt.arrival])
         return fate

@@ -11,5 +11,4 @@ log = logging.getLogger("mailroom")
 
 def traceparent_of(context: func.Context) -> str:
     """The trace that an invocation belongs to, or an empty text."""
-    trace = context.trace_context
-    return str(trace.trace_parent or "") if trace is not None else ""
+    return str(context.trace_context.trace_parent or "")

@@ -13,8 +13,8 @@ from functools import partial
 from shared.clock import Now, utc_now
 from shared.health import Health
 from shared.intake import Intake, Progress, no_progress
-from shared.mail.message import parse
 from shared.mail.addresses import normalise
+from shared.mail.message import parse
 from shared.mailboxes.connect import open_mailbox
 from shared.mailboxes.sign_in import Tokens
 from shared.polling import Poller

@@ -51,7 +51,11 @@ INVOICE = message(
 SUPPORT = [
     ORDER,
     message(
-        _dated(2, "Ann <ann@customer.example>", f'To: "Billing, please" <BILLING@example.com>\nCc: sales@example.com\nSubject: To two of you\n{PLAIN}'),
+        _dated(
+            2,
+            "Ann <ann@customer.example>",
+            f'To: "Billing, please" <BILLING@example.com>\nCc: sales@example.com\nSubject: To two of you\n{PLAIN}',
+        ),
         "One result each.\n",
     ),
     message(
@@ -64,7 +68,9 @@ SUPPORT = [
     ),
     INVOICE,
     message(
-        _dated(6, "Dana <dana@partner.example>", f"To: undisclosed-recipients:;\nSubject: By Bcc, from a partner\n{PLAIN}"),
+        _dated(
+            6, "Dana <dana@partner.example>", f"To: undisclosed-recipients:;\nSubject: By Bcc, from a partner\n{PLAIN}"
+        ),
         "Nobody is named; a wildcard route takes this sender's mail.\n",
     ),
     message(
@@ -72,7 +78,11 @@ SUPPORT = [
         "No route is for press@, and an alias does not fall back.\n",
     ),
     message(
-        _dated(8, "Fritz <fritz@customer.example>", "To: support@example.com\nSubject: Grüße aus Köln\nContent-Type: text/plain; charset=iso-8859-1"),
+        _dated(
+            8,
+            "Fritz <fritz@customer.example>",
+            "To: support@example.com\nSubject: Grüße aus Köln\nContent-Type: text/plain; charset=iso-8859-1",
+        ),
         "Der Betreff ist roh, acht Bit, ohne ein Wort über den Zeichensatz.\n",
         charset="iso-8859-1",
     ),
@@ -80,12 +90,15 @@ SUPPORT = [
         _dated(
             9,
             "=?utf-8?q?G=C3=BCl?= <guel@customer.example>",
-            "To: sales@example.com\nSubject: =?utf-8?b?8J+qkQ==?= =?utf-8?q?_twelve_more?=\nContent-Type: text/html; charset=utf-8",
+            "To: sales@example.com\nSubject: =?utf-8?b?8J+qkQ==?= =?utf-8?q?_twelve_more?=\n"
+            "Content-Type: text/html; charset=utf-8",
         ),
         "<p>HTML <b>alone</b>: the text is made from it.</p>\n",
     ),
     message(
-        _dated(10, "Hans <hans@elsewhere.example>", f"To: The Sales Team\nSubject: To nobody that can be read\n{PLAIN}"),
+        _dated(
+            10, "Hans <hans@elsewhere.example>", f"To: The Sales Team\nSubject: To nobody that can be read\n{PLAIN}"
+        ),
         "No address in To can be parsed.\n",
     ),
     ORDER,
@@ -94,7 +107,9 @@ SUPPORT = [
 
 OFFICE = [
     message(
-        _dated(11, "Ida <ida@landlord.example>", f"To: office@example.com\nSubject: The heating is off on Tuesday\n{PLAIN}"),
+        _dated(
+            11, "Ida <ida@landlord.example>", f"To: office@example.com\nSubject: The heating is off on Tuesday\n{PLAIN}"
+        ),
         "This mailbox is shared: it is opened with Ann's sign-in.\n",
     ),
     ORDER,

@@ -22,7 +22,9 @@ from shared.storage.protocol import Table
 
 PASSWORD = "demonstration"  # noqa: S105  of a server that lives for a second, on loopback
 
-OWN = frozenset({"messages", "routed", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable", ".mailroom"})
+OWN = frozenset(
+    {"messages", "routed", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable", ".mailroom"}
+)
 """What a folder may hold that the demonstration clears away."""
 
 
@@ -46,7 +48,9 @@ def run_demo(into: Path, console: Console) -> int:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="mailroom-demo-")))
         settings = folder / "local.settings.json"
         settings.write_text(json.dumps({"IsEncrypted": False, "Values": _settings(into, support, office)}))
-        console.print(f"Two mailboxes with {len(SUPPORT)} and {len(OFFICE)} messages on an embedded IMAP server, into {into}/")
+        console.print(
+            f"Two mailboxes with {len(SUPPORT)} and {len(OFFICE)} messages on an embedded IMAP server, into {into}/"
+        )
         with Told(console) as told:
             app = open_app(settings, told.collected)
             failures = asyncio.run(drain_once(app, told))
@@ -54,7 +58,9 @@ def run_demo(into: Path, console: Console) -> int:
     for failure in failures:
         console.print(f"failed: {failure}")
     if not failures:
-        console.print(f"Every message is in {into}/messages, what came of it in {into}/routed, unhandled and duplicates.")
+        console.print(
+            f"Every message is in {into}/messages, what came of it in {into}/routed, unhandled and duplicates."
+        )
     return 1 if failures else 0
 
 
@@ -89,5 +95,7 @@ def _clear(into: Path) -> None:
         return
     others = sorted(entry.name for entry in into.iterdir() if entry.name not in OWN)
     if others:
-        raise SettingsWrong(f"{into} holds more than a demonstration leaves ({others[0]}): name another folder with --into")
+        raise SettingsWrong(
+            f"{into} holds more than a demonstration leaves ({others[0]}): name another folder with --into"
+        )
     shutil.rmtree(into)

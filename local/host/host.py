@@ -33,8 +33,8 @@ HTTP_THREADS = 8
 DRAIN_LOOK = 0.1
 """Seconds between two looks at an empty queue while draining."""
 
-DRAIN_PATIENCE = 8
-"""Failed looks at a queue in a row after which draining gives up: some ten seconds."""
+DRAIN_PATIENCE = 7
+"""Failed looks at a queue in a row after which draining gives up: a dozen seconds of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +140,23 @@ class Host:
             if server is not None:
                 await server.close()
 
-    async def drain(self, progress: Callable[[Mapping[str, Counts]], None] | None = None) -> Drained:
+    async def drain(
+        self, progress: Callable[[Mapping[str, Counts]], None] | None = None, *, patience: int = DRAIN_PATIENCE
+    ) -> Drained:
         """Pump all queues until nothing is running and no queue has a visible message. No timers, no HTTP.
 
         Args:
             progress: told the counts by function, some times a second, while they change.
+            patience: after how many failed looks at one queue, in a row, to give up.
 
         Raises:
-            TryAgain: a queue cannot be read, several times in a row.
+            TryAgain: a queue cannot be read, and patience is over.
         """
         done = False
         told = -1
         async with _flat(asyncio.TaskGroup()) as group:
             for pump in self._pumps:
-                group.create_task(pump.run(lambda: done, group, longest_wait=DRAIN_LOOK, patience=DRAIN_PATIENCE))
+                group.create_task(pump.run(lambda: done, group, longest_wait=DRAIN_LOOK, patience=patience))
             while not self._idle():
                 await asyncio.sleep(DRAIN_LOOK / 5)
                 if progress is not None and told != self.running.stamp:

@@ -35,6 +35,9 @@ POISON_TTL = 7 * 24 * 3600.0
 FIRST_WAIT = 0.1
 """Seconds to the next look at a queue that was found empty; each empty look doubles them."""
 
+LONGEST_TROUBLE = 30.0
+"""Seconds between two looks at a queue that cannot be read, at most, unless the storage asks for more."""
+
 SETTLE_TRIES = 3
 """How often a finished message is deleted, released or moved before it is left to its ten minutes."""
 
@@ -68,6 +71,7 @@ class Pump:
         self.items: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._next_look = 0.0
+        self._not_before = 0.0
         self._wait = FIRST_WAIT
         self._trouble = 0
         self.found_empty_at = -1
@@ -101,7 +105,7 @@ class Pump:
         self._patience = patience
         while not stopping():
             full = len(self.items) > self._config.new_batch_threshold
-            pause = self._next_look - time.monotonic()
+            pause = max(self._next_look, self._not_before) - time.monotonic()
             if full or pause > 0:
                 self._wake.clear()
                 with suppress(TimeoutError):
@@ -120,7 +124,9 @@ class Pump:
                 raise
             if self._trouble.bit_count() == 1:  # the 1st, 2nd, 4th, 8th … time
                 log.warning("queue %s cannot be read (%d in a row): %s", self.name, self._trouble, error)
-            return max(error.retry_after or 0, self._later())
+            wait = max(error.retry_after or 0, min(FIRST_WAIT * 2**self._trouble, LONGEST_TROUBLE))
+            self._not_before = time.monotonic() + wait
+            return wait
         self._trouble = 0
         for item in items:
             task = group.create_task(self._handle(item))

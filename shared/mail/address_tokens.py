@@ -58,23 +58,24 @@ def _last_mark(element: list[Token]) -> str:
 def tokens(text: str) -> Iterator[Token]:
     """Words, quoted strings, comments, domain literals, white space and single characters.
 
-    An opening quote or parenthesis that is not closed is looked for to the end once; from then on, all of its kind are
-    plain characters.
+    An opening quote or parenthesis that is not closed is looked for to the end once; from then on, all of its kind are white
+    space.
     """
     at = 0
     closed = {'"': True, "(": True}
     while at < len(text):
         match = _PLAIN.match(text, at)
         assert match is not None  # its last branch takes anything
-        kind, token = _KINDS[match.lastindex or 0], match[0]
-        end = match.end()
-        if closed.get(token):
-            inside = QUOTED if token == '"' else COMMENT
-            found = _end_of_quoted(text, at) if inside == QUOTED else _end_of_comment(text, at)
-            closed[token] = found > 0
-            if found:
-                kind, token, end = inside, text[at:found], found
-        yield kind, " " if kind == SPACE else token
+        kind, word, end = _KINDS[match.lastindex or 0], match[0], match.end()
+        if closed.get(word):
+            kind = QUOTED if word == '"' else COMMENT
+            end = _end_of_quoted(text, at) if kind == QUOTED else _end_of_comment(text, at)
+            closed[word] = end > 0
+            end = end or at + 1
+            word = text[at:end]
+        if word in closed:
+            kind = SPACE
+        yield kind, " " if kind == SPACE else word
         at = end
 
 

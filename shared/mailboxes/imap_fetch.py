@@ -150,6 +150,8 @@ class Fetcher:
 
     def _advance(self, unit: Unit) -> None:
         wire = self._link.wire
+        if unit.wire is not wire:
+            self._drop_spools()
         if not self._careful:
             if unit.wire is not wire:
                 self._send(unit)

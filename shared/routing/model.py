@@ -1,4 +1,4 @@
-"""What routing works with: routes, the mailbox's part in them, and what was decided. No I/O, nothing of the settings."""
+"""What routing works with: routes, what they may ask of a message, and what was decided. No I/O."""
 
 from __future__ import annotations
 

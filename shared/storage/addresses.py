@@ -54,7 +54,11 @@ class StorageAddress:
             return cls._of_url(text, setting)
         parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
         names = {name.strip().lower() for name in parts}
-        if "usedevelopmentstorage" in names or "accountname" in names or any(name.endswith("endpoint") for name in names):
+        if (
+            "usedevelopmentstorage" in names
+            or "accountname" in names
+            or any(name.endswith("endpoint") for name in names)
+        ):
             return cls(setting, connection_string=text)
         raise ValueError(
             "is no storage; use folder:PATH, a connection string, UseDevelopmentStorage=true, "
@@ -69,8 +73,9 @@ class StorageAddress:
             raise ValueError("holds a signature; sign-in is by identity, give the address alone")
         if ".blob." not in host:
             raise ValueError("is no blob service's address; use https://ACCOUNT.blob.core.windows.net")
-        services = {name: f"https://{host.replace('.blob.', f'.{name}.', 1)}" for name in ("blob", "queue", "table")}
-        return cls(setting, **services)
+        before, after = host.split(".blob.", 1)
+        blob, queue, table = (f"https://{before}.{name}.{after}" for name in ("blob", "queue", "table"))
+        return cls(setting, blob=blob, queue=queue, table=table)
 
 
 def app_storage(environment: Mapping[str, str]) -> StorageAddress:
@@ -91,13 +96,14 @@ def app_storage(environment: Mapping[str, str]) -> StorageAddress:
         return given.get(f"{HOST_SETTING}__{name}".lower())
 
     account = part("accountName")
-    services = {
-        name: part(f"{name}ServiceUri") or (f"https://{account}.{name}.core.windows.net" if account else None)
-        for name in ("blob", "queue", "table")
-    }
-    if services["blob"] is None or services["queue"] is None:
+
+    def service(name: str) -> str | None:
+        return part(f"{name}ServiceUri") or (f"https://{account}.{name}.core.windows.net" if account else None)
+
+    blob, queue = service("blob"), service("queue")
+    if blob is None or queue is None:
         raise ValueError(
-            f"is missing; set a connection string, UseDevelopmentStorage=true or folder:PATH, or {HOST_SETTING}__accountName "
-            "for sign-in by identity"
+            "is missing; set a connection string, UseDevelopmentStorage=true or folder:PATH, or "
+            f"{HOST_SETTING}__accountName for sign-in by identity"
         )
-    return StorageAddress(HOST_SETTING, **services, client_id=part("clientId"))
+    return StorageAddress(HOST_SETTING, blob=blob, queue=queue, table=service("table"), client_id=part("clientId"))

@@ -1,4 +1,4 @@
-"""From addresses to a storage. Nothing here asks the network: containers, tables and queues are made when first needed."""
+"""From addresses to a storage. Nothing here asks the network: containers and the like are made when first needed."""
 
 from __future__ import annotations
 

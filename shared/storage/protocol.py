@@ -1,6 +1,6 @@
 """What Mailroom asks of a storage, whatever stands behind it.
 
-Two stand behind it: `azure` (Blob, Queue and Table Storage) and `folder` (plain files and one SQLite file). Every method
+Two stand behind it: `azure` (Blob, Queue and Table Storage) and `folder` (plain files and one SQLite file). Any method
 may raise `TryAgain` (or what derives from it) when the service is ill, and nothing else but what it names.
 All methods may be called from several threads at once.
 """

@@ -16,7 +16,7 @@ from shared.errors import LeaseLost, RecordChanged
 from shared.keys import digest
 from shared.storage.addresses import StorageAddress
 from shared.storage.opening import open_stores
-from shared.storage.protocol import QueueName, Stores, Table
+from shared.storage.protocol import QueueName, Stores, Table, Values
 
 TYPE = "application/octet-stream"
 
@@ -129,7 +129,9 @@ def test_a_message_is_received_by_one_of_many(stores: Stores) -> None:
     queue = stores.queues[QueueName.ARRIVALS]
     queue.put_many(map(str, range(100)))
     with ThreadPoolExecutor(8) as pool:
-        received = [item.body for items in pool.map(lambda _: queue.receive(16, hidden_for=60), range(16)) for item in items]
+        received = [
+            item.body for items in pool.map(lambda _: queue.receive(16, hidden_for=60), range(16)) for item in items
+        ]
     assert sorted(received, key=int) == list(map(str, range(100)))
 
 
@@ -138,7 +140,14 @@ def test_queues_are_apart(stores: Stores) -> None:
     assert stores.queues[QueueName.ARRIVALS].receive(1, hidden_for=1) == []
 
 
-VALUES = {"text": "grüße \U0001fa91", "none": "", "whole": 2**40, "yes": True, "no": False, "when": datetime(2026, 11, 23, 9, 1, 2, 345678, UTC)}
+VALUES: Values = {
+    "text": "grüße \U0001fa91",
+    "none": "",
+    "whole": 2**40,
+    "yes": True,
+    "no": False,
+    "when": datetime(2026, 11, 23, 9, 1, 2, 345678, UTC),
+}
 
 
 def test_a_record_comes_back_as_it_was(stores: Stores) -> None:

@@ -26,7 +26,8 @@ from tests.servers.pump import poll, work_until_idle
 
 
 def letter(to: str, number: int) -> bytes:
-    return f"From: a@b.example\r\nTo: {to}\r\nSubject: {number}\r\nMessage-ID: <{number}@b.example>\r\n\r\n{number}\r\n".encode()
+    head = f"From: a@b.example\r\nTo: {to}\r\nSubject: {number}\r\nMessage-ID: <{number}@b.example>\r\n"
+    return f"{head}\r\n{number}\r\n".encode()
 
 
 BOTH = letter("sales@example.com, support@example.com, office@example.com", 1)
@@ -75,7 +76,7 @@ class World:
 
         def connect(settings: MailboxSettings) -> Mailbox:
             session = self.servers[settings.name].open()
-            return session if faults is None else faults.mailbox(session)  # type: ignore[no-any-return]
+            return session if faults is None else faults.mailbox(session)
 
         app = app_on(self.settings, connect, stores=stores)
         with suppress(ProcessGone, Exception):

@@ -163,7 +163,8 @@ from tests.integration.imap_support import in_batches, no_token
 from shared.settings import *
 from pydantic import SecretStr
 settings = MailboxSettings(name="m", protocol=MailProtocol.IMAP, address="a@example.com", username={user.name!r},
-    password=SecretStr({user.password!r}), host="localhost", port={dovecot.imaps}, ca_file=Path({str(dovecot.ca_file)!r}))
+    password=SecretStr({user.password!r}), host="localhost", port={dovecot.imaps},
+    ca_file=Path({str(dovecot.ca_file)!r}))
 def peak():
     # Not getrusage: what that tells begins with the parent's.
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])

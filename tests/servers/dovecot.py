@@ -192,11 +192,17 @@ class Dovecot:
         command = ["doveadm", "-c", str(self._folder / "dovecot.conf"), "kick", user.name]
         subprocess.run(command, check=True, capture_output=True, timeout=20)
 
-    def stop(self) -> None:
-        """End it and remove its folder."""
+    def ask_to_stop(self) -> None:
+        """Tell it to end, without waiting."""
         process = getattr(self, "_process", None)
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End it and remove its folder."""
+        self.ask_to_stop()
+        process = getattr(self, "_process", None)
+        if process is not None:
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
@@ -301,6 +307,8 @@ def dovecots(ca: Ca) -> Iterator[Callable[..., Dovecot]]:
         return running[name]
 
     yield start
+    for each in running.values():
+        each.ask_to_stop()
     for each in running.values():
         each.stop()
 

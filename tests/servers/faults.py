@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator
 from enum import Enum
 from functools import wraps
-from typing import Any
+from typing import Any, Self
 
 from shared.errors import ConnectionLost, ServiceUnavailable
 from shared.storage.protocol import Stores
@@ -116,7 +116,7 @@ class _Wrapped:
         finally:
             inner.close()
 
-    def __enter__(self) -> _Wrapped:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

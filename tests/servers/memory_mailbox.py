@@ -1,9 +1,10 @@
-"""A mail server in memory, and sessions with it that keep the mailbox Protocol: for tests that need every step in hand."""
+"""A mail server in memory, and sessions with it, for tests that need every step in hand."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -23,12 +24,12 @@ class MemoryServer:
     has_keys: bool = True
     before_removal: Callable[[bytes], None] = lambda _data: None
     downloads: int = 0
-    _numbers: Iterable[int] = field(default_factory=lambda: itertools.count(1))
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def deliver(self, *messages: bytes) -> None:
         """New mail."""
         for message in messages:
-            self.messages[next(iter(self._numbers))] = message
+            self.messages[next(self._numbers)] = message
 
     def open(self) -> MemoryMailbox:
         """A session."""
@@ -40,7 +41,7 @@ class MemoryMailbox:
 
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
-        self._marked: list[int] = []
+        self._marked: deque[int] = deque()
 
     @property
     def folders(self) -> Sequence[str]:
@@ -49,16 +50,6 @@ class MemoryMailbox:
     @property
     def commit_every(self) -> int | None:
         return 3 if self._server.commits else None
-
-    def list(self, folder: str, *, received: bool = False, above: str | None = None) -> Sequence[Listed]:
-        lowest = 0
-        if above is not None and above.startswith(f"{self._server.uidvalidity}."):
-            lowest = int(above.partition(".")[2])
-        return [
-            Listed(f"{self._server.uidvalidity}.{number}" if self._server.has_keys else None, number, len(data))
-            for number, data in sorted(self._server.messages.items())
-            if number > lowest
-        ]
 
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[list[Fetched], None, None]:
         for batch in batches:
@@ -83,6 +74,16 @@ class MemoryMailbox:
 
     def close(self) -> None:
         self._marked.clear()
+
+    def list(self, folder: str, *, received: bool = False, above: str | None = None) -> Sequence[Listed]:
+        lowest = 0
+        if above is not None and above.startswith(f"{self._server.uidvalidity}."):
+            lowest = int(above.partition(".")[2])
+        return [
+            Listed(f"{self._server.uidvalidity}.{number}" if self._server.has_keys else None, number, len(data))
+            for number, data in sorted(self._server.messages.items())
+            if number > lowest
+        ]
 
     def __enter__(self) -> Self:
         return self

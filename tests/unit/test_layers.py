@@ -81,4 +81,6 @@ def test_only_the_settings_read_the_environment() -> None:
 def test_the_functions_are_thin() -> None:
     for path in modules(*TRIGGERS[:3]):
         for module in imports(path):
-            assert within(module, "shared") or module in {"azure.functions", "typing", "logging"}, f"{name_of(path)}: {module}"
+            assert within(module, "shared") or module in {"azure.functions", "typing", "logging"}, (
+                f"{name_of(path)}: {module}"
+            )

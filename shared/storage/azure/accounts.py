@@ -49,14 +49,20 @@ class Account:
     @cached_property
     def blobs(self) -> BlobServiceClient:
         """The blob service."""
-        return self._client(
-            BlobServiceClient, self._address.blob, max_block_size=BLOCK, max_single_put_size=BLOCK, max_chunk_get_size=BLOCK
+        client: BlobServiceClient = self._client(
+            BlobServiceClient,
+            self._address.blob,
+            max_block_size=BLOCK,
+            max_single_put_size=BLOCK,
+            max_chunk_get_size=BLOCK,
         )
+        return client
 
     @cached_property
     def queues(self) -> QueueServiceClient:
         """The queue service."""
-        return self._client(QueueServiceClient, self._address.queue)
+        client: QueueServiceClient = self._client(QueueServiceClient, self._address.queue)
+        return client
 
     @cached_property
     def tables(self) -> TableServiceClient:

@@ -38,7 +38,9 @@ class AzureBlobs:
                 else:
                     with data.open("rb") as file:
                         size = data.stat().st_size
-                        blob.upload_blob(file, length=size, overwrite=False, content_settings=settings, max_concurrency=1)
+                        blob.upload_blob(
+                            file, length=size, overwrite=False, content_settings=settings, max_concurrency=1
+                        )
             except ResourceExistsError:
                 return False
         return True

@@ -36,8 +36,9 @@ def as_ours(error: AzureError, setting: str) -> TryAgain:
         isinstance(error, HttpResponseError) and error.status_code in DENIED
     ):
         return ServiceUnavailable(
-            f"{setting}: the storage refused us ({code or 'not authorised'}): check the key, or that the identity has the "
-            "data roles (Storage Blob, Queue and Table Data Contributor) on the account, and that its firewall lets the app in"
+            f"{setting}: the storage refused us ({code or 'not authorised'}): check the key, or that the identity has "
+            "the data roles (Storage Blob, Queue and Table Data Contributor) on the account, and that the account's "
+            "firewall lets the app in"
         )
     if isinstance(error, ServiceRequestError):
         return ServiceUnavailable(f"{setting}: the storage cannot be reached: {_first_line(error)}")
@@ -47,8 +48,9 @@ def as_ours(error: AzureError, setting: str) -> TryAgain:
 
 
 def _wait(error: HttpResponseError) -> float | None:
-    value = error.response.headers.get("Retry-After") if error.response is not None else None
-    return float(value) if value and value.isdigit() else None
+    headers = getattr(error.response, "headers", {})
+    value = str(headers.get("Retry-After", ""))
+    return float(value) if value.isdigit() else None
 
 
 def _first_line(error: AzureError) -> str:

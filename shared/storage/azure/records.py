@@ -71,7 +71,10 @@ class AzureRecords:
                 return
             try:
                 client.update_entity(
-                    _entity(key, values), mode=UpdateMode.MERGE, etag=etag, match_condition=MatchConditions.IfNotModified
+                    _entity(key, values),
+                    mode=UpdateMode.MERGE,
+                    etag=etag,
+                    match_condition=MatchConditions.IfNotModified,
                 )
             except (ResourceModifiedError, ResourceNotFoundError):
                 raise RecordChanged(f"a record of {table} was changed by another in between") from None

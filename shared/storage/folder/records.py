@@ -104,7 +104,9 @@ def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Value
 
 
 def _text(values: Values) -> str:
-    return json.dumps({name: {"t": value.isoformat()} if isinstance(value, datetime) else value for name, value in values.items()})
+    return json.dumps(
+        {name: {"t": value.isoformat()} if isinstance(value, datetime) else value for name, value in values.items()}
+    )
 
 
 def _record(row: tuple[str, int, str]) -> Record:

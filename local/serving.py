@@ -1,0 +1,25 @@
+"""`mailroom serve`: the functions on this machine until stopped."""
+
+from __future__ import annotations
+
+import typer
+
+from local.host.http import HttpConfig
+from local.host.signals import run_host
+from local.once import ROOT
+from shared.wiring import App
+
+
+def serve_app(app: App, port: int) -> None:
+    """Run clock, queues and HTTP until a signal ends it.
+
+    Args:
+        app: wired, and found by the functions.
+        port: for HTTP, on loopback.
+    """
+
+    def ready(listening: int) -> None:
+        names = ", ".join(app.settings.mailboxes) or "none"
+        typer.echo(f"Serving; mailboxes: {names}; HTTP on 127.0.0.1:{listening}. Ctrl-C stops.")
+
+    run_host(ROOT, app.stores, HttpConfig(port=port), ready=ready)

@@ -1,0 +1,322 @@
+"""The queue trigger, with real functions on the worker engine."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.host.config import HostConfig
+from local.host.host import Drained, Host
+from local.host.queues import HIDDEN_FOR
+from shared.errors import ServiceUnavailable
+from tests.end_to_end.own_process import APPS, in_own_process
+from tests.memory_queue import MemoryQueue, stores_of
+
+QUEUES = ("work", "work-poison", "many", "single", "echo")
+QUICK = HostConfig(batch_size=3, new_batch_threshold=1, max_polling_interval=0.2)
+
+
+@dataclass
+class Told:
+    """What a scenario brings home."""
+
+    drained: Drained
+    seen: list[dict[str, Any]]
+    left: dict[str, list[str]]
+    log: list[str] = field(default_factory=list)
+    more: Any = None
+
+    def of(self, function: str) -> list[dict[str, Any]]:
+        return [call for call in self.seen if call["function"] == function]
+
+
+class Lab:
+    """The queues, and what is read off them afterwards."""
+
+    def __init__(self) -> None:
+        self.queues = {name: MemoryQueue() for name in QUEUES}
+        self.stores = stores_of(self.queues)
+        self.log: list[str] = []
+
+    def told(self, drained: Drained, more: Any = None) -> Told:
+        seen = list(sys.modules["function_app"].SEEN)
+        left = {name: [m.body for m in queue._messages.values()] for name, queue in self.queues.items()}
+        return Told(drained, seen, {name: bodies for name, bodies in left.items() if bodies}, self.log, more)
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        lines = self.log
+
+        class Lines(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                lines.append(record.getMessage())
+
+        handler = Lines()
+        logging.getLogger("mailroom.host").addHandler(handler)
+        yield
+        logging.getLogger("mailroom.host").removeHandler(handler)
+
+
+async def _drain(put: dict[str, list[str]], config: HostConfig = QUICK, failing: dict[str, Any] | None = None) -> Told:
+    lab = Lab()
+    for name, bodies in put.items():
+        lab.queues[name].put_many(bodies)
+    for name, failures in (failing or {}).items():
+        lab.queues[name].failing = dict(failures)
+    with lab.logging():
+        async with Host.started(APPS / "queues", lab.stores, config) as host:
+            return lab.told(await host.drain())
+
+
+def test_what_succeeds_is_deleted_and_was_told_its_metadata() -> None:
+    told = in_own_process(_drain, {"work": ["one", "two"]})
+    assert told.left == {}
+    assert told.drained.functions["work"].succeeded == 2
+    assert told.drained.hidden == {}
+    assert {call["body"] for call in told.seen} == {"one", "two"}
+    for call in told.seen:
+        assert call["try"] == 1
+        assert call["id"].startswith("m")
+        assert call["receipt"].startswith("r")
+        assert abs(call["inserted"] - datetime.now(UTC)) < timedelta(minutes=1)
+        assert call["expires"].year == 9999
+        assert call["trace"].startswith("00-")
+        assert call["trace"].endswith("-01")
+    assert len({call["trace"] for call in told.seen}) == 2
+
+
+async def _poisoned() -> Told:
+    lab = Lab()
+    lab.queues["work"].put_many(["fail", "fail for good", "fine"])
+    with lab.logging():
+        async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
+            poison = lab.queues["work-poison"]
+            lives: list[float] = []
+            put = poison.put_many
+
+            def watched(bodies: Any, **kwargs: Any) -> None:
+                put(bodies, **kwargs)
+                lives.extend(poison.lives())
+
+            poison.put_many = watched  # type: ignore[method-assign]  # looks, and does what it always does
+            return lab.told(await host.drain(), (lives, poison.hidden()))
+
+
+def test_what_fails_five_times_goes_to_the_poison_queue_for_seven_days() -> None:
+    told = in_own_process(_poisoned)
+    tries = {body: [c["try"] for c in told.of("work") if c["body"] == body] for body in ("fail", "fail for good", "fine")}
+    assert tries == {"fail": [1, 2, 3, 4, 5], "fail for good": [1, 2, 3, 4, 5], "fine": [1]}
+    lives, hidden = told.more
+    assert all(7 * 86400 - 60 < life <= 7 * 86400 for life in lives)
+    assert len(lives) >= 2
+    # The poison queue has none of its own: what fails there is left hidden and not tried at once again.
+    assert [(c["body"], c["try"]) for c in sorted(told.of("work_poison"), key=lambda c: str(c["body"]))] == [
+        ("fail", 1),
+        ("fail for good", 1),
+    ]
+    assert told.left == {"work-poison": ["fail for good"]}
+    assert HIDDEN_FOR - 60 < hidden[0] <= HIDDEN_FOR
+    assert told.drained.hidden == {"work-poison": 1}
+    counts = told.drained.functions["work"]
+    assert (counts.succeeded, counts.failed, counts.poisoned) == (1, 10, 2)
+    assert abs(told.of("work_poison")[0]["expires"] - datetime.now(UTC) - timedelta(days=7)) < timedelta(minutes=1)
+
+
+def test_a_failure_is_one_line_without_the_message_itself() -> None:
+    told = in_own_process(_drain, {"work": ["once s3cret"]})
+    (line,) = [line for line in told.log if "failed" in line]
+    assert line == "function work, message m1, try 1 of 5 failed: RuntimeError: only the first time"
+    assert [call["try"] for call in told.of("work")] == [1, 2]
+
+
+def test_a_failed_message_waits_for_the_visibility_timeout() -> None:
+    config = HostConfig(batch_size=3, new_batch_threshold=1, visibility_timeout=0.6, max_polling_interval=0.2)
+    told = in_own_process(_drain_twice, config)
+    first, second = told.of("work")
+    assert told.more == {"work": 1}  # the first draining left it hidden, and said so
+    assert 0.6 <= second["at"] - first["at"] < 3
+    assert told.left == {}
+
+
+async def _drain_twice(config: HostConfig) -> Told:
+    lab = Lab()
+    lab.queues["work"].put_many(["once more"])
+    async with Host.started(APPS / "queues", lab.stores, config) as host:
+        hidden = (await host.drain()).hidden
+        time.sleep(0.7)  # noqa: ASYNC251  nothing else is under way
+        return lab.told(await host.drain(), hidden)
+
+
+def test_no_more_run_at_once_than_batch_and_threshold() -> None:
+    began = time.monotonic()
+    told = in_own_process(_drain, {"work": ["sleep 0.1"] * 40})
+    assert len(told.seen) == 40
+    assert max(call["inside"] for call in told.seen) == 4  # 3 + 1, and it gets there
+    assert time.monotonic() - began < 10
+
+
+def test_outputs_are_put_list_text_and_return_value() -> None:
+    told = in_own_process(_drain, {"many": ["3", "0"], "echo": ["said"]})
+    assert {call["body"] for call in told.of("work")} == {"part 0 é", "part 1 é", "part 2 é"}
+    assert sorted(told.left["single"]) == ['["not a list but a text"]', "said"]
+
+
+def test_a_message_whose_output_cannot_be_put_is_tried_again() -> None:
+    told = in_own_process(_drain, {"echo": ["said"]}, failing={"single": {"put_many": 2}})
+    assert told.left["single"] == ["said"]
+    counts = told.drained.functions["echo"]
+    assert (counts.succeeded, counts.failed) == (1, 2)
+    assert any("its output could not be put: the queue is ill" in line for line in told.log)
+
+
+def test_no_body_stops_the_pump() -> None:
+    hostile = ["", "{", "\x00\x01", "null", "[1", "ÿþ é \u2028 😀", "fail " + "x" * 60_000, "%TICK%", "=== not base64 ==="]
+    told = in_own_process(_drain, {"work": hostile, "many": ["no number", "1"]})
+    assert {call["body"] for call in told.of("work")} == {*hostile, "part 0 é"}
+    assert set(told.left) == {"many-poison", "single"} - {"many-poison"} | {"many"}
+    assert told.left["many"] == ["no number"]  # it has no poison queue here, and is left hidden
+    assert len(told.of("work_poison")) == 1
+
+
+def test_an_ill_storage_is_waited_for_and_nothing_runs_twice() -> None:
+    told = in_own_process(_drain, {"work": ["one"]}, failing={"work": {"receive": 3, "delete": 2}})
+    assert [call["try"] for call in told.of("work")] == [1]
+    assert told.left == {}
+    assert any("queue work cannot be read (1 in a row)" in line for line in told.log)
+
+
+async def _dead_storage() -> str:
+    lab = Lab()
+    lab.queues["many"].failing = {"receive": 1000}
+    async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
+        try:
+            await host.drain(patience=3)
+        except ServiceUnavailable as error:
+            return str(error)
+    return "drained"
+
+
+def test_draining_gives_up_on_a_dead_storage() -> None:
+    assert in_own_process(_dead_storage) == "the queue is ill (receive)"
+
+
+async def _tried_too_often() -> Told:
+    lab = Lab()
+    queue = lab.queues["work"]
+    queue.put_many(["fail"])
+    for _ in range(5):
+        (item,) = queue.receive(1, hidden_for=600)
+        queue.release(item)
+    async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
+        return lab.told(await host.drain())
+
+
+def test_a_message_whose_last_try_was_cut_off_is_not_run_a_sixth_time() -> None:
+    told = in_own_process(_tried_too_often)
+    assert told.of("work") == []
+    assert [call["body"] for call in told.of("work_poison")] == ["fail"]
+
+
+def test_a_function_that_takes_too_long_is_a_failure_and_its_message_stays_hidden() -> None:
+    config = HostConfig(batch_size=3, new_batch_threshold=1, function_timeout=0.3)
+    told = in_own_process(_drain, {"work": ["sleep 1.5", "fine"]}, config)
+    assert told.left == {"work": ["sleep 1.5"]}
+    assert told.drained.hidden == {"work": 1}
+    assert told.drained.functions["work"].failed == 1
+    assert any("FunctionTimeout: it ran longer than 0.3 s" in line for line in told.log)
+
+
+async def _by_hand() -> tuple[Told, str]:
+    lab = Lab()
+    async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
+        result = await host.run_function("many", body="2") if "many" in host.running.counts else None
+        assert result is None
+        assert (await host.run_function("spread", body="2")).error is None
+        failed = await host.run_function("work", body="fail")
+        return lab.told(Drained()), str(failed.error)
+
+
+def test_a_function_can_be_run_by_hand() -> None:
+    told, error = in_own_process(_by_hand)
+    assert told.left == {"work": ["part 0 é", "part 1 é"], "single": ['["not a list but a text"]']}
+    assert error == "RuntimeError: this one\nalways fails"
+
+
+async def _watched() -> list[int]:
+    lab = Lab()
+    lab.queues["work"].put_many(["sleep 0.05"] * 20)
+    told: list[int] = []
+    async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
+        await host.drain(lambda counts: told.append(counts["work"].succeeded))
+    return told
+
+
+def test_progress_is_told_while_it_drains() -> None:
+    told = in_own_process(_watched)
+    assert told == sorted(told)
+    assert len(set(told)) > 3
+
+
+async def _threads(count: str) -> tuple[int, list[str]]:
+    import os
+
+    lab = Lab()
+    if count:
+        os.environ["PYTHON_THREADPOOL_THREAD_COUNT"] = count
+    with lab.logging():
+        async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
+            return host.threads, lab.log
+
+
+def test_the_engine_has_a_thread_for_each_function_that_may_run() -> None:
+    threads, log = in_own_process(_threads, "")
+    assert threads == 4 * (3 + 1)
+    assert log == []
+    _, log = in_own_process(_threads, "2")
+    assert log == ["PYTHON_THREADPOOL_THREAD_COUNT is 2, and the triggers may start 16 functions at once: some will wait"]
+
+
+async def _on_a_folder(folder: Path) -> tuple[Drained, list[dict[str, Any]]]:
+    from dataclasses import replace
+
+    from shared.storage.folder.database import Database
+    from shared.storage.folder.queues import FolderQueue
+
+    database = Database(folder / "state.sqlite3")
+    queues = {name: FolderQueue(database, name) for name in QUEUES}
+    stores = replace(stores_of(queues), close=database.close)
+    queues["work"].put_many([f"part {number}" for number in range(100)] + ["fail"])
+    async with Host.started(APPS / "queues", stores, QUICK) as host:
+        drained = await host.drain()
+    stores.close()
+    return drained, list(sys.modules["function_app"].SEEN)
+
+
+def test_the_folders_queues_drain_as_well(tmp_path: Path) -> None:
+    drained, seen = in_own_process(_on_a_folder, tmp_path)
+    counts = drained.functions["work"]
+    assert (counts.succeeded, counts.failed, counts.poisoned) == (100, 5, 1)
+    assert drained.hidden == {}
+    assert len({call["body"] for call in seen if call["function"] == "work"}) == 101
+    assert [call["body"] for call in seen if call["function"] == "work_poison"] == ["fail"]
+
+
+@pytest.mark.parametrize("missing", ["single", "work"])
+def test_a_queue_that_the_storage_lacks_is_named(missing: str) -> None:
+    with pytest.raises(Exception, match=f"the queue {missing}, which the storage does not have"):
+        in_own_process(_without, missing)
+
+
+async def _without(missing: str) -> None:
+    queues = {name: MemoryQueue() for name in QUEUES if name != missing}
+    async with Host.started(APPS / "queues", stores_of(queues)):
+        pass
