@@ -70,8 +70,7 @@ def once(settings: Settings = DEFAULT) -> None:
     from local.progress import Told  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
 
-    with told_plainly(), Told(Console(stderr=True)) as told:
-        app = open_app(settings, told.collected)
+    with told_plainly(), Told(Console(stderr=True)) as told, open_app(settings, told.collected) as app:
         failures = asyncio.run(drain_once(app, told))
     for failure in failures:
         typer.echo(failure, err=True)
@@ -87,9 +86,9 @@ def serve(
     from local.serving import serve_app  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
 
-    with told_plainly():
+    with told_plainly(), open_app(settings) as app:
         logging.getLogger("mailroom").setLevel(min(logging.INFO, logging.getLogger("mailroom").level))
-        serve_app(open_app(settings), port)
+        serve_app(app, port)
 
 
 @cli.command()
@@ -101,8 +100,7 @@ def check(
     from local.checking import check as look  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
 
-    with told_plainly():
-        app = open_app(settings)
+    with told_plainly(), open_app(settings) as app:
         known = {*app.settings.mailboxes, *app.settings.faulty}
         mailbox = None if mailbox is None else mailbox.lower()
         if mailbox is not None and mailbox not in known:
@@ -120,8 +118,7 @@ def status(settings: Settings = DEFAULT) -> None:
     from local.session import open_app  # noqa: PLC0415
     from local.tables import show_mailboxes, show_queues  # noqa: PLC0415
 
-    with told_plainly():
-        app = open_app(settings)
+    with told_plainly(), open_app(settings) as app:
         console = Console()
         show_mailboxes(app, console)
         show_queues(app.stores, console)
@@ -134,8 +131,7 @@ def enable(
     """Try a mailbox again that was disabled, or that waits out a failure."""
     from local.session import open_app  # noqa: PLC0415
 
-    with told_plainly():
-        app = open_app(settings)
+    with told_plainly(), open_app(settings) as app:
         mailbox = mailbox.lower()
         if mailbox not in app.settings.mailboxes:
             raise SettingsWrong(f"there is no usable mailbox {mailbox}; there are: {', '.join(app.settings.mailboxes)}")

@@ -47,6 +47,10 @@ class Told:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Take the bars away. May be called twice."""
         if self._bars is not None:
             self._bars.stop()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from local.settings_file import load_settings_file
@@ -15,7 +17,8 @@ LOCAL_DEFAULTS = {"POLL_SCHEDULE": "0 * * * * *"}
 """What the functions' bindings name, and Azure has from its app settings."""
 
 
-def open_app(settings: Path, progress: Progress = no_progress) -> App:
+@contextmanager
+def open_app(settings: Path, progress: Progress = no_progress) -> Iterator[App]:
     """Put a settings file's values into the environment, as the Functions host does, and wire the app.
 
     The app is also the one that functions invoked in this process find.
@@ -23,6 +26,9 @@ def open_app(settings: Path, progress: Progress = no_progress) -> App:
     Args:
         settings: a file in the shape of `local.settings.json`. What the environment has already wins, as with the host.
         progress: told as mailboxes are drained.
+
+    Yields:
+        The app, until the context ends: then its storage is closed.
 
     Raises:
         SettingsWrong: the file, or the settings in it.
@@ -34,4 +40,7 @@ def open_app(settings: Path, progress: Progress = no_progress) -> App:
             os.environ[name] = value
     app = wire(read_settings(), progress=progress)
     wiring.use(app)
-    return app
+    try:
+        yield app
+    finally:
+        app.stores.close()

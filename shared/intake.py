@@ -225,6 +225,17 @@ class _Round:
                 batch.append((item, one.content))
             elif one.oversized and item.arrival:
                 self.arrivals.oversized(item, max(one.listed.size, self.arrivals.settings.max_message_bytes + 1))
+                self.drained.left += 1
+            elif one.refused is not None:
+                # Not given up: a connection that breaks looks like a message that cannot be read. Every look tries again.
+                self.drained.left += 1
+                _log.warning(
+                    "mailbox %s, %s: message %s stays, the server does not give it out: %s",
+                    self.arrivals.settings.name,
+                    self.arrivals.folder,
+                    one.listed.key,
+                    one.refused,
+                )
         return self.arrivals.store(batch, self.intake.uploads) if batch else []
 
     def _settle(self, stored: Sequence[Item], listed: Sequence[Listed]) -> None:

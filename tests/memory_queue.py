@@ -40,7 +40,9 @@ class MemoryQueue:
         with self._lock:
             for body in bodies:
                 number = f"m{next(self._numbers)}"
-                self._messages[number] = _Message(number, body, now + delay, now + ttl if ttl is not None else float("inf"))
+                self._messages[number] = _Message(
+                    number, body, now + delay, now + ttl if ttl is not None else float("inf")
+                )
 
     def receive(self, count: int, *, hidden_for: float) -> list[QueueItem]:
         self._called("receive")

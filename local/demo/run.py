@@ -51,10 +51,11 @@ def run_demo(into: Path, console: Console) -> int:
         console.print(
             f"Two mailboxes with {len(SUPPORT)} and {len(OFFICE)} messages on an embedded IMAP server, into {into}/"
         )
-        with Told(console) as told:
-            app = open_app(settings, told.collected)
-            failures = asyncio.run(drain_once(app, told))
-    show_messages(app.stores, app.stores.records.scan(Table.RECEIPTS), console)
+        told = stack.enter_context(Told(console))
+        app = stack.enter_context(open_app(settings, told.collected))
+        failures = asyncio.run(drain_once(app, told))
+        told.end()
+        show_messages(app.stores, app.stores.records.scan(Table.RECEIPTS), console)
     for failure in failures:
         console.print(f"failed: {failure}")
     if not failures:

@@ -156,6 +156,7 @@ class Host:
         told = -1
         async with _flat(asyncio.TaskGroup()) as group:
             for pump in self._pumps:
+                pump.found_empty_at = -1
                 group.create_task(pump.run(lambda: done, group, longest_wait=DRAIN_LOOK, patience=patience))
             while not self._idle():
                 await asyncio.sleep(DRAIN_LOOK / 5)

@@ -124,7 +124,7 @@ class Pump:
                 raise
             if self._trouble.bit_count() == 1:  # the 1st, 2nd, 4th, 8th … time
                 log.warning("queue %s cannot be read (%d in a row): %s", self.name, self._trouble, error)
-            wait = max(error.retry_after or 0, min(FIRST_WAIT * 2**self._trouble, LONGEST_TROUBLE))
+            wait = max(error.retry_after or 0.0, min(FIRST_WAIT * 2.0**self._trouble, LONGEST_TROUBLE))
             self._not_before = time.monotonic() + wait
             return wait
         self._trouble = 0

@@ -65,7 +65,8 @@ def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address]
         if token == (SPECIAL, "<"):
             angle = angle or []
         elif angle is None:
-            name.append(token)
+            if token != (SPECIAL, ">"):
+                name.append(token)
         elif token in {(SPECIAL, ">"), _END}:
             good, bad = _in_angle(name, angle, defects)
             found += good

@@ -58,8 +58,8 @@ def _last_mark(element: list[Token]) -> str:
 def tokens(text: str) -> Iterator[Token]:
     """Words, quoted strings, comments, domain literals, white space and single characters.
 
-    An opening quote or parenthesis that is not closed is looked for to the end once; from then on, all of its kind are white
-    space.
+    An opening quote or parenthesis that is not closed is looked for to the end once; from then on, all of its kind
+    are white space.
     """
     at = 0
     closed = {'"': True, "(": True}

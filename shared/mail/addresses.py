@@ -46,9 +46,10 @@ def normalise(address: str) -> str | None:
     Returns:
         None if it is not an address.
     """
-    if len(address) > _LONGEST:
+    address = address.strip()
+    if len(address) > _LONGEST or not address.isprintable():
         return None
-    local, at, domain = address.strip().rpartition("@")
+    local, at, domain = address.rpartition("@")
     normal_local = _local(local)
     normal_domain = _domain(domain)
     return f"{normal_local}@{normal_domain}" if at and normal_local and normal_domain else None

@@ -64,7 +64,7 @@ class Session:
     """
 
     def __init__(self, settings: MailboxSettings, tokens: Callable[[], str]) -> None:
-        self.where = f"mailbox {settings.name!r} at {settings.host}:{settings.port}"
+        self.where = f"mailbox {settings.name} at {settings.host}:{settings.port}"
         self._client = _connect(settings, self.where)
         try:
             _sign_in(self._client, settings, tokens, self.where)

@@ -177,7 +177,7 @@ class Pop3Mailbox:
     def _using(self, folder: str = INBOX) -> Iterator[Session]:
         """The session, or a new one if there is none; dropped if anything breaks."""
         if folder.upper() != INBOX:
-            raise FolderMissing(f"mailbox {self._settings.name!r}: POP3 has no folder {folder!r}, only {INBOX}")
+            raise FolderMissing(f"mailbox {self._settings.name}: POP3 has no folder {folder!r}, only {INBOX}")
         if self._session is None:
             self._open()
         assert self._session is not None
@@ -203,7 +203,7 @@ class Pop3Mailbox:
             known = self._listed.get(message.number)
             if known is not message and (known is None or known.key is None or known.key != message.key):
                 self._drop()
-                raise RemovalRefused(f"mailbox {self._settings.name!r}: message {message.number} was not listed here")
+                raise RemovalRefused(f"mailbox {self._settings.name}: message {message.number} was not listed here")
         return messages
 
     def _keep_trouble(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from typing import Final
 
 from shared.errors import (
@@ -74,5 +73,6 @@ def broken(error: OSError) -> Broken:
     """What an error of `socket` or `ssl` means on a connection that stood."""
     if isinstance(error, TimeoutError):
         return Broken("no answer in time")
-    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-    return Broken(f"the connection broke: {quoted(reason or type(error).__name__)}")
+    # `ssl` gives its own word for it, to those of its errors that OpenSSL has one for.
+    reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+    return Broken(f"the connection broke: {quoted(reason)}")

@@ -52,7 +52,7 @@ class Session:
     """
 
     def __init__(self, settings: MailboxSettings, tokens: Callable[[], str], timeouts: Timeouts) -> None:
-        self.where = f"mailbox {settings.name!r} at {settings.host}:{settings.port}"
+        self.where = f"mailbox {settings.name} at {settings.host}:{settings.port}"
         self._settings = settings
         self._timeouts = timeouts
         self._capabilities: dict[str, str] | None = None

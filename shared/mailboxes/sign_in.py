@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import secrets
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from shared.errors import SettingsWrong
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from shared.mailboxes.token_service import TokenService
 
 DEFAULT_AUTHORITY: Final = "https://login.microsoftonline.com"
+
+YOUNG: Final = 60.0
+"""Seconds up to which a token that was refused is not worth another: the next would fare no better."""
 
 
 def xoauth2(user: str, token: str) -> bytes:
@@ -56,7 +60,7 @@ class Tokens:
         """Drop this mailbox's token, which its server refused; True if it was an old one, so that a new one may do."""
         with self._lock:
             service = self._services.pop(self._fingerprint(settings), None)
-        return service is not None and service.was_from_memory
+        return service is not None and time.monotonic() - service.issued_at > YOUNG
 
     def _service(self, settings: MailboxSettings) -> TokenService:
         from shared.mailboxes.token_service import TokenService  # noqa: PLC0415  see the module's docstring

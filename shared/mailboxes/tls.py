@@ -105,7 +105,7 @@ def secured(plain: socket.socket, context: ssl.SSLContext, settings: MailboxSett
 
 def connection_error(settings: MailboxSettings, error: OSError | EOFError | UnicodeError) -> MailroomError:
     """What an error of `socket` or `ssl` means while a connection is being made."""
-    where = f"mailbox {settings.name!r}: {settings.host}:{settings.port}"
+    where = f"mailbox {settings.name}: {settings.host}:{settings.port}"
     host, port = setting(settings, "HOST"), setting(settings, "PORT")
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsRefused(f"{where}: {certificate_fault(error, settings)}")
@@ -150,7 +150,7 @@ def certificate_fault(error: ssl.SSLCertVerificationError, settings: MailboxSett
 
 
 def _handshake_fault(error: ssl.SSLError, settings: MailboxSettings) -> str:
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""
     if reason in _NO_TLS_THERE:
         names = f"{setting(settings, 'TLS')} and {setting(settings, 'PORT')}"
         return f"the server does not speak TLS at this port; look at {names}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from typing import Any, Final
 
 import msal
@@ -61,14 +62,14 @@ class TokenService:
         authority: the host of the token service, with `https://`.
 
     Attributes:
-        was_from_memory: the last token given was not fresh from the service.
+        issued_at: when the service last issued a token, on the monotonic clock.
     """
 
     def __init__(self, authority: str) -> None:
         self._authority = authority
         self._app: Any = None
         self._lock = threading.Lock()
-        self.was_from_memory = False
+        self.issued_at = 0.0
 
     def token(self, settings: MailboxSettings) -> str:
         """A token that is good now; see `shared.mailboxes.sign_in.Tokens.token`."""
@@ -82,7 +83,8 @@ class TokenService:
             except Exception as error:  # noqa: BLE001  none may get out as it is: see below
                 failure = token_error(error, settings, self._authority)
             if failure is None and "access_token" in result:
-                self.was_from_memory = result.get("token_source") == "cache"
+                if result.get("token_source") != "cache":
+                    self.issued_at = time.monotonic()
                 return str(result["access_token"])
         # Raised out here, so that no chain leads to frames that hold the secret.
         failure = failure or refusal(result, settings)
@@ -105,7 +107,7 @@ class TokenService:
 
 def token_error(error: Exception, settings: MailboxSettings, authority: str) -> MailroomError:
     """What an exception of MSAL, or of what it stands on, means. Its own text may hold a secret: it is not repeated."""
-    where = f"mailbox {settings.name!r}: the token service {authority}"
+    where = f"mailbox {settings.name}: the token service {authority}"
     if isinstance(error, MailroomError):
         return error
     if isinstance(error, AnsweredBadly):
@@ -133,7 +135,7 @@ def refusal(result: dict[str, Any], settings: MailboxSettings) -> MailroomError:
     codes = [code for code in result.get("error_codes") or [] if isinstance(code, int)]
     codes = codes or [int(code) for code in re.findall(r"AADSTS(\d+)", text)]
     told = _without_secrets(re.split(r"\s*(?:Trace ID|Correlation ID|Timestamp):", text)[0], settings)
-    said = f"mailbox {settings.name!r}: the token service answers {quoted(kind, 60)}"
+    said = f"mailbox {settings.name}: the token service answers {quoted(kind, 60)}"
     said += f" (AADSTS{codes[0]})" if codes and f"AADSTS{codes[0]}" not in told else ""
     said += f": {quoted(told, 300)}" if told else ""
     if kind in TRANSIENT or TRANSIENT_CODES.intersection(codes):

@@ -5,170 +5,29 @@ from __future__ import annotations
 import errno
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from shared.errors import (
-    ConnectFailed,
     ConnectionLost,
     MailboxBusy,
     MailboxFailed,
     MailroomError,
     RemovalRefused,
     ServiceUnavailable,
-    SignInRefused,
 )
 from shared.mailboxes import spool
 from shared.mailboxes.pop3_fetch import WINDOW
-from shared.settings import After, SignIn
-from tests.integration.pop3_support import LIMIT, SHORT, content_of, drain, fetch_all, in_batches, scripted_mailbox
+from shared.settings import After
+from tests.integration.pop3_support import LIMIT, content_of, drain, fetch_all, in_batches, scripted_mailbox
 from tests.servers.mail import plain_mail
-from tests.servers.scripted import Hook, Peer, Scripted, ScriptedPop3
-from tests.servers.settings import mailbox_settings
+from tests.servers.scripted import Peer, ScriptedPop3, answers, on
 
 MAILS = [(f"key{n}", plain_mail(n)) for n in range(8)]
 BODIES = [data for _, data in MAILS]
 OLD = (b"USER", b"UIDL", b"TOP")
-
-
-def answers(**given: bytes) -> Hook:
-    """A hook that answers commands by name: `PASS=b"-ERR no"`."""
-
-    def hook(peer: Peer, command: bytes) -> bool:
-        name = command.split(b" ")[0].decode().upper()
-        if name in given:
-            peer.send(given[name])
-        return name in given
-
-    return hook
-
-
-def on(command: bytes, act: Callable[[Peer], object]) -> Hook:
-    """A hook that does something instead of answering one command."""
-
-    def hook(peer: Peer, given: bytes) -> bool:
-        if given == command:
-            act(peer)
-        return given == command
-
-    return hook
-
-
-SIGN_IN_ANSWERS = [
-    (b"-ERR [IN-USE] Do you have another POP session running?", MailboxBusy),
-    (b"-ERR [LOGIN-DELAY] wait", MailboxBusy),
-    (b"-ERR [SYS/TEMP] server is ill", MailboxBusy),
-    (b"-ERR [sys/temp] in lower case", MailboxBusy),
-    (b"-ERR maildrop already locked", MailboxBusy),
-    (b"-ERR [SYS/PERM] mailbox is broken", MailboxFailed),
-    (b"-ERR [AUTH] invalid password", SignInRefused),
-    (b"-ERR [AUTH] maildrop already locked", SignInRefused),
-    (b"-ERR Logon failure: unknown user name or bad password.", SignInRefused),
-    (b"-ERR", SignInRefused),
-]
-
-
-@pytest.mark.parametrize(("answer", "kind"), SIGN_IN_ANSWERS)
-def test_1_9_answers_to_pass(answer: bytes, kind: type[MailroomError]) -> None:
-    with ScriptedPop3(hook=answers(PASS=answer)) as server, pytest.raises(kind) as caught:
-        scripted_mailbox(server)
-    assert caught.type is kind
-
-
-@pytest.mark.parametrize("command", ["USER", "PASS"])
-def test_a_server_that_repeats_the_line_does_not_spill_the_password(command: str) -> None:
-    with ScriptedPop3(hook=answers(**{command: b"-ERR what is PASS s3cret-pw?"})) as server:
-        with pytest.raises(SignInRefused) as caught:
-            scripted_mailbox(server)
-    assert "s3cret-pw" not in str(caught.value)
-    assert caught.value.__cause__ is caught.value.__context__ is None
-
-
-def test_1_9_the_login_delay_is_told() -> None:
-    hook = answers(PASS=b"-ERR [LOGIN-DELAY] too soon")
-    with ScriptedPop3(hook=hook, capabilities=[b"USER", b"LOGIN-DELAY 900"]) as server:
-        with pytest.raises(MailboxBusy) as caught:
-            scripted_mailbox(server)
-    assert caught.value.retry_after == 900
-
-
-@pytest.mark.parametrize(
-    ("greeting", "kind"),
-    [
-        (b"-ERR [SYS/TEMP] come later", MailboxBusy),
-        (b"-ERR go away", MailboxFailed),
-        (b"220 mx.example.com ESMTP", ConnectFailed),
-        (b"* OK IMAP4rev1", ConnectFailed),
-    ],
-)
-def test_greetings(greeting: bytes, kind: type[MailroomError]) -> None:
-    with ScriptedPop3(greeting=greeting) as server, pytest.raises(kind) as caught:
-        scripted_mailbox(server)
-    assert caught.type is kind
-
-
-def test_a_greeting_without_an_end_is_no_pop3() -> None:
-    with Scripted(lambda peer: peer.raw(b"x" * 300_000)) as server, pytest.raises(ConnectFailed, match="no POP3"):
-        scripted_mailbox(server)
-
-
-def test_1_4_the_token_goes_on_a_second_line() -> None:
-    def hook(peer: Peer, command: bytes) -> bool:
-        if command == b"AUTH XOAUTH2":
-            peer.send(b"+ ")
-            # user=support@example.com^Aauth=Bearer t0k^A^A
-            assert peer.line() == b"dXNlcj1zdXBwb3J0QGV4YW1wbGUuY29tAWF1dGg9QmVhcmVyIHQwawEB"
-            peer.send(b"+OK User successfully authenticated.")
-            return True
-        return False
-
-    with ScriptedPop3(MAILS, hook) as server:
-        mailbox = open_with_token(server, lambda: "t0k")
-        assert drain(mailbox) == BODIES
-        mailbox.close()
-
-
-def test_1_4_a_refused_token_is_answered_with_nothing_and_not_told() -> None:
-    said: list[bytes] = []
-
-    def hook(peer: Peer, command: bytes) -> bool:
-        if command != b"AUTH XOAUTH2":
-            return False
-        peer.send(b"+")
-        token = peer.line()
-        peer.send(b"+ eyJzdGF0dXMiOiI0MDEiLCJzY2hlbWVzIjoiQmVhcmVyIn0=")
-        said.append(peer.line())
-        peer.send(b"-ERR Authentication failure: " + token)
-        return True
-
-    with ScriptedPop3(MAILS, hook) as server, pytest.raises(SignInRefused) as caught:
-        open_with_token(server, lambda: "t0k")
-    assert said == [b""]
-    assert "status 401" in str(caught.value)
-    assert "dXNlcj1z" not in str(caught.value)
-
-
-def open_with_token(server: Scripted, tokens: Callable[[], str]) -> object:
-    from shared.mailboxes.pop3 import Pop3Mailbox
-
-    settings = mailbox_settings(port=server.port, sign_in=SignIn.CLIENT_SECRET, password=None)
-    return Pop3Mailbox(settings, tokens, timeouts=SHORT)
-
-
-def test_sasl_plain_where_there_is_no_user() -> None:
-    def hook(peer: Peer, command: bytes) -> bool:
-        if command == b"AUTH PLAIN":
-            peer.send(b"+ ")
-            assert peer.line() == b"AHN1cHBvcnRAZXhhbXBsZS5jb20AczNjcmV0LXB3"
-            peer.send(b"+OK")
-            return True
-        return False
-
-    with ScriptedPop3(MAILS, hook, capabilities=[b"SASL PLAIN", b"UIDL"]) as server:
-        with scripted_mailbox(server) as mailbox:
-            assert fetch_all(mailbox, mailbox.list("INBOX")) == BODIES
-        assert b"USER support@example.com" not in server.commands
 
 
 @pytest.mark.parametrize("capabilities", [OLD, None])
@@ -178,10 +37,8 @@ def test_without_pipelining_each_answer_is_waited_for(capabilities: tuple[bytes,
 
     def hook(peer: Peer, command: bytes) -> bool:
         peer.connection.settimeout(0.02)
-        try:
+        with suppress(TimeoutError):
             assert not peer.connection.recv(1), "a command came before the answer to the last"
-        except TimeoutError:
-            pass
         peer.connection.settimeout(5)
         outstanding.append(command)
         if capabilities is None and command == b"CAPA":
@@ -234,11 +91,11 @@ def test_8_2_without_uidl_numbers_of_another_session_are_refused() -> None:
 
 
 def test_1_3_keep_without_uidl_names_the_setting() -> None:
-    with ScriptedPop3(MAILS, answers(UIDL=b"-ERR unknown command")) as server:
-        with scripted_mailbox(server, after=After.KEEP) as mailbox:
-            assert "MAILBOXES__support__AFTER=keep needs UIDL" in mailbox.rights("INBOX").problems[0]
-            with pytest.raises(MailboxFailed, match="MAILBOXES__support__AFTER=keep needs UIDL"):
-                mailbox.list("INBOX")
+    hook = answers(UIDL=b"-ERR unknown command")
+    with ScriptedPop3(MAILS, hook) as server, scripted_mailbox(server, after=After.KEEP) as mailbox:
+        assert "MAILBOXES__support__AFTER=keep needs UIDL" in mailbox.rights("INBOX").problems[0]
+        with pytest.raises(MailboxFailed, match="MAILBOXES__support__AFTER=keep needs UIDL"):
+            mailbox.list("INBOX")
 
 
 def test_8_2_messages_that_share_a_uidl_have_no_key() -> None:
@@ -266,9 +123,7 @@ def test_8_3_a_connection_that_is_cut_inside_a_message_delivers_no_half(cut: byt
         assert server.messages == []
 
 
-def test_8_3_what_was_spooled_of_a_message_that_broke_is_gone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_8_3_what_was_spooled_of_a_message_that_broke_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     large = plain_mail(1, size=6_000_000)
 
@@ -291,8 +146,9 @@ def test_a_stall_inside_a_message_times_out() -> None:
         peer.stall()
 
     with ScriptedPop3(MAILS, on(b"RETR 1", act)) as server, scripted_mailbox(server) as mailbox:
+        listed = mailbox.list("INBOX")
         with pytest.raises(ConnectionLost, match="no answer in time"):
-            fetch_all(mailbox, mailbox.list("INBOX"))
+            fetch_all(mailbox, listed)
 
 
 @pytest.mark.parametrize(
@@ -304,13 +160,13 @@ def test_a_stall_inside_a_message_times_out() -> None:
     ],
 )
 def test_1_8_a_message_that_the_server_does_not_give_out_stops_no_other(answer: bytes, refused: str | None) -> None:
-    with ScriptedPop3(MAILS, on(b"RETR 3", lambda peer: peer.send(answer))) as server:
-        with scripted_mailbox(server) as mailbox:
-            (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
-            assert batch[2].content is None
-            assert batch[2].refused == refused
-            assert not batch[2].oversized
-            assert [content_of(one) for one in batch] == [*BODIES[:2], None, *BODIES[3:]]
+    hook = on(b"RETR 3", lambda peer: peer.send(answer))
+    with ScriptedPop3(MAILS, hook) as server, scripted_mailbox(server) as mailbox:
+        (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
+        assert batch[2].content is None
+        assert batch[2].refused == refused
+        assert not batch[2].oversized
+        assert [content_of(one) for one in batch] == [*BODIES[:2], None, *BODIES[3:]]
 
 
 def test_8_2_a_quit_that_is_refused_has_removed_nothing_for_certain() -> None:
@@ -335,7 +191,7 @@ def test_a_deletion_that_is_refused_is_told_by_commit_and_the_others_count() -> 
     hook = on(b"DELE 2", lambda peer: peer.send(b"-ERR [SYS/PERM] read-only"))
     with ScriptedPop3(MAILS, hook) as server, scripted_mailbox(server) as mailbox:
         mailbox.remove(mailbox.list("INBOX"))
-        with pytest.raises(RemovalRefused, match=r"1 of 8 deletions .* message 2.* read-only"):
+        with pytest.raises(RemovalRefused, match=r"1 of 8 deletions .*message 2.* read-only"):
             mailbox.commit()
         assert server.messages == [MAILS[1]]
 
@@ -374,9 +230,11 @@ def test_close_never_raises_and_does_not_wait_long() -> None:
     ],
 )
 def test_listings_that_cannot_be_had(name: str, answer: bytes, kind: type[MailroomError]) -> None:
-    with ScriptedPop3(MAILS, answers(**{name: answer})) as server, scripted_mailbox(server) as mailbox:
+    with ScriptedPop3(MAILS, answers(**{name: answer})) as server:
+        mailbox = scripted_mailbox(server)
         with pytest.raises(kind) as caught:
             mailbox.list("INBOX")
+        mailbox.close()
     assert caught.type is kind
 
 
@@ -414,12 +272,3 @@ def test_a_full_disk_is_a_service_that_is_ill(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(tempfile, "mkstemp", full)
         with pytest.raises(ServiceUnavailable, match="No space left"):
             fetch_all(mailbox, listed)
-
-
-def test_a_line_break_in_the_password_is_refused_unsent() -> None:
-    from pydantic import SecretStr
-
-    with ScriptedPop3() as server:
-        with pytest.raises(SignInRefused):
-            scripted_mailbox(server, password=SecretStr("a\r\nDELE 1"))
-        assert server.commands == [b"CAPA"]

@@ -130,7 +130,7 @@ def test_1_2_tls_1_1_is_refused(server_context: ssl.SSLContext, ca_file: Path) -
     server_context.minimum_version = ssl.TLSVersion.TLSv1_1
     server_context.maximum_version = ssl.TLSVersion.TLSv1_1
     server_context.set_ciphers("ALL:@SECLEVEL=0")
-    with ScriptedPop3(context=server_context) as server, pytest.raises(TlsRefused, match="TLS 1.2 or newer"):
+    with ScriptedPop3(context=server_context) as server, pytest.raises(TlsRefused, match=r"TLS 1\.2 or newer"):
         scripted_mailbox(server, host="localhost", tls=Tls.IMPLICIT, ca_file=ca_file)
 
 

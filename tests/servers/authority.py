@@ -182,7 +182,9 @@ class Authority:
         header = jwt.get_unverified_header(assertion)
         thumbprints = {"x5t": hashlib.sha1(der), "x5t#S256": hashlib.sha256(der)}
         right = [
-            header.get(name) == _url_base64(digest.digest()) for name, digest in thumbprints.items() if name in header
+            header[name].rstrip("=") == _url_base64(digest.digest())
+            for name, digest in thumbprints.items()
+            if name in header
         ]
         if not right or not all(right):
             raise Refused(401, "invalid_client", 700027, "The certificate with that thumbprint is not registered.")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import itertools
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -19,7 +18,6 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -28,96 +26,20 @@ import pytest
 
 from tests.servers.certificates import Ca, Pair
 from tests.servers.dovecot_configuration import configuration, oauth2
+from tests.servers.maildir import User, nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
+
+__all__ = ["MASTER", "MASTER_PASSWORD", "Dovecot", "User", "access_token", "free_ports"]
 
 ISSUER = "https://issuer.test/"
-DOMAIN = "example.com"
 USERS = 3_000
 MASTER, MASTER_PASSWORD = "svc", "svcpw"
 MISSING = (
     "Dovecot 2.3 is needed for this test, and root to run it: apt-get install -y --no-install-recommends "
     "dovecot-imapd dovecot-pop3d"
 )
-UNSAFE = ("dovecot.index", "dovecot-uidlist")
-
-
-@dataclass(frozen=True)
-class User:
-    """One account, and its mail as it lies on the disk.
-
-    Attributes:
-        name: the login name; the address without its domain.
-        password: its password.
-        home: its Maildir.
-    """
-
-    name: str
-    password: str
-    home: Path
-
-    @property
-    def address(self) -> str:
-        return f"{self.name}@{DOMAIN}"
-
-    def deliver(
-        self, mails: Iterable[bytes], *, folder: str = "INBOX", flags: str = "", received: float | None = None
-    ) -> int:
-        """Put messages (CRLF line ends) into a folder, in order; `flags` are Maildir letters (S seen, T deleted).
-
-        Args:
-            mails: the messages' bytes.
-            folder: `INBOX` or another's name; made if it is not there.
-            flags: what the messages are flagged with at once.
-            received: their INTERNALDATE, seconds since 1970.
-
-        Returns:
-            How many there were.
-        """
-        place = self._place(folder)
-        count = 0
-        for data in mails:
-            serial = next(_serials)
-            size = len(data) + data.count(b"\n") - data.count(b"\r\n")
-            name = f"{1_700_000_000 + serial}.M1P1.test,S={len(data)},W={size}"
-            path = place / "tmp" / name
-            path.write_bytes(data)
-            os.chown(path, *_nobody())
-            if received is not None:
-                os.utime(path, (received, received))
-            path.rename(place / "cur" / f"{name}:2,{flags}" if flags else place / "new" / name)
-            count += 1
-        return count
-
-    def left(self, folder: str = "INBOX") -> list[bytes]:
-        """The messages that are in a folder now, oldest first."""
-        return [path.read_bytes() for path in self.files(folder)]
-
-    def files(self, folder: str = "INBOX") -> list[Path]:
-        """The files of the messages that are in a folder now, oldest first."""
-        place = self.home if folder == "INBOX" else self.home / f".{folder.replace('/', '.')}"
-        found = [path for part in ("new", "cur") for path in (place / part).glob("*")]
-        return sorted(found, key=lambda path: path.name)
-
-    def flag(self, letters: str, *, folder: str = "INBOX") -> None:
-        """Give every message of a folder these Maildir flags."""
-        for path in self.files(folder):
-            path.rename(path.parent.parent / "cur" / f"{path.name.split(':')[0]}:2,{letters}")
-
-    def new_uidvalidity(self, folder: str = "INBOX") -> None:
-        """Make the server number a folder's messages anew, under another UIDVALIDITY."""
-        for path in self._place(folder).iterdir():
-            if path.name.startswith(UNSAFE):
-                path.unlink()
-
-    def _place(self, folder: str) -> Path:
-        place = self.home if folder == "INBOX" else self.home / f".{folder.replace('/', '.')}"
-        for part in (self.home, place, *(place / name for name in ("cur", "new", "tmp"))):
-            if not part.is_dir():
-                part.mkdir()
-                os.chown(part, *_nobody())
-        return place
 
 
 class Dovecot:
@@ -176,7 +98,7 @@ class Dovecot:
         name = next(self._names)
         home = self._folder / "mail" / name
         home.mkdir()
-        os.chown(home, *_nobody())
+        os.chown(home, *nobody())
         return User(name, f"{name}-pw", home)
 
     def token(self, address: str, *, lifetime: float = 3_600.0, key: bytes | None = None) -> str:
@@ -220,7 +142,7 @@ class Dovecot:
     def _write(self) -> None:
         for name in ("log", "state", "mail", "keys/default/HS256"):
             (self._folder / name).mkdir(parents=True)
-        os.chown(self._folder / "mail", *_nobody())
+        os.chown(self._folder / "mail", *nobody())
         (self._folder / "keys/default/HS256/default").write_bytes(base64.b64encode(self.key))
         (self._folder / "oauth2.conf.ext").write_text(oauth2(self._folder, ISSUER))
         users = "".join(f"u{n}:{{PLAIN}}u{n}-pw::::::\n" for n in range(1, USERS + 1))
@@ -273,14 +195,6 @@ def free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
-
-
-def _nobody() -> tuple[int, int]:
-    entry = pwd.getpwnam("nobody")
-    return entry.pw_uid, entry.pw_gid
-
-
-_serials = itertools.count(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Servers over real sockets that do what a test tells them: answer oddly, stall, cut the connection.
 
-`Scripted` runs a function for each connection; `ScriptedPop3` is a small POP3 server that asks a hook before each answer.
+`Scripted` runs a function for each connection; `ScriptedPop3` is a small POP3 server that asks a hook first.
 """
 
 from __future__ import annotations
@@ -205,3 +205,26 @@ class ScriptedPop3(Scripted):
         if name in (b"USER", b"PASS", b"STAT", b"NOOP", b"RSET"):
             return [b"+OK"]
         return [b"-ERR what?"]
+
+
+def answers(**given: bytes) -> Hook:
+    """A hook that answers commands by name: `PASS=b"-ERR no"`."""
+
+    def hook(peer: Peer, command: bytes) -> bool:
+        name = command.split(b" ")[0].decode().upper()
+        if name in given:
+            peer.send(given[name])
+        return name in given
+
+    return hook
+
+
+def on(command: bytes, act: Callable[[Peer], object]) -> Hook:
+    """A hook that does something instead of answering one command."""
+
+    def hook(peer: Peer, given: bytes) -> bool:
+        if given == command:
+            act(peer)
+        return given == command
+
+    return hook

@@ -33,7 +33,7 @@ from shared.mailboxes.imap_errors import (
     sign_in_error,
 )
 
-WHERE = "mailbox 'support' at mx.example:993"
+WHERE = "mailbox support at mx.example:993"
 
 
 def foreign() -> list[type[Exception]]:

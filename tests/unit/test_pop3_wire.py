@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ MESSAGES = st.lists(PARTS, max_size=24).map(lambda parts: b"".join([*parts, b"\r
 def test_what_was_stuffed_comes_back_however_it_is_cut(first: bytes, second: bytes, cuts: list[int]) -> None:
     stream = stuffed(first) + b"+OK\r\n" + stuffed(second) + b"-ERR last\r\n"
     places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
-    wire = wire_of(*(stream[a:b] for a, b in zip(places, places[1:], strict=False)))
+    wire = wire_of(*(stream[a:b] for a, b in pairwise(places)))
     assert drained(wire) == first
     assert wire.answer() == (True, "")
     assert drained(wire) == second

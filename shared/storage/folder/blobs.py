@@ -5,16 +5,27 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import stat
 import threading
+import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from shared.errors import ServiceUnavailable
+from shared.storage.folder.durable import make_folder, sync_file, sync_folder
+from shared.storage.paths import checked
 
 HIDDEN = ".mailroom"
 """The folder under the root that is no mail's: temporary files and the database."""
+
+PIECE = 1024 * 1024
+"""Octets that are held at a time while a file is copied."""
+
+LEFT_OVER = 24 * 3600.0
+"""Seconds after which a temporary file is nobody's any more: its writer was killed."""
 
 
 class FolderBlobs:
@@ -26,50 +37,51 @@ class FolderBlobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        # Beside the mail, on the same file system: link(2) does not cross one.
-        self._temporary = root / HIDDEN / "writing"
+        # On the same file system as the mail, since link(2) does not cross one; apart from it, so that who watches or
+        # reads the folders of the mail never meets half a file.
+        self._writing = root / HIDDEN / "writing"
+        # Never a name that was used before, by any process: what a kill left behind may be linked to a whole file.
+        self._mark = uuid.uuid4().hex
         self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._settling = threading.Lock()
         self._unsettled: set[str] = set()
         self._known: set[str] = set()
-        self._lock = threading.Lock()
         with self._mapped("making", root):
-            self._temporary.mkdir(parents=True, exist_ok=True)
+            make_folder(self._writing)
+            self._sweep()
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:  # noqa: ARG002  a folder keeps no types
         """Write a whole file if there is none."""
         final = self._at(path)
-        if os.path.lexists(final):
-            # Its writer may have died before its folders were fsynced: that is ours to do then.
-            self._make(final.parent)
-            with self._lock:
-                self._unsettled.add(str(final.parent))
-            return False
-        temporary = self._temporary / f"{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
         with self._mapped("writing", final):
+            if os.path.lexists(final):
+                # Its writer may have died before the folders were settled: then that is ours to do.
+                self._make(final.parent)
+                self._new_entry_in(final.parent)
+                return False
+            temporary = f"{self._writing}/{self._mark}-{next(self._numbers)}"
             try:
-                with temporary.open("wb") as file:
-                    if isinstance(data, bytes):
-                        file.write(data)
-                    else:
-                        with data.open("rb") as source:
-                            shutil.copyfileobj(source, file, 1024 * 1024)
-                    file.flush()
-                    os.fdatasync(file.fileno())
+                _write(temporary, data)
                 return self._link(temporary, final)
             finally:
-                temporary.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)  # noqa: PTH108  a text, not a Path: this is done for every blob
 
     def settle(self) -> None:
         """Fsync the folders that got new entries since they were last settled."""
-        with self._lock:
-            folders, self._unsettled = self._unsettled, set()
-        with self._mapped("settling", self._root):
-            for folder in folders:
-                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
+        # One at a time: who comes second must not return while the first still syncs what both have written.
+        with self._settling:
+            with self._lock:
+                folders, self._unsettled = self._unsettled, set()
+            try:
+                with self._mapped("settling", self._root):
+                    for folder in folders:
+                        sync_folder(folder)
+            except ServiceUnavailable:
+                with self._lock:
+                    self._unsettled |= folders
+                raise
 
     def read(self, path: str) -> bytes | None:
         """The whole file, or None."""
@@ -77,7 +89,7 @@ class FolderBlobs:
         with self._mapped("reading", final):
             try:
                 return final.read_bytes()
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
     def download(self, path: str, target: BinaryIO) -> bool:
@@ -85,43 +97,53 @@ class FolderBlobs:
         final = self._at(path)
         with self._mapped("reading", final):
             try:
-                with final.open("rb") as source:
-                    shutil.copyfileobj(source, target, 1024 * 1024)
-            except FileNotFoundError:
+                source = final.open("rb")
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return False
+            with source:
+                shutil.copyfileobj(source, target, PIECE)
         return True
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
-        return self._at(path).is_file()
+        final = self._at(path)
+        with self._mapped("looking at", final):
+            try:
+                return stat.S_ISREG(final.stat().st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Paths in order; what is being written is not among them."""
         folder = prefix.rpartition("/")[0]
         top = self._at(folder) if folder else self._root
-        found = []
-        for parent, folders, files in os.walk(top):
-            if Path(parent) == self._root and HIDDEN in folders:
-                folders.remove(HIDDEN)
-            found += [str((Path(parent) / name).relative_to(self._root)) for name in files]
+        found: list[str] = []
+        with self._mapped("listing", top):
+            for parent, folders, files in os.walk(top, onerror=_unless_gone):
+                place = Path(parent)
+                if place == self._root and HIDDEN in folders:
+                    folders.remove(HIDDEN)
+                found += [(place / name).relative_to(self._root).as_posix() for name in files]
         yield from sorted(path for path in found if path.startswith(prefix))
 
-    def _link(self, temporary: Path, final: Path) -> bool:
-        self._make(final.parent)
-        try:
-            os.link(temporary, final)
-        except FileExistsError:
-            with self._lock:
-                self._unsettled.add(str(final.parent))
-            return False
-        except FileNotFoundError:
-            # The folder was known to us and is gone: somebody tidied up. Make it anew.
-            self._known.clear()
-            self._make(final.parent)
-            os.link(temporary, final)
-        with self._lock:
-            self._unsettled.add(str(final.parent))
-        return True
+    def _link(self, temporary: str, final: Path) -> bool:
+        for last in (False, True):
+            try:
+                self._make(final.parent)
+                os.link(temporary, final)
+                made = True
+            except FileExistsError:
+                made = False
+            except FileNotFoundError:
+                # A folder that we know of is gone: somebody tidied up. Make it anew.
+                if last:
+                    raise
+                with self._lock:
+                    self._known.clear()
+                continue
+            break
+        self._new_entry_in(final.parent)
+        return made
 
     def _make(self, folder: Path) -> None:
         """Make a folder and its parents, and remember whose entries are new."""
@@ -129,16 +151,26 @@ class FolderBlobs:
             return
         self._make(folder.parent)
         folder.mkdir(exist_ok=True)
+        # Whether we made it or one who died before it was settled: once a process.
+        self._new_entry_in(folder.parent)
         with self._lock:
-            # Whether we made it or one who died before its fsync: once a process.
-            self._unsettled.add(str(folder.parent))
             self._known.add(str(folder))
 
+    def _new_entry_in(self, folder: Path) -> None:
+        with self._lock:
+            self._unsettled.add(str(folder))
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left."""
+        for entry in os.scandir(self._writing):
+            with suppress(FileNotFoundError):
+                if time.time() - entry.stat().st_mtime > LEFT_OVER:
+                    os.unlink(entry)  # noqa: PTH108  as scandir gives it
+
     def _at(self, path: str) -> Path:
-        parts = path.split("/")
-        if not path or any(part in {"", ".", "..", HIDDEN} or "\0" in part for part in parts):
-            raise ValueError(f"not a path below the storage's folder: {path!r}")
-        return self._root.joinpath(*parts)
+        if checked(path).partition("/")[0] == HIDDEN:
+            raise ValueError(f"no blob's path: {path!r} is the storage's own")
+        return self._root / path
 
     @contextmanager
     def _mapped(self, doing: str, path: Path) -> Iterator[None]:
@@ -146,3 +178,24 @@ class FolderBlobs:
             yield
         except OSError as error:
             raise ServiceUnavailable(f"the storage's folder: {doing} {path}: {error.strerror or error}") from error
+
+
+def _write(path: str, data: bytes | Path) -> None:
+    """Write a new file, whole and durable."""
+    with open(path, "xb", buffering=0) as file:  # noqa: PTH123  as in create
+        if isinstance(data, bytes):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+        else:
+            with data.open("rb") as source:
+                while piece := source.read(PIECE):
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+        sync_file(file.fileno())
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error

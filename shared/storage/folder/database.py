@@ -1,4 +1,4 @@
-"""The SQLite file behind queues, records and leases: one connection a thread, every write durable when it returns."""
+"""The SQLite file behind queues, records and leases: every write is durable when it returns."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import ServiceUnavailable
+from shared.storage.folder.durable import make_folder
 
 BUSY_MS = 30_000
 """Milliseconds that a writer waits for another, in this process or another one."""
@@ -31,63 +32,81 @@ CREATE TABLE IF NOT EXISTS leases (
 class Database:
     """A SQLite file that several threads and processes use.
 
+    A connection is one thread's while it is used, and kept for the next one: there are never more than threads that
+    asked at the same time, however many threads come and go.
+
     Args:
         path: made, with its folder, if it is not there.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
         # Writers of one process queue here, in order, instead of polling SQLite's own lock.
         self._writing = threading.Lock()
         with self._mapped():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # WAL: readers and the writer do not stop each other. It is a property of the file.
-            self._connection().execute("PRAGMA journal_mode = WAL")
-            with self.writing() as connection:
-                for statement in SCHEMA.split(";"):
-                    connection.execute(statement)
+            make_folder(path.parent)
+        with self.reading() as connection:
+            # Readers and the writer do not stop each other. It is a property of the file.
+            connection.execute("PRAGMA journal_mode = WAL")
+        with self.writing() as connection:
+            for statement in SCHEMA.split(";"):
+                connection.execute(statement)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection to read with."""
-        with self._mapped():
-            yield self._connection()
+        with self._mapped(), self._connection() as connection:
+            yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection in a transaction, which is committed, durably, when the context ends well."""
-        with self._writing, self._mapped():
-            connection = self._connection()
+        with self._writing, self._mapped(), self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                # SQLite itself has ended the transaction after some errors, a full disk among them.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
 
     def close(self) -> None:
-        """Close the connections of all threads."""
+        """Close all connections; one that is being used is closed by who uses it."""
         with self._lock:
-            for connection in self._all:
-                connection.close()
-            self._all.clear()
-            self._local = threading.local()
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            # Used by its own thread alone; closed by whoever closes the database.
-            connection = sqlite3.connect(
-                self._path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA synchronous = FULL")
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._closed:
+                raise ServiceUnavailable(f"the storage's database {self._path} is closed")
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or self._connect()
+        try:
+            yield connection
+        finally:
             with self._lock:
-                self._all.append(connection)
-            self._local.connection = connection
+                kept = not self._closed
+                if kept:
+                    self._idle.append(connection)
+            if not kept:
+                connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     @contextmanager

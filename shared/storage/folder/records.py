@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -51,7 +52,7 @@ class FolderRecords:
         with self._database.writing() as connection:
             for key, values in rows.items():
                 done = connection.execute(
-                    "INSERT OR IGNORE INTO records VALUES (?, ?, 1, ?)", (table.value, key, _text(values))
+                    "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", (table.value, key, _etag(), _text(values))
                 )
                 if not done.rowcount:
                     there.add(key)
@@ -99,8 +100,13 @@ def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Value
     before: dict[str, Value] = {} if row is None else _record(row).values
     connection.execute(
         "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)",
-        (table.value, key, 1 if row is None else row[1] + 1, _text({**before, **values})),
+        (table.value, key, _etag(), _text({**before, **values})),
     )
+
+
+def _etag() -> int:
+    # Not a count: a record that was removed and made again must not look like the one before it.
+    return secrets.randbits(62)
 
 
 def _text(values: Values) -> str:

@@ -12,7 +12,13 @@ RUNS: list[dict[str, typing.Any]] = []
 
 
 def _ran(name: str, timer: func.TimerRequest) -> dict[str, typing.Any]:
-    run = {"name": name, "past_due": timer.past_due, "began": time.time(), "ended": 0.0, "status": timer.schedule_status}
+    run = {
+        "name": name,
+        "past_due": timer.past_due,
+        "began": time.time(),
+        "ended": 0.0,
+        "status": timer.schedule_status,
+    }
     RUNS.append(run)
     return run
 

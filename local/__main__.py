@@ -1,0 +1,5 @@
+"""`python -m local`: the same as `mailroom`."""
+
+from local.cli import main
+
+main()

@@ -1,0 +1,91 @@
+"""The command `mailroom`, run as a process of its own on real servers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from shared.layout import raw_path
+from shared.receipts import Receipt, State
+from shared.storage.addresses import StorageAddress
+from shared.storage.opening import open_stores
+from shared.storage.protocol import Stores, Table
+from tests.servers.dovecot import Dovecot, User
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def mailboxes(dovecot: Dovecot, **users: User) -> dict[str, str]:
+    """Settings: a mailbox named `pop…` is collected by POP3S, any other by IMAPS."""
+    values = {}
+    for name, user in users.items():
+        pop = name.startswith("pop")
+        given = {
+            "PROTOCOL": "pop3" if pop else "imap",
+            "HOST": dovecot.host,
+            "PORT": str(dovecot.pop3s if pop else dovecot.imaps),
+            "CA_FILE": str(dovecot.ca_file),
+            "ADDRESS": user.address,
+            "USERNAME": user.name,
+            "PASSWORD": user.password,
+        }
+        values |= {f"MAILBOXES__{name}__{key}": value for key, value in given.items()}
+    return values
+
+
+def settings_file(folder: Path, storage: str, values: Mapping[str, str]) -> Path:
+    """A file in the shape of local.settings.json."""
+    path = folder / "settings.json"
+    path.write_text(json.dumps({"IsEncrypted": False, "Values": {"AzureWebJobsStorage": storage, **values}}))
+    return path
+
+
+def command(*words: str, settings: Path) -> list[str]:
+    """The words of a process that runs `mailroom`."""
+    return [sys.executable, "-W", "error", "-m", "local", *words, "--settings", str(settings)]
+
+
+def mailroom(*words: str, settings: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run `mailroom` to its end."""
+    return subprocess.run(
+        command(*words, settings=settings), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def opened(storage: str) -> Stores:
+    """A storage by its address."""
+    address = StorageAddress.parse(storage, setting="TEST")
+    return open_stores(address, address, "mail")
+
+
+def identity(data: bytes) -> str:
+    """A message's id."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def results(stores: Stores) -> Counter[tuple[str, str, str]]:
+    """Every result: route, recipient, message."""
+    found = []
+    for path in stores.blobs.list("routed/"):
+        one = json.loads(stores.blobs.read(path) or b"")
+        found.append((one["route"], one["recipient"], one["message"]))
+    return Counter(found)
+
+
+def recorded(stores: Stores, fate: str) -> Counter[str]:
+    """Every record of a kind: its message."""
+    return Counter(json.loads(stores.blobs.read(path) or b"")["message"] for path in stores.blobs.list(fate + "/"))
+
+
+def assert_all_stored(stores: Stores, messages: Iterable[bytes]) -> None:
+    """Every message has its raw bytes, is routed, and nothing waits."""
+    for data in messages:
+        assert stores.blobs.read(raw_path(identity(data))) == data
+    receipts = [Receipt.of(record) for record in stores.records.scan(Table.RECEIPTS)]
+    assert {receipt.state for receipt in receipts} <= {State.ROUTED}
+    assert not list(stores.records.scan(Table.PENDING))

@@ -1,0 +1,104 @@
+"""The local host as a process of its own: signals, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.storage.folder.database import Database
+from shared.storage.folder.queues import FolderQueue
+from tests.end_to_end.own_process import APPS
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from local.host.signals import run_host
+from shared.storage.folder.database import Database
+from shared.storage.folder.queues import FolderQueue
+from tests.memory_queue import stores_of
+
+if __name__ == "__main__":
+    database = Database(Path(sys.argv[1]))
+    queues = {name: FolderQueue(database, name) for name in ("work", "work-poison", "many", "single", "echo")}
+    run_host(Path(sys.argv[2]), stores_of(queues), ready=lambda port: print("ready", flush=True))
+    print("ended in order", flush=True)
+"""
+
+
+@contextmanager
+def _host(database: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", PROGRAM, str(database), str(APPS / "queues")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", process.stderr.read() if process.stderr else ""
+            yield process
+        finally:
+            process.kill()
+
+
+def _queue(path: Path) -> tuple[Database, FolderQueue]:
+    database = Database(path)
+    return database, FolderQueue(database, "work")
+
+
+def _wait_until_taken(database: Database) -> None:
+    for _ in range(200):
+        with database.reading() as connection:
+            if connection.execute("SELECT MAX(dequeued) FROM messages").fetchone()[0]:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the message was not taken")
+
+
+def test_sigterm_lets_a_running_function_end(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    database, queue = _queue(path)
+    with _host(path) as process:
+        queue.put_many(["sleep 1.5"])
+        _wait_until_taken(database)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "ended in order\n"), err
+    assert 0.5 < time.monotonic() - began < 10
+    assert queue.length() == 0  # it ended, and its message was deleted
+    database.close()
+
+
+def test_a_second_signal_ends_at_once_and_the_message_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    database, queue = _queue(path)
+    with _host(path) as process:
+        queue.put_many(["sleep 20"])
+        _wait_until_taken(database)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=5)
+    assert process.returncode == 128 + signal.SIGINT
+    assert time.monotonic() - began < 5
+    assert queue.length() == 1
+    database.close()
+
+
+def test_an_idle_host_stops_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite3"
+    Database(path).close()
+    with _host(path) as process:
+        began = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (0, "ended in order\n"), err
+    assert time.monotonic() - began < 3

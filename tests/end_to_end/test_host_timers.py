@@ -1,0 +1,91 @@
+"""The timer trigger, with real functions on the worker engine and the real clock."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from local.host.host import Host
+from local.host.timers import FileOfLastRuns
+from tests.end_to_end.own_process import APPS, in_own_process
+from tests.memory_queue import MemoryQueue, stores_of
+
+Run = dict[str, Any]
+
+
+async def _serve(
+    seconds: float, *, tick: str, takes: str = "0", remembered: Path | None = None
+) -> tuple[list[Run], list[Run], int]:
+    """Serve the clock app: its runs of `tick`, of `at_start`, and how many messages `tick` put."""
+    os.environ.update(TICK=tick, TICK_SECONDS=takes)
+    polls = MemoryQueue()
+    stop = asyncio.Event()
+    last_runs = FileOfLastRuns(remembered) if remembered is not None else None
+    async with Host.started(APPS / "clock", stores_of({"polls": polls}), last_runs=last_runs) as host:
+        asyncio.get_running_loop().call_later(seconds, stop.set)
+        assert await host.serve(stop) == 0
+    runs: list[Run] = sys.modules["function_app"].RUNS
+    return [r for r in runs if r["name"] == "tick"], [r for r in runs if r["name"] == "at_start"], polls.length()
+
+
+def test_a_timer_runs_when_it_is_due_and_its_outputs_are_put() -> None:
+    ticks, _, put = in_own_process(_serve, 3.5, tick="* * * * * *")
+    assert 3 <= len(ticks) <= 4
+    assert put == len(ticks)
+    for tick in ticks:
+        assert tick["began"] % 1 < 0.5  # at the second, not somewhere in it
+        assert not tick["past_due"]
+        assert datetime.fromisoformat(tick["status"]["Next"]) > datetime.fromtimestamp(tick["began"], UTC)
+
+
+def test_run_on_startup_runs_once_and_a_failure_stops_nothing() -> None:
+    ticks, at_start, _ = in_own_process(_serve, 2.5, tick="* * * * * *")
+    assert len(at_start) == 1
+    assert not at_start[0]["past_due"]
+    assert len(ticks) >= 2
+
+
+def test_two_runs_never_overlap_and_missed_times_are_one_run() -> None:
+    ticks, _, _ = in_own_process(_serve, 6.2, tick="* * * * * *", takes="2.6")
+    ticks.sort(key=lambda run: float(run["began"]))
+    assert all(later["began"] >= earlier["ended"] > 0 for earlier, later in pairwise(ticks))
+    assert 2 <= len(ticks) <= 3  # six times were due: those missed during a run are one run, at once, and late
+    assert ticks[1]["past_due"]
+    assert ticks[1]["began"] - ticks[0]["ended"] < 0.3
+
+
+def test_what_was_missed_while_the_host_was_down_is_one_run_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "timers.json"
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    file.write_text(json.dumps({"tick": yesterday.isoformat()}))
+    ticks, _, _ = in_own_process(_serve, 1, tick="0 0 * * * *", remembered=file)
+    assert [run["past_due"] for run in ticks] == [True]
+    assert datetime.fromisoformat(ticks[0]["status"]["Last"]) == yesterday
+    # And it is remembered: the next start has nothing to catch up with.
+    ticks, at_start, _ = in_own_process(_serve, 0.5, tick="0 0 * * * *", remembered=file)
+    assert ticks == []
+    assert len(at_start) == 1
+    assert set(json.loads(file.read_text())) == {"tick", "at_start"}
+
+
+def test_without_a_memory_the_first_run_is_the_next_time_due() -> None:
+    ticks, _, _ = in_own_process(_serve, 0.5, tick="0 0 0 1 1 *")
+    assert ticks == []
+
+
+async def _by_hand() -> tuple[bool, int]:
+    os.environ["TICK"] = "0 0 * * * *"
+    polls = MemoryQueue()
+    async with Host.started(APPS / "clock", stores_of({"polls": polls})) as host:
+        assert (await host.run_function("tick", past_due=True)).error is None
+    return sys.modules["function_app"].RUNS[0]["past_due"], polls.length()
+
+
+def test_a_timer_can_be_run_by_hand() -> None:
+    assert in_own_process(_by_hand) == (True, 1)

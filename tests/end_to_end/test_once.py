@@ -1,0 +1,249 @@
+"""`mailroom once` on real mail servers and real storages, the functions on Microsoft's worker engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.command import (
+    ROOT,
+    assert_all_stored,
+    command,
+    identity,
+    mailboxes,
+    mailroom,
+    opened,
+    recorded,
+    results,
+    settings_file,
+)
+from tests.servers.certificates import Ca, self_signed
+from tests.servers.dovecot import Dovecot
+from tests.servers.mail import hostile_bodies, plain_mail
+
+IMAP_MESSAGES, POP_MESSAGES = 2000, 500
+
+
+def test_two_thousand_over_imaps_and_five_hundred_over_pop3s(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
+    imap, pop = dovecot.user(), dovecot.user()
+    mail = [plain_mail(n, size=2_000 + n % 50 * 400, to=f"list{n % 3}@example.com") for n in range(IMAP_MESSAGES)]
+    letters = [plain_mail(10_000 + n, to="orders@example.com") for n in range(POP_MESSAGES)]
+    letters += hostile_bodies().values()
+    imap.deliver(mail)
+    pop.deliver(letters)
+    routes = {
+        "ROUTES__first__ADDRESS": "list0@example.com",
+        "ROUTES__second__ADDRESS": "list1@example.com",
+        "ROUTES__orders__ADDRESS": "orders@example.com",
+    }
+    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=imap, pop=pop), **routes})
+
+    ran = mailroom("once", settings=settings, timeout=600)
+
+    assert ran.returncode == 0, ran.stderr
+    assert imap.left() == []
+    assert pop.left() == []
+    stores = opened(storage)
+    try:
+        assert_all_stored(stores, [*mail, *letters])
+        expected: Counter[tuple[str, str, str]] = Counter()
+        for n, data in enumerate(mail):
+            if n % 3 < 2:
+                expected[("first", "second")[n % 3], f"list{n % 3}@example.com", identity(data)] += 1
+        expected.update(("orders", "orders@example.com", identity(data)) for data in letters[:POP_MESSAGES])
+        assert results(stores) == expected
+        rest = [data for n, data in enumerate(mail) if n % 3 == 2] + letters[POP_MESSAGES:]
+        assert recorded(stores, "unhandled") == Counter(map(identity, rest))
+    finally:
+        stores.close()
+
+
+def test_the_same_bytes_in_two_mailboxes_give_both_their_results(
+    dovecot: Dovecot, storage: str, tmp_path: Path
+) -> None:
+    one, other = dovecot.user(), dovecot.user()
+    message = plain_mail(1, to="sales@example.com, billing@example.com")
+    one.deliver([message])
+    other.deliver([message])
+    routes = {
+        "ROUTES__sales__MAILBOX": "one",
+        "ROUTES__sales__ADDRESS": "sales@example.com",
+        "ROUTES__billing__MAILBOX": "other",
+        "ROUTES__billing__ADDRESS": "billing@example.com",
+    }
+    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, one=one, other=other), **routes})
+    assert mailroom("once", settings=settings).returncode == 0
+    stores = opened(storage)
+    id_ = identity(message)
+    assert results(stores) == Counter([("sales", "sales@example.com", id_), ("billing", "billing@example.com", id_)])
+    stores.close()
+
+
+def test_two_at_the_same_time_double_nothing(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
+    user = dovecot.user()
+    mail = [plain_mail(n, to="sales@example.com") for n in range(300)]
+    user.deliver(mail)
+    routes = {"ROUTES__sales__ADDRESS": "sales@example.com"}
+    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **routes})
+    both = [
+        subprocess.Popen(
+            command("once", settings=settings), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        _, told = process.communicate(timeout=200)
+        assert process.returncode == 0, told
+    assert user.left() == []
+    stores = opened(storage)
+    assert_all_stored(stores, mail)
+    assert results(stores) == Counter(("sales", "sales@example.com", identity(data)) for data in mail)
+    assert not list(stores.blobs.list("duplicates/"))
+    stores.close()
+
+
+def test_8_1_a_kill_in_the_middle_is_made_good_by_the_next_run(dovecot: Dovecot, tmp_path: Path) -> None:
+    user = dovecot.user()
+    mail = [plain_mail(n, size=30_000, to="sales@example.com") for n in range(400)]
+    user.deliver(mail)
+    storage = f"folder:{tmp_path / 'mail'}"
+    routes = {"ROUTES__sales__ADDRESS": "sales@example.com"}
+    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **routes})
+    for stored in (30, 150, 300):
+        process = subprocess.Popen(command("once", settings=settings), cwd=ROOT, stderr=subprocess.DEVNULL)
+        while process.poll() is None and sum(1 for _ in (tmp_path / "mail").glob("messages/*/*/raw.eml")) < stored:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _let_ten_minutes_pass(tmp_path / "mail")
+    ran = mailroom("once", settings=settings)
+    assert ran.returncode == 0, ran.stderr
+    assert user.left() == []
+    stores = opened(storage)
+    assert_all_stored(stores, mail)
+    assert results(stores) == Counter(("sales", "sales@example.com", identity(data)) for data in mail)
+    stores.close()
+
+
+KILLED_INSIDE_A_WRITE = """
+import os, signal, sys
+from pathlib import Path
+from shared.storage.folder import blobs
+
+def die(_handle):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+store = blobs.FolderBlobs(Path(sys.argv[1]))
+blobs.os.fdatasync = die
+store.create("messages/ab/abc/raw.eml", b"half a message", content_type="message/rfc822")
+"""
+
+
+def test_8_1_a_kill_inside_a_write_leaves_nothing_that_looks_like_mail(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", KILLED_INSIDE_A_WRITE, str(tmp_path / "mail")], cwd=ROOT, check=False)
+    assert ran.returncode == -signal.SIGKILL
+    stores = opened(f"folder:{tmp_path / 'mail'}")
+    assert list(stores.blobs.list()) == []
+    assert [path.name for path in (tmp_path / "mail").iterdir()] == [".mailroom"]
+    assert stores.blobs.create("messages/ab/abc/raw.eml", b"a whole message", content_type="message/rfc822")
+    assert stores.blobs.read("messages/ab/abc/raw.eml") == b"a whole message"
+    stores.close()
+
+
+def test_1_9_one_failing_mailbox_does_not_stop_the_others(dovecot: Dovecot, tmp_path: Path) -> None:
+    well, ill = dovecot.user(), dovecot.user()
+    well.deliver([plain_mail(1)])
+    values = mailboxes(dovecot, well=well, ill=ill)
+    values["MAILBOXES__ill__PASSWORD"] = "wrong-and-secret"
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
+    ran = mailroom("once", settings=settings)
+    assert ran.returncode == 1
+    assert "mailbox ill" in ran.stderr
+    assert "mailbox well" not in ran.stderr.replace("mailbox well: 1 of 1", "")
+    assert well.left() == []
+    status = mailroom("status", settings=settings)
+    assert "failing" in status.stdout
+    for told in (ran.stderr, ran.stdout, status.stdout, status.stderr):
+        assert "wrong-and-secret" not in told
+
+
+@pytest.mark.parametrize(
+    ("certificate", "told"),
+    [("self-signed", "self-signed"), ("other-name", "other.example.net"), ("expired", "expired")],
+)
+def test_1_2_a_bad_certificate_is_refused_and_check_shows_it(
+    dovecots: Callable[..., Dovecot], ca: Ca, tmp_path: Path, certificate: str, told: str
+) -> None:
+    from datetime import timedelta  # noqa: PLC0415
+
+    pairs = {
+        "self-signed": lambda: self_signed("localhost"),
+        "other-name": lambda: ca.server("other.example.net"),
+        "expired": lambda: ca.server("localhost", start=-timedelta(days=3), end=-timedelta(days=1)),
+    }
+    with Dovecot(ca, certificate=pairs[certificate]()) as server:
+        user = server.user()
+        user.deliver([plain_mail(1)])
+        settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", mailboxes(server, support=user))
+        for word in ("check", "once"):
+            ran = mailroom(word, settings=settings)
+            assert ran.returncode == 1
+            assert told in ran.stdout + ran.stderr
+            assert "mailbox support" in ran.stdout + ran.stderr
+        assert len(user.left()) == 1
+        assert "Traceback" not in ran.stderr
+
+
+def test_1_11_check_changes_nothing(dovecot: Dovecot, tmp_path: Path) -> None:
+    user, pop = dovecot.user(), dovecot.user()
+    user.deliver([plain_mail(1), plain_mail(2)])
+    pop.deliver([plain_mail(3)])
+    before = [path.name for path in user.files()]
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", mailboxes(dovecot, support=user, pop=pop))
+    ran = mailroom("check", settings=settings)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "2 messages" in ran.stdout
+    assert "deleted" in ran.stdout
+    assert [path.name for path in user.files()] == before
+    assert len(pop.left()) == 1
+
+
+def test_settings_faults_are_told_all_at_once(dovecot: Dovecot, tmp_path: Path) -> None:
+    values = {"MAILBOXES__a__PROTOCOL": "imap", "MAILBOXES__a__PROT": "1", "ROUTES__r__MAILBOX": "nobody"}
+    ran = mailroom("once", settings=settings_file(tmp_path, "nonsense", values))
+    assert ran.returncode == 2
+    assert "AzureWebJobsStorage" in ran.stderr
+    assert "ROUTES__r__MAILBOX" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_serve_collects_on_the_clock_and_stops_when_told(dovecot: Dovecot, tmp_path: Path) -> None:
+    user = dovecot.user()
+    user.deliver([plain_mail(1, to="sales@example.com")])
+    values = {**mailboxes(dovecot, support=user), "POLL_SCHEDULE": "* * * * * *"}
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
+    process = subprocess.Popen(command("serve", "--port", "0", settings=settings), cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 30
+        while not list((tmp_path / "mail").glob("unhandled/**/*.json")):
+            assert time.monotonic() < until
+            assert process.poll() is None
+            time.sleep(0.1)
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(40) == 0
+    assert user.left() == []
+
+
+def _let_ten_minutes_pass(folder: Path) -> None:
+    from tests.servers.memory_app import let_time_pass  # noqa: PLC0415
+
+    let_time_pass(folder)

@@ -1,0 +1,146 @@
+"""POP3 servers' greetings and answers to a sign-in, as no Dovecot would give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pydantic import SecretStr
+
+from shared.errors import (
+    ConnectFailed,
+    MailboxBusy,
+    MailboxFailed,
+    MailroomError,
+    SignInRefused,
+)
+from shared.mailboxes.pop3 import Pop3Mailbox
+from shared.settings import SignIn
+from tests.integration.pop3_support import SHORT, drain, fetch_all, scripted_mailbox
+from tests.servers.mail import plain_mail
+from tests.servers.scripted import Peer, Scripted, ScriptedPop3, answers
+from tests.servers.settings import mailbox_settings
+
+MAILS = [(f"key{n}", plain_mail(n)) for n in range(8)]
+BODIES = [data for _, data in MAILS]
+
+
+SIGN_IN_ANSWERS = [
+    (b"-ERR [IN-USE] Do you have another POP session running?", MailboxBusy),
+    (b"-ERR [LOGIN-DELAY] wait", MailboxBusy),
+    (b"-ERR [SYS/TEMP] server is ill", MailboxBusy),
+    (b"-ERR [sys/temp] in lower case", MailboxBusy),
+    (b"-ERR maildrop already locked", MailboxBusy),
+    (b"-ERR [SYS/PERM] mailbox is broken", MailboxFailed),
+    (b"-ERR [AUTH] invalid password", SignInRefused),
+    (b"-ERR [AUTH] maildrop already locked", SignInRefused),
+    (b"-ERR Logon failure: unknown user name or bad password.", SignInRefused),
+    (b"-ERR", SignInRefused),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind"), SIGN_IN_ANSWERS)
+def test_1_9_answers_to_pass(answer: bytes, kind: type[MailroomError]) -> None:
+    with ScriptedPop3(hook=answers(PASS=answer)) as server, pytest.raises(kind) as caught:
+        scripted_mailbox(server)
+    assert caught.type is kind
+
+
+@pytest.mark.parametrize("command", ["USER", "PASS"])
+def test_a_server_that_repeats_the_line_does_not_spill_the_password(command: str) -> None:
+    hook = answers(**{command: b"-ERR what is PASS s3cret-pw?"})
+    with ScriptedPop3(hook=hook) as server, pytest.raises(SignInRefused) as caught:
+        scripted_mailbox(server)
+    assert "s3cret-pw" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_1_9_the_login_delay_is_told() -> None:
+    hook = answers(PASS=b"-ERR [LOGIN-DELAY] too soon")
+    capabilities = [b"USER", b"LOGIN-DELAY 900"]
+    with ScriptedPop3(hook=hook, capabilities=capabilities) as server, pytest.raises(MailboxBusy) as caught:
+        scripted_mailbox(server)
+    assert caught.value.retry_after == 900
+
+
+@pytest.mark.parametrize(
+    ("greeting", "kind"),
+    [
+        (b"-ERR [SYS/TEMP] come later", MailboxBusy),
+        (b"-ERR go away", MailboxFailed),
+        (b"220 mx.example.com ESMTP", ConnectFailed),
+        (b"* OK IMAP4rev1", ConnectFailed),
+    ],
+)
+def test_greetings(greeting: bytes, kind: type[MailroomError]) -> None:
+    with ScriptedPop3(greeting=greeting) as server, pytest.raises(kind) as caught:
+        scripted_mailbox(server)
+    assert caught.type is kind
+
+
+def test_a_greeting_without_an_end_is_no_pop3() -> None:
+    with Scripted(lambda peer: peer.raw(b"x" * 300_000)) as server, pytest.raises(ConnectFailed, match="no POP3"):
+        scripted_mailbox(server)
+
+
+def test_1_4_the_token_goes_on_a_second_line() -> None:
+    def hook(peer: Peer, command: bytes) -> bool:
+        if command == b"AUTH XOAUTH2":
+            peer.send(b"+ ")
+            # user=support@example.com^Aauth=Bearer t0k^A^A
+            assert peer.line() == b"dXNlcj1zdXBwb3J0QGV4YW1wbGUuY29tAWF1dGg9QmVhcmVyIHQwawEB"
+            peer.send(b"+OK User successfully authenticated.")
+            return True
+        return False
+
+    with ScriptedPop3(MAILS, hook) as server:
+        mailbox = open_with_token(server, lambda: "t0k")
+        assert drain(mailbox) == BODIES
+        mailbox.close()
+
+
+def test_1_4_a_refused_token_is_answered_with_nothing_and_not_told() -> None:
+    said: list[bytes] = []
+
+    def hook(peer: Peer, command: bytes) -> bool:
+        if command != b"AUTH XOAUTH2":
+            return False
+        peer.send(b"+")
+        token = peer.line()
+        peer.send(b"+ eyJzdGF0dXMiOiI0MDEiLCJzY2hlbWVzIjoiQmVhcmVyIn0=")
+        said.append(peer.line())
+        peer.send(b"-ERR Authentication failure: " + token)
+        return True
+
+    with ScriptedPop3(MAILS, hook) as server, pytest.raises(SignInRefused) as caught:
+        open_with_token(server, lambda: "t0k")
+    assert said == [b""]
+    assert "status 401" in str(caught.value)
+    assert "dXNlcj1z" not in str(caught.value)
+
+
+def open_with_token(server: Scripted, tokens: Callable[[], str]) -> Pop3Mailbox:
+    settings = mailbox_settings(port=server.port, sign_in=SignIn.CLIENT_SECRET, password=None)
+    return Pop3Mailbox(settings, tokens, timeouts=SHORT)
+
+
+def test_sasl_plain_where_there_is_no_user() -> None:
+    def hook(peer: Peer, command: bytes) -> bool:
+        if command == b"AUTH PLAIN":
+            peer.send(b"+ ")
+            assert peer.line() == b"AHN1cHBvcnRAZXhhbXBsZS5jb20AczNjcmV0LXB3"
+            peer.send(b"+OK")
+            return True
+        return False
+
+    with ScriptedPop3(MAILS, hook, capabilities=[b"SASL PLAIN", b"UIDL"]) as server:
+        with scripted_mailbox(server) as mailbox:
+            assert fetch_all(mailbox, mailbox.list("INBOX")) == BODIES
+        assert b"USER support@example.com" not in server.commands
+
+
+def test_a_line_break_in_the_password_is_refused_unsent() -> None:
+    with ScriptedPop3() as server:
+        with pytest.raises(SignInRefused):
+            scripted_mailbox(server, password=SecretStr("a\r\nDELE 1"))
+        assert server.commands == [b"CAPA"]

@@ -1,0 +1,136 @@
+"""Sign-in by certificate: every form of it, and every fault in it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from shared.errors import (
+    ConnectFailed,
+    MailroomError,
+    ServiceUnavailable,
+    SettingsWrong,
+    SignInRefused,
+    Throttled,
+    TlsRefused,
+)
+from shared.mailboxes import sign_in
+from shared.mailboxes.connect import open_mailbox
+from shared.mailboxes.sign_in import Tokens
+from shared.settings import MailboxSettings, SignIn
+from tests.servers.authority import Answer, App, Authority
+from tests.servers.certificates import application, self_signed
+from tests.servers.dovecot import Dovecot, free_ports
+from tests.servers.mail import plain_mail
+from tests.servers.settings import mailbox_settings, oauth, pop3_settings
+
+ADDRESS = "support@example.com"
+
+
+def with_certificate(authority: Authority, ca_file: Path, app: App, **given: object) -> MailboxSettings:
+    return oauth(mailbox_settings(), authority, app, ca_file, certificate=None, **given)
+
+
+@pytest.mark.parametrize("password", [None, "pf x pässword"])
+@pytest.mark.parametrize("form", ["pem", "pfx", "pem file", "pfx file", "pem on one line"])
+def test_1_4_certificates_in_every_form(
+    authority: Authority, ca_file: Path, tmp_path: Path, form: str, password: str | None
+) -> None:
+    pair = application()
+    secret = password.encode() if password else None
+    app = authority.register(ADDRESS, certificate=pair)
+    data = pair.pfx(secret) if "pfx" in form else self_signed().certificate_pem + pair.pem(secret)
+    given: dict[str, object] = {"certificate_password": SecretStr(password) if password else None}
+    if form.endswith("file"):
+        path = tmp_path / "app.any"
+        path.write_bytes(data)
+        given["certificate_file"] = path
+        changes = with_certificate(authority, ca_file, app, **given)
+    else:
+        text = base64.b64encode(data).decode() if form == "pfx" else data.decode()
+        text = text.replace("\n", "\\n") if form == "pem on one line" else text
+        changes = oauth(mailbox_settings(), authority, app, ca_file, certificate=SecretStr(text), **given)
+    assert Tokens(authority.url).token(changes) == authority.issued[0]
+
+
+CERTIFICATE_FAULTS = [
+    ("no certificate", SettingsWrong, "CERTIFICATE: is neither PEM nor a PFX"),
+    ("cut PEM", SettingsWrong, "CERTIFICATE: "),
+    ("no key", SettingsWrong, "CERTIFICATE: the PEM holds no private key"),
+    ("key alone", SettingsWrong, "CERTIFICATE: the PEM holds no certificate"),
+    ("another's key", SettingsWrong, "CERTIFICATE: none of its certificates belongs to its private key"),
+    ("wrong password", SettingsWrong, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
+    ("wrong password, PFX", SettingsWrong, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
+    ("no password", SettingsWrong, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
+    ("elliptic", SettingsWrong, "CERTIFICATE: its private key is no RSA key"),
+    ("expired", SignInRefused, "CERTIFICATE: expired on 20"),
+    ("not yet valid", SignInRefused, "CERTIFICATE: not valid until 20"),
+    ("of another app", SignInRefused, "AADSTS700027"),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind", "told"), CERTIFICATE_FAULTS)
+def test_1_4_certificate_faults_name_the_setting(
+    authority: Authority, ca_file: Path, fault: str, kind: type[MailroomError], told: str
+) -> None:
+    pair, other = application(), application()
+    app = authority.register(ADDRESS, certificate=pair)
+    hour = timedelta(hours=1)
+    texts: dict[str, bytes] = {
+        "no certificate": b"what is this?",
+        "cut PEM": pair.pem()[:300] + b"\n-----END PRIVATE KEY-----\n" + pair.certificate_pem,
+        "no key": pair.certificate_pem,
+        "key alone": pair.key_pem,
+        "another's key": other.key_pem + pair.certificate_pem,
+        "wrong password": pair.pem(b"right-pw"),
+        "wrong password, PFX": base64.b64encode(pair.pfx(b"right-pw")),
+        "no password": pair.pem(b"right-pw"),
+        "elliptic": self_signed().pem(),
+        "expired": application(start=-20 * hour, end=-hour).pem(),
+        "not yet valid": application(start=hour, end=20 * hour).pem(),
+        "of another app": other.pem(),
+    }
+    password = SecretStr("wr0ng-pw") if "wrong password" in fault else None
+    changes = oauth(
+        mailbox_settings(),
+        authority,
+        app,
+        ca_file,
+        certificate=SecretStr(texts[fault].decode()),
+        certificate_password=password,
+    )
+    with pytest.raises(kind) as caught:
+        Tokens(authority.url).token(changes)
+    text = str(caught.value)
+    assert told in text
+    assert "wr0ng-pw" not in text
+    assert "PRIVATE KEY-----" not in text
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_a_certificate_file_that_changed_is_read_anew(authority: Authority, ca_file: Path, tmp_path: Path) -> None:
+    pair, other = application(), application()
+    app = authority.register(ADDRESS, certificate=pair)
+    path = tmp_path / "app.pem"
+    path.write_bytes(other.pem())
+    changes = with_certificate(authority, ca_file, app, certificate_file=path)
+    tokens = Tokens(authority.url)
+    with pytest.raises(SignInRefused, match="CERTIFICATE_FILE"):
+        tokens.token(changes)
+    path.write_bytes(pair.pem() + b"\n")
+    assert tokens.token(changes) == authority.issued[0]
+    path.unlink()
+    with pytest.raises(SettingsWrong, match="CERTIFICATE_FILE"):
+        tokens.token(changes)
+
+

@@ -1,0 +1,128 @@
+"""Addresses and lists of them."""
+
+import pytest
+
+from shared.mail.address_list import MOST_INVALID, read_list
+from shared.mail.addresses import Address, normalise
+from shared.mail.defects import Defects
+from shared.mail.message import parse
+
+LISTS = {
+    "bare": ("a@b.example", [("", "a@b.example")], []),
+    "name": ("John Doe <a@b.example>", [("John Doe", "a@b.example")], []),
+    "quoted name": (
+        '"Doe, John" <a@b.example>, c@d.example',
+        [("Doe, John", "a@b.example"), ("", "c@d.example")],
+        [],
+    ),
+    "escaped name": ('"a \\"b\\" c" <a@b.example>', [('a "b" c', "a@b.example")], []),
+    "group": (
+        "Team: a@b.example, X <c@d.example>; e@f.example",
+        [("", "a@b.example"), ("X", "c@d.example"), ("", "e@f.example")],
+        [],
+    ),
+    "empty group": ("undisclosed-recipients:;", [], []),
+    "empty group without end": ("undisclosed-recipients:", [], []),
+    "comment as name": ("a@b.example (John \\(Doe\\))", [("John (Doe)", "a@b.example")], []),
+    "nested comments": ("A (x (y) z) <a@b.example>", [("A", "a@b.example")], []),
+    "comment inside": ("a@(here)b.example", [("here", "a@b.example")], []),
+    "quoted local part": ('"john doe"@b.example', [("", '"john doe"@b.example')], []),
+    "quoted at": ('"a@x"@b.example', [("", '"a@x"@b.example')], []),
+    "obsolete spaces": ("john . doe @ b . example", [("", "john.doe@b.example")], []),
+    "obsolete route": ("<@x.example,@y.example:a@b.example>", [("", "a@b.example")], []),
+    "obsolete commas": ("a@b.example,,, c@d.example,", [("", "a@b.example"), ("", "c@d.example")], []),
+    "domain literal": ("a@[192.0.2.1]", [("", "a@[192.0.2.1]")], []),
+    "encoded name": ("=?utf-8?q?J=C3=B6rg?= <a@b.example>", [("Jörg", "a@b.example")], []),
+    "encoded comma": ("=?utf-8?Q?Doe,_J=C3=B6rg?= <a@b.example>", [("Doe, Jörg", "a@b.example")], []),
+    "encoded quoted name": ('"=?utf-8?q?J=C3=B6rg?=" <a@b.example>', [("Jörg", "a@b.example")], []),
+    "encoded address": ("=?utf-8?q?a=40b=2Eexample?=", [("", "a@b.example")], []),
+    "internationalised": ("Jörg <jörg@bücher.example>", [("Jörg", "jörg@bücher.example")], []),
+    "semicolons": ("a@b.example; c@d.example", [("", "a@b.example"), ("", "c@d.example")], []),
+    "spaces between": ("a@b.example c@d.example", [("", "a@b.example"), ("", "c@d.example")], []),
+    "no brackets": ("Foo Bar a@b.example", [("Foo Bar", "a@b.example")], []),
+    "address as name": ("a@b.example <a@b.example>", [("a@b.example", "a@b.example")], []),
+    "apostrophes": ("'a@b.example'", [("", "a@b.example")], []),
+    "mailto": ("<mailto:a@b.example>", [("", "a@b.example")], []),
+    "not closed": ("X <a@b.example, c@d.example", [("X", "a@b.example"), ("", "c@d.example")], []),
+    "open quote": ('"X <a@b.example>, c@d.example', [("X", "a@b.example"), ("", "c@d.example")], []),
+    "two in a row": ("<a@b.example> <c@d.example>", [("", "a@b.example"), ("", "c@d.example")], []),
+    "junk before": ("foo, a@b.example", [("", "a@b.example")], ["foo"]),
+    "junk between": ("a@b.example, @@, <x y@z>, c@d.e", [("", "a@b.example"), ("", "c@d.e")], ["@@", "<x y@z>"]),
+    "two ats": ("a@b@c.example, d@e.example", [("", "d@e.example")], ["a@b@c.example"]),
+    "parenthesis trick": ("a@b.example)c@d.example", [], ["a@b.example)c@d.example"]),
+    "empty": ("<>, a@b.example", [("", "a@b.example")], ["<>"]),
+    "nothing": (" , ; ", [], []),
+    "encoded junk": ("=?utf-8?q?caf=C3=A9?=", [], ["café"]),
+    "stray bracket": ("a@b.example>", [("", "a@b.example")], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "found", "invalid"), LISTS.values(), ids=LISTS)
+def test_2_1_lists_are_read(text: str, found: list[tuple[str, str]], invalid: list[str]) -> None:
+    assert read_list(text, Defects()) == ([Address(*one) for one in found], invalid)
+
+
+NORMAL = {
+    "A@B.Example": "a@b.example",
+    '"John"@b.example': "john@b.example",
+    '"john.doe"@b.example': "john.doe@b.example",
+    '"john doe"@b.example': '"john doe"@b.example',
+    '"jo\\hn d"@b.example': '"john d"@b.example',
+    '"a\\"b"@b.example': '"a\\"b"@b.example',
+    "x@BÜCHER.example": "x@xn--bcher-kva.example",
+    "x@xn--bcher-KVA.example": "x@xn--bcher-kva.example",
+    "x@bücher。example": "x@xn--bcher-kva.example",
+    "JÖRG@b.example": "jörg@b.example",
+    "jo\u0308rg@b.example": "jörg@b.example",
+    "a@b.example.": "a@b.example",
+    "a..b@c.example": "a..b@c.example",
+    "a@localhost": "a@localhost",
+    "a@[IPv6:2001:DB8::1]": "a@[ipv6:2001:db8::1]",
+    "base+ref@b.example": "base+ref@b.example",
+    "": None,
+    "a": None,
+    "@b": None,
+    "a@": None,
+    "a@b..c": None,
+    "a@-b.example": None,
+    "a@b@c": None,
+    "a b@c.example": None,
+    "<a@b.example>": None,
+    "a\0@b.example": None,
+    "\u202ea@b.example": None,
+    '"a@b.example': None,
+    "a@" + "ü" * 300: None,
+    "a@" + "b" * 300: None,
+    "a" * 2000 + "@b.example": None,
+}
+
+
+@pytest.mark.parametrize(("written", "normal"), NORMAL.items())
+def test_2_1_addresses_are_compared_in_normal_form(written: str, normal: str | None) -> None:
+    assert normalise(written) == normal
+
+
+@pytest.mark.parametrize("written", [address for address in NORMAL.values() if address])
+def test_2_1_a_normal_form_is_its_own(written: str) -> None:
+    assert normalise(written) == written
+
+
+def test_2_1_every_to_and_cc_counts() -> None:
+    message = parse(b"To: a@b.example\nTo: c@d.example\nCc: e@f.example,\n g@h.example\nBcc: i@j.example\n\n")
+    assert [one.address for one in message.to] == ["a@b.example", "c@d.example"]
+    assert [one.address for one in message.cc] == ["e@f.example", "g@h.example"]
+    assert [one.address for one in message.bcc] == ["i@j.example"]
+
+
+def test_2_5_what_is_no_address_is_listed_and_the_rest_is_kept() -> None:
+    message = parse(b"From: nobody\nTo: foo, a@b.example\nCc: bar@\n\n")
+    assert [one.address for one in message.to] == ["a@b.example"]
+    assert message.invalid_addresses == ("foo", "bar@")
+    assert "there are invalid addresses in From" in message.defects
+
+
+def test_2_5_endless_junk_is_listed_in_part() -> None:
+    message = parse(b"To: " + b"x, " * 5000 + b"a@b.example\nCc: " + b"y" * 5000 + b"\n\n")
+    assert [one.address for one in message.to] == ["a@b.example"]
+    assert len(message.invalid_addresses) == MOST_INVALID + 1
+    assert max(map(len, message.invalid_addresses)) == 320

@@ -1,0 +1,96 @@
+"""Every exception that MSAL, requests and cryptography may raise at a sign-in becomes one of ours, without its text."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msal
+import pytest
+import requests
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from shared.errors import ConnectFailed, MailroomError, ServiceUnavailable, SettingsWrong, SignInRefused, TlsRefused
+from shared.mailboxes.sign_in import xoauth2
+from shared.mailboxes.token_http import AnsweredBadly
+from shared.mailboxes.token_service import TRANSIENT, refusal, token_error
+from shared.settings import SignIn
+from tests.servers.settings import mailbox_settings
+
+SECRET = "s3cret in the text"
+SETTINGS = mailbox_settings(sign_in=SignIn.CLIENT_SECRET, tenant_id="t", client_id="c")
+
+
+def raised() -> Iterator[Exception]:
+    for module in (msal.exceptions, requests.exceptions):
+        for _, kind in inspect.getmembers(module, inspect.isclass):
+            if not issubclass(kind, Exception) or issubclass(kind, Warning):
+                continue
+            if issubclass(kind, msal.exceptions.MsalServiceError):
+                service: Any = kind
+                yield service(SECRET, error=SECRET, error_description=SECRET)
+            elif issubclass(kind, json.JSONDecodeError):
+                yield kind(SECRET, SECRET, 0)
+            else:
+                yield kind(SECRET)
+    yield from (AnsweredBadly(status) for status in (200, 404, 429, 500, 503))
+    yield from (kind(SECRET) for kind in (ValueError, KeyError, TypeError, RuntimeError, OSError, UnsupportedAlgorithm))
+
+
+@pytest.mark.parametrize("error", list(raised()), ids=lambda error: type(error).__name__)
+def test_every_exception_is_mapped_and_its_text_is_not_told(error: Exception) -> None:
+    found = token_error(error, SETTINGS, "https://login.example")
+    assert isinstance(found, MailroomError)
+    assert "'support'" in str(found)
+    assert SECRET not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (requests.exceptions.SSLError("x"), TlsRefused),
+        (requests.exceptions.ConnectTimeout("x"), ServiceUnavailable),
+        (requests.exceptions.ReadTimeout("x"), ServiceUnavailable),
+        (requests.exceptions.ConnectionError("x"), ConnectFailed),
+        (requests.exceptions.ProxyError("x"), ConnectFailed),
+        (requests.exceptions.InvalidURL("x"), SettingsWrong),
+        (requests.exceptions.ChunkedEncodingError("x"), ServiceUnavailable),
+        (ValueError("x"), SignInRefused),
+    ],
+)
+def test_what_the_caller_is_to_do(error: Exception, kind: type[MailroomError]) -> None:
+    assert type(token_error(error, SETTINGS, "https://login.example")) is kind
+
+
+def test_our_own_errors_pass_as_they_are() -> None:
+    error = SettingsWrong("as it is")
+    assert token_error(error, SETTINGS, "https://login.example") is error
+
+
+@pytest.mark.parametrize("name", sorted(TRANSIENT))
+def test_transient_answers_are_no_refusal(name: str) -> None:
+    assert isinstance(refusal({"error": name}, SETTINGS), ServiceUnavailable)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type"),
+        *("invalid_scope", "invalid_resource", "interaction_required", "access_denied", ""),
+    ],
+)
+def test_every_other_answer_is_a_refusal(name: str) -> None:
+    assert isinstance(refusal({"error": name}, SETTINGS), SignInRefused)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"error": 7, "error_codes": ["x"]}, {"error": None, "error_description": None, "error_codes": None}]
+)
+def test_odd_answers_are_refusals(answer: dict[str, object]) -> None:
+    assert isinstance(refusal(answer, SETTINGS), SignInRefused)
+
+
+def test_1_5_xoauth2_as_the_mail_servers_want_it() -> None:
+    assert xoauth2("me@example.com", "t0k") == b"user=me@example.com\x01auth=Bearer t0k\x01\x01"
