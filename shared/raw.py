@@ -32,7 +32,9 @@ def opened(blobs: Blobs, message: str, *, size: int) -> Iterator[bytes | mmap.mm
             raise MessageMissing(f"message {message} has a receipt and no raw bytes at {path}")
         yield data
         return
-    BUDGET.take(size)
+    # Twice: for the bytes, and for the attachment that is decoded from them. Taken at once, since two who each held one
+    # half and waited for the other would wait for ever.
+    BUDGET.take(2 * size)
     try:
         with tempfile.TemporaryFile(prefix="mailroom-") as file:
             if not blobs.download(path, file):
@@ -41,4 +43,4 @@ def opened(blobs: Blobs, message: str, *, size: int) -> Iterator[bytes | mmap.mm
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 yield mapped
     finally:
-        BUDGET.give(size)
+        BUDGET.give(2 * size)

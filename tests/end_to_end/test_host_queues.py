@@ -2,86 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from local.host.config import HostConfig
 from local.host.host import Drained, Host
 from local.host.queues import HIDDEN_FOR
-from shared.errors import ServiceUnavailable
 from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
 from tests.end_to_end.own_process import APPS, in_own_process
-from tests.memory_queue import MemoryQueue, stores_of
-
-QUEUES = ("work", "work-poison", "many", "single", "echo", "echo-poison")
-QUICK = HostConfig(batch_size=3, new_batch_threshold=1, max_polling_interval=0.2)
-
-
-@dataclass
-class Told:
-    """What a scenario brings home."""
-
-    drained: Drained
-    seen: list[dict[str, Any]]
-    left: dict[str, list[str]]
-    log: list[str] = field(default_factory=list)
-    more: Any = None
-
-    def of(self, function: str) -> list[dict[str, Any]]:
-        return [call for call in self.seen if call["function"] == function]
-
-
-class Lab:
-    """The queues, and what is read off them afterwards."""
-
-    def __init__(self) -> None:
-        self.queues = {name: MemoryQueue() for name in QUEUES}
-        self.stores = stores_of(self.queues)
-        self.log: list[str] = []
-
-    def told(self, drained: Drained, more: Any = None) -> Told:
-        seen = list(sys.modules["function_app"].SEEN)
-        left = {name: [m.body for m in queue._messages.values()] for name, queue in self.queues.items()}
-        return Told(drained, seen, {name: bodies for name, bodies in left.items() if bodies}, self.log, more)
-
-    @contextmanager
-    def logging(self) -> Iterator[None]:
-        lines = self.log
-
-        class Lines(logging.Handler):
-            def emit(self, record: logging.LogRecord) -> None:
-                lines.append(record.getMessage())
-
-        handler = Lines()
-        logging.getLogger("mailroom.host").addHandler(handler)
-        yield
-        logging.getLogger("mailroom.host").removeHandler(handler)
-
-
-async def _drain(put: dict[str, list[str]], config: HostConfig = QUICK, failing: dict[str, Any] | None = None) -> Told:
-    lab = Lab()
-    for name, bodies in put.items():
-        lab.queues[name].put_many(bodies)
-    for name, failures in (failing or {}).items():
-        lab.queues[name].failing = dict(failures)
-    with lab.logging():
-        async with Host.started(APPS / "queues", lab.stores, config) as host:
-            return lab.told(await host.drain())
+from tests.end_to_end.queue_lab import QUEUES, QUICK, Lab, Told, drain
+from tests.memory_queue import stores_of
 
 
 def test_what_succeeds_is_deleted_and_was_told_its_metadata() -> None:
-    told = in_own_process(_drain, {"work": ["one", "two"]})
+    told = in_own_process(drain, {"work": ["one", "two"]})
     assert told.left == {}
     assert told.drained.functions["work"].succeeded == 2
     assert told.drained.hidden == {}
@@ -136,13 +76,6 @@ def test_what_fails_five_times_goes_to_the_poison_queue_for_seven_days() -> None
     assert abs(told.of("work_poison")[0]["expires"] - datetime.now(UTC) - timedelta(days=7)) < timedelta(minutes=1)
 
 
-def test_a_failure_is_one_line_without_the_message_itself() -> None:
-    told = in_own_process(_drain, {"work": ["once s3cret"]})
-    (line,) = [line for line in told.log if "failed" in line]
-    assert line == "function work, message m1, try 1 of 5 failed: RuntimeError: only the first time"
-    assert [call["try"] for call in told.of("work")] == [1, 2]
-
-
 def test_a_failed_message_waits_for_the_visibility_timeout() -> None:
     config = HostConfig(batch_size=3, new_batch_threshold=1, visibility_timeout=0.6, max_polling_interval=0.2)
     told = in_own_process(_drain_twice, config)
@@ -163,91 +96,16 @@ async def _drain_twice(config: HostConfig) -> Told:
 
 def test_no_more_run_at_once_than_batch_and_threshold() -> None:
     began = time.monotonic()
-    told = in_own_process(_drain, {"work": ["sleep 0.02", "sleep 0.05", "sleep 0.12", "sleep 0.2"] * 10})
+    told = in_own_process(drain, {"work": ["sleep 0.02", "sleep 0.05", "sleep 0.12", "sleep 0.2"] * 10})
     assert len(told.seen) == 40
     assert max(call["inside"] for call in told.seen) == 4  # 3 + 1, and it gets there
     assert time.monotonic() - began < 10
 
 
 def test_outputs_are_put_list_text_and_return_value() -> None:
-    told = in_own_process(_drain, {"many": ["3", "0"], "echo": ["said"]})
+    told = in_own_process(drain, {"many": ["3", "0"], "echo": ["said"]})
     assert {call["body"] for call in told.of("work")} == {"part 0 é", "part 1 é", "part 2 é"}
     assert sorted(told.left["single"]) == ['["not a list but a text"]', "said"]
-
-
-def test_a_message_whose_output_cannot_be_put_is_tried_again() -> None:
-    told = in_own_process(_drain, {"echo": ["said"]}, failing={"single": {"put_many": 2}})
-    assert told.left["single"] == ["said"]
-    counts = told.drained.functions["echo"]
-    assert (counts.succeeded, counts.failed) == (1, 2)
-    assert any("its output could not be put: the queue is ill" in line for line in told.log)
-
-
-def test_no_body_stops_the_pump() -> None:
-    hostile = [
-        "",
-        "{",
-        "\x00\x01",
-        "null",
-        "[1",
-        "ÿþ é \u2028 😀",
-        "fail " + "x" * 60_000,
-        "%TICK%",
-        "=== not base64 ===",
-    ]
-    told = in_own_process(_drain, {"work": hostile, "many": ["no number", "1"]})
-    assert {call["body"] for call in told.of("work")} == {*hostile, "part 0 é"}
-    assert set(told.left) == {"many", "single"}
-    assert told.left["many"] == ["no number"]  # it has no poison queue in this lab, and is left hidden
-    assert len(told.of("work_poison")) == 1
-
-
-def test_an_ill_storage_is_waited_for_and_nothing_runs_twice() -> None:
-    told = in_own_process(_drain, {"work": ["one"]}, failing={"work": {"receive": 3, "delete": 2}})
-    assert [call["try"] for call in told.of("work")] == [1]
-    assert told.left == {}
-    assert any("queue work cannot be read (1 in a row)" in line for line in told.log)
-
-
-async def _dead_storage() -> str:
-    lab = Lab()
-    lab.queues["many"].failing = {"receive": 1000}
-    async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
-        try:
-            await host.drain(patience=3)
-        except ServiceUnavailable as error:
-            return str(error)
-    return "drained"
-
-
-def test_draining_gives_up_on_a_dead_storage() -> None:
-    assert in_own_process(_dead_storage) == "the queue is ill (receive)"
-
-
-async def _tried_too_often() -> Told:
-    lab = Lab()
-    queue = lab.queues["work"]
-    queue.put_many(["fail"])
-    for _ in range(5):
-        (item,) = queue.receive(1, hidden_for=600)
-        queue.release(item)
-    async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
-        return lab.told(await host.drain())
-
-
-def test_a_message_whose_last_try_was_cut_off_is_not_run_a_sixth_time() -> None:
-    told = in_own_process(_tried_too_often)
-    assert told.of("work") == []
-    assert [call["body"] for call in told.of("work_poison")] == ["fail"]
-
-
-def test_a_function_that_takes_too_long_is_a_failure_and_its_message_stays_hidden() -> None:
-    config = HostConfig(batch_size=3, new_batch_threshold=1, function_timeout=0.3)
-    told = in_own_process(_drain, {"work": ["sleep 1.5", "fine"]}, config)
-    assert told.left == {"work": ["sleep 1.5"]}
-    assert told.drained.hidden == {"work": 1}
-    assert told.drained.functions["work"].failed == 1
-    assert any("FunctionTimeout: it ran longer than 0.3 s" in line for line in told.log)
 
 
 async def _by_hand() -> tuple[Told, str]:
@@ -316,15 +174,3 @@ def test_the_folders_queues_drain_as_well(tmp_path: Path) -> None:
     assert drained.hidden == {}
     assert len({call["body"] for call in seen if call["function"] == "work"}) == 101
     assert [call["body"] for call in seen if call["function"] == "work_poison"] == ["fail"]
-
-
-@pytest.mark.parametrize("missing", ["single", "work"])
-def test_a_queue_that_the_storage_lacks_is_named(missing: str) -> None:
-    with pytest.raises(Exception, match=f"the queue {missing}, which the storage does not have"):
-        in_own_process(_without, missing)
-
-
-async def _without(missing: str) -> None:
-    queues = {name: MemoryQueue() for name in QUEUES if name != missing}
-    async with Host.started(APPS / "queues", stores_of(queues)):
-        pass

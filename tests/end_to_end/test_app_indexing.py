@@ -1,0 +1,54 @@
+"""The app as Microsoft's own worker engine indexes it: names, triggers, queues, schedules."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+INDEX = """
+import asyncio, json, sys
+from pathlib import Path
+from local.engine.engine import Engine
+
+engine = asyncio.run(Engine.start(Path.cwd()))
+loaded = sorted(name for name in sys.modules if name.split(".")[0] in {"imapclient", "msal", "msgraph"})
+print(json.dumps([{f.name: [repr(f.trigger), [repr(o) for o in f.outputs]] for f in engine.functions}, loaded]))
+"""
+
+
+def index() -> tuple[dict[str, list[object]], list[str]]:
+    """What a fresh process finds."""
+    ran = subprocess.run(
+        [sys.executable, "-c", INDEX],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "POLL_SCHEDULE": "0 */2 * * * *"},
+    )
+    functions, loaded = json.loads(ran.stdout.splitlines()[-1])
+    return functions, loaded
+
+
+def test_the_engine_indexes_the_app() -> None:
+    functions, loaded = index()
+    assert set(functions) == {"poll_timer", "poll_mailbox", "route_message", "route_poison", "sweep"}
+    told = {name: str(trigger) for name, (trigger, _) in functions.items()}
+    assert "TimerTrigger" in told["poll_timer"]
+    assert "0 */2 * * * *" in told["poll_timer"]
+    assert "0 */15 * * * *" in told["sweep"]
+    for name, queue in (("poll_mailbox", "polls"), ("route_message", "arrivals"), ("route_poison", "arrivals-poison")):
+        assert "QueueTrigger" in told[name]
+        assert f"'{queue}'" in told[name]
+    outputs = {name: str(found) for name, (_, found) in functions.items()}
+    assert "'polls'" in outputs["poll_timer"]
+    assert all(outputs[name] == "[]" for name in outputs if name != "poll_timer")
+    assert loaded == [], "indexing must not load what only draining needs"
+
+
+def test_there_is_no_function_json() -> None:
+    assert not [path for path in ROOT.glob("*/function.json")]

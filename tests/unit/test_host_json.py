@@ -1,0 +1,46 @@
+"""host.json is a design decision (docs/host.md): what one process takes at once fits into its memory, disk and threads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from shared.intake import BATCH_BYTES, BATCHES_STORING
+from shared.mailboxes.spool import MEMORY_LIMIT, SPOOL_BUDGET
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = json.loads((ROOT / "host.json").read_text())
+QUEUES = HOST["extensions"]["queues"]
+AT_ONCE = QUEUES["batchSize"] + QUEUES["newBatchThreshold"]
+MIB = 1024 * 1024
+
+
+def test_the_bundle_is_the_one_of_the_v2_model() -> None:
+    assert HOST["version"] == "2.0"
+    assert HOST["extensionBundle"] == {
+        "id": "Microsoft.Azure.Functions.ExtensionBundle",
+        "version": "[4.*, 5.0.0)",
+    }
+
+
+def test_a_failed_message_is_tried_five_times_a_minute_apart() -> None:
+    assert QUEUES["visibilityTimeout"] == "00:01:00"
+    assert QUEUES["maxDequeueCount"] == 5
+
+
+def test_what_runs_at_once_fits_into_the_smallest_instance() -> None:
+    batches_on_the_wire = 4
+    poll = (batches_on_the_wire + BATCHES_STORING) * BATCH_BYTES
+    routing = 4 * MEMORY_LIMIT  # the bytes, their decoded text, its JSON, and room
+    assert AT_ONCE * (poll + routing) < 512 * MIB  # of 2048 MB, which the worker and its packages share
+
+
+def test_spooled_messages_fit_into_the_temporary_disk() -> None:
+    assert SPOOL_BUDGET < 500 * MIB
+
+
+def test_every_function_finds_a_thread_with_the_documented_count() -> None:
+    queue_functions, timers = 3, 2
+    documented = 24
+    assert f"PYTHON_THREADPOOL_THREAD_COUNT={documented}" in (ROOT / "README.md").read_text()
+    assert queue_functions * AT_ONCE + timers <= documented
