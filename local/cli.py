@@ -58,9 +58,10 @@ def main_options(
 def demo(into: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the mail goes.")] = Path("mail")) -> None:
     """The main job on an embedded mail server with sample mail, into a folder; ends by itself."""
     from local.demo.run import run_demo  # noqa: PLC0415  the mail server's packages are wanted here alone
+    from local.tables import wide_console  # noqa: PLC0415
 
     with told_plainly():
-        raise typer.Exit(run_demo(into, Console()))
+        raise typer.Exit(run_demo(into, wide_console()))
 
 
 @cli.command()
@@ -116,10 +117,10 @@ def check(
 def status(settings: Settings = DEFAULT) -> None:
     """Mailboxes, last looks, failures, queues, and what waits."""
     from local.session import open_app  # noqa: PLC0415
-    from local.tables import show_mailboxes, show_queues  # noqa: PLC0415
+    from local.tables import show_mailboxes, show_queues, wide_console  # noqa: PLC0415
 
     with told_plainly(), open_app(settings) as app:
-        console = Console()
+        console = wide_console()
         show_mailboxes(app, console)
         show_queues(app.stores, console)
 

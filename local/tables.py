@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,7 @@ from shared.storage.protocol import QueueName, Record, Stores
 from shared.storage.protocol import Table as Kind
 from shared.wiring import App
 
+PLAIN_WIDTH = 150
 WHEN = "%Y-%m-%d %H:%M:%S"
 
 
@@ -73,19 +75,24 @@ def show_queues(stores: Stores, console: Console) -> None:
 
 def show_messages(stores: Stores, records: Iterable[Record], console: Console) -> None:
     """What became of each message, and where to look."""
-    table = Table("mailbox", "folder", "subject", "what became of it", "where", show_lines=False)
+    table = Table("mailbox", "subject", "what became of it", "where", box=SIMPLE)
     rows = []
-    for record in records:
-        receipt = Receipt.of(record)
+    # In the order in which the server had them: its keys count upwards, and longer ones are later.
+    receipts = sorted(map(Receipt.of, records), key=lambda one: (one.mailbox, len(one.server_key), one.server_key))
+    for receipt in receipts:
         subject = _subject(stores, receipt)
         for recipient, outcome in (receipt.outcomes or {"": receipt.state.value}).items():
             fate, _, what = outcome.partition(" ")
-            rows.append(
-                (receipt.mailbox, receipt.folder, subject, _fate(fate, recipient, what), _where(fate, what, receipt))
-            )
-    for row in sorted(rows):
+            rows.append((receipt.mailbox, subject, _fate(fate, recipient, what), _where(fate, what, receipt)))
+    for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def wide_console() -> Console:
+    """The terminal; or, where there is none, a page wide enough for paths."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
 def _fate(fate: str, recipient: str, what: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from shared.clock import Now
 from shared.keys import arrival_key, digest
@@ -180,9 +181,14 @@ def described(receipt: Receipt) -> dict[str, object]:
         "protocol": receipt.protocol,
         "folder": receipt.folder,
         "server_key": receipt.server_key,
-        "received": receipt.received.isoformat() if receipt.received else None,
-        "stored": receipt.stored_at.isoformat(),
+        "received": told_time(receipt.received) if receipt.received else None,
+        "stored": told_time(receipt.stored_at),
     }
+
+
+def told_time(time: datetime) -> str:
+    """A time as all documents have it: ISO 8601, UTC, to the second."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def as_bytes(document: object) -> bytes:

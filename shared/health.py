@@ -167,12 +167,16 @@ class Health:
         _log.warning(
             "mailbox %s failed (%d in a row), next try in %d s: %s", settings.name, failures, pause.seconds, text
         )
-        if disabled and not before.alerted:
+        if disabled and (changed or not before.disabled):
             _log.error("mailbox-disabled: mailbox %s stopped after %d failures: %s", settings.name, failures, text)
 
     def busy(self, settings: MailboxSettings, seconds: float) -> None:
         """Note that the server asked to wait: no failure."""
-        self._write(settings, next_try=self._now() + timedelta(seconds=seconds))
+        values: dict[str, Value] = {"next_try": self._now() + timedelta(seconds=seconds)}
+        if self.of(settings.name).fingerprint not in ("", settings.sign_in_fingerprint):
+            # What the old settings did is none of the new ones'.
+            values |= {"failures": 0, "refused": False, "disabled": False}
+        self._write(settings, **values)
 
     def enable(self, mailbox: str) -> None:
         """Forget a mailbox's failures, so that it is tried at the next look."""

@@ -22,7 +22,7 @@ from shared.clock import Now, utc_now
 from shared.folder_mark import FolderMark
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
 from shared.receipts import State
-from shared.settings import After, MailboxSettings
+from shared.settings import After, MailboxSettings, MailProtocol
 from shared.storage.protocol import Stores
 
 BATCH_MESSAGES = 100
@@ -153,7 +153,9 @@ class _Round:
         settings, folder = self.arrivals.settings, self.arrivals.folder
         mark = FolderMark(self.intake.stores.records, settings, folder)
         before = mark.read() if self._keeps else None
-        listed = self.mailbox.list(folder, received=self.since is not None, above=before)
+        # POP3 has to read the headers of every message for it, IMAP gives it away.
+        received = self.since is not None or settings.protocol is MailProtocol.IMAP
+        listed = self.mailbox.list(folder, received=received, above=before)
         with ThreadPoolExecutor(1, thread_name_prefix=f"store-{settings.name}") as storer:
             fetching = self.mailbox.fetch(self._batches(listed), max_bytes=settings.max_message_bytes)
             try:

@@ -176,7 +176,7 @@ class Poll:
         """
         fields = _fields(body)
         mailbox, retries = fields.get("mailbox"), fields.get("retries", 0)
-        if not isinstance(mailbox, str) or not isinstance(retries, int) or fields.get("reason") not in set(Reason):
+        if not isinstance(mailbox, str) or not isinstance(retries, int) or fields.get("reason") not in list(Reason):
             raise MessageUnreadable("a message on the queue `polls` names no mailbox, or no known reason")
         return cls(mailbox, Reason(str(fields["reason"])), retries, str(fields.get("traceparent", "")))
 
@@ -188,7 +188,7 @@ def _body(**fields: str | int) -> str:
 def _fields(body: str) -> dict[str, object]:
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or fields.get("v") != QUEUE_VERSION:
         raise MessageUnreadable(f"a queue message is not JSON of version {QUEUE_VERSION}: sent by another release?")

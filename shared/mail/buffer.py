@@ -79,16 +79,22 @@ class Finder:
     def next(self, start: int, end: int) -> tuple[int, int] | None:
         """Where the first of them stands as a whole between `start` and `end`, and its length; or None.
 
-        Where it stands must not go down from one call to the next by more than to the place of the last answer.
+        `start` may go down from one call to the next only to where nothing was found since.
         """
-        best: tuple[int, int] | None = None
-        for index, needle in enumerate(self._needles):
-            found = self._found[index]
-            if found < start:
-                found = self._search(index, needle, start, end)
-            if found >= 0 and found + len(needle) <= end and (best is None or found < best[0]):
-                best = (found, len(needle))
-        return best
+        window, upto = _FIRST_WINDOW, start
+        while upto < end:  # in windows, lest one needle is looked for far behind another
+            upto = min(upto + window, end)
+            window = min(window * 2, PIECE)
+            best: tuple[int, int] | None = None
+            for index, needle in enumerate(self._needles):
+                found = self._found[index]
+                if found < start:
+                    found = self._search(index, needle, start, upto)
+                if found >= 0 and found + len(needle) <= upto and (best is None or found < best[0]):
+                    best = (found, len(needle))
+            if best is not None:
+                return best
+        return None
 
     def _search(self, index: int, needle: bytes, start: int, end: int) -> int:
         start = max(start, self._upto[index])

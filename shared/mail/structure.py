@@ -80,10 +80,9 @@ class _Splitter:
         self._buffer = buffer
         self._defects = defects
         self._bare_cr = _BARE_CR.match(buffer.slice(0, 4096)) is not None
-        more = self._bare_cr
-        self._dashes = Finder(buffer, (b"\n--", b"\r--") if more else (b"\n--",))
-        empty = (b"\n\n", b"\n\r\n", b"\n\r\r\n")
-        self._empty_lines = Finder(buffer, (*empty, b"\r\r", b"\r\n\r\n") if more else empty)
+        self._dashes = self._dash_finder()
+        empty = (b"\n\r\n", b"\n\n", b"\n\r\r\n")
+        self._empty_lines = Finder(buffer, (*empty, b"\r\r", b"\r\n\r\n") if self._bare_cr else empty)
         self._open: list[_Open] = []
         self._levels: dict[bytes, list[int]] = {}
         self._current: Part | None = None
@@ -148,8 +147,12 @@ class _Splitter:
             block = block[: end - start]
         headers, used = read_block(block, self._defects, bare_cr=self._bare_cr)
         if used < len(block):
+            self._dashes = self._dash_finder()  # what was passed as header may hold delimiters
             return headers, start + used, False
         return headers, body, cut
+
+    def _dash_finder(self) -> Finder:
+        return Finder(self._buffer, (b"\n--", b"\r--") if self._bare_cr else (b"\n--",))
 
     def _content(self, headers: Headers, default: str) -> Parametrised:
         text = headers.text("content-type")

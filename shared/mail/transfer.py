@@ -52,13 +52,14 @@ def _base64(pieces: Iterable[bytes], defects: Defects) -> Iterator[bytes]:
     """Base64 with anything between its letters. Padding ends a run; another run may follow."""
     left = b""
     for piece in pieces:
-        if piece.translate(None, _BASE64_AND_SPACE):
+        letters = piece.translate(None, _NOT_BASE64)
+        breaks = piece.count(b"\n") + piece.count(b"\r")
+        if len(letters) + breaks != len(piece) and piece.translate(None, _BASE64_AND_SPACE):
             defects.add("there is junk in base64: skipped")
-        letters = left + piece.translate(None, _NOT_BASE64)
-        *ended, open_run = re.split(b"=+", letters) if b"=" in letters else (letters,)
+        *ended, open_run = (left + letters).split(b"=")
         cut = len(open_run) - len(open_run) % 4
         left = open_run[cut:]
-        yield b"".join([*(_run(run, defects) for run in ended), binascii.a2b_base64(open_run[:cut])])
+        yield b"".join([*(_run(run, defects) for run in ended if run), binascii.a2b_base64(open_run[:cut])])
     if left:
         defects.add("base64 ends in the middle")
         yield _run(left, defects)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -224,6 +225,26 @@ class Session:
         if line[:3].upper() == b"+OK":
             return True, text
         return False, f"{text.removeprefix('-ERR').strip()}{status}"
+
+
+def open_session(settings: MailboxSettings, tokens: Callable[[], str], timeouts: Timeouts) -> Session:
+    """A session; with another token, once, if the server refused one and there is another by now (rule 1.4)."""
+    used: list[bytes] = []
+
+    def token() -> str:
+        given = tokens()
+        used.append(hashlib.sha256(given.encode()).digest())
+        return given
+
+    try:
+        return Session(settings, token, timeouts)
+    except SignInRefused:
+        if not used:
+            raise
+        token()
+        if used[0] == used[1]:
+            raise
+    return Session(settings, token, timeouts)
 
 
 def _secret(settings: MailboxSettings, tokens: Callable[[], str]) -> str:

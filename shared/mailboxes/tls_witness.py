@@ -60,9 +60,11 @@ def peer_certificate() -> Peer | None:
         return None
 
 
-def _see(_connection: Any, direction: str, _version: Any, _content: Any, kind: Any, data: bytes) -> None:
+def _see(connection: Any, direction: str, _version: Any, _content: Any, kind: Any, data: bytes) -> None:
     if kind == CERTIFICATE and direction == "read":
         _shown.set(bytes(data))
+        # That was all. Called for every record, it would cost a seventh of a drain's processor time.
+        connection.context._msg_callback = None  # noqa: SLF001  see the module's docstring
 
 
 def _read(message: bytes) -> Peer:

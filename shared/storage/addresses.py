@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 HOST_SETTING = "AzureWebJobsStorage"
+
+_DEVELOPMENT = "usedevelopmentstorage"
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +51,23 @@ class StorageAddress:
         text = text.strip()
         if text.startswith("folder:"):
             path = text.removeprefix("folder:").strip()
-            if not path:
+            if not path or "\0" in path:
                 raise ValueError("names no folder; write folder:PATH")
             return cls(setting, folder=Path(path))
-        if text.startswith("https://"):
-            return cls._of_url(text, setting)
-        parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
-        names = {name.strip().lower() for name in parts}
-        if (
-            "usedevelopmentstorage" in names
-            or "accountname" in names
-            or any(name.endswith("endpoint") for name in names)
-        ):
-            return cls(setting, connection_string=text)
-        raise ValueError(
-            "is no storage; use folder:PATH, a connection string, UseDevelopmentStorage=true, "
-            "or https://ACCOUNT.blob.core.windows.net"
-        )
-
-    @classmethod
-    def _of_url(cls, text: str, setting: str) -> StorageAddress:
-        parts = urlsplit(text)
-        host = parts.hostname or ""
-        if parts.query:
-            raise ValueError("holds a signature; sign-in is by identity, give the address alone")
-        if ".blob." not in host:
-            raise ValueError("is no blob service's address; use https://ACCOUNT.blob.core.windows.net")
-        before, after = host.split(".blob.", 1)
-        blob, queue, table = (f"https://{before}.{name}.{after}" for name in ("blob", "queue", "table"))
-        return cls(setting, blob=blob, queue=queue, table=table)
+        if text.lower().startswith("https://"):
+            blob = _service_url(text)
+            if urlsplit(blob).path or _beside(blob, "table") is None:
+                raise ValueError("is no blob service's address; use https://ACCOUNT.blob.core.windows.net")
+            return cls(setting, blob=blob, queue=_beside(blob, "queue"), table=_beside(blob, "table"))
+        return cls(setting, connection_string=_connection_string(text))
 
 
 def app_storage(environment: Mapping[str, str]) -> StorageAddress:
     """The app's own storage, resolved as the Functions host resolves it.
+
+    `AzureWebJobsStorage` wins; else a service's own URI, and the account's name for those that have none. Which kind of
+    identity signs in (`AzureWebJobsStorage__credential`) is not asked: the default credential tries the app's identity,
+    and an operator's own sign-in.
 
     Args:
         environment: app settings; names are matched without case.
@@ -96,9 +84,14 @@ def app_storage(environment: Mapping[str, str]) -> StorageAddress:
         return given.get(f"{HOST_SETTING}__{name}".lower())
 
     account = part("accountName")
+    if account is not None and not _ACCOUNT.fullmatch(account):
+        raise ValueError("has no account's name in __accountName; it is 3 to 24 lower-case letters and digits")
 
     def service(name: str) -> str | None:
-        return part(f"{name}ServiceUri") or (f"https://{account}.{name}.core.windows.net" if account else None)
+        uri = part(f"{name}ServiceUri")
+        if uri is not None:
+            return _service_url(uri)
+        return None if account is None else f"https://{account}.{name}.core.windows.net"
 
     blob, queue = service("blob"), service("queue")
     if blob is None or queue is None:
@@ -106,4 +99,45 @@ def app_storage(environment: Mapping[str, str]) -> StorageAddress:
             "is missing; set a connection string, UseDevelopmentStorage=true or folder:PATH, or "
             f"{HOST_SETTING}__accountName for sign-in by identity"
         )
-    return StorageAddress(HOST_SETTING, blob=blob, queue=queue, table=service("table"), client_id=part("clientId"))
+    # The host itself needs no tables; mail that is in the same account does.
+    table = service("table") or _beside(blob, "table")
+    return StorageAddress(HOST_SETTING, blob=blob, queue=queue, table=table, client_id=part("clientId"))
+
+
+def _connection_string(text: str) -> str:
+    """The text, if it is one: `Name=value` parts between semicolons that name an account, and prove a right to it."""
+    pairs = [part.partition("=") for part in text.split(";") if part.strip()]
+    values = {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
+    if values.get(_DEVELOPMENT, "").lower() == "true":
+        return text
+    if len(values) < len(pairs) or not (
+        "accountname" in values or "blobendpoint" in values or "tableendpoint" in values
+    ):
+        raise ValueError(
+            "is no storage; use folder:PATH, a connection string, UseDevelopmentStorage=true, "
+            "or https://ACCOUNT.blob.core.windows.net"
+        )
+    if "sharedaccesssignature" not in values and not {"accountname", "accountkey"} <= values.keys():
+        raise ValueError("is a connection string without a key; copy it whole, with AccountName and AccountKey")
+    return text
+
+
+def _service_url(text: str) -> str:
+    """A service's address without anything that could be, or that asks for, a secret."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("is no storage's address; check it for a missing or a strange character") from None
+    if parts.scheme.lower() != "https" or not parts.netloc:
+        raise ValueError("is no https address; sign-in by identity needs one, as https://ACCOUNT.blob.core.windows.net")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user's name; sign-in is by identity, give the address alone")
+    if parts.query or parts.fragment:
+        raise ValueError("holds a signature; sign-in is by identity, give the address alone")
+    return f"https://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _beside(blob: str, service: str) -> str | None:
+    """Another service's address, if the blob service's tells it: `https://ACCOUNT.blob.SUFFIX`, in any cloud."""
+    account, between, suffix = blob.partition(".blob.")
+    return f"{account}.{service}.{suffix}" if between and suffix else None

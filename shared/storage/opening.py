@@ -19,49 +19,63 @@ if TYPE_CHECKING:
 
 
 def open_stores(app: StorageAddress, mail: StorageAddress, container: str) -> Stores:
-    """Open the storage.
+    """Open the storage. A folder is made if it is not there.
 
     Args:
         app: the app's own: queues and leases.
         mail: blobs and records.
         container: the blob container; a folder has the mail directly in it.
+
+    Raises:
+        ServiceUnavailable: a folder cannot be made or written to.
+        SettingsWrong: an address lacks a part.
     """
     with ExitStack() as closing:
-        queues, leases = _app_side(app, closing)
-        blobs, records = _mail_side(mail, container, closing)
+        opening = _Opening(closing)
+        queues, leases = opening.app_side(app)
+        blobs, records = opening.mail_side(mail, container)
         return Stores(blobs, records, queues, leases, closing.pop_all().close)
 
 
-def _app_side(address: StorageAddress, closing: ExitStack) -> tuple[dict[str, Queue], Leases]:
-    if address.folder is not None:
-        database = _database(address.folder, closing)
-        return {name: FolderQueue(database, name) for name in QueueName}, FolderLeases(database)
-    from shared.storage.azure.leases import AzureLeases  # noqa: PLC0415
-    from shared.storage.azure.queues import AzureQueue  # noqa: PLC0415
+class _Opening:
+    """Both sides often have one address; then they share what is behind it."""
 
-    account = _account(address, closing)
-    return {name: AzureQueue(account, name) for name in QueueName}, AzureLeases(account)
+    def __init__(self, closing: ExitStack) -> None:
+        self._closing = closing
+        self._databases: dict[Path, Database] = {}
+        self._accounts: dict[StorageAddress, Account] = {}
 
+    def app_side(self, address: StorageAddress) -> tuple[dict[str, Queue], Leases]:
+        if address.folder is not None:
+            database = self._database(address.folder)
+            return {name: FolderQueue(database, name) for name in QueueName}, FolderLeases(database)
+        from shared.storage.azure.leases import AzureLeases  # noqa: PLC0415  a folder needs none of the SDKs
+        from shared.storage.azure.queues import AzureQueue  # noqa: PLC0415
 
-def _mail_side(address: StorageAddress, container: str, closing: ExitStack) -> tuple[Blobs, Records]:
-    if address.folder is not None:
-        return FolderBlobs(address.folder), FolderRecords(_database(address.folder, closing))
-    from shared.storage.azure.blobs import AzureBlobs  # noqa: PLC0415
-    from shared.storage.azure.records import AzureRecords  # noqa: PLC0415
+        account = self._account(address)
+        return {name: AzureQueue(account, name) for name in QueueName}, AzureLeases(account)
 
-    account = _account(address, closing)
-    return AzureBlobs(account, container), AzureRecords(account, container)
+    def mail_side(self, address: StorageAddress, container: str) -> tuple[Blobs, Records]:
+        if address.folder is not None:
+            return FolderBlobs(address.folder), FolderRecords(self._database(address.folder))
+        from shared.storage.azure.blobs import AzureBlobs  # noqa: PLC0415
+        from shared.storage.azure.records import AzureRecords  # noqa: PLC0415
 
+        account = self._account(address)
+        return AzureBlobs(account, container), AzureRecords(account, container)
 
-def _database(folder: Path, closing: ExitStack) -> Database:
-    database = Database(folder / HIDDEN / "state.sqlite3")
-    closing.callback(database.close)
-    return database
+    def _database(self, folder: Path) -> Database:
+        # One for both: writers of one process wait for each other in order, those of two by polling a lock.
+        place = folder.resolve()
+        if place not in self._databases:
+            self._databases[place] = Database(folder / HIDDEN / "state.sqlite3")
+            self._closing.callback(self._databases[place].close)
+        return self._databases[place]
 
+    def _account(self, address: StorageAddress) -> Account:
+        from shared.storage.azure.accounts import Account  # noqa: PLC0415
 
-def _account(address: StorageAddress, closing: ExitStack) -> Account:
-    from shared.storage.azure.accounts import Account  # noqa: PLC0415  a folder needs none of the SDKs
-
-    account = Account(address)
-    closing.callback(account.close)
-    return account
+        if address not in self._accounts:
+            self._accounts[address] = Account(address)
+            self._closing.callback(self._accounts[address].close)
+        return self._accounts[address]

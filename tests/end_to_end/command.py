@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def mailboxes(dovecot: Dovecot, **users: User) -> dict[str, str]:
     """Settings: a mailbox named `pop…` is collected by POP3S, any other by IMAPS."""
-    values = {}
+    values: dict[str, str] = {}
     for name, user in users.items():
         pop = name.startswith("pop")
         given = {

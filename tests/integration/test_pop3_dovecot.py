@@ -41,8 +41,10 @@ def test_1_1_hostile_messages_come_byte_for_byte(dovecot: Dovecot, user: User, t
     with Pop3Mailbox(settings_for(dovecot, user, tls), no_token) as mailbox:
         listed = mailbox.list("INBOX")
         batches = mailbox.fetch(in_batches(listed), max_bytes=LIMIT)
-        digests = [one.content.sha256 for batch in batches for one in batch if one.content is not None]
-        assert digests == [hashlib.sha256(mail).hexdigest() for mail in mails]
+        contents = [one.content for batch in batches for one in batch if one.content is not None]
+        assert [content.sha256 for content in contents] == [hashlib.sha256(mail).hexdigest() for mail in mails]
+        for content in contents:
+            content.close()
         assert fetch_all(mailbox, listed, count=2) == mails
 
 

@@ -6,9 +6,10 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Self
 
-from shared.errors import ConnectionLost
+from shared.errors import ConnectionLost, MailroomError
 from shared.mailboxes.protocol import Fetched, Listed, Rights
 from shared.mailboxes.spool import Content
 
@@ -24,6 +25,21 @@ class MemoryServer:
     has_keys: bool = True
     before_removal: Callable[[bytes], None] = lambda _data: None
     downloads: int = 0
+    downloaded: list[int] = field(default_factory=list)
+    """The numbers of what was downloaded, or begun to be."""
+    listings: list[str | None] = field(default_factory=list)
+    """What each listing was asked to begin above."""
+    told: dict[int, int] = field(default_factory=dict)
+    """Sizes that the server tells, where they are not the true ones."""
+    keys: dict[int, str] = field(default_factory=dict)
+    """Keys that the server gives, where it does not count."""
+    received: dict[int, datetime] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    """What the server does not give out although it has it, and why."""
+    gone: set[int] = field(default_factory=set)
+    """What is listed, and is gone when it is asked for."""
+    refuses_removal: MailroomError | None = None
+    before_batch: Callable[[], None] = lambda: None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def deliver(self, *messages: bytes) -> None:
@@ -54,10 +70,14 @@ class MemoryMailbox:
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[list[Fetched], None, None]:
         for batch in batches:
             for small in _pairs(batch):
+                self._server.before_batch()
                 self._server.downloads += len(small)
-                yield [Fetched(one, Content.of(self._server.messages[one.number])) for one in small]
+                self._server.downloaded += [one.number for one in small]
+                yield [self._fetched(one, max_bytes) for one in small]
 
     def remove(self, messages: Sequence[Listed]) -> None:
+        if self._server.refuses_removal is not None:
+            raise self._server.refuses_removal
         for one in messages:
             if self._server.commits:
                 self._marked.append(one.number)
@@ -79,8 +99,14 @@ class MemoryMailbox:
         lowest = 0
         if above is not None and above.startswith(f"{self._server.uidvalidity}."):
             lowest = int(above.partition(".")[2])
+        self._server.listings.append(above)
         return [
-            Listed(f"{self._server.uidvalidity}.{number}" if self._server.has_keys else None, number, len(data))
+            Listed(
+                self._key(number),
+                number,
+                self._server.told.get(number, len(data)),
+                self._server.received.get(number) if received else None,
+            )
             for number, data in sorted(self._server.messages.items())
             if number > lowest
         ]
@@ -90,6 +116,23 @@ class MemoryMailbox:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _key(self, number: int) -> str | None:
+        if not self._server.has_keys:
+            return None
+        return self._server.keys.get(number, f"{self._server.uidvalidity}.{number}")
+
+    def _fetched(self, listed: Listed, max_bytes: int) -> Fetched:
+        refused = self._server.refused.get(listed.number)
+        if refused is not None:
+            return Fetched(listed, None, refused=refused)
+        if listed.number in self._server.gone:
+            del self._server.messages[listed.number]
+            return Fetched(listed, None)
+        data = self._server.messages[listed.number]
+        if len(data) > max_bytes:
+            return Fetched(listed, None, oversized=True)
+        return Fetched(listed, Content.of(data))
 
     def _remove(self, number: int) -> None:
         data = self._server.messages.get(number)

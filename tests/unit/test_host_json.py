@@ -1,4 +1,4 @@
-"""host.json is a design decision (docs/host.md): what one process takes at once fits into its memory, disk and threads."""
+"""host.json is a design decision (docs/host.md): what a process takes at once fits into memory, disk and threads."""
 
 from __future__ import annotations
 

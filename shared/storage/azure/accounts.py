@@ -1,8 +1,8 @@
-"""From an address to service clients, made when first asked for."""
+"""From an address to the services' clients. The network is not asked here."""
 
 from __future__ import annotations
 
-import threading
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -14,13 +14,23 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 from requests.adapters import HTTPAdapter
 
+from shared.errors import SettingsWrong
 from shared.storage.addresses import StorageAddress
 
 AT_ONCE = 16
-"""Requests at once of one account's client."""
+"""Requests at once of one account's clients."""
 
 BLOCK = 4 * 1024 * 1024
 """Octets of a large blob that are held and sent at a time."""
+
+RETRIES = 2
+"""How often the SDKs try again by themselves."""
+
+LONGEST_PAUSE = 2.0
+"""Seconds that they wait before they do, at most. A function's time is bounded; what is put back waits better."""
+
+CONNECT_SECONDS = 20
+READ_SECONDS = 60
 
 # The one account of the storage emulator; its key is public (Azurite's documentation).
 _DEVELOPMENT = (
@@ -29,6 +39,10 @@ _DEVELOPMENT = (
     "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
     "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
 )
+
+# They tell every request at INFO, which is what a worker logs, and urllib3 at DEBUG with signatures in the addresses.
+for _noisy in ("azure.core", "azure.data", "azure.identity", "azure.storage", "urllib3"):
+    logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 
 class Account:
@@ -41,77 +55,95 @@ class Account:
     def __init__(self, address: StorageAddress) -> None:
         self.setting = address.setting
         self._address = address
-        self.made: set[str] = set()
-        self.making = threading.Lock()
-        self._sessions: list[requests.Session] = []
+        self._clients: list[Any] = []
         self.pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="storage")
 
-    @cached_property
     def blobs(self) -> BlobServiceClient:
-        """The blob service."""
+        """A client of the blob service."""
         client: BlobServiceClient = self._client(
             BlobServiceClient,
             self._address.blob,
-            max_block_size=BLOCK,
-            max_single_put_size=BLOCK,
+            "blobServiceUri",
+            max_single_get_size=BLOCK,
             max_chunk_get_size=BLOCK,
+            **_STORAGE_RETRIES,
         )
         return client
 
-    @cached_property
     def queues(self) -> QueueServiceClient:
-        """The queue service."""
-        client: QueueServiceClient = self._client(QueueServiceClient, self._address.queue)
+        """A client of the queue service."""
+        client: QueueServiceClient = self._client(
+            QueueServiceClient, self._address.queue, "queueServiceUri", **_STORAGE_RETRIES
+        )
         return client
 
-    @cached_property
     def tables(self) -> TableServiceClient:
-        """The table service."""
-        address = self._address
-        if address.connection_string is not None:
-            return TableServiceClient.from_connection_string(self._connection_string, **self._options)
-        assert address.table is not None
-        return TableServiceClient(address.table, credential=self._credential, **self._options)
+        """A client of the table service."""
+        client: TableServiceClient = self._client(
+            TableServiceClient, self._address.table, "tableServiceUri", retry_total=RETRIES, retry_backoff_factor=0.5
+        )
+        return client
 
     def close(self) -> None:
         """End threads and connections."""
         self.pool.shutdown()
-        for name in ("blobs", "queues", "tables"):
-            if name in self.__dict__:
-                self.__dict__[name].close()
-        for session in self._sessions:
-            session.close()
+        for client in self._clients:
+            client.close()
 
-    def _client(self, kind: Any, url: str | None, **options: object) -> Any:
-        if self._address.connection_string is not None:
-            return kind.from_connection_string(self._connection_string, **self._options, **options)
-        return kind(url, credential=self._credential, **self._options, **options)
-
-    @property
-    def _connection_string(self) -> str:
-        text = self._address.connection_string or ""
-        return _DEVELOPMENT if text.lower().startswith("usedevelopmentstorage=true") else text
+    def _client(self, kind: Any, url: str | None, part: str, **options: object) -> Any:
+        whole = self._address.connection_string
+        if whole is None and url is None:
+            raise SettingsWrong(f"{self.setting}__{part} is missing; set it, or {self.setting}__accountName")
+        transport = _Transport()
+        try:
+            if whole is not None:
+                whole = _DEVELOPMENT if whole.lower().startswith("usedevelopmentstorage=true") else whole
+                client = kind.from_connection_string(whole, transport=transport, **options)
+            else:
+                client = kind(url, credential=self._credential, transport=transport, **options)
+        except ValueError:
+            # The SDKs' texts quote what they could not read, which may be a key.
+            transport.close()
+            raise SettingsWrong(f"{self.setting} is no complete address; copy it anew from the Azure portal") from None
+        self._clients.append(client)
+        return client
 
     @cached_property
     def _credential(self) -> Any:
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415  slow to import; connection strings need none
 
-        return DefaultAzureCredential(managed_identity_client_id=self._address.client_id)
+        # Left out when it is not set: then AZURE_CLIENT_ID counts, as everywhere.
+        given = {"managed_identity_client_id": self._address.client_id} if self._address.client_id else {}
+        credential = DefaultAzureCredential(**given)
+        self._clients.append(credential)
+        return credential
 
-    @property
-    def _options(self) -> dict[str, Any]:
+
+_STORAGE_RETRIES: dict[str, Any] = {
+    # About a second each: initial_backoff + increment_base ** n, give or take the jitter. The SDK's own is 15 and more.
+    "retry_total": RETRIES,
+    "initial_backoff": 0,
+    "increment_base": 1,
+    "random_jitter_range": 1,
+}
+
+
+class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK gives this name no type
+    """Connections enough for all that may ask at once, and no long sleeps."""
+
+    def __init__(self) -> None:
         session = requests.Session()
-        self._sessions.append(session)
-        # One connection for each that may ask at once; requests keeps ten by default and throws others away.
+        # requests keeps ten connections by default, and throws those beyond away.
         adapter = HTTPAdapter(pool_connections=4, pool_maxsize=2 * AT_ONCE)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
-        return {
-            "transport": RequestsTransport(session=session),
-            "connection_timeout": 20,
-            "read_timeout": 60,
-            # Few and short: a function's time is bounded, and what is put back with a delay waits better.
-            "retry_total": 3,
-            "retry_backoff_factor": 0.4,
-            "logging_enable": False,
-        }
+        super().__init__(
+            session=session,
+            connection_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            connection_data_block_size=256 * 1024,
+        )
+
+    def sleep(self, duration: float) -> None:
+        """Wait before a retry. A longer Retry-After goes to our caller, with the error, if the retries do not help."""
+        super().sleep(min(duration, LONGEST_PAUSE))

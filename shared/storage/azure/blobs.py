@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import uuid
 from collections.abc import Iterator
+from email.utils import encode_rfc2231
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import BlobClient, ContainerClient, ContentSettings
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
 
-from shared.storage.azure.accounts import Account
-from shared.storage.azure.errors import mapped
-from shared.storage.azure.making import make_once
+from shared.storage.azure.accounts import BLOCK, Account
+from shared.storage.azure.errors import Service, code_of
+from shared.storage.azure.making import Place
+from shared.storage.paths import checked
+
+_THERE = frozenset({"BlobAlreadyExists", "ConditionNotMet", "LeaseIdMissing"})
+"""Refusals that say that there is such a blob. Other conflicts (409) do not, and must not be taken for it."""
+
+_NONE = frozenset({"BlobNotFound"})
+"""The refusal that says that there is none. A container that is gone (404 too) says nothing about a blob."""
 
 
 class AzureBlobs:
@@ -24,66 +34,92 @@ class AzureBlobs:
     """
 
     def __init__(self, account: Account, container: str) -> None:
-        self._account = account
-        self._container = container
+        self._client = account.blobs().get_container_client(container)
+        self._container = Place(account.setting, Service.BLOB, self._client.create_container)
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
         """Write a whole blob if there is none."""
+        blob = self._client.get_blob_client(checked(path))
         settings = ContentSettings(content_type=content_type, content_disposition=_disposition(download_name))
-        with mapped(self._account.setting):
-            blob = self._blob(path)
+        if isinstance(data, Path) and data.stat().st_size <= BLOCK:
+            data = data.read_bytes()
+        with self._container.used():
             try:
-                if isinstance(data, bytes):
+                if isinstance(data, bytes) and len(data) <= BLOCK:
                     blob.upload_blob(data, overwrite=False, content_settings=settings)
-                else:
-                    with data.open("rb") as file:
-                        size = data.stat().st_size
-                        blob.upload_blob(
-                            file, length=size, overwrite=False, content_settings=settings, max_concurrency=1
-                        )
-            except ResourceExistsError:
-                return False
-        return True
+                    return True
+                with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as source:
+                    return _create_in_blocks(blob, source, settings)
+            except HttpResponseError as error:
+                if code_of(error) in _THERE:
+                    return False
+                raise
 
     def settle(self) -> None:
         """The service answers when it is durable."""
 
     def read(self, path: str) -> bytes | None:
         """The whole blob, or None."""
-        with mapped(self._account.setting):
-            try:
-                return self._blob(path).download_blob().readall()
-            except ResourceNotFoundError:
-                return None
+        target = io.BytesIO()
+        return target.getvalue() if self.download(path, target) else None
 
     def download(self, path: str, target: BinaryIO) -> bool:
         """Stream a blob into an open file."""
-        with mapped(self._account.setting):
+        blob = self._client.get_blob_client(checked(path))
+        with self._container.used():
             try:
-                self._blob(path).download_blob().readinto(target)
-            except ResourceNotFoundError:
-                return False
+                blob.download_blob().readinto(target)
+            except HttpResponseError as error:
+                if code_of(error) in _NONE:
+                    return False
+                raise
         return True
 
     def exists(self, path: str) -> bool:
         """Whether there is such a blob."""
-        with mapped(self._account.setting):
-            return self._blob(path).exists()
+        blob = self._client.get_blob_client(checked(path))
+        with self._container.used():
+            return _exists(blob)
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Paths in order."""
-        with mapped(self._account.setting):
-            yield from self._client().list_blob_names(name_starts_with=prefix)
+        with self._container.used():
+            yield from self._client.list_blob_names(name_starts_with=prefix)
 
-    def _blob(self, path: str) -> BlobClient:
-        return self._client().get_blob_client(path)
 
-    def _client(self) -> ContainerClient:
-        client = self._account.blobs.get_container_client(self._container)
-        make_once(self._account, f"container {self._container}", client.create_container)
-        return client
+def _create_in_blocks(blob: BlobClient, source: BinaryIO, settings: ContentSettings) -> bool:
+    """Send a large blob block by block; it exists, whole, when the list of its blocks is sent."""
+    if _exists(blob):
+        return False  # it would be found at the end, after many MB
+    blocks = []
+    while piece := source.read(BLOCK):
+        # Never the name of another writer's block: the SDK's own are told by their offsets.
+        blocks.append(BlobBlock(block_id=uuid.uuid4().hex))
+        blob.stage_block(blocks[-1].id, piece, length=len(piece))
+    try:
+        blob.commit_block_list(blocks, content_settings=settings, match_condition=MatchConditions.IfMissing)
+    except HttpResponseError as error:
+        # Another's list made an end of our blocks.
+        if code_of(error) == "InvalidBlockList" and _exists(blob):
+            return False
+        raise
+    return True
+
+
+def _exists(blob: BlobClient) -> bool:
+    # The SDK's own `exists` says no as well when the container is gone.
+    try:
+        blob.get_blob_properties()
+    except HttpResponseError as error:
+        if code_of(error) in _NONE:
+            return False
+        raise
+    return True
 
 
 def _disposition(name: str | None) -> str | None:
     """`Content-Disposition` with a name of any characters (RFC 6266, RFC 8187)."""
-    return None if name is None else f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+    if name is None:
+        return None
+    whole = name.encode("utf-8", "replace").decode()  # lone surrogates have no octets
+    return f"attachment; filename*={encode_rfc2231(whole, 'UTF-8')}"

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient, BlobLeaseClient
 
 from shared.errors import LeaseLost
 from shared.storage.azure.accounts import Account
-from shared.storage.azure.errors import mapped
-from shared.storage.azure.making import make_once
+from shared.storage.azure.errors import Service, code_of
+from shared.storage.azure.making import Place
 
 CONTAINER = "mailroom-leases"
-NOT_OURS = frozenset({404, 409, 412})
-"""Answers that say that a lease is somebody else's, ended, or never was."""
+
+_HELD = frozenset({"LeaseAlreadyPresent", "LeaseIdMissing"})
+"""Another holds it."""
+
+_LOST = frozenset(
+    {
+        "BlobNotFound",
+        "LeaseAlreadyBroken",
+        "LeaseIdMismatchWithLeaseOperation",
+        "LeaseIsBrokenAndCannotBeRenewed",
+        "LeaseIsBreakingAndCannotBeAcquired",
+        "LeaseLost",
+        "LeaseNotPresentWithLeaseOperation",
+    }
+)
+"""Ours is no more. Any other refusal says nothing about it."""
 
 
 class AzureLeases:
@@ -23,54 +37,53 @@ class AzureLeases:
     """
 
     def __init__(self, account: Account) -> None:
-        self._account = account
+        self._client = account.blobs().get_container_client(CONTAINER)
+        self._container = Place(account.setting, Service.BLOB, self._client.create_container)
 
     def acquire(self, name: str, seconds: int) -> str | None:
         """A token, or None if another holds the name."""
-        with mapped(self._account.setting):
-            blob = self._blob(name)
-            lease = BlobLeaseClient(blob)
+        blob = self._client.get_blob_client(name)
+        # The lease's id is ours to choose: a retry whose first reply was lost asks for the same one, and gets it.
+        lease = BlobLeaseClient(blob)
+        with self._container.used():
             try:
                 try:
                     lease.acquire(seconds)
-                except ResourceNotFoundError:
-                    self._create(blob)
+                except HttpResponseError as error:
+                    if code_of(error) != "BlobNotFound":
+                        raise
+                    _make(blob)
                     lease.acquire(seconds)
             except HttpResponseError as error:
-                if error.status_code in NOT_OURS:
+                if code_of(error) in _HELD:
                     return None
                 raise
-            return str(lease.id)
+        return str(lease.id)
 
     def renew(self, name: str, token: str) -> None:
         """Begin the seconds anew."""
-        with mapped(self._account.setting):
+        with self._container.used():
             try:
-                BlobLeaseClient(self._blob(name), token).renew()
+                BlobLeaseClient(self._client.get_blob_client(name), token).renew()
             except HttpResponseError as error:
-                if error.status_code in NOT_OURS:
+                if code_of(error) in _LOST:
                     raise LeaseLost(f"the lease on {name} is held by another, or ended") from None
                 raise
 
     def release(self, name: str, token: str) -> None:
         """Give it up."""
-        with mapped(self._account.setting):
+        with self._container.used():
             try:
-                BlobLeaseClient(self._blob(name), token).release()
+                BlobLeaseClient(self._client.get_blob_client(name), token).release()
             except HttpResponseError as error:
-                if error.status_code not in NOT_OURS:
+                if code_of(error) not in _LOST:
                     raise
 
-    @staticmethod
-    def _create(blob: BlobClient) -> None:
-        try:
-            blob.upload_blob(b"", overwrite=False)
-        except (ResourceExistsError, HttpResponseError) as error:
-            # Another made it, and may hold it already.
-            if getattr(error, "status_code", None) not in NOT_OURS:
-                raise
 
-    def _blob(self, name: str) -> BlobClient:
-        container = self._account.blobs.get_container_client(CONTAINER)
-        make_once(self._account, f"container {CONTAINER}", container.create_container)
-        return container.get_blob_client(name)
+def _make(blob: BlobClient) -> None:
+    try:
+        blob.upload_blob(b"", overwrite=False)
+    except HttpResponseError as error:
+        # Another made it just now, and may hold it already.
+        if code_of(error) not in _HELD | {"BlobAlreadyExists"}:
+            raise

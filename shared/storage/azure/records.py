@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError
 from azure.data.tables import EdmType, EntityProperty, TableClient, UpdateMode
 
 from shared.errors import RecordChanged
 from shared.storage.azure.accounts import Account
-from shared.storage.azure.errors import mapped
-from shared.storage.azure.making import make_once
+from shared.storage.azure.errors import Service, code_of
+from shared.storage.azure.making import Place
 from shared.storage.protocol import Record, Table, Value, Values
 
 PIECE = 15_000
 """Characters in one property: it holds 32 Ki units of UTF-16, of which a character may take two."""
 
 _MORE = "__"
-"""Between a property's name and the number of a further piece."""
+"""Between a property's name and the number of a further piece; no name of ours has it."""
 
-_COUNT = "\x1e"
-"""Around the number of pieces, at the beginning of the first: no value of ours begins so."""
+_COUNT = "\u241e"
+"""Around the number of pieces, before the first; a text that begins so itself counts as one piece."""
+
+_THERE = frozenset({"EntityAlreadyExists"})
+_NONE = frozenset({"ResourceNotFound", "EntityNotFound"})
+"""A table that is gone (404 too) says nothing about a record."""
+
+_CHANGED = frozenset({"UpdateConditionNotSatisfied", "ConditionNotMet"})
+
+
+One = TypeVar("One")
+Result = TypeVar("Result")
 
 
 class AzureRecords:
@@ -35,87 +46,98 @@ class AzureRecords:
     """
 
     def __init__(self, account: Account, container: str) -> None:
-        self._account = account
-        self._prefix = "".join(c for c in container if c.isalnum())
+        self._pool = account.pool
+        service = account.tables()
+        prefix = "".join(c for c in container if c.isalnum())
+        self._tables = {table: service.get_table_client(f"{prefix}{table}") for table in Table}
+        self._places = {
+            table: Place(account.setting, Service.TABLE, client.create_table) for table, client in self._tables.items()
+        }
 
     def get(self, table: Table, key: str) -> Record | None:
         """One record, or None."""
-        with mapped(self._account.setting):
-            return _get(self._table(table), key)
+        with self._places[table].used():
+            return _get(self._tables[table], key)
 
     def get_many(self, table: Table, keys: Sequence[str]) -> dict[str, Record]:
         """Those of `keys` that are there."""
-        with mapped(self._account.setting):
-            client = self._table(table)
-            found = self._account.pool.map(lambda key: _get(client, key), keys)
-            return {record.key: record for record in found if record is not None}
+        found = self._each(table, _get, keys)
+        return {record.key: record for record in found if record is not None}
 
     def create(self, table: Table, key: str, values: Values) -> bool:
         """Create a record if there is none."""
-        with mapped(self._account.setting):
-            return _create(self._table(table), key, values)
+        return not self.create_many(table, {key: values})
 
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
         """Create those that are not there; gives the keys that were."""
-        with mapped(self._account.setting):
-            client = self._table(table)
-            created = self._account.pool.map(lambda row: _create(client, *row), rows.items())
-            return {key for key, new in zip(rows, created, strict=True) if not new}
+        created = self._each(table, _create, rows.items())
+        return {key for key, new in zip(rows, created, strict=True) if not new}
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
         """Set some properties."""
-        with mapped(self._account.setting):
-            client = self._table(table)
+        with self._places[table].used():
             if etag is None:
-                client.upsert_entity(_entity(key, values), mode=UpdateMode.MERGE)
+                _merge(self._tables[table], (key, values))
                 return
             try:
-                client.update_entity(
+                self._tables[table].update_entity(
                     _entity(key, values),
                     mode=UpdateMode.MERGE,
                     etag=etag,
                     match_condition=MatchConditions.IfNotModified,
                 )
-            except (ResourceModifiedError, ResourceNotFoundError):
-                raise RecordChanged(f"a record of {table} was changed by another in between") from None
+            except HttpResponseError as error:
+                if code_of(error) in _CHANGED | _NONE:
+                    raise RecordChanged(f"a record of {table} was changed by another in between") from None
+                raise
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """Set some properties of several."""
-        self._each(table, lambda client, row: client.upsert_entity(_entity(*row), mode=UpdateMode.MERGE), rows.items())
+        self._each(table, _merge, rows.items())
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Remove records."""
-        self._each(table, lambda client, key: client.delete_entity(key[:2], key), keys)
+        self._each(table, _delete, list(keys))
 
     def scan(self, table: Table) -> Iterator[Record]:
         """All records of a table."""
-        with mapped(self._account.setting):
-            yield from map(_record, self._table(table).list_entities())
+        with self._places[table].used():
+            yield from map(_record, self._tables[table].list_entities())
 
-    def _each(self, table: Table, do: Callable[[TableClient, Any], object], these: Iterable[object]) -> None:
-        with mapped(self._account.setting):
-            client = self._table(table)
-            list(self._account.pool.map(lambda one: do(client, one), these))
-
-    def _table(self, table: Table) -> TableClient:
-        name = f"{self._prefix}{table}"
-        make_once(self._account, f"table {name}", lambda: self._account.tables.create_table(name))
-        return self._account.tables.get_table_client(name)
+    def _each(self, table: Table, do: Callable[[TableClient, One], Result], these: Collection[One]) -> list[Result]:
+        """Do something to each of these, several at once; what comes of it is in their order."""
+        with self._places[table].used():
+            client = self._tables[table]
+            if len(these) == 1:
+                return [do(client, one) for one in these]
+            return list(self._pool.map(partial(do, client), these))
 
 
 def _get(client: TableClient, key: str) -> Record | None:
     try:
         return _record(client.get_entity(key[:2], key))
-    except ResourceNotFoundError:
-        return None
+    except HttpResponseError as error:
+        if code_of(error) in _NONE:
+            return None
+        raise
 
 
-def _create(client: TableClient, key: str, values: Values) -> bool:
+def _create(client: TableClient, row: tuple[str, Values]) -> bool:
     try:
-        client.create_entity(_entity(key, values))
-    except ResourceExistsError:
-        return False
+        client.create_entity(_entity(*row))
+    except HttpResponseError as error:
+        if code_of(error) in _THERE:
+            return False
+        raise
     return True
+
+
+def _merge(client: TableClient, row: tuple[str, Values]) -> None:
+    client.upsert_entity(_entity(*row), mode=UpdateMode.MERGE)
+
+
+def _delete(client: TableClient, key: str) -> None:
+    client.delete_entity(key[:2], key)  # the SDK takes "not there" for done
 
 
 def _entity(key: str, values: Values) -> dict[str, Any]:
@@ -132,7 +154,9 @@ def _entity(key: str, values: Values) -> dict[str, Any]:
 
 def _pieces(name: str, text: str) -> dict[str, str]:
     """A text in pieces that a property can hold; the first says how many there are if it is not alone."""
-    if len(text) <= PIECE:
+    # A header may hold half of a character (a lone surrogate), which has no octets.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if len(text) <= PIECE and not text.startswith(_COUNT):
         return {name: text}
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
     first = f"{_COUNT}{len(pieces)}{_COUNT}{pieces[0]}"

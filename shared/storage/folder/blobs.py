@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared.errors import ServiceUnavailable
-from shared.storage.folder.durable import make_folder, sync_file, sync_folder
+from shared.storage.folder.durable import make_folder, sync_file, sync_folders
 from shared.storage.paths import checked
 
 HIDDEN = ".mailroom"
@@ -76,8 +76,7 @@ class FolderBlobs:
                 folders, self._unsettled = self._unsettled, set()
             try:
                 with self._mapped("settling", self._root):
-                    for folder in folders:
-                        sync_folder(folder)
+                    sync_folders(folders)
             except ServiceUnavailable:
                 with self._lock:
                     self._unsettled |= folders

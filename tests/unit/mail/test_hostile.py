@@ -71,11 +71,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }  # fmt: skip
 
 PAGES = {
-    "unclosed": b"<div>", "formatting": b"<b><p>", "comments": b"<!-- x >", "open comments": b"<!--",
-    "hidden": b"<title>", "digits": b"&#99", "quotes": b'<a "', "brackets in quotes": b'<a ">"',
-    "mixed quotes": b"<a '\"><b \"'>", "angles": b"<",
-    "digits": b"&#99",
-    "attributes": b'alt="', "lists": b"<ul><li>x", "tables": b"<table><tr><td>", "pre": b"<pre>\n x",
+    "unclosed": b"<div>", "formatting": b"<b><p>", "comments": b"<!-- x >", "open comments": b"<!--", "angles": b"<",
+    "hidden": b"<title>", "quotes": b'<a "', "brackets in quotes": b'<a ">"', "mixed quotes": b"<a '\"><b \"'>",
+    "digits": b"&#99", "attributes": b'alt="', "lists": b"<ul><li>x", "tables": b"<table><tr><td>", "pre": b"<pre>\n x",
 }  # fmt: skip
 
 
@@ -128,10 +126,10 @@ def sample() -> bytes:
 SAMPLE = sample()
 TOKENS = [
     b"\r\n", b"\n", b"\r", b"\n\n", b"--", b"\n--", b"\n--b\n", b":", b";", b",", b"<", b">", b"@", b'"', b"(", b")",
-    b"\\", b"=?", b"?=", b"=?utf-8?q?=C3?=", b"*0*=", b"''", b"=", b"=\n", b" ", b"\0", b"\xff", b"\xc3", b"\xed\xa0\x80",
-    b"Content-Type: multipart/mixed; boundary=b\n", b"Content-Type: text/html\n", b"charset=utf-16", b"charset=utf-7",
-    b"charset=idna", b"Content-Transfer-Encoding: base64\n", b"Content-Transfer-Encoding: x-uue\n", b"&#9", b"<!--",
-    b"Date: 31 Feb 99999 25:61:61 +9999\n", b"X-Priority: 1\n",
+    b"\\", b"=?", b"?=", b"=?utf-8?q?=C3?=", b"*0*=", b"''", b"=", b"=\n", b" ", b"\0", b"\xff", b"\xc3",
+    b"\xed\xa0\x80", b"Content-Type: multipart/mixed; boundary=b\n", b"Content-Type: text/html\n", b"charset=utf-16",
+    b"charset=utf-7", b"charset=idna", b"Content-Transfer-Encoding: base64\n", b"Content-Transfer-Encoding: x-uue\n", b"&#9",
+    b"Date: 31 Feb 99999 25:61:61 +9999\n", b"X-Priority: 1\n", b"<!--",
 ]  # fmt: skip
 
 

@@ -118,6 +118,10 @@ BOUNDARIES: dict[str, tuple[str, list[bytes]]] = {
     "more behind the end": (f"{nested('b')}--b\n{ONE}--b--\n--b\n{TWO}--b--\n", [b"1", b"2"]),
     "no parameter": (f"Content-Type: multipart/mixed\n\n--q\n{ONE}--q--\n", [b"1"]),
     "no empty line before the first": (f"Content-Type: multipart/mixed; boundary=b\n--b\n{ONE}--b--\n", [b"1"]),
+    "nor before the first inside": (
+        f"{nested('b')}--b\nContent-Type: multipart/mixed; boundary=c\n--c\n{ONE}--c--\n--b\n{TWO}--b--\n",
+        [b"1", b"2"],
+    ),
     "parts without content": (f"{nested('b')}--b\nContent-Type: a/b\n--b\n{TWO}--b--\n", [b"", b"2"]),
     "preamble and epilogue": (f"{nested('b')}hello\n--b\n{ONE}--b--\nbye\n", [b"1"]),
     "like a delimiter": (f"{nested('b')}--b\nContent-Type: a/b\n\n--bx\n--b--x\n--b--\n", [b"--bx\n--b--x"]),

@@ -1,0 +1,147 @@
+"""What `Blobs` promises, held by every storage alike."""
+
+from __future__ import annotations
+
+import io
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shared.storage.protocol import Stores
+
+TYPE = "application/octet-stream"
+MB = 1024 * 1024
+
+
+def test_a_blob_is_created_once(stores: Stores) -> None:
+    assert stores.blobs.read("a/b.txt") is None
+    assert not stores.blobs.exists("a/b.txt")
+    assert stores.blobs.create("a/b.txt", b"first", content_type=TYPE)
+    assert not stores.blobs.create("a/b.txt", b"second", content_type=TYPE)
+    stores.blobs.settle()
+    assert stores.blobs.read("a/b.txt") == b"first"
+    assert stores.blobs.exists("a/b.txt")
+
+
+def test_a_folder_of_blobs_is_no_blob(stores: Stores) -> None:
+    stores.blobs.create("a/b/c", b"x", content_type=TYPE)
+    for path in ("a", "a/b", "a/b/c/d"):
+        assert not stores.blobs.exists(path)
+        assert stores.blobs.read(path) is None
+        assert not stores.blobs.download(path, io.BytesIO())
+
+
+@pytest.mark.parametrize("size", [1000, 9 * MB], ids=["small", "large"])
+def test_of_sixteen_who_create_one_blob_one_does(stores: Stores, tmp_path: Path, size: int) -> None:
+    together = threading.Barrier(16)
+    sources = []
+    for number in range(16):
+        sources.append(tmp_path / f"source-{number}")
+        sources[-1].write_bytes(bytes([number]) * size)
+
+    def create(source: Path) -> bool:
+        together.wait()
+        return stores.blobs.create("x/raced", source, content_type=TYPE)
+
+    with ThreadPoolExecutor(16) as pool:
+        won = list(pool.map(create, sources))
+    assert won.count(True) == 1
+    assert stores.blobs.read("x/raced") == sources[won.index(True)].read_bytes()
+
+
+def test_many_create_many_and_each_settles(stores: Stores) -> None:
+    def create(number: int) -> bool:
+        made = stores.blobs.create(f"m/{number % 40}/raw.eml", str(number % 40).encode(), content_type=TYPE)
+        stores.blobs.settle()
+        return made
+
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(create, range(80)))
+    assert made.count(True) == 40
+    assert len(list(stores.blobs.list("m/"))) == 40
+
+
+def test_a_large_file_is_streamed_and_created_once(stores: Stores, tmp_path: Path) -> None:
+    source = tmp_path / "large"
+    source.write_bytes(bytes(range(256)) * 4096 * 11)
+    assert stores.blobs.create("big/one", source, content_type=TYPE, download_name="größe.bin")
+    assert not stores.blobs.create("big/one", source, content_type=TYPE)
+    target = io.BytesIO()
+    assert stores.blobs.download("big/one", target)
+    assert target.getvalue() == source.read_bytes()
+    assert not stores.blobs.download("big/none", io.BytesIO())
+
+
+def test_1_7_memory_does_not_grow_with_a_files_size(stores: Stores, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    with source.open("wb") as file:
+        for number in range(60):
+            file.write(bytes([number]) * MB)
+    stores.blobs.create("warm/up", b"x", content_type=TYPE)
+    tracemalloc.start()
+    try:
+        assert stores.blobs.create("big/one", source, content_type=TYPE)
+        with target.open("wb") as into:
+            assert stores.blobs.download("big/one", into)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert target.read_bytes() == source.read_bytes()
+    assert peak < 24 * MB
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0", b"\r\n" * 3, b"x" * (4 * MB), b"y" * (4 * MB + 1)],
+    ids=["empty", "nul", "lines", "4 MB", "more"],
+)
+def test_bytes_come_back_as_they_were(stores: Stores, data: bytes, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    assert stores.blobs.create("some/bytes", data, content_type=TYPE)
+    assert stores.blobs.create("some/file", source, content_type=TYPE)
+    assert stores.blobs.read("some/bytes") == data
+    assert stores.blobs.read("some/file") == data
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mit Leerzeichen.pdf",
+        "größe.txt",
+        "a#b?c%20d&e+f.txt",
+        "日本.eml",
+        "'quoted'.txt",
+        "~x;y=z,$@!()[]{}^`.t",
+        "-",
+        "...",
+    ],
+)
+def test_odd_names(stores: Stores, name: str) -> None:
+    path = f"odd/{name}/{name}"
+    assert stores.blobs.create(path, name.encode(), content_type=TYPE, download_name=name)
+    assert not stores.blobs.create(path, b"other", content_type=TYPE)
+    assert stores.blobs.read(path) == name.encode()
+    assert stores.blobs.exists(path)
+    assert list(stores.blobs.list("odd/")) == [path]
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../up", "a/../../up", "a//b", "a/./b", "a/", "a\0b"])
+def test_a_path_leads_nowhere_else(stores: Stores, path: str) -> None:
+    for do in (stores.blobs.read, stores.blobs.exists, lambda path: stores.blobs.create(path, b"x", content_type=TYPE)):
+        with pytest.raises(ValueError, match="path"):
+            do(path)
+
+
+def test_paths_are_listed_in_order_by_prefix(stores: Stores) -> None:
+    assert list(stores.blobs.list()) == []
+    for path in ("b/2", "a/1", "b/1", "bc/1", "b/1.d/x", "b/10"):
+        stores.blobs.create(path, b"", content_type=TYPE)
+    assert list(stores.blobs.list("b/")) == ["b/1", "b/1.d/x", "b/10", "b/2"]
+    assert list(stores.blobs.list("b/1")) == ["b/1", "b/1.d/x", "b/10"]
+    assert list(stores.blobs.list("b")) == ["b/1", "b/1.d/x", "b/10", "b/2", "bc/1"]
+    assert list(stores.blobs.list()) == ["a/1", "b/1", "b/1.d/x", "b/10", "b/2", "bc/1"]
+    assert list(stores.blobs.list("c/d/")) == []

@@ -1,0 +1,340 @@
+"""How mailboxes fare (rule 1.9), and the lease that one worker has of a mailbox (rule 1.10)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.errors import ConnectFailed, LeaseLost, MailboxFailed, ServiceUnavailable, SettingsWrong, SignInRefused
+from shared.health import Health
+from shared.leasing import HeldLease
+from shared.pauses import FIRST, LONGEST, service_pause
+from shared.receipts import Reason
+from shared.settings import MailboxSettings
+from shared.storage.opening import open_stores
+from shared.storage.protocol import Records
+from tests.servers.memory_app import settings_for
+
+START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+DOWN = ConnectFailed("mailbox support: mail.example.com:993 does not answer")
+REFUSED = SignInRefused("mailbox support: mail.example.com rejected the password; set MAILBOXES__support__PASSWORD")
+
+
+class Clock:
+    """A time that is set."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def pass_(self, **by: float) -> None:
+        self.time += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    settings = settings_for(f"folder:{tmp_path}")
+    stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+    yield stores.records
+    stores.close()
+
+
+@pytest.fixture
+def health(records: Records, clock: Clock) -> Health:
+    return Health(records, clock)
+
+
+def mailbox(**extra: str) -> MailboxSettings:
+    """The settings of a mailbox."""
+    values = {f"MAILBOXES__support__{name}": value for name, value in extra.items()}
+    values = {"MAILBOXES__support__ADDRESS": "support@example.com", **values}
+    return settings_for("folder:somewhere", values).mailboxes["support"]
+
+
+def pause_after(health: Health, settings: MailboxSettings, error: MailboxFailed, clock: Clock) -> timedelta:
+    health.failed(settings, error)
+    next_try = health.of("support").next_try
+    assert next_try is not None
+    return next_try - clock.time
+
+
+def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines that wake somebody, by their first word."""
+    return [one.getMessage().split(":")[0] for one in caplog.records if one.levelno >= logging.ERROR]
+
+
+def test_a_mailbox_never_looked_at_is_due(health: Health) -> None:
+    assert all(health.not_now(mailbox(), reason) is None for reason in Reason)
+
+
+def test_a_mailbox_that_is_switched_off_is_never_due(health: Health) -> None:
+    assert all("__ENABLED" in (health.not_now(mailbox(ENABLED="false"), reason) or "") for reason in Reason)
+
+
+def test_1_9_backoff_doubles_and_is_capped(health: Health, clock: Clock) -> None:
+    settings = mailbox(DISABLE_AFTER="100")
+    minutes = [pause_after(health, settings, DOWN, clock) / timedelta(minutes=1) for _ in range(40)]
+    assert minutes[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert set(minutes[8:]) == {60}
+
+
+def test_1_9_a_failed_mailbox_is_not_tried_before_its_time(health: Health, clock: Clock) -> None:
+    settings = mailbox()
+    health.failed(settings, DOWN)
+    clock.pass_(seconds=59)
+    why_not = health.not_now(settings, Reason.CLOCK)
+    assert why_not is not None
+    assert "does not answer" in why_not
+    assert health.not_now(settings, Reason.AGAIN) is not None
+    assert health.not_now(settings, Reason.BY_HAND) is None
+    clock.pass_(seconds=1)
+    assert health.not_now(settings, Reason.CLOCK) is None
+
+
+def test_1_9_a_success_ends_the_backoff(health: Health, clock: Clock) -> None:
+    settings = mailbox(POLL_EVERY="60")
+    for _ in range(3):
+        health.failed(settings, DOWN)
+    health.succeeded(settings, collected=2, left=1)
+    now = health.of("support")
+    assert (now.failures, now.last_error, now.next_try, now.collected, now.left) == (0, "", None, 2, 1)
+    assert health.not_now(settings, Reason.CLOCK) is None
+    assert pause_after(health, settings, DOWN, clock) == timedelta(minutes=1)
+
+
+def test_1_9_rejected_credentials_back_off_at_once(health: Health, clock: Clock) -> None:
+    settings = mailbox(DISABLE_AFTER="100")
+    minutes = [pause_after(health, settings, REFUSED, clock) / timedelta(minutes=1) for _ in range(8)]
+    assert minutes == [15, 30, 60, 120, 240, 240, 240, 240]
+
+
+def test_1_9_rejected_credentials_are_not_tried_again_even_by_hand(health: Health, clock: Clock) -> None:
+    settings = mailbox()
+    health.failed(settings, REFUSED)
+    assert all(health.not_now(settings, reason) is not None for reason in Reason)
+    clock.pass_(minutes=15)
+    assert health.not_now(settings, Reason.CLOCK) is None
+
+
+def test_1_9_other_credentials_are_tried_at_once(health: Health) -> None:
+    health.failed(mailbox(), REFUSED)
+    assert health.not_now(mailbox(PASSWORD="another"), Reason.CLOCK) is None
+    assert health.not_now(mailbox(POLL_EVERY="120"), Reason.CLOCK) is not None, "no sign-in setting"
+
+
+def test_1_9_one_alert_when_it_stops_and_one_when_it_recovers(
+    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = mailbox(DISABLE_AFTER="3")
+    for _ in range(2):
+        health.failed(settings, DOWN)
+    assert alerts(caplog) == []
+    assert not health.of("support").disabled
+    for _ in range(3):
+        health.failed(settings, DOWN)
+    assert alerts(caplog) == ["mailbox-disabled"]
+    clock.pass_(days=400)
+    why_not = [health.not_now(settings, reason) for reason in Reason]
+    assert all("mailroom enable support" in (one or "") for one in why_not)
+
+    health.enable("support")
+    assert health.not_now(settings, Reason.CLOCK) is None
+    assert alerts(caplog) == ["mailbox-disabled"], "it has not worked yet"
+    for _ in range(2):
+        health.succeeded(settings, collected=0, left=0)
+    assert alerts(caplog) == ["mailbox-disabled", "mailbox-recovered"]
+    assert all("support" in one.getMessage() for one in caplog.records), "each line says which mailbox"
+
+
+def test_1_9_ten_failures_disable_by_default(health: Health) -> None:
+    settings = mailbox()
+    for _ in range(9):
+        health.failed(settings, DOWN)
+    assert not health.of("support").disabled
+    health.failed(settings, DOWN)
+    assert health.of("support").disabled
+
+
+def test_1_9_failures_count_only_in_a_row(health: Health) -> None:
+    settings = mailbox(DISABLE_AFTER="2")
+    for _ in range(3):
+        health.failed(settings, DOWN)
+        health.enable("support")
+        health.succeeded(settings, collected=0, left=0)
+    health.failed(settings, DOWN)
+    assert not health.of("support").disabled
+
+
+def test_1_9_changed_sign_in_settings_enable_it(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        health.failed(mailbox(DISABLE_AFTER="2"), REFUSED)
+    mended = mailbox(DISABLE_AFTER="2", PASSWORD="another")
+    assert health.not_now(mended, Reason.CLOCK) is None
+    health.failed(mended, REFUSED)
+    now = health.of("support")
+    assert (now.failures, now.disabled) == (1, False), "the new credentials have tries of their own"
+    health.enable("support")
+    health.succeeded(mended, collected=0, left=0)
+    assert alerts(caplog) == ["mailbox-disabled", "mailbox-recovered"]
+
+
+def test_1_9_changed_sign_in_settings_enable_it_though_the_server_is_busy_then(health: Health, clock: Clock) -> None:
+    for _ in range(2):
+        health.failed(mailbox(DISABLE_AFTER="2"), REFUSED)
+    mended = mailbox(DISABLE_AFTER="2", PASSWORD="another")
+    health.busy(mended, 60)
+    clock.pass_(minutes=2)
+    assert health.not_now(mended, Reason.CLOCK) is None
+
+
+def test_1_9_stopping_a_second_time_is_said_aloud_again(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+    settings = mailbox(DISABLE_AFTER="2")
+    for _ in range(2):
+        health.failed(settings, DOWN)
+    health.enable("support")
+    for _ in range(2):
+        health.failed(settings, DOWN)
+    assert health.of("support").disabled
+    assert alerts(caplog) == ["mailbox-disabled", "mailbox-disabled"]
+
+
+def test_1_9_a_busy_server_is_no_failure(health: Health, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    settings = mailbox(DISABLE_AFTER="1")
+    for _ in range(20):
+        health.busy(settings, 90)
+    assert health.of("support").failures == 0
+    assert health.not_now(settings, Reason.CLOCK) is not None
+    clock.pass_(seconds=90)
+    assert health.not_now(settings, Reason.CLOCK) is None
+    assert alerts(caplog) == []
+
+
+def test_1_9_poll_every_is_the_clocks_pace_alone(health: Health, clock: Clock) -> None:
+    settings = mailbox(POLL_EVERY="600")
+    health.contacted(settings)
+    clock.pass_(minutes=8)
+    assert health.not_now(settings, Reason.CLOCK) is not None
+    assert health.not_now(settings, Reason.AGAIN) is None
+    assert health.not_now(settings, Reason.BY_HAND) is None
+    clock.pass_(minutes=2)
+    assert health.not_now(settings, Reason.CLOCK) is None
+
+
+def test_1_9_a_tick_a_little_early_is_no_tick_missed(health: Health, clock: Clock) -> None:
+    health.contacted(mailbox())
+    clock.pass_(seconds=58)
+    assert health.not_now(mailbox(), Reason.CLOCK) is None
+
+
+def test_1_11_first_contact_is_noted_once(health: Health, clock: Clock) -> None:
+    assert health.contacted(mailbox()) == START
+    clock.pass_(days=3)
+    assert health.contacted(mailbox()) == START
+    assert health.of("support").last_poll == START + timedelta(days=3)
+
+
+def test_wrong_settings_count_like_a_failure(health: Health) -> None:
+    health.failed(mailbox(), SettingsWrong("MAILBOXES__support__CA_FILE names no file"))
+    assert health.of("support").failures == 1
+    assert "CA_FILE" in health.of("support").last_error
+
+
+def test_an_endless_error_text_is_cut(health: Health) -> None:
+    health.failed(mailbox(), ConnectFailed("x\r\n" * 100_000))
+    assert len(health.of("support").last_error) <= 1000
+    assert health.of("support").last_error.isprintable()
+
+
+class CountedLeases:
+    """Leases that count; what is put into `answers` is raised by the next renewals."""
+
+    def __init__(self) -> None:
+        self.answers: list[Exception] = []
+        self.renewals = 0
+        self.released = 0
+        self.renewed = threading.Event()
+
+    def acquire(self, name: str, seconds: int) -> str | None:
+        return "token"
+
+    def renew(self, name: str, token: str) -> None:
+        self.renewals += 1
+        self.renewed.set()
+        if self.answers:
+            raise self.answers.pop(0)
+
+    def release(self, name: str, token: str) -> None:
+        self.released += 1
+
+
+def test_1_10_a_held_lease_renews_itself_and_is_released() -> None:
+    leases = CountedLeases()
+    lease = HeldLease.acquire(leases, "support", 1)
+    assert lease is not None
+    with lease:
+        time.sleep(1.3)
+        lease.ensure()
+        assert leases.renewals >= 3
+    assert leases.released == 1
+    after = leases.renewals
+    time.sleep(0.4)
+    assert leases.renewals == after
+
+
+def test_1_10_a_lease_that_another_has_is_lost_at_once() -> None:
+    leases = CountedLeases()
+    leases.answers = [LeaseLost("gone")]
+    lease = HeldLease.acquire(leases, "support", 2)
+    assert lease is not None
+    with lease:
+        lease.ensure()
+        assert leases.renewed.wait(5)
+        time.sleep(0.05)
+        with pytest.raises(LeaseLost, match="support"):
+            lease.ensure()
+
+
+def test_1_10_an_ill_storage_loses_the_lease_only_when_its_time_is_up() -> None:
+    leases = CountedLeases()
+    leases.answers = [ServiceUnavailable("ill")] * 100
+    lease = HeldLease.acquire(leases, "support", 2)
+    assert lease is not None
+    with lease:
+        assert leases.renewed.wait(5)
+        lease.ensure()
+        time.sleep(1.4)
+        with pytest.raises(LeaseLost):
+            lease.ensure()
+
+
+def test_1_10_a_storage_that_is_well_again_saves_the_lease() -> None:
+    leases = CountedLeases()
+    leases.answers = [ServiceUnavailable("ill")]
+    lease = HeldLease.acquire(leases, "support", 1)
+    assert lease is not None
+    with lease:
+        time.sleep(1.2)
+        lease.ensure()
+
+
+@pytest.mark.parametrize(("retries", "pause"), [(0, FIRST), (1, 60), (2, 120), (4, 480), (5, LONGEST), (500, LONGEST)])
+def test_an_ill_service_is_asked_ever_more_seldom(retries: int, pause: float) -> None:
+    assert service_pause(ServiceUnavailable("ill"), retries) == pause
+
+
+def test_an_ill_service_that_names_a_time_gets_it() -> None:
+    assert service_pause(ServiceUnavailable("ill", retry_after=5000), 0) == 5000
+    assert service_pause(ServiceUnavailable("ill", retry_after=1), 0) == FIRST

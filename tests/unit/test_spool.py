@@ -1,0 +1,164 @@
+"""Where a message's bytes are between the wire and the store (rule 1.7)."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.mailboxes.spool import MEMORY_LIMIT, Budget, Content, Spool
+
+NO_LIMIT = 1 << 40
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The temporary folder of the process; no test leaves anything in it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+class Blocks:
+    """Whether a call waits, and that it ends once it may."""
+
+    def __init__(self, budget: Budget, size: int) -> None:
+        self._thread = threading.Thread(target=budget.take, args=(size,), daemon=True)
+        self._thread.start()
+        self._thread.join(0.1)
+
+    @property
+    def waits(self) -> bool:
+        return self._thread.is_alive()
+
+    def ends(self) -> bool:
+        self._thread.join(5)
+        return not self._thread.is_alive()
+
+
+@pytest.mark.parametrize("pieces", [[], [b"one"], [b"one", b"two", memoryview(b"three")]])
+def test_1_7_a_small_message_stays_in_memory(pieces: list[bytes], temporary_folder: Path) -> None:
+    spool = Spool(11, NO_LIMIT)
+    for piece in pieces:
+        spool.write(piece)
+    content = spool.finish()
+    whole = b"".join(pieces)
+    assert content is not None
+    assert content.data == whole
+    assert (content.size, content.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+    assert list(temporary_folder.iterdir()) == []
+    content.close()
+    content.close()
+
+
+def test_1_7_exactly_the_limit_is_in_memory() -> None:
+    budget = Budget(1)
+    spool = Spool(MEMORY_LIMIT, NO_LIMIT, budget=budget)
+    spool.write(b"x" * MEMORY_LIMIT)
+    content = spool.finish()
+    assert content is not None
+    assert isinstance(content.data, bytes)
+
+
+@pytest.mark.parametrize("told", [0, MEMORY_LIMIT * 2], ids=["the server told less", "as the server told"])
+def test_1_7_a_large_message_goes_to_disk_whole(told: int, temporary_folder: Path) -> None:
+    piece = bytes(range(256)) * 4096
+    spool = Spool(told, NO_LIMIT)
+    for _ in range(8):
+        spool.write(piece)
+    content = spool.finish()
+    assert content is not None
+    assert isinstance(content.data, Path)
+    assert content.data.read_bytes() == piece * 8
+    assert (content.size, content.sha256) == (len(piece) * 8, hashlib.sha256(piece * 8).hexdigest())
+    assert list(temporary_folder.iterdir()) == [content.data]
+    content.close()
+    content.close()
+
+
+def test_1_7_what_is_announced_as_large_never_grows_in_memory(temporary_folder: Path) -> None:
+    spool = Spool(MEMORY_LIMIT + 1, NO_LIMIT)
+    assert len(list(temporary_folder.iterdir())) == 1
+    spool.discard()
+
+
+@pytest.mark.parametrize("told", [10, MEMORY_LIMIT * 3])
+def test_1_7_overflow_keeps_nothing_and_reading_may_go_on(told: int, temporary_folder: Path) -> None:
+    limit = MEMORY_LIMIT * 2
+    budget = Budget(limit)
+    spool = Spool(told, limit, budget=budget)
+    for _ in range(3):
+        spool.write(b"x" * MEMORY_LIMIT)
+        spool.write(b"y")
+    assert spool.overflowed
+    assert spool.finish() is None
+    assert list(temporary_folder.iterdir()) == []
+    assert not Blocks(budget, limit).waits, "overflow gives the budget back"
+
+
+def test_1_7_exactly_the_message_limit_is_no_overflow() -> None:
+    spool = Spool(0, 3)
+    spool.write(b"abc")
+    content = spool.finish()
+    assert content is not None
+    assert content.data == b"abc"
+
+
+def test_1_7_the_budget_waits_and_is_given_back_when_the_content_is_closed() -> None:
+    size = MEMORY_LIMIT + 1
+    budget = Budget(size + 10)
+    spool = Spool(size, NO_LIMIT, budget=budget)
+    spool.write(b"x" * size)
+    content = spool.finish()
+    assert content is not None
+    waiting = Blocks(budget, 11)
+    assert waiting.waits
+    content.close()
+    assert waiting.ends()
+    budget.give(11)
+    content.close()
+    assert not Blocks(budget, size + 10).waits
+
+
+def test_1_7_a_discarded_spool_gives_the_budget_back() -> None:
+    size = MEMORY_LIMIT + 1
+    budget = Budget(size)
+    spool = Spool(size, NO_LIMIT, budget=budget)
+    waiting = Blocks(budget, 1)
+    assert waiting.waits
+    spool.discard()
+    spool.discard()
+    assert waiting.ends()
+
+
+def test_1_7_a_message_larger_than_the_whole_budget_waits_until_it_is_alone() -> None:
+    budget = Budget(10)
+    budget.take(1)
+    waiting = Blocks(budget, 100)
+    assert waiting.waits
+    budget.give(1)
+    assert waiting.ends()
+
+
+def test_1_7_a_message_that_turns_out_larger_than_told_counts_with_its_true_size() -> None:
+    size = MEMORY_LIMIT + 2_000_000
+    budget = Budget(size)
+    spool = Spool(MEMORY_LIMIT + 1, NO_LIMIT, budget=budget)
+    spool.write(b"x" * size)
+    content = spool.finish()
+    assert content is not None
+    waiting = Blocks(budget, 1_000_000)
+    waited = waiting.waits
+    content.close()
+    assert waiting.ends()
+    assert waited, "the disk holds more than the budget knows of"
+
+
+def test_content_of_bytes() -> None:
+    content = Content.of(b"abc")
+    assert (content.data, content.size, content.sha256) == (b"abc", 3, hashlib.sha256(b"abc").hexdigest())
+    content.close()
