@@ -10,7 +10,8 @@ from pathlib import Path
 from local.host.host import Host
 from local.progress import Told
 from shared.clock import utc_now
-from shared.receipts import Reason
+from shared.leasing import LEASE_SECONDS
+from shared.receipts import Poll, Reason
 from shared.storage.protocol import QueueName, Table
 from shared.wiring import App
 
@@ -28,22 +29,21 @@ async def drain_once(app: App, told: Told) -> list[str]:
     """
     began = utc_now()
     failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.faulty.items()]
-    polls = []
-    for settings in app.settings.mailboxes.values():
-        why_not = app.health.not_now(settings, Reason.BY_HAND)
-        if why_not is None:
-            polls.append(settings.name)
-        elif settings.enabled:
-            failures.append(why_not)
-    due = [poll.body() for poll in app.poller.due(Reason.BY_HAND) if poll.mailbox in polls]
+    polls = [poll.mailbox for poll in app.poller.due(Reason.BY_HAND)]
+    failures += [
+        app.health.not_now(settings, Reason.BY_HAND) or f"mailbox {settings.name}: not due"
+        for settings in app.settings.mailboxes.values()
+        if settings.enabled and settings.name not in polls
+    ]
+    due = [Poll(name, Reason.BY_HAND).body() for name in polls]
     app.stores.queues[QueueName.POLLS].put_many(due)
 
     async with Host.started(ROOT, app.stores) as host:
         watching = asyncio.create_task(_watch(app, told))
         try:
-            await host.drain()
+            counts = (await host.drain()).functions
             if app.sorter.sweep(timedelta(0)):
-                await host.drain()
+                counts = (await host.drain()).functions
         finally:
             watching.cancel()
             with suppress(asyncio.CancelledError):
@@ -53,10 +53,23 @@ async def drain_once(app: App, told: Told) -> list[str]:
         health = app.health.of(name)
         if health.last_failure is not None and health.last_failure >= began:
             failures.append(f"mailbox {name}: {health.last_error}")
+        elif (health.last_success is None or health.last_success < began) and not _held(app, name):
+            failures.append(f"mailbox {name}: was not looked at to its end, its server or the storage asks to wait")
+    poisoned = counts["route_message"].poisoned if "route_message" in counts else 0
+    if poisoned:
+        failures.append(f"{poisoned} messages could not be routed; why stands under failed/")
     waiting = sum(1 for _ in app.stores.records.scan(Table.PENDING))
     if waiting:
         failures.append(f"{waiting} stored messages are not routed yet; the next run goes on with them")
     return failures
+
+
+def _held(app: App, mailbox: str) -> bool:
+    """Whether another worker is draining a mailbox now."""
+    token = app.stores.leases.acquire(mailbox, LEASE_SECONDS)
+    if token is not None:
+        app.stores.leases.release(mailbox, token)
+    return token is None
 
 
 async def _watch(app: App, told: Told) -> None:

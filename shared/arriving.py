@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import FIRST_EXCEPTION, Executor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -79,9 +79,14 @@ class Arrivals:
         """
         try:
             writes = [uploads.submit(self._put_raw, content) for _, content in batch]
+            wait_for(writes, return_when=FIRST_EXCEPTION)
+            for write in writes:
+                # After a failure none is begun any more; what runs is waited for, since it reads what is closed below.
+                write.cancel()
             wait_for(writes)
             for write in writes:
-                write.result()
+                if not write.cancelled():
+                    write.result()
         finally:
             for _, content in batch:
                 content.close()
@@ -111,6 +116,8 @@ class Arrivals:
         """
         record = self.stores.records.get(Table.RECEIPTS, item.arrival)
         if record is not None and record.values.get("recorded"):
+            if size > int(str(record.values["size"])):
+                self.stores.records.merge(Table.RECEIPTS, item.arrival, {"size": size})
             return
         if record is None:
             receipt = replace(self._receipt(item, message="", size=size), state=State.OVERSIZED)

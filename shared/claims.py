@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared.errors import ServiceUnavailable
 from shared.keys import claim_key
@@ -37,7 +37,7 @@ class Claim:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claims:
     """Takes claims for one arrival.
 
@@ -48,6 +48,7 @@ class Claims:
 
     records: Records
     receipt: Receipt
+    _took_anybody: bool = field(default=False, init=False)
 
     def take(self, prints: Sequence[Fingerprint], recipient: str, result: str) -> Claim:
         """Claim a recipient under each fingerprint, in order, until another arrival is found to have been first.
@@ -63,9 +64,10 @@ class Claims:
         Returns:
             Our claim, whose `result` is where an earlier try of ours put it, if there was one; or the other's.
         """
-        if recipient != ANYBODY:
+        if recipient != ANYBODY and not self._took_anybody:
             for fingerprint in prints:
-                self._take(fingerprint, ANYBODY, result)
+                self.records.create(Table.CLAIMS, *self._row(fingerprint, ANYBODY, result))
+            self._took_anybody = True
         ours = Claim(self.receipt.arrival, self.receipt.message, result, "")
         for fingerprint in prints:
             claim = self._take(fingerprint, recipient, result)
@@ -75,14 +77,7 @@ class Claims:
         return ours
 
     def _take(self, fingerprint: Fingerprint, recipient: str, result: str) -> Claim:
-        key = claim_key(fingerprint.kind, fingerprint.digest, recipient)
-        own: Values = {
-            "owner": self.receipt.arrival,
-            "message": self.receipt.message,
-            "result": result,
-            "recipient": recipient,
-            "kind": fingerprint.kind,
-        }
+        key, own = self._row(fingerprint, recipient, result)
         if self.records.create(Table.CLAIMS, key, own):
             return Claim(self.receipt.arrival, self.receipt.message, result, fingerprint.kind)
         record = self.records.get(Table.CLAIMS, key)
@@ -90,3 +85,13 @@ class Claims:
             raise ServiceUnavailable("a claim was there and is gone: claims are kept for good, who removed it?")
         values = record.values
         return Claim(str(values["owner"]), str(values["message"]), str(values["result"]), str(values["kind"]))
+
+    def _row(self, fingerprint: Fingerprint, recipient: str, result: str) -> tuple[str, Values]:
+        values: Values = {
+            "owner": self.receipt.arrival,
+            "message": self.receipt.message,
+            "result": result,
+            "recipient": recipient,
+            "kind": fingerprint.kind,
+        }
+        return claim_key(fingerprint.kind, fingerprint.digest, recipient), values

@@ -14,11 +14,15 @@ from shared.arriving import as_bytes, described
 from shared.layout import Fate, attachment_path, parsed_path, raw_path, record_path
 from shared.mail.as_json import as_json
 from shared.mail.message import Attachment, Message
+from shared.mailboxes.spool import PREFIX
 from shared.receipts import Receipt
 from shared.routing.model import Decision, Match
 from shared.storage.protocol import Blobs
 
 JSON = "application/json"
+
+ENVELOPE_LIMIT = 100
+"""Addresses of one header in a result's or record's envelope; `message.json` has them all."""
 
 LARGE = 1024 * 1024
 """Octets above which an attachment is decoded into a file instead of into memory."""
@@ -38,6 +42,8 @@ class Documents:
     receipt: Receipt
     message: Message
     _parsed: bool = field(default=False, init=False)
+    _told: dict[str, object] | None = field(default=None, init=False)
+    _told_envelope: dict[str, object] | None = field(default=None, init=False)
 
     def result(self, match: Match, path: str) -> None:
         """Write the result of one recipient: complete in itself (rule 7.4), and its appearance is the event.
@@ -95,7 +101,7 @@ class Documents:
         message = self.receipt.message
         for attachment in self.message.attachments:
             self._write_attachment(attachment)
-        parsed = as_json(self.message)
+        parsed = dict(self._as_json())
         paths = self._attachment_paths()
         listed = parsed["attachments"]
         assert isinstance(listed, list)
@@ -113,7 +119,7 @@ class Documents:
             data = b"".join(attachment.chunks())
             self.blobs.create(path, data, content_type=content_type, download_name=attachment.safe_name)
             return
-        with tempfile.NamedTemporaryFile(prefix="mailroom-") as file:
+        with tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".eml") as file:
             for chunk in attachment.chunks():
                 file.write(chunk)
             file.flush()
@@ -129,5 +135,17 @@ class Documents:
         return {"raw": raw_path(message), "message": parsed_path(message), "attachments": self._attachment_paths()}
 
     def _envelope(self) -> dict[str, object]:
-        parsed = as_json(self.message)
-        return {name: parsed[name] for name in ("from", "to", "cc", "subject", "sent", "message_id")}
+        """What consumers sort by. Long lists are cut: every recipient's result holds it, and there may be thousands."""
+        if self._told_envelope is None:
+            parsed = self._as_json()
+            self._told_envelope = {name: parsed[name] for name in ("from", "to", "cc", "subject", "sent", "message_id")}
+            for name in ("from", "to", "cc"):
+                addresses = parsed[name]
+                assert isinstance(addresses, list)
+                self._told_envelope[name] = addresses[:ENVELOPE_LIMIT]
+        return self._told_envelope
+
+    def _as_json(self) -> dict[str, object]:
+        if self._told is None:
+            self._told = as_json(self.message)
+        return self._told

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from shared.arriving import Arrivals, Item
 from shared.clock import Now, utc_now
+from shared.errors import FolderMissing
 from shared.folder_mark import FolderMark
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
 from shared.receipts import State
@@ -116,14 +117,35 @@ class Intake:
         """
         drained = Drained()
         deadline = time.monotonic() + budget
+        refused: set[str] = set()
+        missing: FolderMissing | None = None
         for folder in mailbox.folders:
             arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
-            while _Round(self, arrivals, mailbox, guard, drained, deadline, since).cut_short():
-                if time.monotonic() >= deadline:
-                    drained.more = True
-                    return drained
+            try:
+                while True:
+                    before = drained.collected + drained.known
+                    cut = _Round(self, arrivals, mailbox, guard, drained, deadline, since, refused).cut_short()
+                    progress = drained.collected + drained.known > before
+                    if cut and time.monotonic() >= deadline:
+                        # Without progress another look at once would find the same: the clock's tick is soon enough.
+                        drained.more = progress
+                        return drained
+                    if not cut or not progress:
+                        break
+            except FolderMissing as error:
+                missing = missing or error  # told at the end: the other folders' mail need not wait for it
+        if missing is not None:
+            raise missing
         return drained
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What became of a batch: the items that are stored and announced, and how many stay in the mailbox."""
+
+    items: Sequence[Item]
+    left: int = 0
 
 
 @dataclass(slots=True)
@@ -137,12 +159,14 @@ class _Round:
     drained: Drained
     deadline: float
     since: datetime | None
+    refused: set[str]
     _cut: bool = False
+    _wanting: int = 0
     _asked: dict[int, Item] = field(default_factory=dict)
     _known: list[Item] = field(default_factory=list)
     _dealt_with: set[int] = field(default_factory=set)
     _removing: list[str] = field(default_factory=list)
-    _storing: deque[Future[list[Item]]] = field(default_factory=deque)
+    _storing: deque[Future[_Stored]] = field(default_factory=deque)
 
     @property
     def _keeps(self) -> bool:
@@ -170,7 +194,7 @@ class _Round:
                 # After a failure each is still run, and finds its way to closing what it holds, or was run already.
                 for future in self._storing:
                     future.exception()
-        self._settle([], listed)
+        self._settle(_Stored([]), listed)
         if self._removing:
             self.guard.ensure()
             self.mailbox.commit()
@@ -193,6 +217,7 @@ class _Round:
                     self._cut = True
                     return
             self._asked[item.listed.number] = item
+            self._wanting += 1
             batch.append(item.listed)
             size += told
         if batch:
@@ -201,57 +226,81 @@ class _Round:
     def _wanted(self, listed: Sequence[Listed]) -> Iterator[Item]:
         """Those to be downloaded; what is known already goes to `_known` on the way."""
         limit = self.arrivals.settings.max_message_bytes
-        for start in range(0, len(listed), LOOK_UP):
-            for item in self.arrivals.look_up(listed[start : start + LOOK_UP]):
-                number, told, received = item.listed.number, item.listed.size, item.listed.received
+        candidates = [one for one in listed if self._may_be_taken(one)]
+        for start in range(0, len(candidates), LOOK_UP):
+            for item in self.arrivals.look_up(candidates[start : start + LOOK_UP]):
+                # What came off the wire counts where it was more than the server tells.
+                size = max(item.listed.size, item.receipt.size if item.receipt is not None else 0)
                 if item.receipt is not None and item.receipt.state is not State.OVERSIZED:
                     self._known.append(item)
-                elif self.since is not None and received is not None and received < self.since:
-                    self._dealt_with.add(number)
-                elif told > limit and item.arrival:
-                    self.arrivals.oversized(item, told)
-                    self._dealt_with.add(number)
+                elif size > limit:
+                    if item.arrival:
+                        self.arrivals.oversized(item, size)
+                    self._dealt_with.add(item.listed.number)
                     self.drained.left += 1
                 else:
                     yield item
 
+    def _may_be_taken(self, one: Listed) -> bool:
+        if one.key in self.refused:
+            return False
+        if self.since is not None and one.received is not None and one.received < self.since:
+            self._dealt_with.add(one.number)
+            return False
+        return True
+
     def _must_stop(self) -> bool:
         wish = self.mailbox.commit_every
-        return time.monotonic() >= self.deadline or (wish is not None and len(self._asked) >= wish)
+        return time.monotonic() >= self.deadline or (wish is not None and self._wanting >= wish)
 
-    def _store(self, fetched: Sequence[Fetched]) -> list[Item]:
-        batch = []
-        for one in fetched:
-            item = self._asked[one.listed.number]
-            if one.content is not None:
-                batch.append((item, one.content))
-            elif one.oversized and item.arrival:
+    def _store(self, fetched: Sequence[Fetched]) -> _Stored:
+        """Store what came, in the storing thread. The contents are closed whatever happens."""
+        try:
+            batch = [(self._asked[one.listed.number], one.content) for one in fetched if one.content is not None]
+            items = self.arrivals.store(batch, self.intake.uploads) if batch else []
+            return _Stored(items, sum(self._left(one) for one in fetched))
+        finally:
+            for one in fetched:
+                if one.content is not None:
+                    one.content.close()
+
+    def _left(self, one: Fetched) -> bool:
+        """Note a message that stays in the mailbox; False for one that is stored or gone."""
+        item = self._asked[one.listed.number]
+        if one.oversized:
+            if item.arrival:
                 self.arrivals.oversized(item, max(one.listed.size, self.arrivals.settings.max_message_bytes + 1))
-                self.drained.left += 1
-            elif one.refused is not None:
-                # Not given up: a connection that breaks looks like a message that cannot be read. Every look tries again.
-                self.drained.left += 1
-                _log.warning(
-                    "mailbox %s, %s: message %s stays, the server does not give it out: %s",
-                    self.arrivals.settings.name,
-                    self.arrivals.folder,
-                    one.listed.key,
-                    one.refused,
-                )
-        return self.arrivals.store(batch, self.intake.uploads) if batch else []
+            self._dealt_with.add(one.listed.number)
+            return True
+        if one.refused is None:
+            return False
+        # Not given up for good: a connection that breaks looks like a message that cannot be read. The next look tries.
+        self._wanting -= 1
+        if one.listed.key is not None:
+            self.refused.add(one.listed.key)
+        _log.warning(
+            "mailbox %s, %s: message %s stays, the server does not give it out: %s",
+            self.arrivals.settings.name,
+            self.arrivals.folder,
+            one.listed.key,
+            one.refused,
+        )
+        return True
 
-    def _settle(self, stored: Sequence[Item], listed: Sequence[Listed]) -> None:
+    def _settle(self, stored: _Stored, listed: Sequence[Listed]) -> None:
         """Remove what is stored and announced, and what was known before."""
         settings = self.arrivals.settings
         known, self._known = self._known, []
         self.arrivals.announce_again(known)
-        items = [*stored, *known]
+        items = [*stored.items, *known]
         if items and not self._keeps:
             self.guard.ensure()
             self.mailbox.remove([item.listed for item in items])
             self._removing += [item.arrival for item in items]
         self._dealt_with.update(item.listed.number for item in items)
-        self.drained.collected += len(stored)
+        self.drained.collected += len(stored.items)
         self.drained.known += len(known)
-        self.drained.stored_bytes += sum(item.receipt.size for item in stored if item.receipt is not None)
-        self.intake.progress(settings.name, len(self._dealt_with), len(listed))
+        self.drained.left += stored.left
+        self.drained.stored_bytes += sum(item.receipt.size for item in stored.items if item.receipt is not None)
+        if items or stored.left:
+            self.intake.progress(settings.name, len(self._dealt_with), len(listed))

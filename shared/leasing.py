@@ -14,6 +14,9 @@ from shared.storage.protocol import Leases
 LEASE_SECONDS = 60
 """The longest that a blob lease of fixed length may be: a worker that died keeps others out no longer than this."""
 
+LONGEST = 1800.0
+"""Seconds: a function's time on Flex Consumption. What is not done by then is not done by that worker."""
+
 _log = logging.getLogger("mailroom.lease")
 
 
@@ -26,25 +29,27 @@ class HeldLease:
         token: what `acquire` gave.
         seconds: its length.
         asked_at: `time.monotonic()` before it was acquired.
+        longest: seconds after which it is renewed no more, whatever happens: work that hangs must not hold it for good.
     """
 
-    def __init__(self, leases: Leases, name: str, token: str, seconds: int, asked_at: float) -> None:
+    def __init__(self, leases: Leases, name: str, token: str, seconds: int, *, asked_at: float, longest: float) -> None:
         self._leases = leases
         self._name = name
         self._token = token
         self._seconds = seconds
         self._renewed = asked_at
+        self._until = asked_at + longest
         self._lost = False
         self._done = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name=f"lease-{name}", daemon=True)
         self._renewer.start()
 
     @classmethod
-    def acquire(cls, leases: Leases, name: str, seconds: int = LEASE_SECONDS) -> Self | None:
+    def acquire(cls, leases: Leases, name: str, seconds: int = LEASE_SECONDS, longest: float = LONGEST) -> Self | None:
         """The lease, or None if another holds it."""
         asked_at = time.monotonic()
         token = leases.acquire(name, seconds)
-        return None if token is None else cls(leases, name, token, seconds, asked_at)
+        return None if token is None else cls(leases, name, token, seconds, asked_at=asked_at, longest=longest)
 
     def ensure(self) -> None:
         """Return if nobody else can hold the lease now.
@@ -78,6 +83,10 @@ class HeldLease:
     def _renew(self) -> None:
         while not self._done.wait(self._seconds / 4):
             asked_at = time.monotonic()
+            if asked_at > self._until:
+                _log.error("mailbox %s: its drain hangs; the lease is given up", self._name)
+                self._lost = True
+                return
             try:
                 self._leases.renew(self._name, self._token)
             except LeaseLost:

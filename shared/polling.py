@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from shared.errors import LeaseLost, MailboxBusy, MailboxFailed, SettingsWrong, TryAgain
+from shared.errors import MailboxBusy, MailboxFailed, SettingsWrong, TryAgain
 from shared.health import Health
 from shared.intake import Drained, Intake
 from shared.keys import digest
@@ -23,6 +23,9 @@ from shared.storage.protocol import QueueName, Table
 
 BUSY_PAUSE = 60.0
 """Seconds to wait after a "not now" that names no time."""
+
+MOST_RETRIES = 4
+"""Times that a look is put back on the queue because a service was ill; then the clock takes over."""
 
 _log = logging.getLogger("mailroom.poll")
 
@@ -50,7 +53,7 @@ class Poller:
     def due(self, reason: Reason, traceparent: str = "") -> list[Poll]:
         """The polls to enqueue now."""
         for name, faults in self.faulty.items():
-            _log.error("mailbox %s is not collected, its settings are wrong: %s", name, "; ".join(faults))
+            _log.warning("mailbox %s is not collected, its settings are wrong: %s", name, "; ".join(faults))
         due = []
         for settings in self.mailboxes.values():
             why_not = self.health.not_now(settings, reason)
@@ -78,10 +81,10 @@ class Poller:
             with lease:
                 drained = self._drain(settings, poll, lease)
             self._go_on(poll, more=drained is not None and drained.more)
-        except LeaseLost as error:
-            _log.warning("%s", error)
         except TryAgain as error:
             self._put_back(poll, error)
+        except Exception:  # noqa: BLE001  see the module's docstring
+            _log.exception("mailbox %s: a fault in Mailroom itself", poll.mailbox)
         else:
             return drained
         return None
@@ -145,9 +148,14 @@ class Poller:
             stores.queues[QueueName.POLLS].put_many([again.body()])
 
     def _put_back(self, poll: Poll, error: TryAgain) -> None:
+        if poll.retries >= MOST_RETRIES:
+            _log.warning("mailbox %s: the next tick of the clock looks at it: %s", poll.mailbox, error)
+            return
         pause = service_pause(error, poll.retries)
-        _log.warning("mailbox %s: a service is ill, another look in %d s: %s", poll.mailbox, pause, error)
-        again = Poll(poll.mailbox, poll.reason, poll.retries + 1, poll.traceparent)
+        _log.warning("mailbox %s: another look in %d s: %s", poll.mailbox, pause, error)
+        # Not for the clock's reason: that one would find the mailbox looked at just now, and wait out its pace.
+        reason = Reason.AGAIN if poll.reason is Reason.CLOCK else poll.reason
+        again = Poll(poll.mailbox, reason, poll.retries + 1, poll.traceparent)
         try:
             self.intake.stores.queues[QueueName.POLLS].put_many([again.body()], delay=pause)
         except TryAgain as second:

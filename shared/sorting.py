@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -16,7 +17,7 @@ from shared.arriving import as_bytes, described
 from shared.claims import Claims
 from shared.clock import Now, utc_now
 from shared.documents import Documents
-from shared.errors import MessageMissing, ServiceUnavailable, TryAgain, quoted
+from shared.errors import MessageMissing, RecordChanged, ServiceUnavailable, TryAgain, quoted
 from shared.layout import record_path, result_path
 from shared.mail.addresses import normalise
 from shared.mail.message import Address, Message
@@ -32,8 +33,11 @@ from shared.storage.protocol import QueueName, Stores, Table, Values
 SWEEP_AGE = timedelta(hours=1)
 """How long an arrival may be pending before it is announced again."""
 
-OUTCOME_LIMIT = 1000
-"""Recipients whose outcome the receipt tells one by one; for the rest it tells how many there were."""
+OUTCOME_LIMIT = 100_000
+"""Characters of outcomes in a receipt; for the rest it tells how many there were. An entity holds 1 MiB."""
+
+MOST_RETRIES = 8
+"""Times that an arrival is put back on its queue, an hour in all: what is pending longer is the sweep's."""
 
 Sorted = Literal["routed", "unhandled", "duplicate", "blocked", "before", "failed"]
 
@@ -67,6 +71,9 @@ class Sorter:
         if record is None:
             raise MessageMissing(f"arrival {announcement.arrival} was announced and has no receipt")
         receipt = Receipt.of(record)
+        if receipt.state is State.FAILED:
+            self.give_up(announcement)  # its record may be what the worker before us died over
+            return "failed"
         if receipt.state is not State.STORED:
             self.stores.records.delete_many(Table.PENDING, [receipt.arrival])
             return "before"
@@ -127,6 +134,9 @@ class Sorter:
         Raises:
             TryAgain: the queue is ill as well; the host's own retry takes over.
         """
+        if announcement.retries >= MOST_RETRIES:
+            _log.warning("arrival %s: a service is still ill, the sweep goes on: %s", announcement.arrival, error)
+            return
         pause = service_pause(error, announcement.retries)
         _log.warning("arrival %s: a service is ill, another try in %d s: %s", announcement.arrival, pause, error)
         again = Announcement(announcement.arrival, announcement.retries + 1, announcement.traceparent)
@@ -134,7 +144,7 @@ class Sorter:
 
     def note_error(self, announcement: Announcement, error: Exception) -> None:
         """Note with the receipt why a try failed, for the record that the last one leaves."""
-        if not isinstance(error, MessageMissing):
+        if self.stores.records.get(Table.RECEIPTS, announcement.arrival) is not None:
             text = quoted(f"{type(error).__name__}: {error}", 1000)
             self.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"last_error": text})
 
@@ -147,10 +157,20 @@ class Sorter:
         record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
         if record is None:
             _log.error("message-failed: arrival %s has no receipt; nothing can be recorded", announcement.arrival)
+            self.stores.records.delete_many(Table.PENDING, [announcement.arrival])
             return None
         receipt = Receipt.of(record)
-        if receipt.state is not State.STORED:
+        if receipt.state not in (State.STORED, State.FAILED):
             return None
+        if receipt.state is State.STORED and not receipt.last_error and announcement.retries < MOST_RETRIES:
+            # Not one try came so far as to fail: the app did not start, or was stopped. That is not the message's fault.
+            again = Announcement(announcement.arrival, announcement.retries + 1, announcement.traceparent)
+            self.stores.queues[QueueName.ARRIVALS].put_many([again.body()], delay=service_pause(TryAgain(""), 1))
+            return None
+        if receipt.state is State.STORED:
+            # If it was routed since we read the receipt, this raises, and the next try sees that it was.
+            values: Values = {"state": State.FAILED.value, "fate": "failed"}
+            self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
         path = record_path("failed", receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
         error = receipt.last_error or "the worker was stopped, or its time ran out, at every try"
         told = {
@@ -161,19 +181,21 @@ class Sorter:
         }
         self.stores.blobs.create(path, as_bytes(told), content_type="application/json")
         self.stores.blobs.settle()
-        self.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.FAILED.value, "fate": "failed"})
         self.stores.records.delete_many(Table.PENDING, [receipt.arrival])
         _log.error("message-failed: message %s of mailbox %s: %s", receipt.message, receipt.mailbox, error)
         return path
 
     def sweep(self, older_than: timedelta = SWEEP_AGE) -> int:
         """Announce again what has been pending for so long. Gives how many there were."""
-        before = self.now() - older_than
-        waiting = [
-            Announcement(record.key).body()
-            for record in self.stores.records.scan(Table.PENDING)
-            if isinstance(record.values["stored_at"], datetime) and record.values["stored_at"] <= before
-        ]
+        now = self.now()
+        waiting = []
+        for record in self.stores.records.scan(Table.PENDING):
+            since = record.values.get("announced_at", record.values["stored_at"])
+            if not isinstance(since, datetime) or since > now - older_than:
+                continue
+            with suppress(RecordChanged):  # another sweeps as well, or it is routed by now
+                self.stores.records.merge(Table.PENDING, record.key, {"announced_at": now}, etag=record.etag)
+                waiting.append(Announcement(record.key).body())
         if waiting:
             _log.warning(
                 "%d arrivals have been waiting for over %s; they are announced again", len(waiting), older_than
@@ -204,7 +226,12 @@ def asked_of(message: Message, folder: str) -> Mail:
 
 
 def _told(outcomes: Mapping[str, str]) -> str:
-    told = dict(list(outcomes.items())[:OUTCOME_LIMIT])
-    if len(outcomes) > len(told):
-        told["…"] = f"and {len(outcomes) - len(told)} more"
+    told: dict[str, str] = {}
+    room = OUTCOME_LIMIT
+    for recipient, outcome in outcomes.items():
+        room -= len(recipient) + len(outcome)
+        if room < 0:
+            told["…"] = f"and {len(outcomes) - len(told)} more"
+            break
+        told[recipient] = outcome
     return json.dumps(told, ensure_ascii=False)

@@ -17,6 +17,7 @@ from shared.mail.addresses import normalise
 from shared.mail.message import parse
 from shared.mailboxes.connect import open_mailbox
 from shared.mailboxes.sign_in import Tokens
+from shared.mailboxes.spool import remove_left_over
 from shared.polling import Poller
 from shared.routing.model import Route
 from shared.routing.routes import RouteTable
@@ -63,6 +64,7 @@ def wire(
         stores = open_stores(settings.app_storage, settings.mail_storage, settings.mail_container)
     health = Health(stores.records, now)
     uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
+    remove_left_over()
     connect = partial(open_mailbox, tokens=Tokens(settings.sign_in_authority))
     intake = Intake(stores, uploads, now, progress)
     poller = Poller(settings.mailboxes, settings.faulty, intake, health, connect, settings.poll_budget)

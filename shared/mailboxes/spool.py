@@ -10,14 +10,40 @@ import hashlib
 import os
 import tempfile
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self
+
+from shared.errors import ServiceUnavailable
 
 MEMORY_LIMIT = 4 * 1024 * 1024
 """Bytes up to which a message stays in memory."""
 
+STEP = 16 * 1024 * 1024
+"""Bytes by which a file's part of the budget grows when it is larger than was told."""
+
 SPOOL_BUDGET = 400 * 1024 * 1024
 """Bytes that all spooled messages of the process may take on disk together."""
+
+
+PATIENCE = 600.0
+"""Seconds that a message waits for room: others give back what they hold long before, or hang."""
+
+
+LEFT_OVER = 3600.0
+"""Seconds after which a temporary file is nobody's: longer than a function may take."""
+
+PREFIX = "mailroom-"
+"""How the names of all temporary files begin."""
+
+
+def remove_left_over() -> None:
+    """Remove the temporary files of workers that were killed: the disk is small, and outlives them."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*.eml"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFT_OVER:
+                path.unlink()
 
 
 class Budget:
@@ -29,9 +55,19 @@ class Budget:
         self._freed = threading.Condition()
 
     def take(self, size: int) -> None:
-        """Wait until `size` bytes may be used. One message larger than the whole budget waits until it is alone."""
+        """Wait until `size` bytes may be used. One message larger than the whole budget waits until it is alone.
+
+        Raises:
+            ServiceUnavailable: there was no room for ten minutes.
+        """
         with self._freed:
-            self._freed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit)
+            if not self._freed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit, PATIENCE):
+                raise ServiceUnavailable(f"no room for {size} octets in the temporary disk's budget of {self._limit}")
+            self._used += size
+
+    def grow(self, size: int) -> None:
+        """Count more bytes without waiting: of a message that turns out larger than its server told."""
+        with self._freed:
             self._used += size
 
     def give(self, size: int) -> None:
@@ -114,6 +150,9 @@ class Spool:
             self._parts.clear()
         if self._file is not None:
             self._file.write(data)
+            if self.size > self._held:
+                self._budget.grow(STEP)
+                self._held += STEP
         else:
             self._parts.append(bytes(data))
 
@@ -143,6 +182,6 @@ class Spool:
     def _to_disk(self, size: int) -> None:
         self._budget.take(size)
         self._held = size
-        handle, name = tempfile.mkstemp(prefix="mailroom-", suffix=".eml")
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=".eml")
         self._file = os.fdopen(handle, "wb")
         self._path = Path(name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 
 from shared.routing.conditions import failing, matching_pattern
 from shared.routing.model import ANYBODY, Decision, Mail, Match, Matched, Route, Tried, Unhandled
@@ -22,46 +23,51 @@ def decide(mail: Mail, table: RouteTable) -> Decision:
         return Decision(blocked_by=blocked_by)
 
     tried: list[Tried] = []
+    # Whether a route's conditions hold does not depend on the recipient: a message may name a hundred thousand.
+    why_not = cache(partial(failing, mail=mail))
     matches: dict[str, Match] = {}
     recipients: dict[str, Matched] = dict.fromkeys(mail.to, "to")
     recipients |= {address: "cc" for address in mail.cc if address not in recipients}
 
     for address, header in recipients.items():  # (a)
-        candidate = _first(address, table.plain(address), mail, tried)
+        candidate = _first(address, table.plain(address), why_not, tried)
         if candidate is not None:
             matches[address] = Match(address, candidate.route.name, header, candidate.reference)
 
     primary = table.primary
     if primary is not None and primary in recipients and primary not in matches:  # (b)
-        wildcard = _first(primary, map(Candidate, table.wildcards), mail, tried)
+        wildcard = _first(primary, map(Candidate, table.wildcards), why_not, tried)
         if wildcard is not None:
             matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
-        elif table.fallback is not None and _first(primary, [Candidate(table.fallback)], mail, tried) is not None:
+        elif table.fallback is not None and _first(primary, [Candidate(table.fallback)], why_not, tried) is not None:
             matches[primary] = Match(primary, table.fallback.name, "fallback")
 
     if not matches:  # (d)
-        wildcard = _first(ANYBODY, map(Candidate, table.wildcards), mail, tried)
+        wildcard = _first(ANYBODY, map(Candidate, table.wildcards), why_not, tried)
         if wildcard is not None:
             matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
 
     if not matches:  # (e)
-        return Decision(unhandled=_why(mail, tried), tried=tuple(tried[:TRIED_LIMIT]))
+        return Decision(unhandled=_why(mail, tried), tried=tuple(tried))
     # `*` first: a named recipient claims it too, and must find there what the wildcard's own result made of it.
     in_order = sorted(matches, key=lambda recipient: (recipient != ANYBODY, recipient))
-    return Decision(matches=tuple(matches[recipient] for recipient in in_order), tried=tuple(tried[:TRIED_LIMIT]))
+    return Decision(matches=tuple(matches[recipient] for recipient in in_order), tried=tuple(tried))
 
 
-def _first(address: str, candidates: Iterable[Candidate], mail: Mail, tried: list[Tried]) -> Candidate | None:
-    looked_at: list[Route] = []
+def _first(
+    address: str, candidates: Iterable[Candidate], why_not: Callable[[Route], str | None], tried: list[Tried]
+) -> Candidate | None:
+    found: list[Tried] = []
     for candidate in candidates:
-        because = failing(candidate.route, mail)
+        because = why_not(candidate.route)
         if because is None:
-            return candidate
-        looked_at.append(candidate.route)
-        tried.append(Tried(address, candidate.route.name, because))
-    if not looked_at:
-        tried.append(Tried(address, None, "no route is for it"))
-    return None
+            break
+        found.append(Tried(address, candidate.route.name, because))
+    else:
+        candidate = None
+        found = found or [Tried(address, None, "no route is for it")]
+    tried += found[: TRIED_LIMIT - len(tried)]
+    return candidate
 
 
 def _why(mail: Mail, tried: list[Tried]) -> Unhandled:

@@ -85,7 +85,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_1_3_nothing_is_removed_before_it_is_stored_recorded_and_announced(world: World) -> None:
-    removed = []
+    removed: list[bytes] = []
 
     def must_be_stored(data: bytes) -> None:
         message = hashlib.sha256(data).hexdigest()
@@ -230,6 +230,10 @@ def test_1_7_a_message_that_overflows_while_it_streams_is_recorded_and_not_downl
     assert len(list(world.stores.blobs.list("oversized/"))) == 1
     assert len(world.results()) == 1
     assert world.server.downloaded.count(1) == 1
+    world.extra["MAX_MESSAGE_BYTES"] = "1500"
+    for _ in range(3):
+        world.look()
+    assert world.server.downloaded.count(1) == 2, "once more under the new limit"
     world.extra["MAX_MESSAGE_BYTES"] = "3000"
     world.look()
     assert world.server.messages == {}
@@ -248,9 +252,7 @@ def test_1_7_an_oversized_message_without_a_key_is_recorded_as_well(world: World
     assert world.app().health.of("support").left == 1
 
 
-def test_1_8_a_refused_message_does_not_stop_those_behind_it(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_1_8_a_refused_message_does_not_stop_those_behind_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 6)))
     world.server.refused = {1: "NO [SERVERBUG] cannot read it", 3: "NO [SERVERBUG] cannot read it"}
     for _ in range(2):

@@ -116,7 +116,12 @@ def test_7_the_layout_of_the_container() -> None:
     assert attachment_path(message, 1, "invoice.pdf") == f"messages/ab/{message}/attachments/01-invoice.pdf"
     # printf sales@example.com | sha256sum
     recipient = "1bc5b2df43e1"
-    assert result_path("sales", day, message, "sales@example.com") == f"routed/sales/2026/11/23/{message}-{recipient}.json"
+    assert (
+        result_path("sales", day, message, "sales@example.com") == f"routed/sales/2026/11/23/{message}-{recipient}.json"
+    )
     arrival = "0123456789abcdef"
-    assert record_path("failed", "support", day, message, arrival) == f"failed/support/2026/11/23/{message}-0123456789ab.json"
+    assert (
+        record_path("failed", "support", day, message, arrival)
+        == f"failed/support/2026/11/23/{message}-0123456789ab.json"
+    )
     assert left_path("oversized", "support", day, arrival) == "oversized/support/2026/11/23/0123456789ab.json"

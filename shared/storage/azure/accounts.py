@@ -23,6 +23,9 @@ AT_ONCE = 16
 BLOCK = 4 * 1024 * 1024
 """Octets of a large blob that are held and sent at a time."""
 
+GET = 1024 * 1024
+"""Octets that are asked for at a time. The SDK's answers go in cycles of objects: several are held until collected."""
+
 RETRIES = 2
 """How often the SDKs try again by themselves."""
 
@@ -64,8 +67,8 @@ class Account:
             BlobServiceClient,
             self._address.blob,
             "blobServiceUri",
-            max_single_get_size=BLOCK,
-            max_chunk_get_size=BLOCK,
+            max_single_get_size=GET,
+            max_chunk_get_size=GET,
             **_STORAGE_RETRIES,
         )
         return client

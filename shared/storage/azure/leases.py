@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient, BlobLeaseClient
 
@@ -27,6 +29,10 @@ _LOST = frozenset(
     }
 )
 """Ours is no more. Any other refusal says nothing about it."""
+
+
+_SHORT: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 0}
+"""A renewal that hangs must leave time for another before the lease ends; who renews tries again anyway."""
 
 
 class AzureLeases:
@@ -64,7 +70,7 @@ class AzureLeases:
         """Begin the seconds anew."""
         with self._container.used():
             try:
-                BlobLeaseClient(self._client.get_blob_client(name), token).renew()
+                BlobLeaseClient(self._client.get_blob_client(name), token).renew(**_SHORT)
             except HttpResponseError as error:
                 if code_of(error) in _LOST:
                     raise LeaseLost(f"the lease on {name} is held by another, or ended") from None
@@ -74,7 +80,7 @@ class AzureLeases:
         """Give it up."""
         with self._container.used():
             try:
-                BlobLeaseClient(self._client.get_blob_client(name), token).release()
+                BlobLeaseClient(self._client.get_blob_client(name), token).release(**_SHORT)
             except HttpResponseError as error:
                 if code_of(error) not in _LOST:
                     raise

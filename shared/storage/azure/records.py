@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -48,7 +50,12 @@ class AzureRecords:
     def __init__(self, account: Account, container: str) -> None:
         self._pool = account.pool
         service = account.tables()
-        prefix = "".join(c for c in container if c.isalnum())
+        # A table's name is letters and digits, begins with a letter, and is short: other containers get a digest.
+        prefix = (
+            container
+            if re.fullmatch(r"[a-z][a-z0-9]{1,39}", container)
+            else "m" + hashlib.sha256(container.encode()).hexdigest()[:16]
+        )
         self._tables = {table: service.get_table_client(f"{prefix}{table}") for table in Table}
         self._places = {
             table: Place(account.setting, Service.TABLE, client.create_table) for table, client in self._tables.items()

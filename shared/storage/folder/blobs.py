@@ -55,7 +55,7 @@ class FolderBlobs:
         """Write a whole file if there is none."""
         final = self._at(path)
         with self._mapped("writing", final):
-            if os.path.lexists(final):
+            if _is_file(final):
                 # Its writer may have died before the folders were settled: then that is ours to do.
                 self._make(final.parent)
                 self._new_entry_in(final.parent)
@@ -129,10 +129,7 @@ class FolderBlobs:
         for last in (False, True):
             try:
                 self._make(final.parent)
-                os.link(temporary, final)
-                made = True
-            except FileExistsError:
-                made = False
+                made = _linked(temporary, final)
             except FileNotFoundError:
                 # A folder that we know of is gone: somebody tidied up. Make it anew.
                 if last:
@@ -198,3 +195,22 @@ def _write(path: str, data: bytes | Path) -> None:
 def _unless_gone(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
+
+
+def _is_file(path: Path) -> bool:
+    """Whether the blob is there: a dangling link, or whatever else has its name, is not it."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _linked(temporary: str, final: Path) -> bool:
+    """Give a whole file its name; False if a file has it already."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        if not _is_file(final):
+            raise  # taken by something that is no blob: never a reason to believe that the mail is stored
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,12 +49,25 @@ class Database:
         self._writing = threading.Lock()
         with self._mapped():
             make_folder(path.parent)
-        with self.reading() as connection:
-            # Readers and the writer do not stop each other. It is a property of the file.
-            connection.execute("PRAGMA journal_mode = WAL")
+        self._set_wal()
         with self.writing() as connection:
             for statement in SCHEMA.split(";"):
                 connection.execute(statement)
+
+    def _set_wal(self) -> None:
+        """Have readers and the writer not stop each other. It is a property of the file."""
+        until = time.monotonic() + BUSY_MS / 1000
+        while True:
+            try:
+                with self.reading() as connection:
+                    connection.execute("PRAGMA journal_mode = WAL")
+            except ServiceUnavailable:
+                # Two processes that open a new file at once: this statement does not wait its turn as others do.
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

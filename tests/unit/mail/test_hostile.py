@@ -128,8 +128,10 @@ TOKENS = [
     b"\r\n", b"\n", b"\r", b"\n\n", b"--", b"\n--", b"\n--b\n", b":", b";", b",", b"<", b">", b"@", b'"', b"(", b")",
     b"\\", b"=?", b"?=", b"=?utf-8?q?=C3?=", b"*0*=", b"''", b"=", b"=\n", b" ", b"\0", b"\xff", b"\xc3",
     b"\xed\xa0\x80", b"Content-Type: multipart/mixed; boundary=b\n", b"Content-Type: text/html\n", b"charset=utf-16",
-    b"charset=utf-7", b"charset=idna", b"Content-Transfer-Encoding: base64\n", b"Content-Transfer-Encoding: x-uue\n", b"&#9",
-    b"Date: 31 Feb 99999 25:61:61 +9999\n", b"X-Priority: 1\n", b"<!--",
+    b"charset=utf-7", b"charset=idna", b"Content-Transfer-Encoding: base64\n",
+    b"Content-Transfer-Encoding: x-uue\n", b"&#9",
+    b"Date: 31 Feb 99999 25:61:61 +9999\n", b"X-Priority: 1\n",
+    b"<!--",
 ]  # fmt: skip
 
 
