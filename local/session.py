@@ -9,7 +9,7 @@ from pathlib import Path
 
 from local.settings_file import load_settings_file
 from shared import wiring
-from shared.intake import Progress, no_progress
+from shared.folder_round import Progress, no_progress
 from shared.settings import read_settings
 from shared.wiring import App, wire
 

@@ -65,8 +65,8 @@ class Claims:
             Our claim, whose `result` is where an earlier try of ours put it, if there was one; or the other's.
         """
         if recipient != ANYBODY and not self._took_anybody:
-            for fingerprint in prints:
-                self.records.create(Table.CLAIMS, *self._row(fingerprint, ANYBODY, result))
+            anybody = dict(self._row(fingerprint, ANYBODY, result) for fingerprint in prints)
+            self.records.create_many(Table.CLAIMS, anybody)
             self._took_anybody = True
         ours = Claim(self.receipt.arrival, self.receipt.message, result, "")
         for fingerprint in prints:

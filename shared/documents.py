@@ -108,6 +108,7 @@ class Documents:
         parsed["attachments"] = [{**one, "path": path} for one, path in zip(listed, paths, strict=True)]
         told = {"schema": "mailroom/message/1", "id": message, "raw": raw_path(message), **parsed}
         self.blobs.create(parsed_path(message), as_bytes(told), content_type=JSON)
+        # A result must never be there without what it points to, a power failure between the two included.
         self.blobs.settle()
         self._parsed = True
 

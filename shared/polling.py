@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from shared.errors import MailboxBusy, MailboxFailed, SettingsWrong, TryAgain
+from shared.folder_round import Drained
 from shared.health import Health
-from shared.intake import Drained, Intake
+from shared.intake import Intake
 from shared.keys import digest
 from shared.leasing import HeldLease
 from shared.mailboxes.protocol import Mailbox

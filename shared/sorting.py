@@ -17,7 +17,7 @@ from shared.arriving import as_bytes, described
 from shared.claims import Claims
 from shared.clock import Now, utc_now
 from shared.documents import Documents
-from shared.errors import MessageMissing, RecordChanged, ServiceUnavailable, TryAgain, quoted
+from shared.errors import MailroomError, MessageMissing, RecordChanged, ServiceUnavailable, TryAgain, quoted
 from shared.layout import record_path, result_path
 from shared.mail.addresses import normalise
 from shared.mail.message import Address, Message
@@ -145,7 +145,8 @@ class Sorter:
     def note_error(self, announcement: Announcement, error: Exception) -> None:
         """Note with the receipt why a try failed, for the record that the last one leaves."""
         if self.stores.records.get(Table.RECEIPTS, announcement.arrival) is not None:
-            text = quoted(f"{type(error).__name__}: {error}", 1000)
+            # The text of an error that is not ours may quote the message.
+            text = quoted(error, 1000) if isinstance(error, MailroomError) else f"a fault: {type(error).__name__}"
             self.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"last_error": text})
 
     def give_up(self, announcement: Announcement) -> str | None:
@@ -163,7 +164,7 @@ class Sorter:
         if receipt.state not in (State.STORED, State.FAILED):
             return None
         if receipt.state is State.STORED and not receipt.last_error and announcement.retries < MOST_RETRIES:
-            # Not one try came so far as to fail: the app did not start, or was stopped. That is not the message's fault.
+            # No try came so far as to fail: the app did not start, or was stopped. That is not the message's fault.
             again = Announcement(announcement.arrival, announcement.retries + 1, announcement.traceparent)
             self.stores.queues[QueueName.ARRIVALS].put_many([again.body()], delay=service_pause(TryAgain(""), 1))
             return None

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from shared.clock import Now, utc_now
+from shared.folder_round import Progress, no_progress
 from shared.health import Health
-from shared.intake import Intake, Progress, no_progress
+from shared.intake import Intake
 from shared.mail.addresses import normalise
 from shared.mail.message import parse
 from shared.mailboxes.connect import open_mailbox

@@ -51,4 +51,4 @@ def test_the_engine_indexes_the_app() -> None:
 
 
 def test_there_is_no_function_json() -> None:
-    assert not [path for path in ROOT.glob("*/function.json")]
+    assert not list(ROOT.glob("*/function.json"))

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
-import logging
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,23 +10,15 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import (
-    ConnectFailed,
     MailroomError,
-    ServiceUnavailable,
     SettingsWrong,
     SignInRefused,
-    Throttled,
-    TlsRefused,
 )
-from shared.mailboxes import sign_in
-from shared.mailboxes.connect import open_mailbox
 from shared.mailboxes.sign_in import Tokens
-from shared.settings import MailboxSettings, SignIn
-from tests.servers.authority import Answer, App, Authority
+from shared.settings import MailboxSettings
+from tests.servers.authority import App, Authority
 from tests.servers.certificates import application, self_signed
-from tests.servers.dovecot import Dovecot, free_ports
-from tests.servers.mail import plain_mail
-from tests.servers.settings import mailbox_settings, oauth, pop3_settings
+from tests.servers.settings import mailbox_settings, oauth
 
 ADDRESS = "support@example.com"
 
@@ -132,5 +118,3 @@ def test_a_certificate_file_that_changed_is_read_anew(authority: Authority, ca_f
     path.unlink()
     with pytest.raises(SettingsWrong, match="CERTIFICATE_FILE"):
         tokens.token(changes)
-
-

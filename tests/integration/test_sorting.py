@@ -364,9 +364,9 @@ def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.
     assert path == f"failed/support/2026/11/23/{receipt.message}-{receipt.arrival[:12]}.json"
     assert world.paths("failed/") == [path]
     told = world.read(path)
-    assert told["error"] == "ValueError: a fault of ours"
+    assert told["error"] == "a fault: ValueError"
     assert told["arrival"]["mailbox"] == "support"
-    assert (receipt.state, receipt.last_error) == (State.FAILED, "ValueError: a fault of ours")
+    assert (receipt.state, receipt.last_error) == (State.FAILED, "a fault: ValueError")
     assert [one.getMessage().split(":")[0] for one in caplog.records if one.levelno == logging.ERROR] == [
         "message-failed"
     ]

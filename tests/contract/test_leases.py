@@ -1,0 +1,79 @@
+"""What `Leases` promises, held by every storage alike."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shared.errors import LeaseLost
+from shared.storage.addresses import StorageAddress
+from shared.storage.opening import open_stores
+from shared.storage.protocol import Stores
+
+
+def test_a_lease_is_one_holders(stores: Stores) -> None:
+    token = stores.leases.acquire("support", 60)
+    assert token is not None
+    assert stores.leases.acquire("support", 60) is None
+    assert stores.leases.acquire("office", 60) is not None
+    stores.leases.renew("support", token)
+    with pytest.raises(LeaseLost):
+        stores.leases.renew("support", "00000000-0000-0000-0000-000000000000")
+    stores.leases.release("support", "00000000-0000-0000-0000-000000000000")
+    assert stores.leases.acquire("support", 60) is None
+    stores.leases.release("support", token)
+    other = stores.leases.acquire("support", 60)
+    assert other is not None
+    with pytest.raises(LeaseLost):
+        stores.leases.renew("support", token)
+
+
+def test_of_sixteen_who_want_one_lease_one_gets_it(stores: Stores) -> None:
+    together = threading.Barrier(16)
+
+    def acquire(_: int) -> str | None:
+        together.wait()
+        return stores.leases.acquire("raced", 60)
+
+    with ThreadPoolExecutor(16) as pool:
+        tokens = [token for token in pool.map(acquire, range(16)) if token is not None]
+    assert len(tokens) == 1
+    stores.leases.renew("raced", tokens[0])
+
+
+def test_what_was_never_held_is_lost(stores: Stores) -> None:
+    nobodys = "00000000-0000-0000-0000-000000000000"
+    with pytest.raises(LeaseLost):
+        stores.leases.renew("unheard-of", nobodys)
+    stores.leases.release("unheard-of", nobodys)
+    token = stores.leases.acquire("unheard-of", 60)
+    assert token is not None
+    stores.leases.release("unheard-of", token)
+    stores.leases.release("unheard-of", token)  # again: the reply to the first may have been lost
+    with pytest.raises(LeaseLost):
+        stores.leases.renew("unheard-of", token)
+
+
+def test_1_10_a_lease_ends_by_itself_and_renewing_prolongs_it(azure_storage: str, tmp_path: Path) -> None:
+    """On both storages at once: 15 seconds are the shortest lease, and time passes for all alike."""
+    addresses = [StorageAddress.parse(text, setting="TEST") for text in (f"folder:{tmp_path / 'mail'}", azure_storage)]
+    both = [open_stores(address, address, "mail") for address in addresses]
+    kept, left = ([stores.leases.acquire(name, 15) for stores in both] for name in ("kept", "left"))
+    time.sleep(9)
+    for stores, token in zip(both, kept, strict=True):
+        assert token is not None
+        stores.leases.renew("kept", token)
+    time.sleep(7)
+    for stores, token in zip(both, left, strict=True):
+        assert token is not None
+        assert stores.leases.acquire("kept", 15) is None
+        assert stores.leases.acquire("left", 15) is not None
+        with pytest.raises(LeaseLost):
+            stores.leases.renew("left", token)
+        stores.leases.release("left", token)
+        assert stores.leases.acquire("left", 15) is None
+        stores.close()

@@ -1,0 +1,100 @@
+"""What `Queue` promises, held by every storage alike."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from shared.storage.protocol import QueueName, Stores
+
+
+def test_a_queue_hides_what_is_received_and_counts(stores: Stores) -> None:
+    queue = stores.queues[QueueName.ARRIVALS]
+    queue.put_many(["ä", "b"])
+    assert queue.length() == 2
+    items = queue.receive(32, hidden_for=1)
+    assert sorted(item.body for item in items) == ["b", "ä"]
+    assert {item.dequeue_count for item in items} == {1}
+    assert abs((datetime.now(UTC) - items[0].inserted).total_seconds()) < 60
+    assert queue.receive(32, hidden_for=60) == []
+    time.sleep(1.5)
+    again = queue.receive(32, hidden_for=60)
+    assert {item.dequeue_count for item in again} == {2}
+    for stale in items:
+        queue.delete(stale)  # another has received it since
+    assert queue.length() == 2
+    for item in again:
+        queue.delete(item)
+    assert queue.length() == 0
+
+
+def test_a_released_message_comes_back_after_its_delay(stores: Stores) -> None:
+    queue = stores.queues[QueueName.POLLS]
+    queue.put_many(["x"])
+    (item,) = queue.receive(1, hidden_for=600)
+    queue.release(item, delay=1)
+    assert queue.receive(1, hidden_for=600) == []
+    time.sleep(1.5)
+    (item,) = queue.receive(1, hidden_for=600)
+    assert item.dequeue_count == 2
+    queue.release(item)
+    assert len(queue.receive(1, hidden_for=600)) == 1
+
+
+def test_a_delayed_message_is_not_seen_before_its_time(stores: Stores) -> None:
+    queue = stores.queues[QueueName.POLLS]
+    queue.put_many(["later"], delay=1, ttl=3600)
+    assert queue.receive(1, hidden_for=60) == []
+    time.sleep(1.5)
+    assert [item.body for item in queue.receive(1, hidden_for=60)] == ["later"]
+
+
+def test_a_message_is_received_by_one_of_many(stores: Stores) -> None:
+    queue = stores.queues[QueueName.ARRIVALS]
+    queue.put_many(map(str, range(100)))
+    with ThreadPoolExecutor(8) as pool:
+        received = [
+            item.body for items in pool.map(lambda _: queue.receive(16, hidden_for=60), range(16)) for item in items
+        ]
+    assert sorted(received, key=int) == list(map(str, range(100)))
+
+
+def test_queues_are_apart(stores: Stores) -> None:
+    stores.queues[QueueName.POLLS].put_many(["poll"])
+    assert stores.queues[QueueName.ARRIVALS].receive(1, hidden_for=1) == []
+
+
+def test_a_message_that_was_released_is_not_its_first_receivers_any_more(stores: Stores) -> None:
+    queue = stores.queues[QueueName.POLLS]
+    queue.put_many(["x"])
+    (first,) = queue.receive(1, hidden_for=600)
+    queue.release(first)
+    (second,) = queue.receive(1, hidden_for=600)
+    queue.delete(first)
+    queue.release(first)
+    assert queue.receive(1, hidden_for=600) == []
+    assert queue.length() == 1
+    queue.delete(second)
+    queue.delete(second)  # again: the reply to the first may have been lost
+    queue.release(second)
+    assert queue.length() == 0
+
+
+def test_no_more_are_received_than_asked_for(stores: Stores) -> None:
+    queue = stores.queues[QueueName.ARRIVALS]
+    queue.put_many(str(number) for number in range(40))
+    assert [len(queue.receive(count, hidden_for=60)) for count in (1, 5, 32, 32)] == [1, 5, 32, 2]
+
+
+def test_a_message_dies_after_its_time(stores: Stores) -> None:
+    queue = stores.queues[QueueName.ARRIVALS_POISON]
+    queue.put_many(["short"], ttl=1)
+    queue.put_many(["long"])
+    time.sleep(2.2)
+    assert [item.body for item in queue.receive(32, hidden_for=60)] == ["long"]
+
+
+def test_nothing_to_put_is_fine(stores: Stores) -> None:
+    stores.queues[QueueName.POLLS].put_many([])
+    assert stores.queues[QueueName.POLLS].length() == 0
