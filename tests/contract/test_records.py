@@ -126,7 +126,7 @@ def test_odd_texts_come_back(stores: Stores, text: str) -> None:
 
 def test_half_a_character_does_not_stop_a_record(stores: Stores) -> None:
     stores.records.create(Table.RECEIPTS, digest("half"), {"subject": "a\ud800b"})
-    assert there(stores, Table.RECEIPTS, digest("half")).values["subject"] in {"a\ud800b", "a\ufffdb"}
+    assert there(stores, Table.RECEIPTS, digest("half")).values["subject"] in ("a\ud800b", "a\ufffdb")
 
 
 def test_every_write_changes_the_etag(stores: Stores) -> None:

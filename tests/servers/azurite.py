@@ -37,7 +37,7 @@ class Azurite:
         )
 
 
-ACCOUNTS = [f"test{number}" for number in range(300)]
+ACCOUNTS = [f"test{number}" for number in range(1000)]
 _unused = itertools.count()
 
 

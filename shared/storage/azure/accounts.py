@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 from azure.core.pipeline.transport import RequestsTransport
-from azure.data.tables import TableServiceClient
+from azure.data.tables import TableClient
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 from requests.adapters import HTTPAdapter
@@ -31,6 +31,14 @@ RETRIES = 2
 
 LONGEST_PAUSE = 2.0
 """Seconds that they wait before they do, at most. A function's time is bounded; what is put back waits better."""
+
+STORAGE_RETRIES: dict[str, Any] = {
+    # About a second each: initial_backoff + increment_base ** n, give or take the jitter. The SDK's own is 15 and more.
+    "retry_total": RETRIES,
+    "initial_backoff": 0,
+    "increment_base": 1,
+    "random_jitter_range": 1,
+}
 
 CONNECT_SECONDS = 20
 READ_SECONDS = 60
@@ -69,21 +77,27 @@ class Account:
             "blobServiceUri",
             max_single_get_size=GET,
             max_chunk_get_size=GET,
-            **_STORAGE_RETRIES,
+            **STORAGE_RETRIES,
         )
         return client
 
     def queues(self) -> QueueServiceClient:
         """A client of the queue service."""
         client: QueueServiceClient = self._client(
-            QueueServiceClient, self._address.queue, "queueServiceUri", **_STORAGE_RETRIES
+            QueueServiceClient, self._address.queue, "queueServiceUri", **STORAGE_RETRIES
         )
         return client
 
-    def tables(self) -> TableServiceClient:
-        """A client of the table service."""
-        client: TableServiceClient = self._client(
-            TableServiceClient, self._address.table, "tableServiceUri", retry_total=RETRIES, retry_backoff_factor=0.5
+    def table(self, name: str) -> TableClient:
+        """A client of one table."""
+        # Not by way of the service's client, whose tables sleep as long as a Retry-After says.
+        client: TableClient = self._client(
+            TableClient,
+            self._address.table,
+            "tableServiceUri",
+            table_name=name,
+            retry_total=RETRIES,
+            retry_backoff_factor=0.5,
         )
         return client
 
@@ -120,15 +134,6 @@ class Account:
         credential = DefaultAzureCredential(**given)
         self._clients.append(credential)
         return credential
-
-
-_STORAGE_RETRIES: dict[str, Any] = {
-    # About a second each: initial_backoff + increment_base ** n, give or take the jitter. The SDK's own is 15 and more.
-    "retry_total": RETRIES,
-    "initial_backoff": 0,
-    "increment_base": 1,
-    "random_jitter_range": 1,
-}
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK gives this name no type

@@ -49,14 +49,13 @@ class AzureRecords:
 
     def __init__(self, account: Account, container: str) -> None:
         self._pool = account.pool
-        service = account.tables()
         # A table's name is letters and digits, begins with a letter, and is short: other containers get a digest.
         prefix = (
             container
             if re.fullmatch(r"[a-z][a-z0-9]{1,39}", container)
             else "m" + hashlib.sha256(container.encode()).hexdigest()[:16]
         )
-        self._tables = {table: service.get_table_client(f"{prefix}{table}") for table in Table}
+        self._tables = {table: account.table(f"{prefix}{table}") for table in Table}
         self._places = {
             table: Place(account.setting, Service.TABLE, client.create_table) for table, client in self._tables.items()
         }

@@ -1,0 +1,164 @@
+"""What stands in the services themselves, read with the SDKs alone: the host and other readers rely on it."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from azure.data.tables import EdmType, EntityProperty, TableServiceClient
+from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueServiceClient
+
+from shared.errors import ServiceUnavailable
+from shared.keys import digest
+from shared.storage.addresses import StorageAddress
+from shared.storage.opening import open_stores
+from shared.storage.protocol import QueueName, Stores, Table
+
+
+@pytest.fixture
+def stores(azure_storage: str) -> Iterator[Stores]:
+    address = StorageAddress.parse(azure_storage, setting="MAIL_STORAGE")
+    opened = open_stores(address, address, "mail-room")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def blobs(azure_storage: str) -> Iterator[BlobServiceClient]:
+    with BlobServiceClient.from_connection_string(azure_storage) as client:
+        yield client
+
+
+@pytest.fixture
+def queues(azure_storage: str) -> Iterator[QueueServiceClient]:
+    with QueueServiceClient.from_connection_string(azure_storage) as client:
+        yield client
+
+
+@pytest.fixture
+def tables(azure_storage: str) -> Iterator[TableServiceClient]:
+    with TableServiceClient.from_connection_string(azure_storage) as client:
+        yield client
+
+
+@pytest.mark.parametrize("size", [10, 5_000_000], ids=["small", "in blocks"])
+def test_7_5_a_download_runs_nothing(stores: Stores, blobs: BlobServiceClient, size: int, tmp_path: Path) -> None:
+    name = 'Größe "1"; x=\r\n日本.html'
+    source = tmp_path / "source"
+    source.write_bytes(bytes(size))
+    stores.blobs.create("a/1", source, content_type="application/octet-stream", download_name=name)
+    stores.blobs.create("a/2", bytes(size), content_type="application/json")
+    settings = blobs.get_blob_client("mail-room", "a/1").get_blob_properties().content_settings
+    assert settings.content_type == "application/octet-stream"
+    assert settings.content_disposition == (
+        "attachment; filename*=UTF-8''Gr%C3%B6%C3%9Fe%20%221%22%3B%20x%3D%0D%0A%E6%97%A5%E6%9C%AC.html"
+    )
+    settings = blobs.get_blob_client("mail-room", "a/2").get_blob_properties().content_settings
+    assert settings.content_type == "application/json"
+    assert not settings.content_disposition
+
+
+def test_half_a_character_in_a_name_does_not_stop_a_blob(stores: Stores) -> None:
+    assert stores.blobs.create("a/1", b"x", content_type="application/octet-stream", download_name="a\ud800b")
+
+
+def test_the_host_reads_base64_and_messages_live_for_good(stores: Stores, queues: QueueServiceClient) -> None:
+    stores.queues[QueueName.ARRIVALS].put_many(['{"ä": 1}'])
+    (message,) = queues.get_queue_client("arrivals").peek_messages()
+    assert base64.b64decode(str(message.content)).decode() == '{"ä": 1}'
+    assert message.expires_on is not None
+    assert message.expires_on > datetime.now(UTC) + timedelta(days=3650)
+
+
+@pytest.mark.parametrize("text", ["not base64!", "{}", "////"])
+def test_a_message_that_is_no_base64_does_not_stop_the_queue(
+    stores: Stores, queues: QueueServiceClient, text: str
+) -> None:
+    stores.queues[QueueName.POLLS].put_many(["good"])
+    queues.get_queue_client("polls").send_message(text)
+    assert sorted(item.body for item in stores.queues[QueueName.POLLS].receive(32, hidden_for=60)) == sorted(
+        ["good", text]
+    )
+
+
+def test_how_a_record_stands_in_its_table(stores: Stores, tables: TableServiceClient) -> None:
+    key = digest("x")
+    stores.records.create(Table.RECEIPTS, key, {"n": 1, "yes": True, "text": "\U0001fa91" * 40_000})
+    entity = tables.get_table_client("mailroomreceipts").get_entity(key[:2], key)
+    assert entity["n"] == EntityProperty(1, EdmType.INT64)
+    assert entity["yes"] is True
+    pieces = [value for name, value in entity.items() if name.startswith("text")]
+    assert len(pieces) == 3
+    assert all(len(str(piece).encode("utf-16-le")) <= 64 * 1024 for piece in pieces)
+
+
+def test_what_is_missing_is_made_and_made_again(
+    stores: Stores, blobs: BlobServiceClient, queues: QueueServiceClient, tables: TableServiceClient
+) -> None:
+    def use() -> None:
+        assert stores.blobs.create("a", b"x", content_type="text/plain")
+        assert stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
+        stores.queues[QueueName.POLLS].put_many(["x"])
+        assert stores.leases.acquire("support", 60) is not None
+
+    use()
+    blobs.delete_container("mail-room")
+    blobs.delete_container("mailroom-leases")
+    queues.delete_queue("polls")
+    tables.delete_table("mailroomclaims")
+    for gone in (
+        lambda: stores.blobs.read("a"),
+        lambda: stores.records.get(Table.CLAIMS, digest("x")),
+        stores.queues[QueueName.POLLS].length,
+        lambda: stores.leases.acquire("support", 60),
+    ):
+        with pytest.raises(ServiceUnavailable, match="404"):  # not "there is none": nothing is known of what was there
+            gone()
+    use()
+
+
+def test_sixteen_who_come_first_find_everything_made(azure_storage: str) -> None:
+    address = StorageAddress.parse(azure_storage, setting="MAIL_STORAGE")
+    several = [open_stores(address, address, "mail") for _ in range(4)]
+
+    def use(number: int) -> bool:
+        stores = several[number % 4]
+        stores.queues[QueueName.POLLS].put_many(["x"])
+        assert stores.records.create(Table.CLAIMS, digest(str(number)), {"n": number})
+        return stores.blobs.create(f"a/{number}", b"x", content_type="text/plain")
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(use, range(16)))
+    for stores in several:
+        stores.close()
+
+
+def test_the_sdks_say_nothing_of_what_goes_well(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        stores.blobs.create("a", b"x", content_type="text/plain")
+        stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
+        stores.queues[QueueName.POLLS].put_many(["x"])
+    assert caplog.text == ""
+
+
+def test_app_and_mail_may_be_two_accounts(azurite: object, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    from tests.servers.azurite import Azurite  # noqa: PLC0415  the fixture's own type
+
+    assert isinstance(azurite, Azurite)
+    app, mail = (StorageAddress.parse(azurite.connection_string(name), setting=name) for name in ("test998", "test999"))
+    stores = open_stores(app, mail, "mail")
+    stores.blobs.create("a", b"x", content_type="text/plain")
+    stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
+    stores.queues[QueueName.POLLS].put_many(["x"])
+    stores.leases.acquire("support", 60)
+    stores.close()
+    for address, containers in ((app, ["mailroom-leases"]), (mail, ["mail"])):
+        assert address.connection_string is not None
+        with BlobServiceClient.from_connection_string(address.connection_string) as client:
+            assert [container.name for container in client.list_containers()] == containers
