@@ -1,4 +1,4 @@
-"""Claims: which arrival a fingerprint's recipient belongs to, decided once and for good (receipts.md, "Out")."""
+"""Claims: which arrival a fingerprint's recipient belongs to, decided once and for good (docs/receipts.md, "Out")."""
 
 from __future__ import annotations
 

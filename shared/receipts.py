@@ -1,6 +1,6 @@
 """Receipts: the record of an arrival, and the messages on the queues that name one.
 
-A receipt is created once, updated, and kept for good; receipts.md says when.
+A receipt is created once, updated, and kept for good; docs/receipts.md says when.
 """
 
 from __future__ import annotations

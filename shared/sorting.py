@@ -1,4 +1,4 @@
-"""The way out: from a stored arrival to its results and records (receipts.md, "Out" and "Failure").
+"""The way out: from a stored arrival to its results and records (docs/receipts.md, "Out" and "Failure").
 
 Sorting the same arrival twice, one after the other or at once, leaves what sorting it once leaves.
 """

@@ -1,4 +1,4 @@
-"""Lists of addresses in headers (RFC 5322 sections 3.4 and 4.4; behaviour 2.1 and 2.5).
+"""Lists of addresses in headers (RFC 5322 sections 3.4 and 4.4; rule 2.1 and 2.5).
 
 The standard library's readers were no base for this: on malformed lists they raise, or drop the addresses beside the
 bad one, and their time grows with the square of some.

@@ -1,4 +1,4 @@
-"""Addresses: what one is, and when two are the same (RFC 5321 section 4.1.2, RFC 6531; behaviour 2.1)."""
+"""Addresses: what one is, and when two are the same (RFC 5321 section 4.1.2, RFC 6531; rule 2.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message as what `message.json` holds (behaviour 7.3)."""
+"""A message as what `message.json` holds (rule 7.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes into text, whatever charset they claim to be in (behaviour 7.7)."""
+"""Bytes into text, whatever charset they claim to be in (rule 7.7)."""
 
 from __future__ import annotations
 

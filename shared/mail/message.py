@@ -1,4 +1,4 @@
-"""A message: bytes in, `Message` out, never raising (behaviour 7.6)."""
+"""A message: bytes in, `Message` out, never raising (rule 7.6)."""
 
 from __future__ import annotations
 

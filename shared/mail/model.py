@@ -1,4 +1,4 @@
-"""What a message is made of, once read (behaviour 7.3)."""
+"""What a message is made of, once read (rule 7.3)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Attachment:
     Attributes:
         number: its place among the message's attachments, from 1.
         name: file name as sent, decoded; "" if it has none.
-        safe_name: a name that any file system can stand, unique in the message (behaviour 7.5).
+        safe_name: a name that any file system can stand, unique in the message (rule 7.5).
         content_type: as sent, in lower case, without parameters.
         size: octets, decoded.
         sha256: hex digest of the decoded content.
@@ -71,13 +71,13 @@ class Message:
         html: its HTML, untrusted; None if there is none.
         attachments: everything that is not text or HTML above.
         headers: every field in order, name and decoded value.
-        important: whether it is marked so, as routes understand it (behaviour 3.2).
+        important: whether it is marked so, as routes understand it (rule 3.2).
         importance: the same, with a name for the contrary.
         in_reply_to: Message-IDs, without angle brackets.
         references: Message-IDs, without angle brackets.
         authentication_results: every `Authentication-Results` field in order. Anybody can write one: what to trust is
             told by the server that it names first, and by where it stands among the headers.
-        invalid_addresses: pieces of `To` and `Cc` that are no addresses (behaviour 2.5).
+        invalid_addresses: pieces of `To` and `Cc` that are no addresses (rule 2.5).
         defects: what had to be repaired in order to read it.
     """
 

@@ -1,4 +1,4 @@
-"""Names for attachments that any file system and any reader can stand (behaviour 7.5)."""
+"""Names for attachments that any file system and any reader can stand (rule 7.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages off the wire, many RETRs ahead of the one that is being read, into batches (speed.md, rule 1.7).
+"""Messages off the wire, many RETRs ahead of the one that is being read, into batches (rule 1.7).
 
 The server answers in the order of the commands, so what is outstanding is a queue: RETRs, and the DELEs that are sent
 between them, whose answers nobody waits for before the next command goes out.

@@ -1,4 +1,4 @@
-"""The way out: claims, results and records (receipts.md, "Out" and "Failure"; rules 3.6, 3.7, 7.1 to 7.5, 8.4)."""
+"""The way out: claims, results and records (docs/receipts.md, "Out" and "Failure"; rules 3.6, 3.7, 7.1 to 7.5, 8.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blobs as plain files: a file has its final name only when it is whole and durable (receipts.md, "In a folder")."""
+"""Blobs as plain files, each with its final name only when whole and durable (docs/receipts.md, "In a folder")."""
 
 from __future__ import annotations
 

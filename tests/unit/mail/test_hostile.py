@@ -1,4 +1,4 @@
-"""Mail that was made to hurt, and mail that nobody made: nothing raises, nothing hangs (behaviour 7.6)."""
+"""Mail that was made to hurt, and mail that nobody made: nothing raises, nothing hangs (rule 7.6)."""
 
 import json
 import random
