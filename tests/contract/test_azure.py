@@ -24,7 +24,7 @@ from shared.storage.protocol import QueueName, Stores, Table
 @pytest.fixture
 def stores(azure_storage: str) -> Iterator[Stores]:
     address = StorageAddress.parse(azure_storage, setting="MAIL_STORAGE")
-    opened = open_stores(address, address, "mail-room")
+    opened = open_stores(address, address, "mail")
     yield opened
     opened.close()
 
@@ -54,12 +54,12 @@ def test_7_5_a_download_runs_nothing(stores: Stores, blobs: BlobServiceClient, s
     source.write_bytes(bytes(size))
     stores.blobs.create("a/1", source, content_type="application/octet-stream", download_name=name)
     stores.blobs.create("a/2", bytes(size), content_type="application/json")
-    settings = blobs.get_blob_client("mail-room", "a/1").get_blob_properties().content_settings
+    settings = blobs.get_blob_client("mail", "a/1").get_blob_properties().content_settings
     assert settings.content_type == "application/octet-stream"
     assert settings.content_disposition == (
         "attachment; filename*=UTF-8''Gr%C3%B6%C3%9Fe%20%221%22%3B%20x%3D%0D%0A%E6%97%A5%E6%9C%AC.html"
     )
-    settings = blobs.get_blob_client("mail-room", "a/2").get_blob_properties().content_settings
+    settings = blobs.get_blob_client("mail", "a/2").get_blob_properties().content_settings
     assert settings.content_type == "application/json"
     assert not settings.content_disposition
 
@@ -90,12 +90,22 @@ def test_a_message_that_is_no_base64_does_not_stop_the_queue(
 def test_how_a_record_stands_in_its_table(stores: Stores, tables: TableServiceClient) -> None:
     key = digest("x")
     stores.records.create(Table.RECEIPTS, key, {"n": 1, "yes": True, "text": "\U0001fa91" * 40_000})
-    entity = tables.get_table_client("mailroomreceipts").get_entity(key[:2], key)
+    entity = tables.get_table_client("mailreceipts").get_entity(key[:2], key)
     assert entity["n"] == EntityProperty(1, EdmType.INT64)
     assert entity["yes"] is True
     pieces = [value for name, value in entity.items() if name.startswith("text")]
     assert len(pieces) == 3
     assert all(len(str(piece).encode("utf-16-le")) <= 64 * 1024 for piece in pieces)
+
+
+def test_two_intakes_share_an_account_and_no_records(azure_storage: str) -> None:
+    """Table names are letters and digits, container names are not: each container has its own tables all the same."""
+    address = StorageAddress.parse(azure_storage, setting="MAIL_STORAGE")
+    for container in ("mail", "ma-il", "m-a-il", "1mail", "m" * 63):
+        stores = open_stores(address, address, container)
+        assert stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
+        assert stores.blobs.create("a", b"x", content_type="text/plain")
+        stores.close()
 
 
 def test_what_is_missing_is_made_and_made_again(
@@ -108,10 +118,10 @@ def test_what_is_missing_is_made_and_made_again(
         assert stores.leases.acquire("support", 60) is not None
 
     use()
-    blobs.delete_container("mail-room")
+    blobs.delete_container("mail")
     blobs.delete_container("mailroom-leases")
     queues.delete_queue("polls")
-    tables.delete_table("mailroomclaims")
+    tables.delete_table("mailclaims")
     for gone in (
         lambda: stores.blobs.read("a"),
         lambda: stores.records.get(Table.CLAIMS, digest("x")),

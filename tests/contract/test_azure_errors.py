@@ -180,9 +180,8 @@ def test_8_1_a_conflict_of_another_kind_is_not_taken_for_there_already(
             return Answer(201)
         return Answer(409, {"x-ms-error-code": code, "Content-Type": "application/json"})
 
-    with answering(answers) as account, stores_at(account) as stores:
-        with pytest.raises(TryAgain, match="MAIL_STORAGE"):
-            work(stores)
+    with answering(answers) as account, stores_at(account) as stores, pytest.raises(TryAgain, match="MAIL_STORAGE"):
+        work(stores)
 
 
 @work_of_each_kind

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from shared.errors import ServiceUnavailable
 from shared.keys import digest
 from shared.storage.addresses import StorageAddress
+from shared.storage.folder import blobs as blobs_module
 from shared.storage.folder import database as database_module
 from shared.storage.folder.blobs import HIDDEN, LEFT_OVER, FolderBlobs
 from shared.storage.opening import open_stores
@@ -65,9 +67,6 @@ def processes(program: str, folder: Path, count: int) -> list[str]:
     printed = [one.communicate(timeout=100) for one in running]
     assert [errors for _, errors in printed] == [""] * count
     return [output for output, _ in printed]
-
-
-def test_processes_race_and_one_creates_each() -> None: ...
 
 
 def test_4_4_of_several_processes_one_creates_each_blob_and_record(folder: Path) -> None:
@@ -186,22 +185,23 @@ def test_settle_returns_when_others_are_still_at_it(
     folder: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who finds that another is settling waits for it: it may be settling what we wrote."""
-    import threading  # noqa: PLC0415
-
-    from shared.storage.folder import blobs as module  # noqa: PLC0415
-
     inside, may_go, returned = threading.Event(), threading.Event(), threading.Event()
 
     def slow(_folders: object) -> None:
         inside.set()
         may_go.wait(10)
 
-    monkeypatch.setattr(module, "sync_folders", slow)
+    monkeypatch.setattr(blobs_module, "sync_folders", slow)
     stores.blobs.create("a/b", b"x", content_type="text/plain")
     first = threading.Thread(target=stores.blobs.settle)
     first.start()
     inside.wait(10)
-    second = threading.Thread(target=lambda: (stores.blobs.settle(), returned.set()))
+
+    def settle() -> None:
+        stores.blobs.settle()
+        returned.set()
+
+    second = threading.Thread(target=settle)
     second.start()
     assert not returned.wait(0.2)
     may_go.set()
@@ -211,18 +211,16 @@ def test_settle_returns_when_others_are_still_at_it(
 
 
 def test_a_settling_that_failed_is_done_again(folder: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shared.storage.folder import blobs as module  # noqa: PLC0415
-
     settled: list[str] = []
 
     def failing(_folders: object) -> None:
         raise OSError(5, "Input/output error")
 
     stores.blobs.create("a/b", b"x", content_type="text/plain")
-    monkeypatch.setattr(module, "sync_folders", failing)
+    monkeypatch.setattr(blobs_module, "sync_folders", failing)
     with pytest.raises(ServiceUnavailable, match="Input/output error"):
         stores.blobs.settle()
-    monkeypatch.setattr(module, "sync_folders", settled.extend)
+    monkeypatch.setattr(blobs_module, "sync_folders", settled.extend)
     stores.blobs.settle()
     assert set(settled) == {str(folder), str(folder / "a")}
 
@@ -300,8 +298,6 @@ def test_a_closed_database_is_closed_for_good(folder: Path) -> None:
 
 
 def test_threads_that_come_and_go_leave_no_connections(folder: Path) -> None:
-    import threading  # noqa: PLC0415
-
     database = database_module.Database(folder / "state.sqlite3")
 
     def write() -> None:

@@ -49,10 +49,14 @@ class Database:
         self._writing = threading.Lock()
         with self._mapped():
             make_folder(path.parent)
-        self._set_wal()
-        with self.writing() as connection:
-            for statement in SCHEMA.split(";"):
-                connection.execute(statement)
+        try:
+            self._set_wal()
+            with self.writing() as connection:
+                for statement in SCHEMA.split(";"):
+                    connection.execute(statement)
+        except BaseException:
+            self.close()
+            raise
 
     def _set_wal(self) -> None:
         """Have readers and the writer not stop each other. It is a property of the file."""
@@ -61,9 +65,10 @@ class Database:
             try:
                 with self.reading() as connection:
                     connection.execute("PRAGMA journal_mode = WAL")
-            except ServiceUnavailable:
+            except ServiceUnavailable as error:
                 # Two processes that open a new file at once: this statement does not wait its turn as others do.
-                if time.monotonic() > until:
+                code = getattr(error.__cause__, "sqlite_errorcode", None)
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
                 time.sleep(0.05)
             else:
