@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,11 +46,12 @@ def losing(way: Way, do: Callable[[], T], replies: int = 1) -> T | None:
 
 def test_8_1_a_blob_is_whole_and_once(way_and_stores: tuple[Way, Stores], tmp_path: Path) -> None:
     way, stores = way_and_stores
+    data: bytes | Path
     large = tmp_path / "large"
     large.write_bytes(bytes(range(256)) * 4096 * 9)
     assert not stores.blobs.exists("first/use")
     for name, data, replies in (("small", b"x" * 100, 1), ("large", large, 1), ("twice", b"y", 2)):
-        losing(way, lambda name=name, data=data: stores.blobs.create(name, data, content_type="text/plain"), replies)
+        losing(way, partial(stores.blobs.create, name, data, content_type="text/plain"), replies)
         assert not stores.blobs.create(name, b"other", content_type="text/plain")
     assert stores.blobs.read("small") == b"x" * 100
     assert stores.blobs.read("large") == large.read_bytes()
@@ -96,9 +98,9 @@ def test_8_1_a_message_is_put_at_least_once_and_deleted(way_and_stores: tuple[Wa
     items = queue.receive(32, hidden_for=60)
     assert {item.body for item in items} == {"x"}
     for item in items:
-        losing(way, lambda item=item: queue.release(item))
+        losing(way, partial(queue.release, item))
     for item in queue.receive(32, hidden_for=60):
-        losing(way, lambda item=item: queue.delete(item))
+        losing(way, partial(queue.delete, item))
     assert queue.length() == 0
 
 

@@ -67,7 +67,7 @@ def _between(port: int, way: Way) -> Iterator[int]:
             for name, value in answer.getheaders():
                 if name.lower() not in {"transfer-encoding", "content-length", "connection", "keep-alive"}:
                     self.send_header(name, value)
-            length = answer.headers["Content-Length"] if self.command == "HEAD" else len(content)
+            length = answer.headers.get("Content-Length", 0) if self.command == "HEAD" else len(content)
             self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(content)
