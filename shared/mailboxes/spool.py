@@ -181,7 +181,11 @@ class Spool:
 
     def _to_disk(self, size: int) -> None:
         self._budget.take(size)
+        try:
+            handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=".eml")
+        except OSError:
+            self._budget.give(size)  # nobody else will: a spool that was not made is not discarded either
+            raise
         self._held = size
-        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=".eml")
         self._file = os.fdopen(handle, "wb")
         self._path = Path(name)

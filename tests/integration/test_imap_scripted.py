@@ -140,7 +140,7 @@ def test_1_8_one_bad_message_in_a_batch(caplog: pytest.LogCaptureFixture) -> Non
         assert [uid for uid, one in got.items() if one.content is None] == [5]
         assert got[5].refused is not None
         assert "SERVERBUG" in got[5].refused
-        assert "'support'" in caplog.text
+        assert "mailbox support" in caplog.text
         assert "UID 5 of folder 'INBOX'" in caplog.text
         assert mailbox.list("INBOX")[4].number == 5
 
@@ -174,7 +174,7 @@ def test_8_3_a_connection_that_ends_in_the_middle_of_a_message(ending: bytes) ->
 
     with ScriptedImap({1: MAILS[1], 2: MAILS[2], 3: MAILS[3]}, hook) as server, opened(server) as mailbox:
         fetching = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
-        with pytest.raises(ConnectionLost, match="'support' at localhost"):
+        with pytest.raises(ConnectionLost, match="support at localhost"):
             list(fetching)
         assert server.connections == 1 + RECOVERIES
         assert len(server.messages) == 3
