@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from shared.errors import ConnectFailed, LeaseLost, MailboxFailed, ServiceUnavailable, SettingsWrong, SignInRefused
+from shared.errors import ConnectFailed, MailboxFailed, SettingsWrong, SignInRefused
 from shared.health import Health
-from shared.leasing import HeldLease
-from shared.pauses import FIRST, LONGEST, service_pause
 from shared.receipts import Reason
 from shared.settings import MailboxSettings
 from shared.storage.opening import open_stores
@@ -256,85 +252,3 @@ def test_an_endless_error_text_is_cut(health: Health) -> None:
     health.failed(mailbox(), ConnectFailed("x\r\n" * 100_000))
     assert len(health.of("support").last_error) <= 1000
     assert health.of("support").last_error.isprintable()
-
-
-class CountedLeases:
-    """Leases that count; what is put into `answers` is raised by the next renewals."""
-
-    def __init__(self) -> None:
-        self.answers: list[Exception] = []
-        self.renewals = 0
-        self.released = 0
-        self.renewed = threading.Event()
-
-    def acquire(self, name: str, seconds: int) -> str | None:
-        return "token"
-
-    def renew(self, name: str, token: str) -> None:
-        self.renewals += 1
-        self.renewed.set()
-        if self.answers:
-            raise self.answers.pop(0)
-
-    def release(self, name: str, token: str) -> None:
-        self.released += 1
-
-
-def test_1_10_a_held_lease_renews_itself_and_is_released() -> None:
-    leases = CountedLeases()
-    lease = HeldLease.acquire(leases, "support", 1)
-    assert lease is not None
-    with lease:
-        time.sleep(1.3)
-        lease.ensure()
-        assert leases.renewals >= 3
-    assert leases.released == 1
-    after = leases.renewals
-    time.sleep(0.4)
-    assert leases.renewals == after
-
-
-def test_1_10_a_lease_that_another_has_is_lost_at_once() -> None:
-    leases = CountedLeases()
-    leases.answers = [LeaseLost("gone")]
-    lease = HeldLease.acquire(leases, "support", 2)
-    assert lease is not None
-    with lease:
-        lease.ensure()
-        assert leases.renewed.wait(5)
-        time.sleep(0.05)
-        with pytest.raises(LeaseLost, match="support"):
-            lease.ensure()
-
-
-def test_1_10_an_ill_storage_loses_the_lease_only_when_its_time_is_up() -> None:
-    leases = CountedLeases()
-    leases.answers = [ServiceUnavailable("ill")] * 100
-    lease = HeldLease.acquire(leases, "support", 2)
-    assert lease is not None
-    with lease:
-        assert leases.renewed.wait(5)
-        lease.ensure()
-        time.sleep(1.4)
-        with pytest.raises(LeaseLost):
-            lease.ensure()
-
-
-def test_1_10_a_storage_that_is_well_again_saves_the_lease() -> None:
-    leases = CountedLeases()
-    leases.answers = [ServiceUnavailable("ill")]
-    lease = HeldLease.acquire(leases, "support", 1)
-    assert lease is not None
-    with lease:
-        time.sleep(1.2)
-        lease.ensure()
-
-
-@pytest.mark.parametrize(("retries", "pause"), [(0, FIRST), (1, 60), (2, 120), (4, 480), (5, LONGEST), (500, LONGEST)])
-def test_an_ill_service_is_asked_ever_more_seldom(retries: int, pause: float) -> None:
-    assert service_pause(ServiceUnavailable("ill"), retries) == pause
-
-
-def test_an_ill_service_that_names_a_time_gets_it() -> None:
-    assert service_pause(ServiceUnavailable("ill", retry_after=5000), 0) == 5000
-    assert service_pause(ServiceUnavailable("ill", retry_after=1), 0) == FIRST

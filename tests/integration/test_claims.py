@@ -1,0 +1,94 @@
+"""Who gets a result and who is a duplicate (docs/receipts.md, "Out"; rule 3.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.layout import raw_path
+from tests.integration.sorting_world import WILDCARDS, World, identity, letter
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.stores.close()
+
+
+def test_the_same_bytes_in_two_mailboxes_with_different_routes_give_both_results(world: World) -> None:
+    data = letter("support@example.com, office@example.com")
+    for server in world.servers.values():
+        server.deliver(data)
+    world.run("support", "office")
+    assert world.results() == [("office", "office@example.com"), ("support", "support@example.com")]
+    assert world.paths("duplicates/") == []
+    assert world.paths("messages/") == sorted(
+        [raw_path(identity(data)), raw_path(identity(data)).replace("raw.eml", "message.json")]
+    )
+
+
+def test_3_8_the_same_bytes_under_one_route_give_one_result_and_a_record_that_names_it(world: World) -> None:
+    data = letter("sales@example.com")
+    world.servers["support"].deliver(data)
+    world.run("support")
+    world.servers["office"].deliver(data)
+    world.run("office")
+    assert world.results() == [("sales", "sales@example.com")]
+    [result] = world.paths("routed/")
+    [path] = world.paths("duplicates/")
+    first, second = sorted(world.receipts(), key=lambda one: one.mailbox != "support")
+    assert path == f"duplicates/office/2026/11/23/{identity(data)}-{second.arrival[:12]}.json"
+    [told] = world.read(path)["duplicates"]
+    assert told["recipient"] == "sales@example.com"
+    assert told["duplicate_of"] == {"arrival": first.arrival, "message": identity(data), "result": result}
+    assert second.outcomes == {"sales@example.com": f"duplicate {first.arrival}"}
+    assert first.outcomes == {"sales@example.com": f"routed {result}"}
+
+
+def test_a_copy_that_is_new_for_one_recipient_and_not_for_the_other(world: World) -> None:
+    data = letter("sales@example.com, office@example.com")
+    world.servers["support"].deliver(data)
+    world.run("support")
+    world.servers["office"].deliver(data)
+    world.run("office")
+    assert world.results() == [("office", "office@example.com"), ("sales", "sales@example.com")]
+    [path] = world.paths("duplicates/office/")
+    assert [one["recipient"] for one in world.read(path)["duplicates"]] == ["sales@example.com"]
+
+
+def test_a_named_recipients_mail_makes_a_later_wildcard_copy_a_duplicate(world: World) -> None:
+    world.values |= WILDCARDS
+    data = letter("support@example.com")
+    world.servers["support"].deliver(data)
+    world.run("support")
+    world.servers["office"].deliver(data)
+    world.run("office")
+    assert world.results() == [("support", "support@example.com")]
+    [path] = world.paths("duplicates/office/")
+    [told] = world.read(path)["duplicates"]
+    assert told["recipient"] == "*"
+    assert told["duplicate_of"]["result"] == world.paths("routed/")[0]
+
+
+def test_wildcard_copies_in_two_mailboxes_give_one_result(world: World) -> None:
+    world.values |= WILDCARDS
+    for server in world.servers.values():
+        server.deliver(letter("friends@elsewhere.example"))
+    world.run("support", "office")
+    [(_, recipient)] = world.results()
+    assert recipient == "*"
+    assert len(world.paths("duplicates/")) == 1
+    assert world.paths("unhandled/") == []
+
+
+def test_a_wildcard_copy_that_came_first_takes_nothing_from_a_named_recipient(world: World) -> None:
+    world.values |= WILDCARDS
+    data = letter("support@example.com")
+    world.servers["office"].deliver(data)
+    world.run("office")
+    world.servers["support"].deliver(data)
+    world.run("support")
+    assert world.results() == [("any_office", "*"), ("support", "support@example.com")]
