@@ -175,6 +175,23 @@ def test_1_9_one_failing_mailbox_does_not_stop_the_others(dovecot: Dovecot, tmp_
         assert "wrong-and-secret" not in told
 
 
+def test_1_9_enable_tries_again_what_waits_out_a_refusal(dovecot: Dovecot, tmp_path: Path) -> None:
+    user = dovecot.user()
+    user.deliver([plain_mail(1)])
+    values = mailboxes(dovecot, support=user)
+    wrong = {**values, "MAILBOXES__support__PASSWORD": "wrong"}
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", wrong)
+    assert mailroom("once", settings=settings).returncode == 1
+    waiting = mailroom("once", settings=settings)
+    assert waiting.returncode == 1
+    assert "is not tried before" in waiting.stderr
+    assert mailroom("enable", "Support", settings=settings).returncode == 0
+    assert "is not tried before" not in mailroom("once", settings=settings).stderr
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
+    assert mailroom("once", settings=settings).returncode == 0, "other credentials are tried at once"
+    assert user.left() == []
+
+
 @pytest.mark.parametrize(
     ("certificate", "told"),
     [("self-signed", "self-signed"), ("other-name", "other.example.net"), ("expired", "expired")],

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
-from pathlib import Path
-
 import pytest
 
 from shared.errors import (
     ConnectionLost,
     MailboxBusy,
     MailboxFailed,
-    ServiceUnavailable,
 )
-from shared.mailboxes import imap_fetch
 from shared.mailboxes.imap import RECOVERIES
-from shared.mailboxes.spool import Budget, Spool
 from tests.integration.imap_support import (
     LIMIT,
     MAILS,
@@ -258,168 +251,6 @@ def test_listing_that_is_refused() -> None:
         pytest.raises(MailboxFailed, match="cannot"),
     ):
         mailbox.list("INBOX")
-
-
-def test_a_message_in_pieces() -> None:
-    """The server's size is too large, too small, or right to the octet; it may give less than asked at a time."""
-    data = bytes(range(251)) * 21_000
-    for told in (len(data), len(data) * 2, len(data) // 1_048_576 * 1_048_576, 4_500_000):
-        for cut in (1_048_576, 700_001):
-
-            def hook(peer: Peer, tag: bytes, command: bytes, told: int = told, cut: int = cut) -> bool:
-                if b"SIZE" in command:
-                    peer.send(b"* 1 FETCH (UID 1 RFC822.SIZE %d)" % told, tag + b" OK")
-                    return True
-                piece = re.search(rb"<(\d+)\.(\d+)>", command)
-                if piece is None:
-                    return False
-                start, count = int(piece[1]), min(int(piece[2]), cut)
-                part = data[start : start + count]
-                peer.send(b"* 1 FETCH (BODY[]<%d> {%d}" % (start, len(part)))
-                peer.raw(part)
-                peer.send(b" UID 1)", tag + b" OK")
-                return True
-
-            with ScriptedImap({1: data}, hook) as server, opened(server) as mailbox:
-                assert fetch_all(mailbox, mailbox.list("INBOX")) == [data], (told, cut)
-                assert not [c for c in server.commands if is_fetch(c) and b"<" not in c]
-
-
-@pytest.mark.parametrize("how", ["refused", "whole", "whole without origin"])
-def test_a_server_that_knows_no_pieces(how: str) -> None:
-    data = b"0123456789abcde\n" * 300_000
-
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if not re.search(rb"<\d", command):
-            return False
-        if how == "refused":
-            peer.send(tag + b" BAD no partial fetch")
-        else:
-            part = data if how == "whole" else data[:1_000]
-            peer.send(b"* 1 FETCH (UID %b BODY[] {%d}" % (command.split()[2], len(part)))
-            peer.raw(part)
-            peer.send(b")", tag + b" OK")
-        return True
-
-    with ScriptedImap({1: data, 2: data}, hook) as server, opened(server) as mailbox:
-        assert fetch_all(mailbox, mailbox.list("INBOX")) == [data, data]
-        assert sum(b"<" in c for c in server.commands) == 1
-
-
-def test_1_7_larger_than_told_and_than_allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    sizes = {1: 100, 2: 3_000_000, 3: 6_000_000, 4: 100}
-    told = {1: 100, 2: 100, 3: 5_000_000, 4: 100}
-    messages = {uid: b"x" * size for uid, size in sizes.items()}
-
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if b"SIZE" in command:
-            peer.send(*(b"* %d FETCH (UID %d RFC822.SIZE %d)" % (u, u, told[u]) for u in told), tag + b" OK")
-            return True
-        return False
-
-    with ScriptedImap(messages, hook) as server, opened(server) as mailbox:
-        batches = list(mailbox.fetch(in_batches(mailbox.list("INBOX")), max_bytes=2_000_000))
-        got = [(one.listed.number, one.oversized, one.content is None) for batch in batches for one in batch]
-        assert got == [(1, False, False), (2, True, True), (3, True, True), (4, False, False)]
-        assert list(tmp_path.iterdir()) == []
-
-
-def test_many_that_are_larger_than_told_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk's budget has room for one; the others are left for the next poll instead of waiting for ever."""
-    budget = Budget(9_000_000)
-    init = Spool.__init__
-
-    def with_small_budget(self: Spool, expected: int, limit: int) -> None:
-        init(self, expected, limit, budget=budget)
-
-    monkeypatch.setattr(Spool, "__init__", with_small_budget)
-    messages = {uid: b"%d" % uid * 6_000_000 for uid in range(1, 4)}
-
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if b"SIZE" in command:
-            peer.send(*(b"* %d FETCH (UID %d RFC822.SIZE 9)" % (u, u) for u in server.messages), tag + b" OK")
-            return True
-        return False
-
-    with ScriptedImap(messages, hook) as server, opened(server) as mailbox:
-        rounds = 0
-        while listed := mailbox.list("INBOX"):
-            rounds += 1
-            for batch in mailbox.fetch([listed], max_bytes=LIMIT):
-                whole = [one for one in batch if one.content is not None]
-                assert [one.content.size for one in whole if one.content] == [6_000_000]
-                assert not any(one.refused for one in batch)
-                for one in whole:
-                    assert one.content is not None
-                    one.content.close()
-                mailbox.remove([one.listed for one in whole])
-            mailbox.commit()
-        assert rounds == 3
-
-
-def test_a_full_disk_is_not_the_mailbox_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with ScriptedImap({1: b"x" * 5_000_000}) as server, opened(server) as mailbox:
-        listed = mailbox.list("INBOX")
-        monkeypatch.setattr(tempfile, "mkstemp", full)
-        with pytest.raises(ServiceUnavailable, match="temporary disk"):
-            fetch_all(mailbox, listed)
-        assert server.connections == 1
-
-
-def test_an_abandoned_fetch_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    messages = {1: b"a" * 10, 2: b"b" * 5_000_000, 3: b"c" * 10, 4: b"d" * 10}
-    with ScriptedImap(messages) as server, opened(server) as mailbox:
-        fetching = mailbox.fetch(in_batches(mailbox.list("INBOX"), 1), max_bytes=LIMIT)
-        next(fetching)
-        fetching.close()
-        assert list(tmp_path.iterdir()) == []
-        # The session is good for more, and what is still under way is thrown away.
-        assert fetch_all(mailbox, mailbox.list("INBOX")) == list(messages.values())
-
-
-def test_several_commands_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first answer there are as many commands as the window has room for; never more."""
-    held: list[tuple[bytes, bytes]] = []
-
-    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
-        if not is_fetch(command):
-            return False
-        held.append((tag, command))
-        if len(held) == 4:
-            for one, what in held:
-                server.answer(peer, one, what)
-            held.clear()
-        return True
-
-    monkeypatch.setattr("shared.mailboxes.imap.NEAR", 4)
-    with ScriptedImap({uid: MAILS[uid] for uid in range(1, 9)}, hook) as server, opened(server) as mailbox:
-        assert fetch_all(mailbox, mailbox.list("INBOX"), count=1) == [MAILS[uid] for uid in range(1, 9)]
-
-
-def test_the_window_is_bounded_in_octets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imap_fetch, "WINDOW_BYTES", 60)
-    monkeypatch.setattr("shared.mailboxes.imap.NEAR", 10)
-    most = 0
-    with ScriptedImap(MAILS) as server, opened(server) as mailbox:
-        listed = mailbox.list("INBOX")
-        taken = 0
-        asked: list[int] = []
-
-        def batches() -> object:
-            for message in listed:
-                asked.append(message.number)
-                yield [message]
-
-        for batch in mailbox.fetch(batches(), max_bytes=LIMIT):  # type: ignore[arg-type]  # a generator of lists
-            taken += len(batch)
-            most = max(most, len(asked) - taken)
-        assert taken == len(MAILS)
-        assert most <= 4
 
 
 def test_closing_is_quick_and_quiet() -> None:

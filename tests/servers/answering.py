@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from tests.servers.azurite import KEY
+from tests.servers.http import AnyMethod, serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +28,7 @@ def answering(answers: Answer | Answers) -> Iterator[str]:
     """A server while the context lasts; gives an account's connection string."""
     choose: Answers = answers if callable(answers) else lambda _method, _path: answers
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(AnyMethod):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             answer = choose(self.command, self.path)
@@ -43,23 +39,8 @@ def answering(answers: Answer | Answers) -> Iterator[str]:
             if self.command != "HEAD":
                 self.wfile.write(answer.body)
 
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("do_"):
-                return self.answer
-            raise AttributeError(name)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield account_at(server.server_port)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as port:
+        yield account_at(port)
 
 
 def account_at(port: int) -> str:

@@ -6,10 +6,9 @@ import http.client
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from tests.servers.azurite import KEY, Azurite
+from tests.servers.http import AnyMethod, serving
 
 
 class Way:
@@ -50,10 +49,8 @@ def lossy(azurite: Azurite, account: str) -> Iterator[tuple[str, Way]]:
 
 @contextmanager
 def _between(port: int, way: Way) -> Iterator[int]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def forward(self) -> None:
+    class Handler(AnyMethod):
+        def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             there = http.client.HTTPConnection("127.0.0.1", port)
             there.request(self.command, self.path, body, dict(self.headers.items()))
@@ -72,20 +69,5 @@ def _between(port: int, way: Way) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(content)
 
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("do_"):
-                return self.forward
-            raise AttributeError(name)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as listening:
+        yield listening
