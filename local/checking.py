@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from shared.errors import MailroomError
-from shared.mailboxes.connect import open_mailbox
-from shared.mailboxes.sign_in import Tokens
+from shared.mailboxes.protocol import Mailbox
 from shared.settings import After, MailboxSettings
 from shared.wiring import App
 
@@ -22,17 +21,16 @@ def check(app: App, only: str | None = None) -> Iterator[tuple[bool, str]]:
     for name, faults in app.settings.faulty.items():
         if only in (None, name):
             yield from ((False, f"mailbox {name}: {fault}") for fault in faults)
-    tokens = Tokens(app.settings.sign_in_authority)
     for settings in app.settings.mailboxes.values():
         if only in (None, settings.name):
             try:
-                yield from _look(settings, tokens)
+                yield from _look(settings, app.poller.connect)
             except MailroomError as error:
                 yield False, str(error) if settings.name in str(error) else f"mailbox {settings.name}: {error}"
 
 
-def _look(settings: MailboxSettings, tokens: Tokens) -> Iterator[tuple[bool, str]]:
-    with open_mailbox(settings, tokens) as mailbox:
+def _look(settings: MailboxSettings, connect: Callable[[MailboxSettings], Mailbox]) -> Iterator[tuple[bool, str]]:
+    with connect(settings) as mailbox:
         for folder in mailbox.folders:
             rights = mailbox.rights(folder)
             since = f" Only what was received since {settings.since} is taken." if settings.since else ""

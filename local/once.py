@@ -11,7 +11,7 @@ from local.host.host import Host
 from local.progress import Told
 from shared.clock import utc_now
 from shared.leasing import LEASE_SECONDS
-from shared.receipts import Poll, Reason
+from shared.queued import Poll, Reason
 from shared.storage.protocol import QueueName, Table
 from shared.wiring import App
 

@@ -1,13 +1,15 @@
-"""The clock's side: which mailboxes are due, and the draining of one."""
+"""The clock's side: which mailboxes are due, and the draining of one.
+
+What does the work is imported when there is some: a worker that was started for a notification is to answer it at once.
+"""
 
 import typing
 
 import azure.functions as func
 
 from shared.errors import MessageUnreadable
-from shared.receipts import Poll, Reason
+from shared.queued import Poll, Reason
 from shared.telemetry import log, traceparent_of
-from shared.wiring import app
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 
@@ -20,6 +22,8 @@ def poll_timer(
     context: func.Context,
 ) -> None:
     """Enqueue one poll for each mailbox that is due."""
+    from shared.wiring import app  # noqa: PLC0415
+
     if timer.past_due:
         log.warning("the clock is late: polls that were missed are not made up for, one look does for all")
     polls.set([poll.body() for poll in app().poller.due(Reason.CLOCK, traceparent_of(context))])
@@ -28,6 +32,8 @@ def poll_timer(
 @blueprint.queue_trigger(arg_name="item", queue_name="polls", connection="AzureWebJobsStorage")
 def poll_mailbox(item: func.QueueMessage) -> None:
     """Drain one mailbox. Never raises for what goes wrong with the mailbox or the storage."""
+    from shared.wiring import app  # noqa: PLC0415
+
     try:
         poll = Poll.of(item.get_body().decode("utf-8", "replace"))
     except MessageUnreadable as error:

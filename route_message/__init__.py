@@ -1,11 +1,13 @@
-"""The sorter: routes what was stored, records what cannot be routed, and sweeps up what was forgotten."""
+"""The sorter: routes what was stored, records what cannot be routed, and sweeps up what was forgotten.
+
+What does the work is imported when there is some: a worker that was started for a notification is to answer it at once.
+"""
 
 import azure.functions as func
 
 from shared.errors import MessageUnreadable, TryAgain
-from shared.receipts import Announcement
+from shared.queued import Announcement
 from shared.telemetry import log
-from shared.wiring import app
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 
@@ -13,6 +15,8 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's o
 @blueprint.queue_trigger(arg_name="item", queue_name="arrivals", connection="AzureWebJobsStorage")
 def route_message(item: func.QueueMessage) -> None:
     """Route one stored message. Raises for what is wrong with the message, which counts against its five tries."""
+    from shared.wiring import app  # noqa: PLC0415
+
     sorter = app().sorter
     announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
     try:
@@ -27,6 +31,8 @@ def route_message(item: func.QueueMessage) -> None:
 @blueprint.queue_trigger(arg_name="item", queue_name="arrivals-poison", connection="AzureWebJobsStorage")
 def route_poison(item: func.QueueMessage) -> None:
     """Record a message that five tries could not route."""
+    from shared.wiring import app  # noqa: PLC0415
+
     try:
         announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
     except MessageUnreadable as error:
@@ -38,6 +44,8 @@ def route_poison(item: func.QueueMessage) -> None:
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */15 * * * *", run_on_startup=False)
 def sweep(timer: func.TimerRequest) -> None:
     """Announce again every arrival that has been waiting for over an hour."""
+    from shared.wiring import app  # noqa: PLC0415
+
     if timer.past_due:
         log.info("the sweep is late")
     app().sorter.sweep()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
@@ -15,8 +15,9 @@ from shared.keys import arrival_key, digest
 from shared.layout import left_path, raw_path
 from shared.mailboxes.protocol import Fetched, Listed
 from shared.mailboxes.spool import Content
-from shared.receipts import Announcement, Receipt, State
-from shared.settings import MailboxSettings
+from shared.queued import Announcement
+from shared.receipts import Receipt, State
+from shared.settings import MailboxSettings, MailProtocol
 from shared.storage.protocol import QueueName, Stores, Table, Values
 
 _log = logging.getLogger("mailroom.intake")
@@ -63,6 +64,8 @@ class Arrivals:
         """
         items = [Item(one, self._key(one.key)) for one in listed]
         found = self._receipts(items)
+        if self._by_immutable_id:
+            return [replace(item, receipt=found.get(item.arrival)) for item in items]
         renamed = [
             replace(item, arrival=digest(item.arrival, str(item.listed.size)))
             if item.arrival in found and found[item.arrival].told_size != item.listed.size
@@ -133,12 +136,47 @@ class Arrivals:
         self.stores.records.merge(Table.RECEIPTS, item.arrival, {"recorded": True})
         _log.warning("mailbox %s, %s: a message of %d octets is left: %s", self.settings.name, self.folder, size, path)
 
+    def unreadable(self, item: Item, why: str, told: Mapping[str, object]) -> None:
+        """Record, once, a message that the server will never give out, with what it tells of it (rule 8.3).
+
+        Args:
+            item: with its receipt, if it was recorded before.
+            why: in the server's words.
+            told: what is known of the message.
+        """
+        size = item.listed.size
+        receipt = replace(self._receipt(item, message="", size=size), state=State.UNREADABLE)
+        if item.receipt is None:
+            self.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
+        path = left_path("unreadable", self.settings.name, receipt.stored_at, item.arrival)
+        record = {
+            "schema": "mailroom/left/1",
+            "reason": "unreadable",
+            "words": f"The server does not give its content out: {why}. The message stays in the mailbox, and is tried "
+            f"again after `mailroom enable {self.settings.name} --unreadable`.",
+            "arrival": described(receipt),
+            "size": size,
+            "message": told,
+        }
+        self.stores.blobs.create(path, as_bytes(record), content_type="application/json")
+        self.stores.blobs.settle()
+        # Last: until there is a time, the message is tried again, and this made good.
+        done = replace(receipt, tried_at=self.now())
+        self.stores.records.merge(Table.RECEIPTS, item.arrival, done.values())
+        _log.warning("mailbox %s, %s: a message cannot be read, and is left: %s", self.settings.name, self.folder, path)
+
     def removed(self, arrivals: Iterable[str]) -> None:
         """Note that messages are gone from the mailbox for certain."""
         self.stores.records.merge_many(Table.RECEIPTS, {arrival: {"removed": True} for arrival in arrivals})
 
+    @property
+    def _by_immutable_id(self) -> bool:
+        """Graph's ids are a message's own in the whole mailbox and never another's; its sizes change under them."""
+        return self.settings.protocol is MailProtocol.GRAPH
+
     def _key(self, server_key: str | None) -> str:
-        return "" if server_key is None else arrival_key(self.settings.name, self.folder, server_key)
+        folder = "" if self._by_immutable_id else self.folder
+        return "" if server_key is None else arrival_key(self.settings.name, folder, server_key)
 
     def _receipts(self, items: Iterable[Item]) -> dict[str, Receipt]:
         keys = [item.arrival for item in items if item.arrival]

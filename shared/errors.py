@@ -14,6 +14,7 @@
     │   ├── ConnectFailed        no connection: name, address, port, time-out
     │   ├── TlsRefused           no TLS that can be trusted: certificate, name, or TLS not offered
     │   ├── SignInRefused        the server or the token service rejected the credentials
+    │   ├── AccessRefused        signed in, and the right to do this is missing (Graph: 403)
     │   ├── FolderMissing        a collected folder or a move target is not there or may not be opened
     │   ├── RemovalRefused       the server would not delete or move; what is stored stays stored
     │   └── ConnectionLost       the connection or the protocol broke in the middle
@@ -26,6 +27,7 @@ what a server answered (`quoted` makes that printable and short).
 from __future__ import annotations
 
 __all__ = [
+    "AccessRefused",
     "ConnectFailed",
     "ConnectionLost",
     "FolderMissing",
@@ -110,6 +112,10 @@ class TlsRefused(MailboxFailed):
 
 class SignInRefused(MailboxFailed):
     """The credentials were rejected."""
+
+
+class AccessRefused(MailboxFailed):
+    """The sign-in works, and the right to do this is missing."""
 
 
 class FolderMissing(MailboxFailed):

@@ -20,7 +20,7 @@ from typing import Protocol
 from shared.arriving import Arrivals, Item, end
 from shared.folder_mark import FolderMark
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
-from shared.receipts import State
+from shared.receipts import Receipt, State
 from shared.settings import After, MailProtocol
 
 BATCH_MESSAGES = 100
@@ -52,7 +52,8 @@ class Drained:
         stored_bytes: octets of these.
         known: had a receipt already, from an earlier look.
         removed: deleted or moved, for certain.
-        left: stay in the mailbox: oversized, or the server did not give them out.
+        left: stay in the mailbox: oversized, unreadable, or the server did not give them out.
+        gone: were listed, and not there any more when they were asked for.
         more: the time was up before everything was taken.
     """
 
@@ -61,6 +62,7 @@ class Drained:
     known: int = 0
     removed: int = 0
     left: int = 0
+    gone: int = 0
     more: bool = False
 
 
@@ -74,10 +76,11 @@ def no_progress(_mailbox: str, _done: int, _listed: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What became of a batch: the items that are stored and announced, and how many stay in the mailbox."""
+    """What became of a batch: the items that are stored and announced, how many stay, and how many were gone."""
 
     items: Sequence[Item]
     left: int = 0
+    gone: int = 0
 
 
 @dataclass(slots=True)
@@ -94,6 +97,7 @@ class FolderRound:
         deadline: by `time.monotonic()`, after which no new batch is begun.
         since: what was received before is left alone.
         refused: keys that the server did not give out in this drain; added to.
+        unreadable_before: what was found unreadable before this is tried again; None: nothing is.
     """
 
     arrivals: Arrivals
@@ -105,6 +109,7 @@ class FolderRound:
     deadline: float
     since: datetime | None
     refused: set[str]
+    unreadable_before: datetime | None = None
     _cut: bool = False
     _wanting: int = 0
     _asked: dict[int, Item] = field(default_factory=dict)
@@ -120,11 +125,11 @@ class FolderRound:
     def cut_short(self) -> bool:
         """Take what there is; True if another listing is wanted for the rest."""
         settings, folder = self.arrivals.settings, self.arrivals.folder
-        mark = FolderMark(self.arrivals.stores.records, settings, folder)
+        mark = FolderMark(self.arrivals.stores.records, settings, folder, self.unreadable_before)
         before = mark.read() if self._keeps else None
-        # POP3 has to read the headers of every message for it, IMAP gives it away.
-        received = self.since is not None or settings.protocol is MailProtocol.IMAP
-        listed = self.mailbox.list(folder, received=received, above=before)
+        # POP3 has to read the headers of every message for it, the others give it away.
+        received = self.since is not None or settings.protocol is not MailProtocol.POP3
+        listed = self.mailbox.list(folder, received=received, above=before, since=self.since)
         with ThreadPoolExecutor(1, thread_name_prefix=f"store-{settings.name}") as storer:
             fetching = self.mailbox.fetch(self._batches(listed), max_bytes=settings.max_message_bytes)
             try:
@@ -148,7 +153,7 @@ class FolderRound:
             self.arrivals.removed(self._removing)
             self.drained.removed += len(self._removing)
         if self._keeps:
-            mark.advance(listed, self._dealt_with, before)
+            mark.advance(self.mailbox.mark(self._dealt_with), before)
         return self._cut
 
     def _batches(self, listed: Sequence[Listed]) -> Iterator[list[Listed]]:
@@ -178,8 +183,11 @@ class FolderRound:
             for item in self.arrivals.look_up(candidates[start : start + LOOK_UP]):
                 # What came off the wire counts where it was more than the server tells.
                 size = max(item.listed.size, item.receipt.size if item.receipt is not None else 0)
-                if item.receipt is not None and item.receipt.state is not State.OVERSIZED:
+                if item.receipt is not None and item.receipt.was_downloaded:
                     self._known.append(item)
+                elif item.receipt is not None and not self._may_be_readable(item.receipt):
+                    self._dealt_with.add(item.listed.number)
+                    self.drained.left += 1
                 elif size > limit:
                     self.arrivals.oversized(item, size)
                     self._dealt_with.add(item.listed.number)
@@ -195,6 +203,12 @@ class FolderRound:
             return False
         return True
 
+    def _may_be_readable(self, receipt: Receipt) -> bool:
+        """What a server will never give out is asked for again only when somebody wants that (rule 8.3)."""
+        if receipt.state is not State.UNREADABLE or receipt.tried_at is None:
+            return True
+        return self.unreadable_before is not None and receipt.tried_at < self.unreadable_before
+
     def _must_stop(self) -> bool:
         wish = self.mailbox.commit_every
         wanting = self._wanting
@@ -205,7 +219,8 @@ class FolderRound:
         try:
             batch = [(self._asked[one.listed.number], one.content) for one in fetched if one.content is not None]
             items = self.arrivals.store(batch, uploads) if batch else []
-            return _Stored(items, sum(self._left(one) for one in fetched))
+            left = sum(self._left(one) for one in fetched)
+            return _Stored(items, left, gone=len(fetched) - len(items) - left)
         finally:
             end(uploads)
             for one in fetched:
@@ -221,6 +236,10 @@ class FolderRound:
             return True
         if one.refused is None:
             return False
+        if one.unreadable is not None:
+            self.arrivals.unreadable(item, one.refused, one.unreadable)
+            self._dealt_with.add(one.listed.number)
+            return True
         # Not given up for good: a connection that breaks looks like a message that cannot be read. The next look tries.
         self._wanting -= 1
         if one.listed.key is not None:
@@ -248,6 +267,7 @@ class FolderRound:
         self.drained.collected += len(stored.items)
         self.drained.known += len(known)
         self.drained.left += stored.left
+        self.drained.gone += stored.gone
         self.drained.stored_bytes += sum(item.receipt.size for item in stored.items if item.receipt is not None)
         if items or stored.left:
             self.progress(settings.name, len(self._dealt_with), len(listed))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.clock import Now, utc_now
 from shared.errors import MailboxFailed, SettingsWrong, SignInRefused, quoted
 from shared.keys import digest
-from shared.receipts import Reason
+from shared.queued import Reason
 from shared.settings import MailboxSettings
 from shared.storage.protocol import Records, Table, Value
 
@@ -19,6 +19,9 @@ LONGEST_BACKOFF = timedelta(hours=1)
 SIGN_IN_BACKOFF = timedelta(minutes=15)
 """The first pause after rejected credentials: servers lock accounts after a handful of tries within minutes."""
 LONGEST_SIGN_IN_BACKOFF = timedelta(hours=4)
+
+CLOCKS_DIFFER = timedelta(seconds=1)
+"""How far the clocks of two instances may be apart."""
 
 _log = logging.getLogger("mailroom.health")
 
@@ -41,7 +44,9 @@ class MailboxHealth:
         alerted: it was said aloud that it is disabled, and not yet that it recovered.
         fingerprint: of the sign-in settings that the failures belong to.
         first_contact: when it was first reached; what `SINCE=now` counts from.
-        last_poll: when it was last looked at.
+        last_poll: when the last look at it began.
+        last_notified: when a look that Graph had asked for last began.
+        unreadable_before: what was found unreadable before this is tried again.
         last_success: when it was last drained without failure.
         last_failure: when it last failed.
         collected: messages that the last look collected.
@@ -57,6 +62,8 @@ class MailboxHealth:
     fingerprint: str = ""
     first_contact: datetime | None = None
     last_poll: datetime | None = None
+    last_notified: datetime | None = None
+    unreadable_before: datetime | None = None
     last_success: datetime | None = None
     last_failure: datetime | None = None
     collected: int = 0
@@ -90,8 +97,14 @@ class Health:
         record = self._records.get(Table.MAILBOXES, health_key(mailbox))
         return MailboxHealth() if record is None else MailboxHealth.of(record.values)
 
-    def not_now(self, settings: MailboxSettings, reason: Reason) -> str | None:
-        """Why a mailbox is not to be looked at now, in words; None if it is."""
+    def not_now(self, settings: MailboxSettings, reason: Reason, *, subscribed: bool = False) -> str | None:
+        """Why a mailbox is not to be looked at now, in words; None if it is.
+
+        Args:
+            settings: the mailbox's.
+            reason: who asks.
+            subscribed: Graph notifies us of its new mail, so that the clock may take its time.
+        """
         if not settings.enabled:
             return f"mailbox {settings.name} is switched off by MAILBOXES__{settings.name}__ENABLED"
         health = self.of(settings.name)
@@ -109,20 +122,39 @@ class Health:
             return f"mailbox {settings.name} is not tried before {health.next_try:%Y-%m-%d %H:%M:%S} UTC: {cause}"
         if reason is Reason.CLOCK and health.last_poll is not None:
             # A clock's tick is never quite a minute after the one before.
-            due = health.last_poll + timedelta(seconds=settings.poll_every) * 0.9
-            if self._now() < due:
-                return f"mailbox {settings.name} has its own pace: every {settings.poll_every} s"
+            # One that failed is tried again as its backoff says, whoever notifies.
+            pace = settings.poll_every_subscribed if subscribed and not health.failures else settings.poll_every
+            if self._now() < health.last_poll + timedelta(seconds=pace) * 0.9:
+                return f"mailbox {settings.name} has its own pace: every {pace} s"
         return None
 
-    def contacted(self, settings: MailboxSettings) -> datetime:
-        """Note that a mailbox is being looked at. Gives the time of the first contact."""
+    def since_last_look(self, mailbox: str, asked: datetime) -> tuple[bool, float]:
+        """What a notification needs to know of the last look.
+
+        Args:
+            mailbox: its name.
+            asked: when the notification came.
+
+        Returns:
+            Whether a look has begun since (with a second for clocks that differ), and the seconds since the last began.
+        """
+        last = self.of(mailbox).last_poll
+        if last is None:
+            return False, float("inf")
+        return last > asked + CLOCKS_DIFFER, (self._now() - last).total_seconds()
+
+    def contacted(self, settings: MailboxSettings, reason: Reason = Reason.CLOCK) -> MailboxHealth:
+        """Note that a mailbox is being looked at. Gives how it fared until now, the first contact filled in."""
         now = self._now()
-        first = self.of(settings.name).first_contact
+        before = self.of(settings.name)
         values: dict[str, Value] = {"name": settings.name, "last_poll": now}
-        if first is None:
-            values["first_contact"] = first = now
+        if before.first_contact is None:
+            values["first_contact"] = now
+            before = replace(before, first_contact=now)
+        if reason is Reason.NOTIFIED:
+            values["last_notified"] = now
         self._records.merge(Table.MAILBOXES, health_key(settings.name), values)
-        return first
+        return before
 
     def succeeded(self, settings: MailboxSettings, *, collected: int, left: int) -> None:
         """Note a look that went well; says so aloud if the mailbox had been failing."""
@@ -178,13 +210,23 @@ class Health:
             values |= {"failures": 0, "refused": False, "disabled": False}
         self._write(settings, **values)
 
-    def enable(self, mailbox: str) -> None:
-        """Forget a mailbox's failures, so that it is tried at the next look."""
-        self._records.merge(
-            Table.MAILBOXES,
-            health_key(mailbox),
-            {"name": mailbox, "failures": 0, "refused": False, "next_try": NEVER, "disabled": False},
-        )
+    def enable(self, mailbox: str, *, unreadable: bool = False) -> None:
+        """Forget a mailbox's failures, so that it is tried at the next look.
+
+        Args:
+            mailbox: its name.
+            unreadable: try again, too, what its server would not give out until now.
+        """
+        values: dict[str, Value] = {
+            "name": mailbox,
+            "failures": 0,
+            "refused": False,
+            "next_try": NEVER,
+            "disabled": False,
+        }
+        if unreadable:
+            values["unreadable_before"] = self._now()
+        self._records.merge(Table.MAILBOXES, health_key(mailbox), values)
 
     def _write(self, settings: MailboxSettings, **values: Value) -> None:
         own = {"name": settings.name, "fingerprint": settings.sign_in_fingerprint}

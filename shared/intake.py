@@ -40,6 +40,7 @@ class Intake:
         *,
         budget: float,
         first_contact: datetime,
+        unreadable_before: datetime | None = None,
         traceparent: str = "",
     ) -> Drained:
         """Take everything that may be taken from an open mailbox.
@@ -50,6 +51,7 @@ class Intake:
             guard: asked before each removal.
             budget: seconds after which no new batch is begun; one is always begun.
             first_contact: what `SINCE=now` counts from.
+            unreadable_before: what was found unreadable before this is tried again; None: nothing is.
             traceparent: the trace that the announcements carry on.
 
         Raises:
@@ -76,6 +78,7 @@ class Intake:
                         deadline,
                         since,
                         refused,
+                        unreadable_before,
                     ).cut_short()
                     taken = drained.collected + drained.known
                     if cut and taken and time.monotonic() >= deadline:

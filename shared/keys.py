@@ -19,8 +19,8 @@ def arrival_key(mailbox: str, folder: str, server_key: str) -> str:
 
     Args:
         mailbox: the mailbox's name in the settings.
-        folder: the folder as the settings name it.
-        server_key: `UIDVALIDITY.UID`, a UIDL, or the digest of the bytes where the server has no keys.
+        folder: the folder as the settings name it; empty where keys are the whole mailbox's (Graph).
+        server_key: `UIDVALIDITY.UID`, a UIDL, Graph's immutable id, or the digest of the bytes where there are no keys.
     """
     return digest("arrival", mailbox, folder, server_key)
 

@@ -22,8 +22,9 @@ from shared.layout import record_path, result_path
 from shared.mail.addresses import normalise
 from shared.mail.message import Address, Message
 from shared.pauses import service_pause
+from shared.queued import Announcement
 from shared.raw import opened
-from shared.receipts import Announcement, Receipt, State
+from shared.receipts import Receipt, State
 from shared.routing.decision import decide
 from shared.routing.fingerprints import fingerprints
 from shared.routing.model import Decision, Mail

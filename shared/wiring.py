@@ -16,7 +16,8 @@ from shared.health import Health
 from shared.intake import Intake
 from shared.mail.addresses import normalise
 from shared.mail.message import parse
-from shared.mailboxes.connect import open_mailbox
+from shared.mailboxes.connect import open_mailbox, open_subscriptions
+from shared.mailboxes.graph_way import GraphWay
 from shared.mailboxes.sign_in import Tokens
 from shared.mailboxes.spool import remove_left_over
 from shared.polling import Poller
@@ -26,6 +27,7 @@ from shared.settings import AppSettings, PlusAddressing, RouteSettings, read_set
 from shared.sorting import Sorter
 from shared.storage.opening import open_stores
 from shared.storage.protocol import Stores
+from shared.subscriptions import Subscriptions
 
 UPLOADS = 16
 """Uploads at once, over all mailboxes that the process drains: what one client of the storage does best with."""
@@ -41,6 +43,7 @@ class App:
         health: how the mailboxes fare.
         poller: looks at mailboxes.
         sorter: routes arrivals.
+        subscriptions: looks after what makes Graph notify us.
     """
 
     settings: AppSettings
@@ -48,6 +51,7 @@ class App:
     health: Health
     poller: Poller
     sorter: Sorter
+    subscriptions: Subscriptions
 
 
 def wire(
@@ -66,11 +70,17 @@ def wire(
     health = Health(stores.records, now)
     uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
     remove_left_over()
-    connect = partial(open_mailbox, tokens=Tokens(settings.sign_in_authority))
+    tokens = Tokens(settings.sign_in_authority, settings.graph_endpoint)
+    way = GraphWay(settings.graph_endpoint, settings.poll_budget)
+    connect = partial(open_mailbox, tokens=tokens, way=way)
     intake = Intake(stores, uploads, now, progress)
-    poller = Poller(settings.mailboxes, settings.faulty, intake, health, connect, settings.poll_budget)
+    watch = partial(open_subscriptions, tokens=tokens, way=way, now=now)
+    subscriptions = Subscriptions(settings, stores, watch, now)
+    poller = Poller(
+        settings.mailboxes, settings.faulty, intake, health, connect, settings.poll_budget, subscriptions.alive, now
+    )
     tables = RouteTables(settings)
-    return App(settings, stores, health, poller, Sorter(stores, tables.of, parse, now))
+    return App(settings, stores, health, poller, Sorter(stores, tables.of, parse, now), subscriptions)
 
 
 class RouteTables:

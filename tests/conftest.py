@@ -1,3 +1,3 @@
 """Which servers the tests may ask for."""
 
-pytest_plugins = ["tests.servers.azurite", "tests.servers.dovecot", "tests.servers.authority"]
+pytest_plugins = ["tests.servers.azurite", "tests.servers.dovecot", "tests.servers.authority", "tests.servers.graph"]

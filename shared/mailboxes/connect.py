@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
+from shared.clock import Now
 from shared.errors import SignInRefused
+from shared.mailboxes.graph_way import GraphWay
 from shared.mailboxes.protocol import Mailbox
 from shared.mailboxes.sign_in import Tokens
 from shared.settings import MailboxSettings, MailProtocol, SignIn
 
+if TYPE_CHECKING:
+    from shared.mailboxes.graph_subscriptions import GraphSubscriptions
 
-def open_mailbox(settings: MailboxSettings, tokens: Tokens) -> Mailbox:
+
+def open_mailbox(settings: MailboxSettings, tokens: Tokens, way: GraphWay | None = None) -> Mailbox:
     """Connect and sign in.
 
     A token out of memory that the server refuses is dropped, and a fresh one tried, once.
@@ -19,11 +25,16 @@ def open_mailbox(settings: MailboxSettings, tokens: Tokens) -> Mailbox:
     Args:
         settings: which mailbox, and how.
         tokens: where access tokens come from.
+        way: to Microsoft Graph; None: the one there is.
 
     Raises:
         MailboxFailed, MailboxBusy, SettingsWrong: and what derives from them.
         ServiceUnavailable: the token service is ill.
     """
+    if settings.protocol is MailProtocol.GRAPH:
+        from shared.mailboxes.graph import GraphMailbox  # noqa: PLC0415  the SDK takes half a second to load
+
+        return GraphMailbox(settings, tokens, way or GraphWay())
     token = partial(tokens.token, settings)
     try:
         return _open(settings, token)
@@ -31,6 +42,17 @@ def open_mailbox(settings: MailboxSettings, tokens: Tokens) -> Mailbox:
         if settings.sign_in is SignIn.PASSWORD or not tokens.forget(settings):
             raise
     return _open(settings, token)
+
+
+def open_subscriptions(settings: MailboxSettings, tokens: Tokens, way: GraphWay, now: Now) -> GraphSubscriptions:
+    """A session about the subscriptions of a mailbox's sign-in.
+
+    Raises:
+        MailboxFailed, MailboxBusy, SettingsWrong, ServiceUnavailable: as they say.
+    """
+    from shared.mailboxes.graph_subscriptions import GraphSubscriptions  # noqa: PLC0415  as above
+
+    return GraphSubscriptions(settings, tokens, way, now)
 
 
 def _open(settings: MailboxSettings, token: Callable[[], str]) -> Mailbox:

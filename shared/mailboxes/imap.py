@@ -8,8 +8,10 @@ all of them speak through `imap_wire`. This module keeps them together over a se
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
+from itertools import takewhile
 from typing import Self, TypeVar
 
 from shared.errors import ConnectFailed, ConnectionLost
@@ -49,6 +51,7 @@ class ImapMailbox:
         self._tokens = tokens
         self._session = Session(settings, tokens)
         self._folder = ""
+        self._listed: Sequence[Listed] = ()
         self._opened: Opened | None = None
         self._remover: Remover | None = None
         self._fetching: Generator[Batch, None, None] | None = None
@@ -81,7 +84,14 @@ class ImapMailbox:
         """A context in which every foreign exception becomes one of ours."""
         return self._session.mapping()
 
-    def list(self, folder: str, *, received: bool = False, above: str | None = None) -> Sequence[Listed]:
+    def list(
+        self,
+        folder: str,
+        *,
+        received: bool = False,
+        above: str | None = None,
+        since: datetime | None = None,  # noqa: ARG002  a listing is one request, whatever it leaves out
+    ) -> Sequence[Listed]:
         """The messages in a folder, by UID; keys are `UIDVALIDITY.UID`.
 
         Raises:
@@ -98,7 +108,14 @@ class ImapMailbox:
             assert self._opened is not None
             return listing(self._session, self._opened, received=received, above=above)
 
-        return self._again(work)
+        self._listed = self._again(work)
+        return self._listed
+
+    def mark(self, dealt_with: Collection[int]) -> str | None:
+        """The key of the last message before the first that was not dealt with."""
+        first = takewhile(lambda one: one.number in dealt_with, self._listed)
+        *_, last = (None, *(one.key for one in first))
+        return last
 
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches of the folder listed last; see `imap_fetch`."""

@@ -7,8 +7,9 @@ session that dies has deleted nothing, and its messages come again, under the sa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Final, Self
 
 from shared.errors import (
@@ -72,7 +73,14 @@ class Pop3Mailbox:
         """How many deletions a session takes."""
         return COMMIT_EVERY if self._settings.after is After.DELETE else None
 
-    def list(self, folder: str, *, received: bool = False, above: str | None = None) -> Sequence[Listed]:  # noqa: ARG002  UIDLs have no order
+    def list(
+        self,
+        folder: str,
+        *,
+        received: bool = False,
+        above: str | None = None,  # noqa: ARG002  UIDLs have no order
+        since: datetime | None = None,  # noqa: ARG002  a listing is one request, whatever it leaves out
+    ) -> Sequence[Listed]:
         """The messages, oldest first; see `shared.mailboxes.protocol.Mailbox.list`.
 
         Raises:
@@ -87,6 +95,10 @@ class Pop3Mailbox:
         self._flow.listed_anew()
         self._listed = {message.number: message for message in messages}
         return messages
+
+    def mark(self, dealt_with: Collection[int]) -> str | None:  # noqa: ARG002  UIDLs have no order
+        """None: POP3 has no marks."""
+        return None
 
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches; see `shared.mailboxes.protocol.Mailbox.fetch`."""

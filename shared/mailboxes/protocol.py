@@ -7,7 +7,7 @@ commit, close. Messages are known by the server's own key and never by sequence 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, Self
@@ -21,10 +21,11 @@ class Listed:
     """One message as the server lists it, before any download.
 
     Attributes:
-        key: the server's key for it: `UIDVALIDITY.UID` or the UIDL; None if the server has none (POP3 without UIDL,
-            or two messages under one UIDL), and then the digest of its bytes serves.
-        number: what the protocol's commands take in this session: the UID, or the POP3 message number.
-        size: octets, as the server tells them.
+        key: the server's key for it: `UIDVALIDITY.UID`, the UIDL, or Graph's immutable id; None if the server has none
+            (POP3 without UIDL, or two messages under one UIDL), and then the digest of its bytes serves.
+        number: tells the messages of a listing apart, and is what the protocol's commands take in this session: the
+            UID, or the POP3 message number.
+        size: octets, as the server tells them; Graph's are those of the item, and near the message's.
         received: when the server received it (IMAP INTERNALDATE), if it was asked and told.
     """
 
@@ -43,12 +44,14 @@ class Fetched:
         oversized: it passed `max_bytes` although the server had told a smaller size.
         refused: why the server did not give it out although it has it; it stays in the mailbox. None: it did, or it is
             gone.
+        unreadable: the server will never give it out, and this is what it tells of it instead. None: it may next time.
     """
 
     listed: Listed
     content: Content | None
     oversized: bool = False
     refused: str | None = None
+    unreadable: Mapping[str, object] | None = None
 
 
 Batch = list[Fetched]
@@ -85,14 +88,28 @@ class Mailbox(Protocol):
     def commit_every(self) -> int | None:
         """After how many removals to commit and to list anew."""
 
-    def list(self, folder: str, *, received: bool = False, above: str | None = None) -> Sequence[Listed]:
+    def list(
+        self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
+    ) -> Sequence[Listed]:
         """The messages in a folder, oldest first.
 
         Args:
             folder: one of `folders`.
             received: fill in `Listed.received` (costs a little; POP3 reads each message's topmost headers).
-            above: only what came after the message with this key, where the protocol orders its keys (IMAP, same
-                UIDVALIDITY); a protocol that does not, or a key it no longer knows, lists everything.
+            above: only what is behind this mark, which `mark` gave; a protocol without marks, or one that it no longer
+                knows, lists everything.
+            since: what was received before may be left out, where that saves requests (Graph).
+        """
+
+    def mark(self, dealt_with: Collection[int]) -> str | None:
+        """What stands for the part of the last listing that need not be listed again, if anything does.
+
+        Args:
+            dealt_with: numbers of the listed messages that need no other look.
+
+        Returns:
+            An opaque mark: IMAP's is the key of the last message before the first that was not dealt with, Graph's is a
+            link to the changes from here on. None: nothing was dealt with, or the protocol has no marks.
         """
 
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:

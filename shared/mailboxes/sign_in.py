@@ -11,15 +11,20 @@ import secrets
 import threading
 import time
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from shared.errors import SettingsWrong
 from shared.mailboxes.tls import setting
-from shared.settings import MailboxSettings, SignIn
+from shared.settings import MailboxSettings, MailProtocol, SignIn
 
 if TYPE_CHECKING:
     from shared.mailboxes.token_service import TokenService
 
 DEFAULT_AUTHORITY: Final = "https://login.microsoftonline.com"
+DEFAULT_GRAPH: Final = "https://graph.microsoft.com/v1.0"
+
+EXCHANGE_SCOPE: Final = "https://outlook.office365.com/.default"
+"""What IMAP and POP3 at Exchange Online want a token for."""
 
 YOUNG: Final = 60.0
 """Seconds up to which a token that was refused is not worth another: the next would fare no better."""
@@ -37,10 +42,12 @@ class Tokens:
 
     Args:
         authority: the host that issues them, as `SIGN_IN_AUTHORITY` names it; each mailbox's `TENANT_ID` follows it.
+        graph_endpoint: Microsoft Graph, whose host is what its tokens are for.
     """
 
-    def __init__(self, authority: str = DEFAULT_AUTHORITY) -> None:
+    def __init__(self, authority: str = DEFAULT_AUTHORITY, graph_endpoint: str = DEFAULT_GRAPH) -> None:
         self._authority = authority.rstrip("/")
+        self._graph_scope = graph_scope(graph_endpoint)
         self._lock = threading.Lock()
         self._key = secrets.token_bytes(32)
         self._services: dict[str, TokenService] = {}
@@ -54,7 +61,8 @@ class Tokens:
             ConnectFailed, TlsRefused: the token service cannot be reached or trusted.
             ServiceUnavailable: it is ill, or asked too much (`Throttled`).
         """
-        return self._service(settings).token(settings)
+        scope = self._graph_scope if settings.protocol is MailProtocol.GRAPH else EXCHANGE_SCOPE
+        return self._service(settings).token(settings, scope)
 
     def forget(self, settings: MailboxSettings) -> bool:
         """Drop this mailbox's token, which its server refused; True if it was an old one, so that a new one may do."""
@@ -65,7 +73,7 @@ class Tokens:
     def _service(self, settings: MailboxSettings) -> TokenService:
         from shared.mailboxes.token_service import TokenService  # noqa: PLC0415  see the module's docstring
 
-        if settings.sign_in not in (SignIn.CLIENT_SECRET, SignIn.CERTIFICATE):
+        if settings.sign_in is SignIn.PASSWORD:
             raise SettingsWrong(f"{setting(settings, 'SIGN_IN')}={settings.sign_in} gives no access token")
         name = self._fingerprint(settings)
         with self._lock:
@@ -83,6 +91,12 @@ class Tokens:
             _stamp(settings),
         )
         return hmac.new(self._key, "\0".join(parts).encode(), hashlib.sha256).hexdigest()
+
+
+def graph_scope(endpoint: str) -> str:
+    """What a token for Microsoft Graph is asked for: everything that was granted at the endpoint's host."""
+    where = urlsplit(endpoint)
+    return f"{where.scheme}://{where.netloc}/.default"
 
 
 def _stamp(settings: MailboxSettings) -> str:

@@ -13,7 +13,7 @@ from shared.errors import ConnectFailed, MailroomError, ServiceUnavailable, Sett
 from shared.mailboxes.tls import context_for, setting
 from shared.settings import MailboxSettings
 
-__all__ = ["AnsweredBadly", "RequestException", "TokenSession", "network_error"]
+__all__ = ["AnsweredBadly", "RequestException", "RequestsConnectionError", "TokenSession", "network_error"]
 
 TIMEOUTS: Final = (30.0, 60.0)
 """Seconds for the connection, and for any silence after it."""

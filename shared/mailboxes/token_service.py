@@ -1,4 +1,4 @@
-"""One app registration's way to its access tokens: OAuth 2 client credentials through MSAL.
+"""One sign-in's way to its access tokens, through MSAL: OAuth 2 client credentials, or the app's managed identity.
 
 Never in a log, an exception or a chain of them: the secret, the certificate's key, the assertion made with it, a token.
 MSAL logs an answer that is no JSON in full; such an answer is stopped before MSAL sees it.
@@ -29,13 +29,14 @@ from shared.mailboxes.token_http import (
     TOO_MANY,
     AnsweredBadly,
     RequestException,
+    RequestsConnectionError,
     TokenSession,
     network_error,
 )
 from shared.settings import MailboxSettings, SignIn
 
-SCOPE: Final = "https://outlook.office365.com/.default"
-"""What IMAP and POP3 at Exchange Online want a token for."""
+EVERYTHING: Final = "/.default"
+"""How a scope ends that stands for all that an app was granted at a resource."""
 
 TRANSIENT: Final = frozenset({"temporarily_unavailable", "server_error", "timeout", "request_timeout"})
 """OAuth's names for "later" (RFC 6749 section 4.1.2.1, which Microsoft uses at the token endpoint too)."""
@@ -71,15 +72,18 @@ class TokenService:
         self._lock = threading.Lock()
         self.issued_at = 0.0
 
-    def token(self, settings: MailboxSettings) -> str:
-        """A token that is good now; see `shared.mailboxes.sign_in.Tokens.token`."""
+    def token(self, settings: MailboxSettings, scope: str) -> str:
+        """A token that is good now for a scope; see `shared.mailboxes.sign_in.Tokens.token`."""
         failure: MailroomError | None = None
         result: dict[str, Any] = {}
         with self._lock:
             try:
                 if self._app is None:
                     self._app = self._application(settings)
-                result = self._app.acquire_token_for_client(scopes=[SCOPE])
+                if settings.sign_in is SignIn.MANAGED_IDENTITY:
+                    result = self._app.acquire_token_for_client(resource=scope.removesuffix(EVERYTHING))
+                else:
+                    result = self._app.acquire_token_for_client(scopes=[scope])
             except Exception as error:  # noqa: BLE001  none may get out as it is: see below
                 failure = token_error(error, settings, self._authority)
             if failure is None and "access_token" in result:
@@ -92,6 +96,10 @@ class TokenService:
         raise failure
 
     def _application(self, settings: MailboxSettings) -> Any:
+        if settings.sign_in is SignIn.MANAGED_IDENTITY:
+            one = settings.client_id
+            identity = msal.UserAssignedManagedIdentity(client_id=one) if one else msal.SystemAssignedManagedIdentity()
+            return msal.ManagedIdentityClient(identity, http_client=TokenSession(settings))
         for name in ("tenant_id", "client_id"):
             if not getattr(settings, name):
                 raise SettingsWrong(f"{setting(settings, name.upper())} is needed for {settings.sign_in}")
@@ -107,9 +115,15 @@ class TokenService:
 
 def token_error(error: Exception, settings: MailboxSettings, authority: str) -> MailroomError:
     """What an exception of MSAL, or of what it stands on, means. Its own text may hold a secret: it is not repeated."""
-    where = f"mailbox {settings.name}: the token service {authority}"
+    identity = settings.sign_in is SignIn.MANAGED_IDENTITY
+    where = f"mailbox {settings.name}: the token service {authority if not identity else 'of the managed identity'}"
     if isinstance(error, MailroomError):
         return error
+    if identity and isinstance(error, RequestsConnectionError | ValueError):
+        return SignInRefused(
+            f"mailbox {settings.name}: there is no managed identity here: {setting(settings, 'SIGN_IN')} is "
+            "managed-identity, which works in Azure, once the app has an identity, and nowhere else"
+        )
     if isinstance(error, AnsweredBadly):
         if error.status == TOO_MANY:
             return Throttled(f"{where} is asked too much", retry_after=error.retry_after)
@@ -140,7 +154,9 @@ def refusal(result: dict[str, Any], settings: MailboxSettings) -> MailroomError:
     said += f": {quoted(told, 300)}" if told else ""
     if kind in TRANSIENT or TRANSIENT_CODES.intersection(codes):
         return ServiceUnavailable(said)
-    default = "CLIENT_SECRET" if settings.sign_in is SignIn.CLIENT_SECRET else "CERTIFICATE"
+    default = {SignIn.CLIENT_SECRET: "CLIENT_SECRET", SignIn.MANAGED_IDENTITY: "SIGN_IN"}.get(
+        settings.sign_in, "CERTIFICATE"
+    )
     name = next((_REMEDY[code] for code in codes if code in _REMEDY), default)
     if name == "CERTIFICATE" and settings.certificate_file is not None:
         name = "CERTIFICATE_FILE"

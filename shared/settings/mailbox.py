@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from shared.settings.addresses import looks_like_an_address, parse_address
 from shared.settings.certificates import ca_file_trouble
-from shared.settings.model import After, MailboxSettings, MailProtocol, Tls
+from shared.settings.model import GLOBAL_GRAPH, PACE, SUBSCRIBED_PACE, After, MailboxSettings, MailProtocol, Tls
 from shared.settings.part import Part
-from shared.settings.presets import DEFAULT_PORTS, PRESETS
+from shared.settings.presets import DEFAULT_PORTS, PRESETS, WITHOUT_PERMANENT_DELETE
 from shared.settings.sign_in import sign_in_of
 from shared.settings.texts import is_loopback
 from shared.settings.written import WrittenMailbox
+
+_NOT_WITH_GRAPH = {
+    "HOST": "set GRAPH_ENDPOINT for another cloud, or remove it",
+    "PORT": "put it into GRAPH_ENDPOINT, or remove it",
+    "TLS": "Graph is HTTPS alone, remove it",
+    "ALLOW_PLAINTEXT": "Graph is HTTPS alone, remove it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +30,21 @@ class _Server:
     tls: Tls
 
 
-def mailbox_of(part: Part[WrittenMailbox]) -> MailboxSettings | None:
+def mailbox_of(part: Part[WrittenMailbox], graph_endpoint: str = GLOBAL_GRAPH) -> MailboxSettings | None:
     """Check one mailbox.
+
+    Args:
+        part: what is written of it.
+        graph_endpoint: where Microsoft Graph is.
 
     Returns:
         The mailbox, or None if something that it cannot be without is missing. It is usable only if the part's report
         has no fault of it.
     """
     written = part.written
-    server = _server_of(part)
-    _check_collecting(part, server.protocol)
-    sign_in = sign_in_of(part)
+    server = _server_of(part, graph_endpoint)
+    _check_collecting(part, server.protocol, graph_endpoint)
+    sign_in = sign_in_of(part, graph=server.protocol is MailProtocol.GRAPH)
     if written.address is None:
         part.missing("ADDRESS", "give the mailbox's primary address")
     if server.protocol is None or server.host is None or server.port is None:
@@ -64,8 +76,10 @@ def mailbox_of(part: Part[WrittenMailbox]) -> MailboxSettings | None:
         folders=written.folders,
         after=written.after.after,
         move_to=written.after.move_to,
+        permanently=written.after.permanently,
         since=written.since,
-        poll_every=written.poll_every,
+        poll_every=written.poll_every or PACE,
+        poll_every_subscribed=written.poll_every or SUBSCRIBED_PACE,
         max_message_bytes=written.max_message_bytes,
         disable_after=written.disable_after,
         plus_addressing=written.plus_addressing,
@@ -74,32 +88,42 @@ def mailbox_of(part: Part[WrittenMailbox]) -> MailboxSettings | None:
     )
 
 
-def _server_of(part: Part[WrittenMailbox]) -> _Server:
+def _server_of(part: Part[WrittenMailbox], graph_endpoint: str) -> _Server:
     written = part.written
     preset = PRESETS[written.preset] if written.preset is not None else None
     protocol = written.protocol or (preset.protocol if preset else None)
     host = written.host or (preset.host if preset else None)
     tls = written.tls or (preset.tls if preset else Tls.IMPLICIT)
-    port = written.port or (DEFAULT_PORTS[protocol, tls] if protocol is not None else None)
+    port = written.port or (DEFAULT_PORTS.get((protocol, tls)) if protocol is not None else None)
     if preset and protocol is not preset.protocol:
         part.fault("PROTOCOL", f"contradicts PRESET, which is for {preset.protocol}; remove one of the two")
     # A preset that is wrong might have filled both in: its own fault is enough.
     if not part.given("PRESET"):
         if protocol is None:
-            part.missing("PROTOCOL", "use imap or pop3, or set PRESET")
-        if host is None:
+            part.missing("PROTOCOL", "use imap, pop3 or graph, or set PRESET")
+        if host is None and protocol is not MailProtocol.GRAPH:
             part.missing("HOST", "give the mail server's name, or set PRESET")
+    if written.ca_file is not None and (trouble := ca_file_trouble(written.ca_file)):
+        part.fault("CA_FILE", trouble)
+    if protocol is MailProtocol.GRAPH:
+        for name, remedy in _NOT_WITH_GRAPH.items():
+            if part.given(name):
+                part.fault(name, f"is not used with graph; {remedy}")
+        where = urlsplit(graph_endpoint)
+        return _Server(protocol, where.hostname, where.port or DEFAULT_PORTS[protocol, Tls.IMPLICIT], Tls.IMPLICIT)
     if tls is Tls.NONE and host is not None and not is_loopback(host) and not written.allow_plaintext:
         remedy = "use implicit or starttls, or set ALLOW_PLAINTEXT=true"
         part.fault("TLS", f"sends password and mail in the clear to a host that is not this machine; {remedy}", "none")
-    if written.ca_file is not None and (trouble := ca_file_trouble(written.ca_file)):
-        part.fault("CA_FILE", trouble)
     return _Server(protocol, host, port, tls)
 
 
-def _check_collecting(part: Part[WrittenMailbox], protocol: MailProtocol | None) -> None:
+def _check_collecting(part: Part[WrittenMailbox], protocol: MailProtocol | None, graph_endpoint: str) -> None:
     written = part.written
-    after, target = written.after
+    after, target, permanently = written.after
+    if permanently and protocol is not MailProtocol.GRAPH:
+        part.fault("AFTER", "delete-permanently is for graph; use delete, which leaves nothing behind here")
+    elif permanently and urlsplit(graph_endpoint).hostname in WITHOUT_PERMANENT_DELETE:
+        part.fault("AFTER", "delete-permanently is not to be had in the cloud that GRAPH_ENDPOINT names; use delete")
     if protocol is MailProtocol.POP3:
         if after is After.MOVE:
             part.fault("AFTER", "POP3 has no folders to move to; use delete or keep", None)

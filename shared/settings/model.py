@@ -19,12 +19,21 @@ from shared.storage.addresses import StorageAddress
 
 DEFAULT_MAX_MESSAGE_BYTES = 150 * 1024 * 1024
 
+PACE, SUBSCRIBED_PACE = 60, 15 * 60
+"""Seconds between two looks at a mailbox; the second while Graph notifies us, since notifications get lost."""
+
+GLOBAL_GRAPH = "https://graph.microsoft.com/v1.0"
+LONGEST_SUBSCRIPTION = 4230
+"""Minutes that a subscription to messages may last (Graph: subscription resource type, maximum length)."""
+
 
 class MailProtocol(StrEnum):
     """How mail is collected."""
 
     IMAP = "imap"
     POP3 = "pop3"
+    GRAPH = "graph"
+    """Microsoft Graph over HTTPS: mailboxes of Office 365."""
 
 
 class Tls(StrEnum):
@@ -41,6 +50,8 @@ class SignIn(StrEnum):
     PASSWORD = "password"  # noqa: S105  the name of a method, no password
     CLIENT_SECRET = "client-secret"  # noqa: S105  likewise
     CERTIFICATE = "certificate"
+    MANAGED_IDENTITY = "managed-identity"
+    """The app's own identity in Azure: no secret at all."""
 
 
 class After(StrEnum):
@@ -66,9 +77,9 @@ class MailboxSettings:
     Attributes:
         name: lower case.
         enabled: false leaves it alone.
-        protocol: IMAP or POP3.
+        protocol: IMAP, POP3 or Microsoft Graph.
         address: the primary address, normalised.
-        host: DNS name or IP address of the mail server.
+        host: DNS name or IP address of the mail server; for Graph, of GRAPH_ENDPOINT.
         port: its port.
         tls: how the connection is protected.
         ca_file: PEM certificates to trust besides the machine's own.
@@ -77,7 +88,7 @@ class MailboxSettings:
         username: the login, where it is not the address.
         password: for `password`.
         tenant_id: for OAuth.
-        client_id: for OAuth.
+        client_id: for OAuth; for `managed-identity` that of a user-assigned one, or None.
         client_secret: for `client-secret`.
         certificate: for `certificate`: PEM text, or PFX in base64.
         certificate_file: the same in a file, PEM or PFX.
@@ -87,8 +98,10 @@ class MailboxSettings:
         folders: what is collected; `INBOX` is spelled so.
         after: what becomes of a stored message.
         move_to: the folder for `move`, else None.
+        permanently: `delete` is to leave nothing in Deleted Items (Graph).
         since: no mail from before is taken (UTC); `now` counts from first contact; None: everything.
         poll_every: seconds from one look to the next.
+        poll_every_subscribed: the same while Graph notifies us of new mail.
         max_message_bytes: a larger message is not downloaded.
         disable_after: failures in a row after which the mailbox is disabled.
         plus_addressing: what plus addresses mean.
@@ -119,8 +132,10 @@ class MailboxSettings:
     folders: tuple[str, ...] = ("INBOX",)
     after: After = After.DELETE
     move_to: str | None = None
+    permanently: bool = False
     since: datetime | Literal["now"] | None = None
     poll_every: int = 60
+    poll_every_subscribed: int = SUBSCRIBED_PACE
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     disable_after: int = 10
     plus_addressing: PlusAddressing = PlusAddressing.MIXED
@@ -204,6 +219,10 @@ class AppSettings:
         sweep_schedule: six fields.
         poll_budget: seconds after which a poll stops and enqueues itself again.
         sign_in_authority: `https://host`, without a path.
+        graph_endpoint: Microsoft Graph, with its version: `https://host/v1.0`.
+        graph_webhook_url: the notification function's public address; None: nobody notifies us.
+        graph_client_state_keys: what the proof in notifications is made with, the first, and checked with, all.
+        graph_subscription_minutes: how long a subscription is asked for.
         mailboxes: by name, the usable ones, those with ENABLED=false included.
         faulty: the other ones' faults by name; each names the setting and the remedy.
         routes: by order, then name; those with ENABLED=false, and those of faulty mailboxes, included.
@@ -217,6 +236,10 @@ class AppSettings:
     sweep_schedule: str = "0 */10 * * * *"
     poll_budget: float = 300
     sign_in_authority: str = "https://login.microsoftonline.com"
+    graph_endpoint: str = GLOBAL_GRAPH
+    graph_webhook_url: str | None = None
+    graph_client_state_keys: tuple[SecretStr, ...] = ()
+    graph_subscription_minutes: int = LONGEST_SUBSCRIPTION
     mailboxes: Mapping[str, MailboxSettings] = field(default_factory=lambda: MappingProxyType({}))
     faulty: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     routes: tuple[RouteSettings, ...] = ()

@@ -23,7 +23,7 @@ _LONGEST_NAME = 40
 
 # Known, and not in this version.
 _LATER_OF_A_MAILBOX = {"delivery_hints", "trusted_hops", "received_by"}
-_LATER = {"graph_endpoint", "graph_webhook_url", "graph_client_state_key", "loop_limit"}
+_LATER = {"loop_limit"}
 
 _OURS = re.compile(r"(mail|poll|route|sweep|graph|sign_in)", re.IGNORECASE)
 _VERY_LIKE = 0.85
@@ -69,8 +69,18 @@ def secrets_in(environment: Mapping[str, str]) -> set[str]:
     for key, value in environment.items():
         folded = key.lower()
         if folded.rpartition("__")[2] in SECRETS or folded.startswith(APP_STORAGE):
-            found |= {value, value.strip(), *(part.partition("=")[2] for part in value.split(";") if _KEY.search(part))}
+            found |= {
+                value,
+                value.strip(),
+                *_keys(folded, value),
+                *(part.partition("=")[2] for part in value.split(";") if _KEY.search(part)),
+            }
     return found
+
+
+def _keys(folded: str, value: str) -> set[str]:
+    """The keys in a setting that may hold two."""
+    return {part.strip() for part in value.split(";")} if folded == "graph_client_state_key" else set()
 
 
 def find_keys(environment: Mapping[str, str], report: Report) -> Keys:

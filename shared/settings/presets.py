@@ -14,8 +14,15 @@ DEFAULT_PORTS = {
     (MailProtocol.POP3, Tls.IMPLICIT): 995,
     (MailProtocol.POP3, Tls.STARTTLS): 110,
     (MailProtocol.POP3, Tls.NONE): 110,
+    (MailProtocol.GRAPH, Tls.IMPLICIT): 443,
 }
 """RFC 8314 section 7; a preset's ports are these too."""
+
+
+WITHOUT_PERMANENT_DELETE = frozenset(
+    {"graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"}
+)
+"""Hosts of the national clouds' Graph, which have no `permanentDelete` (Graph: message: permanentDelete)."""
 
 
 class Preset(StrEnum):
@@ -25,6 +32,7 @@ class Preset(StrEnum):
     GMAIL_POP3 = "gmail-pop3"
     OFFICE365_IMAP = "office365-imap"
     OFFICE365_POP3 = "office365-pop3"
+    OFFICE365_GRAPH = "office365-graph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +41,12 @@ class Server:
 
     Attributes:
         protocol: what is spoken there.
-        host: its name.
+        host: its name; None: GRAPH_ENDPOINT has it.
         tls: how the connection is protected; with the protocol it says the port.
     """
 
     protocol: MailProtocol
-    host: str
+    host: str | None
     tls: Tls = Tls.IMPLICIT
 
 
@@ -47,4 +55,5 @@ PRESETS = {
     Preset.GMAIL_POP3: Server(MailProtocol.POP3, "pop.gmail.com"),
     Preset.OFFICE365_IMAP: Server(MailProtocol.IMAP, "outlook.office365.com"),
     Preset.OFFICE365_POP3: Server(MailProtocol.POP3, "outlook.office365.com"),
+    Preset.OFFICE365_GRAPH: Server(MailProtocol.GRAPH, None),
 }

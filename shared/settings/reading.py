@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+
+from pydantic import SecretStr
 
 from shared.errors import SettingsWrong
 from shared.settings.faults import APP, Report
 from shared.settings.mailbox import mailbox_of
-from shared.settings.model import AppSettings
-from shared.settings.names import find_keys, secrets_in
+from shared.settings.model import AppSettings, MailboxSettings, MailProtocol
+from shared.settings.names import Keys, find_keys, secrets_in
 from shared.settings.part import Part
 from shared.settings.routing import check_fallbacks, check_routes, route_of, settle_owners, warn_of_shared_addresses
 from shared.settings.source import read_written
@@ -46,7 +48,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> AppSettings:
     }
     check_routes(routes, mailboxes)
     check_fallbacks(mailboxes, routes)
-    built = {name: mailbox_of(part) for name, part in sorted(mailboxes.items())}
+    built = {name: mailbox_of(part, written.graph_endpoint) for name, part in sorted(mailboxes.items())}
+    _check_webhook(built.values(), keys, report)
     good_routes = [route_of(part) for name, part in routes.items() if not report.of(("routes", name))]
     settle_owners(routes, {*mailboxes, *report.owners("mailboxes")}, keys, report)
 
@@ -71,8 +74,30 @@ def read_settings(environment: Mapping[str, str] | None = None) -> AppSettings:
         sweep_schedule=written.sweep_schedule,
         poll_budget=written.poll_budget,
         sign_in_authority=written.sign_in_authority,
+        graph_endpoint=written.graph_endpoint,
+        graph_webhook_url=written.graph_webhook_url,
+        graph_client_state_keys=state_keys(written.graph_client_state_key),
+        graph_subscription_minutes=written.graph_subscription_minutes,
         mailboxes=MappingProxyType(usable),
         faulty=MappingProxyType(faulty),
         routes=ordered,
         warnings=tuple(report.warnings),
     )
+
+
+def state_keys(written: SecretStr | None) -> tuple[SecretStr, ...]:
+    """GRAPH_CLIENT_STATE_KEY's one or two keys."""
+    return () if written is None else tuple(SecretStr(key) for key in written.get_secret_value().split(";"))
+
+
+def _check_webhook(mailboxes: Iterable[MailboxSettings | None], keys: Keys, report: Report) -> None:
+    """Notifications need an address and a key, and are of use to Graph's mailboxes alone."""
+    graph = any(one is not None and one.protocol is MailProtocol.GRAPH for one in mailboxes)
+    with_address, with_key = ((name,) in keys.given for name in ("graph_webhook_url", "graph_client_state_key"))
+    if with_address and not with_key:
+        key = "GRAPH_CLIENT_STATE_KEY"
+        report.app_fault(key, "is not set, and GRAPH_WEBHOOK_URL is; make one with openssl rand -hex 32")
+    elif graph and not with_address:
+        report.warn(
+            "GRAPH_WEBHOOK_URL", "is not set: Graph notifies nobody of new mail, the clock alone collects it; set it"
+        )

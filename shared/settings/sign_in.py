@@ -17,6 +17,7 @@ _BELONGS = {
     SignIn.PASSWORD: ("PASSWORD", "USERNAME"),
     SignIn.CLIENT_SECRET: ("CLIENT_SECRET", "TENANT_ID", "CLIENT_ID"),
     SignIn.CERTIFICATE: ("CERTIFICATE", "CERTIFICATE_FILE", "CERTIFICATE_PASSWORD", "TENANT_ID", "CLIENT_ID"),
+    SignIn.MANAGED_IDENTITY: ("CLIENT_ID",),
 }
 _ALL = tuple(dict.fromkeys(setting for settings in _BELONGS.values() for setting in settings))
 _TELLING = {
@@ -25,6 +26,7 @@ _TELLING = {
     "CERTIFICATE": SignIn.CERTIFICATE,
     "CERTIFICATE_FILE": SignIn.CERTIFICATE,
 }
+_OAUTH = "set TENANT_ID, CLIENT_ID and CLIENT_SECRET or CERTIFICATE, or SIGN_IN=managed-identity"
 _WHERE = {
     "TENANT_ID": "give the id of the tenant",
     "CLIENT_ID": "give the client id of the app registration",
@@ -33,16 +35,25 @@ _WHERE = {
 }
 
 
-def sign_in_of(part: Part[WrittenMailbox]) -> SignIn | None:
-    """The mailbox's sign-in; None if it cannot be told. Faults go to the part."""
-    sign_in = _told(part)
+def sign_in_of(part: Part[WrittenMailbox], *, graph: bool = False) -> SignIn | None:
+    """The mailbox's sign-in; None if it cannot be told. Faults go to the part.
+
+    Args:
+        part: what is written of the mailbox.
+        graph: it is collected through Microsoft Graph, which takes no password.
+    """
+    sign_in = _told(part, graph=graph)
+    if graph and sign_in is SignIn.PASSWORD:
+        wrong = "PASSWORD" if part.given("PASSWORD") else "SIGN_IN"
+        part.fault(wrong, f"is of no use with graph, which takes no password; {_OAUTH}")
+        return None
     if sign_in is not None:
         _check_credentials(part, sign_in)
     _check_shared(part, sign_in)
     return sign_in
 
 
-def _told(part: Part[WrittenMailbox]) -> SignIn | None:
+def _told(part: Part[WrittenMailbox], *, graph: bool) -> SignIn | None:
     if part.given("SIGN_IN"):
         return part.written.sign_in
     telling = [setting for setting in _TELLING if part.given(setting)]
@@ -53,7 +64,12 @@ def _told(part: Part[WrittenMailbox]) -> SignIn | None:
     if kinds:
         return kinds.pop()
     if part.given("TENANT_ID") or part.given("CLIENT_ID"):
-        part.fault("SIGN_IN", "cannot be told; set CLIENT_SECRET, or CERTIFICATE, or CERTIFICATE_FILE")
+        part.fault(
+            "SIGN_IN",
+            "cannot be told; set CLIENT_SECRET, or CERTIFICATE, or CERTIFICATE_FILE, or SIGN_IN=managed-identity",
+        )
+    elif graph:
+        part.missing("CLIENT_SECRET", _OAUTH)
     else:
         part.missing("PASSWORD", "set it, or TENANT_ID, CLIENT_ID and CLIENT_SECRET or CERTIFICATE")
     return None
@@ -66,6 +82,8 @@ def _check_credentials(part: Part[WrittenMailbox], sign_in: SignIn) -> None:
     if sign_in is SignIn.CERTIFICATE:
         _check_certificate(part)
         needed = ["TENANT_ID", "CLIENT_ID"]
+    elif sign_in is SignIn.MANAGED_IDENTITY:
+        needed = []  # CLIENT_ID names a user-assigned one
     else:
         needed = [s for s in _BELONGS[sign_in] if s != "USERNAME"]
     for setting in needed:
@@ -100,7 +118,7 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 def _check_shared(part: Part[WrittenMailbox], sign_in: SignIn | None) -> None:
     shared, template = part.written.shared_mailbox, part.written.shared_login
-    oauth = sign_in in (SignIn.CLIENT_SECRET, SignIn.CERTIFICATE)
+    oauth = sign_in in (SignIn.CLIENT_SECRET, SignIn.CERTIFICATE, SignIn.MANAGED_IDENTITY)
     if part.given("SHARED_LOGIN") and not part.given("SHARED_MAILBOX"):
         part.fault("SHARED_LOGIN", "is not used without SHARED_MAILBOX; set that, or remove it")
     if part.given("SHARED_LOGIN") and oauth:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from shared.settings.faults import Wrong, nearest
-from shared.settings.model import After
+from shared.settings.model import GLOBAL_GRAPH, After
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -25,6 +25,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _SCHEDULE_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
 _SCHEDULE_FIELDS = 6
 _LAST_PORT = 65535
+_VERSION = re.compile(r"/[A-Za-z0-9.]+/?")
+_SHORTEST_KEY, _MOST_KEYS = 32, 2
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 
@@ -35,19 +37,19 @@ class Removal(NamedTuple):
     Attributes:
         after: delete, move or keep.
         move_to: the folder for move.
+        permanently: delete leaves nothing behind.
     """
 
     after: After
     move_to: str | None = None
+    permanently: bool = False
 
 
-def one_of(choices: type[Choice], later: Collection[str] = ()) -> Callable[[str], Choice]:
-    """A parser for one of several words; those in `later` are known, and not in this version."""
+def one_of(choices: type[Choice]) -> Callable[[str], Choice]:
+    """A parser for one of several words."""
 
     def parse(text: str) -> Choice:
         word = text.lower()
-        if word in later:
-            raise Wrong(f"is not in this version; use {_listed(choices)}", word)
         if word not in [choice.value for choice in choices]:
             # A value that is like none of them may be anything, a misplaced password included.
             near = nearest(word, [choice.value for choice in choices])
@@ -128,13 +130,15 @@ def parse_folders(text: str) -> tuple[str, ...]:
 
 
 def parse_after(text: str) -> Removal:
-    """`delete`, `keep`, or `move:FOLDER`."""
+    """`delete`, `delete-permanently`, `keep`, or `move:FOLDER`."""
     word, _, folder = text.partition(":")
     word, folder = word.strip().lower(), folder.strip()
     if word == "move":
         if not folder:
             raise Wrong("move names no folder; write move:Archive")
         return Removal(After.MOVE, parse_folder(folder))
+    if word == "delete-permanently" and not folder:
+        return Removal(After.DELETE, permanently=True)
     if word not in ("delete", "keep") or folder:
         raise Wrong("the value is not known; use delete, keep, or move: and a folder, as in move:Archive")
     return Removal(After(word))
@@ -204,20 +208,55 @@ def parse_container(text: str) -> str:
 
 def parse_authority(text: str) -> str:
     """The address of the token service: https, a host, perhaps a port, no path."""
-    parts, port = None, None
+    parts = _https(text)
+    if parts is None or parts.path.strip("/") or parts.query or parts.fragment:
+        raise Wrong("the value is no host of a token service; write https and the host alone, TENANT_ID follows it")
+    return _origin(parts)
+
+
+def parse_endpoint(text: str) -> str:
+    """The address of Microsoft Graph: https, a host, perhaps a port, and the version as its path."""
+    parts = _https(text)
+    if parts is None or not _VERSION.fullmatch(parts.path) or parts.query or parts.fragment:
+        raise Wrong(f"the value is no address of Microsoft Graph; write it with its version, as in {GLOBAL_GRAPH}")
+    return _origin(parts) + parts.path.rstrip("/")
+
+
+def parse_webhook(text: str) -> str:
+    """The address that Graph is to send notifications to: https, or http to this very machine, as tests have it."""
+    parts = _https(text, loopback=True)
+    if parts is None or not parts.path.strip("/") or parts.fragment:
+        raise Wrong(
+            "the value is no address that Graph could send notifications to; write the function's whole public "
+            "address, as in https://APP.azurewebsites.net/api/graph_webhook"
+        )
+    return text
+
+
+def parse_keys(text: str) -> str:
+    """One key, or two separated by `;`."""
+    keys = [key.strip() for key in text.split(";") if key.strip()]
+    if not 1 <= len(keys) <= _MOST_KEYS or min(map(len, keys)) < _SHORTEST_KEY:
+        raise Wrong(
+            f"the value is no key, or pair of keys separated by ;, of {_SHORTEST_KEY} characters or more; make one "
+            "with openssl rand -hex 32"
+        )
+    return ";".join(keys)
+
+
+def _https(text: str, *, loopback: bool = False) -> SplitResult | None:
+    """An address's parts; None if it is no https address with a host that may be one."""
     try:
         parts = urlsplit(text)
-        port = parts.port
+        _ = parts.port
     except ValueError:
-        parts = None
-    if (
-        parts is None
-        or parts.scheme != "https"
-        or not _HOST.fullmatch(parts.hostname or "")
-        or "@" in parts.netloc
-        or parts.path.strip("/")
-        or parts.query
-        or parts.fragment
-    ):
-        raise Wrong("the value is no host of a token service; write https and the host alone, TENANT_ID follows it")
-    return f"https://{parts.hostname}" + (f":{port}" if port is not None else "")
+        return None
+    host = parts.hostname or ""
+    if "@" in parts.netloc or not (_HOST.fullmatch(host) or (loopback and is_loopback(host))):
+        return None
+    plain = loopback and parts.scheme == "http" and is_loopback(host)
+    return parts if parts.scheme == "https" or plain else None
+
+
+def _origin(parts: SplitResult) -> str:
+    return f"https://{parts.hostname}" + (f":{parts.port}" if parts.port is not None else "")

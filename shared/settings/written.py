@@ -17,6 +17,10 @@ from shared.settings import texts
 from shared.settings.addresses import parse_address, parse_pattern, parse_route_address
 from shared.settings.model import (
     DEFAULT_MAX_MESSAGE_BYTES,
+    GLOBAL_GRAPH,
+    LONGEST_SUBSCRIPTION,
+    PACE,
+    SUBSCRIBED_PACE,
     After,
     MailProtocol,
     PlusAddressing,
@@ -27,6 +31,7 @@ from shared.settings.presets import Preset
 
 _FEWEST, _MOST = 1, 1_000_000
 _LONGEST_PACE = 24 * 60 * 60
+_FEWEST_MINUTES = 45
 
 Truth = Annotated[bool, BeforeValidator(texts.parse_truth)]
 Address = Annotated[str | None, BeforeValidator(parse_address)]
@@ -41,11 +46,11 @@ class WrittenMailbox(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    preset: Annotated[Preset | None, BeforeValidator(texts.one_of(Preset, {"office365-graph"}))] = Field(
+    preset: Annotated[Preset | None, BeforeValidator(texts.one_of(Preset))] = Field(
         default=None, description="A well-known server; fills in PROTOCOL, HOST, PORT and TLS where they are not set."
     )
-    protocol: Annotated[MailProtocol | None, BeforeValidator(texts.one_of(MailProtocol, {"graph"}))] = Field(
-        default=None, description="How mail is collected."
+    protocol: Annotated[MailProtocol | None, BeforeValidator(texts.one_of(MailProtocol))] = Field(
+        default=None, description="How mail is collected: imap, pop3, or graph (Office 365)."
     )
     address: Address = Field(default=None, description="The mailbox's primary address.")
     host: Annotated[str | None, BeforeValidator(texts.parse_host)] = Field(default=None, description="The mail server.")
@@ -63,11 +68,16 @@ class WrittenMailbox(BaseModel):
     )
     username: str | None = Field(default=None, description="The login for PASSWORD. Default: ADDRESS.")
     password: SecretStr | None = Field(default=None, description="The password, or app password.")
-    sign_in: Annotated[SignIn | None, BeforeValidator(texts.one_of(SignIn, {"managed-identity"}))] = Field(
-        default=None, description="How to sign in. Default: told from which of the credentials are set."
+    sign_in: Annotated[SignIn | None, BeforeValidator(texts.one_of(SignIn))] = Field(
+        default=None,
+        description="How to sign in. Default: told from which of the credentials are set; managed-identity, which "
+        "needs none, has to be named.",
     )
     tenant_id: Identifier = Field(default=None, description="The tenant, for OAuth: its id or one of its domains.")
-    client_id: Identifier = Field(default=None, description="The app registration's client id, for OAuth.")
+    client_id: Identifier = Field(
+        default=None,
+        description="The app registration's client id, for OAuth; or that of a user-assigned managed identity.",
+    )
     client_secret: SecretStr | None = Field(default=None, description="The app registration's secret.")
     certificate: Annotated[SecretStr | None, BeforeValidator(texts.parse_certificate)] = Field(
         default=None, description="The app registration's certificate and its private key: PEM text, or PFX in base64."
@@ -84,18 +94,22 @@ class WrittenMailbox(BaseModel):
         description=r"The login for a shared mailbox, with {username} and {shared}. Default: {username}\{shared}.",
     )
     folders: Annotated[tuple[str, ...], BeforeValidator(texts.parse_folders)] = Field(
-        default=("INBOX",), description="The folders to collect, separated by ;. POP3 has INBOX alone."
+        default=("INBOX",),
+        description="The folders to collect, separated by ;. POP3 has INBOX alone. Graph: paths, as in INBOX/Orders.",
     )
     after: Annotated[texts.Removal, BeforeValidator(texts.parse_after)] = Field(
         default=texts.Removal(After.DELETE),
-        description="What becomes of a message in the mailbox once it is stored: delete, move:FOLDER or keep.",
+        description="What becomes of a message in the mailbox once it is stored: delete, move:FOLDER or keep. "
+        "Graph also: delete-permanently, which leaves nothing in Deleted Items.",
     )
     since: Annotated[datetime | Literal["now"] | None, BeforeValidator(texts.parse_since)] = Field(
         default=None,
         description="Take no mail from before this date or date-time (UTC), or from before first contact (now).",
     )
-    poll_every: Annotated[int, BeforeValidator(texts.whole(1, _LONGEST_PACE))] = Field(
-        default=60, description="Seconds from one look at the mailbox to the next."
+    poll_every: Annotated[int | None, BeforeValidator(texts.whole(1, _LONGEST_PACE))] = Field(
+        default=None,
+        description=f"Seconds from one look at the mailbox to the next. Default: {PACE}, or {SUBSCRIBED_PACE} while "
+        "Graph notifies us of new mail.",
     )
     max_message_bytes: Annotated[int, BeforeValidator(texts.parse_size)] = Field(
         default=DEFAULT_MAX_MESSAGE_BYTES, description="A larger message stays in the mailbox: bytes, or as in 150MB."
@@ -187,6 +201,22 @@ class WrittenSettings(BaseSettings):
     )
     sign_in_authority: Annotated[str, BeforeValidator(texts.parse_authority)] = Field(
         default="https://login.microsoftonline.com", description="The token service's host; TENANT_ID follows it."
+    )
+    graph_endpoint: Annotated[str, BeforeValidator(texts.parse_endpoint)] = Field(
+        default=GLOBAL_GRAPH, description="Microsoft Graph, with its version; other clouds have other hosts."
+    )
+    graph_webhook_url: Annotated[str | None, BeforeValidator(texts.parse_webhook)] = Field(
+        default=None,
+        description="The public address of the function graph_webhook, as in https://APP.azurewebsites.net/api/"
+        "graph_webhook. Not set: Graph notifies nobody, and the clock alone collects.",
+    )
+    graph_client_state_key: Annotated[SecretStr | None, BeforeValidator(texts.parse_keys)] = Field(
+        default=None,
+        description="The key that proves a notification to be meant for us: 32 random characters or more. Two, "
+        "separated by ;, while the first takes over from the second.",
+    )
+    graph_subscription_minutes: Annotated[int, BeforeValidator(texts.whole(_FEWEST_MINUTES, _MOST))] = Field(
+        default=LONGEST_SUBSCRIPTION, description="How long a subscription is asked for, in minutes."
     )
     mailboxes: dict[str, WrittenMailbox] = Field(default_factory=dict, description="By name.")
     routes: dict[str, WrittenRoute] = Field(default_factory=dict, description="By name.")

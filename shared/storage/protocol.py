@@ -27,6 +27,7 @@ class Table(StrEnum):
     CLAIMS = "claims"
     PENDING = "pending"
     MAILBOXES = "mailboxes"
+    SUBSCRIPTIONS = "subscriptions"
 
 
 class QueueName(StrEnum):
@@ -35,6 +36,7 @@ class QueueName(StrEnum):
     POLLS = "polls"
     ARRIVALS = "arrivals"
     ARRIVALS_POISON = "arrivals-poison"
+    LIFECYCLE = "lifecycle"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def peer(name: str, target: list[Any]) -> Told:
 
 def intake(values: dict[str, str]) -> Told:
     """Look at the mailbox `support` once: Mailroom's way in, without sorting."""
-    from shared.receipts import Poll, Reason  # noqa: PLC0415
+    from shared.queued import Poll, Reason  # noqa: PLC0415
     from shared.settings import read_settings  # noqa: PLC0415
     from shared.wiring import wire  # noqa: PLC0415
 
@@ -51,7 +51,7 @@ def intake(values: dict[str, str]) -> Told:
 
 def sorting(values: dict[str, str]) -> Told:
     """Sort what is announced, one after the other, on this thread."""
-    from shared.receipts import Announcement  # noqa: PLC0415
+    from shared.queued import Announcement  # noqa: PLC0415
     from shared.settings import read_settings  # noqa: PLC0415
     from shared.storage.protocol import QueueName  # noqa: PLC0415
     from shared.wiring import wire  # noqa: PLC0415

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence, Sized
 from functools import wraps
 from typing import Any
 
-from shared.receipts import Announcement, Poll, Reason
+from shared.queued import Announcement, Poll, Reason
 from shared.settings import read_settings
 from shared.storage.opening import open_stores
 from shared.storage.protocol import QueueName, Stores

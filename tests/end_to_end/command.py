@@ -47,7 +47,10 @@ def settings_file(folder: Path, storage: str, values: Mapping[str, str]) -> Path
 
 def command(*words: str, settings: Path) -> list[str]:
     """The words of a process that runs `mailroom`."""
-    return [sys.executable, "-W", "error", "-m", "local", *words, "--settings", str(settings)]
+    warnings = ["-W", "error"]
+    for of_the_graph_sdk in ("GetQueryParameters is deprecated", "This class is deprecated. Please use the generic"):
+        warnings += ["-W", f"ignore:{of_the_graph_sdk}:DeprecationWarning"]
+    return [sys.executable, *warnings, "-m", "local", *words, "--settings", str(settings)]
 
 
 def mailroom(*words: str, settings: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:

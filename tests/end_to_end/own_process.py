@@ -26,5 +26,7 @@ def in_own_process(scenario: Callable[P, Coroutine[Any, Any, T]], *args: P.args,
 
 def _run(scenario: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     warnings.simplefilter("error")
+    for of_the_graph_sdk in ("GetQueryParameters is deprecated", "This class is deprecated"):
+        warnings.filterwarnings("ignore", of_the_graph_sdk, DeprecationWarning)
     os.environ.pop("PYTHON_THREADPOOL_THREAD_COUNT", None)
     return asyncio.run(scenario(*args, **kwargs))

@@ -14,8 +14,11 @@ import asyncio, json, sys
 from pathlib import Path
 from local.engine.engine import Engine
 
+HEAVY = {"imapclient", "msal", "msgraph", "kiota_http", "httpx"}
+AZURE = ("azure.storage", "azure.data", "azure.identity", "azure.core")
+
 engine = asyncio.run(Engine.start(Path.cwd()))
-loaded = sorted(name for name in sys.modules if name.split(".")[0] in {"imapclient", "msal", "msgraph"})
+loaded = sorted(name for name in sys.modules if name.partition(".")[0] in HEAVY or name.startswith(AZURE))
 print(json.dumps([{f.name: [repr(f.trigger), [repr(o) for o in f.outputs]] for f in engine.functions}, loaded]))
 """
 
@@ -36,17 +39,31 @@ def index() -> tuple[dict[str, list[object]], list[str]]:
 
 def test_the_engine_indexes_the_app() -> None:
     functions, loaded = index()
-    assert set(functions) == {"poll_timer", "poll_mailbox", "route_message", "route_poison", "sweep"}
+    assert set(functions) == {
+        *("poll_timer", "poll_mailbox", "route_message", "route_poison", "sweep"),
+        *("graph_webhook", "keep_subscriptions", "mend_subscription"),
+    }
     told = {name: str(trigger) for name, (trigger, _) in functions.items()}
     assert "TimerTrigger" in told["poll_timer"]
     assert "0 */2 * * * *" in told["poll_timer"]
     assert "0 */15 * * * *" in told["sweep"]
-    for name, queue in (("poll_mailbox", "polls"), ("route_message", "arrivals"), ("route_poison", "arrivals-poison")):
+    assert "HttpTrigger" in told["graph_webhook"]
+    assert "auth_level='anonymous'" in told["graph_webhook"]
+    assert "methods=('POST',)" in told["graph_webhook"]
+    assert "TimerTrigger" in told["keep_subscriptions"]
+    for name, queue in (
+        ("poll_mailbox", "polls"),
+        ("route_message", "arrivals"),
+        ("route_poison", "arrivals-poison"),
+        ("mend_subscription", "lifecycle"),
+    ):
         assert "QueueTrigger" in told[name]
         assert f"'{queue}'" in told[name]
     outputs = {name: str(found) for name, (_, found) in functions.items()}
     assert "'polls'" in outputs["poll_timer"]
-    assert all(outputs[name] == "[]" for name in outputs if name != "poll_timer")
+    assert "'polls'" in outputs["graph_webhook"]
+    assert "'lifecycle'" in outputs["graph_webhook"]
+    assert all(outputs[name] == "[]" for name in outputs if name not in ("poll_timer", "graph_webhook"))
     assert loaded == [], "indexing must not load what only draining needs"
 
 

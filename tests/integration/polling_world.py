@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.errors import MailroomError
 from shared.mailboxes.protocol import Mailbox
-from shared.receipts import Poll, Reason
+from shared.queued import Poll, Reason
 from shared.settings import MailboxSettings
 from shared.storage.folder.blobs import HIDDEN
 from shared.storage.opening import open_stores

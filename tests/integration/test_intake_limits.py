@@ -13,7 +13,8 @@ import pytest
 
 from shared.errors import RemovalRefused
 from shared.mailboxes.spool import Content
-from shared.receipts import Poll, State
+from shared.queued import Poll
+from shared.receipts import State
 from shared.storage.protocol import QueueName
 from tests.integration.intake_world import DAY, World, letter
 from tests.servers.pump import poll

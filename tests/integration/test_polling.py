@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConnectFailed, MailboxBusy, SignInRefused
-from shared.receipts import Poll, Reason
+from shared.queued import Poll, Reason
 from shared.storage.protocol import QueueName
 from tests.integration.polling_world import START, World, letter
 from tests.servers.faults import Faults

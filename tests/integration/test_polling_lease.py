@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from shared.errors import ConnectFailed, LeaseLost, ServiceUnavailable
-from shared.receipts import Poll, Reason
+from shared.queued import Poll, Reason
 from shared.storage.protocol import Leases
 from tests.integration.polling_world import START, World, letter
 from tests.servers.memory_mailbox import MemoryServer

@@ -13,7 +13,8 @@ import pytest
 
 from shared.errors import MessageMissing, TryAgain
 from shared.layout import raw_path
-from shared.receipts import Announcement, Poll, State
+from shared.queued import Announcement, Poll
+from shared.receipts import State
 from shared.storage.protocol import QueueName, Table
 from tests.integration.sorting_world import Doing, World, gone, gone_at, letter
 from tests.servers.faults import ProcessGone

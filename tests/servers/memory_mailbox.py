@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from typing import Self
 
 from shared.errors import ConnectionLost, MailroomError
@@ -36,6 +37,8 @@ class MemoryServer:
     received: dict[int, datetime] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     """What the server does not give out although it has it, and why."""
+    unreadable: dict[int, dict[str, object]] = field(default_factory=dict)
+    """What the server will never give out, and what it tells of it instead."""
     gone: set[int] = field(default_factory=set)
     """What is listed, and is gone when it is asked for."""
     refuses_removal: MailroomError | None = None
@@ -58,6 +61,7 @@ class MemoryMailbox:
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
         self._marked: deque[int] = deque()
+        self._listed: Sequence[Listed] = ()
 
     @property
     def folders(self) -> Sequence[str]:
@@ -95,12 +99,19 @@ class MemoryMailbox:
     def close(self) -> None:
         self._marked.clear()
 
-    def list(self, folder: str, *, received: bool = False, above: str | None = None) -> Sequence[Listed]:
+    def mark(self, dealt_with: Collection[int]) -> str | None:
+        first = takewhile(lambda one: one.number in dealt_with, self._listed)
+        *_, last = (None, *(one.key for one in first))
+        return last
+
+    def list(
+        self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
+    ) -> Sequence[Listed]:
         lowest = 0
         if above is not None and above.startswith(f"{self._server.uidvalidity}."):
             lowest = int(above.partition(".")[2])
         self._server.listings.append(above)
-        return [
+        self._listed = [
             Listed(
                 self._key(number),
                 number,
@@ -110,6 +121,7 @@ class MemoryMailbox:
             for number, data in sorted(self._server.messages.items())
             if number > lowest
         ]
+        return self._listed
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +137,7 @@ class MemoryMailbox:
     def _fetched(self, listed: Listed, max_bytes: int) -> Fetched:
         refused = self._server.refused.get(listed.number)
         if refused is not None:
-            return Fetched(listed, None, refused=refused)
+            return Fetched(listed, None, refused=refused, unreadable=self._server.unreadable.get(listed.number))
         if listed.number in self._server.gone:
             del self._server.messages[listed.number]
             return Fetched(listed, None)
@@ -144,7 +156,9 @@ class MemoryMailbox:
 class DeadMailbox(MemoryMailbox):
     """A session that breaks at its first listing."""
 
-    def list(self, folder: str, *, received: bool = False, above: str | None = None) -> Sequence[Listed]:
+    def list(
+        self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
+    ) -> Sequence[Listed]:
         raise ConnectionLost("mailbox support: the connection broke")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.errors import TryAgain
-from shared.receipts import Announcement, Poll, Reason
+from shared.queued import Announcement, Poll, Reason
 from shared.storage.protocol import QueueName
 from shared.wiring import App
 

@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import ConnectFailed, MailboxFailed, SettingsWrong, SignInRefused
 from shared.health import Health
-from shared.receipts import Reason
+from shared.queued import Reason
 from shared.settings import MailboxSettings
 from shared.storage.opening import open_stores
 from shared.storage.protocol import Records
@@ -236,9 +236,9 @@ def test_1_9_a_tick_a_little_early_is_no_tick_missed(health: Health, clock: Cloc
 
 
 def test_1_11_first_contact_is_noted_once(health: Health, clock: Clock) -> None:
-    assert health.contacted(mailbox()) == START
+    assert health.contacted(mailbox()).first_contact == START
     clock.pass_(days=3)
-    assert health.contacted(mailbox()) == START
+    assert health.contacted(mailbox()).first_contact == START
     assert health.of("support").last_poll == START + timedelta(days=3)
 
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "shared.routing": set(),
     "shared.storage": {"shared.errors"},
     "shared.settings": {"shared.errors", "shared.storage.addresses"},
-    "shared.mailboxes": {"shared.errors", "shared.settings"},
+    "shared.mailboxes": {"shared.errors", "shared.settings", "shared.clock"},
 }
 """What each room may import of the project, besides itself. Rooms not named here are above all of these."""
 

@@ -11,7 +11,8 @@ import pytest
 
 from shared.errors import MessageUnreadable
 from shared.layout import attachment_path, left_path, parsed_path, raw_path, record_path, result_path
-from shared.receipts import QUEUE_VERSION, Announcement, Poll, Reason, Receipt, State
+from shared.queued import QUEUE_VERSION, Announcement, Poll, Reason
+from shared.receipts import Receipt, State
 from shared.storage.protocol import Record
 
 RECEIPT = Receipt(

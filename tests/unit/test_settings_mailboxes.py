@@ -102,9 +102,9 @@ def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "words"),
     [
-        ("PROTOCOL", "imaps", "imaps is not known; use imap or pop3"),
-        ("PROTOCOL", "smtp-or-what", "the value is not known; use imap or pop3"),
-        ("PRESET", "gmail", "use gmail-imap, gmail-pop3, office365-imap or office365-pop3"),
+        ("PROTOCOL", "imaps", "imaps is not known; use imap, pop3 or graph"),
+        ("PROTOCOL", "smtp-or-what", "the value is not known; use imap, pop3 or graph"),
+        ("PRESET", "gmail", "use gmail-imap, gmail-pop3, office365-imap, office365-pop3 or office365-graph"),
         ("TLS", "ssl", "use implicit, starttls or none"),
         ("PORT", "0", "0 is not a port; use 1 to 65535"),
         ("PORT", "65536", "65536 is not a port; use 1 to 65535"),

@@ -140,9 +140,6 @@ def test_the_identity_form_is_for_the_apps_storage_alone() -> None:
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("PROTOCOL", "graph"),
-        ("SIGN_IN", "managed-identity"),
-        ("PRESET", "office365-graph"),
         ("DELIVERY_HINTS", "false"),
         ("TRUSTED_HOPS", "1"),
         ("RECEIVED_BY", "mx.example.com"),

@@ -145,7 +145,10 @@ def test_1_4_a_certificate_that_cannot_be_used(identity: Identity, tmp_path: Pat
         ({**SECRET, "PASSWORD": "x", "SIGN_IN": "client-secret"}, ["PASSWORD: is not used"]),
         ({**SECRET, "USERNAME": "sup"}, ["USERNAME: is not used when signing in with a client secret; remove it"]),
         ({**SECRET, "TENANT_ID": "a/b"}, ["TENANT_ID: the value is no id"]),
-        ({"SIGN_IN": "oauth"}, ["SIGN_IN: the value is not known; use password, client-secret or certificate"]),
+        (
+            {"SIGN_IN": "oauth"},
+            ["SIGN_IN: the value is not known; use password, client-secret, certificate or managed-identity"],
+        ),
     ],
 )
 def test_1_4_what_lacks_and_what_contradicts(settings: dict[str, str], about: list[str]) -> None:

@@ -1,0 +1,99 @@
+"""Refusals, in the shape that Graph gives them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+
+class GraphError(Exception):
+    """An error answer.
+
+    Attributes:
+        status: the HTTP status.
+        code: the word that programs look at.
+        headers: what goes with it, such as `Retry-After`.
+    """
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = int(status)
+        self.code = code
+        self.headers = headers or {}
+
+    def body(self, request_id: str, client_request_id: str) -> dict[str, Any]:
+        """The JSON of the answer."""
+        return {
+            "error": {
+                "code": self.code,
+                "message": str(self),
+                "innerError": {
+                    "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+                    "request-id": request_id,
+                    "client-request-id": client_request_id,
+                },
+            }
+        }
+
+
+def bad_request(message: str, code: str = "BadRequest") -> GraphError:
+    """400."""
+    return GraphError(HTTPStatus.BAD_REQUEST, code, message)
+
+
+def unauthorized(message: str, authority: str) -> GraphError:
+    """401, with the challenge that goes with it."""
+    challenge = (
+        f'Bearer realm="", authorization_uri="{authority}/common/oauth2/authorize", '
+        'client_id="00000003-0000-0000-c000-000000000000"'
+    )
+    headers = {"WWW-Authenticate": challenge}
+    return GraphError(HTTPStatus.UNAUTHORIZED, "InvalidAuthenticationToken", message, headers)
+
+
+def access_denied() -> GraphError:
+    """403: the app may not do this, or not here."""
+    text = "Access is denied. Check credentials and try again."
+    return GraphError(HTTPStatus.FORBIDDEN, "ErrorAccessDenied", text)
+
+
+def no_such_user(user: str) -> GraphError:
+    """404 for a mailbox that there is none of."""
+    return GraphError(HTTPStatus.NOT_FOUND, "ErrorInvalidUser", f"The requested user '{user}' is invalid.")
+
+
+def no_such_item() -> GraphError:
+    """404 for a message or folder that is not, or no longer, there."""
+    text = "The specified object was not found in the store."
+    return GraphError(HTTPStatus.NOT_FOUND, "ErrorItemNotFound", text)
+
+
+def no_such_subscription() -> GraphError:
+    """404 for a subscription that is not, or no longer, there."""
+    return GraphError(HTTPStatus.NOT_FOUND, "ResourceNotFound", "The object was not found.")
+
+
+def no_such_segment(segment: str) -> GraphError:
+    """400 for a path that means nothing."""
+    return bad_request(f"Resource not found for the segment '{segment}'.")
+
+
+def method_not_allowed() -> GraphError:
+    """405."""
+    text = "The OData request is not supported."
+    return GraphError(HTTPStatus.METHOD_NOT_ALLOWED, "ErrorInvalidRequest", text)
+
+
+def throttled(retry_after: int) -> GraphError:
+    """429: too much at once."""
+    text = "Application is over its MailboxConcurrency limit."
+    headers = {"Retry-After": str(retry_after)}
+    return GraphError(HTTPStatus.TOO_MANY_REQUESTS, "ApplicationThrottled", text, headers)
+
+
+def unavailable(retry_after: int) -> GraphError:
+    """503: later, perhaps."""
+    text = "The server is busy. Try again later."
+    headers = {"Retry-After": str(retry_after)}
+    return GraphError(HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailable", text, headers)

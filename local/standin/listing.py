@@ -1,0 +1,90 @@
+"""Lists of folders and of messages, and single ones."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from local.standin import queries
+from local.standin.calls import Answer, Call
+from local.standin.item_json import FOLDER_PROPERTIES, MESSAGE_PROPERTIES, folder_json, message_json
+from local.standin.items import Folder
+from local.standin.paging import DEFAULT_PAGE, options_and_start, page
+
+FOLDER_OPTIONS = frozenset({"$select", "$top", "$skip", "$count", "$filter", "$skiptoken", "includeHiddenFolders"})
+MESSAGE_OPTIONS = frozenset({"$select", "$top", "$skip", "$count", "$filter", "$orderby", "$expand", "$skiptoken"})
+MOST, FURTHEST = 1_000, 1_000_000
+
+
+def top_folders(call: Call) -> Answer:
+    """GET mailFolders: those at the top."""
+    return _folders(call, call.store.root)
+
+
+def child_folders(call: Call) -> Answer:
+    """GET mailFolders/{id}/childFolders."""
+    return _folders(call, call.folder())
+
+
+def folder(call: Call) -> Answer:
+    """GET mailFolders/{id}."""
+    queries.check_names(call.options, {"$select"})
+    chosen = queries.selected(call.options, FOLDER_PROPERTIES, "mailFolder")
+    return Answer(HTTPStatus.OK, folder_json(call.store, call.folder(), chosen))
+
+
+def messages(call: Call) -> Answer:
+    """GET mailFolders/{id}/messages."""
+    queries.check_names(call.options, MESSAGE_OPTIONS)
+    options, start = options_and_start(call)
+    chosen = queries.selected(options, MESSAGE_PROPERTIES, "message")
+    with_size = queries.wants_size(options)
+    found = queries.message_filter(options)
+    newest_first = queries.newest_first(options, found)
+    passing = [each for each in call.store.in_folder(call.folder()) if found.holds(each)]
+    passing.sort(key=lambda each: each.age, reverse=newest_first)
+    immutable = call.preferences.immutable
+    body = page(
+        call,
+        passing,
+        lambda each: message_json(each, immutable=immutable, selected=chosen, with_size=with_size),
+        options=options,
+        start=start or queries.number(options, "$skip", 0, FURTHEST) or 0,
+        size=page_size(call, options),
+    )
+    return Answer(HTTPStatus.OK, body)
+
+
+def message(call: Call) -> Answer:
+    """GET messages/{id}, with or without a folder before it."""
+    queries.check_names(call.options, {"$select", "$expand"})
+    chosen = queries.selected(call.options, MESSAGE_PROPERTIES, "message")
+    with_size = queries.wants_size(call.options)
+    immutable = call.preferences.immutable
+    body = message_json(call.message(), immutable=immutable, selected=chosen, with_size=with_size)
+    return Answer(HTTPStatus.OK, body)
+
+
+def page_size(call: Call, options: dict[str, str]) -> int:
+    """Items in a page: `$top`, or what the headers prefer, or ten."""
+    return queries.number(options, "$top", 1, MOST) or call.preferences.page or DEFAULT_PAGE
+
+
+def _folders(call: Call, parent: Folder) -> Answer:
+    queries.check_names(call.options, FOLDER_OPTIONS)
+    options, start = options_and_start(call)
+    chosen = queries.selected(options, FOLDER_PROPERTIES, "mailFolder")
+    name = queries.folder_name(options)
+    hidden = options.get("includeHiddenFolders", "false").lower() == "true"
+    found = call.store.children(parent, hidden=hidden)
+    if name is not None:
+        found = [each for each in found if each.name.casefold() == name.casefold()]
+    found.sort(key=lambda each: each.name.casefold())
+    body = page(
+        call,
+        found,
+        lambda each: folder_json(call.store, each, chosen),
+        options=options,
+        start=start or queries.number(options, "$skip", 0, FURTHEST) or 0,
+        size=page_size(call, options),
+    )
+    return Answer(HTTPStatus.OK, body)

@@ -1,0 +1,65 @@
+"""Folders by path, in a mailbox that knows them by ids.
+
+`INBOX` is the inbox whatever it is called in the mailbox's language; any other path goes by display names, `/` between
+them, and a single name that no folder has may be one of Graph's well-known ones (Graph: mailFolder resource type).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.errors import FolderMissing
+from shared.mailboxes.graph_client import GraphClient
+from shared.mailboxes.graph_errors import Answered
+from shared.mailboxes.graph_requests import MailboxRequests, items_of
+
+INBOX: Final = "INBOX"
+
+WELL_KNOWN: Final = {
+    name.lower(): name.lower()
+    for name in ("Inbox", "Archive", "DeletedItems", "Drafts", "JunkEmail", "Outbox", "SentItems", "Clutter")
+} | {"deleted items": "deleteditems", "junk email": "junkemail", "sent items": "sentitems"}
+"""What may be written, whatever the case, for what Graph calls these folders in every language."""
+
+
+async def folder_id(client: GraphClient, requests: MailboxRequests, path: str, *, mailbox: str, setting: str) -> str:
+    """The id, or well-known name, of a folder.
+
+    Args:
+        client: the session.
+        requests: about the mailbox.
+        path: as the settings have it.
+        mailbox: the mailbox's name, for the error's text.
+        setting: the setting that names the folder, likewise.
+
+    Raises:
+        FolderMissing: there is none.
+        Answered, MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
+    """
+    if path.upper() == INBOX:
+        return "inbox"
+    first, *rest = [name.strip() for name in path.split("/") if name.strip()] or [path]
+    found = "inbox" if first.upper() == INBOX else await _named(client, requests, first, None)
+    if found is None and not rest and first.lower() in WELL_KNOWN:
+        found = WELL_KNOWN[first.lower()]
+        try:
+            await client.json(requests.folder(found))
+        except Answered as answer:
+            if not answer.is_gone:
+                raise
+            found = None
+    for name in rest:
+        found = None if found is None else await _named(client, requests, name, found)
+    if found is None:
+        raise FolderMissing(
+            f"mailbox {mailbox}: there is no folder {path!r}; look at {setting}, where the names are as Outlook shows "
+            "them, with / between a folder and one inside it"
+        )
+    return found
+
+
+async def _named(client: GraphClient, requests: MailboxRequests, name: str, parent: str | None) -> str | None:
+    """The folder of a name. Exchange compares without case; the one that is written so wins."""
+    folders = items_of(await client.json(requests.folders_named(name, parent)))
+    folders = sorted(folders, key=lambda folder: folder.get("displayName") != name)
+    return str(folders[0]["id"]) if folders else None

@@ -1,0 +1,184 @@
+"""What stands on the queues: small, versioned JSON with keys, never mail."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shared.errors import MessageUnreadable
+
+QUEUE_VERSION = 1
+"""The version in every queue message; a message of another version is refused, not guessed at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What stands on the queue `arrivals`: route this arrival.
+
+    Attributes:
+        arrival: the receipt's key.
+        retries: how often it was put back because a service was ill.
+        traceparent: the trace that it belongs to (W3C Trace Context), or empty.
+    """
+
+    arrival: str
+    retries: int = 0
+    traceparent: str = ""
+
+    def body(self) -> str:
+        """As a queue message."""
+        return _body(arrival=self.arrival, retries=self.retries, traceparent=self.traceparent)
+
+    @classmethod
+    def of(cls, body: str) -> Announcement:
+        """From a queue message.
+
+        Raises:
+            MessageUnreadable: it is not one that `body` wrote.
+        """
+        fields = _fields(body)
+        arrival, retries = fields.get("arrival"), fields.get("retries", 0)
+        if not isinstance(arrival, str) or not isinstance(retries, int):
+            raise MessageUnreadable("a message on the queue `arrivals` names no arrival")
+        return cls(arrival, retries, str(fields.get("traceparent", "")))
+
+
+class Reason(StrEnum):
+    """Why a mailbox is looked at."""
+
+    CLOCK = "clock"
+    NOTIFIED = "notified"
+    """Microsoft Graph said that something is new."""
+    REPEAT = "repeat"
+    """A look right after a notification found nothing: what is new may not have been visible yet."""
+    AGAIN = "again"
+    """More was left, or somebody asked while it was being drained."""
+    BY_HAND = "by-hand"
+    """`mailroom once`: now, whatever its pace and backoff; only rejected credentials are not tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What stands on the queue `polls`: look at this mailbox now.
+
+    Attributes:
+        mailbox: its name in the settings.
+        reason: who asks.
+        retries: how often it was put back because a service was ill.
+        traceparent: the trace that it belongs to, or empty.
+        asked: a look that begins after this serves as well; None: none does.
+    """
+
+    mailbox: str
+    reason: Reason
+    retries: int = 0
+    traceparent: str = ""
+    asked: datetime | None = None
+
+    def body(self) -> str:
+        """As a queue message."""
+        return _body(
+            mailbox=self.mailbox,
+            reason=self.reason.value,
+            retries=self.retries,
+            traceparent=self.traceparent,
+            asked=self.asked.isoformat() if self.asked is not None else "",
+        )
+
+    @classmethod
+    def of(cls, body: str) -> Poll:
+        """From a queue message.
+
+        Raises:
+            MessageUnreadable: it is not one that `body` wrote.
+        """
+        fields = _fields(body)
+        mailbox, retries = fields.get("mailbox"), fields.get("retries", 0)
+        if not isinstance(mailbox, str) or not isinstance(retries, int) or fields.get("reason") not in list(Reason):
+            raise MessageUnreadable("a message on the queue `polls` names no mailbox, or no known reason")
+        return cls(mailbox, Reason(str(fields["reason"])), retries, str(fields.get("traceparent", "")), _time(fields))
+
+
+class LifecycleKind(StrEnum):
+    """What Graph says of a subscription (Graph: lifecycle notifications)."""
+
+    REAUTHORIZATION_REQUIRED = "reauthorizationRequired"
+    SUBSCRIPTION_REMOVED = "subscriptionRemoved"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleEvent:
+    """What stands on the queue `lifecycle`: do something about this subscription.
+
+    Attributes:
+        mailbox: its name in the settings.
+        folder: its path in the settings.
+        kind: what Graph said.
+        subscription: of which subscription, by Graph's id.
+        retries: how often it was put back.
+        traceparent: the trace that it belongs to, or empty.
+    """
+
+    mailbox: str
+    folder: str
+    kind: LifecycleKind
+    subscription: str
+    retries: int = 0
+    traceparent: str = ""
+
+    def body(self) -> str:
+        """As a queue message."""
+        return _body(
+            mailbox=self.mailbox,
+            folder=self.folder,
+            kind=self.kind.value,
+            subscription=self.subscription,
+            retries=self.retries,
+            traceparent=self.traceparent,
+        )
+
+    @classmethod
+    def of(cls, body: str) -> LifecycleEvent:
+        """From a queue message.
+
+        Raises:
+            MessageUnreadable: it is not one that `body` wrote.
+        """
+        fields = _fields(body)
+        mailbox, folder, retries = fields.get("mailbox"), fields.get("folder"), fields.get("retries", 0)
+        named = isinstance(mailbox, str) and isinstance(folder, str)
+        if not named or not isinstance(retries, int) or fields.get("kind") not in list(LifecycleKind):
+            raise MessageUnreadable("a message on the queue `lifecycle` names no folder of a mailbox, or no event")
+        return cls(
+            str(mailbox),
+            str(folder),
+            LifecycleKind(str(fields["kind"])),
+            str(fields.get("subscription", "")),
+            retries,
+            str(fields.get("traceparent", "")),
+        )
+
+
+def _body(**fields: str | int) -> str:
+    return json.dumps({"v": QUEUE_VERSION, **{name: value for name, value in fields.items() if value != ""}})
+
+
+def _time(fields: dict[str, object]) -> datetime | None:
+    try:
+        asked = datetime.fromisoformat(str(fields.get("asked", "")))
+    except ValueError:
+        return None  # then nothing but another look will do
+    return asked if asked.tzinfo is not None else None
+
+
+def _fields(body: str) -> dict[str, object]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict) or fields.get("v") != QUEUE_VERSION:
+        raise MessageUnreadable(f"a queue message is not JSON of version {QUEUE_VERSION}: sent by another release?")
+    return fields

@@ -1,0 +1,122 @@
+"""A stand-in for Microsoft Graph of a test's own, and settings for mailboxes on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from local.standin import App, GraphStandIn, Mailbox, Trouble
+from shared.mailboxes.graph import GraphMailbox
+from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.sign_in import Tokens
+from shared.settings import MailboxSettings, MailProtocol, SignIn, Tls
+from tests.servers.certificates import Ca
+from tests.servers.settings import mailbox_settings
+
+STATE_KEY = "0123456789abcdef0123456789abcdef"
+
+
+@dataclass
+class Graph:
+    """A running stand-in with one app registration.
+
+    Attributes:
+        server: the stand-in.
+        app: an app that may read and write every mailbox.
+        ca_file: the CA that its certificate comes from.
+    """
+
+    server: GraphStandIn
+    app: App
+    ca_file: Path
+
+    @property
+    def trouble(self) -> Trouble:
+        return self.server.trouble
+
+    @property
+    def tokens(self) -> Tokens:
+        return Tokens(self.server.url, self.server.endpoint)
+
+    def box(self, address: str = "support@example.com", *messages: bytes) -> Mailbox:
+        """A mailbox, with messages in its inbox."""
+        box = self.server.mailbox(address)
+        for message in messages:
+            box.deliver(message)
+        return box
+
+    def settings(self, **changes: Any) -> MailboxSettings:
+        """A mailbox as the app has it, signed in to with the app's secret."""
+        fields: dict[str, Any] = {
+            "protocol": MailProtocol.GRAPH,
+            "port": int(self.server.url.rpartition(":")[2]),
+            "tls": Tls.IMPLICIT,
+            "password": None,
+            "sign_in": SignIn.CLIENT_SECRET,
+            "tenant_id": self.server.tenant,
+            "client_id": self.app.client_id,
+            "client_secret": SecretStr(self.app.secret),
+            "ca_file": self.ca_file,
+        }
+        return mailbox_settings(**(fields | changes))
+
+    def open(self, *, tokens: Tokens | None = None, patience: float = 20, **changes: Any) -> GraphMailbox:
+        """A session with a mailbox."""
+        way = GraphWay(self.server.endpoint, patience)
+        return GraphMailbox(self.settings(**changes), tokens or self.tokens, way)
+
+    def values(self, **mailboxes: str) -> dict[str, str]:
+        """App settings for mailboxes by name and address."""
+        values = {
+            "SIGN_IN_AUTHORITY": self.server.url,
+            "GRAPH_ENDPOINT": self.server.endpoint,
+            "POLL_SCHEDULE": "0 * * * * *",
+        }
+        for name, address in mailboxes.items():
+            given = {
+                "PROTOCOL": "graph",
+                "ADDRESS": address,
+                "TENANT_ID": self.server.tenant,
+                "CLIENT_ID": self.app.client_id,
+                "CLIENT_SECRET": self.app.secret,
+                "CA_FILE": str(self.ca_file),
+            }
+            values |= {f"MAILBOXES__{name}__{key}": value for key, value in given.items()}
+        return values
+
+    def asked(self, method: str = "", ending: str = "") -> list[str]:
+        """The requests so far, as METHOD path; of one method, or with one ending of the path, if asked."""
+        return [
+            f"{one.method} {one.path}"
+            for one in self.server.requests
+            if one.method.startswith(method) and one.path.endswith(ending)
+        ]
+
+
+@pytest.fixture
+def graphs(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Graph]]:
+    """Starts stand-ins; takes what `GraphStandIn` takes."""
+    running: list[GraphStandIn] = []
+
+    def start(**options: Any) -> Graph:
+        folder = tmp_path / f"graph-{len(running)}"
+        certificate, key = ca.server().write(folder, "graph")
+        server = GraphStandIn(certificate=certificate, key=key, **options)
+        server.__enter__()
+        running.append(server)
+        return Graph(server, server.register(), ca.write(folder))
+
+    yield start
+    for each in running:
+        each.__exit__(None, None, None)
+
+
+@pytest.fixture
+def graph(graphs: Callable[..., Graph]) -> Graph:
+    """A stand-in without trouble."""
+    return graphs()
