@@ -26,7 +26,7 @@ def graph_webhook(
     lifecycle: func.Out[typing.List[str]],  # noqa: UP006
     context: func.Context,
 ) -> func.HttpResponse:
-    """Take notifications: enqueue a look at each mailbox that is meant. What cannot be enqueued the host answers 500."""
+    """Take notifications: enqueue a look at each mailbox that is meant. If that fails, the host answers 500."""
     answer = webhook().answer(req.get_body(), req.params.get("validationToken"), traceparent_of(context))
     if answer.polls:
         polls.set(list(answer.polls))

@@ -232,7 +232,7 @@ class Subscriptions:
             self._look_at(mailbox)  # nobody told us of what came before
 
     def _renew(self, graph: GraphSubscriptions, mailbox: MailboxSettings, recorded: Recorded, lease: HeldLease) -> None:
-        renewed = graph.renew(recorded.subscription, minutes=self.settings.graph_subscription_minutes)
+        renewed = graph.renew(mailbox, recorded.subscription, minutes=self.settings.graph_subscription_minutes)
         if renewed is None:
             gone = self._record(Recorded(mailbox=mailbox.name, folder=recorded.folder))
             self._create(graph, mailbox, gone, lease)

@@ -86,6 +86,8 @@ class GraphClient:
         self._until = time.monotonic() + patience
         self._not_before = 0.0
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._renewing = asyncio.Lock()
+        self._renewals = 0
         self.requests = 0
         context = context_for(settings)
         # Its connections are closed here: what the SDK wraps around it does not hand a close on.
@@ -140,12 +142,13 @@ class GraphClient:
         """Make a request, and let `read` take the answer as it comes off the wire; see `json`."""
         renewed, failures = False, 0
         while True:
+            tokens = self._renewals
             try:
                 return await self._once(build, read)
             except Answered as answer:
                 if answer.status == UNAUTHORIZED and not renewed:
                     renewed = True
-                    await asyncio.to_thread(self._renew)
+                    await self._renew(tokens)
                     continue
                 if answer.status in BUSY:
                     await self._wait(_pause(answer.retry_after, failures), answer)
@@ -175,14 +178,20 @@ class GraphClient:
     def close(self) -> None:
         """End what is under way, and disconnect. Never raises."""
 
-        async def end() -> None:
+        async def end_tasks() -> None:
             own = asyncio.current_task()
             tasks = [task for task in asyncio.all_tasks() if task is not own]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+        async def end() -> None:
+            await end_tasks()
             await self._http.aclose()
             await self._transport.aclose()
+            # What was cut off in the middle of a body is still being closed.
+            await self._loop.shutdown_asyncgens()
+            await end_tasks()
 
         if not self._loop.is_closed():
             with contextlib.suppress(Exception):
@@ -230,14 +239,22 @@ class GraphClient:
             self._not_before = max(self._not_before, time.monotonic() + pause)
         await asyncio.sleep(pause)
 
-    def _renew(self) -> None:
-        """After a refused token: another one, if the refused one was old enough for that to help."""
-        self._token = None
-        if not self._tokens.forget(self._settings):
-            raise SignInRefused(
-                f"mailbox {self._settings.name}: Microsoft Graph refuses a token that was issued just now; look at "
-                "SIGN_IN_AUTHORITY, GRAPH_ENDPOINT, and the app registration"
-            )
+    async def _renew(self, before: int) -> None:
+        """After a refused token: another one, if the refused one was old enough for that to help.
+
+        Args:
+            before: `_renewals` as it was when the refused one was used: another request may have renewed it since.
+        """
+        async with self._renewing:
+            if self._renewals != before:
+                return
+            self._token = None
+            if not await asyncio.to_thread(self._tokens.forget, self._settings):
+                raise SignInRefused(
+                    f"mailbox {self._settings.name}: Microsoft Graph refuses a token that was issued just now; look at "
+                    "SIGN_IN_AUTHORITY, GRAPH_ENDPOINT, and the app registration"
+                )
+            self._renewals += 1
 
 
 class _Bearer(AccessTokenProvider):

@@ -172,6 +172,6 @@ def _seconds(text: str | None) -> float | None:
     except ValueError:
         try:
             wait = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
     return min(max(wait, 0.0), LONGEST_WAIT) if wait == wait else None  # noqa: PLR0124  not a number

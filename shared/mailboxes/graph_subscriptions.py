@@ -93,13 +93,18 @@ class GraphSubscriptions:
         """
         return self._run(self._create(mailbox, folder, url, state, minutes), f"subscribing to {folder}", mailbox)
 
-    def renew(self, subscription: str, *, minutes: int) -> Subscription | None:
+    def renew(self, mailbox: MailboxSettings, subscription: str, *, minutes: int) -> Subscription | None:
         """Put a subscription's end off; None if it is gone.
+
+        Args:
+            mailbox: whose it is.
+            subscription: Graph's id.
+            minutes: how long from now; less, if Graph says that it allows less.
 
         Raises:
             MailboxFailed, MailboxBusy: and what derives from them.
         """
-        return self._run(self._renew(subscription, minutes), "renewing a subscription")
+        return self._run(self._renew(subscription, minutes), "renewing a subscription", mailbox)
 
     def delete(self, subscription: str) -> None:
         """End a subscription; one that is gone is fine.

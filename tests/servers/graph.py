@@ -15,7 +15,7 @@ from shared.mailboxes.graph import GraphMailbox
 from shared.mailboxes.graph_way import GraphWay
 from shared.mailboxes.sign_in import Tokens
 from shared.settings import MailboxSettings, MailProtocol, SignIn, Tls
-from tests.servers.certificates import Ca
+from tests.servers.certificates import Ca, Pair
 from tests.servers.settings import mailbox_settings
 
 STATE_KEY = "0123456789abcdef0123456789abcdef"
@@ -100,20 +100,19 @@ class Graph:
 
 @pytest.fixture
 def graphs(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Graph]]:
-    """Starts stand-ins; takes what `GraphStandIn` takes."""
+    """Starts stand-ins; takes what `GraphStandIn` takes, and `pair` for another certificate than the run's CA gives."""
     running: list[GraphStandIn] = []
 
-    def start(**options: Any) -> Graph:
+    def start(*, pair: Pair | None = None, **options: Any) -> Graph:
         folder = tmp_path / f"graph-{len(running)}"
-        certificate, key = ca.server().write(folder, "graph")
+        certificate, key = (pair or ca.server()).write(folder, "graph")
         server = GraphStandIn(certificate=certificate, key=key, **options)
-        server.__enter__()
         running.append(server)
         return Graph(server, server.register(), ca.write(folder))
 
     yield start
     for each in running:
-        each.__exit__(None, None, None)
+        each.close()
 
 
 @pytest.fixture

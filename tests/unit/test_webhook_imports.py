@@ -1,0 +1,147 @@
+"""A notification's answer waits for no SDK: Graph gives an endpoint a few seconds, a cold start included."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from shared.client_state import client_state, place
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("shared", "local", "graph_webhook", "poll_timer", "route_message", "function_app")
+HEAVY = (
+    *("msgraph", "kiota", "httpx", "httpcore", "h2", "msal", "requests", "imapclient", "cryptography", "aiohttp"),
+    *("azure.storage", "azure.data", "azure.identity", "azure.core"),
+)
+"""What no name of a module that is loaded may begin with."""
+
+KEY = "0123456789abcdef0123456789abcdef"
+SETTINGS = {
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "GRAPH_WEBHOOK_URL": "https://app.example/api/graph_webhook",
+    "GRAPH_CLIENT_STATE_KEY": KEY,
+    "MAILBOXES__support__PRESET": "office365-graph",
+    "MAILBOXES__support__ADDRESS": "support@example.com",
+    "MAILBOXES__support__SIGN_IN": "managed-identity",
+    "ROUTES__support__ADDRESS": "support@example.com",
+}
+NOTIFICATION = json.dumps({"value": [{"clientState": client_state(KEY, place("support", "INBOX"))}]})
+
+IMPORTING = "import graph_webhook"
+ANSWERING = f"""
+import graph_webhook
+from shared.webhook import webhook
+answer = webhook().answer({NOTIFICATION.encode()!r}, None)
+assert (answer.status, len(answer.polls)) == (202, 1), answer
+assert webhook().answer(b"", "token").text == "token"
+"""
+CALLING = f"""
+import graph_webhook, azure.functions as func
+from types import SimpleNamespace
+polls = []
+out = lambda kept: SimpleNamespace(set=kept.extend)
+request = func.HttpRequest("POST", "https://app.example/api/graph_webhook", body={NOTIFICATION.encode()!r})
+context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=""))
+function = graph_webhook.graph_webhook.build().get_user_function()
+answer = function(request, out(polls), out([]), context)
+assert (answer.status_code, len(polls)) == (202, 1), (answer.status_code, polls)
+"""
+
+
+def loaded_after(code: str, environment: Mapping[str, str]) -> list[str]:
+    """The modules of a fresh process that ran some code."""
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", **environment},
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("code", "environment"),
+    [(IMPORTING, {}), (ANSWERING, SETTINGS), (CALLING, SETTINGS)],
+    ids=["importing", "answering", "the function"],
+)
+def test_a_fresh_process_answers_without_any_sdk(code: str, environment: dict[str, str]) -> None:
+    loaded = loaded_after(code, environment)
+    assert "shared.webhook" in loaded
+    assert [name for name in loaded if name.startswith(HEAVY)] == []
+
+
+def test_this_would_be_noticed() -> None:
+    loaded = loaded_after("import graph_webhook, shared.mailboxes.token_service", {})
+    assert [name for name in loaded if name == "msal"] == ["msal"]
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of ours; None if there is none of that name."""
+    path = ROOT.joinpath(*module.split("."))
+    return next((one for one in (path / "__init__.py", path.with_suffix(".py")) if one.is_file()), None)
+
+
+def at_import(nodes: list[ast.stmt]) -> Iterator[str]:
+    """What is imported when a module is: not inside of functions, nor for type checkers alone."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            yield from at_import(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for _, value in ast.iter_fields(node):
+                if isinstance(value, list):
+                    yield from at_import([one for one in value if isinstance(one, ast.stmt)])
+                    for one in value:
+                        if isinstance(one, ast.ExceptHandler | ast.match_case):
+                            yield from at_import(one.body)
+
+
+def reached_from(start: str) -> dict[str, str]:
+    """All that is imported with a module, through modules of ours, each with who imports it."""
+    found = {start: ""}
+    waiting = [start]
+    while waiting:
+        module = waiting.pop()
+        path = file_of(module)
+        if path is None:
+            continue
+        for name in at_import(ast.parse(path.read_text()).body):
+            parts = name.split(".")
+            for one in (".".join(parts[: count + 1]) for count in range(len(parts))):
+                is_module = parts[0] not in OURS or file_of(one) is not None
+                if is_module and one not in found:
+                    found[one] = module
+                    waiting += [one] if parts[0] in OURS else []
+    return found
+
+
+def test_nothing_that_the_function_imports_leads_to_an_sdk() -> None:
+    found = reached_from("graph_webhook")
+    assert {"shared.webhook", "shared.notifications", "shared.settings.reading", "shared.client_state"} <= set(found)
+    # The certificates' library is loaded inside of functions, by the mailboxes that have one.
+    assert {name: who for name, who in found.items() if name.startswith(HEAVY)} == {}
+    assert not any(name.startswith(("shared.wiring", "shared.mailboxes", "local")) for name in found)
+
+
+def test_the_walk_sees_what_it_is_to_see() -> None:
+    assert "msal" in reached_from("shared.mailboxes.token_service")
+    assert "httpx" in reached_from("shared.mailboxes.graph")
+    lines = "try:\n  import a\nexcept ImportError:\n  import b\nclass C:\n  import c\ndef f():\n  import d\n"
+    typed = "if TYPE_CHECKING:\n  import e\nelse:\n  import g\nwith x:\n  from h import i\n"
+    assert set(at_import(ast.parse(lines + typed).body)) == {"a", "b", "c", "g", "h", "h.i"}
