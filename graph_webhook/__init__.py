@@ -20,13 +20,16 @@ HEADERS = {"X-Content-Type-Options": "nosniff"}
 @blueprint.route(route="graph_webhook", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @blueprint.queue_output(arg_name="polls", queue_name="polls", connection="AzureWebJobsStorage")
 @blueprint.queue_output(arg_name="lifecycle", queue_name="lifecycle", connection="AzureWebJobsStorage")
-def graph_webhook(
+async def graph_webhook(
     req: func.HttpRequest,
     polls: func.Out[typing.List[str]],  # noqa: UP006  the worker engine refuses list[str] here
     lifecycle: func.Out[typing.List[str]],  # noqa: UP006
     context: func.Context,
 ) -> func.HttpResponse:
-    """Take notifications: enqueue a look at each mailbox that is meant. If that fails, the host answers 500."""
+    """Take notifications: enqueue a look at each mailbox that is meant. If that fails, the host answers 500.
+
+    A coroutine, which the worker runs on its loop: it never waits for a thread that is draining a mailbox.
+    """
     answer = webhook().answer(req.get_body(), req.params.get("validationToken"), traceparent_of(context))
     if answer.polls:
         polls.set(list(answer.polls))

@@ -37,7 +37,7 @@ def _look(settings: MailboxSettings, connect: Callable[[MailboxSettings], Mailbo
             found = f"signed in to {settings.host}; {rights.messages} messages; {_fate(settings)}.{since}"
             yield not rights.problems, f"mailbox {settings.name}, {folder}: {found}"
             for problem in rights.problems:
-                yield False, f"mailbox {settings.name}, {folder}: {problem}"
+                yield False, problem if settings.name in problem else f"mailbox {settings.name}, {folder}: {problem}"
 
 
 def _fate(settings: MailboxSettings) -> str:

@@ -115,19 +115,24 @@ def check(
 
 @cli.command()
 def status(settings: Settings = DEFAULT) -> None:
-    """Mailboxes, last looks, failures, queues, and what waits."""
+    """Mailboxes, last looks, failures, subscriptions, queues, and what waits."""
     from local.session import open_app  # noqa: PLC0415
-    from local.tables import show_mailboxes, show_queues, wide_console  # noqa: PLC0415
+    from local.tables import show_mailboxes, show_queues, show_subscriptions, wide_console  # noqa: PLC0415
 
     with told_plainly(), open_app(settings) as app:
         console = wide_console()
         show_mailboxes(app, console)
+        show_subscriptions(app, console)
         show_queues(app.stores, console)
 
 
 @cli.command()
 def enable(
-    mailbox: Annotated[str, typer.Argument(help="Its name in the settings.")], settings: Settings = DEFAULT
+    mailbox: Annotated[str, typer.Argument(help="Its name in the settings.")],
+    settings: Settings = DEFAULT,
+    unreadable: Annotated[
+        bool, typer.Option("--unreadable", help="Try again, too, what its server would not give out.")
+    ] = False,
 ) -> None:
     """Try a mailbox again that was disabled, or that waits out a failure."""
     from local.session import open_app  # noqa: PLC0415
@@ -136,8 +141,9 @@ def enable(
         mailbox = mailbox.lower()
         if mailbox not in app.settings.mailboxes:
             raise SettingsWrong(f"there is no usable mailbox {mailbox}; there are: {', '.join(app.settings.mailboxes)}")
-        app.health.enable(mailbox)
-        typer.echo(f"mailbox {mailbox} is looked at with the next tick of the clock")
+        app.health.enable(mailbox, unreadable=unreadable)
+        too = ", and what could not be read is tried again" if unreadable else ""
+        typer.echo(f"mailbox {mailbox} is looked at with the next tick of the clock{too}")
 
 
 def main() -> None:

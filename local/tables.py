@@ -14,6 +14,7 @@ from rich.text import Text
 from shared.clock import utc_now
 from shared.layout import parsed_path, raw_path
 from shared.receipts import Receipt
+from shared.settings import MailProtocol
 from shared.storage.protocol import QueueName, Record, Stores
 from shared.storage.protocol import Table as Kind
 from shared.wiring import App
@@ -59,6 +60,25 @@ def show_mailboxes(app: App, console: Console) -> None:
         )
     for name, faults in app.settings.faulty.items():
         table.add_row(name, "settings wrong", "", "", "", "", Text("\n".join(faults)))
+    console.print(table)
+
+
+def show_subscriptions(app: App, console: Console) -> None:
+    """What Graph notifies us of, and for how long; nothing, where no mailbox is Graph's."""
+    mailboxes = [one for one in app.settings.mailboxes.values() if one.protocol is MailProtocol.GRAPH]
+    if not mailboxes:
+        return
+    if app.settings.graph_webhook_url is None:
+        names = ", ".join(one.name for one in mailboxes)
+        console.print(f"GRAPH_WEBHOOK_URL is not set: Graph notifies nobody, the clock alone collects {names}.\n")
+        return
+    table = Table("mailbox", "folder", "subscribed until (UTC)", "last notified (UTC)", "what is wrong")
+    for settings in mailboxes:
+        notified = _when(app.health.of(settings.name).last_notified)
+        for folder in settings.folders:
+            found = app.subscriptions.of(settings.name, folder)
+            until = f"{found.until:{WHEN}}" if found.until > utc_now() else "no subscription, the clock alone collects"
+            table.add_row(settings.name, Text(folder), until, notified, Text(found.error))
     console.print(table)
 
 

@@ -54,5 +54,5 @@ class FolderMark:
 
     @property
     def _limits(self) -> str:
-        again = f" {self.unreadable_before:%Y%m%d%H%M%S}" if self.unreadable_before is not None else ""
+        again = f" {self.unreadable_before.isoformat()}" if self.unreadable_before is not None else ""
         return f"{self.settings.max_message_bytes} {self.settings.since}{again}"

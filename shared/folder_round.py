@@ -54,6 +54,7 @@ class Drained:
         removed: deleted or moved, for certain.
         left: stay in the mailbox: oversized, unreadable, or the server did not give them out.
         gone: were listed, and not there any more when they were asked for.
+        set_aside: found now to be oversized or unreadable: recorded, and not asked for again.
         more: the time was up before everything was taken.
     """
 
@@ -63,7 +64,13 @@ class Drained:
     removed: int = 0
     left: int = 0
     gone: int = 0
+    set_aside: int = 0
     more: bool = False
+
+    @property
+    def dealt_with(self) -> int:
+        """Those that another look need not deal with: that there are some means that it comes further than this one."""
+        return self.collected + self.known + self.set_aside
 
 
 Progress = Callable[[str, int, int], None]
@@ -76,10 +83,11 @@ def no_progress(_mailbox: str, _done: int, _listed: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What became of a batch: the items that are stored and announced, how many stay, and how many were gone."""
+    """What became of a batch: the items that are stored and announced, and how many stay, are set aside, were gone."""
 
     items: Sequence[Item]
     left: int = 0
+    set_aside: int = 0
     gone: int = 0
 
 
@@ -220,7 +228,8 @@ class FolderRound:
             batch = [(self._asked[one.listed.number], one.content) for one in fetched if one.content is not None]
             items = self.arrivals.store(batch, uploads) if batch else []
             left = sum(self._left(one) for one in fetched)
-            return _Stored(items, left, gone=len(fetched) - len(items) - left)
+            set_aside = sum(one.oversized or one.unreadable is not None for one in fetched)
+            return _Stored(items, left, set_aside, gone=len(fetched) - len(items) - left)
         finally:
             end(uploads)
             for one in fetched:
@@ -268,6 +277,7 @@ class FolderRound:
         self.drained.known += len(known)
         self.drained.left += stored.left
         self.drained.gone += stored.gone
+        self.drained.set_aside += stored.set_aside
         self.drained.stored_bytes += sum(item.receipt.size for item in stored.items if item.receipt is not None)
         if items or stored.left:
             self.progress(settings.name, len(self._dealt_with), len(listed))

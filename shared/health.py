@@ -20,6 +20,9 @@ SIGN_IN_BACKOFF = timedelta(minutes=15)
 """The first pause after rejected credentials: servers lock accounts after a handful of tries within minutes."""
 LONGEST_SIGN_IN_BACKOFF = timedelta(hours=4)
 
+EARLY = timedelta(seconds=6)
+"""How much before its time a mailbox may be looked at: else a tick that comes a little early would be one missed."""
+
 CLOCKS_DIFFER = timedelta(seconds=1)
 """How far the clocks of two instances may be apart."""
 
@@ -121,11 +124,11 @@ class Health:
             cause = health.last_error or "its server asked to wait"
             return f"mailbox {settings.name} is not tried before {health.next_try:%Y-%m-%d %H:%M:%S} UTC: {cause}"
         if reason is Reason.CLOCK and health.last_poll is not None:
-            # A clock's tick is never quite a minute after the one before.
             # One that failed is tried again as its backoff says, whoever notifies.
-            pace = settings.poll_every_subscribed if subscribed and not health.failures else settings.poll_every
-            if self._now() < health.last_poll + timedelta(seconds=pace) * 0.9:
-                return f"mailbox {settings.name} has its own pace: every {pace} s"
+            seconds = settings.poll_every_subscribed if subscribed and not health.failures else settings.poll_every
+            pace = timedelta(seconds=seconds)
+            if self._now() < health.last_poll + pace - min(pace * 0.1, EARLY):
+                return f"mailbox {settings.name} has its own pace: every {seconds} s"
         return None
 
     def since_last_look(self, mailbox: str, asked: datetime) -> tuple[bool, float]:

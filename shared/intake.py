@@ -67,7 +67,7 @@ class Intake:
             since = first_contact if settings.since == "now" else settings.since
             try:
                 while True:
-                    before = drained.collected + drained.known + len(refused)
+                    before = drained.dealt_with + len(refused)
                     cut = FolderRound(
                         arrivals,
                         self.uploads,
@@ -80,13 +80,12 @@ class Intake:
                         refused,
                         unreadable_before,
                     ).cut_short()
-                    taken = drained.collected + drained.known
-                    if cut and taken and time.monotonic() >= deadline:
+                    if cut and drained.dealt_with and time.monotonic() >= deadline:
                         drained.more = True
                         return drained
-                    # As long as nothing was taken, what is refused is passed over, whatever the time: another look
+                    # As long as nothing was dealt with, what is refused is passed over, whatever the time: another look
                     # would meet it again, and never come to what stands behind.
-                    if not cut or taken + len(refused) == before:
+                    if not cut or drained.dealt_with + len(refused) == before:
                         break
             except FolderMissing as error:
                 missing = missing or error  # told at the end: the other folders' mail need not wait for it

@@ -53,11 +53,13 @@ class Received:
         polls: one look for each mailbox that is meant.
         lifecycle: what is to be done about subscriptions.
         dropped: entries whose state proves nothing, or is about no mailbox of ours.
+        unknown: lifecycle events that are proven, and that nobody has heard of.
     """
 
     polls: tuple[Poll, ...] = ()
     lifecycle: tuple[LifecycleEvent, ...] = ()
     dropped: int = 0
+    unknown: tuple[str, ...] = ()
 
 
 def validation_answer(token: str) -> str:
@@ -89,6 +91,7 @@ def receive(
     polls: dict[str, Poll] = {}
     lifecycle: dict[LifecycleEvent, None] = {}
     dropped = 0
+    unknown: list[str] = []
     for entry in _entries(body):
         where = places.get(proven_place(entry.get("clientState"), keys) or "")
         if where is None:
@@ -103,7 +106,9 @@ def receive(
                 where.mailbox, where.folder, LifecycleKind(kind), subscription, traceparent=traceparent
             )
             lifecycle[event] = None
-    return Received(tuple(polls.values()), tuple(lifecycle), dropped)
+        else:
+            unknown.append(quoted(kind, 60))
+    return Received(tuple(polls.values()), tuple(lifecycle), dropped, tuple(unknown))
 
 
 def _entries(body: bytes) -> Sequence[dict[str, Any]]:

@@ -91,6 +91,8 @@ class Webhook:
                 "or is about no mailbox of the settings",
                 received.dropped,
             )
+        for kind in received.unknown:
+            _log.warning("Graph sent a lifecycle event that is not known here: %s", kind)
         for event in received.lifecycle:
             _log.info("mailbox %s, %s: Graph sent %s", event.mailbox, event.folder, event.kind)
 

@@ -115,3 +115,31 @@ OFFICE = [
     ORDER,
 ]
 """What the shared mailbox `office` holds: the order arrived here as well."""
+
+CONTRACTS = [
+    message(
+        _dated(
+            12,
+            "Jale <jale@customer.example>",
+            "To: contracts@example.com\nSubject: Vertrag unterschrieben\n"
+            "Content-Type: text/plain; charset=windows-1252\nContent-Transfer-Encoding: 8bit",
+        ),
+        "Anbei die Unterschrift f\u00fcr den Vertrag \u2013 100 \u20ac im Monat.\n",
+        charset="windows-1252",
+    ),
+    ORDER,
+]
+"""What the mailbox `contracts` holds at Office 365: mail of eight bits, and the order once more."""
+
+OPAQUE = [
+    message(
+        _dated(
+            13,
+            "Kai <kai@customer.example>",
+            "To: contracts@example.com\nSubject: For your eyes only\n"
+            'Content-Type: application/pkcs7-mime; smime-type=enveloped-data; name="smime.p7m"',
+        ),
+        "sealed\n",
+    ),
+]
+"""What it never gives out: encrypted mail."""

@@ -1,4 +1,4 @@
-"""The demonstration: two mailboxes, four routes, thirteen messages, through the functions into a folder."""
+"""The demonstration: three mailboxes, six routes, sixteen messages, through the functions into a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from local.demo.messages import OFFICE, SUPPORT
+from local.demo.graph import graph_server
+from local.demo.messages import CONTRACTS, OFFICE, OPAQUE, SUPPORT
 from local.demo.server import mail_server
 from local.once import drain_once
 from local.progress import Told
@@ -47,9 +48,11 @@ def run_demo(into: Path, console: Console) -> int:
         office = stack.enter_context(mail_server("ann@example.com\\office@example.com", PASSWORD, OFFICE))
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="mailroom-demo-")))
         settings = folder / "local.settings.json"
-        settings.write_text(json.dumps({"IsEncrypted": False, "Values": _settings(into, support, office)}))
+        graph = stack.enter_context(graph_server("contracts@example.com", CONTRACTS, OPAQUE, folder))
+        settings.write_text(json.dumps({"IsEncrypted": False, "Values": _settings(into, support, office) | graph}))
         console.print(
-            f"Two mailboxes with {len(SUPPORT)} and {len(OFFICE)} messages on an embedded IMAP server, into {into}/"
+            f"Two mailboxes with {len(SUPPORT)} and {len(OFFICE)} messages on an embedded IMAP server, and one with "
+            f"{len(CONTRACTS) + len(OPAQUE)} on a stand-in for Microsoft Graph, into {into}/"
         )
         told = stack.enter_context(Told(console))
         app = stack.enter_context(open_app(settings, told.collected))
@@ -60,7 +63,8 @@ def run_demo(into: Path, console: Console) -> int:
         console.print(f"failed: {failure}")
     if not failures:
         console.print(
-            f"Every message is in {into}/messages, what came of it in {into}/routed, unhandled and duplicates."
+            f"Every message is in {into}/messages, what came of it in {into}/routed, unhandled and duplicates. The "
+            f"unreadable one is still in its mailbox: Graph does not give encrypted mail out; see {into}/unreadable."
         )
     return 1 if failures else 0
 
@@ -86,6 +90,8 @@ def _settings(into: Path, support: int, office: int) -> dict[str, str]:
         "ROUTES__partners__MAILBOX": "support",
         "ROUTES__partners__ADDRESS": "*",
         "ROUTES__partners__SENDERS": "*@partner.example",
+        "ROUTES__contracts__MAILBOX": "contracts",
+        "ROUTES__contracts__ADDRESS": "contracts@example.com",
         "ROUTES__office__MAILBOX": "office",
         "ROUTES__office__ADDRESS": "office@example.com",
     }

@@ -45,7 +45,7 @@ class GraphMailbox:
         self._settings = settings
         self._way = way
         tokens.token(settings)
-        self._client = GraphClient(settings, tokens, way.endpoint, patience=way.patience)
+        self._client = GraphClient(settings, tokens, way, patience=way.patience)
         self._requests = MailboxRequests(self._client, settings.mailbox_address)
         self._fetcher = Fetcher(self._client, self._requests, settings)
         self._fetching: Generator[Batch, None, None] | None = None

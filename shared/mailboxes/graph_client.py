@@ -33,8 +33,8 @@ from msgraph_core import GraphClientFactory
 
 from shared.errors import ConnectionLost, MailboxBusy, SignInRefused
 from shared.mailboxes.graph_errors import BUSY, SERVER_FAULTS, UNAUTHORIZED, Answered, graph_error
+from shared.mailboxes.graph_way import GraphWay
 from shared.mailboxes.sign_in import Tokens
-from shared.mailboxes.tls import context_for
 from shared.mailboxes.tls_witness import forget_peer
 from shared.settings import MailboxSettings
 
@@ -67,7 +67,7 @@ class GraphClient:
     Args:
         settings: the mailbox's: whose sign-in, and which CA_FILE.
         tokens: where access tokens come from.
-        endpoint: Graph's address with its version.
+        way: to Graph.
         patience: seconds from now after which nothing is waited for any more.
 
     Attributes:
@@ -78,18 +78,18 @@ class GraphClient:
         SettingsWrong: `CA_FILE` cannot be read.
     """
 
-    def __init__(self, settings: MailboxSettings, tokens: Tokens, endpoint: str, *, patience: float) -> None:
+    def __init__(self, settings: MailboxSettings, tokens: Tokens, way: GraphWay, *, patience: float) -> None:
         self._settings = settings
         self._tokens = tokens
         self._token: tuple[str, float] | None = None
-        self._origin = _origin(endpoint)
+        self._origin = _origin(way.endpoint)
         self._until = time.monotonic() + patience
         self._not_before = 0.0
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._renewing = asyncio.Lock()
         self._renewals = 0
         self.requests = 0
-        context = context_for(settings)
+        context = way.trusts.of(settings)
         # Its connections are closed here: what the SDK wraps around it does not hand a close on.
         self._transport = httpx.AsyncHTTPTransport(verify=context)
         plain = httpx.AsyncClient(transport=self._transport, verify=context, timeout=TIMEOUT, follow_redirects=False)
@@ -101,7 +101,7 @@ class GraphClient:
             },
         )
         self.adapter = GraphRequestAdapter(BaseBearerTokenAuthenticationProvider(_Bearer(self)), self._http)
-        self.adapter.base_url = endpoint
+        self.adapter.base_url = way.endpoint
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"graph-{settings.name}", daemon=True)
         self._thread.start()
@@ -231,7 +231,8 @@ class GraphClient:
         if time.monotonic() + pause > self._until:
             if isinstance(why, Answered) and why.status in BUSY:
                 raise MailboxBusy(
-                    f"mailbox {self._settings.name}: Microsoft Graph asks to come back later ({why.code})",
+                    f"mailbox {self._settings.name}: Microsoft Graph asks to come back later "
+                    f"({why.code or f'HTTP {why.status}'})",
                     retry_after=why.retry_after,
                 )
             raise why

@@ -147,8 +147,9 @@ def _no_connection(error: Exception, settings: MailboxSettings, where: str) -> M
     for cause in _chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return TlsRefused(f"{where}: {settings.host}: {certificate_fault(cause, settings)}")
-        if isinstance(cause, ssl.SSLError):
-            return TlsRefused(f"{where}: {settings.host}: no TLS that can be trusted ({quoted(cause.reason or cause)})")
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            why = getattr(cause, "reason", None) or cause  # one that OpenSSL did not make has none
+            return TlsRefused(f"{where}: {settings.host}: no TLS that can be trusted ({quoted(why)})")
     return ConnectFailed(
         f"{where}: {settings.host}:{settings.port} cannot be reached ({type(error).__name__}); look at GRAPH_ENDPOINT "
         "and at the way there"

@@ -7,9 +7,10 @@ taken: it may have to wait for room on the temporary disk, which what comes befo
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from typing import Any, Final
 
@@ -31,6 +32,10 @@ LARGE: Final = MEMORY_LIMIT * 2 // 3
 
 BROKEN: Final = 4
 """Messages that may break the connection in one session, each at all its tries, before the session is given up."""
+
+
+GRACE: Final = 2.0
+"""Seconds that downloads which nobody wants any more may take to end, before they are cut off."""
 
 
 class Fetcher:
@@ -56,24 +61,28 @@ class Fetcher:
         Raises:
             MailboxFailed, MailboxBusy: the session cannot go on.
         """
+        stopped = threading.Event()
         source = iter(batches)
         under_way: deque[list[Future[Fetched]]] = deque()
         waiting = next(source, None)
         try:
             while waiting is not None or under_way:
                 while waiting is not None and (not under_way or (len(under_way) <= AHEAD and not _is_large(waiting))):
-                    under_way.append([self._client.start(self._fetched(one, max_bytes)) for one in waiting])
+                    under_way.append([self._client.start(self._fetched(one, max_bytes, stopped)) for one in waiting])
                     waiting = next(source, None)
                 finished = [future.result() for future in under_way[0]]
                 under_way.popleft()
                 yield finished
         finally:
-            _drop(future for batch in under_way for future in batch)
+            stopped.set()
+            _drop([future for batch in under_way for future in batch])
 
-    async def _fetched(self, listed: Listed, max_bytes: int) -> Fetched:
+    async def _fetched(self, listed: Listed, max_bytes: int, stopped: threading.Event) -> Fetched:
         assert listed.key is not None
         try:
             async with self._width:
+                if stopped.is_set():
+                    raise asyncio.CancelledError
                 content = await self._client.send(self._requests.content(listed.key), _Reader(listed, max_bytes))
         except Answered as answer:
             if answer.is_gone:
@@ -136,12 +145,12 @@ def _is_large(batch: Sequence[Listed]) -> bool:
     return any(one.size > LARGE for one in batch)
 
 
-def _drop(futures: Iterator[Future[Fetched]]) -> None:
-    """Let nothing of what nobody will take stay on the disk."""
-    everything = list(futures)
-    for future in everything:
+def _drop(futures: Sequence[Future[Fetched]]) -> None:
+    """Let nothing of what nobody will take stay on the disk. Those on the wire are given a moment to end well."""
+    _, late = wait(futures, GRACE)
+    for future in late:
         future.cancel()
-    for future in everything:
+    for future in futures:
         with suppress(CancelledError, MailroomError, Exception):
             content = future.result().content
             if content is not None:

@@ -67,7 +67,7 @@ class GraphSubscriptions:
         self._way = way
         self._now = now
         tokens.token(settings)
-        self._client = GraphClient(settings, tokens, way.endpoint, patience=PATIENCE)
+        self._client = GraphClient(settings, tokens, way, patience=PATIENCE)
         self._requests = SubscriptionRequests(self._client)
 
     def every(self) -> list[Subscription]:

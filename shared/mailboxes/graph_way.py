@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shared.mailboxes.sign_in import DEFAULT_GRAPH
+from shared.mailboxes.tls import context_for
+from shared.settings import MailboxSettings
 
 
 class FolderIds:
@@ -31,6 +35,31 @@ class FolderIds:
             self._ids = {key: folder for key, folder in self._ids.items() if key[0] != mailbox}
 
 
+class Trusts:
+    """Keeps the TLS context of each `CA_FILE`, as long as the file is the same. May be used from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._contexts: dict[str, tuple[object, ssl.SSLContext]] = {}
+
+    def of(self, settings: MailboxSettings) -> ssl.SSLContext:
+        """The context for a mailbox's connections.
+
+        Raises:
+            SettingsWrong: `CA_FILE` cannot be read, or holds no certificate.
+        """
+        path = settings.ca_file
+        with suppress(OSError):
+            stamp: object = path.stat().st_mtime_ns if path is not None else None
+            with self._lock:
+                known, context = self._contexts.get(str(path), ("", None))
+                if context is not None and known == stamp:
+                    return context
+                self._contexts[str(path)] = stamp, context_for(settings)
+                return self._contexts[str(path)][1]
+        return context_for(settings)
+
+
 @dataclass(frozen=True, slots=True)
 class GraphWay:
     """How Microsoft Graph is reached.
@@ -39,8 +68,10 @@ class GraphWay:
         endpoint: its address, with the version.
         patience: seconds that one session waits for a server that says "not now", all in all.
         folders: which ids paths stood for.
+        trusts: what the mailboxes' connections trust: the machine's roots take a while to load.
     """
 
     endpoint: str = DEFAULT_GRAPH
     patience: float = 300
     folders: FolderIds = field(default_factory=FolderIds)
+    trusts: Trusts = field(default_factory=Trusts)

@@ -99,7 +99,9 @@ class TokenService:
         if settings.sign_in is SignIn.MANAGED_IDENTITY:
             one = settings.client_id
             identity = msal.UserAssignedManagedIdentity(client_id=one) if one else msal.SystemAssignedManagedIdentity()
-            return msal.ManagedIdentityClient(identity, http_client=TokenSession(settings))
+            session = TokenSession(settings)
+            session.trust_env = False  # the endpoint is the machine's own: no proxy is to see what is sent there
+            return msal.ManagedIdentityClient(identity, http_client=session)
         for name in ("tenant_id", "client_id"):
             if not getattr(settings, name):
                 raise SettingsWrong(f"{setting(settings, name.upper())} is needed for {settings.sign_in}")
@@ -119,7 +121,11 @@ def token_error(error: Exception, settings: MailboxSettings, authority: str) -> 
     where = f"mailbox {settings.name}: the token service {authority if not identity else 'of the managed identity'}"
     if isinstance(error, MailroomError):
         return error
-    if identity and isinstance(error, RequestsConnectionError | ValueError):
+    badly = error.status if isinstance(error, AnsweredBadly) else None
+    if identity and (
+        isinstance(error, RequestsConnectionError | ValueError)
+        or (badly is not None and badly < SERVER_FAULTS and badly != TOO_MANY)
+    ):
         return SignInRefused(
             f"mailbox {settings.name}: there is no managed identity here: {setting(settings, 'SIGN_IN')} is "
             "managed-identity, which works in Azure, once the app has an identity, and nowhere else"

@@ -1,4 +1,7 @@
-"""Whether certificates in settings can be used. Each function gives what is wrong, or None; never the content."""
+"""Whether certificates in settings can be used. Each function gives what is wrong, or None; never the content.
+
+The package that reads them is loaded when there is one to read: a worker that starts for a notification does not wait.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,6 @@ import base64
 import binascii
 import ssl
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 _PEM = b"-----BEGIN "
 
@@ -52,6 +50,8 @@ def certificate_trouble(text: str, password: str | None) -> str | None:
 
 def _trouble(data: bytes, password: str | None) -> str | None:
     """The libraries' own words are left out: they may quote the content."""
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12  # noqa: PLC0415
+
     secret = password.encode() if password is not None else None
     if _PEM in data:
         return _pem_trouble(data, secret)
@@ -63,6 +63,10 @@ def _trouble(data: bytes, password: str | None) -> str | None:
 
 
 def _pem_trouble(data: bytes, secret: bytes | None) -> str | None:
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
     try:
         x509.load_pem_x509_certificates(data)
     except ValueError:

@@ -129,5 +129,12 @@ def _check_collecting(part: Part[WrittenMailbox], protocol: MailProtocol | None,
             part.fault("AFTER", "POP3 has no folders to move to; use delete or keep", None)
         if written.folders != ("INBOX",):
             part.fault("FOLDERS", "POP3 has INBOX alone; remove the setting, or use imap")
-    elif target is not None and target in written.folders:
+    elif target is not None and _compared(target, protocol) in [_compared(one, protocol) for one in written.folders]:
         part.fault("AFTER", "is a folder that is collected, so that mail would come again; move it to another", target)
+
+
+def _compared(folder: str, protocol: MailProtocol | None) -> str:
+    """A folder's path as its server compares it: Exchange does so without case, IMAP's servers differ."""
+    if protocol is not MailProtocol.GRAPH:
+        return folder
+    return "/".join(name.strip() for name in folder.split("/") if name.strip()).casefold()

@@ -140,7 +140,10 @@ def parse_after(text: str) -> Removal:
     if word == "delete-permanently" and not folder:
         return Removal(After.DELETE, permanently=True)
     if word not in ("delete", "keep") or folder:
-        raise Wrong("the value is not known; use delete, keep, or move: and a folder, as in move:Archive")
+        raise Wrong(
+            "the value is not known; use delete, keep, or move: and a folder, as in move:Archive; with graph also "
+            "delete-permanently"
+        )
     return Removal(After(word))
 
 
@@ -224,7 +227,8 @@ def parse_endpoint(text: str) -> str:
 
 def parse_webhook(text: str) -> str:
     """The address that Graph is to send notifications to: https, or http to this very machine, as tests have it."""
-    parts = _https(text, loopback=True)
+    # urlsplit leaves out line feeds and tabs without a word.
+    parts = _https(text, loopback=True) if text.isprintable() and " " not in text else None
     if parts is None or not parts.path.strip("/") or parts.fragment:
         raise Wrong(
             "the value is no address that Graph could send notifications to; write the function's whole public "

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.benchmarks import drains, operations, single
+from tests.benchmarks import drains, operations, single, webhook
 from tests.benchmarks.report import progress
 from tests.benchmarks.running import Bench, machine
 
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "operations": operations.operations,
     "memory": single.memory,
     "startup": single.startup,
+    "webhook": webhook.webhook,
 }
 
 

@@ -82,7 +82,28 @@ def startup(values: dict[str, str]) -> Told:
     loaded = time.perf_counter()
     engine = asyncio.run(Engine.start(ROOT))
     ended = time.perf_counter()
-    return {"load": loaded - began, "start": ended - loaded, "functions": len(engine.functions)}
+    answers = asyncio.run(_answers(engine))
+    return {"load": loaded - began, "start": ended - loaded, "functions": len(engine.functions), **answers}
+
+
+async def _answers(engine: Any) -> Told:
+    """How long the notification function takes for its first answer, and for one after that."""
+    from local.engine.protos import RpcHttp, TypedData  # noqa: PLC0415
+    from tests.benchmarks.webhook import notification  # noqa: PLC0415
+
+    function = engine.function("graph_webhook")
+    body = TypedData(bytes=notification(["support"]))
+    seconds = []
+    for _ in range(2):
+        url = "http://127.0.0.1/api/graph_webhook"
+        request = RpcHttp(method="POST", url=url, headers={}, params={}, query={}, body=body)
+        began = time.perf_counter()
+        result = await engine.invoke(function, {function.trigger.name: TypedData(http=request)})
+        seconds.append(time.perf_counter() - began)
+        assert result.error is None, result.error
+        assert result.return_value.http.status_code == "202", result.return_value.http.status_code
+        assert "polls" in result.outputs
+    return {"first_answer": seconds[0], "next_answer": seconds[1]}
 
 
 def _timed(work: Callable[[], int]) -> Told:

@@ -10,6 +10,7 @@ from statistics import median
 from tests.benchmarks.mix import RECIPIENT, with_attachment
 from tests.benchmarks.report import progress, table
 from tests.benchmarks.running import Bench, in_child
+from tests.benchmarks.webhook import graph_values
 from tests.servers.mail import plain_mail
 
 LARGE = 100_000_000
@@ -43,7 +44,7 @@ def memory(bench: Bench) -> None:
 def startup(bench: Bench) -> None:
     """How long the worker engine takes to come up with the app."""
     user = bench.dovecot.user()
-    values = bench.values(user, f"folder:{bench.folder / 'startup'}")
+    values = bench.values(user, f"folder:{bench.folder / 'startup'}") | graph_values()
     runs = []
     for run in range(1, STARTS + 1):
         began = time.perf_counter()
@@ -53,7 +54,9 @@ def startup(bench: Bench) -> None:
     names = {
         "import of the engine": "load",
         "Engine.start: index, load": "start",
+        "the notification function's first answer": "first_answer",
+        "its next answer": "next_answer",
         "the whole process, with Python's own start and end": "process",
     }
-    rows = [[name, f"{median(run[key] for run in runs) * 1000:.0f}"] for name, key in names.items()]
+    rows = [[name, f"{median(run[key] for run in runs) * 1000:.1f}"] for name, key in names.items()]
     table(f"Start of the worker with {runs[0]['functions']:.0f} functions; medians of {STARTS}", ["", "ms"], rows)

@@ -20,8 +20,15 @@ APPS = Path(__file__).parent / "apps"
 
 def in_own_process(scenario: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a coroutine function of a test module in a new process: its result, or its exception."""
+    return in_own_process_for(120, scenario, *args, **kwargs)
+
+
+def in_own_process_for(
+    seconds: float, scenario: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """The same, with so many seconds at the most."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_run, scenario, args, kwargs).result(120)
+        return pool.submit(_run, scenario, args, kwargs).result(seconds)
 
 
 def _run(scenario: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shared.errors import MailroomError
+from shared.folder_round import Drained
 from shared.mailboxes.protocol import Mailbox
 from shared.queued import Poll, Reason
 from shared.settings import MailboxSettings
@@ -19,6 +21,7 @@ from tests.servers.memory_app import app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+GRAPH = {"PROTOCOL": "graph", "HOST": "", "PORT": "", "TLS": "", "PASSWORD": "", "SIGN_IN": "managed-identity"}
 
 
 def letter(number: int) -> bytes:
@@ -72,3 +75,54 @@ class World:
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
             database.execute(statement)
         database.close()
+
+
+class GraphWorld(World):
+    """A mailbox of Graph's, as far as its settings go. `subscribed` says whether we are notified of its mail."""
+
+    subscribed = True
+
+    @property
+    def values(self) -> dict[str, str]:
+        return {f"MAILBOXES__support__{name}": value for name, value in GRAPH.items()} | super().values
+
+    def app(self, faults: Faults | None = None) -> App:
+        app = super().app(faults)
+        return replace(app, poller=replace(app.poller, subscribed=lambda _settings: self.subscribed))
+
+    def later(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    def notified(self, asked: datetime | None = None) -> Drained | None:
+        """What comes of a notification: one that comes now, or came before."""
+        return self.serve(Poll("support", Reason.NOTIFIED, asked=asked or self.time))
+
+    def serve(self, poll: Poll) -> Drained | None:
+        return self.app().poller.poll(poll)
+
+    def taken_off(self) -> list[tuple[Poll, float]]:
+        """What was put on the queue, each with the seconds that it is hidden for; the queue is empty then."""
+        told = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
+        with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
+            found = [(Poll.of(body), round(seconds, 3)) for body, seconds in database.execute(told)]
+            database.execute("DELETE FROM messages WHERE queue = 'polls'")
+        database.close()
+        return found
+
+    def run(self, *polls: Poll, at_most: int = 20) -> list[tuple[str, float]]:
+        """Serve polls and all that comes of them, each in its time: the reasons and seconds of the looks."""
+        start = self.time
+        looks: list[tuple[str, float]] = []
+        waiting = [(0.0, poll) for poll in polls]
+        for _ in range(at_most):
+            if not waiting:
+                return looks
+            due, poll = waiting.pop(0)
+            self.time = max(self.time, start + timedelta(seconds=due))
+            before = self.sign_ins
+            self.serve(poll)
+            now = (self.time - start).total_seconds()
+            looks += [(str(poll.reason), now)] * (self.sign_ins - before)
+            waiting += [(now + delay, one) for one, delay in self.taken_off()]
+            waiting.sort(key=lambda one: one[0])
+        raise AssertionError("polls go on for ever")

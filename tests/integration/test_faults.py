@@ -71,15 +71,20 @@ class World:
         self.servers["office"].deliver(*OFFICE_MAIL)
         self.truth = open_stores(self.settings.app_storage, self.settings.mail_storage, "mail")
 
+    def left(self) -> bool:
+        """Whether any mailbox holds anything."""
+        return any(server.messages for server in self.servers.values())
+
+    def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
+        """A session, whose operations may fail."""
+        session = self.servers[settings.name].open()
+        return session if faults is None else faults.mailbox(session)
+
     def run(self, faults: Faults | None = None) -> None:
         """One process's life: look at both mailboxes, route until idle."""
         stores = self.truth if faults is None else faults.stores(self.truth)
 
-        def connect(settings: MailboxSettings) -> Mailbox:
-            session = self.servers[settings.name].open()
-            return session if faults is None else faults.mailbox(session)
-
-        app = app_on(self.settings, connect, stores=stores)
+        app = app_on(self.settings, lambda settings: self.connect(settings, faults), stores=stores)
         with suppress(ProcessGone, Exception):
             poll(app, "support", "office")
             work_until_idle(app)
@@ -110,7 +115,7 @@ def read_json(stores: Stores, path: str) -> dict[str, object]:
 def assert_nothing_lost_nothing_doubled(world: World) -> None:
     stores = world.truth
     assert world.violations == []
-    assert all(not server.messages for server in world.servers.values())
+    assert not world.left()
     for data in {*SUPPORT_MAIL, *OFFICE_MAIL}:
         assert stores.blobs.read(raw_path(identity(data))) == data
     results = [read_json(stores, path) for path in stores.blobs.list("routed/")]

@@ -24,7 +24,7 @@ def test_a_state_names_what_it_was_made_for() -> None:
     assert int(INBOX, 16) >= 0
 
 
-@given(key=st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=300), mailbox=st.text(max_size=40))
+@given(key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=300), mailbox=st.text(max_size=40))
 @settings(max_examples=100, deadline=None)
 def test_whatever_the_key_and_the_mailbox_a_state_is_proven_and_short_enough_for_graph(key: str, mailbox: str) -> None:
     where = place(mailbox, "INBOX/Büro 注文")

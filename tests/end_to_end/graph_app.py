@@ -1,0 +1,70 @@
+"""The whole app on the local host in a process of its own, beside a stand-in for Graph in the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from local.host.host import Host
+from local.host.http import HttpConfig
+from shared import wiring
+from shared.settings import read_settings
+from shared.wiring import wire
+from tests.end_to_end.command import ROOT
+from tests.end_to_end.own_process import in_own_process_for
+
+KEEPING = 2.0
+"""Seconds between two runs of `keep_subscriptions`, which in Azure are five minutes apart."""
+
+
+@contextmanager
+def running(values: Mapping[str, str], port: int, folder: Path) -> Iterator[None]:
+    """The functions, served while the context lasts, HTTP on `port`. What the host raises is raised at the end."""
+    stop = folder / "stop"
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            in_own_process_for(900, _serve, dict(values), port, str(stop))
+        except BaseException as error:  # noqa: BLE001  raised where it can be seen
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.touch()
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+async def _serve(values: dict[str, str], port: int, stop: str) -> None:
+    os.environ.update(values)
+    app = wire(read_settings())
+    wiring.use(app)
+    ending = asyncio.Event()
+    async with Host.started(ROOT, app.stores) as host:
+        serving = asyncio.create_task(host.serve(ending, HttpConfig(port=port)))
+        keeping = asyncio.create_task(_keep(host))
+        while not await asyncio.to_thread(Path(stop).exists):
+            await asyncio.sleep(0.1)
+            if serving.done():
+                break
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
+        ending.set()
+        await serving
+    app.stores.close()
+
+
+async def _keep(host: Host) -> None:
+    while True:
+        await host.run_function("keep_subscriptions")
+        await asyncio.sleep(KEEPING)

@@ -1,0 +1,160 @@
+"""Office 365 from end to end: notifications over HTTP, looks, routing, subscriptions, on the functions' own engine."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from local.standin import Trouble
+from shared.storage.protocol import Table
+from tests.end_to_end.command import (
+    assert_all_stored,
+    identity,
+    mailroom,
+    opened,
+    recorded,
+    results,
+    settings_file,
+)
+from tests.end_to_end.graph_app import running
+from tests.servers.azurite import free_ports
+from tests.servers.graph import STATE_KEY, Graph
+from tests.servers.mail import plain_mail
+
+MESSAGES = 1000
+
+
+def letter(number: int) -> bytes:
+    """Mail of eight bits in a charset that is not UTF-8, every third; plain mail otherwise. Each is unique."""
+    if number % 3:
+        return plain_mail(number, to=f"list{number % 2}@example.com")
+    head = f"From: a@b.example\r\nTo: list{number % 2}@example.com\r\nMessage-ID: <{number}@b.example>\r\n"
+    head += f"Subject: {number}\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: 8bit\r\n"
+    return head.encode() + b"\r\n\xe4\xf6\xfc \x80\xff " + bytes(range(1, 9)) + b"\r\n"
+
+
+def test_a_thousand_messages_while_notifications_get_lost_doubled_and_late(
+    graphs: Callable[..., Graph], storage: str, tmp_path: Path
+) -> None:
+    trouble = Trouble(
+        seed=3, lose=0.2, double=0.1, delay=(0.0, 0.6), reorder=True, throttle=0.02, retry_after=1, latency=0.002
+    )
+    graph = graphs(trouble=trouble)
+    boxes = [graph.box(f"{name}@example.com") for name in ("support", "sales", "office")]
+    (port,) = free_ports(1)
+    values = {
+        **graph.values(support="support@example.com", sales="sales@example.com", office="support@example.com"),
+        "MAILBOXES__office__SHARED_MAILBOX": "office@example.com",
+        "AzureWebJobsStorage": storage,
+        "POLL_SCHEDULE": "*/2 * * * * *",
+        "GRAPH_WEBHOOK_URL": f"http://127.0.0.1:{port}/api/graph_webhook",
+        "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
+        "ROUTES__first__ADDRESS": "list0@example.com",
+        # The clock is to find in a test's time what notifications do not tell of.
+        **{f"MAILBOXES__{name}__POLL_EVERY": "10" for name in ("support", "sales", "office")},
+    }
+    letters = [letter(number) for number in range(MESSAGES)]
+    with running(values, port, tmp_path):
+        _wait(lambda: len(graph.server.subscriptions) == 3)
+        for number, data in enumerate(letters):
+            boxes[number % 3].deliver(data)
+            if number == MESSAGES // 2:
+                graph.server.drop_subscriptions("sales@example.com")
+            time.sleep(0.005)
+        _wait(lambda: not any(box.left("Inbox") for box in boxes), seconds=240)
+        assert len(graph.server.subscriptions) == 3, "the one that was dropped is there again"
+        _wait(lambda: _nothing_waits(storage), seconds=240)
+    stores = opened(storage)
+    try:
+        assert_all_stored(stores, letters)
+        # Even numbers go to list0, which has a route; the others have none.
+        expected = Counter(("first", "list0@example.com", identity(letters[n])) for n in range(0, MESSAGES, 2))
+        assert results(stores) == expected
+        assert recorded(stores, "unhandled") == Counter(identity(letters[n]) for n in range(1, MESSAGES, 2))
+        assert not list(stores.blobs.list("duplicates/"))
+    finally:
+        stores.close()
+    asked = Counter(one.method for one in graph.server.requests if one.mailbox)
+    refused = sum(one.status in (429, 503) for one in graph.server.requests)
+    contents = sum(one.path.endswith("/$value") for one in graph.server.requests)
+    looks = asked["GET"] - contents
+    print(
+        f"\n{sum(asked.values()) / MESSAGES:.3f} requests a message: {contents} contents, {asked['DELETE']} deletions, "
+        f"{looks} listings, {refused} of all answered 429; notifications: {graph.server.notifications_sent} sent, "
+        f"{graph.server.notifications_lost} lost"
+    )
+    assert graph.server.notifications_lost > 100
+    assert contents <= MESSAGES + refused, "nothing is downloaded twice"
+
+
+def test_mailroom_collects_checks_and_tells(graph: Graph, tmp_path: Path) -> None:
+    box = graph.box("support@example.com", *[plain_mail(n, to="sales@example.com") for n in range(20)])
+    box.deliver(plain_mail(100), broken=True)
+    values = {**graph.values(support="support@example.com"), "ROUTES__sales__ADDRESS": "sales@example.com"}
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
+
+    checked = mailroom("check", settings=settings)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "21 messages" in checked.stdout
+    assert len(box.left("Inbox")) == 21
+
+    ran = mailroom("once", settings=settings)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert box.left("Inbox") == [plain_mail(100)]
+    status = mailroom("status", settings=settings)
+    assert "the clock alone collects support" in " ".join(status.stdout.split())
+
+    asked = len(graph.asked("GET", "/$value"))
+    assert mailroom("once", settings=settings).returncode == 0
+    assert len(graph.asked("GET", "/$value")) == asked, "what cannot be read is not asked for again"
+    assert mailroom("enable", "support", "--unreadable", settings=settings).returncode == 0
+    graph.trouble.broken.clear()
+    assert mailroom("once", settings=settings).returncode == 0
+    assert box.left("Inbox") == []
+    stores = opened(f"folder:{tmp_path / 'mail'}")
+    assert len(list(stores.blobs.list("unreadable/"))) == 1
+    assert_all_stored(stores, [*[plain_mail(n, to="sales@example.com") for n in range(20)], plain_mail(100)])
+    stores.close()
+    for told in (checked, ran, status):
+        assert graph.app.secret not in told.stdout + told.stderr
+
+
+def test_check_says_which_permission_is_missing(graph: Graph, tmp_path: Path) -> None:
+    graph.box("support@example.com", plain_mail(1))
+    reader = graph.server.register(permissions={"Mail.Read"})
+    values = graph.values(support="support@example.com")
+    values |= {"MAILBOXES__support__CLIENT_ID": reader.client_id, "MAILBOXES__support__CLIENT_SECRET": reader.secret}
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
+    ran = mailroom("check", settings=settings)
+    assert ran.returncode == 1
+    assert "Mail.ReadWrite is missing" in ran.stdout
+
+
+def test_status_tells_of_subscriptions(graph: Graph, tmp_path: Path) -> None:
+    graph.box("support@example.com")
+    values = {
+        **graph.values(support="support@example.com"),
+        "GRAPH_WEBHOOK_URL": "https://mail.example.com/api/graph_webhook",
+        "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
+    }
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
+    ran = mailroom("status", settings=settings)
+    assert "no subscription, the clock alone collects" in " ".join(ran.stdout.split())
+    assert STATE_KEY not in ran.stdout + ran.stderr
+
+
+def _nothing_waits(storage: str) -> bool:
+    stores = opened(storage)
+    try:
+        return not any(True for _ in stores.records.scan(Table.PENDING))
+    finally:
+        stores.close()
+
+
+def _wait(met: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < until, "it did not come to that in time"
+        time.sleep(0.2)

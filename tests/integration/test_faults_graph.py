@@ -1,0 +1,108 @@
+"""Rule 8.1 for Microsoft Graph: a fault at every request and every operation of the storage, in every way."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.mailboxes.graph import GraphMailbox
+from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.protocol import Mailbox
+from shared.mailboxes.sign_in import Tokens
+from shared.settings import MailboxSettings, read_settings
+from shared.storage.opening import open_stores
+from tests.integration.test_faults import (
+    OFFICE_MAIL,
+    SUPPORT_MAIL,
+    World,
+    assert_nothing_lost_nothing_doubled,
+)
+from tests.servers.faults import Faults, Way
+from tests.servers.graph import Graph
+from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
+
+_worlds = itertools.count()
+
+
+class GraphWorld(World):
+    """The two mailboxes on a stand-in for Graph, at addresses that no other world uses."""
+
+    def __init__(self, folder: Path, graph: Graph, tokens: Tokens) -> None:
+        self.folder = folder
+        self.violations: list[str] = []
+        self._graph = graph
+        self._tokens = tokens
+        self._way = GraphWay(graph.server.endpoint, 10)
+        values = {**graph.values(support="support@example.com", office="office@example.com"), **TWO_MAILBOXES}
+        self.settings = read_settings({**values, "AzureWebJobsStorage": f"folder:{folder}"})
+        number = next(_worlds)
+        self._addresses = {name: f"{name}-{number}@example.com" for name in ("support", "office")}
+        self._delivered: dict[str, bytes] = {}
+        for name, mail in (("support", SUPPORT_MAIL), ("office", OFFICE_MAIL)):
+            box = graph.server.mailbox(self._addresses[name])
+            self._delivered |= {box.deliver(data): data for data in mail}
+        self.truth = open_stores(self.settings.app_storage, self.settings.mail_storage, "mail")
+
+    def left(self) -> bool:
+        return any(self._graph.server.mailbox(address).left("Inbox") for address in self._addresses.values())
+
+    def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
+        session = GraphMailbox(replace(settings, address=self._addresses[settings.name]), self._tokens, self._way)
+        once = session._client._once
+
+        async def faulty(build: Callable[[], Any], read: Any) -> Any:
+            info = build()
+            method = info.http_method.value
+            if method == "DELETE":
+                self._must_be_stored(self._delivered[info.path_parameters["message%2Did"]])
+            fault = None if faults is None else faults.step(f"request {method}", _broken)
+            answer = await once(build, read)
+            if faults is not None:
+                faults.after(fault)
+            return answer
+
+        session._client._once = faulty  # type: ignore[method-assign]
+        return session
+
+
+class _broken(httpx.ReadError):  # noqa: N801  stands where an exception class is asked for
+    pass
+
+
+def look(world: GraphWorld, faults: Faults) -> None:
+    """One disturbed life of a process, and undisturbed ones until all is done."""
+    world.run(faults)
+    let_time_pass(world.folder)
+    world.run()
+    assert_nothing_lost_nothing_doubled(world)
+
+
+@pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
+def test_8_1_a_fault_at_every_step_of_graph(
+    way: Way, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.mailboxes.graph_client.FIRST_WAIT", 0.01)
+    tokens = graph.tokens
+    undisturbed = GraphWorld(tmp_path / "0", graph, tokens)
+    counting = Faults()
+    look(undisturbed, counting)
+    undisturbed.truth.close()
+    assert sum(name.startswith("request") for name in counting.names) == 2 + 2 * len(SUPPORT_MAIL + OFFICE_MAIL)
+    fault_at = partial(Faults, way=way)
+    for at in range(1, counting.count + 1):
+        world = GraphWorld(tmp_path / str(at), graph, tokens)
+        faults = fault_at(at)
+        try:
+            look(world, faults)
+        except AssertionError as error:
+            name = faults.names[at - 1] if len(faults.names) >= at else "(not reached)"
+            raise AssertionError(f"after operation {at} of {counting.count}, {name}, {way.value}: {error}") from error
+        finally:
+            world.truth.close()

@@ -1,0 +1,273 @@
+"""When a mailbox that Graph notifies us of is looked at, and when again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from shared.errors import ConnectFailed, MailboxBusy
+from shared.polling import BUSY_PAUSE, MOST_RETRIES, REPEAT_AFTER, SPACING
+from shared.queued import Poll, Reason
+from tests.integration.polling_world import START, GraphWorld, World, letter
+from tests.servers.faults import Faults
+
+DOWN = ConnectFailed("mailbox support: graph.microsoft.com:443 does not answer")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[GraphWorld]:
+    made = GraphWorld(tmp_path)
+    yield made
+    made.stores.close()
+
+
+def asked_now(world: GraphWorld) -> Poll:
+    return Poll("support", Reason.NOTIFIED, asked=world.time)
+
+
+def test_a_notification_is_a_look_whatever_the_pace(world: GraphWorld) -> None:
+    world.server.deliver(letter(1))
+    assert world.look()
+    world.later(5)
+    world.server.deliver(letter(2))
+    drained = world.notified()
+    assert drained is not None
+    assert drained.collected == 1
+    assert world.taken_off() == []
+    assert world.app().health.of("support").last_notified == world.time
+
+
+def test_a_notification_that_came_before_the_last_look_began_is_served_by_it(world: GraphWorld) -> None:
+    world.server.deliver(letter(1))
+    came = world.time
+    world.later(10)
+    assert world.look()
+    assert world.notified(asked=came) is None
+    assert world.notified(asked=came + timedelta(seconds=8)) is None
+    assert world.sign_ins == 1
+    assert world.taken_off() == []
+
+
+def test_of_a_notification_within_a_second_of_the_look_nobody_can_tell_and_it_is_looked_again(
+    world: GraphWorld,
+) -> None:
+    """The clocks of two instances differ."""
+    world.server.deliver(letter(1))
+    assert world.look()
+    world.later(30)
+    assert world.notified(asked=START - timedelta(seconds=1)) is not None
+
+
+def test_a_notification_right_after_a_look_waits_and_is_served_then(world: GraphWorld) -> None:
+    world.server.deliver(letter(1))
+    assert world.notified() is not None
+    world.later(0.5)
+    world.server.deliver(letter(2))
+    early = asked_now(world)
+    assert world.serve(early) is None
+    assert world.taken_off() == [(early, SPACING)], "as it came, its time included"
+    world.later(SPACING)
+    drained = world.serve(early)
+    assert drained is not None
+    assert drained.collected == 1
+
+
+def test_a_burst_of_notifications_is_two_looks(world: GraphWorld) -> None:
+    world.server.deliver(*(letter(number) for number in range(1, 8)))
+    burst = [Poll("support", Reason.NOTIFIED, asked=START + timedelta(milliseconds=10 * ms)) for ms in range(30)]
+    looks = world.run(*burst, at_most=80)
+    assert [reason for reason, _ in looks[:2]] == ["notified", "notified"]
+    assert looks[1][1] == pytest.approx(SPACING)
+    assert [reason for reason, _ in looks[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
+
+
+def test_a_look_that_finds_nothing_is_repeated_once_20_seconds_later(world: GraphWorld) -> None:
+    assert world.run(asked_now(world)) == [("notified", 0.0), ("repeat", REPEAT_AFTER)]
+    assert REPEAT_AFTER == 20
+
+
+def test_what_only_the_repeated_look_can_see_is_collected(world: GraphWorld) -> None:
+    assert world.notified() is not None
+    [(repeat, delay)] = world.taken_off()
+    world.later(delay)
+    world.server.deliver(letter(1))
+    drained = world.serve(repeat)
+    assert drained is not None
+    assert drained.collected == 1
+    assert world.taken_off() == []
+
+
+def test_a_look_that_another_one_made_needless_is_not_repeated(world: GraphWorld) -> None:
+    assert world.notified() is not None
+    [(repeat, delay)] = world.taken_off()
+    world.later(delay - 5)
+    world.server.deliver(letter(1))
+    assert world.notified() is not None
+    world.later(5)
+    assert world.serve(repeat) is None
+    assert world.sign_ins == 2
+    assert world.taken_off() == []
+
+
+def test_a_look_that_finds_something_is_not_repeated(world: GraphWorld) -> None:
+    world.server.deliver(letter(1), letter(2))
+    assert world.run(asked_now(world)) == [("notified", 0.0)]
+
+
+def test_8_3_a_look_that_met_messages_graph_says_do_not_exist_is_repeated(world: GraphWorld) -> None:
+    world.server.deliver(letter(1), letter(2))
+    world.server.gone = {2}
+    drained = world.notified()
+    assert drained is not None
+    assert (drained.collected, drained.gone) == (1, 1)
+    assert [(poll.reason, delay) for poll, delay in world.taken_off()] == [(Reason.REPEAT, REPEAT_AFTER)]
+
+
+@pytest.mark.parametrize("reason", [Reason.CLOCK, Reason.REPEAT, Reason.BY_HAND])
+def test_who_was_not_notified_does_not_look_twice(world: GraphWorld, reason: Reason) -> None:
+    assert world.look(reason)
+    assert world.taken_off() == []
+
+
+def test_other_protocols_never_look_twice(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for reason in (Reason.NOTIFIED, Reason.AGAIN):
+        assert world.look(reason)
+    assert world.enqueued() == []
+    world.stores.close()
+
+
+def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world: GraphWorld) -> None:
+    world.server.deliver(letter(1))
+
+    def notify_as_another_instance() -> None:
+        world.server.before_batch = lambda: None
+        world.later(SPACING)
+        world.server.deliver(letter(2))
+        assert world.notified() is None
+
+    world.server.before_batch = notify_as_another_instance
+    assert world.notified() is not None
+    assert world.sign_ins == 1, "one worker at a time"
+    [(again, delay)] = world.taken_off()
+    assert (again, delay) == (Poll("support", Reason.AGAIN), SPACING)
+    world.later(delay)
+    assert world.run(again) == [("again", 0.0)]
+    assert world.server.messages == {}
+
+
+def test_1_10_the_look_after_a_look_may_be_repeated_once_too(world: GraphWorld) -> None:
+    assert world.run(Poll("support", Reason.AGAIN)) == [("again", 0.0), ("repeat", REPEAT_AFTER)]
+
+
+def test_what_is_left_when_the_time_is_up_is_gone_on_with_at_once(world: GraphWorld) -> None:
+    world.server.deliver(letter(1), letter(2), letter(3))
+    world.server.told = dict.fromkeys((1, 2, 3), 3 * 1024 * 1024)
+    app = world.app()
+    replace(app.poller, budget=0).poll(asked_now(world))
+    assert world.taken_off() == [(Poll("support", Reason.AGAIN), 0)]
+
+
+def test_1_9_the_clock_looks_every_quarter_of_an_hour_while_graph_notifies_us(world: GraphWorld) -> None:
+    minutes = looks_by_the_clock(world, 61)
+    assert paces(minutes) <= {14, 15}, "a tick that comes a little early counts"
+    assert len(minutes) in (4, 5)
+
+
+def test_1_9_the_clock_looks_every_minute_while_nobody_notifies_us(world: GraphWorld) -> None:
+    world.subscribed = False
+    assert looks_by_the_clock(world, 20) == list(range(20))
+    world.subscribed = True
+    assert looks_by_the_clock(world, 30, start=20) == []
+    world.subscribed = False
+    assert looks_by_the_clock(world, 33, start=30) == [30, 31, 32]
+
+
+def test_1_9_a_pace_that_is_set_holds_whoever_notifies(world: GraphWorld) -> None:
+    world.extra = {"POLL_EVERY": "300"}
+    assert looks_by_the_clock(world, 16) == [0, 5, 10, 15]
+
+
+def test_1_9_a_mailbox_that_fails_is_tried_as_its_backoff_says_though_graph_notifies_us(world: GraphWorld) -> None:
+    world.fails = DOWN
+    assert looks_by_the_clock(world, 20) == [0, 1, 3, 7, 15]
+    world.fails = None
+    minutes = looks_by_the_clock(world, 70, start=20)
+    assert minutes[0] == 31
+    assert paces(minutes) <= {14, 15}
+
+
+def test_1_9_notifications_do_not_shorten_a_backoff(world: GraphWorld) -> None:
+    world.fails = DOWN
+    assert world.notified() is None
+    for _ in range(5):
+        world.later(10)
+        assert world.notified() is None
+    assert world.sign_ins == 1
+    assert world.taken_off() == []
+
+
+def looks_by_the_clock(world: GraphWorld, until: int, start: int = 0) -> list[int]:
+    """The minutes at which ticks of the clock made looks."""
+    minutes = []
+    for minute in range(start, until):
+        world.time = START + timedelta(minutes=minute)
+        before = world.sign_ins
+        for poll in world.app().poller.due(Reason.CLOCK):
+            world.serve(poll)
+        minutes += [minute] * (world.sign_ins - before)
+    assert world.taken_off() == []
+    return minutes
+
+
+def paces(minutes: list[int]) -> set[int]:
+    return {later - earlier for earlier, later in pairwise(minutes)}
+
+
+@pytest.mark.parametrize(("told", "pause"), [(120.0, 121.0), (None, BUSY_PAUSE + 1), (0.0, BUSY_PAUSE + 1)])
+def test_1_9_a_busy_graph_is_asked_again_when_it_said(world: GraphWorld, told: float | None, pause: float) -> None:
+    world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=told)
+    assert world.notified() is None
+    assert world.app().health.of("support").failures == 0
+    [(again, delay)] = world.taken_off()
+    assert (again.reason, again.retries, delay) == (Reason.AGAIN, 1, pause)
+    world.later(delay - 2)
+    assert world.notified() is None
+    assert world.sign_ins == 1, "not before its time"
+    world.later(2)
+    world.fails = None
+    world.server.deliver(letter(1))
+    assert world.run(again) == [("again", 0.0)]
+
+
+def test_1_9_a_graph_that_stays_busy_is_asked_so_often_and_then_by_the_clock(world: GraphWorld) -> None:
+    world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=30)
+    looks = world.run(asked_now(world))
+    assert looks == [("notified", 0.0), *(("again", 31.0 * time) for time in range(1, MOST_RETRIES + 1))]
+    world.fails = None
+    world.later(900)
+    assert world.look(Reason.CLOCK)
+
+
+def test_1_9_other_protocols_wait_for_the_clock_when_busy(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.fails = MailboxBusy("[IN-USE]", retry_after=1)
+    assert not world.look()
+    assert world.enqueued() == []
+    world.stores.close()
+
+
+def test_a_storage_that_is_ill_puts_a_notification_back_as_a_look_of_its_own(world: GraphWorld) -> None:
+    world.server.deliver(letter(1))
+    world.app(Faults(1)).poller.poll(asked_now(world))
+    [(again, delay)] = world.taken_off()
+    assert (again.reason, again.retries, again.asked) == (Reason.AGAIN, 1, None)
+    assert delay > 0
+    drained = world.serve(again)
+    assert drained is not None
+    assert drained.collected == 1

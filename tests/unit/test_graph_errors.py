@@ -1,0 +1,246 @@
+"""Whatever Graph answers, and whatever breaks on the way to it, becomes one of ours, and the right one."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import httpcore
+import httpx
+import kiota_abstractions
+import kiota_http
+import msgraph_core
+import pytest
+
+from shared.errors import (
+    AccessRefused,
+    ConnectFailed,
+    ConnectionLost,
+    FolderMissing,
+    MailboxBusy,
+    MailboxFailed,
+    MailroomError,
+    SettingsWrong,
+    SignInRefused,
+    TlsRefused,
+)
+from shared.mailboxes.graph_errors import (
+    BUSY,
+    NEVER_READABLE,
+    NO_SUCH_MAILBOX,
+    STATE_LOST,
+    Answered,
+    graph_error,
+)
+from shared.settings import MailProtocol, SignIn, Tls
+from tests.servers.settings import mailbox_settings
+
+SECRET = "eyJhbGciOi.s3cret-token.in-the-text"
+BOX = mailbox_settings(
+    protocol=MailProtocol.GRAPH,
+    host="graph.example",
+    port=443,
+    tls=Tls.IMPLICIT,
+    password=None,
+    sign_in=SignIn.MANAGED_IDENTITY,
+)
+SHARED = mailbox_settings(protocol=MailProtocol.GRAPH, shared_mailbox="team@example.com")
+
+
+def kinds() -> Iterator[type[Exception]]:
+    """Every exception class of httpx and of what the SDK stands on."""
+    modules = [httpx, httpcore, ssl]
+    for package in (kiota_abstractions, kiota_http, msgraph_core):
+        names = (found.name for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."))
+        # Batches need a package that we do not have, and have no part in anything.
+        modules += [importlib.import_module(name) for name in names if not name.startswith("msgraph_core.requests")]
+    for module in modules:
+        for kind in vars(module).values():
+            if inspect.isclass(kind) and issubclass(kind, Exception) and not issubclass(kind, Warning):
+                yield kind
+    yield from (OSError, ConnectionResetError, TimeoutError, ValueError, KeyError, TypeError, RuntimeError, EOFError)
+
+
+KINDS = sorted(set(kinds()), key=lambda kind: f"{kind.__module__}.{kind.__name__}")
+
+
+def instance(kind: Any) -> Exception:
+    """An exception whose text is not to be told."""
+    if issubclass(kind, httpx.HTTPStatusError):
+        made: Exception = kind(SECRET, request=httpx.Request("GET", "https://x"), response=httpx.Response(500))
+    elif issubclass(kind, UnicodeError) and kind is not UnicodeError:
+        made = kind("ascii", SECRET.encode(), 0, 1, SECRET)
+    elif issubclass(kind, httpx.StreamError) and not inspect.signature(kind.__init__).parameters.get("message"):
+        made = kind()
+    elif issubclass(kind, json.JSONDecodeError):
+        made = kind(SECRET, SECRET, 0)
+    else:
+        made = kind(SECRET)
+    return made
+
+
+def test_there_are_classes_to_map() -> None:
+    names = {kind.__name__ for kind in KINDS}
+    assert {
+        "APIError",
+        "ResponseError",
+        "ReadError",
+        "PoolTimeout",
+        "CookieConflict",
+        "SSLCertVerificationError",
+    } <= names
+    assert len(names) > 40
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_every_class_becomes_one_of_ours_and_its_text_is_not_told(kind: type[Exception]) -> None:
+    error = graph_error(instance(kind), BOX, "listing INBOX", folder="INBOX")
+    assert isinstance(error, MailboxFailed | MailboxBusy)
+    assert str(error).startswith("mailbox support: listing INBOX through Microsoft Graph")
+    assert "s3cret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes", "words"),
+    [
+        (httpx.ConnectError("x"), ConnectFailed, "graph.example:443 cannot be reached (ConnectError); look at GRAPH_E"),
+        (httpx.ConnectTimeout("x"), ConnectFailed, "look at GRAPH_ENDPOINT and at the way there"),
+        (httpx.ProxyError("x"), ConnectFailed, "look at GRAPH_ENDPOINT and at the way there"),
+        (httpx.UnsupportedProtocol("x"), ConnectFailed, "look at GRAPH_ENDPOINT"),
+        (httpx.InvalidURL("x"), ConnectFailed, "look at GRAPH_ENDPOINT"),
+        (httpx.ReadTimeout("x"), ConnectionLost, "no answer in time"),
+        (httpx.WriteTimeout("x"), ConnectionLost, "no answer in time"),
+        (httpx.PoolTimeout("x"), ConnectionLost, "no answer in time"),
+        (httpx.ReadError("x"), ConnectionLost, "the connection broke (ReadError)"),
+        (httpx.RemoteProtocolError("x"), ConnectionLost, "the connection broke (RemoteProtocolError)"),
+        (httpx.DecodingError("x"), ConnectionLost, "the connection broke"),
+        (httpx.TooManyRedirects("x"), ConnectionLost, "the connection broke"),
+        (httpx.StreamClosed(), ConnectionLost, "the connection broke"),
+        (json.JSONDecodeError("x", "x", 0), ConnectionLost, "none of Microsoft Graph's; look at GRAPH_ENDPOINT"),
+        (KeyError("value"), ConnectionLost, "none of Microsoft Graph's; look at GRAPH_ENDPOINT"),
+        (TypeError("x"), ConnectionLost, "none of Microsoft Graph's; look at GRAPH_ENDPOINT"),
+        (RuntimeError("x"), MailboxFailed, "failed (RuntimeError)"),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None,
+)
+def test_what_becomes_what(error: Exception, becomes: type[MailroomError], words: str) -> None:
+    found = graph_error(error, BOX, "listing INBOX")
+    assert type(found) is becomes
+    assert words in str(found)
+
+
+def test_ours_stay_as_they_are() -> None:
+    for error in (SettingsWrong("as it is"), MailboxBusy("as it is"), SignInRefused("as it is")):
+        assert graph_error(error, BOX, "listing") is error
+
+
+def unverified() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = 18, "self-signed certificate"
+    return error
+
+
+@pytest.mark.parametrize(
+    "cause", [unverified(), ssl.SSLError(1, "WRONG_VERSION_NUMBER")], ids=lambda one: type(one).__name__
+)
+@pytest.mark.parametrize("how", ["cause", "context", "deep", "circle"])
+def test_1_2_tls_that_is_not_to_be_trusted_is_seen_however_deep_it_is(cause: ssl.SSLError, how: str) -> None:
+    error, between = httpx.ConnectError("x"), httpcore.ConnectError("x")
+    if how == "cause":
+        error.__cause__ = cause
+    elif how == "context":
+        error.__context__ = cause
+    else:
+        error.__cause__, between.__context__ = between, cause
+    if how == "circle":
+        cause.__context__ = error
+    try:
+        found = graph_error(error, BOX, "connecting")
+    finally:
+        cause.__context__ = None
+    assert type(found) is TlsRefused
+    assert "mailbox support" in str(found)
+    assert "graph.example" in str(found)
+
+
+def test_a_circle_of_causes_without_tls_ends() -> None:
+    one, other = httpx.ConnectError("x"), OSError("y")
+    one.__context__, other.__context__ = other, one
+    assert type(graph_error(one, BOX, "connecting")) is ConnectFailed
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "becomes", "words"),
+    [
+        (400, "ErrorInvalidRequest", MailboxFailed, "refused (ErrorInvalidRequest: its words)"),
+        (400, "BadRequest", MailboxFailed, "refused"),
+        (401, "InvalidAuthenticationToken", SignInRefused, "look at SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"),
+        (401, "", SignInRefused, "HTTP 401"),
+        (403, "ErrorAccessDenied", AccessRefused, "Mail.ReadWrite for support@example.com"),
+        (403, "Authorization_RequestDenied", AccessRefused, "docs/office365.md"),
+        (404, "ErrorItemNotFound", FolderMissing, "there is no folder 'Orders'"),
+        (404, "", FolderMissing, "HTTP 404"),
+        *((404, code, MailboxFailed, "look at MAILBOXES__support__ADDRESS") for code in sorted(NO_SUCH_MAILBOX)),
+        (405, "", MailboxFailed, "refused (HTTP 405"),
+        (408, "", MailboxFailed, "refused (HTTP 408"),
+        (409, "ErrorIrresolvableConflict", MailboxFailed, "refused"),
+        (410, "syncStateNotFound", MailboxFailed, "refused"),
+        (412, "", MailboxFailed, "refused"),
+        (413, "", MailboxFailed, "refused"),
+        (423, "", MailboxFailed, "refused"),
+        (429, "ApplicationThrottled", MailboxBusy, "ApplicationThrottled: its words"),
+        (500, "ErrorInternalServerError", MailboxFailed, "refused"),
+        (500, "ErrorMimeContentConversionFailed", MailboxFailed, "refused"),
+        (501, "", MailboxFailed, "refused"),
+        (502, "", MailboxBusy, "come back later"),
+        (503, "serviceNotAvailable", MailboxBusy, "come back later"),
+        (504, "", MailboxBusy, "come back later"),
+        (507, "", MailboxFailed, "refused"),
+        (509, "", MailboxFailed, "refused"),
+        (599, "", MailboxFailed, "refused"),
+    ],
+)
+def test_what_an_answer_becomes(status: int, code: str, becomes: type[MailroomError], words: str) -> None:
+    found = graph_error(Answered(status, code, "its words", 7.0), BOX, "listing Orders", folder="Orders")
+    assert type(found) is becomes
+    assert str(found).startswith("mailbox support: listing Orders through Microsoft Graph: ")
+    assert words in str(found)
+    assert getattr(found, "retry_after", None) == (7.0 if status in BUSY else None)
+
+
+@pytest.mark.parametrize("status", range(400, 600))
+def test_every_status_becomes_something_that_says_which(status: int) -> None:
+    for folder in (None, "INBOX"):
+        found = graph_error(Answered(status), BOX, "listing", folder=folder)
+        assert isinstance(found, MailboxFailed | MailboxBusy)
+        assert f"HTTP {status}" in str(found)
+
+
+def test_a_missing_item_is_no_missing_folder() -> None:
+    assert type(graph_error(Answered(404, "ErrorItemNotFound"), BOX, "removing a message")) is MailboxFailed
+
+
+def test_1_5_a_missing_shared_mailbox_is_told_by_its_own_address() -> None:
+    text = str(graph_error(Answered(404, "ErrorInvalidUser"), SHARED, "listing"))
+    assert "no mailbox team@example.com" in text
+    assert "MAILBOXES__support__SHARED_MAILBOX" in text
+    assert "team@example.com" in str(graph_error(Answered(403, "ErrorAccessDenied"), SHARED, "listing"))
+
+
+def test_8_3_what_an_answer_says_of_a_message() -> None:
+    assert Answered(404, "ErrorItemNotFound").is_gone
+    assert not any(Answered(404, code).is_gone for code in NO_SUCH_MAILBOX), "the message may well be there"
+    assert not Answered(410, "ErrorItemNotFound").is_gone
+    for code in NEVER_READABLE:
+        assert Answered(500, code).is_for_good
+        assert not Answered(404, code).is_for_good
+    assert not Answered(500, "ErrorInternalServerError").is_for_good
+    assert not Answered(500).is_for_good
+    assert Answered(410).is_state_lost
+    assert all(Answered(400, code).is_state_lost for code in STATE_LOST)
+    assert not Answered(400, "BadRequest").is_state_lost
