@@ -89,10 +89,10 @@ class GraphClient:
         self._renewing = asyncio.Lock()
         self._renewals = 0
         self.requests = 0
-        context = way.trusts.of(settings)
-        # Its connections are closed here: what the SDK wraps around it does not hand a close on.
-        self._transport = httpx.AsyncHTTPTransport(verify=context)
-        plain = httpx.AsyncClient(transport=self._transport, verify=context, timeout=TIMEOUT, follow_redirects=False)
+        plain = httpx.AsyncClient(verify=way.trusts.of(settings), timeout=TIMEOUT, follow_redirects=False)
+        # Closed by us: what the SDK wraps around them does not hand a close on.
+        ways = [plain._transport, *plain._mounts.values()]  # noqa: SLF001  made from the environment's proxies, too
+        self._transports = [one for one in ways if one is not None]
         self._http = GraphClientFactory.create_with_default_middleware(
             client=plain,
             options={
@@ -188,7 +188,8 @@ class GraphClient:
         async def end() -> None:
             await end_tasks()
             await self._http.aclose()
-            await self._transport.aclose()
+            for transport in self._transports:
+                await transport.aclose()
             # What was cut off in the middle of a body is still being closed.
             await self._loop.shutdown_asyncgens()
             await end_tasks()

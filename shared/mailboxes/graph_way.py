@@ -6,6 +6,9 @@ import ssl
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
 
 from shared.mailboxes.sign_in import DEFAULT_GRAPH
 from shared.mailboxes.tls import context_for
@@ -55,9 +58,22 @@ class Trusts:
                 known, context = self._contexts.get(str(path), ("", None))
                 if context is not None and known == stamp:
                     return context
-                self._contexts[str(path)] = stamp, context_for(settings)
+                self._contexts[str(path)] = stamp, _trusting(settings)
                 return self._contexts[str(path)][1]
-        return context_for(settings)
+        return _trusting(settings)
+
+
+def _trusting(settings: MailboxSettings) -> ssl.SSLContext:
+    """What the way to the tokens trusts: REQUESTS_CA_BUNDLE counts as well, which requests reads and httpx does not."""
+    context = context_for(settings)
+    bundle = requests.Session().merge_environment_settings("https://localhost", {}, None, None, None)["verify"]
+    if isinstance(bundle, str):
+        place = Path(bundle)
+        with suppress(OSError, ssl.SSLError):
+            context.load_verify_locations(
+                cafile=bundle if place.is_file() else None, capath=bundle if place.is_dir() else None
+            )
+    return context
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class Authority:
         issued: every token so far.
         asked: the forms of the token requests so far.
         next_answers: what to answer instead of looking at the request.
+        scopes: what tokens may be asked for.
     """
 
     def __init__(self, certificate: Pair, folder: Path, key: bytes) -> None:
@@ -97,6 +98,7 @@ class Authority:
         self.issued: list[str] = []
         self.asked: list[dict[str, str]] = []
         self.next_answers: list[Answer] = []
+        self.scopes = {SCOPE}
         self._key = key
         self._apps: dict[str, App] = {}
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -165,11 +167,13 @@ class Authority:
                 "Invalid client secret provided. Ensure the secret being sent is the client secret value, not its ID."
             )
             raise Refused(401, "invalid_client", 7000215, text)
-        if form.get("scope") != SCOPE:
+        scope = form.get("scope", "")
+        if scope not in self.scopes:
             raise Refused(
                 400, "invalid_scope", 70011, "The provided value for the input parameter 'scope' is not valid."
             )
-        token = access_token(app.address, key=self._key, lifetime=self.lifetime)
+        claims = {"aud": scope.removesuffix("/.default"), "appid": app.client_id}
+        token = access_token(app.address, key=self._key, lifetime=self.lifetime, **claims)
         self.issued.append(token)
         told = self.lifetime if self.told_lifetime is None else self.told_lifetime
         return {"token_type": "Bearer", "expires_in": int(told), "ext_expires_in": int(told), "access_token": token}
