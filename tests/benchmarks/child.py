@@ -36,7 +36,11 @@ def intake(values: dict[str, str]) -> Told:
     from shared.settings import read_settings  # noqa: PLC0415
     from shared.wiring import wire  # noqa: PLC0415
 
-    for protocol in ("imap", "pop3"):  # loaded when first needed; the peers have theirs before the clock starts
+    for protocol in (
+        "imap",
+        "pop3",
+        "graph",
+    ):  # loaded when first needed; the peers have theirs before the clock starts
         import_module(f"shared.mailboxes.{protocol}")
     app = wire(read_settings(values))
 

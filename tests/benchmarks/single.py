@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import median
 
+from local.standin import GraphStandIn
+from tests.benchmarks.child import Told
 from tests.benchmarks.mix import RECIPIENT, with_attachment
 from tests.benchmarks.report import progress, table
 from tests.benchmarks.running import Bench, in_child
 from tests.benchmarks.webhook import graph_values
+from tests.servers.certificates import Ca
+from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail
 
 LARGE = 100_000_000
@@ -37,8 +41,25 @@ def memory(bench: Bench) -> None:
                     name = f"{protocol} {step}, {kind}" if step == "intake" else f"{step}, {kind}"
                     wrong = "" if one["messages"] == 1 else "FAILED"
                     rows.append([name, f"{one['peak'] / 1e6:.1f}", f"{one['seconds']:.2f}", f"{one['cpu']:.2f}", wrong])
+        for graph in _through_graph(bench, data):
+            progress(f"memory: {kind}, graph, intake: {graph['peak'] / 1e6:.1f} MB")
+            wrong = "" if graph["messages"] == 1 else "FAILED"
+            figures = [f"{graph['peak'] / 1e6:.1f}", f"{graph['seconds']:.2f}", f"{graph['cpu']:.2f}", wrong]
+            rows.append([f"graph intake, {kind}", *figures])
     title = f"Memory: by how much one message of {LARGE / 1e6:.0f} MB raises the peak of a fresh process, into a folder"
     table(title, ["", "MB", "s", "CPU s", ""], rows)
+
+
+def _through_graph(bench: Bench, data: bytes) -> Iterator[Told]:
+    """The intake of one message through the stand-in for Microsoft Graph."""
+    folder = bench.folder / "graph"
+    ca = Ca()
+    certificate, key = ca.server().write(folder, "graph")
+    with GraphStandIn(certificate=certificate, key=key) as server, bench.place() as place:
+        graph = Graph(server, server.register(), ca.write(folder))
+        graph.box("support@example.com", data)
+        values = graph.values(support="support@example.com") | {"AzureWebJobsStorage": f"folder:{place}"}
+        yield in_child("intake", values=values)
 
 
 def startup(bench: Bench) -> None:
