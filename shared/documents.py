@@ -36,11 +36,13 @@ class Documents:
         blobs: where to.
         receipt: the arrival's.
         message: the parsed message.
+        conversation: the id of the first message of its thread that was seen.
     """
 
     blobs: Blobs
     receipt: Receipt
     message: Message
+    conversation: str
     _parsed: bool = field(default=False, init=False)
     _told: dict[str, object] | None = field(default=None, init=False)
     _told_envelope: dict[str, object] | None = field(default=None, init=False)
@@ -61,6 +63,9 @@ class Documents:
             "recipient": match.recipient,
             "matched": match.matched,
             "reference": match.reference,
+            "conversation": self.conversation,
+            "in_reply_to": list(self.message.in_reply_to[:ENVELOPE_LIMIT]),
+            "references": list(self.message.references[-ENVELOPE_LIMIT:]),
             "envelope": self._envelope(),
             "paths": self._paths(),
         }

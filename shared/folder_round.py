@@ -267,17 +267,29 @@ class FolderRound:
         settings = self.arrivals.settings
         known, self._known = self._known, []
         self.arrivals.announce_again(known)
-        items = [*stored.items, *known]
-        if items and not self._keeps:
-            self.guard.ensure()
-            self.mailbox.remove([item.listed for item in items])
-            self._removing += [item.arrival for item in items]
+        everything = [*stored.items, *known]
+        items = everything if self._keeps else self._remove(everything)
         self._dealt_with.update(item.listed.number for item in items)
         self.drained.collected += len(stored.items)
-        self.drained.known += len(known)
+        self.drained.known += max(0, len(items) - len(stored.items))
         self.drained.left += stored.left
         self.drained.gone += stored.gone
         self.drained.set_aside += stored.set_aside
         self.drained.stored_bytes += sum(item.receipt.size for item in stored.items if item.receipt is not None)
         if items or stored.left:
             self.progress(settings.name, len(self._dealt_with), len(listed))
+
+    def _remove(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Remove messages, a batch at a time, and give those that were: the rest when the time is up is another look's.
+
+        What was known before may be a whole mailbox, after `keep` was changed to `delete` for instance.
+        """
+        for start in range(0, len(items), BATCH_MESSAGES):
+            if start and time.monotonic() >= self.deadline:
+                self._cut = True
+                return items[:start]
+            self.guard.ensure()
+            batch = items[start : start + BATCH_MESSAGES]
+            self.mailbox.remove([item.listed for item in batch])
+            self._removing += [item.arrival for item in batch]
+        return items

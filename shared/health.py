@@ -48,6 +48,7 @@ class MailboxHealth:
         fingerprint: of the sign-in settings that the failures belong to.
         first_contact: when it was first reached; what `SINCE=now` counts from.
         last_poll: when the last look at it began.
+        last_served: when the last look began that was drained without failure.
         last_notified: when a look that Graph had asked for last began.
         unreadable_before: what was found unreadable before this is tried again.
         last_success: when it was last drained without failure.
@@ -65,6 +66,7 @@ class MailboxHealth:
     fingerprint: str = ""
     first_contact: datetime | None = None
     last_poll: datetime | None = None
+    last_served: datetime | None = None
     last_notified: datetime | None = None
     unreadable_before: datetime | None = None
     last_success: datetime | None = None
@@ -139,15 +141,16 @@ class Health:
             asked: when the notification came.
 
         Returns:
-            Whether a look has begun since (with a second for clocks that differ), and the seconds since the last began.
+            Whether a look that went well began since (with a second for clocks that differ), and the seconds since the
+            last look began, whatever became of it.
         """
-        last = self.of(mailbox).last_poll
-        if last is None:
-            return False, float("inf")
-        return last > asked + CLOCKS_DIFFER, (self._now() - last).total_seconds()
+        health = self.of(mailbox)
+        served = health.last_served is not None and health.last_served > asked + CLOCKS_DIFFER
+        ago = float("inf") if health.last_poll is None else (self._now() - health.last_poll).total_seconds()
+        return served, ago
 
     def contacted(self, settings: MailboxSettings, reason: Reason = Reason.CLOCK) -> MailboxHealth:
-        """Note that a mailbox is being looked at. Gives how it fared until now, the first contact filled in."""
+        """Note that a mailbox is being looked at. Gives how it fares, this contact and look included."""
         now = self._now()
         before = self.of(settings.name)
         values: dict[str, Value] = {"name": settings.name, "last_poll": now}
@@ -157,10 +160,17 @@ class Health:
         if reason is Reason.NOTIFIED:
             values["last_notified"] = now
         self._records.merge(Table.MAILBOXES, health_key(settings.name), values)
-        return before
+        return replace(before, last_poll=now)
 
-    def succeeded(self, settings: MailboxSettings, *, collected: int, left: int) -> None:
-        """Note a look that went well; says so aloud if the mailbox had been failing."""
+    def succeeded(self, settings: MailboxSettings, *, collected: int, left: int, began: datetime | None = None) -> None:
+        """Note a look that went well; says so aloud if the mailbox had been failing.
+
+        Args:
+            settings: the mailbox's.
+            collected: messages that it collected.
+            left: messages that it saw and left.
+            began: when it began.
+        """
         health = self.of(settings.name)
         if health.alerted:
             _log.error("mailbox-recovered: mailbox %s works again", settings.name)
@@ -175,6 +185,7 @@ class Health:
             disabled=False,
             alerted=False,
             last_success=self._now(),
+            last_served=began or self._now(),
             collected=collected,
             left=left,
         )

@@ -159,7 +159,7 @@ class Poller:
             _log.exception("mailbox %s: a fault in Mailroom itself", settings.name)
             self.health.failed(settings, MailboxFailed(f"a fault in Mailroom itself: {type(error).__name__}"))
         else:
-            self.health.succeeded(settings, collected=drained.collected, left=drained.left)
+            self.health.succeeded(settings, collected=drained.collected, left=drained.left, began=health.last_poll)
             _log.info(
                 "mailbox %s: %d collected (%d octets), %d known before, %d removed, %d left%s",
                 settings.name,

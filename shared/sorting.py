@@ -14,20 +14,21 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from shared.arriving import as_bytes, described
+from shared.asked import mail_of, seen_of, thread_of
 from shared.claims import Claims
 from shared.clock import Now, utc_now
+from shared.conversations import Conversations
 from shared.documents import Documents
 from shared.errors import MailroomError, MessageMissing, RecordChanged, ServiceUnavailable, TryAgain, quoted
 from shared.layout import record_path, result_path
-from shared.mail.addresses import normalise
-from shared.mail.message import Address, Message
+from shared.mail.message import Message
 from shared.pauses import service_pause
 from shared.queued import Announcement
 from shared.raw import opened
 from shared.receipts import Receipt, State
 from shared.routing.decision import decide
 from shared.routing.fingerprints import fingerprints
-from shared.routing.model import Decision, Mail
+from shared.routing.model import Decision
 from shared.routing.routes import RouteTable
 from shared.storage.protocol import QueueName, Stores, Table, Values
 
@@ -86,13 +87,17 @@ class Sorter:
             )
         with opened(self.stores.blobs, receipt.message, size=receipt.size) as data:
             message = self.read(data)
-            outcome = self._give(receipt, message, decide(asked_of(message, receipt.folder), table))
+            decision = decide(mail_of(message, receipt.folder), table)
+            outcome = self._give(receipt, message, decision, table)
         _log.info("message %s of mailbox %s: %s", receipt.message, receipt.mailbox, outcome)
         return outcome
 
-    def _give(self, receipt: Receipt, message: Message, decision: Decision) -> Sorted:
-        documents = Documents(self.stores.blobs, receipt, message)
-        prints = fingerprints(receipt.message)
+    def _give(self, receipt: Receipt, message: Message, decision: Decision, table: RouteTable) -> Sorted:
+        thread = thread_of(message, decision, by_tag_alone=table.reading.by_tag_alone)
+        conversations = Conversations(self.stores.records)
+        conversation = conversations.of(thread, receipt.message)
+        documents = Documents(self.stores.blobs, receipt, message, conversation)
+        prints = fingerprints(receipt.message, seen_of(message))
         claims = Claims(self.stores.records, receipt)
         outcomes: dict[str, str] = {}
         duplicates: list[dict[str, object]] = []
@@ -119,9 +124,11 @@ class Sorter:
             outcomes["*"] = f"unhandled {decision.unhandled}"
 
         self.stores.blobs.settle()
+        conversations.register(thread, conversation)
         values: Values = {
             "state": State.ROUTED.value,
             "fate": fate,
+            "conversation": conversation,
             "outcomes": _told(outcomes),
             "routed_at": self.now(),
         }
@@ -204,27 +211,6 @@ class Sorter:
             )
             self.stores.queues[QueueName.ARRIVALS].put_many(waiting)
         return len(waiting)
-
-
-def asked_of(message: Message, folder: str) -> Mail:
-    """What the rules may ask of a message."""
-
-    def addresses(found: tuple[Address, ...]) -> tuple[str, ...]:
-        normalised = (normalise(one.address) for one in found)
-        return tuple(dict.fromkeys(address for address in normalised if address is not None))
-
-    return Mail(
-        to=addresses(message.to),
-        cc=addresses(message.cc),
-        invalid=message.invalid_addresses,
-        senders=addresses(message.from_),
-        subject=message.subject,
-        extensions=frozenset(
-            name.rpartition(".")[2].lower() for name in (one.name for one in message.attachments) if "." in name
-        ),
-        important=message.important,
-        folder=folder,
-    )
 
 
 def _told(outcomes: Mapping[str, str]) -> str:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from shared.client_state import client_state, key_name, place
 from shared.clock import Now, utc_now
-from shared.errors import LeaseLost, MailroomError, quoted
-from shared.keys import digest
+from shared.errors import LeaseLost, MailboxBusy, MailboxFailed, MailroomError, quoted
 from shared.leasing import HeldLease
 from shared.queued import LifecycleEvent, LifecycleKind, Poll, Reason
 from shared.settings import AppSettings, MailboxSettings, MailProtocol
-from shared.storage.protocol import QueueName, Stores, Table, Values
+from shared.storage.protocol import QueueName, Stores
+from shared.subscription_record import Recorded
 
 if TYPE_CHECKING:
     from shared.mailboxes.graph_subscriptions import GraphSubscriptions, Subscription
@@ -34,34 +34,6 @@ MOST_RETRIES: Final = 4
 """How often; then the timer takes over."""
 
 _log = logging.getLogger("mailroom.subscriptions")
-_NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What is known of a folder's subscription.
-
-    Attributes:
-        mailbox: the mailbox's name.
-        folder: the folder's path in the settings.
-        subscription: Graph's id; empty: there is none.
-        until: when it ends.
-        key: which key its notifications are proven by.
-        url: where they go.
-        error: why it could not be created or renewed; empty if it could.
-    """
-
-    mailbox: str
-    folder: str
-    subscription: str = ""
-    until: datetime = _NEVER
-    key: str = ""
-    url: str = ""
-    error: str = ""
-
-    def values(self) -> Values:
-        """As a record's properties."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +54,17 @@ class Subscriptions:
 
     def of(self, mailbox: str, folder: str) -> Recorded:
         """What is recorded of a folder's subscription."""
-        record = self.stores.records.get(Table.SUBSCRIPTIONS, digest("subscription", mailbox, folder))
-        known = {} if record is None else {k: v for k, v in record.values.items() if k in Recorded.__dataclass_fields__}
-        return Recorded(**{"mailbox": mailbox, "folder": folder, **known})  # type: ignore[arg-type]
+        return Recorded.read(self.stores.records, mailbox, folder)
 
     def alive(self, mailbox: MailboxSettings) -> bool:
         """Whether Graph notifies us of new mail in every folder of a mailbox, as far as is known."""
         if mailbox.protocol is not MailProtocol.GRAPH or self.settings.graph_webhook_url is None:
             return False
-        now = self.now()
-        return all(self.of(mailbox.name, folder).until > now for folder in mailbox.folders)
+        everything = [self.of(mailbox.name, folder) for folder in mailbox.folders]
+        # One that was made for another address of ours, or of the mailbox's, tells us nothing.
+        whose = f"users/{mailbox.mailbox_address}/"
+        url = self.settings.graph_webhook_url
+        return all(one.until > self.now() and one.url == url and one.resource.startswith(whose) for one in everything)
 
     def keep(self) -> None:
         """One round: see that every folder has its subscription, and that there are no others of ours.
@@ -127,7 +100,7 @@ class Subscriptions:
             TryAgain: the storage is ill.
         """
         mailbox = next((one for one in self._mailboxes() if one.name == event.mailbox), None)
-        if mailbox is None or event.folder not in mailbox.folders:
+        if self.settings.graph_webhook_url is None or mailbox is None or event.folder not in mailbox.folders:
             _log.warning("mailbox %s, %s: %s is about nothing of ours", event.mailbox, event.folder, event.kind)
             return
         if event.kind is not LifecycleKind.REAUTHORIZATION_REQUIRED:
@@ -158,7 +131,7 @@ class Subscriptions:
         return [one for one in everybody if one.enabled and one.protocol is MailProtocol.GRAPH]
 
     def _keep(self, graph: GraphSubscriptions, mailboxes: Iterable[MailboxSettings], lease: HeldLease) -> None:
-        found = {one.id: one for one in graph.every() if one.url == self.settings.graph_webhook_url}
+        found = {one.id: one for one in graph.every()}
         for mailbox in mailboxes:
             for folder in mailbox.folders:
                 recorded = self.of(mailbox.name, folder)
@@ -169,10 +142,11 @@ class Subscriptions:
                 except MailroomError as error:
                     self._failed(recorded, error)
         everybodys = {self.of(one.name, folder).subscription for one in self._mailboxes() for folder in one.folders}
-        for other in found.keys() - everybodys:
-            lease.ensure()
-            _log.warning("subscription %s sends to our address and is no folder's: it is ended", other)
-            graph.delete(other)
+        for other in found.values():
+            if other.url == self.settings.graph_webhook_url and other.id not in everybodys:
+                lease.ensure()
+                _log.warning("subscription %s sends to our address and is no folder's: it is ended", other.id)
+                self._end(graph, other.id)
 
     def _kept(
         self,
@@ -188,13 +162,30 @@ class Subscriptions:
                 _log.warning("mailbox %s, %s: its subscription is gone", mailbox.name, recorded.folder)
                 recorded = self._record(Recorded(mailbox=mailbox.name, folder=recorded.folder))
             self._create(graph, mailbox, recorded, lease)
-        elif recorded.key != key_name(self._key):
-            # Made with a key that is on its way out. The old one is ended as one that is not recorded any more.
-            self._create(graph, mailbox, recorded, lease, look=False)
-        elif there.until - self.now() < timedelta(minutes=self.settings.graph_subscription_minutes) / 2:
+        elif self._is_another(recorded, graph.resource(mailbox, recorded.folder)):
+            # Its key is on its way out, or it is about another mailbox or folder: another first, then no more of it.
+            self._create(graph, mailbox, recorded, lease)
+            self._end(graph, there.id)
+        elif there.until - self.now() < self._wanted(recorded) / 2:
             self._renew(graph, mailbox, recorded, lease)
         elif recorded.error or recorded.until != there.until:
-            self._record(_with(recorded, until=there.until, error=""))
+            self._record(replace(recorded, until=there.until, error=""))
+
+    def _is_another(self, recorded: Recorded, resource: str) -> bool:
+        made = recorded.key, recorded.url, recorded.resource
+        return made != (key_name(self._key), self.settings.graph_webhook_url, resource)
+
+    def _wanted(self, recorded: Recorded) -> timedelta:
+        """How long it may be had: as long as it was granted for, where that is less than what is asked for."""
+        asked = self.settings.graph_subscription_minutes
+        return timedelta(minutes=min(asked, recorded.minutes or asked))
+
+    def _end(self, graph: GraphSubscriptions, subscription: str) -> None:
+        """End one; if that cannot be, it runs out by itself."""
+        try:
+            graph.delete(subscription)
+        except (MailboxFailed, MailboxBusy) as error:
+            _log.warning("subscription %s could not be ended: %s", subscription, error)
 
     @property
     def _key(self) -> str:
@@ -206,8 +197,6 @@ class Subscriptions:
         mailbox: MailboxSettings,
         recorded: Recorded,
         lease: HeldLease,
-        *,
-        look: bool = True,
     ) -> None:
         assert self.settings.graph_webhook_url is not None
         lease.ensure()
@@ -225,11 +214,12 @@ class Subscriptions:
             until=created.until,
             key=key_name(self._key),
             url=self.settings.graph_webhook_url,
+            resource=created.resource,
+            minutes=self._granted(created.until),
         )
         self._record(new)
         _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, recorded.folder, created.until)
-        if look:
-            self._look_at(mailbox)  # nobody told us of what came before
+        self._look_at(mailbox)  # nobody told us of what came before
 
     def _renew(self, graph: GraphSubscriptions, mailbox: MailboxSettings, recorded: Recorded, lease: HeldLease) -> None:
         renewed = graph.renew(mailbox, recorded.subscription, minutes=self.settings.graph_subscription_minutes)
@@ -238,7 +228,11 @@ class Subscriptions:
             self._create(graph, mailbox, gone, lease)
             return
         _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, recorded.folder, renewed.until)
-        self._record(_with(recorded, until=renewed.until, error=""))
+        minutes = self._granted(renewed.until)
+        self._record(replace(recorded, until=renewed.until, minutes=minutes, error=""))
+
+    def _granted(self, until: datetime) -> int:
+        return round((until - self.now()).total_seconds() / 60)
 
     def _look_at(self, mailbox: MailboxSettings) -> None:
         poll = Poll(mailbox.name, Reason.NOTIFIED, asked=self.now())
@@ -252,8 +246,7 @@ class Subscriptions:
             self.stores.queues[QueueName.LIFECYCLE].put_many([again.body()], delay=MENDING)
 
     def _record(self, recorded: Recorded) -> Recorded:
-        key = digest("subscription", recorded.mailbox, recorded.folder)
-        self.stores.records.merge(Table.SUBSCRIPTIONS, key, recorded.values())
+        recorded.write(self.stores.records)
         return recorded
 
     def _failed(self, recorded: Recorded, error: MailroomError) -> None:
@@ -263,11 +256,7 @@ class Subscriptions:
             recorded.folder,
             error,
         )
-        self._record(_with(recorded, error=quoted(error, 1000)))
-
-
-def _with(recorded: Recorded, **changes: object) -> Recorded:
-    return Recorded(**{**recorded.values(), **changes})  # type: ignore[arg-type]
+        self._record(replace(recorded, error=quoted(error, 1000)))
 
 
 def _by_sign_in(mailboxes: Iterable[MailboxSettings]) -> dict[tuple[object, ...], list[MailboxSettings]]:

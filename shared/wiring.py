@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from shared.clock import Now, utc_now
@@ -22,7 +22,7 @@ from shared.mailboxes.sign_in import Tokens
 from shared.mailboxes.spool import remove_left_over
 from shared.polling import Poller
 from shared.routing.model import Route
-from shared.routing.routes import RouteTable
+from shared.routing.routes import Reading, RouteTable
 from shared.settings import AppSettings, PlusAddressing, RouteSettings, read_settings
 from shared.sorting import Sorter
 from shared.storage.opening import open_stores
@@ -107,7 +107,7 @@ class RouteTables:
                 as_route(route) for route in self._settings.routes if route.enabled and route.mailbox in (None, mailbox)
             ]
             self._built[mailbox] = (
-                RouteTable(routes)
+                RouteTable(routes, reading=self._reading())
                 if own is None
                 else RouteTable(
                     routes,
@@ -115,9 +115,22 @@ class RouteTables:
                     fallback=own.fallback,
                     plus_addressing=own.plus_addressing is not PlusAddressing.OFF,
                     blocked_senders=own.blocked_senders,
+                    reading=replace(
+                        self._reading(),
+                        hints=own.delivery_hints,
+                        hops=own.trusted_hops,
+                        received_by=own.received_by,
+                        by_tag_alone=own.plus_addressing is PlusAddressing.ONLY,
+                    ),
                 )
             )
         return self._built[mailbox]
+
+    def _reading(self) -> Reading:
+        """What is believed of all mail."""
+        everybody = (normalise(one.mailbox_address) for one in self._settings.mailboxes.values())
+        own = frozenset(address for address in everybody if address is not None)
+        return Reading(own=own, loop_limit=self._settings.loop_limit)
 
 
 def as_route(route: RouteSettings) -> Route:

@@ -103,7 +103,7 @@ class _Chooser:
     def _fits(self, part: Part) -> bool:
         size = part.end - part.start
         if size > self._room:
-            self._defects.add(f"there are more than {MOST_TEXT} bytes of text: the rest is kept as attachments")
+            self._defects.cap(f"there are more than {MOST_TEXT} bytes of text: the rest is kept as attachments")
             return False
         self._room -= size
         return True

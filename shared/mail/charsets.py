@@ -6,6 +6,7 @@ import codecs
 import re
 from encodings import normalize_encoding
 from encodings.aliases import aliases
+from functools import lru_cache
 
 from shared.mail.defects import Defects, shown
 
@@ -93,7 +94,12 @@ def _codec_named(charset: str) -> str:
 
     A look-up in `codecs` by an unknown name tries to import a module, and remembers the name for good.
     """
-    if len(charset) > _LONGEST_NAME or not charset.isascii() or "\0" in charset:
+    return _looked_up(charset) if len(charset) <= _LONGEST_NAME else ""
+
+
+@lru_cache(maxsize=256)
+def _looked_up(charset: str) -> str:
+    if not charset.isascii() or "\0" in charset:
         return ""
     name = normalize_encoding(charset.strip(" '\"").lower())
     return aliases.get(name) or aliases.get(name.replace("_", "")) or name

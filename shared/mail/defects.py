@@ -9,12 +9,17 @@ _LONGEST_QUOTE = 60
 
 
 class Defects:
-    """Collects defects, each once, in the order in which they were met."""
+    """Collects defects, each once, in the order in which they were met.
 
-    __slots__ = ("_seen",)
+    Attributes:
+        capped: a cap was passed: something was kept as it is instead of being read.
+    """
+
+    __slots__ = ("_seen", "capped")
 
     def __init__(self) -> None:
         self._seen: dict[str, None] = {}
+        self.capped = False
 
     def add(self, text: str) -> None:
         """Note one defect. The same text again, and what comes after the first hundred, is not kept."""
@@ -22,6 +27,11 @@ class Defects:
             self._seen[text] = None
         elif len(self._seen) == MOST:
             self._seen["there are more defects than are listed here"] = None
+
+    def cap(self, text: str) -> None:
+        """Note that a cap was passed."""
+        self.capped = True
+        self.add(text)
 
     def as_tuple(self) -> tuple[str, ...]:
         """What was noted so far."""

@@ -76,6 +76,7 @@ def read_message(buffer: Buffer) -> Message:
         authentication_results=tuple(decoded(text, defects) for text in headers.texts("authentication-results")),
         invalid_addresses=tuple(invalid_to + invalid_cc),
         defects=defects.as_tuple(),
+        whole=not defects.capped,
     )
 
 

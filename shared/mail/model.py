@@ -79,6 +79,7 @@ class Message:
             told by the server that it names first, and by where it stands among the headers.
         invalid_addresses: pieces of `To` and `Cc` that are no addresses (rule 2.5).
         defects: what had to be repaired in order to read it.
+        whole: no cap was passed: all of it was read.
     """
 
     size: int
@@ -102,3 +103,4 @@ class Message:
     authentication_results: tuple[str, ...] = ()
     invalid_addresses: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
+    whole: bool = True

@@ -101,7 +101,7 @@ class _Splitter:
             if found.closing:
                 position = found.after - 1
             elif self._count >= MAX_PARTS:
-                self._defects.add(f"there are more than {MAX_PARTS} parts: the rest is kept as one attachment")
+                self._defects.cap(f"there are more than {MAX_PARTS} parts: the rest is kept as one attachment")
                 multipart.closed = True
                 multipart.part.children.append(self._opaque(found.at + 1, self._buffer.size))
                 break
@@ -121,7 +121,7 @@ class _Splitter:
         if parent is not None:
             parent.children.append(part)
         if cut:
-            self._defects.add(f"a header is longer than {MAX_HEADER} bytes: the rest is kept as an attachment")
+            self._defects.cap(f"a header is longer than {MAX_HEADER} bytes: the rest is kept as an attachment")
             part.content, part.opaque = OPAQUE, True
         elif content.kind.startswith("multipart/"):
             self._open_multipart(part)
@@ -166,7 +166,7 @@ class _Splitter:
 
     def _open_multipart(self, part: Part) -> None:
         if len(self._open) >= MAX_DEPTH:
-            self._defects.add(f"there are more than {MAX_DEPTH} multiparts inside each other: kept as an attachment")
+            self._defects.cap(f"there are more than {MAX_DEPTH} multiparts inside each other: kept as an attachment")
             part.content, part.opaque = OPAQUE, True
             return
         boundary = part.content.parameters.get("boundary", "").encode().rstrip()

@@ -5,22 +5,21 @@ Keys are immutable ids. What is removed is removed at once, message by message: 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Coroutine, Generator, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 
-from shared.errors import FolderMissing, MailroomError, RemovalRefused
-from shared.mailboxes.graph_client import GraphClient
+from shared.errors import FolderMissing, MailroomError
+from shared.mailboxes.graph_client import Build, GraphClient
 from shared.mailboxes.graph_errors import BAD_REQUEST, FORBIDDEN, NOT_FOUND, Answered, graph_error
 from shared.mailboxes.graph_fetch import Fetcher
 from shared.mailboxes.graph_folders import folder_id
-from shared.mailboxes.graph_listing import Listing, changes, plain
-from shared.mailboxes.graph_requests import Build, MailboxRequests
+from shared.mailboxes.graph_listing import Lister, Listing
+from shared.mailboxes.graph_remove import Remover
+from shared.mailboxes.graph_requests import MailboxRequests
 from shared.mailboxes.graph_way import GraphWay
 from shared.mailboxes.protocol import Batch, Listed, Rights
 from shared.mailboxes.sign_in import Tokens
-from shared.mailboxes.tls import setting
 from shared.settings import After, MailboxSettings
 
 T = TypeVar("T")
@@ -49,6 +48,7 @@ class GraphMailbox:
         self._requests = MailboxRequests(self._client, settings.mailbox_address)
         self._fetcher = Fetcher(self._client, self._requests, settings)
         self._fetching: Generator[Batch, None, None] | None = None
+        self._lister = Lister(self._client, self._requests, settings.mailbox_address)
         self._listing = Listing()
         self._target = ""
 
@@ -101,9 +101,11 @@ class GraphMailbox:
         Raises:
             RemovalRefused: Graph would not. What it did remove is removed.
             AccessRefused: the app may not.
+            FolderMissing: the folder to move to is not there any more.
         """
         if self._settings.after is not After.KEEP:
-            self._run(self._removed([str(one.key) for one in messages]), "removing messages", None)
+            remover = Remover(self._client, self._requests, self._way, self._settings, self._target)
+            self._run(remover.remove([str(one.key) for one in messages]), "removing messages", None)
 
     def commit(self) -> None:
         """Nothing is left to be done."""
@@ -133,7 +135,7 @@ class GraphMailbox:
             raise graph_error(error, self._settings, doing, folder=folder) from error
 
     async def _listed(self, folder: str, above: str | None, since: datetime | None) -> Listing:
-        if self._settings.move_to is not None and not self._target:
+        if self._settings.move_to is not None:
             # Before anything is downloaded: is there a folder to move to?
             self._target = await self._folder(self._settings.move_to, "AFTER")
         try:
@@ -148,39 +150,11 @@ class GraphMailbox:
     async def _in(self, folder: str, above: str | None, since: datetime | None) -> Listing:
         if self._settings.after is After.KEEP:
             # Without `since`: Graph bounds a filtered round of changes, and what is older is left alone all the same.
-            return await changes(self._client, self._requests, folder, above)
-        return await plain(self._client, self._requests, folder, since)
+            return await self._lister.changes(folder, above, since)
+        return await self._lister.plain(folder, since)
 
     async def _folder(self, path: str, name: str) -> str:
-        known = self._way.folders.get(self._settings.name, path)
-        if known is None:
-            where = setting(self._settings, name)
-            known = await folder_id(self._client, self._requests, path, mailbox=self._settings.name, setting=where)
-            self._way.folders.put(self._settings.name, path, known)
-        return known
-
-    async def _removed(self, keys: Sequence[str]) -> None:
-        outcomes = await asyncio.gather(*map(self._remove, keys), return_exceptions=True)
-        refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        for error in refused:
-            if not isinstance(error, Answered) or error.status == FORBIDDEN:
-                raise error
-        if refused:
-            told = f"{len(refused)} of {len(keys)} removals were refused: {refused[0]}"
-            raise RemovalRefused(f"mailbox {self._settings.name}: {told}; look at {setting(self._settings, 'AFTER')}")
-
-    async def _remove(self, key: str) -> None:
-        if self._settings.after is After.MOVE:
-            build = self._requests.move(key, self._target)
-        elif self._settings.permanently:
-            build = self._requests.delete_permanently(key)
-        else:
-            build = self._requests.delete(key)
-        try:
-            await self._client.json(build)
-        except Answered as answer:
-            if not answer.is_gone:
-                raise
+        return await folder_id(self._client, self._requests, self._way, self._settings, path, name=name)
 
     async def _rights(self, folder: str) -> Rights:
         found = await self._client.json(self._requests.folder(await self._folder(folder, "FOLDERS")))

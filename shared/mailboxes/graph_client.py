@@ -11,9 +11,8 @@ they keep one of the four places that Graph gives an app at a mailbox, and know 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import threading
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -32,11 +31,15 @@ from msgraph.graph_request_adapter import GraphRequestAdapter
 from msgraph_core import GraphClientFactory
 
 from shared.errors import ConnectionLost, MailboxBusy, SignInRefused
-from shared.mailboxes.graph_errors import BUSY, SERVER_FAULTS, UNAUTHORIZED, Answered, graph_error
+from shared.mailboxes.graph_errors import BUSY, SERVER_FAULTS, TOO_MANY, UNAUTHORIZED, Answered, graph_error
 from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.loop_thread import LoopThread
 from shared.mailboxes.sign_in import Tokens
 from shared.mailboxes.tls_witness import forget_peer
 from shared.settings import MailboxSettings
+
+# It tells every request with its whole address at INFO, which is what a worker logs.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 T = TypeVar("T")
 Build = Callable[[], RequestInformation]
@@ -51,14 +54,14 @@ TIMEOUT: Final = httpx.Timeout(60.0, connect=30.0)
 TRIES: Final = 3
 """How often a request is made whose connection broke, or that the server failed at."""
 
+MOST_WAITS: Final = 5
+"""How often a request waits out a "not now", as long as others are answered: then it is the request's own trouble."""
+
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 """Seconds between two tries where Graph does not say; doubled from the first to the longest."""
 
 TOKEN_KEPT: Final = 60.0
 """Seconds that a token is used without asking MSAL, which keeps it longer and renews it in time."""
-
-CLOSING: Final = 10.0
-"""Seconds that closing the connections may take."""
 
 
 class GraphClient:
@@ -88,6 +91,7 @@ class GraphClient:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._renewing = asyncio.Lock()
         self._renewals = 0
+        self._answered = 0
         self.requests = 0
         plain = httpx.AsyncClient(verify=way.trusts.of(settings), timeout=TIMEOUT, follow_redirects=False)
         # Closed by us: what the SDK wraps around them does not hand a close on.
@@ -102,13 +106,11 @@ class GraphClient:
         )
         self.adapter = GraphRequestAdapter(BaseBearerTokenAuthenticationProvider(_Bearer(self)), self._http)
         self.adapter.base_url = way.endpoint
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"graph-{settings.name}", daemon=True)
-        self._thread.start()
+        self._thread = LoopThread(f"graph-{settings.name}")
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Let a coroutine run on the session's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return self._thread.start(work)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the session's loop to its end."""
@@ -140,7 +142,7 @@ class GraphClient:
 
     async def send(self, build: Build, read: Read[T], *, idempotent: bool = True) -> T:
         """Make a request, and let `read` take the answer as it comes off the wire; see `json`."""
-        renewed, failures = False, 0
+        renewed, failures, waits, others = False, 0, 0, self._answered
         while True:
             tokens = self._renewals
             try:
@@ -150,12 +152,15 @@ class GraphClient:
                     renewed = True
                     await self._renew(tokens)
                     continue
-                if answer.status in BUSY:
-                    await self._wait(_pause(answer.retry_after, failures), answer)
-                elif answer.status < SERVER_FAULTS or not idempotent or failures + 1 >= TRIES or answer.is_for_good:
+                if answer.says_when or answer.status == TOO_MANY:
+                    waits += 1
+                    if waits > MOST_WAITS and self._answered > others:
+                        raise  # others are answered meanwhile: it is not the mailbox that is asked too much
+                    await self._wait(_pause(answer.retry_after, waits), answer)
+                    continue
+                if answer.status < SERVER_FAULTS or not idempotent or failures + 1 >= TRIES or answer.is_for_good:
                     raise
-                else:
-                    await self._wait(_pause(None, failures), answer)
+                await self._wait(_pause(None, failures), answer)
             except httpx.ConnectError as error:
                 # Here, where the certificate that was refused can still be told of.
                 raise graph_error(error, self._settings, "connecting") from error
@@ -165,42 +170,29 @@ class GraphClient:
                 await self._wait(_pause(None, failures), error)
             failures += 1
 
+    def is_own(self, link: str) -> bool:
+        """Whether a link leads to the endpoint's own origin."""
+        return _origin(link) == self._origin
+
     def check_origin(self, link: str) -> str:
         """A link of Graph's own, as it is.
 
         Raises:
             ConnectionLost: it leads somewhere else.
         """
-        if _origin(link) != self._origin:
+        if not self.is_own(link):
             raise ConnectionLost(f"mailbox {self._settings.name}: Microsoft Graph gave a link that leads elsewhere")
         return link
 
     def close(self) -> None:
         """End what is under way, and disconnect. Never raises."""
 
-        async def end_tasks() -> None:
-            own = asyncio.current_task()
-            tasks = [task for task in asyncio.all_tasks() if task is not own]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        async def end() -> None:
-            await end_tasks()
+        async def disconnect() -> None:
             await self._http.aclose()
             for transport in self._transports:
                 await transport.aclose()
-            # What was cut off in the middle of a body is still being closed.
-            await self._loop.shutdown_asyncgens()
-            await end_tasks()
 
-        if not self._loop.is_closed():
-            with contextlib.suppress(Exception):
-                self.start(end()).result(CLOSING)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(CLOSING)
-            if not self._thread.is_alive():
-                self._loop.close()
+        self._thread.close(disconnect)
 
     async def token_for(self, url: str) -> str:
         """A token that is good now, for a request to Graph and nobody else."""
@@ -210,10 +202,19 @@ class GraphClient:
             self._token = token, time.monotonic() + TOKEN_KEPT
         return self._token[0]
 
+    async def _slot(self) -> None:
+        """Wait for one of the places, and for the end of a pause that Graph asked for, be it while we waited."""
+        while True:
+            await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+            await self._slots.acquire()
+            if self._not_before <= time.monotonic():
+                return
+            self._slots.release()
+
     async def _once(self, build: Build, read: Read[T]) -> T:
-        await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
-        forget_peer()
-        async with self._slots:
+        await self._slot()
+        try:
+            forget_peer()
             info = build()
             self.adapter.set_base_url_for_request_information(info)
             request = await self.adapter.convert_to_native_async(info)
@@ -223,9 +224,13 @@ class GraphClient:
                 if not response.is_success:
                     await response.aread()
                     raise Answered.of(response)
-                return await read(response)
+                found = await read(response)
+                self._answered += 1
+                return found
             finally:
                 await response.aclose()
+        finally:
+            self._slots.release()
 
     async def _wait(self, pause: float, why: Answered | httpx.TransportError) -> None:
         """Wait before another try, with all others of this session if Graph asked for it."""
@@ -250,8 +255,8 @@ class GraphClient:
         async with self._renewing:
             if self._renewals != before:
                 return
-            self._token = None
-            if not await asyncio.to_thread(self._tokens.forget, self._settings):
+            refused, self._token = self._token, None
+            if not await asyncio.to_thread(self._tokens.forget, self._settings, refused[0] if refused else None):
                 raise SignInRefused(
                     f"mailbox {self._settings.name}: Microsoft Graph refuses a token that was issued just now; look at "
                     "SIGN_IN_AUTHORITY, GRAPH_ENDPOINT, and the app registration"

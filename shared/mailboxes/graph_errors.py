@@ -26,7 +26,7 @@ from shared.errors import (
 from shared.mailboxes.tls import certificate_fault, setting
 from shared.settings import MailboxSettings
 
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, BAD_REQUEST = 401, 403, 404, 410, 400
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, BAD_REQUEST, TOO_MANY = 401, 403, 404, 410, 400, 429
 BUSY: Final = frozenset({429, 502, 503, 504})
 """Statuses that say "not now"; the first and the third often say for how long (Graph: throttling guidance)."""
 SERVER_FAULTS: Final = 500
@@ -46,8 +46,8 @@ NEVER_READABLE: Final = frozenset(
 )
 """Codes that a message's content answers with for good: opaque S/MIME, for one, cannot be turned into MIME."""
 
-STATE_LOST: Final = frozenset({"syncStateNotFound", "syncStateInvalid", "resyncRequired", "SyncStateNotFound"})
-"""Codes of a delta link that is no longer known: start over (Graph: delta query overview)."""
+STATE_LOST: Final = frozenset({"syncstatenotfound", "syncstateinvalid", "resyncrequired"})
+"""Codes of a delta link that is no longer known, in lower case: start over (Graph: delta query overview)."""
 
 LONGEST_WAIT: Final = 3600.0
 
@@ -93,7 +93,12 @@ class Answered(Exception):
     @property
     def is_state_lost(self) -> bool:
         """A delta link is not known any more."""
-        return self.status == GONE or self.code in STATE_LOST
+        return self.status == GONE or self.code.lower() in STATE_LOST
+
+    @property
+    def says_when(self) -> bool:
+        """It is a "not now" that tells when to come back."""
+        return self.status in BUSY and self.retry_after is not None
 
 
 def graph_error(error: Exception, settings: MailboxSettings, doing: str, *, folder: str | None = None) -> MailroomError:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -23,6 +24,10 @@ from shared.mailboxes.graph_requests import MailboxRequests
 from shared.mailboxes.protocol import Batch, Fetched, Listed
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
 from shared.settings import MailboxSettings
+
+T = TypeVar("T")
+
+OK: Final = 200
 
 AHEAD: Final = 2
 """Batches under way besides the one that is waited for."""
@@ -124,21 +129,44 @@ class _Reader:
 
     async def __call__(self, response: httpx.Response) -> Content | None:
         """The message; None if it is larger than may be."""
+        if response.status_code != OK:
+            raise Answered(response.status_code, text="an answer that is no content")
         told = max(self._listed.size, int(response.headers.get("Content-Length") or 0))
         # Room on the disk may have to be waited for: not on the loop, where everything else runs.
-        spool = await asyncio.to_thread(Spool, told, self._max_bytes)
+        spool = await _in_thread(lambda: Spool(told, self._max_bytes), lambda made: made.discard())
         try:
             async for piece in response.aiter_bytes():
                 if spool.size <= MEMORY_LIMIT < spool.size + len(piece):
-                    await asyncio.to_thread(spool.write, piece)
+                    await _in_thread(partial(spool.write, piece), lambda _: spool.discard())
                 else:
                     spool.write(piece)
                 if spool.overflowed:
                     return None
-            return spool.finish()
+            content = spool.finish()
         except BaseException:
             spool.discard()
             raise
+        if content is not None and not content.size:
+            raise Answered(response.status_code, text="an answer without content")
+        return content
+
+
+async def _in_thread(work: Callable[[], T], undo: Callable[[T], None]) -> T:
+    """Do what may block, in a thread of its own. If nobody waits for it any more, what it makes is undone."""
+    made: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(work())
+        except BaseException as error:  # noqa: BLE001  raised where it is waited for
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="graph-spool", daemon=True).start()
+    try:
+        return await asyncio.shield(asyncio.wrap_future(made))
+    except asyncio.CancelledError:
+        made.add_done_callback(lambda done: undo(done.result()) if done.exception() is None else None)
+        raise
 
 
 def _is_large(batch: Sequence[Listed]) -> bool:

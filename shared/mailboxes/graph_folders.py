@@ -12,6 +12,9 @@ from shared.errors import FolderMissing
 from shared.mailboxes.graph_client import GraphClient
 from shared.mailboxes.graph_errors import Answered
 from shared.mailboxes.graph_requests import MailboxRequests, items_of
+from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.tls import setting
+from shared.settings import MailboxSettings
 
 INBOX: Final = "INBOX"
 
@@ -22,20 +25,34 @@ WELL_KNOWN: Final = {
 """What may be written, whatever the case, for what Graph calls these folders in every language."""
 
 
-async def folder_id(client: GraphClient, requests: MailboxRequests, path: str, *, mailbox: str, setting: str) -> str:
-    """The id, or well-known name, of a folder.
+async def folder_id(
+    client: GraphClient, requests: MailboxRequests, way: GraphWay, settings: MailboxSettings, path: str, *, name: str
+) -> str:
+    """The id, or well-known name, of a folder: remembered, or asked for.
 
     Args:
         client: the session.
         requests: about the mailbox.
+        way: to Graph; remembers.
+        settings: the mailbox's.
         path: as the settings have it.
-        mailbox: the mailbox's name, for the error's text.
-        setting: the setting that names the folder, likewise.
+        name: of the setting that names the folder, for the error's text.
 
     Raises:
         FolderMissing: there is none.
         Answered, MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
     """
+    found = way.folders.get(settings.name, path) or await _looked_up(client, requests, path)
+    if found is None:
+        raise FolderMissing(
+            f"mailbox {settings.name}: there is no folder {path!r}; look at {setting(settings, name)}, where the names "
+            "are as Outlook shows them, with / between a folder and one inside it"
+        )
+    way.folders.put(settings.name, path, found)
+    return found
+
+
+async def _looked_up(client: GraphClient, requests: MailboxRequests, path: str) -> str | None:
     if path.upper() == INBOX:
         return "inbox"
     first, *rest = [name.strip() for name in path.split("/") if name.strip()] or [path]
@@ -50,11 +67,6 @@ async def folder_id(client: GraphClient, requests: MailboxRequests, path: str, *
             found = None
     for name in rest:
         found = None if found is None else await _named(client, requests, name, found)
-    if found is None:
-        raise FolderMissing(
-            f"mailbox {mailbox}: there is no folder {path!r}; look at {setting}, where the names are as Outlook shows "
-            "them, with / between a folder and one inside it"
-        )
     return found
 
 

@@ -5,13 +5,12 @@ Every one prefers immutable ids (Graph: Get immutable identifiers for Outlook re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from kiota_abstractions.api_client_builder import register_default_serializer
 from kiota_abstractions.base_request_configuration import RequestConfiguration
-from kiota_abstractions.request_information import RequestInformation
 from kiota_serialization_json.json_serialization_writer_factory import JsonSerializationWriterFactory
 from msgraph.generated.models.subscription import Subscription
 from msgraph.generated.subscriptions.subscriptions_request_builder import SubscriptionsRequestBuilder
@@ -26,7 +25,7 @@ from msgraph.generated.users.item.messages.item.message_item_request_builder imp
 from msgraph.generated.users.item.messages.item.move.move_post_request_body import MovePostRequestBody
 from msgraph.generated.users.users_request_builder import UsersRequestBuilder
 
-from shared.mailboxes.graph_client import GraphClient
+from shared.mailboxes.graph_client import Build, GraphClient
 
 PAGE: Final = 1000
 """Messages in one answer of a listing: the most that Graph gives (Graph: list messages)."""
@@ -43,8 +42,6 @@ SIZE: Final = "singleValueExtendedProperties($filter=id eq 'Long 0x0E08')"
 LISTED: Final = ("id", "receivedDateTime")
 TOLD: Final = ("id", "subject", "from", "toRecipients", "receivedDateTime", "internetMessageId")
 """What is asked of a message in a listing, and of one whose content cannot be had."""
-
-Build = Callable[[], RequestInformation]
 
 # What GraphServiceClient does when it is made, and we do not make one: it would load the builders of all of Graph.
 register_default_serializer(JsonSerializationWriterFactory)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self, TypeVar
 
@@ -20,7 +20,6 @@ from shared.mailboxes.graph_listing import NEXT
 from shared.mailboxes.graph_requests import MailboxRequests, SubscriptionRequests, items_of
 from shared.mailboxes.graph_way import GraphWay
 from shared.mailboxes.sign_in import Tokens
-from shared.mailboxes.tls import setting
 from shared.settings import MailboxSettings
 
 T = TypeVar("T")
@@ -42,11 +41,13 @@ class Subscription:
         id: Graph's.
         until: when it ends.
         url: where its notifications go.
+        resource: what it is about, as it was asked for; empty where it was not us who asked.
     """
 
     id: str
     until: datetime
     url: str
+    resource: str = ""
 
 
 class GraphSubscriptions:
@@ -77,6 +78,14 @@ class GraphSubscriptions:
             MailboxFailed, MailboxBusy: and what derives from them.
         """
         return self._run(self._every(), "listing subscriptions")
+
+    def resource(self, mailbox: MailboxSettings, folder: str) -> str:
+        """What a subscription to a folder is about: the mailbox's address, and the folder's id.
+
+        Raises:
+            MailboxFailed, MailboxBusy: and what derives from them.
+        """
+        return self._run(self._resource(mailbox, folder), f"looking for {folder}", mailbox)
 
     def create(self, mailbox: MailboxSettings, folder: str, *, url: str, state: str, minutes: int) -> Subscription:
         """Subscribe to the messages that come into a folder.
@@ -142,13 +151,7 @@ class GraphSubscriptions:
             answer = await self._client.json(self._requests.following(str(answer[NEXT])))
 
     async def _create(self, mailbox: MailboxSettings, folder: str, url: str, state: str, minutes: int) -> Subscription:
-        requests = MailboxRequests(self._client, mailbox.mailbox_address)
-        known = self._way.folders.get(mailbox.name, folder)
-        if known is None:
-            where = setting(mailbox, "FOLDERS")
-            known = await folder_id(self._client, requests, folder, mailbox=mailbox.name, setting=where)
-            self._way.folders.put(mailbox.name, folder, known)
-        resource = f"users/{mailbox.mailbox_address}/mailFolders('{known}')/messages"
+        resource = await self._resource(mailbox, folder)
         try:
             return await self._created(resource, url, state, minutes)
         except Answered as answer:
@@ -157,10 +160,15 @@ class GraphSubscriptions:
                 raise _not_created(answer, mailbox, folder) from answer
             return await self._created(resource, url, state, allowed)
 
+    async def _resource(self, mailbox: MailboxSettings, folder: str) -> str:
+        requests = MailboxRequests(self._client, mailbox.mailbox_address)
+        known = await folder_id(self._client, requests, self._way, mailbox, folder, name="FOLDERS")
+        return f"users/{mailbox.mailbox_address}/mailFolders('{known}')/messages"
+
     async def _created(self, resource: str, url: str, state: str, minutes: int) -> Subscription:
         build = self._requests.create(resource=resource, url=url, state=state, until=self._until(minutes))
         # Asked once: had it been made, and the answer been lost, another try would make a second one.
-        return _subscription(await self._client.json(build, idempotent=False))
+        return replace(_subscription(await self._client.json(build, idempotent=False)), resource=resource)
 
     async def _renew(self, subscription: str, minutes: int) -> Subscription | None:
         try:

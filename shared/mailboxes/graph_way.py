@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import requests
 
-from shared.mailboxes.sign_in import DEFAULT_GRAPH
 from shared.mailboxes.tls import context_for
 from shared.settings import MailboxSettings
+from shared.settings.model import GLOBAL_GRAPH
+
+REMEMBERED: Final = 600.0
+"""Seconds for which a path is taken to lead to the same folder."""
 
 
 class FolderIds:
@@ -20,22 +25,24 @@ class FolderIds:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ids: dict[tuple[str, str], str] = {}
+        self._ids: dict[tuple[str, str], tuple[str, float]] = {}
 
     def get(self, mailbox: str, path: str) -> str | None:
-        """The id, if it is known."""
+        """The id, if it was asked for a short while ago: a folder may be renamed, and another take its name."""
         with self._lock:
-            return self._ids.get((mailbox, path))
+            folder, until = self._ids.get((mailbox, path), (None, 0.0))
+            return folder if time.monotonic() < until else None
 
     def put(self, mailbox: str, path: str, folder: str) -> None:
         """Remember an id."""
         with self._lock:
-            self._ids[mailbox, path] = folder
+            if self._ids.get((mailbox, path), ("", 0.0))[1] < time.monotonic():
+                self._ids[mailbox, path] = folder, time.monotonic() + REMEMBERED
 
     def forget(self, mailbox: str) -> None:
         """A folder was not where it was: forget all that is known of the mailbox."""
         with self._lock:
-            self._ids = {key: folder for key, folder in self._ids.items() if key[0] != mailbox}
+            self._ids = {key: found for key, found in self._ids.items() if key[0] != mailbox}
 
 
 class Trusts:
@@ -82,12 +89,12 @@ class GraphWay:
 
     Attributes:
         endpoint: its address, with the version.
-        patience: seconds that one session waits for a server that says "not now", all in all.
+        patience: seconds from a session's beginning after which nothing is waited for any more.
         folders: which ids paths stood for.
         trusts: what the mailboxes' connections trust: the machine's roots take a while to load.
     """
 
-    endpoint: str = DEFAULT_GRAPH
+    endpoint: str = GLOBAL_GRAPH
     patience: float = 300
     folders: FolderIds = field(default_factory=FolderIds)
     trusts: Trusts = field(default_factory=Trusts)

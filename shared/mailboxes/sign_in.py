@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 from shared.errors import SettingsWrong
 from shared.mailboxes.tls import setting
 from shared.settings import MailboxSettings, MailProtocol, SignIn
+from shared.settings.model import GLOBAL_GRAPH
 
 if TYPE_CHECKING:
     from shared.mailboxes.token_service import TokenService
 
 DEFAULT_AUTHORITY: Final = "https://login.microsoftonline.com"
-DEFAULT_GRAPH: Final = "https://graph.microsoft.com/v1.0"
 
 EXCHANGE_SCOPE: Final = "https://outlook.office365.com/.default"
 """What IMAP and POP3 at Exchange Online want a token for."""
@@ -45,7 +45,7 @@ class Tokens:
         graph_endpoint: Microsoft Graph, whose host is what its tokens are for.
     """
 
-    def __init__(self, authority: str = DEFAULT_AUTHORITY, graph_endpoint: str = DEFAULT_GRAPH) -> None:
+    def __init__(self, authority: str = DEFAULT_AUTHORITY, graph_endpoint: str = GLOBAL_GRAPH) -> None:
         self._authority = authority.rstrip("/")
         self._graph_scope = graph_scope(graph_endpoint)
         self._lock = threading.Lock()
@@ -64,9 +64,20 @@ class Tokens:
         scope = self._graph_scope if settings.protocol is MailProtocol.GRAPH else EXCHANGE_SCOPE
         return self._service(settings).token(settings, scope)
 
-    def forget(self, settings: MailboxSettings) -> bool:
-        """Drop this mailbox's token, which its server refused; True if it was an old one, so that a new one may do."""
+    def forget(self, settings: MailboxSettings, refused: str | None = None) -> bool:
+        """Drop this mailbox's token, which its server refused; True if a new one may do.
+
+        Args:
+            settings: the mailbox's.
+            refused: the token, if it is known. Another that was issued since, at another's wish, is not dropped.
+
+        Returns:
+            Whether there is a newer one already, or the refused one was old.
+        """
         with self._lock:
+            known = self._services.get(self._fingerprint(settings))
+            if refused is not None and known is not None and known.issued not in ("", refused):
+                return True
             service = self._services.pop(self._fingerprint(settings), None)
         return service is not None and time.monotonic() - service.issued_at > YOUNG
 

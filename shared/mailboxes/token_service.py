@@ -64,6 +64,7 @@ class TokenService:
 
     Attributes:
         issued_at: when the service last issued a token, on the monotonic clock.
+        issued: that token; empty before the first.
     """
 
     def __init__(self, authority: str) -> None:
@@ -71,6 +72,7 @@ class TokenService:
         self._app: Any = None
         self._lock = threading.Lock()
         self.issued_at = 0.0
+        self.issued = ""
 
     def token(self, settings: MailboxSettings, scope: str) -> str:
         """A token that is good now for a scope; see `shared.mailboxes.sign_in.Tokens.token`."""
@@ -87,9 +89,10 @@ class TokenService:
             except Exception as error:  # noqa: BLE001  none may get out as it is: see below
                 failure = token_error(error, settings, self._authority)
             if failure is None and "access_token" in result:
+                token = str(result["access_token"])
                 if result.get("token_source") != "cache":
-                    self.issued_at = time.monotonic()
-                return str(result["access_token"])
+                    self.issued_at, self.issued = time.monotonic(), token
+                return token
         # Raised out here, so that no chain leads to frames that hold the secret.
         failure = failure or refusal(result, settings)
         failure.__cause__ = failure.__context__ = None

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
 ANYBODY = "*"
 """The recipient of a result that a wildcard route took: the message does not say whom it was for."""
 
-Matched = Literal["to", "cc", "wildcard", "fallback"]
-"""What made a route take a message (rule 2.3)."""
+Matched = str
+"""What made a route take a message (rule 2.3): `to`, `cc`, `wildcard`, `fallback`, or where a delivery hint stood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """An address that the receiving server wrote (rule 2.2).
+
+    Attributes:
+        address: normalised.
+        where: `delivered-to` and its like, or `received-for`.
+    """
+
+    address: str
+    where: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +65,8 @@ class Mail:
         extensions: of the attachments' names, lower case, without the dot.
         important: rule 3.2's reading of the importance headers.
         folder: where it was collected.
+        hints: whom the receiving server says that it is for.
+        loops: why it goes in circles, in words; None if it does not (rule 5.3).
     """
 
     to: tuple[str, ...]
@@ -63,6 +77,8 @@ class Mail:
     extensions: frozenset[str]
     important: bool
     folder: str
+    hints: tuple[Hint, ...] = ()
+    loops: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,7 @@ class Unhandled(StrEnum):
     INVALID_RECIPIENTS = "invalid-recipients"
     NO_ROUTE = "no-route"
     CONDITIONS = "conditions"
+    LOOP = "loop"
 
     @property
     def words(self) -> str:
@@ -99,7 +116,8 @@ class Unhandled(StrEnum):
 _WORDS = {
     Unhandled.NO_RECIPIENT: "To and Cc name nobody, and no wildcard route takes the sender's mail.",
     Unhandled.INVALID_RECIPIENTS: "No address in To or Cc can be read, and no wildcard route takes the sender's mail.",
-    Unhandled.NO_ROUTE: "No route is for any of the addresses in To and Cc.",
+    Unhandled.NO_ROUTE: "No route is for any of the addresses that it is for.",
+    Unhandled.LOOP: "It goes in circles.",
     Unhandled.CONDITIONS: "There are routes for the message, but a condition of each does not hold.",
 }
 

@@ -23,6 +23,27 @@ class Candidate:
     reference: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What is believed of the mail of a mailbox.
+
+    Attributes:
+        hints: the receiving server's lines tell whom mail is for (rule 2.2).
+        hops: how many `Received` lines, from the top, are of servers of our own.
+        received_by: the `by` host of the last of these; None: any.
+        by_tag_alone: threads are found by the plus-address reference alone (rule 2.4).
+        own: the addresses of all our mailboxes, normalised: automatic mail from one of them goes in circles (rule 5.3).
+        loop_limit: and so does what has more `Received` lines than this.
+    """
+
+    hints: bool = True
+    hops: int = 1
+    received_by: str | None = None
+    by_tag_alone: bool = False
+    own: frozenset[str] = frozenset()
+    loop_limit: int = 25
+
+
 def _rank(candidate: Candidate) -> tuple[int, str]:
     return candidate.route.order, candidate.route.name
 
@@ -36,6 +57,7 @@ class RouteTable:
         fallback: the name of the route that FALLBACK names.
         plus_addressing: whether `base+ref@domain` is also for the routes of `base@domain` (rule 2.4).
         blocked_senders: addresses or `*@domain`.
+        reading: what of this mailbox's mail is believed.
     """
 
     def __init__(
@@ -46,6 +68,7 @@ class RouteTable:
         fallback: str | None = None,
         plus_addressing: bool = True,
         blocked_senders: tuple[str, ...] = (),
+        reading: Reading | None = None,
     ) -> None:
         ordered = sorted(routes, key=lambda route: (route.order, route.name))
         by_address: dict[str, list[Candidate]] = defaultdict(list)
@@ -57,6 +80,7 @@ class RouteTable:
         self.primary = primary
         self.fallback = next((route for route in ordered if route.name == fallback), None)
         self.blocked_senders = blocked_senders
+        self.reading = reading or Reading()
         self._plus_addressing = plus_addressing
 
     def plain(self, address: str) -> Iterator[Candidate]:

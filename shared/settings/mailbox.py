@@ -30,12 +30,15 @@ class _Server:
     tls: Tls
 
 
-def mailbox_of(part: Part[WrittenMailbox], graph_endpoint: str = GLOBAL_GRAPH) -> MailboxSettings | None:
+def mailbox_of(
+    part: Part[WrittenMailbox], graph_endpoint: str = GLOBAL_GRAPH, *, certificates: bool = True
+) -> MailboxSettings | None:
     """Check one mailbox.
 
     Args:
         part: what is written of it.
         graph_endpoint: where Microsoft Graph is.
+        certificates: whether they are opened.
 
     Returns:
         The mailbox, or None if something that it cannot be without is missing. It is usable only if the part's report
@@ -44,7 +47,7 @@ def mailbox_of(part: Part[WrittenMailbox], graph_endpoint: str = GLOBAL_GRAPH) -
     written = part.written
     server = _server_of(part, graph_endpoint)
     _check_collecting(part, server.protocol, graph_endpoint)
-    sign_in = sign_in_of(part, graph=server.protocol is MailProtocol.GRAPH)
+    sign_in = sign_in_of(part, graph=server.protocol is MailProtocol.GRAPH, certificates=certificates)
     if written.address is None:
         part.missing("ADDRESS", "give the mailbox's primary address")
     if server.protocol is None or server.host is None or server.port is None:
@@ -82,6 +85,9 @@ def mailbox_of(part: Part[WrittenMailbox], graph_endpoint: str = GLOBAL_GRAPH) -
         poll_every_subscribed=written.poll_every or SUBSCRIBED_PACE,
         max_message_bytes=written.max_message_bytes,
         disable_after=written.disable_after,
+        delivery_hints=written.delivery_hints,
+        trusted_hops=written.trusted_hops,
+        received_by=written.received_by,
         plus_addressing=written.plus_addressing,
         fallback=written.fallback,
         blocked_senders=written.blocked_senders,

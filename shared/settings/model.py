@@ -19,6 +19,9 @@ from shared.storage.addresses import StorageAddress
 
 DEFAULT_MAX_MESSAGE_BYTES = 150 * 1024 * 1024
 
+LOOP_LIMIT = 25
+"""Hops that no message makes that arrives: servers give up at a few dozen themselves (RFC 5321 section 6.3)."""
+
 PACE, SUBSCRIBED_PACE = 60, 15 * 60
 """Seconds between two looks at a mailbox; the second while Graph notifies us, since notifications get lost."""
 
@@ -104,6 +107,9 @@ class MailboxSettings:
         poll_every_subscribed: the same while Graph notifies us of new mail.
         max_message_bytes: a larger message is not downloaded.
         disable_after: failures in a row after which the mailbox is disabled.
+        delivery_hints: addresses that the receiving server wrote are routed by, where To and Cc lead nowhere.
+        trusted_hops: how many `Received` lines, from the top, are of servers of our own.
+        received_by: the `by` host of the last of these, or None: any.
         plus_addressing: what plus addresses mean.
         fallback: the name of an enabled route of this mailbox or of all.
         blocked_senders: normalised addresses or `*@domain`.
@@ -138,6 +144,9 @@ class MailboxSettings:
     poll_every_subscribed: int = SUBSCRIBED_PACE
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     disable_after: int = 10
+    delivery_hints: bool = True
+    trusted_hops: int = 1
+    received_by: str | None = None
     plus_addressing: PlusAddressing = PlusAddressing.MIXED
     fallback: str | None = None
     blocked_senders: tuple[str, ...] = ()
@@ -218,6 +227,7 @@ class AppSettings:
         poll_schedule: six fields; empty if it is not set, since the host and not the app reads it.
         sweep_schedule: six fields.
         poll_budget: seconds after which a poll stops and enqueues itself again.
+        loop_limit: `Received` lines after which a message goes in circles (rule 5.3).
         sign_in_authority: `https://host`, without a path.
         graph_endpoint: Microsoft Graph, with its version: `https://host/v1.0`.
         graph_webhook_url: the notification function's public address; None: nobody notifies us.
@@ -235,6 +245,7 @@ class AppSettings:
     poll_schedule: str = ""
     sweep_schedule: str = "0 */10 * * * *"
     poll_budget: float = 300
+    loop_limit: int = LOOP_LIMIT
     sign_in_authority: str = "https://login.microsoftonline.com"
     graph_endpoint: str = GLOBAL_GRAPH
     graph_webhook_url: str | None = None

@@ -21,11 +21,7 @@ APP_STORAGE = "azurewebjobsstorage"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _LONGEST_NAME = 40
 
-# Known, and not in this version.
-_LATER_OF_A_MAILBOX = {"delivery_hints", "trusted_hops", "received_by"}
-_LATER = {"loop_limit"}
-
-_OURS = re.compile(r"(mail|poll|route|sweep|graph|sign_in)", re.IGNORECASE)
+_OURS = re.compile(r"(mail|poll|route|sweep|graph|sign_in|loop)", re.IGNORECASE)
 _VERY_LIKE = 0.85
 _UNRESOLVED = "@microsoft.keyvault("
 _KEY = re.compile(r"(key|signature)=", re.IGNORECASE)
@@ -119,8 +115,6 @@ def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None
         report.fault(
             place, key, f"names no setting; write {kind.upper()}__{spelling}__{min(known).upper()} or its like"
         )
-    elif kind == "mailboxes" and place[2] in _LATER_OF_A_MAILBOX:
-        report.fault(place, key, "is not in this version; remove it")
     elif place[2] not in known:
         near = nearest(setting, known)
         hint = f"did you mean {near.upper()}?" if near else f"known are {', '.join(sorted(known)).upper()}"
@@ -133,8 +127,6 @@ def _of_the_app(keys: Keys, report: Report, key: str, value: str) -> None:
     folded = key.lower()
     if folded in WrittenSettings.model_fields or folded.startswith(APP_STORAGE + "__"):
         _take(keys, report, (folded,), Given(key, value))
-    elif folded in _LATER:
-        report.warn(key, "is not in this version; it is ignored")
     elif _OURS.match(key):
         _perhaps_misspelled(report, key)
 

@@ -20,11 +20,12 @@ from shared.settings.storages import storages
 from shared.settings.written import WrittenMailbox, WrittenRoute
 
 
-def read_settings(environment: Mapping[str, str] | None = None) -> AppSettings:
+def read_settings(environment: Mapping[str, str] | None = None, *, certificates: bool = True) -> AppSettings:
     """Read and check all settings.
 
     Args:
         environment: names and values; None: the process's own.
+        certificates: open each certificate and see whether it can be used; that takes a tenth of a second and more.
 
     Returns:
         Every mailbox that can be used, and the faults of each that cannot.
@@ -48,7 +49,10 @@ def read_settings(environment: Mapping[str, str] | None = None) -> AppSettings:
     }
     check_routes(routes, mailboxes)
     check_fallbacks(mailboxes, routes)
-    built = {name: mailbox_of(part, written.graph_endpoint) for name, part in sorted(mailboxes.items())}
+    built = {
+        name: mailbox_of(part, written.graph_endpoint, certificates=certificates)
+        for name, part in sorted(mailboxes.items())
+    }
     _check_webhook(built.values(), keys, report)
     good_routes = [route_of(part) for name, part in routes.items() if not report.of(("routes", name))]
     settle_owners(routes, {*mailboxes, *report.owners("mailboxes")}, keys, report)
@@ -73,6 +77,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> AppSettings:
         poll_schedule=written.poll_schedule,
         sweep_schedule=written.sweep_schedule,
         poll_budget=written.poll_budget,
+        loop_limit=written.loop_limit,
         sign_in_authority=written.sign_in_authority,
         graph_endpoint=written.graph_endpoint,
         graph_webhook_url=written.graph_webhook_url,

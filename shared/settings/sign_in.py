@@ -35,12 +35,13 @@ _WHERE = {
 }
 
 
-def sign_in_of(part: Part[WrittenMailbox], *, graph: bool = False) -> SignIn | None:
+def sign_in_of(part: Part[WrittenMailbox], *, graph: bool = False, certificates: bool = True) -> SignIn | None:
     """The mailbox's sign-in; None if it cannot be told. Faults go to the part.
 
     Args:
         part: what is written of the mailbox.
         graph: it is collected through Microsoft Graph, which takes no password.
+        certificates: whether they are opened.
     """
     sign_in = _told(part, graph=graph)
     if graph and sign_in is SignIn.PASSWORD:
@@ -48,7 +49,7 @@ def sign_in_of(part: Part[WrittenMailbox], *, graph: bool = False) -> SignIn | N
         part.fault(wrong, f"is of no use with graph, which takes no password; {_OAUTH}")
         return None
     if sign_in is not None:
-        _check_credentials(part, sign_in)
+        _check_credentials(part, sign_in, certificates=certificates)
     _check_shared(part, sign_in)
     return sign_in
 
@@ -75,12 +76,12 @@ def _told(part: Part[WrittenMailbox], *, graph: bool) -> SignIn | None:
     return None
 
 
-def _check_credentials(part: Part[WrittenMailbox], sign_in: SignIn) -> None:
+def _check_credentials(part: Part[WrittenMailbox], sign_in: SignIn, *, certificates: bool) -> None:
     for setting in _ALL:
         if setting not in _BELONGS[sign_in] and part.given(setting):
             part.fault(setting, f"is not used when signing in with a {_words(sign_in)}; remove it, or correct SIGN_IN")
     if sign_in is SignIn.CERTIFICATE:
-        _check_certificate(part)
+        _check_certificate(part, opens=certificates)
         needed = ["TENANT_ID", "CLIENT_ID"]
     elif sign_in is SignIn.MANAGED_IDENTITY:
         needed = []  # CLIENT_ID names a user-assigned one
@@ -95,13 +96,15 @@ def _words(sign_in: SignIn) -> str:
     return sign_in.value.replace("-", " ")
 
 
-def _check_certificate(part: Part[WrittenMailbox]) -> None:
+def _check_certificate(part: Part[WrittenMailbox], *, opens: bool) -> None:
     written = part.written
     password = _plain(written.certificate_password)
     if part.given("CERTIFICATE") and part.given("CERTIFICATE_FILE"):
         part.fault("CERTIFICATE_FILE", "is set, and CERTIFICATE too; remove one of the two")
     elif not part.given("CERTIFICATE") and not part.given("CERTIFICATE_FILE"):
         part.missing("CERTIFICATE", "give PEM text or PFX in base64, or set CERTIFICATE_FILE")
+    if not opens:
+        return
     text = _plain(written.certificate)
     if part.report.has(("mailboxes", part.name, "certificate_password")):
         return  # without it nothing can be said of the certificate

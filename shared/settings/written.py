@@ -19,6 +19,7 @@ from shared.settings.model import (
     DEFAULT_MAX_MESSAGE_BYTES,
     GLOBAL_GRAPH,
     LONGEST_SUBSCRIPTION,
+    LOOP_LIMIT,
     PACE,
     SUBSCRIBED_PACE,
     After,
@@ -32,6 +33,7 @@ from shared.settings.presets import Preset
 _FEWEST, _MOST = 1, 1_000_000
 _LONGEST_PACE = 24 * 60 * 60
 _FEWEST_MINUTES = 45
+_MOST_HOPS = 50
 
 Truth = Annotated[bool, BeforeValidator(texts.parse_truth)]
 Address = Annotated[str | None, BeforeValidator(parse_address)]
@@ -117,6 +119,17 @@ class WrittenMailbox(BaseModel):
     disable_after: Annotated[int, BeforeValidator(texts.whole(_FEWEST, _MOST))] = Field(
         default=10, description="Failures in a row after which the mailbox is disabled."
     )
+    delivery_hints: Truth = Field(
+        default=True,
+        description="Route by what the receiving server wrote (Delivered-To and its like) where To and Cc lead "
+        "nowhere.",
+    )
+    trusted_hops: Annotated[int, BeforeValidator(texts.whole(1, _MOST_HOPS))] = Field(
+        default=1, description="How many Received lines, from the top, are of servers of our own."
+    )
+    received_by: Annotated[str | None, BeforeValidator(texts.parse_host)] = Field(
+        default=None, description="The by host that the last of these must name; otherwise nothing above it counts."
+    )
     plus_addressing: Annotated[PlusAddressing, BeforeValidator(texts.one_of(PlusAddressing))] = Field(
         default=PlusAddressing.MIXED,
         description="mixed: base+ref@domain matches base@domain too; off: it does not; "
@@ -198,6 +211,9 @@ class WrittenSettings(BaseSettings):
     )
     poll_budget: Annotated[float, BeforeValidator(texts.parse_seconds)] = Field(
         default=300, description="Seconds after which a poll stops and enqueues itself again."
+    )
+    loop_limit: Annotated[int, BeforeValidator(texts.whole(1, _MOST))] = Field(
+        default=LOOP_LIMIT, description="Received lines after which a message is taken for one that goes in circles."
     )
     sign_in_authority: Annotated[str, BeforeValidator(texts.parse_authority)] = Field(
         default="https://login.microsoftonline.com", description="The token service's host; TENANT_ID follows it."

@@ -28,6 +28,7 @@ class Table(StrEnum):
     PENDING = "pending"
     MAILBOXES = "mailboxes"
     SUBSCRIPTIONS = "subscriptions"
+    CONVERSATIONS = "conversations"
 
 
 class QueueName(StrEnum):

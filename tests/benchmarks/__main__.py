@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.benchmarks import drains, operations, single, webhook
+from tests.benchmarks import drains, operations, parsing, single, webhook
 from tests.benchmarks.report import progress
 from tests.benchmarks.running import Bench, machine
 
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "memory": single.memory,
     "startup": single.startup,
     "webhook": webhook.webhook,
+    "parser": parsing.parsing,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -34,13 +35,15 @@ _worlds = itertools.count()
 class GraphWorld(World):
     """The two mailboxes on a stand-in for Graph, at addresses that no other world uses."""
 
-    def __init__(self, folder: Path, graph: Graph, tokens: Tokens) -> None:
+    def __init__(self, folder: Path, graph: Graph, tokens: Tokens, after: str = "delete") -> None:
         self.folder = folder
         self.violations: list[str] = []
         self._graph = graph
         self._tokens = tokens
         self._way = GraphWay(graph.server.endpoint, 10)
+        self._after = after
         values = {**graph.values(support="support@example.com", office="office@example.com"), **TWO_MAILBOXES}
+        values |= {f"MAILBOXES__{name}__AFTER": after for name in ("support", "office")}
         self.settings = read_settings({**values, "AzureWebJobsStorage": f"folder:{folder}"})
         number = next(_worlds)
         self._addresses = {name: f"{name}-{number}@example.com" for name in ("support", "office")}
@@ -51,7 +54,13 @@ class GraphWorld(World):
         self.truth = open_stores(self.settings.app_storage, self.settings.mail_storage, "mail")
 
     def left(self) -> bool:
-        return any(self._graph.server.mailbox(address).left("Inbox") for address in self._addresses.values())
+        left = [
+            one for address in self._addresses.values() for one in self._graph.server.mailbox(address).left("Inbox")
+        ]
+        if self._after == "keep":
+            assert Counter(left) == Counter([*SUPPORT_MAIL, *OFFICE_MAIL])
+            return False
+        return bool(left)
 
     def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
         session = GraphMailbox(replace(settings, address=self._addresses[settings.name]), self._tokens, self._way)
@@ -60,7 +69,7 @@ class GraphWorld(World):
         async def faulty(build: Callable[[], Any], read: Any) -> Any:
             info = build()
             method = info.http_method.value
-            if method == "DELETE":
+            if method == "DELETE" or info.url_template.endswith("/move"):
                 self._must_be_stored(self._delivered[info.path_parameters["message%2Did"]])
             fault = None if faults is None else faults.step(f"request {method}", _broken)
             answer = await once(build, read)
@@ -84,20 +93,31 @@ def look(world: GraphWorld, faults: Faults) -> None:
     assert_nothing_lost_nothing_doubled(world)
 
 
-@pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
+WAYS = [
+    *((way, "delete") for way in Way),
+    # What they have besides: the mark that is put down last, and a removal that may be asked for twice.
+    (Way.GONE_BEFORE, "keep"),
+    (Way.REPLY_LOST, "move:Archive"),
+]
+
+
+@pytest.mark.parametrize(("way", "after"), WAYS, ids=[f"{way.value.replace(' ', '-')}-{after}" for way, after in WAYS])
 def test_8_1_a_fault_at_every_step_of_graph(
-    way: Way, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: Way, after: str, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.mailboxes.graph_client.FIRST_WAIT", 0.01)
     tokens = graph.tokens
-    undisturbed = GraphWorld(tmp_path / "0", graph, tokens)
+    undisturbed = GraphWorld(tmp_path / "0", graph, tokens, after)
     counting = Faults()
     look(undisturbed, counting)
     undisturbed.truth.close()
-    assert sum(name.startswith("request") for name in counting.names) == 2 + 2 * len(SUPPORT_MAIL + OFFICE_MAIL)
+    asked = sum(name.startswith("request") for name in counting.names)
+    messages = len(SUPPORT_MAIL + OFFICE_MAIL)
+    # A listing, or for a target that is asked for by name also that; and for each message its content and its removal.
+    assert asked == {"delete": 2 + 2 * messages, "keep": 2 + messages, "move:Archive": 4 + 2 * messages}[after]
     fault_at = partial(Faults, way=way)
     for at in range(1, counting.count + 1):
-        world = GraphWorld(tmp_path / str(at), graph, tokens)
+        world = GraphWorld(tmp_path / str(at), graph, tokens, after)
         faults = fault_at(at)
         try:
             look(world, faults)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -44,8 +45,10 @@ def test_one_subscription_a_folder_with_a_state_that_proves_itself(world: World)
     wanted = [("support", "INBOX"), ("support", "INBOX/Orders"), ("office", "INBOX")]
     assert states == {client_state(STATE_KEY, place(*one)) for one in wanted}
     assert {poll.mailbox for poll in world.polls()} == {"support", "office"}, "what came before is looked at"
+    app = world.app()
+    app.subscriptions.keep()
     before = len(world.graph.server.requests)
-    world.keep()
+    app.subscriptions.keep()
     assert len(world.graph.server.requests) == before + 1, "a round in which all is well is one request"
     assert live(world) == sorted(one.id for one in subscriptions)
     assert world.polls() == []
@@ -68,16 +71,59 @@ def test_it_is_renewed_when_half_of_its_time_is_left(world: World) -> None:
     world.keep()
     assert {one.id: one.expires for one in world.graph.server.subscriptions} == before
     assert not world.graph.asked("PATCH")
-    world.extra = {"GRAPH_SUBSCRIPTION_MINUTES": "100"}
-    world.keep()
-    assert not world.graph.asked("PATCH"), "far more than half is left"
     world.graph.server.longest_subscription = 7000
-    world.extra = {"GRAPH_SUBSCRIPTION_MINUTES": "6500"}
+    world.later = timedelta(minutes=1600)
     world.keep()
     after = {one.id: one.expires for one in world.graph.server.subscriptions}
     assert after.keys() == before.keys()
-    assert all(after[one] - before[one] > timedelta(minutes=3400) for one in before)
+    assert all(after[one] - before[one] > timedelta(minutes=1500) for one in before)
     assert world.app().subscriptions.of("support", "INBOX").until == after[_id(world, "support")]
+
+
+def test_what_graph_does_not_grant_is_not_asked_for_at_every_round(world: World) -> None:
+    world.extra = {"GRAPH_SUBSCRIPTION_MINUTES": "10080"}
+    world.keep()
+    assert len(live(world)) == 2
+    before = len(world.graph.server.requests)
+    world.keep()
+    assert len(world.graph.server.requests) == before + 1
+
+
+def test_a_subscription_is_about_the_mailbox_that_is_set_now(world: World) -> None:
+    world.keep()
+    world.polls()
+    before = live(world)
+    world.graph.box("other@example.com")
+    world.extra = {"MAILBOXES__support__ADDRESS": "other@example.com"}
+    assert not world.app().subscriptions.alive(world.app().settings.mailboxes["support"]), "the clock takes over"
+    world.keep()
+    assert len(live(world)) == 2
+    assert len(set(live(world)) & set(before)) == 1
+    assert world.app().subscriptions.alive(world.app().settings.mailboxes["support"])
+    assert [poll.mailbox for poll in world.polls()] == ["support"]
+    world.graph.box("other@example.com", plain_mail(1))
+    world.graph.server.settle()
+    assert [poll.mailbox for poll in world.polls()] == ["support"]
+
+
+def test_two_rounds_at_once(world: World) -> None:
+    apps = [world.app(), world.app()]
+    rounds = [threading.Thread(target=app.subscriptions.keep) for app in apps]
+    for one in rounds:
+        one.start()
+    for one in rounds:
+        one.join()
+    assert len(live(world)) == 2
+    world.keep()
+    assert len(live(world)) == 2
+
+
+def test_a_lifecycle_event_that_is_left_over_after_notifications_were_switched_off(world: World) -> None:
+    world.keep()
+    subscription = _id(world, "support")
+    world.values.pop("GRAPH_WEBHOOK_URL")
+    event = LifecycleEvent("support", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED, subscription)
+    world.app().subscriptions.mend(event)
 
 
 def test_the_longest_time_is_taken_from_a_refusal(world: World) -> None:

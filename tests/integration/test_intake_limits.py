@@ -191,3 +191,43 @@ def test_1_7_contents_are_closed_whatever_happens(world: World, monkeypatch: pyt
     world.look()
     assert opened
     assert len(closed) >= len(opened)
+
+
+def test_1_10_what_was_known_before_is_removed_a_batch_at_a_time_under_the_lease(world: World) -> None:
+    """A whole mailbox may be, after `keep` was changed to `delete`."""
+    world.server.deliver(*[letter(number) for number in range(250)])
+    world.extra = {"AFTER": "keep"}
+    world.look()
+    assert len(world.server.messages) == 250
+    world.extra = {"AFTER": "delete"}
+    asked: list[int] = []
+    app = world.app()
+    mailbox = world.server.open()
+
+    class Guard:
+        def ensure(self) -> None:
+            asked.append(len(world.server.messages))
+
+    settings = app.settings.mailboxes["support"]
+    drained = app.poller.intake.drain(settings, mailbox, Guard(), budget=300, first_contact=world.time)
+    assert (drained.known, drained.removed, drained.more) == (250, 250, False)
+    assert asked[:3] == [250, 150, 50]
+
+
+def test_1_8_a_budget_that_is_used_up_leaves_the_rest_of_the_known_to_another_look(world: World) -> None:
+    world.server.deliver(*[letter(number) for number in range(250)])
+    world.extra = {"AFTER": "keep"}
+    world.look()
+    world.extra = {"AFTER": "delete"}
+    app = world.app()
+    settings = app.settings.mailboxes["support"]
+
+    class Guard:
+        def ensure(self) -> None:
+            pass
+
+    drained = app.poller.intake.drain(settings, world.server.open(), Guard(), budget=0, first_contact=world.time)
+    assert drained.more
+    assert len(world.server.messages) == 150
+    world.look()
+    assert world.server.messages == {}

@@ -271,3 +271,16 @@ def test_a_storage_that_is_ill_puts_a_notification_back_as_a_look_of_its_own(wor
     drained = world.serve(again)
     assert drained is not None
     assert drained.collected == 1
+
+
+def test_8_1_a_notification_that_comes_back_after_a_crash_is_not_taken_for_served(world: GraphWorld) -> None:
+    """The look that died had begun since: it does not count, since it did not end well."""
+    came = world.time
+    world.later(5)
+    world.server.deliver(letter(1))
+    app = world.app()
+    app.health.contacted(app.settings.mailboxes["support"], Reason.NOTIFIED)
+    world.later(600)
+    drained = world.notified(asked=came)
+    assert drained is not None
+    assert drained.collected == 1

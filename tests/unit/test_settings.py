@@ -183,11 +183,6 @@ def test_no_route_is_a_warning() -> None:
     assert "no route is set" in warning
 
 
-@pytest.mark.parametrize("setting", ["LOOP_LIMIT"])
-def test_what_this_version_does_not_do_yet_is_a_warning(setting: str) -> None:
-    assert read(SUPPORT, SALES, {setting: "1"}).warnings == (f"{setting}: is not in this version; it is ignored",)
-
-
 def test_what_is_read_is_frozen() -> None:
     found = read(SUPPORT, SALES)
     for thing, name in ((found, "mail_container"), (found.mailboxes["support"], "host"), (found.routes[0], "order")):

@@ -137,20 +137,6 @@ def test_the_identity_form_is_for_the_apps_storage_alone() -> None:
     assert "MAIL_STORAGE takes one value" in fault
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("DELIVERY_HINTS", "false"),
-        ("TRUSTED_HOPS", "1"),
-        ("RECEIVED_BY", "mx.example.com"),
-    ],
-)
-def test_what_this_version_does_not_do_yet_is_refused(setting: str, value: str) -> None:
-    (fault,) = support_faults(**{setting: value})
-    assert fault.startswith(f"MAILBOXES__support__{setting}: ")
-    assert "is not in this version" in fault
-
-
 REFERENCE = "@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/hush)"
 
 

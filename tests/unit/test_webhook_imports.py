@@ -144,3 +144,26 @@ def test_the_walk_sees_what_it_is_to_see() -> None:
     lines = "try:\n  import a\nexcept ImportError:\n  import b\nclass C:\n  import c\ndef f():\n  import d\n"
     typed = "if TYPE_CHECKING:\n  import e\nelse:\n  import g\nwith x:\n  from h import i\n"
     assert set(at_import(ast.parse(lines + typed).body)) == {"a", "b", "c", "g", "h", "h.i"}
+
+
+def test_the_first_answer_does_not_wait_for_certificates_to_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a tenth of a second, and an app may have dozens; the other functions find out which are good."""
+    import shared.settings.sign_in as opening  # noqa: PLC0415
+    from shared.settings import read_settings  # noqa: PLC0415
+
+    opened: list[object] = []
+    monkeypatch.setattr(opening, "certificate_trouble", lambda *given: opened.append(given))
+    values = {
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+        "MAILBOXES__support__PROTOCOL": "graph",
+        "MAILBOXES__support__ADDRESS": "support@example.com",
+        "MAILBOXES__support__TENANT_ID": "t",
+        "MAILBOXES__support__CLIENT_ID": "c",
+        "MAILBOXES__support__CERTIFICATE": "whatever it is",
+    }
+    assert set(read_settings(values, certificates=False).mailboxes) == {"support"}
+    assert opened == []
+    read_settings(values)
+    assert len(opened) == 1
+    source = (ROOT / "shared/webhook.py").read_text()
+    assert "read_settings(certificates=False)" in source

@@ -1,0 +1,43 @@
+"""Paragraphs of text whose lines were broken for transport only: `format=flowed` (RFC 3676)."""
+
+from __future__ import annotations
+
+_SIGNATURE = "-- "
+
+
+def unfolded(text: str, *, delete_space: bool) -> str:
+    """Text with every paragraph on one line.
+
+    Args:
+        text: decoded text, its lines ended by LF.
+        delete_space: `DelSp=yes`: the space that marks a broken line is none of the text, as in languages without
+            spaces.
+
+    Returns:
+        The text; quoted paragraphs keep their marks, once a paragraph. The line above a signature stays alone.
+    """
+    out: list[str] = []
+    paragraph: list[str] = []
+    depth = 0
+    for line in text.split("\n"):
+        content = line.lstrip(">")
+        quoted = len(line) - len(content)
+        content = content.removeprefix(" ")  # put there lest a line look like a quote or an mbox's separator
+        signature = content == _SIGNATURE
+        if paragraph and (signature or quoted != depth):
+            out.append(_paragraph(paragraph, depth))
+            paragraph = []
+        depth = quoted
+        if content.endswith(" ") and not signature:
+            paragraph.append(content[:-1] if delete_space else content)
+        else:
+            out.append(_paragraph([*paragraph, content], depth))
+            paragraph = []
+    if paragraph:
+        out.append(_paragraph(paragraph, depth))
+    return "\n".join(out)
+
+
+def _paragraph(pieces: list[str], depth: int) -> str:
+    text = "".join(pieces)
+    return f"{'>' * depth} {text}" if depth and text else ">" * depth + text

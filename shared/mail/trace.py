@@ -1,0 +1,215 @@
+"""What the receiving servers wrote on a message: delivery hints (rule 2.2) and hops (rule 5.3).
+
+Every server puts its lines on top, so that what stands above a trusted server's `Received` was written by it or behind
+it, and what stands below may be anybody's. The trusted line itself quotes strangers (the name that a client gives
+itself; in comments, the sender's address), who may choose names that look like a clause. A line that could be read in
+two ways therefore gives no hint, and encoded words in it are not decoded: decoding would make syntax of what was text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from shared.mail.address_list import read_list
+from shared.mail.addresses import normalise
+from shared.mail.defects import Defects
+from shared.mail.words import header_text
+
+RECEIVED = "received"
+
+DELIVERY_FIELDS = frozenset(
+    {"delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-forwarded-to", "resent-to"}
+)
+"""Fields, in lower case, in which receiving servers say for whom a message is."""
+
+RECEIVED_FOR = "received-for"
+
+MOST_FIELDS = 1000
+"""Trace fields that are kept, from the top; far below any line that may be trusted."""
+
+MOST_HINTS = 1000
+"""Hints of one message, from the top."""
+
+# A word may hold quoted strings, and white space and commas if these stand in angle brackets. Possessive throughout:
+# nothing is looked at twice.
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_WORD = re.compile(rf'(?:<(?:[^<>"]|{_QUOTED})*+>|[^\s"(),;<>]|{_QUOTED})++', re.DOTALL)
+_SPACE = re.compile(r"\s*+")
+_IN_COMMENT = re.compile(r'\\.|[()<>"]', re.DOTALL)
+_ROUTE = re.compile(r"@[^:\"]*:")
+_CLAUSES = frozenset({"from", "by", "via", "with", "id", "for"})
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """An address that a receiving server wrote.
+
+    Attributes:
+        address: normalised.
+        where: the field's name in lower case; `received-for` is the `for` clause of a `Received`.
+    """
+
+    address: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """What counts of one `Received`: the host behind `by`, and the addresses behind `for`."""
+
+    host: str | None = None
+    addresses: tuple[str, ...] = ()
+
+
+def trace_fields(fields: Iterable[tuple[str, bytes]], defects: Defects) -> tuple[tuple[str, str], ...]:
+    """The fields that `delivery_hints` reads.
+
+    Args:
+        fields: every field of a header, name and raw value, in order.
+        defects: where repairs are noted.
+
+    Returns:
+        Name in lower case and text, in order, at most `MOST_FIELDS`. Encoded words are left as they are.
+    """
+    found: list[tuple[str, str]] = []
+    for name, raw in fields:
+        lower = name.lower()
+        if lower == RECEIVED or lower in DELIVERY_FIELDS:
+            found.append((lower, header_text(raw, defects)))
+            if len(found) == MOST_FIELDS:
+                break
+    return tuple(found)
+
+
+def received_count(headers: Iterable[tuple[str, object]]) -> int:
+    """How many `Received` a header has, by the names of its fields (rule 5.3)."""
+    return sum(name.lower() == RECEIVED for name, _ in headers)
+
+
+def delivery_hints(
+    headers: Iterable[tuple[str, str]], *, hops: int = 1, received_by: str | None = None
+) -> tuple[Hint, ...]:
+    """The delivery hints of a message (rule 2.2).
+
+    Args:
+        headers: name and text of its fields in order; `Message.trace`, rather than decoded headers.
+        hops: the line that is trusted: the n-th `Received` from the top.
+        received_by: the host that must have written that line; None is any.
+
+    Returns:
+        Each address once for each place where it was found, from the top. None if the message has fewer `Received`
+        than `hops`, or if another host wrote the trusted one.
+    """
+    found: dict[Hint, None] = {}
+    lines = 0
+    for name, text in headers:
+        where = name.lower()
+        if where == RECEIVED:
+            lines += 1
+            if lines > hops:
+                return ()  # only if hops is less than one
+            received = _read(text)
+            found.update((Hint(address, RECEIVED_FOR), None) for address in received.addresses)
+            if lines == hops:
+                trusted = received_by is None or _same_host(received.host, received_by)
+                return tuple(found)[:MOST_HINTS] if trusted else ()
+        elif where in DELIVERY_FIELDS and len(found) < MOST_HINTS:
+            found.update((Hint(address, where), None) for address in _listed(text))
+    return ()
+
+
+def _listed(text: str) -> Iterator[str]:
+    addresses, _ = read_list(text, Defects(), recover=False)
+    for one in addresses:
+        if normal := normalise(one.address):
+            yield normal
+
+
+def _same_host(host: str | None, expected: str) -> bool:
+    return host is not None and host.lower().rstrip(".") == expected.strip().lower().rstrip(".")
+
+
+def _read(text: str) -> _Received:
+    """Read a `Received` (RFC 5321 section 4.4).
+
+    There must be one `by` clause; one `for` clause at most, behind it and before the date; nothing unbalanced. If not,
+    somebody's name was made to look like a clause, or the line is broken: nothing of it counts.
+    """
+    words = _words(text)
+    if words is None:
+        return _Received()
+    lower = [word.lower() for word in words]
+    places = [at for at, word in enumerate(lower[:-1]) if word == "by" and words[at + 1] not in {";", ","}]
+    if len(places) != 1:
+        return _Received()
+    by = places[0]
+    end = lower.index(";") if ";" in lower else len(words)
+    clauses = [(at, found) for at, word in enumerate(lower) if word == "for" and (found := _paths(words, at + 1))]
+    if len(clauses) > 1 or by > end or any(not by < at < end for at, _ in clauses):
+        return _Received()
+    return _Received(words[by + 1], clauses[0][1] if clauses else ())
+
+
+def _paths(words: list[str], at: int) -> tuple[str, ...]:
+    """The addresses from a place on, up to what is neither an address nor a comma."""
+    found: list[str] = []
+    for word in words[at:]:
+        if word == ",":
+            continue
+        if word.lower() in _CLAUSES or not (normal := _path(word)):
+            break
+        found.append(normal)
+    return tuple(found[:MOST_HINTS])
+
+
+def _path(word: str) -> str | None:
+    if word.startswith("<") and word.endswith(">"):
+        word = word[1:-1].strip()
+        route = _ROUTE.match(word)
+        word = word[route.end() :] if route else word
+    return normalise(word)
+
+
+def _words(text: str) -> list[str] | None:
+    """What is no comment, in words, semicolons and commas; None if something is not closed, or closed twice."""
+    found: list[str] = []
+    at = 0
+    while True:
+        space = _SPACE.match(text, at)
+        at = space.end() if space else at
+        if at == len(text):
+            return found
+        if text[at] == "(":
+            end = _end_of_comment(text, at)
+        elif text[at] in ";,":
+            found.append(text[at])
+            end = at + 1
+        elif word := _WORD.match(text, at):
+            found.append(word[0])
+            end = word.end()
+        else:
+            return None
+        if end < 0:
+            return None
+        at = end
+
+
+def _end_of_comment(text: str, at: int) -> int:
+    """Where a comment ends; -1 if it does not, or may have been ended by an address in it.
+
+    Quotes mean nothing in a comment, but an address with a quoted parenthesis, copied there, ends it early: then a
+    quote or an angle bracket is left open.
+    """
+    depth = angles = quotes = 0
+    for match in _IN_COMMENT.finditer(text, at):
+        mark = match[0]
+        depth += (mark == "(") - (mark == ")")
+        angles += (mark == "<") - (mark == ">")
+        quotes += mark == '"'
+        if angles < 0:
+            return -1
+        if not depth:
+            return match.end() if not angles and quotes % 2 == 0 else -1
+    return -1

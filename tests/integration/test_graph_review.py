@@ -1,0 +1,204 @@
+"""Faults that were found by looking for them: each lost time, a message, or the whole mailbox (1.8, 8.1, 8.3)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.errors import FolderMissing, MailboxBusy
+from shared.mailboxes.graph import GraphMailbox
+from shared.mailboxes.graph_errors import Answered
+from shared.mailboxes.graph_fetch import _in_thread
+from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.spool import Budget, Spool
+from shared.settings import After
+from tests.integration.test_graph_collecting import data, fetch
+from tests.servers.graph import Graph
+from tests.servers.mail import plain_mail
+
+MAILS = [plain_mail(n) for n in range(5)]
+
+
+def answering(mailbox: GraphMailbox, path: Callable[[str], bool], answer: Callable[[], httpx.Response]) -> None:
+    """Let requests to some paths be answered by something else than the stand-in."""
+    inner = mailbox._client._http._transport
+
+    class Between(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if path(request.url.path):
+                return answer()
+            passed: httpx.Response = await inner.handle_async_request(request)
+            return passed
+
+    mailbox._client._http._transport = Between()
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, b""), (204, b""), (202, b"accepted"), (206, b"From: half")])
+def test_8_3_an_answer_without_content_is_no_message(graph: Graph, status: int, body: bytes) -> None:
+    graph.box("support@example.com", plain_mail(1))
+    with graph.open() as mailbox:
+        answering(mailbox, lambda path: path.endswith("/$value"), lambda: httpx.Response(status, content=body))
+        (one,) = fetch(mailbox)
+    assert one.content is None
+    assert one.refused is not None
+    assert one.unreadable is None
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "1"}])
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_1_8_one_message_that_is_never_ready_does_not_stop_the_others(
+    graph: Graph, status: int, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.mailboxes.graph_client.FIRST_WAIT", 0.01)
+    box = graph.box("support@example.com", *MAILS)
+    ill = box.ids("Inbox")[2]
+    with graph.open(patience=60) as mailbox:
+        answering(mailbox, lambda path: ill in path, lambda: httpx.Response(status, headers=headers))
+        listed = mailbox.list("INBOX")
+        found = [one for batch in mailbox.fetch([[one] for one in listed], max_bytes=10**6) for one in batch]
+    assert [one.refused is not None for one in found] == [False, False, True, False, False]
+    assert [data(one) for one in found if one.content is not None] == [MAILS[n] for n in (0, 1, 3, 4)]
+
+
+def test_1_3_a_move_to_a_folder_that_went_meanwhile_is_not_done(graph: Graph) -> None:
+    box = graph.box("support@example.com", *MAILS)
+    box.folder("Done")
+    with graph.open(after=After.MOVE, move_to="Done") as mailbox:
+        listed = mailbox.list("INBOX")
+        mailbox._target = "AAMkGone"
+        with pytest.raises(FolderMissing, match="AFTER"):
+            mailbox.remove(listed)
+        mailbox.remove(mailbox.list("INBOX"))
+    assert box.left("Inbox") == []
+    assert box.left("Done") == MAILS
+
+
+def test_a_pause_that_graph_asks_for_holds_for_what_waits_already(graph: Graph) -> None:
+    graph.box("support@example.com", *[plain_mail(n) for n in range(40)])
+    with graph.open(patience=60) as mailbox:
+        listed = mailbox.list("INBOX")
+        graph.trouble.throttle, graph.trouble.retry_after = 1.0, 2
+        before, began = len(graph.server.requests), time.monotonic()
+        removing = mailbox._client.start(_removing(mailbox, [str(one.key) for one in listed]))
+        while time.monotonic() < began + 1.5:
+            time.sleep(0.05)
+        assert len(graph.server.requests) - before <= 4, "those on the wire, and no other until the pause is over"
+        graph.trouble.throttle = 0
+        removing.result(30)
+
+
+async def _removing(mailbox: GraphMailbox, keys: list[str]) -> None:
+    from shared.mailboxes.graph_remove import Remover  # noqa: PLC0415
+
+    await Remover(mailbox._client, mailbox._requests, mailbox._way, mailbox._settings, "").remove(keys)
+
+
+def test_what_ends_one_removal_ends_them_all(graph: Graph) -> None:
+    graph.box("support@example.com", *[plain_mail(n) for n in range(60)])
+    with graph.open(patience=2) as mailbox:
+        listed = mailbox.list("INBOX")
+        graph.trouble.throttle, graph.trouble.retry_after = 1.0, 1
+        with pytest.raises(MailboxBusy):
+            mailbox.remove(listed)
+    assert len(graph.asked("DELETE")) <= 20
+
+
+def test_1_4_a_token_that_another_mailbox_renewed_is_taken(graph: Graph) -> None:
+    graph.box("support@example.com", plain_mail(1))
+    tokens = graph.tokens
+    with graph.open(tokens=tokens) as one, graph.open(tokens=tokens) as other:
+        assert len(one.list("INBOX")) == len(other.list("INBOX")) == 1
+        for service in tokens._services.values():
+            service.issued_at -= 300
+        graph.server.revoke_tokens()
+        assert len(one.list("INBOX")) == 1
+        assert len(other.list("INBOX")) == 1, "its own old token is refused, and there is a new one already"
+
+
+def test_a_next_link_that_repeats_ends(graph: Graph) -> None:
+    from shared.errors import ConnectionLost  # noqa: PLC0415
+
+    graph.box("support@example.com", plain_mail(1))
+    with graph.open() as mailbox:
+        again = f"{graph.server.endpoint}/users/support@example.com/mailFolders/inbox/messages?$skiptoken=1"
+        page = {"value": [], "@odata.nextLink": again}
+        answering(mailbox, lambda path: path.endswith("/messages"), lambda: httpx.Response(200, json=page))
+        with pytest.raises(ConnectionLost, match="twice"):
+            mailbox.list("INBOX")
+
+
+def test_1_11_an_item_that_only_changed_does_not_pass_since(graph: Graph) -> None:
+    """Graph may tell of it no more than what changed: its time is asked for then."""
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    box = graph.box("support@example.com")
+    old = box.deliver(plain_mail(1), received=now - timedelta(days=9))
+    link = f"{graph.server.endpoint}/users/support@example.com/mailFolders/inbox/messages/delta()?$deltatoken=x"
+    page = {"value": [{"id": old, "isRead": True}], "@odata.deltaLink": link}
+    with graph.open(after=After.KEEP) as mailbox:
+        answering(mailbox, lambda path: path.endswith("/delta()"), lambda: httpx.Response(200, json=page))
+        (one,) = mailbox.list("INBOX", since=now - timedelta(days=1))
+    assert one.received is not None
+    assert one.received < now - timedelta(days=8)
+
+
+def test_sizes_that_are_not_told_make_messages_come_alone(graph: Graph) -> None:
+    large = [plain_mail(n, size=5_000_000) for n in range(3)]
+    graph.box("support@example.com", *large)
+    with graph.open() as mailbox:
+        for one in mailbox.list("INBOX"):
+            assert one.size > 4_000_000
+        items = {"value": [{"id": key} for key in graph.box("support@example.com").ids("Inbox")]}
+        answering(mailbox, lambda path: path.endswith("/messages"), lambda: httpx.Response(200, json=items))
+        listed = mailbox.list("INBOX")
+        assert [one.size for one in listed] == [4 * 1024 * 1024] * 3
+        got = [data(one) for batch in mailbox.fetch([[one] for one in listed], max_bytes=10**8) for one in batch]
+    assert sorted(got) == sorted(large)
+
+
+def test_a_wait_for_room_that_nobody_waits_for_any_more_gives_it_back(tmp_path: Path) -> None:
+    budget = Budget(10_000_000)
+    budget.take(10_000_000)
+    made: list[Spool] = []
+
+    def spool() -> Spool:
+        made.append(Spool(8_000_000, 10**9, budget=budget))
+        return made[-1]
+
+    async def given_up() -> None:
+        waiting = asyncio.ensure_future(_in_thread(spool, lambda one: one.discard()))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        budget.give(10_000_000)
+
+    asyncio.run(given_up())
+    until = time.monotonic() + 10
+    while not made or made[0]._held:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert made[0]._path is not None
+    assert not made[0]._path.exists()
+
+
+def test_answered_tells_what_it_is() -> None:
+    assert Answered(400, "SyncStateInvalid").is_state_lost
+    assert Answered(410).is_state_lost
+    assert not Answered(404, "ErrorItemNotFound").is_state_lost
+    assert Answered(503, retry_after=1).says_when
+    assert not Answered(503).says_when
+
+
+def test_the_way_is_the_same_for_all(graph: Graph) -> None:
+    """One TLS context does for all sessions: the machine's roots are loaded once."""
+    way: Any = GraphWay(graph.server.endpoint)
+    assert way.trusts.of(graph.settings()) is way.trusts.of(graph.settings())
+    assert way.trusts.of(graph.settings()) is not way.trusts.of(graph.settings(ca_file=None))
