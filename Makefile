@@ -3,15 +3,17 @@
 
 PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3) $(shell command -v python3.13 2>/dev/null) $(shell command -v python3 2>/dev/null))
 BIN := .venv/bin
+FUZZ_SECONDS ?= 60
 AZURITE := .tools/node_modules/.bin/azurite
 
-.PHONY: run test check bench servers clean help
+.PHONY: run test check bench fuzz servers clean help
 
 help:
 	@echo "make run    the main job on an embedded mail server: sample mail into ./mail"
 	@echo "make test   everything, on real servers (Dovecot, Azurite); installs them where they are missing"
 	@echo "make check  lint, types, layers"
 	@echo "make bench  what it does a second, beside what one would otherwise pick"
+	@echo "make fuzz   the parser on hostile bytes, for a minute; FUZZ_SECONDS=1800 for longer"
 
 run: .venv/run.stamp
 	@$(BIN)/mailroom demo
@@ -27,6 +29,13 @@ check: .venv/test.stamp
 
 bench: .venv/test.stamp servers
 	@$(BIN)/python -m tests.benchmarks
+
+# What is interesting is kept in .tools/fuzz/corpus from one run to the next; what failed lies in .tools/fuzz.
+fuzz: .venv/test.stamp .tools/fuzz/packages
+	@PYTHONPATH=.tools/fuzz/packages $(BIN)/python -m tests.fuzz.parse .tools/fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+
+.tools/fuzz/packages:
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --target $@ "atheris>=3" || { rm -rf $@; exit 1; }
 
 servers:
 	@tools/servers.sh

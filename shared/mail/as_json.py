@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC
 
-from shared.mail.model import Address, Attachment, Message
+from shared.mail.model import Address, Attachment, Message, Report
 
 
 def as_json(message: Message) -> dict[str, object]:
@@ -29,6 +30,8 @@ def as_json(message: Message) -> dict[str, object]:
         "attachments": [_attachment(attachment) for attachment in message.attachments],
         "headers": [{"name": name, "value": value} for name, value in message.headers],
         "importance": message.importance,
+        "automatic": _automatic(message),
+        "report": _report(message.report) if message.report else None,
         "thread": {"in_reply_to": list(message.in_reply_to), "references": list(message.references)},
         "authentication_results": list(message.authentication_results),
         "invalid_addresses": list(message.invalid_addresses),
@@ -38,6 +41,23 @@ def as_json(message: Message) -> dict[str, object]:
 
 def _addresses(addresses: Iterable[Address]) -> list[dict[str, str]]:
     return [{"name": one.name, "address": one.address} for one in addresses]
+
+
+def _automatic(message: Message) -> dict[str, object] | None:
+    if message.automatic is None:
+        return None
+    return {"kind": message.automatic, "evidence": list(message.automatic_evidence)}
+
+
+def _report(report: Report) -> dict[str, object]:
+    return {
+        "kind": report.kind,
+        "failed": [asdict(one) for one in report.failed],
+        "others": [asdict(one) for one in report.others],
+        "reporting_mta": report.reporting_mta,
+        "original_message_id": report.original_message_id,
+        "disposition": report.disposition,
+    }
 
 
 def _attachment(attachment: Attachment) -> dict[str, object]:

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from shared.mail.buffer import Buffer
 from shared.mail.charsets import declared_in_html, decode
 from shared.mail.defects import Defects
+from shared.mail.flowed import unfolded
+from shared.mail.headers import Headers
 from shared.mail.html_text import html_to_text
 from shared.mail.parameters import Parametrised, read
 from shared.mail.structure import Part
-from shared.mail.transfer import decoded, encoding_of
+from shared.mail.transfer import IDENTITY, UUENCODED, decoded, encoding_of
+from shared.mail.uuencoded import File, files, without
 from shared.mail.words import decoded as decoded_words
+from shared.mail.words import header_text
 
 MOST_TEXT = 5 * 1024 * 1024
 """Bytes, as sent, of all the text of a message. Text beyond becomes an attachment, so that memory has a bound."""
@@ -136,11 +140,13 @@ class Texts:
         self._buffer = buffer
         self._defects = defects
         self._read: dict[int, str] = {}
+        self._files: list[Leaf] = []
 
     def text(self, bodies: Bodies) -> str:
         """The message's plain text."""
+        alone = len(bodies.leaves) == 1
         return "\n".join(
-            html_to_text(self._of(leaf)) if leaf.part.content.kind == "text/html" else self._of(leaf)
+            html_to_text(self._of(leaf)) if leaf.part.content.kind == "text/html" else self._plain(leaf, alone=alone)
             for leaf in bodies.texts
         )
 
@@ -148,12 +154,35 @@ class Texts:
         """The message's HTML, as sent but for its charset and line ends; None if it has none."""
         return "\n".join(self._of(leaf) for leaf in bodies.htmls) if bodies.htmls else None
 
-    def _of(self, leaf: Leaf) -> str:
+    def files(self, bodies: Bodies) -> Iterator[Leaf]:
+        """The leaves that are neither text nor HTML of the message, and files that the text held, once it was read."""
+        read = {id(leaf) for leaf in (*bodies.texts, *bodies.htmls)}
+        yield from (leaf for leaf in bodies.leaves if id(leaf) not in read)
+        yield from self._files
+
+    def _plain(self, leaf: Leaf, *, alone: bool) -> str:
+        text = self._of(leaf, with_files=alone)
+        content = leaf.part.content
+        if (content.token("format") or "").lower() != "flowed":
+            return text
+        return unfolded(text, delete_space=(content.token("delsp") or "").lower() == "yes")
+
+    def _of(self, leaf: Leaf, *, with_files: bool = False) -> str:
         if id(leaf) not in self._read:
             data = b"".join(content(leaf, self._buffer, self._defects))
+            if with_files and leaf.encoding in IDENTITY and (found := files(data)):
+                if not all(one.whole for one in found):
+                    self._defects.add("a file in the text has no end")
+                data = without(data, found)
+                self._files = [self._file(leaf.part, one) for one in found]
             charset = leaf.part.content.token("charset")
             if charset is None and leaf.part.content.kind == "text/html" and not data.isascii():
                 charset = declared_in_html(data)
             text = decode(data, charset, self._defects, detect=len(self._read) < _DETECTED)
             self._read[id(leaf)] = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
         return self._read[id(leaf)]
+
+    def _file(self, text: Part, file: File) -> Leaf:
+        content = Parametrised("application/octet-stream", {})
+        part = Part(Headers([], self._defects), content, text.start + file.start, text.start + file.end)
+        return Leaf(part, "attachment", decoded_words(header_text(file.name, self._defects), self._defects), UUENCODED)

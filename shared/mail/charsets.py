@@ -201,4 +201,6 @@ def _detected(data: bytes) -> str | None:
     from charset_normalizer import from_bytes  # noqa: PLC0415 - slow to import, and few messages need it
 
     best = from_bytes(data[:_DETECTED_FROM], steps=5, chunk_size=512).best()
-    return codec_of(best.encoding) if best is not None else None
+    codec = codec_of(best.encoding) if best is not None else None
+    # Two bytes of Latin-1 may as well be one letter of UTF-16, which nobody sends unnamed.
+    return codec if codec is not None and is_ascii_compatible(codec) else None

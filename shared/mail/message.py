@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
+from collections.abc import Iterable
 
 from shared.mail import bodies
 from shared.mail.address_list import read_list
@@ -13,9 +14,12 @@ from shared.mail.buffer import Buffer
 from shared.mail.dates import read_date
 from shared.mail.defects import Defects
 from shared.mail.headers import Headers
+from shared.mail.kinds import automatic
 from shared.mail.model import Attachment, Importance, Message
 from shared.mail.names import SafeNames
+from shared.mail.reports import read_report
 from shared.mail.structure import split
+from shared.mail.trace import received_count, trace_fields
 from shared.mail.words import decoded
 
 __all__ = ["Address", "Attachment", "Importance", "Message", "parse"]
@@ -54,6 +58,8 @@ def read_message(buffer: Buffer) -> Message:
     cc, invalid_cc = _addresses(headers, "cc", defects)
     date = headers.text("date")
     importance = _importance(headers)
+    report = read_report(root, buffer, defects)
+    machine = automatic(headers, report)
     return Message(
         size=buffer.size,
         sent=read_date(date, defects) if date else None,
@@ -67,7 +73,7 @@ def read_message(buffer: Buffer) -> Message:
         subject=decoded(headers.text("subject") or "", defects),
         text=texts.text(chosen),
         html=texts.html(chosen),
-        attachments=_attachments(chosen, buffer, defects),
+        attachments=_attachments(texts.files(chosen), buffer, defects),
         headers=tuple(headers.decoded()),
         important=importance == "high",
         importance=importance,
@@ -75,6 +81,11 @@ def read_message(buffer: Buffer) -> Message:
         references=_ids(headers, "references"),
         authentication_results=tuple(decoded(text, defects) for text in headers.texts("authentication-results")),
         invalid_addresses=tuple(invalid_to + invalid_cc),
+        automatic=machine.kind if machine else None,
+        automatic_evidence=machine.evidence if machine else (),
+        report=report,
+        received=received_count(headers.fields),
+        trace=trace_fields(headers.fields, defects),
         defects=defects.as_tuple(),
         whole=not defects.capped,
     )
@@ -122,14 +133,11 @@ def _importance(headers: Headers) -> Importance:
     return "low" if "low" in importance or "non-urgent" in priority or numbers & {4, 5} else "normal"
 
 
-def _attachments(chosen: bodies.Bodies, buffer: Buffer, defects: Defects) -> tuple[Attachment, ...]:
-    """Every leaf that is not text of the message, with its digest."""
-    text = {id(leaf) for leaf in (*chosen.texts, *chosen.htmls)}
+def _attachments(leaves: Iterable[bodies.Leaf], buffer: Buffer, defects: Defects) -> tuple[Attachment, ...]:
+    """What is not text of the message, with its digest."""
     names = SafeNames()
     found: list[Attachment] = []
-    for leaf in chosen.leaves:
-        if id(leaf) in text:
-            continue
+    for leaf in leaves:
         digest, size = hashlib.sha256(), 0
         for piece in bodies.content(leaf, buffer, defects):
             digest.update(piece)

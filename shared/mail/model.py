@@ -10,9 +10,11 @@ from typing import Literal
 from shared.mail.addresses import Address
 from shared.mail.buffer import Buffer
 from shared.mail.defects import Defects
+from shared.mail.kinds import Kind
+from shared.mail.reports import Report
 from shared.mail.transfer import decoded
 
-__all__ = ["Address", "Attachment", "Importance", "Message"]
+__all__ = ["Address", "Attachment", "Importance", "Kind", "Message", "Report"]
 
 Importance = Literal["high", "normal", "low"]
 
@@ -78,6 +80,11 @@ class Message:
         authentication_results: every `Authentication-Results` field in order. Anybody can write one: what to trust is
             told by the server that it names first, and by where it stands among the headers.
         invalid_addresses: pieces of `To` and `Cc` that are no addresses (rule 2.5).
+        automatic: what kind of automatic mail it is (rule 5.1); None if it is none.
+        automatic_evidence: what said so.
+        report: what it reports, if it is a report (rule 5.2).
+        received: how many `Received` it has (rule 5.3).
+        trace: the fields that `delivery_hints` reads, in order, encoded words left as they are (rule 2.2).
         defects: what had to be repaired in order to read it.
         whole: no cap was passed: all of it was read.
     """
@@ -102,5 +109,10 @@ class Message:
     references: tuple[str, ...] = ()
     authentication_results: tuple[str, ...] = ()
     invalid_addresses: tuple[str, ...] = ()
+    automatic: Kind | None = None
+    automatic_evidence: tuple[str, ...] = ()
+    report: Report | None = None
+    received: int = 0
+    trace: tuple[tuple[str, str], ...] = ()
     defects: tuple[str, ...] = ()
     whole: bool = True

@@ -125,9 +125,10 @@ def read_report(root: Part, buffer: Buffer, defects: Defects) -> Report | None:
     named = _failed_recipients(root.headers)
     if whole is None and not named:
         return None
+    found_in = (machine or whole).content.kind if whole else ""
     whole = whole or root
     fields, recipients = _read_fields(machine, buffer, defects) if machine else ({}, [])
-    kind = _kind(whole, machine, by_header=not machine and bool(named))
+    kind = _kind(whole, machine, by_header=bool(named))
     if kind != "delivery":
         recipients = []
     failed = [one for one in recipients if _has_failed(one)]
@@ -136,7 +137,7 @@ def read_report(root: Part, buffer: Buffer, defects: Defects) -> Report | None:
     known = {one.address for one in failed} - {None}
     return Report(
         kind=kind,
-        found_in=machine.content.kind if machine else "" if named else whole.content.kind,
+        found_in=found_in,
         failed=tuple(failed),
         others=tuple(one for one in recipients if not _has_failed(one) and one.address not in known),
         reporting_mta=host_of(fields.get("reporting-mta")),
@@ -201,7 +202,7 @@ def _content(part: Part, buffer: Buffer, most: int) -> bytes:
 def _read_fields(part: Part, buffer: Buffer, defects: Defects) -> tuple[dict[str, str], list[ReportedRecipient]]:
     """The fields of the report as a whole, and its recipients.
 
-    The defects tell of what was left out. An empty line begins the next recipient, and so does a recipient's name where the last one has a name already; some
+    An empty line begins the next recipient, and so does a recipient's name where the last one has a name already; some
     servers leave the lines out, and some put them where none belongs.
     """
     data = _content(part, buffer, MOST_FIELDS)
@@ -252,6 +253,7 @@ def _original_id(whole: Part, fields: dict[str, str], buffer: Buffer) -> str | N
     if returned is None:
         return None
     data = _content(returned, buffer, MOST_HEADER).lstrip(b"\r\n")
+    data = data if b"\n" in data else data.replace(b"\r", b"\n")
     headers, _ = read_block(_EMPTY_LINE.split(data, maxsplit=1)[0], Defects())
     return next(filter(None, map(_message_id, headers.texts("message-id"))), None)
 

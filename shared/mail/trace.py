@@ -39,7 +39,6 @@ _WORD = re.compile(rf'(?:<(?:[^<>"]|{_QUOTED})*+>|[^\s"(),;<>]|{_QUOTED})++', re
 _SPACE = re.compile(r"\s*+")
 _IN_COMMENT = re.compile(r'\\.|[()<>"]', re.DOTALL)
 _ROUTE = re.compile(r"@[^:\"]*:")
-_CLAUSES = frozenset({"from", "by", "via", "with", "id", "for"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +154,14 @@ def _read(text: str) -> _Received:
 def _paths(words: list[str], at: int) -> tuple[str, ...]:
     """The addresses from a place on, up to what is neither an address nor a comma."""
     found: list[str] = []
-    for word in words[at:]:
-        if word == ",":
-            continue
-        if word.lower() in _CLAUSES or not (normal := _path(word)):
-            break
-        found.append(normal)
-    return tuple(found[:MOST_HINTS])
+    while at < len(words) and len(found) < MOST_HINTS:
+        if words[at] != ",":
+            normal = _path(words[at])
+            if not normal:
+                break
+            found.append(normal)
+        at += 1
+    return tuple(found)
 
 
 def _path(word: str) -> str | None:

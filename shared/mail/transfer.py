@@ -15,9 +15,13 @@ _BASE64_AND_SPACE = _BASE64 + b"=\r\n\t "
 _SOFT_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
 _BARE_CR_BREAK = re.compile(rb"=\r(?!\n)")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
-_IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
 _UUENCODE = frozenset({"x-uuencode", "uuencode", "x-uue", "uue"})
 _LONGEST_UU_LINE = 200
+
+IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
+"""Encodings that leave the bytes as they are."""
+
+UUENCODED = "x-uuencode"
 
 
 def encoding_of(text: str | None) -> str:
@@ -43,7 +47,7 @@ def decoded(pieces: Iterable[bytes], encoding: str, defects: Defects) -> Iterato
         return _quoted_printable(pieces, defects)
     if encoding in _UUENCODE:
         return _uuencode(pieces, defects)
-    if encoding not in _IDENTITY:
+    if encoding not in IDENTITY:
         defects.add("a Content-Transfer-Encoding is unknown: the bytes are kept as they are")
     return iter(pieces)
 

@@ -48,7 +48,7 @@ def test_3_8_the_same_bytes_under_one_route_give_one_result_and_a_record_that_na
     assert first.outcomes == {"sales@example.com": f"routed {result}"}
 
 
-def test_a_copy_that_is_new_for_one_recipient_and_not_for_the_other(world: World) -> None:
+def test_4_2_a_copy_that_is_new_for_one_recipient_and_not_for_the_other(world: World) -> None:
     data = letter("sales@example.com, office@example.com")
     world.servers["support"].deliver(data)
     world.run("support")
@@ -92,3 +92,26 @@ def test_a_wildcard_copy_that_came_first_takes_nothing_from_a_named_recipient(wo
     world.servers["support"].deliver(data)
     world.run("support")
     assert world.results() == [("any_office", "*"), ("support", "support@example.com")]
+
+
+def test_4_1_a_copy_that_differs_in_its_bytes_alone_is_a_duplicate_by_what_is_visible(world: World) -> None:
+    """A server that builds mail anew, a gateway with a footer: receipts.md, "Fingerprints"."""
+    head = b"From: a@b.example\r\nTo: sales@example.com\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n"
+    first = head + b"Message-ID: <1@b.example>\r\n\r\ntext\r\n"
+    with_footer = head + b"Message-ID: <1@b.example>\r\n\r\ntext\r\n-- \r\nscanned\r\n"
+    renamed = head + b"Message-ID: <2@b.example>\r\nX-Seen: yes\r\n\r\ntext\r\n"
+    for data in (first, with_footer, renamed):
+        world.servers["support"].deliver(data)
+        world.run("support")
+    assert world.results() == [("sales", "sales@example.com")]
+    by = {world.read(path)["message"]: world.read(path)["duplicates"][0]["by"] for path in world.paths("duplicates/")}
+    assert by == {identity(with_footer): "message-id", identity(renamed): "content"}
+
+
+def test_4_3_one_message_id_for_everything_loses_nothing(world: World) -> None:
+    for number in range(3):
+        head = f"From: a@b.example\r\nTo: sales@example.com\r\nDate: Tue, 24 Nov 2026 09:00:0{number} +0000\r\n"
+        world.servers["support"].deliver(f"{head}Message-ID: <always@b.example>\r\n\r\ntext\r\n".encode())
+    world.run("support")
+    assert len(world.results()) == 3
+    assert world.paths("duplicates/") == []

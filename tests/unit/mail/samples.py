@@ -127,6 +127,8 @@ def _written(source: random.Random, kind: str, charset: str, text: str) -> Piece
         data = base64.encodebytes(data)
     elif encoding == "quoted-printable":
         data = quopri.encodestring(data)
+    if kind == "text/plain" and source.random() < 0.2:
+        kind += "; format=flowed"
     return Piece(f"Content-Type: {kind}; charset={charset}\nContent-Transfer-Encoding: {encoding}\n", data)
 
 

@@ -48,6 +48,12 @@ def test_7_7_an_unnamed_charset_is_guessed() -> None:
     assert message.defects == ("no charset is named: read as cp1251, by its looks",)
 
 
+def test_7_7_a_short_text_is_not_taken_for_utf_16() -> None:
+    message = parse(b"X: y\n\n\xe9\n")
+    assert message.text == "é\n"
+    assert message.defects == ("no charset is named: read as Windows-1252",)
+
+
 def test_7_7_a_page_may_name_its_charset() -> None:
     message = parse(b"Content-Type: text/html\n\n<meta charset=koi8-r><p>" + "привет".encode("koi8-r"))
     assert message.text == "привет"

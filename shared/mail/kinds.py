@@ -1,0 +1,239 @@
+"""What kind of automatic mail a message is, if it is (rule 5.1).
+
+Whoever answers mail by machine must not answer any of these kinds. Beyond that they differ in what is lost if one is
+put aside: an automatic reply or a bounce is about mail of ours, a report tells of a machine, a list's mail is often
+written by a person. Marks that say only that a machine sent it, or that no machine should answer it
+(`Auto-Submitted: auto-generated`, `X-Auto-Response-Suppress`), are on invoices and on answers of a help desk as well:
+they make no reply of a message by themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.mail.address_list import read_list
+from shared.mail.addresses import normalise
+from shared.mail.defects import Defects
+from shared.mail.headers import Headers
+from shared.mail.report_fields import without_comments
+from shared.mail.reports import Report
+from shared.mail.words import decoded
+
+Kind = Literal["auto-reply", "out-of-office", "bounce", "report", "list"]
+
+MOST_EVIDENCE = 30
+"""Pieces of evidence that are kept."""
+
+LONGEST_EVIDENCE = 120
+"""Characters of one piece."""
+
+_Mark = Literal[
+    # What a report says of the fate of a message.
+    "failed",
+    "reported",
+    # Who sent it.
+    "daemon",
+    "postmaster",
+    "unreturnable",
+    # It says itself that it is an answer.
+    "away",
+    "reply",
+    # It went to many.
+    "list",
+    "bulk",
+    # A machine sent it, or no machine should answer it.
+    "generated",
+    "suppress",
+]
+_Found = tuple[_Mark, str, str]
+"""A mark, the field that bears it, and its value."""
+
+_NO = frozenset({"no", "none", "false", "off", "0"})
+_WANTS_NO_REPLY = frozenset({"all", "oof", "autoreply"})
+_PRECEDENCES: dict[str, _Mark] = {"bulk": "bulk", "junk": "bulk", "list": "bulk", "auto_reply": "reply"}
+
+_SYSTEM = re.compile(r"mailer[-_]?daemon|postmaster|microsoftexchange", re.IGNORECASE)
+_DAEMON = re.compile(r"mailer[-_]?daemon|microsoftexchange[0-9a-f]{32}")
+_TOKENS = re.compile(r"[a-z0-9_-]+")
+_REPLIED = re.compile(r"auto[-_]repl(?:ied|y)")
+_AWAY = re.compile(
+    r"\b(?:vacation|out[ _-]?of[ _-]?(?:the[ _-]?)?office|oof|ooo|away|absence|abwesen\w*)\b", re.IGNORECASE
+)
+
+# How responders begin a subject when their owner is away. It is asked only of what a machine sent by other evidence.
+# Words that a personnel department's machine begins with (“Vacation request”) are not enough.
+_AWAY_SUBJECT = re.compile(
+    r"(?:out[ -]of[ -](?:the[ -])?office|ooo\b|oof\b|vacation (?:reply|notice|message)"
+    r"|away from (?:my|the) (?:mail|office|desk)|abwesend|abwesenheits(?:notiz|nachricht|meldung)"
+    r"|absen(?:ce|t) du bureau|fuera de (?:la )?oficina|fuori (?:sede|ufficio)|afwezigheids|niet op kantoor|fora do escrit)",
+    re.IGNORECASE,
+)
+# The same in the words of Exchange, which other systems have for confirmations; Exchange adds that it wants no answer.
+_EXCHANGE_SUBJECT = re.compile(
+    r"(?:automatic reply|automatische antwort|réponse automatique|respuesta automática|risposta automatica"
+    r"|automatisch antwoord|resposta automática|autosvar|automatiskt svar|automatisk svar|automaattinen vastaus"
+    r"|automatyczna odpowiedź|odpowiedź automatyczna|automatická odpověď|automatikus válasz|автоматический ответ"
+    r"|otomatik yan\u0131t|自動応答|自動返信|自动答复|自動回覆|자동 회신)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Automatic:
+    """That a message is automatic, and why.
+
+    Attributes:
+        kind: which kind.
+        evidence: what said so, such as `Auto-Submitted: auto-replied`.
+    """
+
+    kind: Kind
+    evidence: tuple[str, ...]
+
+
+def automatic(headers: Headers, report: Report | None) -> Automatic | None:
+    """Tell what kind of automatic mail a message is.
+
+    The first of these that holds:
+
+    1. `bounce`: a delivery report with a failed recipient, or `X-Failed-Recipients`.
+    2. `report`: any other `multipart/report` or delivery status: delayed or delivered, read, a complaint. If it tells
+       of no recipient at all and a mail system sent it, `bounce`.
+    3. `out-of-office`: `Auto-Submitted` (RFC 3834), `X-Autoreply` or `X-Autorespond` with a word for it; or the subject
+       begins as such replies do, beside evidence that a machine sent it.
+    4. `bounce`: from a mailer-daemon; or from a postmaster with a null return path.
+    5. `auto-reply`: `Auto-Submitted: auto-replied`, `X-Autoreply`, `X-Autorespond`, `Precedence: auto_reply`; or a null
+       return path beside any other mark of a machine, as responders have it.
+    6. `list`: `List-Id` (RFC 2919).
+    7. `bounce`: from a postmaster, or a null return path, and nothing that says what else it is.
+    8. `list`: `Precedence: bulk`, `junk` or `list`.
+    9. `report`: any other `Auto-Submitted` but `no`, and `X-Auto-Response-Suppress` if it suppresses replies (what
+       suppresses receipts alone says nothing). `Message.report` is None then: a machine reports something of its own.
+
+    Args:
+        headers: the message's.
+        report: what `read_report` found in it.
+
+    Returns:
+        None if nothing says that it is automatic.
+    """
+    marks: dict[_Mark, None] = {}
+    evidence: dict[str, None] = {}
+    for mark, name, value in _all_marks(headers, report):
+        marks[mark] = None
+        if len(evidence) < MOST_EVIDENCE:
+            evidence[_told(name, value)] = None
+    if subject := _away_subject(headers, set(marks)):
+        marks["away"] = None
+        evidence[_told("Subject", subject)] = None
+    kind = _kind(set(marks), report)
+    return Automatic(kind, tuple(evidence)) if kind else None
+
+
+def _kind(marks: set[_Mark], report: Report | None) -> Kind | None:
+    from_system = bool(marks & {"daemon", "postmaster"})
+    if "failed" in marks:
+        return "bounce"
+    if report is not None and "reported" in marks:
+        return "bounce" if from_system and report.kind == "delivery" and not report.others else "report"
+    if "away" in marks:
+        return "out-of-office"
+    if "daemon" in marks or {"postmaster", "unreturnable"} <= marks:
+        return "bounce"
+    if "reply" in marks or ("unreturnable" in marks and marks & {"generated", "suppress", "bulk"}):
+        return "auto-reply"
+    if "list" in marks:
+        return "list"
+    if from_system or "unreturnable" in marks:
+        return "bounce"
+    if "bulk" in marks:
+        return "list"
+    return "report" if marks else None
+
+
+def _all_marks(headers: Headers, report: Report | None) -> Iterator[_Found]:
+    yield from _reported(headers, report)
+    yield from _auto_submitted(headers)
+    yield from _responders(headers)
+    yield from _sent_to_many(headers)
+    for text in headers.texts("return-path"):
+        if "".join(without_comments(text).split()) in {"<>", "<<>>"}:
+            yield "unreturnable", "Return-Path", text
+    yield from _senders(headers)
+
+
+def _reported(headers: Headers, report: Report | None) -> Iterator[_Found]:
+    if report is not None and report.found_in:
+        yield "reported", "Content-Type", report.found_in
+        if report.failed:
+            yield "failed", "Action", "failed"
+    for text in headers.texts("x-failed-recipients"):
+        if text.strip():
+            yield "failed", "X-Failed-Recipients", text
+
+
+def _auto_submitted(headers: Headers) -> Iterator[_Found]:
+    """The keyword is the first word; responders say what they are in a comment or behind it."""
+    for text in headers.texts("auto-submitted"):
+        keyword = _TOKENS.search(without_comments(text).partition(";")[0].lower())
+        if keyword and keyword[0] != "no":
+            yield "reply" if _REPLIED.fullmatch(keyword[0]) else "generated", "Auto-Submitted", text
+            if _AWAY.search(text):
+                yield "away", "Auto-Submitted", text
+
+
+def _responders(headers: Headers) -> Iterator[_Found]:
+    """Fields that were there before RFC 3834, and that of Exchange."""
+    for name in ("X-Autoreply", "X-Autorespond"):
+        for text in headers.texts(name.lower()):
+            if without_comments(text).lower() not in _NO:
+                yield "reply", name, text
+                if _AWAY.match(text.lstrip()):
+                    yield "away", name, text
+    for text in headers.texts("x-auto-response-suppress"):
+        if _WANTS_NO_REPLY & set(_TOKENS.findall(text.lower())):
+            yield "suppress", "X-Auto-Response-Suppress", text
+
+
+def _sent_to_many(headers: Headers) -> Iterator[_Found]:
+    for text in headers.texts("precedence"):
+        words = {word.replace("-", "_") for word in _TOKENS.findall(without_comments(text).lower())}
+        for mark in sorted({_PRECEDENCES[word] for word in words & _PRECEDENCES.keys()}):
+            yield mark, "Precedence", text
+    for text in headers.texts("list-id"):
+        if text.strip():
+            yield "list", "List-Id", text
+
+
+def _senders(headers: Headers) -> Iterator[_Found]:
+    """Mail systems among the senders. Some leave out the domain, so that it is no address."""
+    for name in ("From", "Sender"):
+        for text in headers.texts(name.lower()):
+            if not _SYSTEM.search(text):
+                continue  # nearly all mail
+            found, invalid = read_list(text, Defects(), recover=False)
+            words = [normalise(one.address) or "" for one in found]
+            words += [without_comments(piece).rpartition("<")[2].strip('<>" ').lower() for piece in invalid]
+            for word in words:
+                local = word.rpartition("@")[0] or word
+                if _DAEMON.fullmatch(local):
+                    yield "daemon", name, word
+                elif local == "postmaster":
+                    yield "postmaster", name, word
+
+
+def _away_subject(headers: Headers, marks: set[_Mark]) -> str | None:
+    """The subject, if it is that of an absence, and other evidence says that a machine wrote it."""
+    if not marks & {"reply", "generated", "suppress", "unreturnable"}:
+        return None
+    subject = decoded(next(iter(headers.texts("subject")), ""), Defects())
+    exchange = "suppress" in marks and _EXCHANGE_SUBJECT.match(subject)
+    return subject if exchange or _AWAY_SUBJECT.match(subject) else None
+
+
+def _told(name: str, value: str) -> str:
+    text = f"{name}: {decoded(value[: 4 * LONGEST_EVIDENCE], Defects())}"
+    return text if len(text) <= LONGEST_EVIDENCE else text[: LONGEST_EVIDENCE - 1] + "…"
