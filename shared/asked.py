@@ -7,16 +7,19 @@ from collections.abc import Iterable
 from shared.conversations import Thread
 from shared.mail.addresses import normalise
 from shared.mail.message import Address, Message
+from shared.mail.trace import delivery_hints
 from shared.routing.fingerprints import Seen
-from shared.routing.model import Decision, Mail
+from shared.routing.model import Decision, Hint, Mail
+from shared.routing.routes import Reading
 
 
-def mail_of(message: Message, folder: str) -> Mail:
+def mail_of(message: Message, folder: str, reading: Reading) -> Mail:
     """What the rules may ask of a message.
 
     Args:
         message: as read.
         folder: where it was collected.
+        reading: what of it is believed.
     """
     return Mail(
         to=_normalised(message.to),
@@ -29,7 +32,27 @@ def mail_of(message: Message, folder: str) -> Mail:
         ),
         important=message.important,
         folder=folder,
+        hints=hints_of(message, reading),
+        loops=_loops(message, reading),
     )
+
+
+def hints_of(message: Message, reading: Reading) -> tuple[Hint, ...]:
+    """Whom the receiving server says that a message is for (rule 2.2)."""
+    if not reading.hints:
+        return ()
+    found = delivery_hints(message.trace, hops=reading.hops, received_by=reading.received_by)
+    return tuple(Hint(one.address, one.where) for one in found)
+
+
+def _loops(message: Message, reading: Reading) -> str | None:
+    """Why a message goes in circles, in words; None if it does not (rule 5.3)."""
+    if message.received > reading.loop_limit:
+        return f"{message.received} Received lines are more than LOOP_LIMIT ({reading.loop_limit})"
+    if message.automatic is None:
+        return None
+    ours = next((one for one in _normalised((*message.from_, *message.sender)) if one in reading.own), None)
+    return None if ours is None else f"it is automatic mail ({message.automatic}) from our own mailbox {ours}"
 
 
 def seen_of(message: Message) -> Seen:

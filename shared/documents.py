@@ -6,7 +6,7 @@ All of it is create-only, and a document appears after everything that it points
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from shared.mail.as_json import as_json
 from shared.mail.message import Attachment, Message
 from shared.mailboxes.spool import PREFIX
 from shared.receipts import Receipt
-from shared.routing.model import Decision, Match
+from shared.routing.model import Decision, Hint, Match
 from shared.storage.protocol import Blobs
 
 JSON = "application/json"
@@ -37,12 +37,14 @@ class Documents:
         receipt: the arrival's.
         message: the parsed message.
         conversation: the id of the first message of its thread that was seen.
+        hints: whom the receiving server says that it is for.
     """
 
     blobs: Blobs
     receipt: Receipt
     message: Message
     conversation: str
+    hints: Sequence[Hint] = ()
     _parsed: bool = field(default=False, init=False)
     _told: dict[str, object] | None = field(default=None, init=False)
     _told_envelope: dict[str, object] | None = field(default=None, init=False)
@@ -66,6 +68,9 @@ class Documents:
             "conversation": self.conversation,
             "in_reply_to": list(self.message.in_reply_to[:ENVELOPE_LIMIT]),
             "references": list(self.message.references[-ENVELOPE_LIMIT:]),
+            "hints": [{"address": one.address, "where": one.where} for one in self.hints[:ENVELOPE_LIMIT]],
+            "automatic": self._as_json()["automatic"],
+            "report": self._as_json()["report"],
             "envelope": self._envelope(),
             "paths": self._paths(),
         }

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from shared.arriving import as_bytes, described
-from shared.asked import mail_of, seen_of, thread_of
+from shared.asked import hints_of, mail_of, seen_of, thread_of
 from shared.claims import Claims
 from shared.clock import Now, utc_now
 from shared.conversations import Conversations
@@ -87,7 +87,7 @@ class Sorter:
             )
         with opened(self.stores.blobs, receipt.message, size=receipt.size) as data:
             message = self.read(data)
-            decision = decide(mail_of(message, receipt.folder), table)
+            decision = decide(mail_of(message, receipt.folder, table.reading), table)
             outcome = self._give(receipt, message, decision, table)
         _log.info("message %s of mailbox %s: %s", receipt.message, receipt.mailbox, outcome)
         return outcome
@@ -96,7 +96,8 @@ class Sorter:
         thread = thread_of(message, decision, by_tag_alone=table.reading.by_tag_alone)
         conversations = Conversations(self.stores.records)
         conversation = conversations.of(thread, receipt.message)
-        documents = Documents(self.stores.blobs, receipt, message, conversation)
+        hints = hints_of(message, table.reading)
+        documents = Documents(self.stores.blobs, receipt, message, conversation, hints)
         prints = fingerprints(receipt.message, seen_of(message))
         claims = Claims(self.stores.records, receipt)
         outcomes: dict[str, str] = {}

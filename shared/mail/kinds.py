@@ -68,7 +68,8 @@ _AWAY = re.compile(
 _AWAY_SUBJECT = re.compile(
     r"(?:out[ -]of[ -](?:the[ -])?office|ooo\b|oof\b|vacation (?:reply|notice|message)"
     r"|away from (?:my|the) (?:mail|office|desk)|abwesend|abwesenheits(?:notiz|nachricht|meldung)"
-    r"|absen(?:ce|t) du bureau|fuera de (?:la )?oficina|fuori (?:sede|ufficio)|afwezigheids|niet op kantoor|fora do escrit)",
+    r"|absen(?:ce|t) du bureau|fuera de (?:la )?oficina|fuori (?:sede|ufficio)|afwezigheids|niet op kantoor"
+    r"|fora do escrit)",
     re.IGNORECASE,
 )
 # The same in the words of Exchange, which other systems have for confirmations; Exchange adds that it wants no answer.

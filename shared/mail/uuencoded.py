@@ -81,7 +81,6 @@ def _is_uuencoded(line: bytes) -> bool:
     if match is None:
         return False
     octets, letters = (match[1][0] - 32) & 63, len(match[2])
-    enough = (
-        letters >= (octets * 4 + 2) // 3 or match[1] == b"M"
-    )  # a full line of zeros may have lost all of its spaces
+    # A full line of zeros may have lost all of its spaces.
+    enough = letters >= (octets * 4 + 2) // 3 or match[1] == b"M"
     return enough and letters <= (octets + 2) // 3 * 4 + 1

@@ -377,8 +377,9 @@ TWO = "Original-Recipient: rfc822; o{0}@b.example\nFinal-Recipient: rfc822; {0}@
 def test_5_2_recipients_are_told_apart(layout: str, first: str, second: str) -> None:
     report = reported(delivery(layout.format(first.format("x"), second.format("y"))))
     assert [one.address for one in report.failed] == ["x@b.example", "y@b.example"]
-    assert [one.original for one in report.failed] == ["ox@b.example" if first == TWO else None] + [
-        "oy@b.example" if second == TWO else None
+    assert [one.original for one in report.failed] == [
+        "ox@b.example" if first == TWO else None,
+        "oy@b.example" if second == TWO else None,
     ]
 
 
@@ -422,9 +423,8 @@ def test_5_2_a_report_that_a_gateway_wrapped() -> None:
 
 
 def test_5_2_a_forwarded_report_is_an_attachment() -> None:
-    message = parse(
-        f"Content-Type: multipart/mixed; boundary=w\n\n--w\n\nsee\n--w\nContent-Type: message/rfc822\n\n{POSTFIX}\n--w--\n".encode()
-    )
+    forwarded = f"--w\n\nsee\n--w\nContent-Type: message/rfc822\n\n{POSTFIX}\n--w--\n"
+    message = parse(f"Content-Type: multipart/mixed; boundary=w\n\n{forwarded}".encode())
     assert message.report is None
     assert message.automatic is None
     assert len(message.attachments) == 1

@@ -2,10 +2,10 @@
 
 import datetime as dt
 import json
-from email import policy
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shared.mail.as_json import as_json
@@ -45,7 +45,10 @@ def test_7_3_what_was_built_is_read(
     for name, data in attachments:
         mail.add_attachment(data, maintype="application", subtype="x-test", filename=name)
 
-    message = parse(mail.as_bytes())
+    data = mail.as_bytes()
+    # Where it folds, some versions write a space twice, and read it so themselves.
+    assume(message_from_bytes(data, policy=policy.default)["subject"] == subject)
+    message = parse(data)
 
     assert message.defects == ()
     assert message.subject == subject
@@ -94,6 +97,8 @@ def test_7_3_as_json() -> None:
             }
         ],
         "importance": "high",
+        "automatic": None,
+        "report": None,
         "thread": {"in_reply_to": ["0@b"], "references": ["0@b"]},
         "authentication_results": ["mx; spf=pass"],
         "invalid_addresses": ["foo"],

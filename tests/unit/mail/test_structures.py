@@ -2,14 +2,18 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+import hashlib
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.mail.message import parse
-from tests.unit.mail.samples import CHARSETS
+from tests.unit.mail.samples import CHARSETS, sample
 
 # Prefixes and look-alikes of each other. None ends in `--`: with `b` beside it, `--b--` would be both.
 BOUNDARIES = [
@@ -166,3 +170,27 @@ def test_7_3_parts_in_parts_are_got_back(built: Built) -> None:
     assert [(a.name, a.content_type, b"".join(a.chunks())) for a in message.attachments] == built.found
     assert message.text == (built.text or "")
     assert message.html == built.html
+
+
+def leaves(part: Message) -> Iterator[tuple[str, str | None]]:
+    """Type and digest of the parts that hold content, as the standard library sees them; a message is one of them."""
+    kind, payload = part.get_content_type(), part.get_payload(decode=True)
+    if kind != "message/rfc822" and part.is_multipart():
+        for child in part.get_payload():
+            assert isinstance(child, Message)
+            yield from leaves(child)
+    else:
+        yield kind, hashlib.sha256(payload).hexdigest() if isinstance(payload, bytes) else None
+
+
+def test_7_3_ordinary_mail_is_read_as_the_standard_library_does() -> None:
+    source = random.Random(5)
+    for _ in range(100):
+        mail = sample(source, source.choice([800, 3_000, 10_000, 60_000]))
+        message = parse(mail)
+        found = [
+            (a.content_type, None if a.content_type == "message/rfc822" else a.sha256) for a in message.attachments
+        ]
+        expected = list(leaves(message_from_bytes(mail)))
+        assert message.defects == ()
+        assert found == [leaf for n, leaf in enumerate(expected) if n > 1 or leaf[0] not in {"text/plain", "text/html"}]

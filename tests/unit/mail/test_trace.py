@@ -22,29 +22,39 @@ def hints(source: str | bytes, *, hops: int = 1, received_by: str | None = None)
 
 LINES: dict[str, tuple[str, list[str]]] = {
     "postfix": (
-        "from a.example (a.example [192.0.2.1])\n\t(using TLSv1.3 with cipher X (256/256 bits))\n\t"
-        '(Client CN "a.example", Issuer "CA" (verified OK))\n\tby mx.us.example (Postfix) with ESMTPS id 4Xy\n\t'
-        "for <box@us.example>; Mon, 23 Nov 2026 10:00:00 +0100 (CET)",
+        (
+            "from a.example (a.example [192.0.2.1])\n\t(using TLSv1.3 with cipher X (256/256 bits))\n\t"
+            '(Client CN "a.example", Issuer "CA" (verified OK))\n\tby mx.us.example (Postfix) with ESMTPS id 4Xy\n\t'
+            "for <box@us.example>; Mon, 23 Nov 2026 10:00:00 +0100 (CET)"
+        ),
         ["box@us.example"],
     ),
     "exim": (
-        "from [192.0.2.1] (helo=a.example)\n by mx.us.example with esmtps (TLS1.3) (Exim 4.96)\n"
-        " (envelope-from <x@a.example>)\n id 1abc-0001\n for box@us.example; Mon, 23 Nov 2026 10:00:00 +0100",
+        (
+            "from [192.0.2.1] (helo=a.example)\n by mx.us.example with esmtps (TLS1.3) (Exim 4.96)\n"
+            " (envelope-from <x@a.example>)\n id 1abc-0001\n for box@us.example; Mon, 23 Nov 2026 10:00:00 +0100"
+        ),
         ["box@us.example"],
     ),
     "gmail": (
-        "from a.example (a.example. [192.0.2.1]) by mx.google.com with ESMTPS id a1-2.3.2026\n for <box@us.example>"
-        " (version=TLS1_3 cipher=X bits=128/128); Mon, 23 Nov 2026 01:00:00 -0800 (PST)",
+        (
+            "from a.example (a.example. [192.0.2.1]) by mx.google.com with ESMTPS id a1-2.3.2026\n for <box@us.example>"
+            " (version=TLS1_3 cipher=X bits=128/128); Mon, 23 Nov 2026 01:00:00 -0800 (PST)"
+        ),
         ["box@us.example"],
     ),
     "dovecot": (
-        "from mx.us.example by store.us.example with LMTP id 12 (envelope-from <x@a.example>)\n"
-        " for <box@us.example>; Mon, 23 Nov 2026 10:00:00 +0100",
+        (
+            "from mx.us.example by store.us.example with LMTP id 12 (envelope-from <x@a.example>)\n"
+            " for <box@us.example>; Mon, 23 Nov 2026 10:00:00 +0100"
+        ),
         ["box@us.example"],
     ),
     "exchange": (
-        "from AM0.example (2603:10a6::1) by AM1.example (2603:10a6::2) with Microsoft SMTP\n Server (version=TLS1_2,"
-        " cipher=X) id 15.20.1 via Frontend Transport; Mon, 23 Nov 2026 09:00:00 +0000",
+        (
+            "from AM0.example (2603:10a6::1) by AM1.example (2603:10a6::2) with Microsoft SMTP\n Server (version=TLS1_2,"
+            " cipher=X) id 15.20.1 via Frontend Transport; Mon, 23 Nov 2026 09:00:00 +0000"
+        ),
         [],
     ),
     "pickup": ("from mail pickup service by a.example with Microsoft SMTPSVC; Mon, 23 Nov 2026 09:00:00 +0000", []),
@@ -221,7 +231,7 @@ def test_5_3_endless_received_lines_are_counted_and_kept_in_part() -> None:
 
 ENDLESS = {
     "parentheses": b"(", "quotes": b'"', "escaped quotes": b'"\\', "angles": b"<", "angles and quotes": b'<"\\"',
-    "words": b"by ", "fors": b"for <a@b.c> ", "comments": b"()", "open comments": b"(<\"", "semicolons": b";",
+    "words": b"by ", "fors": b"for <a@b.c> ", "comments": b"()", "open comments": b'(<"', "semicolons": b";",
     "routes": b"<@a,", "addresses": b"for a@b,", "spaces": b" ", "8-bit": b"\xe9", "empty words": b"=?utf-8?q??=",
 }  # fmt: skip
 
