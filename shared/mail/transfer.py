@@ -56,16 +56,39 @@ def _base64(pieces: Iterable[bytes], defects: Defects) -> Iterator[bytes]:
     """Base64 with anything between its letters. Padding ends a run; another run may follow."""
     left = b""
     for piece in pieces:
-        letters = piece.translate(None, _NOT_BASE64)
-        if len(letters) != len(piece) and piece.translate(None, _BASE64_AND_SPACE):
-            defects.add("there is junk in base64: skipped")
-        *ended, open_run = (left + letters).split(b"=")
-        cut = len(open_run) - len(open_run) % 4
-        left = open_run[cut:]
-        yield b"".join([*(_run(run, defects) for run in ended if run), binascii.a2b_base64(open_run[:cut])])
-    if left:
+        data = left + piece.translate(None, b"\r\n")
+        content, left = _well_formed(data)
+        if content is None:
+            content, left = _ill_formed(data, defects)
+        yield content
+    if left := _letters(left, defects):
         defects.add("base64 ends in the middle")
         yield _run(left, defects)
+
+
+def _well_formed(data: bytes) -> tuple[bytes | None, bytes]:
+    """Content and what is left over, if all is one run, as in nearly all mail; else None."""
+    run = data.rstrip(b"=")
+    cut = len(run) - len(run) % 4 if len(run) == len(data) else len(run)
+    if cut % 4 == 1 or b"=" in run:
+        return None, b""
+    try:
+        return binascii.a2b_base64(run[:cut] + b"=" * (-cut % 4), strict_mode=True), run[cut:]
+    except binascii.Error:
+        return None, b""
+
+
+def _ill_formed(data: bytes, defects: Defects) -> tuple[bytes, bytes]:
+    *ended, open_run = _letters(data, defects).split(b"=")
+    cut = len(open_run) - len(open_run) % 4
+    content = b"".join([*(_run(run, defects) for run in ended if run), binascii.a2b_base64(open_run[:cut])])
+    return content, open_run[cut:]
+
+
+def _letters(data: bytes, defects: Defects) -> bytes:
+    if data.translate(None, _BASE64_AND_SPACE):
+        defects.add("there is junk in base64: skipped")
+    return data.translate(None, _NOT_BASE64)
 
 
 def _run(letters: bytes, defects: Defects) -> bytes:

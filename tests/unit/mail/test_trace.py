@@ -52,8 +52,8 @@ LINES: dict[str, tuple[str, list[str]]] = {
     ),
     "exchange": (
         (
-            "from AM0.example (2603:10a6::1) by AM1.example (2603:10a6::2) with Microsoft SMTP\n Server (version=TLS1_2,"
-            " cipher=X) id 15.20.1 via Frontend Transport; Mon, 23 Nov 2026 09:00:00 +0000"
+            "from AM0.example (2603:10a6::1) by AM1.example (2603:10a6::2) with Microsoft SMTP\n Server"
+            " (version=TLS1_2, cipher=X) id 15.20.1 via Frontend Transport; Mon, 23 Nov 2026 09:00:00 +0000"
         ),
         [],
     ),
