@@ -127,6 +127,22 @@ def status(settings: Settings = DEFAULT) -> None:
 
 
 @cli.command()
+def explain(
+    file: Annotated[Path, typer.Argument(metavar="FILE.eml", help="The raw message.")],
+    mailbox: Annotated[str | None, typer.Option(help="As if it arrived here; without: in each.")] = None,
+    folder: Annotated[str, typer.Option(help="The folder that it would be collected from.")] = "INBOX",
+    settings: Settings = DEFAULT,
+) -> None:
+    """Which recipients, which routes, and why; whether it would be a duplicate. Stores nothing."""
+    from local.explaining import explain as told  # noqa: PLC0415
+    from local.session import open_app  # noqa: PLC0415
+
+    with told_plainly(), open_app(settings) as app:
+        for line in told(app, file, None if mailbox is None else mailbox.lower(), folder):
+            typer.echo(line)
+
+
+@cli.command()
 def enable(
     mailbox: Annotated[str, typer.Argument(help="Its name in the settings.")],
     settings: Settings = DEFAULT,

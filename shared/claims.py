@@ -10,7 +10,7 @@ from shared.keys import claim_key
 from shared.receipts import Receipt
 from shared.routing.fingerprints import Fingerprint
 from shared.routing.model import ANYBODY
-from shared.storage.protocol import Records, Table, Values
+from shared.storage.protocol import Record, Records, Table, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,15 @@ class Claims:
             ours = claim
         return ours
 
+    def look(self, prints: Sequence[Fingerprint], recipient: str) -> Claim | None:
+        """Who holds a recipient's claim under one of the fingerprints, the first of them; nothing is taken."""
+        keys = {claim_key(one.kind, one.digest, recipient): one for one in prints}
+        found = self.records.get_many(Table.CLAIMS, list(keys))
+        for key in keys:
+            if key in found:
+                return _claim(found[key])
+        return None
+
     def _take(self, fingerprint: Fingerprint, recipient: str, result: str) -> Claim:
         key, own = self._row(fingerprint, recipient, result)
         if self.records.create(Table.CLAIMS, key, own):
@@ -83,8 +92,7 @@ class Claims:
         record = self.records.get(Table.CLAIMS, key)
         if record is None:
             raise ServiceUnavailable("a claim was there and is gone: claims are kept for good, who removed it?")
-        values = record.values
-        return Claim(str(values["owner"]), str(values["message"]), str(values["result"]), str(values["kind"]))
+        return _claim(record)
 
     def _row(self, fingerprint: Fingerprint, recipient: str, result: str) -> tuple[str, Values]:
         values: Values = {
@@ -95,3 +103,8 @@ class Claims:
             "kind": fingerprint.kind,
         }
         return claim_key(fingerprint.kind, fingerprint.digest, recipient), values
+
+
+def _claim(record: Record) -> Claim:
+    values = record.values
+    return Claim(str(values["owner"]), str(values["message"]), str(values["result"]), str(values["kind"]))

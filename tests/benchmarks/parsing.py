@@ -9,6 +9,7 @@ import base64
 import gc
 import hashlib
 import json
+import logging
 import random
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def contenders() -> tuple[dict[str, Reader], dict[str, str]]:
     readers: dict[str, Reader] = {"Mailroom": _mailroom, "email.policy.default": _policy_default}
     missing: dict[str, str] = {}
     why = _install()
+    logging.getLogger("mailparser").setLevel(logging.CRITICAL)  # it warns of every calendar
     if str(_FOLDER) not in sys.path:
         sys.path.append(str(_FOLDER))
     for package, module, read in (
