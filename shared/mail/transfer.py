@@ -106,6 +106,7 @@ def _quoted_printable(pieces: Iterable[bytes], defects: Defects) -> Iterator[byt
         cut = data.rfind(b"\n") + 1
         if not cut:
             cut = data.rfind(b"=", -3) if b"=" in data[-3:] else len(data)
+            cut = len(data[:cut].rstrip(b"="))
         cut = cut if len(data) - cut < PIECE else len(data)
         left = data[cut:]
         yield _unquoted(data[:cut], defects)
