@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.engine import Engine, Function, QueueOutput, QueueTrigger, TimerTrigger
+from local.engine import Engine, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
 from shared.errors import SettingsWrong
 from tests.end_to_end.own_process import in_own_process
 
@@ -34,9 +34,13 @@ def test_the_apps_functions_triggers_queues_and_schedules(capsys: pytest.Capture
         "route_message": QueueTrigger("item", "arrivals"),
         "route_poison": QueueTrigger("item", "arrivals-poison"),
         "sweep": TimerTrigger("timer", "0 */15 * * * *", run_on_startup=False),
+        "graph_webhook": HttpTrigger("req", "graph_webhook", ("POST",), "anonymous"),
+        "keep_subscriptions": TimerTrigger("timer", "0 */5 * * * *", run_on_startup=False),
+        "mend_subscription": QueueTrigger("item", "lifecycle"),
     }
     assert {name: function.outputs for name, function in functions.items() if function.outputs} == {
-        "poll_timer": (QueueOutput("polls", "polls"),)
+        "poll_timer": (QueueOutput("polls", "polls"),),
+        "graph_webhook": (QueueOutput("lifecycle", "lifecycle"), QueueOutput("polls", "polls")),
     }
 
 
