@@ -99,7 +99,7 @@ class Web:
         except GraphError as error:
             body = error.body(request_id, client_id)
             return _json(error.status, body, {**seen.headers, **error.headers})
-        except Exception:
+        except Exception:  # a fault of the stand-in itself: told, and never taken for an answer of Graph's
             log.exception("the stand-in failed at %s %s", request.method, "/".join(seen.segments))
             raise
         if isinstance(answer, web.StreamResponse):

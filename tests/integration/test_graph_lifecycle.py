@@ -1,0 +1,73 @@
+"""What Graph says of a subscription, and what is done about it: renewed, made anew, or the mailbox looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.queued import LifecycleEvent, LifecycleKind
+from tests.integration.graph_world import World, graph_world
+from tests.servers.graph import Graph
+
+
+@pytest.fixture
+def world(graph: Graph, tmp_path: Path) -> Iterator[World]:
+    with graph_world(tmp_path / "mail", graph, support="support@example.com", office="office@example.com") as made:
+        yield made
+
+
+def live(world: World) -> list[str]:
+    return sorted(one.id for one in world.graph.server.subscriptions)
+
+
+def test_lifecycle_reauthorization_puts_the_end_off(world: World) -> None:
+    world.keep()
+    before = live(world)
+    world.graph.server.send_lifecycle("reauthorizationRequired", "support@example.com")
+    world.graph.server.settle()
+    assert world.mend() == 1
+    assert len(world.graph.asked("PATCH")) == 1
+    assert live(world) == before
+
+
+def test_lifecycle_reauthorization_of_one_that_is_gone_makes_another(world: World) -> None:
+    world.keep()
+    world.graph.server.send_lifecycle("reauthorizationRequired", "support@example.com")
+    world.graph.server.settle()
+    world.graph.server.drop_subscriptions("support@example.com")
+    world.polls()
+    world.mend()
+    assert len(live(world)) == 2
+    assert [poll.mailbox for poll in world.polls()] == ["support"]
+
+
+def test_lifecycle_removal_makes_another_and_looks(world: World) -> None:
+    world.keep()
+    world.polls()
+    world.graph.server.drop_subscriptions("support@example.com", notify=True)
+    world.graph.server.settle()
+    events = world.lifecycle()
+    for event in [*events, *events]:  # doubled: the second time, there is another one already
+        world.app().subscriptions.mend(event)
+    assert len(live(world)) == 2
+    assert {poll.mailbox for poll in world.polls()} == {"support"}
+    assert len(world.graph.asked("POST", "/subscriptions")) == 3
+
+
+def test_lifecycle_missed_looks(world: World) -> None:
+    world.keep()
+    world.polls()
+    before = len(world.graph.server.requests)
+    world.graph.server.send_lifecycle("missed")
+    world.graph.server.settle()
+    assert world.mend() == 2
+    assert {poll.mailbox for poll in world.polls()} == {"support", "office"}
+    assert len(world.graph.server.requests) == before
+
+
+def test_a_lifecycle_event_about_nothing_of_ours_does_nothing(world: World) -> None:
+    event = LifecycleEvent("nobody", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED, "x")
+    world.app().subscriptions.mend(event)
+    assert world.graph.server.requests == []
