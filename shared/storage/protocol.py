@@ -74,8 +74,21 @@ class QueueItem:
     inserted: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A blob as it stood when it was read.
+
+    Attributes:
+        data: the whole of it; None if it was asked for unless it is of a known version, and it is.
+        etag: opaque; changes with every write of the blob.
+    """
+
+    data: bytes | None
+    etag: str
+
+
 class Blobs(Protocol):
-    """Mail and results, by path: create-only."""
+    """Mail and results, by path: create-only, but for a record that is marked, and what is to be forgotten."""
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
         """Write a whole blob if there is none: True if written, False if one was there.
@@ -95,6 +108,24 @@ class Blobs(Protocol):
 
     def download(self, path: str, target: BinaryIO) -> bool:
         """Stream a blob into an open file: False if there is none. Holds a few MB at most."""
+
+    def version(self, path: str, *, unless: str = "") -> Version | None:
+        """The whole blob and its etag, or None if there is none.
+
+        Args:
+            path: as it was created.
+            unless: an etag: as long as the blob has it, the data is not read again.
+        """
+
+    def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:
+        """Write a blob anew, whole, provided that it still is as `etag` knew it.
+
+        Raises:
+            RecordChanged: it is not, or is gone.
+        """
+
+    def delete_many(self, paths: Iterable[str]) -> None:
+        """Remove blobs; one that is not there is fine."""
 
     def exists(self, path: str) -> bool:
         """Whether there is such a blob."""

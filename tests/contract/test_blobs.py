@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.protocol import Stores
+from shared.errors import RecordChanged
+from shared.storage.protocol import Stores, Version
 
 TYPE = "application/octet-stream"
 MB = 1024 * 1024
@@ -145,3 +146,42 @@ def test_paths_are_listed_in_order_by_prefix(stores: Stores) -> None:
     assert list(stores.blobs.list("b")) == ["b/1", "b/1.d/x", "b/10", "b/2", "bc/1"]
     assert list(stores.blobs.list()) == ["a/1", "b/1", "b/1.d/x", "b/10", "b/2", "bc/1"]
     assert list(stores.blobs.list("c/d/")) == []
+
+
+def test_a_version_is_read_once_as_long_as_it_stands(stores: Stores) -> None:
+    assert stores.blobs.version("config/x.json") is None
+    stores.blobs.create("config/x.json", b"one", content_type=TYPE)
+    first = stores.blobs.version("config/x.json")
+    assert first is not None
+    assert first.data == b"one"
+    assert stores.blobs.version("config/x.json", unless=first.etag) == Version(None, first.etag)
+    stores.blobs.replace("config/x.json", b"two", etag=first.etag, content_type=TYPE)
+    second = stores.blobs.version("config/x.json", unless=first.etag)
+    assert second is not None
+    assert (second.data, second.etag == first.etag) == (b"two", False)
+
+
+def test_a_blob_is_replaced_only_as_it_was_known(stores: Stores) -> None:
+    stores.blobs.create("unhandled/x.json", b"one", content_type=TYPE)
+    known = stores.blobs.version("unhandled/x.json")
+    assert known is not None
+    stores.blobs.replace("unhandled/x.json", b"two", etag=known.etag, content_type=TYPE)
+    stores.blobs.settle()
+    with pytest.raises(RecordChanged):
+        stores.blobs.replace("unhandled/x.json", b"three", etag=known.etag, content_type=TYPE)
+    assert stores.blobs.read("unhandled/x.json") == b"two"
+    stores.blobs.delete_many(["unhandled/x.json"])
+    with pytest.raises(RecordChanged):
+        stores.blobs.replace("unhandled/x.json", b"four", etag=known.etag, content_type=TYPE)
+    assert not stores.blobs.exists("unhandled/x.json")
+    assert list(stores.blobs.list()) == []
+
+
+def test_what_is_deleted_is_gone_and_may_come_again(stores: Stores) -> None:
+    for path in ("m/1/raw.eml", "m/1/a/b.pdf", "m/2/raw.eml"):
+        stores.blobs.create(path, b"x", content_type=TYPE)
+    stores.blobs.delete_many(["m/1/raw.eml", "m/1/a/b.pdf", "m/1/none", "m/1"])
+    assert list(stores.blobs.list()) == ["m/2/raw.eml"]
+    assert stores.blobs.create("m/1/raw.eml", b"y", content_type=TYPE)
+    stores.blobs.settle()
+    assert stores.blobs.read("m/1/raw.eml") == b"y"

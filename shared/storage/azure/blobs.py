@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from email.utils import encode_rfc2231
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
 
+from shared.errors import RecordChanged
 from shared.storage.azure.accounts import BLOCK, Account
 from shared.storage.azure.errors import Service, code_of
 from shared.storage.azure.making import Place
 from shared.storage.paths import checked
+from shared.storage.protocol import Version
 
 _THERE = frozenset({"BlobAlreadyExists", "ConditionNotMet", "LeaseIdMissing"})
 """Refusals that say that there is such a blob. Other conflicts (409) do not, and must not be taken for it."""
 
 _NONE = frozenset({"BlobNotFound"})
 """The refusal that says that there is none. A container that is gone (404 too) says nothing about a blob."""
+
+_UNCHANGED = 304
+"""The status for a blob that still is of the version that we have (RFC 9110 section 15.4.5)."""
+
+_CHANGED = frozenset({"ConditionNotMet"})
 
 
 class AzureBlobs:
@@ -74,6 +81,49 @@ class AzureBlobs:
                     return False
                 raise
         return True
+
+    def version(self, path: str, *, unless: str = "") -> Version | None:
+        """The whole blob and its etag."""
+        blob = self._client.get_blob_client(checked(path))
+        condition: dict[str, Any] = {"etag": unless, "match_condition": MatchConditions.IfModified} if unless else {}
+        with self._container.used():
+            try:
+                found = blob.download_blob(**condition)
+                return Version(found.readall(), str(found.properties.etag))
+            except HttpResponseError as error:
+                if error.status_code == _UNCHANGED:
+                    return Version(None, unless)
+                if code_of(error) in _NONE:
+                    return None
+                raise
+
+    def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:
+        """Write a blob anew."""
+        blob = self._client.get_blob_client(checked(path))
+        with self._container.used():
+            try:
+                blob.upload_blob(
+                    data,
+                    overwrite=True,
+                    etag=etag,
+                    match_condition=MatchConditions.IfNotModified,
+                    content_settings=ContentSettings(content_type=content_type),
+                )
+            except HttpResponseError as error:
+                if code_of(error) in _CHANGED | _NONE:
+                    raise RecordChanged(f"{path} was changed by another in between") from None
+                raise
+
+    def delete_many(self, paths: Iterable[str]) -> None:
+        """Remove blobs."""
+        with self._container.used():
+            for path in paths:
+                try:
+                    # Its snapshots too: what is to be forgotten may have been kept by others' backups.
+                    self._client.get_blob_client(checked(path)).delete_blob(delete_snapshots="include")
+                except HttpResponseError as error:
+                    if code_of(error) not in _NONE:
+                        raise
 
     def exists(self, path: str) -> bool:
         """Whether there is such a blob."""

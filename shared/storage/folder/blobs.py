@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import shutil
@@ -9,14 +10,15 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from shared.errors import ServiceUnavailable
+from shared.errors import RecordChanged, ServiceUnavailable
 from shared.storage.folder.durable import make_folder, sync_file, sync_folders
 from shared.storage.paths import checked
+from shared.storage.protocol import Version
 
 HIDDEN = ".mailroom"
 """The folder under the root that is no mail's: temporary files and the database."""
@@ -103,6 +105,43 @@ class FolderBlobs:
                 shutil.copyfileobj(source, target, PIECE)
         return True
 
+    def version(self, path: str, *, unless: str = "") -> Version | None:
+        """The whole file and what tells its versions apart."""
+        final = self._at(path)
+        with self._mapped("reading", final):
+            try:
+                with final.open("rb") as file:
+                    etag = _etag(os.fstat(file.fileno()))
+                    return Version(None if etag == unless else file.read(), etag)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+
+    def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:  # noqa: ARG002  as in create
+        """Write a file anew."""
+        final = self._at(path)
+        temporary = f"{self._writing}/{self._mark}-{next(self._numbers)}"
+        with self._mapped("writing", final), self._replacing():
+            if not _is_file(final) or _etag(final.stat()) != etag:
+                raise RecordChanged(f"{path} was changed by another in between")
+            _write(temporary, data)
+            os.replace(temporary, final)  # noqa: PTH105  as in create
+        self._new_entry_in(final.parent)
+
+    def delete_many(self, paths: Iterable[str]) -> None:
+        """Remove files, and the folders that are empty then."""
+        for path in paths:
+            final = self._at(path)
+            with self._mapped("removing", final):
+                with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                    final.unlink()
+                with suppress(OSError):  # not empty, mostly; and an empty folder harms nobody
+                    for folder in final.parents:
+                        if folder == self._root:
+                            break
+                        folder.rmdir()
+        with self._lock:
+            self._known.clear()
+
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
         final = self._at(path)
@@ -124,6 +163,13 @@ class FolderBlobs:
                     folders.remove(HIDDEN)
                 found += [(place / name).relative_to(self._root).as_posix() for name in files]
         yield from sorted(path for path in found if path.startswith(prefix))
+
+    @contextmanager
+    def _replacing(self) -> Iterator[None]:
+        """One process at a time: to look at a file and to replace it are two steps."""
+        with (self._writing.parent / "replacing.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _link(self, temporary: str, final: Path) -> bool:
         for last in (False, True):
@@ -174,6 +220,10 @@ class FolderBlobs:
             yield
         except OSError as error:
             raise ServiceUnavailable(f"the storage's folder: {doing} {path}: {error.strerror or error}") from error
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
 def _write(path: str, data: bytes | Path) -> None:
