@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 
 from local.host.host import Host
 from local.progress import Told
 from shared.clock import utc_now
+from shared.health import MailboxHealth
 from shared.leasing import LEASE_SECONDS
 from shared.queued import Poll, Reason
 from shared.storage.protocol import QueueName, Table
@@ -17,6 +19,9 @@ from shared.wiring import App
 
 ROOT = Path(__file__).resolve().parent.parent
 """Where function_app.py and host.json are."""
+
+OTHERS_TAKE = 15.0
+"""Seconds that another run may take from our poll on the queue to the mailbox's lease, on a busy machine."""
 
 
 async def drain_once(app: App, told: Told) -> list[str]:
@@ -50,7 +55,7 @@ async def drain_once(app: App, told: Told) -> list[str]:
                 await watching
 
     for name in polls:
-        health = app.health.of(name)
+        health = await _looked_at(app, name, began)
         if health.last_failure is not None and health.last_failure >= began:
             failures.append(f"mailbox {name}: {health.last_error}")
         elif (health.last_success is None or health.last_success < began) and not _held(app, name):
@@ -62,6 +67,21 @@ async def drain_once(app: App, told: Told) -> list[str]:
     if waiting:
         failures.append(f"{waiting} stored messages are not routed yet; the next run goes on with them")
     return failures
+
+
+async def _looked_at(app: App, mailbox: str, began: datetime) -> MailboxHealth:
+    """How a mailbox fares, once somebody has looked at it since we began.
+
+    The queues are everybody's: another run may have taken our poll and be on its way to the lease with it.
+    """
+    until = monotonic() + OTHERS_TAKE
+    while True:
+        health = await asyncio.to_thread(app.health.of, mailbox)
+        told = [at for at in (health.last_success, health.last_failure) if at is not None and at >= began]
+        asked_to_wait = health.next_try is not None and health.next_try > utc_now()
+        if told or asked_to_wait or monotonic() > until or await asyncio.to_thread(_held, app, mailbox):
+            return health
+        await asyncio.sleep(0.25)
 
 
 def _held(app: App, mailbox: str) -> bool:

@@ -99,9 +99,8 @@ def test_two_at_the_same_time_double_nothing(dovecot: Dovecot, storage: str, tmp
         )
         for _ in range(2)
     ]
-    for process in both:
-        _, told = process.communicate(timeout=200)
-        assert process.returncode == 0, told
+    told = [process.communicate(timeout=200)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
     assert user.left() == []
     stores = opened(storage)
     assert_all_stored(stores, mail)
