@@ -16,7 +16,7 @@ from shared.receipts import Receipt
 from shared.routing.decision import decide
 from shared.routing.fingerprints import Fingerprint, fingerprints
 from shared.routing.model import Decision
-from shared.wiring import App, RouteTables
+from shared.wiring import App
 
 
 def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX") -> Iterator[str]:
@@ -45,13 +45,15 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
     yield from _read(message, identity)
     prints = fingerprints(identity, seen_of(message))
     yield f"the same as others by: {', '.join(one.kind for one in prints)}"
-    tables = RouteTables(app.settings)
     for name, mailbox in app.settings.mailboxes.items():
-        table = tables.of(name)
-        if only not in (None, name) or table is None:
+        if only not in (None, name):
             continue
         yield ""
         yield f"in mailbox {name}, {folder}:"
+        table = app.tables.of(name)
+        if table is None:
+            yield from (f"  not routed until this is right: {fault}" for fault in app.book.read().keeps(name))
+            continue
         hints = hints_of(message, table.reading)
         if hints:
             yield "  the receiving server says it is for: " + ", ".join(f"{h.address} ({h.where})" for h in hints)

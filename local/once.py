@@ -11,6 +11,7 @@ from time import monotonic
 from local.host.host import Host
 from local.progress import Told
 from shared.clock import utc_now
+from shared.errors import TryAgain
 from shared.health import MailboxHealth
 from shared.leasing import LEASE_SECONDS
 from shared.queued import Poll, Reason
@@ -34,6 +35,7 @@ async def drain_once(app: App, told: Told) -> list[str]:
     """
     began = utc_now()
     failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.faulty.items()]
+    failures += [f"routes: {fault}" for fault in await asyncio.to_thread(_wrong_routes, app)]
     polls = [poll.mailbox for poll in app.poller.due(Reason.BY_HAND)]
     failures += [
         app.health.not_now(settings, Reason.BY_HAND) or f"mailbox {settings.name}: not due"
@@ -82,6 +84,14 @@ async def _looked_at(app: App, mailbox: str, began: datetime) -> MailboxHealth:
         if told or asked_to_wait or monotonic() > until or await asyncio.to_thread(_held, app, mailbox):
             return health
         await asyncio.sleep(0.25)
+
+
+def _wrong_routes(app: App) -> tuple[str, ...]:
+    """What keeps mail from being routed, as far as the storage tells now."""
+    try:
+        return app.book.read().all_faults
+    except TryAgain:
+        return ()
 
 
 def _held(app: App, mailbox: str) -> bool:

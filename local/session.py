@@ -38,7 +38,7 @@ def open_app(settings: Path, progress: Progress = no_progress) -> Iterator[App]:
     for name, value in {**LOCAL_DEFAULTS, **load_settings_file(settings)}.items():
         if name.lower() not in there:
             os.environ[name] = value
-    app = wire(read_settings(), progress=progress)
+    app = wire(read_settings(complete=False), progress=progress)
     wiring.use(app)
     try:
         yield app

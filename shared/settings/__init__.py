@@ -11,9 +11,13 @@ from shared.settings.model import (
     Tls,
 )
 from shared.settings.reading import read_settings
+from shared.settings.routes_file import ROUTES_PATH
+from shared.settings.together import AllRoutes, all_routes
 
 __all__ = [
+    "ROUTES_PATH",
     "After",
+    "AllRoutes",
     "AppSettings",
     "MailProtocol",
     "MailboxSettings",
@@ -21,5 +25,6 @@ __all__ = [
     "RouteSettings",
     "SignIn",
     "Tls",
+    "all_routes",
     "read_settings",
 ]

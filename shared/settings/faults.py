@@ -44,7 +44,8 @@ class Report:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self.warnings: list[str] = []
         self._secrets = {secret.casefold() for secret in secrets} - {""}
-        self._lines: dict[Owner, list[str]] = {}
+        # Each once, in order, and found fast: ten thousand routes may have as many faults.
+        self._lines: dict[Owner, dict[str, None]] = {}
         self._places: set[Place] = set()
 
     def fault(self, place: Place, key: str, rest: str, value: str | None = None) -> None:
@@ -83,13 +84,11 @@ class Report:
 
     def give(self, owner: Owner, to: Owner) -> None:
         """Make one owner's faults another's."""
-        for line in self._lines.pop(owner, []):
+        for line in self._lines.pop(owner, {}):
             self._add(to, line)
 
     def _add(self, owner: Owner, line: str) -> None:
-        lines = self._lines.setdefault(owner, [])
-        if line not in lines:
-            lines.append(line)
+        self._lines.setdefault(owner, {})[line] = None
 
     def _line(self, key: str, rest: str, value: str | None) -> str:
         if value is None:

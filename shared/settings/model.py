@@ -225,7 +225,6 @@ class AppSettings:
         mail_storage: blobs and records.
         mail_container: the container, or folder, of all mail.
         poll_schedule: six fields; empty if it is not set, since the host and not the app reads it.
-        sweep_schedule: six fields.
         poll_budget: seconds after which a poll stops and enqueues itself again.
         loop_limit: `Received` lines after which a message goes in circles (rule 5.3).
         sign_in_authority: `https://host`, without a path.
@@ -233,9 +232,11 @@ class AppSettings:
         graph_webhook_url: the notification function's public address; None: nobody notifies us.
         graph_client_state_keys: what the proof in notifications is made with, the first, and checked with, all.
         graph_subscription_minutes: how long a subscription is asked for.
+        telemetry: Application Insights's connection string; None: nothing is exported.
         mailboxes: by name, the usable ones, those with ENABLED=false included.
         faulty: the other ones' faults by name; each names the setting and the remedy.
         routes: by order, then name; those with ENABLED=false, and those of faulty mailboxes, included.
+        fallbacks: the routes that mailboxes name as FALLBACK, the faulty ones' included.
         warnings: what is allowed and looks like a mistake.
     """
 
@@ -243,7 +244,6 @@ class AppSettings:
     mail_storage: StorageAddress
     mail_container: str = "mail"
     poll_schedule: str = ""
-    sweep_schedule: str = "0 */10 * * * *"
     poll_budget: float = 300
     loop_limit: int = LOOP_LIMIT
     sign_in_authority: str = "https://login.microsoftonline.com"
@@ -251,7 +251,9 @@ class AppSettings:
     graph_webhook_url: str | None = None
     graph_client_state_keys: tuple[SecretStr, ...] = ()
     graph_subscription_minutes: int = LONGEST_SUBSCRIPTION
+    telemetry: SecretStr | None = None
     mailboxes: Mapping[str, MailboxSettings] = field(default_factory=lambda: MappingProxyType({}))
     faulty: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     routes: tuple[RouteSettings, ...] = ()
+    fallbacks: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()

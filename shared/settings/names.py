@@ -19,7 +19,7 @@ APP_STORAGE = "azurewebjobsstorage"
 """It may have parts of its own after `__`: the host's identity form."""
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_LONGEST_NAME = 40
+LONGEST_NAME = 40
 
 _OURS = re.compile(r"(mail|poll|route|sweep|graph|sign_in|loop)", re.IGNORECASE)
 _VERY_LIKE = 0.85
@@ -52,11 +52,18 @@ class Keys:
         values: the settings that can be looked at further, by place.
         given: the places of all known settings that are given, the faulty ones included.
         names: the mailboxes' and routes' names that may be names, lower case, with their spelling; by kind.
+        spelling: how one that is not given would be spelled.
     """
 
     values: dict[Place, Given] = field(default_factory=dict)
     given: set[Place] = field(default_factory=set)
     names: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    spelling: str = "{kind}__{name}__{setting}"
+
+    def spell(self, kind: str, name: str, setting: str) -> str:
+        """A mailbox's or route's setting as the operator would spell it."""
+        spelled = self.names[kind].get(name, name)
+        return self.spelling.format(kind=kind.upper(), name=spelled, setting=setting)
 
 
 def secrets_in(environment: Mapping[str, str]) -> set[str]:
@@ -102,8 +109,8 @@ def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None
     spelling, delimiter, setting = rest.partition("__")
     place = (kind, quoted(spelling.lower()), setting.lower())
     name, word, known = spelling.lower(), _WORDS[kind], KINDS[kind].model_fields
-    if not NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
-        remedy = f"use letters, digits and single underscores, a letter first, {_LONGEST_NAME} characters at most"
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        remedy = f"use letters, digits and single underscores, a letter first, {LONGEST_NAME} characters at most"
         report.fault(place, key, f"has no name that a {word} may have; {remedy}")
         return
     first = keys.names[kind].setdefault(name, spelling)

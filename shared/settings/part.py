@@ -37,7 +37,7 @@ class Part(Generic[W]):
     def key(self, setting: str) -> str:
         """A setting as the operator spells it, or would."""
         found = self.keys.values.get((self.kind, self.name, setting.lower()))
-        return found.key if found else f"{self.kind.upper()}__{self.keys.names[self.kind][self.name]}__{setting}"
+        return found.key if found else self.keys.spell(self.kind, self.name, setting)
 
     def fault(self, setting: str, rest: str, value: str | None = None) -> None:
         """Note what is wrong with a setting."""

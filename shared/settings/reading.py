@@ -14,18 +14,28 @@ from shared.settings.mailbox import mailbox_of
 from shared.settings.model import AppSettings, MailboxSettings, MailProtocol
 from shared.settings.names import Keys, find_keys, secrets_in
 from shared.settings.part import Part
-from shared.settings.routing import check_fallbacks, check_routes, route_of, settle_owners, warn_of_shared_addresses
+from shared.settings.routing import (
+    check_fallbacks,
+    check_routes,
+    route_of,
+    settle_owners,
+    warn_of_no_route,
+    warn_of_shared_addresses,
+)
 from shared.settings.source import read_written
 from shared.settings.storages import storages
 from shared.settings.written import WrittenMailbox, WrittenRoute
 
 
-def read_settings(environment: Mapping[str, str] | None = None, *, certificates: bool = True) -> AppSettings:
+def read_settings(
+    environment: Mapping[str, str] | None = None, *, certificates: bool = True, complete: bool = True
+) -> AppSettings:
     """Read and check all settings.
 
     Args:
         environment: names and values; None: the process's own.
         certificates: open each certificate and see whether it can be used; that takes a tenth of a second and more.
+        complete: False: there may be more routes, in the routes file, so that a FALLBACK may be one of those.
 
     Returns:
         Every mailbox that can be used, and the faults of each that cannot.
@@ -47,8 +57,9 @@ def read_settings(environment: Mapping[str, str] | None = None, *, certificates:
         name: Part("routes", name, written.routes.get(name, WrittenRoute()), keys, report)
         for name in keys.names["routes"]
     }
-    check_routes(routes, mailboxes)
-    check_fallbacks(mailboxes, routes)
+    fallbacks = frozenset(part.written.fallback for part in mailboxes.values() if part.written.fallback is not None)
+    check_routes(routes, fallbacks)
+    check_fallbacks(mailboxes, {name: part.written for name, part in routes.items()}, complete=complete)
     built = {
         name: mailbox_of(part, written.graph_endpoint, certificates=certificates)
         for name, part in sorted(mailboxes.items())
@@ -65,17 +76,16 @@ def read_settings(environment: Mapping[str, str] | None = None, *, certificates:
         raise SettingsWrong(*app_faults, *(fault for faults in faulty.values() for fault in faults))
 
     ordered = tuple(sorted(good_routes, key=lambda route: (route.order, route.name)))
-    warn_of_shared_addresses(ordered, usable, keys, report)
+    warn_of_shared_addresses(ordered, usable, lambda name: keys.values["routes", name, "address"].key, report)
     if not mailboxes and not faulty:
         report.warn("MAILBOXES__<name>__HOST", "no mailbox is set, so that no mail is collected; set one up")
-    elif usable and not routes:
-        report.warn("ROUTES__<name>__ADDRESS", "no route is set, so that all mail will be unhandled; set one up")
+    elif usable and not routes and complete:
+        warn_of_no_route(report)
     return AppSettings(
         app_storage=app_storage,
         mail_storage=mail_storage,
         mail_container=written.mail_container,
         poll_schedule=written.poll_schedule,
-        sweep_schedule=written.sweep_schedule,
         poll_budget=written.poll_budget,
         loop_limit=written.loop_limit,
         sign_in_authority=written.sign_in_authority,
@@ -83,9 +93,11 @@ def read_settings(environment: Mapping[str, str] | None = None, *, certificates:
         graph_webhook_url=written.graph_webhook_url,
         graph_client_state_keys=state_keys(written.graph_client_state_key),
         graph_subscription_minutes=written.graph_subscription_minutes,
+        telemetry=written.applicationinsights_connection_string,
         mailboxes=MappingProxyType(usable),
         faulty=MappingProxyType(faulty),
         routes=ordered,
+        fallbacks=fallbacks,
         warnings=tuple(report.warnings),
     )
 

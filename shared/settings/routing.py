@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from shared.settings.faults import APP, Report, nearest
 from shared.settings.model import MailboxSettings, RouteSettings
@@ -16,9 +16,8 @@ Routes = Mapping[str, Part[WrittenRoute]]
 WILDCARD = "*"
 
 
-def check_routes(routes: Routes, mailboxes: Mailboxes) -> None:
-    """Check each route for itself (rule 3.4), and against the mailboxes' names and fallbacks."""
-    fallbacks = {part.written.fallback for part in mailboxes.values()}
+def check_routes(routes: Routes, fallbacks: Collection[str]) -> None:
+    """Check each route for itself (rule 3.4), and against what mailboxes name as FALLBACK."""
     for name, part in routes.items():
         written = part.written
         # SENDERS may be given and still name nobody, as `;` does.
@@ -28,20 +27,30 @@ def check_routes(routes: Routes, mailboxes: Mailboxes) -> None:
             part.missing("ADDRESS", "give it an address, or name the route as a mailbox's FALLBACK")
 
 
-def check_fallbacks(mailboxes: Mailboxes, routes: Routes) -> None:
-    """Check that each FALLBACK is an enabled route of the mailbox, or of all."""
+def check_fallbacks(
+    mailboxes: Mailboxes, routes: Mapping[str, WrittenRoute | RouteSettings], *, complete: bool = True
+) -> None:
+    """Check that each FALLBACK is an enabled route of the mailbox, or of all.
+
+    Args:
+        mailboxes: whose.
+        routes: by name.
+        complete: these are all routes, so that one which is not among them is none.
+    """
     for name, part in mailboxes.items():
         fallback = part.written.fallback
         if fallback is None:
             continue
         route = routes.get(fallback)
+        if route is None and not complete:
+            continue
         if route is None:
             near = nearest(fallback, routes)
             hint = f"did you mean {near}?" if near else "define it, as in ROUTES__<name>__MAILBOX, or remove FALLBACK"
             part.fault("FALLBACK", f"is no route; {hint}", fallback)
-        elif route.written.mailbox not in (None, name):
+        elif route.mailbox not in (None, name):
             part.fault("FALLBACK", f"is another mailbox's route; name one of {name} or of every mailbox", fallback)
-        elif not route.written.enabled:
+        elif not route.enabled:
             part.fault("FALLBACK", "is a route that is switched off; enable it, or name another", fallback)
 
 
@@ -83,9 +92,16 @@ def route_of(part: Part[WrittenRoute]) -> RouteSettings:
 
 
 def warn_of_shared_addresses(
-    routes: Sequence[RouteSettings], mailboxes: Mapping[str, MailboxSettings], keys: Keys, report: Report
+    routes: Sequence[RouteSettings], mailboxes: Mapping[str, MailboxSettings], key: Callable[[str], str], report: Report
 ) -> None:
-    """Warn where two mailboxes' routes name one address (rule 3.8): the copy that comes first wins."""
+    """Warn where two mailboxes' routes name one address (rule 3.8): the copy that comes first wins.
+
+    Args:
+        routes: all, by order.
+        mailboxes: the usable ones.
+        key: gives how a route's ADDRESS is spelled.
+        report: takes the warnings.
+    """
     names: dict[str, dict[str | None, str]] = {}
     for route in routes:
         working = route.mailbox is None or (route.mailbox in mailboxes and mailboxes[route.mailbox].enabled)
@@ -95,9 +111,13 @@ def warn_of_shared_addresses(
     for address, by_mailbox in names.items():
         if len(by_mailbox) > 1 and len(mailboxes) > 1:
             first, *others = by_mailbox.values()
-            key = keys.values["routes", others[0], "address"].key
             report.warn(
-                key,
+                key(others[0]),
                 f"is the address of route {first} too, for another mailbox; the copy that comes first wins",
                 address,
             )
+
+
+def warn_of_no_route(report: Report) -> None:
+    """Warn that there is no route at all."""
+    report.warn("ROUTES__<name>__ADDRESS", "no route is set, so that all mail will be unhandled; set one up")

@@ -205,10 +205,6 @@ class WrittenSettings(BaseSettings):
     poll_schedule: Schedule = Field(
         default="", description="When mailboxes are looked at: six fields, seconds first. Usual: 0 * * * * *"
     )
-    sweep_schedule: Schedule = Field(
-        default="0 */10 * * * *",
-        description="When mail that is stored and not routed is looked for: six fields, seconds first.",
-    )
     poll_budget: Annotated[float, BeforeValidator(texts.parse_seconds)] = Field(
         default=300, description="Seconds after which a poll stops and enqueues itself again."
     )
@@ -233,6 +229,10 @@ class WrittenSettings(BaseSettings):
     )
     graph_subscription_minutes: Annotated[int, BeforeValidator(texts.whole(_FEWEST_MINUTES, _MOST))] = Field(
         default=LONGEST_SUBSCRIPTION, description="How long a subscription is asked for, in minutes."
+    )
+    applicationinsights_connection_string: SecretStr | None = Field(
+        default=None,
+        description="Where telemetry goes, as Application Insights gives it out. Not set: logs alone tell.",
     )
     mailboxes: dict[str, WrittenMailbox] = Field(default_factory=dict, description="By name.")
     routes: dict[str, WrittenRoute] = Field(default_factory=dict, description="By name.")

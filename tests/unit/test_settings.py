@@ -57,7 +57,7 @@ def test_the_least_that_works() -> None:
 
     assert found.app_storage == found.mail_storage
     assert found.app_storage.folder == Path("here")
-    assert (found.mail_container, found.poll_schedule, found.sweep_schedule) == ("mail", "", "0 */10 * * * *")
+    assert (found.mail_container, found.poll_schedule, found.telemetry) == ("mail", "", None)
     assert (found.poll_budget, found.sign_in_authority) == (300, "https://login.microsoftonline.com")
     assert list(found.mailboxes) == ["support"]
     assert [route.name for route in found.routes] == ["sales"]
@@ -87,14 +87,13 @@ def test_every_setting_of_the_app() -> None:
             "MAIL_STORAGE": "folder:there",
             "MAIL_CONTAINER": "post-2",
             "POLL_SCHEDULE": " 0  * * * * * ",
-            "SWEEP_SCHEDULE": "0 0 */2 * * MON-FRI",
             "POLL_BUDGET": "12.5",
             "SIGN_IN_AUTHORITY": "https://login.microsoftonline.us/",
         },
     )
     assert (found.app_storage.folder, found.mail_storage.folder) == (Path("here"), Path("there"))
     assert (found.mail_container, found.poll_schedule) == ("post-2", "0 * * * * *")
-    assert (found.sweep_schedule, found.poll_budget) == ("0 0 */2 * * MON-FRI", 12.5)
+    assert found.poll_budget == 12.5
     assert found.sign_in_authority == "https://login.microsoftonline.us"
 
 
@@ -113,7 +112,7 @@ def test_the_hosts_identity_form() -> None:
         ("MAIL_CONTAINER", "ab"),
         ("POLL_SCHEDULE", "* * * * *"),
         ("POLL_SCHEDULE", "0 * * * * * *"),
-        ("SWEEP_SCHEDULE", "00:10:00"),
+        ("POLL_SCHEDULE", "00:10:00"),
         ("POLL_BUDGET", "0"),
         ("POLL_BUDGET", "five"),
         ("POLL_BUDGET", "nan"),
@@ -138,14 +137,14 @@ def test_without_the_apps_own_storage_nothing_starts() -> None:
 
 def test_every_fault_is_told_at_once_the_apps_first() -> None:
     found = faults(
-        {"AzureWebJobsStorage": "nonsense", "MAIL_CONTAINER": "M", "POLL_BUDGET": "-1", "SWEEP_SCHEDULE": "x"},
+        {"AzureWebJobsStorage": "nonsense", "MAIL_CONTAINER": "M", "POLL_BUDGET": "-1", "POLL_SCHEDULE": "x"},
         mailbox("support", PORT="0", FOLDERS="A;A"),
         mailbox("other", HOST="", ADDRESS="nobody"),
         route("sales", ADDRESS="*"),
     )
     assert [fault.partition(":")[0] for fault in found] == [
         "MAIL_CONTAINER",
-        "SWEEP_SCHEDULE",
+        "POLL_SCHEDULE",
         "POLL_BUDGET",
         "AzureWebJobsStorage",
         "ROUTES__sales__SENDERS",
@@ -200,6 +199,7 @@ def test_every_setting_has_a_description_for_the_reference() -> None:
 
 def test_which_settings_are_secret() -> None:
     assert {
+        "applicationinsights_connection_string",
         "azurewebjobsstorage",
         "graph_client_state_key",
         "certificate",

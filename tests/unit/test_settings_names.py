@@ -117,7 +117,7 @@ def test_a_mailbox_or_route_that_would_go_unseen_stops_the_app(key: str, near: s
     [
         ("MAIL_CONTAINR", "MAIL_CONTAINER"),
         ("POLL_SHEDULE", "POLL_SCHEDULE"),
-        ("sweep_schedul", "SWEEP_SCHEDULE"),
+        ("loop_limi", "LOOP_LIMIT"),
         ("SIGN_IN_AUTORITY", "SIGN_IN_AUTHORITY"),
     ],
 )

@@ -1,0 +1,143 @@
+"""Routes in the routes file, as an operator has them: the app runs on while they change."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.storage.protocol import Table
+from tests.end_to_end.command import (
+    ROOT,
+    assert_all_stored,
+    command,
+    identity,
+    mailboxes,
+    mailroom,
+    opened,
+    results,
+    settings_file,
+)
+from tests.end_to_end.test_explain import ROUTES as EXPLAINED
+from tests.servers.dovecot import Dovecot
+from tests.servers.mail import plain_mail
+from tests.servers.routes_file import store_routes
+
+ORDERS = {"orders": {"ADDRESS": "orders@example.com", "SENDERS": ["*@example.net"]}}
+BROKEN = {"orders": {"ADDRESS": "orders@example.com", "SENDERS": ["example.net"]}}
+SEEN = 11
+"""Seconds after which every process knows a change."""
+
+
+def written(routes: object) -> bytes:
+    return json.dumps({"routes": routes}).encode()
+
+
+@contextmanager
+def serving(settings: Path) -> Iterator[None]:
+    process = subprocess.Popen(command("serve", "--port", "0", settings=settings), cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        yield
+        assert process.poll() is None, "it ran to the end"
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(40) == 0
+
+
+def wait(done: Callable[[], object], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_3_1_a_running_app_routes_by_the_file_as_it_changes_and_loses_nothing_while_it_is_wrong(
+    dovecot: Dovecot, storage: str, tmp_path: Path
+) -> None:
+    user = dovecot.user()
+    values = {**mailboxes(dovecot, support=user), "ROUTES__sales__ADDRESS": "sales@example.com"}
+    values |= {"POLL_SCHEDULE": "* * * * * *", "MAILBOXES__support__POLL_EVERY": "1"}
+    settings = settings_file(tmp_path, storage, values)
+    letters = [plain_mail(n, to=to) for n, to in enumerate(["sales@example.com", *["orders@example.com"] * 2])]
+    routes = ["sales", "orders", "orders"]
+    routed = [(route, f"{route}@example.com", identity(data)) for route, data in zip(routes, letters, strict=True)]
+    stores = opened(storage)
+    try:
+        with serving(settings):
+            user.deliver([letters[0]])
+            wait(lambda: results(stores) == Counter(routed[:1]))
+
+            store_routes(stores.blobs, ORDERS)
+            time.sleep(SEEN)
+            user.deliver([letters[1]])
+            wait(lambda: results(stores) == Counter(routed[:2]))
+
+            store_routes(stores.blobs, BROKEN)
+            time.sleep(SEEN)
+            user.deliver([letters[2]])
+            wait(lambda: not user.left() and list(stores.records.scan(Table.PENDING)))
+            told = mailroom("status", settings=settings).stdout
+            assert "config/routes.json, orders.SENDERS: example.net is no address" in " ".join(told.split())
+            ran = mailroom("once", settings=settings)
+            assert ran.returncode == 1
+            assert "routes: config/routes.json, orders.SENDERS" in ran.stderr
+            assert "1 stored messages are not routed yet" in ran.stderr
+            assert results(stores) == Counter(routed[:2])
+
+            store_routes(stores.blobs, ORDERS)
+            time.sleep(SEEN)
+            ran = mailroom("once", settings=settings)
+            assert ran.returncode == 0, ran.stderr
+            wait(lambda: results(stores) == Counter(routed))
+        assert_all_stored(stores, letters)
+        assert not list(stores.blobs.list("failed/"))
+    finally:
+        stores.close()
+
+
+def test_check_tells_of_the_stored_file_and_of_one_that_is_not_stored_yet(dovecot: Dovecot, tmp_path: Path) -> None:
+    user, storage = dovecot.user(), f"folder:{tmp_path / 'mail'}"
+    settings = settings_file(tmp_path, storage, mailboxes(dovecot, support=user))
+    file = tmp_path / "routes {new}.json"
+    file.write_bytes(written(BROKEN))
+    ran = mailroom("check", "--routes", str(file), settings=settings)
+    assert ran.returncode == 1
+    assert ran.stdout.startswith(f"WRONG routes: {file}, orders.SENDERS: example.net is no address")
+    assert "support" not in ran.stdout, "no mailbox is looked at"
+    file.write_bytes(written(ORDERS))
+    ran = mailroom("check", "--routes", str(file), settings=settings)
+    assert (ran.returncode, ran.stdout) == (0, f"ok    routes: 0 in the settings, 1 in {file}\n")
+    assert mailroom("check", "--routes", str(tmp_path / "none"), settings=settings).returncode == 2
+
+    stores = opened(storage)
+    assert list(stores.blobs.list()) == []
+    ran = mailroom("check", settings=settings)
+    assert ran.returncode == 0, ran.stdout
+    assert "ok    routes: 0 in the settings, no config/routes.json" in ran.stdout
+    store_routes(stores.blobs, BROKEN)
+    stores.close()
+    ran = mailroom("check", settings=settings)
+    assert ran.returncode == 1
+    assert "WRONG routes: config/routes.json, orders.SENDERS: example.net is no address" in ran.stdout
+    assert "ok    mailbox support, INBOX: signed in" in ran.stdout
+
+
+def test_explain_goes_by_the_file_too(tmp_path: Path) -> None:
+    storage = f"folder:{tmp_path / 'mail'}"
+    settings = settings_file(tmp_path, storage, EXPLAINED)
+    letter = tmp_path / "one.eml"
+    letter.write_bytes(plain_mail(1, to="orders@example.com"))
+    stores = opened(storage)
+    store_routes(stores.blobs, ORDERS)
+    ran = mailroom("explain", str(letter), settings=settings)
+    assert "orders@example.com: route orders takes it" in ran.stdout, ran.stderr
+    store_routes(stores.blobs, BROKEN)
+    stores.close()
+    ran = mailroom("explain", str(letter), settings=settings)
+    assert "not routed until this is right: config/routes.json, orders.SENDERS: example.net is no" in ran.stdout
