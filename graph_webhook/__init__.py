@@ -10,6 +10,7 @@ import azure.functions as func
 from shared.errors import MessageUnreadable, TryAgain
 from shared.queued import LifecycleEvent
 from shared.telemetry import log, traceparent_of
+from shared.telemetry.webhook_time import answered, clock
 from shared.webhook import webhook
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
@@ -30,11 +31,13 @@ async def graph_webhook(
 
     A coroutine, which the worker runs on its loop: it never waits for a thread that is draining a mailbox.
     """
+    began = clock()
     answer = webhook().answer(req.get_body(), req.params.get("validationToken"), traceparent_of(context))
     if answer.polls:
         polls.set(list(answer.polls))
     if answer.lifecycle:
         lifecycle.set(list(answer.lifecycle))
+    answered(clock() - began, answer.status, webhook().telemetry)
     return func.HttpResponse(answer.text, status_code=answer.status, mimetype="text/plain", headers=HEADERS)
 
 

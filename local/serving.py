@@ -7,6 +7,7 @@ import typer
 from local.host.http import HttpConfig
 from local.host.signals import run_host
 from local.once import ROOT
+from shared.telemetry.start import start
 from shared.wiring import App
 
 
@@ -22,4 +23,5 @@ def serve_app(app: App, port: int) -> None:
         names = ", ".join(app.settings.mailboxes) or "none"
         typer.echo(f"Serving; mailboxes: {names}; HTTP on 127.0.0.1:{listening}. Ctrl-C stops.")
 
+    start(app.settings.telemetry)
     run_host(ROOT, app.stores, HttpConfig(port=port), ready=ready)

@@ -32,6 +32,7 @@ def poll_timer(
 @blueprint.queue_trigger(arg_name="item", queue_name="polls", connection="AzureWebJobsStorage")
 def poll_mailbox(item: func.QueueMessage) -> None:
     """Drain one mailbox. Never raises for what goes wrong with the mailbox or the storage."""
+    from shared.telemetry.spans import polling  # noqa: PLC0415
     from shared.wiring import app  # noqa: PLC0415
 
     try:
@@ -39,4 +40,6 @@ def poll_mailbox(item: func.QueueMessage) -> None:
     except MessageUnreadable as error:
         log.error("a poll is dropped: %s", error)
         return
-    app().poller.poll(poll)
+    poller = app().poller
+    with polling(poll.mailbox, poll.traceparent):
+        poller.poll(poll)

@@ -10,11 +10,13 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from shared import telling
 from shared.clock import Now
 from shared.keys import arrival_key, digest
 from shared.layout import left_path, raw_path
 from shared.mailboxes.protocol import Fetched, Listed
 from shared.mailboxes.spool import Content
+from shared.published import ArrivalFields, OversizedDocument, ToldFields, UnreadableDocument
 from shared.queued import Announcement
 from shared.receipts import Receipt, State
 from shared.settings import MailboxSettings, MailProtocol
@@ -47,7 +49,7 @@ class Arrivals:
         settings: the mailbox's.
         folder: the folder.
         now: the time.
-        traceparent: the trace that the announcements carry on.
+        traceparent: the trace that the announcements carry on, where nobody traces messages.
     """
 
     stores: Stores
@@ -124,9 +126,8 @@ class Arrivals:
         else:
             receipt = Receipt.of(record)
         path = left_path("oversized", self.settings.name, receipt.stored_at, item.arrival)
-        told = {
-            "schema": "mailroom/left/1",
-            "reason": "oversized",
+        told: OversizedDocument = {
+            "schema": "mailroom/oversized/1",
             "words": f"{size} octets are more than MAILBOXES__{self.settings.name}__MAX_MESSAGE_BYTES "
             f"({self.settings.max_message_bytes}); the message stays in the mailbox until the limit is larger.",
             "arrival": described(receipt),
@@ -149,14 +150,13 @@ class Arrivals:
         if item.receipt is None:
             self.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
         path = left_path("unreadable", self.settings.name, receipt.stored_at, item.arrival)
-        record = {
-            "schema": "mailroom/left/1",
-            "reason": "unreadable",
+        record: UnreadableDocument = {
+            "schema": "mailroom/unreadable/1",
             "words": f"The server does not give its content out: {why}. The message stays in the mailbox, and is tried "
             f"again after `mailroom enable {self.settings.name} --unreadable`.",
             "arrival": described(receipt),
             "size": size,
-            "message": told,
+            "message": _told(told),
         }
         self.stores.blobs.create(path, as_bytes(record), content_type="application/json")
         self.stores.blobs.settle()
@@ -206,25 +206,46 @@ class Arrivals:
         )
 
     def _announce(self, receipts: Sequence[Receipt]) -> None:
+        traces = {receipt.arrival: telling.announced(receipt) or self.traceparent for receipt in receipts}
         pending: dict[str, Values] = {
-            receipt.arrival: {"mailbox": receipt.mailbox, "stored_at": receipt.stored_at} for receipt in receipts
+            receipt.arrival: {
+                "mailbox": receipt.mailbox,
+                "stored_at": receipt.stored_at,
+                "traceparent": traces[receipt.arrival],
+            }
+            for receipt in receipts
         }
         self.stores.records.create_many(Table.PENDING, pending)
-        bodies = [Announcement(receipt.arrival, traceparent=self.traceparent).body() for receipt in receipts]
+        bodies = [Announcement(receipt.arrival, traceparent=traces[receipt.arrival]).body() for receipt in receipts]
         self.stores.queues[QueueName.ARRIVALS].put_many(bodies)
 
 
-def described(receipt: Receipt) -> dict[str, object]:
+def described(receipt: Receipt) -> ArrivalFields:
     """An arrival as every record and result tells of it."""
     return {
         "id": receipt.arrival,
         "mailbox": receipt.mailbox,
-        "protocol": receipt.protocol,
+        "protocol": MailProtocol(receipt.protocol).value,
         "folder": receipt.folder,
         "server_key": receipt.server_key,
         "received": told_time(receipt.received) if receipt.received else None,
         "stored": told_time(receipt.stored_at),
     }
+
+
+def _told(told: Mapping[str, object]) -> ToldFields:
+    to = told.get("to")
+    return {
+        "subject": _text(told.get("subject")),
+        "from": _text(told.get("from")),
+        "to": [str(one) for one in to if one is not None] if isinstance(to, Iterable) else [],
+        "message_id": _text(told.get("message_id")),
+        "received": _text(told.get("received")),
+    }
+
+
+def _text(told: object) -> str | None:
+    return None if told is None else str(told)
 
 
 def told_time(time: datetime) -> str:

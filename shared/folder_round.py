@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from shared import telling
 from shared.arriving import Arrivals, Item, end
 from shared.folder_mark import FolderMark
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
@@ -145,7 +147,7 @@ class FolderRound:
                     for fetched in fetching:
                         # Its uploads begin now, while the batch before may still be waiting for its records.
                         uploads = self.arrivals.upload(fetched, self.uploads)
-                        self._storing.append(storer.submit(self._store, fetched, uploads))
+                        self._storing.append(storer.submit(copy_context().run, self._store, fetched, uploads))
                         while len(self._storing) >= BATCHES_STORING or (self._storing and self._storing[0].done()):
                             self._settle(self._storing.popleft().result(), listed)
                 while self._storing:
@@ -271,6 +273,7 @@ class FolderRound:
         items = everything if self._keeps else self._remove(everything)
         self._dealt_with.update(item.listed.number for item in items)
         self.drained.collected += len(stored.items)
+        telling.stored(item.receipt for item in stored.items if item.receipt is not None)
         self.drained.known += max(0, len(items) - len(stored.items))
         self.drained.left += stored.left
         self.drained.gone += stored.gone

@@ -13,6 +13,7 @@ from shared.keys import digest
 from shared.queued import Reason
 from shared.settings import MailboxSettings
 from shared.storage.protocol import Records, Table, Value
+from shared.telemetry import meters
 
 FIRST_BACKOFF = timedelta(minutes=1)
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -53,6 +54,7 @@ class MailboxHealth:
         unreadable_before: what was found unreadable before this is tried again.
         last_success: when it was last drained without failure.
         last_failure: when it last failed.
+        failing_since: when the first of its failures in a row was; None if there is none.
         collected: messages that the last look collected.
         left: messages that the last look saw and left in the mailbox: oversized, unreadable, refused by the server.
     """
@@ -71,6 +73,7 @@ class MailboxHealth:
     unreadable_before: datetime | None = None
     last_success: datetime | None = None
     last_failure: datetime | None = None
+    failing_since: datetime | None = None
     collected: int = 0
     left: int = 0
 
@@ -184,6 +187,7 @@ class Health:
             next_try=NEVER,
             disabled=False,
             alerted=False,
+            failing_since=NEVER,
             last_success=self._now(),
             last_served=began or self._now(),
             collected=collected,
@@ -209,7 +213,9 @@ class Health:
             disabled=disabled,
             alerted=disabled or before.alerted,
             last_failure=self._now(),
+            failing_since=self._now() if failures == 1 else before.failing_since or self._now(),
         )
+        meters.failure(error, "mailbox")
         _log.warning(
             "mailbox %s failed (%d in a row), next try in %d s: %s", settings.name, failures, pause.seconds, text
         )

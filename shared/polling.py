@@ -7,6 +7,7 @@ often as the host would repeat the queue message.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from shared.pauses import service_pause
 from shared.queued import Poll, Reason
 from shared.settings import MailboxSettings, MailProtocol
 from shared.storage.protocol import QueueName, Table
+from shared.telemetry import meters, spans
 
 BUSY_PAUSE = 60.0
 """Seconds to wait after a "not now" that names no time."""
@@ -130,6 +132,7 @@ class Poller:
         return lease
 
     def _drain(self, settings: MailboxSettings, poll: Poll, lease: HeldLease) -> Drained | None:
+        began = time.monotonic()
         try:
             health = self.health.contacted(settings, poll.reason)
             assert health.first_contact is not None
@@ -152,11 +155,13 @@ class Poller:
                 again = Poll(poll.mailbox, Reason.AGAIN, poll.retries + 1, poll.traceparent)
                 self.intake.stores.queues[QueueName.POLLS].put_many([again.body()], delay=pause + 1)
         except (MailboxFailed, SettingsWrong) as error:
+            spans.failed(error)
             self.health.failed(settings, error)
         except TryAgain:
             raise
         except Exception as error:  # noqa: BLE001  the last line: a fault of ours must not repeat five times a second
             _log.exception("mailbox %s: a fault in Mailroom itself", settings.name)
+            spans.failed(error)
             self.health.failed(settings, MailboxFailed(f"a fault in Mailroom itself: {type(error).__name__}"))
         else:
             self.health.succeeded(settings, collected=drained.collected, left=drained.left, began=health.last_poll)
@@ -171,6 +176,8 @@ class Poller:
                 "; the time is up, another look follows" if drained.more else "",
             )
             return drained
+        finally:
+            meters.drain_seconds.record(time.monotonic() - began, {"mailbox": settings.name})
         return None
 
     def _go_on(self, settings: MailboxSettings, poll: Poll, drained: Drained | None) -> None:
@@ -198,6 +205,7 @@ class Poller:
             _log.warning("mailbox %s: the next tick of the clock looks at it: %s", poll.mailbox, error)
             return
         pause = service_pause(error, poll.retries)
+        meters.failure(error, "mailbox")
         _log.warning("mailbox %s: another look in %d s: %s", poll.mailbox, pause, error)
         # Not for its own reason: the mailbox was looked at just now, in vain.
         reason = Reason.BY_HAND if poll.reason is Reason.BY_HAND else Reason.AGAIN

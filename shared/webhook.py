@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from pydantic import SecretStr
+
 from shared.client_state import place
 from shared.clock import Now, utc_now
 from shared.notifications import NotANotification, Place, Received, receive, validation_answer
@@ -45,11 +47,13 @@ class Webhook:
         keys: any of them proves that a notification is meant for us.
         places: the folders that may be meant, by what their `clientState` calls them.
         now: the time.
+        telemetry: Application Insights's connection string; None: nothing is exported.
     """
 
     keys: tuple[str, ...] = field(repr=False)
     places: Mapping[str, Place]
     now: Now = utc_now
+    telemetry: SecretStr | None = None
 
     @classmethod
     def of(cls, settings: AppSettings, now: Now = utc_now) -> Webhook:
@@ -60,7 +64,8 @@ class Webhook:
             if mailbox.protocol is MailProtocol.GRAPH
             for folder in mailbox.folders
         }
-        return cls(tuple(key.get_secret_value() for key in settings.graph_client_state_keys), places, now)
+        keys = tuple(key.get_secret_value() for key in settings.graph_client_state_keys)
+        return cls(keys, places, now, settings.telemetry)
 
     def answer(self, body: bytes, validation_token: str | None, traceparent: str = "") -> Answer:
         """What a request is to be answered.
@@ -110,6 +115,6 @@ def webhook() -> Webhook:
     global _webhook  # noqa: PLW0603  the worker is one process, and reads its settings once
     with _lock:
         if _webhook is None:
-            # Whose certificates are good is no concern here, and Graph is waiting.
-            _webhook = Webhook.of(read_settings(certificates=False))
+            # Whose certificates are good is no concern here, nor are routes, and Graph is waiting.
+            _webhook = Webhook.of(read_settings(certificates=False, complete=False))
         return _webhook

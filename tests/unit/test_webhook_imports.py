@@ -17,9 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = ("shared", "local", "graph_webhook", "poll_timer", "route_message", "function_app")
 HEAVY = (
     *("msgraph", "kiota", "httpx", "httpcore", "h2", "msal", "requests", "imapclient", "aiohttp"),
-    *("azure.storage", "azure.data", "azure.identity", "azure.core"),
+    *("azure.storage", "azure.data", "azure.identity", "azure.core", "azure.monitor"),
 )
 """What no name of a module that is loaded may begin with."""
+
+TELEMETRY = "opentelemetry"
+"""Is loaded by a thread that begins when the first answer is given."""
 
 KEY = "0123456789abcdef0123456789abcdef"
 SETTINGS = {
@@ -79,6 +82,8 @@ def test_a_fresh_process_answers_without_any_sdk(code: str, environment: dict[st
     loaded = loaded_after(code, environment)
     assert "shared.webhook" in loaded
     assert [name for name in loaded if name.startswith(HEAVY)] == []
+    if code is not CALLING:
+        assert [name for name in loaded if name.startswith(TELEMETRY)] == []
 
 
 def test_this_would_be_noticed() -> None:
@@ -134,7 +139,7 @@ def reached_from(start: str) -> dict[str, str]:
 def test_nothing_that_the_function_imports_leads_to_an_sdk() -> None:
     found = reached_from("graph_webhook")
     assert {"shared.webhook", "shared.notifications", "shared.settings.reading", "shared.client_state"} <= set(found)
-    assert {name: who for name, who in found.items() if name.startswith(HEAVY)} == {}
+    assert {name: who for name, who in found.items() if name.startswith((*HEAVY, TELEMETRY))} == {}
     assert not any(name.startswith(("shared.wiring", "shared.mailboxes", "local")) for name in found)
 
 
@@ -166,4 +171,4 @@ def test_the_first_answer_does_not_wait_for_certificates_to_be_opened(monkeypatc
     read_settings(values)
     assert len(opened) == 1
     source = (ROOT / "shared/webhook.py").read_text()
-    assert "read_settings(certificates=False)" in source
+    assert "read_settings(certificates=False, complete=False)" in source

@@ -1,0 +1,52 @@
+"""What the way in and the way out tell of messages, as metrics and in traces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+
+from shared.receipts import Receipt
+from shared.telemetry import meters, spans
+
+
+def announced(receipt: Receipt) -> str:
+    """Begin a stored message's trace. Gives what its announcement carries; empty if nobody traces."""
+    return spans.collected(receipt.mailbox, receipt.arrival, receipt.message, receipt.size)
+
+
+def stored(receipts: Iterable[Receipt]) -> None:
+    """Messages were stored for the first time."""
+    for receipt in receipts:
+        told = {"mailbox": receipt.mailbox}
+        meters.collected.add(1, told)
+        meters.stored_bytes.add(receipt.size, told)
+        if receipt.received is not None:
+            meters.collected_age.record(max(0.0, (receipt.stored_at - receipt.received).total_seconds()), told)
+
+
+def routed(
+    receipt: Receipt, fate: str, at: datetime, *, routes: Iterable[str], duplicates: int, unhandled: str | None
+) -> None:
+    """A message was routed.
+
+    Args:
+        receipt: of its arrival.
+        fate: what became of it, in a word.
+        at: when.
+        routes: that got a result now, once for each.
+        duplicates: recipients that had it already.
+        unhandled: why no route took it, as a code; None if one did.
+    """
+    told = {"mailbox": receipt.mailbox}
+    given = Counter(routes)
+    for route, results in given.items():
+        meters.results.add(results, {**told, "route": route})
+    if duplicates:
+        meters.duplicates.add(duplicates, told)
+    if fate == "blocked":
+        meters.blocked.add(1, told)
+    if unhandled is not None:
+        meters.unhandled.add(1, {**told, "reason": unhandled})
+    meters.routed_age.record(max(0.0, (at - receipt.stored_at).total_seconds()), told)
+    spans.note(fate=fate, route=";".join(sorted(given)))

@@ -1,0 +1,60 @@
+"""Drains a settings file's mailboxes as `mailroom once` does, and prints what the process told of itself, as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from local.once import drain_once
+from local.progress import Told
+from local.session import open_app
+from shared.queued import Announcement
+from shared.storage.protocol import QueueName
+from shared.telemetry.logs import structured
+from shared.telemetry.webhook_time import answered
+from shared.vitals import take_vitals
+from tests.servers.telemetry import listen
+
+
+def main(settings: Path, unknown: str, given_up: str) -> None:
+    """Drain, with an announcement and one on the poison queue of arrivals that there are not, and tell."""
+    logging.getLogger("mailroom").setLevel(logging.INFO)
+    heard = listen()
+    structured(in_words=False)
+    with open_app(settings) as app:
+        app.stores.queues[QueueName.ARRIVALS].put_many([Announcement(unknown).body()])
+        app.stores.queues[QueueName.ARRIVALS_POISON].put_many([Announcement(given_up).body()])
+        failures = asyncio.run(drain_once(app, Told(Console(file=io.StringIO()))))
+        answered(0.01, 202, None)
+        take_vitals(app.settings, app.stores).tell()
+    told = {
+        "failures": failures,
+        "spans": [
+            {
+                "name": span.name,
+                "trace": format(span.context.trace_id, "032x"),
+                "id": format(span.context.span_id, "016x"),
+                "parent": format(span.parent.span_id, "016x") if span.parent is not None else None,
+                "links": [format(link.context.trace_id, "032x") for link in span.links],
+                "attributes": dict(span.attributes or {}),
+                "status": span.status.status_code.name,
+                "words": span.status.description,
+                "events": [event.name for event in span.events],
+            }
+            for span in heard.spans()
+            if span.context is not None
+        ],
+        "points": [[one.name, dict(one.attributes), one.value] for one in heard.points()],
+        "lines": heard.lines(),
+    }
+    sys.stdout.write(json.dumps(told, default=str))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
