@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -96,9 +97,13 @@ def serve(
 def check(
     mailbox: Annotated[str | None, typer.Argument(help="One mailbox; all without.")] = None,
     settings: Settings = DEFAULT,
+    routes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Check this file alone, as if it were config/routes.json.")
+    ] = None,
 ) -> None:
-    """Connect, sign in, count, look at rights; change nothing."""
+    """Routes; connect, sign in, count, look at rights; change nothing."""
     from local.checking import check as look  # noqa: PLC0415
+    from local.checking import check_routes_file  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
 
     with told_plainly(), open_app(settings) as app:
@@ -107,7 +112,7 @@ def check(
         if mailbox is not None and mailbox not in known:
             raise SettingsWrong(f"there is no mailbox {mailbox}; there are: {', '.join(sorted(known)) or 'none'}")
         results = []
-        for well, line in look(app, mailbox):
+        for well, line in look(app, mailbox) if routes is None else check_routes_file(app, routes):
             typer.echo(("ok    " if well else "WRONG ") + line)
             results.append(well)
     raise typer.Exit(0 if all(results) else 1)
@@ -115,13 +120,18 @@ def check(
 
 @cli.command()
 def status(settings: Settings = DEFAULT) -> None:
-    """Mailboxes, last looks, failures, subscriptions, queues, and what waits."""
+    """Mailboxes, last looks, failures, routes, subscriptions, queues, and what waits."""
+    from rich.text import Text  # noqa: PLC0415
+
+    from local.checking import check_routes  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
     from local.tables import show_mailboxes, show_queues, show_subscriptions, wide_console  # noqa: PLC0415
 
     with told_plainly(), open_app(settings) as app:
         console = wide_console()
         show_mailboxes(app, console)
+        for well, line in check_routes(app):
+            console.print(Text(line, style="" if well else "bold red"))
         show_subscriptions(app, console)
         show_queues(app.stores, console)
 
@@ -143,6 +153,120 @@ def explain(
 
 
 @cli.command()
+def replay(
+    records: Annotated[
+        list[str] | None, typer.Argument(metavar="RECORD…", help="Paths of records, or how they begin.")
+    ] = None,
+    *,
+    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The first day, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day, UTC.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only unhandled, failed, duplicates or blocked.")] = None,
+    mailbox: Annotated[str | None, typer.Option(help="Only of this one.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become; change nothing.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="RECORD is a result: write a new one in its place.")] = False,
+    settings: Settings = DEFAULT,
+) -> None:
+    """Route again what is unhandled, failed, duplicate or blocked, by the routes of today."""
+    from local.progress import Told  # noqa: PLC0415
+    from local.replaying import Wanted, show  # noqa: PLC0415
+    from local.replaying import replay as ask  # noqa: PLC0415
+    from local.session import open_app  # noqa: PLC0415
+    from local.tables import wide_console  # noqa: PLC0415
+
+    wanted = Wanted(
+        records=[record.strip().lstrip("/") for record in records or ()],
+        since=None if since is None else since.date(),
+        until=None if until is None else until.date(),
+        kind=kind,
+        mailbox=None if mailbox is None else mailbox.lower(),
+        dry_run=dry_run,
+        again=again,
+    )
+    with told_plainly(), open_app(settings) as app:
+        with Told(Console(stderr=True)) as told:
+            outcome = ask(app, wanted, told.records)
+        show(outcome, wanted, wide_console())
+    for failure in outcome.failures:
+        typer.echo(failure, err=True)
+    raise typer.Exit(1 if outcome.failures else 0)
+
+
+@cli.command()
+def find(
+    *,
+    id_: Annotated[
+        str, typer.Option("--id", metavar="HEX", help="A message's id or an arrival's key; 8 digits do.")
+    ] = "",
+    message_id: Annotated[str, typer.Option(help="The Message-ID, with or without angle brackets.")] = "",
+    sender: Annotated[str, typer.Option(metavar="ADDRESS", help="An address in From.")] = "",
+    recipient: Annotated[str, typer.Option(metavar="ADDRESS", help="Whom it was for, or an address in To or Cc.")] = "",
+    mailbox: Annotated[str, typer.Option(help="Only what came in here.")] = "",
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The first day on which it was stored, UTC.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day, UTC.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many arrivals are told at most.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each arrival.")] = False,
+    settings: Settings = DEFAULT,
+) -> None:
+    """Where a message is, and what became of it. Exit status 1 if there is none."""
+    from local.finding import as_line, show, stories  # noqa: PLC0415
+    from local.session import open_app  # noqa: PLC0415
+    from local.tables import wide_console  # noqa: PLC0415
+    from shared.finding import Wanted, parse_id, parse_message_id, parse_person  # noqa: PLC0415
+
+    with told_plainly():
+        wanted = Wanted(
+            id=parse_id(id_) if id_ else "",
+            message_id=parse_message_id(message_id),
+            sender=parse_person(sender) if sender else "",
+            recipient=parse_person(recipient) if recipient else "",
+            mailbox=mailbox.lower(),
+            since=None if since is None else since.date(),
+            until=None if until is None else until.date(),
+        )
+        if wanted == Wanted():
+            raise SettingsWrong(
+                "which message? by --id, --message-id, --sender, --recipient, --mailbox, --since, --until"
+            )
+        with open_app(settings) as app:
+            found, more = stories(app.stores, wanted, limit)
+    if as_json:
+        for story in found:
+            typer.echo(as_line(story))
+    else:
+        show(found, wide_console())
+    if more:
+        typer.echo(f"there are more than {limit}; --limit tells more of them", err=True)
+    if not found:
+        typer.echo("nothing fits", err=True)
+    raise typer.Exit(0 if found else 1)
+
+
+@cli.command()
+def forget(
+    what: Annotated[str, typer.Argument(metavar="ID|ADDRESS", help="A message's id or an arrival's key, or a person.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed.")] = False,
+    settings: Settings = DEFAULT,
+) -> None:
+    """Remove a message, or all mail from and for a person: bytes, results and records. Lists it, and stops there."""
+    from local.forgetting import forget as remove  # noqa: PLC0415
+    from local.forgetting import refusals, show  # noqa: PLC0415
+    from local.progress import Told  # noqa: PLC0415
+    from local.session import open_app  # noqa: PLC0415
+    from local.tables import wide_console  # noqa: PLC0415
+
+    with told_plainly(), open_app(settings) as app:
+        with Told(Console(stderr=True)) as told:
+            outcome = remove(app, what, really=yes, progress=told.forgotten, waiting=told.held_up)
+        show(outcome, wide_console(), really=yes)
+    refused = refusals(outcome)
+    for line in refused:
+        typer.echo(line, err=True)
+    raise typer.Exit(1 if refused else 0)
+
+
+@cli.command()
 def enable(
     mailbox: Annotated[str, typer.Argument(help="Its name in the settings.")],
     settings: Settings = DEFAULT,
@@ -155,8 +279,10 @@ def enable(
 
     with told_plainly(), open_app(settings) as app:
         mailbox = mailbox.lower()
-        if mailbox not in app.settings.mailboxes:
-            raise SettingsWrong(f"there is no usable mailbox {mailbox}; there are: {', '.join(app.settings.mailboxes)}")
+        # A faulty one too: who looks after production from another machine has no mailbox's secret there.
+        known = {*app.settings.mailboxes, *app.settings.faulty}
+        if mailbox not in known:
+            raise SettingsWrong(f"there is no mailbox {mailbox}; there are: {', '.join(sorted(known)) or 'none'}")
         app.health.enable(mailbox, unreadable=unreadable)
         too = ", and what could not be read is tried again" if unreadable else ""
         typer.echo(f"mailbox {mailbox} is looked at with the next tick of the clock{too}")

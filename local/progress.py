@@ -56,16 +56,34 @@ class Told:
 
     def collected(self, mailbox: str, done: int, listed: int) -> None:
         """Told by the intake after each batch."""
-        if not listed:
+        self._done(f"mailbox {mailbox}", done, listed)
+
+    def records(self, done: int, found: int) -> None:
+        """Told by a replay after each batch."""
+        self._done("records", done, found)
+
+    def forgotten(self, done: int, found: int) -> None:
+        """Told by forgetting after each batch."""
+        self._done("messages", done, found)
+
+    def held_up(self, mailbox: str) -> None:
+        """Told, again and again, of a mailbox that is being drained and has to be waited for."""
+        with self._lock:
+            if time.monotonic() - self._said.get("held up", 0) >= PLAIN_EVERY:
+                self._said["held up"] = time.monotonic()
+                self._console.print(f"mailbox {mailbox} is being drained; waiting until it is done", highlight=False)
+
+    def _done(self, what: str, done: int, total: int) -> None:
+        if not total:
             return
         with self._lock:
             if self._bars is not None:
-                if mailbox not in self._tasks:
-                    self._tasks[mailbox] = self._bars.add_task(f"mailbox {mailbox}", total=listed)
-                self._bars.update(self._tasks[mailbox], completed=done, total=listed)
-            elif done >= listed or time.monotonic() - self._said.get(mailbox, 0) >= PLAIN_EVERY:
-                self._said[mailbox] = time.monotonic()
-                self._console.print(f"mailbox {mailbox}: {done} of {listed}", highlight=False)
+                if what not in self._tasks:
+                    self._tasks[what] = self._bars.add_task(what, total=total)
+                self._bars.update(self._tasks[what], completed=done, total=total)
+            elif done >= total or time.monotonic() - self._said.get(what, 0) >= PLAIN_EVERY:
+                self._said[what] = time.monotonic()
+                self._console.print(f"{what}: {done} of {total}", highlight=False)
 
     def waiting(self, messages: int) -> None:
         """Told how many stored messages wait to be routed."""

@@ -8,6 +8,7 @@ import azure.functions as func
 from shared.errors import MessageUnreadable, TryAgain
 from shared.queued import Announcement
 from shared.telemetry import log
+from shared.telemetry.logs import anonymous
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 
@@ -15,22 +16,26 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's o
 @blueprint.queue_trigger(arg_name="item", queue_name="arrivals", connection="AzureWebJobsStorage")
 def route_message(item: func.QueueMessage) -> None:
     """Route one stored message. Raises for what is wrong with the message, which counts against its five tries."""
+    from shared.telemetry.spans import routing  # noqa: PLC0415
     from shared.wiring import app  # noqa: PLC0415
 
     sorter = app().sorter
     announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
-    try:
-        sorter.sort(announcement)
-    except TryAgain as error:
-        sorter.put_back(announcement, error)
-    except Exception as error:
-        sorter.note_error(announcement, error)
-        raise
+    with routing(announcement.arrival, announcement.traceparent):
+        try:
+            sorter.sort(announcement)
+        except TryAgain as error:
+            sorter.put_back(announcement, error)
+        except Exception as error:  # noqa: BLE001  raised again, without its text
+            sorter.note_error(announcement, error)
+            # The host logs what is raised, and the text of an error that is not ours may quote the message.
+            raise anonymous(error) from None
 
 
 @blueprint.queue_trigger(arg_name="item", queue_name="arrivals-poison", connection="AzureWebJobsStorage")
 def route_poison(item: func.QueueMessage) -> None:
     """Record a message that five tries could not route."""
+    from shared.telemetry.spans import routing  # noqa: PLC0415
     from shared.wiring import app  # noqa: PLC0415
 
     try:
@@ -38,14 +43,19 @@ def route_poison(item: func.QueueMessage) -> None:
     except MessageUnreadable as error:
         log.error("message-failed: an announcement is dropped: %s", error)
         return
-    app().sorter.give_up(announcement)
+    sorter = app().sorter
+    with routing(announcement.arrival, announcement.traceparent):
+        sorter.give_up(announcement)
 
 
-@blueprint.timer_trigger(arg_name="timer", schedule="0 */15 * * * *", run_on_startup=False)
+@blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def sweep(timer: func.TimerRequest) -> None:
-    """Announce again every arrival that has been waiting for over an hour."""
+    """Announce again every arrival that has been waiting for over an hour, and measure how the intake fares."""
+    from shared.vitals import take_vitals  # noqa: PLC0415
     from shared.wiring import app  # noqa: PLC0415
 
     if timer.past_due:
         log.info("the sweep is late")
-    app().sorter.sweep()
+    ready = app()
+    ready.sorter.sweep()
+    take_vitals(ready.settings, ready.stores).tell()

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from shared.errors import ServiceUnavailable
 from shared.keys import claim_key
+from shared.published import Duplicate
 from shared.receipts import Receipt
-from shared.routing.fingerprints import Fingerprint
+from shared.routing.fingerprints import Fingerprint, FingerprintKind
 from shared.routing.model import ANYBODY
 from shared.storage.protocol import Record, Records, Table, Values
 
@@ -27,11 +28,13 @@ class Claim:
     owner: str
     message: str
     result: str
-    kind: str
+    kind: FingerprintKind
 
-    def as_original(self) -> dict[str, object]:
-        """What a duplicate's record tells of it."""
+    def as_original(self, recipient: str, route: str) -> Duplicate:
+        """What a duplicate's record tells of it, and of the recipient who had the message by it."""
         return {
+            "recipient": recipient,
+            "route": route,
             "duplicate_of": {"arrival": self.owner, "message": self.message, "result": self.result},
             "by": self.kind,
         }
@@ -68,7 +71,7 @@ class Claims:
             anybody = dict(self._row(fingerprint, ANYBODY, result) for fingerprint in prints)
             self.records.create_many(Table.CLAIMS, anybody)
             self._took_anybody = True
-        ours = Claim(self.receipt.arrival, self.receipt.message, result, "")
+        ours = Claim(self.receipt.arrival, self.receipt.message, result, prints[0].kind)
         for fingerprint in prints:
             claim = self._take(fingerprint, recipient, result)
             if claim.owner != self.receipt.arrival:
@@ -91,7 +94,7 @@ class Claims:
             return Claim(self.receipt.arrival, self.receipt.message, result, fingerprint.kind)
         record = self.records.get(Table.CLAIMS, key)
         if record is None:
-            raise ServiceUnavailable("a claim was there and is gone: claims are kept for good, who removed it?")
+            raise ServiceUnavailable("a claim was there and is gone: its message was forgotten meanwhile")
         return _claim(record)
 
     def _row(self, fingerprint: Fingerprint, recipient: str, result: str) -> tuple[str, Values]:
@@ -100,11 +103,12 @@ class Claims:
             "message": self.receipt.message,
             "result": result,
             "recipient": recipient,
-            "kind": fingerprint.kind,
+            "kind": fingerprint.kind.value,
         }
         return claim_key(fingerprint.kind, fingerprint.digest, recipient), values
 
 
 def _claim(record: Record) -> Claim:
     values = record.values
-    return Claim(str(values["owner"]), str(values["message"]), str(values["result"]), str(values["kind"]))
+    kind = FingerprintKind(str(values["kind"]))
+    return Claim(str(values["owner"]), str(values["message"]), str(values["result"]), kind)

@@ -51,7 +51,7 @@ class Conversations:
 
     def of(self, thread: Thread, message: str) -> str:
         """The conversation of a message: the id of the first message of the thread that was seen; or its own id."""
-        keys = [_key(kind, text) for kind, text in _asked(thread)]
+        keys = [conversation_key(kind, text) for kind, text in _asked(thread)]
         found = self.records.get_many(Table.CONVERSATIONS, list(dict.fromkeys(keys))) if keys else {}
         known = next((found[key] for key in keys if key in found), None)
         return message if known is None else str(known.values["conversation"])
@@ -59,7 +59,7 @@ class Conversations:
     def register(self, thread: Thread, conversation: str) -> None:
         """Remember a message's conversation under everything that others may find it by. There already is fine."""
         rows = {
-            _key(kind, text): {"conversation": conversation, "kind": kind, "text": text[:LONGEST]}
+            conversation_key(kind, text): {"conversation": conversation, "kind": kind, "text": text[:LONGEST]}
             for kind, text in _asked(thread)
         }
         if rows:
@@ -78,5 +78,6 @@ def _asked(thread: Thread) -> Iterable[tuple[str, str]]:
         yield "tag", address
 
 
-def _key(kind: str, text: str) -> str:
+def conversation_key(kind: str, text: str) -> str:
+    """The key of the entry of a `message-id`, or of a `tag`: an address with a plus-address reference."""
     return digest("conversation", kind, text)

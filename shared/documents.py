@@ -5,16 +5,33 @@ All of it is create-only, and a document appears after everything that it points
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
-from shared.arriving import as_bytes, described
+from shared.arriving import as_bytes, described, told_time
 from shared.layout import Fate, attachment_path, parsed_path, raw_path, record_path
 from shared.mail.as_json import as_json
 from shared.mail.message import Attachment, Message
+from shared.mail.published import MessageDocument, MessageFields, StoredAttachment
 from shared.mailboxes.spool import PREFIX
+from shared.published import (
+    Became,
+    BlockedDocument,
+    Duplicate,
+    DuplicatesDocument,
+    EnvelopeFields,
+    FailedDocument,
+    Paths,
+    Record,
+    RecordWithEnvelope,
+    Resolved,
+    ResultDocument,
+    UnhandledDocument,
+)
 from shared.receipts import Receipt
 from shared.routing.model import Decision, Hint, Match
 from shared.storage.protocol import Blobs
@@ -38,6 +55,7 @@ class Documents:
         message: the parsed message.
         conversation: the id of the first message of its thread that was seen.
         hints: whom the receiving server says that it is for.
+        anew: a replay: a record that says something else by now is written over.
     """
 
     blobs: Blobs
@@ -45,19 +63,21 @@ class Documents:
     message: Message
     conversation: str
     hints: Sequence[Hint] = ()
+    anew: bool = False
     _parsed: bool = field(default=False, init=False)
-    _told: dict[str, object] | None = field(default=None, init=False)
-    _told_envelope: dict[str, object] | None = field(default=None, init=False)
+    _told: MessageFields | None = field(default=None, init=False)
+    _told_envelope: EnvelopeFields | None = field(default=None, init=False)
 
-    def result(self, match: Match, path: str) -> None:
+    def result(self, match: Match, path: str, *, replaces: str | None = None) -> None:
         """Write the result of one recipient: complete in itself (rule 7.4), and its appearance is the event.
 
         Args:
             match: the recipient and its route.
             path: where; as the claim has it.
+            replaces: the path of the result that this one is written in place of, by a replay.
         """
         self._write_parsed()
-        result = {
+        result: ResultDocument = {
             "schema": "mailroom/result/1",
             "message": self.receipt.message,
             "arrival": described(self.receipt),
@@ -73,6 +93,7 @@ class Documents:
             "report": self._as_json()["report"],
             "envelope": self._envelope(),
             "paths": self._paths(),
+            "replaces": replaces,
         }
         self.blobs.create(path, as_bytes(result), content_type=JSON)
 
@@ -80,30 +101,39 @@ class Documents:
         """Record that nobody gets the message, why, and what was tried (rule 3.6)."""
         assert decision.unhandled is not None
         self._write_parsed()
-        tried = [{"address": one.address, "route": one.route, "because": one.because} for one in decision.tried]
-        self.record(
-            "unhandled",
-            {
-                "reason": decision.unhandled.value,
-                "words": decision.unhandled.words,
-                "tried": tried,
-                "invalid_addresses": list(self.message.invalid_addresses),
-                "paths": self._paths(),
-            },
-        )
+        record: UnhandledDocument = {
+            "schema": "mailroom/unhandled/1",
+            **self._record(),
+            "reason": decision.unhandled,
+            "words": decision.unhandled.words,
+            "tried": [{"address": one.address, "route": one.route, "because": one.because} for one in decision.tried],
+            "invalid_addresses": list(self.message.invalid_addresses),
+            "paths": self._paths(),
+        }
+        self._write_record("unhandled", record)
 
-    def record(self, fate: Fate, told: Mapping[str, object]) -> None:
-        """Record what became of an arrival that has no result, or not for every recipient."""
+    def duplicates(self, duplicates: Sequence[Duplicate]) -> None:
+        """Record who had the message before (rule 4.2)."""
+        record: DuplicatesDocument = {
+            "schema": "mailroom/duplicates/1",
+            **self._record(),
+            "duplicates": list(duplicates),
+        }
+        self._write_record("duplicates", record)
+
+    def blocked(self, blocked_by: str) -> None:
+        """Record that the sender is blocked, and by which entry (rule 3.7)."""
+        record: BlockedDocument = {"schema": "mailroom/blocked/1", **self._record(), "blocked_by": blocked_by}
+        self._write_record("blocked", record)
+
+    def _record(self) -> RecordWithEnvelope:
+        return {**_record(self.receipt), "envelope": self._envelope()}
+
+    def _write_record(self, fate: Fate, record: Record) -> None:
         receipt = self.receipt
         path = record_path(fate, receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
-        record = {
-            "schema": f"mailroom/{fate}/1",
-            "message": receipt.message,
-            "arrival": described(receipt),
-            **told,
-            "envelope": self._envelope(),
-        }
-        self.blobs.create(path, as_bytes(record), content_type=JSON)
+        write = write_anew if self.anew else create_record
+        write(self.blobs, path, as_bytes(record))
 
     def _write_parsed(self) -> None:
         if self._parsed:
@@ -111,12 +141,17 @@ class Documents:
         message = self.receipt.message
         for attachment in self.message.attachments:
             self._write_attachment(attachment)
-        parsed = dict(self._as_json())
-        paths = self._attachment_paths()
-        listed = parsed["attachments"]
-        assert isinstance(listed, list)
-        parsed["attachments"] = [{**one, "path": path} for one, path in zip(listed, paths, strict=True)]
-        told = {"schema": "mailroom/message/1", "id": message, "raw": raw_path(message), **parsed}
+        parsed = self._as_json()
+        attachments: list[StoredAttachment] = [
+            {**one, "path": path} for one, path in zip(parsed["attachments"], self._attachment_paths(), strict=True)
+        ]
+        told: MessageDocument = {
+            "schema": "mailroom/message/1",
+            "id": message,
+            "raw": raw_path(message),
+            **parsed,
+            "attachments": attachments,
+        }
         self.blobs.create(parsed_path(message), as_bytes(told), content_type=JSON)
         # A result must never be there without what it points to, a power failure between the two included.
         self.blobs.settle()
@@ -141,22 +176,71 @@ class Documents:
         message = self.receipt.message
         return [attachment_path(message, one.number, one.safe_name) for one in self.message.attachments]
 
-    def _paths(self) -> dict[str, object]:
+    def _paths(self) -> Paths:
         message = self.receipt.message
         return {"raw": raw_path(message), "message": parsed_path(message), "attachments": self._attachment_paths()}
 
-    def _envelope(self) -> dict[str, object]:
+    def _envelope(self) -> EnvelopeFields:
         """What consumers sort by. Long lists are cut: every recipient's result holds it, and there may be thousands."""
         if self._told_envelope is None:
             parsed = self._as_json()
-            self._told_envelope = {name: parsed[name] for name in ("from", "to", "cc", "subject", "sent", "message_id")}
-            for name in ("from", "to", "cc"):
-                addresses = parsed[name]
-                assert isinstance(addresses, list)
-                self._told_envelope[name] = addresses[:ENVELOPE_LIMIT]
+            self._told_envelope = {
+                "from": parsed["from"][:ENVELOPE_LIMIT],
+                "to": parsed["to"][:ENVELOPE_LIMIT],
+                "cc": parsed["cc"][:ENVELOPE_LIMIT],
+                "subject": parsed["subject"],
+                "sent": parsed["sent"],
+                "message_id": parsed["message_id"],
+            }
         return self._told_envelope
 
-    def _as_json(self) -> dict[str, object]:
+    def _as_json(self) -> MessageFields:
         if self._told is None:
             self._told = as_json(self.message)
         return self._told
+
+
+def failed_record(receipt: Receipt, error: str) -> bytes:
+    """The record of an arrival that could not be routed (rule 8.4).
+
+    Args:
+        receipt: the arrival's.
+        error: why the last try failed, in words.
+    """
+    record: FailedDocument = {"schema": "mailroom/failed/1", **_record(receipt), "error": error}
+    return as_bytes(record)
+
+
+def create_record(blobs: Blobs, path: str, data: bytes) -> None:
+    """Write a record; one that is there already is an earlier try's."""
+    blobs.create(path, data, content_type=JSON)
+
+
+def write_anew(blobs: Blobs, path: str, data: bytes) -> None:
+    """Write a record; over the one that is there, if that says something else.
+
+    Raises:
+        RecordChanged: another replay writes the same record now.
+    """
+    if blobs.create(path, data, content_type=JSON):
+        return
+    version = blobs.version(path)
+    if version is not None and version.data != data:
+        blobs.replace(path, data, etag=version.etag, content_type=JSON)
+
+
+def marked(data: bytes, *, at: datetime, became: Became, results: Sequence[str]) -> bytes:
+    """A record, marked as resolved.
+
+    Args:
+        data: the record as it is.
+        at: when a replay resolved it.
+        became: what became of its arrival then.
+        results: the paths of the arrival's results.
+    """
+    resolved: Resolved = {"at": told_time(at), "became": became, "results": list(results)}
+    return as_bytes({**json.loads(data), "resolved": resolved})
+
+
+def _record(receipt: Receipt) -> Record:
+    return {"message": receipt.message, "arrival": described(receipt), "resolved": None}

@@ -6,12 +6,14 @@ The day in a path is the receipt's, so that a second try after midnight writes t
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from shared.keys import SHORT, short
 
 Fate = Literal["unhandled", "duplicates", "blocked", "failed"]
 """What becomes of a message that leaves a record and no result."""
+
+FATES: Final[tuple[Fate, ...]] = get_args(Fate)
 
 NeverDownloaded = Literal["oversized", "unreadable"]
 """Why a message that stays in its mailbox has a record."""
@@ -44,6 +46,28 @@ def attachment_path(message: str, number: int, safe_name: str) -> str:
 def result_path(route: str, stored_at: datetime, message: str, recipient: str) -> str:
     """The result of one recipient of one message."""
     return f"routed/{route}/{_day(stored_at)}/{message}-{short(recipient)}.json"
+
+
+def results_prefix(route: str, stored_at: datetime, message: str) -> str:
+    """How the paths begin of all results that a route has of a message stored on that day."""
+    return f"routed/{route}/{_day(stored_at)}/{message}-"
+
+
+def result_again_path(route: str, stored_at: datetime, message: str, recipient: str, again: str) -> str:
+    """The result that a replay, known by `again`, writes in place of an earlier one; a retry writes the same path."""
+    return result_path(route, stored_at, message, recipient).removesuffix(".json") + f"-{short(again)}.json"
+
+
+def is_result_for(path: str, recipient: str) -> bool:
+    """Whether a result's path is one of this recipient, whichever route it is under and whether or not the first."""
+    return path.startswith("routed/") and path.rpartition("/")[2].removesuffix(".json").split("-")[1:2] == [
+        short(recipient)
+    ]
+
+
+def is_first_result(path: str) -> bool:
+    """Whether a path is a result's, and no replay put it in another's place."""
+    return path.startswith("routed/") and path.rpartition("/")[2].count("-") == 1
 
 
 def record_path(fate: Fate, mailbox: str, stored_at: datetime, message: str, arrival: str) -> str:

@@ -14,6 +14,19 @@ QUEUE_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """That an arrival is to be routed anew, by the routes of today (docs/replay.md).
+
+    Attributes:
+        record: the path of the record, or of the result, that somebody named.
+        again: the id of the request for a new result that replaces the one at `record`; empty: results are kept.
+    """
+
+    record: str
+    again: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Announcement:
     """What stands on the queue `arrivals`: route this arrival.
 
@@ -21,15 +34,24 @@ class Announcement:
         arrival: the receipt's key.
         retries: how often it was put back because a service was ill.
         traceparent: the trace that it belongs to (W3C Trace Context), or empty.
+        replay: given, it is routed anew whatever became of it before.
     """
 
     arrival: str
     retries: int = 0
     traceparent: str = ""
+    replay: Replay | None = None
 
     def body(self) -> str:
         """As a queue message."""
-        return _body(arrival=self.arrival, retries=self.retries, traceparent=self.traceparent)
+        replay = self.replay or Replay("")
+        return _body(
+            arrival=self.arrival,
+            retries=self.retries,
+            traceparent=self.traceparent,
+            replay=replay.record,
+            again=replay.again,
+        )
 
     @classmethod
     def of(cls, body: str) -> Announcement:
@@ -42,7 +64,11 @@ class Announcement:
         arrival, retries = fields.get("arrival"), fields.get("retries", 0)
         if not isinstance(arrival, str) or not isinstance(retries, int):
             raise MessageUnreadable("a message on the queue `arrivals` names no arrival")
-        return cls(arrival, retries, str(fields.get("traceparent", "")))
+        record, again = fields.get("replay", ""), fields.get("again", "")
+        if not isinstance(record, str) or not isinstance(again, str):
+            raise MessageUnreadable("a message on the queue `arrivals` asks for a replay of no record")
+        replay = Replay(record, again) if record else None
+        return cls(arrival, retries, str(fields.get("traceparent", "")), replay)
 
 
 class Reason(StrEnum):

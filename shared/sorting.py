@@ -5,43 +5,37 @@ Sorting the same arrival twice, one after the other or at once, leaves what sort
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Literal
 
-from shared.arriving import as_bytes, described
-from shared.asked import hints_of, mail_of, seen_of, thread_of
-from shared.claims import Claims
+from shared.asked import mail_of
 from shared.clock import Now, utc_now
-from shared.conversations import Conversations
-from shared.documents import Documents
-from shared.errors import MailroomError, MessageMissing, RecordChanged, ServiceUnavailable, TryAgain, quoted
-from shared.layout import record_path, result_path
+from shared.documents import create_record, failed_record, write_anew
+from shared.errors import MailroomError, MessageMissing, ServiceUnavailable, TryAgain, quoted
+from shared.giving import ROUTABLE, Giving
 from shared.mail.message import Message
 from shared.pauses import service_pause
+from shared.pending import announce_overdue, pending_key
+from shared.published import Became
 from shared.queued import Announcement
 from shared.raw import opened
 from shared.receipts import Receipt, State
+from shared.resolving import path_of
 from shared.routing.decision import decide
-from shared.routing.fingerprints import fingerprints
-from shared.routing.model import Decision
 from shared.routing.routes import RouteTable
-from shared.storage.protocol import QueueName, Stores, Table, Values
+from shared.storage.protocol import QueueName, Record, Stores, Table, Values
+from shared.telemetry import meters, spans
 
 SWEEP_AGE = timedelta(hours=1)
 """How long an arrival may be pending before it is announced again."""
 
-OUTCOME_LIMIT = 100_000
-"""Characters of outcomes in a receipt; for the rest it tells how many there were. An entity holds 1 MiB."""
-
 MOST_RETRIES = 8
 """Times that an arrival is put back on its queue, an hour in all: what is pending longer is the sweep's."""
 
-Sorted = Literal["routed", "unhandled", "duplicate", "blocked", "before", "failed"]
+Sorted = Became | Literal["before", "failed"]
 
 _log = logging.getLogger("mailroom.sort")
 
@@ -52,7 +46,7 @@ class Sorter:
 
     Attributes:
         stores: where they are, and where results go.
-        tables: gives a mailbox's routes; None while its settings are wrong, so that its mail waits.
+        tables: gives a mailbox's routes; None while its settings or routes are wrong, so that its mail waits.
         read: bytes in, message out; never raises.
         now: the time.
     """
@@ -72,70 +66,30 @@ class Sorter:
         record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
         if record is None:
             raise MessageMissing(f"arrival {announcement.arrival} was announced and has no receipt")
+        with spans.about(mailbox=str(record.values["mailbox"]), message=str(record.values["message"])):
+            return self._sort(announcement, record)
+
+    def _sort(self, announcement: Announcement, record: Record) -> Sorted:
         receipt = Receipt.of(record)
-        if receipt.state is State.FAILED:
+        if receipt.state is State.FAILED and announcement.replay is None:
             self.give_up(announcement)  # its record may be what the worker before us died over
             return "failed"
-        if receipt.state is not State.STORED:
-            self.stores.records.delete_many(Table.PENDING, [receipt.arrival])
+        if receipt.state is not State.STORED and (announcement.replay is None or receipt.state not in ROUTABLE):
+            self.stores.records.delete_many(Table.PENDING, [pending_key(announcement)])
             return "before"
         table = self.tables(receipt.mailbox)
         if table is None:
             raise ServiceUnavailable(
-                f"mailbox {receipt.mailbox}: its settings are wrong; its mail is routed once they are right",
+                f"mailbox {receipt.mailbox}: its settings or routes are wrong; its mail is routed once they are right",
                 retry_after=300,
             )
         with opened(self.stores.blobs, receipt.message, size=receipt.size) as data:
             message = self.read(data)
             decision = decide(mail_of(message, receipt.folder, table.reading), table)
-            outcome = self._give(receipt, message, decision, table)
-        _log.info("message %s of mailbox %s: %s", receipt.message, receipt.mailbox, outcome)
+            outcome = Giving(self.stores, self.now, record, announcement).give(message, decision, table.reading)
+        anew = ", routed anew" if announcement.replay is not None else ""
+        _log.info("message %s of mailbox %s%s: %s", receipt.message, receipt.mailbox, anew, outcome)
         return outcome
-
-    def _give(self, receipt: Receipt, message: Message, decision: Decision, table: RouteTable) -> Sorted:
-        thread = thread_of(message, decision, by_tag_alone=table.reading.by_tag_alone)
-        conversations = Conversations(self.stores.records)
-        conversation = conversations.of(thread, receipt.message)
-        hints = hints_of(message, table.reading)
-        documents = Documents(self.stores.blobs, receipt, message, conversation, hints)
-        prints = fingerprints(receipt.message, seen_of(message))
-        claims = Claims(self.stores.records, receipt)
-        outcomes: dict[str, str] = {}
-        duplicates: list[dict[str, object]] = []
-        for match in decision.matches:
-            path = result_path(match.route, receipt.stored_at, receipt.message, match.recipient)
-            claim = claims.take(prints, match.recipient, path)
-            if claim.owner == receipt.arrival:
-                documents.result(match, claim.result)
-                outcomes[match.recipient] = f"routed {claim.result}"
-            else:
-                duplicates.append({"recipient": match.recipient, "route": match.route, **claim.as_original()})
-                outcomes[match.recipient] = f"duplicate {claim.owner}"
-
-        fate: Sorted = "routed" if len(outcomes) > len(duplicates) else "duplicate"
-        if duplicates:
-            documents.record("duplicates", {"duplicates": duplicates})
-        if decision.blocked_by is not None:
-            fate = "blocked"
-            documents.record("blocked", {"blocked_by": decision.blocked_by})
-            outcomes["*"] = f"blocked {decision.blocked_by}"
-        if decision.unhandled is not None:
-            fate = "unhandled"
-            documents.unhandled(decision)
-            outcomes["*"] = f"unhandled {decision.unhandled}"
-
-        self.stores.blobs.settle()
-        conversations.register(thread, conversation)
-        values: Values = {
-            "state": State.ROUTED.value,
-            "fate": fate,
-            "conversation": conversation,
-            "outcomes": _told(outcomes),
-            "routed_at": self.now(),
-        }
-        self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values)
-        self.stores.records.delete_many(Table.PENDING, [receipt.arrival])
-        return fate
 
     def put_back(self, announcement: Announcement, error: TryAgain) -> None:
         """Announce again, after a pause, what could not be routed because a service was ill.
@@ -143,16 +97,18 @@ class Sorter:
         Raises:
             TryAgain: the queue is ill as well; the host's own retry takes over.
         """
+        spans.failed(error)
+        meters.failure(error, "message")
         if announcement.retries >= MOST_RETRIES:
             _log.warning("arrival %s: a service is still ill, the sweep goes on: %s", announcement.arrival, error)
             return
         pause = service_pause(error, announcement.retries)
         _log.warning("arrival %s: a service is ill, another try in %d s: %s", announcement.arrival, pause, error)
-        again = Announcement(announcement.arrival, announcement.retries + 1, announcement.traceparent)
-        self.stores.queues[QueueName.ARRIVALS].put_many([again.body()], delay=pause)
+        self._announce_later(announcement, pause)
 
     def note_error(self, announcement: Announcement, error: Exception) -> None:
         """Note with the receipt why a try failed, for the record that the last one leaves."""
+        meters.failure(error, "message")
         if self.stores.records.get(Table.RECEIPTS, announcement.arrival) is not None:
             # The text of an error that is not ours may quote the message.
             text = quoted(error, 1000) if isinstance(error, MailroomError) else f"a fault: {type(error).__name__}"
@@ -161,66 +117,42 @@ class Sorter:
     def give_up(self, announcement: Announcement) -> str | None:
         """Record an arrival that five tries could not route (rule 8.4). Gives the record's path.
 
-        Its raw bytes stay, and its receipt says `failed`. None if there is nothing to record: it has no receipt, or
-        was routed after all.
+        Its raw bytes stay, and its receipt says `failed`; but what had been routed before and failed in a replay stays
+        what it was, and its record says that the replay failed. None if there is nothing to record: it has no receipt,
+        or was routed after all.
         """
         record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
         if record is None:
+            meters.poisoned.add(1, {"mailbox": "unknown"})
             _log.error("message-failed: arrival %s has no receipt; nothing can be recorded", announcement.arrival)
-            self.stores.records.delete_many(Table.PENDING, [announcement.arrival])
+            self.stores.records.delete_many(Table.PENDING, [pending_key(announcement)])
             return None
         receipt = Receipt.of(record)
-        if receipt.state not in (State.STORED, State.FAILED):
+        replayed = announcement.replay is not None
+        if receipt.state not in ((State.STORED, State.FAILED) if not replayed else ROUTABLE):
             return None
-        if receipt.state is State.STORED and not receipt.last_error and announcement.retries < MOST_RETRIES:
+        untried = receipt.state is State.STORED or replayed
+        if untried and not receipt.last_error and announcement.retries < MOST_RETRIES:
             # No try came so far as to fail: the app did not start, or was stopped. That is not the message's fault.
-            again = Announcement(announcement.arrival, announcement.retries + 1, announcement.traceparent)
-            self.stores.queues[QueueName.ARRIVALS].put_many([again.body()], delay=service_pause(TryAgain(""), 1))
+            self._announce_later(announcement, service_pause(TryAgain(""), 1))
             return None
         if receipt.state is State.STORED:
             # If it was routed since we read the receipt, this raises, and the next try sees that it was.
             values: Values = {"state": State.FAILED.value, "fate": "failed"}
             self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
-        path = record_path("failed", receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
+        path = path_of("failed", receipt)
         error = receipt.last_error or "the worker was stopped, or its time ran out, at every try"
-        told = {
-            "schema": "mailroom/failed/1",
-            "message": receipt.message,
-            "arrival": described(receipt),
-            "error": error,
-        }
-        self.stores.blobs.create(path, as_bytes(told), content_type="application/json")
+        (write_anew if replayed else create_record)(self.stores.blobs, path, failed_record(receipt, error))
         self.stores.blobs.settle()
-        self.stores.records.delete_many(Table.PENDING, [receipt.arrival])
+        self.stores.records.delete_many(Table.PENDING, {receipt.arrival, pending_key(announcement)})
+        meters.poisoned.add(1, {"mailbox": receipt.mailbox})
         _log.error("message-failed: message %s of mailbox %s: %s", receipt.message, receipt.mailbox, error)
         return path
 
+    def _announce_later(self, announcement: Announcement, pause: float) -> None:
+        again = replace(announcement, retries=announcement.retries + 1)
+        self.stores.queues[QueueName.ARRIVALS].put_many([again.body()], delay=pause)
+
     def sweep(self, older_than: timedelta = SWEEP_AGE) -> int:
         """Announce again what has been pending for so long. Gives how many there were."""
-        now = self.now()
-        waiting = []
-        for record in self.stores.records.scan(Table.PENDING):
-            since = record.values.get("announced_at", record.values["stored_at"])
-            if not isinstance(since, datetime) or since > now - older_than:
-                continue
-            with suppress(RecordChanged):  # another sweeps as well, or it is routed by now
-                self.stores.records.merge(Table.PENDING, record.key, {"announced_at": now}, etag=record.etag)
-                waiting.append(Announcement(record.key).body())
-        if waiting:
-            _log.warning(
-                "%d arrivals have been waiting for over %s; they are announced again", len(waiting), older_than
-            )
-            self.stores.queues[QueueName.ARRIVALS].put_many(waiting)
-        return len(waiting)
-
-
-def _told(outcomes: Mapping[str, str]) -> str:
-    told: dict[str, str] = {}
-    room = OUTCOME_LIMIT
-    for recipient, outcome in outcomes.items():
-        room -= len(recipient) + len(outcome)
-        if room < 0:
-            told["…"] = f"and {len(outcomes) - len(told)} more"
-            break
-        told[recipient] = outcome
-    return json.dumps(told, ensure_ascii=False)
+        return announce_overdue(self.stores, older_than, self.now())

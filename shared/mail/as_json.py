@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import UTC
 
+from shared.mail import published
 from shared.mail.model import Address, Attachment, Message, Report
+from shared.mail.reports import ReportedRecipient
 
 
-def as_json(message: Message) -> dict[str, object]:
+def as_json(message: Message) -> published.MessageFields:
     """The fields of `message.json` that are a function of the message's bytes.
 
     The caller adds what is not known here: the schema's version, the id, and where attachments are stored.
@@ -39,28 +40,39 @@ def as_json(message: Message) -> dict[str, object]:
     }
 
 
-def _addresses(addresses: Iterable[Address]) -> list[dict[str, str]]:
+def _addresses(addresses: Iterable[Address]) -> list[published.MailAddress]:
     return [{"name": one.name, "address": one.address} for one in addresses]
 
 
-def _automatic(message: Message) -> dict[str, object] | None:
+def _automatic(message: Message) -> published.Automatic | None:
     if message.automatic is None:
         return None
     return {"kind": message.automatic, "evidence": list(message.automatic_evidence)}
 
 
-def _report(report: Report) -> dict[str, object]:
+def _report(report: Report) -> published.Report:
     return {
         "kind": report.kind,
-        "failed": [asdict(one) for one in report.failed],
-        "others": [asdict(one) for one in report.others],
+        "failed": [_reported(one) for one in report.failed],
+        "others": [_reported(one) for one in report.others],
         "reporting_mta": report.reporting_mta,
         "original_message_id": report.original_message_id,
         "disposition": report.disposition,
     }
 
 
-def _attachment(attachment: Attachment) -> dict[str, object]:
+def _reported(recipient: ReportedRecipient) -> published.ReportedRecipient:
+    return {
+        "address": recipient.address,
+        "original": recipient.original,
+        "action": recipient.action,
+        "status": recipient.status,
+        "diagnostic": recipient.diagnostic,
+        "remote_mta": recipient.remote_mta,
+    }
+
+
+def _attachment(attachment: Attachment) -> published.Attachment:
     return {
         "number": attachment.number,
         "name": attachment.name,

@@ -46,7 +46,7 @@ def test_the_engine_indexes_the_app() -> None:
     told = {name: str(trigger) for name, (trigger, _) in functions.items()}
     assert "TimerTrigger" in told["poll_timer"]
     assert "0 */2 * * * *" in told["poll_timer"]
-    assert "0 */15 * * * *" in told["sweep"]
+    assert "0 */5 * * * *" in told["sweep"]
     assert "HttpTrigger" in told["graph_webhook"]
     assert "auth_level='anonymous'" in told["graph_webhook"]
     assert "methods=('POST',)" in told["graph_webhook"]

@@ -33,7 +33,7 @@ def test_the_apps_functions_triggers_queues_and_schedules(capsys: pytest.Capture
         "poll_mailbox": QueueTrigger("item", "polls"),
         "route_message": QueueTrigger("item", "arrivals"),
         "route_poison": QueueTrigger("item", "arrivals-poison"),
-        "sweep": TimerTrigger("timer", "0 */15 * * * *", run_on_startup=False),
+        "sweep": TimerTrigger("timer", "0 */5 * * * *", run_on_startup=False),
         "graph_webhook": HttpTrigger("req", "graph_webhook", ("POST",), "anonymous"),
         "keep_subscriptions": TimerTrigger("timer", "0 */5 * * * *", run_on_startup=False),
         "mend_subscription": QueueTrigger("item", "lifecycle"),

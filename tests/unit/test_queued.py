@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from shared.errors import MessageUnreadable
-from shared.queued import Announcement, LifecycleEvent, LifecycleKind, Poll, Reason
+from shared.queued import Announcement, LifecycleEvent, LifecycleKind, Poll, Reason, Replay
 
 ASKED = datetime(2026, 11, 23, 12, 0, 7, 123456, tzinfo=UTC)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -19,6 +19,8 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     [
         Announcement("a1"),
         Announcement("a1", 3, TRACE),
+        Announcement("a1", replay=Replay("unhandled/büro/2026/11/24/a-b.json")),
+        Announcement("a1", 1, TRACE, Replay("routed/sales/2026/11/24/a-b.json", "id")),
         *(Poll("support", reason) for reason in Reason),
         Poll("support", Reason.NOTIFIED, 2, TRACE, ASKED),
         Poll("support", Reason.REPEAT, asked=ASKED.astimezone(timezone(timedelta(hours=2)))),
@@ -33,6 +35,7 @@ def test_there_and_back(message: Announcement | Poll | LifecycleEvent) -> None:
 
 
 def test_what_an_older_release_put_there_is_read() -> None:
+    assert Announcement.of('{"v": 1, "arrival": "a1", "retries": 0}') == Announcement("a1")
     assert Poll.of('{"v": 1, "mailbox": "support", "reason": "clock"}') == Poll("support", Reason.CLOCK)
     old = json.dumps({"v": 1, "mailbox": "support", "reason": "again", "retries": 2, "traceparent": TRACE})
     assert Poll.of(old) == Poll("support", Reason.AGAIN, 2, TRACE)
@@ -68,3 +71,9 @@ def test_a_time_that_is_none_asks_for_a_look_in_any_case(asked: object) -> None:
 def test_what_is_none_of_ours_is_refused_in_words(kind: type[Announcement | Poll | LifecycleEvent], body: str) -> None:
     with pytest.raises(MessageUnreadable, match=r"queue"):
         kind.of(body)
+
+
+@pytest.mark.parametrize("fields", ['"replay": 5', '"replay": null', '"replay": "failed/x", "again": true'])
+def test_a_replay_of_no_record_is_refused(fields: str) -> None:
+    with pytest.raises(MessageUnreadable, match="replay"):
+        Announcement.of(f'{{"v": 1, "arrival": "a1", {fields}}}')

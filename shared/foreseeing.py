@@ -1,0 +1,54 @@
+"""What a replay would make of an arrival by today's routes; nothing is written."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from shared.asked import mail_of, seen_of
+from shared.claims import Claims
+from shared.errors import MessageMissing
+from shared.published import Became
+from shared.raw import opened
+from shared.receipts import Receipt
+from shared.routing.decision import decide
+from shared.routing.fingerprints import fingerprints
+from shared.sorting import Sorter
+from shared.storage.protocol import Record
+
+Foreseen = Became | Literal["routed already", "settings wrong", "bytes missing"]
+
+
+def foresee(sorter: Sorter, record: Record) -> Foreseen:
+    """Say what would become of an arrival.
+
+    Args:
+        sorter: with the routes.
+        record: the arrival's receipt.
+
+    Returns:
+        What the arrival would be; `routed already`: nobody who has no result would get one.
+    """
+    receipt = Receipt.of(record)
+    table = sorter.tables(receipt.mailbox)
+    if table is None:
+        return "settings wrong"
+    try:
+        with opened(sorter.stores.blobs, receipt.message, size=receipt.size) as data:
+            message = sorter.read(data)
+            decision = decide(mail_of(message, receipt.folder, table.reading), table)
+            prints = fingerprints(receipt.message, seen_of(message))
+    except MessageMissing:
+        return "bytes missing"
+    has = {who for who, what in receipt.outcomes.items() if what.startswith("routed ")}
+    fates = set()
+    for match in decision.matches:
+        if match.recipient not in has:
+            owner = Claims(sorter.stores.records, receipt).look(prints, match.recipient)
+            fates.add("routed" if owner is None or owner.owner == receipt.arrival else "duplicate")
+    if "routed" in fates:
+        return "routed"
+    if has:
+        return "routed already"
+    if fates or (not decision.matches and record.values.get("fate") == "duplicate"):
+        return "duplicate"
+    return "blocked" if decision.blocked_by is not None else "unhandled"

@@ -1,0 +1,199 @@
+"""Rules 8.1 and 4.4 for replays: whatever befalls one, at whatever step, and whatever runs beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from shared.errors import ServiceUnavailable, TryAgain
+from shared.queued import Announcement, Poll, Reason, Replay
+from shared.receipts import State
+from shared.wiring import App
+from tests.integration.replay_world import BILLING, BOTH, CLERK, ReplayWorld, letter
+from tests.integration.turns import Turns
+from tests.servers.azurite import ACCOUNTS, Azurite, _unused
+from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.memory_app import let_time_pass
+from tests.servers.pump import work_until_idle
+
+NOBODY = {"ROUTES__rest__ADDRESS": "rest@example.com"}
+TO_THREE = letter("sales@example.com, billing@example.com, clerk@example.com")
+SEEDS = {"folder": 60, "azure": 6}
+
+
+def beginning(storage: str) -> tuple[ReplayWorld, str]:
+    """A message with a result for billing@, a duplicates record of its copy, and the copy's path to be replayed."""
+    world = ReplayWorld(storage)
+    world.collect(BILLING, TO_THREE)
+    world.collect(BILLING, TO_THREE, mailbox="office")
+    return world, world.only("duplicates/office/")
+
+
+def assert_as_after_one_replay(world: ReplayWorld, path: str, first: str) -> None:
+    assert world.results() == Counter(
+        {("billing", "billing@example.com"): 1, ("sales", "sales@example.com"): 1, ("clerk", "clerk@example.com"): 1}
+    )
+    assert world.only("routed/billing/") == first
+    assert world.paths("unhandled/", "failed/", "blocked/") == []
+    assert [one["recipient"] for one in world.read(path)["duplicates"]] == ["billing@example.com"]
+    receipts = {one.mailbox: one for one in world.receipts()}
+    assert {one.state for one in receipts.values()} == {State.ROUTED}
+    fates = sorted(what.partition(" ")[0] for what in receipts["office"].outcomes.values())
+    assert fates == ["duplicate", "routed", "routed"]
+    for what in receipts["office"].outcomes.values():
+        assert not what.startswith("routed ") or world.stores.blobs.exists(what.removeprefix("routed "))
+    assert world.pending() == 0
+
+
+def work_with(world: ReplayWorld, faults: Faults) -> None:
+    """A process works on the queues until a fault ends it, or until it is idle."""
+    with suppress(ProcessGone, Exception):
+        work_until_idle(world.app(CLERK, faults.stores(world.stores)))
+
+
+def steps(folder: Path) -> int:
+    """How many operations an undisturbed replay makes."""
+    world, path = beginning(f"folder:{folder}")
+    first = world.only("routed/")
+    world.ask(CLERK, path)
+    faults = Faults()
+    work_with(world, faults)
+    assert_as_after_one_replay(world, path, first)
+    world.stores.close()
+    return faults.count
+
+
+@pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
+def test_8_1_a_replay_that_a_fault_meets_at_any_step_is_done_once(way: Way, tmp_path: Path) -> None:
+    count = steps(tmp_path / "steps")
+    assert count > 20
+    for at in range(1, count + 1):
+        folder = tmp_path / str(at)
+        world, path = beginning(f"folder:{folder}")
+        first = world.only("routed/")
+        world.ask(CLERK, path)
+        faults = Faults(at, way)
+        work_with(world, faults)
+        let_time_pass(folder)
+        work_until_idle(world.app(CLERK))
+        try:
+            assert_as_after_one_replay(world, path, first)
+        except AssertionError as error:
+            raise AssertionError(f"at operation {at}, {faults.names[at - 1]}, {way.value}: {error}") from error
+        finally:
+            world.stores.close()
+
+
+@pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
+def test_8_1_a_fault_while_a_replay_is_asked_for_doubles_nothing(way: Way, tmp_path: Path) -> None:
+    for at in range(1, 6):
+        world, path = beginning(f"folder:{tmp_path / str(at)}")
+        first = world.only("routed/")
+        with suppress(ProcessGone, ServiceUnavailable):
+            world.ask(CLERK, path, stores=Faults(at, way).stores(world.stores))
+        app = world.app(CLERK)
+        app.sorter.sweep(timedelta(0))
+        work_until_idle(app)
+        world.ask(CLERK, path)  # the operator asks once more, not knowing how far it came
+        work_until_idle(app)
+        assert_as_after_one_replay(world, path, first)
+        world.stores.close()
+
+
+Job = tuple[App, Announcement]
+
+
+def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
+    """Run jobs beside each other; what died or was to be tried again comes again, alone, until it is done."""
+    done = set()
+
+    def job(number: int) -> Callable[[Turns, int], None]:
+        def work(turns: Turns, worker: int) -> None:
+            app, announcement = jobs[number]
+            with suppress(TryAgain):
+                replace(app.sorter, stores=turns.stores(app.stores, worker)).sort(announcement)
+                done.add(number)
+
+        return work
+
+    Turns(random, deaths).run([job(number) for number in range(len(jobs))])
+    left = [one for number, one in enumerate(jobs) if number not in done]
+    random.shuffle(left)
+    for app, announcement in left:
+        app.sorter.sort(announcement)
+
+
+def assert_routed_for_three(world: ReplayWorld, again: int) -> None:
+    [receipt] = world.receipts()
+    assert receipt.state is State.ROUTED
+    assert set(receipt.outcomes) == {"sales@example.com", "billing@example.com", "clerk@example.com"}
+    for what in receipt.outcomes.values():
+        assert world.stores.blobs.exists(what.removeprefix("routed "))
+    assert world.results() == Counter(
+        {("sales", "sales@example.com"): 1, ("billing", "billing@example.com"): 1 + again}
+        | {("clerk", "clerk@example.com"): 1}
+    )
+    for path in world.paths("unhandled/"):
+        assert world.read(path)["resolved"] is not None, "it has results, and its record says that nobody has any"
+    assert world.paths("duplicates/", "failed/", "blocked/") == []
+    assert world.pending() == 0
+
+
+@pytest.mark.parametrize("deaths", [0.0, 0.03])
+def test_4_4_replays_beside_each_other_give_each_recipient_one_result(
+    storage: str, deaths: float, request: pytest.FixtureRequest
+) -> None:
+    for seed, place in places(storage, request):
+        world = ReplayWorld(place)
+        world.collect(BILLING, TO_THREE)
+        billing = world.only("routed/")
+        [receipt] = world.receipts()
+        asked = [(CLERK, Replay("failed/x")), (BOTH, Replay("blocked/x")), (BILLING, Replay(billing, "one"))]
+        jobs = [(world.app(routes), Announcement(receipt.arrival, replay=replay)) for routes, replay in asked]
+        with told_seed(seed):
+            run_in_turns(jobs, Random(seed), deaths)
+            assert_routed_for_three(world, again=1)
+        world.stores.close()
+
+
+@pytest.mark.parametrize("deaths", [0.0, 0.03])
+def test_4_4_a_replay_beside_the_first_try_gives_each_recipient_one_result(
+    storage: str, deaths: float, request: pytest.FixtureRequest
+) -> None:
+    for seed, place in places(storage, request):
+        world = ReplayWorld(place)
+        world.servers["support"].deliver(TO_THREE)
+        world.app(NOBODY).poller.poll(Poll("support", Reason.BY_HAND))
+        [first] = world.announced()
+        again = Announcement(first.arrival, replay=Replay("unhandled/x"))
+        # The routes change between the two; and an old worker still has those that are for nobody.
+        jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), again)]
+        with told_seed(seed):
+            run_in_turns(jobs, Random(seed), deaths)
+            assert_routed_for_three(world, again=0)
+        world.stores.close()
+
+
+@contextmanager
+def told_seed(seed: int) -> Iterator[None]:
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(f"seed {seed}: {error}") from error
+
+
+def places(storage: str, request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
+    """A storage of its own for each seed."""
+    if storage.startswith("folder:"):
+        yield from ((seed, f"{storage}-{seed}") for seed in range(SEEDS["folder"]))
+        return
+    yield 0, storage
+    azurite: Azurite = request.getfixturevalue("azurite")
+    yield from ((seed, azurite.connection_string(ACCOUNTS[next(_unused)])) for seed in range(1, SEEDS["azure"]))
