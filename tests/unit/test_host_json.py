@@ -23,6 +23,10 @@ def test_the_bundle_is_the_one_of_the_v2_model() -> None:
     }
 
 
+def test_the_hosts_telemetry_and_ours_are_in_one_trace() -> None:
+    assert HOST["telemetryMode"] == "OpenTelemetry"
+
+
 def test_a_failed_message_is_tried_five_times_a_minute_apart() -> None:
     assert QUEUES["visibilityTimeout"] == "00:01:00"
     assert QUEUES["maxDequeueCount"] == 5
