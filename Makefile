@@ -6,19 +6,21 @@ BIN := .venv/bin
 FUZZ_SECONDS ?= 60
 AZURITE := .tools/node_modules/.bin/azurite
 
-.PHONY: run test check bench fuzz servers clean help
+.PHONY: docs run test check bench fuzz servers package clean help
 
 help:
 	@echo "make run    the main job on an embedded mail server: sample mail into ./mail"
 	@echo "make test   everything, on real servers (Dovecot, Azurite); installs them where they are missing"
 	@echo "make check  lint, types, layers"
 	@echo "make bench  what it does a second, beside what one would otherwise pick"
+	@echo "make docs   schemas and examples of what is written, anew, into docs/schemas and docs/examples"
 	@echo "make fuzz   the parser on hostile bytes, for a minute; FUZZ_SECONDS=1800 for longer"
+	@echo "make package  what azd and func would deploy, into .tools/package.zip"
 
 run: .venv/run.stamp
 	@$(BIN)/mailroom demo
 
-test: .venv/test.stamp servers
+test: .venv/test.stamp servers .tools/checkov/installed
 	@$(BIN)/python -m pytest
 
 check: .venv/test.stamp
@@ -37,8 +39,24 @@ fuzz: .venv/test.stamp .tools/fuzz/packages
 .tools/fuzz/packages:
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --target $@ "atheris>=3" || { rm -rf $@; exit 1; }
 
+docs: .venv/test.stamp
+	@$(BIN)/python -m tools.published
+
 servers:
 	@tools/servers.sh
+
+# Apart from .venv: it pins dozens of packages. Its own reader of Bicep is older than the language, the newer one works.
+.tools/checkov/installed:
+	@echo "Installing Checkov into .tools"
+	@mkdir -p .tools && "$(PYTHON)" -m venv .tools/checkov && { \
+		.tools/checkov/bin/python -m pip install --disable-pip-version-check -q "checkov>=3.3,<4" && \
+		.tools/checkov/bin/python -m pip install --disable-pip-version-check -q --no-deps "pycep-parser>=0.7.1,<0.8"; \
+	} >.tools/checkov.log 2>&1 || { tail -n 20 .tools/checkov.log >&2; rm -rf .tools/checkov; exit 1; }
+	@touch $@
+
+# What azd and func would send, to look at.
+package: .venv/test.stamp
+	@$(BIN)/python -m tools.package .tools/package.zip
 
 clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -10,11 +10,15 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from enum import StrEnum
 
-RAW: Final = "raw"
-CONTENT: Final = "content"
-MESSAGE_ID: Final = "message-id"
+
+class FingerprintKind(StrEnum):
+    """In which way two messages are the same."""
+
+    RAW = "raw"
+    CONTENT = "content"
+    MESSAGE_ID = "message-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +26,11 @@ class Fingerprint:
     """One way in which a message may be the same as another.
 
     Attributes:
-        kind: `raw`, `content` or `message-id`.
+        kind: in which way.
         digest: hex digits; equal for messages that are the same in this way.
     """
 
-    kind: str
+    kind: FingerprintKind
     digest: str
 
 
@@ -68,18 +72,20 @@ def fingerprints(message: str, seen: Seen) -> tuple[Fingerprint, ...]:
         The raw bytes' always; the content's if From and Date were read and all of it was seen; the Message-ID's if
         there is one, and a Date: a sender that uses one Message-ID for everything is not to lose mail (rule 4.3).
     """
-    found = [Fingerprint(RAW, message)]
+    found = [Fingerprint(FingerprintKind.RAW, message)]
     if seen.sent is None:
         return tuple(found)
     # Each address once, whatever the order: servers on the way have been seen to sort them.
     head = [_once(seen.senders), _once(seen.to), _once(seen.cc), _folded(seen.subject), seen.sent.isoformat()]
     if seen.senders and seen.whole:
         digests = sorted(digest for _, digest in seen.attachments)
-        found.append(Fingerprint(CONTENT, _digest(*head, [_folded(body) for body in seen.bodies], digests)))
+        found.append(
+            Fingerprint(FingerprintKind.CONTENT, _digest(*head, [_folded(body) for body in seen.bodies], digests))
+        )
     if seen.message_id:
         # The body is left out: gateways add footers to it.
         names = sorted(_folded(name) for name, _ in seen.attachments)
-        found.append(Fingerprint(MESSAGE_ID, _digest(seen.message_id, *head, names)))
+        found.append(Fingerprint(FingerprintKind.MESSAGE_ID, _digest(seen.message_id, *head, names)))
     return tuple(found)
 
 

@@ -8,11 +8,11 @@ All methods may be called from several threads at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 Value = str | int | bool | datetime
 """What a record's property may hold: text of any length, whole numbers to 63 bits, truth values, aware UTC times."""
@@ -35,9 +35,11 @@ class QueueName(StrEnum):
     """The queues between the functions. The host adds `<name>-poison` to each that it gives up on."""
 
     POLLS = "polls"
+    POLLS_POISON = "polls-poison"
     ARRIVALS = "arrivals"
     ARRIVALS_POISON = "arrivals-poison"
     LIFECYCLE = "lifecycle"
+    LIFECYCLE_POISON = "lifecycle-poison"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,30 @@ class Record:
     key: str
     values: dict[str, Value]
     etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Which records of a table are meant: those that fulfil all of it. The storage picks them, not the caller.
+
+    Attributes:
+        key: how their keys begin.
+        equal: properties that have just this text or truth value. One that a record lacks equals nothing.
+        begins: properties whose texts begin so.
+        time: the property that `since` and `until` are about.
+        since: not before this moment; None: from the beginning.
+        until: before this moment; None: to the end.
+    """
+
+    key: str = ""
+    equal: Mapping[str, str | bool] = field(default_factory=dict)
+    begins: Mapping[str, str] = field(default_factory=dict)
+    time: str = "stored_at"
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVERYWHERE: Final = Where()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +204,18 @@ class Records(Protocol):
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """`merge` without etag, for several. Not atomic as a whole."""
 
+    def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
+        """Write a record anew: nothing of what it held before stays in the storage but what `values` has.
+
+        Raises:
+            RecordChanged: the record is not as `etag` knew it, or is gone.
+        """
+
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Remove records; one that is not there is fine."""
 
-    def scan(self, table: Table) -> Iterator[Record]:
-        """All records of a table, in no promised order."""
+    def scan(self, table: Table, where: Where = EVERYWHERE) -> Iterator[Record]:
+        """Those records of a table that are meant, in no promised order."""
 
 
 class Leases(Protocol):

@@ -82,8 +82,7 @@ def test_8_3_the_record_says_what_the_server_tells_and_what_helps(world: World) 
     seal(world, 1)
     world.look()
     record = world.read(records(world)[0])
-    assert record["schema"] == "mailroom/left/1"
-    assert record["reason"] == "unreadable"
+    assert record["schema"] == "mailroom/unreadable/1"
     assert record["message"] == TOLD
     assert record["size"] == len(letter(1))
     assert WHY in str(record["words"])

@@ -56,7 +56,11 @@ def test_all_is_well_where_nothing_is(storage: str, stores: Stores) -> None:
     assert vitals.failing == {"office": 0.0}
     assert vitals.disabled == {"office": False, "broken": True}
     assert (vitals.pending, vitals.oldest) == (0, 0.0)
-    assert vitals.poison == {QueueName.ARRIVALS_POISON: 0}
+    assert vitals.poison == {
+        QueueName.POLLS_POISON: 0,
+        QueueName.ARRIVALS_POISON: 0,
+        QueueName.LIFECYCLE_POISON: 0,
+    }
     assert vitals.left == {"office": 0.0}, "nobody notifies us yet"
 
 

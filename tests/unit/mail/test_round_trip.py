@@ -68,7 +68,7 @@ def test_7_3_as_json() -> None:
         b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b\n"
         b"Content-Type: a/b\nContent-Disposition: attachment; filename=../x.bin\n\nx\n--b--\n"
     )
-    stored = as_json(message)
+    stored = dict(as_json(message))
     assert json.loads(json.dumps(stored)) == stored
     assert stored.pop("headers") == [{"name": name, "value": value} for name, value in message.headers]
     assert stored == {

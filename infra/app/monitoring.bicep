@@ -1,0 +1,45 @@
+// Telemetry: Application Insights on a Log Analytics workspace. Both take tokens alone, no keys.
+
+param workspaceName string
+param insightsName string
+param location string
+param tags object = {}
+
+@description('Days for which telemetry is kept. The first 31 cost nothing more.')
+@minValue(30)
+@maxValue(730)
+param retentionDays int = 30
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+  name: workspaceName
+  location: location
+  tags: tags
+  properties: {
+    sku: {
+      name: 'PerGB2018'
+    }
+    retentionInDays: retentionDays
+    features: {
+      disableLocalAuth: true
+    }
+  }
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' = {
+  name: insightsName
+  location: location
+  tags: tags
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: workspace.id
+    IngestionMode: 'LogAnalytics'
+    DisableLocalAuth: true
+  }
+}
+
+output workspaceId string = workspace.id
+output insightsName string = insights.name
+
+@description('An address and no secret: with local sign-in off, its key opens nothing.')
+output connectionString string = insights.properties.ConnectionString

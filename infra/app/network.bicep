@@ -1,0 +1,128 @@
+// The switch privateNetwork: a virtual network that the app sends all its traffic through, with a fixed address towards
+// the internet, which mail servers may want to know, and the names of the private endpoints.
+// The notification function stays on the internet: Graph has to reach it.
+
+param name string
+param location string
+param tags object = {}
+
+@description('Not to overlap with what it may be connected to later.')
+param addressPrefix string = '10.20.0.0/24'
+
+var zones = [
+  'privatelink.blob.${environment().suffixes.storage}'
+  'privatelink.queue.${environment().suffixes.storage}'
+  'privatelink.table.${environment().suffixes.storage}'
+  'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
+]
+
+resource address 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
+  name: '${name}-out'
+  location: location
+  tags: tags
+  sku: {
+    name: 'Standard'
+  }
+  properties: {
+    publicIPAllocationMethod: 'Static'
+  }
+}
+
+// Subnets have no way out of their own any more, and IMAP, POP3 and Graph are on the internet.
+resource gateway 'Microsoft.Network/natGateways@2024-05-01' = {
+  name: '${name}-out'
+  location: location
+  tags: tags
+  sku: {
+    name: 'Standard'
+  }
+  properties: {
+    idleTimeoutInMinutes: 4
+    publicIpAddresses: [
+      {
+        id: address.id
+      }
+    ]
+  }
+}
+
+// Its default rules do: the network's own traffic comes in, the internet's does not.
+resource rules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
+  name: '${name}-rules'
+  location: location
+  tags: tags
+}
+
+resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
+  name: name
+  location: location
+  tags: tags
+  properties: {
+    addressSpace: {
+      addressPrefixes: [
+        addressPrefix
+      ]
+    }
+    // Inside the network: as resources of their own they would be taken away and made anew at each deployment.
+    subnets: [
+      {
+        name: 'app'
+        properties: {
+          addressPrefix: cidrSubnet(addressPrefix, 25, 0)
+          natGateway: {
+            id: gateway.id
+          }
+          networkSecurityGroup: {
+            id: rules.id
+          }
+          delegations: [
+            {
+              name: 'flex-consumption'
+              properties: {
+                serviceName: 'Microsoft.App/environments'
+              }
+            }
+          ]
+        }
+      }
+      {
+        name: 'endpoints'
+        properties: {
+          addressPrefix: cidrSubnet(addressPrefix, 27, 4)
+          networkSecurityGroup: {
+            id: rules.id
+          }
+        }
+      }
+    ]
+  }
+}
+
+resource dns 'Microsoft.Network/privateDnsZones@2024-06-01' = [for zone in zones: {
+  name: zone
+  location: 'global'
+  tags: tags
+}]
+
+resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [for (zone, number) in zones: {
+  parent: dns[number]
+  name: name
+  location: 'global'
+  tags: tags
+  properties: {
+    registrationEnabled: false
+    virtualNetwork: {
+      id: network.id
+    }
+  }
+}]
+
+output appSubnetId string = resourceId('Microsoft.Network/virtualNetworks/subnets', network.name, 'app')
+output endpointSubnetId string = resourceId('Microsoft.Network/virtualNetworks/subnets', network.name, 'endpoints')
+
+@description('By which mail servers see the app.')
+output outboundAddress string = address.properties.ipAddress
+output blobZoneId string = dns[0].id
+output queueZoneId string = dns[1].id
+output tableZoneId string = dns[2].id
+output vaultZoneId string = dns[3].id
