@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from shared.storage.protocol import Record, Values
+
+LONGEST: Final = 998
+"""Characters of a Message-ID that a receipt holds (RFC 5322 section 2.1.1: a line)."""
+
+MOST_ADDRESSES: Final = 100
+"""Addresses of a message's senders, and of its To and Cc, that a receipt holds."""
 
 
 class State(StrEnum):
@@ -20,6 +28,8 @@ class State(StrEnum):
     """Never downloaded: larger than MAX_MESSAGE_BYTES. Stays in the mailbox."""
     UNREADABLE = "unreadable"
     """Never downloaded: the server will not give it out (rule 8.3). Stays in the mailbox."""
+    FORGOTTEN = "forgotten"
+    """Removed for good (rule 8.5). Its receipt stays, bare, so that it is not collected a second time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,12 @@ class Receipt:
         outcomes: by recipient, `routed ROUTE`, `duplicate ARRIVAL`, or one key `*` for what befell the whole.
         last_error: why the latest try to route it failed.
         tried_at: when the server last would not give it out, for `unreadable`.
+        senders: addresses in From, normalised; like all that follows, noted when it is routed.
+        named: addresses in To and Cc, normalised.
+        message_id: its Message-ID (RFC 5322), without angle brackets; empty if it has none that counts.
+        fate: `routed`, `unhandled`, `duplicate`, `blocked` or `failed`.
+        conversation: the id of the first message of its thread that was seen.
+        routed_at: when it was last routed.
     """
 
     arrival: str
@@ -59,11 +75,27 @@ class Receipt:
     outcomes: dict[str, str] = field(default_factory=dict)
     last_error: str = ""
     tried_at: datetime | None = None
+    senders: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    message_id: str = ""
+    fate: str = ""
+    conversation: str = ""
+    routed_at: datetime | None = None
 
     @property
     def was_downloaded(self) -> bool:
-        """Whether its bytes are stored."""
+        """Whether its bytes were stored: it need not be fetched any more."""
         return self.state not in (State.OVERSIZED, State.UNREADABLE)
+
+    @property
+    def has_everything_forgotten(self) -> bool:
+        """Whether it is forgotten, and nothing is left to be removed."""
+        return self.state is State.FORGOTTEN and not self.message
+
+    def results(self) -> dict[str, str]:
+        """By recipient, the path of the result that is theirs."""
+        given = ((who, what.partition(" ")) for who, what in self.outcomes.items())
+        return {who: path for who, (fate, _, path) in given if fate == "routed"}
 
     def values(self) -> Values:
         """As a record's properties; the key is not among them."""
@@ -90,6 +122,7 @@ class Receipt:
         """From a record that `values` and `outcome_values` wrote."""
         values = record.values
         received, stored_at, tried_at = values.get("received"), values["stored_at"], values.get("tried_at")
+        routed_at = values.get("routed_at")
         assert isinstance(stored_at, datetime)
         return cls(
             arrival=record.key,
@@ -107,4 +140,29 @@ class Receipt:
             outcomes=json.loads(str(values.get("outcomes", "{}"))),
             last_error=str(values.get("last_error", "")),
             tried_at=tried_at if isinstance(tried_at, datetime) else None,
+            senders=tuple(json.loads(str(values.get("senders", "[]")))),
+            named=tuple(json.loads(str(values.get("named", "[]")))),
+            message_id=str(values.get("message_id", "")),
+            fate=str(values.get("fate", "")),
+            conversation=str(values.get("conversation", "")),
+            routed_at=routed_at if isinstance(routed_at, datetime) else None,
         )
+
+
+def found_by(senders: Sequence[str], named: Sequence[str], message_id: str | None) -> Values:
+    """What a receipt notes of a message once it is read, so that it is found by it.
+
+    The first sender stands alone as well, as storage can be asked for it; that there are more is rare, and noted.
+
+    Args:
+        senders: addresses in From, normalised.
+        named: addresses in To and Cc, normalised.
+        message_id: its Message-ID.
+    """
+    return {
+        "sender": senders[0] if senders else "",
+        "several_senders": len(senders) > 1,
+        "senders": json.dumps(senders[:MOST_ADDRESSES], ensure_ascii=False),
+        "named": json.dumps(named[:MOST_ADDRESSES], ensure_ascii=False),
+        "message_id": (message_id or "")[:LONGEST],
+    }

@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import RecordChanged
 from shared.keys import digest
-from shared.storage.protocol import Record, Stores, Table, Values
+from shared.storage.protocol import Record, Stores, Table, Values, Where
 
 VALUES: Values = {
     "text": "grüße \U0001fa91",
@@ -183,3 +183,86 @@ def test_more_than_a_page_is_scanned_whole(stores: Stores) -> None:
     stores.records.create_many(Table.PENDING, rows)
     assert {record.key: record.values for record in stores.records.scan(Table.PENDING)} == rows
     assert len(stores.records.get_many(Table.PENDING, list(rows))) == 1100
+
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+ROWS: dict[str, Values] = {
+    "aa11": {"sender": "ann@example.com", "removed": True, "stored_at": NOON},
+    "aa12": {"sender": "ann@example.com", "removed": False, "stored_at": NOON + timedelta(microseconds=1)},
+    "aa2": {"sender": "o'neill@example.com", "message": "0123abcd", "stored_at": NOON + timedelta(days=1)},
+    "ab1": {"sender": "Ann@example.com", "message": "0123abce", "stored_at": NOON - timedelta(microseconds=1)},
+    "b1": {
+        "sender": "1",
+        "message": "0123",
+        "stored_at": (NOON - timedelta(1)).astimezone(timezone(timedelta(hours=5))),
+    },
+    "b2": {"sender": "true", "size": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "keys"),
+    [
+        (Where(), set(ROWS)),
+        (Where(key="a"), {"aa11", "aa12", "aa2", "ab1"}),
+        (Where(key="aa"), {"aa11", "aa12", "aa2"}),
+        (Where(key="aa1"), {"aa11", "aa12"}),
+        (Where(key="aa1", equal={"removed": False}), {"aa12"}),
+        (Where(equal={"sender": "ann@example.com"}), {"aa11", "aa12"}),
+        (Where(equal={"sender": "o'neill@example.com"}), {"aa2"}),
+        (Where(equal={"sender": "' or 1 eq 1 or '"}), set()),
+        (Where(equal={"sender": ""}), set()),
+        (Where(equal={"sender": "1"}), {"b1"}),
+        (Where(equal={"sender": "true"}), {"b2"}),
+        (Where(equal={"sender": True}), set()),
+        (Where(equal={"size": True}), set()),
+        (Where(equal={"nothing": "x"}), set()),
+        (Where(equal={"removed": True}), {"aa11"}),
+        (Where(equal={"sender": "ann@example.com", "removed": False}), {"aa12"}),
+        (Where(begins={"message": "0123abc"}), {"aa2", "ab1"}),
+        (Where(begins={"message": "0123"}), {"aa2", "ab1", "b1"}),
+        (Where(since=NOON), {"aa11", "aa12", "aa2"}),
+        (Where(until=NOON), {"ab1", "b1"}),
+        (Where(since=NOON.astimezone(timezone(timedelta(hours=-7))), until=NOON + timedelta(days=1)), {"aa11", "aa12"}),
+        (Where(time="sender", since=NOON), set()),
+    ],
+    ids=str,
+)
+def test_what_is_meant_is_what_is_scanned(stores: Stores, where: Where, keys: set[str]) -> None:
+    stores.records.create_many(Table.RECEIPTS, ROWS)
+    stores.records.create_many(Table.CLAIMS, {"aa13": ROWS["aa11"]})
+    assert {record.key: record.values for record in stores.records.scan(Table.RECEIPTS, where)} == {
+        key: ROWS[key] for key in keys
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 40_000, "\u241e2\u241ex", "a\ud800b", "\"'\\%_@p0", "gr\u00fc\u00dfe", "\U0001fa91"]
+)
+def test_an_odd_text_is_found_as_it_was_written(stores: Stores, text: str) -> None:
+    rows: dict[str, Values] = {"aa1": {"message_id": text}, "aa2": {"message_id": text + "y"}}
+    stores.records.create_many(Table.RECEIPTS, rows)
+    found = [record.key for record in stores.records.scan(Table.RECEIPTS, Where(equal={"message_id": text}))]
+    assert found == ["aa1"]
+
+
+def test_more_than_a_page_of_what_is_meant_is_scanned_whole(stores: Stores) -> None:
+    rows: dict[str, Values] = {digest(str(number)): {"n": number, "odd": number % 2 == 1} for number in range(2300)}
+    stores.records.create_many(Table.PENDING, rows)
+    found = {record.key for record in stores.records.scan(Table.PENDING, Where(equal={"odd": True}))}
+    assert found == {key for key, values in rows.items() if values["odd"]}
+
+
+def test_a_record_written_anew_holds_nothing_else(stores: Stores) -> None:
+    key = digest("forgotten")
+    stores.records.create(Table.RECEIPTS, key, {"outcomes": "x" * 100_000, "sender": "ann@example.com", "size": 1})
+    before = there(stores, Table.RECEIPTS, key)
+    stores.records.replace(Table.RECEIPTS, key, {"size": 2, "outcomes": ""}, etag=before.etag)
+    assert there(stores, Table.RECEIPTS, key).values == {"size": 2, "outcomes": ""}
+    with pytest.raises(RecordChanged):
+        stores.records.replace(Table.RECEIPTS, key, {"size": 3}, etag=before.etag)
+    stores.records.delete_many(Table.RECEIPTS, [key])
+    with pytest.raises(RecordChanged):
+        stores.records.replace(Table.RECEIPTS, key, {"size": 3}, etag=before.etag)
+    assert stores.records.get(Table.RECEIPTS, key) is None

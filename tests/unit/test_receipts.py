@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +11,19 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.errors import MessageUnreadable
-from shared.layout import attachment_path, left_path, parsed_path, raw_path, record_path, result_path
+from shared.layout import (
+    attachment_path,
+    is_first_result,
+    is_result_for,
+    left_path,
+    parsed_path,
+    raw_path,
+    record_path,
+    result_again_path,
+    result_path,
+)
 from shared.queued import QUEUE_VERSION, Announcement, Poll, Reason
-from shared.receipts import Receipt, State
+from shared.receipts import LONGEST, Receipt, State, found_by
 from shared.storage.protocol import Record
 
 RECEIPT = Receipt(
@@ -49,9 +60,30 @@ def test_a_receipt_reads_what_sorting_added() -> None:
     assert receipt.last_error == "ValueError: y"
 
 
+def test_a_receipt_reads_what_it_is_found_by() -> None:
+    senders = ("ann@customer.example", "bob@customer.example")
+    noted = found_by(senders, ("sales@example.com",), "1@customer.example")
+    assert (noted["sender"], noted["several_senders"]) == (senders[0], True)
+    receipt = Receipt.of(Record(RECEIPT.arrival, {**RECEIPT.values(), **noted, "fate": "routed"}, "e"))
+    assert (receipt.senders, receipt.named) == (senders, ("sales@example.com",))
+    assert (receipt.message_id, receipt.fate) == ("1@customer.example", "routed")
+    assert found_by((), (), None)["sender"] == ""
+    assert found_by((), (), None)["several_senders"] is False
+    assert len(str(found_by((), (), "x" * 2000)["message_id"])) == LONGEST
+
+
+def test_a_forgotten_receipt_was_downloaded_and_has_nothing_left() -> None:
+    marked = replace(RECEIPT, state=State.FORGOTTEN)
+    assert marked.was_downloaded
+    assert not marked.has_everything_forgotten
+    assert replace(marked, message="").has_everything_forgotten
+    assert not replace(RECEIPT, state=State.OVERSIZED, message="").has_everything_forgotten
+
+
 def test_writing_a_receipt_again_leaves_what_sorting_added() -> None:
     """A merge of `values` must not carry the outcomes of nobody over those that are there."""
-    assert not {"outcomes", "last_error", "fate"} & RECEIPT.values().keys()
+    added = {"outcomes", "last_error", "fate", "conversation", "routed_at"}
+    assert not {*added, *found_by((), (), None)} & RECEIPT.values().keys()
 
 
 @pytest.mark.parametrize("announcement", [Announcement("ab"), Announcement("ab", 3, "00-aa-bb-01")])
@@ -120,6 +152,14 @@ def test_7_the_layout_of_the_container() -> None:
     assert (
         result_path("sales", day, message, "sales@example.com") == f"routed/sales/2026/11/23/{message}-{recipient}.json"
     )
+    first = result_path("sales", day, message, "sales@example.com")
+    anew = result_again_path("sales", day, message, "sales@example.com", "id")
+    assert anew == f"routed/sales/2026/11/23/{message}-{recipient}-{hashlib.sha256(b'id').hexdigest()[:12]}.json"
+    assert [is_first_result(first), is_first_result(anew)] == [True, False]
+    for path in (first, anew):
+        assert is_result_for(path, "sales@example.com")
+        assert not is_result_for(path, "billing@example.com")
+        assert not is_result_for(path.replace("routed/", "failed/"), "sales@example.com")
     arrival = "0123456789abcdef"
     assert (
         record_path("failed", "support", day, message, arrival)

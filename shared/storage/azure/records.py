@@ -17,7 +17,8 @@ from shared.errors import RecordChanged
 from shared.storage.azure.accounts import Account
 from shared.storage.azure.errors import Service, code_of
 from shared.storage.azure.making import Place
-from shared.storage.protocol import Record, Table, Value, Values
+from shared.storage.protocol import EVERYWHERE, Record, Table, Value, Values, Where
+from shared.storage.texts import after_all, storable
 
 PIECE = 15_000
 """Characters in one property: it holds 32 Ki units of UTF-16, of which a character may take two."""
@@ -85,30 +86,42 @@ class AzureRecords:
             if etag is None:
                 _merge(self._tables[table], (key, values))
                 return
-            try:
-                self._tables[table].update_entity(
-                    _entity(key, values),
-                    mode=UpdateMode.MERGE,
-                    etag=etag,
-                    match_condition=MatchConditions.IfNotModified,
-                )
-            except HttpResponseError as error:
-                if code_of(error) in _CHANGED | _NONE:
-                    raise RecordChanged(f"a record of {table} was changed by another in between") from None
-                raise
+            self._update(table, _entity(key, values), etag, UpdateMode.MERGE)
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
         """Set some properties of several."""
         self._each(table, _merge, rows.items())
 
+    def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
+        """Write a record anew; the further pieces of a long text that it had go with the rest."""
+        with self._places[table].used():
+            self._update(table, _entity(key, values), etag, UpdateMode.REPLACE)
+
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Remove records."""
         self._each(table, _delete, list(keys))
 
-    def scan(self, table: Table) -> Iterator[Record]:
-        """All records of a table."""
+    def scan(self, table: Table, where: Where = EVERYWHERE) -> Iterator[Record]:
+        """Those records of a table that are meant."""
+        text, parameters = _filter(where)
+        equal = {name: storable(value) if isinstance(value, str) else value for name, value in where.equal.items()}
+        client = self._tables[table]
         with self._places[table].used():
-            yield from map(_record, self._tables[table].list_entities())
+            found = client.query_entities(text, parameters=parameters) if text else client.list_entities()
+            for record in map(_record, found):
+                # Of a long text the filter sees the first piece alone.
+                if all(record.values.get(name) == value for name, value in equal.items()):
+                    yield record
+
+    def _update(self, table: Table, entity: dict[str, Any], etag: str, mode: UpdateMode) -> None:
+        try:
+            self._tables[table].update_entity(
+                entity, mode=mode, etag=etag, match_condition=MatchConditions.IfNotModified
+            )
+        except HttpResponseError as error:
+            if code_of(error) in _CHANGED | _NONE:
+                raise RecordChanged(f"a record of {table} was changed by another in between") from None
+            raise
 
     def _each(self, table: Table, do: Callable[[TableClient, One], Result], these: Collection[One]) -> list[Result]:
         """Do something to each of these, several at once; what comes of it is in their order."""
@@ -146,6 +159,34 @@ def _delete(client: TableClient, key: str) -> None:
     client.delete_entity(key[:2], key)  # the SDK takes "not there" for done
 
 
+def _filter(where: Where) -> tuple[str, dict[str, Any]]:
+    """What is meant, as a filter in OData and its parameters; no text if everything is."""
+    terms: list[str] = []
+    parameters: dict[str, Any] = {}
+
+    def add(name: str, comparison: str, value: str | bool | datetime) -> None:
+        terms.append(f"{name} {comparison} @p{len(terms)}")
+        parameters[f"p{len(parameters)}"] = value
+
+    def add_beginning(name: str, beginning: str) -> None:
+        add(name, "ge", beginning)
+        add(name, "lt", after_all(beginning))
+
+    if where.key:
+        if len(where.key) > 1:
+            add("PartitionKey", "eq", where.key[:2])
+        add_beginning("RowKey", where.key)
+    for name, value in where.equal.items():
+        add(name, "eq", _pieces(name, value)[name] if isinstance(value, str) else value)
+    for name, beginning in where.begins.items():
+        add_beginning(name, beginning)
+    if where.since is not None:
+        add(where.time, "ge", where.since)
+    if where.until is not None:
+        add(where.time, "lt", where.until)
+    return " and ".join(terms), parameters
+
+
 def _entity(key: str, values: Values) -> dict[str, Any]:
     entity: dict[str, Any] = {"PartitionKey": key[:2], "RowKey": key}
     for name, value in values.items():
@@ -160,8 +201,7 @@ def _entity(key: str, values: Values) -> dict[str, Any]:
 
 def _pieces(name: str, text: str) -> dict[str, str]:
     """A text in pieces that a property can hold; the first says how many there are if it is not alone."""
-    # A header may hold half of a character (a lone surrogate), which has no octets.
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = storable(text)
     if len(text) <= PIECE and not text.startswith(_COUNT):
         return {name: text}
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]

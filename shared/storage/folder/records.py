@@ -6,11 +6,12 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from shared.errors import RecordChanged
 from shared.storage.folder.database import Database
-from shared.storage.protocol import Record, Table, Value, Values
+from shared.storage.protocol import EVERYWHERE, Record, Table, Value, Values, Where
+from shared.storage.texts import after_all, storable
 
 AT_ONCE = 500
 """Keys in one query: SQLite takes 999 parameters in its older builds."""
@@ -76,19 +77,51 @@ class FolderRecords:
                 "DELETE FROM records WHERE kind = ? AND key = ?", [(table.value, key) for key in keys]
             )
 
-    def scan(self, table: Table) -> Iterator[Record]:
-        """All records of a table."""
+    def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
+        """Write a record anew."""
+        with self._database.writing() as connection:
+            done = connection.execute(
+                "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?",
+                (_etag(), _text(values), table.value, key, etag),
+            )
+            if not done.rowcount:
+                raise RecordChanged(f"a record of {table} was changed by another in between")
+
+    def scan(self, table: Table, where: Where = EVERYWHERE) -> Iterator[Record]:
+        """Those records of a table that are meant."""
+        terms, parameters = _terms(where)
+        query = " ".join(
+            ["SELECT key, etag, properties FROM records WHERE kind = ? AND key > ?", *terms, "ORDER BY key LIMIT ?"]
+        )
         after = ""
         while True:
             with self._database.reading() as connection:
-                rows = connection.execute(
-                    "SELECT key, etag, properties FROM records WHERE kind = ? AND key > ? ORDER BY key LIMIT ?",
-                    (table.value, after, AT_ONCE),
-                ).fetchall()
+                rows = connection.execute(query, (table.value, after, *parameters, AT_ONCE)).fetchall()
             if not rows:
                 return
             yield from map(_record, rows)
             after = rows[-1][0]
+
+
+def _terms(where: Where) -> tuple[list[str], list[str | bool]]:
+    """What is meant, as conditions and their parameters; the names of properties are parameters too."""
+    terms: list[str] = []
+    parameters: list[str | bool] = []
+    if where.key:
+        terms.append("AND key >= ? AND key < ?")
+        parameters += [where.key, after_all(where.key)]
+    for name, value in where.equal.items():
+        # Taken out of JSON, truth values are numbers to SQLite; as types they are `true` and `false`.
+        terms.append(f"AND {'json_extract' if isinstance(value, str) else 'json_type'}(properties, ?) = ?")
+        parameters += [f"$.{name}", storable(value) if isinstance(value, str) else json.dumps(value)]
+    for name, beginning in where.begins.items():
+        terms.append("AND json_extract(properties, ?) >= ? AND json_extract(properties, ?) < ?")
+        parameters += [f"$.{name}", beginning, f"$.{name}", after_all(beginning)]
+    for moment, comparison in ((where.since, ">="), (where.until, "<")):
+        if moment is not None:
+            terms.append(f"AND json_extract(properties, ?) {comparison} ?")
+            parameters += [f"$.{where.time}.t", _moment(moment)]
+    return terms, parameters
 
 
 def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Values, etag: str | None) -> None:
@@ -111,8 +144,20 @@ def _etag() -> int:
 
 def _text(values: Values) -> str:
     return json.dumps(
-        {name: {"t": value.isoformat()} if isinstance(value, datetime) else value for name, value in values.items()}
+        {
+            name: {"t": _moment(value)}
+            if isinstance(value, datetime)
+            else storable(value)
+            if isinstance(value, str)
+            else value
+            for name, value in values.items()
+        }
     )
+
+
+def _moment(time: datetime) -> str:
+    # In UTC, and so texts that sort as the moments do.
+    return time.astimezone(UTC).isoformat()
 
 
 def _record(row: tuple[str, int, str]) -> Record:

@@ -1,0 +1,17 @@
+"""Texts as every storage can hold and be asked for them."""
+
+from __future__ import annotations
+
+
+def storable(text: str) -> str:
+    """A text without halves of characters: a header may hold such a lone surrogate, and it has no octets."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def after_all(beginning: str) -> str:
+    """The first text that comes after all that begin so.
+
+    Args:
+        beginning: not empty.
+    """
+    return beginning[:-1] + chr(ord(beginning[-1]) + 1)
