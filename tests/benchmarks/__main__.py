@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.benchmarks import drains, operations, parsing, single, webhook
+from tests.benchmarks import billing, drains, operations, parsing, single, webhook
 from tests.benchmarks.report import progress
 from tests.benchmarks.running import Bench, machine
 
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "whole": drains.whole,
     "azure": drains.azure,
     "operations": operations.operations,
+    "billing": billing.billing,
     "memory": single.memory,
     "startup": single.startup,
     "webhook": webhook.webhook,

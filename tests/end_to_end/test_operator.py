@@ -1,0 +1,40 @@
+"""The command on production's storage, from a machine that has no mailbox's secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.health import Health
+from shared.storage.protocol import Table
+from tests.end_to_end.command import mailroom, opened, settings_file
+
+WITHOUT_SECRET = {
+    "MAILBOXES__support__PROTOCOL": "imap",
+    "MAILBOXES__support__HOST": "imap.example.com",
+    "MAILBOXES__support__ADDRESS": "support@example.com",
+    "ROUTES__sales__ADDRESS": "sales@example.com",
+}
+
+
+def test_1_9_a_mailbox_is_enabled_without_its_secret(tmp_path: Path) -> None:
+    storage = f"folder:{tmp_path / 'mail'}"
+    settings = settings_file(tmp_path, storage, WITHOUT_SECRET)
+    stores = opened(storage)
+    health = Health(stores.records)
+    health.enable("support")
+    (record,) = stores.records.scan(Table.MAILBOXES)
+    stores.records.merge(Table.MAILBOXES, record.key, {"disabled": True, "failures": 10})
+    assert health.of("support").disabled
+
+    ran = mailroom("enable", "Support", settings=settings)
+    assert ran.returncode == 0, ran.stderr
+    assert not health.of("support").disabled
+
+    ran = mailroom("status", settings=settings)
+    assert ran.returncode == 0, ran.stderr
+    assert "PASSWORD" in ran.stdout
+
+    ran = mailroom("enable", "suport", settings=settings)
+    assert ran.returncode == 2
+    assert "there are: support" in ran.stderr
+    stores.close()

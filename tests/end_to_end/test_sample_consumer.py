@@ -1,0 +1,111 @@
+"""The sample consumer of docs/consuming.md: indexed by the worker engine, and fed with results that the app wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import azure_functions_runtime as runtime
+import pytest
+from azure.data.tables import TableClient
+
+from local.engine import engine as engines
+from local.engine.engine import Engine, InvocationResult
+from local.engine.functions import Function, QueueTrigger
+from local.engine.protos import TypedData
+from shared.storage.protocol import Blobs
+from tests.end_to_end.command import mailboxes, mailroom, opened, settings_file
+from tests.end_to_end.own_process import in_own_process
+from tests.servers.dovecot import Dovecot
+from tests.servers.mail import plain_mail
+
+SAMPLE = Path(__file__).resolve().parents[2] / "docs" / "samples" / "consumer"
+
+
+def event(path: str, container: str = "mail") -> dict[str, Any]:
+    """As Event Grid delivers it, in its own schema."""
+    return {
+        "id": "4d2b1e5c-301e-0034-1b2a-0f2f3a06b7a2",
+        "topic": "/subscriptions/S/resourceGroups/G/providers/Microsoft.Storage/storageAccounts/A",
+        "subject": f"/blobServices/default/containers/{container}/blobs/{path}",
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "eventTime": "2026-11-23T10:00:00.0000000Z",
+        "data": {"api": "PutBlob", "blobType": "BlockBlob", "url": f"https://elsewhere.example/{container}/{path}"},
+        "dataVersion": "",
+        "metadataVersion": "1",
+    }
+
+
+async def delivered(storage: str, events: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Deliver events, all at once: the functions that there are, and what went wrong."""
+    os.environ.update(MAIL_STORAGE=storage, TICKETS_STORAGE=storage)
+    indexed = await engines._index(SAMPLE)
+    runtime.start_threadpool_executor()
+    (found,) = indexed
+    (binding,) = [json.loads(raw) for raw in found.raw_bindings]
+    assert binding["type"] == "eventGridTrigger"
+    # What its trigger is does not matter to the engine, and the local host has no Event Grid.
+    function = Function(found.name, found.function_id, QueueTrigger(binding["name"], ""))
+    engine = Engine((function,))
+    results: list[InvocationResult] = await asyncio.gather(
+        *(engine.invoke(function, {binding["name"]: TypedData(json=json.dumps(one))}) for one in events)
+    )
+    engine.stop()
+    return [found.name], [str(result.error) for result in results if result.error is not None]
+
+
+def tickets(storage: str) -> list[dict[str, Any]]:
+    with TableClient.from_connection_string(storage, "tickets") as table:
+        return sorted((dict(one) for one in table.list_entities()), key=lambda one: str(one["recipient"]))
+
+
+@pytest.fixture
+def mail(azure_storage: str, dovecot: Dovecot, tmp_path: Path) -> Blobs:
+    """Results for two recipients, written by the app."""
+    user = dovecot.user()
+    user.deliver([plain_mail(1, to="sales@example.com, billing@example.com")])
+    routes = {"ROUTES__sales__ADDRESS": "sales@example.com", "ROUTES__billing__ADDRESS": "billing@example.com"}
+    settings = settings_file(tmp_path, azure_storage, {**mailboxes(dovecot, support=user), **routes})
+    ran = mailroom("once", settings=settings)
+    assert ran.returncode == 0, ran.stderr
+    with TableClient.from_connection_string(azure_storage, "tickets") as table:
+        table.create_table()
+    return opened(azure_storage).blobs
+
+
+def test_a_ticket_for_each_result_however_often_it_is_told(mail: Blobs, azure_storage: str) -> None:
+    paths = list(mail.list("routed/"))
+    assert len(paths) == 2
+    functions, failures = in_own_process(delivered, azure_storage, [event(path) for path in paths * 3])
+    assert functions == ["on_result"]
+    assert failures == []
+    made = tickets(azure_storage)
+    assert [one["recipient"] for one in made] == ["billing@example.com", "sales@example.com"]
+    assert [one["route"] for one in made] == ["billing", "sales"]
+    assert {one["subject"] for one in made} == {"Message 1 grüßt"}
+    assert {one["sender"] for one in made} == {"sender1@example.net"}
+    assert sorted(one["result"] for one in made) == sorted(paths)
+    assert all(mail.exists(one["text"]) for one in made)
+
+
+def test_events_that_are_of_no_result_are_ignored(mail: Blobs, azure_storage: str) -> None:
+    (path, _) = mail.list("routed/")
+    (raw,) = [one for one in mail.list("messages/") if one.endswith("raw.eml")]
+    others = [event(raw), event(path, "others"), event(path.removesuffix(".json") + "/x")]
+    _, failures = in_own_process(delivered, azure_storage, others)
+    assert failures == []
+    assert tickets(azure_storage) == []
+
+
+def test_a_form_that_it_does_not_know_fails_and_is_delivered_again(mail: Blobs, azure_storage: str) -> None:
+    (path, _) = mail.list("routed/")
+    result = json.loads(mail.read(path) or b"")
+    later = path.replace("routed/", "routed/later/")
+    mail.create(later, json.dumps({**result, "schema": "mailroom/result/2"}).encode(), content_type="application/json")
+    _, (failure,) = in_own_process(delivered, azure_storage, [event(later)])
+    assert "mailroom/result/2" in failure
+    assert tickets(azure_storage) == []
