@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime
+from typing import get_args
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -12,15 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.clock import utc_now
-from shared.layout import parsed_path, raw_path
+from shared.layout import FATES, NeverDownloaded, left_path, parsed_path, record_path
 from shared.receipts import Receipt
 from shared.settings import MailProtocol
 from shared.storage.protocol import QueueName, Record, Stores
 from shared.storage.protocol import Table as Kind
 from shared.wiring import App
 
-PLAIN_WIDTH = 150
+PLAIN_WIDTH = 165
 WHEN = "%Y-%m-%d %H:%M:%S"
+ORDINARY = "\u2013"
+"""The kind of a message that nothing says is automatic."""
 
 
 def show_mailboxes(app: App, console: Console) -> None:
@@ -94,16 +97,17 @@ def show_queues(stores: Stores, console: Console) -> None:
 
 
 def show_messages(stores: Stores, records: Iterable[Record], console: Console) -> None:
-    """What became of each message, and where to look."""
-    table = Table("mailbox", "subject", "what became of it", "where", box=SIMPLE)
+    """What each message is, what became of it, and where to look."""
+    table = Table("mailbox", "subject", "kind", "what became of it", "where", box=SIMPLE)
     rows = []
     # In the order in which the server had them: its keys count upwards, and longer ones are later.
     receipts = sorted(map(Receipt.of, records), key=lambda one: (one.mailbox, len(one.server_key), one.server_key))
     for receipt in receipts:
-        subject = _subject(stores, receipt)
         for recipient, outcome in (receipt.outcomes or {"": receipt.state.value}).items():
             fate, _, what = outcome.partition(" ")
-            rows.append((receipt.mailbox, subject, _fate(fate, recipient, what), _where(fate, what, receipt)))
+            subject, kind = _read(stores, fate, receipt)
+            where = _short(what if fate == "routed" else _record(fate, receipt))
+            rows.append((receipt.mailbox, subject, kind, _fate(fate, recipient, what), where))
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
@@ -124,18 +128,36 @@ def _fate(fate: str, recipient: str, what: str) -> str:
     return f"{fate}: {what}" if what else fate
 
 
-def _where(fate: str, what: str, receipt: Receipt) -> str:
-    if fate == "routed":
-        return "/".join([*what.split("/")[:-1], "…" + what[-17:]])
+def _record(fate: str, receipt: Receipt) -> str:
+    """The path of the record of a message that has no result, or "" if it leaves none."""
     folder = {"duplicate": "duplicates"}.get(fate, fate)
-    return f"{folder}/{receipt.mailbox}/{receipt.stored_at:%Y/%m/%d}/…{receipt.arrival[:12]}.json"
+    for left in get_args(NeverDownloaded):
+        if folder == left:
+            return left_path(left, receipt.mailbox, receipt.stored_at, receipt.arrival)
+    for one in FATES:
+        if folder == one:
+            return record_path(one, receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
+    return ""
 
 
-def _subject(stores: Stores, receipt: Receipt) -> str:
-    if not receipt.message:
-        return ""
-    parsed = stores.blobs.read(parsed_path(receipt.message))
-    return str(json.loads(parsed)["subject"]) if parsed is not None else raw_path(receipt.message)
+def _short(path: str) -> str:
+    """A path without the most of the digits that its name begins with."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/\u2026{name[-17:]}" if folder else path
+
+
+def _read(stores: Stores, fate: str, receipt: Receipt) -> tuple[str, str]:
+    """A message's subject and kind, as far as they were read: in full, or for its record alone."""
+    parsed = stores.blobs.read(parsed_path(receipt.message)) if receipt.message else None
+    if parsed is not None:
+        told = json.loads(parsed)
+        return str(told["subject"]), told["automatic"]["kind"] if told["automatic"] else ORDINARY
+    path = _record(fate, receipt)
+    record = stores.blobs.read(path) if path else None
+    told = json.loads(record) if record is not None else {}
+    # Of what was never downloaded, `message` is what the server tells, if it tells anything.
+    about = told.get("envelope", told.get("message"))
+    return str(about["subject"]) if about else "", ""
 
 
 def _when(time: datetime | None) -> str:

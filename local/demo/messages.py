@@ -1,4 +1,4 @@
-"""A dozen telling messages, byte for byte the same at every run."""
+"""A dozen telling messages from people, byte for byte the same at every run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def message(headers: str, body: str | bytes, *, charset: str = "utf-8") -> bytes
     return whole.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
-def _dated(number: int, sender: str, rest: str) -> str:
+def dated(number: int, sender: str, rest: str) -> str:
+    """The header of the message with that number, as our server hands it out; `rest` is what stands below its date."""
     return (
         f"Received: from mx.example.com by mail.example.com; Mon, 23 Nov 2026 09:{number:02}:30 +0000\n"
         f"From: {sender}\nDate: Mon, 23 Nov 2026 09:{number:02}:00 +0000\nMessage-ID: <demo-{number}@demo.example>\n"
@@ -28,12 +29,12 @@ def _dated(number: int, sender: str, rest: str) -> str:
 PLAIN = "Content-Type: text/plain; charset=utf-8"
 
 ORDER = message(
-    _dated(1, "Ann <ann@customer.example>", f"To: sales@example.com\nSubject: Ten chairs, please\n{PLAIN}"),
+    dated(1, "Ann <ann@customer.example>", f"To: sales@example.com\nSubject: Ten chairs, please\n{PLAIN}"),
     "We would like to order ten chairs.\n",
 )
 
 INVOICE = message(
-    _dated(
+    dated(
         5,
         "Bob <bob@supplier.example>",
         "To: billing@example.com\nSubject: Invoice 2026-117\nContent-Type: multipart/mixed; boundary=frontier",
@@ -51,7 +52,7 @@ INVOICE = message(
 SUPPORT = [
     ORDER,
     message(
-        _dated(
+        dated(
             2,
             "Ann <ann@customer.example>",
             f'To: "Billing, please" <BILLING@example.com>\nCc: sales@example.com\nSubject: To two of you\n{PLAIN}',
@@ -59,26 +60,26 @@ SUPPORT = [
         "One result each.\n",
     ),
     message(
-        _dated(3, "Cem <cem@customer.example>", f"To: support@example.com\nSubject: My chair squeaks\n{PLAIN}"),
+        dated(3, "Cem <cem@customer.example>", f"To: support@example.com\nSubject: My chair squeaks\n{PLAIN}"),
         "It does. The mailbox's own address has a fallback.\n",
     ),
     message(
-        _dated(4, "Ann <ann@customer.example>", f"To: sales+offer7@example.com\nSubject: Re: offer 7\n{PLAIN}"),
+        dated(4, "Ann <ann@customer.example>", f"To: sales+offer7@example.com\nSubject: Re: offer 7\n{PLAIN}"),
         "What stands behind the plus is kept as the reference.\n",
     ),
     INVOICE,
     message(
-        _dated(
+        dated(
             6, "Dana <dana@partner.example>", f"To: undisclosed-recipients:;\nSubject: By Bcc, from a partner\n{PLAIN}"
         ),
         "Nobody is named; a wildcard route takes this sender's mail.\n",
     ),
     message(
-        _dated(7, "Eve <eve@elsewhere.example>", f"To: press@example.com\nSubject: For the press\n{PLAIN}"),
+        dated(7, "Eve <eve@elsewhere.example>", f"To: press@example.com\nSubject: For the press\n{PLAIN}"),
         "No route is for press@, and an alias does not fall back.\n",
     ),
     message(
-        _dated(
+        dated(
             8,
             "Fritz <fritz@customer.example>",
             "To: support@example.com\nSubject: Grüße aus Köln\nContent-Type: text/plain; charset=iso-8859-1",
@@ -87,7 +88,7 @@ SUPPORT = [
         charset="iso-8859-1",
     ),
     message(
-        _dated(
+        dated(
             9,
             "=?utf-8?q?G=C3=BCl?= <guel@customer.example>",
             "To: sales@example.com\nSubject: =?utf-8?b?8J+qkQ==?= =?utf-8?q?_twelve_more?=\n"
@@ -96,9 +97,7 @@ SUPPORT = [
         "<p>HTML <b>alone</b>: the text is made from it.</p>\n",
     ),
     message(
-        _dated(
-            10, "Hans <hans@elsewhere.example>", f"To: The Sales Team\nSubject: To nobody that can be read\n{PLAIN}"
-        ),
+        dated(10, "Hans <hans@elsewhere.example>", f"To: The Sales Team\nSubject: To nobody that can be read\n{PLAIN}"),
         "No address in To can be parsed.\n",
     ),
     ORDER,
@@ -107,7 +106,7 @@ SUPPORT = [
 
 OFFICE = [
     message(
-        _dated(
+        dated(
             11, "Ida <ida@landlord.example>", f"To: office@example.com\nSubject: The heating is off on Tuesday\n{PLAIN}"
         ),
         "This mailbox is shared: it is opened with Ann's sign-in.\n",
@@ -118,7 +117,7 @@ OFFICE = [
 
 CONTRACTS = [
     message(
-        _dated(
+        dated(
             12,
             "Jale <jale@customer.example>",
             "To: contracts@example.com\nSubject: Vertrag unterschrieben\n"
@@ -133,7 +132,7 @@ CONTRACTS = [
 
 OPAQUE = [
     message(
-        _dated(
+        dated(
             13,
             "Kai <kai@customer.example>",
             "To: contracts@example.com\nSubject: For your eyes only\n"

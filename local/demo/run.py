@@ -1,4 +1,4 @@
-"""The demonstration: three mailboxes, six routes, sixteen messages, through the functions into a folder."""
+"""The demonstration: three mailboxes, six routes, two dozen messages, through the functions into a folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from local.demo.graph import graph_server
+from local.demo.machines import AUTOMATIC, BLOCKED, LARGEST, OTHERWISE
 from local.demo.messages import CONTRACTS, OFFICE, OPAQUE, SUPPORT
 from local.demo.server import mail_server
 from local.once import drain_once
@@ -43,15 +44,16 @@ def run_demo(into: Path, console: Console) -> int:
         SettingsWrong: the folder holds something else.
     """
     _clear(into)
+    inbox = [*SUPPORT, *AUTOMATIC, *OTHERWISE]
     with ExitStack() as stack:
-        support = stack.enter_context(mail_server("support@example.com", PASSWORD, SUPPORT))
+        support = stack.enter_context(mail_server("support@example.com", PASSWORD, inbox))
         office = stack.enter_context(mail_server("ann@example.com\\office@example.com", PASSWORD, OFFICE))
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="mailroom-demo-")))
         settings = folder / "local.settings.json"
         graph = stack.enter_context(graph_server("contracts@example.com", CONTRACTS, OPAQUE, folder))
         settings.write_text(json.dumps({"IsEncrypted": False, "Values": _settings(into, support, office) | graph}))
         console.print(
-            f"Two mailboxes with {len(SUPPORT)} and {len(OFFICE)} messages on an embedded IMAP server, and one with "
+            f"Two mailboxes with {len(inbox)} and {len(OFFICE)} messages on an embedded IMAP server, and one with "
             f"{len(CONTRACTS) + len(OPAQUE)} on a stand-in for Microsoft Graph, into {into}/"
         )
         told = stack.enter_context(Told(console))
@@ -63,8 +65,9 @@ def run_demo(into: Path, console: Console) -> int:
         console.print(f"failed: {failure}")
     if not failures:
         console.print(
-            f"Every message is in {into}/messages, what came of it in {into}/routed, unhandled and duplicates. The "
-            f"unreadable one is still in its mailbox: Graph does not give encrypted mail out; see {into}/unreadable."
+            f"Every message that was taken is in {into}/messages, what came of it in {into}/routed, unhandled, "
+            "duplicates and blocked. Two are still in their mailboxes: Graph does not give encrypted mail out "
+            f"({into}/unreadable), and one is larger than MAX_MESSAGE_BYTES ({into}/oversized)."
         )
     return 1 if failures else 0
 
@@ -82,6 +85,8 @@ def _settings(into: Path, support: int, office: int) -> dict[str, str]:
     return values | {
         "MAILBOXES__support__ADDRESS": "support@example.com",
         "MAILBOXES__support__FALLBACK": "helpdesk",
+        "MAILBOXES__support__BLOCKED_SENDERS": BLOCKED,
+        "MAILBOXES__support__MAX_MESSAGE_BYTES": str(LARGEST),
         "MAILBOXES__office__ADDRESS": "ann@example.com",
         "MAILBOXES__office__SHARED_MAILBOX": "office@example.com",
         "ROUTES__sales__ADDRESS": "sales@example.com",
