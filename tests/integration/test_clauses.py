@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,19 @@ def test_4_4_an_announcement_that_comes_again_makes_nothing(world: World) -> Non
     world.stores.queues[QueueName.ARRIVALS].put_many([Announcement(receipt.arrival).body()] * 2)
     work_until_idle(world.app())
     assert world.paths("") == before
+
+
+def test_4_4_a_delete_that_the_server_delays_makes_no_second_result(world: World) -> None:
+    """The server says yes, lists the message once more, and removes it at the second asking."""
+    server = world.servers["support"]
+    server.deliver(letter("sales@example.com"))
+    world.run("support")
+    server.messages[1] = letter("sales@example.com")
+    world.time += timedelta(minutes=5)
+    before = world.paths("")
+    world.run("support")
+    assert world.paths("") == before
+    assert (server.downloads, server.messages) == (1, {})
 
 
 BOUNCE = (
