@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from shared.errors import MailroomError, SettingsWrong
+from local.plainly import told_plainly
+from local.settings.command import settings_command
+from shared.errors import SettingsWrong
 
 cli = typer.Typer(
     help="Empties mailboxes into storage: every message once, sorted by route.",
@@ -27,20 +27,6 @@ Settings = Annotated[
     Path, typer.Option("--settings", metavar="FILE", help="App settings in the shape of local.settings.json.")
 ]
 DEFAULT = Path("local.settings.json")
-
-
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """End with a line a fault instead of a traceback."""
-    try:
-        yield
-    except SettingsWrong as error:
-        for fault in error.faults:
-            typer.echo(fault, err=True)
-        raise typer.Exit(2) from None
-    except MailroomError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
 
 
 @cli.callback()
@@ -286,6 +272,9 @@ def enable(
         app.health.enable(mailbox, unreadable=unreadable)
         too = ", and what could not be read is tried again" if unreadable else ""
         typer.echo(f"mailbox {mailbox} is looked at with the next tick of the clock{too}")
+
+
+cli.command("settings")(settings_command)
 
 
 def main() -> None:

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from local.settings.described import LOCAL_DEFAULTS
 from local.settings_file import load_settings_file
 from shared import wiring
 from shared.folder_round import Progress, no_progress
 from shared.settings import read_settings
 from shared.wiring import App, wire
-
-LOCAL_DEFAULTS = {"POLL_SCHEDULE": "0 * * * * *"}
-"""What the functions' bindings name, and Azure has from its app settings."""
 
 
 @contextmanager

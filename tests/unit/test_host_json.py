@@ -46,5 +46,5 @@ def test_spooled_messages_fit_into_the_temporary_disk() -> None:
 def test_every_function_finds_a_thread_with_the_documented_count() -> None:
     queue_functions, timers = 4, 3
     documented = 32
-    assert f"PYTHON_THREADPOOL_THREAD_COUNT={documented}" in (ROOT / "README.md").read_text()
+    assert f"so set it to {documented} on the function app" in (ROOT / "docs/host.md").read_text()
     assert queue_functions * AT_ONCE + timers <= documented
