@@ -13,7 +13,7 @@ help:
 	@echo "make test   everything, on real servers (Dovecot, Azurite); installs them where they are missing"
 	@echo "make check  lint, types, layers"
 	@echo "make bench  what it does a second, beside what one would otherwise pick"
-	@echo "make docs   schemas and examples of what is written, anew, into docs/schemas and docs/examples"
+	@echo "make docs   what is made of the code, anew: docs/schemas, docs/examples and docs/settings.md"
 	@echo "make fuzz   the parser on hostile bytes, for a minute; FUZZ_SECONDS=1800 for longer"
 	@echo "make package  what azd and func would deploy, into .tools/package.zip"
 
@@ -41,6 +41,7 @@ fuzz: .venv/test.stamp .tools/fuzz/packages
 
 docs: .venv/test.stamp
 	@$(BIN)/python -m tools.published
+	@$(BIN)/python -m tools.settings_reference
 
 servers:
 	@tools/servers.sh

@@ -1,0 +1,94 @@
+"""A file of settings by itself: what is wrong with it, and where each of its values belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.settings.described import LOCAL_DEFAULTS
+from local.settings_file import load_settings_file
+from shared.errors import SettingsWrong
+from shared.settings import ROUTES_PATH, read_settings
+from shared.settings.faults import Place
+from shared.settings.names import APP_STORAGE, KINDS
+from shared.settings.written import SECRETS, WrittenSettings
+
+_REFERENCE = "@microsoft.keyvault("
+_PARTS = 3  # kind, name, setting
+_STAND_IN = "stands in for what a vault holds"
+_STAND_INS = {APP_STORAGE: "UseDevelopmentStorage=true", "mail_storage": "UseDevelopmentStorage=true"}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found in a file.
+
+    Attributes:
+        values: names and values, as they are written.
+        faults: each with its setting and the remedy; empty: the app starts, and every mailbox can be used.
+        notes: what is allowed, and may be a mistake.
+    """
+
+    values: Mapping[str, str]
+    faults: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def check_file(file: Path) -> Checked:
+    """Check a file's settings, and nothing else: the environment is not looked at, and nothing is connected to.
+
+    Secrets may be references to Key Vault, which Azure alone resolves: something stands in for each.
+
+    Raises:
+        SettingsWrong: the file cannot be read, or is no file of settings.
+    """
+    values = load_settings_file(file)
+    references = [key for key, value in values.items() if is_reference(value) and is_secret(key)]
+    stood_in = values | {key: _STAND_INS.get(place_of(key)[-1], _STAND_IN) for key in references}
+    # What stands in for a certificate, or for its password, is not to be opened.
+    certificates = not any("certificate" in place_of(key)[-1] for key in references)
+    try:
+        settings = read_settings(stood_in, certificates=certificates, complete=False)
+    except SettingsWrong as error:
+        return Checked(values, error.faults)
+    there = {route.name for route in settings.routes}
+    given = {key.lower() for key, value in values.items() if value.strip()}
+    notes = [
+        *settings.warnings,
+        *(f"{key}: is a reference that Azure alone resolves; on this machine, give the secret" for key in references),
+        *(
+            f"MAILBOXES__{box.name}__FALLBACK: the route {box.fallback} is not here; it has to be in {ROUTES_PATH}"
+            for box in settings.mailboxes.values()
+            if box.fallback is not None and box.fallback not in there
+        ),
+        *(
+            f"{name}: is not set; a timer names it, which Azure and Core Tools do not start without, set it to {usual}"
+            for name, usual in LOCAL_DEFAULTS.items()
+            if name.lower() not in given
+        ),
+    ]
+    return Checked(values, tuple(fault for faults in settings.faulty.values() for fault in faults), tuple(notes))
+
+
+def place_of(key: str) -> Place:
+    """Where a setting belongs, if it is one of ours."""
+    return tuple(key.lower().split("__"))
+
+
+def is_ours(key: str) -> bool:
+    """Whether a setting is the app's, a mailbox's or a route's; not of the host, whose storage's parts are its own."""
+    place = place_of(key)
+    if len(place) == _PARTS and place[0] in KINDS:
+        return place[2] in KINDS[place[0]].model_fields
+    return len(place) == 1 and place[0] in WrittenSettings.model_fields and place[0] not in KINDS
+
+
+def is_secret(key: str) -> bool:
+    """Whether a setting's value is never to be shown."""
+    return is_ours(key) and place_of(key)[-1] in SECRETS
+
+
+def is_reference(value: str) -> bool:
+    """Whether a value is a reference to Key Vault."""
+    return value.strip().lower().startswith(_REFERENCE)

@@ -1,0 +1,105 @@
+"""The command `mailroom settings`: what it takes, and what it writes where."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from local.plainly import told_plainly
+from shared.errors import SettingsWrong
+
+_OWNER_ALONE = 0o600
+
+
+def settings_command(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="What --check and --azure read; without: local.settings.json."),
+    ] = None,
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say all that is wrong with FILE; connect to nothing. Exit status 1 if so.")
+    ] = False,
+    azure: Annotated[
+        bool, typer.Option("--azure", help="FILE as a script for Azure CLI, which asks for secrets and holds none.")
+    ] = False,
+    preset: Annotated[
+        str, typer.Option(help="Where the mailbox to start with is, as in gmail-imap; without: on an IMAP server.")
+    ] = "",
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write into this; without: print.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    resource_group: Annotated[str, typer.Option(metavar="NAME", help="For --azure.")] = "GROUP",
+    app: Annotated[str, typer.Option(metavar="NAME", help="The function app, for --azure.")] = "APP",
+    vault: Annotated[str, typer.Option(metavar="NAME", help="The Key Vault, for --azure.")] = "VAULT",
+) -> None:
+    """A commented local.settings.json to start from; what is wrong with one; its way into Azure."""
+    with told_plainly():
+        if (check and azure) or (file is not None and not check and not azure):
+            raise SettingsWrong("what is to be done? --check FILE or --azure FILE, or --output FILE to write one anew")
+        read = file or Path("local.settings.json")
+        if check:
+            raise typer.Exit(_check(read))
+        text = _script(read, resource_group, app, vault) if azure else _start(preset)
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            _write(output, text, force=force)
+
+
+def _check(file: Path) -> int:
+    """Tell what a file's settings are like. The exit status."""
+    from local.settings.checked import Checked, check_file  # noqa: PLC0415  reading settings takes a while to load
+
+    try:
+        found = check_file(file)
+    except SettingsWrong as error:
+        found = Checked({}, error.faults)
+    for line in found.faults:
+        typer.echo(f"WRONG {line}")
+    for line in found.notes:
+        typer.echo(f"note  {line}")
+    if not found.faults:
+        typer.echo(f"ok    {file}")
+    return 1 if found.faults else 0
+
+
+def _script(file: Path, group: str, app: str, vault: str) -> str:
+    from local.settings.checked import check_file  # noqa: PLC0415
+    from local.settings.for_azure import Target, script  # noqa: PLC0415
+
+    found = check_file(file)
+    if found.faults:
+        raise SettingsWrong(*found.faults)
+    return script(found.values, Target(group, app, vault))
+
+
+def _start(preset: str) -> str:
+    from local.settings.starting import starting_file  # noqa: PLC0415
+    from shared.settings.presets import Preset  # noqa: PLC0415
+
+    word = preset.lower()
+    if word and word not in list(Preset):
+        raise SettingsWrong(f"{preset} is no preset; there are: {', '.join(Preset)}")
+    return starting_file(Preset(word) if word else None)
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    """Write a file that its owner alone can read: it is to hold secrets.
+
+    Raises:
+        SettingsWrong: there is one already, and `force` is not given; or it cannot be written.
+    """
+    over = os.O_TRUNC if force else os.O_EXCL
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | over, _OWNER_ALONE), "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        trouble = "is there already; name another, or give --force to write over it"
+    except OSError as error:
+        trouble = f"cannot be written: {error.strerror}"
+    else:
+        return
+    raise SettingsWrong(f"{path} {trouble}")

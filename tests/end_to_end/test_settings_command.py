@@ -1,0 +1,165 @@
+"""`mailroom settings`, as a process of its own: from nothing to mail that is collected."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.command import ROOT, assert_all_stored, mailroom, opened
+from tests.servers.dovecot import Dovecot
+from tests.servers.mail import plain_mail
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "local", "settings", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def written(folder: Path, **values: str) -> Path:
+    path = folder / "settings.json"
+    path.write_text(json.dumps({"Values": {"AzureWebJobsStorage": "folder:mail", **values}}))
+    return path
+
+
+def box(name: str, **settings: str) -> dict[str, str]:
+    given = {"PROTOCOL": "imap", "HOST": "imap.example.com", "ADDRESS": f"{name}@example.com", **settings}
+    return {f"MAILBOXES__{name}__{setting}": value for setting, value in given.items()}
+
+
+def test_from_nothing_to_collected_mail(dovecot: Dovecot, tmp_path: Path) -> None:
+    user, file, storage = dovecot.user(), tmp_path / "local.settings.json", f"folder:{tmp_path / 'mail'}"
+    mail = [plain_mail(n, to=user.address) for n in range(3)]
+    user.deliver(mail)
+    assert run("--output", file).returncode == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    begun = run("--check", file)
+    assert begun.returncode == 1
+    assert {line.split(":")[0] for line in begun.stdout.splitlines()} == {
+        f"WRONG MAILBOXES__support__{name}" for name in ("HOST", "ADDRESS", "PASSWORD")
+    }
+
+    text = file.read_text()
+    for before, after in {
+        '"folder:./mail"': json.dumps(storage),
+        'HOST": ""': f'HOST": "{dovecot.host}"',
+        'ADDRESS": "",': f'ADDRESS": "{user.address}", "MAILBOXES__support__USERNAME": "{user.name}",',
+        'PASSWORD": ""': f'PASSWORD": "{user.password}"',
+        '// "MAILBOXES__support__PORT": "993"': f'"MAILBOXES__support__PORT": "{dovecot.imaps}"',
+        '// "MAILBOXES__support__CA_FILE": "roots.pem"': f'"MAILBOXES__support__CA_FILE": "{dovecot.ca_file}"',
+    }.items():
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    file.write_text(text)
+    checked = run("--check", file)
+    assert (checked.returncode, checked.stdout) == (0, f"ok    {file}\n"), checked.stderr
+
+    ran = mailroom("once", settings=file)
+    assert ran.returncode == 0, ran.stderr
+    assert len(user.left()) == 3
+    stores = opened(storage)
+    try:
+        assert_all_stored(stores, mail)
+        assert len(list(stores.blobs.list("routed/helpdesk/"))) == 3
+    finally:
+        stores.close()
+
+
+def test_a_file_is_not_written_over_unless_that_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "local.settings.json"
+    file.write_text("mine" * 10_000)
+    refused = run("--output", file)
+    assert refused.returncode == 2
+    assert refused.stderr == f"{file} is there already; name another, or give --force to write over it\n"
+    assert file.read_text().startswith("mine")
+    assert run("--output", file, "--force", "--preset", "office365-graph").returncode == 0
+    assert file.read_text() == run("--preset", "Office365-Graph").stdout
+    nowhere = run("--output", tmp_path / "no" / "file")
+    assert (nowhere.returncode, nowhere.stdout) == (2, "")
+    assert "cannot be written: No such file or directory" in nowhere.stderr
+    unknown = run("--preset", "gmail")
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("gmail is no preset; there are: gmail-imap, gmail-pop3,")
+
+
+def test_every_fault_at_once_and_no_secret(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        POLL_SCHEDULE="* * *",
+        **box("a", PORT="x", PASSWORD="hush"),
+        **box("b", PASSWORD="@Microsoft.KeyVault(SecretUri=https://v)", TLS="hush"),
+    )
+    for words in (("--check", file), ("--azure", file)):
+        ran = run(*words)
+        assert ran.returncode == (1 if words[0] == "--check" else 2)
+        told = ran.stdout + ran.stderr
+        assert all(f"{name}: " in told for name in ("POLL_SCHEDULE", "MAILBOXES__a__PORT", "MAILBOXES__b__TLS"))
+        assert "MAILBOXES__b__PASSWORD" not in told  # a vault has it
+        assert "hush" not in told
+        assert "appsettings" not in told
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text('{"Values": {"A": "hush",,}}')
+    for name, trouble in (("none.json", "is not there"), ("broken.json", "is no JSON, line 1")):
+        ran = run("--check", tmp_path / name)
+        assert ran.returncode == 1
+        assert trouble in ran.stdout
+        assert "hush" not in ran.stdout + ran.stderr
+
+
+def test_notes_are_no_faults(tmp_path: Path) -> None:
+    file = written(tmp_path, **box("a", PASSWORD="@Microsoft.KeyVault(SecretUri=https://v)", FALLBACK="far"))
+    ran = run("--check", file)
+    assert ran.returncode == 0
+    notes = [line for line in ran.stdout.splitlines() if line.startswith("note  ")]
+    assert [line.removeprefix("note  ").partition(":")[0] for line in notes] == [
+        "MAILBOXES__a__PASSWORD",
+        "MAILBOXES__a__FALLBACK",
+        "POLL_SCHEDULE",
+    ]
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_certificates_are_opened_unless_a_vault_has_them(reference: bool, tmp_path: Path) -> None:
+    value = "@Microsoft.KeyVault(SecretUri=https://v)" if reference else "no certificate"
+    values = box("a", PRESET="office365-imap", TENANT_ID="example.com", CLIENT_ID="x", CERTIFICATE=value)
+    del values["MAILBOXES__a__HOST"]
+    ran = run("--check", written(tmp_path, **values))
+    assert ran.returncode == (0 if reference else 1), ran.stdout
+    assert ("WRONG MAILBOXES__a__CERTIFICATE: " in ran.stdout) is not reference
+
+
+def test_the_environment_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAILBOXES__other__HOST", "x")
+    monkeypatch.setenv("POLL_SCHEDULE", "nonsense")
+    assert run("--check", written(tmp_path, **box("a", PASSWORD="hush"))).returncode == 0
+
+
+def test_azure_goes_into_a_file_or_is_printed(tmp_path: Path) -> None:
+    file, out = written(tmp_path, **box("a", PASSWORD="hush")), tmp_path / "put.sh"
+    printed = run("--azure", file, "--resource-group", "g", "--app", "f", "--vault", "v")
+    assert printed.returncode == 0, printed.stderr
+    assert "--resource-group g --name f --settings" in printed.stdout
+    assert "--vault-name v " in printed.stdout
+    assert "https://v.vault.azure.net/secrets/a-password/" in printed.stdout
+    assert run("--azure", file, "--output", out).returncode == 0
+    assert out.read_text().startswith("#!/usr/bin/env bash\n")
+
+
+def test_a_file_that_nothing_is_to_be_done_with(tmp_path: Path) -> None:
+    file = written(tmp_path, **box("a", PASSWORD="hush"))
+    for words in ((file,), (file, "--check", "--azure")):
+        ran = run(*words)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert ran.stderr.startswith("what is to be done? --check FILE")

@@ -1,0 +1,99 @@
+"""docs/settings.md is what the code says, and says all of it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from local.settings.described import LOCAL_DEFAULTS, MODELS, PLATFORM, Scope, as_written, settings_of
+from shared.settings import After, read_settings
+from shared.settings.presets import Preset
+from shared.settings.texts import Removal
+from tests.unit.test_operating_docs import read
+from tools.settings_reference import PAGE, _code, named_by_bindings, page
+
+TEXT = PAGE.read_text()
+
+
+def chapter(heading: str) -> str:
+    return TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_the_page_is_what_the_code_says() -> None:
+    assert page() == TEXT, "run `make docs`"
+
+
+@pytest.mark.parametrize(("scope", "heading"), [("app", "The app"), ("mailboxes", "A mailbox"), ("routes", "A route")])
+def test_every_setting_that_is_read_is_in_its_table(scope: Scope, heading: str) -> None:
+    told = re.findall(r"^\| `(\w+)`(?: \*\*secret\*\*)? \|", chapter(heading), re.MULTILINE)
+    read_by_the_code = [name for name in MODELS[scope].model_fields if name not in MODELS]
+    assert [name.lower() for name in told] == read_by_the_code
+
+
+def test_secrets_are_marked_and_nothing_else() -> None:
+    marked = set(re.findall(r"`(\w+)` \*\*secret\*\*", TEXT))
+    assert marked == {
+        *("AzureWebJobsStorage", "MAIL_STORAGE", "GRAPH_CLIENT_STATE_KEY", "APPLICATIONINSIGHTS_CONNECTION_STRING"),
+        *("PASSWORD", "CLIENT_SECRET", "CERTIFICATE", "CERTIFICATE_PASSWORD"),
+    }
+
+
+def test_a_default_that_is_shown_as_a_value_is_taken_and_changes_nothing() -> None:
+    base = {
+        "AzureWebJobsStorage": "folder:mail",
+        "MAILBOXES__m__PROTOCOL": "imap",
+        "MAILBOXES__m__HOST": "imap.example.com",
+        "MAILBOXES__m__ADDRESS": "m@example.com",
+        "MAILBOXES__m__PASSWORD": "secret",
+        "ROUTES__m__ADDRESS": "r@example.com",
+    }
+    without, shown = read_settings(base), 0
+    for scope in MODELS:
+        for setting in settings_of(scope):
+            if setting.value:
+                shown += 1
+                assert read_settings(base | {setting.key("m"): setting.default}) == without, setting.name
+    assert shown >= 15
+
+
+def test_what_bindings_name_is_a_setting_has_a_value_here_and_is_told() -> None:
+    bindings = named_by_bindings()
+    assert bindings == {"POLL_SCHEDULE": ["poll_timer"]}
+    assert set(bindings) == set(LOCAL_DEFAULTS)
+    assert "The binding of `poll_timer` names it" in chapter("The app")
+
+
+def test_what_the_platform_is_told_is_what_the_templates_tell_it() -> None:
+    template = read("infra/app/settings.bicep")
+    platform = template.partition("var platform = {")[2].partition("\n}")[0]
+    told = dict(re.findall(r"^  (PYTHON_\w+): '(\w+)'$", platform, re.MULTILINE))
+    assert told == PLATFORM
+    names = set(
+        re.findall(r"^  (\w+):", platform + template.partition("var userAssigned")[2].partition("\n}")[0], re.MULTILINE)
+    )
+    assert len(names) >= 5
+    page_has = set(re.findall(r"`(\w+)`", chapter("Azure Functions") + chapter("The app")))
+    assert names <= page_has
+
+
+def test_every_preset_is_told() -> None:
+    assert re.findall(r"^\| `([\w-]+)` \|", chapter("Presets"), re.MULTILINE) == list(Preset)
+
+
+def test_how_defaults_are_written() -> None:
+    assert as_written(150 * 1024**2) == "150MB"
+    assert as_written(1024**2 + 1) == "1048577"
+    assert as_written(True) == "true"
+    assert as_written(("a", "b")) == "a;b"
+    assert as_written(Removal(After.MOVE, "Old")) == "move:Old"
+    assert as_written(None) == as_written(()) == as_written("") == ""
+    with pytest.raises(TypeError, match="kind object"):
+        as_written(object())
+
+
+def test_what_is_typed_is_code() -> None:
+    assert (
+        _code("TLS as in TLS=none; HOST, by ;, or *. Not HOSTS.")
+        == "TLS as in `TLS=none`; `HOST`, by `;`, or `*`. Not HOSTS."
+    )
