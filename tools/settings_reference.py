@@ -28,8 +28,8 @@ mailbox alone.
 
 ```
 mailroom settings --preset gmail-imap --output local.settings.json    a file to start from, with comments
-mailroom settings --check local.settings.json                         what is wrong with it; connects to nothing
-mailroom settings --azure local.settings.json                         a script that puts it into a function app
+mailroom settings --check                                             what is wrong with it; connects to nothing
+mailroom settings --azure                                             a script that puts it into a function app
 ```
 
 The script asks for each secret, puts it into a Key Vault, and a reference to it into the app:

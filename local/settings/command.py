@@ -11,20 +11,23 @@ import typer
 from local.plainly import told_plainly
 from shared.errors import SettingsWrong
 
+STARTED = Path("local.settings.json")
+"""The file that all commands read, unless another is named."""
+
 _OWNER_ALONE = 0o600
 
 
 def settings_command(
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE", help="What --check and --azure read; without: local.settings.json."),
-    ] = None,
     *,
+    settings: Annotated[
+        Path, typer.Option("--settings", metavar="FILE", help="What --check and --azure read.")
+    ] = STARTED,
     check: Annotated[
-        bool, typer.Option("--check", help="Say all that is wrong with FILE; connect to nothing. Exit status 1 if so.")
+        bool,
+        typer.Option("--check", help="Say all that is wrong with a file; connect to nothing. Exit status 1 if so."),
     ] = False,
     azure: Annotated[
-        bool, typer.Option("--azure", help="FILE as a script for Azure CLI, which asks for secrets and holds none.")
+        bool, typer.Option("--azure", help="A file as a script for Azure CLI, which asks for secrets and holds none.")
     ] = False,
     preset: Annotated[
         str, typer.Option(help="Where the mailbox to start with is, as in gmail-imap; without: on an IMAP server.")
@@ -37,12 +40,11 @@ def settings_command(
 ) -> None:
     """A commented local.settings.json to start from; what is wrong with one; its way into Azure."""
     with told_plainly():
-        if (check and azure) or (file is not None and not check and not azure):
-            raise SettingsWrong("what is to be done? --check FILE or --azure FILE, or --output FILE to write one anew")
-        read = file or Path("local.settings.json")
+        if (check and azure) or (settings != STARTED and not check and not azure):
+            raise SettingsWrong("what is to be done? --check or --azure, or --output FILE to write one anew")
         if check:
-            raise typer.Exit(_check(read))
-        text = _script(read, resource_group, app, vault) if azure else _start(preset)
+            raise typer.Exit(_check(settings))
+        text = _script(settings, resource_group, app, vault) if azure else _start(preset)
         if output is None:
             typer.echo(text, nl=False)
         else:

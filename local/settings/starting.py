@@ -21,7 +21,7 @@ _INDENT = "    "
 _HEAD = """\
 // Mailroom's settings on this machine. Comments are skipped, by Mailroom and by Azure Functions Core Tools alike.
 // A setting that begins with // is not set; what stands in it is its default, or else an example.
-// Fill in what is empty; then mailroom settings --check FILE says what is wrong, and mailroom check tries it.
+// Fill in what is empty; then mailroom settings --check says what is wrong, and mailroom check tries it.
 // All settings: docs/settings.md
 """
 

@@ -228,7 +228,8 @@ class WrittenSettings(BaseSettings):
         "separated by ;, while the first takes over from the second.",
     )
     graph_subscription_minutes: Annotated[int, BeforeValidator(texts.whole(_FEWEST_MINUTES, _MOST))] = Field(
-        default=LONGEST_SUBSCRIPTION, description="How long a subscription is asked for, in minutes."
+        default=LONGEST_SUBSCRIPTION,
+        description="How long a subscription is asked for, in minutes; Graph's own maximum is taken where it is less.",
     )
     applicationinsights_connection_string: SecretStr | None = Field(
         default=None,

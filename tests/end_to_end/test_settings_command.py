@@ -43,7 +43,7 @@ def test_from_nothing_to_collected_mail(dovecot: Dovecot, tmp_path: Path) -> Non
     user.deliver(mail)
     assert run("--output", file).returncode == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    begun = run("--check", file)
+    begun = run("--check", "--settings", file)
     assert begun.returncode == 1
     assert {line.split(":")[0] for line in begun.stdout.splitlines()} == {
         f"WRONG MAILBOXES__support__{name}" for name in ("HOST", "ADDRESS", "PASSWORD")
@@ -61,7 +61,7 @@ def test_from_nothing_to_collected_mail(dovecot: Dovecot, tmp_path: Path) -> Non
         assert text.count(before) == 1, before
         text = text.replace(before, after)
     file.write_text(text)
-    checked = run("--check", file)
+    checked = run("--check", "--settings", file)
     assert (checked.returncode, checked.stdout) == (0, f"ok    {file}\n"), checked.stderr
 
     ran = mailroom("once", settings=file)
@@ -99,7 +99,7 @@ def test_every_fault_at_once_and_no_secret(tmp_path: Path) -> None:
         **box("a", PORT="x", PASSWORD="hush"),
         **box("b", PASSWORD="@Microsoft.KeyVault(SecretUri=https://v)", TLS="hush"),
     )
-    for words in (("--check", file), ("--azure", file)):
+    for words in (("--check", "--settings", file), ("--azure", "--settings", file)):
         ran = run(*words)
         assert ran.returncode == (1 if words[0] == "--check" else 2)
         told = ran.stdout + ran.stderr
@@ -112,7 +112,7 @@ def test_every_fault_at_once_and_no_secret(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text('{"Values": {"A": "hush",,}}')
     for name, trouble in (("none.json", "is not there"), ("broken.json", "is no JSON, line 1")):
-        ran = run("--check", tmp_path / name)
+        ran = run("--check", "--settings", tmp_path / name)
         assert ran.returncode == 1
         assert trouble in ran.stdout
         assert "hush" not in ran.stdout + ran.stderr
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_notes_are_no_faults(tmp_path: Path) -> None:
     file = written(tmp_path, **box("a", PASSWORD="@Microsoft.KeyVault(SecretUri=https://v)", FALLBACK="far"))
-    ran = run("--check", file)
+    ran = run("--check", "--settings", file)
     assert ran.returncode == 0
     notes = [line for line in ran.stdout.splitlines() if line.startswith("note  ")]
     assert [line.removeprefix("note  ").partition(":")[0] for line in notes] == [
@@ -135,7 +135,7 @@ def test_certificates_are_opened_unless_a_vault_has_them(reference: bool, tmp_pa
     value = "@Microsoft.KeyVault(SecretUri=https://v)" if reference else "no certificate"
     values = box("a", PRESET="office365-imap", TENANT_ID="example.com", CLIENT_ID="x", CERTIFICATE=value)
     del values["MAILBOXES__a__HOST"]
-    ran = run("--check", written(tmp_path, **values))
+    ran = run("--check", "--settings", written(tmp_path, **values))
     assert ran.returncode == (0 if reference else 1), ran.stdout
     assert ("WRONG MAILBOXES__a__CERTIFICATE: " in ran.stdout) is not reference
 
@@ -143,23 +143,23 @@ def test_certificates_are_opened_unless_a_vault_has_them(reference: bool, tmp_pa
 def test_the_environment_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILBOXES__other__HOST", "x")
     monkeypatch.setenv("POLL_SCHEDULE", "nonsense")
-    assert run("--check", written(tmp_path, **box("a", PASSWORD="hush"))).returncode == 0
+    assert run("--check", "--settings", written(tmp_path, **box("a", PASSWORD="hush"))).returncode == 0
 
 
 def test_azure_goes_into_a_file_or_is_printed(tmp_path: Path) -> None:
     file, out = written(tmp_path, **box("a", PASSWORD="hush")), tmp_path / "put.sh"
-    printed = run("--azure", file, "--resource-group", "g", "--app", "f", "--vault", "v")
+    printed = run("--azure", "--settings", file, "--resource-group", "g", "--app", "f", "--vault", "v")
     assert printed.returncode == 0, printed.stderr
     assert "--resource-group g --name f --settings" in printed.stdout
     assert "--vault-name v " in printed.stdout
     assert "https://v.vault.azure.net/secrets/a-password/" in printed.stdout
-    assert run("--azure", file, "--output", out).returncode == 0
+    assert run("--azure", "--settings", file, "--output", out).returncode == 0
     assert out.read_text().startswith("#!/usr/bin/env bash\n")
 
 
 def test_a_file_that_nothing_is_to_be_done_with(tmp_path: Path) -> None:
     file = written(tmp_path, **box("a", PASSWORD="hush"))
-    for words in ((file,), (file, "--check", "--azure")):
+    for words in (("--settings", file), ("--settings", file, "--check", "--azure")):
         ran = run(*words)
         assert (ran.returncode, ran.stdout) == (2, "")
-        assert ran.stderr.startswith("what is to be done? --check FILE")
+        assert ran.stderr.startswith("what is to be done? --check or")
