@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from shared.belongings import Belongings
-from shared.finding import parse_id, parse_person
+from shared.finding import CUT, parse_id, parse_person
 from shared.forgetting import Forgetting, Group
 from shared.routing.model import ANYBODY
 from shared.wiring import App
 
-BATCH = 200
-"""Messages that are removed while the mailboxes are held once."""
+BATCH = 2000
+"""Messages that are removed while the mailboxes are held once. For each batch whole tables are read."""
 
 
 @dataclass(slots=True)
@@ -53,18 +53,15 @@ def forget(
         MessageMissing: no message has this id.
         TryAgain: the storage is ill, or a message changed meanwhile: the same request goes on from there.
     """
-    routes = [route.name for route in app.book.read().routes]
-    forgetting = Forgetting(app.stores, {*app.settings.mailboxes, *app.settings.faulty}, routes)
+    forgetting = Forgetting(app.stores, {*app.settings.mailboxes, *app.settings.faulty})
     address = parse_person(what) if "@" in what else ""
     groups = forgetting.by_address(address) if address else forgetting.by_id(parse_id(what))
     outcome = Outcome(address, [one for one in groups if not one.refused], [one for one in groups if one.refused])
-    for start in range(0, len(outcome.groups), BATCH):
+    if not really and outcome.groups:
+        outcome.found.append(forgetting.look(outcome.groups, address))
+    for start in range(0, len(outcome.groups) if really else 0, BATCH):
         batch = outcome.groups[start : start + BATCH]
-        if really:
-            with forgetting.alone(waiting) as ensure:
-                outcome.found.append(forgetting.forget(batch, ensure, address))
-        else:
-            outcome.found.append(forgetting.look(batch, address))
+        outcome.found.append(forgetting.forget(batch, address, waiting))
         progress(start + len(batch), len(outcome.groups))
     outcome.unread = forgetting.unread() if address else 0
     return outcome
@@ -120,5 +117,8 @@ def _others(outcome: Outcome) -> Sequence[str]:
     """Who else has a result that goes, where a person is to be forgotten."""
     if not outcome.address:
         return ()
-    who = {who for group in outcome.groups for receipt in group.receipts for who in receipt.results()}
+    receipts = [receipt for group in outcome.groups for receipt in group.receipts]
+    who = {who for receipt in receipts for who in receipt.results()}
+    # Some receipts have no room for everybody: that there are more is all that is known here.
+    who |= {CUT for receipt in receipts if CUT in receipt.outcomes}
     return sorted(who - {outcome.address, ANYBODY})

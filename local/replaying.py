@@ -152,7 +152,10 @@ def show(outcome: Outcome, wanted: Wanted, console: Console) -> None:
     else:
         console.print(f"{count} messages are announced: the app, or the next `mailroom once`, routes them anew")
     if wanted.again and count:
-        console.print("each gives a new result: consumers see it as a new event, and may do their work a second time")
+        console.print(
+            "each gives a new result, if a route of today takes it: consumers see it as a new event, and may do their "
+            "work a second time"
+        )
 
 
 def _read(replays: Replays, path: str) -> Found | str:
@@ -174,7 +177,5 @@ def _open(read: Iterable[Found | str], wanted: Wanted, outcome: Outcome) -> Iter
 
 
 def _foreseen(app: App, one: Found, wanted: Wanted) -> str:
-    if wanted.again:
-        return "a new result"
     record = app.stores.records.get(Table.RECEIPTS, one.arrival)
-    return "bytes missing" if record is None else foresee(app.sorter, record)
+    return "bytes missing" if record is None else foresee(app.sorter, record, again=one.path if wanted.again else "")

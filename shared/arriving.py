@@ -9,9 +9,10 @@ from concurrent.futures import FIRST_EXCEPTION, Executor, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from shared import telling
-from shared.clock import Now
+from shared.clock import Now, credible
 from shared.keys import arrival_key, digest
 from shared.layout import left_path, raw_path
 from shared.mailboxes.protocol import Fetched, Listed
@@ -91,19 +92,26 @@ class Arrivals:
         self.stores.blobs.settle()
         items = [self._stored(item, content) for item, content in batch]
         receipts = [item.receipt for item in items if item.receipt is not None]
-        self.stores.records.create_many(Table.RECEIPTS, {receipt.arrival: receipt.values() for receipt in receipts})
+        there = self.stores.records.create_many(
+            Table.RECEIPTS, {receipt.arrival: receipt.values() for receipt in receipts}
+        )
+        with_key = {item.arrival for item, _ in batch if item.arrival}
+        self._take_anew({one.arrival: one for one in receipts if one.arrival in there - with_key})
         for (old, _), new in zip(batch, items, strict=True):
             if old.receipt is not None and new.receipt is not None:
                 # It was recorded as oversized, and the limit has grown past it since.
                 self.stores.records.merge(Table.RECEIPTS, new.arrival, new.receipt.values())
         self._announce(receipts)
+        # Here, and not once they are removed from the mailbox: if that fails, the next look finds them known.
+        telling.stored(receipts)
         return items
 
     def announce_again(self, items: Iterable[Item]) -> None:
         """Announce those that were stored earlier and are not routed yet: the worker before us may have died there."""
         waiting = [item.receipt for item in items if item.receipt is not None and item.receipt.state is State.STORED]
         if waiting:
-            self._announce(waiting)
+            pending = self.stores.records.get_many(Table.PENDING, [receipt.arrival for receipt in waiting])
+            self._announce(waiting, {key: str(record.values.get("traceparent", "")) for key, record in pending.items()})
 
     def oversized(self, item: Item, size: int) -> None:
         """Record, once, a message that is too large to be downloaded (rule 1.7).
@@ -186,6 +194,17 @@ class Arrivals:
     def _put_raw(self, content: Content) -> None:
         self.stores.blobs.create(raw_path(content.sha256), content.data, content_type="message/rfc822")
 
+    def _take_anew(self, there: Mapping[str, Receipt]) -> None:
+        """Have what was forgotten collected like any other mail, where only its bytes tell that it was here before.
+
+        Nobody knows whether it is a left-over or was sent again; and its bytes are stored by now, and must not be
+        without a receipt that says so.
+        """
+        records = self.stores.records.get_many(Table.RECEIPTS, list(there)) if there else {}
+        for key, record in records.items():
+            if Receipt.of(record).state is State.FORGOTTEN:
+                self.stores.records.replace(Table.RECEIPTS, key, there[key].values(), etag=record.etag)
+
     def _stored(self, item: Item, content: Content) -> Item:
         arrival = item.arrival or self._key("sha256:" + content.sha256)
         item = replace(item, arrival=arrival)
@@ -201,12 +220,21 @@ class Arrivals:
             message=message,
             size=size,
             told_size=item.listed.size,
-            received=item.listed.received,
+            received=credible(item.listed.received),
             stored_at=item.receipt.stored_at if item.receipt is not None else self.now(),
         )
 
-    def _announce(self, receipts: Sequence[Receipt]) -> None:
-        traces = {receipt.arrival: telling.announced(receipt) or self.traceparent for receipt in receipts}
+    def _announce(self, receipts: Sequence[Receipt], traces: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Put arrivals on the table and the queue.
+
+        Args:
+            receipts: theirs.
+            traces: those that they have already, of an earlier announcement; the others begin one.
+        """
+        begun = {
+            one.arrival: telling.announced(one) or self.traceparent for one in receipts if not traces.get(one.arrival)
+        }
+        traces = {**traces, **begun}
         pending: dict[str, Values] = {
             receipt.arrival: {
                 "mailbox": receipt.mailbox,
@@ -254,8 +282,11 @@ def told_time(time: datetime) -> str:
 
 
 def as_bytes(document: object) -> bytes:
-    """JSON for people and machines alike, in UTF-8."""
-    return json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"
+    """JSON for people and machines alike, in UTF-8.
+
+    Half of a surrogate pair, as a server leaves of a subject that it cut, has no octets: a `?` stands for it.
+    """
+    return json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
 
 
 def end(uploads: Sequence[Future[None]]) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from shared.conversations import conversation_key
 from shared.finding import matching
-from shared.layout import FATES, is_first_result, left_path, message_folder, raw_path, results_prefix
+from shared.layout import FATES, RESULTS, left_path, message_folder, message_of_result, raw_path
 from shared.receipts import Receipt, State
 from shared.resolving import path_of
-from shared.storage.protocol import Blobs, Record, Stores, Table
+from shared.storage.protocol import Blobs, Record, Records, Stores, Table
 
 AT_ONCE = 16
 """Arrivals whose documents are looked for at once: what one client of the storage does best with."""
@@ -39,39 +39,47 @@ class Belongings:
     bytes: list[str] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
 
+    def spare(self, messages: Collection[str]) -> None:
+        """Let the bytes of these messages stay as well."""
+        self.kept |= set(messages)
+        folders = tuple(map(message_folder, messages))
+        self.bytes = [path for path in self.bytes if not path.startswith(folders)]
 
-def belongings_of(
-    stores: Stores, receipts: Sequence[Receipt], *, routes: Collection[str] = (), address: str = ""
-) -> Belongings:
+
+def belongings_of(stores: Stores, receipts: Sequence[Receipt], *, address: str = "") -> Belongings:
     """Look for all that these arrivals left.
 
     Args:
         stores: where.
         receipts: the arrivals'.
-        routes: the names of today's routes: a replay may have put results there.
         address: whom it is about, where it is about somebody: conversations are found by their plus-address, too.
     """
     arrivals = {receipt.arrival for receipt in receipts}
+    messages = {receipt.message for receipt in receipts} - {""}
     found = Belongings()
-    claims: defaultdict[str, list[Record]] = defaultdict(list)
-    for record in matching(stores.records, Table.CLAIMS, "owner", arrivals):
-        claims[str(record.values["owner"])].append(record)
-        found.claims.append(record.key)
+    found.claims = [record.key for record in matching(stores.records, Table.CLAIMS, "owner", arrivals)]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="belongings") as several:
-        found.results = _each(
-            several.map(lambda one: _results(stores.blobs, one, claims[one.arrival], routes), receipts)
-        )
-        found.records = _each(several.map(lambda one: _records(stores.blobs, one), receipts))
-    messages = {receipt.message for receipt in receipts}
-    found.kept = {
-        str(record.values["message"])
-        for record in matching(stores.records, Table.RECEIPTS, "message", messages)
-        if _stays(record, arrivals)
-    }
-    for message in sorted(messages - found.kept - {""}):
+        found.results = _results(stores.blobs, messages, arrivals, several)
+        found.records = [path for paths in several.map(partial(_records, stores.blobs), receipts) for path in paths]
+    found.kept = staying(stores.records, receipts)
+    for message in sorted(messages - found.kept):
         found.bytes += stores.blobs.list(message_folder(message))
-    found.conversations = list(_conversations(stores, receipts, arrivals, address))
+    # What stays goes on to be found by its Message-ID.
+    gone = [receipt for receipt in receipts if receipt.message not in found.kept]
+    found.conversations = list(_conversations(stores, gone, arrivals, address))
     return found
+
+
+def staying(records: Records, receipts: Iterable[Receipt]) -> set[str]:
+    """The ids of messages whose bytes have to stay, since other arrivals of theirs do.
+
+    Args:
+        records: where the receipts are.
+        receipts: those of the arrivals that go.
+    """
+    going = {receipt.arrival: receipt.message for receipt in receipts}
+    siblings = matching(records, Table.RECEIPTS, "message", going.values())
+    return {str(record.values["message"]) for record in siblings if _stays(record, going)}
 
 
 def remove(stores: Stores, found: Belongings, ensure: Callable[[], None] = lambda: None) -> None:
@@ -80,17 +88,17 @@ def remove(stores: Stores, found: Belongings, ensure: Callable[[], None] = lambd
     Args:
         stores: where it is.
         found: what goes.
-        ensure: raises when nothing may be removed any more.
+        ensure: raises when nothing may be removed any more; asked before each file of bytes.
     """
     for paths in (found.results, found.records):
         ensure()
         stores.blobs.delete_many(paths)
-    # Results are found by claims as well: whoever goes on after us must find them, until the results are gone.
-    stores.blobs.settle()
     stores.records.delete_many(Table.CONVERSATIONS, found.conversations)
     stores.records.delete_many(Table.CLAIMS, found.claims)
-    ensure()
-    stores.blobs.delete_many(found.bytes)
+    for path in found.bytes:
+        # One by one: an intake that comes by our lease may count on bytes that it found stored.
+        ensure()
+        stores.blobs.delete_many([path])
     stores.blobs.settle()
 
 
@@ -99,42 +107,53 @@ def take_back(stores: Stores, receipt: Receipt) -> None:
 
     Args:
         stores: where.
-        receipt: the arrival's, as the worker would have written it.
+        receipt: the arrival's, as the worker would have written it; or as it stands, if the worker did not come so far.
     """
+    if not receipt.message:
+        message = _still_named(stores, receipt)
+        # What is told by no thread before it is a conversation's first message.
+        receipt = replace(receipt, message=message, conversation=message)
     found = belongings_of(stores, [receipt])
-    # The raw bytes are not a worker's: if there are any, they have arrived anew.
-    found.bytes = [path for path in found.bytes if path != raw_path(receipt.message)]
+    if raw_path(receipt.message) in found.bytes:
+        # The raw bytes are not a worker's: they have arrived anew, and all that is made of them is that arrival's.
+        found.bytes = []
     remove(stores, found)
 
 
-def _results(blobs: Blobs, receipt: Receipt, claims: Sequence[Record], routes: Collection[str]) -> list[str]:
-    known = {*receipt.results().values(), *(str(claim.values["result"]) for claim in claims)}
-    within = {path.split("/")[1] for path in known}
-    if not all(map(is_first_result, known)):
-        within |= set(routes)
-    waiting = {path for path in known if blobs.exists(path)}
-    for route in within:
-        waiting.update(blobs.list(results_prefix(route, receipt.stored_at, receipt.message)))
-    found: dict[str, None] = {}
-    while waiting:
-        path = waiting.pop()
-        told = _told(blobs.read(path))
-        # The same message for somebody else, by another arrival of the same day, stands beside it.
-        if path in found or told.get("arrival") != receipt.arrival:
-            continue
-        found[path] = None
-        if told["replaces"]:
-            waiting.add(told["replaces"])
-    return sorted(found)
+def _still_named(stores: Stores, receipt: Receipt) -> str:
+    """The message of a bare receipt, as what a worker left of it tells; empty, if none left anything."""
+    for claim in matching(stores.records, Table.CLAIMS, "owner", [receipt.arrival]):
+        return str(claim.values["message"])
+    for fate in FATES:
+        before, after = path_of(fate, receipt).rsplit("/", 1)
+        for path in stores.blobs.list(f"{before}/"):
+            if path.endswith(after):
+                return path.rpartition("/")[2].partition("-")[0]
+    return ""
 
 
-def _told(data: bytes | None) -> dict[str, str]:
-    """Whose a result is, and what it was written in place of; nothing, if it is gone, or none."""
+def _results(
+    blobs: Blobs, messages: Collection[str], arrivals: Collection[str], several: ThreadPoolExecutor
+) -> list[str]:
+    """Whatever results there are of these arrivals, whichever routes and replays they are of.
+
+    All results are listed for it: receipts and claims do not tell of those that a replay replaced, or died over, and
+    what one is written in place of may be gone.
+    """
+    if not messages:
+        return []
+    named = [path for path in blobs.list(RESULTS) if message_of_result(path) in messages]
+    # The same message for somebody else, by another arrival, stands beside it.
+    owners = several.map(lambda path: _owner(blobs.read(path)), named)
+    return [path for path, owner in zip(named, owners, strict=True) if owner in arrivals]
+
+
+def _owner(data: bytes | None) -> str:
+    """The arrival whose a result is; empty, if it is gone, or is none."""
     try:
-        result = json.loads(data or b"")
-        return {"arrival": str(result["arrival"]["id"]), "replaces": str(result["replaces"] or "")}
+        return str(json.loads(data or b"")["arrival"]["id"])
     except (ValueError, RecursionError, LookupError, TypeError):
-        return {}
+        return ""
 
 
 def _records(blobs: Blobs, receipt: Receipt) -> list[str]:
@@ -167,7 +186,3 @@ def _conversations(
 
 def _stays(record: Record, going: Collection[str]) -> bool:
     return record.key not in going and record.values["state"] != State.FORGOTTEN.value
-
-
-def _each(lists: Iterable[list[str]]) -> list[str]:
-    return [path for one in lists for path in one]

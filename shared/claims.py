@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shared.errors import ServiceUnavailable
-from shared.keys import claim_key
+from shared.keys import again_key, claim_key
 from shared.published import Duplicate
 from shared.receipts import Receipt
 from shared.routing.fingerprints import Fingerprint, FingerprintKind
@@ -79,12 +79,32 @@ class Claims:
             ours = claim
         return ours
 
+    def take_again(self, request: str, recipient: str, result: str) -> str:
+        """Claim the place of the result that a replay writes in place of another.
+
+        Args:
+            request: what asks for it, and for the replacement of which result.
+            recipient: a normalised address, or `*`.
+            result: where the result is to be.
+
+        Returns:
+            Where it is to be: where an earlier try had put it, though the routes may have changed since.
+        """
+        values: Values = {**self._values(recipient, result), "kind": "again"}
+        key = again_key(request, recipient)
+        if self.records.create(Table.CLAIMS, key, values):
+            return result
+        return str(self._there(key).values["result"])
+
     def look(self, prints: Sequence[Fingerprint], recipient: str) -> Claim | None:
-        """Who holds a recipient's claim under one of the fingerprints, the first of them; nothing is taken."""
+        """Which other arrival holds a recipient's claim under one of the fingerprints, the first; nothing is taken.
+
+        A claim of our own decides nothing: what is a duplicate by its content holds that of its raw bytes.
+        """
         keys = {claim_key(one.kind, one.digest, recipient): one for one in prints}
         found = self.records.get_many(Table.CLAIMS, list(keys))
         for key in keys:
-            if key in found:
+            if key in found and found[key].values["owner"] != self.receipt.arrival:
                 return _claim(found[key])
         return None
 
@@ -92,20 +112,25 @@ class Claims:
         key, own = self._row(fingerprint, recipient, result)
         if self.records.create(Table.CLAIMS, key, own):
             return Claim(self.receipt.arrival, self.receipt.message, result, fingerprint.kind)
+        return _claim(self._there(key))
+
+    def _there(self, key: str) -> Record:
         record = self.records.get(Table.CLAIMS, key)
         if record is None:
             raise ServiceUnavailable("a claim was there and is gone: its message was forgotten meanwhile")
-        return _claim(record)
+        return record
 
     def _row(self, fingerprint: Fingerprint, recipient: str, result: str) -> tuple[str, Values]:
-        values: Values = {
+        values: Values = {**self._values(recipient, result), "kind": fingerprint.kind.value}
+        return claim_key(fingerprint.kind, fingerprint.digest, recipient), values
+
+    def _values(self, recipient: str, result: str) -> Values:
+        return {
             "owner": self.receipt.arrival,
             "message": self.receipt.message,
             "result": result,
             "recipient": recipient,
-            "kind": fingerprint.kind.value,
         }
-        return claim_key(fingerprint.kind, fingerprint.digest, recipient), values
 
 
 def _claim(record: Record) -> Claim:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from typing import Final
 
 from shared.errors import SettingsWrong
@@ -47,13 +48,38 @@ class Wanted:
     until: date | None = None
 
 
+@dataclass(frozen=True)
+class Given:
+    """Knows by which arrivals somebody was dealt with.
+
+    Attributes:
+        records: where receipts and claims are.
+        address: whose, normalised, or `*`.
+    """
+
+    records: Records
+    address: str
+
+    def by(self, receipt: Receipt) -> bool:
+        """Whether routing dealt with them: gave a result, or found a duplicate."""
+        # What the receipt has no room for, the claims tell.
+        return self.address in receipt.outcomes or (CUT in receipt.outcomes and receipt.arrival in self._owners)
+
+    @cached_property
+    def _owners(self) -> set[str]:
+        """Arrivals that hold claims of theirs. Asked for once: receipts without room may be many."""
+        mine = Where(equal={"recipient": self.address})
+        return {str(record.values["owner"]) for record in self.records.scan(Table.CLAIMS, mine)}
+
+
 def find(records: Records, wanted: Wanted) -> Iterator[Receipt]:
     """The receipts of the arrivals that fit, each once, in no promised order."""
     seen: set[str] = set()
+    given = Given(records, wanted.recipient)
     for where in _scans(wanted):
         for record in records.scan(Table.RECEIPTS, where):
             receipt = Receipt.of(record)
-            if record.key not in seen and _fits(records, receipt, wanted):
+            if record.key not in seen and _fits(receipt, wanted, given):
                 seen.add(record.key)
                 yield receipt
 
@@ -88,15 +114,6 @@ def parse_person(text: str) -> str:
     if address is None:
         raise SettingsWrong(f"{text} is no address; write name@example.com")
     return address
-
-
-def was_given(records: Records, receipt: Receipt, address: str) -> bool:
-    """Whether routing dealt with this recipient: gave a result, or found a duplicate."""
-    if address in receipt.outcomes:
-        return True
-    # What the receipt has no room for, the claims tell.
-    mine = Where(equal={"owner": receipt.arrival, "recipient": address})
-    return CUT in receipt.outcomes and any(True for _ in records.scan(Table.CLAIMS, mine))
 
 
 def matching(records: Records, table: Table, name: str, values: Iterable[str]) -> Iterator[Record]:
@@ -135,11 +152,11 @@ def _scans(wanted: Wanted) -> Iterator[Where]:
         yield Where(equal=equal, since=since, until=until)
 
 
-def _fits(records: Records, receipt: Receipt, wanted: Wanted) -> bool:
+def _fits(receipt: Receipt, wanted: Wanted, given: Given) -> bool:
     if wanted.sender and wanted.sender not in receipt.senders:
         return False
     who = wanted.recipient
-    return not who or who in receipt.named or was_given(records, receipt, who)
+    return not who or who in receipt.named or given.by(receipt)
 
 
 def _midnight(day: date) -> datetime:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from shared import telling
 from shared.arriving import Arrivals, Item, end
 from shared.folder_mark import FolderMark
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
@@ -273,7 +272,6 @@ class FolderRound:
         items = everything if self._keeps else self._remove(everything)
         self._dealt_with.update(item.listed.number for item in items)
         self.drained.collected += len(stored.items)
-        telling.stored(item.receipt for item in stored.items if item.receipt is not None)
         self.drained.known += max(0, len(items) - len(stored.items))
         self.drained.left += stored.left
         self.drained.gone += stored.gone

@@ -14,18 +14,22 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from shared.belongings import Belongings, belongings_of, remove
+from shared.belongings import Belongings, belongings_of, remove, staying
 from shared.errors import MessageMissing, RecordChanged, ServiceUnavailable, SettingsWrong
-from shared.finding import Wanted, find, matching, was_given
+from shared.finding import Given, Wanted, find, matching
 from shared.leasing import HeldLease
 from shared.receipts import Receipt, State
-from shared.storage.protocol import Stores, Table, Where
+from shared.routing.model import ANYBODY
+from shared.storage.protocol import Record, Stores, Table, Where
 
 LEASE_PATIENCE = 900.0
 """Seconds to wait for a mailbox that is being drained."""
 
 LEASE_PAUSE = 1.0
 """Seconds between two tries to hold it."""
+
+LEASE_LONGEST = 4 * 3600.0
+"""Seconds for which mailboxes are held at most. Many millions of receipts take longer to look at than any drain may."""
 
 _log = logging.getLogger("mailroom.forget")
 
@@ -51,14 +55,12 @@ class Forgetting:
 
     Attributes:
         stores: where it is.
-        mailboxes: all that may be drained into this storage.
-        routes: names of today's routes.
+        mailboxes: all that the settings name.
         patience: seconds to wait for a mailbox that is being drained.
     """
 
     stores: Stores
     mailboxes: Collection[str]
-    routes: Collection[str] = ()
     patience: float = LEASE_PATIENCE
 
     def by_id(self, beginning: str) -> list[Group]:
@@ -87,7 +89,8 @@ class Forgetting:
         """
         records = self.stores.records
         sent = list(find(records, Wanted(sender=address)))
-        got = [one for one in find(records, Wanted(recipient=address)) if self._was_for(one, address)]
+        given = Given(records, address)
+        got = [one for one in find(records, Wanted(recipient=address)) if _was_for(one, given)]
         chosen = {receipt.arrival: receipt for receipt in (*sent, *got)}
         return list(self._groups(chosen.values(), whole={receipt.message for receipt in sent}))
 
@@ -100,7 +103,7 @@ class Forgetting:
     def look(self, groups: Iterable[Group], address: str = "") -> Belongings:
         """What would go with these."""
         receipts = [receipt for group in groups for receipt in group.receipts]
-        return belongings_of(self.stores, receipts, routes=self.routes, address=address)
+        return belongings_of(self.stores, receipts, address=address)
 
     @contextmanager
     def alone(self, waiting: Callable[[str], None] = lambda _mailbox: None) -> Iterator[Callable[[], None]]:
@@ -120,8 +123,10 @@ class Forgetting:
         deadline = time.monotonic() + self.patience
         with ExitStack() as held:
             leases = []
-            for mailbox in sorted(set(self.mailboxes)):
-                while (lease := HeldLease.acquire(self.stores.leases, mailbox)) is None:
+            # Those of other settings too, that were drained into this storage.
+            others = {str(record.values.get("name", "")) for record in self.stores.records.scan(Table.MAILBOXES)}
+            for mailbox in sorted({*self.mailboxes, *others} - {""}):
+                while (lease := HeldLease.acquire(self.stores.leases, mailbox, longest=LEASE_LONGEST)) is None:
                     if time.monotonic() > deadline:
                         raise ServiceUnavailable(f"mailbox {mailbox} is being drained all the time; try again later")
                     waiting(mailbox)
@@ -134,25 +139,35 @@ class Forgetting:
 
             yield ensure
 
-    def forget(self, groups: Sequence[Group], ensure: Callable[[], None], address: str = "") -> Belongings:
+    def forget(
+        self, groups: Sequence[Group], address: str = "", waiting: Callable[[str], None] = lambda _mailbox: None
+    ) -> Belongings:
         """Remove all that some messages left. Gives what went.
+
+        What reads whole tables comes before the mailboxes are held, but for the one look that they are held for.
 
         Args:
             groups: none of them refused.
-            ensure: of `alone`.
             address: whom it is about, if it is about somebody.
+            waiting: told the name of a mailbox that is being drained now.
 
         Raises:
-            RecordChanged: one of them is being routed anew; the same request goes on where this one ended.
+            RecordChanged: one of them is not any more what was chosen; the same request goes on where this one ended.
             LeaseLost: a mailbox may be drained by now; the same goes for it.
+            ServiceUnavailable: a mailbox was drained all the time, or the storage is ill; the same goes for it.
         """
         receipts = [receipt for group in groups for receipt in group.receipts]
         self._mark(receipts)
         found = self.look(groups, address)
-        remove(self.stores, found, ensure)
-        for receipt in receipts:
-            ensure()
-            self._make_bare(receipt)
+        with self.alone(waiting) as ensure:
+            for receipt in receipts:
+                if not receipt.was_downloaded:
+                    self._as_chosen(receipt)  # it cannot be marked, and may have been downloaded meanwhile
+            found.spare(staying(self.stores.records, receipts))
+            remove(self.stores, found, ensure)
+            for receipt in receipts:
+                ensure()
+                self._make_bare(receipt)
         _log.warning("forgotten: %d arrivals of %d messages", len(receipts), len(groups))
         return found
 
@@ -180,22 +195,26 @@ class Forgetting:
                 why = "it waits to be routed: the app does it, or `mailroom once`" if name in unread else ""
                 yield Group(left[0].message, left, why)
 
-    def _was_for(self, receipt: Receipt, address: str) -> bool:
-        """Whether routing dealt with them; or with nobody by name, where To or Cc names them."""
-        return was_given(self.stores.records, receipt, address) or not set(receipt.outcomes) - {"*"}
-
     def _mark(self, receipts: Iterable[Receipt]) -> None:
         for receipt in receipts:
-            record = self.stores.records.get(Table.RECEIPTS, receipt.arrival)
-            if record is None or not receipt.was_downloaded:
-                continue
-            state = Receipt.of(record).state
-            if state is State.FORGOTTEN:
-                continue
-            if state is not receipt.state:
-                raise RecordChanged(f"arrival {receipt.arrival} is {state} by now, it was {receipt.state}; try again")
-            values = {"state": State.FORGOTTEN.value}
-            self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
+            record = self._as_chosen(receipt)
+            if record is not None and receipt.was_downloaded:
+                values = {"state": State.FORGOTTEN.value}
+                self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
+
+    def _as_chosen(self, receipt: Receipt) -> Record | None:
+        """An arrival's record as it is now; None if it is marked already, or gone.
+
+        Raises:
+            RecordChanged: it was downloaded or routed since it was chosen, and may be somebody else's now.
+        """
+        record = self.stores.records.get(Table.RECEIPTS, receipt.arrival)
+        now = None if record is None else Receipt.of(record)
+        if now is None or now.state is State.FORGOTTEN:
+            return None
+        if (now.state, now.routed_at) != (receipt.state, receipt.routed_at):
+            raise RecordChanged(f"arrival {receipt.arrival} was {now.state} meanwhile; look again at what goes")
+        return record
 
     def _make_bare(self, receipt: Receipt) -> None:
         """Leave of a receipt what keeps its message from being collected again, and nothing of the message."""
@@ -208,3 +227,8 @@ class Forgetting:
         server_key = "" if receipt.message in whole.server_key else whole.server_key
         bare = replace(whole, message="", server_key=server_key)
         self.stores.records.replace(Table.RECEIPTS, receipt.arrival, bare.values(), etag=record.etag)
+
+
+def _was_for(receipt: Receipt, given: Given) -> bool:
+    """Whether routing dealt with them; or with nobody by name, where To or Cc names them."""
+    return given.by(receipt) or not set(receipt.outcomes) - {ANYBODY}

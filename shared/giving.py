@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from shared import telling
 from shared.asked import hints_of, seen_of, thread_of
@@ -98,7 +99,8 @@ class Giving:
         prints = fingerprints(receipt.message, seen)
         claims = Claims(records, receipt)
         for match in decision.matches:
-            self._give_one(match, claims, prints, documents)
+            if self._is_meant(match):
+                self._give_one(match, claims, prints, documents)
 
         became, stand = self._recorded(decision, documents)
         self.stores.blobs.settle()
@@ -112,13 +114,15 @@ class Giving:
             "conversation": conversation,
             "outcomes": _told(self._outcomes),
             "routed_at": self.now(),
+            "last_error": "",
             **found_by(seen.senders, (*seen.to, *seen.cc), seen.message_id),
         }
         self._conclude(values)
         records.delete_many(Table.PENDING, {receipt.arrival, pending_key(self.announcement)})
         why = decision.unhandled.value if became == "unhandled" and decision.unhandled is not None else None
         duplicates = len(self._duplicates)
-        telling.routed(receipt, became, self.now(), routes=self._routes, duplicates=duplicates, unhandled=why)
+        at = None if anew else self.now()
+        telling.routed(receipt, became, at, routes=self._routes, duplicates=duplicates, unhandled=why)
         return became
 
     def _give_one(self, match: Match, claims: Claims, prints: tuple[Fingerprint, ...], documents: Documents) -> None:
@@ -135,9 +139,9 @@ class Giving:
             self._outcomes[who] = f"routed {claim.result}"
         replay = self.announcement.replay
         if replay is not None and replay.again and is_result_for(replay.record, who):
-            path = result_again_path(
-                match.route, self.receipt.stored_at, self.receipt.message, who, replay.again + replay.record
-            )
+            request = replay.again + replay.record
+            path = result_again_path(match.route, self.receipt.stored_at, self.receipt.message, who, request)
+            path = claims.take_again(request, who, path)
             documents.result(match, path, replaces=replay.record)
             self._routes.append(match.route)
             self._outcomes[who] = f"routed {path}"
@@ -145,9 +149,11 @@ class Giving:
     def _recorded(self, decision: Decision, documents: Documents) -> tuple[Became, set[Fate]]:
         """Write the records. Gives what became of the arrival, and which kinds of record tell so."""
         before = self.record.values.get("fate")
-        if not decision.matches and self._routed_before and before in ("routed", "duplicate"):
-            # Today's routes are for nobody. That takes nothing back, and makes nothing of it unhandled.
-            self._outcomes = self.receipt.outcomes
+        nobody = not any(map(self._is_meant, decision.matches))
+        if (nobody or self._replaced) and self._routed_before and before in ("routed", "duplicate"):
+            # Today's routes are for nobody, or nobody else is asked about. That takes nothing back of what others were
+            # given, and makes nothing of it unhandled.
+            self._outcomes = {**self.receipt.outcomes, **self._outcomes}
             return "routed" if before == "routed" else "duplicate", {"unhandled", "duplicates", "blocked"}
         if decision.blocked_by is not None:
             documents.blocked(decision.blocked_by)
@@ -166,7 +172,7 @@ class Giving:
 
     def _conclude(self, values: Values) -> None:
         """Write the receipt, unless somebody else ended with this arrival since we read it."""
-        seen = self.record
+        seen, given_up = self.record, False
         for _ in range(WRITES):
             try:
                 self.stores.records.merge(Table.RECEIPTS, seen.key, values, etag=seen.etag)
@@ -179,29 +185,57 @@ class Giving:
                     take_back(self.stores, Receipt.of(replace(self.record, values={**self.record.values, **values})))
                     return
                 if self.announcement.replay is None and state not in (State.STORED, State.FAILED):
-                    self._give_way(now)
+                    # A second announcement of the same, or a replay with other routes: a record of ours may be untrue.
+                    settle_records(self.stores, now, self.now())
                     return
                 if state not in ROUTABLE or now.values.get("routed_at") != self.record.values.get("routed_at"):
                     raise
                 seen = now  # something else in it changed: that it was removed from its mailbox, or a try's error
+                given_up = given_up or (self.announcement.replay is None and state is State.FAILED)
             else:
+                if given_up:  # by another announcement of the same, meanwhile: its record is not true any more
+                    settle_records(self.stores, replace(seen, values={**seen.values, **values}), self.now())
                 return
         raise RecordChanged(f"the receipt of arrival {seen.key} changes all the time")
 
-    def _give_way(self, record: Record) -> None:
-        """Leave an arrival as another left it, by a second announcement of the same or by a replay with other routes.
-
-        In the second case a record of ours may say what is not so.
-        """
-        ended, fate = Receipt.of(record), record.values.get("fate")
-        became = next((one for one in TELLS if one == fate), None)
-        if ended.state is State.ROUTED and became is not None:
-            results = _results(ended.outcomes)
-            resolve(self.stores.blobs, ended, but=TELLS[became], at=self.now(), became=became, results=results)
+    @property
+    def routes(self) -> str:
+        """The routes that got a result now, as telemetry shows them."""
+        return ";".join(sorted(set(self._routes)))
 
     @property
     def _routed_before(self) -> bool:
         return self.receipt.state is State.ROUTED
+
+    @property
+    def _replaced(self) -> str:
+        """The path of the result that a new one is to be written in place of; empty if none is asked for."""
+        replay = self.announcement.replay
+        return replay.record if replay is not None and replay.again else ""
+
+    def _is_meant(self, match: Match) -> bool:
+        """Whether a recipient is to be given anything: if one result is wanted anew, whose it is, and nobody else.
+
+        What was not routed to its end is, with all its recipients.
+        """
+        return not self._replaced or not self._routed_before or is_result_for(self._replaced, match.recipient)
+
+
+def settle_records(stores: Stores, record: Record, at: datetime) -> None:
+    """Mark what records say of an arrival and is not so, as far as its receipt says that it was routed.
+
+    Args:
+        stores: where they are.
+        record: the receipt, by another's end with the arrival or by ours.
+        at: the time.
+
+    Raises:
+        RecordChanged: another marks the same record now.
+    """
+    ended, fate = Receipt.of(record), record.values.get("fate")
+    became = next((one for one in TELLS if one == fate), None)
+    if ended.state is State.ROUTED and became is not None:
+        resolve(stores.blobs, ended, but=TELLS[became], at=at, became=became, results=_results(ended.outcomes))
 
 
 def _results(outcomes: Mapping[str, str]) -> list[str]:

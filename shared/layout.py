@@ -19,6 +19,10 @@ NeverDownloaded = Literal["oversized", "unreadable"]
 """Why a message that stays in its mailbox has a record."""
 
 
+RESULTS: Final = "routed/"
+"""How the paths of all results begin."""
+
+
 def message_folder(message: str) -> str:
     """The folder of a message, with a `/` at its end.
 
@@ -45,12 +49,7 @@ def attachment_path(message: str, number: int, safe_name: str) -> str:
 
 def result_path(route: str, stored_at: datetime, message: str, recipient: str) -> str:
     """The result of one recipient of one message."""
-    return f"routed/{route}/{_day(stored_at)}/{message}-{short(recipient)}.json"
-
-
-def results_prefix(route: str, stored_at: datetime, message: str) -> str:
-    """How the paths begin of all results that a route has of a message stored on that day."""
-    return f"routed/{route}/{_day(stored_at)}/{message}-"
+    return f"{RESULTS}{route}/{_day(stored_at)}/{message}-{short(recipient)}.json"
 
 
 def result_again_path(route: str, stored_at: datetime, message: str, recipient: str, again: str) -> str:
@@ -63,6 +62,11 @@ def is_result_for(path: str, recipient: str) -> bool:
     return path.startswith("routed/") and path.rpartition("/")[2].removesuffix(".json").split("-")[1:2] == [
         short(recipient)
     ]
+
+
+def message_of_result(path: str) -> str:
+    """The id of the message that a result's path names."""
+    return path.rpartition("/")[2].partition("-")[0]
 
 
 def is_first_result(path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
@@ -41,7 +42,10 @@ class HeldLease:
         self._until = asked_at + longest
         self._lost = False
         self._done = threading.Event()
-        self._renewer = threading.Thread(target=self._renew, name=f"lease-{name}", daemon=True)
+        # With the holder's context: what it logs is about the same mailbox, and in the same trace.
+        self._renewer = threading.Thread(
+            target=copy_context().run, args=[self._renew], name=f"lease-{name}", daemon=True
+        )
         self._renewer.start()
 
     @classmethod

@@ -24,7 +24,7 @@ from shared.pauses import service_pause
 from shared.queued import Poll, Reason
 from shared.settings import MailboxSettings, MailProtocol
 from shared.storage.protocol import QueueName, Table
-from shared.telemetry import meters, spans
+from shared.telemetry import logs, meters, spans
 
 BUSY_PAUSE = 60.0
 """Seconds to wait after a "not now" that names no time."""
@@ -68,14 +68,16 @@ class Poller:
     def due(self, reason: Reason, traceparent: str = "") -> list[Poll]:
         """The polls to enqueue now."""
         for name, faults in self.faulty.items():
-            _log.warning("mailbox %s is not collected, its settings are wrong: %s", name, "; ".join(faults))
+            with logs.about(mailbox=name):
+                _log.warning("mailbox %s is not collected, its settings are wrong: %s", name, "; ".join(faults))
         due = []
         for settings in self.mailboxes.values():
-            why_not = self._not_now(settings, reason)
-            if why_not is None:
-                due.append(Poll(settings.name, reason, traceparent=traceparent))
-            else:
-                _log.info("%s", why_not)
+            with logs.about(mailbox=settings.name):
+                why_not = self._not_now(settings, reason)
+                if why_not is None:
+                    due.append(Poll(settings.name, reason, traceparent=traceparent))
+                else:
+                    _log.info("%s", why_not)
         return due
 
     def poll(self, poll: Poll) -> Drained | None:
@@ -100,8 +102,10 @@ class Poller:
             self._go_on(settings, poll, drained)
         except TryAgain as error:
             self._put_back(poll, error)
-        except Exception:  # noqa: BLE001  see the module's docstring
+        except Exception as error:  # noqa: BLE001  see the module's docstring
             _log.exception("mailbox %s: a fault in Mailroom itself", poll.mailbox)
+            spans.failed(error)
+            meters.failure(error, "mailbox")
         else:
             return drained
         return None
@@ -201,11 +205,12 @@ class Poller:
                 polls.put_many([repeat.body()], delay=REPEAT_AFTER)
 
     def _put_back(self, poll: Poll, error: TryAgain) -> None:
+        spans.failed(error)
+        meters.failure(error, "mailbox")
         if poll.retries >= MOST_RETRIES:
             _log.warning("mailbox %s: the next tick of the clock looks at it: %s", poll.mailbox, error)
             return
         pause = service_pause(error, poll.retries)
-        meters.failure(error, "mailbox")
         _log.warning("mailbox %s: another look in %d s: %s", poll.mailbox, pause, error)
         # Not for its own reason: the mailbox was looked at just now, in vain.
         reason = Reason.BY_HAND if poll.reason is Reason.BY_HAND else Reason.AGAIN

@@ -12,10 +12,11 @@ from datetime import timedelta
 from typing import Literal
 
 from shared.asked import mail_of
+from shared.belongings import take_back
 from shared.clock import Now, utc_now
 from shared.documents import create_record, failed_record, write_anew
 from shared.errors import MailroomError, MessageMissing, ServiceUnavailable, TryAgain, quoted
-from shared.giving import ROUTABLE, Giving
+from shared.giving import ROUTABLE, Giving, settle_records
 from shared.mail.message import Message
 from shared.pauses import service_pause
 from shared.pending import announce_overdue, pending_key
@@ -27,7 +28,7 @@ from shared.resolving import path_of
 from shared.routing.decision import decide
 from shared.routing.routes import RouteTable
 from shared.storage.protocol import QueueName, Record, Stores, Table, Values
-from shared.telemetry import meters, spans
+from shared.telemetry import logs, meters, spans
 
 SWEEP_AGE = timedelta(hours=1)
 """How long an arrival may be pending before it is announced again."""
@@ -74,6 +75,8 @@ class Sorter:
         if receipt.state is State.FAILED and announcement.replay is None:
             self.give_up(announcement)  # its record may be what the worker before us died over
             return "failed"
+        if receipt.state is State.FORGOTTEN:
+            take_back(self.stores, receipt)  # what a worker before us gave, and died over
         if receipt.state is not State.STORED and (announcement.replay is None or receipt.state not in ROUTABLE):
             self.stores.records.delete_many(Table.PENDING, [pending_key(announcement)])
             return "before"
@@ -86,9 +89,11 @@ class Sorter:
         with opened(self.stores.blobs, receipt.message, size=receipt.size) as data:
             message = self.read(data)
             decision = decide(mail_of(message, receipt.folder, table.reading), table)
-            outcome = Giving(self.stores, self.now, record, announcement).give(message, decision, table.reading)
+            giving = Giving(self.stores, self.now, record, announcement)
+            outcome = giving.give(message, decision, table.reading)
         anew = ", routed anew" if announcement.replay is not None else ""
-        _log.info("message %s of mailbox %s%s: %s", receipt.message, receipt.mailbox, anew, outcome)
+        with logs.about(**({"route": giving.routes} if giving.routes else {})):
+            _log.info("message %s of mailbox %s%s: %s", receipt.message, receipt.mailbox, anew, outcome)
         return outcome
 
     def put_back(self, announcement: Announcement, error: TryAgain) -> None:
@@ -109,7 +114,9 @@ class Sorter:
     def note_error(self, announcement: Announcement, error: Exception) -> None:
         """Note with the receipt why a try failed, for the record that the last one leaves."""
         meters.failure(error, "message")
-        if self.stores.records.get(Table.RECEIPTS, announcement.arrival) is not None:
+        record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
+        # One that is forgotten names nothing any more, and an error may name the message.
+        if record is not None and Receipt.of(record).state is not State.FORGOTTEN:
             # The text of an error that is not ours may quote the message.
             text = quoted(error, 1000) if isinstance(error, MailroomError) else f"a fault: {type(error).__name__}"
             self.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"last_error": text})
@@ -143,10 +150,14 @@ class Sorter:
         path = path_of("failed", receipt)
         error = receipt.last_error or "the worker was stopped, or its time ran out, at every try"
         (write_anew if replayed else create_record)(self.stores.blobs, path, failed_record(receipt, error))
+        after = None if replayed else self.stores.records.get(Table.RECEIPTS, receipt.arrival)
+        if after is not None:
+            settle_records(self.stores, after, self.now())  # another announcement of the same may have come through
         self.stores.blobs.settle()
         self.stores.records.delete_many(Table.PENDING, {receipt.arrival, pending_key(announcement)})
         meters.poisoned.add(1, {"mailbox": receipt.mailbox})
-        _log.error("message-failed: message %s of mailbox %s: %s", receipt.message, receipt.mailbox, error)
+        with spans.about(mailbox=receipt.mailbox, message=receipt.message):
+            _log.error("message-failed: message %s of mailbox %s: %s", receipt.message, receipt.mailbox, error)
         return path
 
     def _announce_later(self, announcement: Announcement, pause: float) -> None:

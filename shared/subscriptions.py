@@ -21,6 +21,7 @@ from shared.queued import LifecycleEvent, LifecycleKind, Poll, Reason
 from shared.settings import AppSettings, MailboxSettings, MailProtocol
 from shared.storage.protocol import QueueName, Stores
 from shared.subscription_record import Recorded
+from shared.telemetry import logs, meters
 
 if TYPE_CHECKING:
     from shared.mailboxes.graph_subscriptions import GraphSubscriptions, Subscription
@@ -103,6 +104,10 @@ class Subscriptions:
         if self.settings.graph_webhook_url is None or mailbox is None or event.folder not in mailbox.folders:
             _log.warning("mailbox %s, %s: %s is about nothing of ours", event.mailbox, event.folder, event.kind)
             return
+        with logs.about(mailbox=mailbox.name):
+            self._mend(mailbox, event)
+
+    def _mend(self, mailbox: MailboxSettings, event: LifecycleEvent) -> None:
         if event.kind is not LifecycleKind.REAUTHORIZATION_REQUIRED:
             self._look_at(mailbox)
         if event.kind is LifecycleKind.MISSED or self.of(mailbox.name, event.folder).subscription != event.subscription:
@@ -135,12 +140,13 @@ class Subscriptions:
         for mailbox in mailboxes:
             for folder in mailbox.folders:
                 recorded = self.of(mailbox.name, folder)
-                try:
-                    self._kept(graph, mailbox, recorded, found, lease)
-                except LeaseLost:
-                    raise
-                except MailroomError as error:
-                    self._failed(recorded, error)
+                with logs.about(mailbox=mailbox.name):
+                    try:
+                        self._kept(graph, mailbox, recorded, found, lease)
+                    except LeaseLost:
+                        raise
+                    except MailroomError as error:
+                        self._failed(recorded, error)
         everybodys = {self.of(one.name, folder).subscription for one in self._mailboxes() for folder in one.folders}
         for other in found.values():
             if other.url == self.settings.graph_webhook_url and other.id not in everybodys:
@@ -250,12 +256,14 @@ class Subscriptions:
         return recorded
 
     def _failed(self, recorded: Recorded, error: MailroomError) -> None:
-        _log.warning(
-            "mailbox %s, %s: no subscription could be made or renewed, the clock collects its mail: %s",
-            recorded.mailbox,
-            recorded.folder,
-            error,
-        )
+        meters.failure(error, "subscription")
+        with logs.about(mailbox=recorded.mailbox):
+            _log.warning(
+                "mailbox %s, %s: no subscription could be made or renewed, the clock collects its mail: %s",
+                recorded.mailbox,
+                recorded.folder,
+                error,
+            )
         self._record(replace(recorded, error=quoted(error, 1000)))
 
 

@@ -26,14 +26,20 @@ def stored(receipts: Iterable[Receipt]) -> None:
 
 
 def routed(
-    receipt: Receipt, fate: str, at: datetime, *, routes: Iterable[str], duplicates: int, unhandled: str | None
+    receipt: Receipt,
+    fate: str,
+    at: datetime | None,
+    *,
+    routes: Iterable[str],
+    duplicates: int,
+    unhandled: str | None,
 ) -> None:
     """A message was routed.
 
     Args:
         receipt: of its arrival.
         fate: what became of it, in a word.
-        at: when.
+        at: when; None: by a replay, and how old it was by then says nothing of how the intake fares.
         routes: that got a result now, once for each.
         duplicates: recipients that had it already.
         unhandled: why no route took it, as a code; None if one did.
@@ -48,5 +54,6 @@ def routed(
         meters.blocked.add(1, told)
     if unhandled is not None:
         meters.unhandled.add(1, {**told, "reason": unhandled})
-    meters.routed_age.record(max(0.0, (at - receipt.stored_at).total_seconds()), told)
+    if at is not None:
+        meters.routed_age.record(max(0.0, (at - receipt.stored_at).total_seconds()), told)
     spans.note(fate=fate, route=";".join(sorted(given)))

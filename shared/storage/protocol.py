@@ -127,7 +127,7 @@ class Blobs(Protocol):
         """
 
     def settle(self) -> None:
-        """Return once everything created so far would survive a power failure."""
+        """Return once everything created, replaced and removed so far would stay so in a power failure."""
 
     def read(self, path: str) -> bytes | None:
         """The whole blob, or None if there is none."""

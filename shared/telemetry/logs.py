@@ -2,22 +2,30 @@
 
 The fields are attributes of the record, named as those of the spans are, so that telemetry shows them as columns; where
 nobody collects attributes they stand at the end of the line as `[mailbox=support message=ab…]`. An error that is not
-ours is logged by its class and where it came from: its text may quote a message.
+ours is logged by its class and where it came from, and so is none that one of ours came of: its text may quote a
+message. Addresses, which servers like to put into their answers, are left out above the level DEBUG.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
+from typing import Final
 
 from shared.errors import MailroomError
 from shared.telemetry.attributes import named
 
 LOGGER = "mailroom"
+
+ADDRESS: Final = re.compile(r"[^\s@<>()\[\]\"',;:/]{1,64}@[^\s@<>()\[\]\"',;:/]{1,255}")
+"""What looks like one."""
+
+MASK: Final = "(address)"
 
 _about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 _lock = threading.Lock()
@@ -72,13 +80,23 @@ def structured(*, in_words: bool) -> None:
 
 def _complete(record: logging.LogRecord, *, in_words: bool) -> None:
     if record.exc_info is not None and record.exc_info[1] is not None:
-        told = anonymous(record.exc_info[1])
+        told = _told(record.exc_info[1])
         record.exc_info = (type(told), told, told.__traceback__)
     fields = _about.get()
-    if not fields:
-        return
     record.__dict__.update(named(**fields))
-    if in_words:
-        words = " ".join(f"{name}={value}" for name, value in fields.items())
-        record.msg = f"{record.getMessage()} [{words}]"
-        record.args = ()
+    try:
+        text = record.getMessage()
+    except Exception:  # noqa: BLE001  whoever logs is not to fail for it; the handlers say what is wrong with the line
+        return
+    if record.levelno > logging.DEBUG:
+        text = ADDRESS.sub(MASK, text)
+    if in_words and fields:
+        text += f" [{' '.join(f'{name}={value}' for name, value in fields.items())}]"
+    record.msg, record.args = text, ()
+
+
+def _told(error: BaseException) -> Fault:
+    """An error as a log line may show it: without those that it came of, and if it is not ours without its text."""
+    name = type(error).__name__
+    text = f"{name}: {ADDRESS.sub(MASK, str(error))}" if isinstance(error, MailroomError) else name
+    return Fault(text).with_traceback(error.__traceback__)

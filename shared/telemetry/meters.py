@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable, Mapping
+
 from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
 
 from shared.telemetry import names
 
 _meter = metrics.get_meter("mailroom")
+
+
+class Measured:
+    """What is measured now and then, and told once for each time.
+
+    OpenTelemetry's own gauge is told anew each minute for as long as the process lives: long after another instance
+    measured something else, and after nobody measures any more.
+
+    Args:
+        name: of the metric.
+        unit: of the metric.
+    """
+
+    def __init__(self, name: str, unit: str = "") -> None:
+        self._lock = threading.Lock()
+        self._values: dict[tuple[tuple[str, str], ...], float] = {}
+        _meter.create_observable_gauge(name, [self._observed], unit=unit)
+
+    def set(self, value: float, attributes: Mapping[str, str] | None = None) -> None:
+        """Note what was measured."""
+        with self._lock:
+            self._values[tuple((attributes or {}).items())] = value
+
+    def _observed(self, _options: CallbackOptions) -> Iterable[Observation]:
+        with self._lock:
+            told, self._values = self._values, {}
+        return [Observation(value, dict(attributes)) for attributes, value in told.items()]
+
 
 collected = _meter.create_counter(names.COLLECTED, unit="{message}")
 stored_bytes = _meter.create_counter(names.STORED_BYTES, unit="By")
@@ -19,12 +51,12 @@ blocked = _meter.create_counter(names.BLOCKED, unit="{message}")
 routed_age = _meter.create_histogram(names.ROUTED_AGE, unit="s")
 failures = _meter.create_counter(names.FAILURES, unit="{failure}")
 poisoned = _meter.create_counter(names.POISONED, unit="{message}")
-poison_waiting = _meter.create_gauge(names.POISON_WAITING, unit="{message}")
-pending = _meter.create_gauge(names.PENDING, unit="{message}")
-pending_oldest = _meter.create_gauge(names.PENDING_OLDEST, unit="s")
-mailbox_failing = _meter.create_gauge(names.MAILBOX_FAILING, unit="s")
-mailbox_disabled = _meter.create_gauge(names.MAILBOX_DISABLED)
-subscription_left = _meter.create_gauge(names.SUBSCRIPTION_LEFT, unit="s")
+poison_waiting = Measured(names.POISON_WAITING, "{message}")
+pending = Measured(names.PENDING, "{message}")
+pending_oldest = Measured(names.PENDING_OLDEST, "s")
+mailbox_failing = Measured(names.MAILBOX_FAILING, "s")
+mailbox_disabled = Measured(names.MAILBOX_DISABLED)
+subscription_left = Measured(names.SUBSCRIPTION_LEFT, "s")
 webhook_seconds = _meter.create_histogram(names.WEBHOOK_SECONDS, unit="s")
 
 

@@ -45,9 +45,9 @@ def start(connection: SecretStr | None) -> bool:
 
 
 def _export(connection: SecretStr) -> bool:
-    from azure.monitor.opentelemetry import configure_azure_monitor  # noqa: PLC0415
-
     try:
+        from azure.monitor.opentelemetry import configure_azure_monitor  # noqa: PLC0415
+
         configure_azure_monitor(
             connection_string=connection.get_secret_value(),
             logger_name=LOGGER,
@@ -58,8 +58,12 @@ def _export(connection: SecretStr) -> bool:
             # operator who pays for too many sets OTEL_TRACES_SAMPLER=microsoft.fixed_percentage and its _ARG.
             sampling_ratio=1.0,
         )
-    except ValueError:
-        # Mail is collected whether anybody watches or not. The text of the error may hold the string.
-        _log.error("APPLICATIONINSIGHTS_CONNECTION_STRING is not one: nothing is exported, logs alone tell")
+    except Exception as error:  # noqa: BLE001  mail is collected whether anybody watches or not
+        # The text of the error may hold the string.
+        _log.error(
+            "telemetry does not start (%s): nothing is exported, logs alone tell; look at "
+            "APPLICATIONINSIGHTS_CONNECTION_STRING and at the settings that begin with OTEL_",
+            type(error).__name__,
+        )
         return False
     return True

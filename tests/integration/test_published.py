@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import MAXYEAR, MINYEAR, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from local.demo.messages import PLAIN, message
 from local.demo.run import run_demo
 from tests.integration.published_world import NOW, PublishedWorld
 from tests.published import faults, judged
+from tests.servers.pump import poll, work_until_idle
 from tests.unit.mail.report_samples import POSTFIX
 from tests.unit.mail.test_hostile import HOSTILE, PAGES, SAMPLE, TOKENS, body, fill
 
@@ -103,6 +105,36 @@ def test_7_2_what_a_server_tells_of_unreadable_mail_is_valid_whatever_it_is(
     [(_, record)] = world.documents()
     assert record["message"]["to"] == (["a@b.example"] if told.get("to") else [])
     world.stores.close()
+
+
+def test_1_8_what_a_server_cut_in_the_middle_of_a_character_does_not_stop_the_mailbox(world: PublishedWorld) -> None:
+    server = world.servers["support"]
+    server.deliver(b"sealed")
+    # As JSON has it: escapes of halves of surrogate pairs are read without a murmur.
+    server.refused, server.unreadable = {1: "sealed"}, {1: json.loads(r'{"subject": "Party \ud83c", "to": ["\udf89"]}')}
+    world.collect("support", SALES + b"\r\nbehind it\r\n")
+    found = judged(world.documents())
+    assert found["mailroom/unreadable/1"] == found["mailroom/result/1"] == 1
+    [(_, record)] = world.documents("unreadable/")
+    assert record["message"]["subject"] == "Party ?"
+    assert world.app().health.of("support").failures == 0
+
+
+@pytest.mark.parametrize("year", [MINYEAR, 500, 1601, MAXYEAR])
+@pytest.mark.parametrize("hours", [-12, 14])
+def test_1_8_a_time_at_which_nothing_was_received_stops_nothing(world: PublishedWorld, year: int, hours: int) -> None:
+    day = datetime(year, 1, 1) if hours > 0 else datetime(year, 12, 31, 23, 59)  # noqa: DTZ001  the zone comes below
+    server = world.servers["office"]  # it has no SINCE, which would leave such mail
+    server.deliver(b"To: sales@example.com\r\n\r\ntext\r\n")
+    server.received = dict.fromkeys(server.messages, day.replace(tzinfo=timezone(timedelta(hours=hours))))
+    app = world.app()
+    for _ in range(2):
+        poll(app, "office")
+        work_until_idle(app)
+    assert judged(world.documents())["mailroom/result/1"] == 1
+    [(_, result)] = world.documents("routed/")
+    assert result["arrival"]["received"] is None
+    assert app.health.of("office").failures == 0
 
 
 def test_7_2_what_the_demonstration_writes_through_the_functions_is_valid(tmp_path: Path) -> None:

@@ -282,9 +282,9 @@ def test_what_was_forgotten_is_not_replayed(world: ReplayWorld) -> None:
     world.ask(BOTH, "unhandled/")
     [announcement] = world.announced()
     world.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"state": State.FORGOTTEN.value})
-    assert world.app(BOTH).sorter.sort(announcement) == "before"
-    assert world.results() == Counter()
-    assert world.pending() == 0
     assert world.ask(BOTH, "unhandled/").failures == [
         f"{world.only('unhandled/')}: its arrival has no receipt, or was forgotten"
     ]
+    assert world.app(BOTH).sorter.sort(announcement) == "before"
+    assert world.results() == Counter()
+    assert world.pending() == 0

@@ -60,7 +60,7 @@ class FolderBlobs:
             if _is_file(final):
                 # Its writer may have died before the folders were settled: then that is ours to do.
                 self._make(final.parent)
-                self._new_entry_in(final.parent)
+                self._entry_changed_in(final.parent)
                 return False
             temporary = f"{self._writing}/{self._mark}-{next(self._numbers)}"
             try:
@@ -71,7 +71,7 @@ class FolderBlobs:
                     os.unlink(temporary)  # noqa: PTH108  a text, not a Path: this is done for every blob
 
     def settle(self) -> None:
-        """Fsync the folders that got new entries since they were last settled."""
+        """Fsync the folders that got or lost entries since they were last settled."""
         # One at a time: who comes second must not return while the first still syncs what both have written.
         with self._settling:
             with self._lock:
@@ -125,7 +125,7 @@ class FolderBlobs:
                 raise RecordChanged(f"{path} was changed by another in between")
             _write(temporary, data)
             os.replace(temporary, final)  # noqa: PTH105  as in create
-        self._new_entry_in(final.parent)
+        self._entry_changed_in(final.parent)
 
     def delete_many(self, paths: Iterable[str]) -> None:
         """Remove files, and the folders that are empty then."""
@@ -134,11 +134,13 @@ class FolderBlobs:
             with self._mapped("removing", final):
                 with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                     final.unlink()
+                    self._entry_changed_in(final.parent)
                 with suppress(OSError):  # not empty, mostly; and an empty folder harms nobody
                     for folder in final.parents:
                         if folder == self._root:
                             break
                         folder.rmdir()
+                        self._entry_changed_in(folder.parent)
         with self._lock:
             self._known.clear()
 
@@ -184,7 +186,7 @@ class FolderBlobs:
                     self._known.clear()
                 continue
             break
-        self._new_entry_in(final.parent)
+        self._entry_changed_in(final.parent)
         return made
 
     def _make(self, folder: Path) -> None:
@@ -194,11 +196,11 @@ class FolderBlobs:
         self._make(folder.parent)
         folder.mkdir(exist_ok=True)
         # Whether we made it or one who died before it was settled: once a process.
-        self._new_entry_in(folder.parent)
+        self._entry_changed_in(folder.parent)
         with self._lock:
             self._known.add(str(folder))
 
-    def _new_entry_in(self, folder: Path) -> None:
+    def _entry_changed_in(self, folder: Path) -> None:
         with self._lock:
             self._unsettled.add(str(folder))
 

@@ -1,0 +1,188 @@
+"""Replays and the tries before and beside them: what is foretold, what a retry repeats, what an old error says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shared.errors import ServiceUnavailable
+from shared.mail.message import Message, parse
+from shared.queued import Announcement, Poll, Reason
+from shared.receipts import State
+from shared.storage.protocol import QueueName, Table
+from shared.telemetry import meters
+from tests.integration.replay_world import BILLING, BOTH, CLERK, ReplayWorld, letter
+from tests.servers.faults import Faults, ProcessGone, Way
+
+ELSEWHERE = {"ROUTES__accounts__ADDRESS": "billing@example.com"}
+"""billing@'s mail, by a route of another name."""
+NOBODY = {"ROUTES__rest__ADDRESS": "rest@example.com"}
+
+
+@pytest.fixture
+def world(storage: str) -> Iterator[ReplayWorld]:
+    made = ReplayWorld(storage)
+    yield made
+    made.stores.close()
+
+
+def arrived(world: ReplayWorld) -> Announcement:
+    """A message that is stored and not routed yet."""
+    world.servers["support"].deliver(letter("billing@example.com"))
+    world.app(BILLING).poller.poll(Poll("support", Reason.BY_HAND))
+    [announcement] = world.announced()
+    return announcement
+
+
+def test_a_dry_run_knows_a_duplicate_that_holds_a_claim_of_its_own(world: ReplayWorld) -> None:
+    world.collect(BILLING, letter("billing@example.com"))
+    world.collect(BILLING, b"X-Gateway: 1\r\n" + letter("billing@example.com"), mailbox="office")
+    record = world.only("duplicates/office/")
+    assert world.read(record)["duplicates"][0]["by"] == "content", "so that the claim of the raw bytes is its own"
+    foretold = world.ask(BILLING, record, dry_run=True).wanted
+    assert foretold == Counter({("duplicates", "office", "duplicate"): 1})
+    world.replay(BILLING, record)
+    assert len(world.paths("routed/")) == 1
+
+
+@pytest.mark.parametrize(("routes", "foretold"), [(ELSEWHERE, "a new result"), (NOBODY, "no new result")])
+def test_a_dry_run_says_whether_again_would_write_anything(
+    world: ReplayWorld, routes: dict[str, str], foretold: str
+) -> None:
+    world.collect(BILLING, letter("billing@example.com"))
+    first = world.only("routed/")
+    outcome = world.ask(routes, first, again=True, dry_run=True)
+    assert outcome.wanted == Counter({("routed", "support", foretold): 1})
+    world.replay(routes, first, again=True)
+    assert len(world.paths("routed/")) == (2 if foretold == "a new result" else 1)
+
+
+def test_again_is_about_one_recipient_and_leaves_what_is_told_of_the_others(world: ReplayWorld) -> None:
+    mail = letter("billing@example.com, clerk@example.com, sales@example.com")
+    world.collect(BILLING, mail, mailbox="office")
+    world.collect(BOTH, b"X-Gateway: 1\r\n" + mail)
+    first, record = world.only("routed/sales/"), world.only("duplicates/support/")
+    before = world.stores.blobs.read(record)
+    outcomes = {one.arrival: one.outcomes for one in world.receipts()}
+    world.replay(CLERK, first, again=True)
+    [new] = set(world.paths("routed/sales/")) - {first}
+    [changed] = [one for one in world.receipts() if one.outcomes != outcomes[one.arrival]]
+    assert changed.outcomes == {**outcomes[changed.arrival], "sales@example.com": f"routed {new}"}
+    assert changed.outcomes["billing@example.com"].startswith("duplicate ")
+    assert world.stores.blobs.read(record) == before
+    assert world.paths("routed/clerk/") == []
+
+
+def test_again_for_nobody_by_name_writes_nothing_once_somebody_is_named(world: ReplayWorld) -> None:
+    wildcard = {"ROUTES__any__ADDRESS": "*", "ROUTES__any__SENDERS": "*@b.example"}
+    world.collect(wildcard, letter("sales@example.com"))
+    first = world.only("routed/any/")
+    for routes in ({**BOTH, **wildcard}, NOBODY):
+        assert world.ask(routes, first, again=True, dry_run=True).wanted == {("routed", "support", "no new result"): 1}
+        world.replay(routes, first, again=True)
+        assert world.only("routed/") == first, "the consumers of sales did not ask for it"
+    [receipt] = world.receipts()
+    assert (receipt.fate, receipt.outcomes) == ("routed", {"*": f"routed {first}"})
+    assert world.pending() == 0
+
+
+@pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.REPLY_LOST])
+def test_8_1_a_retry_of_again_after_a_change_of_routes_writes_no_second_result(way: Way, tmp_path: Path) -> None:
+    routes = Counter[str]()
+    for at in range(1, 100):
+        world = ReplayWorld(f"folder:{tmp_path / str(at)}")
+        world.collect(BILLING, letter("billing@example.com"))
+        first = world.only("routed/")
+        world.ask(BILLING, first, again=True)
+        [announcement] = world.announced()
+        faults = Faults(at, way)
+        with suppress(ProcessGone, ServiceUnavailable):
+            world.app(BILLING, faults.stores(world.stores)).sorter.sort(announcement)
+        world.app(ELSEWHERE).sorter.sort(announcement)
+        [replaced] = [path for path in world.paths("routed/") if world.read(path)["replaces"] == first]
+        [receipt] = world.receipts()
+        assert receipt.outcomes == {"billing@example.com": f"routed {replaced}"}, faults.names
+        routes[replaced.split("/")[1]] += 1
+        world.stores.close()
+        if faults.count < at:
+            break
+    assert min(routes["billing"], routes["accounts"]) >= 3, "tries ended before its place was settled, and after"
+
+
+def test_8_4_an_error_that_a_later_try_got_over_is_no_reason_to_give_up_a_replay(world: ReplayWorld) -> None:
+    announcement = arrived(world)
+    failing = world.failing(NOBODY).sorter
+    with pytest.raises(ValueError, match="a fault") as caught:
+        failing.sort(announcement)
+    failing.note_error(announcement, caught.value)
+    assert world.receipts()[0].last_error == "a fault: ValueError"
+    app = world.app(NOBODY)
+    app.sorter.sort(announcement)
+    assert world.receipts()[0].last_error == ""
+    world.ask(BOTH, world.only("unhandled/"))
+    [untried] = world.announced()
+    assert app.sorter.give_up(untried) is None, "the host could not start a worker, five times"
+    assert world.paths("failed/") == []
+    assert world.stores.queues[QueueName.ARRIVALS].length() == 1, "it is tried again later"
+    assert world.pending() == 1
+
+
+@pytest.mark.parametrize("first", ["given up", "routed"])
+def test_8_4_what_is_given_up_beside_a_try_that_succeeds_leaves_no_open_record(world: ReplayWorld, first: str) -> None:
+    """Of two announcements of one arrival, whichever comes first to its end."""
+    announcement = arrived(world)
+    giving_up, app = world.failing(BILLING).sorter, world.app(BILLING)
+    giving_up.note_error(announcement, ValueError("a fault of ours"))
+
+    if first == "given up":
+
+        def read(data: bytes) -> Message:
+            assert giving_up.give_up(announcement) is not None
+            return parse(data)
+
+        assert replace(app.sorter, read=read).sort(announcement) == "routed"
+    else:
+        create = giving_up.stores.blobs.create
+
+        class _Late:
+            """Another routes the arrival between its receipt's mark and its record."""
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(world.stores.blobs, name)
+
+            def create(self, path: str, data: bytes, *, content_type: str) -> bool:
+                world.stores.records.merge(*routed)
+                return create(path, data, content_type=content_type)
+
+        [before] = world.receipts()
+        values = {"state": "routed", "fate": "routed", "outcomes": '{"billing@example.com": "routed routed/x"}'}
+        routed = (Table.RECEIPTS, before.arrival, values)
+        late = replace(giving_up.stores, blobs=_Late())  # type: ignore[arg-type]  # the rest is the storage's own
+        replace(giving_up, stores=late).give_up(announcement)
+    [receipt] = world.receipts()
+    assert receipt.state is State.ROUTED
+    resolved = world.read(world.only("failed/"))["resolved"]
+    assert resolved["became"] == "routed"
+    assert resolved["results"] == list(receipt.results().values())
+
+
+def test_how_old_mail_was_when_it_was_replayed_is_no_measure_of_the_intake(
+    world: ReplayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ages: list[float] = []
+
+    class _Ages:
+        def record(self, age: float, _told: object) -> None:
+            ages.append(age)
+
+    monkeypatch.setattr(meters, "routed_age", _Ages())
+    world.collect(BILLING, letter("sales@example.com"))
+    assert len(ages) == 1
+    world.replay(BOTH, "unhandled/")
+    assert len(world.paths("routed/sales/")) == 1
+    assert len(ages) == 1
