@@ -55,6 +55,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
 resource site 'Microsoft.Web/sites@2024-04-01' = {
   // checkov:skip=CKV_AZURE_16:it has an identity, of either kind; the check does not see through the condition
   // checkov:skip=CKV_AZURE_17:Graph has no certificate to show; a notification is proven by its client state
+  // checkov:skip=CKV_AZURE_78:Flex Consumption has no FTP, and refuses a site that says so
   // checkov:skip=CKV_AZURE_212:Flex Consumption has as many instances as there is work
   // checkov:skip=CKV_AZURE_213:Flex Consumption has no health check of that kind; the host looks after its instances
   // checkov:skip=CKV_AZURE_222:Graph sends its notifications over the internet
@@ -76,9 +77,9 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
     // Else references in the settings are read as the system-assigned identity, which there may not be.
     keyVaultReferenceIdentity: userAssigned ? identityId : 'SystemAssigned'
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    // Flex Consumption refuses a site that names ftpsState, linuxFxVersion and others of the other plans (error 51021).
     siteConfig: {
       minTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
     }
     functionAppConfig: {

@@ -30,7 +30,7 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
     enableRbacAuthorization: true
     enableSoftDelete: true
     softDeleteRetentionInDays: 90
-    // A vault that was deleted is taken up again under its name (azd asks), and cannot be lost by a mistake.
+    // It cannot be lost by a mistake. Its name stays taken until it is recovered, or its 90 days are over: infra/README.md.
     enablePurgeProtection: true
     publicNetworkAccess: publicAccess
     networkAcls: {

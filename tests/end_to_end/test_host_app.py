@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from local.engine import Engine, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
+from local.engine.protos import RpcHttp, TypedData
+from local.settings.described import PLATFORM
 from shared.errors import SettingsWrong
 from tests.end_to_end.own_process import in_own_process
 
@@ -49,3 +51,34 @@ def test_the_app_without_its_schedule_is_refused_by_name() -> None:
         SettingsWrong, match="POLL_SCHEDULE is not set, and function poll_timer takes its schedule from it"
     ):
         in_own_process(_indexed)
+
+
+async def _answered(trigger: str, **settings: str) -> str:
+    os.environ.update(settings)
+    engine = await Engine.start(ROOT)
+    request = RpcHttp(
+        method="POST",
+        url="https://app.example/api/graph_webhook",
+        headers={},
+        params={},
+        query={"validationToken": "a token"},
+        body=TypedData(bytes=b""),
+    )
+    result = await engine.invoke(engine.function(trigger), {"req": TypedData(http=request)})
+    engine.stop()
+    assert result.error is None, result.error
+    assert result.return_value is not None
+    return str(result.return_value.http.body.bytes or result.return_value.http.body.string)
+
+
+def test_the_notification_function_answers_where_the_worker_takes_the_hosts_trace() -> None:
+    """Workers before 1.3 fail each call of a coroutine (github.com/Azure/azure-functions-python-worker/issues/1881).
+
+    Without a line in requirements.txt the platform takes a worker of its own choice, older than the latest
+    (learn.microsoft.com/azure/azure-functions/python-313-changes).
+    """
+    settings = {**PLATFORM, "POLL_SCHEDULE": "0 * * * * *", "AzureWebJobsStorage": "UseDevelopmentStorage=true"}
+    assert settings["PYTHON_ENABLE_OPENTELEMETRY"] == "true"
+    assert "a token" in in_own_process(_answered, "graph_webhook", **settings)
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if line.startswith("azure-functions-runtime>=1.3;")]

@@ -98,6 +98,8 @@ def test_log_lines_carry_mailbox_message_and_trace(told: dict[str, Any]) -> None
     assert all(attributes["mailroom.mailbox"] == "support" for attributes, _ in of_the_message)
     assert {trace for _, trace in of_the_message} == {spans_of(told, SALES)[0]["trace"]}
     assert any(attributes.get("mailroom.mailbox") == "ill" for _, attributes, _ in told["lines"])
+    given = [attributes for _, attributes, _ in told["lines"] if attributes.get("mailroom.route") == "sales"]
+    assert [one["mailroom.message"] in (identity(SALES), identity(TWICE)) for one in given] == [True]
 
 
 def test_no_word_of_a_message_and_no_address_is_told(told: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ STORAGE = INFRA / "app/storage.bicep"
 MAIL_DATA = INFRA / "mail/data.bicep"
 MAIL_ACCOUNT = INFRA / "mail/account.bicep"
 ALERTS = INFRA / "app/alerts.bicep"
+SITE = INFRA / "app/site.bicep"
 
 PLATFORM = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "the exporter's and the host's, to send by token",
@@ -176,6 +177,29 @@ def test_each_alerts_query_names_a_metric(rule: dict[str, Any]) -> None:
         assert f"| extend {column} = tostring(Properties.{column})" in query
     assert rule["aggregation"] == "Count" or "Value" in query
     assert "TimeGenerated" in query or rule["aggregation"] == "Count"
+
+
+def test_alerts_are_made_before_there_is_a_metric() -> None:
+    """A new workspace has no table AppMetrics yet (github.com/learntocloud/learn-to-cloud-app/pull/586)."""
+    assert "    skipQueryValidation: true\n" in text(_resource(ALERTS, "alerts"))
+    silent = next(rule for rule in value_of(read(ALERTS).variables["rules"]) if rule["name"] == "app-silent")
+    query = silent["query"]
+    assert (query if isinstance(query, str) else query.text).lstrip("\n'").startswith("union isfuzzy=true (datatable(")
+
+
+REFUSED = {
+    *("alwaysOn", "ftpsState", "linuxFxVersion", "windowsFxVersion", "netFrameworkVersion", "use32BitWorkerProcess"),
+    *("preWarmedInstanceCount", "functionsRuntimeScaleMonitoringEnabled", "functionAppScaleLimit"),
+}
+"""What Flex Consumption refuses of a site: github.com/Azure/terraform-azurerm-avm-res-web-site/pull/345 and issues/360,
+github.com/Azure/azure-functions-host/issues/10643."""
+
+
+def test_the_site_has_nothing_that_flex_consumption_refuses() -> None:
+    body = next(every(_resource(SITE, "site"), "object"))
+    config = properties(properties(properties(body)["properties"])["siteConfig"])
+    assert set(config) & REFUSED == set()
+    assert "minTlsVersion" in config
 
 
 def test_every_alert_that_is_wanted_is_there() -> None:

@@ -13,6 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from azure.monitor.opentelemetry._constants import _FULLY_SUPPORTED_INSTRUMENTED_LIBRARIES
+
+from shared.telemetry.start import QUIET
+
 ROOT = Path(__file__).resolve().parents[2]
 
 TELLING = """
@@ -67,16 +71,16 @@ def ingestion() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.server_close()
 
 
-def tell(connection: str) -> subprocess.CompletedProcess[str]:
+def tell(connection: str, before: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     quiet = {"APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true", "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true"}
     return subprocess.run(
-        [sys.executable, "-c", TELLING, connection],
+        [sys.executable, "-c", before + TELLING, connection],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
-        env={"PATH": "/usr/bin:/bin", **quiet},
+        env={"PATH": "/usr/bin:/bin", **quiet, **environment},
     )
 
 
@@ -116,3 +120,26 @@ def test_a_connection_string_that_is_none_stops_nobody_and_is_not_shown() -> Non
     assert "APPLICATIONINSIGHTS_CONNECTION_STRING" in ran.stderr
     assert "not-a-key-and-secret" not in ran.stderr
     assert f"message {'bb' * 32}: routed" not in ran.stderr, "at INFO, without a handler"
+
+
+GOOD = "InstrumentationKey=00000000-0000-0000-0000-000000000001;IngestionEndpoint=http://127.0.0.1:9/"
+
+
+def test_an_exporter_that_cannot_be_started_stops_nobody() -> None:
+    """Whatever it raises: the functions start it before they do anything."""
+    ran = tell(GOOD, before="import sys\nsys.modules['azure.monitor.opentelemetry'] = None\n")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "does not export\n"
+    assert "telemetry does not start (ModuleNotFoundError)" in ran.stderr
+
+
+def test_the_settings_of_opentelemetry_are_named_as_well() -> None:
+    ran = tell(GOOD, OTEL_ATTRIBUTE_COUNT_LIMIT="-1")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "does not export\n"
+    assert "the settings that begin with OTEL_" in ran.stderr
+
+
+def test_no_library_is_traced_that_the_exporter_would_trace_by_itself() -> None:
+    """A release that knows another one would put blobs' addresses, and so attachments' names, into traces."""
+    assert set(QUIET) == set(_FULLY_SUPPORTED_INSTRUMENTED_LIBRARIES)

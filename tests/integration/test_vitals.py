@@ -108,3 +108,13 @@ def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, store
     assert found[names.SUBSCRIPTION_LEFT, ("mailbox", "office")] == 7200
     assert found[names.MAILBOX_DISABLED, ("mailbox", "broken")] == 1
     assert found[names.MAILBOX_FAILING, ("mailbox", "office")] == 0
+
+
+def test_what_was_measured_once_is_told_once(storage: str, stores: Stores) -> None:
+    """Else an instance that lives on would go on telling what is otherwise by now, and hide that nobody measures."""
+    heard = listen()
+    take_vitals(settings_on(storage), stores, lambda: NOW).tell()
+    assert names.PENDING_OLDEST in {one.name for one in heard.points()}
+    gauges = {names.PENDING, names.PENDING_OLDEST, names.POISON_WAITING, names.SUBSCRIPTION_LEFT}
+    gauges |= {names.MAILBOX_FAILING, names.MAILBOX_DISABLED}
+    assert {one.name for one in heard.points()} & gauges == set()
