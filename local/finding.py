@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as Shown
 from rich.text import Text
 
-from shared.arriving import told_time
+from shared.describing import told_time
 from shared.finding import Wanted, find, matching
 from shared.layout import FATES, left_path, raw_path
 from shared.receipts import Receipt, State

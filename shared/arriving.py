@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from types import MappingProxyType
 
 from shared import telling
 from shared.clock import Now, credible
 from shared.keys import arrival_key, digest
-from shared.layout import left_path, raw_path
+from shared.layout import raw_path
 from shared.mailboxes.protocol import Fetched, Listed
 from shared.mailboxes.spool import Content
-from shared.published import ArrivalFields, OversizedDocument, ToldFields, UnreadableDocument
 from shared.queued import Announcement
 from shared.receipts import Receipt, State
 from shared.settings import MailboxSettings, MailProtocol
@@ -65,7 +62,7 @@ class Arrivals:
         A receipt counts only if the server told the same size then: POP3 servers have been seen to give a new message
         an old UIDL, and to remove that unread would lose it. Such a message is an arrival of its own.
         """
-        items = [Item(one, self._key(one.key)) for one in listed]
+        items = [Item(one, self.key(one.key)) for one in listed]
         found = self._receipts(items)
         if self._by_immutable_id:
             return [replace(item, receipt=found.get(item.arrival)) for item in items]
@@ -113,66 +110,6 @@ class Arrivals:
             pending = self.stores.records.get_many(Table.PENDING, [receipt.arrival for receipt in waiting])
             self._announce(waiting, {key: str(record.values.get("traceparent", "")) for key, record in pending.items()})
 
-    def oversized(self, item: Item, size: int) -> None:
-        """Record, once, a message that is too large to be downloaded (rule 1.7).
-
-        Args:
-            item: with its receipt, if it was recorded before.
-            size: octets, as far as known.
-        """
-        if not item.arrival:
-            # The server has no keys: its size stands in, since its bytes are not known.
-            item = replace(item, arrival=self._key(f"size:{size}"))
-        record = self.stores.records.get(Table.RECEIPTS, item.arrival)
-        if record is not None and record.values.get("recorded"):
-            if size > int(str(record.values["size"])):
-                self.stores.records.merge(Table.RECEIPTS, item.arrival, {"size": size})
-            return
-        if record is None:
-            receipt = replace(self._receipt(item, message="", size=size), state=State.OVERSIZED)
-            self.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
-        else:
-            receipt = Receipt.of(record)
-        path = left_path("oversized", self.settings.name, receipt.stored_at, item.arrival)
-        told: OversizedDocument = {
-            "schema": "mailroom/oversized/1",
-            "words": f"{size} octets are more than MAILBOXES__{self.settings.name}__MAX_MESSAGE_BYTES "
-            f"({self.settings.max_message_bytes}); the message stays in the mailbox until the limit is larger.",
-            "arrival": described(receipt),
-            "size": size,
-        }
-        self.stores.blobs.create(path, as_bytes(told), content_type="application/json")
-        self.stores.records.merge(Table.RECEIPTS, item.arrival, {"recorded": True})
-        _log.warning("mailbox %s, %s: a message of %d octets is left: %s", self.settings.name, self.folder, size, path)
-
-    def unreadable(self, item: Item, why: str, told: Mapping[str, object]) -> None:
-        """Record, once, a message that the server will never give out, with what it tells of it (rule 8.3).
-
-        Args:
-            item: with its receipt, if it was recorded before.
-            why: in the server's words.
-            told: what is known of the message.
-        """
-        size = item.listed.size
-        receipt = replace(self._receipt(item, message="", size=size), state=State.UNREADABLE)
-        if item.receipt is None:
-            self.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
-        path = left_path("unreadable", self.settings.name, receipt.stored_at, item.arrival)
-        record: UnreadableDocument = {
-            "schema": "mailroom/unreadable/1",
-            "words": f"The server does not give its content out: {why}. The message stays in the mailbox, and is tried "
-            f"again after `mailroom enable {self.settings.name} --unreadable`.",
-            "arrival": described(receipt),
-            "size": size,
-            "message": _told(told),
-        }
-        self.stores.blobs.create(path, as_bytes(record), content_type="application/json")
-        self.stores.blobs.settle()
-        # Last: until there is a time, the message is tried again, and this made good.
-        done = replace(receipt, tried_at=self.now())
-        self.stores.records.merge(Table.RECEIPTS, item.arrival, done.values())
-        _log.warning("mailbox %s, %s: a message cannot be read, and is left: %s", self.settings.name, self.folder, path)
-
     def removed(self, arrivals: Iterable[str]) -> None:
         """Note that messages are gone from the mailbox for certain."""
         self.stores.records.merge_many(Table.RECEIPTS, {arrival: {"removed": True} for arrival in arrivals})
@@ -182,7 +119,8 @@ class Arrivals:
         """Graph's ids are a message's own in the whole mailbox and never another's; its sizes change under them."""
         return self.settings.protocol is MailProtocol.GRAPH
 
-    def _key(self, server_key: str | None) -> str:
+    def key(self, server_key: str | None) -> str:
+        """The arrival's key; empty if the server has none for it."""
         folder = "" if self._by_immutable_id else self.folder
         return "" if server_key is None else arrival_key(self.settings.name, folder, server_key)
 
@@ -206,11 +144,12 @@ class Arrivals:
                 self.stores.records.replace(Table.RECEIPTS, key, there[key].values(), etag=record.etag)
 
     def _stored(self, item: Item, content: Content) -> Item:
-        arrival = item.arrival or self._key("sha256:" + content.sha256)
+        arrival = item.arrival or self.key("sha256:" + content.sha256)
         item = replace(item, arrival=arrival)
-        return replace(item, receipt=self._receipt(item, message=content.sha256, size=content.size))
+        return replace(item, receipt=self.receipt(item, message=content.sha256, size=content.size))
 
-    def _receipt(self, item: Item, *, message: str, size: int) -> Receipt:
+    def receipt(self, item: Item, *, message: str, size: int) -> Receipt:
+        """A new receipt of a listed message; its time is that of the one it has already."""
         return Receipt(
             arrival=item.arrival,
             mailbox=self.settings.name,
@@ -246,47 +185,6 @@ class Arrivals:
         self.stores.records.create_many(Table.PENDING, pending)
         bodies = [Announcement(receipt.arrival, traceparent=traces[receipt.arrival]).body() for receipt in receipts]
         self.stores.queues[QueueName.ARRIVALS].put_many(bodies)
-
-
-def described(receipt: Receipt) -> ArrivalFields:
-    """An arrival as every record and result tells of it."""
-    return {
-        "id": receipt.arrival,
-        "mailbox": receipt.mailbox,
-        "protocol": MailProtocol(receipt.protocol).value,
-        "folder": receipt.folder,
-        "server_key": receipt.server_key,
-        "received": told_time(receipt.received) if receipt.received else None,
-        "stored": told_time(receipt.stored_at),
-    }
-
-
-def _told(told: Mapping[str, object]) -> ToldFields:
-    to = told.get("to")
-    return {
-        "subject": _text(told.get("subject")),
-        "from": _text(told.get("from")),
-        "to": [str(one) for one in to if one is not None] if isinstance(to, Iterable) else [],
-        "message_id": _text(told.get("message_id")),
-        "received": _text(told.get("received")),
-    }
-
-
-def _text(told: object) -> str | None:
-    return None if told is None else str(told)
-
-
-def told_time(time: datetime) -> str:
-    """A time as all documents have it: ISO 8601, UTC, to the second."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def as_bytes(document: object) -> bytes:
-    """JSON for people and machines alike, in UTF-8.
-
-    Half of a surrogate pair, as a server leaves of a subject that it cut, has no octets: a `?` stands for it.
-    """
-    return json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
 
 
 def end(uploads: Sequence[Future[None]]) -> None:

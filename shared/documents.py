@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from shared.arriving import as_bytes, described, told_time
+from shared.describing import as_bytes, described, told_time
 from shared.layout import Fate, attachment_path, parsed_path, raw_path, record_path
 from shared.mail.as_json import as_json
 from shared.mail.message import Attachment, Message

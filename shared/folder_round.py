@@ -20,6 +20,7 @@ from typing import Protocol
 
 from shared.arriving import Arrivals, Item, end
 from shared.folder_mark import FolderMark
+from shared.left import record_oversized, record_unreadable
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
 from shared.receipts import Receipt, State
 from shared.settings import After, MailProtocol
@@ -198,7 +199,7 @@ class FolderRound:
                     self._dealt_with.add(item.listed.number)
                     self.drained.left += 1
                 elif size > limit:
-                    self.arrivals.oversized(item, size)
+                    record_oversized(self.arrivals, item, size)
                     self._dealt_with.add(item.listed.number)
                     self.drained.left += 1
                 else:
@@ -241,13 +242,13 @@ class FolderRound:
         """Note a message that stays in the mailbox; False for one that is stored or gone."""
         item = self._asked[one.listed.number]
         if one.oversized:
-            self.arrivals.oversized(item, max(one.listed.size, self.arrivals.settings.max_message_bytes + 1))
+            record_oversized(self.arrivals, item, max(one.listed.size, self.arrivals.settings.max_message_bytes + 1))
             self._dealt_with.add(one.listed.number)
             return True
         if one.refused is None:
             return False
         if one.unreadable is not None:
-            self.arrivals.unreadable(item, one.refused, one.unreadable)
+            record_unreadable(self.arrivals, item, one.refused, one.unreadable)
             self._dealt_with.add(one.listed.number)
             return True
         # Not given up for good: a connection that breaks looks like a message that cannot be read. The next look tries.

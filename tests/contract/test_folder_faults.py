@@ -73,6 +73,19 @@ def test_a_settling_that_failed_is_done_again(folder: Path, stores: Stores, monk
     assert set(settled) == {str(folder), str(folder / "a")}
 
 
+def test_an_error_does_not_tell_an_attachments_name(
+    folder: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_path: str, _data: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(blobs_module, "_write", failing)
+    path = "messages/ab/abcd/attachments/01-notice of dismissal.pdf"
+    with pytest.raises(ServiceUnavailable, match="attachments/01-…: No space left") as caught:
+        stores.blobs.create(path, b"x", content_type="application/pdf")
+    assert "dismissal" not in str(caught.value)
+
+
 def test_a_full_disk_is_an_ill_service_and_leaves_nothing(folder: Path) -> None:
     program = """
 import resource

@@ -221,7 +221,16 @@ class FolderBlobs:
         try:
             yield
         except OSError as error:
-            raise ServiceUnavailable(f"the storage's folder: {doing} {path}: {error.strerror or error}") from error
+            raise ServiceUnavailable(
+                f"the storage's folder: {doing} {_shown(path)}: {error.strerror or error}"
+            ) from error
+
+
+def _shown(path: Path) -> str:
+    """A path as errors tell it: an attachment's name is content, its number is not."""
+    if path.parent.name != "attachments":
+        return str(path)
+    return f"{path.parent}/{path.name.partition('-')[0]}-…"
 
 
 def _etag(status: os.stat_result) -> str:
