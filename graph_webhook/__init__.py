@@ -8,10 +8,10 @@ import typing
 import azure.functions as func
 
 from shared.errors import MessageUnreadable, TryAgain
+from shared.notified.webhook import webhook
 from shared.queued import LifecycleEvent
 from shared.telemetry import log, traceparent_of
 from shared.telemetry.webhook_time import answered, clock
-from shared.webhook import webhook
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 

@@ -199,7 +199,7 @@ def find(
     from local.finding import as_line, show, stories  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
     from local.tables import wide_console  # noqa: PLC0415
-    from shared.finding import Wanted, parse_id, parse_message_id, parse_person  # noqa: PLC0415
+    from shared.operating.finding import Wanted, parse_id, parse_message_id, parse_person  # noqa: PLC0415
 
     with told_plainly():
         wanted = Wanted(

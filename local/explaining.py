@@ -6,16 +6,16 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.asked import hints_of, mail_of, seen_of
-from shared.claims import Claims
 from shared.clock import utc_now
 from shared.errors import SettingsWrong
-from shared.layout import result_path
 from shared.mail.message import Message, parse
 from shared.receipts import Receipt
 from shared.routing.decision import decide
 from shared.routing.fingerprints import Fingerprint, fingerprints
 from shared.routing.model import Decision
+from shared.sorting.asked import hints_of, mail_of, seen_of
+from shared.sorting.claims import Claims
+from shared.stored.layout import result_path
 from shared.wiring import App
 
 

@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.table import Table as Shown
 from rich.text import Text
 
-from shared.describing import told_time
-from shared.finding import Wanted, find, matching
-from shared.layout import FATES, left_path, raw_path
+from shared.operating.finding import Wanted, find
 from shared.receipts import Receipt, State
-from shared.resolving import is_open, path_of
+from shared.sorting.resolving import is_open, path_of
+from shared.storage.matching import matching
 from shared.storage.protocol import Record, Stores, Table
+from shared.stored.describing import told_time
+from shared.stored.layout import FATES, left_path, raw_path
 
 Story = dict[str, object]
 """What is known of one arrival, in the shape that `--json` gives it."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from shared.belongings import Belongings
-from shared.finding import CUT, parse_id, parse_person
-from shared.forgetting import Forgetting, Group
+from shared.operating.finding import CUT, parse_id, parse_person
+from shared.operating.forgetting import Forgetting, Group
 from shared.routing.model import ANYBODY
+from shared.sorting.belongings import Belongings
 from shared.wiring import App
 
 BATCH = 2000

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from shared.clock import utc_now
 from shared.errors import MessageUnreadable, SettingsWrong
-from shared.foreseeing import Foreseen, foresee
-from shared.replaying import Found, Replays, kinds_of
+from shared.operating.foreseeing import Foreseen, foresee
+from shared.operating.replaying import Found, Replays, kinds_of
 from shared.storage.protocol import Table
 from shared.wiring import App
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from local.settings.described import LOCAL_DEFAULTS
 from local.settings_file import load_settings_file
 from shared import wiring
-from shared.folder_round import Progress, no_progress
+from shared.collecting.folder_round import Progress, no_progress
 from shared.settings import read_settings
 from shared.wiring import App, wire
 

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.clock import utc_now
-from shared.layout import FATES, NeverDownloaded, left_path, parsed_path, record_path
 from shared.receipts import Receipt
 from shared.settings import MailProtocol
 from shared.storage.protocol import QueueName, Record, Stores
 from shared.storage.protocol import Table as Kind
+from shared.stored.layout import FATES, NeverDownloaded, left_path, parsed_path, record_path
 from shared.wiring import App
 
 PLAIN_WIDTH = 165

@@ -51,7 +51,7 @@ def route_poison(item: func.QueueMessage) -> None:
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def sweep(timer: func.TimerRequest) -> None:
     """Announce again every arrival that has been waiting for over an hour, and measure how the intake fares."""
-    from shared.vitals import take_vitals  # noqa: PLC0415
+    from shared.operating.vitals import take_vitals  # noqa: PLC0415
     from shared.wiring import app  # noqa: PLC0415
 
     if timer.past_due:

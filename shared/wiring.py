@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from functools import partial
 
 from shared.clock import Now, utc_now
-from shared.folder_round import Progress, no_progress
+from shared.collecting.folder_round import Progress, no_progress
+from shared.collecting.intake import Intake
+from shared.collecting.polling import Poller
 from shared.health import Health
-from shared.intake import Intake
 from shared.mail.message import parse
 from shared.mailboxes.connect import open_mailbox, open_subscriptions
-from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.sign_in import Tokens
 from shared.mailboxes.spool import remove_left_over
-from shared.polling import Poller
-from shared.route_book import RouteBook
-from shared.route_tables import RouteTables
+from shared.notified.subscriptions import Subscriptions
 from shared.settings import AppSettings, read_settings
-from shared.sorting import Sorter
+from shared.sorting.route_book import RouteBook
+from shared.sorting.route_tables import RouteTables
+from shared.sorting.sorter import Sorter
 from shared.storage.opening import open_stores
 from shared.storage.protocol import Stores
-from shared.subscriptions import Subscriptions
 from shared.telemetry.start import start
 
 UPLOADS = 16

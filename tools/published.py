@@ -18,7 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from shared.mail.published import MessageDocument
-from shared.published import (
+from shared.stored.published import (
     BlockedDocument,
     DuplicatesDocument,
     FailedDocument,

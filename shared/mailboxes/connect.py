@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from shared.clock import Now
 from shared.errors import SignInRefused
-from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.protocol import Mailbox
 from shared.mailboxes.sign_in import Tokens
 from shared.settings import MailboxSettings, MailProtocol, SignIn
 
 if TYPE_CHECKING:
-    from shared.mailboxes.graph_subscriptions import GraphSubscriptions
+    from shared.mailboxes.graph.subscriptions import GraphSubscriptions
 
 
 def open_mailbox(settings: MailboxSettings, tokens: Tokens, way: GraphWay | None = None) -> Mailbox:
@@ -32,7 +32,7 @@ def open_mailbox(settings: MailboxSettings, tokens: Tokens, way: GraphWay | None
         ServiceUnavailable: the token service is ill.
     """
     if settings.protocol is MailProtocol.GRAPH:
-        from shared.mailboxes.graph import GraphMailbox  # noqa: PLC0415  the SDK takes half a second to load
+        from shared.mailboxes.graph.mailbox import GraphMailbox  # noqa: PLC0415  the SDK takes half a second to load
 
         return GraphMailbox(settings, tokens, way or GraphWay())
     token = partial(tokens.token, settings)
@@ -50,7 +50,7 @@ def open_subscriptions(settings: MailboxSettings, tokens: Tokens, way: GraphWay,
     Raises:
         MailboxFailed, MailboxBusy, SettingsWrong, ServiceUnavailable: as they say.
     """
-    from shared.mailboxes.graph_subscriptions import GraphSubscriptions  # noqa: PLC0415  as above
+    from shared.mailboxes.graph.subscriptions import GraphSubscriptions  # noqa: PLC0415  as above
 
     return GraphSubscriptions(settings, tokens, way, now)
 
@@ -58,9 +58,9 @@ def open_subscriptions(settings: MailboxSettings, tokens: Tokens, way: GraphWay,
 def _open(settings: MailboxSettings, token: Callable[[], str]) -> Mailbox:
     # Imported here: a process that drains by one protocol only does not load the other.
     if settings.protocol is MailProtocol.POP3:
-        from shared.mailboxes.pop3 import Pop3Mailbox  # noqa: PLC0415
+        from shared.mailboxes.pop3.mailbox import Pop3Mailbox  # noqa: PLC0415
 
         return Pop3Mailbox(settings, token)
-    from shared.mailboxes.imap import ImapMailbox  # noqa: PLC0415
+    from shared.mailboxes.imap.mailbox import ImapMailbox  # noqa: PLC0415
 
     return ImapMailbox(settings, token)

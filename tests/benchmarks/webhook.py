@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import aiohttp
 
 from local.standin import GraphStandIn
-from shared.client_state import client_state, place
 from shared.health import Health
+from shared.notified.client_state import client_state, place
 from shared.settings import read_settings
 from shared.storage.opening import open_stores
 from shared.storage.protocol import QueueName, Stores

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from shared.layout import raw_path
 from shared.receipts import Receipt, State
 from shared.storage.addresses import StorageAddress
 from shared.storage.opening import open_stores
 from shared.storage.protocol import Stores, Table
+from shared.stored.layout import raw_path
 from tests.servers.dovecot import Dovecot, User
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,11 +14,11 @@ from rich.console import Console
 from local.once import drain_once
 from local.progress import Told
 from local.session import open_app
+from shared.operating.vitals import take_vitals
 from shared.queued import Announcement
 from shared.storage.protocol import QueueName
 from shared.telemetry.logs import structured
 from shared.telemetry.webhook_time import answered
-from shared.vitals import take_vitals
 from tests.servers.telemetry import listen
 
 

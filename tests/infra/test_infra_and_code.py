@@ -9,13 +9,13 @@ from typing import Any, get_args
 import pytest
 from tree_sitter import Node
 
-from shared import layout
 from shared.settings import read_settings
 from shared.settings.names import KINDS
 from shared.settings.written import WrittenSettings, setting_name
 from shared.storage.azure.leases import CONTAINER
 from shared.storage.azure.records import AzureRecords
 from shared.storage.protocol import QueueName, Table
+from shared.stored import layout
 from shared.telemetry import names
 from tests.infra.bicep import INFRA, MAIN, ROOT, every, properties, read, text, tree, value_of
 from tests.infra.evaluate import File

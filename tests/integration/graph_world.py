@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from shared.notified.webhook import Webhook
 from shared.queued import LifecycleEvent, Poll
 from shared.settings import read_settings
 from shared.storage.opening import open_stores
 from shared.storage.protocol import QueueName
-from shared.webhook import Webhook
 from shared.wiring import App, wire
 from tests.servers.graph import STATE_KEY, Graph
 from tests.servers.http import AnyMethod, serving

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from shared.mailboxes.imap import ImapMailbox
-from shared.mailboxes.imap_syntax import in_set
+from shared.mailboxes.imap.mailbox import ImapMailbox
+from shared.mailboxes.imap.syntax import in_set
 from shared.mailboxes.protocol import Fetched, Listed
 from shared.settings import After, MailboxSettings, MailProtocol, SignIn, Tls
 from tests.servers.dovecot import Dovecot, User

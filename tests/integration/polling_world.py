@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from shared.collecting.folder_round import Drained
 from shared.errors import MailroomError
-from shared.folder_round import Drained
 from shared.mailboxes.protocol import Mailbox
 from shared.queued import Poll, Reason
 from shared.settings import MailboxSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.layout import raw_path
+from shared.stored.layout import raw_path
 from tests.integration.sorting_world import WILDCARDS, World, identity, letter
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.conversations import Conversations, Thread
+from shared.sorting.conversations import Conversations, Thread
 from shared.storage.protocol import Table
 from tests.integration.sorting_world import World, identity
 

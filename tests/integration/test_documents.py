@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from shared.keys import short
-from shared.layout import raw_path
 from shared.receipts import State
 from shared.storage.protocol import Table
+from shared.stored.layout import raw_path
 from tests.integration.sorting_world import DAY, Doing, World, identity, letter
 
 

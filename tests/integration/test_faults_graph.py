@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.mailboxes.graph import GraphMailbox
-from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.graph.mailbox import GraphMailbox
+from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.protocol import Mailbox
 from shared.mailboxes.sign_in import Tokens
 from shared.settings import MailboxSettings, read_settings
@@ -105,7 +105,7 @@ WAYS = [
 def test_8_1_a_fault_at_every_step_of_graph(
     way: Way, after: str, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.mailboxes.graph_client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("shared.mailboxes.graph.client.FIRST_WAIT", 0.01)
     tokens = graph.tokens
     undisturbed = GraphWorld(tmp_path / "0", graph, tokens, after)
     counting = Faults()

@@ -11,9 +11,9 @@ import pytest
 from local.finding import stories
 from shared.clock import utc_now
 from shared.errors import SettingsWrong
-from shared.finding import Wanted, find, parse_id, parse_message_id, parse_person
-from shared.layout import raw_path
+from shared.operating.finding import Wanted, find, parse_id, parse_message_id, parse_person
 from shared.receipts import Receipt
+from shared.stored.layout import raw_path
 from tests.end_to_end.command import identity
 from tests.integration.replay_world import BILLING, BOTH, ReplayWorld, letter
 
@@ -80,7 +80,7 @@ def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayWorl
 
 
 def test_who_has_no_room_in_the_receipt_is_found_by_a_claim(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.giving.OUTCOME_LIMIT", 500)
+    monkeypatch.setattr("shared.sorting.giving.OUTCOME_LIMIT", 500)
     monkeypatch.setattr("shared.receipts.MOST_ADDRESSES", 3)
     world = ReplayWorld(storage)
     many = [f"{number}@list.example" for number in range(5)]

@@ -10,14 +10,14 @@ import pytest
 
 from local.forgetting import Outcome, forget, refusals
 from shared.errors import MessageMissing, ServiceUnavailable, SettingsWrong
-from shared.finding import Wanted, find
-from shared.forgetting import Forgetting
-from shared.layout import message_folder, parsed_path, raw_path
 from shared.leasing import HeldLease
+from shared.operating.finding import Wanted, find
+from shared.operating.forgetting import Forgetting
 from shared.queued import Announcement, Poll, Reason
 from shared.receipts import Receipt, State
-from shared.sorting import Sorter
+from shared.sorting.sorter import Sorter
 from shared.storage.protocol import Stores, Table
+from shared.stored.layout import message_folder, parsed_path, raw_path
 from tests.end_to_end.command import identity
 from tests.integration.replay_world import BILLING, BOTH, CLERK, ReplayWorld, letter
 from tests.servers.faults import Faults, ProcessGone, Way
@@ -256,7 +256,7 @@ def test_8_5_who_dies_over_it_at_any_step_is_finished_by_the_next(
     storage_of: str, way: Way, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Receipts have no room to tell who was given what: that has to be found by the claims.
-    monkeypatch.setattr("shared.giving.OUTCOME_LIMIT", 0)
+    monkeypatch.setattr("shared.sorting.giving.OUTCOME_LIMIT", 0)
     world = ReplayWorld(storage_of)
     try:
         at = 0

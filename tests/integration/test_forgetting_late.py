@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from shared.errors import MessageMissing, ServiceUnavailable
-from shared.layout import message_folder, parsed_path, raw_path
 from shared.mail.message import Message
 from shared.queued import Poll, Reason
-from shared.sorting import Sorter
+from shared.sorting.sorter import Sorter
+from shared.stored.layout import message_folder, parsed_path, raw_path
 from tests.end_to_end.command import identity
 from tests.integration.replay_world import BOTH, ReplayWorld
 from tests.integration.test_forgetting import OFFICE_ONLY, TO_BOTH, ask, everything

@@ -13,15 +13,15 @@ import pytest
 from rich.console import Console
 
 from local.forgetting import show
-from shared.belongings import remove
 from shared.errors import LeaseLost, RecordChanged
-from shared.finding import Wanted, find
-from shared.forgetting import Forgetting
-from shared.layout import message_folder, raw_path
 from shared.leasing import HeldLease
+from shared.operating.finding import Wanted, find
+from shared.operating.forgetting import Forgetting
 from shared.queued import Poll, Reason
 from shared.receipts import State
+from shared.sorting.belongings import remove
 from shared.storage.protocol import Table
+from shared.stored.layout import message_folder, raw_path
 from tests.end_to_end.command import identity
 from tests.integration.replay_world import BILLING, BOTH, ReplayWorld, letter
 from tests.integration.test_forgetting import OFFICE_ONLY, TO_BOTH, ask
@@ -67,7 +67,7 @@ class Watched:
 def test_8_5_a_replayed_result_goes_that_no_receipt_had_room_for(
     world: ReplayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.giving.OUTCOME_LIMIT", 0)
+    monkeypatch.setattr("shared.sorting.giving.OUTCOME_LIMIT", 0)
     world.collect(BILLING, TO_BOTH)
     world.replay(ACCOUNTS, world.only("routed/"), again=True)
     told = Console(file=StringIO(), width=200)
@@ -209,7 +209,7 @@ def test_8_5_what_only_its_bytes_tell_apart_is_collected_anew(world: ReplayWorld
 
 
 def test_8_5_who_is_in_claims_alone_costs_one_look_at_them(world: ReplayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.giving.OUTCOME_LIMIT", 0)
+    monkeypatch.setattr("shared.sorting.giving.OUTCOME_LIMIT", 0)
     monkeypatch.setattr("shared.receipts.MOST_ADDRESSES", 0)
     world.collect(BOTH, *(letter("sales@example.com", number, f"text {number}") for number in range(5)))
     looks: list[Table] = []

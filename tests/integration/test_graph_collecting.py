@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import FolderMissing
-from shared.mailboxes.graph import GraphMailbox
+from shared.mailboxes.graph.mailbox import GraphMailbox
 from shared.mailboxes.protocol import Fetched, Listed
 from shared.settings import After
 from tests.servers.graph import Graph

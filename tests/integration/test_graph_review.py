@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from shared.errors import FolderMissing, MailboxBusy
-from shared.mailboxes.graph import GraphMailbox
-from shared.mailboxes.graph_errors import Answered
-from shared.mailboxes.graph_fetch import _in_thread
-from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.graph.errors import Answered
+from shared.mailboxes.graph.fetch import _in_thread
+from shared.mailboxes.graph.mailbox import GraphMailbox
+from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.spool import Budget, Spool
 from shared.settings import After
 from tests.integration.test_graph_collecting import data, fetch
@@ -55,7 +55,7 @@ def test_8_3_an_answer_without_content_is_no_message(graph: Graph, status: int, 
 def test_1_8_one_message_that_is_never_ready_does_not_stop_the_others(
     graph: Graph, status: int, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.mailboxes.graph_client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("shared.mailboxes.graph.client.FIRST_WAIT", 0.01)
     box = graph.box("support@example.com", *MAILS)
     ill = box.ids("Inbox")[2]
     with graph.open(patience=60) as mailbox:
@@ -94,7 +94,7 @@ def test_a_pause_that_graph_asks_for_holds_for_what_waits_already(graph: Graph) 
 
 
 async def _removing(mailbox: GraphMailbox, keys: list[str]) -> None:
-    from shared.mailboxes.graph_remove import Remover  # noqa: PLC0415
+    from shared.mailboxes.graph.remove import Remover  # noqa: PLC0415
 
     await Remover(mailbox._client, mailbox._requests, mailbox._way, mailbox._settings, "").remove(keys)
 

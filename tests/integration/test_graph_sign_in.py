@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import ConnectFailed
-from shared.mailboxes.graph import GraphMailbox
-from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.graph.mailbox import GraphMailbox
+from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.sign_in import Tokens, graph_scope
 from shared.settings import MailboxSettings, SignIn
 from tests.integration.test_graph_trouble import Signed

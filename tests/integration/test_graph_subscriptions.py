@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.client_state import client_state, key_name, place
 from shared.leasing import HeldLease
+from shared.notified.client_state import client_state, key_name, place
+from shared.notified.subscriptions import LEASE
 from shared.queued import LifecycleEvent, LifecycleKind, Reason
-from shared.subscriptions import LEASE
 from tests.integration.graph_world import World, graph_world
 from tests.servers.graph import STATE_KEY, Graph
 from tests.servers.mail import plain_mail

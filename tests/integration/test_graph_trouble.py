@@ -19,8 +19,8 @@ from shared.errors import (
     SignInRefused,
     TlsRefused,
 )
-from shared.mailboxes.graph import GraphMailbox
-from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.graph.mailbox import GraphMailbox
+from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.sign_in import Tokens
 from shared.settings import After
 from tests.integration.test_graph_collecting import LIMIT, data, fetch, in_batches

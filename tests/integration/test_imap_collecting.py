@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import FolderMissing
-from shared.mailboxes.imap import ImapMailbox
+from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.settings import After
 from tests.integration.imap_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token, settings_for
 from tests.servers.dovecot import Dovecot
@@ -158,7 +158,7 @@ def test_1_7_memory_does_not_grow_with_a_message(dovecot: Dovecot, tmp_path: Pat
     user.deliver([plain_mail(1), plain_mail(2, size=100_000_000)])
     program = f"""
 from pathlib import Path
-from shared.mailboxes.imap import ImapMailbox
+from shared.mailboxes.imap.mailbox import ImapMailbox
 from tests.integration.imap_support import in_batches, no_token
 from shared.settings import *
 from pydantic import SecretStr

@@ -9,7 +9,7 @@ from shared.errors import (
     MailboxBusy,
     MailboxFailed,
 )
-from shared.mailboxes.imap import RECOVERIES
+from shared.mailboxes.imap.mailbox import RECOVERIES
 from tests.integration.imap_support import (
     LIMIT,
     MAILS,

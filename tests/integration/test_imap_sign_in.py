@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import ConnectFailed, ConnectionLost, MailboxBusy, MailboxFailed, SignInRefused, TlsRefused
-from shared.mailboxes.imap import ImapMailbox
+from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.settings import SignIn, Tls
 from tests.integration.imap_support import Peer, ScriptedImap, drain, fetch_all, no_token, settings_for
 from tests.servers.certificates import Ca

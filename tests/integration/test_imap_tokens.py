@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.mailboxes.imap import ImapMailbox
+from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.settings import SignIn
 from tests.integration.imap_support import Peer, ScriptedImap, drain, in_batches, settings_for
 from tests.servers.dovecot import Dovecot

@@ -11,7 +11,7 @@ import pytest
 from shared.errors import (
     ServiceUnavailable,
 )
-from shared.mailboxes import imap_fetch
+from shared.mailboxes.imap import fetch as imap_fetch
 from shared.mailboxes.spool import Budget, Spool
 from tests.integration.imap_support import (
     LIMIT,
@@ -161,14 +161,14 @@ def test_several_commands_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None
             held.clear()
         return True
 
-    monkeypatch.setattr("shared.mailboxes.imap.NEAR", 4)
+    monkeypatch.setattr("shared.mailboxes.imap.mailbox.NEAR", 4)
     with ScriptedImap({uid: MAILS[uid] for uid in range(1, 9)}, hook) as server, opened(server) as mailbox:
         assert fetch_all(mailbox, mailbox.list("INBOX"), count=1) == [MAILS[uid] for uid in range(1, 9)]
 
 
 def test_the_window_is_bounded_in_octets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imap_fetch, "WINDOW_BYTES", 60)
-    monkeypatch.setattr("shared.mailboxes.imap.NEAR", 10)
+    monkeypatch.setattr("shared.mailboxes.imap.mailbox.NEAR", 10)
     most = 0
     with ScriptedImap(MAILS) as server, opened(server) as mailbox:
         listed = mailbox.list("INBOX")

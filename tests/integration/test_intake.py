@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from shared.errors import RemovalRefused
-from shared.layout import raw_path
 from shared.receipts import State
 from shared.storage.protocol import QueueName, Table
+from shared.stored.layout import raw_path
 from tests.integration.intake_world import DAY, World, letter
 
 

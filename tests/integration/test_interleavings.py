@@ -13,13 +13,13 @@ from random import Random
 
 import pytest
 
-from shared.asked import seen_of
-from shared.layout import raw_path
 from shared.mail.message import parse
 from shared.queued import Announcement, Poll, Reason
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import fingerprints
+from shared.sorting.asked import seen_of
 from shared.storage.protocol import Stores, Table
+from shared.stored.layout import raw_path
 from shared.wiring import App
 from tests.end_to_end.command import opened
 from tests.integration.turns import Turns

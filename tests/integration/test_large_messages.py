@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.layout import raw_path
+from shared.stored.layout import raw_path
 
 MEGABYTE = 1024 * 1024
 SIZE = 100 * MEGABYTE
@@ -50,7 +50,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from shared.mail.message import parse
-from shared.raw import opened
+from shared.sorting.raw import opened
 from shared.storage.folder.blobs import FolderBlobs
 
 def most():

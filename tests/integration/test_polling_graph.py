@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.collecting.polling import BUSY_PAUSE, MOST_RETRIES, REPEAT_AFTER, SPACING
 from shared.errors import ConnectFailed, MailboxBusy
-from shared.polling import BUSY_PAUSE, MOST_RETRIES, REPEAT_AFTER, SPACING
 from shared.queued import Poll, Reason
 from tests.integration.polling_world import START, GraphWorld, World, letter
 from tests.servers.faults import Faults

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from shared.errors import MailboxFailed, RemovalRefused, SignInRefused, TlsRefused
 from shared.mailboxes.connect import open_mailbox
-from shared.mailboxes.pop3 import Pop3Mailbox
+from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from shared.mailboxes.sign_in import Tokens
 from shared.settings import After, MailboxSettings, SignIn, Tls
 from tests.integration.pop3_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token

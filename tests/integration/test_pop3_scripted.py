@@ -17,7 +17,7 @@ from shared.errors import (
     RemovalRefused,
     ServiceUnavailable,
 )
-from shared.mailboxes.pop3_fetch import WINDOW
+from shared.mailboxes.pop3.fetch import WINDOW
 from shared.settings import After
 from tests.integration.pop3_support import LIMIT, content_of, drain, fetch_all, scripted_mailbox
 from tests.servers.mail import plain_mail

@@ -14,7 +14,7 @@ from shared.errors import (
     MailroomError,
     SignInRefused,
 )
-from shared.mailboxes.pop3 import Pop3Mailbox
+from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from shared.settings import SignIn
 from tests.integration.pop3_support import SHORT, drain, fetch_all, scripted_mailbox
 from tests.servers.mail import plain_mail

@@ -12,11 +12,11 @@ import pytest
 
 from shared.clock import utc_now
 from shared.errors import MessageMissing, SettingsWrong
-from shared.layout import raw_path
 from shared.mail.message import Message, parse
 from shared.queued import Announcement, Poll, Reason, Replay
 from shared.receipts import State
 from shared.storage.protocol import Table
+from shared.stored.layout import raw_path
 from tests.integration.replay_world import BILLING, BOTH, CLERK, ReplayWorld, letter
 from tests.servers.pump import work_until_idle
 

@@ -12,8 +12,8 @@ import pytest
 
 from shared.errors import ServiceUnavailable
 from shared.receipts import State
-from shared.route_book import LOOK_EVERY, RouteBook
 from shared.settings import ROUTES_PATH, AppSettings, read_settings
+from shared.sorting.route_book import LOOK_EVERY, RouteBook
 from shared.storage.opening import open_stores
 from shared.storage.protocol import Blobs, Stores, Version
 from tests.integration.sorting_world import DAY, Doing, World, letter

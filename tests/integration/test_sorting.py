@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from shared.errors import MessageMissing, TryAgain
-from shared.layout import raw_path
 from shared.queued import Announcement, Poll
 from shared.receipts import State
 from shared.storage.protocol import QueueName, Table
+from shared.stored.layout import raw_path
 from tests.integration.sorting_world import Doing, World, gone, gone_at, letter
 from tests.servers.faults import ProcessGone
 from tests.servers.memory_app import let_time_pass

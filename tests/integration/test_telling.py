@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from shared.errors import RemovalRefused, ServiceUnavailable
+from shared.notified.subscription_record import Recorded
 from shared.queued import Announcement, Poll, Reason
 from shared.storage.protocol import QueueName, Table
-from shared.subscription_record import Recorded
 from shared.telemetry import names
 from tests.integration.intake_world import World, letter
 from tests.servers.telemetry import Listening, listen

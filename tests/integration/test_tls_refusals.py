@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConnectFailed, SettingsWrong, TlsRefused
-from shared.mailboxes.pop3 import Pop3Mailbox
+from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from shared.mailboxes.tls import context_for
 from shared.settings import Tls
 from tests.integration.pop3_support import SHORT, no_token, scripted_mailbox

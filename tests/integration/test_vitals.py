@@ -9,12 +9,12 @@ import pytest
 
 from shared.errors import ConnectFailed
 from shared.health import Health
+from shared.notified.subscription_record import Recorded
+from shared.operating.vitals import take_vitals
 from shared.settings import AppSettings, read_settings
 from shared.storage.opening import open_stores
 from shared.storage.protocol import QueueName, Stores, Table, Values
-from shared.subscription_record import Recorded
 from shared.telemetry import names
-from shared.vitals import take_vitals
 from tests.servers.telemetry import listen
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

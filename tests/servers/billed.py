@@ -11,11 +11,11 @@ from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 from shared.clock import utc_now
+from shared.operating.vitals import take_vitals
 from shared.queued import Announcement, Poll, Reason
 from shared.settings import read_settings
 from shared.storage.azure import accounts
 from shared.storage.protocol import QueueName
-from shared.vitals import take_vitals
 from shared.wiring import App, wire
 from tests.servers.azurite import Azurite
 from tests.servers.dovecot import Dovecot, User

@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from local.standin import App, GraphStandIn, Mailbox, Trouble
-from shared.mailboxes.graph import GraphMailbox
-from shared.mailboxes.graph_way import GraphWay
+from shared.mailboxes.graph.mailbox import GraphMailbox
+from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.sign_in import Tokens
 from shared.settings import MailboxSettings, MailProtocol, SignIn, Tls
 from tests.servers.certificates import Ca, Pair

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.asked import seen_of
 from shared.mail.message import parse
 from shared.routing.fingerprints import Seen, fingerprints
+from shared.sorting.asked import seen_of
 
 SEEN = Seen(
     senders=("ann@customer.example",),

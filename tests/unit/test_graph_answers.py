@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import MailboxBusy
-from shared.mailboxes.graph_errors import LONGEST_WAIT, Answered, graph_error
+from shared.mailboxes.graph.errors import LONGEST_WAIT, Answered, graph_error
 from shared.settings import MailProtocol
 from tests.servers.settings import mailbox_settings
 

@@ -29,7 +29,7 @@ from shared.errors import (
     SignInRefused,
     TlsRefused,
 )
-from shared.mailboxes.graph_errors import (
+from shared.mailboxes.graph.errors import (
     BUSY,
     NEVER_READABLE,
     NO_SUCH_MAILBOX,

@@ -20,8 +20,8 @@ from shared.errors import (
     SignInRefused,
     TlsRefused,
 )
-from shared.mailboxes import imap_errors
-from shared.mailboxes.imap_errors import (
+from shared.mailboxes.imap import errors as imap_errors
+from shared.mailboxes.imap.errors import (
     Answered,
     Broken,
     Bye,

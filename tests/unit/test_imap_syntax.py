@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imapclient import imap_utf7
 
-from shared.mailboxes.imap_errors import Broken
-from shared.mailboxes.imap_syntax import Tokens, folder_name, in_set, internal_date, quoted_string, uid_sets
+from shared.mailboxes.imap.errors import Broken
+from shared.mailboxes.imap.syntax import Tokens, folder_name, in_set, internal_date, quoted_string, uid_sets
 
 
 def parsed(text: bytes) -> list[object]:

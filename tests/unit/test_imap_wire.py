@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.mailboxes.imap_errors import Answered, Broken, Bye
-from shared.mailboxes.imap_wire import PIECE, READ, Body, Sink, Skipped, Wire
+from shared.mailboxes.imap.errors import Answered, Broken, Bye
+from shared.mailboxes.imap.wire import PIECE, READ, Body, Sink, Skipped, Wire
 
 
 class Stream(io.BytesIO):

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.client_state import client_state, place
-from shared.notifications import LARGEST_BODY, NotANotification, Place, Received, receive, validation_answer
+from shared.notified.client_state import client_state, place
+from shared.notified.notifications import LARGEST_BODY, NotANotification, Place, Received, receive, validation_answer
+from shared.notified.webhook import Webhook
 from shared.queued import LifecycleEvent, LifecycleKind, Poll, Reason
-from shared.webhook import Webhook
 from tests.servers.memory_app import settings_for
 
 KEY, NEXT_KEY = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"

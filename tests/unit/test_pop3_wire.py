@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.mailboxes.pop3_errors import Broken, broken
-from shared.mailboxes.pop3_wire import LONGEST_LINE, Wire
+from shared.mailboxes.pop3.errors import Broken, broken
+from shared.mailboxes.pop3.wire import LONGEST_LINE, Wire
 
 
 class Pieces:

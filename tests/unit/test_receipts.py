@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.errors import MessageUnreadable
-from shared.layout import (
+from shared.queued import QUEUE_VERSION, Announcement, Poll, Reason
+from shared.receipts import LONGEST, Receipt, State, found_by
+from shared.storage.protocol import Record
+from shared.stored.layout import (
     attachment_path,
     is_first_result,
     is_result_for,
@@ -22,9 +25,6 @@ from shared.layout import (
     result_again_path,
     result_path,
 )
-from shared.queued import QUEUE_VERSION, Announcement, Poll, Reason
-from shared.receipts import LONGEST, Receipt, State, found_by
-from shared.storage.protocol import Record
 
 RECEIPT = Receipt(
     arrival="a" * 64,

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.route_tables import RouteTables
 from shared.settings import AllRoutes, AppSettings, RouteSettings, all_routes, read_settings
 from shared.settings.written import WrittenRoute
+from shared.sorting.route_tables import RouteTables
 from tests.unit.test_settings import APP, SALES, SUPPORT, mailbox, route
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/routes.md").read_text()

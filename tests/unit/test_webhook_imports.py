@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.client_state import client_state, place
+from shared.notified.client_state import client_state, place
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("shared", "local", "graph_webhook", "poll_timer", "route_message", "function_app")
@@ -39,7 +39,7 @@ NOTIFICATION = json.dumps({"value": [{"clientState": client_state(KEY, place("su
 IMPORTING = "import graph_webhook"
 ANSWERING = f"""
 import graph_webhook
-from shared.webhook import webhook
+from shared.notified.webhook import webhook
 answer = webhook().answer({NOTIFICATION.encode()!r}, None)
 assert (answer.status, len(answer.polls)) == (202, 1), answer
 assert webhook().answer(b"", "token").text == "token"
@@ -80,7 +80,7 @@ def loaded_after(code: str, environment: Mapping[str, str]) -> list[str]:
 )
 def test_a_fresh_process_answers_without_any_sdk(code: str, environment: dict[str, str]) -> None:
     loaded = loaded_after(code, environment)
-    assert "shared.webhook" in loaded
+    assert "shared.notified.webhook" in loaded
     assert [name for name in loaded if name.startswith(HEAVY)] == []
     if code is not CALLING:
         assert [name for name in loaded if name.startswith(TELEMETRY)] == []
@@ -138,14 +138,19 @@ def reached_from(start: str) -> dict[str, str]:
 
 def test_nothing_that_the_function_imports_leads_to_an_sdk() -> None:
     found = reached_from("graph_webhook")
-    assert {"shared.webhook", "shared.notifications", "shared.settings.reading", "shared.client_state"} <= set(found)
+    assert {
+        "shared.notified.webhook",
+        "shared.notified.notifications",
+        "shared.settings.reading",
+        "shared.notified.client_state",
+    } <= set(found)
     assert {name: who for name, who in found.items() if name.startswith((*HEAVY, TELEMETRY))} == {}
     assert not any(name.startswith(("shared.wiring", "shared.mailboxes", "local")) for name in found)
 
 
 def test_the_walk_sees_what_it_is_to_see() -> None:
     assert "msal" in reached_from("shared.mailboxes.token_service")
-    assert "httpx" in reached_from("shared.mailboxes.graph")
+    assert "httpx" in reached_from("shared.mailboxes.graph.mailbox")
     lines = "try:\n  import a\nexcept ImportError:\n  import b\nclass C:\n  import c\ndef f():\n  import d\n"
     typed = "if TYPE_CHECKING:\n  import e\nelse:\n  import g\nwith x:\n  from h import i\n"
     assert set(at_import(ast.parse(lines + typed).body)) == {"a", "b", "c", "g", "h", "h.i"}
@@ -170,5 +175,5 @@ def test_the_first_answer_does_not_wait_for_certificates_to_be_opened(monkeypatc
     assert opened == []
     read_settings(values)
     assert len(opened) == 1
-    source = (ROOT / "shared/webhook.py").read_text()
+    source = (ROOT / "shared/notified/webhook.py").read_text()
     assert "read_settings(certificates=False, complete=False)" in source

@@ -1,0 +1,94 @@
+"""The way in: from a mailbox into storage, every message once (docs/receipts.md, "In"; rules 1.3, 1.7, 1.8, 1.11)."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.clock import Now, utc_now
+from shared.collecting.arriving import Arrivals
+from shared.collecting.folder_round import Drained, FolderRound, Guard, Progress, no_progress
+from shared.errors import FolderMissing
+from shared.mailboxes.protocol import Mailbox
+from shared.settings import MailboxSettings
+from shared.storage.protocol import Stores
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Drains mailboxes into storage.
+
+    Attributes:
+        stores: where to.
+        uploads: runs the uploads of a batch, several at once.
+        now: the time.
+        progress: told after each batch.
+    """
+
+    stores: Stores
+    uploads: Executor
+    now: Now = utc_now
+    progress: Progress = no_progress
+
+    def drain(
+        self,
+        settings: MailboxSettings,
+        mailbox: Mailbox,
+        guard: Guard,
+        *,
+        budget: float,
+        first_contact: datetime,
+        unreadable_before: datetime | None = None,
+        traceparent: str = "",
+    ) -> Drained:
+        """Take everything that may be taken from an open mailbox.
+
+        Args:
+            settings: the mailbox's.
+            mailbox: the open session; left open.
+            guard: asked before each removal.
+            budget: seconds after which no new batch is begun; one is always begun.
+            first_contact: what `SINCE=now` counts from.
+            unreadable_before: what was found unreadable before this is tried again; None: nothing is.
+            traceparent: the trace that the announcements carry on.
+
+        Raises:
+            MailboxFailed: the mailbox; what was stored until then stays stored and announced.
+            TryAgain: the storage, or the lease is lost.
+        """
+        drained = Drained()
+        deadline = time.monotonic() + budget
+        refused: set[str] = set()
+        missing: FolderMissing | None = None
+        for folder in mailbox.folders:
+            arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
+            since = first_contact if settings.since == "now" else settings.since
+            try:
+                while True:
+                    before = drained.dealt_with + len(refused)
+                    cut = FolderRound(
+                        arrivals,
+                        self.uploads,
+                        self.progress,
+                        mailbox,
+                        guard,
+                        drained,
+                        deadline,
+                        since,
+                        refused,
+                        unreadable_before,
+                    ).cut_short()
+                    if cut and drained.dealt_with and time.monotonic() >= deadline:
+                        drained.more = True
+                        return drained
+                    # As long as nothing was dealt with, what is refused is passed over, whatever the time: another look
+                    # would meet it again, and never come to what stands behind.
+                    if not cut or drained.dealt_with + len(refused) == before:
+                        break
+            except FolderMissing as error:
+                missing = missing or error  # told at the end: the other folders' mail need not wait for it
+        if missing is not None:
+            raise missing
+        return drained

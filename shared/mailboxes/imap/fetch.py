@@ -1,0 +1,287 @@
+"""Downloading: several batches on the wire, large messages in pieces, and what to do when one of them goes wrong.
+
+A batch that the server refuses is asked for again one message at a time, and so is what was on the wire when the
+connection broke: one bad message must not stop the ones behind it (rule 1.8). A message that is refused by itself, or
+that broke the connection twice while nothing else was on the wire, is answered as `refused` and stays in the mailbox.
+
+A message that goes to disk is begun only when no other that is on disk waits to be taken: the budget for the disk may
+make this thread wait, and it must not wait for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from shared.errors import ConnectionLost, MailboxBusy, quoted
+from shared.mailboxes.imap.errors import Answered, SessionDied, mapped
+from shared.mailboxes.imap.pieces import Pieces
+from shared.mailboxes.imap.syntax import uid_sets
+from shared.mailboxes.imap.unit import DiskSpool, Unit, disk_error
+from shared.mailboxes.imap.wire import Body, Command, Sink, Skipped, Wire
+from shared.mailboxes.protocol import Batch, Listed
+from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
+
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Octets, as told by the server, that may be on the wire or wait to be taken."""
+
+TRIES_ALONE = 2
+"""How often a message may break the connection while it is alone on the wire."""
+
+_GONE = frozenset({"EXPUNGEISSUED", "NONEXISTENT"})
+
+_log = logging.getLogger("mailroom.imap")
+
+
+class Link(Protocol):
+    """The session, which may be made anew."""
+
+    @property
+    def where(self) -> str:
+        """The mailbox and its server."""
+
+    @property
+    def wire(self) -> Wire:
+        """The wire of the session as it is now."""
+
+    def mapping(self) -> AbstractContextManager[None]:
+        """A context in which every foreign exception becomes one of ours."""
+
+    def recover(self, error: ConnectionLost) -> None:
+        """Connect again, or raise the error."""
+
+
+class Fetcher:
+    """Downloads batches of the open folder.
+
+    Args:
+        link: the session.
+        folder: its name, for the log.
+        max_bytes: octets after which a message is cut.
+        width: commands on the wire at once.
+    """
+
+    def __init__(self, link: Link, folder: str, max_bytes: int, width: int) -> None:
+        self._link = link
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._width = width
+        self._window: deque[Unit] = deque()
+        self._ahead: Unit | None = None
+        self._spools: list[Spool] = []
+        self._pieces: Pieces | None = None
+        self._knows_pieces = True
+        self._careful = False
+
+    def run(self, batches: Iterable[Sequence[Listed]]) -> Generator[Batch, None, None]:
+        """The batches' messages, a finished batch at a time, in order."""
+        source = iter(batches)
+        try:
+            self._fill(source)
+            while self._window:
+                self._finish(self._window[0])
+                self._fill(source)
+                yield self._window.popleft().results()
+                self._fill(source)
+        finally:
+            self._abandon()
+
+    def _fill(self, source: Iterator[Sequence[Listed]]) -> None:
+        """Send commands for further batches until the window is full."""
+        while not any(unit.wire is not self._link.wire or unit.large for unit in self._window if not unit.done):
+            waiting = sum(not unit.done for unit in self._window)
+            if waiting >= self._width:
+                return
+            unit = self._ahead
+            if unit is None:
+                batch = next(source, None)
+                if batch is None:
+                    return
+                unit = Unit(batch)
+            self._ahead = unit
+            if self._window and (unit.large or sum(u.size for u in self._window) + unit.size > WINDOW_BYTES):
+                return
+            self._ahead = None
+            self._careful = False
+            self._window.append(unit)
+            try:
+                with self._link.mapping():
+                    self._send(unit)
+            except ConnectionLost:
+                unit.wire = None  # Whoever finishes it sees to the connection.
+                return
+
+    def _send(self, unit: Unit) -> None:
+        """Ask for everything of a unit that is to come whole."""
+        wire = self._use_wire(unit)
+        small = [uid for uid in unit.missing() if unit.asked[uid].size <= MEMORY_LIMIT]
+        unit.commands = wire.send(*(b"UID FETCH %b (UID BODY.PEEK[])" % uids for uids in uid_sets(small)))
+
+    def _use_wire(self, unit: Unit) -> Wire:
+        wire = self._link.wire
+        wire.on_body, wire.sink_for = self._take, self._sink
+        unit.wire = wire
+        return wire
+
+    def _finish(self, unit: Unit) -> None:
+        """Read until a unit is whole, over as many connections as it takes."""
+        while not unit.done:
+            try:
+                with self._link.mapping():
+                    self._advance(unit)
+            except ConnectionLost as error:
+                self._drop_spools()
+                died = isinstance(error, SessionDied)
+                self._careful = self._careful or not died
+                if unit.alone is not None and not died:
+                    self._blame(unit, unit.alone, error)
+                self._link.recover(error)
+            unit.alone = None
+
+    def _blame(self, unit: Unit, uid: int, error: ConnectionLost) -> None:
+        unit.losses[uid] = unit.losses.get(uid, 0) + 1
+        if unit.losses[uid] >= TRIES_ALONE:
+            self._refuse(unit, uid, f"the connection broke each time it was asked for: {quoted(error)}")
+
+    def _advance(self, unit: Unit) -> None:
+        wire = self._link.wire
+        if unit.wire is not wire:
+            self._drop_spools()
+        if not self._careful:
+            if unit.wire is not wire:
+                self._send(unit)
+            for command in unit.commands:
+                self._ask_ok(wire.wait(command))
+            self._look_again(unit, wire)
+        self._use_wire(unit)
+        for uid in unit.missing():
+            unit.alone = uid
+            if unit.asked[uid].size > MEMORY_LIMIT:
+                self._in_pieces(unit, uid, wire)
+            elif self._careful:
+                self._whole(unit, uid, wire)
+            unit.alone = None
+        unit.done = True
+
+    def _look_again(self, unit: Unit, wire: Wire) -> None:
+        """Ask one by one for what did not come: it is gone, or the server stumbled over one of the batch."""
+        missing = [uid for uid in unit.missing() if unit.asked[uid].size <= MEMORY_LIMIT]
+        commands = wire.send(*(b"UID FETCH %d (UID BODY.PEEK[])" % uid for uid in missing)) if missing else []
+        for uid, command in zip(missing, commands, strict=True):
+            self._judge(unit, uid, wire.wait(command))
+
+    def _whole(self, unit: Unit, uid: int, wire: Wire) -> None:
+        self._judge(unit, uid, wire.wait(wire.send(b"UID FETCH %d (UID BODY.PEEK[])" % uid)[0]))
+
+    def _in_pieces(self, unit: Unit, uid: int, wire: Wire) -> None:
+        """A message that goes to disk; whole, if the server knows no pieces."""
+        if self._knows_pieces:
+            spool = self._new_spool(unit.asked[uid].size)
+            self._pieces = Pieces(wire, uid, unit.asked[uid].size, self._width)
+            try:
+                failed = self._pieces.read(spool)
+            finally:
+                self._pieces = None
+            if failed is None:
+                self._keep(unit, uid, spool)
+                return
+            self._drop_spools(spool)
+            self._ask_ok(failed)
+        self._whole(unit, uid, wire)
+        self._knows_pieces = uid not in unit.found
+
+    def _ask_ok(self, command: Command) -> None:
+        """Raise what is wrong with the session or the service; what is wrong with a message is looked at one by one."""
+        if command.status != "OK":
+            error = mapped(Answered(command.text, command.status, command.answer), self._link.where)
+            if isinstance(error, MailboxBusy | SessionDied):
+                raise error
+
+    def _judge(self, unit: Unit, uid: int, command: Command) -> None:
+        """What the answer to a command for one message means, if the message has not come."""
+        self._ask_ok(command)
+        answer = Answered(command.text, command.status, command.answer)
+        if uid not in unit.found and command.status != "OK" and answer.code not in _GONE:
+            self._refuse(unit, uid, f"the server answered {quoted(answer)}")
+
+    def _refuse(self, unit: Unit, uid: int, why: str) -> None:
+        _log.warning("%s: UID %d of folder %r is left there: %s", self._link.where, uid, self._folder, why)
+        unit.answer(uid, None, refused=why)
+
+    def _take(self, body: Body) -> None:
+        """A message's bytes have come; whoever asked for them gets them."""
+        if self._pieces is not None:
+            self._pieces.take(body)
+            return
+        if body.origin is not None:
+            return
+        unit = next((u for u in self._window if body.uid in u.asked and body.uid not in u.found), None)
+        value = body.value
+        if unit is None:
+            if isinstance(value, Spool):
+                self._drop_spools(value)
+        elif isinstance(value, Skipped):
+            if value.size > self._max_bytes:
+                unit.answer(body.uid, None, oversized=True)
+            else:
+                # It was to go to disk, and another one there waits to be taken. The next poll finds it.
+                _log.warning("%s: UID %d is larger than the server told; later", self._link.where, body.uid)
+                unit.answer(body.uid, None)
+        elif isinstance(value, Spool):
+            self._keep(unit, body.uid, value)
+        elif isinstance(value, bytes) and (value or not unit.asked[body.uid].size):
+            whole = len(value) <= self._max_bytes
+            unit.answer(body.uid, Content.of(value) if whole else None, oversized=not whole)
+        else:
+            self._refuse(unit, body.uid, "the server gave nothing of it")
+
+    def _keep(self, unit: Unit, uid: int, spool: Spool) -> None:
+        """A spool is whole: it is the message, unless there is nothing in it, or too much."""
+        if not spool.overflowed and not spool.size:
+            self._drop_spools(spool)
+            self._refuse(unit, uid, "the server gave nothing of it")
+            return
+        self._spools.remove(spool)
+        try:
+            unit.answer(uid, spool.finish(), oversized=spool.overflowed)
+        except OSError as error:
+            spool.discard()
+            raise disk_error(error) from error
+
+    def _sink(self, uid: int | None, size: int) -> Sink | None:
+        known = uid is None or any(uid in unit.asked and uid not in unit.found for unit in self._window)
+        if self._pieces is not None or not known or size > self._max_bytes or (size > MEMORY_LIMIT and self._on_disk()):
+            return None
+        return self._new_spool(size)
+
+    def _on_disk(self) -> bool:
+        contents = (fetched.content for unit in self._window for fetched in unit.found.values())
+        return any(content is not None and isinstance(content.data, Path) for content in contents)
+
+    def _new_spool(self, size: int) -> Spool:
+        try:
+            spool = DiskSpool(size, self._max_bytes)
+        except OSError as error:
+            raise disk_error(error) from error
+        self._spools.append(spool)
+        return spool
+
+    def _drop_spools(self, *spools: Spool) -> None:
+        """Discard these spools, or all that are open."""
+        for spool in spools or tuple(self._spools):
+            self._spools.remove(spool)
+            spool.discard()
+
+    def _abandon(self) -> None:
+        """Nobody takes what is left; what still comes is for nobody."""
+        self._drop_spools()
+        for unit in self._window:
+            unit.discard()
+        self._window.clear()
+        with contextlib.suppress(Exception):
+            self._link.wire.forget_bodies()

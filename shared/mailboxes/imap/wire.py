@@ -1,0 +1,269 @@
+"""The bulk of the traffic: commands sent without waiting, and what comes back, over imapclient's own connection.
+
+imapclient's reading of responses costs more than the transfer, and one command at a time costs a round trip each. So
+listings, downloads and removals go this way, over the same buffered stream. Replies do not come in the order of the
+commands (Dovecot merges FETCHes that stand in a row): data is known by its UID, completion by its tag. The server may
+say anything in between, at any time (RFC 3501 section 7); what is not understood is passed over.
+
+imaplib must not read while a command of ours is open: `idle` waits for them all.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from shared.mailboxes.imap.errors import Answered, Broken, Bye
+from shared.mailboxes.imap.syntax import Tokens
+
+PIECE = 1024 * 1024
+"""Octets up to which a literal is read at once, and what a large message is asked for by."""
+
+READ = 256 * 1024
+"""Octets of a larger literal that are in memory at a time."""
+
+_FETCH = re.compile(rb"\* \d+ FETCH (?=\()", re.IGNORECASE)
+_LITERAL = re.compile(rb"~?\{(\d+)\}$")
+_BODY = re.compile(rb"BODY\[\](?:<(\d+)>)?$", re.IGNORECASE)
+_SEARCH = re.compile(rb"\* SEARCH\b([ \d]*)", re.IGNORECASE)
+_TAGGED = re.compile(rb"([A-Za-z0-9]+) (OK|NO|BAD)\b ?(.*)", re.IGNORECASE | re.DOTALL)
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where a large literal goes; `shared.mailboxes.spool.Spool` is one."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
+
+    def discard(self) -> None:
+        """Drop what was taken."""
+
+
+class Skipped:
+    """Stands for a large literal that nobody wanted: it was read and thrown away.
+
+    Attributes:
+        size: octets.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+@dataclass(slots=True)
+class Body:
+    """One message's bytes, or a piece of them.
+
+    Attributes:
+        uid: whose they are.
+        origin: where the piece begins; None: it is the whole message.
+        value: the bytes; the sink that has taken them; `Skipped`; None: the server said NIL.
+    """
+
+    uid: int
+    origin: int | None
+    value: bytes | Sink | Skipped | None
+
+
+class Command:
+    """One command on its way.
+
+    Attributes:
+        text: as sent, for error texts.
+        status: `OK`, `NO`, `BAD`, or empty while it is open.
+        answer: what the server said with it.
+    """
+
+    __slots__ = ("answer", "status", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.status = ""
+        self.answer = ""
+
+    def check(self) -> None:
+        """Raise `Answered` unless the answer was OK."""
+        if self.status != "OK":
+            raise Answered(self.text, self.status, self.answer)
+
+
+def _nowhere(_body: Body) -> None:
+    pass
+
+
+def _no_sink(_uid: int | None, _size: int) -> Sink | None:
+    return None
+
+
+class Wire:
+    """Sends commands and reads responses.
+
+    Args:
+        imap: imapclient's connection, signed in.
+
+    Attributes:
+        on_body: given each message's bytes as they have come.
+        sink_for: given a UID (None if it is not known yet) and a size, says where a literal over `PIECE` goes; None:
+            nowhere. Who gives a sink discards it if no `on_body` follows.
+        on_line: given each untagged line; True if it was of use. Looked at before anything else.
+        found: the numbers of SEARCH responses since it was last emptied.
+    """
+
+    def __init__(self, imap: imaplib.IMAP4) -> None:
+        self._imap = imap
+        self._open: dict[bytes, Command] = {}
+        self._count = 0
+        self._closed = False
+        self.on_body: Callable[[Body], None] = _nowhere
+        self.sink_for: Callable[[int | None, int], Sink | None] = _no_sink
+        self.on_line: Callable[[bytes], bool] | None = None
+        self.found: list[int] = []
+
+    def send(self, *commands: bytes) -> list[Command]:
+        """Send commands in one write; their answers come when they come. None of them may hold a secret."""
+        sent, lines = [], []
+        for text in commands:
+            self._count += 1
+            tag = b"W%d" % self._count
+            command = Command(text.decode("ascii", "replace"))
+            self._open[tag] = command
+            sent.append(command)
+            lines.append(b"%b %b\r\n" % (tag, text))
+        self._imap.send(b"".join(lines))
+        return sent
+
+    def wait(self, command: Command) -> Command:
+        """Read until the command is answered."""
+        while not command.status:
+            self._read()
+        return command
+
+    def run(self, text: bytes) -> Command:
+        """Send one command and wait for an OK.
+
+        Raises:
+            Answered: the answer was another.
+        """
+        command = self.wait(self.send(text)[0])
+        command.check()
+        return command
+
+    def search(self, criteria: bytes) -> set[int]:
+        """The UIDs that a UID SEARCH finds."""
+        self.found = []
+        self.run(b"UID SEARCH " + criteria)
+        return set(self.found)
+
+    def idle(self) -> None:
+        """Wait until every command is answered; what still comes for nobody is thrown away."""
+        if self._closed:
+            raise Broken("it was closed before")
+        self.forget_bodies()
+        while self._open:
+            self._read()
+
+    def close(self) -> None:
+        """Nothing is to be done here any more."""
+        self._closed = True
+
+    @property
+    def is_idle(self) -> bool:
+        """No command is open, and another may be sent."""
+        return not self._open and not self._closed
+
+    def forget_bodies(self) -> None:
+        """From now on nobody wants messages' bytes."""
+        self.on_body, self.sink_for = _nowhere, _no_sink
+
+    def _read(self) -> None:
+        """Read one response and deal with it."""
+        line = self._line()
+        if not line.startswith(b"* "):
+            self._completion(line)
+        elif self.on_line is not None and self.on_line(line):
+            pass
+        elif _FETCH.match(line):
+            self._fetch(line)
+        elif search := _SEARCH.match(line):
+            self.found.extend(map(int, search[1].split()))
+        elif line[2:6].upper().rstrip() == b"BYE":
+            raise Bye(line[6:].decode("utf-8", "replace"))
+        else:
+            self._pass_over(line)
+
+    def _completion(self, line: bytes) -> None:
+        tagged = _TAGGED.match(line)
+        command = self._open.pop(tagged[1], None) if tagged else None
+        if tagged is None or command is None:
+            if line.startswith(b"+"):
+                return  # A continuation that nobody waits for asks nothing of us.
+            raise Broken("a line that is no response")
+        command.answer = tagged[3].decode("utf-8", "replace")
+        command.status = tagged[2].upper().decode()
+
+    def _pass_over(self, line: bytes) -> None:
+        """An unsolicited response may hold literals, too."""
+        while literal := _LITERAL.search(line):
+            self._literal(int(literal[1]), None, wanted=False)
+            line = self._line()
+
+    def _fetch(self, line: bytes) -> None:
+        tokens = Tokens()
+        head = _FETCH.match(line)
+        rest = line[head.end() :] if head else line
+        while True:
+            literal = _LITERAL.search(rest)
+            tokens.text(rest[: literal.start()] if literal else rest)
+            if not literal:
+                break
+            # Only at the outermost level, behind its own key, is a literal a body; others are small, or of no use.
+            is_body = tokens.depth == 1 and _is_body(tokens.top[-1] if tokens.top else None)
+            tokens.literal(self._literal(int(literal[1]), _uid(tokens.top), wanted=is_body))
+            rest = self._line()
+        if not tokens.done or not tokens.top or not isinstance(tokens.top[0], list):
+            raise Broken("a FETCH response without an end")
+        items = tokens.top[0]
+        uid = _uid(items)
+        for key, value in zip(items[::2], items[1::2], strict=False):
+            body = _BODY.match(key) if isinstance(key, bytes) else None
+            if body is not None and uid is not None and (value is None or isinstance(value, bytes | Skipped | Sink)):
+                self.on_body(Body(uid, int(body[1]) if body[1] is not None else None, value))
+
+    def _literal(self, size: int, uid: int | None, *, wanted: bool) -> object:
+        if size <= PIECE:
+            return self._exactly(size)
+        sink = self.sink_for(uid, size) if wanted else None
+        left = size
+        while left:
+            data = self._exactly(min(left, READ))
+            left -= len(data)
+            if sink is not None:
+                sink.write(data)
+        return sink if sink is not None else Skipped(size)
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._imap.read(size)
+        if len(data) != size:
+            raise Broken("the connection was closed in the middle of a message")
+        return data
+
+    def _line(self) -> bytes:
+        line = self._imap.readline()
+        if not line.endswith(b"\n"):
+            raise Broken("the connection was closed")
+        return line.rstrip(b"\r\n")
+
+
+def _is_body(key: object) -> bool:
+    return isinstance(key, bytes) and _BODY.match(key) is not None
+
+
+def _uid(items: list[object]) -> int | None:
+    for key, value in zip(items[::2], items[1::2], strict=False):
+        if isinstance(key, bytes) and key.upper() == b"UID" and isinstance(value, bytes) and value.isdigit():
+            return int(value)
+    return None

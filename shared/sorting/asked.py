@@ -1,0 +1,92 @@
+"""What routing, claims and conversations ask of a message, taken from what was read of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shared.mail.addresses import normalise
+from shared.mail.message import Address, Message
+from shared.mail.trace import delivery_hints
+from shared.routing.fingerprints import Seen
+from shared.routing.model import Decision, Hint, Mail
+from shared.routing.routes import Reading
+from shared.sorting.conversations import Thread
+
+
+def mail_of(message: Message, folder: str, reading: Reading) -> Mail:
+    """What the rules may ask of a message.
+
+    Args:
+        message: as read.
+        folder: where it was collected.
+        reading: what of it is believed.
+    """
+    return Mail(
+        to=_normalised(message.to),
+        cc=_normalised(message.cc),
+        invalid=message.invalid_addresses,
+        senders=_normalised(message.from_),
+        subject=message.subject,
+        extensions=frozenset(
+            name.rpartition(".")[2].lower() for name in (one.name for one in message.attachments) if "." in name
+        ),
+        important=message.important,
+        folder=folder,
+        hints=hints_of(message, reading),
+        loops=_loops(message, reading),
+    )
+
+
+def hints_of(message: Message, reading: Reading) -> tuple[Hint, ...]:
+    """Whom the receiving server says that a message is for (rule 2.2)."""
+    if not reading.hints:
+        return ()
+    found = delivery_hints(message.trace, hops=reading.hops, received_by=reading.received_by)
+    return tuple(Hint(one.address, one.where) for one in found)
+
+
+def _loops(message: Message, reading: Reading) -> str | None:
+    """Why a message goes in circles, in words; None if it does not (rule 5.3)."""
+    if message.received > reading.loop_limit:
+        return f"{message.received} Received lines are more than LOOP_LIMIT ({reading.loop_limit})"
+    if message.automatic is None:
+        return None
+    ours = next((one for one in _normalised((*message.from_, *message.sender)) if one in reading.own), None)
+    return None if ours is None else f"it is automatic mail ({message.automatic}) from our own mailbox {ours}"
+
+
+def seen_of(message: Message) -> Seen:
+    """What a reader sees of a message: what two copies of it share."""
+    return Seen(
+        senders=_normalised(message.from_),
+        to=_normalised(message.to),
+        cc=_normalised(message.cc),
+        subject=message.subject,
+        sent=message.sent,
+        message_id=message.message_id,
+        bodies=(message.text, message.html or ""),
+        attachments=[(one.name, one.sha256) for one in message.attachments],
+        whole=message.whole,
+    )
+
+
+def thread_of(message: Message, decision: Decision, *, by_tag_alone: bool) -> Thread:
+    """What a message says of the thread that it belongs to.
+
+    Args:
+        message: as read.
+        decision: whose recipients may carry a plus-address reference.
+        by_tag_alone: only these references count.
+    """
+    return Thread(
+        message_id=message.message_id,
+        in_reply_to=message.in_reply_to,
+        references=message.references,
+        tagged=[match.recipient for match in decision.matches if match.reference is not None],
+        by_tag_alone=by_tag_alone,
+    )
+
+
+def _normalised(addresses: Iterable[Address]) -> tuple[str, ...]:
+    found = (normalise(one.address) for one in addresses)
+    return tuple(dict.fromkeys(address for address in found if address is not None))

@@ -1,0 +1,254 @@
+"""Out, for one arrival: claims, results and records, and then the receipt, in the order of docs/receipts.md, "Out".
+
+A replay goes the same way. What was given stays given: a recipient who has a result keeps it, and is not given it anew
+even if a consumer took it out of the storage since. Only whom the routes of today name besides gets something.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from shared import telling
+from shared.clock import Now
+from shared.errors import RecordChanged
+from shared.mail.message import Message
+from shared.queued import Announcement
+from shared.receipts import Receipt, State, found_by
+from shared.routing.fingerprints import Fingerprint, fingerprints
+from shared.routing.model import Decision, Match
+from shared.routing.routes import Reading
+from shared.sorting.asked import hints_of, seen_of, thread_of
+from shared.sorting.belongings import take_back
+from shared.sorting.claims import Claims
+from shared.sorting.conversations import Conversations
+from shared.sorting.pending import pending_key
+from shared.sorting.resolving import resolve
+from shared.storage.protocol import Record, Stores, Table, Values
+from shared.stored.documents import Documents
+from shared.stored.layout import Fate, is_result_for, result_again_path, result_path
+from shared.stored.published import Became, Duplicate
+
+OUTCOME_LIMIT = 100_000
+"""Characters of outcomes in a receipt; for the rest it tells how many there were. An entity holds 1 MiB."""
+
+ROUTABLE = (State.STORED, State.ROUTED, State.FAILED)
+"""The states of an arrival whose bytes are here."""
+
+WRITES = 5
+"""Tries to write a receipt that others note something in, each time, between our reading and our writing."""
+
+TELLS: Mapping[Became, set[Fate]] = {
+    "routed": {"duplicates"},
+    "duplicate": {"duplicates"},
+    "unhandled": {"unhandled"},
+    "blocked": {"blocked"},
+}
+"""Which kind of record tells of what became of an arrival. One that is routed may be a duplicate for somebody else."""
+
+_log = logging.getLogger("mailroom.sort")
+
+
+@dataclass(slots=True)
+class Giving:
+    """Gives one arrival's message to everybody whom a decision names.
+
+    Attributes:
+        stores: where to.
+        now: the time.
+        record: the arrival's receipt, as read before the decision.
+        announcement: what asked for it.
+    """
+
+    stores: Stores
+    now: Now
+    record: Record
+    announcement: Announcement
+    receipt: Receipt = field(init=False)
+    _outcomes: dict[str, str] = field(default_factory=dict, init=False)
+    _duplicates: list[Duplicate] = field(default_factory=list, init=False)
+    _routes: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with what was given before: nothing, at the first time."""
+        self.receipt = Receipt.of(self.record)
+        if self._routed_before:
+            self._outcomes = {who: what for who, what in self.receipt.outcomes.items() if what.startswith("routed ")}
+
+    def give(self, message: Message, decision: Decision, reading: Reading) -> Became:
+        """Write results and records, and note in the receipt what became of it.
+
+        Args:
+            message: as read.
+            decision: by today's routes.
+            reading: what of the message is believed.
+
+        Raises:
+            RecordChanged: another replay of this arrival ended meanwhile; to be decided anew.
+        """
+        receipt, records = self.receipt, self.stores.records
+        thread = thread_of(message, decision, by_tag_alone=reading.by_tag_alone)
+        conversations = Conversations(records)
+        conversation = str(self.record.values.get("conversation", "")) or conversations.of(thread, receipt.message)
+        hints, anew = hints_of(message, reading), self.announcement.replay is not None
+        documents = Documents(self.stores.blobs, receipt, message, conversation, hints, anew)
+        seen = seen_of(message)
+        prints = fingerprints(receipt.message, seen)
+        claims = Claims(records, receipt)
+        for match in decision.matches:
+            if self._is_meant(match):
+                self._give_one(match, claims, prints, documents)
+
+        became, stand = self._recorded(decision, documents)
+        self.stores.blobs.settle()
+        conversations.register(thread, conversation)
+        if anew:
+            results = _results(self._outcomes)
+            resolve(self.stores.blobs, receipt, but=stand, at=self.now(), became=became, results=results)
+        values: Values = {
+            "state": State.ROUTED.value,
+            "fate": became,
+            "conversation": conversation,
+            "outcomes": _told(self._outcomes),
+            "routed_at": self.now(),
+            "last_error": "",
+            **found_by(seen.senders, (*seen.to, *seen.cc), seen.message_id),
+        }
+        self._conclude(values)
+        records.delete_many(Table.PENDING, {receipt.arrival, pending_key(self.announcement)})
+        why = decision.unhandled.value if became == "unhandled" and decision.unhandled is not None else None
+        duplicates = len(self._duplicates)
+        at = None if anew else self.now()
+        telling.routed(receipt, became, at, routes=self._routes, duplicates=duplicates, unhandled=why)
+        return became
+
+    def _give_one(self, match: Match, claims: Claims, prints: tuple[Fingerprint, ...], documents: Documents) -> None:
+        who = match.recipient
+        if who not in self._outcomes:
+            path = result_path(match.route, self.receipt.stored_at, self.receipt.message, who)
+            claim = claims.take(prints, who, path)
+            if claim.owner != self.receipt.arrival:
+                self._duplicates.append(claim.as_original(who, match.route))
+                self._outcomes[who] = f"duplicate {claim.owner}"
+                return
+            documents.result(match, claim.result)
+            self._routes.append(match.route)
+            self._outcomes[who] = f"routed {claim.result}"
+        replay = self.announcement.replay
+        if replay is not None and replay.again and is_result_for(replay.record, who):
+            request = replay.again + replay.record
+            path = result_again_path(match.route, self.receipt.stored_at, self.receipt.message, who, request)
+            path = claims.take_again(request, who, path)
+            documents.result(match, path, replaces=replay.record)
+            self._routes.append(match.route)
+            self._outcomes[who] = f"routed {path}"
+
+    def _recorded(self, decision: Decision, documents: Documents) -> tuple[Became, set[Fate]]:
+        """Write the records. Gives what became of the arrival, and which kinds of record tell so."""
+        before = self.record.values.get("fate")
+        nobody = not any(map(self._is_meant, decision.matches))
+        if (nobody or self._replaced) and self._routed_before and before in ("routed", "duplicate"):
+            # Today's routes are for nobody, or nobody else is asked about. That takes nothing back of what others were
+            # given, and makes nothing of it unhandled.
+            self._outcomes = {**self.receipt.outcomes, **self._outcomes}
+            return "routed" if before == "routed" else "duplicate", {"unhandled", "duplicates", "blocked"}
+        if decision.blocked_by is not None:
+            documents.blocked(decision.blocked_by)
+            self._outcomes["*"] = f"blocked {decision.blocked_by}"
+            return "blocked", {"blocked"}
+        if decision.unhandled is not None:
+            documents.unhandled(decision)
+            self._outcomes["*"] = f"unhandled {decision.unhandled}"
+            return "unhandled", {"unhandled"}
+        stand: set[Fate] = set()
+        if self._duplicates:
+            stand = {"duplicates"}
+            documents.duplicates(self._duplicates)
+        routed = any(what.startswith("routed ") for what in self._outcomes.values())
+        return "routed" if routed else "duplicate", stand
+
+    def _conclude(self, values: Values) -> None:
+        """Write the receipt, unless somebody else ended with this arrival since we read it."""
+        seen, given_up = self.record, False
+        for _ in range(WRITES):
+            try:
+                self.stores.records.merge(Table.RECEIPTS, seen.key, values, etag=seen.etag)
+            except RecordChanged:
+                now = self.stores.records.get(Table.RECEIPTS, seen.key)
+                if now is None:
+                    raise
+                state = State(str(now.values["state"]))
+                if state is State.FORGOTTEN:
+                    take_back(self.stores, Receipt.of(replace(self.record, values={**self.record.values, **values})))
+                    return
+                if self.announcement.replay is None and state not in (State.STORED, State.FAILED):
+                    # A second announcement of the same, or a replay with other routes: a record of ours may be untrue.
+                    settle_records(self.stores, now, self.now())
+                    return
+                if state not in ROUTABLE or now.values.get("routed_at") != self.record.values.get("routed_at"):
+                    raise
+                seen = now  # something else in it changed: that it was removed from its mailbox, or a try's error
+                given_up = given_up or (self.announcement.replay is None and state is State.FAILED)
+            else:
+                if given_up:  # by another announcement of the same, meanwhile: its record is not true any more
+                    settle_records(self.stores, replace(seen, values={**seen.values, **values}), self.now())
+                return
+        raise RecordChanged(f"the receipt of arrival {seen.key} changes all the time")
+
+    @property
+    def routes(self) -> str:
+        """The routes that got a result now, as telemetry shows them."""
+        return ";".join(sorted(set(self._routes)))
+
+    @property
+    def _routed_before(self) -> bool:
+        return self.receipt.state is State.ROUTED
+
+    @property
+    def _replaced(self) -> str:
+        """The path of the result that a new one is to be written in place of; empty if none is asked for."""
+        replay = self.announcement.replay
+        return replay.record if replay is not None and replay.again else ""
+
+    def _is_meant(self, match: Match) -> bool:
+        """Whether a recipient is to be given anything: if one result is wanted anew, whose it is, and nobody else.
+
+        What was not routed to its end is, with all its recipients.
+        """
+        return not self._replaced or not self._routed_before or is_result_for(self._replaced, match.recipient)
+
+
+def settle_records(stores: Stores, record: Record, at: datetime) -> None:
+    """Mark what records say of an arrival and is not so, as far as its receipt says that it was routed.
+
+    Args:
+        stores: where they are.
+        record: the receipt, by another's end with the arrival or by ours.
+        at: the time.
+
+    Raises:
+        RecordChanged: another marks the same record now.
+    """
+    ended, fate = Receipt.of(record), record.values.get("fate")
+    became = next((one for one in TELLS if one == fate), None)
+    if ended.state is State.ROUTED and became is not None:
+        resolve(stores.blobs, ended, but=TELLS[became], at=at, became=became, results=_results(ended.outcomes))
+
+
+def _results(outcomes: Mapping[str, str]) -> list[str]:
+    return [what.removeprefix("routed ") for what in outcomes.values() if what.startswith("routed ")]
+
+
+def _told(outcomes: Mapping[str, str]) -> str:
+    told: dict[str, str] = {}
+    room = OUTCOME_LIMIT
+    for recipient, outcome in outcomes.items():
+        room -= len(recipient) + len(outcome)
+        if room < 0:
+            told["…"] = f"and {len(outcomes) - len(told)} more"
+            break
+        told[recipient] = outcome
+    return json.dumps(told, ensure_ascii=False)
