@@ -26,19 +26,23 @@ def open_app(settings: Path, progress: Progress = no_progress) -> Iterator[App]:
         progress: told as mailboxes are drained.
 
     Yields:
-        The app, until the context ends: then its storage is closed.
+        The app, until the context ends: then its storage is closed, and the environment as it was.
 
     Raises:
         SettingsWrong: the file, or the settings in it.
     """
     # Names are matched without case: some tools upper-case the environment.
     there = {name.lower() for name in os.environ}
-    for name, value in {**LOCAL_DEFAULTS, **load_settings_file(settings)}.items():
-        if name.lower() not in there:
-            os.environ[name] = value
-    app = wire(read_settings(complete=False), progress=progress)
-    wiring.use(app)
+    given = {**LOCAL_DEFAULTS, **load_settings_file(settings)}
+    ours = {name: value for name, value in given.items() if name.lower() not in there}
+    os.environ.update(ours)
     try:
-        yield app
+        app = wire(read_settings(complete=False), progress=progress)
+        wiring.use(app)
+        try:
+            yield app
+        finally:
+            app.stores.close()
     finally:
-        app.stores.close()
+        for name in ours:
+            os.environ.pop(name, None)
