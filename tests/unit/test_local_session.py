@@ -29,8 +29,8 @@ def test_what_the_environment_has_wins_and_it_is_left_as_it_was(
         "MAIL_CONTAINER": "x",
     }
     with open_app(written(tmp_path, **values)) as app:
-        assert (app.settings.poll_schedule, app.settings.mail_container) == ("0 */2 * * * *", "x")
-        assert os.environ["MAIL_CONTAINER"] == "x"
+        assert (app.settings.poll_schedule, app.settings.mail_container) == ("0 */2 * * * *", "post")
+        assert os.environ["MAIL_CONTAINER"] == "post"
     assert dict(os.environ) == before
 
 
