@@ -26,7 +26,7 @@ def test_what_the_environment_has_wins_and_it_is_left_as_it_was(
     values = {
         "AzureWebJobsStorage": f"folder:{tmp_path / 'mail'}",
         "POLL_SCHEDULE": "0 * * * * *",
-        "MAIL_CONTAINER": "x",
+        "MAIL_CONTAINER": "post",
     }
     with open_app(written(tmp_path, **values)) as app:
         assert (app.settings.poll_schedule, app.settings.mail_container) == ("0 */2 * * * *", "post")
