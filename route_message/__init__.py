@@ -23,7 +23,7 @@ def route_message(item: func.QueueMessage) -> None:
     announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
     with routing(announcement.arrival, announcement.traceparent):
         try:
-            sorter.sort(announcement)
+            sorter.sort(announcement, tried=item.dequeue_count != 1)
         except TryAgain as error:
             sorter.put_back(announcement, error)
         except Exception as error:  # noqa: BLE001  raised again, without its text

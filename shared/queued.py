@@ -32,7 +32,7 @@ class Announcement:
 
     Attributes:
         arrival: the receipt's key.
-        retries: how often it was put back because a service was ill.
+        retries: how often it was put back because a service was ill; one more if it was announced before.
         traceparent: the trace that it belongs to (W3C Trace Context), or empty.
         replay: given, it is routed anew whatever became of it before.
     """

@@ -119,7 +119,7 @@ class Receipt:
 
     @classmethod
     def of(cls, record: Record) -> Receipt:
-        """From a record that `values` and `outcome_values` wrote."""
+        """From a record that began as `values`, with what was merged into it since."""
         values = record.values
         received, stored_at, tried_at = values.get("received"), values["stored_at"], values.get("tried_at")
         routed_at = values.get("routed_at")

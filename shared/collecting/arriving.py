@@ -108,7 +108,8 @@ class Arrivals:
         waiting = [item.receipt for item in items if item.receipt is not None and item.receipt.state is State.STORED]
         if waiting:
             pending = self.stores.records.get_many(Table.PENDING, [receipt.arrival for receipt in waiting])
-            self._announce(waiting, {key: str(record.values.get("traceparent", "")) for key, record in pending.items()})
+            traces = {key: str(record.values.get("traceparent", "")) for key, record in pending.items()}
+            self._announce(waiting, traces, retries=1)
 
     def removed(self, arrivals: Iterable[str]) -> None:
         """Note that messages are gone from the mailbox for certain."""
@@ -163,12 +164,15 @@ class Arrivals:
             stored_at=item.receipt.stored_at if item.receipt is not None else self.now(),
         )
 
-    def _announce(self, receipts: Sequence[Receipt], traces: Mapping[str, str] = MappingProxyType({})) -> None:
+    def _announce(
+        self, receipts: Sequence[Receipt], traces: Mapping[str, str] = MappingProxyType({}), *, retries: int = 0
+    ) -> None:
         """Put arrivals on the table and the queue.
 
         Args:
             receipts: theirs.
             traces: those that they have already, of an earlier announcement; the others begin one.
+            retries: 1 if they may have been tried before.
         """
         begun = {
             one.arrival: telling.announced(one) or self.traceparent for one in receipts if not traces.get(one.arrival)
@@ -183,7 +187,7 @@ class Arrivals:
             for receipt in receipts
         }
         self.stores.records.create_many(Table.PENDING, pending)
-        bodies = [Announcement(receipt.arrival, traceparent=traces[receipt.arrival]).body() for receipt in receipts]
+        bodies = [Announcement(one.arrival, retries, traces[one.arrival]).body() for one in receipts]
         self.stores.queues[QueueName.ARRIVALS].put_many(bodies)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from shared.errors import ServiceUnavailable
@@ -11,6 +11,7 @@ from shared.receipts import Receipt
 from shared.routing.fingerprints import Fingerprint, FingerprintKind
 from shared.routing.model import ANYBODY
 from shared.storage.protocol import Record, Records, Table, Values
+from shared.stored.layout import is_result_for
 from shared.stored.published import Duplicate
 
 
@@ -77,6 +78,8 @@ class Claims:
             if claim.owner != self.receipt.arrival:
                 return claim
             ours = claim
+            # An earlier try may have begun with another route: one path for all, which others' duplicates name.
+            result = claim.result
         return ours
 
     def take_again(self, request: str, recipient: str, result: str) -> str:
@@ -107,6 +110,23 @@ class Claims:
             if key in found and found[key].values["owner"] != self.receipt.arrival:
                 return _claim(found[key])
         return None
+
+    def begun(self, prints: Sequence[Fingerprint], recipients: Iterable[str]) -> dict[str, str]:
+        """The recipients that an earlier try of ours has claimed, each with the path that its result was to have.
+
+        Args:
+            prints: the message's fingerprints.
+            recipients: normalised addresses, or `*`: whom it may have been.
+        """
+        keys = {claim_key(one.kind, one.digest, recipient): recipient for recipient in recipients for one in prints}
+        found = self.records.get_many(Table.CLAIMS, list(keys)) if keys else {}
+        paths = {
+            keys[key]: str(record.values["result"])
+            for key, record in found.items()
+            if record.values["owner"] == self.receipt.arrival
+        }
+        # Whoever is named claims `*` as well, with the path of the result of its own.
+        return {recipient: path for recipient, path in paths.items() if is_result_for(path, recipient)}
 
     def _take(self, fingerprint: Fingerprint, recipient: str, result: str) -> Claim:
         key, own = self._row(fingerprint, recipient, result)

@@ -25,11 +25,12 @@ from shared.sorting.asked import hints_of, seen_of, thread_of
 from shared.sorting.belongings import take_back
 from shared.sorting.claims import Claims
 from shared.sorting.conversations import Conversations
+from shared.sorting.finishing import left_by_earlier_tries
 from shared.sorting.pending import pending_key
 from shared.sorting.resolving import resolve
 from shared.storage.protocol import Record, Stores, Table, Values
 from shared.stored.documents import Documents
-from shared.stored.layout import Fate, is_result_for, result_again_path, result_path
+from shared.stored.layout import Fate, is_result_for, result_again_path, result_path, route_of_result
 from shared.stored.published import Became, Duplicate
 
 OUTCOME_LIMIT = 100_000
@@ -61,12 +62,14 @@ class Giving:
         now: the time.
         record: the arrival's receipt, as read before the decision.
         announcement: what asked for it.
+        tried: an earlier try may have claimed recipients, and died before they had their results.
     """
 
     stores: Stores
     now: Now
     record: Record
     announcement: Announcement
+    tried: bool = False
     receipt: Receipt = field(init=False)
     _outcomes: dict[str, str] = field(default_factory=dict, init=False)
     _duplicates: list[Duplicate] = field(default_factory=list, init=False)
@@ -101,6 +104,9 @@ class Giving:
         for match in decision.matches:
             if self._is_meant(match):
                 self._give_one(match, claims, prints, documents)
+        if (self.tried or anew) and not self._routed_before:
+            for match in left_by_earlier_tries(claims, prints, decision, seen, hints):
+                self._give_one(match, claims, prints, documents)
 
         became, stand = self._recorded(decision, documents)
         self.stores.blobs.settle()
@@ -134,8 +140,10 @@ class Giving:
                 self._duplicates.append(claim.as_original(who, match.route))
                 self._outcomes[who] = f"duplicate {claim.owner}"
                 return
-            documents.result(match, claim.result)
-            self._routes.append(match.route)
+            # Where an earlier try had begun it, by the route of then.
+            given = replace(match, route=route_of_result(claim.result))
+            documents.result(given, claim.result)
+            self._routes.append(given.route)
             self._outcomes[who] = f"routed {claim.result}"
         replay = self.announcement.replay
         if replay is not None and replay.again and is_result_for(replay.record, who):
@@ -155,11 +163,11 @@ class Giving:
             # given, and makes nothing of it unhandled.
             self._outcomes = {**self.receipt.outcomes, **self._outcomes}
             return "routed" if before == "routed" else "duplicate", {"unhandled", "duplicates", "blocked"}
-        if decision.blocked_by is not None:
+        if not self._outcomes and decision.blocked_by is not None:
             documents.blocked(decision.blocked_by)
             self._outcomes["*"] = f"blocked {decision.blocked_by}"
             return "blocked", {"blocked"}
-        if decision.unhandled is not None:
+        if not self._outcomes and decision.unhandled is not None:
             documents.unhandled(decision)
             self._outcomes["*"] = f"unhandled {decision.unhandled}"
             return "unhandled", {"unhandled"}

@@ -73,6 +73,6 @@ def _announcement(record: Record) -> Announcement:
     values = record.values
     trace = str(values.get("traceparent", ""))
     if not values.get("replay"):
-        return Announcement(record.key, traceparent=trace)
+        return Announcement(record.key, retries=1, traceparent=trace)  # it may have been tried
     replay = Replay(str(values["replay"]), str(values.get("again", "")))
     return Announcement(str(values["arrival"]), traceparent=trace, replay=replay)

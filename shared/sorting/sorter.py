@@ -1,4 +1,4 @@
-"""The way out: from a stored arrival to its results and records (docs/receipts.md, "Out" and "Failure").
+"""The way out: from a stored arrival to its results and records (docs/receipts.md, "Out", "When something fails").
 
 Sorting the same arrival twice, one after the other or at once, leaves what sorting it once leaves.
 """
@@ -57,8 +57,12 @@ class Sorter:
     read: Callable[..., Message]
     now: Now = utc_now
 
-    def sort(self, announcement: Announcement) -> Sorted:
+    def sort(self, announcement: Announcement, *, tried: bool = False) -> Sorted:
         """Give a stored message to everybody whom the routes name.
+
+        Args:
+            announcement: of it.
+            tried: this is not the first delivery of the announcement.
 
         Raises:
             MessageMissing: the receipt or the bytes are not there.
@@ -68,9 +72,9 @@ class Sorter:
         if record is None:
             raise MessageMissing(f"arrival {announcement.arrival} was announced and has no receipt")
         with spans.about(mailbox=str(record.values["mailbox"]), message=str(record.values["message"])):
-            return self._sort(announcement, record)
+            return self._sort(announcement, record, tried=tried)
 
-    def _sort(self, announcement: Announcement, record: Record) -> Sorted:
+    def _sort(self, announcement: Announcement, record: Record, *, tried: bool) -> Sorted:
         receipt = Receipt.of(record)
         if receipt.state is State.FAILED and announcement.replay is None:
             self.give_up(announcement)  # its record may be what the worker before us died over
@@ -89,7 +93,7 @@ class Sorter:
         with opened(self.stores.blobs, receipt.message, size=receipt.size) as data:
             message = self.read(data)
             decision = decide(mail_of(message, receipt.folder, table.reading), table)
-            giving = Giving(self.stores, self.now, record, announcement)
+            giving = Giving(self.stores, self.now, record, announcement, tried or announcement.retries > 0)
             outcome = giving.give(message, decision, table.reading)
         anew = ", routed anew" if announcement.replay is not None else ""
         with logs.about(**({"route": giving.routes} if giving.routes else {})):

@@ -64,6 +64,11 @@ def is_result_for(path: str, recipient: str) -> bool:
     ]
 
 
+def route_of_result(path: str) -> str:
+    """The route that a result's path names."""
+    return path.split("/")[1]
+
+
 def message_of_result(path: str) -> str:
     """The id of the message that a result's path names."""
     return path.rpartition("/")[2].partition("-")[0]

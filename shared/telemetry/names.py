@@ -60,7 +60,7 @@ SUBSCRIPTION_LEFT: Final = "mailroom.subscription.left_seconds"
 """Seconds until Graph stops notifying us of a mailbox, 0 where it does not; by `mailbox`, the soonest folder's."""
 
 WEBHOOK_SECONDS: Final = "mailroom.webhook.seconds"
-"""Seconds from when a notification reached the function to its answer."""
+"""Seconds from when a notification reached the function to its answer; by `status`."""
 
 ALL: Final = frozenset(value for name, value in globals().items() if name.isupper() and isinstance(value, str))
 """All of them."""

@@ -1,4 +1,4 @@
-"""What the SDKs try again after a reply was lost does no harm (rule 8.1; receipts.md: "our own earlier try")."""
+"""What the SDKs try again after a reply was lost does no harm (rule 8.1; docs/duplicates.md, "The claims")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sorting that is stopped, repeated or given up (docs/receipts.md, "Failure"; rules 8.1, 8.4)."""
+"""Sorting that is stopped, repeated or given up (docs/receipts.md, "When something fails"; rules 8.1, 8.4)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def work_until_idle(app: App) -> None:
         for item in arrivals:
             announcement = Announcement.of(item.body)
             try:
-                app.sorter.sort(announcement)
+                app.sorter.sort(announcement, tried=item.dequeue_count > 1)
             except TryAgain as error:
                 app.sorter.put_back(announcement, error)
             queues[QueueName.ARRIVALS].delete(item)

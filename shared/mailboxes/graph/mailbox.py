@@ -91,7 +91,7 @@ class GraphMailbox:
         return self._listing.mark(dealt_with)
 
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
-        """Download batches; see `graph_fetch`."""
+        """Download batches; see `Fetcher`."""
         self._fetching = self._fetcher.run(batches, max_bytes)
         return self._fetching
 

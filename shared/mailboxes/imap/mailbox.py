@@ -1,8 +1,8 @@
 """An IMAP mailbox: `shared.mailboxes.protocol.Mailbox` over RFC 3501, with UIDPLUS, MOVE and ACL where they are
 offered.
 
-The parts: `imap_session` opens and signs in, `imap_listing` lists, `imap_fetch` downloads, `imap_remove` removes, and
-all of them speak through `imap_wire`. This module keeps them together over a session that may have to be made anew.
+The parts: `session` opens and signs in, `listing` lists, `fetch` downloads, `remove` removes, and all of them speak
+through `wire`. This module keeps them together over a session that may have to be made anew.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class ImapMailbox:
         return last
 
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
-        """Download batches of the folder listed last; see `imap_fetch`."""
+        """Download batches of the folder listed last; see `Fetcher`."""
         width = NEAR if self._session.is_near else FAR
         self._fetching = Fetcher(self, self._folder, max_bytes, width).run(batches)
         return self._fetching
