@@ -24,6 +24,19 @@ from shared.storage.protocol import Table
 
 PASSWORD = "demonstration"  # noqa: S105  of a server that lives for a second, on loopback
 
+ROUTES = {
+    "ROUTES__sales__ADDRESS": "sales@example.com",
+    "ROUTES__billing__ADDRESS": "billing@example.com",
+    "ROUTES__helpdesk__MAILBOX": "support",
+    "ROUTES__partners__MAILBOX": "support",
+    "ROUTES__partners__ADDRESS": "*",
+    "ROUTES__partners__SENDERS": "*@partner.example",
+    "ROUTES__contracts__MAILBOX": "contracts",
+    "ROUTES__contracts__ADDRESS": "contracts@example.com",
+    "ROUTES__office__MAILBOX": "office",
+    "ROUTES__office__ADDRESS": "office@example.com",
+}
+
 OWN = frozenset(
     {"messages", "routed", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable", ".mailroom"}
 )
@@ -89,16 +102,7 @@ def _settings(into: Path, support: int, office: int) -> dict[str, str]:
         "MAILBOXES__support__MAX_MESSAGE_BYTES": str(LARGEST),
         "MAILBOXES__office__ADDRESS": "ann@example.com",
         "MAILBOXES__office__SHARED_MAILBOX": "office@example.com",
-        "ROUTES__sales__ADDRESS": "sales@example.com",
-        "ROUTES__billing__ADDRESS": "billing@example.com",
-        "ROUTES__helpdesk__MAILBOX": "support",
-        "ROUTES__partners__MAILBOX": "support",
-        "ROUTES__partners__ADDRESS": "*",
-        "ROUTES__partners__SENDERS": "*@partner.example",
-        "ROUTES__contracts__MAILBOX": "contracts",
-        "ROUTES__contracts__ADDRESS": "contracts@example.com",
-        "ROUTES__office__MAILBOX": "office",
-        "ROUTES__office__ADDRESS": "office@example.com",
+        **ROUTES,
     }
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.demo.messages import CONTRACTS, OFFICE, SUPPORT, message
+from local.demo.run import ROUTES
 from local.replaying import Wanted, replay
 from shared.queued import Announcement, Poll, Reason
 from shared.storage.protocol import QueueName
@@ -29,16 +30,7 @@ SETTINGS = {
     "MAILBOXES__office__ADDRESS": "office@example.com",
     "MAILBOXES__office__MAX_MESSAGE_BYTES": "50000",
     "MAILBOXES__contracts__ADDRESS": "contracts@example.com",
-    "ROUTES__sales__ADDRESS": "sales@example.com",
-    "ROUTES__billing__ADDRESS": "billing@example.com",
-    "ROUTES__helpdesk__MAILBOX": "support",
-    "ROUTES__partners__MAILBOX": "support",
-    "ROUTES__partners__ADDRESS": "*",
-    "ROUTES__partners__SENDERS": "*@partner.example",
-    "ROUTES__contracts__MAILBOX": "contracts",
-    "ROUTES__contracts__ADDRESS": "contracts@example.com",
-    "ROUTES__office__MAILBOX": "office",
-    "ROUTES__office__ADDRESS": "office@example.com",
+    **ROUTES,
 }
 PRESS = {**SETTINGS, "ROUTES__press__ADDRESS": "press@example.com"}
 """The same with a route for what is unhandled."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from local.replaying import Outcome, Wanted, replay
-from shared.queued import Announcement
-from shared.receipts import Receipt
+from shared.queued import Announcement, Poll, Reason
 from shared.storage.protocol import QueueName, Stores, Table
 from shared.wiring import App
 from tests.end_to_end.command import opened
+from tests.integration.holding import Holding
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle
@@ -34,7 +35,7 @@ def routes(**changes: str) -> dict[str, str]:
     return {**own, **changes}
 
 
-class ReplayWorld:
+class ReplayWorld(Holding):
     """A storage of either kind, and apps on it with whatever routes.
 
     Args:
@@ -43,7 +44,7 @@ class ReplayWorld:
 
     def __init__(self, storage: str) -> None:
         self.storage = storage
-        self.stores = opened(storage)
+        super().__init__(opened(storage))
         self.servers = {"support": MemoryServer(), "office": MemoryServer()}
 
     def app(self, settings: Mapping[str, str], stores: Stores | None = None) -> App:
@@ -82,23 +83,10 @@ class ReplayWorld:
         [path] = self.stores.blobs.list(prefix)
         return path
 
-    def paths(self, *prefixes: str) -> list[str]:
-        return [path for prefix in prefixes for path in self.stores.blobs.list(prefix)]
-
-    def read(self, path: str) -> dict[str, Any]:
-        data = self.stores.blobs.read(path)
-        assert data is not None, path
-        read = json.loads(data)
-        assert isinstance(read, dict)
-        return read
-
     def results(self) -> Counter[tuple[str, str]]:
         """Route and recipient of each result."""
         read = [self.read(path) for path in self.paths("routed/")]
         return Counter((one["route"], one["recipient"]) for one in read)
-
-    def receipts(self) -> list[Receipt]:
-        return [Receipt.of(record) for record in self.stores.records.scan(Table.RECEIPTS)]
 
     def pending(self) -> int:
         return sum(1 for _ in self.stores.records.scan(Table.PENDING))
@@ -111,3 +99,15 @@ class ReplayWorld:
 
         app = self.app(settings)
         return replace(app, sorter=replace(app.sorter, read=read))  # type: ignore[arg-type]  # it gives no message
+
+    def gives_up(self, settings: Mapping[str, str], data: bytes) -> str:
+        """A message that five tries could not route. Gives its record's path."""
+        self.servers["support"].deliver(data)
+        app = self.failing(settings)
+        app.poller.poll(Poll("support", Reason.BY_HAND))
+        for announcement in self.announced():
+            with pytest.raises(ValueError, match="a fault") as caught:
+                app.sorter.sort(announcement)
+            app.sorter.note_error(announcement, caught.value)
+            app.sorter.give_up(announcement)
+        return self.only("failed/")

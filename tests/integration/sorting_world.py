@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,11 +13,11 @@ from typing import Any
 import pytest
 
 from shared.mailboxes.protocol import Mailbox
-from shared.receipts import Receipt
 from shared.settings import MailboxSettings
 from shared.storage.opening import open_stores
-from shared.storage.protocol import QueueName, Stores, Table
+from shared.storage.protocol import QueueName, Stores
 from shared.wiring import App
+from tests.integration.holding import Holding
 from tests.servers.faults import ProcessGone
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
 from tests.servers.memory_mailbox import MemoryServer
@@ -84,7 +83,7 @@ def gone(*_args: object, **_kwargs: object) -> None:
     raise ProcessGone
 
 
-class World:
+class World(Holding):
     """Two mailboxes with routes of their own, and a storage; `app` is a new process each time."""
 
     def __init__(self, folder: Path) -> None:
@@ -93,7 +92,7 @@ class World:
         self.time = DAY
         self.values = dict(TWO_MAILBOXES)
         settings = settings_for(f"folder:{folder}", self.values)
-        self.stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+        super().__init__(open_stores(settings.app_storage, settings.mail_storage, "mail"))
 
     def app(self, stores: Stores | None = None, faulty: Mapping[str, tuple[str, ...]] | None = None) -> App:
         def connect(settings: MailboxSettings) -> Mailbox:
@@ -114,23 +113,10 @@ class World:
             pytest.fail("the process was to end")
         let_time_pass(self.folder)
 
-    def paths(self, prefix: str) -> list[str]:
-        return list(self.stores.blobs.list(prefix))
-
-    def read(self, path: str) -> dict[str, Any]:
-        data = self.stores.blobs.read(path)
-        assert data is not None, path
-        read = json.loads(data)
-        assert isinstance(read, dict)
-        return read
-
     def results(self) -> list[tuple[str, str]]:
         """Route and recipient of each result."""
         read = [self.read(path) for path in self.paths("routed/")]
         return sorted((one["route"], one["recipient"]) for one in read)
-
-    def receipts(self) -> list[Receipt]:
-        return [Receipt.of(record) for record in self.stores.records.scan(Table.RECEIPTS)]
 
     def forget_announcements(self) -> None:
         """What Queue Storage does not, and a person with a portal might."""

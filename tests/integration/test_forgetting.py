@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 
-from local.forgetting import Outcome, forget, refusals
-from shared.errors import MessageMissing, ServiceUnavailable, SettingsWrong
-from shared.leasing import HeldLease
+from local.forgetting import refusals
+from shared.errors import MessageMissing, SettingsWrong
 from shared.operating.finding import Wanted, find
-from shared.operating.forgetting import Forgetting
 from shared.queued import Announcement, Poll, Reason
 from shared.receipts import Receipt, State
-from shared.sorting.sorter import Sorter
 from shared.storage.protocol import Stores, Table
 from shared.stored.layout import message_folder, parsed_path, raw_path
 from tests.end_to_end.command import identity
+from tests.integration.forgetting_world import KEEP, OFFICE_ONLY, TO_BOTH, ask, everything
 from tests.integration.replay_world import BILLING, BOTH, CLERK, ReplayWorld, letter
-from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.pump import work_until_idle
 
-TO_BOTH = letter("sales@example.com, billing@example.com")
 OTHER = letter("billing@example.com", 2, "another text").replace(b"a@b.example", b"ann@customer.example")
-KEEP = {**BOTH, "MAILBOXES__support__AFTER": "keep", "MAILBOXES__office__AFTER": "keep"}
-OFFICE_ONLY = {
-    "ROUTES__sales__ADDRESS": "sales@example.com",
-    "ROUTES__sales__MAILBOX": "support",
-    "ROUTES__billing__ADDRESS": "billing@example.com",
-    "ROUTES__billing__MAILBOX": "office",
-}
 
 
 @pytest.fixture
@@ -39,19 +26,6 @@ def world(storage: str) -> Iterator[ReplayWorld]:
     made = ReplayWorld(storage)
     yield made
     made.stores.close()
-
-
-def ask(world: ReplayWorld, what: str, *, really: bool = True, stores: Stores | None = None) -> Outcome:
-    app = world.app(BOTH, stores)
-    return forget(app, what, really=really, progress=lambda _done, _of: None, waiting=lambda _mailbox: None)
-
-
-def everything(stores: Stores) -> str:
-    """All that the storage holds, as one text: paths, what is in them, and records."""
-    told = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
-    for table in Table:
-        told += [f"{record.key} {record.values}" for record in stores.records.scan(table)]
-    return "\n".join(told)
 
 
 def left_of(stores: Stores, message: str) -> list[str]:
@@ -195,15 +169,7 @@ def test_8_5_a_thread_goes_with_its_last_message(world: ReplayWorld) -> None:
 
 
 def test_8_5_what_failed_is_forgotten_by_its_id(world: ReplayWorld) -> None:
-    world.servers["support"].deliver(TO_BOTH)
-    app = world.failing(BOTH)
-    app.poller.poll(Poll("support", Reason.BY_HAND))
-    for announcement in world.announced():
-        with pytest.raises(ValueError, match="a fault") as caught:
-            app.sorter.sort(announcement)
-        app.sorter.note_error(announcement, caught.value)
-        app.sorter.give_up(announcement)
-    assert world.only("failed/")
+    world.gives_up(BOTH, TO_BOTH)
     assert ask(world, "a@b.example").unread == 1
     ask(world, identity(TO_BOTH))
     assert list(world.stores.blobs.list()) == []
@@ -233,82 +199,6 @@ def test_8_5_a_beginning_that_several_messages_have_is_refused(world: ReplayWorl
     with pytest.raises(MessageMissing):
         ask(world, "0" * 20)
     assert left_of(world.stores, identity(TO_BOTH))
-
-
-def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayWorld) -> None:
-    world.collect(BOTH, TO_BOTH)
-    told: list[str] = []
-    lease = HeldLease.acquire(world.stores.leases, "office")
-    assert lease is not None
-    forgetting = Forgetting(world.stores, {"office", "support"}, patience=0.5)
-    with lease, pytest.raises(ServiceUnavailable, match="office is being drained"), forgetting.alone(told.append):
-        pytest.fail("it is drained")
-    assert set(told) == {"office"}
-    with forgetting.alone() as ensure:
-        ensure()
-        assert HeldLease.acquire(world.stores.leases, "support") is None
-
-
-@pytest.mark.parametrize(
-    ("way", "what"), [(Way.GONE_BEFORE, identity(TO_BOTH)), (Way.REPLY_LOST, "a@b.example")], ids=["id", "address"]
-)
-def test_8_5_who_dies_over_it_at_any_step_is_finished_by_the_next(
-    storage_of: str, way: Way, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Receipts have no room to tell who was given what: that has to be found by the claims.
-    monkeypatch.setattr("shared.sorting.giving.OUTCOME_LIMIT", 0)
-    world = ReplayWorld(storage_of)
-    try:
-        at = 0
-        while True:
-            at += 1
-            world.collect(KEEP, TO_BOTH)
-            world.collect(KEEP, TO_BOTH, mailbox="office")
-            faults = Faults(at, way)
-            stores = replace(world.stores, blobs=faults.around(world.stores.blobs, ServiceUnavailable))
-            stores = replace(stores, records=faults.around(world.stores.records, ServiceUnavailable))
-            with suppress(ProcessGone, ServiceUnavailable):
-                ask(world, what, stores=stores)
-            done = faults.count < at
-            with suppress(MessageMissing):
-                ask(world, what)
-            assert list(world.stores.blobs.list()) == [], (at, faults.names[-3:])
-            told = everything(world.stores)
-            assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told], faults.names[-3:]
-            assert all(receipt.has_everything_forgotten for receipt in world.receipts())
-            if done:
-                assert at > 10
-                return
-    finally:
-        world.stores.close()
-
-
-@pytest.fixture
-def storage_of(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder: what happens at each step is the same on Azurite, and takes longer."""
-    return f"folder:{tmp_path_factory.mktemp('forgotten')}"
-
-
-def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayWorld) -> None:
-    """A second announcement of the same: the first was routed, and forgotten, while this one was being worked on."""
-    world.servers["support"].deliver(TO_BOTH)
-    app = world.app(BOTH)
-    app.poller.poll(Poll("support", Reason.BY_HAND))
-    [announcement] = world.announced()
-    slow = world.app(BOTH)
-
-    def decided_then_forgotten(data: object) -> object:
-        message = slow.sorter.read(data)
-        assert app.sorter.sort(announcement) == "routed"
-        ask(world, identity(TO_BOTH))
-        return message
-
-    late = Sorter(world.stores, slow.sorter.tables, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
-    late.sort(Announcement(announcement.arrival))
-    assert list(world.stores.blobs.list()) == []
-    told = everything(world.stores)
-    assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told]
-    assert [receipt.state for receipt in world.receipts()] == [State.FORGOTTEN]
 
 
 def test_8_5_what_is_forgotten_is_not_routed_by_an_announcement(world: ReplayWorld) -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from shared.errors import MessageMissing, ServiceUnavailable
 from shared.mail.message import Message
-from shared.queued import Poll, Reason
+from shared.queued import Announcement, Poll, Reason
+from shared.receipts import State
 from shared.sorting.sorter import Sorter
 from shared.stored.layout import message_folder, parsed_path, raw_path
 from tests.end_to_end.command import identity
+from tests.integration.forgetting_world import OFFICE_ONLY, TO_BOTH, ask, everything
 from tests.integration.replay_world import BOTH, ReplayWorld
-from tests.integration.test_forgetting import OFFICE_ONLY, TO_BOTH, ask, everything
 from tests.integration.test_forgetting_races import Watched
 
 
@@ -89,3 +90,25 @@ def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayWorld, tol
     app.sorter.sort(announcement)
     assert list(world.stores.blobs.list()) == []
     assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in everything(world.stores)]
+
+
+def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayWorld) -> None:
+    """A second announcement of the same: the first was routed, and forgotten, while this one was being worked on."""
+    world.servers["support"].deliver(TO_BOTH)
+    app = world.app(BOTH)
+    app.poller.poll(Poll("support", Reason.BY_HAND))
+    [announcement] = world.announced()
+    slow = world.app(BOTH)
+
+    def decided_then_forgotten(data: object) -> object:
+        message = slow.sorter.read(data)
+        assert app.sorter.sort(announcement) == "routed"
+        ask(world, identity(TO_BOTH))
+        return message
+
+    late = Sorter(world.stores, slow.sorter.tables, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
+    late.sort(Announcement(announcement.arrival))
+    assert list(world.stores.blobs.list()) == []
+    told = everything(world.stores)
+    assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told]
+    assert [receipt.state for receipt in world.receipts()] == [State.FORGOTTEN]

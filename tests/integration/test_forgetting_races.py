@@ -23,8 +23,8 @@ from shared.sorting.belongings import remove
 from shared.storage.protocol import Table
 from shared.stored.layout import message_folder, raw_path
 from tests.end_to_end.command import identity
+from tests.integration.forgetting_world import OFFICE_ONLY, TO_BOTH, ask
 from tests.integration.replay_world import BILLING, BOTH, ReplayWorld, letter
-from tests.integration.test_forgetting import OFFICE_ONLY, TO_BOTH, ask
 from tests.servers.pump import work_until_idle
 
 ACCOUNTS, BOOKS, CASH = ({f"ROUTES__{name}__ADDRESS": "billing@example.com"} for name in ("accounts", "books", "cash"))

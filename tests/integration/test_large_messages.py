@@ -83,7 +83,6 @@ def written(folder: Path, pieces: Iterator[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), path.stat().st_size
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of a process is read from proc(5)")
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_1_7_a_message_of_100_mb_is_read_within_64_mb(tmp_path: Path, kind: Callable[[], Iterator[bytes]]) -> None:
     message, size = written(tmp_path, kind())

@@ -30,21 +30,8 @@ def world(storage: str) -> Iterator[ReplayWorld]:
     made.stores.close()
 
 
-def failed(world: ReplayWorld, data: bytes) -> str:
-    """A message that five tries could not route. Gives its record's path."""
-    world.servers["support"].deliver(data)
-    app = world.failing(BILLING)
-    app.poller.poll(Poll("support", Reason.BY_HAND))
-    for announcement in world.announced():
-        with pytest.raises(ValueError, match="a fault") as caught:
-            app.sorter.sort(announcement)
-        app.sorter.note_error(announcement, caught.value)
-        app.sorter.give_up(announcement)
-    return world.only("failed/")
-
-
 def test_8_4_what_failed_is_routed_by_a_replay_and_its_record_marked(world: ReplayWorld) -> None:
-    record = failed(world, TO_BOTH)
+    record = world.gives_up(BILLING, TO_BOTH)
     assert world.receipts()[0].state is State.FAILED
     before = world.read(record)
     assert before["resolved"] is None
@@ -83,7 +70,7 @@ def test_8_4_a_replay_that_fails_is_recorded_and_leaves_what_was(
 
 
 def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: ReplayWorld) -> None:
-    record = failed(world, letter("sales@example.com"))
+    record = world.gives_up(BILLING, letter("sales@example.com"))
     world.replay(BILLING, record)
     assert world.read(record)["resolved"]["became"] == "unhandled"
     world.ask(BOTH, world.only("unhandled/"))
@@ -135,7 +122,7 @@ def test_a_replay_that_finds_nobody_again_leaves_the_record_open(world: ReplayWo
 
 
 def test_a_replay_takes_nothing_back_when_routes_are_gone(world: ReplayWorld) -> None:
-    record = failed(world, letter("billing@example.com"))
+    record = world.gives_up(BILLING, letter("billing@example.com"))
     world.replay(BILLING, record)
     [before] = world.receipts()
     world.replay({"ROUTES__other__ADDRESS": "other@example.com"}, record)

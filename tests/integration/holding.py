@@ -1,0 +1,33 @@
+"""What a storage holds, as tests look at it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shared.receipts import Receipt
+from shared.storage.protocol import Stores, Table
+
+
+class Holding:
+    """Looks into a storage; worlds of tests are one.
+
+    Args:
+        stores: the storage.
+    """
+
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
+
+    def paths(self, *prefixes: str) -> list[str]:
+        return [path for prefix in prefixes for path in self.stores.blobs.list(prefix)]
+
+    def read(self, path: str) -> dict[str, Any]:
+        data = self.stores.blobs.read(path)
+        assert data is not None, path
+        read = json.loads(data)
+        assert isinstance(read, dict)
+        return read
+
+    def receipts(self) -> list[Receipt]:
+        return [Receipt.of(record) for record in self.stores.records.scan(Table.RECEIPTS)]
