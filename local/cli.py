@@ -7,14 +7,17 @@ import logging
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from local.plainly import told_plainly
-from local.settings.command import settings_command
+from local.settings.command import STARTED, settings_command
 from shared.errors import SettingsWrong
+
+if TYPE_CHECKING:
+    from shared.wiring import App
 
 cli = typer.Typer(
     help="Empties mailboxes into storage: every message once, sorted by route.",
@@ -26,7 +29,6 @@ cli = typer.Typer(
 Settings = Annotated[
     Path, typer.Option("--settings", metavar="FILE", help="App settings in the shape of local.settings.json.")
 ]
-DEFAULT = Path("local.settings.json")
 
 
 @cli.callback()
@@ -52,7 +54,7 @@ def demo(into: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the ma
 
 
 @cli.command()
-def once(settings: Settings = DEFAULT) -> None:
+def once(settings: Settings = STARTED) -> None:
     """Every mailbox once, every queue until idle. Exit status 1, and a line for each mailbox, if one failed."""
     from local.once import drain_once  # noqa: PLC0415  the worker engine is wanted here alone
     from local.progress import Told  # noqa: PLC0415
@@ -67,7 +69,7 @@ def once(settings: Settings = DEFAULT) -> None:
 
 @cli.command()
 def serve(
-    settings: Settings = DEFAULT,
+    settings: Settings = STARTED,
     port: Annotated[int, typer.Option(help="The port for HTTP functions, on loopback.")] = 7071,
 ) -> None:
     """The local host: clock, queues and HTTP, until stopped."""
@@ -82,7 +84,7 @@ def serve(
 @cli.command()
 def check(
     mailbox: Annotated[str | None, typer.Argument(help="One mailbox; all without.")] = None,
-    settings: Settings = DEFAULT,
+    settings: Settings = STARTED,
     routes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check this file alone, as if it were config/routes.json.")
     ] = None,
@@ -93,10 +95,7 @@ def check(
     from local.session import open_app  # noqa: PLC0415
 
     with told_plainly(), open_app(settings) as app:
-        known = {*app.settings.mailboxes, *app.settings.faulty}
-        mailbox = None if mailbox is None else mailbox.lower()
-        if mailbox is not None and mailbox not in known:
-            raise SettingsWrong(f"there is no mailbox {mailbox}; there are: {', '.join(sorted(known)) or 'none'}")
+        mailbox = None if mailbox is None else _known(app, mailbox)
         results = []
         for well, line in look(app, mailbox) if routes is None else check_routes_file(app, routes):
             typer.echo(("ok    " if well else "WRONG ") + line)
@@ -105,7 +104,7 @@ def check(
 
 
 @cli.command()
-def status(settings: Settings = DEFAULT) -> None:
+def status(settings: Settings = STARTED) -> None:
     """Mailboxes, last looks, failures, routes, subscriptions, queues, and what waits."""
     from rich.text import Text  # noqa: PLC0415
 
@@ -127,7 +126,7 @@ def explain(
     file: Annotated[Path, typer.Argument(metavar="FILE.eml", help="The raw message.")],
     mailbox: Annotated[str | None, typer.Option(help="As if it arrived here; without: in each.")] = None,
     folder: Annotated[str, typer.Option(help="The folder that it would be collected from.")] = "INBOX",
-    settings: Settings = DEFAULT,
+    settings: Settings = STARTED,
 ) -> None:
     """Which recipients, which routes, and why; whether it would be a duplicate. Stores nothing."""
     from local.explaining import explain as told  # noqa: PLC0415
@@ -150,7 +149,7 @@ def replay(
     mailbox: Annotated[str | None, typer.Option(help="Only of this one.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become; change nothing.")] = False,
     again: Annotated[bool, typer.Option("--again", help="RECORD is a result: write a new one in its place.")] = False,
-    settings: Settings = DEFAULT,
+    settings: Settings = STARTED,
 ) -> None:
     """Route again what is unhandled, failed, duplicate or blocked, by the routes of today."""
     from local.progress import Told  # noqa: PLC0415
@@ -193,7 +192,7 @@ def find(
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day, UTC.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many arrivals are told at most.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each arrival.")] = False,
-    settings: Settings = DEFAULT,
+    settings: Settings = STARTED,
 ) -> None:
     """Where a message is, and what became of it. Exit status 1 if there is none."""
     from local.finding import as_line, show, stories  # noqa: PLC0415
@@ -233,7 +232,7 @@ def find(
 def forget(
     what: Annotated[str, typer.Argument(metavar="ID|ADDRESS", help="A message's id or an arrival's key, or a person.")],
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed.")] = False,
-    settings: Settings = DEFAULT,
+    settings: Settings = STARTED,
 ) -> None:
     """Remove a message, or all mail from and for a person: bytes, results and records. Lists it, and stops there."""
     from local.forgetting import forget as remove  # noqa: PLC0415
@@ -255,7 +254,7 @@ def forget(
 @cli.command()
 def enable(
     mailbox: Annotated[str, typer.Argument(help="Its name in the settings.")],
-    settings: Settings = DEFAULT,
+    settings: Settings = STARTED,
     unreadable: Annotated[
         bool, typer.Option("--unreadable", help="Try again, too, what its server would not give out.")
     ] = False,
@@ -264,17 +263,27 @@ def enable(
     from local.session import open_app  # noqa: PLC0415
 
     with told_plainly(), open_app(settings) as app:
-        mailbox = mailbox.lower()
-        # A faulty one too: who looks after production from another machine has no mailbox's secret there.
-        known = {*app.settings.mailboxes, *app.settings.faulty}
-        if mailbox not in known:
-            raise SettingsWrong(f"there is no mailbox {mailbox}; there are: {', '.join(sorted(known)) or 'none'}")
+        mailbox = _known(app, mailbox)
         app.health.enable(mailbox, unreadable=unreadable)
         too = ", and what could not be read is tried again" if unreadable else ""
         typer.echo(f"mailbox {mailbox} is looked at with the next tick of the clock{too}")
 
 
 cli.command("settings")(settings_command)
+
+
+def _known(app: App, mailbox: str) -> str:
+    """A mailbox's name, as the settings have it.
+
+    Raises:
+        SettingsWrong: there is no such mailbox.
+    """
+    name = mailbox.lower()
+    # A faulty one too: who looks after production from another machine has no mailbox's secret there.
+    known = {*app.settings.mailboxes, *app.settings.faulty}
+    if name not in known:
+        raise SettingsWrong(f"there is no mailbox {name}; there are: {', '.join(sorted(known)) or 'none'}")
+    return name
 
 
 def main() -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from shared.operating.finding import CUT, parse_id, parse_person
+from shared.operating.finding import parse_id, parse_person
 from shared.operating.forgetting import Forgetting, Group
+from shared.receipts import CUT
 from shared.routing.model import ANYBODY
 from shared.sorting.belongings import Belongings
 from shared.wiring import App

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 PLAIN_EVERY = 5.0
-"""Seconds between two plain lines about one mailbox."""
+"""Seconds between two plain lines about the same."""
 
 
 class Told:
-    """Shows what it is told of mailboxes being drained. Called from several threads.
+    """Shows what it is told of work that takes its time. Called from several threads.
 
     Args:
         console: where; a terminal gets bars.

@@ -15,9 +15,10 @@ from rich.text import Text
 from shared.clock import utc_now
 from shared.receipts import Receipt
 from shared.settings import MailProtocol
+from shared.sorting.resolving import path_of
 from shared.storage.protocol import QueueName, Record, Stores
 from shared.storage.protocol import Table as Kind
-from shared.stored.layout import FATES, NeverDownloaded, left_path, parsed_path, record_path
+from shared.stored.layout import FATES, NeverDownloaded, left_path, parsed_path, route_of_result
 from shared.wiring import App
 
 PLAIN_WIDTH = 165
@@ -121,8 +122,7 @@ def wide_console() -> Console:
 
 def _fate(fate: str, recipient: str, what: str) -> str:
     if fate == "routed":
-        route = what.split("/")[1]
-        return f"routed to {route}" + (f" for {recipient}" if recipient != "*" else " by a wildcard")
+        return f"routed to {route_of_result(what)}" + (f" for {recipient}" if recipient != "*" else " by a wildcard")
     if fate == "duplicate":
         return f"a duplicate, for {recipient}"
     return f"{fate}: {what}" if what else fate
@@ -136,7 +136,7 @@ def _record(fate: str, receipt: Receipt) -> str:
             return left_path(left, receipt.mailbox, receipt.stored_at, receipt.arrival)
     for one in FATES:
         if folder == one:
-            return record_path(one, receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
+            return path_of(one, receipt)
     return ""
 
 

@@ -54,7 +54,7 @@ class MailboxHealth:
         unreadable_before: what was found unreadable before this is tried again.
         last_success: when it was last drained without failure.
         last_failure: when it last failed.
-        failing_since: when the first of its failures in a row was; None if there is none.
+        failing_since: when the first of its failures in a row was; None if it never failed since it last worked.
         collected: messages that the last look collected.
         left: messages that the last look saw and left in the mailbox: oversized, unreadable, refused by the server.
     """

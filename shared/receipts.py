@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +16,9 @@ LONGEST: Final = 998
 
 MOST_ADDRESSES: Final = 100
 """Addresses of a message's senders, and of its To and Cc, that a receipt holds."""
+
+CUT: Final = "…"
+"""The recipient in outcomes that says that there were more than a receipt has room for."""
 
 
 class State(StrEnum):
@@ -49,7 +52,7 @@ class Receipt:
         stored_at: when the receipt was created, UTC; its day is the day in all paths.
         state: how far it has come.
         removed: whether it was removed from the mailbox. Under `keep` the receipt itself says that it was taken.
-        outcomes: by recipient, `routed ROUTE`, `duplicate ARRIVAL`, or one key `*` for what befell the whole.
+        outcomes: by recipient, `routed PATH`, `duplicate ARRIVAL`, or one key `*` for what befell the whole.
         last_error: why the latest try to route it failed.
         tried_at: when the server last would not give it out, for `unreadable`.
         senders: addresses in From, normalised; like all that follows, noted when it is routed.
@@ -94,8 +97,7 @@ class Receipt:
 
     def results(self) -> dict[str, str]:
         """By recipient, the path of the result that is theirs."""
-        given = ((who, what.partition(" ")) for who, what in self.outcomes.items())
-        return {who: path for who, (fate, _, path) in given if fate == "routed"}
+        return results_in(self.outcomes)
 
     def values(self) -> Values:
         """As a record's properties; the key is not among them."""
@@ -147,6 +149,12 @@ class Receipt:
             conversation=str(values.get("conversation", "")),
             routed_at=routed_at if isinstance(routed_at, datetime) else None,
         )
+
+
+def results_in(outcomes: Mapping[str, str]) -> dict[str, str]:
+    """By recipient, the path of the result that outcomes tell of."""
+    given = ((who, what.partition(" ")) for who, what in outcomes.items())
+    return {who: path for who, (fate, _, path) in given if fate == "routed"}
 
 
 def found_by(senders: Sequence[str], named: Sequence[str], message_id: str | None) -> Values:

@@ -11,11 +11,9 @@ from local.settings_file import load_settings_file
 from shared.errors import SettingsWrong
 from shared.settings import ROUTES_PATH, read_settings
 from shared.settings.faults import Place
-from shared.settings.names import APP_STORAGE, KINDS
+from shared.settings.names import APP_STORAGE, KINDS, is_reference
 from shared.settings.written import SECRETS, WrittenSettings
 
-_REFERENCE = "@microsoft.keyvault("
-_PARTS = 3  # kind, name, setting
 _STAND_IN = "stands in for what a vault holds"
 _STAND_INS = {APP_STORAGE: "UseDevelopmentStorage=true", "mail_storage": "UseDevelopmentStorage=true"}
 
@@ -78,17 +76,14 @@ def place_of(key: str) -> Place:
 
 def is_ours(key: str) -> bool:
     """Whether a setting is the app's, a mailbox's or a route's; not of the host, whose storage's parts are its own."""
-    place = place_of(key)
-    if len(place) == _PARTS and place[0] in KINDS:
-        return place[2] in KINDS[place[0]].model_fields
-    return len(place) == 1 and place[0] in WrittenSettings.model_fields and place[0] not in KINDS
+    match place_of(key):
+        case (kind, _, setting):
+            return kind in KINDS and setting in KINDS[kind].model_fields
+        case (setting,):
+            return setting in WrittenSettings.model_fields and setting not in KINDS
+    return False
 
 
 def is_secret(key: str) -> bool:
     """Whether a setting's value is never to be shown."""
     return is_ours(key) and place_of(key)[-1] in SECRETS
-
-
-def is_reference(value: str) -> bool:
-    """Whether a value is a reference to Key Vault."""
-    return value.strip().lower().startswith(_REFERENCE)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 
-from local.settings.checked import is_ours, is_reference, is_secret, place_of
+from local.settings.checked import is_ours, is_secret, place_of
 from local.settings.described import LOCAL_DEFAULTS, PLATFORM
 from shared.errors import SettingsWrong, quoted
-from shared.settings.names import APP_STORAGE
+from shared.settings.certificates import PEM
+from shared.settings.names import APP_STORAGE, is_reference
 
-_PEM = b"-----BEGIN "
 _FOR_THE_HOST_HERE = "functions_worker_runtime"
 
 
@@ -118,7 +118,7 @@ def _certificate(made: _Script, owner: str, file: Path) -> None:
     key = f"{owner}__CERTIFICATE"
     made.refer(key, secret_name(key))
     try:
-        encoding = "utf-8" if _PEM in file.read_bytes() else "base64"
+        encoding = "utf-8" if PEM in file.read_bytes() else "base64"
     except OSError as error:
         # Its password is a reference, so that nobody has looked into it yet.
         raise SettingsWrong(f"{owner}__CERTIFICATE_FILE: cannot be read: {error.strerror}; correct it") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future
 from concurrent.futures import wait as wait_for
@@ -19,8 +18,6 @@ from shared.receipts import Receipt, State
 from shared.settings import MailboxSettings, MailProtocol
 from shared.storage.protocol import QueueName, Stores, Table, Values
 from shared.stored.layout import raw_path
-
-_log = logging.getLogger("mailroom.intake")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from shared.collecting.arriving import Arrivals, Item
 from shared.receipts import Receipt, State
 from shared.storage.protocol import Table
-from shared.stored.describing import as_bytes, described
+from shared.stored.describing import JSON, as_bytes, described
 from shared.stored.layout import left_path
 from shared.stored.published import OversizedDocument, ToldFields, UnreadableDocument
 
@@ -45,7 +45,7 @@ def record_oversized(arrivals: Arrivals, item: Item, size: int) -> None:
         "arrival": described(receipt),
         "size": size,
     }
-    arrivals.stores.blobs.create(path, as_bytes(told), content_type="application/json")
+    arrivals.stores.blobs.create(path, as_bytes(told), content_type=JSON)
     arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, {"recorded": True})
     _log.warning(
         "mailbox %s, %s: a message of %d octets is left: %s", arrivals.settings.name, arrivals.folder, size, path
@@ -74,7 +74,7 @@ def record_unreadable(arrivals: Arrivals, item: Item, why: str, told: Mapping[st
         "size": size,
         "message": _told(told),
     }
-    arrivals.stores.blobs.create(path, as_bytes(record), content_type="application/json")
+    arrivals.stores.blobs.create(path, as_bytes(record), content_type=JSON)
     arrivals.stores.blobs.settle()
     # Last: until there is a time, the message is tried again, and this made good.
     done = replace(receipt, tried_at=arrivals.now())

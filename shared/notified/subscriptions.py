@@ -246,9 +246,7 @@ class Subscriptions:
 
     def _put_back(self, event: LifecycleEvent) -> None:
         if event.retries < MOST_RETRIES:
-            again = LifecycleEvent(
-                event.mailbox, event.folder, event.kind, event.subscription, event.retries + 1, event.traceparent
-            )
+            again = replace(event, retries=event.retries + 1)
             self.stores.queues[QueueName.LIFECYCLE].put_many([again.body()], delay=MENDING)
 
     def _record(self, recorded: Recorded) -> Recorded:

@@ -11,15 +11,12 @@ from typing import Final
 
 from shared.errors import SettingsWrong
 from shared.mail.addresses import normalise
-from shared.receipts import LONGEST, Receipt
+from shared.receipts import CUT, LONGEST, Receipt
 from shared.routing.model import ANYBODY
 from shared.storage.protocol import Records, Table, Where
 
 LEAST_DIGITS: Final = 8
 """Hex digits of an id that are enough to name it."""
-
-CUT: Final = "…"
-"""In a receipt's outcomes: there were more than it has room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

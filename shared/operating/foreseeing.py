@@ -46,7 +46,7 @@ def foresee(sorter: Sorter, record: Record, *, again: str = "") -> Foreseen:
         return "a new result"
     if again and receipt.state is State.ROUTED:
         return "no new result"
-    has = {who for who, what in receipt.outcomes.items() if what.startswith("routed ")}
+    has = receipt.results()
     fates = set()
     for match in decision.matches:
         if match.recipient not in has:

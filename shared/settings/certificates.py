@@ -10,7 +10,8 @@ import binascii
 import ssl
 from pathlib import Path
 
-_PEM = b"-----BEGIN "
+PEM = b"-----BEGIN "
+"""What PEM text has, and PFX has not."""
 
 
 def ca_file_trouble(path: Path) -> str | None:
@@ -39,7 +40,7 @@ def certificate_file_trouble(path: Path, password: str | None) -> str | None:
 
 def certificate_trouble(text: str, password: str | None) -> str | None:
     """What is wrong with PEM text, or PFX in base64."""
-    if _PEM in text.encode():
+    if PEM in text.encode():
         return _trouble(text.encode(), password)
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
@@ -53,7 +54,7 @@ def _trouble(data: bytes, password: str | None) -> str | None:
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12  # noqa: PLC0415
 
     secret = password.encode() if password is not None else None
-    if _PEM in data:
+    if PEM in data:
         return _pem_trouble(data, secret)
     try:
         bundle = load_pkcs12(data, secret)

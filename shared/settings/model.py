@@ -140,7 +140,7 @@ class MailboxSettings:
     move_to: str | None = None
     permanently: bool = False
     since: datetime | Literal["now"] | None = None
-    poll_every: int = 60
+    poll_every: int = PACE
     poll_every_subscribed: int = SUBSCRIBED_PACE
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     disable_after: int = 10

@@ -23,7 +23,7 @@ LONGEST_NAME = 40
 
 _OURS = re.compile(r"(mail|poll|route|sweep|graph|sign_in|loop)", re.IGNORECASE)
 _VERY_LIKE = 0.85
-_UNRESOLVED = "@microsoft.keyvault("
+_REFERENCE = "@microsoft.keyvault("
 _KEY = re.compile(r"(key|signature)=", re.IGNORECASE)
 _NOT_RESOLVED = (
     "is a reference that Azure did not resolve; check that the app's identity may read the vault's secrets "
@@ -64,6 +64,11 @@ class Keys:
         """A mailbox's or route's setting as the operator would spell it."""
         spelled = self.names[kind].get(name, name)
         return self.spelling.format(kind=kind.upper(), name=spelled, setting=setting)
+
+
+def is_reference(value: str) -> bool:
+    """Whether a value is a reference to Key Vault, which Azure alone resolves."""
+    return value.strip().lower().startswith(_REFERENCE)
 
 
 def secrets_in(environment: Mapping[str, str]) -> set[str]:
@@ -156,7 +161,7 @@ def _take(keys: Keys, report: Report, place: Place, given: Given) -> None:
     if place in keys.values:
         other = keys.values[place].key
         _doubled(report, place, given.key, f"differs from {other} by case alone; remove one of the two")
-    elif given.value.strip().lower().startswith(_UNRESOLVED):
+    elif is_reference(given.value):
         report.fault(place, given.key, _NOT_RESOLVED)
     else:
         value = given.value if place[-1] in SECRETS else given.value.strip()

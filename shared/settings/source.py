@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -31,15 +31,7 @@ class _FoundSettings(EnvSettingsSource):
 
 def read_written(keys: Keys, report: Report) -> WrittenSettings:
     """Validate each value. One that is wrong is reported and then taken as not set, so that the rest can be checked."""
-    good = dict(keys.values)
-    while True:
-        found = {
-            "__".join(place): given.value for place, given in good.items() if place[0] in WrittenSettings.model_fields
-        }
-        written, bad = _validated(_FoundSettings(found)(), report, good)
-        if written is not None:
-            return written
-        good = {place: given for place, given in good.items() if place not in bad}
+    return _without_faults(keys, report, _as_environment)
 
 
 def read_written_routes(keys: Keys, report: Report) -> Mapping[str, WrittenRoute]:
@@ -47,14 +39,29 @@ def read_written_routes(keys: Keys, report: Report) -> Mapping[str, WrittenRoute
 
     They need not be found among a whole environment, which takes seconds for ten thousand of them.
     """
+    return _without_faults(keys, report, _as_routes).routes
+
+
+def _as_environment(given: Mapping[Place, Given]) -> Mapping[str, Any]:
+    found = {"__".join(place): one.value for place, one in given.items() if place[0] in WrittenSettings.model_fields}
+    return _FoundSettings(found)()
+
+
+def _as_routes(given: Mapping[Place, Given]) -> Mapping[str, Any]:
+    routes: dict[str, dict[str, str]] = {}
+    for (_, name, setting), one in given.items():
+        routes.setdefault(name, {})[setting] = one.value
+    return {"routes": routes}
+
+
+def _without_faults(
+    keys: Keys, report: Report, arranged: Callable[[Mapping[Place, Given]], Mapping[str, Any]]
+) -> WrittenSettings:
     good = dict(keys.values)
     while True:
-        routes: dict[str, dict[str, str]] = {}
-        for (_, name, setting), given in good.items():
-            routes.setdefault(name, {})[setting] = given.value
-        written, bad = _validated({"routes": routes}, report, good)
+        written, bad = _validated(arranged(good), report, good)
         if written is not None:
-            return written.routes
+            return written
         good = {place: given for place, given in good.items() if place not in bad}
 
 

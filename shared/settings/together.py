@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from pydantic import SecretStr
-
 from shared.settings.faults import APP, Report
 from shared.settings.model import AppSettings, RouteSettings
 from shared.settings.names import Keys
@@ -73,7 +71,7 @@ def all_routes(settings: AppSettings, data: bytes | None, called: str = ROUTES_P
     ours = {route.name: route for route in settings.routes}
     for name in sorted(ours.keys() & parts.keys()):
         report.app_fault(
-            f"{called}, {parts[name].keys.names['routes'][name]}",
+            f"{called}, {keys.names['routes'][name]}",
             "is a route of the settings too; remove one of the two",
         )
     mailboxes = {
@@ -103,8 +101,11 @@ def all_routes(settings: AppSettings, data: bytes | None, called: str = ROUTES_P
 
 def _secrets(settings: AppSettings) -> set[str]:
     """What no fault may show, should it have been pasted into the wrong place."""
-    told = {key.get_secret_value() for key in settings.graph_client_state_keys}
+    secrets = [*settings.graph_client_state_keys, settings.telemetry]
     for one in settings.mailboxes.values():
-        secrets = (one.password, one.client_secret, one.certificate, one.certificate_password)
-        told |= {secret.get_secret_value() for secret in secrets if isinstance(secret, SecretStr)}
-    return told
+        secrets += [one.password, one.client_secret, one.certificate, one.certificate_password]
+    storages = (settings.app_storage, settings.mail_storage)
+    return {
+        *(secret.get_secret_value() for secret in secrets if secret is not None),
+        *(one.connection_string for one in storages if one.connection_string is not None),
+    }

@@ -13,7 +13,7 @@ from shared.sorting.conversations import conversation_key
 from shared.sorting.resolving import path_of
 from shared.storage.matching import matching
 from shared.storage.protocol import Blobs, Record, Records, Stores, Table
-from shared.stored.layout import FATES, RESULTS, left_path, message_folder, message_of_result, raw_path
+from shared.stored.layout import FATES, RESULTS, left_path, message_folder, message_of, raw_path
 
 AT_ONCE = 16
 """Arrivals whose documents are looked for at once: what one client of the storage does best with."""
@@ -25,7 +25,7 @@ class Belongings:
 
     Attributes:
         results: paths.
-        records: paths of what was recorded of arrivals without results.
+        records: paths of what was recorded of the arrivals besides.
         claims: keys.
         conversations: keys of entries.
         bytes: paths of the messages, raw and parsed, and of their attachments.
@@ -128,7 +128,7 @@ def _still_named(stores: Stores, receipt: Receipt) -> str:
         before, after = path_of(fate, receipt).rsplit("/", 1)
         for path in stores.blobs.list(f"{before}/"):
             if path.endswith(after):
-                return path.rpartition("/")[2].partition("-")[0]
+                return message_of(path)
     return ""
 
 
@@ -142,7 +142,7 @@ def _results(
     """
     if not messages:
         return []
-    named = [path for path in blobs.list(RESULTS) if message_of_result(path) in messages]
+    named = [path for path in blobs.list(RESULTS) if message_of(path) in messages]
     # The same message for somebody else, by another arrival, stands beside it.
     owners = several.map(lambda path: _owner(blobs.read(path)), named)
     return [path for path, owner in zip(named, owners, strict=True) if owner in arrivals]

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.keys import digest
+from shared.receipts import LONGEST
 from shared.storage.protocol import Records, Table
 
 MOST_REFERENCES: Final = 50
 """Message-IDs of References that count, the last ones: long threads name hundreds, and hostile mail any number."""
-
-LONGEST: Final = 998
-"""Characters of a Message-ID that are told in a record (RFC 5322 section 2.1.1: a line)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

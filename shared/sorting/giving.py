@@ -7,7 +7,6 @@ even if a consumer took it out of the storage since. Only whom the routes of tod
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,7 +16,7 @@ from shared.clock import Now
 from shared.errors import RecordChanged
 from shared.mail.message import Message
 from shared.queued import Announcement
-from shared.receipts import Receipt, State, found_by
+from shared.receipts import CUT, Receipt, State, found_by, results_in
 from shared.routing.fingerprints import Fingerprint, fingerprints
 from shared.routing.model import Decision, Match
 from shared.routing.routes import Reading
@@ -50,8 +49,6 @@ TELLS: Mapping[Became, set[Fate]] = {
 }
 """Which kind of record tells of what became of an arrival. One that is routed may be a duplicate for somebody else."""
 
-_log = logging.getLogger("mailroom.sort")
-
 
 @dataclass(slots=True)
 class Giving:
@@ -79,7 +76,7 @@ class Giving:
         """Begin with what was given before: nothing, at the first time."""
         self.receipt = Receipt.of(self.record)
         if self._routed_before:
-            self._outcomes = {who: what for who, what in self.receipt.outcomes.items() if what.startswith("routed ")}
+            self._outcomes = {who: f"routed {path}" for who, path in self.receipt.results().items()}
 
     def give(self, message: Message, decision: Decision, reading: Reading) -> Became:
         """Write results and records, and note in the receipt what became of it.
@@ -112,7 +109,7 @@ class Giving:
         self.stores.blobs.settle()
         conversations.register(thread, conversation)
         if anew:
-            results = _results(self._outcomes)
+            results = list(results_in(self._outcomes).values())
             resolve(self.stores.blobs, receipt, but=stand, at=self.now(), became=became, results=results)
         values: Values = {
             "state": State.ROUTED.value,
@@ -123,8 +120,10 @@ class Giving:
             "last_error": "",
             **found_by(seen.senders, (*seen.to, *seen.cc), seen.message_id),
         }
-        self._conclude(values)
+        ours = self._conclude(values)
         records.delete_many(Table.PENDING, {receipt.arrival, pending_key(self.announcement)})
+        if not ours:
+            return became
         why = decision.unhandled.value if became == "unhandled" and decision.unhandled is not None else None
         duplicates = len(self._duplicates)
         at = None if anew else self.now()
@@ -175,11 +174,10 @@ class Giving:
         if self._duplicates:
             stand = {"duplicates"}
             documents.duplicates(self._duplicates)
-        routed = any(what.startswith("routed ") for what in self._outcomes.values())
-        return "routed" if routed else "duplicate", stand
+        return "routed" if results_in(self._outcomes) else "duplicate", stand
 
-    def _conclude(self, values: Values) -> None:
-        """Write the receipt, unless somebody else ended with this arrival since we read it."""
+    def _conclude(self, values: Values) -> bool:
+        """Write the receipt. False if somebody else ended with this arrival since we read it, or it was forgotten."""
         seen, given_up = self.record, False
         for _ in range(WRITES):
             try:
@@ -191,11 +189,11 @@ class Giving:
                 state = State(str(now.values["state"]))
                 if state is State.FORGOTTEN:
                     take_back(self.stores, Receipt.of(replace(self.record, values={**self.record.values, **values})))
-                    return
+                    return False
                 if self.announcement.replay is None and state not in (State.STORED, State.FAILED):
                     # A second announcement of the same, or a replay with other routes: a record of ours may be untrue.
                     settle_records(self.stores, now, self.now())
-                    return
+                    return False
                 if state not in ROUTABLE or now.values.get("routed_at") != self.record.values.get("routed_at"):
                     raise
                 seen = now  # something else in it changed: that it was removed from its mailbox, or a try's error
@@ -203,7 +201,7 @@ class Giving:
             else:
                 if given_up:  # by another announcement of the same, meanwhile: its record is not true any more
                     settle_records(self.stores, replace(seen, values={**seen.values, **values}), self.now())
-                return
+                return True
         raise RecordChanged(f"the receipt of arrival {seen.key} changes all the time")
 
     @property
@@ -243,11 +241,8 @@ def settle_records(stores: Stores, record: Record, at: datetime) -> None:
     ended, fate = Receipt.of(record), record.values.get("fate")
     became = next((one for one in TELLS if one == fate), None)
     if ended.state is State.ROUTED and became is not None:
-        resolve(stores.blobs, ended, but=TELLS[became], at=at, became=became, results=_results(ended.outcomes))
-
-
-def _results(outcomes: Mapping[str, str]) -> list[str]:
-    return [what.removeprefix("routed ") for what in outcomes.values() if what.startswith("routed ")]
+        results = list(ended.results().values())
+        resolve(stores.blobs, ended, but=TELLS[became], at=at, became=became, results=results)
 
 
 def _told(outcomes: Mapping[str, str]) -> str:
@@ -256,7 +251,7 @@ def _told(outcomes: Mapping[str, str]) -> str:
     for recipient, outcome in outcomes.items():
         room -= len(recipient) + len(outcome)
         if room < 0:
-            told["…"] = f"and {len(outcomes) - len(told)} more"
+            told[CUT] = f"and {len(outcomes) - len(told)} more"
             break
         told[recipient] = outcome
     return json.dumps(told, ensure_ascii=False)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared.errors import MessageMissing
-from shared.mailboxes.spool import BUDGET, MEMORY_LIMIT
+from shared.mailboxes.spool import BUDGET, MEMORY_LIMIT, PREFIX
 from shared.storage.protocol import Blobs
 from shared.stored.layout import raw_path
 
@@ -36,7 +36,7 @@ def opened(blobs: Blobs, message: str, *, size: int) -> Iterator[bytes | mmap.mm
     # half and waited for the other would wait for ever.
     BUDGET.take(2 * size)
     try:
-        with tempfile.TemporaryFile(prefix="mailroom-") as file:
+        with tempfile.TemporaryFile(prefix=PREFIX) as file:
             if not blobs.download(path, file):
                 raise MessageMissing(f"message {message} has a receipt and no raw bytes at {path}")
             file.flush()

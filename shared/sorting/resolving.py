@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from shared.receipts import Receipt
 from shared.storage.protocol import Blobs
-from shared.stored.documents import JSON, marked
+from shared.stored.describing import JSON
+from shared.stored.documents import marked
 from shared.stored.layout import FATES, Fate, record_path
 from shared.stored.published import Became
-
-_log = logging.getLogger("mailroom.sort")
 
 
 def resolve(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Final
 
 from shared.receipts import Receipt
 from shared.settings import MailProtocol
 from shared.stored.published import ArrivalFields
+
+JSON: Final = "application/json"
+"""The content type of all documents."""
 
 
 def described(receipt: Receipt) -> ArrivalFields:

@@ -19,7 +19,7 @@ from shared.mailboxes.spool import PREFIX
 from shared.receipts import Receipt
 from shared.routing.model import Decision, Hint, Match
 from shared.storage.protocol import Blobs
-from shared.stored.describing import as_bytes, described, told_time
+from shared.stored.describing import JSON, as_bytes, described, told_time
 from shared.stored.layout import Fate, attachment_path, parsed_path, raw_path, record_path
 from shared.stored.published import (
     Became,
@@ -35,8 +35,6 @@ from shared.stored.published import (
     ResultDocument,
     UnhandledDocument,
 )
-
-JSON = "application/json"
 
 ENVELOPE_LIMIT = 100
 """Addresses of one header in a result's or record's envelope; `message.json` has them all."""

@@ -18,7 +18,6 @@ FATES: Final[tuple[Fate, ...]] = get_args(Fate)
 NeverDownloaded = Literal["oversized", "unreadable"]
 """Why a message that stays in its mailbox has a record."""
 
-
 RESULTS: Final = "routed/"
 """How the paths of all results begin."""
 
@@ -59,7 +58,7 @@ def result_again_path(route: str, stored_at: datetime, message: str, recipient: 
 
 def is_result_for(path: str, recipient: str) -> bool:
     """Whether a result's path is one of this recipient, whichever route it is under and whether or not the first."""
-    return path.startswith("routed/") and path.rpartition("/")[2].removesuffix(".json").split("-")[1:2] == [
+    return path.startswith(RESULTS) and path.rpartition("/")[2].removesuffix(".json").split("-")[1:2] == [
         short(recipient)
     ]
 
@@ -69,14 +68,14 @@ def route_of_result(path: str) -> str:
     return path.split("/")[1]
 
 
-def message_of_result(path: str) -> str:
-    """The id of the message that a result's path names."""
+def message_of(path: str) -> str:
+    """The id of the message that the path of a result, or of its arrival's record, names."""
     return path.rpartition("/")[2].partition("-")[0]
 
 
 def is_first_result(path: str) -> bool:
     """Whether a path is a result's, and no replay put it in another's place."""
-    return path.startswith("routed/") and path.rpartition("/")[2].count("-") == 1
+    return path.startswith(RESULTS) and path.rpartition("/")[2].count("-") == 1
 
 
 def record_path(fate: Fate, mailbox: str, stored_at: datetime, message: str, arrival: str) -> str:

@@ -53,7 +53,7 @@ def test_the_app_without_its_schedule_is_refused_by_name() -> None:
         in_own_process(_indexed)
 
 
-async def _answered(trigger: str, **settings: str) -> str:
+async def _answered(trigger: str, **settings: str) -> tuple[str, dict[str, str]]:
     os.environ.update(settings)
     engine = await Engine.start(ROOT)
     request = RpcHttp(
@@ -68,7 +68,8 @@ async def _answered(trigger: str, **settings: str) -> str:
     engine.stop()
     assert result.error is None, result.error
     assert result.return_value is not None
-    return str(result.return_value.http.body.bytes or result.return_value.http.body.string)
+    http = result.return_value.http
+    return str(http.body.bytes or http.body.string), {name.lower(): value for name, value in http.headers.items()}
 
 
 def test_the_notification_function_answers_where_the_worker_takes_the_hosts_trace() -> None:
@@ -79,6 +80,9 @@ def test_the_notification_function_answers_where_the_worker_takes_the_hosts_trac
     """
     settings = {**PLATFORM, "POLL_SCHEDULE": "0 * * * * *", "AzureWebJobsStorage": "UseDevelopmentStorage=true"}
     assert settings["PYTHON_ENABLE_OPENTELEMETRY"] == "true"
-    assert "a token" in in_own_process(_answered, "graph_webhook", **settings)
+    body, headers = in_own_process(_answered, "graph_webhook", **settings)
+    assert "a token" in body
+    assert headers["content-type"].startswith("text/plain")
+    assert headers["x-content-type-options"] == "nosniff"
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     assert [line for line in lines if line.startswith("azure-functions-runtime>=1.3;")]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pycep import BicepParser
+from tree_sitter import Node
 
 from tests.infra.bicep import (
     BUILT_IN,
@@ -134,3 +135,19 @@ def test_no_key_and_no_connection_string_is_asked_for() -> None:
                     "minimumTlsVersion: 'TLS1_2'",
                 ):
                     assert wanted in text(account), f"{name_of(path)}: {wanted}"
+
+
+def test_telemetry_and_deployment_take_tokens_alone_and_the_vault_cannot_be_lost() -> None:
+    assert "disableLocalAuth: true" in text(_resource("app/monitoring.bicep", "workspace"))
+    assert "DisableLocalAuth: true" in text(_resource("app/monitoring.bicep", "insights"))
+    passwords = text(_resource("app/site.bicep", "noPasswords"))
+    assert "for way in ['ftp', 'scm']" in passwords
+    assert "allow: false" in passwords
+    vault = text(_resource("app/vault.bicep", "vault"))
+    for wanted in ("enablePurgeProtection: true", "softDeleteRetentionInDays: 90", "enableRbacAuthorization: true"):
+        assert wanted in vault
+
+
+def _resource(name: str, symbol: str) -> Node:
+    found = every(tree(INFRA / name), "resource_declaration")
+    return next(node for node in found if text(node.named_children[0]) == symbol)

@@ -212,6 +212,18 @@ def test_every_alert_that_is_wanted_is_there() -> None:
     assert dict(limits) == {"mailboxFailingSeconds": "3600", "mailWaitingSeconds": "900", "webhookSeconds": "2"}
 
 
+def test_alerts_are_looked_at_every_five_minutes_over_half_an_hour_and_close_by_themselves() -> None:
+    alerts = text(_resource(ALERTS, "alerts"))
+    assert "    evaluationFrequency: 'PT5M'\n    windowSize: window\n" in alerts
+    assert value_of(read(ALERTS).variables["window"]) == "PT30M"
+    assert "    autoMitigate: true\n" in alerts
+
+
+def test_a_subscription_that_is_ending_has_a_quarter_of_its_time_left() -> None:
+    (alerts,) = (call for call in read(MAIN).calls if call.symbol == "alerts")
+    assert text(alerts.given["subscriptionLeftSeconds"]) == f"subscriptionMinutes * {60 // 4}"
+
+
 def test_the_services_name_is_azds() -> None:
     name = value_of(read(INFRA / "main.bicep").variables["serviceName"])
     assert re.search(rf"^services:\n  {name}:$", (ROOT / "azure.yaml").read_text(), re.MULTILINE)

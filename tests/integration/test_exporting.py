@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from azure.monitor.opentelemetry._constants import _FULLY_SUPPORTED_INSTRUMENTED_LIBRARIES
 
 from shared.telemetry.start import QUIET
@@ -111,6 +113,46 @@ def test_spans_logs_and_metrics_reach_application_insights() -> None:
     ]
     assert ("mailroom.collected", 3, "support") in counted
     assert "Zwetschge" not in json.dumps(came)
+
+
+MANY = """
+import logging, sys
+from pydantic import SecretStr
+from shared.telemetry import meters, spans
+from shared.telemetry.start import start
+logging.getLogger("mailroom").setLevel(logging.INFO)
+start(SecretStr(sys.argv[1]))
+for number in range(100):
+    arrival, message = f"{number:064}", f"{number:064}"
+    with spans.routing(arrival, spans.collected("support", arrival, message, 2000)):
+        logging.getLogger("mailroom.sort").info("message %s: routed", message)
+meters.collected.add(100, {"mailbox": "support"})
+sys.exit()
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "all_traces"),
+    [({}, True), ({"OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage", "OTEL_TRACES_SAMPLER_ARG": "0.1"}, False)],
+)
+def test_all_traces_are_kept_unless_it_is_set_and_lines_and_metrics_always(
+    environment: dict[str, str], all_traces: bool
+) -> None:
+    with ingestion() as (address, came):
+        key = "00000000-0000-0000-0000-000000000001"
+        ran = tell(f"InstrumentationKey={key};IngestionEndpoint={address};LiveEndpoint={address}", MANY, **environment)
+    assert ran.returncode == 0, ran.stderr
+    kinds = Counter(one["data"]["baseType"] for one in came)
+    kept = kinds["RequestData"]
+    assert kinds["RemoteDependencyData"] == kept, "a trace is kept whole"
+    assert kept == 100 if all_traces else kept < 40
+    assert kinds["MessageData"] == 100
+    assert any(
+        (metric["name"], metric["value"]) == ("mailroom.collected", 100)
+        for one in came
+        if one["data"]["baseType"] == "MetricData"
+        for metric in one["data"]["baseData"]["metrics"]
+    )
 
 
 def test_a_connection_string_that_is_none_stops_nobody_and_is_not_shown() -> None:

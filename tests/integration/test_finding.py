@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from shared.receipts import Receipt
 from shared.stored.layout import raw_path
 from tests.end_to_end.command import identity
 from tests.integration.replay_world import BILLING, BOTH, ReplayWorld, letter
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "finding.md"
 
 ANN = b"From: Ann <Ann@Customer.example>, bob@customer.example\r\nTo: Sales@example.com\r\nCc: x@other.example\r\n"
 ANNS = ANN + b"Date: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <o'neill.1@customer.example>\r\n\r\ntext\r\n"
@@ -98,6 +102,9 @@ def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
     told, more = stories(world.stores, Wanted(id=identity(ANNS)), 10)
     assert not more
     [story] = told
+    table = DOCS.read_text().partition("\n| name | what |\n| --- | --- |\n")[2].partition("\n\n")[0]
+    cells = [line.split(" | ")[0] for line in table.splitlines()]
+    assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(story)
     assert story["from"] == ["ann@customer.example", "bob@customer.example"]
     assert story["to_and_cc"] == ["sales@example.com", "x@other.example"]
     assert (story["state"], story["fate"], story["where"]) == ("routed", "routed", "in the storage")

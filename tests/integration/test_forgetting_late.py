@@ -14,10 +14,12 @@ from shared.queued import Announcement, Poll, Reason
 from shared.receipts import State
 from shared.sorting.sorter import Sorter
 from shared.stored.layout import message_folder, parsed_path, raw_path
+from shared.telemetry import names
 from tests.end_to_end.command import identity
 from tests.integration.forgetting_world import OFFICE_ONLY, TO_BOTH, ask, everything
 from tests.integration.replay_world import BOTH, ReplayWorld
 from tests.integration.test_forgetting_races import Watched
+from tests.servers.telemetry import listen
 
 
 @pytest.fixture
@@ -106,8 +108,14 @@ def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayW
         ask(world, identity(TO_BOTH))
         return message
 
+    def counted() -> float:
+        return sum(one.value for one in heard.points() if one.name == names.RESULTS)
+
+    heard = listen()
+    before = counted()
     late = Sorter(world.stores, slow.sorter.tables, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
     late.sort(Announcement(announcement.arrival))
+    assert counted() - before == 2, "by the first worker, and not by the late one again"
     assert list(world.stores.blobs.list()) == []
     told = everything(world.stores)
     assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told]

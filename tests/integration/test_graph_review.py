@@ -133,6 +133,24 @@ def test_a_next_link_that_repeats_ends(graph: Graph) -> None:
             mailbox.list("INBOX")
 
 
+def test_a_next_link_that_leads_elsewhere_is_not_followed(graph: Graph) -> None:
+    from shared.errors import ConnectionLost  # noqa: PLC0415
+
+    graph.box("support@example.com", plain_mail(1))
+    asked: list[str] = []
+    page = {"value": [], "@odata.nextLink": "https://graph.evil.example/v1.0/users/x/messages?$skiptoken=1"}
+
+    def answer() -> httpx.Response:
+        asked.append("")
+        return httpx.Response(200, json=page)
+
+    with graph.open() as mailbox:
+        answering(mailbox, lambda path: path.endswith("/messages"), answer)
+        with pytest.raises(ConnectionLost, match="leads elsewhere"):
+            mailbox.list("INBOX")
+    assert len(asked) == 1
+
+
 def test_1_11_an_item_that_only_changed_does_not_pass_since(graph: Graph) -> None:
     """Graph may tell of it no more than what changed: its time is asked for then."""
     from datetime import UTC, datetime, timedelta  # noqa: PLC0415

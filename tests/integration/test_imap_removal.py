@@ -97,6 +97,16 @@ def test_1_3_keep(server: Dovecot) -> None:
     assert user.left() == [plain_mail(1)]
 
 
+def test_1_3_nothing_is_marked_as_seen(server: Dovecot) -> None:
+    """Where mail is removed the folder is opened for writing, so that a download could mark it."""
+    user = server.user()
+    user.deliver([plain_mail(1)])
+    with ImapMailbox(settings_for(server, user), no_token) as mailbox:
+        assert fetch_all(mailbox, mailbox.list("INBOX")) == [plain_mail(1)]
+    (file,) = user.files()
+    assert "S" not in file.name.partition(":2,")[2]
+
+
 def test_removing_again_what_a_crash_left_flagged(server: Dovecot) -> None:
     """Flagged by a run that ended before it could expunge: listed like any other, and removed without a download."""
     user = server.user()

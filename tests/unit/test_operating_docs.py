@@ -59,6 +59,28 @@ def test_the_parameters_that_the_docs_name_are_taken() -> None:
     assert named <= parameters
 
 
+def test_the_words_of_the_log_that_the_docs_quote_are_said() -> None:
+    docs = " ".join((read("docs/operating.md") + read("docs/deploying.md")).split())
+    code = "".join(path.read_text() for path in (ROOT / "shared").rglob("*.py"))
+    for words in (
+        *("the token service answers ", "sign-in refused", "sign-in was refused", "is missing or may not be opened"),
+        *("there is no folder", "is a reference that Azure did not resolve", ": a service is ill, another try in "),
+        *("mailbox-disabled: mailbox ", " stopped after ", "mailbox-recovered", "message-failed: message "),
+    ):
+        assert words.strip() in docs, words
+        assert words in code, words
+
+
+def test_what_the_docs_count_are_so_many() -> None:
+    rules = len(re.findall(r"^    name: '[a-z-]+'$", read("infra/app/alerts.bicep"), re.MULTILINE))
+    assert rules == 8
+    assert "eight rules that ask the workspace every five minutes" in read("docs/costs.md")
+    endpoints = read("infra/main.bicep").partition("    targets: privateNetwork ? [")[2].partition("] : []")[0]
+    assert endpoints.count("resourceId: ") == 6
+    for page in ("docs/costs.md", "infra/README.md"):
+        assert "NAT gateway and six private endpoints" in read(page)
+
+
 def example(page: str) -> dict[str, object]:
     """The first example of settings or parameters of a page."""
     found = re.search(r"^```json\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)

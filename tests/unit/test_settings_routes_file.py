@@ -184,10 +184,17 @@ def test_3_8_a_shared_address_is_warned_of_across_both_places() -> None:
     assert warning.startswith("config/routes.json, theirs.ADDRESS: sales@example.com is the address of route sales too")
 
 
-def test_no_fault_shows_a_secret() -> None:
-    found = read(written(a={"ADDRESS": "correct-horse"}))
+STORAGE_KEY = "c3RvcmFnZQ+/storage=="
+STORAGE = f"DefaultEndpointsProtocol=https;AccountName=mail;AccountKey={STORAGE_KEY};EndpointSuffix=core.windows.net"
+TELEMETRY = "InstrumentationKey=5a8f1c3e-7b9d-4f2a-8c6e-1d3b5f7a9c2e"
+
+
+@pytest.mark.parametrize("secret", ["correct-horse", STORAGE_KEY, TELEMETRY])
+def test_no_fault_shows_a_secret(secret: str) -> None:
+    given = {"MAIL_STORAGE": STORAGE, "APPLICATIONINSIGHTS_CONNECTION_STRING": TELEMETRY}
+    found = read(written(a={"ADDRESS": secret}), SUPPORT, given)
     assert "the value is no address" in found.faults[0]
-    assert "correct-horse" not in str(found)
+    assert secret not in str(found)
 
 
 @given(
