@@ -28,6 +28,7 @@ check: .venv/test.stamp
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
+	@tools/bicep.sh
 
 bench: .venv/test.stamp servers
 	@$(BIN)/python -m tests.benchmarks

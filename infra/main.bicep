@@ -75,6 +75,9 @@ param alwaysReadyHttp int = -1
 @description('The storage account that mail goes to, if there is one already: its resource id. Empty: one is made.')
 param existingMailStorageId string = ''
 
+@description('The region of that account, as Azure names it (westeurope). Its event topic is created there. Empty: the region of the app.')
+param existingMailStorageLocation string = ''
+
 @description('The container of all mail, and the beginning of the tables\' names: letters and digits.')
 @minLength(3)
 @maxLength(40)
@@ -144,6 +147,7 @@ var groupName = empty(resourceGroupName) ? 'rg-${environmentName}' : resourceGro
 var mailParts = split(existingMailStorageId, '/')
 var mailSubscription = ownMailStorage ? subscription().subscriptionId : mailParts[2]
 var mailGroup = ownMailStorage ? groupName : mailParts[4]
+var mailStorageLocation = ownMailStorage || empty(existingMailStorageLocation) ? location : existingMailStorageLocation
 var mailStorageName = ownMailStorage ? ownMailStorageName : last(mailParts)
 var mailStorageId = ownMailStorage ? resourceId(subscription().subscriptionId, groupName, 'Microsoft.Storage/storageAccounts', ownMailStorageName) : existingMailStorageId
 
@@ -251,6 +255,7 @@ module events 'mail/events.bicep' = if (mailEvents) {
   params: {
     accountName: mailStorageName
     topicName: 'evgt-${prefix}'
+    location: mailStorageLocation
     tags: tags
     container: mailContainer
     consumers: consumers

@@ -3,6 +3,9 @@
 
 param accountName string
 param topicName string
+
+@description('The region of the storage account: a system topic must be created in the region of its source.')
+param location string
 param tags object = {}
 param container string
 
@@ -15,8 +18,7 @@ resource account 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
 
 resource topic 'Microsoft.EventGrid/systemTopics@2022-06-15' = {
   name: topicName
-  // An account's events are where the account is.
-  location: account.location
+  location: location
   tags: tags
   properties: {
     source: account.id

@@ -61,6 +61,9 @@ class After(StrEnum):
     """What becomes of a message in the mailbox once it is stored (rule 1.3)."""
 
     DELETE = "delete"
+    """Removed for good, where the server can."""
+    TRASH = "trash"
+    r"""Moved to the deleted items: Graph's `deleteditems`; IMAP's folder with the special use \Trash (RFC 6154)."""
     MOVE = "move"
     KEEP = "keep"
 
