@@ -80,6 +80,8 @@ def _look(settings: MailboxSettings, connect: Callable[[MailboxSettings], Mailbo
             since = f" Only what was received since {settings.since} is taken." if settings.since else ""
             found = f"signed in to {settings.host}; {rights.messages} messages; {_fate(settings)}.{since}"
             yield not rights.problems, f"mailbox {settings.name}, {folder}: {found}"
+            for note in rights.notes:
+                yield True, f"note: mailbox {settings.name}, {folder}: {note}"
             for problem in rights.problems:
                 yield False, problem if settings.name in problem else f"mailbox {settings.name}, {folder}: {problem}"
 
