@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.clock import utc_now
+from shared.health import MailboxHealth
 from shared.receipts import Receipt
-from shared.settings import MailProtocol
+from shared.settings import MailboxSettings, MailProtocol
 from shared.sorting.resolving import path_of
 from shared.storage.protocol import QueueName, Record, Stores
 from shared.storage.protocol import Table as Kind
@@ -28,43 +29,59 @@ ORDINARY = "\u2013"
 
 
 def show_mailboxes(app: App, console: Console) -> None:
-    """How every configured mailbox fares."""
+    """Print the health of every configured mailbox."""
     table = Table(
         "mailbox",
         "state",
-        "last look (UTC)",
+        "last poll (UTC)",
         "collected",
-        "left",
+        "skipped",
         "failures",
-        "what is wrong, and when it is tried again",
+        "problem and next try (UTC)",
     )
     for settings in app.settings.mailboxes.values():
         health = app.health.of(settings.name)
-        if not settings.enabled:
-            state = "switched off"
-        elif health.disabled:
-            state = "disabled"
-        elif health.failures:
-            state = "failing"
-        else:
-            state = "well" if health.last_success else "never looked at"
-        wrong = health.last_error
-        if health.disabled:
-            wrong += f" (mailroom enable {settings.name})"
-        elif health.next_try is not None and health.next_try > utc_now():
-            wrong += f" (next try {health.next_try:{WHEN}})"
         table.add_row(
             settings.name,
-            state,
+            _state(settings, health),
             _when(health.last_poll),
             str(health.collected),
             str(health.left),
             str(health.failures),
-            Text(wrong),
+            Text(_problem(settings, health)),
         )
     for name, faults in app.settings.faulty.items():
         table.add_row(name, "settings wrong", "", "", "", "", Text("\n".join(faults)))
     console.print(table)
+
+
+def _state(settings: MailboxSettings, health: MailboxHealth) -> str:
+    """Return a mailbox's state in a word or two."""
+    if not settings.enabled:
+        return "switched off"
+    if health.disabled:
+        return "disabled"
+    if health.is_failing(utc_now()):
+        return "failing"
+    if health.busy_since is not None:
+        return "busy"
+    if health.last_success is None:
+        return "never polled" if health.last_poll is None else "no poll finished"
+    return "ok"
+
+
+def _problem(settings: MailboxSettings, health: MailboxHealth) -> str:
+    """Return why a mailbox is not polled now, and when it will be; or what to know of a mailbox that works."""
+    problem = health.busy_reason or health.last_error or health.warning
+    if health.busy_since is not None:
+        problem += f" (no poll has finished since {health.busy_since:{WHEN}})"
+    if health.disabled:
+        problem += f" (mailroom enable {settings.name})"
+    elif health.next_try is not None and health.next_try > utc_now():
+        problem += f" (next try {health.next_try:{WHEN}})"
+    if health.left and not problem:
+        problem = f"{health.left} skipped, see oversized/{settings.name} and unreadable/{settings.name}"
+    return problem.strip()
 
 
 def show_subscriptions(app: App, console: Console) -> None:

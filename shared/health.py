@@ -1,14 +1,15 @@
-"""How each mailbox fares: backoff, disabling, and the alerts when it stops and when it recovers (rule 1.9)."""
+"""The health of each mailbox: backoff, disabling, and the alerts when it stops and when it recovers (rule 1.9)."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from shared.clock import Now, utc_now
-from shared.errors import MailboxFailed, SettingsWrong, SignInRefused, quoted
+from shared.errors import MailboxBusy, MailboxFailed, SettingsWrong, SignInRefused, TryAgain, quoted
 from shared.keys import digest
 from shared.queued import Reason
 from shared.settings import MailboxSettings
@@ -20,6 +21,14 @@ LONGEST_BACKOFF = timedelta(hours=1)
 SIGN_IN_BACKOFF = timedelta(minutes=15)
 """The first pause after rejected credentials: servers lock accounts after a handful of tries within minutes."""
 LONGEST_SIGN_IN_BACKOFF = timedelta(hours=4)
+
+FIRST_BUSY_BACKOFF = timedelta(minutes=1)
+LONGEST_BUSY_BACKOFF = timedelta(hours=1)
+"""For a server that answers "not now". Some locks end only after half an hour without a connection (MDaemon,
+directnic): polling each minute would keep them for ever."""
+
+BUSY_LIMIT = timedelta(hours=1)
+"""A mailbox that is busy for this long counts as failing: the alert is raised, as after an hour of failures."""
 
 EARLY = timedelta(seconds=6)
 """How much before its time a mailbox may be looked at: else a tick that comes a little early would be one missed."""
@@ -55,6 +64,11 @@ class MailboxHealth:
         last_success: when it was last drained without failure.
         last_failure: when it last failed.
         failing_since: when the first of its failures in a row was; None if it never failed since it last worked.
+        busy_since: when its server first answered "not now" since the last poll that finished; None if it has not.
+        busy_polls: polls in a row that ended so.
+        busy_reason: the server's latest answer of this kind.
+        busy_alerted: an alert was raised because it was busy for an hour, and it has not recovered since.
+        warning: what the operator should know although the last poll succeeded; empty if nothing.
         collected: messages that the last look collected.
         left: messages that the last look saw and left in the mailbox: oversized, unreadable, refused by the server.
     """
@@ -74,8 +88,24 @@ class MailboxHealth:
     last_success: datetime | None = None
     last_failure: datetime | None = None
     failing_since: datetime | None = None
+    busy_since: datetime | None = None
+    busy_polls: int = 0
+    busy_reason: str = ""
+    busy_alerted: bool = False
+    warning: str = ""
     collected: int = 0
     left: int = 0
+
+    def failing_for(self, now: datetime) -> timedelta:
+        """Return for how long it has failed or been busy without a poll that finished; zero for one that works."""
+        starts = [self.busy_since]
+        if self.failures:
+            starts.append(self.failing_since or self.last_failure)
+        return max((now - start for start in starts if start is not None), default=timedelta(0))
+
+    def is_failing(self, now: datetime) -> bool:
+        """Return whether it has failed, or has been busy for so long that it counts as failing."""
+        return self.failures > 0 or (self.busy_since is not None and now - self.busy_since >= BUSY_LIMIT)
 
     @classmethod
     def of(cls, values: Mapping[str, Value]) -> MailboxHealth:
@@ -86,6 +116,10 @@ class MailboxHealth:
 
 
 NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+_NOT_BUSY: Mapping[str, Value] = MappingProxyType(
+    {"busy_since": NEVER, "busy_polls": 0, "busy_reason": "", "busy_alerted": False}
+)
 
 
 class Health:
@@ -126,7 +160,7 @@ class Health:
         if reason is Reason.BY_HAND and not health.refused:
             return None
         if health.next_try is not None and self._now() < health.next_try:
-            cause = health.last_error or "its server asked to wait"
+            cause = health.busy_reason or health.last_error or "its server asked to wait"
             return f"mailbox {settings.name} is not tried before {health.next_try:%Y-%m-%d %H:%M:%S} UTC: {cause}"
         if reason is Reason.CLOCK and health.last_poll is not None:
             # One that failed is tried again as its backoff says, whoever notifies.
@@ -165,18 +199,30 @@ class Health:
         self._records.merge(Table.MAILBOXES, health_key(settings.name), values)
         return replace(before, last_poll=now)
 
-    def succeeded(self, settings: MailboxSettings, *, collected: int, left: int, began: datetime | None = None) -> None:
-        """Note a look that went well; says so aloud if the mailbox had been failing.
+    def succeeded(
+        self,
+        settings: MailboxSettings,
+        *,
+        collected: int,
+        left: int,
+        began: datetime | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """Note a poll that succeeded; log the recovery of a mailbox for which an alert was raised.
 
         Args:
             settings: the mailbox's.
             collected: messages that it collected.
-            left: messages that it saw and left.
+            left: messages that it saw and skipped.
             began: when it began.
+            warnings: what the operator should know all the same.
         """
         health = self.of(settings.name)
-        if health.alerted:
-            _log.error("mailbox-recovered: mailbox %s works again", settings.name)
+        warning = quoted("; ".join(warnings), 1000)
+        if warning:
+            _log.warning("mailbox %s: %s", settings.name, warning)
+        if health.alerted or health.busy_alerted:
+            _log.warning("mailbox-recovered: mailbox %s works again", settings.name)
         elif health.failures:
             _log.info("mailbox %s works again after %d failures", settings.name, health.failures)
         self._write(
@@ -188,6 +234,8 @@ class Health:
             disabled=False,
             alerted=False,
             failing_since=NEVER,
+            **_NOT_BUSY,
+            warning=warning,
             last_success=self._now(),
             last_served=began or self._now(),
             collected=collected,
@@ -213,6 +261,7 @@ class Health:
             disabled=disabled,
             alerted=disabled or before.alerted,
             last_failure=self._now(),
+            busy_reason="",
             failing_since=self._now() if failures == 1 else before.failing_since or self._now(),
         )
         meters.failure(error, "mailbox")
@@ -222,13 +271,53 @@ class Health:
         if disabled and (changed or not before.disabled):
             _log.error("mailbox-disabled: mailbox %s stopped after %d failures: %s", settings.name, failures, text)
 
-    def busy(self, settings: MailboxSettings, seconds: float) -> None:
-        """Note that the server asked to wait: no failure."""
-        values: dict[str, Value] = {"next_try": self._now() + timedelta(seconds=seconds)}
-        if self.of(settings.name).fingerprint not in ("", settings.sign_in_fingerprint):
-            # What the old settings did is none of the new ones'.
-            values |= {"failures": 0, "refused": False, "disabled": False}
+    def busy(self, settings: MailboxSettings, error: MailboxBusy) -> float:
+        """Note that the server answered "not now": no failure at first, and one after an hour (`BUSY_LIMIT`).
+
+        Args:
+            settings: the mailbox's.
+            error: what it answered, and for how long it asked to wait.
+
+        Returns:
+            Seconds until the next try: doubled with each busy poll in a row, and never less than was asked for.
+        """
+        changed = self._has_other_credentials(settings)
+        before = MailboxHealth() if changed else self.of(settings.name)
+        asked = timedelta(seconds=error.retry_after or 0)
+        doubled = (asked or FIRST_BUSY_BACKOFF) * 2 ** min(before.busy_polls, 20)
+        pause = max(min(doubled, LONGEST_BUSY_BACKOFF), asked)
+        values = {**self._busy_values(settings, before, error), "next_try": self._now() + pause}
+        if changed:
+            # Failures under the old credentials do not count against the new ones.
+            values |= {"failures": 0, "last_error": "", "refused": False, "disabled": False}
         self._write(settings, **values)
+        return float(pause.total_seconds())
+
+    def unavailable(self, settings: MailboxSettings, error: TryAgain) -> None:
+        """Note that a service between us and the mailbox did not answer. Backing off is left to the queue."""
+        self._write(settings, **self._busy_values(settings, self.of(settings.name), error))
+
+    def _busy_values(self, settings: MailboxSettings, before: MailboxHealth, error: TryAgain) -> dict[str, Value]:
+        now = self._now()
+        since = before.busy_since or now
+        alert = now - since >= BUSY_LIMIT
+        if alert and not before.busy_alerted:
+            meters.failure(error, "mailbox")
+            _log.error(
+                "mailbox-failing: no poll of mailbox %s has finished since %s: %s",
+                settings.name,
+                f"{since:%Y-%m-%d %H:%M:%SZ}",
+                quoted(error),
+            )
+        return {
+            "busy_since": since,
+            "busy_polls": before.busy_polls + 1,
+            "busy_reason": quoted(error, 1000),
+            "busy_alerted": alert or before.busy_alerted,
+        }
+
+    def _has_other_credentials(self, settings: MailboxSettings) -> bool:
+        return self.of(settings.name).fingerprint not in ("", settings.sign_in_fingerprint)
 
     def enable(self, mailbox: str, *, unreadable: bool = False) -> None:
         """Forget a mailbox's failures, so that it is tried at the next look.
@@ -243,6 +332,7 @@ class Health:
             "refused": False,
             "next_try": NEVER,
             "disabled": False,
+            "busy_polls": 0,
         }
         if unreadable:
             values["unreadable_before"] = self._now()

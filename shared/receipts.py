@@ -55,6 +55,7 @@ class Receipt:
         outcomes: by recipient, `routed PATH`, `duplicate ARRIVAL`, or one key `*` for what befell the whole.
         last_error: why the latest try to route it failed.
         tried_at: when the server last would not give it out, for `unreadable`.
+        retried_daily: an unreadable message that is asked for again once a day.
         senders: addresses in From, normalised; like all that follows, noted when it is routed.
         named: addresses in To and Cc, normalised.
         message_id: its Message-ID (RFC 5322), without angle brackets; empty if it has none that counts.
@@ -78,6 +79,7 @@ class Receipt:
     outcomes: dict[str, str] = field(default_factory=dict)
     last_error: str = ""
     tried_at: datetime | None = None
+    retried_daily: bool = False
     senders: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     message_id: str = ""
@@ -117,6 +119,8 @@ class Receipt:
             values["received"] = self.received
         if self.tried_at is not None:
             values["tried_at"] = self.tried_at
+        if self.retried_daily:
+            values["retried_daily"] = True
         return values
 
     @classmethod
@@ -142,6 +146,7 @@ class Receipt:
             outcomes=json.loads(str(values.get("outcomes", "{}"))),
             last_error=str(values.get("last_error", "")),
             tried_at=tried_at if isinstance(tried_at, datetime) else None,
+            retried_daily=bool(values.get("retried_daily", False)),
             senders=tuple(json.loads(str(values.get("senders", "[]")))),
             named=tuple(json.loads(str(values.get("named", "[]")))),
             message_id=str(values.get("message_id", "")),

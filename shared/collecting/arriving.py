@@ -54,18 +54,19 @@ class Arrivals:
     traceparent: str = ""
 
     def look_up(self, listed: Sequence[Listed]) -> list[Item]:
-        """Which of these have a receipt.
+        """Return these messages with their receipts, if they have one.
 
-        A receipt counts only if the server told the same size then: POP3 servers have been seen to give a new message
-        an old UIDL, and to remove that unread would lose it. Such a message is an arrival of its own.
+        A receipt counts only if the server reported the same size and time then. POP3 servers have been seen to reuse
+        a UIDL, and IMAP servers a UID that they gave out under EXAMINE: to remove the new message unread would lose it.
+        Such a message is an arrival of its own.
         """
         items = [Item(one, self.key(one.key)) for one in listed]
         found = self._receipts(items)
         if self._by_immutable_id:
             return [replace(item, receipt=found.get(item.arrival)) for item in items]
         renamed = [
-            replace(item, arrival=digest(item.arrival, str(item.listed.size)))
-            if item.arrival in found and found[item.arrival].told_size != item.listed.size
+            replace(item, arrival=_key_of_reused(item))
+            if item.arrival in found and not _is_same(item.listed, found[item.arrival])
             else item
             for item in items
         ]
@@ -186,6 +187,19 @@ class Arrivals:
         self.stores.records.create_many(Table.PENDING, pending)
         bodies = [Announcement(one.arrival, retries, traces[one.arrival]).body() for one in receipts]
         self.stores.queues[QueueName.ARRIVALS].put_many(bodies)
+
+
+def _is_same(listed: Listed, receipt: Receipt) -> bool:
+    """Return whether a receipt is of the listed message, and not of another that had the same server key before."""
+    received = credible(listed.received)
+    other_time = received is not None and receipt.received is not None and received != receipt.received
+    return receipt.told_size == listed.size and not other_time
+
+
+def _key_of_reused(item: Item) -> str:
+    """Return the arrival key of a message whose server key was another message's before."""
+    received = credible(item.listed.received)
+    return digest(item.arrival, str(item.listed.size), received.isoformat() if received is not None else "")
 
 
 def end(uploads: Sequence[Future[None]]) -> None:

@@ -15,6 +15,19 @@ from shared.storage.protocol import Records, Table, Values
 
 
 @dataclass(frozen=True, slots=True)
+class Watermark:
+    """The part of a folder that need not be listed again.
+
+    Attributes:
+        upto: what the mailbox gave for it; None: nothing.
+        skipped: messages in that part that were skipped, so that `status` goes on counting them.
+    """
+
+    upto: str | None = None
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FolderMark:
     """The mark of one folder of one mailbox.
 
@@ -30,23 +43,22 @@ class FolderMark:
     folder: str
     unreadable_before: datetime | None = None
 
-    def read(self) -> str | None:
-        """The mark up to which all is dealt with; None if there is none that counts."""
+    def read(self) -> Watermark:
+        """Return the watermark, an empty one if there is none that counts."""
         record = self.records.get(Table.MAILBOXES, self._key)
         if record is None or record.values.get("limits") != self._limits:
-            return None
-        return str(record.values["upto"])
+            return Watermark()
+        return Watermark(str(record.values["upto"]), int(str(record.values.get("skipped", 0))))
 
-    def advance(self, upto: str | None, before: str | None) -> None:
-        """Put down a new mark.
-
-        Args:
-            upto: what the mailbox gave for what was dealt with; None leaves the mark where it is.
-            before: what `read` gave.
-        """
-        if upto is not None and upto != before:
-            values: Values = {"folder": self.folder, "upto": upto, "limits": self._limits}
-            self.records.merge(Table.MAILBOXES, self._key, values)
+    def advance(self, watermark: Watermark) -> None:
+        """Store a new watermark."""
+        values: Values = {
+            "folder": self.folder,
+            "upto": watermark.upto or "",
+            "skipped": watermark.skipped,
+            "limits": self._limits,
+        }
+        self.records.merge(Table.MAILBOXES, self._key, values)
 
     @property
     def _key(self) -> str:

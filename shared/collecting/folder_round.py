@@ -15,12 +15,15 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Protocol
 
 from shared.collecting.arriving import Arrivals, Item, end
-from shared.collecting.folder_mark import FolderMark
+from shared.collecting.folder_mark import FolderMark, Watermark
 from shared.collecting.left import record_oversized, record_unreadable
+from shared.collecting.placeholders import placeholder_subject
+from shared.collecting.undelivered import UndeliveredMessages
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
 from shared.receipts import Receipt, State
 from shared.settings import After, MailProtocol
@@ -58,6 +61,7 @@ class Drained:
         gone: were listed, and not there any more when they were asked for.
         set_aside: found now to be oversized or unreadable: recorded, and not asked for again.
         more: the time was up before everything was taken.
+        warnings: what the operator should know about a folder, though the poll succeeded.
     """
 
     collected: int = 0
@@ -68,6 +72,7 @@ class Drained:
     gone: int = 0
     set_aside: int = 0
     more: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def dealt_with(self) -> int:
@@ -107,6 +112,7 @@ class FolderRound:
         deadline: by `time.monotonic()`, after which no new batch is begun.
         since: what was received before is left alone.
         refused: keys that the server did not give out in this drain; added to.
+        undelivered: counts the messages that were listed and not delivered at this poll.
         unreadable_before: what was found unreadable before this is tried again; None: nothing is.
     """
 
@@ -119,12 +125,14 @@ class FolderRound:
     deadline: float
     since: datetime | None
     refused: set[str]
+    undelivered: UndeliveredMessages
     unreadable_before: datetime | None = None
     _cut: bool = False
     _wanting: int = 0
     _asked: dict[int, Item] = field(default_factory=dict)
     _known: list[Item] = field(default_factory=list)
     _dealt_with: set[int] = field(default_factory=set)
+    _skipped: set[int] = field(default_factory=set)
     _removing: list[str] = field(default_factory=list)
     _storing: deque[Future[_Stored]] = field(default_factory=deque)
 
@@ -136,15 +144,16 @@ class FolderRound:
         """Take what there is; True if another listing is wanted for the rest."""
         settings, folder = self.arrivals.settings, self.arrivals.folder
         mark = FolderMark(self.arrivals.stores.records, settings, folder, self.unreadable_before)
-        before = mark.read() if self._keeps else None
+        before = mark.read() if self._keeps else Watermark()
         # POP3 has to read the headers of every message for it, the others give it away.
         received = self.since is not None or settings.protocol is not MailProtocol.POP3
-        listed = self.mailbox.list(folder, received=received, above=before, since=self.since)
+        listed = self.mailbox.list(folder, received=received, above=before.upto, since=self.since)
         with ThreadPoolExecutor(1, thread_name_prefix=f"store-{settings.name}") as storer:
             fetching = self.mailbox.fetch(self._batches(listed), max_bytes=settings.max_message_bytes)
             try:
                 with closing(fetching):
-                    for fetched in fetching:
+                    for batch in fetching:
+                        fetched = [self._without_placeholder(one) for one in batch]
                         # Its uploads begin now, while the batch before may still be waiting for its records.
                         uploads = self.arrivals.upload(fetched, self.uploads)
                         self._storing.append(storer.submit(copy_context().run, self._store, fetched, uploads))
@@ -163,8 +172,44 @@ class FolderRound:
             self.arrivals.removed(self._removing)
             self.drained.removed += len(self._removing)
         if self._keeps:
-            mark.advance(self.mailbox.mark(self._dealt_with), before)
+            self._advance(mark, before, listed)
         return self._cut
+
+    def _advance(self, mark: FolderMark, before: Watermark, listed: Sequence[Listed]) -> None:
+        """Move the watermark behind the messages that need not be listed again."""
+        upto = self.mailbox.mark(self._dealt_with)
+        changed = self._has_other_uidvalidity(before.upto, upto)
+        skipped_before = 0 if changed else before.skipped
+        self.drained.left += skipped_before
+        if upto is not None and upto != before.upto:
+            passed = takewhile(lambda number: number in self._dealt_with, (message.number for message in listed))
+            mark.advance(Watermark(upto, skipped_before + len(self._skipped.intersection(passed))))
+
+    def _has_other_uidvalidity(self, before: str | None, after: str | None) -> bool:
+        """Return whether UIDVALIDITY changed since the last poll (RFC 3501 section 2.3.1.1), and warn if it did."""
+        if self.arrivals.settings.protocol is not MailProtocol.IMAP or before is None or after is None:
+            return False
+        old, new = before.partition(".")[0], after.partition(".")[0]
+        if old != new:
+            name = self.arrivals.settings.name
+            self.drained.warnings.append(
+                f"folder {self.arrivals.folder!r}: the server changed its UIDVALIDITY from {old} to {new}, and every "
+                f"message was downloaded again. If this repeats, the server cannot keep UIDs: set "
+                f"MAILBOXES__{name}__AFTER to delete or to move:FOLDER"
+            )
+        return old != new
+
+    def _without_placeholder(self, fetched: Fetched) -> Fetched:
+        """Return what was fetched, or, where Exchange delivered a placeholder, that the message is unreadable."""
+        if fetched.content is None or self.arrivals.settings.protocol is MailProtocol.GRAPH:
+            return fetched
+        subject = placeholder_subject(fetched.content)
+        if subject is None:
+            return fetched
+        fetched.content.close()
+        return Fetched(
+            fetched.listed, None, refused=f"Exchange delivered a notice instead of it: {subject}", unreadable={}
+        )
 
     def _batches(self, listed: Sequence[Listed]) -> Iterator[list[Listed]]:
         """Cut what is to be downloaded into batches."""
@@ -196,14 +241,19 @@ class FolderRound:
                 if item.receipt is not None and item.receipt.was_downloaded:
                     self._known.append(item)
                 elif item.receipt is not None and not self._may_be_readable(item.receipt):
-                    self._dealt_with.add(item.listed.number)
+                    self._skip(item.listed)
                     self.drained.left += 1
                 elif size > limit:
                     record_oversized(self.arrivals, item, size)
-                    self._dealt_with.add(item.listed.number)
+                    self._skip(item.listed)
                     self.drained.left += 1
                 else:
                     yield item
+
+    def _skip(self, listed: Listed) -> None:
+        """Leave a message in the mailbox that was recorded as oversized or unreadable."""
+        self._dealt_with.add(listed.number)
+        self._skipped.add(listed.number)
 
     def _may_be_taken(self, one: Listed) -> bool:
         if one.key in self.refused:
@@ -214,8 +264,13 @@ class FolderRound:
         return True
 
     def _may_be_readable(self, receipt: Receipt) -> bool:
-        """What a server will never give out is asked for again only when somebody wants that (rule 8.3)."""
+        """Return whether to ask for a message again that was unreadable before (rule 8.3).
+
+        A message that the server refused without saying that it always will is asked for again once a day.
+        """
         if receipt.state is not State.UNREADABLE or receipt.tried_at is None:
+            return True
+        if receipt.retried_daily and receipt.tried_at <= self.arrivals.now() - timedelta(days=1):
             return True
         return self.unreadable_before is not None and receipt.tried_at < self.unreadable_before
 
@@ -243,15 +298,18 @@ class FolderRound:
         item = self._asked[one.listed.number]
         if one.oversized:
             record_oversized(self.arrivals, item, max(one.listed.size, self.arrivals.settings.max_message_bytes + 1))
-            self._dealt_with.add(one.listed.number)
+            self._skip(one.listed)
             return True
         if one.refused is None:
+            if one.content is None:
+                self.undelivered.add(item, "the server lists it and says that it does not exist")
             return False
         if one.unreadable is not None:
             record_unreadable(self.arrivals, item, one.refused, one.unreadable)
-            self._dealt_with.add(one.listed.number)
+            self._skip(one.listed)
             return True
-        # Not given up for good: a connection that breaks looks like a message that cannot be read. The next look tries.
+        # Not final: a connection that breaks looks like a message that cannot be read. The next poll tries again.
+        self.undelivered.add(item, one.refused)
         self._wanting -= 1
         if one.listed.key is not None:
             self.refused.add(one.listed.key)

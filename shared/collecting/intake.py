@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from shared.clock import Now, utc_now
 from shared.collecting.arriving import Arrivals
 from shared.collecting.folder_round import Drained, FolderRound, Guard, Progress, no_progress
-from shared.errors import FolderMissing
+from shared.collecting.undelivered import UndeliveredMessages
+from shared.errors import FolderMissing, MailboxBusy, MailboxFailed
 from shared.mailboxes.protocol import Mailbox
 from shared.settings import MailboxSettings
 from shared.storage.protocol import Stores
@@ -65,6 +67,7 @@ class Intake:
         for folder in mailbox.folders:
             arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
+            undelivered = UndeliveredMessages(arrivals)
             try:
                 while True:
                     before = drained.dealt_with + len(refused)
@@ -78,17 +81,26 @@ class Intake:
                         deadline,
                         since,
                         refused,
+                        undelivered,
                         unreadable_before,
                     ).cut_short()
                     if cut and drained.dealt_with and time.monotonic() >= deadline:
                         drained.more = True
-                        return drained
+                        break
                     # As long as nothing was dealt with, what is refused is passed over, whatever the time: another look
                     # would meet it again, and never come to what stands behind.
                     if not cut or drained.dealt_with + len(refused) == before:
                         break
             except FolderMissing as error:
-                missing = missing or error  # told at the end: the other folders' mail need not wait for it
+                missing = missing or error  # raised at the end: the other folders' mail need not wait for it
+            except MailboxFailed:
+                # Messages that break the connection must be skipped in the end, or nothing behind them is collected.
+                with suppress(MailboxBusy):
+                    undelivered.record(delivered=drained.collected > 0)
+                raise
+            drained.set_aside += undelivered.record(delivered=drained.collected > 0)
+            if drained.more:
+                return drained
         if missing is not None:
             raise missing
         return drained

@@ -52,24 +52,30 @@ def record_oversized(arrivals: Arrivals, item: Item, size: int) -> None:
     )
 
 
-def record_unreadable(arrivals: Arrivals, item: Item, why: str, told: Mapping[str, object]) -> None:
-    """Record, once, a message that the server will never give out, with what it tells of it (rule 8.3).
+def record_unreadable(
+    arrivals: Arrivals, item: Item, why: str, told: Mapping[str, object], *, retried_daily: bool = False
+) -> None:
+    """Record, once, a message that the server does not deliver, with the metadata that it has (rule 8.3).
 
     Args:
         arrivals: of the folder that it is in.
         item: with its receipt, if it was recorded before.
         why: in the server's words.
         told: what is known of the message.
+        retried_daily: the server may deliver it later, so that it is asked for once a day.
     """
     size = item.listed.size
-    receipt = replace(arrivals.receipt(item, message="", size=size), state=State.UNREADABLE)
+    receipt = replace(
+        arrivals.receipt(item, message="", size=size), state=State.UNREADABLE, retried_daily=retried_daily
+    )
     if item.receipt is None:
         arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
     path = left_path("unreadable", arrivals.settings.name, receipt.stored_at, item.arrival)
     record: UnreadableDocument = {
         "schema": "mailroom/unreadable/1",
-        "words": f"The server does not give its content out: {why}. The message stays in the mailbox, and is tried "
-        f"again after `mailroom enable {arrivals.settings.name} --unreadable`.",
+        "words": f"The server does not deliver the message: {why}. It stays in the mailbox and is tried "
+        f"again {'once a day, and ' if retried_daily else ''}after "
+        f"`mailroom enable {arrivals.settings.name} --unreadable`.",
         "arrival": described(receipt),
         "size": size,
         "message": _told(told),
@@ -80,7 +86,11 @@ def record_unreadable(arrivals: Arrivals, item: Item, why: str, told: Mapping[st
     done = replace(receipt, tried_at=arrivals.now())
     arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, done.values())
     _log.warning(
-        "mailbox %s, %s: a message cannot be read, and is left: %s", arrivals.settings.name, arrivals.folder, path
+        "mailbox %s, %s: message %s cannot be read and is skipped; it stays in the mailbox: %s",
+        arrivals.settings.name,
+        arrivals.folder,
+        item.listed.key,
+        path,
     )
 
 

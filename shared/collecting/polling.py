@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.clock import Now, utc_now
 from shared.collecting.folder_round import Drained
 from shared.collecting.intake import Intake
-from shared.errors import MailboxBusy, MailboxFailed, SettingsWrong, TryAgain
+from shared.errors import MailboxBusy, MailboxFailed, ServiceUnavailable, SettingsWrong, TryAgain
 from shared.health import Health
 from shared.keys import digest
 from shared.leasing import HeldLease
@@ -25,9 +26,6 @@ from shared.queued import Poll, Reason
 from shared.settings import MailboxSettings, MailProtocol
 from shared.storage.protocol import QueueName, Table
 from shared.telemetry import logs, meters, spans
-
-BUSY_PAUSE = 60.0
-"""Seconds to wait after a "not now" that names no time."""
 
 MOST_RETRIES = 4
 """Times that a look is put back on the queue because a service was ill; then the clock takes over."""
@@ -101,6 +99,7 @@ class Poller:
                 drained = self._drain(settings, poll, lease)
             self._go_on(settings, poll, drained)
         except TryAgain as error:
+            self._note_unavailable(settings, error)
             self._put_back(poll, error)
         except Exception as error:  # noqa: BLE001  see the module's docstring
             _log.exception("mailbox %s: a fault in Mailroom itself", poll.mailbox)
@@ -151,9 +150,8 @@ class Poller:
                     traceparent=poll.traceparent,
                 )
         except MailboxBusy as error:
-            _log.info("mailbox %s: its server asks to come back later: %s", settings.name, error)
-            pause = error.retry_after or BUSY_PAUSE
-            self.health.busy(settings, pause)
+            pause = self.health.busy(settings, error)
+            _log.info("mailbox %s: its server is busy, next try in %d s: %s", settings.name, pause, error)
             if settings.protocol is MailProtocol.GRAPH and poll.retries < MOST_RETRIES:
                 # While Graph notifies us the clock takes its time, and would come back much later than was asked.
                 again = Poll(poll.mailbox, Reason.AGAIN, poll.retries + 1, poll.traceparent)
@@ -168,7 +166,13 @@ class Poller:
             spans.failed(error)
             self.health.failed(settings, MailboxFailed(f"a fault in Mailroom itself: {type(error).__name__}"))
         else:
-            self.health.succeeded(settings, collected=drained.collected, left=drained.left, began=health.last_poll)
+            self.health.succeeded(
+                settings,
+                collected=drained.collected,
+                left=drained.left,
+                began=health.last_poll,
+                warnings=drained.warnings,
+            )
             _log.info(
                 "mailbox %s: %d collected (%d octets), %d known before, %d removed, %d left%s",
                 settings.name,
@@ -203,6 +207,15 @@ class Poller:
                 asked_at = self.now() + timedelta(seconds=REPEAT_AFTER / 2)
                 repeat = Poll(poll.mailbox, Reason.REPEAT, traceparent=poll.traceparent, asked=asked_at)
                 polls.put_many([repeat.body()], delay=REPEAT_AFTER)
+
+    def _note_unavailable(self, settings: MailboxSettings, error: TryAgain) -> None:
+        """Show in `status` that a service does not answer, if the storage can be written.
+
+        Losing the lease or a conditional write says nothing about the mailbox.
+        """
+        if isinstance(error, ServiceUnavailable):
+            with suppress(TryAgain):
+                self.health.unavailable(settings, error)
 
     def _put_back(self, poll: Poll, error: TryAgain) -> None:
         spans.failed(error)

@@ -23,7 +23,7 @@ class Vitals:
     """What was measured.
 
     Attributes:
-        failing: seconds for which each mailbox has failed, 0 for one that works; by name.
+        failing: seconds for which each mailbox has failed or been busy, 0 for one that works; by name.
         disabled: whether each is tried no more; by name.
         pending: messages that are stored and not routed.
         oldest: seconds for which the oldest of these has been waiting.
@@ -72,8 +72,7 @@ def take_vitals(settings: AppSettings, stores: Stores, now: Now = utc_now) -> Vi
         if not mailbox.enabled:
             continue
         fares = health.of(name)
-        since = fares.failing_since or fares.last_failure
-        failing[name] = _seconds(since, at) if fares.failures and since is not None else 0.0
+        failing[name] = max(0.0, fares.failing_for(at).total_seconds())
         disabled[name] = fares.disabled
         if mailbox.protocol is MailProtocol.GRAPH and settings.graph_webhook_url is not None:
             ends = [Recorded.read(stores.records, name, folder).until for folder in mailbox.folders]

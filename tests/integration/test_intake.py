@@ -178,8 +178,10 @@ def test_8_3_a_change_of_uidvalidity_gives_duplicates_and_no_second_result(world
     assert len(world.results()) == 2
     assert len(list(world.stores.blobs.list("duplicates/"))) == 2
     assert {receipt.state for receipt in world.receipts()} == {State.ROUTED}
+    assert "UIDVALIDITY from 1 to 2" in world.app().health.of("support").warning, "status shows it"
     world.look()
     assert world.server.downloads == 4
+    assert world.app().health.of("support").warning == ""
 
 
 def test_8_3_a_server_without_keys_gives_each_message_once(world: World) -> None:
@@ -213,6 +215,17 @@ def test_8_3_a_reused_key_with_another_size_under_keep_is_taken_once(world: Worl
         world.look()
     assert world.server.downloaded == [1, 2]
     assert len(world.results()) == 2
+
+
+def test_8_3_a_reused_uid_with_another_time_is_a_new_message(world: World) -> None:
+    world.server.keys = {1: "1.7", 2: "1.7"}
+    world.server.received = {1: DAY, 2: DAY + timedelta(seconds=1)}
+    world.server.deliver(letter(1))
+    world.look()
+    world.server.deliver(letter(2))
+    world.look()
+    assert world.server.downloaded == [1, 2]
+    assert len(world.results()) == 2, "the sizes are the same; to remove it unread would lose it"
 
 
 def test_8_3_the_same_key_with_the_same_size_is_not_downloaded_again(world: World) -> None:

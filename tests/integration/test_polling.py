@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import ConnectFailed, MailboxBusy, SignInRefused
+from shared.errors import ConnectFailed, MailboxBusy, ServiceUnavailable, SignInRefused
 from shared.queued import Poll, Reason
 from shared.storage.protocol import QueueName
 from tests.integration.polling_world import START, World, letter
@@ -25,7 +25,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.getMessage().split(":")[0] for one in caplog.records if one.levelno >= logging.ERROR]
+    names = [record.getMessage().split(":")[0] for record in caplog.records if record.levelno >= logging.WARNING]
+    return [name for name in names if name.startswith("mailbox-")]
 
 
 def test_1_9_a_mailbox_that_fails_is_left_alone_until_its_time_and_never_raises(world: World) -> None:
@@ -90,6 +91,40 @@ def test_1_9_a_busy_server_is_no_failure(world: World) -> None:
     world.fails = None
     world.time += timedelta(seconds=120)
     assert world.look()
+
+
+def test_1_9_a_mailbox_that_is_busy_for_an_hour_raises_its_alert(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.fails = MailboxBusy("mailbox support: not now: [IN-USE] maildrop already locked")
+    polls = []
+    for minute in range(130):
+        world.time = START + timedelta(minutes=minute)
+        before = world.sign_ins
+        world.look()
+        if world.sign_ins > before:
+            polls.append(minute)
+        expected = ["mailbox-failing"] if minute >= 63 else []
+        assert alerts(caplog) == expected, f"minute {minute}"
+    assert polls == [0, 1, 3, 7, 15, 31, 63, 123], "the pauses grow past half an hour"
+    health = world.app().health.of("support")
+    assert (health.failures, health.disabled) == (0, False)
+    assert "[IN-USE]" in health.busy_reason
+    world.fails = None
+    world.time += timedelta(hours=1)
+    assert world.look()
+    assert alerts(caplog) == ["mailbox-failing", "mailbox-recovered"]
+
+
+def test_1_9_a_service_that_does_not_answer_is_shown_and_alerts_after_an_hour(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.fails = ServiceUnavailable("the token service answers 503")
+    world.look()
+    assert "503" in world.app().health.of("support").busy_reason
+    world.time += timedelta(hours=1)
+    world.look()
+    assert alerts(caplog) == ["mailbox-failing"]
 
 
 def test_1_9_poll_every(world: World) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.errors import ConnectFailed
+from shared.errors import ConnectFailed, MailboxBusy
 from shared.health import Health
 from shared.notified.subscription_record import Recorded
 from shared.operating.vitals import take_vitals
@@ -87,6 +87,24 @@ def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(sto
         health.failed(office, ConnectFailed("does not answer"))
     assert take_vitals(settings, stores, now).disabled["office"]
     health.enable("office")
+    assert take_vitals(settings, stores, now).failing == {"office": 0.0}
+
+
+def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(storage: str, stores: Stores) -> None:
+    settings = settings_on(storage)
+    office = settings.mailboxes["office"]
+    time = NOW
+
+    def now() -> datetime:
+        return time
+
+    health = Health(stores.records, now)
+    for _ in range(3):
+        health.busy(office, MailboxBusy("[SYS/TEMP] try again later"))
+        time += timedelta(minutes=25)
+    assert take_vitals(settings, stores, now).failing == {"office": 4500.0}, "the alert's threshold is 3,600"
+    assert not take_vitals(settings, stores, now).disabled["office"]
+    health.succeeded(office, collected=0, left=0)
     assert take_vitals(settings, stores, now).failing == {"office": 0.0}
 
 

@@ -41,6 +41,8 @@ class MemoryServer:
     """What the server will never give out, and what it tells of it instead."""
     gone: set[int] = field(default_factory=set)
     """What is listed, and is gone when it is asked for."""
+    undelivered: set[int] = field(default_factory=set)
+    """What is listed at every poll, and answered as if it did not exist."""
     refuses_removal: MailroomError | None = None
     before_batch: Callable[[], None] = lambda: None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -138,6 +140,8 @@ class MemoryMailbox:
         refused = self._server.refused.get(listed.number)
         if refused is not None:
             return Fetched(listed, None, refused=refused, unreadable=self._server.unreadable.get(listed.number))
+        if listed.number in self._server.undelivered:
+            return Fetched(listed, None)
         if listed.number in self._server.gone:
             del self._server.messages[listed.number]
             return Fetched(listed, None)

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import ConnectFailed, MailboxFailed, SettingsWrong, SignInRefused
+from shared.errors import (
+    ConnectFailed,
+    MailboxBusy,
+    MailboxFailed,
+    ServiceUnavailable,
+    SettingsWrong,
+    SignInRefused,
+)
 from shared.health import Health
 from shared.queued import Reason
 from shared.settings import MailboxSettings
@@ -19,6 +26,7 @@ from tests.servers.memory_app import settings_for
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 DOWN = ConnectFailed("mailbox support: mail.example.com:993 does not answer")
+BUSY = MailboxBusy("mailbox support: [IN-USE] maildrop already locked")
 REFUSED = SignInRefused("mailbox support: mail.example.com rejected the password; set MAILBOXES__support__PASSWORD")
 
 
@@ -68,8 +76,9 @@ def pause_after(health: Health, settings: MailboxSettings, error: MailboxFailed,
 
 
 def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The lines that wake somebody, by their first word."""
-    return [one.getMessage().split(":")[0] for one in caplog.records if one.levelno >= logging.ERROR]
+    """The log lines about an alert, by the alert's name."""
+    names = [record.getMessage().split(":")[0] for record in caplog.records if record.levelno >= logging.WARNING]
+    return [name for name in names if name.startswith("mailbox-")]
 
 
 def test_a_mailbox_never_looked_at_is_due(health: Health) -> None:
@@ -191,7 +200,7 @@ def test_1_9_changed_sign_in_settings_enable_it_though_the_server_is_busy_then(h
     for _ in range(2):
         health.failed(mailbox(DISABLE_AFTER="2"), REFUSED)
     mended = mailbox(DISABLE_AFTER="2", PASSWORD="another")
-    health.busy(mended, 60)
+    health.busy(mended, BUSY)
     clock.pass_(minutes=2)
     assert health.not_now(mended, Reason.CLOCK) is None
 
@@ -207,15 +216,90 @@ def test_1_9_stopping_a_second_time_is_said_aloud_again(health: Health, caplog: 
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-disabled"]
 
 
-def test_1_9_a_busy_server_is_no_failure(health: Health, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_1_9_a_busy_server_is_no_failure_at_first(
+    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = mailbox(DISABLE_AFTER="1")
-    for _ in range(20):
-        health.busy(settings, 90)
-    assert health.of("support").failures == 0
-    assert health.not_now(settings, Reason.CLOCK) is not None
+    assert health.busy(settings, MailboxBusy("[LOGIN-DELAY] once in 90 s", retry_after=90)) == 90
+    now = health.of("support")
+    assert (now.failures, now.is_failing(clock.time)) == (0, False)
+    assert "LOGIN-DELAY" in (health.not_now(settings, Reason.CLOCK) or ""), "status and logs quote the server"
     clock.pass_(seconds=90)
     assert health.not_now(settings, Reason.CLOCK) is None
     assert alerts(caplog) == []
+
+
+def test_1_9_the_pauses_of_a_busy_server_grow_past_half_an_hour(health: Health) -> None:
+    settings = mailbox()
+    assert [health.busy(settings, BUSY) / 60 for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    health.succeeded(settings, collected=0, left=0)
+    assert health.busy(settings, BUSY) == 60, "a poll that finished ends the growth"
+
+
+def test_1_9_a_server_that_is_busy_for_an_hour_raises_one_alert(
+    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = mailbox(DISABLE_AFTER="1")
+    busy_at, alerted_at = 0.0, None
+    while alerted_at is None:
+        pause = health.busy(settings, BUSY)
+        alerted_at = busy_at if alerts(caplog) else None
+        busy_at += pause / 60
+        clock.pass_(seconds=pause)
+    assert 60 <= alerted_at < 120, "the first poll after an hour"
+    assert alerts(caplog) == ["mailbox-failing"]
+    assert "IN-USE" in caplog.text
+    health.busy(settings, BUSY)
+    assert alerts(caplog) == ["mailbox-failing"], "one alert, not one a poll"
+    now = health.of("support")
+    assert (now.is_failing(clock.time), now.disabled, now.busy_since) == (True, False, START)
+    health.succeeded(settings, collected=0, left=0)
+    assert alerts(caplog) == ["mailbox-failing", "mailbox-recovered"]
+    now = health.of("support")
+    assert (now.is_failing(clock.time), now.busy_since, now.busy_reason) == (False, None, "")
+
+
+def test_1_9_a_busy_hour_counts_from_the_last_poll_that_finished(health: Health, clock: Clock) -> None:
+    settings = mailbox()
+    for _ in range(5):
+        health.busy(settings, BUSY)
+        clock.pass_(minutes=50)
+        health.succeeded(settings, collected=0, left=0)
+    health.busy(settings, BUSY)
+    clock.pass_(minutes=59)
+    assert not health.of("support").is_failing(clock.time)
+    clock.pass_(minutes=1)
+    assert health.of("support").is_failing(clock.time)
+
+
+def test_1_9_a_service_that_never_answers_counts_like_a_busy_server(
+    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = mailbox()
+    down = ServiceUnavailable("the token service answers 503")
+    health.unavailable(settings, down)
+    assert health.not_now(settings, Reason.CLOCK) is None, "the queue's own delay is the backoff"
+    clock.pass_(minutes=61)
+    health.unavailable(settings, down)
+    assert alerts(caplog) == ["mailbox-failing"]
+    assert health.of("support").is_failing(clock.time)
+
+
+def test_1_9_recovery_is_no_error(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+    settings = mailbox(DISABLE_AFTER="1")
+    health.failed(settings, DOWN)
+    health.enable("support")
+    health.succeeded(settings, collected=0, left=0)
+    [recovered] = [record for record in caplog.records if "mailbox-recovered" in record.getMessage()]
+    assert recovered.levelno == logging.WARNING
+
+
+def test_a_warning_is_kept_until_a_poll_without_it(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+    health.succeeded(mailbox(), collected=0, left=0, warnings=["folder 'INBOX': UIDVALIDITY changed"])
+    assert health.of("support").warning == "folder 'INBOX': UIDVALIDITY changed"
+    assert "UIDVALIDITY changed" in caplog.text
+    health.succeeded(mailbox(), collected=0, left=0)
+    assert health.of("support").warning == ""
 
 
 def test_1_9_poll_every_is_the_clocks_pace_alone(health: Health, clock: Clock) -> None:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "shared.health": {*LOW, "shared.queued", "shared.telemetry"},
     "shared.telling": {"shared.receipts", "shared.telemetry"},
     "shared.stored": {*LOW, "shared.mail", "shared.routing", "shared.mailboxes.spool"},
-    "shared.collecting": {*LOW, *COMMON, "shared.mailboxes", "shared.stored"},
+    "shared.collecting": {*LOW, *COMMON, "shared.mail", "shared.mailboxes", "shared.stored"},
     "shared.sorting": {*LOW, *COMMON, "shared.mail", "shared.routing", "shared.mailboxes.spool", "shared.stored"},
     "shared.notified": {*LOW, *COMMON, "shared.mailboxes"},
     "shared.operating": {

@@ -1,0 +1,96 @@
+"""Exchange's placeholder for a message that it cannot convert is no mail (rule 8.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.intake_world import World, letter
+
+
+def placeholder(protocol: str = "IMAP4", number: int = 2, *, folded: bool = True) -> bytes:
+    fold = "\r\n" if folded else ""
+    return (
+        "MIME-Version: 1.0\r\n"
+        'Content-Type: text/plain; charset="us-ascii"\r\n'
+        "From: Microsoft Exchange Server 2010\r\n"
+        "To: Support <support@example.com>\r\n"
+        f"Subject: Retrieval using the {protocol} protocol failed for the following{fold} message: {number}\r\n"
+        "\r\n"
+        'The original has the subject "Offer". It has not been deleted.\r\n'
+    ).encode()
+
+
+def forward() -> bytes:
+    return (
+        b"Received: from mail.example.com by mx.example.com; Mon, 23 Nov 2026 08:00:00 +0000\r\n"
+        b"From: Ann <ann@customer.example>\r\n"
+        b"To: support@example.com\r\n"
+        b"Subject: Retrieval using the IMAP4 protocol failed for the following message: 2\r\n"
+        b"\r\n"
+        b"What does this mean?\r\n"
+    )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.stores.close()
+
+
+@pytest.mark.parametrize("after", ["delete", "keep"])
+@pytest.mark.parametrize(("protocol", "name"), [("imap", "IMAP4"), ("pop3", "POP3")])
+def test_8_3_a_placeholder_is_recorded_as_unreadable_and_the_original_stays(
+    world: World, protocol: str, name: str, after: str
+) -> None:
+    world.extra = {"PROTOCOL": protocol, "AFTER": after}
+    world.server.deliver(letter(1), placeholder(name), letter(3))
+    world.look()
+    world.look()
+    assert len(world.results()) == 2
+    [path] = world.stores.blobs.list("unreadable/")
+    assert f"Retrieval using the {name} protocol failed" in str(world.read(path)["words"])
+    assert 2 in world.server.messages
+    assert world.server.downloaded.count(2) == 1, "it is not asked for at each poll"
+    assert world.app().health.of("support").left == 1
+
+
+def test_8_3_a_placeholder_is_known_unfolded_too(world: World) -> None:
+    world.server.deliver(placeholder(folded=False, number=20004))
+    world.look()
+    assert len(list(world.stores.blobs.list("unreadable/"))) == 1
+
+
+def test_8_3_a_placeholder_in_another_language_is_known_by_its_author(world: World) -> None:
+    subject = b"Fehler beim Abrufen der folgenden Nachricht mit dem IMAP4-Protokoll: 2"
+    data = placeholder(folded=False).replace(
+        b"Retrieval using the IMAP4 protocol failed for the following message: 2", subject
+    )
+    assert subject in data
+    world.server.deliver(data)
+    world.look()
+    assert len(list(world.stores.blobs.list("unreadable/"))) == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        forward(),
+        forward().replace(b"Subject: ", b"Subject: Fwd: "),
+        forward().partition(b"\r\n")[2],
+        placeholder().replace(
+            b"From: Microsoft Exchange Server 2010", b"From: Microsoft Exchange <exchange@example.com>"
+        ),
+        placeholder().replace(b"IMAP4", b"HTTP"),
+    ],
+    ids=["a person quotes it", "forwarded", "forwarded, no trace", "with an address", "no mail protocol"],
+)
+def test_8_3_ordinary_mail_about_a_placeholder_is_collected(world: World, message: bytes) -> None:
+    world.server.deliver(message)
+    world.look()
+    assert list(world.stores.blobs.list("unreadable/")) == []
+    assert len(world.receipts()) == 1
+    assert world.server.messages == {}

@@ -1,0 +1,175 @@
+"""Messages that a server lists and does not deliver: skipped at the third poll, never removed (rules 1.8, 8.3)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.collecting.undelivered import SERVER_TROUBLE
+from shared.health import MailboxHealth
+from shared.queued import Poll, Reason
+from shared.receipts import State
+from tests.integration.intake_world import World, letter
+from tests.integration.polling_world import GraphWorld
+from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.memory_app import let_time_pass
+
+REFUSAL = "NO [UNAVAILABLE] UID FETCH Server error - Please try again later"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.stores.close()
+
+
+def poll(world: World, times: int = 1) -> None:
+    for _ in range(times):
+        world.time += timedelta(minutes=5)
+        world.look()
+
+
+def refuse(world: World, *numbers: int) -> None:
+    world.server.refused = dict.fromkeys(numbers, REFUSAL)
+
+
+def skipped(world: World) -> list[str]:
+    return list(world.stores.blobs.list("unreadable/"))
+
+
+def health(world: World) -> MailboxHealth:
+    return world.app().health.of("support")
+
+
+def test_1_8_a_message_refused_at_three_polls_is_skipped_and_stays(world: World) -> None:
+    world.server.deliver(letter(1), letter(2), letter(3))
+    refuse(world, 2)
+    poll(world, 2)
+    assert len(world.results()) == 2, "the messages behind it are collected at once"
+    assert skipped(world) == []
+    poll(world)
+    [path] = skipped(world)
+    assert REFUSAL in str(world.read(path)["words"])
+    assert list(world.server.messages) == [2]
+    downloads = world.server.downloaded.count(2)
+    poll(world, 3)
+    assert world.server.downloaded.count(2) == downloads == 3, "it is not asked for at every poll any more"
+    assert health(world).left == 1, "status counts it"
+    assert list(world.server.messages) == [2]
+
+
+@pytest.mark.parametrize("protocol", ["imap", "pop3"])
+def test_8_3_a_message_that_is_listed_and_never_there_is_skipped_too(world: World, protocol: str) -> None:
+    world.extra = {"PROTOCOL": protocol}
+    world.server.deliver(letter(1), letter(2))
+    world.server.undelivered = {1}
+    poll(world, 2)
+    assert skipped(world) == []
+    poll(world)
+    [path] = skipped(world)
+    assert "does not exist" in str(world.read(path)["words"])
+    assert (list(world.server.messages), len(world.results())) == ([1], 1)
+
+
+def test_8_3_three_polls_in_a_row_count(world: World) -> None:
+    world.server.deliver(letter(1), letter(2))
+    refuse(world, 1, 2)
+    poll(world, 2)
+    refuse(world, 2)
+    poll(world)
+    assert len(world.results()) == 1
+    [path] = skipped(world)
+    [arrival] = [receipt.arrival for receipt in world.receipts() if receipt.state is State.UNREADABLE]
+    assert arrival.startswith(Path(path).stem), "the third refusal of message 2, and message 1 was delivered"
+
+
+def test_1_8_a_skipped_message_is_tried_again_the_next_day_and_collected_when_it_comes(world: World) -> None:
+    world.server.deliver(letter(1))
+    refuse(world, 1)
+    poll(world, 3)
+    assert len(skipped(world)) == 1
+    world.time += timedelta(days=1)
+    poll(world, 3)
+    assert world.server.downloaded.count(1) == 4, "once a day"
+    world.server.refused = {}
+    poll(world)
+    assert world.results() == []
+    world.time += timedelta(days=1)
+    poll(world)
+    assert len(world.results()) == 1
+    assert world.server.messages == {}
+
+
+def test_1_8_under_keep_a_skipped_message_does_not_hold_the_watermark_back(world: World) -> None:
+    world.extra = {"AFTER": "keep"}
+    world.server.deliver(letter(1), letter(2))
+    refuse(world, 1)
+    poll(world, 5)
+    assert len(skipped(world)) == 1
+    assert world.server.listings[-1] == "1.2"
+    assert health(world).left == 1, "status goes on counting it"
+    refuse(world)
+    world.app().health.enable("support", unreadable=True)
+    poll(world, 2)
+    assert len(world.results()) == 2
+    assert health(world).left == 0
+
+
+def test_1_9_a_server_that_delivers_nothing_at_all_is_busy_and_no_message_is_skipped(world: World) -> None:
+    numbers = range(1, SERVER_TROUBLE + 1)
+    world.server.deliver(*map(letter, numbers))
+    refuse(world, *numbers)
+    for _ in range(4):
+        world.time += timedelta(hours=2)
+        world.look()
+    assert skipped(world) == []
+    assert REFUSAL in health(world).busy_reason
+    assert health(world).is_failing(world.time)
+    refuse(world)
+    world.time += timedelta(hours=2)
+    world.look()
+    assert len(world.results()) == SERVER_TROUBLE
+
+
+def test_8_3_graphs_404_right_after_a_notification_is_not_final(tmp_path: Path) -> None:
+    world = GraphWorld(tmp_path)
+    world.server.deliver(letter(1))
+    world.server.undelivered = {1}
+    for _ in range(5):
+        world.time += timedelta(seconds=5)
+        world.look(Reason.BY_HAND)
+    assert list(world.stores.blobs.list("unreadable/")) == []
+    world.time += timedelta(minutes=5)
+    world.look(Reason.BY_HAND)
+    assert len(list(world.stores.blobs.list("unreadable/"))) == 1
+    world.stores.close()
+
+
+@pytest.mark.parametrize("way", list(Way), ids=lambda way: way.value)
+def test_8_1_a_crash_at_any_step_of_the_third_poll_loses_nothing(tmp_path: Path, way: Way) -> None:
+    for at in itertools.count(1):
+        world = World(tmp_path / str(at))
+        world.server.deliver(letter(1), letter(2))
+        refuse(world, 1)
+        poll(world, 2)
+        faults = Faults(at, way)
+        app = world.app()
+        with suppress(ProcessGone):
+            intake = replace(app.poller.intake, stores=faults.stores(world.stores))
+            replace(app.poller, intake=intake).poll(Poll("support", Reason.BY_HAND))
+        let_time_pass(world.folder)
+        poll(world, 3)
+        assert len(skipped(world)) == 1
+        assert [receipt.state for receipt in world.receipts() if not receipt.was_downloaded] == [State.UNREADABLE]
+        assert list(world.server.messages) == [1]
+        world.stores.close()
+        if at > faults.count:
+            assert at > 5, "there were steps to break"
+            return
