@@ -49,6 +49,8 @@ def prepare(into: Path, messages: Iterable[bytes], mailboxes: Collection[str]) -
     try:
         # Links are followed once, so that all steps are about the same folder.
         folder = into.resolve(strict=into.is_symlink())
+        if folder.exists() and not folder.is_dir():
+            raise _refused(into, "is not a folder")
         make_folder(folder)
         if not any(folder.iterdir()):
             _write(folder / MARK, mark)
