@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from local.demo.names import DEMONSTRATION
 from local.log_format import UtcFormatter
 from local.plainly import told_plainly
 from local.settings.command import STARTED, settings_command
@@ -48,7 +49,7 @@ def main_options(
 def demo(
     into: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the sample mail goes: a new folder, or an earlier run's.")
-    ] = Path("mailroom-demo"),
+    ] = Path(DEMONSTRATION),
 ) -> None:
     """Collect and route sample mail from embedded mail servers, into a folder; ends by itself."""
     from local.demo.run import run_demo  # noqa: PLC0415  the mail server's packages are wanted here alone

@@ -45,8 +45,11 @@ class StorageAddress:
             return str(self.folder.absolute())
         if self.connection_string is None:
             return self.blob or ""
-        pairs = (part.partition("=") for part in self.connection_string.split(";"))
-        account = next((value.strip() for name, _, value in pairs if name.strip().lower() == "accountname"), "")
+        pairs = [part.partition("=") for part in self.connection_string.split(";")]
+        values = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        if _DEVELOPMENT in values:
+            return "the storage emulator on this machine"
+        account = values.get("accountname")
         return f"storage account {account}" if account else "the storage of a connection string"
 
     def below(self, folder: Path) -> StorageAddress:

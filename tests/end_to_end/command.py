@@ -60,6 +60,7 @@ def mailroom(
     timeout: float = 300,
     cwd: Path = ROOT,
     environment: Mapping[str, str] | None = None,
+    verbose: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run `mailroom` to its end.
 
@@ -69,9 +70,10 @@ def mailroom(
         timeout: seconds that it may take.
         cwd: the current directory.
         environment: variables that it has besides this process's.
+        verbose: log what happens.
     """
     return subprocess.run(
-        command(*words, settings=settings),
+        command(*(["--verbose"] if verbose else []), *words, settings=settings),
         cwd=cwd,
         env={**os.environ, **(environment or {})},
         capture_output=True,
