@@ -15,6 +15,7 @@ from rich.console import Console
 from local.once import Patience, drain_once
 from local.progress import Told
 from local.session import open_app
+from shared.errors import ConnectFailed
 from shared.health import Health
 from shared.leasing import LEASE_SECONDS
 from shared.wiring import App
@@ -62,6 +63,8 @@ async def drained(settings: Path, at: float, what: str) -> tuple[list[str], str,
     printed = io.StringIO()
     told = Told(Console(file=printed, width=200))
     with open_app(settings, told.collected, create=True) as app:
+        # An earlier failure, whose backoff is not over, is not a reason to leave the mailbox.
+        Health(app.stores.records).failed(app.settings.mailboxes["support"], ConnectFailed("no route to host"))
         token = app.stores.leases.acquire("support", LEASE_SECONDS)
         assert token is not None
         happens = {"expires": lambda: _expire(app), "is released": lambda: _finish(app, token), "stays": nothing}
