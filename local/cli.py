@@ -66,7 +66,7 @@ def once(settings: Settings = STARTED) -> None:
     from local.progress import Told  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
 
-    with told_plainly(), Told(Console(stderr=True)) as told, open_app(settings, told.collected, create=True) as app:
+    with told_plainly(), Told(Console(stderr=True)) as told, open_app(settings, told.collected) as app:
         failures = asyncio.run(drain_once(app, told))
     for failure in failures:
         typer.echo(failure, err=True)
@@ -82,7 +82,7 @@ def serve(
     from local.serving import serve_app  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings, create=True) as app:
+    with told_plainly(), open_app(settings) as app:
         logging.getLogger("mailroom").setLevel(min(logging.INFO, logging.getLogger("mailroom").level))
         serve_app(app, port)
 
@@ -101,7 +101,7 @@ def check(
     from local.session import open_app  # noqa: PLC0415
     from local.stores import storage_lines  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
         mailbox = None if mailbox is None else _known(app, mailbox)
         for line in storage_lines(app.settings):
             typer.echo(f"ok    {line}")
@@ -122,7 +122,7 @@ def status(settings: Settings = STARTED) -> None:
     from local.stores import storage_lines  # noqa: PLC0415
     from local.tables import show_mailboxes, show_queues, show_subscriptions, wide_console  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
         console = wide_console()
         for line in storage_lines(app.settings):
             console.print(Text(line), soft_wrap=True)
@@ -145,7 +145,7 @@ def explain(
     from local.session import open_app  # noqa: PLC0415
     from local.stores import absent_lines  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
         for line in absent_lines(app.settings.mail_storage):
             typer.echo(line, err=True)
         for line in told(app, file, None if mailbox is None else mailbox.lower(), folder):
@@ -183,7 +183,7 @@ def replay(
         dry_run=dry_run,
         again=again,
     )
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
         require_store(app.settings.mail_storage, app.settings.app_storage)
         with Told(Console(stderr=True)) as told:
             outcome = ask(app, wanted, told.records)
@@ -232,7 +232,7 @@ def find(
             raise SettingsWrong(
                 "which message? by --id, --message-id, --sender, --recipient, --mailbox, --since, --until"
             )
-        with open_app(settings) as app:
+        with open_app(settings, create=False) as app:
             require_store(app.settings.mail_storage)
             found, more = stories(app.stores, wanted, limit)
     if as_json:
@@ -261,7 +261,7 @@ def forget(
     from local.stores import require_store  # noqa: PLC0415
     from local.tables import wide_console  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
         require_store(app.settings.mail_storage, app.settings.app_storage)
         with Told(Console(stderr=True)) as told:
             outcome = remove(app, what, really=yes, progress=told.forgotten, waiting=told.held_up)
@@ -284,7 +284,7 @@ def enable(
     from local.session import open_app  # noqa: PLC0415
     from local.stores import require_store  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
         mailbox = _known(app, mailbox)
         require_store(app.settings.mail_storage)
         app.health.enable(mailbox, unreadable=unreadable)

@@ -22,7 +22,7 @@ _STORAGES = frozenset({"azurewebjobsstorage", "mail_storage"})
 
 @contextmanager
 def open_app(
-    settings: Path, progress: Progress = no_progress, *, create: bool = False, environment: bool = True
+    settings: Path, progress: Progress = no_progress, *, create: bool = True, environment: bool = True
 ) -> Iterator[App]:
     """Put a settings file's values into the environment, as the Functions host does, and wire the app.
 
@@ -32,7 +32,7 @@ def open_app(
     Args:
         settings: a file in the shape of `local.settings.json`.
         progress: told as mailboxes are drained.
-        create: make the store if there is none. False: such a store is empty, and nothing is made.
+        create: make the store if there is none. False: reading finds nothing in it, and nothing is made.
         environment: what the environment has already wins over the file, as with the host. False: the file alone
             counts.
 

@@ -9,7 +9,7 @@ from shared.settings import AppSettings
 from shared.storage.addresses import StorageAddress
 from shared.storage.folder.in_use import is_store
 
-ABSENT = "there is no store yet: nothing was collected into it"
+ABSENT = "the store does not exist yet: nothing was collected into it"
 
 
 def storage_lines(settings: AppSettings) -> Iterator[str]:

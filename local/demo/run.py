@@ -69,7 +69,7 @@ def run_demo(into: Path, console: Console) -> int:
         )
         # Without the environment: it may name mailboxes and a storage that are not the demonstration's.
         told = stack.enter_context(Told(console))
-        app = stack.enter_context(open_app(settings, told.collected, create=True, environment=False))
+        app = stack.enter_context(open_app(settings, told.collected, environment=False))
         failures = asyncio.run(drain_once(app, told))
         told.end()
         show_messages(app.stores, app.stores.records.scan(Table.RECEIPTS), console)

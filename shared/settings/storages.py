@@ -18,7 +18,7 @@ _MAIL_STORAGE = "mail_storage"
 def storages(
     environment: Mapping[str, str], keys: Keys, report: Report, *, file_mode: int, base: Path | None
 ) -> tuple[StorageAddress | None, StorageAddress | None]:
-    """Return the app's own storage and the one for mail, which by default is the same; None for one with a fault.
+    """Return the app's own storage and the one for mail, which by default is the same; None if its setting is wrong.
 
     Args:
         environment: names and values.

@@ -106,10 +106,10 @@ def parse_size(text: str) -> int:
 
 def parse_file_mode(text: str) -> int:
     """A file's mode in octal digits, as in `0640`."""
-    found = _FILE_MODE.fullmatch(text.lower())
-    if found is None:
+    match = _FILE_MODE.fullmatch(text.lower())
+    if match is None:
         raise Wrong("the value is not a file mode; use octal digits, such as 0600 or 0640")
-    mode = int(found[1], 8)
+    mode = int(match[1], 8)
     if mode & ~0o666:
         raise Wrong("sets more than r and w; use 0600, 0640 or 0660, folders get x by themselves", text)
     if mode & 0o600 != 0o600:  # noqa: PLR2004

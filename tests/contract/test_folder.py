@@ -119,7 +119,7 @@ stores.blobs.create("messages/ab/abc/raw.eml", b"x" * 3_000_000, content_type="m
 
 @pytest.mark.parametrize("program", [WRITING, WRITTEN], ids=["while it writes", "before it links"])
 @pytest.mark.parametrize("by", ["opening", "sweeping"])
-def test_8_1_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(
+def test_8_1_only_a_killed_writers_file_is_removed(
     folder: Path, stores: Stores, tmp_path: Path, program: str, by: str
 ) -> None:
     """The writer waits for a pipe: it is in the middle of its work for certain, however old its file is."""

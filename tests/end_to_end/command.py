@@ -69,7 +69,7 @@ def mailroom(
         settings: the settings file.
         timeout: seconds that it may take.
         cwd: the current directory.
-        environment: variables that it has besides this process's.
+        environment: variables that it has in addition to this process's.
         verbose: log what happens.
     """
     return subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -67,9 +68,11 @@ def test_a_relative_folder_is_relative_to_the_settings_file(dovecot: Dovecot, pl
 
 def test_mail_and_queues_may_be_in_two_relative_folders(places: tuple[Path, Path]) -> None:
     home, elsewhere = places
-    settings = settings_file(home, "folder:app", {"MAIL_STORAGE": "folder:../mail"})
+    settings = settings_file(home, "folder:app", {"MAIL_STORAGE": "folder:../mail", "STORE_MODE": "0640"})
     assert mailroom("once", settings=settings, cwd=elsewhere).returncode == 0
-    assert (home / "app/.mailroom/state.sqlite3").is_file()
+    for folder in (home / "app", home.parent / "mail"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+        assert stat.S_IMODE((folder / ".mailroom/state.sqlite3").stat().st_mode) == 0o640
     shown = mailroom("status", settings=settings, cwd=elsewhere).stdout
     assert f"storage of mail: {home.parent / 'mail'}\n" in shown
     assert f"storage of queues and leases: {home / 'app'}\n" in shown
@@ -103,7 +106,7 @@ def test_commands_that_read_make_no_store(
     ran = CliRunner().invoke(cli, [*arguments, "--settings", str(settings)])
     assert ran.exit_code == READING[words], ran.output
     assert f"{home / 'new' / 'mail'}" in ran.output
-    assert "there is no store yet: nothing was collected" in ran.output
+    assert "the store does not exist yet: nothing was collected" in ran.output
     assert {path.name for path in home.iterdir()} == {"settings.json", "MESSAGE"}
     assert list(elsewhere.iterdir()) == []
 

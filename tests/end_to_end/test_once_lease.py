@@ -62,7 +62,7 @@ async def drained(settings: Path, at: float, what: str) -> tuple[list[str], str,
     """
     printed = io.StringIO()
     told = Told(Console(file=printed, width=200))
-    with open_app(settings, told.collected, create=True) as app:
+    with open_app(settings, told.collected) as app:
         # An earlier failure, whose backoff is not over, is not a reason to leave the mailbox.
         Health(app.stores.records).failed(app.settings.mailboxes["support"], ConnectFailed("no route to host"))
         token = app.stores.leases.acquire("support", LEASE_SECONDS)

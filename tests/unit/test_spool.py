@@ -186,9 +186,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("state", ["writing", "finished"])
-def test_1_7_what_a_killed_worker_spooled_is_removed_and_a_living_ones_is_not(
-    temporary_folder: Path, state: str
-) -> None:
+def test_1_7_only_a_killed_workers_spooled_message_is_removed(temporary_folder: Path, state: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SPOOLING, state],
         cwd=ROOT,

@@ -15,7 +15,7 @@ class _Absent:
         self._folder = folder
 
     def _refuse(self) -> NoReturn:
-        raise ServiceUnavailable(f"there is no store in {self._folder}: nothing was collected into it yet")
+        raise ServiceUnavailable(f"the store in {self._folder} does not exist yet: nothing was collected into it")
 
 
 class AbsentBlobs(_Absent):
