@@ -184,6 +184,7 @@ def replay(
         again=again,
     )
     with told_plainly(), open_app(settings, create=False) as app:
+        wanted.check()
         require_store(app.settings.mail_storage, app.settings.app_storage)
         with Told(Console(stderr=True)) as told:
             outcome = ask(app, wanted, told.records)
@@ -254,14 +255,15 @@ def forget(
     settings: Settings = STARTED,
 ) -> None:
     """Remove a message, or all mail from and for a person: bytes, results and records. Lists it, and stops there."""
+    from local.forgetting import check_target, refusals, show  # noqa: PLC0415
     from local.forgetting import forget as remove  # noqa: PLC0415
-    from local.forgetting import refusals, show  # noqa: PLC0415
     from local.progress import Told  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
     from local.stores import require_store  # noqa: PLC0415
     from local.tables import wide_console  # noqa: PLC0415
 
     with told_plainly(), open_app(settings, create=False) as app:
+        check_target(what)
         require_store(app.settings.mail_storage, app.settings.app_storage)
         with Told(Console(stderr=True)) as told:
             outcome = remove(app, what, really=yes, progress=told.forgotten, waiting=told.held_up)

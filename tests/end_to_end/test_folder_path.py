@@ -152,3 +152,11 @@ shared.wiring.app().stores.close()
     )
     assert (tmp_path / "app/some/mail/.mailroom/state.sqlite3").is_file()
     assert list((tmp_path / "cwd").iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["forget nonsense", "replay", "enable nobody", "find"])
+def test_a_wrong_argument_is_reported_before_a_missing_store(tmp_path: Path, words: str) -> None:
+    settings = settings_file(tmp_path, "folder:mail", NO_MAILBOX)
+    ran = CliRunner().invoke(cli, [*words.split(), "--settings", str(settings)])
+    assert ran.exit_code == 2, ran.output
+    assert "does not exist yet" not in ran.output
