@@ -9,7 +9,7 @@ AZURITE := .tools/node_modules/.bin/azurite
 .PHONY: docs run test check bench fuzz servers package clean help
 
 help:
-	@echo "make run    the main job on an embedded mail server: sample mail into ./mail"
+	@echo "make run    the main job on an embedded mail server: sample mail into ./mailroom-demo"
 	@echo "make test   everything, on real servers (Dovecot, Azurite); installs them where they are missing"
 	@echo "make check  lint, types, layers"
 	@echo "make bench  what it does a second, beside what one would otherwise pick"

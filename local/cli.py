@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from local.demo.names import DEMONSTRATION
+from local.log_format import UtcFormatter
 from local.plainly import told_plainly
 from local.settings.command import STARTED, settings_command
 from shared.errors import SettingsWrong
@@ -37,15 +39,19 @@ def main_options(
 ) -> None:
     """Options before the command."""
     level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(UtcFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("mailroom").setLevel(level)
 
 
 @cli.command()
-def demo(into: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the mail goes.")] = Path("mail")) -> None:
-    """The main job on an embedded mail server with sample mail, into a folder; ends by itself."""
+def demo(
+    into: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the sample mail goes: a new folder, or an earlier run's.")
+    ] = Path(DEMONSTRATION),
+) -> None:
+    """Collect and route sample mail from embedded mail servers, into a folder; ends by itself."""
     from local.demo.run import run_demo  # noqa: PLC0415  the mail server's packages are wanted here alone
     from local.tables import wide_console  # noqa: PLC0415
 
@@ -93,9 +99,12 @@ def check(
     from local.checking import check as look  # noqa: PLC0415
     from local.checking import check_routes_file  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
+    from local.stores import storage_lines  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
         mailbox = None if mailbox is None else _known(app, mailbox)
+        for line in storage_lines(app.settings):
+            typer.echo(f"ok    {line}")
         results = []
         for well, line in look(app, mailbox) if routes is None else check_routes_file(app, routes):
             typer.echo(("ok    " if well else "WRONG ") + line)
@@ -110,10 +119,13 @@ def status(settings: Settings = STARTED) -> None:
 
     from local.checking import check_routes  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
+    from local.stores import storage_lines  # noqa: PLC0415
     from local.tables import show_mailboxes, show_queues, show_subscriptions, wide_console  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
         console = wide_console()
+        for line in storage_lines(app.settings):
+            console.print(Text(line), soft_wrap=True)
         show_mailboxes(app, console)
         for well, line in check_routes(app):
             console.print(Text(line, style="" if well else "bold red"))
@@ -131,8 +143,11 @@ def explain(
     """Which recipients, which routes, and why; whether it would be a duplicate. Stores nothing."""
     from local.explaining import explain as told  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
+    from local.stores import absent_lines  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
+        for line in absent_lines(app.settings.mail_storage):
+            typer.echo(line, err=True)
         for line in told(app, file, None if mailbox is None else mailbox.lower(), folder):
             typer.echo(line)
 
@@ -156,6 +171,7 @@ def replay(
     from local.replaying import Wanted, show  # noqa: PLC0415
     from local.replaying import replay as ask  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
+    from local.stores import require_store  # noqa: PLC0415
     from local.tables import wide_console  # noqa: PLC0415
 
     wanted = Wanted(
@@ -167,7 +183,9 @@ def replay(
         dry_run=dry_run,
         again=again,
     )
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
+        wanted.check()
+        require_store(app.settings.mail_storage, app.settings.app_storage)
         with Told(Console(stderr=True)) as told:
             outcome = ask(app, wanted, told.records)
         show(outcome, wanted, wide_console())
@@ -197,6 +215,7 @@ def find(
     """Where a message is, and what became of it. Exit status 1 if there is none."""
     from local.finding import as_line, show, stories  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
+    from local.stores import require_store  # noqa: PLC0415
     from local.tables import wide_console  # noqa: PLC0415
     from shared.operating.finding import Wanted, parse_id, parse_message_id, parse_person  # noqa: PLC0415
 
@@ -214,7 +233,8 @@ def find(
             raise SettingsWrong(
                 "which message? by --id, --message-id, --sender, --recipient, --mailbox, --since, --until"
             )
-        with open_app(settings) as app:
+        with open_app(settings, create=False) as app:
+            require_store(app.settings.mail_storage)
             found, more = stories(app.stores, wanted, limit)
     if as_json:
         for story in found:
@@ -235,13 +255,16 @@ def forget(
     settings: Settings = STARTED,
 ) -> None:
     """Remove a message, or all mail from and for a person: bytes, results and records. Lists it, and stops there."""
+    from local.forgetting import check_target, refusals, show  # noqa: PLC0415
     from local.forgetting import forget as remove  # noqa: PLC0415
-    from local.forgetting import refusals, show  # noqa: PLC0415
     from local.progress import Told  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
+    from local.stores import require_store  # noqa: PLC0415
     from local.tables import wide_console  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
+        check_target(what)
+        require_store(app.settings.mail_storage, app.settings.app_storage)
         with Told(Console(stderr=True)) as told:
             outcome = remove(app, what, really=yes, progress=told.forgotten, waiting=told.held_up)
         show(outcome, wide_console(), really=yes)
@@ -261,9 +284,11 @@ def enable(
 ) -> None:
     """Try a mailbox again that was disabled, or that waits out a failure."""
     from local.session import open_app  # noqa: PLC0415
+    from local.stores import require_store  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with told_plainly(), open_app(settings, create=False) as app:
         mailbox = _known(app, mailbox)
+        require_store(app.settings.mail_storage)
         app.health.enable(mailbox, unreadable=unreadable)
         too = ", and what could not be read is tried again" if unreadable else ""
         typer.echo(f"mailbox {mailbox} is looked at with the next tick of the clock{too}")

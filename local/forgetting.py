@@ -37,6 +37,18 @@ class Outcome:
     unread: int = 0
 
 
+def check_target(what: str) -> None:
+    """Return if `what` is an id or an address.
+
+    Raises:
+        SettingsWrong: it is neither.
+    """
+    if "@" in what:
+        parse_person(what)
+    else:
+        parse_id(what)
+
+
 def forget(
     app: App, what: str, *, really: bool, progress: Callable[[int, int], None], waiting: Callable[[str], None]
 ) -> Outcome:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -12,7 +14,6 @@ from local.host.host import Host
 from local.progress import Told
 from shared.clock import utc_now
 from shared.errors import TryAgain
-from shared.health import MailboxHealth
 from shared.leasing import LEASE_SECONDS
 from shared.queued import Poll, Reason
 from shared.storage.protocol import QueueName, Table
@@ -25,10 +26,33 @@ OTHERS_TAKE = 15.0
 """Seconds that another run may take from our poll on the queue to the mailbox's lease, on a busy machine."""
 
 
-async def drain_once(app: App, told: Told) -> list[str]:
-    """Look at every mailbox and route everything that is stored.
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long mailboxes are waited for that another worker has leased.
 
-    What an earlier run had stored and not routed is finished as well.
+    Attributes:
+        seconds: the longest wait: longer than the lease of a worker that was killed.
+        every: seconds between two attempts.
+        clock: seconds, as `time.monotonic` counts them.
+        sleep: waits for some seconds.
+    """
+
+    seconds: float = LEASE_SECONDS * 1.5
+    every: float = 1.0
+    clock: Callable[[], float] = monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+async def drain_once(app: App, told: Told, patience: Patience = Patience()) -> list[str]:
+    """Drain every mailbox and route everything that is stored.
+
+    What an earlier run had stored and not routed is finished as well. A mailbox that another worker has leased is
+    waited for and then polled: the worker may have been killed.
+
+    Args:
+        app: with the storage and the mailboxes.
+        told: shows the progress.
+        patience: how long leased mailboxes are waited for.
 
     Returns:
         A line for each thing that failed; empty if nothing did.
@@ -42,12 +66,14 @@ async def drain_once(app: App, told: Told) -> list[str]:
         for settings in app.settings.mailboxes.values()
         if settings.enabled and settings.name not in polls
     ]
-    due = [Poll(name, Reason.BY_HAND).body() for name in polls]
-    app.stores.queues[QueueName.POLLS].put_many(due)
+    run = _Run(app, told, patience, began, {name: app.health.of(name).next_try for name in polls})
+    run.poll(polls)
 
     async with Host.started(ROOT, app.stores) as host:
         watching = asyncio.create_task(_watch(app, told))
         try:
+            counts = (await host.drain()).functions
+            leased = await run.drain_leased(host)
             counts = (await host.drain()).functions
             if app.sorter.sweep(timedelta(0)):
                 counts = (await host.drain()).functions
@@ -57,10 +83,17 @@ async def drain_once(app: App, told: Told) -> list[str]:
                 await watching
 
     for name in polls:
-        health = await _looked_at(app, name, began)
+        health = await asyncio.to_thread(app.health.of, name)
         if health.last_failure is not None and health.last_failure >= began:
             failures.append(f"mailbox {name}: {health.last_error}")
-        elif (health.last_success is None or health.last_success < began) and not _held(app, name):
+        elif health.last_success is not None and health.last_success >= began:
+            continue
+        elif name in leased:
+            failures.append(
+                f"mailbox {name}: not drained, another worker has held its lease for {patience.seconds:.0f} s; "
+                "the next run polls it again"
+            )
+        else:
             failures.append(f"mailbox {name}: was not looked at to its end, its server or the storage asks to wait")
     poisoned = counts["route_message"].poisoned if "route_message" in counts else 0
     if poisoned:
@@ -71,19 +104,61 @@ async def drain_once(app: App, told: Told) -> list[str]:
     return failures
 
 
-async def _looked_at(app: App, mailbox: str, began: datetime) -> MailboxHealth:
-    """How a mailbox fares, once somebody has looked at it since we began.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run over the mailboxes.
 
-    The queues are everybody's: another run may have taken our poll and be on its way to the lease with it.
+    Attributes:
+        app: with the storage and the mailboxes.
+        told: shows the progress.
+        patience: how long leased mailboxes are waited for.
+        began: when it began.
+        next_tries: the mailboxes that it polls, and what their `next_try` was when it began.
     """
-    until = monotonic() + OTHERS_TAKE
-    while True:
-        health = await asyncio.to_thread(app.health.of, mailbox)
-        told = [at for at in (health.last_success, health.last_failure) if at is not None and at >= began]
-        asked_to_wait = health.next_try is not None and health.next_try > utc_now()
-        if told or asked_to_wait or monotonic() > until or await asyncio.to_thread(_held, app, mailbox):
-            return health
-        await asyncio.sleep(0.25)
+
+    app: App
+    told: Told
+    patience: Patience
+    began: datetime
+    next_tries: Mapping[str, datetime | None]
+
+    def poll(self, mailboxes: Collection[str]) -> None:
+        """Enqueue a poll for each mailbox."""
+        polls = [Poll(name, Reason.BY_HAND).body() for name in mailboxes]
+        self.app.stores.queues[QueueName.POLLS].put_many(polls)
+
+    async def drain_leased(self, host: Host) -> Collection[str]:
+        """Wait for mailboxes that another worker has leased, and poll each as soon as its lease is free.
+
+        The queues are shared: another run may have taken our poll and not have the lease yet. So a mailbox without a
+        lease is waited for as well, for `OTHERS_TAKE` seconds.
+
+        Returns:
+            The mailboxes whose lease another worker still holds.
+        """
+        start = self.patience.clock()
+        waiting, leased = sorted(self.next_tries), set[str]()
+        while True:
+            waiting = [name for name in waiting if await asyncio.to_thread(self._is_undecided, name)]
+            held = {name for name in waiting if await asyncio.to_thread(_held, self.app, name)}
+            freed = (leased - held) & set(waiting)
+            leased = held
+            if freed:
+                self.poll(sorted(freed))
+                await host.drain()
+                continue
+            waited = self.patience.clock() - start
+            if not waiting or waited >= (self.patience.seconds if held else OTHERS_TAKE):
+                return leased
+            for name in sorted(held):
+                self.told.leased(name, self.patience.seconds - waited)
+            await self.patience.sleep(self.patience.every)
+
+    def _is_undecided(self, mailbox: str) -> bool:
+        """Return whether a mailbox has neither been drained nor failed, nor asked to wait, since the run began."""
+        health = self.app.health.of(mailbox)
+        ended = any(at is not None and at >= self.began for at in (health.last_success, health.last_failure))
+        return not ended and health.next_try == self.next_tries[mailbox]
 
 
 def _wrong_routes(app: App) -> tuple[str, ...]:

@@ -13,6 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 PLAIN_EVERY = 5.0
 """Seconds between two plain lines about the same."""
 
+LEASE_EVERY = 15.0
+"""Seconds between two lines about the same lease."""
+
 
 class Told:
     """Shows what it is told of work that takes its time. Called from several threads.
@@ -72,6 +75,19 @@ class Told:
             if time.monotonic() - self._said.get("held up", 0) >= PLAIN_EVERY:
                 self._said["held up"] = time.monotonic()
                 self._console.print(f"mailbox {mailbox} is being drained; waiting until it is done", highlight=False)
+
+    def leased(self, mailbox: str, longest: float) -> None:
+        """Show, again and again, that a mailbox has to be waited for because another worker has leased it."""
+        key = f"lease {mailbox}"
+        with self._lock:
+            if key not in self._said or time.monotonic() - self._said[key] >= LEASE_EVERY:
+                self._said[key] = time.monotonic()
+                self._console.print(
+                    f"mailbox {mailbox}: another worker, which may have been killed, holds its lease; waiting up to "
+                    f"{longest:.0f} s for it",
+                    highlight=False,
+                    soft_wrap=True,
+                )
 
     def _done(self, what: str, done: int, total: int) -> None:
         if not total:

@@ -7,6 +7,7 @@ import typer
 from local.host.http import HttpConfig
 from local.host.signals import run_host
 from local.once import ROOT
+from local.stores import storage_lines
 from shared.telemetry.start import start
 from shared.wiring import App
 
@@ -20,6 +21,8 @@ def serve_app(app: App, port: int) -> None:
     """
 
     def ready(listening: int) -> None:
+        for line in storage_lines(app.settings):
+            typer.echo(line)
         names = ", ".join(app.settings.mailboxes) or "none"
         typer.echo(f"Serving; mailboxes: {names}; HTTP on 127.0.0.1:{listening}. Ctrl-C stops.")
 

@@ -50,12 +50,13 @@ def route_poison(item: func.QueueMessage) -> None:
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def sweep(timer: func.TimerRequest) -> None:
-    """Announce again every arrival that has been waiting for over an hour, and measure how the intake fares."""
+    """Announce again every arrival that has waited for over an hour, remove left-over files, measure the intake."""
     from shared.operating.vitals import take_vitals  # noqa: PLC0415
     from shared.wiring import app  # noqa: PLC0415
 
     if timer.past_due:
         log.info("the sweep is late")
     ready = app()
+    ready.remove_left_over()
     ready.sorter.sweep()
     take_vitals(ready.settings, ready.stores).tell()

@@ -5,15 +5,19 @@ The functions ask here for what they trigger. Nothing is built at import: indexi
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from shared.clock import Now, utc_now
 from shared.collecting.folder_round import Progress, no_progress
 from shared.collecting.intake import Intake
 from shared.collecting.polling import Poller
+from shared.errors import TryAgain
 from shared.health import Health
 from shared.mail.message import parse
 from shared.mailboxes.connect import open_mailbox, open_subscriptions
@@ -29,8 +33,13 @@ from shared.storage.opening import open_stores
 from shared.storage.protocol import Stores
 from shared.telemetry.start import start
 
+ROOT = Path(__file__).resolve().parents[1]
+"""The function app's folder, which local.settings.json is in where Core Tools run it."""
+
 UPLOADS = 16
 """Uploads at once, over all mailboxes that the process drains: what one client of the storage does best with."""
+
+_log = logging.getLogger("mailroom.wiring")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,14 @@ class App:
     subscriptions: Subscriptions
     book: RouteBook
     tables: RouteTables
+
+    def remove_left_over(self) -> None:
+        """Remove the temporary files of killed processes. What cannot be removed now is removed later."""
+        count = remove_left_over()
+        with suppress(TryAgain):
+            count += self.stores.remove_left_over()
+        if count:
+            _log.info("%d temporary files of killed processes were removed", count)
 
 
 def wire(
@@ -101,7 +118,7 @@ def app() -> App:
     global _app  # noqa: PLW0603  the worker is one process, and wires once
     with _lock:
         if _app is None:
-            settings = read_settings(complete=False)
+            settings = read_settings(complete=False, base=ROOT)
             start(settings.telemetry)
             _app = wire(settings)
         return _app

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from local.demo.folder import prepare
 from local.demo.graph import graph_server
 from local.demo.machines import AUTOMATIC, BLOCKED, LARGEST, OTHERWISE
 from local.demo.messages import CONTRACTS, OFFICE, OPAQUE, SUPPORT
@@ -19,10 +19,12 @@ from local.once import drain_once
 from local.progress import Told
 from local.session import open_app
 from local.tables import show_messages
-from shared.errors import SettingsWrong
+from shared.storage.folder.blobs import HIDDEN
 from shared.storage.protocol import Table
 
 PASSWORD = "demonstration"  # noqa: S105  of a server that lives for a second, on loopback
+
+MAILBOXES = ("support", "office", "contracts")
 
 ROUTES = {
     "ROUTES__sales__ADDRESS": "sales@example.com",
@@ -37,31 +39,27 @@ ROUTES = {
     "ROUTES__office__ADDRESS": "office@example.com",
 }
 
-OWN = frozenset(
-    {"messages", "routed", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable", ".mailroom"}
-)
-"""What a folder may hold that the demonstration clears away."""
-
 
 def run_demo(into: Path, console: Console) -> int:
     """Collect and route the sample mail, and show what became of it.
 
     Args:
-        into: the folder; what an earlier demonstration left there is removed.
+        into: the folder; what an earlier demonstration left there is removed, and nothing else.
         console: where to tell.
 
     Returns:
         The exit status.
 
     Raises:
-        SettingsWrong: the folder holds something else.
+        SettingsWrong: the folder holds something else, or is in use.
     """
-    _clear(into)
     inbox = [*SUPPORT, *AUTOMATIC, *OTHERWISE]
+    prepare(into, [*inbox, *OFFICE, *CONTRACTS, *OPAQUE], MAILBOXES)
     with ExitStack() as stack:
         support = stack.enter_context(mail_server("support@example.com", PASSWORD, inbox))
         office = stack.enter_context(mail_server("ann@example.com\\office@example.com", PASSWORD, OFFICE))
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="mailroom-demo-")))
+        # In the folder's own part that the next demonstration clears: a killed one leaves nothing elsewhere.
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="demo-", dir=into.resolve() / HIDDEN)))
         settings = folder / "local.settings.json"
         graph = stack.enter_context(graph_server("contracts@example.com", CONTRACTS, OPAQUE, folder))
         settings.write_text(json.dumps({"IsEncrypted": False, "Values": _settings(into, support, office) | graph}))
@@ -69,8 +67,9 @@ def run_demo(into: Path, console: Console) -> int:
             f"Two mailboxes with {len(inbox)} and {len(OFFICE)} messages on an embedded IMAP server, and one with "
             f"{len(CONTRACTS) + len(OPAQUE)} on a stand-in for Microsoft Graph, into {into}/"
         )
+        # Without the environment: it may name mailboxes and a storage that are not the demonstration's.
         told = stack.enter_context(Told(console))
-        app = stack.enter_context(open_app(settings, told.collected))
+        app = stack.enter_context(open_app(settings, told.collected, environment=False))
         failures = asyncio.run(drain_once(app, told))
         told.end()
         show_messages(app.stores, app.stores.records.scan(Table.RECEIPTS), console)
@@ -86,7 +85,7 @@ def run_demo(into: Path, console: Console) -> int:
 
 
 def _settings(into: Path, support: int, office: int) -> dict[str, str]:
-    values = {"AzureWebJobsStorage": f"folder:{into}", "FUNCTIONS_WORKER_RUNTIME": "python"}
+    values = {"AzureWebJobsStorage": f"folder:{into.resolve()}", "FUNCTIONS_WORKER_RUNTIME": "python"}
     for name, port in (("support", support), ("office", office)):
         values |= {
             f"MAILBOXES__{name}__PROTOCOL": "imap",
@@ -104,14 +103,3 @@ def _settings(into: Path, support: int, office: int) -> dict[str, str]:
         "MAILBOXES__office__SHARED_MAILBOX": "office@example.com",
         **ROUTES,
     }
-
-
-def _clear(into: Path) -> None:
-    if not into.exists():
-        return
-    others = sorted(entry.name for entry in into.iterdir() if entry.name not in OWN)
-    if others:
-        raise SettingsWrong(
-            f"{into} holds more than a demonstration leaves ({others[0]}): name another folder with --into"
-        )
-    shutil.rmtree(into)

@@ -15,6 +15,9 @@ from shared.settings.presets import PRESETS, Preset
 MAILBOX, ROUTE = "support", "helpdesk"
 """The names of the mailbox and the route that are begun."""
 
+STORE = "./mailroom-mail"
+"""Where mail is stored to begin with: beside the file, and named in .gitignore and .funcignore."""
+
 _WIDTH = 112
 _INDENT = "    "
 
@@ -27,6 +30,7 @@ _HEAD = """\
 
 EXAMPLES: Final = {
     ("app", "mail_storage"): "https://ACCOUNT.blob.core.windows.net",
+    ("app", "store_mode"): "0640",
     ("app", "graph_webhook_url"): "https://APP.azurewebsites.net/api/graph_webhook",
     ("app", "graph_client_state_key"): "",
     ("app", "applicationinsights_connection_string"): "",
@@ -90,9 +94,9 @@ def starting_file(preset: Preset | None = None) -> str:
 
 
 def _of_the_app(kind: _Kind) -> Iterator[str]:
-    live = {"azurewebjobsstorage": "folder:./mail", **{name.lower(): value for name, value in LOCAL_DEFAULTS.items()}}
+    live = {"azurewebjobsstorage": f"folder:{STORE}", **{name.lower(): value for name, value in LOCAL_DEFAULTS.items()}}
     apart = (frozenset() if kind.protocol is MailProtocol.GRAPH else _GRAPH) | (frozenset() if kind.oauth else _TOKENS)
-    yield from _comment("folder:./mail needs no Azure. For func start: UseDevelopmentStorage=true, and Azurite.")
+    yield from _comment(f"folder:{STORE} needs no Azure. For func start: UseDevelopmentStorage=true, and Azurite.")
     for setting in settings_of("app"):
         if setting.field not in apart:
             yield from _told(setting, "", live.get(setting.field))

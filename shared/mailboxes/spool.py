@@ -7,15 +7,14 @@ Memory does not grow with a message's size, and the disk that all spools of one 
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import threading
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from shared import temporary_files
 from shared.errors import ServiceUnavailable
+from shared.temporary_files import LockedFile
 
 MEMORY_LIMIT = 4 * 1024 * 1024
 """Bytes up to which a message stays in memory."""
@@ -31,19 +30,28 @@ PATIENCE = 600.0
 """Seconds that a message waits for room: others give back what they hold long before, or hang."""
 
 
-LEFT_OVER = 3600.0
-"""Seconds after which a temporary file is nobody's: longer than a function may take."""
-
 PREFIX = "mailroom-"
 """How the names of all temporary files begin."""
 
+SUFFIX = ".eml"
+"""How the names of those temporary files end that a killed process leaves."""
 
-def remove_left_over() -> None:
-    """Remove the temporary files of workers that were killed: the disk is small, and outlives them."""
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*.eml"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFT_OVER:
-                path.unlink()
+
+def temporary_file() -> LockedFile:
+    """Create a file in the temporary folder. It is the caller's to remove."""
+    return LockedFile.temporary(PREFIX, SUFFIX)
+
+
+def remove_left_over(now: float | None = None) -> int:
+    """Remove the temporary files of killed processes: the disk is small, and outlives them.
+
+    Args:
+        now: the time; None: the system's.
+
+    Returns:
+        How many were removed.
+    """
+    return temporary_files.remove_left_over(Path(tempfile.gettempdir()).glob(f"{PREFIX}*{SUFFIX}"), now)
 
 
 class Budget:
@@ -89,14 +97,25 @@ class Content:
         sha256: hex digest; the message's id.
     """
 
-    __slots__ = ("_held", "_spool_budget", "data", "sha256", "size")
+    __slots__ = ("_file", "_held", "_spool_budget", "data", "sha256", "size")
 
-    def __init__(self, data: bytes | Path, size: int, sha256: str, *, held: int = 0, budget: Budget = BUDGET) -> None:
+    def __init__(
+        self,
+        data: bytes | Path,
+        size: int,
+        sha256: str,
+        *,
+        held: int = 0,
+        budget: Budget = BUDGET,
+        file: LockedFile | None = None,
+    ) -> None:
         self.data = data
         self.size = size
         self.sha256 = sha256
         self._held = held
         self._spool_budget = budget
+        # Kept open: another process removes a temporary file that is not locked.
+        self._file = file
 
     @classmethod
     def of(cls, data: bytes) -> Self:
@@ -105,8 +124,10 @@ class Content:
 
     def close(self) -> None:
         """Remove the temporary file, if there is one. May be called twice."""
-        if isinstance(self.data, Path) and self._held:
-            self.data.unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
+        if self._held:
             self._spool_budget.give(self._held)
             self._held = 0
 
@@ -124,7 +145,8 @@ class Spool:
         self._budget = budget
         self._digest = hashlib.sha256()
         self._parts: list[bytes] = []
-        self._file: BinaryIO | None = None
+        self._file: LockedFile | None = None
+        self._writer: BinaryIO | None = None
         self._path: Path | None = None
         self._held = 0
         self.size = 0
@@ -142,14 +164,14 @@ class Spool:
             self.discard()
             return
         self._digest.update(data)
-        if self._file is None and self.size > MEMORY_LIMIT:
+        if self._writer is None and self.size > MEMORY_LIMIT:
             self._to_disk(self.size)
             for part in self._parts:
-                assert self._file is not None
-                self._file.write(part)
+                assert self._writer is not None
+                self._writer.write(part)
             self._parts.clear()
-        if self._file is not None:
-            self._file.write(data)
+        if self._writer is not None:
+            self._writer.write(data)
             if self.size > self._held:
                 self._budget.grow(STEP)
                 self._held += STEP
@@ -160,21 +182,25 @@ class Spool:
         """The whole message, or None if it overflowed."""
         if self.overflowed:
             return None
-        if self._file is None:
+        if self._writer is None:
             data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts = []
             return Content(data, self.size, self._digest.hexdigest())
-        self._file.close()
+        self._writer.close()
         assert self._path is not None
-        return Content(self._path, self.size, self._digest.hexdigest(), held=self._held, budget=self._budget)
+        digest = self._digest.hexdigest()
+        return Content(self._path, self.size, digest, held=self._held, budget=self._budget, file=self._file)
 
     def discard(self) -> None:
         """Drop what was taken."""
         self._parts.clear()
-        if self._file is not None and self._path is not None:
-            self._file.close()
-            self._path.unlink(missing_ok=True)
-            self._file = None
+        if self._writer is not None and self._file is not None:
+            # Removed first: closing writes what is buffered, which fails where the disk is full.
+            self._file.remove()
+            try:
+                self._writer.close()
+            finally:
+                self._file = self._writer = None
         if self._held:
             self._budget.give(self._held)
             self._held = 0
@@ -182,10 +208,10 @@ class Spool:
     def _to_disk(self, size: int) -> None:
         self._budget.take(size)
         try:
-            handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=".eml")
+            self._file = temporary_file()
         except OSError:
             self._budget.give(size)  # nobody else will: a spool that was not made is not discarded either
             raise
         self._held = size
-        self._file = os.fdopen(handle, "wb")
-        self._path = Path(name)
+        self._writer = self._file.writer()
+        self._path = Path(self._file.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from pydantic import SecretStr
@@ -28,7 +29,11 @@ from shared.settings.written import WrittenMailbox, WrittenRoute
 
 
 def read_settings(
-    environment: Mapping[str, str] | None = None, *, certificates: bool = True, complete: bool = True
+    environment: Mapping[str, str] | None = None,
+    *,
+    certificates: bool = True,
+    complete: bool = True,
+    base: Path | None = None,
 ) -> AppSettings:
     """Read and check all settings.
 
@@ -36,6 +41,7 @@ def read_settings(
         environment: names and values; None: the process's own.
         certificates: open each certificate and see whether it can be used; that takes a tenth of a second and more.
         complete: False: there may be more routes, in the routes file, so that a FALLBACK may be one of those.
+        base: the folder that a relative `folder:` path is relative to; None: the current one.
 
     Returns:
         Every mailbox that can be used, and the faults of each that cannot.
@@ -47,7 +53,7 @@ def read_settings(
     report = Report(secrets_in(environment))
     keys = find_keys(environment, report)
     written = read_written(keys, report)
-    app_storage, mail_storage = storages(environment, keys, report)
+    app_storage, mail_storage = storages(environment, keys, report, file_mode=written.store_mode, base=base)
 
     mailboxes = {
         name: Part("mailboxes", name, written.mailboxes.get(name, WrittenMailbox()), keys, report)

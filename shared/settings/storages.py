@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from shared.settings.faults import Report
@@ -14,9 +16,17 @@ _MAIL_STORAGE = "mail_storage"
 
 
 def storages(
-    environment: Mapping[str, str], keys: Keys, report: Report
+    environment: Mapping[str, str], keys: Keys, report: Report, *, file_mode: int, base: Path | None
 ) -> tuple[StorageAddress | None, StorageAddress | None]:
-    """The app's own storage and the one for mail, which by default is the same; None for what has a fault."""
+    """Return the app's own storage and the one for mail, which by default is the same; None if its setting is wrong.
+
+    Args:
+        environment: names and values.
+        keys: the settings among them.
+        report: where faults are noted.
+        file_mode: of new files in a folder.
+        base: the folder that a relative `folder:` path is relative to; None: the current one.
+    """
     own = mail = None
     parts = [place for place in keys.given if place[0].startswith(APP_STORAGE)]
     if not any(report.has(place) for place in parts):
@@ -27,7 +37,14 @@ def storages(
     elif not report.has((_MAIL_STORAGE,)):
         key, text = keys.values[_MAIL_STORAGE,]
         mail = _parsed(key, [text], lambda: StorageAddress.parse(text, setting=setting_name(_MAIL_STORAGE)), report)
-    return own, mail
+    return _placed(own, file_mode, base), _placed(mail, file_mode, base)
+
+
+def _placed(address: StorageAddress | None, file_mode: int, base: Path | None) -> StorageAddress | None:
+    if address is None or address.folder is None:
+        return address
+    address = replace(address, file_mode=file_mode)
+    return address if base is None else address.below(base)
 
 
 def _parsed(key: str, texts: list[str], parse: Callable[[], StorageAddress], report: Report) -> StorageAddress | None:

@@ -18,6 +18,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 _NUMBER = re.compile(r"[-+]?[0-9]{1,15}")
 _DECIMAL = re.compile(r"[-+]?[0-9]{1,15}(\.[0-9]{1,15})?")
 _SIZE = re.compile(r"([0-9]{1,15})\s*([kmg]?)i?b?", re.IGNORECASE)
+_FILE_MODE = re.compile(r"(?:0o)?([0-7]{3,4})")
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 _HOST = re.compile(r"[^\s/@:\[\]()<>,;\"'\\\x00-\x1f\x7f]{1,253}")
@@ -101,6 +102,21 @@ def parse_size(text: str) -> int:
     if not found or int(found[1]) == 0:
         raise Wrong("the value is no size; use a number of bytes above 0, or one with KB, MB or GB, such as 150MB")
     return int(found[1]) * _UNITS[found[2].lower()]
+
+
+def parse_file_mode(text: str) -> int:
+    """A file's mode in octal digits, as in `0640`."""
+    match = _FILE_MODE.fullmatch(text.lower())
+    if match is None:
+        raise Wrong("the value is not a file mode; use octal digits, such as 0600 or 0640")
+    mode = int(match[1], 8)
+    if mode & ~0o666:
+        raise Wrong("sets more than r and w; use 0600, 0640 or 0660, folders get x by themselves", text)
+    if mode & 0o600 != 0o600:  # noqa: PLR2004
+        raise Wrong("keeps the files' owner from reading or writing; begin with 06, as in 0640", text)
+    if mode & 0o002:
+        raise Wrong("lets every user of the machine write; use 0600, 0640 or 0660", text)
+    return mode
 
 
 def parse_list(text: str) -> tuple[str, ...]:

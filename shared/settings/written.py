@@ -192,15 +192,21 @@ class WrittenSettings(BaseSettings):
         default=None,
         title="AzureWebJobsStorage",
         description="The app's own storage: a connection string, UseDevelopmentStorage=true, or folder:PATH; or in the "
-        "host's identity form, as AzureWebJobsStorage__accountName and its like.",
+        "host's identity form, as AzureWebJobsStorage__accountName and its like. A relative PATH is relative to the "
+        "settings file.",
     )
     mail_storage: SecretStr | None = Field(
         default=None,
         description="Where mail and records are kept: a connection string, https://ACCOUNT.blob.core.windows.net, "
-        "UseDevelopmentStorage=true, or folder:PATH. Default: the app's own storage.",
+        "UseDevelopmentStorage=true, or folder:PATH, relative to the settings file. Default: the app's own storage.",
     )
     mail_container: Annotated[str, BeforeValidator(texts.parse_container)] = Field(
         default="mail", description="The container of all mail."
+    )
+    store_mode: Annotated[int, BeforeValidator(texts.parse_file_mode)] = Field(
+        default=0o600,
+        description="The mode of the files that are stored in a folder, in octal digits; folders get x wherever r is "
+        "set (0640: 0750). Azure's storages have none. Default: 0600.",
     )
     poll_schedule: Schedule = Field(
         default="", description="When mailboxes are looked at: six fields, seconds first. Usual: 0 * * * * *"

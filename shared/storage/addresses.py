@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +26,7 @@ class StorageAddress:
         queue: the queue service's.
         table: the table service's.
         client_id: of a user-assigned identity; None: the default one.
+        file_mode: the mode of new files in the folder.
     """
 
     setting: str
@@ -35,6 +36,28 @@ class StorageAddress:
     queue: str | None = None
     table: str | None = None
     client_id: str | None = None
+    file_mode: int = 0o600
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be shown: without keys, and a folder's path absolute."""
+        if self.folder is not None:
+            return str(self.folder.absolute())
+        if self.connection_string is None:
+            return self.blob or ""
+        pairs = [part.partition("=") for part in self.connection_string.split(";")]
+        values = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        if _DEVELOPMENT in values:
+            return "the storage emulator on this machine"
+        account = values.get("accountname")
+        return f"storage account {account}" if account else "the storage of a connection string"
+
+    def below(self, folder: Path) -> StorageAddress:
+        """Return the address with a relative folder taken as relative to `folder`."""
+        if self.folder is None or self.folder.is_absolute():
+            return self
+        path = folder / self.folder
+        return replace(self, folder=path.resolve() if ".." in path.parts else path)
 
     @classmethod
     def parse(cls, text: str, *, setting: str) -> StorageAddress:

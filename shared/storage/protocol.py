@@ -245,3 +245,5 @@ class Stores:
     leases: Leases
     close: Callable[[], None]
     """Ends connections and threads; nothing may be asked of the storage afterwards."""
+    remove_left_over: Callable[[], int] = lambda: 0
+    """Removes the temporary files that killed processes left; returns how many."""

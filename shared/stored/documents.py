@@ -6,7 +6,6 @@ All of it is create-only, and a document appears after everything that it points
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +14,7 @@ from pathlib import Path
 from shared.mail.as_json import as_json
 from shared.mail.message import Attachment, Message
 from shared.mail.published import MessageDocument, MessageFields, StoredAttachment
-from shared.mailboxes.spool import PREFIX
+from shared.mailboxes.spool import temporary_file
 from shared.receipts import Receipt
 from shared.routing.model import Decision, Hint, Match
 from shared.storage.protocol import Blobs
@@ -163,12 +162,14 @@ class Documents:
             data = b"".join(attachment.chunks())
             self.blobs.create(path, data, content_type=content_type, download_name=attachment.safe_name)
             return
-        with tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".eml") as file:
-            for chunk in attachment.chunks():
-                file.write(chunk)
-            file.flush()
-            decoded = Path(file.name)
-            self.blobs.create(path, decoded, content_type=content_type, download_name=attachment.safe_name)
+        file = temporary_file()
+        try:
+            with file.writer() as decoded:
+                for chunk in attachment.chunks():
+                    decoded.write(chunk)
+            self.blobs.create(path, Path(file.path), content_type=content_type, download_name=attachment.safe_name)
+        finally:
+            file.remove()
 
     def _attachment_paths(self) -> list[str]:
         message = self.receipt.message

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.folder.blobs import HIDDEN, LEFT_OVER, FolderBlobs
+from shared.storage.folder.blobs import HIDDEN, FolderBlobs
 from shared.storage.protocol import QueueName, Stores
+from shared.temporary_files import LEFT_OVER
 from tests.contract.folders import OPEN, ROOT, opened_at, processes
 
 
@@ -104,13 +105,68 @@ stores.blobs.create("a/raw.eml", b"precious", content_type="message/rfc822")
     assert (folder / "a/raw.eml").read_bytes() == b"precious"
 
 
-def test_what_killed_writers_left_is_removed_after_a_day(folder: Path, stores: Stores) -> None:
+WRITING = """
+stores.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type="message/rfc822")
+"""
+
+WRITTEN = """
+from shared.storage.folder import blobs
+link = blobs.os.link
+blobs.os.link = lambda *names: (Path(sys.argv[3]).open("rb").read(), link(*names))
+stores.blobs.create("messages/ab/abc/raw.eml", b"x" * 3_000_000, content_type="message/rfc822")
+"""
+
+
+@pytest.mark.parametrize("program", [WRITING, WRITTEN], ids=["while it writes", "before it links"])
+@pytest.mark.parametrize("by", ["opening", "sweeping"])
+def test_8_1_only_a_killed_writers_file_is_removed(
+    folder: Path, stores: Stores, tmp_path: Path, program: str, by: str
+) -> None:
+    """The writer waits for a pipe: it is in the middle of its work for certain, however old its file is."""
     writing = folder / HIDDEN / "writing"
-    for name, age in (("old", LEFT_OVER + 60), ("new", LEFT_OVER - 60)):
-        (writing / name).write_bytes(b"half")
-        os.utime(writing / name, (time.time() - age,) * 2)
-    FolderBlobs(folder)
-    assert [path.name for path in writing.iterdir()] == ["new"]
+
+    def tidied() -> list[str]:
+        if by == "opening":
+            opened_at(folder).close()
+        else:
+            stores.remove_left_over()
+        return [path.name for path in writing.iterdir()]
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-c", OPEN + program, str(folder), "0", str(pipe)]
+    with subprocess.Popen(command, cwd=ROOT) as writer, pipe.open("wb") as into:
+        if program is WRITING:
+            into.write(b"x" * 3_000_000)
+            into.flush()
+        until = time.monotonic() + 20
+        while not sum(path.stat().st_size for path in writing.iterdir()) > 1_000_000:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        (left,) = writing.iterdir()
+        make_old(left)
+        assert tidied() == [left.name]
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    os.utime(left)
+    assert tidied() == [left.name], "it is not older than a lease"
+    make_old(left)
+    assert tidied() == []
+    assert list(stores.blobs.list()) == []
+
+
+def make_old(path: Path) -> None:
+    """Make a file a little older than a lease."""
+    os.utime(path, (time.time() - LEFT_OVER - 1,) * 2)
+
+
+def test_what_is_not_a_file_of_a_writer_stays(folder: Path, stores: Stores) -> None:
+    writing = folder / HIDDEN / "writing"
+    (writing / "folder").mkdir()
+    (writing / "link").symlink_to(folder / HIDDEN / "state.sqlite3")
+    assert stores.remove_left_over() == 0
+    assert {path.name for path in writing.iterdir()} == {"folder", "link"}
+    assert (folder / HIDDEN / "state.sqlite3").is_file()
 
 
 def test_nothing_temporary_stays(folder: Path, stores: Stores) -> None:

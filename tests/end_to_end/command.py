@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -53,10 +54,32 @@ def command(*words: str, settings: Path) -> list[str]:
     return [sys.executable, *warnings, "-m", "local", *words, "--settings", str(settings)]
 
 
-def mailroom(*words: str, settings: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run `mailroom` to its end."""
+def mailroom(
+    *words: str,
+    settings: Path,
+    timeout: float = 300,
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    verbose: bool = False,
+) -> subprocess.CompletedProcess[str]:
+    """Run `mailroom` to its end.
+
+    Args:
+        words: the command and its arguments.
+        settings: the settings file.
+        timeout: seconds that it may take.
+        cwd: the current directory.
+        environment: variables that it has in addition to this process's.
+        verbose: log what happens.
+    """
     return subprocess.run(
-        command(*words, settings=settings), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+        command(*(["--verbose"] if verbose else []), *words, settings=settings),
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 

@@ -51,7 +51,7 @@ def test_from_nothing_to_collected_mail(dovecot: Dovecot, tmp_path: Path) -> Non
 
     text = file.read_text()
     for before, after in {
-        '"folder:./mail"': json.dumps(storage),
+        '"folder:./mailroom-mail"': json.dumps(storage),
         'HOST": ""': f'HOST": "{dovecot.host}"',
         'ADDRESS": "",': f'ADDRESS": "{user.address}", "MAILBOXES__support__USERNAME": "{user.name}",',
         'PASSWORD": ""': f'PASSWORD": "{user.password}"',

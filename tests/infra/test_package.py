@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from local.demo.names import DEMONSTRATION
+from local.settings.starting import STORE
 from tests.infra.bicep import ROOT
-from tools.package import as_azd, as_core_tools, build, packaged
+from tools.package import Ignores, as_azd, as_core_tools, build, packaged
 
 MOST_KB = 1024
 """Packages come in Azure, so that more than this is something that crept in."""
@@ -50,6 +53,31 @@ def test_the_app_is_in_it_and_nothing_else(package: Path, capsys: pytest.Capture
 
 def test_both_tools_send_the_same() -> None:
     assert set(packaged(read=as_core_tools)) == set(packaged(read=as_azd))
+
+
+@pytest.mark.parametrize("read", [as_azd, as_core_tools])
+def test_no_mail_is_deployed(tmp_path: Path, read: Callable[[list[str]], Ignores]) -> None:
+    """The folders that the demonstration and the settings template name are in neither tool's package."""
+    assert STORE == "./mailroom-mail"
+    names = [STORE.removeprefix("./"), DEMONSTRATION]
+    for file in ("function_app.py", ".funcignore", "mailroom_code/kept.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("")
+    (tmp_path / ".funcignore").write_text((ROOT / ".funcignore").read_text())
+    for name in names:
+        (tmp_path / name / "messages/ab/abc").mkdir(parents=True)
+        (tmp_path / name / "messages/ab/abc/raw.eml").write_text("mail")
+        (tmp_path / name / ".mailroom").mkdir()
+        (tmp_path / name / ".mailroom/state.sqlite3").write_text("records")
+    kept = {Path("function_app.py"), Path("mailroom_code/kept.py")}
+    assert set(packaged(tmp_path, read)) == kept
+
+
+def test_no_mail_is_committed() -> None:
+    ignores = as_azd((ROOT / ".gitignore").read_text().splitlines())
+    for name in (STORE.removeprefix("./"), DEMONSTRATION):
+        assert ignores(f"{name}/messages/ab/abc/raw.eml")
+        assert ignores(f"{name}/.mailroom/state.sqlite3")
 
 
 def test_its_host_json_and_requirements_are_ours(package: Path) -> None:

@@ -11,19 +11,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LOW = ("shared.errors", "shared.clock", "shared.keys", "shared.settings", "shared.storage", "shared.receipts")
+TEMPORARY = "shared.temporary_files"
 COMMON = ("shared.pauses", "shared.queued", "shared.leasing", "shared.health", "shared.telemetry", "shared.telling")
 
 MAY_IMPORT = {
     "shared.errors": set(),
     "shared.clock": set(),
     "shared.keys": set(),
+    TEMPORARY: set(),
     "shared.pauses": {"shared.errors"},
     "shared.stored.layout": {"shared.keys"},
     "shared.mail": set(),
     "shared.routing": set(),
-    "shared.storage": {"shared.errors"},
+    "shared.storage": {"shared.errors", TEMPORARY},
     "shared.settings": {"shared.errors", "shared.storage.addresses"},
-    "shared.mailboxes": {"shared.errors", "shared.settings", "shared.clock"},
+    "shared.mailboxes": {"shared.errors", "shared.settings", "shared.clock", TEMPORARY},
     "shared.telemetry": {"shared.errors"},
     "shared.receipts": {"shared.storage"},
     "shared.queued": {"shared.errors"},

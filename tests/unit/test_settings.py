@@ -110,6 +110,7 @@ def test_the_hosts_identity_form() -> None:
         ("MAIL_CONTAINER", "Mail"),
         ("MAIL_CONTAINER", "a--b"),
         ("MAIL_CONTAINER", "ab"),
+        *(("STORE_MODE", mode) for mode in ("0700", "0641", "4600", "0200", "0440", "0602", "0666", "384", "rw", "60")),
         ("POLL_SCHEDULE", "* * * * *"),
         ("POLL_SCHEDULE", "0 * * * * * *"),
         ("POLL_SCHEDULE", "00:10:00"),
@@ -208,3 +209,22 @@ def test_which_settings_are_secret() -> None:
         "mail_storage",
         "password",
     } == SECRETS
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"), [("0600", 0o600), ("640", 0o640), ("0o664", 0o664), ("0644", 0o644), ("0660", 0o660)]
+)
+def test_the_mode_of_stored_files_is_octal(text: str, mode: int) -> None:
+    found = read(SUPPORT, SALES, {"STORE_MODE": text, "MAIL_STORAGE": "folder:there"})
+    assert (found.app_storage.file_mode, found.mail_storage.file_mode) == (mode, mode)
+
+
+def test_stored_files_are_their_owners_alone_by_default() -> None:
+    assert read(SUPPORT, SALES).mail_storage.file_mode == 0o600
+
+
+def test_a_relative_folder_is_relative_to_a_base() -> None:
+    found = read_settings(
+        {**SUPPORT, **SALES, "AzureWebJobsStorage": "folder:here", "MAIL_STORAGE": "folder:/there"}, base=Path("/base")
+    )
+    assert (found.app_storage.folder, found.mail_storage.folder) == (Path("/base/here"), Path("/there"))

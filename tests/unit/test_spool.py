@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shared.mailboxes.spool import MEMORY_LIMIT, Budget, Content, Spool
+from shared.leasing import LEASE_SECONDS
+from shared.mailboxes.spool import MEMORY_LIMIT, Budget, Content, Spool, remove_left_over
+from shared.temporary_files import LEFT_OVER, LockedFile
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NO_LIMIT = 1 << 40
 
@@ -162,3 +171,70 @@ def test_content_of_bytes() -> None:
     content = Content.of(b"abc")
     assert (content.data, content.size, content.sha256) == (b"abc", 3, hashlib.sha256(b"abc").hexdigest())
     content.close()
+
+
+SPOOLING = """
+import sys
+from shared.mailboxes.spool import MEMORY_LIMIT, Spool
+spool = Spool(MEMORY_LIMIT * 2, 1 << 40)
+spool.write(b"x" * MEMORY_LIMIT)
+if sys.argv[1] == "finished":
+    content = spool.finish()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("state", ["writing", "finished"])
+def test_1_7_only_a_killed_workers_spooled_message_is_removed(temporary_folder: Path, state: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SPOOLING, state],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary_folder)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
+        (path,) = temporary_folder.iterdir()
+        later = path.stat().st_mtime + LEFT_OVER
+        assert remove_left_over(later + 1) == 0, "a living process uses it"
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    assert remove_left_over(later - 1) == 0, "it is not older than a lease"
+    assert path.exists()
+    assert remove_left_over(later + 1) == 1
+    assert not path.exists()
+
+
+def test_1_7_a_file_is_left_over_as_soon_as_a_lease_is() -> None:
+    assert LEFT_OVER == LEASE_SECONDS
+
+
+def test_1_7_another_programs_files_stay(temporary_folder: Path) -> None:
+    names = ["mailroom-notes.txt", "other.eml"]
+    for name in names:
+        (temporary_folder / name).write_bytes(b"x")
+    (temporary_folder / "mailroom-folder.eml").mkdir()
+    assert remove_left_over(time.time() + 3600) == 0
+    for name in names:
+        (temporary_folder / name).unlink()
+    (temporary_folder / "mailroom-folder.eml").rmdir()
+
+
+def test_1_7_a_file_that_is_removed_before_it_is_locked_is_made_again(temporary_folder: Path) -> None:
+    """Between a file's creation and its lock, another process may find it, if the clock jumps."""
+    made = []
+
+    def create() -> tuple[int, str]:
+        handle, name = tempfile.mkstemp()
+        made.append(name)
+        if len(made) == 1:
+            Path(name).unlink()
+        return handle, name
+
+    file = LockedFile(create)
+    assert len(made) == 2
+    assert Path(file.path).exists()
+    file.remove()
+    file.remove()

@@ -149,3 +149,35 @@ def test_the_hosts_setting_is_wrong(given: dict[str, str], told: str) -> None:
         app_storage(given)
     assert "hush" not in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (WHOLE, "storage account acct"),
+        (SIGNED, "the storage of a connection string"),
+        ("UseDevelopmentStorage=true", "the storage emulator on this machine"),
+        (BLOB, BLOB),
+        ("folder:/a/b", "/a/b"),
+        ("folder:mail", str(Path.cwd() / "mail")),
+    ],
+)
+def test_what_is_shown_of_an_address_holds_no_key(text: str, shown: str) -> None:
+    assert parse(text).shown == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("folder:./mail", "/base/mail"),
+        ("folder:a/../mail", "/base/mail"),
+        ("folder:../mail", "/mail"),
+        ("folder:/a/mail", "/a/mail"),
+    ],
+)
+def test_a_relative_folder_is_taken_below_another(text: str, path: str) -> None:
+    assert parse(text).below(Path("/base")).folder == Path(path)
+
+
+def test_an_account_has_nothing_relative() -> None:
+    assert parse(BLOB).below(Path("/base")) == parse(BLOB)

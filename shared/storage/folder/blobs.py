@@ -8,17 +8,19 @@ import os
 import shutil
 import stat
 import threading
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from shared import temporary_files
 from shared.errors import RecordChanged, ServiceUnavailable
 from shared.storage.folder.durable import make_folder, sync_file, sync_folders
+from shared.storage.folder.modes import OWNER_ONLY, Modes
 from shared.storage.paths import checked
 from shared.storage.protocol import Version
+from shared.temporary_files import locked_file
 
 HIDDEN = ".mailroom"
 """The folder under the root that is no mail's: temporary files and the database."""
@@ -26,19 +28,18 @@ HIDDEN = ".mailroom"
 PIECE = 1024 * 1024
 """Octets that are held at a time while a file is copied."""
 
-LEFT_OVER = 24 * 3600.0
-"""Seconds after which a temporary file is nobody's any more: its writer was killed."""
-
 
 class FolderBlobs:
     """Files under a root folder. Several threads and several processes may write at once.
 
     Args:
         root: made if it is not there.
+        modes: those of new files and folders.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, modes: Modes = OWNER_ONLY) -> None:
         self._root = root
+        self._modes = modes
         # On the same file system as the mail, since link(2) does not cross one; apart from it, so that who watches or
         # reads the folders of the mail never meets half a file.
         self._writing = root / HIDDEN / "writing"
@@ -50,8 +51,8 @@ class FolderBlobs:
         self._unsettled: set[str] = set()
         self._known: set[str] = set()
         with self._mapped("making", root):
-            make_folder(self._writing)
-            self._sweep()
+            make_folder(self._writing, modes)
+        self.remove_left_over()
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:  # noqa: ARG002  a folder keeps no types
         """Write a whole file if there is none."""
@@ -62,13 +63,10 @@ class FolderBlobs:
                 self._make(final.parent)
                 self._entry_changed_in(final.parent)
                 return False
-            temporary = f"{self._writing}/{self._mark}-{next(self._numbers)}"
-            try:
-                _write(temporary, data)
-                return self._link(temporary, final)
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary)  # noqa: PTH108  a text, not a Path: this is done for every blob
+            # Locked until it has its name: another process removes an old file that is not locked.
+            with locked_file(self._temporary(), self._modes.file) as file:
+                _write(file.handle, data)
+                return self._link(file.path, final)
 
     def settle(self) -> None:
         """Fsync the folders that got or lost entries since they were last settled."""
@@ -119,12 +117,12 @@ class FolderBlobs:
     def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:  # noqa: ARG002  as in create
         """Write a file anew."""
         final = self._at(path)
-        temporary = f"{self._writing}/{self._mark}-{next(self._numbers)}"
         with self._mapped("writing", final), self._replacing():
             if not _is_file(final) or _etag(final.stat()) != etag:
                 raise RecordChanged(f"{path} was changed by another in between")
-            _write(temporary, data)
-            os.replace(temporary, final)  # noqa: PTH105  as in create
+            with locked_file(self._temporary(), self._modes.file) as file:
+                _write(file.handle, data)
+                os.replace(file.path, final)  # noqa: PTH105  as in create
         self._entry_changed_in(final.parent)
 
     def delete_many(self, paths: Iterable[str]) -> None:
@@ -166,12 +164,27 @@ class FolderBlobs:
                 found += [(place / name).relative_to(self._root).as_posix() for name in files]
         yield from sorted(path for path in found if path.startswith(prefix))
 
+    def remove_left_over(self, now: float | None = None) -> int:
+        """Remove what killed writers left; return how many files that were.
+
+        Args:
+            now: the time; None: the system's.
+        """
+        with self._mapped("listing", self._writing):
+            return temporary_files.remove_left_over(list(self._writing.iterdir()), now)
+
     @contextmanager
     def _replacing(self) -> Iterator[None]:
         """One process at a time: to look at a file and to replace it are two steps."""
-        with (self._writing.parent / "replacing.lock").open("ab") as lock:
+        lock = self._modes.open_lock(self._writing.parent / "replacing.lock")
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
+
+    def _temporary(self) -> str:
+        return f"{self._writing}/{self._mark}-{next(self._numbers)}"
 
     def _link(self, temporary: str, final: Path) -> bool:
         for last in (False, True):
@@ -194,7 +207,7 @@ class FolderBlobs:
         if str(folder) in self._known or folder == self._root:
             return
         self._make(folder.parent)
-        folder.mkdir(exist_ok=True)
+        self._modes.make_folder(folder)
         # Whether we made it or one who died before it was settled: once a process.
         self._entry_changed_in(folder.parent)
         with self._lock:
@@ -203,13 +216,6 @@ class FolderBlobs:
     def _entry_changed_in(self, folder: Path) -> None:
         with self._lock:
             self._unsettled.add(str(folder))
-
-    def _sweep(self) -> None:
-        """Remove what killed writers left."""
-        for entry in os.scandir(self._writing):
-            with suppress(FileNotFoundError):
-                if time.time() - entry.stat().st_mtime > LEFT_OVER:
-                    os.unlink(entry)  # noqa: PTH108  as scandir gives it
 
     def _at(self, path: str) -> Path:
         if checked(path).partition("/")[0] == HIDDEN:
@@ -237,9 +243,9 @@ def _etag(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
-def _write(path: str, data: bytes | Path) -> None:
+def _write(handle: int, data: bytes | Path) -> None:
     """Write a new file, whole and durable."""
-    with open(path, "xb", buffering=0) as file:  # noqa: PTH123  as in create
+    with open(handle, "wb", buffering=0, closefd=False) as file:
         if isinstance(data, bytes):
             rest = memoryview(data)
             while rest:
@@ -250,7 +256,7 @@ def _write(path: str, data: bytes | Path) -> None:
                     rest = memoryview(piece)
                     while rest:
                         rest = rest[file.write(rest) :]
-        sync_file(file.fileno())
+        sync_file(handle)
 
 
 def _unless_gone(error: OSError) -> None:

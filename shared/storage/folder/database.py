@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared.errors import ServiceUnavailable
 from shared.storage.folder.durable import make_folder
+from shared.storage.folder.modes import OWNER_ONLY, Modes
 
 BUSY_MS = 30_000
 """Milliseconds that a writer waits for another, in this process or another one."""
@@ -29,6 +30,10 @@ CREATE TABLE IF NOT EXISTS leases (
 ) WITHOUT ROWID;
 """
 
+_creating = threading.Lock()
+"""Held while a file is made and closed: closing a file drops the locks that SQLite has on it in this process
+(fcntl(2)). A file that has just been made has none, unless another thread opens it meanwhile."""
+
 
 class Database:
     """A SQLite file that several threads and processes use.
@@ -38,9 +43,10 @@ class Database:
 
     Args:
         path: made, with its folder, if it is not there.
+        modes: those of a new file and a new folder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, modes: Modes = OWNER_ONLY) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -48,7 +54,10 @@ class Database:
         # Writers of one process queue here, in order, instead of polling SQLite's own lock.
         self._writing = threading.Lock()
         with self._mapped():
-            make_folder(path.parent)
+            make_folder(path.parent, modes)
+            # SQLite gives the mode of this file to those that it makes beside it.
+            with _creating:
+                modes.make_file(path)
         try:
             self._set_wal()
             with self.writing() as connection:

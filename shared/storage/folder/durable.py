@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from shared.storage.folder.modes import OWNER_ONLY, Modes
+
 FEW = 4
 """Folders for which other threads are not worth waking."""
 
@@ -48,10 +50,10 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="settle")
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, modes: Modes = OWNER_ONLY) -> None:
     """Make a folder, and its parents, so that they stay."""
     if folder.is_dir():
         return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    make_folder(folder.parent, modes)
+    modes.make_folder(folder)
     sync_folder(folder.parent)

@@ -1,0 +1,162 @@
+"""Where a `folder:` path leads, which commands print it, and which commands make the store."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from local.cli import cli
+from tests.end_to_end.command import command, identity, mailboxes, mailroom, opened, settings_file
+from tests.servers.dovecot import Dovecot
+from tests.servers.mail import plain_mail
+
+NO_MAILBOX: dict[str, str] = {}
+READING = {
+    "check": 1,
+    "status": 0,
+    "explain MESSAGE": 0,
+    "find --mailbox support": 1,
+    "replay --since 2026-01-01": 1,
+    "replay --since 2026-01-01 --dry-run": 1,
+    "forget ann@example.com": 1,
+    "forget ann@example.com --yes": 1,
+    "enable support": 1,
+}
+"""Commands that work on what was collected, with their exit status where nothing was.
+
+The mailbox has no password, as on the machine of an operator: `check` reports that.
+"""
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders: the settings file's, and another to work in."""
+    for name in ("settings", "elsewhere"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "settings", tmp_path / "elsewhere"
+
+
+def test_a_relative_folder_is_relative_to_the_settings_file(dovecot: Dovecot, places: tuple[Path, Path]) -> None:
+    home, elsewhere = places
+    user = dovecot.user()
+    mail = [plain_mail(n, to=user.address) for n in range(3)]
+    user.deliver(mail)
+    values = {**mailboxes(dovecot, support=user), "MAILBOXES__support__AFTER": "keep"}
+    settings = settings_file(home, "folder:./mailroom-mail", values)
+    link = elsewhere / "link.json"
+    link.symlink_to(settings)
+    for cwd, file in ((home, Path("settings.json")), (elsewhere, settings), (elsewhere, Path("link.json"))):
+        ran = mailroom("once", settings=file, cwd=cwd)
+        assert ran.returncode == 0, ran.stderr
+        assert [path.name for path in elsewhere.iterdir()] == ["link.json"]
+    assert {path.name for path in home.iterdir()} == {"settings.json", "mailroom-mail"}
+    stores = opened(f"folder:{home / 'mailroom-mail'}")
+    assert {path.split("/")[2] for path in stores.blobs.list("messages/")} == {identity(data) for data in mail}
+    assert len(list(stores.blobs.list("unhandled/"))) == 3, "each was collected once"
+    stores.close()
+
+    for words in ("check", "status"):
+        shown = mailroom(words, settings=settings, cwd=elsewhere)
+        assert shown.returncode == 0, shown.stderr
+        assert f"storage: {home / 'mailroom-mail'}\n" in shown.stdout
+
+
+def test_mail_and_queues_may_be_in_two_relative_folders(places: tuple[Path, Path]) -> None:
+    home, elsewhere = places
+    settings = settings_file(home, "folder:app", {"MAIL_STORAGE": "folder:../mail", "STORE_MODE": "0640"})
+    assert mailroom("once", settings=settings, cwd=elsewhere).returncode == 0
+    for folder in (home / "app", home.parent / "mail"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+        assert stat.S_IMODE((folder / ".mailroom/state.sqlite3").stat().st_mode) == 0o640
+    shown = mailroom("status", settings=settings, cwd=elsewhere).stdout
+    assert f"storage of mail: {home.parent / 'mail'}\n" in shown
+    assert f"storage of queues and leases: {home / 'app'}\n" in shown
+
+
+@pytest.mark.parametrize("name", ["AzureWebJobsStorage", "MAIL_STORAGE", "azurewebjobsstorage"])
+def test_a_relative_folder_of_the_environment_is_refused(places: tuple[Path, Path], name: str) -> None:
+    home, elsewhere = places
+    settings = settings_file(home, "folder:mail", NO_MAILBOX)
+    for command_name in ("once", "status"):
+        ran = mailroom(command_name, settings=settings, cwd=elsewhere, environment={name: "folder:mail"})
+        assert ran.returncode == 2
+        assert ran.stderr.startswith(f"{name}: the environment gives a relative folder")
+        assert list(elsewhere.iterdir()) == []
+    absolute = {name: f"folder:{elsewhere / 'mail'}"}
+    ran = mailroom("once", settings=settings, cwd=home, environment=absolute)
+    assert ran.returncode == 0, ran.stderr
+    assert (elsewhere / "mail").is_dir()
+
+
+@pytest.mark.parametrize("words", READING)
+def test_commands_that_read_make_no_store(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    home, elsewhere = places
+    (home / "MESSAGE").write_bytes(plain_mail(1))
+    values = {"MAILBOXES__support__PRESET": "gmail-imap", "MAILBOXES__support__ADDRESS": "support@example.com"}
+    settings = settings_file(home, "folder:new/mail", values)
+    arguments = [str(home / word) if word == "MESSAGE" else word for word in words.split()]
+    monkeypatch.chdir(elsewhere)
+    ran = CliRunner().invoke(cli, [*arguments, "--settings", str(settings)])
+    assert ran.exit_code == READING[words], ran.output
+    assert f"{home / 'new' / 'mail'}" in ran.output
+    assert "the store does not exist yet: nothing was collected" in ran.output
+    assert {path.name for path in home.iterdir()} == {"settings.json", "MESSAGE"}
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_an_empty_folder_is_not_made_a_store_by_reading(places: tuple[Path, Path]) -> None:
+    home, elsewhere = places
+    settings = settings_file(home, f"folder:{elsewhere}", NO_MAILBOX)
+    assert mailroom("status", settings=settings).returncode == 0
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_serve_prints_where_it_stores(places: tuple[Path, Path]) -> None:
+    home, elsewhere = places
+    settings = settings_file(home, "folder:mail", NO_MAILBOX)
+    process = subprocess.Popen(
+        command("serve", "--port", "0", settings=settings), cwd=elsewhere, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline(), process.stdout.readline()]
+    process.terminate()
+    assert process.wait(60) == 0
+    process.stdout.close()
+    assert lines[0] == f"storage: {home / 'mail'}\n"
+    assert lines[1].startswith("Serving; ")
+
+
+def test_the_function_app_takes_a_relative_folder_as_relative_to_itself(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+import shared.wiring
+assert (shared.wiring.ROOT / "function_app.py").is_file()
+shared.wiring.ROOT = Path(sys.argv[1])
+shared.wiring.app().stores.close()
+"""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "cwd").mkdir()
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "app")],
+        cwd=tmp_path / "cwd",
+        env={"AzureWebJobsStorage": "folder:some/mail", "PATH": "/usr/bin:/bin"},
+        check=True,
+    )
+    assert (tmp_path / "app/some/mail/.mailroom/state.sqlite3").is_file()
+    assert list((tmp_path / "cwd").iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["forget nonsense", "replay", "enable nobody", "find"])
+def test_a_wrong_argument_is_reported_before_a_missing_store(tmp_path: Path, words: str) -> None:
+    settings = settings_file(tmp_path, "folder:mail", NO_MAILBOX)
+    ran = CliRunner().invoke(cli, [*words.split(), "--settings", str(settings)])
+    assert ran.exit_code == 2, ran.output
+    assert "does not exist yet" not in ran.output
