@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import Final
 
 from shared.routing.conditions import failing, matching_pattern
-from shared.routing.envelope import Group, by_specificity
+from shared.routing.envelope import AS_DELIVERED, Group, by_specificity
 from shared.routing.model import ANYBODY, Decision, Hint, Mail, Match, Matched, Route, Tried, Unhandled
 from shared.routing.routes import Candidate, RouteTable
 
@@ -88,11 +88,15 @@ class _Matching:
             return {}, False
         for group in rank:
             names_primary = any(self._table.is_primary(hint.address) for hint in group)
-            aliases = [one for one in group if one.address not in recipients and self._table.is_alias(one.address)]
+            aliases = [hint for hint in group if hint.address not in recipients and self._is_alias(hint)]
             matches = self._plain_all(aliases, instead_of=None if names_primary else primary)
             if matches:
                 return matches, not names_primary
         return {}, False
+
+    def _is_alias(self, hint: Hint) -> bool:
+        as_delivered = hint.where == AS_DELIVERED and hint.where not in self._table.reading.fields
+        return self._table.is_alias(hint.address, as_delivered=as_delivered)
 
     def _primary(self, addresses: Sequence[str]) -> dict[str, Match]:
         """Match the primary address, without and with plus tags, by wildcard routes, else by the fallback."""

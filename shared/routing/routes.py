@@ -110,16 +110,23 @@ class RouteTable:
         base = self._split(address)[0]
         return base is not None and base == self.primary and address not in self._by_address
 
-    def is_alias(self, address: str) -> bool:
+    def is_alias(self, address: str, *, as_delivered: bool = False) -> bool:
         """Return whether a delivery header that names a normalised address may put it in the primary address's place.
 
-        Without ALIASES, a route must name the address: a `*@domain` route would take the internal names that some
-        servers write into Delivered-To (qmail in Plesk: `3-sales@example.com`).
+        Args:
+            address: what the header names.
+            as_delivered: the header is Delivered-To. Some servers write internal names of mailboxes into it (qmail in
+                Plesk: `3-sales@example.com`), which a `*@domain` route of the primary address's domain would take.
         """
         if self.is_primary(address):
             return False
         allowed = self._aliases or self._by_address
-        return address in allowed or self._split(address)[0] in allowed
+        if address in allowed or self._split(address)[0] in allowed:
+            return True
+        domain = address.rpartition("@")[2]
+        if self._aliases or f"*@{domain}" not in self._by_address:
+            return False
+        return not as_delivered or self.primary is None or domain != self.primary.rpartition("@")[2]
 
     def reference(self, address: str) -> str | None:
         """Return the plus tag of a normalised address; None if it has none, or plus addressing is off."""

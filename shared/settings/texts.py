@@ -161,21 +161,20 @@ def parse_after(text: str) -> Removal:
 
 def parse_delivery_fields(text: str) -> tuple[str, ...]:
     """Parse names of delivery headers; each is in lower case, and may end in `!`."""
-    names = [entry.lower() for entry in parse_list(text)]
-    for name in names:
-        bare = name.removesuffix(ANYWHERE)
-        if not _FIELD_NAME.fullmatch(bare):
-            raise Wrong("is not a header's name; write the name alone, without colon and blanks, as in X-Alias", name)
-        if bare in NO_DELIVERY_FIELDS:
-            raise Wrong("is a header that the sender writes; name one that the receiving server adds", name)
-        if bare in _READ_ALREADY:
-            raise Wrong("is read without this setting; see TRUSTED_HOPS and RECEIVED_BY", name)
-        if bare in _WORDS_OF_RESULTS:
-            raise Wrong("has a meaning of its own in results; give the header another name", name)
-    twice = next((name for name in names if name + ANYWHERE in names), None)
-    if twice is not None:
-        raise Wrong(f"is named with {ANYWHERE} and without; keep one of the two", twice)
-    return tuple(dict.fromkeys(names))
+    names: dict[str, str] = {}
+    for entry in parse_list(text):
+        name = entry.removesuffix(ANYWHERE).lower()
+        if not _FIELD_NAME.fullmatch(name):
+            raise Wrong("is not a header's name; write the name alone, without colon and blanks, as in X-Alias", entry)
+        if name in NO_DELIVERY_FIELDS:
+            raise Wrong("is a header that the sender writes; name one that the receiving server adds", entry)
+        if name in _READ_ALREADY:
+            raise Wrong("is read without this setting; see TRUSTED_HOPS and RECEIVED_BY", entry)
+        if name in _WORDS_OF_RESULTS:
+            raise Wrong("has a meaning of its own in results; give the header another name", entry)
+        if names.setdefault(name, entry.lower()) != entry.lower():
+            raise Wrong(f"is named with {ANYWHERE} and without; keep one of the two", entry.removesuffix(ANYWHERE))
+    return tuple(names.values())
 
 
 def parse_since(text: str) -> datetime | Literal["now"]:
