@@ -213,7 +213,7 @@ def test_2_2_behind_a_gateway_the_lowest_trusted_header_is_the_most_specific() -
 
 # Mail by Bcc ----------------------------------------------------------------------------------------------------------
 
-NOBODY = "undisclosed-recipients:;"
+UNDISCLOSED = "undisclosed-recipients:;"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ NOBODY = "undisclosed-recipients:;"
     ],
 )  # fmt: skip
 def test_3_5_mail_by_bcc_has_one_result(lines: list[str], expected: list[tuple[str, str, str]]) -> None:
-    assert taken(decided(*lines, to=NOBODY)) == expected
+    assert taken(decided(*lines, to=UNDISCLOSED)) == expected
 
 
 # Plus tags ------------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_2_4_the_reference_keeps_its_case(to: str, reference: str) -> None:
 
 
 def test_2_4_the_reference_of_each_place_is_as_written_there() -> None:
-    (match,) = decided(f"Received: {RECEIVED.format(clause=' for <sales+REF7@example.com>')}", to=NOBODY).matches
+    (match,) = decided(f"Received: {RECEIVED.format(clause=' for <sales+REF7@example.com>')}", to=UNDISCLOSED).matches
     assert (match.recipient, match.matched, match.reference) == ("sales+ref7@example.com", "received-for", "REF7")
 
 
@@ -356,12 +356,12 @@ def test_2_2_no_field_below_the_trusted_line_changes_the_decision(
     routes: tuple[Route, ...],
 ) -> None:
     trusted = [*written(above), *[OURS] * (reading.hops - sum(place == "Received" for place, _ in above))]
-    below = [line for line in below if line[0] != "Cc"]  # whom a message names is the sender's to say
+    below = [line for line in below if line[0] != "Cc"]  # Cc is the sender's to choose
     fallback = "rest" if FALLBACK in routes else None
 
     def decision(lines: list[str]) -> Decision:
         return decided(
-            *lines, to=", ".join(to) or NOBODY, routes=routes, aliases=aliases, reading=reading, fallback=fallback
+            *lines, to=", ".join(to) or UNDISCLOSED, routes=routes, aliases=aliases, reading=reading, fallback=fallback
         )
 
     assert decision([*trusted, *written(below)]) == decision(trusted)
@@ -402,7 +402,7 @@ HINTS = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(HINTS, NAMED, ALIAS_LISTS)
-def test_3_9_nobody_loses_a_result_but_the_primary_address(
+def test_3_9_an_alias_takes_no_other_place_than_the_primary_address_s(
     hints: list[Hint], to: list[str], aliases: tuple[str, ...]
 ) -> None:
     """With delivery headers, each recipient of the decision without them has a result, or an alias took its place."""
