@@ -205,6 +205,8 @@ def test_2_2_behind_a_gateway_the_lowest_trusted_header_is_the_most_specific() -
     reading = Reading(hops=2)
     lines = [f"X-Original-To: {PRIMARY}", f"Delivered-To: {PRIMARY}", FOR_PRIMARY, FOR_SALES]
     assert taken(decided(*lines, reading=reading)) == [by_alias("received-for")]
+    lines = [FOR_SALES, FOR_PRIMARY]
+    assert taken(decided(*lines, reading=reading)) == [BY_ADDRESS], "of the lines, only the trusted one counts"
     lines = [f"X-Original-To: {PRIMARY}", OURS, f"X-Original-To: {SALES}", OURS]
     assert taken(decided(*lines, reading=reading)) == [by_alias("x-original-to")]
     lines = [f"Delivered-To: {PRIMARY}", OURS, f"Delivered-To: {SALES}", OURS, f"X-Original-To: {BILLING}"]
