@@ -54,7 +54,7 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
         if table is None:
             yield from (f"  not routed until this is right: {fault}" for fault in app.book.read().keeps(name))
             continue
-        hints = hints_of(message, table.reading)
+        hints = dict.fromkeys(hints_of(message, table.reading))
         if hints:
             yield "  the receiving server says it is for: " + ", ".join(f"{h.address} ({h.where})" for h in hints)
         receipt = _receipt(name, mailbox.protocol.value, folder, identity, len(data))
@@ -87,7 +87,8 @@ def _decided(decision: Decision, receipt: Receipt, prints: tuple[Fingerprint, ..
         yield f"  unhandled, {decision.unhandled.value}: {decision.unhandled.words}"
     for match in decision.matches:
         reference = f", reference {match.reference}" if match.reference else ""
-        yield f"  {match.recipient}: route {match.route} takes it by {match.matched}{reference}"
+        place = f", in place of the primary address {match.instead_of}" if match.instead_of else ""
+        yield f"  {match.recipient}: route {match.route} takes it by {match.matched}{place}{reference}"
         owner = claims.look(prints, match.recipient)
         if owner is None:
             yield f"    stored as {result_path(match.route, receipt.stored_at, receipt.message, match.recipient)}"

@@ -55,6 +55,24 @@ def normalise(address: str) -> str | None:
     return f"{normal_local}@{normal_domain}" if at and normal_local and normal_domain else None
 
 
+def tag_as_written(address: str, normal: str) -> str | None:
+    """Return the part of an address after `+` as written, where it is not in lower case (rule 2.4).
+
+    Args:
+        address: as written, without angle brackets.
+        normal: what `normalise` makes of it.
+
+    Returns:
+        None if there is no tag, or `normal` has it as it is written.
+    """
+    local = address.strip().rpartition("@")[0]
+    if quoted := _QUOTED.fullmatch(local):
+        local = _ESCAPE.sub(r"\1", quoted[1])
+    tag = unicodedata.normalize("NFC", local.partition("+")[2])
+    expected = normal.rpartition("@")[0].partition("+")[2]
+    return tag if tag != expected and _fold(tag) == expected else None
+
+
 def _local(local: str) -> str | None:
     if local.startswith('"'):
         quoted = _QUOTED.fullmatch(local)

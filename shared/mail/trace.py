@@ -9,11 +9,12 @@ two ways therefore gives no hint, and encoded words in it are not decoded: decod
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from shared.mail.address_list import read_list
-from shared.mail.addresses import normalise
+from shared.mail.addresses import normalise, tag_as_written
 from shared.mail.defects import Defects
 from shared.mail.words import header_text
 
@@ -24,13 +25,26 @@ DELIVERY_FIELDS = frozenset(
 )
 """Fields, in lower case, in which receiving servers say for whom a message is."""
 
+NEVER_DELIVERY = frozenset(
+    {"from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references", "return-path"}
+)
+"""Fields with addresses or Message-IDs that senders write; DELIVERY_FIELDS refuses them."""
+
 RECEIVED_FOR = "received-for"
 
 MOST_FIELDS = 1000
 """Trace fields that are kept, from the top; far below any line that may be trusted."""
 
+MOST_OTHERS = 1000
+"""Further fields that are kept, from the top, because DELIVERY_FIELDS may name them."""
+
+LONGEST_OTHER = 8192
+"""Bytes of such a field: a few addresses, and no signature or policy of a scanner."""
+
 MOST_HINTS = 1000
-"""Hints of one message, from the top."""
+"""Hints of one message, from the top; and as many again of fields that count anywhere."""
+
+NO_FIELDS: Mapping[str, bool] = MappingProxyType({})
 
 # A word may hold quoted strings, and white space and commas if these stand in angle brackets. Possessive throughout:
 # nothing is looked at twice.
@@ -48,37 +62,49 @@ class Hint:
     Attributes:
         address: normalised.
         where: the field's name in lower case; `received-for` is the `for` clause of a `Received`.
+        tag: the part after `+` as written, where its case differs; else None.
+        hop: the number, from the top, of the `Received` that is next below the field, or that has the clause.
     """
 
     address: str
     where: str
+    tag: str | None = field(default=None, compare=False)
+    hop: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """What counts of one `Received`: the host behind `by`, and the addresses behind `for`."""
+    """What counts of one `Received`: the host behind `by`, and the addresses behind `for`, as written."""
 
     host: str | None = None
     addresses: tuple[str, ...] = ()
 
 
 def trace_fields(fields: Iterable[tuple[str, bytes]], defects: Defects) -> tuple[tuple[str, str], ...]:
-    """The fields that `delivery_hints` reads.
+    """Return the fields that `delivery_hints` may read.
+
+    Which fields DELIVERY_FIELDS names is a setting of the mailbox, and a message is read without settings (rule 7.3).
+    So each short field that may hold an address is kept.
 
     Args:
         fields: every field of a header, name and raw value, in order.
         defects: where repairs are noted.
 
     Returns:
-        Name in lower case and text, in order, at most `MOST_FIELDS`. Encoded words are left as they are.
+        Name in lower case and text, in order, at most `MOST_FIELDS` and `MOST_OTHERS`. Encoded words are left as they
+        are.
     """
     found: list[tuple[str, str]] = []
+    room, others = MOST_FIELDS, MOST_OTHERS
     for name, raw in fields:
         lower = name.lower()
         if lower == RECEIVED or lower in DELIVERY_FIELDS:
+            if room:
+                room -= 1
+                found.append((lower, header_text(raw, defects)))
+        elif others and b"@" in raw and len(raw) <= LONGEST_OTHER and lower not in NEVER_DELIVERY:
+            others -= 1
             found.append((lower, header_text(raw, defects)))
-            if len(found) == MOST_FIELDS:
-                break
     return tuple(found)
 
 
@@ -88,42 +114,53 @@ def received_count(headers: Iterable[tuple[str, object]]) -> int:
 
 
 def delivery_hints(
-    headers: Iterable[tuple[str, str]], *, hops: int = 1, received_by: str | None = None
+    headers: Iterable[tuple[str, str]],
+    *,
+    hops: int = 1,
+    received_by: str | None = None,
+    fields: Mapping[str, bool] = NO_FIELDS,
 ) -> tuple[Hint, ...]:
-    """The delivery hints of a message (rule 2.2).
+    """Return the delivery hints of a message (rule 2.2).
 
     Args:
         headers: name and text of its fields in order; `Message.trace`, rather than decoded headers.
         hops: the line that is trusted: the n-th `Received` from the top.
         received_by: the host that must have written that line; None is any.
+        fields: names of further fields in lower case; true: the field counts below the trusted line as well.
 
     Returns:
-        Each address once for each place where it was found, from the top. None if the message has fewer `Received`
-        than `hops`, or if another host wrote the trusted one.
+        Each address once for each place where it was found, from the top. If the message has fewer `Received` than
+        `hops`, or if another host wrote the trusted one, only what counts anywhere.
     """
-    found: dict[Hint, None] = {}
+    found: dict[tuple[str, str, int], Hint] = {}
+    room = {False: MOST_HINTS, True: MOST_HINTS}
     lines = 0
+    above, trusted = hops > 0, False
+
+    def add(addresses: Iterable[str], where: str, hop: int) -> None:
+        anywhere = fields.get(where, False)
+        for address in addresses:
+            normal = normalise(address)
+            if normal and (normal, where, hop) not in found and room[anywhere]:
+                room[anywhere] -= 1
+                found[normal, where, hop] = Hint(normal, where, tag_as_written(address, normal), hop)
+
     for name, text in headers:
         where = name.lower()
         if where == RECEIVED:
             lines += 1
-            if lines > hops:
-                return ()  # only if hops is less than one
-            received = _read(text)
-            found.update((Hint(address, RECEIVED_FOR), None) for address in received.addresses)
-            if lines == hops:
-                trusted = received_by is None or _same_host(received.host, received_by)
-                return tuple(found)[:MOST_HINTS] if trusted else ()
-        elif where in DELIVERY_FIELDS and len(found) < MOST_HINTS:
-            found.update((Hint(address, where), None) for address in _listed(text))
-    return ()
+            if above:
+                received = _read(text)
+                add(received.addresses, RECEIVED_FOR, lines)
+                above = lines < hops
+                trusted = not above and (received_by is None or _same_host(received.host, received_by))
+        elif fields.get(where) or (above and (where in DELIVERY_FIELDS or where in fields)):
+            add(_listed(text), where, lines + 1)
+    return tuple(one for one in found.values() if trusted or fields.get(one.where))
 
 
 def _listed(text: str) -> Iterator[str]:
-    addresses, _ = read_list(text, Defects(), recover=False)
-    for one in addresses:
-        if normal := normalise(one.address):
-            yield normal
+    return (one.address for one in read_list(text, Defects(), recover=False)[0])
 
 
 def _same_host(host: str | None, expected: str) -> bool:
@@ -156,20 +193,20 @@ def _paths(words: list[str], at: int) -> tuple[str, ...]:
     found: list[str] = []
     while at < len(words) and len(found) < MOST_HINTS:
         if words[at] != ",":
-            normal = _path(words[at])
-            if not normal:
+            address = _path(words[at])
+            if not normalise(address):
                 break
-            found.append(normal)
+            found.append(address)
         at += 1
     return tuple(found)
 
 
-def _path(word: str) -> str | None:
+def _path(word: str) -> str:
     if word.startswith("<") and word.endswith(">"):
         word = word[1:-1].strip()
         route = _ROUTE.match(word)
         word = word[route.end() :] if route else word
-    return normalise(word)
+    return word
 
 
 def _words(text: str) -> list[str] | None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
+from typing import Final
 
 from shared.routing.conditions import failing, matching_pattern
-from shared.routing.model import ANYBODY, Decision, Mail, Match, Matched, Route, Tried, Unhandled
+from shared.routing.envelope import AS_DELIVERED, Group, by_specificity
+from shared.routing.model import ANYBODY, Decision, Hint, Mail, Match, Matched, Route, Tried, Unhandled
 from shared.routing.routes import Candidate, RouteTable
 
 TRIED_LIMIT = 1000
 """Entries in the list of what was tried: a message may name a hundred thousand addresses."""
+
+ALIAS_RANKS: Final = 3
+"""Ranks of delivery headers that may name an alias of the mailbox: DELIVERY_FIELDS, X-Original-To, Delivered-To."""
 
 
 def decide(mail: Mail, table: RouteTable) -> Decision:
@@ -21,7 +27,9 @@ def decide(mail: Mail, table: RouteTable) -> Decision:
     if mail.loops is not None:
         return Decision(unhandled=Unhandled.LOOP, tried=(Tried(ANYBODY, None, mail.loops),))
 
-    matches, tried = _matches(mail, table)
+    matching = _Matching(mail, table)
+    matches = matching.matches()
+    tried = matching.tried
     if not matches:  # (e)
         return Decision(unhandled=_why(mail, tried), tried=tuple(tried))
     # `*` first: a named recipient claims it too, and must find there what the wildcard's own result made of it.
@@ -29,55 +37,127 @@ def decide(mail: Mail, table: RouteTable) -> Decision:
     return Decision(matches=tuple(matches[recipient] for recipient in in_order), tried=tuple(tried))
 
 
-def _matches(mail: Mail, table: RouteTable) -> tuple[dict[str, Match], list[Tried]]:
-    tried: list[Tried] = []
-    # Whether a route's conditions hold does not depend on the recipient: a message may name a hundred thousand.
-    why_not = cache(partial(failing, mail=mail))
-    recipients: dict[str, Matched] = dict.fromkeys(mail.to, "to")
-    recipients |= {address: "cc" for address in mail.cc if address not in recipients}
+class _Matching:
+    """The routes of one mailbox asked about one message; `tried` notes each route that does not take it."""
 
-    def by_plain_routes(addresses: Iterable[tuple[str, Matched]]) -> dict[str, Match]:
-        found: dict[str, Match] = {}
-        for address, where in addresses:
-            candidate = _first(address, table.plain(address), why_not, tried)
-            if candidate is not None and address not in found:
-                found[address] = Match(address, candidate.route.name, where, candidate.reference)
-        return found
+    def __init__(self, mail: Mail, table: RouteTable) -> None:
+        self._mail = mail
+        self._table = table
+        # Whether a route's conditions hold does not depend on the recipient: a message may name a hundred thousand.
+        self._why_not: Callable[[Route], str | None] = cache(partial(failing, mail=mail))
+        self._tried: dict[Tried, None] = {}
 
-    matches = by_plain_routes(recipients.items())  # (a)
+    @property
+    def tried(self) -> list[Tried]:
+        return list(self._tried)
 
-    primary = table.primary
-    if primary is not None and primary in recipients and primary not in matches:  # (b)
-        wildcard = _first(primary, map(Candidate, table.wildcards), why_not, tried)
+    def matches(self) -> dict[str, Match]:
+        """Return the matches by recipient, in the order of rule 3.5."""
+        mail, table = self._mail, self._table
+        recipients: dict[str, Matched] = dict.fromkeys(mail.to, "to")
+        recipients |= {address: "cc" for address in mail.cc if address not in recipients}
+        ranks = by_specificity(mail.hints, table.reading)
+
+        matches, replaces = self._aliases(recipients, ranks)
+        if replaces:
+            recipients = {address: where for address, where in recipients.items() if not table.is_primary(address)}
+        for address, where in recipients.items():  # (a)
+            match = self._plain(address, where, mail.tags.get(address))
+            if match is not None:
+                matches[address] = match
+        matches |= self._primary([one for one in recipients if one not in matches and table.is_primary(one)])  # (b)
+        if not matches:  # (c)
+            matches = self._envelope(ranks)
+        if not matches:  # (d)
+            wildcard = self._first(ANYBODY, map(Candidate, table.wildcards))
+            if wildcard is not None:
+                matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
+        return matches
+
+    def _aliases(
+        self, recipients: Mapping[str, Matched], ranks: Sequence[Sequence[Group]]
+    ) -> tuple[dict[str, Match], bool]:
+        """Return the aliases that the most specific delivery header names and a plain route takes.
+
+        The second value is whether they take the primary address's place: the header does not name it as well. An
+        alias that is in To or Cc was not rewritten, and is matched there, beside the primary address.
+        """
+        primary = next(filter(self._table.is_primary, recipients), None)
+        rank = next(filter(None, ranks[:ALIAS_RANKS]), None)
+        if primary is None or rank is None:
+            return {}, False
+        for group in rank:
+            names_primary = any(self._table.is_primary(hint.address) for hint in group)
+            aliases = [hint for hint in group if hint.address not in recipients and self._is_alias(hint)]
+            matches = self._plain_all(aliases, instead_of=None if names_primary else primary)
+            if matches:
+                return matches, not names_primary
+        return {}, False
+
+    def _is_alias(self, hint: Hint) -> bool:
+        as_delivered = hint.where == AS_DELIVERED and hint.where not in self._table.reading.fields
+        return self._table.is_alias(hint.address, as_delivered=as_delivered)
+
+    def _primary(self, addresses: Sequence[str]) -> dict[str, Match]:
+        """Match the primary address, without and with plus tags, by wildcard routes, else by the fallback."""
+        if not addresses:
+            return {}
+        wildcard = self._first(addresses[0], map(Candidate, self._table.wildcards))
         if wildcard is not None:
-            matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
-        elif table.fallback is not None and _first(primary, [Candidate(table.fallback)], why_not, tried) is not None:
-            matches[primary] = Match(primary, table.fallback.name, "fallback")
+            tagged = next(filter(self._table.reference, addresses), None)
+            reference = None if tagged is None else self._reference(tagged)
+            name = wildcard.route.name
+            return {ANYBODY: Match(ANYBODY, name, "wildcard", reference, plus_address=tagged)}
+        fallback = self._table.fallback
+        if fallback is None:
+            return {}
+        return {
+            address: Match(address, fallback.name, "fallback", self._reference(address))
+            for address in addresses
+            if self._first(address, [Candidate(fallback)]) is not None
+        }
 
-    if not matches:  # (c)
-        matches = by_plain_routes((hint.address, hint.where) for hint in mail.hints)
+    def _envelope(self, ranks: Iterable[Sequence[Group]]) -> dict[str, Match]:
+        """Match one group of envelope recipients by plain routes: the most specific that a route takes."""
+        for rank in ranks:
+            groups = [matches for group in rank if (matches := self._plain_all(group))]
+            # Of two equally specific headers, the one that names the primary address was written after rewriting.
+            groups.sort(key=lambda matches: all(map(self._table.is_primary, matches)))
+            if groups:
+                return groups[0]
+        return {}
 
-    if not matches:  # (d)
-        wildcard = _first(ANYBODY, map(Candidate, table.wildcards), why_not, tried)
-        if wildcard is not None:
-            matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
-    return matches, tried
+    def _plain_all(self, hints: Iterable[Hint], instead_of: str | None = None) -> dict[str, Match]:
+        matches: dict[str, Match] = {}
+        for hint in hints:
+            match = self._plain(hint.address, hint.where, hint.tag)
+            if match is not None:
+                matches.setdefault(hint.address, replace(match, instead_of=instead_of))
+        return matches
 
+    def _plain(self, address: str, where: Matched, tag: str | None) -> Match | None:
+        candidate = self._first(address, self._table.plain(address))
+        if candidate is None:
+            return None
+        reference = candidate.reference and (tag or candidate.reference)
+        return Match(address, candidate.route.name, where, reference)
 
-def _first(
-    address: str, candidates: Iterable[Candidate], why_not: Callable[[Route], str | None], tried: list[Tried]
-) -> Candidate | None:
-    found: list[Tried] = []
-    for candidate in candidates:
-        because = why_not(candidate.route)
-        if because is None:
-            break
-        found.append(Tried(address, candidate.route.name, because))
-    else:
-        candidate = None
-        found = found or [Tried(address, None, "no route is for it")]
-    tried += found[: TRIED_LIMIT - len(tried)]
-    return candidate
+    def _reference(self, address: str) -> str | None:
+        return self._table.reference(address) and self._mail.tags.get(address, self._table.reference(address))
+
+    def _first(self, address: str, candidates: Iterable[Candidate]) -> Candidate | None:
+        found: list[Tried] = []
+        for candidate in candidates:
+            because = self._why_not(candidate.route)
+            if because is None:
+                break
+            found.append(Tried(address, candidate.route.name, because))
+        else:
+            candidate = None
+            found = found or [Tried(address, None, "no route is for it")]
+        for entry in found[: TRIED_LIMIT - len(self._tried)]:
+            self._tried[entry] = None
+        return candidate
 
 
 def _why(mail: Mail, tried: list[Tried]) -> Unhandled:

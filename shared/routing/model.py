@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 ANYBODY = "*"
 """The recipient of a result that a wildcard route took: the message does not say whom it was for."""
 
 Matched = str
-"""What made a route take a message (rule 2.3): `to`, `cc`, `wildcard`, `fallback`, or where a delivery hint stood."""
+"""What made a route take a message (rule 2.3): `to`, `cc`, `wildcard`, `fallback`, or the name of the delivery header
+that named the recipient (`received-for`: the `for` of a `Received`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """An address that the receiving server wrote (rule 2.2).
+    """An envelope recipient that a receiving server wrote into a delivery header (rule 2.2).
 
     Attributes:
         address: normalised.
-        where: `delivered-to` and its like, or `received-for`.
+        where: the header's name in lower case, such as `delivered-to`, or `received-for`.
+        tag: the part of the address after `+` as written, where its case differs; else None.
+        hop: the number, from the top, of the `Received` line that is next below the header, or that has the `for`.
     """
 
     address: str
     where: str
+    tag: str | None = field(default=None, compare=False)
+    hop: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,7 @@ class Mail:
         important: rule 3.2's reading of the importance headers.
         folder: where it was collected.
         hints: whom the receiving server says that it is for.
+        tags: by address in To and Cc, the part after `+` as written, where its case differs.
         loops: why it goes in circles, in words; None if it does not (rule 5.3).
     """
 
@@ -78,6 +86,7 @@ class Mail:
     important: bool
     folder: str
     hints: tuple[Hint, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     loops: str | None = None
 
 
@@ -89,13 +98,17 @@ class Match:
         recipient: a normalised address as it stood in the header, or `*`.
         route: the route's name.
         matched: what matched.
-        reference: the part after `+` where the route names the address without it (rule 2.4).
+        reference: the part after `+`, as written, where the route names the address without it (rule 2.4).
+        instead_of: the primary address, where an alias that a delivery header names is matched in its place.
+        plus_address: the normalised address that has the reference, where the recipient is `*`.
     """
 
     recipient: str
     route: str
     matched: Matched
     reference: str | None = None
+    instead_of: str | None = None
+    plus_address: str | None = None
 
 
 class Unhandled(StrEnum):

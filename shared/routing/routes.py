@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import merge
+from types import MappingProxyType
 
 from shared.routing.model import ANYBODY, Route
 
@@ -31,6 +32,7 @@ class Reading:
         hints: the receiving server's lines tell whom mail is for (rule 2.2).
         hops: how many `Received` lines, from the top, are of servers of our own.
         received_by: the `by` host of the last of these; None: any.
+        fields: the delivery headers of DELIVERY_FIELDS in lower case; true: it counts anywhere in the header.
         by_tag_alone: threads are found by the plus-address reference alone (rule 2.4).
         own: the addresses of all our mailboxes, normalised: automatic mail from one of them goes in circles (rule 5.3).
         loop_limit: and so does what has more `Received` lines than this.
@@ -39,6 +41,7 @@ class Reading:
     hints: bool = True
     hops: int = 1
     received_by: str | None = None
+    fields: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     by_tag_alone: bool = False
     own: frozenset[str] = frozenset()
     loop_limit: int = 25
@@ -54,6 +57,7 @@ class RouteTable:
     Args:
         routes: the enabled ones that belong to this mailbox or to all.
         primary: the mailbox's primary address, normalised; None if it has none that can be one.
+        aliases: further addresses of the mailbox, normalised; none: each address that a route names may be one.
         fallback: the name of the route that FALLBACK names.
         plus_addressing: whether `base+ref@domain` is also for the routes of `base@domain` (rule 2.4).
         blocked_senders: addresses or `*@domain`.
@@ -65,6 +69,7 @@ class RouteTable:
         routes: Iterable[Route],
         *,
         primary: str | None = None,
+        aliases: Iterable[str] = (),
         fallback: str | None = None,
         plus_addressing: bool = True,
         blocked_senders: tuple[str, ...] = (),
@@ -78,6 +83,7 @@ class RouteTable:
         self.wildcards = tuple(candidate.route for candidate in by_address.pop(ANYBODY, ()))
         self._by_address: Mapping[str, list[Candidate]] = dict(by_address)
         self.primary = primary
+        self._aliases = frozenset(aliases)
         self.fallback = next((route for route in ordered if route.name == fallback), None)
         self.blocked_senders = blocked_senders
         self.reading = reading or Reading()
@@ -85,11 +91,51 @@ class RouteTable:
 
     def plain(self, address: str) -> Iterator[Candidate]:
         """The plain routes for a normalised address, first one first."""
-        local, _, domain = address.rpartition("@")
+        domain = address.rpartition("@")[2]
         exact = self._by_address.get(address, [])
         found = [exact, self._by_address.get(f"*@{domain}", [])]
-        base, plus, reference = local.partition("+")
-        if self._plus_addressing and plus and base and not exact:
-            of_base = self._by_address.get(f"{base}@{domain}", [])
+        base, reference = self._split(address)
+        if base is not None and not exact:
+            of_base = self._by_address.get(base, [])
             found.append([Candidate(candidate.route, reference or None) for candidate in of_base])
         return merge(*found, key=_rank)
+
+    def is_primary(self, address: str) -> bool:
+        """Return whether a normalised address is the primary address, or the primary address with a plus tag.
+
+        A plus address that a route names in full is an address like any other (rule 2.4).
+        """
+        if address == self.primary:
+            return True
+        base = self._split(address)[0]
+        return base is not None and base == self.primary and address not in self._by_address
+
+    def is_alias(self, address: str, *, as_delivered: bool = False) -> bool:
+        """Return whether a delivery header that names a normalised address may put it in the primary address's place.
+
+        Args:
+            address: what the header names.
+            as_delivered: the header is Delivered-To. Some servers write internal names of mailboxes into it (qmail in
+                Plesk: `3-sales@example.com`), which a `*@domain` route of the primary address's domain would take.
+        """
+        if self.is_primary(address):
+            return False
+        allowed = self._aliases or self._by_address
+        if address in allowed or self._split(address)[0] in allowed:
+            return True
+        domain = address.rpartition("@")[2]
+        if self._aliases or f"*@{domain}" not in self._by_address:
+            return False
+        return not as_delivered or self.primary is None or domain != self.primary.rpartition("@")[2]
+
+    def reference(self, address: str) -> str | None:
+        """Return the plus tag of a normalised address; None if it has none, or plus addressing is off."""
+        return self._split(address)[1] or None
+
+    def _split(self, address: str) -> tuple[str | None, str]:
+        """Return a plus address without its tag, and the tag; None and "" if the address has none."""
+        if not self._plus_addressing or "+" not in address:
+            return None, ""
+        local, _, domain = address.rpartition("@")
+        base, _, tag = local.partition("+")
+        return (f"{base}@{domain}", tag) if base else (None, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from shared.settings.addresses import looks_like_an_address, parse_address
@@ -11,7 +12,7 @@ from shared.settings.model import GLOBAL_GRAPH, PACE, SUBSCRIBED_PACE, After, Ma
 from shared.settings.part import Part
 from shared.settings.presets import DEFAULT_PORTS, PRESETS, WITHOUT_PERMANENT_DELETE
 from shared.settings.sign_in import sign_in_of
-from shared.settings.texts import is_loopback
+from shared.settings.texts import ANYWHERE, is_loopback
 from shared.settings.written import WrittenMailbox
 
 _NOT_WITH_GRAPH = {
@@ -85,7 +86,11 @@ def mailbox_of(
         poll_every_subscribed=written.poll_every or SUBSCRIBED_PACE,
         max_message_bytes=written.max_message_bytes,
         disable_after=written.disable_after,
+        aliases=written.aliases,
         delivery_hints=written.delivery_hints,
+        delivery_fields=MappingProxyType(
+            {name.removesuffix(ANYWHERE): name.endswith(ANYWHERE) for name in written.delivery_fields}
+        ),
         trusted_hops=written.trusted_hops,
         received_by=written.received_by,
         plus_addressing=written.plus_addressing,

@@ -110,7 +110,10 @@ class MailboxSettings:
         poll_every_subscribed: the same while Graph notifies us of new mail.
         max_message_bytes: a larger message is not downloaded.
         disable_after: failures in a row after which the mailbox is disabled.
-        delivery_hints: addresses that the receiving server wrote are routed by, where To and Cc lead nowhere.
+        aliases: further addresses of the mailbox, normalised; empty: any address that a route of it names may be one.
+        delivery_hints: mail is routed by delivery headers where To and Cc name an alias's mailbox, or match no route.
+        delivery_fields: further delivery headers, in lower case; true: the header counts anywhere, not only above the
+            trusted `Received`.
         trusted_hops: how many `Received` lines, from the top, are of servers of our own.
         received_by: the `by` host of the last of these, or None: any.
         plus_addressing: what plus addresses mean.
@@ -147,7 +150,9 @@ class MailboxSettings:
     poll_every_subscribed: int = SUBSCRIBED_PACE
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     disable_after: int = 10
+    aliases: tuple[str, ...] = ()
     delivery_hints: bool = True
+    delivery_fields: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     trusted_hops: int = 1
     received_by: str | None = None
     plus_addressing: PlusAddressing = PlusAddressing.MIXED

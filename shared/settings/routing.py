@@ -118,6 +118,31 @@ def warn_of_shared_addresses(
             )
 
 
+def warn_of_aliases_without_a_route(
+    routes: Sequence[RouteSettings], mailboxes: Mapping[str, MailboxSettings], report: Report
+) -> None:
+    """Warn of aliases that no plain route of their mailbox takes: mail to them is routed by the primary address.
+
+    Args:
+        routes: all.
+        mailboxes: the usable ones.
+        report: takes the warnings.
+    """
+    for name, mailbox in mailboxes.items():
+        if not mailbox.aliases:
+            continue
+        of_mailbox = {route.address for route in routes if route.enabled and route.mailbox in (None, name)}
+        for alias in mailbox.aliases:
+            local, _, domain = alias.rpartition("@")
+            if of_mailbox.isdisjoint({alias, f"*@{domain}", f"{local.partition('+')[0]}@{domain}"}):
+                report.warn(
+                    Keys().spell("mailboxes", name, "ALIASES"),
+                    "has no route of this mailbox, so that its mail goes where mail to ADDRESS goes; set up a route "
+                    "with this ADDRESS, or correct the alias",
+                    alias,
+                )
+
+
 def warn_of_no_route(report: Report) -> None:
     """Warn that there is no route at all."""
     report.warn("ROUTES__<name>__ADDRESS", "no route is set, so that all mail will be unhandled; set one up")

@@ -28,6 +28,18 @@ _SCHEDULE_FIELDS = 6
 _LAST_PORT = 65535
 _VERSION = re.compile(r"/[A-Za-z0-9.]+/?")
 _SHORTEST_KEY, _MOST_KEYS = 32, 2
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")  # RFC 5322 section 3.6.8; a line is at most 78 characters
+ANYWHERE = "!"
+"""What DELIVERY_FIELDS has behind the name of a header that counts anywhere."""
+
+NO_DELIVERY_FIELDS = frozenset(
+    {"from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references", "return-path"}
+    | {"subject", "date", "content-type", "mime-version", "dkim-signature"}
+)
+"""Headers that the sender writes, in lower case."""
+
+_READ_ALREADY = frozenset({"received", "received-for"})
+_WORDS_OF_RESULTS = frozenset({"wildcard", "fallback"})  # what `matched` says in a result
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 
@@ -161,6 +173,24 @@ def parse_after(text: str) -> Removal:
             "delete-permanently"
         )
     return Removal(After(word))
+
+
+def parse_delivery_fields(text: str) -> tuple[str, ...]:
+    """Parse names of delivery headers; each is in lower case, and may end in `!`."""
+    names: dict[str, str] = {}
+    for entry in parse_list(text):
+        name = entry.removesuffix(ANYWHERE).lower()
+        if not _FIELD_NAME.fullmatch(name):
+            raise Wrong("is not a header's name; write the name alone, without colon and blanks, as in X-Alias", entry)
+        if name in NO_DELIVERY_FIELDS:
+            raise Wrong("is a header that the sender writes; name one that the receiving server adds", entry)
+        if name in _READ_ALREADY:
+            raise Wrong("is read without this setting; see TRUSTED_HOPS and RECEIVED_BY", entry)
+        if name in _WORDS_OF_RESULTS:
+            raise Wrong("has a meaning of its own in results; give the header another name", entry)
+        if names.setdefault(name, entry.lower()) != entry.lower():
+            raise Wrong(f"is named with {ANYWHERE} and without; keep one of the two", entry.removesuffix(ANYWHERE))
+    return tuple(names.values())
 
 
 def parse_since(text: str) -> datetime | Literal["now"]:

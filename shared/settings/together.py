@@ -16,6 +16,7 @@ from shared.settings.routing import (
     check_routes,
     route_of,
     settle_owners,
+    warn_of_aliases_without_a_route,
     warn_of_no_route,
     warn_of_shared_addresses,
 )
@@ -88,6 +89,7 @@ def all_routes(settings: AppSettings, data: bytes | None, called: str = ROUTES_P
         return (Keys() if name in ours else keys).spell("routes", name, "ADDRESS")
 
     warn_of_shared_addresses(ordered, settings.mailboxes, key, report)
+    warn_of_aliases_without_a_route(ordered, settings.mailboxes, report)
     if settings.mailboxes and not ours and not parts:
         warn_of_no_route(report)
     return AllRoutes(

@@ -37,6 +37,7 @@ _MOST_HOPS = 50
 
 Truth = Annotated[bool, BeforeValidator(texts.parse_truth)]
 Address = Annotated[str | None, BeforeValidator(parse_address)]
+Addresses = Annotated[tuple[str, ...], BeforeValidator(texts.listed(parse_address))]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(texts.listed(parse_pattern))]
 Texts = Annotated[tuple[str, ...], BeforeValidator(texts.parse_list)]
 Identifier = Annotated[str | None, BeforeValidator(texts.parse_identifier)]
@@ -119,10 +120,20 @@ class WrittenMailbox(BaseModel):
     disable_after: Annotated[int, BeforeValidator(texts.whole(_FEWEST, _MOST))] = Field(
         default=10, description="Failures in a row after which the mailbox is disabled."
     )
+    aliases: Addresses = Field(
+        default=(),
+        description="The mailbox's aliases, separated by ;. Mail whose To names ADDRESS, and whose delivery header "
+        "names an alias, is routed by the alias. Default: each address that a route of this mailbox names.",
+    )
     delivery_hints: Truth = Field(
         default=True,
-        description="Route by what the receiving server wrote (Delivered-To and its like) where To and Cc lead "
-        "nowhere.",
+        description="Route by delivery headers (X-Original-To, Delivered-To and others that the receiving server "
+        "writes) mail to an alias, and mail whose To and Cc match no route.",
+    )
+    delivery_fields: Annotated[tuple[str, ...], BeforeValidator(texts.parse_delivery_fields)] = Field(
+        default=(),
+        description="Further delivery headers, separated by ;, that count before all others. A header counts above "
+        "the trusted Received line only; NAME! counts anywhere, if the provider removes it from outside mail.",
     )
     trusted_hops: Annotated[int, BeforeValidator(texts.whole(1, _MOST_HOPS))] = Field(
         default=1, description="How many Received lines, from the top, are of servers of our own."

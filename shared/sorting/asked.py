@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shared.mail.addresses import normalise
+from shared.mail.addresses import normalise, tag_as_written
 from shared.mail.message import Address, Message
 from shared.mail.trace import delivery_hints
 from shared.routing.fingerprints import Seen
@@ -33,6 +33,7 @@ def mail_of(message: Message, folder: str, reading: Reading) -> Mail:
         important=message.important,
         folder=folder,
         hints=hints_of(message, reading),
+        tags=_tags((*message.to, *message.cc)),
         loops=_loops(message, reading),
     )
 
@@ -41,8 +42,8 @@ def hints_of(message: Message, reading: Reading) -> tuple[Hint, ...]:
     """Whom the receiving server says that a message is for (rule 2.2)."""
     if not reading.hints:
         return ()
-    found = delivery_hints(message.trace, hops=reading.hops, received_by=reading.received_by)
-    return tuple(Hint(one.address, one.where) for one in found)
+    found = delivery_hints(message.trace, hops=reading.hops, received_by=reading.received_by, fields=reading.fields)
+    return tuple(Hint(one.address, one.where, one.tag, one.hop) for one in found)
 
 
 def _loops(message: Message, reading: Reading) -> str | None:
@@ -82,7 +83,7 @@ def thread_of(message: Message, decision: Decision, *, by_tag_alone: bool) -> Th
         message_id=message.message_id,
         in_reply_to=message.in_reply_to,
         references=message.references,
-        tagged=[match.recipient for match in decision.matches if match.reference is not None],
+        tagged=[match.plus_address or match.recipient for match in decision.matches if match.reference is not None],
         by_tag_alone=by_tag_alone,
     )
 
@@ -90,3 +91,12 @@ def thread_of(message: Message, decision: Decision, *, by_tag_alone: bool) -> Th
 def _normalised(addresses: Iterable[Address]) -> tuple[str, ...]:
     found = (normalise(one.address) for one in addresses)
     return tuple(dict.fromkeys(address for address in found if address is not None))
+
+
+def _tags(addresses: Iterable[Address]) -> dict[str, str]:
+    """Return the plus tags as written, by normalised address, where their case differs; the first spelling counts."""
+    tags: dict[str, str | None] = {}
+    for one in addresses:
+        if "+" in one.address and (normal := normalise(one.address)) and normal not in tags:
+            tags[normal] = tag_as_written(one.address, normal)
+    return {normal: tag for normal, tag in tags.items() if tag is not None}

@@ -62,6 +62,7 @@ class RouteTables:
         return RouteTable(
             routes,
             primary=normalise(own.mailbox_address),
+            aliases=own.aliases,
             fallback=own.fallback,
             plus_addressing=own.plus_addressing is not PlusAddressing.OFF,
             blocked_senders=own.blocked_senders,
@@ -70,13 +71,15 @@ class RouteTables:
                 hints=own.delivery_hints,
                 hops=own.trusted_hops,
                 received_by=own.received_by,
+                fields=own.delivery_fields,
                 by_tag_alone=own.plus_addressing is PlusAddressing.ONLY,
             ),
         )
 
     def _reading(self) -> Reading:
         """What is believed of all mail."""
-        everybody = (normalise(one.mailbox_address) for one in self._settings.mailboxes.values())
+        mailboxes = self._settings.mailboxes.values()
+        everybody = (normalise(address) for one in mailboxes for address in (one.mailbox_address, *one.aliases))
         own = frozenset(address for address in everybody if address is not None)
         return Reading(own=own, loop_limit=self._settings.loop_limit)
 

@@ -85,7 +85,9 @@ class Documents:
             "conversation": self.conversation,
             "in_reply_to": list(self.message.in_reply_to[:ENVELOPE_LIMIT]),
             "references": list(self.message.references[-ENVELOPE_LIMIT:]),
-            "hints": [{"address": one.address, "where": one.where} for one in self.hints[:ENVELOPE_LIMIT]],
+            "hints": [
+                {"address": one.address, "where": one.where} for one in list(dict.fromkeys(self.hints))[:ENVELOPE_LIMIT]
+            ],
             "automatic": self._as_json()["automatic"],
             "report": self._as_json()["report"],
             "envelope": self._envelope(),

@@ -51,6 +51,13 @@ class Paths(TypedDict):
     attachments: Annotated[list[str], Says("The attachments' decoded bytes, in order.")]
 
 
+_MATCHED = (
+    "What matched: `to`, `cc`, `wildcard`, `fallback`, or the delivery header that named the recipient, in lower case, "
+    "such as `x-original-to`; `received-for` is the `for` of a Received line."
+)
+_REFERENCE = "The part of the address after `+`, as written, if the route is for the address without it."
+
+
 class HintFields(TypedDict):
     """An address that the receiving server wrote."""
 
@@ -66,8 +73,8 @@ class ResultDocument(TypedDict):
     arrival: Annotated[ArrivalFields, Says("The arrival that it is the result of.")]
     route: Annotated[str, Says("The route's name.")]
     recipient: Annotated[str, Says("The recipient, normalised; `*` if a wildcard route took it and nobody is named.")]
-    matched: Annotated[str, Says("What matched: `to`, `cc`, `wildcard`, `fallback`, or where a delivery hint stood.")]
-    reference: Annotated[str | None, Says("What stands behind `+` in the address, if the route is for it without.")]
+    matched: Annotated[str, Says(_MATCHED)]
+    reference: Annotated[str | None, Says(_REFERENCE)]
     conversation: Annotated[Digest, Says("The first message of the thread that was seen. A hint, no proof.")]
     in_reply_to: Annotated[list[str], Says("Message-IDs of In-Reply-To; the first 100.")]
     references: Annotated[list[str], Says("Message-IDs of References; the last 100.")]

@@ -54,3 +54,27 @@ def test_explain_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
     file = tmp_path / "one.eml"
     file.write_bytes(MAIL)
     assert mailroom("explain", str(file), "--mailbox", "Nowhere", settings=settings).returncode == 2
+
+
+TO_ALIAS = (
+    b"X-Original-To: sales+REF7@example.com\r\nDelivered-To: support@example.com\r\n"
+    b"Received: from a by b; Tue, 24 Nov 2026 09:00:00 +0000\r\n"
+    b"From: ann@customer.example\r\nTo: Support <support@example.com>\r\nSubject: x\r\n\r\nx\r\n"
+)
+
+
+def test_explain_says_why_an_alias_has_the_message(tmp_path: Path) -> None:
+    file = tmp_path / "one.eml"
+    file.write_bytes(TO_ALIAS)
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", ROUTES)
+    ran = mailroom("explain", str(file), settings=settings)
+    assert ran.returncode == 0, ran.stderr
+    assert (
+        "sales+ref7@example.com: route sales takes it by x-original-to, "
+        "in place of the primary address support@example.com, reference REF7"
+    ) in ran.stdout
+    assert "sales+ref7@example.com (x-original-to), support@example.com (delivered-to)" in ran.stdout
+    assert "route rest" not in ran.stdout
+    other = ROUTES | {"MAILBOXES__support__ALIASES": "billing@example.com"}
+    ran = mailroom("explain", str(file), settings=settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", other))
+    assert "support@example.com: route rest takes it by fallback" in ran.stdout

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.sorting_world import World
+from tests.integration.sorting_world import Doing, World, gone_at
 
 MX = (
     "Received: from mx.sender.example by mail.example.com with ESMTPS id 1{clause}; Tue, 24 Nov 2026 09:00:00 +0000\r\n"
@@ -104,6 +104,59 @@ def test_3_5_a_hint_never_falls_back(world: World) -> None:
     results, (unhandled,) = sorted_as(world, data)
     assert results == []
     assert unhandled["reason"] == "no-route"
+
+
+def to_alias(alias: str, copy: int) -> bytes:
+    """A copy of one message, as Postfix delivers it: To names the primary address of the mailbox."""
+    above = f"X-Original-To: {alias}\r\nDelivered-To: support@example.com\r\n"
+    return letter(above, clause=f" ({copy})", to="Support <support@example.com>")
+
+
+def test_3_9_and_4_2_copies_to_the_alias_and_to_the_primary_address_have_a_result_each(world: World) -> None:
+    """The claim is on the recipient of the result: the alias, not the primary address whose place it takes."""
+    world.servers["support"].deliver(to_alias("support@example.com", 1))
+    world.run("support")
+    for copy, alias in enumerate(("sales@example.com", "SALES@example.com", "support@example.com"), 2):
+        world.servers["support"].deliver(to_alias(alias, copy))
+        world.run("support")
+    assert world.results() == [("sales", "sales@example.com"), ("support", "support@example.com")]
+    duplicates = [world.read(path)["duplicates"] for path in world.paths("duplicates/")]
+    assert sorted(one["recipient"] for (one,) in duplicates) == ["sales@example.com", "support@example.com"]
+    assert {one["by"] for (one,) in duplicates} == {"content"}
+
+
+def test_3_9_and_4_4_an_alias_that_was_claimed_has_its_result_whatever_the_settings_say_by_then(world: World) -> None:
+    world.servers["support"].deliver(to_alias("sales@example.com", 1))
+    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.values["MAILBOXES__support__ALIASES"] = "press@example.com"
+    world.run()
+    assert world.results() == [("sales", "sales@example.com"), ("support", "support@example.com")]
+
+
+def test_2_2_hints_are_told_once_for_each_field(world: World) -> None:
+    data = letter(
+        above="X-Original-To: Sales+A@example.com\r\nX-Original-To: sales+a@example.com\r\n" + MX.format(clause=""),
+        to="support@example.com",
+    ).replace(b"From:", b"X-Alias: billing@example.com\r\nFrom:", 1)
+    world.values |= {
+        "MAILBOXES__support__TRUSTED_HOPS": "2",
+        "MAILBOXES__support__DELIVERY_FIELDS": "X-Alias!",
+        "ROUTES__billing__ADDRESS": "billing@example.com",
+    }
+    (result,), _ = sorted_as(world, data)
+    assert (result["recipient"], result["matched"]) == ("billing@example.com", "x-alias")
+    assert result["hints"] == [
+        {"address": "sales+a@example.com", "where": "x-original-to"},
+        {"address": "billing@example.com", "where": "x-alias"},
+    ]
+
+
+def test_5_3_automatic_mail_from_an_alias_of_ours_is_a_loop(world: World) -> None:
+    world.values["MAILBOXES__office__ALIASES"] = "press@example.com"
+    head = f"{MX.format(clause='')}From: press@example.com\r\nTo: sales@example.com\r\n"
+    results, (unhandled,) = sorted_as(world, f"{head}Auto-Submitted: auto-replied\r\n\r\nx".encode())
+    assert results == []
+    assert unhandled["reason"] == "loop"
 
 
 def test_5_3_a_message_with_too_many_hops_is_unhandled_as_a_loop(world: World) -> None:

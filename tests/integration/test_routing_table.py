@@ -1,14 +1,27 @@
-"""The table of rule 3.5, row by row and from raw bytes on: what comes in, and who has a result of it in the end."""
+"""The table of rule 3.5, row by row and from raw bytes on: what comes in, and who has a result of it in the end.
+
+Rows of mail to an alias (docs/aliases.md) run on the mailbox `production`, over each protocol.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from shared.settings import read_settings
+from shared.storage.opening import open_stores
+from shared.wiring import wire
+from tests.end_to_end.command import mailboxes
 from tests.integration.sorting_world import World
+from tests.servers.dovecot import Dovecot
+from tests.servers.graph import Graph
+from tests.servers.memory_mailbox import MemoryServer
+from tests.servers.pump import poll, work_until_idle
 
 OURS = "from mx.elsewhere.example by mail.example.com with ESMTPS id 1; Tue, 24 Nov 2026 09:00:00 +0000"
 PARTNER = "ann@partner.example"
@@ -173,6 +186,72 @@ TABLE = {
     ),
 }
 
+PRODUCTION = {
+    "MAILBOXES__production__ADDRESS": "production@example.com",
+    "ROUTES__production__ADDRESS": "production@example.com",
+    "ROUTES__production__MAILBOX": "production",
+    "ROUTES__sales__ADDRESS": "sales@example.com",
+}
+ALIASES = {"MAILBOXES__production__ALIASES": "Sales@Example.com; press@example.com"}
+REWRITTEN = "Production <production@example.com>"
+POSTFIX = "X-Original-To: sales@example.com\r\nDelivered-To: production@example.com"
+BY_ADDRESS = ("production", "production@example.com", "to")
+
+
+def by_alias(where: str) -> set[tuple[str, str, str]]:
+    """The one result of mail to the alias, by the header that named it."""
+    return {("sales", "sales@example.com", where)}
+
+
+def production(data: bytes, results: set[tuple[str, str, str]], **settings: str) -> Row:
+    """A row with mail for the mailbox `production`; `settings` are further ones of that mailbox."""
+    given = {f"MAILBOXES__production__{name}": value for name, value in settings.items()}
+    return Row(PRODUCTION | given, [("production", data)], results)
+
+
+FOR_SALES = f"Received: {OURS.replace(' id', ' for <sales@example.com> id')}"
+TO_ALIAS = {
+    "the alias in Delivered-To": production(
+        mail(REWRITTEN, above="Delivered-To: sales@example.com"), by_alias("delivered-to")
+    ),
+    "the alias in the for of the trusted Received": production(
+        mail(REWRITTEN, above=FOR_SALES), by_alias("received-for")
+    ),
+    "the alias in X-Original-To, the primary address in Delivered-To": production(
+        mail(REWRITTEN, above=POSTFIX), by_alias("x-original-to")
+    ),
+    "the alias in a header of a mail-flow rule": production(
+        mail(REWRITTEN, above="X-Alias: sales@example.com"), by_alias("x-alias"), DELIVERY_FIELDS="X-Alias"
+    ),
+    "the alias in a header of a mail-flow rule, at the end": production(
+        mail(REWRITTEN, below="X-Alias: sales@example.com"), by_alias("x-alias"), DELIVERY_FIELDS="X-Alias!"
+    ),
+    "the alias in a header of a mail-flow rule, at the end, where a sender can write too": production(
+        mail(REWRITTEN, below="X-Alias: sales@example.com"), {BY_ADDRESS}, DELIVERY_FIELDS="X-Alias"
+    ),
+    "the alias and the primary address in one header": production(
+        mail(REWRITTEN, above="Envelope-To: sales@example.com, production@example.com"),
+        by_alias("envelope-to") | {BY_ADDRESS},
+    ),
+    "an alias without a route": production(mail(REWRITTEN, above="Delivered-To: press@example.com"), {BY_ADDRESS}),
+    "a forged Delivered-To below the trusted Received": production(
+        mail(REWRITTEN, below="Delivered-To: sales@example.com"), {BY_ADDRESS}
+    ),
+    "delivery headers switched off": production(
+        mail(REWRITTEN, above=POSTFIX), {BY_ADDRESS}, DELIVERY_HINTS="false", DELIVERY_FIELDS="X-Original-To!"
+    ),
+    "Bcc to the alias, the primary address in Delivered-To": production(mail(above=POSTFIX), by_alias("x-original-to")),
+    "a plus tag of the primary address, which has the fallback alone": Row(
+        {
+            "MAILBOXES__production__ADDRESS": "production@example.com",
+            "MAILBOXES__production__FALLBACK": "rest",
+            "ROUTES__rest__MAILBOX": "production",
+        },
+        [("production", mail("production+T1@example.com"))],
+        {("rest", "production+t1@example.com", "fallback")},
+    ),
+}
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
@@ -192,3 +271,51 @@ def test_3_5_the_table(world: World, row: Row) -> None:
     assert len(results) == len(row.results)
     assert [path.split("/")[1] for path in world.paths("unhandled/")] == row.unhandled
     assert [path.split("/")[1] for path in world.paths("duplicates/")] == row.duplicates
+
+
+@pytest.mark.parametrize("aliases", [ALIASES, {}], ids=["with ALIASES", "without"])
+@pytest.mark.parametrize("row", TO_ALIAS.values(), ids=TO_ALIAS)
+def test_3_9_the_table_of_aliases(world: World, row: Row, aliases: dict[str, str]) -> None:
+    world.values = {**row.settings, **aliases}
+    world.servers["production"] = MemoryServer()
+    ((mailbox, data),) = row.arrivals
+    world.servers[mailbox].deliver(data)
+    world.run(mailbox)
+    results = [world.read(path) for path in world.paths("routed/")]
+    assert {(one["route"], one["recipient"], one["matched"]) for one in results} == row.results
+    assert len(results) == len(row.results)
+    assert world.paths("unhandled/") == world.paths("duplicates/") == []
+
+
+@pytest.mark.parametrize("aliases", [ALIASES, {}], ids=["with ALIASES", "without"])
+@pytest.mark.parametrize("protocol", ["imap", "pop3", "graph"])
+def test_3_9_the_alias_s_route_takes_mail_of_every_protocol(
+    dovecot: Dovecot,
+    graphs: Callable[..., Graph],
+    tmp_path: Path,
+    protocol: Literal["imap", "pop3", "graph"],
+    aliases: dict[str, str],
+) -> None:
+    data = mail(REWRITTEN, above=POSTFIX)
+    if protocol == "graph":
+        graph = graphs()
+        graph.box("production@example.com", data)
+        values = graph.values(production="production@example.com")
+    else:
+        user = dovecot.user()
+        user.deliver([data])
+        values = mailboxes(dovecot, production=user) | {"MAILBOXES__production__ADDRESS": "production@example.com"}
+        values["MAILBOXES__production__PROTOCOL"] = protocol
+        values["MAILBOXES__production__PORT"] = str(dovecot.imaps if protocol == "imap" else dovecot.pop3s)
+    settings = read_settings({**values, **PRODUCTION, **aliases, "AzureWebJobsStorage": f"folder:{tmp_path / 'mail'}"})
+    stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+    try:
+        app = wire(settings, stores)
+        poll(app, "production")
+        work_until_idle(app)
+        results = [json.loads(stores.blobs.read(path) or b"") for path in stores.blobs.list("routed/")]
+    finally:
+        stores.close()
+    assert {(one["route"], one["recipient"], one["matched"]) for one in results} == by_alias("x-original-to")
+    assert len(results) == 1
+    assert results[0]["arrival"]["protocol"] == protocol

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from shared.mail.trace import NEVER_DELIVERY
 from shared.settings import After, MailboxSettings, MailProtocol, PlusAddressing, Tls
+from shared.settings.texts import NO_DELIVERY_FIELDS
 from tests.unit.test_settings import SALES, mailbox, read, route, support_faults
 
 
@@ -134,6 +136,18 @@ def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
         ("MAX_MESSAGE_BYTES", "1.5MB", "such as 150MB"),
         ("DISABLE_AFTER", "0", "0 is not in range"),
         ("PLUS_ADDRESSING", "on", "use mixed, off or only"),
+        ("ALIASES", "sales@example.com;sales", "sales is no address"),
+        ("ALIASES", "*@example.com", "*@example.com is no address"),
+        ("DELIVERY_FIELDS", "X-Alias:", "X-Alias: is not a header's name; write the name alone"),
+        ("DELIVERY_FIELDS", "X Alias", "X Alias is not a header's name"),
+        ("DELIVERY_FIELDS", "X-Alias;!", "! is not a header's name"),
+        ("DELIVERY_FIELDS", "X-\u00c4lias", "is not a header's name"),
+        ("DELIVERY_FIELDS", "x" * 77, "is not a header's name"),
+        ("DELIVERY_FIELDS", "X-Alias;To!", "To! is a header that the sender writes"),
+        ("DELIVERY_FIELDS", "Subject", "Subject is a header that the sender writes"),
+        ("DELIVERY_FIELDS", "Received", "Received is read without this setting; see TRUSTED_HOPS"),
+        ("DELIVERY_FIELDS", "Fallback", "Fallback has a meaning of its own in results"),
+        ("DELIVERY_FIELDS", "X-Alias;x-alias!", "x-alias is named with ! and without"),
         ("BLOCKED_SENDERS", "a@example.com;*", "* is not taken alone"),
         ("BLOCKED_SENDERS", "example.com", "example.com is no address"),
     ],
@@ -273,3 +287,24 @@ def test_a_fallback_must_be_an_enabled_route_of_the_mailbox_or_of_all() -> None:
         (fault,) = found.faulty["support"]
         assert fault.startswith("MAILBOXES__support__FALLBACK: ")
         assert words in fault
+
+
+def test_3_9_aliases_are_normalised() -> None:
+    found = support(ALIASES=" Sales@EX\u00c4MPLE.com ;sales@xn--exmple-cua.com; billing+x@example.com ")
+    assert found.aliases == ("sales@xn--exmple-cua.com", "billing+x@example.com")
+    assert support().aliases == ()
+
+
+def test_2_2_delivery_fields_are_names_with_and_without_an_exclamation_mark() -> None:
+    found = support(DELIVERY_FIELDS="X-Alias!; Resent-From ;X-Gm-Original-To;resent-from;Delivered-To")
+    assert found.delivery_fields == {
+        "x-alias": True,
+        "resent-from": False,
+        "x-gm-original-to": False,
+        "delivered-to": False,
+    }
+
+
+def test_2_2_what_reading_leaves_out_is_refused() -> None:
+    """The parser keeps no header for the routing that no setting can name."""
+    assert NEVER_DELIVERY < NO_DELIVERY_FIELDS

@@ -74,7 +74,7 @@ def test_an_unknown_setting_of_a_mailbox_is_a_fault_with_the_nearest_name(settin
 
 def test_a_setting_that_is_like_none_lists_what_is_known() -> None:
     (fault,) = support_faults(QQQ="x")
-    assert "known are ADDRESS, AFTER, ALLOW_PLAINTEXT" in fault
+    assert "known are ADDRESS, AFTER, ALIASES, ALLOW_PLAINTEXT" in fault
 
 
 def test_a_setting_below_a_setting_is_unknown() -> None:

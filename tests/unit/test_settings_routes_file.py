@@ -240,3 +240,10 @@ def test_the_example_in_the_document_has_no_fault() -> None:
     found = all_routes(settings(mailbox("support", FALLBACK="helpdesk")), example.encode())
     assert (found.all_faults, found.warnings) == ((), ())
     assert {one.name for one in found.routes} == {"helpdesk", "sales", "invoices", "partners"}
+
+
+def test_3_9_a_route_of_the_file_may_be_for_an_alias() -> None:
+    support = mailbox("support", ALIASES="press@example.com")
+    assert not settings(support).warnings, "the file may have its route"
+    assert "press@example.com has no route" in read(written(), support).warnings[0]
+    assert not read(written(press={"ADDRESS": "press@example.com"}), support).warnings

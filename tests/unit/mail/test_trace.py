@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from shared.mail.addresses import normalise
 from shared.mail.message import parse
-from shared.mail.trace import DELIVERY_FIELDS, MOST_FIELDS, MOST_HINTS, Hint, delivery_hints, received_count
+from shared.mail.trace import (
+    DELIVERY_FIELDS,
+    LONGEST_OTHER,
+    MOST_FIELDS,
+    MOST_HINTS,
+    MOST_OTHERS,
+    Hint,
+    delivery_hints,
+    received_count,
+)
 
 GUARD = 5  # seconds for a fifth of a megabyte; machines that run tests are busy
 
@@ -263,3 +272,61 @@ def test_2_2_any_header_is_read(fields: list[tuple[str, str]], hops: int, receiv
     below = [("Delivered-To", "boss@us.example"), ("Received", "from x by b for <boss@us.example>; date")]
     if lines >= hops:
         assert delivery_hints([*fields, *below], hops=hops, received_by=received_by) == found
+    named = {"subject": False}
+    with_named = delivery_hints([*fields, ("Subject", "boss@us.example")], hops=hops, fields=named)
+    assert lines < hops or with_named == delivery_hints(fields, hops=hops, fields=named)
+
+
+FLOOD = [f"X-Junk-{number}: j{number}@x.example" for number in range(MOST_OTHERS + 500)]
+
+
+def test_2_2_a_field_that_a_setting_names_is_read_from_what_parsing_kept() -> None:
+    source = "X-Alias: Us <Box+T1@us.example>\nReceived: from x by y; date\nX-Alias: boss@us.example\nTo: c@d.example"
+    trace = parse(f"{source}\n\nbody".encode()).trace
+    assert delivery_hints(trace) == ()
+    (above,) = delivery_hints(trace, fields={"x-alias": False})
+    assert (above.address, above.where, above.tag, above.hop) == ("box+t1@us.example", "x-alias", "T1", 1)
+    anywhere = delivery_hints(trace, fields={"x-alias": True})
+    assert [(one.address, one.hop) for one in anywhere] == [("box+t1@us.example", 1), ("boss@us.example", 2)]
+    assert [one.address for one in delivery_hints(trace, fields={"x-alias": True}, hops=9)] == [
+        "box+t1@us.example",
+        "boss@us.example",
+    ]
+    assert delivery_hints(trace, fields={"to": True}) == ()
+
+
+def test_7_6_endless_further_fields_are_kept_in_part_and_hide_no_trace() -> None:
+    source = "\n".join([*FLOOD, "Delivered-To: box@us.example", "Received: from x by y; date"])
+    message = parse(f"{source}\n\nbody".encode())
+    assert len(message.trace) == MOST_OTHERS + 2
+    assert [one.where for one in delivery_hints(message.trace)] == ["delivered-to"]
+    assert len(delivery_hints(message.trace, fields={f"x-junk-{n}": True for n in range(5000)})) == MOST_HINTS + 1
+
+
+def test_7_6_a_further_field_that_is_long_or_holds_no_address_is_not_kept() -> None:
+    long = "a@b.example, " * (LONGEST_OTHER // 13)
+    for value in (long + "a@b.example", "none", "=?utf-8?q?a=40b.example?="):
+        assert parse(f"X-Alias: {value}\n\nbody".encode()).trace == ()
+    assert parse(f"X-Alias: {long}\n\nbody".encode()).trace
+
+
+def test_2_2_hints_of_one_field_that_counts_anywhere_do_not_push_out_those_above_the_line() -> None:
+    many = ", ".join(f"u{n}@us.example" for n in range(MOST_HINTS + 5))
+    fields = [("x-alias", many), ("delivered-to", "box@us.example"), ("received", "from x by y; date")]
+    found = delivery_hints(fields, fields={"x-alias": True})
+    assert len(found) == MOST_HINTS + 1
+    assert found[-1] == Hint("box@us.example", "delivered-to")
+
+
+@pytest.mark.parametrize(
+    ("line", "tags"),
+    [
+        ("for <Box+REF7@us.example>", ["REF7"]),
+        ("for <box+ref7@US.example>", [None]),
+        ('for <"box+REF7"@us.example>', ["REF7"]),
+        ("for <@r.example:Box+A+b@us.example>", ["A+b"]),
+        ("for Box@us.example", [None]),
+    ],
+)
+def test_2_4_the_tag_is_as_written(line: str, tags: list[str | None]) -> None:
+    assert [one.tag for one in delivery_hints([("Received", f"from x by y {line}; date")])] == tags
