@@ -175,8 +175,10 @@ class GraphMailbox:
         Raises:
             SettingsWrong: the folder is the target.
         """
-        is_trash = self._settings.after is After.TRASH and folder != "inbox" and folder == await self._deleted_items()
-        if is_trash or (self._settings.after is After.MOVE and folder == self._target):
+        targets = {self._target}
+        if self._settings.after is After.TRASH and folder != "inbox":
+            targets = {DELETED_ITEMS, await self._deleted_items()}
+        if folder in targets:
             raise SettingsWrong(
                 f"{setting(self._settings, 'AFTER')}: moves mail to a folder that is collected; change AFTER, or take "
                 f"the folder out of {setting(self._settings, 'FOLDERS')}"
