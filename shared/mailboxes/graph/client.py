@@ -31,7 +31,7 @@ from kiota_http.middleware.options import RedirectHandlerOption, RetryHandlerOpt
 from msgraph.graph_request_adapter import GraphRequestAdapter
 from msgraph_core import GraphClientFactory
 
-from shared.errors import ConnectionLost, MailboxBusy, SignInRefused
+from shared.errors import ConnectionLost, MailboxBusy, ServiceUnavailable, SignInRefused
 from shared.mailboxes.graph.errors import (
     BUSY,
     NOT_IMPLEMENTED,
@@ -254,7 +254,11 @@ class GraphClient:
         """A token that is good now, for a request to Graph and nobody else."""
         self.check_origin(url)
         if self._token is None or time.monotonic() > self._token[1]:
-            token = await asyncio.to_thread(self._tokens.token, self._settings)
+            try:
+                token = await asyncio.to_thread(self._tokens.token, self._settings)
+            except ServiceUnavailable as error:
+                # As at the session's beginning (`open_mailbox`).
+                raise MailboxBusy(str(error), retry_after=error.retry_after) from error
             self._token = token, time.monotonic() + TOKEN_KEPT
         return self._token[0]
 
