@@ -21,6 +21,7 @@ from typing import Protocol
 from shared.collecting.arriving import Arrivals, Item, end
 from shared.collecting.folder_mark import FolderMark
 from shared.collecting.left import record_oversized, record_unreadable
+from shared.errors import CommitUncertain
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
 from shared.receipts import Receipt, State
 from shared.settings import After, MailProtocol
@@ -159,9 +160,14 @@ class FolderRound:
         self._settle(_Stored([]), listed)
         if self._removing:
             self.guard.ensure()
-            self.mailbox.commit()
-            self.arrivals.removed(self._removing)
-            self.drained.removed += len(self._removing)
+            try:
+                self.mailbox.commit()
+            except CommitUncertain as error:
+                # Not a failure, and not a removal: what is listed again is known then, and is removed again.
+                _log.warning("%s; the next poll removes what is still in the mailbox", error)
+            else:
+                self.arrivals.removed(self._removing)
+                self.drained.removed += len(self._removing)
         if self._keeps:
             mark.advance(self.mailbox.mark(self._dealt_with), before)
         return self._cut
