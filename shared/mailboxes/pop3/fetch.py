@@ -111,25 +111,24 @@ class _Answers:
     """Passes a message on to a spool, and notices whether it contains what may be the answer to a command.
 
     Attributes:
-        inside: "+OK" or "-ERR" is somewhere in it. Base64 has that by chance every few hundred kilobytes.
-        as_line: a line of it begins with one.
+        inside: it does, anywhere: servers write them into the middle of a line too. Base64 has no spaces, and hardly
+            ever matches.
     """
 
-    _LINE: Final = re.compile(rb"\n(?:\+OK|-ERR)")
+    _ANSWER: Final = re.compile(rb"(?:\+OK|-ERR)[ \r\n]")
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
-        self._end = b"\n"
+        self._end = b""
         self.inside = False
-        self.as_line = False
 
     def write(self, part: bytes) -> None:
         """Take the next bytes."""
-        for piece in (self._end + part[:5], part):
-            if b"+OK" in piece or b"-ERR" in piece:
+        for piece in (self._end + part[:4], part):
+            # Plain searches first: they are many times faster than the expression.
+            if (b"+OK" in piece or b"-ERR" in piece) and self._ANSWER.search(piece) is not None:
                 self.inside = True
-                self.as_line = self.as_line or self._LINE.search(piece) is not None
-        self._end = (self._end + part[-5:])[-5:]
+        self._end = (self._end + part[-4:])[-4:]
         self._write(part)
 
 
@@ -392,7 +391,7 @@ class Flow:
             return
         exact = content is not None and content.size == message.size
         twins = self._twins(message, content)
-        if exact and not twins and not (answers is not None and answers.as_line):
+        if exact and not twins and not (answers is not None and answers.inside):
             assert content is not None
             self._pipelined = True
             self._record.count_exact()
