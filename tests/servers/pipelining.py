@@ -103,7 +103,8 @@ class PipeliningPop3(ScriptedPop3):
             if sent is None:
                 peer.raw(answers[0][:-10])
                 peer.cut()
-            peer.raw(sent)
+            else:
+                peer.raw(sent)
             if b"QUIT" in commands:
                 peer.cut()
 

@@ -261,31 +261,30 @@ class Flow:
         self._send_deletes(self.deleted)
 
     def _note_break(self, error: ConnectionLost, at: _Command | None) -> None:
-        """Keep why a session broke, if pipelining may be the reason; the next session goes without it then."""
+        """Count a break if pipelining may be the reason; the next session goes without it then.
+
+        Before the next session, because that may be refused for now, in every poll.
+        """
         cause = error.__cause__
-        if isinstance(cause, Interleaved):
-            self._one_at_a_time = True
-        if at is None:
+        if at is None and not isinstance(cause, Interleaved):
             return
-        if at.alone:
-            # The message is the reason, or the network: not pipelining.
-            self._suspects.pop(at.message.number, None)
+        if at is not None and at.alone:
+            if self._suspects.pop(at.message.number, None) is not None:
+                # The message is the reason, or the network: not pipelining.
+                self._record.excuse_break()
             return
         self._one_at_a_time = True
         if isinstance(cause, Garbled):
             self._distrust(str(cause))
-        elif isinstance(at, _Retr) and isinstance(cause, Broken):
+            return
+        self._record.count_break()
+        if isinstance(at, _Retr) and isinstance(cause, Broken):
             self._suspects[at.message.number] = cause
-        else:
-            self._record.count_break()
 
     def _confirm_suspicion(self, message: Listed) -> None:
-        """Count a break against the server: the message at which it happened came when it was read alone."""
-        cause = self._suspects.pop(message.number, None)
-        if isinstance(cause, Silent):
+        """Judge a break: the message at which it happened has come when it was read alone."""
+        if isinstance(self._suspects.pop(message.number, None), Silent):
             self._record.disable_pipelining("the server did not answer while several commands were outstanding")
-        elif cause is not None:
-            self._record.count_break()
 
     def _distrust(self, reason: str) -> None:
         """Switch pipelining off, and forget what came by it and was not handed over."""

@@ -68,10 +68,14 @@ class ServerRecord:
             self.disable_pipelining("the sizes that LIST reports are inexact, and cannot show that a message is whole")
 
     def count_break(self) -> None:
-        """Count a connection that broke while several commands were outstanding, and not with one command."""
+        """Count a connection that broke while several commands were outstanding."""
         self._breaks += 1
         if self._breaks >= MAX_BREAKS:
             self.disable_pipelining("the connection broke repeatedly while several commands were outstanding")
+
+    def excuse_break(self) -> None:
+        """Withdraw the last break: at the same message, the connection broke with one command outstanding as well."""
+        self._breaks = max(0, self._breaks - 1)
 
     def pipelined_drain_completed(self) -> None:
         """Forget the breaks: a drain with several commands outstanding has ended without one."""
