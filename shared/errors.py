@@ -18,6 +18,7 @@
     │   ├── FolderMissing        a collected folder or a move target is not there or may not be opened
     │   ├── RemovalRefused       the server would not delete or move; what is stored stays stored
     │   └── ConnectionLost       the connection or the protocol broke in the middle
+    │       └── CommitUncertain  it broke while removals were committed: no failure, the next listing shows which count
     └── SettingsWrong            nothing will help but other settings
 
 No error's text holds a secret or a message's content: what is put in is names of mailboxes, hosts and settings, and
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 __all__ = [
     "AccessRefused",
+    "CommitUncertain",
     "ConnectFailed",
     "ConnectionLost",
     "FolderMissing",
@@ -128,6 +130,10 @@ class RemovalRefused(MailboxFailed):
 
 class ConnectionLost(MailboxFailed):
     """The connection, or the protocol on it, broke in the middle."""
+
+
+class CommitUncertain(ConnectionLost):
+    """The answer to the commit was lost: the removals may count or not, and the next listing shows which do."""
 
 
 class SettingsWrong(MailroomError):

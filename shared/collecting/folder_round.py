@@ -24,6 +24,7 @@ from shared.collecting.folder_mark import FolderMark, Watermark
 from shared.collecting.left import record_oversized, record_unreadable
 from shared.collecting.placeholders import placeholder_subject
 from shared.collecting.undelivered import UndeliveredMessages
+from shared.errors import CommitUncertain
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
 from shared.receipts import Receipt, State
 from shared.settings import After, MailProtocol
@@ -168,9 +169,14 @@ class FolderRound:
         self._settle(_Stored([]), listed)
         if self._removing:
             self.guard.ensure()
-            self.mailbox.commit()
-            self.arrivals.removed(self._removing)
-            self.drained.removed += len(self._removing)
+            try:
+                self.mailbox.commit()
+            except CommitUncertain as error:
+                # Not a failure, and not a removal: what is listed again is known then, and is removed again.
+                _log.warning("%s; the next poll removes what is still in the mailbox", error)
+            else:
+                self.arrivals.removed(self._removing)
+                self.drained.removed += len(self._removing)
         if self._keeps:
             self._advance(mark, before, listed)
         return self._cut

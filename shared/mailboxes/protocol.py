@@ -158,6 +158,8 @@ class Mailbox(Protocol):
 
         Raises:
             RemovalRefused: nothing since the last commit was removed for certain (POP3, `-ERR` to QUIT).
+            CommitUncertain: the answer was lost (POP3, QUIT). Not a failure of the mailbox: the next listing shows
+                which messages are still there.
         """
 
     def rights(self, folder: str) -> Rights:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
+from shared.mailboxes.pop3.server_record import ServerRecords
 from shared.mailboxes.pop3.session import Timeouts
 from shared.mailboxes.protocol import Fetched, Listed
 from tests.servers.scripted import Scripted
@@ -20,9 +21,10 @@ def no_token() -> str:
     raise AssertionError("nobody should ask for a token here")
 
 
-def scripted_mailbox(server: Scripted, **changes: Any) -> Pop3Mailbox:
-    """A mailbox on a scripted server, with short time-outs."""
-    return Pop3Mailbox(mailbox_settings(port=server.port, **changes), no_token, timeouts=SHORT)
+def scripted_mailbox(server: Scripted, records: ServerRecords | None = None, **changes: Any) -> Pop3Mailbox:
+    """Return a mailbox on a scripted server, with short time-outs, and with nothing known about the server."""
+    settings = mailbox_settings(port=server.port, **changes)
+    return Pop3Mailbox(settings, no_token, timeouts=SHORT, records=records or ServerRecords())
 
 
 def in_batches(listed: Sequence[Listed], count: int = 100) -> Iterator[Sequence[Listed]]:

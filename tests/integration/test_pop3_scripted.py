@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from shared.errors import (
+    CommitUncertain,
     ConnectionLost,
     MailboxBusy,
     MailboxFailed,
@@ -18,6 +19,7 @@ from shared.errors import (
     ServiceUnavailable,
 )
 from shared.mailboxes.pop3.fetch import WINDOW
+from shared.mailboxes.pop3.server_record import ServerRecords
 from shared.settings import After
 from tests.integration.pop3_support import LIMIT, content_of, drain, fetch_all, scripted_mailbox
 from tests.servers.mail import plain_mail
@@ -117,7 +119,9 @@ def test_a_stall_inside_a_message_times_out() -> None:
     [
         (b"-ERR [SYS/PERM] cannot be read", "[SYS/PERM] cannot be read"),
         (b"-ERR", "-ERR"),
+        (b"-ERR [UTF8] the message needs UTF8", "[UTF8] the message needs UTF8"),
         (b"-ERR no such message", None),
+        (b"-ERR Can't open the message file - it's gone!", None),
     ],
 )
 def test_1_8_a_message_that_the_server_does_not_give_out_stops_no_other(answer: bytes, refused: str | None) -> None:
@@ -141,11 +145,47 @@ def test_8_2_a_quit_that_is_refused_has_removed_nothing_for_certain() -> None:
 
 
 @pytest.mark.parametrize("act", [Peer.cut, Peer.stall])
-def test_8_2_a_quit_without_an_answer_is_a_lost_connection(act: Callable[[Peer], None]) -> None:
+def test_8_2_a_quit_without_an_answer_leaves_the_removals_uncertain(act: Callable[[Peer], None]) -> None:
     with ScriptedPop3(MAILS, on(b"QUIT", act)) as server, scripted_mailbox(server) as mailbox:
         mailbox.remove(mailbox.list("INBOX"))
-        with pytest.raises(ConnectionLost):
+        with pytest.raises(CommitUncertain, match="8 deletions count or not"):
             mailbox.commit()
+        assert len(mailbox.list("INBOX")) == len(MAILS)
+
+
+def test_8_2_a_quit_without_an_answer_and_without_deletions_is_nothing() -> None:
+    with ScriptedPop3(MAILS, on(b"QUIT", Peer.cut)) as server, scripted_mailbox(server) as mailbox:
+        mailbox.list("INBOX")
+        mailbox.commit()
+
+
+def test_8_2_quits_that_are_never_answered_and_remove_nothing_become_a_failure() -> None:
+    records = ServerRecords()
+    raised = []
+    with ScriptedPop3(MAILS, on(b"QUIT", Peer.cut)) as server:
+        for _ in range(3):
+            with scripted_mailbox(server, records) as mailbox:
+                mailbox.remove(mailbox.list("INBOX"))
+                with pytest.raises(ConnectionLost) as caught:
+                    mailbox.commit()
+                raised.append(caught.type)
+    assert raised == [CommitUncertain, CommitUncertain, ConnectionLost]
+
+
+def test_8_2_quits_that_are_never_answered_and_remove_everything_stay_well() -> None:
+    records = ServerRecords()
+
+    def act(peer: Peer) -> None:
+        server.messages = []
+        peer.cut()
+
+    with ScriptedPop3(MAILS, on(b"QUIT", act)) as server:
+        for n in range(5):
+            server.messages = [(f"{n}.{key}", body) for key, body in MAILS]
+            with scripted_mailbox(server, records) as mailbox:
+                mailbox.remove(mailbox.list("INBOX"))
+                with pytest.raises(CommitUncertain):
+                    mailbox.commit()
 
 
 def test_a_deletion_that_is_refused_is_told_by_commit_and_the_others_count() -> None:
@@ -184,6 +224,8 @@ def test_close_never_raises_and_does_not_wait_long() -> None:
     [
         ("LIST", b"-ERR [SYS/TEMP] later", MailboxBusy),
         ("LIST", b"-ERR no", MailboxFailed),
+        ("LIST", b"-ERR Mailbox is locked by another session", MailboxBusy),
+        ("UIDL", b"-ERR Temporary problem, please try again later", MailboxBusy),
         ("LIST", b"+OK\r\n1 two\r\n.", ConnectionLost),
         ("LIST", b"+OK\r\nnonsense\r\n.", ConnectionLost),
         ("UIDL", b"-ERR [SYS/TEMP] later", MailboxBusy),

@@ -31,7 +31,20 @@ SIGN_IN_ANSWERS = [
     (b"-ERR [SYS/TEMP] server is ill", MailboxBusy),
     (b"-ERR [sys/temp] in lower case", MailboxBusy),
     (b"-ERR maildrop already locked", MailboxBusy),
+    # UW ipop3d, hMailServer, qpopper, MDaemon, Courier, Exchange, Gmail, Dovecot
+    (b"-ERR Can't get lock.  Mailbox in use", MailboxBusy),
+    (b"-ERR Your mailbox is already locked", MailboxBusy),
+    (b"-ERR [IN-USE] /var/spool/mail/.support.pop lock busy!  Is another session active? (11)", MailboxBusy),
+    (b"-ERR Maildrop already locked", MailboxBusy),
+    (b"-ERR Temporary problem, please try again later", MailboxBusy),
+    (b"-ERR Your account is temporarily unavailable (+t bit set on home directory).", MailboxBusy),
+    (b"-ERR Server Unavailable. 21", MailboxBusy),
+    (b"-ERR [ALERT] Too many simultaneous connections. (Failure)", MailboxBusy),
+    (b"-ERR Temporary authentication failure. [mail:2026-11-23 12:00:00]", MailboxBusy),
     (b"-ERR [SYS/PERM] mailbox is broken", MailboxFailed),
+    (b"-ERR Your account is locked after too many failures, try again later", SignInRefused),
+    (b"-ERR Authentication failed.", SignInRefused),
+    (b"-ERR [SYS/PERM] Your account is not enabled for POP access, try again later", MailboxFailed),
     (b"-ERR [AUTH] invalid password", SignInRefused),
     (b"-ERR [AUTH] maildrop already locked", SignInRefused),
     (b"-ERR Logon failure: unknown user name or bad password.", SignInRefused),
@@ -55,6 +68,14 @@ def test_a_server_that_repeats_the_line_does_not_spill_the_password(command: str
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("command", ["USER", "PASS"])
+def test_1_9_the_time_that_exchange_asks_to_wait_is_kept(command: str) -> None:
+    hook = answers(**{command: b"-ERR Request is throttled. Suggested Backoff Time: 299999 milliseconds"})
+    with ScriptedPop3(hook=hook) as server, pytest.raises(MailboxBusy) as caught:
+        scripted_mailbox(server)
+    assert caught.value.retry_after == pytest.approx(299.999)
+
+
 def test_1_9_the_login_delay_is_told() -> None:
     hook = answers(PASS=b"-ERR [LOGIN-DELAY] too soon")
     capabilities = [b"USER", b"LOGIN-DELAY 900"]
@@ -67,6 +88,8 @@ def test_1_9_the_login_delay_is_told() -> None:
     ("greeting", "kind"),
     [
         (b"-ERR [SYS/TEMP] come later", MailboxBusy),
+        (b"-ERR Too many connections from your address, try later", MailboxBusy),
+        (b"-ERR Server temporarily unavailable", MailboxBusy),
         (b"-ERR go away", MailboxFailed),
         (b"220 mx.example.com ESMTP", ConnectFailed),
         (b"* OK IMAP4rev1", ConnectFailed),
@@ -144,3 +167,66 @@ def test_a_line_break_in_the_password_is_refused_unsent() -> None:
         with pytest.raises(SignInRefused):
             scripted_mailbox(server, password=SecretStr("a\r\nDELE 1"))
         assert server.commands == [b"CAPA"]
+
+
+WRAPPED = b"From: postmaster\r\nSubject: cannot be shown to this client\r\n\r\n"
+
+
+class NeedsUtf8(ScriptedPop3):
+    """As Courier: sends a substitute for messages with 8-bit headers to clients that did not say UTF8.
+
+    Args:
+        valid: whether UTF8 is accepted, by whether the client has signed in.
+        announced: what CAPA says of it, likewise.
+    """
+
+    def __init__(self, valid: dict[bool, bool], announced: dict[bool, tuple[bytes, ...]]) -> None:
+        self.valid, self.announced = valid, announced
+        self.signed_in = self.in_utf8 = False
+        super().__init__(MAILS[:1], self._hook)
+
+    def _hook(self, peer: Peer, command: bytes) -> bool:
+        if command == b"UTF8":
+            self.in_utf8 = self.in_utf8 or self.valid[self.signed_in]
+            peer.send(b"+OK UTF8 enabled" if self.valid[self.signed_in] else b"-ERR Invalid command.")
+        elif command == b"CAPA":
+            peer.send(b"+OK", b"USER", b"UIDL", b"PIPELINING", *self.announced[self.signed_in], b".")
+        elif command == b"RETR 1" and not self.in_utf8:
+            peer.send(b"+OK")
+            peer.body(WRAPPED)
+        else:
+            self.signed_in = self.signed_in or command.startswith(b"PASS")
+            return False
+        return True
+
+
+BOTH: dict[bool, tuple[bytes, ...]] = {False: (b"UTF8 USER",), True: (b"UTF8 USER",)}
+
+
+@pytest.mark.parametrize(
+    ("valid", "announced", "said"),
+    [
+        ({False: True, True: False}, BOTH, 1),
+        ({False: True, True: False}, {False: (b"UTF8",), True: ()}, 1),
+        ({False: False, True: True}, BOTH, 2),
+        ({False: False, True: True}, {False: (), True: (b"utf8 user",)}, 1),
+    ],
+)
+def test_1_1_utf8_is_said_where_the_server_offers_it(
+    valid: dict[bool, bool], announced: dict[bool, tuple[bytes, ...]], said: int
+) -> None:
+    with NeedsUtf8(valid, announced) as server:
+        with scripted_mailbox(server) as mailbox:
+            assert drain(mailbox) == BODIES[:1]
+        assert server.commands.count(b"UTF8") == said
+        assert server.messages == []
+
+
+def test_1_1_a_server_that_refuses_utf8_is_collected_all_the_same() -> None:
+    with NeedsUtf8({False: False, True: False}, BOTH) as server, scripted_mailbox(server) as mailbox:
+        assert drain(mailbox) == [WRAPPED]
+
+
+def test_1_1_utf8_is_not_said_where_the_server_does_not_offer_it() -> None:
+    with ScriptedPop3(MAILS) as server, scripted_mailbox(server):
+        assert b"UTF8" not in server.commands

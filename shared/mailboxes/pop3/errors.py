@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Final
 
 from shared.errors import (
     MailboxBusy,
@@ -12,19 +11,30 @@ from shared.errors import (
     SignInRefused,
     quoted,
 )
-
-BUSY: Final = frozenset({"IN-USE", "LOGIN-DELAY", "SYS/TEMP"})
-"""Codes that say "not now"."""
+from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal
 
 _CODE = re.compile(r"\[([A-Za-z0-9/_-]+)[^\]]*\]")
-_LOCKED = re.compile(r"maildrop already locked|unable to lock maildrop", re.IGNORECASE)
-"""RFC 1939's own words, from servers that are older than the codes."""
-
-_GONE = re.compile(r"no such message|expunged|message (?:\d+ )?(?:is |was )?(?:already )?deleted", re.IGNORECASE)
+_GONE = re.compile(
+    r"no such message|expunged|message (?:\d+ )?(?:is |was )?(?:already )?deleted|message file - it's gone",
+    re.IGNORECASE,
+)
+"""The last one is Courier's (imap/pop3dserver.c)."""
 
 
 class Broken(Exception):
     """The connection broke, ended, or holds what is no POP3. Its text says which."""
+
+
+class Garbled(Broken):
+    """The server sent something that is not POP3."""
+
+
+class Silent(Broken):
+    """The server did not answer in time."""
+
+
+class Interleaved(Broken):
+    """A message seems to contain the answers to other commands."""
 
 
 def code_of(text: str) -> str:
@@ -34,7 +44,7 @@ def code_of(text: str) -> str:
 
 
 def refusal(text: str, where: str, doing: str, *, login_delay: float | None = None) -> MailroomError:
-    """What `-ERR` means outside of the sign-in.
+    """Return the error for `-ERR` to anything but the sign-in.
 
     Args:
         text: what followed it.
@@ -42,15 +52,14 @@ def refusal(text: str, where: str, doing: str, *, login_delay: float | None = No
         doing: what it was an answer to.
         login_delay: seconds between sign-ins, if the server told (RFC 2449 section 6.5).
     """
-    code = code_of(text)
-    if code in BUSY or (not code and _LOCKED.search(text)):
-        wait = login_delay if code == "LOGIN-DELAY" else None
+    if temporary_refusal(text):
+        wait = login_delay if code_of(text) == "LOGIN-DELAY" else suggested_backoff(text)
         return MailboxBusy(f"{where}: not now: {quoted(text)}", retry_after=wait)
     return MailboxFailed(f"{where}: {doing} was refused: {quoted(text) or '-ERR'}")
 
 
 def sign_in_refusal(text: str, where: str, remedy: str, *, login_delay: float | None = None) -> MailroomError:
-    """What `-ERR` to PASS or AUTH means. The text must hold no secret any more.
+    """Return the error for `-ERR` to USER, PASS or AUTH. The text must not contain a secret any more.
 
     Args:
         text: what followed it.
@@ -72,7 +81,7 @@ def is_gone(text: str) -> bool:
 def broken(error: OSError) -> Broken:
     """What an error of `socket` or `ssl` means on a connection that stood."""
     if isinstance(error, TimeoutError):
-        return Broken("no answer in time")
+        return Silent("no answer in time")
     # `ssl` gives its own word for it, to those of its errors that OpenSSL has one for.
     reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
     return Broken(f"the connection broke: {quoted(reason)}")

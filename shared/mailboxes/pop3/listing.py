@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from shared.mailboxes.pop3.errors import Broken
+from shared.mailboxes.pop3.errors import Garbled
 from shared.mailboxes.protocol import Listed
 
 LONGEST_HEADERS: Final = 64 * 1024
@@ -25,7 +25,7 @@ def sizes_of(lines: Sequence[bytes]) -> dict[int, int]:
         found = _LINE.fullmatch(line)
         size = found[2].split()[0] if found else b""
         if found is None or not size.isdigit() or int(found[1]) == 0:
-            raise Broken("the server's LIST cannot be read")
+            raise Garbled("the server's LIST cannot be read")
         sizes[int(found[1])] = int(size[:18])
     return sizes
 
@@ -55,6 +55,12 @@ class Headers:
         if self._size < LONGEST_HEADERS:
             self._parts.append(part[: LONGEST_HEADERS - self._size])
             self._size += len(part)
+
+    @property
+    def holds_answers(self) -> bool:
+        """Whether the headers contain what may be the answer to another command."""
+        data = b"".join(self._parts)
+        return b"+OK" in data or b"-ERR" in data
 
     def received(self) -> datetime | None:
         """When the message came in: see `received_at`."""

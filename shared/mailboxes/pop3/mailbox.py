@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final, Self
 
 from shared.errors import (
+    CommitUncertain,
     ConnectFailed,
     ConnectionLost,
     FolderMissing,
@@ -21,9 +22,11 @@ from shared.errors import (
     RemovalRefused,
     quoted,
 )
+from shared.mailboxes.pop3.errors import Garbled
 from shared.mailboxes.pop3.fetch import Flow
 from shared.mailboxes.pop3.listing import listed
 from shared.mailboxes.pop3.maildrop import sizes_and_keys, times_received
+from shared.mailboxes.pop3.server_record import RECORDS, ServerRecords
 from shared.mailboxes.pop3.session import Session, Timeouts, open_session
 from shared.mailboxes.protocol import Batch, Listed, Rights
 from shared.mailboxes.tls import setting
@@ -47,19 +50,27 @@ class Pop3Mailbox:
         settings: the mailbox's.
         tokens: gives an access token that is good now; asked only where the sign-in is by token.
         timeouts: how long to wait.
+        records: what is remembered about servers; the process's own by default.
 
     Raises:
         ConnectFailed, TlsRefused, SignInRefused, MailboxBusy, ConnectionLost: as they say.
     """
 
     def __init__(
-        self, settings: MailboxSettings, tokens: Callable[[], str], *, timeouts: Timeouts | None = None
+        self,
+        settings: MailboxSettings,
+        tokens: Callable[[], str],
+        *,
+        timeouts: Timeouts | None = None,
+        records: ServerRecords = RECORDS,
     ) -> None:
         self._settings = settings
         self._tokens = tokens
         self._timeouts = timeouts or Timeouts()
+        self._record = records.record(settings)
         self._listed: dict[int, Listed] = {}
         self._recoveries = 0
+        self._pipelines = False
         self._session: Session | None = None
         self._flow = self._open()
 
@@ -86,15 +97,20 @@ class Pop3Mailbox:
         Raises:
             MailboxFailed: `AFTER` is `keep`, and the server has no UIDL to know a message again by.
         """
-        with self._using(folder) as session:
-            sizes, keys = sizes_and_keys(session)
-            if keys is None and self._settings.after is After.KEEP:
-                raise MailboxFailed(f"{session.where}: {self._keep_trouble()}")
-            times = times_received(session, sorted(sizes)) if received else {}
-            messages = listed(sizes, keys or {}, times)
-        self._flow.listed_anew()
-        self._listed = {message.number: message for message in messages}
-        return messages
+        self._pipelines = False
+        if not received:
+            return self._list(folder, received=False, pipelining=False)
+        try:
+            return self._list(folder, received=True, pipelining=not self._record.no_pipelining)
+        except ConnectionLost as error:
+            if self._record.no_pipelining or not self._pipelines:
+                raise
+            # Pipelined TOPs may have broken it: once more, one command at a time.
+            if isinstance(error.__cause__, Garbled):
+                self._record.disable_pipelining(str(error.__cause__))
+            else:
+                self._record.count_break()
+            return self._list(folder, received=True, pipelining=False)
 
     def mark(self, dealt_with: Collection[int]) -> str | None:  # noqa: ARG002  UIDLs have no order
         """None: POP3 has no marks."""
@@ -126,20 +142,47 @@ class Pop3Mailbox:
 
         Raises:
             RemovalRefused: QUIT, or one of the deletions before it, was refused.
-            ConnectionLost: there was no answer.
+            CommitUncertain: QUIT was sent, and its answer was lost: the deletions count or not.
+            ConnectionLost: that happened repeatedly, and what was deleted is listed again each time.
         """
         if self._session is None:
             return
         with self._using() as session:
-            deleted, refused = len(self._flow.deleted), self._flow.refused
-            accepted, text = session.quit()
+            deleted, refused = self._flow.deleted, self._flow.refused
+            lost: ConnectionLost | None = None
+            accepted, text = False, ""
+            try:
+                accepted, text = session.quit()
+                if deleted:
+                    self._record.quit_answered()
+            except ConnectionLost as error:
+                lost = error
         self._forget()
-        if deleted and not accepted:
-            raise RemovalRefused(f"{session.where}: QUIT was refused, nothing is deleted for certain: {quoted(text)}")
         if refused:
-            number, text = next(iter(refused.items()))
-            told = f"{len(refused)} of {deleted} deletions were refused, message {number} with {quoted(text)}"
+            number, why = next(iter(refused.items()))
+            told = f"{len(refused)} of {len(deleted)} deletions were refused, message {number} with {quoted(why)}"
             raise RemovalRefused(f"{session.where}: {told}")
+        if not deleted or accepted:
+            return
+        if lost is None:
+            raise RemovalRefused(f"{session.where}: QUIT was refused, nothing is deleted for certain: {quoted(text)}")
+        if self._record.quit_unanswered(message.key or "" for message in deleted):
+            raise ConnectionLost(
+                f"{lost}: QUIT was not answered, several times in a row, and what was deleted is listed again each time"
+            ) from lost
+        raise CommitUncertain(f"{lost}: QUIT was not answered; {len(deleted)} deletions count or not") from lost
+
+    def _list(self, folder: str, *, received: bool, pipelining: bool) -> Sequence[Listed]:
+        with self._using(folder) as session:
+            self._pipelines = pipelining and session.pipelines
+            sizes, keys = sizes_and_keys(session)
+            if keys is None and self._settings.after is After.KEEP:
+                raise MailboxFailed(f"{session.where}: {self._keep_trouble()}")
+            times = times_received(session, sorted(sizes), pipelining=self._pipelines) if received else {}
+            messages = listed(sizes, keys or {}, times)
+        self._flow.listed_anew(messages)
+        self._listed = {message.number: message for message in messages}
+        return messages
 
     def rights(self, folder: str) -> Rights:
         """How many messages there are; whether they could be known again, where they are to be kept."""
@@ -163,7 +206,7 @@ class Pop3Mailbox:
 
     def _open(self) -> Flow:
         self._session = open_session(self._settings, self._tokens, self._timeouts)
-        self._flow = Flow(self._session, self._reconnect)
+        self._flow = Flow(self._session, self._reconnect, self._record)
         return self._flow
 
     def _reconnect(self, error: ConnectionLost) -> tuple[Session, dict[str, int]]:
@@ -189,7 +232,7 @@ class Pop3Mailbox:
     def _using(self, folder: str = INBOX) -> Iterator[Session]:
         """The session with everything answered, or a new one if there is none; dropped if anything breaks."""
         if folder.upper() != INBOX:
-            raise FolderMissing(f"mailbox {self._settings.name}: POP3 has no folder {folder!r}, only {INBOX}")
+            raise FolderMissing(f"mailbox {self._settings.name}: POP3 has only {INBOX}, and not {quoted(folder)}")
         with self._dropping():
             if self._session is None:
                 self._open()

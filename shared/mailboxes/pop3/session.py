@@ -1,6 +1,7 @@
 """A POP3 session up to the maildrop: connection, TLS, what the server can do, sign-in; and its end.
 
-RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH), and Microsoft's XOAUTH2 with the token on a second line.
+RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH), RFC 6856 (UTF8), and Microsoft's XOAUTH2 with the token on
+a second line.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from shared.errors import ConnectFailed, ConnectionLost, MailroomError, SignInRefused, TlsRefused, quoted
 from shared.mailboxes.pop3.errors import Broken, refusal, sign_in_refusal
+from shared.mailboxes.pop3.server_record import KNOWN_BROKEN
 from shared.mailboxes.pop3.wire import Wire
 from shared.mailboxes.sign_in import xoauth2
 from shared.mailboxes.tls import CONNECT_TIMEOUT, connect_socket, connecting, context_for, secured, setting
@@ -57,6 +59,7 @@ class Session:
         self._settings = settings
         self._timeouts = timeouts
         self._capabilities: dict[str, str] | None = None
+        self._greeting_text = ""
         self.wire = Wire(connect_socket(settings, timeout=timeouts.connect))
         try:
             self._greeting()
@@ -64,10 +67,16 @@ class Session:
                 self._ask_capabilities()
             if settings.tls is Tls.STARTTLS:
                 self._start_tls()
+            with self.mapping():
+                # Before the sign-in, and after STLS, which resets it (RFC 6856 section 2.1).
+                in_utf8 = self._enable_utf8()
             self._sign_in(tokens)
             with self.mapping():
                 # Some tell the rest only to those who are signed in (RFC 2449 section 5).
                 self._ask_capabilities()
+                if not in_utf8:
+                    # Courier's older versions take it here only; proxies answer for themselves before the sign-in.
+                    self._enable_utf8()
         except BaseException:
             self.drop()
             raise
@@ -79,6 +88,12 @@ class Session:
     def may(self, capability: str) -> bool:
         """Whether it may be tried: the server says so, or is too old to say anything."""
         return self._capabilities is None or capability in self._capabilities
+
+    @property
+    def pipelines(self) -> bool:
+        """Whether the server offers PIPELINING, and is not known to break it."""
+        implementation = (self._capabilities or {}).get("IMPLEMENTATION", "")
+        return self.can("PIPELINING") and not KNOWN_BROKEN.search(f"{self._greeting_text}\n{implementation}")
 
     @property
     def login_delay(self) -> float | None:
@@ -128,6 +143,7 @@ class Session:
         self.wire.connection.settimeout(self._timeouts.read)
         if not ready:
             raise refusal(text, self.where, "the connection")
+        self._greeting_text = text
 
     def _ask_capabilities(self) -> None:
         self.wire.send(b"CAPA")
@@ -136,6 +152,17 @@ class Session:
             return
         lines = [line.decode("ascii", "replace").strip() for line in self.wire.listing()]
         self._capabilities = {word.upper(): rest for word, _, rest in (line.partition(" ") for line in lines) if word}
+
+    def _enable_utf8(self) -> bool:
+        """Say UTF8 if the server offers it, as `UTF8` or `UTF8 USER`, and return whether it was accepted.
+
+        Courier sends a substitute for a message with 8-bit headers to clients that did not. A refusal is not an error:
+        the server then gives out what it did before RFC 6856.
+        """
+        if not self.can("UTF8"):
+            return False
+        self.wire.send(b"UTF8")
+        return self.wire.answer()[0]
 
     def _start_tls(self) -> None:
         """RFC 2595 section 4. No sign-in without it."""

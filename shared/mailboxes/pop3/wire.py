@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from shared.mailboxes.pop3.errors import Broken, broken
+from shared.mailboxes.pop3.errors import Broken, Garbled, broken
 
 RECEIVE: Final = 256 * 1024
 """Octets asked of the socket at once."""
@@ -55,7 +55,7 @@ class Wire:
         searched = self._at
         while (end := self._buffer.find(b"\n", searched)) < 0:
             if len(self._buffer) - self._at > LONGEST_LINE:
-                raise Broken("the server's answer is no POP3: a line without an end")
+                raise Garbled("the server's answer is no POP3: a line without an end")
             searched = len(self._buffer) - self._at
             self._receive()
         line = self._buffer[self._at : end]
@@ -67,7 +67,7 @@ class Wire:
         line = self.line()
         word, _, text = line.partition(b" ")
         if word.upper() not in (b"+OK", b"-ERR"):
-            raise Broken("the server's answer is no POP3: neither +OK nor -ERR")
+            raise Garbled("the server's answer is no POP3: neither +OK nor -ERR")
         return word[:1] == b"+", text.decode("utf-8", "replace").strip()
 
     def drain(self, sink: Sink) -> None:

@@ -1,0 +1,255 @@
+"""POP3 servers that offer PIPELINING and break it: no message is stored that is not as the server has it (rule 8.3)."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from datetime import datetime
+
+import pytest
+
+from shared.mailboxes.pop3.server_record import ServerRecords
+from tests.integration.pop3_support import LIMIT, content_of, drain, scripted_mailbox
+from tests.servers import pipelining
+from tests.servers.mail import plain_mail
+from tests.servers.pipelining import Mix, PipeliningPop3
+from tests.servers.scripted import Peer, ScriptedPop3, answers, on
+
+BODIES = [plain_mail(n, size=700 + 61 * n) for n in range(12)]
+MAILS = [(f"key{n}", body) for n, body in enumerate(BODIES)]
+PROVEN_AT_ONCE: list[Mix] = [
+    pipelining.within_the_message,
+    pipelining.first_only,
+    pipelining.unknown_from_the_second,
+    pipelining.last_for_all,
+    pipelining.backwards,
+    pipelining.one_in_two,
+]
+
+
+def fill(server: PipeliningPop3) -> None:
+    server.messages = list(MAILS)
+    server.together.clear()
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+@pytest.mark.parametrize("mix", PROVEN_AT_ONCE)
+def test_8_3_a_server_that_breaks_pipelining_gives_every_message_as_it_is(mix: Mix, count: int) -> None:
+    records = ServerRecords()
+    with PipeliningPop3(MAILS, mix) as server:
+        with scripted_mailbox(server, records) as mailbox:
+            assert drain(mailbox, count=count) == BODIES
+        assert server.together, "nothing was pipelined, so nothing is proven"
+        assert server.messages == []
+        fill(server)
+        with scripted_mailbox(server, records) as mailbox:
+            assert drain(mailbox, count=count) == BODIES
+        assert server.together == [], "the next session does not know that pipelining is broken"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_8_3_answers_at_any_place_never_end_up_in_a_message(seed: int) -> None:
+    chance = random.Random(seed)
+
+    def mix(commands: Sequence[bytes], right: Sequence[bytes]) -> bytes | None:
+        """Break one group of commands in three, each in another way, at another place."""
+        kind = chance.randrange(9)
+        if kind < len(PROVEN_AT_ONCE):
+            return PROVEN_AT_ONCE[kind](commands, right) if chance.random() < 1 / 3 else b"".join(right)
+        place = chance.randrange(len(right[0]))
+        line, _, rest = right[1].partition(b"\r\n")
+        return right[0][:place] + line + b"\r\n" + right[0][place:] + rest + b"".join(right[2:])
+
+    records = ServerRecords()
+    bodies = [plain_mail(n, size=300 + chance.randrange(900)) for n in range(48)]
+    with PipeliningPop3([(f"k{n}", body) for n, body in enumerate(bodies)], mix) as server:
+        with scripted_mailbox(server, records) as mailbox:
+            assert drain(mailbox, count=chance.randrange(1, 20)) == bodies
+        assert server.messages == []
+
+
+def test_8_3_connections_that_are_cut_twice_under_pipelining_end_it() -> None:
+    """Once may be the network."""
+    records = ServerRecords()
+    with PipeliningPop3(MAILS, pipelining.cut_after_the_first) as server:
+        for expected in (1, 1, 0):
+            fill(server)
+            with scripted_mailbox(server, records) as mailbox:
+                assert drain(mailbox) == BODIES
+            assert server.messages == []
+            assert len(server.together) == expected
+
+
+def test_8_3_a_message_at_which_the_connection_always_breaks_does_not_end_pipelining() -> None:
+    records = ServerRecords()
+
+    def hook(peer: Peer, command: bytes) -> bool:
+        if command == b"RETR 5":
+            peer.cut()
+        return False
+
+    with ScriptedPop3(MAILS, hook) as server:
+        for _ in range(3):
+            with scripted_mailbox(server, records) as mailbox:
+                (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
+                assert [content_of(one) is None for one in batch].index(True) == 4
+                assert records.record(mailbox._settings).no_pipelining == ""
+
+
+def test_8_3_messages_of_one_size_are_not_taken_for_each_other() -> None:
+    bodies = [b"Subject: %d\r\n\r\nbody\r\n" % n for n in range(9)]
+    with PipeliningPop3([(f"k{n}", body) for n, body in enumerate(bodies)], pipelining.last_for_all) as server:
+        with scripted_mailbox(server) as mailbox:
+            assert drain(mailbox) == bodies
+        assert server.messages == []
+
+
+def test_8_3_an_answer_inside_a_message_is_noticed_whatever_the_size() -> None:
+    """The listed size is that of the message with the answer inside it."""
+    body, injected = plain_mail(1), b"+OK message 2 deleted\r\n"
+
+    def mix(_commands: Sequence[bytes], right: Sequence[bytes]) -> bytes:
+        return right[0][:-40] + injected + right[0][-40:] + b"".join(right[1:])
+
+    server = PipeliningPop3([("a", body), ("b", BODIES[0])], mix, size=lambda data: len(data) + len(injected))
+    with server, scripted_mailbox(server) as mailbox:
+        assert drain(mailbox) == [body, BODIES[0]]
+
+
+def test_8_3_mail_about_pop3_is_read_twice_and_kept() -> None:
+    bodies = [b"Subject: log\r\n\r\n+OK message 1 deleted\r\n-ERR no\r\n", *BODIES]
+    records = ServerRecords()
+    with PipeliningPop3([(f"k{n}", body) for n, body in enumerate(bodies)]) as server:
+        with scripted_mailbox(server, records) as mailbox:
+            assert drain(mailbox) == bodies
+            assert server.retrieved == len(bodies) + 1
+            assert records.record(mailbox._settings).no_pipelining == ""
+        assert server.connections == 1
+
+
+def test_8_3_equal_messages_are_read_twice_and_kept() -> None:
+    records = ServerRecords()
+    mails = [("a", BODIES[0]), ("b", BODIES[0]), ("c", BODIES[1])]
+    with PipeliningPop3(mails) as server, scripted_mailbox(server, records) as mailbox:
+        assert drain(mailbox) == [BODIES[0], BODIES[0], BODIES[1]]
+        assert server.retrieved == 5
+        assert records.record(mailbox._settings).no_pipelining == ""
+
+
+def test_8_3_a_message_of_another_size_is_read_again_alone() -> None:
+    """As Dovecot lists mail without a final line end: too few to give pipelining up."""
+    records = ServerRecords()
+    with PipeliningPop3(MAILS, size=lambda data: len(data) - 2 * (data == BODIES[3])) as server:
+        for _ in range(3):
+            fill(server)
+            before = server.retrieved
+            with scripted_mailbox(server, records) as mailbox:
+                assert drain(mailbox) == BODIES
+            assert server.retrieved - before == len(BODIES) + 1
+            assert server.together
+
+
+def test_8_3_sizes_that_are_all_inexact_are_not_read_twice_for_ever() -> None:
+    """As servers list that count a line end as one byte."""
+    records = ServerRecords()
+    with PipeliningPop3(MAILS, size=lambda data: len(data) - data.count(b"\n")) as server:
+        counts = []
+        for _ in range(3):
+            fill(server)
+            before = server.retrieved
+            with scripted_mailbox(server, records) as mailbox:
+                assert drain(mailbox) == BODIES
+            counts.append(server.retrieved - before)
+        assert counts == [2 * len(BODIES), len(BODIES), len(BODIES)]
+
+
+def test_8_3_nothing_is_deleted_while_a_doubtful_message_is_outstanding() -> None:
+    with PipeliningPop3(MAILS, pipelining.within_the_message) as server:
+        with scripted_mailbox(server) as mailbox:
+            listed = mailbox.list("INBOX")
+            fetching = mailbox.fetch([listed[:3], listed[3:]], max_bytes=LIMIT)
+            first = next(fetching)
+            assert [content_of(one) for one in first] == BODIES[:3]
+            mailbox.remove([one.listed for one in first])
+            assert [content_of(one) for batch in fetching for one in batch] == BODIES[3:]
+            assert not any(b"DELE" in b" ".join(group) for group in server.together)
+            mailbox.commit()
+        assert server.messages == MAILS[3:]
+
+
+@pytest.mark.parametrize(
+    ("greeting", "capabilities"),
+    [
+        (b"+OK WDPop ready for requests from 127.0.0.1", ()),
+        (b"+OK ready", (b"IMPLEMENTATION WildDuck-v1.45.0",)),
+    ],
+)
+def test_8_3_a_server_that_is_known_to_break_pipelining_is_never_asked_for_it(
+    greeting: bytes, capabilities: tuple[bytes, ...]
+) -> None:
+    offered = (b"USER", b"UIDL", b"TOP", b"PIPELINING", *capabilities)
+    with PipeliningPop3(MAILS, greeting=greeting, capabilities=offered) as server:
+        with scripted_mailbox(server) as mailbox:
+            mailbox.list("INBOX", received=True)
+            assert drain(mailbox) == BODIES
+        assert server.together == []
+
+
+def test_8_3_messages_without_keys_are_asked_for_one_at_a_time() -> None:
+    """A broken connection could not be taken up again."""
+    with PipeliningPop3([("same", body) for body in BODIES], pipelining.within_the_message) as server:
+        with scripted_mailbox(server) as mailbox:
+            assert drain(mailbox) == BODIES
+        assert server.together == []
+
+
+@pytest.mark.parametrize("mix", [*PROVEN_AT_ONCE, pipelining.cut_after_the_first, pipelining.in_order])
+def test_1_11_times_are_read_from_servers_that_break_pipelining(mix: Mix) -> None:
+    records = ServerRecords()
+    with PipeliningPop3(MAILS, mix) as server, scripted_mailbox(server, records) as mailbox:
+        times = [message.received for message in mailbox.list("INBOX", received=True)]
+        if mix is not pipelining.backwards and mix is not pipelining.last_for_all:
+            assert times == [datetime.fromisoformat(f"2026-11-{n + 1:02}T00:{n:02}:00+00:00") for n in range(12)]
+        assert drain(mailbox) == BODIES
+
+
+def test_8_3_that_pipelining_is_switched_off_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    records = ServerRecords()
+    with caplog.at_level(logging.WARNING), PipeliningPop3(MAILS, pipelining.backwards) as server:
+        for _ in range(2):
+            fill(server)
+            with scripted_mailbox(server, records) as mailbox:
+                drain(mailbox)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("mailbox support at localhost:")
+    assert "pipelining is switched off" in message
+
+
+@pytest.mark.parametrize("capabilities", [(b"USER", b"UIDL"), (b"USER", b"UIDL", b"PIPELINING")])
+def test_1_3_an_empty_answer_for_a_message_that_has_a_size_is_a_refusal(capabilities: tuple[bytes, ...]) -> None:
+    hook = on(b"RETR 2", lambda peer: peer.send(b"+OK", b"."))
+    with ScriptedPop3(MAILS[:3], hook, capabilities=capabilities) as server, scripted_mailbox(server) as mailbox:
+        (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
+        assert [content_of(one) for one in batch] == [BODIES[0], None, BODIES[2]]
+        assert batch[1].refused == f"the server sent no content, and lists {len(BODIES[1])} bytes"
+
+
+def test_an_empty_message_that_is_listed_as_empty_is_a_message() -> None:
+    with ScriptedPop3([("a", b""), ("b", BODIES[0])]) as server, scripted_mailbox(server) as mailbox:
+        assert drain(mailbox) == [b"", BODIES[0]]
+
+
+def test_1_3_a_message_that_is_refused_only_when_pipelined_is_delivered() -> None:
+    """Not taken for one that is gone."""
+    with PipeliningPop3(MAILS, pipelining.unknown_from_the_second) as server, scripted_mailbox(server) as mailbox:
+        (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
+        assert [content_of(one) for one in batch] == BODIES
+
+
+@pytest.mark.parametrize("uidl", [{}, {"UIDL": b"-ERR no messages"}])
+def test_a_refusal_to_list_is_an_empty_mailbox_if_stat_says_so(uidl: dict[str, bytes]) -> None:
+    hook = answers(LIST=b"-ERR no messages", STAT=b"+OK 0 0", **uidl)
+    with ScriptedPop3([], hook) as server, scripted_mailbox(server) as mailbox:
+        assert list(mailbox.list("INBOX")) == []
+        assert mailbox.rights("INBOX").messages == 0
