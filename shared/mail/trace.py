@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from shared.addresses import normalise
 from shared.mail.address_list import read_list
-from shared.mail.addresses import normalise
 from shared.mail.defects import Defects
 from shared.mail.words import header_text
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from shared.settings.addresses import looks_like_an_address, parse_address
+from shared.addresses import normalise
 from shared.settings.fingerprint import file_content, fingerprint
 from shared.storage.addresses import StorageAddress
 
@@ -167,8 +167,7 @@ class MailboxSettings:
     @property
     def mailbox_address(self) -> str:
         """The address of the mailbox that is opened: `user=` of XOAUTH2, and the primary address for routing."""
-        shared = self.shared_mailbox
-        return parse_address(shared) if shared is not None and looks_like_an_address(shared) else self.address
+        return (self.shared_mailbox and normalise(self.shared_mailbox)) or self.address
 
     @property
     def sign_in_fingerprint(self) -> str:

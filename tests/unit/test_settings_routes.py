@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.mail.addresses import normalise
+from shared.addresses import normalise
+from shared.mail.message import parse
+from shared.routing.routes import Reading
 from shared.settings import RouteSettings
 from shared.settings.addresses import parse_address
 from shared.settings.faults import Wrong
+from shared.sorting.asked import mail_of
 from tests.unit.test_settings import SALES, SUPPORT, faults, mailbox, read, route
 
 
@@ -88,20 +93,75 @@ def test_2_1_what_is_no_address_is_refused(written: str) -> None:
     assert fault.startswith("ROUTES__one__ADDRESS: ")
 
 
-@given(
-    st.text('aÄßİ."\\\u0308+ @', max_size=8),
-    st.sampled_from(
-        ["example.com", "EXAMPLE.com.", "bücher.example", "ß.example", "[::1]", "a_b.c", "a\u3002b", "x..y", ""]
+INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202e\u2060\u2066\u2069\ufe0f\ufeff"
+DOMAINS = (
+    *("example.com", "EXAMPLE.com.", "bücher.example", "ß.example", "[::1]", "a_b.c", "a\u3002b", "x..y", "-x.y", ""),
+    *(
+        "\u0928\u0940.example",
+        "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example",
+        "\uff45xample.com",
+        "a.b-",
+        "xn--bcher-kva.example",
+        f"{'ü' * 60}.example",
     ),
 )
-@example('"a b"', "example.com")
-def test_2_1_addresses_have_the_form_that_mail_gives_them(local: str, domain: str) -> None:
-    text = f"{local}@{domain}"
+
+
+@st.composite
+def written_addresses(draw: st.DrawFn) -> str:
+    """What somebody may have typed or pasted: quoted or not, in any script, with characters that nobody sees."""
+    plain = st.text("aÄßİΣς\u0308\u094d.+" + INVISIBLE, max_size=8)
+    escaped = st.lists(st.sampled_from([*'aÄ."@,;<(+', *INVISIBLE, r"\"", r"\\", "a b", r"\a"]), max_size=6)
+    quoted = escaped.map(lambda parts: '"' + "".join(part for part in parts if part != '"') + '"')
+    domain = draw(st.sampled_from(DOMAINS))
+    for mark in draw(st.text(INVISIBLE, max_size=3)):
+        at = draw(st.integers(0, len(domain)))
+        domain = domain[:at] + mark + domain[at:]
+    return f"{draw(plain | quoted)}@{domain}"
+
+
+@settings(max_examples=600)
+@given(written_addresses())
+@example('"a b"@example.com')
+@example("desk@example.com\u200b")
+@example("\ufeffdesk@example.com")
+@example("a@example.com.")
+def test_2_1_settings_routes_and_messages_give_an_address_one_form(text: str) -> None:
     try:
         ours = parse_address(text)
     except Wrong:
-        return
-    assert ours == normalise(text)
+        ours = None
+    message = parse(f"From: x@y.example\r\nTo: Desk <{text}>\r\nSubject: x\r\n\r\ntext\r\n".encode())
+    asked = mail_of(message, "INBOX", Reading())
+    assert asked.to == ((ours,) if ours is not None else ())
+    if ours is not None:
+        assert (normalise(ours), parse_address(ours), normalise(message.to[0].address)) == (ours, ours, ours)
+        assert not set(ours) & set(INVISIBLE)
+        assert only(ADDRESS=text).address == ours
+
+
+def test_2_1_an_address_that_was_copied_from_a_page_is_the_address_that_is_seen() -> None:
+    found = read(
+        mailbox("support", ADDRESS="\u202asupport@example.com\u202c", BLOCKED_SENDERS="*@\u200bspam.example"),
+        route(
+            "one", ADDRESS="\ufeffsales@example.com", SENDERS="\u2060*@customer.exam\u00adple", RECIPIENTS="a@b.c\u200b"
+        ),
+        route("bcc", ADDRESS="\u200b*", SENDERS="ann@b.example\u200d"),
+    )
+    assert found.mailboxes["support"].address == "support@example.com"
+    assert found.mailboxes["support"].blocked_senders == ("*@spam.example",)
+    bcc, one = found.routes
+    assert (bcc.address, bcc.senders) == ("*", ("ann@b.example",))
+    assert (one.address, one.senders, one.recipients) == ("sales@example.com", ("*@customer.example",), ("a@b.c",))
+
+
+@pytest.mark.parametrize(
+    "text", ["\u200c" * 200_000 + "@b.c", "a@" + "\u0646\u200c" * 100_000, "a@" + "\u200b.\u200d" * 80_000]
+)
+def test_2_1_hostile_invisible_characters_cost_no_more_than_their_number(text: str) -> None:
+    began = perf_counter()
+    normalise(text)
+    assert perf_counter() - began < 2
 
 
 def test_3_1_routes_come_by_order_then_name() -> None:
