@@ -15,7 +15,7 @@ from shared.settings import RouteSettings
 from shared.settings.addresses import parse_address
 from shared.settings.faults import Wrong
 from shared.sorting.asked import mail_of
-from tests.unit.test_settings import SALES, SUPPORT, faults, mailbox, read, route
+from tests.unit.test_settings import SALES, SUPPORT, mailbox, read, route, route_faults
 
 
 def only(**settings: str) -> RouteSettings:
@@ -89,7 +89,7 @@ def test_2_1_addresses_are_normalised(written: str, address: str) -> None:
     ],
 )
 def test_2_1_what_is_no_address_is_refused(written: str) -> None:
-    (fault,) = faults(SUPPORT, route("one", ADDRESS=written))
+    (fault,) = route_faults(SUPPORT, route("one", ADDRESS=written))
     assert fault.startswith("ROUTES__one__ADDRESS: ")
 
 
@@ -180,42 +180,43 @@ def test_3_1_a_fallback_needs_no_address() -> None:
 
 
 def test_3_1_a_route_without_address_that_is_no_fallback_is_refused() -> None:
-    (fault,) = faults(SUPPORT, route("one", ORDER="1"))
+    (fault,) = route_faults(SUPPORT, route("one", ORDER="1"))
     assert fault == "ROUTES__one__ADDRESS: is not set; give it an address, or name the route as a mailbox's FALLBACK"
     assert read(SUPPORT, SALES, route("one", ENABLED="false")).faulty == {}
 
 
 @pytest.mark.parametrize("senders", ["", ";"])
 def test_3_4_a_wildcard_route_must_name_senders(senders: str) -> None:
-    (fault,) = faults(SUPPORT, route("bcc", ADDRESS="*", SENDERS=senders))
+    (fault,) = route_faults(SUPPORT, route("bcc", ADDRESS="*", SENDERS=senders))
     assert fault.startswith("ROUTES__bcc__SENDERS: is not set; a route with ADDRESS=* must name")
     assert only(ADDRESS="*", SENDERS="*@example.com").address == "*"
 
 
 def test_3_4_none_of_the_senders_may_be_a_bare_star() -> None:
-    (fault,) = faults(SUPPORT, route("bcc", ADDRESS="*", SENDERS="a@example.com; *"))
+    (fault,) = route_faults(SUPPORT, route("bcc", ADDRESS="*", SENDERS="a@example.com; *"))
     assert fault.startswith("ROUTES__bcc__SENDERS: * is not taken alone")
 
 
-def test_a_fault_in_a_route_disables_its_mailbox_alone() -> None:
+def test_3_1_a_fault_in_a_route_holds_its_mailboxs_mail_and_the_mailbox_is_collected() -> None:
     found = read(mailbox("good"), SUPPORT, SALES, route("own", MAILBOX="Support", ADDRESS="nobody", ORDER="x"))
-    assert list(found.mailboxes) == ["good"]
-    assert found.faulty == {
+    assert (list(found.mailboxes), found.faulty) == (["good", "support"], {})
+    assert found.route_faults == {
         "support": (
             "ROUTES__own__ADDRESS: nobody is no address; write name@example.com",
             "ROUTES__own__ORDER: the value is no whole number; use -1000000 to 1000000",
         )
     }
     assert [one.name for one in found.routes] == ["sales"]
+    assert found.wrong_routes == {"own"}
 
 
-def test_a_fault_in_everybodys_route_stops_the_app() -> None:
-    (fault,) = faults(SUPPORT, SALES, route("one", ADDRESS="nobody"))
+def test_3_1_a_fault_in_everybodys_route_holds_all_mail_and_stops_nothing_else() -> None:
+    (fault,) = route_faults(SUPPORT, SALES, route("one", ADDRESS="nobody"))
     assert fault.startswith("ROUTES__one__ADDRESS: ")
 
 
-def test_a_route_of_a_mailbox_that_is_not_there_stops_the_app() -> None:
-    (fault,) = faults(SUPPORT, SALES, route("one", MAILBOX="suport", ADDRESS="a@example.com"))
+def test_3_1_a_route_of_a_mailbox_that_is_not_there_holds_all_mail() -> None:
+    (fault,) = route_faults(SUPPORT, SALES, route("one", MAILBOX="suport", ADDRESS="a@example.com"))
     assert fault == "ROUTES__one__MAILBOX: suport is no mailbox; did you mean support?"
 
 
