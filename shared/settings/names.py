@@ -223,8 +223,8 @@ def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None
             place, key, f"names no setting; write {kind.upper()}__{spelling}__{min(known).upper()} or its like"
         )
     elif place[2] not in known:
-        near = nearest(setting, known)
-        hint = f"did you mean {near.upper()}?" if near else f"known are {', '.join(sorted(known)).upper()}"
+        likely = nearest(setting, known)
+        hint = f"did you mean {likely.upper()}?" if likely else f"known are {', '.join(sorted(known)).upper()}"
         report.fault(place, key, f"is no setting of a {word}; {hint}")
     else:
         _take(keys, report, place, Given(key, value))

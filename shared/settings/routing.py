@@ -78,18 +78,12 @@ class Together:
 
     def check(self) -> frozenset[str]:
         """Check them. Return the names of the routes that cannot be used."""
-        missing = {name: route for name in self.fallbacks.values() if (route := self._near(name)) is not None}
         for mailbox, fallback in self.fallbacks.items():
             self._check_fallback(mailbox, fallback)
-        unused = [
-            route
-            for route in self.routes.values()
-            # One that a misspelled FALLBACK means gets no fault of its own.
-            if route.address is None
-            and route.enabled
-            and route.name not in self.fallbacks.values()
-            and route.name not in missing.values()
-        ]
+        # One that a misspelled FALLBACK means gets no fault of its own.
+        named = {*self.fallbacks.values(), *map(self._near, self.fallbacks.values())}
+        without = [route for route in self.routes.values() if route.address is None and route.enabled]
+        unused = [route for route in without if route.name not in named]
         for route in unused:
             owner = route.mailbox if route.mailbox in self.mailboxes else None
             remedy = "give it an address, or name the route as a mailbox's FALLBACK"
