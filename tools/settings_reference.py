@@ -24,7 +24,8 @@ _HEAD = """\
 App settings, the same in Azure and in `local.settings.json`. Names are matched without case, and two that differ by
 case alone are refused; lists are separated by `;`; an empty value is as if it were not set. Everything is checked at
 start, and all faults are told at once, each with its setting and the remedy. What is wrong with one mailbox stops that
-mailbox alone.
+mailbox alone. What is wrong with a route stops nothing: mail is collected, and the mail that the route may take waits
+to be routed until the setting is right: that of `MAILBOX` if the route has one, otherwise all.
 
 ```
 mailroom settings --preset gmail-imap --output local.settings.json    a file to start from, with comments

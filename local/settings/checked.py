@@ -9,8 +9,8 @@ from pathlib import Path
 from local.settings.described import LOCAL_DEFAULTS
 from local.settings_file import load_settings_file
 from shared.errors import SettingsWrong
-from shared.settings import ROUTES_PATH, read_settings
-from shared.settings.faults import Place
+from shared.settings import ROUTES_PATH, all_routes, read_settings
+from shared.settings.faults import Place, nearest
 from shared.settings.names import APP_STORAGE, KINDS, is_reference
 from shared.settings.written import SECRETS, WrittenSettings
 
@@ -50,15 +50,18 @@ def check_file(file: Path) -> Checked:
         settings = read_settings(stood_in, certificates=certificates, complete=False)
     except SettingsWrong as error:
         return Checked(values, error.faults)
-    there = {route.name for route in settings.routes}
+    routes = all_routes(settings, None, complete=False)
+    there = {*(route.name for route in settings.routes), *settings.wrong_routes}
     given = {key.lower() for key, value in values.items() if value.strip()}
     notes = [
         *settings.warnings,
+        *routes.warnings,
         *(f"{key}: is a reference that Azure alone resolves; on this machine, give the secret" for key in references),
         *(
-            f"MAILBOXES__{box.name}__FALLBACK: the route {box.fallback} is not here; it has to be in {ROUTES_PATH}"
-            for box in settings.mailboxes.values()
-            if box.fallback is not None and box.fallback not in there
+            f"MAILBOXES__{mailbox}__FALLBACK: the route {fallback} is not here; it has to be in {ROUTES_PATH}"
+            + (f", or did you mean {near}?" if (near := nearest(fallback, there)) else "")
+            for mailbox, fallback in settings.fallbacks.items()
+            if mailbox in settings.mailboxes and fallback not in there
         ),
         *(
             f"{name}: is not set; a timer names it, which Azure and Core Tools do not start without, set it to {usual}"
@@ -66,7 +69,8 @@ def check_file(file: Path) -> Checked:
             if name.lower() not in given
         ),
     ]
-    return Checked(values, tuple(fault for faults in settings.faulty.values() for fault in faults), tuple(notes))
+    faults = [fault for faults in settings.faulty.values() for fault in faults]
+    return Checked(values, (*faults, *routes.all_faults), tuple(notes))
 
 
 def place_of(key: str) -> Place:

@@ -7,9 +7,10 @@ bad one, and their time grows with the square of some.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
+from shared.addresses import normalise, visible
 from shared.mail.address_tokens import COMMENT, QUOTED, SPACE, SPECIAL, Token, elements
-from shared.mail.addresses import Address, normalise
 from shared.mail.defects import Defects
 from shared.mail.words import decoded
 
@@ -26,6 +27,19 @@ _SIMPLE = re.compile(
 )
 _END: Token = ("end", "")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address of a header.
+
+    Attributes:
+        name: the display name, decoded; "" if there is none.
+        address: local part, `@`, domain, as written but for invisible characters; `normalise` makes it comparable.
+    """
+
+    name: str
+    address: str
 
 
 def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[list[Address], list[str]]:
@@ -87,7 +101,7 @@ def _in_angle(name: list[Token], angle: list[Token], defects: Defects) -> tuple[
     if not name and not angle:
         return [], ["<>"]
     colon = max((index for index, token in enumerate(angle) if token == (SPECIAL, ":")), default=-1)
-    words = [_without_apostrophes(word) for word in _words(angle[colon + 1 :])]
+    words = [word for word in map(_bare, _words(angle[colon + 1 :])) if word]
     if len(words) == 1 and normalise(words[0]):
         return [Address(_phrase(name, defects), words[0])], []
     if not words and (good := _without_angle(name, defects)[0]):
@@ -99,12 +113,13 @@ def _without_angle(tokens: list[Token], defects: Defects) -> tuple[list[Address]
     """Addresses without angle brackets. Words beside a single one, or else a comment, are its name."""
     good, bad, beside = [], [], []
     for word in map(_without_apostrophes, _words(tokens)):
-        if "@" not in word:
-            beside.append(word)
-        elif normalise(word):
-            good.append(word)
+        bare = _bare(word)
+        if "@" not in bare:
+            beside += [word] if bare else []
+        elif normalise(bare):
+            good.append(bare)
         else:
-            bad.append(word)
+            bad.append(bare)
     if not good:
         return [], [_written(tokens)] if bad or beside else []
     if len(good) > 1 or bad:
@@ -145,6 +160,11 @@ def _comment(tokens: list[Token], defects: Defects) -> str:
 
 def _unquoted(word: str) -> str:
     return _ESCAPE.sub(r"\1", word[1:-1]) if len(word) > 1 and word[0] == word[-1] == '"' else word
+
+
+def _bare(word: str) -> str:
+    """A word as an address has it: nothing that nobody sees is part of one."""
+    return _without_apostrophes(visible(word))
 
 
 def _without_apostrophes(word: str) -> str:

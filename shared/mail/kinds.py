@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from shared.addresses import normalise
 from shared.mail.address_list import read_list
-from shared.mail.addresses import normalise
 from shared.mail.defects import Defects
 from shared.mail.headers import Headers
 from shared.mail.report_fields import without_comments

@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterable
 
 from shared.mail import bodies
-from shared.mail.address_list import read_list
-from shared.mail.addresses import Address
+from shared.mail.address_list import Address, read_list
 from shared.mail.buffer import Buffer
 from shared.mail.dates import read_date
 from shared.mail.defects import Defects

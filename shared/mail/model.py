@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from shared.mail.addresses import Address
+from shared.mail.address_list import Address
 from shared.mail.buffer import Buffer
 from shared.mail.defects import Defects
 from shared.mail.kinds import Kind

@@ -6,8 +6,8 @@ import io
 import re
 from collections.abc import Iterator
 
+from shared.addresses import normalise
 from shared.mail.address_tokens import COMMENT, tokens
-from shared.mail.addresses import normalise
 from shared.mail.charsets import clean
 from shared.mail.defects import Defects
 from shared.mail.words import decoded, header_text

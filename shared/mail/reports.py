@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from shared.addresses import normalise
 from shared.mail.address_list import read_list
-from shared.mail.addresses import normalise
 from shared.mail.buffer import Buffer
 from shared.mail.defects import Defects
 from shared.mail.headers import Headers, read_block

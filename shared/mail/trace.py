@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from shared.addresses import normalise, tag_as_written
 from shared.mail.address_list import read_list
-from shared.mail.addresses import normalise, tag_as_written
 from shared.mail.defects import Defects
 from shared.mail.words import header_text
 

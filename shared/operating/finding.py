@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import Final
 
+from shared.addresses import normalise
 from shared.errors import SettingsWrong
-from shared.mail.addresses import normalise
 from shared.receipts import CUT, LONGEST, Receipt
 from shared.routing.model import ANYBODY
 from shared.storage.protocol import Records, Table, Where

@@ -11,9 +11,15 @@ Place = tuple[str, ...]
 """Where a setting belongs, in lower case: `("mail_container",)` or `("mailboxes", "support", "port")`."""
 
 Owner = tuple[str, str]
-"""Whose fault it is: `("mailboxes", name)`, `("routes", name)`, or `APP`."""
+"""Whose fault it is: `("mailboxes", name)`, `("routes", name)`, `(ROUTING, mailbox)`, `ALL_ROUTING` or `APP`."""
 
 APP: Owner = ("", "")
+
+ROUTING = "routing"
+"""The kind of owner that has what is wrong with the routes of a mailbox. It holds the mailbox's mail, not the app."""
+
+ALL_ROUTING: Owner = (ROUTING, "")
+"""The owner of what is wrong with routes that may take any mailbox's mail."""
 
 _LONGEST_VALUE = 60
 _TELLING = 4
@@ -64,6 +70,10 @@ class Report:
         """Note a fault of the whole app, whatever the setting belongs to."""
         self._add(APP, self._line(key, rest, value))
 
+    def routing_fault(self, mailbox: str, key: str, rest: str, value: str | None = None) -> None:
+        """Note a fault that holds a mailbox's mail; an empty name holds the mail of all."""
+        self._add((ROUTING, mailbox), self._line(key, rest, value))
+
     def warn(self, key: str, rest: str, value: str | None = None) -> None:
         """Note a warning."""
         line = self._line(key, rest, value)
@@ -77,6 +87,10 @@ class Report:
     def of(self, owner: Owner) -> tuple[str, ...]:
         """One owner's faults."""
         return tuple(self._lines.get(owner, ()))
+
+    def by_mailbox(self) -> dict[str, tuple[str, ...]]:
+        """The faults that hold mail, by mailbox; by "" those that hold all mail."""
+        return {mailbox: self.of((ROUTING, mailbox)) for mailbox in sorted(self.owners(ROUTING))}
 
     def owners(self, kind: str) -> list[str]:
         """The names of a kind's owners that have faults."""

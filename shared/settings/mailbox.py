@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from shared.settings.addresses import looks_like_an_address, parse_address
+from shared.addresses import normalise
 from shared.settings.certificates import ca_file_trouble
 from shared.settings.model import GLOBAL_GRAPH, PACE, SUBSCRIBED_PACE, After, MailboxSettings, MailProtocol, Tls
 from shared.settings.part import Part
@@ -78,7 +78,7 @@ def mailbox_of(
         certificate=written.certificate,
         certificate_file=written.certificate_file,
         certificate_password=written.certificate_password,
-        shared_mailbox=parse_address(shared) if shared is not None and looks_like_an_address(shared) else shared,
+        shared_mailbox=(shared and normalise(shared)) or shared,
         shared_login=written.shared_login,
         folders=written.folders,
         after=written.after.after,

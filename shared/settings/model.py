@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from shared.settings.addresses import looks_like_an_address, parse_address
+from shared.addresses import normalise
 from shared.settings.fingerprint import file_content, fingerprint
 from shared.storage.addresses import StorageAddress
 
@@ -170,8 +170,7 @@ class MailboxSettings:
     @property
     def mailbox_address(self) -> str:
         """The address of the mailbox that is opened: `user=` of XOAUTH2, and the primary address for routing."""
-        shared = self.shared_mailbox
-        return parse_address(shared) if shared is not None and looks_like_an_address(shared) else self.address
+        return (self.shared_mailbox and normalise(self.shared_mailbox)) or self.address
 
     @property
     def sign_in_fingerprint(self) -> str:
@@ -242,8 +241,11 @@ class AppSettings:
         mailboxes: by name, the usable ones, those with ENABLED=false included.
         faulty: the other ones' faults by name; each names the setting and the remedy.
         routes: by order, then name; those with ENABLED=false, and those of faulty mailboxes, included.
-        fallbacks: the routes that mailboxes name as FALLBACK, the faulty ones' included.
+        fallbacks: the route that a mailbox names as FALLBACK, by mailbox, the faulty ones' included.
+        route_faults: what is wrong with routes, by the mailbox whose mail waits for it; by "" if all mail does.
+        wrong_routes: the names of the routes that are not among `routes` since something is wrong with them.
         warnings: what is allowed and looks like a mistake.
+        secrets: values that no message may show.
     """
 
     app_storage: StorageAddress
@@ -261,5 +263,8 @@ class AppSettings:
     mailboxes: Mapping[str, MailboxSettings] = field(default_factory=lambda: MappingProxyType({}))
     faulty: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     routes: tuple[RouteSettings, ...] = ()
-    fallbacks: frozenset[str] = frozenset()
+    fallbacks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    route_faults: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    wrong_routes: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    secrets: tuple[SecretStr, ...] = field(default=(), repr=False, compare=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ LONGEST_NAME = 40
 
 _OURS = re.compile(r"(mail|poll|route|sweep|graph|sign_in|loop)", re.IGNORECASE)
 _VERY_LIKE = 0.85
+_NEAR_MISS = re.compile(r"([A-Za-z]{4,10})([_:.-]+)(.+)")
+_SEPARATOR = re.compile(r"[_:.-]+")
+_OF_A_CLUSTER = re.compile(r"service|port_\d.*", re.IGNORECASE)
+"""Names in variables that Kubernetes and Docker set for a service, as in MAILBOXES_SERVICE_HOST."""
 _REFERENCE = "@microsoft.keyvault("
 _KEY = re.compile(r"(key|signature)=", re.IGNORECASE)
 _NOT_RESOLVED = (
@@ -42,6 +46,33 @@ class Given(NamedTuple):
 
     key: str
     value: str
+
+
+class _NearMiss(NamedTuple):
+    """A setting of a mailbox or a route that is misspelled, as in ROUTES_sales_ADDRESS.
+
+    Attributes:
+        kind: `mailboxes` or `routes`.
+        name: as it is spelled.
+        setting: lower case.
+        apart: it is written with `__`, as nothing but a setting is.
+        plural: it begins as settings of this kind do.
+    """
+
+    kind: str
+    name: str
+    setting: str
+    apart: bool
+    plural: bool
+
+    @property
+    def meant(self) -> str:
+        """The right spelling."""
+        return f"{self.kind.upper()}__{self.name}__{self.setting.upper()}"
+
+    @property
+    def place(self) -> Place:
+        return (self.kind, self.name.lower(), self.setting)
 
 
 @dataclass
@@ -76,7 +107,7 @@ def secrets_in(environment: Mapping[str, str]) -> set[str]:
     found = set()
     for key, value in environment.items():
         folded = key.lower()
-        if folded.rpartition("__")[2] in SECRETS or folded.startswith(APP_STORAGE):
+        if folded.rpartition("__")[2] in SECRETS or folded.startswith(APP_STORAGE) or _is_a_misspelled_secret(key):
             found |= {
                 value,
                 value.strip(),
@@ -84,6 +115,11 @@ def secrets_in(environment: Mapping[str, str]) -> set[str]:
                 *(part.partition("=")[2] for part in value.split(";") if _KEY.search(part)),
             }
     return found
+
+
+def _is_a_misspelled_secret(key: str) -> bool:
+    near = _near_miss(key)
+    return near is not None and near.setting in SECRETS
 
 
 def _keys(folded: str, value: str) -> set[str]:
@@ -94,6 +130,7 @@ def _keys(folded: str, value: str) -> set[str]:
 def find_keys(environment: Mapping[str, str], report: Report) -> Keys:
     """Sort the environment's keys; what does not belong to the app is left alone, and so are empty values."""
     keys = Keys()
+    near_misses: list[tuple[Given, _NearMiss]] = []
     for key, value in sorted(environment.items()):
         if not value.strip():
             continue
@@ -103,10 +140,63 @@ def find_keys(environment: Mapping[str, str], report: Report) -> Keys:
             _nested(keys, report, key, rest, value)
         elif kind in KINDS:
             remedy = f"{kind.upper()}__<name>__{'HOST' if kind == 'mailboxes' else 'ADDRESS'}"
-            report.app_fault(key, f"is no setting of its own; write one setting each, as in {remedy}")
-        else:
-            _of_the_app(keys, report, key, value)
+            trouble = f"is no setting of its own; write one setting each, as in {remedy}"
+            if kind == "routes":
+                report.routing_fault("", key, trouble)
+            else:
+                report.app_fault(key, trouble)
+        elif not _of_the_app(keys, report, key, value):
+            near = _near_miss(key)
+            if near is not None:
+                near_misses.append((Given(key, value), near))
+            elif _OURS.match(key):
+                _perhaps_misspelled(report, key)
+    _tell_near_misses(near_misses, keys, report)
     return keys
+
+
+def _tell_near_misses(near_misses: Sequence[tuple[Given, _NearMiss]], keys: Keys, report: Report) -> None:
+    """Report settings that would go unseen: mail must not go elsewhere for it (rule 3.1), nor be removed.
+
+    Variables that may be another program's are warned of at most.
+    """
+    meant = {near.place[:2] for given, near in near_misses if near.apart or _is_an_address(near, given.value)}
+    for given, near in near_misses:
+        hint = f"did you mean {near.meant}?"
+        if near.place[:2] in meant or near.place[1] in keys.names[near.kind]:
+            report.fault(near.place, given.key, f"is no setting; {hint}")
+        elif near.plural and not _OF_A_CLUSTER.fullmatch(near.name):
+            report.warn(given.key, f"is no setting and is ignored; {hint}")
+
+
+def _is_an_address(near: _NearMiss, value: str) -> bool:
+    return near.setting == "address" and ("@" in value or value.strip() == "*")
+
+
+def _near_miss(key: str) -> _NearMiss | None:
+    match = _NEAR_MISS.fullmatch(key)
+    if match is None:
+        return None
+    head, separator, rest = match.groups()
+    kind = nearest(head, KINDS, likeness=_VERY_LIKE)
+    parts = _name_and_setting(kind, rest) if kind is not None else None
+    if kind is None or parts is None:
+        return None
+    apart = "__" in key or bool(set(separator) - {"_"})
+    return _NearMiss(kind, *parts, apart, head.lower() == kind)
+
+
+def _name_and_setting(kind: str, rest: str) -> tuple[str, str] | None:
+    """A name and a known setting that are joined in another way than by `__`; the setting as it would be right."""
+    known = KINDS[kind].model_fields
+    words = _SEPARATOR.split(rest)
+    joined = [("_".join(words[:at]), "_".join(words[at:]).lower()) for at in range(1, len(words))]
+    joined = [(name, setting) for name, setting in joined if NAME.fullmatch(name.lower())]
+    exact = next((found for found in joined if found[1] in known), None)
+    if exact is not None:
+        return exact
+    near = ((name, nearest(setting, known, likeness=_VERY_LIKE)) for name, setting in joined)
+    return next(((name, setting) for name, setting in near if setting is not None), None)
 
 
 def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None:
@@ -114,6 +204,11 @@ def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None
     spelling, delimiter, setting = rest.partition("__")
     place = (kind, quoted(spelling.lower()), setting.lower())
     name, word, known = spelling.lower(), _WORDS[kind], KINDS[kind].model_fields
+    joined = None if delimiter else _name_and_setting(kind, rest)
+    if joined is not None:
+        near = _NearMiss(kind, *joined, apart=True, plural=True)
+        report.fault(near.place, key, f"names no setting; did you mean {near.meant}?")
+        return
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         remedy = f"use letters, digits and single underscores, a letter first, {LONGEST_NAME} characters at most"
         report.fault(place, key, f"has no name that a {word} may have; {remedy}")
@@ -128,19 +223,19 @@ def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None
             place, key, f"names no setting; write {kind.upper()}__{spelling}__{min(known).upper()} or its like"
         )
     elif place[2] not in known:
-        near = nearest(setting, known)
-        hint = f"did you mean {near.upper()}?" if near else f"known are {', '.join(sorted(known)).upper()}"
+        likely = nearest(setting, known)
+        hint = f"did you mean {likely.upper()}?" if likely else f"known are {', '.join(sorted(known)).upper()}"
         report.fault(place, key, f"is no setting of a {word}; {hint}")
     else:
         _take(keys, report, place, Given(key, value))
 
 
-def _of_the_app(keys: Keys, report: Report, key: str, value: str) -> None:
+def _of_the_app(keys: Keys, report: Report, key: str, value: str) -> bool:
     folded = key.lower()
-    if folded in WrittenSettings.model_fields or folded.startswith(APP_STORAGE + "__"):
-        _take(keys, report, (folded,), Given(key, value))
-    elif _OURS.match(key):
-        _perhaps_misspelled(report, key)
+    if folded not in WrittenSettings.model_fields and not folded.startswith(APP_STORAGE + "__"):
+        return False
+    _take(keys, report, (folded,), Given(key, value))
+    return True
 
 
 def _perhaps_misspelled(report: Report, key: str) -> None:
@@ -149,7 +244,8 @@ def _perhaps_misspelled(report: Report, key: str) -> None:
     near = nearest(head, (*flat, "MAILBOXES", "ROUTES"), likeness=_VERY_LIKE)
     if delimiter and near in ("MAILBOXES", "ROUTES"):
         # A rule or a mailbox that goes unseen changes where mail goes: no warning is loud enough.
-        report.app_fault(key, f"is no setting; did you mean {near}__{rest}?")
+        name, _, setting = rest.lower().partition("__")
+        report.fault((near.lower(), quoted(name), setting), key, f"is no setting; did you mean {near}__{rest}?")
     elif delimiter and near == "MAIL_STORAGE":
         report.app_fault(key, f"is no setting: MAIL_STORAGE {_IDENTITY_FORM}")
     elif not delimiter and near in flat:
@@ -171,6 +267,6 @@ def _take(keys: Keys, report: Report, place: Place, given: Given) -> None:
 def _doubled(report: Report, place: Place, key: str, trouble: str) -> None:
     # Of two routes that one name stands for, it cannot be told whose either is.
     if place[0] == "routes":
-        report.app_fault(key, trouble)
+        report.routing_fault("", key, trouble)
     else:
         report.fault(place, key, trouble)

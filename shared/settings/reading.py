@@ -16,7 +16,8 @@ from shared.settings.model import AppSettings, MailboxSettings, MailProtocol
 from shared.settings.names import Keys, find_keys, secrets_in
 from shared.settings.part import Part
 from shared.settings.routing import (
-    check_fallbacks,
+    Together,
+    check_owners,
     check_routes,
     route_of,
     settle_owners,
@@ -41,17 +42,20 @@ def read_settings(
     Args:
         environment: names and values; None: the process's own.
         certificates: open each certificate and see whether it can be used; that takes a tenth of a second and more.
-        complete: False: there may be more routes, in the routes file, so that a FALLBACK may be one of those.
+        complete: False: there may be more routes, in the routes file. `all_routes` checks these together then, as a
+            FALLBACK may be one of them.
         base: the folder that a relative `folder:` path is relative to; None: the current one.
 
     Returns:
-        Every mailbox that can be used, and the faults of each that cannot.
+        Every mailbox that can be used, and the faults of each that cannot; and what is wrong with routes, for which
+        mail waits that is collected.
 
     Raises:
         SettingsWrong: faults of the whole app, which come first, and then every other fault too.
     """
     environment = os.environ if environment is None else environment
-    report = Report(secrets_in(environment))
+    secrets = secrets_in(environment)
+    report = Report(secrets)
     keys = find_keys(environment, report)
     written = read_written(keys, report)
     app_storage, mail_storage = storages(environment, keys, report, file_mode=written.store_mode, base=base)
@@ -64,26 +68,37 @@ def read_settings(
         name: Part("routes", name, written.routes.get(name, WrittenRoute()), keys, report)
         for name in keys.names["routes"]
     }
-    fallbacks = frozenset(part.written.fallback for part in mailboxes.values() if part.written.fallback is not None)
-    check_routes(routes, fallbacks)
-    check_fallbacks(mailboxes, {name: part.written for name, part in routes.items()}, complete=complete)
+    fallbacks = {name: part.written.fallback for name, part in mailboxes.items() if part.written.fallback is not None}
+    check_routes(routes)
     built = {
         name: mailbox_of(part, written.graph_endpoint, certificates=certificates)
         for name, part in sorted(mailboxes.items())
     }
     _check_webhook(built.values(), keys, report)
-    good_routes = [route_of(part) for name, part in routes.items() if not report.of(("routes", name))]
-    settle_owners(routes, {*mailboxes, *report.owners("mailboxes")}, keys, report)
-
     faulty = {name: report.of(("mailboxes", name)) for name in sorted(report.owners("mailboxes"))}
+    known = {*mailboxes, *faulty}
+    check_owners(routes, known, keys, report)
+    wrong = set(report.owners("routes"))
+    good = {name: route_of(part) for name, part in routes.items() if name not in wrong}
+    settle_owners(known, keys, report)
+
+    def key(name: str) -> str:
+        return routes[name].key("ADDRESS")
+
+    if complete:
+        wrong |= Together(good, wrong, fallbacks, known, report, key).check()
+    route_faults = report.by_mailbox()
     usable = {name: mailbox for name, mailbox in built.items() if mailbox is not None and name not in faulty}
     app_faults = report.of(APP)
     if app_faults or app_storage is None or mail_storage is None:
         # Outside of every except, so that nothing is chained to it.
-        raise SettingsWrong(*app_faults, *(fault for faults in faulty.values() for fault in faults))
+        others = (route_faults.pop("", ()), *faulty.values(), *route_faults.values())
+        raise SettingsWrong(*dict.fromkeys((*app_faults, *(fault for faults in others for fault in faults))))
 
-    ordered = tuple(sorted(good_routes, key=lambda route: (route.order, route.name)))
-    warn_of_shared_addresses(ordered, usable, lambda name: keys.values["routes", name, "address"].key, report)
+    ordered = tuple(
+        sorted((route for route in good.values() if route.name not in wrong), key=lambda one: (one.order, one.name))
+    )
+    warn_of_shared_addresses(ordered, usable, key, report)
     if complete:
         warn_of_aliases_without_a_route(ordered, usable, report)
     if not mailboxes and not faulty:
@@ -106,8 +121,11 @@ def read_settings(
         mailboxes=MappingProxyType(usable),
         faulty=MappingProxyType(faulty),
         routes=ordered,
-        fallbacks=fallbacks,
+        fallbacks=MappingProxyType(fallbacks),
+        route_faults=MappingProxyType(route_faults),
+        wrong_routes=frozenset(wrong),
         warnings=tuple(report.warnings),
+        secrets=tuple(map(SecretStr, sorted(secrets))),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from shared.settings.faults import APP, Report
@@ -12,16 +12,18 @@ from shared.settings.names import Keys
 from shared.settings.part import Part
 from shared.settings.routes_file import ROUTES_PATH, find_in_file
 from shared.settings.routing import (
-    check_fallbacks,
+    Together,
+    check_owners,
     check_routes,
     route_of,
     settle_owners,
     warn_of_aliases_without_a_route,
     warn_of_no_route,
     warn_of_shared_addresses,
+    warn_of_unrouted,
 )
 from shared.settings.source import read_written_routes
-from shared.settings.written import WrittenMailbox, WrittenRoute
+from shared.settings.written import WrittenRoute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,62 +54,69 @@ class AllRoutes:
         return (*self.faults, *(fault for faults in self.faulty.values() for fault in faults))
 
 
-def all_routes(settings: AppSettings, data: bytes | None, called: str = ROUTES_PATH) -> AllRoutes:
+def all_routes(
+    settings: AppSettings, data: bytes | None, called: str = ROUTES_PATH, *, complete: bool = True
+) -> AllRoutes:
     """Check a routes file, by itself and together with the settings.
 
     Args:
         settings: with their routes, read as not complete.
         data: the file; None: there is none.
         called: what faults call it.
+        complete: False: there may be a file that is not at hand, so that a FALLBACK may name one of its routes.
     """
-    report = Report(_secrets(settings))
+    report = Report(secret.get_secret_value() for secret in settings.secrets)
     keys = Keys() if data is None else find_in_file(data, called, report)
     if keys is None:
-        return AllRoutes(routes=settings.routes, from_file=0, faults=report.of(APP))
+        return _held(settings, report, settings.routes, 0)
     written = read_written_routes(keys, report)
     parts = {
         name: Part("routes", name, written.get(name, WrittenRoute()), keys, report) for name in keys.names["routes"]
     }
-    check_routes(parts, settings.fallbacks)
+    known = {*settings.mailboxes, *settings.faulty}
+    check_routes(parts)
+    check_owners(parts, known, keys, report)
     ours = {route.name: route for route in settings.routes}
-    for name in sorted(ours.keys() & parts.keys()):
-        report.app_fault(
+    twice = sorted(({*ours} | settings.wrong_routes) & parts.keys())
+    for name in twice:
+        report.routing_fault(
+            "",
             f"{called}, {keys.names['routes'][name]}",
             "is a route of the settings too; remove one of the two",
         )
-    mailboxes = {
-        name: Part("mailboxes", name, WrittenMailbox(fallback=mailbox.fallback), Keys(), report)
-        for name, mailbox in settings.mailboxes.items()
-        if mailbox.fallback is not None
-    }
-    check_fallbacks(mailboxes, {**ours, **{name: part.written for name, part in parts.items()}})
-    good = [route_of(part) for name, part in parts.items() if name not in ours and not report.of(("routes", name))]
-    settle_owners(parts, {*settings.mailboxes, *settings.faulty}, keys, report)
-    ordered = tuple(sorted((*settings.routes, *good), key=lambda route: (route.order, route.name)))
+    wrong = {*settings.wrong_routes, *report.owners("routes")}
+    theirs = {name: route_of(part) for name, part in parts.items() if name not in wrong and name not in twice}
+    settle_owners(known, keys, report)
 
     def key(name: str) -> str:
-        return (Keys() if name in ours else keys).spell("routes", name, "ADDRESS")
+        return (keys if name in parts and name not in ours else Keys()).spell("routes", name, "ADDRESS")
 
+    wrong |= Together({**ours, **theirs}, wrong, settings.fallbacks, known, report, key, complete).check()
+    ordered = tuple(
+        sorted(
+            (route for route in (*ours.values(), *theirs.values()) if route.name not in wrong),
+            key=lambda route: (route.order, route.name),
+        )
+    )
     warn_of_shared_addresses(ordered, settings.mailboxes, key, report)
     warn_of_aliases_without_a_route(ordered, settings.mailboxes, report)
-    if settings.mailboxes and not ours and not parts:
+    from_file = None if data is None else sum(1 for name in theirs if name not in wrong)
+    held = _held(settings, report, ordered, from_file)
+    faults = {**held.faulty, **({"": held.faults} if held.faults else {})}
+    if complete and settings.mailboxes and not ours and not parts and not settings.wrong_routes:
         warn_of_no_route(report)
-    return AllRoutes(
-        routes=ordered,
-        from_file=None if data is None else len(good),
-        faults=report.of(APP),
-        faulty=MappingProxyType({name: report.of(("mailboxes", name)) for name in sorted(report.owners("mailboxes"))}),
-        warnings=tuple(line for line in report.warnings if line not in settings.warnings),
-    )
+    elif complete:
+        warn_of_unrouted(ordered, settings.mailboxes, faults, report)
+    return replace(held, warnings=tuple(line for line in report.warnings if line not in settings.warnings))
 
 
-def _secrets(settings: AppSettings) -> set[str]:
-    """What no fault may show, should it have been pasted into the wrong place."""
-    secrets = [*settings.graph_client_state_keys, settings.telemetry]
-    for one in settings.mailboxes.values():
-        secrets += [one.password, one.client_secret, one.certificate, one.certificate_password]
-    storages = (settings.app_storage, settings.mail_storage)
-    return {
-        *(secret.get_secret_value() for secret in secrets if secret is not None),
-        *(one.connection_string for one in storages if one.connection_string is not None),
+def _held(settings: AppSettings, report: Report, routes: tuple[RouteSettings, ...], from_file: int | None) -> AllRoutes:
+    """What the routes are, and what is wrong with them: the settings' own faults first."""
+    found = report.by_mailbox()
+    found[""] = (*report.of(APP), *found.get("", ()))
+    faults = {
+        mailbox: tuple(dict.fromkeys((*settings.route_faults.get(mailbox, ()), *found.get(mailbox, ()))))
+        for mailbox in sorted({*settings.route_faults, *found})
     }
+    everybodys = faults.pop("")
+    return AllRoutes(routes=routes, from_file=from_file, faults=everybodys, faulty=MappingProxyType(faults))

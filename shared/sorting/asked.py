@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shared.mail.addresses import normalise, tag_as_written
+from shared.addresses import normalise, tag_as_written
 from shared.mail.message import Address, Message
 from shared.mail.trace import delivery_hints
 from shared.routing.fingerprints import Seen

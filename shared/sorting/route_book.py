@@ -1,7 +1,7 @@
 """All routes as they stand now: the routes file is looked at anew while the process lives (rule 3.1).
 
-A file that is wrong keeps the mail that it may be for from being routed, and loses none: it is collected, stored, and
-routed once the file is right.
+Routes that are wrong, in the settings or in the file, hold the mail that they may be for, and lose none: it is
+collected, stored, and routed once they are right.
 """
 
 from __future__ import annotations
@@ -84,3 +84,6 @@ def _tell(routes: AllRoutes, before: AllRoutes | None) -> None:
     elif before is not None:
         found = "is gone" if routes.from_file is None else f"was read anew, with {routes.from_file} routes"
         _log.info("routes-changed: %s %s", ROUTES_PATH, found)
+    for warning in routes.warnings:
+        if before is None or warning not in before.warnings:
+            _log.warning("routes-doubtful: %s", warning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from shared.mail.addresses import normalise
+from shared.addresses import normalise
 from shared.routing.model import Route
 from shared.routing.routes import Reading, RouteTable
 from shared.settings import AllRoutes, AppSettings, MailboxSettings, PlusAddressing, RouteSettings

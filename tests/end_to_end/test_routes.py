@@ -112,7 +112,9 @@ def test_check_tells_of_the_stored_file_and_of_one_that_is_not_stored_yet(doveco
     assert "support" not in ran.stdout, "no mailbox is looked at"
     file.write_bytes(written(ORDERS))
     ran = mailroom("check", "--routes", str(file), settings=settings)
-    assert (ran.returncode, ran.stdout) == (0, f"ok    routes: 0 in the settings, 1 in {file}\n")
+    note, told = ran.stdout.splitlines()
+    assert (ran.returncode, told) == (0, f"ok    routes: 0 in the settings, 1 in {file}")
+    assert note.startswith(f"ok    note: MAILBOXES__support__ADDRESS: {user.address} has no route")
     assert mailroom("check", "--routes", str(tmp_path / "none"), settings=settings).returncode == 2
 
     stores = opened(storage)
@@ -141,3 +143,53 @@ def test_explain_goes_by_the_file_too(tmp_path: Path) -> None:
     stores.close()
     ran = mailroom("explain", str(letter), settings=settings)
     assert "not routed until this is right: config/routes.json, orders.SENDERS: example.net is no" in ran.stdout
+
+
+def test_one_wrong_route_of_the_settings_holds_mail_and_no_command(dovecot: Dovecot, tmp_path: Path) -> None:
+    user, storage = dovecot.user(), f"folder:{tmp_path / 'mail'}"
+    right = {**mailboxes(dovecot, support=user), "ROUTES__sales__ADDRESS": "sales@example.com"}
+    wrong = {**right, "ROUTES__orders__ADDRESS": f"orders {user.password}", "ROUTES_bob_ADDRESS": "bob@example.com"}
+    letters = [plain_mail(n, to=to) for n, to in enumerate(["sales@example.com", "bob@example.com"])]
+    user.deliver(letters)
+    settings = settings_file(tmp_path, storage, wrong)
+    faults = [
+        "ROUTES_bob_ADDRESS: is no setting; did you mean ROUTES__bob__ADDRESS?",
+        "ROUTES__orders__ADDRESS: the value is no address; write name@example.com",
+    ]
+    ran = mailroom("once", settings=settings)
+    assert ran.returncode == 1
+    for fault in faults:
+        assert f"routes: {fault}" in ran.stderr
+    assert "2 stored messages are not routed yet" in ran.stderr
+    assert not user.left()
+    stores = opened(storage)
+    try:
+        assert not list(stores.blobs.list("routed/"))
+        assert not list(stores.blobs.list("unhandled/"))
+        (tmp_path / "one.eml").write_bytes(letters[0])
+        for words, status in ((["check"], 1), (["status"], 0), (["explain", str(tmp_path / "one.eml")], 0)):
+            ran = mailroom(*words, settings=settings)
+            assert ran.returncode == status, (words, ran.stderr)
+            for fault in faults:
+                assert fault in " ".join(ran.stdout.split()), words
+            assert user.password not in ran.stdout + ran.stderr
+        ran = mailroom("settings", "--check", settings=settings)
+        assert ran.returncode != 0
+        assert all(fault in ran.stdout + ran.stderr for fault in faults)
+        found = mailroom("find", "--mailbox", "support", "--json", settings=settings)
+        assert (found.returncode, len(found.stdout.splitlines())) == (0, 2)
+        replay = ["replay", "--since", "2026-11-01", "--until", "2036-11-01", "--dry-run"]
+        assert mailroom(*replay, settings=settings).returncode == 0
+        message = json.loads(found.stdout.splitlines()[0])["message"]
+        assert "it waits to be routed" in mailroom("forget", message, settings=settings).stderr
+
+        settings = settings_file(tmp_path, storage, {**right, "ROUTES__bob__ADDRESS": "bob@example.com"})
+        ran = mailroom("once", settings=settings)
+        assert ran.returncode == 0, ran.stderr
+        assert sorted(route for route, _, _ in results(stores)) == ["bob", "sales"]
+        assert_all_stored(stores, letters)
+        ran = mailroom("check", settings=settings)
+        assert ran.returncode == 0
+        assert f"note: MAILBOXES__support__ADDRESS: {user.address} has no route" in ran.stdout
+    finally:
+        stores.close()

@@ -156,7 +156,13 @@ def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCap
     store_routes(desk.stores.blobs, SALES)
     desk.later()
     assert desk.names() == ["sales"]
-    assert logged() == ["routes-changed: config/routes.json was read anew, with 1 routes"]
+    changed, doubtful = logged()
+    assert changed == "routes-changed: config/routes.json was read anew, with 1 routes"
+    assert doubtful.startswith("routes-doubtful: MAILBOXES__support__ADDRESS: support@example.com has no route")
+    store_routes(desk.stores.blobs, {**SALES, **ORDERS})
+    desk.later()
+    desk.book.read()
+    assert len(logged()) == 1, "a warning is logged once"
 
 
 @pytest.fixture
@@ -197,6 +203,51 @@ def test_8_1_while_the_file_is_wrong_mail_is_collected_and_waits_and_none_is_los
     work_until_idle(app)
     assert world.results() == [("office", "office@example.com"), ("orders", "orders@example.com")]
     assert {receipt.state for receipt in world.receipts()} == {State.ROUTED}
+    assert not world.paths("failed/")
+
+
+WRONG_SETTINGS = {
+    "ROUTES__own__ADDRESS": ({"ROUTES__own__MAILBOX": "support", "ROUTES__own__ADDRESS": "orders"}, ["support"]),
+    "ROUTES__own__SENDER": (
+        {"ROUTES__own__ADDRESS": "*@example.com", "ROUTES__own__SENDER": "a@b.example"},
+        ["office", "support"],
+    ),
+    "ROUTES_orders_ADDRESS": ({"ROUTES_orders_ADDRESS": "orders@example.com"}, ["office", "support"]),
+    "MAILBOXES__support__FALLBACK": (
+        {"MAILBOXES__support__FALLBACK": "rst", "ROUTES__rest__MAILBOX": "support"},
+        ["support"],
+    ),
+}
+"""By the setting that is wrong: settings, and the mailboxes whose mail waits for it."""
+
+
+@pytest.mark.parametrize("wrong", WRONG_SETTINGS)
+def test_8_1_while_a_setting_of_a_route_is_wrong_mail_is_collected_and_waits(
+    world: World, wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    values, waiting = WRONG_SETTINGS[wrong]
+    world.values |= values
+    for name, server in world.servers.items():
+        server.deliver(letter(f"orders@example.com, {name}@example.com"))
+    app = world.app()
+    poll(app, "support", "office")
+    work_until_idle(app)
+    assert not any(server.messages for server in world.servers.values()), "it is collected"
+    receipts = {receipt.mailbox: receipt for receipt in world.receipts()}
+    held = sorted(name for name, receipt in receipts.items() if receipt.state is State.STORED)
+    assert held == waiting
+    assert {receipt.last_error for receipt in receipts.values()} == {""}
+    assert {route for route, _ in world.results()}.isdisjoint(waiting)
+    assert not world.paths("unhandled/")
+    assert sum(f"routes-wrong: mail waits until they are right: {wrong}" in line for line in caplog.messages) == 1
+
+    for key in values:
+        del world.values[key]
+    world.values["ROUTES__orders__ADDRESS"] = "orders@example.com"
+    let_time_pass(world.folder)
+    work_until_idle(world.app())
+    assert {receipt.state for receipt in world.receipts()} == {State.ROUTED}
+    assert {("office", "office@example.com"), ("support", "support@example.com")} < set(world.results())
     assert not world.paths("failed/")
 
 

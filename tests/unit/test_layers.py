@@ -10,22 +10,26 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LOW = ("shared.errors", "shared.clock", "shared.keys", "shared.settings", "shared.storage", "shared.receipts")
+LOW = (
+    *("shared.addresses", "shared.errors", "shared.clock", "shared.keys"),
+    *("shared.settings", "shared.storage", "shared.receipts"),
+)
 TEMPORARY = "shared.temporary_files"
 COMMON = ("shared.pauses", "shared.queued", "shared.leasing", "shared.health", "shared.telemetry", "shared.telling")
 
 MAY_IMPORT = {
+    "shared.addresses": set(),
     "shared.errors": set(),
     "shared.clock": set(),
     "shared.keys": set(),
     TEMPORARY: set(),
     "shared.pauses": {"shared.errors"},
     "shared.stored.layout": {"shared.keys"},
-    "shared.mail": set(),
+    "shared.mail": {"shared.addresses"},
     "shared.routing": set(),
     "shared.storage": {"shared.errors", TEMPORARY},
-    "shared.settings": {"shared.errors", "shared.storage.addresses"},
-    "shared.mailboxes": {"shared.errors", "shared.settings", "shared.clock", TEMPORARY},
+    "shared.settings": {"shared.addresses", "shared.errors", "shared.storage.addresses"},
+    "shared.mailboxes": {"shared.addresses", "shared.errors", "shared.settings", "shared.clock", TEMPORARY},
     "shared.telemetry": {"shared.errors"},
     "shared.receipts": {"shared.storage"},
     "shared.queued": {"shared.errors"},

@@ -45,6 +45,14 @@ def faults(*parts: Mapping[str, str]) -> tuple[str, ...]:
     return caught.value.faults
 
 
+def route_faults(*parts: Mapping[str, str], mailbox: str = "") -> tuple[str, ...]:
+    """The faults that hold the mail of a mailbox, or of all, and nothing else: the app runs, and collects."""
+    found = read(*parts)
+    assert found.faulty == {}
+    assert list(found.route_faults) == [mailbox]
+    return found.route_faults[mailbox]
+
+
 def support_faults(**settings: str) -> tuple[str, ...]:
     """The faults of the mailbox `support` with these settings."""
     found = read(mailbox("support", **settings), SALES)

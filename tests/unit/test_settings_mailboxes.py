@@ -283,8 +283,8 @@ def test_a_fallback_must_be_an_enabled_route_of_the_mailbox_or_of_all() -> None:
     for name, routes in (("own", own), ("rest", everybodys), ("REST", everybodys)):
         assert read(mailbox("support", FALLBACK=name), routes).mailboxes["support"].fallback == name.lower()
     for name, words in (
-        ("owm", "owm is no route; did you mean own?"),
-        ("nothing_like_it", "is no route; define it"),
+        ("owm", "owm names a route that does not exist; did you mean own?"),
+        ("nothing_like_it", "names a route that does not exist; define it"),
         ("others", "others is another mailbox's route; name one of support or of every mailbox"),
         ("off", "off is a route that is switched off"),
     ):
@@ -295,8 +295,8 @@ def test_a_fallback_must_be_an_enabled_route_of_the_mailbox_or_of_all() -> None:
             others,
             off,
         )
-        assert list(found.mailboxes) == ["other"]
-        (fault,) = found.faulty["support"]
+        assert list(found.mailboxes) == ["other", "support"]
+        (fault,) = found.route_faults["support"]
         assert fault.startswith("MAILBOXES__support__FALLBACK: ")
         assert words in fault
 

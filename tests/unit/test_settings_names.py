@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.unit.test_settings import SALES, SUPPORT, faults, mailbox, read, route, support_faults
+from tests.unit.test_settings import SALES, SUPPORT, faults, mailbox, read, route, route_faults, support_faults
 
 
 @pytest.mark.parametrize("name", ["a", "support", "a1", "support_2", "a_b_c", "a" * 40])
@@ -49,8 +51,8 @@ def test_two_mailboxes_that_differ_by_case_alone_are_refused() -> None:
     assert "by case alone" in fault
 
 
-def test_two_routes_that_differ_by_case_alone_stop_the_app() -> None:
-    (fault,) = faults(SUPPORT, SALES, {"ROUTES__Sales__MAILBOX": "support"})
+def test_two_routes_that_differ_by_case_alone_hold_all_mail() -> None:
+    (fault,) = route_faults(SUPPORT, SALES, {"ROUTES__Sales__MAILBOX": "support"})
     assert "by case alone" in fault
 
 
@@ -88,28 +90,81 @@ def test_a_key_that_ends_at_the_name() -> None:
     assert fault.startswith("MAILBOXES__other: names no setting")
 
 
-@pytest.mark.parametrize("key", ["MAILBOXES", "routes"])
-def test_json_in_one_setting_is_refused(key: str) -> None:
-    (fault,) = faults(SUPPORT, SALES, {key: '{"support": {"password": "hush"}}'})
+@pytest.mark.parametrize(("key", "faults_of"), [("MAILBOXES", faults), ("routes", route_faults)])
+def test_json_in_one_setting_is_refused(key: str, faults_of: Callable[..., tuple[str, ...]]) -> None:
+    (fault,) = faults_of(SUPPORT, SALES, {key: '{"support": {"password": "hush"}}'})
     assert fault.startswith(f"{key}: is no setting of its own")
     assert "hush" not in fault
 
 
-def test_an_unknown_setting_of_everybodys_route_stops_the_app() -> None:
-    (fault,) = faults(SUPPORT, SALES, {"ROUTES__sales__SENDER": "a@example.com"})
+def test_an_unknown_setting_of_everybodys_route_holds_all_mail() -> None:
+    (fault,) = route_faults(SUPPORT, SALES, {"ROUTES__sales__SENDER": "a@example.com"})
     assert fault == "ROUTES__sales__SENDER: is no setting of a route; did you mean SENDERS?"
 
 
 @pytest.mark.parametrize(
     ("key", "near"),
     [
-        ("MAILBOX__support__HOST", "MAILBOXES__support__HOST"),
-        ("MAILBOXS__support__HOST", "MAILBOXES__support__HOST"),
-        ("ROUTE__sales__ADDRESS", "ROUTES__sales__ADDRESS"),
+        ("ROUTE__bob__ADDRESS", "ROUTES__bob__ADDRESS"),
+        ("ROUTS__bob__ADDRESS", "ROUTES__bob__ADDRESS"),
+        ("routes_bob_address", "ROUTES__bob__ADDRESS"),
+        ("ROUTES_bob_ADDRESS", "ROUTES__bob__ADDRESS"),
+        ("ROUTES_bob_ADDRES", "ROUTES__bob__ADDRESS"),
+        ("ROUTE_bob_ADDRESS", "ROUTES__bob__ADDRESS"),
+        ("ROUTES_bob__ADDRESS", "ROUTES__bob__ADDRESS"),
+        ("ROUTES__bob_ADDRESS", "ROUTES__bob__ADDRESS"),
+        ("ROUTES:bob:ADDRESS", "ROUTES__bob__ADDRESS"),
+        ("ROUTES_two_words_ADDRESS", "ROUTES__two_words__ADDRESS"),
+        ("ROUTES_sales_SUBJECT_WORDS", "ROUTES__sales__SUBJECT_WORDS"),
+        ("ROUTES__sales_SENDERS", "ROUTES__sales__SENDERS"),
+        ("ROUTE_Sales_FOLDERS", "ROUTES__Sales__FOLDERS"),
     ],
 )
-def test_a_mailbox_or_route_that_would_go_unseen_stops_the_app(key: str, near: str) -> None:
-    assert faults(SUPPORT, SALES, {key: "x"}) == (f"{key}: is no setting; did you mean {near}?",)
+def test_3_1_a_route_that_would_go_unseen_holds_all_mail(key: str, near: str) -> None:
+    (fault,) = route_faults(SUPPORT, SALES, {key: "bob@example.com"})
+    assert fault.startswith(f"{key}: ")
+    assert fault.endswith(f"no setting; did you mean {near}?")
+
+
+def test_3_1_a_misspelled_setting_of_a_mailboxs_route_holds_its_mail_alone() -> None:
+    own = route("own", MAILBOX="support", ADDRESS="own@example.com")
+    for key in ("ROUTES_own_SENDERS", "ROUTES__own_SENDERS", "ROUTE__own__SENDERS"):
+        (fault,) = route_faults(SUPPORT, mailbox("other"), own, {key: "x@y.example"}, mailbox="support")
+        assert fault.endswith("did you mean ROUTES__own__SENDERS?")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("MAILBOX__support__AFTER", "MAILBOXS__support__AFTER", "MAILBOXES_support_AFTER", "MAILBOX_support_AFTER"),
+        *("MAILBOXES__support_AFTER", "MAILBOXES_support__AFTER", "MAILBOXES.support.AFTER"),
+    ],
+)
+def test_a_setting_of_a_mailbox_that_would_go_unseen_stops_that_mailbox(key: str) -> None:
+    """Without it, mail might be removed that was to be kept."""
+    found = read(SUPPORT, mailbox("other"), SALES, {key: "keep"})
+    (fault,) = found.faulty["support"]
+    assert fault.startswith(f"{key}: ")
+    assert fault.endswith("did you mean MAILBOXES__support__AFTER?")
+    assert (list(found.mailboxes), found.route_faults) == (["other"], {})
+
+
+def test_a_whole_mailbox_that_would_go_unseen_is_faulty() -> None:
+    new = {key.replace("__", "_").replace("support", "new"): value for key, value in SUPPORT.items()}
+    found = read(SUPPORT, SALES, new)
+    assert list(found.mailboxes) == ["support"]
+    assert {fault.partition(": is no setting; did you mean ")[2] for fault in found.faulty["new"]} == {
+        f"{key.replace('support', 'new')}?" for key in SUPPORT
+    }
+
+
+def test_what_may_be_a_setting_of_ours_is_warned_of() -> None:
+    found = read(SUPPORT, SALES, {"MAILBOXES_new_HOST": "imap.example.com", "ROUTES_new_ORDER": "1"})
+    assert found.warnings == (
+        "MAILBOXES_new_HOST: is no setting and is ignored; did you mean MAILBOXES__new__HOST?",
+        "ROUTES_new_ORDER: is no setting and is ignored; did you mean ROUTES__new__ORDER?",
+    )
+    assert (found.faulty, found.route_faults) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -126,7 +181,13 @@ def test_a_misspelled_setting_of_the_app_is_a_warning(key: str, near: str) -> No
 
 
 @pytest.mark.parametrize(
-    "key", ["MAIL", "MAILTO", "MAILCHECK", "ROUTER", "GRAPHVIZ_DOT", "POLLUTION", "PATH", "MAIL__X"]
+    "key",
+    [
+        *("MAIL", "MAILTO", "MAILCHECK", "ROUTER", "GRAPHVIZ_DOT", "POLLUTION", "PATH", "MAIL__X", "ROUTES_FILE"),
+        *("MAILBOX_HOST", "MAILBOXES_SERVICE_HOST", "MAILBOXES_SERVICE_PORT", "MAILBOX_PORT_993_TCP_PORT"),
+        *("MAILBOXES_PORT_993_TCP_PORT", "ROUTES_SERVICE_HOST", "ROUTE_TABLE_ADDRESS", "ROUTER_MAIN_ADDRESS"),
+        *("REQUESTS_CA_BUNDLE", "ROUTE_53_ENABLED", "MAILBOX_IMAP_HOST", "SMTP_MAILBOX_ADDRESS"),
+    ],
 )
 def test_what_is_not_ours_is_left_alone(key: str) -> None:
     assert read(SUPPORT, SALES, {key: "/var/mail/root"}).warnings == ()
@@ -148,5 +209,5 @@ def test_a_reference_that_azure_did_not_resolve_is_a_fault_in_any_setting() -> N
     for setting in ("MAIL_STORAGE", "AzureWebJobsStorage", "AzureWebJobsStorage__accountName", "POLL_SCHEDULE"):
         (fault,) = faults(SUPPORT, SALES, {setting: REFERENCE.lower()})
         assert fault.startswith(f"{setting}: is a reference that Azure did not resolve")
-    (fault,) = faults(SUPPORT, SALES, {"ROUTES__sales__MAILBOX": REFERENCE})
+    (fault,) = route_faults(SUPPORT, SALES, {"ROUTES__sales__MAILBOX": REFERENCE})
     assert "did not resolve" in fault

@@ -117,7 +117,12 @@ def test_an_empty_or_a_common_secret_does_not_garble_faults() -> None:
 
 def test_a_value_that_holds_a_secret_is_told_without_it() -> None:
     found = read_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET, FALLBACK=SECRET)})
-    assert found.faulty["support"][0].startswith("MAILBOXES__support__FALLBACK: the value is no route; ")
+    (fault,) = found.route_faults["support"]
+    assert fault.startswith("MAILBOXES__support__FALLBACK: the value names a route that does not exist; ")
+    (fault,) = read_settings(
+        {**APP, **SALES, "MAILBOXES_x_PASSWORD": SECRET, "ROUTES__a__ADDRESS": SECRET}
+    ).route_faults[""]
+    assert fault.startswith("ROUTES__a__ADDRESS: the value is no address")
 
 
 def test_a_secret_survives_a_copy_and_stays_hidden() -> None:

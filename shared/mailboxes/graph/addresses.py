@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from shared.addresses import normalise
 from shared.errors import AccessRefused, MailboxFailed
 from shared.mailboxes.graph.client import GraphClient
 from shared.mailboxes.graph.errors import FORBIDDEN, NOT_FOUND, Answered
 from shared.mailboxes.graph.requests import MailboxRequests
 from shared.mailboxes.protocol import MailboxAddresses
 from shared.settings import MailboxSettings
-from shared.settings.addresses import looks_like_an_address, parse_address
 
 PERMISSION: Final = "User.Read.All"
 
@@ -51,11 +51,11 @@ def _addresses(proxies: Iterable[str], user: dict[str, Any], settings: MailboxSe
     found: dict[str, None] = {}
     for proxy in proxies:
         kind, _, address = proxy.partition(":")
-        if kind.lower() != "smtp" or not looks_like_an_address(address):
+        normal = normalise(address)
+        if kind.lower() != "smtp" or normal is None:
             continue
-        found[parse_address(address)] = None
+        found[normal] = None
         if kind == "SMTP":
-            primary = parse_address(address)
-    mail = str(user.get("mail") or "")
-    primary = primary or (parse_address(mail) if looks_like_an_address(mail) else settings.mailbox_address)
+            primary = normal
+    primary = primary or normalise(str(user.get("mail") or "")) or settings.mailbox_address
     return MailboxAddresses(primary, tuple(address for address in found if address != primary))

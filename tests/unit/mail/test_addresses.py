@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.mail.address_list import MOST_INVALID, read_list
-from shared.mail.addresses import Address, normalise
+from shared.addresses import normalise
+from shared.mail.address_list import MOST_INVALID, Address, read_list
 from shared.mail.defects import Defects
 from shared.mail.message import parse
 
@@ -53,6 +53,11 @@ LISTS = {
     "empty": ("<>, a@b.example", [("", "a@b.example")], ["<>"]),
     "nothing": (" , ; ", [], []),
     "encoded junk": ("=?utf-8?q?caf=C3=A9?=", [], ["café"]),
+    "invisible character": ("Desk <\u2066desk\u00ad@b.example\u200b\u2069>", [("Desk", "desk@b.example")], []),
+    "invisible bare": ("a@b.example\u200b, \u202ac@d.example\u202c", [("", "a@b.example"), ("", "c@d.example")], []),
+    "invisible beside": ("a@b.c \ufeff,\u200b, < \u2060 d@e.f>", [("", "a@b.c"), ("", "d@e.f")], []),
+    "invisible in a name": ("A\u200bB <a@b.example>", [("A\u200bB", "a@b.example")], []),
+    "invisible behind apostrophes": ("'a@b.example\u200b'\u200b", [("", "a@b.example")], []),
     "stray bracket": ("a@b.example>", [("", "a@b.example")], []),
 }  # fmt: skip
 
@@ -89,7 +94,19 @@ NORMAL = {
     "a b@c.example": None,
     "<a@b.example>": None,
     "a\0@b.example": None,
-    "\u202ea@b.example": None,
+    "\u202ea@b.example": "a@b.example",
+    "a@b.example\u200b": "a@b.example",
+    "a@b.example.\ufeff": "a@b.example",
+    "a\u00ad.b@c.example": "a.b@c.example",
+    '"a\u2060 b"@c.example': '"a b"@c.example',
+    "a@b\u00fccher\u200b.example": "a@xn--bcher-kva.example",
+    "a@b\u200d.example": "a@b.example",
+    # A joiner that a registry takes is part of the domain, and one in a local part is not.
+    "\u0646\u200c\u0646@\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example": "\u0646\u0646@xn--mgba3gch31f060k.example",
+    "\u200b@b.example": None,
+    "a@\u200b": None,
+    "a@ b.example": None,
+    "a\u0085@b.example": None,
     '"a@b.example': None,
     "a@" + "ü" * 300: None,
     "a@" + "b" * 300: None,

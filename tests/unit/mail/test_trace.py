@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.mail.addresses import normalise
+from shared.addresses import normalise
 from shared.mail.message import parse
 from shared.mail.trace import (
     DELIVERY_FIELDS,

@@ -1,0 +1,139 @@
+"""Mail addresses: what is one, and when two are the same (RFC 5321 section 4.1.2, RFC 6531, rule 2.1).
+
+Settings, routes, messages and commands normalise addresses here and nowhere else. Two normalisers would disagree, and a
+route whose address has another form than the message's never matches.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+import idna
+
+_LONGEST = 998
+_LONGEST_DOMAIN = 253
+_ATEXT = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,\".]"
+_DOT_ATOM = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
+_LENIENT_LOCAL = re.compile(rf"(?:{_ATEXT}|\.)+")  # with dots that RFC 5322 forbids: some mailers assign such addresses
+_QUOTED = re.compile(r'"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*)"')
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_TO_ESCAPE = re.compile(r'(["\\])')
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_ASCII_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_LITERAL = re.compile(r"\[[!-Z^-~]{1,200}\]")
+
+_JOINERS = "\u200c\u200d"
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt): soft hyphen, zero-width space and byte order mark,
+# word joiner, bidi marks, embeddings and isolates, variation selectors, fillers, tags. IDNA drops or refuses them too
+# (UTS #46).
+_IGNORABLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_INVISIBLE = re.compile(f"[{_IGNORABLE}]")
+_INVISIBLE_BUT_JOINERS = re.compile(f"(?![{_JOINERS}])[{_IGNORABLE}]")
+
+
+def normalise(address: str) -> str | None:
+    """Return the form in which two addresses are the same if their texts are.
+
+    Lower case throughout (mail systems fold local parts, whatever RFC 5321 allows), NFC, the domain in A-labels
+    (RFC 5890), a quoted local part without quotes where it needs none, no invisible characters.
+
+    Args:
+        address: as written, without angle brackets.
+
+    Returns:
+        None if it is not an address.
+    """
+    address = visible(address)
+    if len(address) > _LONGEST or not (address.isascii() or _without_joiners(address).isprintable()):
+        return None
+    local, at, domain = address.rpartition("@")
+    normal_local = _local(local) if at else None
+    normal_domain = _domain(domain) if normal_local else None
+    return f"{normal_local}@{normal_domain}" if normal_local and normal_domain else None
+
+
+def tag_as_written(address: str, normal: str) -> str | None:
+    """Return the part of an address after `+` as written, where it is not in lower case (rule 2.4).
+
+    Args:
+        address: as written, without angle brackets.
+        normal: what `normalise` makes of it.
+
+    Returns:
+        None if there is no tag, or `normal` has it as it is written.
+    """
+    local = visible(address).rpartition("@")[0]
+    if quoted := _QUOTED.fullmatch(local):
+        local = _ESCAPE.sub(r"\1", quoted[1])
+    tag = unicodedata.normalize("NFC", local.partition("+")[2])
+    expected = normal.rpartition("@")[0].partition("+")[2]
+    return tag if tag != expected and _fold(tag) == expected else None
+
+
+def normalise_domain(domain: str) -> str | None:
+    """Return a domain, or a domain literal, in the form that `normalise` gives it; None if it is neither."""
+    return _domain(_visible_domain(domain.strip()).strip())
+
+
+def visible(address: str) -> str:
+    """Return an address, or what may be one, without invisible characters and surrounding white space.
+
+    Invisible characters come with text that was copied from a page, and nobody sees or types them. A joiner (U+200C,
+    U+200D) stays in a domain that is registered with it, as RFC 5892 appendix A allows in some scripts.
+    """
+    address = address.strip()
+    if address.isascii() or not _INVISIBLE.search(address):
+        return address
+    local, at, domain = address.rpartition("@")
+    return f"{_INVISIBLE.sub('', local)}{at}{_visible_domain(domain)}".strip()
+
+
+def _visible_domain(domain: str) -> str:
+    domain = _INVISIBLE_BUT_JOINERS.sub("", domain)
+    bare = _without_joiners(domain)
+    # A-labels are longer than what they stand for: nothing longer is worth the work, or a place in the cache.
+    return domain if len(domain) <= _LONGEST_DOMAIN and _domain(domain) else bare
+
+
+def _without_joiners(text: str) -> str:
+    return text.replace(_JOINERS[0], "").replace(_JOINERS[1], "")
+
+
+def _local(local: str) -> str | None:
+    if local.startswith('"'):
+        quoted = _QUOTED.fullmatch(local)
+        if quoted is None:
+            return None
+        content = _fold(_ESCAPE.sub(r"\1", quoted[1]))
+        if _DOT_ATOM.fullmatch(content):
+            return content
+        return '"' + _TO_ESCAPE.sub(r"\\\1", content) + '"'
+    if not _LENIENT_LOCAL.fullmatch(local):
+        return None
+    return _fold(local)
+
+
+def _fold(text: str) -> str:
+    # Lower case may decompose, so that it is composed again.
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
+
+
+@lru_cache(maxsize=512)
+def _domain(domain: str) -> str | None:
+    if domain.startswith("["):
+        return domain.lower() if _LITERAL.fullmatch(domain) else None
+    if not domain.isascii():
+        # Every label that is not ASCII gets five characters longer at least: too long is seen before the slow work.
+        if sum(len(label) + 1 + (0 if label.isascii() else 5) for label in domain.split(".")) > _LONGEST_DOMAIN:
+            return None
+        try:
+            domain = idna.encode(domain, uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError):
+            return None
+    domain = domain.lower().removesuffix(".")
+    return domain if len(domain) <= _LONGEST_DOMAIN and _ASCII_DOMAIN.fullmatch(domain) else None
