@@ -146,14 +146,23 @@ def test_1_3_gmail_without_a_visible_trash_is_told_by_check() -> None:
         assert server.archived == list(MAILS.values())
 
 
+def test_1_3_gmail_without_uidplus_is_told_by_check() -> None:
+    with Folders(capabilities=b"IMAP4rev1 X-GM-EXT-1 MOVE") as server, opened(server) as mailbox:
+        assert "may only archive" in mailbox.rights("INBOX").notes[0]
+        drain(mailbox)
+        assert server.inbox == server.folders[TRASH] == {}
+
+
 def test_1_3_the_trash_itself_is_deleted_from() -> None:
     with Folders() as server:
         server.folders[TRASH] = {3: MAILS[3]}
         with opened(server, folders=("[Gmail]/Trash",)) as mailbox:
             assert drain(mailbox, "[Gmail]/Trash") == [MAILS[3]]
         assert server.folders[TRASH] == {}
-        with opened(server, after=After.TRASH) as mailbox, pytest.raises(RemovalRefused, match="FOLDERS"):
-            mailbox.list("[Gmail]/Trash")
+        with opened(server, after=After.TRASH) as mailbox:
+            assert "MAILBOXES__support__FOLDERS" in mailbox.rights("[Gmail]/Trash").problems[0]
+            with pytest.raises(RemovalRefused, match="FOLDERS"):
+                mailbox.list("[Gmail]/Trash")
 
 
 def test_1_3_delete_elsewhere_deletes_in_place() -> None:

@@ -199,13 +199,14 @@ class Fetcher:
             if not self._knows_uids:
                 for uid in uids:
                     if uid not in unit.found:
-                        unit.alone = uid
                         self._whole(unit, uid, wire)
                         unit.alone = None
 
     def _whole(self, unit: Unit, uid: int, wire: Wire) -> None:
         """Ask for one message while nothing else is on the wire."""
+        unit.alone = None  # Until nothing else is on the wire, a connection that breaks is not this message's doing.
         wire.settle()
+        unit.alone = uid
         expunged = wire.expunged
         unnamed: list[Body] = []
         self._unnamed = unnamed

@@ -214,7 +214,7 @@ class ImapMailbox:
             if self._target is None:
                 raise self._no_trash()
         elif self._settings.after is After.DELETE and self._archives_when_deleting():
-            self._target = trash(self._session, purge=True)
+            self._target = self._purging_target()
         self._target_known = True
 
     def _target_of(self, folder: str) -> Target | None:
@@ -225,14 +225,21 @@ class ImapMailbox:
             return self._target
         if self._settings.after is After.DELETE:
             return None
-        raise RemovalRefused(
+        raise self._moves_to_itself(folder)
+
+    def _moves_to_itself(self, folder: str) -> RemovalRefused:
+        return RemovalRefused(
             f"{self.where}: folder {folder!r} of {setting(self._settings, 'FOLDERS')} is the one that "
             f"{setting(self._settings, 'AFTER')} moves to; collect from another folder, or set AFTER=delete"
         )
 
     def _archives_when_deleting(self) -> bool:
         r"""Return whether \Deleted and EXPUNGE only archive a message, as on Gmail."""
-        return self._session.can("X-GM-EXT-1") and self._session.can("UIDPLUS")
+        return self._session.can("X-GM-EXT-1")
+
+    def _purging_target(self) -> Target | None:
+        r"""Return Gmail's \Trash folder; None if there is none, or no UID EXPUNGE to delete ours alone there."""
+        return trash(self._session, purge=True) if self._session.can("UIDPLUS") else None
 
     def _no_trash(self) -> FolderMissing:
         name = setting(self._settings, "AFTER")
@@ -253,14 +260,17 @@ class ImapMailbox:
         target = self._settings.move_to if after is After.MOVE else None
         problems: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
-        if after is After.TRASH or (after is After.DELETE and self._archives_when_deleting()):
+        there: Target | None = None
+        if after is After.TRASH:
             there = trash(self._session, purge=False)
-            if there is not None and there.quoted_name != Target.named(folder).quoted_name:
-                target = there.name
-            elif there is None and after is After.TRASH:
-                problems = (str(self._no_trash()),)
-            elif there is None:
-                notes = (self._archives_note(folder),)
+            problems = () if there is not None else (str(self._no_trash()),)
+        elif after is After.DELETE and self._archives_when_deleting():
+            there = self._purging_target()
+            notes = () if there is not None else (self._archives_note(folder),)
+        if there is not None and there.quoted_name != Target.named(folder).quoted_name:
+            target = there.name
+        elif there is not None and after is After.TRASH:
+            problems = (str(self._moves_to_itself(folder)),)
         rights = look(self._session, folder, removes=after is not After.KEEP, target=target)
         return replace(rights, problems=(*rights.problems, *problems), notes=(*rights.notes, *notes))
 
