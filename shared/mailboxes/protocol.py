@@ -123,8 +123,8 @@ class Mailbox(Protocol):
         Args:
             folder: one of `folders`.
             received: fill in `Listed.received` (costs a little; POP3 reads each message's topmost headers).
-            above: only what is behind this mark, which `mark` gave; a protocol without marks, or one that it no longer
-                knows, lists everything.
+            above: only what is behind this mark, which `mark` gave; a protocol without marks, a mark that it no longer
+                knows, or one that the folder contradicts, lists everything.
             since: what was received before may be left out, where that saves requests (Graph).
         """
 
@@ -135,8 +135,9 @@ class Mailbox(Protocol):
             dealt_with: numbers of the listed messages that need no other look.
 
         Returns:
-            An opaque mark: IMAP's is the key of the last message before the first that was not dealt with, Graph's is a
-            link to the changes from here on. None: nothing was dealt with, or the protocol has no marks.
+            An opaque mark. IMAP's begins with `UIDVALIDITY.` and the UID of the last message before the first that was
+            not dealt with, and holds that message's size and date. Graph's is a link to the changes from here on. None:
+            nothing was dealt with, the listing was incomplete, or the protocol has no marks.
         """
 
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:

@@ -156,7 +156,13 @@ _TEMPORARY: Final = re.compile("|".join(f"(?:{row.pattern})" for row in TABLE), 
 _BACKOFF: Final = re.compile(
     r"suggested backoff time:?\s*(\d{1,9})\s*(m(?:illi)?s(?:ec(?:ond)?s?)?|s(?:ec(?:ond)?s?)?)?\b", re.IGNORECASE
 )
-_THROTTLED: Final = re.compile(r"request is throttled|suggested backoff time|\[THROTTLED\b", re.IGNORECASE)
+_THROTTLED: Final = re.compile(
+    r"request is throttled|suggested backoff time|\[THROTTLED\b|exceeded command or bandwidth limits"
+    r"|\[LIMIT\b[^\]]*\].*\brate limit",
+    re.IGNORECASE,
+)
+"""Exchange Online, RFC 5530's successor [THROTTLED], Gmail's bandwidth limit, Yahoo's `[LIMIT] … Rate limit hit`."""
+
 _CODE: Final = re.compile(r"\[([A-Za-z][A-Za-z0-9/_-]*)[^\]]*\]")
 
 

@@ -167,6 +167,14 @@ def test_1_9_a_wrong_password(dovecot: Dovecot) -> None:
     [
         (b"NO [UNAVAILABLE] Temporary authentication failure", MailboxBusy),
         (b"NO [LIMIT] too many sessions", MailboxBusy),
+        (b"NO [ALERT] Too many simultaneous connections. (Failure)", MailboxBusy),
+        (b"NO Server Unavailable. 15", MailboxBusy),
+        (b"NO Temporary authentication failure (rate-limit)", MailboxBusy),
+        (b"BAD [UNAVAILABLE] Service temporarily unavailable", MailboxBusy),
+        (b"BAD Request is throttled. Suggested Backoff Time: 5000 milliseconds", MailboxBusy),
+        (b"NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)", SignInRefused),
+        (b"NO Too many bad auth attempts", SignInRefused),
+        (b"NO [ALERT] Your account is locked", SignInRefused),
         (b"NO LOGIN failed.", SignInRefused),
         (b"NO [EXPIRED] password", SignInRefused),
         (b'BAD what is LOGIN "support" "s3cret-password"', SignInRefused),
@@ -186,7 +194,32 @@ def test_answers_to_login(answer: bytes, error: type[Exception]) -> None:
     with ScriptedImap(hook=hook) as server, pytest.raises(error) as raised:
         ImapMailbox(server.settings(), no_token)
     assert raised.type is error
+    assert "b'" not in str(raised.value)
     assert_unseen(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text", [b"[ALERT] Too many simultaneous connections. (Failure)", b"Temporary authentication failure (rate-limit)"]
+)
+@pytest.mark.parametrize("when", ["greeting", "bye", "token"])
+def test_1_9_a_temporary_refusal_is_not_about_the_credentials(text: bytes, when: str) -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if command == b"AUTHENTICATE XOAUTH2":
+            peer.raw(b"+ \r\n")
+            peer.stream.readline()
+            peer.send(tag + b" NO " + text)
+        elif command.startswith(b"LOGIN"):
+            peer.send(b"* BYE " + text)
+            peer.hang_up()
+        else:
+            return False
+        return True
+
+    greeting = b"* BYE " + text if when == "greeting" else b"* OK hello"
+    sign_in = SignIn.CLIENT_SECRET if when == "token" else SignIn.PASSWORD
+    with ScriptedImap(hook=hook, greeting=greeting) as server, pytest.raises(MailboxBusy) as raised:
+        ImapMailbox(server.settings(sign_in=sign_in), lambda: f"t0ken-{SECRET}")
+    assert text.decode()[:20] in str(raised.value)
 
 
 def assert_unseen(error: BaseException, secret: str = SECRET) -> None:

@@ -90,6 +90,10 @@ namespace inbox {{
   mailbox Archive {{
     auto = subscribe
   }}
+  mailbox "Gelöschte Elemente" {{
+    auto = create
+    special_use = \\Trash
+  }}
 }}
 {extra}
 """

@@ -11,6 +11,7 @@ import imapclient.exceptions
 import pytest
 
 from shared.errors import (
+    AccessRefused,
     ConnectionLost,
     FolderMissing,
     MailboxBusy,
@@ -30,6 +31,8 @@ from shared.mailboxes.imap.errors import (
     folder_error,
     mapped,
     removal_error,
+    server_text,
+    sign_in_ended,
     sign_in_error,
 )
 
@@ -94,6 +97,9 @@ def test_there_are_classes_to_map() -> None:
         (Answered("UID FETCH 1", "NO", "[SERVERBUG] oops"), MailboxFailed),
         (Answered("UID FETCH 1", "NO", "[THROTTLED] slowly"), MailboxBusy),
         (Answered("UID FETCH 1", "BAD", "[LIMIT] too long"), MailboxFailed),
+        (Answered("UID FETCH 1", "BAD", "Server Unavailable. 15"), MailboxBusy),
+        (Answered("UID FETCH 1", "NO", "[OVERQUOTA] Account exceeded command or bandwidth limits."), MailboxBusy),
+        (Answered("UID FETCH 1", "NO", "[LIMIT] UID FETCH Rate limit hit."), MailboxBusy),
         (TimeoutError("timed out"), ConnectionLost),
         (ConnectionResetError("reset"), ConnectionLost),
         (ssl.SSLError("bad record"), ConnectionLost),
@@ -148,6 +154,7 @@ def test_removals() -> None:
     assert kind("[TRYCREATE] no", "Archive") is FolderMissing
     assert kind("[OVERQUOTA] full", "Archive") is RemovalRefused
     assert kind("[UNAVAILABLE] later") is MailboxBusy
+    assert kind("Server Unavailable. 15", "Archive") is MailboxBusy
     assert kind("[EXPIRED] over") is SessionDied
 
 
@@ -162,3 +169,67 @@ def test_codes() -> None:
     assert code_of("NO [TryCreate] x") == "TRYCREATE"
     assert code_of("[COPYUID 1 2 3] x") == "COPYUID"
     assert code_of("nothing [ here ]") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        ("b'[UNAVAILABLE] Temporary failure'", "[UNAVAILABLE] Temporary failure"),
+        ("LOGIN command error: BAD [b'[UNAVAILABLE] Service']", "LOGIN command error: BAD [UNAVAILABLE] Service"),
+        ("select failed: [b'it\\'s', b\"so\"]", "select failed: it's so"),
+        ("command: SELECT => b'caf\\xc3\\xa9 \\\\ \\xff'", "command: SELECT => café \\ \ufffd"),
+        ("unexpected: bytearray(b'x')", "unexpected: x"),
+        ("[ALERT] Bob's mailbox and club'b'", "[ALERT] Bob's mailbox and club'b'"),
+        ("ends with b'", "ends with b'"),
+    ],
+)
+def test_python_s_notation_of_bytes_is_removed(text: str, becomes: str) -> None:
+    assert server_text(text) == becomes
+    assert server_text(imaplib.IMAP4.error(text)) == becomes
+
+
+def test_no_error_shows_python_s_notation() -> None:
+    raw = imaplib.IMAP4.error(b"[NONEXISTENT] Unknown folder \xe9")
+    for error in (
+        mapped(raw, WHERE),
+        mapped(imaplib.IMAP4.abort(b"going down"), WHERE),
+        mapped(imaplib.IMAP4.readonly(b"INBOX"), WHERE),
+        folder_error(raw, "INBOX", "FOLDERS", WHERE),
+    ):
+        assert "b'" not in str(error)
+    assert "Unknown folder" in str(folder_error(raw, "INBOX", "FOLDERS", WHERE))
+
+
+def test_throttling_is_busy_for_as_long_as_the_server_asks() -> None:
+    text = "Request is throttled. Suggested Backoff Time: 299961 milliseconds"
+    for error in (
+        mapped(Answered("UID FETCH 1", "BAD", text), WHERE),
+        mapped(Bye(text), WHERE),
+        mapped(imaplib.IMAP4.error(f"command error: BAD [b'{text}']"), WHERE),
+        folder_error(Answered("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE),
+        removal_error(Answered("UID STORE 1", "BAD", text), None, WHERE),
+        removal_error(Answered("UID MOVE 1", "NO", text), "Archive", WHERE),
+        sign_in_error(text, WHERE),
+        sign_in_ended(text, WHERE),
+    ):
+        assert isinstance(error, MailboxBusy)
+        assert error.retry_after == pytest.approx(299.961)
+
+
+def test_a_sign_in_without_a_mailbox_is_explained() -> None:
+    text = "User is authenticated but not connected."
+    for error in (
+        mapped(Answered("UID FETCH 1", "BAD", text), WHERE),
+        mapped(imaplib.IMAP4.error(f"LIST command error: BAD [b'{text}']"), WHERE),
+        folder_error(Answered("SELECT", "BAD", text), "INBOX", "FOLDERS", WHERE),
+        removal_error(Answered("UID STORE 1", "BAD", text), None, WHERE),
+    ):
+        assert type(error) is AccessRefused
+        assert "MAILBOXES__support__SHARED_MAILBOX" in str(error)
+        assert "FullAccess" in str(error)
+        assert "throttles" in str(error)
+
+
+def test_a_folder_that_cannot_be_opened_now_is_not_missing() -> None:
+    for text in ("Server Unavailable. 15", "[SERVERBUG] Internal error occurred. Refer to server log", "[LIMIT] later"):
+        assert type(folder_error(Answered("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE)) is MailboxBusy

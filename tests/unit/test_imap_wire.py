@@ -156,3 +156,33 @@ def test_any_bytes_come_through(mails: list[tuple[int, bytes, bool]]) -> None:
     wire, bodies, _ = wire_on(b"".join(lines) + b"W1 OK\r\n")
     wire.run(b"X")
     assert [(body.uid, body.value) for body in bodies] == [(uid, data) for uid, data, _ in mails]
+
+
+def test_responses_of_a_name_are_given_with_their_literals() -> None:
+    wire, _, _ = wire_on(
+        b'* LIST (\\Trash) "/" {7}\r\nodd"one\r\n* 3 EXISTS\r\n'
+        b'* LIST () NIL "a \\"b"\r\n* LIST ) broken\r\nW1 NO [X] half\r\n'
+    )
+    command, responses = wire.ask(b'LIST "" "*"', b"LIST")
+    assert responses == [[[b"\\Trash"], b"/", b'odd"one'], [[], None, b'a "b']]
+    assert (command.status, command.answer) == ("NO", "[X] half")
+    assert wire.is_idle
+
+
+def test_copies_are_known_by_copyuid() -> None:
+    wire, _, _ = wire_on(
+        b"* OK [COPYUID 9 1,3:4 11:13] copied\r\n* OK [COPYUID 9 5:6 1] of no use\r\n"
+        b"* OK [COPYUID 9 1:4294967295 1:4294967295] of no use\r\nW1 OK [copyuid 9 7 20] done\r\n"
+    )
+    wire.run(b"UID MOVE 1:7 x")
+    assert wire.copied == {1: (9, 11), 3: (9, 12), 4: (9, 13), 7: (9, 20)}
+
+
+def test_expunged_messages_and_bodies_without_a_uid_are_told() -> None:
+    wire, bodies, _ = wire_on(
+        b"* 4 EXPUNGE\r\n* VANISHED 7\r\n* 3 FETCH (BODY[] {1}\r\nx)\r\n* 1 FETCH (UID 5 X-GM-MSGID 12)\r\nW1 OK\r\n"
+    )
+    wire.run(b"UID FETCH 3 (UID BODY.PEEK[])")
+    assert wire.expunged == 2
+    assert [(body.uid, body.sequence, body.value) for body in bodies] == [(None, 3, b"x")]
+    assert wire.gmail_ids == {5: b"12"}

@@ -57,7 +57,7 @@ from shared.mailboxes.temporary_refusals import TABLE, suggested_backoff, tempor
         "Too many login attempts, please try again later.",
     ],
 )
-def test_temporary(text: str) -> None:
+def test_1_9_temporary(text: str) -> None:
     assert temporary_refusal(text)
     assert temporary_refusal(text.upper())
 
@@ -94,7 +94,7 @@ def test_temporary(text: str) -> None:
         "permission denied",
     ],
 )
-def test_not_temporary(text: str) -> None:
+def test_1_9_not_temporary(text: str) -> None:
     assert not temporary_refusal(text)
     assert not temporary_refusal(text.upper())
 

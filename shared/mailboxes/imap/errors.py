@@ -6,11 +6,13 @@ Everything that talks IMAP raises foreign exceptions or the three of this module
 
 from __future__ import annotations
 
+import ast
 import imaplib
 import re
 import ssl
 
 from shared.errors import (
+    AccessRefused,
     ConnectionLost,
     FolderMissing,
     MailboxBusy,
@@ -21,16 +23,25 @@ from shared.errors import (
     TlsRefused,
     quoted,
 )
+from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal, throttled
 
 BUSY_CODES = frozenset({"UNAVAILABLE", "INUSE", "THROTTLED"})
 """Codes that say "later" of themselves. [SERVERBUG] and [LIMIT] are not among them: one bad message may cause them."""
 
-BUSY_WHEN_SIGNING_IN = BUSY_CODES | {"LIMIT", "OVERQUOTA"}
-"""Before a folder is open, a limit is one on connections or bandwidth, and passes."""
+BUSY_AT_THE_END = BUSY_CODES | {"LIMIT", "OVERQUOTA"}
+"""Codes of a BYE that mean "later": a limit then is one on connections or bandwidth, and passes."""
 
 MISSING_CODES = frozenset({"NONEXISTENT", "TRYCREATE", "NOPERM"})
 
 _CODE = re.compile(r"\[([A-Za-z][A-Za-z0-9-]*)[^\]]*\]")
+_BYTES = r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\""""
+_LITERALS = re.compile(rf"\[(?:(?:{_BYTES})(?:, )?)+\]|(?:bytearray\()(?:{_BYTES})\)|(?<!\w)(?:{_BYTES})", re.DOTALL)
+"""Python's notation of bytes, alone or as a list, as imaplib and imapclient put it into their errors."""
+
+_UNAVAILABLE = re.compile(r"server unavailable\. \d+", re.IGNORECASE)
+"""Exchange's answer to any command while the mailbox's back end cannot be reached."""
+
+_NOT_CONNECTED = re.compile(r"authenticated but not connected", re.IGNORECASE)
 _DEAD = re.compile(
     r"\[(?:AUTHENTICATIONFAILED|AUTHORIZATIONFAILED|EXPIRED)\b|AccessTokenExpired|"
     r"(?:token|session|credentials?)\b.{0,24}\bexpired|session invalidated",
@@ -85,6 +96,39 @@ def code_of(text: str) -> str:
     return found[1].upper() if found else ""
 
 
+def server_text(error: object) -> str:
+    """Return the text of an exception of imaplib or imapclient as the server sent it, without Python's notation."""
+
+    def decoded(found: re.Match[str]) -> str:
+        parts = re.findall(_BYTES, found[0], re.DOTALL)
+        try:
+            return " ".join(ast.literal_eval(part).decode("utf-8", "replace") for part in parts)
+        except (ValueError, SyntaxError):
+            return found[0]
+
+    return _LITERALS.sub(decoded, str(error))
+
+
+def session_error(text: str, where: str) -> MailroomError | None:
+    """Return the error if an answer is about the session or the account, whatever the command was; else None.
+
+    Args:
+        text: what the server answered with NO or BAD.
+        where: the mailbox and its server.
+    """
+    if throttled(text):
+        return MailboxBusy(f"{where}: throttled: {quoted(text)}", retry_after=suggested_backoff(text))
+    if _NOT_CONNECTED.search(text):
+        return AccessRefused(
+            f"{where}: the sign-in works, but Exchange opens no mailbox: {quoted(text)}; check that "
+            f"{_setting(where, 'ADDRESS')} or {_setting(where, 'SHARED_MAILBOX')} names the right mailbox and that the "
+            "account has the FullAccess permission; if both are right, Exchange throttles the account: poll less often"
+        )
+    if _DEAD.search(text):
+        return SessionDied(f"{where}: the sign-in is not good any more: {quoted(text)}")
+    return None
+
+
 def mapped(error: Exception, where: str) -> MailroomError:
     """The error of `shared.errors` that a caller can act on.
 
@@ -99,11 +143,11 @@ def mapped(error: Exception, where: str) -> MailroomError:
     if isinstance(error, Answered):
         return _answered(error, where)
     if isinstance(error, imaplib.IMAP4.readonly):
-        return RemovalRefused(f"{where}: the folder may only be read ({quoted(error)}); set AFTER=keep or grant rights")
+        return read_only(where, server_text(error))
     if isinstance(error, imaplib.IMAP4.abort):
-        return _ended(str(error), where)
+        return _ended(server_text(error), where)
     if isinstance(error, imaplib.IMAP4.error):
-        return _answered(Answered("a command", "NO", str(error)), where)
+        return _answered(Answered("a command", "NO", server_text(error)), where)
     if isinstance(error, TimeoutError):
         return ConnectionLost(f"{where}: no answer in time")
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -115,9 +159,21 @@ def mapped(error: Exception, where: str) -> MailroomError:
 
 def sign_in_error(text: str, where: str) -> MailroomError:
     """What a refusal to LOGIN or AUTHENTICATE means; the text must hold no secret any more."""
-    if code_of(text) in BUSY_WHEN_SIGNING_IN:
-        return MailboxBusy(f"{where}: not now: {quoted(text)}")
+    if temporary_refusal(text):
+        return MailboxBusy(f"{where}: not now: {quoted(text)}", retry_after=suggested_backoff(text))
     return SignInRefused(f"{where}: sign-in refused: {quoted(text)}; look at the mailbox's sign-in settings")
+
+
+def sign_in_ended(text: str, where: str) -> MailroomError:
+    """Return the error for a BYE, or a lost connection, at the greeting or during the sign-in."""
+    if temporary_refusal(text):
+        return MailboxBusy(f"{where}: not now: {quoted(text)}", retry_after=suggested_backoff(text))
+    return _ended(text, where)
+
+
+def read_only(where: str, text: str) -> RemovalRefused:
+    """Return the error for a folder that may only be read although mail is to be removed from it."""
+    return RemovalRefused(f"{where}: the folder may only be read ({quoted(text)}); set AFTER=keep or grant rights")
 
 
 def folder_error(error: Exception, folder: str, setting: str, where: str) -> MailroomError:
@@ -131,16 +187,19 @@ def folder_error(error: Exception, folder: str, setting: str, where: str) -> Mai
     """
     plain = isinstance(error, imaplib.IMAP4.error) and not isinstance(error, imaplib.IMAP4.abort)
     if plain or isinstance(error, Answered):
-        text = error.text if isinstance(error, Answered) else str(error)
-        if code_of(text) in BUSY_CODES or _DEAD.search(text):
-            return mapped(Answered("a command", "NO", text), where)
+        text = error.text if isinstance(error, Answered) else server_text(error)
+        about_session = session_error(text, where)
+        if about_session is not None:
+            return about_session
+        if temporary_refusal(text):
+            return MailboxBusy(f"{where}: folder {folder!r} cannot be opened now: {quoted(text)}")
         return FolderMissing(f"{where}: folder {folder!r} of {setting} is missing or may not be opened: {quoted(text)}")
     return mapped(error, where)
 
 
 def removal_error(error: Answered, target: str | None, where: str) -> MailroomError:
     """What a refusal to delete or to move means."""
-    if error.code in BUSY_CODES or _DEAD.search(error.text):
+    if error.code in BUSY_CODES or _UNAVAILABLE.search(error.text) or session_error(error.text, where) is not None:
         return _answered(error, where)
     if target is not None and error.code in MISSING_CODES:
         return FolderMissing(f"{where}: folder {target!r} of AFTER is missing or may not be written: {quoted(error)}")
@@ -148,16 +207,24 @@ def removal_error(error: Answered, target: str | None, where: str) -> MailroomEr
 
 
 def _answered(error: Answered, where: str) -> MailroomError:
-    if _DEAD.search(error.text):
-        return SessionDied(f"{where}: the sign-in is not good any more: {quoted(error.text)}")
-    if error.code in BUSY_CODES | {"OVERQUOTA"}:
+    about_session = session_error(error.text, where)
+    if about_session is not None:
+        return about_session
+    if error.code in BUSY_CODES | {"OVERQUOTA"} or _UNAVAILABLE.search(error.text):
         return MailboxBusy(f"{where}: not now: {quoted(error.text)}")
     return MailboxFailed(f"{where}: the server answered {quoted(error)}")
 
 
+def _setting(where: str, name: str) -> str:
+    mailbox = re.match(r"mailbox (\S+) at ", where)
+    return f"MAILBOXES__{mailbox[1]}__{name}" if mailbox else name
+
+
 def _ended(text: str, where: str) -> MailroomError:
+    if throttled(text):
+        return MailboxBusy(f"{where}: throttled: {quoted(text)}", retry_after=suggested_backoff(text))
     if _DEAD.search(text):
         return SessionDied(f"{where}: the server ended the session: {quoted(text)}")
-    if code_of(text) in BUSY_WHEN_SIGNING_IN:
+    if code_of(text) in BUSY_AT_THE_END:
         return MailboxBusy(f"{where}: the server ended the session: {quoted(text)}")
     return ConnectionLost(f"{where}: the server ended the session: {quoted(text)}")

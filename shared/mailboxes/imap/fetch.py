@@ -4,6 +4,14 @@ A batch that the server refuses is asked for again one message at a time, and so
 connection broke: one bad message must not stop the ones behind it (rule 1.8). A message that is refused by itself, or
 that broke the connection twice while nothing else was on the wire, is answered as `refused` and stays in the mailbox.
 
+A message that does not come although the server answers OK is gone only if a UID SEARCH in the same session says so;
+otherwise it is `refused`. A FETCH response without a UID is taken only while one message alone is asked for, and only
+if SEARCH says that its sequence number is that message's: a wrong guess would remove mail that was never stored.
+
+A code such as [UNAVAILABLE] may be about one message (Yahoo) or about the server. It is about the server, and the
+mailbox is busy, when `BUSY_IN_A_ROW` messages asked for alone are refused so and none is delivered in between.
+Throttling is always about the account: nothing more is asked.
+
 A message that goes to disk is begun only when no other that is on disk waits to be taken: the budget for the disk may
 make this thread wait, and it must not wait for itself.
 """
@@ -18,20 +26,27 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from shared.errors import ConnectionLost, MailboxBusy, quoted
-from shared.mailboxes.imap.errors import Answered, SessionDied, mapped
+from shared.errors import AccessRefused, ConnectionLost, MailboxBusy, quoted
+from shared.mailboxes.imap.errors import Answered, SessionDied, mapped, session_error
 from shared.mailboxes.imap.pieces import Pieces
-from shared.mailboxes.imap.syntax import uid_sets
+from shared.mailboxes.imap.syntax import in_set, uid_sets
 from shared.mailboxes.imap.unit import DiskSpool, Unit, disk_error
 from shared.mailboxes.imap.wire import Body, Command, Sink, Skipped, Wire
 from shared.mailboxes.protocol import Batch, Listed
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
+from shared.mailboxes.temporary_refusals import temporary_refusal
 
 WINDOW_BYTES = 16 * 1024 * 1024
 """Octets, as told by the server, that may be on the wire or wait to be taken."""
 
 TRIES_ALONE = 2
 """How often a message may break the connection while it is alone on the wire."""
+
+BUSY_IN_A_ROW = 5
+"""Messages that are refused as temporary, one after the other, before the mailbox counts as busy."""
+
+ALONE_AT_ONCE = 5
+"""Commands for single messages that are sent at once."""
 
 _GONE = frozenset({"EXPUNGEISSUED", "NONEXISTENT"})
 
@@ -77,6 +92,9 @@ class Fetcher:
         self._pieces: Pieces | None = None
         self._knows_pieces = True
         self._careful = False
+        self._busy_in_a_row = 0
+        self._knows_uids = True
+        self._unnamed: list[Body] | None = None
 
     def run(self, batches: Iterable[Sequence[Listed]]) -> Generator[Batch, None, None]:
         """The batches' messages, a finished batch at a time, in order."""
@@ -156,7 +174,7 @@ class Fetcher:
             if unit.wire is not wire:
                 self._send(unit)
             for command in unit.commands:
-                self._ask_ok(wire.wait(command))
+                self._raise_if_about_session(wire.wait(command))
             self._look_again(unit, wire)
         self._use_wire(unit)
         for uid in unit.missing():
@@ -166,17 +184,51 @@ class Fetcher:
             elif self._careful:
                 self._whole(unit, uid, wire)
             unit.alone = None
+        self._search_silent(unit, wire)
         unit.done = True
 
     def _look_again(self, unit: Unit, wire: Wire) -> None:
         """Ask one by one for what did not come: it is gone, or the server stumbled over one of the batch."""
         missing = [uid for uid in unit.missing() if unit.asked[uid].size <= MEMORY_LIMIT]
-        commands = wire.send(*(b"UID FETCH %d (UID BODY.PEEK[])" % uid for uid in missing)) if missing else []
-        for uid, command in zip(missing, commands, strict=True):
-            self._judge(unit, uid, wire.wait(command))
+        for start in range(0, len(missing), ALONE_AT_ONCE):
+            uids = [uid for uid in missing[start : start + ALONE_AT_ONCE] if uid not in unit.found]
+            if self._knows_uids:
+                commands = wire.send(*(b"UID FETCH %d (UID BODY.PEEK[])" % uid for uid in uids)) if uids else []
+                for uid, command in zip(uids, commands, strict=True):
+                    self._judge(unit, uid, wire.wait(command))
+            if not self._knows_uids:
+                for uid in uids:
+                    if uid not in unit.found:
+                        self._whole(unit, uid, wire)
+                        unit.alone = None
 
     def _whole(self, unit: Unit, uid: int, wire: Wire) -> None:
-        self._judge(unit, uid, wire.wait(wire.send(b"UID FETCH %d (UID BODY.PEEK[])" % uid)[0]))
+        """Ask for one message while nothing else is on the wire."""
+        unit.alone = None  # Until nothing else is on the wire, a connection that breaks is not this message's doing.
+        wire.settle()
+        unit.alone = uid
+        expunged = wire.expunged
+        unnamed: list[Body] = []
+        self._unnamed = unnamed
+        try:
+            command = wire.wait(wire.send(b"UID FETCH %d (UID BODY.PEEK[])" % uid)[0])
+            self._judge(unit, uid, command)
+            if uid in unit.found or command.status != "OK" or len(unnamed) != 1:
+                return
+            if wire.sequence_numbers(b"UID %d" % uid) == {unnamed[0].sequence} and wire.expunged == expunged:
+                self._accept(unit, uid, unnamed.pop().value)
+            else:
+                unit.silent[uid] = "the server answered without a UID, and the message may be another"
+        except Answered:
+            unit.silent[uid] = "the server answered without a UID, and refuses SEARCH"
+        finally:
+            self._unnamed = None
+            self._drop_unnamed(unnamed)
+
+    def _drop_unnamed(self, bodies: Iterable[Body]) -> None:
+        for body in bodies:
+            if isinstance(body.value, Spool) and body.value in self._spools:
+                self._drop_spools(body.value)
 
     def _in_pieces(self, unit: Unit, uid: int, wire: Wire) -> None:
         """A message that goes to disk; whole, if the server knows no pieces."""
@@ -191,23 +243,55 @@ class Fetcher:
                 self._keep(unit, uid, spool)
                 return
             self._drop_spools(spool)
-            self._ask_ok(failed)
+            self._raise_if_about_session(failed)
         self._whole(unit, uid, wire)
-        self._knows_pieces = uid not in unit.found
+        came = unit.found.get(uid)
+        self._knows_pieces = self._knows_pieces and (came is None or came.content is None)
 
-    def _ask_ok(self, command: Command) -> None:
-        """Raise what is wrong with the session or the service; what is wrong with a message is looked at one by one."""
-        if command.status != "OK":
-            error = mapped(Answered(command.text, command.status, command.answer), self._link.where)
-            if isinstance(error, MailboxBusy | SessionDied):
-                raise error
+    def _raise_if_about_session(self, command: Command) -> None:
+        """Raise what is wrong with the session or the account; messages that are refused are asked for one by one."""
+        if command.status == "OK":
+            return
+        answer = Answered(command.text, command.status, command.answer)
+        error = session_error(answer.text, self._link.where)
+        if error is None and answer.code == "OVERQUOTA":
+            error = mapped(answer, self._link.where)
+        if isinstance(error, MailboxBusy | SessionDied | AccessRefused):
+            raise error
 
     def _judge(self, unit: Unit, uid: int, command: Command) -> None:
         """What the answer to a command for one message means, if the message has not come."""
-        self._ask_ok(command)
+        self._raise_if_about_session(command)
+        if uid in unit.found:
+            return
         answer = Answered(command.text, command.status, command.answer)
-        if uid not in unit.found and command.status != "OK" and answer.code not in _GONE:
+        if command.status == "OK":
+            unit.silent[uid] = "the server answered OK without the message"
+        elif answer.code in _GONE:
+            unit.silent[uid] = f"the server answered {quoted(answer)}"
+        else:
+            if temporary_refusal(answer.text):
+                self._busy_in_a_row += 1
+                if self._busy_in_a_row >= BUSY_IN_A_ROW:
+                    raise MailboxBusy(
+                        f"{self._link.where}: not now: {BUSY_IN_A_ROW} messages in a row were refused, the last with "
+                        f"{quoted(answer.text)}"
+                    )
             self._refuse(unit, uid, f"the server answered {quoted(answer)}")
+
+    def _search_silent(self, unit: Unit, wire: Wire) -> None:
+        """Find out which messages that did not come are gone; those that are still there are refused."""
+        for uid_set in uid_sets(uid for uid in unit.silent if uid not in unit.found):
+            try:
+                there = wire.search(b"UID " + uid_set)
+            except Answered as error:
+                about_session = session_error(error.text, self._link.where)
+                if about_session is not None:
+                    raise about_session from error
+                there = set(in_set(uid_set))  # Unknown: nothing is lost by another try at the next poll.
+            for uid in in_set(uid_set):
+                if uid in there and uid not in unit.found:
+                    self._refuse(unit, uid, unit.silent[uid])
 
     def _refuse(self, unit: Unit, uid: int, why: str) -> None:
         _log.warning("%s: UID %d of folder %r is left there: %s", self._link.where, uid, self._folder, why)
@@ -220,25 +304,36 @@ class Fetcher:
             return
         if body.origin is not None:
             return
+        if body.uid is None:
+            self._knows_uids = False
+            if self._unnamed is not None:
+                self._unnamed.append(body)
+            else:
+                self._drop_unnamed([body])
+            return
         unit = next((u for u in self._window if body.uid in u.asked and body.uid not in u.found), None)
-        value = body.value
-        if unit is None:
-            if isinstance(value, Spool):
-                self._drop_spools(value)
-        elif isinstance(value, Skipped):
+        if unit is not None:
+            self._accept(unit, body.uid, body.value)
+        elif isinstance(body.value, Spool):
+            self._drop_spools(body.value)
+
+    def _accept(self, unit: Unit, uid: int, value: bytes | Sink | Skipped | None) -> None:
+        """Take a message's bytes, of which it is certain whose they are."""
+        if isinstance(value, Skipped):
             if value.size > self._max_bytes:
-                unit.answer(body.uid, None, oversized=True)
+                unit.answer(uid, None, oversized=True)
             else:
                 # It was to go to disk, and another one there waits to be taken. The next poll finds it.
-                _log.warning("%s: UID %d is larger than the server told; later", self._link.where, body.uid)
-                unit.answer(body.uid, None)
+                _log.warning("%s: UID %d is larger than the server told; later", self._link.where, uid)
+                unit.answer(uid, None)
         elif isinstance(value, Spool):
-            self._keep(unit, body.uid, value)
-        elif isinstance(value, bytes) and (value or not unit.asked[body.uid].size):
+            self._keep(unit, uid, value)
+        elif isinstance(value, bytes) and (value or not unit.asked[uid].size):
+            self._busy_in_a_row = 0
             whole = len(value) <= self._max_bytes
-            unit.answer(body.uid, Content.of(value) if whole else None, oversized=not whole)
+            unit.answer(uid, Content.of(value) if whole else None, oversized=not whole)
         else:
-            self._refuse(unit, body.uid, "the server gave nothing of it")
+            self._refuse(unit, uid, "the server gave nothing of it")
 
     def _keep(self, unit: Unit, uid: int, spool: Spool) -> None:
         """A spool is whole: it is the message, unless there is nothing in it, or too much."""
@@ -246,6 +341,7 @@ class Fetcher:
             self._drop_spools(spool)
             self._refuse(unit, uid, "the server gave nothing of it")
             return
+        self._busy_in_a_row = 0
         self._spools.remove(spool)
         try:
             unit.answer(uid, spool.finish(), oversized=spool.overflowed)

@@ -10,18 +10,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from itertools import takewhile
 from typing import Self, TypeVar
 
-from shared.errors import ConnectFailed, ConnectionLost
+from shared.errors import ConnectFailed, ConnectionLost, FolderMissing, RemovalRefused
 from shared.mailboxes.imap.fetch import Fetcher
-from shared.mailboxes.imap.listing import listing
-from shared.mailboxes.imap.remove import Remover, target_problem
+from shared.mailboxes.imap.listing import Watermark, listing
+from shared.mailboxes.imap.remove import Remover, Target, target_problem
 from shared.mailboxes.imap.rights import look
 from shared.mailboxes.imap.session import Opened, Session
+from shared.mailboxes.imap.special_use import trash
 from shared.mailboxes.imap.wire import Wire
 from shared.mailboxes.protocol import Batch, Listed, Rights
+from shared.mailboxes.tls import setting
 from shared.settings import After, MailboxSettings
 
 NEAR, FAR = 2, 4
@@ -55,8 +58,9 @@ class ImapMailbox:
         self._opened: Opened | None = None
         self._remover: Remover | None = None
         self._fetching: Generator[Batch, None, None] | None = None
-        self._target = settings.move_to if settings.after is After.MOVE else None
-        self._target_seen = self._target is None
+        self._listing_complete = True
+        self._target: Target | None = None
+        self._target_known = False
         self._recoveries = 0
         self._closed = False
 
@@ -103,19 +107,26 @@ class ImapMailbox:
         self._folder, self._opened, self._remover = folder, None, None
 
         def work() -> Sequence[Listed]:
-            self._see_target()
+            self._find_target()
             self._open()
             assert self._opened is not None
-            return listing(self._session, self._opened, received=received, above=above)
+            found = listing(self._session, self._opened, received=received, above=above)
+            self._listing_complete = found.complete
+            return found.messages
 
         self._listed = self._again(work)
         return self._listed
 
     def mark(self, dealt_with: Collection[int]) -> str | None:
-        """The key of the last message before the first that was not dealt with."""
-        first = takewhile(lambda one: one.number in dealt_with, self._listed)
-        *_, last = (None, *(one.key for one in first))
-        return last
+        """Return the watermark at the last message before the first that was not dealt with.
+
+        It begins with the folder's UIDVALIDITY and a period. None also if the server refused part of the listing:
+        a message that it left out must not be hidden by the watermark.
+        """
+        if not self._listing_complete:
+            return None
+        dealt_with_first = list(takewhile(lambda message: message.number in dealt_with, self._listed))
+        return str(Watermark.at(dealt_with_first[-1])) if dealt_with_first else None
 
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches of the folder listed last; see `Fetcher`."""
@@ -134,11 +145,12 @@ class ImapMailbox:
         remover = self._remover
         if remover is not None:
             self._again(remover.commit)
+            if remover.purges:
+                self._again(self._open)
 
     def rights(self, folder: str) -> Rights:
         """Look at a folder without changing anything."""
-        removes = self._settings.after is not After.KEEP
-        return self._again(lambda: look(self._session, folder, removes=removes, target=self._target))
+        return self._again(lambda: self._rights(folder))
 
     def close(self) -> None:
         """End the session. What was flagged and not expunged stays flagged."""
@@ -180,21 +192,87 @@ class ImapMailbox:
         self.close()
 
     def _open(self) -> None:
-        """Open the folder: for reading alone where mail is kept, so that not a flag changes."""
+        """Open the folder."""
         keeps = self._settings.after is After.KEEP
-        self._opened = self._session.select(self._folder, read_only=keeps)
+        self._opened = self._session.select(self._folder, for_removal=not keeps)
         if self._remover is not None:
             self._remover.use(self._session)
         elif not keeps:
-            self._remover = Remover(self._session, self._target)
+            self._remover = Remover(self._session, self._target_of(self._folder))
 
-    def _see_target(self) -> None:
+    def _find_target(self) -> None:
         """Before anything is downloaded: is there a folder to move to?"""
-        if self._target is not None and not self._target_seen:
-            problem = target_problem(self._session, self._target)
+        if self._target_known:
+            return
+        if self._settings.after is After.MOVE and self._settings.move_to is not None:
+            problem = target_problem(self._session, self._settings.move_to)
             if problem is not None:
                 raise problem
-            self._target_seen = True
+            self._target = Target.named(self._settings.move_to)
+        elif self._settings.after is After.TRASH:
+            self._target = trash(self._session, purge=False)
+            if self._target is None:
+                raise self._no_trash()
+        elif self._settings.after is After.DELETE and self._archives_when_deleting():
+            self._target = self._purging_target()
+        self._target_known = True
+
+    def _target_of(self, folder: str) -> Target | None:
+        r"""Return where messages of a folder go; None: they are deleted in it, as in the \Trash folder itself."""
+        if self._target is None or self._settings.after is After.MOVE:
+            return self._target
+        if self._target.quoted_name != Target.named(folder).quoted_name:
+            return self._target
+        if self._settings.after is After.DELETE:
+            return None
+        raise self._moves_to_itself(folder)
+
+    def _moves_to_itself(self, folder: str) -> RemovalRefused:
+        return RemovalRefused(
+            f"{self.where}: folder {folder!r} of {setting(self._settings, 'FOLDERS')} is the one that "
+            f"{setting(self._settings, 'AFTER')} moves to; collect from another folder, or set AFTER=delete"
+        )
+
+    def _archives_when_deleting(self) -> bool:
+        r"""Return whether \Deleted and EXPUNGE only archive a message, as on Gmail."""
+        return self._session.can("X-GM-EXT-1")
+
+    def _purging_target(self) -> Target | None:
+        r"""Return Gmail's \Trash folder; None if there is none, or no UID EXPUNGE to delete ours alone there."""
+        return trash(self._session, purge=True) if self._session.can("UIDPLUS") else None
+
+    def _no_trash(self) -> FolderMissing:
+        name = setting(self._settings, "AFTER")
+        return FolderMissing(
+            rf"{self.where}: {name}=trash needs a folder with the special use \Trash (RFC 6154), and the server shows "
+            f"none; name a folder: {name}=move:FOLDER"
+        )
+
+    def _archives_note(self, folder: str) -> str:
+        name = setting(self._settings, "AFTER")
+        return (
+            rf"folder {folder!r}: {name}=delete may only archive messages: Gmail deletes for good in its \Trash folder "
+            "alone, and shows none over IMAP; in Gmail's settings, under Labels, turn on Show in IMAP for Trash"
+        )
+
+    def _rights(self, folder: str) -> Rights:
+        after = self._settings.after
+        target = self._settings.move_to if after is After.MOVE else None
+        problems: tuple[str, ...] = ()
+        notes: tuple[str, ...] = ()
+        there: Target | None = None
+        if after is After.TRASH:
+            there = trash(self._session, purge=False)
+            problems = () if there is not None else (str(self._no_trash()),)
+        elif after is After.DELETE and self._archives_when_deleting():
+            there = self._purging_target()
+            notes = () if there is not None else (self._archives_note(folder),)
+        if there is not None and there.quoted_name != Target.named(folder).quoted_name:
+            target = there.name
+        elif there is not None and after is After.TRASH:
+            problems = (str(self._moves_to_itself(folder)),)
+        rights = look(self._session, folder, removes=after is not After.KEEP, target=target)
+        return replace(rights, problems=(*rights.problems, *problems), notes=(*rights.notes, *notes))
 
     def _again(self, work: Callable[[], T]) -> T:
         """Do what may be done twice; twice, if the connection is lost: a token may have died, which is seldom said."""

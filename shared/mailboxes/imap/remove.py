@@ -9,15 +9,23 @@ EXPUNGE would have done. When anything is in doubt ours stay flagged and nothing
 Two pairs of STORE and UID EXPUNGE on the wire at once were seen to end in OK with nothing removed. So there is one at
 a time, its answer is waited for when the next is due, and `commit` expunges everything once more and looks what is
 left.
+
+A server that offers MOVE and refuses it gets COPY, STORE and UID EXPUNGE for the rest of the session, for what is still
+in the folder and was not copied yet (COPYUID says what was).
+
+On Gmail `\Deleted` and EXPUNGE only archive a message. There it is moved to the folder with the special use `\Trash`,
+and `commit` expunges it in that folder, by the UIDs that COPYUID gave, or else by X-GM-MSGID: never what others put
+there.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from shared.errors import FolderMissing, MailroomError, RemovalRefused, quoted
-from shared.mailboxes.imap.errors import Answered, removal_error
+from shared.mailboxes.imap.errors import BUSY_CODES, MISSING_CODES, Answered, removal_error, session_error
 from shared.mailboxes.imap.session import Session
 from shared.mailboxes.imap.syntax import folder_name, in_set, uid_sets
 from shared.mailboxes.imap.wire import Command
@@ -26,6 +34,32 @@ _log = logging.getLogger("mailroom.imap")
 
 _FLAG = b"+FLAGS.SILENT (\\Deleted)"
 _UNFLAG = b"-FLAGS.SILENT (\\Deleted)"
+
+_FINAL = MISSING_CODES | BUSY_CODES | {"OVERQUOTA"}
+"""Codes of a refused MOVE after which COPY would be refused as well."""
+
+IDS_AT_ONCE = 50
+"""X-GM-MSGIDs that one SEARCH asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The folder that messages are moved to.
+
+    Attributes:
+        name: for people.
+        quoted_name: for commands.
+        purge: messages are expunged there at the commit.
+    """
+
+    name: str
+    quoted_name: bytes
+    purge: bool = False
+
+    @classmethod
+    def named(cls, name: str) -> Target:
+        """Return the target with the name that a setting holds."""
+        return cls(name, folder_name(name))
 
 
 class Remover:
@@ -36,21 +70,27 @@ class Remover:
         target: the folder to move to; None: delete.
     """
 
-    def __init__(self, session: Session, target: str | None) -> None:
-        self._session = session
+    def __init__(self, session: Session, target: Target | None) -> None:
         self._target = target
-        self._target_name = folder_name(target) if target is not None else b""
+        self._copied: dict[int, tuple[int, int]] = {}
+        self._gmail_ids: dict[int, bytes] = {}
+        self.use(session)
         self._moves = target is not None and session.can("MOVE")
         self._uidplus = session.can("UIDPLUS")
         self._since: set[int] = set()
         self._owed: set[int] = set()
-        self._pair: list[Command] = []
         self._pair_set = b""
+
+    @property
+    def purges(self) -> bool:
+        """Whether `commit` expunges in the target folder, and leaves that one open."""
+        return self._target is not None and self._target.purge
 
     def use(self, session: Session) -> None:
         """Go on with another session, with the same folder open. What the last pair did, `commit` will see."""
         self._session = session
-        self._pair = []
+        session.wire.copied, session.wire.gmail_ids = self._copied, self._gmail_ids
+        self._pair: list[Command] = []
 
     def remove(self, uids: Iterable[int]) -> None:
         """Have messages removed; that they are is certain after `commit`.
@@ -60,8 +100,11 @@ class Remover:
         """
         for uid_set in uid_sets(uids):
             self._settle()
+            if self.purges:
+                # Not waited for: what it says is kept when it comes.
+                self._session.wire.send(b"UID FETCH %b (UID X-GM-MSGID)" % uid_set)
             if self._target is not None and not self._moves:
-                self._copy(uid_set)
+                self._copy(in_set(uid_set))
             self._since.update(in_set(uid_set))
             self._pair = self._session.wire.send(*self._commands(uid_set))
             self._pair_set = uid_set
@@ -79,13 +122,13 @@ class Remover:
             left = self._left(self._since)
             if left:
                 # Once more, one after the other.
-                for uid_set in uid_sets(left):
-                    for text in self._commands(uid_set):
-                        self._session.wire.run(text)
+                self._run(left)
                 self._expunge()
                 left = self._left(left)
+            if self.purges and self._since:
+                self._purge()
         except Answered as error:
-            raise removal_error(error, self._target, self._session.where) from error
+            raise self._error(error) from error
         self._since.clear()
         if left:
             raise RemovalRefused(
@@ -94,8 +137,11 @@ class Remover:
             )
 
     def _commands(self, uid_set: bytes) -> list[bytes]:
-        if self._moves:
-            return [b"UID MOVE %b %b" % (uid_set, self._target_name)]
+        if self._moves and self._target is not None:
+            return [b"UID MOVE %b %b" % (uid_set, self._target.quoted_name)]
+        return self._deletion(uid_set)
+
+    def _deletion(self, uid_set: bytes) -> list[bytes]:
         store = b"UID STORE %b %b" % (uid_set, _FLAG)
         return [store, b"UID EXPUNGE %b" % uid_set] if self._uidplus else [store]
 
@@ -108,20 +154,51 @@ class Remover:
             try:
                 command.check()
             except Answered as error:
-                self._without_gone(error, self._pair_set, self._commands)
+                self._after_refusal(error, self._pair_set)
                 return
 
-    def _copy(self, uid_set: bytes) -> None:
-        commands = self._copy_commands
-        try:
-            self._session.wire.run(*commands(uid_set))
-        except Answered as error:
-            self._without_gone(error, uid_set, commands)
+    def _run(self, uids: Iterable[int]) -> None:
+        """Remove messages, one command after the other; by COPY, if MOVE is refused."""
+        left = set(uids)
+        if self._moves:
+            try:
+                for uid_set in uid_sets(left - self._copied.keys()):
+                    self._session.wire.run(*self._commands(uid_set))
+            except Answered as error:
+                self._give_up_move(error)
+            left = self._left(left)
+            if self._moves:
+                left &= self._copied.keys()  # `commit` reports the others.
+            else:
+                self._copy(left - self._copied.keys())
+        for uid_set in uid_sets(left):
+            for text in self._deletion(uid_set):
+                self._session.wire.run(text)
 
-    def _copy_commands(self, uid_set: bytes) -> list[bytes]:
-        return [b"UID COPY %b %b" % (uid_set, self._target_name)]
+    def _give_up_move(self, error: Answered) -> None:
+        """Fall back to COPY for the session, if a refusal of MOVE does not hold for COPY as well; else raise it."""
+        if error.code in _FINAL or session_error(error.text, self._session.where) is not None:
+            raise error
+        _log.warning("%s: MOVE is offered and refused, COPY is used: %s", self._session.where, quoted(error))
+        self._moves = False
 
-    def _without_gone(self, error: Answered, uid_set: bytes, commands: Callable[[bytes], list[bytes]]) -> None:
+    def _copy(self, uids: Iterable[int]) -> None:
+        assert self._target is not None
+        for uid_set in uid_sets(uids):
+            try:
+                self._session.wire.run(b"UID COPY %b %b" % (uid_set, self._target.quoted_name))
+            except Answered as error:
+                asked = set(in_set(uid_set))
+                left = self._left(asked)
+                if left == asked:
+                    raise self._error(error) from error
+                for some in uid_sets(left - self._copied.keys()):
+                    try:
+                        self._session.wire.run(b"UID COPY %b %b" % (some, self._target.quoted_name))
+                    except Answered as again:
+                        raise self._error(again) from error
+
+    def _after_refusal(self, error: Answered, uid_set: bytes) -> None:
         """A refusal because some are gone is none: once more, for those that are there.
 
         Dovecot says so with [EXPUNGEISSUED] (RFC 5530) and does nothing; others say NO to a set that is empty by now.
@@ -129,13 +206,17 @@ class Remover:
         asked = set(in_set(uid_set))
         try:
             left = self._left(asked)
-            if left == asked:
+            if self._moves and left == asked:
+                self._give_up_move(error)
+                self._copy(left - self._copied.keys())
+            elif left == asked:
                 raise error
-            for some in uid_sets(left):
-                for text in commands(some):
-                    self._session.wire.run(text)
+            self._run(left)
         except Answered as again:
-            raise removal_error(again, self._target, self._session.where) from error
+            raise self._error(again) from error
+
+    def _error(self, error: Answered) -> MailroomError:
+        return removal_error(error, self._target.name if self._target is not None else None, self._session.where)
 
     def _left(self, uids: Iterable[int]) -> set[int]:
         wanted = set(uids)
@@ -152,6 +233,31 @@ class Remover:
                 self._session.wire.run(b"UID EXPUNGE " + uid_set)
         else:
             self._expunge_ours()
+
+    def _purge(self) -> None:
+        """Expunge in the target folder what was moved there."""
+        assert self._target is not None
+        wire = self._session.wire
+        moved = {uid: self._copied[uid] for uid in self._since if uid in self._copied}
+        opened = self._session.select_named(self._target.quoted_name)
+        uids = {copy for validity, copy in moved.values() if validity == opened.uidvalidity}
+        ids = [
+            self._gmail_ids[uid]
+            for uid in sorted(self._since)
+            if uid in self._gmail_ids and (uid not in moved or moved[uid][0] != opened.uidvalidity)
+        ]
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            some = [b"X-GM-MSGID %b" % one for one in ids[start : start + IDS_AT_ONCE]]
+            uids |= wire.search(b"OR " * (len(some) - 1) + b" ".join(some))
+        for uid_set in uid_sets(uids):
+            wire.run(b"UID STORE %b %b" % (uid_set, _FLAG))
+            wire.run(b"UID EXPUNGE " + uid_set)
+        left = self._left(uids)
+        if left:
+            raise RemovalRefused(
+                f"{self._session.where}: {len(left)} messages were moved to folder {self._target.name!r} and cannot be "
+                "deleted there; check the account's rights in that folder"
+            )
 
     def _expunge_ours(self) -> None:
         """EXPUNGE, when nothing but ours is flagged."""

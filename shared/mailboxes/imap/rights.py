@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
-from shared.mailboxes.imap.errors import Answered
+from shared.mailboxes.imap.errors import session_error
 from shared.mailboxes.imap.remove import target_problem
 from shared.mailboxes.imap.session import Session
 from shared.mailboxes.imap.syntax import folder_name
 from shared.mailboxes.protocol import Rights
-
-_RIGHTS = re.compile(rb'\* MYRIGHTS .*[ "]([a-z0-9]*)"?$', re.IGNORECASE)
 
 
 def look(session: Session, folder: str, *, removes: bool, target: str | None) -> Rights:
@@ -44,26 +40,24 @@ def look(session: Session, folder: str, *, removes: bool, target: str | None) ->
 
 
 def _may_delete(rights: str) -> bool:
-    """`t` and `e`; a server of RFC 2086 has `d` alone."""
+    """Return whether rights allow to delete: `t` and `e`, or `d` alone.
+
+    A server of RFC 2086 has `d` alone. One of RFC 4314 adds `d` to any of `e`, `t` and `x` (section 2.1.1).
+    """
     return {"t", "e"} <= set(rights) or ("d" in rights and not {"t", "e"} & set(rights))
 
 
 def _my_rights(session: Session, folder: str) -> str | None:
+    """Return the account's rights in a folder (RFC 4314 section 3.8); None if the server does not say."""
     if not session.can("ACL"):
         return None
-    found: list[str] = []
-
-    def take(line: bytes) -> bool:
-        rights = _RIGHTS.match(line)
-        if rights:
-            found.append(rights[1].decode("ascii"))
-        return rights is not None
-
-    session.wire.on_line = take
-    try:
-        session.wire.run(b"MYRIGHTS " + folder_name(folder))
-    except Answered:
+    session.wire.settle()
+    command, responses = session.wire.ask(b"MYRIGHTS " + folder_name(folder), b"MYRIGHTS")
+    if command.status != "OK":
+        about_session = session_error(command.answer, session.where)
+        if about_session is not None:
+            raise about_session
         return None
-    finally:
-        session.wire.on_line = None
-    return found[-1] if found else None
+    # The folder's name and the rights, each an atom, a quoted string or a literal.
+    rights = [last for response in responses for last in response[1:2] if isinstance(last, bytes)]
+    return rights[-1].decode("ascii", "replace").lower() if rights else None

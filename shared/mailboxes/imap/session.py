@@ -19,10 +19,20 @@ from typing import Any
 from imapclient import IMAPClient, SocketTimeout
 
 from shared.errors import ConnectFailed, MailboxFailed, MailroomError, SignInRefused, TlsRefused, quoted
-from shared.mailboxes.imap.errors import folder_error, mapped, sign_in_error
-from shared.mailboxes.imap.syntax import quoted_string
+from shared.mailboxes.imap.errors import (
+    Answered,
+    folder_error,
+    mapped,
+    read_only,
+    server_text,
+    session_error,
+    sign_in_ended,
+    sign_in_error,
+)
+from shared.mailboxes.imap.syntax import folder_name, quoted_string
 from shared.mailboxes.imap.wire import Wire
 from shared.mailboxes.sign_in import xoauth2
+from shared.mailboxes.temporary_refusals import temporary_refusal
 from shared.mailboxes.tls import connecting, context_for
 from shared.settings import MailboxSettings, SignIn, Tls
 
@@ -33,6 +43,12 @@ READ_TIMEOUT = 60.0
 LOGOUT_TIMEOUT = 5.0
 """Seconds that saying good-bye may take."""
 
+VERSION = "0.1.0"
+"""The version that IMAP ID sends; pyproject.toml has the same."""
+
+_EXISTS = re.compile(rb"\* (\d+) EXISTS\b", re.IGNORECASE)
+_OPENED = re.compile(rb"\* OK \[(UIDVALIDITY|UIDNEXT|READ-ONLY)(?: (\d+))?\]", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -41,10 +57,12 @@ class Opened:
     Attributes:
         uidvalidity: what its UIDs are valid under.
         exists: how many messages it holds.
+        uidnext: the UID that the next message gets; None if the server does not say.
     """
 
     uidvalidity: int
     exists: int
+    uidnext: int | None = None
 
 
 class Session:
@@ -75,6 +93,11 @@ class Session:
             self.close()
             raise
         self.wire = Wire(_imap(self._client))
+        try:
+            self._identify()
+        except BaseException:
+            self.close()
+            raise
 
     def can(self, capability: str) -> bool:
         """Whether the server offers a capability."""
@@ -84,22 +107,78 @@ class Session:
         """A context in which every foreign exception becomes one of ours."""
         return _Mapping(self.where)
 
-    def select(self, folder: str, *, read_only: bool) -> Opened:
-        """Open a folder.
+    def select(self, folder: str, *, for_removal: bool) -> Opened:
+        """Open a folder with SELECT, which changes no flag.
+
+        Never with EXAMINE, if it can be helped: Courier and Mailutils give UIDs and a UIDVALIDITY at EXAMINE that they
+        keep only at SELECT.
+
+        Args:
+            folder: its name.
+            for_removal: messages are to be removed from it.
 
         Raises:
             FolderMissing: there is none, or it may not be opened.
-            RemovalRefused: it may only be read, and `read_only` is not asked for.
+            RemovalRefused: it may only be read, and `for_removal` is set.
             MailboxFailed: the server tells no UIDVALIDITY, without which a UID says nothing.
         """
         try:
             self.wire.idle()
-            answer = self._client.select_folder(folder, readonly=read_only)
+            try:
+                values = self._open(b"SELECT ", folder_name(folder))
+            except Answered as refusal:
+                if for_removal or _is_temporary(refusal.text):
+                    raise
+                values = self._open(b"EXAMINE ", folder_name(folder))
         except Exception as error:
             raise folder_error(error, folder, "FOLDERS", self.where) from error
-        if not isinstance(answer.get(b"UIDVALIDITY"), int):
+        if for_removal and "READ-ONLY" in values:
+            raise read_only(self.where, f"SELECT {folder}: READ-ONLY")
+        if not values.get("UIDVALIDITY"):
             raise MailboxFailed(f"{self.where}: folder {folder!r} has no UIDVALIDITY; collect this mailbox by POP3")
-        return Opened(answer[b"UIDVALIDITY"], int(answer.get(b"EXISTS") or 0))
+        return Opened(values["UIDVALIDITY"], values.get("EXISTS", 0), values.get("UIDNEXT"))
+
+    def select_named(self, quoted_name: bytes) -> Opened:
+        """Open a folder by its quoted name.
+
+        Raises:
+            Answered: the server refused.
+        """
+        self.wire.settle()
+        values = self._open(b"SELECT ", quoted_name)
+        return Opened(values.get("UIDVALIDITY", 0), values.get("EXISTS", 0), values.get("UIDNEXT"))
+
+    def _open(self, verb: bytes, quoted_name: bytes) -> dict[str, int]:
+        """Return what a SELECT or EXAMINE says of the folder."""
+        values: dict[str, int] = {}
+
+        def take(line: bytes) -> bool:
+            if exists := _EXISTS.match(line):
+                values["EXISTS"] = int(exists[1])
+            elif code := _OPENED.match(line):
+                values[code[1].decode("ascii").upper()] = int(code[2] or 1)
+            else:
+                return False
+            return True
+
+        self.wire.on_line = take
+        try:
+            command = self.wire.wait(self.wire.send(verb + quoted_name)[0])
+        finally:
+            self.wire.on_line = None
+        command.check()
+        _imap(self._client).state = "SELECTED"
+        if command.answer.upper().startswith("[READ-ONLY]"):
+            values["READ-ONLY"] = 1
+        elif command.answer.upper().startswith("[READ-WRITE]"):
+            values.pop("READ-ONLY", None)
+        return values
+
+    def _identify(self) -> None:
+        """Send ID (RFC 2971) where it is offered: 163.com, 126.com and yeah.net open no folder without. Never fails."""
+        if self.can("ID"):
+            with self.mapping():
+                self.wire.wait(self.wire.send(b'ID ("name" "Mailroom" "version" "%b")' % VERSION.encode("ascii"))[0])
 
     def count(self, folder: str, setting: str) -> int:
         """How many messages a folder holds, without opening it.
@@ -182,8 +261,10 @@ def _check_nobody_is_in(state: str, where: str) -> None:
 
 def _greeting_error(error: Exception, where: str) -> MailroomError:
     """A server that greets with BYE or with what is no IMAP."""
-    found = mapped(error, where)
-    return ConnectFailed(f"{where}: no IMAP greeting: {quoted(error)}") if type(found) is MailboxFailed else found
+    text = server_text(error)
+    refused = isinstance(error, imaplib.IMAP4.abort) or temporary_refusal(text)
+    found = sign_in_ended(text, where) if refused else mapped(error, where)
+    return ConnectFailed(f"{where}: no IMAP greeting: {quoted(text)}") if type(found) is MailboxFailed else found
 
 
 def _start_tls(client: IMAPClient, context: object, where: str) -> None:
@@ -196,7 +277,7 @@ def _start_tls(client: IMAPClient, context: object, where: str) -> None:
     except imaplib.IMAP4.abort as error:
         raise mapped(error, where) from error
     except imaplib.IMAP4.error as error:
-        raise TlsRefused(f"{where}: STARTTLS refused: {quoted(error)}") from error
+        raise TlsRefused(f"{where}: STARTTLS refused: {quoted(server_text(error))}") from error
     imap.untagged_responses.clear()
 
 
@@ -224,9 +305,9 @@ def _refusal(
     except imaplib.IMAP4.error as error:
         # imapclient makes a LoginError of a connection that broke, too; what it came from tells them apart.
         cause = error if isinstance(error, imaplib.IMAP4.abort) else error.__context__
-        text = _without(str(error), secret)
+        text = _without(server_text(error), secret)
         broke = isinstance(cause, imaplib.IMAP4.abort)
-        return mapped(imaplib.IMAP4.abort(text), where) if broke else sign_in_error(text, where)
+        return sign_in_ended(text, where) if broke else sign_in_error(text, where)
     except OSError as error:
         return mapped(error, where)
     except Exception as error:  # noqa: BLE001  whatever it is, its text may hold the secret
@@ -262,9 +343,14 @@ class _Xoauth2:
 
 
 def _without(text: str, secret: str) -> str:
-    """A server may repeat the line that it did not like."""
-    text = re.sub(r"^b(['\"])(.*)\1$", r"\2", text)
-    return text.replace(secret, "…") if secret else text
+    """Return a server's answer without the secret: a server may repeat the command that it refuses."""
+    for form in (secret, secret.replace("\\", "\\\\").replace('"', '\\"')):
+        text = text.replace(form, "…") if form else text
+    return text
+
+
+def _is_temporary(text: str) -> bool:
+    return session_error(text, "") is not None or temporary_refusal(text)
 
 
 def _say_nothing(*_line: object) -> None:

@@ -83,10 +83,11 @@ def uid_sets(uids: Iterable[int], length: int = SET_LENGTH) -> Iterator[bytes]:
 
 
 def in_set(uid_set: bytes) -> Iterator[int]:
-    """The UIDs of a set that `uid_sets` made."""
+    """The UIDs of a set of numbers, such as `uid_sets` makes or a COPYUID code holds."""
     for part in uid_set.split(b","):
         first, _, last = part.partition(b":")
-        yield from range(int(first), int(last or first) + 1)
+        low, high = sorted((int(first), int(last or first)))
+        yield from range(low, high + 1)
 
 
 def folder_name(name: str) -> bytes:

@@ -39,6 +39,7 @@ class Unit:
         commands: with which.
         alone: the message that is alone on the wire.
         losses: how often the connection broke while a message was alone.
+        silent: UIDs that were asked for alone and did not come, with what the server answered.
         done: nothing more is to come.
     """
 
@@ -52,6 +53,7 @@ class Unit:
         self.commands: list[Command] = []
         self.alone: int | None = None
         self.losses: dict[int, int] = {}
+        self.silent: dict[int, str] = {}
         self.done = False
 
     def missing(self) -> list[int]:

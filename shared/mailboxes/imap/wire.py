@@ -13,22 +13,28 @@ from __future__ import annotations
 import imaplib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 from shared.mailboxes.imap.errors import Answered, Broken, Bye
-from shared.mailboxes.imap.syntax import Tokens
+from shared.mailboxes.imap.syntax import Tokens, in_set
 
 PIECE = 1024 * 1024
 """Octets up to which a literal is read at once, and what a large message is asked for by."""
 
+COPIES = 10_000
+"""UIDs that one COPYUID code may name; one with more is ignored."""
+
 READ = 256 * 1024
 """Octets of a larger literal that are in memory at a time."""
 
-_FETCH = re.compile(rb"\* \d+ FETCH (?=\()", re.IGNORECASE)
+_FETCH = re.compile(rb"\* (\d+) FETCH (?=\()", re.IGNORECASE)
 _LITERAL = re.compile(rb"~?\{(\d+)\}$")
 _BODY = re.compile(rb"BODY\[\](?:<(\d+)>)?$", re.IGNORECASE)
 _SEARCH = re.compile(rb"\* SEARCH\b([ \d]*)", re.IGNORECASE)
+_EXPUNGED = re.compile(rb"\* (?:\d+ EXPUNGE|VANISHED)\b", re.IGNORECASE)
+_COPYUID = re.compile(rb"\[COPYUID (\d+) ([\d:,]+) ([\d:,]+)\]", re.IGNORECASE)
 _TAGGED = re.compile(rb"([A-Za-z0-9]+) (OK|NO|BAD)\b ?(.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -59,14 +65,16 @@ class Body:
     """One message's bytes, or a piece of them.
 
     Attributes:
-        uid: whose they are.
+        uid: whose they are; None: the server named no UID.
         origin: where the piece begins; None: it is the whole message.
         value: the bytes; the sink that has taken them; `Skipped`; None: the server said NIL.
+        sequence: the message's sequence number in the response.
     """
 
-    uid: int
+    uid: int | None
     origin: int | None
     value: bytes | Sink | Skipped | None
+    sequence: int = field(default=0, compare=False)
 
 
 class Command:
@@ -111,6 +119,9 @@ class Wire:
             nowhere. Who gives a sink discards it if no `on_body` follows.
         on_line: given each untagged line; True if it was of use. Looked at before anything else.
         found: the numbers of SEARCH responses since it was last emptied.
+        copied: source UID to (UIDVALIDITY, UID) of the copy, from COPYUID codes (RFC 4315 section 3, RFC 6851).
+        gmail_ids: UID to X-GM-MSGID, from FETCH responses.
+        expunged: how many responses said that messages were expunged, which renumbers the others.
     """
 
     def __init__(self, imap: imaplib.IMAP4) -> None:
@@ -122,6 +133,11 @@ class Wire:
         self.sink_for: Callable[[int | None, int], Sink | None] = _no_sink
         self.on_line: Callable[[bytes], bool] | None = None
         self.found: list[int] = []
+        self.copied: dict[int, tuple[int, int]] = {}
+        self.gmail_ids: dict[int, bytes] = {}
+        self.expunged = 0
+        self._names: frozenset[bytes] = frozenset()
+        self._responses: list[list[object]] = []
 
     def send(self, *commands: bytes) -> list[Command]:
         """Send commands in one write; their answers come when they come. None of them may hold a secret."""
@@ -158,6 +174,34 @@ class Wire:
         self.run(b"UID SEARCH " + criteria)
         return set(self.found)
 
+    def sequence_numbers(self, criteria: bytes) -> set[int]:
+        """Return the sequence numbers that a SEARCH finds."""
+        self.found = []
+        self.run(b"SEARCH " + criteria)
+        return set(self.found)
+
+    def ask(self, text: bytes, *names: bytes) -> tuple[Command, list[list[object]]]:
+        """Send one command and wait for its answer, whatever it is.
+
+        Args:
+            text: the command.
+            names: names of untagged responses to return, in upper case.
+
+        Returns:
+            The command, and the values of each such response after its name. Literals and quoted strings are bytes.
+        """
+        self._names, self._responses = frozenset(names), []
+        try:
+            command = self.wait(self.send(text)[0])
+        finally:
+            self._names, responses = frozenset(), self._responses
+        return command, responses
+
+    def settle(self) -> None:
+        """Wait until every command is answered; the messages that come meanwhile are taken as usual."""
+        while self._open:
+            self._read()
+
     def idle(self) -> None:
         """Wait until every command is answered; what still comes for nobody is thrown away."""
         if self._closed:
@@ -192,7 +236,11 @@ class Wire:
             self.found.extend(map(int, search[1].split()))
         elif line[2:6].upper().rstrip() == b"BYE":
             raise Bye(line[6:].decode("utf-8", "replace"))
+        elif self._names and line[2:].partition(b" ")[0].upper() in self._names:
+            self._response(line)
         else:
+            self.expunged += _EXPUNGED.match(line) is not None
+            self._note_copies(line)
             self._pass_over(line)
 
     def _completion(self, line: bytes) -> None:
@@ -202,8 +250,37 @@ class Wire:
             if line.startswith(b"+"):
                 return  # A continuation that nobody waits for asks nothing of us.
             raise Broken("a line that is no response")
+        self._note_copies(tagged[3])
         command.answer = tagged[3].decode("utf-8", "replace")
         command.status = tagged[2].upper().decode()
+
+    def _note_copies(self, line: bytes) -> None:
+        code = _COPYUID.search(line)
+        if code is not None:
+            sources, copies = (list(islice(in_set(code[n]), COPIES + 1)) for n in (2, 3))
+            if len(sources) == len(copies) <= COPIES:
+                validity = int(code[1])
+                self.copied.update(zip(sources, ((validity, uid) for uid in copies), strict=True))
+
+    def _response(self, line: bytes) -> None:
+        """Keep an untagged response that `ask` waits for; one that cannot be parsed is dropped."""
+        tokens: Tokens | None = Tokens()
+        rest = line.partition(b" ")[2].partition(b" ")[2]
+        while True:
+            literal = _LITERAL.search(rest)
+            try:
+                if tokens is not None:
+                    tokens.text(rest[: literal.start()] if literal else rest)
+            except Broken:
+                tokens = None
+            if not literal:
+                break
+            value = self._literal(int(literal[1]), None, wanted=False)
+            if tokens is not None:
+                tokens.literal(value)
+            rest = self._line()
+        if tokens is not None and tokens.done:
+            self._responses.append(tokens.top)
 
     def _pass_over(self, line: bytes) -> None:
         """An unsolicited response may hold literals, too."""
@@ -228,10 +305,13 @@ class Wire:
             raise Broken("a FETCH response without an end")
         items = tokens.top[0]
         uid = _uid(items)
+        sequence = int(head[1]) if head else 0
         for key, value in zip(items[::2], items[1::2], strict=False):
             body = _BODY.match(key) if isinstance(key, bytes) else None
-            if body is not None and uid is not None and (value is None or isinstance(value, bytes | Skipped | Sink)):
-                self.on_body(Body(uid, int(body[1]) if body[1] is not None else None, value))
+            if body is not None and (value is None or isinstance(value, bytes | Skipped | Sink)):
+                self.on_body(Body(uid, int(body[1]) if body[1] is not None else None, value, sequence))
+            elif uid is not None and key == b"X-GM-MSGID" and isinstance(value, bytes) and value.isdigit():
+                self.gmail_ids[uid] = value
 
     def _literal(self, size: int, uid: int | None, *, wanted: bool) -> object:
         if size <= PIECE:

@@ -1,0 +1,269 @@
+"""Messages that a server lists and does not deliver: gone, refused, busy, or without a UID (rules 1.8 and 8.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from shared.errors import AccessRefused, MailboxBusy
+from shared.mailboxes.imap.mailbox import ImapMailbox
+from shared.mailboxes.protocol import Fetched
+from tests.integration.imap_support import LIMIT, MAILS, Peer, ScriptedImap, in_batches, is_fetch, opened
+
+
+def fetched(mailbox: ImapMailbox, count: int = 100) -> dict[int, Fetched]:
+    """Every message that the folder lists, by UID, as it was answered."""
+    listed = mailbox.list("INBOX")
+    answers = [one for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
+    assert [one.listed for one in answers] == list(listed)
+    return {one.listed.number: one for one in answers}
+
+
+def delivered(answers: dict[int, Fetched]) -> dict[int, bytes]:
+    return {
+        uid: bytes(one.content.data)
+        for uid, one in answers.items()
+        if one.content is not None and isinstance(one.content.data, bytes)
+    }
+
+
+def without(*bad: int) -> dict[int, bytes]:
+    return {uid: mail for uid, mail in MAILS.items() if uid not in bad}
+
+
+def gives_nothing_of(server: Callable[[], ScriptedImap], *bad: int) -> Callable[[Peer, bytes, bytes], bool]:
+    """A hook that answers OK to every FETCH, and leaves out some messages."""
+
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if not is_fetch(command):
+            return False
+        for number, uid in enumerate(sorted(server().messages), 1):
+            if uid in server()._uids(command) and uid not in bad:
+                peer.send(server().body(number, uid))
+        peer.send(tag + b" OK FETCH completed")
+        return True
+
+    return hook
+
+
+def test_8_3_ok_without_the_message_is_refused_while_it_is_still_there() -> None:
+    hook = gives_nothing_of(lambda: server, 2, 5)
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        answers = fetched(mailbox)
+        assert delivered(answers) == without(2, 5)
+        assert answers[2].refused == answers[5].refused == "the server answered OK without the message"
+        searches = [command for command in server.commands if b"SEARCH" in command]
+        assert searches == [b"UID SEARCH UID 2,5"]
+
+
+def test_8_3_ok_without_the_message_is_gone_when_search_does_not_find_it() -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if is_fetch(command):
+            server.messages.pop(2, None)
+        return gives_nothing_of(lambda: server, 5)(peer, tag, command)
+
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        answers = fetched(mailbox)
+        assert (answers[2].content, answers[2].refused) == (None, None)
+        assert answers[5].refused is not None
+        assert delivered(answers) == without(2, 5)
+
+
+@pytest.mark.parametrize("code", [b"EXPUNGEISSUED", b"NONEXISTENT"])
+def test_8_3_a_message_that_is_said_to_be_gone_and_is_still_there_is_refused(code: bytes) -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if is_fetch(command) and 5 in server._uids(command):
+            peer.send(tag + b" NO [%b] it is not here" % code)
+            return True
+        return False
+
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        answers = fetched(mailbox)
+        assert code.decode() in str(answers[5].refused)
+        assert delivered(answers) == without(5)
+
+
+def test_8_3_a_refused_search_decides_nothing() -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if b"SEARCH" in command:
+            peer.send(tag + b" NO not today")
+            return True
+        return gives_nothing_of(lambda: server, 5)(peer, tag, command)
+
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        answers = fetched(mailbox)
+        assert answers[5].refused is not None
+        assert delivered(answers) == without(5)
+
+
+def test_8_3_a_large_message_that_never_comes_is_refused() -> None:
+    mails = {1: MAILS[1], 2: b"x" * 5_000_000, 3: MAILS[3]}
+    hook = gives_nothing_of(lambda: server, 2)
+    with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
+        answers = fetched(mailbox)
+        assert answers[2].refused == "the server answered OK without the message"
+        assert delivered(answers) == {1: MAILS[1], 3: MAILS[3]}
+
+
+class Nameless:
+    """A server that answers FETCH without UIDs for some messages.
+
+    Args:
+        bad: the UIDs of those.
+        offset: added to their sequence numbers: another message's.
+    """
+
+    def __init__(self, *bad: int, offset: int = 0, expunges: bool = False) -> None:
+        self.bad = bad
+        self.offset = offset
+        self.expunges = expunges
+        self.server: ScriptedImap
+
+    def __call__(self, peer: Peer, tag: bytes, command: bytes) -> bool:
+        if not is_fetch(command) and not command.startswith(b"SEARCH UID "):
+            return False
+        numbers = {uid: number for number, uid in enumerate(sorted(self.server.messages), 1)}
+        if not is_fetch(command):
+            peer.send(b"* SEARCH %d" % numbers[int(command.split()[-1])], tag + b" OK")
+            return True
+        alone = len(self.server._uids(command)) == 1
+        for uid in self.server._uids(command):
+            body = self.server.body(numbers[uid], uid)
+            if uid in self.bad:
+                body = self.server.body(numbers[uid] + self.offset, uid).replace(b"UID %d " % uid, b"")
+                if self.expunges and alone:
+                    peer.send(b"* 1 EXPUNGE")
+            peer.send(body)
+        peer.send(tag + b" OK done")
+        return True
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_8_3_fetch_without_a_uid_is_taken_when_it_is_certain_whose_it_is(count: int) -> None:
+    hook = Nameless(2, 5, 6, 10)
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        hook.server = server
+        assert delivered(fetched(mailbox, count)) == MAILS
+
+
+def test_8_3_fetch_without_a_uid_of_a_large_message() -> None:
+    mails = {1: MAILS[1], 2: b"0123456789abcde\n" * 300_000, 3: MAILS[3]}
+    hook = Nameless(2)
+    with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
+        hook.server = server
+        answers = fetched(mailbox)
+        content = answers[2].content
+        assert content is not None
+        assert content.size == len(mails[2])
+        content.close()
+
+
+@pytest.mark.parametrize("hook", [Nameless(2, 5, offset=1), Nameless(2, 5, expunges=True)])
+def test_8_3_fetch_without_a_uid_is_never_taken_for_another_message(hook: Nameless) -> None:
+    """The sequence number is another's, or may be by now."""
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        hook.server = server
+        answers = fetched(mailbox)
+        assert delivered(answers) == without(2, 5)
+        assert "without a UID" in str(answers[2].refused)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"NO [UNAVAILABLE] UID FETCH Server error - Please try again later",
+        b"NO [SERVERBUG] Internal error occurred",
+        b"NO [INUSE] later",
+        b"NO [LIMIT] too large",
+        b"BAD Server Unavailable. 15",
+    ],
+)
+def test_1_8_one_message_that_is_always_unavailable_stops_nothing(answer: bytes) -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if is_fetch(command) and 5 in server._uids(command):
+            peer.send(tag + b" " + answer)
+            return True
+        return False
+
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        for count in (100, 4, 1):
+            answers = fetched(mailbox, count)
+            assert delivered(answers) == without(5)
+            assert answer.decode().partition(" ")[2] in str(answers[5].refused)
+        # It stays refused when nothing else is left in the mailbox.
+        server.messages = {5: MAILS[5]}
+        assert fetched(mailbox)[5].refused is not None
+
+
+def test_1_8_several_unavailable_messages_among_others_stop_nothing() -> None:
+    bad = {1, 2, 3, 5, 6, 7, 9, 10}
+
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if is_fetch(command) and bad & set(server._uids(command)):
+            peer.send(tag + b" NO [UNAVAILABLE] later")
+            return True
+        return False
+
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        answers = fetched(mailbox)
+        assert delivered(answers) == without(*bad)
+        assert all(answers[uid].refused for uid in bad)
+
+
+def test_1_8_a_server_that_is_busy_as_a_whole_is_busy() -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if is_fetch(command):
+            peer.send(tag + b" NO [UNAVAILABLE] later")
+            return True
+        return False
+
+    mails = {uid: b"Subject: %d\r\n\r\n" % uid for uid in range(1, 201)}
+    with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
+        with pytest.raises(MailboxBusy, match="5 messages in a row"):
+            fetched(mailbox)
+        assert sum(map(is_fetch, server.commands)) <= 9
+
+
+def collect(mailbox: ImapMailbox) -> None:
+    """Use every part of a session."""
+    mailbox.rights("INBOX")
+    mailbox.remove([one.listed for one in fetched(mailbox, 3).values()])
+    mailbox.commit()
+
+
+THROTTLED = b"BAD Request is throttled. Suggested Backoff Time: 89117 milliseconds"
+
+
+@pytest.mark.parametrize(
+    "pattern", [rb"^STATUS", rb"^SELECT", rb"SIZE", rb"BODY", rb"^UID STORE", rb"^UID EXPUNGE", rb"^UID SEARCH"]
+)
+def test_1_9_throttling_is_busy_for_the_time_asked_for(pattern: bytes) -> None:
+    """Whatever the command, and without one command a message."""
+
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if not re.search(pattern, command):
+            return False
+        peer.send(tag + b" " + THROTTLED, b"* BYE Connection closed. 14")
+        return True
+
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        with pytest.raises(MailboxBusy) as raised:
+            collect(mailbox)
+        assert raised.value.retry_after == pytest.approx(89.117)
+        assert sum(bool(re.search(pattern, command)) for command in server.commands) <= 2
+
+
+@pytest.mark.parametrize("pattern", [rb"^SELECT", rb"SIZE", rb"BODY", rb"^STATUS"])
+def test_1_9_authenticated_but_not_connected(pattern: bytes) -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if not re.search(pattern, command):
+            return False
+        peer.send(tag + b" BAD User is authenticated but not connected.")
+        return True
+
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        with pytest.raises(AccessRefused, match="MAILBOXES__support__SHARED_MAILBOX") as raised:
+            collect(mailbox)
+        assert "b'" not in str(raised.value)
