@@ -37,6 +37,8 @@ EXAMPLES: Final = {
     ("mailboxes", "shared_login"): r"{username}\{shared}",
     ("mailboxes", "since"): "now",
     ("mailboxes", "poll_every"): "60",
+    ("mailboxes", "aliases"): "sales@example.com;press@example.com",
+    ("mailboxes", "delivery_fields"): "X-Alias!;X-Gm-Original-To",
     ("mailboxes", "received_by"): "mx.example.com",
     ("mailboxes", "blocked_senders"): "*@spam.example;robot@example.net",
     ("routes", "address"): "sales@example.com",
