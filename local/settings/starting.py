@@ -42,7 +42,7 @@ EXAMPLES: Final = {
     ("mailboxes", "since"): "now",
     ("mailboxes", "poll_every"): "60",
     ("mailboxes", "aliases"): "sales@example.com;press@example.com",
-    ("mailboxes", "delivery_fields"): "X-Alias!;Resent-To",
+    ("mailboxes", "delivery_fields"): "X-Alias!;X-Gm-Original-To",
     ("mailboxes", "received_by"): "mx.example.com",
     ("mailboxes", "blocked_senders"): "*@spam.example;robot@example.net",
     ("routes", "address"): "sales@example.com",

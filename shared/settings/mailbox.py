@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from shared.addresses import normalise
 from shared.settings.certificates import ca_file_trouble
-from shared.settings.model import GLOBAL_GRAPH, PACE, SUBSCRIBED_PACE, After, MailboxSettings, MailProtocol, Tls
+from shared.settings.model import (
+    GLOBAL_GRAPH,
+    PACE,
+    SUBSCRIBED_PACE,
+    After,
+    DeliveryField,
+    MailboxSettings,
+    MailProtocol,
+    Tls,
+)
 from shared.settings.part import Part
 from shared.settings.presets import DEFAULT_PORTS, PRESETS
 from shared.settings.sign_in import sign_in_of
@@ -90,8 +98,8 @@ def mailbox_of(
         disable_after=written.disable_after,
         aliases=written.aliases,
         delivery_hints=written.delivery_hints,
-        delivery_fields=MappingProxyType(
-            {name.removesuffix(ANYWHERE): name.endswith(ANYWHERE) for name in written.delivery_fields}
+        delivery_fields=tuple(
+            DeliveryField(name.removesuffix(ANYWHERE), name.endswith(ANYWHERE)) for name in written.delivery_fields
         ),
         trusted_hops=written.trusted_hops,
         received_by=written.received_by,

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import SecretStr
 
@@ -76,6 +76,18 @@ class PlusAddressing(StrEnum):
     ONLY = "only"
 
 
+class DeliveryField(NamedTuple):
+    """A delivery header that DELIVERY_FIELDS names.
+
+    Attributes:
+        name: in lower case.
+        anywhere: the header counts wherever it is, not only above the trusted `Received`.
+    """
+
+    name: str
+    anywhere: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxSettings:
     """One mailbox, usable as it is. No secret is in its repr.
@@ -111,8 +123,7 @@ class MailboxSettings:
         disable_after: failures in a row after which the mailbox is disabled.
         aliases: further addresses of the mailbox, normalised; empty: any address that a route of it names may be one.
         delivery_hints: mail is routed by delivery headers where To and Cc name an alias's mailbox, or match no route.
-        delivery_fields: further delivery headers, in lower case; true: the header counts anywhere, not only above the
-            trusted `Received`.
+        delivery_fields: further delivery headers.
         trusted_hops: how many `Received` lines, from the top, are of servers of our own.
         received_by: the `by` host of the last of these, or None: any.
         plus_addressing: what plus addresses mean.
@@ -150,7 +161,7 @@ class MailboxSettings:
     disable_after: int = 10
     aliases: tuple[str, ...] = ()
     delivery_hints: bool = True
-    delivery_fields: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    delivery_fields: tuple[DeliveryField, ...] = ()
     trusted_hops: int = 1
     received_by: str | None = None
     plus_addressing: PlusAddressing = PlusAddressing.MIXED

@@ -21,7 +21,6 @@ from shared.settings.routing import (
     check_routes,
     route_of,
     settle_owners,
-    warn_of_aliases_without_a_route,
     warn_of_no_route,
     warn_of_shared_addresses,
 )
@@ -99,8 +98,6 @@ def read_settings(
         sorted((route for route in good.values() if route.name not in wrong), key=lambda one: (one.order, one.name))
     )
     warn_of_shared_addresses(ordered, usable, key, report)
-    if complete:
-        warn_of_aliases_without_a_route(ordered, usable, report)
     if not mailboxes and not faulty:
         report.warn("MAILBOXES__<name>__HOST", "no mailbox is set, so that no mail is collected; set one up")
     elif usable and not routes and complete:

@@ -71,7 +71,7 @@ class RouteTables:
                 hints=own.delivery_hints,
                 hops=own.trusted_hops,
                 received_by=own.received_by,
-                fields=own.delivery_fields,
+                fields=dict(own.delivery_fields),
                 by_tag_alone=own.plus_addressing is PlusAddressing.ONLY,
             ),
         )

@@ -251,19 +251,3 @@ def test_3_8_no_warning_where_nothing_is_shared() -> None:
         assert found.warnings == ()
     stars = [route(name, MAILBOX=name, ADDRESS="*", SENDERS="*@example.org") for name in ("one", "two")]
     assert read(two, *stars).warnings == ()
-
-
-def test_3_9_an_alias_without_a_route_is_a_warning() -> None:
-    aliases = "sales@example.com;billing+x@example.com;a@brand.example;sale@example.com"
-    routes = (
-        route("sales", ADDRESS="sales@example.com"),
-        route("billing", ADDRESS="billing@example.com", MAILBOX="one"),
-        route("brand", ADDRESS="*@brand.example"),
-        route("off", ADDRESS="sale@example.com", ENABLED="false"),
-        route("other", ADDRESS="sale@example.com", MAILBOX="two"),
-    )
-    (warning,) = read(mailbox("one", ALIASES=aliases), mailbox("two"), *routes).warnings
-    assert warning == (
-        "MAILBOXES__one__ALIASES: sale@example.com has no route of this mailbox, so that its mail goes where mail to "
-        "ADDRESS goes; set up a route with this ADDRESS, or correct the alias"
-    )

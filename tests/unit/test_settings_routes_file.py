@@ -351,3 +351,20 @@ def test_3_9_a_route_of_the_file_may_be_for_an_alias() -> None:
     helpdesk = {"ADDRESS": "support@example.com"}
     assert "press@example.com has no route" in read(written(helpdesk=helpdesk), support).warnings[0]
     assert not read(written(helpdesk=helpdesk, press={"ADDRESS": "press@example.com"}), support).warnings
+
+
+def test_3_9_an_alias_without_a_route_is_a_warning() -> None:
+    aliases = "sales@example.com;billing+x@example.com;a@brand.example;sale@example.com"
+    routes = (
+        route("sales", ADDRESS="sales@example.com"),
+        route("billing", ADDRESS="billing@example.com", MAILBOX="one"),
+        route("brand", ADDRESS="*@brand.example"),
+        route("off", ADDRESS="sale@example.com", ENABLED="false"),
+        route("other", ADDRESS="sale@example.com", MAILBOX="two"),
+    )
+    found = all_routes(settings(mailbox("one", ALIASES=aliases), mailbox("two"), *routes), None)
+    (warning,) = [warning for warning in found.warnings if "ALIASES" in warning]
+    assert warning == (
+        "MAILBOXES__one__ALIASES: sale@example.com has no route of this mailbox, so that its mail goes where mail to "
+        "ADDRESS goes; set up a route with this ADDRESS, or correct the alias"
+    )
