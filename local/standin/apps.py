@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 READ, WRITE = "Mail.Read", "Mail.ReadWrite"
+DIRECTORY, BASIC_DIRECTORY = "User.Read.All", "User.ReadBasic.All"
 
 
 @dataclass(eq=False)
@@ -16,7 +17,7 @@ class App:
         client_id: its id.
         secret: what it signs in with.
         mailboxes: the addresses that it may open, in any case; None: all.
-        permissions: `Mail.Read` and `Mail.ReadWrite` mean something here.
+        permissions: `Mail.Read`, `Mail.ReadWrite`, `User.Read.All` and `User.ReadBasic.All` mean something here.
     """
 
     client_id: str
@@ -31,6 +32,14 @@ class App:
     def may_write(self) -> bool:
         """Whether it may move and delete."""
         return WRITE in self.permissions
+
+    def may_read_users(self) -> bool:
+        """Return whether it may read all properties of users."""
+        return DIRECTORY in self.permissions
+
+    def may_read_names(self) -> bool:
+        """Return whether it may read the basic properties of users."""
+        return self.may_read_users() or BASIC_DIRECTORY in self.permissions
 
     def may_open(self, address: str) -> bool:
         """Whether that mailbox is one of its own."""

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from local.standin import mime, queries
 from local.standin.calls import Call
-from local.standin.errors import GraphError, no_such_item
+from local.standin.errors import GraphError, access_denied, no_such_item
 from local.standin.items import Message
 
 WHOLE = 64 * 1024
@@ -54,6 +54,10 @@ def _content(call: Call, message: Message) -> bytes:
     if trouble.failing.get(message.id, 0) > 0:
         trouble.failing[message.id] -= 1
         raise GraphError(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError", "An internal server error occurred.")
+    if message.id in trouble.forbidden:
+        raise access_denied()
+    if message.id in trouble.missing:
+        raise no_such_item()
     if message.late < trouble.late_content:
         message.late += 1
         raise no_such_item()

@@ -11,7 +11,7 @@ from local.standin.delta_links import Entry, Round, Since
 from local.standin.errors import GraphError, bad_request
 from local.standin.item_json import MESSAGE_PROPERTIES, message_json
 from local.standin.items import Change, Folder
-from local.standin.listing import page_size
+from local.standin.listing import check_size, page_size
 
 FIRST = frozenset({"$select", "$top", "$filter", "$orderby", "$expand", "changeType"})
 OPTIONS = FIRST | {"$skiptoken", "$deltatoken"}
@@ -23,6 +23,7 @@ def delta(call: Call) -> Answer:
     queries.check_names(call.options, OPTIONS)
     found, start = _round(call)
     size = call.preferences.page or page_size(call, found.options)
+    check_size(call, size)
     body: dict[str, Any] = {"@odata.context": f"{call.state.url}/v1.0/$metadata#Collection(message)"}
     items = [_item(call, found, entry) for entry in found.entries[start : start + size]]
     body["value"] = [item for item in items if item is not None]

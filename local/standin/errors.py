@@ -58,6 +58,18 @@ def access_denied() -> GraphError:
     return GraphError(HTTPStatus.FORBIDDEN, "ErrorAccessDenied", text)
 
 
+def denied_by_directory() -> GraphError:
+    """403: the app may not read this of the directory."""
+    text = "Insufficient privileges to complete the operation."
+    return GraphError(HTTPStatus.FORBIDDEN, "Authorization_RequestDenied", text)
+
+
+def no_such_resource(user: str) -> GraphError:
+    """404 for a user that the directory does not have."""
+    text = f"Resource '{user}' does not exist or one of its queried reference-property objects are not present."
+    return GraphError(HTTPStatus.NOT_FOUND, "Request_ResourceNotFound", text)
+
+
 def no_such_user(user: str) -> GraphError:
     """404 for a mailbox that there is none of."""
     return GraphError(HTTPStatus.NOT_FOUND, "ErrorInvalidUser", f"The requested user '{user}' is invalid.")

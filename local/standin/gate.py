@@ -47,6 +47,8 @@ class Gate:
             GraphError: there is none such, or the app may not do this there.
         """
         store = None
+        if route.directory:
+            return None
         if route.user is not None:
             store = self._state.store_of(route.user)
             if store is None:

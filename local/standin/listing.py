@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from local.standin import queries
 from local.standin.calls import Answer, Call
+from local.standin.errors import GraphError
 from local.standin.item_json import FOLDER_PROPERTIES, MESSAGE_PROPERTIES, folder_json, message_json
 from local.standin.items import Folder
 from local.standin.paging import DEFAULT_PAGE, options_and_start, page
@@ -43,6 +44,7 @@ def messages(call: Call) -> Answer:
     passing = [each for each in call.store.in_folder(call.folder()) if found.holds(each)]
     passing.sort(key=lambda each: each.age, reverse=newest_first)
     immutable = call.preferences.immutable
+    check_size(call, page_size(call, options))
     body = page(
         call,
         passing,
@@ -62,6 +64,17 @@ def message(call: Call) -> Answer:
     immutable = call.preferences.immutable
     body = message_json(call.message(), immutable=immutable, selected=chosen, with_size=with_size)
     return Answer(HTTPStatus.OK, body)
+
+
+def check_size(call: Call, size: int) -> None:
+    """Refuse a page that is larger than the trouble allows.
+
+    Raises:
+        GraphError: 504, as a gateway answers when the server behind it takes too long.
+    """
+    most = call.state.trouble.largest_page
+    if most and size > most:
+        raise GraphError(HTTPStatus.GATEWAY_TIMEOUT, "UnknownError", "")
 
 
 def page_size(call: Call, options: dict[str, str]) -> int:

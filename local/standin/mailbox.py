@@ -31,6 +31,11 @@ class Mailbox:
         with self._lock:
             return list(self.store.purged)
 
+    def add_aliases(self, *addresses: str) -> None:
+        """Give the mailbox further addresses: aliases, or `TYPE:ADDRESS` for anything else."""
+        with self._lock:
+            self.store.proxies += [address if ":" in address else f"smtp:{address}" for address in addresses]
+
     def folder(self, path: str, *, hidden: bool = False) -> str:
         """The id of a folder, which is made, with those above it, if there is none."""
         with self._lock:

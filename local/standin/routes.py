@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from local.standin import content, delta, listing, removing, subscribing
+from local.standin import content, delta, directory, listing, removing, subscribing
 from local.standin.calls import Answer, Call
 from local.standin.errors import GraphError, bad_request, method_not_allowed, no_such_segment
 
@@ -33,7 +33,8 @@ class Route:
         writes: whether the app must be allowed to write.
         user: the mailbox in the path; None: none.
         folder: the folder in the path.
-        key: the message or subscription in the path.
+        key: the message, subscription or user in the path.
+        directory: it is about the directory, whose permissions are others.
     """
 
     plain: Plain | None = None
@@ -42,6 +43,7 @@ class Route:
     user: str | None = None
     folder: str = ""
     key: str = ""
+    directory: bool = False
 
 
 def find(method: str, segments: list[str]) -> Route:
@@ -53,6 +55,8 @@ def find(method: str, segments: list[str]) -> Route:
     match _spelled_out(segments):
         case ["users", user, *rest] if rest:
             return _in_mailbox(method, user, rest)
+        case ["users", user]:
+            return _pick(method, {"GET": Route(directory.user, key=user, directory=True)})
         case ["subscriptions"]:
             return _pick(method, {"GET": Route(subscribing.every), "POST": Route(waiting=subscribing.create)})
         case ["subscriptions", key]:

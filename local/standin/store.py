@@ -36,6 +36,7 @@ class Store:
         messages: by immutable id.
         log: the changes that can be seen.
         purged: contents that were deleted for good.
+        proxies: the mailbox's addresses with their types; `SMTP:` marks the primary one.
     """
 
     def __init__(self, address: str, *, shared: bool, announce: Callable[[Store, Change], None]) -> None:
@@ -46,6 +47,7 @@ class Store:
         self.messages: dict[str, Message] = {}
         self.log: list[Change] = []
         self.purged: list[bytes] = []
+        self.proxies = [f"SMTP:{address}"]
         self._announce = announce
         self._mutable: dict[str, Message] = {}
         self._hidden: dict[str, Message] = {}

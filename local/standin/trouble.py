@@ -22,6 +22,9 @@ class Trouble:
         hidden_for: seconds after delivery in which a message is announced, yet cannot be seen.
         late_content: how many times the content of each message answers 404 before it is there.
         broken: immutable ids of messages whose content cannot be converted, ever.
+        forbidden: immutable ids of messages whose content is answered with 403.
+        missing: immutable ids of messages that are listed, and whose content is answered with 404.
+        largest_page: a listing that asks for larger pages is answered with 504; 0: any size is fine.
         failing: immutable id to how many times its content still answers a passing 500.
         vary_boundaries: multipart content is built with new boundaries at each reading.
         cuts: how many of the next content answers break off half-way.
@@ -43,6 +46,9 @@ class Trouble:
     hidden_for: float = 0.0
     late_content: int = 0
     broken: set[str] = field(default_factory=set)
+    forbidden: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+    largest_page: int = 0
     failing: dict[str, int] = field(default_factory=dict)
     vary_boundaries: bool = False
     cuts: int = 0
