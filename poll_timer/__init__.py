@@ -7,7 +7,7 @@ import typing
 
 import azure.functions as func
 
-from shared.errors import MessageUnreadable
+from shared.errors import MessageUnreadable, TryAgain
 from shared.queued import Poll, Reason
 from shared.telemetry import log, traceparent_of
 
@@ -21,12 +21,16 @@ def poll_timer(
     polls: func.Out[typing.List[str]],  # noqa: UP006  the worker engine refuses list[str] here
     context: func.Context,
 ) -> None:
-    """Enqueue one poll for each mailbox that is due."""
+    """Enqueue one poll for each mailbox that is due, and an event for each folder that was never subscribed to."""
     from shared.wiring import app  # noqa: PLC0415
 
     if timer.past_due:
         log.warning("the clock is late: polls that were missed are not made up for, one look does for all")
     polls.set([poll.body() for poll in app().poller.due(Reason.CLOCK, traceparent_of(context))])
+    try:
+        app().subscriptions.request_missing(traceparent_of(context))
+    except TryAgain as error:
+        log.warning("missing subscriptions are created by keep_subscriptions: %s", error)
 
 
 @blueprint.queue_trigger(arg_name="item", queue_name="polls", connection="AzureWebJobsStorage")

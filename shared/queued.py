@@ -143,7 +143,7 @@ class LifecycleEvent:
         mailbox: its name in the settings.
         folder: its path in the settings.
         kind: what Graph said.
-        subscription: of which subscription, by Graph's id.
+        subscription: of which subscription, by Graph's id; empty: the folder has none, and one is to be created.
         retries: how often it was put back.
         traceparent: the trace that it belongs to, or empty.
     """

@@ -37,6 +37,11 @@ class Recorded:
     minutes: int = 0
     error: str = ""
 
+    @property
+    def was_tried(self) -> bool:
+        """Return whether a subscription was created, or could not be."""
+        return bool(self.subscription or self.error)
+
     @classmethod
     def read(cls, records: Records, mailbox: str, folder: str) -> Recorded:
         """The record of a folder; where there is none, that there is no subscription."""

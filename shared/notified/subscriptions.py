@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +52,7 @@ class Subscriptions:
     stores: Stores
     connect: Callable[[MailboxSettings], GraphSubscriptions]
     now: Now = utc_now
+    _tried: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def of(self, mailbox: str, folder: str) -> Recorded:
         """What is recorded of a folder's subscription."""
@@ -62,10 +63,38 @@ class Subscriptions:
         if mailbox.protocol is not MailProtocol.GRAPH or self.settings.graph_webhook_url is None:
             return False
         everything = [self.of(mailbox.name, folder) for folder in mailbox.folders]
+        self._tried.update((one.mailbox, one.folder) for one in everything if one.was_tried)
         # One that was made for another address of ours, or of the mailbox's, tells us nothing.
         whose = f"users/{mailbox.mailbox_address}/"
         url = self.settings.graph_webhook_url
         return all(one.until > self.now() and one.url == url and one.resource.startswith(whose) for one in everything)
+
+    def request_missing(self, traceparent: str = "") -> None:
+        """Enqueue one lifecycle event if there is a collected folder for which no subscription was ever tried.
+
+        The timer of `keep` would come up to five minutes later. Nothing is asked of Graph here. A folder's record is
+        read until it shows a try, and no more after that.
+
+        Args:
+            traceparent: the trace that the event belongs to.
+
+        Raises:
+            TryAgain: the storage is ill.
+        """
+        if self.settings.graph_webhook_url is None:
+            return
+        for mailbox in self._mailboxes():
+            for folder in mailbox.folders:
+                if (mailbox.name, folder) in self._tried:
+                    continue
+                if self.of(mailbox.name, folder).was_tried:
+                    self._tried.add((mailbox.name, folder))
+                    continue
+                # One for all: `keep` creates whatever is missing, under one lease.
+                kind = LifecycleKind.SUBSCRIPTION_REMOVED
+                event = LifecycleEvent(mailbox.name, folder, kind, "", traceparent=traceparent)
+                self.stores.queues[QueueName.LIFECYCLE].put_many([event.body()])
+                return
 
     def keep(self) -> None:
         """One round: see that every folder has its subscription, and that there are no others of ours.
@@ -110,6 +139,9 @@ class Subscriptions:
     def _mend(self, mailbox: MailboxSettings, event: LifecycleEvent) -> None:
         if event.kind is not LifecycleKind.REAUTHORIZATION_REQUIRED:
             self._look_at(mailbox)
+        if event.kind is LifecycleKind.SUBSCRIPTION_REMOVED and not event.subscription:
+            self.keep()
+            return
         if event.kind is LifecycleKind.MISSED or self.of(mailbox.name, event.folder).subscription != event.subscription:
             return  # of one that is not ours any more there is nothing to mend
         lease = HeldLease.acquire(self.stores.leases, LEASE)
@@ -118,6 +150,8 @@ class Subscriptions:
             return
         with lease:
             recorded = self.of(mailbox.name, event.folder)
+            if recorded.subscription != event.subscription:
+                return  # another worker was faster
             try:
                 with self.connect(mailbox) as graph:
                     if event.kind is LifecycleKind.SUBSCRIPTION_REMOVED:

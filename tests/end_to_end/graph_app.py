@@ -22,14 +22,21 @@ KEEPING = 2.0
 
 
 @contextmanager
-def running(values: Mapping[str, str], port: int, folder: Path) -> Iterator[None]:
-    """The functions, served while the context lasts, HTTP on `port`. What the host raises is raised at the end."""
+def running(values: Mapping[str, str], port: int, folder: Path, *, keeping: float | None = KEEPING) -> Iterator[None]:
+    """The functions, served while the context lasts, HTTP on `port`. What the host raises is raised at the end.
+
+    Args:
+        values: the app settings.
+        port: of HTTP.
+        folder: for a file that ends it.
+        keeping: seconds between two runs of `keep_subscriptions`; None: it is not run.
+    """
     stop = folder / "stop"
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
-            in_own_process_for(900, _serve, dict(values), port, str(stop))
+            in_own_process_for(900, _serve, dict(values), port, str(stop), keeping)
         except BaseException as error:  # noqa: BLE001  raised where it can be seen
             failed.append(error)
 
@@ -44,14 +51,14 @@ def running(values: Mapping[str, str], port: int, folder: Path) -> Iterator[None
         raise failed[0]
 
 
-async def _serve(values: dict[str, str], port: int, stop: str) -> None:
+async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | None) -> None:
     os.environ.update(values)
     app = wire(read_settings())
     wiring.use(app)
     ending = asyncio.Event()
     async with Host.started(ROOT, app.stores) as host:
         serving = asyncio.create_task(host.serve(ending, HttpConfig(port=port)))
-        keeping = asyncio.create_task(_keep(host))
+        keeping = asyncio.create_task(_keep(host, seconds))
         while not await asyncio.to_thread(Path(stop).exists):
             await asyncio.sleep(0.1)
             if serving.done():
@@ -64,7 +71,7 @@ async def _serve(values: dict[str, str], port: int, stop: str) -> None:
     app.stores.close()
 
 
-async def _keep(host: Host) -> None:
-    while True:
+async def _keep(host: Host, seconds: float | None) -> None:
+    while seconds is not None:
         await host.run_function("keep_subscriptions")
-        await asyncio.sleep(KEEPING)
+        await asyncio.sleep(seconds)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from shared.leasing import HeldLease
 from shared.notified.client_state import client_state, key_name, place
+from shared.notified.subscription_record import Recorded
 from shared.notified.subscriptions import LEASE
 from shared.queued import LifecycleEvent, LifecycleKind, Reason
+from shared.storage.protocol import Records
 from tests.integration.graph_world import World, graph_world
 from tests.servers.graph import STATE_KEY, Graph
 from tests.servers.mail import plain_mail
@@ -264,3 +268,95 @@ def test_without_an_address_nothing_is_asked(world: World) -> None:
     world.keep()
     assert world.graph.server.requests == []
     assert not world.app().subscriptions.alive(world.app().settings.mailboxes["support"])
+
+
+def test_the_first_subscription_comes_with_the_first_tick_of_the_poll_timer(world: World) -> None:
+    """The timer asks nothing of Graph, asks once for all folders, and only while no subscription was ever tried."""
+    world.graph.box("support@example.com").folder("Inbox/Orders")
+    world.extra = {"MAILBOXES__support__FOLDERS": "INBOX;INBOX/Orders"}
+    world.app().subscriptions.request_missing()
+    assert world.graph.server.requests == []
+    assert world.mend() == 1
+    assert len(live(world)) == 3
+    assert {poll.mailbox for poll in world.polls()} == {"support", "office"}
+    world.app().subscriptions.request_missing()
+    assert world.lifecycle() == []
+
+
+def test_two_ticks_before_the_first_subscription_make_no_second_one(world: World) -> None:
+    for _ in range(2):
+        world.app().subscriptions.request_missing()
+    assert world.mend() == 2
+    assert len(live(world)) == 2
+
+
+def test_a_mailbox_that_is_added_later_is_subscribed_to_with_the_next_tick(world: World) -> None:
+    world.extra = {"MAILBOXES__office__ENABLED": "false"}
+    world.keep()
+    assert len(live(world)) == 1
+    world.extra = {}
+    world.app().subscriptions.request_missing()
+    assert world.mend() == 1
+    assert len(live(world)) == 2
+
+
+def test_what_could_not_be_subscribed_to_is_left_to_its_own_timer(world: World) -> None:
+    world.refusing = True
+    world.app().subscriptions.request_missing()
+    assert world.mend() == 1
+    assert world.app().subscriptions.of("support", "INBOX").error
+    world.app().subscriptions.request_missing()
+    assert world.lifecycle() == []
+
+
+def test_without_an_address_no_subscription_is_missing(world: World) -> None:
+    world.values.pop("GRAPH_WEBHOOK_URL")
+    world.app().subscriptions.request_missing()
+    assert world.lifecycle() == []
+
+
+def test_a_tick_reads_no_record_of_a_folder_that_was_subscribed_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.keep()
+    app = world.app()
+    read: list[str] = []
+    original = Recorded.read
+
+    def counted(records: Records, mailbox: str, folder: str) -> Recorded:
+        read.append(mailbox)
+        return original(records, mailbox, folder)
+
+    monkeypatch.setattr(Recorded, "read", counted)
+    app.poller.due(Reason.CLOCK)
+    before = len(read)
+    app.subscriptions.request_missing()
+    assert len(read) == before, "what the timer reads anyway is enough"
+    assert before == 2
+
+
+def test_a_removed_subscription_is_created_once_for_two_events(world: World) -> None:
+    world.keep()
+    event = LifecycleEvent("support", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED, _id(world, "support"))
+    world.graph.server.drop_subscriptions("support@example.com")
+    first, second = world.app(), world.app()
+    first.subscriptions.mend(event)
+    second.subscriptions.mend(event)
+    assert len(live(world)) == 2
+
+
+def test_a_list_of_subscriptions_that_goes_in_circles_ends(world: World) -> None:
+    world.keep()
+    settings = world.app().settings.mailboxes["support"]
+    with world.app().subscriptions.connect(settings) as graph:
+        inner = graph._client._http._transport
+
+        class Circle(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                passed: httpx.Response = await inner.handle_async_request(request)
+                body = json.loads(await passed.aread())
+                link = f"{world.graph.server.endpoint}/subscriptions?$skiptoken=x"
+                return httpx.Response(200, json={"value": body.get("value", []), "@odata.nextLink": link})
+
+        graph._client._http._transport = Circle()
+        assert len(graph.every()) == 2
