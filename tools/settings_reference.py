@@ -98,7 +98,7 @@ _HYPHENATED = [
 _TYPED = re.compile(
     r"https://[^\s,;]*\w|\{username\}(?:\\\{shared\})?|\{shared\}|\*@domain|folder:PATH|move:FOLDER|INBOX/Orders"
     r"|0(?: \*){5}|UseDevelopmentStorage=true|AzureWebJobsStorage\w*|TLS=none|\bgraph_webhook\b|(?<=by );|\*(?=[ .])"
-    rf"|\b(?:{'|'.join([*_NAMES, *_HYPHENATED, 'delete-permanently'])})\b"
+    rf"|\b(?:{'|'.join([*_NAMES, *_HYPHENATED])})\b"
 )
 """TLS is a setting, and more often the thing itself."""
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.clock import Now
-from shared.errors import SignInRefused
+from shared.errors import MailboxBusy, ServiceUnavailable, SignInRefused
 from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.protocol import Mailbox
 from shared.mailboxes.sign_in import Tokens
@@ -28,9 +28,17 @@ def open_mailbox(settings: MailboxSettings, tokens: Tokens, way: GraphWay | None
         way: to Microsoft Graph; None: the one there is.
 
     Raises:
-        MailboxFailed, MailboxBusy, SettingsWrong: and what derives from them.
-        ServiceUnavailable: the token service is ill.
+        MailboxFailed, SettingsWrong: and what derives from them.
+        MailboxBusy: the mailbox asks to come back later, or its token service does: a mailbox that cannot be signed in
+            to for an hour must be noticed, whoever is to blame.
     """
+    try:
+        return _signed_in(settings, tokens, way)
+    except ServiceUnavailable as error:
+        raise MailboxBusy(str(error), retry_after=error.retry_after) from error
+
+
+def _signed_in(settings: MailboxSettings, tokens: Tokens, way: GraphWay | None) -> Mailbox:
     if settings.protocol is MailProtocol.GRAPH:
         from shared.mailboxes.graph.mailbox import GraphMailbox  # noqa: PLC0415  the SDK takes half a second to load
 

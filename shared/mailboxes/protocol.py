@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from shared.mailboxes.spool import Content
@@ -72,6 +72,31 @@ class Rights:
     messages: int
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxAddresses:
+    """The addresses at which a mailbox receives mail, normalised.
+
+    Attributes:
+        primary: the address that the server writes into To in place of an alias.
+        aliases: all other addresses.
+    """
+
+    primary: str
+    aliases: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class HasAddresses(Protocol):
+    """A session whose server can list the mailbox's addresses."""
+
+    def addresses(self) -> MailboxAddresses:
+        """Return the mailbox's addresses.
+
+        Raises:
+            AccessRefused: the sign-in may not read them.
+        """
 
 
 class Mailbox(Protocol):

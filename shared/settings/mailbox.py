@@ -9,10 +9,13 @@ from shared.settings.addresses import looks_like_an_address, parse_address
 from shared.settings.certificates import ca_file_trouble
 from shared.settings.model import GLOBAL_GRAPH, PACE, SUBSCRIBED_PACE, After, MailboxSettings, MailProtocol, Tls
 from shared.settings.part import Part
-from shared.settings.presets import DEFAULT_PORTS, PRESETS, WITHOUT_PERMANENT_DELETE
+from shared.settings.presets import DEFAULT_PORTS, PRESETS
 from shared.settings.sign_in import sign_in_of
 from shared.settings.texts import is_loopback
 from shared.settings.written import WrittenMailbox
+
+DELETED_ITEMS = frozenset({"deleteditems", "deleted items"})
+"""What FOLDERS may call Graph's well-known folder `deleteditems`, in lower case (Graph: mailFolder resource type)."""
 
 _NOT_WITH_GRAPH = {
     "HOST": "set GRAPH_ENDPOINT for another cloud, or remove it",
@@ -46,7 +49,7 @@ def mailbox_of(
     """
     written = part.written
     server = _server_of(part, graph_endpoint)
-    _check_collecting(part, server.protocol, graph_endpoint)
+    _check_collecting(part, server.protocol)
     sign_in = sign_in_of(part, graph=server.protocol is MailProtocol.GRAPH, certificates=certificates)
     if written.address is None:
         part.missing("ADDRESS", "give the mailbox's primary address")
@@ -79,7 +82,6 @@ def mailbox_of(
         folders=written.folders,
         after=written.after.after,
         move_to=written.after.move_to,
-        permanently=written.after.permanently,
         since=written.since,
         poll_every=written.poll_every or PACE,
         poll_every_subscribed=written.poll_every or SUBSCRIBED_PACE,
@@ -123,20 +125,22 @@ def _server_of(part: Part[WrittenMailbox], graph_endpoint: str) -> _Server:
     return _Server(protocol, host, port, tls)
 
 
-def _check_collecting(part: Part[WrittenMailbox], protocol: MailProtocol | None, graph_endpoint: str) -> None:
+def _check_collecting(part: Part[WrittenMailbox], protocol: MailProtocol | None) -> None:
     written = part.written
-    after, target, permanently = written.after
-    if permanently and protocol is not MailProtocol.GRAPH:
-        part.fault("AFTER", "delete-permanently is for graph; use delete, which leaves nothing behind here")
-    elif permanently and urlsplit(graph_endpoint).hostname in WITHOUT_PERMANENT_DELETE:
-        part.fault("AFTER", "delete-permanently is not to be had in the cloud that GRAPH_ENDPOINT names; use delete")
+    after, target = written.after
     if protocol is MailProtocol.POP3:
         if after is After.MOVE:
             part.fault("AFTER", "POP3 has no folders to move to; use delete or keep", None)
+        if after is After.TRASH:
+            part.fault("AFTER", "trash needs a folder for deleted items, and POP3 has none; use delete or keep", None)
         if written.folders != ("INBOX",):
             part.fault("FOLDERS", "POP3 has INBOX alone; remove the setting, or use imap")
     elif target is not None and _compared(target, protocol) in [_compared(one, protocol) for one in written.folders]:
         part.fault("AFTER", "is a folder that is collected, so that mail would come again; move it to another", target)
+    elif after is After.TRASH and protocol is MailProtocol.GRAPH:
+        for folder in written.folders:
+            if _compared(folder, protocol) in DELETED_ITEMS:
+                part.fault("AFTER", f"trash moves mail to {folder}, which FOLDERS collects; use delete, or move:FOLDER")
 
 
 def _compared(folder: str, protocol: MailProtocol | None) -> str:

@@ -104,7 +104,6 @@ class MailboxSettings:
         folders: what is collected; `INBOX` is spelled so.
         after: what becomes of a stored message.
         move_to: the folder for `move`, else None.
-        permanently: `delete` is to leave nothing in Deleted Items (Graph).
         since: no mail from before is taken (UTC); `now` counts from first contact; None: everything.
         poll_every: seconds from one look to the next.
         poll_every_subscribed: the same while Graph notifies us of new mail.
@@ -141,7 +140,6 @@ class MailboxSettings:
     folders: tuple[str, ...] = ("INBOX",)
     after: After = After.DELETE
     move_to: str | None = None
-    permanently: bool = False
     since: datetime | Literal["now"] | None = None
     poll_every: int = PACE
     poll_every_subscribed: int = SUBSCRIBED_PACE

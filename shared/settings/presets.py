@@ -22,7 +22,7 @@ DEFAULT_PORTS = {
 WITHOUT_PERMANENT_DELETE = frozenset(
     {"graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"}
 )
-"""Hosts of the national clouds' Graph, which have no `permanentDelete` (Graph: message: permanentDelete)."""
+"""Hosts of the national clouds' Graph, which do not have `permanentDelete` (Graph: message: permanentDelete)."""
 
 
 class Preset(StrEnum):

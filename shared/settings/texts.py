@@ -35,14 +35,12 @@ class Removal(NamedTuple):
     """What AFTER says.
 
     Attributes:
-        after: delete, move or keep.
+        after: delete, trash, move or keep.
         move_to: the folder for move.
-        permanently: delete leaves nothing behind.
     """
 
     after: After
     move_to: str | None = None
-    permanently: bool = False
 
 
 def one_of(choices: type[Choice]) -> Callable[[str], Choice]:
@@ -130,7 +128,7 @@ def parse_folders(text: str) -> tuple[str, ...]:
 
 
 def parse_after(text: str) -> Removal:
-    """`delete`, `delete-permanently`, `keep`, or `move:FOLDER`."""
+    """Parse `delete`, `trash`, `keep`, or `move:FOLDER`."""
     word, _, folder = text.partition(":")
     word, folder = word.strip().lower(), folder.strip()
     if word == "move":
@@ -138,12 +136,9 @@ def parse_after(text: str) -> Removal:
             raise Wrong("move names no folder; write move:Archive")
         return Removal(After.MOVE, parse_folder(folder))
     if word == "delete-permanently" and not folder:
-        return Removal(After.DELETE, permanently=True)
-    if word not in ("delete", "keep") or folder:
-        raise Wrong(
-            "the value is not known; use delete, keep, or move: and a folder, as in move:Archive; with graph also "
-            "delete-permanently"
-        )
+        raise Wrong("is no longer a value, since delete removes for good where the server can; use delete", word)
+    if word not in ("delete", "trash", "keep") or folder:
+        raise Wrong("the value is not known; use delete, trash, keep, or move: and a folder, as in move:Archive")
     return Removal(After(word))
 
 

@@ -101,8 +101,8 @@ class WrittenMailbox(BaseModel):
     )
     after: Annotated[texts.Removal, BeforeValidator(texts.parse_after)] = Field(
         default=texts.Removal(After.DELETE),
-        description="What becomes of a message in the mailbox once it is stored: delete, move:FOLDER or keep. "
-        "Graph also: delete-permanently, which leaves nothing in Deleted Items.",
+        description="What happens to a message in the mailbox once it is stored: delete (for good, where the server "
+        "can), trash (not POP3: moved to the deleted items), move:FOLDER (not POP3) or keep.",
     )
     since: Annotated[datetime | Literal["now"] | None, BeforeValidator(texts.parse_since)] = Field(
         default=None,

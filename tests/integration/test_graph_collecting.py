@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import FolderMissing
+from shared.errors import FolderMissing, SettingsWrong
 from shared.mailboxes.graph.mailbox import GraphMailbox
 from shared.mailboxes.protocol import Fetched, Listed
 from shared.settings import After
@@ -48,22 +48,53 @@ def test_1_1_all_of_it_byte_for_byte_oldest_first(graph: Graph) -> None:
         assert [data(one) for one in fetch(mailbox)] == messages
 
 
-def test_1_3_what_is_removed_goes_to_deleted_items(graph: Graph) -> None:
+def test_1_3_trash_moves_to_deleted_items(graph: Graph) -> None:
     box = graph.box("support@example.com", plain_mail(1), plain_mail(2), plain_mail(3))
-    with graph.open() as mailbox:
+    with graph.open(after=After.TRASH) as mailbox:
         listed = mailbox.list("INBOX")
         mailbox.remove([listed[0], listed[2]])
         mailbox.commit()
     assert box.left("Inbox") == [plain_mail(2)]
     assert sorted(box.left("Deleted Items")) == sorted([plain_mail(1), plain_mail(3)])
+    assert box.purged == []
 
 
-def test_1_3_permanent_deletion_leaves_nothing(graph: Graph) -> None:
-    box = graph.box("support@example.com", plain_mail(1))
-    with graph.open(permanently=True) as mailbox:
-        mailbox.remove(mailbox.list("INBOX"))
+def test_1_3_trash_never_removes_from_deleted_items(graph: Graph) -> None:
+    """Not after a lost answer, when the request is sent twice, and not what a person deleted meanwhile."""
+    box = graph.box("support@example.com", plain_mail(1), plain_mail(2))
+    with graph.open(after=After.TRASH) as mailbox:
+        listed = mailbox.list("INBOX")
+        box.delete(box.ids("Inbox")[1])
+        graph.trouble.cut_answers = 1
+        mailbox.remove(listed)
+    assert len(box.left("Deleted Items")) == 2
+    assert box.purged == []
+
+
+@pytest.mark.parametrize("folder", ["Deleted Items", "deleteditems"])
+def test_1_3_trash_does_not_collect_deleted_items(graph: Graph, folder: str) -> None:
+    """The settings know the English names; the server knows all of them."""
+    box = graph.box("support@example.com")
+    box.deliver(plain_mail(1), folder="Deleted Items")
+    with graph.open(after=After.TRASH, folders=("INBOX", folder)) as mailbox:
+        assert list(mailbox.list("INBOX")) == []
+        with pytest.raises(SettingsWrong, match="MAILBOXES__support__AFTER"):
+            mailbox.list(folder)
+        (problem,) = mailbox.rights(folder).problems
+        assert "MAILBOXES__support__FOLDERS" in problem
+        assert mailbox.rights("INBOX").problems == ()
+
+
+def test_1_3_delete_leaves_nothing(graph: Graph) -> None:
+    box = graph.box("support@example.com", plain_mail(1), plain_mail(2))
+    with graph.open() as mailbox:
+        listed = mailbox.list("INBOX")
+        graph.trouble.cut_answers = 1
+        mailbox.remove(listed)
+        mailbox.remove(listed)
     assert box.left("Inbox") == box.left("Deleted Items") == []
-    assert box.purged == [plain_mail(1)]
+    assert sorted(box.purged) == sorted([plain_mail(1), plain_mail(2)])
+    assert not graph.asked("DELETE")
 
 
 def test_1_3_a_move_goes_where_it_is_told(graph: Graph) -> None:
@@ -102,6 +133,7 @@ def test_1_3_kept_mail_is_listed_once_by_its_changes(graph: Graph) -> None:
         mailbox.remove([new])
     assert len(box.left("Inbox")) == 31
     assert not graph.asked("DELETE")
+    assert not graph.asked("POST", "/permanentDelete")
 
 
 def test_8_3_a_delta_link_that_has_expired_begins_anew(graph: Graph) -> None:

@@ -15,7 +15,6 @@ from shared.errors import (
     ConnectionLost,
     MailboxBusy,
     MailboxFailed,
-    RemovalRefused,
     SignInRefused,
     TlsRefused,
 )
@@ -212,14 +211,6 @@ def test_a_removal_that_is_not_allowed_keeps_the_message(graph: Graph) -> None:
         listed = mailbox.list("INBOX")
         with pytest.raises(AccessRefused):
             mailbox.remove(listed)
-    assert len(box.left("Inbox")) == 1
-
-
-def test_permanent_deletion_where_the_cloud_has_none(graph: Graph) -> None:
-    graph.server.cloud = "china"
-    box = graph.box("support@example.com", plain_mail(1))
-    with graph.open(permanently=True) as mailbox, pytest.raises(RemovalRefused, match="AFTER"):
-        mailbox.remove(mailbox.list("INBOX"))
     assert len(box.left("Inbox")) == 1
 
 

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from shared.errors import (
     ConnectFailed,
+    MailboxBusy,
     MailroomError,
     ServiceUnavailable,
     SettingsWrong,
@@ -25,7 +26,7 @@ from shared.errors import (
 from shared.mailboxes import sign_in
 from shared.mailboxes.connect import open_mailbox
 from shared.mailboxes.sign_in import Tokens
-from shared.settings import MailboxSettings, SignIn
+from shared.settings import MailboxSettings, MailProtocol, SignIn, Tls
 from tests.servers.authority import Answer, Authority
 from tests.servers.certificates import application, self_signed
 from tests.servers.dovecot import Dovecot, free_ports
@@ -236,6 +237,19 @@ def test_1_4_a_mailbox_is_opened_with_a_token_of_the_service(
     settings = oauth(pop3_settings(dovecot, user), authority, app, ca_file)
     with open_mailbox(settings, Tokens(authority.url)) as mailbox:
         assert len(mailbox.list("INBOX")) == 1
+
+
+def test_1_9_a_token_service_that_asks_to_wait_makes_the_mailbox_busy(
+    dovecot: Dovecot, authority: Authority, settings: MailboxSettings, ca_file: Path
+) -> None:
+    """So that a mailbox which nobody can sign in to is noticed after a while, as a busy one is."""
+    user = dovecot.user()
+    pop3 = oauth(pop3_settings(dovecot, user), authority, authority.register(user.address), ca_file)
+    for one in (pop3, replace(settings, protocol=MailProtocol.GRAPH, tls=Tls.IMPLICIT)):
+        authority.next_answers = [Answer(503, b"", {"Retry-After": "17"})] * 3
+        with pytest.raises(MailboxBusy, match=f"mailbox {one.name}: the token service") as caught:
+            open_mailbox(one, Tokens(authority.url))
+        assert caught.value.retry_after == 17
 
 
 def test_1_5_the_shared_mailbox_is_the_user_of_the_token(

@@ -114,28 +114,21 @@ def test_1_3_exchange_compares_a_move_target_without_case(folders: str, target: 
     assert support(**GRAPH, FOLDERS=folders, AFTER="move:INBOX/Done").move_to == "INBOX/Done"
 
 
-def test_1_3_delete_permanently_is_graphs() -> None:
-    found = support(**GRAPH, AFTER=" Delete-Permanently ")
-    assert (found.after, found.permanently, found.move_to) == (After.DELETE, True, None)
-    for after in ("delete", "keep", "move:Archive"):
-        assert not support(**GRAPH, AFTER=after).permanently
-    assert support_faults(**GRAPH, AFTER="delete-permanently:x")[0].startswith("AFTER: the value is not known")
+@pytest.mark.parametrize("host", ["graph.microsoft.com", "graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"])
+@pytest.mark.parametrize("after", [After.DELETE, After.TRASH, After.KEEP])
+def test_1_3_every_cloud_takes_every_value(host: str, after: After) -> None:
+    found = support(**GRAPH, AFTER=f" {after.value.title()} ", GRAPH_ENDPOINT=f"https://{host}/v1.0")
+    assert (found.after, found.move_to, found.host) == (after, None, host)
 
 
-@pytest.mark.parametrize("protocol", ["imap", "pop3"])
-def test_1_3_delete_permanently_is_refused_where_delete_leaves_nothing(protocol: str) -> None:
-    [fault] = support_faults(PROTOCOL=protocol, AFTER="delete-permanently")
-    assert fault.startswith("AFTER: delete-permanently is for graph; use delete")
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["graph.microsoft.us", "DoD-Graph.Microsoft.US", "microsoftgraph.chinacloudapi.cn", "graph.microsoft.us:443"],
-)
-def test_1_3_delete_permanently_is_refused_in_the_national_clouds(host: str) -> None:
-    [fault] = support_faults(**GRAPH, AFTER="delete-permanently", GRAPH_ENDPOINT=f"https://{host}/v1.0")
-    assert fault.startswith("AFTER: delete-permanently is not to be had in the cloud that GRAPH_ENDPOINT names")
-    assert support(**GRAPH, AFTER="delete", GRAPH_ENDPOINT=f"https://{host}/v1.0").after is After.DELETE
+@pytest.mark.parametrize("folders", ["deletedItems", "INBOX;Deleted Items", "deleted items"])
+def test_1_3_trash_is_not_collected(folders: str) -> None:
+    [fault] = support_faults(**GRAPH, FOLDERS=folders, AFTER="trash")
+    assert fault.startswith("AFTER: trash moves mail to ")
+    assert "which FOLDERS collects; use delete, or move:FOLDER" in fault
+    for after in ("delete", "keep", "move:Done"):
+        assert support(**GRAPH, FOLDERS=folders, AFTER=after).folders == tuple(folders.split(";"))
+    assert support(**GRAPH, FOLDERS="INBOX;Deleted Items/Old", AFTER="trash").after is After.TRASH
 
 
 @pytest.mark.parametrize("server", [BARE, {"PASSWORD": "", "HOST": "outlook.office365.com"}], ids=["graph", "imap"])

@@ -122,8 +122,12 @@ def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
         ("FOLDERS", "a\tb", "cannot be printed"),
         ("AFTER", "move", "write move:Archive"),
         ("AFTER", "move: ", "write move:Archive"),
-        ("AFTER", "archive", "use delete, keep, or move:"),
-        ("AFTER", "delete:x", "use delete, keep, or move:"),
+        ("AFTER", "archive", "use delete, trash, keep, or move:"),
+        ("AFTER", "delete:x", "use delete, trash, keep, or move:"),
+        ("AFTER", "trash:x", "use delete, trash, keep, or move:"),
+        ("AFTER", "delete-permanently:x", "use delete, trash, keep, or move:"),
+        ("AFTER", " Delete-Permanently ", "delete-permanently is no longer a value, since delete removes for good"),
+        ("AFTER", "delete-permanently", "use delete"),
         ("SINCE", "yesterday", "write 2026-11-23"),
         ("SINCE", "2026-02-30", "write 2026-11-23"),
         ("SINCE", "0001-01-01T00:00+14:00", "write 2026-11-23"),
@@ -194,6 +198,14 @@ def test_1_3_pop3_has_delete_and_keep() -> None:
     assert support(PROTOCOL="pop3", AFTER="keep").after is After.KEEP
     (fault,) = support_faults(PROTOCOL="pop3", AFTER="move:Archive")
     assert fault == "MAILBOXES__support__AFTER: POP3 has no folders to move to; use delete or keep"
+    (fault,) = support_faults(PROTOCOL="pop3", AFTER="trash")
+    assert fault.startswith("MAILBOXES__support__AFTER: trash needs a folder for deleted items, and POP3 has none; ")
+    assert fault.endswith("use delete or keep")
+
+
+def test_1_3_imap_has_trash() -> None:
+    found = support(AFTER="trash")
+    assert (found.after, found.move_to) == (After.TRASH, None)
 
 
 def test_1_6_pop3_has_the_inbox_alone() -> None:

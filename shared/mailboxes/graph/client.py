@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,8 +31,16 @@ from kiota_http.middleware.options import RedirectHandlerOption, RetryHandlerOpt
 from msgraph.graph_request_adapter import GraphRequestAdapter
 from msgraph_core import GraphClientFactory
 
-from shared.errors import ConnectionLost, MailboxBusy, SignInRefused
-from shared.mailboxes.graph.errors import BUSY, SERVER_FAULTS, TOO_MANY, UNAUTHORIZED, Answered, graph_error
+from shared.errors import ConnectionLost, MailboxBusy, ServiceUnavailable, SignInRefused
+from shared.mailboxes.graph.errors import (
+    BUSY,
+    NOT_IMPLEMENTED,
+    SERVER_FAULTS,
+    TOO_MANY,
+    UNAUTHORIZED,
+    Answered,
+    graph_error,
+)
 from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.loop_thread import LoopThread
 from shared.mailboxes.sign_in import Tokens
@@ -116,12 +125,13 @@ class GraphClient:
         """Run a coroutine on the session's loop to its end."""
         return self.start(work).result()
 
-    async def json(self, build: Build, *, idempotent: bool = True) -> dict[str, Any]:
+    async def json(self, build: Build, *, idempotent: bool = True, may_shrink: bool = False) -> dict[str, Any]:
         """What Graph answers, as JSON; empty where it has nothing to say.
 
         Args:
             build: makes the request; called anew for each try.
             idempotent: to ask twice is the same as once, so that a broken connection is no reason to give up.
+            may_shrink: the caller will ask for less. A server error, or no answer in time, is raised at once.
 
         Raises:
             Answered: Graph refused.
@@ -138,37 +148,83 @@ class GraphClient:
                 raise TypeError("an answer that is no object")
             return answer
 
-        return await self.send(build, read, idempotent=idempotent)
+        return await self.send(build, read, idempotent=idempotent, may_shrink=may_shrink)
 
-    async def send(self, build: Build, read: Read[T], *, idempotent: bool = True) -> T:
-        """Make a request, and let `read` take the answer as it comes off the wire; see `json`."""
-        renewed, failures, waits, others = False, 0, 0, self._answered
+    async def send(
+        self,
+        build: Build,
+        read: Read[T],
+        *,
+        idempotent: bool = True,
+        may_shrink: bool = False,
+        elsewhere: Build | None = None,
+    ) -> T:
+        """Send a request, and let `read` take the answer as it comes off the wire; see `json`.
+
+        Args:
+            build: makes the request.
+            read: takes the answer.
+            idempotent: as for `json`.
+            may_shrink: as for `json`.
+            elsewhere: makes a small request to the same mailbox. If the mailbox answers it while `build` is still asked
+                to wait, the trouble is the request's own, and the answer is raised.
+        """
+        tries = _Tries(idempotent, may_shrink, elsewhere, self._answered)
         while True:
-            tokens = self._renewals
+            tries.renewals = self._renewals
             try:
                 return await self._once(build, read)
             except Answered as answer:
-                if answer.status == UNAUTHORIZED and not renewed:
-                    renewed = True
-                    await self._renew(tokens)
-                    continue
-                if answer.says_when or answer.status == TOO_MANY:
-                    waits += 1
-                    if waits > MOST_WAITS and self._answered > others:
-                        raise  # others are answered meanwhile: it is not the mailbox that is asked too much
-                    await self._wait(_pause(answer.retry_after, waits), answer)
-                    continue
-                if answer.status < SERVER_FAULTS or not idempotent or failures + 1 >= TRIES or answer.is_for_good:
-                    raise
-                await self._wait(_pause(None, failures), answer)
+                await self._after(answer, tries)
             except httpx.ConnectError as error:
                 # Here, where the certificate that was refused can still be told of.
                 raise graph_error(error, self._settings, "connecting") from error
             except httpx.TransportError as error:
-                if not idempotent or failures + 1 >= TRIES:
+                if may_shrink and isinstance(error, httpx.ReadTimeout):
                     raise
-                await self._wait(_pause(None, failures), error)
-            failures += 1
+                await self._after_failure(error, tries)
+
+    async def _after(self, answer: Answered, tries: _Tries) -> None:
+        """After a refusal, do what must be done before the next try, waiting included; or raise the refusal."""
+        if answer.status == UNAUTHORIZED and not tries.renewed:
+            tries.renewed = True
+            await self._renew(tries.renewals)
+        elif tries.may_shrink and answer.is_too_much:
+            raise answer
+        elif answer.says_when or answer.status == TOO_MANY:
+            tries.waits += 1
+            pause = _pause(answer.retry_after, tries.waits)
+            often = tries.waits > MOST_WAITS
+            if often and self._answered > tries.others:
+                raise answer  # others are answered meanwhile: it is not the mailbox that is asked too much
+            if (often or self._is_too_late(pause)) and await self._answers(tries.elsewhere, answer):
+                raise answer
+            await self._wait(pause, answer)
+        elif answer.status < SERVER_FAULTS or answer.is_for_good or answer.status == NOT_IMPLEMENTED:
+            raise answer
+        else:
+            await self._after_failure(answer, tries)
+
+    async def _after_failure(self, error: Answered | httpx.TransportError, tries: _Tries) -> None:
+        """After a failure that may pass, wait before the next try; or raise it, if there is none."""
+        if not tries.idempotent or tries.failures + 1 >= TRIES:
+            raise error
+        await self._wait(_pause(None, tries.failures), error)
+        tries.failures += 1
+
+    async def _answers(self, elsewhere: Build | None, answer: Answered) -> bool:
+        """Return whether the mailbox answers another request now. 429 is about the app and all its requests."""
+        if elsewhere is None or answer.status == TOO_MANY:
+            return False
+
+        async def read(_response: httpx.Response) -> None:
+            return None
+
+        try:
+            await self._once(elsewhere, read)
+        except (Answered, httpx.TransportError):
+            return False
+        return True
 
     def is_own(self, link: str) -> bool:
         """Whether a link leads to the endpoint's own origin."""
@@ -198,7 +254,11 @@ class GraphClient:
         """A token that is good now, for a request to Graph and nobody else."""
         self.check_origin(url)
         if self._token is None or time.monotonic() > self._token[1]:
-            token = await asyncio.to_thread(self._tokens.token, self._settings)
+            try:
+                token = await asyncio.to_thread(self._tokens.token, self._settings)
+            except ServiceUnavailable as error:
+                # As at the session's beginning (`open_mailbox`).
+                raise MailboxBusy(str(error), retry_after=error.retry_after) from error
             self._token = token, time.monotonic() + TOKEN_KEPT
         return self._token[0]
 
@@ -232,9 +292,12 @@ class GraphClient:
         finally:
             self._slots.release()
 
+    def _is_too_late(self, pause: float) -> bool:
+        return time.monotonic() + pause > self._until
+
     async def _wait(self, pause: float, why: Answered | httpx.TransportError) -> None:
         """Wait before another try, with all others of this session if Graph asked for it."""
-        if time.monotonic() + pause > self._until:
+        if self._is_too_late(pause):
             if isinstance(why, Answered) and why.status in BUSY:
                 raise MailboxBusy(
                     f"mailbox {self._settings.name}: Microsoft Graph asks to come back later "
@@ -262,6 +325,31 @@ class GraphClient:
                     "SIGN_IN_AUTHORITY, GRAPH_ENDPOINT, and the app registration"
                 )
             self._renewals += 1
+
+
+@dataclass(slots=True)
+class _Tries:
+    """The tries of one request so far.
+
+    Attributes:
+        idempotent: as for `GraphClient.json`.
+        may_shrink: as for `GraphClient.json`.
+        elsewhere: as for `GraphClient.send`.
+        others: how many requests of the session had been answered when this one began.
+        renewals: how often the session's token had been renewed before the latest try.
+        renewed: whether this request has had the token renewed.
+        failures: broken connections and server errors.
+        waits: answers that asked to wait.
+    """
+
+    idempotent: bool
+    may_shrink: bool
+    elsewhere: Build | None
+    others: int
+    renewals: int = 0
+    renewed: bool = False
+    failures: int = 0
+    waits: int = 0
 
 
 class _Bearer(AccessTokenProvider):

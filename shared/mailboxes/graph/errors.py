@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -48,6 +49,11 @@ NEVER_READABLE: Final = frozenset(
 
 STATE_LOST: Final = frozenset({"syncstatenotfound", "syncstateinvalid", "resyncrequired"})
 """Codes of a delta link that is no longer known, in lower case: start over (Graph: delta query overview)."""
+
+NOT_ALLOWED, NOT_IMPLEMENTED, GATEWAY_TIMEOUT = 405, 501, 504
+
+_NO_SEGMENT = re.compile(r"resource not found for the segment", re.IGNORECASE)
+"""How Graph's OData layer refuses a path that it does not know (observed as 400 BadRequest)."""
 
 LONGEST_WAIT: Final = 3600.0
 
@@ -99,6 +105,25 @@ class Answered(Exception):
     def says_when(self) -> bool:
         """It is a "not now" that tells when to come back."""
         return self.status in BUSY and self.retry_after is not None
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether a request for less may succeed: 504, or a server error that does not say when to come back."""
+        if self.status == GATEWAY_TIMEOUT:
+            return True
+        return self.status >= SERVER_FAULTS and self.status != NOT_IMPLEMENTED and self.retry_after is None
+
+    @property
+    def lacks_action(self) -> bool:
+        """Whether the server does not have the action that was asked for, whatever message it was about."""
+        if self.status in (NOT_ALLOWED, NOT_IMPLEMENTED):
+            return True
+        return self.status in (BAD_REQUEST, NOT_FOUND) and _NO_SEGMENT.search(self.text) is not None
+
+    @property
+    def may_lack_action(self) -> bool:
+        """Whether a 404 may be about the action and not the message: Exchange's own codes begin with `Error`."""
+        return self.status == NOT_FOUND and not self.code.startswith("Error") and self.code not in NO_SUCH_MAILBOX
 
 
 def graph_error(error: Exception, settings: MailboxSettings, doing: str, *, folder: str | None = None) -> MailroomError:

@@ -20,6 +20,7 @@ import httpx
 from shared.errors import ConnectionLost, MailroomError
 from shared.mailboxes.graph.client import AT_ONCE, GraphClient
 from shared.mailboxes.graph.errors import FORBIDDEN, UNAUTHORIZED, Answered, graph_error
+from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal
 from shared.mailboxes.graph.requests import MailboxRequests
 from shared.mailboxes.protocol import Batch, Fetched, Listed
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
@@ -59,6 +60,8 @@ class Fetcher:
         # Fetches wait here, so that a removal never waits for more than those that have begun.
         self._width = asyncio.Semaphore(AT_ONCE)
         self._broken = 0
+        self._asking = asyncio.Lock()
+        self._may_read: bool | None = None
 
     def run(self, batches: Iterable[Sequence[Listed]], max_bytes: int) -> Generator[Batch, None, None]:
         """See `shared.mailboxes.protocol.Mailbox.fetch`.
@@ -88,11 +91,15 @@ class Fetcher:
             async with self._width:
                 if stopped.is_set():
                     raise asyncio.CancelledError
-                content = await self._client.send(self._requests.content(listed.key), _Reader(listed, max_bytes))
+                content = await self._client.send(
+                    self._requests.content(listed.key),
+                    _Reader(listed, max_bytes),
+                    elsewhere=self._requests.folder("inbox"),
+                )
         except Answered as answer:
             if answer.is_gone:
                 return Fetched(listed, None)
-            if answer.status in (FORBIDDEN, UNAUTHORIZED):
+            if answer.status == UNAUTHORIZED or (answer.status == FORBIDDEN and not await self._is_permitted()):
                 raise graph_error(answer, self._settings, "reading a message") from answer
             told = await self._told(listed.key) if answer.is_for_good else None
             return Fetched(listed, None, refused=f"{answer.code} {answer.text}".strip(), unreadable=told)
@@ -104,6 +111,17 @@ class Fetcher:
         except OSError as error:
             raise ConnectionLost(f"mailbox {self._settings.name}: no temporary file: {error.strerror}") from error
         return Fetched(listed, content, oversized=content is None)
+
+    async def _is_permitted(self) -> bool:
+        """Return whether the app may read messages of this mailbox at all; asked once a session, after a 403."""
+        async with self._asking:
+            if self._may_read is None:
+                try:
+                    answer = await refusal(self._client, self._requests.content(NO_SUCH_MESSAGE))
+                except (Answered, httpx.HTTPError):
+                    return True  # not known: the next 403 asks again
+                self._may_read = answer.status != FORBIDDEN
+            return self._may_read
 
     async def _told(self, key: str) -> dict[str, object]:
         """What Graph tells of a message that it does not give out; less, if it does not tell that either."""

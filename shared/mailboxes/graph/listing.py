@@ -7,23 +7,30 @@ than once. Links are also marks: a page's link stands for everything up to the e
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from shared.errors import ConnectionLost
-from shared.mailboxes.graph.client import GraphClient
-from shared.mailboxes.graph.errors import Answered
-from shared.mailboxes.graph.requests import DELTA_PAGE, SIZE_TAG, MailboxRequests, items_of
+import httpx
+
+from shared.errors import quoted
+from shared.mailboxes.graph.client import Build, GraphClient
+from shared.mailboxes.graph.errors import BUSY, UNAUTHORIZED, Answered
+from shared.mailboxes.graph.links import NEXT, Links
+from shared.mailboxes.graph.requests import DELTA_PAGES, PAGES, SIZE_TAG, MailboxRequests, items_of
+from shared.mailboxes.graph.way import PageSizes
 from shared.mailboxes.protocol import Listed
 from shared.mailboxes.spool import MEMORY_LIMIT
 
-NEXT, DELTA = "@odata.nextLink", "@odata.deltaLink"
+DELTA = "@odata.deltaLink"
 OLDEST = datetime.min.replace(tzinfo=UTC)
 
 UNTOLD: Final = MEMORY_LIMIT
 """Octets that a message is taken to have whose size is not told: enough to be downloaded by itself."""
+
+_log = logging.getLogger("mailroom.graph")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +86,47 @@ class Lister:
         client: the session.
         requests: about the mailbox.
         user: the mailbox's address.
+        name: the mailbox's name in the settings.
+        sizes: remembers which page sizes work.
     """
 
-    def __init__(self, client: GraphClient, requests: MailboxRequests, user: str) -> None:
+    def __init__(self, client: GraphClient, requests: MailboxRequests, user: str, name: str, sizes: PageSizes) -> None:
         self._client = client
         self._requests = requests
         self._user = user
+        self._name = name
+        self._sizes = sizes
 
     async def plain(self, folder: str, since: datetime | None) -> Listing:
         """Everything in a folder, or what was received since then.
+
+        A listing whose links go in circles, or that breaks off at a page that cannot be had in any size, ends with what
+        came before: that is collected and removed, so that the next listing begins behind it.
 
         Raises:
             Answered, MailboxBusy, ConnectionLost, httpx.HTTPError: as `GraphClient.json`.
             KeyError, TypeError, ValueError: what came is no listing of Graph's.
         """
         found: dict[str, Item] = {}
-        seen: set[str] = set()
-        answer = await self._client.json(self._requests.messages(folder, since))
+        links = Links(self._name)
+        passed = 0
+        link: str | None = None
         while True:
-            found |= {str(item["id"]): _item(item) for item in items_of(answer)}
-            if NEXT not in answer:
+            try:
+                answer = await self._page(PAGES, self._asking(folder, since, passed, link))
+            except (Answered, httpx.ReadTimeout) as error:
+                if not found or not _is_too_much(error):
+                    raise
+                self._report_incomplete(found, error)
                 return Listing(_listed(found))
-            answer = await self._client.json(self._requests.following(_new(str(answer[NEXT]), seen)))
+            items = items_of(answer)
+            before = len(found)
+            found |= {str(item["id"]): _item(item) for item in items}
+            passed += len(items)
+            link = links.next(answer, new=len(found) > before)
+            if link is None:
+                return Listing(_listed(found))
+            self._client.check_origin(link)
 
     async def changes(self, folder: str, above: str | None, since: datetime | None) -> Listing:
         """What came into a folder since a mark; everything without one, or if it is another folder's or forgotten.
@@ -118,18 +144,30 @@ class Lister:
         known, _, link = (above or "").rpartition(" ")
         if known == scope and self._client.is_own(link):
             try:
-                answer = await self._client.json(self._requests.following(link, DELTA_PAGE))
-                return await self._round(scope, answer, since)
+                listing = await self._round(scope, folder, link, since)
             except Answered as answer_lost:
                 if not answer_lost.is_state_lost:
                     raise
-        return await self._round(scope, await self._client.json(self._requests.changes(folder)), since)
+            else:
+                if listing.pages:
+                    return listing
+                # A round that goes in circles does not get to newer messages: its mark is of no use.
+        return await self._round(scope, folder, None, since)
 
-    async def _round(self, scope: str, answer: dict[str, Any], since: datetime | None) -> Listing:
+    async def _round(self, scope: str, folder: str, link: str | None, since: datetime | None) -> Listing:
+        """Read a round of changes; without pages, and so without a mark, if its links go in circles."""
         found: dict[str, Item] = {}
+        keys: set[str] = set()
         pages: list[Page] = []
-        seen: set[str] = set()
+        links = Links(self._name, link)
         while True:
+            try:
+                answer = await self._page(DELTA_PAGES, self._asking_changes(folder, link))
+            except (Answered, httpx.ReadTimeout) as error:
+                if not found or not _is_too_much(error):
+                    raise
+                self._report_incomplete(found, error)
+                return _of_round(found, scope, pages)
             items = items_of(answer)
             for item in items:
                 key = str(item["id"])
@@ -137,32 +175,96 @@ class Lister:
                     found.pop(key, None)
                 else:
                     found[key] = _item(await self._whole(item) if since is not None else item)
-            link = self._client.check_origin(str(answer[NEXT if NEXT in answer else DELTA]))
-            pages.append(Page(link, frozenset(str(item["id"]) for item in items)))
-            if NEXT not in answer:
-                # What went while the round was read need not be dealt with.
-                there = tuple(Page(page.link, page.keys & found.keys()) for page in pages)
-                return Listing(_listed(found), scope, there)
-            answer = await self._client.json(self._requests.following(_new(link, seen), DELTA_PAGE))
+            on_page = frozenset(str(item["id"]) for item in items)
+            pages.append(Page(self._client.check_origin(str(answer[NEXT if NEXT in answer else DELTA])), on_page))
+            link = links.next(answer, new=not on_page <= keys)
+            keys |= on_page
+            if links.circular:
+                return Listing(_listed(found), scope)
+            if link is None:
+                return _of_round(found, scope, pages)
+
+    def _asking(self, folder: str, since: datetime | None, passed: int, link: str | None) -> Callable[[int], Build]:
+        """Return what makes the request for the page behind `passed` messages, by its size.
+
+        A link has its page's size in it. For another size, the page is asked for by what comes before it.
+        """
+        size_of_link = self._sizes.usable(self._name, PAGES)[0]
+
+        def build(size: int) -> Build:
+            if link is not None and size == size_of_link:
+                return self._requests.following(link)
+            return self._requests.messages(folder, since, page=size, skip=passed)
+
+        return build
+
+    def _asking_changes(self, folder: str, link: str | None) -> Callable[[int], Build]:
+        """Return what makes the request for a page of a round, by its size, which a header has."""
+
+        def build(size: int) -> Build:
+            return self._requests.changes(folder, size) if link is None else self._requests.following(link, size)
+
+        return build
+
+    async def _page(self, sizes: Sequence[int], asking: Callable[[int], Build]) -> dict[str, Any]:
+        """Ask for a page: a smaller one, where a large one is too much for the server.
+
+        Raises:
+            Answered, httpx.ReadTimeout: the smallest is too much as well, or the answer says something else.
+        """
+        usable = self._sizes.usable(self._name, sizes)
+        for size in usable[:-1]:
+            try:
+                answer = await self._client.json(asking(size), may_shrink=True)
+            except (Answered, httpx.ReadTimeout) as error:
+                if not _is_too_much(error):
+                    raise
+                _log.warning(
+                    "mailbox %s: a page of %d messages fails, a smaller one is tried: %s",
+                    self._name,
+                    size,
+                    quoted(error),
+                )
+            else:
+                if size != usable[0]:
+                    self._sizes.limit(self._name, size)
+                return answer
+        answer = await self._client.json(asking(usable[-1]))
+        if len(usable) > 1:
+            self._sizes.limit(self._name, usable[-1])
+        return answer
+
+    def _report_incomplete(self, found: Collection[str], error: Exception) -> None:
+        _log.warning(
+            "mailbox %s: the listing breaks off after %d messages, which are collected: %s",
+            self._name,
+            len(found),
+            quoted(error),
+        )
 
     async def _whole(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An item with its time: of one that only changed, Graph may tell no more than what did."""
+        """An item with its time: of one that only changed, Graph may tell no more than what did.
+
+        Where Graph refuses this one item, the listing goes on without the time.
+        """
         if "receivedDateTime" in item:
             return item
         try:
             return {**await self._client.json(self._requests.told(str(item["id"]))), **item}
         except Answered as answer:
-            if not answer.is_gone:
+            if answer.status in BUSY or answer.status == UNAUTHORIZED:
                 raise
             return item
 
 
-def _new(link: str, seen: set[str]) -> str:
-    """A link that was not followed before in this listing."""
-    if link in seen:
-        raise ConnectionLost("Microsoft Graph gave the same link to the next page twice; the listing would never end")
-    seen.add(link)
-    return link
+def _of_round(found: dict[str, Item], scope: str, pages: Sequence[Page]) -> Listing:
+    # What went while the round was read need not be dealt with.
+    there = tuple(Page(page.link, page.keys & found.keys()) for page in pages)
+    return Listing(_listed(found), scope, there)
+
+
+def _is_too_much(error: Answered | httpx.ReadTimeout) -> bool:
+    return not isinstance(error, Answered) or error.is_too_much
 
 
 def _item(item: dict[str, Any]) -> Item:

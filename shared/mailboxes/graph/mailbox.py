@@ -7,25 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Coroutine, Generator, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from shared.errors import FolderMissing, MailroomError
+from shared.errors import FolderMissing, MailroomError, SettingsWrong
+from shared.mailboxes.graph.addresses import mailbox_addresses
 from shared.mailboxes.graph.client import Build, GraphClient
-from shared.mailboxes.graph.errors import BAD_REQUEST, FORBIDDEN, NOT_FOUND, Answered, graph_error
+from shared.mailboxes.graph.errors import FORBIDDEN, Answered, graph_error
 from shared.mailboxes.graph.fetch import Fetcher
 from shared.mailboxes.graph.folders import folder_id
 from shared.mailboxes.graph.listing import Lister, Listing
-from shared.mailboxes.graph.remove import Remover
+from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal
+from shared.mailboxes.graph.remove import DELETED_ITEMS, Remover
 from shared.mailboxes.graph.requests import MailboxRequests
 from shared.mailboxes.graph.way import GraphWay
-from shared.mailboxes.protocol import Batch, Listed, Rights
+from shared.mailboxes.protocol import Batch, Listed, MailboxAddresses, Rights
 from shared.mailboxes.sign_in import Tokens
+from shared.mailboxes.tls import setting
 from shared.settings import After, MailboxSettings
 
 T = TypeVar("T")
-
-NO_SUCH_MESSAGE: Final = "mailroom-check"
-"""An id that no message has: whether an app may do a thing can be asked without doing it."""
 
 
 class GraphMailbox:
@@ -48,7 +48,8 @@ class GraphMailbox:
         self._requests = MailboxRequests(self._client, settings.mailbox_address)
         self._fetcher = Fetcher(self._client, self._requests, settings)
         self._fetching: Generator[Batch, None, None] | None = None
-        self._lister = Lister(self._client, self._requests, settings.mailbox_address)
+        user = settings.mailbox_address
+        self._lister = Lister(self._client, self._requests, user, settings.name, way.page_sizes)
         self._listing = Listing()
         self._target = ""
 
@@ -104,8 +105,7 @@ class GraphMailbox:
             FolderMissing: the folder to move to is not there any more.
         """
         if self._settings.after is not After.KEEP:
-            remover = Remover(self._client, self._requests, self._way, self._settings, self._target)
-            self._run(remover.remove([str(one.key) for one in messages]), "removing messages", None)
+            self._run(self._remover().remove([str(one.key) for one in messages]), "removing messages", None)
 
     def commit(self) -> None:
         """Nothing is left to be done."""
@@ -113,6 +113,16 @@ class GraphMailbox:
     def rights(self, folder: str) -> Rights:
         """Look at a folder, and whether the app may read and remove, without changing anything."""
         return self._run(self._rights(folder), f"looking at {folder}", folder)
+
+    def addresses(self) -> MailboxAddresses:
+        """Return the mailbox's addresses, as the directory has them.
+
+        Raises:
+            AccessRefused: the app lacks the permission User.Read.All.
+            MailboxFailed, MailboxBusy: and what derives from them.
+        """
+        work = mailbox_addresses(self._client, self._requests, self._settings)
+        return self._run(work, "reading the mailbox's addresses", None)
 
     def close(self) -> None:
         """End the session."""
@@ -148,6 +158,7 @@ class GraphMailbox:
         return await self._in(await self._folder(folder, "FOLDERS"), None, since)
 
     async def _in(self, folder: str, above: str | None, since: datetime | None) -> Listing:
+        await self._check_target(folder)
         if self._settings.after is After.KEEP:
             # Without `since`: Graph bounds a filtered round of changes, and what is older is left alone all the same.
             return await self._lister.changes(folder, above, since)
@@ -156,33 +167,58 @@ class GraphMailbox:
     async def _folder(self, path: str, name: str) -> str:
         return await folder_id(self._client, self._requests, self._way, self._settings, path, name=name)
 
+    async def _check_target(self, folder: str) -> None:
+        """Refuse to collect the folder that `trash` or `move` moves mail to: the mail would be moved at every poll.
+
+        The settings cannot tell where the folder has a name in another language.
+
+        Raises:
+            SettingsWrong: the folder is the target.
+        """
+        targets = {self._target}
+        if self._settings.after is After.TRASH and folder != "inbox":
+            targets = {DELETED_ITEMS, await self._deleted_items()}
+        if folder in targets:
+            raise SettingsWrong(
+                f"{setting(self._settings, 'AFTER')}: moves mail to a folder that is collected; change AFTER, or take "
+                f"the folder out of {setting(self._settings, 'FOLDERS')}"
+            )
+
+    async def _deleted_items(self) -> str:
+        folders, name = self._way.folders, self._settings.name
+        known = folders.get(name, f"/{DELETED_ITEMS}")
+        if known is None:
+            known = str((await self._client.json(self._requests.folder(DELETED_ITEMS)))["id"])
+            folders.put(name, f"/{DELETED_ITEMS}", known)
+        return known
+
     async def _rights(self, folder: str) -> Rights:
         found = await self._client.json(self._requests.folder(await self._folder(folder, "FOLDERS")))
-        problems = [await self._problem("read messages", self._requests.content(NO_SUCH_MESSAGE), "Mail.Read")]
+        problems = [await self._problem("read messages", "Mail.Read", self._requests.content(NO_SUCH_MESSAGE))]
+        note = None
         if self._settings.after is not After.KEEP:
             delete = self._requests.delete(NO_SUCH_MESSAGE)
-            problems.append(await self._problem("remove messages", delete, "Mail.ReadWrite"))
-        if self._settings.move_to is not None:
-            try:
-                await self._folder(self._settings.move_to, "AFTER")
-            except FolderMissing as error:
-                problems.append(str(error))
-        return Rights(folder, int(found.get("totalItemCount") or 0), tuple(filter(None, problems)))
-
-    async def _problem(self, what: str, build: Build, permission: str) -> str | None:
-        """What stands against doing a thing, asked of a message that is not there: who may not is told so first."""
-
-        async def read(_response: object) -> None:
-            return None
-
+            problems.append(await self._problem("remove messages", "Mail.ReadWrite", delete))
+        if self._settings.after is After.DELETE:
+            note = await self._remover().why_not_for_good()
         try:
-            await self._client.send(build, read)
-        except Answered as answer:
-            if answer.status == FORBIDDEN:
-                return (
-                    f"the app may not {what}: the application permission {permission} is missing, or not granted for "
-                    f"{self._settings.mailbox_address} ({answer.code})"
-                )
-            if answer.status not in (BAD_REQUEST, NOT_FOUND):
-                raise
-        return None
+            if self._settings.move_to is not None:
+                self._target = await self._folder(self._settings.move_to, "AFTER")
+            await self._check_target(str(found["id"]))
+        except (FolderMissing, SettingsWrong) as error:
+            problems.append(str(error))
+        notes = () if note is None else (note,)
+        return Rights(folder, int(found.get("totalItemCount") or 0), tuple(filter(None, problems)), notes)
+
+    async def _problem(self, what: str, permission: str, build: Build) -> str | None:
+        """Return why the app may not do a thing, found out without doing it; None if it may."""
+        answer = await refusal(self._client, build)
+        if answer.status != FORBIDDEN:
+            return None
+        return (
+            f"the app may not {what}: the application permission {permission} is missing, or not granted for "
+            f"{self._settings.mailbox_address} ({answer.code})"
+        )
+
+    def _remover(self) -> Remover:
+        return Remover(self._client, self._requests, self._way, self._settings, self._target)

@@ -23,14 +23,17 @@ from msgraph.generated.users.item.mail_folders.item.messages.messages_request_bu
 from msgraph.generated.users.item.mail_folders.mail_folders_request_builder import MailFoldersRequestBuilder
 from msgraph.generated.users.item.messages.item.message_item_request_builder import MessageItemRequestBuilder
 from msgraph.generated.users.item.messages.item.move.move_post_request_body import MovePostRequestBody
+from msgraph.generated.users.item.user_item_request_builder import UserItemRequestBuilder
 from msgraph.generated.users.users_request_builder import UsersRequestBuilder
 
 from shared.mailboxes.graph.client import Build, GraphClient
 
-PAGE: Final = 1000
-"""Messages in one answer of a listing: the most that Graph gives (Graph: list messages)."""
+PAGES: Final = (1000, 100, 10)
+"""Messages in one answer of a listing, to be tried in this order: 1000 is the maximum (Graph: list messages)."""
 
-DELTA_PAGE: Final = 500
+DELTA_PAGES: Final = (500, 100, 10)
+"""The same for a round of changes."""
+
 FOLDERS_PAGE: Final = 100
 
 IMMUTABLE: Final = 'IdType="ImmutableId"'
@@ -42,6 +45,9 @@ SIZE: Final = "singleValueExtendedProperties($filter=id eq 'Long 0x0E08')"
 LISTED: Final = ("id", "receivedDateTime")
 TOLD: Final = ("id", "subject", "from", "toRecipients", "receivedDateTime", "internetMessageId")
 """What is asked of a message in a listing, and of one whose content cannot be had."""
+
+ADDRESSES: Final = ("proxyAddresses", "mail", "userPrincipalName")
+"""What is asked of a user (Graph: user resource type)."""
 
 # What GraphServiceClient does when it is made, and we do not make one: it would load the builders of all of Graph.
 register_default_serializer(JsonSerializationWriterFactory)
@@ -76,22 +82,23 @@ class MailboxRequests:
         below = child(filter=asked, select=["id", "displayName"], top=FOLDERS_PAGE)
         return lambda: self._folder(parent).child_folders.to_get_request_information(_configured(below))
 
-    def messages(self, folder: str, since: datetime | None) -> Build:
-        """A folder's messages, oldest first."""
+    def messages(self, folder: str, since: datetime | None, *, page: int, skip: int) -> Build:
+        """A page of a folder's messages, oldest first, behind the first `skip`."""
         query = MessagesRequestBuilder.MessagesRequestBuilderGetQueryParameters(
             select=list(LISTED),
             # What is filtered by comes first in the order (Graph: list messages).
             orderby=["receivedDateTime"],
             filter=None if since is None else f"receivedDateTime ge {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             expand=[SIZE],
-            top=PAGE,
+            top=page,
+            skip=skip or None,
         )
         return lambda: self._folder(folder).messages.to_get_request_information(_configured(query))
 
-    def changes(self, folder: str) -> Build:
+    def changes(self, folder: str, page: int) -> Build:
         """A folder's messages, as the beginning of a round of changes."""
         query = DeltaRequestBuilder.DeltaRequestBuilderGetQueryParameters(select=list(LISTED), expand=[SIZE])
-        return lambda: self._folder(folder).messages.delta.to_get_request_information(_configured(query, DELTA_PAGE))
+        return lambda: self._folder(folder).messages.delta.to_get_request_information(_configured(query, page))
 
     def following(self, link: str, page: int | None = None) -> Build:
         """What a link of Graph's own leads to.
@@ -111,12 +118,22 @@ class MailboxRequests:
         query = MessageItemRequestBuilder.MessageItemRequestBuilderGetQueryParameters(select=list(TOLD))
         return lambda: self._message(message).to_get_request_information(_configured(query))
 
+    def exists(self, message: str) -> Build:
+        """A message's id, if the message is in the mailbox."""
+        query = MessageItemRequestBuilder.MessageItemRequestBuilderGetQueryParameters(select=["id"])
+        return lambda: self._message(message).to_get_request_information(_configured(query))
+
+    def addresses(self) -> Build:
+        """The mailbox's addresses, out of the directory."""
+        query = UserItemRequestBuilder.UserItemRequestBuilderGetQueryParameters(select=list(ADDRESSES))
+        return lambda: self._user.to_get_request_information(_configured(query))
+
     def delete(self, message: str) -> Build:
-        """To Deleted Items."""
+        """To Deleted Items; out of Deleted Items, for good."""
         return lambda: self._message(message).to_delete_request_information(_configured())
 
     def delete_permanently(self, message: str) -> Build:
-        """To where no mail program finds it."""
+        """For good: to where no mail program finds it (Graph: message: permanentDelete)."""
         return lambda: self._message(message).permanent_delete.to_post_request_information(_configured())
 
     def move(self, message: str, folder: str) -> Build:

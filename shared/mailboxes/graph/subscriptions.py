@@ -16,7 +16,7 @@ from shared.errors import MailboxFailed, MailroomError
 from shared.mailboxes.graph.client import GraphClient
 from shared.mailboxes.graph.errors import BAD_REQUEST, Answered, graph_error
 from shared.mailboxes.graph.folders import folder_id
-from shared.mailboxes.graph.listing import NEXT
+from shared.mailboxes.graph.links import Links
 from shared.mailboxes.graph.requests import MailboxRequests, SubscriptionRequests, items_of
 from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.sign_in import Tokens
@@ -142,13 +142,16 @@ class GraphSubscriptions:
             raise graph_error(error, mailbox or self._settings, doing) from error
 
     async def _every(self) -> list[Subscription]:
-        found: list[Subscription] = []
+        found: dict[str, Subscription] = {}
+        links = Links(self._settings.name)
         answer = await self._client.json(self._requests.every())
         while True:
-            found += map(_subscription, items_of(answer))
-            if NEXT not in answer:
-                return found
-            answer = await self._client.json(self._requests.following(str(answer[NEXT])))
+            before = len(found)
+            found |= {one.id: one for one in map(_subscription, items_of(answer))}
+            link = links.next(answer, new=len(found) > before)
+            if link is None:
+                return list(found.values())
+            answer = await self._client.json(self._requests.following(link))
 
     async def _create(self, mailbox: MailboxSettings, folder: str, url: str, state: str, minutes: int) -> Subscription:
         resource = await self._resource(mailbox, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,10 @@ from shared.settings import MailboxSettings
 from shared.settings.model import GLOBAL_GRAPH
 
 REMEMBERED: Final = 600.0
-"""Seconds for which a path is taken to lead to the same folder."""
+"""Seconds for which a path is taken to lead to the same folder, and a missing action to be missing."""
+
+SIZE_REMEMBERED: Final = 3600.0
+"""Seconds for which a mailbox is not asked for larger pages than the largest that worked."""
 
 
 class FolderIds:
@@ -43,6 +47,50 @@ class FolderIds:
         """A folder was not where it was: forget all that is known of the mailbox."""
         with self._lock:
             self._ids = {key: found for key, found in self._ids.items() if key[0] != mailbox}
+
+
+class PageSizes:
+    """The largest page that each mailbox's listings may ask for, after larger pages failed. Thread-safe.
+
+    A limit ends after `SIZE_REMEMBERED` seconds, so that one bad hour does not slow the process down for ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limits: dict[str, tuple[int, float]] = {}
+
+    def usable(self, mailbox: str, sizes: Sequence[int]) -> list[int]:
+        """Return the sizes to try for a mailbox, largest first: those within its limit, and always the smallest."""
+        with self._lock:
+            limit, until = self._limits.get(mailbox, (max(sizes), 0.0))
+        within = [size for size in sizes if size <= limit or time.monotonic() >= until]
+        return sorted(within or [min(sizes)], reverse=True)
+
+    def limit(self, mailbox: str, size: int) -> None:
+        """Remember that pages of this size worked for a mailbox where larger ones failed."""
+        with self._lock:
+            self._limits[mailbox] = size, time.monotonic() + SIZE_REMEMBERED
+
+
+class MissingActions:
+    """The mailboxes at which `permanentDelete` is not available, found out by asking. Thread-safe.
+
+    A finding ends after `REMEMBERED` seconds: a gateway that answers 501 for a moment must not decide for the process.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}
+
+    def lacks_permanent_delete(self, mailbox: str) -> bool:
+        """Return whether a recent request showed that a mailbox's server does not have the action."""
+        with self._lock:
+            return time.monotonic() < self._until.get(mailbox, 0.0)
+
+    def note_permanent_delete(self, mailbox: str) -> None:
+        """Remember that a mailbox's server does not have the action."""
+        with self._lock:
+            self._until[mailbox] = time.monotonic() + REMEMBERED
 
 
 class Trusts:
@@ -92,9 +140,13 @@ class GraphWay:
         patience: seconds from a session's beginning after which nothing is waited for any more.
         folders: which ids paths stood for.
         trusts: what the mailboxes' connections trust: the machine's roots take a while to load.
+        page_sizes: which page sizes work for which mailbox.
+        missing: which mailboxes' servers do not have `permanentDelete`.
     """
 
     endpoint: str = GLOBAL_GRAPH
     patience: float = 300
     folders: FolderIds = field(default_factory=FolderIds)
     trusts: Trusts = field(default_factory=Trusts)
+    page_sizes: PageSizes = field(default_factory=PageSizes)
+    missing: MissingActions = field(default_factory=MissingActions)

@@ -1,0 +1,261 @@
+"""Listings whose links go in circles, and pages that are too large for the server (rules 1.8, 8.3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from shared.errors import MailboxBusy, MailboxFailed
+from shared.mailboxes.graph.mailbox import GraphMailbox
+from shared.mailboxes.graph.way import GraphWay
+from shared.settings import After
+from tests.integration.test_graph_review import answering
+from tests.servers.graph import Graph
+from tests.servers.mail import plain_mail
+
+Answers = Callable[[], httpx.Response]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.mailboxes.graph.client.FIRST_WAIT", 0.01)
+
+
+def pages(*answers: dict[str, object]) -> Answers:
+    """Answer with one page after the other, and then with the last again and again."""
+    left = list(answers)
+    return lambda: httpx.Response(200, json=left.pop(0) if len(left) > 1 else left[0])
+
+
+def page(graph: Graph, keys: list[str], following: str | None, kind: str = "nextLink") -> dict[str, object]:
+    where = f"{graph.server.endpoint}/users/support@example.com/mailFolders/inbox/messages"
+    items = [{"id": key, "receivedDateTime": "2026-11-24T12:00:00Z"} for key in keys]
+    return {"value": items} | ({f"@odata.{kind}": f"{where}?$skiptoken={following}"} if following else {})
+
+
+def is_listing(path: str) -> bool:
+    return path.endswith("/messages")
+
+
+@pytest.mark.parametrize("circle", [["a%3d"], ["a=", "a%3D"], ["a", "b"], ["a", "b", "c"]])
+def test_1_8_a_listing_that_goes_in_circles_ends_with_what_was_listed(
+    graph: Graph, circle: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    box = graph.box("support@example.com", *[plain_mail(n) for n in range(3)])
+    keys = box.ids("Inbox")
+    listing = [page(graph, keys, circle[0]), *[page(graph, [], name) for name in (circle * 3)[1:]]]
+    with graph.open() as mailbox:
+        answering(mailbox, is_listing, pages(*listing))
+        with caplog.at_level(logging.WARNING):
+            listed = mailbox.list("INBOX")
+        assert [one.key for one in listed] == keys
+        mailbox.remove(listed)
+    assert box.left("Inbox") == []
+    assert "mailbox support: Microsoft Graph gives the same link to the next page twice" in caplog.text
+
+
+def test_1_8_empty_pages_without_end_end(graph: Graph, caplog: pytest.LogCaptureFixture) -> None:
+    box = graph.box("support@example.com", plain_mail(1))
+    names: Iterator[int] = iter(range(10_000))
+    with graph.open() as mailbox:
+        answering(
+            mailbox,
+            is_listing,
+            lambda: httpx.Response(200, json=page(graph, box.ids("Inbox"), str(next(names)))),
+        )
+        with caplog.at_level(logging.WARNING):
+            assert len(mailbox.list("INBOX")) == 1
+    assert next(names) < 200
+    assert "without a new item" in caplog.text
+
+
+def test_1_3_a_round_of_changes_that_goes_in_circles_gives_no_mark(graph: Graph) -> None:
+    box = graph.box("support@example.com", *[plain_mail(n) for n in range(3)])
+    keys = box.ids("Inbox")
+    with graph.open(after=After.KEEP) as mailbox:
+        whole = mailbox.list("INBOX")
+        mark = mailbox.mark([one.number for one in whole])
+        assert mark is not None
+        circle = pages(page(graph, keys, "a"), page(graph, [], "a"))
+        answering(mailbox, lambda path: "/messages" in path, circle)
+        listed = mailbox.list("INBOX")
+        assert sorted(str(one.key) for one in listed) == sorted(keys)
+        assert mailbox.mark([one.number for one in listed]) is None
+
+
+def test_1_3_a_mark_that_leads_into_a_circle_does_not_hide_new_mail(graph: Graph) -> None:
+    """The round behind it never comes to what is new, so that a round from the beginning has to."""
+    box = graph.box("support@example.com", *[plain_mail(n) for n in range(3)])
+    with graph.open(after=After.KEEP) as mailbox:
+        scope = "support@example.com inbox"
+        link = str(page(graph, [], "stuck")["@odata.nextLink"])
+        asked: list[str] = []
+
+        def stuck() -> httpx.Response:
+            asked.append("")
+            return httpx.Response(200, json=page(graph, [], "stuck"))
+
+        answering(mailbox, is_listing, stuck)
+        listed = mailbox.list("INBOX", above=f"{scope} {link}")
+        assert sorted(str(one.key) for one in listed) == sorted(box.ids("Inbox"))
+        mark = mailbox.mark([one.number for one in listed])
+        assert mark is not None
+        assert "$deltatoken" in mark
+        assert len(asked) == 1
+
+
+def sizes(graph: Graph, option: str = "$top") -> list[int]:
+    return [int(one.query[option]) for one in graph.server.requests if option in one.query]
+
+
+def again(graph: Graph, mailbox: GraphMailbox, **changes: object) -> GraphMailbox:
+    """Another session in the same process."""
+    return GraphMailbox(graph.settings(**changes), graph.tokens, mailbox._way)
+
+
+@pytest.mark.parametrize(("largest", "first"), [(500, [1000, 100]), (50, [1000, 100, 10]), (10, [1000, 100, 10])])
+def test_8_3_a_page_that_is_too_large_is_asked_for_in_a_smaller_size(
+    graph: Graph, largest: int, first: list[int]
+) -> None:
+    box = graph.box("support@example.com", *[b"Subject: %d\r\n\r\n" % n for n in range(25)])
+    graph.trouble.largest_page = largest
+    with graph.open() as mailbox:
+        assert [one.key for one in mailbox.list("INBOX")] == box.ids("Inbox")
+        assert sizes(graph) == first
+        with again(graph, mailbox) as later:
+            assert len(later.list("INBOX")) == 25
+    assert sizes(graph) == [*first, first[-1]], "the size that worked is remembered"
+
+
+def test_8_3_the_page_that_is_too_large_comes_in_the_middle(graph: Graph) -> None:
+    box = graph.box("support@example.com", *[b"Subject: %d\r\n\r\n" % n for n in range(1150)])
+    with graph.open() as mailbox:
+        inner = mailbox._client._http._transport
+
+        class ThenTooMuch(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                passed: httpx.Response = await inner.handle_async_request(request)
+                graph.trouble.largest_page = 100
+                return passed
+
+        mailbox._client._http._transport = ThenTooMuch()
+        assert [one.key for one in mailbox.list("INBOX")] == box.ids("Inbox")
+    assert len(graph.asked("GET", "/messages")) == 1 + 1 + 2, "what came before is not asked for again"
+
+
+def test_8_3_a_round_of_changes_is_read_in_smaller_pages(graph: Graph) -> None:
+    box = graph.box("support@example.com", *[b"Subject: %d\r\n\r\n" % n for n in range(25)])
+    graph.trouble.largest_page = 10
+    with graph.open(after=After.KEEP) as mailbox:
+        listed = mailbox.list("INBOX")
+        assert sorted(str(one.key) for one in listed) == sorted(box.ids("Inbox"))
+        mark = mailbox.mark([one.number for one in listed])
+        assert list(mailbox.list("INBOX", above=mark)) == []
+    prefers = [one.prefer.rpartition("=")[2] for one in graph.server.requests if one.path.endswith("/delta()")]
+    assert prefers[:3] == ["500", "100", "10"]
+    assert set(prefers[3:]) == {"10"}
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_8_3_other_server_errors_of_a_large_page_are_alike(graph: Graph, status: int) -> None:
+    graph.box("support@example.com", plain_mail(1))
+    answers = [httpx.Response(status), None]
+    with graph.open() as mailbox:
+        inner = mailbox._client._http._transport
+
+        class First(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                answer = answers.pop(0) if answers else None
+                if answer is not None:
+                    return answer
+                passed: httpx.Response = await inner.handle_async_request(request)
+                return passed
+
+        mailbox._client._http._transport = First()
+        assert len(mailbox.list("INBOX")) == 1
+    assert sizes(graph) == [100]
+
+
+def test_8_3_silence_about_a_large_page_is_alike(graph: Graph) -> None:
+    graph.box("support@example.com", plain_mail(1))
+    with graph.open() as mailbox:
+        inner = mailbox._client._http._transport
+
+        class Silent(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.url.params.get("$top") == "1000":
+                    raise httpx.ReadTimeout("nothing came", request=request)
+                passed: httpx.Response = await inner.handle_async_request(request)
+                return passed
+
+        mailbox._client._http._transport = Silent()
+        assert len(mailbox.list("INBOX")) == 1
+
+
+def test_throttling_does_not_make_pages_smaller(graph: Graph) -> None:
+    """Nor does a 503 that says when to come back."""
+    graph.box("support@example.com", plain_mail(1))
+    answers = [httpx.Response(429), httpx.Response(503, headers={"Retry-After": "0"})]
+    with graph.open() as mailbox:
+        inner = mailbox._client._http._transport
+
+        class First(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if answers:
+                    return answers.pop(0)
+                passed: httpx.Response = await inner.handle_async_request(request)
+                return passed
+
+        mailbox._client._http._transport = First()
+        assert len(mailbox.list("INBOX")) == 1
+    assert sizes(graph) == [1000]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(502, MailboxBusy), (503, MailboxBusy), (504, MailboxBusy), (500, MailboxFailed)]
+)
+@pytest.mark.parametrize("after", [After.DELETE, After.KEEP])
+def test_1_9_a_mailbox_whose_listing_always_fails_is_busy_or_fails(
+    graph: Graph, status: int, kind: type[Exception], after: After
+) -> None:
+    graph.box("support@example.com", plain_mail(1))
+    with graph.open(after=after) as mailbox:
+        answering(mailbox, lambda path: "/messages" in path, lambda: httpx.Response(status))
+        with pytest.raises(kind, match="mailbox support"):
+            mailbox.list("INBOX")
+
+
+@pytest.mark.parametrize("after", [After.DELETE, After.KEEP])
+def test_1_8_a_page_that_never_comes_does_not_keep_what_is_before_it(
+    graph: Graph, after: After, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = graph.box("support@example.com", *[plain_mail(n) for n in range(3)])
+    first = page(graph, box.ids("Inbox")[:2], "next")
+    answers = [httpx.Response(200, json=first)]
+    with graph.open(after=after) as mailbox:
+        answering(
+            mailbox,
+            lambda path: "/messages" in path,
+            lambda: answers.pop() if answers else httpx.Response(504),
+        )
+        with caplog.at_level(logging.WARNING):
+            listed = mailbox.list("INBOX")
+        assert [one.key for one in listed] == box.ids("Inbox")[:2]
+        mark = mailbox.mark([one.number for one in listed])
+        with pytest.raises(MailboxBusy):
+            mailbox.list("INBOX", above=mark)
+    assert "the listing breaks off after 2 messages" in caplog.text
+
+
+def test_a_limit_of_the_page_size_ends(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    way = GraphWay(graph.server.endpoint)
+    clock = [1000.0]
+    monkeypatch.setattr("shared.mailboxes.graph.way.time.monotonic", lambda: clock[0])
+    way.page_sizes.limit("support", 100)
+    assert way.page_sizes.usable("support", (1000, 100, 10)) == [100, 10]
+    assert way.page_sizes.usable("sales", (1000, 100, 10)) == [1000, 100, 10]
+    clock[0] += 3600
+    assert way.page_sizes.usable("support", (1000, 100, 10)) == [1000, 100, 10]
