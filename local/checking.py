@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from shared.errors import MailroomError, SettingsWrong
-from shared.mailboxes.protocol import Mailbox
+from shared.errors import AccessRefused, MailroomError, SettingsWrong
+from shared.mailboxes.protocol import HasAddresses, Mailbox, MailboxAddresses
 from shared.settings import ROUTES_PATH, After, AllRoutes, MailboxSettings, all_routes
 from shared.wiring import App
 
@@ -26,7 +26,7 @@ def check(app: App, only: str | None = None) -> Iterator[tuple[bool, str]]:
     for settings in app.settings.mailboxes.values():
         if only in (None, settings.name):
             try:
-                yield from _look(settings, app.poller.connect)
+                yield from _look(settings, app)
             except MailroomError as error:
                 yield False, str(error) if settings.name in str(error) else f"mailbox {settings.name}: {error}"
 
@@ -73,8 +73,43 @@ def _told(routes: AllRoutes, app: App, called: str, only: str | None) -> Iterato
             yield from ((False, f"routes: {fault}; until then no mail of mailbox {name} is routed") for fault in of_one)
 
 
-def _look(settings: MailboxSettings, connect: Callable[[MailboxSettings], Mailbox]) -> Iterator[tuple[bool, str]]:
-    with connect(settings) as mailbox:
+def alias_notes(
+    settings: MailboxSettings,
+    addresses: MailboxAddresses,
+    route_of: Callable[[str], str | None],
+    configured: Collection[str] = (),
+) -> Iterator[str]:
+    """Say which addresses a mailbox has, which of them belong into ALIASES, and whether mail for them may be misrouted.
+
+    Args:
+        settings: the mailbox's.
+        addresses: what its server says.
+        route_of: the name of the first plain route that takes an address; None: no route does.
+        configured: what ALIASES names.
+    """
+    setting = f"MAILBOXES__{settings.name}__ALIASES"
+    aliases = ", ".join(addresses.aliases)
+    yield f"its primary address is {addresses.primary}; {f'its aliases are {aliases}' if aliases else 'no aliases'}"
+    if settings.mailbox_address != addresses.primary:
+        yield f"{settings.mailbox_address} is not the primary address: To may name {addresses.primary} in its place"
+    routed = {alias: route for alias in addresses.aliases if (route := route_of(alias)) is not None}
+    proposed = [alias for alias in addresses.aliases if alias in routed or alias in configured]
+    new = [alias for alias in proposed if alias not in configured]
+    if not new:
+        return
+    yield f"aliases that have a route: set {setting}={';'.join(proposed)}"
+    own = route_of(addresses.primary)
+    misrouted = [alias for alias in new if routed[alias] != own]
+    if own is not None and misrouted:
+        yield (
+            f"{addresses.primary} has the route {own} beside the routes of {', '.join(misrouted)}: Exchange may write "
+            f"{addresses.primary} into To for mail that was sent to an alias, and route {own} takes it then; see "
+            "docs/aliases.md"
+        )
+
+
+def _look(settings: MailboxSettings, app: App) -> Iterator[tuple[bool, str]]:
+    with app.poller.connect(settings) as mailbox:
         for folder in mailbox.folders:
             rights = mailbox.rights(folder)
             since = f" Only what was received since {settings.since} is taken." if settings.since else ""
@@ -84,6 +119,28 @@ def _look(settings: MailboxSettings, connect: Callable[[MailboxSettings], Mailbo
                 yield True, f"note: mailbox {settings.name}, {folder}: {note}"
             for problem in rights.problems:
                 yield False, problem if settings.name in problem else f"mailbox {settings.name}, {folder}: {problem}"
+        for note in _address_notes(settings, mailbox, app):
+            yield True, f"note: {note}" if note.startswith("mailbox ") else f"note: mailbox {settings.name}: {note}"
+
+
+def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Iterator[str]:
+    """Say what the server knows of the mailbox's addresses. Nothing here keeps mail from being collected."""
+    if not isinstance(mailbox, HasAddresses):
+        return
+    try:
+        addresses = mailbox.addresses()
+        table = app.tables.of(settings.name)
+    except AccessRefused as error:
+        yield f"{error}. It is optional, and lets check propose ALIASES (docs/permissions.md)"
+        return
+    except MailroomError as error:
+        yield str(error)
+        return
+
+    def route_of(address: str) -> str | None:
+        return next((candidate.route.name for candidate in table.plain(address)), None) if table is not None else None
+
+    yield from alias_notes(settings, addresses, route_of)
 
 
 def _fate(settings: MailboxSettings) -> str:
@@ -91,4 +148,6 @@ def _fate(settings: MailboxSettings) -> str:
         return "what is stored stays in the mailbox"
     if settings.after is After.MOVE:
         return f"what is stored is moved to {settings.move_to}"
+    if settings.after is After.TRASH:
+        return "what is stored is moved to the deleted items"
     return "what is stored is deleted from the mailbox"

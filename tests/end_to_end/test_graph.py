@@ -81,7 +81,7 @@ def test_a_thousand_messages_while_notifications_get_lost_doubled_and_late(
     contents = sum(one.path.endswith("/$value") for one in graph.server.requests)
     looks = asked["GET"] - contents
     print(
-        f"\n{sum(asked.values()) / MESSAGES:.3f} requests a message: {contents} contents, {asked['DELETE']} deletions, "
+        f"\n{sum(asked.values()) / MESSAGES:.3f} requests a message: {contents} contents, {asked['POST']} deletions, "
         f"{looks} listings, {refused} of all answered 429; notifications: {graph.server.notifications_sent} sent, "
         f"{graph.server.notifications_lost} lost"
     )
@@ -132,6 +132,60 @@ def test_check_says_which_permission_is_missing(graph: Graph, tmp_path: Path) ->
     ran = mailroom("check", settings=settings)
     assert ran.returncode == 1
     assert "Mail.ReadWrite is missing" in ran.stdout
+
+
+def test_check_proposes_aliases_where_the_directory_may_be_read(graph: Graph, tmp_path: Path) -> None:
+    box = graph.box("production@example.com", plain_mail(1))
+    box.add_aliases("Sales@Example.com", "info@example.com", "sip:production@example.com", "SPO:SPO_1@SPO_2")
+    values = graph.values(production="production@example.com")
+    values |= {f"ROUTES__{name}__ADDRESS": f"{name}@example.com" for name in ("production", "sales")}
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
+
+    graph.app.permissions = {"Mail.ReadWrite"}
+    without = mailroom("check", settings=settings)
+    assert without.returncode == 0, without.stdout + without.stderr
+    told = " ".join(without.stdout.split())
+    assert "the application permission User.Read.All is missing" in told
+    assert "It is optional" in told
+    assert "ALIASES=" not in told
+
+    graph.app.permissions = {"Mail.ReadWrite", "User.Read.All"}
+    ran = mailroom("check", settings=settings)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    told = " ".join(ran.stdout.split())
+    assert "its aliases are sales@example.com, info@example.com" in told
+    assert "set MAILBOXES__production__ALIASES=sales@example.com" in told
+    assert "production@example.com has the route production beside the routes of sales@example.com" in told
+    assert box.left("Inbox") == [plain_mail(1)]
+
+
+def test_1_3_check_says_that_delete_ends_in_deleted_items_and_why(graph: Graph, tmp_path: Path) -> None:
+    graph.server.cloud = "china"
+    box = graph.box("support@example.com", plain_mail(1))
+    values = graph.values(support="support@example.com")
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
+    checked = mailroom("check", settings=settings)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "delete moves messages to Deleted Items: localhost answers permanentDelete with" in " ".join(
+        checked.stdout.split()
+    )
+    assert mailroom("once", settings=settings).returncode == 0
+    assert box.left("Deleted Items") == [plain_mail(1)]
+
+
+def test_the_first_subscription_comes_within_one_poll_interval(graph: Graph, tmp_path: Path) -> None:
+    """On the worker engine, with its own timer of subscriptions never due."""
+    graph.box("support@example.com")
+    (port,) = free_ports(1)
+    values = {
+        **graph.values(support="support@example.com"),
+        "AzureWebJobsStorage": f"folder:{tmp_path / 'mail'}",
+        "POLL_SCHEDULE": "* * * * * *",
+        "GRAPH_WEBHOOK_URL": f"http://127.0.0.1:{port}/api/graph_webhook",
+        "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
+    }
+    with running(values, port, tmp_path, keeping=None):
+        _wait(lambda: len(graph.server.subscriptions) == 1, seconds=30)
 
 
 def test_status_tells_of_subscriptions(graph: Graph, tmp_path: Path) -> None:
