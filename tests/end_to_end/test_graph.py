@@ -81,7 +81,7 @@ def test_a_thousand_messages_while_notifications_get_lost_doubled_and_late(
     contents = sum(one.path.endswith("/$value") for one in graph.server.requests)
     looks = asked["GET"] - contents
     print(
-        f"\n{sum(asked.values()) / MESSAGES:.3f} requests a message: {contents} contents, {asked['DELETE']} deletions, "
+        f"\n{sum(asked.values()) / MESSAGES:.3f} requests a message: {contents} contents, {asked['POST']} deletions, "
         f"{looks} listings, {refused} of all answered 429; notifications: {graph.server.notifications_sent} sent, "
         f"{graph.server.notifications_lost} lost"
     )

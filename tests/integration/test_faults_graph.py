@@ -69,7 +69,7 @@ class GraphWorld(World):
         async def faulty(build: Callable[[], Any], read: Any) -> Any:
             info = build()
             method = info.http_method.value
-            if method == "DELETE" or info.url_template.endswith("/move"):
+            if method == "DELETE" or info.url_template.endswith(("/move", "/permanentDelete")):
                 self._must_be_stored(self._delivered[info.path_parameters["message%2Did"]])
             fault = None if faults is None else faults.step(f"request {method}", _broken)
             answer = await once(build, read)

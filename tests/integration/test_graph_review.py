@@ -153,6 +153,25 @@ def test_1_11_an_item_that_only_changed_does_not_pass_since(graph: Graph) -> Non
     assert one.received < now - timedelta(days=8)
 
 
+@pytest.mark.parametrize(("status", "code"), [(403, "ErrorAccessDenied"), (500, "ErrorInternalServerError")])
+def test_1_8_a_changed_item_whose_time_cannot_be_read_does_not_stop_the_listing(
+    graph: Graph, status: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    monkeypatch.setattr("shared.mailboxes.graph.client.FIRST_WAIT", 0.01)
+    box = graph.box("support@example.com", plain_mail(1), plain_mail(2))
+    first, second = box.ids("Inbox")
+    link = f"{graph.server.endpoint}/users/support@example.com/mailFolders/inbox/messages/delta()?$deltatoken=x"
+    page = {"value": [{"id": first, "isRead": True}, {"id": second}], "@odata.deltaLink": link}
+    refusal = {"error": {"code": code, "message": ""}}
+    with graph.open(after=After.KEEP) as mailbox:
+        answering(mailbox, lambda path: path.endswith("/delta()"), lambda: httpx.Response(200, json=page))
+        answering(mailbox, lambda path: path.endswith(first), lambda: httpx.Response(status, json=refusal))
+        listed = mailbox.list("INBOX", since=datetime(2020, 1, 1, tzinfo=UTC))
+    assert {one.key: one.received is None for one in listed} == {first: True, second: False}
+
+
 def test_sizes_that_are_not_told_make_messages_come_alone(graph: Graph) -> None:
     large = [plain_mail(n, size=5_000_000) for n in range(3)]
     graph.box("support@example.com", *large)

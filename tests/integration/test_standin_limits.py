@@ -140,3 +140,26 @@ def test_requests_are_written_down(place: Place) -> None:
     assert (seen.method, seen.path, seen.query) == ("GET", "/v1.0" + place.messages, {"$top": "3"})
     assert (seen.mailbox, seen.status, seen.app) == ("support@example.com", 200, place.app.client_id)
     assert seen.prefer == 'IdType="ImmutableId"'
+
+
+def test_a_page_that_is_too_large_is_a_gateways_timeout(place: Place) -> None:
+    place.graph.trouble.largest_page = 50
+    for _ in range(60):
+        place.box.deliver(letter())
+    refused(place.get(place.messages, {"$top": "51"}), 504, "UnknownError")
+    assert len(place.listed({"$top": "50"})) == 50
+    refused(place.get(f"{place.messages}/delta", headers={"Prefer": "odata.maxpagesize=51"}), 504, "UnknownError")
+    answer = place.get(f"{place.messages}/delta", headers={"Prefer": "odata.maxpagesize=50"})
+    assert answer.status_code == 200
+    link = answer.json()["@odata.nextLink"]
+    refused(place.get(link, headers={"Prefer": "odata.maxpagesize=51"}), 504, "UnknownError")
+
+
+def test_single_messages_are_forbidden_or_lost(place: Place) -> None:
+    first, second, third = (place.box.deliver(letter(number)) for number in range(3))
+    place.graph.trouble.forbidden.add(first)
+    place.graph.trouble.missing.add(second)
+    refused(place.get(place.message(first, "/$value")), 403, "ErrorAccessDenied")
+    refused(place.get(place.message(second, "/$value")), 404, "ErrorItemNotFound")
+    assert place.get(place.message(third, "/$value")).status_code == 200
+    assert len(place.listed()) == 3

@@ -17,7 +17,7 @@ import httpx
 
 from shared.errors import quoted
 from shared.mailboxes.graph.client import Build, GraphClient
-from shared.mailboxes.graph.errors import Answered
+from shared.mailboxes.graph.errors import BUSY, UNAUTHORIZED, Answered
 from shared.mailboxes.graph.links import NEXT, Links
 from shared.mailboxes.graph.requests import DELTA_PAGES, PAGES, SIZE_TAG, MailboxRequests, items_of
 from shared.mailboxes.graph.way import PageSizes
@@ -243,13 +243,16 @@ class Lister:
         )
 
     async def _whole(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An item with its time: of one that only changed, Graph may tell no more than what did."""
+        """An item with its time: of one that only changed, Graph may tell no more than what did.
+
+        Where Graph refuses this one item, the listing goes on without the time.
+        """
         if "receivedDateTime" in item:
             return item
         try:
             return {**await self._client.json(self._requests.told(str(item["id"]))), **item}
         except Answered as answer:
-            if not answer.is_gone:
+            if answer.status in BUSY or answer.status == UNAUTHORIZED:
                 raise
             return item
 
