@@ -1,0 +1,128 @@
+"""The words of a page's text are those of the tree that the HTML standard gives it (rule 7.3, docs/parsing.md)."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from shared.mail.html_text import html_to_text
+from tests.unit.mail.pages import PAGES
+from tests.unit.mail.tag_soup import tag_soup
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = ROOT / ".tools" / "node_modules"
+SCRIPT = ROOT / "tests" / "servers" / "html_words.mjs"
+
+COUNT = 900
+AGREEMENT = 0.97
+"""Of tag soup, a third of it well formed. What remains is text that the tree moves out of a broken table or link."""
+
+_TARGET = re.compile(r"\s?<(?:https?://|mailto:)[^>]*>")
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder from which Node.js finds the script and parse5 (ES modules are looked up beside the script alone)."""
+    folder = tmp_path_factory.mktemp("parse5")
+    (folder / SCRIPT.name).symlink_to(SCRIPT)
+    (folder / "node_modules").symlink_to(MODULES)
+    return folder / SCRIPT.name
+
+
+def words_of_trees(oracle: Path, pages: Sequence[str]) -> list[list[str]]:
+    """The words of each page's tree, in order."""
+    command = ["node", "--preserve-symlinks-main", "--preserve-symlinks", str(oracle)]
+    lines = "".join(json.dumps(page) + "\n" for page in pages)
+    ran = subprocess.run(command, input=lines, capture_output=True, text=True, check=False, cwd=oracle.parent)
+    assert ran.returncode == 0, ran.stderr
+    return [words(json.loads(line)) for line in ran.stdout.splitlines()]
+
+
+def words(text: str) -> list[str]:
+    return _TARGET.sub("", text).replace("\0", "").split()
+
+
+def test_7_3_the_words_of_tag_soup_are_those_of_the_standards_tree(oracle: Path) -> None:
+    pages = [tag_soup(seed) for seed in range(COUNT)]
+    expected = words_of_trees(oracle, pages)
+    assert len(expected) == COUNT
+    wrong = [
+        seed
+        for seed, (page, tree) in enumerate(zip(pages, expected, strict=True))
+        if sorted(words(html_to_text(page))) != sorted(tree)
+    ]
+    assert len(wrong) <= COUNT * (1 - AGREEMENT), f"seeds {wrong}"
+    assert not [seed for seed in wrong if seed % 3 == 0], "well-formed pages agree without exception"
+
+
+def test_7_3_the_words_of_ordinary_pages_are_those_of_the_standards_tree_in_order(oracle: Path) -> None:
+    shown_on_purpose = {"an address in angle brackets", "cut off in a tag"}
+    pages = {name: page.source for name, page in PAGES.items() if name not in shown_on_purpose}
+    for (name, source), tree in zip(pages.items(), words_of_trees(oracle, list(pages.values())), strict=True):
+        assert words(html_to_text(source)) == tree, name
+
+
+QUOTES = {
+    "behind a value without quotes": '<font color=#336699">shown</font> <a href="/x">too</a>',
+    "twice behind a value": '<a href="/x"">shown</a> <b title="y">too</b>',
+    "in a value without quotes": "<p align=le\"ft>shown</p><p align='center'>too</p>",
+    "in a name": '<p cla"ss=x>shown</p><p title="a">too</p>',
+    "alone": '<p ">shown</p><p title="a">too</p>',
+    "behind white space": '<p title = "a > b" >shown</p><p>too</p>',
+    "of the other kind": "<p title='a\"b'>shown</p><p title=\"c'd\">too</p>",
+    "never closed before another tag's": '<p width="80% noshade align="left">shown <b>too</b>',
+    "an equals sign first": '<p ="x">shown</p> <p =>too</p>',
+    "a slash in a value": "<p title=a/b/>shown</p><br/>too",
+}
+
+
+@pytest.mark.parametrize("page", QUOTES.values(), ids=QUOTES)
+def test_7_3_a_quote_counts_only_right_behind_an_equals_sign(oracle: Path, page: str) -> None:
+    assert words(html_to_text(page)) == ["shown", "too"]
+    assert words_of_trees(oracle, [page]) == [["shown", "too"]]
+
+
+RAW = {
+    "a tag of a hundred kilobytes": f'<p>before</p><img src="data:image/png;base64,{"QUJD" * 30_000}"><p>after</p>',
+    "a style attribute as long": f"<p>before</p><td style='background:url(data:{'x' * 100_000})'></td><p>after</p>",
+    "a script that writes a script": "before <script><!-- x('<script></script>') --></script> after",
+    "a comment ended with an exclamation mark": "before <!-- a --!> after",
+    "empty comments": "before <!--> <!---> after",
+    "declarations": "before <!x> <?y> </z> </ w> after",
+    "a head that ends late": "<head><title>t</title><p>before</p><style>s</style>after</head>",
+    "a body within the head": "<head><meta x><body>before</body></head> after",
+    "text in a head": "<head>before<title>t</title></head><body> after</body>",
+    "a template within a template": "before <template>a<template>b</template>c</template> after",
+    "no scripting": "before <noscript>after</noscript>",
+}
+
+
+@pytest.mark.parametrize("page", RAW.values(), ids=RAW)
+def test_7_3_what_is_in_a_tag_is_never_text_and_what_is_not_always_is(oracle: Path, page: str) -> None:
+    assert words(html_to_text(page)) == ["before", "after"]
+    assert words_of_trees(oracle, [page]) == [["before", "after"]]
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<p title='never closed>shown</p>", "shown"),
+        ("<!-- never closed> shown", "shown"),
+        ("<title>never closed", "never closed"),
+        ("write to <ann@example.com>", "write to <ann@example.com>"),
+        ("<a href='https://x.example/?a=1&copy=2&amp;b=3'>a</a>", "a <https://x.example/?a=1&copy=2&b=3>"),
+        (
+            "<a href=https://x.example/1>a<a href=https://x.example/2>b</a>",
+            "a <https://x.example/1>b <https://x.example/2>",
+        ),
+        ('<img data-alt="no" alt="yes">', "yes"),
+    ],
+    ids=["quote", "comment", "title", "address", "target", "link in a link", "alt"],
+)
+def test_7_3_text_is_shown_rather_than_lost(page: str, text: str) -> None:
+    assert html_to_text(page) == text
