@@ -83,14 +83,17 @@ class Account:
 
     def read(self, folder: str = "INBOX") -> list[bytes]:
         """Return a folder's messages, oldest first."""
-        with self.client(folder, readonly=True) as client:
-            return [part[1] for part in succeed(client.fetch("1:*", "(BODY.PEEK[])")) if isinstance(part, tuple)]
+        return [part[1] for part in self._fetch(folder, "(BODY.PEEK[])") if isinstance(part, tuple)]
 
     def flags(self, folder: str = "INBOX") -> list[set[str]]:
         """Return the flags of a folder's messages, oldest first, without \\Recent."""
-        with self.client(folder, readonly=True) as client:
-            lines = [line for line in succeed(client.fetch("1:*", "(FLAGS)")) if isinstance(line, bytes)]
-        return [set(re.findall(r"[\\\w$]+", line.decode().partition("FLAGS (")[2])) - {"\\Recent"} for line in lines]
+        lines = [line.decode() for line in self._fetch(folder, "(FLAGS)") if isinstance(line, bytes)]
+        return [set(re.findall(r"[\\\w$]+", line.partition("FLAGS (")[2])) - {"\\Recent"} for line in lines]
+
+    def _fetch(self, folder: str, items: str) -> Sequence[Any]:
+        with self.client() as client:
+            (count,) = succeed(client.select(quoted(folder), readonly=True))
+            return succeed(client.fetch("1:*", items)) if int(count) else []
 
     def create(self, folder: str) -> None:
         """Create a folder."""

@@ -6,8 +6,7 @@ import base64
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -31,6 +30,7 @@ class Courier:
         self.root.write("etc/courier/server.pem", pair.pem(), mode=0o600, owner=5001)
         self._write_users()
         self._names = (f"u{n}" for n in itertools.count(1))
+        self._serials = itertools.count(1)
         self.root.folder("run/courier/authdaemon", owner=5001)
         self.root.folder("var/lib/courier", owner=5001)
         self.root.write("etc/courier/authdaemonrc", 'authmodulelist="authuserdb"\ndaemons=2\n')
@@ -43,17 +43,25 @@ class Courier:
         self._listen("pop3", pop3s, f"{LIBRARY}/courierpop3login", f"{LIBRARY}/courierpop3d", tls=True)
         self.root.wait_for(self._ready, "Courier")
 
-    def account(self) -> Account:
-        """Return an account that no test has had before, empty."""
+    def account(self, *, quota: int = 0) -> Account:
+        """Return an account that no test has had before, empty; `quota` is what it takes, in bytes."""
         name = next(self._names)
         for part in ("", "cur", "new", "tmp"):
             self.root.folder(f"srv/{name}/Maildir/{part}", owner=MAIL_UID, mode=0o700)
+        if quota:
+            # The first line of this file is the quota; deliveries and removals are appended (maildirquota(7)).
+            self.root.write(f"srv/{name}/Maildir/maildirsize", f"{quota}S\n", owner=MAIL_UID)
         imap, imaps, pop3, pop3s = self.ports
         return Account(name, PASSWORD, self.ca_file, imap, imaps, pop3, pop3s)
 
-    def maildir(self, account: Account) -> Path:
-        """Return the folder of an account's mail."""
-        return self.root.path / "srv" / account.name / "Maildir"
+    def receive(self, account: Account, mails: Iterable[bytes]) -> None:
+        """Deliver messages into the INBOX as an MTA does: into its Maildir."""
+        folder = self.root.path / "srv" / account.name / "Maildir"
+        for mail in mails:
+            # Maildir orders by the time in the name.
+            name = f"{1_700_000_000 + next(self._serials)}.M1P1.test"
+            self.root.write(f"srv/{account.name}/Maildir/tmp/{name}", mail.replace(b"\r\n", b"\n"), owner=MAIL_UID)
+            (folder / "tmp" / name).rename(folder / "new" / name)
 
     def _write_users(self) -> None:
         """Write the two files that makeuserdb makes of a userdb: accounts, and their passwords."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -60,6 +61,13 @@ class Mailutils:
         self.root.write(f"var/mail/{name}", b"", mode=0o600, owner=uid)
         imap, imaps, pop3, pop3s = self.ports
         return Account(name, PASSWORD, self.ca_file, imap, imaps, pop3, pop3s)
+
+    def receive(self, account: Account, mails: Iterable[bytes]) -> None:
+        """Deliver messages into the INBOX as an MTA does: to the end of its mbox."""
+        with (self.root.path / "var/mail" / account.name).open("ab") as mbox:
+            for mail in mails:
+                text = re.sub(rb"(?m)^From ", b">From ", mail.replace(b"\r\n", b"\n"))
+                mbox.write(b"From a@example.net Mon Nov  2 00:00:00 2026\n" + text + b"\n")
 
     def _ready(self) -> bool:
         return listening(self.ports[0], b"* OK") and listening(self.ports[2], b"+OK")
