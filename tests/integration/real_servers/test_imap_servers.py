@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import imaplib
+import time
 
 import pytest
 
 from shared.errors import RemovalRefused
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.settings import After, Tls
-from tests.integration.imap_support import LIMIT, content_of, drain, in_batches, no_token
+from tests.integration.imap_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token
 from tests.integration.real_servers.conftest import MakeMailbox, Server
 from tests.integration.real_servers.mailbox_fixture import MailboxFixture
 from tests.integration.real_servers.mails import MAILS
@@ -20,6 +21,14 @@ from tests.servers.mail import plain_mail
 from tests.servers.mailutils import Mailutils
 
 FEW = [plain_mail(n) for n in range(6)]
+
+
+@pytest.fixture
+def running(request: pytest.FixtureRequest) -> Courier | Mailutils:
+    """One of the servers whose mail can be put into place behind its back."""
+    server = request.getfixturevalue(request.param)
+    assert isinstance(server, Courier | Mailutils)
+    return server
 
 
 def test_1_1_drain_stores_the_bytes_that_another_client_reads(imap_account: Account, make_mailbox: MakeMailbox) -> None:
@@ -96,17 +105,17 @@ def test_1_3_move_to_a_nested_folder_with_a_name_outside_ascii(
     assert mailbox.poll().collected == 0
 
 
-@pytest.mark.parametrize("server", ["courier", "mailutils"])
+@pytest.mark.parametrize("running", ["courier", "mailutils"], indirect=True)
 def test_1_3_keep_in_a_folder_that_an_mta_delivers_to(
-    request: pytest.FixtureRequest, make_mailbox: MakeMailbox, server: str
+    running: Courier | Mailutils, make_mailbox: MakeMailbox
 ) -> None:
     """Both make up UIDs and UIDVALIDITY at EXAMINE, and store them at SELECT only."""
-    running: Courier | Mailutils = request.getfixturevalue(server)
     account = running.account()
     running.receive(account, FEW[:4])
     mailbox = make_mailbox(account, "imap", AFTER="keep")
     assert mailbox.poll().collected == 4
     for _ in range(2):
+        _wait_for_the_next_second()
         assert mailbox.poll().collected == 0
     assert mailbox.downloads == 4
     running.receive(account, FEW[4:])
@@ -115,6 +124,22 @@ def test_1_3_keep_in_a_folder_that_an_mta_delivers_to(
     assert mailbox.downloads == 6
     assert len(mailbox.receipts()) == len(mailbox.results()) == 6
     assert account.flags() == [set()] * 6
+
+
+@pytest.mark.parametrize("running", ["courier", "mailutils"], indirect=True)
+def test_1_3_a_uid_that_the_server_would_give_out_again_hides_no_message(
+    running: Courier | Mailutils, make_mailbox: MakeMailbox
+) -> None:
+    """UIDs of an EXAMINE are forgotten: the message after one that was deleted gets that one's UID."""
+    account = running.account()
+    running.receive(account, FEW[:4])
+    mailbox = make_mailbox(account, "imap", AFTER="keep")
+    assert mailbox.poll().collected == 4
+    with account.pop3_client() as client:
+        client.dele(4)
+    running.receive(account, FEW[4:5])
+    assert mailbox.poll().collected == 1
+    assert len(mailbox.results()) == 5
 
 
 @pytest.mark.parametrize("tls", [Tls.STARTTLS, Tls.IMPLICIT])
@@ -169,6 +194,18 @@ def test_8_2_another_client_deletes_while_messages_are_fetched_and_removed(imap_
     with ImapMailbox(imap_account.imap_settings(), no_token) as mailbox:
         assert _without_uids(drain(mailbox)[-1] or b"") == new
     assert imap_account.read() == []
+
+
+def test_8_2_what_another_client_deleted_before_the_download_is_gone(imap_account: Account) -> None:
+    """Courier answers with a text of its own in the message's place."""
+    imap_account.deliver(FEW)
+    expected = imap_account.read()
+    with ImapMailbox(imap_account.imap_settings(), no_token) as mailbox, imap_account.client("INBOX") as other:
+        listed = mailbox.list("INBOX")
+        _expunge(other, [listed[2].number])
+        got = fetch_all(mailbox, listed)
+    assert got[2] in (None, expected[2])
+    assert got[:2] + got[3:] == expected[:2] + expected[3:]
 
 
 def test_1_11_an_account_with_all_rights_has_no_problems(
@@ -241,6 +278,13 @@ def _is_refused(account: Account) -> None:
     with ImapMailbox(account.imap_settings(after=After.KEEP), no_token) as mailbox:
         assert mailbox.rights("INBOX").problems == ()
         assert len(drain(mailbox)) == 6
+
+
+def _wait_for_the_next_second() -> None:
+    """Wait up to a second: Courier takes the time for UIDVALIDITY where it has stored none."""
+    second = int(time.time())
+    while int(time.time()) == second:
+        time.sleep(0.01)
 
 
 def _expunge(client: imaplib.IMAP4, uids: list[int]) -> None:
