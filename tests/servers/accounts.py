@@ -106,6 +106,8 @@ class Account:
     @contextmanager
     def pop3_client(self) -> Iterator[poplib.POP3]:
         """Sign in with Python's POP3 client."""
+        # Mail has longer lines than the 2,048 bytes that poplib takes.
+        poplib._MAXLINE = 1_000_000  # type: ignore[attr-defined]
         client = poplib.POP3("127.0.0.1", self.pop3, timeout=20)
         try:
             if "UTF8" in client.capa():

@@ -12,7 +12,7 @@ from tests.integration.real_servers.mailbox_fixture import MailboxFixture
 from tests.servers.accounts import Account
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
-from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot import Dovecot, User
 from tests.servers.hoodiecrow import Hoodiecrow
 from tests.servers.mailutils import Mailutils
 from tests.servers.wildduck import WildDuck
@@ -53,15 +53,15 @@ def open_server(running: object, name: str) -> Server:
         case WildDuck() | Hoodiecrow():
             return Server(name, running.account, running.peer.log)
         case Dovecot():
-            return Server(name, lambda: dovecot_account(running), running.log)
+            return Server(name, lambda: dovecot_user(running)[1], running.log)
     raise AssertionError(running)
 
 
-def dovecot_account(dovecot: Dovecot) -> Account:
-    """Return an account on Dovecot that no test has had before."""
+def dovecot_user(dovecot: Dovecot) -> tuple[User, Account]:
+    """Return a user of Dovecot that no test has had before, and the account for it."""
     user = dovecot.user()
     ports = (dovecot.imap, dovecot.imaps, dovecot.pop3, dovecot.pop3s)
-    return Account(user.name, user.password, dovecot.ca_file, *ports)
+    return user, Account(user.name, user.password, dovecot.ca_file, *ports)
 
 
 def with_log(request: pytest.FixtureRequest) -> Iterator[Server]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tests.servers.mail import plain_mail
 
+FEW = [plain_mail(n) for n in range(6)]
+MBOX_FIELDS = (b"X-IMAPbase:", b"X-UID:", b"X-UIDL:", b"Status:")
 HEAD = b"From: a@example.net\r\nTo: support@example.com\r\nSubject: %s\r\n\r\n"
 NESTED = (
     b"From: a@example.net\r\nTo: support@example.com\r\nSubject: forwarded\r\nMIME-Version: 1.0\r\n"
@@ -20,3 +24,15 @@ MAILS = [
     NESTED,
     plain_mail(20, size=300_000),
 ]
+
+
+def without_mbox_fields(mail: bytes) -> bytes:
+    """Return a message without the header fields in which an mbox keeps flags and UIDs; they change at every access."""
+    head, empty, body = mail.partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(MBOX_FIELDS)]
+    return b"\r\n".join(lines) + empty + body
+
+
+def all_without_mbox_fields(mails: Iterable[bytes]) -> list[bytes]:
+    """Return messages without those fields, sorted."""
+    return sorted(map(without_mbox_fields, mails))

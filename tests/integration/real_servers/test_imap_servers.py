@@ -13,15 +13,12 @@ from shared.settings import After, Tls
 from tests.integration.imap_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token
 from tests.integration.real_servers.conftest import MakeMailbox, Server
 from tests.integration.real_servers.mailbox_fixture import MailboxFixture
-from tests.integration.real_servers.mails import MAILS
+from tests.integration.real_servers.mails import FEW, MAILS, all_without_mbox_fields, without_mbox_fields
 from tests.servers.accounts import Account, quoted, succeed
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.mail import plain_mail
 from tests.servers.mailutils import Mailutils
-
-FEW = [plain_mail(n) for n in range(6)]
-
 
 @pytest.fixture
 def running(request: pytest.FixtureRequest) -> Courier | Mailutils:
@@ -58,7 +55,7 @@ def test_1_3_keep_downloads_nothing_twice_and_changes_no_flag(
     assert mailbox.downloads == 6
     assert imap_account.flags() == [*flags, set()]
     assert len(mailbox.results()) == 6
-    assert _without_uids_all(mailbox.stored()) == _without_uids_all(imap_account.read())
+    assert all_without_mbox_fields(mailbox.stored()) == all_without_mbox_fields(imap_account.read())
 
 
 def test_1_3_keep_in_a_folder_that_no_other_client_has_opened(
@@ -100,7 +97,7 @@ def test_1_3_move_to_a_nested_folder_with_a_name_outside_ascii(
     mailbox = make_mailbox(imap_account, "imap", AFTER=f"move:{target}")
     assert mailbox.poll().removed == 6
     assert imap_account.read() == []
-    assert _without_uids_all(imap_account.read(target)) == _without_uids_all(expected)
+    assert all_without_mbox_fields(imap_account.read(target)) == all_without_mbox_fields(expected)
     assert mailbox.stored() == sorted(expected)
     assert mailbox.poll().collected == 0
 
@@ -150,8 +147,10 @@ def test_1_2_starttls_and_tls(imap_account: Account, make_mailbox: MakeMailbox, 
         # hoodiecrow offers one port, with STARTTLS.
         assert tls is Tls.IMPLICIT
         return
+    expected = sorted(imap_account.read())
     mailbox = make_mailbox(imap_account, "imap", TLS=tls.value, PORT=str(port))
     assert mailbox.poll().collected == 6
+    assert mailbox.stored() == expected
     assert imap_account.read() == []
 
 
@@ -190,9 +189,9 @@ def test_8_2_another_client_deletes_while_messages_are_fetched_and_removed(imap_
     assert len(stored) >= 37
     left = imap_account.read()
     assert set(expected) - set(left) - set(expunged) <= set(stored)
-    assert _without_uids(left[-1]) == new
+    assert without_mbox_fields(left[-1]) == new
     with ImapMailbox(imap_account.imap_settings(), no_token) as mailbox:
-        assert _without_uids(drain(mailbox)[-1] or b"") == new
+        assert without_mbox_fields(drain(mailbox)[-1] or b"") == new
     assert imap_account.read() == []
 
 
@@ -290,14 +289,3 @@ def _wait_for_the_next_second() -> None:
 def _expunge(client: imaplib.IMAP4, uids: list[int]) -> None:
     succeed(client.uid("STORE", ",".join(map(str, uids)), "+FLAGS.SILENT", "(\\Deleted)"))
     succeed(client.expunge())
-
-
-def _without_uids_all(mails: list[bytes]) -> list[bytes]:
-    return sorted(map(_without_uids, mails))
-
-
-def _without_uids(mail: bytes) -> bytes:
-    """Return a message without the header fields in which an mbox keeps its UIDs."""
-    head, empty, body = mail.partition(b"\r\n\r\n")
-    lines = [line for line in head.split(b"\r\n") if not line.startswith((b"X-IMAPbase:", b"X-UID:", b"Status:"))]
-    return b"\r\n".join(lines) + empty + body
