@@ -83,23 +83,23 @@ unpack() { # NAME PACKAGE...
     echo "$*" >".tools/roots/$name.packages"
 }
 
-# The packages and the libraries that they need, directly or not. Of alternatives the first is taken. Programs that
-# they need besides are named in the call where the tests need them. ClamAV's library serves a scanner only.
+# The packages and the libraries that they need, directly or not. Of alternatives the first is taken. Further programs
+# are named in the call where the tests need them. ClamAV's library serves a scanner only.
 with_libraries() { # PACKAGE...
     apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
-        "$@" | awk -v wanted="$*" '
+        "$@" | awk -v packages="$*" '
             /^[^ |]/ { package = $1; next }
             $1 ~ /^[|]?(Pre)?Depends:$/ {
                 if (!alternative[package]) needs[package] = needs[package] " " $2
                 alternative[package] = ($1 ~ /^[|]/)
             }
             END {
-                count = split(wanted, queue, " ")
+                count = split(packages, queue, " ")
                 for (i = 1; i <= count; i++) seen[queue[i]] = 1
                 for (i = 1; i <= count; i++) {
                     print queue[i]
-                    found = split(needs[queue[i]], names, " ")
-                    for (j = 1; j <= found; j++) {
+                    total = split(needs[queue[i]], names, " ")
+                    for (j = 1; j <= total; j++) {
                         if (names[j] in seen || names[j] !~ /^(lib|zlib1g|guile-)/ || names[j] ~ /^libclamav/) continue
                         seen[names[j]] = 1
                         queue[++count] = names[j]

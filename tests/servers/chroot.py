@@ -47,7 +47,8 @@ class Chroot:
         source = PROJECT / ".tools" / "roots" / name
         if not source.is_dir() or os.geteuid() != 0:
             pytest.fail(f"{name} is needed for this test, and root to run it: run tools/servers.sh", pytrace=False)
-        self._base = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=temporary_folder()))
+        _remove_left_over_roots(name)
+        self._base = Path(tempfile.mkdtemp(prefix=f"{name}-{os.getpid()}-", dir=temporary_folder()))
         self.path = self._base / "root"
         subprocess.run(["cp", "-a", str(source), str(self.path)], check=True)
         self._log = (self._base / "log").open("ab", buffering=0)
@@ -91,6 +92,7 @@ class Chroot:
         """Start a daemon that stays in the foreground; its output goes to the log."""
         self._processes.append(
             subprocess.Popen(
+                # Some daemons close every descriptor that the limit allows.
                 ["prlimit", "--nofile=4096", "chroot", str(self.path), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
@@ -131,17 +133,10 @@ class Chroot:
 
     def stop(self) -> None:
         """End every process that runs in this root, and remove the root."""
-        for process in self._processes:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
         for _ in range(100):
-            left = self._running()
-            for pid in left:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
             for process in self._processes:
                 process.poll()
-            if not left:
+            if not _kill_all_in(self.path):
                 break
             time.sleep(0.01)
         for process in self._processes:
@@ -151,14 +146,6 @@ class Chroot:
         self._syslog.close()
         self._log.close()
         shutil.rmtree(self._base, ignore_errors=True)
-
-    def _running(self) -> list[int]:
-        pids = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if (entry / "root").readlink() == self.path:
-                    pids.append(int(entry.name))
-        return pids
 
     def _receive_syslog(self) -> None:
         """Append to the log what daemons send to /dev/log."""
@@ -175,6 +162,27 @@ class Chroot:
 
         self._receiver = threading.Thread(target=receive, daemon=True)
         self._receiver.start()
+
+
+def _kill_all_in(root: Path) -> bool:
+    """Kill every process that has this root folder; return whether there was any."""
+    running = False
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "root").readlink() == root:
+                running = True
+                os.kill(int(entry.name), signal.SIGKILL)
+    return running
+
+
+def _remove_left_over_roots(name: str) -> None:
+    """Remove the roots of test runs that were killed, and end what still runs in them."""
+    folder = Path(temporary_folder() or tempfile.gettempdir())
+    for base in folder.glob(f"{name}-*-*"):
+        pid = base.name.split("-")[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            _kill_all_in(base / "root")
+            shutil.rmtree(base, ignore_errors=True)
 
 
 def temporary_folder() -> Path | None:

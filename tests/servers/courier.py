@@ -89,11 +89,11 @@ class Courier:
 
     def _defaults(self, name: str) -> dict[str, str]:
         """Return the settings of a configuration file as the package ships it."""
-        found: dict[str, str] = {}
+        settings: dict[str, str] = {}
         for line in (self.root.path / "etc/courier" / name).read_text().splitlines():
             if match := re.fullmatch(r'([A-Z0-9_]+)="?(.*?)"?', line):
-                found[match[1]] = re.sub(r"\$(\w+)", lambda m: found.get(m[1], ""), match[2])
-        return found
+                settings[match[1]] = re.sub(r"\$(\w+)", lambda m: settings.get(m[1], ""), match[2])
+        return settings
 
     def _ready(self) -> bool:
         socket = self.root.path / "run/courier/authdaemon/socket"

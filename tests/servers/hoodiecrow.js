@@ -17,6 +17,6 @@ readline.createInterface({ input: process.stdin }).on('line', port => {
         credentials: { cert, key },
         users: { [name]: { password } }
     });
-    server.listen(Number(port), () => console.log(port));
+    server.listen(Number(port), '127.0.0.1', () => console.log(port));
 });
 console.log('ready');

@@ -46,7 +46,7 @@ function onAuth(login, session, callback) {
     callback(null, login.password === password && { user: { id: login.username, username: login.username } });
 }
 
-// Tells each session of an account what other sessions have changed.
+// Notifies each session of an account of changes by other sessions.
 class Notifier extends EventEmitter {
     addListener(session, handler) {
         return this.on(session.user.id, handler);
@@ -188,9 +188,9 @@ function imapServer(options) {
         callback(null, true, result);
     };
     server.onFetch = (id, options, session, callback) => {
-        const wanted = folders.get(id).messages.filter(message => options.messages.includes(message.uid));
+        const chosen = folders.get(id).messages.filter(message => options.messages.includes(message.uid));
         const next = () => {
-            const message = wanted.shift();
+            const message = chosen.shift();
             if (!message) {
                 return callback(null, true);
             }

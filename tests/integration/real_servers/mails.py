@@ -17,7 +17,8 @@ NESTED = (
 MAILS = [
     *(plain_mail(n, size=500 + n * 137) for n in range(12)),
     HEAD % b"dots" + b".\r\n..\r\n...\r\n.x\r\n\r\n.\r\n\r\n",
-    HEAD % b"From lines" + b"From here on\r\n>From there\r\n\r\nFrom a@example.net Mon Nov  2 00:00:00 2026\r\n\r\nx\r\n",
+    HEAD % b"From lines"
+    + b"From here on\r\n>From there\r\n\r\nFrom a@example.net Mon Nov  2 00:00:00 2026\r\n\r\nx\r\n",
     HEAD % b"long line" + b"x" * 30_000 + b"\r\n." + b"y" * 7_000 + b"\r\n",
     HEAD % b"8-bit" + bytes(range(128, 256)) * 20 + b"\r\n",
     HEAD % b"empty lines" + b"x\r\n\r\n\r\n\r\n",

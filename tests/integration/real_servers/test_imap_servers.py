@@ -11,7 +11,7 @@ from shared.errors import RemovalRefused
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.settings import After, Tls
 from tests.integration.imap_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token
-from tests.integration.real_servers.conftest import MakeMailbox, Server
+from tests.integration.real_servers.conftest import IMAP_SERVERS, MakeMailbox, Server
 from tests.integration.real_servers.mailbox_fixture import MailboxFixture
 from tests.integration.real_servers.mails import FEW, MAILS, all_without_mbox_fields, without_mbox_fields
 from tests.servers.accounts import Account, quoted, succeed
@@ -19,6 +19,7 @@ from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.mail import plain_mail
 from tests.servers.mailutils import Mailutils
+
 
 @pytest.fixture
 def running(request: pytest.FixtureRequest) -> Courier | Mailutils:
@@ -38,9 +39,7 @@ def test_1_1_drain_stores_the_bytes_that_another_client_reads(imap_account: Acco
     assert mailbox.poll().collected == 0
 
 
-def test_1_3_keep_downloads_nothing_twice_and_changes_no_flag(
-    imap_account: Account, make_mailbox: MakeMailbox
-) -> None:
+def test_1_3_keep_downloads_nothing_twice_and_changes_no_flag(imap_account: Account, make_mailbox: MakeMailbox) -> None:
     imap_account.deliver(FEW[:3], flags="(\\Flagged)")
     imap_account.deliver(FEW[3:5])
     mailbox = make_mailbox(imap_account, "imap", AFTER="keep")
@@ -103,10 +102,8 @@ def test_1_3_move_to_a_nested_folder_with_a_name_outside_ascii(
 
 
 @pytest.mark.parametrize("running", ["courier", "mailutils"], indirect=True)
-def test_1_3_keep_in_a_folder_that_an_mta_delivers_to(
-    running: Courier | Mailutils, make_mailbox: MakeMailbox
-) -> None:
-    """Both make up UIDs and UIDVALIDITY at EXAMINE, and store them at SELECT only."""
+def test_1_3_keep_in_a_folder_that_an_mta_delivers_to(running: Courier | Mailutils, make_mailbox: MakeMailbox) -> None:
+    """At EXAMINE both servers invent UIDs and a UIDVALIDITY, which only SELECT would store."""
     account = running.account()
     running.receive(account, FEW[:4])
     mailbox = make_mailbox(account, "imap", AFTER="keep")
@@ -124,10 +121,8 @@ def test_1_3_keep_in_a_folder_that_an_mta_delivers_to(
 
 
 @pytest.mark.parametrize("running", ["courier", "mailutils"], indirect=True)
-def test_1_3_a_uid_that_the_server_would_give_out_again_hides_no_message(
-    running: Courier | Mailutils, make_mailbox: MakeMailbox
-) -> None:
-    """UIDs of an EXAMINE are forgotten: the message after one that was deleted gets that one's UID."""
+def test_1_3_a_reused_uid_hides_no_message(running: Courier | Mailutils, make_mailbox: MakeMailbox) -> None:
+    """The server forgets the UIDs of an EXAMINE: after a deletion, the next new message gets the same UID."""
     account = running.account()
     running.receive(account, FEW[:4])
     mailbox = make_mailbox(account, "imap", AFTER="keep")
@@ -139,19 +134,14 @@ def test_1_3_a_uid_that_the_server_would_give_out_again_hides_no_message(
     assert len(mailbox.results()) == 5
 
 
-@pytest.mark.parametrize("tls", [Tls.STARTTLS, Tls.IMPLICIT])
-def test_1_2_starttls_and_tls(imap_account: Account, make_mailbox: MakeMailbox, tls: Tls) -> None:
-    port = imap_account.imaps if tls is Tls.IMPLICIT else imap_account.imap
-    imap_account.deliver(FEW)
-    if not port:
-        # hoodiecrow offers one port, with STARTTLS.
-        assert tls is Tls.IMPLICIT
-        return
-    expected = sorted(imap_account.read())
-    mailbox = make_mailbox(imap_account, "imap", TLS=tls.value, PORT=str(port))
-    assert mailbox.poll().collected == 6
-    assert mailbox.stored() == expected
-    assert imap_account.read() == []
+def test_1_2_starttls(imap_account: Account, make_mailbox: MakeMailbox) -> None:
+    _drains_over(Tls.STARTTLS, imap_account.imap, imap_account, make_mailbox)
+
+
+@pytest.mark.parametrize("imap_server", [name for name in IMAP_SERVERS if name != "hoodiecrow"], indirect=True)
+def test_1_2_implicit_tls(imap_account: Account, make_mailbox: MakeMailbox) -> None:
+    """Without hoodiecrow, which has one port an account."""
+    _drains_over(Tls.IMPLICIT, imap_account.imaps, imap_account, make_mailbox)
 
 
 def test_1_4_a_wrong_password_is_refused(imap_account: Account, make_mailbox: MakeMailbox) -> None:
@@ -180,11 +170,11 @@ def test_8_2_another_client_deletes_while_messages_are_fetched_and_removed(imap_
             if not stored:
                 _expunge(other, [listed[n].number for n in (2, 25, 35)])
                 imap_account.deliver([new])
-            contents = [content_of(one) for one in batch]
-            for one, content in zip(batch, contents, strict=True):
-                assert content in (mails[one.listed.number], None)
+            contents = [content_of(fetched) for fetched in batch]
+            for fetched, content in zip(batch, contents, strict=True):
+                assert content in (mails[fetched.listed.number], None)
             stored += [content for content in contents if content is not None]
-            mailbox.remove([one.listed for one in batch if one.content is not None])
+            mailbox.remove([fetched.listed for fetched in batch if fetched.content is not None])
         mailbox.commit()
     assert len(stored) >= 37
     left = imap_account.read()
@@ -252,6 +242,15 @@ def test_8_1_a_full_account_loses_nothing_on_courier(courier: Courier, make_mail
     with account.client() as client:
         assert client.append("INBOX", "", "", FEW[0])[0] == "NO"
     _nothing_is_lost(account, make_mailbox(account, "imap", AFTER="move:INBOX.Done"), "INBOX.Done")
+
+
+def _drains_over(tls: Tls, port: int, account: Account, make_mailbox: MakeMailbox) -> None:
+    account.deliver(FEW)
+    expected = sorted(account.read())
+    mailbox = make_mailbox(account, "imap", TLS=tls.value, PORT=str(port))
+    assert mailbox.poll().collected == 6
+    assert mailbox.stored() == expected
+    assert account.read() == []
 
 
 def _nothing_is_lost(account: Account, mailbox: MailboxFixture, target: str) -> None:

@@ -13,6 +13,7 @@ from tests.servers.accounts import Account
 from tests.servers.mail import plain_mail
 from tests.servers.mailutils import Mailutils
 
+
 def test_1_1_drain_stores_the_bytes_that_another_client_reads(pop3_account: Account, make_mailbox: MakeMailbox) -> None:
     pop3_account.deliver(MAILS)
     expected = all_without_mbox_fields(pop3_account.read_pop3())
@@ -62,7 +63,9 @@ def test_1_3_keep_downloads_nothing_twice(pop3_account: Account, make_mailbox: M
     assert len(pop3_account.read_pop3()) == 6
 
 
-def test_1_3_a_message_whose_size_changes_gets_no_second_result(mailutils: Mailutils, make_mailbox: MakeMailbox) -> None:
+def test_1_3_a_message_whose_size_changes_gets_no_second_result(
+    mailutils: Mailutils, make_mailbox: MakeMailbox
+) -> None:
     """The first RETR adds a Status field. Another size under the same UIDL is another arrival (docs/receipts.md)."""
     account = mailutils.account()
     account.deliver(FEW)
@@ -111,7 +114,7 @@ def test_1_4_a_wrong_password_is_refused(pop3_account: Account, make_mailbox: Ma
 
 @pytest.mark.parametrize("pop3_server", ["dovecot", "courier", "wildduck"], indirect=True)
 def test_8_2_another_client_deletes_after_the_listing(pop3_account: Account, make_mailbox: MakeMailbox) -> None:
-    """An IMAP client may delete what a POP3 session has listed: these three lock nobody out."""
+    """An IMAP client may delete what a POP3 session has listed: these servers do not lock the maildrop against IMAP."""
     pop3_account.deliver(FEW)
     expected = pop3_account.read_pop3()
     stored: dict[int, bytes] = {}
@@ -122,7 +125,7 @@ def test_8_2_another_client_deletes_after_the_listing(pop3_account: Account, mak
             other.expunge()
         pop3_account.deliver([plain_mail(99)])
         for batch in session.fetch([listed], max_bytes=1_000_000):
-            contents = {one.listed.number: content_of(one) for one in batch}
+            contents = {fetched.listed.number: content_of(fetched) for fetched in batch}
             stored |= {number: content for number, content in contents.items() if content is not None}
         session.remove([message for message in listed if message.number in stored])
         session.commit()

@@ -7,7 +7,6 @@ of the fields: X-Original-To before Delivered-To, and one result (docs/aliases.m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -66,8 +65,7 @@ def letter(*, to: str, cc: str = "", extra: str = "") -> bytes:
 def routed(mailbox: MailboxFixture) -> list[tuple[str, str, str]]:
     """Return route, recipient and what matched of each result; fail if anything was unhandled."""
     assert mailbox.paths("unhandled/") == []
-    found: list[dict[str, Any]] = mailbox.results()
-    return sorted((each["route"], each["recipient"], each["matched"]) for each in found)
+    return sorted((result["route"], result["recipient"], result["matched"]) for result in mailbox.results())
 
 
 def test_2_2_to_an_alias(postfix: Postfix, target: PostfixMailbox, collect: Collect) -> None:
@@ -114,7 +112,7 @@ def test_2_2_alias_and_mailbox_each_get_their_result(
     assert [(route, recipient) for route, recipient, _ in results] == [("production", production), ("sales", sales)]
 
 
-def test_2_2_what_the_sender_wrote_counts_for_nothing(
+def test_2_2_delivery_fields_of_the_sender_are_ignored(
     postfix: Postfix, target: PostfixMailbox, collect: Collect
 ) -> None:
     production, sales = f"production@{target.domain}", f"sales@{target.domain}"
