@@ -129,7 +129,7 @@ if ! [ -e .tools/peers/installed ] || [ "$(cat .tools/peers/installed)" != "$pee
     rm -rf .tools/peers
     mkdir -p .tools/peers/wildduck .tools/peers/hoodiecrow
     {
-        npm pack --silent --pack-destination .tools/peers "wildduck@$wildduck_version" &&
+        npm pack --loglevel=error --pack-destination .tools/peers "wildduck@$wildduck_version" &&
             tar -xzf ".tools/peers/wildduck-$wildduck_version.tgz" -C .tools/peers/wildduck --strip-components 1 &&
             rm ".tools/peers/wildduck-$wildduck_version.tgz" &&
             node tests/servers/wildduck_packages.js .tools/peers/wildduck/package.json &&

@@ -1,6 +1,7 @@
 'use strict';
 
 // WildDuck's IMAP and POP3 servers on accounts in memory. Any name signs in with the password; its account is empty.
+// MOVE is refused to a name that begins with "nomove".
 // Arguments: WildDuck's folder, the ports of IMAP, IMAPS, POP3 and POP3S, certificate, key, password.
 const { EventEmitter } = require('events');
 const fs = require('fs');
@@ -16,7 +17,6 @@ const parseMimeTree = require(path.join(folder, 'imap-core/lib/indexer/parse-mim
 const POP3Server = require(path.join(folder, 'lib/pop3/server'));
 
 const CHUNK = 64 * 1024; // what its database hands out at a time
-const FULL = 20000; // bytes that an account whose name begins with "full" takes
 const accounts = new Map(); // by name
 const folders = new Map(); // by ID
 const cert = fs.readFileSync(certificate);
@@ -34,8 +34,7 @@ function newFolder(user, name) {
 
 function account(name) {
     if (!accounts.has(name)) {
-        const quota = name.startsWith('full') ? FULL : Infinity;
-        accounts.set(name, { folders: new Map([['INBOX', newFolder(name, 'INBOX')]]), quota });
+        accounts.set(name, { folders: new Map([['INBOX', newFolder(name, 'INBOX')]]) });
     }
     return accounts.get(name);
 }
@@ -112,19 +111,12 @@ function imapServer(options) {
         notifier.record(target, [{ command: 'EXISTS', uid: message.uid }]);
         return message.uid;
     };
-    const isFull = (session, size) => {
-        const messages = [...foldersOf(session).values()].flatMap(each => each.messages);
-        return messages.reduce((sum, message) => sum + message.size, size) > account(session.user.id).quota;
-    };
     server.onAppend = (name, flags, date, raw, session, callback) => {
         const target = foldersOf(session).get(name);
         if (!target) {
             return callback(null, 'TRYCREATE');
         }
         const data = Buffer.isBuffer(raw) ? raw : Buffer.from(raw, 'binary');
-        if (isFull(session, data.length)) {
-            return callback(null, 'OVERQUOTA');
-        }
         callback(null, true, { uidValidity: target.uidValidity, uid: add(target, flags, data) });
     };
     server.onStore = (id, update, session, callback) => {
@@ -172,14 +164,13 @@ function imapServer(options) {
         };
     };
     server.onCopy = (connection, id, update, session, callback) => {
-        const chosen = folders.get(id).messages.filter(message => update.messages.includes(message.uid));
-        if (isFull(session, chosen.reduce((sum, message) => sum + message.size, 0))) {
-            return callback(null, 'OVERQUOTA');
-        }
         const result = copy(id, update, session);
         typeof result === 'string' ? callback(null, result) : callback(null, true, result);
     };
     server.onMove = (id, update, session, callback) => {
+        if (session.user.id.startsWith('nomove')) {
+            return callback(null, 'CANNOT');
+        }
         const result = copy(id, update, session);
         if (typeof result === 'string') {
             return callback(null, result);

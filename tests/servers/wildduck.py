@@ -24,10 +24,10 @@ class WildDuck:
         self.peer.start(*self.ports, self.peer.certificate, self.peer.key, PASSWORD)
         self._numbers = itertools.count(1)
 
-    def account(self, *, full: bool = False) -> Account:
-        """Return an account that no test has had before, empty; `full`: it takes 20,000 bytes."""
+    def account(self, *, move: bool = True) -> Account:
+        """Return an account that no test has had before, empty; without `move`, MOVE is advertised and refused."""
         imap, imaps, pop3, pop3s = self.ports
-        name = f"{'full' if full else 'u'}{next(self._numbers)}"
+        name = f"{'u' if move else 'nomove'}{next(self._numbers)}"
         return Account(name, PASSWORD, self.peer.ca_file, imap, imaps, pop3, pop3s)
 
 

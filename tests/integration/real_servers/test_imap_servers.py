@@ -19,6 +19,7 @@ from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.mail import plain_mail
 from tests.servers.mailutils import Mailutils
+from tests.servers.wildduck import WildDuck
 
 
 @pytest.fixture
@@ -132,6 +133,18 @@ def test_1_3_a_reused_uid_hides_no_message(running: Courier | Mailutils, make_ma
     running.receive(account, FEW[4:5])
     assert mailbox.poll().collected == 1
     assert len(mailbox.results()) == 5
+
+
+def test_1_3_move_where_the_server_advertises_and_refuses_it(wildduck: WildDuck, make_mailbox: MakeMailbox) -> None:
+    """COPY, STORE and EXPUNGE do the same."""
+    account = wildduck.account(move=False)
+    account.create("Done")
+    account.deliver(FEW)
+    expected = account.read()
+    mailbox = make_mailbox(account, "imap", AFTER="move:Done")
+    assert mailbox.poll().removed == 6
+    assert (account.read(), account.read("Done")) == ([], expected)
+    assert mailbox.stored() == sorted(expected)
 
 
 def test_1_2_starttls(imap_account: Account, make_mailbox: MakeMailbox) -> None:
