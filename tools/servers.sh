@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the servers that the tests run against where they are missing: Azurite through npm, Dovecot through apt.
+# Installs the servers that the tests run against where they are missing: Azurite, hoodiecrow and WildDuck through npm,
+# Dovecot through apt, and Courier, Postfix, Mailutils and Cyrus unpacked from Debian's packages.
 set -eu
 azurite_version=3.35.0
 
@@ -44,4 +45,101 @@ fi
 if [ "$(id -u)" != 0 ]; then
     echo "The tests start Dovecot, which wants root: run make test as root (in a container, for instance)." >&2
     exit 1
+fi
+
+# The further servers conflict with Dovecot and with each other as packages. Each one's files and libraries are unpacked
+# into a root of its own, .tools/roots/NAME, in which the tests start it; nothing of them is installed.
+unpack() { # NAME PACKAGE...
+    name=$1
+    shift
+    [ -e ".tools/roots/$name.packages" ] && [ "$(cat ".tools/roots/$name.packages")" = "$*" ] && return
+    if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg >/dev/null 2>&1; then
+        echo "$name is needed for the tests, and is unpacked from Debian's packages: run make test on Debian 12." >&2
+        exit 1
+    fi
+    echo "Unpacking $name into .tools/roots"
+    rm -rf ".tools/roots/$name" ".tools/roots/$name.packages" ".tools/debs/$name"
+    mkdir -p ".tools/roots/$name" ".tools/debs/$name"
+    status=0
+    {
+        [ -e .tools/debs/updated ] || { apt-get update -q && touch .tools/debs/updated; }
+        with_libraries "$@" >".tools/debs/$name/packages" &&
+            # As root: the sandbox user _apt may not write below a home folder.
+            (cd ".tools/debs/$name" && xargs apt-get download -q -o APT::Sandbox::User=root <packages) &&
+            for deb in ".tools/debs/$name"/*.deb; do dpkg -x "$deb" ".tools/roots/$name" || exit 1; done
+    } >".tools/$name.log" 2>&1 || status=$?
+    rm -rf ".tools/debs/$name"
+    [ "$status" = 0 ] || {
+        rm -rf ".tools/roots/$name"
+        tail -n 20 ".tools/$name.log" >&2
+        echo "$name could not be unpacked; see above." >&2
+        exit 1
+    }
+    # The tests copy each root: without what no server reads.
+    for part in share/doc share/man share/locale share/i18n share/guile share/perl share/perl5 share/glib-2.0 \
+        include lib/python3 lib/python3.11 lib/x86_64-linux-gnu/guile; do
+        rm -rf ".tools/roots/$name/usr/$part"
+    done
+    echo "$*" >".tools/roots/$name.packages"
+}
+
+# The packages and the libraries that they need, directly or not. Of alternatives the first is taken. Further programs
+# are named in the call where the tests need them. ClamAV's library serves a scanner only.
+with_libraries() { # PACKAGE...
+    apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
+        "$@" | awk -v packages="$*" '
+            /^[^ |]/ { package = $1; next }
+            $1 ~ /^[|]?(Pre)?Depends:$/ {
+                if (!alternative[package]) needs[package] = needs[package] " " $2
+                alternative[package] = ($1 ~ /^[|]/)
+            }
+            END {
+                count = split(packages, queue, " ")
+                for (i = 1; i <= count; i++) seen[queue[i]] = 1
+                for (i = 1; i <= count; i++) {
+                    print queue[i]
+                    total = split(needs[queue[i]], names, " ")
+                    for (j = 1; j <= total; j++) {
+                        if (names[j] in seen || names[j] !~ /^(lib|zlib1g|guile-)/ || names[j] ~ /^libclamav/) continue
+                        seen[names[j]] = 1
+                        queue[++count] = names[j]
+                    }
+                }
+            }'
+}
+
+mkdir -p .tools/debs
+rm -f .tools/debs/updated
+unpack courier courier-imap courier-pop courier-base courier-authdaemon courier-authlib courier-authlib-userdb gamin
+unpack postfix postfix
+unpack mailutils mailutils-imap4d mailutils-pop3d
+unpack cyrus cyrus-imapd cyrus-common libsasl2-modules sasl2-bin
+
+# hoodiecrow, and of WildDuck the IMAP and POP3 servers with the packages that these load: the whole of it wants a
+# database, and 500 packages.
+hoodiecrow_version=2.1.0
+wildduck_version=1.46.1
+peers="hoodiecrow-imap@$hoodiecrow_version wildduck@$wildduck_version"
+if ! [ -e .tools/peers/installed ] || [ "$(cat .tools/peers/installed)" != "$peers" ]; then
+    command -v npm >/dev/null 2>&1 || {
+        echo "hoodiecrow and WildDuck are needed for the tests, and npm to install them: install Node.js 20 or newer." >&2
+        exit 1
+    }
+    echo "Installing hoodiecrow $hoodiecrow_version and WildDuck $wildduck_version into .tools/peers"
+    rm -rf .tools/peers
+    mkdir -p .tools/peers/wildduck .tools/peers/hoodiecrow
+    {
+        npm pack --loglevel=error --pack-destination .tools/peers "wildduck@$wildduck_version" &&
+            tar -xzf ".tools/peers/wildduck-$wildduck_version.tgz" -C .tools/peers/wildduck --strip-components 1 &&
+            rm ".tools/peers/wildduck-$wildduck_version.tgz" &&
+            node tests/servers/wildduck_packages.js .tools/peers/wildduck/package.json &&
+            npm install --prefix .tools/peers/wildduck --no-audit --no-fund --loglevel=error --ignore-scripts &&
+            npm install --prefix .tools/peers/hoodiecrow --no-audit --no-fund --loglevel=error --ignore-scripts \
+                "hoodiecrow-imap@$hoodiecrow_version"
+    } >.tools/peers.log 2>&1 || {
+        tail -n 20 .tools/peers.log >&2
+        echo "hoodiecrow and WildDuck could not be installed; see above." >&2
+        exit 1
+    }
+    echo "$peers" >.tools/peers/installed
 fi

@@ -1,0 +1,97 @@
+"""A mailbox on a real server with a storage: each poll is a new process with a session of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.collecting.folder_round import Drained
+from shared.mailboxes.connect import open_mailbox
+from shared.mailboxes.protocol import Batch, Listed, Mailbox
+from shared.mailboxes.sign_in import Tokens
+from shared.queued import Poll, Reason
+from shared.settings import MailboxSettings
+from shared.storage.opening import open_stores
+from shared.stored.layout import raw_path
+from shared.wiring import App
+from tests.integration.holding import Holding
+from tests.servers.accounts import Account
+from tests.servers.memory_app import app_on, settings_for
+from tests.servers.pump import work_until_idle
+
+
+class MailboxFixture(Holding):
+    """One mailbox, `support`, with its storage.
+
+    Attributes:
+        values: its settings, without `MAILBOXES__support__`.
+        routes: the settings of routes, in full.
+        downloads: how many messages were asked for.
+    """
+
+    def __init__(self, folder: Path, account: Account, protocol: str, **values: str) -> None:
+        self.folder = folder
+        self.values = {
+            "ADDRESS": "support@example.com",
+            "PROTOCOL": protocol,
+            "HOST": "localhost",
+            "PORT": str(account.imap if protocol == "imap" else account.pop3),
+            "USERNAME": account.name,
+            "PASSWORD": account.password,
+            "CA_FILE": str(account.ca_file),
+            **values,
+        }
+        self.routes: Mapping[str, str] = {"ROUTES__support__ADDRESS": "support@example.com"}
+        self.downloads = 0
+        settings = settings_for(f"folder:{folder}", self._settings())
+        super().__init__(open_stores(settings.app_storage, settings.mail_storage, "mail"))
+
+    def app(self) -> App:
+        """Return the app as a new process has it."""
+
+        def connect(settings: MailboxSettings) -> Mailbox:
+            mailbox = open_mailbox(settings, Tokens())
+            fetch = mailbox.fetch
+
+            def counted(batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
+                return fetch(self._count(batches), max_bytes=max_bytes)
+
+            mailbox.fetch = counted  # type: ignore[method-assign]  # counts, and does the same
+            return mailbox
+
+        return app_on(settings_for(f"folder:{self.folder}", self._settings()), connect, stores=self.stores)
+
+    def poll(self) -> Drained:
+        """Poll the mailbox and route what was stored; fail if the mailbox could not be drained."""
+        app = self.app()
+        drained = app.poller.poll(Poll("support", Reason.BY_HAND))
+        work_until_idle(app)
+        assert drained is not None, app.health.of("support").last_error
+        return drained
+
+    def failing_poll(self) -> str:
+        """Poll the mailbox, route what was stored, and return the error with which the poll ended."""
+        app = self.app()
+        assert app.poller.poll(Poll("support", Reason.BY_HAND)) is None
+        work_until_idle(app)
+        error = app.health.of("support").last_error
+        assert error
+        return error
+
+    def stored(self) -> list[bytes]:
+        """Return the bytes of every stored message, sorted."""
+        contents = [self.stores.blobs.read(raw_path(receipt.message)) for receipt in self.receipts()]
+        return sorted(content for content in contents if content is not None)
+
+    def results(self) -> list[dict[str, Any]]:
+        """Return all results."""
+        return [self.read(path) for path in self.paths("routed/")]
+
+    def _count(self, batches: Iterable[Sequence[Listed]]) -> Generator[Sequence[Listed], None, None]:
+        for batch in batches:
+            self.downloads += len(batch)
+            yield batch
+
+    def _settings(self) -> dict[str, str]:
+        return {**{f"MAILBOXES__support__{name}": value for name, value in self.values.items()}, **self.routes}
