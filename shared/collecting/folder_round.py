@@ -22,7 +22,7 @@ from typing import Protocol
 from shared.collecting.arriving import Arrivals, Item, end
 from shared.collecting.folder_mark import FolderMark, Watermark
 from shared.collecting.left import record_oversized, record_unreadable
-from shared.collecting.placeholders import placeholder_subject
+from shared.collecting.placeholders import Placeholder, placeholder
 from shared.collecting.undelivered import UndeliveredMessages
 from shared.errors import CommitUncertain
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
@@ -206,13 +206,16 @@ class FolderRound:
         return old != new
 
     def _without_placeholder(self, fetched: Fetched) -> Fetched:
-        """Return what was fetched, or, where Exchange delivered a placeholder, that the message is unreadable."""
+        """Return what was fetched, or, where the server delivered a placeholder, what that says."""
         if fetched.content is None or self.arrivals.settings.protocol is MailProtocol.GRAPH:
             return fetched
-        subject = placeholder_subject(fetched.content)
-        if subject is None:
+        found = placeholder(fetched.content)
+        if found is None:
             return fetched
         fetched.content.close()
+        kind, subject = found
+        if kind is Placeholder.GONE:
+            return Fetched(fetched.listed, None)
         return Fetched(
             fetched.listed, None, refused=f"Exchange delivered a notice instead of it: {subject}", unreadable={}
         )

@@ -75,9 +75,31 @@ def test_8_3_a_placeholder_in_another_language_is_known_by_its_author(world: Wor
     assert len(list(world.stores.blobs.list("unreadable/"))) == 1
 
 
+def courier() -> bytes:
+    return (
+        b"From: System Administrator <root@localhost>\r\n"
+        b"Subject: message unavailable\r\n"
+        b"\r\n"
+        b"The message was removed.\r\n"
+    )
+
+
+def test_8_3_couriers_placeholder_for_a_deleted_message_is_no_mail(world: World) -> None:
+    world.server.deliver(courier(), letter(2))
+    world.look()
+    assert [receipt.server_key for receipt in world.receipts()] == ["1.2"]
+    assert list(world.stores.blobs.list("unreadable/")) == [], "the message is gone"
+    world.look()
+    world.look()
+    assert len(list(world.stores.blobs.list("unreadable/"))) == 1, "it was listed at three polls all the same"
+    assert 1 in world.server.messages
+
+
 @pytest.mark.parametrize(
     "message",
     [
+        courier().replace(b"root@localhost", b"root@example.com"),
+        b"Received: from a by b; Mon, 23 Nov 2026 08:00:00 +0000\r\n" + courier(),
         forward(),
         forward().replace(b"Subject: ", b"Subject: Fwd: "),
         forward().partition(b"\r\n")[2],
@@ -86,7 +108,15 @@ def test_8_3_a_placeholder_in_another_language_is_known_by_its_author(world: Wor
         ),
         placeholder().replace(b"IMAP4", b"HTTP"),
     ],
-    ids=["a person quotes it", "forwarded", "forwarded, no trace", "with an address", "no mail protocol"],
+    ids=[
+        "a person's",
+        "Courier's, forwarded",
+        "a person quotes it",
+        "forwarded",
+        "forwarded, no trace",
+        "with an address",
+        "no mail protocol",
+    ],
 )
 def test_8_3_ordinary_mail_about_a_placeholder_is_collected(world: World, message: bytes) -> None:
     world.server.deliver(message)
