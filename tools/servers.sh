@@ -18,6 +18,22 @@ if ! [ -x .tools/node_modules/.bin/azurite ]; then
     }
 fi
 
+# What the tests compare the parser with: the tree of an HTML page, and two other readers of mail.
+readers="parse5@8.1.1 mailparser@3.14.2 postal-mime@4.0.0"
+if ! [ -e .tools/readers/installed ] || [ "$(cat .tools/readers/installed)" != "$readers" ]; then
+    echo "Installing $readers into .tools/readers"
+    rm -rf .tools/readers
+    mkdir -p .tools/readers
+    # shellcheck disable=SC2086  # several packages
+    npm install --prefix .tools/readers --no-audit --no-fund --loglevel=error --ignore-scripts $readers \
+        >.tools/readers.log 2>&1 || {
+        tail -n 20 .tools/readers.log >&2
+        echo "$readers could not be installed; see above." >&2
+        exit 1
+    }
+    echo "$readers" >.tools/readers/installed
+fi
+
 if ! command -v dovecot >/dev/null 2>&1 || ! [ -e /usr/lib/dovecot/pop3 ] || ! [ -e /usr/lib/dovecot/imap ]; then
     if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
         echo "Dovecot 2.3 with IMAP and POP3 is needed for the tests. Install it" >&2

@@ -15,7 +15,7 @@ from tests.unit.mail.pages import PAGES
 from tests.unit.mail.tag_soup import tag_soup
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ROOT / ".tools" / "node_modules"
+MODULES = ROOT / ".tools" / "readers" / "node_modules"
 SCRIPT = ROOT / "tests" / "servers" / "html_words.mjs"
 
 COUNT = 900
