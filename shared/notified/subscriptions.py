@@ -79,7 +79,7 @@ class Subscriptions:
             traceparent: the trace that the event belongs to.
 
         Raises:
-            TryAgain: the storage is ill.
+            TryAgain: the storage is unavailable.
         """
         if self.settings.graph_webhook_url is None:
             return

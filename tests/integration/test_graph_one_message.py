@@ -37,7 +37,7 @@ def test_1_8_one_that_is_forbidden_and_alone_is_not_the_mailboxs_failure(graph: 
 
 
 def test_an_app_that_may_list_and_not_read_is_refused_access(graph: Graph) -> None:
-    """As with Mail.ReadBasic: it is the permission, and no message's fault."""
+    """As with Mail.ReadBasic: the permission is missing, whatever the message."""
     graph.box("support@example.com", *MAILS)
     with graph.open() as mailbox:
         denied = {"error": {"code": "ErrorAccessDenied", "message": "Access is denied."}}
@@ -81,7 +81,7 @@ def test_1_8_one_that_is_asked_alone_and_never_ready_is_not_a_busy_mailbox(
     with graph.open(patience=5) as mailbox:
         answering(mailbox, lambda path: path.endswith("/$value"), lambda: httpx.Response(status, headers=headers))
         (one,) = fetch(mailbox)
-    assert one.refused is not None
+    assert one.refused == f"HTTP {status}"
 
 
 @pytest.mark.parametrize("status", [429, 503])

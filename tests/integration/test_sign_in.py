@@ -242,7 +242,7 @@ def test_1_4_a_mailbox_is_opened_with_a_token_of_the_service(
 def test_1_9_a_token_service_that_asks_to_wait_makes_the_mailbox_busy(
     dovecot: Dovecot, authority: Authority, settings: MailboxSettings, ca_file: Path
 ) -> None:
-    """So that a mailbox which nobody can sign in to is noticed after a while, as a busy one is."""
+    """So that a mailbox without a token for an hour is noticed as a busy mailbox is."""
     user = dovecot.user()
     pop3 = oauth(pop3_settings(dovecot, user), authority, authority.register(user.address), ca_file)
     for one in (pop3, replace(settings, protocol=MailProtocol.GRAPH, tls=Tls.IMPLICIT)):

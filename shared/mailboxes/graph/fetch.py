@@ -102,7 +102,8 @@ class Fetcher:
             if answer.status == UNAUTHORIZED or (answer.status == FORBIDDEN and not await self._is_permitted()):
                 raise graph_error(answer, self._settings, "reading a message") from answer
             told = await self._told(listed.key) if answer.is_for_good else None
-            return Fetched(listed, None, refused=f"{answer.code} {answer.text}".strip(), unreadable=told)
+            why = f"{answer.code} {answer.text}".strip() or f"HTTP {answer.status}"
+            return Fetched(listed, None, refused=why, unreadable=told)
         except httpx.HTTPError as error:
             self._broken += 1
             if self._broken > BROKEN:

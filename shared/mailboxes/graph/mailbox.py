@@ -170,7 +170,7 @@ class GraphMailbox:
     async def _check_target(self, folder: str) -> None:
         """Refuse to collect the folder that `trash` or `move` moves mail to: the mail would be moved at every poll.
 
-        The settings cannot tell where the folder has a name in another language.
+        The settings reader cannot check this where the folder has a name in another language.
 
         Raises:
             SettingsWrong: the folder is the target.

@@ -1,7 +1,7 @@
 """Finds out what an app may do and what a server can do, without doing it.
 
 Graph checks the path, then the permission, and then whether the message exists (observed; Microsoft does not document
-the order). So a request about a message that does not exist tells the first two.
+the order). So a request about a message that does not exist shows the first two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ async def refusal(client: GraphClient, build: Build) -> Answered:
     """Return how Graph refuses a request about `NO_SUCH_MESSAGE`.
 
     Raises:
-        Answered: with a status that tells neither the permission nor the action, such as 500.
+        Answered: with a status that shows neither the permission nor the action, such as 500.
         MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
     """
 

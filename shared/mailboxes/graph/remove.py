@@ -134,7 +134,7 @@ class Remover:
             if not answer.lacks_action:
                 if not answer.may_lack_action:
                     raise
-                # A 404 of the message, or of the action? The message tells; if it is gone too, this raises.
+                # The 404 is about the action if the message is still there. If it is not, this raises a 404.
                 await self._client.json(self._requests.exists(key))
             if self._has_permanent_delete():
                 _log.warning(
