@@ -103,7 +103,7 @@ def check(
 
     with told_plainly(), open_app(settings, create=False) as app:
         mailbox = None if mailbox is None else _known(app, mailbox)
-        for line in storage_lines(app.settings):
+        for line in storage_lines(app.settings) if routes is None else ():
             typer.echo(f"ok    {line}")
         results = []
         for well, line in look(app, mailbox) if routes is None else check_routes_file(app, routes):
@@ -185,7 +185,8 @@ def replay(
     )
     with told_plainly(), open_app(settings, create=False) as app:
         wanted.check()
-        require_store(app.settings.mail_storage, app.settings.app_storage)
+        if not wanted.records:  # a record that is named is reported as missing
+            require_store(app.settings.mail_storage, app.settings.app_storage)
         with Told(Console(stderr=True)) as told:
             outcome = ask(app, wanted, told.records)
         show(outcome, wanted, wide_console())
