@@ -171,7 +171,7 @@ def replay(
     from local.replaying import Wanted, show  # noqa: PLC0415
     from local.replaying import replay as ask  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
-    from local.stores import require_store  # noqa: PLC0415
+    from local.stores import absent_lines  # noqa: PLC0415
     from local.tables import wide_console  # noqa: PLC0415
 
     wanted = Wanted(
@@ -185,8 +185,8 @@ def replay(
     )
     with told_plainly(), open_app(settings, create=False) as app:
         wanted.check()
-        if not wanted.records:  # a record that is named is reported as missing
-            require_store(app.settings.mail_storage, app.settings.app_storage)
+        for line in absent_lines(app.settings.mail_storage) if not wanted.records else ():
+            typer.echo(line, err=True)
         with Told(Console(stderr=True)) as told:
             outcome = ask(app, wanted, told.records)
         show(outcome, wanted, wide_console())
