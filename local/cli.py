@@ -103,7 +103,7 @@ def check(
 
     with told_plainly(), open_app(settings, create=False) as app:
         mailbox = None if mailbox is None else _known(app, mailbox)
-        for line in storage_lines(app.settings):
+        for line in storage_lines(app.settings) if routes is None else ():
             typer.echo(f"ok    {line}")
         results = []
         for well, line in look(app, mailbox) if routes is None else check_routes_file(app, routes):
@@ -171,7 +171,7 @@ def replay(
     from local.replaying import Wanted, show  # noqa: PLC0415
     from local.replaying import replay as ask  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
-    from local.stores import require_store  # noqa: PLC0415
+    from local.stores import absent_lines  # noqa: PLC0415
     from local.tables import wide_console  # noqa: PLC0415
 
     wanted = Wanted(
@@ -185,7 +185,8 @@ def replay(
     )
     with told_plainly(), open_app(settings, create=False) as app:
         wanted.check()
-        require_store(app.settings.mail_storage, app.settings.app_storage)
+        for line in absent_lines(app.settings.mail_storage) if not wanted.records else ():
+            typer.echo(line, err=True)
         with Told(Console(stderr=True)) as told:
             outcome = ask(app, wanted, told.records)
         show(outcome, wanted, wide_console())

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 """Where function_app.py and host.json are."""
 
 OTHERS_TAKE = 15.0
-"""Seconds that another run may take from our poll on the queue to the mailbox's lease, on a busy machine."""
+"""Seconds that another run may take, on a busy machine, from our poll on the queue to the mailbox's lease, or to route
+what it has taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ async def drain_once(app: App, told: Told, patience: Patience = Patience()) -> l
     """
     began = utc_now()
     failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.faulty.items()]
-    failures += [f"routes: {fault}" for fault in await asyncio.to_thread(_wrong_routes, app)]
+    wrong_routes = await asyncio.to_thread(_wrong_routes, app)
+    failures += [f"routes: {fault}" for fault in wrong_routes]
     polls = [poll.mailbox for poll in app.poller.due(Reason.BY_HAND)]
     failures += [
         app.health.not_now(settings, Reason.BY_HAND) or f"mailbox {settings.name}: not due"
@@ -76,6 +78,8 @@ async def drain_once(app: App, told: Told, patience: Patience = Patience()) -> l
             leased = await run.drain_leased(host)
             counts = (await host.drain()).functions
             if app.sorter.sweep(timedelta(0)):
+                counts = (await host.drain()).functions
+            if not wrong_routes and await run.wait_for_routing():
                 counts = (await host.drain()).functions
         finally:
             watching.cancel()
@@ -98,7 +102,7 @@ async def drain_once(app: App, told: Told, patience: Patience = Patience()) -> l
     poisoned = counts["route_message"].poisoned if "route_message" in counts else 0
     if poisoned:
         failures.append(f"{poisoned} messages could not be routed; why stands under failed/")
-    waiting = sum(1 for _ in app.stores.records.scan(Table.PENDING))
+    waiting = _waiting(app)
     if waiting:
         failures.append(f"{waiting} stored messages are not routed yet; the next run goes on with them")
     return failures
@@ -154,6 +158,19 @@ class _Run:
                 self.told.leased(name, self.patience.seconds - waited)
             await self.patience.sleep(self.patience.every)
 
+    async def wait_for_routing(self) -> bool:
+        """Wait for the messages that another run has taken off the queue and not routed yet, `OTHERS_TAKE` at most.
+
+        Returns:
+            Whether there were any.
+        """
+        start = self.patience.clock()
+        waited = False
+        while await asyncio.to_thread(_waiting, self.app) and self.patience.clock() - start < OTHERS_TAKE:
+            waited = True
+            await self.patience.sleep(self.patience.every)
+        return waited
+
     def _is_undecided(self, mailbox: str) -> bool:
         """Return whether a mailbox has neither been drained nor failed, nor asked to wait, since the run began."""
         health = self.app.health.of(mailbox)
@@ -167,6 +184,11 @@ def _wrong_routes(app: App) -> tuple[str, ...]:
         return app.book.read().all_faults
     except TryAgain:
         return ()
+
+
+def _waiting(app: App) -> int:
+    """Return how many messages are stored and not routed yet."""
+    return sum(1 for _ in app.stores.records.scan(Table.PENDING))
 
 
 def _held(app: App, mailbox: str) -> bool:
