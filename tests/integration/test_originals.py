@@ -279,7 +279,7 @@ def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_o
                 )
             return made
 
-    erasing = replace(world.stores, records=Erasing())  # type: ignore[arg-type]  # a double of the part
+    erasing = replace(world.stores, records=Erasing())
     with pytest.raises(ServiceUnavailable):
         world.app(SALES, erasing).sorter.sort(copy)
     left = [one for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == first.arrival]
