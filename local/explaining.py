@@ -59,7 +59,7 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
             yield "  the receiving server says it is for: " + ", ".join(f"{h.address} ({h.where})" for h in hints)
         receipt = _receipt(name, mailbox.protocol.value, folder, identity, len(data))
         decision = decide(mail_of(message, folder, table.reading), table)
-        yield from _decided(decision, receipt, prints, Claims(app.stores.records, receipt))
+        yield from _decided(decision, receipt, prints, Claims(app.stores.records, receipt, app.stores.blobs))
 
 
 def _read(message: Message, identity: str) -> Iterator[str]:

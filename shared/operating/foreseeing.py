@@ -50,7 +50,7 @@ def foresee(sorter: Sorter, record: Record, *, again: str = "") -> Foreseen:
     fates = set()
     for match in decision.matches:
         if match.recipient not in has:
-            owner = Claims(sorter.stores.records, receipt).look(prints, match.recipient)
+            owner = Claims(sorter.stores.records, receipt, sorter.stores.blobs).look(prints, match.recipient)
             fates.add("routed" if owner is None else "duplicate")
     if "routed" in fates:
         return "routed"

@@ -37,4 +37,9 @@ def left_by_earlier_tries(
     named = {match.recipient for match in decision.matches}
     unnamed = islice((recipient for recipient in where if recipient not in named), MOST_ASKED)
     begun = claims.begun(prints, unnamed)
-    return tuple(Match(recipient, route_of_result(path), where[recipient]) for recipient, path in sorted(begun.items()))
+    return tuple(
+        # Whom neither To and Cc nor the server's lines name now was named by a line that is not believed any more.
+        Match(recipient, route_of_result(path), where.get(recipient, "to"))
+        for recipient, path in sorted(begun.items())
+        if recipient not in named
+    )

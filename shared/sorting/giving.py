@@ -97,13 +97,14 @@ class Giving:
         documents = Documents(self.stores.blobs, receipt, message, conversation, hints, anew)
         seen = seen_of(message)
         prints = fingerprints(receipt.message, seen)
-        claims = Claims(records, receipt)
+        claims = Claims(records, receipt, self.stores.blobs)
         for match in decision.matches:
             if self._is_meant(match):
                 self._give_one(match, claims, prints, documents)
-        if (self.tried or anew) and not self._routed_before:
+        if self.tried or anew:
             for match in left_by_earlier_tries(claims, prints, decision, seen, hints):
-                self._give_one(match, claims, prints, documents)
+                if not self._is_settled(match.recipient):
+                    self._give_one(match, claims, prints, documents)
 
         became, stand = self._recorded(decision, documents)
         self.stores.blobs.settle()
@@ -135,7 +136,8 @@ class Giving:
         if who not in self._outcomes:
             path = result_path(match.route, self.receipt.stored_at, self.receipt.message, who)
             claim = claims.take(prints, who, path)
-            if claim.owner != self.receipt.arrival:
+            # A wildcard's copy may be a duplicate of this very arrival, which named somebody at an earlier try.
+            if (claim.owner, claim.named) != (self.receipt.arrival, who):
                 self._duplicates.append(claim.as_original(who, match.route))
                 self._outcomes[who] = f"duplicate {claim.owner}"
                 return
@@ -160,8 +162,13 @@ class Giving:
         if (nobody or self._replaced) and self._routed_before and before in ("routed", "duplicate"):
             # Today's routes are for nobody, or nobody else is asked about. That takes nothing back of what others were
             # given, and makes nothing of it unhandled.
+            if self._duplicates and "duplicate" not in {
+                what.partition(" ")[0] for what in self.receipt.outcomes.values()
+            }:
+                documents.duplicates(self._duplicates)
             self._outcomes = {**self.receipt.outcomes, **self._outcomes}
-            return "routed" if before == "routed" else "duplicate", {"unhandled", "duplicates", "blocked"}
+            became: Became = "routed" if before == "routed" or results_in(self._outcomes) else "duplicate"
+            return became, {"unhandled", "duplicates", "blocked"}
         if not self._outcomes and decision.blocked_by is not None:
             documents.blocked(decision.blocked_by)
             self._outcomes["*"] = f"blocked {decision.blocked_by}"
@@ -218,6 +225,13 @@ class Giving:
         """The path of the result that a new one is to be written in place of; empty if none is asked for."""
         replay = self.announcement.replay
         return replay.record if replay is not None and replay.again else ""
+
+    def _is_settled(self, recipient: str) -> bool:
+        """Whether the receipt says what a recipient got, so that no earlier try left anything to be finished."""
+        if not self._routed_before:
+            return False
+        fate = self.receipt.outcomes.get(recipient, "").partition(" ")[0]
+        return bool(self._replaced) or fate in ("routed", "duplicate") or CUT in self.receipt.outcomes
 
     def _is_meant(self, match: Match) -> bool:
         """Whether a recipient is to be given anything: if one result is wanted anew, whose it is, and nobody else.

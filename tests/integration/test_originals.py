@@ -1,0 +1,327 @@
+"""What is recorded of a duplicate names the arrival that has the result (docs/duplicates.md, "Which one is named")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.explaining import explain
+from local.finding import stories
+from local.forgetting import forget
+from shared.errors import ServiceUnavailable
+from shared.operating.finding import Wanted
+from shared.queued import Announcement, Poll, Reason, Replay
+from shared.receipts import Receipt, State
+from shared.storage.protocol import Stores, Table
+from shared.wiring import App
+from tests.integration.replay_world import BILLING, BOTH, ReplayWorld
+from tests.servers.faults import Faults, ProcessGone, Way
+
+SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
+WILD = {**SALES, "ROUTES__wild__ADDRESS": "*", "ROUTES__wild__SENDERS": "*@b.example"}
+NOBODY = {"ROUTES__rest__ADDRESS": "rest@example.com"}
+
+
+def letter(message_id: str, body: str = "text", to: str = "sales@example.com") -> bytes:
+    head = f"From: a@b.example\r\nTo: {to}\r\nSubject: Chairs\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n"
+    return f"{head}Message-ID: <{message_id}@b.example>\r\n\r\n{body}\r\n".encode()
+
+
+WINNER = letter("p")
+SAME_CONTENT = letter("q")
+SAME_ID = letter("q", "with a footer")
+"""The Message-ID of the one before, and another body."""
+
+
+class Originals(ReplayWorld):
+    """A storage, and an app for each set of routes."""
+
+    def __init__(self, storage: str) -> None:
+        super().__init__(storage)
+        self._apps: dict[tuple[tuple[str, str], ...], App] = {}
+
+    def app(self, settings: Mapping[str, str], stores: Stores | None = None) -> App:
+        """An app on these routes, the same each time; with a storage of its own, if one is given."""
+        key = tuple(sorted(settings.items()))
+        if key not in self._apps:
+            self._apps[key] = super().app(settings)
+        app = self._apps[key]
+        return app if stores is None else replace(app, sorter=replace(app.sorter, stores=stores))
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[ReplayWorld]:
+    """A world in a folder, for tests with a thousand routings."""
+    made = Originals(f"folder:{tmp_path}/mail")
+    yield made
+    made.stores.close()
+
+
+@pytest.fixture
+def world(storage: str) -> Iterator[ReplayWorld]:
+    made = Originals(storage)
+    yield made
+    made.stores.close()
+
+
+def stored(world: ReplayWorld, data: bytes, routes: dict[str, str] = SALES, mailbox: str = "support") -> Announcement:
+    """A message that has arrived and is not routed yet."""
+    world.servers[mailbox].deliver(data)
+    world.app(routes).poller.poll(Poll(mailbox, Reason.BY_HAND))
+    (announcement,) = world.announced()
+    return announcement
+
+
+def route(
+    world: ReplayWorld, announcement: Announcement, routes: dict[str, str] = SALES, *, tried: bool = False
+) -> None:
+    world.app(routes).sorter.sort(announcement, tried=tried)
+
+
+def receipt(world: ReplayWorld, announcement: Announcement) -> Receipt:
+    record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
+    assert record is not None
+    return Receipt.of(record)
+
+
+def assert_originals(world: ReplayWorld) -> int:
+    """Every entry of a duplicate names an arrival that has the result. Return how many entries there are."""
+    receipts = {one.arrival: one for one in map(Receipt.of, world.stores.records.scan(Table.RECEIPTS))}
+    named = 0
+    for path in world.paths("duplicates/"):
+        document: dict[str, Any] = world.read(path)
+        own = receipts[document["arrival"]["id"]]
+        for entry in document["duplicates"]:
+            named += 1
+            original = entry["duplicate_of"]
+            assert own.outcomes[entry["recipient"]] == f"duplicate {original['arrival']}"
+            owner = receipts[original["arrival"]]
+            assert (owner.message, owner.state) == (original["message"], State.ROUTED)
+            assert original["result"] in owner.results().values(), f"{path} names {original}"
+            result: dict[str, Any] = world.read(original["result"])
+            assert result["arrival"]["id"] == original["arrival"]
+            assert result["recipient"] == entry["recipient"] or entry["recipient"] == "*"
+    for one in receipts.values():
+        for outcome in one.outcomes.values():
+            fate, _, what = outcome.partition(" ")
+            assert fate != "duplicate" or receipts[what].results()
+    return named
+
+
+def duplicate(world: ReplayWorld, announcement: Announcement) -> dict[str, Any]:
+    (path,) = [one for one in world.paths("duplicates/") if announcement.arrival[:12] in one]
+    (entry,) = world.read(path)["duplicates"]
+    assert isinstance(entry, dict)
+    return entry
+
+
+def test_4_1_a_copy_of_a_duplicate_names_the_arrival_that_has_the_result(world: ReplayWorld) -> None:
+    first, second = stored(world, WINNER), stored(world, SAME_CONTENT, mailbox="office")
+    route(world, first)
+    route(world, second)
+    third = stored(world, SAME_CONTENT)
+    route(world, third)
+    assert assert_originals(world) == 2
+    for copy in (second, third):
+        entry = duplicate(world, copy)
+        assert entry["duplicate_of"]["arrival"] == first.arrival
+        assert entry["by"] == "content", "their bytes differ from the original's"
+
+
+def test_4_1_explain_and_find_name_the_arrival_that_has_the_result(world: ReplayWorld, tmp_path: Path) -> None:
+    first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
+    route(world, first)
+    route(world, second)
+    file = tmp_path / "one.eml"
+    file.write_bytes(SAME_CONTENT)
+    (line,) = [line for line in explain(world.app(SALES), file, "office") if "a duplicate by" in line]
+    (result,) = receipt(world, first).results().values()
+    assert line.strip() == f"a duplicate by content of message {receipt(world, first).message}: {result}"
+    third = stored(world, SAME_CONTENT, mailbox="office")
+    route(world, third)
+    (story,), _ = stories(world.stores, Wanted(id=third.arrival), 10)
+    assert story["outcomes"] == {"sales@example.com": f"duplicate {first.arrival}"}
+
+
+def test_4_1_a_chain_by_content_and_message_id_is_followed_to_its_end(world: ReplayWorld) -> None:
+    """The copy shares its bytes with a duplicate by content of a duplicate by Message-ID."""
+    root, middle = stored(world, SAME_ID), stored(world, SAME_CONTENT)
+    route(world, root)
+    route(world, middle)
+    for _ in range(2):
+        copy = stored(world, WINNER)
+        route(world, copy)
+        entry = duplicate(world, copy)
+        assert entry["duplicate_of"]["arrival"] == root.arrival
+        assert entry["by"] == "content", "it shares nothing more with the original than with the copy between"
+    again = stored(world, SAME_CONTENT, mailbox="office")
+    route(world, again)
+    assert duplicate(world, again)["by"] == "message-id"
+    assert assert_originals(world) == 4
+
+
+MESSAGES = {
+    "content": (WINNER, SAME_CONTENT, SAME_CONTENT),
+    "message-id": (SAME_ID, SAME_CONTENT, SAME_CONTENT),
+    "chain": (SAME_ID, SAME_CONTENT, WINNER),
+    "both": (SAME_CONTENT, SAME_CONTENT, WINNER),
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "messages"),
+    [*((Way.GONE_AFTER, messages) for messages in MESSAGES.values()), (Way.REPLY_LOST, MESSAGES["chain"])],
+    ids=[*MESSAGES, "chain, replies lost"],
+)
+def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
+    quick: ReplayWorld, way: Way, messages: tuple[bytes, ...]
+) -> None:
+    """One of three dies at any operation, the others follow in either order, and the dead one last."""
+    world, operations = quick, 0
+    for dying, second, third in permutations(range(3)):
+        at = 0
+        while True:
+            at += 1
+            operations = max(operations, at)
+            mail = [
+                stored(world, data.replace(b"Chairs", f"{way.name} {dying} {second} {at}".encode()))
+                for data in messages
+            ]
+            faults = Faults(at, way)
+            with suppress(ProcessGone, ServiceUnavailable):
+                world.app(SALES, faults.stores(world.stores)).sorter.sort(mail[dying])
+            for one in (second, third, dying):
+                route(world, mail[one], tried=True)
+            if faults.count < at:
+                break
+    assert operations > 8
+    assert assert_originals(world) > 100
+
+
+@pytest.mark.parametrize("later", [NOBODY, SALES], ids=["nobody", "sales"])
+def test_4_4_a_wildcards_copy_names_a_result_whoever_died_over_the_mail_that_named_somebody(
+    quick: ReplayWorld, later: dict[str, str]
+) -> None:
+    """The named mail's claim on `*` is taken before its own, and may be all that it has taken."""
+    world = quick
+    named, bcc = letter("p"), letter("q", to="sales@example.com")
+    duplicates = 0
+    for at in range(1, 40):
+        numbered = [data.replace(b"Chairs", str(at).encode()) for data in (named, bcc)]
+        first = stored(world, numbered[0], WILD)
+        faults = Faults(at, Way.GONE_AFTER)
+        with suppress(ProcessGone):
+            world.app(SALES, faults.stores(world.stores)).sorter.sort(first)
+        copy = stored(world, numbered[1], WILD, mailbox="office")
+        route(world, copy, {key: value for key, value in WILD.items() if "sales" not in key})
+        route(world, first, later, tried=True)
+        duplicates = assert_originals(world)
+        if faults.count < at:
+            break
+    else:
+        pytest.fail("it did not come to its end")
+    assert duplicates > 3
+
+
+def test_4_4_a_named_mail_that_is_a_duplicate_itself_makes_a_wildcards_copy_one_of_the_original(
+    world: ReplayWorld,
+) -> None:
+    first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
+    route(world, first)
+    route(world, second)
+    copy = stored(world, SAME_ID, mailbox="office")
+    route(world, copy, {key: value for key, value in WILD.items() if "sales" not in key})
+    entry = duplicate(world, copy)
+    assert (entry["recipient"], entry["duplicate_of"]["arrival"]) == ("*", first.arrival)
+    assert_originals(world)
+
+
+def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_that_one(world: ReplayWorld) -> None:
+    first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
+    route(world, first)
+    route(world, second)
+    erased = receipt(world, first)
+    forget(world.app(SALES), erased.message, really=True, progress=lambda *_: None, waiting=lambda *_: None)
+    assert receipt(world, first).state is State.FORGOTTEN
+    third = stored(world, SAME_CONTENT, mailbox="office")
+    route(world, third)
+    assert duplicate(world, third)["duplicate_of"] == duplicate(world, second)["duplicate_of"]
+    assert receipt(world, third).outcomes == {"sales@example.com": f"duplicate {first.arrival}"}
+    claims = [one for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == first.arrival]
+    assert claims == [], "nothing is claimed for what was erased"
+
+
+def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_of_it(quick: ReplayWorld) -> None:
+    world = quick
+    first = stored(world, SAME_CONTENT)
+    faults = Faults(next(at for at in range(1, 30) if _has_claimed_raw_alone(world, at)), Way.GONE_AFTER)
+    with suppress(ProcessGone):
+        world.app(SALES, faults.stores(world.stores)).sorter.sort(first)
+    copy = stored(world, SAME_CONTENT, mailbox="office")
+
+    class Erasing:
+        """Records in which the first arrival is erased as soon as the copy claims for it."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.stores.records, name)
+
+        def create(self, table: Table, key: str, values: Any) -> bool:
+            made = world.stores.records.create(table, key, values)
+            if table is Table.CLAIMS and values["owner"] == first.arrival:
+                world.stores.records.merge(
+                    Table.RECEIPTS, first.arrival, {"state": State.FORGOTTEN.value, "message": ""}
+                )
+            return made
+
+    erasing = replace(world.stores, records=Erasing())
+    with pytest.raises(ServiceUnavailable):
+        world.app(SALES, erasing).sorter.sort(copy)
+    left = [one for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == first.arrival]
+    assert {one.values["kind"] for one in left if one.values["recipient"] != "*"} == {"raw"}
+    world.stores.records.delete_many(Table.CLAIMS, [one.key for one in left])
+    route(world, copy, tried=True)
+    assert set(receipt(world, copy).results()) == {"sales@example.com"}
+
+
+def _has_claimed_raw_alone(world: ReplayWorld, at: int) -> bool:
+    """Whether a try that ends after this operation has the first claim on its recipient, and no other."""
+    announcement = stored(world, SAME_CONTENT.replace(b"Chairs", f"probe {at}".encode()))
+    faults = Faults(at, Way.GONE_AFTER)
+    with suppress(ProcessGone):
+        world.app(SALES, faults.stores(world.stores)).sorter.sort(announcement)
+    claims = [
+        one.values for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == announcement.arrival
+    ]
+    return [one["kind"] for one in claims if one["recipient"] == "sales@example.com"] == ["raw"]
+
+
+def test_4_4_a_replay_that_died_is_finished_when_routes_have_changed_since(quick: ReplayWorld) -> None:
+    """It may have claimed recipients that today's routes do not name, and others are duplicates of it."""
+    world = quick
+    data = letter("p", to="billing@example.com, sales@example.com")
+    for at in range(1, 40):
+        message = data.replace(b"Chairs", str(at).encode())
+        first = stored(world, message)
+        route(world, first)
+        asked = Announcement(first.arrival, replay=_replay(world, first))
+        faults = Faults(at, Way.GONE_AFTER)
+        with suppress(ProcessGone):
+            world.app(BOTH, faults.stores(world.stores)).sorter.sort(asked)
+        copy = stored(world, message, BILLING, mailbox="office")
+        route(world, copy, BILLING)
+        route(world, asked, NOBODY, tried=True)
+        assert_originals(world)
+        if faults.count < at:
+            return
+    pytest.fail("it did not come to its end")
+
+
+def _replay(world: ReplayWorld, announcement: Announcement) -> Replay:
+    one = receipt(world, announcement)
+    return Replay(f"unhandled/{one.mailbox}/x", "")
