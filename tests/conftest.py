@@ -40,6 +40,9 @@ def use_ram_disk() -> None:
 
 use_ram_disk()
 
+# The tests start hundreds of processes: compiling the same modules in each takes longer than running them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # All workers of pytest-xdist must collect the same tests: the order of a set in a test's id depends on this seed.
 HASH_SEED = os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(1, 2**32)))
 
