@@ -23,6 +23,21 @@ SERVERS = {"azurite", "azure_storage", "dovecot", "dovecots"}
 """Fixtures that start a program which `tools/servers.sh` installs."""
 
 
+SLOW = (
+    "tests/end_to_end/",
+    "tests/infra/test_checkov.py",
+    "tests/integration/test_exporting.py",
+    "tests/integration/test_faults",
+    "tests/integration/test_graph_",
+    "tests/integration/test_interleavings.py",
+    "tests/integration/test_large_messages.py",
+    "tests/integration/test_replay_faults.py",
+    "tests/integration/test_sign_in_certificates.py",
+    "tests/integration/test_standin_sdk.py",
+)
+"""Tests that `make test-fast` leaves out although they need no server: they start processes, or repeat a run often."""
+
+
 def use_ram_disk() -> None:
     """Put temporary files on a RAM disk where there is one, unless TMPDIR names another place.
 
@@ -57,10 +72,12 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server, and leave out those that only `make test-soak` runs."""
+    """Mark the tests that need a server or are slow, and leave out those that only `make test-soak` runs."""
     for item in items:
         if needs_server(item):
             item.add_marker("servers")
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
     if SOAK:
         return
     soak = [item for item in items if item.get_closest_marker("soak")]
