@@ -4,13 +4,18 @@
 PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3) $(shell command -v python3.13 2>/dev/null) $(shell command -v python3 2>/dev/null))
 BIN := .venv/bin
 FUZZ_SECONDS ?= 60
+# Processes that run tests beside each other, each with its own servers.
+WORKERS ?= auto
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 AZURITE := .tools/node_modules/.bin/azurite
 
-.PHONY: docs run test check bench fuzz servers package clean help
+.PHONY: docs run test test-fast test-soak check bench fuzz servers package clean help
 
 help:
-	@echo "make run    the main job on an embedded mail server: sample mail into ./mailroom-demo"
-	@echo "make test   everything, on real servers (Dovecot, Azurite); installs them where they are missing"
+	@echo "make run    collect sample mail from embedded mail servers into ./mailroom-demo"
+	@echo "make test   every test, on real servers; installs the servers that are missing"
+	@echo "make test-fast  the tests that need no server, in less than a minute"
+	@echo "make test-soak  make test with full volumes and all random seeds; takes an hour"
 	@echo "make check  lint, types, layers"
 	@echo "make bench  what it does a second, beside what one would otherwise pick"
 	@echo "make docs   what is made of the code, anew: docs/schemas, docs/examples and docs/settings.md"
@@ -21,7 +26,13 @@ run: .venv/run.stamp
 	@$(BIN)/mailroom demo
 
 test: .venv/test.stamp servers .tools/checkov/installed
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
+
+test-fast: .venv/test.stamp
+	@$(PYTEST) -q -m "not servers and not slow"
+
+test-soak: .venv/test.stamp servers .tools/checkov/installed
+	@MAILROOM_SOAK=1 $(PYTEST)
 
 check: .venv/test.stamp
 	@$(BIN)/ruff format --check --quiet . || { echo "ruff format would change files: run .venv/bin/ruff format ."; exit 1; }

@@ -1,4 +1,17 @@
-"""Which servers the tests may ask for."""
+"""The servers that tests may request, the disk that their files are on, and which tests run."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.sizes import SOAK
 
 pytest_plugins = [
     "tests.servers.azurite",
@@ -12,3 +25,94 @@ pytest_plugins = [
     "tests.servers.wildduck",
     "tests.servers.hoodiecrow",
 ]
+
+RAM_DISK = Path("/dev/shm")
+ENOUGH = 2_000_000_000
+"""Bytes that the RAM disk must have free: several messages of 100 MB exist at the same time."""
+
+SERVERS = {
+    "azurite",
+    "azure_storage",
+    "courier",
+    "cyrus",
+    "dovecot",
+    "dovecots",
+    "hoodiecrow",
+    "mailutils",
+    "postfix",
+    "wildduck",
+}
+"""Fixtures that start a program which `tools/servers.sh` installs."""
+
+
+SLOW = (
+    "tests/end_to_end/",
+    "tests/infra/test_checkov.py",
+    "tests/integration/test_exporting.py",
+    "tests/integration/test_faults",
+    "tests/integration/test_graph_",
+    "tests/integration/test_interleavings.py",
+    "tests/integration/real_servers/",
+    "tests/integration/test_html_words.py",
+    "tests/integration/test_large_messages.py",
+    "tests/integration/test_replay_faults.py",
+    "tests/integration/test_sign_in_certificates.py",
+    "tests/integration/test_standin_sdk.py",
+)
+"""Tests that `make test-fast` leaves out although they need no server: they start processes, or repeat a run often."""
+
+
+def use_ram_disk() -> None:
+    """Put temporary files on a RAM disk where there is one, unless TMPDIR names another place.
+
+    A flush (fsync) costs milliseconds on a disk and nothing in memory. Tests of durability observe the calls.
+    Worker processes of pytest-xdist inherit the variable.
+    """
+    if "TMPDIR" in os.environ or not os.access(RAM_DISK, os.W_OK | os.X_OK):
+        return
+    # Docker mounts a small one on which no program can be run.
+    if os.statvfs(RAM_DISK).f_flag & os.ST_NOEXEC or shutil.disk_usage(RAM_DISK).free < ENOUGH:
+        return
+    os.environ["TMPDIR"] = str(RAM_DISK)
+    tempfile.tempdir = None
+
+
+use_ram_disk()
+
+# The tests start hundreds of processes: compiling the same modules in each takes longer than running them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# All workers of pytest-xdist must collect the same tests: the order of a set in a test's id depends on this seed.
+HASH_SEED = os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(1, 2**32)))
+
+hypothesis.settings.register_profile("usual", max_examples=40, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("soak", max_examples=2_000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("soak" if SOAK else "usual")
+
+
+def pytest_report_header() -> str:
+    """Return what a run must be started with to go the same way again."""
+    return f"PYTHONHASHSEED={HASH_SEED} TMPDIR={tempfile.gettempdir()} MAILROOM_SOAK={int(SOAK) or ''}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that need a server or are slow, and leave out those that only `make test-soak` runs."""
+    for item in items:
+        if needs_server(item):
+            item.add_marker("servers")
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
+    if SOAK:
+        return
+    soak = [item for item in items if item.get_closest_marker("soak")]
+    if soak:
+        config.hook.pytest_deselected(items=soak)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+def needs_server(item: pytest.Item) -> bool:
+    """Return whether a test starts a program which `tools/servers.sh` installs."""
+    call = getattr(item, "callspec", None)
+    if call is not None and call.params.get("storage") == "azure":
+        return True
+    return not SERVERS.isdisjoint(getattr(item, "fixturenames", ()))

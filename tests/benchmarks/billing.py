@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from tests.benchmarks.mix import with_attachment
 from tests.benchmarks.report import table
-from tests.benchmarks.running import Bench, running_azurite
+from tests.benchmarks.running import Bench
+from tests.servers import azurite
 from tests.servers.billed import RECIPIENT, Measuring
 from tests.servers.mail import plain_mail
 
@@ -43,7 +44,7 @@ def counts(measuring: Measuring) -> dict[str, Counter[str]]:
 
 def billing(bench: Bench) -> None:
     """Count, and print the table of docs/costs.md."""
-    with running_azurite(bench.folder, [ACCOUNT]) as server:
+    with azurite.running(bench.folder, [ACCOUNT]) as server:
         measured = counts(Measuring(server, server.connection_string(ACCOUNT), bench.dovecot))
     rows = []
     for title, kinds in measured.items():

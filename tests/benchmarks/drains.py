@@ -10,7 +10,8 @@ from statistics import median
 from tests.benchmarks.child import Told
 from tests.benchmarks.mix import mix
 from tests.benchmarks.report import progress, table
-from tests.benchmarks.running import Bench, in_child, once, running_azurite
+from tests.benchmarks.running import Bench, in_child, once
+from tests.servers import azurite
 from tests.servers.dovecot import User
 
 Way = Callable[[User, Path], Told]
@@ -54,7 +55,7 @@ def azure(bench: Bench) -> None:
     """The same into Azurite."""
     source = bench.delivered(mix(bench.azure_messages, seed=3))
     accounts = iter(names := [f"bench{n}" for n in range(bench.runs * 2)])
-    with running_azurite(bench.folder, names) as server:
+    with azurite.running(bench.folder, names) as server:
 
         def taken(user: User, _: Path) -> Told:
             return in_child("intake", values=bench.values(user, server.connection_string(next(accounts))))

@@ -11,14 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.benchmarks.child import ROOT, Told
 from tests.benchmarks.mix import RECIPIENT
 from tests.benchmarks.peers import HOST
-from tests.servers import azurite
 from tests.servers.certificates import Ca
 from tests.servers.dovecot import Dovecot, User
 from tests.servers.maildir import nobody
@@ -109,26 +108,6 @@ def once(folder: Path, values: dict[str, str], messages: int) -> Told:
         raise SystemExit(f"benchmark: mailroom once came to nothing:\n{ran.stderr[-3_000:]}")
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"messages": messages, "seconds": seconds, "cpu": used}
-
-
-@contextmanager
-def running_azurite(folder: Path, accounts: Sequence[str]) -> Iterator[azurite.Azurite]:
-    """Azurite in memory, with these accounts."""
-    running = azurite.Azurite(*azurite.free_ports(3))
-    command = [azurite.program(), "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence"]
-    for service, port in (("blob", running.blob), ("queue", running.queue), ("table", running.table)):
-        command += [f"--{service}Host", HOST, f"--{service}Port", str(port)]
-    keys = {"AZURITE_ACCOUNTS": ";".join(f"{account}:{azurite.KEY}" for account in accounts)}
-    log = folder / "azurite.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env={**os.environ, **keys}) as process,
-    ):
-        try:
-            azurite._wait_for(running, process, log)
-            yield running
-        finally:
-            process.terminate()
 
 
 def machine() -> str:

@@ -1,14 +1,19 @@
-"""The storage under test: opened anew on an empty place, folder and Azurite alike."""
+"""The storage under test: opened on an empty place, folder and Azurite alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from shared.storage.addresses import StorageAddress
 from shared.storage.opening import open_stores
 from shared.storage.protocol import Stores
+from tests.servers.azurite import Azurite
+
+PassTime = Callable[[float], None]
 
 
 @pytest.fixture
@@ -18,3 +23,25 @@ def stores(storage: str) -> Iterator[Stores]:
     opened = open_stores(address, address, "mail")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def pass_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PassTime]:
+    """Advance the clock of the folder storages, and of Azurite if the test uses it, by some seconds."""
+    ahead = 0.0
+    clock = SimpleNamespace(time=lambda: time.time() + ahead)
+    for module in ("leases", "queues"):
+        monkeypatch.setattr(f"shared.storage.folder.{module}.time", clock)
+    azurite: Azurite | None = None
+
+    def advance(seconds: float) -> None:
+        nonlocal ahead, azurite
+        ahead += seconds
+        call = getattr(request.node, "callspec", None)
+        if "azure_storage" in request.fixturenames or (call is not None and call.params.get("storage") == "azure"):
+            azurite = request.getfixturevalue("azurite")
+            azurite.set_clock(ahead=ahead)
+
+    yield advance
+    if azurite is not None:
+        azurite.set_clock(ahead=0)

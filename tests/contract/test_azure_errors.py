@@ -118,6 +118,7 @@ def test_too_much_says_for_how_long(service: Service, work: Callable[[Stores], o
 @pytest.mark.parametrize(
     ("value", "least", "most"),
     [(email.utils.formatdate(time.time() + 1000, usegmt=True), 900, 1000), ("Mon, 01 Jan 2024 00:00:00 GMT", 0, 0)],
+    ids=["in the future", "in the past"],
 )
 @pytest.mark.usefixtures("no_pauses")
 def test_retry_after_may_be_a_date(value: str, least: float, most: float) -> None:

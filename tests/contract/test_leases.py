@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from shared.errors import LeaseLost
-from shared.storage.addresses import StorageAddress
-from shared.storage.opening import open_stores
 from shared.storage.protocol import Stores
+from tests.contract.conftest import PassTime
 
 
 def test_a_lease_is_one_holders(stores: Stores) -> None:
@@ -58,22 +55,16 @@ def test_what_was_never_held_is_lost(stores: Stores) -> None:
         stores.leases.renew("unheard-of", token)
 
 
-def test_1_10_a_lease_ends_by_itself_and_renewing_prolongs_it(azure_storage: str, tmp_path: Path) -> None:
-    """On both storages at once: 15 seconds are the shortest lease, and time passes for all alike."""
-    addresses = [StorageAddress.parse(text, setting="TEST") for text in (f"folder:{tmp_path / 'mail'}", azure_storage)]
-    both = [open_stores(address, address, "mail") for address in addresses]
-    kept, left = ([stores.leases.acquire(name, 15) for stores in both] for name in ("kept", "left"))
-    time.sleep(9)
-    for stores, token in zip(both, kept, strict=True):
-        assert token is not None
-        stores.leases.renew("kept", token)
-    time.sleep(7)
-    for stores, token in zip(both, left, strict=True):
-        assert token is not None
-        assert stores.leases.acquire("kept", 15) is None
-        assert stores.leases.acquire("left", 15) is not None
-        with pytest.raises(LeaseLost):
-            stores.leases.renew("left", token)
-        stores.leases.release("left", token)
-        assert stores.leases.acquire("left", 15) is None
-        stores.close()
+def test_1_10_a_lease_ends_by_itself_and_renewing_prolongs_it(stores: Stores, pass_time: PassTime) -> None:
+    kept, left = (stores.leases.acquire(name, 15) for name in ("kept", "left"))
+    assert kept is not None
+    assert left is not None
+    pass_time(9)
+    stores.leases.renew("kept", kept)
+    pass_time(7)
+    assert stores.leases.acquire("kept", 15) is None
+    assert stores.leases.acquire("left", 15) is not None
+    with pytest.raises(LeaseLost):
+        stores.leases.renew("left", left)
+    stores.leases.release("left", left)
+    assert stores.leases.acquire("left", 15) is None

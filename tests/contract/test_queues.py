@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from shared.storage.protocol import QueueName, Stores
+from tests.contract.conftest import PassTime
 
 
-def test_a_queue_hides_what_is_received_and_counts(stores: Stores) -> None:
+def test_a_queue_hides_what_is_received_and_counts(stores: Stores, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.ARRIVALS]
     queue.put_many(["ä", "b"])
     assert queue.length() == 2
@@ -18,7 +18,7 @@ def test_a_queue_hides_what_is_received_and_counts(stores: Stores) -> None:
     assert {item.dequeue_count for item in items} == {1}
     assert abs((datetime.now(UTC) - items[0].inserted).total_seconds()) < 60
     assert queue.receive(32, hidden_for=60) == []
-    time.sleep(1.5)
+    pass_time(1.5)
     again = queue.receive(32, hidden_for=60)
     assert {item.dequeue_count for item in again} == {2}
     for stale in items:
@@ -29,24 +29,24 @@ def test_a_queue_hides_what_is_received_and_counts(stores: Stores) -> None:
     assert queue.length() == 0
 
 
-def test_a_released_message_comes_back_after_its_delay(stores: Stores) -> None:
+def test_a_released_message_comes_back_after_its_delay(stores: Stores, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.POLLS]
     queue.put_many(["x"])
     (item,) = queue.receive(1, hidden_for=600)
     queue.release(item, delay=1)
     assert queue.receive(1, hidden_for=600) == []
-    time.sleep(1.5)
+    pass_time(1.5)
     (item,) = queue.receive(1, hidden_for=600)
     assert item.dequeue_count == 2
     queue.release(item)
     assert len(queue.receive(1, hidden_for=600)) == 1
 
 
-def test_a_delayed_message_is_not_seen_before_its_time(stores: Stores) -> None:
+def test_a_delayed_message_is_not_seen_before_its_time(stores: Stores, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.POLLS]
     queue.put_many(["later"], delay=1, ttl=3600)
     assert queue.receive(1, hidden_for=60) == []
-    time.sleep(1.5)
+    pass_time(1.5)
     assert [item.body for item in queue.receive(1, hidden_for=60)] == ["later"]
 
 
@@ -87,11 +87,11 @@ def test_no_more_are_received_than_asked_for(stores: Stores) -> None:
     assert [len(queue.receive(count, hidden_for=60)) for count in (1, 5, 32, 32)] == [1, 5, 32, 2]
 
 
-def test_a_message_dies_after_its_time(stores: Stores) -> None:
+def test_a_message_dies_after_its_time(stores: Stores, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.ARRIVALS_POISON]
     queue.put_many(["short"], ttl=1)
     queue.put_many(["long"])
-    time.sleep(2.2)
+    pass_time(2.2)
     assert [item.body for item in queue.receive(32, hidden_for=60)] == ["long"]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from local.host.host import GRACE
 from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
 from tests.end_to_end.own_process import APPS
@@ -22,6 +23,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from local.host.signals import run_host
+from local.host.host import GRACE
 from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
 from tests.memory_queue import stores_of
@@ -52,7 +54,7 @@ def _queue(path: Path) -> tuple[Database, FolderQueue]:
 
 
 def _wait_until_taken(database: Database) -> None:
-    for _ in range(200):
+    for _ in range(600):
         with database.reading() as connection:
             if connection.execute("SELECT MAX(dequeued) FROM messages").fetchone()[0]:
                 return
@@ -70,7 +72,7 @@ def test_sigterm_lets_a_running_function_end(tmp_path: Path) -> None:
         began = time.monotonic()
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "ended in order\n"), err
-    assert 0.5 < time.monotonic() - began < 10
+    assert 0.5 < time.monotonic() - began < 20
     assert queue.length() == 0  # it ended, and its message was deleted
     database.close()
 
@@ -79,16 +81,16 @@ def test_a_second_signal_ends_at_once_and_the_message_is_not_lost(tmp_path: Path
     path = tmp_path / "state.sqlite3"
     database, queue = _queue(path)
     with _host(path) as process:
-        queue.put_many(["sleep 20"])
+        queue.put_many(["sleep 60"])
         _wait_until_taken(database)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=5)
+        process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGINT
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "neither the function nor the grace period was waited for"
     assert queue.length() == 1
     database.close()
 
@@ -99,6 +101,6 @@ def test_an_idle_host_stops_at_once(tmp_path: Path) -> None:
     with _host(path) as process:
         began = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=GRACE)
     assert (process.returncode, out) == (0, "ended in order\n"), err
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < GRACE / 2

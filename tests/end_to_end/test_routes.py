@@ -28,11 +28,23 @@ from tests.end_to_end.test_explain import ROUTES as EXPLAINED
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
 from tests.servers.routes_file import store_routes
+from tests.sizes import size
 
 ORDERS = {"orders": {"ADDRESS": "orders@example.com", "SENDERS": ["*@example.net"]}}
 BROKEN = {"orders": {"ADDRESS": "orders@example.com", "SENDERS": ["example.net"]}}
-SEEN = 11
-"""Seconds after which every process knows a change."""
+SEEN = size(0, soak=11)
+"""Seconds after which every process knows a change: at once, where `serve` reads the file each time."""
+
+SERVE = """
+import sys
+from datetime import timedelta
+from shared.sorting import route_book
+
+if int(sys.argv.pop(1)) == 0:
+    route_book.LOOK_EVERY = timedelta(0)
+from local.cli import main
+main()
+"""
 
 
 def written(routes: object) -> bytes:
@@ -41,7 +53,10 @@ def written(routes: object) -> bytes:
 
 @contextmanager
 def serving(settings: Path) -> Iterator[None]:
-    process = subprocess.Popen(command("serve", "--port", "0", settings=settings), cwd=ROOT, stdout=subprocess.DEVNULL)
+    python, *words = command("serve", "--port", "0", settings=settings)
+    at = words.index("-m")
+    served = [python, *words[:at], "-c", SERVE, str(SEEN), *words[at + 2 :]]
+    process = subprocess.Popen(served, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         yield
         assert process.poll() is None, "it ran to the end"

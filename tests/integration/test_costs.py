@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.benchmarks.billing import CASES, PRICES, cost, counts
-from tests.servers.azurite import Azurite
+from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.billed import Bill, Measuring
 from tests.servers.dovecot import Dovecot
 
@@ -25,9 +27,14 @@ def rows(head: str) -> dict[str, Sequence[str]]:
     return {first: rest for first, *rest in lines}
 
 
-def test_the_requests_of_a_message(azurite: Azurite, azure_storage: str, dovecot: Dovecot) -> None:
+@pytest.fixture(scope="module")
+def measured(azurite: Azurite, dovecot: Dovecot) -> dict[str, Counter[str]]:
+    """The requests of each case, by kind."""
+    return counts(Measuring(azurite, azurite.connection_string(ACCOUNTS[next(_unused)]), dovecot))
+
+
+def test_the_requests_of_a_message(measured: dict[str, Counter[str]]) -> None:
     told = rows("requests for")
-    measured = counts(Measuring(azurite, azure_storage, dovecot))
     assert told.keys() == measured.keys()
     for title, kinds in measured.items():
         # A hundred at once need a table's read more or less, as their batches happen to fall.
@@ -42,8 +49,8 @@ def columns(kinds: Mapping[str, int]) -> list[int]:
     return [kinds["blob write"], kinds["blob read"], kinds["blob other"], kinds["queue"], tables]
 
 
-def test_nothing_is_billed_that_the_docs_leave_out(azurite: Azurite, azure_storage: str, dovecot: Dovecot) -> None:
-    all_kinds: Counter[str] = sum(counts(Measuring(azurite, azure_storage, dovecot)).values(), Counter())
+def test_nothing_is_billed_that_the_docs_leave_out(measured: dict[str, Counter[str]]) -> None:
+    all_kinds: Counter[str] = sum(measured.values(), Counter())
     assert set(all_kinds) <= set(PRICES)
     assert all_kinds["blob list"] == all_kinds["blob delete"] == 0
 

@@ -26,12 +26,13 @@ from tests.integration.turns import Turns
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
+from tests.sizes import size
 
 WILD = {
     "ROUTES__wild__ADDRESS": "*",
     "ROUTES__wild__SENDERS": "*@customer.example",
 }
-SEEDS = {"folder": 40, "azure": 4}
+SEEDS = {"folder": size(12, soak=200), "azure": size(2, soak=20)}
 
 
 def letter(message_id: str, body: str = "text", to: str = "sales@example.com, support@example.com") -> bytes:

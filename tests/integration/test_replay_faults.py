@@ -22,10 +22,11 @@ from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import let_time_pass
 from tests.servers.pump import work_until_idle
+from tests.sizes import size
 
 NOBODY = {"ROUTES__rest__ADDRESS": "rest@example.com"}
 TO_THREE = letter("sales@example.com, billing@example.com, clerk@example.com")
-SEEDS = {"folder": 60, "azure": 6}
+SEEDS = {"folder": size(15, soak=200), "azure": size(2, soak=20)}
 
 
 def beginning(storage: str) -> tuple[ReplayWorld, str]:

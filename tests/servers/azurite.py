@@ -8,12 +8,18 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.servers.ports import free_ports
+
+__all__ = ["ACCOUNTS", "KEY", "Azurite", "free_ports"]
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -21,11 +27,12 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 
 @dataclass(frozen=True, slots=True)
 class Azurite:
-    """A running Azurite."""
+    """A running Azurite: its ports."""
 
     blob: int
     queue: int
     table: int
+    clock: int
 
     def connection_string(self, account: str) -> str:
         """An account of its own; Azurite makes it up on the spot (AZURITE_ACCOUNTS lists it)."""
@@ -35,6 +42,11 @@ class Azurite:
             f"BlobEndpoint={host}:{self.blob}/{account};QueueEndpoint={host}:{self.queue}/{account};"
             f"TableEndpoint={host}:{self.table}/{account};"
         )
+
+    def set_clock(self, *, ahead: float) -> None:
+        """Set its clock so many seconds ahead of the real time."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.clock}/{ahead}", method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
 
 
 ACCOUNTS = [f"test{number}" for number in range(1000)]
@@ -53,42 +65,31 @@ def program() -> str:
     pytest.fail("Azurite is missing: run `make test` (it installs it through npm), or `npm install -g azurite@3.35`")
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """Azurite, in memory, with accounts enough for every test to have its own."""
-    running = Azurite(*free_ports(3))
-    folder = tmp_path_factory.mktemp("azurite")
-    command = [program(), "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence"]
-    for service, port in (("blob", running.blob), ("queue", running.queue), ("table", running.table)):
-        command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
-    accounts = ";".join(f"{account}:{KEY}" for account in ACCOUNTS)
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "AZURITE_ACCOUNTS": accounts}
-        ) as process,
-    ):
+@contextmanager
+def running(folder: Path, accounts: Sequence[str]) -> Iterator[Azurite]:
+    """Run Azurite in memory with these accounts; its log is in `folder`."""
+    for _ in range(3):
+        azurite = Azurite(*free_ports(4))
+        process = _start(azurite, folder / "azurite.log", accounts)
         try:
-            _wait_for(running, process, folder / "log")
-            yield running
+            if _answers(azurite, process):
+                yield azurite
+                return
         finally:
             process.terminate()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait(10)
+    pytest.fail(f"Azurite did not start: {(folder / 'azurite.log').read_text(errors='replace')[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """Azurite, in memory, with accounts enough for every test to have its own."""
+    with running(tmp_path_factory.mktemp("azurite"), ACCOUNTS) as started:
+        yield started
 
 
 @pytest.fixture
@@ -105,14 +106,30 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("azure_storage"))
 
 
-def _wait_for(running: Azurite, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 30
-    for port in (running.blob, running.queue, running.table):
+def _start(azurite: Azurite, log: Path, accounts: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [program(), "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence"]
+    for service, port in (("blob", azurite.blob), ("queue", azurite.queue), ("table", azurite.table)):
+        command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
+    environment = {
+        **os.environ,
+        "AZURITE_ACCOUNTS": ";".join(f"{account}:{KEY}" for account in accounts),
+        "AZURITE_CLOCK_PORT": str(azurite.clock),
+        "NODE_OPTIONS": f"--require={Path(__file__).with_name('azurite_clock.cjs')}",
+    }
+    with log.open("wb") as output:
+        return subprocess.Popen(command, cwd=log.parent, stdout=output, stderr=output, env=environment)
+
+
+def _answers(azurite: Azurite, process: subprocess.Popen[bytes]) -> bool:
+    """Return whether it listens on all of its ports; False if it has ended, as it does when a port is taken."""
+    until = time.monotonic() + 60
+    for port in (azurite.blob, azurite.queue, azurite.table, azurite.clock):
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
                 if process.poll() is not None or time.monotonic() > until:
-                    pytest.fail(f"Azurite did not come up: {log.read_text(errors='replace')[-2000:]}")
+                    return False
                 time.sleep(0.05)
+    return process.poll() is None

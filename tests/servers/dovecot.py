@@ -27,6 +27,7 @@ import pytest
 from tests.servers.certificates import Ca, Pair
 from tests.servers.dovecot_configuration import configuration, oauth2
 from tests.servers.maildir import User, nobody
+from tests.servers.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,15 +187,6 @@ def access_token(address: str, *, key: bytes, lifetime: float = 3_600.0, **more:
     now = int(time.time())
     claims = {"iss": ISSUER, "sub": address, "email": address, "iat": now - 10, "exp": int(now + lifetime), **more}
     return jwt.encode(claims, key, algorithm="HS256", headers={"kid": "default"})
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.notified.client_state import LONGEST, client_state, key_name, place, proven_place
+from tests.sizes import size
 
 OLD, NEW = "0123456789abcdef0123456789abcdef", "a newer key, of more than 32 characters"
 INBOX = place("support", "INBOX")
@@ -25,7 +26,7 @@ def test_a_state_names_what_it_was_made_for() -> None:
 
 
 @given(key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=300), mailbox=st.text(max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=size(40, soak=1_000), deadline=None)
 def test_whatever_the_key_and_the_mailbox_a_state_is_proven_and_short_enough_for_graph(key: str, mailbox: str) -> None:
     where = place(mailbox, "INBOX/Büro 注文")
     state = client_state(key, where)
@@ -56,7 +57,7 @@ def test_every_character_left_out_or_put_in_is_refused() -> None:
 
 
 @given(st.text(max_size=200) | st.from_regex(r"v1\.[0-9a-f]{12}\.[0-9a-f]{64}", fullmatch=True))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=size(80, soak=3_000), deadline=None)
 def test_a_guess_is_refused(guess: str) -> None:
     assert guess == STATE or proven_place(guess, [OLD, NEW]) is None
 

@@ -15,6 +15,7 @@ from shared.errors import MailboxBusy
 from shared.mailboxes.graph.errors import LONGEST_WAIT, Answered, graph_error
 from shared.settings import MailProtocol
 from tests.servers.settings import mailbox_settings
+from tests.sizes import size
 
 BOX = mailbox_settings(protocol=MailProtocol.GRAPH)
 
@@ -85,7 +86,7 @@ DATES = r"[A-Z][a-z]{2}, [0-9]+ (Jan|Dec|Foo) [0-9]+ [0-9]+:[0-9]+:[0-9]+ [+-][0
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=60) | st.from_regex(DATES, fullmatch=True))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=size(60, soak=3_000), deadline=None)
 def test_no_header_whatever_is_an_error(header: str) -> None:
     seconds = Answered.of(httpx.Response(429, headers=[(b"Retry-After", header.encode("latin-1"))])).retry_after
     assert seconds is None or 0 <= seconds <= LONGEST_WAIT

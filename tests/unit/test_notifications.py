@@ -16,6 +16,7 @@ from shared.notified.notifications import LARGEST_BODY, NotANotification, Place,
 from shared.notified.webhook import Webhook
 from shared.queued import LifecycleEvent, LifecycleKind, Poll, Reason
 from tests.servers.memory_app import settings_for
+from tests.sizes import size
 
 KEY, NEXT_KEY = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -174,7 +175,7 @@ def test_more_than_256_kilobytes_are_refused_with_413_unread() -> None:
 @given(
     st.binary(max_size=300) | st.recursive(st.none() | st.text(), st.lists).map(lambda one: json.dumps(one).encode())
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=size(50, soak=2_000), deadline=None)
 def test_whatever_comes_is_answered_with_a_status(data: bytes) -> None:
     answer = Webhook((KEY,), PLACES).answer(data, None)
     assert answer.status in (202, 400)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -323,15 +323,15 @@ def test_ten_thousand_routes_are_read_and_found_fast() -> None:
         **{f"route_{n}": {"ADDRESS": f"a{n}@example.com", "SENDERS": ["*@example.org"]} for n in range(MANY)}
     )
     whole = settings()
-    began = perf_counter()
+    began = thread_time()
     found = all_routes(whole, file)
     table = RouteTables(whole, lambda: found).of("support")
-    read_in = perf_counter() - began
+    read_in = thread_time() - began
     assert table is not None
-    began = perf_counter()
+    began = thread_time()
     for n in range(MANY):
         assert [one.route.name for one in table.plain(f"a{n}+ref@example.com")] == [f"route_{n}"]
-    one_in = (perf_counter() - began) / MANY
+    one_in = (thread_time() - began) / MANY
     print(f"\n{MANY} routes: read in {read_in:.2f} s, an address found in {one_in * 1e6:.1f} µs")
     # Ten times what it takes on a slow machine; one after the other would take a hundred times that.
     assert read_in < 10

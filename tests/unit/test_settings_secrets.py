@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from shared.errors import SettingsWrong
 from shared.settings import AppSettings, read_settings
 from shared.settings.written import WrittenMailbox, WrittenRoute, WrittenSettings
+from tests.sizes import size
 from tests.unit.test_settings import APP, SALES, mailbox, route
 
 MARK = "Hush9Hush"
@@ -169,7 +170,7 @@ VALUES = st.sampled_from(
 ) | st.text(max_size=20)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=size(80, soak=3_000), deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=25))
 def test_whatever_is_written_is_answered_with_settings_or_faults(environment: dict[str, str]) -> None:
     found = outcome({"AzureWebJobsStorage": "folder:x", **environment})

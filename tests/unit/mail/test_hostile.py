@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from shared.mail.as_json import as_json
 from shared.mail.buffer import Buffer
 from shared.mail.message import Message, parse, read_message
+from tests.sizes import size
 
 MEGABYTE = 1_000_000
 GUARD = 20  # seconds a megabyte; ten times what is promised, since machines that run tests are busy
@@ -88,19 +89,19 @@ def written(message: Message) -> str:
 @pytest.mark.parametrize("build", HOSTILE.values(), ids=HOSTILE)
 def test_7_6_nothing_takes_long(build: Callable[[], bytes]) -> None:
     data = build()
-    started = time.monotonic()
+    started = time.thread_time()
     message = read_message(Buffer(data))
     written(message)
-    assert time.monotonic() - started < GUARD * len(data) / MEGABYTE
+    assert time.thread_time() - started < GUARD * len(data) / MEGABYTE
     assert message.size == len(data)
 
 
 @pytest.mark.parametrize("pattern", PAGES.values(), ids=PAGES)
 def test_7_6_no_page_takes_long(pattern: bytes) -> None:
     data = body(b"Content-Type: text/html", fill(pattern))
-    started = time.monotonic()
+    started = time.thread_time()
     written(read_message(Buffer(data)))
-    assert time.monotonic() - started < GUARD * len(data) / MEGABYTE
+    assert time.thread_time() - started < GUARD * len(data) / MEGABYTE
 
 
 def sample() -> bytes:
@@ -164,7 +165,7 @@ def test_7_6_any_bytes_are_read(data: bytes) -> None:
     assert parse(memoryview(data)) == message
 
 
-@settings(RELAXED, max_examples=300)
+@settings(RELAXED, max_examples=size(60, soak=5_000))
 @given(CHANGES)
 def test_7_6_damaged_mail_is_read(changes: list[tuple[int, float, float, int]]) -> None:
     data = mutate(SAMPLE, changes)

@@ -38,7 +38,7 @@ def test_what_a_converter_makes_wrong_is_told(text: str, faults: set[str]) -> No
 @pytest.mark.parametrize("build", HOSTILE.values(), ids=HOSTILE)
 def test_7_6_no_nesting_takes_long_or_loses_text(build: Callable[[], str]) -> None:
     source = build()
-    started = time.monotonic()
+    started = time.thread_time()
     text = html_to_text(source)
-    assert time.monotonic() - started < GUARD
+    assert time.thread_time() - started < GUARD
     assert text.count("w") == source.count("w")

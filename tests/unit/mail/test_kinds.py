@@ -228,16 +228,16 @@ ENDLESS = {
 def test_7_6_no_mark_takes_long(pattern: bytes) -> None:
     size = 300_000 // len(FIELDS)
     data = b"".join(name.encode() + b": " + pattern * (size // len(pattern)) + b"\n" for name in FIELDS) + b"\n"
-    started = time.monotonic()
+    started = time.thread_time()
     read_message(Buffer(data))
-    assert time.monotonic() - started < GUARD
+    assert time.thread_time() - started < GUARD
 
 
 def test_7_6_many_marks_do_not_take_long() -> None:
     data = b"".join(name.encode() + b": <> mailer-daemon, oof bulk, postmaster\n" for name in FIELDS) * 1000 + b"\n"
-    started = time.monotonic()
+    started = time.thread_time()
     assert read_message(Buffer(data)).automatic == "bounce"
-    assert time.monotonic() - started < GUARD
+    assert time.thread_time() - started < GUARD
 
 
 VALUES = st.text(max_size=30) | st.lists(

@@ -11,6 +11,7 @@ from shared.mail.as_json import as_json
 from shared.mail.buffer import Buffer
 from shared.mail.defects import MOST
 from shared.mail.message import read_message
+from tests.sizes import size
 from tests.unit.mail.samples import sample
 
 MAILS, VARIANTS = 40, 8  # for each seed
@@ -66,7 +67,7 @@ def check(mail: bytes) -> None:
         assert attachment.sha256 == hashlib.sha256(content).hexdigest()
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(size(3, soak=100)))
 def test_7_6_damaged_mail_of_every_kind_is_read(seed: int) -> None:
     source = random.Random(seed)
     for _ in range(MAILS):
@@ -80,13 +81,13 @@ def test_7_6_damaged_mail_of_every_kind_is_read(seed: int) -> None:
                 raise
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(size(4, soak=100)))
 def test_7_6_a_piece_many_times_over_takes_no_longer_for_its_size(seed: int) -> None:
     source = random.Random(seed)
     mail = damaged(source, sample(source, 2_000))
     at = source.randrange(len(mail))
     piece = mail[at : at + source.choice([1, 3, 20, 200])] + source.choice(INSERTED)
     data = mail[:at] + piece * (100_000 // len(piece)) + mail[at:]
-    began = time.process_time()
+    began = time.thread_time()
     check(data)
-    assert time.process_time() - began < GUARD * len(data) / 1e6
+    assert time.thread_time() - began < GUARD * len(data) / 1e6

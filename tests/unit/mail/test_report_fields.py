@@ -139,10 +139,10 @@ ENDLESS = {
 def test_7_6_no_report_takes_long(start: bytes, pattern: bytes) -> None:
     content = start + pattern * (1_000_000 // len(pattern))
     data = b"Content-Type: message/delivery-status\nX-Failed-Recipients: a@b.example\n\n" + content
-    began = time.monotonic()
+    began = time.thread_time()
     message = read_message(Buffer(data))
     json.dumps(as_json(message))
-    assert time.monotonic() - began < GUARD
+    assert time.thread_time() - began < GUARD
 
 
 def checked(message: Message) -> None:

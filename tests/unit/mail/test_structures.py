@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.mail.message import parse
+from tests.sizes import size
 from tests.unit.mail.samples import CHARSETS, sample
 
 # Prefixes and look-alikes of each other. None ends in `--`: with `b` beside it, `--b--` would be both.
@@ -162,7 +163,7 @@ def messages(draw: st.DrawFn) -> Built:
     return built
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=size(60, soak=5_000))
 @given(messages())
 def test_7_3_parts_in_parts_are_got_back(built: Built) -> None:
     message = parse(built.data)

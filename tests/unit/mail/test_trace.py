@@ -249,9 +249,9 @@ ENDLESS = {
 @pytest.mark.parametrize("start", [b"from a by b for ", b""])
 def test_7_6_no_received_takes_long(start: bytes, pattern: bytes) -> None:
     value = start + pattern * (100_000 // len(pattern))
-    started = time.monotonic()
+    started = time.thread_time()
     found = hints(b"Delivered-To: " + value + b"\nReceived: " + value)
-    assert time.monotonic() - started < GUARD
+    assert time.thread_time() - started < GUARD
     assert len(found) <= 2 * MOST_HINTS
 
 

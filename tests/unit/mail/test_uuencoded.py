@@ -107,6 +107,6 @@ HOSTILE = {
 @pytest.mark.parametrize("begin", [b"begin 644", b"begin 644 x\n#86)C\n"])
 def test_7_6_no_text_with_files_takes_long(begin: bytes, pattern: bytes) -> None:
     data = b"X: y\n\n" + begin + pattern * (500_000 // len(pattern))
-    began = time.process_time()
+    began = time.thread_time()
     parse(data)
-    assert time.process_time() - began < 10  # ten times what is promised: machines that run tests are busy
+    assert time.thread_time() - began < 10  # ten times what is promised: machines that run tests are busy
