@@ -1,17 +1,21 @@
-"""How far a folder was taken under `keep`, so that a look does not ask for a hundred thousand receipts.
+"""The watermark of a folder under `keep`, so that a poll does not ask for a hundred thousand receipts.
 
-A mark stands for "what is listed up to here was dealt with, by these limits". It saves work and nothing else: without
-it every message has its receipt. What a mark is the protocol says: IMAP's a key, Graph's a link to the changes since.
+A watermark says "what is listed up to here was processed, by these limits". It saves work and nothing else: each
+message below it has its receipt. The protocol decides what it is: IMAP's is a UID, Graph's a link to the changes since.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from shared.clock import Now
 from shared.keys import digest
 from shared.settings import MailboxSettings
 from shared.storage.protocol import Records, Table, Values
+
+FULL_LISTING_AFTER = timedelta(days=1)
+"""Where messages were skipped, everything is listed once a day, so that they are asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,26 +25,30 @@ class Watermark:
     Attributes:
         upto: what the mailbox gave for it; None: nothing.
         skipped: messages in that part that were skipped, so that `status` goes on counting them.
+        listed_at: when that part was last listed; None: never.
     """
 
     upto: str | None = None
     skipped: int = 0
+    listed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FolderMark:
-    """The mark of one folder of one mailbox.
+    """The stored watermark of one folder of one mailbox.
 
     Attributes:
-        records: where it is.
-        settings: the mailbox's: other limits than the mark was made by, and it does not count.
+        records: where it is stored.
+        settings: the mailbox's: a watermark made under other limits does not count.
         folder: the folder.
-        unreadable_before: what is tried again is another limit.
+        now: the time.
+        unreadable_before: the time before which unreadable messages are tried again; one of the limits.
     """
 
     records: Records
     settings: MailboxSettings
     folder: str
+    now: Now
     unreadable_before: datetime | None = None
 
     def read(self) -> Watermark:
@@ -48,14 +56,25 @@ class FolderMark:
         record = self.records.get(Table.MAILBOXES, self._key)
         if record is None or record.values.get("limits") != self._limits:
             return Watermark()
-        return Watermark(str(record.values["upto"]), int(str(record.values.get("skipped", 0))))
+        skipped, listed_at = int(str(record.values["skipped"])), record.values["listed_at"]
+        assert isinstance(listed_at, datetime)
+        if skipped and self.now() - listed_at >= FULL_LISTING_AFTER:
+            return Watermark()
+        return Watermark(str(record.values["upto"]), skipped, listed_at)
 
-    def advance(self, watermark: Watermark) -> None:
-        """Store a new watermark."""
+    def advance(self, before: Watermark, upto: str, skipped: int) -> None:
+        """Store a new watermark.
+
+        Args:
+            before: what `read` returned.
+            upto: what the mailbox gave.
+            skipped: messages below it that were skipped.
+        """
         values: Values = {
             "folder": self.folder,
-            "upto": watermark.upto or "",
-            "skipped": watermark.skipped,
+            "upto": upto,
+            "skipped": skipped,
+            "listed_at": before.listed_at or self.now(),
             "limits": self._limits,
         }
         self.records.merge(Table.MAILBOXES, self._key, values)

@@ -144,7 +144,7 @@ class FolderRound:
     def cut_short(self) -> bool:
         """Take what there is; True if another listing is wanted for the rest."""
         settings, folder = self.arrivals.settings, self.arrivals.folder
-        mark = FolderMark(self.arrivals.stores.records, settings, folder, self.unreadable_before)
+        mark = FolderMark(self.arrivals.stores.records, settings, folder, self.arrivals.now, self.unreadable_before)
         before = mark.read() if self._keeps else Watermark()
         # POP3 has to read the headers of every message for it, the others give it away.
         received = self.since is not None or settings.protocol is not MailProtocol.POP3
@@ -189,7 +189,7 @@ class FolderRound:
         self.drained.left += skipped_before
         if upto is not None and upto != before.upto:
             passed = takewhile(lambda number: number in self._dealt_with, (message.number for message in listed))
-            mark.advance(Watermark(upto, skipped_before + len(self._skipped.intersection(passed))))
+            mark.advance(before, upto, skipped_before + len(self._skipped.intersection(passed)))
 
     def _has_other_uidvalidity(self, before: str | None, after: str | None) -> bool:
         """Return whether UIDVALIDITY changed since the last poll (RFC 3501 section 2.3.1.1), and warn if it did."""

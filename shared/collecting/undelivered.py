@@ -16,7 +16,7 @@ from shared.collecting.arriving import Arrivals, Item
 from shared.collecting.left import record_unreadable
 from shared.errors import MailboxBusy
 from shared.keys import digest
-from shared.settings import After, MailProtocol
+from shared.settings import MailProtocol
 from shared.storage.protocol import Table
 
 POLLS_BEFORE_SKIPPING = 3
@@ -74,9 +74,7 @@ class UndeliveredMessages:
         for arrival, (item, reason) in self._reasons.items():
             polls, first = counts.get(arrival, (0, now.isoformat()))
             if self._is_final(item, polls + 1, now - datetime.fromisoformat(first)):
-                # Under `keep` the watermark passes a skipped message, so that it is not listed again.
-                retried_daily = settings.after is not After.KEEP
-                record_unreadable(self.arrivals, item, reason, {}, retried_daily=retried_daily)
+                record_unreadable(self.arrivals, item, reason, {}, retried_daily=True)
                 skipped += 1
             elif len(remaining) < MAX_COUNTED:
                 remaining[arrival] = polls + 1, first

@@ -90,7 +90,11 @@ def test_8_3_three_polls_in_a_row_count(world: World) -> None:
     assert arrival.startswith(Path(path).stem), "the third refusal of message 2, and message 1 was delivered"
 
 
-def test_1_8_a_skipped_message_is_tried_again_the_next_day_and_collected_when_it_comes(world: World) -> None:
+@pytest.mark.parametrize("after", ["delete", "keep"])
+def test_1_8_a_skipped_message_is_tried_again_the_next_day_and_collected_when_it_comes(
+    world: World, after: str
+) -> None:
+    world.extra = {"AFTER": after}
     world.server.deliver(letter(1))
     refuse(world, 1)
     poll(world, 3)
@@ -104,7 +108,8 @@ def test_1_8_a_skipped_message_is_tried_again_the_next_day_and_collected_when_it
     world.time += timedelta(days=1)
     poll(world)
     assert len(world.results()) == 1
-    assert world.server.messages == {}
+    assert (1 in world.server.messages) == (after == "keep")
+    assert health(world).left == 0
 
 
 def test_1_8_under_keep_a_skipped_message_does_not_hold_the_watermark_back(world: World) -> None:
