@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from shared.mail import bodies
 from shared.mail.address_list import Address, read_list
 from shared.mail.buffer import Buffer
+from shared.mail.charset_hints import CharsetHints
 from shared.mail.dates import read_date
 from shared.mail.defects import Defects
 from shared.mail.headers import Headers
@@ -48,7 +49,7 @@ def parse(data: bytes | mmap.mmap | memoryview) -> Message:
 
 def read_message(buffer: Buffer) -> Message:
     """Read a message; `parse` without its safety net."""
-    defects = Defects()
+    defects = Defects(CharsetHints(buffer))
     root = split(buffer, defects)
     headers = root.headers
     chosen = bodies.choose(root, defects)
