@@ -7,6 +7,8 @@ capitals behind small letters. The cheapest candidate wins. Windows-1252 has a h
 `docs/parsing.md` has the measurements: charset-normalizer, chardet and chardetng are right less often on short texts.
 """
 
+# ruff: noqa: RUF001 - typographic characters on purpose
+
 from __future__ import annotations
 
 import codecs
@@ -27,7 +29,7 @@ _MOST_WORDS = 700
 """Bytes of words that single-byte candidates are compared by."""
 
 _LONGEST_SEARCH = 256 * 1024
-_LINE = re.compile(rb"[^\n]*[\x80-\xff][^\n]*")
+_ASCII = bytes(range(128))
 
 _WESTERN = ("fr", "de", "es", "pt", "it", "sv", "da", "nb", "fi", "is", "nl", "ca", "et")
 _CENTRAL = ("pl", "cs", "sk", "hu", "ro", "hr", "sl")
@@ -42,7 +44,7 @@ class _Candidate(NamedTuple):
 
 # A charset that few senders leave undeclared has a handicap (bits); the most common one has a head start.
 _SINGLE_BYTE = {
-    "cp1252": _Candidate(_WESTERN, -6),
+    "cp1252": _Candidate(_WESTERN, -9),
     "cp1250": _Candidate(_CENTRAL),
     "iso8859_2": _Candidate(_CENTRAL, 1),
     "cp1251": _Candidate(_CYRILLIC),
@@ -50,10 +52,10 @@ _SINGLE_BYTE = {
     "koi8_u": _Candidate(("uk", "be"), 1),
     "iso8859_5": _Candidate(("ru", "bg", "uk", "mk", "sr"), 4),
     "cp866": _Candidate(("ru",)),
-    "mac_cyrillic": _Candidate(("ru", "uk"), 8),
+    "mac_cyrillic": _Candidate(("ru", "uk"), 12),
     "cp1253": _Candidate(("el",)),
     "iso8859_7": _Candidate(("el",), 1),
-    "cp1254": _Candidate(("tr",)),
+    "cp1254": _Candidate(("tr",), -4),
     "cp1255": _Candidate(("he",)),
     "cp1256": _Candidate(("ar", "fa")),
     "iso8859_6": _Candidate(("ar",), 1),
@@ -79,11 +81,12 @@ _COMMON_ROWS = {
 _UNLISTED_PAIR = 11.5
 _FOREIGN_LETTER = 20
 _MIXED_SCRIPTS = 24
-_SYMBOL = 4
+_SYMBOL = 6
 _RARER_SYMBOL = 7
 _ODD_SYMBOL = 18
 _CONTROL = 40
 _SYMBOL_IN_WORD = 20
+_SYMBOL_BESIDE_LETTER = 14
 _SYMBOL_BEHIND_SYMBOL = 8
 _CAPITAL_BEHIND_SMALL = 8
 _PER_CHARACTER = 6  # two bytes of a multi-byte charset are one character, and two or three pairs of any other
@@ -96,15 +99,22 @@ _WRONG_BYTES = 30
 _BESIDE_SMALL_LETTER = 12
 _MOST_WRONG = 20  # one wrong character in so many, at most
 
-_SYMBOLS = frozenset("«»“”‘„–—…•€£§°´·‚‹›\N{NO-BREAK SPACE}")  # noqa: RUF001 - typographic on purpose
-_RARER_SYMBOLS = frozenset("®©™±×¹²³¼½¾ªº№¿¡")  # noqa: RUF001 - symbols on purpose
-_IN_WORDS = frozenset("’\N{SOFT HYPHEN}")  # noqa: RUF001 - an apostrophe
-
 # Kinds of bytes: l and u are small and capital ASCII letters, L and U such letters beyond ASCII, c is a letter without
-# case or a mark, q belongs in words, s, r and o are symbols, x is a control or undefined, - is the rest of ASCII.
-_IN_WORD = re.compile(rb"[luLUc][srox](?=[luLUc])")
-_BEHIND_SYMBOL = re.compile(rb"[qsrox](?=[qsrox])")
+# case or a mark, x is a control or undefined, o is an odd symbol, - is the rest of ASCII. The other symbols follow.
+_KINDS = {
+    "q": "’\N{SOFT HYPHEN}",  # belongs in words
+    "p": "«»“”‘„–—…‚‹›\N{NO-BREAK SPACE}",  # beside words
+    "s": "•€£§°´·",  # alone, or beside digits
+    "r": "®©™±×¹²³¼½¾ªº№",  # rarer, not before letters
+    "i": "¿¡",  # rarer, before letters
+}
+_KIND_OF = {char: kind for kind, chars in _KINDS.items() for char in chars}
+_IN_WORD = re.compile(rb"[luLUc][psriox](?=[luLUc])")
+_BESIDE_LETTER = re.compile(rb"(?<![luLUc])[sro](?=[luLUc])|[luLUc][so](?![luLUc])")
+_BEHIND_SYMBOL = re.compile(rb"[qpsriox](?=[qpsriox])")
 _BEHIND_SMALL = re.compile(rb"l(?=U)|L(?=[uU])")
+_EVIDENCE = re.compile(rb"[A-Za-z\x80-\xff]")
+_LEAST_EVIDENCE = 3
 _MIXED = re.compile(r"[a-z][\u0100-\uffff]|[\u0100-\uffff][a-z]")
 
 
@@ -131,11 +141,12 @@ def sample_of(data: bytes) -> bytes:
     """Return the lines of `data` that are not ASCII, up to `SAMPLE` bytes."""
     lines: list[bytes] = []
     room = SAMPLE
-    for match in _LINE.finditer(data[:_LONGEST_SEARCH]):
-        line = match[0]
+    for line in data[:_LONGEST_SEARCH].split(b"\n"):
+        if line.isascii():
+            continue
         if len(line) > room:
-            first = next(re.finditer(rb"[\x80-\xff]", line)).start()
-            line = line[max(first - 8, 0) :][:room]
+            first = len(line) - len(line.lstrip(_ASCII))
+            line = line[max(first - 8, 0) :][:room]  # noqa: PLW2901 - the part of the line that counts
         lines.append(line)
         room -= len(line)
         if room <= 0:
@@ -150,6 +161,8 @@ def guesses(sample: bytes, languages: Iterable[str] = ()) -> list[Guess]:
         sample: bytes, as `sample_of` returns them.
         languages: languages that the message says it is in (keys of `PAIRS` and `CHARACTERS`).
     """
+    if len(_EVIDENCE.findall(sample)) < _LEAST_EVIDENCE:
+        return [Guess(0, "cp1252")]
     likely = frozenset(languages)
     words = b" ".join(word for word in sample.split() if not word.isascii())[:_MOST_WORDS]
     found = [Guess(_single_byte(words, codec, likely), codec) for codec in _SINGLE_BYTE]
@@ -172,26 +185,22 @@ def _table(codec: str) -> _Table:
     folded, kinds = [], bytearray()
     for byte in range(256):
         char = bytes([byte]).decode(codec, "replace")
-        if char.isalpha() or unicodedata.category(char)[0] == "M":
+        if (char.isalpha() and char not in _KIND_OF) or unicodedata.category(char)[0] == "M":
             folded.append(char.lower()[0])
             small, capital, caseless = b"lu-" if byte < 0x80 else b"LUc"  # noqa: PLR2004 - ASCII
             kinds.append(small if char.islower() else capital if char.isupper() else caseless)
         else:
             folded.append(" ")
-            kinds.append(_kind(char))
+            kinds += _kind(char).encode()
     return _Table("".join(folded), bytes(kinds))
 
 
-def _kind(char: str) -> int:
+def _kind(char: str) -> str:
     if char.isascii():
-        return ord("-")
-    if char in _IN_WORDS:
-        return ord("q")
-    if char in _SYMBOLS:
-        return ord("s")
-    if char in _RARER_SYMBOLS:
-        return ord("r")
-    return ord("x") if unicodedata.category(char) == "Cc" or char == "\N{REPLACEMENT CHARACTER}" else ord("o")
+        return "-"
+    if kind := _KIND_OF.get(char):
+        return kind
+    return "x" if unicodedata.category(char) == "Cc" or char == "\N{REPLACEMENT CHARACTER}" else "o"
 
 
 def _single_byte(words: bytes, codec: str, likely: frozenset[str]) -> float:
@@ -203,11 +212,12 @@ def _single_byte(words: bytes, codec: str, likely: frozenset[str]) -> float:
     return (
         language
         + candidate.handicap
-        + _SYMBOL * (kinds.count(b"s") + kinds.count(b"q"))
-        + _RARER_SYMBOL * kinds.count(b"r")
+        + _SYMBOL * (kinds.count(b"p") + kinds.count(b"s") + kinds.count(b"q"))
+        + _RARER_SYMBOL * (kinds.count(b"r") + kinds.count(b"i"))
         + _ODD_SYMBOL * kinds.count(b"o")
         + _CONTROL * kinds.count(b"x")
         + _SYMBOL_IN_WORD * len(_IN_WORD.findall(kinds))
+        + _SYMBOL_BESIDE_LETTER * len(_BESIDE_LETTER.findall(kinds))
         + _SYMBOL_BEHIND_SYMBOL * len(_BEHIND_SYMBOL.findall(kinds))
         + _CAPITAL_BEHIND_SMALL * len(_BEHIND_SMALL.findall(kinds))
     )

@@ -103,7 +103,7 @@ def decode_header(raw: bytes, defects: Defects) -> str:
     except UnicodeDecodeError:
         pass
     codec, named = defects.charset_hints.codec_of(raw)
-    how = ", which the message names elsewhere" if named else ""
+    how = ", which the message names elsewhere" if named else "" if codec == "cp1252" else ", by its looks"
     defects.add(f"a header has raw 8-bit text that is not UTF-8: read as {_name(codec)}{how}")
     return _with_replacements(raw, codec)
 
@@ -152,8 +152,8 @@ def _undeclared(data: bytes, charset: str | None, defects: Defects, inner: str |
 
 def _as_hinted(data: bytes, because: str, defects: Defects, inner: str | None) -> str:
     codec, named = defects.charset_hints.codec_of(data, inner)
-    how = "which the message names elsewhere" if named else "by its looks"
-    defects.add(f"{because}: read as {_name(codec)}, {how}")
+    how = ", which the message names elsewhere" if named else "" if codec == "cp1252" else ", by its looks"
+    defects.add(f"{because}: read as {_name(codec)}{how}")
     return _with_replacements(data, codec)
 
 
@@ -227,11 +227,13 @@ def _utf_8_by_looks(data: bytes, codec: str) -> str | None:
 def _with_replacements(data: bytes, codec: str) -> str:
     if codec == "cp1252":
         return western(data)
-    errors = _COMPANIONS.get(codec, "replace")
     try:
-        return clean(data.decode(codec, errors))
+        text = clean(data.decode(codec, "replace"))
     except UnicodeError:  # a few codecs (UTF-16 and its kin) give up rather than replace
         return western(data)
+    if codec in _COMPANIONS and 0 < text.count("\N{REPLACEMENT CHARACTER}") <= _MOST_FROM_COMPANION:
+        return clean(data.decode(codec, _COMPANIONS[codec]))
+    return text
 
 
 def _companion(read: Callable[[bytes], str]) -> Callable[[UnicodeError], tuple[str, int]]:
@@ -249,6 +251,7 @@ def _companion(read: Callable[[bytes], str]) -> Callable[[UnicodeError], tuple[s
 
 # Characters that mailers send in these charsets and Python's codecs do not have: code page 51932 (NEC row 13, IBM
 # extensions) in EUC-JP, code page 950 (the euro sign) in Big5 and the other way round (Hong Kong's characters).
+_MOST_FROM_COMPANION = 5000
 _COMPANIONS = {"euc_jp": "mailroom-euc-jp", "big5hkscs": "mailroom-big5", "cp950": "mailroom-cp950"}
 codecs.register_error("mailroom-euc-jp", _companion(iso2022.cp932_pair))
 codecs.register_error("mailroom-big5", _companion(lambda code: iso2022.decoded_pair(code, "cp950")))
