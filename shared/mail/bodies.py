@@ -177,6 +177,9 @@ class Texts:
             if leaf.part.content.kind == "text/html" and not data.isascii():
                 inner = declared_in_html(data)
             text = decode(data, leaf.part.content.token("charset"), self._defects, inner=inner)
+            if "\0" in text:  # PostgreSQL, XML and Excel refuse it; browsers drop it, too
+                self._defects.add("there are NUL characters in the text: removed")
+                text = text.replace("\0", "")
             self._read[id(leaf)] = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
         return self._read[id(leaf)]
 

@@ -78,7 +78,7 @@ def declared_in_html(data: bytes) -> str | None:
 
 
 def decode(data: bytes, charset: str | None, defects: Defects, *, inner: str | None = None) -> str:
-    """Return bytes as text, without NUL.
+    """Return bytes as text.
 
     Args:
         data: the bytes.
@@ -86,29 +86,6 @@ def decode(data: bytes, charset: str | None, defects: Defects, *, inner: str | N
         defects: where repairs are noted; has the message's hints.
         inner: the charset that the text itself names (`meta` in HTML), for text that declares no other, or a wrong one.
     """
-    text = _decode(data, charset, defects, inner)
-    if "\0" in text:
-        defects.add("there are NUL characters in the text: removed")
-        text = text.replace("\0", "")
-    return text
-
-
-def decode_header(raw: bytes, defects: Defects) -> str:
-    """Return a header's raw bytes as text: UTF-8 (RFC 6532), ISO-2022-JP (RFC 1468), or as the message hints."""
-    if b"\x1b" in raw and iso2022.has_designation(raw):
-        defects.add("a header has raw ISO-2022 text")
-        return iso2022.decode(raw)[0]
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    codec, named = defects.charset_hints.codec_of(raw)
-    how = ", which the message names elsewhere" if named else "" if codec == "cp1252" else ", by its looks"
-    defects.add(f"a header has raw 8-bit text that is not UTF-8: read as {_name(codec)}{how}")
-    return _with_replacements(raw, codec)
-
-
-def _decode(data: bytes, charset: str | None, defects: Defects, inner: str | None) -> str:
     if charset is None:
         charset, inner = inner, None
     codec = codec_for(charset) if charset else None
@@ -129,6 +106,21 @@ def _decode(data: bytes, charset: str | None, defects: Defects, inner: str | Non
     if codec == "utf_8":
         return _utf_8(data, defects, inner)
     return _declared(data, charset or "", codec, defects)
+
+
+def decode_header(raw: bytes, defects: Defects) -> str:
+    """Return a header's raw bytes as text: UTF-8 (RFC 6532), ISO-2022-JP (RFC 1468), or as the message hints."""
+    if b"\x1b" in raw and iso2022.has_designation(raw):
+        defects.add("a header has raw ISO-2022 text")
+        return iso2022.decode(raw)[0]
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    codec, named = defects.charset_hints.codec_of(raw)
+    how = ", which the message names elsewhere" if named else "" if codec == "cp1252" else ", by its looks"
+    defects.add(f"a header has raw 8-bit text that is not UTF-8: read as {_name(codec)}{how}")
+    return _with_replacements(raw, codec)
 
 
 def _undeclared_because(charset: str | None) -> str:

@@ -123,7 +123,7 @@ def _character(code: bytes, selected: _Set) -> str:
         return _EIGHT_BIT.get(code[0], code.decode("latin-1") if code[0] <= 0x20 or code[0] == 0x7F else _REPLACEMENT)  # noqa: PLR2004 - white space and controls
     high = code.translate(_HIGH)
     if selected == "jis":
-        return decoded_pair(high, "euc_jp") or cp932_pair(high) or decoded_pair(high, "euc_jis_2004") or _REPLACEMENT
+        return decoded_pair(high, "euc_jp") or cp932_pair(high) or _REPLACEMENT
     if selected == "jis-supplement":
         return decoded_pair(b"\x8f" + high, "euc_jp") or _REPLACEMENT
     if selected == "jis-2000-2":

@@ -119,7 +119,7 @@ def _ids(headers: Headers, name: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for text in headers.texts(name):
         plain = _ID.findall(text) or [word for word in text.split() if "@" in word]
-        found.update((("".join(word.split())), None) for word in plain)
+        found.update(("".join(word.replace("\0", "").split()), None) for word in plain)
     return tuple(word for word in found if word)
 
 
