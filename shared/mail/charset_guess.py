@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 from shared.mail.letter_pairs import CHARACTERS, PAIRS
 
-SAMPLE = 1500
+SAMPLE = 1000
 """Bytes that a charset is guessed from: lines that are not ASCII."""
 
-_MOST_WORDS = 700
+_MOST_WORDS = 400
 """Bytes of words that single-byte candidates are compared by."""
 
 _LONGEST_SEARCH = 256 * 1024
@@ -229,7 +229,7 @@ _IS_DECLARED = 0.8
 
 @cache
 def _pair_costs(language: str) -> tuple[dict[tuple[str, str], int], frozenset[str]]:
-    costs = {}
+    costs: dict[tuple[str, str], int] = {}
     for cost, text in PAIRS[language].items():
         costs.update(((text[at], text[at + 1]), cost) for at in range(0, len(text), 2))
     return costs, frozenset(char for pair in costs for char in pair)

@@ -1,6 +1,6 @@
 """How common letter pairs and characters are, for `charset_guess`.
 
-Counted by `tools/letter_pairs.py` in the translations of Django 5.2, Django REST framework, django-allauth, Wagtail and
+Counted by `tools/letter_pairs.py` in the translations of Django 6.1, Django REST framework, django-allauth, Wagtail and
 Sphinx (BSD and MIT licences), and in the names of countries, languages, currencies, months and days of the Unicode
 CLDR (by Babel). A cost of n bits says that the pair is one in two to the n of those that are not wholly ASCII.
 """
