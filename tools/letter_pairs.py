@@ -96,7 +96,8 @@ def _as_cp1258(text: str) -> str:
     """Return Vietnamese as Windows-1258 has it: most tones are characters of their own."""
     chars = []
     for char in text:
-        base, *marks = unicodedata.normalize("NFD", char)
+        decomposed = unicodedata.normalize("NFD", char)
+        base, marks = decomposed[0], decomposed[1:]
         tones = "".join(mark for mark in marks if mark in _TONES)
         letter = unicodedata.normalize("NFC", base + "".join(mark for mark in marks if mark not in _TONES))
         whole = unicodedata.normalize("NFC", letter + tones)
