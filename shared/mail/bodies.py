@@ -21,8 +21,6 @@ from shared.mail.words import header_text
 MOST_TEXT = 5 * 1024 * 1024
 """Bytes, as sent, of all the text of a message. Text beyond becomes an attachment, so that memory has a bound."""
 
-_DETECTED = 5  # parts of a message whose charset may be guessed
-
 
 @dataclass(slots=True)
 class Leaf:
@@ -175,10 +173,13 @@ class Texts:
                     self._defects.add("a file in the text has no end")
                 data = without(data, found)
                 self._files = [self._file(leaf.part, one) for one in found]
-            charset = leaf.part.content.token("charset")
-            if charset is None and leaf.part.content.kind == "text/html" and not data.isascii():
-                charset = declared_in_html(data)
-            text = decode(data, charset, self._defects, detect=len(self._read) < _DETECTED)
+            inner = None
+            if leaf.part.content.kind == "text/html" and not data.isascii():
+                inner = declared_in_html(data)
+            text = decode(data, leaf.part.content.token("charset"), self._defects, inner=inner)
+            if "\0" in text:  # PostgreSQL, XML and Excel refuse it; browsers drop it, too
+                self._defects.add("there are NUL characters in the text: removed")
+                text = text.replace("\0", "")
             self._read[id(leaf)] = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
         return self._read[id(leaf)]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from shared.mail import bodies
 from shared.mail.address_list import Address, read_list
 from shared.mail.buffer import Buffer
+from shared.mail.charset_hints import CharsetHints
 from shared.mail.dates import read_date
 from shared.mail.defects import Defects
 from shared.mail.headers import Headers
@@ -48,7 +49,7 @@ def parse(data: bytes | mmap.mmap | memoryview) -> Message:
 
 def read_message(buffer: Buffer) -> Message:
     """Read a message; `parse` without its safety net."""
-    defects = Defects()
+    defects = Defects(CharsetHints(buffer))
     root = split(buffer, defects)
     headers = root.headers
     chosen = bodies.choose(root, defects)
@@ -118,7 +119,7 @@ def _ids(headers: Headers, name: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for text in headers.texts(name):
         plain = _ID.findall(text) or [word for word in text.split() if "@" in word]
-        found.update((("".join(word.split())), None) for word in plain)
+        found.update(("".join(word.replace("\0", "").split()), None) for word in plain)
     return tuple(word for word in found if word)
 
 
