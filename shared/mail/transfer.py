@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from shared.mail.buffer import PIECE
 from shared.mail.defects import Defects
+from shared.mail.words import decoded as decoded_words
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64 + b"="))
@@ -26,6 +27,8 @@ UUENCODED = "x-uuencode"
 
 def encoding_of(text: str | None) -> str:
     """The encoding that a `Content-Transfer-Encoding` names, in lower case, without comments and quotes."""
+    if text is not None and text.startswith("=?"):
+        text = decoded_words(text, Defects())
     words = (text or "").split(None, 1)
     return words[0].strip("\"'; ").lower() if words else ""
 
@@ -121,6 +124,7 @@ def _unquoted(data: bytes, defects: Defects) -> bytes:
         data = _BARE_CR_BREAK.sub(b"=\n", data)  # a2b_qp would drop everything up to the next LF
     if _BAD_ESCAPE.search(data):
         defects.add("there are bad escapes in quoted-printable: kept as they are")
+        data = _BAD_ESCAPE.sub(b"=3D", data)  # a2b_qp would make one of two equal signs
     return binascii.a2b_qp(data)
 
 
