@@ -5,6 +5,7 @@ Mailing lists and scanners append plain text to encoded content. Some mailers de
 
 from __future__ import annotations
 
+import binascii
 import re
 
 from shared.mail.buffer import Buffer
@@ -49,7 +50,7 @@ def end_of_data(buffer: Buffer, start: int, end: int) -> int:
 
 def _is_prose(sample: bytes) -> bool:
     """Return whether content is words, a page, or text in another script, without a line of base64."""
-    lines = [words for line in sample.splitlines() if (words := line.split())]
+    lines = [words for line in sample.splitlines() if (words := line.lstrip(b"> \t").split())]
     if lines and len(lines[0]) == 1 and _is_encoded_line(lines[0][0]):
         return False
     tokens = [token for line in lines for token in line]
@@ -67,12 +68,15 @@ def _is_prose(sample: bytes) -> bool:
 
 
 def _is_encoded_line(text: bytes) -> bool:
-    """Return whether the only token of a first line is base64 rather than a word."""
-    return (
-        len(text) % 4 == 0
-        and (len(text) >= _SHORT_LINE or text.endswith(b"="))
-        and _ENCODED.fullmatch(text) is not None
-    )
+    """Return whether the only token of a first line is base64 rather than a word: words hardly decode to text."""
+    if len(text) % 4 != 0 or not _ENCODED.fullmatch(text):
+        return False
+    if len(text) >= _SHORT_LINE or text.endswith(b"="):
+        return True
+    try:
+        return "".join(binascii.a2b_base64(text).decode().split()).isprintable()
+    except ValueError:
+        return False
 
 
 def _has_words(tokens: list[bytes], joined: bytes) -> bool:

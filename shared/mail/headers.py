@@ -83,11 +83,14 @@ class Headers:
         for name in ("content-type", "content-disposition"):
             values = self._index.get(name)
             if values and values[0].count(b'"') % 2:
-                values[0] = _with_closed_quote(name, block) or values[0]
+                closed = _with_closed_quote(name, block)
+                if closed is not None:
+                    self._defects.add("a parameter's quote is not closed")
+                    values[0] = closed
 
 
 def _with_closed_quote(name: str, block: bytes) -> bytes | None:
-    """The first field of a name, unfolded, its last odd quote closed at its line's end; None if the field ends there."""
+    """The first field of a name, unfolded, its last odd quote closed at the line's end; None on its last line."""
     field = re.search(rb"^%s[ \t]*:([^\n]*+(?:\n[ \t][^\n]*+)*+)" % name.encode(), block, re.IGNORECASE | re.MULTILINE)
     lines = field[1].split(b"\n") if field else []
     odd = [index for index, line in enumerate(lines) if line.count(b'"') % 2]
@@ -129,6 +132,8 @@ def read_block(
 def looks_like_header(data: bytes) -> bool:
     """Return whether data begins with a header: fields only, a familiar one among them, or several familiar ones."""
     block = _EMPTY_LINE.split(data, maxsplit=1)[0].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if block.startswith((b"From ", b">From ")):
+        block = block.partition(b"\n")[2]  # an mbox file's separator
     familiar = len(_FAMILIAR_LINES.findall(block))
     return familiar >= _SEVERAL or (familiar > 0 and _fields(block, _ORDINARY_NAME) is not None)
 

@@ -17,13 +17,13 @@ from shared.mail.words import decoded
 _LONGEST_REST = 300
 """Characters behind an inner quote that may still belong to the value."""
 
-_IN_TOKEN = r"[A-Za-z0-9!#$&^_.+-]"
+_LETTER = r"[A-Za-z0-9!#$&^_.+-]"
 _KNOWN = frozenset({"boundary", "charset", "delsp", "filename", "format", "name", "report-type", "type"})
 _KNOWN_NAME = rf"(?:{'|'.join(sorted(_KNOWN))})(?:\*\d{{0,4}}\*?)?"
 
-_KIND = re.compile(rf"\s*({_IN_TOKEN}{{1,127}}+)(?!\s?=)(?:\s?/\s?({_IN_TOKEN}{{1,127}}))?")
+_KIND = re.compile(rf"\s*({_LETTER}{{1,127}}+)(?!\s?=)(?:\s?/\s?({_LETTER}{{1,127}}))?")
 _WELL_FORMED = re.compile(
-    rf"""\s*+{_IN_TOKEN}{{1,127}}+ (?:/{_IN_TOKEN}{{1,127}}+)?
+    rf"""\s*+{_LETTER}{{1,127}}+ (?:/{_LETTER}{{1,127}}+)?
     (?:\s*+ ;\s*+ [^\s=;,:"']{{1,200}}+ = (?:"[^"\\]*+" | [^\s;,:"]++) )*+
     \s*+ ;?+ \s*+""",
     re.VERBOSE,

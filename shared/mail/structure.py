@@ -35,8 +35,11 @@ LONGEST_BOUNDARY = 500
 
 OPAQUE = Parametrised("application/octet-stream", {})
 
-_LOOKAHEAD = 8 * 1024
+_LOOKAHEAD = 2 * 1024
 """Bytes from a multipart's start in which its first delimiter is expected."""
+
+_MOST_BLANK = 8 * 1024
+"""Bytes of white space before the message's header."""
 
 _MOST_GUESSES = 20
 """Multiparts of one message whose boundary is looked for if it is named wrongly."""
@@ -51,6 +54,8 @@ _BARE_CR = re.compile(rb"[!-9;-~]{1,80}[ \t]*:[^\r\n]{0,2000}\r(?:[!-9;-~]{1,80}
 _FIRST_LINE = re.compile(rb"\s{0,80}--([^\s]{1,200})[ \t]*\r?\n")
 _MULTIPART = re.compile(r"multipart(?![a-z0-9])")
 _DASH_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))--([^\s]{1,200}+)[ \t]*+(?:\r?\n|\r)")
+_END_OF_DELIMITER = re.compile(rb"(?:--)?[ \t]*+(?:[\r\n]|\Z)")
+_LONGEST_PADDING = 80
 _CONTENT_FIELD = re.compile(rb"content-[a-z-]{1,40}[ \t]*:", re.IGNORECASE)
 _ONLY_CLOSING = re.compile(rb"--[^\s]{1,500}--")
 _FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
@@ -241,7 +246,7 @@ class _Splitter:
         if not 0 < len(boundary) <= LONGEST_BOUNDARY:
             boundary = self._unnamed_boundary(head)
             self._defects.add("a multipart names no usable boundary")
-        elif not _begins_line(b"--" + boundary, head):
+        elif not _has_delimiter(b"--" + boundary, head):
             boundary = self._other_boundary(part, boundary, head)
         self._levels.setdefault(boundary, []).append(len(self._open))
         self._open.append(_Open(part, boundary))
@@ -255,13 +260,25 @@ class _Splitter:
     def _other_boundary(self, part: Part, named: bytes, head: bytes) -> bytes:
         """The boundary of a multipart that does not begin with the one that it names."""
         self._guesses += 1
-        if self._guesses > _MOST_GUESSES or self._buffer.find(b"\n--" + named, part.start, self._buffer.size) >= 0:
+        if self._guesses > _MOST_GUESSES or self._is_used(named, part.start):
             return named
         other = self._boundary_in(head)
         if other is None:
             return named
         self._defects.add("a multipart names a boundary that it does not use: another one delimits its parts")
         return other
+
+    def _is_used(self, boundary: bytes, start: int) -> bool:
+        """Return whether a line from `start` on is a delimiter with this boundary."""
+        needle = b"\n--" + boundary
+        for _ in range(_MOST_GUESSES):
+            start = self._buffer.find(needle, start, self._buffer.size)
+            if start < 0:
+                return False
+            start += len(needle)
+            if _END_OF_DELIMITER.match(self._buffer.slice(start, start + _LONGEST_PADDING)):
+                return True
+        return True
 
     def _boundary_in(self, head: bytes) -> bytes | None:
         """The boundary of the first line that clearly begins a part: a `Content-` field follows it.
@@ -344,17 +361,17 @@ def _header_start(buffer: Buffer) -> int:
     """Where the message's header begins: behind blank lines and a byte order mark, if a header follows them."""
     if buffer.slice(0, 1) not in {b"\r", b"\n", b" ", b"\t", b"\xef"}:
         return 0
-    match = _BLANK_LINES.match(buffer.slice(0, _LOOKAHEAD))
+    match = _BLANK_LINES.match(buffer.slice(0, _MOST_BLANK))
     start = match.end() if match else 0
     return start if looks_like_header(buffer.slice(start, start + _LOOKAHEAD)) else 0
 
 
-def _begins_line(line: bytes, data: bytes) -> bool:
-    """Return whether a line of data begins with `line`, and ends there or continues as a closing delimiter."""
-    at = data.find(line)
+def _has_delimiter(delimiter: bytes, data: bytes) -> bool:
+    """Return whether a line of data is a delimiter, closing or not."""
+    at = data.find(delimiter)
     while at >= 0:
-        end = at + len(line)
-        if (at == 0 or data[at - 1] in b"\r\n") and (end >= len(data) or data[end] in b" \t\r\n-"):
+        end = at + len(delimiter)
+        if (at == 0 or data[at - 1] in b"\r\n") and _END_OF_DELIMITER.match(data, end):
             return True
-        at = data.find(line, end)
+        at = data.find(delimiter, end)
     return False
