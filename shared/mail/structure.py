@@ -57,6 +57,9 @@ _DASH_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))--([^\s]{1,200}+)[ \t]*+(?:\r?\n|\r
 _END_OF_DELIMITER = re.compile(rb"(?:--)?[ \t]*+(?:[\r\n]|\Z)")
 _LONGEST_PADDING = 80
 _CONTENT_FIELD = re.compile(rb"content-[a-z-]{1,40}[ \t]*:", re.IGNORECASE)
+_HEADER_END = re.compile(rb"\n(?:\r{0,2}\n|(--))")
+_HEADER_END_CR = re.compile(rb"\n(?:\r{0,2}\n|(--))|\r(?:\r|\n\r\n|(--))")
+_USUAL_HEADER = 2 * 1024
 _ONLY_CLOSING = re.compile(rb"--[^\s]{1,500}--")
 _FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
 _BLANK_LINES = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t]*+(?:\r{1,2}\n|\r|\n))*+")
@@ -111,8 +114,7 @@ class _Splitter:
         self._start = _header_start(buffer)
         self._bare_cr = _BARE_CR.match(buffer.slice(self._start, self._start + 4096)) is not None
         self._dashes = self._dash_finder()
-        empty = (b"\n\r\n", b"\n\n", b"\n\r\r\n")
-        self._empty_lines = Finder(buffer, (*empty, b"\r\r", b"\r\n\r\n") if self._bare_cr else empty)
+        self._header_ends = _HEADER_END_CR if self._bare_cr else _HEADER_END
         self._open: list[_Open] = []
         self._levels: dict[bytes, list[int]] = {}
         self._current: Part | None = None
@@ -175,13 +177,8 @@ class _Splitter:
         limit = min(size, start + (MAX_HEADER if root else MAX_PART_HEADER))
         if start == 0 and (first := re.match(rb"\r{0,2}\n", self._buffer.slice(0, 3))):
             return Headers([], self._defects), first.end(), False
-        empty = self._empty_lines.next(max(start - 1, 0), limit)
-        end, body = (empty[0] + 1, sum(empty)) if empty else (limit, limit)
-        end = max(end, start)
-        dashes = self._end_at_dashes(max(start - 1, 0), end)
-        if dashes is not None:
-            end = body = max(dashes + 1, start)
-        cut = dashes is None and empty is None and limit < size
+        end, body = self._header_end(start, limit)
+        cut = end == limit < size
         block = self._buffer.slice(start, end)
         if cut:
             end = body = start + (block.rfind(b"\n") + 1 or len(block))
@@ -193,21 +190,30 @@ class _Splitter:
             return headers, start + used, False
         return headers, body, cut
 
-    def _end_at_dashes(self, position: int, end: int) -> int | None:
-        """Where a line of dashes ends the header block: a delimiter, or a line that is not a field either.
+    def _header_end(self, start: int, limit: int) -> tuple[int, int]:
+        """Where a header block ends, and where the body begins: `limit` for both if nothing ends it.
 
-        Lines behind it are not read here, so that nested headers without an empty line take linear time.
+        An empty line ends it, and so do a delimiter and a line of dashes that is not a field. What is behind is not
+        read here, so that nested headers without an empty line take linear time.
         """
-        while dashes := self._dashes.next(position, end):
-            position = dashes[0]
-            line, _ = self._dash_line(position)
-            if line in self._levels or (line.endswith(b"--") and line[:-2] in self._levels):
-                return position
-            if not _FIELD_LINE.match(b"--" + line):
-                self._defects.add("no empty line stands between header and body")
-                return position
-            position += 1
-        return None
+        first = max(start - 1, 0)  # the line break before the block is part of an empty first line
+        at = 0
+        for window in (_USUAL_HEADER, limit - first):
+            data = self._buffer.slice(first, min(first + window, limit))
+            while match := self._header_ends.search(data, at):
+                if match.lastindex is None:
+                    return max(first + match.start() + 1, start), first + match.end()
+                dashes = first + match.start()
+                line, _ = self._dash_line(dashes)
+                if line in self._levels or (line.endswith(b"--") and line[:-2] in self._levels):
+                    return max(dashes + 1, start), max(dashes + 1, start)
+                if not _FIELD_LINE.match(b"--" + line):
+                    self._defects.add("no empty line stands between header and body")
+                    return max(dashes + 1, start), max(dashes + 1, start)
+                at = match.start() + 1
+            if first + window >= limit:
+                break
+        return limit, limit
 
     def _dash_finder(self) -> Finder:
         return Finder(self._buffer, (b"\n--", b"\r--") if self._bare_cr else (b"\n--",))
