@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from shared.mail.defects import Defects
 from shared.mail.words import decoded, header_text
 
-_NAME = re.compile(rb"[!-9;-~]+[ \t]*\Z")
-_ORDINARY_NAME = re.compile(rb"[!#-9;<>-~]+[ \t]*\Z")  # without `=` and quotes: these may be of a parameter
+_ANY_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:([^\n]*+)", re.MULTILINE)
+_ORDINARY_FIELD = re.compile(rb"^([!#-9;<>-~]++)[ \t]*+:([^\n]*+)", re.MULTILINE)
+"""A field whose name has no equals sign and no quote, which a line with a parameter has."""
+
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _LINE = re.compile(rb"[^\n]*(?:\n|\Z)")
 
@@ -73,6 +75,9 @@ class Headers:
     def decoded(self) -> Iterator[tuple[str, str]]:
         """Every field, in order, with its decoded value."""
         for name, value in self.fields:
+            if value.isascii() and b"=?" not in value and (text := value.decode("ascii")).isprintable():
+                yield name, text
+                continue
             yield name, decoded(header_text(value, self._defects), self._defects)
 
     def close_quotes(self, block: bytes) -> None:
@@ -117,11 +122,11 @@ def read_block(
     """
     if bare_cr and b"\r" in block:
         block = block.replace(b"\r\n", b" \n").replace(b"\r", b"\n")  # as long as it was
-    fields, end = _fields(block, _ORDINARY_NAME), len(block)
+    fields, end = _fields(block, _ORDINARY_FIELD), len(block)
     if fields is None:
         dashes = block.find(b"\n--")
         block, end = _repaired(block[: dashes + 1] if dashes >= 0 else block, defects)
-        fields = _fields(block, _NAME) or []
+        fields = _fields(block, _ANY_FIELD) or []
     if names is not None:
         fields = _only(fields, names)
     headers = Headers(fields, defects)
@@ -135,21 +140,20 @@ def looks_like_header(data: bytes) -> bool:
     if block.startswith((b"From ", b">From ")):
         block = block.partition(b"\n")[2]  # an mbox file's separator
     familiar = len(_FAMILIAR_LINES.findall(block))
-    return familiar >= _SEVERAL or (familiar > 0 and _fields(block, _ORDINARY_NAME) is not None)
+    return familiar >= _SEVERAL or (familiar > 0 and _fields(block, _ORDINARY_FIELD) is not None)
 
 
-def _fields(block: bytes, named: re.Pattern[bytes]) -> list[tuple[str, bytes]] | None:
+def _fields(block: bytes, pattern: re.Pattern[bytes]) -> list[tuple[str, bytes]] | None:
     """The fields of a block, or None if it has a line that is not a field."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n").replace(b"\r\n", b"\n")
-    fields = []
-    for line in _unfolded(block).split(b"\n"):
-        name, colon, value = line.partition(b":")
-        if colon and named.match(name):
-            fields.append((name.rstrip().decode("ascii"), value.strip()))
-        elif line:
-            return None
-    return fields
+    lines = _unfolded(block).strip(b"\n")
+    if not lines:
+        return []
+    fields = pattern.findall(lines)
+    if len(fields) <= lines.count(b"\n") and len(fields) < sum(map(bool, lines.split(b"\n"))):
+        return None  # a line does not match
+    return [(name.decode("ascii"), value.strip()) for name, value in fields]
 
 
 def _unfolded(block: bytes) -> bytes:
