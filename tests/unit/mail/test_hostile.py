@@ -74,7 +74,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "likenesses of a boundary": lambda: body(
         MIXED, (b"--b\nContent-Type: multipart/mixed; boundary=q\n\n" + b"--q1\n" * 99) * 800
     ),
-    "empty multiparts": lambda: body(MIXED, b"--b\nContent-Type: multipart/mixed; boundary=q\n\n" * 9_000 + fill(b" \n")),
+    "empty multiparts": lambda: body(
+        MIXED, b"--b\nContent-Type: multipart/mixed; boundary=q\n\n" * 9_000 + fill(b" \n")
+    ),
     "blank lines first": lambda: fill(b" \n"),
     "open quotes": lambda: b"Content-Type: text/plain;" + fill(b'name="b"x '),
     "quotes and colons": lambda: b"Content-Type: text/plain;" + fill(b'name="b":'),
