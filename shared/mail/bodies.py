@@ -15,7 +15,7 @@ from shared.mail.headers import Headers
 from shared.mail.html_text import html_to_text
 from shared.mail.parameters import Parametrised, read
 from shared.mail.structure import Part
-from shared.mail.transfer import IDENTITY, UUENCODED, decoded, encoding_of
+from shared.mail.transfer import IDENTITY, UNENCODED, UUENCODED, decoded, encoding_of
 from shared.mail.uuencoded import File, files, without
 from shared.mail.words import decoded as decoded_words
 from shared.mail.words import header_text
@@ -191,7 +191,7 @@ def _leaf(part: Part, buffer: Buffer, defects: Defects) -> Leaf:
         end = end_of_data(buffer, part.start, part.end)
         if end == part.start < part.end:
             defects.add("the content is said to be base64 and is text: kept as it is")
-            leaf.encoding = "8bit"
+            leaf.encoding = UNENCODED
         elif end < part.end:
             defects.add("text follows base64 data: not part of it")
             leaf.footer = (end, part.end)
@@ -256,7 +256,7 @@ class Texts:
         if leaf.footer is None:
             return text
         footer = Part(leaf.part.headers, leaf.part.content, *leaf.footer)
-        return "\n\n".join((text.rstrip("\n"), self._of(Leaf(footer, "", "", "8bit")).strip("\n")))
+        return "\n\n".join((text.rstrip("\n"), self._of(Leaf(footer, "", "", UNENCODED)).strip("\n")))
 
     def _plain(self, leaf: Leaf, *, alone: bool) -> str:
         text = self._of(leaf, with_files=alone)

@@ -24,6 +24,9 @@ IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
 
 UUENCODED = "x-uuencode"
 
+UNENCODED = "unencoded"
+"""Of content that an encoding is declared for, and that is text as it is."""
+
 
 def encoding_of(text: str | None) -> str:
     """The encoding that a `Content-Transfer-Encoding` names, in lower case, without comments and quotes."""
@@ -50,7 +53,7 @@ def decoded(pieces: Iterable[bytes], encoding: str, defects: Defects) -> Iterato
         return _quoted_printable(pieces, defects)
     if encoding in _UUENCODE:
         return _uuencode(pieces, defects)
-    if encoding not in IDENTITY:
+    if encoding not in IDENTITY and encoding != UNENCODED:
         defects.add("a Content-Transfer-Encoding is unknown: the bytes are kept as they are")
     return iter(pieces)
 
