@@ -27,6 +27,7 @@ _MANY_BYTES = 6
 _EXPECTED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"
 _ASCII = bytes(range(128))
 _ENCODED = re.compile(rb"[A-Za-z0-9+/]++={0,2}")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _TAG = re.compile(rb"\s*+<[A-Za-z!/]")
 
 
@@ -103,6 +104,8 @@ def _data_length(data: bytes) -> int:
     after = last + 1
     if after < len(texts) and encoded[after] and len(texts[after]) % 4 == 0 and not texts[last].endswith(b"="):
         last = after  # the last line is shorter than the others
+    if _CONTROL.search(data, sum(map(len, lines[: last + 1]))):
+        return len(data)
     rest = [text.split() for text in texts[last + 1 :]]
     tokens = [token for line in rest for token in line]
     if any(len(line) > 1 for line in rest) and _has_words(tokens, b"".join(tokens)):
