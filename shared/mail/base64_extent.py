@@ -27,7 +27,7 @@ _MANY_BYTES = 6
 _EXPECTED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"
 _ASCII = bytes(range(128))
 _ENCODED = re.compile(rb"[A-Za-z0-9+/]++={0,2}")
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+_CONTROL = re.compile(rb"[\x00-\x08\x10-\x1a\x1c-\x1f\x7f]")  # not the shifts of ISO 2022
 _TAG = re.compile(rb"\s*+<[A-Za-z!/]")
 
 
