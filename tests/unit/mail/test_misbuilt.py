@@ -258,6 +258,12 @@ def test_7_6_text_behind_base64_is_not_decoded(footer: str, content: str) -> Non
     assert read_message.text == "see file"
 
 
+@pytest.mark.parametrize("footer", [b"\n\x1b$B$3$s\x1b(B a, b\n", b"-- \nGr\xfc\xdfe, Kim\n"])
+def test_7_6_a_footer_in_another_charset_leaves_a_file_alone(footer: bytes) -> None:
+    header = b"Content-Type: a/b; name=x\nContent-Transfer-Encoding: base64\n\n"
+    assert contents(parse(header + PDF_BASE64.encode() + b"\n" + footer)) == {"x": PDF}
+
+
 @pytest.mark.parametrize(
     "junk", ["aGVs\n!bG8=", "aGVs bG8=", "> aGVsbG8=", "aGVsbG8=!", "aGVs\n\nbG8=\n\n", "*aGVsbG8="]
 )
