@@ -52,8 +52,8 @@ def read_message(buffer: Buffer) -> Message:
     defects = Defects(CharsetHints(buffer))
     root = split(buffer, defects)
     headers = root.headers
-    chosen = bodies.choose(root, defects)
     texts = bodies.Texts(buffer, defects)
+    chosen = bodies.choose(root, texts, buffer, defects)
     to, invalid_to = _addresses(headers, "to", defects)
     cc, invalid_cc = _addresses(headers, "cc", defects)
     date = headers.text("date")

@@ -100,7 +100,7 @@ PARAMETERS: dict[str, tuple[str, str, str | None]] = {
     "encoded word": ('a/b; filename="=?utf-8?q?caf=C3=A9?="', "filename", "café"),
     "sections of an encoded word": ('a/b; name*0="=?utf-8?q?caf"; name*1="=C3=A9?="', "name", "café"),
     "extended without charset": ("a/b; filename*=caf%C3%A9", "filename", "café"),
-    "not closed": ('a/b; name="x', "name", '"x'),
+    "not closed": ('a/b; name="x', "name", "x"),
     "absent": ("a/b", "name", None),
 }
 
