@@ -314,7 +314,9 @@ class FolderRound:
                 self.undelivered.add(item, "the server lists it and says that it does not exist")
             return False
         if one.unreadable is not None:
-            record_unreadable(self.arrivals, item, one.refused, one.unreadable)
+            # Graph says which items it never delivers. A placeholder may be the result of a passing fault of Exchange.
+            retried_daily = self.arrivals.settings.protocol is not MailProtocol.GRAPH
+            record_unreadable(self.arrivals, item, one.refused, one.unreadable, retried_daily=retried_daily)
             self._skip(one.listed)
             return True
         # Not final: a connection that breaks looks like a message that cannot be read. The next poll tries again.

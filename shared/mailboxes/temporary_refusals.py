@@ -123,8 +123,8 @@ TABLE: Final = (
     ),
     TemporaryRefusal(
         r"\block busy\b|another (?:\w+ )?(?:session|client|process|mua|user|connection|program)\b.{0,30}"
-        r"\b(?:active|open|using|use|uses|has|holds|locked|connected|progress)\b"
-        r"|(?:locked|in use|opened|open) by another",
+        r"\b(?:active|open|using|use|uses|has|holds|locked|connected|progress|accessing|running)\b"
+        r"|(?:locked|in use|opened|open|used|accessed) by (?:another|other)\b",
         "qpopper: Maildrop lock busy!  Is another session active?; .user.pop lock busy!  Is another session active?",
         "qpopper pop_dropcopy.c; fetchmail driver.c repeats it",
     ),
