@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,12 +62,15 @@ class Intake:
         """
         drained = Drained()
         deadline = time.monotonic() + budget
-        refused: set[str] = set()
         missing: FolderMissing | None = None
+        counted: list[UndeliveredMessages] = []
         for folder in mailbox.folders:
             arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
+            # Of this folder alone: two folders may have the same UIDVALIDITY, and so the same keys.
+            refused: set[str] = set()
+            counted.append(undelivered)
             try:
                 while True:
                     before = drained.dealt_with + len(refused)
@@ -93,14 +96,31 @@ class Intake:
                         break
             except FolderMissing as error:
                 missing = missing or error  # raised at the end: the other folders' mail need not wait for it
+            except MailboxBusy:
+                # It says nothing of this folder's messages.
+                _count(counted[:-1], drained)
+                raise
             except MailboxFailed:
                 # Messages that break the connection must be skipped in the end, or nothing behind them is collected.
-                with suppress(MailboxBusy):
-                    undelivered.record(delivered=drained.collected > 0)
+                _count(counted, drained)
                 raise
-            drained.set_aside += undelivered.record(delivered=drained.collected > 0)
             if drained.more:
-                return drained
-        if missing is not None:
+                break
+        # Only now: a folder of which nothing is delivered must not keep the other folders' mail.
+        busy = _count(counted, drained)
+        if busy is not None:
+            raise busy
+        if missing is not None and not drained.more:
             raise missing
         return drained
+
+
+def _count(folders: Sequence[UndeliveredMessages], drained: Drained) -> MailboxBusy | None:
+    """Count what was not delivered of each folder; return the error where the server seems to be in trouble."""
+    busy: MailboxBusy | None = None
+    for undelivered in folders:
+        try:
+            drained.set_aside += undelivered.record(delivered=drained.collected > 0)
+        except MailboxBusy as error:
+            busy = busy or error
+    return busy
