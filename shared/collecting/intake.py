@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from shared.clock import Now, utc_now
 from shared.collecting.arriving import Arrivals
@@ -71,29 +72,22 @@ class Intake:
             # Of this folder alone: two folders may have the same UIDVALIDITY, and so the same keys.
             refused: set[str] = set()
             counted.append(undelivered)
+            folder_round = partial(
+                FolderRound,
+                arrivals,
+                self.uploads,
+                self.progress,
+                mailbox,
+                guard,
+                drained,
+                deadline,
+                since,
+                refused,
+                undelivered,
+                unreadable_before,
+            )
             try:
-                while True:
-                    before = drained.dealt_with + len(refused)
-                    cut = FolderRound(
-                        arrivals,
-                        self.uploads,
-                        self.progress,
-                        mailbox,
-                        guard,
-                        drained,
-                        deadline,
-                        since,
-                        refused,
-                        undelivered,
-                        unreadable_before,
-                    ).cut_short()
-                    if cut and drained.dealt_with and time.monotonic() >= deadline:
-                        drained.more = True
-                        break
-                    # As long as nothing was dealt with, what is refused is passed over, whatever the time: another look
-                    # would meet it again, and never come to what stands behind.
-                    if not cut or drained.dealt_with + len(refused) == before:
-                        break
+                _drain_folder(folder_round, drained, refused, deadline)
             except FolderMissing as error:
                 missing = missing or error  # raised at the end: the other folders' mail need not wait for it
             except MailboxBusy:
@@ -113,6 +107,22 @@ class Intake:
         if missing is not None and not drained.more:
             raise missing
         return drained
+
+
+def _drain_folder(
+    folder_round: Callable[[], FolderRound], drained: Drained, refused: Collection[str], deadline: float
+) -> None:
+    """Take rounds over a folder until it has no mail left, or the time is up."""
+    while True:
+        before = drained.dealt_with + len(refused)
+        cut = folder_round().cut_short()
+        if cut and drained.dealt_with and time.monotonic() >= deadline:
+            drained.more = True
+            return
+        # As long as nothing was dealt with, what is refused is passed over, whatever the time: another poll would meet
+        # it again, and never come to the messages behind it.
+        if not cut or drained.dealt_with + len(refused) == before:
+            return
 
 
 def _count(folders: Sequence[UndeliveredMessages], drained: Drained) -> MailboxBusy | None:

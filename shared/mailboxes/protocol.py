@@ -65,7 +65,7 @@ class Rights:
     Attributes:
         messages: how many there are.
         problems: why messages could not be removed as configured; empty if they could.
-        notes: what the operator should know although it is not a failure, such as a `delete` that ends in Deleted Items.
+        notes: what the operator should know, and not a failure, such as a `delete` that ends in Deleted Items.
     """
 
     folder: str
