@@ -309,6 +309,9 @@ class FolderRound:
             record_oversized(self.arrivals, item, max(one.listed.size, self.arrivals.settings.max_message_bytes + 1))
             self._skip(one.listed)
             return True
+        if one.postponed:
+            self._cut = True
+            return False
         if one.refused is None:
             if one.content is None:
                 self.undelivered.add(item, "the server lists it and says that it does not exist")

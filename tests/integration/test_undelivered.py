@@ -145,6 +145,16 @@ def test_1_9_a_server_that_delivers_nothing_at_all_is_busy_and_no_message_is_ski
     assert len(world.results()) == SERVER_TROUBLE
 
 
+@pytest.mark.parametrize("after", ["delete", "keep"])
+def test_1_8_a_message_that_the_session_postponed_is_collected_by_the_same_poll(world: World, after: str) -> None:
+    world.extra = {"AFTER": after}
+    world.server.deliver(*map(letter, range(5)))
+    world.server.postponed = {2, 3}
+    poll(world)
+    assert len(world.results()) == 5
+    assert health(world).left == 0
+
+
 class Folders(MemoryMailbox):
     """A session with several folders."""
 

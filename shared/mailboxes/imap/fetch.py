@@ -343,9 +343,9 @@ class Fetcher:
             if value.size > self._max_bytes:
                 unit.answer(uid, None, oversized=True)
             else:
-                # It was to go to disk, and another one there waits to be taken. The next poll finds it.
-                _log.warning("%s: UID %d is larger than the server told; later", self._link.where, uid)
-                unit.answer(uid, None)
+                # It was to go to disk, and another one there waits to be taken.
+                _log.info("%s: UID %d is larger than the server reported: asked for again", self._link.where, uid)
+                unit.postpone(uid)
         elif isinstance(value, Spool):
             self._keep(unit, uid, value)
         elif isinstance(value, bytes) and (value or not unit.asked[uid].size):
