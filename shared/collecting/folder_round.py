@@ -317,8 +317,8 @@ class FolderRound:
                 self.undelivered.add(item, "the server lists it and says that it does not exist")
             return False
         if one.unreadable is not None:
-            # Graph says which items it never delivers. A placeholder may be the result of a passing fault of Exchange.
-            retried_daily = self.arrivals.settings.protocol is not MailProtocol.GRAPH
+            # Graph describes the items that it never delivers. A placeholder may be due to a passing error of Exchange.
+            retried_daily = not one.unreadable
             record_unreadable(self.arrivals, item, one.refused, one.unreadable, retried_daily=retried_daily)
             self._skip(one.listed)
             return True
