@@ -83,7 +83,7 @@ def normalise_domain(domain: str) -> str | None:
 def visible(address: str) -> str:
     """Return an address, or what may be one, without invisible characters and surrounding white space.
 
-    Invisible characters come with text that was copied from a page, and nobody sees or types them. A joiner (U+200C,
+    Invisible characters come with text that was copied from a page, and are neither seen nor typed. A joiner (U+200C,
     U+200D) stays in a domain that is registered with it, as RFC 5892 appendix A allows in some scripts.
     """
     address = address.strip()

@@ -191,7 +191,7 @@ class Poller:
 
     @contextmanager
     def _remembering(self, settings: MailboxSettings, health: MailboxHealth) -> Iterator[None]:
-        """Tell the POP3 client what an earlier process learned about its server, and keep what this one learns."""
+        """Give the POP3 client what an earlier process learned about its server, and keep what this one learns."""
         if settings.protocol is not MailProtocol.POP3:
             yield
             return

@@ -163,7 +163,7 @@ def _unquoted(word: str) -> str:
 
 
 def _bare(word: str) -> str:
-    """A word as an address has it: nothing that nobody sees is part of one."""
+    """Return a word as an address has it: without invisible characters."""
     return _without_apostrophes(visible(word))
 
 
