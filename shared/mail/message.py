@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from shared.mail import bodies
-from shared.mail.address_list import Address, read_list
+from shared.mail.address_list import Address, Author, read_authors, read_list
 from shared.mail.buffer import Buffer
 from shared.mail.dates import read_date
 from shared.mail.defects import Defects
@@ -21,7 +21,7 @@ from shared.mail.structure import split
 from shared.mail.trace import received_count, trace_fields
 from shared.mail.words import decoded
 
-__all__ = ["Address", "Attachment", "Importance", "Message", "parse"]
+__all__ = ["Address", "Attachment", "Author", "Importance", "Message", "parse"]
 
 _ID = re.compile(r"<([^<>]*)>")
 _NUMBER = re.compile(r"\s*(\d{1,3})")
@@ -53,6 +53,9 @@ def read_message(buffer: Buffer) -> Message:
     headers = root.headers
     chosen = bodies.choose(root, defects)
     texts = bodies.Texts(buffer, defects)
+    authors, invalid_authors = read_authors(headers.texts("from"), defects)
+    if invalid_authors:
+        defects.add("there are invalid addresses in From")
     to, invalid_to = _addresses(headers, "to", defects)
     cc, invalid_cc = _addresses(headers, "cc", defects)
     date = headers.text("date")
@@ -63,7 +66,7 @@ def read_message(buffer: Buffer) -> Message:
         size=buffer.size,
         sent=read_date(date, defects) if date else None,
         message_id=_message_id(headers, defects),
-        from_=_addresses(headers, "from", defects)[0],
+        from_=tuple(authors),
         sender=_addresses(headers, "sender", defects)[0],
         reply_to=_addresses(headers, "reply-to", defects)[0],
         to=to,
@@ -79,7 +82,8 @@ def read_message(buffer: Buffer) -> Message:
         in_reply_to=_ids(headers, "in-reply-to"),
         references=_ids(headers, "references"),
         authentication_results=tuple(decoded(text, defects) for text in headers.texts("authentication-results")),
-        invalid_addresses=tuple(invalid_to + invalid_cc),
+        invalid_senders=tuple(invalid_authors),
+        invalid_recipients=tuple(invalid_to + invalid_cc),
         automatic=machine.kind if machine else None,
         automatic_evidence=machine.evidence if machine else (),
         report=report,
