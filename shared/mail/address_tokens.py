@@ -39,15 +39,8 @@ def elements(text: str) -> Iterator[list[Token]]:
             element.append(token)
             continue
         if (mark == "," and not route) or mark == ";":
-            if mark == "," and not angle and not at_sign:
-                start = commas[-1] + 1 if commas else 0
-                if commas and _is_blank(element, start):
-                    del element[start:]
-                    continue
-                if len(commas) < _MOST_COMMAS and _may_be_part_of_a_name(element, start):
-                    commas.append(len(element))
-                    element.append(token)
-                    continue
+            if mark == "," and not angle and not at_sign and _is_held(element, commas):
+                continue
             yield from _pieces(element, commas)
             element, commas, angle, route, at_sign = [], [], False, False, False
             continue
@@ -57,15 +50,26 @@ def elements(text: str) -> Iterator[list[Token]]:
             continue
         if mark == "<":
             angle, commas = True, []
-        elif mark == ">":
-            angle = route = False
         elif mark == "@":
             at_sign = True
             route = route or (angle and _last_mark(element) == "<")
-        elif mark == ":":
-            route = False
+        elif mark in {">", ":"}:
+            angle, route = angle and mark == ":", False
         element.append(token)
     yield from _pieces(element, commas)
+
+
+def _is_held(element: list[Token], commas: list[int]) -> bool:
+    """Return whether a comma behind an element may be part of a display name; if so, add it to the element."""
+    start = commas[-1] + 1 if commas else 0
+    if commas and _is_blank(element, start):
+        del element[start:]
+        return True
+    if len(commas) == _MOST_COMMAS or not _may_be_part_of_a_name(element, start):
+        return False
+    commas.append(len(element))
+    element.append((SPECIAL, ","))
+    return True
 
 
 def _pieces(element: list[Token], commas: list[int]) -> Iterator[list[Token]]:

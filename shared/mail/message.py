@@ -61,7 +61,6 @@ def read_message(buffer: Buffer) -> Message:
     date = headers.text("date")
     importance = _importance(headers)
     report = read_report(root, buffer, defects)
-    machine = automatic(headers, report)
     return Message(
         size=buffer.size,
         sent=read_date(date, defects) if date else None,
@@ -72,7 +71,7 @@ def read_message(buffer: Buffer) -> Message:
         to=to,
         cc=cc,
         bcc=_addresses(headers, "bcc", defects)[0],
-        subject=decoded(headers.text("subject") or "", defects),
+        subject=(subject := decoded(headers.text("subject") or "", defects)),
         text=texts.text(chosen),
         html=texts.html(chosen),
         attachments=_attachments(texts.files(chosen), buffer, defects),
@@ -84,7 +83,7 @@ def read_message(buffer: Buffer) -> Message:
         authentication_results=tuple(decoded(text, defects) for text in headers.texts("authentication-results")),
         invalid_senders=tuple(invalid_authors),
         invalid_recipients=tuple(invalid_to + invalid_cc),
-        automatic=machine.kind if machine else None,
+        automatic=machine.kind if (machine := automatic(headers, report, subject)) else None,
         automatic_evidence=machine.evidence if machine else (),
         report=report,
         received=received_count(headers.fields),

@@ -172,7 +172,7 @@ class WrittenRoute(BaseModel):
     )
     senders: Patterns = Field(
         default=(),
-        description="Addresses or *@domain, separated by ;, that the mail must be from: every address in a well-formed From.",
+        description="Addresses or *@domain, separated by ;, that every address in a well-formed From must match.",
     )
     recipients: Patterns = Field(
         default=(), description="Addresses or *@domain, separated by ;, of which one must be in To or Cc."

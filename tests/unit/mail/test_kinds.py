@@ -133,7 +133,7 @@ REAL: dict[str, tuple[str, str | None]] = {
     "precedence": (f"{FROM}Precedence: auto_reply\n", "auto-reply"),
     "precedence with a hyphen": (f"{FROM}Precedence: Auto-Reply (x)\n", "auto-reply"),
     "old vacation": (f"{NULL}{FROM}Precedence: junk\n", "auto-reply"),
-    "exchange in another language": (f"{NULL}{FROM}{OOF}Subject: Sjálfvirkt svar: x\n", "auto-reply"),
+    "exchange in another language": (f"{NULL}{FROM}{OOF}Subject: Antwoord fan in masine: x\n", "auto-reply"),
     "confirmation": (f"{FROM}Auto-Submitted: auto-replied\nSubject: Automatic reply: we have it\n", "auto-reply"),
     "through a list": (f"{FROM}Auto-Submitted: auto-replied\nList-Id: <l.a.example>\n", "auto-reply"),
     # Absences.
