@@ -13,6 +13,7 @@ from shared.mail.headers import Headers
 from shared.mail.html_text import html_to_text
 from shared.mail.parameters import Parametrised, read
 from shared.mail.structure import Part
+from shared.mail.tnef import sliced
 from shared.mail.transfer import IDENTITY, UUENCODED, decoded, encoding_of
 from shared.mail.uuencoded import File, files, without
 from shared.mail.words import decoded as decoded_words
@@ -33,12 +34,14 @@ class Leaf:
         disposition: `attachment`, `inline`, or what else it says; "" if it says nothing.
         name: decoded file name; "" if it has none.
         encoding: transfer encoding.
+        inside: which bytes of the decoded content it is; None if all.
     """
 
     part: Part
     disposition: str
     name: str
     encoding: str
+    inside: tuple[int, int] | None = None
 
     def is_text(self) -> bool:
         """Whether it may be the text of a message."""
@@ -130,7 +133,8 @@ def _leaf(part: Part, defects: Defects) -> Leaf:
 
 def content(leaf: Leaf, buffer: Buffer, defects: Defects) -> Iterator[bytes]:
     """A leaf's decoded content, in pieces."""
-    return decoded(buffer.pieces(leaf.part.start, leaf.part.end), leaf.encoding, defects)
+    pieces = decoded(buffer.pieces(leaf.part.start, leaf.part.end), leaf.encoding, defects)
+    return pieces if leaf.inside is None else sliced(pieces, *leaf.inside)
 
 
 class Texts:

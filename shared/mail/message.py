@@ -13,12 +13,14 @@ from shared.mail.buffer import Buffer
 from shared.mail.dates import read_date
 from shared.mail.defects import Defects
 from shared.mail.headers import Headers
+from shared.mail.html_text import html_to_text
 from shared.mail.kinds import automatic
 from shared.mail.model import Attachment, Importance, Message
 from shared.mail.names import SafeNames
 from shared.mail.reports import read_report
 from shared.mail.structure import split
 from shared.mail.trace import received_count, trace_fields
+from shared.mail.winmail import unpacked
 from shared.mail.words import decoded
 
 __all__ = ["Address", "Attachment", "Author", "Importance", "Message", "parse"]
@@ -61,6 +63,10 @@ def read_message(buffer: Buffer) -> Message:
     date = headers.text("date")
     importance = _importance(headers)
     report = read_report(root, buffer, defects)
+    text, html = texts.text(chosen), texts.html(chosen)
+    inner = unpacked(list(texts.files(chosen)), buffer, defects, with_text=html is None and not text.strip())
+    if inner.text or inner.html:
+        text, html = inner.text or html_to_text(inner.html), inner.html or None
     return Message(
         size=buffer.size,
         sent=read_date(date, defects) if date else None,
@@ -72,9 +78,9 @@ def read_message(buffer: Buffer) -> Message:
         cc=cc,
         bcc=_addresses(headers, "bcc", defects)[0],
         subject=(subject := decoded(headers.text("subject") or "", defects)),
-        text=texts.text(chosen),
-        html=texts.html(chosen),
-        attachments=_attachments(texts.files(chosen), buffer, defects),
+        text=text,
+        html=html,
+        attachments=_attachments(inner.leaves, buffer, defects),
         headers=tuple(headers.decoded()),
         important=importance == "high",
         importance=importance,
@@ -159,6 +165,7 @@ def _attachments(leaves: Iterable[bodies.Leaf], buffer: Buffer, defects: Defects
                 content_id=decoded(content_id, defects) if content_id else None,
                 _buffer=buffer,
                 _place=(leaf.part.start, leaf.part.end, leaf.encoding),
+                _inside=leaf.inside,
             )
         )
     return tuple(found)

@@ -12,6 +12,7 @@ from shared.mail.buffer import Buffer
 from shared.mail.defects import Defects
 from shared.mail.kinds import Kind
 from shared.mail.reports import Report
+from shared.mail.tnef import sliced
 from shared.mail.transfer import decoded
 
 __all__ = ["Address", "Attachment", "Author", "Importance", "Kind", "Message", "Report"]
@@ -44,6 +45,7 @@ class Attachment:
     content_id: str | None
     _buffer: Buffer = field(repr=False, compare=False)
     _place: tuple[int, int, str] = field(repr=False, compare=False)
+    _inside: tuple[int, int] | None = field(default=None, repr=False, compare=False)
 
     def chunks(self) -> Iterator[bytes]:
         """The decoded content, decoded anew, in pieces of at most 1 MB.
@@ -51,7 +53,8 @@ class Attachment:
         A mapping that was given to `parse` must still be open.
         """
         start, end, encoding = self._place
-        return decoded(self._buffer.pieces(start, end), encoding, Defects())
+        pieces = decoded(self._buffer.pieces(start, end), encoding, Defects())
+        return pieces if self._inside is None else sliced(pieces, *self._inside)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 Sources:
 
-* Header fields: the wiki of the multi_mail project, "Detecting autoresponders"; arp242.net, "How to detect automatically
-  generated emails".
+* Header fields: the wiki of the multi_mail project, "Detecting autoresponders"; arp242.net, "How to detect
+  automatically generated emails".
 * Exchange's subjects: the languages are those of Outlook on the web, as Microsoft documents them for
-  Set-MailboxRegionalConfiguration. In German, Dutch, French, Italian, Portuguese, Spanish, Slovenian, Chinese, Japanese,
-  Finnish and Russian the wording is that of published answers. In other languages it is the translation of "Automatic
-  reply".
+  Set-MailboxRegionalConfiguration. In German, Dutch, French, Italian, Portuguese, Spanish, Slovenian, Chinese,
+  Japanese, Finnish and Russian the wording is that of published answers. In other languages it is the translation of
+  "Automatic reply".
 * Older servers: Exchange 2003 and 2007 ("Out of Office AutoReply"), and Domino's out-of-office agent and service
   ("AUTO: NAME is out of the office (returning DATE)").
 """
