@@ -55,10 +55,6 @@ class Author(TypedDict):
 
     name: Annotated[str, Says("The display name, decoded, or a bare local name; empty if there is none.")]
     address: Annotated[str | None, Says("Local part, `@`, domain, as written; null if From has no readable address.")]
-    repaired: Annotated[
-        bool,
-        Says("From is not well formed: a server that checks DMARC may have read another address. Do not rely on it."),
-    ]
 
 
 class Attachment(TypedDict):
