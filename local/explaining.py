@@ -65,7 +65,7 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
 def _read(message: Message, identity: str) -> Iterator[str]:
     yield f"message {identity}"
     for what, addresses in (("from", message.from_), ("to", message.to), ("cc", message.cc)):
-        yield f"  {what}: {', '.join(one.address for one in addresses) or 'nobody'}"
+        yield f"  {what}: {', '.join(one.address or one.name for one in addresses) or 'nobody'}"
     if message.invalid_addresses:
         yield f"  no addresses: {'; '.join(message.invalid_addresses)}"
     yield f"  subject: {message.subject}"

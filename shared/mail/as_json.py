@@ -19,7 +19,7 @@ def as_json(message: Message) -> published.MessageFields:
         "size": message.size,
         "sent": message.sent.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if message.sent else None,
         "message_id": message.message_id,
-        "from": _addresses(message.from_),
+        "from": [{"name": one.name, "address": one.address} for one in message.from_],
         "sender": _addresses(message.sender),
         "reply_to": _addresses(message.reply_to),
         "to": _addresses(message.to),

@@ -15,6 +15,7 @@ from shared.mail.headers import Headers
 from shared.mail.html_text import html_to_text
 from shared.mail.parameters import Parametrised, read
 from shared.mail.structure import Part
+from shared.mail.tnef import sliced
 from shared.mail.transfer import IDENTITY, UNENCODED, UUENCODED, decoded, encoding_of
 from shared.mail.uuencoded import File, files, without
 from shared.mail.words import decoded as decoded_words
@@ -62,6 +63,7 @@ class Leaf:
         name: decoded file name; "" if it has none.
         encoding: transfer encoding.
         footer: where text that follows its base64 data begins and ends; None if there is none.
+        inside: which bytes of the decoded content it is; None if all.
     """
 
     part: Part
@@ -69,6 +71,7 @@ class Leaf:
     name: str
     encoding: str
     footer: tuple[int, int] | None = None
+    inside: tuple[int, int] | None = None
 
     def is_text(self, *, named: bool) -> bool:
         """Whether it may be the text of a message.
@@ -211,7 +214,8 @@ def _disposition(text: str, defects: Defects) -> Parametrised:
 
 def content(leaf: Leaf, buffer: Buffer, defects: Defects) -> Iterator[bytes]:
     """A leaf's decoded content, in pieces."""
-    return decoded(buffer.pieces(leaf.part.start, leaf.part.end), leaf.encoding, defects)
+    pieces = decoded(buffer.pieces(leaf.part.start, leaf.part.end), leaf.encoding, defects)
+    return pieces if leaf.inside is None else sliced(pieces, *leaf.inside)
 
 
 class Texts:

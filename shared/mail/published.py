@@ -50,6 +50,13 @@ class MailAddress(TypedDict):
     address: Annotated[str, Says("Local part, `@`, domain, as written.")]
 
 
+class Author(TypedDict):
+    """An author in From."""
+
+    name: Annotated[str, Says("The display name, decoded, or a bare local name; empty if there is none.")]
+    address: Annotated[str | None, Says("Local part, `@`, domain, as written; null if From has no readable address.")]
+
+
 class Attachment(TypedDict):
     """What a message carries beside its text."""
 
@@ -112,7 +119,7 @@ class ThreadFields(TypedDict):
     references: Annotated[list[str], Says("Message-IDs of References, without angle brackets, in order.")]
 
 
-From = TypedDict("From", {"from": Annotated[list[MailAddress], Says("The authors, as the message says.")]})
+From = TypedDict("From", {"from": Annotated[list[Author], Says("The authors, as the message says.")]})
 """`from` is a word of Python's."""
 
 
@@ -137,7 +144,7 @@ class _Text(From):
         list[str],
         Says("Every Authentication-Results in order. Anybody can write one: trust those of your own server alone."),
     ]
-    invalid_addresses: Annotated[list[str], Says("Pieces of To and Cc that are no addresses.")]
+    invalid_addresses: Annotated[list[str], Says("Pieces of From, To and Cc that are not addresses.")]
     defects: Annotated[list[str], Says("What had to be repaired in order to read it, in words. Not for machines.")]
 
 

@@ -40,7 +40,7 @@ class Route:
         name: its name, and the folder under `routed/`.
         address: a normalised address, `*@domain`, `*` (a wildcard route), or None (only a fallback).
         order: the smaller comes first; equal ones by name.
-        senders: addresses or `*@domain`, one of which must be in From; empty: any.
+        senders: addresses or `*@domain`, which must match every address in From; empty: any.
         recipients: the same over To and Cc.
         subject_words: one of which must be in the subject, whole, whatever the case; empty: any.
         attachment_types: extensions, one of which an attachment must have; empty: any.
@@ -68,6 +68,7 @@ class Mail:
         cc: addresses in Cc.
         invalid: what stood in To and Cc and is no address.
         senders: addresses in From.
+        senders_well_formed: From can be read in one way only; if not, it satisfies no SENDERS.
         subject: decoded.
         extensions: of the attachments' names, lower case, without the dot.
         important: rule 3.2's reading of the importance headers.
@@ -88,6 +89,7 @@ class Mail:
     hints: tuple[Hint, ...] = ()
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     loops: str | None = None
+    senders_well_formed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

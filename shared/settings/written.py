@@ -171,7 +171,8 @@ class WrittenRoute(BaseModel):
         default=100, description="The route with the smaller number is tried first; equal ones by name."
     )
     senders: Patterns = Field(
-        default=(), description="Addresses or *@domain, separated by ;, that the mail must be from."
+        default=(),
+        description="Addresses or *@domain, separated by ;, that every address in a well-formed From must match.",
     )
     recipients: Patterns = Field(
         default=(), description="Addresses or *@domain, separated by ;, of which one must be in To or Cc."

@@ -106,7 +106,7 @@ class Documents:
             "reason": decision.unhandled,
             "words": decision.unhandled.words,
             "tried": [{"address": one.address, "route": one.route, "because": one.because} for one in decision.tried],
-            "invalid_addresses": list(self.message.invalid_addresses),
+            "invalid_addresses": list(self.message.invalid_recipients),
             "paths": self._paths(),
         }
         self._write_record("unhandled", record)

@@ -123,7 +123,7 @@ class UnhandledDocument(RecordWithEnvelope):
     reason: Annotated[Unhandled, Says("Why, for machines.")]
     words: Annotated[str, Says("Why, for people.")]
     tried: Annotated[list[Tried], Says("What was looked at, and why it did not take the message.")]
-    invalid_addresses: Annotated[list[str], Says("Pieces of To and Cc that are no addresses.")]
+    invalid_addresses: Annotated[list[str], Says("Pieces of To and Cc that are not addresses.")]
     paths: Paths
 
 
