@@ -86,7 +86,7 @@ def _leaf(file: TnefFile, whole: Leaf, defects: Defects) -> Leaf:
     fields = [("Content-ID", f"<{file.content_id}>".encode())] if file.content_id else []
     kind = Parametrised(file.content_type or "application/octet-stream", {})
     part = Part(Headers(fields, defects), kind, whole.part.start, whole.part.end)
-    return Leaf(part, "", file.name, whole.encoding, (file.start, file.end))
+    return Leaf(part, "", file.name, whole.encoding, inside=(file.start, file.end))
 
 
 def _with_line_feeds(text: str) -> str:
