@@ -22,7 +22,12 @@ MOST_INVALID = 1000
 MOST_NAMES = 100
 """Authors without an address that are kept."""
 
+LONGEST_FROM = 64 * 1024
+"""Characters of all From together that are read."""
+
 _LONGEST_PIECE = 320
+_MOST_TRIES = 1000  # mailboxes of a header in which an address is searched where it does not belong
+_MOST_TOKENS = 1000  # of one of them
 
 # One address and nothing unusual: nearly all that there is.
 _SIMPLE = re.compile(
@@ -87,7 +92,12 @@ def read_authors(texts: Iterable[str], defects: Defects) -> tuple[list[Author], 
     authors: list[Author] = []
     names: dict[str, None] = {}
     invalid: list[str] = []
+    room = LONGEST_FROM
     for text in texts:
+        if len(text) > room:
+            defects.cap(f"From is longer than {LONGEST_FROM} characters: it is not read")
+            return [], [_shortened(text, defects)]
+        room -= len(text)
         good, bad = read_list(text, defects)
         unbalanced = bool(good) and _is_unbalanced(text)
         authors += [Author(one.name, one.address, one.repaired or unbalanced) for one in good]
@@ -109,14 +119,17 @@ def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[lis
     Returns:
         The addresses, and the pieces that are none, as written (decoded, shortened). An empty group is neither.
     """
-    if (simple := _SIMPLE.fullmatch(text)) and normalise(simple[3] or simple[4]):
-        return [Address(" ".join((simple[1] or simple[2] or "").split()), simple[3] or simple[4])], []
+    if simple := _simple_list(text):
+        return simple, []
     found: list[Address] = []
     invalid: list[str] = []
+    tries = _MOST_TRIES if recover else 0
     for element in elements(text):
         good, bad = _read_element(element, defects)
-        if not good and recover and (bad or _has_comment(element)) and (recovered := _recovered(element, defects)):
-            good, bad = recovered, []
+        if not good and tries and _may_be_recovered(element, bad):
+            tries -= 1
+            if recovered := _recovered(element, defects):
+                good, bad = recovered, []
         found += good
         invalid += bad[: max(MOST_INVALID - len(invalid), 0)]
     return found, [_shortened(piece, defects) for piece in invalid]
@@ -156,7 +169,30 @@ def _parts(element: list[Token]) -> tuple[list[Token], list[Token]]:
     return element[:first], [(SPACE, " ") if token in {_OPEN, _CLOSE} else token for token in element[first:]]
 
 
-def _has_comment(element: list[Token]) -> bool:
+def _simple_list(text: str) -> list[Address] | None:
+    """Return the addresses of a list that has nothing unusual, as nearly all have."""
+    found = []
+    at = 0
+    while match := _SIMPLE.match(text, at):
+        quoted, plain, bracketed, bare = match.groups()
+        address = bracketed or bare
+        if not normalise(address):
+            return None
+        found.append(Address(" ".join((quoted or plain or "").split()), address))
+        at = match.end()
+        if at == len(text):
+            return found
+        if text[at] != ",":
+            return None
+        at += 1
+    return None
+
+
+def _may_be_recovered(element: list[Token], bad: list[str]) -> bool:
+    if len(element) > _MOST_TOKENS:
+        return False
+    if bad:
+        return any("@" in piece or "=?" in piece for piece in bad)
     return any(kind == COMMENT and "@" in text for kind, text in element)
 
 
@@ -263,7 +299,7 @@ def _misleads(name: list[Token], normal: str) -> bool:
 
 def _is_unbalanced(text: str) -> bool:
     """Return whether a quote or a parenthesis is never closed, so that readers disagree on where words end."""
-    if _SIMPLE.fullmatch(text):
+    if _simple_list(text):
         return False
     text = text.replace("\\\\", "").replace('\\"', "").replace("\\(", "").replace("\\)", "")
     return text.count('"') % 2 != 0 or text.count("(") != text.count(")")

@@ -86,16 +86,16 @@ def _may_be_part_of_a_name(element: list[Token], start: int) -> bool:
     """Return whether the tokens from `start` on are words, without an address, not even an encoded one."""
     words = False
     for kind, text in element[start:]:
-        if "@" in text or (kind == SPECIAL and text in "<>"):
+        if kind == SPACE:
+            continue
+        if "@" in text or text in {"<", ">"} or ("=?" in text and "@" in decoded(text, Defects())):
             return False
-        if "=?" in text and "@" in decoded(text, Defects()):
-            return False
-        words = words or (kind not in {SPACE, COMMENT} and bool(visible(text)))
+        words = words or (kind != COMMENT and (text.isascii() or bool(visible(text))))
     return words
 
 
 def _is_blank(element: list[Token], start: int) -> bool:
-    return all(kind == SPACE or not visible(text) for kind, text in element[start:])
+    return all(kind == SPACE or not (text.isascii() or visible(text)) for kind, text in element[start:])
 
 
 def _last_mark(element: list[Token]) -> str:

@@ -63,6 +63,10 @@ class Headers:
         values = self._index.get(name)
         return [header_text(value, self._defects) for value in values] if values else []
 
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Return whether there is a field of any of these names, given in lower case."""
+        return not names.isdisjoint(self._index)
+
     def text(self, name: str) -> str | None:
         """The first of these values, or None."""
         values = self._index.get(name)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shared.addresses import normalise
-from shared.mail.address_list import read_list
+from shared.mail.address_list import LONGEST_FROM, read_list
 from shared.mail.defects import Defects
 from shared.mail.headers import Headers
 from shared.mail.report_fields import without_comments
@@ -76,6 +76,13 @@ _PRECEDENCES: dict[str, _Mark] = {"bulk": "bulk", "junk": "bulk", "list": "bulk"
 _SYSTEM = re.compile(r"mailer[-_]?daemon|postmaster|microsoftexchange", re.IGNORECASE)
 _DAEMON = re.compile(r"mailer[-_]?daemon")
 _EXCHANGE = re.compile(r"microsoftexchange[0-9a-f]{32}")
+_OF_EXCHANGE: tuple[tuple[str, _Mark], ...] = (
+    ("X-MS-Exchange-Message-Is-Ndr", "undelivered"),
+    ("X-MS-Journal-Report", "journal"),
+)
+_OF_RESPONDERS = frozenset(
+    name.lower() for name in (*RESPONDER_FIELDS, *(name for name, _ in RESPONDER_VALUES), "X-Auto-Response-Suppress")
+)
 _TOKENS = re.compile(r"[a-z0-9_-]+")
 _REPLIED = re.compile(r"auto[-_]repl(?:ied|y)")
 _AWAY = re.compile(
@@ -194,11 +201,9 @@ def _reported(headers: Headers, report: Report | None) -> Iterator[_Found]:
     for text in headers.texts("x-failed-recipients"):
         if text.strip():
             yield "failed", "X-Failed-Recipients", text
-    if headers.texts("x-ms-exchange-message-is-ndr"):
-        yield "undelivered", "X-MS-Exchange-Message-Is-Ndr", ""
-    for name in ("X-MS-Journal-Report", "X-MS-Exchange-Journal-Report"):
+    for name, mark in _OF_EXCHANGE:
         for text in headers.texts(name.lower())[:1]:
-            yield "journal", name, text
+            yield mark, name, text
 
 
 def _auto_submitted(headers: Headers) -> Iterator[_Found]:
@@ -212,7 +217,9 @@ def _auto_submitted(headers: Headers) -> Iterator[_Found]:
 
 
 def _responders(headers: Headers) -> Iterator[_Found]:
-    """Fields that were there before RFC 3834, and those of Exchange."""
+    """Fields that were there before RFC 3834, and that of Exchange."""
+    if not headers.has_any(_OF_RESPONDERS):
+        return
     for name in RESPONDER_FIELDS:
         for text in headers.texts(name.lower()):
             if without_comments(text).lower() not in _NO:
@@ -220,9 +227,7 @@ def _responders(headers: Headers) -> Iterator[_Found]:
                 if name == "X-Vacation" or _AWAY.match(text.lstrip()):
                     yield "away", name, text
     for name, pattern in RESPONDER_VALUES:
-        for text in headers.texts(name.lower()):
-            if pattern.match(text):
-                yield "reply", name, text
+        yield from (("reply", name, text) for text in headers.texts(name.lower()) if pattern.match(text))
     for text in headers.texts("x-auto-response-suppress"):
         if _WANTS_NO_REPLY & set(_TOKENS.findall(text.lower())):
             yield "suppress", "X-Auto-Response-Suppress", text
@@ -242,7 +247,7 @@ def _senders(headers: Headers) -> Iterator[_Found]:
     """Mail systems among the senders. Some leave out the domain, so that it is no address."""
     for name in ("From", "Sender"):
         for text in headers.texts(name.lower()):
-            if not _SYSTEM.search(text):
+            if len(text) > LONGEST_FROM or not _SYSTEM.search(text):
                 continue  # nearly all mail
             found, invalid = read_list(text, Defects(), recover=False)
             words = [normalise(one.address) or "" for one in found]
