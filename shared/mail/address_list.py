@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from shared.addresses import normalise, visible
+from shared.mail.address_limits import plain_mailboxes, without_excess
 from shared.mail.address_tokens import COMMENT, QUOTED, SPACE, SPECIAL, Token, elements
 from shared.mail.defects import Defects
 from shared.mail.words import decoded
@@ -55,6 +56,9 @@ def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[lis
     """
     if (simple := _SIMPLE.fullmatch(text)) and normalise(simple[3] or simple[4]):
         return [Address(" ".join((simple[1] or simple[2] or "").split()), simple[3] or simple[4])], []
+    if simple_ones := _simple_list(text):
+        return simple_ones, []
+    text = without_excess(text, defects)
     found: list[Address] = []
     invalid: list[str] = []
     for element in elements(text):
@@ -67,6 +71,17 @@ def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[lis
         found += good
         invalid += bad[: max(MOST_INVALID - len(invalid), 0)]
     return found, [_shortened(piece, defects) for piece in invalid]
+
+
+def _simple_list(text: str) -> list[Address]:
+    """Return the addresses of a list that has nothing unusual; else nothing."""
+    found: list[Address] = []
+    for mailbox in plain_mailboxes(text):
+        simple = _SIMPLE.fullmatch(mailbox)
+        if simple is None or not normalise(simple[3] or simple[4]):
+            return []
+        found.append(Address(" ".join((simple[2] or "").split()), simple[3] or simple[4]))
+    return found
 
 
 def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address], list[str]]:

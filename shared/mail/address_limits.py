@@ -1,0 +1,50 @@
+"""Lists of addresses that were made to take long: what is cut off them before they are read, and the short way."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import Final
+
+from shared.mail.defects import Defects
+
+LONG: Final = 10_000
+"""Characters up to which a list is read as it is."""
+
+MOST_SPECIALS: Final = 1_000
+"""Special characters of one mailbox: the longest display names with comments have a few dozen."""
+
+_SEPARATOR: Final = re.compile("([,;])")
+_SPECIAL: Final = re.compile(r"[()<>\[\]:@\\\"]")
+
+_NEEDS_TOKENS: Final = re.compile(r"[()\[\]:;\\\"]|=\?")
+"""What may hold a comma that does not end a mailbox."""
+
+
+def without_excess(text: str, defects: Defects) -> str:
+    """Return a list of addresses without what a mailbox has after its first thousand special characters.
+
+    Args:
+        text: the value of a field.
+        defects: where it is noted.
+    """
+    if len(text) <= LONG:
+        return text
+    pieces = _SEPARATOR.split(text)
+    cut = [_cut(piece) if len(piece) > MOST_SPECIALS else piece for piece in pieces]
+    if sum(map(len, cut)) == len(text):
+        return text
+    defects.cap(f"a mailbox in a list of addresses has more than {MOST_SPECIALS} special characters")
+    return "".join(cut)
+
+
+def _cut(piece: str) -> str:
+    first_excess = next(islice(_SPECIAL.finditer(piece), MOST_SPECIALS, None), None)
+    return piece if first_excess is None else piece[: first_excess.start()]
+
+
+def plain_mailboxes(text: str) -> list[str]:
+    """Return the mailboxes of a list, if each of its commas ends one; else nothing."""
+    if "," not in text or _NEEDS_TOKENS.search(text):
+        return []
+    return [mailbox for mailbox in text.split(",") if mailbox.strip()]
