@@ -11,18 +11,18 @@ from shared.mail.defects import Defects
 LONG: Final = 10_000
 """Characters up to which a list is read as it is."""
 
-MOST_SPECIALS: Final = 1_000
-"""Special characters of one mailbox: the longest display names with comments have a few dozen."""
+MOST_SPECIALS: Final = 2_000
+"""Special characters and spaces of one mailbox: the longest display names with comments have a few dozen."""
 
 _SEPARATOR: Final = re.compile("([,;])")
-_SPECIAL: Final = re.compile(r"[()<>\[\]:@\\\"]")
+_SPECIAL: Final = re.compile(r"[()<>\[\]:@\\\"]|\s+")
 
 _NEEDS_TOKENS: Final = re.compile(r"[()\[\]:;\\\"]|=\?")
 """What may hold a comma that does not end a mailbox."""
 
 
 def without_excess(text: str, defects: Defects) -> str:
-    """Return a list of addresses without what a mailbox has after its first thousand special characters.
+    """Return a list of addresses without what a mailbox has after its first 2,000 special characters.
 
     Args:
         text: the value of a field.
@@ -34,7 +34,7 @@ def without_excess(text: str, defects: Defects) -> str:
     cut = [_cut(piece) if len(piece) > MOST_SPECIALS else piece for piece in pieces]
     if sum(map(len, cut)) == len(text):
         return text
-    defects.cap(f"a mailbox in a list of addresses has more than {MOST_SPECIALS} special characters")
+    defects.cap(f"a mailbox in a list of addresses has more than {MOST_SPECIALS} special characters and spaces")
     return "".join(cut)
 
 
