@@ -94,6 +94,8 @@ def _decided(decision: Decision, receipt: Receipt, prints: tuple[Fingerprint, ..
             yield f"    stored as {result_path(match.route, receipt.stored_at, receipt.message, match.recipient)}"
         else:
             yield f"    a duplicate by {owner.kind} of message {owner.message}: {owner.result}"
+    if decision.unserved:
+        yield f"  {len(decision.unserved)} recipients beyond MAX_RECIPIENTS get no result: {decision.unserved[0]} …"
 
 
 def _receipt(mailbox: str, protocol: str, folder: str, message: str, size: int) -> Receipt:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from shared.addresses import normalise, visible
+from shared.mail.address_limits import without_excess
 from shared.mail.address_tokens import COMMENT, QUOTED, SPACE, SPECIAL, Token, elements
 from shared.mail.defects import Defects
 from shared.mail.words import decoded
@@ -121,6 +122,7 @@ def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[lis
     """
     if simple := _simple_list(text):
         return simple, []
+    text = without_excess(text, defects)
     found: list[Address] = []
     invalid: list[str] = []
     tries = _MOST_TRIES if recover else 0

@@ -19,7 +19,7 @@ _PLAIN = re.compile(
     r'(=\?[^?\s]{1,80}\?[BbQq]\?[^?\s]*\?=|[^\s"(),:;<>@\[\]]+)|(\s+)|(\[[^\[\]\\\s]{0,250}\])|.', re.DOTALL
 )
 _KINDS = (SPECIAL, ATOM, SPACE, LITERAL)  # by the number of the group that matched
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PAREN = re.compile(r"\\.|[()]", re.DOTALL)
 _MOST_COMMAS = 8  # in a display name without quotes
 

@@ -7,6 +7,7 @@ import mmap
 import re
 from collections.abc import Iterable
 
+from shared.addresses import converting_few
 from shared.mail import bodies
 from shared.mail.address_list import Address, Author, read_authors, read_list
 from shared.mail.buffer import Buffer
@@ -49,6 +50,7 @@ def parse(data: bytes | mmap.mmap | memoryview) -> Message:
         return Message(size=size, defects=(f"the message could not be read: {type(error).__name__}",))
 
 
+@converting_few()
 def read_message(buffer: Buffer) -> Message:
     """Read a message; `parse` without its safety net."""
     defects = Defects(CharsetHints(buffer))

@@ -73,7 +73,8 @@ class Attachment(TypedDict):
 class StoredAttachment(Attachment):
     """What a message carries beside its text, and where that is stored."""
 
-    path: Annotated[str, Says("Where its decoded bytes are in the container.")]
+    path: Annotated[str, Says("Where its decoded bytes are in the container, or the ZIP file that holds them.")]
+    member: Annotated[str | None, Says("Its name in the ZIP file; null if `path` is a blob of its own.")]
 
 
 class HeaderField(TypedDict):
@@ -155,9 +156,13 @@ class MessageFields(_Text):
 
 
 class MessageDocument(_Text):
-    """The parsed message: `messages/ab/<id>/message.json`. A function of its bytes alone."""
+    """The parsed message: `messages/ab/<id>/message.json`.
+
+    A function of its bytes and of MAX_ATTACHMENTS, apart from the defect that counts recipients without a result.
+    """
 
     schema: Annotated[Literal["mailroom/message/1"], Says("The version of this document's schema.")]
     id: Annotated[Digest, Says("SHA-256 of the raw bytes, in hex.")]
     raw: Annotated[str, Says("Where the raw bytes are in the container.")]
     attachments: Annotated[list[StoredAttachment], Says("Everything that is not its text or HTML, in order.")]
+    truncated: Annotated[list[str], Says("Fields that hold only a part: the document has at most 4 times the size.")]

@@ -121,6 +121,8 @@ class Unhandled(StrEnum):
     NO_ROUTE = "no-route"
     CONDITIONS = "conditions"
     LOOP = "loop"
+    TOO_MANY_RECIPIENTS = "too-many-recipients"
+    """Others have a result: only the recipients that the record lists have none."""
 
     @property
     def words(self) -> str:
@@ -133,6 +135,7 @@ _WORDS = {
     Unhandled.INVALID_RECIPIENTS: "No address in To or Cc can be read, and no wildcard route takes the sender's mail.",
     Unhandled.NO_ROUTE: "No route is for any of the addresses that it is for.",
     Unhandled.LOOP: "It goes in circles.",
+    Unhandled.TOO_MANY_RECIPIENTS: "More recipients match a route than MAX_RECIPIENTS allows for one message.",
     Unhandled.CONDITIONS: "There are routes for the message, but a condition of each does not hold.",
 }
 
@@ -161,9 +164,12 @@ class Decision:
         unhandled: why there is no match; None if there is one or the sender is blocked.
         blocked_by: the entry of BLOCKED_SENDERS that the sender matches.
         tried: what did not take it, for the record.
+        unserved: recipients beyond the limit of RouteTable, in the order of the message: a route is for them, and they
+            get no result.
     """
 
     matches: tuple[Match, ...] = ()
     unhandled: Unhandled | None = None
     blocked_by: str | None = None
     tried: tuple[Tried, ...] = ()
+    unserved: tuple[str, ...] = ()
