@@ -28,6 +28,8 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TO_ESCAPE = re.compile(r'(["\\])')
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _ASCII_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+# What nearly every address is, in lower case. Any other takes the long way to the same form.
+_PLAIN = re.compile(rf"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@{_LABEL}(?:\.{_LABEL})*")
 _LITERAL = re.compile(r"\[[!-Z^-~]{1,200}\]")
 
 _JOINERS = "\u200c\u200d"
@@ -54,6 +56,8 @@ def normalise(address: str) -> str | None:
     Returns:
         None if it is not an address.
     """
+    if address.isascii() and len(address) <= _LONGEST_DOMAIN and _PLAIN.fullmatch(lower := address.lower()):
+        return lower
     address = visible(address)
     if len(address) > _LONGEST or not (address.isascii() or _without_joiners(address).isprintable()):
         return None

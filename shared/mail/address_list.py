@@ -173,21 +173,24 @@ def _parts(element: list[Token]) -> tuple[list[Token], list[Token]]:
 
 def _simple_list(text: str) -> list[Address] | None:
     """Return the addresses of a list that has nothing unusual, as nearly all have."""
-    found = []
+    found: list[Address] = []
     at = 0
-    while match := _SIMPLE.match(text, at):
+    while at < len(text):
+        match = _SIMPLE.match(text, at)
+        if match is None:
+            return None
         quoted, plain, bracketed, bare = match.groups()
         address = bracketed or bare
         if not normalise(address):
             return None
         found.append(Address(" ".join((quoted or plain or "").split()), address))
         at = match.end()
-        if at == len(text):
-            return found
-        if text[at] != ",":
+        if at < len(text) and text[at] != ",":
             return None
-        at += 1
-    return None
+        # Empty elements mean nothing (RFC 5322 section 4.4).
+        while at < len(text) and text[at] in ", ":
+            at += 1
+    return found or None
 
 
 def _may_be_recovered(element: list[Token], bad: list[str]) -> bool:

@@ -13,7 +13,7 @@ from shared.mail.buffer import Buffer
 from shared.mail.message import Message, read_message
 from shared.routing.fingerprints import fingerprints
 from shared.sorting.asked import seen_of
-from tests.sizes import SOAK, size
+from tests.sizes import size
 from tests.unit.mail.hostile import GROUPS, KINDS
 
 MEGABYTE = 1_000_000
@@ -64,7 +64,8 @@ def test_7_6_no_kind_takes_long(kind: str) -> None:
     assert taken < limit, f"{taken / len(data) * MEGABYTE:.1f} s of CPU for a megabyte"
 
 
-@pytest.mark.parametrize("kind", KINDS if SOAK else ())
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
 def test_7_6_time_grows_with_the_size_alone(kind: str) -> None:
     small, large = (min(cost(KINDS[kind](many * MEGABYTE))[0] for _ in range(2)) for many in (1, 4))
     assert large < 8 * small + 0.5
