@@ -10,6 +10,8 @@ PIECE = 256 * 1024
 
 _FIRST_WINDOW = 8 * 1024
 _RELEASE_EVERY = 32 * PIECE
+_MAPPED_AROUND = 64 * 1024
+"""Bytes that Linux maps around each page that is read (fault-around): small slices far apart cost as much."""
 
 
 class Buffer:
@@ -40,7 +42,7 @@ class Buffer:
         """A copy of the bytes from `start` up to `end`."""
         piece = bytes(self._data[start:end])
         if self._releasable is not None:
-            self._read += len(piece)
+            self._read += max(len(piece), _MAPPED_AROUND)
             if self._read > _RELEASE_EVERY:
                 self._read = 0
                 self._releasable.madvise(mmap.MADV_DONTNEED)
