@@ -129,6 +129,8 @@ def assert_nothing_lost_nothing_doubled(world: World) -> None:
     assert Counter(one["message"] for one in unhandled) == UNHANDLED
     receipts = [Receipt.of(record) for record in stores.records.scan(Table.RECEIPTS)]
     assert {receipt.state for receipt in receipts} == {State.ROUTED}
+    if all(server.has_keys for server in world.servers.values()):
+        assert all(receipt.removed for receipt in receipts), "what is gone is known to be removed"
     assert not list(stores.records.scan(Table.PENDING))
 
 
