@@ -27,6 +27,7 @@ from shared.stored.published import (
     DuplicatesDocument,
     EnvelopeFields,
     FailedDocument,
+    Original,
     Paths,
     Record,
     RecordWithEnvelope,
@@ -37,6 +38,9 @@ from shared.stored.published import (
 
 ENVELOPE_LIMIT = 100
 """Addresses of one header in a result's or record's envelope; `message.json` has them all."""
+
+MOST_DIFFERENT = 5
+"""Results of messages with the same Message-ID that a result names; `find` shows all."""
 
 LARGE = 1024 * 1024
 """Octets above which an attachment is decoded into a file instead of into memory."""
@@ -65,13 +69,16 @@ class Documents:
     _told: MessageFields | None = field(default=None, init=False)
     _told_envelope: EnvelopeFields | None = field(default=None, init=False)
 
-    def result(self, match: Match, path: str, *, replaces: str | None = None) -> None:
+    def result(
+        self, match: Match, path: str, *, replaces: str | None = None, different: Sequence[Original] = ()
+    ) -> None:
         """Write the result of one recipient: complete in itself (rule 7.4), and its appearance is the event.
 
         Args:
             match: the recipient and its route.
             path: where; as the claim has it.
             replaces: the path of the result that this one is written in place of, by a replay.
+            different: the results of messages with the same Message-ID and another body.
         """
         self._write_parsed()
         result: ResultDocument = {
@@ -93,6 +100,7 @@ class Documents:
             "envelope": self._envelope(),
             "paths": self._paths(),
             "replaces": replaces,
+            "same_message_id": list(different[:MOST_DIFFERENT]),
         }
         self.blobs.create(path, as_bytes(result), content_type=JSON)
 

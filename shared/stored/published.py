@@ -51,6 +51,18 @@ class Paths(TypedDict):
     attachments: Annotated[list[str], Says("The attachments' decoded bytes, in order.")]
 
 
+class Original(TypedDict):
+    """Another arrival that has a result for the same recipient."""
+
+    arrival: Annotated[Digest, Says("Its key.")]
+    message: MessageId
+    result: Annotated[str, Says("The path of its result.")]
+
+
+_SAME_MESSAGE_ID = (
+    "The first 5 results for the same recipient of messages that came before and have the same Message-ID, date, "
+    "sender, recipients, subject and attachments' names, and another body. Any of them, or this one, may be forged."
+)
 _MATCHED = (
     "What matched: `to`, `cc`, `wildcard`, `fallback`, or the delivery header that named the recipient, in lower case, "
     "such as `x-original-to`; `received-for` is the `for` of a Received line."
@@ -84,6 +96,7 @@ class ResultDocument(TypedDict):
     envelope: EnvelopeFields
     paths: Paths
     replaces: Annotated[str | None, Says("The path of the result that a replay wrote this one in place of.")]
+    same_message_id: Annotated[list[Original], Says(_SAME_MESSAGE_ID)]
 
 
 class Resolved(TypedDict):
@@ -125,14 +138,6 @@ class UnhandledDocument(RecordWithEnvelope):
     tried: Annotated[list[Tried], Says("What was looked at, and why it did not take the message.")]
     invalid_addresses: Annotated[list[str], Says("Pieces of To and Cc that are no addresses.")]
     paths: Paths
-
-
-class Original(TypedDict):
-    """What a duplicate is one of."""
-
-    arrival: Annotated[Digest, Says("The first arrival's key.")]
-    message: MessageId
-    result: Annotated[str, Says("The path of the first arrival's result.")]
 
 
 class Duplicate(TypedDict):
