@@ -140,7 +140,7 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
     def route_of(address: str) -> str | None:
         return next((candidate.route.name for candidate in table.plain(address)), None) if table is not None else None
 
-    yield from alias_notes(settings, addresses, route_of)
+    yield from alias_notes(settings, addresses, route_of, settings.aliases)
 
 
 def _fate(settings: MailboxSettings) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from local.demo.names import DEMONSTRATION
 from local.log_format import UtcFormatter
 from local.plainly import told_plainly
 from local.settings.command import STARTED, settings_command
+from local.terminal import open_console, say
 from shared.errors import SettingsWrong
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def once(settings: Settings = STARTED) -> None:
     from local.progress import Told  # noqa: PLC0415
     from local.session import open_app  # noqa: PLC0415
 
-    with told_plainly(), Told(Console(stderr=True)) as told, open_app(settings, told.collected) as app:
+    with told_plainly(), Told(open_console(stderr=True)) as told, open_app(settings, told.collected) as app:
         failures = asyncio.run(drain_once(app, told))
     for failure in failures:
-        typer.echo(failure, err=True)
+        say(failure, err=True)
     raise typer.Exit(1 if failures else 0)
 
 
@@ -104,10 +104,10 @@ def check(
     with told_plainly(), open_app(settings, create=False) as app:
         mailbox = None if mailbox is None else _known(app, mailbox)
         for line in storage_lines(app.settings) if routes is None else ():
-            typer.echo(f"ok    {line}")
+            say(f"ok    {line}")
         results = []
         for well, line in look(app, mailbox) if routes is None else check_routes_file(app, routes):
-            typer.echo(("ok    " if well else "WRONG ") + line)
+            say(("ok    " if well else "WRONG ") + line)
             results.append(well)
     raise typer.Exit(0 if all(results) else 1)
 
@@ -147,9 +147,9 @@ def explain(
 
     with told_plainly(), open_app(settings, create=False) as app:
         for line in absent_lines(app.settings.mail_storage):
-            typer.echo(line, err=True)
+            say(line, err=True)
         for line in told(app, file, None if mailbox is None else mailbox.lower(), folder):
-            typer.echo(line)
+            say(line)
 
 
 @cli.command()
@@ -186,12 +186,12 @@ def replay(
     with told_plainly(), open_app(settings, create=False) as app:
         wanted.check()
         for line in absent_lines(app.settings.mail_storage) if not wanted.records else ():
-            typer.echo(line, err=True)
-        with Told(Console(stderr=True)) as told:
+            say(line, err=True)
+        with Told(open_console(stderr=True)) as told:
             outcome = ask(app, wanted, told.records)
         show(outcome, wanted, wide_console())
     for failure in outcome.failures:
-        typer.echo(failure, err=True)
+        say(failure, err=True)
     raise typer.Exit(1 if outcome.failures else 0)
 
 
@@ -239,13 +239,13 @@ def find(
             found, more = stories(app.stores, wanted, limit)
     if as_json:
         for story in found:
-            typer.echo(as_line(story))
+            say(as_line(story))
     else:
         show(found, wide_console())
     if more:
-        typer.echo(f"there are more than {limit}; --limit tells more of them", err=True)
+        say(f"there are more than {limit}; --limit tells more of them", err=True)
     if not found:
-        typer.echo("nothing fits", err=True)
+        say("nothing fits", err=True)
     raise typer.Exit(0 if found else 1)
 
 
@@ -266,12 +266,12 @@ def forget(
     with told_plainly(), open_app(settings, create=False) as app:
         check_target(what)
         require_store(app.settings.mail_storage, app.settings.app_storage)
-        with Told(Console(stderr=True)) as told:
+        with Told(open_console(stderr=True)) as told:
             outcome = remove(app, what, really=yes, progress=told.forgotten, waiting=told.held_up)
         show(outcome, wide_console(), really=yes)
     refused = refusals(outcome)
     for line in refused:
-        typer.echo(line, err=True)
+        say(line, err=True)
     raise typer.Exit(1 if refused else 0)
 
 
@@ -292,7 +292,7 @@ def enable(
         require_store(app.settings.mail_storage)
         app.health.enable(mailbox, unreadable=unreadable)
         too = ", and what could not be read is tried again" if unreadable else ""
-        typer.echo(f"mailbox {mailbox} is looked at with the next tick of the clock{too}")
+        say(f"mailbox {mailbox} is looked at with the next tick of the clock{too}")
 
 
 cli.command("settings")(settings_command)

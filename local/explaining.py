@@ -66,7 +66,7 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
 def _read(message: Message, identity: str) -> Iterator[str]:
     yield f"message {identity}"
     for what, addresses in (("from", message.from_), ("to", message.to), ("cc", message.cc)):
-        yield f"  {what}: {', '.join(one.address for one in addresses) or 'nobody'}"
+        yield f"  {what}: {', '.join(one.address or one.name for one in addresses) or 'nobody'}"
     if message.invalid_addresses:
         yield f"  no addresses: {'; '.join(message.invalid_addresses)}"
     yield f"  subject: {message.subject}"
@@ -97,6 +97,8 @@ def _decided(decision: Decision, receipt: Receipt, prints: tuple[Fingerprint, ..
                 yield f"    another body than message {one.message} with the same Message-ID: {one.result}"
         else:
             yield f"    a duplicate by {owner.kind} of message {owner.message}: {owner.result}"
+    if decision.unserved:
+        yield f"  {len(decision.unserved)} recipients beyond MAX_RECIPIENTS get no result: {decision.unserved[0]} …"
 
 
 def _receipt(mailbox: str, protocol: str, folder: str, message: str, size: int) -> Receipt:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as Shown
 from rich.text import Text
 
+from local.terminal import escaped
 from shared.operating.finding import Wanted, find
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import FingerprintKind
@@ -62,7 +63,7 @@ def show(told: Iterable[Story], console: Console) -> None:
 
 def as_line(story: Story) -> str:
     """For programs: one line of JSON for each arrival."""
-    return json.dumps(story, ensure_ascii=False)
+    return escaped(json.dumps(story, ensure_ascii=False))
 
 
 def _story(stores: Stores, receipt: Receipt, claims: Sequence[Record]) -> Story:

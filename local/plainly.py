@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import typer
 
+from local.terminal import say
 from shared.errors import MailroomError, SettingsWrong
 
 
@@ -17,8 +18,8 @@ def told_plainly() -> Iterator[None]:
         yield
     except SettingsWrong as error:
         for fault in error.faults:
-            typer.echo(fault, err=True)
+            say(fault, err=True)
         raise typer.Exit(2) from None
     except MailroomError as error:
-        typer.echo(str(error), err=True)
+        say(str(error), err=True)
         raise typer.Exit(1) from None

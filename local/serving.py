@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import typer
-
 from local.host.http import HttpConfig
 from local.host.signals import run_host
 from local.once import ROOT
 from local.stores import storage_lines
+from local.terminal import say
 from shared.telemetry.start import start
 from shared.wiring import App
 
@@ -22,9 +21,9 @@ def serve_app(app: App, port: int) -> None:
 
     def ready(listening: int) -> None:
         for line in storage_lines(app.settings):
-            typer.echo(line)
+            say(line)
         names = ", ".join(app.settings.mailboxes) or "none"
-        typer.echo(f"Serving; mailboxes: {names}; HTTP on 127.0.0.1:{listening}. Ctrl-C stops.")
+        say(f"Serving; mailboxes: {names}; HTTP on 127.0.0.1:{listening}. Ctrl-C stops.")
 
     start(app.settings.telemetry)
     run_host(ROOT, app.stores, HttpConfig(port=port), ready=ready)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from local.terminal import open_console
 from shared.clock import utc_now
 from shared.health import MailboxHealth
 from shared.receipts import Receipt
@@ -133,8 +134,8 @@ def show_messages(stores: Stores, records: Iterable[Record], console: Console) -
 
 def wide_console() -> Console:
     """The terminal; or, where there is none, a page wide enough for paths."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+    console = open_console()
+    return console if console.is_terminal else open_console(width=PLAIN_WIDTH)
 
 
 def _fate(fate: str, recipient: str, what: str) -> str:

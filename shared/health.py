@@ -68,6 +68,7 @@ class MailboxHealth:
         busy_polls: polls in a row that ended so.
         busy_reason: the server's latest answer of this kind.
         busy_alerted: an alert was raised because it was busy for an hour, and it has not recovered since.
+        no_pipelining: why the POP3 server is sent one command at a time (docs/pop3.md); empty if it is not.
         warning: what the operator should know although the last poll succeeded; empty if nothing.
         collected: messages that the last look collected.
         left: messages that the last look saw and left in the mailbox: oversized, unreadable, refused by the server.
@@ -92,6 +93,7 @@ class MailboxHealth:
     busy_polls: int = 0
     busy_reason: str = ""
     busy_alerted: bool = False
+    no_pipelining: str = ""
     warning: str = ""
     collected: int = 0
     left: int = 0
@@ -318,6 +320,10 @@ class Health:
 
     def _has_other_credentials(self, settings: MailboxSettings) -> bool:
         return self.of(settings.name).fingerprint not in ("", settings.sign_in_fingerprint)
+
+    def remember_pipelining(self, settings: MailboxSettings, reason: str) -> None:
+        """Keep why a POP3 server is sent one command at a time, for the next process that drains the mailbox."""
+        self._records.merge(Table.MAILBOXES, health_key(settings.name), {"no_pipelining": reason})
 
     def enable(self, mailbox: str, *, unreadable: bool = False) -> None:
         """Forget a mailbox's failures, so that it is tried at the next look.

@@ -50,14 +50,18 @@ SLOW = (
     "tests/infra/test_checkov.py",
     "tests/integration/test_exporting.py",
     "tests/integration/test_faults",
+    "tests/integration/test_finishing.py",
+    "tests/integration/test_forgetting_deaths.py",
     "tests/integration/test_graph_",
     "tests/integration/test_interleavings.py",
     "tests/integration/real_servers/",
     "tests/integration/test_html_words.py",
     "tests/integration/test_large_messages.py",
+    "tests/integration/test_published.py",
     "tests/integration/test_replay_faults.py",
-    "tests/integration/test_sign_in_certificates.py",
+    "tests/integration/test_sign_in",
     "tests/integration/test_standin_sdk.py",
+    "tests/integration/test_unreadable.py",
 )
 """Tests that `make test-fast` leaves out although they need no server: they start processes, or repeat a run often."""
 

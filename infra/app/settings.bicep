@@ -38,6 +38,8 @@ var defaults = {
   POLL_SCHEDULE: '0 * * * * *'
   POLL_BUDGET: '300'
   LOOP_LIMIT: '25'
+  MAX_RECIPIENTS: '200'
+  MAX_ATTACHMENTS: '200'
   #disable-next-line no-hardcoded-env-urls
   SIGN_IN_AUTHORITY: 'https://login.microsoftonline.com'
   GRAPH_ENDPOINT: 'https://graph.microsoft.com/v1.0'

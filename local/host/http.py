@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import logging
 import re
+import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -25,6 +26,9 @@ GRACE = 30.0
 """Seconds that requests are waited for when the server closes."""
 
 LOOPBACK = "127.0.0.1"
+
+_WINDOWS = {"gzip": (31,), "x-gzip": (31,), "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
+"""How zlib is to read a content coding; `deflate` has been sent without its zlib header as well."""
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _PLACEHOLDER = re.compile(r"\{(\*?)([A-Za-z_][A-Za-z0-9_]*)(?::(int))?\}")
@@ -105,7 +109,10 @@ class HttpServer:
             SettingsWrong: the port is taken or forbidden.
         """
         # No access log: its lines would hold `?code=`.
-        self._runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=GRACE)
+        # aiohttp's own decompression logs a traceback for a body that is not compressed, and closes the connection.
+        self._runner = web.AppRunner(
+            self._app, access_log=None, handle_signals=False, shutdown_timeout=GRACE, auto_decompress=False
+        )
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._config.host, self._config.port).start()
@@ -128,10 +135,14 @@ class HttpServer:
             key = request.headers.get("x-functions-key") or request.query.get("code", "")
             if not self._config.keys.open(trigger.auth_level, key):
                 return web.Response(status=401)
+            try:
+                content = await _request(request)
+            except _UndecodableBody:
+                return web.Response(status=400)
             given = request.headers.get("traceparent", "")
             result = await self._running.invoke(
                 function,
-                {trigger.name: TypedData(http=await _request(request))},
+                {trigger.name: TypedData(http=content)},
                 traceparent=given if _TRACEPARENT.fullmatch(given) else None,
             )
             if result.error is not None:
@@ -141,6 +152,33 @@ class HttpServer:
         return handle
 
 
+class _UndecodableBody(Exception):
+    """A body is not what its Content-Encoding says."""
+
+
+def _decompressed(body: bytes, coding: str) -> bytes:
+    """Return a body without its content coding (RFC 9110 section 8.4); an unknown coding is the function's to judge.
+
+    Raises:
+        HTTPRequestEntityTooLarge: it is larger than a body may be.
+        _UndecodableBody: it is not of this coding.
+    """
+    windows = _WINDOWS.get(coding.strip().lower(), ()) if body else ()
+    for bits in windows:
+        decompressor = zlib.decompressobj(bits)
+        try:
+            content = decompressor.decompress(body, MAX_BODY + 1)
+        except zlib.error:
+            continue
+        if len(content) > MAX_BODY:
+            raise web.HTTPRequestEntityTooLarge(max_size=MAX_BODY, actual_size=len(content))
+        if decompressor.eof:
+            return content
+    if windows:
+        raise _UndecodableBody
+    return body
+
+
 async def _request(request: web.Request) -> RpcHttp:
     return RpcHttp(
         method=request.method,
@@ -148,7 +186,7 @@ async def _request(request: web.Request) -> RpcHttp:
         headers={name.lower(): ", ".join(request.headers.getall(name)) for name in request.headers},
         params=dict(request.match_info),
         query={name: ",".join(request.query.getall(name)) for name in request.query},
-        body=TypedData(bytes=await request.read()),
+        body=TypedData(bytes=_decompressed(await request.read(), request.headers.get("Content-Encoding", ""))),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from local.plainly import told_plainly
+from local.terminal import say
 from shared.errors import SettingsWrong
 
 STARTED = Path("local.settings.json")
@@ -46,6 +47,7 @@ def settings_command(
             raise typer.Exit(_check(settings))
         text = _script(settings, resource_group, app, vault) if azure else _start(preset)
         if output is None:
+            # A file's content, of the settings of whoever asks: it must arrive as it is.
             typer.echo(text, nl=False)
         else:
             _write(output, text, force=force)
@@ -60,11 +62,11 @@ def _check(file: Path) -> int:
     except SettingsWrong as error:
         found = Checked({}, error.faults)
     for line in found.faults:
-        typer.echo(f"WRONG {line}")
+        say(f"WRONG {line}")
     for line in found.notes:
-        typer.echo(f"note  {line}")
+        say(f"note  {line}")
     if not found.faults:
-        typer.echo(f"ok    {file}")
+        say(f"ok    {file}")
     return 1 if found.faults else 0
 
 

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 
 from shared.clock import Now
 from shared.keys import digest
-from shared.settings import MailboxSettings
+from shared.settings import MailboxSettings, MailProtocol
 from shared.storage.protocol import Records, Table, Values
 
 FULL_LISTING_AFTER = timedelta(days=1)
-"""Where messages were skipped, everything is listed once a day, so that they are asked for again."""
+"""Everything is listed once a day where messages were skipped, so that they are asked for again; and over IMAP, where
+some servers reuse UIDs below the watermark, so that no new message stays hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class FolderMark:
             return Watermark()
         skipped, listed_at = int(str(record.values["skipped"])), record.values["listed_at"]
         assert isinstance(listed_at, datetime)
-        if skipped and self.now() - listed_at >= FULL_LISTING_AFTER:
+        lists_daily = skipped > 0 or self.settings.protocol is MailProtocol.IMAP
+        if lists_daily and self.now() - listed_at >= FULL_LISTING_AFTER:
             return Watermark()
         return Watermark(str(record.values["upto"]), skipped, listed_at)
 

@@ -309,12 +309,17 @@ class FolderRound:
             record_oversized(self.arrivals, item, max(one.listed.size, self.arrivals.settings.max_message_bytes + 1))
             self._skip(one.listed)
             return True
+        if one.postponed:
+            self._cut = True
+            return False
         if one.refused is None:
             if one.content is None:
                 self.undelivered.add(item, "the server lists it and says that it does not exist")
             return False
         if one.unreadable is not None:
-            record_unreadable(self.arrivals, item, one.refused, one.unreadable)
+            # Graph describes the items that it never delivers. A placeholder may be due to a passing error of Exchange.
+            retried_daily = not one.unreadable
+            record_unreadable(self.arrivals, item, one.refused, one.unreadable, retried_daily=retried_daily)
             self._skip(one.listed)
             return True
         # Not final: a connection that breaks looks like a message that cannot be read. The next poll tries again.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from shared.clock import Now, utc_now
 from shared.collecting.arriving import Arrivals
@@ -62,45 +63,74 @@ class Intake:
         """
         drained = Drained()
         deadline = time.monotonic() + budget
-        refused: set[str] = set()
         missing: FolderMissing | None = None
+        counted: list[UndeliveredMessages] = []
         for folder in mailbox.folders:
             arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
+            # Of this folder alone: two folders may have the same UIDVALIDITY, and so the same keys.
+            refused: set[str] = set()
+            counted.append(undelivered)
+            folder_round = partial(
+                FolderRound,
+                arrivals,
+                self.uploads,
+                self.progress,
+                mailbox,
+                guard,
+                drained,
+                deadline,
+                since,
+                refused,
+                undelivered,
+                unreadable_before,
+            )
             try:
-                while True:
-                    before = drained.dealt_with + len(refused)
-                    cut = FolderRound(
-                        arrivals,
-                        self.uploads,
-                        self.progress,
-                        mailbox,
-                        guard,
-                        drained,
-                        deadline,
-                        since,
-                        refused,
-                        undelivered,
-                        unreadable_before,
-                    ).cut_short()
-                    if cut and drained.dealt_with and time.monotonic() >= deadline:
-                        drained.more = True
-                        break
-                    # As long as nothing was dealt with, what is refused is passed over, whatever the time: another look
-                    # would meet it again, and never come to what stands behind.
-                    if not cut or drained.dealt_with + len(refused) == before:
-                        break
+                _drain_folder(folder_round, drained, refused, deadline)
             except FolderMissing as error:
                 missing = missing or error  # raised at the end: the other folders' mail need not wait for it
+            except MailboxBusy:
+                # It says nothing of this folder's messages.
+                _count(counted[:-1], drained)
+                raise
             except MailboxFailed:
                 # Messages that break the connection must be skipped in the end, or nothing behind them is collected.
-                with suppress(MailboxBusy):
-                    undelivered.record(delivered=drained.collected > 0)
+                _count(counted, drained)
                 raise
-            drained.set_aside += undelivered.record(delivered=drained.collected > 0)
             if drained.more:
-                return drained
-        if missing is not None:
+                break
+        # Only now: a folder of which nothing is delivered must not keep the other folders' mail.
+        busy = _count(counted, drained)
+        if busy is not None:
+            raise busy
+        if missing is not None and not drained.more:
             raise missing
         return drained
+
+
+def _drain_folder(
+    folder_round: Callable[[], FolderRound], drained: Drained, refused: Collection[str], deadline: float
+) -> None:
+    """Take rounds over a folder until it has no mail left, or the time is up."""
+    while True:
+        before = drained.dealt_with + len(refused)
+        cut = folder_round().cut_short()
+        if cut and drained.dealt_with and time.monotonic() >= deadline:
+            drained.more = True
+            return
+        # As long as nothing was dealt with, what is refused is passed over, whatever the time: another poll would meet
+        # it again, and never come to the messages behind it.
+        if not cut or drained.dealt_with + len(refused) == before:
+            return
+
+
+def _count(folders: Sequence[UndeliveredMessages], drained: Drained) -> MailboxBusy | None:
+    """Count what was not delivered of each folder; return the error where the server seems to be in trouble."""
+    busy: MailboxBusy | None = None
+    for undelivered in folders:
+        try:
+            drained.set_aside += undelivered.record(delivered=drained.collected > 0)
+        except MailboxBusy as error:
+            busy = busy or error
+    return busy

@@ -16,7 +16,7 @@ from shared.mailboxes.spool import Content
 
 
 class Placeholder(StrEnum):
-    """What a placeholder says about the message that it stands for."""
+    """What a placeholder says about the message that it replaces."""
 
     UNREADABLE = "unreadable"
     GONE = "gone"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,9 +17,10 @@ from shared.clock import Now, utc_now
 from shared.collecting.folder_round import Drained
 from shared.collecting.intake import Intake
 from shared.errors import MailboxBusy, MailboxFailed, ServiceUnavailable, SettingsWrong, TryAgain
-from shared.health import Health
+from shared.health import Health, MailboxHealth
 from shared.keys import digest
 from shared.leasing import HeldLease
+from shared.mailboxes.pop3.server_record import RECORDS
 from shared.mailboxes.protocol import Mailbox
 from shared.pauses import service_pause
 from shared.queued import Poll, Reason
@@ -139,7 +140,7 @@ class Poller:
         try:
             health = self.health.contacted(settings, poll.reason)
             assert health.first_contact is not None
-            with self.connect(settings) as mailbox:
+            with self._remembering(settings, health), self.connect(settings) as mailbox:
                 drained = self.intake.drain(
                     settings,
                     mailbox,
@@ -187,6 +188,22 @@ class Poller:
         finally:
             meters.drain_seconds.record(time.monotonic() - began, {"mailbox": settings.name})
         return None
+
+    @contextmanager
+    def _remembering(self, settings: MailboxSettings, health: MailboxHealth) -> Iterator[None]:
+        """Give the POP3 client what an earlier process learned about its server, and keep what this one learns."""
+        if settings.protocol is not MailProtocol.POP3:
+            yield
+            return
+        server = RECORDS.record(settings)
+        # Other sign-in settings may name another server, and the host is among them.
+        if health.fingerprint == settings.sign_in_fingerprint:
+            server.no_pipelining = server.no_pipelining or health.no_pipelining
+        try:
+            yield
+        finally:
+            if server.no_pipelining != health.no_pipelining:
+                self.health.remember_pipelining(settings, server.no_pipelining)
 
     def _go_on(self, settings: MailboxSettings, poll: Poll, drained: Drained | None) -> None:
         """Enqueue the next look if mail is left, if somebody asked while we held the lease, or if we came too early."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from shared.addresses import visible
+from shared.mail.defects import Defects
+from shared.mail.words import decoded
+
 ATOM, QUOTED, LITERAL, COMMENT, SPACE, SPECIAL = "atom", "quoted", "literal", "comment", "space", "special"
 
 Token = tuple[str, str]
@@ -15,13 +19,19 @@ _PLAIN = re.compile(
     r'(=\?[^?\s]{1,80}\?[BbQq]\?[^?\s]*\?=|[^\s"(),:;<>@\[\]]+)|(\s+)|(\[[^\[\]\\\s]{0,250}\])|.', re.DOTALL
 )
 _KINDS = (SPECIAL, ATOM, SPACE, LITERAL)  # by the number of the group that matched
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PAREN = re.compile(r"\\.|[()]", re.DOTALL)
+_MOST_COMMAS = 8  # in a display name without quotes
 
 
 def elements(text: str) -> Iterator[list[Token]]:
-    """The elements of a list of addresses: what stands between its commas, groups dissolved."""
+    """Return the elements of a list of addresses: what its commas separate, groups dissolved.
+
+    Pieces without an address before a mailbox in angle brackets belong to its display name, which lacks the quotes that
+    RFC 5322 requires: `Doe, Jane <jane@example.com>`.
+    """
     element: list[Token] = []
+    commas: list[int] = []  # places in `element`: each follows a piece that may be the beginning of a display name
     angle = route = at_sign = False
     for token in tokens(text):
         kind, mark = token
@@ -29,24 +39,63 @@ def elements(text: str) -> Iterator[list[Token]]:
             element.append(token)
             continue
         if (mark == "," and not route) or mark == ";":
-            if element:
-                yield element
-            element, angle, route, at_sign = [], False, False, False
+            if mark == "," and not angle and not at_sign and _is_held(element, commas):
+                continue
+            yield from _pieces(element, commas)
+            element, commas, angle, route, at_sign = [], [], False, False, False
             continue
         if mark == ":" and not angle and not at_sign:
-            element = []  # it was the name of a group
+            yield from _pieces(element[: commas[-1]] if commas else [], commas[:-1])
+            element, commas = [], []  # it was the name of a group
             continue
         if mark == "<":
-            angle = True
-        elif mark == ">":
-            angle = route = False
+            angle, commas = True, []
         elif mark == "@":
             at_sign = True
             route = route or (angle and _last_mark(element) == "<")
-        elif mark == ":":
-            route = False
+        elif mark in {">", ":"}:
+            angle, route = angle and mark == ":", False
         element.append(token)
-    yield element
+    yield from _pieces(element, commas)
+
+
+def _is_held(element: list[Token], commas: list[int]) -> bool:
+    """Return whether a comma behind an element may be part of a display name; if so, add it to the element."""
+    start = commas[-1] + 1 if commas else 0
+    if commas and _is_blank(element, start):
+        del element[start:]
+        return True
+    if len(commas) == _MOST_COMMAS or not _may_be_part_of_a_name(element, start):
+        return False
+    commas.append(len(element))
+    element.append((SPECIAL, ","))
+    return True
+
+
+def _pieces(element: list[Token], commas: list[int]) -> Iterator[list[Token]]:
+    """Return an element cut at its commas, which turned out to separate."""
+    start = 0
+    for comma in commas:
+        yield element[start:comma]
+        start = comma + 1
+    if rest := element[start:] if commas else element:
+        yield rest
+
+
+def _may_be_part_of_a_name(element: list[Token], start: int) -> bool:
+    """Return whether the tokens from `start` on are words, without an address, not even an encoded one."""
+    words = False
+    for kind, text in element[start:]:
+        if kind == SPACE:
+            continue
+        if "@" in text or text in {"<", ">"} or ("=?" in text and "@" in decoded(text, Defects())):
+            return False
+        words = words or (kind != COMMENT and (text.isascii() or bool(visible(text))))
+    return words
+
+
+def _is_blank(element: list[Token], start: int) -> bool:
+    return all(kind == SPACE or not (text.isascii() or visible(text)) for kind, text in element[start:])
 
 
 def _last_mark(element: list[Token]) -> str:

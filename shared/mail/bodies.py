@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from shared.mail.base64_extent import end_of_data
 from shared.mail.buffer import Buffer
 from shared.mail.charsets import declared_in_html, decode
 from shared.mail.defects import Defects
@@ -13,7 +15,8 @@ from shared.mail.headers import Headers
 from shared.mail.html_text import html_to_text
 from shared.mail.parameters import Parametrised, read
 from shared.mail.structure import Part
-from shared.mail.transfer import IDENTITY, UUENCODED, decoded, encoding_of
+from shared.mail.tnef import sliced
+from shared.mail.transfer import IDENTITY, UNENCODED, UUENCODED, decoded, encoding_of
 from shared.mail.uuencoded import File, files, without
 from shared.mail.words import decoded as decoded_words
 from shared.mail.words import header_text
@@ -21,7 +24,33 @@ from shared.mail.words import header_text
 MOST_TEXT = 5 * 1024 * 1024
 """Bytes, as sent, of all the text of a message. Text beyond becomes an attachment, so that memory has a bound."""
 
-_DETECTED = 5  # parts of a message whose charset may be guessed
+_KINDS = frozenset({"text/plain", "text/html"})
+
+# Types of text that programs read: files, wherever they are. All others are shown as plain text where the body is
+# (RFC 2046 section 4.1.4). After the IANA registry of media types, with older names.
+_FILES = frozenset(
+    f"text/{subtype}"
+    for subtype in (
+        "cache-manifest", "calendar", "comma-separated-values", "css", "csv", "csv-schema", "directory", "ecmascript",
+        "javascript", "json", "rfc822-headers", "rtf", "tab-separated-values", "vcard", "vtt", "x-amp-html",
+        "x-comma-separated-values", "x-csv", "x-json", "x-ms-contact", "x-vcalendar", "x-vcard", "xml",
+        "xml-external-parsed-entity",
+    )
+)  # fmt: skip
+
+_ENCODINGS = frozenset({"7bit", "8bit", "base64", "binary", "quoted-printable", "uuencode", "x-uuencode"})
+
+# A letter that is no hexadecimal digit, in bytes without shifts into another character set: visible in any encoding
+# but base64.
+_PLAINLY_VISIBLE = re.compile(rb"[^+~\x1b\0g-zG-Z]*+[g-zG-Z]")
+_HEAD = 200
+
+# All but white space, controls, the empty Braille cell, and Default_Ignorable_Code_Point of Unicode
+# (DerivedCoreProperties.txt).
+_VISIBLE = re.compile(
+    "[^\\s\0-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
 
 
 @dataclass(slots=True)
@@ -33,17 +62,29 @@ class Leaf:
         disposition: `attachment`, `inline`, or what else it says; "" if it says nothing.
         name: decoded file name; "" if it has none.
         encoding: transfer encoding.
+        footer: where text that follows its base64 data begins and ends; None if there is none.
+        inside: which bytes of the decoded content it is; None if all.
     """
 
     part: Part
     disposition: str
     name: str
     encoding: str
+    footer: tuple[int, int] | None = None
+    inside: tuple[int, int] | None = None
 
-    def is_text(self) -> bool:
-        """Whether it may be the text of a message."""
-        kinds = {"text/plain", "text/html"}
-        return self.part.content.kind in kinds and self.disposition in {"", "inline"} and not self.part.opaque
+    def is_text(self, *, named: bool) -> bool:
+        """Whether it may be the text of a message.
+
+        Args:
+            named: whether it may have a file name.
+        """
+        if self.disposition not in {"", "inline"} or self.part.opaque:
+            return False
+        kind = self.part.content.kind
+        if kind in _KINDS:
+            return named or not self.name
+        return named and not self.name and kind.startswith("text/") and kind not in _FILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +95,35 @@ class Bodies:
         texts: leaves whose text is the message's, in order; those of HTML are converted.
         htmls: leaves whose HTML is the message's, in order.
         leaves: all leaves, in order, these included.
+        blanks: leaves without visible characters that were passed over for another alternative.
     """
 
     texts: tuple[Leaf, ...]
     htmls: tuple[Leaf, ...]
     leaves: tuple[Leaf, ...]
+    blanks: tuple[Leaf, ...] = ()
 
 
 _Chosen = tuple[list[Leaf], list[Leaf]]
 
 
-def choose(root: Part, defects: Defects) -> Bodies:
+def choose(root: Part, texts: Texts, buffer: Buffer, defects: Defects) -> Bodies:
     """Choose a message's text, and list its leaves."""
-    return _Chooser(defects).run(root)
+    return _Chooser(texts, buffer, defects).run(root)
 
 
 class _Chooser:
-    def __init__(self, defects: Defects) -> None:
+    def __init__(self, texts: Texts, buffer: Buffer, defects: Defects) -> None:
+        self._texts = texts
+        self._buffer = buffer
         self._defects = defects
         self._leaves: list[Leaf] = []
+        self._blanks: list[Leaf] = []
         self._room = MOST_TEXT
 
     def run(self, root: Part) -> Bodies:
         texts, htmls = self._choose(root, named=True)
-        return Bodies(tuple(texts), tuple(htmls), tuple(self._leaves))
+        return Bodies(tuple(texts), tuple(htmls), tuple(self._leaves), tuple(self._blanks))
 
     def _choose(self, part: Part, *, named: bool) -> _Chosen:
         """The texts and HTMLs of a part.
@@ -87,13 +133,15 @@ class _Chooser:
             named: whether a text with a file name is text all the same: the first one, and in an alternative any.
         """
         if not part.children:
-            leaf = _leaf(part, self._defects)
+            if part.content.kind.startswith("multipart/"):
+                return [], []  # without any content
+            leaf = _leaf(part, self._buffer, self._defects)
             self._leaves.append(leaf)
-            if not leaf.is_text() or (leaf.name and not named) or not self._fits(part):
+            if not leaf.is_text(named=named) or not self._fits(leaf):
                 return [], []
             return [leaf], [leaf] if part.content.kind == "text/html" else []
         if part.content.kind == "multipart/alternative":
-            return _best([self._choose(child, named=named) for child in part.children])
+            return self._best([self._choose(child, named=named) for child in part.children])
         texts: list[Leaf] = []
         htmls: list[Leaf] = []
         related = part.content.kind == "multipart/related"
@@ -104,33 +152,70 @@ class _Chooser:
                 htmls += more[1]
         return texts, htmls
 
-    def _fits(self, part: Part) -> bool:
-        size = part.end - part.start
+    def _fits(self, leaf: Leaf) -> bool:
+        size = (leaf.footer[1] if leaf.footer else leaf.part.end) - leaf.part.start
         if size > self._room:
             self._defects.cap(f"there are more than {MOST_TEXT} bytes of text: the rest is kept as attachments")
             return False
         self._room -= size
         return True
 
+    def _best(self, choices: list[_Chosen]) -> _Chosen:
+        """Choose the first plain text and the last HTML of an alternative: senders put the best last.
 
-def _best(choices: list[_Chosen]) -> _Chosen:
-    """Of an alternative: the first plain text, and the last HTML, which senders put in rising order of their liking."""
-    plain = next((texts for texts, _ in choices if any(t.part.content.kind == "text/plain" for t in texts)), None)
-    htmls = next((htmls for _, htmls in reversed(choices) if htmls), [])
-    return plain if plain is not None else list(htmls), htmls
+        Plain text without visible characters gives way to any other text, and text of another type to both.
+        """
+        htmls = next((htmls for _, htmls in reversed(choices) if htmls), [])
+        texts = [texts for texts, _ in choices if texts]
+        plains = [choice for choice in texts if any(leaf.part.content.kind == "text/plain" for leaf in choice)]
+        if len(texts) == 1:
+            return texts[0], htmls
+        plain = next((choice for choice in plains if not self._is_blank(choice)), None)
+        if plain is not None or htmls:
+            skipped = plains[: plains.index(plain)] if plain is not None else plains
+            self._blanks += [leaf for choice in skipped for leaf in choice if leaf.part.content.kind == "text/plain"]
+            return plain if plain is not None else list(htmls), htmls
+        others = (choice for choice in texts if choice not in plains)
+        return next(iter(plains), None) or next(others, []), htmls
+
+    def _is_blank(self, choice: list[Leaf]) -> bool:
+        return all(self._texts.is_blank(leaf) for leaf in choice if leaf.part.content.kind == "text/plain")
 
 
-def _leaf(part: Part, defects: Defects) -> Leaf:
+def _leaf(part: Part, buffer: Buffer, defects: Defects) -> Leaf:
     text = part.headers.text("content-disposition")
-    disposition = read(text, defects) if text else Parametrised("", {})
+    disposition = _disposition(text, defects) if text else Parametrised("", {})
     name = disposition.parameters.get("filename") or part.content.parameters.get("name") or ""
     encoding = encoding_of(part.headers.text("content-transfer-encoding"))
-    return Leaf(part, disposition.kind, decoded_words(name, defects) if name else "", encoding)
+    leaf = Leaf(part, disposition.kind, decoded_words(name, defects) if name else "", encoding)
+    if encoding == "base64":
+        end = end_of_data(buffer, part.start, part.end)
+        if end == part.start < part.end:
+            defects.add("the content is said to be base64 and is text: kept as it is")
+            leaf.encoding = UNENCODED
+        elif end < part.end:
+            defects.add("text follows base64 data: not part of it")
+            leaf.footer = (end, part.end)
+            part.end = end
+    return leaf
+
+
+def _disposition(text: str, defects: Defects) -> Parametrised:
+    """A disposition; a file name without a type, or with a transfer encoding in its place, makes an attachment."""
+    disposition = read(text, defects)
+    misplaced = disposition.kind in _ENCODINGS
+    if misplaced:
+        defects.add("a Content-Disposition is a transfer encoding: ignored")
+    if misplaced or (not disposition.kind and not text.startswith(";")):
+        kind = "attachment" if disposition.parameters.get("filename") else ""
+        return Parametrised(kind, disposition.parameters)
+    return disposition
 
 
 def content(leaf: Leaf, buffer: Buffer, defects: Defects) -> Iterator[bytes]:
     """A leaf's decoded content, in pieces."""
-    return decoded(buffer.pieces(leaf.part.start, leaf.part.end), leaf.encoding, defects)
+    pieces = decoded(buffer.pieces(leaf.part.start, leaf.part.end), leaf.encoding, defects)
+    return pieces if leaf.inside is None else sliced(pieces, *leaf.inside)
 
 
 class Texts:
@@ -145,10 +230,7 @@ class Texts:
     def text(self, bodies: Bodies) -> str:
         """The message's plain text."""
         alone = len(bodies.leaves) == 1
-        return "\n".join(
-            html_to_text(self._of(leaf)) if leaf.part.content.kind == "text/html" else self._plain(leaf, alone=alone)
-            for leaf in bodies.texts
-        )
+        return "\n".join(self._shown(leaf, alone=alone) for leaf in bodies.texts)
 
     def html(self, bodies: Bodies) -> str | None:
         """The message's HTML, as sent but for its charset and line ends; None if it has none."""
@@ -156,9 +238,27 @@ class Texts:
 
     def files(self, bodies: Bodies) -> Iterator[Leaf]:
         """The leaves that are neither text nor HTML of the message, and files that the text held, once it was read."""
-        read = {id(leaf) for leaf in (*bodies.texts, *bodies.htmls)}
+        read = {id(leaf) for leaf in (*bodies.texts, *bodies.htmls, *bodies.blanks)}
         yield from (leaf for leaf in bodies.leaves if id(leaf) not in read)
         yield from self._files
+
+    def is_blank(self, leaf: Leaf) -> bool:
+        """Return whether plain text has no visible characters. Most text shows one at its beginning, undecoded."""
+        part = leaf.part
+        if leaf.encoding != "base64" and _PLAINLY_VISIBLE.match(
+            self._buffer.slice(part.start, min(part.start + _HEAD, part.end))
+        ):
+            return False
+        return _VISIBLE.search(self._of(leaf)) is None
+
+    def _shown(self, leaf: Leaf, *, alone: bool) -> str:
+        """A leaf as plain text, with the footer that follows it."""
+        is_html = leaf.part.content.kind == "text/html"
+        text = html_to_text(self._of(leaf)) if is_html else self._plain(leaf, alone=alone)
+        if leaf.footer is None:
+            return text
+        footer = Part(leaf.part.headers, leaf.part.content, *leaf.footer)
+        return "\n\n".join((text.rstrip("\n"), self._of(Leaf(footer, "", "", UNENCODED)).strip("\n")))
 
     def _plain(self, leaf: Leaf, *, alone: bool) -> str:
         text = self._of(leaf, with_files=alone)
@@ -175,10 +275,13 @@ class Texts:
                     self._defects.add("a file in the text has no end")
                 data = without(data, found)
                 self._files = [self._file(leaf.part, one) for one in found]
-            charset = leaf.part.content.token("charset")
-            if charset is None and leaf.part.content.kind == "text/html" and not data.isascii():
-                charset = declared_in_html(data)
-            text = decode(data, charset, self._defects, detect=len(self._read) < _DETECTED)
+            inner = None
+            if leaf.part.content.kind == "text/html" and not data.isascii():
+                inner = declared_in_html(data)
+            text = decode(data, leaf.part.content.token("charset"), self._defects, inner=inner)
+            if "\0" in text:  # PostgreSQL, XML and Excel refuse it; browsers drop it, too
+                self._defects.add("there are NUL characters in the text: removed")
+                text = text.replace("\0", "")
             self._read[id(leaf)] = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
         return self._read[id(leaf)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shared.mail.charset_hints import CharsetHints
+
 MOST = 100
 """Defects after which no more are told."""
 
@@ -13,13 +15,16 @@ class Defects:
 
     Attributes:
         capped: a cap was passed: something was kept as it is instead of being read.
+        charset_hints: what the message says of its charset. They travel with the defects because every reader of text
+            needs both. Without a message, undeclared text is Windows-1252.
     """
 
-    __slots__ = ("_seen", "capped")
+    __slots__ = ("_seen", "capped", "charset_hints")
 
-    def __init__(self) -> None:
+    def __init__(self, charset_hints: CharsetHints | None = None) -> None:
         self._seen: dict[str, None] = {}
         self.capped = False
+        self.charset_hints = charset_hints or CharsetHints()
 
     def add(self, text: str) -> None:
         """Note one defect. The same text again, and what comes after the first hundred, is not kept."""

@@ -20,6 +20,10 @@ def unfolded(text: str, *, delete_space: bool) -> str:
     paragraph: list[str] = []
     depth = 0
     for line in text.split("\n"):
+        if not paragraph and (not line or (line[0] not in "> " and line[-1] != " ")):
+            out.append(line)  # most lines: a paragraph by itself
+            depth = 0
+            continue
         content = line.lstrip(">")
         quoted = len(line) - len(content)
         content = content.removeprefix(" ")  # put there lest a line look like a quote or an mbox's separator

@@ -80,7 +80,7 @@ class _Writer:
     def __init__(self, source: str) -> None:
         self._source = source
         self._out: list[str] = []
-        self._line: list[str] = []  # what stands since the last block began, with its white space
+        self._line: list[str] = []  # the text since the last block began, with its white space
         self._breaks = 2  # line breaks that the output ends with; two at the very beginning
         self._pre = 0
         self._href = ""
@@ -120,7 +120,7 @@ class _Writer:
         """Return whether the tree builder makes something of a tag, and note which elements are open.
 
         It ignores parts of a table outside of a table, and the end tag of an element that is not open, but for `</p>`
-        and `</br>`, which stand for an element (13.2.6.4.7).
+        and `</br>`, which create an element (13.2.6.4.7).
         """
         if name in _IN_TABLE:
             return self._opened.get("table", 0) > 0

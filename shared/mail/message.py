@@ -7,21 +7,25 @@ import mmap
 import re
 from collections.abc import Iterable
 
+from shared.addresses import converting_few
 from shared.mail import bodies
-from shared.mail.address_list import Address, read_list
+from shared.mail.address_list import Address, Author, read_authors, read_list
 from shared.mail.buffer import Buffer
+from shared.mail.charset_hints import CharsetHints
 from shared.mail.dates import read_date
 from shared.mail.defects import Defects
 from shared.mail.headers import Headers
+from shared.mail.html_text import html_to_text
 from shared.mail.kinds import automatic
 from shared.mail.model import Attachment, Importance, Message
 from shared.mail.names import SafeNames
 from shared.mail.reports import read_report
 from shared.mail.structure import split
 from shared.mail.trace import received_count, trace_fields
+from shared.mail.winmail import unpacked
 from shared.mail.words import decoded
 
-__all__ = ["Address", "Attachment", "Importance", "Message", "parse"]
+__all__ = ["Address", "Attachment", "Author", "Importance", "Message", "parse"]
 
 _ID = re.compile(r"<([^<>]*)>")
 _NUMBER = re.compile(r"\s*(\d{1,3})")
@@ -46,41 +50,49 @@ def parse(data: bytes | mmap.mmap | memoryview) -> Message:
         return Message(size=size, defects=(f"the message could not be read: {type(error).__name__}",))
 
 
+@converting_few()
 def read_message(buffer: Buffer) -> Message:
     """Read a message; `parse` without its safety net."""
-    defects = Defects()
+    defects = Defects(CharsetHints(buffer))
     root = split(buffer, defects)
     headers = root.headers
-    chosen = bodies.choose(root, defects)
     texts = bodies.Texts(buffer, defects)
+    chosen = bodies.choose(root, texts, buffer, defects)
+    authors, invalid_authors = read_authors(headers.texts("from"), defects)
+    if invalid_authors:
+        defects.add("there are invalid addresses in From")
     to, invalid_to = _addresses(headers, "to", defects)
     cc, invalid_cc = _addresses(headers, "cc", defects)
     date = headers.text("date")
     importance = _importance(headers)
     report = read_report(root, buffer, defects)
-    machine = automatic(headers, report)
+    text, html = texts.text(chosen), texts.html(chosen)
+    inner = unpacked(list(texts.files(chosen)), buffer, defects, with_text=html is None and not text.strip())
+    if inner.text or inner.html:
+        text, html = inner.text or html_to_text(inner.html), inner.html or None
     return Message(
         size=buffer.size,
         sent=read_date(date, defects) if date else None,
         message_id=_message_id(headers, defects),
-        from_=_addresses(headers, "from", defects)[0],
+        from_=tuple(authors),
         sender=_addresses(headers, "sender", defects)[0],
         reply_to=_addresses(headers, "reply-to", defects)[0],
         to=to,
         cc=cc,
         bcc=_addresses(headers, "bcc", defects)[0],
-        subject=decoded(headers.text("subject") or "", defects),
-        text=texts.text(chosen),
-        html=texts.html(chosen),
-        attachments=_attachments(texts.files(chosen), buffer, defects),
+        subject=(subject := decoded(headers.text("subject") or "", defects)),
+        text=text,
+        html=html,
+        attachments=_attachments(inner.leaves, buffer, defects),
         headers=tuple(headers.decoded()),
         important=importance == "high",
         importance=importance,
         in_reply_to=_ids(headers, "in-reply-to"),
         references=_ids(headers, "references"),
         authentication_results=tuple(decoded(text, defects) for text in headers.texts("authentication-results")),
-        invalid_addresses=tuple(invalid_to + invalid_cc),
-        automatic=machine.kind if machine else None,
+        invalid_senders=tuple(invalid_authors),
+        invalid_recipients=tuple(invalid_to + invalid_cc),
+        automatic=machine.kind if (machine := automatic(headers, report, subject)) else None,
         automatic_evidence=machine.evidence if machine else (),
         report=report,
         received=received_count(headers.fields),
@@ -118,7 +130,7 @@ def _ids(headers: Headers, name: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for text in headers.texts(name):
         plain = _ID.findall(text) or [word for word in text.split() if "@" in word]
-        found.update((("".join(word.split())), None) for word in plain)
+        found.update(("".join(word.replace("\0", "").split()), None) for word in plain)
     return tuple(word for word in found if word)
 
 
@@ -156,6 +168,7 @@ def _attachments(leaves: Iterable[bodies.Leaf], buffer: Buffer, defects: Defects
                 content_id=decoded(content_id, defects) if content_id else None,
                 _buffer=buffer,
                 _place=(leaf.part.start, leaf.part.end, leaf.encoding),
+                _inside=leaf.inside,
             )
         )
     return tuple(found)

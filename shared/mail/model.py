@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from shared.mail.address_list import Address
+from shared.mail.address_list import Address, Author
 from shared.mail.buffer import Buffer
 from shared.mail.defects import Defects
 from shared.mail.kinds import Kind
 from shared.mail.reports import Report
+from shared.mail.tnef import sliced
 from shared.mail.transfer import decoded
 
-__all__ = ["Address", "Attachment", "Importance", "Kind", "Message", "Report"]
+__all__ = ["Address", "Attachment", "Author", "Importance", "Kind", "Message", "Report"]
 
 Importance = Literal["high", "normal", "low"]
 
@@ -44,6 +45,7 @@ class Attachment:
     content_id: str | None
     _buffer: Buffer = field(repr=False, compare=False)
     _place: tuple[int, int, str] = field(repr=False, compare=False)
+    _inside: tuple[int, int] | None = field(default=None, repr=False, compare=False)
 
     def chunks(self) -> Iterator[bytes]:
         """The decoded content, decoded anew, in pieces of at most 1 MB.
@@ -51,7 +53,8 @@ class Attachment:
         A mapping that was given to `parse` must still be open.
         """
         start, end, encoding = self._place
-        return decoded(self._buffer.pieces(start, end), encoding, Defects())
+        pieces = decoded(self._buffer.pieces(start, end), encoding, Defects())
+        return pieces if self._inside is None else sliced(pieces, *self._inside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Message:
         size: octets of the raw message.
         sent: when it says that it was sent, in UTC; None if it does not say so readably.
         message_id: without angle brackets; None if it is missing, empty or there twice.
-        from_: authors.
+        from_: authors; names without an address only if none has one (rule 2.5).
         sender: who sent it for them.
         reply_to: where replies go.
         to: addresses of every `To`.
@@ -79,7 +82,8 @@ class Message:
         references: Message-IDs, without angle brackets.
         authentication_results: every `Authentication-Results` field in order. Anybody can write one: what to trust is
             told by the server that it names first, and by where it stands among the headers.
-        invalid_addresses: pieces of `To` and `Cc` that are no addresses (rule 2.5).
+        invalid_senders: pieces of `From` that are not addresses (rule 2.5).
+        invalid_recipients: pieces of `To` and `Cc` that are not addresses (rule 2.5).
         automatic: what kind of automatic mail it is (rule 5.1); None if it is none.
         automatic_evidence: what said so.
         report: what it reports, if it is a report (rule 5.2).
@@ -92,7 +96,7 @@ class Message:
     size: int
     sent: datetime | None = None
     message_id: str | None = None
-    from_: tuple[Address, ...] = ()
+    from_: tuple[Author, ...] = ()
     sender: tuple[Address, ...] = ()
     reply_to: tuple[Address, ...] = ()
     to: tuple[Address, ...] = ()
@@ -108,7 +112,8 @@ class Message:
     in_reply_to: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     authentication_results: tuple[str, ...] = ()
-    invalid_addresses: tuple[str, ...] = ()
+    invalid_senders: tuple[str, ...] = ()
+    invalid_recipients: tuple[str, ...] = ()
     automatic: Kind | None = None
     automatic_evidence: tuple[str, ...] = ()
     report: Report | None = None
@@ -116,3 +121,8 @@ class Message:
     trace: tuple[tuple[str, str], ...] = ()
     defects: tuple[str, ...] = ()
     whole: bool = True
+
+    @property
+    def invalid_addresses(self) -> tuple[str, ...]:
+        """Return the pieces of `From`, `To` and `Cc` that are not addresses."""
+        return self.invalid_senders + self.invalid_recipients

@@ -1,4 +1,4 @@
-"""Names for attachments that any file system and any reader can stand (rule 7.5)."""
+"""File names for attachments that are safe in any file system, spreadsheet and shell command (rule 7.5)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ LONGEST = 120
 _LONGEST_EXTENSION = 20
 _LOOKED_AT = 1000
 _SEPARATORS = re.compile(r"[/\\]")
-_FORBIDDEN = re.compile(r'[<>:"|?*]')
+# What file systems refuse, and what a shell, also that of Windows, does not take literally in a word or in quotes
+# (POSIX.1-2017, Shell Command Language, section 2.2). Separators that NFKC leaves alone, or makes, are no better.
+_FORBIDDEN = re.compile(r"""[<>:"|?*$`;&'!%^~#(){}\[\]\u2044\u2215\u2216\u29f5\u29f8]""")
+_FULL_STOPS = str.maketrans("\u3002\u2024\ufe52", "...")
+# An option to a command, or a formula to a spreadsheet (OWASP, CSV Injection).
+_FIRST = re.compile(r"\A[-=+@]")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(?:\.|\Z)", re.IGNORECASE)
 
 # Python's own table reads the machine's files, and would make the name depend on the machine.
@@ -60,14 +65,16 @@ class SafeNames:
 
 
 def _safe(name: str) -> str:
-    name = _SEPARATORS.split(name)[-1][-_LOOKED_AT:]
+    # NFKC first: it turns full-width characters into those that are dealt with below.
+    name = unicodedata.normalize("NFKC", name[-_LOOKED_AT:]).translate(_FULL_STOPS)
+    name = _SEPARATORS.split(name)[-1]
     name = "".join(
         " " if c.isspace() else c
         for c in name
         if c.isspace() or unicodedata.category(c) not in {"Cc", "Cf", "Co", "Cs", "Cn"}
     )
     name = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", name))
-    name = " ".join(name.split()).strip(". ")
+    name = _FIRST.sub("_", " ".join(name.split()).strip(". "))
     return f"_{name}" if _RESERVED.match(name) else name
 
 

@@ -50,6 +50,13 @@ class MailAddress(TypedDict):
     address: Annotated[str, Says("Local part, `@`, domain, as written.")]
 
 
+class Author(TypedDict):
+    """An author in From."""
+
+    name: Annotated[str, Says("The display name, decoded, or a bare local name; empty if there is none.")]
+    address: Annotated[str | None, Says("Local part, `@`, domain, as written; null if From has no readable address.")]
+
+
 class Attachment(TypedDict):
     """What a message carries beside its text."""
 
@@ -66,7 +73,8 @@ class Attachment(TypedDict):
 class StoredAttachment(Attachment):
     """What a message carries beside its text, and where that is stored."""
 
-    path: Annotated[str, Says("Where its decoded bytes are in the container.")]
+    path: Annotated[str, Says("Where its decoded bytes are in the container, or the ZIP file that holds them.")]
+    member: Annotated[str | None, Says("Its name in the ZIP file; null if `path` is a blob of its own.")]
 
 
 class HeaderField(TypedDict):
@@ -112,7 +120,7 @@ class ThreadFields(TypedDict):
     references: Annotated[list[str], Says("Message-IDs of References, without angle brackets, in order.")]
 
 
-From = TypedDict("From", {"from": Annotated[list[MailAddress], Says("The authors, as the message says.")]})
+From = TypedDict("From", {"from": Annotated[list[Author], Says("The authors, as the message says.")]})
 """`from` is a word of Python's."""
 
 
@@ -137,7 +145,7 @@ class _Text(From):
         list[str],
         Says("Every Authentication-Results in order. Anybody can write one: trust those of your own server alone."),
     ]
-    invalid_addresses: Annotated[list[str], Says("Pieces of To and Cc that are no addresses.")]
+    invalid_addresses: Annotated[list[str], Says("Pieces of From, To and Cc that are not addresses.")]
     defects: Annotated[list[str], Says("What had to be repaired in order to read it, in words. Not for machines.")]
 
 
@@ -148,9 +156,13 @@ class MessageFields(_Text):
 
 
 class MessageDocument(_Text):
-    """The parsed message: `messages/ab/<id>/message.json`. A function of its bytes alone."""
+    """The parsed message: `messages/ab/<id>/message.json`.
+
+    A function of its bytes and of MAX_ATTACHMENTS, apart from the defect that counts recipients without a result.
+    """
 
     schema: Annotated[Literal["mailroom/message/1"], Says("The version of this document's schema.")]
     id: Annotated[Digest, Says("SHA-256 of the raw bytes, in hex.")]
     raw: Annotated[str, Says("Where the raw bytes are in the container.")]
     attachments: Annotated[list[StoredAttachment], Says("Everything that is not its text or HTML, in order.")]
+    truncated: Annotated[list[str], Says("Fields that hold only a part: the document has at most 4 times the size.")]

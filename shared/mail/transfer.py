@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from shared.mail.buffer import PIECE
 from shared.mail.defects import Defects
+from shared.mail.words import decoded as decoded_words
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64 + b"="))
@@ -23,9 +24,14 @@ IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
 
 UUENCODED = "x-uuencode"
 
+UNENCODED = "unencoded"
+"""Of content that an encoding is declared for, and that is text as it is."""
+
 
 def encoding_of(text: str | None) -> str:
     """The encoding that a `Content-Transfer-Encoding` names, in lower case, without comments and quotes."""
+    if text is not None and text.startswith("=?"):
+        text = decoded_words(text, Defects())
     words = (text or "").split(None, 1)
     return words[0].strip("\"'; ").lower() if words else ""
 
@@ -47,7 +53,7 @@ def decoded(pieces: Iterable[bytes], encoding: str, defects: Defects) -> Iterato
         return _quoted_printable(pieces, defects)
     if encoding in _UUENCODE:
         return _uuencode(pieces, defects)
-    if encoding not in IDENTITY:
+    if encoding not in IDENTITY and encoding != UNENCODED:
         defects.add("a Content-Transfer-Encoding is unknown: the bytes are kept as they are")
     return iter(pieces)
 
@@ -121,6 +127,7 @@ def _unquoted(data: bytes, defects: Defects) -> bytes:
         data = _BARE_CR_BREAK.sub(b"=\n", data)  # a2b_qp would drop everything up to the next LF
     if _BAD_ESCAPE.search(data):
         defects.add("there are bad escapes in quoted-printable: kept as they are")
+        data = _BAD_ESCAPE.sub(b"=3D", data)  # a2b_qp would make one of two equal signs
     return binascii.a2b_qp(data)
 
 

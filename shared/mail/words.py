@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.mail.charsets import clean, decode, western
+from shared.mail.charsets import clean, decode, decode_header
 from shared.mail.defects import Defects
 
 # Each part ends at the next question mark, so that no input is looked at twice.
 _WORD = re.compile(r"=\?([^?\s]{1,80})\?([BbQq])\?([^?]*)\?=")
+_WORD_WITH_OCTETS = re.compile(rb"(=\?[^?\s]{1,80}\?([BbQq])\?)([^?]*[\x1b\x80-\xff][^?]*)\?=")
+_OCTET = re.compile(rb"[\x1b\x80-\xff]")
+_NOT_ASCII = bytes((0x1B, *range(0x80, 0x100)))
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 
@@ -23,17 +26,23 @@ class _Word:
 
 
 def header_text(raw: bytes, defects: Defects) -> str:
-    """The bytes of a header's value as text, encoded words left as they are.
+    """Return the bytes of a header's value as text, encoded words left as they are.
 
-    UTF-8 (RFC 6532), or else Windows-1252.
+    Raw text that is not ASCII is UTF-8 (RFC 6532), ISO-2022-JP (RFC 1468), or in the charset that the message hints at.
     """
-    if raw.isascii():
+    if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        defects.add("a header has raw 8-bit text that is not UTF-8: read as Windows-1252")
-        return western(raw)
+    if b"=?" in raw:
+        raw = _WORD_WITH_OCTETS.sub(_escaped, raw)
+    return decode_header(raw, defects)
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    """Escape the octets of an encoded word that are not text: they belong to the word's charset."""
+    payload = match[3]
+    if match[2] in b"Bb":
+        return match[1] + payload.translate(None, _NOT_ASCII) + b"?="
+    return match[1] + _OCTET.sub(lambda octet: b"=%02X" % octet[0][0], payload) + b"?="
 
 
 def decoded(text: str, defects: Defects) -> str:

@@ -45,6 +45,7 @@ class Fetched:
         refused: why the server did not give it out although it has it; it stays in the mailbox. None: it did, or it is
             gone.
         unreadable: the server will never give it out, and this is what it tells of it instead. None: it may next time.
+        postponed: it was not taken although the server delivered it: the next listing in this session asks for it.
     """
 
     listed: Listed
@@ -52,6 +53,7 @@ class Fetched:
     oversized: bool = False
     refused: str | None = None
     unreadable: Mapping[str, object] | None = None
+    postponed: bool = False
 
 
 Batch = list[Fetched]
@@ -65,7 +67,7 @@ class Rights:
     Attributes:
         messages: how many there are.
         problems: why messages could not be removed as configured; empty if they could.
-        notes: what the operator should know and what is no failure, such as a `delete` that ends in Deleted Items.
+        notes: what the operator should know, and not a failure, such as a `delete` that ends in Deleted Items.
     """
 
     folder: str

@@ -102,19 +102,19 @@ TABLE: Final = (
         "https://github.com/ikvk/imap_tools/issues/229",
     ),
     TemporaryRefusal(
-        r"(?:can(?:no|')?t|could ?n[o']t|unable to|failed to) (?:get|obtain|acquire|aquire|set|place)(?: an?| the)? "
+        r"(?:can(?: ?no|')?t|could ?n[o']t|unable to|failed to) (?:get|obtain|acquire|aquire|set|place)(?: an?| the)? "
         r"(?:\w+ )?lock\b|mailbox (?:is )?(?:already )?in use",
         "UW-IMAP ipop3d: Can't get lock.  Mailbox in use",
         "UW-IMAP src/ipopd/ipop3d.c",
     ),
     TemporaryRefusal(
-        r"\b(?:unable to|can(?:no|')?t|could ?n[o']t|failed to) lock\b",
+        r"\b(?:unable to|can(?: ?no|')?t|could ?n[o']t|failed to) lock\b",
         "Cyrus: Unable to lock maildrop; teapop: Unable to lock mailbox; RFC 1939 section 7",
         "Cyrus IMAP imap/pop3d.c, https://www.rfc-editor.org/rfc/rfc1939#page-13",
     ),
     TemporaryRefusal(
-        r"(?:mailbox|maildrop|mail ?drop|spool|inbox) (?:is |was )?(?:already |currently )?(?:locked|in use|busy|"
-        r"open(?:ed)?)(?! (?:out|due|because|after|for security|by (?:the |an? )?admin))",
+        r"(?:mailbox|maildrop|mail ?drop|spool|inbox) (?:is |was )?(?:already |currently |temporarily |exclusively )?"
+        r"(?:locked|in use|busy|open(?:ed)?)(?! (?:out|due|because|after|for security|by (?:the |an? )?admin))",
         "hMailServer: Your mailbox is already locked; MDaemon: Maildrop already locked; VPOP3: Mailbox Locked; "
         "directnic: Mailbox is locked",
         "hMailServer source/Server/POP3/POP3Connection.cpp, https://www.altn.com/Support/FAQ/FAQResults/?Number=247, "
@@ -122,14 +122,15 @@ TABLE: Final = (
         "http://directnic.com/help/faq/?question_id=630",
     ),
     TemporaryRefusal(
-        r"\block busy\b|another (?:\w+ )?(?:session|client|process|mua|user|connection|program)\b.{0,30}"
-        r"\b(?:active|open|using|use|uses|has|holds|locked|connected|progress)\b"
-        r"|(?:locked|in use|opened|open) by another",
+        r"\block (?:busy|timeout|failed)\b|\bsession (?:is )?already (?:active|open)\b"
+        r"|another (?:\w+ )?(?:session|client|process|mua|user|connection|program)\b.{0,30}"
+        r"\b(?:active|open|using|use|uses|has|holds|locked|connected|progress|accessing|running)\b"
+        r"|(?:locked|in use|opened|open|used|accessed) by (?:another|other)\b",
         "qpopper: Maildrop lock busy!  Is another session active?; .user.pop lock busy!  Is another session active?",
         "qpopper pop_dropcopy.c; fetchmail driver.c repeats it",
     ),
     TemporaryRefusal(
-        r"\b(?:account|user) is (?:already |currently )?(?:in use|logged (?:in|on))\b|already logged (?:in|on)\b",
+        r"\b(?:account|user) (?:is )?(?:already |currently )?(?:in use|logged (?:in|on))\b|already logged (?:in|on)\b",
         "POP3 servers that let a user in once: Your account is in use, try later",
         "gaia-email-libs-and-more, POP3 login tests",
     ),

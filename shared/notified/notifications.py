@@ -21,6 +21,9 @@ from shared.queued import LifecycleEvent, LifecycleKind, Poll, Reason
 LARGEST_BODY: Final = 256 * 1024
 """Octets of a notification; a larger one is none of Graph's."""
 
+MOST_SUBSCRIPTIONS: Final = 2
+"""Subscriptions of a folder that an event of one request may be about: one, and the one that replaces it."""
+
 LONGEST_TOKEN: Final = 1024
 """Octets of a validation token."""
 
@@ -89,7 +92,7 @@ def receive(
         NotANotification: it is too large, or not the JSON that Graph sends.
     """
     polls: dict[str, Poll] = {}
-    lifecycle: dict[LifecycleEvent, None] = {}
+    lifecycle: dict[tuple[Place, LifecycleKind], dict[LifecycleEvent, None]] = {}
     dropped = 0
     unknown: list[str] = []
     for entry in _entries(body):
@@ -105,10 +108,14 @@ def receive(
             event = LifecycleEvent(
                 where.mailbox, where.folder, LifecycleKind(kind), subscription, traceparent=traceparent
             )
-            lifecycle[event] = None
+            events = lifecycle.setdefault((where, event.kind), {})
+            # A missed notification is answered by a poll, whichever subscription missed it.
+            if len(events) < (1 if event.kind is LifecycleKind.MISSED else MOST_SUBSCRIPTIONS):
+                events[event] = None
         else:
             unknown.append(quoted(kind, 60))
-    return Received(tuple(polls.values()), tuple(lifecycle), dropped, tuple(unknown))
+    coalesced = tuple(event for events in lifecycle.values() for event in events)
+    return Received(tuple(polls.values()), coalesced, dropped, tuple(dict.fromkeys(unknown)))
 
 
 def _entries(body: bytes) -> Sequence[dict[str, Any]]:

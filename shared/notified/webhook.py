@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from pydantic import SecretStr
@@ -20,6 +21,34 @@ from shared.notified.notifications import NotANotification, Place, Received, rec
 from shared.settings import AppSettings, MailProtocol, read_settings
 
 _log = logging.getLogger("mailroom.webhook")
+
+
+LOG_EVERY = timedelta(minutes=1)
+"""How often requests of strangers are logged: they may send thousands a second."""
+
+
+class Occasions:
+    """A count of what happens often, reported once a minute; called from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._reported: datetime | None = None
+
+    def add(self, number: int, now: datetime) -> int:
+        """Return the count since the last report if one is due and there is anything to report, else 0.
+
+        Args:
+            number: occasions since the last call.
+            now: the time.
+        """
+        with self._lock:
+            self._count += number
+            # The clock may have been set back.
+            if not self._count or (self._reported is not None and abs(now - self._reported) < LOG_EVERY):
+                return 0
+            count, self._count, self._reported = self._count, 0, now
+            return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +83,8 @@ class Webhook:
     places: Mapping[str, Place]
     now: Now = utc_now
     telemetry: SecretStr | None = None
+    _dropped: Occasions = field(default_factory=Occasions, init=False, repr=False, compare=False)
+    _refused: dict[int, Occasions] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, settings: AppSettings, now: Now = utc_now) -> Webhook:
@@ -80,7 +111,8 @@ class Webhook:
                 return Answer(HTTPStatus.OK, validation_answer(validation_token))
             received = receive(body, self.keys, self.places, now=self.now(), traceparent=traceparent)
         except NotANotification as error:
-            _log.warning("what came to graph_webhook is refused with %d: %s", error.status, error)
+            if refused := self._refused.setdefault(error.status, Occasions()).add(1, self.now()):
+                _log.warning("%d requests to graph_webhook are refused with %d: %s", refused, error.status, error)
             return Answer(error.status)
         self._say(received)
         return Answer(
@@ -90,11 +122,11 @@ class Webhook:
         )
 
     def _say(self, received: Received) -> None:
-        if received.dropped:
+        if dropped := self._dropped.add(received.dropped, self.now()):
             _log.warning(
-                "%d entries of a notification are dropped: their clientState is not proven by GRAPH_CLIENT_STATE_KEY, "
+                "%d entries of notifications are dropped: their clientState is not proven by GRAPH_CLIENT_STATE_KEY, "
                 "or is about no mailbox of the settings",
-                received.dropped,
+                dropped,
             )
         for kind in received.unknown:
             _log.warning("Graph sent a lifecycle event that is not known here: %s", kind)

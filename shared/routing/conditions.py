@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from shared.routing.model import Mail, Route
@@ -19,10 +19,23 @@ def matching_pattern(patterns: Iterable[str], addresses: Iterable[str]) -> str |
     return None
 
 
+def match_all(patterns: tuple[str, ...], addresses: Collection[str]) -> bool:
+    """Return whether there are addresses (normalised), and every one of them matches one of `patterns`."""
+    known = _known(patterns)
+    return bool(addresses) and all(
+        address in known or f"*@{address.rpartition('@')[2]}" in known for address in addresses
+    )
+
+
+@lru_cache(maxsize=1024)
+def _known(patterns: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(patterns)
+
+
 def failing(route: Route, mail: Mail) -> str | None:
     """The first condition of a route that does not hold, as the setting's name and what it found; None if all hold."""
     checks = (
-        ("SENDERS", not route.senders or matching_pattern(route.senders, mail.senders) is not None),
+        ("SENDERS", not route.senders or (mail.senders_well_formed and match_all(route.senders, mail.senders))),
         ("RECIPIENTS", not route.recipients or matching_pattern(route.recipients, (*mail.to, *mail.cc)) is not None),
         ("SUBJECT_WORDS", not route.subject_words or _any_word(route.subject_words).search(mail.subject) is not None),
         ("ATTACHMENT_TYPES", not route.attachment_types or bool(_bare(route.attachment_types) & mail.extensions)),

@@ -32,9 +32,12 @@ def decide(mail: Mail, table: RouteTable) -> Decision:
     tried = matching.tried
     if not matches:  # (e)
         return Decision(unhandled=_why(mail, tried), tried=tuple(tried))
+    served, unserved = matching.within(table.max_recipients, matches)
     # `*` first: a named recipient claims it too, and must find there what the wildcard's own result made of it.
-    in_order = sorted(matches, key=lambda recipient: (recipient != ANYBODY, recipient))
-    return Decision(matches=tuple(matches[recipient] for recipient in in_order), tried=tuple(tried))
+    in_order = sorted(served, key=lambda recipient: (recipient != ANYBODY, recipient))
+    return Decision(
+        matches=tuple(matches[recipient] for recipient in in_order), tried=tuple(tried), unserved=tuple(unserved)
+    )
 
 
 class _Matching:
@@ -73,6 +76,19 @@ class _Matching:
             if wildcard is not None:
                 matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
         return matches
+
+    def within(self, limit: int, matches: Mapping[str, Match]) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the recipients that are served, and the others: those that the message names first are served.
+
+        Routes and message alone decide, so that a second try, or another worker, serves the same recipients.
+        """
+        recipients = list(matches)
+        if len(recipients) <= limit:
+            return recipients, ()
+        # `*` and aliases stand for the primary address, and have no place of their own.
+        place = {address: number for number, address in enumerate(dict.fromkeys((*self._mail.to, *self._mail.cc)))}
+        recipients.sort(key=lambda recipient: place.get(recipient, -1))
+        return recipients[:limit], recipients[limit:]
 
     def _aliases(
         self, recipients: Mapping[str, Matched], ranks: Sequence[Sequence[Group]]

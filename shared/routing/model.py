@@ -40,7 +40,7 @@ class Route:
         name: its name, and the folder under `routed/`.
         address: a normalised address, `*@domain`, `*` (a wildcard route), or None (only a fallback).
         order: the smaller comes first; equal ones by name.
-        senders: addresses or `*@domain`, one of which must be in From; empty: any.
+        senders: addresses or `*@domain`, which must match every address in From; empty: any.
         recipients: the same over To and Cc.
         subject_words: one of which must be in the subject, whole, whatever the case; empty: any.
         attachment_types: extensions, one of which an attachment must have; empty: any.
@@ -68,6 +68,7 @@ class Mail:
         cc: addresses in Cc.
         invalid: what stood in To and Cc and is no address.
         senders: addresses in From.
+        senders_well_formed: From can be read in one way only; if not, it satisfies no SENDERS.
         subject: decoded.
         extensions: of the attachments' names, lower case, without the dot.
         important: rule 3.2's reading of the importance headers.
@@ -88,6 +89,7 @@ class Mail:
     hints: tuple[Hint, ...] = ()
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     loops: str | None = None
+    senders_well_formed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class Unhandled(StrEnum):
     NO_ROUTE = "no-route"
     CONDITIONS = "conditions"
     LOOP = "loop"
+    TOO_MANY_RECIPIENTS = "too-many-recipients"
+    """Others have a result: only the recipients that the record lists have none."""
 
     @property
     def words(self) -> str:
@@ -131,6 +135,7 @@ _WORDS = {
     Unhandled.INVALID_RECIPIENTS: "No address in To or Cc can be read, and no wildcard route takes the sender's mail.",
     Unhandled.NO_ROUTE: "No route is for any of the addresses that it is for.",
     Unhandled.LOOP: "It goes in circles.",
+    Unhandled.TOO_MANY_RECIPIENTS: "More recipients match a route than MAX_RECIPIENTS allows for one message.",
     Unhandled.CONDITIONS: "There are routes for the message, but a condition of each does not hold.",
 }
 
@@ -159,9 +164,12 @@ class Decision:
         unhandled: why there is no match; None if there is one or the sender is blocked.
         blocked_by: the entry of BLOCKED_SENDERS that the sender matches.
         tried: what did not take it, for the record.
+        unserved: recipients beyond the limit of RouteTable, in the order of the message: a route is for them, and they
+            get no result.
     """
 
     matches: tuple[Match, ...] = ()
     unhandled: Unhandled | None = None
     blocked_by: str | None = None
     tried: tuple[Tried, ...] = ()
+    unserved: tuple[str, ...] = ()

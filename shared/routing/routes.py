@@ -62,6 +62,8 @@ class RouteTable:
         plus_addressing: whether `base+ref@domain` is also for the routes of `base@domain` (rule 2.4).
         blocked_senders: addresses or `*@domain`.
         reading: what of this mailbox's mail is believed.
+        max_recipients: recipients of one message that get a result.
+        max_attachments: attachments of one message that are blobs of their own.
     """
 
     def __init__(
@@ -74,6 +76,8 @@ class RouteTable:
         plus_addressing: bool = True,
         blocked_senders: tuple[str, ...] = (),
         reading: Reading | None = None,
+        max_recipients: int = 200,
+        max_attachments: int = 200,
     ) -> None:
         ordered = sorted(routes, key=lambda route: (route.order, route.name))
         by_address: dict[str, list[Candidate]] = defaultdict(list)
@@ -87,6 +91,8 @@ class RouteTable:
         self.fallback = next((route for route in ordered if route.name == fallback), None)
         self.blocked_senders = blocked_senders
         self.reading = reading or Reading()
+        self.max_recipients = max_recipients
+        self.max_attachments = max_attachments
         self._plus_addressing = plus_addressing
 
     def plain(self, address: str) -> Iterator[Candidate]:

@@ -22,6 +22,12 @@ DEFAULT_MAX_MESSAGE_BYTES = 150 * 1024 * 1024
 LOOP_LIMIT = 25
 """Hops that no message makes that arrives: servers give up at a few dozen themselves (RFC 5321 section 6.3)."""
 
+MAX_RECIPIENTS = 200
+"""Recipients of a message that get a result: more than people write to, and few enough to bound its cost."""
+
+MAX_ATTACHMENTS = 200
+"""Attachments of a message that are blobs of their own."""
+
 PACE, SUBSCRIBED_PACE = 60, 15 * 60
 """Seconds between two looks at a mailbox; the second while Graph notifies us, since notifications get lost."""
 
@@ -243,6 +249,8 @@ class AppSettings:
         poll_schedule: six fields; empty if it is not set, since the host and not the app reads it.
         poll_budget: seconds after which a poll stops and enqueues itself again.
         loop_limit: `Received` lines after which a message goes in circles (rule 5.3).
+        max_recipients: recipients of a message that get a result (rule 3.10).
+        max_attachments: attachments of a message that are blobs of their own; the others share an archive.
         sign_in_authority: `https://host`, without a path.
         graph_endpoint: Microsoft Graph, with its version: `https://host/v1.0`.
         graph_webhook_url: the notification function's public address; None: nobody notifies us.
@@ -265,6 +273,8 @@ class AppSettings:
     poll_schedule: str = ""
     poll_budget: float = 300
     loop_limit: int = LOOP_LIMIT
+    max_recipients: int = MAX_RECIPIENTS
+    max_attachments: int = MAX_ATTACHMENTS
     sign_in_authority: str = "https://login.microsoftonline.com"
     graph_endpoint: str = GLOBAL_GRAPH
     graph_webhook_url: str | None = None

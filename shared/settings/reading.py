@@ -109,6 +109,8 @@ def read_settings(
         poll_schedule=written.poll_schedule,
         poll_budget=written.poll_budget,
         loop_limit=written.loop_limit,
+        max_recipients=written.max_recipients,
+        max_attachments=written.max_attachments,
         sign_in_authority=written.sign_in_authority,
         graph_endpoint=written.graph_endpoint,
         graph_webhook_url=written.graph_webhook_url,

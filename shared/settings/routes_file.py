@@ -18,6 +18,9 @@ from shared.settings.written import WrittenRoute
 ROUTES_PATH = "config/routes.json"
 """The file's path in the container of all mail."""
 
+LARGEST_FILE = 10_000_000
+"""Bytes of the file: room for 50,000 routes. It is read whole, and again whenever it changes."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Object:
@@ -39,6 +42,9 @@ def find_in_file(data: bytes, called: str, report: Report) -> Keys | None:
     """
     # A path may have braces of its own.
     keys = Keys(spelling=called.replace("{", "{{").replace("}", "}}") + ", {name}.{setting}")
+    if len(data) > LARGEST_FILE:
+        report.app_fault(called, f"has more than {LARGEST_FILE} bytes; remove routes that nobody needs")
+        return None
     try:
         read = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_Object)
     except UnicodeDecodeError:

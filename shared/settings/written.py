@@ -20,6 +20,8 @@ from shared.settings.model import (
     GLOBAL_GRAPH,
     LONGEST_SUBSCRIPTION,
     LOOP_LIMIT,
+    MAX_ATTACHMENTS,
+    MAX_RECIPIENTS,
     PACE,
     SUBSCRIBED_PACE,
     After,
@@ -171,7 +173,8 @@ class WrittenRoute(BaseModel):
         default=100, description="The route with the smaller number is tried first; equal ones by name."
     )
     senders: Patterns = Field(
-        default=(), description="Addresses or *@domain, separated by ;, that the mail must be from."
+        default=(),
+        description="Addresses or *@domain, separated by ;, that every address in a well-formed From must match.",
     )
     recipients: Patterns = Field(
         default=(), description="Addresses or *@domain, separated by ;, of which one must be in To or Cc."
@@ -227,6 +230,15 @@ class WrittenSettings(BaseSettings):
     )
     loop_limit: Annotated[int, BeforeValidator(texts.whole(1, _MOST))] = Field(
         default=LOOP_LIMIT, description="Received lines after which a message is taken for one that goes in circles."
+    )
+    max_recipients: Annotated[int, BeforeValidator(texts.whole(1, _MOST))] = Field(
+        default=MAX_RECIPIENTS,
+        description="Recipients of one message that get a result, in the order of To and Cc. The others are listed in "
+        "a record under unhandled/.",
+    )
+    max_attachments: Annotated[int, BeforeValidator(texts.whole(1, _MOST))] = Field(
+        default=MAX_ATTACHMENTS,
+        description="Attachments of one message that are stored as blobs of their own. The others share one ZIP file.",
     )
     sign_in_authority: Annotated[str, BeforeValidator(texts.parse_authority)] = Field(
         default="https://login.microsoftonline.com", description="The token service's host; TENANT_ID follows it."

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from shared.addresses import normalise, tag_as_written
 from shared.mail.authentication import dmarc_domain
-from shared.mail.message import Address, Message
+from shared.mail.message import Address, Author, Message
 from shared.mail.trace import delivery_hints
 from shared.routing.fingerprints import Seen
 from shared.routing.model import Decision, Hint, Mail
@@ -25,8 +25,9 @@ def mail_of(message: Message, folder: str, reading: Reading) -> Mail:
     return Mail(
         to=_normalised(message.to),
         cc=_normalised(message.cc),
-        invalid=message.invalid_addresses,
+        invalid=message.invalid_recipients,
         senders=_normalised(message.from_),
+        senders_well_formed=_are_well_formed(message),
         subject=message.subject,
         extensions=frozenset(
             name.rpartition(".")[2].lower() for name in (one.name for one in message.attachments) if "." in name
@@ -80,7 +81,7 @@ def seen_of(message: Message, reading: Reading | None = None) -> Seen:
 
 def _authenticated(message: Message, reading: Reading) -> str:
     """The domain of the sender, if there is one sender and a server of ours recorded a DMARC pass for the domain."""
-    if not reading.hints or len(message.from_) != 1:
+    if not reading.hints or len(message.from_) != 1 or not _are_well_formed(message):
         return ""
     domain = dmarc_domain(message.trace, hops=reading.hops, received_by=reading.received_by)
     senders = _normalised(message.from_)
@@ -104,8 +105,13 @@ def thread_of(message: Message, decision: Decision, *, by_tag_alone: bool) -> Th
     )
 
 
-def _normalised(addresses: Iterable[Address]) -> tuple[str, ...]:
-    found = (normalise(one.address) for one in addresses)
+def _are_well_formed(message: Message) -> bool:
+    """Return whether From can be read in one way only: a server that checks DMARC read the same authors."""
+    return not message.invalid_senders and not any(author.repaired for author in message.from_)
+
+
+def _normalised(addresses: Iterable[Address | Author]) -> tuple[str, ...]:
+    found = (normalise(one.address) for one in addresses if one.address is not None)
     return tuple(dict.fromkeys(address for address in found if address is not None))
 
 

@@ -35,8 +35,9 @@ def left_by_earlier_tries(
         where |= {address: matched for address in addresses if address not in where}
     where |= {hint.address: hint.where for hint in hints if hint.address not in where}
     named = {match.recipient for match in decision.matches}
+    # A larger MAX_RECIPIENTS, or other routes, may have served the recipients beyond the limit at the earlier try.
     unnamed = islice((recipient for recipient in where if recipient not in named), MOST_ASKED)
-    begun = claims.begun(prints, unnamed)
+    begun = claims.begun(prints, (*decision.unserved, *unnamed))
     return tuple(
         # Whom neither To and Cc nor the server's lines name now was named by a line that is not believed any more.
         Match(recipient, route_of_result(path), where.get(recipient, "to"))

@@ -18,8 +18,8 @@ from shared.mail.message import Message
 from shared.queued import Announcement
 from shared.receipts import CUT, Receipt, State, found_by, results_in
 from shared.routing.fingerprints import Fingerprint, fingerprints
-from shared.routing.model import Decision, Match
-from shared.routing.routes import Reading
+from shared.routing.model import Decision, Match, Unhandled
+from shared.routing.routes import RouteTable
 from shared.sorting.asked import hints_of, seen_of, thread_of
 from shared.sorting.belongings import take_back
 from shared.sorting.claims import Claims
@@ -71,30 +71,42 @@ class Giving:
     _outcomes: dict[str, str] = field(default_factory=dict, init=False)
     _duplicates: list[Duplicate] = field(default_factory=list, init=False)
     _routes: list[str] = field(default_factory=list, init=False)
+    _unserved: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         """Begin with what was given before: nothing, at the first time."""
         self.receipt = Receipt.of(self.record)
+        self._unserved = int(str(self.record.values.get("unserved", 0)))
         if self._routed_before:
             self._outcomes = {who: f"routed {path}" for who, path in self.receipt.results().items()}
 
-    def give(self, message: Message, decision: Decision, reading: Reading) -> Became:
+    def give(self, message: Message, decision: Decision, table: RouteTable) -> Became:
         """Write results and records, and note in the receipt what became of it.
 
         Args:
             message: as read.
             decision: by today's routes.
-            reading: what of the message is believed.
+            table: today's routes: what of the message is believed, and how much is made of it.
 
         Raises:
             RecordChanged: another replay of this arrival ended meanwhile; to be decided anew.
         """
-        receipt, records = self.receipt, self.stores.records
+        receipt, records, reading = self.receipt, self.stores.records, table.reading
         thread = thread_of(message, decision, by_tag_alone=reading.by_tag_alone)
         conversations = Conversations(records)
         conversation = str(self.record.values.get("conversation", "")) or conversations.of(thread, receipt.message)
         hints, anew = hints_of(message, reading), self.announcement.replay is not None
-        documents = Documents(self.stores.blobs, receipt, message, conversation, hints, anew)
+        documents = Documents(
+            self.stores.blobs,
+            receipt,
+            message,
+            conversation,
+            hints,
+            # An earlier try may have left a record by other routes.
+            rewrite=anew or self.tried,
+            max_attachments=table.max_attachments,
+            unserved=decision.unserved,
+        )
         seen = seen_of(message, reading)
         prints = fingerprints(receipt.message, seen)
         claims = Claims(records, receipt, self.stores.blobs)
@@ -119,6 +131,7 @@ class Giving:
             "outcomes": _told(self._outcomes),
             "routed_at": self.now(),
             "last_error": "",
+            "unserved": self._unserved,
             **found_by(seen.senders, (*seen.to, *seen.cc), seen.message_id),
         }
         ours = self._conclude(values)
@@ -126,6 +139,8 @@ class Giving:
         if not ours:
             return became
         why = decision.unhandled.value if became == "unhandled" and decision.unhandled is not None else None
+        if decision.unserved:
+            why = Unhandled.TOO_MANY_RECIPIENTS.value
         duplicates = len(self._duplicates)
         at = None if anew else self.now()
         telling.routed(receipt, became, at, routes=self._routes, duplicates=duplicates, unhandled=why)
@@ -182,6 +197,10 @@ class Giving:
         if self._duplicates:
             stand = {"duplicates"}
             documents.duplicates(self._duplicates)
+        self._unserved = len(decision.unserved)
+        if decision.unserved:
+            stand.add("unhandled")
+            documents.too_many_recipients(decision.unserved)
         return "routed" if results_in(self._outcomes) else "duplicate", stand
 
     def _conclude(self, values: Values) -> bool:
@@ -257,7 +276,8 @@ def settle_records(stores: Stores, record: Record, at: datetime) -> None:
     became = next((one for one in TELLS if one == fate), None)
     if ended.state is State.ROUTED and became is not None:
         results = list(ended.results().values())
-        resolve(stores.blobs, ended, but=TELLS[became], at=at, became=became, results=results)
+        true: set[Fate] = {"unhandled"} if record.values.get("unserved") else set()
+        resolve(stores.blobs, ended, but=TELLS[became] | true, at=at, became=became, results=results)
 
 
 def _told(outcomes: Mapping[str, str]) -> str:

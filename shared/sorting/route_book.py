@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from shared.clock import Now, utc_now
 from shared.errors import TryAgain
 from shared.settings import ROUTES_PATH, AllRoutes, AppSettings, all_routes
+from shared.settings.routes_file import LARGEST_FILE
 from shared.storage.protocol import Blobs
 
 LOOK_EVERY = timedelta(seconds=10)
@@ -60,7 +61,7 @@ class RouteBook:
 
     def _look(self, known: AllRoutes | None) -> AllRoutes:
         try:
-            version = self._blobs.version(ROUTES_PATH, unless=self._etag)
+            version = self._blobs.version(ROUTES_PATH, unless=self._etag, most=LARGEST_FILE + 1)
         except TryAgain as error:
             if known is None:
                 raise

@@ -57,8 +57,9 @@ class RouteTables:
         return indexed.tables[mailbox]
 
     def _table(self, routes: list[Route], own: MailboxSettings | None) -> RouteTable:
+        most, apart = self._settings.max_recipients, self._settings.max_attachments
         if own is None:
-            return RouteTable(routes, reading=self._reading())
+            return RouteTable(routes, reading=self._reading(), max_recipients=most, max_attachments=apart)
         return RouteTable(
             routes,
             primary=normalise(own.mailbox_address),
@@ -74,6 +75,8 @@ class RouteTables:
                 fields=dict(own.delivery_fields),
                 by_tag_alone=own.plus_addressing is PlusAddressing.ONLY,
             ),
+            max_recipients=most,
+            max_attachments=apart,
         )
 
     def _reading(self) -> Reading:

@@ -94,7 +94,7 @@ class Sorter:
             message = self.read(data)
             decision = decide(mail_of(message, receipt.folder, table.reading), table)
             giving = Giving(self.stores, self.now, record, announcement, tried or announcement.retries > 0)
-            outcome = giving.give(message, decision, table.reading)
+            outcome = giving.give(message, decision, table)
         anew = ", routed anew" if announcement.replay is not None else ""
         with logs.about(**({"route": giving.routes} if giving.routes else {})):
             _log.info("message %s of mailbox %s%s: %s", receipt.message, receipt.mailbox, anew, outcome)

@@ -135,12 +135,13 @@ class Blobs(Protocol):
     def download(self, path: str, target: BinaryIO) -> bool:
         """Stream a blob into an open file: False if there is none. Holds a few MB at most."""
 
-    def version(self, path: str, *, unless: str = "") -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
         """The whole blob and its etag, or None if there is none.
 
         Args:
             path: as it was created.
             unless: an etag: as long as the blob has it, the data is not read again.
+            most: bytes that are read at most; None: all.
         """
 
     def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:

@@ -43,7 +43,17 @@ def parsed_path(message: str) -> str:
 
 def attachment_path(message: str, number: int, safe_name: str) -> str:
     """An attachment's decoded bytes."""
-    return f"{message_folder(message)}attachments/{number:02}-{safe_name}"
+    return f"{message_folder(message)}attachments/{member_name(number, safe_name)}"
+
+
+def member_name(number: int, safe_name: str) -> str:
+    """Return the name of an attachment in its folder, or in the archive."""
+    return f"{number:02}-{safe_name}"
+
+
+def archive_path(message: str) -> str:
+    """Return the path of the ZIP file of the attachments that are not blobs of their own."""
+    return f"{message_folder(message)}attachments/archive.zip"
 
 
 def result_path(route: str, stored_at: datetime, message: str, recipient: str) -> str:

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from typing_extensions import TypedDict
 
-from shared.mail.published import Automatic, Digest, From, MailAddress, Report, Says, Time
+from shared.mail.published import Automatic, Digest, From, MailAddress, Says, Time
+from shared.mail.reports import ReportKind
 from shared.routing.fingerprints import FingerprintKind
 from shared.routing.model import Unhandled
 
@@ -33,8 +34,13 @@ class ArrivalFields(TypedDict):
     stored: Annotated[Time, Says("When Mailroom first saw it. Its day is the day in all paths.")]
 
 
+Truncated = Annotated[
+    list[str], Says("Fields that hold only a part, such as `envelope.to`, to bound the document's size.")
+]
+
+
 class EnvelopeFields(From):
-    """What mail is sorted by. Of `from`, `to` and `cc` the first 100; `message.json` has them all."""
+    """What mail is sorted by."""
 
     to: Annotated[list[MailAddress], Says("The addresses of every To.")]
     cc: Annotated[list[MailAddress], Says("The addresses of every Cc.")]
@@ -48,7 +54,8 @@ class Paths(TypedDict):
 
     raw: Annotated[str, Says("The bytes exactly as downloaded.")]
     message: Annotated[str, Says("The parsed message: `message.json`.")]
-    attachments: Annotated[list[str], Says("The attachments' decoded bytes, in order.")]
+    attachments: Annotated[list[str], Says("The attachments' decoded bytes, in order: those with a blob of their own.")]
+    archive: Annotated[str | None, Says("A ZIP file of the other attachments; null if there are no others.")]
 
 
 class Original(TypedDict):
@@ -60,7 +67,7 @@ class Original(TypedDict):
 
 
 _SAME_MESSAGE_ID = (
-    "The first 5 results for the same recipient of messages that came before and have the same Message-ID, date, "
+    "The first 3 results for the same recipient of messages that came before and have the same Message-ID, date, "
     "sender, recipients, subject and attachments' names, and another body. Any of them, or this one, may be forged."
 )
 _MATCHED = (
@@ -77,7 +84,21 @@ class HintFields(TypedDict):
     where: Annotated[str, Says("The field's name in lower case, such as `delivered-to`, or `received-for`.")]
 
 
-class ResultDocument(TypedDict):
+class Repeated(TypedDict):
+    """What all results of a message have alike."""
+
+    in_reply_to: Annotated[list[str], Says("Message-IDs of In-Reply-To.")]
+    references: Annotated[list[str], Says("Message-IDs of References; the last, if there is no room for all.")]
+    hints: Annotated[list[HintFields], Says("Whom the receiving server says that it is for.")]
+    automatic: Annotated[Automatic | None, Says("What kind of automatic mail it is; null if it is none.")]
+    report: Annotated[ReportKind | None, Says("What it reports on, if it is a report; `message.json` has the report.")]
+    envelope: EnvelopeFields
+    attachments: Annotated[int, Says("How many attachments the message has.")]
+    paths: Paths
+    truncated: Truncated
+
+
+class ResultDocument(Repeated):
     """The result of one recipient: `routed/<route>/…`. Its appearance is the event to wait for."""
 
     schema: Annotated[Literal["mailroom/result/1"], Version]
@@ -88,13 +109,6 @@ class ResultDocument(TypedDict):
     matched: Annotated[str, Says(_MATCHED)]
     reference: Annotated[str | None, Says(_REFERENCE)]
     conversation: Annotated[Digest, Says("The first message of the thread that was seen. A hint, no proof.")]
-    in_reply_to: Annotated[list[str], Says("Message-IDs of In-Reply-To; the first 100.")]
-    references: Annotated[list[str], Says("Message-IDs of References; the last 100.")]
-    hints: Annotated[list[HintFields], Says("Whom the receiving server says that it is for; the first 100.")]
-    automatic: Annotated[Automatic | None, Says("What kind of automatic mail it is; null if it is none.")]
-    report: Annotated[Report | None, Says("What it reports, if it is a report.")]
-    envelope: EnvelopeFields
-    paths: Paths
     replaces: Annotated[str | None, Says("The path of the result that a replay wrote this one in place of.")]
     same_message_id: Annotated[list[Original], Says(_SAME_MESSAGE_ID)]
 
@@ -119,6 +133,7 @@ class RecordWithEnvelope(Record):
     """What every record of an arrival has that could be read."""
 
     envelope: EnvelopeFields
+    truncated: Truncated
 
 
 class Tried(TypedDict):
@@ -130,13 +145,16 @@ class Tried(TypedDict):
 
 
 class UnhandledDocument(RecordWithEnvelope):
-    """Why nobody gets a message: `unhandled/<mailbox>/…`."""
+    """Why a message has no result, or not for all recipients: `unhandled/<mailbox>/…`."""
 
     schema: Annotated[Literal["mailroom/unhandled/1"], Version]
     reason: Annotated[Unhandled, Says("Why, for machines.")]
     words: Annotated[str, Says("Why, for people.")]
     tried: Annotated[list[Tried], Says("What was looked at, and why it did not take the message.")]
-    invalid_addresses: Annotated[list[str], Says("Pieces of To and Cc that are no addresses.")]
+    recipients: Annotated[
+        list[str], Says("Recipients without a result, for `too-many-recipients`; the others have one.")
+    ]
+    invalid_addresses: Annotated[list[str], Says("Pieces of To and Cc that are not addresses.")]
     paths: Paths
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.benchmarks import billing, drains, operations, parsing, single, webhook
+from tests.benchmarks import billing, drains, operations, parsing, readers, single, webhook
 from tests.benchmarks.report import progress
 from tests.benchmarks.running import Bench, machine
 
@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "startup": single.startup,
     "webhook": webhook.webhook,
     "parser": parsing.parsing,
+    "readers": readers.readers,
 }
 
 

@@ -115,18 +115,15 @@ def test_too_much_says_for_how_long(service: Service, work: Callable[[Stores], o
         assert caught.value.retry_after == 17
 
 
-@pytest.mark.parametrize(
-    ("value", "least", "most"),
-    [(email.utils.formatdate(time.time() + 1000, usegmt=True), 900, 1000), ("Mon, 01 Jan 2024 00:00:00 GMT", 0, 0)],
-    ids=["in the future", "in the past"],
-)
+@pytest.mark.parametrize(("seconds", "least"), [(1000, 700), (-1000, 0)], ids=["in the future", "in the past"])
 @pytest.mark.usefixtures("no_pauses")
-def test_retry_after_may_be_a_date(value: str, least: float, most: float) -> None:
-    with answering(Answer(503, {"Retry-After": value})) as account, stores_at(account) as stores:
+def test_retry_after_may_be_a_date(seconds: int, least: int) -> None:
+    date = email.utils.formatdate(time.time() + seconds, usegmt=True)
+    with answering(Answer(503, {"Retry-After": date})) as account, stores_at(account) as stores:
         with pytest.raises(Throttled) as caught:
             stores.blobs.read("a")
         assert caught.value.retry_after is not None
-        assert least <= caught.value.retry_after <= most
+        assert least <= caught.value.retry_after <= max(seconds, 0)
 
 
 def test_retries_are_few_and_short() -> None:
@@ -141,7 +138,7 @@ def test_retries_are_few_and_short() -> None:
         with answering(busy) as account, stores_at(account) as stores, pytest.raises(Throttled):
             work(stores)
         assert len(asked) == 3
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 60, "the 600 seconds were not waited for"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
+import zlib
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -10,7 +13,7 @@ import aiohttp
 import pytest
 
 from local.host.host import Host
-from local.host.http import HttpConfig, HttpKeys
+from local.host.http import MAX_BODY, HttpConfig, HttpKeys
 from shared.errors import SettingsWrong
 from tests.end_to_end.own_process import APPS, in_own_process
 from tests.memory_queue import MemoryQueue, stores_of
@@ -87,6 +90,25 @@ async def _refusals(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
         async with client.request(method, "broken") as answer:
             assert answer.status == 500
             assert b"secret" not in await answer.read()
+    packed = gzip.compress(b"a body")
+    for coding, data, status in (
+        ("gzip", packed, 202),
+        ("GZIP", packed, 202),
+        ("deflate", zlib.compress(b"a body"), 202),
+        ("deflate", zlib.compress(b"a body")[2:-4], 202),
+        ("gzip", b"rubbish" * 50, 400),
+        ("deflate", b"rubbish" * 50, 400),
+        ("gzip", packed[:-4], 400),
+        ("gzip", gzip.compress(b"x" * (MAX_BODY + 1), 1), 413),
+        ("br", b"a body", 202),
+        ("r\u00fcbbish, gzip", b"a body", 202),
+    ):
+        headers = {"Content-Encoding": coding, "Content-Type": "application/octet-stream"}
+        async with client.post("echo", data=data, headers=headers) as answer:
+            assert answer.status == status, coding
+            content = await answer.read()
+            assert b"Traceback" not in content
+            assert status != 202 or json.loads(content)["body"] == "a body"
     async with client.post("hook", data=b"{ no json") as answer:
         assert answer.status == 500
         assert b"Traceback" not in await answer.read()

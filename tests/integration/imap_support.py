@@ -210,6 +210,8 @@ class ScriptedImap:
 
     def _uids(self, command: bytes) -> list[int]:
         uid_set = command.split()[2]
+        if uid_set == b"*":
+            return sorted(self.messages)[-1:]
         if uid_set.endswith(b":*"):
             return [uid for uid in sorted(self.messages) if uid >= int(uid_set[:-2])]
         return [uid for uid in in_set(uid_set) if uid in self.messages]

@@ -29,7 +29,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     [
         ("To: sales@example.com", "", "to"),
         ("Cc: sales@example.com", "", "cc"),
-        ("To: support@example.com", "Delivered-To: sales@example.com", "fallback"),
+        ("To: support@example.com", "Delivered-To: sales@example.com", "delivered-to"),
         ("To: x@y.example", "Delivered-To: sales@example.com", "delivered-to"),
         ("To: x@y.example", "Envelope-To: sales@example.com", "envelope-to"),
         ("To: x@y.example", "X-Envelope-To: sales@example.com", "x-envelope-to"),

@@ -10,6 +10,7 @@ import pytest
 from shared.errors import AccessRefused, MailboxBusy
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.mailboxes.protocol import Fetched
+from shared.mailboxes.spool import MEMORY_LIMIT
 from tests.integration.imap_support import LIMIT, MAILS, Peer, ScriptedImap, in_batches, is_fetch, opened
 
 
@@ -212,6 +213,53 @@ def test_1_8_several_unavailable_messages_among_others_stop_nothing() -> None:
         assert all(answers[uid].refused for uid in bad)
 
 
+def test_1_7_messages_that_are_larger_than_their_reported_sizes_come_one_listing_after_the_other() -> None:
+    """Each goes to disk, and two on disk at once might wait for each other for ever."""
+    mails = {uid: b"Subject: %d\r\n\r\n" % uid + b"x" * MEMORY_LIMIT for uid in range(1, 4)}
+
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if b"RFC822.SIZE" not in command:
+            return False
+        lines = [b"* %d FETCH (UID %d RFC822.SIZE 100)" % (n, uid) for n, uid in enumerate(sorted(server.messages), 1)]
+        peer.send(*lines, tag + b" OK")
+        return True
+
+    with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
+        sizes: list[int] = []
+        for expected in (2, 1, 0):
+            answers = fetched(mailbox)
+            assert sum(one.postponed for one in answers.values()) == expected
+            came = {uid: one.content for uid, one in answers.items() if one.content is not None}
+            for uid, content in came.items():
+                sizes.append(content.size)
+                content.close()
+                del server.messages[uid]
+        assert sizes == [len(mails[1])] * 3
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["a piece", "no pieces"])
+def test_1_8_unavailable_messages_in_a_row_stop_nothing_if_the_last_message_is_delivered(whole: bool) -> None:
+    """Some servers give the whole message, or a piece that does not say so, where a piece is asked for."""
+    mails = {uid: b"Subject: %d\r\n\r\nbody\r\n" % uid for uid in range(1, 31)}
+    bad = set(range(1, 24))
+
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if not is_fetch(command):
+            return False
+        if bad & set(server._uids(command)):
+            peer.send(tag + b" NO [UNAVAILABLE] later")
+            return True
+        if whole and b"UID FETCH *" in command:
+            peer.send(b"* 30 FETCH (UID 30 BODY[] {1}\r\nS)", tag + b" OK")
+            return True
+        return False
+
+    with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
+        answers = fetched(mailbox, 10)
+        assert delivered(answers) == {uid: mail for uid, mail in mails.items() if uid not in bad}
+        assert all(answers[uid].refused for uid in bad)
+
+
 def test_1_8_a_server_that_is_busy_as_a_whole_is_busy() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if is_fetch(command):
@@ -223,7 +271,7 @@ def test_1_8_a_server_that_is_busy_as_a_whole_is_busy() -> None:
     with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
         with pytest.raises(MailboxBusy, match="5 messages in a row"):
             fetched(mailbox)
-        assert sum(map(is_fetch, server.commands)) <= 9
+        assert sum(map(is_fetch, server.commands)) <= 10
 
 
 def collect(mailbox: ImapMailbox) -> None:

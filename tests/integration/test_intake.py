@@ -68,6 +68,21 @@ def test_1_3_keep_asks_for_nothing_below_what_it_has_dealt_with(world: World) ->
     assert world.server.listings == [None, "1.2", "1.3"]
 
 
+def test_8_3_a_uid_reused_below_the_watermark_hides_a_message_for_a_day_at_most(world: World) -> None:
+    world.extra = {"AFTER": "keep"}
+    world.server.deliver(letter(1), letter(2))
+    world.look()
+    world.server.messages[1] = letter(3, 500)
+    world.look()
+    assert world.server.downloaded == [1, 2]
+    world.time += timedelta(days=1)
+    world.look()
+    assert world.server.downloaded == [1, 2, 1]
+    world.look()
+    assert world.server.downloads == 3
+    assert world.server.listings[-1] == "1.2", "the watermark counts again"
+
+
 def test_1_3_keep_without_a_mark_is_held_by_the_receipts(world: World) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(letter(1), letter(2))

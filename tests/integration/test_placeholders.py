@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,22 @@ def test_8_3_a_placeholder_is_recorded_as_unreadable_and_the_original_stays(
     assert 2 in world.server.messages
     assert world.server.downloaded.count(2) == 1, "it is not asked for at each poll"
     assert world.app().health.of("support").left == 1
+
+
+def test_8_3_a_message_that_exchange_delivers_later_is_collected(world: World) -> None:
+    """Its size is that of the original, whatever is delivered."""
+    later = letter(9, len(placeholder()) - 2)
+    world.server.deliver(placeholder())
+    world.look()
+    world.server.messages[1] = later
+    assert len(later) == len(placeholder())
+    world.time += timedelta(hours=23)
+    world.look()
+    assert world.results() == []
+    world.time += timedelta(hours=2)
+    world.look()
+    assert len(world.results()) == 1
+    assert world.server.messages == {}
 
 
 def test_8_3_a_placeholder_is_known_unfolded_too(world: World) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConnectFailed, MailboxBusy, ServiceUnavailable, SignInRefused
+from shared.mailboxes.pop3.server_record import RECORDS
+from shared.mailboxes.protocol import Mailbox
 from shared.queued import Poll, Reason
+from shared.settings import MailboxSettings
 from shared.storage.protocol import QueueName
 from tests.integration.polling_world import START, World, letter
 from tests.servers.faults import Faults
@@ -171,3 +174,32 @@ def test_an_ill_storage_puts_the_poll_back_with_a_delay(world: World, at: int) -
     assert world.stores.queues[QueueName.POLLS].length() == 1
     world.tamper("UPDATE messages SET visible = 0 WHERE queue = 'polls'")
     assert world.enqueued() == [Poll("support", Reason.AGAIN, retries=2)]
+
+
+def test_what_was_learned_about_a_pop3_server_outlives_the_process(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.extra = {"PROTOCOL": "pop3"}
+    seen: list[str] = []
+
+    def poll(learned: str) -> None:
+        """Poll in a new process, which learns something."""
+        with monkeypatch.context() as process:
+            process.setattr(RECORDS, "_records", {})
+            app = world.app()
+
+            def connect(settings: MailboxSettings) -> Mailbox:
+                seen.append(RECORDS.record(settings).no_pipelining)
+                if learned:
+                    RECORDS.record(settings).disable_pipelining(learned)
+                return app.poller.connect(settings)
+
+            replace(app.poller, connect=connect).poll(Poll("support", Reason.BY_HAND))
+
+    poll("")
+    poll("two answers were mixed up")
+    poll("")
+    assert seen == ["", "", "two answers were mixed up"]
+    world.extra["PORT"] = "2"
+    poll("")
+    assert seen[-1] == "", "it is another server"

@@ -19,6 +19,7 @@ from shared.errors import (
     ServiceUnavailable,
 )
 from shared.mailboxes.pop3.fetch import WINDOW
+from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from shared.mailboxes.pop3.server_record import ServerRecords
 from shared.settings import After
 from tests.integration.pop3_support import LIMIT, content_of, drain, fetch_all, scripted_mailbox
@@ -275,3 +276,24 @@ def test_a_full_disk_is_a_service_that_is_ill(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(tempfile, "mkstemp", full)
         with pytest.raises(ServiceUnavailable, match="No space left"):
             fetch_all(mailbox, listed)
+
+
+def collect(mailbox: Pop3Mailbox) -> None:
+    """Use every part of a session."""
+    listed = mailbox.list("INBOX", received=True)
+    for batch in mailbox.fetch([listed], max_bytes=LIMIT):
+        mailbox.remove([one.listed for one in batch])
+    mailbox.commit()
+
+
+@pytest.mark.parametrize("capabilities", [(b"USER", b"UIDL", b"TOP"), (b"USER", b"UIDL", b"TOP", b"PIPELINING")])
+@pytest.mark.parametrize("command", ["UIDL", "LIST", "TOP", "RETR", "DELE", "QUIT"])
+def test_1_9_throttling_is_busy_whatever_the_command(command: str, capabilities: tuple[bytes, ...]) -> None:
+    """And not one refused command a message."""
+    hook = answers(**{command: b"-ERR Request is throttled. Suggested Backoff Time: 299999 milliseconds"})
+    mails = [(f"k{n}", plain_mail(n)) for n in range(2 * WINDOW)]
+    with ScriptedPop3(mails, hook, capabilities=capabilities) as server, scripted_mailbox(server) as mailbox:
+        with pytest.raises(MailboxBusy) as caught:
+            collect(mailbox)
+        assert caught.value.retry_after == pytest.approx(299.999)
+        assert len(server.messages) == len(mails)

@@ -34,7 +34,7 @@ class Watched:
     looks: int = 0
     contents: int = 0
 
-    def version(self, path: str, *, unless: str = "") -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
         self.looks += 1
         if self.ill:
             raise ServiceUnavailable("ill")

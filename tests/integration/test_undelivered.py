@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from shared.collecting.undelivered import SERVER_TROUBLE
 from shared.health import MailboxHealth
+from shared.mailboxes.protocol import Listed
 from shared.queued import Poll, Reason
 from shared.receipts import State
 from tests.integration.intake_world import World, letter
 from tests.integration.polling_world import GraphWorld
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import let_time_pass
+from tests.servers.memory_mailbox import MemoryMailbox, MemoryServer
 
 REFUSAL = "NO [UNAVAILABLE] UID FETCH Server error - Please try again later"
 
@@ -141,6 +143,52 @@ def test_1_9_a_server_that_delivers_nothing_at_all_is_busy_and_no_message_is_ski
     world.time += timedelta(hours=2)
     world.look()
     assert len(world.results()) == SERVER_TROUBLE
+
+
+@pytest.mark.parametrize("after", ["delete", "keep"])
+def test_1_8_a_message_that_the_session_postponed_is_collected_by_the_same_poll(world: World, after: str) -> None:
+    world.extra = {"AFTER": after}
+    world.server.deliver(*map(letter, range(5)))
+    world.server.postponed = {2, 3}
+    poll(world)
+    assert len(world.results()) == 5
+    assert health(world).left == 0
+
+
+class Folders(MemoryMailbox):
+    """A session with several folders."""
+
+    def __init__(self, servers: Mapping[str, MemoryServer]) -> None:
+        self._servers = servers
+        super().__init__(next(iter(servers.values())))
+
+    @property
+    def folders(self) -> Sequence[str]:
+        return tuple(self._servers)
+
+    def list(
+        self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
+    ) -> Sequence[Listed]:
+        self._server = self._servers[folder]
+        return super().list(folder, received=received, above=above, since=since)
+
+
+def test_1_8_a_folder_of_which_nothing_is_delivered_does_not_keep_the_mail_of_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged, inbox = MemoryServer(), world.server
+    damaged.deliver(*map(letter, range(SERVER_TROUBLE)))
+    damaged.refused = dict.fromkeys(damaged.messages, REFUSAL)
+    world.extra = {"FOLDERS": "Damaged;INBOX"}
+    monkeypatch.setattr(MemoryServer, "open", lambda _server: Folders({"Damaged": damaged, "INBOX": inbox}))
+    for polls in range(1, 4):
+        inbox.deliver(letter(100 + polls))
+        poll(world)
+        assert len(world.results()) == polls
+        assert health(world).busy_reason == ""
+    assert len(skipped(world)) == SERVER_TROUBLE
+    poll(world)
+    assert len(damaged.messages) == health(world).left == SERVER_TROUBLE
 
 
 def test_8_3_graphs_404_right_after_a_notification_is_not_final(tmp_path: Path) -> None:

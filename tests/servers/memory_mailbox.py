@@ -43,6 +43,8 @@ class MemoryServer:
     """What is listed, and is gone when it is asked for."""
     undelivered: set[int] = field(default_factory=set)
     """What is listed at every poll, and answered as if it did not exist."""
+    postponed: set[int] = field(default_factory=set)
+    """What is not taken at the first try."""
     refuses_removal: MailroomError | None = None
     before_batch: Callable[[], None] = lambda: None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -140,6 +142,9 @@ class MemoryMailbox:
         refused = self._server.refused.get(listed.number)
         if refused is not None:
             return Fetched(listed, None, refused=refused, unreadable=self._server.unreadable.get(listed.number))
+        if listed.number in self._server.postponed:
+            self._server.postponed.remove(listed.number)
+            return Fetched(listed, None, postponed=True)
         if listed.number in self._server.undelivered:
             return Fetched(listed, None)
         if listed.number in self._server.gone:

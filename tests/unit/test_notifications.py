@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -235,7 +235,7 @@ def test_a_batch_is_answered_202_with_what_is_to_be_enqueued(caplog: pytest.LogC
     assert (event.mailbox, event.folder, event.kind) == ("office", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED)
     lines = [one.getMessage() for one in caplog.records]
     assert len(lines) == 2
-    assert lines[0].startswith("2 entries of a notification are dropped")
+    assert lines[0].startswith("2 entries of notifications are dropped")
     assert "GRAPH_CLIENT_STATE_KEY" in lines[0]
     assert "office, INBOX: Graph sent subscriptionRemoved" in lines[1]
 
@@ -265,3 +265,44 @@ def test_no_key_and_no_state_is_ever_shown(caplog: pytest.LogCaptureFixture) -> 
 def test_no_notifications_come_of_mailboxes_that_are_not_graphs() -> None:
     values = {"MAILBOXES__support__ADDRESS": "support@example.com"}
     assert Webhook.of(settings_for("folder:somewhere", values)).places == {}
+
+
+def test_what_is_not_proven_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    time = [NOW]
+    webhook = Webhook((KEY,), PLACES, lambda: time[0])
+    forged = entry(key="another key of 32 characters ....")
+    for _ in range(1_000):
+        webhook.answer(body(forged, forged), None)
+        webhook.answer(b"no json", None)
+    assert [one.getMessage().partition(":")[0] for one in caplog.records] == [
+        "2 entries of notifications are dropped",
+        "1 requests to graph_webhook are refused with 400",
+    ]
+    caplog.clear()
+    time[0] += timedelta(seconds=61)
+    webhook.answer(body(entry()), None)
+    webhook.answer(b"no json", None)
+    assert [one.getMessage().partition(":")[0] for one in caplog.records] == [
+        "1998 entries of notifications are dropped",
+        "1000 requests to graph_webhook are refused with 400",
+    ], "none is forgotten"
+    caplog.clear()
+    time[0] += timedelta(seconds=61)
+    webhook.answer(body(entry()), None)
+    assert not caplog.records
+    time[0] -= timedelta(days=1)
+    webhook.answer(body(forged), None)
+    assert "1 entries" in caplog.text, "the clock was set back"
+
+
+@pytest.mark.parametrize("kind", list(LifecycleKind))
+def test_a_request_with_many_lifecycle_events_puts_few_messages_on_the_queue(kind: LifecycleKind) -> None:
+    many = [
+        entry("support", folder, lifecycleEvent=kind.value, subscriptionId=f"subscription-{number}")
+        for number in range(100)
+        for folder in ("INBOX", "INBOX/Orders")
+    ]
+    events = received(body(*many)).lifecycle
+    assert len(events) == (2 if kind is LifecycleKind.MISSED else 4)
+    assert {one.folder for one in events} == {"INBOX", "INBOX/Orders"}
+    assert {one.subscription for one in events} <= {"subscription-0", "subscription-1"}

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.settings import AllRoutes, AppSettings, RouteSettings, all_routes, read_settings
+from shared.settings.routes_file import LARGEST_FILE
 from shared.settings.written import WrittenRoute
 from shared.sorting.route_tables import RouteTables
 from tests.unit.test_settings import APP, SALES, SUPPORT, mailbox, route
@@ -368,3 +369,9 @@ def test_3_9_an_alias_without_a_route_is_a_warning() -> None:
         "MAILBOXES__one__ALIASES: sale@example.com has no route of this mailbox, so that its mail goes where mail to "
         "ADDRESS goes; set up a route with this ADDRESS, or correct the alias"
     )
+
+
+def test_a_file_that_is_too_large_is_not_read() -> None:
+    file = written(one={"ADDRESS": "one@example.com"})
+    assert read(file.ljust(LARGEST_FILE)).from_file == 1
+    assert "has more than 10000000 bytes" in fault(file.ljust(LARGEST_FILE + 1))

@@ -54,6 +54,13 @@ from shared.mailboxes.temporary_refusals import TABLE, suggested_backoff, tempor
         "/var/spool/mail/.alice.pop lock busy!  Is another session active? (11)",
         "Mailbox is open by another process, access is readonly",
         "Your account is in use, try later.",
+        "Another POP3 session is accessing this mailbox",
+        "Mailbox is being used by another process",
+        "Mailbox temporarily locked",
+        "Can not lock mailbox",
+        "Unable to open mailbox: lock timeout",
+        "Session already active for this mailbox",
+        "Account already in use",
         "Too many login attempts, please try again later.",
     ],
 )

@@ -65,7 +65,7 @@ class Tickets:
             # Out-of-office notes, bounces and the like: to be filed, and never answered.
             "automatic": (result["automatic"] or {}).get("kind", ""),
             "text": result["paths"]["message"],
-            "attachments": len(result["paths"]["attachments"]),
+            "attachments": result["attachments"],
         }
         try:
             self.made.create_entity(ticket)

@@ -243,7 +243,7 @@ class Lister:
         )
 
     async def _whole(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An item with its time: of one that only changed, Graph may tell no more than what did.
+        """An item with its time: of one that only changed, Graph may return the changed properties alone.
 
         Where Graph refuses this one item, the listing goes on without the time.
         """

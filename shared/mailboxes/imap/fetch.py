@@ -8,8 +8,9 @@ A message that does not come although the server answers OK is gone only if a UI
 otherwise it is `refused`. A FETCH response without a UID is taken only while one message alone is asked for, and only
 if SEARCH says that its sequence number is that message's: a wrong guess would remove mail that was never stored.
 
-A code such as [UNAVAILABLE] may be about one message (Yahoo) or about the server. It is about the server, and the
-mailbox is busy, when `BUSY_IN_A_ROW` messages asked for alone are refused so and none is delivered in between.
+A code such as [UNAVAILABLE] may be about one message (Yahoo) or about the server. When `BUSY_IN_A_ROW` messages asked
+for alone are refused so and none is delivered in between, the folder's last message decides: if the server does not
+deliver its first byte either, the mailbox is busy.
 Throttling is always about the account: nothing more is asked.
 
 A message that goes to disk is begun only when no other that is on disk waits to be taken: the budget for the disk may
@@ -195,7 +196,7 @@ class Fetcher:
             if self._knows_uids:
                 commands = wire.send(*(b"UID FETCH %d (UID BODY.PEEK[])" % uid for uid in uids)) if uids else []
                 for uid, command in zip(uids, commands, strict=True):
-                    self._judge(unit, uid, wire.wait(command))
+                    self._judge(unit, uid, wire.wait(command), wire)
             if not self._knows_uids:
                 for uid in uids:
                     if uid not in unit.found:
@@ -212,7 +213,7 @@ class Fetcher:
         self._unnamed = unnamed
         try:
             command = wire.wait(wire.send(b"UID FETCH %d (UID BODY.PEEK[])" % uid)[0])
-            self._judge(unit, uid, command)
+            self._judge(unit, uid, command, wire)
             if uid in unit.found or command.status != "OK" or len(unnamed) != 1:
                 return
             if wire.sequence_numbers(b"UID %d" % uid) == {unnamed[0].sequence} and wire.expunged == expunged:
@@ -259,7 +260,7 @@ class Fetcher:
         if isinstance(error, MailboxBusy | SessionDied | AccessRefused):
             raise error
 
-    def _judge(self, unit: Unit, uid: int, command: Command) -> None:
+    def _judge(self, unit: Unit, uid: int, command: Command, wire: Wire) -> None:
         """What the answer to a command for one message means, if the message has not come."""
         self._raise_if_about_session(command)
         if uid in unit.found:
@@ -272,12 +273,31 @@ class Fetcher:
         else:
             if temporary_refusal(answer.text):
                 self._busy_in_a_row += 1
-                if self._busy_in_a_row >= BUSY_IN_A_ROW:
+                if self._busy_in_a_row >= BUSY_IN_A_ROW and not self._delivers_last_message(unit, wire):
                     raise MailboxBusy(
                         f"{self._link.where}: not now: {BUSY_IN_A_ROW} messages in a row were refused, the last with "
                         f"{quoted(answer.text)}"
                     )
             self._refuse(unit, uid, f"the server answered {quoted(answer)}")
+
+    def _delivers_last_message(self, unit: Unit, wire: Wire) -> bool:
+        """Return whether the server delivers a byte of the folder's last message; then it is not the server's trouble.
+
+        The byte is thrown away: a server that says nothing of pieces might have it taken for the message.
+        """
+        wire.settle()
+        pieces: list[Body] = []
+        wire.forget_bodies()
+        wire.on_body = pieces.append
+        try:
+            command = wire.wait(wire.send(b"UID FETCH * (UID BODY.PEEK[]<0.1>)")[0])
+        finally:
+            self._use_wire(unit)
+        self._raise_if_about_session(command)
+        delivers = any(piece.value for piece in pieces)
+        if delivers:
+            self._busy_in_a_row = 0
+        return delivers
 
     def _search_silent(self, unit: Unit, wire: Wire) -> None:
         """Find out which messages that did not come are gone; those that are still there are refused."""
@@ -323,9 +343,9 @@ class Fetcher:
             if value.size > self._max_bytes:
                 unit.answer(uid, None, oversized=True)
             else:
-                # It was to go to disk, and another one there waits to be taken. The next poll finds it.
-                _log.warning("%s: UID %d is larger than the server told; later", self._link.where, uid)
-                unit.answer(uid, None)
+                # It was to go to disk, and another one there waits to be taken.
+                _log.info("%s: UID %d is larger than the server reported: asked for again", self._link.where, uid)
+                unit.postpone(uid)
         elif isinstance(value, Spool):
             self._keep(unit, uid, value)
         elif isinstance(value, bytes) and (value or not unit.asked[uid].size):

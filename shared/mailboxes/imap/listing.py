@@ -54,7 +54,7 @@ class Watermark:
 
     @classmethod
     def parse(cls, text: str | None) -> Watermark | None:
-        """Return the watermark that a text stands for; None if it is not one."""
+        """Parse a watermark; return None if the text is not one."""
         match = _WATERMARK.fullmatch(text or "")
         return cls(*(int(part) if part is not None else None for part in match.groups())) if match else None  # type: ignore[arg-type]  # the first two always match
 

@@ -104,7 +104,8 @@ class Remover:
                 # Not waited for: what it says is kept when it comes.
                 self._session.wire.send(b"UID FETCH %b (UID X-GM-MSGID)" % uid_set)
             if self._target is not None and not self._moves:
-                self._copy(in_set(uid_set))
+                # What COPYUID says was copied is not copied again after a connection that broke.
+                self._copy(set(in_set(uid_set)) - self._copied.keys())
             self._since.update(in_set(uid_set))
             self._pair = self._session.wire.send(*self._commands(uid_set))
             self._pair_set = uid_set

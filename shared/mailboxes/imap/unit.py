@@ -64,6 +64,10 @@ class Unit:
         """Tell what became of a message."""
         self.found[uid] = Fetched(self.asked[uid], content, oversized=oversized, refused=refused)
 
+    def postpone(self, uid: int) -> None:
+        """Leave a message to the next listing."""
+        self.found[uid] = Fetched(self.asked[uid], None, postponed=True)
+
     def results(self) -> Batch:
         """An answer for each message of the batch; one of which nothing is known is gone."""
         return [self.found.get(message.number) or Fetched(message, None) for message in self.batch]

@@ -11,7 +11,7 @@ from shared.errors import (
     SignInRefused,
     quoted,
 )
-from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal
+from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal, throttled
 
 _CODE = re.compile(r"\[([A-Za-z0-9/_-]+)[^\]]*\]")
 _GONE = re.compile(
@@ -71,6 +71,20 @@ def sign_in_refusal(text: str, where: str, remedy: str, *, login_delay: float | 
     if isinstance(found, MailboxBusy) or code_of(text) == "SYS/PERM":
         return found
     return SignInRefused(f"{where}: sign-in was refused: {quoted(text) or '-ERR'}; look at {remedy}")
+
+
+def raise_if_throttled(text: str, where: str) -> None:
+    """Return if `-ERR` is about the command alone, and not about the account (Exchange Online).
+
+    Args:
+        text: what followed it.
+        where: the mailbox and its server.
+
+    Raises:
+        MailboxBusy: the server throttles the account, so that every further command would be refused too.
+    """
+    if throttled(text):
+        raise MailboxBusy(f"{where}: throttled: {quoted(text)}", retry_after=suggested_backoff(text))
 
 
 def is_gone(text: str) -> bool:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shared.errors import ConnectionLost, ServiceUnavailable, quoted
-from shared.mailboxes.pop3.errors import Broken, Garbled, Interleaved, Silent, is_gone
+from shared.mailboxes.pop3.errors import Broken, Garbled, Interleaved, Silent, is_gone, raise_if_throttled
 from shared.mailboxes.pop3.server_record import ServerRecord
 from shared.mailboxes.pop3.session import Session
 from shared.mailboxes.protocol import Batch, Fetched, Listed
@@ -372,6 +372,7 @@ class Flow:
                 with self._session.mapping():
                     accepted, text = self._session.wire.answer()
                 if not accepted and not is_gone(text):
+                    raise_if_throttled(text, self._session.where)
                     self.refused[command.message.number] = text
             self._outstanding.popleft()
             self._reading = None
@@ -441,6 +442,7 @@ class Flow:
             return Fetched(message, None), None
         given, text = wire.answer()
         if not given:
+            raise_if_throttled(text, self._session.where)
             return Fetched(message, None, refused=None if is_gone(text) else quoted(text) or "-ERR"), None
         if command.batch is None:
             wire.drain(_nowhere)

@@ -22,7 +22,7 @@ from shared.errors import (
     RemovalRefused,
     quoted,
 )
-from shared.mailboxes.pop3.errors import Garbled
+from shared.mailboxes.pop3.errors import Garbled, raise_if_throttled
 from shared.mailboxes.pop3.fetch import Flow
 from shared.mailboxes.pop3.listing import listed
 from shared.mailboxes.pop3.maildrop import sizes_and_keys, times_received
@@ -165,6 +165,7 @@ class Pop3Mailbox:
         if not deleted or accepted:
             return
         if lost is None:
+            raise_if_throttled(text, session.where)
             raise RemovalRefused(f"{session.where}: QUIT was refused, nothing is deleted for certain: {quoted(text)}")
         if self._record.quit_unanswered(message.key or "" for message in deleted):
             raise ConnectionLost(

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from shared.errors import MailboxBusy
-from shared.mailboxes.pop3.errors import refusal
+from shared.mailboxes.pop3.errors import raise_if_throttled, refusal
 from shared.mailboxes.pop3.listing import Headers, keys_of, sizes_of
 from shared.mailboxes.pop3.session import Session
 
@@ -73,12 +73,19 @@ def times_received(session: Session, numbers: Sequence[int], *, pipelining: bool
 
 
 def _tops(session: Session, numbers: Sequence[int]) -> dict[int, Headers | None]:
-    """Return the headers of messages, asked for in one write; None for a message that TOP was refused for."""
+    """Return the headers of messages, asked for in one write; None for a message that TOP was refused for.
+
+    Raises:
+        MailboxBusy: the server throttles the account.
+    """
     found: dict[int, Headers | None] = dict.fromkeys(numbers)
     with session.mapping():
         session.wire.send(*(b"TOP %d 0" % number for number in numbers))
         for number in numbers:
-            if session.wire.answer()[0]:
+            accepted, text = session.wire.answer()
+            if accepted:
                 headers = found[number] = Headers()
                 session.wire.drain(headers.write)
+            else:
+                raise_if_throttled(text, session.where)
     return found

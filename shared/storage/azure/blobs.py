@@ -82,13 +82,14 @@ class AzureBlobs:
                 raise
         return True
 
-    def version(self, path: str, *, unless: str = "") -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
         """The whole blob and its etag."""
         blob = self._client.get_blob_client(checked(path))
         condition: dict[str, Any] = {"etag": unless, "match_condition": MatchConditions.IfModified} if unless else {}
+        part: dict[str, Any] = {} if most is None else {"offset": 0, "length": most}
         with self._container.used():
             try:
-                found = blob.download_blob(**condition)
+                found = blob.download_blob(**part, **condition)
                 return Version(found.readall(), str(found.properties.etag))
             except HttpResponseError as error:
                 if error.status_code == _UNCHANGED:

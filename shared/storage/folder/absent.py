@@ -39,9 +39,9 @@ class AbsentBlobs(_Absent):
         del path, target
         return False
 
-    def version(self, path: str, *, unless: str = "") -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
         """Return None."""
-        del path, unless
+        del path, unless, most
         return None
 
     def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:

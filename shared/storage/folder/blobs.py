@@ -103,14 +103,14 @@ class FolderBlobs:
                 shutil.copyfileobj(source, target, PIECE)
         return True
 
-    def version(self, path: str, *, unless: str = "") -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
         """The whole file and what tells its versions apart."""
         final = self._at(path)
         with self._mapped("reading", final):
             try:
                 with final.open("rb") as file:
                     etag = _etag(os.fstat(file.fileno()))
-                    return Version(None if etag == unless else file.read(), etag)
+                    return Version(None if etag == unless else file.read(most), etag)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 

@@ -3,7 +3,8 @@
 import pytest
 
 from shared.addresses import normalise
-from shared.mail.address_list import MOST_INVALID, Address, read_list
+from shared.mail.address_list import MOST_INVALID, MOST_NAMES, Address, read_list
+from shared.mail.as_json import as_json
 from shared.mail.defects import Defects
 from shared.mail.message import parse
 
@@ -65,6 +66,101 @@ LISTS = {
 @pytest.mark.parametrize(("text", "found", "invalid"), LISTS.values(), ids=LISTS)
 def test_2_1_lists_are_read(text: str, found: list[tuple[str, str]], invalid: list[str]) -> None:
     assert read_list(text, Defects()) == ([Address(*one) for one in found], invalid)
+
+
+AUTHORS: dict[str, tuple[str, list[tuple[str, str | None]], list[str]]] = {
+    # An address where RFC 5322 has none.
+    "quoted within brackets": ('"Corner Shop" <"shop@b.example">', [("Corner Shop", "shop@b.example")], []),
+    "quoted beside another": ('"a@b.example" <"c@d.example">', [("a@b.example", "c@d.example")], []),
+    "wholly quoted": ('"shop@b.example"', [("", "shop@b.example")], []),
+    "quoted behind a name": ('Corner Shop "shop@b.example"', [("Corner Shop", "shop@b.example")], []),
+    "in a comment": ("Corner Shop (shop@b.example)", [("Corner Shop", "shop@b.example")], []),
+    "in brackets in a comment": ("=?utf-8?q?Caf=C3=A9?= (<shop@b.example>)", [("Café", "shop@b.example")], []),
+    "comment alone": ("(shop@b.example)", [("", "shop@b.example")], []),
+    "comment within brackets": ("Shop <(shop@b.example)>", [("Shop", "shop@b.example")], []),
+    "quoted local part": ('"shop keeper"@b.example', [("", '"shop keeper"@b.example')], []),
+    "address and comment": ("Shop (shop@b.example) <s@d.example>", [("Shop", "s@d.example")], []),
+    "words in quotes": ('"to shop@b.example"', [("to shop@b.example", None)], ['"to shop@b.example"']),
+    "two in quotes": ('"a@b.example" "c@d.e"', [("a@b.example c@d.e", None)], ['"a@b.example" "c@d.e"']),
+    "junk before": ('"postmaster@" <b.example postmaster@b.example>', [("postmaster@", "postmaster@b.example")], []),
+    "junk behind": ("Jo <jo@b.example SMTP>", [("Jo", "jo@b.example")], []),
+    "brackets within": ("Jo <[jo@b.example]>", [("Jo", "jo@b.example")], []),
+    "the same twice": ("<jo@b.example JO@b.example>", [("", "jo@b.example")], []),
+    "two within brackets": ("<jo@b.example jim@b.example>", [], ["<jo@b.example jim@b.example>"]),
+    # A comma in a display name.
+    "surname first": ("Roe, Ann <ann@b.example>", [("Roe, Ann", "ann@b.example")], []),
+    "encoded surname first": ("=?utf-8?q?R=C3=B6?=, Ann <ann@b.example>", [("Rö, Ann", "ann@b.example")], []),
+    "title": ("Roe, Ann, Dr. <ann@b.example>", [("Roe, Ann, Dr.", "ann@b.example")], []),
+    "comma before brackets": ("Corner Shop , <shop@b.example>", [("Corner Shop", "shop@b.example")], []),
+    "two commas": ("Roe,, Ann <ann@b.example>", [("Roe, Ann", "ann@b.example")], []),
+    "in a list": (
+        "jo@b.example, Roe, Ann <ann@b.example>, Poe, Jim <jim@b.example>",
+        [("", "jo@b.example"), ("Roe, Ann", "ann@b.example"), ("Poe, Jim", "jim@b.example")],
+        [],
+    ),
+    "in a group": ("Us: Roe, Ann <ann@b.example>;", [("Roe, Ann", "ann@b.example")], []),
+    "address before": ("jo@b.example, Ann <ann@b.example>", [("", "jo@b.example"), ("Ann", "ann@b.example")], []),
+    "encoded address before": (
+        "=?utf-8?q?jo=40b.example?=, Ann <ann@b.example>",
+        [("", "jo@b.example"), ("Ann", "ann@b.example")],
+        [],
+    ),
+    "no brackets": ("Roe, ann@b.example", [("", "ann@b.example")], ["Roe"]),
+    "a long list of names": ("a, " * 20 + "Jo <jo@b.example>", [("a, a, Jo", "jo@b.example")], ["a"] * 18),
+    # No address.
+    "name and a local name": ("Mailer <MAILER-DAEMON>", [("Mailer", None)], ["Mailer <MAILER-DAEMON>"]),
+    "bare local name": ("root", [("root", None)], ["root"]),
+    "bare local name in brackets": ("<MAILER-DAEMON>", [("MAILER-DAEMON", None)], ["<MAILER-DAEMON>"]),
+    "bare local name with a comment": ("root (Cron Daemon)", [("Cron Daemon", None)], ["root (Cron Daemon)"]),
+    "bad address": ("=?utf-8?q?Caf=C3=A9?= <shop@@b>", [("Café", None)], ["Café <shop@@b>"]),
+    "empty brackets": ('"Corner Shop" <>', [("Corner Shop", None)], ['"Corner Shop" <>']),
+    "comma and a bad address": ("Roe, Ann <ann@>", [("Roe, Ann", None)], ["Roe, Ann <ann@>"]),
+    "only a bad address": ("ann@", [], ["ann@"]),
+    "empty group": ("Automated System:;", [("Automated System", None)], []),
+    "names and an address": ("root, Jo <@>, jo@b.example", [("", "jo@b.example")], ["root, Jo <@>"]),
+    "empty": ("", [], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "authors", "invalid"), AUTHORS.values(), ids=AUTHORS)
+def test_2_5_authors_are_read(text: str, authors: list[tuple[str, str | None]], invalid: list[str]) -> None:
+    message = parse(f"From: {text}\n\nx".encode())
+    assert [(one.name, one.address) for one in message.from_] == authors
+    assert list(message.invalid_addresses) == list(message.invalid_senders) == invalid
+    stored = as_json(message)
+    assert [(one["name"], one["address"]) for one in stored["from"]] == authors
+    assert stored["invalid_addresses"] == invalid
+
+
+def test_2_5_a_name_without_an_address_counts_only_if_no_from_has_an_address() -> None:
+    assert [one.name for one in parse(b"From: root\nFrom: Jo <jo@b.example>\n\n").from_] == ["Jo"]
+    assert [one.name for one in parse(b"From: root\nFrom: jo\n\n").from_] == ["root", "jo"]
+    assert len(parse(b"From: " + b"".join(b"n%d <x>, " % n for n in range(2000)) + b"\n\n").from_) == MOST_NAMES
+
+
+WELL_FORMED = [
+    "boss@b.example", "Boss <boss@b.example>", '"Boss, The" <boss@b.example>', "Boss, The <boss@b.example>",
+    "boss@b.example (The Boss)", "=?utf-8?q?B=C3=B6ss?= <boss@b.example>", '"B \\"o\\" ss" <boss@b.example>',
+    "boss@b.example <boss@b.example>", '"me@c.example" <boss@b.example>', '"the boss"@b.example',
+    "<boss@b\u00fccher.example>", "Us: boss@b.example, jo@b.example;", "bo\u200bss@b.example",
+]  # fmt: skip
+REPAIRED = [
+    '"boss@b.example"', '<"boss@b.example">', "Boss (boss@b.example)", "<x boss@b.example>", "x boss@b.example",
+    "boss@b.example jo@b.example", "<boss@b.example> jo@b.example", "<boss@b.example> x", "boss @b.example",
+    "boss@b .example", "boss(x)@b.example", "<@c.example:boss@b.example>", "<mailto:boss@b.example>",
+    "'boss@b.example'",
+    "boss@b.example <>", "<boss@b.example", "<<boss@b.example>>", '"x <boss@b.example>', "(x <boss@b.example>",
+    "me@c.example <boss@b.example>", "=?utf-8?q?boss=40b.example?=", "boss@b\u200b.example", "boss@\uff42.example",
+    "boss@b\u3002example",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "repaired"), [*((t, False) for t in WELL_FORMED), *((t, True) for t in REPAIRED)])
+def test_3_2_an_author_who_was_repaired_is_marked(text: str, repaired: bool) -> None:
+    message = parse(f"From: {text}\n\nx".encode())
+    assert message.from_
+    assert any(one.repaired for one in message.from_) is repaired
+    assert message.invalid_senders == ()
 
 
 NORMAL = {
@@ -134,7 +230,8 @@ def test_2_1_every_to_and_cc_counts() -> None:
 def test_2_5_what_is_no_address_is_listed_and_the_rest_is_kept() -> None:
     message = parse(b"From: nobody\nTo: foo, a@b.example\nCc: bar@\n\n")
     assert [one.address for one in message.to] == ["a@b.example"]
-    assert message.invalid_addresses == ("foo", "bar@")
+    assert message.invalid_addresses == ("nobody", "foo", "bar@")
+    assert message.invalid_recipients == ("foo", "bar@")
     assert "there are invalid addresses in From" in message.defects
 
 

@@ -100,7 +100,7 @@ PARAMETERS: dict[str, tuple[str, str, str | None]] = {
     "encoded word": ('a/b; filename="=?utf-8?q?caf=C3=A9?="', "filename", "café"),
     "sections of an encoded word": ('a/b; name*0="=?utf-8?q?caf"; name*1="=C3=A9?="', "name", "café"),
     "extended without charset": ("a/b; filename*=caf%C3%A9", "filename", "café"),
-    "not closed": ('a/b; name="x', "name", '"x'),
+    "not closed": ('a/b; name="x', "name", "x"),
     "absent": ("a/b", "name", None),
 }
 
@@ -132,6 +132,41 @@ DATES: dict[str, tuple[str, datetime | None, bool]] = {
     "year 1": ("1 Jan 0001 00:00:00 +0100", None, True),
     "year 9999": ("31 Dec 9999 23:59:59 -0100", None, True),
     "words": ("yesterday", None, True),
+    # Half days.
+    "afternoon": ("Mon 23 Nov 2026 06:09:22 PM EST", datetime(2026, 11, 23, 23, 9, 22, tzinfo=UTC), False),
+    "noon": ("23 Nov 2026 12:00 p.m. +0000", datetime(2026, 11, 23, 12, tzinfo=UTC), False),
+    "midnight": ("23 Nov 2026 12:00AM +0000", datetime(2026, 11, 23, 0, tzinfo=UTC), False),
+    "date(1)": ("Mon Nov 23 06:09:22 PM EST 2026", datetime(2026, 11, 23, 23, 9, 22, tzinfo=UTC), False),
+    "afternoon of 24 hours": ("23 Nov 2026 18:00 PM +0000", datetime(2026, 11, 23, 18, tzinfo=UTC), False),
+    "morning of 24 hours": ("23 Nov 2026 18:00 AM +0000", None, True),
+    "hour 0 of the afternoon": ("23 Nov 2026 00:30 PM +0000", None, True),
+    "half day behind the zone": ("23 Nov 2026 06:00 +0000 PM", None, True),
+    "half day in another language": ("23 Nov 2026 06:00 \uc624\ud6c4 +0900", None, True),
+    # Offsets.
+    "JavaScript": ("Mon Nov 23 2026 13:40:00 GMT+0100 (CET)", datetime(2026, 11, 23, 12, 40, tzinfo=UTC), False),
+    "older JavaScript": ("Mon Nov 23 13:40:00 UTC+0100 2026", datetime(2026, 11, 23, 12, 40, tzinfo=UTC), False),
+    "no sign": ("Mon, 23 Nov 2026 23:37:59 0530", datetime(2026, 11, 23, 18, 7, 59, tzinfo=UTC), False),
+    "three digits": ("Mon, 23 Nov 2026 10:00:00 -500", datetime(2026, 11, 23, 15, tzinfo=UTC), False),
+    "two digits": ("2026-11-23T10:00:00+02", datetime(2026, 11, 23, 8, tzinfo=UTC), False),
+    "one digit": ("Mon, 23 Nov 2026 10:00:00 GMT+1", datetime(2026, 11, 23, 9, tzinfo=UTC), False),
+    "behind a known zone": ("Mon, 23 Nov 2026 10:00:00 EST -0500", datetime(2026, 11, 23, 15, tzinfo=UTC), False),
+    "against a known zone": ("Mon, 23 Nov 2026 10:00:00 CET +0200", None, True),
+    "year behind the time": ("Mon, 23 Nov 2026 10:00:00 2026", None, True),
+    "90 minutes": ("Mon, 23 Nov 2026 10:00:00 +0090", None, True),
+    "zone in words": ("Mon, 23 Nov 2026 10:00:00 Eastern Standard Time", None, True),
+    "POSIX zone": ("Mon, 23 Nov 2026 10:00:00 EST5EDT", None, True),
+    "comment never closed": ("Mon, 23 Nov 2026 10:00:00 +0100 (C", datetime(2026, 11, 23, 9, tzinfo=UTC), False),
+    "nested comments": ("23 Nov 2026 10:00 (a (b)) +0100", datetime(2026, 11, 23, 9, tzinfo=UTC), False),
+    # Orders and weekdays.
+    "month first": ("Monday, November 23, 2026 9:05 AM", datetime(2026, 11, 23, 9, 5, tzinfo=UTC), True),
+    "month first, zone": ("Nov 3rd, 2026 at 9:05 pm -0500", datetime(2026, 11, 4, 2, 5, tzinfo=UTC), False),
+    "weekday in Russian": ("\u041f\u043d, 23 Nov 2026 10:00 +0300", datetime(2026, 11, 23, 7, tzinfo=UTC), False),
+    "weekday misread": ("\u00cf\u00ed, 23 Nov 2026 10:00 +0300", datetime(2026, 11, 23, 7, tzinfo=UTC), False),
+    "weekday of two words": ("Th\u1ee9 Hai, 23 Nov 2026 10:00 +0700", datetime(2026, 11, 23, 3, tzinfo=UTC), False),
+    "encoded weekday": ("=?utf-8?q?L=C3=BA?=, 3 Nov 2026 10:00 GMT", datetime(2026, 11, 3, 10, tzinfo=UTC), False),
+    "three-digit day": ("Mon, 023 Nov 2026 10:00 GMT", datetime(2026, 11, 23, 10, tzinfo=UTC), False),
+    "ambiguous": ("11-04-2026", None, True),
+    "ambiguous with a time": ("11/04/2026 10:00:00 +0000", None, True),
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import random
 import time
+import tracemalloc
 from collections.abc import Callable
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -29,6 +30,10 @@ def body(header: bytes, content: bytes) -> bytes:
 
 
 MIXED = b"Content-Type: multipart/mixed; boundary=b"
+WITHOUT_EMPTY_LINES = b"Content-Type: multipart/mixed; boundary=b0\n\n" + b"".join(
+    b"--b%d\nContent-Type: multipart/mixed; boundary=b%d\n" % (n, n + 1) for n in range(100)
+)
+WRONG_LEVELS = b"".join(b"Content-Type: multipart/mixed; boundary=q%d\n\n--z%d\n" % (n, n) for n in range(100))
 LEVELS = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(500))
 
 HOSTILE: dict[str, Callable[[], bytes]] = {
@@ -59,6 +64,32 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "other delimiters": lambda: body(LEVELS, fill(b"--q\n")),
     "nesting of 500": lambda: body(LEVELS, fill(b"--b1\n\nx\n")),
     "one boundary for all": lambda: body(fill(MIXED + b"\n\n--b\n"), fill(b"--b--\n")),
+    "nested headers and dashes": lambda: WITHOUT_EMPTY_LINES + fill(b"--\n"),
+    "nested headers and fields of dashes": lambda: WITHOUT_EMPTY_LINES + fill(b"--x:\n"),
+    "nested headers and lines of both": lambda: WITHOUT_EMPTY_LINES + fill(b"--q\nTo: x\n"),
+    "nested headers and junk, small": lambda: WITHOUT_EMPTY_LINES + fill(b"junk\n", 64_000),
+    "nested headers with CR": lambda: (WITHOUT_EMPTY_LINES + fill(b"--\n")).replace(b"\n", b"\r"),
+    "headers of parts": lambda: body(MIXED, (b"--b\n" + b"X: y\n" * 14_000) * 8),
+    "parameters of parts": lambda: body(MIXED, (b"--b\nContent-Type: a/b" + b";a=b" * 15_000 + b"\n\n") * 8),
+    "unused boundaries": lambda: WRONG_LEVELS + fill(b"--\n"),
+    "likenesses of a boundary": lambda: body(
+        MIXED, (b"--b\nContent-Type: multipart/mixed; boundary=q\n\n" + b"--q1\n" * 99) * 800
+    ),
+    "empty multiparts": lambda: body(
+        MIXED, b"--b\nContent-Type: multipart/mixed; boundary=q\n\n" * 9_000 + fill(b" \n")
+    ),
+    "blank lines first": lambda: fill(b" \n"),
+    "open quotes": lambda: b"Content-Type: text/plain;" + fill(b'name="b"x '),
+    "quotes and colons": lambda: b"Content-Type: text/plain;" + fill(b'name="b":'),
+    "folded quotes": lambda: b"Content-Type: text/plain;" + fill(b'"\n\t') + b'"',
+    "parameters without indent": lambda: b"Content-Type: text/plain;\n" + fill(b'name="x:;\n'),
+    "encoded structure": lambda: b"Content-Type: " + fill(b"=?a?q?b?= "),
+    "equal signs": lambda: body(b"Content-Transfer-Encoding: quoted-printable", fill(b"=")),
+    "footers": lambda: body(MIXED, b"--b\nContent-Transfer-Encoding: base64\n\nAAAA\n\nfoo bar, x\n" * 8_000),
+    "one long footer": lambda: body(b"Content-Transfer-Encoding: base64", b"AAAA\n" + fill(b"a b,\n")),
+    "blank alternatives": lambda: body(
+        MIXED.replace(b"mixed", b"alternative"), b"--b\n\n \n" * 9_000 + b"--b\nContent-Type: text/html\n\nx"
+    ),
     "small texts": lambda: body(MIXED, fill(b"--b\nContent-Type: text/plain; charset=zz\n\n\xff\n")),
     "one name for all": lambda: body(MIXED, fill(b"--b\nContent-Type: a/b; name=x\n\nx\n")),
     "base64 runs": lambda: body(b"Content-Transfer-Encoding: base64", fill(b"A=")),
@@ -94,6 +125,16 @@ def test_7_6_nothing_takes_long(build: Callable[[], bytes]) -> None:
     written(message)
     assert time.thread_time() - started < GUARD * len(data) / MEGABYTE
     assert message.size == len(data)
+
+
+def test_7_6_headers_of_parts_are_not_kept() -> None:
+    data = body(MIXED, (b"--b\nContent-Type: a/b; name=x\n" + b"X-Long: y\n" * 5_000 + b"\nx\n") * 20)
+    tracemalloc.start()
+    message = read_message(Buffer(data))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [one.name for one in message.attachments] == ["x"] * 20
+    assert peak < 10 * MEGABYTE
 
 
 @pytest.mark.parametrize("pattern", PAGES.values(), ids=PAGES)

@@ -12,6 +12,7 @@ from email.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.mail.html_text import html_to_text
 from shared.mail.message import parse
 from tests.sizes import size
 from tests.unit.mail.samples import CHARSETS, sample
@@ -121,6 +122,8 @@ class Builder:
     def alternative(self) -> Built:
         plain, text = self.written("text/plain")
         page, html = self.written("text/html")
+        if not text.strip():
+            text = html_to_text(html)  # RFC 2046 section 5.1.4: a blank alternative is no alternative
         related = self.multipart("related", [Built(page, html=html), self.file()]) if self.draw(st.booleans()) else None
         second = related or Built(page, html=html)
         return self.multipart("alternative", [Built(plain, text=text), second])

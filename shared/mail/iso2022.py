@@ -1,0 +1,149 @@
+"""ISO-2022 charsets, as mailers send them: ISO-2022-JP with all its extensions, ISO-2022-KR and ISO-2022-CN.
+
+Python's codecs refuse a whole text for one character that they do not know. Mailers send many of those: NEC row 13 and
+the IBM extensions (code pages 50220 to 50222 of Microsoft), half-width kana, and characters of other extensions than
+the declared one. This decoder reads every designation of RFC 1468, RFC 1554, RFC 1557, RFC 1922 (GB 2312 only), RFC
+2237 and JIS X 0213, whichever is declared. One unknown character costs one character.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+_Set = Literal["ascii", "roman", "kana", "jis", "jis-supplement", "jis-2000", "jis-2000-2", "ksc", "gb"]
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+_CONTROL = re.compile(
+    rb"\x1b(?:\([BJHI@]|\$\(?[@AB]|\$\([CDOPQ]|\$\)[AC]|\.[AF]|&@|N[\x20-\x7f])|[\x0e\x0f]|[\r\n]+", re.DOTALL
+)
+_DESIGNATED = re.compile(rb"\x1b(?:\$(?:\(?[@AB]|\([CDOPQ])[\x21-\x7e]{2}|\(I[\x21-\x5f]++\x1b\([BJ])")
+_DESIGNATED_G1 = re.compile(rb"\x1b\$\)[AC]")
+_SHIFTED = re.compile(rb"\x0e[\x21-\x7e]{2}")
+_CHARACTER = re.compile(rb"[\x21-\x7e]{2}|.", re.DOTALL)
+
+_G0: dict[bytes, _Set] = {
+    b"(B": "ascii", b"(@": "ascii", b"(H": "ascii", b"(J": "roman", b"(I": "kana",
+    b"$@": "jis", b"$B": "jis", b"$(@": "jis", b"$(B": "jis", b"$A": "gb", b"$(A": "gb", b"$(C": "ksc",
+    b"$(D": "jis-supplement", b"$(O": "jis-2000", b"$(Q": "jis-2000", b"$(P": "jis-2000-2",
+}  # fmt: skip
+_G1: dict[bytes, _Set] = {b"$)C": "ksc", b"$)A": "gb"}
+_G2 = {b".A": "iso8859_1", b".F": "iso8859_7"}
+
+_CODECS = {"jis": "euc_jp", "jis-2000": "euc_jis_2004", "ksc": "cp949", "gb": "gb2312"}
+"""Codecs that decode a set's pairs with the high bits set."""
+
+_HIGH = bytes(byte | 0x80 if 0x20 < byte < 0x7F else byte for byte in range(256))  # noqa: PLR2004 - printable ASCII
+_ROMAN = str.maketrans({"\\": "¥", "~": "\N{OVERLINE}"})
+_KANA = {byte: chr(0xFF40 + byte) for byte in range(0x21, 0x60)}
+_KANA_8BIT = {byte: chr(0xFEC0 + byte) for byte in range(0xA1, 0xE0)}
+_EIGHT_BIT = dict.fromkeys(range(0x80, 0x100), _REPLACEMENT) | _KANA_8BIT
+
+
+def has_designation(data: bytes) -> bool:
+    """Return whether bytes contain an escape sequence of ISO-2022 followed by characters of the set that it selects.
+
+    Escape sequences of terminals (`ESC [`, and `ESC ( B` alone) do not count.
+    """
+    if _DESIGNATED.search(data):
+        return True
+    match = _DESIGNATED_G1.search(data)
+    return match is not None and _SHIFTED.search(data, match.end()) is not None
+
+
+def decode(data: bytes, *, korean: bool = False) -> tuple[str, bool]:
+    """Decode bytes in any ISO-2022 charset of mail.
+
+    A line's end selects ASCII again (RFC 1468). Bytes above 127 are UTF-8 if a run of them is, or else half-width kana
+    (code page 50220).
+
+    Args:
+        data: the bytes.
+        korean: whether Shift Out selects KS X 1001 where nothing is designated, and not half-width kana (JIS7).
+
+    Returns:
+        The text, and whether every character was decoded.
+    """
+    out: list[str] = []
+    g0: _Set = "ascii"
+    g1: _Set = "ksc" if korean else "kana"
+    g2 = "iso8859_1"
+    shifted = False
+    end = 0
+    for match in _CONTROL.finditer(data):
+        if match.start() > end:
+            out.append(_run(data[end : match.start()], g1 if shifted else g0))
+        end = match.end()
+        sequence = match[0]
+        if sequence[:1] in b"\r\n":
+            g0, shifted = "ascii", False
+            out.append(sequence.decode("ascii"))
+        elif sequence in b"\x0e\x0f":
+            shifted = sequence == b"\x0e"
+        elif sequence[1:2] == b"N":
+            out.append(bytes([sequence[2] | 0x80]).decode(g2, "replace"))
+        elif new := _G0.get(sequence[1:]):
+            g0 = new
+        elif sequence[1:] in _G1:
+            g1 = _G1[sequence[1:]]
+        else:
+            g2 = _G2.get(sequence[1:], g2)
+    out.append(_run(data[end:], g1 if shifted else g0))
+    text = "".join(out)
+    return text, _REPLACEMENT not in text
+
+
+def _run(run: bytes, selected: _Set) -> str:
+    """Decode bytes of one set."""
+    if selected == "ascii" or selected == "roman":  # noqa: PLR1714 - narrows the type
+        text = run.decode("ascii") if run.isascii() else _eight_bit(run)
+        return text.translate(_ROMAN) if selected == "roman" else text
+    if selected == "kana":
+        return run.decode("latin-1").translate(_KANA | _EIGHT_BIT)
+    if run.isascii() and (codec := _CODECS.get(selected)):
+        try:
+            return run.translate(_HIGH).decode(codec)
+        except UnicodeDecodeError:
+            pass
+    return "".join([_character(found, selected) for found in _CHARACTER.findall(run)])
+
+
+def _eight_bit(run: bytes) -> str:
+    try:
+        return run.decode("utf-8")
+    except UnicodeDecodeError:
+        return run.decode("latin-1").translate(_EIGHT_BIT)
+
+
+@lru_cache(maxsize=16_384)
+def _character(code: bytes, selected: _Set) -> str:
+    if len(code) == 1:  # half a character, or a byte that belongs to no set
+        return _EIGHT_BIT.get(code[0], code.decode("latin-1") if code[0] <= 0x20 or code[0] == 0x7F else _REPLACEMENT)  # noqa: PLR2004 - white space and controls
+    high = code.translate(_HIGH)
+    if selected == "jis":
+        return decoded_pair(high, "euc_jp") or cp932_pair(high) or _REPLACEMENT
+    if selected == "jis-supplement":
+        return decoded_pair(b"\x8f" + high, "euc_jp") or _REPLACEMENT
+    if selected == "jis-2000-2":
+        return decoded_pair(b"\x8f" + high, "euc_jis_2004") or _REPLACEMENT
+    return decoded_pair(high, _CODECS[selected]) or _REPLACEMENT
+
+
+def decoded_pair(code: bytes, codec: str) -> str:
+    """Return the character for a code, or "" if the codec has none."""
+    try:
+        return code.decode(codec)
+    except UnicodeDecodeError:
+        return ""
+
+
+def cp932_pair(code: bytes) -> str:
+    """Return the character of code page 932 for two bytes of EUC-JP: NEC row 13 and the IBM extensions; or ""."""
+    row, cell = code[0] - 0xA0, code[1] - 0xA0
+    if not (1 <= row <= 94 and 1 <= cell <= 94):  # noqa: PLR2004 - JIS X 0208 has 94 rows of 94 cells
+        return ""
+    lead = (row - 1) // 2 + (0x81 if row <= 62 else 0xC1)  # noqa: PLR2004 - Shift_JIS leaves A0 to DF to kana
+    trail = cell + 0x9E if row % 2 == 0 else cell + 0x3F + (cell >= 64)  # noqa: PLR2004 - 7F is left out
+    return decoded_pair(bytes([lead, trail]), "cp932")

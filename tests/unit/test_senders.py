@@ -1,0 +1,103 @@
+"""SENDERS and BLOCKED_SENDERS on From as it really is (rules 3.2, 3.7): what another reader may read otherwise."""
+
+import pytest
+
+from shared.mail.message import parse
+from shared.routing.decision import decide
+from shared.routing.fingerprints import fingerprints
+from shared.routing.model import Decision, Route
+from shared.routing.routes import RouteTable
+from shared.sorting.asked import mail_of, seen_of
+
+BOSS = "boss@partner.example"
+PARTNERS = Route(name="partners", address="*", senders=("*@partner.example", "ann@customer.example"))
+
+
+def decision(headers: str, **table: tuple[str, ...]) -> Decision:
+    message = parse(f"To: desk@example.com\n{headers}\n\nx".encode())
+    routes = RouteTable([PARTNERS], **table)  # type: ignore[arg-type]
+    return decide(mail_of(message, "INBOX", routes.reading), routes)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        f"From: {BOSS}",
+        f"From: Boss <{BOSS}>",
+        f"From: Boss, The <{BOSS}>",
+        "From: Ann <Ann@Customer.example>",
+        f"From: {BOSS}, ann@customer.example",
+        f"From: {BOSS}\nFrom: ann@customer.example",
+        f"From: =?utf-8?q?B=C3=B6ss?= <{BOSS}>\nSender: x@other.test\nReply-To: x@other.test",
+        f'From: "me@other.test" <{BOSS}>',
+    ],
+)
+def test_3_2_all_authors_match(headers: str) -> None:
+    assert [match.route for match in decision(headers).matches] == ["partners"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "From: x@other.test",
+        f"From: {BOSS}, x@other.test",
+        f"From: x@other.test, {BOSS}",
+        f"From: x@other.test\nFrom: {BOSS}",
+        f"From: {BOSS}\nFrom: x@other.test",
+        f"From: {BOSS}\nFrom: x@@other.test",
+        f"From: {BOSS}, x",
+        f"From: {BOSS} x@other.test",
+        f"From: x@other.test <{BOSS}>",
+        "From: boss @ partner.example",
+        "From: boss@partner .example",
+        "From: =?utf-8?q?boss=40partner.example?=",
+        f'From: "{BOSS}"',
+        f'From: Boss <"{BOSS}">',
+        f"From: Boss ({BOSS})",
+        f"From: Boss <mail {BOSS}>",
+        f"From: <{BOSS}> x",
+        f"From: <@other.test:{BOSS}>",
+        "From: boss@partner\u200b.example",
+        "From: boss",
+        "From: *@partner.example <boss>",
+        f"Sender: {BOSS}",
+        f"Reply-To: {BOSS}",
+    ],
+)
+def test_3_2_not_all_authors_match_or_from_is_not_well_formed(headers: str) -> None:
+    assert decision(headers).matches == ()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "From: ann@example.com, x@other.test",
+        "From: ann@example.com\nFrom: x@other.test",
+        'From: "x@other.test"',
+        "From: =?utf-8?q?x=40other.test?=",
+        "From: Ann <mail x@other.test>",
+    ],
+)
+def test_3_7_any_author_who_is_blocked_counts(headers: str) -> None:
+    assert decision(headers, blocked_senders=("*@other.test",)).blocked_by == "*@other.test"
+
+
+def test_3_6_a_bad_from_is_not_a_bad_recipient() -> None:
+    message = parse(b"From: Mail System <MAILER-DAEMON>\n\nx")
+    routes = RouteTable([PARTNERS])
+    mail = mail_of(message, "INBOX", routes.reading)
+    assert (mail.invalid, mail.senders, mail.senders_well_formed) == ((), (), False)
+    found = decide(mail, routes)
+    assert found.unhandled is not None
+    assert found.unhandled.value == "no-recipient"
+
+
+def test_4_1_fingerprints_do_not_depend_on_names() -> None:
+    date = "Date: Mon, 23 Nov 2026 08:00:00 +0000\nMessage-ID: <1@x.example>\n\nx"
+    one, two, nobody, system = (
+        fingerprints("id", seen_of(parse(f"From: {author}\n{date}".encode())))
+        for author in (BOSS, f"Boss, The <{BOSS}>", "", "Mail System <MAILER-DAEMON>")
+    )
+    assert one == two
+    assert nobody == system
+    assert [len(one), len(nobody)] == [3, 2]

@@ -1,0 +1,87 @@
+"""Strangers' texts on a terminal: nothing in them moves the cursor or turns text around."""
+
+import io
+import json
+import logging
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from local.finding import as_line
+from local.log_format import UtcFormatter
+from local.terminal import escaped, open_console, printable, say
+from shared.errors import quoted
+
+UNSAFE = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"]
+UNSAFE += [*"\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ud83d"]
+HARMLESS = "Grüße, 你好, שלום, سلام, नमस्ते, e\u0301, 👩\u200d💻, می\u200cخواهم, soft\u00adhyphen \ufffd\ta\n"  # noqa: RUF001
+
+LOCAL = Path(__file__).resolve().parents[2] / "local"
+
+
+def is_unsafe(text: str) -> bool:
+    return any(one in text for one in UNSAFE)
+
+
+@pytest.mark.parametrize("unsafe", UNSAFE, ids=lambda one: f"{ord(one):04x}")
+def test_a_character_that_a_terminal_obeys_is_replaced(unsafe: str) -> None:
+    assert printable(f"a{unsafe}b") == "a\ufffdb"
+    assert json.loads(escaped(json.dumps({"a": f"a{unsafe}b"}, ensure_ascii=False))) == {"a": f"a{unsafe}b"}
+    assert not is_unsafe(escaped(json.dumps(f"a{unsafe}b", ensure_ascii=False)))
+    assert not is_unsafe(as_line({"message_id": f"a{unsafe}b"}))
+    assert not is_unsafe(quoted(f"a{unsafe}b"))
+
+
+def test_ordinary_text_stays_as_it_is() -> None:
+    assert printable(HARMLESS) == HARMLESS
+    assert escaped(HARMLESS) == HARMLESS
+
+
+def test_no_control_character_is_forgotten() -> None:
+    for code in range(0x110000):
+        if unicodedata.category(chr(code)) == "Cc" and chr(code) not in "\t\n":
+            assert printable(chr(code)) == "\ufffd", hex(code)
+
+
+def test_a_line_is_printed_safely(capsys: pytest.CaptureFixture[str]) -> None:
+    say("subject: \x9b2Jgone \x1b]0;title\x07")
+    say("problem: \u202egpj.exe", err=True)
+    shown = capsys.readouterr()
+    assert not is_unsafe(shown.out + shown.err)
+    assert "2Jgone" in shown.out
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_table_is_printed_safely(terminal: bool) -> None:
+    file = io.StringIO()
+    console = open_console(file=file, width=80, force_terminal=terminal)
+    table = Table("subject", title="messages")
+    table.add_row(Text("a\x9b2Jb\x85c\u202ed\x1b[31me", style="bold"))
+    console.print(table)
+    console.print("plain \x9d0;title\x9c", markup=False, highlight=False, soft_wrap=True)
+    shown = file.getvalue()
+    assert "2Jb" in shown
+    # What is left of escape sequences is rich's own: colours.
+    assert not is_unsafe(re.sub(r"\x1b\[[0-9;]*m", "", shown))
+    assert "\x1b[31m" not in shown
+
+
+def test_a_log_line_is_printed_safely() -> None:
+    record = logging.makeLogRecord({"msg": "the server says %s", "args": ("\x9b2J\u202e",), "levelname": "ERROR"})
+    assert not is_unsafe(UtcFormatter("%(levelname)s: %(message)s").format(record))
+
+
+def test_commands_print_here_alone() -> None:
+    """A file's content (`mailroom settings`) is the one exception."""
+    found = {
+        f"{path.relative_to(LOCAL)}: {line.strip()}"
+        for path in LOCAL.rglob("*.py")
+        if path.name != "terminal.py"
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"\b(typer\.echo|(?<!\.)print|click\.echo|Console|sys\.std\w+\.write)\(", line)
+    }
+    assert found == {"settings/command.py: typer.echo(text, nl=False)"}
