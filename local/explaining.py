@@ -43,8 +43,8 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
         raise SettingsWrong(f"there is no usable mailbox {only}; there are: {', '.join(app.settings.mailboxes)}")
     message, identity = parse(data), hashlib.sha256(data).hexdigest()
     yield from _read(message, identity)
-    prints = fingerprints(identity, seen_of(message))
-    yield f"the same as others by: {', '.join(one.kind for one in prints)}"
+    kinds = [one.kind for one in fingerprints(identity, seen_of(message))]
+    yield f"the same as others by: {', '.join(kinds)}"
     for name, mailbox in app.settings.mailboxes.items():
         if only not in (None, name):
             continue
@@ -59,6 +59,7 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
             yield "  the receiving server says it is for: " + ", ".join(f"{h.address} ({h.where})" for h in hints)
         receipt = _receipt(name, mailbox.protocol.value, folder, identity, len(data))
         decision = decide(mail_of(message, folder, table.reading), table)
+        prints = fingerprints(identity, seen_of(message, table.reading))
         yield from _decided(decision, receipt, prints, Claims(app.stores.records, receipt, app.stores.blobs))
 
 
@@ -92,6 +93,8 @@ def _decided(decision: Decision, receipt: Receipt, prints: tuple[Fingerprint, ..
         owner = claims.look(prints, match.recipient)
         if owner is None:
             yield f"    stored as {result_path(match.route, receipt.stored_at, receipt.message, match.recipient)}"
+            for one in claims.different(prints, match.recipient):
+                yield f"    another body than message {one.message} with the same Message-ID: {one.result}"
         else:
             yield f"    a duplicate by {owner.kind} of message {owner.message}: {owner.result}"
     if decision.unserved:

@@ -16,6 +16,8 @@ from rich.text import Text
 from local.terminal import escaped
 from shared.operating.finding import Wanted, find
 from shared.receipts import Receipt, State
+from shared.routing.fingerprints import FingerprintKind
+from shared.sorting.claims import Claim, Claims
 from shared.sorting.resolving import is_open, path_of
 from shared.storage.matching import matching
 from shared.storage.protocol import Record, Stores, Table
@@ -96,8 +98,22 @@ def _story(stores: Stores, receipt: Receipt, claims: Sequence[Record]) -> Story:
             {name: claim.values[name] for name in ("recipient", "kind", "result")}
             for claim in sorted(claims, key=lambda one: (str(one.values["recipient"]), str(one.values["kind"])))
         ],
+        "same_message_id": [
+            {"recipient": recipient, **one.as_reference()}
+            for recipient, one in _same_message_id(stores, receipt, claims)
+        ],
         "last_error": receipt.last_error or None,
     }
+
+
+def _same_message_id(stores: Stores, receipt: Receipt, claims: Sequence[Record]) -> Iterator[tuple[str, Claim]]:
+    """The claims of messages with the same Message-ID and another body, by recipient."""
+    for record in claims:
+        recipient = str(record.values["recipient"])
+        if record.values["kind"] == FingerprintKind.MESSAGE_ID and record.values["named"] == recipient:
+            prints = Claim.from_record(record).prints
+            different = Claims(stores.records, receipt, stores.blobs).different(prints, recipient)
+            yield from ((recipient, one) for one in different)
 
 
 def _records(stores: Stores, receipt: Receipt) -> Iterator[dict[str, object]]:
@@ -151,9 +167,12 @@ def _lines(story: Story) -> Iterator[tuple[str, str]]:
 
 
 def _kept(story: Story) -> Iterator[tuple[str, str]]:
-    records, claims = story["records"], story["claims"]
+    records, claims, others = story["records"], story["claims"], story["same_message_id"]
     assert isinstance(records, list)
     assert isinstance(claims, list)
+    assert isinstance(others, list)
+    for one in others:
+        yield "same Message-ID", f"{one['recipient']}: another body in message {one['message']}, {one['result']}"
     for one in records:
         yield "record", one["path"] + (" (resolved)" if one["resolved"] else "")
     by_recipient: defaultdict[str, list[str]] = defaultdict(list)

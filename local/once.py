@@ -59,6 +59,7 @@ async def drain_once(app: App, told: Told, patience: Patience = Patience()) -> l
         A line for each thing that failed; empty if nothing did.
     """
     began = utc_now()
+    await asyncio.to_thread(app.release_dead)
     failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.faulty.items()]
     wrong_routes = await asyncio.to_thread(_wrong_routes, app)
     failures += [f"routes: {fault}" for fault in wrong_routes]

@@ -25,5 +25,6 @@ def serve_app(app: App, port: int) -> None:
         names = ", ".join(app.settings.mailboxes) or "none"
         say(f"Serving; mailboxes: {names}; HTTP on 127.0.0.1:{listening}. Ctrl-C stops.")
 
+    app.release_dead()
     start(app.settings.telemetry)
     run_host(ROOT, app.stores, HttpConfig(port=port), ready=ready)

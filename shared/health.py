@@ -72,6 +72,7 @@ class MailboxHealth:
         warning: what the operator should know although the last poll succeeded; empty if nothing.
         collected: messages that the last look collected.
         left: messages that the last look saw and left in the mailbox: oversized, unreadable, refused by the server.
+        unsettled: the last poll did not end well, or goes on: it may have removed messages without recording it.
     """
 
     failures: int = 0
@@ -97,6 +98,7 @@ class MailboxHealth:
     warning: str = ""
     collected: int = 0
     left: int = 0
+    unsettled: bool = False
 
     def failing_for(self, now: datetime) -> timedelta:
         """Return for how long it has failed or been busy without a poll that finished; zero for one that works."""
@@ -192,7 +194,7 @@ class Health:
         """Note that a mailbox is being looked at. Gives how it fares, this contact and look included."""
         now = self._now()
         before = self.of(settings.name)
-        values: dict[str, Value] = {"name": settings.name, "last_poll": now}
+        values: dict[str, Value] = {"name": settings.name, "last_poll": now, "unsettled": True}
         if before.first_contact is None:
             values["first_contact"] = now
             before = replace(before, first_contact=now)
@@ -209,6 +211,7 @@ class Health:
         left: int,
         began: datetime | None = None,
         warnings: Sequence[str] = (),
+        uncertain: bool = False,
     ) -> None:
         """Note a poll that succeeded; log the recovery of a mailbox for which an alert was raised.
 
@@ -218,6 +221,7 @@ class Health:
             left: messages that it saw and skipped.
             began: when it began.
             warnings: what the operator should know all the same.
+            uncertain: it may have removed messages without recording it.
         """
         health = self.of(settings.name)
         warning = quoted("; ".join(warnings), 1000)
@@ -242,6 +246,7 @@ class Health:
             last_served=began or self._now(),
             collected=collected,
             left=left,
+            unsettled=uncertain,
         )
 
     def failed(self, settings: MailboxSettings, error: MailboxFailed | SettingsWrong) -> None:

@@ -66,6 +66,12 @@ class App:
     book: RouteBook
     tables: RouteTables
 
+    def release_dead(self) -> None:
+        """Release what killed processes held, where their owner is known. Elsewhere it is free after its time."""
+        with suppress(TryAgain):
+            if count := self.stores.release_dead():
+                _log.info("%d messages and leases of killed processes were released", count)
+
     def remove_left_over(self) -> None:
         """Remove the temporary files of killed processes. What cannot be removed now is removed later."""
         count = remove_left_over()

@@ -23,6 +23,7 @@ from shared.collecting.arriving import Arrivals, Item, end
 from shared.collecting.folder_mark import FolderMark, Watermark
 from shared.collecting.left import record_oversized, record_unreadable
 from shared.collecting.placeholders import Placeholder, placeholder
+from shared.collecting.removals import Removals
 from shared.collecting.undelivered import UndeliveredMessages
 from shared.errors import CommitUncertain
 from shared.mailboxes.protocol import Fetched, Listed, Mailbox
@@ -62,6 +63,7 @@ class Drained:
         gone: were listed, and not there any more when they were asked for.
         set_aside: found now to be oversized or unreadable: recorded, and not asked for again.
         more: the time was up before everything was taken.
+        uncertain: the server's answer to the removals was lost: the next poll finds out which of them count.
         warnings: what the operator should know about a folder, though the poll succeeded.
     """
 
@@ -73,6 +75,7 @@ class Drained:
     gone: int = 0
     set_aside: int = 0
     more: bool = False
+    uncertain: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -114,6 +117,7 @@ class FolderRound:
         since: what was received before is left alone.
         refused: keys that the server did not give out in this drain; added to.
         undelivered: counts the messages that were listed and not delivered at this poll.
+        removals: records what this poll removes, and what an earlier one may have removed.
         unreadable_before: what was found unreadable before this is tried again; None: nothing is.
     """
 
@@ -127,6 +131,7 @@ class FolderRound:
     since: datetime | None
     refused: set[str]
     undelivered: UndeliveredMessages
+    removals: Removals
     unreadable_before: datetime | None = None
     _cut: bool = False
     _wanting: int = 0
@@ -149,6 +154,7 @@ class FolderRound:
         # POP3 has to read the headers of every message for it, the others give it away.
         received = self.since is not None or settings.protocol is not MailProtocol.POP3
         listed = self.mailbox.list(folder, received=received, above=before.upto, since=self.since)
+        self.removals.settle(listed, self.since)
         with ThreadPoolExecutor(1, thread_name_prefix=f"store-{settings.name}") as storer:
             fetching = self.mailbox.fetch(self._batches(listed), max_bytes=settings.max_message_bytes)
             try:
@@ -174,9 +180,11 @@ class FolderRound:
             except CommitUncertain as error:
                 # Not a failure, and not a removal: what is listed again is known then, and is removed again.
                 _log.warning("%s; the next poll removes what is still in the mailbox", error)
+                self.drained.uncertain = True
             else:
                 self.arrivals.removed(self._removing)
                 self.drained.removed += len(self._removing)
+                self.removals.end()
         if self._keeps:
             self._advance(mark, before, listed)
         return self._cut
@@ -358,6 +366,7 @@ class FolderRound:
 
         What was known before may be a whole mailbox, after `keep` was changed to `delete` for instance.
         """
+        self.removals.begin(items)
         for start in range(0, len(items), BATCH_MESSAGES):
             if start and time.monotonic() >= self.deadline:
                 self._cut = True

@@ -12,6 +12,7 @@ from functools import partial
 from shared.clock import Now, utc_now
 from shared.collecting.arriving import Arrivals
 from shared.collecting.folder_round import Drained, FolderRound, Guard, Progress, no_progress
+from shared.collecting.removals import Removals
 from shared.collecting.undelivered import UndeliveredMessages
 from shared.errors import FolderMissing, MailboxBusy, MailboxFailed
 from shared.mailboxes.protocol import Mailbox
@@ -45,6 +46,8 @@ class Intake:
         first_contact: datetime,
         unreadable_before: datetime | None = None,
         traceparent: str = "",
+        last_success: datetime | None = None,
+        unsettled: bool = False,
     ) -> Drained:
         """Take everything that may be taken from an open mailbox.
 
@@ -56,6 +59,8 @@ class Intake:
             first_contact: what `SINCE=now` counts from.
             unreadable_before: what was found unreadable before this is tried again; None: nothing is.
             traceparent: the trace that the announcements carry on.
+            last_success: when a poll of the mailbox last ended well; None: never.
+            unsettled: the poll before this one did not end well, and may have removed messages all the same.
 
         Raises:
             MailboxFailed: the mailbox; what was stored until then stays stored and announced.
@@ -69,6 +74,7 @@ class Intake:
             arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
+            removals = Removals(arrivals, last_success, unsettled)
             # Of this folder alone: two folders may have the same UIDVALIDITY, and so the same keys.
             refused: set[str] = set()
             counted.append(undelivered)
@@ -84,6 +90,7 @@ class Intake:
                 since,
                 refused,
                 undelivered,
+                removals,
                 unreadable_before,
             )
             try:

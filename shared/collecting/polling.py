@@ -149,6 +149,8 @@ class Poller:
                     first_contact=health.first_contact,
                     unreadable_before=health.unreadable_before,
                     traceparent=poll.traceparent,
+                    last_success=health.last_success,
+                    unsettled=health.unsettled,
                 )
         except MailboxBusy as error:
             pause = self.health.busy(settings, error)
@@ -173,6 +175,8 @@ class Poller:
                 left=drained.left,
                 began=health.last_poll,
                 warnings=drained.warnings,
+                # A folder that was not listed for lack of time is not settled either.
+                uncertain=drained.uncertain or (health.unsettled and drained.more),
             )
             _log.info(
                 "mailbox %s: %d collected (%d octets), %d known before, %d removed, %d left%s",

@@ -120,10 +120,10 @@ def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[lis
     Returns:
         The addresses, and the pieces that are none, as written (decoded, shortened). An empty group is neither.
     """
-    if simple := _simple_list(text):
-        return simple, []
-    text = without_excess(text, defects)
-    found: list[Address] = []
+    found, at = _simple_prefix(text)
+    if at == len(text):
+        return found, []
+    text = without_excess(text[at:], defects)
     invalid: list[str] = []
     tries = _MOST_TRIES if recover else 0
     for element in elements(text):
@@ -171,26 +171,22 @@ def _parts(element: list[Token]) -> tuple[list[Token], list[Token]]:
     return element[:first], [(SPACE, " ") if token in {_OPEN, _CLOSE} else token for token in element[first:]]
 
 
-def _simple_list(text: str) -> list[Address] | None:
-    """Return the addresses of a list that has nothing unusual, as nearly all have."""
+def _simple_prefix(text: str) -> tuple[list[Address], int]:
+    """Return the first addresses of a list, as far as nothing is unusual, and the place behind their commas."""
     found: list[Address] = []
     at = 0
-    while at < len(text):
-        match = _SIMPLE.match(text, at)
-        if match is None:
-            return None
+    while match := _SIMPLE.match(text, at):
         quoted, plain, bracketed, bare = match.groups()
         address = bracketed or bare
-        if not normalise(address):
-            return None
+        end = match.end()
+        if text[end : end + 1] not in {"", ","} or not normalise(address):
+            break
         found.append(Address(" ".join((quoted or plain or "").split()), address))
-        at = match.end()
-        if at < len(text) and text[at] != ",":
-            return None
+        at = end
         # Empty elements mean nothing (RFC 5322 section 4.4).
         while at < len(text) and text[at] in ", ":
             at += 1
-    return found or None
+    return found, at
 
 
 def _may_be_recovered(element: list[Token], bad: list[str]) -> bool:
@@ -304,7 +300,7 @@ def _misleads(name: list[Token], normal: str) -> bool:
 
 def _is_unbalanced(text: str) -> bool:
     """Return whether a quote or a parenthesis is never closed, so that readers disagree on where words end."""
-    if _simple_list(text):
+    if _simple_prefix(text)[1] == len(text):
         return False
     text = text.replace("\\\\", "").replace('\\"', "").replace("\\(", "").replace("\\)", "")
     return text.count('"') % 2 != 0 or text.count("(") != text.count(")")

@@ -88,7 +88,7 @@ class Message:
         automatic_evidence: what said so.
         report: what it reports, if it is a report (rule 5.2).
         received: how many `Received` it has (rule 5.3).
-        trace: the fields that `delivery_hints` reads, in order, encoded words left as they are (rule 2.2).
+        trace: the fields that `delivery_hints` and `dmarc_domain` read, in order, encoded words left as they are.
         defects: what had to be repaired in order to read it.
         whole: no cap was passed: all of it was read.
     """

@@ -20,6 +20,8 @@ from shared.mail.words import header_text
 
 RECEIVED = "received"
 
+AUTHENTICATION_RESULTS = "authentication-results"
+
 DELIVERY_FIELDS = frozenset(
     {"delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-forwarded-to", "resent-to"}
 )
@@ -81,7 +83,7 @@ class _Received:
 
 
 def trace_fields(fields: Iterable[tuple[str, bytes]], defects: Defects) -> tuple[tuple[str, str], ...]:
-    """Return the fields that `delivery_hints` may read.
+    """Return the fields that `delivery_hints` and `dmarc_domain` may read.
 
     Which fields DELIVERY_FIELDS names is a setting of the mailbox, and a message is read without settings (rule 7.3).
     So each short field that may hold an address is kept.
@@ -98,7 +100,7 @@ def trace_fields(fields: Iterable[tuple[str, bytes]], defects: Defects) -> tuple
     room, others = MOST_FIELDS, MOST_OTHERS
     for name, raw in fields:
         lower = name.lower()
-        if lower == RECEIVED or lower in DELIVERY_FIELDS:
+        if lower in {RECEIVED, AUTHENTICATION_RESULTS} or lower in DELIVERY_FIELDS:
             if room:
                 room -= 1
                 found.append((lower, header_text(raw, defects)))
@@ -153,7 +155,7 @@ def delivery_hints(
                 received = _read(text)
                 add(received.addresses, RECEIVED_FOR, lines)
                 above = lines < hops
-                trusted = not above and (received_by is None or _same_host(received.host, received_by))
+                trusted = not above and (received_by is None or same_host(received.host, received_by))
         elif fields.get(where) or (above and (where in DELIVERY_FIELDS or where in fields)):
             add(_listed(text), where, lines + 1)
     return tuple(one for one in found.values() if trusted or fields.get(one.where))
@@ -163,7 +165,13 @@ def _listed(text: str) -> Iterator[str]:
     return (one.address for one in read_list(text, Defects(), recover=False)[0])
 
 
-def _same_host(host: str | None, expected: str) -> bool:
+def received_by_host(text: str) -> str | None:
+    """Return the host behind `by` of a `Received`; None if the line could be read in two ways."""
+    return _read(text).host
+
+
+def same_host(host: str | None, expected: str) -> bool:
+    """Return whether a host of a `Received` is the one that a setting names."""
     return host is not None and host.lower().rstrip(".") == expected.strip().lower().rstrip(".")
 
 
@@ -173,7 +181,7 @@ def _read(text: str) -> _Received:
     There must be one `by` clause; one `for` clause at most, behind it and before the date; nothing unbalanced. If not,
     somebody's name was made to look like a clause, or the line is broken: nothing of it counts.
     """
-    words = _words(text)
+    words = tokens(text)
     if words is None:
         return _Received()
     lower = [word.lower() for word in words]
@@ -209,8 +217,8 @@ def _path(word: str) -> str:
     return word
 
 
-def _words(text: str) -> list[str] | None:
-    """What is no comment, in words, semicolons and commas; None if something is not closed, or closed twice."""
+def tokens(text: str) -> list[str] | None:
+    """Return the words, semicolons and commas outside of comments; None if something is not closed, or closed twice."""
     found: list[str] = []
     at = 0
     while True:

@@ -39,7 +39,7 @@ def foresee(sorter: Sorter, record: Record, *, again: str = "") -> Foreseen:
         with opened(sorter.stores.blobs, receipt.message, size=receipt.size) as data:
             message = sorter.read(data)
             decision = decide(mail_of(message, receipt.folder, table.reading), table)
-            prints = fingerprints(receipt.message, seen_of(message))
+            prints = fingerprints(receipt.message, seen_of(message, table.reading))
     except MessageMissing:
         return "bytes missing"
     if any(is_result_for(again, match.recipient) for match in decision.matches):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shared.addresses import normalise, tag_as_written
+from shared.mail.authentication import dmarc_domain
 from shared.mail.message import Address, Author, Message
 from shared.mail.trace import delivery_hints
 from shared.routing.fingerprints import Seen
@@ -57,8 +58,13 @@ def _loops(message: Message, reading: Reading) -> str | None:
     return None if ours is None else f"it is automatic mail ({message.automatic}) from our own mailbox {ours}"
 
 
-def seen_of(message: Message) -> Seen:
-    """What a reader sees of a message: what two copies of it share."""
+def seen_of(message: Message, reading: Reading | None = None) -> Seen:
+    """What a reader sees of a message: what two copies of it share.
+
+    Args:
+        message: as read.
+        reading: what of it is believed; None: nothing, so that no sender is authenticated.
+    """
     return Seen(
         senders=_normalised(message.from_),
         to=_normalised(message.to),
@@ -69,7 +75,17 @@ def seen_of(message: Message) -> Seen:
         bodies=(message.text, message.html or ""),
         attachments=[(one.name, one.sha256) for one in message.attachments],
         whole=message.whole,
+        authenticated=_authenticated(message, reading) if reading is not None else "",
     )
+
+
+def _authenticated(message: Message, reading: Reading) -> str:
+    """The domain of the sender, if there is one sender and a server of ours recorded a DMARC pass for the domain."""
+    if not reading.hints or len(message.from_) != 1 or not _are_well_formed(message):
+        return ""
+    domain = dmarc_domain(message.trace, hops=reading.hops, received_by=reading.received_by)
+    senders = _normalised(message.from_)
+    return domain if domain is not None and senders and senders[0].rpartition("@")[2] == domain else ""
 
 
 def thread_of(message: Message, decision: Decision, *, by_tag_alone: bool) -> Thread:

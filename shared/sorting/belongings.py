@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from shared.receipts import Receipt, State
+from shared.sorting.claims import erase_claims
 from shared.sorting.conversations import conversation_key
 from shared.sorting.resolving import path_of
 from shared.storage.matching import matching
@@ -26,7 +27,7 @@ class Belongings:
     Attributes:
         results: paths.
         records: paths of what was recorded of the arrivals besides.
-        claims: keys.
+        claims: what they are on, by key.
         conversations: keys of entries.
         bytes: paths of the messages, raw and parsed, and of their attachments.
         kept: ids of messages whose bytes stay, since another arrival of theirs does.
@@ -34,7 +35,7 @@ class Belongings:
 
     results: list[str] = field(default_factory=list)
     records: list[str] = field(default_factory=list)
-    claims: list[str] = field(default_factory=list)
+    claims: dict[str, str] = field(default_factory=dict)
     conversations: list[str] = field(default_factory=list)
     bytes: list[str] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
@@ -57,7 +58,8 @@ def belongings_of(stores: Stores, receipts: Sequence[Receipt], *, address: str =
     arrivals = {receipt.arrival for receipt in receipts}
     messages = {receipt.message for receipt in receipts} - {""}
     found = Belongings()
-    found.claims = [record.key for record in matching(stores.records, Table.CLAIMS, "owner", arrivals)]
+    claims = matching(stores.records, Table.CLAIMS, "owner", arrivals)
+    found.claims = {record.key: str(record.values["kind"]) for record in claims}
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="belongings") as several:
         found.results = _results(stores.blobs, messages, arrivals, several)
         found.records = [path for paths in several.map(partial(_records, stores.blobs), receipts) for path in paths]
@@ -94,7 +96,7 @@ def remove(stores: Stores, found: Belongings, ensure: Callable[[], None] = lambd
         ensure()
         stores.blobs.delete_many(paths)
     stores.records.delete_many(Table.CONVERSATIONS, found.conversations)
-    stores.records.delete_many(Table.CLAIMS, found.claims)
+    erase_claims(stores.records, found.claims)
     for path in found.bytes:
         # One by one: an intake that comes by our lease may count on bytes that it found stored.
         ensure()

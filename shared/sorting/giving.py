@@ -107,7 +107,7 @@ class Giving:
             max_attachments=table.max_attachments,
             unserved=decision.unserved,
         )
-        seen = seen_of(message)
+        seen = seen_of(message, reading)
         prints = fingerprints(receipt.message, seen)
         claims = Claims(records, receipt, self.stores.blobs)
         for match in decision.matches:
@@ -158,7 +158,7 @@ class Giving:
                 return
             # Where an earlier try had begun it, by the route of then.
             given = replace(match, route=route_of_result(claim.result))
-            documents.result(given, claim.result)
+            documents.result(given, claim.result, different=[one.as_reference() for one in claim.different])
             self._routes.append(given.route)
             self._outcomes[who] = f"routed {claim.result}"
         replay = self.announcement.replay
@@ -166,7 +166,8 @@ class Giving:
             request = replay.again + replay.record
             path = result_again_path(match.route, self.receipt.stored_at, self.receipt.message, who, request)
             path = claims.take_again(request, who, path)
-            documents.result(match, path, replaces=replay.record)
+            different = [one.as_reference() for one in claims.different(prints, who)]
+            documents.result(match, path, replaces=replay.record, different=different)
             self._routes.append(match.route)
             self._outcomes[who] = f"routed {path}"
 

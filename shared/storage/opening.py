@@ -40,6 +40,7 @@ def open_stores(app: StorageAddress, mail: StorageAddress, container: str, *, cr
         queues, leases = opening.app_side(app)
         blobs, records = opening.mail_side(mail, container)
         stores = Stores(blobs, records, queues, leases, closing.pop_all().close)
+        stores = replace(stores, release_dead=opening.release_dead)
         return replace(stores, remove_left_over=blobs.remove_left_over) if isinstance(blobs, FolderBlobs) else stores
 
 
@@ -51,6 +52,10 @@ class _Opening:
         self._create = create
         self._databases: dict[Path, Database] = {}
         self._accounts: dict[StorageAddress, Account] = {}
+
+    def release_dead(self) -> int:
+        """Release what killed processes held in folders."""
+        return sum(database.release_dead() for database in self._databases.values())
 
     def app_side(self, address: StorageAddress) -> tuple[dict[str, Queue], Leases]:
         if address.folder is not None:

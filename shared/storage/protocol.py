@@ -248,3 +248,5 @@ class Stores:
     """Ends connections and threads; nothing may be asked of the storage afterwards."""
     remove_left_over: Callable[[], int] = lambda: 0
     """Removes the temporary files that killed processes left; returns how many."""
+    release_dead: Callable[[], int] = lambda: 0
+    """Releases the messages and leases that killed processes held, where their owner is known; returns how many."""

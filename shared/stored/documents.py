@@ -6,7 +6,7 @@ All of it is create-only, and a document appears after everything that it points
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ from shared.stored.published import (
     Duplicate,
     DuplicatesDocument,
     FailedDocument,
+    Original,
     Record,
     RecordWithEnvelope,
     Repeated,
@@ -66,6 +67,12 @@ REPEATED_LIMIT = 2560
 
 LARGEST_MEMBER = 1024**3
 """Bytes above which a member of a ZIP file is written with 64-bit sizes: the format's own limit is 4 GB."""
+
+MOST_DIFFERENT = 3
+"""Results of messages with the same Message-ID that a result names; `find` shows all."""
+
+PER_DIFFERENT = 384
+"""Bytes of a result for each of these: two ids and a path. What results have alike takes so much less."""
 
 LARGE = 1024 * 1024
 """Octets above which an attachment is decoded into a file instead of into memory."""
@@ -98,15 +105,22 @@ class Documents:
     _told: MessageFields | None = field(default=None, init=False)
     _told_repeatedly: Repeated | None = field(default=None, init=False)
 
-    def result(self, match: Match, path: str, *, replaces: str | None = None) -> None:
+    def result(
+        self, match: Match, path: str, *, replaces: str | None = None, different: Sequence[Original] = ()
+    ) -> None:
         """Write the result of one recipient: complete in itself (rule 7.4), and its appearance is the event.
 
         Args:
             match: the recipient and its route.
             path: where; as the claim has it.
             replaces: the path of the result that this one is written in place of, by a replay.
+            different: the results of messages with the same Message-ID and another body.
         """
         self._write_parsed()
+        listed = list(different[:MOST_DIFFERENT])
+        repeated: Mapping[str, object] = self._repeated()
+        if listed:
+            repeated = shortened(repeated, REPEATED_LIMIT - PER_DIFFERENT * len(listed))
         result: ResultDocument = {
             "schema": "mailroom/result/1",
             "message": self.receipt.message,
@@ -117,7 +131,8 @@ class Documents:
             "reference": match.reference,
             "conversation": self.conversation,
             "replaces": replaces,
-            **self._repeated(),
+            "same_message_id": listed,
+            **cast(Repeated, repeated),
         }
         self.blobs.create(path, fitted(result, RESULT_LIMIT), content_type=JSON)
 

@@ -58,6 +58,18 @@ class Paths(TypedDict):
     archive: Annotated[str | None, Says("A ZIP file of the other attachments; null if there are no others.")]
 
 
+class Original(TypedDict):
+    """Another arrival that has a result for the same recipient."""
+
+    arrival: Annotated[Digest, Says("Its key.")]
+    message: MessageId
+    result: Annotated[str, Says("The path of its result.")]
+
+
+_SAME_MESSAGE_ID = (
+    "The first 3 results for the same recipient of messages that came before and have the same Message-ID, date, "
+    "sender, recipients, subject and attachments' names, and another body. Any of them, or this one, may be forged."
+)
 _MATCHED = (
     "What matched: `to`, `cc`, `wildcard`, `fallback`, or the delivery header that named the recipient, in lower case, "
     "such as `x-original-to`; `received-for` is the `for` of a Received line."
@@ -98,6 +110,7 @@ class ResultDocument(Repeated):
     reference: Annotated[str | None, Says(_REFERENCE)]
     conversation: Annotated[Digest, Says("The first message of the thread that was seen. A hint, no proof.")]
     replaces: Annotated[str | None, Says("The path of the result that a replay wrote this one in place of.")]
+    same_message_id: Annotated[list[Original], Says(_SAME_MESSAGE_ID)]
 
 
 class Resolved(TypedDict):
@@ -143,14 +156,6 @@ class UnhandledDocument(RecordWithEnvelope):
     ]
     invalid_addresses: Annotated[list[str], Says("Pieces of To and Cc that are not addresses.")]
     paths: Paths
-
-
-class Original(TypedDict):
-    """What a duplicate is one of."""
-
-    arrival: Annotated[Digest, Says("The first arrival's key.")]
-    message: MessageId
-    result: Annotated[str, Says("The path of the first arrival's result.")]
 
 
 class Duplicate(TypedDict):

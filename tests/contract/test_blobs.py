@@ -159,6 +159,8 @@ def test_a_version_is_read_once_as_long_as_it_stands(stores: Stores) -> None:
     second = stores.blobs.version("config/x.json", unless=first.etag)
     assert second is not None
     assert (second.data, second.etag == first.etag) == (b"two", False)
+    for most, data in ((2, b"tw"), (3, b"two"), (4, b"two")):
+        assert stores.blobs.version("config/x.json", most=most) == Version(data, second.etag)
 
 
 def test_a_blob_is_replaced_only_as_it_was_known(stores: Stores) -> None:

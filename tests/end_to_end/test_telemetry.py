@@ -21,7 +21,7 @@ WORDS = ("Zwetschge", "quetsche", "mirabelle", "pflaume")
 
 SALES = plain_mail(1, to="sales@zwetschge.example", headers="X-Note: mirabelle\r\n").replace(b"Sender 1", b"Pflaume")
 TWICE = SALES.replace(b"\r\n\r\n", b"\r\n\r\nquetsche\r\n", 1)
-"""The same Message-ID and everything visible but the body: a duplicate."""
+"""The same Message-ID, and a line before the text: a duplicate."""
 
 NOBODYS = plain_mail(2, to="nobody@zwetschge.example")
 BLOCKED = plain_mail(3, to="sales@zwetschge.example")

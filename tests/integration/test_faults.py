@@ -112,6 +112,13 @@ def read_json(stores: Stores, path: str) -> dict[str, object]:
     return read
 
 
+def assert_removals_are_known(world: World) -> None:
+    """Check that the receipts of messages that are gone say so, where the servers' keys show it."""
+    if all(server.has_keys for server in world.servers.values()):
+        receipts = [Receipt.of(record) for record in world.truth.records.scan(Table.RECEIPTS)]
+        assert all(receipt.removed for receipt in receipts)
+
+
 def assert_nothing_lost_nothing_doubled(world: World) -> None:
     stores = world.truth
     assert world.violations == []
@@ -167,6 +174,7 @@ def test_8_1_a_fault_at_every_step(kind: str, way: Way, tmp_path: Path) -> None:
         name = faults.names[at - 1] if len(faults.names) >= at else "(not reached)"
         try:
             assert_nothing_lost_nothing_doubled(world)
+            assert_removals_are_known(world)
         except AssertionError as error:
             raise AssertionError(f"after operation {at} of {count}, {name}, {way.value}: {error}") from error
         finally:

@@ -1,13 +1,15 @@
 """Rule 4.4: whatever order several workers' operations come in, and whoever dies, each recipient gets one result.
 
-The messages are chained: some share their bytes, some what is visible, some a Message-ID. Between two that share a
-fingerprint there is one result for each recipient; and whoever has none names one that has.
+The messages are chained: some share their bytes, some what is visible, some a Message-ID. Between two that are the same
+there is one result for each recipient; and whoever has none names one that has. Some have a Message-ID in common and
+nothing else: each has its results.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -17,6 +19,7 @@ from shared.mail.message import parse
 from shared.queued import Announcement, Poll, Reason
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import fingerprints
+from shared.routing.routes import Reading
 from shared.sorting.asked import seen_of
 from shared.storage.protocol import Stores, Table
 from shared.stored.layout import raw_path
@@ -44,19 +47,29 @@ def letter(message_id: str, body: str = "text", to: str = "sales@example.com, su
 
 A = letter("p")
 B = letter("q")  # what is visible of A, under another Message-ID
-C = letter("q", "with a footer that a gateway added")  # B's Message-ID, another body
+C = letter("q", "text\r\n\r\nwith a footer that a gateway added")  # B's Message-ID, and B's body in its own
 BCC = letter("r", to="undisclosed-recipients:;")
+FORGED = letter("q", "something else")  # B's Message-ID, another body
+FORGED_TOO = letter("q", "a third body")
+PASSED = (
+    b"Authentication-Results: mx.example.com; dmarc=pass header.from=customer.example\r\n"
+    b"Received: from mail.customer.example by mx.example.com with ESMTPS; Tue, 24 Nov 2026 09:00:00 +0000\r\n"
+)
+SIGNED = PASSED + letter("q", "of an authenticated sender")
+SIGNED_TOO = PASSED + letter("q", "and another body of the same sender")
 MAIL = {"support": (A, B, BCC), "office": (A, C, B, BCC)}
+DIFFERENT = {"support": (B, FORGED, SIGNED), "office": (FORGED_TOO, C, SIGNED_TOO, FORGED)}
+"""One Message-ID, four groups of messages that are the same."""
 
 
-def stored(stores: Stores, storage: str) -> App:
+def stored(stores: Stores, storage: str, mail: Mapping[str, Sequence[bytes]]) -> App:
     """An app whose mail is stored and announced, and not routed."""
-    servers = {name: MemoryServer() for name in MAIL}
-    for name, messages in MAIL.items():
+    servers = {name: MemoryServer() for name in mail}
+    for name, messages in mail.items():
         servers[name].deliver(*messages)
     settings = settings_for(storage, {**TWO_MAILBOXES, **WILD})
     app = app_on(settings, lambda mailbox: servers[mailbox.name].open(), stores=stores)
-    for name in MAIL:
+    for name in mail:
         app.poller.poll(Poll(name, Reason.BY_HAND))
     return app
 
@@ -76,20 +89,30 @@ def assert_one_result_each(stores: Stores) -> None:
         assert key not in results, "two results of one arrival for one recipient"
         results[key] = path
     prints = {
-        arrival: {(p.kind, p.digest) for p in fingerprints(one.message, seen_of(parse(_raw(stores, one))))}
+        arrival: fingerprints(one.message, seen_of(parse(_raw(stores, one)), Reading()))
         for arrival, one in receipts.items()
     }
+
+    def are_same(one: str, other: str) -> bool:
+        return any(a.is_same(b) for a in prints[one] for b in prints[other])
+
     for recipient, arrival in results:
         for other_recipient, other in results:
             if recipient == other_recipient and arrival != other:
-                assert not prints[arrival] & prints[other], "two that are the same have a result each"
+                assert not are_same(arrival, other), "two that are the same have a result each"
+    for one in receipts.values():
+        same = {arrival for arrival in receipts if are_same(one.arrival, arrival)}
+        closure = {arrival for arrival in receipts if any(are_same(arrival, other) for other in same)}
+        for recipient in one.outcomes:
+            given = {arrival for arrival in closure if receipts[arrival].results().keys() & {recipient, "*"}}
+            assert given or recipient == "*", f"{recipient}: no message that is the same has a result"
     for one in receipts.values():
         for recipient, outcome in one.outcomes.items():
             fate, _, what = outcome.partition(" ")
             if fate == "duplicate":
                 # A wildcard's copy may be a duplicate of mail that named somebody.
-                given = receipts[what].results()
-                assert given if recipient == "*" else recipient in given, f"{recipient}: {what} has no result"
+                results_of = receipts[what].results()
+                assert results_of if recipient == "*" else recipient in results_of, f"{recipient}: {what} has no result"
     for path in stores.blobs.list("duplicates/"):
         for entry in json.loads(stores.blobs.read(path) or b"")["duplicates"]:
             original = entry["duplicate_of"]
@@ -103,15 +126,16 @@ def _raw(stores: Stores, receipt: Receipt) -> bytes:
 
 
 @pytest.mark.parametrize("deaths", [0.0, 0.03])
+@pytest.mark.parametrize("mail", [MAIL, DIFFERENT], ids=["chained", "different"])
 def test_4_4_any_order_of_several_workers_gives_one_result(
-    storage: str, deaths: float, request: pytest.FixtureRequest
+    storage: str, mail: Mapping[str, Sequence[bytes]], deaths: float, request: pytest.FixtureRequest
 ) -> None:
     kind = "folder" if storage.startswith("folder:") else "azure"
     for seed in range(SEEDS[kind]):
         place = f"{storage}-{seed}" if kind == "folder" else _another_account(request, storage, seed)
         stores = opened(place)
         try:
-            app = stored(stores, place)
+            app = stored(stores, place, mail)
             random = Random(seed)
             announced = [Announcement(one.arrival) for one in arrivals(stores)] * 2
             random.shuffle(announced)
@@ -120,6 +144,9 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
             for one in [*announced, *announced]:  # what died comes back, and what was done comes twice
                 app.sorter.sort(one)
             assert_one_result_each(stores)
+            if mail is DIFFERENT:
+                routes = Counter(path.split("/")[1] for path in stores.blobs.list("routed/"))
+                assert routes == {"sales": 4, "support": 3}, "the office has no route for support@"
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, {deaths}: {error}") from error
         finally:

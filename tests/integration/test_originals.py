@@ -35,8 +35,10 @@ def letter(message_id: str, body: str = "text", to: str = "sales@example.com") -
 
 WINNER = letter("p")
 SAME_CONTENT = letter("q")
-SAME_ID = letter("q", "with a footer")
-"""The Message-ID of the one before, and another body."""
+SAME_ID = letter("q", "text\r\n-- \r\nwith a footer")
+"""The Message-ID of the one before, and a gateway's footer."""
+FORGED = letter("q", "something else")
+"""The same Message-ID, and another body."""
 
 
 class Originals(ReplayWorld):
@@ -171,19 +173,22 @@ MESSAGES = {
     "message-id": (SAME_ID, SAME_CONTENT, SAME_CONTENT),
     "chain": (SAME_ID, SAME_CONTENT, WINNER),
     "both": (SAME_CONTENT, SAME_CONTENT, WINNER),
+    "forged": (FORGED, SAME_CONTENT, SAME_ID),
+    "forged twice": (FORGED, SAME_CONTENT, FORGED.replace(b"else", b"other")),
 }
+RESULTS = {"forged": 2, "forged twice": 3}
+"""How many of the three have a result, where it is not one."""
 
 
 @pytest.mark.parametrize(
-    ("way", "messages"),
-    [*((Way.GONE_AFTER, messages) for messages in MESSAGES.values()), (Way.REPLY_LOST, MESSAGES["chain"])],
-    ids=[*MESSAGES, "chain, replies lost"],
+    ("way", "kind"),
+    [*((Way.GONE_AFTER, kind) for kind in MESSAGES), (Way.REPLY_LOST, "chain"), (Way.REPLY_LOST, "forged")],
 )
 def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
-    quick: ReplayWorld, way: Way, messages: tuple[bytes, ...]
+    quick: ReplayWorld, way: Way, kind: str
 ) -> None:
     """One of three dies at any operation, the others follow in either order, and the dead one last."""
-    world, operations = quick, 0
+    world, messages, operations, rounds = quick, MESSAGES[kind], 0, 0
     for dying, second, third in permutations(range(3)):
         at = 0
         while True:
@@ -198,10 +203,14 @@ def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
                 world.app(SALES, faults.stores(world.stores)).sorter.sort(mail[dying])
             for one in (second, third, dying):
                 route(world, mail[one], tried=True)
+            rounds += 1
             if faults.count < at:
                 break
     assert operations > 8
-    assert assert_originals(world) > 100
+    results = len(world.paths("routed/"))
+    assert assert_originals(world) == 3 * rounds - results
+    # In "chain" the first and the last are not the same: both have results where the one between comes last.
+    assert results == rounds * RESULTS.get(kind, 1) or (kind == "chain" and rounds < results < 2 * rounds)
 
 
 @pytest.mark.parametrize("later", [NOBODY, SALES], ids=["nobody", "sales"])

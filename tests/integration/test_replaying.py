@@ -84,7 +84,9 @@ def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: Rep
 
 def test_a_recipient_who_has_a_result_keeps_it_and_a_new_one_gets_one(world: ReplayWorld) -> None:
     world.collect(BILLING, letter("billing@example.com, clerk@example.com"))
-    world.collect(BILLING, letter("billing@example.com, clerk@example.com", text="with a footer"), mailbox="office")
+    world.collect(
+        BILLING, letter("billing@example.com, clerk@example.com", text="text\r\n\r\nwith a footer"), mailbox="office"
+    )
     first, path = world.only("routed/"), world.only("duplicates/office/")
     before = world.stores.blobs.read(first)
     world.replay(CLERK, path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shared.mail.message import parse
-from shared.routing.fingerprints import Seen, fingerprints
+from shared.routing.fingerprints import Comparison, Fingerprint, Seen, fingerprints
 from shared.sorting.asked import seen_of
 
 SEEN = Seen(
@@ -119,3 +121,145 @@ def test_4_1_a_message_past_a_cap_has_no_content_fingerprint() -> None:
     raw = b"From: a@b.example\r\nDate: Tue, 24 Nov 2026 09:00:00 +0100\r\nMessage-ID: <1@x>\r\n"
     raw += b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n"
     assert list(kinds(seen_of(parse(raw)))) == ["raw", "message-id"]
+
+
+def comparison(text: str, *attachments: str, sender: str = "") -> Comparison:
+    seen = replace(
+        SEEN, bodies=(text, ""), attachments=[("a.pdf", digest) for digest in attachments], authenticated=sender
+    )
+    found = fingerprints("x", seen)[-1].comparison
+    assert found is not None
+    assert Comparison.from_json(json.loads(json.dumps(found.as_json()))) == found
+    return found
+
+
+def are_same(one: Comparison, other: Comparison) -> bool:
+    assert one.is_same(other) == other.is_same(one)
+    return one.is_same(other)
+
+
+BODY = "Dear team,\nwe would like\nten chairs.\n\nKind regards\nAnn"
+MANY = "\n\n".join(f"paragraph {number}" for number in range(200))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        BODY,
+        BODY + "\n\nScanned.",
+        BODY + "\n-- \nScanned.",
+        BODY + "\n" + 47 * "_" + "\nA list's address\n",
+        "CAUTION: from outside.\n\n" + BODY,
+        "First.\n\n" + BODY + "\n\nLast.\n\nVery last.",
+        BODY.replace("\n\n", "\n \t\n") + "\n\nScanned.",
+        "Dear team, we\nwould like ten  chairs.\n\nKind regards\nAnn\n***\nScanned",
+        BODY.partition("\n\n")[0],
+        BODY + "\nScanned by the gateway,\nand found clean.",
+        "[External]\n" + BODY,
+        "[External]\nBeware.\n" + BODY + "\n" + "Scanned.\n" * 2,
+    ],
+)
+def test_4_1_a_body_that_contains_the_other_is_the_same(other: str) -> None:
+    assert are_same(comparison(BODY), comparison(other))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "",
+        "-- \n____\n",
+        "Dear team,",
+        "Kind regards",
+        BODY.replace("ten", "two"),
+        BODY.replace("ten", "two") + "\n\nKind regards\nAnn\n\nScanned.",
+        BODY.replace("\n\n", "\n"),
+        BODY.upper(),
+        "Dear team,\nwe would like",
+        BODY + "\nScanned.\n\nAnd more.",
+        BODY + "\n" + "Scanned.\n" * 3,
+        BODY.replace("\n\n", "\nKind lines between.\n\n"),
+        BODY.replace("Ann", "Ann Other"),
+        "We\nwould like\nten chairs.\n\nKind regards\nAnn",
+    ],
+)
+def test_4_3_another_body_is_another_message(other: str) -> None:
+    assert not are_same(comparison(BODY), comparison(other))
+
+
+def test_4_1_lines_at_an_edge_are_a_banner_or_a_footer_if_they_are_few() -> None:
+    text = "\n".join(f"line {number}" for number in range(20))
+    for added in range(1, 9):
+        lines = "\n".join(["added"] * added)
+        assert are_same(comparison(text), comparison(f"{text}\n{lines}"))
+        assert are_same(comparison(text), comparison(f"{lines}\n{text}"))
+    lines = "\n".join(["added"] * 9)
+    assert not are_same(comparison(text), comparison(f"{text}\n{lines}"))
+    assert not are_same(comparison("line 0\nline 1"), comparison(text)), "most of it is missing"
+    found = comparison("\n\n".join(f"{text} {number}" for number in range(100)))
+    assert (len(found.paragraphs), len(found.edges)) == (48, 16)
+
+
+@pytest.mark.parametrize("added", ["one footer", "\n\n".join(f"footer {number}" for number in range(20))])
+def test_4_1_of_many_paragraphs_48_digests_decide(added: str) -> None:
+    assert len(comparison(MANY).paragraphs) == 48
+    for other in (f"{MANY}\n\n{added}", f"{added}\n\n{MANY}", f"{MANY}\nfooter", f"banner\n{MANY}"):
+        assert are_same(comparison(MANY), comparison(other))
+    at_the_limit = MANY[: MANY.index("\n\nparagraph 48")]
+    assert not comparison(at_the_limit).more
+    assert are_same(comparison(at_the_limit), comparison(f"{at_the_limit}\n\n{added}"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "",
+        "paragraph 1",
+        MANY.replace("paragraph", "line"),
+        MANY.replace("paragraph 1", "line 1"),
+        "\n\n".join(f"paragraph {number}" for number in range(45)),
+        "\n\n".join(f"another {number}" for number in range(20_000)),
+    ],
+)
+def test_4_3_a_body_with_many_paragraphs_does_not_contain_what_it_has_no_room_for(other: str) -> None:
+    assert not are_same(comparison(MANY), comparison(other))
+    assert not are_same(comparison(BODY), comparison(MANY)), "nothing of it is among the digests"
+
+
+def test_4_1_without_text_equal_attachments_make_a_body_the_same() -> None:
+    assert are_same(comparison("", "aa", "bb"), comparison("", "bb", "aa"))
+    assert are_same(comparison(" \n--\n", "aa"), comparison("", "aa"))
+    assert not are_same(comparison("", "aa"), comparison("", "cc"))
+    assert not are_same(comparison(""), comparison(""))
+    assert not are_same(comparison(""), comparison("Scanned."))
+
+
+def test_4_1_the_same_authenticated_sender_is_the_same_whatever_the_body() -> None:
+    ann = comparison("one", sender="customer.example")
+    assert are_same(ann, comparison("two", sender="customer.example"))
+    assert not are_same(ann, comparison("two", sender="other.example"))
+    assert not are_same(ann, comparison("two"))
+    assert not are_same(comparison("one"), comparison("two"))
+
+
+def test_4_3_a_message_id_alone_does_not_make_two_messages_the_same() -> None:
+    one, other = (fingerprints("x", replace(SEEN, bodies=(text, "")))[-1] for text in ("one", "two"))
+    assert one == other, "their digests are equal"
+    assert not one.is_same(other)
+    assert not Fingerprint(one.kind, one.digest).is_same(one), "a claim without paragraphs"
+    raw = fingerprints("x", SEEN)[0]
+    assert raw.is_same(raw)
+    assert not raw.is_same(fingerprints("y", SEEN)[0])
+
+
+def test_7_6_paragraphs_of_hostile_texts_take_linear_time() -> None:
+    texts = [
+        "a\n\n" * 350_000,
+        "\n".join(f"{n:x}\n" for n in range(150_000)),
+        "-\n" * 500_000,
+        "_" * 1_000_000,
+        "a\n" * 500_000,
+    ]
+    for text in texts:
+        begin = time.process_time()
+        comparison(text)
+        assert time.process_time() - begin < 2

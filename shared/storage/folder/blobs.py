@@ -25,6 +25,9 @@ from shared.temporary_files import locked_file
 HIDDEN = ".mailroom"
 """The folder under the root that is no mail's: temporary files and the database."""
 
+MOST_KNOWN = 4096
+"""Folders that are remembered, half a kilobyte each: a message has two of its own, which are never met again."""
+
 PIECE = 1024 * 1024
 """Octets that are held at a time while a file is copied."""
 
@@ -211,6 +214,8 @@ class FolderBlobs:
         # Whether we made it or one who died before it was settled: once a process.
         self._entry_changed_in(folder.parent)
         with self._lock:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
             self._known.add(str(folder))
 
     def _entry_changed_in(self, folder: Path) -> None:

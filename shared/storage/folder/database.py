@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared.errors import ServiceUnavailable
 from shared.storage.folder.durable import make_folder
+from shared.storage.folder.holders import Holder
 from shared.storage.folder.modes import OWNER_ONLY, Modes
 
 BUSY_MS = 30_000
@@ -44,6 +45,9 @@ class Database:
     Args:
         path: made, with its folder, if it is not there.
         modes: those of a new file and a new folder.
+
+    Attributes:
+        holder: this process, as the owner of messages and leases.
     """
 
     def __init__(self, path: Path, modes: Modes = OWNER_ONLY) -> None:
@@ -58,6 +62,7 @@ class Database:
             # SQLite gives the mode of this file to those that it makes beside it.
             with _creating:
                 modes.make_file(path)
+            self.holder = Holder(path.parent, modes)
         try:
             self._set_wal()
             with self.writing() as connection:
@@ -103,6 +108,19 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def release_dead(self) -> int:
+        """Make messages visible, and leases free, that dead processes held. Return their number."""
+        now = time.time()
+        with self.holder.dead() as marks, self.writing() as connection:
+            return sum(
+                connection.execute(statement, (*values, f"{mark}.%")).rowcount
+                for mark in marks
+                for statement, values in (
+                    ("UPDATE messages SET visible = ?, receipt = '' WHERE visible > ? AND receipt LIKE ?", (now, now)),
+                    ("DELETE FROM leases WHERE token LIKE ?", ()),
+                )
+            )
+
     def close(self) -> None:
         """Close all connections; one that is being used is closed by who uses it."""
         with self._lock:
@@ -110,6 +128,7 @@ class Database:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        self.holder.close()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 
 from shared.errors import LeaseLost
 from shared.storage.folder.database import Database
@@ -21,7 +20,7 @@ class FolderLeases:
 
     def acquire(self, name: str, seconds: int) -> str | None:
         """A token, or None if another holds the name."""
-        token, now = uuid.uuid4().hex, time.time()
+        token, now = self._database.holder.proof(), time.time()
         with self._database.writing() as connection:
             done = connection.execute(
                 "INSERT INTO leases VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET token = excluded.token, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -44,7 +43,7 @@ class FolderQueue:
             ids = connection.execute(query + " ORDER BY visible, id LIMIT ?", (self._name, now, now, count)).fetchall()
             items = []
             for (number,) in ids:
-                receipt = uuid.uuid4().hex
+                receipt = self._database.holder.proof()
                 row = connection.execute(
                     "UPDATE messages SET visible = ?, dequeued = dequeued + 1, receipt = ? WHERE id = ? "
                     "RETURNING body, dequeued, inserted",
@@ -63,7 +62,8 @@ class FolderQueue:
         """Make a received message visible again, unless another has received it since."""
         with self._database.writing() as connection:
             connection.execute(
-                "UPDATE messages SET visible = ? WHERE id = ? AND receipt = ?",
+                # Without an owner: a pause is not to end with the process.
+                "UPDATE messages SET visible = ?, receipt = '' WHERE id = ? AND receipt = ?",
                 (time.time() + delay, int(item.id), item.receipt),
             )
 

@@ -24,7 +24,7 @@ def test_the_short_way_reads_what_the_long_one_does(pieces: list[str]) -> None:
     text = ",".join(pieces)
     short = read_list(text, Defects())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(address_list, "_simple_list", lambda _: None)
+        patch.setattr(address_list, "_simple_prefix", lambda _: ([], 0))
         assert read_list(text, Defects()) == short
 
 

@@ -1,0 +1,106 @@
+"""What a killed process held in a folder's store is free when the next one starts; what a living one holds is not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.storage.folder import blobs as blobs_module
+from shared.storage.folder.blobs import HIDDEN, FolderBlobs
+from shared.storage.folder.holders import FOLDER
+from shared.storage.protocol import QueueName, Stores
+from tests.contract.folders import OPEN, ROOT, opened_at
+
+HOLD = """
+queue = stores.queues[QueueName.ARRIVALS]
+held, paused = queue.receive(2, hidden_for=600)
+queue.release(paused, delay=600)
+assert stores.leases.acquire("support", 60)
+print("holds", flush=True)
+sys.stdin.read()
+stores.close()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "mail"
+
+
+@pytest.fixture
+def stores(folder: Path) -> Iterator[Stores]:
+    opened = opened_at(folder)
+    opened.queues[QueueName.ARRIVALS].put_many(["held", "paused"])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def process(folder: Path, stores: Stores) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", OPEN + HOLD, str(folder), "0"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "holds\n"
+        yield started
+        started.kill()
+
+
+def visible(stores: Stores) -> list[str]:
+    return [item.body for item in stores.queues[QueueName.ARRIVALS].receive(32, hidden_for=60)]
+
+
+def test_8_1_what_a_killed_process_held_is_released(
+    stores: Stores, process: subprocess.Popen[str], folder: Path
+) -> None:
+    assert (visible(stores), stores.leases.acquire("support", 60)) == ([], None)
+    process.kill()
+    process.wait()
+    assert (visible(stores), stores.leases.acquire("support", 60)) == ([], None)
+    assert stores.release_dead() == 2
+    assert visible(stores) == ["held"], "a pause goes on"
+    assert stores.leases.acquire("support", 60) is not None
+    assert len(list((folder / HIDDEN / FOLDER).iterdir())) == 1
+    assert stores.release_dead() == 0
+
+
+def test_8_1_what_a_living_process_holds_is_not_released(stores: Stores, process: subprocess.Popen[str]) -> None:
+    del process
+    assert stores.release_dead() == 0
+    assert (visible(stores), stores.leases.acquire("support", 60)) == ([], None)
+
+
+def test_8_1_what_this_process_holds_is_not_released(stores: Stores, folder: Path) -> None:
+    assert visible(stores) == ["held", "paused"]
+    other = opened_at(folder)
+    assert (stores.release_dead(), other.release_dead()) == (0, 0)
+    assert visible(other) == []
+    other.close()
+
+
+def test_8_1_without_locks_nobody_is_taken_for_dead(
+    stores: Stores, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.kill()
+    process.wait()
+
+    def no_locks(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("shared.storage.folder.holders.fcntl.flock", no_locks)
+    assert stores.release_dead() == 0
+    assert visible(stores) == []
+
+
+def test_a_storage_in_a_folder_remembers_few_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs_module, "MOST_KNOWN", 50)
+    storage = FolderBlobs(tmp_path)
+    for number in range(200):
+        assert storage.create(f"messages/{number % 7}/{number}/raw.eml", b"x", content_type="message/rfc822")
+        assert len(storage._known) <= 50
+    storage.settle()
+    assert len(list(storage.list("messages/"))) == 200

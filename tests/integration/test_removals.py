@@ -1,0 +1,156 @@
+"""What a poll removed and could not record is recorded by the next poll that does not list it (rule 8.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import CommitUncertain, ServiceUnavailable
+from shared.queued import Poll, Reason
+from shared.storage.protocol import Stores, Table
+from tests.integration.intake_world import World, letter
+from tests.integration.sorting_world import Doing
+from tests.servers.faults import ProcessGone
+from tests.servers.memory_app import let_time_pass
+
+POLL = Poll("support", Reason.BY_HAND)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.stores.close()
+
+
+def removed(world: World) -> dict[str, bool]:
+    return {one.server_key: one.removed for one in world.receipts()}
+
+
+def watched(world: World, **ways: Any) -> Stores:
+    """The storage, with something in the way of its records."""
+    records: Any = Doing(world.stores.records, **ways)
+    return replace(world.stores, records=records)
+
+
+def dies_before_recording(world: World) -> None:
+    """Let a poll remove what it lists, and the process end before the receipts say so."""
+
+    def gone(table: Table, *_: object) -> None:
+        if table is Table.RECEIPTS:
+            raise ProcessGone
+
+    app = world.app()
+    intake = replace(app.poller.intake, stores=watched(world, merge_many=gone))
+    with suppress(ProcessGone):
+        replace(app.poller, intake=intake).poll(POLL)
+        pytest.fail("the process was to end")
+    let_time_pass(world.folder)
+
+
+def operations(world: World) -> list[str]:
+    """Return the operations on receipts, and on the record of removals, of an ordinary poll."""
+    names: list[str] = []
+
+    def note(name: str) -> Any:
+        return lambda table, *_args, **_how: names.append(f"{name} {table}")
+
+    app = world.app()
+    ways = {name: note(name) for name in ("get", "get_many", "merge", "merge_many", "create_many", "scan")}
+    stores = watched(world, **ways)
+    replace(app.poller, intake=replace(app.poller.intake, stores=stores)).poll(POLL)
+    return names
+
+
+def test_8_2_after_a_kill_the_next_poll_records_what_is_gone(world: World) -> None:
+    world.server.deliver(letter(1), letter(2))
+    world.look()
+    world.server.deliver(letter(3), letter(4))
+    dies_before_recording(world)
+    assert not world.server.messages
+    assert removed(world) == {"1.1": True, "1.2": True, "1.3": False, "1.4": False}
+    world.look()
+    assert set(removed(world).values()) == {True}
+
+
+def test_8_2_what_is_still_listed_is_not_recorded_as_removed(world: World) -> None:
+    world.extra["AFTER"] = "keep"
+    world.server.deliver(letter(1), letter(2))
+    world.look()
+    world.extra["AFTER"] = "delete"
+    world.server.deliver(letter(3))
+    world.server.refuses_removal = ServiceUnavailable("not now")
+    world.look()
+    del world.server.messages[1]
+    world.look()
+    assert removed(world) == {"1.1": True, "1.2": False, "1.3": False}
+    world.server.refuses_removal = None
+    world.time += timedelta(days=1)
+    world.look()
+    assert set(removed(world).values()) == {True}
+
+
+@pytest.mark.parametrize("kind", ["keep", "another UIDVALIDITY", "no keys"])
+def test_8_2_where_the_listing_does_not_show_it_nothing_is_recorded(world: World, kind: str) -> None:
+    world.server.deliver(letter(1))
+    dies_before_recording(world)
+    world.server.deliver(letter(2))
+    if kind == "keep":
+        world.extra["AFTER"] = "keep"
+    elif kind == "no keys":
+        world.server.has_keys = False
+    else:
+        world.server.uidvalidity = 2
+    world.look()
+    assert removed(world)["1.1"] is False
+
+
+def test_8_2_the_commit_whose_answer_was_lost_is_settled_by_the_next_poll(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.server.commits = True
+    world.server.deliver(letter(1))
+    commit = type(world.server.open()).commit
+
+    def lost(session: Any) -> None:
+        commit(session)
+        raise CommitUncertain("no answer to QUIT")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(world.server.open()), "commit", lost)
+        world.look()
+    assert (world.server.messages, removed(world)) == ({}, {"1.1": False})
+    world.look()
+    assert removed(world) == {"1.1": True}
+
+
+def test_8_2_old_mail_that_is_removed_is_settled_too(world: World) -> None:
+    world.extra["AFTER"] = "keep"
+    world.server.deliver(letter(1), letter(2))
+    world.look()
+    world.time += timedelta(days=100)
+    world.look()
+    world.extra["AFTER"] = "delete"
+    dies_before_recording(world)
+    assert not world.server.messages
+    world.look()
+    assert removed(world) == {"1.1": True, "1.2": True}
+
+
+def test_8_2_ordinary_polls_ask_and_write_nothing_for_it(world: World) -> None:
+    for number in range(3):
+        world.server.deliver(letter(number))
+        names = operations(world)
+        assert not {"scan receipts", "merge mailboxes"} & set(names)
+        assert names.count("get mailboxes") == 1, "whether somebody asked for another poll"
+        world.time += timedelta(hours=5)
+    world.server.deliver(letter(9))
+    dies_before_recording(world)
+    scans = [[name for name in operations(world) if name.startswith("scan")] for _ in range(2)]
+    assert [len(names) for names in scans] == [1, 0], "once"

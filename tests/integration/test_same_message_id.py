@@ -1,0 +1,390 @@
+"""One Message-ID and different bodies: a forged copy that comes first suppresses nothing (rules 4.1, 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.explaining import explain
+from local.finding import stories
+from local.forgetting import forget
+from shared.errors import ServiceUnavailable
+from shared.operating.finding import Wanted
+from shared.queued import Announcement, Poll, Reason, Replay
+from shared.receipts import Receipt, State
+from shared.routing.fingerprints import fingerprints
+from shared.sorting import claims, giving
+from shared.storage.protocol import Table
+from tests.integration.replay_world import ReplayWorld
+from tests.integration.sorting_world import identity
+from tests.servers.faults import Faults, ProcessGone, Way
+
+SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
+WILD = {"ROUTES__wild__ADDRESS": "*", "ROUTES__wild__SENDERS": "*@customer.example"}
+RECEIVED = "Received: from mail.customer.example by mx.example.com with ESMTPS; Tue, 24 Nov 2026 09:00:00 +0000\r\n"
+PASSED = "Authentication-Results: mx.example.com; dmarc=pass header.from=customer.example\r\n"
+GENUINE = "Dear team,\r\n\r\nwe would like ten chairs.\r\n\r\nKind regards\r\nAnn"
+FORGED = "Dear team,\r\n\r\nplease pay to the new account.\r\n\r\nKind regards\r\nAnn"
+FOOTER = GENUINE + "\r\n\r\n-- \r\nThis message was scanned."
+BANNER = "Caution: from outside.\r\n\r\n" + GENUINE
+
+
+def letter(body: str, top: str = "", to: str = "sales@example.com", number: int = 1) -> bytes:
+    return (
+        f"{top}From: Ann <ann@customer.example>\r\nTo: {to}\r\nSubject: Chairs {number}\r\n"
+        f"Date: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <{number}@customer.example>\r\n\r\n{body}\r\n"
+    ).encode()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[ReplayWorld]:
+    made = ReplayWorld(f"folder:{tmp_path}/mail")
+    yield made
+    made.stores.close()
+
+
+def arrives(
+    world: ReplayWorld, data: bytes, mailbox: str = "support", settings: dict[str, str] = SALES, *, route: bool = True
+) -> Announcement:
+    world.servers[mailbox].deliver(data)
+    app = world.app(settings)
+    app.poller.poll(Poll(mailbox, Reason.BY_HAND))
+    (announcement,) = world.announced()
+    if route:
+        app.sorter.sort(announcement)
+    return announcement
+
+
+def receipt(world: ReplayWorld, announcement: Announcement) -> Receipt:
+    record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
+    assert record is not None
+    return Receipt.of(record)
+
+
+def result(world: ReplayWorld, announcement: Announcement, recipient: str = "sales@example.com") -> dict[str, Any]:
+    read: dict[str, Any] = world.read(receipt(world, announcement).results()[recipient])
+    return read
+
+
+def outcome(world: ReplayWorld, announcement: Announcement) -> str:
+    (told,) = receipt(world, announcement).outcomes.values()
+    return told
+
+
+def reference(world: ReplayWorld, announcement: Announcement) -> dict[str, str]:
+    one = receipt(world, announcement)
+    (path,) = one.results().values()
+    return {"arrival": one.arrival, "message": one.message, "result": path}
+
+
+def erase(world: ReplayWorld, message: str) -> None:
+    forget(world.app(SALES), message, really=True, progress=lambda *_: None, waiting=lambda *_: None)
+
+
+@pytest.mark.parametrize("bodies", list(permutations((FORGED, GENUINE, "a third body"))))
+def test_4_3_different_bodies_have_results_each_and_name_those_before(
+    world: ReplayWorld, bodies: tuple[str, ...]
+) -> None:
+    first, second, third = (arrives(world, letter(body)) for body in bodies)
+    assert result(world, first)["same_message_id"] == []
+    assert result(world, second)["same_message_id"] == [reference(world, first)]
+    assert result(world, third)["same_message_id"] == [reference(world, first), reference(world, second)]
+    assert world.paths("duplicates/") == []
+
+
+@pytest.mark.parametrize("body", ["", "\r\n-- \r\n", "Dear", "Ann", GENUINE.replace("ten", "two")])
+def test_4_3_a_forged_body_that_is_empty_or_almost_the_same_suppresses_nothing(world: ReplayWorld, body: str) -> None:
+    arrives(world, letter(body))
+    genuine = arrives(world, letter(GENUINE))
+    assert outcome(world, genuine).startswith("routed")
+
+
+@pytest.mark.parametrize("bodies", list(permutations((GENUINE, FOOTER, BANNER))))
+def test_4_1_a_footer_or_a_banner_that_a_gateway_adds_makes_no_second_result(
+    world: ReplayWorld, bodies: tuple[str, ...]
+) -> None:
+    """Two copies with different additions are not the same: neither contains the other. They are the original's."""
+    original = arrives(world, letter(GENUINE))
+    copies = [arrives(world, letter(body, "X-Copy: 1\r\n")) for body in bodies]
+    assert [outcome(world, copy) for copy in copies] == [f"duplicate {original.arrival}"] * 3
+
+
+@pytest.mark.parametrize("mailbox", ["support", "office"])
+def test_4_1_copies_of_the_second_message_are_duplicates_of_it(world: ReplayWorld, mailbox: str) -> None:
+    forged = arrives(world, letter(FORGED))
+    genuine = arrives(world, letter(GENUINE))
+    same_bytes = arrives(world, letter(GENUINE), "office")
+    rebuilt = arrives(world, letter(GENUINE, "X-Gateway: 1\r\n"), mailbox)
+    footer = arrives(world, letter(FOOTER), mailbox)
+    of_the_forged = arrives(world, letter(FORGED + "\r\n\r\nfooter"), mailbox)
+    expected = [genuine, genuine, genuine, forged]
+    copies = [same_bytes, rebuilt, footer, of_the_forged]
+    assert [outcome(world, copy) for copy in copies] == [f"duplicate {one.arrival}" for one in expected]
+    kinds = [world.read(path)["duplicates"][0]["by"] for path in world.paths("duplicates/")]
+    assert sorted(kinds) == ["content", "message-id", "message-id", "raw"]
+
+
+def test_4_1_two_bodies_of_the_same_authenticated_sender_have_one_result(world: ReplayWorld) -> None:
+    first = arrives(world, letter(GENUINE, PASSED + RECEIVED))
+    second = arrives(world, letter("the same in other words", PASSED + RECEIVED))
+    assert outcome(world, second) == f"duplicate {first.arrival}"
+    third = arrives(world, letter("written below", RECEIVED + PASSED))
+    assert outcome(world, third).startswith("routed"), "a sender writes below the trusted line"
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        RECEIVED + PASSED,
+        PASSED.replace("mx.example.com", "mx.elsewhere.example") + RECEIVED,
+        PASSED.replace("pass", "fail") + RECEIVED,
+        PASSED.replace("customer.example", "elsewhere.example") + RECEIVED,
+        PASSED,
+    ],
+    ids=["below the line", "another server's", "failed", "another domain", "no line"],
+)
+def test_4_3_a_sender_that_no_server_of_ours_authenticated_has_a_result_for_each_body(
+    world: ReplayWorld, top: str
+) -> None:
+    arrives(world, letter(FORGED, top))
+    genuine = arrives(world, letter(GENUINE, PASSED + RECEIVED))
+    assert len(result(world, genuine)["same_message_id"]) == 1
+
+
+def test_4_1_the_settings_say_which_line_is_trusted(world: ReplayWorld) -> None:
+    inner = RECEIVED.replace("mx.example.com", "inner.example.com").replace("mail.customer.example", "mx.example.com")
+    hops = {**SALES, "MAILBOXES__support__TRUSTED_HOPS": "2", "MAILBOXES__support__RECEIVED_BY": "mx.example.com"}
+    top = inner + PASSED + RECEIVED
+    first = arrives(world, letter(GENUINE, top), settings=hops)
+    assert outcome(world, arrives(world, letter(FORGED, top), settings=hops)) == f"duplicate {first.arrival}"
+    other = hops | {"MAILBOXES__support__RECEIVED_BY": "mx.other.example"}
+    assert outcome(world, arrives(world, letter("a third", top), settings=other)).startswith("routed")
+    unread = hops | {"MAILBOXES__support__DELIVERY_HINTS": "false"}
+    assert outcome(world, arrives(world, letter("a fourth", top), settings=unread)).startswith("routed")
+
+
+def test_4_2_it_is_judged_for_each_recipient(world: ReplayWorld) -> None:
+    settings = {**SALES, "ROUTES__press__ADDRESS": "press@example.com", "ROUTES__press__SENDERS": "*@customer.example"}
+    to = "sales@example.com, press@example.com"
+    first = arrives(world, letter(FORGED, to=to))
+    second = arrives(world, letter(GENUINE, to=to), settings=settings)
+    assert len(result(world, second)["same_message_id"]) == 1
+    assert result(world, second, "press@example.com")["same_message_id"] == []
+    third = arrives(world, letter(FOOTER, to=to), "office", settings)
+    assert set(receipt(world, third).outcomes.values()) == {f"duplicate {second.arrival}"}
+    assert set(receipt(world, first).outcomes) == {"sales@example.com"}
+
+
+def test_4_1_a_wildcards_copy_is_a_duplicate_of_the_message_with_its_body(world: ReplayWorld) -> None:
+    """Mail that names somebody takes a place on `*` behind a forged message, too."""
+    arrives(world, letter(FORGED))
+    genuine = arrives(world, letter(GENUINE))
+    copy = arrives(world, letter(FOOTER), "office", WILD)
+    assert outcome(world, copy) == f"duplicate {genuine.arrival}"
+    other = arrives(world, letter("a third body"), "office", WILD)
+    assert len(result(world, other, "*")["same_message_id"]) == 2
+
+
+@pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER, Way.REPLY_LOST])
+@pytest.mark.parametrize("bodies", [(FORGED, GENUINE), (GENUINE, FORGED)], ids=["forged first", "genuine first"])
+def test_8_1_both_have_a_result_whatever_dies_at_any_operation(
+    world: ReplayWorld, bodies: tuple[str, str], way: Way
+) -> None:
+    """The second dies, and its copy with a footer is routed before it comes back; the first one before or after."""
+    at = 0
+    while True:
+        at += 1
+        first, second = (arrives(world, letter(body, number=at), route=False) for body in bodies)
+        copy = arrives(world, letter(bodies[1] + "\r\n\r\nfooter", number=at), "office", route=False)
+        if at % 2:
+            world.app(SALES).sorter.sort(first)
+        faults = Faults((at + 1) // 2, way)
+        with suppress(ProcessGone, ServiceUnavailable):
+            world.app(SALES, faults.stores(world.stores)).sorter.sort(second)
+        for one in (first, copy, second):
+            world.app(SALES).sorter.sort(one, tried=True)
+        results = [one for one in (first, second, copy) if receipt(world, one).results()]
+        assert first in results
+        assert len(results) == 2, "the second or its copy"
+        if faults.count < (at + 1) // 2:
+            break
+    assert at > 20
+
+
+def test_8_5_an_erased_message_is_different_from_all_and_keeps_its_place(world: ReplayWorld) -> None:
+    forged = arrives(world, letter(FORGED))
+    genuine = arrives(world, letter(GENUINE))
+    erase(world, receipt(world, forged).message)
+    assert receipt(world, forged).state is State.FORGOTTEN
+    footer = arrives(world, letter(FOOTER))
+    assert outcome(world, footer) == f"duplicate {genuine.arrival}", "though the first place is nobody's"
+    again = arrives(world, letter(FORGED, "X-Copy: 1\r\n"))
+    assert result(world, again)["same_message_id"] == [reference(world, genuine)], "what is sent again is new mail"
+    left = [one for one in world.stores.records.scan(Table.CLAIMS) if not one.values["owner"]]
+    assert {one.values["kind"] for one in left} == {"message-id"}
+    assert {value for one in left for name, value in one.values.items() if name != "kind"} == {"", "[]"}
+
+
+@pytest.mark.parametrize("erased", [FORGED, GENUINE], ids=["the first", "the second"])
+def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: ReplayWorld, erased: str) -> None:
+    for at in range(1, 60):
+        first = arrives(world, letter(FORGED, number=at))
+        second = arrives(world, letter(GENUINE, number=at), route=erased is GENUINE)
+        third = arrives(world, letter(FOOTER, number=at), "office", route=False)
+        routed, gone = (second, first) if erased is FORGED else (third, second)
+        erasing = _AtOperation(world, at, receipt(world, gone).message)
+        sorter = world.app(SALES).sorter
+        with suppress(ServiceUnavailable):
+            replace(sorter, stores=replace(world.stores, records=erasing)).sort(routed)
+        for one in (second, third):
+            sorter.sort(one, tried=True)
+        copy = arrives(world, letter(FOOTER + "\n\nscanned twice", number=at))
+        results = [one for one in (second, third, copy) if receipt(world, one).results()]
+        # What is a duplicate of an erased message stays one, and further copies are new mail.
+        duplicates = [outcome(world, one).split(" ")[1] for one in (third, copy) if one not in results]
+        owners = {one.arrival for one in results} | {second.arrival}
+        assert len(results) == 1
+        assert set(duplicates) <= owners
+        if erasing.count < at:
+            return
+    pytest.fail("it did not come to its end")
+
+
+class _AtOperation:
+    """Records in which a message is erased before one operation."""
+
+    def __init__(self, world: ReplayWorld, at: int, message: str) -> None:
+        self.world, self.at, self.message, self.count = world, at, message, 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.count += 1
+        if self.count == self.at:
+            erase(self.world, self.message)
+        return getattr(self.world.stores.records, name)
+
+
+def test_8_5_an_original_that_is_erased_makes_its_copies_new_mail(world: ReplayWorld) -> None:
+    genuine = arrives(world, letter(GENUINE))
+    footer = arrives(world, letter(FOOTER))
+    assert outcome(world, footer) == f"duplicate {genuine.arrival}"
+    erase(world, receipt(world, genuine).message)
+    third = arrives(world, letter(FOOTER + "\r\n\r\nscanned twice"))
+    assert result(world, third)["same_message_id"] == []
+    world.replay(SALES, world.only("duplicates/"))
+    assert outcome(world, footer) == f"duplicate {third.arrival}", "a replay finds who has the result now"
+
+
+def test_4_4_a_replay_marks_the_first_message_and_gives_nothing_twice(world: ReplayWorld) -> None:
+    forged = arrives(world, letter(FORGED))
+    genuine = arrives(world, letter(GENUINE))
+    (path,) = receipt(world, forged).results().values()
+    sorter = world.app(SALES).sorter
+    sorter.sort(Announcement(forged.arrival, replay=Replay(path, "again-1")))
+    (new,) = [one for one in world.paths("routed/") if world.read(one)["replaces"] == path]
+    assert world.read(new)["same_message_id"] == [reference(world, genuine)]
+    before = world.paths("")
+    for one in (forged, genuine):
+        sorter.sort(Announcement(one.arrival, replay=Replay("unhandled/support/x", "")), tried=True)
+    assert world.paths("") == before
+
+
+def test_4_4_what_was_compared_first_counts_when_settings_change_between_two_tries(world: ReplayWorld) -> None:
+    """A copy was compared with what the first try stored; the second must not come to another decision."""
+    top = PASSED + RECEIVED
+    trusting = SALES
+    doubting = {**SALES, "MAILBOXES__support__DELIVERY_HINTS": "false"}
+    first = arrives(world, letter(FORGED, top))
+    for at in range(1, 40):
+        second = arrives(world, letter(f"{GENUINE} {at}", top), settings=doubting, route=False)
+        faults = Faults(at, Way.GONE_AFTER)
+        with suppress(ProcessGone):
+            world.app(doubting, faults.stores(world.stores)).sorter.sort(second)
+        copy = arrives(world, letter(f"{GENUINE} {at}\r\n\r\nfooter {at}"), "office")
+        world.app(trusting).sorter.sort(second, tried=True)
+        third = receipt(world, copy)
+        owners = {second.arrival, copy.arrival}
+        has = [one for one in owners if receipt(world, Announcement(one)).results()]
+        # The second is a duplicate of the first only if nothing was compared with it before.
+        assert has, "one of the two has a result"
+        for told in third.outcomes.values():
+            fate, _, what = told.partition(" ")
+            assert fate == "routed" or receipt(world, Announcement(what)).results()
+        if faults.count < at:
+            break
+    else:
+        pytest.fail("it did not come to its end")
+    assert outcome(world, first).startswith("routed")
+
+
+def test_4_4_a_message_that_is_read_otherwise_than_by_the_first_try_claims_what_that_one_would_have(
+    world: ReplayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that reads more of a message comes between two tries."""
+    for at in range(1, 40):
+        monkeypatch.setattr(giving, "fingerprints", lambda message, seen: fingerprints(message, seen)[:1])
+        data = letter(GENUINE, number=at)
+        first = arrives(world, data, route=False)
+        faults = Faults(at, Way.GONE_AFTER)
+        with suppress(ProcessGone):
+            world.app(SALES, faults.stores(world.stores)).sorter.sort(first)
+        monkeypatch.undo()
+        world.app(SALES).sorter.sort(first, tried=True)
+        assert set(receipt(world, first).results()) == {"sales@example.com"}
+        assert outcome(world, arrives(world, data, "office")) == f"duplicate {first.arrival}"
+        if faults.count < at:
+            return
+    pytest.fail("it did not come to its end")
+
+
+def test_4_3_more_different_messages_than_places_have_results_all_the_same(
+    world: ReplayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "PLACES", 4)
+    announcements = [arrives(world, letter(f"body {number}")) for number in range(8)]
+    assert [len(result(world, one)["same_message_id"]) for one in announcements] == [0, 1, 2, 3, 3, 3, 3, 3]
+    copies = [arrives(world, letter(f"body {number}", "X-Copy: 1\r\n")) for number in (2, 7)]
+    expected = [f"duplicate {announcements[number].arrival}" for number in (2, 7)]
+    assert [outcome(world, copy) for copy in copies] == expected, "by content, whatever the place"
+    footer = arrives(world, letter("body 3\r\n\r\nfooter"))
+    assert outcome(world, footer) == f"duplicate {announcements[3].arrival}"
+
+
+def test_4_3_a_result_names_three_others_at_most(world: ReplayWorld) -> None:
+    announcements = [arrives(world, letter(f"body {number}")) for number in range(8)]
+    assert [len(result(world, one)["same_message_id"]) for one in announcements] == [0, 1, 2, 3, 3, 3, 3, 3]
+    (story,), _ = stories(world.stores, Wanted(id=announcements[0].arrival), 10)
+    others = story["same_message_id"]
+    assert isinstance(others, list)
+    assert len(others) == 7
+
+
+def test_4_3_a_result_names_the_others_whatever_the_size_of_its_headers(world: ReplayWorld) -> None:
+    to = ", ".join(["sales@example.com", *(f"somebody.number.{number}@elsewhere.example" for number in range(300))])
+    top = "References: " + " ".join(f"<{number}@customer.example>" for number in range(300)) + "\r\n"
+    announcements = [arrives(world, letter(f"body {number}", top, to)) for number in range(5)]
+    last = result(world, announcements[-1])
+    assert last["same_message_id"] == [reference(world, one) for one in announcements[:3]]
+    assert "same_message_id" not in last["truncated"]
+    (path,) = receipt(world, announcements[-1]).results().values()
+    assert len(world.stores.blobs.read(path) or b"") <= 3584
+
+
+def test_find_and_explain_show_messages_with_the_same_message_id(world: ReplayWorld, tmp_path: Path) -> None:
+    forged = arrives(world, letter(FORGED))
+    genuine = arrives(world, letter(GENUINE))
+    for one, other in ((forged, genuine), (genuine, forged)):
+        (story,), _ = stories(world.stores, Wanted(id=one.arrival), 10)
+        expected = {"recipient": "sales@example.com", **reference(world, other)}
+        assert story["same_message_id"] == [expected], "of the first one as well, whose result was written before"
+    file = tmp_path / "third.eml"
+    file.write_bytes(letter("a third body"))
+    lines = [line for line in explain(world.app(SALES), file, "office") if "the same Message-ID" in line]
+    assert [identity(letter(body)) in line for body, line in zip((FORGED, GENUINE), lines, strict=True)] == [True, True]
+    file.write_bytes(letter(FOOTER))
+    assert not [line for line in explain(world.app(SALES), file, "office") if "stored as" in line]
