@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -112,6 +114,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if soak:
         config.hook.pytest_deselected(items=soak)
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+@pytest.fixture(autouse=True)
+def log_level_as_before() -> Iterator[None]:
+    """Restore the level of our loggers: a command that a test runs in this process sets it for all later tests."""
+    logger = logging.getLogger("mailroom")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 def needs_server(item: pytest.Item) -> bool:
