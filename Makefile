@@ -42,11 +42,11 @@ check: .venv/test.stamp
 	@tools/bicep.sh
 
 bench: .venv/test.stamp servers
-	@$(BIN)/python -m tests.benchmarks
+	@$(BIN)/python -m bench
 
 # What is interesting is kept in .tools/fuzz/corpus from one run to the next; what failed lies in .tools/fuzz.
 fuzz: .venv/test.stamp .tools/fuzz/packages
-	@PYTHONPATH=.tools/fuzz/packages $(BIN)/python -m tests.fuzz.parse .tools/fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+	@PYTHONPATH=.tools/fuzz/packages $(BIN)/python -m fuzz.parse .tools/fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
 
 .tools/fuzz/packages:
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --target $@ "atheris>=3" || { rm -rf $@; exit 1; }

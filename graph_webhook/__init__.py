@@ -8,10 +8,10 @@ import typing
 import azure.functions as func
 
 from shared.errors import MessageUnreadable, TryAgain
-from shared.notified.webhook import webhook
-from shared.queued import LifecycleEvent
-from shared.telemetry import log, traceparent_of
-from shared.telemetry.webhook_time import answered, clock
+from shared.graph_notifications.webhook import webhook
+from shared.observability import log, traceparent_of
+from shared.observability.webhook_latency import answered, clock
+from shared.queue_messages import LifecycleEvent
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 
@@ -44,7 +44,7 @@ async def graph_webhook(
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def keep_subscriptions(timer: func.TimerRequest) -> None:
     """See that Graph notifies us of every collected folder, and goes on doing so. Never raises for what is ill."""
-    from shared.wiring import app  # noqa: PLC0415
+    from shared.bootstrap import app  # noqa: PLC0415
 
     if timer.past_due:
         log.info("the look at the subscriptions is late")
@@ -57,7 +57,7 @@ def keep_subscriptions(timer: func.TimerRequest) -> None:
 @blueprint.queue_trigger(arg_name="item", queue_name="lifecycle", connection="AzureWebJobsStorage")
 def mend_subscription(item: func.QueueMessage) -> None:
     """Do what a lifecycle notification asks for. What it cannot do now `keep_subscriptions` does later."""
-    from shared.wiring import app  # noqa: PLC0415
+    from shared.bootstrap import app  # noqa: PLC0415
 
     try:
         app().subscriptions.mend(LifecycleEvent.of(item.get_body().decode("utf-8", "replace")))

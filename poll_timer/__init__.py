@@ -8,8 +8,8 @@ import typing
 import azure.functions as func
 
 from shared.errors import MessageUnreadable, TryAgain
-from shared.queued import Poll, Reason
-from shared.telemetry import log, traceparent_of
+from shared.observability import log, traceparent_of
+from shared.queue_messages import Poll, Reason
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 
@@ -22,7 +22,7 @@ def poll_timer(
     context: func.Context,
 ) -> None:
     """Enqueue one poll for each mailbox that is due, and an event for each folder that was never subscribed to."""
-    from shared.wiring import app  # noqa: PLC0415
+    from shared.bootstrap import app  # noqa: PLC0415
 
     if timer.past_due:
         log.warning("the clock is late: polls that were missed are not made up for, one look does for all")
@@ -36,8 +36,8 @@ def poll_timer(
 @blueprint.queue_trigger(arg_name="item", queue_name="polls", connection="AzureWebJobsStorage")
 def poll_mailbox(item: func.QueueMessage) -> None:
     """Drain one mailbox. Never raises for what goes wrong with the mailbox or the storage."""
-    from shared.telemetry.spans import polling  # noqa: PLC0415
-    from shared.wiring import app  # noqa: PLC0415
+    from shared.bootstrap import app  # noqa: PLC0415
+    from shared.observability.tracing import polling  # noqa: PLC0415
 
     try:
         poll = Poll.of(item.get_body().decode("utf-8", "replace"))

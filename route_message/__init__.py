@@ -6,9 +6,9 @@ What does the work is imported when there is some: a worker that was started for
 import azure.functions as func
 
 from shared.errors import MessageUnreadable, TryAgain
-from shared.queued import Announcement
-from shared.telemetry import log
-from shared.telemetry.logs import anonymous
+from shared.observability import log
+from shared.observability.log_context import anonymous
+from shared.queue_messages import Announcement
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 
@@ -16,8 +16,8 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's o
 @blueprint.queue_trigger(arg_name="item", queue_name="arrivals", connection="AzureWebJobsStorage")
 def route_message(item: func.QueueMessage) -> None:
     """Route one stored message. Raises for what is wrong with the message, which counts against its five tries."""
-    from shared.telemetry.spans import routing  # noqa: PLC0415
-    from shared.wiring import app  # noqa: PLC0415
+    from shared.bootstrap import app  # noqa: PLC0415
+    from shared.observability.tracing import routing  # noqa: PLC0415
 
     sorter = app().sorter
     announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
@@ -35,8 +35,8 @@ def route_message(item: func.QueueMessage) -> None:
 @blueprint.queue_trigger(arg_name="item", queue_name="arrivals-poison", connection="AzureWebJobsStorage")
 def route_poison(item: func.QueueMessage) -> None:
     """Record a message that five tries could not route."""
-    from shared.telemetry.spans import routing  # noqa: PLC0415
-    from shared.wiring import app  # noqa: PLC0415
+    from shared.bootstrap import app  # noqa: PLC0415
+    from shared.observability.tracing import routing  # noqa: PLC0415
 
     try:
         announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
@@ -51,8 +51,8 @@ def route_poison(item: func.QueueMessage) -> None:
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def sweep(timer: func.TimerRequest) -> None:
     """Announce again every arrival that has waited for over an hour, remove left-over files, measure the intake."""
-    from shared.operating.vitals import take_vitals  # noqa: PLC0415
-    from shared.wiring import app  # noqa: PLC0415
+    from shared.bootstrap import app  # noqa: PLC0415
+    from shared.operations.health_metrics import take_vitals  # noqa: PLC0415
 
     if timer.past_due:
         log.info("the sweep is late")

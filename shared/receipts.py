@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from shared.storage.protocol import Record, Values
+from shared.storage.base import Record, Values
 
 LONGEST: Final = 998
 """Characters of a Message-ID that a receipt holds (RFC 5322 section 2.1.1: a line)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from shared.errors import ServiceUnavailable
-from shared.storage.protocol import Blobs, Leases, Queue, QueueItem, Records, Stores
+from shared.storage.base import Blobs, Leases, Queue, QueueItem, Records, Stores
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Write shared/mail/letter_pairs.py: count letter pairs in the translations of well-known packages.
+"""Write shared/mime/letter_pairs.py: count letter pairs in the translations of well-known packages.
 
     python -m venv build/pairs
     build/pairs/bin/pip install --no-deps django==6.1.* djangorestframework django-allauth wagtail sphinx babel

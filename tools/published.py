@@ -17,8 +17,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from shared.mail.published import MessageDocument
-from shared.stored.published import (
+from shared.documents.message_document import MessageDocument
+from shared.documents.schema import (
     BlockedDocument,
     DuplicatesDocument,
     FailedDocument,
@@ -27,7 +27,7 @@ from shared.stored.published import (
     UnhandledDocument,
     UnreadableDocument,
 )
-from tests.integration.published_world import PublishedWorld
+from tests.integration.documents_fixture import PublishedWorld
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from runpy import run_module
 from typing import Final
 
-from local.settings.described import LOCAL_DEFAULTS, PLATFORM, Scope, Setting, settings_of
-from shared.settings.presets import DEFAULT_PORTS, PRESETS
+from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS, PLATFORM, Scope, Setting, settings_of
+from shared.config.presets import DEFAULT_PORTS, PRESETS
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 

@@ -1,4 +1,4 @@
-// What wakes somebody. Each rule asks the workspace for one metric (shared/telemetry/names.py; a test compares the names)
+// What wakes somebody. Each rule asks the workspace for one metric (shared/observability/metric_names.py; a test compares the names)
 // and says in its text what to do. A rule that is over closes by itself.
 
 param location string

@@ -15,7 +15,7 @@ param packageContainer string
 ])
 param publicAccess string
 
-// Named in code: shared/storage/protocol.py, QueueName. A test compares.
+// Named in code: shared/storage/base.py, QueueName. A test compares.
 var queueNames = [
   'polls'
   'arrivals'

@@ -43,7 +43,7 @@ param archiveAfterDays int
 @minValue(0)
 param deleteAfterDays int
 
-// The folders of shared/stored/layout.py. A test compares. config/, which the operator writes, is not among them.
+// The folders of shared/documents/blob_paths.py. A test compares. config/, which the operator writes, is not among them.
 var messageFolder = ['messages']
 var otherFolders = ['routed', 'unhandled', 'duplicates', 'blocked', 'failed', 'oversized', 'unreadable']
 

@@ -8,7 +8,7 @@ param accountName string
 @maxLength(40)
 param container string
 
-// Named in code: shared/storage/protocol.py, Table; shared/storage/azure/records.py puts the container's name before. A test
+// Named in code: shared/storage/base.py, Table; shared/storage/azure/records.py puts the container's name before. A test
 // compares.
 var tableNames = [
   'receipts'

@@ -12,9 +12,9 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from shared.config import MailboxSettings, Tls
 from shared.errors import ConnectFailed, MailroomError, SettingsWrong, TlsRefused, quoted
 from shared.mailboxes.tls_witness import forget_peer, peer_certificate, watch
-from shared.settings import MailboxSettings, Tls
 
 CONNECT_TIMEOUT = 30.0
 """Seconds for the connection, and for the TLS handshake."""

@@ -10,7 +10,7 @@ from typing import Final
 from shared.routing.conditions import failing, matching_pattern
 from shared.routing.envelope import AS_DELIVERED, Group, by_specificity
 from shared.routing.model import ANYBODY, Decision, Hint, Mail, Match, Matched, Route, Tried, Unhandled
-from shared.routing.routes import Candidate, RouteTable
+from shared.routing.route_table import Candidate, RouteTable
 
 TRIED_LIMIT = 1000
 """Entries in the list of what was tried: a message may name a hundred thousand addresses."""

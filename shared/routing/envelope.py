@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from shared.routing.model import Hint
-from shared.routing.routes import Reading
+from shared.routing.route_table import Reading
 
 RECEIVED_FOR: Final = "received-for"
 

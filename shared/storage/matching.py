@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from shared.storage.protocol import Record, Records, Table, Where
+from shared.storage.base import Record, Records, Table, Where
 
 FEW: Final = 4
 """Values that the storage is asked for one by one; for more, the whole table is read once."""

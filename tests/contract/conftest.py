@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.storage.addresses import StorageAddress
-from shared.storage.opening import open_stores
-from shared.storage.protocol import Stores
+from shared.storage.base import Stores
+from shared.storage.factory import open_stores
+from shared.storage.location import StorageAddress
 from tests.servers.azurite import Azurite
 
 PassTime = Callable[[float], None]

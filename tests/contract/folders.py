@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from shared.storage.addresses import StorageAddress
-from shared.storage.opening import open_stores
-from shared.storage.protocol import Stores
+from shared.storage.base import Stores
+from shared.storage.factory import open_stores
+from shared.storage.location import StorageAddress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,9 +17,9 @@ OPEN = """
 import sys, time
 from pathlib import Path
 from shared.keys import digest
-from shared.storage.addresses import StorageAddress
-from shared.storage.opening import open_stores
-from shared.storage.protocol import QueueName, Table
+from shared.storage.location import StorageAddress
+from shared.storage.factory import open_stores
+from shared.storage.base import QueueName, Table
 
 address = StorageAddress.parse(f"folder:{sys.argv[1]}", setting="TEST")
 until = float(sys.argv[2])

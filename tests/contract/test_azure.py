@@ -16,9 +16,9 @@ from azure.storage.queue import QueueServiceClient
 
 from shared.errors import ServiceUnavailable
 from shared.keys import digest
-from shared.storage.addresses import StorageAddress
-from shared.storage.opening import open_stores
-from shared.storage.protocol import QueueName, Stores, Table
+from shared.storage.base import QueueName, Stores, Table
+from shared.storage.factory import open_stores
+from shared.storage.location import StorageAddress
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import pytest
 
 from shared.errors import ServiceUnavailable, Throttled, TryAgain
 from shared.keys import digest
-from shared.storage.addresses import StorageAddress
 from shared.storage.azure import accounts
 from shared.storage.azure.errors import Service, as_ours
-from shared.storage.opening import open_stores
-from shared.storage.protocol import QueueItem, QueueName, Stores, Table
+from shared.storage.base import QueueItem, QueueName, Stores, Table
+from shared.storage.factory import open_stores
+from shared.storage.location import StorageAddress
 from tests.servers.answering import Answer, account_at, answering, endpoints_at
 from tests.servers.azurite import KEY, free_ports
 

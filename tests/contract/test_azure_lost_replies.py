@@ -11,9 +11,9 @@ import pytest
 
 from shared.errors import TryAgain
 from shared.keys import digest
-from shared.storage.addresses import StorageAddress
-from shared.storage.opening import open_stores
-from shared.storage.protocol import QueueName, Stores, Table
+from shared.storage.base import QueueName, Stores, Table
+from shared.storage.factory import open_stores
+from shared.storage.location import StorageAddress
 from tests.servers.azurite import ACCOUNTS, Azurite
 from tests.servers.lossy import Way, lossy
 

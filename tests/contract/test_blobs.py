@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import RecordChanged
-from shared.storage.protocol import Stores, Version
+from shared.storage.base import Stores, Version
 
 TYPE = "application/octet-stream"
 MB = 1024 * 1024

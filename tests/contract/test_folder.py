@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.storage.base import QueueName, Stores
 from shared.storage.folder.blobs import HIDDEN, FolderBlobs
-from shared.storage.protocol import QueueName, Stores
 from shared.temporary_files import LEFT_OVER
 from tests.contract.folders import OPEN, ROOT, opened_at, processes
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.queued import Poll, Reason
+from shared.documents.blob_paths import raw_path
+from shared.queue_messages import Poll, Reason
+from shared.storage.base import Stores
 from shared.storage.folder import database as database_module
 from shared.storage.folder.blobs import HIDDEN
-from shared.storage.protocol import Stores
-from shared.stored.layout import raw_path
 from tests.contract.folders import opened_at
 from tests.end_to_end.command import identity
 from tests.servers.mail import plain_mail

@@ -10,10 +10,10 @@ import pytest
 
 from shared.errors import ServiceUnavailable
 from shared.keys import digest
+from shared.storage.base import Stores, Table
 from shared.storage.folder import blobs as blobs_module
 from shared.storage.folder import database as database_module
 from shared.storage.folder.blobs import HIDDEN
-from shared.storage.protocol import Stores, Table
 from tests.contract.folders import opened_at, processes
 
 

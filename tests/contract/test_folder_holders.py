@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.storage.base import QueueName, Stores
 from shared.storage.folder import blobs as blobs_module
 from shared.storage.folder.blobs import HIDDEN, FolderBlobs
 from shared.storage.folder.holders import FOLDER
-from shared.storage.protocol import QueueName, Stores
 from tests.contract.folders import OPEN, ROOT, opened_at
 
 HOLD = """

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.addresses import StorageAddress
+from shared.storage.factory import open_stores
 from shared.storage.folder.blobs import HIDDEN
-from shared.storage.opening import open_stores
+from shared.storage.location import StorageAddress
 from tests.contract.folders import OPEN, ROOT, opened_at
 
 FILL = """

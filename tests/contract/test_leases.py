@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.errors import LeaseLost
-from shared.storage.protocol import Stores
+from shared.storage.base import Stores
 from tests.contract.conftest import PassTime
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from shared.storage.protocol import QueueName, Stores
+from shared.storage.base import QueueName, Stores
 from tests.contract.conftest import PassTime
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import RecordChanged
 from shared.keys import digest
-from shared.storage.protocol import Record, Stores, Table, Values, Where
+from shared.storage.base import Record, Stores, Table, Values, Where
 
 VALUES: Values = {
     "text": "grüße \U0001fa91",

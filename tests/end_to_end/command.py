@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from shared.documents.blob_paths import raw_path
 from shared.receipts import Receipt, State
-from shared.storage.addresses import StorageAddress
-from shared.storage.opening import open_stores
-from shared.storage.protocol import Stores, Table
-from shared.stored.layout import raw_path
+from shared.storage.base import Stores, Table
+from shared.storage.factory import open_stores
+from shared.storage.location import StorageAddress
 from tests.servers.dovecot import Dovecot, User
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def command(*words: str, settings: Path) -> list[str]:
     warnings = ["-W", "error"]
     for of_the_graph_sdk in ("GetQueryParameters is deprecated", "This class is deprecated. Please use the generic"):
         warnings += ["-W", f"ignore:{of_the_graph_sdk}:DeprecationWarning"]
-    return [sys.executable, *warnings, "-m", "local", *words, "--settings", str(settings)]
+    return [sys.executable, *warnings, "-m", "mailroom_cli", *words, "--settings", str(settings)]
 
 
 def mailroom(

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from local.host.host import Host
-from local.host.http import HttpConfig
-from shared import wiring
-from shared.settings import read_settings
-from shared.wiring import wire
+from functions_host.host import Host
+from functions_host.http_server import HttpConfig
+from shared import bootstrap
+from shared.bootstrap import wire
+from shared.config import read_settings
 from tests.end_to_end.command import ROOT
 from tests.end_to_end.own_process import in_own_process_for
 
@@ -54,7 +54,7 @@ def running(values: Mapping[str, str], port: int, folder: Path, *, keeping: floa
 async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | None) -> None:
     os.environ.update(values)
     app = wire(read_settings())
-    wiring.use(app)
+    bootstrap.use(app)
     ending = asyncio.Event()
     async with Host.started(ROOT, app.stores) as host:
         serving = asyncio.create_task(host.serve(ending, HttpConfig(port=port)))

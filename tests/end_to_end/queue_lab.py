@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.host.config import HostConfig
-from local.host.host import Drained, Host
+from functions_host.host import Drained, Host
+from functions_host.host_json import HostConfig
 from tests.end_to_end.own_process import APPS
 from tests.memory_queue import MemoryQueue, stores_of
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from local.once import drain_once
-from local.progress import Told
-from local.session import open_app
-from shared.operating.vitals import take_vitals
-from shared.queued import Announcement
-from shared.storage.protocol import QueueName
-from shared.telemetry.logs import structured
-from shared.telemetry.webhook_time import answered
+from mailroom_cli.app_context import open_app
+from mailroom_cli.commands.run_once import drain_once
+from mailroom_cli.progress import Told
+from shared.observability.log_context import structured
+from shared.observability.webhook_latency import answered
+from shared.operations.health_metrics import take_vitals
+from shared.queue_messages import Announcement
+from shared.storage.base import QueueName
 from tests.servers.telemetry import listen
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INDEX = """
 import asyncio, json, sys
 from pathlib import Path
-from local.engine.engine import Engine
+from functions_host.worker import Engine
 
 HEAVY = {"imapclient", "msal", "msgraph", "kiota_http", "httpx"}
 AZURE = ("azure.storage", "azure.data", "azure.identity", "azure.core")

@@ -41,7 +41,7 @@ ROWS = [
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
     """The lines that it prints, and the folder that it fills."""
     into = tmp_path_factory.mktemp("demo") / "mail"
-    command = [sys.executable, "-m", "local", "demo", "--into", str(into)]
+    command = [sys.executable, "-m", "mailroom_cli", "demo", "--into", str(into)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines(), into
@@ -67,7 +67,7 @@ def test_what_the_demonstration_shows_is_there(shown: tuple[list[str], Path]) ->
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "local", "demo", *words],
+        [sys.executable, "-m", "mailroom_cli", "demo", *words],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shared.storage.protocol import Table
-from shared.stored.layout import raw_path
+from shared.documents.blob_paths import raw_path
+from shared.storage.base import Table
 from tests.end_to_end.command import identity, mailboxes, mailroom, opened, settings_file
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from local.cli import cli
+from mailroom_cli.main import cli
 from tests.end_to_end.command import command, identity, mailboxes, mailroom, opened, settings_file
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
@@ -137,10 +137,10 @@ def test_the_function_app_takes_a_relative_folder_as_relative_to_itself(tmp_path
     program = """
 import sys
 from pathlib import Path
-import shared.wiring
-assert (shared.wiring.ROOT / "function_app.py").is_file()
-shared.wiring.ROOT = Path(sys.argv[1])
-shared.wiring.app().stores.close()
+import shared.bootstrap
+assert (shared.bootstrap.ROOT / "function_app.py").is_file()
+shared.bootstrap.ROOT = Path(sys.argv[1])
+shared.bootstrap.app().stores.close()
 """
     (tmp_path / "app").mkdir()
     (tmp_path / "cwd").mkdir()

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from local.standin import Trouble
-from shared.storage.protocol import Table
+from graph_simulator import Trouble
+from shared.storage.base import Table
 from tests.end_to_end.command import (
     assert_all_stored,
     identity,

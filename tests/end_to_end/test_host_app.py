@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from local.engine import Engine, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
-from local.engine.protos import RpcHttp, TypedData
-from local.settings.described import PLATFORM
+from functions_host import Engine, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
+from functions_host.worker_messages import RpcHttp, TypedData
+from mailroom_cli.commands.settings.reference import PLATFORM
 from shared.errors import SettingsWrong
 from tests.end_to_end.own_process import in_own_process
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import aiohttp
 import pytest
 
-from local.host.host import Host
-from local.host.http import MAX_BODY, HttpConfig, HttpKeys
+from functions_host.host import Host
+from functions_host.http_server import MAX_BODY, HttpConfig, HttpKeys
 from shared.errors import SettingsWrong
 from tests.end_to_end.own_process import APPS, in_own_process
 from tests.memory_queue import MemoryQueue, stores_of

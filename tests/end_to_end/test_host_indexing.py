@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.engine import AppNotLoaded, Engine, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
+from functions_host import AppNotLoaded, Engine, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
 from shared.errors import SettingsWrong
 from tests.end_to_end.own_process import APPS, in_own_process
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.host.host import GRACE
+from functions_host.host import GRACE
 from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
 from tests.end_to_end.own_process import APPS
@@ -22,8 +22,8 @@ PROGRAM = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from local.host.signals import run_host
-from local.host.host import GRACE
+from functions_host.process import run_host
+from functions_host.host import GRACE
 from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
 from tests.memory_queue import stores_of

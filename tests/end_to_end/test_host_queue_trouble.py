@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from local.host.config import HostConfig
-from local.host.host import Host
+from functions_host.host import Host
+from functions_host.host_json import HostConfig
 from shared.errors import ServiceUnavailable
 from tests.end_to_end.own_process import APPS, in_own_process
 from tests.end_to_end.queue_lab import QUEUES, QUICK, Lab, Told, drain

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from local.host.config import HostConfig
-from local.host.host import Drained, Host
-from local.host.queues import HIDDEN_FOR
+from functions_host.host import Drained, Host
+from functions_host.host_json import HostConfig
+from functions_host.queue_listener import HIDDEN_FOR
 from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
 from tests.end_to_end.own_process import APPS, in_own_process

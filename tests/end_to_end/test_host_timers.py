@@ -12,8 +12,8 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from local.host.host import Host
-from local.host.timers import FileOfLastRuns
+from functions_host.host import Host
+from functions_host.timer_listener import FileOfLastRuns
 from tests.end_to_end.own_process import APPS, in_own_process
 from tests.memory_queue import MemoryQueue, stores_of
 

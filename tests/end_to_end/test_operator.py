@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.health import Health
-from shared.storage.protocol import Table
+from shared.mailbox_health import Health
+from shared.storage.base import Table
 from tests.end_to_end.command import mailroom, opened, settings_file
 
 WITHOUT_SECRET = {

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.storage.protocol import Table
+from shared.storage.base import Table
 from tests.end_to_end.command import (
     ROOT,
     assert_all_stored,
@@ -38,11 +38,11 @@ SEEN = size(0, soak=11)
 SERVE = """
 import sys
 from datetime import timedelta
-from shared.sorting import route_book
+from shared.dispatch import route_book
 
 if int(sys.argv.pop(1)) == 0:
     route_book.LOOK_EVERY = timedelta(0)
-from local.cli import main
+from mailroom_cli.main import main
 main()
 """
 

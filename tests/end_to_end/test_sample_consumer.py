@@ -13,11 +13,11 @@ import azure_functions_runtime as runtime
 import pytest
 from azure.data.tables import TableClient
 
-from local.engine import engine as engines
-from local.engine.engine import Engine, InvocationResult
-from local.engine.functions import Function, QueueTrigger
-from local.engine.protos import TypedData
-from shared.storage.protocol import Blobs
+from functions_host import worker as engines
+from functions_host.function_index import Function, QueueTrigger
+from functions_host.worker import Engine, InvocationResult
+from functions_host.worker_messages import TypedData
+from shared.storage.base import Blobs
 from tests.end_to_end.command import mailboxes, mailroom, opened, settings_file
 from tests.end_to_end.own_process import in_own_process
 from tests.servers.dovecot import Dovecot

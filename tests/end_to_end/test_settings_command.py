@@ -17,7 +17,7 @@ from tests.servers.mail import plain_mail
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "local", "settings", *words],
+        [sys.executable, "-W", "error", "-m", "mailroom_cli", "settings", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,

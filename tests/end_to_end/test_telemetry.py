@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.telemetry import names
+from shared.observability import metric_names
 from tests.end_to_end.command import ROOT, identity, mailboxes, settings_file
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
@@ -115,24 +115,24 @@ def test_no_word_of_a_message_and_no_address_is_told(told: dict[str, Any]) -> No
 def test_metrics_tell_what_became_of_the_mail(told: dict[str, Any]) -> None:
     found = {(name, *sorted(attributes.items())): value for name, attributes, value in told["points"]}
     support = ("mailbox", "support")
-    assert found[names.COLLECTED, support] == 4
-    assert found[names.STORED_BYTES, support] == sum(map(len, (SALES, TWICE, NOBODYS, BLOCKED)))
-    assert found[names.RESULTS, support, ("route", "sales")] == 1
-    assert found[names.DUPLICATES, support] == 1
-    assert found[names.BLOCKED, support] == 1
-    assert found[names.UNHANDLED, support, ("reason", "no-route")] == 1
-    assert found[names.DRAIN_SECONDS, support] > 0
-    assert found[names.ROUTED_AGE, support] >= 0
-    assert found[names.COLLECTED_AGE, support] >= 0
-    assert found[names.MAILBOX_FAILING, support] == 0
-    assert found[names.MAILBOX_FAILING, ("mailbox", "ill")] > 0
-    assert found[names.MAILBOX_DISABLED, ("mailbox", "ill")] == 0
-    assert found[names.FAILURES, ("kind", "SignInRefused"), ("where", "mailbox")] == 1
-    assert found[names.FAILURES, ("kind", "MessageMissing"), ("where", "message")] == 1
-    assert found[names.POISONED, ("mailbox", "unknown")] == 1
-    assert found[names.WEBHOOK_SECONDS, ("status", 202)] == pytest.approx(0.01)
+    assert found[metric_names.COLLECTED, support] == 4
+    assert found[metric_names.STORED_BYTES, support] == sum(map(len, (SALES, TWICE, NOBODYS, BLOCKED)))
+    assert found[metric_names.RESULTS, support, ("route", "sales")] == 1
+    assert found[metric_names.DUPLICATES, support] == 1
+    assert found[metric_names.BLOCKED, support] == 1
+    assert found[metric_names.UNHANDLED, support, ("reason", "no-route")] == 1
+    assert found[metric_names.DRAIN_SECONDS, support] > 0
+    assert found[metric_names.ROUTED_AGE, support] >= 0
+    assert found[metric_names.COLLECTED_AGE, support] >= 0
+    assert found[metric_names.MAILBOX_FAILING, support] == 0
+    assert found[metric_names.MAILBOX_FAILING, ("mailbox", "ill")] > 0
+    assert found[metric_names.MAILBOX_DISABLED, ("mailbox", "ill")] == 0
+    assert found[metric_names.FAILURES, ("kind", "SignInRefused"), ("where", "mailbox")] == 1
+    assert found[metric_names.FAILURES, ("kind", "MessageMissing"), ("where", "message")] == 1
+    assert found[metric_names.POISONED, ("mailbox", "unknown")] == 1
+    assert found[metric_names.WEBHOOK_SECONDS, ("status", 202)] == pytest.approx(0.01)
 
 
 def test_every_name_is_told_by_somebody(told: dict[str, Any]) -> None:
     """`mailroom.subscription.left_seconds` needs a mailbox of Graph: test_vitals.py."""
-    assert names.ALL - {name for name, _, _ in told["points"]} == {names.SUBSCRIPTION_LEFT}
+    assert metric_names.ALL - {name for name, _, _ in told["points"]} == {metric_names.SUBSCRIPTION_LEFT}

@@ -9,14 +9,14 @@ from typing import Any, get_args
 import pytest
 from tree_sitter import Node
 
-from shared.settings import read_settings
-from shared.settings.names import KINDS
-from shared.settings.written import WrittenSettings, setting_name
+from shared.config import read_settings
+from shared.config.env_keys import KINDS
+from shared.config.schema import WrittenSettings, setting_name
+from shared.documents import blob_paths
+from shared.observability import metric_names
 from shared.storage.azure.leases import CONTAINER
 from shared.storage.azure.records import AzureRecords
-from shared.storage.protocol import QueueName, Table
-from shared.stored import layout
-from shared.telemetry import names
+from shared.storage.base import QueueName, Table
 from tests.infra.bicep import INFRA, MAIN, ROOT, every, properties, read, text, tree, value_of
 from tests.infra.evaluate import File
 
@@ -149,12 +149,12 @@ def test_no_mail_is_moved_or_deleted_unless_it_is_asked_for() -> None:
 
 
 def test_lifecycle_rules_are_about_the_folders_that_are_written() -> None:
-    written = {"messages", "routed", *get_args(layout.Fate), *get_args(layout.NeverDownloaded)}
+    written = {"messages", "routed", *get_args(blob_paths.Fate), *get_args(blob_paths.NeverDownloaded)}
     rules = lifecycle(coolAfterDays=30, archiveAfterDays=90, deleteAfterDays=365)
     assert set(rules["delete-everything"]["filters"]["prefixMatch"]) == {f"mail/{folder}/" for folder in written}
     for name in ("cool-messages", "archive-messages"):
         assert rules[name]["filters"]["prefixMatch"] == ["mail/messages/"]
-    assert layout.message_folder("ab").startswith("messages/")
+    assert blob_paths.message_folder("ab").startswith("messages/")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_each_alerts_query_names_a_metric(rule: dict[str, Any]) -> None:
     query = query if isinstance(query, str) else query.text
     metrics = re.findall(r'Name == "([^"]+)"', query)
     assert len(metrics) == 1
-    assert metrics[0] in names.ALL
+    assert metrics[0] in metric_names.ALL
     for column in rule["by"]:
         assert f"| extend {column} = tostring(Properties.{column})" in query
     assert rule["aggregation"] == "Count" or "Value" in query
@@ -205,8 +205,13 @@ def test_the_site_has_nothing_that_flex_consumption_refuses() -> None:
 def test_every_alert_that_is_wanted_is_there() -> None:
     asked = set(re.findall(r'Name == "([^"]+)"', ALERTS.read_text()))
     assert asked == {
-        *(names.MAILBOX_DISABLED, names.MAILBOX_FAILING, names.POISON_WAITING, names.POISONED),
-        *(names.PENDING_OLDEST, names.SUBSCRIPTION_LEFT, names.WEBHOOK_SECONDS),
+        *(
+            metric_names.MAILBOX_DISABLED,
+            metric_names.MAILBOX_FAILING,
+            metric_names.POISON_WAITING,
+            metric_names.POISONED,
+        ),
+        *(metric_names.PENDING_OLDEST, metric_names.SUBSCRIPTION_LEFT, metric_names.WEBHOOK_SECONDS),
     }
     limits = re.findall(r"^param (\w+Seconds) int = (\d+)$", ALERTS.read_text(), re.MULTILINE)
     assert dict(limits) == {"mailboxFailingSeconds": "3600", "mailWaitingSeconds": "900", "webhookSeconds": "2"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from local.demo.names import DEMONSTRATION
-from local.settings.starting import STORE
+from mailroom_cli.commands.settings.template import STORE
+from mailroom_cli.demo.names import DEMONSTRATION
 from tests.infra.bicep import ROOT
 from tools.package import Ignores, as_azd, as_core_tools, build, packaged
 
@@ -23,7 +23,7 @@ INDEX = """
 import asyncio, json
 from pathlib import Path
 import shared
-from local.engine.engine import Engine
+from functions_host.worker import Engine
 
 engine = asyncio.run(Engine.start(Path.cwd()))
 print(json.dumps([shared.__file__, sorted(f.name for f in engine.functions)]))

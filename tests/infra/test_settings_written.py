@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.settings import SignIn, read_settings
+from shared.config import SignIn, read_settings
 from tests.infra.bicep import INFRA, every, properties, text, tree
 from tests.infra.evaluate import File
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from shared.receipts import Receipt
-from shared.storage.protocol import Stores, Table
+from shared.storage.base import Stores, Table
 
 
 class Holding:

@@ -13,10 +13,10 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
+from shared.config import After, MailboxSettings, MailProtocol, SignIn, Tls
+from shared.mailboxes.base import Fetched, Listed
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.mailboxes.imap.syntax import in_set
-from shared.mailboxes.protocol import Fetched, Listed
-from shared.settings import After, MailboxSettings, MailProtocol, SignIn, Tls
 from tests.servers.dovecot import Dovecot, User
 
 LIMIT = 150_000_000

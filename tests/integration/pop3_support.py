@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.mailboxes.base import Fetched, Listed
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from shared.mailboxes.pop3.server_record import ServerRecords
 from shared.mailboxes.pop3.session import Timeouts
-from shared.mailboxes.protocol import Fetched, Listed
 from tests.servers.scripted import Scripted
 from tests.servers.settings import mailbox_settings
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.sorting.conversations import Conversations, Thread
-from shared.storage.protocol import Table
-from tests.integration.sorting_world import World, identity
+from shared.dispatch.conversations import Conversations, Thread
+from shared.storage.base import Table
+from tests.integration.routing_fixture import World, identity
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.billing import CASES, PRICES, cost, counts
+from bench.billing import CASES, PRICES, cost, counts
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.billed import Bill, Measuring
 from tests.servers.dovecot import Dovecot
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "costs.md"
-AGAIN = "measure again: python -m tests.benchmarks billing"
+AGAIN = "measure again: python -m bench billing"
 
 
 def rows(head: str) -> dict[str, Sequence[str]]:

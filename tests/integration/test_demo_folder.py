@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from local.demo.folder import MARK, prepare
+from mailroom_cli.demo.folder import MARK, prepare
+from shared.documents.blob_paths import raw_path
 from shared.errors import SettingsWrong
 from shared.keys import digest
+from shared.storage.base import Stores, Table
 from shared.storage.folder.blobs import HIDDEN
-from shared.storage.protocol import Stores, Table
-from shared.stored.layout import raw_path
 from tests.contract.folders import opened_at
 
 SAMPLE, REAL = b"Subject: sample\r\n\r\n", b"Subject: an order\r\n\r\n"

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from shared.documents.blob_paths import raw_path
 from shared.keys import short
 from shared.receipts import State
-from shared.storage.protocol import Table
-from shared.stored.layout import raw_path
-from tests.integration.sorting_world import DAY, Doing, World, identity, letter
+from shared.storage.base import Table
+from tests.integration.routing_fixture import DAY, Doing, World, identity, letter
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from shared.mailboxes.protocol import Mailbox
+from shared.config import MailboxSettings
+from shared.documents.blob_paths import raw_path
+from shared.mailboxes.base import Mailbox
 from shared.receipts import Receipt, State
-from shared.settings import MailboxSettings
-from shared.storage.opening import open_stores
-from shared.storage.protocol import Stores, Table
-from shared.stored.layout import raw_path
+from shared.storage.base import Stores, Table
+from shared.storage.factory import open_stores
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
 from tests.servers.memory_mailbox import MemoryServer

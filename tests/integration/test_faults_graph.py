@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.config import MailboxSettings, read_settings
+from shared.mailboxes.base import Mailbox
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.graph.way import GraphWay
-from shared.mailboxes.protocol import Mailbox
-from shared.mailboxes.sign_in import Tokens
-from shared.settings import MailboxSettings, read_settings
-from shared.storage.opening import open_stores
+from shared.mailboxes.oauth.token_cache import Tokens
+from shared.storage.factory import open_stores
 from tests.integration.test_faults import (
     OFFICE_MAIL,
     SUPPORT_MAIL,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.queued import LifecycleEvent, LifecycleKind
-from tests.integration.graph_world import World, graph_world
+from shared.queue_messages import LifecycleEvent, LifecycleKind
+from tests.integration.graph_fixture import World, graph_world
 from tests.servers.graph import Graph
 
 

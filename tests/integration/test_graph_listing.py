@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from shared.config import After
 from shared.errors import MailboxBusy, MailboxFailed
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.graph.way import GraphWay
-from shared.settings import After
 from tests.integration.test_graph_review import answering
 from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail
@@ -253,7 +253,7 @@ def test_1_8_a_page_that_never_comes_does_not_keep_what_is_before_it(
 def test_a_limit_of_the_page_size_ends(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     way = GraphWay(graph.server.endpoint)
     clock = [1000.0]
-    monkeypatch.setattr("shared.mailboxes.graph.way.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("shared.mailboxes.graph.endpoint.time.monotonic", lambda: clock[0])
     way.page_sizes.limit("support", 100)
     assert way.page_sizes.usable("support", (1000, 100, 10)) == [100, 10]
     assert way.page_sizes.usable("sales", (1000, 100, 10)) == [1000, 100, 10]

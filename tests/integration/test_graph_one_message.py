@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from shared.errors import AccessRefused, MailboxBusy
-from tests.integration.test_graph_collecting import data, fetch
+from tests.integration.test_graph_drain import data, fetch
 from tests.integration.test_graph_review import answering
 from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail

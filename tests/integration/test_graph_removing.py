@@ -9,8 +9,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from shared.config import After
 from shared.errors import AccessRefused, RemovalRefused
-from shared.settings import After
 from tests.integration.test_graph_review import answering
 from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail

@@ -11,14 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.config import After
 from shared.errors import FolderMissing, MailboxBusy
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.errors import Answered
 from shared.mailboxes.graph.fetch import _in_thread
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.spool import Budget, Spool
-from shared.settings import After
-from tests.integration.test_graph_collecting import data, fetch
+from tests.integration.test_graph_drain import data, fetch
 from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail
 

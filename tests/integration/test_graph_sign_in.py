@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from shared.config import MailboxSettings, SignIn
 from shared.errors import ConnectFailed
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.graph.way import GraphWay
-from shared.mailboxes.sign_in import Tokens, graph_scope
-from shared.settings import MailboxSettings, SignIn
-from tests.integration.test_graph_trouble import Signed
+from shared.mailboxes.oauth.token_cache import Tokens, graph_scope
+from tests.integration.test_graph_failures import Signed
 from tests.servers.authority import Authority
 from tests.servers.certificates import application
 from tests.servers.graph import Graph

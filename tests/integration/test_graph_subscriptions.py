@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.leasing import HeldLease
-from shared.notified.client_state import client_state, key_name, place
-from shared.notified.subscription_record import Recorded
-from shared.notified.subscriptions import LEASE
-from shared.queued import LifecycleEvent, LifecycleKind, Reason
-from shared.storage.protocol import Records
-from tests.integration.graph_world import World, graph_world
+from shared.graph_notifications.client_state import client_state, key_name, place
+from shared.graph_notifications.subscription_manager import LEASE
+from shared.graph_notifications.subscription_record import Recorded
+from shared.lease import HeldLease
+from shared.queue_messages import LifecycleEvent, LifecycleKind, Reason
+from shared.storage.base import Records
+from tests.integration.graph_fixture import World, graph_world
 from tests.servers.graph import STATE_KEY, Graph
 from tests.servers.mail import plain_mail
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sorting_world import World
+from tests.integration.routing_fixture import World
 from tests.servers.counting import CountingBlobs
 from tests.sizes import size
-from tests.unit.mail.hostile import KINDS
+from tests.unit.mime.hostile import KINDS
 
 SIZE = size(50_000, soak=1_000_000)
 MOST = 200

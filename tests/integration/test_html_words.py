@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.mail.html_text import html_to_text
-from tests.unit.mail.pages import PAGES
-from tests.unit.mail.tag_soup import tag_soup
+from shared.mime.html_text import html_to_text
+from tests.unit.mime.pages import PAGES
+from tests.unit.mime.tag_soup import tag_soup
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / ".tools" / "readers" / "node_modules"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from shared.config import After
 from shared.errors import FolderMissing, MailboxBusy, RemovalRefused
+from shared.mailboxes.base import Listed
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.mailboxes.imap.session import VERSION
-from shared.mailboxes.protocol import Listed
-from shared.settings import After
 from tests.integration.imap_support import MAILS, Peer, ScriptedImap, fetch_all, no_token, opened, refuses, settings_for
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail

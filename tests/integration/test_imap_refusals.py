@@ -6,12 +6,12 @@ import logging
 
 import pytest
 
+from shared.config import After
 from shared.errors import (
     ConnectionLost,
     FolderMissing,
     RemovalRefused,
 )
-from shared.settings import After
 from tests.integration.imap_support import (
     MAILS,
     Peer,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.config import After
 from shared.errors import FolderMissing, RemovalRefused
 from shared.mailboxes.imap.mailbox import ImapMailbox
-from shared.settings import After
 from tests.integration.imap_support import drain, fetch_all, no_token, settings_for
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail

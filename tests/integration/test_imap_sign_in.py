@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from shared.config import SignIn, Tls
 from shared.errors import ConnectFailed, ConnectionLost, MailboxBusy, MailboxFailed, SignInRefused, TlsRefused
 from shared.mailboxes.imap.mailbox import ImapMailbox
-from shared.settings import SignIn, Tls
 from tests.integration.imap_support import Peer, ScriptedImap, drain, fetch_all, no_token, settings_for
 from tests.servers.certificates import Ca
 from tests.servers.dovecot import MASTER, MASTER_PASSWORD, Dovecot

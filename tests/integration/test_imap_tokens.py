@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shared.config import SignIn
 from shared.mailboxes.imap.mailbox import ImapMailbox
-from shared.settings import SignIn
 from tests.integration.imap_support import Peer, ScriptedImap, drain, in_batches, settings_for
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail

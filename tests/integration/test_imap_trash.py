@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection
 
 import pytest
 
+from shared.config import After
 from shared.errors import ConnectionLost, FolderMissing, MailboxBusy, RemovalRefused
 from shared.mailboxes.imap.mailbox import ImapMailbox
-from shared.settings import After
 from tests.integration.imap_support import MAILS, Hook, Peer, ScriptedImap, drain, no_token, opened, settings_for
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail

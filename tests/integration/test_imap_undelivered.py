@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from shared.errors import AccessRefused, MailboxBusy
+from shared.mailboxes.base import Fetched
 from shared.mailboxes.imap.mailbox import ImapMailbox
-from shared.mailboxes.protocol import Fetched
 from shared.mailboxes.spool import MEMORY_LIMIT
 from tests.integration.imap_support import LIMIT, MAILS, Peer, ScriptedImap, in_batches, is_fetch, opened
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from shared.documents.blob_paths import raw_path
 from shared.errors import RemovalRefused
 from shared.receipts import State
-from shared.storage.protocol import QueueName, Table
-from shared.stored.layout import raw_path
-from tests.integration.intake_world import DAY, World, letter
+from shared.storage.base import QueueName, Table
+from tests.integration.intake_fixture import DAY, World, letter
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 
 from shared.errors import RemovalRefused
 from shared.mailboxes.spool import Content
-from shared.queued import Poll
+from shared.queue_messages import Poll
 from shared.receipts import State
-from shared.storage.protocol import QueueName
-from tests.integration.intake_world import DAY, World, letter
+from shared.storage.base import QueueName
+from tests.integration.intake_fixture import DAY, World, letter
 from tests.servers.pump import poll
 
 

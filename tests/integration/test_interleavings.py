@@ -15,17 +15,17 @@ from random import Random
 
 import pytest
 
-from shared.mail.message import parse
-from shared.queued import Announcement, Poll, Reason
+from shared.bootstrap import App
+from shared.dispatch.routing_input import seen_of
+from shared.documents.blob_paths import raw_path
+from shared.mime.parser import parse
+from shared.queue_messages import Announcement, Poll, Reason
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import fingerprints
-from shared.routing.routes import Reading
-from shared.sorting.asked import seen_of
-from shared.storage.protocol import Stores, Table
-from shared.stored.layout import raw_path
-from shared.wiring import App
+from shared.routing.route_table import Reading
+from shared.storage.base import Stores, Table
 from tests.end_to_end.command import opened
-from tests.integration.turns import Turns
+from tests.integration.interleaving import Turns
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.stored.layout import raw_path
+from shared.documents.blob_paths import raw_path
 
 MEGABYTE = 1024 * 1024
 SIZE = 100 * MEGABYTE
@@ -49,8 +49,8 @@ KINDS: dict[str, Callable[[], Iterator[bytes]]] = {
 CHILD = """
 import json, sys
 from pathlib import Path
-from shared.mail.message import parse
-from shared.sorting.raw import opened
+from shared.mime.parser import parse
+from shared.dispatch.raw import opened
 from shared.storage.folder.blobs import FolderBlobs
 
 def most():

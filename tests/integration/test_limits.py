@@ -14,10 +14,10 @@ from zipfile import ZipFile
 
 import pytest
 
-from shared.queued import Poll, Reason
-from shared.storage.protocol import Record, Table
-from tests.integration.replay_world import ReplayWorld
-from tests.integration.sorting_world import World, identity
+from shared.queue_messages import Poll, Reason
+from shared.storage.base import Record, Table
+from tests.integration.replay_fixture import ReplayWorld
+from tests.integration.routing_fixture import World, identity
 from tests.servers.counting import CountingBlobs
 from tests.servers.faults import Faults, ProcessGone, Way
 

@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from shared.config import MailboxSettings, MailProtocol, SignIn
 from shared.errors import MailroomError, ServiceUnavailable, SignInRefused, Throttled
-from shared.mailboxes.sign_in import Tokens
-from shared.settings import MailboxSettings, MailProtocol, SignIn
+from shared.mailboxes.oauth.token_cache import Tokens
 from tests.servers.dovecot import free_ports
 from tests.servers.http import AnyMethod, serving
 from tests.servers.settings import mailbox_settings

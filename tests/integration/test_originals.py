@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from local.explaining import explain
-from local.finding import stories
-from local.forgetting import forget
+from mailroom_cli.commands.explain import explain
+from mailroom_cli.commands.find import stories
+from mailroom_cli.commands.forget import forget
+from shared.bootstrap import App
 from shared.errors import ServiceUnavailable
-from shared.operating.finding import Wanted
-from shared.queued import Announcement, Poll, Reason, Replay
+from shared.operations.search import Wanted
+from shared.queue_messages import Announcement, Poll, Reason, Replay
 from shared.receipts import Receipt, State
-from shared.storage.protocol import Stores, Table
-from shared.wiring import App
-from tests.integration.replay_world import BILLING, BOTH, ReplayWorld
+from shared.storage.base import Stores, Table
+from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld
 from tests.servers.faults import Faults, ProcessGone, Way
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.intake_world import World, letter
+from tests.integration.intake_fixture import World, letter
 
 
 def placeholder(protocol: str = "IMAP4", number: int = 2, *, folded: bool = True) -> bytes:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from shared.config import MailboxSettings
 from shared.errors import ConnectFailed, MailboxBusy, ServiceUnavailable, SignInRefused
+from shared.mailboxes.base import Mailbox
 from shared.mailboxes.pop3.server_record import RECORDS
-from shared.mailboxes.protocol import Mailbox
-from shared.queued import Poll, Reason
-from shared.settings import MailboxSettings
-from shared.storage.protocol import QueueName
-from tests.integration.polling_world import START, World, letter
+from shared.queue_messages import Poll, Reason
+from shared.storage.base import QueueName
+from tests.integration.polling_fixture import START, World, letter
 from tests.servers.faults import Faults
 
 

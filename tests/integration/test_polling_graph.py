@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.collecting.polling import MOST_RETRIES, REPEAT_AFTER, SPACING
 from shared.errors import ConnectFailed, MailboxBusy
-from shared.queued import Poll, Reason
-from tests.integration.polling_world import START, GraphWorld, World, letter
+from shared.intake.poller import MOST_RETRIES, REPEAT_AFTER, SPACING
+from shared.queue_messages import Poll, Reason
+from tests.integration.polling_fixture import START, GraphWorld, World, letter
 from tests.servers.faults import Faults
 
 DOWN = ConnectFailed("mailbox support: graph.microsoft.com:443 does not answer")

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from shared.errors import ConnectFailed, LeaseLost, ServiceUnavailable
-from shared.queued import Poll, Reason
-from shared.storage.protocol import Leases
-from tests.integration.polling_world import START, World, letter
+from shared.queue_messages import Poll, Reason
+from shared.storage.base import Leases
+from tests.integration.polling_fixture import START, World, letter
 from tests.servers.memory_mailbox import MemoryServer
 
 
@@ -83,7 +83,7 @@ def test_1_10_a_worker_that_slept_past_its_lease_removes_nothing_more(
         if len(world.server.messages) < 29:
             slept = 55.0
 
-    monkeypatch.setattr("shared.leasing.time", SimpleNamespace(monotonic=lambda: slept))
+    monkeypatch.setattr("shared.lease.time", SimpleNamespace(monotonic=lambda: slept))
     removed_late = []
     world.server.before_batch = sleep
     world.server.before_removal = lambda data: removed_late.append(data) if slept else None

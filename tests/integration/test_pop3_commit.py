@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.bootstrap import App
 from shared.mailboxes.pop3.server_record import ServerRecords
 from shared.receipts import Receipt
-from shared.storage.protocol import Table
-from shared.wiring import App
+from shared.storage.base import Table
 from tests.integration.pop3_support import scripted_mailbox
 from tests.servers.mail import plain_mail
 from tests.servers.memory_app import app_on, settings_for

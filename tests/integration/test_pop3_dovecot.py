@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from shared.config import After, MailboxSettings, SignIn, Tls
 from shared.errors import MailboxFailed, RemovalRefused, SignInRefused, TlsRefused
-from shared.mailboxes.connect import open_mailbox
+from shared.mailboxes.factory import open_mailbox
+from shared.mailboxes.oauth.token_cache import Tokens
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
-from shared.mailboxes.sign_in import Tokens
-from shared.settings import After, MailboxSettings, SignIn, Tls
 from tests.integration.pop3_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token
 from tests.servers.dovecot import MASTER, MASTER_PASSWORD, Dovecot, User
 from tests.servers.mail import hostile_bodies, plain_mail

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from shared.config import After
 from shared.errors import (
     CommitUncertain,
     ConnectionLost,
@@ -21,7 +22,6 @@ from shared.errors import (
 from shared.mailboxes.pop3.fetch import WINDOW
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from shared.mailboxes.pop3.server_record import ServerRecords
-from shared.settings import After
 from tests.integration.pop3_support import LIMIT, content_of, drain, fetch_all, scripted_mailbox
 from tests.servers.mail import plain_mail
 from tests.servers.scripted import Peer, ScriptedPop3, answers, on

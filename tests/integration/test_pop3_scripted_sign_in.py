@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import SecretStr
 
+from shared.config import SignIn
 from shared.errors import (
     ConnectFailed,
     MailboxBusy,
@@ -15,7 +16,6 @@ from shared.errors import (
     SignInRefused,
 )
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
-from shared.settings import SignIn
 from tests.integration.pop3_support import SHORT, drain, fetch_all, scripted_mailbox
 from tests.servers.mail import plain_mail
 from tests.servers.scripted import Peer, Scripted, ScriptedPop3, answers

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from shared.errors import CommitUncertain, ServiceUnavailable
-from shared.queued import Poll, Reason
-from shared.storage.protocol import Stores, Table
-from tests.integration.intake_world import World, letter
-from tests.integration.sorting_world import Doing
+from shared.queue_messages import Poll, Reason
+from shared.storage.base import Stores, Table
+from tests.integration.intake_fixture import World, letter
+from tests.integration.routing_fixture import Doing
 from tests.servers.faults import ProcessGone
 from tests.servers.memory_app import let_time_pass
 

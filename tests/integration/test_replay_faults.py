@@ -12,12 +12,12 @@ from random import Random
 
 import pytest
 
+from shared.bootstrap import App
 from shared.errors import ServiceUnavailable, TryAgain
-from shared.queued import Announcement, Poll, Reason, Replay
+from shared.queue_messages import Announcement, Poll, Reason, Replay
 from shared.receipts import State
-from shared.wiring import App
-from tests.integration.replay_world import BILLING, BOTH, CLERK, ReplayWorld, letter
-from tests.integration.turns import Turns
+from tests.integration.interleaving import Turns
+from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import let_time_pass

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ServiceUnavailable
-from shared.mail.message import Message, parse
-from shared.queued import Announcement, Poll, Reason
+from shared.mime.parser import Message, parse
+from shared.observability import metrics
+from shared.queue_messages import Announcement, Poll, Reason
 from shared.receipts import State
-from shared.storage.protocol import QueueName, Table
-from shared.telemetry import meters
-from tests.integration.replay_world import BILLING, BOTH, CLERK, ReplayWorld, letter
+from shared.storage.base import QueueName, Table
+from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
 from tests.servers.faults import Faults, ProcessGone, Way
 
 ELSEWHERE = {"ROUTES__accounts__ADDRESS": "billing@example.com"}
@@ -180,7 +180,7 @@ def test_how_old_mail_was_when_it_was_replayed_is_no_measure_of_the_intake(
         def record(self, age: float, _told: object) -> None:
             ages.append(age)
 
-    monkeypatch.setattr(meters, "routed_age", _Ages())
+    monkeypatch.setattr(metrics, "routed_age", _Ages())
     world.collect(BILLING, letter("sales@example.com"))
     assert len(ages) == 1
     world.replay(BOTH, "unhandled/")

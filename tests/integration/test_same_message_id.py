@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from local.explaining import explain
-from local.finding import stories
-from local.forgetting import forget
+from mailroom_cli.commands.explain import explain
+from mailroom_cli.commands.find import stories
+from mailroom_cli.commands.forget import forget
+from shared.dispatch import attempt, deduplication
 from shared.errors import ServiceUnavailable
-from shared.operating.finding import Wanted
-from shared.queued import Announcement, Poll, Reason, Replay
+from shared.operations.search import Wanted
+from shared.queue_messages import Announcement, Poll, Reason, Replay
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import fingerprints
-from shared.sorting import claims, giving
-from shared.storage.protocol import Table
-from tests.integration.replay_world import ReplayWorld
-from tests.integration.sorting_world import identity
+from shared.storage.base import Table
+from tests.integration.replay_fixture import ReplayWorld
+from tests.integration.routing_fixture import identity
 from tests.servers.faults import Faults, ProcessGone, Way
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
@@ -327,7 +327,7 @@ def test_4_4_a_message_that_is_read_otherwise_than_by_the_first_try_claims_what_
 ) -> None:
     """A version that reads more of a message comes between two tries."""
     for at in range(1, 40):
-        monkeypatch.setattr(giving, "fingerprints", lambda message, seen: fingerprints(message, seen)[:1])
+        monkeypatch.setattr(attempt, "fingerprints", lambda message, seen: fingerprints(message, seen)[:1])
         data = letter(GENUINE, number=at)
         first = arrives(world, data, route=False)
         faults = Faults(at, Way.GONE_AFTER)
@@ -345,7 +345,7 @@ def test_4_4_a_message_that_is_read_otherwise_than_by_the_first_try_claims_what_
 def test_4_3_more_different_messages_than_places_have_results_all_the_same(
     world: ReplayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "PLACES", 4)
+    monkeypatch.setattr(deduplication, "PLACES", 4)
     announcements = [arrives(world, letter(f"body {number}")) for number in range(8)]
     assert [len(result(world, one)["same_message_id"]) for one in announcements] == [0, 1, 2, 3, 3, 3, 3, 3]
     copies = [arrives(world, letter(f"body {number}", "X-Copy: 1\r\n")) for number in (2, 7)]

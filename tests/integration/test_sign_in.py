@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from shared.config import MailboxSettings, MailProtocol, SignIn, Tls
 from shared.errors import (
     ConnectFailed,
     MailboxBusy,
@@ -23,10 +24,9 @@ from shared.errors import (
     Throttled,
     TlsRefused,
 )
-from shared.mailboxes import sign_in
-from shared.mailboxes.connect import open_mailbox
-from shared.mailboxes.sign_in import Tokens
-from shared.settings import MailboxSettings, MailProtocol, SignIn, Tls
+from shared.mailboxes.factory import open_mailbox
+from shared.mailboxes.oauth import token_cache
+from shared.mailboxes.oauth.token_cache import Tokens
 from tests.servers.authority import Answer, Authority
 from tests.servers.certificates import application, self_signed
 from tests.servers.dovecot import Dovecot, free_ports
@@ -279,7 +279,7 @@ def test_8_3_a_remembered_token_that_the_server_refuses_is_replaced_once(
     assert len(authority.issued) == 1, "a young token is not replaced"
     tokens.token(settings)
     assert len(authority.issued) == 2, "and not remembered"
-    monkeypatch.setattr(sign_in, "YOUNG", 0.0)
+    monkeypatch.setattr(token_cache, "YOUNG", 0.0)
     authority.lifetime = 3_600.0
     open_mailbox(settings, tokens).close()
     assert len(authority.issued) == 3

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from shared.config import MailboxSettings
 from shared.errors import (
     MailroomError,
     SettingsWrong,
     SignInRefused,
 )
-from shared.mailboxes.sign_in import Tokens
-from shared.settings import MailboxSettings
+from shared.mailboxes.oauth.token_cache import Tokens
 from tests.servers.authority import App, Authority
 from tests.servers.certificates import application, self_signed
 from tests.servers.settings import mailbox_settings, oauth

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.config import Tls
 from shared.errors import ConnectFailed, SettingsWrong, TlsRefused
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from shared.mailboxes.tls import context_for
-from shared.settings import Tls
 from tests.integration.pop3_support import SHORT, no_token, scripted_mailbox
 from tests.servers.certificates import Ca, Pair, self_signed
 from tests.servers.dovecot import Dovecot, free_ports

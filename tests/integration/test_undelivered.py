@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.collecting.undelivered import SERVER_TROUBLE
-from shared.health import MailboxHealth
-from shared.mailboxes.protocol import Listed
-from shared.queued import Poll, Reason
+from shared.intake.undelivered import SERVER_TROUBLE
+from shared.mailbox_health import MailboxHealth
+from shared.mailboxes.base import Listed
+from shared.queue_messages import Poll, Reason
 from shared.receipts import State
-from tests.integration.intake_world import World, letter
-from tests.integration.polling_world import GraphWorld
+from tests.integration.intake_fixture import World, letter
+from tests.integration.polling_fixture import GraphWorld
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import let_time_pass
 from tests.servers.memory_mailbox import MemoryMailbox, MemoryServer

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from shared.errors import ServiceUnavailable
-from shared.queued import Poll, Reason
+from shared.queue_messages import Poll, Reason
 from shared.receipts import State
-from shared.storage.protocol import QueueName
-from tests.integration.intake_world import DAY, World, letter
+from shared.storage.base import QueueName
+from tests.integration.intake_fixture import DAY, World, letter
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import let_time_pass
 

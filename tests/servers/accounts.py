@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from shared.settings import After, MailboxSettings, MailProtocol, SignIn, Tls
+from shared.config import After, MailboxSettings, MailProtocol, SignIn, Tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

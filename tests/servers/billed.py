@@ -10,13 +10,13 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
+from shared.bootstrap import App, wire
 from shared.clock import utc_now
-from shared.operating.vitals import take_vitals
-from shared.queued import Announcement, Poll, Reason
-from shared.settings import read_settings
+from shared.config import read_settings
+from shared.operations.health_metrics import take_vitals
+from shared.queue_messages import Announcement, Poll, Reason
 from shared.storage.azure import accounts
-from shared.storage.protocol import QueueName
-from shared.wiring import App, wire
+from shared.storage.base import QueueName
 from tests.servers.azurite import Azurite
 from tests.servers.dovecot import Dovecot, User
 from tests.servers.mail import plain_mail

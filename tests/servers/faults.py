@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, Self
 
 from shared.errors import ConnectionLost, ServiceUnavailable
-from shared.storage.protocol import Stores
+from shared.storage.base import Stores
 
 
 class ProcessGone(BaseException):

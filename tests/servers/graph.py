@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from local.standin import App, GraphStandIn, Mailbox, Trouble
+from graph_simulator import App, GraphStandIn, Mailbox, Trouble
+from shared.config import MailboxSettings, MailProtocol, SignIn, Tls
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.graph.way import GraphWay
-from shared.mailboxes.sign_in import Tokens
-from shared.settings import MailboxSettings, MailProtocol, SignIn, Tls
+from shared.mailboxes.oauth.token_cache import Tokens
 from tests.servers.certificates import Ca, Pair
 from tests.servers.settings import mailbox_settings
 

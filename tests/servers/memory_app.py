@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from shared.bootstrap import App, wire
 from shared.clock import Now, utc_now
-from shared.mailboxes.protocol import Mailbox
-from shared.settings import AppSettings, MailboxSettings, read_settings
+from shared.config import AppSettings, MailboxSettings, read_settings
+from shared.mailboxes.base import Mailbox
+from shared.storage.base import Stores
+from shared.storage.factory import open_stores
 from shared.storage.folder.blobs import HIDDEN
-from shared.storage.opening import open_stores
-from shared.storage.protocol import Stores
-from shared.wiring import App, wire
 
 TWO_MAILBOXES = {
     "MAILBOXES__support__ADDRESS": "support@example.com",

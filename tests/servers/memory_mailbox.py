@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Self
 
 from shared.errors import ConnectionLost, MailroomError
-from shared.mailboxes.protocol import Fetched, Listed, Rights
+from shared.mailboxes.base import Fetched, Listed, Rights
 from shared.mailboxes.spool import Content
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from shared.bootstrap import App
 from shared.errors import TryAgain
-from shared.queued import Announcement, Poll, Reason
-from shared.storage.protocol import QueueName
-from shared.wiring import App
+from shared.queue_messages import Announcement, Poll, Reason
+from shared.storage.base import QueueName
 
 
 def work_until_idle(app: App) -> None:

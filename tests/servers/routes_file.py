@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from shared.settings import ROUTES_PATH
-from shared.storage.protocol import Blobs
+from shared.config import ROUTES_PATH
+from shared.storage.base import Blobs
 
 
 def store_routes(blobs: Blobs, routes: object) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from shared.settings import MailboxSettings, MailProtocol, SignIn, Tls
+from shared.config import MailboxSettings, MailProtocol, SignIn, Tls
 from tests.servers.authority import App, Authority
 from tests.servers.dovecot import Dovecot, User
 

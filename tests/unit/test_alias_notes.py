@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from local.checking import alias_notes
-from shared.mailboxes.protocol import MailboxAddresses
-from shared.settings import MailProtocol
+from mailroom_cli.commands.check import alias_notes
+from shared.config import MailProtocol
+from shared.mailboxes.base import MailboxAddresses
 from tests.servers.settings import mailbox_settings
 
 PRIMARY, SALES, ORDERS, UNROUTED = (f"{name}@example.com" for name in ("production", "sales", "orders", "info"))

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.mail.message import parse
+from shared.dispatch.routing_input import mail_of, thread_of
+from shared.mime.parser import parse
 from shared.routing.decision import decide
 from shared.routing.model import ANYBODY, Decision, Hint, Mail, Route
-from shared.routing.routes import Reading, RouteTable
-from shared.sorting.asked import mail_of, thread_of
+from shared.routing.route_table import Reading, RouteTable
 
 PRIMARY = "production@example.com"
 SALES = "sales@example.com"

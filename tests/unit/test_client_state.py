@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.notified.client_state import LONGEST, client_state, key_name, place, proven_place
+from shared.graph_notifications.client_state import LONGEST, client_state, key_name, place, proven_place
 from tests.sizes import size
 
 OLD, NEW = "0123456789abcdef0123456789abcdef", "a newer key, of more than 32 characters"

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.mail.message import parse
+from shared.dispatch.routing_input import seen_of
+from shared.mime.parser import parse
 from shared.routing.fingerprints import Comparison, Fingerprint, Seen, fingerprints
-from shared.sorting.asked import seen_of
 
 SEEN = Seen(
     senders=("ann@customer.example",),

@@ -17,6 +17,7 @@ import kiota_http
 import msgraph_core
 import pytest
 
+from shared.config import MailProtocol, SignIn, Tls
 from shared.errors import (
     AccessRefused,
     ConnectFailed,
@@ -37,7 +38,6 @@ from shared.mailboxes.graph.errors import (
     Answered,
     graph_error,
 )
-from shared.settings import MailProtocol, SignIn, Tls
 from tests.servers.settings import mailbox_settings
 
 SECRET = "eyJhbGciOi.s3cret-token.in-the-text"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from shared.collecting.folder_round import BATCH_BYTES, BATCHES_STORING
+from shared.intake.folder_sync import BATCH_BYTES, BATCHES_STORING
 from shared.mailboxes.spool import MEMORY_LIMIT, SPOOL_BUDGET
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,10 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LOW = (
     *("shared.addresses", "shared.errors", "shared.clock", "shared.keys"),
-    *("shared.settings", "shared.storage", "shared.receipts"),
+    *("shared.config", "shared.storage", "shared.receipts"),
 )
 TEMPORARY = "shared.temporary_files"
-COMMON = ("shared.pauses", "shared.queued", "shared.leasing", "shared.health", "shared.telemetry", "shared.telling")
+COMMON = (
+    "shared.backoff",
+    "shared.queue_messages",
+    "shared.lease",
+    "shared.mailbox_health",
+    "shared.observability",
+    "shared.message_metrics",
+)
 
 MAY_IMPORT = {
     "shared.addresses": set(),
@@ -23,31 +30,41 @@ MAY_IMPORT = {
     "shared.clock": set(),
     "shared.keys": set(),
     TEMPORARY: set(),
-    "shared.pauses": {"shared.errors"},
-    "shared.stored.layout": {"shared.keys"},
-    "shared.mail": {"shared.addresses"},
+    "shared.backoff": {"shared.errors"},
+    "shared.documents.blob_paths": {"shared.keys"},
+    "shared.mime": {"shared.addresses"},
     "shared.routing": set(),
     "shared.storage": {"shared.errors", TEMPORARY},
-    "shared.settings": {"shared.addresses", "shared.errors", "shared.storage.addresses"},
-    "shared.mailboxes": {"shared.addresses", "shared.errors", "shared.settings", "shared.clock", TEMPORARY},
-    "shared.telemetry": {"shared.errors"},
+    "shared.config": {"shared.addresses", "shared.errors", "shared.storage.location"},
+    "shared.mailboxes": {"shared.addresses", "shared.errors", "shared.config", "shared.clock", TEMPORARY},
+    "shared.observability": {"shared.errors"},
     "shared.receipts": {"shared.storage"},
-    "shared.queued": {"shared.errors"},
-    "shared.leasing": {"shared.errors", "shared.storage"},
-    "shared.health": {*LOW, "shared.queued", "shared.telemetry"},
-    "shared.telling": {"shared.receipts", "shared.telemetry"},
-    "shared.stored": {*LOW, "shared.mail", "shared.routing", "shared.mailboxes.spool"},
-    "shared.collecting": {*LOW, *COMMON, "shared.mail", "shared.mailboxes", "shared.stored"},
-    "shared.sorting": {*LOW, *COMMON, "shared.mail", "shared.routing", "shared.mailboxes.spool", "shared.stored"},
-    "shared.notified": {*LOW, *COMMON, "shared.mailboxes"},
-    "shared.operating": {
-        *(*LOW, *COMMON, "shared.mail", "shared.routing", "shared.notified.subscription_record"),
-        *("shared.stored", "shared.sorting"),
+    "shared.queue_messages": {"shared.errors"},
+    "shared.lease": {"shared.errors", "shared.storage"},
+    "shared.mailbox_health": {*LOW, "shared.queue_messages", "shared.observability"},
+    "shared.message_metrics": {"shared.receipts", "shared.observability"},
+    "shared.documents": {*LOW, "shared.mime", "shared.routing", "shared.mailboxes.spool"},
+    "shared.intake": {*LOW, *COMMON, "shared.mime", "shared.mailboxes", "shared.documents"},
+    "shared.dispatch": {*LOW, *COMMON, "shared.mime", "shared.routing", "shared.mailboxes.spool", "shared.documents"},
+    "shared.graph_notifications": {*LOW, *COMMON, "shared.mailboxes"},
+    "shared.operations": {
+        *(*LOW, *COMMON, "shared.mime", "shared.routing", "shared.graph_notifications.subscription_record"),
+        *("shared.documents", "shared.dispatch"),
     },
 }
 """What each room may import of the project, besides itself. Rooms not named here are above all of these."""
 
-ABOVE = ("local", "poll_timer", "graph_webhook", "route_message", "function_app")
+ABOVE = (
+    "mailroom_cli",
+    "functions_host",
+    "graph_simulator",
+    "bench",
+    "fuzz",
+    "poll_timer",
+    "graph_webhook",
+    "route_message",
+    "function_app",
+)
 """What nothing in `shared` imports."""
 
 TRIGGERS = ("poll_timer", "graph_webhook", "route_message", "function_app")
@@ -101,7 +118,7 @@ def test_only_the_settings_read_the_environment() -> None:
         for path in modules("shared", *TRIGGERS[:3])
         if "os.environ" in path.read_text() or "getenv" in path.read_text()
     ]
-    assert all(within(name, "shared.settings") for name in readers), readers
+    assert all(within(name, "shared.config") for name in readers), readers
 
 
 def test_the_functions_are_thin() -> None:

@@ -11,10 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.notified.client_state import client_state, place
-from shared.notified.notifications import LARGEST_BODY, NotANotification, Place, Received, receive, validation_answer
-from shared.notified.webhook import Webhook
-from shared.queued import LifecycleEvent, LifecycleKind, Poll, Reason
+from shared.graph_notifications.client_state import client_state, place
+from shared.graph_notifications.notifications import (
+    LARGEST_BODY,
+    NotANotification,
+    Place,
+    Received,
+    receive,
+    validation_answer,
+)
+from shared.graph_notifications.webhook import Webhook
+from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, Reason
 from tests.servers.memory_app import settings_for
 from tests.sizes import size
 

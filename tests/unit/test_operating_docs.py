@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from shared.settings import read_settings
+from shared.config import read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.mailboxes.base import Listed
 from shared.mailboxes.pop3.errors import Broken, code_of, is_gone
 from shared.mailboxes.pop3.listing import Headers, keys_of, listed, received_at, sizes_of
-from shared.mailboxes.protocol import Listed
 
 TEN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from local.settings.described import MODELS, settings_of
-from shared.settings import read_settings
+from mailroom_cli.commands.settings.reference import MODELS, settings_of
+from shared.config import read_settings
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 

@@ -10,11 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.errors import MessageUnreadable
-from shared.queued import QUEUE_VERSION, Announcement, Poll, Reason
-from shared.receipts import LONGEST, Receipt, State, found_by
-from shared.storage.protocol import Record
-from shared.stored.layout import (
+from shared.documents.blob_paths import (
     attachment_path,
     is_first_result,
     is_result_for,
@@ -25,6 +21,10 @@ from shared.stored.layout import (
     result_again_path,
     result_path,
 )
+from shared.errors import MessageUnreadable
+from shared.queue_messages import QUEUE_VERSION, Announcement, Poll, Reason
+from shared.receipts import LONGEST, Receipt, State, found_by
+from shared.storage.base import Record
 
 RECEIPT = Receipt(
     arrival="a" * 64,

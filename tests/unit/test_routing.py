@@ -8,7 +8,7 @@ import pytest
 
 from shared.routing.decision import TRIED_LIMIT, decide
 from shared.routing.model import Decision, Mail, Route, Unhandled
-from shared.routing.routes import RouteTable
+from shared.routing.route_table import RouteTable
 
 PRIMARY = "support@example.com"
 SALES = Route(name="sales", address="sales@example.com")

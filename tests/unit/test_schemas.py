@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.stored.layout import FATES
+from shared.documents.blob_paths import FATES
 from tests.published import EXAMPLES, ROOT, SCHEMAS, faults, validator
 from tools import published
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from shared.mail.message import parse
+from shared.dispatch.routing_input import mail_of, seen_of
+from shared.mime.parser import parse
 from shared.routing.decision import decide
 from shared.routing.fingerprints import fingerprints
 from shared.routing.model import Decision, Route
-from shared.routing.routes import RouteTable
-from shared.sorting.asked import mail_of, seen_of
+from shared.routing.route_table import RouteTable
 
 BOSS = "boss@partner.example"
 PARTNERS = Route(name="partners", address="*", senders=("*@partner.example", "ann@customer.example"))

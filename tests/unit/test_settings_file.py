@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.settings_file import load_settings_file
+from mailroom_cli.settings_file import load_settings_file
 from shared.errors import SettingsWrong
 
 

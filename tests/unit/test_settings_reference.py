@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from local.settings.described import LOCAL_DEFAULTS, MODELS, PLATFORM, Scope, as_written, settings_of
-from shared.settings import After, read_settings
-from shared.settings.presets import Preset
-from shared.settings.texts import Removal
+from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS, MODELS, PLATFORM, Scope, as_written, settings_of
+from shared.config import After, read_settings
+from shared.config.parsers import Removal
+from shared.config.presets import Preset
 from tests.unit.test_operating_docs import read
 from tools.settings_reference import PAGE, _code, named_by_bindings, page
 

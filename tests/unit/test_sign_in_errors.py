@@ -12,11 +12,11 @@ import pytest
 import requests
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from shared.config import SignIn
 from shared.errors import ConnectFailed, MailroomError, ServiceUnavailable, SettingsWrong, SignInRefused, TlsRefused
-from shared.mailboxes.sign_in import xoauth2
-from shared.mailboxes.token_http import AnsweredBadly
-from shared.mailboxes.token_service import TRANSIENT, refusal, token_error
-from shared.settings import SignIn
+from shared.mailboxes.oauth.http_session import AnsweredBadly
+from shared.mailboxes.oauth.msal_client import TRANSIENT, refusal, token_error
+from shared.mailboxes.oauth.token_cache import xoauth2
 from tests.servers.settings import mailbox_settings
 
 SECRET = "s3cret in the text"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.leasing import LEASE_SECONDS
+from shared.lease import LEASE_SECONDS
 from shared.mailboxes.spool import MEMORY_LIMIT, Budget, Content, Spool, remove_left_over
 from shared.temporary_files import LEFT_OVER, LockedFile
 

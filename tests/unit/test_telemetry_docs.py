@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from shared.telemetry import names
+from shared.observability import metric_names
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "telemetry.md"
 
 
 def test_every_metric_is_in_the_docs_and_no_other() -> None:
     listed = re.findall(r"^\| `(mailroom\.[a-z._]+)` \| (?:counter|histogram|gauge) ", DOCS.read_text(), re.MULTILINE)
-    assert sorted(listed) == sorted(names.ALL)
+    assert sorted(listed) == sorted(metric_names.ALL)

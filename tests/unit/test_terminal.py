@@ -11,16 +11,16 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from local.finding import as_line
-from local.log_format import UtcFormatter
-from local.terminal import escaped, open_console, printable, say
+from mailroom_cli.commands.find import as_line
+from mailroom_cli.log_format import UtcFormatter
+from mailroom_cli.terminal import escaped, open_console, printable, say
 from shared.errors import quoted
 
 UNSAFE = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"]
 UNSAFE += [*"\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ud83d"]
 HARMLESS = "Grüße, 你好, שלום, سلام, नमस्ते, e\u0301, 👩\u200d💻, می\u200cخواهم, soft\u00adhyphen \ufffd\ta\n"  # noqa: RUF001
 
-LOCAL = Path(__file__).resolve().parents[2] / "local"
+COMMANDS = Path(__file__).resolve().parents[2] / "mailroom_cli"
 
 
 def is_unsafe(text: str) -> bool:
@@ -78,10 +78,10 @@ def test_a_log_line_is_printed_safely() -> None:
 def test_commands_print_here_alone() -> None:
     """A file's content (`mailroom settings`) is the one exception."""
     found = {
-        f"{path.relative_to(LOCAL)}: {line.strip()}"
-        for path in LOCAL.rglob("*.py")
+        f"{path.relative_to(COMMANDS)}: {line.strip()}"
+        for path in COMMANDS.rglob("*.py")
         if path.name != "terminal.py"
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"\b(typer\.echo|(?<!\.)print|click\.echo|Console|sys\.std\w+\.write)\(", line)
     }
-    assert found == {"settings/command.py: typer.echo(text, nl=False)"}
+    assert found == {"commands/settings/command.py: typer.echo(text, nl=False)"}

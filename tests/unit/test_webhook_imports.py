@@ -11,10 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from shared.notified.client_state import client_state, place
+from shared.graph_notifications.client_state import client_state, place
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("shared", "local", "graph_webhook", "poll_timer", "route_message", "function_app")
+OURS = (
+    "shared",
+    "mailroom_cli",
+    "functions_host",
+    "graph_simulator",
+    "graph_webhook",
+    "poll_timer",
+    "route_message",
+    "function_app",
+)
 HEAVY = (
     *("msgraph", "kiota", "httpx", "httpcore", "h2", "msal", "requests", "imapclient", "aiohttp"),
     *("azure.storage", "azure.data", "azure.identity", "azure.core", "azure.monitor"),
@@ -39,7 +48,7 @@ NOTIFICATION = json.dumps({"value": [{"clientState": client_state(KEY, place("su
 IMPORTING = "import graph_webhook"
 ANSWERING = f"""
 import graph_webhook
-from shared.notified.webhook import webhook
+from shared.graph_notifications.webhook import webhook
 answer = webhook().answer({NOTIFICATION.encode()!r}, None)
 assert (answer.status, len(answer.polls)) == (202, 1), answer
 assert webhook().answer(b"", "token").text == "token"
@@ -80,14 +89,14 @@ def loaded_after(code: str, environment: Mapping[str, str]) -> list[str]:
 )
 def test_a_fresh_process_answers_without_any_sdk(code: str, environment: dict[str, str]) -> None:
     loaded = loaded_after(code, environment)
-    assert "shared.notified.webhook" in loaded
+    assert "shared.graph_notifications.webhook" in loaded
     assert [name for name in loaded if name.startswith(HEAVY)] == []
     if code is not CALLING:
         assert [name for name in loaded if name.startswith(TELEMETRY)] == []
 
 
 def test_this_would_be_noticed() -> None:
-    loaded = loaded_after("import graph_webhook, shared.mailboxes.token_service", {})
+    loaded = loaded_after("import graph_webhook, shared.mailboxes.oauth.msal_client", {})
     assert [name for name in loaded if name == "msal"] == ["msal"]
 
 
@@ -139,17 +148,19 @@ def reached_from(start: str) -> dict[str, str]:
 def test_nothing_that_the_function_imports_leads_to_an_sdk() -> None:
     found = reached_from("graph_webhook")
     assert {
-        "shared.notified.webhook",
-        "shared.notified.notifications",
-        "shared.settings.reading",
-        "shared.notified.client_state",
+        "shared.graph_notifications.webhook",
+        "shared.graph_notifications.notifications",
+        "shared.config.loader",
+        "shared.graph_notifications.client_state",
     } <= set(found)
     assert {name: who for name, who in found.items() if name.startswith((*HEAVY, TELEMETRY))} == {}
-    assert not any(name.startswith(("shared.wiring", "shared.mailboxes", "local")) for name in found)
+    assert not any(
+        name.startswith(("shared.bootstrap", "shared.mailboxes", "mailroom_cli", "functions_host")) for name in found
+    )
 
 
 def test_the_walk_sees_what_it_is_to_see() -> None:
-    assert "msal" in reached_from("shared.mailboxes.token_service")
+    assert "msal" in reached_from("shared.mailboxes.oauth.msal_client")
     assert "httpx" in reached_from("shared.mailboxes.graph.mailbox")
     lines = "try:\n  import a\nexcept ImportError:\n  import b\nclass C:\n  import c\ndef f():\n  import d\n"
     typed = "if TYPE_CHECKING:\n  import e\nelse:\n  import g\nwith x:\n  from h import i\n"
@@ -158,8 +169,8 @@ def test_the_walk_sees_what_it_is_to_see() -> None:
 
 def test_the_first_answer_does_not_wait_for_certificates_to_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes a tenth of a second, and an app may have dozens; the other functions find out which are good."""
-    import shared.settings.sign_in as opening  # noqa: PLC0415
-    from shared.settings import read_settings  # noqa: PLC0415
+    import shared.config.sign_in as opening  # noqa: PLC0415
+    from shared.config import read_settings  # noqa: PLC0415
 
     opened: list[object] = []
     monkeypatch.setattr(opening, "certificate_trouble", lambda *given: opened.append(given))
@@ -175,5 +186,5 @@ def test_the_first_answer_does_not_wait_for_certificates_to_be_opened(monkeypatc
     assert opened == []
     read_settings(values)
     assert len(opened) == 1
-    source = (ROOT / "shared/notified/webhook.py").read_text()
+    source = (ROOT / "shared/graph_notifications/webhook.py").read_text()
     assert "read_settings(certificates=False, complete=False)" in source

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from shared.addresses import normalise
+from shared.config import MailboxSettings
 from shared.errors import AccessRefused, MailboxFailed
+from shared.mailboxes.base import MailboxAddresses
 from shared.mailboxes.graph.client import GraphClient
 from shared.mailboxes.graph.errors import FORBIDDEN, NOT_FOUND, Answered
 from shared.mailboxes.graph.requests import MailboxRequests
-from shared.mailboxes.protocol import MailboxAddresses
-from shared.settings import MailboxSettings
 
 PERMISSION: Final = "User.Read.All"
 

@@ -31,7 +31,9 @@ from kiota_http.middleware.options import RedirectHandlerOption, RetryHandlerOpt
 from msgraph.graph_request_adapter import GraphRequestAdapter
 from msgraph_core import GraphClientFactory
 
+from shared.config import MailboxSettings
 from shared.errors import ConnectionLost, MailboxBusy, ServiceUnavailable, SignInRefused
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.errors import (
     BUSY,
     NOT_IMPLEMENTED,
@@ -41,11 +43,9 @@ from shared.mailboxes.graph.errors import (
     Answered,
     graph_error,
 )
-from shared.mailboxes.graph.way import GraphWay
-from shared.mailboxes.loop_thread import LoopThread
-from shared.mailboxes.sign_in import Tokens
+from shared.mailboxes.graph.event_loop import LoopThread
+from shared.mailboxes.oauth.token_cache import Tokens
 from shared.mailboxes.tls_witness import forget_peer
-from shared.settings import MailboxSettings
 
 # It tells every request with its whole address at INFO, which is what a worker logs.
 logging.getLogger("httpx").setLevel(logging.WARNING)

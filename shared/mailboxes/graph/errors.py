@@ -12,6 +12,7 @@ from typing import Final
 
 import httpx
 
+from shared.config import MailboxSettings
 from shared.errors import (
     AccessRefused,
     ConnectFailed,
@@ -25,7 +26,6 @@ from shared.errors import (
     quoted,
 )
 from shared.mailboxes.tls import certificate_fault, setting
-from shared.settings import MailboxSettings
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, BAD_REQUEST, TOO_MANY = 401, 403, 404, 410, 400, 429
 BUSY: Final = frozenset({429, 502, 503, 504})

@@ -17,14 +17,14 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
+from shared.config import MailboxSettings
 from shared.errors import ConnectionLost, MailroomError
+from shared.mailboxes.base import Batch, Fetched, Listed
 from shared.mailboxes.graph.client import AT_ONCE, GraphClient
 from shared.mailboxes.graph.errors import FORBIDDEN, UNAUTHORIZED, Answered, graph_error
 from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal
 from shared.mailboxes.graph.requests import MailboxRequests
-from shared.mailboxes.protocol import Batch, Fetched, Listed
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
-from shared.settings import MailboxSettings
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Fetcher:
         self._may_read: bool | None = None
 
     def run(self, batches: Iterable[Sequence[Listed]], max_bytes: int) -> Generator[Batch, None, None]:
-        """See `shared.mailboxes.protocol.Mailbox.fetch`.
+        """See `shared.mailboxes.base.Mailbox.fetch`.
 
         Raises:
             MailboxFailed, MailboxBusy: the session cannot go on.

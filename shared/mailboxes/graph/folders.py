@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared.config import MailboxSettings
 from shared.errors import FolderMissing
 from shared.mailboxes.graph.client import GraphClient
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.errors import Answered
 from shared.mailboxes.graph.requests import MailboxRequests, items_of
-from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.tls import setting
-from shared.settings import MailboxSettings
 
 INBOX: Final = "INBOX"
 

@@ -16,12 +16,12 @@ from typing import Any, Final
 import httpx
 
 from shared.errors import quoted
+from shared.mailboxes.base import Listed
 from shared.mailboxes.graph.client import Build, GraphClient
+from shared.mailboxes.graph.endpoint import PageSizes
 from shared.mailboxes.graph.errors import BUSY, UNAUTHORIZED, Answered
 from shared.mailboxes.graph.links import NEXT, Links
 from shared.mailboxes.graph.requests import DELTA_PAGES, PAGES, SIZE_TAG, MailboxRequests, items_of
-from shared.mailboxes.graph.way import PageSizes
-from shared.mailboxes.protocol import Listed
 from shared.mailboxes.spool import MEMORY_LIMIT
 
 DELTA = "@odata.deltaLink"

@@ -1,4 +1,4 @@
-"""A mailbox of Office 365 through Microsoft Graph, as `shared.mailboxes.protocol.Mailbox` has it.
+"""A mailbox of Office 365 through Microsoft Graph, as `shared.mailboxes.base.Mailbox` has it.
 
 Keys are immutable ids. What is removed is removed at once, message by message: there is nothing to commit.
 """
@@ -9,9 +9,12 @@ from collections.abc import Collection, Coroutine, Generator, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 
+from shared.config import After, MailboxSettings
 from shared.errors import FolderMissing, MailroomError, SettingsWrong
+from shared.mailboxes.base import Batch, Listed, MailboxAddresses, Rights
 from shared.mailboxes.graph.addresses import mailbox_addresses
 from shared.mailboxes.graph.client import Build, GraphClient
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.errors import FORBIDDEN, Answered, graph_error
 from shared.mailboxes.graph.fetch import Fetcher
 from shared.mailboxes.graph.folders import folder_id
@@ -19,11 +22,8 @@ from shared.mailboxes.graph.listing import Lister, Listing
 from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal
 from shared.mailboxes.graph.remove import DELETED_ITEMS, Remover
 from shared.mailboxes.graph.requests import MailboxRequests
-from shared.mailboxes.graph.way import GraphWay
-from shared.mailboxes.protocol import Batch, Listed, MailboxAddresses, Rights
-from shared.mailboxes.sign_in import Tokens
+from shared.mailboxes.oauth.token_cache import Tokens
 from shared.mailboxes.tls import setting
-from shared.settings import After, MailboxSettings
 
 T = TypeVar("T")
 

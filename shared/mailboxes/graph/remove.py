@@ -14,15 +14,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from shared.config import After, MailboxSettings
+from shared.config.presets import WITHOUT_PERMANENT_DELETE
 from shared.errors import FolderMissing, RemovalRefused
 from shared.mailboxes.graph.client import AT_ONCE, GraphClient
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.errors import FORBIDDEN, Answered
 from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal
 from shared.mailboxes.graph.requests import MailboxRequests
-from shared.mailboxes.graph.way import GraphWay
 from shared.mailboxes.tls import setting
-from shared.settings import After, MailboxSettings
-from shared.settings.presets import WITHOUT_PERMANENT_DELETE
 
 DELETED_ITEMS: Final = "deleteditems"
 """The well-known name of the folder Deleted Items (Graph: mailFolder resource type)."""

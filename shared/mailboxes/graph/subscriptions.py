@@ -12,15 +12,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self, TypeVar
 
 from shared.clock import Now
+from shared.config import MailboxSettings
 from shared.errors import MailboxFailed, MailroomError
 from shared.mailboxes.graph.client import GraphClient
+from shared.mailboxes.graph.endpoint import GraphWay
 from shared.mailboxes.graph.errors import BAD_REQUEST, Answered, graph_error
 from shared.mailboxes.graph.folders import folder_id
 from shared.mailboxes.graph.links import Links
 from shared.mailboxes.graph.requests import MailboxRequests, SubscriptionRequests, items_of
-from shared.mailboxes.graph.way import GraphWay
-from shared.mailboxes.sign_in import Tokens
-from shared.settings import MailboxSettings
+from shared.mailboxes.oauth.token_cache import Tokens
 
 T = TypeVar("T")
 

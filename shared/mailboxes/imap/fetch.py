@@ -28,12 +28,12 @@ from pathlib import Path
 from typing import Protocol
 
 from shared.errors import AccessRefused, ConnectionLost, MailboxBusy, quoted
+from shared.mailboxes.base import Batch, Listed
 from shared.mailboxes.imap.errors import Answered, SessionDied, mapped, session_error
 from shared.mailboxes.imap.pieces import Pieces
 from shared.mailboxes.imap.syntax import in_set, uid_sets
 from shared.mailboxes.imap.unit import DiskSpool, Unit, disk_error
 from shared.mailboxes.imap.wire import Body, Command, Sink, Skipped, Wire
-from shared.mailboxes.protocol import Batch, Listed
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
 from shared.mailboxes.temporary_refusals import temporary_refusal
 

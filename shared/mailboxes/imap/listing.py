@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from shared.errors import MailboxBusy, quoted
+from shared.mailboxes.base import Listed
 from shared.mailboxes.imap.errors import Answered, mapped, session_error
 from shared.mailboxes.imap.session import Opened, Session
 from shared.mailboxes.imap.syntax import internal_date
-from shared.mailboxes.protocol import Listed
 
 _log = logging.getLogger("mailroom.imap")
 

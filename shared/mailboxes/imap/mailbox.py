@@ -1,4 +1,4 @@
-"""An IMAP mailbox: `shared.mailboxes.protocol.Mailbox` over RFC 3501, with UIDPLUS, MOVE and ACL where they are
+"""An IMAP mailbox: `shared.mailboxes.base.Mailbox` over RFC 3501, with UIDPLUS, MOVE and ACL where they are
 offered.
 
 The parts: `session` opens and signs in, `listing` lists, `fetch` downloads, `remove` removes, and all of them speak
@@ -15,17 +15,17 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Self, TypeVar
 
+from shared.config import After, MailboxSettings
 from shared.errors import ConnectFailed, ConnectionLost, FolderMissing, RemovalRefused
+from shared.mailboxes.base import Batch, Listed, Rights
 from shared.mailboxes.imap.fetch import Fetcher
+from shared.mailboxes.imap.folder_check import look
 from shared.mailboxes.imap.listing import Watermark, listing
 from shared.mailboxes.imap.remove import Remover, Target, target_problem
-from shared.mailboxes.imap.rights import look
 from shared.mailboxes.imap.session import Opened, Session
 from shared.mailboxes.imap.special_use import trash
 from shared.mailboxes.imap.wire import Wire
-from shared.mailboxes.protocol import Batch, Listed, Rights
 from shared.mailboxes.tls import setting
-from shared.settings import After, MailboxSettings
 
 NEAR, FAR = 2, 4
 """Commands for downloads on the wire at once: from this machine, and over a network."""

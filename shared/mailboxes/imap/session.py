@@ -18,6 +18,7 @@ from typing import Any
 
 from imapclient import IMAPClient, SocketTimeout
 
+from shared.config import MailboxSettings, SignIn, Tls
 from shared.errors import ConnectFailed, MailboxFailed, MailroomError, SignInRefused, TlsRefused, quoted
 from shared.mailboxes.imap.errors import (
     Answered,
@@ -31,10 +32,9 @@ from shared.mailboxes.imap.errors import (
 )
 from shared.mailboxes.imap.syntax import folder_name, quoted_string
 from shared.mailboxes.imap.wire import Wire
-from shared.mailboxes.sign_in import xoauth2
+from shared.mailboxes.oauth.token_cache import xoauth2
 from shared.mailboxes.temporary_refusals import temporary_refusal
 from shared.mailboxes.tls import connecting, context_for
-from shared.settings import MailboxSettings, SignIn, Tls
 
 CONNECT_TIMEOUT = 30.0
 READ_TIMEOUT = 60.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared.errors import ServiceUnavailable, quoted
+from shared.mailboxes.base import Batch, Fetched, Listed
 from shared.mailboxes.imap.wire import Command, Wire
-from shared.mailboxes.protocol import Batch, Fetched, Listed
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
 
 

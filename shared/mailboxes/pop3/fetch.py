@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shared.errors import ConnectionLost, ServiceUnavailable, quoted
+from shared.mailboxes.base import Batch, Fetched, Listed
 from shared.mailboxes.pop3.errors import Broken, Garbled, Interleaved, Silent, is_gone, raise_if_throttled
 from shared.mailboxes.pop3.server_record import ServerRecord
 from shared.mailboxes.pop3.session import Session
-from shared.mailboxes.protocol import Batch, Fetched, Listed
 from shared.mailboxes.spool import Content, Spool
 
 WINDOW: Final = 64
@@ -175,7 +175,7 @@ class Flow:
         return not self._outstanding
 
     def fetch(self, batches: Iterable[Sequence[Listed]], max_bytes: int) -> Generator[Batch, None, None]:
-        """Download batches in order; see `shared.mailboxes.protocol.Mailbox.fetch`."""
+        """Download batches in order; see `shared.mailboxes.base.Mailbox.fetch`."""
         self.settle()
         self._recent.clear()
         source = iter(batches)

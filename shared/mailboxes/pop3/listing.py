@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from shared.mailboxes.base import Listed
 from shared.mailboxes.pop3.errors import Garbled
-from shared.mailboxes.protocol import Listed
 
 LONGEST_HEADERS: Final = 64 * 1024
 """Octets of a message's headers that are looked at for its date."""

@@ -1,4 +1,4 @@
-"""A POP3 mailbox (RFC 1939), as `shared.mailboxes.protocol.Mailbox` has it.
+"""A POP3 mailbox (RFC 1939), as `shared.mailboxes.base.Mailbox` has it.
 
 Deletions count from QUIT on, and QUIT ends the session: hence `commit_every`, and a new session for the next listing. A
 session that dies has deleted nothing, and its messages come again, under the same UIDLs and other numbers.
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, Self
 
+from shared.config import After, MailboxSettings
 from shared.errors import (
     CommitUncertain,
     ConnectFailed,
@@ -22,15 +23,14 @@ from shared.errors import (
     RemovalRefused,
     quoted,
 )
+from shared.mailboxes.base import Batch, Listed, Rights
 from shared.mailboxes.pop3.errors import Garbled, raise_if_throttled
 from shared.mailboxes.pop3.fetch import Flow
 from shared.mailboxes.pop3.listing import listed
 from shared.mailboxes.pop3.maildrop import sizes_and_keys, times_received
 from shared.mailboxes.pop3.server_record import RECORDS, ServerRecords
 from shared.mailboxes.pop3.session import Session, Timeouts, open_session
-from shared.mailboxes.protocol import Batch, Listed, Rights
 from shared.mailboxes.tls import setting
-from shared.settings import After, MailboxSettings
 
 INBOX: Final = "INBOX"
 
@@ -92,7 +92,7 @@ class Pop3Mailbox:
         above: str | None = None,  # noqa: ARG002  UIDLs have no order
         since: datetime | None = None,  # noqa: ARG002  a listing is one request, whatever it leaves out
     ) -> Sequence[Listed]:
-        """The messages, oldest first; see `shared.mailboxes.protocol.Mailbox.list`.
+        """The messages, oldest first; see `shared.mailboxes.base.Mailbox.list`.
 
         Raises:
             MailboxFailed: `AFTER` is `keep`, and the server has no UIDL to know a message again by.
@@ -117,7 +117,7 @@ class Pop3Mailbox:
         return None
 
     def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
-        """Download batches; see `shared.mailboxes.protocol.Mailbox.fetch`."""
+        """Download batches; see `shared.mailboxes.base.Mailbox.fetch`."""
         try:
             yield from self._flow.fetch((self._of_this_listing(batch) for batch in batches), max_bytes)
         except MailroomError:
@@ -138,7 +138,7 @@ class Pop3Mailbox:
             self._flow.delete(self._of_this_listing(messages))
 
     def commit(self) -> None:
-        """QUIT: make deletions final; see `shared.mailboxes.protocol.Mailbox.commit`.
+        """QUIT: make deletions final; see `shared.mailboxes.base.Mailbox.commit`.
 
         Raises:
             RemovalRefused: QUIT, or one of the deletions before it, was refused.

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.settings import MailboxSettings
+from shared.config import MailboxSettings
 
 KNOWN_BROKEN: Final = re.compile(r"wild ?duck|\bWDPop\b", re.IGNORECASE)
 """Greetings and IMPLEMENTATION texts of servers that are never sent more than one command at a time."""

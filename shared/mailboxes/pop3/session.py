@@ -14,13 +14,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from shared.config import MailboxSettings, SignIn, Tls
 from shared.errors import ConnectFailed, ConnectionLost, MailroomError, SignInRefused, TlsRefused, quoted
+from shared.mailboxes.oauth.token_cache import xoauth2
 from shared.mailboxes.pop3.errors import Broken, refusal, sign_in_refusal
 from shared.mailboxes.pop3.server_record import KNOWN_BROKEN
 from shared.mailboxes.pop3.wire import Wire
-from shared.mailboxes.sign_in import xoauth2
 from shared.mailboxes.tls import CONNECT_TIMEOUT, connect_socket, connecting, context_for, secured, setting
-from shared.settings import MailboxSettings, SignIn, Tls
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from azure.storage.queue import QueueServiceClient
 from requests.adapters import HTTPAdapter
 
 from shared.errors import SettingsWrong
-from shared.storage.addresses import StorageAddress
+from shared.storage.location import StorageAddress
 
 AT_ONCE = 16
 """Requests at once of one account's clients."""

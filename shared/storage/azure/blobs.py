@@ -16,9 +16,9 @@ from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
 from shared.errors import RecordChanged
 from shared.storage.azure.accounts import BLOCK, Account
 from shared.storage.azure.errors import Service, code_of
-from shared.storage.azure.making import Place
+from shared.storage.azure.lazy_create import Place
+from shared.storage.base import Version
 from shared.storage.paths import checked
-from shared.storage.protocol import Version
 
 _THERE = frozenset({"BlobAlreadyExists", "ConditionNotMet", "LeaseIdMissing"})
 """Refusals that say that there is such a blob. Other conflicts (409) do not, and must not be taken for it."""

@@ -10,7 +10,7 @@ from azure.storage.blob import BlobClient, BlobLeaseClient
 from shared.errors import LeaseLost
 from shared.storage.azure.accounts import Account
 from shared.storage.azure.errors import Service, code_of
-from shared.storage.azure.making import Place
+from shared.storage.azure.lazy_create import Place
 
 CONTAINER = "mailroom-leases"
 

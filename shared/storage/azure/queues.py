@@ -13,8 +13,8 @@ from azure.storage.queue import QueueMessage, TextBase64EncodePolicy
 
 from shared.storage.azure.accounts import Account
 from shared.storage.azure.errors import Service, code_of
-from shared.storage.azure.making import Place
-from shared.storage.protocol import QueueItem
+from shared.storage.azure.lazy_create import Place
+from shared.storage.base import QueueItem
 
 FOR_GOOD = -1
 """The time to live of a message that does not die after seven days."""

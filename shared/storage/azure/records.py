@@ -16,8 +16,8 @@ from azure.data.tables import EdmType, EntityProperty, TableClient, UpdateMode
 from shared.errors import RecordChanged
 from shared.storage.azure.accounts import Account
 from shared.storage.azure.errors import Service, code_of
-from shared.storage.azure.making import Place
-from shared.storage.protocol import EVERYWHERE, Record, Table, Value, Values, Where
+from shared.storage.azure.lazy_create import Place
+from shared.storage.base import EVERYWHERE, Record, Table, Value, Values, Where
 from shared.storage.texts import after_all, storable
 
 PIECE = 15_000

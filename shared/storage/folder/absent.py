@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from shared.errors import ServiceUnavailable
-from shared.storage.protocol import EVERYWHERE, QueueItem, Record, Table, Values, Version, Where
+from shared.storage.base import EVERYWHERE, QueueItem, Record, Table, Values, Version, Where
 
 
 class _Absent:

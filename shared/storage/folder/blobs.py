@@ -16,10 +16,10 @@ from typing import BinaryIO
 
 from shared import temporary_files
 from shared.errors import RecordChanged, ServiceUnavailable
-from shared.storage.folder.durable import make_folder, sync_file, sync_folders
+from shared.storage.base import Version
+from shared.storage.folder.fsync import make_folder, sync_file, sync_folders
 from shared.storage.folder.modes import OWNER_ONLY, Modes
 from shared.storage.paths import checked
-from shared.storage.protocol import Version
 from shared.temporary_files import locked_file
 
 HIDDEN = ".mailroom"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import ServiceUnavailable
-from shared.storage.folder.durable import make_folder
+from shared.storage.folder.fsync import make_folder
 from shared.storage.folder.holders import Holder
 from shared.storage.folder.modes import OWNER_ONLY, Modes
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shared.storage.folder.durable import make_folder
+from shared.storage.folder.fsync import make_folder
 from shared.storage.folder.modes import OWNER_ONLY, Modes
 from shared.temporary_files import LockedFile
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from shared.storage.base import QueueItem
 from shared.storage.folder.database import Database
-from shared.storage.protocol import QueueItem
 
 
 class FolderQueue:

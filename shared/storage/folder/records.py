@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from shared.errors import RecordChanged
+from shared.storage.base import EVERYWHERE, Record, Table, Value, Values, Where
 from shared.storage.folder.database import Database
-from shared.storage.protocol import EVERYWHERE, Record, Table, Value, Values, Where
 from shared.storage.texts import after_all, storable
 
 AT_ONCE = 500

@@ -6,15 +6,15 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.collecting.folder_round import Drained
-from shared.mailboxes.connect import open_mailbox
-from shared.mailboxes.protocol import Batch, Listed, Mailbox
-from shared.mailboxes.sign_in import Tokens
-from shared.queued import Poll, Reason
-from shared.settings import MailboxSettings
-from shared.storage.opening import open_stores
-from shared.stored.layout import raw_path
-from shared.wiring import App
+from shared.bootstrap import App
+from shared.config import MailboxSettings
+from shared.documents.blob_paths import raw_path
+from shared.intake.folder_sync import Drained
+from shared.mailboxes.base import Batch, Listed, Mailbox
+from shared.mailboxes.factory import open_mailbox
+from shared.mailboxes.oauth.token_cache import Tokens
+from shared.queue_messages import Poll, Reason
+from shared.storage.factory import open_stores
 from tests.integration.holding import Holding
 from tests.servers.accounts import Account
 from tests.servers.memory_app import app_on, settings_for

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from shared.collecting.placeholders import Placeholder, placeholder
+from shared.config import After, Tls
 from shared.errors import RemovalRefused
+from shared.intake.placeholders import Placeholder, placeholder
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.mailboxes.spool import Content
-from shared.settings import After, Tls
 from tests.integration.imap_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token
 from tests.integration.real_servers.conftest import IMAP_SERVERS, MakeMailbox, Server
 from tests.integration.real_servers.mailbox_fixture import MailboxFixture

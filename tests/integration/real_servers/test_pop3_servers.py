@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shared.config import Tls
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
-from shared.settings import Tls
 from tests.integration.pop3_support import content_of, no_token
 from tests.integration.real_servers.conftest import MakeMailbox
 from tests.integration.real_servers.mails import FEW, MAILS, all_without_mbox_fields

@@ -1,0 +1,149 @@
+"""The notification function under load: a steady pace of notifications on the local host, and what comes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import aiohttp
+
+from bench.report import progress, table
+from bench.running import Bench
+from graph_simulator import GraphStandIn
+from shared.config import read_settings
+from shared.graph_notifications.client_state import client_state, place
+from shared.mailbox_health import Health
+from shared.storage.base import QueueName, Stores
+from shared.storage.factory import open_stores
+from tests.end_to_end.graph_app import running
+from tests.servers.azurite import free_ports
+from tests.servers.certificates import Ca, application
+from tests.servers.graph import STATE_KEY, Graph
+
+PACE, SECONDS, ENTRIES = 200, 10, 20
+MAILBOXES = ("support", "sales", "office")
+
+
+def notification(mailboxes: Sequence[str], entries: int = ENTRIES) -> bytes:
+    """A notification with entries for these mailboxes in turn, as Graph sends it."""
+    value = []
+    for number in range(entries):
+        mailbox = mailboxes[number % len(mailboxes)]
+        message = f"AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0A{number:032}"
+        value.append(
+            {
+                "subscriptionId": f"7f105c7d-2dc5-4530-97cd-4e7ae6534c{number:02}",
+                "subscriptionExpirationDateTime": "2026-11-27T10:00:00.0000000+00:00",
+                "changeType": "created",
+                "resource": f"Users/2ff2c6a3-0000-4000-8000-0000000000{number:02}/Messages/{message}",
+                "resourceData": {"@odata.type": "#Microsoft.Graph.Message", "id": message},
+                "clientState": client_state(STATE_KEY, place(mailbox, "INBOX")),
+                "tenantId": "11111111-2222-4333-8444-555555555555",
+            }
+        )
+    return json.dumps({"value": value}).encode()
+
+
+def graph_values() -> dict[str, str]:
+    """Settings with a key for notifications, about the mailbox `support` at Graph."""
+    return {
+        "GRAPH_WEBHOOK_URL": "https://mail.example.com/api/graph_webhook",
+        "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
+        "MAILBOXES__support__PROTOCOL": "graph",
+        "MAILBOXES__support__TENANT_ID": "11111111-2222-4333-8444-555555555555",
+        "MAILBOXES__support__CLIENT_ID": "66666666-7777-4888-8999-000000000000",
+        # The kind of certificate that takes longest to open.
+        "MAILBOXES__support__CERTIFICATE": base64.b64encode(application().pfx(b"a password")).decode(),
+        "MAILBOXES__support__CERTIFICATE_PASSWORD": "a password",
+        **dict.fromkeys(
+            (f"MAILBOXES__support__{name}" for name in ("HOST", "PORT", "TLS", "USERNAME", "PASSWORD")), ""
+        ),
+    }
+
+
+def webhook(bench: Bench) -> None:
+    """Seconds to an answer at a steady pace, and whether every mailbox was looked at after its last notification."""
+    folder = bench.folder / "webhook"
+    ca = Ca()
+    certificate, key = ca.server().write(folder, "graph")
+    with GraphStandIn(certificate=certificate, key=key) as server:
+        graph = Graph(server, server.register(), ca.write(folder))
+        for name in MAILBOXES:
+            graph.box(f"{name}@example.com")
+        (port,) = free_ports(1)
+        storage = f"folder:{folder / 'mail'}"
+        values = {
+            **graph.values(**{name: f"{name}@example.com" for name in MAILBOXES}),
+            "AzureWebJobsStorage": storage,
+            "GRAPH_WEBHOOK_URL": f"http://127.0.0.1:{port}/api/graph_webhook",
+            "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
+        }
+        with running(values, port, folder):
+            while len(server.subscriptions) < len(MAILBOXES):
+                time.sleep(0.1)
+            answers, last = asyncio.run(_load(values["GRAPH_WEBHOOK_URL"]))
+            settings = read_settings(values)
+            stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+            settled = _settled(stores)
+            looked = [Health(stores.records).of(name).last_served for name in MAILBOXES]
+            stores.close()
+        _tell(answers, [one is not None and one > last for one in looked], settled)
+        looks = sum(one.method == "GET" and one.path.endswith("/messages") for one in server.requests)
+        print(f"  {looks} looks at {len(MAILBOXES)} mailboxes came of it")
+
+
+async def _load(url: str) -> tuple[list[tuple[int, float]], datetime]:
+    """Status and seconds of every request, sent at the pace whatever the answers do; and when the last was sent."""
+    body = notification(MAILBOXES)
+    answers: list[tuple[int, float]] = []
+
+    async def send(client: aiohttp.ClientSession) -> None:
+        began = time.perf_counter()
+        try:
+            async with client.post(url, data=body) as answer:
+                await answer.read()
+                status = answer.status
+        except aiohttp.ClientError:
+            status = 0
+        answers.append((status, time.perf_counter() - began))
+
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, headers={"Content-Type": "application/json"}) as client:
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(PACE * SECONDS):
+                await asyncio.sleep(max(0.0, began + number / PACE - time.perf_counter()))
+                group.create_task(send(client))
+            last = datetime.now(UTC)
+    return answers, last
+
+
+def _settled(stores: Stores) -> float:
+    """Wait until no poll is left on the queue; how many seconds that took."""
+    began = time.monotonic()
+    while stores.queues[QueueName.POLLS].length():
+        progress(f"webhook: {stores.queues[QueueName.POLLS].length()} polls on the queue")
+        time.sleep(1)
+    return time.monotonic() - began
+
+
+def _tell(answers: Sequence[tuple[int, float]], looked: Sequence[bool], settled: float) -> None:
+    seconds = sorted(second for _, second in answers)
+    statuses = Counter(status for status, _ in answers)
+    rows = [
+        [
+            f"{share:.0%} of the answers within",
+            f"{seconds[min(int(len(seconds) * share), len(seconds) - 1)] * 1000:.0f} ms",
+        ]
+        for share in (0.5, 0.9, 0.99, 1.0)
+    ]
+    rows += [[f"answers {status}", str(count)] for status, count in sorted(statuses.items())]
+    rows.append(["mailboxes looked at after the last notification", f"{sum(looked)} of {len(looked)}"])
+    rows.append(["the queue was empty after", f"{settled:.1f} s"])
+    title = f"The notification function: {PACE} requests a second of {ENTRIES} entries each, for {SECONDS} s"
+    table(title, ["", ""], rows)

@@ -1,0 +1,76 @@
+"""Running the local host as a process: until Ctrl-C or SIGTERM, once asyncio.run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import FrameType
+
+from functions_host.host import Host
+from functions_host.http_server import HttpConfig
+from functions_host.timer_listener import LastRuns
+from shared.storage.base import Stores
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_host(
+    app_dir: Path,
+    stores: Stores,
+    http: HttpConfig | None = None,
+    last_runs: LastRuns | None = None,
+    ready: Callable[[int], None] | None = None,
+) -> None:
+    """Start the host and serve until Ctrl-C or SIGTERM; a second one ends the process at once.
+
+    Functions that still run when the host's grace is over are left behind, and the process ends with status 1.
+
+    Args:
+        app_dir: where `function_app.py` and `host.json` are.
+        stores: the app's own storage.
+        http: where HTTP functions are served; None: not at all.
+        last_runs: when timers ran, across restarts.
+        ready: called with the HTTP port once everything is running.
+
+    Raises:
+        AppNotLoaded, SettingsWrong: see `Host.started` and `Host.serve`.
+    """
+
+    async def serve(stop: asyncio.Event) -> int:
+        async with Host.started(app_dir, stores, last_runs=last_runs) as host:
+            return await host.serve(stop, http, ready)
+
+    if run_until_signalled(serve):
+        logging.shutdown()
+        os._exit(1)  # leaving in order would wait for the threads that were just left behind
+
+
+def run_until_signalled(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Run `main(stop)` in an event loop: the first SIGINT or SIGTERM sets `stop`, the second ends the process.
+
+    For the main thread only, and once a process.
+    """
+
+    async def guarded() -> int:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            del frame
+            if stop.is_set():
+                os._exit(128 + number)
+            stop.set()
+            loop.call_soon_threadsafe(lambda: None)  # wakes the loop, which else sleeps on
+
+        before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+        try:
+            return await main(stop)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    return asyncio.run(guarded())

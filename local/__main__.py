@@ -1,5 +1,0 @@
-"""`python -m local`: the same as `mailroom`."""
-
-from local.cli import main
-
-main()

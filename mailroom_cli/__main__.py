@@ -1,0 +1,5 @@
+"""`python -m local`: the same as `mailroom`."""
+
+from mailroom_cli.main import main
+
+main()

@@ -1,0 +1,146 @@
+"""The only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import SecretStr
+
+from shared.config.env_keys import Keys, find_keys, secrets_in
+from shared.config.mailbox import mailbox_of
+from shared.config.model import AppSettings, MailboxSettings, MailProtocol
+from shared.config.pydantic_source import read_written
+from shared.config.routing import (
+    Together,
+    check_owners,
+    check_routes,
+    route_of,
+    settle_owners,
+    warn_of_no_route,
+    warn_of_shared_addresses,
+)
+from shared.config.schema import WrittenMailbox, WrittenRoute
+from shared.config.section import Part
+from shared.config.storages import storages
+from shared.config.validation import APP, Report
+from shared.errors import SettingsWrong
+
+
+def read_settings(
+    environment: Mapping[str, str] | None = None,
+    *,
+    certificates: bool = True,
+    complete: bool = True,
+    base: Path | None = None,
+) -> AppSettings:
+    """Read and check all settings.
+
+    Args:
+        environment: names and values; None: the process's own.
+        certificates: open each certificate and see whether it can be used; that takes a tenth of a second and more.
+        complete: False: there may be more routes, in the routes file. `all_routes` checks these together then, as a
+            FALLBACK may be one of them.
+        base: the folder that a relative `folder:` path is relative to; None: the current one.
+
+    Returns:
+        Every mailbox that can be used, and the faults of each that cannot; and what is wrong with routes, for which
+        mail waits that is collected.
+
+    Raises:
+        SettingsWrong: faults of the whole app, which come first, and then every other fault too.
+    """
+    environment = os.environ if environment is None else environment
+    secrets = secrets_in(environment)
+    report = Report(secrets)
+    keys = find_keys(environment, report)
+    written = read_written(keys, report)
+    app_storage, mail_storage = storages(environment, keys, report, file_mode=written.store_mode, base=base)
+
+    mailboxes = {
+        name: Part("mailboxes", name, written.mailboxes.get(name, WrittenMailbox()), keys, report)
+        for name in keys.names["mailboxes"]
+    }
+    routes = {
+        name: Part("routes", name, written.routes.get(name, WrittenRoute()), keys, report)
+        for name in keys.names["routes"]
+    }
+    fallbacks = {name: part.written.fallback for name, part in mailboxes.items() if part.written.fallback is not None}
+    check_routes(routes)
+    built = {
+        name: mailbox_of(part, written.graph_endpoint, certificates=certificates)
+        for name, part in sorted(mailboxes.items())
+    }
+    _check_webhook(built.values(), keys, report)
+    faulty = {name: report.of(("mailboxes", name)) for name in sorted(report.owners("mailboxes"))}
+    known = {*mailboxes, *faulty}
+    check_owners(routes, known, keys, report)
+    wrong = set(report.owners("routes"))
+    good = {name: route_of(part) for name, part in routes.items() if name not in wrong}
+    settle_owners(known, keys, report)
+
+    def key(name: str) -> str:
+        return routes[name].key("ADDRESS")
+
+    if complete:
+        wrong |= Together(good, wrong, fallbacks, known, report, key).check()
+    route_faults = report.by_mailbox()
+    usable = {name: mailbox for name, mailbox in built.items() if mailbox is not None and name not in faulty}
+    app_faults = report.of(APP)
+    if app_faults or app_storage is None or mail_storage is None:
+        # Outside of every except, so that nothing is chained to it.
+        others = (route_faults.pop("", ()), *faulty.values(), *route_faults.values())
+        raise SettingsWrong(*dict.fromkeys((*app_faults, *(fault for faults in others for fault in faults))))
+
+    ordered = tuple(
+        sorted((route for route in good.values() if route.name not in wrong), key=lambda one: (one.order, one.name))
+    )
+    warn_of_shared_addresses(ordered, usable, key, report)
+    if not mailboxes and not faulty:
+        report.warn("MAILBOXES__<name>__HOST", "no mailbox is set, so that no mail is collected; set one up")
+    elif usable and not routes and complete:
+        warn_of_no_route(report)
+    return AppSettings(
+        app_storage=app_storage,
+        mail_storage=mail_storage,
+        mail_container=written.mail_container,
+        poll_schedule=written.poll_schedule,
+        poll_budget=written.poll_budget,
+        loop_limit=written.loop_limit,
+        max_recipients=written.max_recipients,
+        max_attachments=written.max_attachments,
+        sign_in_authority=written.sign_in_authority,
+        graph_endpoint=written.graph_endpoint,
+        graph_webhook_url=written.graph_webhook_url,
+        graph_client_state_keys=state_keys(written.graph_client_state_key),
+        graph_subscription_minutes=written.graph_subscription_minutes,
+        telemetry=written.applicationinsights_connection_string,
+        mailboxes=MappingProxyType(usable),
+        faulty=MappingProxyType(faulty),
+        routes=ordered,
+        fallbacks=MappingProxyType(fallbacks),
+        route_faults=MappingProxyType(route_faults),
+        wrong_routes=frozenset(wrong),
+        warnings=tuple(report.warnings),
+        secrets=tuple(map(SecretStr, sorted(secrets))),
+    )
+
+
+def state_keys(written: SecretStr | None) -> tuple[SecretStr, ...]:
+    """GRAPH_CLIENT_STATE_KEY's one or two keys."""
+    return () if written is None else tuple(SecretStr(key) for key in written.get_secret_value().split(";"))
+
+
+def _check_webhook(mailboxes: Iterable[MailboxSettings | None], keys: Keys, report: Report) -> None:
+    """Notifications need an address and a key, and are of use to Graph's mailboxes alone."""
+    graph = any(one is not None and one.protocol is MailProtocol.GRAPH for one in mailboxes)
+    with_address, with_key = ((name,) in keys.given for name in ("graph_webhook_url", "graph_client_state_key"))
+    if with_address and not with_key:
+        key = "GRAPH_CLIENT_STATE_KEY"
+        report.app_fault(key, "is not set, and GRAPH_WEBHOOK_URL is; make one with openssl rand -hex 32")
+    elif graph and not with_address:
+        report.warn(
+            "GRAPH_WEBHOOK_URL", "is not set: Graph notifies nobody of new mail, the clock alone collects it; set it"
+        )

@@ -1,0 +1,120 @@
+"""Removals whose receipts were not written: the process was killed, or the server's last answer was lost (rule 8.2).
+
+A message that is gone from its mailbox was removed. The poll after one that did not end well compares the receipts that
+do not say so with what the server lists now. Ordinary polls write and read nothing for it: which polls ended well is in
+the mailbox's health, and the receipts in question are those since the last of these. Only a poll that removes older
+mail, as after `keep` was changed to `delete`, records since when.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from shared.config import After, MailProtocol
+from shared.intake.arrival_store import Arrivals, Item
+from shared.keys import digest
+from shared.mailboxes.base import Listed
+from shared.receipts import Receipt, State
+from shared.storage.base import Table, Values, Where
+
+CLOCKS_DIFFER = timedelta(hours=1)
+"""How far the clocks of two machines may be apart."""
+
+_log = logging.getLogger("mailroom.intake")
+
+
+@dataclass(slots=True)
+class Removals:
+    """The removals of one poll of a folder.
+
+    Attributes:
+        arrivals: the folder's storage side.
+        last_success: when a poll of the mailbox last ended well; None: never.
+        unsettled: the poll before this one did not end well.
+    """
+
+    arrivals: Arrivals
+    last_success: datetime | None
+    unsettled: bool
+    _recorded: datetime | None = field(default=None, init=False)
+
+    def settle(self, listed: Sequence[Listed], since: datetime | None) -> None:
+        """Record as removed what an earlier poll may have removed, and is not listed any more.
+
+        Args:
+            listed: the whole folder, but for what was received before `since`.
+            since: SINCE; None: everything is listed.
+        """
+        if not self.unsettled or self.arrivals.settings.after is After.KEEP:
+            return
+        self.unsettled = False
+        now = self.arrivals.now()
+        record = self.arrivals.stores.records.get(Table.MAILBOXES, self._key)
+        values = record.values if record is not None else {}
+        settled_at, oldest = values.get("settled_at"), values.get("oldest")
+        begin = self._earlier_by_a_margin(settled_at if isinstance(settled_at, datetime) else None)
+        begin = max(filter(None, (begin, self._earlier_by_a_margin(self.last_success))), default=None)
+        if begin is not None and isinstance(oldest, datetime):
+            begin = min(begin, oldest)
+        gone = _gone(self._not_removed(begin), listed, since)
+        if gone:
+            name = self.arrivals.settings.name
+            _log.info(
+                "mailbox %s, %s: %d messages were removed by an earlier poll", name, self.arrivals.folder, len(gone)
+            )
+            self.arrivals.removed(gone)
+        self._record(settled_at=now, oldest=now)
+        self.last_success = now
+
+    def begin(self, items: Sequence[Item]) -> None:
+        """Record, before messages are removed, since when they are stored, if `settle` would not look so far back."""
+        limit = self._recorded or self._earlier_by_a_margin(self.last_success)
+        oldest = min((one.receipt.stored_at for one in items if one.receipt is not None), default=None)
+        if limit is not None and oldest is not None and oldest < limit:
+            self._record(oldest=oldest)
+            self._recorded = oldest
+
+    def end(self) -> None:
+        """Record that the removals of this poll are in the receipts."""
+        if self._recorded is not None:
+            self._record(oldest=self.arrivals.now())
+            self._recorded = None
+
+    def _not_removed(self, since: datetime | None) -> Iterator[Receipt]:
+        arrivals = self.arrivals
+        equal: dict[str, str | bool] = {"mailbox": arrivals.settings.name, "folder": arrivals.folder, "removed": False}
+        for record in arrivals.stores.records.scan(Table.RECEIPTS, Where(equal=equal, since=since)):
+            receipt = Receipt.of(record)
+            if receipt.was_downloaded and receipt.state is not State.FORGOTTEN:
+                yield receipt
+
+    def _record(self, **times: datetime) -> None:
+        values: Values = {"folder": self.arrivals.folder, **times}
+        self.arrivals.stores.records.merge(Table.MAILBOXES, self._key, values)
+
+    @property
+    def _key(self) -> str:
+        return digest("removals", self.arrivals.settings.name, self.arrivals.folder)
+
+    @staticmethod
+    def _earlier_by_a_margin(time: datetime | None) -> datetime | None:
+        return None if time is None else time - CLOCKS_DIFFER
+
+
+def _gone(receipts: Iterable[Receipt], listed: Sequence[Listed], since: datetime | None) -> list[str]:
+    """Return the arrivals whose messages are not listed any more, as far as the listing shows it."""
+    keys = {one.key for one in listed}
+    if None in keys:
+        return []  # without keys, only a download shows which messages these are
+    validities = {key.partition(".")[0] for key in keys if key is not None}
+    return [
+        one.arrival
+        for one in receipts
+        if one.server_key not in keys
+        # With another UIDVALIDITY, the message may be listed under another UID.
+        and (one.protocol != MailProtocol.IMAP.value or not keys or one.server_key.partition(".")[0] in validities)
+        and (since is None or one.received is None or one.received >= since)
+    ]

@@ -1,0 +1,109 @@
+"""What stays in its mailbox, too large or never given out by the server: recorded once (rules 1.7, 8.3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from shared.documents.blob_paths import left_path
+from shared.documents.describing import JSON, as_bytes, described
+from shared.documents.schema import OversizedDocument, ToldFields, UnreadableDocument
+from shared.intake.arrival_store import Arrivals, Item
+from shared.receipts import Receipt, State
+from shared.storage.base import Table
+
+_log = logging.getLogger("mailroom.intake")
+
+
+def record_oversized(arrivals: Arrivals, item: Item, size: int) -> None:
+    """Record, once, a message that is too large to be downloaded (rule 1.7).
+
+    Args:
+        arrivals: of the folder that it is in.
+        item: with its receipt, if it was recorded before.
+        size: octets, as far as known.
+    """
+    if not item.arrival:
+        # The server has no keys: its size stands in, since its bytes are not known.
+        item = replace(item, arrival=arrivals.key(f"size:{size}"))
+    record = arrivals.stores.records.get(Table.RECEIPTS, item.arrival)
+    if record is not None and record.values.get("recorded"):
+        if size > int(str(record.values["size"])):
+            arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, {"size": size})
+        return
+    if record is None:
+        receipt = replace(arrivals.receipt(item, message="", size=size), state=State.OVERSIZED)
+        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
+    else:
+        receipt = Receipt.of(record)
+    path = left_path("oversized", arrivals.settings.name, receipt.stored_at, item.arrival)
+    told: OversizedDocument = {
+        "schema": "mailroom/oversized/1",
+        "words": f"{size} octets are more than MAILBOXES__{arrivals.settings.name}__MAX_MESSAGE_BYTES "
+        f"({arrivals.settings.max_message_bytes}); the message stays in the mailbox until the limit is larger.",
+        "arrival": described(receipt),
+        "size": size,
+    }
+    arrivals.stores.blobs.create(path, as_bytes(told), content_type=JSON)
+    arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, {"recorded": True})
+    _log.warning(
+        "mailbox %s, %s: a message of %d octets is left: %s", arrivals.settings.name, arrivals.folder, size, path
+    )
+
+
+def record_unreadable(
+    arrivals: Arrivals, item: Item, why: str, told: Mapping[str, object], *, retried_daily: bool = False
+) -> None:
+    """Record, once, a message that the server does not deliver, with the metadata that it has (rule 8.3).
+
+    Args:
+        arrivals: of the folder that it is in.
+        item: with its receipt, if it was recorded before.
+        why: in the server's words.
+        told: what is known of the message.
+        retried_daily: the server may deliver it later, so that it is asked for once a day.
+    """
+    size = item.listed.size
+    receipt = replace(
+        arrivals.receipt(item, message="", size=size), state=State.UNREADABLE, retried_daily=retried_daily
+    )
+    if item.receipt is None:
+        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
+    path = left_path("unreadable", arrivals.settings.name, receipt.stored_at, item.arrival)
+    record: UnreadableDocument = {
+        "schema": "mailroom/unreadable/1",
+        "words": f"The server does not deliver the message: {why}. It stays in the mailbox and is tried "
+        f"again {'once a day, and ' if retried_daily else ''}after "
+        f"`mailroom enable {arrivals.settings.name} --unreadable`.",
+        "arrival": described(receipt),
+        "size": size,
+        "message": _told(told),
+    }
+    arrivals.stores.blobs.create(path, as_bytes(record), content_type=JSON)
+    arrivals.stores.blobs.settle()
+    # Last: until there is a time, the message is tried again, and this made good.
+    done = replace(receipt, tried_at=arrivals.now())
+    arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, done.values())
+    _log.warning(
+        "mailbox %s, %s: message %s cannot be read and is skipped; it stays in the mailbox: %s",
+        arrivals.settings.name,
+        arrivals.folder,
+        item.listed.key,
+        path,
+    )
+
+
+def _told(told: Mapping[str, object]) -> ToldFields:
+    to = told.get("to")
+    return {
+        "subject": _text(told.get("subject")),
+        "from": _text(told.get("from")),
+        "to": [str(one) for one in to if one is not None] if isinstance(to, Iterable) else [],
+        "message_id": _text(told.get("message_id")),
+        "received": _text(told.get("received")),
+    }
+
+
+def _text(told: object) -> str | None:
+    return None if told is None else str(told)

@@ -1,0 +1,354 @@
+"""The health of each mailbox: backoff, disabling, and the alerts when it stops and when it recovers (rule 1.9)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from shared.clock import Now, utc_now
+from shared.config import MailboxSettings
+from shared.errors import MailboxBusy, MailboxFailed, SettingsWrong, SignInRefused, TryAgain, quoted
+from shared.keys import digest
+from shared.observability import metrics
+from shared.queue_messages import Reason
+from shared.storage.base import Records, Table, Value
+
+FIRST_BACKOFF = timedelta(minutes=1)
+LONGEST_BACKOFF = timedelta(hours=1)
+SIGN_IN_BACKOFF = timedelta(minutes=15)
+"""The first pause after rejected credentials: servers lock accounts after a handful of tries within minutes."""
+LONGEST_SIGN_IN_BACKOFF = timedelta(hours=4)
+
+FIRST_BUSY_BACKOFF = timedelta(minutes=1)
+LONGEST_BUSY_BACKOFF = timedelta(hours=1)
+"""For a server that answers "not now". Some locks end only after half an hour without a connection (MDaemon,
+directnic): polling each minute would keep them for ever."""
+
+BUSY_LIMIT = timedelta(hours=1)
+"""A mailbox that is busy for this long counts as failing: the alert is raised, as after an hour of failures."""
+
+EARLY = timedelta(seconds=6)
+"""How much before its time a mailbox may be looked at: else a tick that comes a little early would be one missed."""
+
+CLOCKS_DIFFER = timedelta(seconds=1)
+"""How far the clocks of two instances may be apart."""
+
+_log = logging.getLogger("mailroom.health")
+
+
+def health_key(mailbox: str) -> str:
+    """The key of a mailbox's record."""
+    return digest("health", mailbox)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxHealth:
+    """What is known of how a mailbox fares.
+
+    Attributes:
+        failures: in a row.
+        last_error: of the latest failure; empty after a success.
+        refused: the latest failure was rejected credentials.
+        next_try: not before this; None if nothing holds it back.
+        disabled: it is not tried until it is enabled by hand or its sign-in settings change.
+        alerted: it was said aloud that it is disabled, and not yet that it recovered.
+        fingerprint: of the sign-in settings that the failures belong to.
+        first_contact: when it was first reached; what `SINCE=now` counts from.
+        last_poll: when the last look at it began.
+        last_served: when the last look began that was drained without failure.
+        last_notified: when a look that Graph had asked for last began.
+        unreadable_before: what was found unreadable before this is tried again.
+        last_success: when it was last drained without failure.
+        last_failure: when it last failed.
+        failing_since: when the first of its failures in a row was; None if it never failed since it last worked.
+        busy_since: when its server first answered "not now" since the last poll that finished; None if it has not.
+        busy_polls: polls in a row that ended so.
+        busy_reason: the server's latest answer of this kind.
+        busy_alerted: an alert was raised because it was busy for an hour, and it has not recovered since.
+        no_pipelining: why the POP3 server is sent one command at a time (docs/pop3.md); empty if it is not.
+        warning: what the operator should know although the last poll succeeded; empty if nothing.
+        collected: messages that the last look collected.
+        left: messages that the last look saw and left in the mailbox: oversized, unreadable, refused by the server.
+        unsettled: the last poll did not end well, or goes on: it may have removed messages without recording it.
+    """
+
+    failures: int = 0
+    last_error: str = ""
+    refused: bool = False
+    next_try: datetime | None = None
+    disabled: bool = False
+    alerted: bool = False
+    fingerprint: str = ""
+    first_contact: datetime | None = None
+    last_poll: datetime | None = None
+    last_served: datetime | None = None
+    last_notified: datetime | None = None
+    unreadable_before: datetime | None = None
+    last_success: datetime | None = None
+    last_failure: datetime | None = None
+    failing_since: datetime | None = None
+    busy_since: datetime | None = None
+    busy_polls: int = 0
+    busy_reason: str = ""
+    busy_alerted: bool = False
+    no_pipelining: str = ""
+    warning: str = ""
+    collected: int = 0
+    left: int = 0
+    unsettled: bool = False
+
+    def failing_for(self, now: datetime) -> timedelta:
+        """Return for how long it has failed or been busy without a poll that finished; zero for one that works."""
+        starts = [self.busy_since]
+        if self.failures:
+            starts.append(self.failing_since or self.last_failure)
+        return max((now - start for start in starts if start is not None), default=timedelta(0))
+
+    def is_failing(self, now: datetime) -> bool:
+        """Return whether it has failed, or has been busy for so long that it counts as failing."""
+        return self.failures > 0 or (self.busy_since is not None and now - self.busy_since >= BUSY_LIMIT)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Value]) -> MailboxHealth:
+        """From a record's properties; what is missing has its default."""
+        known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
+        # A table has no way to say "no time": the oldest there is stands for none.
+        return cls(**{name: None if value == NEVER else value for name, value in known.items()})  # type: ignore[arg-type]
+
+
+NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+_NOT_BUSY: Mapping[str, Value] = MappingProxyType(
+    {"busy_since": NEVER, "busy_polls": 0, "busy_reason": "", "busy_alerted": False}
+)
+
+
+class Health:
+    """Reads and writes the mailboxes' records.
+
+    Args:
+        records: where they are.
+        now: the time.
+    """
+
+    def __init__(self, records: Records, now: Now = utc_now) -> None:
+        self._records = records
+        self._now = now
+
+    def of(self, mailbox: str) -> MailboxHealth:
+        """How a mailbox fares; one that was never looked at fares well."""
+        record = self._records.get(Table.MAILBOXES, health_key(mailbox))
+        return MailboxHealth() if record is None else MailboxHealth.of(record.values)
+
+    def not_now(self, settings: MailboxSettings, reason: Reason, *, subscribed: bool = False) -> str | None:
+        """Why a mailbox is not to be looked at now, in words; None if it is.
+
+        Args:
+            settings: the mailbox's.
+            reason: who asks.
+            subscribed: Graph notifies us of its new mail, so that the clock may take its time.
+        """
+        if not settings.enabled:
+            return f"mailbox {settings.name} is switched off by MAILBOXES__{settings.name}__ENABLED"
+        health = self.of(settings.name)
+        if health.fingerprint not in ("", settings.sign_in_fingerprint):
+            return None
+        if health.disabled:
+            return (
+                f"mailbox {settings.name} is disabled after {health.failures} failures: {health.last_error}; mend it, "
+                f"then run `mailroom enable {settings.name}` or change its sign-in settings"
+            )
+        if reason is Reason.BY_HAND and not health.refused:
+            return None
+        if health.next_try is not None and self._now() < health.next_try:
+            cause = health.busy_reason or health.last_error or "its server asked to wait"
+            return f"mailbox {settings.name} is not tried before {health.next_try:%Y-%m-%d %H:%M:%S} UTC: {cause}"
+        if reason is Reason.CLOCK and health.last_poll is not None:
+            # One that failed is tried again as its backoff says, whoever notifies.
+            seconds = settings.poll_every_subscribed if subscribed and not health.failures else settings.poll_every
+            pace = timedelta(seconds=seconds)
+            if self._now() < health.last_poll + pace - min(pace * 0.1, EARLY):
+                return f"mailbox {settings.name} has its own pace: every {seconds} s"
+        return None
+
+    def since_last_look(self, mailbox: str, asked: datetime) -> tuple[bool, float]:
+        """What a notification needs to know of the last look.
+
+        Args:
+            mailbox: its name.
+            asked: when the notification came.
+
+        Returns:
+            Whether a look that went well began since (with a second for clocks that differ), and the seconds since the
+            last look began, whatever became of it.
+        """
+        health = self.of(mailbox)
+        served = health.last_served is not None and health.last_served > asked + CLOCKS_DIFFER
+        ago = float("inf") if health.last_poll is None else (self._now() - health.last_poll).total_seconds()
+        return served, ago
+
+    def contacted(self, settings: MailboxSettings, reason: Reason = Reason.CLOCK) -> MailboxHealth:
+        """Note that a mailbox is being looked at. Gives how it fares, this contact and look included."""
+        now = self._now()
+        before = self.of(settings.name)
+        values: dict[str, Value] = {"name": settings.name, "last_poll": now, "unsettled": True}
+        if before.first_contact is None:
+            values["first_contact"] = now
+            before = replace(before, first_contact=now)
+        if reason is Reason.NOTIFIED:
+            values["last_notified"] = now
+        self._records.merge(Table.MAILBOXES, health_key(settings.name), values)
+        return replace(before, last_poll=now)
+
+    def succeeded(
+        self,
+        settings: MailboxSettings,
+        *,
+        collected: int,
+        left: int,
+        began: datetime | None = None,
+        warnings: Sequence[str] = (),
+        uncertain: bool = False,
+    ) -> None:
+        """Note a poll that succeeded; log the recovery of a mailbox for which an alert was raised.
+
+        Args:
+            settings: the mailbox's.
+            collected: messages that it collected.
+            left: messages that it saw and skipped.
+            began: when it began.
+            warnings: what the operator should know all the same.
+            uncertain: it may have removed messages without recording it.
+        """
+        health = self.of(settings.name)
+        warning = quoted("; ".join(warnings), 1000)
+        if warning:
+            _log.warning("mailbox %s: %s", settings.name, warning)
+        if health.alerted or health.busy_alerted:
+            _log.warning("mailbox-recovered: mailbox %s works again", settings.name)
+        elif health.failures:
+            _log.info("mailbox %s works again after %d failures", settings.name, health.failures)
+        self._write(
+            settings,
+            failures=0,
+            last_error="",
+            refused=False,
+            next_try=NEVER,
+            disabled=False,
+            alerted=False,
+            failing_since=NEVER,
+            **_NOT_BUSY,
+            warning=warning,
+            last_success=self._now(),
+            last_served=began or self._now(),
+            collected=collected,
+            left=left,
+            unsettled=uncertain,
+        )
+
+    def failed(self, settings: MailboxSettings, error: MailboxFailed | SettingsWrong) -> None:
+        """Note a failure: back off, and disable the mailbox after DISABLE_AFTER in a row."""
+        before = self.of(settings.name)
+        changed = before.fingerprint not in ("", settings.sign_in_fingerprint)
+        failures = 1 if changed else before.failures + 1
+        refused = isinstance(error, SignInRefused)
+        first, longest = (SIGN_IN_BACKOFF, LONGEST_SIGN_IN_BACKOFF) if refused else (FIRST_BACKOFF, LONGEST_BACKOFF)
+        pause = min(first * 2 ** min(failures - 1, 20), longest)
+        disabled = failures >= settings.disable_after
+        text = quoted(error, 1000)
+        self._write(
+            settings,
+            failures=failures,
+            last_error=text,
+            refused=refused,
+            next_try=self._now() + pause,
+            disabled=disabled,
+            alerted=disabled or before.alerted,
+            last_failure=self._now(),
+            busy_reason="",
+            failing_since=self._now() if failures == 1 else before.failing_since or self._now(),
+        )
+        metrics.failure(error, "mailbox")
+        _log.warning(
+            "mailbox %s failed (%d in a row), next try in %d s: %s", settings.name, failures, pause.seconds, text
+        )
+        if disabled and (changed or not before.disabled):
+            _log.error("mailbox-disabled: mailbox %s stopped after %d failures: %s", settings.name, failures, text)
+
+    def busy(self, settings: MailboxSettings, error: MailboxBusy) -> float:
+        """Note that the server answered "not now": no failure at first, and one after an hour (`BUSY_LIMIT`).
+
+        Args:
+            settings: the mailbox's.
+            error: what it answered, and for how long it asked to wait.
+
+        Returns:
+            Seconds until the next try: doubled with each busy poll in a row, and never less than was asked for.
+        """
+        changed = self._has_other_credentials(settings)
+        before = MailboxHealth() if changed else self.of(settings.name)
+        asked = timedelta(seconds=error.retry_after or 0)
+        doubled = (asked or FIRST_BUSY_BACKOFF) * 2 ** min(before.busy_polls, 20)
+        pause = max(min(doubled, LONGEST_BUSY_BACKOFF), asked)
+        values = {**self._busy_values(settings, before, error), "next_try": self._now() + pause}
+        if changed:
+            # Failures under the old credentials do not count against the new ones.
+            values |= {"failures": 0, "last_error": "", "refused": False, "disabled": False}
+        self._write(settings, **values)
+        return float(pause.total_seconds())
+
+    def unavailable(self, settings: MailboxSettings, error: TryAgain) -> None:
+        """Note that a service between us and the mailbox did not answer. Backing off is left to the queue."""
+        self._write(settings, **self._busy_values(settings, self.of(settings.name), error))
+
+    def _busy_values(self, settings: MailboxSettings, before: MailboxHealth, error: TryAgain) -> dict[str, Value]:
+        now = self._now()
+        since = before.busy_since or now
+        alert = now - since >= BUSY_LIMIT
+        if alert and not before.busy_alerted:
+            metrics.failure(error, "mailbox")
+            _log.error(
+                "mailbox-failing: no poll of mailbox %s has finished since %s: %s",
+                settings.name,
+                f"{since:%Y-%m-%d %H:%M:%SZ}",
+                quoted(error),
+            )
+        return {
+            "busy_since": since,
+            "busy_polls": before.busy_polls + 1,
+            "busy_reason": quoted(error, 1000),
+            "busy_alerted": alert or before.busy_alerted,
+        }
+
+    def _has_other_credentials(self, settings: MailboxSettings) -> bool:
+        return self.of(settings.name).fingerprint not in ("", settings.sign_in_fingerprint)
+
+    def remember_pipelining(self, settings: MailboxSettings, reason: str) -> None:
+        """Keep why a POP3 server is sent one command at a time, for the next process that drains the mailbox."""
+        self._records.merge(Table.MAILBOXES, health_key(settings.name), {"no_pipelining": reason})
+
+    def enable(self, mailbox: str, *, unreadable: bool = False) -> None:
+        """Forget a mailbox's failures, so that it is tried at the next look.
+
+        Args:
+            mailbox: its name.
+            unreadable: try again, too, what its server would not give out until now.
+        """
+        values: dict[str, Value] = {
+            "name": mailbox,
+            "failures": 0,
+            "refused": False,
+            "next_try": NEVER,
+            "disabled": False,
+            "busy_polls": 0,
+        }
+        if unreadable:
+            values["unreadable_before"] = self._now()
+        self._records.merge(Table.MAILBOXES, health_key(mailbox), values)
+
+    def _write(self, settings: MailboxSettings, **values: Value) -> None:
+        own = {"name": settings.name, "fingerprint": settings.sign_in_fingerprint}
+        self._records.merge(Table.MAILBOXES, health_key(settings.name), {**own, **values})

@@ -1,0 +1,135 @@
+"""The certificate that an app registration signs in with: PEM or PFX, in a setting or a file, encrypted or not."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+
+from shared.config import MailboxSettings
+from shared.errors import MailroomError, SettingsWrong, SignInRefused
+from shared.mailboxes.tls import setting
+
+
+@dataclass(frozen=True, slots=True)
+class AppCertificate:
+    """A certificate with its private key.
+
+    Attributes:
+        certificate: what the app registration knows.
+        key: what only we know.
+    """
+
+    certificate: x509.Certificate
+    key: RSAPrivateKey = field(repr=False)
+
+    def as_credential(self) -> dict[str, str]:
+        """As MSAL wants it; it signs with PS256 and names the certificate by its SHA-256."""
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return {
+            "private_key": key.decode("ascii"),
+            "public_certificate": self.certificate.public_bytes(Encoding.PEM).decode("ascii"),
+        }
+
+
+def app_certificate(settings: MailboxSettings) -> AppCertificate:
+    """The mailbox's certificate, from `CERTIFICATE` or `CERTIFICATE_FILE`.
+
+    Raises:
+        SettingsWrong: it is missing, is neither PEM nor PFX, wants another password, or has no RSA key of its own.
+        SignInRefused: it has expired, or is not valid yet.
+    """
+    name, data = _given(settings)
+    password = settings.certificate_password.get_secret_value().encode() if settings.certificate_password else None
+    failure: MailroomError
+    try:
+        found = _from_pem(data, password) if b"-----BEGIN" in data else _from_pfx(data, password)
+    except _Wrong as error:
+        failure = SettingsWrong(f"{name}: {error}")
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        # What cryptography says of a key it could not read depends on the key, and is not repeated.
+        asked = setting(settings, "CERTIFICATE_PASSWORD")
+        why = "is encrypted" if password is None and "encrypted" in str(error).lower() else "cannot be read"
+        failure = SettingsWrong(f"{name}: {why}, or {asked} is not its password")
+    else:
+        return _valid_now(found, name)
+    failure.__cause__ = failure.__context__ = None
+    raise failure
+
+
+class _Wrong(ValueError):
+    """Read, and not what is needed."""
+
+
+def _given(settings: MailboxSettings) -> tuple[str, bytes]:
+    if settings.certificate is not None:
+        name, text = setting(settings, "CERTIFICATE"), settings.certificate.get_secret_value().encode()
+        if b"-----BEGIN" in text:
+            # What went through an environment may have lost its line ends to "\n" spelled out.
+            return name, text.replace(b"\\n", b"\n")
+        try:
+            return name, base64.b64decode(b"".join(text.split()), validate=True)
+        except binascii.Error:
+            pass
+        raise SettingsWrong(f"{name}: is neither PEM nor a PFX in base64")
+    name = setting(settings, "CERTIFICATE_FILE")
+    if settings.certificate_file is None:
+        raise SettingsWrong(f"{setting(settings, 'CERTIFICATE')} or {name} is needed for {settings.sign_in}")
+    try:
+        return name, settings.certificate_file.read_bytes()
+    except OSError as error:
+        raise SettingsWrong(f"{name}: {settings.certificate_file} cannot be read: {error.strerror}") from None
+
+
+def _from_pfx(data: bytes, password: bytes | None) -> AppCertificate:
+    bundle = load_pkcs12(data, password)
+    if bundle.key is None or bundle.cert is None:
+        raise _Wrong("the PFX holds no certificate with its private key")
+    return AppCertificate(bundle.cert.certificate, _rsa(bundle.key))
+
+
+def _from_pem(data: bytes, password: bytes | None) -> AppCertificate:
+    if b"PRIVATE KEY-----" not in data:
+        raise _Wrong("the PEM holds no private key")
+    if b"BEGIN CERTIFICATE-----" not in data:
+        raise _Wrong("the PEM holds no certificate")
+    encrypted = b"ENCRYPTED" in data
+    key = _rsa(load_pem_private_key(data, password if encrypted else None))
+    for certificate in x509.load_pem_x509_certificates(data):
+        if _public(certificate.public_key()) == _public(key.public_key()):
+            return AppCertificate(certificate, key)
+    raise _Wrong("none of its certificates belongs to its private key")
+
+
+def _rsa(key: object) -> RSAPrivateKey:
+    if not isinstance(key, RSAPrivateKey):
+        raise _Wrong("its private key is no RSA key; the token service takes no other")
+    return key
+
+
+def _public(key: object) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined, no-any-return]  # all kinds of public key have it
+
+
+def _valid_now(found: AppCertificate, name: str) -> AppCertificate:
+    now, certificate = datetime.now(UTC), found.certificate
+    if now > certificate.not_valid_after_utc:
+        raise SignInRefused(
+            f"{name}: expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; put in a new one"
+        )
+    if now < certificate.not_valid_before_utc:
+        raise SignInRefused(f"{name}: not valid until {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
+    return found

@@ -1,0 +1,61 @@
+"""What a replay would make of an arrival by today's routes; nothing is written."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from shared.dispatch.deduplication import Claims
+from shared.dispatch.raw import opened
+from shared.dispatch.router import Sorter
+from shared.dispatch.routing_input import mail_of, seen_of
+from shared.documents.blob_paths import is_result_for
+from shared.documents.schema import Became
+from shared.errors import MessageMissing
+from shared.receipts import Receipt, State
+from shared.routing.decision import decide
+from shared.routing.fingerprints import fingerprints
+from shared.storage.base import Record
+
+Foreseen = Became | Literal["routed already", "settings wrong", "bytes missing", "a new result", "no new result"]
+
+
+def foresee(sorter: Sorter, record: Record, *, again: str = "") -> Foreseen:
+    """Say what would become of an arrival.
+
+    Args:
+        sorter: with the routes.
+        record: the arrival's receipt.
+        again: the path of the result that a new one is to be written in place of; empty: none is.
+
+    Returns:
+        What the arrival would be; `routed already`: nobody who has no result would get one. Of a result to be replaced,
+        `no new result`: today's routes do not name its recipient.
+    """
+    receipt = Receipt.of(record)
+    table = sorter.tables(receipt.mailbox)
+    if table is None:
+        return "settings wrong"
+    try:
+        with opened(sorter.stores.blobs, receipt.message, size=receipt.size) as data:
+            message = sorter.read(data)
+            decision = decide(mail_of(message, receipt.folder, table.reading), table)
+            prints = fingerprints(receipt.message, seen_of(message, table.reading))
+    except MessageMissing:
+        return "bytes missing"
+    if any(is_result_for(again, match.recipient) for match in decision.matches):
+        return "a new result"
+    if again and receipt.state is State.ROUTED:
+        return "no new result"
+    has = receipt.results()
+    fates = set()
+    for match in decision.matches:
+        if match.recipient not in has:
+            owner = Claims(sorter.stores.records, receipt, sorter.stores.blobs).look(prints, match.recipient)
+            fates.add("routed" if owner is None else "duplicate")
+    if "routed" in fates:
+        return "routed"
+    if has:
+        return "routed already"
+    if fates or (not decision.matches and record.values.get("fate") == "duplicate"):
+        return "duplicate"
+    return "blocked" if decision.blocked_by is not None else "unhandled"

@@ -1,0 +1,29 @@
+"""What the tests of `forget` share: two messages' worth of settings, the command, and a look at all that there is."""
+
+from __future__ import annotations
+
+from mailroom_cli.commands.forget import Outcome, forget
+from shared.storage.base import Stores, Table
+from tests.integration.replay_fixture import BOTH, ReplayWorld, letter
+
+TO_BOTH = letter("sales@example.com, billing@example.com")
+KEEP = {**BOTH, "MAILBOXES__support__AFTER": "keep", "MAILBOXES__office__AFTER": "keep"}
+OFFICE_ONLY = {
+    "ROUTES__sales__ADDRESS": "sales@example.com",
+    "ROUTES__sales__MAILBOX": "support",
+    "ROUTES__billing__ADDRESS": "billing@example.com",
+    "ROUTES__billing__MAILBOX": "office",
+}
+
+
+def ask(world: ReplayWorld, what: str, *, really: bool = True, stores: Stores | None = None) -> Outcome:
+    app = world.app(BOTH, stores)
+    return forget(app, what, really=really, progress=lambda _done, _of: None, waiting=lambda _mailbox: None)
+
+
+def everything(stores: Stores) -> str:
+    """All that the storage holds, as one text: paths, what is in them, and records."""
+    told = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
+    for table in Table:
+        told += [f"{record.key} {record.values}" for record in stores.records.scan(table)]
+    return "\n".join(told)

@@ -1,0 +1,69 @@
+"""What the tests of the intake share: one mailbox on a server in memory, and a storage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.bootstrap import App
+from shared.config import AppSettings, MailboxSettings
+from shared.mailboxes.base import Mailbox
+from shared.receipts import Receipt
+from shared.storage.base import Table
+from shared.storage.factory import open_stores
+from tests.servers.memory_app import app_on, settings_for
+from tests.servers.memory_mailbox import MemoryServer
+from tests.servers.pump import poll, work_until_idle
+
+DAY = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def letter(number: int, size: int = 0) -> bytes:
+    head = f"From: a@b.example\r\nTo: support@example.com\r\nSubject: {number}\r\n\r\n"
+    return head.encode().ljust(size, b"x") + b"\r\n"
+
+
+class World:
+    """One mailbox on a server in memory and a storage in a folder; `app` is a new process each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = MemoryServer()
+        self.extra: dict[str, str] = {}
+        self.time = DAY
+        self.stores = open_stores(self.settings.app_storage, self.settings.mail_storage, "mail")
+
+    @property
+    def settings(self) -> AppSettings:
+        values = {"ADDRESS": "support@example.com", **self.extra}
+        named = {f"MAILBOXES__support__{name}": value for name, value in values.items()}
+        return settings_for(f"folder:{self.folder}", {**named, "ROUTES__support__ADDRESS": "support@example.com"})
+
+    def app(self, budget: float = 300) -> App:
+        def connect(_settings: MailboxSettings) -> Mailbox:
+            return self.server.open()
+
+        app = app_on(self.settings, connect, stores=self.stores, now=lambda: self.time)
+        return replace(app, poller=replace(app.poller, budget=budget))
+
+    def look(self, budget: float = 300) -> App:
+        """Poll once and do what comes of it."""
+        app = self.app(budget)
+        poll(app, "support")
+        work_until_idle(app)
+        return app
+
+    def results(self) -> list[str]:
+        return list(self.stores.blobs.list("routed/"))
+
+    def receipts(self) -> list[Receipt]:
+        return [Receipt.of(record) for record in self.stores.records.scan(Table.RECEIPTS)]
+
+    def read(self, path: str) -> dict[str, object]:
+        data = self.stores.blobs.read(path)
+        assert data is not None
+        read = json.loads(data)
+        assert isinstance(read, dict)
+        return read

@@ -1,0 +1,99 @@
+"""Several workers, one storage operation at a time: whose turn it is, a seed decides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from shared.storage.base import Stores
+from tests.servers.faults import ProcessGone
+
+
+class Turns:
+    """Lets workers do one operation after the other, in an order that a random generator chooses.
+
+    Args:
+        random: chooses, and decides who dies.
+        deaths: the chance, at each operation, that the worker's process ends before it.
+    """
+
+    def __init__(self, random: Random, deaths: float = 0.0) -> None:
+        self._random = random
+        self._deaths = deaths
+        self._changed = threading.Condition()
+        self._waiting: set[int] = set()
+        self._live: set[int] = set()
+        self._turn: int | None = None
+        self.taken: list[tuple[int, str]] = []
+
+    def run(self, jobs: Sequence[Callable[[Turns, int], None]]) -> None:
+        """Run a job for each worker; what they raise is theirs, but for what is no end of a process."""
+        errors: list[BaseException] = []
+
+        def work(number: int, job: Callable[[Turns, int], None]) -> None:
+            try:
+                job(self, number)
+            except ProcessGone:
+                pass
+            except BaseException as error:  # noqa: BLE001  raised where it can be seen
+                errors.append(error)
+            finally:
+                with self._changed:
+                    self._live.discard(number)
+                    self._changed.notify_all()
+
+        self._live = set(range(len(jobs)))
+        threads = [threading.Thread(target=work, args=one) for one in enumerate(jobs)]
+        for thread in threads:
+            thread.start()
+        with self._changed:
+            while self._live:
+                self._changed.wait_for(lambda: self._turn is None and self._waiting == self._live, timeout=60)
+                if self._live:
+                    self._turn = self._random.choice(sorted(self._live))
+                    self._waiting.discard(self._turn)
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._turn is None, timeout=60)
+        for thread in threads:
+            thread.join(60)
+        if errors:
+            raise errors[0]
+
+    def stores(self, stores: Stores, worker: int) -> Stores:
+        """A storage each of whose operations waits for the worker's turn."""
+        queues = {name: _Turned(self, worker, queue) for name, queue in stores.queues.items()}
+        blobs, records = _Turned(self, worker, stores.blobs), _Turned(self, worker, stores.records)
+        return Stores(blobs, records, queues, stores.leases, stores.close)
+
+    def step(self, worker: int, name: str, operation: Callable[[], Any]) -> Any:
+        """Do one operation when it is the worker's turn."""
+        with self._changed:
+            self._waiting.add(worker)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._turn == worker)
+        try:
+            if self._deaths and self._random.random() < self._deaths:
+                raise ProcessGone
+            self.taken.append((worker, name))
+            return operation()
+        finally:
+            with self._changed:
+                self._turn = None
+                self._changed.notify_all()
+
+
+class _Turned:
+    def __init__(self, turns: Turns, worker: int, inner: object) -> None:
+        self._turns = turns
+        self._worker = worker
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+
+        def operation(*args: Any, **kwargs: Any) -> Any:
+            return self._turns.step(self._worker, name, lambda: value(*args, **kwargs))
+
+        return operation

@@ -1,0 +1,128 @@
+"""What the tests of polling share: mailboxes in memory, a storage, and a clock."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from shared.bootstrap import App
+from shared.config import MailboxSettings
+from shared.errors import MailroomError
+from shared.intake.folder_sync import Drained
+from shared.mailboxes.base import Mailbox
+from shared.queue_messages import Poll, Reason
+from shared.storage.base import QueueName
+from shared.storage.factory import open_stores
+from shared.storage.folder.blobs import HIDDEN
+from tests.servers.faults import Faults
+from tests.servers.memory_app import app_on, settings_for
+from tests.servers.memory_mailbox import MemoryServer
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+GRAPH = {"PROTOCOL": "graph", "HOST": "", "PORT": "", "TLS": "", "PASSWORD": "", "SIGN_IN": "managed-identity"}
+
+
+def letter(number: int) -> bytes:
+    return f"From: a@b.example\r\nTo: support@example.com\r\nSubject: {number}\r\n\r\n".encode()
+
+
+class World:
+    """One mailbox, and a storage in a folder. `fails` is what the next sign-ins raise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = MemoryServer()
+        self.extra: dict[str, str] = {}
+        self.time = START
+        self.fails: MailroomError | Exception | None = None
+        self.sign_ins = 0
+        settings = settings_for(f"folder:{folder}", self.values)
+        self.stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+
+    @property
+    def values(self) -> dict[str, str]:
+        values = {"ADDRESS": "support@example.com", **self.extra}
+        return {f"MAILBOXES__support__{name}": value for name, value in values.items()}
+
+    def app(self, faults: Faults | None = None) -> App:
+        def connect(_settings: MailboxSettings) -> Mailbox:
+            self.sign_ins += 1
+            if self.fails is not None:
+                raise self.fails
+            return self.server.open()
+
+        settings = settings_for(f"folder:{self.folder}", self.values)
+        stores = self.stores if faults is None else faults.stores(self.stores)
+        return app_on(settings, connect, stores=stores, now=lambda: self.time)
+
+    def look(self, reason: Reason = Reason.CLOCK) -> bool:
+        """One tick of the clock for the mailbox; whether it was drained."""
+        return self.app().poller.poll(Poll("support", reason)) is not None
+
+    def enqueued(self) -> list[Poll]:
+        """The polls on the queue, which is empty then."""
+        queue = self.stores.queues[QueueName.POLLS]
+        found = []
+        while items := queue.receive(32, hidden_for=60):
+            for item in items:
+                found.append(Poll.of(item.body))
+                queue.delete(item)
+        return found
+
+    def tamper(self, statement: str) -> None:
+        with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
+            database.execute(statement)
+        database.close()
+
+
+class GraphWorld(World):
+    """A mailbox of Graph's, as far as its settings go. `subscribed` says whether we are notified of its mail."""
+
+    subscribed = True
+
+    @property
+    def values(self) -> dict[str, str]:
+        return {f"MAILBOXES__support__{name}": value for name, value in GRAPH.items()} | super().values
+
+    def app(self, faults: Faults | None = None) -> App:
+        app = super().app(faults)
+        return replace(app, poller=replace(app.poller, subscribed=lambda _settings: self.subscribed))
+
+    def later(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    def notified(self, asked: datetime | None = None) -> Drained | None:
+        """What comes of a notification: one that comes now, or came before."""
+        return self.serve(Poll("support", Reason.NOTIFIED, asked=asked or self.time))
+
+    def serve(self, poll: Poll) -> Drained | None:
+        return self.app().poller.poll(poll)
+
+    def taken_off(self) -> list[tuple[Poll, float]]:
+        """What was put on the queue, each with the seconds that it is hidden for; the queue is empty then."""
+        told = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
+        with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
+            found = [(Poll.of(body), round(seconds, 3)) for body, seconds in database.execute(told)]
+            database.execute("DELETE FROM messages WHERE queue = 'polls'")
+        database.close()
+        return found
+
+    def run(self, *polls: Poll, at_most: int = 20) -> list[tuple[str, float]]:
+        """Serve polls and all that comes of them, each in its time: the reasons and seconds of the looks."""
+        start = self.time
+        looks: list[tuple[str, float]] = []
+        waiting = [(0.0, poll) for poll in polls]
+        for _ in range(at_most):
+            if not waiting:
+                return looks
+            due, poll = waiting.pop(0)
+            self.time = max(self.time, start + timedelta(seconds=due))
+            before = self.sign_ins
+            self.serve(poll)
+            now = (self.time - start).total_seconds()
+            looks += [(str(poll.reason), now)] * (self.sign_ins - before)
+            waiting += [(now + delay, one) for one, delay in self.taken_off()]
+            waiting.sort(key=lambda one: one[0])
+        raise AssertionError("polls go on for ever")

@@ -1,0 +1,78 @@
+"""`forget` (rule 8.5) ended at any step, and alone with the mailboxes while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from shared.errors import MessageMissing, ServiceUnavailable
+from shared.lease import HeldLease
+from shared.operations.erasure import Forgetting
+from tests.end_to_end.command import identity
+from tests.integration.erasure_fixture import KEEP, TO_BOTH, ask, everything
+from tests.integration.replay_fixture import BOTH, ReplayWorld
+from tests.servers.faults import Faults, ProcessGone, Way
+
+
+@pytest.fixture
+def world(storage: str) -> Iterator[ReplayWorld]:
+    made = ReplayWorld(storage)
+    yield made
+    made.stores.close()
+
+
+def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayWorld) -> None:
+    world.collect(BOTH, TO_BOTH)
+    told: list[str] = []
+    lease = HeldLease.acquire(world.stores.leases, "office")
+    assert lease is not None
+    forgetting = Forgetting(world.stores, {"office", "support"}, patience=0.5)
+    with lease, pytest.raises(ServiceUnavailable, match="office is being drained"), forgetting.alone(told.append):
+        pytest.fail("it is drained")
+    assert set(told) == {"office"}
+    with forgetting.alone() as ensure:
+        ensure()
+        assert HeldLease.acquire(world.stores.leases, "support") is None
+
+
+@pytest.mark.parametrize(
+    ("way", "what"), [(Way.GONE_BEFORE, identity(TO_BOTH)), (Way.REPLY_LOST, "a@b.example")], ids=["id", "address"]
+)
+def test_8_5_who_dies_over_it_at_any_step_is_finished_by_the_next(
+    storage_of: str, way: Way, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Receipts have no room to tell who was given what: that has to be found by the claims.
+    monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 0)
+    world = ReplayWorld(storage_of)
+    try:
+        at = 0
+        while True:
+            at += 1
+            world.collect(KEEP, TO_BOTH)
+            world.collect(KEEP, TO_BOTH, mailbox="office")
+            faults = Faults(at, way)
+            stores = replace(world.stores, blobs=faults.around(world.stores.blobs, ServiceUnavailable))
+            stores = replace(stores, records=faults.around(world.stores.records, ServiceUnavailable))
+            with suppress(ProcessGone, ServiceUnavailable):
+                ask(world, what, stores=stores)
+            done = faults.count < at
+            with suppress(MessageMissing):
+                ask(world, what)
+            assert list(world.stores.blobs.list()) == [], (at, faults.names[-3:])
+            told = everything(world.stores)
+            assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told], faults.names[-3:]
+            assert all(receipt.has_everything_forgotten for receipt in world.receipts())
+            if done:
+                assert at > 10
+                return
+    finally:
+        world.stores.close()
+
+
+@pytest.fixture
+def storage_of(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder: what happens at each step is the same on Azurite, and takes longer."""
+    return f"folder:{tmp_path_factory.mktemp('forgotten')}"

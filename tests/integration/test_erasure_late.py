@@ -1,0 +1,122 @@
+"""`forget` (rule 8.5) and a worker that is still busy with what is forgotten meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shared.dispatch.router import Sorter
+from shared.documents.blob_paths import message_folder, parsed_path, raw_path
+from shared.errors import MessageMissing, ServiceUnavailable
+from shared.mime.parser import Message
+from shared.observability import metric_names
+from shared.queue_messages import Announcement, Poll, Reason
+from shared.receipts import State
+from tests.end_to_end.command import identity
+from tests.integration.erasure_fixture import OFFICE_ONLY, TO_BOTH, ask, everything
+from tests.integration.replay_fixture import BOTH, ReplayWorld
+from tests.integration.test_erasure_races import Watched
+from tests.servers.telemetry import listen
+
+
+@pytest.fixture
+def world(storage: str) -> Iterator[ReplayWorld]:
+    made = ReplayWorld(storage)
+    yield made
+    made.stores.close()
+
+
+def test_8_5_a_late_error_is_not_noted_in_a_bare_receipt(world: ReplayWorld) -> None:
+    world.servers["support"].deliver(TO_BOTH)
+    app = world.app(BOTH)
+    app.poller.poll(Poll("support", Reason.BY_HAND))
+    [announcement] = world.announced()
+    app.sorter.sort(announcement)
+    ask(world, identity(TO_BOTH))
+    app.sorter.note_error(announcement, MessageMissing(f"message {identity(TO_BOTH)} has no raw bytes"))
+    assert identity(TO_BOTH) not in everything(world.stores)
+
+
+def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayWorld) -> None:
+    """It finds that what it gave was forgotten; the same bytes have come into another mailbox and were routed."""
+    world.servers["support"].deliver(TO_BOTH)
+    app = world.app(OFFICE_ONLY)
+    app.poller.poll(Poll("support", Reason.BY_HAND))
+    [announcement] = world.announced()
+    slow = world.app(OFFICE_ONLY)
+
+    def decided_then_forgotten(data: Any) -> Message:
+        message = slow.sorter.read(data)
+        assert app.sorter.sort(announcement) == "routed"
+        ask(world, identity(TO_BOTH))
+        return message
+
+    def comes(prefix: str = "") -> None:
+        if prefix == message_folder(identity(TO_BOTH)) and not world.servers["office"].messages and not come:
+            come.append(prefix)
+            world.collect(OFFICE_ONLY, TO_BOTH, mailbox="office")
+
+    come: list[str] = []
+    stores = replace(world.stores, blobs=Watched(world.stores.blobs, list=comes))
+    Sorter(stores, slow.sorter.tables, decided_then_forgotten).sort(announcement)
+    assert come
+    assert list(world.results()) == [("billing", "billing@example.com")]
+    assert world.stores.blobs.exists(parsed_path(identity(TO_BOTH)))
+    assert world.stores.blobs.exists(raw_path(identity(TO_BOTH)))
+
+
+@pytest.mark.parametrize("told", [BOTH, {}], ids=["routed", "unhandled"])
+def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayWorld, told: dict[str, str]) -> None:
+    world.servers["support"].deliver(TO_BOTH)
+    app = world.app(told)
+    app.poller.poll(Poll("support", Reason.BY_HAND))
+    [announcement] = world.announced()
+    slow = world.app(told)
+
+    def decided_then_forgotten(data: Any) -> Message:
+        message = slow.sorter.read(data)
+        app.sorter.sort(announcement)
+        ask(world, identity(TO_BOTH))
+        return message
+
+    def ill(_paths: object) -> None:
+        raise ServiceUnavailable("the storage is ill")
+
+    stores = replace(world.stores, blobs=Watched(world.stores.blobs, delete_many=ill))
+    with pytest.raises(ServiceUnavailable):
+        Sorter(stores, slow.sorter.tables, decided_then_forgotten).sort(announcement)
+    assert list(world.stores.blobs.list())
+    app.sorter.sort(announcement)
+    assert list(world.stores.blobs.list()) == []
+    assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in everything(world.stores)]
+
+
+def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayWorld) -> None:
+    """A second announcement of the same: the first was routed, and forgotten, while this one was being worked on."""
+    world.servers["support"].deliver(TO_BOTH)
+    app = world.app(BOTH)
+    app.poller.poll(Poll("support", Reason.BY_HAND))
+    [announcement] = world.announced()
+    slow = world.app(BOTH)
+
+    def decided_then_forgotten(data: object) -> object:
+        message = slow.sorter.read(data)
+        assert app.sorter.sort(announcement) == "routed"
+        ask(world, identity(TO_BOTH))
+        return message
+
+    def counted() -> float:
+        return sum(one.value for one in heard.points() if one.name == metric_names.RESULTS)
+
+    heard = listen()
+    before = counted()
+    late = Sorter(world.stores, slow.sorter.tables, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
+    late.sort(Announcement(announcement.arrival))
+    assert counted() - before == 2, "by the first worker, and not by the late one again"
+    assert list(world.stores.blobs.list()) == []
+    told = everything(world.stores)
+    assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told]
+    assert [receipt.state for receipt in world.receipts()] == [State.FORGOTTEN]

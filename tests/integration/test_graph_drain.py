@@ -1,0 +1,274 @@
+"""Mailboxes of Office 365: listed, read and removed through Microsoft Graph, by the real SDK and MSAL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.config import After
+from shared.errors import FolderMissing, SettingsWrong
+from shared.mailboxes.base import Fetched, Listed
+from shared.mailboxes.graph.mailbox import GraphMailbox
+from tests.servers.graph import Graph
+from tests.servers.mail import hostile_bodies, plain_mail
+
+LIMIT = 150 * 1024 * 1024
+
+
+def in_batches(listed: Sequence[Listed], size: int) -> list[list[Listed]]:
+    return [list(listed[start : start + size]) for start in range(0, len(listed), size)]
+
+
+def fetch(mailbox: GraphMailbox, folder: str = "INBOX", *, limit: int = LIMIT, size: int = 10) -> list[Fetched]:
+    """Everything in a folder, in batches; contents are bytes, or read from their files and closed."""
+    found = []
+    for batch in mailbox.fetch(in_batches(mailbox.list(folder), size), max_bytes=limit):
+        found += batch
+    return found
+
+
+def data(one: Fetched) -> bytes:
+    assert one.content is not None
+    held = one.content.data
+    found = held.read_bytes() if isinstance(held, Path) else held
+    one.content.close()
+    return found
+
+
+def test_1_1_all_of_it_byte_for_byte_oldest_first(graph: Graph) -> None:
+    messages = [*[plain_mail(n) for n in range(25)], *hostile_bodies().values(), b"\xff\xfe\x00 8 bit \x80\n\r"]
+    box = graph.box("support@example.com", *messages)
+    with graph.open() as mailbox:
+        listed = mailbox.list("INBOX")
+        assert [one.key for one in listed] == box.ids("Inbox")
+        assert all(one.received is not None and one.size > 0 for one in listed)
+        assert [data(one) for one in fetch(mailbox)] == messages
+
+
+def test_1_3_trash_moves_to_deleted_items(graph: Graph) -> None:
+    box = graph.box("support@example.com", plain_mail(1), plain_mail(2), plain_mail(3))
+    with graph.open(after=After.TRASH) as mailbox:
+        listed = mailbox.list("INBOX")
+        mailbox.remove([listed[0], listed[2]])
+        mailbox.commit()
+    assert box.left("Inbox") == [plain_mail(2)]
+    assert sorted(box.left("Deleted Items")) == sorted([plain_mail(1), plain_mail(3)])
+    assert box.purged == []
+
+
+def test_1_3_trash_never_removes_from_deleted_items(graph: Graph) -> None:
+    """Not after a lost answer, when the request is sent twice, and not what a person deleted meanwhile."""
+    box = graph.box("support@example.com", plain_mail(1), plain_mail(2))
+    with graph.open(after=After.TRASH) as mailbox:
+        listed = mailbox.list("INBOX")
+        box.delete(box.ids("Inbox")[1])
+        graph.trouble.cut_answers = 1
+        mailbox.remove(listed)
+    assert len(box.left("Deleted Items")) == 2
+    assert box.purged == []
+
+
+@pytest.mark.parametrize("folder", ["Deleted Items", "deleteditems"])
+def test_1_3_trash_does_not_collect_deleted_items(graph: Graph, folder: str) -> None:
+    """The settings know the English names; the server knows all of them."""
+    box = graph.box("support@example.com")
+    box.deliver(plain_mail(1), folder="Deleted Items")
+    with graph.open(after=After.TRASH, folders=("INBOX", folder)) as mailbox:
+        assert list(mailbox.list("INBOX")) == []
+        with pytest.raises(SettingsWrong, match="MAILBOXES__support__AFTER"):
+            mailbox.list(folder)
+        (problem,) = mailbox.rights(folder).problems
+        assert "MAILBOXES__support__FOLDERS" in problem
+        assert mailbox.rights("INBOX").problems == ()
+
+
+def test_1_3_delete_leaves_nothing(graph: Graph) -> None:
+    box = graph.box("support@example.com", plain_mail(1), plain_mail(2))
+    with graph.open() as mailbox:
+        listed = mailbox.list("INBOX")
+        graph.trouble.cut_answers = 1
+        mailbox.remove(listed)
+        mailbox.remove(listed)
+    assert box.left("Inbox") == box.left("Deleted Items") == []
+    assert sorted(box.purged) == sorted([plain_mail(1), plain_mail(2)])
+    assert not graph.asked("DELETE")
+
+
+def test_1_3_a_move_goes_where_it_is_told(graph: Graph) -> None:
+    box = graph.box("support@example.com", plain_mail(1))
+    box.folder("Done/2026")
+    with graph.open(after=After.MOVE, move_to="Done/2026") as mailbox:
+        listed = mailbox.list("INBOX")
+        mailbox.remove(listed)
+        mailbox.remove(listed)
+    assert box.left("Inbox") == []
+    assert box.left("Done/2026") == [plain_mail(1)]
+
+
+def test_1_3_a_move_without_its_folder_downloads_nothing(graph: Graph) -> None:
+    graph.box("support@example.com", plain_mail(1))
+    with graph.open(after=After.MOVE, move_to="Nowhere") as mailbox, pytest.raises(FolderMissing, match="AFTER"):
+        mailbox.list("INBOX")
+
+
+def test_1_3_kept_mail_is_listed_once_by_its_changes(graph: Graph) -> None:
+    graph.trouble.repeats = 0.5
+    box = graph.box("support@example.com")
+    for number in range(30):
+        box.deliver(plain_mail(number), received=datetime(2026, 11, 24, 12, 0, number, tzinfo=UTC))
+    with graph.open(after=After.KEEP) as mailbox:
+        listed = mailbox.list("INBOX")
+        assert [one.key for one in listed] == box.ids("Inbox"), "oldest first, each once"
+        assert mailbox.mark([one.number for one in listed[1:]]) is None, "one that was not dealt with"
+        mark = mailbox.mark([one.number for one in listed])
+        assert mark is not None
+        box.deliver(plain_mail(100))
+        (new,) = mailbox.list("INBOX", above=mark)
+        assert new.key == box.ids("Inbox")[-1]
+        mark = mailbox.mark([new.number])
+        assert list(mailbox.list("INBOX", above=mark)) == []
+        mailbox.remove([new])
+    assert len(box.left("Inbox")) == 31
+    assert not graph.asked("DELETE")
+    assert not graph.asked("POST", "/permanentDelete")
+
+
+def test_8_3_a_delta_link_that_has_expired_begins_anew(graph: Graph) -> None:
+    box = graph.box("support@example.com", *[plain_mail(n) for n in range(3)])
+    with graph.open(after=After.KEEP) as mailbox:
+        for _ in range(4):  # 410 and 400 take turns
+            mark = mailbox.mark([one.number for one in mailbox.list("INBOX")])
+            graph.server.expire_delta_links()
+            assert sorted(one.key or "" for one in mailbox.list("INBOX", above=mark)) == sorted(box.ids("Inbox"))
+
+
+def test_a_mark_whose_link_leads_elsewhere_is_none(graph: Graph) -> None:
+    graph.box("support@example.com", plain_mail(1))
+    elsewhere = "https://graph.evil.example/v1.0/users/x/messages/delta?$deltatoken=1"
+    with graph.open(after=After.KEEP) as mailbox:
+        assert len(mailbox.list("INBOX", above=f"support@example.com inbox {elsewhere}")) == 1
+        assert len(mailbox.list("INBOX", above=elsewhere)) == 1
+
+
+def test_8_3_a_mark_is_another_mailboxs_or_folders_as_little_as_another_uidvaliditys(graph: Graph) -> None:
+    """ADDRESS was changed, or a folder renamed and another made under its name: all of it is listed anew."""
+    graph.box("support@example.com", plain_mail(1))
+    graph.box("other@example.com", plain_mail(2), plain_mail(3))
+    with graph.open(after=After.KEEP) as mailbox:
+        mark = mailbox.mark([one.number for one in mailbox.list("INBOX")])
+        assert list(mailbox.list("INBOX", above=mark)) == []
+    with graph.open(after=After.KEEP, address="other@example.com") as mailbox:
+        assert len(mailbox.list("INBOX", above=mark)) == 2
+    box = graph.box("support@example.com")
+    for path in ("Orders", "Orders once more"):
+        box.folder(path)
+        box.deliver(plain_mail(4), folder=path)
+    with graph.open(after=After.KEEP, folders=("Orders",)) as mailbox:
+        mark = mailbox.mark([one.number for one in mailbox.list("Orders")])
+        mailbox._way.folders.forget("support")
+        mailbox._way.folders.put("support", "Orders", box.folder("Orders once more"))
+        assert len(mailbox.list("Orders", above=mark)) == 1
+
+
+def test_1_5_a_shared_mailbox_by_its_address(graph: Graph) -> None:
+    graph.box("office@example.com", plain_mail(7))
+    graph.box("support@example.com", plain_mail(1))
+    with graph.open(shared_mailbox="office@example.com") as mailbox:
+        assert [data(one) for one in fetch(mailbox)] == [plain_mail(7)]
+    assert all("/users/office@example.com/" in one for one in graph.asked("GET"))
+
+
+def test_1_6_folders_by_path_and_by_well_known_name(graph: Graph) -> None:
+    box = graph.box("support@example.com")
+    for number, path in enumerate(["Inbox/Orders", "It's a (odd) name/Deep", "Junk Email"]):
+        box.folder(path)
+        box.deliver(plain_mail(number), folder=path)
+    folders = ("INBOX/Orders", "It's a (odd) name/Deep", "JunkEmail")
+    with graph.open(folders=folders) as mailbox:
+        for number, path in enumerate(folders):
+            assert [data(one) for one in fetch(mailbox, path)] == [plain_mail(number)]
+        before = len(graph.server.requests)
+        mailbox.list("INBOX/Orders")
+        assert len(graph.server.requests) == before + 1, "the folder's id is remembered"
+        with pytest.raises(FolderMissing, match="MAILBOXES__support__FOLDERS"):
+            mailbox.list("INBOX/Nothing")
+
+
+def test_1_6_a_folder_that_was_made_anew_is_found_again(graph: Graph) -> None:
+    box = graph.box("support@example.com")
+    box.folder("Orders")
+    with graph.open(folders=("Orders",)) as mailbox:
+        assert list(mailbox.list("Orders")) == []
+        mailbox._way.folders.forget("support")
+        mailbox._way.folders.put("support", "Orders", "AAMkGone")
+        box.deliver(plain_mail(1), folder="Orders")
+        assert len(mailbox.list("Orders")) == 1
+
+
+def test_1_7_a_large_message_is_spooled_and_one_over_the_limit_stays(graph: Graph) -> None:
+    large = plain_mail(1, size=9_000_000)
+    told_small = plain_mail(2, size=6_000_000)
+    box = graph.box("support@example.com", large)
+    box.deliver(told_small, told_size=1000)
+    box.deliver(plain_mail(3))
+    with graph.open() as mailbox:
+        listed = mailbox.list("INBOX")
+        assert listed[0].size >= 9_000_000
+        assert listed[1].size == 1000
+        one, two, three = fetch(mailbox)
+        assert one.content is not None
+        assert isinstance(one.content.data, Path)
+        assert two.content is not None
+        assert isinstance(two.content.data, Path)
+        assert [data(one), data(two), data(three)] == [large, told_small, plain_mail(3)]
+        limited = fetch(mailbox, limit=5_000_000)
+        assert [one.oversized for one in limited] == [True, True, False]
+        assert data(limited[2]) == plain_mail(3)
+
+
+def test_1_7_a_fetch_that_is_given_up_leaves_nothing_on_the_disk(graph: Graph, tmp_path: Path) -> None:
+    import tempfile  # noqa: PLC0415
+
+    graph.box("support@example.com", *[plain_mail(n, size=5_000_000) for n in range(3)])
+    before = {path.name for path in Path(tempfile.gettempdir()).glob("mailroom-*")}
+    with graph.open() as mailbox:
+        for batch in mailbox.fetch(in_batches(mailbox.list("INBOX"), 1), max_bytes=LIMIT):
+            data(batch[0])
+            break
+    assert {path.name for path in Path(tempfile.gettempdir()).glob("mailroom-*")} <= before
+
+
+def test_1_11_since_is_asked_of_the_server(graph: Graph) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    box = graph.box("support@example.com")
+    box.deliver(plain_mail(1), received=now - timedelta(days=3))
+    box.deliver(plain_mail(2), received=now)
+    with graph.open() as mailbox:
+        assert len(mailbox.list("INBOX")) == 2
+        (listed,) = mailbox.list("INBOX", since=now - timedelta(days=1))
+        assert listed.received == now
+
+
+def test_a_long_folder_is_read_page_by_page(graph: Graph) -> None:
+    box = graph.box("support@example.com")
+    for number in range(2100):
+        box.deliver(b"Subject: %d\r\n\r\n" % number)
+    with graph.open() as mailbox:
+        assert [one.key for one in mailbox.list("INBOX")] == box.ids("Inbox")
+    assert len(graph.asked("GET", "/messages")) == 3
+
+
+def test_never_more_than_four_at_a_time(graph: Graph) -> None:
+    """The stand-in answers a fifth with 429, and none is."""
+    graph.trouble.latency = 0.02
+    graph.box("support@example.com", *[plain_mail(n) for n in range(40)])
+    with graph.open() as mailbox:
+        for batch in mailbox.fetch(in_batches(mailbox.list("INBOX"), 10), max_bytes=LIMIT):
+            for one in batch:
+                data(one)
+            mailbox.remove([one.listed for one in batch])
+    assert {one.status for one in graph.server.requests} == {200, 204}
+    assert len(graph.server.requests) == 1 + 40 + 40, "one listing, and two requests a message"

@@ -1,0 +1,90 @@
+"""What is counted and traced is right whatever goes wrong on the way: a removal, a look that meets what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.errors import RemovalRefused, ServiceUnavailable
+from shared.graph_notifications.subscription_record import Recorded
+from shared.observability import metric_names
+from shared.queue_messages import Announcement, Poll, Reason
+from shared.storage.base import QueueName, Table
+from tests.integration.intake_fixture import World, letter
+from tests.servers.telemetry import Listening, listen
+
+
+@pytest.fixture
+def heard() -> Listening:
+    return listen()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.stores.close()
+
+
+def counted(heard: Listening, name: str, **attributes: str) -> float:
+    """What a counter has come to in this process, which other tests share."""
+    return sum(one.value for one in heard.points() if one.name == name and one.attributes == attributes)
+
+
+def test_what_is_stored_is_counted_once_whatever_becomes_of_its_removal(world: World, heard: Listening) -> None:
+    before = counted(heard, metric_names.COLLECTED, mailbox="support")
+    world.server.refuses_removal = RemovalRefused("mailbox support: NO [NOPERM] no right to delete")
+    world.server.deliver(letter(1), letter(2))
+    world.look()
+    assert counted(heard, metric_names.COLLECTED, mailbox="support") - before == 2
+    world.server.refuses_removal = None
+    world.look()
+    assert world.server.messages == {}
+    assert counted(heard, metric_names.COLLECTED, mailbox="support") - before == 2
+
+
+def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(world: World, heard: Listening) -> None:
+    def traces() -> list[str]:
+        return [
+            format(span.context.trace_id, "032x")
+            for span in heard.spans()
+            if span.name == "collect message" and span.context is not None
+        ]
+
+    before = len(traces())
+    world.server.refuses_removal = RemovalRefused("mailbox support: NO")  # so that the next look meets it again
+    world.server.deliver(letter(1))
+    world.app().poller.poll(Poll("support", Reason.BY_HAND))
+    world.server.refuses_removal = None
+    world.app().poller.poll(Poll("support", Reason.BY_HAND))
+    (trace,) = traces()[before:]
+    arrivals = world.stores.queues[QueueName.ARRIVALS]
+    announced = [Announcement.of(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
+    assert len(announced) == 2
+    assert {one.split("-")[1] for one in announced} == {trace}
+    (pending,) = world.stores.records.scan(Table.PENDING)
+    assert pending.values["traceparent"] in announced
+
+
+def test_every_look_that_a_service_spoils_is_counted_the_last_as_well(
+    world: World, heard: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox")
+
+    def ill(*_given: object, **_more: object) -> None:
+        raise ServiceUnavailable("the storage is ill")
+
+    app = world.app()
+    monkeypatch.setattr(type(app.poller.health), "contacted", ill)
+    for retries in range(6):
+        app.poller.poll(Poll("support", Reason.AGAIN, retries))
+    assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox") - before == 6
+
+
+def test_a_subscription_that_fails_is_counted(world: World, heard: Listening) -> None:
+    before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription")
+    subscriptions = world.app().subscriptions
+    subscriptions._failed(Recorded(mailbox="support", folder="INBOX"), ServiceUnavailable("Graph is ill"))
+    assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription") - before == 1

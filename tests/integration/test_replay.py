@@ -1,0 +1,279 @@
+"""Replays (docs/replay.md, rule 8.4): who has a result keeps it, who is new gets one, and records are marked."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.clock import utc_now
+from shared.documents.blob_paths import raw_path
+from shared.errors import MessageMissing, SettingsWrong
+from shared.mime.parser import Message, parse
+from shared.queue_messages import Announcement, Poll, Reason, Replay
+from shared.receipts import State
+from shared.storage.base import Table
+from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
+from tests.servers.pump import work_until_idle
+
+TO_BOTH = letter("sales@example.com, billing@example.com")
+
+
+@pytest.fixture
+def world(storage: str) -> Iterator[ReplayWorld]:
+    made = ReplayWorld(storage)
+    yield made
+    made.stores.close()
+
+
+def test_8_4_what_failed_is_routed_by_a_replay_and_its_record_marked(world: ReplayWorld) -> None:
+    record = world.gives_up(BILLING, TO_BOTH)
+    assert world.receipts()[0].state is State.FAILED
+    before = world.read(record)
+    assert before["resolved"] is None
+    world.replay(BOTH, record)
+    assert world.results() == Counter({("sales", "sales@example.com"): 1, ("billing", "billing@example.com"): 1})
+    [receipt] = world.receipts()
+    assert receipt.state is State.ROUTED
+    after = world.read(record)
+    assert after["resolved"]["became"] == "routed"
+    assert sorted(after["resolved"]["results"]) == world.paths("routed/")
+    assert {**after, "resolved": None} == before, "but for the mark it is what it was"
+    assert world.pending() == 0
+
+
+def test_8_4_a_replay_that_fails_is_recorded_and_leaves_what_was(
+    world: ReplayWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.collect(BILLING, letter("sales@example.com"))
+    record = world.only("unhandled/")
+    world.ask(BOTH, record)
+    [announcement] = world.announced()
+    sorter = world.failing(BOTH).sorter
+    with pytest.raises(ValueError, match="a fault") as caught:
+        sorter.sort(announcement)
+    sorter.note_error(announcement, caught.value)
+    path = sorter.give_up(announcement)
+    assert path == world.only("failed/")
+    assert "message-failed" in caplog.text
+    assert world.read(record)["resolved"] is None
+    assert world.receipts()[0].state is State.ROUTED
+    assert world.pending() == 0
+    world.replay(BOTH, path)
+    assert world.results() == Counter({("sales", "sales@example.com"): 1})
+    assert [world.read(one)["resolved"]["became"] for one in (path, record)] == ["routed", "routed"]
+    assert [one.levelno for one in caplog.records].count(logging.ERROR) == 1
+
+
+def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: ReplayWorld) -> None:
+    record = world.gives_up(BILLING, letter("sales@example.com"))
+    world.replay(BILLING, record)
+    assert world.read(record)["resolved"]["became"] == "unhandled"
+    world.ask(BOTH, world.only("unhandled/"))
+    [announcement] = world.announced()
+    sorter = world.failing(BOTH).sorter
+    sorter.note_error(announcement, MessageMissing("the second time"))
+    sorter.give_up(announcement)
+    assert world.read(record)["resolved"] is None
+    assert world.read(record)["error"] == "the second time"
+
+
+def test_a_recipient_who_has_a_result_keeps_it_and_a_new_one_gets_one(world: ReplayWorld) -> None:
+    world.collect(BILLING, letter("billing@example.com, clerk@example.com"))
+    world.collect(
+        BILLING, letter("billing@example.com, clerk@example.com", text="text\r\n\r\nwith a footer"), mailbox="office"
+    )
+    first, path = world.only("routed/"), world.only("duplicates/office/")
+    before = world.stores.blobs.read(first)
+    world.replay(CLERK, path)
+    assert world.stores.blobs.read(first) == before
+    assert world.results() == Counter({("billing", "billing@example.com"): 1, ("clerk", "clerk@example.com"): 1})
+    record = world.read(path)
+    assert [one["recipient"] for one in record["duplicates"]] == ["billing@example.com"]
+    assert record["resolved"] is None, "for billing@ it is a duplicate still"
+    [receipt] = [one for one in world.receipts() if one.mailbox == "office"]
+    assert sorted(what.split(" ")[0] for what in receipt.outcomes.values()) == ["duplicate", "routed"]
+
+
+def test_a_result_that_a_consumer_took_away_is_not_written_anew(world: ReplayWorld) -> None:
+    world.collect(BILLING, letter("billing@example.com, sales@example.com"))
+    taken = world.only("routed/")
+    world.stores.blobs.delete_many([taken])
+    [receipt] = world.receipts()
+    app = world.app(BOTH)
+    assert app.sorter.sort(Announcement(receipt.arrival, replay=Replay("failed/x"))) == "routed"
+    assert world.only("routed/").startswith("routed/sales/")
+    [receipt] = world.receipts()
+    assert receipt.outcomes["billing@example.com"] == f"routed {taken}"
+
+
+def test_a_replay_that_finds_nobody_again_leaves_the_record_open(world: ReplayWorld) -> None:
+    world.collect(BILLING, letter("sales@example.com"))
+    record = world.only("unhandled/")
+    before = world.stores.blobs.read(record)
+    world.replay(BILLING, record)
+    assert world.stores.blobs.read(record) == before
+    world.replay({**BILLING, "ROUTES__picky__ADDRESS": "sales@example.com", "ROUTES__picky__SENDERS": "x@y.z"}, record)
+    assert world.read(record)["reason"] == "conditions", "it says why by the latest routes"
+    assert world.read(record)["resolved"] is None
+    assert world.receipts()[0].outcomes == {"*": "unhandled conditions"}
+
+
+def test_a_replay_takes_nothing_back_when_routes_are_gone(world: ReplayWorld) -> None:
+    record = world.gives_up(BILLING, letter("billing@example.com"))
+    world.replay(BILLING, record)
+    [before] = world.receipts()
+    world.replay({"ROUTES__other__ADDRESS": "other@example.com"}, record)
+    [after] = world.receipts()
+    assert (after.state, after.outcomes) == (before.state, before.outcomes)
+    assert world.results() == Counter({("billing", "billing@example.com"): 1})
+    assert world.paths("unhandled/") == []
+
+
+def test_a_blocked_message_is_routed_once_its_sender_is_not(world: ReplayWorld) -> None:
+    world.collect({**BILLING, "MAILBOXES__support__BLOCKED_SENDERS": "*@b.example"}, letter("billing@example.com"))
+    record = world.only("blocked/")
+    world.replay(BILLING, record)
+    assert world.results() == Counter({("billing", "billing@example.com"): 1})
+    assert world.read(record)["resolved"]["became"] == "routed"
+
+
+def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayWorld) -> None:
+    world.collect(BOTH, TO_BOTH)
+    first = world.only("routed/billing/")
+    world.ask(BOTH, first, again=True)
+    [announcement] = world.announced()
+    app = world.app(BOTH)
+    for _ in range(2):  # delivered twice
+        app.sorter.sort(announcement)
+    [new] = set(world.paths("routed/billing/")) - {first}
+    assert new.startswith(first.removesuffix(".json") + "-")
+    assert len(new) == len(first) + 13
+    assert world.read(new)["replaces"] == first
+    assert {**world.read(new), "replaces": None} == world.read(first)
+    assert len(world.paths("routed/sales/")) == 1, "the other recipient has its result, and keeps it"
+    [receipt] = world.receipts()
+    assert receipt.outcomes["billing@example.com"] == f"routed {new}"
+    world.replay(BOTH, new, again=True)
+    assert len(world.paths("routed/billing/")) == 3
+    world.replay(BOTH, "routed/", again=True)
+    assert len(world.paths("routed/")) == 6, "each first result is written anew, and not what replaced one"
+    assert world.pending() == 0
+
+
+def test_sweep_announces_a_lost_replay_again_with_the_same_meaning(world: ReplayWorld) -> None:
+    world.collect(BOTH, TO_BOTH)
+    first = world.only("routed/billing/")
+    world.ask(BOTH, first, again=True)
+    [lost] = world.announced()
+    [receipt] = world.receipts()
+    world.app(BOTH).sorter.sort(Announcement(receipt.arrival))
+    assert world.pending() == 1, "what is done is not the replay"
+    app = world.app(BOTH)
+    assert app.sorter.sweep(timedelta(0)) == 1
+    assert world.announced() == [lost]
+    assert app.sorter.sweep(timedelta(0)) == 1
+    work_until_idle(app)
+    assert len(world.paths("routed/billing/")) == 2
+    assert world.pending() == 0
+
+
+def test_a_first_try_that_a_replay_overtakes_leaves_no_open_record(world: ReplayWorld) -> None:
+    world.servers["support"].deliver(TO_BOTH)
+    app = world.app({"ROUTES__rest__ADDRESS": "rest@example.com"})
+    app.poller.poll(Poll("support", Reason.BY_HAND))
+    [first] = world.announced()
+
+    def read(data: bytes) -> Message:
+        world.app(BOTH).sorter.sort(replace(first, replay=Replay("unhandled/x")))
+        return parse(data)
+
+    replace(app.sorter, read=read).sort(first)
+    assert world.read(world.only("unhandled/"))["resolved"]["results"] == world.paths("routed/")
+    [receipt] = world.receipts()
+    assert set(receipt.outcomes) == {"billing@example.com", "sales@example.com"}
+    assert world.pending() == 0
+
+
+def test_records_are_found_by_day_kind_and_mailbox(world: ReplayWorld) -> None:
+    world.collect(BILLING, letter("sales@example.com", 1), letter("clerk@example.com", 2))
+    world.collect(BILLING, letter("clerk@example.com", 3), mailbox="office")
+    today = utc_now().date()
+    yesterday = today - timedelta(days=1)
+    for wanted, count in (
+        ({"since": today}, 3),
+        ({"since": yesterday, "until": today}, 3),
+        ({"since": today - timedelta(days=40), "until": today, "mailbox": "support"}, 2),
+        ({"since": today, "until": today, "mailbox": "office"}, 1),
+        ({"until": yesterday}, 0),
+        ({"since": today + timedelta(days=1)}, 0),
+        ({"since": today, "kind": "failed"}, 0),
+        ({"since": today, "kind": "unhandled"}, 3),
+    ):
+        assert world.ask(BOTH, dry_run=True, **wanted).wanted.total() == count, wanted
+    outcome = world.ask(BOTH, since=today, dry_run=True)
+    assert outcome.wanted == Counter(
+        {
+            ("unhandled", "support", "routed"): 1,
+            ("unhandled", "support", "unhandled"): 1,
+            ("unhandled", "office", "unhandled"): 1,
+        }
+    )
+    assert world.announced() == []
+    assert world.pending() == 0
+    world.replay(BOTH, since=today)
+    again = world.replay(BOTH, since=today)
+    assert (again.wanted.total(), again.resolved) == (2, 1)
+
+
+def test_what_cannot_be_replayed_is_refused_and_told(world: ReplayWorld) -> None:
+    world.collect(BILLING, letter("sales@example.com"), letter("billing@example.com", 2))
+    record, result = world.only("unhandled/"), world.only("routed/")
+    for path in (result, "messages/", "unreadable/support/x", "oversized/support/", "unhandled", "unhandled/../x", "/"):
+        with pytest.raises(SettingsWrong):
+            world.ask(BILLING, path)
+    with pytest.raises(SettingsWrong):
+        world.ask(BILLING, record, again=True)
+    with pytest.raises(MessageMissing):
+        world.ask(BILLING, "unhandled/nowhere/")
+    world.stores.blobs.create("unhandled/support/2026/11/24/junk.json", b"[1]", content_type="application/json")
+    [receipt] = [one for one in world.receipts() if "*" in one.outcomes]
+    world.stores.records.delete_many(Table.RECEIPTS, [receipt.arrival])
+    outcome = world.ask(BILLING, "unhandled/")
+    assert outcome.wanted.total() == 0
+    assert sorted(outcome.failures) == sorted(
+        [
+            f"{record}: its arrival has no receipt, or was forgotten",
+            "unhandled/support/2026/11/24/junk.json is no record of Mailroom's: it names no arrival",
+        ]
+    )
+    assert world.announced() == []
+
+
+def test_a_replay_of_bytes_that_are_gone_says_so(world: ReplayWorld) -> None:
+    world.collect(BILLING, letter("sales@example.com"))
+    [receipt] = world.receipts()
+    world.stores.blobs.delete_many([raw_path(receipt.message)])
+    outcome = world.ask(BOTH, "unhandled/", dry_run=True)
+    assert outcome.wanted == Counter({("unhandled", "support", "bytes missing"): 1})
+    world.ask(BOTH, "unhandled/")
+    [announcement] = world.announced()
+    with pytest.raises(MessageMissing, match=r"raw\.eml"):
+        world.app(BOTH).sorter.sort(announcement)
+
+
+def test_what_was_forgotten_is_not_replayed(world: ReplayWorld) -> None:
+    world.collect(BILLING, letter("sales@example.com"))
+    world.ask(BOTH, "unhandled/")
+    [announcement] = world.announced()
+    world.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"state": State.FORGOTTEN.value})
+    assert world.ask(BOTH, "unhandled/").failures == [
+        f"{world.only('unhandled/')}: its arrival has no receipt, or was forgotten"
+    ]
+    assert world.app(BOTH).sorter.sort(announcement) == "before"
+    assert world.results() == Counter()
+    assert world.pending() == 0

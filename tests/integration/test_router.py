@@ -1,0 +1,229 @@
+"""Sorting that is stopped, repeated or given up (docs/receipts.md, "When something fails"; rules 8.1, 8.4)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.documents.blob_paths import raw_path
+from shared.errors import MessageMissing, TryAgain
+from shared.queue_messages import Announcement, Poll
+from shared.receipts import State
+from shared.storage.base import QueueName, Table
+from tests.integration.routing_fixture import Doing, World, gone, gone_at, letter
+from tests.servers.faults import ProcessGone
+from tests.servers.memory_app import let_time_pass
+from tests.servers.pump import poll, work_until_idle
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.stores.close()
+
+
+def test_8_1_a_kill_between_claim_and_result_is_finished_by_the_next_try(world: World) -> None:
+    world.servers["support"].deliver(letter("support@example.com"))
+    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    assert world.results() == []
+    assert list(world.stores.records.scan(Table.CLAIMS))
+    work_until_idle(world.app())
+    assert world.results() == [("support", "support@example.com")]
+    assert world.paths("duplicates/") == []
+    assert not list(world.stores.records.scan(Table.PENDING))
+
+
+def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: World) -> None:
+    world.servers["support"].deliver(letter("support@example.com"))
+    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.forget_announcements()
+    world.time += timedelta(minutes=61)
+    app = world.app()
+    assert app.sorter.sweep() == 1
+    work_until_idle(app)
+    assert world.results() == [("support", "support@example.com")]
+    assert app.sorter.sweep() == 0
+
+
+def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: World) -> None:
+    data = letter("sales@example.com")
+    world.servers["support"].deliver(data)
+    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.forget_announcements()
+    world.servers["office"].deliver(data)
+    world.run("office")
+    assert world.results() == []
+    [path] = world.paths("duplicates/office/")
+    world.time += timedelta(hours=2)
+    app = world.app()
+    app.sorter.sweep()
+    work_until_idle(app)
+    assert world.paths("routed/") == [world.read(path)["duplicates"][0]["duplicate_of"]["result"]]
+
+
+def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_look(world: World) -> None:
+    world.servers["support"].deliver(letter("support@example.com"))
+    queues = {**world.stores.queues, QueueName.ARRIVALS: Doing(world.stores.queues["arrivals"], put_many=gone)}
+    world.dies("support", queues=queues)
+    assert [receipt.state for receipt in world.receipts()] == [State.STORED]
+    assert len(world.servers["support"].messages) == 1
+    world.run("support")
+    assert world.servers["support"].downloads == 1
+    assert world.servers["support"].messages == {}
+    assert world.results() == [("support", "support@example.com")]
+
+
+def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_sweep_after_an_hour(world: World) -> None:
+    world.servers["support"].deliver(letter("support@example.com"))
+    queues = {**world.stores.queues, QueueName.ARRIVALS: Doing(world.stores.queues["arrivals"], put_many=gone)}
+    app = world.app(replace(world.stores, queues=queues))
+    poll(app, "support")
+    with suppress(ProcessGone):
+        work_until_idle(app)
+    sorter = world.app().sorter
+    world.time += timedelta(minutes=59)
+    assert sorter.sweep() == 0
+    world.time += timedelta(minutes=2)
+    assert sorter.sweep() == 1
+    work_until_idle(replace(world.app(), poller=replace(app.poller, mailboxes={})))
+    assert world.results() == [("support", "support@example.com")]
+
+
+def test_a_retry_after_midnight_writes_the_same_paths(world: World) -> None:
+    world.servers["support"].deliver(
+        letter("support@example.com"), letter("nobody@example.com"), letter("sales@example.com")
+    )
+    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.time += timedelta(days=1)
+    work_until_idle(world.app())
+    paths = [*world.paths("routed/"), *world.paths("unhandled/")]
+    assert len(paths) == 3
+    assert all("/2026/11/23/" in path for path in paths)
+    claims = {str(record.values["result"]) for record in world.stores.records.scan(Table.CLAIMS)}
+    assert claims == set(world.paths("routed/"))
+
+
+def test_a_route_renamed_between_two_tries_leaves_the_result_where_the_claim_says(world: World) -> None:
+    world.servers["support"].deliver(letter("support@example.com"))
+    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.values = {name.replace("ROUTES__support", "ROUTES__helpdesk"): v for name, v in world.values.items()}
+    work_until_idle(world.app())
+    [path] = world.paths("routed/")
+    assert path.startswith("routed/support/2026/11/23/")
+    [receipt] = world.receipts()
+    assert receipt.outcomes == {"support@example.com": f"routed {path}"}
+
+
+def test_sorting_twice_leaves_what_sorting_once_leaves(world: World) -> None:
+    world.servers["support"].deliver(letter("support@example.com, sales@example.com"), letter("nobody@example.com"))
+    world.run("support")
+    before = {path: world.stores.blobs.read(path) for path in world.paths("")}
+    app = world.app()
+    for receipt in world.receipts():
+        assert app.sorter.sort(Announcement(receipt.arrival)) == "before"
+        # As if the worker had died just before it noted that it was done.
+        world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.STORED.value})
+        world.time += timedelta(days=1)
+        assert app.sorter.sort(Announcement(receipt.arrival)) in ("routed", "unhandled")
+    assert {path: world.stores.blobs.read(path) for path in world.paths("")} == before
+
+
+def stored(world: World, data: bytes) -> Announcement:
+    """A message that is stored in `support` and not routed."""
+    world.servers["support"].deliver(data)
+    app = world.app()
+    poll(app, "support")
+    queue = world.stores.queues[QueueName.POLLS]
+    for item in queue.receive(4, hidden_for=60):
+        app.poller.poll(Poll.of(item.body))
+        queue.delete(item)
+    world.forget_announcements()
+    [receipt] = world.receipts()
+    return Announcement(receipt.arrival)
+
+
+def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    announcement = stored(world, letter("support@example.com"))
+
+    def read(_data: object) -> None:
+        raise ValueError("a fault of ours")
+
+    app = world.app()
+    sorter = replace(app.sorter, read=read)  # type: ignore[arg-type]  # a reader that raises gives no message
+    with pytest.raises(ValueError, match="a fault of ours") as caught:
+        sorter.sort(announcement)
+    sorter.note_error(announcement, caught.value)
+    world.time += timedelta(days=2)
+    path = sorter.give_up(announcement)
+    [receipt] = world.receipts()
+    assert path == f"failed/support/2026/11/23/{receipt.message}-{receipt.arrival[:12]}.json"
+    assert world.paths("failed/") == [path]
+    told = world.read(path)
+    assert told["error"] == "a fault: ValueError"
+    assert told["arrival"]["mailbox"] == "support"
+    assert (receipt.state, receipt.last_error) == (State.FAILED, "a fault: ValueError")
+    assert [one.getMessage().split(":")[0] for one in caplog.records if one.levelno == logging.ERROR] == [
+        "message-failed"
+    ]
+    assert world.stores.blobs.exists(raw_path(receipt.message)), "the raw bytes are never lost"
+    assert not list(world.stores.records.scan(Table.PENDING))
+    assert sorter.sweep(timedelta(0)) == 0
+    sorter.give_up(announcement)
+    assert world.paths("failed/") == [path], "told twice, recorded once"
+
+
+def test_8_4_giving_up_what_was_routed_after_all_leaves_it(world: World) -> None:
+    announcement = stored(world, letter("support@example.com"))
+    app = world.app()
+    app.sorter.sort(announcement)
+    assert app.sorter.give_up(announcement) is None
+    assert world.receipts()[0].state is State.ROUTED
+    assert world.paths("failed/") == []
+
+
+def test_8_4_an_arrival_without_a_receipt_can_only_be_given_up(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    sorter = world.app().sorter
+    with pytest.raises(MessageMissing) as caught:
+        sorter.sort(Announcement("ab" * 32))
+    sorter.note_error(Announcement("ab" * 32), caught.value)
+    assert sorter.give_up(Announcement("ab" * 32)) is None
+    assert "message-failed" in caplog.text
+    assert world.receipts() == []
+
+
+def test_8_4_a_receipt_without_its_bytes_says_so_when_it_is_given_up(world: World) -> None:
+    announcement = stored(world, letter("support@example.com"))
+    [receipt] = world.receipts()
+    (world.folder / "mail" / raw_path(receipt.message)).unlink(missing_ok=True)
+    (world.folder / raw_path(receipt.message)).unlink(missing_ok=True)
+    sorter = world.app().sorter
+    with pytest.raises(MessageMissing, match=r"raw\.eml") as caught:
+        sorter.sort(announcement)
+    sorter.note_error(announcement, caught.value)
+    path = sorter.give_up(announcement)
+    assert path is not None
+    assert "raw.eml" in world.read(path)["error"]
+
+
+def test_a_faulty_mailboxs_mail_waits(world: World) -> None:
+    announcement = stored(world, letter("support@example.com"))
+    app = world.app(faulty={"support": ("MAILBOXES__support__HOST is missing",)})
+    with pytest.raises(TryAgain) as caught:
+        app.sorter.sort(announcement)
+    app.sorter.put_back(announcement, caught.value)
+    queue = world.stores.queues[QueueName.ARRIVALS]
+    assert queue.receive(4, hidden_for=1) == [], "not before its pause is over"
+    let_time_pass(world.folder)
+    [item] = queue.receive(4, hidden_for=600)
+    assert Announcement.of(item.body) == replace(announcement, retries=1)
+    assert world.receipts()[0].state is State.STORED
+    app = world.app()
+    app.sorter.sort(Announcement.of(item.body))
+    assert world.results() == [("support", "support@example.com")]

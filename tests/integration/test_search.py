@@ -1,0 +1,145 @@
+"""Arrivals found by what is known of a message (docs/finding.md), on every storage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailroom_cli.commands.find import stories
+from shared.clock import utc_now
+from shared.documents.blob_paths import raw_path
+from shared.errors import SettingsWrong
+from shared.operations.search import Wanted, find, parse_id, parse_message_id, parse_person
+from shared.receipts import Receipt
+from tests.end_to_end.command import identity
+from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld, letter
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "finding.md"
+
+ANN = b"From: Ann <Ann@Customer.example>, bob@customer.example\r\nTo: Sales@example.com\r\nCc: x@other.example\r\n"
+ANNS = ANN + b"Date: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <o'neill.1@customer.example>\r\n\r\ntext\r\n"
+
+
+@pytest.fixture
+def world(storage: str) -> Iterator[ReplayWorld]:
+    made = ReplayWorld(storage)
+    made.collect(BOTH, ANNS, letter("billing@example.com", 2), letter("nobody@example.com", 3))
+    made.collect(BOTH, letter("billing@example.com", 2, "text"), mailbox="office")
+    yield made
+    made.stores.close()
+
+
+def found(world: ReplayWorld, **wanted: Any) -> list[Receipt]:
+    return list(find(world.stores.records, Wanted(**wanted)))
+
+
+def messages(world: ReplayWorld, **wanted: Any) -> list[str]:
+    return sorted(receipt.message for receipt in found(world, **wanted))
+
+
+def ids(*data: bytes) -> list[str]:
+    return sorted(map(identity, data))
+
+
+TWO, THREE = letter("billing@example.com", 2), letter("nobody@example.com", 3)
+
+
+def test_a_message_is_found_by_what_is_known_of_it(world: ReplayWorld) -> None:
+    assert messages(world, message_id="o'neill.1@customer.example") == ids(ANNS)
+    assert messages(world, sender="ann@customer.example") == ids(ANNS)
+    assert messages(world, sender="bob@customer.example") == ids(ANNS), "the second of two senders"
+    assert messages(world, sender="sales@example.com") == []
+    assert messages(world, recipient="sales@example.com") == ids(ANNS)
+    assert messages(world, recipient="x@other.example") == ids(ANNS), "named in Cc, and no route is for it"
+    assert messages(world, recipient="nobody@example.com") == ids(THREE), "unhandled"
+    assert messages(world, recipient="billing@example.com") == ids(TWO, TWO), "the duplicate as well"
+    assert messages(world, recipient="billing@example.com", mailbox="office") == ids(TWO)
+    assert messages(world, sender="a@b.example", recipient="nobody@example.com") == ids(THREE)
+    assert messages(world, mailbox="support") == ids(ANNS, TWO, THREE)
+    assert messages(world) == ids(ANNS, TWO, TWO, THREE)
+
+
+def test_a_message_is_found_by_the_beginning_of_its_id_or_its_arrivals(world: ReplayWorld) -> None:
+    assert messages(world, id=identity(TWO)) == ids(TWO, TWO)
+    assert messages(world, id=identity(TWO)[:8]) == ids(TWO, TWO)
+    assert messages(world, id=identity(TWO)[:8], mailbox="support") == ids(TWO)
+    [one] = found(world, id=identity(ANNS))
+    assert [other.arrival for other in found(world, id=one.arrival[:8])] == [one.arrival]
+    assert messages(world, id="0" * 64) == []
+
+
+def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayWorld) -> None:
+    # The tests may have begun before midnight.
+    today = utc_now().date()
+    yesterday = today - timedelta(1)
+    assert len(found(world, since=yesterday, until=today)) == 4
+    assert found(world, since=today + timedelta(1)) == []
+    assert found(world, until=yesterday - timedelta(1)) == []
+    assert messages(world, until=date.max, sender="ann@customer.example") == ids(ANNS)
+
+
+def test_who_has_no_room_in_the_receipt_is_found_by_a_claim(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 500)
+    monkeypatch.setattr("shared.receipts.MOST_ADDRESSES", 3)
+    world = ReplayWorld(storage)
+    many = [f"{number}@list.example" for number in range(5)]
+    world.collect({"ROUTES__list__ADDRESS": "*@list.example"}, letter(", ".join(many)))
+    [receipt] = world.receipts()
+    last = many[-1]
+    assert last not in receipt.outcomes
+    assert last not in receipt.named
+    assert [one.arrival for one in found(world, recipient=last)] == [receipt.arrival]
+    assert found(world, recipient="5@list.example") == []
+    world.stores.close()
+
+
+def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
+    told, more = stories(world.stores, Wanted(id=identity(ANNS)), 10)
+    assert not more
+    [story] = told
+    table = DOCS.read_text().partition("\n| name | what |\n| --- | --- |\n")[2].partition("\n\n")[0]
+    cells = [line.split(" | ")[0] for line in table.splitlines()]
+    assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(story)
+    assert story["from"] == ["ann@customer.example", "bob@customer.example"]
+    assert story["to_and_cc"] == ["sales@example.com", "x@other.example"]
+    assert (story["state"], story["fate"], story["where"]) == ("routed", "routed", "in the storage")
+    path = world.only("routed/sales/")
+    assert story["raw"] == {"path": raw_path(identity(ANNS)), "there": True}
+    assert story["outcomes"] == {"sales@example.com": f"routed {path}"}
+    assert story["results"] == [{"recipient": "sales@example.com", "path": path, "there": True}]
+    assert story["records"] == []
+    claims = story["claims"]
+    assert isinstance(claims, list)
+    assert {claim["recipient"] for claim in claims} == {"*", "sales@example.com"}
+    assert {claim["kind"] for claim in claims} == {"raw", "content", "message-id"}
+    world.stores.blobs.delete_many([path])
+    [[after]] = [stories(world.stores, Wanted(id=identity(ANNS)), 10)[0]]
+    assert after["results"] == [{"recipient": "sales@example.com", "path": path, "there": False}]
+
+
+def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayWorld) -> None:
+    def records() -> object:
+        return stories(world.stores, Wanted(id=identity(THREE)), 10)[0][0]["records"]
+
+    path = world.only("unhandled/")
+    assert records() == [{"path": path, "resolved": False}]
+    world.replay({**BILLING, "ROUTES__nobody__ADDRESS": "nobody@example.com"}, path)
+    assert records() == [{"path": path, "resolved": True}]
+    assert stories(world.stores, Wanted(), 3)[1], "there are four"
+    assert not stories(world.stores, Wanted(), 4)[1]
+
+
+def test_what_is_asked_for_is_read_leniently_and_checked() -> None:
+    assert parse_id(" ABCDEF01 ") == "abcdef01"
+    assert parse_message_id(" <x@y> ") == parse_message_id("x@y") == "x@y"
+    assert parse_person("Ann@B\u00fccher.example") == "ann@xn--bcher-kva.example"
+    for wrong in ("abcdef0", "0" * 65, "xyzxyzxy", ""):
+        with pytest.raises(SettingsWrong):
+            parse_id(wrong)
+    with pytest.raises(SettingsWrong):
+        parse_person("nobody")

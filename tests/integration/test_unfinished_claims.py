@@ -1,0 +1,124 @@
+"""What a try claimed is finished by the next, whatever the routes say by then (docs/receipts.md, "Out")."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from shared.queue_messages import Announcement, Poll, Reason
+from shared.receipts import Receipt
+from shared.storage.base import Table
+from tests.integration.replay_fixture import BOTH, ReplayWorld, letter
+from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.pump import work_until_idle
+
+NOBODY = {"ROUTES__rest__ADDRESS": "rest@example.com"}
+ELSEWHERE = {"ROUTES__accounts__ADDRESS": "billing@example.com"}
+BLOCKED = {**BOTH, "MAILBOXES__support__BLOCKED_SENDERS": "a@b.example"}
+BCC = {"ROUTES__bcc__ADDRESS": "*", "ROUTES__bcc__SENDERS": "*@b.example"}
+
+
+@pytest.fixture
+def world(storage: str) -> Iterator[ReplayWorld]:
+    made = ReplayWorld(storage)
+    yield made
+    made.stores.close()
+
+
+def arrived(world: ReplayWorld, number: int) -> Announcement:
+    """A message to two recipients that is stored and not routed yet."""
+    world.servers["support"].deliver(letter("billing@example.com, sales@example.com", number))
+    world.app(BOTH).poller.poll(Poll("support", Reason.BY_HAND))
+    [announcement] = world.announced()
+    return announcement
+
+
+def dies(world: ReplayWorld, announcement: Announcement, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
+    """A try that ends at one operation; False if it came to its end before."""
+    faults = Faults(at, way)
+    with suppress(ProcessGone):
+        world.app(routes, faults.stores(world.stores)).sorter.sort(announcement)
+    return faults.count >= at
+
+
+@pytest.mark.parametrize("later", [NOBODY, ELSEWHERE, BLOCKED], ids=["nobody", "elsewhere", "blocked"])
+@pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER])
+def test_4_1_a_death_at_any_operation_and_other_routes_give_every_recipient_one_result(
+    world: ReplayWorld, way: Way, later: dict[str, str]
+) -> None:
+    number = 1
+    while True:
+        announcement = arrived(world, number)
+        died = dies(world, announcement, number, way)
+        copy = b"X-Gateway: 1\r\n" + letter("billing@example.com, sales@example.com", number)
+        world.collect(BOTH, copy, mailbox="office")
+        world.app(later).sorter.sort(announcement, tried=True)
+        number += 1
+        if not died:
+            break
+    results = [world.read(path) for path in world.paths("routed/")]
+    given = Counter((one["recipient"], one["envelope"]["subject"]) for one in results)
+    expected = {(f"{who}@example.com", str(n)): 1 for who in ("billing", "sales") for n in range(1, number)}
+    assert given == expected
+    there = set(world.paths("routed/"))
+    assert all(world.read(path)["route"] == path.split("/")[1] for path in there)
+    for path in world.paths("duplicates/"):
+        assert all(one["duplicate_of"]["result"] in there for one in world.read(path)["duplicates"])
+    assert number > 8, "it died at operations"
+
+
+def test_what_is_finished_is_told_as_routed_and_not_as_unhandled_too(world: ReplayWorld) -> None:
+    announcement = arrived(world, 1)
+    at = next(n for n in range(1, 30) if _first_result_at(world, n))
+    announcement = arrived(world, 2)
+    assert dies(world, announcement, at, Way.GONE_AFTER)
+    assert len([path for path in world.paths("routed/") if world.read(path)["envelope"]["subject"] == "2"]) == 1
+    world.app(NOBODY).sorter.sort(announcement, tried=True)
+    assert not [path for path in world.paths("unhandled/") if world.read(path)["envelope"]["subject"] == "2"]
+    record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
+    assert record is not None
+    assert record.values["fate"] == "routed"
+    assert set(Receipt.of(record).outcomes) == {"billing@example.com"}
+
+
+def _first_result_at(world: ReplayWorld, at: int) -> bool:
+    """Whether a try that ends after this operation leaves the first result; tried on messages of its own."""
+    announcement = arrived(world, 100 + at)
+    dies(world, announcement, at, Way.GONE_AFTER)
+    return bool(world.paths("routed/"))
+
+
+def test_a_wildcards_claim_is_finished_and_a_named_recipients_is_not_taken_for_one(world: ReplayWorld) -> None:
+    for at in range(1, 25):
+        announcement = arrived(world, at)
+        died = dies(world, announcement, at, Way.GONE_AFTER, BCC)
+        world.app(NOBODY).sorter.sort(announcement, tried=True)
+        if not died:
+            break
+    else:
+        pytest.fail("it did not come to its end")
+    assert world.results().keys() <= {("bcc", "*")}
+    unhandled = {world.read(path)["envelope"]["subject"] for path in world.paths("unhandled/")}
+    routed = {world.read(path)["envelope"]["subject"] for path in world.paths("routed/")}
+    assert unhandled | routed == {str(n) for n in range(1, at + 1)}
+    assert not unhandled & routed
+    assert unhandled
+    assert routed
+
+
+def test_an_arrival_that_is_announced_again_counts_as_tried(world: ReplayWorld) -> None:
+    """By the sweep, and by a look that finds it stored and not routed."""
+    announcement = arrived(world, 1)
+    assert announcement.retries == 0
+    assert world.app(BOTH).sorter.sweep(timedelta(0)) == 1
+    [again] = world.announced()
+    assert again.retries == 1
+    world.servers["support"].messages[1] = letter("billing@example.com, sales@example.com", 1)
+    world.app(BOTH).poller.poll(Poll("support", Reason.BY_HAND))
+    [again] = world.announced()
+    assert again.retries == 1
+    work_until_idle(world.app(BOTH))

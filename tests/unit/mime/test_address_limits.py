@@ -1,0 +1,65 @@
+"""Lists of addresses that are long: what is cut, what is not, and that the short way reads what the long one does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.addresses import MOST_INTERNATIONAL, normalise
+from shared.mime import address_list
+from shared.mime.address_limits import LONG, MOST_SPECIALS, without_excess
+from shared.mime.address_list import read_list
+from shared.mime.defects import Defects
+from shared.mime.parser import parse
+
+PIECES = st.sampled_from(
+    ["a@b.example", "Ann <a@b.example>", " c@d.example ", "O'Hara <o@b.example>", "<a@b.example>", "a b@c.example",
+     "nobody", "", " ", "a@b", "'a@b.example'", "Müller <m@b.example>", "a@bücher.example", "a.@b.example", "<@", "x>"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=8))
+def test_the_short_way_reads_what_the_long_one_does(pieces: list[str]) -> None:
+    text = ",".join(pieces)
+    short = read_list(text, Defects())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(address_list, "_simple_prefix", lambda _: ([], 0))
+        assert read_list(text, Defects()) == short
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ", ".join(f'"Name, {n}" <u{n}@example.com>' for n in range(2_000)),
+        "; ".join(f"u{n}@example.com" for n in range(2_000)),
+        " ".join(f"u{n}@example.com" for n in range(900)),
+        "n" * 50_000 + " <a@b.example>",
+    ],
+)
+def test_an_ordinary_list_is_not_cut_however_long(text: str) -> None:
+    assert len(text) > LONG
+    assert without_excess(text, Defects()) == text
+
+
+def test_the_excess_of_one_mailbox_is_cut_and_the_others_stay() -> None:
+    defects = Defects()
+    found, _ = read_list("a@b.example, " + "(<" * 50_000 + ", c@d.example", defects)
+    assert [one.address for one in found] == ["a@b.example", "c@d.example"]
+    assert defects.capped
+    assert str(MOST_SPECIALS) in defects.as_tuple()[0]
+
+
+def test_only_the_first_international_domains_are_converted() -> None:
+    domains = [f"d\u00fc{number}.example" for number in range(MOST_INTERNATIONAL + 2)]
+    text = ", ".join(f"a@{domain}" for domain in [*domains, *domains]) + ", last@example.com"
+    data = f"From: x@b.example\nTo: {text}\n\n".encode()
+    first, again = parse(data), parse(data)
+    assert first == again
+    assert {one.address for one in first.to} == {
+        *(f"a@{one}" for one in domains[:MOST_INTERNATIONAL]),
+        "last@example.com",
+    }
+    assert first.invalid_addresses
+    assert normalise(f"a@{domains[-1]}"), "a message's limit is not that of the next one"
+    assert [one.address for one in parse(f"To: a@{domains[-1]}\n\n".encode()).to] == [f"a@{domains[-1]}"]

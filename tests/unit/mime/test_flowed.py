@@ -1,0 +1,41 @@
+"""Text whose lines were broken for transport (RFC 3676): in `text` they are whole again."""
+
+import pytest
+
+from shared.mime.parser import parse
+
+CASES = {
+    "a paragraph": ("one \ntwo \nthree\nfour", "one two three\nfour", "onetwothree\nfour"),
+    "empty lines": ("one \ntwo\n\nthree", "one two\n\nthree", "onetwo\n\nthree"),
+    "quotes": (">one \n>two\n>>three \n>>four\nfive", "> one two\n>> three four\nfive", "> onetwo\n>> threefour\nfive"),
+    "stuffed": (" From here\n >no quote\n  two", "From here\n>no quote\n two", "From here\n>no quote\n two"),
+    "stuffed quotes": ("> one \n> two\n>\n> three", "> one two\n>\n> three", "> onetwo\n>\n> three"),
+    "a quote that ends early": ("> one \ntwo", "> one \ntwo", "> one\ntwo"),
+    "a signature": ("one \n-- \nname \n", "one \n-- \nname ", "one\n-- \nname"),
+    "a quoted signature": ("> a \n> -- \n> b", "> a \n> -- \n> b", "> a\n> -- \n> b"),
+    "open at the end": ("one \ntwo ", "one two ", "onetwo"),
+    "nothing": ("", "", ""),
+}
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize(("source", "text", "joined"), CASES.values(), ids=CASES)
+def test_7_3_flowed_text_is_unfolded(source: str, text: str, joined: str, line_end: str) -> None:
+    for parameters, expected in (
+        ("; format=flowed", text),
+        ('; Format="Flowed"; DelSp=no', text),
+        ("; format=flowed; delsp=Yes", joined),
+        ("; format=fixed; delsp=yes", source),
+        ("", source),
+    ):
+        message = parse(f"Content-Type: text/plain{parameters}\n\n{source}".replace("\n", line_end).encode())
+        assert message.text == expected
+        assert message.defects == ()
+
+
+def test_7_3_only_text_is_unfolded() -> None:
+    parts = "--b\nContent-Type: text/html; format=flowed\n\none \ntwo\n--b\n"
+    parts += "Content-Type: text/plain; format=flowed\nContent-Disposition: attachment\n\none \ntwo\n--b--\n"
+    message = parse(f"Content-Type: multipart/mixed; boundary=b\n\n{parts}".encode())
+    assert message.html == "one \ntwo"
+    assert b"".join(message.attachments[0].chunks()) == b"one \ntwo"

@@ -1,0 +1,71 @@
+"""Every kind of hostile mail within the limits of rule 7.6: time and memory for a megabyte, and it is read."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.dispatch.routing_input import seen_of
+from shared.documents.as_json import as_json
+from shared.mime.buffer import Buffer
+from shared.mime.parser import Message, read_message
+from shared.routing.fingerprints import fingerprints
+from tests.sizes import size
+from tests.unit.mime.hostile import GROUPS, KINDS
+
+MEGABYTE = 1_000_000
+SIZE = size(150_000, soak=MEGABYTE)
+
+SECONDS = 2.0
+"""CPU time for a megabyte: reading, JSON and fingerprints together."""
+
+MEMORY = 150 * MEGABYTE
+"""Bytes above those before, for a message of a megabyte; a smaller one may have as many."""
+
+TRIES = 3
+"""A busy machine disturbs the measurement: the best of these counts."""
+
+
+def test_the_collection_is_large_enough() -> None:
+    assert len(KINDS) == sum(map(len, GROUPS)) >= 156
+
+
+def resident(name: str) -> int:
+    """Return a line of /proc/self/status in bytes."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii").splitlines())
+    return int(lines[name].split()[0]) * 1024
+
+
+def cost(data: bytes) -> tuple[float, Message]:
+    """Return the CPU time of everything that reading a message costs."""
+    started = time.thread_time()
+    message = read_message(Buffer(data))
+    json.dumps(as_json(message), ensure_ascii=False).encode("utf-8", "replace")
+    fingerprints("0" * 64, seen_of(message))
+    return time.thread_time() - started, message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_7_6_no_kind_takes_long(kind: str) -> None:
+    data = KINDS[kind](SIZE)
+    assert 0.8 * SIZE < len(data) < 1.1 * SIZE
+    Path("/proc/self/clear_refs").write_text("5", "ascii")  # the highest use of memory is counted from here
+    before = resident("VmRSS")
+    taken, message = cost(data)
+    assert resident("VmHWM") - before < MEMORY
+    assert message.size == len(data)
+    limit = SECONDS * len(data) / MEGABYTE
+    for _ in range(TRIES - 1):
+        if taken >= limit:
+            taken = min(taken, cost(data)[0])
+    assert taken < limit, f"{taken / len(data) * MEGABYTE:.1f} s of CPU for a megabyte"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+def test_7_6_time_grows_with_the_size_alone(kind: str) -> None:
+    small, large = (min(cost(KINDS[kind](many * MEGABYTE))[0] for _ in range(2)) for many in (1, 4))
+    assert large < 8 * small + 0.5

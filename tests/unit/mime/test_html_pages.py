@@ -1,0 +1,44 @@
+"""Text from pages as they come: nothing that is read is lost, nothing that is hidden is shown, and none takes long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from shared.mime.html_text import html_to_text
+from tests.unit.mime.pages import HOSTILE, PAGES, Page
+
+GUARD = 20  # seconds a megabyte; ten times what is promised, since machines that run tests are busy
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_7_3_text_from_pages_as_mail_programs_write_them(page: Page) -> None:
+    text = html_to_text(page.source)
+    assert page.faults(text) == set(), text
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("one\ntwo <https://x.example>", set()),
+        ("one\n* two (https://x.example)", set()),
+        ("one two <https://x.example>", {"lines"}),
+        ("o ne\ntwo <https://x.example>", {"words", "lines"}),
+        ("two\none <https://x.example>", {"words"}),
+        ("one\ntwo", {"links"}),
+        ("one\ntwo\np{} <https://x.example>", {"hidden"}),
+    ],
+)
+def test_what_a_converter_makes_wrong_is_told(text: str, faults: set[str]) -> None:
+    assert Page("", ("one", "two"), hidden=("p{}",), targets=("https://x.example",)).faults(text) == faults
+
+
+@pytest.mark.parametrize("build", HOSTILE.values(), ids=HOSTILE)
+def test_7_6_no_nesting_takes_long_or_loses_text(build: Callable[[], str]) -> None:
+    source = build()
+    started = time.thread_time()
+    text = html_to_text(source)
+    assert time.thread_time() - started < GUARD
+    assert text.count("w") == source.count("w")

@@ -1,0 +1,379 @@
+"""Mail whose structure, headers, parameters or encodings are built wrongly, read as its sender meant it (rule 7.6).
+
+Beside each class are messages that resemble it and are read literally.
+"""
+
+import base64
+
+import pytest
+
+from shared.mime.defects import Defects
+from shared.mime.multipart import MAX_PART_HEADER
+from shared.mime.parameters import read
+from shared.mime.parser import Message, parse
+
+PDF = b"%PDF-1.7 sample\n"
+PDF_BASE64 = base64.b64encode(PDF).decode()
+HTML = "Content-Type: text/html\n\n<p>The pump is loud.</p>"
+
+
+def multipart(*parts: str, kind: str = "multipart/mixed", boundary: str = "b", named: str | None = None) -> str:
+    inner = "".join(f"--{boundary}\n{part}\n" for part in parts)
+    return f'Content-Type: {kind}; boundary="{named or boundary}"\n\n{inner}--{boundary}--\n'
+
+
+def message(source: str, charset: str = "utf-8") -> Message:
+    """The same message with LF and CRLF: both are read the same."""
+    source = f"From: kim@example.com\nSubject: sample\n{source}"
+    read_lf, read_crlf = (parse(source.replace("\n", end).encode(charset)) for end in ("\n", "\r\n"))
+    assert read_crlf.text == read_lf.text
+    assert contents(read_crlf).keys() == contents(read_lf).keys()
+    return read_lf
+
+
+def contents(read_message: Message) -> dict[str, bytes]:
+    return {one.name: b"".join(one.chunks()) for one in read_message.attachments}
+
+
+BLANKS = {
+    "empty": "Content-Type: text/plain\n\n",
+    "white space": "Content-Type: text/plain\n\n \t \n\n",
+    "no-break and zero-width spaces": "Content-Type: text/plain; charset=utf-8\n\n\u00a0\u200b\ufeff\n",
+    "Hangul filler": "Content-Type: text/plain; charset=utf-8\n\n\u3164\n",
+    "quoted-printable": "Content-Type: text/plain; charset=utf-8\n"
+    "Content-Transfer-Encoding: quoted-printable\n\n=C2=A0=20",
+    "base64": "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\nwqDigIs=",
+    "within another alternative": multipart(
+        "Content-Type: text/plain\n\n ", kind="multipart/alternative", boundary="i"
+    ),
+    "within a mixed part": multipart("\n \n", boundary="i"),
+}
+
+
+@pytest.mark.parametrize("blank", BLANKS.values(), ids=BLANKS)
+def test_7_3_a_blank_alternative_gives_way(blank: str) -> None:
+    related = multipart(HTML, kind="multipart/related", boundary="r")
+    for other in (HTML, related):
+        read_message = message(multipart(blank, other, kind="multipart/alternative"))
+        assert read_message.text == "The pump is loud."
+        assert read_message.attachments == ()
+
+
+def test_7_3_a_blank_alternative_gives_way_to_plain_text_first() -> None:
+    assert message(multipart("\n ", "\nplain", HTML, kind="multipart/alternative")).text == "plain"
+
+
+@pytest.mark.parametrize("plain", [".", "-- \n", "\u00a0x", "0"])
+def test_7_3_an_alternative_with_one_visible_character_is_read(plain: str) -> None:
+    part = f"Content-Type: text/plain; charset=utf-8\n\n{plain}"
+    assert message(multipart(part, HTML, kind="multipart/alternative")).text == plain
+
+
+def test_7_3_a_blank_text_is_kept_where_nothing_else_is_text() -> None:
+    calendar = "Content-Type: text/calendar; name=a.ics\n\nBEGIN:VCALENDAR"
+    read_message = message(multipart("\n ", calendar, kind="multipart/alternative"))
+    assert read_message.text == " "
+    assert list(contents(read_message)) == ["a.ics"]
+
+
+MULTIPARTS = [
+    "multipart/*", "multipart", "Multipart/", '"multipart/mixed"', "multipart/?", "multipart\\mixed", "multipart/x-new"
+]  # fmt: skip
+FILE = f"Content-Type: application/pdf; name=a.pdf\nContent-Transfer-Encoding: base64\n\n{PDF_BASE64}"
+
+
+@pytest.mark.parametrize("kind", MULTIPARTS)
+def test_7_6_an_unreadable_multipart_with_a_boundary_is_mixed(kind: str) -> None:
+    read_message = message(multipart("\nsee file", FILE, kind=kind))
+    assert read_message.text == "see file"
+    assert contents(read_message) == {"a.pdf": PDF}
+
+
+def test_7_6_a_multipart_without_subtype_and_boundary_is_text() -> None:
+    assert message("Content-Type: multipart\n\n--b\n\nx\n--b--\n").text == "--b\n\nx\n--b--\n"
+
+
+def test_7_6_structured_headers_may_be_encoded_words() -> None:
+    file = (
+        "Content-Type: =?utf-8?b?YXBwbGljYXRpb24vcGRm?=\n"
+        "Content-Disposition: =?utf-8?q?attachment=3B?= =?utf-8?q?_filename=3D=22=C3=9C.pdf=22?=\n"
+        f"Content-Transfer-Encoding: =?us-ascii?q?base64?=\n\n{PDF_BASE64}"
+    )
+    read_message = message(multipart("Content-Type: =?utf-8?q?text/plain?=; charset=utf-8\n\nÜbersicht", file))
+    assert read_message.text == "Übersicht"
+    assert contents(read_message) == {"Ü.pdf": PDF}
+
+
+def test_7_6_an_encoded_word_in_a_parameter_adds_no_parameter() -> None:
+    value = read("a/b; name==?utf-8?q?x=3B_boundary=3Dq?=", Defects())
+    assert value.parameters == {"name": "x; boundary=q"}
+
+
+@pytest.mark.parametrize("kind", ["markdown", "enriched", "x-log", "troff", "vnd.example"])
+def test_7_3_unknown_text_is_the_text_where_the_body_is(kind: str) -> None:
+    assert message(f"Content-Type: text/{kind}\n\nthe pump failed\n").text == "the pump failed\n"
+    read_message = message(multipart(f"Content-Type: text/{kind}\n\nthe pump failed", FILE, "\nfooter"))
+    assert read_message.text == "the pump failed\nfooter"
+    assert contents(read_message) == {"a.pdf": PDF}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "text/csv", "text/calendar", "text/vcard", "text/x-log; name=a.log", "text/x-amp-html",
+        "text/x-log\nContent-Disposition: attachment",
+    ],
+)  # fmt: skip
+def test_7_3_text_for_programs_and_named_text_is_a_file(header: str) -> None:
+    read_message = message(multipart(f"Content-Type: {header}\n\nfile", "\nbody"))
+    assert read_message.text == "body"
+    assert list(contents(read_message).values()) == [b"file"]
+
+
+def test_7_3_unknown_text_behind_the_body_or_beside_another_alternative_is_a_file() -> None:
+    unknown = "Content-Type: text/x-log\n\nfile"
+    for read_message in (
+        message(multipart("\nbody", unknown)),
+        message(multipart(unknown, HTML, kind="multipart/alternative")),
+    ):
+        assert "file" not in read_message.text
+        assert contents(read_message) == {"": b"file"}
+
+
+@pytest.mark.parametrize(
+    "blank", [b"\r\n", b"\n\n", b" " * 300 + b"\n", b"\t\r\n \r\n", b"\r\r", b"\xef\xbb\xbf", b"\nFrom x y\n"]
+)
+def test_7_6_blank_lines_before_the_header_are_skipped(blank: bytes) -> None:
+    end = b"\r" if blank == b"\r\r" else b"\n"
+    read_message = parse(blank + end.join([b"Subject: late", b"To: kim@example.com", b"", b"body"]))
+    assert (read_message.subject, read_message.text) == ("late", "body")
+
+
+@pytest.mark.parametrize("body", ["Dear Kim,\nhello", "Note: this\n\nmore", "https://example.com/a\nhello", ""])
+def test_7_6_blank_lines_before_text_begin_the_text(body: str) -> None:
+    read_message = parse(f"\n{body}".encode())
+    assert read_message.headers == ()
+    assert read_message.text == body
+
+
+DISPOSITIONS = {
+    "no type": 'filename="p.pdf"',
+    "no type, not quoted": "filename=p.pdf",
+    "comma": 'attachment, filename="p.pdf"',
+    "colon": 'attachment: filename="p.pdf"',
+    "colon for the equals sign": 'attachment; filename: "p.pdf"',
+    "white space": "attachment filename=p.pdf",
+    "comma between parameters": 'attachment; size=3, filename="p.pdf"',
+    "encoding": "base64; filename=p.pdf",
+    "open quote": 'attachment; filename="p.pdf',
+    "quotes twice": 'attachment; filename=""p.pdf""',
+    "one quote more": 'attachment; filename="p.pdf""; size=3',
+    "open quote before a fold": 'attachment; filename="p.pdf\n\tsize=3',
+    "no indent": 'attachment;\nfilename="p.pdf"',
+    "no indent, more than one": "attachment;\nfilename=p.pdf;\nname=x\nX-Other: y",
+}
+
+
+@pytest.mark.parametrize("disposition", DISPOSITIONS.values(), ids=DISPOSITIONS)
+def test_7_6_an_odd_disposition_keeps_its_file_name(disposition: str) -> None:
+    encoding = "Content-Type: text/plain\nContent-Transfer-Encoding: base64"
+    file = f"{encoding}\nContent-Disposition: {disposition}\n\n{PDF_BASE64}"
+    for read_message in (message(multipart("\nsee file", file)), message(multipart(file, "\nsee file"))):
+        assert read_message.text == "see file"
+        assert contents(read_message) == {"p.pdf": PDF}
+
+
+@pytest.mark.parametrize("encoding", ["quoted-printable", "7BIT", "base64"])
+def test_7_6_an_encoding_as_disposition_hides_no_text(encoding: str) -> None:
+    assert message(multipart(f"Content-Disposition: {encoding}\n\nheating", FILE)).text == "heating"
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ('"Plan "A" final.pdf"', 'Plan "A" final.pdf'),
+        ('"Plan "A""; size=3', 'Plan "A"'),
+        ('""A" and "B".pdf"', '"A" and "B".pdf'),
+        ('"a.pdf" (draft)', "a.pdf"),
+        ('"a.pdf" junk; x="y"', "a.pdf"),
+        ('"a;b.pdf"; name="c"', "a;b.pdf"),
+    ],
+)
+def test_7_6_quotes_within_a_file_name_belong_to_it(value: str, name: str) -> None:
+    assert read(f"attachment; filename={value}", Defects()).parameters["filename"] == name
+
+
+@pytest.mark.parametrize(("named", "used"), [("a", "b"), ("=_A", "=_A_1"), ("--Part", "--part")])
+@pytest.mark.parametrize("preamble", ["", "This is a message in MIME format.\n\n"])
+def test_7_6_a_boundary_that_delimits_parts_is_used_if_the_named_one_does_not(
+    named: str, used: str, preamble: str
+) -> None:
+    text = "Content-Type: text/plain\n\nhello"
+    source = multipart(text, FILE, boundary=used, named=named).replace("\n\n--", f"\n\n{preamble}--", 1)
+    for nested in (source, multipart(source, boundary="outer")):
+        read_message = message(nested)
+        assert read_message.text == "hello"
+        assert contents(read_message) == {"a.pdf": PDF}
+
+
+@pytest.mark.parametrize("prose", ["hello\n--\nKim\n", "--cut--here\nhello\n", "-----\nhello\n-----\n"])
+def test_7_6_dashes_in_prose_delimit_nothing(prose: str) -> None:
+    assert message(f"Content-Type: multipart/mixed; boundary=x\n\n{prose}").text == prose
+
+
+PROSE = [
+    "Dear Kim, the door does not close.",
+    "Thank you very much indeed\nKim\n",
+    "Grüße aus Köln",
+    "今日は会議があります。",
+    "<p>Hello</p>",
+    "\n____\nsome list, somewhere",
+]
+
+
+@pytest.mark.parametrize("prose", PROSE)
+def test_7_6_prose_that_is_said_to_be_base64_stays(prose: str) -> None:
+    header = "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64"
+    assert message(f"{header}\n\n{prose}").text == prose
+
+
+FOOTERS = [
+    "\n-- \nsent to you by a list, somewhere",
+    "____\nhttps://example.com/list, or ask",
+    "\nRegards\n\nscanned for viruses, none found\n5f3d9cab\n",
+]
+
+
+@pytest.mark.parametrize("footer", FOOTERS)
+@pytest.mark.parametrize("content", ["Grüße!", "x" * 300, "abc" * 20, "a\nb"])
+def test_7_6_text_behind_base64_is_not_decoded(footer: str, content: str) -> None:
+    encoded = f"{base64.encodebytes(content.encode()).decode()}{footer}"
+    header = "Content-Transfer-Encoding: base64\nContent-Type:"
+    assert message(f"{header} text/plain; charset=utf-8\n\n{encoded}").text.rstrip("\n") == (
+        f"{content}\n\n{footer.strip(chr(10))}"
+    )
+    assert message(f"{header} text/html; charset=utf-8\n\n{encoded}").html == content
+    read_message = message(multipart("\nsee file", f"{header} a/b; name=x.bin\n\n{encoded}"))
+    assert contents(read_message) == {"x.bin": content.encode()}
+    assert read_message.text == "see file"
+
+
+@pytest.mark.parametrize("footer", [b"\n\x1b$B$3$s\x1b(B a, b\n", b"-- \nGr\xfc\xdfe, Kim\n"])
+def test_7_6_a_footer_in_another_charset_leaves_a_file_alone(footer: bytes) -> None:
+    header = b"Content-Type: a/b; name=x\nContent-Transfer-Encoding: base64\n\n"
+    assert contents(parse(header + PDF_BASE64.encode() + b"\n" + footer)) == {"x": PDF}
+
+
+@pytest.mark.parametrize(
+    "junk", ["aGVs\n!bG8=", "aGVs bG8=", "> aGVsbG8=", "aGVsbG8=!", "aGVs\n\nbG8=\n\n", "*aGVsbG8="]
+)
+def test_7_6_junk_in_base64_is_skipped_as_before(junk: str) -> None:
+    assert message(f"Content-Transfer-Encoding: base64\n\n{junk}").text == "hello"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'multipart/mixed; boundary="b',
+        'multipart/mixed;\n\tboundary="b\n\ttype="text/plain"',
+        'multipart/mixed; boundary="b; charset="utf-8"',
+        'multipart/mixed;\nboundary="b"',
+        "multipart/mixed;\nboundary=b;\ntype=text/plain\nX-Other: y",
+        "multipart/mixed boundary=b",
+        'multipart/mixed, boundary="b"',
+        "multipart/mixed; type=x boundary=b",
+    ],
+)
+def test_7_6_a_badly_written_boundary_is_read(source: str) -> None:
+    parts = multipart("\nsee file", FILE).split("\n\n", 1)[1]
+    read_message = message(f"Content-Type: {source}\n\n{parts}")
+    assert read_message.text == "see file"
+    assert contents(read_message) == {"a.pdf": PDF}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'text/plain; charset="koi8-r', 'text/plain; charset="koi8-r;\n format=flowed', "text/plain charset=koi8-r",
+        "text/plain,charset=koi8-r", "text/plain format=flowed charset = koi8-r", "text/plain;\ncharset=koi8-r\nX-A: b",
+        'text/plain; name="a b.txt\n charset=koi8-r', 'text/plain; name="a.txt; charset="koi8-r"',
+        "text/plain; charset=koi8-r, format=flowed",
+    ],
+)  # fmt: skip
+def test_7_6_a_badly_written_charset_is_read(source: str) -> None:
+    assert message(f"Content-Type: {source}\n\nЮлия", "koi8-r").text == "Юлия"
+
+
+def test_7_6_a_colon_in_a_parameter_without_indent_makes_no_field() -> None:
+    parts = multipart("\nsee file", FILE, boundary="m:1").split("\n\n", 1)[1]
+    read_message = message(f'Content-Type: multipart/mixed;\nboundary="m:1"\nX-Other: y\n\n{parts}')
+    assert read_message.text == "see file"
+    assert contents(read_message) == {"a.pdf": PDF}
+
+
+@pytest.mark.parametrize(
+    "source", ["text/plain\ncharset=koi8-r", "text/plain;\n\ncharset=koi8-r", "text/plain;\nname=of the game"]
+)
+def test_7_6_a_line_that_is_not_a_lone_parameter_is_text(source: str) -> None:
+    assert message(f"Content-Type: {source}\n").text.startswith(source.rpartition("\n")[2])
+
+
+EMPTY = ["", "--in--\n", "\n \n--in--\n\n", " \n"]
+
+
+@pytest.mark.parametrize("inner", EMPTY)
+@pytest.mark.parametrize("kind", ["alternative; boundary=in", "related; boundary=in", "mixed"])
+@pytest.mark.parametrize("outer", ["mixed", "related", "alternative"])
+def test_7_6_a_multipart_without_parts_and_content_is_nothing(inner: str, kind: str, outer: str) -> None:
+    empty = f"Content-Type: multipart/{kind}\n\n{inner}"
+    read_message = message(multipart(empty, "\nlamp", kind=f"multipart/{outer}"))
+    assert read_message.text == "lamp"
+    assert read_message.attachments == ()
+
+
+@pytest.mark.parametrize(
+    ("encoded", "text"),
+    [
+        ("==========.", "==========."), ("a == b === c", "a == b === c"), ("==3D", "=="), ("=C3=A9==C3=A9", "é=é"),
+        ("a==\nb", "a=b"), ("a= \t\nb", "ab"), ("=4=41", "=4A"), ("=3D=3D", "=="), ("a=\nb", "ab"),
+    ],
+)  # fmt: skip
+def test_7_6_an_equal_sign_that_begins_no_escape_stays(encoded: str, text: str) -> None:
+    header = "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable"
+    assert message(f"{header}\n\n{encoded}").text == text
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "BINARY; name=f.bin", "pdf;name=f.bin", "; name=f.bin", "name=f.bin", "image/*; name=f.bin",
+        "pdf\nContent-Disposition: attachment; filename=f.bin", "pdf\nContent-Disposition: inline; filename=f.bin",
+    ],
+)  # fmt: skip
+def test_7_6_an_unreadable_type_of_a_file_is_no_text(header: str) -> None:
+    for read_message in (message(f"Content-Type: {header}\n\nx"), message(multipart(f"Content-Type: {header}\n\nx"))):
+        assert read_message.text == ""
+        assert contents(read_message) == {"f.bin": b"x"}
+        assert read_message.attachments[0].content_type == "application/octet-stream"
+
+
+@pytest.mark.parametrize("kind", ["text", "text; charset=utf-8", "text/", "plain", "pdf\nContent-Disposition: inline"])
+def test_7_6_an_unreadable_type_is_text_where_nothing_names_a_file(kind: str) -> None:
+    assert message(f"Content-Type: {kind}\n\nhello").text == "hello"
+
+
+@pytest.mark.parametrize("end", ["\n--x\n", "\njunk --\n--x:y z\n--x\n"])
+def test_7_6_the_header_of_a_part_ends_at_a_line_of_dashes(end: str) -> None:
+    read_message = message(
+        f"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain{end}Subject: y\n--b--\n"
+    )
+    assert read_message.subject == "sample"
+    assert read_message.text.endswith("--x\nSubject: y")
+
+
+def test_7_6_the_header_of_a_part_past_the_cap_is_kept_as_it_is() -> None:
+    header = "Content-Type: a/b; name=x\n" + "X: y\n" * (MAX_PART_HEADER // 4)
+    read_message = message(multipart("\nsee file", f"{header}\nbody"))
+    assert read_message.text == "see file"
+    assert contents(read_message)[""].endswith(b"X: y\n\nbody")
+    assert read_message.whole is False

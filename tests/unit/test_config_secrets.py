@@ -1,0 +1,187 @@
+"""No secret is ever printed: not by a fault, a warning, a repr or a traceback."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import traceback
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.config import AppSettings, read_settings
+from shared.config.schema import WrittenMailbox, WrittenRoute, WrittenSettings
+from shared.errors import SettingsWrong
+from tests.sizes import size
+from tests.unit.test_config import APP, SALES, mailbox, route
+
+MARK = "Hush9Hush"
+SECRET = f"{MARK}-0123"
+CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=acct;AccountKey={MARK}==;EndpointSuffix=core.windows.net"
+SECRETS = {
+    "PASSWORD": SECRET,
+    "CLIENT_SECRET": SECRET,
+    "CERTIFICATE": f"-----BEGIN PRIVATE KEY-----\n{MARK}\n-----END PRIVATE KEY-----\n",
+    "CERTIFICATE_PASSWORD": SECRET,
+}
+
+
+def outcome(environment: Mapping[str, str]) -> AppSettings | SettingsWrong:
+    try:
+        return read_settings(environment)
+    except SettingsWrong as wrong:
+        return wrong
+
+
+def faults_and_warnings(found: AppSettings | SettingsWrong) -> list[str]:
+    """Everything that is printed about settings that are wrong."""
+    if isinstance(found, AppSettings):
+        return [*found.warnings, *(fault for faults in found.faulty.values() for fault in faults)]
+    assert found.__cause__ is None
+    assert found.__context__ is None
+    return [str(found), repr(found), *found.faults, *traceback.format_exception(found)]
+
+
+def assert_silent(*texts: object) -> None:
+    for text in texts:
+        assert MARK.casefold() not in f"{text} {text!r} {text!s}".casefold()
+
+
+def assert_silent_faults(*parts: Mapping[str, str]) -> None:
+    found = faults_and_warnings(outcome({key: value for part in parts for key, value in part.items()}))
+    assert_silent(*found)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_settings_that_are_right_are_silent(secret: str) -> None:
+    for own in (
+        mailbox("support", **({"PASSWORD": ""} | {secret: SECRETS[secret]})),
+        {"AzureWebJobsStorage": CONNECTION},
+        {"MAIL_STORAGE": CONNECTION},
+    ):
+        found = read_settings({**APP, **SALES, **mailbox("right", PASSWORD=SECRET), **own})
+        assert "right" in found.mailboxes
+        assert_silent(found, *found.mailboxes.values(), *found.faulty.values())
+
+
+@pytest.mark.parametrize(
+    "setting", [name.upper() for name in WrittenMailbox.model_fields] + ["UNKNOWN", "DELIVERY_HINTS", ""]
+)
+def test_a_secret_in_the_wrong_setting_of_a_mailbox_is_not_shown(setting: str) -> None:
+    for secret in SECRETS.values():
+        right = mailbox("right", PASSWORD=secret, PROTOCOL="pop3")
+        assert_silent_faults(APP, SALES, mailbox("support", **SECRETS | {setting: secret}))
+        assert_silent_faults(APP, SALES, right, mailbox("support", **{setting: secret}))
+        assert_silent_faults(SALES, mailbox("support", **SECRETS | {setting: secret}))  # with a fault of the whole app
+
+
+@pytest.mark.parametrize("setting", [name.upper() for name in WrittenRoute.model_fields] + ["UNKNOWN"])
+def test_a_secret_in_a_route_is_not_shown(setting: str) -> None:
+    right = mailbox("support", PASSWORD=SECRET)
+    assert_silent_faults(APP, right, route("sales", **{setting: SECRET}))
+    assert_silent_faults(APP, right, route("sales", **{"MAILBOX": "support", setting: f"a;{SECRET}"}))
+
+
+@pytest.mark.parametrize(
+    "setting", [name.upper() for name in WrittenSettings.model_fields] + ["GRAPH_CLIENT_STATE_KEY", "MAIL_CONTAINR"]
+)
+def test_a_secret_in_a_setting_of_the_app_is_not_shown(setting: str) -> None:
+    right = mailbox("support", PASSWORD=SECRET)
+    assert_silent_faults(APP, SALES, right, {setting: SECRET})
+    assert_silent_faults(SALES, right, {setting: SECRET})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CONNECTION.replace("AccountName", "Account"),
+        f"AccountKey={MARK}",
+        f"https://{MARK}@acct.blob.core.windows.net",
+        f"https://acct.blob.core.windows.net/?sv=1&sig={MARK}",
+        f"https://[{MARK}",
+        f"https://{MARK}\u2100.blob.core.windows.net",
+        f"https://acct.example.com/{MARK}",
+        f"sas:{MARK}",
+    ],
+)
+def test_a_storage_that_is_wrong_is_not_shown(text: str) -> None:
+    for setting in ("AzureWebJobsStorage", "MAIL_STORAGE"):
+        assert_silent_faults(APP, SALES, mailbox("support", PASSWORD=SECRET), {setting: text})
+
+
+def test_an_empty_or_a_common_secret_does_not_garble_faults() -> None:
+    (fault,) = read_settings({**APP, **SALES, **mailbox("support", PASSWORD="imap", PORT="0")}).faulty["support"]
+    assert fault == "MAILBOXES__support__PORT: 0 is not a port; use 1 to 65535"
+
+
+def test_a_value_that_holds_a_secret_is_told_without_it() -> None:
+    found = read_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET, FALLBACK=SECRET)})
+    (fault,) = found.route_faults["support"]
+    assert fault.startswith("MAILBOXES__support__FALLBACK: the value names a route that does not exist; ")
+    (fault,) = read_settings(
+        {**APP, **SALES, "MAILBOXES_x_PASSWORD": SECRET, "ROUTES__a__ADDRESS": SECRET}
+    ).route_faults[""]
+    assert fault.startswith("ROUTES__a__ADDRESS: the value is no address")
+
+
+def test_a_secret_survives_a_copy_and_stays_hidden() -> None:
+    one = read_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET)}).mailboxes["support"]
+    for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        assert other == one
+        assert MARK not in repr(other)
+
+
+BOXES = [f"MAILBOXES__{box}__{name.upper()}" for box in ("a", "A", "b") for name in WrittenMailbox.model_fields]
+NAMES = st.sampled_from(
+    [
+        *BOXES,
+        *(f"ROUTES__{box}__{name.upper()}" for box in ("a", "b") for name in WrittenRoute.model_fields),
+        *(name.upper() for name in WrittenSettings.model_fields),
+        *(
+            "MAILBOXES__-__HOST",
+            "MAILBOXES__a",
+            "MAILBOXES__",
+            "ROUTES____",
+            "ROUTES__a__b__c",
+            "MAIL",
+            "AzureWebJobsStorage",
+        ),
+    ]
+)
+VALUES = st.sampled_from(
+    [
+        "a",
+        "b",
+        "*",
+        "a@example.com",
+        "*@example.com",
+        "imap",
+        "pop3",
+        "1",
+        "true",
+        "keep",
+        "move:INBOX",
+        "none",
+        "folder:x",
+        ";",
+    ]
+) | st.text(max_size=20)
+
+
+@settings(max_examples=size(80, soak=3_000), deadline=None)
+@given(st.dictionaries(NAMES, VALUES, max_size=25))
+def test_whatever_is_written_is_answered_with_settings_or_faults(environment: dict[str, str]) -> None:
+    found = outcome({"AzureWebJobsStorage": "folder:x", **environment})
+    for line in faults_and_warnings(found) if isinstance(found, AppSettings) else found.faults:
+        assert ": " in line
+        assert line.isprintable()
+    if isinstance(found, SettingsWrong):
+        assert found.faults
+        return
+    assert not set(found.mailboxes) & set(found.faulty)
+    given_names = {key.split("__")[1].lower() for key, text in environment.items() if key in BOXES and text.strip()}
+    assert given_names <= {*found.mailboxes, *found.faulty}
+    routes = {one.name for one in found.routes}
+    assert all(one.fallback is None or one.fallback in routes for one in found.mailboxes.values())

@@ -1,0 +1,79 @@
+"""What stands on the queues goes there and back, and what an older release put there is read."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from shared.errors import MessageUnreadable
+from shared.queue_messages import Announcement, LifecycleEvent, LifecycleKind, Poll, Reason, Replay
+
+ASKED = datetime(2026, 11, 23, 12, 0, 7, 123456, tzinfo=UTC)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Announcement("a1"),
+        Announcement("a1", 3, TRACE),
+        Announcement("a1", replay=Replay("unhandled/büro/2026/11/24/a-b.json")),
+        Announcement("a1", 1, TRACE, Replay("routed/sales/2026/11/24/a-b.json", "id")),
+        *(Poll("support", reason) for reason in Reason),
+        Poll("support", Reason.NOTIFIED, 2, TRACE, ASKED),
+        Poll("support", Reason.REPEAT, asked=ASKED.astimezone(timezone(timedelta(hours=2)))),
+        *(LifecycleEvent("support", "INBOX/Büro 注文", kind, "id", 1, TRACE) for kind in LifecycleKind),
+        LifecycleEvent("support", "INBOX", LifecycleKind.MISSED, ""),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_there_and_back(message: Announcement | Poll | LifecycleEvent) -> None:
+    assert type(message).of(message.body()) == message
+    assert json.loads(message.body())["v"] == 1
+
+
+def test_what_an_older_release_put_there_is_read() -> None:
+    assert Announcement.of('{"v": 1, "arrival": "a1", "retries": 0}') == Announcement("a1")
+    assert Poll.of('{"v": 1, "mailbox": "support", "reason": "clock"}') == Poll("support", Reason.CLOCK)
+    old = json.dumps({"v": 1, "mailbox": "support", "reason": "again", "retries": 2, "traceparent": TRACE})
+    assert Poll.of(old) == Poll("support", Reason.AGAIN, 2, TRACE)
+
+
+def test_what_a_newer_release_adds_is_left_alone() -> None:
+    body = json.loads(Poll("support", Reason.NOTIFIED, asked=ASKED).body()) | {"more": [1]}
+    assert Poll.of(json.dumps(body)).asked == ASKED
+
+
+@pytest.mark.parametrize("asked", ["", "soon", "2026-11-23T12:00:00", "2026-13-01T00:00:00+00:00", 7, None, [], {}])
+def test_a_time_that_is_none_asks_for_a_look_in_any_case(asked: object) -> None:
+    body = {"v": 1, "mailbox": "support", "reason": "notified", "asked": asked}
+    assert Poll.of(json.dumps(body)).asked is None
+
+
+@pytest.mark.parametrize("kind", [Announcement, Poll, LifecycleEvent], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("", "null", "[]", "{}", "7", '{"v": 1}', '{"v": 2, "arrival": "a"}', "[" * 100_000, "{", "\ud800"),
+        *('{"v": 1, "arrival": 7}', '{"v": 1, "arrival": "a", "retries": "many"}', '{"v": 1, "mailbox": "m"}'),
+        *('{"v": 1, "mailbox": "m", "reason": "why"}', '{"v": 1, "mailbox": ["m"], "reason": "clock"}'),
+        *(
+            '{"v": 1, "mailbox": "m", "reason": ["clock"]}',
+            '{"v": 1, "mailbox": "m", "reason": "clock", "retries": null}',
+        ),
+        *('{"v": 1, "mailbox": "m", "folder": "f"}', '{"v": 1, "mailbox": "m", "folder": "f", "kind": "MISSED"}'),
+        *('{"v": 1, "folder": "f", "kind": "missed"}', '{"v": 1, "mailbox": "m", "folder": 7, "kind": "missed"}'),
+    ],
+    ids=lambda body: ascii(body)[:60],
+)
+def test_what_is_none_of_ours_is_refused_in_words(kind: type[Announcement | Poll | LifecycleEvent], body: str) -> None:
+    with pytest.raises(MessageUnreadable, match=r"queue"):
+        kind.of(body)
+
+
+@pytest.mark.parametrize("fields", ['"replay": 5', '"replay": null', '"replay": "failed/x", "again": true'])
+def test_a_replay_of_no_record_is_refused(fields: str) -> None:
+    with pytest.raises(MessageUnreadable, match="replay"):
+        Announcement.of(f'{{"v": 1, "arrival": "a1", {fields}}}')
