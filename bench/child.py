@@ -32,9 +32,9 @@ def peer(name: str, target: list[Any]) -> Told:
 
 def intake(values: dict[str, str]) -> Told:
     """Look at the mailbox `support` once: Mailroom's way in, without sorting."""
-    from shared.bootstrap import wire  # noqa: PLC0415
-    from shared.config import read_settings  # noqa: PLC0415
-    from shared.queue_messages import Poll, Reason  # noqa: PLC0415
+    from shared.bootstrap import build_app  # noqa: PLC0415
+    from shared.config import load_settings  # noqa: PLC0415
+    from shared.queue_messages import Poll, PollReason  # noqa: PLC0415
 
     for protocol in (
         "imap",
@@ -42,38 +42,38 @@ def intake(values: dict[str, str]) -> Told:
         "graph",
     ):  # loaded when first needed; the peers have theirs before the clock starts
         import_module(f"shared.mailboxes.{protocol}")
-    app = wire(read_settings(values))
+    app = build_app(load_settings(values))
 
     def drain() -> int:
-        drained = app.poller.poll(Poll("support", Reason.BY_HAND))
+        drained = app.poller.poll(Poll("support", PollReason.MANUAL))
         return -1 if drained is None else drained.collected
 
     told = _timed(drain)
-    app.stores.close()
+    app.storage.close()
     return told
 
 
 def sorting(values: dict[str, str]) -> Told:
     """Sort what is announced, one after the other, on this thread."""
-    from shared.bootstrap import wire  # noqa: PLC0415
-    from shared.config import read_settings  # noqa: PLC0415
-    from shared.queue_messages import Announcement  # noqa: PLC0415
+    from shared.bootstrap import build_app  # noqa: PLC0415
+    from shared.config import load_settings  # noqa: PLC0415
+    from shared.queue_messages import RouteRequest  # noqa: PLC0415
     from shared.storage.base import QueueName  # noqa: PLC0415
 
-    app = wire(read_settings(values))
-    queue = app.stores.queues[QueueName.ARRIVALS]
+    app = build_app(load_settings(values))
+    queue = app.storage.queues[QueueName.ARRIVALS]
 
     def sort() -> int:
         count = 0
         while items := queue.receive(32, hidden_for=600):
             for item in items:
-                app.sorter.sort(Announcement.of(item.body))
+                app.router.route(RouteRequest.from_json(item.body))
                 queue.delete(item)
                 count += 1
         return count
 
     told = _timed(sort)
-    app.stores.close()
+    app.storage.close()
     return told
 
 

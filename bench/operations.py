@@ -11,11 +11,11 @@ from typing import Any
 from bench.mix import RECIPIENT, with_attachment
 from bench.report import progress, table
 from bench.running import Bench
-from shared.bootstrap import wire
-from shared.config import read_settings
-from shared.queue_messages import Announcement, Poll, Reason
-from shared.storage.base import QueueName, Stores
-from shared.storage.factory import open_stores
+from shared.bootstrap import build_app
+from shared.config import load_settings
+from shared.queue_messages import Poll, PollReason, RouteRequest
+from shared.storage.base import QueueName, Storage
+from shared.storage.factory import open_storage
 from tests.servers.mail import plain_mail
 
 KINDS = {
@@ -59,9 +59,9 @@ class Counts:
         self.kinds: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def stores(self, inner: Stores) -> Stores:
+    def stores(self, inner: Storage) -> Storage:
         """The same storage, counted."""
-        return Stores(
+        return Storage(
             self._around("blobs", inner.blobs),
             self._around("records", inner.records),
             {name: self._around("queues", queue) for name, queue in inner.queues.items()},
@@ -123,18 +123,18 @@ def _count(bench: Bench, mails: Sequence[bytes]) -> tuple[Counter[str], Counter[
     user = bench.delivered(mails)
     with bench.place() as place:
         values = {**bench.values(user, f"folder:{place}"), "ROUTES__billing__ADDRESS": "billing@example.com"}
-        settings = read_settings(values)
+        settings = load_settings(values)
         counts = Counts()
-        inner = open_stores(settings.app_storage, settings.mail_storage, settings.mail_container)
-        app = wire(settings, counts.stores(inner))
-        app.poller.poll(Poll("support", Reason.BY_HAND))
+        inner = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
+        app = build_app(settings, counts.stores(inner))
+        app.poller.poll(Poll("support", PollReason.MANUAL))
         taken, counts.kinds = counts.kinds, Counter()
-        queue = app.stores.queues[QueueName.ARRIVALS]
+        queue = app.storage.queues[QueueName.ARRIVALS]
         waiting = len(mails)
         while waiting > 0:
             items = queue.receive(SORT, hidden_for=600)
             for item in items:
-                app.sorter.sort(Announcement.of(item.body))
+                app.router.route(RouteRequest.from_json(item.body))
                 queue.delete(item)
             waiting -= len(items) or waiting
         inner.close()

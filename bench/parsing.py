@@ -25,7 +25,7 @@ from typing import Any
 from bench.child import ROOT
 from bench.report import progress, table
 from bench.running import Bench
-from shared.documents.as_json import as_json
+from shared.documents.as_json import message_fields
 from shared.mime.parser import parse
 from tests.unit.mime.samples import sample
 
@@ -143,7 +143,7 @@ def _timed(read: Reader, mails: Iterable[bytes]) -> tuple[float, int]:
 
 
 def _mailroom(data: bytes) -> str:
-    return json.dumps(as_json(parse(data)), ensure_ascii=False)
+    return json.dumps(message_fields(parse(data)), ensure_ascii=False)
 
 
 def _digest(name: str | None, kind: str, content: bytes) -> dict[str, object]:

@@ -27,10 +27,10 @@ def messages(file: Path) -> Iterator[bytes]:
 
 def mailroom() -> Callable[[bytes], object]:
     """Return Mailroom's reader: bytes to JSON with digests, text from HTML included."""
-    from shared.documents.as_json import as_json  # noqa: PLC0415  the version on the path
+    from shared.documents.as_json import message_fields  # noqa: PLC0415  the version on the path
     from shared.mime.parser import parse  # noqa: PLC0415
 
-    return lambda data: json.dumps(as_json(parse(data)), ensure_ascii=False)
+    return lambda data: json.dumps(message_fields(parse(data)), ensure_ascii=False)
 
 
 def policy_default() -> Callable[[bytes], object]:

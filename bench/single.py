@@ -12,7 +12,7 @@ from bench.mix import RECIPIENT, with_attachment
 from bench.report import progress, table
 from bench.running import Bench, in_child
 from bench.webhook import graph_values
-from graph_simulator import GraphStandIn
+from graph_simulator import GraphSimulator
 from tests.servers.certificates import Ca
 from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail
@@ -55,7 +55,7 @@ def _through_graph(bench: Bench, data: bytes) -> Iterator[Told]:
     folder = bench.folder / "graph"
     ca = Ca()
     certificate, key = ca.server().write(folder, "graph")
-    with GraphStandIn(certificate=certificate, key=key) as server, bench.place() as place:
+    with GraphSimulator(certificate=certificate, key=key) as server, bench.place() as place:
         graph = Graph(server, server.register(), ca.write(folder))
         graph.box("support@example.com", data)
         values = graph.values(support="support@example.com") | {"AzureWebJobsStorage": f"folder:{place}"}

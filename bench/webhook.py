@@ -14,12 +14,12 @@ import aiohttp
 
 from bench.report import progress, table
 from bench.running import Bench
-from graph_simulator import GraphStandIn
-from shared.config import read_settings
-from shared.graph_notifications.client_state import client_state, place
-from shared.mailbox_health import Health
-from shared.storage.base import QueueName, Stores
-from shared.storage.factory import open_stores
+from graph_simulator import GraphSimulator
+from shared.config import load_settings
+from shared.graph_notifications.client_state import client_state, folder_token
+from shared.mailbox_health import HealthRecords
+from shared.storage.base import QueueName, Storage
+from shared.storage.factory import open_storage
 from tests.end_to_end.graph_app import running
 from tests.servers.azurite import free_ports
 from tests.servers.certificates import Ca, application
@@ -42,7 +42,7 @@ def notification(mailboxes: Sequence[str], entries: int = ENTRIES) -> bytes:
                 "changeType": "created",
                 "resource": f"Users/2ff2c6a3-0000-4000-8000-0000000000{number:02}/Messages/{message}",
                 "resourceData": {"@odata.type": "#Microsoft.Graph.Message", "id": message},
-                "clientState": client_state(STATE_KEY, place(mailbox, "INBOX")),
+                "clientState": client_state(STATE_KEY, folder_token(mailbox, "INBOX")),
                 "tenantId": "11111111-2222-4333-8444-555555555555",
             }
         )
@@ -71,7 +71,7 @@ def webhook(bench: Bench) -> None:
     folder = bench.folder / "webhook"
     ca = Ca()
     certificate, key = ca.server().write(folder, "graph")
-    with GraphStandIn(certificate=certificate, key=key) as server:
+    with GraphSimulator(certificate=certificate, key=key) as server:
         graph = Graph(server, server.register(), ca.write(folder))
         for name in MAILBOXES:
             graph.box(f"{name}@example.com")
@@ -87,10 +87,10 @@ def webhook(bench: Bench) -> None:
             while len(server.subscriptions) < len(MAILBOXES):
                 time.sleep(0.1)
             answers, last = asyncio.run(_load(values["GRAPH_WEBHOOK_URL"]))
-            settings = read_settings(values)
-            stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+            settings = load_settings(values)
+            stores = open_storage(settings.app_storage, settings.mail_storage, "mail")
             settled = _settled(stores)
-            looked = [Health(stores.records).of(name).last_served for name in MAILBOXES]
+            looked = [HealthRecords(stores.records).get(name).last_served for name in MAILBOXES]
             stores.close()
         _tell(answers, [one is not None and one > last for one in looked], settled)
         looks = sum(one.method == "GET" and one.path.endswith("/messages") for one in server.requests)
@@ -123,7 +123,7 @@ async def _load(url: str) -> tuple[list[tuple[int, float]], datetime]:
     return answers, last
 
 
-def _settled(stores: Stores) -> float:
+def _settled(stores: Storage) -> float:
     """Wait until no poll is left on the queue; how many seconds that took."""
     began = time.monotonic()
     while stores.queues[QueueName.POLLS].length():

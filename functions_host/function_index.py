@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.errors import MailroomError, SettingsWrong
+from shared.errors import ConfigurationError, MailroomError
 
 CONNECTION = "AzureWebJobsStorage"
 """The only storage that bindings may name: the app's own."""
@@ -100,7 +100,7 @@ def read_functions(indexed: Iterable[Any], settings: Mapping[str, str]) -> tuple
     faults: list[str] = []
     functions = tuple(_function(metadata, known, faults) for metadata in indexed)
     if faults:
-        raise SettingsWrong(*faults)
+        raise ConfigurationError(*faults)
     return functions
 
 

@@ -15,12 +15,12 @@ from typing import Self
 from functions_host.function_index import HttpTrigger, QueueTrigger, TimerTrigger
 from functions_host.host_json import HostConfig, read_config
 from functions_host.http_server import HttpConfig, HttpServer
-from functions_host.invoker import Counts, Running
-from functions_host.queue_listener import Pump
-from functions_host.timer_listener import LastRuns, NoLastRuns, Timer, timer_payload
+from functions_host.invoker import Counts, FunctionInvoker
+from functions_host.queue_listener import QueueListener
+from functions_host.timer_listener import LastRuns, NoLastRuns, TimerListener, timer_payload
 from functions_host.worker import Engine, InvocationResult
 from functions_host.worker_messages import TypedData
-from shared.storage.base import QueueItem, Stores
+from shared.storage.base import QueueItem, Storage
 
 log = logging.getLogger("mailroom.host")
 
@@ -38,7 +38,7 @@ DRAIN_PATIENCE = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Drained:
+class DrainResult:
     """What draining came to.
 
     Attributes:
@@ -65,14 +65,18 @@ class Host:
         SettingsWrong: a schedule is none.
     """
 
-    def __init__(self, engine: Engine, stores: Stores, config: HostConfig, last_runs: LastRuns | None = None) -> None:
+    def __init__(self, engine: Engine, stores: Storage, config: HostConfig, last_runs: LastRuns | None = None) -> None:
         self.engine = engine
         self.config = config
         self._last_runs = last_runs or NoLastRuns()
-        self.running = Running(engine, stores, config)
-        self._pumps = [Pump(f, self.running, config) for f in engine.functions if isinstance(f.trigger, QueueTrigger)]
+        self.running = FunctionInvoker(engine, stores, config)
+        self._pumps = [
+            QueueListener(f, self.running, config) for f in engine.functions if isinstance(f.trigger, QueueTrigger)
+        ]
         self._timers = [
-            Timer(f, self.running, self._last_runs) for f in engine.functions if isinstance(f.trigger, TimerTrigger)
+            TimerListener(f, self.running, self._last_runs)
+            for f in engine.functions
+            if isinstance(f.trigger, TimerTrigger)
         ]
         for function in engine.functions:
             for output in function.outputs:
@@ -86,7 +90,7 @@ class Host:
     @classmethod
     @asynccontextmanager
     async def started(
-        cls, app_dir: Path, stores: Stores, config: HostConfig | None = None, last_runs: LastRuns | None = None
+        cls, app_dir: Path, stores: Storage, config: HostConfig | None = None, last_runs: LastRuns | None = None
     ) -> AsyncIterator[Self]:
         """A host with the app loaded and no trigger running yet.
 
@@ -142,7 +146,7 @@ class Host:
 
     async def drain(
         self, progress: Callable[[Mapping[str, Counts]], None] | None = None, *, patience: int = DRAIN_PATIENCE
-    ) -> Drained:
+    ) -> DrainResult:
         """Pump all queues until nothing is running and no queue has a visible message. No timers, no HTTP.
 
         Args:
@@ -167,7 +171,7 @@ class Host:
             self._look_now()
         left = {pump.name: await self.running.off_loop(pump.queue.length) for pump in self._pumps}
         counts = {name: replace(count) for name, count in self.running.counts.items()}
-        return Drained(counts, {name: number for name, number in left.items() if number})
+        return DrainResult(counts, {name: number for name, number in left.items() if number})
 
     async def run_function(self, name: str, *, body: str = "", past_due: bool = False) -> InvocationResult:
         """Run a timer or queue function once, by hand, and put its outputs.
@@ -214,16 +218,16 @@ class Host:
 
     def _look_now(self) -> None:
         for pump in self._pumps:
-            pump.look_within(0)
+            pump.poll_within(0)
 
     def _put(self, queue: str) -> None:
         for pump in self._pumps:
             if pump.name == queue:
-                pump.look_within(0)
+                pump.poll_within(0)
 
     def _ended(self) -> None:
         for pump in self._pumps:
-            pump.look_within(DRAIN_LOOK)
+            pump.poll_within(DRAIN_LOOK)
 
 
 @asynccontextmanager

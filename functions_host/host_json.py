@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 OVERRIDE = "AzureFunctionsJobHost__"
 
@@ -60,11 +60,11 @@ def read_config(app_dir: Path, environment: Mapping[str, str]) -> HostConfig:
     try:
         written = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise SettingsWrong(f"host.json in {app_dir} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"host.json in {app_dir} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise SettingsWrong(f"host.json in {app_dir} is not JSON: {error}") from None
+        raise ConfigurationError(f"host.json in {app_dir} is not JSON: {error}") from None
     if not isinstance(written, dict):
-        raise SettingsWrong(f"host.json in {app_dir} is not a JSON object")
+        raise ConfigurationError(f"host.json in {app_dir} is not a JSON object")
     values = _Values(written, environment)
     default = HostConfig()
     config = HostConfig(
@@ -79,7 +79,7 @@ def read_config(app_dir: Path, environment: Mapping[str, str]) -> HostConfig:
     if values.text("extensions.queues.messageEncoding", "base64").lower() != "base64":
         values.fault("extensions.queues.messageEncoding", "base64 is what the queues are written in")
     if values.faults:
-        raise SettingsWrong(*values.faults)
+        raise ConfigurationError(*values.faults)
     return config
 
 

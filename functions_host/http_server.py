@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from functions_host.function_index import AppNotLoaded, Function, HttpTrigger
-from functions_host.invoker import Running
+from functions_host.invoker import FunctionInvoker
 from functions_host.worker_messages import RpcHttp, TypedData
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 log = logging.getLogger("mailroom.host")
 
@@ -85,9 +85,11 @@ class HttpServer:
         AppNotLoaded: a route that the local host does not understand.
     """
 
-    def __init__(self, functions: Iterable[Function], running: Running, config: HttpConfig, prefix: str) -> None:
+    def __init__(
+        self, functions: Iterable[Function], running: FunctionInvoker, config: HttpConfig, prefix: str
+    ) -> None:
         if not _is_loopback(config.host) and not (config.keys.function or config.keys.admin):
-            raise SettingsWrong(
+            raise ConfigurationError(
                 f"HTTP on {config.host} can be reached from outside: give the host keys, or use {LOOPBACK}"
             )
         self._running = running
@@ -119,7 +121,7 @@ class HttpServer:
         except OSError as error:
             await self._runner.cleanup()
             where = f"{self._config.host}:{self._config.port}"
-            raise SettingsWrong(f"HTTP cannot listen on {where}: {error.strerror}; name another port") from None
+            raise ConfigurationError(f"HTTP cannot listen on {where}: {error.strerror}; name another port") from None
         port = int(self._runner.addresses[0][1])
         for name, path in self.urls.items():
             log.info("function %s: http://%s:%d%s", name, self._config.host, port, path)

@@ -15,10 +15,10 @@ from typing import ParamSpec, TypeVar
 from functions_host.function_index import AppNotLoaded, Function
 from functions_host.host_json import HostConfig
 from functions_host.output_bindings import by_queue
-from functions_host.worker import Engine, Failure, InvocationResult
+from functions_host.worker import Engine, InvocationError, InvocationResult
 from functions_host.worker_messages import TypedData
 from shared.errors import MailroomError
-from shared.storage.base import Queue, Stores
+from shared.storage.base import Queue, Storage
 
 log = logging.getLogger("mailroom.host")
 
@@ -29,7 +29,7 @@ STORE_THREADS = 16
 """Calls to the storage that the host itself has under way at once."""
 
 TIMED_OUT = "FunctionTimeout"
-"""The `Failure.kind` of a function that ran too long. Its thread cannot be ended and goes on."""
+"""The `InvocationError.kind` of a function that ran too long. Its thread cannot be ended and goes on."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Counts:
     poisoned: int = 0
 
 
-class Running:
+class FunctionInvoker:
     """Runs functions, and knows how many are under way.
 
     Args:
@@ -56,7 +56,7 @@ class Running:
         config: the time a function may take.
     """
 
-    def __init__(self, engine: Engine, stores: Stores, config: HostConfig) -> None:
+    def __init__(self, engine: Engine, stores: Storage, config: HostConfig) -> None:
         self._engine = engine
         self._stores = stores
         self._timeout = config.function_timeout
@@ -149,7 +149,7 @@ class Running:
         except TimeoutError:
             if not limit.expired():
                 raise
-            return InvocationResult(error=Failure(TIMED_OUT, f"it ran longer than {self._timeout:g} s"))
+            return InvocationResult(error=InvocationError(TIMED_OUT, f"it ran longer than {self._timeout:g} s"))
         if result.error is not None:
             return result
         try:
@@ -157,7 +157,9 @@ class Running:
                 await self.off_loop(self.queue(function, name).put_many, messages)
                 self.on_put(name)
         except (MailroomError, ValueError) as error:
-            return InvocationResult(error=Failure(type(error).__name__, f"its output could not be put: {error}"))
+            return InvocationResult(
+                error=InvocationError(type(error).__name__, f"its output could not be put: {error}")
+            )
         return result
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from croniter import croniter
 
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 FIELDS = 6
 
@@ -36,7 +36,7 @@ class Schedule:
     def __init__(self, expression: str) -> None:
         self.expression = expression
         if not self._is_well_formed():
-            raise SettingsWrong(
+            raise ConfigurationError(
                 f"the schedule {expression!r} is not six NCRONTAB fields (second minute hour day month weekday) that "
                 "some day matches: 0 * * * * * is every minute"
             )

@@ -13,14 +13,14 @@ from types import FrameType
 from functions_host.host import Host
 from functions_host.http_server import HttpConfig
 from functions_host.timer_listener import LastRuns
-from shared.storage.base import Stores
+from shared.storage.base import Storage
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_host(
     app_dir: Path,
-    stores: Stores,
+    stores: Storage,
     http: HttpConfig | None = None,
     last_runs: LastRuns | None = None,
     ready: Callable[[int], None] | None = None,

@@ -19,9 +19,9 @@ from datetime import UTC, datetime, timedelta
 
 from functions_host.function_index import Function, QueueTrigger
 from functions_host.host_json import HostConfig
-from functions_host.invoker import TIMED_OUT, Running
+from functions_host.invoker import TIMED_OUT, FunctionInvoker
 from functions_host.worker_messages import TypedData
-from shared.errors import TryAgain
+from shared.errors import TransientError
 from shared.storage.base import QueueItem
 
 log = logging.getLogger("mailroom.host")
@@ -47,7 +47,7 @@ SETTLE_WAIT = 0.5
 _NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
-class Pump:
+class QueueListener:
     """Feeds one queue function.
 
     Args:
@@ -56,7 +56,7 @@ class Pump:
         config: how many at once, how often, how long between.
     """
 
-    def __init__(self, function: Function, running: Running, config: HostConfig) -> None:
+    def __init__(self, function: Function, running: FunctionInvoker, config: HostConfig) -> None:
         trigger = function.trigger
         assert isinstance(trigger, QueueTrigger)
         self.name = trigger.queue
@@ -76,7 +76,7 @@ class Pump:
         self._trouble = 0
         self.found_empty_at = -1
 
-    def look_within(self, seconds: float) -> None:
+    def poll_within(self, seconds: float) -> None:
         """Look at the queue no later than in so many seconds: something may be on it."""
         self._wait = FIRST_WAIT
         self._next_look = min(self._next_look, time.monotonic() + seconds)
@@ -118,7 +118,7 @@ class Pump:
         stamp, self.found_empty_at = self._running.stamp, -1
         try:
             items = await self._running.off_loop(self.queue.receive, self._config.batch_size, hidden_for=HIDDEN_FOR)
-        except TryAgain as error:
+        except TransientError as error:
             self._trouble += 1
             if self._patience is not None and self._trouble >= self._patience:
                 raise
@@ -192,7 +192,7 @@ class Pump:
         for attempt in range(1, SETTLE_TRIES + 1):
             try:
                 await self._running.off_loop(call)
-            except TryAgain as error:
+            except TransientError as error:
                 problem = error
             else:
                 return True

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from functions_host.function_index import Function, TimerTrigger
-from functions_host.invoker import Running
+from functions_host.invoker import FunctionInvoker
 from functions_host.ncrontab import Schedule
 from functions_host.worker_messages import TypedData
 
@@ -49,7 +49,7 @@ class NoLastRuns:
         """Nothing."""
 
 
-class FileOfLastRuns:
+class LastRunsFile:
     """A small JSON file, replaced as a whole. One that cannot be read is taken for an empty one.
 
     Args:
@@ -103,7 +103,7 @@ def timer_payload(schedule: Schedule, last: datetime | None, *, past_due: bool) 
     )
 
 
-class Timer:
+class TimerListener:
     """One timer function's clock.
 
     Args:
@@ -115,7 +115,7 @@ class Timer:
         SettingsWrong: its schedule is none.
     """
 
-    def __init__(self, function: Function, running: Running, last_runs: LastRuns) -> None:
+    def __init__(self, function: Function, running: FunctionInvoker, last_runs: LastRuns) -> None:
         trigger = function.trigger
         assert isinstance(trigger, TimerTrigger)
         self.schedule = Schedule(trigger.schedule)

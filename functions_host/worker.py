@@ -30,7 +30,7 @@ THREADS = "PYTHON_THREADPOOL_THREAD_COUNT"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class InvocationError:
     """A function's exception.
 
     Attributes:
@@ -59,7 +59,7 @@ class InvocationResult:
 
     outputs: Mapping[str, TypedData] = field(default_factory=dict)
     return_value: TypedData | None = None
-    error: Failure | None = None
+    error: InvocationError | None = None
 
 
 def new_traceparent() -> str:
@@ -178,9 +178,9 @@ def _wrapped(**request: Message) -> Message:
     return Message(request=Message(**request), properties={"host": "127.0.0.1", "worker_messages": worker_messages})
 
 
-def _failure(exception: Any) -> Failure:
+def _failure(exception: Any) -> InvocationError:
     kind, _, text = str(exception.message).partition(": ")
-    return Failure(kind, text, str(exception.stack_trace))
+    return InvocationError(kind, text, str(exception.stack_trace))
 
 
 @contextmanager

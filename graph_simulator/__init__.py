@@ -4,10 +4,10 @@ It is strict where Graph is strict, and it makes on demand the trouble that Grap
 """
 
 from graph_simulator.app_registrations import App
-from graph_simulator.fault_plan import Trouble
+from graph_simulator.fault_plan import FaultPlan
 from graph_simulator.mailbox import Mailbox
-from graph_simulator.request_log import Request, TokenRequest
-from graph_simulator.simulator import GraphStandIn
+from graph_simulator.request_log import RecordedRequest, RecordedTokenRequest
+from graph_simulator.simulator import GraphSimulator
 from graph_simulator.subscriptions import Subscription
 
-__all__ = ["App", "GraphStandIn", "Mailbox", "Request", "Subscription", "TokenRequest", "Trouble"]
+__all__ = ["App", "GraphSimulator", "Mailbox", "RecordedRequest", "Subscription", "RecordedTokenRequest", "FaultPlan"]

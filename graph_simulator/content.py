@@ -11,7 +11,7 @@ from aiohttp import web
 from graph_simulator import mime, odata
 from graph_simulator.errors import GraphError, access_denied, no_such_item
 from graph_simulator.items import Message
-from graph_simulator.request import Call
+from graph_simulator.request import Request
 
 WHOLE = 64 * 1024
 """Bytes up to which the length is said at once; what is larger comes in chunks."""
@@ -20,7 +20,7 @@ CHUNK = 32 * 1024
 KIND = {"Content-Type": "text/plain"}
 
 
-async def content(call: Call) -> web.StreamResponse:
+async def content(call: Request) -> web.StreamResponse:
     """GET messages/{id}/$value."""
     odata.check_names(call.options, ())
     with call.state.lock:
@@ -46,7 +46,7 @@ async def content(call: Call) -> web.StreamResponse:
     return response
 
 
-def _content(call: Call, message: Message) -> bytes:
+def _content(call: Request, message: Message) -> bytes:
     trouble = call.state.trouble
     if message.id in trouble.broken:
         text = "The message content could not be converted to MIME."

@@ -6,11 +6,11 @@ from http import HTTPStatus
 from typing import Any
 
 from graph_simulator import odata
-from graph_simulator.delta_tokens import Entry, Round, Since
+from graph_simulator.delta_tokens import DeltaEntry, DeltaPosition, DeltaRound
 from graph_simulator.errors import GraphError, bad_request
 from graph_simulator.items import Change, Folder
 from graph_simulator.listing import check_size, page_size
-from graph_simulator.request import Answer, Call
+from graph_simulator.request import Request, Response
 from graph_simulator.serialization import MESSAGE_PROPERTIES, message_json
 
 FIRST = frozenset({"$select", "$top", "$filter", "$orderby", "$expand", "changeType"})
@@ -18,7 +18,7 @@ OPTIONS = FIRST | {"$skiptoken", "$deltatoken"}
 KINDS = frozenset({"created", "updated", "deleted"})
 
 
-def delta(call: Call) -> Answer:
+def delta(call: Request) -> Response:
     """GET mailFolders/{id}/messages/delta."""
     odata.check_names(call.options, OPTIONS)
     found, start = _round(call)
@@ -31,10 +31,10 @@ def delta(call: Call) -> Answer:
         body["@odata.nextLink"] = f"{found.place}?$skiptoken={call.state.links.keep_round(found, start + size)}"
     else:
         body["@odata.deltaLink"] = f"{found.place}?$deltatoken={found.link}"
-    return Answer(HTTPStatus.OK, body)
+    return Response(HTTPStatus.OK, body)
 
 
-def _round(call: Call) -> tuple[Round, int]:
+def _round(call: Request) -> tuple[DeltaRound, int]:
     next_token, delta_token = call.options.get("$skiptoken"), call.options.get("$deltatoken")
     if next_token is None and delta_token is None:
         return _begin(call, call.folder(), call.options, None), 0
@@ -51,7 +51,7 @@ def _round(call: Call) -> tuple[Round, int]:
     return _begin(call, since.folder, since.options, since.position), 0
 
 
-def _expired(call: Call) -> GraphError:
+def _expired(call: Request) -> GraphError:
     # Both have been seen, and so have both spellings of the word.
     text = "The sync state is not found; generation=12;[highest=20][20][19][18]."
     if call.state.links.count_refusal() % 2 == 0:
@@ -59,7 +59,7 @@ def _expired(call: Call) -> GraphError:
     return GraphError(HTTPStatus.BAD_REQUEST, "SyncStateNotFound", text)
 
 
-def _begin(call: Call, folder: Folder, options: dict[str, str], position: int | None) -> Round:
+def _begin(call: Request, folder: Folder, options: dict[str, str], position: int | None) -> DeltaRound:
     odata.selected(options, MESSAGE_PROPERTIES, "message")
     odata.wants_size(options)
     passing = odata.message_filter(options)
@@ -73,7 +73,7 @@ def _begin(call: Call, folder: Folder, options: dict[str, str], position: int | 
     store = call.store
     there = list(store.in_folder(folder))
     if position is None:
-        entries = [Entry(each.id, each.mutable_id) for each in there]
+        entries = [DeltaEntry(each.id, each.mutable_id) for each in there]
     else:
         entries = _changed(store.log[position:], folder)
     if "changeType" in options and position is not None:
@@ -83,24 +83,24 @@ def _begin(call: Call, folder: Folder, options: dict[str, str], position: int | 
     trouble = call.state.trouble
     entries += [each for each in entries if trouble.chance(trouble.repeats)]
     trouble.random.shuffle(entries)
-    link = call.state.links.keep_since(Since(call.place, folder, options, len(store.log)))
-    return Round(call.place, folder, options, tuple(entries), link)
+    link = call.state.links.keep_since(DeltaPosition(call.place, folder, options, len(store.log)))
+    return DeltaRound(call.place, folder, options, tuple(entries), link)
 
 
-def _changed(log: list[Change], folder: Folder) -> list[Entry]:
+def _changed(log: list[Change], folder: Folder) -> list[DeltaEntry]:
     """One entry for each stay of a message in the folder that began, ended or saw a change since then."""
     last = {change.mutable_id: change for change in log if change.folder is folder}
-    return [Entry(each.id, each.mutable_id, each.kind == "deleted") for each in last.values()]
+    return [DeltaEntry(each.id, each.mutable_id, each.kind == "deleted") for each in last.values()]
 
 
-def _kind(log: list[Change], entry: Entry) -> str:
+def _kind(log: list[Change], entry: DeltaEntry) -> str:
     if entry.removed:
         return "deleted"
     came = any(change.kind == "created" and change.mutable_id == entry.mutable_id for change in log)
     return "created" if came else "updated"
 
 
-def _item(call: Call, found: Round, entry: Entry) -> dict[str, Any] | None:
+def _item(call: Request, found: DeltaRound, entry: DeltaEntry) -> dict[str, Any] | None:
     immutable = call.preferences.immutable
     message = call.store.messages.get(entry.id)
     here = message is not None and message.folder is found.folder

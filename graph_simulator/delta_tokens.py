@@ -9,7 +9,7 @@ from graph_simulator.items import Folder
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DeltaEntry:
     """A message that a round has something to say about.
 
     Attributes:
@@ -24,7 +24,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class DeltaRound:
     """All that a round tells, fixed when it begins.
 
     Attributes:
@@ -38,12 +38,12 @@ class Round:
     place: str
     folder: Folder
     options: dict[str, str]
-    entries: tuple[Entry, ...] = field(repr=False)
+    entries: tuple[DeltaEntry, ...] = field(repr=False)
     link: str
 
 
 @dataclass(frozen=True, slots=True)
-class Since:
+class DeltaPosition:
     """What a delta link stands for.
 
     Attributes:
@@ -63,27 +63,27 @@ class DeltaLinks:
     """Tokens and what they stand for. The caller holds the stand-in's lock."""
 
     def __init__(self) -> None:
-        self._rounds: dict[str, tuple[Round, int]] = {}
-        self._since: dict[str, Since] = {}
+        self._rounds: dict[str, tuple[DeltaRound, int]] = {}
+        self._since: dict[str, DeltaPosition] = {}
         self._refused = 0
 
-    def keep_since(self, since: Since) -> str:
+    def keep_since(self, since: DeltaPosition) -> str:
         """The token of a delta link."""
         token = secrets.token_urlsafe(48)
         self._since[token] = since
         return token
 
-    def keep_round(self, found: Round, start: int) -> str:
+    def keep_round(self, found: DeltaRound, start: int) -> str:
         """The token of a link to a round's page."""
         token = secrets.token_urlsafe(48)
         self._rounds[token] = (found, start)
         return token
 
-    def since(self, token: str) -> Since | None:
+    def since(self, token: str) -> DeltaPosition | None:
         """What a delta link's token stands for; None: nothing any more."""
         return self._since.get(token)
 
-    def round(self, token: str) -> tuple[Round, int] | None:
+    def round(self, token: str) -> tuple[DeltaRound, int] | None:
         """What a next link's token stands for; None: nothing any more."""
         return self._rounds.get(token)
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from graph_simulator import odata
 from graph_simulator.errors import denied_by_directory, no_such_resource
-from graph_simulator.request import Answer, Call
+from graph_simulator.request import Request, Response
 
 BASIC_PROPERTIES = frozenset({"id", "displayName", "mail", "userPrincipalName"})
 """What `User.ReadBasic.All` shows, as far as it is known here."""
@@ -14,7 +14,7 @@ BASIC_PROPERTIES = frozenset({"id", "displayName", "mail", "userPrincipalName"})
 USER_PROPERTIES = BASIC_PROPERTIES | {"proxyAddresses"}
 
 
-def user(call: Call) -> Answer:
+def user(call: Request) -> Response:
     """GET users/{id}: by the GUID or the userPrincipalName; an alias does not do."""
     odata.check_names(call.options, {"$select"})
     chosen = odata.selected(call.options, USER_PROPERTIES, "user") or sorted(BASIC_PROPERTIES)
@@ -31,4 +31,4 @@ def user(call: Call) -> Answer:
         "proxyAddresses": [*store.proxies],
     }
     context = f"{call.state.url}/v1.0/$metadata#users({','.join(chosen)})/$entity"
-    return Answer(HTTPStatus.OK, {"@odata.context": context, **{name: found[name] for name in chosen}})
+    return Response(HTTPStatus.OK, {"@odata.context": context, **{name: found[name] for name in chosen}})

@@ -7,7 +7,7 @@ from random import Random
 
 
 @dataclass
-class Trouble:
+class FaultPlan:
     """What is to go wrong. Everything may be changed while the stand-in runs; as made, nothing goes wrong.
 
     Attributes:

@@ -99,7 +99,7 @@ def new_id(prefix: str) -> str:
     return prefix + base64.urlsafe_b64encode(secrets.token_bytes(65)).decode()
 
 
-class Twins:
+class DuplicateKeys:
     """Makes immutable ids, every second of which differs from the one before in the case of one letter alone."""
 
     def __init__(self) -> None:

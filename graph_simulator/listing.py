@@ -8,7 +8,7 @@ from graph_simulator import odata
 from graph_simulator.errors import GraphError
 from graph_simulator.items import Folder
 from graph_simulator.paging import DEFAULT_PAGE, options_and_start, page
-from graph_simulator.request import Answer, Call
+from graph_simulator.request import Request, Response
 from graph_simulator.serialization import FOLDER_PROPERTIES, MESSAGE_PROPERTIES, folder_json, message_json
 
 FOLDER_OPTIONS = frozenset({"$select", "$top", "$skip", "$count", "$filter", "$skiptoken", "includeHiddenFolders"})
@@ -16,24 +16,24 @@ MESSAGE_OPTIONS = frozenset({"$select", "$top", "$skip", "$count", "$filter", "$
 MOST, FURTHEST = 1_000, 1_000_000
 
 
-def top_folders(call: Call) -> Answer:
+def top_folders(call: Request) -> Response:
     """GET mailFolders: those at the top."""
     return _folders(call, call.store.root)
 
 
-def child_folders(call: Call) -> Answer:
+def child_folders(call: Request) -> Response:
     """GET mailFolders/{id}/childFolders."""
     return _folders(call, call.folder())
 
 
-def folder(call: Call) -> Answer:
+def folder(call: Request) -> Response:
     """GET mailFolders/{id}."""
     odata.check_names(call.options, {"$select"})
     chosen = odata.selected(call.options, FOLDER_PROPERTIES, "mailFolder")
-    return Answer(HTTPStatus.OK, folder_json(call.store, call.folder(), chosen))
+    return Response(HTTPStatus.OK, folder_json(call.store, call.folder(), chosen))
 
 
-def messages(call: Call) -> Answer:
+def messages(call: Request) -> Response:
     """GET mailFolders/{id}/messages."""
     odata.check_names(call.options, MESSAGE_OPTIONS)
     options, start = options_and_start(call)
@@ -53,20 +53,20 @@ def messages(call: Call) -> Answer:
         start=start or odata.number(options, "$skip", 0, FURTHEST) or 0,
         size=page_size(call, options),
     )
-    return Answer(HTTPStatus.OK, body)
+    return Response(HTTPStatus.OK, body)
 
 
-def message(call: Call) -> Answer:
+def message(call: Request) -> Response:
     """GET messages/{id}, with or without a folder before it."""
     odata.check_names(call.options, {"$select", "$expand"})
     chosen = odata.selected(call.options, MESSAGE_PROPERTIES, "message")
     with_size = odata.wants_size(call.options)
     immutable = call.preferences.immutable
     body = message_json(call.message(), immutable=immutable, selected=chosen, with_size=with_size)
-    return Answer(HTTPStatus.OK, body)
+    return Response(HTTPStatus.OK, body)
 
 
-def check_size(call: Call, size: int) -> None:
+def check_size(call: Request, size: int) -> None:
     """Refuse a page that is larger than the trouble allows.
 
     Raises:
@@ -77,12 +77,12 @@ def check_size(call: Call, size: int) -> None:
         raise GraphError(HTTPStatus.GATEWAY_TIMEOUT, "UnknownError", "")
 
 
-def page_size(call: Call, options: dict[str, str]) -> int:
+def page_size(call: Request, options: dict[str, str]) -> int:
     """Items in a page: `$top`, or what the headers prefer, or ten."""
     return odata.number(options, "$top", 1, MOST) or call.preferences.page or DEFAULT_PAGE
 
 
-def _folders(call: Call, parent: Folder) -> Answer:
+def _folders(call: Request, parent: Folder) -> Response:
     odata.check_names(call.options, FOLDER_OPTIONS)
     options, start = options_and_start(call)
     chosen = odata.selected(options, FOLDER_PROPERTIES, "mailFolder")
@@ -100,4 +100,4 @@ def _folders(call: Call, parent: Folder) -> Answer:
         start=start or odata.number(options, "$skip", 0, FURTHEST) or 0,
         size=page_size(call, options),
     )
-    return Answer(HTTPStatus.OK, body)
+    return Response(HTTPStatus.OK, body)

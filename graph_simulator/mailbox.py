@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from threading import RLock
 
-from graph_simulator.fault_plan import Trouble
+from graph_simulator.fault_plan import FaultPlan
 from graph_simulator.items import Folder, Message
 from graph_simulator.mailbox_store import Store
 
@@ -19,7 +19,7 @@ class Mailbox:
         address: the mailbox's.
     """
 
-    def __init__(self, store: Store, lock: RLock, trouble: Trouble) -> None:
+    def __init__(self, store: Store, lock: RLock, trouble: FaultPlan) -> None:
         self.address = store.address
         self.store = store
         self._lock = lock

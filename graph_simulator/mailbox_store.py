@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from graph_simulator.items import CONTAINER, MUTABLE, Change, Folder, Message, Twins, new_id
+from graph_simulator.items import CONTAINER, MUTABLE, Change, DuplicateKeys, Folder, Message, new_id
 
 WELL_KNOWN = {
     "inbox": "Inbox",
@@ -51,7 +51,7 @@ class Store:
         self._announce = announce
         self._mutable: dict[str, Message] = {}
         self._hidden: dict[str, Message] = {}
-        self._twins = Twins()
+        self._twins = DuplicateKeys()
         self._delivered = 0
         self.root = self.add_folder("Top of Information Store", None, well_known=ROOT)
         for well_known, name in WELL_KNOWN.items():

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from graph_simulator import webhook_validation
-from graph_simulator.fault_plan import Trouble
+from graph_simulator.fault_plan import FaultPlan
 from graph_simulator.items import Change
 from graph_simulator.subscriptions import Subscription, timestamp
 
@@ -26,7 +26,7 @@ GATHER = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingNotification:
     """A notification that waits to be sent."""
 
     due: float
@@ -46,7 +46,7 @@ class Notifier:
         pauses: seconds between attempts; after the last, an entry is given up.
     """
 
-    def __init__(self, lock: threading.RLock, trouble: Trouble) -> None:
+    def __init__(self, lock: threading.RLock, trouble: FaultPlan) -> None:
         self.sent = 0
         self.lost = 0
         self.answers: list[tuple[int, float]] = []
@@ -55,7 +55,7 @@ class Notifier:
         self.pauses: tuple[float, ...] = (0.05, 0.2, 0.5)
         self._idle = threading.Condition(lock)
         self._trouble = trouble
-        self._waiting: list[Pending] = []
+        self._waiting: list[PendingNotification] = []
         self._open = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -122,7 +122,7 @@ class Notifier:
         least, most = self._trouble.delay
         pause = self._trouble.random.uniform(least, most) if most > 0 else 0.0
         self._open += 1
-        self._waiting.append(Pending(time.monotonic() + pause, url, entry))
+        self._waiting.append(PendingNotification(time.monotonic() + pause, url, entry))
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake.set)
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from graph_simulator.errors import bad_request
-from graph_simulator.request import Call
+from graph_simulator.request import Request
 
 T = TypeVar("T")
 DEFAULT_PAGE = 10
 
 
-def options_and_start(call: Call) -> tuple[dict[str, str], int]:
+def options_and_start(call: Request) -> tuple[dict[str, str], int]:
     """The options of a list, and where its page starts: from the link's token if there is one.
 
     As with Graph, a link counts from the start of the list as it is when the link is followed, so that a list that
@@ -37,7 +37,7 @@ def options_and_start(call: Call) -> tuple[dict[str, str], int]:
 
 
 def page(
-    call: Call,
+    call: Request,
     items: Sequence[T],
     write: Callable[[T], dict[str, Any]],
     *,

@@ -48,7 +48,7 @@ def preferences(text: str) -> Preferences:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A JSON answer, or one without a body."""
 
     status: int
@@ -56,7 +56,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Request:
     """A request that is signed in and may do what it asks for.
 
     Attributes:

@@ -11,12 +11,12 @@ from aiohttp import web
 
 from graph_simulator import content, deletion, delta, directory, listing, subscription_endpoints
 from graph_simulator.errors import GraphError, bad_request, method_not_allowed, no_such_segment
-from graph_simulator.request import Answer, Call
+from graph_simulator.request import Request, Response
 
-Plain = Callable[[Call], Answer]
+Plain = Callable[[Request], Response]
 """Runs under the lock."""
 
-Waiting = Callable[[Call], Awaitable[Answer | web.StreamResponse]]
+Waiting = Callable[[Request], Awaitable[Response | web.StreamResponse]]
 """Waits for others, and takes the lock by itself."""
 
 _KEYED = re.compile(r"(users|mailFolders|messages|subscriptions|childFolders)\('(.*)'\)", re.DOTALL)

@@ -13,7 +13,7 @@ from typing import Self
 from aiohttp import web
 
 from graph_simulator.app_registrations import WRITE, App
-from graph_simulator.fault_plan import Trouble
+from graph_simulator.fault_plan import FaultPlan
 from graph_simulator.mailbox import Mailbox
 from graph_simulator.mailbox_store import Store
 from graph_simulator.state import State
@@ -24,7 +24,7 @@ STARTED_WITHIN = 20.0
 EVENTS = frozenset({"reauthorizationRequired", "missed", "subscriptionRemoved"})
 
 
-class GraphStandIn(State):
+class GraphSimulator(State):
     """A running stand-in, on a free port of 127.0.0.1. Every method may be called from any thread.
 
     Args:
@@ -47,11 +47,11 @@ class GraphStandIn(State):
         *,
         certificate: Path,
         key: Path,
-        trouble: Trouble | None = None,
+        trouble: FaultPlan | None = None,
         accepted_keys: Sequence[bytes] = (),
         trust: Path | None = None,
     ) -> None:
-        super().__init__(trouble or Trouble(), accepted_keys)
+        super().__init__(trouble or FaultPlan(), accepted_keys)
         self._mailboxes: dict[str, Mailbox] = {}
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(certificate, key)

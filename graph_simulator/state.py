@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from graph_simulator.access_tokens import Tokens
 from graph_simulator.app_registrations import App
 from graph_simulator.delta_tokens import DeltaLinks
-from graph_simulator.fault_plan import Trouble
+from graph_simulator.fault_plan import FaultPlan
 from graph_simulator.items import Change
 from graph_simulator.mailbox_store import Store
 from graph_simulator.notifier import Notifier
-from graph_simulator.request_log import Request, TokenRequest
+from graph_simulator.request_log import RecordedRequest, RecordedTokenRequest
 from graph_simulator.subscriptions import Subscriptions
 
 
@@ -37,7 +37,7 @@ class State:
         notifier: sends what subscribers are told.
     """
 
-    def __init__(self, trouble: Trouble, accepted_keys: Sequence[bytes]) -> None:
+    def __init__(self, trouble: FaultPlan, accepted_keys: Sequence[bytes]) -> None:
         self.lock = threading.RLock()
         self.trouble = trouble
         self.tenant = "6b3f5d0e-7a52-4c1d-9f3e-2f0a8d9c4b17"
@@ -49,8 +49,8 @@ class State:
         self.token_lifetime = 3_599.0
         self.most_at_once = 4
         self.most_seen_at_once = 0
-        self.requests: list[Request] = []
-        self.token_requests: list[TokenRequest] = []
+        self.requests: list[RecordedRequest] = []
+        self.token_requests: list[RecordedTokenRequest] = []
         self.apps: dict[str, App] = {}
         self.tokens = Tokens(self.tenant, accepted_keys)
         self.stores: dict[str, Store] = {}

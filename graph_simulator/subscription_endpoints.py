@@ -10,11 +10,11 @@ from graph_simulator.errors import GraphError, access_denied, no_such_item, no_s
 from graph_simulator.items import Folder
 from graph_simulator.mailbox_store import Store
 from graph_simulator.paging import options_and_start, page
-from graph_simulator.request import Answer, Call
+from graph_simulator.request import Request, Response
 from graph_simulator.subscriptions import Subscription
 
 
-async def create(call: Call) -> Answer:
+async def create(call: Request) -> Response:
     """POST subscriptions: checked, then both addresses are asked, then it is there."""
     odata.check_names(call.options, ())
     with call.state.lock:
@@ -25,26 +25,26 @@ async def create(call: Call) -> Answer:
     with call.state.lock:
         _check_room(call, made.store)
         call.state.subscribed.add(made)
-    return Answer(HTTPStatus.CREATED, _json(call, made, with_state=True))
+    return Response(HTTPStatus.CREATED, _json(call, made, with_state=True))
 
 
-def every(call: Call) -> Answer:
+def every(call: Request) -> Response:
     """GET subscriptions: the app's own."""
     odata.check_names(call.options, {"$skiptoken"})
     options, start = options_and_start(call)
     found = list(call.state.subscribed.of_app(call.app.client_id))
     size = call.state.subscription_page
     body = page(call, found, Subscription.json, options=options, start=start, size=size)
-    return Answer(HTTPStatus.OK, body)
+    return Response(HTTPStatus.OK, body)
 
 
-def one(call: Call) -> Answer:
+def one(call: Request) -> Response:
     """GET subscriptions/{id}."""
     odata.check_names(call.options, {"$select"})
-    return Answer(HTTPStatus.OK, _json(call, _found(call)))
+    return Response(HTTPStatus.OK, _json(call, _found(call)))
 
 
-async def change(call: Call) -> Answer:
+async def change(call: Request) -> Response:
     """PATCH subscriptions/{id}: its end, or where notifications go, which is asked first."""
     odata.check_names(call.options, ())
     with call.state.lock:
@@ -60,24 +60,24 @@ async def change(call: Call) -> Answer:
     with call.state.lock:
         _found(call)
         found.expires, found.url = expires, url
-        return Answer(HTTPStatus.OK, _json(call, found))
+        return Response(HTTPStatus.OK, _json(call, found))
 
 
-def delete(call: Call) -> Answer:
+def delete(call: Request) -> Response:
     """DELETE subscriptions/{id}."""
     odata.check_names(call.options, ())
     call.state.subscribed.remove(_found(call))
-    return Answer(HTTPStatus.NO_CONTENT)
+    return Response(HTTPStatus.NO_CONTENT)
 
 
-def reauthorize(call: Call) -> Answer:
+def reauthorize(call: Request) -> Response:
     """POST subscriptions/{id}/reauthorize."""
     odata.check_names(call.options, ())
     _found(call)
-    return Answer(HTTPStatus.NO_CONTENT)
+    return Response(HTTPStatus.NO_CONTENT)
 
 
-def _made(call: Call) -> Subscription:
+def _made(call: Request) -> Subscription:
     body = call.json()
     given.check_properties(body, given.KNOWN)
     for name in given.REQUIRED:
@@ -104,7 +104,7 @@ def _made(call: Call) -> Subscription:
     )
 
 
-def _place(call: Call, user: str, key: str) -> tuple[Store, Folder]:
+def _place(call: Request, user: str, key: str) -> tuple[Store, Folder]:
     store = call.state.store_of(user)
     if store is None:
         raise no_such_user(user)
@@ -116,20 +116,20 @@ def _place(call: Call, user: str, key: str) -> tuple[Store, Folder]:
     return store, folder
 
 
-def _check_room(call: Call, store: Store) -> None:
+def _check_room(call: Request, store: Store) -> None:
     most = call.state.subscriptions_per_mailbox
     if len(call.state.subscribed.live(store.address)) >= most:
         text = f"The mailbox has {most} subscriptions, and may have no more."
         raise GraphError(HTTPStatus.FORBIDDEN, "ExtensionError", text)
 
 
-def _found(call: Call) -> Subscription:
+def _found(call: Request) -> Subscription:
     found = call.state.subscribed.find(call.key, call.app.client_id)
     if found is None:
         raise no_such_subscription()
     return found
 
 
-def _json(call: Call, subscription: Subscription, *, with_state: bool = False) -> dict[str, object]:
+def _json(call: Request, subscription: Subscription, *, with_state: bool = False) -> dict[str, object]:
     context = f"{call.state.url}/v1.0/$metadata#subscriptions/$entity"
     return {"@odata.context": context, **subscription.json(with_state=with_state)}

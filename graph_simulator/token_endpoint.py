@@ -25,7 +25,7 @@ UNKNOWN_TENANT, UNKNOWN_APP, WRONG_GRANT, WRONG_SECRET, NO_SECRET, WRONG_SCOPE =
 """The numbers that the Microsoft identity platform gives to these refusals."""
 
 
-class SignInRefused(Exception):
+class TokenRequestRefused(Exception):
     """An error answer of the token service.
 
     Attributes:
@@ -67,7 +67,7 @@ def check_tenant(given: str, tenant: str) -> None:
     """
     if given.lower() != tenant:
         text = f"Tenant '{given}' not found. Check to make sure you have the correct tenant ID."
-        raise SignInRefused(HTTPStatus.BAD_REQUEST, "invalid_tenant", UNKNOWN_TENANT, text)
+        raise TokenRequestRefused(HTTPStatus.BAD_REQUEST, "invalid_tenant", UNKNOWN_TENANT, text)
 
 
 def grant(form: Mapping[str, str], apps: Mapping[str, App], tokens: Tokens, lifetime: float) -> dict[str, Any]:
@@ -80,14 +80,14 @@ def grant(form: Mapping[str, str], apps: Mapping[str, App], tokens: Tokens, life
     app = apps.get(client_id)
     if app is None:
         text = f"Application with identifier '{client_id}' was not found in the directory."
-        raise SignInRefused(HTTPStatus.BAD_REQUEST, "unauthorized_client", UNKNOWN_APP, text)
+        raise TokenRequestRefused(HTTPStatus.BAD_REQUEST, "unauthorized_client", UNKNOWN_APP, text)
     if form.get("grant_type") != "client_credentials":
         text = "The app requested an unsupported grant type."
-        raise SignInRefused(HTTPStatus.BAD_REQUEST, "unsupported_grant_type", WRONG_GRANT, text)
+        raise TokenRequestRefused(HTTPStatus.BAD_REQUEST, "unsupported_grant_type", WRONG_GRANT, text)
     _check_secret(form, app)
     if not scope.endswith(DEFAULT) or " " in scope or scope == DEFAULT:
         text = f"The provided value for scope {scope} is not valid. Client credential flows must end in /.default."
-        raise SignInRefused(HTTPStatus.BAD_REQUEST, "invalid_scope", WRONG_SCOPE, text)
+        raise TokenRequestRefused(HTTPStatus.BAD_REQUEST, "invalid_scope", WRONG_SCOPE, text)
     token = tokens.issue(app, scope.removesuffix(DEFAULT), lifetime)
     told = int(lifetime)
     return {"token_type": "Bearer", "expires_in": told, "ext_expires_in": told, "access_token": token}
@@ -97,7 +97,7 @@ def _check_secret(form: Mapping[str, str], app: App) -> None:
     secret = form.get("client_secret")
     if secret is None:
         text = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."
-        raise SignInRefused(HTTPStatus.UNAUTHORIZED, "invalid_client", NO_SECRET, text)
+        raise TokenRequestRefused(HTTPStatus.UNAUTHORIZED, "invalid_client", NO_SECRET, text)
     if not secrets.compare_digest(secret.encode(), app.secret.encode()):
         text = "Invalid client secret provided. Send the secret's value, not its id."
-        raise SignInRefused(HTTPStatus.UNAUTHORIZED, "invalid_client", WRONG_SECRET, text)
+        raise TokenRequestRefused(HTTPStatus.UNAUTHORIZED, "invalid_client", WRONG_SECRET, text)

@@ -17,10 +17,10 @@ from aiohttp import web
 from graph_simulator import routes, token_endpoint
 from graph_simulator.auth_and_throttling import Gate
 from graph_simulator.errors import GraphError, bad_request
-from graph_simulator.request import Answer, Call, preferences
-from graph_simulator.request_log import Request, TokenRequest
+from graph_simulator.request import Request, Response, preferences
+from graph_simulator.request_log import RecordedRequest, RecordedTokenRequest
 from graph_simulator.state import State
-from graph_simulator.token_endpoint import SignInRefused
+from graph_simulator.token_endpoint import TokenRequestRefused
 
 log = logging.getLogger("mailroom.standin")
 
@@ -106,7 +106,7 @@ class Web:
             return answer
         return _json(answer.status, answer.body, seen.headers)
 
-    async def _let_in(self, request: web.Request, query: str, seen: _Seen) -> Answer | web.StreamResponse:
+    async def _let_in(self, request: web.Request, query: str, seen: _Seen) -> Response | web.StreamResponse:
         app = self._gate.app(request)
         seen.app = app.client_id
         pairs = parse_qsl(query, keep_blank_values=True)
@@ -120,7 +120,7 @@ class Web:
         if wishes.applied():
             seen.headers["Preference-Applied"] = wishes.applied()
         async with self._gate.slot(app, store):
-            call = Call(
+            call = Request(
                 state=self._state,
                 request=request,
                 app=app,
@@ -151,15 +151,15 @@ class Web:
                     body = token_endpoint.discovery(f"{state.url}/{state.tenant}")
                 else:
                     body = token_endpoint.grant(form, state.apps, state.tokens, state.token_lifetime)
-            except SignInRefused as refused:
+            except TokenRequestRefused as refused:
                 status, body = refused.status, refused.body
-            asked = TokenRequest(rest, form.get("client_id", ""), form.get("scope", ""), status)
+            asked = RecordedTokenRequest(rest, form.get("client_id", ""), form.get("scope", ""), status)
             state.token_requests.append(asked)
         return web.json_response(body, status=status)
 
     def _record(self, method: str, seen: _Seen) -> None:
         path = "/" + "/".join(seen.segments)
-        request = Request(method, path, seen.query, seen.mailbox, seen.status, seen.app, seen.prefer)
+        request = RecordedRequest(method, path, seen.query, seen.mailbox, seen.status, seen.app, seen.prefer)
         with self._state.lock:
             self._state.requests.append(request)
 

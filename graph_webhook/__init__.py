@@ -7,7 +7,7 @@ import typing
 
 import azure.functions as func
 
-from shared.errors import MessageUnreadable, TryAgain
+from shared.errors import MessageUnreadable, TransientError
 from shared.graph_notifications.webhook import webhook
 from shared.observability import log, traceparent_of
 from shared.observability.webhook_latency import answered, clock
@@ -42,26 +42,26 @@ async def graph_webhook(
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
-def keep_subscriptions(timer: func.TimerRequest) -> None:
+def renew_subscriptions(timer: func.TimerRequest) -> None:
     """See that Graph notifies us of every collected folder, and goes on doing so. Never raises for what is ill."""
     from shared.bootstrap import app  # noqa: PLC0415
 
     if timer.past_due:
         log.info("the look at the subscriptions is late")
     try:
-        app().subscriptions.keep()
-    except TryAgain as error:
+        app().subscriptions.reconcile()
+    except TransientError as error:
         log.warning("the subscriptions are looked at again at the next tick of the clock: %s", error)
 
 
 @blueprint.queue_trigger(arg_name="item", queue_name="lifecycle", connection="AzureWebJobsStorage")
-def mend_subscription(item: func.QueueMessage) -> None:
-    """Do what a lifecycle notification asks for. What it cannot do now `keep_subscriptions` does later."""
+def handle_lifecycle_event(item: func.QueueMessage) -> None:
+    """Do what a lifecycle notification asks for. What it cannot do now `renew_subscriptions` does later."""
     from shared.bootstrap import app  # noqa: PLC0415
 
     try:
-        app().subscriptions.mend(LifecycleEvent.of(item.get_body().decode("utf-8", "replace")))
+        app().subscriptions.handle_lifecycle_event(LifecycleEvent.from_json(item.get_body().decode("utf-8", "replace")))
     except MessageUnreadable as error:
         log.error("a lifecycle event is dropped: %s", error)
-    except TryAgain as error:
+    except TransientError as error:
         log.warning("the subscriptions are looked at again at the next tick of the clock: %s", error)

@@ -10,11 +10,11 @@ from pathlib import Path
 from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS
 from mailroom_cli.settings_file import load_settings_file
 from shared import bootstrap
-from shared.bootstrap import App, wire
-from shared.config import read_settings
-from shared.errors import SettingsWrong
+from shared.bootstrap import App, build_app
+from shared.config import load_settings
+from shared.errors import ConfigurationError
 from shared.intake.folder_sync import Progress, no_progress
-from shared.storage.factory import open_stores
+from shared.storage.factory import open_storage
 
 FOLDER = "folder:"
 _STORAGES = frozenset({"azurewebjobsstorage", "mail_storage"})
@@ -56,11 +56,11 @@ def open_app(
             del os.environ[name]
     os.environ.update(ours)
     try:
-        read = read_settings(os.environ if environment else ours, complete=False, base=settings.resolve().parent)
-        stores = open_stores(read.app_storage, read.mail_storage, read.mail_container, create=create)
+        read = load_settings(os.environ if environment else ours, complete=False, base=settings.resolve().parent)
+        stores = open_storage(read.app_storage, read.mail_storage, read.mail_container, create=create)
         try:
-            app = wire(read, stores, progress=progress)
-            bootstrap.use(app)
+            app = build_app(read, stores, progress=progress)
+            bootstrap.install_app(app)
             yield app
         finally:
             stores.close()
@@ -83,7 +83,7 @@ def _refuse_relative_folders(environment: Mapping[str, str]) -> None:
         if name.lower() in _STORAGES and _is_relative(value.strip())
     ]
     if faults:
-        raise SettingsWrong(*faults)
+        raise ConfigurationError(*faults)
 
 
 def _is_relative(storage: str) -> bool:

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 import typer
 
 from mailroom_cli.terminal import say
-from shared.errors import MailroomError, SettingsWrong
+from shared.errors import ConfigurationError, MailroomError
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     """End with a line a fault instead of a traceback."""
     try:
         yield
-    except SettingsWrong as error:
+    except ConfigurationError as error:
         for fault in error.faults:
             say(fault, err=True)
         raise typer.Exit(2) from None

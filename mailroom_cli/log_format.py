@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-from mailroom_cli.terminal import printable
+from mailroom_cli.terminal import without_controls
 
 
 class UtcFormatter(logging.Formatter):
@@ -13,7 +13,7 @@ class UtcFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; a server's answer in it cannot direct the terminal."""
-        return printable(super().format(record))
+        return without_controls(super().format(record))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  logging's name
         """Return when the record was made."""

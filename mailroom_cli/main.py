@@ -13,10 +13,10 @@ import typer
 
 from mailroom_cli.commands.settings.command import STARTED, settings_command
 from mailroom_cli.demo.names import DEMONSTRATION
-from mailroom_cli.errors import told_plainly
+from mailroom_cli.errors import plain_errors
 from mailroom_cli.log_format import UtcFormatter
 from mailroom_cli.terminal import open_console, say
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from shared.bootstrap import App
@@ -55,7 +55,7 @@ def demo(
     from mailroom_cli.demo.run import run_demo  # noqa: PLC0415  the mail server's packages are wanted here alone
     from mailroom_cli.render import wide_console  # noqa: PLC0415
 
-    with told_plainly():
+    with plain_errors():
         raise typer.Exit(run_demo(into, wide_console()))
 
 
@@ -64,9 +64,9 @@ def once(settings: Settings = STARTED) -> None:
     """Every mailbox once, every queue until idle. Exit status 1, and a line for each mailbox, if one failed."""
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.commands.run_once import drain_once  # noqa: PLC0415  the worker engine is wanted here alone
-    from mailroom_cli.progress import Told  # noqa: PLC0415
+    from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
 
-    with told_plainly(), Told(open_console(stderr=True)) as told, open_app(settings, told.collected) as app:
+    with plain_errors(), ProgressReporter(open_console(stderr=True)) as told, open_app(settings, told.collected) as app:
         failures = asyncio.run(drain_once(app, told))
     for failure in failures:
         say(failure, err=True)
@@ -82,7 +82,7 @@ def serve(
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.commands.serve import serve_app  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings) as app:
+    with plain_errors(), open_app(settings) as app:
         logging.getLogger("mailroom").setLevel(min(logging.INFO, logging.getLogger("mailroom").level))
         serve_app(app, port)
 
@@ -101,7 +101,7 @@ def check(
     from mailroom_cli.commands.check import check_routes_file  # noqa: PLC0415
     from mailroom_cli.stores import storage_lines  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings, create=False) as app:
+    with plain_errors(), open_app(settings, create=False) as app:
         mailbox = None if mailbox is None else _known(app, mailbox)
         for line in storage_lines(app.settings) if routes is None else ():
             say(f"ok    {line}")
@@ -122,7 +122,7 @@ def status(settings: Settings = STARTED) -> None:
     from mailroom_cli.render import show_mailboxes, show_queues, show_subscriptions, wide_console  # noqa: PLC0415
     from mailroom_cli.stores import storage_lines  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings, create=False) as app:
+    with plain_errors(), open_app(settings, create=False) as app:
         console = wide_console()
         for line in storage_lines(app.settings):
             console.print(Text(line), soft_wrap=True)
@@ -130,7 +130,7 @@ def status(settings: Settings = STARTED) -> None:
         for well, line in check_routes(app):
             console.print(Text(line, style="" if well else "bold red"))
         show_subscriptions(app, console)
-        show_queues(app.stores, console)
+        show_queues(app.storage, console)
 
 
 @cli.command()
@@ -145,7 +145,7 @@ def explain(
     from mailroom_cli.commands.explain import explain as told  # noqa: PLC0415
     from mailroom_cli.stores import absent_lines  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings, create=False) as app:
+    with plain_errors(), open_app(settings, create=False) as app:
         for line in absent_lines(app.settings.mail_storage):
             say(line, err=True)
         for line in told(app, file, None if mailbox is None else mailbox.lower(), folder):
@@ -168,13 +168,13 @@ def replay(
 ) -> None:
     """Route again what is unhandled, failed, duplicate or blocked, by the routes of today."""
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
-    from mailroom_cli.commands.replay import Wanted, show  # noqa: PLC0415
+    from mailroom_cli.commands.replay import ReplayOptions, show  # noqa: PLC0415
     from mailroom_cli.commands.replay import replay as ask  # noqa: PLC0415
-    from mailroom_cli.progress import Told  # noqa: PLC0415
+    from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
     from mailroom_cli.render import wide_console  # noqa: PLC0415
     from mailroom_cli.stores import absent_lines  # noqa: PLC0415
 
-    wanted = Wanted(
+    wanted = ReplayOptions(
         records=[record.strip().lstrip("/") for record in records or ()],
         since=None if since is None else since.date(),
         until=None if until is None else until.date(),
@@ -183,11 +183,11 @@ def replay(
         dry_run=dry_run,
         again=again,
     )
-    with told_plainly(), open_app(settings, create=False) as app:
+    with plain_errors(), open_app(settings, create=False) as app:
         wanted.check()
         for line in absent_lines(app.settings.mail_storage) if not wanted.records else ():
             say(line, err=True)
-        with Told(open_console(stderr=True)) as told:
+        with ProgressReporter(open_console(stderr=True)) as told:
             outcome = ask(app, wanted, told.records)
         show(outcome, wanted, wide_console())
     for failure in outcome.failures:
@@ -215,13 +215,13 @@ def find(
 ) -> None:
     """Where a message is, and what became of it. Exit status 1 if there is none."""
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
-    from mailroom_cli.commands.find import as_line, show, stories  # noqa: PLC0415
+    from mailroom_cli.commands.find import as_line, find_message_histories, show  # noqa: PLC0415
     from mailroom_cli.render import wide_console  # noqa: PLC0415
     from mailroom_cli.stores import require_store  # noqa: PLC0415
-    from shared.operations.search import Wanted, parse_id, parse_message_id, parse_person  # noqa: PLC0415
+    from shared.operations.search import ArrivalQuery, parse_id, parse_message_id, parse_person  # noqa: PLC0415
 
-    with told_plainly():
-        wanted = Wanted(
+    with plain_errors():
+        wanted = ArrivalQuery(
             id=parse_id(id_) if id_ else "",
             message_id=parse_message_id(message_id),
             sender=parse_person(sender) if sender else "",
@@ -230,13 +230,13 @@ def find(
             since=None if since is None else since.date(),
             until=None if until is None else until.date(),
         )
-        if wanted == Wanted():
-            raise SettingsWrong(
+        if wanted == ArrivalQuery():
+            raise ConfigurationError(
                 "which message? by --id, --message-id, --sender, --recipient, --mailbox, --since, --until"
             )
         with open_app(settings, create=False) as app:
             require_store(app.settings.mail_storage)
-            found, more = stories(app.stores, wanted, limit)
+            found, more = find_message_histories(app.storage, wanted, limit)
     if as_json:
         for story in found:
             say(as_line(story))
@@ -259,14 +259,14 @@ def forget(
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.commands.forget import check_target, refusals, show  # noqa: PLC0415
     from mailroom_cli.commands.forget import forget as remove  # noqa: PLC0415
-    from mailroom_cli.progress import Told  # noqa: PLC0415
+    from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
     from mailroom_cli.render import wide_console  # noqa: PLC0415
     from mailroom_cli.stores import require_store  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings, create=False) as app:
+    with plain_errors(), open_app(settings, create=False) as app:
         check_target(what)
         require_store(app.settings.mail_storage, app.settings.app_storage)
-        with Told(open_console(stderr=True)) as told:
+        with ProgressReporter(open_console(stderr=True)) as told:
             outcome = remove(app, what, really=yes, progress=told.forgotten, waiting=told.held_up)
         show(outcome, wide_console(), really=yes)
     refused = refusals(outcome)
@@ -287,7 +287,7 @@ def enable(
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.stores import require_store  # noqa: PLC0415
 
-    with told_plainly(), open_app(settings, create=False) as app:
+    with plain_errors(), open_app(settings, create=False) as app:
         mailbox = _known(app, mailbox)
         require_store(app.settings.mail_storage)
         app.health.enable(mailbox, unreadable=unreadable)
@@ -308,7 +308,7 @@ def _known(app: App, mailbox: str) -> str:
     # A faulty one too: who looks after production from another machine has no mailbox's secret there.
     known = {*app.settings.mailboxes, *app.settings.faulty}
     if name not in known:
-        raise SettingsWrong(f"there is no mailbox {name}; there are: {', '.join(sorted(known)) or 'none'}")
+        raise ConfigurationError(f"there is no mailbox {name}; there are: {', '.join(sorted(known)) or 'none'}")
     return name
 
 

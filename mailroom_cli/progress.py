@@ -17,7 +17,7 @@ LEASE_EVERY = 15.0
 """Seconds between two lines about the same lease."""
 
 
-class Told:
+class ProgressReporter:
     """Shows what it is told of work that takes its time. Called from several threads.
 
     Args:

@@ -16,11 +16,11 @@ from mailroom_cli.terminal import open_console
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.config import MailboxSettings, MailProtocol
-from shared.dispatch.record_resolution import path_of
-from shared.documents.blob_paths import FATES, NeverDownloaded, left_path, parsed_path, route_of_result
+from shared.dispatch.record_resolution import resolved_record_path
+from shared.documents.blob_paths import FATES, NeverDownloaded, parsed_path, route_of_result, skipped_path
 from shared.mailbox_health import MailboxHealth
 from shared.receipts import Receipt
-from shared.storage.base import QueueName, Record, Stores
+from shared.storage.base import QueueName, Record, Storage
 from shared.storage.base import Table as Kind
 
 PLAIN_WIDTH = 165
@@ -41,7 +41,7 @@ def show_mailboxes(app: App, console: Console) -> None:
         "problem and next try (UTC)",
     )
     for settings in app.settings.mailboxes.values():
-        health = app.health.of(settings.name)
+        health = app.health.get(settings.name)
         table.add_row(
             settings.name,
             _state(settings, health),
@@ -96,7 +96,7 @@ def show_subscriptions(app: App, console: Console) -> None:
         return
     table = Table("mailbox", "folder", "subscribed until (UTC)", "last notified (UTC)", "what is wrong")
     for settings in mailboxes:
-        notified = _when(app.health.of(settings.name).last_notified)
+        notified = _when(app.health.get(settings.name).last_notified)
         for folder in settings.folders:
             found = app.subscriptions.of(settings.name, folder)
             until = f"{found.until:{WHEN}}" if found.until > utc_now() else "no subscription, the clock alone collects"
@@ -104,7 +104,7 @@ def show_subscriptions(app: App, console: Console) -> None:
     console.print(table)
 
 
-def show_queues(stores: Stores, console: Console) -> None:
+def show_queues(stores: Storage, console: Console) -> None:
     """What waits, and for how long."""
     table = Table("waiting", "messages", "note")
     pending = [record.values["stored_at"] for record in stores.records.scan(Kind.PENDING)]
@@ -115,12 +115,14 @@ def show_queues(stores: Stores, console: Console) -> None:
     console.print(table)
 
 
-def show_messages(stores: Stores, records: Iterable[Record], console: Console) -> None:
+def show_messages(stores: Storage, records: Iterable[Record], console: Console) -> None:
     """What each message is, what became of it, and where to look."""
     table = Table("mailbox", "subject", "kind", "what became of it", "where", box=SIMPLE)
     rows = []
     # In the order in which the server had them: its keys count upwards, and longer ones are later.
-    receipts = sorted(map(Receipt.of, records), key=lambda one: (one.mailbox, len(one.server_key), one.server_key))
+    receipts = sorted(
+        map(Receipt.from_record, records), key=lambda one: (one.mailbox, len(one.server_key), one.server_key)
+    )
     for receipt in receipts:
         for recipient, outcome in (receipt.outcomes or {"": receipt.state.value}).items():
             fate, _, what = outcome.partition(" ")
@@ -151,10 +153,10 @@ def _record(fate: str, receipt: Receipt) -> str:
     folder = {"duplicate": "duplicates"}.get(fate, fate)
     for left in get_args(NeverDownloaded):
         if folder == left:
-            return left_path(left, receipt.mailbox, receipt.stored_at, receipt.arrival)
+            return skipped_path(left, receipt.mailbox, receipt.stored_at, receipt.arrival)
     for one in FATES:
         if folder == one:
-            return path_of(one, receipt)
+            return resolved_record_path(one, receipt)
     return ""
 
 
@@ -164,7 +166,7 @@ def _short(path: str) -> str:
     return f"{folder}/\u2026{name[-17:]}" if folder else path
 
 
-def _read(stores: Stores, fate: str, receipt: Receipt) -> tuple[str, str]:
+def _read(stores: Storage, fate: str, receipt: Receipt) -> tuple[str, str]:
     """A message's subject and kind, as far as they were read: in full, or for its record alone."""
     parsed = stores.blobs.read(parsed_path(receipt.message)) if receipt.message else None
     if parsed is not None:

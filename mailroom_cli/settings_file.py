@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from shared.errors import SettingsWrong, quoted
+from shared.errors import ConfigurationError, printable
 
 _COMMENT = re.compile(r'("(?:\\.|[^"\\\n])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
@@ -38,7 +38,9 @@ def load_settings_file(path: Path) -> dict[str, str]:
         raise _wrong(path, 'has no "Values"; put the settings into "Values": {…}')
     nested = [name for name, value in values.items() if isinstance(value, dict | list)]
     if nested:
-        raise SettingsWrong(*(_fault(path, f"{quoted(name)} is no text; write one text in quotes") for name in nested))
+        raise ConfigurationError(
+            *(_fault(path, f"{printable(name)} is no text; write one text in quotes") for name in nested)
+        )
     return {name: _as_text(value) for name, value in values.items() if value is not None}
 
 
@@ -76,7 +78,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise _Twice(quoted(name))
+            raise _Twice(printable(name))
         found[name] = value
     return found
 
@@ -89,5 +91,5 @@ def _fault(path: Path, trouble: str) -> str:
     return f"{path}: {trouble}"
 
 
-def _wrong(path: Path, trouble: str) -> SettingsWrong:
-    return SettingsWrong(_fault(path, trouble))
+def _wrong(path: Path, trouble: str) -> ConfigurationError:
+    return ConfigurationError(_fault(path, trouble))

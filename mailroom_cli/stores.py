@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from shared.config import AppSettings
 from shared.errors import ServiceUnavailable
 from shared.storage.folder.in_use import is_store
-from shared.storage.location import StorageAddress
+from shared.storage.location import StorageLocation
 
 ABSENT = "the store does not exist yet: nothing was collected into it"
 
@@ -26,7 +26,7 @@ def storage_lines(settings: AppSettings) -> Iterator[str]:
         yield f"storage of queues and leases: {_described(app)}"
 
 
-def absent_lines(*addresses: StorageAddress) -> Iterator[str]:
+def absent_lines(*addresses: StorageLocation) -> Iterator[str]:
     """Yield a line for each folder that holds no store yet.
 
     Raises:
@@ -37,7 +37,7 @@ def absent_lines(*addresses: StorageAddress) -> Iterator[str]:
             yield f"{address.shown}: {ABSENT}"
 
 
-def require_store(*addresses: StorageAddress) -> None:
+def require_store(*addresses: StorageLocation) -> None:
     """Return if each address is one of a store that exists. In Azure it is taken to exist.
 
     Raises:
@@ -47,9 +47,9 @@ def require_store(*addresses: StorageAddress) -> None:
         raise ServiceUnavailable(line)
 
 
-def _described(address: StorageAddress) -> str:
+def _described(address: StorageLocation) -> str:
     return f"{address.shown} ({ABSENT})" if _is_absent(address) else address.shown
 
 
-def _is_absent(address: StorageAddress) -> bool:
+def _is_absent(address: StorageLocation) -> bool:
     return address.folder is not None and not is_store(address.folder)

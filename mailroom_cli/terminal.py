@@ -19,7 +19,7 @@ _UNSAFE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202
 """All control characters but tab and line feed, line separators, direction marks, and halves of surrogate pairs."""
 
 
-def printable(text: str) -> str:
+def without_controls(text: str) -> str:
     """Return a text with a replacement character for each character that a terminal would obey."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
 
@@ -37,7 +37,7 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
         err: on standard error.
         nl: end it.
     """
-    typer.echo(printable(text), err=err, nl=nl)
+    typer.echo(without_controls(text), err=err, nl=nl)
 
 
 def open_console(**options: Any) -> Console:
@@ -67,4 +67,4 @@ class _Cleaned:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         for segment in console.render(self._inner, options):
             # Rich's own control sequences are marked as such.
-            yield segment if segment.control else segment._replace(text=printable(segment.text))
+            yield segment if segment.control else segment._replace(text=without_controls(segment.text))

@@ -7,9 +7,9 @@ import typing
 
 import azure.functions as func
 
-from shared.errors import MessageUnreadable, TryAgain
+from shared.errors import MessageUnreadable, TransientError
 from shared.observability import log, traceparent_of
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 
@@ -26,10 +26,10 @@ def poll_timer(
 
     if timer.past_due:
         log.warning("the clock is late: polls that were missed are not made up for, one look does for all")
-    polls.set([poll.body() for poll in app().poller.due(Reason.CLOCK, traceparent_of(context))])
+    polls.set([poll.to_json() for poll in app().poller.due(PollReason.TIMER, traceparent_of(context))])
     try:
         app().subscriptions.request_missing(traceparent_of(context))
-    except TryAgain as error:
+    except TransientError as error:
         log.warning("missing subscriptions are created by keep_subscriptions: %s", error)
 
 
@@ -40,7 +40,7 @@ def poll_mailbox(item: func.QueueMessage) -> None:
     from shared.observability.tracing import polling  # noqa: PLC0415
 
     try:
-        poll = Poll.of(item.get_body().decode("utf-8", "replace"))
+        poll = Poll.from_json(item.get_body().decode("utf-8", "replace"))
     except MessageUnreadable as error:
         log.error("a poll is dropped: %s", error)
         return

@@ -5,10 +5,10 @@ What does the work is imported when there is some: a worker that was started for
 
 import azure.functions as func
 
-from shared.errors import MessageUnreadable, TryAgain
+from shared.errors import MessageUnreadable, TransientError
 from shared.observability import log
-from shared.observability.log_context import anonymous
-from shared.queue_messages import Announcement
+from shared.observability.log_context import scrub
+from shared.queue_messages import RouteRequest
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 
@@ -19,17 +19,17 @@ def route_message(item: func.QueueMessage) -> None:
     from shared.bootstrap import app  # noqa: PLC0415
     from shared.observability.tracing import routing  # noqa: PLC0415
 
-    sorter = app().sorter
-    announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
+    sorter = app().router
+    announcement = RouteRequest.from_json(item.get_body().decode("utf-8", "replace"))
     with routing(announcement.arrival, announcement.traceparent):
         try:
-            sorter.sort(announcement, tried=item.dequeue_count != 1)
-        except TryAgain as error:
-            sorter.put_back(announcement, error)
+            sorter.route(announcement, tried=item.dequeue_count != 1)
+        except TransientError as error:
+            sorter.requeue(announcement, error)
         except Exception as error:  # noqa: BLE001  raised again, without its text
-            sorter.note_error(announcement, error)
+            sorter.record_error(announcement, error)
             # The host logs what is raised, and the text of an error that is not ours may quote the message.
-            raise anonymous(error) from None
+            raise scrub(error) from None
 
 
 @blueprint.queue_trigger(arg_name="item", queue_name="arrivals-poison", connection="AzureWebJobsStorage")
@@ -39,24 +39,24 @@ def route_poison(item: func.QueueMessage) -> None:
     from shared.observability.tracing import routing  # noqa: PLC0415
 
     try:
-        announcement = Announcement.of(item.get_body().decode("utf-8", "replace"))
+        announcement = RouteRequest.from_json(item.get_body().decode("utf-8", "replace"))
     except MessageUnreadable as error:
         log.error("message-failed: an announcement is dropped: %s", error)
         return
-    sorter = app().sorter
+    sorter = app().router
     with routing(announcement.arrival, announcement.traceparent):
-        sorter.give_up(announcement)
+        sorter.dead_letter(announcement)
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def sweep(timer: func.TimerRequest) -> None:
     """Announce again every arrival that has waited for over an hour, remove left-over files, measure the intake."""
     from shared.bootstrap import app  # noqa: PLC0415
-    from shared.operations.health_metrics import take_vitals  # noqa: PLC0415
+    from shared.operations.health_metrics import collect_health_metrics  # noqa: PLC0415
 
     if timer.past_due:
         log.info("the sweep is late")
     ready = app()
-    ready.remove_left_over()
-    ready.sorter.sweep()
-    take_vitals(ready.settings, ready.stores).tell()
+    ready.remove_leftover_files()
+    ready.router.sweep()
+    collect_health_metrics(ready.settings, ready.storage).emit()

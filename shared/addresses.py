@@ -58,7 +58,7 @@ def normalise(address: str) -> str | None:
     """
     if address.isascii() and len(address) <= _LONGEST_DOMAIN and _PLAIN.fullmatch(lower := address.lower()):
         return lower
-    address = visible(address)
+    address = without_invisible(address)
     if len(address) > _LONGEST or not (address.isascii() or _without_joiners(address).isprintable()):
         return None
     local, at, domain = address.rpartition("@")
@@ -109,7 +109,7 @@ def tag_as_written(address: str, normal: str) -> str | None:
     Returns:
         None if there is no tag, or `normal` has it as it is written.
     """
-    local = visible(address).rpartition("@")[0]
+    local = without_invisible(address).rpartition("@")[0]
     if quoted := _QUOTED.fullmatch(local):
         local = _ESCAPE.sub(r"\1", quoted[1])
     tag = unicodedata.normalize("NFC", local.partition("+")[2])
@@ -122,7 +122,7 @@ def normalise_domain(domain: str) -> str | None:
     return _domain(_visible_domain(domain.strip()).strip())
 
 
-def visible(address: str) -> str:
+def without_invisible(address: str) -> str:
     """Return an address, or what may be one, without invisible characters and surrounding white space.
 
     Invisible characters come with text that was copied from a page, and are neither seen nor typed. A joiner (U+200C,

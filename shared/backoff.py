@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from shared.errors import TryAgain
+from shared.errors import TransientError
 
 FIRST = 30.0
 LONGEST = 900.0
 """Seconds; doubled from the first to the longest with each try."""
 
 
-def service_pause(error: TryAgain, retries: int) -> float:
+def service_backoff(error: TransientError, retries: int) -> float:
     """Seconds until the next try: what the service asked for, if that is longer than ours.
 
     Args:

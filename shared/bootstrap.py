@@ -14,24 +14,24 @@ from functools import partial
 from pathlib import Path
 
 from shared.clock import Now, utc_now
-from shared.config import AppSettings, read_settings
-from shared.dispatch.route_repository import RouteBook
-from shared.dispatch.route_tables import RouteTables
-from shared.dispatch.router import Sorter
-from shared.errors import TryAgain
-from shared.graph_notifications.subscription_manager import Subscriptions
+from shared.config import AppSettings, load_settings
+from shared.dispatch.route_repository import RouteRepository
+from shared.dispatch.route_tables import RouteTableCache
+from shared.dispatch.router import MessageRouter
+from shared.errors import TransientError
+from shared.graph_notifications.subscription_manager import SubscriptionManager
 from shared.intake.folder_sync import Progress, no_progress
-from shared.intake.mailbox_drain import Intake
+from shared.intake.mailbox_drain import MailboxDrain
 from shared.intake.poller import Poller
-from shared.mailbox_health import Health
+from shared.mailbox_health import HealthRecords
 from shared.mailboxes.factory import open_mailbox, open_subscriptions
-from shared.mailboxes.graph.endpoint import GraphWay
-from shared.mailboxes.oauth.token_cache import Tokens
-from shared.mailboxes.spool import remove_left_over
+from shared.mailboxes.graph.endpoint import GraphEndpoint
+from shared.mailboxes.oauth.token_cache import TokenCache
+from shared.mailboxes.spool import remove_leftover_files
 from shared.mime.parser import parse
 from shared.observability.exporter import start
-from shared.storage.base import Stores
-from shared.storage.factory import open_stores
+from shared.storage.base import Storage
+from shared.storage.factory import open_storage
 
 ROOT = Path(__file__).resolve().parents[1]
 """The function app's folder, which local.settings.json is in where Core Tools run it."""
@@ -58,31 +58,31 @@ class App:
     """
 
     settings: AppSettings
-    stores: Stores
-    health: Health
+    storage: Storage
+    health: HealthRecords
     poller: Poller
-    sorter: Sorter
-    subscriptions: Subscriptions
-    book: RouteBook
-    tables: RouteTables
+    router: MessageRouter
+    subscriptions: SubscriptionManager
+    route_repository: RouteRepository
+    tables: RouteTableCache
 
     def release_dead(self) -> None:
         """Release what killed processes held, where their owner is known. Elsewhere it is free after its time."""
-        with suppress(TryAgain):
-            if count := self.stores.release_dead():
+        with suppress(TransientError):
+            if count := self.storage.release_dead():
                 _log.info("%d messages and leases of killed processes were released", count)
 
-    def remove_left_over(self) -> None:
+    def remove_leftover_files(self) -> None:
         """Remove the temporary files of killed processes. What cannot be removed now is removed later."""
-        count = remove_left_over()
-        with suppress(TryAgain):
-            count += self.stores.remove_left_over()
+        count = remove_leftover_files()
+        with suppress(TransientError):
+            count += self.storage.remove_leftover_files()
         if count:
             _log.info("%d temporary files of killed processes were removed", count)
 
 
-def wire(
-    settings: AppSettings, stores: Stores | None = None, *, now: Now = utc_now, progress: Progress = no_progress
+def build_app(
+    settings: AppSettings, stores: Storage | None = None, *, now: Now = utc_now, progress: Progress = no_progress
 ) -> App:
     """Build an app from its settings.
 
@@ -93,22 +93,31 @@ def wire(
         progress: told as mailboxes are drained.
     """
     if stores is None:
-        stores = open_stores(settings.app_storage, settings.mail_storage, settings.mail_container)
-    health = Health(stores.records, now)
+        stores = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
+    health = HealthRecords(stores.records, now)
     uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
-    remove_left_over()
-    tokens = Tokens(settings.sign_in_authority, settings.graph_endpoint)
-    way = GraphWay(settings.graph_endpoint, settings.poll_budget)
+    remove_leftover_files()
+    tokens = TokenCache(settings.sign_in_authority, settings.graph_endpoint)
+    way = GraphEndpoint(settings.graph_endpoint, settings.poll_budget)
     connect = partial(open_mailbox, tokens=tokens, way=way)
-    intake = Intake(stores, uploads, now, progress)
+    intake = MailboxDrain(stores, uploads, now, progress)
     watch = partial(open_subscriptions, tokens=tokens, way=way, now=now)
-    subscriptions = Subscriptions(settings, stores, watch, now)
+    subscriptions = SubscriptionManager(settings, stores, watch, now)
     poller = Poller(
-        settings.mailboxes, settings.faulty, intake, health, connect, settings.poll_budget, subscriptions.alive, now
+        settings.mailboxes, settings.faulty, intake, health, connect, settings.poll_budget, subscriptions.is_active, now
     )
-    book = RouteBook(settings, stores.blobs, now)
-    tables = RouteTables(settings, book.read)
-    return App(settings, stores, health, poller, Sorter(stores, tables.of, parse, now), subscriptions, book, tables)
+    book = RouteRepository(settings, stores.blobs, now)
+    tables = RouteTableCache(settings, book.read)
+    return App(
+        settings,
+        stores,
+        health,
+        poller,
+        MessageRouter(stores, tables.for_mailbox, parse, now),
+        subscriptions,
+        book,
+        tables,
+    )
 
 
 _lock = threading.Lock()
@@ -124,13 +133,13 @@ def app() -> App:
     global _app  # noqa: PLW0603  the worker is one process, and wires once
     with _lock:
         if _app is None:
-            settings = read_settings(complete=False, base=ROOT)
+            settings = load_settings(complete=False, base=ROOT)
             start(settings.telemetry)
-            _app = wire(settings)
+            _app = build_app(settings)
         return _app
 
 
-def use(ready: App) -> None:
+def install_app(ready: App) -> None:
     """Let the functions of this process find an app that is wired already."""
     global _app  # noqa: PLW0603
     with _lock:

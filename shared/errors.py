@@ -22,7 +22,7 @@
     └── SettingsWrong            nothing will help but other settings
 
 No error's text holds a secret or a message's content: what is put in is names of mailboxes, hosts and settings, and
-what a server answered (`quoted` makes that printable and short).
+what a server answered (`printable` makes that printable and short).
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ __all__ = [
     "FolderMissing",
     "LeaseLost",
     "MailboxBusy",
-    "MailboxFailed",
+    "MailboxError",
     "MailroomError",
-    "MessageFailed",
+    "MessageError",
     "MessageMissing",
     "MessageUnreadable",
-    "RecordChanged",
+    "WriteConflict",
     "RemovalRefused",
     "ServiceUnavailable",
-    "SettingsWrong",
-    "SignInRefused",
+    "ConfigurationError",
+    "AuthenticationError",
     "Throttled",
     "TlsRefused",
-    "TryAgain",
-    "quoted",
+    "TransientError",
+    "printable",
 ]
 
 
@@ -56,7 +56,7 @@ class MailroomError(Exception):
     """The root. Nothing raises it itself."""
 
 
-class TryAgain(MailroomError):
+class TransientError(MailroomError):
     """A service is ill or busy; the same work may succeed later.
 
     Attributes:
@@ -68,7 +68,7 @@ class TryAgain(MailroomError):
         self.retry_after = retry_after
 
 
-class ServiceUnavailable(TryAgain):
+class ServiceUnavailable(TransientError):
     """Storage or a network answers badly, or not at all."""
 
 
@@ -76,59 +76,59 @@ class Throttled(ServiceUnavailable):
     """The service says that it is asked too much."""
 
 
-class MailboxBusy(TryAgain):
+class MailboxBusy(TransientError):
     """The mail server says "not now": no failure of the mailbox (RFC 2449 section 8, RFC 3206)."""
 
 
-class RecordChanged(TryAgain):
+class WriteConflict(TransientError):
     """A conditional write found another etag than it was told."""
 
 
-class LeaseLost(TryAgain):
+class LeaseLost(TransientError):
     """The lease is not ours for certain any more: stop before the next removal."""
 
 
-class MessageFailed(MailroomError):
+class MessageError(MailroomError):
     """This message cannot be processed; the ones behind it can."""
 
 
-class MessageMissing(MessageFailed):
+class MessageMissing(MessageError):
     """The receipt or the raw bytes of an announced message are not there."""
 
 
-class MessageUnreadable(MessageFailed):
+class MessageUnreadable(MessageError):
     """What is stored cannot be worked on."""
 
 
-class MailboxFailed(MailroomError):
+class MailboxError(MailroomError):
     """This mailbox cannot be drained now."""
 
 
-class ConnectFailed(MailboxFailed):
+class ConnectFailed(MailboxError):
     """No connection could be made."""
 
 
-class TlsRefused(MailboxFailed):
+class TlsRefused(MailboxError):
     """No TLS that can be trusted."""
 
 
-class SignInRefused(MailboxFailed):
+class AuthenticationError(MailboxError):
     """The credentials were rejected."""
 
 
-class AccessRefused(MailboxFailed):
+class AccessRefused(MailboxError):
     """The sign-in works, and the right to do this is missing."""
 
 
-class FolderMissing(MailboxFailed):
+class FolderMissing(MailboxError):
     """A folder is not there, or may not be opened."""
 
 
-class RemovalRefused(MailboxFailed):
+class RemovalRefused(MailboxError):
     """The server would not delete or move."""
 
 
-class ConnectionLost(MailboxFailed):
+class ConnectionLost(MailboxError):
     """The connection, or the protocol on it, broke in the middle."""
 
 
@@ -136,7 +136,7 @@ class CommitUncertain(ConnectionLost):
     """The answer to the commit was lost: the removals may count or not, and the next listing shows which do."""
 
 
-class SettingsWrong(MailroomError):
+class ConfigurationError(MailroomError):
     """The settings are wrong.
 
     Attributes:
@@ -148,7 +148,7 @@ class SettingsWrong(MailroomError):
         self.faults = faults
 
 
-def quoted(answer: bytes | str | object, limit: int = 200) -> str:
+def printable(answer: bytes | str | object, limit: int = 200) -> str:
     """What a server answered, made printable, on one line and at most `limit` characters long."""
     text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -30,11 +30,11 @@ def claim_key(kind: str, fingerprint: str, recipient: str) -> str:
     return digest("claim", kind, fingerprint, recipient)
 
 
-def again_key(request: str, recipient: str) -> str:
+def reissue_key(request: str, recipient: str) -> str:
     """The key of the claim on what a replay writes for a recipient in place of an earlier result."""
     return digest("again", request, recipient)
 
 
-def short(text: str) -> str:
+def shorten(text: str) -> str:
     """The first digits of a digest of a text, as paths carry them."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:SHORT]

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
-from shared.errors import LeaseLost, TryAgain
+from shared.errors import LeaseLost, TransientError
 from shared.storage.base import Leases
 
 LEASE_SECONDS = 60
@@ -21,7 +21,7 @@ LONGEST = 1800.0
 _log = logging.getLogger("mailroom.lease")
 
 
-class HeldLease:
+class RenewingLease:
     """A lease that was acquired; renewed in the background at a quarter of its length until it is released.
 
     Args:
@@ -73,7 +73,7 @@ class HeldLease:
         self._renewer.join()
         try:
             self._leases.release(self._name, self._token)
-        except TryAgain as error:
+        except TransientError as error:
             _log.warning("mailbox %s: the lease was not released and ends by itself: %s", self._name, error)
 
     def __enter__(self) -> Self:
@@ -96,7 +96,7 @@ class HeldLease:
             except LeaseLost:
                 self._lost = True
                 return
-            except TryAgain as error:
+            except TransientError as error:
                 _log.warning("mailbox %s: the lease was not renewed, trying again: %s", self._name, error)
             else:
                 self._renewed = asked_at

@@ -10,10 +10,10 @@ from types import MappingProxyType
 
 from shared.clock import Now, utc_now
 from shared.config import MailboxSettings
-from shared.errors import MailboxBusy, MailboxFailed, SettingsWrong, SignInRefused, TryAgain, quoted
+from shared.errors import AuthenticationError, ConfigurationError, MailboxBusy, MailboxError, TransientError, printable
 from shared.keys import digest
 from shared.observability import metrics
-from shared.queue_messages import Reason
+from shared.queue_messages import PollReason
 from shared.storage.base import Records, Table, Value
 
 FIRST_BACKOFF = timedelta(minutes=1)
@@ -112,7 +112,7 @@ class MailboxHealth:
         return self.failures > 0 or (self.busy_since is not None and now - self.busy_since >= BUSY_LIMIT)
 
     @classmethod
-    def of(cls, values: Mapping[str, Value]) -> MailboxHealth:
+    def from_record(cls, values: Mapping[str, Value]) -> MailboxHealth:
         """From a record's properties; what is missing has its default."""
         known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
         # A table has no way to say "no time": the oldest there is stands for none.
@@ -126,7 +126,7 @@ _NOT_BUSY: Mapping[str, Value] = MappingProxyType(
 )
 
 
-class Health:
+class HealthRecords:
     """Reads and writes the mailboxes' records.
 
     Args:
@@ -138,12 +138,12 @@ class Health:
         self._records = records
         self._now = now
 
-    def of(self, mailbox: str) -> MailboxHealth:
+    def get(self, mailbox: str) -> MailboxHealth:
         """How a mailbox fares; one that was never looked at fares well."""
         record = self._records.get(Table.MAILBOXES, health_key(mailbox))
-        return MailboxHealth() if record is None else MailboxHealth.of(record.values)
+        return MailboxHealth() if record is None else MailboxHealth.from_record(record.values)
 
-    def not_now(self, settings: MailboxSettings, reason: Reason, *, subscribed: bool = False) -> str | None:
+    def skip_reason(self, settings: MailboxSettings, reason: PollReason, *, subscribed: bool = False) -> str | None:
         """Why a mailbox is not to be looked at now, in words; None if it is.
 
         Args:
@@ -153,7 +153,7 @@ class Health:
         """
         if not settings.enabled:
             return f"mailbox {settings.name} is switched off by MAILBOXES__{settings.name}__ENABLED"
-        health = self.of(settings.name)
+        health = self.get(settings.name)
         if health.fingerprint not in ("", settings.sign_in_fingerprint):
             return None
         if health.disabled:
@@ -161,12 +161,12 @@ class Health:
                 f"mailbox {settings.name} is disabled after {health.failures} failures: {health.last_error}; mend it, "
                 f"then run `mailroom enable {settings.name}` or change its sign-in settings"
             )
-        if reason is Reason.BY_HAND and not health.refused:
+        if reason is PollReason.MANUAL and not health.refused:
             return None
         if health.next_try is not None and self._now() < health.next_try:
             cause = health.busy_reason or health.last_error or "its server asked to wait"
             return f"mailbox {settings.name} is not tried before {health.next_try:%Y-%m-%d %H:%M:%S} UTC: {cause}"
-        if reason is Reason.CLOCK and health.last_poll is not None:
+        if reason is PollReason.TIMER and health.last_poll is not None:
             # One that failed is tried again as its backoff says, whoever notifies.
             seconds = settings.poll_every_subscribed if subscribed and not health.failures else settings.poll_every
             pace = timedelta(seconds=seconds)
@@ -174,7 +174,7 @@ class Health:
                 return f"mailbox {settings.name} has its own pace: every {seconds} s"
         return None
 
-    def since_last_look(self, mailbox: str, asked: datetime) -> tuple[bool, float]:
+    def seconds_since_last_poll(self, mailbox: str, asked: datetime) -> tuple[bool, float]:
         """What a notification needs to know of the last look.
 
         Args:
@@ -185,20 +185,20 @@ class Health:
             Whether a look that went well began since (with a second for clocks that differ), and the seconds since the
             last look began, whatever became of it.
         """
-        health = self.of(mailbox)
+        health = self.get(mailbox)
         served = health.last_served is not None and health.last_served > asked + CLOCKS_DIFFER
         ago = float("inf") if health.last_poll is None else (self._now() - health.last_poll).total_seconds()
         return served, ago
 
-    def contacted(self, settings: MailboxSettings, reason: Reason = Reason.CLOCK) -> MailboxHealth:
+    def contacted(self, settings: MailboxSettings, reason: PollReason = PollReason.TIMER) -> MailboxHealth:
         """Note that a mailbox is being looked at. Gives how it fares, this contact and look included."""
         now = self._now()
-        before = self.of(settings.name)
+        before = self.get(settings.name)
         values: dict[str, Value] = {"name": settings.name, "last_poll": now, "unsettled": True}
         if before.first_contact is None:
             values["first_contact"] = now
             before = replace(before, first_contact=now)
-        if reason is Reason.NOTIFIED:
+        if reason is PollReason.NOTIFIED:
             values["last_notified"] = now
         self._records.merge(Table.MAILBOXES, health_key(settings.name), values)
         return replace(before, last_poll=now)
@@ -223,8 +223,8 @@ class Health:
             warnings: what the operator should know all the same.
             uncertain: it may have removed messages without recording it.
         """
-        health = self.of(settings.name)
-        warning = quoted("; ".join(warnings), 1000)
+        health = self.get(settings.name)
+        warning = printable("; ".join(warnings), 1000)
         if warning:
             _log.warning("mailbox %s: %s", settings.name, warning)
         if health.alerted or health.busy_alerted:
@@ -249,16 +249,16 @@ class Health:
             unsettled=uncertain,
         )
 
-    def failed(self, settings: MailboxSettings, error: MailboxFailed | SettingsWrong) -> None:
+    def failed(self, settings: MailboxSettings, error: MailboxError | ConfigurationError) -> None:
         """Note a failure: back off, and disable the mailbox after DISABLE_AFTER in a row."""
-        before = self.of(settings.name)
+        before = self.get(settings.name)
         changed = before.fingerprint not in ("", settings.sign_in_fingerprint)
         failures = 1 if changed else before.failures + 1
-        refused = isinstance(error, SignInRefused)
+        refused = isinstance(error, AuthenticationError)
         first, longest = (SIGN_IN_BACKOFF, LONGEST_SIGN_IN_BACKOFF) if refused else (FIRST_BACKOFF, LONGEST_BACKOFF)
         pause = min(first * 2 ** min(failures - 1, 20), longest)
         disabled = failures >= settings.disable_after
-        text = quoted(error, 1000)
+        text = printable(error, 1000)
         self._write(
             settings,
             failures=failures,
@@ -289,7 +289,7 @@ class Health:
             Seconds until the next try: doubled with each busy poll in a row, and never less than was asked for.
         """
         changed = self._has_other_credentials(settings)
-        before = MailboxHealth() if changed else self.of(settings.name)
+        before = MailboxHealth() if changed else self.get(settings.name)
         asked = timedelta(seconds=error.retry_after or 0)
         doubled = (asked or FIRST_BUSY_BACKOFF) * 2 ** min(before.busy_polls, 20)
         pause = max(min(doubled, LONGEST_BUSY_BACKOFF), asked)
@@ -300,11 +300,11 @@ class Health:
         self._write(settings, **values)
         return float(pause.total_seconds())
 
-    def unavailable(self, settings: MailboxSettings, error: TryAgain) -> None:
+    def unavailable(self, settings: MailboxSettings, error: TransientError) -> None:
         """Note that a service between us and the mailbox did not answer. Backing off is left to the queue."""
-        self._write(settings, **self._busy_values(settings, self.of(settings.name), error))
+        self._write(settings, **self._busy_values(settings, self.get(settings.name), error))
 
-    def _busy_values(self, settings: MailboxSettings, before: MailboxHealth, error: TryAgain) -> dict[str, Value]:
+    def _busy_values(self, settings: MailboxSettings, before: MailboxHealth, error: TransientError) -> dict[str, Value]:
         now = self._now()
         since = before.busy_since or now
         alert = now - since >= BUSY_LIMIT
@@ -314,17 +314,17 @@ class Health:
                 "mailbox-failing: no poll of mailbox %s has finished since %s: %s",
                 settings.name,
                 f"{since:%Y-%m-%d %H:%M:%SZ}",
-                quoted(error),
+                printable(error),
             )
         return {
             "busy_since": since,
             "busy_polls": before.busy_polls + 1,
-            "busy_reason": quoted(error, 1000),
+            "busy_reason": printable(error, 1000),
             "busy_alerted": alert or before.busy_alerted,
         }
 
     def _has_other_credentials(self, settings: MailboxSettings) -> bool:
-        return self.of(settings.name).fingerprint not in ("", settings.sign_in_fingerprint)
+        return self.get(settings.name).fingerprint not in ("", settings.sign_in_fingerprint)
 
     def remember_pipelining(self, settings: MailboxSettings, reason: str) -> None:
         """Keep why a POP3 server is sent one command at a time, for the next process that drains the mailbox."""

@@ -10,7 +10,7 @@ from shared.observability import metrics, tracing
 from shared.receipts import Receipt
 
 
-def announced(receipt: Receipt) -> str:
+def requested(receipt: Receipt) -> str:
     """Begin a stored message's trace. Gives what its announcement carries; empty if nobody traces."""
     return tracing.collected(receipt.mailbox, receipt.arrival, receipt.message, receipt.size)
 

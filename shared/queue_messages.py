@@ -14,7 +14,7 @@ QUEUE_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ReplayRequest:
     """That an arrival is to be routed anew, by the routes of today (docs/replay.md).
 
     Attributes:
@@ -23,11 +23,11 @@ class Replay:
     """
 
     record: str
-    again: str = ""
+    reissue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
+class RouteRequest:
     """What stands on the queue `arrivals`: route this arrival.
 
     Attributes:
@@ -40,21 +40,21 @@ class Announcement:
     arrival: str
     retries: int = 0
     traceparent: str = ""
-    replay: Replay | None = None
+    replay: ReplayRequest | None = None
 
-    def body(self) -> str:
+    def to_json(self) -> str:
         """As a queue message."""
-        replay = self.replay or Replay("")
+        replay = self.replay or ReplayRequest("")
         return _body(
             arrival=self.arrival,
             retries=self.retries,
             traceparent=self.traceparent,
             replay=replay.record,
-            again=replay.again,
+            again=replay.reissue,
         )
 
     @classmethod
-    def of(cls, body: str) -> Announcement:
+    def from_json(cls, body: str) -> RouteRequest:
         """From a queue message.
 
         Raises:
@@ -67,21 +67,21 @@ class Announcement:
         record, again = fields.get("replay", ""), fields.get("again", "")
         if not isinstance(record, str) or not isinstance(again, str):
             raise MessageUnreadable("a message on the queue `arrivals` asks for a replay of no record")
-        replay = Replay(record, again) if record else None
+        replay = ReplayRequest(record, again) if record else None
         return cls(arrival, retries, str(fields.get("traceparent", "")), replay)
 
 
-class Reason(StrEnum):
+class PollReason(StrEnum):
     """Why a mailbox is looked at."""
 
-    CLOCK = "clock"
+    TIMER = "clock"
     NOTIFIED = "notified"
     """Microsoft Graph said that something is new."""
-    REPEAT = "repeat"
+    RECHECK = "repeat"
     """A look right after a notification found nothing: what is new may not have been visible yet."""
-    AGAIN = "again"
+    FOLLOW_UP = "again"
     """More was left, or somebody asked while it was being drained."""
-    BY_HAND = "by-hand"
+    MANUAL = "by-hand"
     """`mailroom once`: now, whatever its pace and backoff; only rejected credentials are not tried again."""
 
 
@@ -98,23 +98,23 @@ class Poll:
     """
 
     mailbox: str
-    reason: Reason
+    reason: PollReason
     retries: int = 0
     traceparent: str = ""
-    asked: datetime | None = None
+    requested_at: datetime | None = None
 
-    def body(self) -> str:
+    def to_json(self) -> str:
         """As a queue message."""
         return _body(
             mailbox=self.mailbox,
             reason=self.reason.value,
             retries=self.retries,
             traceparent=self.traceparent,
-            asked=self.asked.isoformat() if self.asked is not None else "",
+            asked=self.requested_at.isoformat() if self.requested_at is not None else "",
         )
 
     @classmethod
-    def of(cls, body: str) -> Poll:
+    def from_json(cls, body: str) -> Poll:
         """From a queue message.
 
         Raises:
@@ -122,9 +122,11 @@ class Poll:
         """
         fields = _fields(body)
         mailbox, retries = fields.get("mailbox"), fields.get("retries", 0)
-        if not isinstance(mailbox, str) or not isinstance(retries, int) or fields.get("reason") not in list(Reason):
+        if not isinstance(mailbox, str) or not isinstance(retries, int) or fields.get("reason") not in list(PollReason):
             raise MessageUnreadable("a message on the queue `polls` names no mailbox, or no known reason")
-        return cls(mailbox, Reason(str(fields["reason"])), retries, str(fields.get("traceparent", "")), _time(fields))
+        return cls(
+            mailbox, PollReason(str(fields["reason"])), retries, str(fields.get("traceparent", "")), _time(fields)
+        )
 
 
 class LifecycleKind(StrEnum):
@@ -155,7 +157,7 @@ class LifecycleEvent:
     retries: int = 0
     traceparent: str = ""
 
-    def body(self) -> str:
+    def to_json(self) -> str:
         """As a queue message."""
         return _body(
             mailbox=self.mailbox,
@@ -167,7 +169,7 @@ class LifecycleEvent:
         )
 
     @classmethod
-    def of(cls, body: str) -> LifecycleEvent:
+    def from_json(cls, body: str) -> LifecycleEvent:
         """From a queue message.
 
         Raises:

@@ -11,13 +11,13 @@ from typing import Final
 
 from shared.storage.base import Record, Values
 
-LONGEST: Final = 998
+MAX_MESSAGE_ID_LENGTH: Final = 998
 """Characters of a Message-ID that a receipt holds (RFC 5322 section 2.1.1: a line)."""
 
-MOST_ADDRESSES: Final = 100
+MAX_ADDRESSES: Final = 100
 """Addresses of a message's senders, and of its To and Cc, that a receipt holds."""
 
-CUT: Final = "…"
+TRUNCATED: Final = "…"
 """The recipient in outcomes that says that there were more than a receipt has room for."""
 
 
@@ -31,7 +31,7 @@ class State(StrEnum):
     """Never downloaded: larger than MAX_MESSAGE_BYTES. Stays in the mailbox."""
     UNREADABLE = "unreadable"
     """Never downloaded: the server will not give it out (rule 8.3). Stays in the mailbox."""
-    FORGOTTEN = "forgotten"
+    ERASED = "forgotten"
     """Removed for good (rule 8.5). Its receipt stays, bare, so that it is not collected a second time."""
 
 
@@ -71,19 +71,19 @@ class Receipt:
     server_key: str
     message: str
     size: int
-    told_size: int
+    reported_size: int
     received: datetime | None
     stored_at: datetime
     state: State = State.STORED
     removed: bool = False
     outcomes: dict[str, str] = field(default_factory=dict)
     last_error: str = ""
-    tried_at: datetime | None = None
+    last_refused_at: datetime | None = None
     retried_daily: bool = False
     senders: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
+    to_and_cc: tuple[str, ...] = ()
     message_id: str = ""
-    fate: str = ""
+    outcome: str = ""
     conversation: str = ""
     routed_at: datetime | None = None
 
@@ -93,15 +93,15 @@ class Receipt:
         return self.state not in (State.OVERSIZED, State.UNREADABLE)
 
     @property
-    def has_everything_forgotten(self) -> bool:
+    def is_fully_erased(self) -> bool:
         """Whether it is forgotten, and nothing is left to be removed."""
-        return self.state is State.FORGOTTEN and not self.message
+        return self.state is State.ERASED and not self.message
 
     def results(self) -> dict[str, str]:
         """By recipient, the path of the result that is theirs."""
-        return results_in(self.outcomes)
+        return results_by_recipient(self.outcomes)
 
-    def values(self) -> Values:
+    def to_values(self) -> Values:
         """As a record's properties; the key is not among them."""
         values: dict[str, str | int | bool | datetime] = {
             "mailbox": self.mailbox,
@@ -110,21 +110,21 @@ class Receipt:
             "server_key": self.server_key,
             "message": self.message,
             "size": self.size,
-            "told_size": self.told_size,
+            "told_size": self.reported_size,
             "stored_at": self.stored_at,
             "state": self.state.value,
             "removed": self.removed,
         }
         if self.received is not None:
             values["received"] = self.received
-        if self.tried_at is not None:
-            values["tried_at"] = self.tried_at
+        if self.last_refused_at is not None:
+            values["tried_at"] = self.last_refused_at
         if self.retried_daily:
             values["retried_daily"] = True
         return values
 
     @classmethod
-    def of(cls, record: Record) -> Receipt:
+    def from_record(cls, record: Record) -> Receipt:
         """From a record that began as `values`, with what was merged into it since."""
         values = record.values
         received, stored_at, tried_at = values.get("received"), values["stored_at"], values.get("tried_at")
@@ -138,31 +138,31 @@ class Receipt:
             server_key=str(values["server_key"]),
             message=str(values["message"]),
             size=int(str(values["size"])),
-            told_size=int(str(values["told_size"])),
+            reported_size=int(str(values["told_size"])),
             received=received if isinstance(received, datetime) else None,
             stored_at=stored_at,
             state=State(str(values["state"])),
             removed=bool(values["removed"]),
             outcomes=json.loads(str(values.get("outcomes", "{}"))),
             last_error=str(values.get("last_error", "")),
-            tried_at=tried_at if isinstance(tried_at, datetime) else None,
+            last_refused_at=tried_at if isinstance(tried_at, datetime) else None,
             retried_daily=bool(values.get("retried_daily", False)),
             senders=tuple(json.loads(str(values.get("senders", "[]")))),
-            named=tuple(json.loads(str(values.get("named", "[]")))),
+            to_and_cc=tuple(json.loads(str(values.get("named", "[]")))),
             message_id=str(values.get("message_id", "")),
-            fate=str(values.get("fate", "")),
+            outcome=str(values.get("fate", "")),
             conversation=str(values.get("conversation", "")),
             routed_at=routed_at if isinstance(routed_at, datetime) else None,
         )
 
 
-def results_in(outcomes: Mapping[str, str]) -> dict[str, str]:
+def results_by_recipient(outcomes: Mapping[str, str]) -> dict[str, str]:
     """By recipient, the path of the result that outcomes tell of."""
     given = ((who, what.partition(" ")) for who, what in outcomes.items())
     return {who: path for who, (fate, _, path) in given if fate == "routed"}
 
 
-def found_by(senders: Sequence[str], named: Sequence[str], message_id: str | None) -> Values:
+def search_columns(senders: Sequence[str], named: Sequence[str], message_id: str | None) -> Values:
     """What a receipt notes of a message once it is read, so that it is found by it.
 
     The first sender stands alone as well, as storage can be asked for it; that there are more is rare, and noted.
@@ -175,7 +175,7 @@ def found_by(senders: Sequence[str], named: Sequence[str], message_id: str | Non
     return {
         "sender": senders[0] if senders else "",
         "several_senders": len(senders) > 1,
-        "senders": json.dumps(senders[:MOST_ADDRESSES], ensure_ascii=False),
-        "named": json.dumps(named[:MOST_ADDRESSES], ensure_ascii=False),
-        "message_id": (message_id or "")[:LONGEST],
+        "senders": json.dumps(senders[:MAX_ADDRESSES], ensure_ascii=False),
+        "named": json.dumps(named[:MAX_ADDRESSES], ensure_ascii=False),
+        "message_id": (message_id or "")[:MAX_MESSAGE_ID_LENGTH],
     }

@@ -59,7 +59,7 @@ class LockedFile:
         self.handle, self.path = create()
         try:
             os.fchmod(self.handle, mode)
-            # Not every file system has locks. Where they fail, `remove_left_over` fails too and removes nothing.
+            # Not every file system has locks. Where they fail, `remove_leftover_files` fails too and removes nothing.
             with suppress(OSError):
                 fcntl.flock(self.handle, fcntl.LOCK_EX)
             created = os.fstat(self.handle).st_nlink > 0
@@ -101,7 +101,7 @@ def locked_file(path: str, mode: int = OWNER_ONLY) -> Iterator[LockedFile]:
         file.remove()
 
 
-def remove_left_over(paths: Iterable[Path], now: float | None = None) -> int:
+def remove_leftover_files(paths: Iterable[Path], now: float | None = None) -> int:
     """Remove the files that no living process uses. What cannot be removed stays.
 
     Args:

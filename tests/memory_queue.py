@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from shared.errors import ServiceUnavailable
-from shared.storage.base import Blobs, Leases, Queue, QueueItem, Records, Stores
+from shared.storage.base import Blobs, Leases, Queue, QueueItem, Records, Storage
 
 
 @dataclass
@@ -100,9 +100,9 @@ class _Absent:
         raise AssertionError(f"the host has no business with {name}")
 
 
-def stores_of(queues: Mapping[str, Queue]) -> Stores:
+def stores_of(queues: Mapping[str, Queue]) -> Storage:
     """Stores that have queues and nothing else."""
     blobs: Blobs = _Absent()  # type: ignore[assignment]  # it is no store, and that is its purpose
     records: Records = _Absent()  # type: ignore[assignment]  # as above
     leases: Leases = _Absent()  # type: ignore[assignment]  # as above
-    return Stores(blobs, records, queues, leases, lambda: None)
+    return Storage(blobs, records, queues, leases, lambda: None)

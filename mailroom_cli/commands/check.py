@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from shared.bootstrap import App
-from shared.config import ROUTES_PATH, After, AllRoutes, MailboxSettings, all_routes
-from shared.errors import AccessRefused, MailroomError, SettingsWrong
+from shared.config import ROUTES_PATH, After, MailboxSettings, RouteSet, load_routes
+from shared.errors import AccessRefused, ConfigurationError, MailroomError
 from shared.mailboxes.base import HasAddresses, Mailbox, MailboxAddresses
 
 
@@ -38,7 +38,7 @@ def check_routes(app: App, only: str | None = None) -> Iterator[tuple[bool, str]
         Whether they are well, and a line that says what was found.
     """
     try:
-        yield from _told(app.book.read(), app, ROUTES_PATH, only)
+        yield from _told(app.route_repository.read(), app, ROUTES_PATH, only)
     except MailroomError as error:
         yield False, f"routes: {error}"
 
@@ -55,11 +55,11 @@ def check_routes_file(app: App, file: Path) -> Iterator[tuple[bool, str]]:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise SettingsWrong(f"{file} cannot be read: {error.strerror}") from None
-    yield from _told(all_routes(app.settings, data, str(file)), app, str(file), None)
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+    yield from _told(load_routes(app.settings, data, str(file)), app, str(file), None)
 
 
-def _told(routes: AllRoutes, app: App, called: str, only: str | None) -> Iterator[tuple[bool, str]]:
+def _told(routes: RouteSet, app: App, called: str, only: str | None) -> Iterator[tuple[bool, str]]:
     yield from ((True, f"note: {warning}") for warning in routes.warnings)
     own = f"{len(app.settings.routes)} in the settings"
     faults = routes.all_faults if only is None else routes.keeps(only)
@@ -111,7 +111,7 @@ def alias_notes(
 def _look(settings: MailboxSettings, app: App) -> Iterator[tuple[bool, str]]:
     with app.poller.connect(settings) as mailbox:
         for folder in mailbox.folders:
-            rights = mailbox.rights(folder)
+            rights = mailbox.check_folder(folder)
             since = f" Only what was received since {settings.since} is taken." if settings.since else ""
             found = f"signed in to {settings.host}; {rights.messages} messages; {_fate(settings)}.{since}"
             yield not rights.problems, f"mailbox {settings.name}, {folder}: {found}"
@@ -129,7 +129,7 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
         return
     try:
         addresses = mailbox.addresses()
-        table = app.tables.of(settings.name)
+        table = app.tables.for_mailbox(settings.name)
     except AccessRefused as error:
         yield f"{error}. It is optional, and lets check propose ALIASES (docs/permissions.md)"
         return

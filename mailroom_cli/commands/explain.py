@@ -9,9 +9,9 @@ from pathlib import Path
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.dispatch.deduplication import Claims
-from shared.dispatch.routing_input import hints_of, mail_of, seen_of
+from shared.dispatch.routing_input import envelope_hints, to_routing_input, visible_content
 from shared.documents.blob_paths import result_path
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 from shared.mime.parser import Message, parse
 from shared.receipts import Receipt
 from shared.routing.decision import decide
@@ -38,29 +38,31 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise SettingsWrong(f"{file} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
     if only is not None and only not in app.settings.mailboxes:
-        raise SettingsWrong(f"there is no usable mailbox {only}; there are: {', '.join(app.settings.mailboxes)}")
+        raise ConfigurationError(f"there is no usable mailbox {only}; there are: {', '.join(app.settings.mailboxes)}")
     message, identity = parse(data), hashlib.sha256(data).hexdigest()
     yield from _read(message, identity)
-    kinds = [one.kind for one in fingerprints(identity, seen_of(message))]
+    kinds = [one.kind for one in fingerprints(identity, visible_content(message))]
     yield f"the same as others by: {', '.join(kinds)}"
     for name, mailbox in app.settings.mailboxes.items():
         if only not in (None, name):
             continue
         yield ""
         yield f"in mailbox {name}, {folder}:"
-        table = app.tables.of(name)
+        table = app.tables.for_mailbox(name)
         if table is None:
-            yield from (f"  not routed until this is right: {fault}" for fault in app.book.read().keeps(name))
+            yield from (
+                f"  not routed until this is right: {fault}" for fault in app.route_repository.read().keeps(name)
+            )
             continue
-        hints = dict.fromkeys(hints_of(message, table.reading))
+        hints = dict.fromkeys(envelope_hints(message, table.reading))
         if hints:
             yield "  the receiving server says it is for: " + ", ".join(f"{h.address} ({h.where})" for h in hints)
         receipt = _receipt(name, mailbox.protocol.value, folder, identity, len(data))
-        decision = decide(mail_of(message, folder, table.reading), table)
-        prints = fingerprints(identity, seen_of(message, table.reading))
-        yield from _decided(decision, receipt, prints, Claims(app.stores.records, receipt, app.stores.blobs))
+        decision = decide(to_routing_input(message, folder, table.reading), table)
+        prints = fingerprints(identity, visible_content(message, table.reading))
+        yield from _decided(decision, receipt, prints, Claims(app.storage.records, receipt, app.storage.blobs))
 
 
 def _read(message: Message, identity: str) -> Iterator[str]:
@@ -81,16 +83,16 @@ def _read(message: Message, identity: str) -> Iterator[str]:
 
 def _decided(decision: Decision, receipt: Receipt, prints: tuple[Fingerprint, ...], claims: Claims) -> Iterator[str]:
     for tried in decision.tried:
-        yield f"  {tried.address}: {f'route {tried.route}: ' if tried.route else ''}{tried.because}"
+        yield f"  {tried.address}: {f'route {tried.route}: ' if tried.route else ''}{tried.reason}"
     if decision.blocked_by is not None:
         yield f"  blocked: BLOCKED_SENDERS has {decision.blocked_by}"
     if decision.unhandled is not None:
-        yield f"  unhandled, {decision.unhandled.value}: {decision.unhandled.words}"
+        yield f"  unhandled, {decision.unhandled.value}: {decision.unhandled.detail}"
     for match in decision.matches:
         reference = f", reference {match.reference}" if match.reference else ""
         place = f", in place of the primary address {match.instead_of}" if match.instead_of else ""
         yield f"  {match.recipient}: route {match.route} takes it by {match.matched}{place}{reference}"
-        owner = claims.look(prints, match.recipient)
+        owner = claims.find_duplicate(prints, match.recipient)
         if owner is None:
             yield f"    stored as {result_path(match.route, receipt.stored_at, receipt.message, match.recipient)}"
             for one in claims.different(prints, match.recipient):
@@ -111,7 +113,7 @@ def _receipt(mailbox: str, protocol: str, folder: str, message: str, size: int) 
         server_key="",
         message=message,
         size=size,
-        told_size=size,
+        reported_size=size,
         received=None,
         stored_at=utc_now(),
     )

@@ -15,20 +15,20 @@ from rich.text import Text
 
 from mailroom_cli.terminal import escaped
 from shared.dispatch.deduplication import Claim, Claims
-from shared.dispatch.record_resolution import is_open, path_of
-from shared.documents.blob_paths import FATES, left_path, raw_path
-from shared.documents.describing import told_time
-from shared.operations.search import Wanted, find
+from shared.dispatch.record_resolution import is_unresolved, resolved_record_path
+from shared.documents.blob_paths import FATES, raw_path, skipped_path
+from shared.documents.describing import format_time
+from shared.operations.search import ArrivalQuery, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import FingerprintKind
-from shared.storage.base import Record, Stores, Table
-from shared.storage.matching import matching
+from shared.storage.base import Record, Storage, Table
+from shared.storage.matching import scan_by_values
 
 Story = dict[str, object]
 """What is known of one arrival, in the shape that `--json` gives it."""
 
 
-def stories(stores: Stores, wanted: Wanted, limit: int) -> tuple[list[Story], bool]:
+def find_message_histories(stores: Storage, wanted: ArrivalQuery, limit: int) -> tuple[list[Story], bool]:
     """What is known of each arrival that fits, in the order in which they were stored.
 
     Args:
@@ -42,10 +42,10 @@ def stories(stores: Stores, wanted: Wanted, limit: int) -> tuple[list[Story], bo
     Raises:
         TryAgain: the storage is ill.
     """
-    found = list(islice(find(stores.records, wanted), limit + 1))
+    found = list(islice(find_arrivals(stores.records, wanted), limit + 1))
     receipts = sorted(found[:limit], key=lambda one: (one.stored_at, one.arrival))
     claims: defaultdict[str, list[Record]] = defaultdict(list)
-    for record in matching(stores.records, Table.CLAIMS, "owner", (one.arrival for one in receipts)):
+    for record in scan_by_values(stores.records, Table.CLAIMS, "owner", (one.arrival for one in receipts)):
         claims[str(record.values["owner"])].append(record)
     return [_story(stores, one, claims[one.arrival]) for one in receipts], len(found) > limit
 
@@ -66,13 +66,13 @@ def as_line(story: Story) -> str:
     return escaped(json.dumps(story, ensure_ascii=False))
 
 
-def _story(stores: Stores, receipt: Receipt, claims: Sequence[Record]) -> Story:
+def _story(stores: Storage, receipt: Receipt, claims: Sequence[Record]) -> Story:
     raw = raw_path(receipt.message) if receipt.message else ""
     return {
         "arrival": receipt.arrival,
         "message": receipt.message or None,
         "state": receipt.state.value,
-        "fate": receipt.fate or None,
+        "fate": receipt.outcome or None,
         "where": _where(receipt),
         "mailbox": receipt.mailbox,
         "protocol": receipt.protocol,
@@ -84,7 +84,7 @@ def _story(stores: Stores, receipt: Receipt, claims: Sequence[Record]) -> Story:
         "routed": _time(receipt.routed_at),
         "removed": receipt.removed,
         "from": list(receipt.senders),
-        "to_and_cc": list(receipt.named),
+        "to_and_cc": list(receipt.to_and_cc),
         "message_id": receipt.message_id or None,
         "conversation": receipt.conversation or None,
         "raw": {"path": raw, "there": stores.blobs.exists(raw)} if raw else None,
@@ -106,7 +106,7 @@ def _story(stores: Stores, receipt: Receipt, claims: Sequence[Record]) -> Story:
     }
 
 
-def _same_message_id(stores: Stores, receipt: Receipt, claims: Sequence[Record]) -> Iterator[tuple[str, Claim]]:
+def _same_message_id(stores: Storage, receipt: Receipt, claims: Sequence[Record]) -> Iterator[tuple[str, Claim]]:
     """The claims of messages with the same Message-ID and another body, by recipient."""
     for record in claims:
         recipient = str(record.values["recipient"])
@@ -116,21 +116,21 @@ def _same_message_id(stores: Stores, receipt: Receipt, claims: Sequence[Record])
             yield from ((recipient, one) for one in different)
 
 
-def _records(stores: Stores, receipt: Receipt) -> Iterator[dict[str, object]]:
-    paths = [path_of(fate, receipt) for fate in FATES] if receipt.message else []
+def _records(stores: Storage, receipt: Receipt) -> Iterator[dict[str, object]]:
+    paths = [resolved_record_path(fate, receipt) for fate in FATES] if receipt.message else []
     if receipt.state is State.OVERSIZED:
-        paths.append(left_path("oversized", receipt.mailbox, receipt.stored_at, receipt.arrival))
+        paths.append(skipped_path("oversized", receipt.mailbox, receipt.stored_at, receipt.arrival))
     if receipt.state is State.UNREADABLE:
-        paths.append(left_path("unreadable", receipt.mailbox, receipt.stored_at, receipt.arrival))
+        paths.append(skipped_path("unreadable", receipt.mailbox, receipt.stored_at, receipt.arrival))
     for path in paths:
         data = stores.blobs.read(path)
         if data is not None:
-            yield {"path": path, "resolved": not is_open(data)}
+            yield {"path": path, "resolved": not is_unresolved(data)}
 
 
 def _where(receipt: Receipt) -> str:
-    if receipt.state is State.FORGOTTEN:
-        return "nowhere: it was forgotten" if receipt.has_everything_forgotten else "being forgotten"
+    if receipt.state is State.ERASED:
+        return "nowhere: it was forgotten" if receipt.is_fully_erased else "being forgotten"
     if not receipt.was_downloaded:
         return "in the mailbox alone"
     return "in the storage" if receipt.removed else "in the storage, and not known to be removed from the mailbox"
@@ -183,4 +183,4 @@ def _kept(story: Story) -> Iterator[tuple[str, str]]:
 
 
 def _time(time: datetime | None) -> str | None:
-    return None if time is None else told_time(time)
+    return None if time is None else format_time(time)

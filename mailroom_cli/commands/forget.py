@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from shared.bootstrap import App
-from shared.dispatch.artifacts import Belongings
-from shared.operations.erasure import Forgetting, Group
+from shared.dispatch.artifacts import Artifacts
+from shared.operations.erasure import Eraser, Group
 from shared.operations.search import parse_id, parse_person
-from shared.receipts import CUT
+from shared.receipts import TRUNCATED
 from shared.routing.model import ANYBODY
 
 BATCH = 2000
@@ -19,7 +19,7 @@ BATCH = 2000
 
 
 @dataclass(slots=True)
-class Outcome:
+class ErasureResult:
     """What went, or would go.
 
     Attributes:
@@ -33,7 +33,7 @@ class Outcome:
     address: str
     groups: list[Group]
     refused: list[Group]
-    found: list[Belongings] = field(default_factory=list)
+    found: list[Artifacts] = field(default_factory=list)
     unread: int = 0
 
 
@@ -51,7 +51,7 @@ def check_target(what: str) -> None:
 
 def forget(
     app: App, what: str, *, really: bool, progress: Callable[[int, int], None], waiting: Callable[[str], None]
-) -> Outcome:
+) -> ErasureResult:
     """Look for what goes, and remove it if that is meant.
 
     Args:
@@ -66,21 +66,21 @@ def forget(
         MessageMissing: no message has this id.
         TryAgain: the storage is ill, or a message changed meanwhile: the same request goes on from there.
     """
-    forgetting = Forgetting(app.stores, {*app.settings.mailboxes, *app.settings.faulty})
+    forgetting = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.faulty})
     address = parse_person(what) if "@" in what else ""
     groups = forgetting.by_address(address) if address else forgetting.by_id(parse_id(what))
-    outcome = Outcome(address, [one for one in groups if not one.refused], [one for one in groups if one.refused])
+    outcome = ErasureResult(address, [one for one in groups if not one.refused], [one for one in groups if one.refused])
     if not really and outcome.groups:
         outcome.found.append(forgetting.look(outcome.groups, address))
     for start in range(0, len(outcome.groups) if really else 0, BATCH):
         batch = outcome.groups[start : start + BATCH]
-        outcome.found.append(forgetting.forget(batch, address, waiting))
+        outcome.found.append(forgetting.erase(batch, address, waiting))
         progress(start + len(batch), len(outcome.groups))
     outcome.unread = forgetting.unread() if address else 0
     return outcome
 
 
-def show(outcome: Outcome, console: Console, *, really: bool) -> None:
+def show(outcome: ErasureResult, console: Console, *, really: bool) -> None:
     """List what went, or would go: paths one by one, records by number."""
     for found in outcome.found:
         for path in (*found.results, *found.records, *found.bytes):
@@ -117,21 +117,21 @@ def show(outcome: Outcome, console: Console, *, really: bool) -> None:
         console.print("nothing was changed; with --yes, all of this is removed for good")
 
 
-def refusals(outcome: Outcome) -> list[str]:
+def refusals(outcome: ErasureResult) -> list[str]:
     """A line for each message that cannot go now."""
     return [f"message {group.message}: {group.refused}" for group in outcome.refused]
 
 
-def _count(outcome: Outcome, what: str) -> int:
+def _count(outcome: ErasureResult, what: str) -> int:
     return sum(len(getattr(found, what)) for found in outcome.found)
 
 
-def _others(outcome: Outcome) -> Sequence[str]:
+def _others(outcome: ErasureResult) -> Sequence[str]:
     """Who else has a result that goes, where a person is to be forgotten."""
     if not outcome.address:
         return ()
     receipts = [receipt for group in outcome.groups for receipt in group.receipts]
     who = {who for receipt in receipts for who in receipt.results()}
     # Some receipts have no room for everybody: that there are more is all that is known here.
-    who |= {CUT for receipt in receipts if CUT in receipt.outcomes}
+    who |= {TRUNCATED for receipt in receipts if TRUNCATED in receipt.outcomes}
     return sorted(who - {outcome.address, ANYBODY})

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from shared.bootstrap import App
 from shared.clock import utc_now
-from shared.errors import MessageUnreadable, SettingsWrong
-from shared.operations.replay import Found, Replays, kinds_of
-from shared.operations.replay_preview import Foreseen, foresee
+from shared.errors import ConfigurationError, MessageUnreadable
+from shared.operations.replay import ReplayRequests, StoredRecord, kinds_of
+from shared.operations.replay_preview import Foreseen, preview_replay
 from shared.storage.base import Table
 
 AT_ONCE = 16
@@ -32,7 +32,7 @@ BATCH = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ReplayOptions:
     """What somebody asks to be replayed.
 
     Attributes:
@@ -61,17 +61,17 @@ class Wanted:
         """
         ranged = self.since is not None or self.until is not None
         if ranged == bool(self.records):
-            raise SettingsWrong("either RECORD, or --since and --until: which are to be replayed?")
+            raise ConfigurationError("either RECORD, or --since and --until: which are to be replayed?")
         if self.records and (self.kind or self.mailbox):
-            raise SettingsWrong("--kind and --mailbox go with --since and --until; a RECORD's path names both")
+            raise ConfigurationError("--kind and --mailbox go with --since and --until; a RECORD's path names both")
         if self.again and not self.records:
-            raise SettingsWrong("--again wants the results named, by their paths or how those begin")
+            raise ConfigurationError("--again wants the results named, by their paths or how those begin")
         if self.since is not None and self.until is not None and self.since > self.until:
-            raise SettingsWrong("--since is after --until")
+            raise ConfigurationError("--since is after --until")
 
 
 @dataclass(slots=True)
-class Outcome:
+class ReplayResult:
     """What was found, and done.
 
     Attributes:
@@ -85,7 +85,7 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
-def replay(app: App, wanted: Wanted, progress: Callable[[int, int], None]) -> Outcome:
+def replay(app: App, wanted: ReplayOptions, progress: Callable[[int, int], None]) -> ReplayResult:
     """Find what is asked for, and announce it.
 
     Args:
@@ -99,14 +99,14 @@ def replay(app: App, wanted: Wanted, progress: Callable[[int, int], None]) -> Ou
         TryAgain: the storage is ill; what was announced until then is replayed.
     """
     wanted.check()
-    replays = Replays(app.stores, utc_now)
+    replays = ReplayRequests(app.storage, utc_now)
     if wanted.records:
         paths = [path for record in wanted.records for path in replays.named(record, again=wanted.again)]
     else:
         paths = list(replays.within(kinds_of(wanted.kind), wanted.mailbox, wanted.since, wanted.until))
     paths = list(dict.fromkeys(paths))
     again = uuid4().hex if wanted.again else ""
-    outcome = Outcome()
+    outcome = ReplayResult()
     seen: set[str] = set()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="replay") as several:
         for start in range(0, len(paths), BATCH):
@@ -123,13 +123,13 @@ def replay(app: App, wanted: Wanted, progress: Callable[[int, int], None]) -> Ou
                 became = several.map(lambda one: _foreseen(app, one, wanted), chosen)
                 outcome.wanted.update((one.kind, one.mailbox, what) for one, what in zip(chosen, became, strict=True))
             else:
-                replays.ask(chosen, again=again)
+                replays.request(chosen, again=again)
                 outcome.wanted.update((one.kind, one.mailbox, "") for one in chosen)
             progress(start + len(batch), len(paths))
     return outcome
 
 
-def show(outcome: Outcome, wanted: Wanted, console: Console) -> None:
+def show(outcome: ReplayResult, wanted: ReplayOptions, console: Console) -> None:
     """Say what was done, or would be."""
     if outcome.wanted:
         table = Shown("kind", "mailbox", "messages", *(["would become"] if wanted.dry_run else []), box=SIMPLE)
@@ -158,24 +158,28 @@ def show(outcome: Outcome, wanted: Wanted, console: Console) -> None:
         )
 
 
-def _read(replays: Replays, path: str) -> Found | str:
+def _read(replays: ReplayRequests, path: str) -> StoredRecord | str:
     try:
         return replays.read(path) or f"{path} is gone"
     except MessageUnreadable as error:
         return str(error)
 
 
-def _open(read: Iterable[Found | str], wanted: Wanted, outcome: Outcome) -> Iterator[Found]:
+def _open(read: Iterable[StoredRecord | str], wanted: ReplayOptions, outcome: ReplayResult) -> Iterator[StoredRecord]:
     """Those that are to be replayed. A resolved one is, if its own path was given: somebody means it."""
     for one in read:
         if isinstance(one, str):
             outcome.failures.append(one)
-        elif one.is_open or one.path in wanted.records:
+        elif one.is_unresolved or one.path in wanted.records:
             yield one
         else:
             outcome.resolved += 1
 
 
-def _foreseen(app: App, one: Found, wanted: Wanted) -> str:
-    record = app.stores.records.get(Table.RECEIPTS, one.arrival)
-    return "bytes missing" if record is None else foresee(app.sorter, record, again=one.path if wanted.again else "")
+def _foreseen(app: App, one: StoredRecord, wanted: ReplayOptions) -> str:
+    record = app.storage.records.get(Table.RECEIPTS, one.arrival)
+    return (
+        "bytes missing"
+        if record is None
+        else preview_replay(app.router, record, again=one.path if wanted.again else "")
+    )

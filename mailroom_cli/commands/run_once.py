@@ -11,12 +11,12 @@ from pathlib import Path
 from time import monotonic
 
 from functions_host.host import Host
-from mailroom_cli.progress import Told
+from mailroom_cli.progress import ProgressReporter
 from shared.bootstrap import App
 from shared.clock import utc_now
-from shared.errors import TryAgain
+from shared.errors import TransientError
 from shared.lease import LEASE_SECONDS
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName, Table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ what it has taken."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WaitLimits:
     """How long mailboxes are waited for that another worker has leased.
 
     Attributes:
@@ -44,7 +44,7 @@ class Patience:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-async def drain_once(app: App, told: Told, patience: Patience = Patience()) -> list[str]:
+async def drain_once(app: App, told: ProgressReporter, patience: WaitLimits = WaitLimits()) -> list[str]:
     """Drain every mailbox and route everything that is stored.
 
     What an earlier run had stored and not routed is finished as well. A mailbox that another worker has leased is
@@ -63,22 +63,22 @@ async def drain_once(app: App, told: Told, patience: Patience = Patience()) -> l
     failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.faulty.items()]
     wrong_routes = await asyncio.to_thread(_wrong_routes, app)
     failures += [f"routes: {fault}" for fault in wrong_routes]
-    polls = [poll.mailbox for poll in app.poller.due(Reason.BY_HAND)]
+    polls = [poll.mailbox for poll in app.poller.due(PollReason.MANUAL)]
     failures += [
-        app.health.not_now(settings, Reason.BY_HAND) or f"mailbox {settings.name}: not due"
+        app.health.skip_reason(settings, PollReason.MANUAL) or f"mailbox {settings.name}: not due"
         for settings in app.settings.mailboxes.values()
         if settings.enabled and settings.name not in polls
     ]
-    run = _Run(app, told, patience, began, {name: app.health.of(name).next_try for name in polls})
+    run = _Run(app, told, patience, began, {name: app.health.get(name).next_try for name in polls})
     run.poll(polls)
 
-    async with Host.started(ROOT, app.stores) as host:
+    async with Host.started(ROOT, app.storage) as host:
         watching = asyncio.create_task(_watch(app, told))
         try:
             counts = (await host.drain()).functions
             leased = await run.drain_leased(host)
             counts = (await host.drain()).functions
-            if app.sorter.sweep(timedelta(0)):
+            if app.router.sweep(timedelta(0)):
                 counts = (await host.drain()).functions
             if not wrong_routes and await run.wait_for_routing():
                 counts = (await host.drain()).functions
@@ -88,7 +88,7 @@ async def drain_once(app: App, told: Told, patience: Patience = Patience()) -> l
                 await watching
 
     for name in polls:
-        health = await asyncio.to_thread(app.health.of, name)
+        health = await asyncio.to_thread(app.health.get, name)
         if health.last_failure is not None and health.last_failure >= began:
             failures.append(f"mailbox {name}: {health.last_error}")
         elif health.last_success is not None and health.last_success >= began:
@@ -122,15 +122,15 @@ class _Run:
     """
 
     app: App
-    told: Told
-    patience: Patience
+    told: ProgressReporter
+    patience: WaitLimits
     began: datetime
     next_tries: Mapping[str, datetime | None]
 
     def poll(self, mailboxes: Collection[str]) -> None:
         """Enqueue a poll for each mailbox."""
-        polls = [Poll(name, Reason.BY_HAND).body() for name in mailboxes]
-        self.app.stores.queues[QueueName.POLLS].put_many(polls)
+        polls = [Poll(name, PollReason.MANUAL).to_json() for name in mailboxes]
+        self.app.storage.queues[QueueName.POLLS].put_many(polls)
 
     async def drain_leased(self, host: Host) -> Collection[str]:
         """Wait for mailboxes that another worker has leased, and poll each as soon as its lease is free.
@@ -174,7 +174,7 @@ class _Run:
 
     def _is_undecided(self, mailbox: str) -> bool:
         """Return whether a mailbox has neither been drained nor failed, nor asked to wait, since the run began."""
-        health = self.app.health.of(mailbox)
+        health = self.app.health.get(mailbox)
         ended = any(at is not None and at >= self.began for at in (health.last_success, health.last_failure))
         return not ended and health.next_try == self.next_tries[mailbox]
 
@@ -182,25 +182,25 @@ class _Run:
 def _wrong_routes(app: App) -> tuple[str, ...]:
     """What keeps mail from being routed, as far as the storage tells now."""
     try:
-        return app.book.read().all_faults
-    except TryAgain:
+        return app.route_repository.read().all_faults
+    except TransientError:
         return ()
 
 
 def _waiting(app: App) -> int:
     """Return how many messages are stored and not routed yet."""
-    return sum(1 for _ in app.stores.records.scan(Table.PENDING))
+    return sum(1 for _ in app.storage.records.scan(Table.PENDING))
 
 
 def _held(app: App, mailbox: str) -> bool:
     """Whether another worker is draining a mailbox now."""
-    token = app.stores.leases.acquire(mailbox, LEASE_SECONDS)
+    token = app.storage.leases.acquire(mailbox, LEASE_SECONDS)
     if token is not None:
-        app.stores.leases.release(mailbox, token)
+        app.storage.leases.release(mailbox, token)
     return token is None
 
 
-async def _watch(app: App, told: Told) -> None:
+async def _watch(app: App, told: ProgressReporter) -> None:
     while True:
-        told.waiting(await asyncio.to_thread(app.stores.queues[QueueName.ARRIVALS].length))
+        told.waiting(await asyncio.to_thread(app.storage.queues[QueueName.ARRIVALS].length))
         await asyncio.sleep(0.5)

@@ -27,4 +27,4 @@ def serve_app(app: App, port: int) -> None:
 
     app.release_dead()
     start(app.settings.telemetry)
-    run_host(ROOT, app.stores, HttpConfig(port=port), ready=ready)
+    run_host(ROOT, app.storage, HttpConfig(port=port), ready=ready)

@@ -15,12 +15,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 from shared.storage.base import Table
 from shared.storage.folder.blobs import HIDDEN
 from shared.storage.folder.database import Database
 from shared.storage.folder.fsync import make_folder
-from shared.storage.folder.in_use import DATABASE, LOCK, used_alone
+from shared.storage.folder.in_use import DATABASE, LOCK, exclusive_use
 from shared.storage.folder.modes import OWNER_ONLY
 from shared.storage.folder.records import FolderRecords
 
@@ -57,7 +57,7 @@ def prepare(into: Path, messages: Iterable[bytes], mailboxes: Collection[str]) -
         if not (folder / MARK).is_file():
             raise _refused(into, f"is not empty and not a demonstration's: it has no {MARK}")
         OWNER_ONLY.make_folder(folder / HIDDEN)
-        with used_alone(folder) as alone:
+        with exclusive_use(folder) as alone:
             if not alone:
                 raise _refused(into, "is in use by another process")
             reason = _reason_to_keep(folder)
@@ -136,7 +136,7 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _refused(into: Path, reason: str) -> SettingsWrong:
-    return SettingsWrong(
+def _refused(into: Path, reason: str) -> ConfigurationError:
+    return ConfigurationError(
         f"{into} {reason}; nothing was removed. Name another folder with --into, or remove this one yourself"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trustme
 
-from graph_simulator import GraphStandIn
+from graph_simulator import GraphSimulator
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def graph_server(
     ca.cert_pem.write_to_path(ca_file)
     issued.cert_chain_pems[0].write_to_path(certificate)
     issued.private_key_pem.write_to_path(key)
-    with GraphStandIn(certificate=certificate, key=key) as graph:
+    with GraphSimulator(certificate=certificate, key=key) as graph:
         app = graph.register(mailboxes={address})
         mailbox = graph.mailbox(address)
         for message in messages:

@@ -17,7 +17,7 @@ from mailroom_cli.demo.folder import prepare
 from mailroom_cli.demo.graph_mailbox import graph_server
 from mailroom_cli.demo.imap_server import mail_server
 from mailroom_cli.demo.messages import CONTRACTS, OFFICE, OPAQUE, SUPPORT
-from mailroom_cli.progress import Told
+from mailroom_cli.progress import ProgressReporter
 from mailroom_cli.render import show_messages
 from shared.storage.base import Table
 from shared.storage.folder.blobs import HIDDEN
@@ -68,11 +68,11 @@ def run_demo(into: Path, console: Console) -> int:
             f"{len(CONTRACTS) + len(OPAQUE)} on a stand-in for Microsoft Graph, into {into}/"
         )
         # Without the environment: it may name mailboxes and a storage that are not the demonstration's.
-        told = stack.enter_context(Told(console))
+        told = stack.enter_context(ProgressReporter(console))
         app = stack.enter_context(open_app(settings, told.collected, environment=False))
         failures = asyncio.run(drain_once(app, told))
         told.end()
-        show_messages(app.stores, app.stores.records.scan(Table.RECEIPTS), console)
+        show_messages(app.storage, app.storage.records.scan(Table.RECEIPTS), console)
     for failure in failures:
         console.print(f"failed: {failure}")
     if not failures:

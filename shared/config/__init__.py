@@ -1,6 +1,6 @@
 """App settings → validated, frozen objects. The only reader of the environment."""
 
-from shared.config.loader import read_settings
+from shared.config.loader import load_settings
 from shared.config.model import (
     After,
     AppSettings,
@@ -11,13 +11,13 @@ from shared.config.model import (
     SignIn,
     Tls,
 )
-from shared.config.route_set import AllRoutes, all_routes
+from shared.config.route_set import RouteSet, load_routes
 from shared.config.routes_file import ROUTES_PATH
 
 __all__ = [
     "ROUTES_PATH",
     "After",
-    "AllRoutes",
+    "RouteSet",
     "AppSettings",
     "MailProtocol",
     "MailboxSettings",
@@ -25,6 +25,6 @@ __all__ = [
     "RouteSettings",
     "SignIn",
     "Tls",
-    "all_routes",
-    "read_settings",
+    "load_routes",
+    "load_settings",
 ]

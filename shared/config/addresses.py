@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.addresses import normalise, normalise_domain, visible
-from shared.config.validation import Wrong
+from shared.addresses import normalise, normalise_domain, without_invisible
+from shared.config.validation import InvalidValue
 
 
 def parse_address(text: str) -> str:
@@ -13,11 +13,11 @@ def parse_address(text: str) -> str:
         Wrong: it is not an address.
     """
     address = normalise(text)
-    local, at, domain = visible(text).rpartition("@")
+    local, at, domain = without_invisible(text).rpartition("@")
     if address is None and at and normalise(f"{local}@localhost") and normalise_domain(domain) is None:
-        raise Wrong("has no domain that can be one; write it as in example.com", text)
+        raise InvalidValue("has no domain that can be one; write it as in example.com", text)
     if address is None or address.startswith("*@"):
-        raise Wrong("is no address; write name@example.com", text)
+        raise InvalidValue("is no address; write name@example.com", text)
     return address
 
 
@@ -27,14 +27,16 @@ def parse_pattern(text: str) -> str:
     Raises:
         Wrong: it is neither.
     """
-    pattern = visible(text)
+    pattern = without_invisible(text)
     if pattern == "*":
-        raise Wrong("is not taken alone; name addresses or *@example.com, or leave the setting out to take any", text)
+        raise InvalidValue(
+            "is not taken alone; name addresses or *@example.com, or leave the setting out to take any", text
+        )
     if not pattern.startswith("*@"):
         return parse_address(text)
     domain = normalise_domain(pattern[2:])
     if domain is None:
-        raise Wrong("has no domain that can be one; write it as in example.com", text)
+        raise InvalidValue("has no domain that can be one; write it as in example.com", text)
     return f"*@{domain}"
 
 
@@ -44,4 +46,4 @@ def parse_route_address(text: str) -> str:
     Raises:
         Wrong: it is none of them.
     """
-    return "*" if visible(text) == "*" else parse_pattern(text)
+    return "*" if without_invisible(text) == "*" else parse_pattern(text)

@@ -14,7 +14,7 @@ PEM = b"-----BEGIN "
 """What PEM text has, and PFX has not."""
 
 
-def ca_file_trouble(path: Path) -> str | None:
+def ca_file_error(path: Path) -> str | None:
     """What is wrong with a file of certificates to trust."""
     if not path.is_file():
         return "names a file that is not there; give the path of a PEM file"
@@ -27,7 +27,7 @@ def ca_file_trouble(path: Path) -> str | None:
     return None
 
 
-def certificate_file_trouble(path: Path, password: str | None) -> str | None:
+def certificate_file_error(path: Path, password: str | None) -> str | None:
     """What is wrong with a file that holds a certificate and its private key, as PEM or PFX."""
     if not path.is_file():
         return "names a file that is not there; give the path of a PEM or PFX file"
@@ -38,7 +38,7 @@ def certificate_file_trouble(path: Path, password: str | None) -> str | None:
     return _trouble(data, password)
 
 
-def certificate_trouble(text: str, password: str | None) -> str | None:
+def certificate_error(text: str, password: str | None) -> str | None:
     """What is wrong with PEM text, or PFX in base64."""
     if PEM in text.encode():
         return _trouble(text.encode(), password)

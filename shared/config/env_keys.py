@@ -10,8 +10,8 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from shared.config.schema import SECRETS, WrittenMailbox, WrittenRoute, WrittenSettings, setting_name
-from shared.config.validation import Place, Report, nearest
-from shared.errors import quoted
+from shared.config.validation import ErrorCollector, Place, closest_name
+from shared.errors import printable
 
 KINDS: Mapping[str, type[BaseModel]] = {"mailboxes": WrittenMailbox, "routes": WrittenRoute}
 _WORDS = {"mailboxes": "mailbox", "routes": "route"}
@@ -36,7 +36,7 @@ _NOT_RESOLVED = (
 _IDENTITY_FORM = "takes one value; the identity form is for AzureWebJobsStorage alone, use https://ACCOUNT.blob.…"
 
 
-class Given(NamedTuple):
+class SettingValue(NamedTuple):
     """One setting that is given.
 
     Attributes:
@@ -76,7 +76,7 @@ class _NearMiss(NamedTuple):
 
 
 @dataclass
-class Keys:
+class EnvironmentKeys:
     """What was found.
 
     Attributes:
@@ -86,7 +86,7 @@ class Keys:
         spelling: how one that is not given would be spelled.
     """
 
-    values: dict[Place, Given] = field(default_factory=dict)
+    values: dict[Place, SettingValue] = field(default_factory=dict)
     given: set[Place] = field(default_factory=set)
     names: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     spelling: str = "{kind}__{name}__{setting}"
@@ -127,10 +127,10 @@ def _keys(folded: str, value: str) -> set[str]:
     return {part.strip() for part in value.split(";")} if folded == "graph_client_state_key" else set()
 
 
-def find_keys(environment: Mapping[str, str], report: Report) -> Keys:
+def find_settings(environment: Mapping[str, str], report: ErrorCollector) -> EnvironmentKeys:
     """Sort the environment's keys; what does not belong to the app is left alone, and so are empty values."""
-    keys = Keys()
-    near_misses: list[tuple[Given, _NearMiss]] = []
+    keys = EnvironmentKeys()
+    near_misses: list[tuple[SettingValue, _NearMiss]] = []
     for key, value in sorted(environment.items()):
         if not value.strip():
             continue
@@ -148,14 +148,16 @@ def find_keys(environment: Mapping[str, str], report: Report) -> Keys:
         elif not _of_the_app(keys, report, key, value):
             near = _near_miss(key)
             if near is not None:
-                near_misses.append((Given(key, value), near))
+                near_misses.append((SettingValue(key, value), near))
             elif _OURS.match(key):
                 _perhaps_misspelled(report, key)
     _tell_near_misses(near_misses, keys, report)
     return keys
 
 
-def _tell_near_misses(near_misses: Sequence[tuple[Given, _NearMiss]], keys: Keys, report: Report) -> None:
+def _tell_near_misses(
+    near_misses: Sequence[tuple[SettingValue, _NearMiss]], keys: EnvironmentKeys, report: ErrorCollector
+) -> None:
     """Report settings that would go unseen: mail must not go elsewhere for it (rule 3.1), nor be removed.
 
     Variables that may be another program's are warned of at most.
@@ -178,7 +180,7 @@ def _near_miss(key: str) -> _NearMiss | None:
     if match is None:
         return None
     head, separator, rest = match.groups()
-    kind = nearest(head, KINDS, likeness=_VERY_LIKE)
+    kind = closest_name(head, KINDS, likeness=_VERY_LIKE)
     parts = _name_and_setting(kind, rest) if kind is not None else None
     if kind is None or parts is None:
         return None
@@ -195,14 +197,14 @@ def _name_and_setting(kind: str, rest: str) -> tuple[str, str] | None:
     exact = next((found for found in joined if found[1] in known), None)
     if exact is not None:
         return exact
-    near = ((name, nearest(setting, known, likeness=_VERY_LIKE)) for name, setting in joined)
+    near = ((name, closest_name(setting, known, likeness=_VERY_LIKE)) for name, setting in joined)
     return next(((name, setting) for name, setting in near if setting is not None), None)
 
 
-def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None:
+def _nested(keys: EnvironmentKeys, report: ErrorCollector, key: str, rest: str, value: str) -> None:
     kind = key.partition("__")[0].lower()
     spelling, delimiter, setting = rest.partition("__")
-    place = (kind, quoted(spelling.lower()), setting.lower())
+    place = (kind, printable(spelling.lower()), setting.lower())
     name, word, known = spelling.lower(), _WORDS[kind], KINDS[kind].model_fields
     joined = None if delimiter else _name_and_setting(kind, rest)
     if joined is not None:
@@ -223,36 +225,36 @@ def _nested(keys: Keys, report: Report, key: str, rest: str, value: str) -> None
             place, key, f"names no setting; write {kind.upper()}__{spelling}__{min(known).upper()} or its like"
         )
     elif place[2] not in known:
-        likely = nearest(setting, known)
+        likely = closest_name(setting, known)
         hint = f"did you mean {likely.upper()}?" if likely else f"known are {', '.join(sorted(known)).upper()}"
         report.fault(place, key, f"is no setting of a {word}; {hint}")
     else:
-        _take(keys, report, place, Given(key, value))
+        _take(keys, report, place, SettingValue(key, value))
 
 
-def _of_the_app(keys: Keys, report: Report, key: str, value: str) -> bool:
+def _of_the_app(keys: EnvironmentKeys, report: ErrorCollector, key: str, value: str) -> bool:
     folded = key.lower()
     if folded not in WrittenSettings.model_fields and not folded.startswith(APP_STORAGE + "__"):
         return False
-    _take(keys, report, (folded,), Given(key, value))
+    _take(keys, report, (folded,), SettingValue(key, value))
     return True
 
 
-def _perhaps_misspelled(report: Report, key: str) -> None:
+def _perhaps_misspelled(report: ErrorCollector, key: str) -> None:
     head, delimiter, rest = key.partition("__")
     flat = [setting_name(name) for name in WrittenSettings.model_fields if name not in KINDS]
-    near = nearest(head, (*flat, "MAILBOXES", "ROUTES"), likeness=_VERY_LIKE)
+    near = closest_name(head, (*flat, "MAILBOXES", "ROUTES"), likeness=_VERY_LIKE)
     if delimiter and near in ("MAILBOXES", "ROUTES"):
         # A rule or a mailbox that goes unseen changes where mail goes: no warning is loud enough.
         name, _, setting = rest.lower().partition("__")
-        report.fault((near.lower(), quoted(name), setting), key, f"is no setting; did you mean {near}__{rest}?")
+        report.fault((near.lower(), printable(name), setting), key, f"is no setting; did you mean {near}__{rest}?")
     elif delimiter and near == "MAIL_STORAGE":
         report.app_fault(key, f"is no setting: MAIL_STORAGE {_IDENTITY_FORM}")
     elif not delimiter and near in flat:
         report.warn(key, f"is no setting and is ignored; did you mean {near}?")
 
 
-def _take(keys: Keys, report: Report, place: Place, given: Given) -> None:
+def _take(keys: EnvironmentKeys, report: ErrorCollector, place: Place, given: SettingValue) -> None:
     keys.given.add(place)
     if place in keys.values:
         other = keys.values[place].key
@@ -261,10 +263,10 @@ def _take(keys: Keys, report: Report, place: Place, given: Given) -> None:
         report.fault(place, given.key, _NOT_RESOLVED)
     else:
         value = given.value if place[-1] in SECRETS else given.value.strip()
-        keys.values[place] = Given(given.key, value)
+        keys.values[place] = SettingValue(given.key, value)
 
 
-def _doubled(report: Report, place: Place, key: str, trouble: str) -> None:
+def _doubled(report: ErrorCollector, place: Place, key: str, trouble: str) -> None:
     # Of two routes that one name stands for, it cannot be told whose either is.
     if place[0] == "routes":
         report.routing_fault("", key, trouble)

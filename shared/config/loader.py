@@ -9,27 +9,27 @@ from types import MappingProxyType
 
 from pydantic import SecretStr
 
-from shared.config.env_keys import Keys, find_keys, secrets_in
-from shared.config.mailbox import mailbox_of
+from shared.config.env_keys import EnvironmentKeys, find_settings, secrets_in
+from shared.config.mailbox import mailbox_from_section
 from shared.config.model import AppSettings, MailboxSettings, MailProtocol
-from shared.config.pydantic_source import read_written
+from shared.config.pydantic_source import read_sections
 from shared.config.routing import (
-    Together,
+    RouteChecks,
     check_owners,
     check_routes,
-    route_of,
+    route_from_section,
     settle_owners,
     warn_of_no_route,
     warn_of_shared_addresses,
 )
 from shared.config.schema import WrittenMailbox, WrittenRoute
-from shared.config.section import Part
-from shared.config.storages import storages
-from shared.config.validation import APP, Report
-from shared.errors import SettingsWrong
+from shared.config.section import Section
+from shared.config.storages import parse_storage_locations
+from shared.config.validation import APP, ErrorCollector
+from shared.errors import ConfigurationError
 
 
-def read_settings(
+def load_settings(
     environment: Mapping[str, str] | None = None,
     *,
     certificates: bool = True,
@@ -54,23 +54,25 @@ def read_settings(
     """
     environment = os.environ if environment is None else environment
     secrets = secrets_in(environment)
-    report = Report(secrets)
-    keys = find_keys(environment, report)
-    written = read_written(keys, report)
-    app_storage, mail_storage = storages(environment, keys, report, file_mode=written.store_mode, base=base)
+    report = ErrorCollector(secrets)
+    keys = find_settings(environment, report)
+    written = read_sections(keys, report)
+    app_storage, mail_storage = parse_storage_locations(
+        environment, keys, report, file_mode=written.store_mode, base=base
+    )
 
     mailboxes = {
-        name: Part("mailboxes", name, written.mailboxes.get(name, WrittenMailbox()), keys, report)
+        name: Section("mailboxes", name, written.mailboxes.get(name, WrittenMailbox()), keys, report)
         for name in keys.names["mailboxes"]
     }
     routes = {
-        name: Part("routes", name, written.routes.get(name, WrittenRoute()), keys, report)
+        name: Section("routes", name, written.routes.get(name, WrittenRoute()), keys, report)
         for name in keys.names["routes"]
     }
     fallbacks = {name: part.written.fallback for name, part in mailboxes.items() if part.written.fallback is not None}
     check_routes(routes)
     built = {
-        name: mailbox_of(part, written.graph_endpoint, certificates=certificates)
+        name: mailbox_from_section(part, written.graph_endpoint, certificates=certificates)
         for name, part in sorted(mailboxes.items())
     }
     _check_webhook(built.values(), keys, report)
@@ -78,21 +80,21 @@ def read_settings(
     known = {*mailboxes, *faulty}
     check_owners(routes, known, keys, report)
     wrong = set(report.owners("routes"))
-    good = {name: route_of(part) for name, part in routes.items() if name not in wrong}
+    good = {name: route_from_section(part) for name, part in routes.items() if name not in wrong}
     settle_owners(known, keys, report)
 
     def key(name: str) -> str:
         return routes[name].key("ADDRESS")
 
     if complete:
-        wrong |= Together(good, wrong, fallbacks, known, report, key).check()
+        wrong |= RouteChecks(good, wrong, fallbacks, known, report, key).check()
     route_faults = report.by_mailbox()
     usable = {name: mailbox for name, mailbox in built.items() if mailbox is not None and name not in faulty}
     app_faults = report.of(APP)
     if app_faults or app_storage is None or mail_storage is None:
         # Outside of every except, so that nothing is chained to it.
         others = (route_faults.pop("", ()), *faulty.values(), *route_faults.values())
-        raise SettingsWrong(*dict.fromkeys((*app_faults, *(fault for faults in others for fault in faults))))
+        raise ConfigurationError(*dict.fromkeys((*app_faults, *(fault for faults in others for fault in faults))))
 
     ordered = tuple(
         sorted((route for route in good.values() if route.name not in wrong), key=lambda one: (one.order, one.name))
@@ -133,7 +135,7 @@ def state_keys(written: SecretStr | None) -> tuple[SecretStr, ...]:
     return () if written is None else tuple(SecretStr(key) for key in written.get_secret_value().split(";"))
 
 
-def _check_webhook(mailboxes: Iterable[MailboxSettings | None], keys: Keys, report: Report) -> None:
+def _check_webhook(mailboxes: Iterable[MailboxSettings | None], keys: EnvironmentKeys, report: ErrorCollector) -> None:
     """Notifications need an address and a key, and are of use to Graph's mailboxes alone."""
     graph = any(one is not None and one.protocol is MailProtocol.GRAPH for one in mailboxes)
     with_address, with_key = ((name,) in keys.given for name in ("graph_webhook_url", "graph_client_state_key"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from shared.addresses import normalise
-from shared.config.certificates import ca_file_trouble
+from shared.config.certificates import ca_file_error
 from shared.config.model import (
     GLOBAL_GRAPH,
     PACE,
@@ -20,8 +20,8 @@ from shared.config.model import (
 from shared.config.parsers import ANYWHERE, is_loopback
 from shared.config.presets import DEFAULT_PORTS, PRESETS
 from shared.config.schema import WrittenMailbox
-from shared.config.section import Part
-from shared.config.sign_in import sign_in_of
+from shared.config.section import Section
+from shared.config.sign_in import sign_in_from_section
 
 DELETED_ITEMS = frozenset({"deleteditems", "deleted items"})
 """What FOLDERS may call Graph's well-known folder `deleteditems`, in lower case (Graph: mailFolder resource type)."""
@@ -42,8 +42,8 @@ class _Server:
     tls: Tls
 
 
-def mailbox_of(
-    part: Part[WrittenMailbox], graph_endpoint: str = GLOBAL_GRAPH, *, certificates: bool = True
+def mailbox_from_section(
+    part: Section[WrittenMailbox], graph_endpoint: str = GLOBAL_GRAPH, *, certificates: bool = True
 ) -> MailboxSettings | None:
     """Check one mailbox.
 
@@ -59,7 +59,7 @@ def mailbox_of(
     written = part.written
     server = _server_of(part, graph_endpoint)
     _check_collecting(part, server.protocol)
-    sign_in = sign_in_of(part, graph=server.protocol is MailProtocol.GRAPH, certificates=certificates)
+    sign_in = sign_in_from_section(part, graph=server.protocol is MailProtocol.GRAPH, certificates=certificates)
     if written.address is None:
         part.missing("ADDRESS", "give the mailbox's primary address")
     if server.protocol is None or server.host is None or server.port is None:
@@ -109,7 +109,7 @@ def mailbox_of(
     )
 
 
-def _server_of(part: Part[WrittenMailbox], graph_endpoint: str) -> _Server:
+def _server_of(part: Section[WrittenMailbox], graph_endpoint: str) -> _Server:
     written = part.written
     preset = PRESETS[written.preset] if written.preset is not None else None
     protocol = written.protocol or (preset.protocol if preset else None)
@@ -124,7 +124,7 @@ def _server_of(part: Part[WrittenMailbox], graph_endpoint: str) -> _Server:
             part.missing("PROTOCOL", "use imap, pop3 or graph, or set PRESET")
         if host is None and protocol is not MailProtocol.GRAPH:
             part.missing("HOST", "give the mail server's name, or set PRESET")
-    if written.ca_file is not None and (trouble := ca_file_trouble(written.ca_file)):
+    if written.ca_file is not None and (trouble := ca_file_error(written.ca_file)):
         part.fault("CA_FILE", trouble)
     if protocol is MailProtocol.GRAPH:
         for name, remedy in _NOT_WITH_GRAPH.items():
@@ -138,7 +138,7 @@ def _server_of(part: Part[WrittenMailbox], graph_endpoint: str) -> _Server:
     return _Server(protocol, host, port, tls)
 
 
-def _check_collecting(part: Part[WrittenMailbox], protocol: MailProtocol | None) -> None:
+def _check_collecting(part: Section[WrittenMailbox], protocol: MailProtocol | None) -> None:
     written = part.written
     after, target = written.after
     if protocol is MailProtocol.POP3:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from shared.addresses import normalise
 from shared.config.secret_fingerprint import file_content, fingerprint
-from shared.storage.location import StorageAddress
+from shared.storage.location import StorageLocation
 
 DEFAULT_MAX_MESSAGE_BYTES = 150 * 1024 * 1024
 
@@ -267,8 +267,8 @@ class AppSettings:
         secrets: values that no message may show.
     """
 
-    app_storage: StorageAddress
-    mail_storage: StorageAddress
+    app_storage: StorageLocation
+    mail_storage: StorageLocation
     mail_container: str = "mail"
     poll_schedule: str = ""
     poll_budget: float = 300

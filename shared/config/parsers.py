@@ -1,4 +1,4 @@
-"""From a setting's text to its value. Each function takes text without blanks around it and raises `Wrong`."""
+"""From a setting's text to its value. Each function takes text without blanks around it and raises `InvalidValue`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from shared.config.model import GLOBAL_GRAPH, After
-from shared.config.validation import Wrong, nearest
+from shared.config.validation import InvalidValue, closest_name
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -56,15 +56,15 @@ class Removal(NamedTuple):
     move_to: str | None = None
 
 
-def one_of(choices: type[Choice]) -> Callable[[str], Choice]:
+def parse_choice(choices: type[Choice]) -> Callable[[str], Choice]:
     """A parser for one of several words."""
 
     def parse(text: str) -> Choice:
         word = text.lower()
         if word not in [choice.value for choice in choices]:
             # A value that is like none of them may be anything, a misplaced password included.
-            near = nearest(word, [choice.value for choice in choices])
-            raise Wrong(f"is not known; use {_listed(choices)}", text if near else "the value")
+            near = closest_name(word, [choice.value for choice in choices])
+            raise InvalidValue(f"is not known; use {_listed(choices)}", text if near else "the value")
         return choices(word)
 
     return parse
@@ -75,34 +75,34 @@ def _listed(choices: type[StrEnum]) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def whole(least: int, most: int, what: str = "in range") -> Callable[[str], int]:
+def parse_integer(least: int, most: int, what: str = "in range") -> Callable[[str], int]:
     """A parser for a whole number between two bounds, both included."""
 
     def parse(text: str) -> int:
         if not _NUMBER.fullmatch(text):
-            raise Wrong(f"the value is no whole number; use {least} to {most}")
+            raise InvalidValue(f"the value is no whole number; use {least} to {most}")
         if not least <= int(text) <= most:
-            raise Wrong(f"is not {what}; use {least} to {most}", text)
+            raise InvalidValue(f"is not {what}; use {least} to {most}", text)
         return int(text)
 
     return parse
 
 
-parse_port = whole(1, _LAST_PORT, "a port")
+parse_port = parse_integer(1, _LAST_PORT, "a port")
 
 
 def parse_seconds(text: str) -> float:
     """Seconds, more than none, with or without decimals."""
     if not _DECIMAL.fullmatch(text) or float(text) <= 0:
-        raise Wrong("the value is no number of seconds; use a number above 0, such as 300")
+        raise InvalidValue("the value is no number of seconds; use a number above 0, such as 300")
     return float(text)
 
 
-def parse_truth(text: str) -> bool:
+def parse_boolean(text: str) -> bool:
     """True or false."""
     word = text.lower()
     if word not in _TRUE | _FALSE:
-        raise Wrong("the value is neither true nor false; use true or false")
+        raise InvalidValue("the value is neither true nor false; use true or false")
     return word in _TRUE
 
 
@@ -110,7 +110,9 @@ def parse_size(text: str) -> int:
     """Bytes, as a number or as in `150MB`; units are powers of 1024."""
     found = _SIZE.fullmatch(text)
     if not found or int(found[1]) == 0:
-        raise Wrong("the value is no size; use a number of bytes above 0, or one with KB, MB or GB, such as 150MB")
+        raise InvalidValue(
+            "the value is no size; use a number of bytes above 0, or one with KB, MB or GB, such as 150MB"
+        )
     return int(found[1]) * _UNITS[found[2].lower()]
 
 
@@ -118,14 +120,14 @@ def parse_file_mode(text: str) -> int:
     """A file's mode in octal digits, as in `0640`."""
     match = _FILE_MODE.fullmatch(text.lower())
     if match is None:
-        raise Wrong("the value is not a file mode; use octal digits, such as 0600 or 0640")
+        raise InvalidValue("the value is not a file mode; use octal digits, such as 0600 or 0640")
     mode = int(match[1], 8)
     if mode & ~0o666:
-        raise Wrong("sets more than r and w; use 0600, 0640 or 0660, folders get x by themselves", text)
+        raise InvalidValue("sets more than r and w; use 0600, 0640 or 0660, folders get x by themselves", text)
     if mode & 0o600 != 0o600:  # noqa: PLR2004
-        raise Wrong("keeps the files' owner from reading or writing; begin with 06, as in 0640", text)
+        raise InvalidValue("keeps the files' owner from reading or writing; begin with 06, as in 0640", text)
     if mode & 0o002:
-        raise Wrong("lets every user of the machine write; use 0600, 0640 or 0660", text)
+        raise InvalidValue("lets every user of the machine write; use 0600, 0640 or 0660", text)
     return mode
 
 
@@ -134,7 +136,7 @@ def parse_list(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(entry.strip() for entry in text.split(";") if entry.strip()))
 
 
-def listed(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+def split_list(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
     """A parser for a list of what `parse` takes."""
     return lambda text: tuple(dict.fromkeys(parse(entry) for entry in parse_list(text)))
 
@@ -142,7 +144,9 @@ def listed(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
 def parse_folder(text: str) -> str:
     """A folder's path. INBOX is one in any case, other names are not (RFC 3501 section 5.1)."""
     if not text.isprintable():
-        raise Wrong("a folder's name has a character that cannot be printed; write the name as a mail program shows it")
+        raise InvalidValue(
+            "a folder's name has a character that cannot be printed; write the name as a mail program shows it"
+        )
     return "INBOX" if text.upper() == "INBOX" else text
 
 
@@ -151,7 +155,7 @@ def parse_folders(text: str) -> tuple[str, ...]:
     folders = [parse_folder(entry.strip()) for entry in text.split(";") if entry.strip()]
     twice = sorted({folder for folder in folders if folders.count(folder) > 1})
     if twice:
-        raise Wrong("is named twice; name each folder once", ", ".join(twice))
+        raise InvalidValue("is named twice; name each folder once", ", ".join(twice))
     return tuple(folders) or ("INBOX",)
 
 
@@ -161,12 +165,12 @@ def parse_after(text: str) -> Removal:
     word, folder = word.strip().lower(), folder.strip()
     if word == "move":
         if not folder:
-            raise Wrong("move names no folder; write move:Archive")
+            raise InvalidValue("move names no folder; write move:Archive")
         return Removal(After.MOVE, parse_folder(folder))
     if word == "delete-permanently" and not folder:
-        raise Wrong("is no longer a value, since delete removes for good where the server can; use delete", word)
+        raise InvalidValue("is no longer a value, since delete removes for good where the server can; use delete", word)
     if word not in ("delete", "trash", "keep") or folder:
-        raise Wrong("the value is not known; use delete, trash, keep, or move: and a folder, as in move:Archive")
+        raise InvalidValue("the value is not known; use delete, trash, keep, or move: and a folder, as in move:Archive")
     return Removal(After(word))
 
 
@@ -176,15 +180,19 @@ def parse_delivery_fields(text: str) -> tuple[str, ...]:
     for entry in parse_list(text):
         name = entry.removesuffix(ANYWHERE).lower()
         if not _FIELD_NAME.fullmatch(name):
-            raise Wrong("is not a header's name; write the name alone, without colon and blanks, as in X-Alias", entry)
+            raise InvalidValue(
+                "is not a header's name; write the name alone, without colon and blanks, as in X-Alias", entry
+            )
         if name in NO_DELIVERY_FIELDS:
-            raise Wrong("is a header that the sender writes; name one that the receiving server adds", entry)
+            raise InvalidValue("is a header that the sender writes; name one that the receiving server adds", entry)
         if name in _READ_ALREADY:
-            raise Wrong("is read without this setting; see TRUSTED_HOPS and RECEIVED_BY", entry)
+            raise InvalidValue("is read without this setting; see TRUSTED_HOPS and RECEIVED_BY", entry)
         if name in _WORDS_OF_RESULTS:
-            raise Wrong("has a meaning of its own in results; give the header another name", entry)
+            raise InvalidValue("has a meaning of its own in results; give the header another name", entry)
         if names.setdefault(name, entry.lower()) != entry.lower():
-            raise Wrong(f"is named with {ANYWHERE} and without; keep one of the two", entry.removesuffix(ANYWHERE))
+            raise InvalidValue(
+                f"is named with {ANYWHERE} and without; keep one of the two", entry.removesuffix(ANYWHERE)
+            )
     return tuple(names.values())
 
 
@@ -199,7 +207,7 @@ def parse_since(text: str) -> datetime | Literal["now"]:
     except (ValueError, OverflowError):
         moment = None
     if moment is None:
-        raise Wrong("the value is no date; write 2026-11-23, 2026-11-23T08:00:00Z or now")
+        raise InvalidValue("the value is no date; write 2026-11-23, 2026-11-23T08:00:00Z or now")
     return moment
 
 
@@ -211,7 +219,9 @@ def parse_host(text: str) -> str:
     except ValueError:
         pass
     if not _HOST.fullmatch(text):
-        raise Wrong("the value is no host name; write the name alone, as in imap.example.com, and the port in PORT")
+        raise InvalidValue(
+            "the value is no host name; write the name alone, as in imap.example.com, and the port in PORT"
+        )
     return text.rstrip(".")
 
 
@@ -226,7 +236,7 @@ def is_loopback(host: str) -> bool:
 def parse_identifier(text: str) -> str:
     """A tenant or client id: a GUID, or for a tenant one of its domains."""
     if not _IDENTIFIER.fullmatch(text):
-        raise Wrong("the value is no id; copy it from the app registration's overview")
+        raise InvalidValue("the value is no id; copy it from the app registration's overview")
     return text
 
 
@@ -239,14 +249,16 @@ def parse_schedule(text: str) -> str:
     """An NCRONTAB schedule: six fields, or the times between two runs would be minutes for seconds."""
     fields = text.split()
     if len(fields) != _SCHEDULE_FIELDS or not all(map(_SCHEDULE_FIELD.fullmatch, fields)):
-        raise Wrong("the value is no schedule of six fields, seconds first; write it as in 0 * * * * *")
+        raise InvalidValue("the value is no schedule of six fields, seconds first; write it as in 0 * * * * *")
     return " ".join(fields)
 
 
 def parse_container(text: str) -> str:
     """A container's name, as Blob Storage wants it."""
     if not _CONTAINER.fullmatch(text):
-        raise Wrong("the value is no container's name; use 3 to 63 lower-case letters, digits and single hyphens")
+        raise InvalidValue(
+            "the value is no container's name; use 3 to 63 lower-case letters, digits and single hyphens"
+        )
     return text
 
 
@@ -254,7 +266,9 @@ def parse_authority(text: str) -> str:
     """The address of the token service: https, a host, perhaps a port, no path."""
     parts = _https(text)
     if parts is None or parts.path.strip("/") or parts.query or parts.fragment:
-        raise Wrong("the value is no host of a token service; write https and the host alone, TENANT_ID follows it")
+        raise InvalidValue(
+            "the value is no host of a token service; write https and the host alone, TENANT_ID follows it"
+        )
     return _origin(parts)
 
 
@@ -262,7 +276,9 @@ def parse_endpoint(text: str) -> str:
     """The address of Microsoft Graph: https, a host, perhaps a port, and the version as its path."""
     parts = _https(text)
     if parts is None or not _VERSION.fullmatch(parts.path) or parts.query or parts.fragment:
-        raise Wrong(f"the value is no address of Microsoft Graph; write it with its version, as in {GLOBAL_GRAPH}")
+        raise InvalidValue(
+            f"the value is no address of Microsoft Graph; write it with its version, as in {GLOBAL_GRAPH}"
+        )
     return _origin(parts) + parts.path.rstrip("/")
 
 
@@ -271,7 +287,7 @@ def parse_webhook(text: str) -> str:
     # urlsplit leaves out line feeds and tabs without a word.
     parts = _https(text, loopback=True) if text.isprintable() and " " not in text else None
     if parts is None or not parts.path.strip("/") or parts.fragment:
-        raise Wrong(
+        raise InvalidValue(
             "the value is no address that Graph could send notifications to; write the function's whole public "
             "address, as in https://APP.azurewebsites.net/api/graph_webhook"
         )
@@ -282,7 +298,7 @@ def parse_keys(text: str) -> str:
     """One key, or two separated by `;`."""
     keys = [key.strip() for key in text.split(";") if key.strip()]
     if not 1 <= len(keys) <= _MOST_KEYS or min(map(len, keys)) < _SHORTEST_KEY:
-        raise Wrong(
+        raise InvalidValue(
             f"the value is no key, or pair of keys separated by ;, of {_SHORTEST_KEY} characters or more; make one "
             "with openssl rand -hex 32"
         )

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource
 
-from shared.config.env_keys import KINDS, Given, Keys
+from shared.config.env_keys import KINDS, EnvironmentKeys, SettingValue
 from shared.config.schema import WrittenRoute, WrittenSettings
-from shared.config.validation import Place, Report, Wrong
+from shared.config.validation import ErrorCollector, InvalidValue, Place
 
 
 class _FoundSettings(EnvSettingsSource):
@@ -29,25 +29,25 @@ class _FoundSettings(EnvSettingsSource):
         return value
 
 
-def read_written(keys: Keys, report: Report) -> WrittenSettings:
+def read_sections(keys: EnvironmentKeys, report: ErrorCollector) -> WrittenSettings:
     """Validate each value. One that is wrong is reported and then taken as not set, so that the rest can be checked."""
     return _without_faults(keys, report, _as_environment)
 
 
-def read_written_routes(keys: Keys, report: Report) -> Mapping[str, WrittenRoute]:
-    """Validate the routes that a routes file holds, as `read_written` does.
+def read_route_sections(keys: EnvironmentKeys, report: ErrorCollector) -> Mapping[str, WrittenRoute]:
+    """Validate the routes that a routes file holds, as `read_sections` does.
 
     They need not be found among a whole environment, which takes seconds for ten thousand of them.
     """
     return _without_faults(keys, report, _as_routes).routes
 
 
-def _as_environment(given: Mapping[Place, Given]) -> Mapping[str, Any]:
+def _as_environment(given: Mapping[Place, SettingValue]) -> Mapping[str, Any]:
     found = {"__".join(place): one.value for place, one in given.items() if place[0] in WrittenSettings.model_fields}
     return _FoundSettings(found)()
 
 
-def _as_routes(given: Mapping[Place, Given]) -> Mapping[str, Any]:
+def _as_routes(given: Mapping[Place, SettingValue]) -> Mapping[str, Any]:
     routes: dict[str, dict[str, str]] = {}
     for (_, name, setting), one in given.items():
         routes.setdefault(name, {})[setting] = one.value
@@ -55,7 +55,7 @@ def _as_routes(given: Mapping[Place, Given]) -> Mapping[str, Any]:
 
 
 def _without_faults(
-    keys: Keys, report: Report, arranged: Callable[[Mapping[Place, Given]], Mapping[str, Any]]
+    keys: EnvironmentKeys, report: ErrorCollector, arranged: Callable[[Mapping[Place, SettingValue]], Mapping[str, Any]]
 ) -> WrittenSettings:
     good = dict(keys.values)
     while True:
@@ -66,7 +66,7 @@ def _without_faults(
 
 
 def _validated(
-    values: Mapping[str, Any], report: Report, given: Mapping[Place, Given]
+    values: Mapping[str, Any], report: ErrorCollector, given: Mapping[Place, SettingValue]
 ) -> tuple[WrittenSettings | None, set[Place]]:
     bad: set[Place] = set()
     try:
@@ -78,7 +78,9 @@ def _validated(
         location = tuple(str(part) for part in problem["loc"])
         place = location[:3] if location[0] in KINDS else location[:1]
         cause = problem.get("ctx", {}).get("error")
-        rest, value = (cause.rest, cause.value) if isinstance(cause, Wrong) else (f"{problem['msg']}; correct it", None)
+        rest, value = (
+            (cause.rest, cause.value) if isinstance(cause, InvalidValue) else (f"{problem['msg']}; correct it", None)
+        )
         report.fault(place, given[place].key, rest, value)
         bad.add(place)
     return None, bad

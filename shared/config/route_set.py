@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from shared.config.env_keys import Keys
+from shared.config.env_keys import EnvironmentKeys
 from shared.config.model import AppSettings, RouteSettings
-from shared.config.pydantic_source import read_written_routes
-from shared.config.routes_file import ROUTES_PATH, find_in_file
+from shared.config.pydantic_source import read_route_sections
+from shared.config.routes_file import ROUTES_PATH, read_routes_file
 from shared.config.routing import (
-    Together,
+    RouteChecks,
     check_owners,
     check_routes,
-    route_of,
+    route_from_section,
     settle_owners,
     warn_of_aliases_without_a_route,
     warn_of_no_route,
@@ -22,12 +22,12 @@ from shared.config.routing import (
     warn_of_unrouted,
 )
 from shared.config.schema import WrittenRoute
-from shared.config.section import Part
-from shared.config.validation import APP, Report
+from shared.config.section import Section
+from shared.config.validation import APP, ErrorCollector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AllRoutes:
+class RouteSet:
     """All routes at one time, and what is wrong with them.
 
     Attributes:
@@ -54,9 +54,9 @@ class AllRoutes:
         return (*self.faults, *(fault for faults in self.faulty.values() for fault in faults))
 
 
-def all_routes(
+def load_routes(
     settings: AppSettings, data: bytes | None, called: str = ROUTES_PATH, *, complete: bool = True
-) -> AllRoutes:
+) -> RouteSet:
     """Check a routes file, by itself and together with the settings.
 
     Args:
@@ -65,13 +65,13 @@ def all_routes(
         called: what faults call it.
         complete: False: there may be a file that is not at hand, so that a FALLBACK may name one of its routes.
     """
-    report = Report(secret.get_secret_value() for secret in settings.secrets)
-    keys = Keys() if data is None else find_in_file(data, called, report)
+    report = ErrorCollector(secret.get_secret_value() for secret in settings.secrets)
+    keys = EnvironmentKeys() if data is None else read_routes_file(data, called, report)
     if keys is None:
         return _held(settings, report, settings.routes, 0)
-    written = read_written_routes(keys, report)
+    written = read_route_sections(keys, report)
     parts = {
-        name: Part("routes", name, written.get(name, WrittenRoute()), keys, report) for name in keys.names["routes"]
+        name: Section("routes", name, written.get(name, WrittenRoute()), keys, report) for name in keys.names["routes"]
     }
     known = {*settings.mailboxes, *settings.faulty}
     check_routes(parts)
@@ -85,13 +85,13 @@ def all_routes(
             "is a route of the settings too; remove one of the two",
         )
     wrong = {*settings.wrong_routes, *report.owners("routes")}
-    theirs = {name: route_of(part) for name, part in parts.items() if name not in wrong and name not in twice}
+    theirs = {name: route_from_section(part) for name, part in parts.items() if name not in wrong and name not in twice}
     settle_owners(known, keys, report)
 
     def key(name: str) -> str:
-        return (keys if name in parts and name not in ours else Keys()).spell("routes", name, "ADDRESS")
+        return (keys if name in parts and name not in ours else EnvironmentKeys()).spell("routes", name, "ADDRESS")
 
-    wrong |= Together({**ours, **theirs}, wrong, settings.fallbacks, known, report, key, complete).check()
+    wrong |= RouteChecks({**ours, **theirs}, wrong, settings.fallbacks, known, report, key, complete).check()
     ordered = tuple(
         sorted(
             (route for route in (*ours.values(), *theirs.values()) if route.name not in wrong),
@@ -110,7 +110,9 @@ def all_routes(
     return replace(held, warnings=tuple(line for line in report.warnings if line not in settings.warnings))
 
 
-def _held(settings: AppSettings, report: Report, routes: tuple[RouteSettings, ...], from_file: int | None) -> AllRoutes:
+def _held(
+    settings: AppSettings, report: ErrorCollector, routes: tuple[RouteSettings, ...], from_file: int | None
+) -> RouteSet:
     """What the routes are, and what is wrong with them: the settings' own faults first."""
     found = report.by_mailbox()
     found[""] = (*report.of(APP), *found.get("", ()))
@@ -119,4 +121,4 @@ def _held(settings: AppSettings, report: Report, routes: tuple[RouteSettings, ..
         for mailbox in sorted({*settings.route_faults, *found})
     }
     everybodys = faults.pop("")
-    return AllRoutes(routes=routes, from_file=from_file, faults=everybodys, faulty=MappingProxyType(faults))
+    return RouteSet(routes=routes, from_file=from_file, faults=everybodys, faulty=MappingProxyType(faults))

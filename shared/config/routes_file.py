@@ -10,10 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shared.config.env_keys import LONGEST_NAME, NAME, Given, Keys
+from shared.config.env_keys import LONGEST_NAME, NAME, EnvironmentKeys, SettingValue
 from shared.config.schema import WrittenRoute
-from shared.config.validation import APP, Report, Wrong, nearest
-from shared.errors import quoted
+from shared.config.validation import APP, ErrorCollector, InvalidValue, closest_name
+from shared.errors import printable
 
 ROUTES_PATH = "config/routes.json"
 """The file's path in the container of all mail."""
@@ -29,7 +29,7 @@ class _Object:
     pairs: list[tuple[str, Any]]
 
 
-def find_in_file(data: bytes, called: str, report: Report) -> Keys | None:
+def read_routes_file(data: bytes, called: str, report: ErrorCollector) -> EnvironmentKeys | None:
     """Sort what a routes file holds, and report what is misspelled, doubled or of the wrong kind.
 
     Args:
@@ -41,7 +41,7 @@ def find_in_file(data: bytes, called: str, report: Report) -> Keys | None:
         The routes' settings as the environment would have had them; None if the file cannot be read at all.
     """
     # A path may have braces of its own.
-    keys = Keys(spelling=called.replace("{", "{{").replace("}", "}}") + ", {name}.{setting}")
+    keys = EnvironmentKeys(spelling=called.replace("{", "{{").replace("}", "}}") + ", {name}.{setting}")
     if len(data) > LARGEST_FILE:
         report.app_fault(called, f"has more than {LARGEST_FILE} bytes; remove routes that nobody needs")
         return None
@@ -60,7 +60,7 @@ def find_in_file(data: bytes, called: str, report: Report) -> Keys | None:
     return None
 
 
-def _routes(read: object, called: str, report: Report) -> list[tuple[str, Any]]:
+def _routes(read: object, called: str, report: ErrorCollector) -> list[tuple[str, Any]]:
     if not isinstance(read, _Object) or [name for name, _ in read.pairs] != ["routes"]:
         report.app_fault(called, 'is not of the one field routes; write it as in {"routes": {"sales": {…}}}')
         return []
@@ -71,9 +71,9 @@ def _routes(read: object, called: str, report: Report) -> list[tuple[str, Any]]:
     return routes.pairs
 
 
-def _route(spelling: str, route: object, called: str, keys: Keys, report: Report) -> None:
+def _route(spelling: str, route: object, called: str, keys: EnvironmentKeys, report: ErrorCollector) -> None:
     # What is wrong with the route as a whole is everybody's: whose mail it is for is not known.
-    name, key = spelling.lower(), f"{called}, {quoted(spelling)}"
+    name, key = spelling.lower(), f"{called}, {printable(spelling)}"
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         remedy = f"use letters, digits and single underscores, a letter first, {LONGEST_NAME} characters at most"
         report.app_fault(key, f"has no name that a route may have; {remedy}")
@@ -87,11 +87,11 @@ def _route(spelling: str, route: object, called: str, keys: Keys, report: Report
             _field(name, field, value, keys, report)
 
 
-def _field(name: str, field: str, value: object, keys: Keys, report: Report) -> None:
+def _field(name: str, field: str, value: object, keys: EnvironmentKeys, report: ErrorCollector) -> None:
     place = ("routes", name, field.lower())
-    key = keys.spell(*place[:2], quoted(field))
+    key = keys.spell(*place[:2], printable(field))
     if place[2] not in WrittenRoute.model_fields:
-        near = nearest(field, WrittenRoute.model_fields)
+        near = closest_name(field, WrittenRoute.model_fields)
         known = ", ".join(sorted(WrittenRoute.model_fields)).upper()
         report.fault(
             place, key, f"is no field of a route; {f'did you mean {near.upper()}?' if near else f'known are {known}'}"
@@ -103,11 +103,11 @@ def _field(name: str, field: str, value: object, keys: Keys, report: Report) -> 
         keys.given.add(place)
         try:
             text = _text(place[2], value)
-        except Wrong as wrong:
+        except InvalidValue as wrong:
             report.fault(place, key, wrong.rest)
         else:
             if text:
-                keys.values[place] = Given(key, text)
+                keys.values[place] = SettingValue(key, text)
 
 
 def _text(field: str, value: object) -> str:
@@ -123,7 +123,7 @@ def _text(field: str, value: object) -> str:
         return str(value).lower()
     if usual is tuple and isinstance(value, list):
         if not all(isinstance(entry, str) and ";" not in entry for entry in value):
-            raise Wrong("has an entry that is no text, or holds a ; as no entry may; write texts alone")
+            raise InvalidValue("has an entry that is no text, or holds a ; as no entry may; write texts alone")
         return ";".join(value)
     kinds = {bool: "true or false", int: "a whole number", tuple: "an array of texts, or a text separated by ;"}
-    raise Wrong(f"is of the wrong kind; write {kinds.get(usual, 'a text')}, or leave it out")
+    raise InvalidValue(f"is of the wrong kind; write {kinds.get(usual, 'a text')}, or leave it out")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.config.env_keys import Keys
+from shared.config.env_keys import EnvironmentKeys
 from shared.config.model import MailboxSettings, PlusAddressing, RouteSettings
 from shared.config.schema import WrittenRoute
-from shared.config.section import Part
-from shared.config.validation import ALL_ROUTING, ROUTING, Report, nearest
+from shared.config.section import Section
+from shared.config.validation import ALL_ROUTING, ROUTING, ErrorCollector, closest_name
 
-Routes = Mapping[str, Part[WrittenRoute]]
+Routes = Mapping[str, Section[WrittenRoute]]
 
 WILDCARD = "*"
 
@@ -24,7 +24,9 @@ def check_routes(routes: Routes) -> None:
             part.missing("SENDERS", "a route with ADDRESS=* must name the senders whose mail it takes")
 
 
-def check_owners(routes: Collection[str], mailboxes: Collection[str], keys: Keys, report: Report) -> None:
+def check_owners(
+    routes: Collection[str], mailboxes: Collection[str], keys: EnvironmentKeys, report: ErrorCollector
+) -> None:
     """Check that each route's MAILBOX exists.
 
     Args:
@@ -37,12 +39,12 @@ def check_owners(routes: Collection[str], mailboxes: Collection[str], keys: Keys
         place = ("routes", name, "mailbox")
         given = keys.values.get(place)
         if given and given.value.lower() not in mailboxes:
-            near = nearest(given.value, mailboxes)
+            near = closest_name(given.value, mailboxes)
             hint = f"did you mean {near}?" if near else "correct it, or remove the route"
             report.fault(place, given.key, f"is no mailbox; {hint}", given.value)
 
 
-def settle_owners(mailboxes: Collection[str], keys: Keys, report: Report) -> None:
+def settle_owners(mailboxes: Collection[str], keys: EnvironmentKeys, report: ErrorCollector) -> None:
     """Let each faulty route hold its mailbox's mail, or all mail if the route may be every mailbox's.
 
     Mail that is routed while a rule is missing could go wrong, so that it waits. A route for a mailbox that does not
@@ -55,7 +57,7 @@ def settle_owners(mailboxes: Collection[str], keys: Keys, report: Report) -> Non
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class RouteChecks:
     """Checks among routes that are right by themselves, and between them and mailboxes.
 
     Attributes:
@@ -72,7 +74,7 @@ class Together:
     wrong: Collection[str]
     fallbacks: Mapping[str, str]
     mailboxes: Collection[str]
-    report: Report
+    report: ErrorCollector
     key: Callable[[str], str]
     complete: bool = True
 
@@ -95,7 +97,7 @@ class Together:
         if fallback in self.routes or fallback in self.wrong:
             return None
         without = [name for name, route in self.routes.items() if route.address is None]
-        return nearest(fallback, without) or nearest(fallback, self.routes)
+        return closest_name(fallback, without) or closest_name(fallback, self.routes)
 
     def _check_fallback(self, mailbox: str, fallback: str) -> None:
         if fallback in self.wrong:
@@ -114,7 +116,7 @@ class Together:
             self.report.routing_fault(mailbox, key, trouble, fallback)
 
 
-def route_of(part: Part[WrittenRoute]) -> RouteSettings:
+def route_from_section(part: Section[WrittenRoute]) -> RouteSettings:
     """A route without faults, as the rest of the app knows it."""
     written = part.written
     return RouteSettings(
@@ -133,7 +135,10 @@ def route_of(part: Part[WrittenRoute]) -> RouteSettings:
 
 
 def warn_of_shared_addresses(
-    routes: Sequence[RouteSettings], mailboxes: Mapping[str, MailboxSettings], key: Callable[[str], str], report: Report
+    routes: Sequence[RouteSettings],
+    mailboxes: Mapping[str, MailboxSettings],
+    key: Callable[[str], str],
+    report: ErrorCollector,
 ) -> None:
     """Warn where two mailboxes' routes name one address (rule 3.8): the copy that comes first wins.
 
@@ -160,7 +165,7 @@ def warn_of_shared_addresses(
 
 
 def warn_of_aliases_without_a_route(
-    routes: Sequence[RouteSettings], mailboxes: Mapping[str, MailboxSettings], report: Report
+    routes: Sequence[RouteSettings], mailboxes: Mapping[str, MailboxSettings], report: ErrorCollector
 ) -> None:
     """Warn of aliases that no plain route of their mailbox takes: mail to them is routed by the primary address.
 
@@ -177,7 +182,7 @@ def warn_of_aliases_without_a_route(
             local, _, domain = alias.rpartition("@")
             if of_mailbox.isdisjoint({alias, f"*@{domain}", f"{local.partition('+')[0]}@{domain}"}):
                 report.warn(
-                    Keys().spell("mailboxes", name, "ALIASES"),
+                    EnvironmentKeys().spell("mailboxes", name, "ALIASES"),
                     "has no route of this mailbox, so that its mail goes where mail to ADDRESS goes; set up a route "
                     "with this ADDRESS, or correct the alias",
                     alias,
@@ -188,7 +193,7 @@ def warn_of_unrouted(
     routes: Sequence[RouteSettings],
     mailboxes: Mapping[str, MailboxSettings],
     faults: Mapping[str, tuple[str, ...]],
-    report: Report,
+    report: ErrorCollector,
 ) -> None:
     """Warn of mailboxes whose own address no route takes: what is written to them would be unhandled.
 
@@ -219,6 +224,6 @@ def warn_of_unrouted(
             report.warn(f"MAILBOXES__{mailbox.name}__ADDRESS", trouble, address)
 
 
-def warn_of_no_route(report: Report) -> None:
+def warn_of_no_route(report: ErrorCollector) -> None:
     """Warn that there is no route at all."""
     report.warn("ROUTES__<name>__ADDRESS", "no route is set, so that all mail will be unhandled; set one up")

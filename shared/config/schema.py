@@ -37,10 +37,10 @@ _LONGEST_PACE = 24 * 60 * 60
 _FEWEST_MINUTES = 45
 _MOST_HOPS = 50
 
-Truth = Annotated[bool, BeforeValidator(parsers.parse_truth)]
+Truth = Annotated[bool, BeforeValidator(parsers.parse_boolean)]
 Address = Annotated[str | None, BeforeValidator(parse_address)]
-Addresses = Annotated[tuple[str, ...], BeforeValidator(parsers.listed(parse_address))]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(parsers.listed(parse_pattern))]
+Addresses = Annotated[tuple[str, ...], BeforeValidator(parsers.split_list(parse_address))]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(parsers.split_list(parse_pattern))]
 Texts = Annotated[tuple[str, ...], BeforeValidator(parsers.parse_list)]
 Identifier = Annotated[str | None, BeforeValidator(parsers.parse_identifier)]
 Schedule = Annotated[str, BeforeValidator(parsers.parse_schedule)]
@@ -51,10 +51,10 @@ class WrittenMailbox(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    preset: Annotated[Preset | None, BeforeValidator(parsers.one_of(Preset))] = Field(
+    preset: Annotated[Preset | None, BeforeValidator(parsers.parse_choice(Preset))] = Field(
         default=None, description="A well-known server; fills in PROTOCOL, HOST, PORT and TLS where they are not set."
     )
-    protocol: Annotated[MailProtocol | None, BeforeValidator(parsers.one_of(MailProtocol))] = Field(
+    protocol: Annotated[MailProtocol | None, BeforeValidator(parsers.parse_choice(MailProtocol))] = Field(
         default=None, description="How mail is collected: imap, pop3, or graph (Office 365)."
     )
     address: Address = Field(default=None, description="The mailbox's primary address.")
@@ -64,7 +64,7 @@ class WrittenMailbox(BaseModel):
     port: Annotated[int | None, BeforeValidator(parsers.parse_port)] = Field(
         default=None, description="The server's port. Default: the usual one for PROTOCOL and TLS."
     )
-    tls: Annotated[Tls | None, BeforeValidator(parsers.one_of(Tls))] = Field(
+    tls: Annotated[Tls | None, BeforeValidator(parsers.parse_choice(Tls))] = Field(
         default=None, description="TLS from the first byte, after STARTTLS or STLS, or none. Default: implicit."
     )
     ca_file: Path | None = Field(
@@ -75,7 +75,7 @@ class WrittenMailbox(BaseModel):
     )
     username: str | None = Field(default=None, description="The login for PASSWORD. Default: ADDRESS.")
     password: SecretStr | None = Field(default=None, description="The password, or app password.")
-    sign_in: Annotated[SignIn | None, BeforeValidator(parsers.one_of(SignIn))] = Field(
+    sign_in: Annotated[SignIn | None, BeforeValidator(parsers.parse_choice(SignIn))] = Field(
         default=None,
         description="How to sign in. Default: told from which of the credentials are set; managed-identity, which "
         "needs none, has to be named.",
@@ -113,7 +113,7 @@ class WrittenMailbox(BaseModel):
         default=None,
         description="Take no mail from before this date or date-time (UTC), or from before first contact (now).",
     )
-    poll_every: Annotated[int | None, BeforeValidator(parsers.whole(1, _LONGEST_PACE))] = Field(
+    poll_every: Annotated[int | None, BeforeValidator(parsers.parse_integer(1, _LONGEST_PACE))] = Field(
         default=None,
         description=f"Seconds from one look at the mailbox to the next. Default: {PACE}, or {SUBSCRIBED_PACE} while "
         "Graph notifies us of new mail.",
@@ -121,7 +121,7 @@ class WrittenMailbox(BaseModel):
     max_message_bytes: Annotated[int, BeforeValidator(parsers.parse_size)] = Field(
         default=DEFAULT_MAX_MESSAGE_BYTES, description="A larger message stays in the mailbox: bytes, or as in 150MB."
     )
-    disable_after: Annotated[int, BeforeValidator(parsers.whole(_FEWEST, _MOST))] = Field(
+    disable_after: Annotated[int, BeforeValidator(parsers.parse_integer(_FEWEST, _MOST))] = Field(
         default=10, description="Failures in a row after which the mailbox is disabled."
     )
     aliases: Addresses = Field(
@@ -139,13 +139,13 @@ class WrittenMailbox(BaseModel):
         description="Further delivery headers, separated by ;, that count before all others. A header counts above "
         "the trusted Received line only; NAME! counts anywhere, if the provider removes it from outside mail.",
     )
-    trusted_hops: Annotated[int, BeforeValidator(parsers.whole(1, _MOST_HOPS))] = Field(
+    trusted_hops: Annotated[int, BeforeValidator(parsers.parse_integer(1, _MOST_HOPS))] = Field(
         default=1, description="How many Received lines, from the top, are of servers of our own."
     )
     received_by: Annotated[str | None, BeforeValidator(parsers.parse_host)] = Field(
         default=None, description="The by host that the last of these must name; otherwise nothing above it counts."
     )
-    plus_addressing: Annotated[PlusAddressing, BeforeValidator(parsers.one_of(PlusAddressing))] = Field(
+    plus_addressing: Annotated[PlusAddressing, BeforeValidator(parsers.parse_choice(PlusAddressing))] = Field(
         default=PlusAddressing.MIXED,
         description="mixed: base+ref@domain matches base@domain too; off: it does not; "
         "only: mixed, and threads are found by the reference alone.",
@@ -171,7 +171,7 @@ class WrittenRoute(BaseModel):
         default=None,
         description="The recipient it takes: an address, *@domain, or * (a wildcard route, for mail by Bcc).",
     )
-    order: Annotated[int, BeforeValidator(parsers.whole(-_MOST, _MOST))] = Field(
+    order: Annotated[int, BeforeValidator(parsers.parse_integer(-_MOST, _MOST))] = Field(
         default=100, description="The route with the smaller number is tried first; equal ones by name."
     )
     senders: Patterns = Field(
@@ -183,10 +183,10 @@ class WrittenRoute(BaseModel):
     )
     subject_words: Texts = Field(default=(), description="Words, separated by ;, of which one must be in the subject.")
     attachment_types: Annotated[
-        tuple[str, ...], BeforeValidator(parsers.listed(lambda entry: entry.lower().lstrip("*.")))
+        tuple[str, ...], BeforeValidator(parsers.split_list(lambda entry: entry.lower().lstrip("*.")))
     ] = Field(default=(), description="File extensions, separated by ;, of which one attachment must have one.")
     important: Truth = Field(default=False, description="Take only mail that is marked important.")
-    folders: Annotated[tuple[str, ...], BeforeValidator(parsers.listed(parsers.parse_folder))] = Field(
+    folders: Annotated[tuple[str, ...], BeforeValidator(parsers.split_list(parsers.parse_folder))] = Field(
         default=(), description="The folders whose mail it takes, separated by ;. Empty or *: any."
     )
     enabled: Truth = Field(default=True, description="false: it takes nothing.")
@@ -230,15 +230,15 @@ class WrittenSettings(BaseSettings):
     poll_budget: Annotated[float, BeforeValidator(parsers.parse_seconds)] = Field(
         default=300, description="Seconds after which a poll stops and enqueues itself again."
     )
-    loop_limit: Annotated[int, BeforeValidator(parsers.whole(1, _MOST))] = Field(
+    loop_limit: Annotated[int, BeforeValidator(parsers.parse_integer(1, _MOST))] = Field(
         default=LOOP_LIMIT, description="Received lines after which a message is taken for one that goes in circles."
     )
-    max_recipients: Annotated[int, BeforeValidator(parsers.whole(1, _MOST))] = Field(
+    max_recipients: Annotated[int, BeforeValidator(parsers.parse_integer(1, _MOST))] = Field(
         default=MAX_RECIPIENTS,
         description="Recipients of one message that get a result, in the order of To and Cc. The others are listed in "
         "a record under unhandled/.",
     )
-    max_attachments: Annotated[int, BeforeValidator(parsers.whole(1, _MOST))] = Field(
+    max_attachments: Annotated[int, BeforeValidator(parsers.parse_integer(1, _MOST))] = Field(
         default=MAX_ATTACHMENTS,
         description="Attachments of one message that are stored as blobs of their own. The others share one ZIP file.",
     )
@@ -258,7 +258,7 @@ class WrittenSettings(BaseSettings):
         description="The key that proves a notification to be meant for us: 32 random characters or more. Two, "
         "separated by ;, while the first takes over from the second.",
     )
-    graph_subscription_minutes: Annotated[int, BeforeValidator(parsers.whole(_FEWEST_MINUTES, _MOST))] = Field(
+    graph_subscription_minutes: Annotated[int, BeforeValidator(parsers.parse_integer(_FEWEST_MINUTES, _MOST))] = Field(
         default=LONGEST_SUBSCRIPTION,
         description="How long a subscription is asked for, in minutes; Graph's own maximum is taken where it is less.",
     )

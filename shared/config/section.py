@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from shared.config.env_keys import Keys
+from shared.config.env_keys import EnvironmentKeys
 from shared.config.schema import WrittenMailbox, WrittenRoute
-from shared.config.validation import Report
+from shared.config.validation import ErrorCollector
 
 W = TypeVar("W", WrittenMailbox, WrittenRoute)
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[W]):
+class Section(Generic[W]):
     """What checks need to know, and where they put faults.
 
     Attributes:
@@ -27,8 +27,8 @@ class Part(Generic[W]):
     kind: str
     name: str
     written: W
-    keys: Keys
-    report: Report
+    keys: EnvironmentKeys
+    report: ErrorCollector
 
     def given(self, setting: str) -> bool:
         """Whether a setting is given, be it right or wrong."""

@@ -7,11 +7,11 @@ import re
 from pydantic import SecretStr
 
 from shared.config.addresses import parse_address
-from shared.config.certificates import certificate_file_trouble, certificate_trouble
+from shared.config.certificates import certificate_error, certificate_file_error
 from shared.config.model import SignIn
 from shared.config.schema import WrittenMailbox
-from shared.config.section import Part
-from shared.config.validation import Wrong
+from shared.config.section import Section
+from shared.config.validation import InvalidValue
 
 _BELONGS = {
     SignIn.PASSWORD: ("PASSWORD", "USERNAME"),
@@ -35,7 +35,9 @@ _WHERE = {
 }
 
 
-def sign_in_of(part: Part[WrittenMailbox], *, graph: bool = False, certificates: bool = True) -> SignIn | None:
+def sign_in_from_section(
+    part: Section[WrittenMailbox], *, graph: bool = False, certificates: bool = True
+) -> SignIn | None:
     """The mailbox's sign-in; None if it cannot be told. Faults go to the part.
 
     Args:
@@ -54,7 +56,7 @@ def sign_in_of(part: Part[WrittenMailbox], *, graph: bool = False, certificates:
     return sign_in
 
 
-def _told(part: Part[WrittenMailbox], *, graph: bool) -> SignIn | None:
+def _told(part: Section[WrittenMailbox], *, graph: bool) -> SignIn | None:
     if part.given("SIGN_IN"):
         return part.written.sign_in
     telling = [setting for setting in _TELLING if part.given(setting)]
@@ -76,7 +78,7 @@ def _told(part: Part[WrittenMailbox], *, graph: bool) -> SignIn | None:
     return None
 
 
-def _check_credentials(part: Part[WrittenMailbox], sign_in: SignIn, *, certificates: bool) -> None:
+def _check_credentials(part: Section[WrittenMailbox], sign_in: SignIn, *, certificates: bool) -> None:
     for setting in _ALL:
         if setting not in _BELONGS[sign_in] and part.given(setting):
             part.fault(setting, f"is not used when signing in with a {_words(sign_in)}; remove it, or correct SIGN_IN")
@@ -96,7 +98,7 @@ def _words(sign_in: SignIn) -> str:
     return sign_in.value.replace("-", " ")
 
 
-def _check_certificate(part: Part[WrittenMailbox], *, opens: bool) -> None:
+def _check_certificate(part: Section[WrittenMailbox], *, opens: bool) -> None:
     written = part.written
     password = _plain(written.certificate_password)
     if part.given("CERTIFICATE") and part.given("CERTIFICATE_FILE"):
@@ -108,10 +110,10 @@ def _check_certificate(part: Part[WrittenMailbox], *, opens: bool) -> None:
     text = _plain(written.certificate)
     if part.report.has(("mailboxes", part.name, "certificate_password")):
         return  # without it nothing can be said of the certificate
-    if text is not None and (trouble := certificate_trouble(text, password)):
+    if text is not None and (trouble := certificate_error(text, password)):
         part.fault("CERTIFICATE", trouble)
     path = written.certificate_file
-    if path is not None and (trouble := certificate_file_trouble(path, password)):
+    if path is not None and (trouble := certificate_file_error(path, password)):
         part.fault("CERTIFICATE_FILE", trouble)
 
 
@@ -119,7 +121,7 @@ def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _check_shared(part: Part[WrittenMailbox], sign_in: SignIn | None) -> None:
+def _check_shared(part: Section[WrittenMailbox], sign_in: SignIn | None) -> None:
     shared, template = part.written.shared_mailbox, part.written.shared_login
     oauth = sign_in in (SignIn.CLIENT_SECRET, SignIn.CERTIFICATE, SignIn.MANAGED_IDENTITY)
     if part.given("SHARED_LOGIN") and not part.given("SHARED_MAILBOX"):
@@ -135,5 +137,5 @@ def _check_shared(part: Part[WrittenMailbox], sign_in: SignIn | None) -> None:
     if shared is not None and oauth:
         try:
             parse_address(shared)
-        except Wrong as wrong:
+        except InvalidValue as wrong:
             part.fault("SHARED_MAILBOX", f"{wrong.rest}; OAuth needs the shared mailbox's address", wrong.value)

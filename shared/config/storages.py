@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shared.config.env_keys import APP_STORAGE, Keys
+from shared.config.env_keys import APP_STORAGE, EnvironmentKeys
 from shared.config.schema import setting_name
-from shared.config.validation import Report
-from shared.storage.location import StorageAddress, app_storage
+from shared.config.validation import ErrorCollector
+from shared.storage.location import StorageLocation, app_storage
 
 _MAIL_STORAGE = "mail_storage"
 
 
-def storages(
-    environment: Mapping[str, str], keys: Keys, report: Report, *, file_mode: int, base: Path | None
-) -> tuple[StorageAddress | None, StorageAddress | None]:
+def parse_storage_locations(
+    environment: Mapping[str, str], keys: EnvironmentKeys, report: ErrorCollector, *, file_mode: int, base: Path | None
+) -> tuple[StorageLocation | None, StorageLocation | None]:
     """Return the app's own storage and the one for mail, which by default is the same; None if its setting is wrong.
 
     Args:
@@ -36,18 +36,20 @@ def storages(
         mail = own
     elif not report.has((_MAIL_STORAGE,)):
         key, text = keys.values[_MAIL_STORAGE,]
-        mail = _parsed(key, [text], lambda: StorageAddress.parse(text, setting=setting_name(_MAIL_STORAGE)), report)
+        mail = _parsed(key, [text], lambda: StorageLocation.parse(text, setting=setting_name(_MAIL_STORAGE)), report)
     return _placed(own, file_mode, base), _placed(mail, file_mode, base)
 
 
-def _placed(address: StorageAddress | None, file_mode: int, base: Path | None) -> StorageAddress | None:
+def _placed(address: StorageLocation | None, file_mode: int, base: Path | None) -> StorageLocation | None:
     if address is None or address.folder is None:
         return address
     address = replace(address, file_mode=file_mode)
     return address if base is None else address.below(base)
 
 
-def _parsed(key: str, texts: list[str], parse: Callable[[], StorageAddress], report: Report) -> StorageAddress | None:
+def _parsed(
+    key: str, texts: list[str], parse: Callable[[], StorageLocation], report: ErrorCollector
+) -> StorageLocation | None:
     trouble = None
     try:
         for text in texts:

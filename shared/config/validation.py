@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from shared.errors import quoted
+from shared.errors import printable
 
 Place = tuple[str, ...]
 """Where a setting belongs, in lower case: `("mail_container",)` or `("mailboxes", "support", "port")`."""
@@ -26,7 +26,7 @@ _TELLING = 4
 _PARTS = 3  # kind, name, setting
 
 
-class Wrong(ValueError):
+class InvalidValue(ValueError):
     """What is wrong with one value; told to the report, it never leaves this package.
 
     Attributes:
@@ -40,7 +40,7 @@ class Wrong(ValueError):
         self.value = value
 
 
-class Report:
+class ErrorCollector:
     """Collects faults and warnings.
 
     Attributes:
@@ -106,8 +106,8 @@ class Report:
 
     def _line(self, key: str, rest: str, value: str | None) -> str:
         if value is None:
-            return f"{quoted(key)}: {rest}"
-        return f"{quoted(key)}: {'the value' if self._is_secret(value) else quoted(value, _LONGEST_VALUE)} {rest}"
+            return f"{printable(key)}: {rest}"
+        return f"{printable(key)}: {'the value' if self._is_secret(value) else printable(value, _LONGEST_VALUE)} {rest}"
 
     def _is_secret(self, value: str) -> bool:
         """Whether a value holds a secret, or is a telling part of one, as it is when a list was split."""
@@ -115,7 +115,7 @@ class Report:
         return any(secret in folded or (len(folded) >= _TELLING and folded in secret) for secret in self._secrets)
 
 
-def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+def closest_name(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
     """The known name that is most like `name`, whatever the case; None if none is like it."""
     by_case = {candidate.upper(): candidate for candidate in known}
     found = difflib.get_close_matches(name.upper(), by_case, n=1, cutoff=likeness)

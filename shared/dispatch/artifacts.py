@@ -10,18 +10,18 @@ from functools import partial
 
 from shared.dispatch.conversations import conversation_key
 from shared.dispatch.deduplication import erase_claims
-from shared.dispatch.record_resolution import path_of
-from shared.documents.blob_paths import FATES, RESULTS, left_path, message_folder, message_of, raw_path
+from shared.dispatch.record_resolution import resolved_record_path
+from shared.documents.blob_paths import FATES, RESULTS, message_folder, message_of, raw_path, skipped_path
 from shared.receipts import Receipt, State
-from shared.storage.base import Blobs, Record, Records, Stores, Table
-from shared.storage.matching import matching
+from shared.storage.base import Blobs, Record, Records, Storage, Table
+from shared.storage.matching import scan_by_values
 
 AT_ONCE = 16
 """Arrivals whose documents are looked for at once: what one client of the storage does best with."""
 
 
 @dataclass(slots=True)
-class Belongings:
+class Artifacts:
     """What goes with some arrivals.
 
     Attributes:
@@ -40,14 +40,14 @@ class Belongings:
     bytes: list[str] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
 
-    def spare(self, messages: Collection[str]) -> None:
+    def retain(self, messages: Collection[str]) -> None:
         """Let the bytes of these messages stay as well."""
         self.kept |= set(messages)
         folders = tuple(map(message_folder, messages))
         self.bytes = [path for path in self.bytes if not path.startswith(folders)]
 
 
-def belongings_of(stores: Stores, receipts: Sequence[Receipt], *, address: str = "") -> Belongings:
+def collect_artifacts(stores: Storage, receipts: Sequence[Receipt], *, address: str = "") -> Artifacts:
     """Look for all that these arrivals left.
 
     Args:
@@ -57,13 +57,13 @@ def belongings_of(stores: Stores, receipts: Sequence[Receipt], *, address: str =
     """
     arrivals = {receipt.arrival for receipt in receipts}
     messages = {receipt.message for receipt in receipts} - {""}
-    found = Belongings()
-    claims = matching(stores.records, Table.CLAIMS, "owner", arrivals)
+    found = Artifacts()
+    claims = scan_by_values(stores.records, Table.CLAIMS, "owner", arrivals)
     found.claims = {record.key: str(record.values["kind"]) for record in claims}
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="belongings") as several:
         found.results = _results(stores.blobs, messages, arrivals, several)
         found.records = [path for paths in several.map(partial(_records, stores.blobs), receipts) for path in paths]
-    found.kept = staying(stores.records, receipts)
+    found.kept = shared_messages(stores.records, receipts)
     for message in sorted(messages - found.kept):
         found.bytes += stores.blobs.list(message_folder(message))
     # What stays goes on to be found by its Message-ID.
@@ -72,7 +72,7 @@ def belongings_of(stores: Stores, receipts: Sequence[Receipt], *, address: str =
     return found
 
 
-def staying(records: Records, receipts: Iterable[Receipt]) -> set[str]:
+def shared_messages(records: Records, receipts: Iterable[Receipt]) -> set[str]:
     """The ids of messages whose bytes have to stay, since other arrivals of theirs do.
 
     Args:
@@ -80,11 +80,11 @@ def staying(records: Records, receipts: Iterable[Receipt]) -> set[str]:
         receipts: those of the arrivals that go.
     """
     going = {receipt.arrival: receipt.message for receipt in receipts}
-    siblings = matching(records, Table.RECEIPTS, "message", going.values())
+    siblings = scan_by_values(records, Table.RECEIPTS, "message", going.values())
     return {str(record.values["message"]) for record in siblings if _stays(record, going)}
 
 
-def remove(stores: Stores, found: Belongings, ensure: Callable[[], None] = lambda: None) -> None:
+def delete_artifacts(stores: Storage, found: Artifacts, ensure: Callable[[], None] = lambda: None) -> None:
     """Remove what arrivals left: what points to something before that to which it points.
 
     Args:
@@ -104,7 +104,7 @@ def remove(stores: Stores, found: Belongings, ensure: Callable[[], None] = lambd
     stores.blobs.settle()
 
 
-def take_back(stores: Stores, receipt: Receipt) -> None:
+def roll_back(stores: Storage, receipt: Receipt) -> None:
     """Remove what was given of an arrival by a worker who found at the end that it had been forgotten meanwhile.
 
     Args:
@@ -115,19 +115,19 @@ def take_back(stores: Stores, receipt: Receipt) -> None:
         message = _still_named(stores, receipt)
         # What is told by no thread before it is a conversation's first message.
         receipt = replace(receipt, message=message, conversation=message)
-    found = belongings_of(stores, [receipt])
+    found = collect_artifacts(stores, [receipt])
     if raw_path(receipt.message) in found.bytes:
         # The raw bytes are not a worker's: they have arrived anew, and all that is made of them is that arrival's.
         found.bytes = []
-    remove(stores, found)
+    delete_artifacts(stores, found)
 
 
-def _still_named(stores: Stores, receipt: Receipt) -> str:
+def _still_named(stores: Storage, receipt: Receipt) -> str:
     """The message of a bare receipt, as what a worker left of it tells; empty, if none left anything."""
-    for claim in matching(stores.records, Table.CLAIMS, "owner", [receipt.arrival]):
+    for claim in scan_by_values(stores.records, Table.CLAIMS, "owner", [receipt.arrival]):
         return str(claim.values["message"])
     for fate in FATES:
-        before, after = path_of(fate, receipt).rsplit("/", 1)
+        before, after = resolved_record_path(fate, receipt).rsplit("/", 1)
         for path in stores.blobs.list(f"{before}/"):
             if path.endswith(after):
                 return message_of(path)
@@ -159,32 +159,34 @@ def _owner(data: bytes | None) -> str:
 
 
 def _records(blobs: Blobs, receipt: Receipt) -> list[str]:
-    paths = [path_of(fate, receipt) for fate in FATES] if receipt.message else []
+    paths = [resolved_record_path(fate, receipt) for fate in FATES] if receipt.message else []
     # An arrival may have been left for its size, and been downloaded once the limit was larger.
     paths += [
-        left_path("oversized", receipt.mailbox, receipt.stored_at, receipt.arrival),
-        left_path("unreadable", receipt.mailbox, receipt.stored_at, receipt.arrival),
+        skipped_path("oversized", receipt.mailbox, receipt.stored_at, receipt.arrival),
+        skipped_path("unreadable", receipt.mailbox, receipt.stored_at, receipt.arrival),
     ]
     return [path for path in paths if blobs.exists(path)]
 
 
 def _conversations(
-    stores: Stores, receipts: Sequence[Receipt], arrivals: Collection[str], address: str
+    stores: Storage, receipts: Sequence[Receipt], arrivals: Collection[str], address: str
 ) -> Iterator[str]:
     """Entries of conversations that end with these arrivals, and those that name one of these messages themselves."""
     threads = {receipt.conversation for receipt in receipts if receipt.conversation}
     going_on = {
         str(record.values["conversation"])
-        for record in matching(stores.records, Table.RECEIPTS, "conversation", threads)
+        for record in scan_by_values(stores.records, Table.RECEIPTS, "conversation", threads)
         if _stays(record, arrivals)
     }
     own = {conversation_key("message-id", receipt.message_id) for receipt in receipts if receipt.message_id}
     if address:
         own.add(conversation_key("tag", address))
-    found = {record.key for record in matching(stores.records, Table.CONVERSATIONS, "conversation", threads - going_on)}
+    found = {
+        record.key for record in scan_by_values(stores.records, Table.CONVERSATIONS, "conversation", threads - going_on)
+    }
     there = stores.records.get_many(Table.CONVERSATIONS, sorted(own - found)) if own - found else {}
     yield from sorted(found | {key for key, one in there.items() if one.values["conversation"] in threads})
 
 
 def _stays(record: Record, going: Collection[str]) -> bool:
-    return record.key not in going and record.values["state"] != State.FORGOTTEN.value
+    return record.key not in going and record.values["state"] != State.ERASED.value

@@ -13,24 +13,24 @@ from datetime import datetime
 
 from shared import message_metrics
 from shared.clock import Now
-from shared.dispatch.artifacts import take_back
+from shared.dispatch.artifacts import roll_back
 from shared.dispatch.conversations import Conversations
 from shared.dispatch.deduplication import Claims
-from shared.dispatch.finishing import left_by_earlier_tries
-from shared.dispatch.outbox import pending_key
-from shared.dispatch.record_resolution import resolve
-from shared.dispatch.routing_input import hints_of, seen_of, thread_of
-from shared.documents.blob_paths import Fate, is_result_for, result_again_path, result_path, route_of_result
-from shared.documents.schema import Became, Duplicate
+from shared.dispatch.finishing import unfinished_recipients
+from shared.dispatch.outbox import outbox_key
+from shared.dispatch.record_resolution import mark_resolved
+from shared.dispatch.routing_input import envelope_hints, thread_references, visible_content
+from shared.documents.blob_paths import RecordKind, is_result_for, reissued_result_path, result_path, route_of_result
+from shared.documents.schema import Duplicate, Outcome
 from shared.documents.writer import Documents
-from shared.errors import RecordChanged
+from shared.errors import WriteConflict
 from shared.mime.parser import Message
-from shared.queue_messages import Announcement
-from shared.receipts import CUT, Receipt, State, found_by, results_in
+from shared.queue_messages import RouteRequest
+from shared.receipts import TRUNCATED, Receipt, State, results_by_recipient, search_columns
 from shared.routing.fingerprints import Fingerprint, fingerprints
 from shared.routing.model import Decision, Match, Unhandled
 from shared.routing.route_table import RouteTable
-from shared.storage.base import Record, Stores, Table, Values
+from shared.storage.base import Record, Storage, Table, Values
 
 OUTCOME_LIMIT = 100_000
 """Characters of outcomes in a receipt; for the rest it tells how many there were. An entity holds 1 MiB."""
@@ -41,7 +41,7 @@ ROUTABLE = (State.STORED, State.ROUTED, State.FAILED)
 WRITES = 5
 """Tries to write a receipt that others note something in, each time, between our reading and our writing."""
 
-TELLS: Mapping[Became, set[Fate]] = {
+TELLS: Mapping[Outcome, set[RecordKind]] = {
     "routed": {"duplicates"},
     "duplicate": {"duplicates"},
     "unhandled": {"unhandled"},
@@ -51,7 +51,7 @@ TELLS: Mapping[Became, set[Fate]] = {
 
 
 @dataclass(slots=True)
-class Giving:
+class RoutingAttempt:
     """Gives one arrival's message to everybody whom a decision names.
 
     Attributes:
@@ -62,10 +62,10 @@ class Giving:
         tried: an earlier try may have claimed recipients, and died before they had their results.
     """
 
-    stores: Stores
+    stores: Storage
     now: Now
     record: Record
-    announcement: Announcement
+    announcement: RouteRequest
     tried: bool = False
     receipt: Receipt = field(init=False)
     _outcomes: dict[str, str] = field(default_factory=dict, init=False)
@@ -75,12 +75,12 @@ class Giving:
 
     def __post_init__(self) -> None:
         """Begin with what was given before: nothing, at the first time."""
-        self.receipt = Receipt.of(self.record)
+        self.receipt = Receipt.from_record(self.record)
         self._unserved = int(str(self.record.values.get("unserved", 0)))
         if self._routed_before:
             self._outcomes = {who: f"routed {path}" for who, path in self.receipt.results().items()}
 
-    def give(self, message: Message, decision: Decision, table: RouteTable) -> Became:
+    def run(self, message: Message, decision: Decision, table: RouteTable) -> Outcome:
         """Write results and records, and note in the receipt what became of it.
 
         Args:
@@ -92,10 +92,10 @@ class Giving:
             RecordChanged: another replay of this arrival ended meanwhile; to be decided anew.
         """
         receipt, records, reading = self.receipt, self.stores.records, table.reading
-        thread = thread_of(message, decision, by_tag_alone=reading.by_tag_alone)
+        thread = thread_references(message, decision, by_tag_alone=reading.by_tag_alone)
         conversations = Conversations(records)
-        conversation = str(self.record.values.get("conversation", "")) or conversations.of(thread, receipt.message)
-        hints, anew = hints_of(message, reading), self.announcement.replay is not None
+        conversation = str(self.record.values.get("conversation", "")) or conversations.find(thread, receipt.message)
+        hints, anew = envelope_hints(message, reading), self.announcement.replay is not None
         documents = Documents(
             self.stores.blobs,
             receipt,
@@ -107,14 +107,14 @@ class Giving:
             max_attachments=table.max_attachments,
             unserved=decision.unserved,
         )
-        seen = seen_of(message, reading)
+        seen = visible_content(message, reading)
         prints = fingerprints(receipt.message, seen)
         claims = Claims(records, receipt, self.stores.blobs)
         for match in decision.matches:
             if self._is_meant(match):
                 self._give_one(match, claims, prints, documents)
         if self.tried or anew:
-            for match in left_by_earlier_tries(claims, prints, decision, seen, hints):
+            for match in unfinished_recipients(claims, prints, decision, seen, hints):
                 if not self._is_settled(match.recipient):
                     self._give_one(match, claims, prints, documents)
 
@@ -122,8 +122,8 @@ class Giving:
         self.stores.blobs.settle()
         conversations.register(thread, conversation)
         if anew:
-            results = list(results_in(self._outcomes).values())
-            resolve(self.stores.blobs, receipt, but=stand, at=self.now(), became=became, results=results)
+            results = list(results_by_recipient(self._outcomes).values())
+            mark_resolved(self.stores.blobs, receipt, but=stand, at=self.now(), became=became, results=results)
         values: Values = {
             "state": State.ROUTED.value,
             "fate": became,
@@ -132,10 +132,10 @@ class Giving:
             "routed_at": self.now(),
             "last_error": "",
             "unserved": self._unserved,
-            **found_by(seen.senders, (*seen.to, *seen.cc), seen.message_id),
+            **search_columns(seen.senders, (*seen.to, *seen.cc), seen.message_id),
         }
         ours = self._conclude(values)
-        records.delete_many(Table.PENDING, {receipt.arrival, pending_key(self.announcement)})
+        records.delete_many(Table.PENDING, {receipt.arrival, outbox_key(self.announcement)})
         if not ours:
             return became
         why = decision.unhandled.value if became == "unhandled" and decision.unhandled is not None else None
@@ -150,7 +150,7 @@ class Giving:
         who = match.recipient
         if who not in self._outcomes:
             path = result_path(match.route, self.receipt.stored_at, self.receipt.message, who)
-            claim = claims.take(prints, who, path)
+            claim = claims.claim(prints, who, path)
             # A wildcard's copy may be a duplicate of this very arrival, which named somebody at an earlier try.
             if (claim.owner, claim.named) != (self.receipt.arrival, who):
                 self._duplicates.append(claim.as_original(who, match.route))
@@ -162,16 +162,16 @@ class Giving:
             self._routes.append(given.route)
             self._outcomes[who] = f"routed {claim.result}"
         replay = self.announcement.replay
-        if replay is not None and replay.again and is_result_for(replay.record, who):
-            request = replay.again + replay.record
-            path = result_again_path(match.route, self.receipt.stored_at, self.receipt.message, who, request)
-            path = claims.take_again(request, who, path)
+        if replay is not None and replay.reissue and is_result_for(replay.record, who):
+            request = replay.reissue + replay.record
+            path = reissued_result_path(match.route, self.receipt.stored_at, self.receipt.message, who, request)
+            path = claims.claim_replacement(request, who, path)
             different = [one.as_reference() for one in claims.different(prints, who)]
             documents.result(match, path, replaces=replay.record, different=different)
             self._routes.append(match.route)
             self._outcomes[who] = f"routed {path}"
 
-    def _recorded(self, decision: Decision, documents: Documents) -> tuple[Became, set[Fate]]:
+    def _recorded(self, decision: Decision, documents: Documents) -> tuple[Outcome, set[RecordKind]]:
         """Write the records. Gives what became of the arrival, and which kinds of record tell so."""
         before = self.record.values.get("fate")
         nobody = not any(map(self._is_meant, decision.matches))
@@ -183,7 +183,7 @@ class Giving:
             }:
                 documents.duplicates(self._duplicates)
             self._outcomes = {**self.receipt.outcomes, **self._outcomes}
-            became: Became = "routed" if before == "routed" or results_in(self._outcomes) else "duplicate"
+            became: Outcome = "routed" if before == "routed" or results_by_recipient(self._outcomes) else "duplicate"
             return became, {"unhandled", "duplicates", "blocked"}
         if not self._outcomes and decision.blocked_by is not None:
             documents.blocked(decision.blocked_by)
@@ -193,7 +193,7 @@ class Giving:
             documents.unhandled(decision)
             self._outcomes["*"] = f"unhandled {decision.unhandled}"
             return "unhandled", {"unhandled"}
-        stand: set[Fate] = set()
+        stand: set[RecordKind] = set()
         if self._duplicates:
             stand = {"duplicates"}
             documents.duplicates(self._duplicates)
@@ -201,7 +201,7 @@ class Giving:
         if decision.unserved:
             stand.add("unhandled")
             documents.too_many_recipients(decision.unserved)
-        return "routed" if results_in(self._outcomes) else "duplicate", stand
+        return "routed" if results_by_recipient(self._outcomes) else "duplicate", stand
 
     def _conclude(self, values: Values) -> bool:
         """Write the receipt. False if somebody else ended with this arrival since we read it, or it was forgotten."""
@@ -209,13 +209,15 @@ class Giving:
         for _ in range(WRITES):
             try:
                 self.stores.records.merge(Table.RECEIPTS, seen.key, values, etag=seen.etag)
-            except RecordChanged:
+            except WriteConflict:
                 now = self.stores.records.get(Table.RECEIPTS, seen.key)
                 if now is None:
                     raise
                 state = State(str(now.values["state"]))
-                if state is State.FORGOTTEN:
-                    take_back(self.stores, Receipt.of(replace(self.record, values={**self.record.values, **values})))
+                if state is State.ERASED:
+                    roll_back(
+                        self.stores, Receipt.from_record(replace(self.record, values={**self.record.values, **values}))
+                    )
                     return False
                 if self.announcement.replay is None and state not in (State.STORED, State.FAILED):
                     # A second announcement of the same, or a replay with other routes: a record of ours may be untrue.
@@ -229,7 +231,7 @@ class Giving:
                 if given_up:  # by another announcement of the same, meanwhile: its record is not true any more
                     settle_records(self.stores, replace(seen, values={**seen.values, **values}), self.now())
                 return True
-        raise RecordChanged(f"the receipt of arrival {seen.key} changes all the time")
+        raise WriteConflict(f"the receipt of arrival {seen.key} changes all the time")
 
     @property
     def routes(self) -> str:
@@ -244,14 +246,14 @@ class Giving:
     def _replaced(self) -> str:
         """The path of the result that a new one is to be written in place of; empty if none is asked for."""
         replay = self.announcement.replay
-        return replay.record if replay is not None and replay.again else ""
+        return replay.record if replay is not None and replay.reissue else ""
 
     def _is_settled(self, recipient: str) -> bool:
         """Whether the receipt says what a recipient got, so that no earlier try left anything to be finished."""
         if not self._routed_before:
             return False
         fate = self.receipt.outcomes.get(recipient, "").partition(" ")[0]
-        return bool(self._replaced) or fate in ("routed", "duplicate") or CUT in self.receipt.outcomes
+        return bool(self._replaced) or fate in ("routed", "duplicate") or TRUNCATED in self.receipt.outcomes
 
     def _is_meant(self, match: Match) -> bool:
         """Whether a recipient is to be given anything: if one result is wanted anew, whose it is, and nobody else.
@@ -261,7 +263,7 @@ class Giving:
         return not self._replaced or not self._routed_before or is_result_for(self._replaced, match.recipient)
 
 
-def settle_records(stores: Stores, record: Record, at: datetime) -> None:
+def settle_records(stores: Storage, record: Record, at: datetime) -> None:
     """Mark what records say of an arrival and is not so, as far as its receipt says that it was routed.
 
     Args:
@@ -272,12 +274,12 @@ def settle_records(stores: Stores, record: Record, at: datetime) -> None:
     Raises:
         RecordChanged: another marks the same record now.
     """
-    ended, fate = Receipt.of(record), record.values.get("fate")
+    ended, fate = Receipt.from_record(record), record.values.get("fate")
     became = next((one for one in TELLS if one == fate), None)
     if ended.state is State.ROUTED and became is not None:
         results = list(ended.results().values())
-        true: set[Fate] = {"unhandled"} if record.values.get("unserved") else set()
-        resolve(stores.blobs, ended, but=TELLS[became] | true, at=at, became=became, results=results)
+        true: set[RecordKind] = {"unhandled"} if record.values.get("unserved") else set()
+        mark_resolved(stores.blobs, ended, but=TELLS[became] | true, at=at, became=became, results=results)
 
 
 def _told(outcomes: Mapping[str, str]) -> str:
@@ -286,7 +288,7 @@ def _told(outcomes: Mapping[str, str]) -> str:
     for recipient, outcome in outcomes.items():
         room -= len(recipient) + len(outcome)
         if room < 0:
-            told[CUT] = f"and {len(outcomes) - len(told)} more"
+            told[TRUNCATED] = f"and {len(outcomes) - len(told)} more"
             break
         told[recipient] = outcome
     return json.dumps(told, ensure_ascii=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.keys import digest
-from shared.receipts import LONGEST
+from shared.receipts import MAX_MESSAGE_ID_LENGTH
 from shared.storage.base import Records, Table
 
 MOST_REFERENCES: Final = 50
@@ -19,7 +19,7 @@ MOST_REFERENCES: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thread:
+class ThreadReferences:
     """What a message says of the thread it belongs to.
 
     Attributes:
@@ -47,24 +47,28 @@ class Conversations:
 
     records: Records
 
-    def of(self, thread: Thread, message: str) -> str:
+    def find(self, thread: ThreadReferences, message: str) -> str:
         """The conversation of a message: the id of the first message of the thread that was seen; or its own id."""
         keys = [conversation_key(kind, text) for kind, text in _asked(thread)]
         found = self.records.get_many(Table.CONVERSATIONS, list(dict.fromkeys(keys))) if keys else {}
         known = next((found[key] for key in keys if key in found), None)
         return message if known is None else str(known.values["conversation"])
 
-    def register(self, thread: Thread, conversation: str) -> None:
+    def register(self, thread: ThreadReferences, conversation: str) -> None:
         """Remember a message's conversation under everything that others may find it by. There already is fine."""
         rows = {
-            conversation_key(kind, text): {"conversation": conversation, "kind": kind, "text": text[:LONGEST]}
+            conversation_key(kind, text): {
+                "conversation": conversation,
+                "kind": kind,
+                "text": text[:MAX_MESSAGE_ID_LENGTH],
+            }
             for kind, text in _asked(thread)
         }
         if rows:
             self.records.create_many(Table.CONVERSATIONS, rows)
 
 
-def _asked(thread: Thread) -> Iterable[tuple[str, str]]:
+def _asked(thread: ThreadReferences) -> Iterable[tuple[str, str]]:
     """What a thread is found by, in the order of the rule: In-Reply-To, References from the last, itself, its tags."""
     if not thread.by_tag_alone:
         referred = list(thread.references)[-MOST_REFERENCES:]

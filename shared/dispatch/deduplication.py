@@ -14,12 +14,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from shared.dispatch.record_resolution import path_of
+from shared.dispatch.record_resolution import resolved_record_path
 from shared.documents.blob_paths import is_result_for
 from shared.documents.schema import Duplicate, Original
 from shared.errors import ServiceUnavailable
-from shared.keys import again_key, claim_key
-from shared.receipts import CUT, Receipt, State
+from shared.keys import claim_key, reissue_key
+from shared.receipts import TRUNCATED, Receipt, State
 from shared.routing.fingerprints import Comparison, Fingerprint, FingerprintKind
 from shared.routing.model import ANYBODY
 from shared.storage.base import Blobs, Record, Records, Table, Value, Values
@@ -137,7 +137,7 @@ class Claims:
     _took_anybody: bool = field(default=False, init=False)
     _anybody_open: tuple[Claim, Fingerprint] | None = field(default=None, init=False)
 
-    def take(self, prints: Sequence[Fingerprint], recipient: str, result: str) -> Claim:
+    def claim(self, prints: Sequence[Fingerprint], recipient: str, result: str) -> Claim:
         """Claim a recipient under each fingerprint, in order, until another arrival is found to have been first.
 
         A recipient that is named claims `*` as well, before itself: mail that named it is what a wildcard route's copy
@@ -191,7 +191,7 @@ class Claims:
             self._take(fingerprint, claim)
             self._anybody_open = None
 
-    def take_again(self, request: str, recipient: str, result: str) -> str:
+    def claim_replacement(self, request: str, recipient: str, result: str) -> str:
         """Claim the place of the result that a replay writes in place of another.
 
         Args:
@@ -202,13 +202,13 @@ class Claims:
         Returns:
             Where it is to be: where an earlier try had put it, though the routes may have changed since.
         """
-        key = again_key(request, recipient)
+        key = reissue_key(request, recipient)
         values = {**self._own((), recipient, result).values(), "kind": "again"}
         if self.records.create(Table.CLAIMS, key, values):
             return result
         return str(self._there(key).values["result"])
 
-    def look(self, prints: Sequence[Fingerprint], recipient: str) -> Claim | None:
+    def find_duplicate(self, prints: Sequence[Fingerprint], recipient: str) -> Claim | None:
         """Return the original's claim where another arrival holds the recipient; nothing is taken.
 
         A claim of our own decides nothing: what is a duplicate by its content holds that of its raw bytes.
@@ -230,7 +230,7 @@ class Claims:
         others = [claim for claims in lists for claim in claims if claim.owner not in {"", self.receipt.arrival}]
         return tuple(claim for claim in others if not _are_same(claim, prints))
 
-    def begun(self, prints: Sequence[Fingerprint], recipients: Iterable[str]) -> dict[str, str]:
+    def unfinished(self, prints: Sequence[Fingerprint], recipients: Iterable[str]) -> dict[str, str]:
         """The recipients that an earlier try of ours has claimed, each with the path that its result was to have.
 
         Args:
@@ -292,16 +292,16 @@ class Claims:
         record = self.records.get(Table.RECEIPTS, claim.owner)
         if record is None:
             return claim
-        owner = Receipt.of(record)
+        owner = Receipt.from_record(record)
         fate = owner.outcomes.get(claim.named, "").partition(" ")[0]
         if fate == "duplicate":
             return self._recorded(owner, claim)
-        return claim if fate == "routed" or CUT in owner.outcomes or owner.state is State.FORGOTTEN else None
+        return claim if fate == "routed" or TRUNCATED in owner.outcomes or owner.state is State.ERASED else None
 
     def _recorded(self, owner: Receipt, claim: Claim) -> Claim:
         """The original that the record of a duplicate names; the duplicate's own claim, if its record is gone."""
         try:
-            entries = json.loads(self.blobs.read(path_of("duplicates", owner)) or b"")["duplicates"]
+            entries = json.loads(self.blobs.read(resolved_record_path("duplicates", owner)) or b"")["duplicates"]
             original = next(one["duplicate_of"] for one in entries if one["recipient"] == claim.named)
             arrival, message, result = (str(original[name]) for name in ("arrival", "message", "result"))
         except (ValueError, LookupError, TypeError, StopIteration):
@@ -323,7 +323,7 @@ class Claims:
         claim = self._take(own.fingerprint, own)
         if claim.owner == own.owner and claim.place < PLACES:
             record = self.records.get(Table.RECEIPTS, own.owner)
-            if record is None or Receipt.of(record).state is State.FORGOTTEN:
+            if record is None or Receipt.from_record(record).state is State.ERASED:
                 # Erased since we looked: nothing may be claimed for it.
                 erase_claims(self.records, {_key(own.fingerprint, own.recipient, claim.place): own.kind})
                 raise ServiceUnavailable("the arrival that has claimed the same message was forgotten meanwhile")

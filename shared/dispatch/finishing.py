@@ -11,15 +11,19 @@ from itertools import islice
 
 from shared.dispatch.deduplication import Claims
 from shared.documents.blob_paths import route_of_result
-from shared.routing.fingerprints import Fingerprint, Seen
-from shared.routing.model import ANYBODY, Decision, Hint, Match, Matched
+from shared.routing.fingerprints import Fingerprint, VisibleContent
+from shared.routing.model import ANYBODY, Decision, EnvelopeHint, Match, Matched
 
 MOST_ASKED = 1000
 """Addresses that are looked up: a message may name a hundred thousand."""
 
 
-def left_by_earlier_tries(
-    claims: Claims, prints: Sequence[Fingerprint], decision: Decision, seen: Seen, hints: Sequence[Hint]
+def unfinished_recipients(
+    claims: Claims,
+    prints: Sequence[Fingerprint],
+    decision: Decision,
+    seen: VisibleContent,
+    hints: Sequence[EnvelopeHint],
 ) -> tuple[Match, ...]:
     """The recipients that an earlier try claimed, and that today's routes do not name.
 
@@ -37,7 +41,7 @@ def left_by_earlier_tries(
     named = {match.recipient for match in decision.matches}
     # A larger MAX_RECIPIENTS, or other routes, may have served the recipients beyond the limit at the earlier try.
     unnamed = islice((recipient for recipient in where if recipient not in named), MOST_ASKED)
-    begun = claims.begun(prints, (*decision.unserved, *unnamed))
+    begun = claims.unfinished(prints, (*decision.unserved, *unnamed))
     return tuple(
         # Whom neither To and Cc nor the server's lines name now was named by a line that is not believed any more.
         Match(recipient, route_of_result(path), where.get(recipient, "to"))

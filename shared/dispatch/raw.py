@@ -14,7 +14,7 @@ from shared.storage.base import Blobs
 
 
 @contextmanager
-def opened(blobs: Blobs, message: str, *, size: int) -> Iterator[bytes | mmap.mmap]:
+def open_raw(blobs: Blobs, message: str, *, size: int) -> Iterator[bytes | mmap.mmap]:
     """A message's bytes, for as long as the context lasts.
 
     Args:
@@ -34,7 +34,7 @@ def opened(blobs: Blobs, message: str, *, size: int) -> Iterator[bytes | mmap.mm
         return
     # Twice: for the bytes, and for the attachment that is decoded from them. Taken at once, since two who each held one
     # half and waited for the other would wait for ever.
-    BUDGET.take(2 * size)
+    BUDGET.reserve(2 * size)
     try:
         with tempfile.TemporaryFile(prefix=PREFIX) as file:
             if not blobs.download(path, file):
@@ -43,4 +43,4 @@ def opened(blobs: Blobs, message: str, *, size: int) -> Iterator[bytes | mmap.mm
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 yield mapped
     finally:
-        BUDGET.give(2 * size)
+        BUDGET.release(2 * size)

@@ -6,16 +6,22 @@ import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from shared.documents.blob_paths import FATES, Fate, record_path
+from shared.documents.blob_paths import FATES, RecordKind, record_path
 from shared.documents.describing import JSON
-from shared.documents.schema import Became
+from shared.documents.schema import Outcome
 from shared.documents.writer import marked
 from shared.receipts import Receipt
 from shared.storage.base import Blobs
 
 
-def resolve(
-    blobs: Blobs, receipt: Receipt, *, but: Collection[Fate], at: datetime, became: Became, results: Sequence[str]
+def mark_resolved(
+    blobs: Blobs,
+    receipt: Receipt,
+    *,
+    but: Collection[RecordKind],
+    at: datetime,
+    became: Outcome,
+    results: Sequence[str],
 ) -> None:
     """Mark the records of an arrival that tell what is true no more. One that is marked already stays as it is.
 
@@ -31,15 +37,15 @@ def resolve(
         RecordChanged: another replay writes the same record now.
     """
     for fate in FATES:
-        path = path_of(fate, receipt)
+        path = resolved_record_path(fate, receipt)
         version = None if fate in but else blobs.version(path)
-        if version is None or version.data is None or not is_open(version.data):
+        if version is None or version.data is None or not is_unresolved(version.data):
             continue
         data = marked(version.data, at=at, became=became, results=results)
         blobs.replace(path, data, etag=version.etag, content_type=JSON)
 
 
-def is_open(data: bytes) -> bool:
+def is_unresolved(data: bytes) -> bool:
     """Whether a record waits for somebody: it is one, and is not marked as resolved."""
     try:
         record = json.loads(data)
@@ -48,6 +54,6 @@ def is_open(data: bytes) -> bool:
     return isinstance(record, dict) and record.get("resolved") is None
 
 
-def path_of(fate: Fate, receipt: Receipt) -> str:
+def resolved_record_path(fate: RecordKind, receipt: Receipt) -> str:
     """Where an arrival's record of a kind is, if it has one."""
     return record_path(fate, receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)

@@ -11,9 +11,9 @@ import threading
 from datetime import datetime, timedelta
 
 from shared.clock import Now, utc_now
-from shared.config import ROUTES_PATH, AllRoutes, AppSettings, all_routes
+from shared.config import ROUTES_PATH, AppSettings, RouteSet, load_routes
 from shared.config.routes_file import LARGEST_FILE
-from shared.errors import TryAgain
+from shared.errors import TransientError
 from shared.storage.base import Blobs
 
 LOOK_EVERY = timedelta(seconds=10)
@@ -25,7 +25,7 @@ MOST_LOGGED = 10
 _log = logging.getLogger("mailroom.routes")
 
 
-class RouteBook:
+class RouteRepository:
     """Knows all routes.
 
     Args:
@@ -39,11 +39,11 @@ class RouteBook:
         self._blobs = blobs
         self._now = now
         self._lock = threading.Lock()
-        self._known: AllRoutes | None = None
+        self._known: RouteSet | None = None
         self._etag = ""
         self._looked: datetime | None = None
 
-    def read(self) -> AllRoutes:
+    def read(self) -> RouteSet:
         """All routes; the same object as long as the file does not change.
 
         The storage is asked at most once in `LOOK_EVERY`, and for the content only when it changed. While the storage
@@ -59,10 +59,10 @@ class RouteBook:
                 self._looked = self._now()
             return self._known
 
-    def _look(self, known: AllRoutes | None) -> AllRoutes:
+    def _look(self, known: RouteSet | None) -> RouteSet:
         try:
             version = self._blobs.version(ROUTES_PATH, unless=self._etag, most=LARGEST_FILE + 1)
-        except TryAgain as error:
+        except TransientError as error:
             if known is None:
                 raise
             _log.warning("%s cannot be looked at, it holds as it was last seen: %s", ROUTES_PATH, error)
@@ -70,13 +70,13 @@ class RouteBook:
         etag = "" if version is None else version.etag
         if known is not None and etag == self._etag:
             return known
-        routes = all_routes(self._settings, None if version is None else version.data)
+        routes = load_routes(self._settings, None if version is None else version.data)
         self._etag = etag
         _tell(routes, known)
         return routes
 
 
-def _tell(routes: AllRoutes, before: AllRoutes | None) -> None:
+def _tell(routes: RouteSet, before: RouteSet | None) -> None:
     """Log what changed, once."""
     faults = routes.all_faults
     if faults:

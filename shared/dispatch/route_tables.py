@@ -6,21 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from shared.addresses import normalise
-from shared.config import AllRoutes, AppSettings, MailboxSettings, PlusAddressing, RouteSettings
+from shared.config import AppSettings, MailboxSettings, PlusAddressing, RouteSet, RouteSettings
 from shared.routing.model import Route
-from shared.routing.route_table import Reading, RouteTable
+from shared.routing.route_table import RouteTable, TrustPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class _Indexed:
     """What was made of the routes at one time; `tables` grows as mailboxes are asked for."""
 
-    source: AllRoutes
+    source: RouteSet
     routes: tuple[tuple[str | None, Route], ...]
     tables: dict[str, RouteTable] = field(default_factory=dict)
 
 
-class RouteTables:
+class RouteTableCache:
     """The mailboxes' routes, indexed when first asked for, and again when they change.
 
     Args:
@@ -28,12 +28,12 @@ class RouteTables:
         routes: gives all routes as they stand now; the same object as long as they do not change.
     """
 
-    def __init__(self, settings: AppSettings, routes: Callable[[], AllRoutes]) -> None:
+    def __init__(self, settings: AppSettings, routes: Callable[[], RouteSet]) -> None:
         self._settings = settings
         self._routes = routes
-        self._indexed = _Indexed(AllRoutes(), ())
+        self._indexed = _Indexed(RouteSet(), ())
 
-    def of(self, mailbox: str) -> RouteTable | None:
+    def for_mailbox(self, mailbox: str) -> RouteTable | None:
         """The routes for a mailbox's mail; None while its settings, or routes that may be for it, are wrong.
 
         Mail of a mailbox that is configured no more is routed by the routes that are everybody's.
@@ -50,7 +50,7 @@ class RouteTables:
         if indexed.source is not now:
             enabled = (route for route in now.routes if route.enabled)
             # Replaced as a whole: another thread may be at work with the one before.
-            indexed = self._indexed = _Indexed(now, tuple((route.mailbox, as_route(route)) for route in enabled))
+            indexed = self._indexed = _Indexed(now, tuple((route.mailbox, to_route(route)) for route in enabled))
         if mailbox not in indexed.tables:
             routes = [route for owner, route in indexed.routes if owner in (None, mailbox)]
             indexed.tables[mailbox] = self._table(routes, self._settings.mailboxes.get(mailbox))
@@ -79,15 +79,15 @@ class RouteTables:
             max_attachments=apart,
         )
 
-    def _reading(self) -> Reading:
+    def _reading(self) -> TrustPolicy:
         """What is believed of all mail."""
         mailboxes = self._settings.mailboxes.values()
         everybody = (normalise(address) for one in mailboxes for address in (one.mailbox_address, *one.aliases))
         own = frozenset(address for address in everybody if address is not None)
-        return Reading(own=own, loop_limit=self._settings.loop_limit)
+        return TrustPolicy(own=own, loop_limit=self._settings.loop_limit)
 
 
-def as_route(route: RouteSettings) -> Route:
+def to_route(route: RouteSettings) -> Route:
     """A configured route as routing knows it."""
     return Route(
         name=route.name,

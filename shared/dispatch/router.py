@@ -11,24 +11,24 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
-from shared.backoff import service_pause
+from shared.backoff import service_backoff
 from shared.clock import Now, utc_now
-from shared.dispatch.artifacts import take_back
-from shared.dispatch.attempt import ROUTABLE, Giving, settle_records
-from shared.dispatch.outbox import announce_overdue, pending_key
-from shared.dispatch.raw import opened
-from shared.dispatch.record_resolution import path_of
-from shared.dispatch.routing_input import mail_of
-from shared.documents.schema import Became
-from shared.documents.writer import create_record, failed_record, write_anew
-from shared.errors import MailroomError, MessageMissing, ServiceUnavailable, TryAgain, quoted
+from shared.dispatch.artifacts import roll_back
+from shared.dispatch.attempt import ROUTABLE, RoutingAttempt, settle_records
+from shared.dispatch.outbox import outbox_key, republish_overdue
+from shared.dispatch.raw import open_raw
+from shared.dispatch.record_resolution import resolved_record_path
+from shared.dispatch.routing_input import to_routing_input
+from shared.documents.schema import Outcome
+from shared.documents.writer import create_record, failed_record, overwrite_record
+from shared.errors import MailroomError, MessageMissing, ServiceUnavailable, TransientError, printable
 from shared.mime.parser import Message
 from shared.observability import log_context, metrics, tracing
-from shared.queue_messages import Announcement
+from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
 from shared.routing.decision import decide
 from shared.routing.route_table import RouteTable
-from shared.storage.base import QueueName, Record, Stores, Table, Values
+from shared.storage.base import QueueName, Record, Storage, Table, Values
 
 SWEEP_AGE = timedelta(hours=1)
 """How long an arrival may be pending before it is announced again."""
@@ -36,13 +36,13 @@ SWEEP_AGE = timedelta(hours=1)
 MOST_RETRIES = 8
 """Times that an arrival is put back on its queue, an hour in all: what is pending longer is the sweep's."""
 
-Sorted = Became | Literal["before", "failed"]
+Sorted = Outcome | Literal["before", "failed"]
 
 _log = logging.getLogger("mailroom.sort")
 
 
 @dataclass(frozen=True, slots=True)
-class Sorter:
+class MessageRouter:
     """Routes arrivals.
 
     Attributes:
@@ -52,12 +52,12 @@ class Sorter:
         now: the time.
     """
 
-    stores: Stores
+    stores: Storage
     tables: Callable[[str], RouteTable | None]
     read: Callable[..., Message]
     now: Now = utc_now
 
-    def sort(self, announcement: Announcement, *, tried: bool = False) -> Sorted:
+    def route(self, announcement: RouteRequest, *, tried: bool = False) -> Sorted:
         """Give a stored message to everybody whom the routes name.
 
         Args:
@@ -71,18 +71,18 @@ class Sorter:
         record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
         if record is None:
             raise MessageMissing(f"arrival {announcement.arrival} was announced and has no receipt")
-        with tracing.about(mailbox=str(record.values["mailbox"]), message=str(record.values["message"])):
+        with tracing.set_attributes(mailbox=str(record.values["mailbox"]), message=str(record.values["message"])):
             return self._sort(announcement, record, tried=tried)
 
-    def _sort(self, announcement: Announcement, record: Record, *, tried: bool) -> Sorted:
-        receipt = Receipt.of(record)
+    def _sort(self, announcement: RouteRequest, record: Record, *, tried: bool) -> Sorted:
+        receipt = Receipt.from_record(record)
         if receipt.state is State.FAILED and announcement.replay is None:
-            self.give_up(announcement)  # its record may be what the worker before us died over
+            self.dead_letter(announcement)  # its record may be what the worker before us died over
             return "failed"
-        if receipt.state is State.FORGOTTEN:
-            take_back(self.stores, receipt)  # what a worker before us gave, and died over
+        if receipt.state is State.ERASED:
+            roll_back(self.stores, receipt)  # what a worker before us gave, and died over
         if receipt.state is not State.STORED and (announcement.replay is None or receipt.state not in ROUTABLE):
-            self.stores.records.delete_many(Table.PENDING, [pending_key(announcement)])
+            self.stores.records.delete_many(Table.PENDING, [outbox_key(announcement)])
             return "before"
         table = self.tables(receipt.mailbox)
         if table is None:
@@ -90,17 +90,17 @@ class Sorter:
                 f"mailbox {receipt.mailbox}: its settings or routes are wrong; its mail is routed once they are right",
                 retry_after=300,
             )
-        with opened(self.stores.blobs, receipt.message, size=receipt.size) as data:
+        with open_raw(self.stores.blobs, receipt.message, size=receipt.size) as data:
             message = self.read(data)
-            decision = decide(mail_of(message, receipt.folder, table.reading), table)
-            giving = Giving(self.stores, self.now, record, announcement, tried or announcement.retries > 0)
-            outcome = giving.give(message, decision, table)
+            decision = decide(to_routing_input(message, receipt.folder, table.reading), table)
+            giving = RoutingAttempt(self.stores, self.now, record, announcement, tried or announcement.retries > 0)
+            outcome = giving.run(message, decision, table)
         anew = ", routed anew" if announcement.replay is not None else ""
-        with log_context.about(**({"route": giving.routes} if giving.routes else {})):
+        with log_context.bind(**({"route": giving.routes} if giving.routes else {})):
             _log.info("message %s of mailbox %s%s: %s", receipt.message, receipt.mailbox, anew, outcome)
         return outcome
 
-    def put_back(self, announcement: Announcement, error: TryAgain) -> None:
+    def requeue(self, announcement: RouteRequest, error: TransientError) -> None:
         """Announce again, after a pause, what could not be routed because a service was ill.
 
         Raises:
@@ -111,21 +111,21 @@ class Sorter:
         if announcement.retries >= MOST_RETRIES:
             _log.warning("arrival %s: a service is still ill, the sweep goes on: %s", announcement.arrival, error)
             return
-        pause = service_pause(error, announcement.retries)
+        pause = service_backoff(error, announcement.retries)
         _log.warning("arrival %s: a service is ill, another try in %d s: %s", announcement.arrival, pause, error)
         self._announce_later(announcement, pause)
 
-    def note_error(self, announcement: Announcement, error: Exception) -> None:
+    def record_error(self, announcement: RouteRequest, error: Exception) -> None:
         """Note with the receipt why a try failed, for the record that the last one leaves."""
         metrics.failure(error, "message")
         record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
         # One that is forgotten names nothing any more, and an error may name the message.
-        if record is not None and Receipt.of(record).state is not State.FORGOTTEN:
+        if record is not None and Receipt.from_record(record).state is not State.ERASED:
             # The text of an error that is not ours may quote the message.
-            text = quoted(error, 1000) if isinstance(error, MailroomError) else f"a fault: {type(error).__name__}"
+            text = printable(error, 1000) if isinstance(error, MailroomError) else f"a fault: {type(error).__name__}"
             self.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"last_error": text})
 
-    def give_up(self, announcement: Announcement) -> str | None:
+    def dead_letter(self, announcement: RouteRequest) -> str | None:
         """Record an arrival that five tries could not route (rule 8.4). Gives the record's path.
 
         Its raw bytes stay, and its receipt says `failed`; but what had been routed before and failed in a replay stays
@@ -136,38 +136,38 @@ class Sorter:
         if record is None:
             metrics.poisoned.add(1, {"mailbox": "unknown"})
             _log.error("message-failed: arrival %s has no receipt; nothing can be recorded", announcement.arrival)
-            self.stores.records.delete_many(Table.PENDING, [pending_key(announcement)])
+            self.stores.records.delete_many(Table.PENDING, [outbox_key(announcement)])
             return None
-        receipt = Receipt.of(record)
+        receipt = Receipt.from_record(record)
         replayed = announcement.replay is not None
         if receipt.state not in ((State.STORED, State.FAILED) if not replayed else ROUTABLE):
             return None
         untried = receipt.state is State.STORED or replayed
         if untried and not receipt.last_error and announcement.retries < MOST_RETRIES:
             # No try came so far as to fail: the app did not start, or was stopped. That is not the message's fault.
-            self._announce_later(announcement, service_pause(TryAgain(""), 1))
+            self._announce_later(announcement, service_backoff(TransientError(""), 1))
             return None
         if receipt.state is State.STORED:
             # If it was routed since we read the receipt, this raises, and the next try sees that it was.
             values: Values = {"state": State.FAILED.value, "fate": "failed"}
             self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
-        path = path_of("failed", receipt)
+        path = resolved_record_path("failed", receipt)
         error = receipt.last_error or "the worker was stopped, or its time ran out, at every try"
-        (write_anew if replayed else create_record)(self.stores.blobs, path, failed_record(receipt, error))
+        (overwrite_record if replayed else create_record)(self.stores.blobs, path, failed_record(receipt, error))
         after = None if replayed else self.stores.records.get(Table.RECEIPTS, receipt.arrival)
         if after is not None:
             settle_records(self.stores, after, self.now())  # another announcement of the same may have come through
         self.stores.blobs.settle()
-        self.stores.records.delete_many(Table.PENDING, {receipt.arrival, pending_key(announcement)})
+        self.stores.records.delete_many(Table.PENDING, {receipt.arrival, outbox_key(announcement)})
         metrics.poisoned.add(1, {"mailbox": receipt.mailbox})
-        with tracing.about(mailbox=receipt.mailbox, message=receipt.message):
+        with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
             _log.error("message-failed: message %s of mailbox %s: %s", receipt.message, receipt.mailbox, error)
         return path
 
-    def _announce_later(self, announcement: Announcement, pause: float) -> None:
+    def _announce_later(self, announcement: RouteRequest, pause: float) -> None:
         again = replace(announcement, retries=announcement.retries + 1)
-        self.stores.queues[QueueName.ARRIVALS].put_many([again.body()], delay=pause)
+        self.stores.queues[QueueName.ARRIVALS].put_many([again.to_json()], delay=pause)
 
     def sweep(self, older_than: timedelta = SWEEP_AGE) -> int:
         """Announce again what has been pending for so long. Gives how many there were."""
-        return announce_overdue(self.stores, older_than, self.now())
+        return republish_overdue(self.stores, older_than, self.now())

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shared.addresses import normalise, tag_as_written
-from shared.dispatch.conversations import Thread
+from shared.dispatch.conversations import ThreadReferences
 from shared.mime.authentication import dmarc_domain
 from shared.mime.delivery_headers import delivery_hints
 from shared.mime.parser import Address, Author, Message
-from shared.routing.fingerprints import Seen
-from shared.routing.model import Decision, Hint, Mail
-from shared.routing.route_table import Reading
+from shared.routing.fingerprints import VisibleContent
+from shared.routing.model import Decision, EnvelopeHint, RoutingInput
+from shared.routing.route_table import TrustPolicy
 
 
-def mail_of(message: Message, folder: str, reading: Reading) -> Mail:
+def to_routing_input(message: Message, folder: str, reading: TrustPolicy) -> RoutingInput:
     """What the rules may ask of a message.
 
     Args:
@@ -22,7 +22,7 @@ def mail_of(message: Message, folder: str, reading: Reading) -> Mail:
         folder: where it was collected.
         reading: what of it is believed.
     """
-    return Mail(
+    return RoutingInput(
         to=_normalised(message.to),
         cc=_normalised(message.cc),
         invalid=message.invalid_recipients,
@@ -34,21 +34,21 @@ def mail_of(message: Message, folder: str, reading: Reading) -> Mail:
         ),
         important=message.important,
         folder=folder,
-        hints=hints_of(message, reading),
+        hints=envelope_hints(message, reading),
         tags=_tags((*message.to, *message.cc)),
         loops=_loops(message, reading),
     )
 
 
-def hints_of(message: Message, reading: Reading) -> tuple[Hint, ...]:
+def envelope_hints(message: Message, reading: TrustPolicy) -> tuple[EnvelopeHint, ...]:
     """Whom the receiving server says that a message is for (rule 2.2)."""
     if not reading.hints:
         return ()
     found = delivery_hints(message.trace, hops=reading.hops, received_by=reading.received_by, fields=reading.fields)
-    return tuple(Hint(one.address, one.where, one.tag, one.hop) for one in found)
+    return tuple(EnvelopeHint(one.address, one.where, one.tag, one.hop) for one in found)
 
 
-def _loops(message: Message, reading: Reading) -> str | None:
+def _loops(message: Message, reading: TrustPolicy) -> str | None:
     """Why a message goes in circles, in words; None if it does not (rule 5.3)."""
     if message.received > reading.loop_limit:
         return f"{message.received} Received lines are more than LOOP_LIMIT ({reading.loop_limit})"
@@ -58,14 +58,14 @@ def _loops(message: Message, reading: Reading) -> str | None:
     return None if ours is None else f"it is automatic mail ({message.automatic}) from our own mailbox {ours}"
 
 
-def seen_of(message: Message, reading: Reading | None = None) -> Seen:
+def visible_content(message: Message, reading: TrustPolicy | None = None) -> VisibleContent:
     """What a reader sees of a message: what two copies of it share.
 
     Args:
         message: as read.
         reading: what of it is believed; None: nothing, so that no sender is authenticated.
     """
-    return Seen(
+    return VisibleContent(
         senders=_normalised(message.from_),
         to=_normalised(message.to),
         cc=_normalised(message.cc),
@@ -79,7 +79,7 @@ def seen_of(message: Message, reading: Reading | None = None) -> Seen:
     )
 
 
-def _authenticated(message: Message, reading: Reading) -> str:
+def _authenticated(message: Message, reading: TrustPolicy) -> str:
     """The domain of the sender, if there is one sender and a server of ours recorded a DMARC pass for the domain."""
     if not reading.hints or len(message.from_) != 1 or not _are_well_formed(message):
         return ""
@@ -88,7 +88,7 @@ def _authenticated(message: Message, reading: Reading) -> str:
     return domain if domain is not None and senders and senders[0].rpartition("@")[2] == domain else ""
 
 
-def thread_of(message: Message, decision: Decision, *, by_tag_alone: bool) -> Thread:
+def thread_references(message: Message, decision: Decision, *, by_tag_alone: bool) -> ThreadReferences:
     """What a message says of the thread that it belongs to.
 
     Args:
@@ -96,7 +96,7 @@ def thread_of(message: Message, decision: Decision, *, by_tag_alone: bool) -> Th
         decision: whose recipients may carry a plus-address reference.
         by_tag_alone: only these references count.
     """
-    return Thread(
+    return ThreadReferences(
         message_id=message.message_id,
         in_reply_to=message.in_reply_to,
         references=message.references,

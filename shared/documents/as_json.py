@@ -17,7 +17,7 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
 _CONTROL_BYTES: Final = bytes((*range(9), 0x0B, *range(0x0E, 0x20)))
 
 
-def as_json(message: Message) -> message_document.MessageFields:
+def message_fields(message: Message) -> message_document.MessageFields:
     """The fields of `message.json` that are a function of the message's bytes.
 
     The caller adds what is not known here: the schema's version, the id, and where attachments are stored. Control

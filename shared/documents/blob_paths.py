@@ -8,12 +8,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, Literal, get_args
 
-from shared.keys import SHORT, short
+from shared.keys import SHORT, shorten
 
-Fate = Literal["unhandled", "duplicates", "blocked", "failed"]
+RecordKind = Literal["unhandled", "duplicates", "blocked", "failed"]
 """What becomes of a message that leaves a record and no result."""
 
-FATES: Final[tuple[Fate, ...]] = get_args(Fate)
+FATES: Final[tuple[RecordKind, ...]] = get_args(RecordKind)
 
 NeverDownloaded = Literal["oversized", "unreadable"]
 """Why a message that stays in its mailbox has a record."""
@@ -58,18 +58,18 @@ def archive_path(message: str) -> str:
 
 def result_path(route: str, stored_at: datetime, message: str, recipient: str) -> str:
     """The result of one recipient of one message."""
-    return f"{RESULTS}{route}/{_day(stored_at)}/{message}-{short(recipient)}.json"
+    return f"{RESULTS}{route}/{_day(stored_at)}/{message}-{shorten(recipient)}.json"
 
 
-def result_again_path(route: str, stored_at: datetime, message: str, recipient: str, again: str) -> str:
+def reissued_result_path(route: str, stored_at: datetime, message: str, recipient: str, again: str) -> str:
     """The result that a replay, known by `again`, writes in place of an earlier one; a retry writes the same path."""
-    return result_path(route, stored_at, message, recipient).removesuffix(".json") + f"-{short(again)}.json"
+    return result_path(route, stored_at, message, recipient).removesuffix(".json") + f"-{shorten(again)}.json"
 
 
 def is_result_for(path: str, recipient: str) -> bool:
     """Whether a result's path is one of this recipient, whichever route it is under and whether or not the first."""
     return path.startswith(RESULTS) and path.rpartition("/")[2].removesuffix(".json").split("-")[1:2] == [
-        short(recipient)
+        shorten(recipient)
     ]
 
 
@@ -88,12 +88,12 @@ def is_first_result(path: str) -> bool:
     return path.startswith(RESULTS) and path.rpartition("/")[2].count("-") == 1
 
 
-def record_path(fate: Fate, mailbox: str, stored_at: datetime, message: str, arrival: str) -> str:
+def record_path(fate: RecordKind, mailbox: str, stored_at: datetime, message: str, arrival: str) -> str:
     """What became of an arrival that has no result, or not for every recipient."""
     return f"{fate}/{mailbox}/{_day(stored_at)}/{message}-{arrival[:SHORT]}.json"
 
 
-def left_path(why: NeverDownloaded, mailbox: str, stored_at: datetime, arrival: str) -> str:
+def skipped_path(why: NeverDownloaded, mailbox: str, stored_at: datetime, arrival: str) -> str:
     """A message that was never downloaded and stays in its mailbox."""
     return f"{why}/{mailbox}/{_day(stored_at)}/{arrival[:SHORT]}.json"
 

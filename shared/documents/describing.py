@@ -19,7 +19,7 @@ _READABLE: Final = 1_000
 _one_line = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def described(receipt: Receipt) -> ArrivalFields:
+def to_document(receipt: Receipt) -> ArrivalFields:
     """An arrival as every record and result tells of it."""
     return {
         "id": receipt.arrival,
@@ -27,17 +27,17 @@ def described(receipt: Receipt) -> ArrivalFields:
         "protocol": MailProtocol(receipt.protocol).value,
         "folder": receipt.folder,
         "server_key": receipt.server_key,
-        "received": told_time(receipt.received) if receipt.received else None,
-        "stored": told_time(receipt.stored_at),
+        "received": format_time(receipt.received) if receipt.received else None,
+        "stored": format_time(receipt.stored_at),
     }
 
 
-def told_time(time: datetime) -> str:
+def format_time(time: datetime) -> str:
     """A time as all documents have it: ISO 8601, UTC, to the second."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def as_bytes(document: object) -> bytes:
+def to_bytes(document: object) -> bytes:
     """Return JSON in UTF-8 that people can read: a field a line, and an entry of a list a line.
 
     Half of a surrogate pair, as a server leaves of a subject that it cut, has no UTF-8: it becomes a `?`.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, takewhile
 from typing import Any, Final
 
-from shared.documents.describing import as_bytes
+from shared.documents.describing import to_bytes
 
 Path = tuple[str, ...]
 
@@ -27,20 +27,20 @@ _PUNCTUATION: Final = 3
 """Bytes between two entries of a list, beside the indentation: a comma, a line feed, and one to be safe."""
 
 
-def fitted(document: Mapping[str, object], limit: int) -> bytes:
+def fit(document: Mapping[str, object], limit: int) -> bytes:
     """Return a document in JSON, with at most `limit` bytes.
 
     Args:
         document: as it would be without a limit.
         limit: bytes; a few hundred at least.
     """
-    data = as_bytes(document)
-    return data if len(data) <= limit else as_bytes(_shortened(document, len(data) - limit))
+    data = to_bytes(document)
+    return data if len(data) <= limit else to_bytes(_shortened(document, len(data) - limit))
 
 
-def shortened(document: Mapping[str, object], limit: int) -> dict[str, Any]:
+def shorten_lists(document: Mapping[str, object], limit: int) -> dict[str, Any]:
     """Return the same as fields."""
-    excess = len(as_bytes(document)) - limit
+    excess = len(to_bytes(document)) - limit
     return dict(document) if excess <= 0 else _shortened(document, excess)
 
 
@@ -66,7 +66,7 @@ def _leaves(document: Mapping[str, object], above: Path) -> Iterator[tuple[Path,
 
 def _cost(value: object, depth: int) -> int:
     """Return the bytes of a value at a depth: each of its lines but the first is indented as deeply."""
-    data = as_bytes(value)
+    data = to_bytes(value)
     return len(data) - 1 + depth * (data.count(b"\n") - 1)
 
 
@@ -104,7 +104,7 @@ def _cut(text: str, room: int) -> str:
     fits, too_long = 0, min(len(text), room) + 1
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
-        if len(as_bytes(text[:middle])) - 1 <= room:
+        if len(to_bytes(text[:middle])) - 1 <= room:
             fits = middle
         else:
             too_long = middle

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import cast
 from zipfile import ZipFile, ZipInfo
 
-from shared.documents.as_json import as_json
+from shared.documents.as_json import message_fields
 from shared.documents.blob_paths import (
-    Fate,
+    RecordKind,
     archive_path,
     attachment_path,
     member_name,
@@ -23,28 +23,28 @@ from shared.documents.blob_paths import (
     raw_path,
     record_path,
 )
-from shared.documents.describing import JSON, as_bytes, described, told_time
+from shared.documents.describing import JSON, format_time, to_bytes, to_document
 from shared.documents.message_document import Attachment as AttachmentFields
 from shared.documents.message_document import MessageDocument, MessageFields, StoredAttachment
 from shared.documents.schema import (
-    Became,
     BlockedDocument,
+    CommonFields,
     Duplicate,
     DuplicatesDocument,
     FailedDocument,
     Original,
+    Outcome,
     Record,
     RecordWithEnvelope,
-    Repeated,
     Resolved,
     ResultDocument,
     UnhandledDocument,
 )
-from shared.documents.size_limits import fitted, shortened
+from shared.documents.size_limits import fit, shorten_lists
 from shared.mailboxes.spool import temporary_file
 from shared.mime.parser import Attachment, Message
 from shared.receipts import Receipt
-from shared.routing.model import Decision, Hint, Match, Tried, Unhandled
+from shared.routing.model import Decision, EnvelopeHint, Match, TriedRoute, Unhandled
 from shared.storage.base import Blobs
 
 RESULT_LIMIT = 3584
@@ -97,13 +97,13 @@ class Documents:
     receipt: Receipt
     message: Message
     conversation: str
-    hints: Sequence[Hint] = ()
+    hints: Sequence[EnvelopeHint] = ()
     rewrite: bool = False
     max_attachments: int = 200
     unserved: Sequence[str] = ()
     _parsed: bool = field(default=False, init=False)
     _told: MessageFields | None = field(default=None, init=False)
-    _told_repeatedly: Repeated | None = field(default=None, init=False)
+    _told_repeatedly: CommonFields | None = field(default=None, init=False)
 
     def result(
         self, match: Match, path: str, *, replaces: str | None = None, different: Sequence[Original] = ()
@@ -120,11 +120,11 @@ class Documents:
         listed = list(different[:MOST_DIFFERENT])
         repeated: Mapping[str, object] = self._repeated()
         if listed:
-            repeated = shortened(repeated, REPEATED_LIMIT - PER_DIFFERENT * len(listed))
+            repeated = shorten_lists(repeated, REPEATED_LIMIT - PER_DIFFERENT * len(listed))
         result: ResultDocument = {
             "schema": "mailroom/result/1",
             "message": self.receipt.message,
-            "arrival": described(self.receipt),
+            "arrival": to_document(self.receipt),
             "route": match.route,
             "recipient": match.recipient,
             "matched": match.matched,
@@ -132,9 +132,9 @@ class Documents:
             "conversation": self.conversation,
             "replaces": replaces,
             "same_message_id": listed,
-            **cast(Repeated, repeated),
+            **cast(CommonFields, repeated),
         }
-        self.blobs.create(path, fitted(result, RESULT_LIMIT), content_type=JSON)
+        self.blobs.create(path, fit(result, RESULT_LIMIT), content_type=JSON)
 
     def unhandled(self, decision: Decision) -> None:
         """Record that the message has no result, why, and what was tried (rule 3.6)."""
@@ -145,14 +145,14 @@ class Documents:
         """Record the recipients that have no result since others before them took all that a message may have."""
         self._write_unhandled(Unhandled.TOO_MANY_RECIPIENTS, (), unserved)
 
-    def _write_unhandled(self, reason: Unhandled, tried: Sequence[Tried], recipients: Sequence[str]) -> None:
+    def _write_unhandled(self, reason: Unhandled, tried: Sequence[TriedRoute], recipients: Sequence[str]) -> None:
         self._write_parsed()
         record: UnhandledDocument = {
             "schema": "mailroom/unhandled/1",
             **self._record(),
             "reason": reason,
-            "words": reason.words,
-            "tried": [{"address": one.address, "route": one.route, "because": one.because} for one in tried],
+            "words": reason.detail,
+            "tried": [{"address": one.address, "route": one.route, "because": one.reason} for one in tried],
             "recipients": list(recipients),
             "invalid_addresses": list(self.message.invalid_recipients),
             "paths": self._repeated()["paths"],
@@ -180,11 +180,11 @@ class Documents:
     def _truncated(self, name: str) -> list[str]:
         return [one for one in self._repeated()["truncated"] if one.startswith(name)]
 
-    def _write_record(self, fate: Fate, record: Record, *, more: int = 0) -> None:
+    def _write_record(self, fate: RecordKind, record: Record, *, more: int = 0) -> None:
         receipt = self.receipt
         path = record_path(fate, receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
-        write = write_anew if self.rewrite else create_record
-        write(self.blobs, path, fitted(record, RESULT_LIMIT + self.message.size + more))
+        write = overwrite_record if self.rewrite else create_record
+        write(self.blobs, path, fit(record, RESULT_LIMIT + self.message.size + more))
 
     def _write_parsed(self) -> None:
         if self._parsed:
@@ -212,7 +212,7 @@ class Documents:
         limit = PARSED_TIMES * size
         if size < SMALL:
             limit += FIXED + PER_ATTACHMENT * min(len(attachments), self.max_attachments)
-        self.blobs.create(parsed_path(message), fitted(told, limit), content_type=JSON)
+        self.blobs.create(parsed_path(message), fit(told, limit), content_type=JSON)
         # A result must never be there without what it points to, a power failure between the two included.
         self.blobs.settle()
         self._parsed = True
@@ -261,12 +261,12 @@ class Documents:
     def _attachment_path(self, attachment: Attachment) -> str:
         return attachment_path(self.receipt.message, attachment.number, attachment.safe_name)
 
-    def _repeated(self) -> Repeated:
+    def _repeated(self) -> CommonFields:
         """Return what every result of the message has: there may be hundreds, so its size is bounded."""
         if self._told_repeatedly is None:
             parsed, message = self._as_json(), self.receipt.message
             apart = self.message.attachments[: self.max_attachments]
-            whole: Repeated = {
+            whole: CommonFields = {
                 "in_reply_to": parsed["thread"]["in_reply_to"],
                 "references": parsed["thread"]["references"],
                 "hints": [{"address": one.address, "where": one.where} for one in dict.fromkeys(self.hints)],
@@ -289,12 +289,12 @@ class Documents:
                 },
                 "truncated": [],
             }
-            self._told_repeatedly = cast(Repeated, shortened(whole, REPEATED_LIMIT))
+            self._told_repeatedly = cast(CommonFields, shorten_lists(whole, REPEATED_LIMIT))
         return self._told_repeatedly
 
     def _as_json(self) -> MessageFields:
         if self._told is None:
-            self._told = as_json(self.message)
+            self._told = message_fields(self.message)
         return self._told
 
 
@@ -306,7 +306,7 @@ def failed_record(receipt: Receipt, error: str) -> bytes:
         error: why the last try failed, in words.
     """
     record: FailedDocument = {"schema": "mailroom/failed/1", **_record(receipt), "error": error}
-    return as_bytes(record)
+    return to_bytes(record)
 
 
 def create_record(blobs: Blobs, path: str, data: bytes) -> None:
@@ -314,7 +314,7 @@ def create_record(blobs: Blobs, path: str, data: bytes) -> None:
     blobs.create(path, data, content_type=JSON)
 
 
-def write_anew(blobs: Blobs, path: str, data: bytes) -> None:
+def overwrite_record(blobs: Blobs, path: str, data: bytes) -> None:
     """Write a record; over the one that is there, if that says something else.
 
     Raises:
@@ -327,7 +327,7 @@ def write_anew(blobs: Blobs, path: str, data: bytes) -> None:
         blobs.replace(path, data, etag=version.etag, content_type=JSON)
 
 
-def marked(data: bytes, *, at: datetime, became: Became, results: Sequence[str]) -> bytes:
+def marked(data: bytes, *, at: datetime, became: Outcome, results: Sequence[str]) -> bytes:
     """A record, marked as resolved.
 
     Args:
@@ -336,9 +336,9 @@ def marked(data: bytes, *, at: datetime, became: Became, results: Sequence[str])
         became: what became of its arrival then.
         results: the paths of the arrival's results.
     """
-    resolved: Resolved = {"at": told_time(at), "became": became, "results": list(results)}
-    return as_bytes({**json.loads(data), "resolved": resolved})
+    resolved: Resolved = {"at": format_time(at), "became": became, "results": list(results)}
+    return to_bytes({**json.loads(data), "resolved": resolved})
 
 
 def _record(receipt: Receipt) -> Record:
-    return {"message": receipt.message, "arrival": described(receipt), "resolved": None}
+    return {"message": receipt.message, "arrival": to_document(receipt), "resolved": None}

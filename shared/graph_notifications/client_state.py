@@ -21,7 +21,7 @@ LONGEST: Final = 128
 """Characters that Graph allows a `clientState`."""
 
 
-def place(mailbox: str, folder: str) -> str:
+def folder_token(mailbox: str, folder: str) -> str:
     """12 hex digits that stand for a folder of a mailbox.
 
     Args:
@@ -36,13 +36,13 @@ def client_state(key: str, where: str) -> str:
 
     Args:
         key: from the settings.
-        where: what `place` gave.
+        where: what `folder_token` gave.
     """
     told = f"{VERSION}.{where}"
     return f"{told}.{_proof(key, told)}"
 
 
-def proven_place(state: object, keys: Sequence[str]) -> str | None:
+def verify(state: object, keys: Sequence[str]) -> str | None:
     """The place that a state names, if one of the keys proves it. Compared in constant time."""
     if not isinstance(state, str) or len(state) > LONGEST or not state.isascii():
         return None

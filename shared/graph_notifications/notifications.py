@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from shared.errors import quoted
-from shared.graph_notifications.client_state import proven_place
-from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, Reason
+from shared.errors import printable
+from shared.graph_notifications.client_state import verify
+from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, PollReason
 
 LARGEST_BODY: Final = 256 * 1024
 """Octets of a notification; a larger one is none of Graph's."""
@@ -28,7 +28,7 @@ LONGEST_TOKEN: Final = 1024
 """Octets of a validation token."""
 
 
-class NotANotification(Exception):
+class InvalidNotification(Exception):
     """What came is no notification.
 
     Attributes:
@@ -41,7 +41,7 @@ class NotANotification(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FolderRef:
     """A folder of a mailbox, by their names in the settings."""
 
     mailbox: str
@@ -49,7 +49,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ParsedNotifications:
     """What comes of a request.
 
     Attributes:
@@ -65,20 +65,20 @@ class Received:
     unknown: tuple[str, ...] = ()
 
 
-def validation_answer(token: str) -> str:
+def validation_response(token: str) -> str:
     """What a validation request is to be answered with: the token, as it came (Graph: notificationUrl validation).
 
     Raises:
         NotANotification: it is none that Graph would send; whoever sent it wants to see it on a page of ours.
     """
     if not token or len(token.encode("utf-8", "surrogatepass")) > LONGEST_TOKEN or not token.isprintable():
-        raise NotANotification(400, "a validation token that is empty, too long, or holds control characters")
+        raise InvalidNotification(400, "a validation token that is empty, too long, or holds control characters")
     return token
 
 
-def receive(
-    body: bytes, keys: Sequence[str], places: Mapping[str, Place], *, now: datetime, traceparent: str = ""
-) -> Received:
+def parse_notifications(
+    body: bytes, keys: Sequence[str], places: Mapping[str, FolderRef], *, now: datetime, traceparent: str = ""
+) -> ParsedNotifications:
     """Read a request's body.
 
     Args:
@@ -92,19 +92,19 @@ def receive(
         NotANotification: it is too large, or not the JSON that Graph sends.
     """
     polls: dict[str, Poll] = {}
-    lifecycle: dict[tuple[Place, LifecycleKind], dict[LifecycleEvent, None]] = {}
+    lifecycle: dict[tuple[FolderRef, LifecycleKind], dict[LifecycleEvent, None]] = {}
     dropped = 0
     unknown: list[str] = []
     for entry in _entries(body):
-        where = places.get(proven_place(entry.get("clientState"), keys) or "")
+        where = places.get(verify(entry.get("clientState"), keys) or "")
         if where is None:
             dropped += 1
             continue
         kind = entry.get("lifecycleEvent")
         if kind is None:
-            polls[where.mailbox] = Poll(where.mailbox, Reason.NOTIFIED, traceparent=traceparent, asked=now)
+            polls[where.mailbox] = Poll(where.mailbox, PollReason.NOTIFIED, traceparent=traceparent, requested_at=now)
         elif kind in list(LifecycleKind):
-            subscription = quoted(entry.get("subscriptionId") or "")
+            subscription = printable(entry.get("subscriptionId") or "")
             event = LifecycleEvent(
                 where.mailbox, where.folder, LifecycleKind(kind), subscription, traceparent=traceparent
             )
@@ -113,18 +113,18 @@ def receive(
             if len(events) < (1 if event.kind is LifecycleKind.MISSED else MOST_SUBSCRIPTIONS):
                 events[event] = None
         else:
-            unknown.append(quoted(kind, 60))
+            unknown.append(printable(kind, 60))
     coalesced = tuple(event for events in lifecycle.values() for event in events)
-    return Received(tuple(polls.values()), coalesced, dropped, tuple(dict.fromkeys(unknown)))
+    return ParsedNotifications(tuple(polls.values()), coalesced, dropped, tuple(dict.fromkeys(unknown)))
 
 
 def _entries(body: bytes) -> Sequence[dict[str, Any]]:
     if len(body) > LARGEST_BODY:
-        raise NotANotification(413, f"a body of {len(body)} octets")
+        raise InvalidNotification(413, f"a body of {len(body)} octets")
     try:
         entries = json.loads(body)["value"]
     except (ValueError, KeyError, TypeError, RecursionError):
         entries = None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise NotANotification(400, "a body that is not the JSON of a notification")
+        raise InvalidNotification(400, "a body that is not the JSON of a notification")
     return entries

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from shared.clock import Now, utc_now
 from shared.config import AppSettings, MailboxSettings, MailProtocol
-from shared.errors import LeaseLost, MailboxBusy, MailboxFailed, MailroomError, quoted
-from shared.graph_notifications.client_state import client_state, key_name, place
-from shared.graph_notifications.subscription_record import Recorded
-from shared.lease import HeldLease
+from shared.errors import LeaseLost, MailboxBusy, MailboxError, MailroomError, printable
+from shared.graph_notifications.client_state import client_state, folder_token, key_name
+from shared.graph_notifications.subscription_record import SubscriptionRecord
+from shared.lease import RenewingLease
 from shared.observability import log_context, metrics
-from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, Reason
-from shared.storage.base import QueueName, Stores
+from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, PollReason
+from shared.storage.base import QueueName, Storage
 
 if TYPE_CHECKING:
     from shared.mailboxes.graph.subscriptions import GraphSubscriptions, Subscription
@@ -38,7 +38,7 @@ _log = logging.getLogger("mailroom.subscriptions")
 
 
 @dataclass(frozen=True, slots=True)
-class Subscriptions:
+class SubscriptionManager:
     """Looks after subscriptions.
 
     Attributes:
@@ -49,16 +49,16 @@ class Subscriptions:
     """
 
     settings: AppSettings
-    stores: Stores
+    stores: Storage
     connect: Callable[[MailboxSettings], GraphSubscriptions]
     now: Now = utc_now
     _tried: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False, compare=False)
 
-    def of(self, mailbox: str, folder: str) -> Recorded:
+    def of(self, mailbox: str, folder: str) -> SubscriptionRecord:
         """What is recorded of a folder's subscription."""
-        return Recorded.read(self.stores.records, mailbox, folder)
+        return SubscriptionRecord.read(self.stores.records, mailbox, folder)
 
-    def alive(self, mailbox: MailboxSettings) -> bool:
+    def is_active(self, mailbox: MailboxSettings) -> bool:
         """Whether Graph notifies us of new mail in every folder of a mailbox, as far as is known."""
         if mailbox.protocol is not MailProtocol.GRAPH or self.settings.graph_webhook_url is None:
             return False
@@ -93,10 +93,10 @@ class Subscriptions:
                 # One for all: `keep` creates whatever is missing, under one lease.
                 kind = LifecycleKind.SUBSCRIPTION_REMOVED
                 event = LifecycleEvent(mailbox.name, folder, kind, "", traceparent=traceparent)
-                self.stores.queues[QueueName.LIFECYCLE].put_many([event.body()])
+                self.stores.queues[QueueName.LIFECYCLE].put_many([event.to_json()])
                 return
 
-    def keep(self) -> None:
+    def reconcile(self) -> None:
         """One round: see that every folder has its subscription, and that there are no others of ours.
 
         What fails with one mailbox is recorded with it, and does not stop the others.
@@ -107,7 +107,7 @@ class Subscriptions:
         mailboxes = self._mailboxes()
         if self.settings.graph_webhook_url is None or not mailboxes:
             return
-        lease = HeldLease.acquire(self.stores.leases, LEASE)
+        lease = RenewingLease.acquire(self.stores.leases, LEASE)
         if lease is None:
             _log.info("another worker looks after the subscriptions")
             return
@@ -123,7 +123,7 @@ class Subscriptions:
                         for folder in mailbox.folders:
                             self._failed(self.of(mailbox.name, folder), error)
 
-    def mend(self, event: LifecycleEvent) -> None:
+    def handle_lifecycle_event(self, event: LifecycleEvent) -> None:
         """Do what a lifecycle notification asks for. A look at the mailbox comes first; the timer makes good the rest.
 
         Raises:
@@ -133,18 +133,18 @@ class Subscriptions:
         if self.settings.graph_webhook_url is None or mailbox is None or event.folder not in mailbox.folders:
             _log.warning("mailbox %s, %s: %s is about nothing of ours", event.mailbox, event.folder, event.kind)
             return
-        with log_context.about(mailbox=mailbox.name):
+        with log_context.bind(mailbox=mailbox.name):
             self._mend(mailbox, event)
 
     def _mend(self, mailbox: MailboxSettings, event: LifecycleEvent) -> None:
         if event.kind is not LifecycleKind.REAUTHORIZATION_REQUIRED:
             self._look_at(mailbox)
         if event.kind is LifecycleKind.SUBSCRIPTION_REMOVED and not event.subscription:
-            self.keep()
+            self.reconcile()
             return
         if event.kind is LifecycleKind.MISSED or self.of(mailbox.name, event.folder).subscription != event.subscription:
             return  # of one that is not ours any more there is nothing to mend
-        lease = HeldLease.acquire(self.stores.leases, LEASE)
+        lease = RenewingLease.acquire(self.stores.leases, LEASE)
         if lease is None:
             self._put_back(event)
             return
@@ -156,7 +156,7 @@ class Subscriptions:
                 with self.connect(mailbox) as graph:
                     if event.kind is LifecycleKind.SUBSCRIPTION_REMOVED:
                         # Until there is another one, the clock is not to take its time.
-                        recorded = self._record(Recorded(mailbox=mailbox.name, folder=event.folder))
+                        recorded = self._record(SubscriptionRecord(mailbox=mailbox.name, folder=event.folder))
                         self._create(graph, mailbox, recorded, lease)
                     else:
                         self._renew(graph, mailbox, recorded, lease)
@@ -169,12 +169,12 @@ class Subscriptions:
         everybody = self.settings.mailboxes.values()
         return [one for one in everybody if one.enabled and one.protocol is MailProtocol.GRAPH]
 
-    def _keep(self, graph: GraphSubscriptions, mailboxes: Iterable[MailboxSettings], lease: HeldLease) -> None:
+    def _keep(self, graph: GraphSubscriptions, mailboxes: Iterable[MailboxSettings], lease: RenewingLease) -> None:
         found = {one.id: one for one in graph.every()}
         for mailbox in mailboxes:
             for folder in mailbox.folders:
                 recorded = self.of(mailbox.name, folder)
-                with log_context.about(mailbox=mailbox.name):
+                with log_context.bind(mailbox=mailbox.name):
                     try:
                         self._kept(graph, mailbox, recorded, found, lease)
                     except LeaseLost:
@@ -192,15 +192,15 @@ class Subscriptions:
         self,
         graph: GraphSubscriptions,
         mailbox: MailboxSettings,
-        recorded: Recorded,
+        recorded: SubscriptionRecord,
         found: Mapping[str, Subscription],
-        lease: HeldLease,
+        lease: RenewingLease,
     ) -> None:
         there = found.get(recorded.subscription)
         if there is None or there.until <= self.now():
             if recorded.subscription:
                 _log.warning("mailbox %s, %s: its subscription is gone", mailbox.name, recorded.folder)
-                recorded = self._record(Recorded(mailbox=mailbox.name, folder=recorded.folder))
+                recorded = self._record(SubscriptionRecord(mailbox=mailbox.name, folder=recorded.folder))
             self._create(graph, mailbox, recorded, lease)
         elif self._is_another(recorded, graph.resource(mailbox, recorded.folder)):
             # Its key is on its way out, or it is about another mailbox or folder: another first, then no more of it.
@@ -211,11 +211,11 @@ class Subscriptions:
         elif recorded.error or recorded.until != there.until:
             self._record(replace(recorded, until=there.until, error=""))
 
-    def _is_another(self, recorded: Recorded, resource: str) -> bool:
+    def _is_another(self, recorded: SubscriptionRecord, resource: str) -> bool:
         made = recorded.key, recorded.url, recorded.resource
         return made != (key_name(self._key), self.settings.graph_webhook_url, resource)
 
-    def _wanted(self, recorded: Recorded) -> timedelta:
+    def _wanted(self, recorded: SubscriptionRecord) -> timedelta:
         """How long it may be had: as long as it was granted for, where that is less than what is asked for."""
         asked = self.settings.graph_subscription_minutes
         return timedelta(minutes=min(asked, recorded.minutes or asked))
@@ -224,7 +224,7 @@ class Subscriptions:
         """End one; if that cannot be, it runs out by itself."""
         try:
             graph.delete(subscription)
-        except (MailboxFailed, MailboxBusy) as error:
+        except (MailboxError, MailboxBusy) as error:
             _log.warning("subscription %s could not be ended: %s", subscription, error)
 
     @property
@@ -235,8 +235,8 @@ class Subscriptions:
         self,
         graph: GraphSubscriptions,
         mailbox: MailboxSettings,
-        recorded: Recorded,
-        lease: HeldLease,
+        recorded: SubscriptionRecord,
+        lease: RenewingLease,
     ) -> None:
         assert self.settings.graph_webhook_url is not None
         lease.ensure()
@@ -244,10 +244,10 @@ class Subscriptions:
             mailbox,
             recorded.folder,
             url=self.settings.graph_webhook_url,
-            state=client_state(self._key, place(mailbox.name, recorded.folder)),
+            state=client_state(self._key, folder_token(mailbox.name, recorded.folder)),
             minutes=self.settings.graph_subscription_minutes,
         )
-        new = Recorded(
+        new = SubscriptionRecord(
             mailbox=mailbox.name,
             folder=recorded.folder,
             subscription=created.id,
@@ -261,10 +261,12 @@ class Subscriptions:
         _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, recorded.folder, created.until)
         self._look_at(mailbox)  # nobody told us of what came before
 
-    def _renew(self, graph: GraphSubscriptions, mailbox: MailboxSettings, recorded: Recorded, lease: HeldLease) -> None:
+    def _renew(
+        self, graph: GraphSubscriptions, mailbox: MailboxSettings, recorded: SubscriptionRecord, lease: RenewingLease
+    ) -> None:
         renewed = graph.renew(mailbox, recorded.subscription, minutes=self.settings.graph_subscription_minutes)
         if renewed is None:
-            gone = self._record(Recorded(mailbox=mailbox.name, folder=recorded.folder))
+            gone = self._record(SubscriptionRecord(mailbox=mailbox.name, folder=recorded.folder))
             self._create(graph, mailbox, gone, lease)
             return
         _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, recorded.folder, renewed.until)
@@ -275,28 +277,28 @@ class Subscriptions:
         return round((until - self.now()).total_seconds() / 60)
 
     def _look_at(self, mailbox: MailboxSettings) -> None:
-        poll = Poll(mailbox.name, Reason.NOTIFIED, asked=self.now())
-        self.stores.queues[QueueName.POLLS].put_many([poll.body()])
+        poll = Poll(mailbox.name, PollReason.NOTIFIED, requested_at=self.now())
+        self.stores.queues[QueueName.POLLS].put_many([poll.to_json()])
 
     def _put_back(self, event: LifecycleEvent) -> None:
         if event.retries < MOST_RETRIES:
             again = replace(event, retries=event.retries + 1)
-            self.stores.queues[QueueName.LIFECYCLE].put_many([again.body()], delay=MENDING)
+            self.stores.queues[QueueName.LIFECYCLE].put_many([again.to_json()], delay=MENDING)
 
-    def _record(self, recorded: Recorded) -> Recorded:
+    def _record(self, recorded: SubscriptionRecord) -> SubscriptionRecord:
         recorded.write(self.stores.records)
         return recorded
 
-    def _failed(self, recorded: Recorded, error: MailroomError) -> None:
+    def _failed(self, recorded: SubscriptionRecord, error: MailroomError) -> None:
         metrics.failure(error, "subscription")
-        with log_context.about(mailbox=recorded.mailbox):
+        with log_context.bind(mailbox=recorded.mailbox):
             _log.warning(
                 "mailbox %s, %s: no subscription could be made or renewed, the clock collects its mail: %s",
                 recorded.mailbox,
                 recorded.folder,
                 error,
             )
-        self._record(replace(recorded, error=quoted(error, 1000)))
+        self._record(replace(recorded, error=printable(error, 1000)))
 
 
 def _by_sign_in(mailboxes: Iterable[MailboxSettings]) -> dict[tuple[object, ...], list[MailboxSettings]]:

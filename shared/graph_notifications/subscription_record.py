@@ -12,7 +12,7 @@ _NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class SubscriptionRecord:
     """What is known of a folder's subscription.
 
     Attributes:
@@ -43,7 +43,7 @@ class Recorded:
         return bool(self.subscription or self.error)
 
     @classmethod
-    def read(cls, records: Records, mailbox: str, folder: str) -> Recorded:
+    def read(cls, records: Records, mailbox: str, folder: str) -> SubscriptionRecord:
         """The record of a folder; where there is none, that there is no subscription."""
         record = records.get(Table.SUBSCRIPTIONS, _key(mailbox, folder))
         known = {} if record is None else {k: v for k, v in record.values.items() if k in cls.__dataclass_fields__}

@@ -16,9 +16,15 @@ from http import HTTPStatus
 from pydantic import SecretStr
 
 from shared.clock import Now, utc_now
-from shared.config import AppSettings, MailProtocol, read_settings
-from shared.graph_notifications.client_state import place
-from shared.graph_notifications.notifications import NotANotification, Place, Received, receive, validation_answer
+from shared.config import AppSettings, MailProtocol, load_settings
+from shared.graph_notifications.client_state import folder_token
+from shared.graph_notifications.notifications import (
+    FolderRef,
+    InvalidNotification,
+    ParsedNotifications,
+    parse_notifications,
+    validation_response,
+)
 
 _log = logging.getLogger("mailroom.webhook")
 
@@ -27,7 +33,7 @@ LOG_EVERY = timedelta(minutes=1)
 """How often requests of strangers are logged: they may send thousands a second."""
 
 
-class Occasions:
+class RateLimitedLog:
     """A count of what happens often, reported once a minute; called from several threads."""
 
     def __init__(self) -> None:
@@ -52,7 +58,7 @@ class Occasions:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WebhookResponse:
     """What the function answers, and what it puts on its queues.
 
     Attributes:
@@ -80,17 +86,17 @@ class Webhook:
     """
 
     keys: tuple[str, ...] = field(repr=False)
-    places: Mapping[str, Place]
+    places: Mapping[str, FolderRef]
     now: Now = utc_now
     telemetry: SecretStr | None = None
-    _dropped: Occasions = field(default_factory=Occasions, init=False, repr=False, compare=False)
-    _refused: dict[int, Occasions] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _dropped: RateLimitedLog = field(default_factory=RateLimitedLog, init=False, repr=False, compare=False)
+    _refused: dict[int, RateLimitedLog] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, settings: AppSettings, now: Now = utc_now) -> Webhook:
         """From the app's settings."""
         places = {
-            place(mailbox.name, folder): Place(mailbox.name, folder)
+            folder_token(mailbox.name, folder): FolderRef(mailbox.name, folder)
             for mailbox in settings.mailboxes.values()
             if mailbox.protocol is MailProtocol.GRAPH
             for folder in mailbox.folders
@@ -98,7 +104,7 @@ class Webhook:
         keys = tuple(key.get_secret_value() for key in settings.graph_client_state_keys)
         return cls(keys, places, now, settings.telemetry)
 
-    def answer(self, body: bytes, validation_token: str | None, traceparent: str = "") -> Answer:
+    def answer(self, body: bytes, validation_token: str | None, traceparent: str = "") -> WebhookResponse:
         """What a request is to be answered.
 
         Args:
@@ -108,20 +114,20 @@ class Webhook:
         """
         try:
             if validation_token is not None:
-                return Answer(HTTPStatus.OK, validation_answer(validation_token))
-            received = receive(body, self.keys, self.places, now=self.now(), traceparent=traceparent)
-        except NotANotification as error:
-            if refused := self._refused.setdefault(error.status, Occasions()).add(1, self.now()):
+                return WebhookResponse(HTTPStatus.OK, validation_response(validation_token))
+            received = parse_notifications(body, self.keys, self.places, now=self.now(), traceparent=traceparent)
+        except InvalidNotification as error:
+            if refused := self._refused.setdefault(error.status, RateLimitedLog()).add(1, self.now()):
                 _log.warning("%d requests to graph_webhook are refused with %d: %s", refused, error.status, error)
-            return Answer(error.status)
+            return WebhookResponse(error.status)
         self._say(received)
-        return Answer(
+        return WebhookResponse(
             HTTPStatus.ACCEPTED,
-            polls=tuple(poll.body() for poll in received.polls),
-            lifecycle=tuple(event.body() for event in received.lifecycle),
+            polls=tuple(poll.to_json() for poll in received.polls),
+            lifecycle=tuple(event.to_json() for event in received.lifecycle),
         )
 
-    def _say(self, received: Received) -> None:
+    def _say(self, received: ParsedNotifications) -> None:
         if dropped := self._dropped.add(received.dropped, self.now()):
             _log.warning(
                 "%d entries of notifications are dropped: their clientState is not proven by GRAPH_CLIENT_STATE_KEY, "
@@ -148,5 +154,5 @@ def webhook() -> Webhook:
     with _lock:
         if _webhook is None:
             # Whose certificates are good is no concern here, nor are routes, and Graph is waiting.
-            _webhook = Webhook.of(read_settings(certificates=False, complete=False))
+            _webhook = Webhook.of(load_settings(certificates=False, complete=False))
         return _webhook

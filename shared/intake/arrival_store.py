@@ -13,15 +13,15 @@ from shared.clock import Now, credible
 from shared.config import MailboxSettings, MailProtocol
 from shared.documents.blob_paths import raw_path
 from shared.keys import arrival_key, digest
-from shared.mailboxes.base import Fetched, Listed
+from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.mailboxes.spool import Content
-from shared.queue_messages import Announcement
+from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import QueueName, Stores, Table, Values
+from shared.storage.base import QueueName, Storage, Table, Values
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Candidate:
     """A listed message with its arrival.
 
     Attributes:
@@ -30,13 +30,13 @@ class Item:
         receipt: the arrival's, if it has one.
     """
 
-    listed: Listed
+    listed: ListedMessage
     arrival: str
     receipt: Receipt | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class ArrivalStore:
     """The arrivals of one folder of one mailbox.
 
     Attributes:
@@ -47,20 +47,20 @@ class Arrivals:
         traceparent: the trace that the announcements carry on, where nobody traces messages.
     """
 
-    stores: Stores
+    stores: Storage
     settings: MailboxSettings
     folder: str
     now: Now
     traceparent: str = ""
 
-    def look_up(self, listed: Sequence[Listed]) -> list[Item]:
+    def look_up(self, listed: Sequence[ListedMessage]) -> list[Candidate]:
         """Return these messages with their receipts, if they have one.
 
         A receipt counts only if the server reported the same size and time then. POP3 servers have been seen to reuse
         a UIDL, and IMAP servers a UID that they gave out under EXAMINE: to remove the new message unread would lose it.
         Such a message is an arrival of its own.
         """
-        items = [Item(one, self.key(one.key)) for one in listed]
+        items = [Candidate(one, self.key(one.key)) for one in listed]
         found = self._receipts(items)
         if self._by_immutable_id:
             return [replace(item, receipt=found.get(item.arrival)) for item in items]
@@ -73,11 +73,11 @@ class Arrivals:
         found |= self._receipts([new for new, old in zip(renamed, items, strict=True) if new is not old])
         return [replace(item, receipt=found.get(item.arrival)) for item in renamed]
 
-    def upload(self, fetched: Sequence[Fetched], uploads: Executor) -> list[Future[None]]:
+    def upload(self, fetched: Sequence[FetchResult], uploads: Executor) -> list[Future[None]]:
         """Begin to put a batch's raw bytes, several at once."""
         return [uploads.submit(self._put_raw, one.content) for one in fetched if one.content is not None]
 
-    def store(self, batch: Sequence[tuple[Item, Content]], uploads: Sequence[Future[None]]) -> list[Item]:
+    def store(self, batch: Sequence[tuple[Candidate, Content]], uploads: Sequence[Future[None]]) -> list[Candidate]:
         """Record and announce a batch, once its uploads are done.
 
         Returns once everything is acknowledged and durable: what is given back may be removed from the mailbox.
@@ -88,20 +88,20 @@ class Arrivals:
         items = [self._stored(item, content) for item, content in batch]
         receipts = [item.receipt for item in items if item.receipt is not None]
         there = self.stores.records.create_many(
-            Table.RECEIPTS, {receipt.arrival: receipt.values() for receipt in receipts}
+            Table.RECEIPTS, {receipt.arrival: receipt.to_values() for receipt in receipts}
         )
         with_key = {item.arrival for item, _ in batch if item.arrival}
         self._take_anew({one.arrival: one for one in receipts if one.arrival in there - with_key})
         for (old, _), new in zip(batch, items, strict=True):
             if old.receipt is not None and new.receipt is not None:
                 # It was recorded as oversized, and the limit has grown past it since.
-                self.stores.records.merge(Table.RECEIPTS, new.arrival, new.receipt.values())
+                self.stores.records.merge(Table.RECEIPTS, new.arrival, new.receipt.to_values())
         self._announce(receipts)
         # Here, and not once they are removed from the mailbox: if that fails, the next look finds them known.
         message_metrics.stored(receipts)
         return items
 
-    def announce_again(self, items: Iterable[Item]) -> None:
+    def republish(self, items: Iterable[Candidate]) -> None:
         """Announce those that were stored earlier and are not routed yet: the worker before us may have died there."""
         waiting = [item.receipt for item in items if item.receipt is not None and item.receipt.state is State.STORED]
         if waiting:
@@ -123,10 +123,10 @@ class Arrivals:
         folder = "" if self._by_immutable_id else self.folder
         return "" if server_key is None else arrival_key(self.settings.name, folder, server_key)
 
-    def _receipts(self, items: Iterable[Item]) -> dict[str, Receipt]:
+    def _receipts(self, items: Iterable[Candidate]) -> dict[str, Receipt]:
         keys = [item.arrival for item in items if item.arrival]
         found = self.stores.records.get_many(Table.RECEIPTS, keys) if keys else {}
-        return {key: Receipt.of(record) for key, record in found.items()}
+        return {key: Receipt.from_record(record) for key, record in found.items()}
 
     def _put_raw(self, content: Content) -> None:
         self.stores.blobs.create(raw_path(content.sha256), content.data, content_type="message/rfc822")
@@ -139,15 +139,15 @@ class Arrivals:
         """
         records = self.stores.records.get_many(Table.RECEIPTS, list(there)) if there else {}
         for key, record in records.items():
-            if Receipt.of(record).state is State.FORGOTTEN:
-                self.stores.records.replace(Table.RECEIPTS, key, there[key].values(), etag=record.etag)
+            if Receipt.from_record(record).state is State.ERASED:
+                self.stores.records.replace(Table.RECEIPTS, key, there[key].to_values(), etag=record.etag)
 
-    def _stored(self, item: Item, content: Content) -> Item:
+    def _stored(self, item: Candidate, content: Content) -> Candidate:
         arrival = item.arrival or self.key("sha256:" + content.sha256)
         item = replace(item, arrival=arrival)
         return replace(item, receipt=self.receipt(item, message=content.sha256, size=content.size))
 
-    def receipt(self, item: Item, *, message: str, size: int) -> Receipt:
+    def receipt(self, item: Candidate, *, message: str, size: int) -> Receipt:
         """A new receipt of a listed message; its time is that of the one it has already."""
         return Receipt(
             arrival=item.arrival,
@@ -157,7 +157,7 @@ class Arrivals:
             server_key=item.listed.key or "sha256:" + message,
             message=message,
             size=size,
-            told_size=item.listed.size,
+            reported_size=item.listed.size,
             received=credible(item.listed.received),
             stored_at=item.receipt.stored_at if item.receipt is not None else self.now(),
         )
@@ -173,7 +173,7 @@ class Arrivals:
             retries: 1 if they may have been tried before.
         """
         begun = {
-            one.arrival: message_metrics.announced(one) or self.traceparent
+            one.arrival: message_metrics.requested(one) or self.traceparent
             for one in receipts
             if not traces.get(one.arrival)
         }
@@ -187,18 +187,18 @@ class Arrivals:
             for receipt in receipts
         }
         self.stores.records.create_many(Table.PENDING, pending)
-        bodies = [Announcement(one.arrival, retries, traces[one.arrival]).body() for one in receipts]
+        bodies = [RouteRequest(one.arrival, retries, traces[one.arrival]).to_json() for one in receipts]
         self.stores.queues[QueueName.ARRIVALS].put_many(bodies)
 
 
-def _is_same(listed: Listed, receipt: Receipt) -> bool:
+def _is_same(listed: ListedMessage, receipt: Receipt) -> bool:
     """Return whether a receipt is of the listed message, and not of another that had the same server key before."""
     received = credible(listed.received)
     other_time = received is not None and receipt.received is not None and received != receipt.received
-    return receipt.told_size == listed.size and not other_time
+    return receipt.reported_size == listed.size and not other_time
 
 
-def _key_of_reused(item: Item) -> str:
+def _key_of_reused(item: Candidate) -> str:
     """Return the arrival key of a message whose server key was another message's before."""
     received = credible(item.listed.received)
     return digest(item.arrival, str(item.listed.size), received.isoformat() if received is not None else "")

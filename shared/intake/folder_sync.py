@@ -21,13 +21,13 @@ from typing import Protocol
 
 from shared.config import After, MailProtocol
 from shared.errors import CommitUncertain
-from shared.intake.arrival_store import Arrivals, Item, end
+from shared.intake.arrival_store import ArrivalStore, Candidate, end
 from shared.intake.placeholders import Placeholder, placeholder
 from shared.intake.removals import Removals
 from shared.intake.skipped import record_oversized, record_unreadable
 from shared.intake.undelivered import UndeliveredMessages
-from shared.intake.watermark import FolderMark, Watermark
-from shared.mailboxes.base import Fetched, Listed, Mailbox
+from shared.intake.watermark import Watermark, WatermarkStore
+from shared.mailboxes.base import FetchResult, ListedMessage, Mailbox
 from shared.receipts import Receipt, State
 
 BATCH_MESSAGES = 100
@@ -43,7 +43,7 @@ LOOK_UP = 500
 _log = logging.getLogger("mailroom.intake")
 
 
-class Guard(Protocol):
+class LeaseGuard(Protocol):
     """What is asked before each removal: a held lease."""
 
     def ensure(self) -> None:
@@ -51,7 +51,7 @@ class Guard(Protocol):
 
 
 @dataclass(slots=True)
-class Drained:
+class DrainStats:
     """What a drain did.
 
     Attributes:
@@ -96,14 +96,14 @@ def no_progress(_mailbox: str, _done: int, _listed: int) -> None:
 class _Stored:
     """What became of a batch: the items that are stored and announced, and how many stay, are set aside, were gone."""
 
-    items: Sequence[Item]
+    items: Sequence[Candidate]
     left: int = 0
     set_aside: int = 0
     gone: int = 0
 
 
 @dataclass(slots=True)
-class FolderRound:
+class FolderSync:
     """One listing of one folder, taken to its end, or until the time is up or the session wants to commit.
 
     Attributes:
@@ -121,12 +121,12 @@ class FolderRound:
         unreadable_before: what was found unreadable before this is tried again; None: nothing is.
     """
 
-    arrivals: Arrivals
+    arrivals: ArrivalStore
     uploads: Executor
     progress: Progress
     mailbox: Mailbox
-    guard: Guard
-    drained: Drained
+    guard: LeaseGuard
+    drained: DrainStats
     deadline: float
     since: datetime | None
     refused: set[str]
@@ -135,8 +135,8 @@ class FolderRound:
     unreadable_before: datetime | None = None
     _cut: bool = False
     _wanting: int = 0
-    _asked: dict[int, Item] = field(default_factory=dict)
-    _known: list[Item] = field(default_factory=list)
+    _asked: dict[int, Candidate] = field(default_factory=dict)
+    _known: list[Candidate] = field(default_factory=list)
     _dealt_with: set[int] = field(default_factory=set)
     _skipped: set[int] = field(default_factory=set)
     _removing: list[str] = field(default_factory=list)
@@ -149,7 +149,7 @@ class FolderRound:
     def cut_short(self) -> bool:
         """Take what there is; True if another listing is wanted for the rest."""
         settings, folder = self.arrivals.settings, self.arrivals.folder
-        mark = FolderMark(self.arrivals.stores.records, settings, folder, self.arrivals.now, self.unreadable_before)
+        mark = WatermarkStore(self.arrivals.stores.records, settings, folder, self.arrivals.now, self.unreadable_before)
         before = mark.read() if self._keeps else Watermark()
         # POP3 has to read the headers of every message for it, the others give it away.
         received = self.since is not None or settings.protocol is not MailProtocol.POP3
@@ -189,9 +189,9 @@ class FolderRound:
             self._advance(mark, before, listed)
         return self._cut
 
-    def _advance(self, mark: FolderMark, before: Watermark, listed: Sequence[Listed]) -> None:
+    def _advance(self, mark: WatermarkStore, before: Watermark, listed: Sequence[ListedMessage]) -> None:
         """Move the watermark behind the messages that need not be listed again."""
-        upto = self.mailbox.mark(self._dealt_with)
+        upto = self.mailbox.watermark(self._dealt_with)
         changed = self._has_other_uidvalidity(before.upto, upto)
         skipped_before = 0 if changed else before.skipped
         self.drained.left += skipped_before
@@ -213,7 +213,7 @@ class FolderRound:
             )
         return old != new
 
-    def _without_placeholder(self, fetched: Fetched) -> Fetched:
+    def _without_placeholder(self, fetched: FetchResult) -> FetchResult:
         """Return what was fetched, or, where the server delivered a placeholder, what that says."""
         if fetched.content is None or self.arrivals.settings.protocol is MailProtocol.GRAPH:
             return fetched
@@ -223,14 +223,14 @@ class FolderRound:
         fetched.content.close()
         kind, subject = found
         if kind is Placeholder.GONE:
-            return Fetched(fetched.listed, None)
-        return Fetched(
+            return FetchResult(fetched.listed, None)
+        return FetchResult(
             fetched.listed, None, refused=f"Exchange delivered a notice instead of it: {subject}", unreadable={}
         )
 
-    def _batches(self, listed: Sequence[Listed]) -> Iterator[list[Listed]]:
+    def _batches(self, listed: Sequence[ListedMessage]) -> Iterator[list[ListedMessage]]:
         """Cut what is to be downloaded into batches."""
-        batch: list[Listed] = []
+        batch: list[ListedMessage] = []
         size = 0
         for item in self._wanted(listed):
             told = item.listed.size
@@ -247,7 +247,7 @@ class FolderRound:
         if batch:
             yield batch
 
-    def _wanted(self, listed: Sequence[Listed]) -> Iterator[Item]:
+    def _wanted(self, listed: Sequence[ListedMessage]) -> Iterator[Candidate]:
         """Those to be downloaded; what is known already goes to `_known` on the way."""
         limit = self.arrivals.settings.max_message_bytes
         candidates = [one for one in listed if self._may_be_taken(one)]
@@ -267,12 +267,12 @@ class FolderRound:
                 else:
                     yield item
 
-    def _skip(self, listed: Listed) -> None:
+    def _skip(self, listed: ListedMessage) -> None:
         """Leave a message in the mailbox that was recorded as oversized or unreadable."""
         self._dealt_with.add(listed.number)
         self._skipped.add(listed.number)
 
-    def _may_be_taken(self, one: Listed) -> bool:
+    def _may_be_taken(self, one: ListedMessage) -> bool:
         if one.key in self.refused:
             return False
         if self.since is not None and one.received is not None and one.received < self.since:
@@ -285,18 +285,18 @@ class FolderRound:
 
         A message that the server refused without saying that it always will is asked for again once a day.
         """
-        if receipt.state is not State.UNREADABLE or receipt.tried_at is None:
+        if receipt.state is not State.UNREADABLE or receipt.last_refused_at is None:
             return True
-        if receipt.retried_daily and receipt.tried_at <= self.arrivals.now() - timedelta(days=1):
+        if receipt.retried_daily and receipt.last_refused_at <= self.arrivals.now() - timedelta(days=1):
             return True
-        return self.unreadable_before is not None and receipt.tried_at < self.unreadable_before
+        return self.unreadable_before is not None and receipt.last_refused_at < self.unreadable_before
 
     def _must_stop(self) -> bool:
         wish = self.mailbox.commit_every
         wanting = self._wanting
         return (time.monotonic() >= self.deadline and wanting > 0) or (wish is not None and wanting >= wish)
 
-    def _store(self, fetched: Sequence[Fetched], uploads: Sequence[Future[None]]) -> _Stored:
+    def _store(self, fetched: Sequence[FetchResult], uploads: Sequence[Future[None]]) -> _Stored:
         """Store what came, in the storing thread. The contents are closed whatever happens."""
         try:
             batch = [(self._asked[one.listed.number], one.content) for one in fetched if one.content is not None]
@@ -310,7 +310,7 @@ class FolderRound:
                 if one.content is not None:
                     one.content.close()
 
-    def _left(self, one: Fetched) -> bool:
+    def _left(self, one: FetchResult) -> bool:
         """Note a message that stays in the mailbox; False for one that is stored or gone."""
         item = self._asked[one.listed.number]
         if one.oversized:
@@ -344,11 +344,11 @@ class FolderRound:
         )
         return True
 
-    def _settle(self, stored: _Stored, listed: Sequence[Listed]) -> None:
+    def _settle(self, stored: _Stored, listed: Sequence[ListedMessage]) -> None:
         """Remove what is stored and announced, and what was known before."""
         settings = self.arrivals.settings
         known, self._known = self._known, []
-        self.arrivals.announce_again(known)
+        self.arrivals.republish(known)
         everything = [*stored.items, *known]
         items = everything if self._keeps else self._remove(everything)
         self._dealt_with.update(item.listed.number for item in items)
@@ -361,7 +361,7 @@ class FolderRound:
         if items or stored.left:
             self.progress(settings.name, len(self._dealt_with), len(listed))
 
-    def _remove(self, items: Sequence[Item]) -> Sequence[Item]:
+    def _remove(self, items: Sequence[Candidate]) -> Sequence[Candidate]:
         """Remove messages, a batch at a time, and give those that were: the rest when the time is up is another look's.
 
         What was known before may be a whole mailbox, after `keep` was changed to `delete` for instance.

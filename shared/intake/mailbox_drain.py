@@ -11,17 +11,17 @@ from functools import partial
 
 from shared.clock import Now, utc_now
 from shared.config import MailboxSettings
-from shared.errors import FolderMissing, MailboxBusy, MailboxFailed
-from shared.intake.arrival_store import Arrivals
-from shared.intake.folder_sync import Drained, FolderRound, Guard, Progress, no_progress
+from shared.errors import FolderMissing, MailboxBusy, MailboxError
+from shared.intake.arrival_store import ArrivalStore
+from shared.intake.folder_sync import DrainStats, FolderSync, LeaseGuard, Progress, no_progress
 from shared.intake.removals import Removals
 from shared.intake.undelivered import UndeliveredMessages
 from shared.mailboxes.base import Mailbox
-from shared.storage.base import Stores
+from shared.storage.base import Storage
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class MailboxDrain:
     """Drains mailboxes into storage.
 
     Attributes:
@@ -31,16 +31,16 @@ class Intake:
         progress: told after each batch.
     """
 
-    stores: Stores
+    stores: Storage
     uploads: Executor
     now: Now = utc_now
     progress: Progress = no_progress
 
-    def drain(
+    def run(
         self,
         settings: MailboxSettings,
         mailbox: Mailbox,
-        guard: Guard,
+        guard: LeaseGuard,
         *,
         budget: float,
         first_contact: datetime,
@@ -48,7 +48,7 @@ class Intake:
         traceparent: str = "",
         last_success: datetime | None = None,
         unsettled: bool = False,
-    ) -> Drained:
+    ) -> DrainStats:
         """Take everything that may be taken from an open mailbox.
 
         Args:
@@ -66,12 +66,12 @@ class Intake:
             MailboxFailed: the mailbox; what was stored until then stays stored and announced.
             TryAgain: the storage, or the lease is lost.
         """
-        drained = Drained()
+        drained = DrainStats()
         deadline = time.monotonic() + budget
         missing: FolderMissing | None = None
         counted: list[UndeliveredMessages] = []
         for folder in mailbox.folders:
-            arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
+            arrivals = ArrivalStore(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
             removals = Removals(arrivals, last_success, unsettled)
@@ -79,7 +79,7 @@ class Intake:
             refused: set[str] = set()
             counted.append(undelivered)
             folder_round = partial(
-                FolderRound,
+                FolderSync,
                 arrivals,
                 self.uploads,
                 self.progress,
@@ -101,7 +101,7 @@ class Intake:
                 # It says nothing of this folder's messages.
                 _count(counted[:-1], drained)
                 raise
-            except MailboxFailed:
+            except MailboxError:
                 # Messages that break the connection must be skipped in the end, or nothing behind them is collected.
                 _count(counted, drained)
                 raise
@@ -117,7 +117,7 @@ class Intake:
 
 
 def _drain_folder(
-    folder_round: Callable[[], FolderRound], drained: Drained, refused: Collection[str], deadline: float
+    folder_round: Callable[[], FolderSync], drained: DrainStats, refused: Collection[str], deadline: float
 ) -> None:
     """Take rounds over a folder until it has no mail left, or the time is up."""
     while True:
@@ -132,7 +132,7 @@ def _drain_folder(
             return
 
 
-def _count(folders: Sequence[UndeliveredMessages], drained: Drained) -> MailboxBusy | None:
+def _count(folders: Sequence[UndeliveredMessages], drained: DrainStats) -> MailboxBusy | None:
     """Count what was not delivered of each folder; return the error where the server seems to be in trouble."""
     busy: MailboxBusy | None = None
     for undelivered in folders:

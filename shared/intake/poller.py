@@ -13,19 +13,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.backoff import service_pause
+from shared.backoff import service_backoff
 from shared.clock import Now, utc_now
 from shared.config import MailboxSettings, MailProtocol
-from shared.errors import MailboxBusy, MailboxFailed, ServiceUnavailable, SettingsWrong, TryAgain
-from shared.intake.folder_sync import Drained
-from shared.intake.mailbox_drain import Intake
+from shared.errors import ConfigurationError, MailboxBusy, MailboxError, ServiceUnavailable, TransientError
+from shared.intake.folder_sync import DrainStats
+from shared.intake.mailbox_drain import MailboxDrain
 from shared.keys import digest
-from shared.lease import HeldLease
-from shared.mailbox_health import Health, MailboxHealth
+from shared.lease import RenewingLease
+from shared.mailbox_health import HealthRecords, MailboxHealth
 from shared.mailboxes.base import Mailbox
 from shared.mailboxes.pop3.server_record import RECORDS
 from shared.observability import log_context, metrics, tracing
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName, Table
 
 MOST_RETRIES = 4
@@ -57,21 +57,21 @@ class Poller:
 
     mailboxes: Mapping[str, MailboxSettings]
     faulty: Mapping[str, tuple[str, ...]]
-    intake: Intake
-    health: Health
+    intake: MailboxDrain
+    health: HealthRecords
     connect: Callable[[MailboxSettings], Mailbox]
     budget: float
     subscribed: Callable[[MailboxSettings], bool] = lambda _: False
     now: Now = utc_now
 
-    def due(self, reason: Reason, traceparent: str = "") -> list[Poll]:
+    def due(self, reason: PollReason, traceparent: str = "") -> list[Poll]:
         """The polls to enqueue now."""
         for name, faults in self.faulty.items():
-            with log_context.about(mailbox=name):
+            with log_context.bind(mailbox=name):
                 _log.warning("mailbox %s is not collected, its settings are wrong: %s", name, "; ".join(faults))
         due = []
         for settings in self.mailboxes.values():
-            with log_context.about(mailbox=settings.name):
+            with log_context.bind(mailbox=settings.name):
                 why_not = self._not_now(settings, reason)
                 if why_not is None:
                     due.append(Poll(settings.name, reason, traceparent=traceparent))
@@ -79,7 +79,7 @@ class Poller:
                     _log.info("%s", why_not)
         return due
 
-    def poll(self, poll: Poll) -> Drained | None:
+    def poll(self, poll: Poll) -> DrainStats | None:
         """Look at a mailbox now. Gives what was done, or None if it was not looked at or failed."""
         settings = self.mailboxes.get(poll.mailbox)
         if settings is None:
@@ -90,7 +90,7 @@ class Poller:
             if why_not is not None:
                 _log.info("%s", why_not)
                 return None
-            if poll.asked is not None and not self._worth_a_look(poll, poll.asked):
+            if poll.requested_at is not None and not self._worth_a_look(poll, poll.requested_at):
                 return None
             lease = self._lease(poll.mailbox)
             if lease is None:
@@ -99,7 +99,7 @@ class Poller:
             with lease:
                 drained = self._drain(settings, poll, lease)
             self._go_on(settings, poll, drained)
-        except TryAgain as error:
+        except TransientError as error:
             self._note_unavailable(settings, error)
             self._put_back(poll, error)
         except Exception as error:  # noqa: BLE001  see the module's docstring
@@ -110,38 +110,38 @@ class Poller:
             return drained
         return None
 
-    def _not_now(self, settings: MailboxSettings, reason: Reason) -> str | None:
-        subscribed = reason is Reason.CLOCK and self.subscribed(settings)
-        return self.health.not_now(settings, reason, subscribed=subscribed)
+    def _not_now(self, settings: MailboxSettings, reason: PollReason) -> str | None:
+        subscribed = reason is PollReason.TIMER and self.subscribed(settings)
+        return self.health.skip_reason(settings, reason, subscribed=subscribed)
 
     def _worth_a_look(self, poll: Poll, asked: datetime) -> bool:
         """Whether a notification wants a look now: not if one began since, and not at once after the last."""
-        served, ago = self.health.since_last_look(poll.mailbox, asked)
+        served, ago = self.health.seconds_since_last_poll(poll.mailbox, asked)
         if served:
             _log.debug("mailbox %s was looked at since it was notified of", poll.mailbox)
             return False
         if ago < SPACING:
-            self.intake.stores.queues[QueueName.POLLS].put_many([poll.body()], delay=SPACING)
+            self.intake.stores.queues[QueueName.POLLS].put_many([poll.to_json()], delay=SPACING)
             return False
         return True
 
-    def _lease(self, mailbox: str) -> HeldLease | None:
+    def _lease(self, mailbox: str) -> RenewingLease | None:
         """The lease; or, held by another, a mark that asks its holder to look again."""
         leases = self.intake.stores.leases
-        lease = HeldLease.acquire(leases, mailbox)
+        lease = RenewingLease.acquire(leases, mailbox)
         if lease is None:
             self.intake.stores.records.create(Table.MAILBOXES, _again_key(mailbox), {"name": mailbox})
             # The holder may have looked for the mark before we made it, and be gone by now.
-            lease = HeldLease.acquire(leases, mailbox)
+            lease = RenewingLease.acquire(leases, mailbox)
         return lease
 
-    def _drain(self, settings: MailboxSettings, poll: Poll, lease: HeldLease) -> Drained | None:
+    def _drain(self, settings: MailboxSettings, poll: Poll, lease: RenewingLease) -> DrainStats | None:
         began = time.monotonic()
         try:
             health = self.health.contacted(settings, poll.reason)
             assert health.first_contact is not None
             with self._remembering(settings, health), self.connect(settings) as mailbox:
-                drained = self.intake.drain(
+                drained = self.intake.run(
                     settings,
                     mailbox,
                     lease,
@@ -157,17 +157,17 @@ class Poller:
             _log.info("mailbox %s: its server is busy, next try in %d s: %s", settings.name, pause, error)
             if settings.protocol is MailProtocol.GRAPH and poll.retries < MOST_RETRIES:
                 # While Graph notifies us the clock takes its time, and would come back much later than was asked.
-                again = Poll(poll.mailbox, Reason.AGAIN, poll.retries + 1, poll.traceparent)
-                self.intake.stores.queues[QueueName.POLLS].put_many([again.body()], delay=pause + 1)
-        except (MailboxFailed, SettingsWrong) as error:
+                again = Poll(poll.mailbox, PollReason.FOLLOW_UP, poll.retries + 1, poll.traceparent)
+                self.intake.stores.queues[QueueName.POLLS].put_many([again.to_json()], delay=pause + 1)
+        except (MailboxError, ConfigurationError) as error:
             tracing.failed(error)
             self.health.failed(settings, error)
-        except TryAgain:
+        except TransientError:
             raise
         except Exception as error:  # noqa: BLE001  the last line: a fault of ours must not repeat five times a second
             _log.exception("mailbox %s: a fault in Mailroom itself", settings.name)
             tracing.failed(error)
-            self.health.failed(settings, MailboxFailed(f"a fault in Mailroom itself: {type(error).__name__}"))
+            self.health.failed(settings, MailboxError(f"a fault in Mailroom itself: {type(error).__name__}"))
         else:
             self.health.succeeded(
                 settings,
@@ -209,7 +209,7 @@ class Poller:
             if server.no_pipelining != health.no_pipelining:
                 self.health.remember_pipelining(settings, server.no_pipelining)
 
-    def _go_on(self, settings: MailboxSettings, poll: Poll, drained: Drained | None) -> None:
+    def _go_on(self, settings: MailboxSettings, poll: Poll, drained: DrainStats | None) -> None:
         """Enqueue the next look if mail is left, if somebody asked while we held the lease, or if we came too early."""
         stores = self.intake.stores
         key = _again_key(poll.mailbox)
@@ -219,39 +219,39 @@ class Poller:
         polls = stores.queues[QueueName.POLLS]
         notified = settings.protocol is MailProtocol.GRAPH
         if asked or (drained is not None and drained.more):
-            again = Poll(poll.mailbox, Reason.AGAIN, traceparent=poll.traceparent)
+            again = Poll(poll.mailbox, PollReason.FOLLOW_UP, traceparent=poll.traceparent)
             early = notified and not (drained is not None and drained.more)
-            polls.put_many([again.body()], delay=SPACING if early else 0)
-        elif notified and drained is not None and poll.reason in (Reason.NOTIFIED, Reason.AGAIN):
+            polls.put_many([again.to_json()], delay=SPACING if early else 0)
+        elif notified and drained is not None and poll.reason in (PollReason.NOTIFIED, PollReason.FOLLOW_UP):
             nothing = not (drained.collected or drained.known)
             if nothing or drained.gone:
                 asked_at = self.now() + timedelta(seconds=REPEAT_AFTER / 2)
-                repeat = Poll(poll.mailbox, Reason.REPEAT, traceparent=poll.traceparent, asked=asked_at)
-                polls.put_many([repeat.body()], delay=REPEAT_AFTER)
+                repeat = Poll(poll.mailbox, PollReason.RECHECK, traceparent=poll.traceparent, requested_at=asked_at)
+                polls.put_many([repeat.to_json()], delay=REPEAT_AFTER)
 
-    def _note_unavailable(self, settings: MailboxSettings, error: TryAgain) -> None:
+    def _note_unavailable(self, settings: MailboxSettings, error: TransientError) -> None:
         """Show in `status` that a service does not answer, if the storage can be written.
 
         Losing the lease or a conditional write says nothing about the mailbox.
         """
         if isinstance(error, ServiceUnavailable):
-            with suppress(TryAgain):
+            with suppress(TransientError):
                 self.health.unavailable(settings, error)
 
-    def _put_back(self, poll: Poll, error: TryAgain) -> None:
+    def _put_back(self, poll: Poll, error: TransientError) -> None:
         tracing.failed(error)
         metrics.failure(error, "mailbox")
         if poll.retries >= MOST_RETRIES:
             _log.warning("mailbox %s: the next tick of the clock looks at it: %s", poll.mailbox, error)
             return
-        pause = service_pause(error, poll.retries)
+        pause = service_backoff(error, poll.retries)
         _log.warning("mailbox %s: another look in %d s: %s", poll.mailbox, pause, error)
         # Not for its own reason: the mailbox was looked at just now, in vain.
-        reason = Reason.BY_HAND if poll.reason is Reason.BY_HAND else Reason.AGAIN
+        reason = PollReason.MANUAL if poll.reason is PollReason.MANUAL else PollReason.FOLLOW_UP
         again = Poll(poll.mailbox, reason, poll.retries + 1, poll.traceparent)
         try:
-            self.intake.stores.queues[QueueName.POLLS].put_many([again.body()], delay=pause)
-        except TryAgain as second:
+            self.intake.stores.queues[QueueName.POLLS].put_many([again.to_json()], delay=pause)
+        except TransientError as second:
             _log.warning("mailbox %s: the next tick of the clock looks at it instead: %s", poll.mailbox, second)
 
 

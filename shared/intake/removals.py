@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.config import After, MailProtocol
-from shared.intake.arrival_store import Arrivals, Item
+from shared.intake.arrival_store import ArrivalStore, Candidate
 from shared.keys import digest
-from shared.mailboxes.base import Listed
+from shared.mailboxes.base import ListedMessage
 from shared.receipts import Receipt, State
-from shared.storage.base import Table, Values, Where
+from shared.storage.base import Filter, Table, Values
 
 CLOCKS_DIFFER = timedelta(hours=1)
 """How far the clocks of two machines may be apart."""
@@ -36,12 +36,12 @@ class Removals:
         unsettled: the poll before this one did not end well.
     """
 
-    arrivals: Arrivals
+    arrivals: ArrivalStore
     last_success: datetime | None
     unsettled: bool
     _recorded: datetime | None = field(default=None, init=False)
 
-    def settle(self, listed: Sequence[Listed], since: datetime | None) -> None:
+    def settle(self, listed: Sequence[ListedMessage], since: datetime | None) -> None:
         """Record as removed what an earlier poll may have removed, and is not listed any more.
 
         Args:
@@ -69,7 +69,7 @@ class Removals:
         self._record(settled_at=now, oldest=now)
         self.last_success = now
 
-    def begin(self, items: Sequence[Item]) -> None:
+    def begin(self, items: Sequence[Candidate]) -> None:
         """Record, before messages are removed, since when they are stored, if `settle` would not look so far back."""
         limit = self._recorded or self._earlier_by_a_margin(self.last_success)
         oldest = min((one.receipt.stored_at for one in items if one.receipt is not None), default=None)
@@ -86,9 +86,9 @@ class Removals:
     def _not_removed(self, since: datetime | None) -> Iterator[Receipt]:
         arrivals = self.arrivals
         equal: dict[str, str | bool] = {"mailbox": arrivals.settings.name, "folder": arrivals.folder, "removed": False}
-        for record in arrivals.stores.records.scan(Table.RECEIPTS, Where(equal=equal, since=since)):
-            receipt = Receipt.of(record)
-            if receipt.was_downloaded and receipt.state is not State.FORGOTTEN:
+        for record in arrivals.stores.records.scan(Table.RECEIPTS, Filter(equal=equal, since=since)):
+            receipt = Receipt.from_record(record)
+            if receipt.was_downloaded and receipt.state is not State.ERASED:
                 yield receipt
 
     def _record(self, **times: datetime) -> None:
@@ -104,7 +104,7 @@ class Removals:
         return None if time is None else time - CLOCKS_DIFFER
 
 
-def _gone(receipts: Iterable[Receipt], listed: Sequence[Listed], since: datetime | None) -> list[str]:
+def _gone(receipts: Iterable[Receipt], listed: Sequence[ListedMessage], since: datetime | None) -> list[str]:
     """Return the arrivals whose messages are not listed any more, as far as the listing shows it."""
     keys = {one.key for one in listed}
     if None in keys:

@@ -6,17 +6,17 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from shared.documents.blob_paths import left_path
-from shared.documents.describing import JSON, as_bytes, described
+from shared.documents.blob_paths import skipped_path
+from shared.documents.describing import JSON, to_bytes, to_document
 from shared.documents.schema import OversizedDocument, ToldFields, UnreadableDocument
-from shared.intake.arrival_store import Arrivals, Item
+from shared.intake.arrival_store import ArrivalStore, Candidate
 from shared.receipts import Receipt, State
 from shared.storage.base import Table
 
 _log = logging.getLogger("mailroom.intake")
 
 
-def record_oversized(arrivals: Arrivals, item: Item, size: int) -> None:
+def record_oversized(arrivals: ArrivalStore, item: Candidate, size: int) -> None:
     """Record, once, a message that is too large to be downloaded (rule 1.7).
 
     Args:
@@ -34,18 +34,18 @@ def record_oversized(arrivals: Arrivals, item: Item, size: int) -> None:
         return
     if record is None:
         receipt = replace(arrivals.receipt(item, message="", size=size), state=State.OVERSIZED)
-        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
+        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.to_values())
     else:
-        receipt = Receipt.of(record)
-    path = left_path("oversized", arrivals.settings.name, receipt.stored_at, item.arrival)
+        receipt = Receipt.from_record(record)
+    path = skipped_path("oversized", arrivals.settings.name, receipt.stored_at, item.arrival)
     told: OversizedDocument = {
         "schema": "mailroom/oversized/1",
         "words": f"{size} octets are more than MAILBOXES__{arrivals.settings.name}__MAX_MESSAGE_BYTES "
         f"({arrivals.settings.max_message_bytes}); the message stays in the mailbox until the limit is larger.",
-        "arrival": described(receipt),
+        "arrival": to_document(receipt),
         "size": size,
     }
-    arrivals.stores.blobs.create(path, as_bytes(told), content_type=JSON)
+    arrivals.stores.blobs.create(path, to_bytes(told), content_type=JSON)
     arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, {"recorded": True})
     _log.warning(
         "mailbox %s, %s: a message of %d octets is left: %s", arrivals.settings.name, arrivals.folder, size, path
@@ -53,7 +53,7 @@ def record_oversized(arrivals: Arrivals, item: Item, size: int) -> None:
 
 
 def record_unreadable(
-    arrivals: Arrivals, item: Item, why: str, told: Mapping[str, object], *, retried_daily: bool = False
+    arrivals: ArrivalStore, item: Candidate, why: str, told: Mapping[str, object], *, retried_daily: bool = False
 ) -> None:
     """Record, once, a message that the server does not deliver, with the metadata that it has (rule 8.3).
 
@@ -69,22 +69,22 @@ def record_unreadable(
         arrivals.receipt(item, message="", size=size), state=State.UNREADABLE, retried_daily=retried_daily
     )
     if item.receipt is None:
-        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.values())
-    path = left_path("unreadable", arrivals.settings.name, receipt.stored_at, item.arrival)
+        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.to_values())
+    path = skipped_path("unreadable", arrivals.settings.name, receipt.stored_at, item.arrival)
     record: UnreadableDocument = {
         "schema": "mailroom/unreadable/1",
         "words": f"The server does not deliver the message: {why}. It stays in the mailbox and is tried "
         f"again {'once a day, and ' if retried_daily else ''}after "
         f"`mailroom enable {arrivals.settings.name} --unreadable`.",
-        "arrival": described(receipt),
+        "arrival": to_document(receipt),
         "size": size,
         "message": _told(told),
     }
-    arrivals.stores.blobs.create(path, as_bytes(record), content_type=JSON)
+    arrivals.stores.blobs.create(path, to_bytes(record), content_type=JSON)
     arrivals.stores.blobs.settle()
     # Last: until there is a time, the message is tried again, and this made good.
-    done = replace(receipt, tried_at=arrivals.now())
-    arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, done.values())
+    done = replace(receipt, last_refused_at=arrivals.now())
+    arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, done.to_values())
     _log.warning(
         "mailbox %s, %s: message %s cannot be read and is skipped; it stays in the mailbox: %s",
         arrivals.settings.name,

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from shared.config import MailProtocol
 from shared.errors import MailboxBusy
-from shared.intake.arrival_store import Arrivals, Item
+from shared.intake.arrival_store import ArrivalStore, Candidate
 from shared.intake.skipped import record_unreadable
 from shared.keys import digest
 from shared.storage.base import Table
@@ -39,10 +39,10 @@ class UndeliveredMessages:
         arrivals: the folder's storage side.
     """
 
-    arrivals: Arrivals
-    _reasons: dict[str, tuple[Item, str]] = field(default_factory=dict)
+    arrivals: ArrivalStore
+    _reasons: dict[str, tuple[Candidate, str]] = field(default_factory=dict)
 
-    def add(self, item: Item, reason: str) -> None:
+    def add(self, item: Candidate, reason: str) -> None:
         """Note that a message was not delivered. A message without a server key cannot be counted and is ignored."""
         if item.arrival:
             self._reasons.setdefault(item.arrival, (item, reason))
@@ -81,8 +81,8 @@ class UndeliveredMessages:
         self._write(remaining)
         return skipped
 
-    def _is_final(self, item: Item, polls: int, since: timedelta) -> bool:
-        if item.receipt is not None and item.receipt.tried_at is not None:
+    def _is_final(self, item: Candidate, polls: int, since: timedelta) -> bool:
+        if item.receipt is not None and item.receipt.last_refused_at is not None:
             return True  # Recorded before and tried again today: one more refusal is enough.
         settling = self.arrivals.settings.protocol is MailProtocol.GRAPH and since < GRAPH_SETTLING_TIME
         return polls >= POLLS_BEFORE_SKIPPING and not settling

@@ -35,7 +35,7 @@ class Watermark:
 
 
 @dataclass(frozen=True, slots=True)
-class FolderMark:
+class WatermarkStore:
     """The stored watermark of one folder of one mailbox.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 One session, one thread: open it (`shared.mailboxes.factory`), list a folder, fetch in batches, remove what was stored,
 commit, close. Messages are known by the server's own key and never by sequence number. Every method may raise
-`MailboxFailed` and what derives from it, or `MailboxBusy`.
+`MailboxError` and what derives from it, or `MailboxBusy`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedMessage:
     """One message as the server lists it, before any download.
 
     Attributes:
@@ -36,7 +36,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """One message as downloaded. `content` is closed by whoever stores it.
 
     Attributes:
@@ -48,7 +48,7 @@ class Fetched:
         postponed: it was not taken although the server delivered it: the next listing in this session asks for it.
     """
 
-    listed: Listed
+    listed: ListedMessage
     content: Content | None
     oversized: bool = False
     refused: str | None = None
@@ -56,12 +56,12 @@ class Fetched:
     postponed: bool = False
 
 
-Batch = list[Fetched]
+Batch = list[FetchResult]
 """One batch's answers. Named here: inside a class with a method `list`, type checkers take `list` for that."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rights:
+class FolderCheck:
     """What `mailroom check` tells of a folder, found without changing anything.
 
     Attributes:
@@ -119,18 +119,18 @@ class Mailbox(Protocol):
 
     def list(
         self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
-    ) -> Sequence[Listed]:
+    ) -> Sequence[ListedMessage]:
         """The messages in a folder, oldest first.
 
         Args:
             folder: one of `folders`.
-            received: fill in `Listed.received` (costs a little; POP3 reads each message's topmost headers).
+            received: fill in `ListedMessage.received` (costs a little; POP3 reads each message's topmost headers).
             above: only what is behind this mark, which `mark` gave; a protocol without marks, a mark that it no longer
                 knows, or one that the folder contradicts, lists everything.
             since: what was received before may be left out, where that saves requests (Graph).
         """
 
-    def mark(self, dealt_with: Collection[int]) -> str | None:
+    def watermark(self, dealt_with: Collection[int]) -> str | None:
         """What stands for the part of the last listing that need not be listed again, if anything does.
 
         Args:
@@ -142,14 +142,14 @@ class Mailbox(Protocol):
             nothing was dealt with, the listing was incomplete, or the protocol has no marks.
         """
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
+    def fetch(self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches of the folder listed last, in order, a finished batch at a time.
 
         Takes batches from the iterable ahead of what it yields, so that several are on the wire at once. `remove` may
         be called between two batches. Every message asked for is in its batch's answer.
         """
 
-    def remove(self, messages: Sequence[Listed]) -> None:
+    def remove(self, messages: Sequence[ListedMessage]) -> None:
         """Delete or move messages of the folder listed last, as the mailbox is configured. Gone ones are fine.
 
         Raises:
@@ -165,7 +165,7 @@ class Mailbox(Protocol):
                 which messages are still there.
         """
 
-    def rights(self, folder: str) -> Rights:
+    def check_folder(self, folder: str) -> FolderCheck:
         """Look at a folder without changing anything."""
 
     def close(self) -> None:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from shared.clock import Now
 from shared.config import MailboxSettings, MailProtocol, SignIn
-from shared.errors import MailboxBusy, ServiceUnavailable, SignInRefused
+from shared.errors import AuthenticationError, MailboxBusy, ServiceUnavailable
 from shared.mailboxes.base import Mailbox
-from shared.mailboxes.graph.endpoint import GraphWay
-from shared.mailboxes.oauth.token_cache import Tokens
+from shared.mailboxes.graph.endpoint import GraphEndpoint
+from shared.mailboxes.oauth.token_cache import TokenCache
 
 if TYPE_CHECKING:
     from shared.mailboxes.graph.subscriptions import GraphSubscriptions
 
 
-def open_mailbox(settings: MailboxSettings, tokens: Tokens, way: GraphWay | None = None) -> Mailbox:
+def open_mailbox(settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint | None = None) -> Mailbox:
     """Connect and sign in.
 
     A token out of memory that the server refuses is dropped, and a fresh one tried, once.
@@ -38,21 +38,23 @@ def open_mailbox(settings: MailboxSettings, tokens: Tokens, way: GraphWay | None
         raise MailboxBusy(str(error), retry_after=error.retry_after) from error
 
 
-def _signed_in(settings: MailboxSettings, tokens: Tokens, way: GraphWay | None) -> Mailbox:
+def _signed_in(settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint | None) -> Mailbox:
     if settings.protocol is MailProtocol.GRAPH:
         from shared.mailboxes.graph.mailbox import GraphMailbox  # noqa: PLC0415  the SDK takes half a second to load
 
-        return GraphMailbox(settings, tokens, way or GraphWay())
+        return GraphMailbox(settings, tokens, way or GraphEndpoint())
     token = partial(tokens.token, settings)
     try:
         return _open(settings, token)
-    except SignInRefused:
+    except AuthenticationError:
         if settings.sign_in is SignIn.PASSWORD or not tokens.forget(settings):
             raise
     return _open(settings, token)
 
 
-def open_subscriptions(settings: MailboxSettings, tokens: Tokens, way: GraphWay, now: Now) -> GraphSubscriptions:
+def open_subscriptions(
+    settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint, now: Now
+) -> GraphSubscriptions:
     """A session about the subscriptions of a mailbox's sign-in.
 
     Raises:

@@ -42,7 +42,7 @@ def temporary_file() -> LockedFile:
     return LockedFile.temporary(PREFIX, SUFFIX)
 
 
-def remove_left_over(now: float | None = None) -> int:
+def remove_leftover_files(now: float | None = None) -> int:
     """Remove the temporary files of killed processes: the disk is small, and outlives them.
 
     Args:
@@ -51,10 +51,10 @@ def remove_left_over(now: float | None = None) -> int:
     Returns:
         How many were removed.
     """
-    return temporary_files.remove_left_over(Path(tempfile.gettempdir()).glob(f"{PREFIX}*{SUFFIX}"), now)
+    return temporary_files.remove_leftover_files(Path(tempfile.gettempdir()).glob(f"{PREFIX}*{SUFFIX}"), now)
 
 
-class Budget:
+class MemoryBudget:
     """A count of bytes on disk that is waited for when it is used up."""
 
     def __init__(self, limit: int = SPOOL_BUDGET) -> None:
@@ -62,7 +62,7 @@ class Budget:
         self._used = 0
         self._freed = threading.Condition()
 
-    def take(self, size: int) -> None:
+    def reserve(self, size: int) -> None:
         """Wait until `size` bytes may be used. One message larger than the whole budget waits until it is alone.
 
         Raises:
@@ -78,14 +78,14 @@ class Budget:
         with self._freed:
             self._used += size
 
-    def give(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Give bytes back."""
         with self._freed:
             self._used -= size
             self._freed.notify_all()
 
 
-BUDGET = Budget()
+BUDGET = MemoryBudget()
 
 
 class Content:
@@ -106,7 +106,7 @@ class Content:
         sha256: str,
         *,
         held: int = 0,
-        budget: Budget = BUDGET,
+        budget: MemoryBudget = BUDGET,
         file: LockedFile | None = None,
     ) -> None:
         self.data = data
@@ -118,7 +118,7 @@ class Content:
         self._file = file
 
     @classmethod
-    def of(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes) -> Self:
         """Content that is in memory."""
         return cls(data, len(data), hashlib.sha256(data).hexdigest())
 
@@ -128,7 +128,7 @@ class Content:
             self._file.remove()
             self._file = None
         if self._held:
-            self._spool_budget.give(self._held)
+            self._spool_budget.release(self._held)
             self._held = 0
 
 
@@ -140,7 +140,7 @@ class Spool:
         limit: octets after which nothing is kept any more (`overflowed`); reading may go on.
     """
 
-    def __init__(self, expected: int, limit: int, *, budget: Budget = BUDGET) -> None:
+    def __init__(self, expected: int, limit: int, *, budget: MemoryBudget = BUDGET) -> None:
         self._limit = limit
         self._budget = budget
         self._digest = hashlib.sha256()
@@ -202,15 +202,15 @@ class Spool:
             finally:
                 self._file = self._writer = None
         if self._held:
-            self._budget.give(self._held)
+            self._budget.release(self._held)
             self._held = 0
 
     def _to_disk(self, size: int) -> None:
-        self._budget.take(size)
+        self._budget.reserve(size)
         try:
             self._file = temporary_file()
         except OSError:
-            self._budget.give(size)  # nobody else will: a spool that was not made is not discarded either
+            self._budget.release(size)  # nobody else will: a spool that was not made is not discarded either
             raise
         self._held = size
         self._writer = self._file.writer()

@@ -173,7 +173,7 @@ def temporary_refusal(text: str) -> bool:
     Args:
         text: what the server answered, with its response code, without the tag or `-ERR`.
     """
-    if throttled(text):
+    if throttled_error(text):
         return True
     codes = {code.upper() for code in _CODE.findall(text)}
     if codes & TEMPORARY_CODES:
@@ -183,7 +183,7 @@ def temporary_refusal(text: str) -> bool:
     return _TEMPORARY.search(text) is not None
 
 
-def throttled(text: str) -> bool:
+def throttled_error(text: str) -> bool:
     """Return whether a server says that the account is throttled. Holds for answers to every command."""
     return _THROTTLED.search(text) is not None
 

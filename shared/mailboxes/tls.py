@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared.config import MailboxSettings, Tls
-from shared.errors import ConnectFailed, MailroomError, SettingsWrong, TlsRefused, quoted
+from shared.errors import ConfigurationError, ConnectFailed, MailroomError, TlsRefused, printable
 from shared.mailboxes.tls_witness import forget_peer, peer_certificate, watch
 
 CONNECT_TIMEOUT = 30.0
@@ -33,7 +33,7 @@ _NO_TLS_THERE = (
 _TOO_OLD = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE")
 
 
-def setting(settings: MailboxSettings, name: str) -> str:
+def setting_name(settings: MailboxSettings, name: str) -> str:
     """What a mailbox's setting is called where it is set: `MAILBOXES__support__HOST`."""
     return f"MAILBOXES__{settings.name}__{name}"
 
@@ -47,15 +47,15 @@ def context_for(settings: MailboxSettings) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if settings.ca_file is not None:
-        name = setting(settings, "CA_FILE")
+        name = setting_name(settings, "CA_FILE")
         try:
             context.load_verify_locations(cafile=settings.ca_file)
         except ssl.SSLError as error:
-            raise SettingsWrong(
+            raise ConfigurationError(
                 f"{name}: {settings.ca_file} holds no certificates in PEM form ({error.reason})"
             ) from None
         except OSError as error:
-            raise SettingsWrong(f"{name}: {settings.ca_file} cannot be read: {error.strerror}") from None
+            raise ConfigurationError(f"{name}: {settings.ca_file} cannot be read: {error.strerror}") from None
     watch(context)
     return context
 
@@ -91,10 +91,10 @@ def connect_socket(settings: MailboxSettings, *, timeout: float = CONNECT_TIMEOU
     with connecting(settings):
         plain = socket.create_connection((settings.host, settings.port), timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return plain if context is None else secured(plain, context, settings)
+        return plain if context is None else wrap_socket(plain, context, settings)
 
 
-def secured(plain: socket.socket, context: ssl.SSLContext, settings: MailboxSettings) -> ssl.SSLSocket:
+def wrap_socket(plain: socket.socket, context: ssl.SSLContext, settings: MailboxSettings) -> ssl.SSLSocket:
     """TLS over a connection that is there; it is closed if that fails. To be called inside `connecting`."""
     try:
         return context.wrap_socket(plain, server_hostname=settings.host)
@@ -106,9 +106,9 @@ def secured(plain: socket.socket, context: ssl.SSLContext, settings: MailboxSett
 def connection_error(settings: MailboxSettings, error: OSError | EOFError | UnicodeError) -> MailroomError:
     """What an error of `socket` or `ssl` means while a connection is being made."""
     where = f"mailbox {settings.name}: {settings.host}:{settings.port}"
-    host, port = setting(settings, "HOST"), setting(settings, "PORT")
+    host, port = setting_name(settings, "HOST"), setting_name(settings, "PORT")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsRefused(f"{where}: {certificate_fault(error, settings)}")
+        return TlsRefused(f"{where}: {certificate_error(error, settings)}")
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return TlsRefused(f"{where}: {_handshake_fault(error, settings)}")
     if isinstance(error, socket.gaierror):
@@ -119,16 +119,16 @@ def connection_error(settings: MailboxSettings, error: OSError | EOFError | Unic
         return ConnectFailed(f"{where}: no answer in time; look at {host} and {port}, and at firewalls between")
     if isinstance(error, EOFError | ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionError):
         return ConnectFailed(
-            f"{where}: the server cut the connection at once; look at {port} and {setting(settings, 'TLS')}"
+            f"{where}: the server cut the connection at once; look at {port} and {setting_name(settings, 'TLS')}"
         )
     if isinstance(error, UnicodeError) or error.errno == errno.EINVAL:
         return ConnectFailed(f"{where}: this is no host name; look at {host}")
-    return ConnectFailed(f"{where}: no connection: {quoted(error.strerror or type(error).__name__)}; look at {host}")
+    return ConnectFailed(f"{where}: no connection: {printable(error.strerror or type(error).__name__)}; look at {host}")
 
 
-def certificate_fault(error: ssl.SSLCertVerificationError, settings: MailboxSettings) -> str:
+def certificate_error(error: ssl.SSLCertVerificationError, settings: MailboxSettings) -> str:
     """What is wrong with the server's certificate, and what helps."""
-    trust = f"name its CA's certificate in {setting(settings, 'CA_FILE')} if you trust it"
+    trust = f"name its CA's certificate in {setting_name(settings, 'CA_FILE')} if you trust it"
     code, peer = error.verify_code, peer_certificate()
     if code == SELF_SIGNED:
         return f"its certificate is self-signed; {trust}"
@@ -145,15 +145,15 @@ def certificate_fault(error: ssl.SSLCertVerificationError, settings: MailboxSett
         return f"its certificate is not valid yet{since}; look at the clocks of both machines"
     if code in (WRONG_HOST, WRONG_IP):
         names = f"for {', '.join(peer.names) or 'no name at all'}" if peer else "for another name"
-        return f"its certificate is {names}, not for {settings.host!r}; look at {setting(settings, 'HOST')}"
-    return f"its certificate is not trusted: {quoted(error.verify_message)}; {trust}"
+        return f"its certificate is {names}, not for {settings.host!r}; look at {setting_name(settings, 'HOST')}"
+    return f"its certificate is not trusted: {printable(error.verify_message)}; {trust}"
 
 
 def _handshake_fault(error: ssl.SSLError, settings: MailboxSettings) -> str:
     reason = getattr(error, "reason", None) or ""
     if reason in _NO_TLS_THERE:
-        names = f"{setting(settings, 'TLS')} and {setting(settings, 'PORT')}"
+        names = f"{setting_name(settings, 'TLS')} and {setting_name(settings, 'PORT')}"
         return f"the server does not speak TLS at this port; look at {names}"
     if any(word in reason for word in _TOO_OLD):
         return "the server does not speak TLS 1.2 or newer, and nothing older is used"
-    return f"the TLS handshake failed: {quoted(reason or error)}"
+    return f"the TLS handshake failed: {printable(reason or error)}"

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from shared.addresses import normalise, visible
+from shared.addresses import normalise, without_invisible
 from shared.mime.address_limits import without_excess
 from shared.mime.address_tokens import COMMENT, QUOTED, SPACE, SPECIAL, Token, elements
 from shared.mime.defects import Defects
@@ -285,7 +285,11 @@ def _is_as_written(address: str, tokens: list[Token]) -> bool:
     solid = [index for index, (kind, _) in enumerate(tokens) if kind not in _NOTHING]
     written = "".join(tokens[index][1] for index in solid)
     domain = address.rpartition("@")[2]
-    if solid[-1] - solid[0] >= len(solid) or written.rpartition("@")[2] != domain or visible(written) != address:
+    if (
+        solid[-1] - solid[0] >= len(solid)
+        or written.rpartition("@")[2] != domain
+        or without_invisible(written) != address
+    ):
         return False
     return domain.isascii() or (
         not _FULL_STOPS.search(domain)
@@ -378,7 +382,7 @@ def _unquoted(word: str) -> str:
 
 def _bare(word: str) -> str:
     """Return a word as an address has it: without invisible characters."""
-    return _without_apostrophes(visible(word))
+    return _without_apostrophes(without_invisible(word))
 
 
 def _without_apostrophes(word: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from shared.addresses import visible
+from shared.addresses import without_invisible
 from shared.mime.defects import Defects
 from shared.mime.encoded_words import decoded
 
@@ -90,12 +90,12 @@ def _may_be_part_of_a_name(element: list[Token], start: int) -> bool:
             continue
         if "@" in text or text in {"<", ">"} or ("=?" in text and "@" in decoded(text, Defects())):
             return False
-        words = words or (kind != COMMENT and (text.isascii() or bool(visible(text))))
+        words = words or (kind != COMMENT and (text.isascii() or bool(without_invisible(text))))
     return words
 
 
 def _is_blank(element: list[Token], start: int) -> bool:
-    return all(kind == SPACE or not (text.isascii() or visible(text)) for kind, text in element[start:])
+    return all(kind == SPACE or not (text.isascii() or without_invisible(text)) for kind, text in element[start:])
 
 
 def _last_mark(element: list[Token]) -> str:

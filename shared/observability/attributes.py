@@ -5,6 +5,6 @@ from __future__ import annotations
 PREFIX = "mailroom."
 
 
-def named(**attributes: str | float) -> dict[str, str | int | float]:
+def span_name(**attributes: str | float) -> dict[str, str | int | float]:
     """Attributes under the names that telemetry shows them by."""
     return {PREFIX + name: value for name, value in attributes.items()}

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from shared.errors import MailroomError
-from shared.observability.attributes import named
+from shared.observability.attributes import span_name
 
 LOGGER = "mailroom"
 
@@ -32,12 +32,12 @@ _lock = threading.Lock()
 _installed: list[str] = []
 
 
-class Fault(Exception):
+class ScrubbedError(Exception):
     """Stands for an error that is not ours: its class, without its text."""
 
 
 @contextmanager
-def about(**fields: str) -> Iterator[None]:
+def bind(**fields: str) -> Iterator[None]:
     """Say what the log lines within are about.
 
     Args:
@@ -50,11 +50,11 @@ def about(**fields: str) -> Iterator[None]:
         _about.reset(token)
 
 
-def anonymous(error: BaseException) -> BaseException:
+def scrub(error: BaseException) -> BaseException:
     """An error that may be told: itself if it is ours, else its class and its frames."""
     if isinstance(error, MailroomError):
         return error
-    return Fault(type(error).__name__).with_traceback(error.__traceback__)
+    return ScrubbedError(type(error).__name__).with_traceback(error.__traceback__)
 
 
 def structured(*, in_words: bool) -> None:
@@ -83,7 +83,7 @@ def _complete(record: logging.LogRecord, *, in_words: bool) -> None:
         told = _told(record.exc_info[1])
         record.exc_info = (type(told), told, told.__traceback__)
     fields = _about.get()
-    record.__dict__.update(named(**fields))
+    record.__dict__.update(span_name(**fields))
     try:
         text = record.getMessage()
     except Exception:  # noqa: BLE001  whoever logs is not to fail for it; the handlers say what is wrong with the line
@@ -95,8 +95,8 @@ def _complete(record: logging.LogRecord, *, in_words: bool) -> None:
     record.msg, record.args = text, ()
 
 
-def _told(error: BaseException) -> Fault:
+def _told(error: BaseException) -> ScrubbedError:
     """An error as a log line may show it: without those that it came of, and if it is not ours without its text."""
     name = type(error).__name__
     text = f"{name}: {ADDRESS.sub(MASK, str(error))}" if isinstance(error, MailroomError) else name
-    return Fault(text).with_traceback(error.__traceback__)
+    return ScrubbedError(text).with_traceback(error.__traceback__)

@@ -13,7 +13,7 @@ from shared.observability import metric_names
 _meter = metrics.get_meter("mailroom")
 
 
-class Measured:
+class Gauge:
     """What is measured now and then, and told once for each time.
 
     OpenTelemetry's own gauge is told anew each minute for as long as the process lives: long after another instance
@@ -51,12 +51,12 @@ blocked = _meter.create_counter(metric_names.BLOCKED, unit="{message}")
 routed_age = _meter.create_histogram(metric_names.ROUTED_AGE, unit="s")
 failures = _meter.create_counter(metric_names.FAILURES, unit="{failure}")
 poisoned = _meter.create_counter(metric_names.POISONED, unit="{message}")
-poison_waiting = Measured(metric_names.POISON_WAITING, "{message}")
-pending = Measured(metric_names.PENDING, "{message}")
-pending_oldest = Measured(metric_names.PENDING_OLDEST, "s")
-mailbox_failing = Measured(metric_names.MAILBOX_FAILING, "s")
-mailbox_disabled = Measured(metric_names.MAILBOX_DISABLED)
-subscription_left = Measured(metric_names.SUBSCRIPTION_LEFT, "s")
+poison_waiting = Gauge(metric_names.POISON_WAITING, "{message}")
+pending = Gauge(metric_names.PENDING, "{message}")
+pending_oldest = Gauge(metric_names.PENDING_OLDEST, "s")
+mailbox_failing = Gauge(metric_names.MAILBOX_FAILING, "s")
+mailbox_disabled = Gauge(metric_names.MAILBOX_DISABLED)
+subscription_left = Gauge(metric_names.SUBSCRIPTION_LEFT, "s")
 webhook_seconds = _meter.create_histogram(metric_names.WEBHOOK_SECONDS, unit="s")
 
 

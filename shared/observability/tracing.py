@@ -17,7 +17,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.observability import log_context
-from shared.observability.attributes import named
+from shared.observability.attributes import span_name
 
 _tracer = trace.get_tracer("mailroom")
 _carrier = TraceContextTextMapPropagator()
@@ -59,7 +59,7 @@ def collected(mailbox: str, arrival: str, message: str, size: int) -> str:
     Returns:
         What its announcement carries; empty if nobody traces.
     """
-    told = named(mailbox=mailbox, arrival=arrival, message=message, size=size)
+    told = span_name(mailbox=mailbox, arrival=arrival, message=message, size=size)
     span = _tracer.start_span(
         "collect message", context=Context(), kind=SpanKind.PRODUCER, attributes=told, links=_links()
     )
@@ -73,20 +73,20 @@ def current() -> str:
 
 
 @contextmanager
-def about(**attributes: str) -> Iterator[None]:
+def set_attributes(**attributes: str) -> Iterator[None]:
     """Tell more of what the current span is about, and the log lines within.
 
     Args:
         attributes: `mailbox`, `arrival`, `message`: names, keys and ids alone.
     """
     note(**attributes)
-    with log_context.about(**attributes):
+    with log_context.bind(**attributes):
         yield
 
 
 def note(**attributes: str | float) -> None:
     """Tell of the current span what came of it."""
-    trace.get_current_span().set_attributes(named(**attributes))
+    trace.get_current_span().set_attributes(span_name(**attributes))
 
 
 def failed(error: BaseException) -> None:
@@ -102,12 +102,12 @@ def _consuming(name: str, traceparent: str, **attributes: str) -> Iterator[None]
         name,
         context=parent,
         kind=SpanKind.CONSUMER,
-        attributes=named(**attributes),
+        attributes=span_name(**attributes),
         links=links,
         record_exception=False,
         set_status_on_exception=False,
     )
-    with span, log_context.about(**attributes):
+    with span, log_context.bind(**attributes):
         try:
             yield
         except BaseException as error:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from shared.dispatch.artifacts import Belongings, belongings_of, remove, staying
-from shared.errors import MessageMissing, RecordChanged, ServiceUnavailable, SettingsWrong
-from shared.lease import HeldLease
-from shared.operations.search import Given, Wanted, find
+from shared.dispatch.artifacts import Artifacts, collect_artifacts, delete_artifacts, shared_messages
+from shared.errors import ConfigurationError, MessageMissing, ServiceUnavailable, WriteConflict
+from shared.lease import RenewingLease
+from shared.operations.search import ArrivalQuery, SearchResult, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.model import ANYBODY
-from shared.storage.base import Record, Stores, Table, Where
-from shared.storage.matching import matching
+from shared.storage.base import Filter, Record, Storage, Table
+from shared.storage.matching import scan_by_values
 
 LEASE_PATIENCE = 900.0
 """Seconds to wait for a mailbox that is being drained."""
@@ -51,7 +51,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgetting:
+class Eraser:
     """Forgets mail.
 
     Attributes:
@@ -60,7 +60,7 @@ class Forgetting:
         patience: seconds to wait for a mailbox that is being drained.
     """
 
-    stores: Stores
+    stores: Storage
     mailboxes: Collection[str]
     patience: float = LEASE_PATIENCE
 
@@ -74,12 +74,12 @@ class Forgetting:
             MessageMissing: there is none.
             SettingsWrong: there are several messages whose ids begin so.
         """
-        found = list(find(self.stores.records, Wanted(id=beginning)))
+        found = list(find_arrivals(self.stores.records, ArrivalQuery(id=beginning)))
         if not found:
             raise MessageMissing(f"nothing is known of {beginning}")
         names = sorted({receipt.message or receipt.arrival for receipt in found})
         if len(names) > 1:
-            raise SettingsWrong(f"{beginning} may be any of {len(names)}: {', '.join(names[:5])}, …")
+            raise ConfigurationError(f"{beginning} may be any of {len(names)}: {', '.join(names[:5])}, …")
         return list(self._groups(found, whole=names))
 
     def by_address(self, address: str) -> list[Group]:
@@ -89,22 +89,24 @@ class Forgetting:
             address: normalised.
         """
         records = self.stores.records
-        sent = list(find(records, Wanted(sender=address)))
-        given = Given(records, address)
-        got = [one for one in find(records, Wanted(recipient=address)) if _was_for(one, given)]
+        sent = list(find_arrivals(records, ArrivalQuery(sender=address)))
+        given = SearchResult(records, address)
+        got = [one for one in find_arrivals(records, ArrivalQuery(recipient=address)) if _was_for(one, given)]
         chosen = {receipt.arrival: receipt for receipt in (*sent, *got)}
         return list(self._groups(chosen.values(), whole={receipt.message for receipt in sent}))
 
     def unread(self) -> int:
         """How many arrivals nobody has read yet, or ever could: from whom and for whom they are is not known."""
-        never = (Where(equal={"state": state.value}) for state in (State.STORED, State.FAILED))
-        found = (Receipt.of(record) for where in never for record in self.stores.records.scan(Table.RECEIPTS, where))
+        never = (Filter(equal={"state": state.value}) for state in (State.STORED, State.FAILED))
+        found = (
+            Receipt.from_record(record) for where in never for record in self.stores.records.scan(Table.RECEIPTS, where)
+        )
         return sum(1 for receipt in found if not receipt.senders)
 
-    def look(self, groups: Iterable[Group], address: str = "") -> Belongings:
+    def look(self, groups: Iterable[Group], address: str = "") -> Artifacts:
         """What would go with these."""
         receipts = [receipt for group in groups for receipt in group.receipts]
-        return belongings_of(self.stores, receipts, address=address)
+        return collect_artifacts(self.stores, receipts, address=address)
 
     @contextmanager
     def alone(self, waiting: Callable[[str], None] = lambda _mailbox: None) -> Iterator[Callable[[], None]]:
@@ -127,7 +129,7 @@ class Forgetting:
             # Those of other settings too, that were drained into this storage.
             others = {str(record.values.get("name", "")) for record in self.stores.records.scan(Table.MAILBOXES)}
             for mailbox in sorted({*self.mailboxes, *others} - {""}):
-                while (lease := HeldLease.acquire(self.stores.leases, mailbox, longest=LEASE_LONGEST)) is None:
+                while (lease := RenewingLease.acquire(self.stores.leases, mailbox, longest=LEASE_LONGEST)) is None:
                     if time.monotonic() > deadline:
                         raise ServiceUnavailable(f"mailbox {mailbox} is being drained all the time; try again later")
                     waiting(mailbox)
@@ -140,9 +142,9 @@ class Forgetting:
 
             yield ensure
 
-    def forget(
+    def erase(
         self, groups: Sequence[Group], address: str = "", waiting: Callable[[str], None] = lambda _mailbox: None
-    ) -> Belongings:
+    ) -> Artifacts:
         """Remove all that some messages left. Gives what went.
 
         What reads whole tables comes before the mailboxes are held, but for the one look that they are held for.
@@ -164,8 +166,8 @@ class Forgetting:
             for receipt in receipts:
                 if not receipt.was_downloaded:
                     self._as_chosen(receipt)  # it cannot be marked, and may have been downloaded meanwhile
-            found.spare(staying(self.stores.records, receipts))
-            remove(self.stores, found, ensure)
+            found.retain(shared_messages(self.stores.records, receipts))
+            delete_artifacts(self.stores, found, ensure)
             for receipt in receipts:
                 ensure()
                 self._make_bare(receipt)
@@ -184,14 +186,14 @@ class Forgetting:
             grouped[receipt.message or receipt.arrival][receipt.arrival] = receipt
         waiting = {str(record.values.get("arrival", record.key)) for record in self.stores.records.scan(Table.PENDING)}
         unread: set[str] = set()
-        for record in matching(self.stores.records, Table.RECEIPTS, "message", grouped):
-            sibling = Receipt.of(record)
+        for record in scan_by_values(self.stores.records, Table.RECEIPTS, "message", grouped):
+            sibling = Receipt.from_record(record)
             if sibling.state is State.STORED or sibling.arrival in waiting:
                 unread.add(sibling.message)
             if sibling.message in whole:
                 grouped[sibling.message][sibling.arrival] = sibling
         for name, receipts in sorted(grouped.items()):
-            left = tuple(one for _, one in sorted(receipts.items()) if not one.has_everything_forgotten)
+            left = tuple(one for _, one in sorted(receipts.items()) if not one.is_fully_erased)
             if left:
                 why = "it waits to be routed: the app does it, or `mailroom once`" if name in unread else ""
                 yield Group(left[0].message, left, why)
@@ -200,7 +202,7 @@ class Forgetting:
         for receipt in receipts:
             record = self._as_chosen(receipt)
             if record is not None and receipt.was_downloaded:
-                values = {"state": State.FORGOTTEN.value}
+                values = {"state": State.ERASED.value}
                 self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
 
     def _as_chosen(self, receipt: Receipt) -> Record | None:
@@ -210,11 +212,11 @@ class Forgetting:
             RecordChanged: it was downloaded or routed since it was chosen, and may be somebody else's now.
         """
         record = self.stores.records.get(Table.RECEIPTS, receipt.arrival)
-        now = None if record is None else Receipt.of(record)
-        if now is None or now.state is State.FORGOTTEN:
+        now = None if record is None else Receipt.from_record(record)
+        if now is None or now.state is State.ERASED:
             return None
         if (now.state, now.routed_at) != (receipt.state, receipt.routed_at):
-            raise RecordChanged(f"arrival {receipt.arrival} was {now.state} meanwhile; look again at what goes")
+            raise WriteConflict(f"arrival {receipt.arrival} was {now.state} meanwhile; look again at what goes")
         return record
 
     def _make_bare(self, receipt: Receipt) -> None:
@@ -223,13 +225,13 @@ class Forgetting:
         # What was never downloaded may be one day: it stays in its mailbox, and its receipt says nothing of what it is.
         if record is None or not receipt.was_downloaded:
             return
-        whole = Receipt.of(record)
+        whole = Receipt.from_record(record)
         # Where a server has no keys, the message's id stands in.
         server_key = "" if receipt.message in whole.server_key else whole.server_key
         bare = replace(whole, message="", server_key=server_key)
-        self.stores.records.replace(Table.RECEIPTS, receipt.arrival, bare.values(), etag=record.etag)
+        self.stores.records.replace(Table.RECEIPTS, receipt.arrival, bare.to_values(), etag=record.etag)
 
 
-def _was_for(receipt: Receipt, given: Given) -> bool:
+def _was_for(receipt: Receipt, given: SearchResult) -> bool:
     """Whether routing dealt with them; or with nobody by name, where To or Cc names them."""
     return given.by(receipt) or not set(receipt.outcomes) - {ANYBODY}

@@ -12,14 +12,14 @@ from datetime import datetime
 
 from shared.clock import Now, utc_now
 from shared.config import AppSettings, MailProtocol
-from shared.graph_notifications.subscription_record import Recorded
-from shared.mailbox_health import Health
+from shared.graph_notifications.subscription_record import SubscriptionRecord
+from shared.mailbox_health import HealthRecords
 from shared.observability import metrics
-from shared.storage.base import QueueName, Stores, Table
+from shared.storage.base import QueueName, Storage, Table
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class HealthMetrics:
     """What was measured.
 
     Attributes:
@@ -38,7 +38,7 @@ class Vitals:
     poison: Mapping[QueueName, int]
     left: Mapping[str, float]
 
-    def tell(self) -> None:
+    def emit(self) -> None:
         """As metrics."""
         for mailbox, seconds in self.failing.items():
             metrics.mailbox_failing.set(seconds, {"mailbox": mailbox})
@@ -52,7 +52,7 @@ class Vitals:
             metrics.subscription_left.set(seconds, {"mailbox": mailbox})
 
 
-def take_vitals(settings: AppSettings, stores: Stores, now: Now = utc_now) -> Vitals:
+def collect_health_metrics(settings: AppSettings, stores: Storage, now: Now = utc_now) -> HealthMetrics:
     """Measure.
 
     Args:
@@ -63,7 +63,7 @@ def take_vitals(settings: AppSettings, stores: Stores, now: Now = utc_now) -> Vi
     Raises:
         TryAgain: the storage is ill.
     """
-    health = Health(stores.records, now)
+    health = HealthRecords(stores.records, now)
     at = now()
     failing: dict[str, float] = {}
     disabled: dict[str, bool] = dict.fromkeys(settings.faulty, True)
@@ -71,16 +71,16 @@ def take_vitals(settings: AppSettings, stores: Stores, now: Now = utc_now) -> Vi
     for name, mailbox in settings.mailboxes.items():
         if not mailbox.enabled:
             continue
-        fares = health.of(name)
+        fares = health.get(name)
         failing[name] = max(0.0, fares.failing_for(at).total_seconds())
         disabled[name] = fares.disabled
         if mailbox.protocol is MailProtocol.GRAPH and settings.graph_webhook_url is not None:
-            ends = [Recorded.read(stores.records, name, folder).until for folder in mailbox.folders]
+            ends = [SubscriptionRecord.read(stores.records, name, folder).until for folder in mailbox.folders]
             left[name] = max(0.0, (min(ends) - at).total_seconds())
     waiting = [record.values.get("stored_at") for record in stores.records.scan(Table.PENDING)]
     oldest = max((_seconds(since, at) for since in waiting if isinstance(since, datetime)), default=0.0)
     poison = {queue: stores.queues[queue].length() for queue in QueueName if queue.value.endswith("-poison")}
-    return Vitals(failing, disabled, len(waiting), oldest, poison, left)
+    return HealthMetrics(failing, disabled, len(waiting), oldest, poison, left)
 
 
 def _seconds(since: datetime, now: datetime) -> float:

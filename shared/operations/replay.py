@@ -10,12 +10,12 @@ from datetime import date
 
 from shared.clock import Now
 from shared.dispatch.attempt import ROUTABLE
-from shared.dispatch.outbox import announce_replays
-from shared.documents.blob_paths import FATES, Fate, is_first_result
-from shared.errors import MessageMissing, MessageUnreadable, SettingsWrong
-from shared.queue_messages import Announcement, Replay
+from shared.dispatch.outbox import republish_replays
+from shared.documents.blob_paths import FATES, RecordKind, is_first_result
+from shared.errors import ConfigurationError, MessageMissing, MessageUnreadable
+from shared.queue_messages import ReplayRequest, RouteRequest
 from shared.receipts import State
-from shared.storage.base import Stores, Table
+from shared.storage.base import Storage, Table
 
 LEFT = {
     "unreadable": "it was never downloaded; `mailroom enable MAILBOX --unreadable` has it tried again",
@@ -25,7 +25,7 @@ LEFT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredRecord:
     """A record, or a result, as far as a replay needs it.
 
     Attributes:
@@ -40,11 +40,11 @@ class Found:
     kind: str
     mailbox: str
     arrival: str
-    is_open: bool
+    is_unresolved: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Replays:
+class ReplayRequests:
     """Finds what may be replayed, and asks for it.
 
     Attributes:
@@ -52,11 +52,11 @@ class Replays:
         now: the time.
     """
 
-    stores: Stores
+    stores: Storage
     now: Now
 
     def within(
-        self, kinds: Sequence[Fate], mailbox: str | None, since: date | None, until: date | None
+        self, kinds: Sequence[RecordKind], mailbox: str | None, since: date | None, until: date | None
     ) -> Iterator[str]:
         """The paths of records by the day on which their messages were stored, in UTC.
 
@@ -90,14 +90,18 @@ class Replays:
         record = record.strip().lstrip("/")
         kind = record.partition("/")[0]
         if kind in LEFT:
-            raise SettingsWrong(f"{record}: {LEFT[kind]}")
+            raise ConfigurationError(f"{record}: {LEFT[kind]}")
         if again and kind != "routed":
-            raise SettingsWrong(f"{record} is no result: --again writes a result anew, a path under routed/")
+            raise ConfigurationError(f"{record} is no result: --again writes a result anew, a path under routed/")
         if not again and kind == "routed":
-            raise SettingsWrong(f"{record} is a result: only --again writes it anew, and consumers see another event")
+            raise ConfigurationError(
+                f"{record} is a result: only --again writes it anew, and consumers see another event"
+            )
         *folders, _ = record.split("/")
         if not folders or {"", ".", ".."} & {*folders} or (not again and kind not in FATES):
-            raise SettingsWrong(f"{record} is no path of a record: they begin with {', '.join(f'{k}/' for k in FATES)}")
+            raise ConfigurationError(
+                f"{record} is no path of a record: they begin with {', '.join(f'{k}/' for k in FATES)}"
+            )
         found = list(self.stores.blobs.list(record))
         if record in found:
             return [record]
@@ -106,7 +110,7 @@ class Replays:
             raise MessageMissing(f"there is nothing at {record}")
         return found
 
-    def read(self, path: str) -> Found | None:
+    def read(self, path: str) -> StoredRecord | None:
         """What a record tells of its arrival; None if it is gone.
 
         Raises:
@@ -122,26 +126,26 @@ class Replays:
             is_open = told.get("resolved") is None
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
             raise MessageUnreadable(f"{path} is no record of Mailroom's: it names no arrival") from None
-        return Found(path, path.partition("/")[0], mailbox, key, is_open)
+        return StoredRecord(path, path.partition("/")[0], mailbox, key, is_open)
 
-    def without_bytes(self, many: Sequence[Found]) -> set[str]:
+    def without_bytes(self, many: Sequence[StoredRecord]) -> set[str]:
         """Which of these paths cannot be routed: their arrival's receipt is gone, or its message was forgotten."""
         receipts = self.stores.records.get_many(Table.RECEIPTS, list({one.arrival for one in many}))
         routable = {key for key, one in receipts.items() if State(str(one.values["state"])) in ROUTABLE}
         return {one.path for one in many if one.arrival not in routable}
 
-    def ask(self, many: Iterable[Found], *, again: str = "") -> None:
+    def request(self, many: Iterable[StoredRecord], *, again: str = "") -> None:
         """Have arrivals routed anew.
 
         Args:
             many: a record of each.
             again: the id of this request, where new results are to replace those named; empty: results are kept.
         """
-        wanted = [(Announcement(one.arrival, replay=Replay(one.path, again)), one.mailbox) for one in many]
-        announce_replays(self.stores, wanted, self.now())
+        wanted = [(RouteRequest(one.arrival, replay=ReplayRequest(one.path, again)), one.mailbox) for one in many]
+        republish_replays(self.stores, wanted, self.now())
 
 
-def kinds_of(kind: str | None) -> tuple[Fate, ...]:
+def kinds_of(kind: str | None) -> tuple[RecordKind, ...]:
     """The kinds of record that somebody asks for; None: all.
 
     Raises:
@@ -151,5 +155,5 @@ def kinds_of(kind: str | None) -> tuple[Fate, ...]:
         return FATES
     found = tuple(fate for fate in FATES if fate == kind)
     if not found:
-        raise SettingsWrong(f"there is no kind {kind}; there are: {', '.join(FATES)}")
+        raise ConfigurationError(f"there is no kind {kind}; there are: {', '.join(FATES)}")
     return found

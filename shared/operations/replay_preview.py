@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Literal
 
 from shared.dispatch.deduplication import Claims
-from shared.dispatch.raw import opened
-from shared.dispatch.router import Sorter
-from shared.dispatch.routing_input import mail_of, seen_of
+from shared.dispatch.raw import open_raw
+from shared.dispatch.router import MessageRouter
+from shared.dispatch.routing_input import to_routing_input, visible_content
 from shared.documents.blob_paths import is_result_for
-from shared.documents.schema import Became
+from shared.documents.schema import Outcome
 from shared.errors import MessageMissing
 from shared.receipts import Receipt, State
 from shared.routing.decision import decide
 from shared.routing.fingerprints import fingerprints
 from shared.storage.base import Record
 
-Foreseen = Became | Literal["routed already", "settings wrong", "bytes missing", "a new result", "no new result"]
+Foreseen = Outcome | Literal["routed already", "settings wrong", "bytes missing", "a new result", "no new result"]
 
 
-def foresee(sorter: Sorter, record: Record, *, again: str = "") -> Foreseen:
+def preview_replay(sorter: MessageRouter, record: Record, *, again: str = "") -> Foreseen:
     """Say what would become of an arrival.
 
     Args:
@@ -31,15 +31,15 @@ def foresee(sorter: Sorter, record: Record, *, again: str = "") -> Foreseen:
         What the arrival would be; `routed already`: nobody who has no result would get one. Of a result to be replaced,
         `no new result`: today's routes do not name its recipient.
     """
-    receipt = Receipt.of(record)
+    receipt = Receipt.from_record(record)
     table = sorter.tables(receipt.mailbox)
     if table is None:
         return "settings wrong"
     try:
-        with opened(sorter.stores.blobs, receipt.message, size=receipt.size) as data:
+        with open_raw(sorter.stores.blobs, receipt.message, size=receipt.size) as data:
             message = sorter.read(data)
-            decision = decide(mail_of(message, receipt.folder, table.reading), table)
-            prints = fingerprints(receipt.message, seen_of(message, table.reading))
+            decision = decide(to_routing_input(message, receipt.folder, table.reading), table)
+            prints = fingerprints(receipt.message, visible_content(message, table.reading))
     except MessageMissing:
         return "bytes missing"
     if any(is_result_for(again, match.recipient) for match in decision.matches):
@@ -50,7 +50,7 @@ def foresee(sorter: Sorter, record: Record, *, again: str = "") -> Foreseen:
     fates = set()
     for match in decision.matches:
         if match.recipient not in has:
-            owner = Claims(sorter.stores.records, receipt, sorter.stores.blobs).look(prints, match.recipient)
+            owner = Claims(sorter.stores.records, receipt, sorter.stores.blobs).find_duplicate(prints, match.recipient)
             fates.add("routed" if owner is None else "duplicate")
     if "routed" in fates:
         return "routed"

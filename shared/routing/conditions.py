@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from shared.routing.model import Mail, Route
+from shared.routing.model import Route, RoutingInput
 
 
 def matching_pattern(patterns: Iterable[str], addresses: Iterable[str]) -> str | None:
@@ -32,7 +32,7 @@ def _known(patterns: tuple[str, ...]) -> frozenset[str]:
     return frozenset(patterns)
 
 
-def failing(route: Route, mail: Mail) -> str | None:
+def first_failed_condition(route: Route, mail: RoutingInput) -> str | None:
     """The first condition of a route that does not hold, as the setting's name and what it found; None if all hold."""
     checks = (
         ("SENDERS", not route.senders or (mail.senders_well_formed and match_all(route.senders, mail.senders))),

@@ -7,9 +7,19 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Final
 
-from shared.routing.conditions import failing, matching_pattern
+from shared.routing.conditions import first_failed_condition, matching_pattern
 from shared.routing.envelope import AS_DELIVERED, Group, by_specificity
-from shared.routing.model import ANYBODY, Decision, Hint, Mail, Match, Matched, Route, Tried, Unhandled
+from shared.routing.model import (
+    ANYBODY,
+    Decision,
+    EnvelopeHint,
+    Match,
+    Matched,
+    Route,
+    RoutingInput,
+    TriedRoute,
+    Unhandled,
+)
 from shared.routing.route_table import Candidate, RouteTable
 
 TRIED_LIMIT = 1000
@@ -19,13 +29,13 @@ ALIAS_RANKS: Final = 3
 """Ranks of delivery headers that may name an alias of the mailbox: DELIVERY_FIELDS, X-Original-To, Delivered-To."""
 
 
-def decide(mail: Mail, table: RouteTable) -> Decision:
+def decide(mail: RoutingInput, table: RouteTable) -> Decision:
     """Match a message's recipients with the routes of the mailbox that it arrived in (rules 2.1, 2.5, 3.1 to 3.7)."""
     blocked_by = matching_pattern(table.blocked_senders, mail.senders)
     if blocked_by is not None:
         return Decision(blocked_by=blocked_by)
     if mail.loops is not None:
-        return Decision(unhandled=Unhandled.LOOP, tried=(Tried(ANYBODY, None, mail.loops),))
+        return Decision(unhandled=Unhandled.LOOP, tried=(TriedRoute(ANYBODY, None, mail.loops),))
 
     matching = _Matching(mail, table)
     matches = matching.matches()
@@ -43,15 +53,15 @@ def decide(mail: Mail, table: RouteTable) -> Decision:
 class _Matching:
     """The routes of one mailbox asked about one message; `tried` notes each route that does not take it."""
 
-    def __init__(self, mail: Mail, table: RouteTable) -> None:
+    def __init__(self, mail: RoutingInput, table: RouteTable) -> None:
         self._mail = mail
         self._table = table
         # Whether a route's conditions hold does not depend on the recipient: a message may name a hundred thousand.
-        self._why_not: Callable[[Route], str | None] = cache(partial(failing, mail=mail))
-        self._tried: dict[Tried, None] = {}
+        self._why_not: Callable[[Route], str | None] = cache(partial(first_failed_condition, mail=mail))
+        self._tried: dict[TriedRoute, None] = {}
 
     @property
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[TriedRoute]:
         return list(self._tried)
 
     def matches(self) -> dict[str, Match]:
@@ -110,7 +120,7 @@ class _Matching:
                 return matches, not names_primary
         return {}, False
 
-    def _is_alias(self, hint: Hint) -> bool:
+    def _is_alias(self, hint: EnvelopeHint) -> bool:
         as_delivered = hint.where == AS_DELIVERED and hint.where not in self._table.reading.fields
         return self._table.is_alias(hint.address, as_delivered=as_delivered)
 
@@ -143,7 +153,7 @@ class _Matching:
                 return groups[0]
         return {}
 
-    def _plain_all(self, hints: Iterable[Hint], instead_of: str | None = None) -> dict[str, Match]:
+    def _plain_all(self, hints: Iterable[EnvelopeHint], instead_of: str | None = None) -> dict[str, Match]:
         matches: dict[str, Match] = {}
         for hint in hints:
             match = self._plain(hint.address, hint.where, hint.tag)
@@ -162,21 +172,21 @@ class _Matching:
         return self._table.reference(address) and self._mail.tags.get(address, self._table.reference(address))
 
     def _first(self, address: str, candidates: Iterable[Candidate]) -> Candidate | None:
-        found: list[Tried] = []
+        found: list[TriedRoute] = []
         for candidate in candidates:
             because = self._why_not(candidate.route)
             if because is None:
                 break
-            found.append(Tried(address, candidate.route.name, because))
+            found.append(TriedRoute(address, candidate.route.name, because))
         else:
             candidate = None
-            found = found or [Tried(address, None, "no route is for it")]
+            found = found or [TriedRoute(address, None, "no route is for it")]
         for entry in found[: TRIED_LIMIT - len(self._tried)]:
             self._tried[entry] = None
         return candidate
 
 
-def _why(mail: Mail, tried: list[Tried]) -> Unhandled:
+def _why(mail: RoutingInput, tried: list[TriedRoute]) -> Unhandled:
     if any(entry.route is not None and entry.address != ANYBODY for entry in tried):
         return Unhandled.CONDITIONS
     if mail.to or mail.cc or mail.hints:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from shared.routing.model import Hint
-from shared.routing.route_table import Reading
+from shared.routing.model import EnvelopeHint
+from shared.routing.route_table import TrustPolicy
 
 RECEIVED_FOR: Final = "received-for"
 
@@ -20,11 +20,11 @@ AS_ASKED_FOR: Final = ("x-original-to", "envelope-to", "x-envelope-to", RECEIVED
 AS_DELIVERED: Final = "delivered-to"
 """The header with the recipient as it was after aliases were expanded (Postfix: local(8), virtual(8))."""
 
-Group = Sequence[Hint]
+Group = Sequence[EnvelopeHint]
 """What one header says, or several of one name above the same `Received`."""
 
 
-def by_specificity(hints: Iterable[Hint], reading: Reading) -> list[list[Group]]:
+def by_specificity(hints: Iterable[EnvelopeHint], reading: TrustPolicy) -> list[list[Group]]:
     """Return the envelope recipients in ranks, the most specific first.
 
     Args:
@@ -35,10 +35,10 @@ def by_specificity(hints: Iterable[Hint], reading: Reading) -> list[list[Group]]
         Four ranks, each a list of groups, the most specific first. DELIVERY_FIELDS is one group: a mail-flow rule can
         write only one value into a header, so that each alias needs a header of its own.
     """
-    configured: list[Hint] = []
-    asked_for: dict[tuple[int, int], list[Hint]] = {}
-    delivered: dict[int, list[Hint]] = {}
-    others: dict[tuple[str, int], list[Hint]] = {}
+    configured: list[EnvelopeHint] = []
+    asked_for: dict[tuple[int, int], list[EnvelopeHint]] = {}
+    delivered: dict[int, list[EnvelopeHint]] = {}
+    others: dict[tuple[str, int], list[EnvelopeHint]] = {}
     for hint in hints:
         trusted = hint.where != RECEIVED_FOR or hint.hop == reading.hops
         if hint.where in reading.fields:
@@ -53,5 +53,5 @@ def by_specificity(hints: Iterable[Hint], reading: Reading) -> list[list[Group]]
     return [[configured] if configured else [], _ordered(asked_for), _ordered(delivered), list(others.values())]
 
 
-def _ordered(groups: Mapping[tuple[int, int], list[Hint]] | Mapping[int, list[Hint]]) -> list[Group]:
+def _ordered(groups: Mapping[tuple[int, int], list[EnvelopeHint]] | Mapping[int, list[EnvelopeHint]]) -> list[Group]:
     return [group for _, group in sorted(groups.items())]

@@ -125,7 +125,7 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class VisibleContent:
     """What a reader sees of a message. All addresses are normalised.
 
     Attributes:
@@ -153,7 +153,7 @@ class Seen:
     authenticated: str = ""
 
 
-def fingerprints(message: str, seen: Seen) -> tuple[Fingerprint, ...]:
+def fingerprints(message: str, seen: VisibleContent) -> tuple[Fingerprint, ...]:
     """All fingerprints of a message, in the order in which they are claimed.
 
     Args:
@@ -182,7 +182,7 @@ def fingerprints(message: str, seen: Seen) -> tuple[Fingerprint, ...]:
     return tuple(found)
 
 
-def _comparison(seen: Seen) -> Comparison:
+def _comparison(seen: VisibleContent) -> Comparison:
     text = seen.bodies[0] if seen.bodies else ""
     paragraphs = _paragraphs(text)
     digests = {_short(paragraph) for paragraph in set(map(_folded, paragraphs))}

@@ -16,7 +16,7 @@ that named the recipient (`received-for`: the `for` of a `Received`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
+class EnvelopeHint:
     """An envelope recipient that a receiving server wrote into a delivery header (rule 2.2).
 
     Attributes:
@@ -60,7 +60,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mail:
+class RoutingInput:
     """What the rules may ask of a message. All addresses are normalised.
 
     Attributes:
@@ -86,7 +86,7 @@ class Mail:
     extensions: frozenset[str]
     important: bool
     folder: str
-    hints: tuple[Hint, ...] = ()
+    hints: tuple[EnvelopeHint, ...] = ()
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     loops: str | None = None
     senders_well_formed: bool = True
@@ -125,7 +125,7 @@ class Unhandled(StrEnum):
     """Others have a result: only the recipients that the record lists have none."""
 
     @property
-    def words(self) -> str:
+    def detail(self) -> str:
         """The same for a person."""
         return _WORDS[self]
 
@@ -141,7 +141,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TriedRoute:
     """A route that was looked at for an address and did not take it.
 
     Attributes:
@@ -152,7 +152,7 @@ class Tried:
 
     address: str
     route: str | None
-    because: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,5 +171,5 @@ class Decision:
     matches: tuple[Match, ...] = ()
     unhandled: Unhandled | None = None
     blocked_by: str | None = None
-    tried: tuple[Tried, ...] = ()
+    tried: tuple[TriedRoute, ...] = ()
     unserved: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class TrustPolicy:
     """What is believed of the mail of a mailbox.
 
     Attributes:
@@ -75,7 +75,7 @@ class RouteTable:
         fallback: str | None = None,
         plus_addressing: bool = True,
         blocked_senders: tuple[str, ...] = (),
-        reading: Reading | None = None,
+        reading: TrustPolicy | None = None,
         max_recipients: int = 200,
         max_attachments: int = 200,
     ) -> None:
@@ -90,7 +90,7 @@ class RouteTable:
         self._aliases = frozenset(aliases)
         self.fallback = next((route for route in ordered if route.name == fallback), None)
         self.blocked_senders = blocked_senders
-        self.reading = reading or Reading()
+        self.reading = reading or TrustPolicy()
         self.max_recipients = max_recipients
         self.max_attachments = max_attachments
         self._plus_addressing = plus_addressing

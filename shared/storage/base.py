@@ -58,7 +58,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
+class Filter:
     """Which records of a table are meant: those that fulfil all of it. The storage picks them, not the caller.
 
     Attributes:
@@ -78,7 +78,7 @@ class Where:
     until: datetime | None = None
 
 
-EVERYWHERE: Final = Where()
+EVERYWHERE: Final = Filter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class QueueItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class BlobVersion:
     """A blob as it stood when it was read.
 
     Attributes:
@@ -135,7 +135,7 @@ class Blobs(Protocol):
     def download(self, path: str, target: BinaryIO) -> bool:
         """Stream a blob into an open file: False if there is none. Holds a few MB at most."""
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
         """The whole blob and its etag, or None if there is none.
 
         Args:
@@ -215,7 +215,7 @@ class Records(Protocol):
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Remove records; one that is not there is fine."""
 
-    def scan(self, table: Table, where: Where = EVERYWHERE) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = EVERYWHERE) -> Iterator[Record]:
         """Those records of a table that are meant, in no promised order."""
 
 
@@ -237,7 +237,7 @@ class Leases(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Stores:
+class Storage:
     """Everything that is stored, wired together."""
 
     blobs: Blobs
@@ -246,7 +246,7 @@ class Stores:
     leases: Leases
     close: Callable[[], None]
     """Ends connections and threads; nothing may be asked of the storage afterwards."""
-    remove_left_over: Callable[[], int] = lambda: 0
+    remove_leftover_files: Callable[[], int] = lambda: 0
     """Removes the temporary files that killed processes left; returns how many."""
     release_dead: Callable[[], int] = lambda: 0
     """Releases the messages and leases that killed processes held, where their owner is known; returns how many."""

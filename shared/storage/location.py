@@ -15,7 +15,7 @@ _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 
 
 @dataclass(frozen=True, slots=True)
-class StorageAddress:
+class StorageLocation:
     """A storage's address. Its repr holds no secret.
 
     Attributes:
@@ -52,7 +52,7 @@ class StorageAddress:
         account = values.get("accountname")
         return f"storage account {account}" if account else "the storage of a connection string"
 
-    def below(self, folder: Path) -> StorageAddress:
+    def below(self, folder: Path) -> StorageLocation:
         """Return the address with a relative folder taken as relative to `folder`."""
         if self.folder is None or self.folder.is_absolute():
             return self
@@ -60,7 +60,7 @@ class StorageAddress:
         return replace(self, folder=path.resolve() if ".." in path.parts else path)
 
     @classmethod
-    def parse(cls, text: str, *, setting: str) -> StorageAddress:
+    def parse(cls, text: str, *, setting: str) -> StorageLocation:
         """Read an address.
 
         Args:
@@ -85,7 +85,7 @@ class StorageAddress:
         return cls(setting, connection_string=_connection_string(text))
 
 
-def app_storage(environment: Mapping[str, str]) -> StorageAddress:
+def app_storage(environment: Mapping[str, str]) -> StorageLocation:
     """The app's own storage, resolved as the Functions host resolves it.
 
     `AzureWebJobsStorage` wins; else a service's own URI, and the account's name for those that have none. Which kind of
@@ -101,7 +101,7 @@ def app_storage(environment: Mapping[str, str]) -> StorageAddress:
     given = {name.lower(): value.strip() for name, value in environment.items() if value.strip()}
     whole = given.get(HOST_SETTING.lower())
     if whole:
-        return StorageAddress.parse(whole, setting=HOST_SETTING)
+        return StorageLocation.parse(whole, setting=HOST_SETTING)
 
     def part(name: str) -> str | None:
         return given.get(f"{HOST_SETTING}__{name}".lower())
@@ -124,7 +124,7 @@ def app_storage(environment: Mapping[str, str]) -> StorageAddress:
         )
     # The host itself needs no tables; mail that is in the same account does.
     table = service("table") or _beside(blob, "table")
-    return StorageAddress(HOST_SETTING, blob=blob, queue=queue, table=table, client_id=part("clientId"))
+    return StorageLocation(HOST_SETTING, blob=blob, queue=queue, table=table, client_id=part("clientId"))
 
 
 def _connection_string(text: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from shared.storage.base import Record, Records, Table, Where
+from shared.storage.base import Filter, Record, Records, Table
 
 FEW: Final = 4
 """Values that the storage is asked for one by one; for more, the whole table is read once."""
 
 
-def matching(records: Records, table: Table, name: str, values: Iterable[str]) -> Iterator[Record]:
+def scan_by_values(records: Records, table: Table, name: str, values: Iterable[str]) -> Iterator[Record]:
     """The records of a table whose property has one of these texts.
 
     Args:
@@ -23,7 +23,7 @@ def matching(records: Records, table: Table, name: str, values: Iterable[str]) -
     wanted = {value for value in values if value}
     if len(wanted) <= FEW:
         for value in wanted:
-            yield from records.scan(table, Where(equal={name: value}))
+            yield from records.scan(table, Filter(equal={name: value}))
         return
     for record in records.scan(table):
         if record.values.get(name) in wanted:

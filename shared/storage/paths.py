@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def checked(path: str) -> str:
+def checked_path(path: str) -> str:
     """The path itself, if every storage takes it for the same place.
 
     Raises:

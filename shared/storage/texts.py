@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 
-def storable(text: str) -> str:
+def storable_text(text: str) -> str:
     """A text without halves of characters: a header may hold such a lone surrogate, and it has no octets."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def after_all(beginning: str) -> str:
+def prefix_upper_bound(beginning: str) -> str:
     """The first text that comes after all that begin so.
 
     Args:

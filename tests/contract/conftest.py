@@ -8,19 +8,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.storage.base import Stores
-from shared.storage.factory import open_stores
-from shared.storage.location import StorageAddress
+from shared.storage.base import Storage
+from shared.storage.factory import open_storage
+from shared.storage.location import StorageLocation
 from tests.servers.azurite import Azurite
 
 PassTime = Callable[[float], None]
 
 
 @pytest.fixture
-def stores(storage: str) -> Iterator[Stores]:
+def stores(storage: str) -> Iterator[Storage]:
     """All of a storage."""
-    address = StorageAddress.parse(storage, setting="TEST_STORAGE")
-    opened = open_stores(address, address, "mail")
+    address = StorageLocation.parse(storage, setting="TEST_STORAGE")
+    opened = open_storage(address, address, "mail")
     yield opened
     opened.close()
 

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from shared.storage.base import Stores
-from shared.storage.factory import open_stores
-from shared.storage.location import StorageAddress
+from shared.storage.base import Storage
+from shared.storage.factory import open_storage
+from shared.storage.location import StorageLocation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,9 +28,9 @@ stores = open_stores(address, address, "mail")
 """
 
 
-def opened_at(folder: Path) -> Stores:
-    address = StorageAddress.parse(f"folder:{folder}", setting="TEST")
-    return open_stores(address, address, "mail")
+def opened_at(folder: Path) -> Storage:
+    address = StorageLocation.parse(f"folder:{folder}", setting="TEST")
+    return open_storage(address, address, "mail")
 
 
 def processes(program: str, folder: Path, count: int) -> list[str]:

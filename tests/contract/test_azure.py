@@ -16,15 +16,15 @@ from azure.storage.queue import QueueServiceClient
 
 from shared.errors import ServiceUnavailable
 from shared.keys import digest
-from shared.storage.base import QueueName, Stores, Table
-from shared.storage.factory import open_stores
-from shared.storage.location import StorageAddress
+from shared.storage.base import QueueName, Storage, Table
+from shared.storage.factory import open_storage
+from shared.storage.location import StorageLocation
 
 
 @pytest.fixture
-def stores(azure_storage: str) -> Iterator[Stores]:
-    address = StorageAddress.parse(azure_storage, setting="MAIL_STORAGE")
-    opened = open_stores(address, address, "mail")
+def stores(azure_storage: str) -> Iterator[Storage]:
+    address = StorageLocation.parse(azure_storage, setting="MAIL_STORAGE")
+    opened = open_storage(address, address, "mail")
     yield opened
     opened.close()
 
@@ -48,7 +48,7 @@ def tables(azure_storage: str) -> Iterator[TableServiceClient]:
 
 
 @pytest.mark.parametrize("size", [10, 5_000_000], ids=["small", "in blocks"])
-def test_7_5_a_download_runs_nothing(stores: Stores, blobs: BlobServiceClient, size: int, tmp_path: Path) -> None:
+def test_7_5_a_download_runs_nothing(stores: Storage, blobs: BlobServiceClient, size: int, tmp_path: Path) -> None:
     name = 'Größe "1"; x=\r\n日本.html'
     source = tmp_path / "source"
     source.write_bytes(bytes(size))
@@ -64,11 +64,11 @@ def test_7_5_a_download_runs_nothing(stores: Stores, blobs: BlobServiceClient, s
     assert not settings.content_disposition
 
 
-def test_half_a_character_in_a_name_does_not_stop_a_blob(stores: Stores) -> None:
+def test_half_a_character_in_a_name_does_not_stop_a_blob(stores: Storage) -> None:
     assert stores.blobs.create("a/1", b"x", content_type="application/octet-stream", download_name="a\ud800b")
 
 
-def test_the_host_reads_base64_and_messages_live_for_good(stores: Stores, queues: QueueServiceClient) -> None:
+def test_the_host_reads_base64_and_messages_live_for_good(stores: Storage, queues: QueueServiceClient) -> None:
     stores.queues[QueueName.ARRIVALS].put_many(['{"ä": 1}'])
     (message,) = queues.get_queue_client("arrivals").peek_messages()
     assert base64.b64decode(str(message.content)).decode() == '{"ä": 1}'
@@ -78,7 +78,7 @@ def test_the_host_reads_base64_and_messages_live_for_good(stores: Stores, queues
 
 @pytest.mark.parametrize("text", ["not base64!", "{}", "////"])
 def test_a_message_that_is_no_base64_does_not_stop_the_queue(
-    stores: Stores, queues: QueueServiceClient, text: str
+    stores: Storage, queues: QueueServiceClient, text: str
 ) -> None:
     stores.queues[QueueName.POLLS].put_many(["good"])
     queues.get_queue_client("polls").send_message(text)
@@ -87,7 +87,7 @@ def test_a_message_that_is_no_base64_does_not_stop_the_queue(
     )
 
 
-def test_how_a_record_stands_in_its_table(stores: Stores, tables: TableServiceClient) -> None:
+def test_how_a_record_stands_in_its_table(stores: Storage, tables: TableServiceClient) -> None:
     key = digest("x")
     stores.records.create(Table.RECEIPTS, key, {"n": 1, "yes": True, "text": "\U0001fa91" * 40_000})
     entity = tables.get_table_client("mailreceipts").get_entity(key[:2], key)
@@ -100,16 +100,16 @@ def test_how_a_record_stands_in_its_table(stores: Stores, tables: TableServiceCl
 
 def test_two_intakes_share_an_account_and_no_records(azure_storage: str) -> None:
     """Table names are letters and digits, container names are not: each container has its own tables all the same."""
-    address = StorageAddress.parse(azure_storage, setting="MAIL_STORAGE")
+    address = StorageLocation.parse(azure_storage, setting="MAIL_STORAGE")
     for container in ("mail", "ma-il", "m-a-il", "1mail", "m" * 63):
-        stores = open_stores(address, address, container)
+        stores = open_storage(address, address, container)
         assert stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
         assert stores.blobs.create("a", b"x", content_type="text/plain")
         stores.close()
 
 
 def test_what_is_missing_is_made_and_made_again(
-    stores: Stores, blobs: BlobServiceClient, queues: QueueServiceClient, tables: TableServiceClient
+    stores: Storage, blobs: BlobServiceClient, queues: QueueServiceClient, tables: TableServiceClient
 ) -> None:
     def use() -> None:
         assert stores.blobs.create("a", b"x", content_type="text/plain")
@@ -134,8 +134,8 @@ def test_what_is_missing_is_made_and_made_again(
 
 
 def test_sixteen_who_come_first_find_everything_made(azure_storage: str) -> None:
-    address = StorageAddress.parse(azure_storage, setting="MAIL_STORAGE")
-    several = [open_stores(address, address, "mail") for _ in range(4)]
+    address = StorageLocation.parse(azure_storage, setting="MAIL_STORAGE")
+    several = [open_storage(address, address, "mail") for _ in range(4)]
 
     def use(number: int) -> bool:
         stores = several[number % 4]
@@ -149,7 +149,7 @@ def test_sixteen_who_come_first_find_everything_made(azure_storage: str) -> None
         stores.close()
 
 
-def test_the_sdks_say_nothing_of_what_goes_well(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_sdks_say_nothing_of_what_goes_well(stores: Storage, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         stores.blobs.create("a", b"x", content_type="text/plain")
         stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
@@ -161,8 +161,10 @@ def test_app_and_mail_may_be_two_accounts(azurite: object, request: pytest.Fixtu
     from tests.servers.azurite import Azurite  # noqa: PLC0415  the fixture's own type
 
     assert isinstance(azurite, Azurite)
-    app, mail = (StorageAddress.parse(azurite.connection_string(name), setting=name) for name in ("test998", "test999"))
-    stores = open_stores(app, mail, "mail")
+    app, mail = (
+        StorageLocation.parse(azurite.connection_string(name), setting=name) for name in ("test998", "test999")
+    )
+    stores = open_storage(app, mail, "mail")
     stores.blobs.create("a", b"x", content_type="text/plain")
     stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
     stores.queues[QueueName.POLLS].put_many(["x"])

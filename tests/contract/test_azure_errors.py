@@ -13,13 +13,13 @@ from typing import Any
 import azure.core.exceptions as theirs
 import pytest
 
-from shared.errors import ServiceUnavailable, Throttled, TryAgain
+from shared.errors import ServiceUnavailable, Throttled, TransientError
 from shared.keys import digest
 from shared.storage.azure import accounts
 from shared.storage.azure.errors import Service, as_ours
-from shared.storage.base import QueueItem, QueueName, Stores, Table
-from shared.storage.factory import open_stores
-from shared.storage.location import StorageAddress
+from shared.storage.base import QueueItem, QueueName, Storage, Table
+from shared.storage.factory import open_storage
+from shared.storage.location import StorageLocation
 from tests.servers.answering import Answer, account_at, answering, endpoints_at
 from tests.servers.azurite import KEY, free_ports
 
@@ -48,7 +48,7 @@ def test_every_class_maps(kind: type[Any], service: Service) -> None:
 ITEM = QueueItem("1", "receipt", "x", 1, None)  # type: ignore[arg-type]  # the time is not asked for
 TOKEN = "00000000-0000-0000-0000-000000000000"
 
-WORK: dict[str, tuple[Service, Callable[[Stores], object]]] = {
+WORK: dict[str, tuple[Service, Callable[[Storage], object]]] = {
     "create": (Service.BLOB, lambda stores: stores.blobs.create("a/b", b"x", content_type="a/b")),
     "create large": (Service.BLOB, lambda stores: stores.blobs.create("a", bytes(5_000_000), content_type="a/b")),
     "read": (Service.BLOB, lambda stores: stores.blobs.read("a/b")),
@@ -75,9 +75,9 @@ work_of_each_kind = pytest.mark.parametrize(("service", "work"), WORK.values(), 
 
 
 @contextmanager
-def stores_at(connection_string: str) -> Iterator[Stores]:
-    address = StorageAddress.parse(connection_string, setting="MAIL_STORAGE")
-    stores = open_stores(address, address, "mail")
+def stores_at(connection_string: str) -> Iterator[Storage]:
+    address = StorageLocation.parse(connection_string, setting="MAIL_STORAGE")
+    stores = open_storage(address, address, "mail")
     try:
         yield stores
     finally:
@@ -92,7 +92,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @work_of_each_kind
-def test_denied_names_the_setting_and_the_role(service: Service, work: Callable[[Stores], object]) -> None:
+def test_denied_names_the_setting_and_the_role(service: Service, work: Callable[[Storage], object]) -> None:
     denied = Answer(403, {"x-ms-error-code": "AuthorizationPermissionMismatch"})
     with answering(denied) as account, stores_at(account) as stores:
         with pytest.raises(ServiceUnavailable) as caught:
@@ -107,7 +107,7 @@ def test_denied_names_the_setting_and_the_role(service: Service, work: Callable[
 @work_of_each_kind
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.usefixtures("no_pauses")
-def test_too_much_says_for_how_long(service: Service, work: Callable[[Stores], object], status: int) -> None:
+def test_too_much_says_for_how_long(service: Service, work: Callable[[Storage], object], status: int) -> None:
     busy = Answer(status, {"Retry-After": "17", "x-ms-error-code": "ServerBusy"})
     with answering(busy) as account, stores_at(account) as stores:
         with pytest.raises(Throttled, match=f"the {service} service asks to wait") as caught:
@@ -153,7 +153,7 @@ def test_retries_are_few_and_short() -> None:
 )
 @pytest.mark.usefixtures("no_pauses")
 def test_an_account_that_is_not_there_is_not_an_answer(
-    service: Service, work: Callable[[Stores], object], code: str
+    service: Service, work: Callable[[Storage], object], code: str
 ) -> None:
     """Neither "no such blob" nor "not held": nothing is known."""
     headers = {"x-ms-error-code": code} if code else {}
@@ -168,7 +168,7 @@ def test_an_account_that_is_not_there_is_not_an_answer(
     "code", ["ContainerBeingDeleted", "QueueBeingDeleted", "TableBeingDeleted", "BlobImmutableDueToPolicy", "Unheard"]
 )
 def test_8_1_a_conflict_of_another_kind_is_not_taken_for_there_already(
-    service: Service, work: Callable[[Stores], object], code: str
+    service: Service, work: Callable[[Storage], object], code: str
 ) -> None:
     """`create` that gives False would let the message be removed from its mailbox."""
 
@@ -178,13 +178,17 @@ def test_8_1_a_conflict_of_another_kind_is_not_taken_for_there_already(
             return Answer(201)
         return Answer(409, {"x-ms-error-code": code, "Content-Type": "application/json"})
 
-    with answering(answers) as account, stores_at(account) as stores, pytest.raises(TryAgain, match="MAIL_STORAGE"):
+    with (
+        answering(answers) as account,
+        stores_at(account) as stores,
+        pytest.raises(TransientError, match="MAIL_STORAGE"),
+    ):
         work(stores)
 
 
 @work_of_each_kind
 @pytest.mark.usefixtures("no_pauses")
-def test_nobody_there(service: Service, work: Callable[[Stores], object]) -> None:
+def test_nobody_there(service: Service, work: Callable[[Storage], object]) -> None:
     with stores_at(account_at(free_ports(1)[0])) as stores, pytest.raises(ServiceUnavailable) as caught:
         work(stores)
     assert str(caught.value).startswith(f"MAIL_STORAGE: the {service} service cannot be reached (")
@@ -193,13 +197,13 @@ def test_nobody_there(service: Service, work: Callable[[Stores], object]) -> Non
 
 @work_of_each_kind
 @pytest.mark.usefixtures("no_pauses")
-def test_a_signature_in_the_address_is_not_shown(service: Service, work: Callable[[Stores], object]) -> None:
+def test_a_signature_in_the_address_is_not_shown(service: Service, work: Callable[[Storage], object]) -> None:
     signature = "sv=2024-01-01&ss=bqt&srt=sco&sp=rwdl&se=2030-01-01&sig=hush%2Bhush%3D"
     account = f"AccountName=some;SharedAccessSignature={signature};{endpoints_at(free_ports(1)[0])}"
     with stores_at(account) as stores, pytest.raises(ServiceUnavailable) as caught:
         work(stores)
     assert "hush" not in str(caught.value)
-    assert "hush" not in repr(StorageAddress.parse(account, setting="MAIL_STORAGE"))
+    assert "hush" not in repr(StorageLocation.parse(account, setting="MAIL_STORAGE"))
 
 
 @pytest.mark.usefixtures("no_pauses")
@@ -211,7 +215,7 @@ def test_an_account_whose_name_is_not_known() -> None:
 
 
 @work_of_each_kind
-def test_a_key_that_is_none(service: Service, work: Callable[[Stores], object]) -> None:
+def test_a_key_that_is_none(service: Service, work: Callable[[Storage], object]) -> None:
     account = f"AccountName=some;AccountKey=hush+not+base64;{endpoints_at(free_ports(1)[0])}"
     with stores_at(account) as stores, pytest.raises(ServiceUnavailable, match="check the key") as caught:
         work(stores)

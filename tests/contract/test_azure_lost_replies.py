@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import pytest
 
-from shared.errors import TryAgain
+from shared.errors import TransientError
 from shared.keys import digest
-from shared.storage.base import QueueName, Stores, Table
-from shared.storage.factory import open_stores
-from shared.storage.location import StorageAddress
+from shared.storage.base import QueueName, Storage, Table
+from shared.storage.factory import open_storage
+from shared.storage.location import StorageLocation
 from tests.servers.azurite import ACCOUNTS, Azurite
 from tests.servers.lossy import Way, lossy
 
@@ -22,11 +22,11 @@ KEY = digest("x")
 
 
 @pytest.fixture
-def way_and_stores(azurite: Azurite, azure_storage: str) -> Iterator[tuple[Way, Stores]]:
+def way_and_stores(azurite: Azurite, azure_storage: str) -> Iterator[tuple[Way, Storage]]:
     account = next(name for name in ACCOUNTS if f"AccountName={name};" in azure_storage)
     with lossy(azurite, account) as (connection_string, way):
-        address = StorageAddress.parse(connection_string, setting="MAIL_STORAGE")
-        stores = open_stores(address, address, "mail")
+        address = StorageLocation.parse(connection_string, setting="MAIL_STORAGE")
+        stores = open_storage(address, address, "mail")
         yield way, stores
         stores.close()
 
@@ -37,14 +37,14 @@ def losing(way: Way, do: Callable[[], T], replies: int = 1) -> T | None:
     way.lose = replies
     try:
         return do()
-    except TryAgain:
+    except TransientError:
         return do()
     finally:
         assert way.lost == before + replies
         way.lose = 0
 
 
-def test_8_1_a_blob_is_whole_and_once(way_and_stores: tuple[Way, Stores], tmp_path: Path) -> None:
+def test_8_1_a_blob_is_whole_and_once(way_and_stores: tuple[Way, Storage], tmp_path: Path) -> None:
     way, stores = way_and_stores
     data: bytes | Path
     large = tmp_path / "large"
@@ -58,7 +58,7 @@ def test_8_1_a_blob_is_whole_and_once(way_and_stores: tuple[Way, Stores], tmp_pa
     assert stores.blobs.read("twice") == b"y"
 
 
-def test_8_1_a_record_is_created_and_it_is_seen_whose_it_is(way_and_stores: tuple[Way, Stores]) -> None:
+def test_8_1_a_record_is_created_and_it_is_seen_whose_it_is(way_and_stores: tuple[Way, Storage]) -> None:
     way, stores = way_and_stores
     assert stores.records.get(Table.CLAIMS, KEY) is None
     losing(way, lambda: stores.records.create(Table.CLAIMS, KEY, {"owner": "us"}))
@@ -67,7 +67,7 @@ def test_8_1_a_record_is_created_and_it_is_seen_whose_it_is(way_and_stores: tupl
     assert record.values == {"owner": "us"}
 
 
-def test_8_1_a_merge_takes_place(way_and_stores: tuple[Way, Stores]) -> None:
+def test_8_1_a_merge_takes_place(way_and_stores: tuple[Way, Storage]) -> None:
     way, stores = way_and_stores
     stores.records.create(Table.MAILBOXES, KEY, {"a": 1})
     losing(way, lambda: stores.records.merge(Table.MAILBOXES, KEY, {"a": 2}))
@@ -76,21 +76,21 @@ def test_8_1_a_merge_takes_place(way_and_stores: tuple[Way, Stores]) -> None:
     assert record.values == {"a": 2}
     etag = record.etag
     way.lose = 1
-    with pytest.raises(TryAgain):  # whether it was ours that came first cannot be told: to be read anew
+    with pytest.raises(TransientError):  # whether it was ours that came first cannot be told: to be read anew
         stores.records.merge(Table.MAILBOXES, KEY, {"a": 3}, etag=etag)
     record = stores.records.get(Table.MAILBOXES, KEY)
     assert record is not None
     assert record.values == {"a": 3}
 
 
-def test_8_1_a_record_is_gone(way_and_stores: tuple[Way, Stores]) -> None:
+def test_8_1_a_record_is_gone(way_and_stores: tuple[Way, Storage]) -> None:
     way, stores = way_and_stores
     stores.records.create(Table.PENDING, KEY, {"a": 1})
     losing(way, lambda: stores.records.delete_many(Table.PENDING, [KEY]))
     assert stores.records.get(Table.PENDING, KEY) is None
 
 
-def test_8_1_a_message_is_put_at_least_once_and_deleted(way_and_stores: tuple[Way, Stores]) -> None:
+def test_8_1_a_message_is_put_at_least_once_and_deleted(way_and_stores: tuple[Way, Storage]) -> None:
     way, stores = way_and_stores
     queue = stores.queues[QueueName.ARRIVALS]
     assert queue.length() == 0
@@ -104,7 +104,7 @@ def test_8_1_a_message_is_put_at_least_once_and_deleted(way_and_stores: tuple[Wa
     assert queue.length() == 0
 
 
-def test_1_10_a_lease_is_ours_and_given_up(way_and_stores: tuple[Way, Stores]) -> None:
+def test_1_10_a_lease_is_ours_and_given_up(way_and_stores: tuple[Way, Storage]) -> None:
     way, stores = way_and_stores
     token = stores.leases.acquire("support", 60)
     assert token is not None
@@ -119,7 +119,7 @@ def test_1_10_a_lease_is_ours_and_given_up(way_and_stores: tuple[Way, Stores]) -
     assert stores.leases.acquire("support", 60) is not None
 
 
-def test_making_what_is_missing_survives_too(way_and_stores: tuple[Way, Stores]) -> None:
+def test_making_what_is_missing_survives_too(way_and_stores: tuple[Way, Storage]) -> None:
     way, stores = way_and_stores
     losing(way, lambda: stores.blobs.create("a", b"x", content_type="text/plain"))
     losing(way, lambda: stores.queues[QueueName.POLLS].put_many(["x"]))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.base import QueueName, Stores
+from shared.storage.base import QueueName, Storage
 from shared.storage.folder.blobs import HIDDEN, FolderBlobs
 from shared.temporary_files import LEFT_OVER
 from tests.contract.folders import OPEN, ROOT, opened_at, processes
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stores(folder: Path) -> Iterator[Stores]:
+def stores(folder: Path) -> Iterator[Storage]:
     opened = opened_at(folder)
     yield opened
     opened.close()
@@ -44,7 +44,7 @@ stores.close()
     assert [held for _, _, held in told].count("True") == 1
 
 
-def test_4_4_a_message_is_received_by_one_of_several_processes(folder: Path, stores: Stores) -> None:
+def test_4_4_a_message_is_received_by_one_of_several_processes(folder: Path, stores: Storage) -> None:
     queue = stores.queues[QueueName.ARRIVALS]
     queue.put_many(str(number) for number in range(300))
     program = """
@@ -120,7 +120,7 @@ stores.blobs.create("messages/ab/abc/raw.eml", b"x" * 3_000_000, content_type="m
 @pytest.mark.parametrize("program", [WRITING, WRITTEN], ids=["while it writes", "before it links"])
 @pytest.mark.parametrize("by", ["opening", "sweeping"])
 def test_8_1_only_a_killed_writers_file_is_removed(
-    folder: Path, stores: Stores, tmp_path: Path, program: str, by: str
+    folder: Path, stores: Storage, tmp_path: Path, program: str, by: str
 ) -> None:
     """The writer waits for a pipe: it is in the middle of its work for certain, however old its file is."""
     writing = folder / HIDDEN / "writing"
@@ -129,7 +129,7 @@ def test_8_1_only_a_killed_writers_file_is_removed(
         if by == "opening":
             opened_at(folder).close()
         else:
-            stores.remove_left_over()
+            stores.remove_leftover_files()
         return [path.name for path in writing.iterdir()]
 
     pipe = tmp_path / "pipe"
@@ -160,22 +160,22 @@ def make_old(path: Path) -> None:
     os.utime(path, (time.time() - LEFT_OVER - 1,) * 2)
 
 
-def test_what_is_not_a_file_of_a_writer_stays(folder: Path, stores: Stores) -> None:
+def test_what_is_not_a_file_of_a_writer_stays(folder: Path, stores: Storage) -> None:
     writing = folder / HIDDEN / "writing"
     (writing / "folder").mkdir()
     (writing / "link").symlink_to(folder / HIDDEN / "state.sqlite3")
-    assert stores.remove_left_over() == 0
+    assert stores.remove_leftover_files() == 0
     assert {path.name for path in writing.iterdir()} == {"folder", "link"}
     assert (folder / HIDDEN / "state.sqlite3").is_file()
 
 
-def test_nothing_temporary_stays(folder: Path, stores: Stores) -> None:
+def test_nothing_temporary_stays(folder: Path, stores: Storage) -> None:
     for _ in range(2):
         stores.blobs.create("a/b", b"x", content_type="text/plain")
     assert list((folder / HIDDEN / "writing").iterdir()) == []
 
 
-def test_the_storages_own_files_are_no_blobs(stores: Stores) -> None:
+def test_the_storages_own_files_are_no_blobs(stores: Storage) -> None:
     assert list(stores.blobs.list()) == []
     with pytest.raises(ValueError, match="own"):
         stores.blobs.read(f"{HIDDEN}/state.sqlite3")
@@ -184,7 +184,7 @@ def test_the_storages_own_files_are_no_blobs(stores: Stores) -> None:
     assert stores.blobs.create(f"a/{HIDDEN}", b"x", content_type="text/plain")
 
 
-def test_a_folder_that_somebody_removed_is_made_anew(folder: Path, stores: Stores) -> None:
+def test_a_folder_that_somebody_removed_is_made_anew(folder: Path, stores: Storage) -> None:
     stores.blobs.create("a/b/c", b"x", content_type="text/plain")
     (folder / "a/b/c").unlink()
     (folder / "a/b").rmdir()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from shared.documents.blob_paths import raw_path
-from shared.queue_messages import Poll, Reason
-from shared.storage.base import Stores
+from shared.queue_messages import Poll, PollReason
+from shared.storage.base import Storage
 from shared.storage.folder import database as database_module
 from shared.storage.folder.blobs import HIDDEN
 from tests.contract.folders import opened_at
@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stores(folder: Path) -> Iterator[Stores]:
+def stores(folder: Path) -> Iterator[Storage]:
     opened = opened_at(folder)
     yield opened
     opened.close()
@@ -70,7 +70,7 @@ def stores(folder: Path) -> Iterator[Stores]:
 
 @pytest.mark.parametrize("source", ["bytes", "file"])
 def test_a_files_bytes_are_flushed_before_it_has_its_name(
-    folder: Path, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    folder: Path, stores: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     flushes = Flushes(monkeypatch)
     data: bytes | Path = b"x" * 100
@@ -83,7 +83,7 @@ def test_a_files_bytes_are_flushed_before_it_has_its_name(
 
 
 def test_settle_flushes_every_folder_with_a_new_name(
-    folder: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushes = Flushes(monkeypatch)
     for name in ("a/b/c", "a/d/e", "f", *(f"many/{number}/x" for number in range(10))):
@@ -95,7 +95,7 @@ def test_settle_flushes_every_folder_with_a_new_name(
 
 
 def test_settle_flushes_for_a_writer_that_died_before_it_could(
-    folder: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stores.blobs.create("a/b", b"x", content_type="text/plain")
     flushes = Flushes(monkeypatch)
@@ -132,7 +132,7 @@ def test_1_1_a_message_is_removed_only_after_its_file_and_its_folders_were_flush
     server = MemoryServer(before_removal=check)
     server.deliver(*messages)
     app = app_on(settings_for(f"folder:{folder}", TWO_MAILBOXES), lambda _mailbox: server.open())
-    app.poller.poll(Poll("support", Reason.BY_HAND))
+    app.poller.poll(Poll("support", PollReason.MANUAL))
     assert sorted(removed) == sorted(messages)
     assert not_flushed == []
-    app.stores.close()
+    app.storage.close()

@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import ServiceUnavailable
 from shared.keys import digest
-from shared.storage.base import Stores, Table
+from shared.storage.base import Storage, Table
 from shared.storage.folder import blobs as blobs_module
 from shared.storage.folder import database as database_module
 from shared.storage.folder.blobs import HIDDEN
@@ -23,14 +23,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stores(folder: Path) -> Iterator[Stores]:
+def stores(folder: Path) -> Iterator[Storage]:
     opened = opened_at(folder)
     yield opened
     opened.close()
 
 
 def test_settle_returns_when_others_are_still_at_it(
-    folder: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who finds that another is settling waits for it: it may be settling what we wrote."""
     inside, may_go, returned = threading.Event(), threading.Event(), threading.Event()
@@ -58,7 +58,7 @@ def test_settle_returns_when_others_are_still_at_it(
     assert returned.is_set()
 
 
-def test_a_settling_that_failed_is_done_again(folder: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_settling_that_failed_is_done_again(folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     settled: list[str] = []
 
     def failing(_folders: object) -> None:
@@ -74,7 +74,7 @@ def test_a_settling_that_failed_is_done_again(folder: Path, stores: Stores, monk
 
 
 def test_an_error_does_not_tell_an_attachments_name(
-    folder: Path, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(_path: str, _data: object) -> None:
         raise OSError(28, "No space left on device")

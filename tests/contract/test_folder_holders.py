@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.base import QueueName, Stores
+from shared.storage.base import QueueName, Storage
 from shared.storage.folder import blobs as blobs_module
 from shared.storage.folder.blobs import HIDDEN, FolderBlobs
 from shared.storage.folder.holders import FOLDER
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stores(folder: Path) -> Iterator[Stores]:
+def stores(folder: Path) -> Iterator[Storage]:
     opened = opened_at(folder)
     opened.queues[QueueName.ARRIVALS].put_many(["held", "paused"])
     yield opened
@@ -40,7 +40,7 @@ def stores(folder: Path) -> Iterator[Stores]:
 
 
 @pytest.fixture
-def process(folder: Path, stores: Stores) -> Iterator[subprocess.Popen[str]]:
+def process(folder: Path, stores: Storage) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", OPEN + HOLD, str(folder), "0"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as started:
@@ -50,12 +50,12 @@ def process(folder: Path, stores: Stores) -> Iterator[subprocess.Popen[str]]:
         started.kill()
 
 
-def visible(stores: Stores) -> list[str]:
+def visible(stores: Storage) -> list[str]:
     return [item.body for item in stores.queues[QueueName.ARRIVALS].receive(32, hidden_for=60)]
 
 
 def test_8_1_what_a_killed_process_held_is_released(
-    stores: Stores, process: subprocess.Popen[str], folder: Path
+    stores: Storage, process: subprocess.Popen[str], folder: Path
 ) -> None:
     assert (visible(stores), stores.leases.acquire("support", 60)) == ([], None)
     process.kill()
@@ -68,13 +68,13 @@ def test_8_1_what_a_killed_process_held_is_released(
     assert stores.release_dead() == 0
 
 
-def test_8_1_what_a_living_process_holds_is_not_released(stores: Stores, process: subprocess.Popen[str]) -> None:
+def test_8_1_what_a_living_process_holds_is_not_released(stores: Storage, process: subprocess.Popen[str]) -> None:
     del process
     assert stores.release_dead() == 0
     assert (visible(stores), stores.leases.acquire("support", 60)) == ([], None)
 
 
-def test_8_1_what_this_process_holds_is_not_released(stores: Stores, folder: Path) -> None:
+def test_8_1_what_this_process_holds_is_not_released(stores: Storage, folder: Path) -> None:
     assert visible(stores) == ["held", "paused"]
     other = opened_at(folder)
     assert (stores.release_dead(), other.release_dead()) == (0, 0)
@@ -83,7 +83,7 @@ def test_8_1_what_this_process_holds_is_not_released(stores: Stores, folder: Pat
 
 
 def test_8_1_without_locks_nobody_is_taken_for_dead(
-    stores: Stores, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    stores: Storage, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process.kill()
     process.wait()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.factory import open_stores
+from shared.storage.factory import open_storage
 from shared.storage.folder.blobs import HIDDEN
-from shared.storage.location import StorageAddress
+from shared.storage.location import StorageLocation
 from tests.contract.folders import OPEN, ROOT, opened_at
 
 FILL = """
@@ -101,8 +101,8 @@ def test_an_existing_stores_own_folder_gets_its_mode_and_what_is_in_it_stays(
     with closing(opened_at(folder)):
         assert mode_of(folder) == 0o700
     assert (mode_of(folder / "messages"), mode_of(folder / "messages/ab/old")) == (0o755, 0o644)
-    address = replace(StorageAddress.parse(f"folder:{folder}", setting="TEST"), file_mode=0o640)
-    with closing(open_stores(address, address, "mail")) as stores:
+    address = replace(StorageLocation.parse(f"folder:{folder}", setting="TEST"), file_mode=0o640)
+    with closing(open_storage(address, address, "mail")) as stores:
         assert mode_of(folder) == 0o750
         stores.blobs.create("messages/ab/new", b"x", content_type="text/plain")
         assert mode_of(folder / "messages/ab/new") == 0o640

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.errors import LeaseLost
-from shared.storage.base import Stores
+from shared.storage.base import Storage
 from tests.contract.conftest import PassTime
 
 
-def test_a_lease_is_one_holders(stores: Stores) -> None:
+def test_a_lease_is_one_holders(stores: Storage) -> None:
     token = stores.leases.acquire("support", 60)
     assert token is not None
     assert stores.leases.acquire("support", 60) is None
@@ -29,7 +29,7 @@ def test_a_lease_is_one_holders(stores: Stores) -> None:
         stores.leases.renew("support", token)
 
 
-def test_of_sixteen_who_want_one_lease_one_gets_it(stores: Stores) -> None:
+def test_of_sixteen_who_want_one_lease_one_gets_it(stores: Storage) -> None:
     together = threading.Barrier(16)
 
     def acquire(_: int) -> str | None:
@@ -42,7 +42,7 @@ def test_of_sixteen_who_want_one_lease_one_gets_it(stores: Stores) -> None:
     stores.leases.renew("raced", tokens[0])
 
 
-def test_what_was_never_held_is_lost(stores: Stores) -> None:
+def test_what_was_never_held_is_lost(stores: Storage) -> None:
     nobodys = "00000000-0000-0000-0000-000000000000"
     with pytest.raises(LeaseLost):
         stores.leases.renew("unheard-of", nobodys)
@@ -55,7 +55,7 @@ def test_what_was_never_held_is_lost(stores: Stores) -> None:
         stores.leases.renew("unheard-of", token)
 
 
-def test_1_10_a_lease_ends_by_itself_and_renewing_prolongs_it(stores: Stores, pass_time: PassTime) -> None:
+def test_1_10_a_lease_ends_by_itself_and_renewing_prolongs_it(stores: Storage, pass_time: PassTime) -> None:
     kept, left = (stores.leases.acquire(name, 15) for name in ("kept", "left"))
     assert kept is not None
     assert left is not None

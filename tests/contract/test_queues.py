@@ -5,11 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from shared.storage.base import QueueName, Stores
+from shared.storage.base import QueueName, Storage
 from tests.contract.conftest import PassTime
 
 
-def test_a_queue_hides_what_is_received_and_counts(stores: Stores, pass_time: PassTime) -> None:
+def test_a_queue_hides_what_is_received_and_counts(stores: Storage, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.ARRIVALS]
     queue.put_many(["ä", "b"])
     assert queue.length() == 2
@@ -29,7 +29,7 @@ def test_a_queue_hides_what_is_received_and_counts(stores: Stores, pass_time: Pa
     assert queue.length() == 0
 
 
-def test_a_released_message_comes_back_after_its_delay(stores: Stores, pass_time: PassTime) -> None:
+def test_a_released_message_comes_back_after_its_delay(stores: Storage, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.POLLS]
     queue.put_many(["x"])
     (item,) = queue.receive(1, hidden_for=600)
@@ -42,7 +42,7 @@ def test_a_released_message_comes_back_after_its_delay(stores: Stores, pass_time
     assert len(queue.receive(1, hidden_for=600)) == 1
 
 
-def test_a_delayed_message_is_not_seen_before_its_time(stores: Stores, pass_time: PassTime) -> None:
+def test_a_delayed_message_is_not_seen_before_its_time(stores: Storage, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.POLLS]
     queue.put_many(["later"], delay=1, ttl=3600)
     assert queue.receive(1, hidden_for=60) == []
@@ -50,7 +50,7 @@ def test_a_delayed_message_is_not_seen_before_its_time(stores: Stores, pass_time
     assert [item.body for item in queue.receive(1, hidden_for=60)] == ["later"]
 
 
-def test_a_message_is_received_by_one_of_many(stores: Stores) -> None:
+def test_a_message_is_received_by_one_of_many(stores: Storage) -> None:
     queue = stores.queues[QueueName.ARRIVALS]
     queue.put_many(map(str, range(100)))
     with ThreadPoolExecutor(8) as pool:
@@ -60,12 +60,12 @@ def test_a_message_is_received_by_one_of_many(stores: Stores) -> None:
     assert sorted(received, key=int) == list(map(str, range(100)))
 
 
-def test_queues_are_apart(stores: Stores) -> None:
+def test_queues_are_apart(stores: Storage) -> None:
     stores.queues[QueueName.POLLS].put_many(["poll"])
     assert stores.queues[QueueName.ARRIVALS].receive(1, hidden_for=1) == []
 
 
-def test_a_message_that_was_released_is_not_its_first_receivers_any_more(stores: Stores) -> None:
+def test_a_message_that_was_released_is_not_its_first_receivers_any_more(stores: Storage) -> None:
     queue = stores.queues[QueueName.POLLS]
     queue.put_many(["x"])
     (first,) = queue.receive(1, hidden_for=600)
@@ -81,13 +81,13 @@ def test_a_message_that_was_released_is_not_its_first_receivers_any_more(stores:
     assert queue.length() == 0
 
 
-def test_no_more_are_received_than_asked_for(stores: Stores) -> None:
+def test_no_more_are_received_than_asked_for(stores: Storage) -> None:
     queue = stores.queues[QueueName.ARRIVALS]
     queue.put_many(str(number) for number in range(40))
     assert [len(queue.receive(count, hidden_for=60)) for count in (1, 5, 32, 32)] == [1, 5, 32, 2]
 
 
-def test_a_message_dies_after_its_time(stores: Stores, pass_time: PassTime) -> None:
+def test_a_message_dies_after_its_time(stores: Storage, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.ARRIVALS_POISON]
     queue.put_many(["short"], ttl=1)
     queue.put_many(["long"])
@@ -95,6 +95,6 @@ def test_a_message_dies_after_its_time(stores: Stores, pass_time: PassTime) -> N
     assert [item.body for item in queue.receive(32, hidden_for=60)] == ["long"]
 
 
-def test_nothing_to_put_is_fine(stores: Stores) -> None:
+def test_nothing_to_put_is_fine(stores: Storage) -> None:
     stores.queues[QueueName.POLLS].put_many([])
     assert stores.queues[QueueName.POLLS].length() == 0

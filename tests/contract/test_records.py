@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from shared.errors import RecordChanged
+from shared.errors import WriteConflict
 from shared.keys import digest
-from shared.storage.base import Record, Stores, Table, Values, Where
+from shared.storage.base import Filter, Record, Storage, Table, Values
 
 VALUES: Values = {
     "text": "grüße \U0001fa91",
@@ -22,7 +22,7 @@ VALUES: Values = {
 }
 
 
-def test_a_record_comes_back_as_it_was(stores: Stores) -> None:
+def test_a_record_comes_back_as_it_was(stores: Storage) -> None:
     key = digest("one")
     assert stores.records.get(Table.RECEIPTS, key) is None
     assert stores.records.create(Table.RECEIPTS, key, VALUES)
@@ -35,7 +35,7 @@ def test_a_record_comes_back_as_it_was(stores: Stores) -> None:
     assert stores.records.get(Table.CLAIMS, key) is None
 
 
-def test_merge_sets_some_properties_and_creates(stores: Stores) -> None:
+def test_merge_sets_some_properties_and_creates(stores: Storage) -> None:
     key = digest("two")
     stores.records.merge(Table.MAILBOXES, key, {"a": 1, "b": "x"})
     stores.records.merge(Table.MAILBOXES, key, {"b": "y"})
@@ -44,19 +44,19 @@ def test_merge_sets_some_properties_and_creates(stores: Stores) -> None:
     assert record.values == {"a": 1, "b": "y"}
 
 
-def test_merge_with_an_etag_minds_what_others_wrote(stores: Stores) -> None:
+def test_merge_with_an_etag_minds_what_others_wrote(stores: Storage) -> None:
     key = digest("three")
     stores.records.create(Table.MAILBOXES, key, {"a": 1})
     record = stores.records.get(Table.MAILBOXES, key)
     assert record is not None
     stores.records.merge(Table.MAILBOXES, key, {"a": 2}, etag=record.etag)
-    with pytest.raises(RecordChanged):
+    with pytest.raises(WriteConflict):
         stores.records.merge(Table.MAILBOXES, key, {"a": 3}, etag=record.etag)
-    with pytest.raises(RecordChanged):
+    with pytest.raises(WriteConflict):
         stores.records.merge(Table.MAILBOXES, digest("nobody"), {"a": 3}, etag=record.etag)
 
 
-def test_long_texts_grow_and_shrink(stores: Stores) -> None:
+def test_long_texts_grow_and_shrink(stores: Storage) -> None:
     key = digest("four")
     for text in ("x", "\U0001fa91" * 40_000 + "end", "y" * 20_000, "short", ""):
         stores.records.merge(Table.RECEIPTS, key, {"long": text, "other": "kept"})
@@ -65,7 +65,7 @@ def test_long_texts_grow_and_shrink(stores: Stores) -> None:
         assert record.values == {"long": text, "other": "kept"}
 
 
-def test_many_at_once(stores: Stores) -> None:
+def test_many_at_once(stores: Storage) -> None:
     keys = [digest(str(number)) for number in range(120)]
     assert stores.records.create_many(Table.PENDING, {key: {"n": n} for n, key in enumerate(keys[:100])}) == set()
     assert stores.records.create_many(Table.PENDING, {key: {"n": -1} for key in keys[90:]}) == set(keys[90:100])
@@ -78,7 +78,7 @@ def test_many_at_once(stores: Stores) -> None:
     assert {record.key for record in stores.records.scan(Table.PENDING)} == set(keys[:10])
 
 
-def test_of_sixteen_who_create_one_record_one_does(stores: Stores) -> None:
+def test_of_sixteen_who_create_one_record_one_does(stores: Storage) -> None:
     together = threading.Barrier(16)
 
     def create(number: int) -> bool:
@@ -93,21 +93,21 @@ def test_of_sixteen_who_create_one_record_one_does(stores: Stores) -> None:
     assert record.values == {"n": won.index(True)}
 
 
-def there(stores: Stores, table: Table, key: str) -> Record:
+def there(stores: Storage, table: Table, key: str) -> Record:
     record = stores.records.get(table, key)
     assert record is not None
     return record
 
 
 @pytest.mark.parametrize("whole", [0, -1, 2**31, 2**63 - 1, -(2**63)])
-def test_whole_numbers_to_63_bits(stores: Stores, whole: int) -> None:
+def test_whole_numbers_to_63_bits(stores: Storage, whole: int) -> None:
     stores.records.create(Table.MAILBOXES, digest("n"), {"n": whole})
     read = there(stores, Table.MAILBOXES, digest("n")).values["n"]
     assert read == whole
     assert type(read) is int
 
 
-def test_times_are_the_same_moment_and_aware(stores: Stores) -> None:
+def test_times_are_the_same_moment_and_aware(stores: Storage) -> None:
     east = datetime(2026, 11, 23, 9, 0, tzinfo=timezone(timedelta(hours=5, minutes=30)))
     stores.records.create(Table.MAILBOXES, digest("t"), {"east": east, "old": datetime(1970, 1, 1, tzinfo=UTC)})
     values = there(stores, Table.MAILBOXES, digest("t")).values
@@ -119,17 +119,17 @@ def test_times_are_the_same_moment_and_aware(stores: Stores) -> None:
 @pytest.mark.parametrize(
     "text", ["\u241e", "\u241e2\u241ex", "\u241e\u241e", "a\x1eb\x00c\r\n\t", "'", '"\\', "\u2028\ufeff", "{}", " x "]
 )
-def test_odd_texts_come_back(stores: Stores, text: str) -> None:
+def test_odd_texts_come_back(stores: Storage, text: str) -> None:
     stores.records.create(Table.RECEIPTS, digest("odd"), {"text": text, "long": text * 20_000})
     assert there(stores, Table.RECEIPTS, digest("odd")).values == {"text": text, "long": text * 20_000}
 
 
-def test_half_a_character_does_not_stop_a_record(stores: Stores) -> None:
+def test_half_a_character_does_not_stop_a_record(stores: Storage) -> None:
     stores.records.create(Table.RECEIPTS, digest("half"), {"subject": "a\ud800b"})
     assert there(stores, Table.RECEIPTS, digest("half")).values["subject"] in ("a\ud800b", "a\ufffdb")
 
 
-def test_every_write_changes_the_etag(stores: Stores) -> None:
+def test_every_write_changes_the_etag(stores: Storage) -> None:
     key = digest("etag")
     etags = []
     stores.records.create(Table.MAILBOXES, key, {"a": 1})
@@ -139,18 +139,18 @@ def test_every_write_changes_the_etag(stores: Stores) -> None:
     assert len(set(etags)) == 3
 
 
-def test_a_record_made_anew_is_not_the_one_before(stores: Stores) -> None:
+def test_a_record_made_anew_is_not_the_one_before(stores: Storage) -> None:
     key = digest("anew")
     stores.records.create(Table.PENDING, key, {"a": 1})
     before = there(stores, Table.PENDING, key)
     stores.records.delete_many(Table.PENDING, [key])
     stores.records.create(Table.PENDING, key, {"a": 1})
-    with pytest.raises(RecordChanged):
+    with pytest.raises(WriteConflict):
         stores.records.merge(Table.PENDING, key, {"a": 2}, etag=before.etag)
     assert there(stores, Table.PENDING, key).values == {"a": 1}
 
 
-def test_of_eight_who_change_one_record_one_does(stores: Stores) -> None:
+def test_of_eight_who_change_one_record_one_does(stores: Storage) -> None:
     key = digest("change")
     stores.records.create(Table.MAILBOXES, key, {"n": -1})
     etag = there(stores, Table.MAILBOXES, key).etag
@@ -160,7 +160,7 @@ def test_of_eight_who_change_one_record_one_does(stores: Stores) -> None:
         together.wait()
         try:
             stores.records.merge(Table.MAILBOXES, key, {"n": number}, etag=etag)
-        except RecordChanged:
+        except WriteConflict:
             return False
         return True
 
@@ -170,7 +170,7 @@ def test_of_eight_who_change_one_record_one_does(stores: Stores) -> None:
     assert there(stores, Table.MAILBOXES, key).values == {"n": won.index(True)}
 
 
-def test_nothing_asked_is_nothing_done(stores: Stores) -> None:
+def test_nothing_asked_is_nothing_done(stores: Storage) -> None:
     assert stores.records.get_many(Table.RECEIPTS, []) == {}
     assert stores.records.create_many(Table.RECEIPTS, {}) == set()
     stores.records.merge_many(Table.RECEIPTS, {})
@@ -178,7 +178,7 @@ def test_nothing_asked_is_nothing_done(stores: Stores) -> None:
     assert list(stores.records.scan(Table.RECEIPTS)) == []
 
 
-def test_more_than_a_page_is_scanned_whole(stores: Stores) -> None:
+def test_more_than_a_page_is_scanned_whole(stores: Storage) -> None:
     rows: dict[str, Values] = {digest(str(number)): {"n": number} for number in range(1100)}
     stores.records.create_many(Table.PENDING, rows)
     assert {record.key: record.values for record in stores.records.scan(Table.PENDING)} == rows
@@ -204,32 +204,35 @@ ROWS: dict[str, Values] = {
 @pytest.mark.parametrize(
     ("where", "keys"),
     [
-        (Where(), set(ROWS)),
-        (Where(key="a"), {"aa11", "aa12", "aa2", "ab1"}),
-        (Where(key="aa"), {"aa11", "aa12", "aa2"}),
-        (Where(key="aa1"), {"aa11", "aa12"}),
-        (Where(key="aa1", equal={"removed": False}), {"aa12"}),
-        (Where(equal={"sender": "ann@example.com"}), {"aa11", "aa12"}),
-        (Where(equal={"sender": "o'neill@example.com"}), {"aa2"}),
-        (Where(equal={"sender": "' or 1 eq 1 or '"}), set()),
-        (Where(equal={"sender": ""}), set()),
-        (Where(equal={"sender": "1"}), {"b1"}),
-        (Where(equal={"sender": "true"}), {"b2"}),
-        (Where(equal={"sender": True}), set()),
-        (Where(equal={"size": True}), set()),
-        (Where(equal={"nothing": "x"}), set()),
-        (Where(equal={"removed": True}), {"aa11"}),
-        (Where(equal={"sender": "ann@example.com", "removed": False}), {"aa12"}),
-        (Where(begins={"message": "0123abc"}), {"aa2", "ab1"}),
-        (Where(begins={"message": "0123"}), {"aa2", "ab1", "b1"}),
-        (Where(since=NOON), {"aa11", "aa12", "aa2"}),
-        (Where(until=NOON), {"ab1", "b1"}),
-        (Where(since=NOON.astimezone(timezone(timedelta(hours=-7))), until=NOON + timedelta(days=1)), {"aa11", "aa12"}),
-        (Where(time="sender", since=NOON), set()),
+        (Filter(), set(ROWS)),
+        (Filter(key="a"), {"aa11", "aa12", "aa2", "ab1"}),
+        (Filter(key="aa"), {"aa11", "aa12", "aa2"}),
+        (Filter(key="aa1"), {"aa11", "aa12"}),
+        (Filter(key="aa1", equal={"removed": False}), {"aa12"}),
+        (Filter(equal={"sender": "ann@example.com"}), {"aa11", "aa12"}),
+        (Filter(equal={"sender": "o'neill@example.com"}), {"aa2"}),
+        (Filter(equal={"sender": "' or 1 eq 1 or '"}), set()),
+        (Filter(equal={"sender": ""}), set()),
+        (Filter(equal={"sender": "1"}), {"b1"}),
+        (Filter(equal={"sender": "true"}), {"b2"}),
+        (Filter(equal={"sender": True}), set()),
+        (Filter(equal={"size": True}), set()),
+        (Filter(equal={"nothing": "x"}), set()),
+        (Filter(equal={"removed": True}), {"aa11"}),
+        (Filter(equal={"sender": "ann@example.com", "removed": False}), {"aa12"}),
+        (Filter(begins={"message": "0123abc"}), {"aa2", "ab1"}),
+        (Filter(begins={"message": "0123"}), {"aa2", "ab1", "b1"}),
+        (Filter(since=NOON), {"aa11", "aa12", "aa2"}),
+        (Filter(until=NOON), {"ab1", "b1"}),
+        (
+            Filter(since=NOON.astimezone(timezone(timedelta(hours=-7))), until=NOON + timedelta(days=1)),
+            {"aa11", "aa12"},
+        ),
+        (Filter(time="sender", since=NOON), set()),
     ],
     ids=str,
 )
-def test_what_is_meant_is_what_is_scanned(stores: Stores, where: Where, keys: set[str]) -> None:
+def test_what_is_meant_is_what_is_scanned(stores: Storage, where: Filter, keys: set[str]) -> None:
     stores.records.create_many(Table.RECEIPTS, ROWS)
     stores.records.create_many(Table.CLAIMS, {"aa13": ROWS["aa11"]})
     assert {record.key: record.values for record in stores.records.scan(Table.RECEIPTS, where)} == {
@@ -240,29 +243,29 @@ def test_what_is_meant_is_what_is_scanned(stores: Stores, where: Where, keys: se
 @pytest.mark.parametrize(
     "text", ["x" * 40_000, "\u241e2\u241ex", "a\ud800b", "\"'\\%_@p0", "gr\u00fc\u00dfe", "\U0001fa91"]
 )
-def test_an_odd_text_is_found_as_it_was_written(stores: Stores, text: str) -> None:
+def test_an_odd_text_is_found_as_it_was_written(stores: Storage, text: str) -> None:
     rows: dict[str, Values] = {"aa1": {"message_id": text}, "aa2": {"message_id": text + "y"}}
     stores.records.create_many(Table.RECEIPTS, rows)
-    found = [record.key for record in stores.records.scan(Table.RECEIPTS, Where(equal={"message_id": text}))]
+    found = [record.key for record in stores.records.scan(Table.RECEIPTS, Filter(equal={"message_id": text}))]
     assert found == ["aa1"]
 
 
-def test_more_than_a_page_of_what_is_meant_is_scanned_whole(stores: Stores) -> None:
+def test_more_than_a_page_of_what_is_meant_is_scanned_whole(stores: Storage) -> None:
     rows: dict[str, Values] = {digest(str(number)): {"n": number, "odd": number % 2 == 1} for number in range(2300)}
     stores.records.create_many(Table.PENDING, rows)
-    found = {record.key for record in stores.records.scan(Table.PENDING, Where(equal={"odd": True}))}
+    found = {record.key for record in stores.records.scan(Table.PENDING, Filter(equal={"odd": True}))}
     assert found == {key for key, values in rows.items() if values["odd"]}
 
 
-def test_a_record_written_anew_holds_nothing_else(stores: Stores) -> None:
+def test_a_record_written_anew_holds_nothing_else(stores: Storage) -> None:
     key = digest("forgotten")
     stores.records.create(Table.RECEIPTS, key, {"outcomes": "x" * 100_000, "sender": "ann@example.com", "size": 1})
     before = there(stores, Table.RECEIPTS, key)
     stores.records.replace(Table.RECEIPTS, key, {"size": 2, "outcomes": ""}, etag=before.etag)
     assert there(stores, Table.RECEIPTS, key).values == {"size": 2, "outcomes": ""}
-    with pytest.raises(RecordChanged):
+    with pytest.raises(WriteConflict):
         stores.records.replace(Table.RECEIPTS, key, {"size": 3}, etag=before.etag)
     stores.records.delete_many(Table.RECEIPTS, [key])
-    with pytest.raises(RecordChanged):
+    with pytest.raises(WriteConflict):
         stores.records.replace(Table.RECEIPTS, key, {"size": 3}, etag=before.etag)
     assert stores.records.get(Table.RECEIPTS, key) is None

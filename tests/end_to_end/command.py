@@ -13,9 +13,9 @@ from pathlib import Path
 
 from shared.documents.blob_paths import raw_path
 from shared.receipts import Receipt, State
-from shared.storage.base import Stores, Table
-from shared.storage.factory import open_stores
-from shared.storage.location import StorageAddress
+from shared.storage.base import Storage, Table
+from shared.storage.factory import open_storage
+from shared.storage.location import StorageLocation
 from tests.servers.dovecot import Dovecot, User
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,10 +83,10 @@ def mailroom(
     )
 
 
-def opened(storage: str) -> Stores:
+def opened(storage: str) -> Storage:
     """A storage by its address."""
-    address = StorageAddress.parse(storage, setting="TEST")
-    return open_stores(address, address, "mail")
+    address = StorageLocation.parse(storage, setting="TEST")
+    return open_storage(address, address, "mail")
 
 
 def identity(data: bytes) -> str:
@@ -94,7 +94,7 @@ def identity(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def results(stores: Stores) -> Counter[tuple[str, str, str]]:
+def results(stores: Storage) -> Counter[tuple[str, str, str]]:
     """Every result: route, recipient, message."""
     found = []
     for path in stores.blobs.list("routed/"):
@@ -103,15 +103,15 @@ def results(stores: Stores) -> Counter[tuple[str, str, str]]:
     return Counter(found)
 
 
-def recorded(stores: Stores, fate: str) -> Counter[str]:
+def recorded(stores: Storage, fate: str) -> Counter[str]:
     """Every record of a kind: its message."""
     return Counter(json.loads(stores.blobs.read(path) or b"")["message"] for path in stores.blobs.list(fate + "/"))
 
 
-def assert_all_stored(stores: Stores, messages: Iterable[bytes]) -> None:
+def assert_all_stored(stores: Storage, messages: Iterable[bytes]) -> None:
     """Every message has its raw bytes, is routed, and nothing waits."""
     for data in messages:
         assert stores.blobs.read(raw_path(identity(data))) == data
-    receipts = [Receipt.of(record) for record in stores.records.scan(Table.RECEIPTS)]
+    receipts = [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]
     assert {receipt.state for receipt in receipts} <= {State.ROUTED}
     assert not list(stores.records.scan(Table.PENDING))

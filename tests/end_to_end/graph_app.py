@@ -12,8 +12,8 @@ from pathlib import Path
 from functions_host.host import Host
 from functions_host.http_server import HttpConfig
 from shared import bootstrap
-from shared.bootstrap import wire
-from shared.config import read_settings
+from shared.bootstrap import build_app
+from shared.config import load_settings
 from tests.end_to_end.command import ROOT
 from tests.end_to_end.own_process import in_own_process_for
 
@@ -53,10 +53,10 @@ def running(values: Mapping[str, str], port: int, folder: Path, *, keeping: floa
 
 async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | None) -> None:
     os.environ.update(values)
-    app = wire(read_settings())
-    bootstrap.use(app)
+    app = build_app(load_settings())
+    bootstrap.install_app(app)
     ending = asyncio.Event()
-    async with Host.started(ROOT, app.stores) as host:
+    async with Host.started(ROOT, app.storage) as host:
         serving = asyncio.create_task(host.serve(ending, HttpConfig(port=port)))
         keeping = asyncio.create_task(_keep(host, seconds))
         while not await asyncio.to_thread(Path(stop).exists):
@@ -68,7 +68,7 @@ async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | 
             await keeping
         ending.set()
         await serving
-    app.stores.close()
+    app.storage.close()
 
 
 async def _keep(host: Host, seconds: float | None) -> None:

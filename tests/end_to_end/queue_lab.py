@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from functions_host.host import Drained, Host
+from functions_host.host import DrainResult, Host
 from functions_host.host_json import HostConfig
 from tests.end_to_end.own_process import APPS
 from tests.memory_queue import MemoryQueue, stores_of
@@ -22,7 +22,7 @@ QUICK = HostConfig(batch_size=3, new_batch_threshold=1, max_polling_interval=0.2
 class Told:
     """What a scenario brings home."""
 
-    drained: Drained
+    drained: DrainResult
     seen: list[dict[str, Any]]
     left: dict[str, list[str]]
     log: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Lab:
         self.stores = stores_of(self.queues)
         self.log: list[str] = []
 
-    def told(self, drained: Drained, more: Any = None) -> Told:
+    def told(self, drained: DrainResult, more: Any = None) -> Told:
         seen = list(sys.modules["function_app"].SEEN)
         left = {name: [m.body for m in queue._messages.values()] for name, queue in self.queues.items()}
         return Told(drained, seen, {name: bodies for name, bodies in left.items() if bodies}, self.log, more)

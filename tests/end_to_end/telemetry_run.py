@@ -13,11 +13,11 @@ from rich.console import Console
 
 from mailroom_cli.app_context import open_app
 from mailroom_cli.commands.run_once import drain_once
-from mailroom_cli.progress import Told
+from mailroom_cli.progress import ProgressReporter
 from shared.observability.log_context import structured
 from shared.observability.webhook_latency import answered
-from shared.operations.health_metrics import take_vitals
-from shared.queue_messages import Announcement
+from shared.operations.health_metrics import collect_health_metrics
+from shared.queue_messages import RouteRequest
 from shared.storage.base import QueueName
 from tests.servers.telemetry import listen
 
@@ -28,11 +28,11 @@ def main(settings: Path, unknown: str, given_up: str) -> None:
     heard = listen()
     structured(in_words=False)
     with open_app(settings) as app:
-        app.stores.queues[QueueName.ARRIVALS].put_many([Announcement(unknown).body()])
-        app.stores.queues[QueueName.ARRIVALS_POISON].put_many([Announcement(given_up).body()])
-        failures = asyncio.run(drain_once(app, Told(Console(file=io.StringIO()))))
+        app.storage.queues[QueueName.ARRIVALS].put_many([RouteRequest(unknown).to_json()])
+        app.storage.queues[QueueName.ARRIVALS_POISON].put_many([RouteRequest(given_up).to_json()])
+        failures = asyncio.run(drain_once(app, ProgressReporter(Console(file=io.StringIO()))))
         answered(0.01, 202, None)
-        take_vitals(app.settings, app.stores).tell()
+        collect_health_metrics(app.settings, app.storage).emit()
     told = {
         "failures": failures,
         "spans": [

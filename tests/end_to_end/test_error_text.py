@@ -12,7 +12,7 @@ from functions_host import Engine
 from functions_host.worker_messages import TypedData
 from shared import bootstrap
 from shared.mime.parser import Message
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName
 from tests.end_to_end.own_process import in_own_process
 from tests.integration.intake_fixture import World, letter
@@ -38,8 +38,8 @@ async def _failed(folder: str) -> tuple[list[str], str, list[bytes]]:
     world = World(Path(folder))
     world.server.deliver(letter(1))
     app = world.app()
-    app.poller.poll(Poll("support", Reason.BY_HAND))
-    bootstrap.use(replace(app, sorter=replace(app.sorter, read=faulty)))
+    app.poller.poll(Poll("support", PollReason.MANUAL))
+    bootstrap.install_app(replace(app, router=replace(app.router, read=faulty)))
     engine = await Engine.start(ROOT)
     told = []
     (item,) = world.stores.queues[QueueName.ARRIVALS].receive(1, hidden_for=60)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from graph_simulator import Trouble
+from graph_simulator import FaultPlan
 from shared.storage.base import Table
 from tests.end_to_end.command import (
     assert_all_stored,
@@ -39,7 +39,7 @@ def letter(number: int) -> bytes:
 def test_many_messages_while_notifications_get_lost_doubled_and_late(
     graphs: Callable[..., Graph], storage: str, tmp_path: Path
 ) -> None:
-    trouble = Trouble(
+    trouble = FaultPlan(
         seed=3, lose=0.2, double=0.1, delay=(0.0, 0.6), reorder=True, throttle=0.02, retry_after=1, latency=0.002
     )
     graph = graphs(trouble=trouble)

@@ -11,7 +11,7 @@ import pytest
 from functions_host import Engine, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
 from functions_host.worker_messages import RpcHttp, TypedData
 from mailroom_cli.commands.settings.reference import PLATFORM
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 from tests.end_to_end.own_process import in_own_process
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def test_the_apps_functions_triggers_queues_and_schedules(capsys: pytest.Capture
 
 def test_the_app_without_its_schedule_is_refused_by_name() -> None:
     with pytest.raises(
-        SettingsWrong, match="POLL_SCHEDULE is not set, and function poll_timer takes its schedule from it"
+        ConfigurationError, match="POLL_SCHEDULE is not set, and function poll_timer takes its schedule from it"
     ):
         in_own_process(_indexed)
 

@@ -14,7 +14,7 @@ import pytest
 
 from functions_host.host import Host
 from functions_host.http_server import MAX_BODY, HttpConfig, HttpKeys
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 from tests.end_to_end.own_process import APPS, in_own_process
 from tests.memory_queue import MemoryQueue, stores_of
 
@@ -184,7 +184,7 @@ async def _listen(config: HttpConfig) -> None:
 
 
 def test_an_open_address_without_keys_is_refused() -> None:
-    with pytest.raises(SettingsWrong, match="can be reached from outside: give the host keys"):
+    with pytest.raises(ConfigurationError, match="can be reached from outside: give the host keys"):
         in_own_process(_listen, HttpConfig(port=0, host="0.0.0.0"))
 
 
@@ -193,7 +193,7 @@ async def _port_taken() -> str:
     port = server.sockets[0].getsockname()[1]
     try:
         await _listen(HttpConfig(port=port))
-    except SettingsWrong as error:
+    except ConfigurationError as error:
         return str(error)
     finally:
         server.close()

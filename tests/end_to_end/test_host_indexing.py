@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from functions_host import AppNotLoaded, Engine, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 from tests.end_to_end.own_process import APPS, in_own_process
 
 
@@ -45,7 +45,7 @@ def test_http_functions_are_indexed_with_routes_methods_and_levels() -> None:
 
 
 def test_a_missing_setting_is_named_with_its_function() -> None:
-    with pytest.raises(SettingsWrong, match="TICK is not set, and function tick takes its schedule from it"):
+    with pytest.raises(ConfigurationError, match="TICK is not set, and function tick takes its schedule from it"):
         in_own_process(_functions, "clock")
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from functions_host.host import Drained, Host
+from functions_host.host import DrainResult, Host
 from functions_host.host_json import HostConfig
 from functions_host.queue_listener import HIDDEN_FOR
 from shared.storage.folder.database import Database
@@ -111,7 +111,7 @@ async def _by_hand() -> tuple[Told, str]:
     async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
         assert (await host.run_function("spread", body="2")).error is None
         failed = await host.run_function("work", body="fail")
-        return lab.told(Drained()), str(failed.error)
+        return lab.told(DrainResult()), str(failed.error)
 
 
 def test_a_function_can_be_run_by_hand() -> None:
@@ -154,7 +154,7 @@ def test_the_engine_has_a_thread_for_each_function_that_may_run() -> None:
     ]
 
 
-async def _on_a_folder(folder: Path) -> tuple[Drained, list[dict[str, Any]]]:
+async def _on_a_folder(folder: Path) -> tuple[DrainResult, list[dict[str, Any]]]:
     database = Database(folder / "state.sqlite3")
     queues = {name: FolderQueue(database, name) for name in QUEUES}
     stores = replace(stores_of(queues), close=database.close)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from functions_host.host import Host
-from functions_host.timer_listener import FileOfLastRuns
+from functions_host.timer_listener import LastRunsFile
 from tests.end_to_end.own_process import APPS, in_own_process
 from tests.memory_queue import MemoryQueue, stores_of
 
@@ -30,7 +30,7 @@ async def _serve(
     os.environ.update(TICK=tick, TICK_SECONDS=takes)
     polls = MemoryQueue()
     stop = asyncio.Event()
-    last_runs = FileOfLastRuns(remembered) if remembered is not None else None
+    last_runs = LastRunsFile(remembered) if remembered is not None else None
     async with Host.started(APPS / "clock", stores_of({"polls": polls}), last_runs=last_runs) as host:
         runs: list[Run] = sys.modules["function_app"].RUNS
         asyncio.get_running_loop().call_later(seconds, stop.set)

@@ -82,7 +82,7 @@ def test_8_1_what_a_killed_run_left_is_removed_at_start_and_by_sweep(dovecot: Do
 async def _swept_later(settings: Path, temporary: str, left: list[Path]) -> None:
     tempfile.tempdir = temporary
     with open_app(settings) as app:
-        async with Host.started(ROOT, app.stores) as host:
+        async with Host.started(ROOT, app.storage) as host:
             assert all(path.exists() for path in left)
             make_old(*left)
             result = await host.run_function("sweep")

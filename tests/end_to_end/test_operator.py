@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.mailbox_health import Health
+from shared.mailbox_health import HealthRecords
 from shared.storage.base import Table
 from tests.end_to_end.command import mailroom, opened, settings_file
 
@@ -20,15 +20,15 @@ def test_1_9_a_mailbox_is_enabled_without_its_secret(tmp_path: Path) -> None:
     storage = f"folder:{tmp_path / 'mail'}"
     settings = settings_file(tmp_path, storage, WITHOUT_SECRET)
     stores = opened(storage)
-    health = Health(stores.records)
+    health = HealthRecords(stores.records)
     health.enable("support")
     (record,) = stores.records.scan(Table.MAILBOXES)
     stores.records.merge(Table.MAILBOXES, record.key, {"disabled": True, "failures": 10})
-    assert health.of("support").disabled
+    assert health.get("support").disabled
 
     ran = mailroom("enable", "Support", settings=settings)
     assert ran.returncode == 0, ran.stderr
-    assert not health.of("support").disabled
+    assert not health.get("support").disabled
 
     ran = mailroom("status", settings=settings)
     assert ran.returncode == 0, ran.stderr

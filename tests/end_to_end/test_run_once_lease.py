@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from mailroom_cli.app_context import open_app
-from mailroom_cli.commands.run_once import Patience, drain_once
-from mailroom_cli.progress import Told
+from mailroom_cli.commands.run_once import WaitLimits, drain_once
+from mailroom_cli.progress import ProgressReporter
 from shared.bootstrap import App
 from shared.errors import ConnectFailed
 from shared.lease import LEASE_SECONDS
-from shared.mailbox_health import Health
+from shared.mailbox_health import HealthRecords
 from tests.end_to_end.command import ROOT, command, mailboxes, opened, settings_file
 from tests.end_to_end.own_process import in_own_process
 from tests.servers.dovecot import Dovecot
@@ -61,15 +61,15 @@ async def drained(settings: Path, at: float, what: str) -> tuple[list[str], str,
         The failures, what was printed, and the seconds waited.
     """
     printed = io.StringIO()
-    told = Told(Console(file=printed, width=200))
+    told = ProgressReporter(Console(file=printed, width=200))
     with open_app(settings, told.collected) as app:
         # An earlier failure, whose backoff is not over, is not a reason to leave the mailbox.
-        Health(app.stores.records).failed(app.settings.mailboxes["support"], ConnectFailed("no route to host"))
-        token = app.stores.leases.acquire("support", LEASE_SECONDS)
+        HealthRecords(app.storage.records).failed(app.settings.mailboxes["support"], ConnectFailed("no route to host"))
+        token = app.storage.leases.acquire("support", LEASE_SECONDS)
         assert token is not None
         happens = {"expires": lambda: _expire(app), "is released": lambda: _finish(app, token), "stays": nothing}
         time_ = Time(at, happens[what])
-        failures = await drain_once(app, told, Patience(clock=time_.clock, sleep=time_.sleep))
+        failures = await drain_once(app, told, WaitLimits(clock=time_.clock, sleep=time_.sleep))
     return failures, printed.getvalue(), time_.now
 
 
@@ -81,8 +81,8 @@ def _expire(app: App) -> None:
 
 def _finish(app: App, token: str) -> None:
     """Do what a worker does that drained the mailbox."""
-    Health(app.stores.records).succeeded(app.settings.mailboxes["support"], collected=1, left=0)
-    app.stores.leases.release("support", token)
+    HealthRecords(app.storage.records).succeeded(app.settings.mailboxes["support"], collected=1, left=0)
+    app.storage.leases.release("support", token)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from tree_sitter import Node
 
-from shared.config import read_settings
+from shared.config import load_settings
 from shared.config.env_keys import KINDS
 from shared.config.schema import WrittenSettings, setting_name
 from shared.documents import blob_paths
@@ -79,11 +79,11 @@ def test_the_app_reads_what_infra_sets_without_a_fault_and_the_defaults_are_the_
     written = {name: value_of(node) for name, node in settings_set().items()}
     given = {name: value if isinstance(value, str) else STAND_INS.get(name) for name, value in written.items()}
     environment = {name: value for name, value in given.items() if value is not None}
-    settings = read_settings(environment)
+    settings = load_settings(environment)
     defaults = set(value_of(read(SETTINGS).variables["defaults"])) - {"POLL_SCHEDULE"}
     assert defaults
     for name in defaults:
-        assert read_settings({key: value for key, value in environment.items() if key != name}) == settings, name
+        assert load_settings({key: value for key, value in environment.items() if key != name}) == settings, name
 
 
 def test_what_bindings_name_is_set() -> None:
@@ -149,7 +149,7 @@ def test_no_mail_is_moved_or_deleted_unless_it_is_asked_for() -> None:
 
 
 def test_lifecycle_rules_are_about_the_folders_that_are_written() -> None:
-    written = {"messages", "routed", *get_args(blob_paths.Fate), *get_args(blob_paths.NeverDownloaded)}
+    written = {"messages", "routed", *get_args(blob_paths.RecordKind), *get_args(blob_paths.NeverDownloaded)}
     rules = lifecycle(coolAfterDays=30, archiveAfterDays=90, deleteAfterDays=365)
     assert set(rules["delete-everything"]["filters"]["prefixMatch"]) == {f"mail/{folder}/" for folder in written}
     for name in ("cool-messages", "archive-messages"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.config import SignIn, read_settings
+from shared.config import SignIn, load_settings
 from tests.infra.bicep import INFRA, every, properties, text, tree
 from tests.infra.evaluate import File
 
@@ -55,7 +55,7 @@ def test_mailboxes_routes_and_secrets_become_settings_that_the_app_reads() -> No
         graphKeySecret="graph-key",
         tuning={"POLL_BUDGET": "60"},
     )
-    read = read_settings(resolved(settings, {"support-password": "hush", "graph-key": "0123456789abcdef" * 4}))
+    read = load_settings(resolved(settings, {"support-password": "hush", "graph-key": "0123456789abcdef" * 4}))
     assert not read.faulty
     support, office = read.mailboxes["support"], read.mailboxes["office"]
     assert (support.host, support.port) == ("imap.example.com", 993)
@@ -73,7 +73,7 @@ def test_a_user_assigned_identity_is_named_to_everybody_who_signs_in() -> None:
     assert settings["AzureWebJobsStorage__clientId"] == IDENTITY
     assert settings["AZURE_CLIENT_ID"] == IDENTITY
     assert settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"] == f"ClientId={IDENTITY};Authorization=AAD"
-    assert read_settings(settings).app_storage.client_id == IDENTITY
+    assert load_settings(settings).app_storage.client_id == IDENTITY
 
 
 def test_a_system_assigned_identity_is_named_to_nobody() -> None:
@@ -92,7 +92,7 @@ def test_a_mailbox_with_an_identity_of_its_own_keeps_it() -> None:
 def test_without_a_key_graph_notifies_nobody() -> None:
     settings = written()
     assert not [name for name in settings if name.startswith(("GRAPH_WEBHOOK", "GRAPH_CLIENT"))]
-    assert read_settings(settings).graph_webhook_url is None
+    assert load_settings(settings).graph_webhook_url is None
 
 
 def test_a_reference_that_azure_did_not_resolve_is_a_fault_of_its_mailbox_alone() -> None:
@@ -100,6 +100,6 @@ def test_a_reference_that_azure_did_not_resolve_is_a_fault_of_its_mailbox_alone(
         name: {"PROTOCOL": "imap", "HOST": "imap.example.com", "ADDRESS": f"{name}@example.com"} for name in ("a", "b")
     }
     settings = written(mailboxes=boxes, mailboxSecrets={name: {"PASSWORD": f"{name}-password"} for name in boxes})
-    read = read_settings(resolved(settings, {"a-password": "hush"}))
+    read = load_settings(resolved(settings, {"a-password": "hush"}))
     assert set(read.mailboxes) == {"a"}
     assert set(read.faulty) == {"b"}

@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mailroom_cli.commands.replay import Wanted, replay
+from mailroom_cli.commands.replay import ReplayOptions, replay
 from mailroom_cli.demo.messages import CONTRACTS, OFFICE, SUPPORT, message
 from mailroom_cli.demo.run import ROUTES
 from shared.bootstrap import App
-from shared.queue_messages import Announcement, Poll, Reason
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName
 from tests.end_to_end.command import opened
 from tests.servers.memory_app import app_on, settings_for
@@ -89,7 +89,7 @@ class PublishedWorld:
     def replay(self, *records: str, again: bool = False) -> None:
         """Have arrivals routed anew, with a route for the press."""
         app = self.app(PRESS)
-        replay(app, Wanted(records=records, again=again), lambda _done, _of: None)
+        replay(app, ReplayOptions(records=records, again=again), lambda _done, _of: None)
         work_until_idle(app)
 
     def documents(self, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -112,13 +112,13 @@ class PublishedWorld:
 
         self.servers["support"].deliver(data)
         app = self.app()
-        sorter = replace(app.sorter, read=read)  # type: ignore[arg-type]  # it gives no message
-        app.poller.poll(Poll("support", Reason.BY_HAND))
+        sorter = replace(app.router, read=read)  # type: ignore[arg-type]  # it gives no message
+        app.poller.poll(Poll("support", PollReason.MANUAL))
         queue = self.stores.queues[QueueName.ARRIVALS]
         for item in queue.receive(32, hidden_for=60):
-            announcement = Announcement.of(item.body)
+            announcement = RouteRequest.from_json(item.body)
             with suppress(ValueError):
-                sorter.sort(announcement)
-            sorter.note_error(announcement, ValueError())
-            sorter.give_up(announcement)
+                sorter.route(announcement)
+            sorter.record_error(announcement, ValueError())
+            sorter.dead_letter(announcement)
             queue.delete(item)

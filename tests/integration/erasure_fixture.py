@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mailroom_cli.commands.forget import Outcome, forget
-from shared.storage.base import Stores, Table
+from mailroom_cli.commands.forget import ErasureResult, forget
+from shared.storage.base import Storage, Table
 from tests.integration.replay_fixture import BOTH, ReplayWorld, letter
 
 TO_BOTH = letter("sales@example.com, billing@example.com")
@@ -16,12 +16,12 @@ OFFICE_ONLY = {
 }
 
 
-def ask(world: ReplayWorld, what: str, *, really: bool = True, stores: Stores | None = None) -> Outcome:
+def ask(world: ReplayWorld, what: str, *, really: bool = True, stores: Storage | None = None) -> ErasureResult:
     app = world.app(BOTH, stores)
     return forget(app, what, really=really, progress=lambda _done, _of: None, waiting=lambda _mailbox: None)
 
 
-def everything(stores: Stores) -> str:
+def everything(stores: Storage) -> str:
     """All that the storage holds, as one text: paths, what is in them, and records."""
     told = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
     for table in Table:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from shared.bootstrap import App, wire
-from shared.config import read_settings
+from shared.bootstrap import App, build_app
+from shared.config import load_settings
 from shared.graph_notifications.webhook import Webhook
 from shared.queue_messages import LifecycleEvent, Poll
 from shared.storage.base import QueueName
-from shared.storage.factory import open_stores
+from shared.storage.factory import open_storage
 from tests.servers.graph import STATE_KEY, Graph
 from tests.servers.http import AnyMethod, serving
 
@@ -35,42 +35,42 @@ class World:
         }
         for address in mailboxes.values():
             graph.server.mailbox(address)
-        settings = read_settings(self.values)
-        self.stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+        settings = load_settings(self.values)
+        self.stores = open_storage(settings.app_storage, settings.mail_storage, "mail")
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.later
 
     def app(self) -> App:
         """A new process."""
-        settings = read_settings({**self.values, **self.extra})
+        settings = load_settings({**self.values, **self.extra})
         assert not settings.faulty, settings.faulty
-        return wire(settings, self.stores, now=self.now)
+        return build_app(settings, self.stores, now=self.now)
 
     def keep(self) -> None:
         """One round of the timer."""
-        self.app().subscriptions.keep()
+        self.app().subscriptions.reconcile()
 
     def polls(self) -> list[Poll]:
         """The polls on the queue, the delayed ones not among them; it is empty then."""
-        return [Poll.of(body) for body in self._taken(QueueName.POLLS)]
+        return [Poll.from_json(body) for body in self._taken(QueueName.POLLS)]
 
     def lifecycle(self) -> list[LifecycleEvent]:
         """The lifecycle events on the queue, likewise."""
-        return [LifecycleEvent.of(body) for body in self._taken(QueueName.LIFECYCLE)]
+        return [LifecycleEvent.from_json(body) for body in self._taken(QueueName.LIFECYCLE)]
 
     def mend(self) -> int:
         """Do what the lifecycle events on the queue ask for; how many there were."""
         events = self.lifecycle()
         for event in events:
-            self.app().subscriptions.mend(event)
+            self.app().subscriptions.handle_lifecycle_event(event)
         return len(events)
 
     def receive(self, body: bytes, token: str | None) -> tuple[int, bytes]:
         """What the function does with a request."""
         if self.refusing:
             return 503, b""
-        answer = Webhook.of(read_settings({**self.values, **self.extra})).answer(body, token)
+        answer = Webhook.of(load_settings({**self.values, **self.extra})).answer(body, token)
         self.stores.queues[QueueName.POLLS].put_many(answer.polls)
         self.stores.queues[QueueName.LIFECYCLE].put_many(answer.lifecycle)
         return answer.status, answer.text.encode()

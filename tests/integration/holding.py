@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from shared.receipts import Receipt
-from shared.storage.base import Stores, Table
+from shared.storage.base import Storage, Table
 
 
 class Holding:
@@ -16,7 +16,7 @@ class Holding:
         stores: the storage.
     """
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Storage) -> None:
         self.stores = stores
 
     def paths(self, *prefixes: str) -> list[str]:
@@ -30,4 +30,4 @@ class Holding:
         return read
 
     def receipts(self) -> list[Receipt]:
-        return [Receipt.of(record) for record in self.stores.records.scan(Table.RECEIPTS)]
+        return [Receipt.from_record(record) for record in self.stores.records.scan(Table.RECEIPTS)]

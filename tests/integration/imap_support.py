@@ -14,7 +14,7 @@ from typing import Any, Self
 from pydantic import SecretStr
 
 from shared.config import After, MailboxSettings, MailProtocol, SignIn, Tls
-from shared.mailboxes.base import Fetched, Listed
+from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.mailboxes.imap.syntax import in_set
 from tests.servers.dovecot import Dovecot, User
@@ -45,9 +45,11 @@ def no_token() -> str:
     raise AssertionError("nobody should ask for a token here")
 
 
-def in_batches(listed: Iterable[Listed], count: int = 100, size: int = 4 * 1024 * 1024) -> Iterator[list[Listed]]:
+def in_batches(
+    listed: Iterable[ListedMessage], count: int = 100, size: int = 4 * 1024 * 1024
+) -> Iterator[list[ListedMessage]]:
     """Batches as the intake makes them."""
-    batch: list[Listed] = []
+    batch: list[ListedMessage] = []
     for message in listed:
         if batch and (len(batch) >= count or sum(m.size for m in batch) + message.size > size):
             yield batch
@@ -57,7 +59,7 @@ def in_batches(listed: Iterable[Listed], count: int = 100, size: int = 4 * 1024 
         yield batch
 
 
-def content_of(fetched: Fetched) -> bytes | None:
+def content_of(fetched: FetchResult) -> bytes | None:
     """A message's bytes, taken and closed."""
     content = fetched.content
     if content is None:
@@ -68,7 +70,7 @@ def content_of(fetched: Fetched) -> bytes | None:
     return data
 
 
-def fetch_all(mailbox: ImapMailbox, listed: Sequence[Listed], count: int = 100) -> list[bytes | None]:
+def fetch_all(mailbox: ImapMailbox, listed: Sequence[ListedMessage], count: int = 100) -> list[bytes | None]:
     return [content_of(one) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
 
 

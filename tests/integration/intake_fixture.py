@@ -12,7 +12,7 @@ from shared.config import AppSettings, MailboxSettings
 from shared.mailboxes.base import Mailbox
 from shared.receipts import Receipt
 from shared.storage.base import Table
-from shared.storage.factory import open_stores
+from shared.storage.factory import open_storage
 from tests.servers.memory_app import app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle
@@ -33,7 +33,7 @@ class World:
         self.server = MemoryServer()
         self.extra: dict[str, str] = {}
         self.time = DAY
-        self.stores = open_stores(self.settings.app_storage, self.settings.mail_storage, "mail")
+        self.stores = open_storage(self.settings.app_storage, self.settings.mail_storage, "mail")
 
     @property
     def settings(self) -> AppSettings:
@@ -59,7 +59,7 @@ class World:
         return list(self.stores.blobs.list("routed/"))
 
     def receipts(self) -> list[Receipt]:
-        return [Receipt.of(record) for record in self.stores.records.scan(Table.RECEIPTS)]
+        return [Receipt.from_record(record) for record in self.stores.records.scan(Table.RECEIPTS)]
 
     def read(self, path: str) -> dict[str, object]:
         data = self.stores.blobs.read(path)

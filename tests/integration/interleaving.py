@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from shared.storage.base import Stores
+from shared.storage.base import Storage
 from tests.servers.faults import ProcessGone
 
 
@@ -61,11 +61,11 @@ class Turns:
         if errors:
             raise errors[0]
 
-    def stores(self, stores: Stores, worker: int) -> Stores:
+    def stores(self, stores: Storage, worker: int) -> Storage:
         """A storage each of whose operations waits for the worker's turn."""
         queues = {name: _Turned(self, worker, queue) for name, queue in stores.queues.items()}
         blobs, records = _Turned(self, worker, stores.blobs), _Turned(self, worker, stores.records)
-        return Stores(blobs, records, queues, stores.leases, stores.close)
+        return Storage(blobs, records, queues, stores.leases, stores.close)
 
     def step(self, worker: int, name: str, operation: Callable[[], Any]) -> Any:
         """Do one operation when it is the worker's turn."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from shared.bootstrap import App
 from shared.config import MailboxSettings
 from shared.errors import MailroomError
-from shared.intake.folder_sync import Drained
+from shared.intake.folder_sync import DrainStats
 from shared.mailboxes.base import Mailbox
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName
-from shared.storage.factory import open_stores
+from shared.storage.factory import open_storage
 from shared.storage.folder.blobs import HIDDEN
 from tests.servers.faults import Faults
 from tests.servers.memory_app import app_on, settings_for
@@ -39,7 +39,7 @@ class World:
         self.fails: MailroomError | Exception | None = None
         self.sign_ins = 0
         settings = settings_for(f"folder:{folder}", self.values)
-        self.stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+        self.stores = open_storage(settings.app_storage, settings.mail_storage, "mail")
 
     @property
     def values(self) -> dict[str, str]:
@@ -57,7 +57,7 @@ class World:
         stores = self.stores if faults is None else faults.stores(self.stores)
         return app_on(settings, connect, stores=stores, now=lambda: self.time)
 
-    def look(self, reason: Reason = Reason.CLOCK) -> bool:
+    def look(self, reason: PollReason = PollReason.TIMER) -> bool:
         """One tick of the clock for the mailbox; whether it was drained."""
         return self.app().poller.poll(Poll("support", reason)) is not None
 
@@ -67,7 +67,7 @@ class World:
         found = []
         while items := queue.receive(32, hidden_for=60):
             for item in items:
-                found.append(Poll.of(item.body))
+                found.append(Poll.from_json(item.body))
                 queue.delete(item)
         return found
 
@@ -93,18 +93,18 @@ class GraphWorld(World):
     def later(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
 
-    def notified(self, asked: datetime | None = None) -> Drained | None:
+    def notified(self, asked: datetime | None = None) -> DrainStats | None:
         """What comes of a notification: one that comes now, or came before."""
-        return self.serve(Poll("support", Reason.NOTIFIED, asked=asked or self.time))
+        return self.serve(Poll("support", PollReason.NOTIFIED, requested_at=asked or self.time))
 
-    def serve(self, poll: Poll) -> Drained | None:
+    def serve(self, poll: Poll) -> DrainStats | None:
         return self.app().poller.poll(poll)
 
     def taken_off(self) -> list[tuple[Poll, float]]:
         """What was put on the queue, each with the seconds that it is hidden for; the queue is empty then."""
         told = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
-            found = [(Poll.of(body), round(seconds, 3)) for body, seconds in database.execute(told)]
+            found = [(Poll.from_json(body), round(seconds, 3)) for body, seconds in database.execute(told)]
             database.execute("DELETE FROM messages WHERE queue = 'polls'")
         database.close()
         return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.mailboxes.base import Fetched, Listed
+from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from shared.mailboxes.pop3.server_record import ServerRecords
 from shared.mailboxes.pop3.session import Timeouts
@@ -27,12 +27,12 @@ def scripted_mailbox(server: Scripted, records: ServerRecords | None = None, **c
     return Pop3Mailbox(settings, no_token, timeouts=SHORT, records=records or ServerRecords())
 
 
-def in_batches(listed: Sequence[Listed], count: int = 100) -> Iterator[Sequence[Listed]]:
+def in_batches(listed: Sequence[ListedMessage], count: int = 100) -> Iterator[Sequence[ListedMessage]]:
     for start in range(0, len(listed), count):
         yield listed[start : start + count]
 
 
-def content_of(fetched: Fetched) -> bytes | None:
+def content_of(fetched: FetchResult) -> bytes | None:
     """A message's bytes; its content is closed."""
     content = fetched.content
     if content is None:
@@ -43,7 +43,7 @@ def content_of(fetched: Fetched) -> bytes | None:
     return data
 
 
-def fetch_all(mailbox: Pop3Mailbox, listed: Sequence[Listed], *, count: int = 100) -> list[bytes | None]:
+def fetch_all(mailbox: Pop3Mailbox, listed: Sequence[ListedMessage], *, count: int = 100) -> list[bytes | None]:
     """Download messages, and leave them."""
     return [content_of(one) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mailroom_cli.commands.replay import Outcome, Wanted, replay
+from mailroom_cli.commands.replay import ReplayOptions, ReplayResult, replay
 from shared.bootstrap import App
-from shared.queue_messages import Announcement, Poll, Reason
-from shared.storage.base import QueueName, Stores, Table
+from shared.queue_messages import Poll, PollReason, RouteRequest
+from shared.storage.base import QueueName, Storage, Table
 from tests.end_to_end.command import opened
 from tests.integration.holding import Holding
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, settings_for
@@ -47,7 +47,7 @@ class ReplayWorld(Holding):
         super().__init__(opened(storage))
         self.servers = {"support": MemoryServer(), "office": MemoryServer()}
 
-    def app(self, settings: Mapping[str, str], stores: Stores | None = None) -> App:
+    def app(self, settings: Mapping[str, str], stores: Storage | None = None) -> App:
         read = settings_for(self.storage, routes(**settings))
         return app_on(read, lambda mailbox: self.servers[mailbox.name].open(), stores=stores or self.stores)
 
@@ -59,23 +59,25 @@ class ReplayWorld(Holding):
         work_until_idle(app)
         return app
 
-    def replay(self, settings: Mapping[str, str], *records: str, **wanted: Any) -> Outcome:
+    def replay(self, settings: Mapping[str, str], *records: str, **wanted: Any) -> ReplayResult:
         """Ask for replays as the command does, and let them be worked on by these routes."""
         outcome = self.ask(settings, *records, **wanted)
         work_until_idle(self.app(settings))
         return outcome
 
-    def ask(self, settings: Mapping[str, str], *records: str, stores: Stores | None = None, **wanted: Any) -> Outcome:
+    def ask(
+        self, settings: Mapping[str, str], *records: str, stores: Storage | None = None, **wanted: Any
+    ) -> ReplayResult:
         """Ask for replays, and leave them on the queue."""
-        return replay(self.app(settings, stores), Wanted(records=records, **wanted), lambda _done, _of: None)
+        return replay(self.app(settings, stores), ReplayOptions(records=records, **wanted), lambda _done, _of: None)
 
-    def announced(self) -> list[Announcement]:
+    def announced(self) -> list[RouteRequest]:
         """Take off the queue what is on it."""
         queue = self.stores.queues[QueueName.ARRIVALS]
         found = []
         while items := queue.receive(32, hidden_for=60):
             for item in items:
-                found.append(Announcement.of(item.body))
+                found.append(RouteRequest.from_json(item.body))
                 queue.delete(item)
         return found
 
@@ -98,16 +100,16 @@ class ReplayWorld(Holding):
             raise ValueError("a fault of ours")
 
         app = self.app(settings)
-        return replace(app, sorter=replace(app.sorter, read=read))  # type: ignore[arg-type]  # it gives no message
+        return replace(app, router=replace(app.router, read=read))  # type: ignore[arg-type]  # it gives no message
 
     def gives_up(self, settings: Mapping[str, str], data: bytes) -> str:
         """A message that five tries could not route. Gives its record's path."""
         self.servers["support"].deliver(data)
         app = self.failing(settings)
-        app.poller.poll(Poll("support", Reason.BY_HAND))
+        app.poller.poll(Poll("support", PollReason.MANUAL))
         for announcement in self.announced():
             with pytest.raises(ValueError, match="a fault") as caught:
-                app.sorter.sort(announcement)
-            app.sorter.note_error(announcement, caught.value)
-            app.sorter.give_up(announcement)
+                app.router.route(announcement)
+            app.router.record_error(announcement, caught.value)
+            app.router.dead_letter(announcement)
         return self.only("failed/")

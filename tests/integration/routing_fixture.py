@@ -15,8 +15,8 @@ import pytest
 from shared.bootstrap import App
 from shared.config import MailboxSettings
 from shared.mailboxes.base import Mailbox
-from shared.storage.base import QueueName, Stores
-from shared.storage.factory import open_stores
+from shared.storage.base import QueueName, Storage
+from shared.storage.factory import open_storage
 from tests.integration.holding import Holding
 from tests.servers.faults import ProcessGone
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
@@ -92,16 +92,16 @@ class World(Holding):
         self.time = DAY
         self.values = dict(TWO_MAILBOXES)
         settings = settings_for(f"folder:{folder}", self.values)
-        super().__init__(open_stores(settings.app_storage, settings.mail_storage, "mail"))
+        super().__init__(open_storage(settings.app_storage, settings.mail_storage, "mail"))
 
-    def app(self, stores: Stores | None = None, faulty: Mapping[str, tuple[str, ...]] | None = None) -> App:
+    def app(self, stores: Storage | None = None, faulty: Mapping[str, tuple[str, ...]] | None = None) -> App:
         def connect(settings: MailboxSettings) -> Mailbox:
             return self.servers[settings.name].open()
 
         settings = replace(settings_for(f"folder:{self.folder}", self.values), faulty=faulty or {})
         return app_on(settings, connect, stores=stores or self.stores, now=lambda: self.time)
 
-    def run(self, *mailboxes: str, stores: Stores | None = None) -> None:
+    def run(self, *mailboxes: str, stores: Storage | None = None) -> None:
         app = self.app(stores)
         poll(app, *mailboxes)
         work_until_idle(app)

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from graph_simulator import App, GraphStandIn, Mailbox, Trouble
+from graph_simulator import App, FaultPlan, GraphSimulator, Mailbox
 from tests.servers.certificates import Ca
 from tests.servers.http import AnyMethod, serving
 
@@ -33,7 +33,7 @@ def letter(number: int = 1) -> bytes:
 class Place:
     """A stand-in with one app and one mailbox, and a client of that app."""
 
-    graph: GraphStandIn
+    graph: GraphSimulator
     app: App
     box: Mailbox
     client: httpx.Client
@@ -92,12 +92,12 @@ def refused(answer: httpx.Response, status: int, code: str, words: str = "") -> 
 
 
 @contextmanager
-def standing(ca: Ca, folder: Path, trouble: Trouble | None = None, **more: Any) -> Iterator[Place]:
+def standing(ca: Ca, folder: Path, trouble: FaultPlan | None = None, **more: Any) -> Iterator[Place]:
     """A running stand-in for as long as the context lasts."""
     certificate, key = ca.server().write(folder, "graph")
     trusting = ssl.create_default_context(cafile=ca.write(folder))
     with (
-        GraphStandIn(certificate=certificate, key=key, trouble=trouble or Trouble(), **more) as graph,
+        GraphSimulator(certificate=certificate, key=key, trouble=trouble or FaultPlan(), **more) as graph,
         httpx.Client(verify=trusting, trust_env=False, timeout=20) as client,
     ):
         yield Place(graph, graph.register(), graph.mailbox(ADDRESS), client)

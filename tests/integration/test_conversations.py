@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.dispatch.conversations import Conversations, Thread
+from shared.dispatch.conversations import Conversations, ThreadReferences
 from shared.storage.base import Table
 from tests.integration.routing_fixture import World, identity
 
@@ -73,32 +73,32 @@ def test_6_1_a_plus_address_reference_is_a_thread(world: World) -> None:
 def test_6_1_in_reply_to_comes_before_references_and_the_last_of_these_first(world: World) -> None:
     records = Conversations(world.stores.records)
     for name in ("a", "b", "c"):
-        records.register(Thread(message_id=name), f"of {name}")
-    assert records.of(Thread(in_reply_to=["a"], references=["b", "c"]), "own") == "of a"
-    assert records.of(Thread(in_reply_to=["unknown"], references=["b", "c"]), "own") == "of c"
-    assert records.of(Thread(references=["b", "unknown"]), "own") == "of b"
-    assert records.of(Thread(message_id="b", tagged=["x+1@y"]), "own") == "of b"
-    assert records.of(Thread(), "own") == "own"
+        records.register(ThreadReferences(message_id=name), f"of {name}")
+    assert records.find(ThreadReferences(in_reply_to=["a"], references=["b", "c"]), "own") == "of a"
+    assert records.find(ThreadReferences(in_reply_to=["unknown"], references=["b", "c"]), "own") == "of c"
+    assert records.find(ThreadReferences(references=["b", "unknown"]), "own") == "of b"
+    assert records.find(ThreadReferences(message_id="b", tagged=["x+1@y"]), "own") == "of b"
+    assert records.find(ThreadReferences(), "own") == "own"
 
 
 def test_2_4_with_only_a_thread_is_found_by_the_reference_alone(world: World) -> None:
     records = Conversations(world.stores.records)
-    records.register(Thread(message_id="a"), "of a")
-    tagged = Thread(message_id="b", in_reply_to=["a"], tagged=["sales+7@example.com"], by_tag_alone=True)
-    assert records.of(tagged, "own") == "own"
+    records.register(ThreadReferences(message_id="a"), "of a")
+    tagged = ThreadReferences(message_id="b", in_reply_to=["a"], tagged=["sales+7@example.com"], by_tag_alone=True)
+    assert records.find(tagged, "own") == "own"
     records.register(tagged, "own")
-    assert records.of(Thread(tagged=["sales+7@example.com"], by_tag_alone=True), "another") == "own"
+    assert records.find(ThreadReferences(tagged=["sales+7@example.com"], by_tag_alone=True), "another") == "own"
 
 
 def test_6_1_a_conversation_is_registered_once_and_never_moved(world: World) -> None:
     records = Conversations(world.stores.records)
-    records.register(Thread(message_id="a", references=["b"]), "first")
-    records.register(Thread(message_id="b", references=["a"]), "second")
-    assert records.of(Thread(message_id="b"), "own") == "first"
+    records.register(ThreadReferences(message_id="a", references=["b"]), "first")
+    records.register(ThreadReferences(message_id="b", references=["a"]), "second")
+    assert records.find(ThreadReferences(message_id="b"), "own") == "first"
     assert {str(one.values["conversation"]) for one in world.stores.records.scan(Table.CONVERSATIONS)} == {"first"}
 
 
 def test_6_1_hostile_references_cost_no_more_than_fifty_look_ups(world: World) -> None:
     records = Conversations(world.stores.records)
-    records.register(Thread(references=[str(n) for n in range(100_000)]), "first")
+    records.register(ThreadReferences(references=[str(n) for n in range(100_000)]), "first")
     assert len(list(world.stores.records.scan(Table.CONVERSATIONS))) == 50

@@ -13,9 +13,9 @@ import pytest
 
 from mailroom_cli.demo.folder import MARK, prepare
 from shared.documents.blob_paths import raw_path
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 from shared.keys import digest
-from shared.storage.base import Stores, Table
+from shared.storage.base import Storage, Table
 from shared.storage.folder.blobs import HIDDEN
 from tests.contract.folders import opened_at
 
@@ -27,7 +27,7 @@ def id_of(message: bytes) -> str:
     return hashlib.sha256(message).hexdigest()
 
 
-def store(stores: Stores, message: bytes) -> None:
+def store(stores: Storage, message: bytes) -> None:
     stores.blobs.create(raw_path(id_of(message)), message, content_type="message/rfc822")
 
 
@@ -140,7 +140,7 @@ def test_a_folder_that_holds_anything_else_is_left_as_it_is(folder: Path, change
     change(folder)
     before = content(folder.parent)
     assert any(path.endswith(".eml") for path in before)
-    with pytest.raises(SettingsWrong, match=r"nothing was removed.*--into") as caught:
+    with pytest.raises(ConfigurationError, match=r"nothing was removed.*--into") as caught:
         prepare(folder, [SAMPLE], MAILBOXES)
     assert str(folder) in str(caught.value)
     assert content(folder.parent) == before
@@ -150,14 +150,14 @@ def test_a_real_store_is_left_as_it_is(folder: Path) -> None:
     with closing(opened_at(folder)) as stores:
         store(stores, REAL)
     before = content(folder)
-    with pytest.raises(SettingsWrong, match=rf"{folder} is not empty .*--into"):
+    with pytest.raises(ConfigurationError, match=rf"{folder} is not empty .*--into"):
         prepare(folder, [SAMPLE, REAL], MAILBOXES)
     assert content(folder) == before
 
 
 def test_a_folder_that_another_process_uses_is_left_as_it_is(folder: Path) -> None:
     demonstrated(folder)
-    with closing(opened_at(folder)), pytest.raises(SettingsWrong, match="in use"):
+    with closing(opened_at(folder)), pytest.raises(ConfigurationError, match="in use"):
         prepare(folder, [SAMPLE], MAILBOXES)
     assert (folder / raw_path(id_of(SAMPLE))).is_file()
     prepare(folder, [SAMPLE], MAILBOXES)
@@ -179,7 +179,7 @@ def test_what_is_not_a_folder_is_refused(tmp_path: Path, kind: str) -> None:
         place.write_text("mine")
     else:
         place.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(SettingsWrong, match=rf"{place} .*--into"):
+    with pytest.raises(ConfigurationError, match=rf"{place} .*--into"):
         prepare(place, [SAMPLE], MAILBOXES)
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
 

@@ -117,7 +117,7 @@ def test_1_8_what_a_server_cut_in_the_middle_of_a_character_does_not_stop_the_ma
     assert found["mailroom/unreadable/1"] == found["mailroom/result/1"] == 1
     [(_, record)] = world.documents("unreadable/")
     assert record["message"]["subject"] == "Party ?"
-    assert world.app().health.of("support").failures == 0
+    assert world.app().health.get("support").failures == 0
 
 
 @pytest.mark.parametrize("year", [MINYEAR, 500, 1601, MAXYEAR])
@@ -134,7 +134,7 @@ def test_1_8_a_time_at_which_nothing_was_received_stops_nothing(world: Published
     assert judged(world.documents())["mailroom/result/1"] == 1
     [(_, result)] = world.documents("routed/")
     assert result["arrival"]["received"] is None
-    assert app.health.of("office").failures == 0
+    assert app.health.get("office").failures == 0
 
 
 def test_7_2_what_the_demonstration_writes_through_the_functions_is_valid(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shared.documents.blob_paths import raw_path
-from shared.keys import short
+from shared.keys import shorten
 from shared.receipts import State
 from shared.storage.base import Table
 from tests.integration.routing_fixture import DAY, Doing, World, identity, letter
@@ -32,7 +32,7 @@ def test_7_4_a_result_is_complete_in_itself(world: World) -> None:
     world.values["MAILBOXES__support__SINCE"] = "2026-01-01"
     world.run("support")
     [path] = world.paths("routed/")
-    assert path == f"routed/sales/2026/11/23/{identity(data)}-{short('sales+ref7@example.com')}.json"
+    assert path == f"routed/sales/2026/11/23/{identity(data)}-{shorten('sales+ref7@example.com')}.json"
     result = world.read(path)
     [receipt] = world.receipts()
     assert result["schema"] == "mailroom/result/1"

@@ -8,11 +8,11 @@ import pytest
 
 from mailroom_cli.commands.forget import refusals
 from shared.documents.blob_paths import message_folder, parsed_path, raw_path
-from shared.errors import MessageMissing, SettingsWrong
-from shared.operations.search import Wanted, find
-from shared.queue_messages import Announcement, Poll, Reason
+from shared.errors import ConfigurationError, MessageMissing
+from shared.operations.search import ArrivalQuery, find_arrivals
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import Stores, Table
+from shared.storage.base import Storage, Table
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import KEEP, OFFICE_ONLY, TO_BOTH, ask, everything
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
@@ -28,7 +28,7 @@ def world(storage: str) -> Iterator[ReplayWorld]:
     made.stores.close()
 
 
-def left_of(stores: Stores, message: str) -> list[str]:
+def left_of(stores: Storage, message: str) -> list[str]:
     """Paths that a message's id is in."""
     return [path for path in stores.blobs.list() if message in path]
 
@@ -38,7 +38,7 @@ def test_8_5_a_message_goes_with_all_that_it_left_and_nothing_else_does(world: R
     world.collect(KEEP, TO_BOTH, mailbox="office")
     assert len(world.receipts()) == 3
     before = {path: world.stores.blobs.read(path) for path in world.stores.blobs.list()}
-    [other] = find(world.stores.records, Wanted(sender="ann@customer.example"))
+    [other] = find_arrivals(world.stores.records, ArrivalQuery(sender="ann@customer.example"))
     claims = {one.key for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == other.arrival}
 
     listed = ask(world, identity(TO_BOTH)[:10], really=False)
@@ -58,7 +58,7 @@ def test_8_5_a_message_goes_with_all_that_it_left_and_nothing_else_does(world: R
     for gone in (identity(TO_BOTH), "sales@example.com", "a@b.example", "1@b.example"):
         assert gone not in told, gone
     assert identity(OTHER) in told
-    assert sorted(receipt.state for receipt in world.receipts()) == [State.FORGOTTEN, State.FORGOTTEN, State.ROUTED]
+    assert sorted(receipt.state for receipt in world.receipts()) == [State.ERASED, State.ERASED, State.ROUTED]
     assert ask(world, other.arrival, really=False).groups[0].message == identity(OTHER)
 
 
@@ -71,7 +71,9 @@ def test_8_5_what_is_kept_in_the_mailbox_is_not_collected_again(world: ReplayWor
     world.collect(KEEP)
     assert world.servers["support"].downloads == 1
     assert left_of(world.stores, identity(TO_BOTH)) == []
-    assert next(iter(find(world.stores.records, Wanted(id=world.receipts()[0].arrival[:8])))).has_everything_forgotten
+    assert next(
+        iter(find_arrivals(world.stores.records, ArrivalQuery(id=world.receipts()[0].arrival[:8])))
+    ).is_fully_erased
 
 
 def test_8_5_what_comes_anew_is_new_mail(world: ReplayWorld) -> None:
@@ -123,7 +125,7 @@ def test_8_5_what_waits_to_be_routed_is_refused(world: ReplayWorld) -> None:
     world.collect(BOTH, TO_BOTH)
     world.servers["office"].deliver(TO_BOTH)
     app = world.app(BOTH)
-    app.poller.poll(Poll("office", Reason.BY_HAND))
+    app.poller.poll(Poll("office", PollReason.MANUAL))
     for what in (identity(TO_BOTH), "sales@example.com", "a@b.example"):
         outcome = ask(world, what)
         assert (outcome.groups, outcome.found) == ([], [])
@@ -197,7 +199,7 @@ def test_8_5_a_beginning_that_several_messages_have_is_refused(world: ReplayWorl
     world.stores.records.create(
         Table.RECEIPTS, identity(TO_BOTH)[:60] + "0000", {**record.values, "message": "ab" * 32}
     )
-    with pytest.raises(SettingsWrong, match="any of 2"):
+    with pytest.raises(ConfigurationError, match="any of 2"):
         ask(world, identity(TO_BOTH)[:20])
     with pytest.raises(MessageMissing):
         ask(world, "0" * 20)
@@ -208,10 +210,10 @@ def test_8_5_what_is_forgotten_is_not_routed_by_an_announcement(world: ReplayWor
     app = world.collect(BOTH, TO_BOTH)
     ask(world, identity(TO_BOTH))
     [receipt] = world.receipts()
-    assert app.sorter.sort(Announcement(receipt.arrival)) == "before"
-    assert app.sorter.give_up(Announcement(receipt.arrival)) is None
+    assert app.router.route(RouteRequest(receipt.arrival)) == "before"
+    assert app.router.dead_letter(RouteRequest(receipt.arrival)) is None
     assert list(world.stores.blobs.list()) == []
-    assert Receipt.of(next(world.stores.records.scan(Table.RECEIPTS))).state is State.FORGOTTEN
+    assert Receipt.from_record(next(world.stores.records.scan(Table.RECEIPTS))).state is State.ERASED
 
 
 def test_8_5_routes_of_today_are_no_condition(world: ReplayWorld) -> None:

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from shared.errors import MessageMissing, ServiceUnavailable
-from shared.lease import HeldLease
-from shared.operations.erasure import Forgetting
+from shared.lease import RenewingLease
+from shared.operations.erasure import Eraser
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import KEEP, TO_BOTH, ask, everything
 from tests.integration.replay_fixture import BOTH, ReplayWorld
@@ -27,15 +27,15 @@ def world(storage: str) -> Iterator[ReplayWorld]:
 def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayWorld) -> None:
     world.collect(BOTH, TO_BOTH)
     told: list[str] = []
-    lease = HeldLease.acquire(world.stores.leases, "office")
+    lease = RenewingLease.acquire(world.stores.leases, "office")
     assert lease is not None
-    forgetting = Forgetting(world.stores, {"office", "support"}, patience=0.5)
+    forgetting = Eraser(world.stores, {"office", "support"}, patience=0.5)
     with lease, pytest.raises(ServiceUnavailable, match="office is being drained"), forgetting.alone(told.append):
         pytest.fail("it is drained")
     assert set(told) == {"office"}
     with forgetting.alone() as ensure:
         ensure()
-        assert HeldLease.acquire(world.stores.leases, "support") is None
+        assert RenewingLease.acquire(world.stores.leases, "support") is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_8_5_who_dies_over_it_at_any_step_is_finished_by_the_next(
             assert list(world.stores.blobs.list()) == [], (at, faults.names[-3:])
             told = everything(world.stores)
             assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told], faults.names[-3:]
-            assert all(receipt.has_everything_forgotten for receipt in world.receipts())
+            assert all(receipt.is_fully_erased for receipt in world.receipts())
             if done:
                 assert at > 10
                 return

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from shared.dispatch.router import Sorter
+from shared.dispatch.router import MessageRouter
 from shared.documents.blob_paths import message_folder, parsed_path, raw_path
 from shared.errors import MessageMissing, ServiceUnavailable
 from shared.mime.parser import Message
 from shared.observability import metric_names
-from shared.queue_messages import Announcement, Poll, Reason
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import OFFICE_ONLY, TO_BOTH, ask, everything
@@ -32,11 +32,11 @@ def world(storage: str) -> Iterator[ReplayWorld]:
 def test_8_5_a_late_error_is_not_noted_in_a_bare_receipt(world: ReplayWorld) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(BOTH)
-    app.poller.poll(Poll("support", Reason.BY_HAND))
+    app.poller.poll(Poll("support", PollReason.MANUAL))
     [announcement] = world.announced()
-    app.sorter.sort(announcement)
+    app.router.route(announcement)
     ask(world, identity(TO_BOTH))
-    app.sorter.note_error(announcement, MessageMissing(f"message {identity(TO_BOTH)} has no raw bytes"))
+    app.router.record_error(announcement, MessageMissing(f"message {identity(TO_BOTH)} has no raw bytes"))
     assert identity(TO_BOTH) not in everything(world.stores)
 
 
@@ -44,13 +44,13 @@ def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayWorld) ->
     """It finds that what it gave was forgotten; the same bytes have come into another mailbox and were routed."""
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(OFFICE_ONLY)
-    app.poller.poll(Poll("support", Reason.BY_HAND))
+    app.poller.poll(Poll("support", PollReason.MANUAL))
     [announcement] = world.announced()
     slow = world.app(OFFICE_ONLY)
 
     def decided_then_forgotten(data: Any) -> Message:
-        message = slow.sorter.read(data)
-        assert app.sorter.sort(announcement) == "routed"
+        message = slow.router.read(data)
+        assert app.router.route(announcement) == "routed"
         ask(world, identity(TO_BOTH))
         return message
 
@@ -61,7 +61,7 @@ def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayWorld) ->
 
     come: list[str] = []
     stores = replace(world.stores, blobs=Watched(world.stores.blobs, list=comes))
-    Sorter(stores, slow.sorter.tables, decided_then_forgotten).sort(announcement)
+    MessageRouter(stores, slow.router.tables, decided_then_forgotten).route(announcement)
     assert come
     assert list(world.results()) == [("billing", "billing@example.com")]
     assert world.stores.blobs.exists(parsed_path(identity(TO_BOTH)))
@@ -72,13 +72,13 @@ def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayWorld) ->
 def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayWorld, told: dict[str, str]) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(told)
-    app.poller.poll(Poll("support", Reason.BY_HAND))
+    app.poller.poll(Poll("support", PollReason.MANUAL))
     [announcement] = world.announced()
     slow = world.app(told)
 
     def decided_then_forgotten(data: Any) -> Message:
-        message = slow.sorter.read(data)
-        app.sorter.sort(announcement)
+        message = slow.router.read(data)
+        app.router.route(announcement)
         ask(world, identity(TO_BOTH))
         return message
 
@@ -87,9 +87,9 @@ def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayWorld, tol
 
     stores = replace(world.stores, blobs=Watched(world.stores.blobs, delete_many=ill))
     with pytest.raises(ServiceUnavailable):
-        Sorter(stores, slow.sorter.tables, decided_then_forgotten).sort(announcement)
+        MessageRouter(stores, slow.router.tables, decided_then_forgotten).route(announcement)
     assert list(world.stores.blobs.list())
-    app.sorter.sort(announcement)
+    app.router.route(announcement)
     assert list(world.stores.blobs.list()) == []
     assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in everything(world.stores)]
 
@@ -98,13 +98,13 @@ def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayW
     """A second announcement of the same: the first was routed, and forgotten, while this one was being worked on."""
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(BOTH)
-    app.poller.poll(Poll("support", Reason.BY_HAND))
+    app.poller.poll(Poll("support", PollReason.MANUAL))
     [announcement] = world.announced()
     slow = world.app(BOTH)
 
     def decided_then_forgotten(data: object) -> object:
-        message = slow.sorter.read(data)
-        assert app.sorter.sort(announcement) == "routed"
+        message = slow.router.read(data)
+        assert app.router.route(announcement) == "routed"
         ask(world, identity(TO_BOTH))
         return message
 
@@ -113,10 +113,10 @@ def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayW
 
     heard = listen()
     before = counted()
-    late = Sorter(world.stores, slow.sorter.tables, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
-    late.sort(Announcement(announcement.arrival))
+    late = MessageRouter(world.stores, slow.router.tables, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
+    late.route(RouteRequest(announcement.arrival))
     assert counted() - before == 2, "by the first worker, and not by the late one again"
     assert list(world.stores.blobs.list()) == []
     told = everything(world.stores)
     assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told]
-    assert [receipt.state for receipt in world.receipts()] == [State.FORGOTTEN]
+    assert [receipt.state for receipt in world.receipts()] == [State.ERASED]

@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 
 from mailroom_cli.commands.forget import show
-from shared.dispatch.artifacts import remove
+from shared.dispatch.artifacts import delete_artifacts
 from shared.documents.blob_paths import message_folder, raw_path
-from shared.errors import LeaseLost, RecordChanged
-from shared.lease import HeldLease
-from shared.operations.erasure import Forgetting
-from shared.operations.search import Wanted, find
-from shared.queue_messages import Poll, Reason
+from shared.errors import LeaseLost, WriteConflict
+from shared.lease import RenewingLease
+from shared.operations.erasure import Eraser
+from shared.operations.search import ArrivalQuery, find_arrivals
+from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
 from shared.storage.base import Table
 from tests.end_to_end.command import identity
@@ -38,8 +38,8 @@ def world(storage: str) -> Iterator[ReplayWorld]:
     made.stores.close()
 
 
-def forgetting(world: ReplayWorld) -> Forgetting:
-    return Forgetting(world.stores, world.servers)
+def forgetting(world: ReplayWorld) -> Eraser:
+    return Eraser(world.stores, world.servers)
 
 
 class Watched:
@@ -108,8 +108,8 @@ def test_8_5_what_is_downloaded_meanwhile_keeps_its_results(world: ReplayWorld) 
     world.collect(SMALL, TO_BOTH)
     [receipt] = world.receipts()
     chosen = forgetting(world).by_id(receipt.arrival)
-    with pytest.raises(RecordChanged):
-        forgetting(replace_leases(world, lambda: world.collect(BOTH))).forget(chosen)
+    with pytest.raises(WriteConflict):
+        forgetting(replace_leases(world, lambda: world.collect(BOTH))).erase(chosen)
     assert sum(world.results().values()) == 2
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
     assert [one.state for one in world.receipts()] == [State.ROUTED]
@@ -122,8 +122,8 @@ def test_8_5_what_is_given_to_somebody_else_meanwhile_stays(world: ReplayWorld) 
     world.collect({}, letter("nobody@example.com, billing@example.com"))
     chosen = forgetting(world).by_address("nobody@example.com")
     world.replay(BILLING, world.only("unhandled/"))
-    with pytest.raises(RecordChanged):
-        forgetting(world).forget(chosen, "nobody@example.com")
+    with pytest.raises(WriteConflict):
+        forgetting(world).erase(chosen, "nobody@example.com")
     assert list(world.results()) == [("billing", "billing@example.com")]
     assert [one.state for one in world.receipts()] == [State.ROUTED]
 
@@ -135,9 +135,9 @@ def test_8_5_bytes_stay_for_what_arrives_meanwhile(world: ReplayWorld) -> None:
 
     def comes() -> None:
         world.servers["office"].deliver(TO_BOTH)
-        world.app(BOTH).poller.poll(Poll("office", Reason.BY_HAND))
+        world.app(BOTH).poller.poll(Poll("office", PollReason.MANUAL))
 
-    found = forgetting(replace_leases(world, comes)).forget(chosen)
+    found = forgetting(replace_leases(world, comes)).erase(chosen)
     assert found.kept == {identity(TO_BOTH)}
     assert found.bytes == []
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
@@ -176,7 +176,7 @@ def test_8_5_no_bytes_go_once_a_lease_is_lost(world: ReplayWorld) -> None:
 
     watched: Any = Watched(world.stores.blobs, delete_many=removes)
     with pytest.raises(LeaseLost):
-        remove(replace(world.stores, blobs=watched), found, ensure)
+        delete_artifacts(replace(world.stores, blobs=watched), found, ensure)
     assert len(gone) == 1
 
 
@@ -190,8 +190,8 @@ def test_8_5_the_thread_of_an_arrival_that_stays_is_found_on(world: ReplayWorld)
 
 def test_8_5_mailboxes_of_other_settings_are_not_drained_meanwhile(world: ReplayWorld) -> None:
     world.collect(BOTH, TO_BOTH, mailbox="office")
-    with Forgetting(world.stores, {"support"}).alone():
-        assert HeldLease.acquire(world.stores.leases, "office") is None
+    with Eraser(world.stores, {"support"}).alone():
+        assert RenewingLease.acquire(world.stores.leases, "office") is None
 
 
 def test_8_5_what_only_its_bytes_tell_apart_is_collected_anew(world: ReplayWorld) -> None:
@@ -199,10 +199,12 @@ def test_8_5_what_only_its_bytes_tell_apart_is_collected_anew(world: ReplayWorld
     world.servers["support"].has_keys = False
     world.collect(BOTH, TO_BOTH)
     ask(world, identity(TO_BOTH))
-    assert [one.state for one in world.receipts()] == [State.FORGOTTEN]
+    assert [one.state for one in world.receipts()] == [State.ERASED]
     world.collect(BOTH, TO_BOTH)
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
-    assert [one.state for one in find(world.stores.records, Wanted(id=identity(TO_BOTH)))] == [State.ROUTED]
+    assert [one.state for one in find_arrivals(world.stores.records, ArrivalQuery(id=identity(TO_BOTH)))] == [
+        State.ROUTED
+    ]
     assert sum(world.results().values()) == 2
     ask(world, identity(TO_BOTH))
     assert list(world.stores.blobs.list()) == []
@@ -210,11 +212,11 @@ def test_8_5_what_only_its_bytes_tell_apart_is_collected_anew(world: ReplayWorld
 
 def test_8_5_who_is_in_claims_alone_costs_one_look_at_them(world: ReplayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 0)
-    monkeypatch.setattr("shared.receipts.MOST_ADDRESSES", 0)
+    monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 0)
     world.collect(BOTH, *(letter("sales@example.com", number, f"text {number}") for number in range(5)))
     looks: list[Table] = []
     records: Any = Watched(world.stores.records, scan=lambda table, *_where: looks.append(table))
-    assert len(list(find(records, Wanted(recipient="sales@example.com")))) == 5
+    assert len(list(find_arrivals(records, ArrivalQuery(recipient="sales@example.com")))) == 5
     assert looks.count(Table.CLAIMS) == 1
 
 

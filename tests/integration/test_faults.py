@@ -17,8 +17,8 @@ from shared.config import MailboxSettings
 from shared.documents.blob_paths import raw_path
 from shared.mailboxes.base import Mailbox
 from shared.receipts import Receipt, State
-from shared.storage.base import Stores, Table
-from shared.storage.factory import open_stores
+from shared.storage.base import Storage, Table
+from shared.storage.factory import open_storage
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
 from tests.servers.memory_mailbox import MemoryServer
@@ -69,7 +69,7 @@ class World:
         }
         self.servers["support"].deliver(*SUPPORT_MAIL)
         self.servers["office"].deliver(*OFFICE_MAIL)
-        self.truth = open_stores(self.settings.app_storage, self.settings.mail_storage, "mail")
+        self.truth = open_storage(self.settings.app_storage, self.settings.mail_storage, "mail")
 
     def left(self) -> bool:
         """Whether any mailbox holds anything."""
@@ -91,7 +91,7 @@ class World:
         if faults is None:
             poll(app, "support", "office")
             work_until_idle(app)
-            app.sorter.sweep(timedelta(0))
+            app.router.sweep(timedelta(0))
             work_until_idle(app)
 
     def _must_be_stored(self, data: bytes) -> None:
@@ -99,12 +99,12 @@ class World:
         message = identity(data)
         if self.truth.blobs.read(raw_path(message)) != data:
             self.violations.append("removed before its bytes were stored")
-        receipts = [Receipt.of(record) for record in self.truth.records.scan(Table.RECEIPTS)]
+        receipts = [Receipt.from_record(record) for record in self.truth.records.scan(Table.RECEIPTS)]
         if message not in {receipt.message for receipt in receipts}:
             self.violations.append("removed before it had a receipt")
 
 
-def read_json(stores: Stores, path: str) -> dict[str, object]:
+def read_json(stores: Storage, path: str) -> dict[str, object]:
     data = stores.blobs.read(path)
     assert data is not None
     read = json.loads(data)
@@ -115,7 +115,7 @@ def read_json(stores: Stores, path: str) -> dict[str, object]:
 def assert_removals_are_known(world: World) -> None:
     """Check that the receipts of messages that are gone say so, where the servers' keys show it."""
     if all(server.has_keys for server in world.servers.values()):
-        receipts = [Receipt.of(record) for record in world.truth.records.scan(Table.RECEIPTS)]
+        receipts = [Receipt.from_record(record) for record in world.truth.records.scan(Table.RECEIPTS)]
         assert all(receipt.removed for receipt in receipts)
 
 
@@ -134,7 +134,7 @@ def assert_nothing_lost_nothing_doubled(world: World) -> None:
         assert stores.blobs.exists(paths["message"])
     unhandled = [read_json(stores, path) for path in stores.blobs.list("unhandled/")]
     assert Counter(one["message"] for one in unhandled) == UNHANDLED
-    receipts = [Receipt.of(record) for record in stores.records.scan(Table.RECEIPTS)]
+    receipts = [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]
     assert {receipt.state for receipt in receipts} == {State.ROUTED}
     assert not list(stores.records.scan(Table.PENDING))
 

@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.config import MailboxSettings, read_settings
+from shared.config import MailboxSettings, load_settings
 from shared.mailboxes.base import Mailbox
-from shared.mailboxes.graph.endpoint import GraphWay
+from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.oauth.token_cache import Tokens
-from shared.storage.factory import open_stores
+from shared.mailboxes.oauth.token_cache import TokenCache
+from shared.storage.factory import open_storage
 from tests.integration.test_faults import (
     OFFICE_MAIL,
     SUPPORT_MAIL,
@@ -35,23 +35,23 @@ _worlds = itertools.count()
 class GraphWorld(World):
     """The two mailboxes on a stand-in for Graph, at addresses that no other world uses."""
 
-    def __init__(self, folder: Path, graph: Graph, tokens: Tokens, after: str = "delete") -> None:
+    def __init__(self, folder: Path, graph: Graph, tokens: TokenCache, after: str = "delete") -> None:
         self.folder = folder
         self.violations: list[str] = []
         self._graph = graph
         self._tokens = tokens
-        self._way = GraphWay(graph.server.endpoint, 10)
+        self._way = GraphEndpoint(graph.server.endpoint, 10)
         self._after = after
         values = {**graph.values(support="support@example.com", office="office@example.com"), **TWO_MAILBOXES}
         values |= {f"MAILBOXES__{name}__AFTER": after for name in ("support", "office")}
-        self.settings = read_settings({**values, "AzureWebJobsStorage": f"folder:{folder}"})
+        self.settings = load_settings({**values, "AzureWebJobsStorage": f"folder:{folder}"})
         number = next(_worlds)
         self._addresses = {name: f"{name}-{number}@example.com" for name in ("support", "office")}
         self._delivered: dict[str, bytes] = {}
         for name, mail in (("support", SUPPORT_MAIL), ("office", OFFICE_MAIL)):
             box = graph.server.mailbox(self._addresses[name])
             self._delivered |= {box.deliver(data): data for data in mail}
-        self.truth = open_stores(self.settings.app_storage, self.settings.mail_storage, "mail")
+        self.truth = open_storage(self.settings.app_storage, self.settings.mail_storage, "mail")
 
     def left(self) -> bool:
         left = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shared.config import After
-from shared.errors import FolderMissing, SettingsWrong
-from shared.mailboxes.base import Fetched, Listed
+from shared.errors import ConfigurationError, FolderMissing
+from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.mailboxes.graph.mailbox import GraphMailbox
 from tests.servers.graph import Graph
 from tests.servers.mail import hostile_bodies, plain_mail
@@ -18,11 +18,11 @@ from tests.servers.mail import hostile_bodies, plain_mail
 LIMIT = 150 * 1024 * 1024
 
 
-def in_batches(listed: Sequence[Listed], size: int) -> list[list[Listed]]:
+def in_batches(listed: Sequence[ListedMessage], size: int) -> list[list[ListedMessage]]:
     return [list(listed[start : start + size]) for start in range(0, len(listed), size)]
 
 
-def fetch(mailbox: GraphMailbox, folder: str = "INBOX", *, limit: int = LIMIT, size: int = 10) -> list[Fetched]:
+def fetch(mailbox: GraphMailbox, folder: str = "INBOX", *, limit: int = LIMIT, size: int = 10) -> list[FetchResult]:
     """Everything in a folder, in batches; contents are bytes, or read from their files and closed."""
     found = []
     for batch in mailbox.fetch(in_batches(mailbox.list(folder), size), max_bytes=limit):
@@ -30,7 +30,7 @@ def fetch(mailbox: GraphMailbox, folder: str = "INBOX", *, limit: int = LIMIT, s
     return found
 
 
-def data(one: Fetched) -> bytes:
+def data(one: FetchResult) -> bytes:
     assert one.content is not None
     held = one.content.data
     found = held.read_bytes() if isinstance(held, Path) else held
@@ -78,11 +78,11 @@ def test_1_3_trash_does_not_collect_deleted_items(graph: Graph, folder: str) -> 
     box.deliver(plain_mail(1), folder="Deleted Items")
     with graph.open(after=After.TRASH, folders=("INBOX", folder)) as mailbox:
         assert list(mailbox.list("INBOX")) == []
-        with pytest.raises(SettingsWrong, match="MAILBOXES__support__AFTER"):
+        with pytest.raises(ConfigurationError, match="MAILBOXES__support__AFTER"):
             mailbox.list(folder)
-        (problem,) = mailbox.rights(folder).problems
+        (problem,) = mailbox.check_folder(folder).problems
         assert "MAILBOXES__support__FOLDERS" in problem
-        assert mailbox.rights("INBOX").problems == ()
+        assert mailbox.check_folder("INBOX").problems == ()
 
 
 def test_1_3_delete_leaves_nothing(graph: Graph) -> None:
@@ -122,13 +122,13 @@ def test_1_3_kept_mail_is_listed_once_by_its_changes(graph: Graph) -> None:
     with graph.open(after=After.KEEP) as mailbox:
         listed = mailbox.list("INBOX")
         assert [one.key for one in listed] == box.ids("Inbox"), "oldest first, each once"
-        assert mailbox.mark([one.number for one in listed[1:]]) is None, "one that was not dealt with"
-        mark = mailbox.mark([one.number for one in listed])
+        assert mailbox.watermark([one.number for one in listed[1:]]) is None, "one that was not dealt with"
+        mark = mailbox.watermark([one.number for one in listed])
         assert mark is not None
         box.deliver(plain_mail(100))
         (new,) = mailbox.list("INBOX", above=mark)
         assert new.key == box.ids("Inbox")[-1]
-        mark = mailbox.mark([new.number])
+        mark = mailbox.watermark([new.number])
         assert list(mailbox.list("INBOX", above=mark)) == []
         mailbox.remove([new])
     assert len(box.left("Inbox")) == 31
@@ -140,7 +140,7 @@ def test_8_3_a_delta_link_that_has_expired_begins_anew(graph: Graph) -> None:
     box = graph.box("support@example.com", *[plain_mail(n) for n in range(3)])
     with graph.open(after=After.KEEP) as mailbox:
         for _ in range(4):  # 410 and 400 take turns
-            mark = mailbox.mark([one.number for one in mailbox.list("INBOX")])
+            mark = mailbox.watermark([one.number for one in mailbox.list("INBOX")])
             graph.server.expire_delta_links()
             assert sorted(one.key or "" for one in mailbox.list("INBOX", above=mark)) == sorted(box.ids("Inbox"))
 
@@ -158,7 +158,7 @@ def test_8_3_a_mark_is_another_mailboxs_or_folders_as_little_as_another_uidvalid
     graph.box("support@example.com", plain_mail(1))
     graph.box("other@example.com", plain_mail(2), plain_mail(3))
     with graph.open(after=After.KEEP) as mailbox:
-        mark = mailbox.mark([one.number for one in mailbox.list("INBOX")])
+        mark = mailbox.watermark([one.number for one in mailbox.list("INBOX")])
         assert list(mailbox.list("INBOX", above=mark)) == []
     with graph.open(after=After.KEEP, address="other@example.com") as mailbox:
         assert len(mailbox.list("INBOX", above=mark)) == 2
@@ -167,7 +167,7 @@ def test_8_3_a_mark_is_another_mailboxs_or_folders_as_little_as_another_uidvalid
         box.folder(path)
         box.deliver(plain_mail(4), folder=path)
     with graph.open(after=After.KEEP, folders=("Orders",)) as mailbox:
-        mark = mailbox.mark([one.number for one in mailbox.list("Orders")])
+        mark = mailbox.watermark([one.number for one in mailbox.list("Orders")])
         mailbox._way.folders.forget("support")
         mailbox._way.folders.put("support", "Orders", box.folder("Orders once more"))
         assert len(mailbox.list("Orders", above=mark)) == 1

@@ -12,16 +12,16 @@ import pytest
 from shared.config import After
 from shared.errors import (
     AccessRefused,
+    AuthenticationError,
     ConnectFailed,
     ConnectionLost,
     MailboxBusy,
-    MailboxFailed,
-    SignInRefused,
+    MailboxError,
     TlsRefused,
 )
-from shared.mailboxes.graph.endpoint import GraphWay
+from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.oauth.token_cache import Tokens
+from shared.mailboxes.oauth.token_cache import TokenCache
 from tests.integration.test_graph_drain import LIMIT, data, fetch, in_batches
 from tests.servers.certificates import Ca
 from tests.servers.graph import Graph
@@ -161,8 +161,8 @@ def test_1_4_a_token_that_dies_in_mid_session(graph: Graph) -> None:
 
 def test_1_4_a_token_of_another_audience_is_refused_once(graph: Graph) -> None:
     graph.box("support@example.com", plain_mail(1))
-    other = Tokens(graph.server.url, "https://other.example/v1.0")
-    with graph.open(tokens=other) as mailbox, pytest.raises(SignInRefused, match="GRAPH_ENDPOINT"):
+    other = TokenCache(graph.server.url, "https://other.example/v1.0")
+    with graph.open(tokens=other) as mailbox, pytest.raises(AuthenticationError, match="GRAPH_ENDPOINT"):
         mailbox.list("INBOX")
     assert len(graph.server.requests) == 1
 
@@ -182,7 +182,7 @@ def test_1_11_rights_are_looked_at_without_changing_anything(
     app = graph.server.register(permissions=permissions)
     weaker = replace(graph, app=app)
     with weaker.open(after=after) as mailbox:
-        rights = mailbox.rights("INBOX")
+        rights = mailbox.check_folder("INBOX")
     assert rights.messages == len(MAILS)
     assert len(rights.problems) == problems
     if problems:
@@ -193,7 +193,7 @@ def test_1_11_rights_are_looked_at_without_changing_anything(
 def test_1_11_a_missing_move_target_is_a_problem(graph: Graph) -> None:
     graph.box("support@example.com", plain_mail(1))
     with graph.open(after=After.MOVE, move_to="Nowhere") as mailbox:
-        (problem,) = mailbox.rights("INBOX").problems
+        (problem,) = mailbox.check_folder("INBOX").problems
     assert "MAILBOXES__support__AFTER" in problem
 
 
@@ -215,7 +215,7 @@ def test_a_removal_that_is_not_allowed_keeps_the_message(graph: Graph) -> None:
 
 
 def test_a_mailbox_that_is_not_there_is_named(graph: Graph) -> None:
-    with graph.open(address="nobody@example.com") as mailbox, pytest.raises(MailboxFailed) as caught:
+    with graph.open(address="nobody@example.com") as mailbox, pytest.raises(MailboxError) as caught:
         mailbox.list("INBOX")
     assert "nobody@example.com" in str(caught.value)
     assert "MAILBOXES__support__ADDRESS" in str(caught.value)
@@ -240,7 +240,7 @@ def test_1_2_a_certificate_that_is_not_trusted(graphs: Callable[..., Graph], ca:
     graph = graphs(pair=ca.server("other.example.net")) if trusted else graphs()
     settings = graph.settings() if trusted else graph.settings(ca_file=None)
     signed: Any = Signed(graph)
-    way = GraphWay(graph.server.endpoint, 5)
+    way = GraphEndpoint(graph.server.endpoint, 5)
     with GraphMailbox(settings, signed, way) as mailbox, pytest.raises(TlsRefused) as caught:
         mailbox.list("INBOX")
     assert ("other.example.net" if trusted else "CA_FILE") in str(caught.value)
@@ -252,7 +252,7 @@ def test_nobody_listens(graph: Graph) -> None:
     tokens = graph.tokens
     tokens.token(graph.settings())
     graph.server.close()
-    mailbox = GraphMailbox(graph.settings(), tokens, GraphWay(graph.server.endpoint, 5))
+    mailbox = GraphMailbox(graph.settings(), tokens, GraphEndpoint(graph.server.endpoint, 5))
     with mailbox, pytest.raises(ConnectFailed, match="GRAPH_ENDPOINT"):
         mailbox.list("INBOX")
 
@@ -269,6 +269,6 @@ def test_boundaries_that_change_do_not_change_what_is_known(graph: Graph) -> Non
     assert first.listed.key == second.listed.key
 
 
-def _age(tokens: Tokens) -> None:
+def _age(tokens: TokenCache) -> None:
     for service in tokens._services.values():
         service.issued_at -= timedelta(minutes=5).total_seconds()

@@ -50,7 +50,7 @@ def test_lifecycle_removal_makes_another_and_looks(world: World) -> None:
     world.graph.server.settle()
     events = world.lifecycle()
     for event in [*events, *events]:  # doubled: the second time, there is another one already
-        world.app().subscriptions.mend(event)
+        world.app().subscriptions.handle_lifecycle_event(event)
     assert len(live(world)) == 2
     assert {poll.mailbox for poll in world.polls()} == {"support"}
     assert len(world.graph.asked("POST", "/subscriptions")) == 3
@@ -69,5 +69,5 @@ def test_lifecycle_missed_looks(world: World) -> None:
 
 def test_a_lifecycle_event_about_nothing_of_ours_does_nothing(world: World) -> None:
     event = LifecycleEvent("nobody", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED, "x")
-    world.app().subscriptions.mend(event)
+    world.app().subscriptions.handle_lifecycle_event(event)
     assert world.graph.server.requests == []

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from shared.config import After
-from shared.errors import MailboxBusy, MailboxFailed
-from shared.mailboxes.graph.endpoint import GraphWay
+from shared.errors import MailboxBusy, MailboxError
+from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.mailbox import GraphMailbox
 from tests.integration.test_graph_review import answering
 from tests.servers.graph import Graph
@@ -77,13 +77,13 @@ def test_1_3_a_round_of_changes_that_goes_in_circles_gives_no_mark(graph: Graph)
     keys = box.ids("Inbox")
     with graph.open(after=After.KEEP) as mailbox:
         whole = mailbox.list("INBOX")
-        mark = mailbox.mark([one.number for one in whole])
+        mark = mailbox.watermark([one.number for one in whole])
         assert mark is not None
         circle = pages(page(graph, keys, "a"), page(graph, [], "a"))
         answering(mailbox, lambda path: "/messages" in path, circle)
         listed = mailbox.list("INBOX")
         assert sorted(str(one.key) for one in listed) == sorted(keys)
-        assert mailbox.mark([one.number for one in listed]) is None
+        assert mailbox.watermark([one.number for one in listed]) is None
 
 
 def test_1_3_a_mark_that_leads_into_a_circle_does_not_hide_new_mail(graph: Graph) -> None:
@@ -101,7 +101,7 @@ def test_1_3_a_mark_that_leads_into_a_circle_does_not_hide_new_mail(graph: Graph
         answering(mailbox, is_listing, stuck)
         listed = mailbox.list("INBOX", above=f"{scope} {link}")
         assert sorted(str(one.key) for one in listed) == sorted(box.ids("Inbox"))
-        mark = mailbox.mark([one.number for one in listed])
+        mark = mailbox.watermark([one.number for one in listed])
         assert mark is not None
         assert "$deltatoken" in mark
         assert len(asked) == 1
@@ -152,7 +152,7 @@ def test_8_3_a_round_of_changes_is_read_in_smaller_pages(graph: Graph) -> None:
     with graph.open(after=After.KEEP) as mailbox:
         listed = mailbox.list("INBOX")
         assert sorted(str(one.key) for one in listed) == sorted(box.ids("Inbox"))
-        mark = mailbox.mark([one.number for one in listed])
+        mark = mailbox.watermark([one.number for one in listed])
         assert list(mailbox.list("INBOX", above=mark)) == []
     prefers = [one.prefer.rpartition("=")[2] for one in graph.server.requests if one.path.endswith("/delta()")]
     assert prefers[:3] == ["500", "100", "10"]
@@ -215,7 +215,7 @@ def test_throttling_does_not_make_pages_smaller(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(502, MailboxBusy), (503, MailboxBusy), (504, MailboxBusy), (500, MailboxFailed)]
+    ("status", "kind"), [(502, MailboxBusy), (503, MailboxBusy), (504, MailboxBusy), (500, MailboxError)]
 )
 @pytest.mark.parametrize("after", [After.DELETE, After.KEEP])
 def test_1_9_a_mailbox_whose_listing_always_fails_is_busy_or_fails(
@@ -244,14 +244,14 @@ def test_1_8_a_page_that_never_comes_does_not_keep_what_is_before_it(
         with caplog.at_level(logging.WARNING):
             listed = mailbox.list("INBOX")
         assert [one.key for one in listed] == box.ids("Inbox")[:2]
-        mark = mailbox.mark([one.number for one in listed])
+        mark = mailbox.watermark([one.number for one in listed])
         with pytest.raises(MailboxBusy):
             mailbox.list("INBOX", above=mark)
     assert "the listing breaks off after 2 messages" in caplog.text
 
 
 def test_a_limit_of_the_page_size_ends(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    way = GraphWay(graph.server.endpoint)
+    way = GraphEndpoint(graph.server.endpoint)
     clock = [1000.0]
     monkeypatch.setattr("shared.mailboxes.graph.endpoint.time.monotonic", lambda: clock[0])
     way.page_sizes.limit("support", 100)

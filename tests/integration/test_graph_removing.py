@@ -48,7 +48,7 @@ def test_1_3_delete_ends_in_deleted_items_where_the_server_does_not_have_the_act
 
     with graph.open() as mailbox:
         answering(mailbox, lambda path: path.endswith("/permanentDelete"), counted)
-        rights = mailbox.rights("INBOX")
+        rights = mailbox.check_folder("INBOX")
         with caplog.at_level(logging.WARNING):
             mailbox.remove(mailbox.list("INBOX"))
     assert box.left("Inbox") == box.purged == []
@@ -66,7 +66,7 @@ def test_1_3_a_cloud_without_the_action_is_not_asked(graph: Graph) -> None:
     graph.server.cloud = "china"
     box = graph.box("support@example.com", *MAILS)
     with graph.open(host="microsoftgraph.chinacloudapi.cn") as mailbox:
-        (note,) = mailbox.rights("INBOX").notes
+        (note,) = mailbox.check_folder("INBOX").notes
         mailbox.remove(mailbox.list("INBOX"))
     assert len(box.left("Deleted Items")) == len(MAILS)
     assert not graph.asked("POST", "/permanentDelete")
@@ -82,7 +82,7 @@ def test_8_2_a_message_that_is_gone_does_not_mean_that_the_action_is(
     with graph.open() as mailbox:
         answering(mailbox, lambda path: gone in path and path.endswith("/permanentDelete"), answer)
         mailbox.remove(mailbox.list("INBOX"))
-        assert mailbox.rights("INBOX").notes == ()
+        assert mailbox.check_folder("INBOX").notes == ()
     assert box.purged == [MAILS[1]]
     assert box.left("Deleted Items") == []
 

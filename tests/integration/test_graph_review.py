@@ -13,11 +13,11 @@ import pytest
 
 from shared.config import After
 from shared.errors import FolderMissing, MailboxBusy
-from shared.mailboxes.graph.endpoint import GraphWay
-from shared.mailboxes.graph.errors import Answered
+from shared.mailboxes.graph.endpoint import GraphEndpoint
+from shared.mailboxes.graph.errors import GraphResponseError
 from shared.mailboxes.graph.fetch import _in_thread
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.spool import Budget, Spool
+from shared.mailboxes.spool import MemoryBudget, Spool
 from tests.integration.test_graph_drain import data, fetch
 from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail
@@ -187,8 +187,8 @@ def test_sizes_that_are_not_told_make_messages_come_alone(graph: Graph) -> None:
 
 
 def test_a_wait_for_room_that_nobody_waits_for_any_more_gives_it_back(tmp_path: Path) -> None:
-    budget = Budget(10_000_000)
-    budget.take(10_000_000)
+    budget = MemoryBudget(10_000_000)
+    budget.reserve(10_000_000)
     made: list[Spool] = []
 
     def spool() -> Spool:
@@ -201,7 +201,7 @@ def test_a_wait_for_room_that_nobody_waits_for_any_more_gives_it_back(tmp_path: 
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        budget.give(10_000_000)
+        budget.release(10_000_000)
 
     asyncio.run(given_up())
     until = time.monotonic() + 10
@@ -213,15 +213,15 @@ def test_a_wait_for_room_that_nobody_waits_for_any_more_gives_it_back(tmp_path: 
 
 
 def test_answered_tells_what_it_is() -> None:
-    assert Answered(400, "SyncStateInvalid").is_state_lost
-    assert Answered(410).is_state_lost
-    assert not Answered(404, "ErrorItemNotFound").is_state_lost
-    assert Answered(503, retry_after=1).says_when
-    assert not Answered(503).says_when
+    assert GraphResponseError(400, "SyncStateInvalid").is_state_lost
+    assert GraphResponseError(410).is_state_lost
+    assert not GraphResponseError(404, "ErrorItemNotFound").is_state_lost
+    assert GraphResponseError(503, retry_after=1).says_when
+    assert not GraphResponseError(503).says_when
 
 
 def test_the_way_is_the_same_for_all(graph: Graph) -> None:
     """One TLS context does for all sessions: the machine's roots are loaded once."""
-    way: Any = GraphWay(graph.server.endpoint)
+    way: Any = GraphEndpoint(graph.server.endpoint)
     assert way.trusts.of(graph.settings()) is way.trusts.of(graph.settings())
     assert way.trusts.of(graph.settings()) is not way.trusts.of(graph.settings(ca_file=None))

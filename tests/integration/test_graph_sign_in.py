@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from shared.config import MailboxSettings, SignIn
 from shared.errors import ConnectFailed
-from shared.mailboxes.graph.endpoint import GraphWay
+from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.oauth.token_cache import Tokens, graph_scope
+from shared.mailboxes.oauth.token_cache import TokenCache, graph_scope
 from tests.integration.test_graph_failures import Signed
 from tests.servers.authority import Authority
 from tests.servers.certificates import application
@@ -35,7 +35,7 @@ def both(graphs: Callable[..., Graph], authorities: Callable[..., Authority]) ->
 
 
 def listed(settings: MailboxSettings, tokens: Any, graph: Graph) -> int:
-    with GraphMailbox(settings, tokens, GraphWay(graph.server.endpoint, 10)) as mailbox:
+    with GraphMailbox(settings, tokens, GraphEndpoint(graph.server.endpoint, 10)) as mailbox:
         return len(mailbox.list("INBOX"))
 
 
@@ -64,7 +64,7 @@ def test_1_4_a_certificate_opens_the_mailbox(
         tenant_id=authority.tenant,
         **given,
     )
-    assert listed(settings, Tokens(authority.url, graph.server.endpoint), graph) == 1
+    assert listed(settings, TokenCache(authority.url, graph.server.endpoint), graph) == 1
     assert len(authority.issued) == 1
 
 

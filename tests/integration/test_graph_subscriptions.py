@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.graph_notifications.client_state import client_state, key_name, place
+from shared.graph_notifications.client_state import client_state, folder_token, key_name
 from shared.graph_notifications.subscription_manager import LEASE
-from shared.graph_notifications.subscription_record import Recorded
-from shared.lease import HeldLease
-from shared.queue_messages import LifecycleEvent, LifecycleKind, Reason
+from shared.graph_notifications.subscription_record import SubscriptionRecord
+from shared.lease import RenewingLease
+from shared.queue_messages import LifecycleEvent, LifecycleKind, PollReason
 from shared.storage.base import Records
 from tests.integration.graph_fixture import World, graph_world
 from tests.servers.graph import STATE_KEY, Graph
@@ -47,12 +47,12 @@ def test_one_subscription_a_folder_with_a_state_that_proves_itself(world: World)
     assert len(subscriptions) == 3
     states = {one.client_state for one in subscriptions}
     wanted = [("support", "INBOX"), ("support", "INBOX/Orders"), ("office", "INBOX")]
-    assert states == {client_state(STATE_KEY, place(*one)) for one in wanted}
+    assert states == {client_state(STATE_KEY, folder_token(*one)) for one in wanted}
     assert {poll.mailbox for poll in world.polls()} == {"support", "office"}, "what came before is looked at"
     app = world.app()
-    app.subscriptions.keep()
+    app.subscriptions.reconcile()
     before = len(world.graph.server.requests)
-    app.subscriptions.keep()
+    app.subscriptions.reconcile()
     assert len(world.graph.server.requests) == before + 1, "a round in which all is well is one request"
     assert live(world) == sorted(one.id for one in subscriptions)
     assert world.polls() == []
@@ -64,8 +64,8 @@ def test_mail_that_comes_is_notified_of(world: World) -> None:
     world.graph.box("office@example.com", plain_mail(1))
     world.graph.server.settle()
     (poll,) = world.polls()
-    assert (poll.mailbox, poll.reason) == ("office", Reason.NOTIFIED)
-    assert poll.asked is not None
+    assert (poll.mailbox, poll.reason) == ("office", PollReason.NOTIFIED)
+    assert poll.requested_at is not None
 
 
 def test_it_is_renewed_when_half_of_its_time_is_left(world: World) -> None:
@@ -99,11 +99,11 @@ def test_a_subscription_is_about_the_mailbox_that_is_set_now(world: World) -> No
     before = live(world)
     world.graph.box("other@example.com")
     world.extra = {"MAILBOXES__support__ADDRESS": "other@example.com"}
-    assert not world.app().subscriptions.alive(world.app().settings.mailboxes["support"]), "the clock takes over"
+    assert not world.app().subscriptions.is_active(world.app().settings.mailboxes["support"]), "the clock takes over"
     world.keep()
     assert len(live(world)) == 2
     assert len(set(live(world)) & set(before)) == 1
-    assert world.app().subscriptions.alive(world.app().settings.mailboxes["support"])
+    assert world.app().subscriptions.is_active(world.app().settings.mailboxes["support"])
     assert [poll.mailbox for poll in world.polls()] == ["support"]
     world.graph.box("other@example.com", plain_mail(1))
     world.graph.server.settle()
@@ -112,7 +112,7 @@ def test_a_subscription_is_about_the_mailbox_that_is_set_now(world: World) -> No
 
 def test_two_rounds_at_once(world: World) -> None:
     apps = [world.app(), world.app()]
-    rounds = [threading.Thread(target=app.subscriptions.keep) for app in apps]
+    rounds = [threading.Thread(target=app.subscriptions.reconcile) for app in apps]
     for one in rounds:
         one.start()
     for one in rounds:
@@ -127,7 +127,7 @@ def test_a_lifecycle_event_that_is_left_over_after_notifications_were_switched_o
     subscription = _id(world, "support")
     world.values.pop("GRAPH_WEBHOOK_URL")
     event = LifecycleEvent("support", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED, subscription)
-    world.app().subscriptions.mend(event)
+    world.app().subscriptions.handle_lifecycle_event(event)
 
 
 def test_the_longest_time_is_taken_from_a_refusal(world: World) -> None:
@@ -142,7 +142,7 @@ def test_8_3_one_that_went_without_a_word_is_made_anew_and_the_mailbox_looked_at
     world.polls()
     before = live(world)
     world.graph.server.drop_subscriptions("support@example.com")
-    assert world.app().subscriptions.alive(world.app().settings.mailboxes["support"]), "nobody knows yet"
+    assert world.app().subscriptions.is_active(world.app().settings.mailboxes["support"]), "nobody knows yet"
     world.keep()
     assert len(live(world)) == 2
     assert len(set(live(world)) - set(before)) == 1
@@ -162,7 +162,7 @@ def test_8_1_a_crash_between_creating_and_recording(world: World) -> None:
     type(app.subscriptions)._record = no_record  # type: ignore[assignment, method-assign]
     try:
         with pytest.raises(Dies):
-            app.subscriptions.keep()
+            app.subscriptions.reconcile()
     finally:
         type(app.subscriptions)._record = original  # type: ignore[method-assign]
     (orphan,) = live(world)
@@ -172,13 +172,13 @@ def test_8_1_a_crash_between_creating_and_recording(world: World) -> None:
 
 
 def test_two_instances_at_once(world: World) -> None:
-    lease = HeldLease.acquire(world.stores.leases, LEASE)
+    lease = RenewingLease.acquire(world.stores.leases, LEASE)
     assert lease is not None
     with lease:
         world.keep()
         assert live(world) == []
         event = LifecycleEvent("support", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED, "")
-        world.app().subscriptions.mend(event)
+        world.app().subscriptions.handle_lifecycle_event(event)
         assert live(world) == []
     world.keep()
     assert len(live(world)) == 2
@@ -206,7 +206,7 @@ def test_what_is_collected_no_more_is_not_subscribed_to(world: World) -> None:
     world.extra = {"MAILBOXES__office__ENABLED": "false"}
     world.keep()
     (left,) = world.graph.server.subscriptions
-    assert left.client_state == client_state(STATE_KEY, place("support", "INBOX"))
+    assert left.client_state == client_state(STATE_KEY, folder_token("support", "INBOX"))
 
 
 def test_somebody_elses_subscriptions_are_left_alone(world: World, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_an_address_that_does_not_answer_is_told_of_and_stops_nothing(
         world.keep()
     assert live(world) == []
     assert "GRAPH_WEBHOOK_URL" in world.app().subscriptions.of("support", "INBOX").error
-    assert not world.app().subscriptions.alive(world.app().settings.mailboxes["support"])
+    assert not world.app().subscriptions.is_active(world.app().settings.mailboxes["support"])
     assert STATE_KEY not in caplog.text
     world.refusing = False
     world.keep()
@@ -267,7 +267,7 @@ def test_without_an_address_nothing_is_asked(world: World) -> None:
     world.values.pop("GRAPH_WEBHOOK_URL")
     world.keep()
     assert world.graph.server.requests == []
-    assert not world.app().subscriptions.alive(world.app().settings.mailboxes["support"])
+    assert not world.app().subscriptions.is_active(world.app().settings.mailboxes["support"])
 
 
 def test_the_first_subscription_comes_with_the_first_tick_of_the_poll_timer(world: World) -> None:
@@ -321,14 +321,14 @@ def test_a_tick_reads_no_record_of_a_folder_that_was_subscribed_to(
     world.keep()
     app = world.app()
     read: list[str] = []
-    original = Recorded.read
+    original = SubscriptionRecord.read
 
-    def counted(records: Records, mailbox: str, folder: str) -> Recorded:
+    def counted(records: Records, mailbox: str, folder: str) -> SubscriptionRecord:
         read.append(mailbox)
         return original(records, mailbox, folder)
 
-    monkeypatch.setattr(Recorded, "read", counted)
-    app.poller.due(Reason.CLOCK)
+    monkeypatch.setattr(SubscriptionRecord, "read", counted)
+    app.poller.due(PollReason.TIMER)
     before = len(read)
     app.subscriptions.request_missing()
     assert len(read) == before, "what the timer reads anyway is enough"
@@ -340,8 +340,8 @@ def test_a_removed_subscription_is_created_once_for_two_events(world: World) -> 
     event = LifecycleEvent("support", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED, _id(world, "support"))
     world.graph.server.drop_subscriptions("support@example.com")
     first, second = world.app(), world.app()
-    first.subscriptions.mend(event)
-    second.subscriptions.mend(event)
+    first.subscriptions.handle_lifecycle_event(event)
+    second.subscriptions.handle_lifecycle_event(event)
     assert len(live(world)) == 2
 
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.config import AppSettings, read_settings
+from shared.config import AppSettings, load_settings
 from shared.errors import ConnectFailed, MailboxBusy
-from shared.graph_notifications.subscription_record import Recorded
-from shared.mailbox_health import Health
+from shared.graph_notifications.subscription_record import SubscriptionRecord
+from shared.mailbox_health import HealthRecords
 from shared.observability import metric_names
-from shared.operations.health_metrics import take_vitals
-from shared.storage.base import QueueName, Stores, Table, Values
-from shared.storage.factory import open_stores
+from shared.operations.health_metrics import collect_health_metrics
+from shared.storage.base import QueueName, Storage, Table, Values
+from shared.storage.factory import open_storage
 from tests.servers.telemetry import listen
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -27,7 +27,7 @@ def settings_on(storage: str) -> AppSettings:
         "SIGN_IN": "managed-identity",
         "FOLDERS": "Inbox;Inbox/Orders",
     }
-    return read_settings(
+    return load_settings(
         {
             "AzureWebJobsStorage": storage,
             "GRAPH_WEBHOOK_URL": "https://app.example/api/graph_webhook",
@@ -44,15 +44,15 @@ def settings_on(storage: str) -> AppSettings:
 
 
 @pytest.fixture
-def stores(storage: str) -> Iterator[Stores]:
+def stores(storage: str) -> Iterator[Storage]:
     settings = settings_on(storage)
-    opened = open_stores(settings.app_storage, settings.mail_storage, settings.mail_container)
+    opened = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
     yield opened
     opened.close()
 
 
-def test_all_is_well_where_nothing_is(storage: str, stores: Stores) -> None:
-    vitals = take_vitals(settings_on(storage), stores, lambda: NOW)
+def test_all_is_well_where_nothing_is(storage: str, stores: Storage) -> None:
+    vitals = collect_health_metrics(settings_on(storage), stores, lambda: NOW)
     assert vitals.failing == {"office": 0.0}
     assert vitals.disabled == {"office": False, "broken": True}
     assert (vitals.pending, vitals.oldest) == (0, 0.0)
@@ -64,7 +64,7 @@ def test_all_is_well_where_nothing_is(storage: str, stores: Stores) -> None:
     assert vitals.left == {"office": 0.0}, "nobody notifies us yet"
 
 
-def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(storage: str, stores: Stores) -> None:
+def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(storage: str, stores: Storage) -> None:
     settings = settings_on(storage)
     office = settings.mailboxes["office"]
     time = NOW
@@ -72,25 +72,25 @@ def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(sto
     def now() -> datetime:
         return time
 
-    health = Health(stores.records, now)
+    health = HealthRecords(stores.records, now)
     for _ in range(3):
         health.failed(office, ConnectFailed("does not answer"))
         time += timedelta(minutes=20)
-    assert take_vitals(settings, stores, now).failing == {"office": 3600.0}
+    assert collect_health_metrics(settings, stores, now).failing == {"office": 3600.0}
     health.succeeded(office, collected=0, left=0)
-    assert take_vitals(settings, stores, now).failing == {"office": 0.0}
+    assert collect_health_metrics(settings, stores, now).failing == {"office": 0.0}
     time += timedelta(minutes=5)
     health.failed(office, ConnectFailed("does not answer"))
     time += timedelta(minutes=1)
-    assert take_vitals(settings, stores, now).failing == {"office": 60.0}
+    assert collect_health_metrics(settings, stores, now).failing == {"office": 60.0}
     for _ in range(office.disable_after):
         health.failed(office, ConnectFailed("does not answer"))
-    assert take_vitals(settings, stores, now).disabled["office"]
+    assert collect_health_metrics(settings, stores, now).disabled["office"]
     health.enable("office")
-    assert take_vitals(settings, stores, now).failing == {"office": 0.0}
+    assert collect_health_metrics(settings, stores, now).failing == {"office": 0.0}
 
 
-def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(storage: str, stores: Stores) -> None:
+def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(storage: str, stores: Storage) -> None:
     settings = settings_on(storage)
     office = settings.mailboxes["office"]
     time = NOW
@@ -98,27 +98,27 @@ def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(stora
     def now() -> datetime:
         return time
 
-    health = Health(stores.records, now)
+    health = HealthRecords(stores.records, now)
     for _ in range(3):
         health.busy(office, MailboxBusy("[SYS/TEMP] try again later"))
         time += timedelta(minutes=25)
-    assert take_vitals(settings, stores, now).failing == {"office": 4500.0}, "the alert's threshold is 3,600"
-    assert not take_vitals(settings, stores, now).disabled["office"]
+    assert collect_health_metrics(settings, stores, now).failing == {"office": 4500.0}, "the alert's threshold is 3,600"
+    assert not collect_health_metrics(settings, stores, now).disabled["office"]
     health.succeeded(office, collected=0, left=0)
-    assert take_vitals(settings, stores, now).failing == {"office": 0.0}
+    assert collect_health_metrics(settings, stores, now).failing == {"office": 0.0}
 
 
-def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, stores: Stores) -> None:
+def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, stores: Storage) -> None:
     for minutes, key in ((3, "aa"), (20, "bb")):
         waiting: Values = {"mailbox": "office", "stored_at": NOW - timedelta(minutes=minutes)}
         stores.records.create(Table.PENDING, key * 32, waiting)
     stores.queues[QueueName.ARRIVALS_POISON].put_many(["one"])
     for folder, hours in zip(settings_on(storage).mailboxes["office"].folders, (30, 2), strict=True):
-        Recorded(mailbox="office", folder=folder, subscription="s", until=NOW + timedelta(hours=hours)).write(
+        SubscriptionRecord(mailbox="office", folder=folder, subscription="s", until=NOW + timedelta(hours=hours)).write(
             stores.records
         )
     heard = listen()
-    take_vitals(settings_on(storage), stores, lambda: NOW).tell()
+    collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
     found = {(one.name, *sorted(one.attributes.items())): one.value for one in heard.points()}
     assert found[metric_names.PENDING,] == 2
     assert found[metric_names.PENDING_OLDEST,] == 1200
@@ -128,10 +128,10 @@ def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, store
     assert found[metric_names.MAILBOX_FAILING, ("mailbox", "office")] == 0
 
 
-def test_what_was_measured_once_is_told_once(storage: str, stores: Stores) -> None:
+def test_what_was_measured_once_is_told_once(storage: str, stores: Storage) -> None:
     """Else an instance that lives on would go on telling what is otherwise by now, and hide that nobody measures."""
     heard = listen()
-    take_vitals(settings_on(storage), stores, lambda: NOW).tell()
+    collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
     assert metric_names.PENDING_OLDEST in {one.name for one in heard.points()}
     gauges = {
         metric_names.PENDING,

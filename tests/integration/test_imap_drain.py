@@ -53,7 +53,7 @@ def test_1_6_folders_with_odd_names(dovecot: Dovecot) -> None:
     with ImapMailbox(settings_for(dovecot, user, folders=(*names, "Büro/Ä & Ö")), no_token) as mailbox:
         for name in names[1:]:
             assert drain(mailbox, name) == [plain_mail(1, to=f"x@{len(name)}.example")]
-            assert mailbox.rights(name).messages == 0
+            assert mailbox.check_folder(name).messages == 0
         assert drain(mailbox, "Büro/Ä & Ö") == [plain_mail(2)]
         with pytest.raises(FolderMissing, match="'Nowhere' of FOLDERS"):
             mailbox.list("Nowhere")

@@ -10,7 +10,7 @@ import pytest
 
 from shared.config import After
 from shared.errors import FolderMissing, MailboxBusy, RemovalRefused
-from shared.mailboxes.base import Listed
+from shared.mailboxes.base import ListedMessage
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.mailboxes.imap.session import VERSION
 from tests.integration.imap_support import MAILS, Peer, ScriptedImap, fetch_all, no_token, opened, refuses, settings_for
@@ -59,7 +59,7 @@ def poll(server: ScriptedImap, above: str | None = None) -> tuple[list[int], str
     """Open a session, list what is above a watermark, and deal with all of it."""
     with opened(server, after=After.KEEP) as mailbox:
         numbers = [message.number for message in mailbox.list("INBOX", received=True, above=above)]
-        return numbers, mailbox.mark(numbers)
+        return numbers, mailbox.watermark(numbers)
 
 
 def test_8_3_a_folder_is_selected_and_not_examined() -> None:
@@ -190,7 +190,7 @@ def test_8_3_a_message_that_is_listed_without_a_uid_is_found(line: bytes) -> Non
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         listed = mailbox.list("INBOX")
         assert [message.number for message in listed] == list(MAILS)
-        assert listed[1] == Listed("7.2", 2, 0)
+        assert listed[1] == ListedMessage("7.2", 2, 0)
         assert fetch_all(mailbox, listed) == list(MAILS.values())
 
 
@@ -247,6 +247,6 @@ def test_1_11_rights_in_every_notation(rights: bytes, may_delete: bool) -> None:
         return False
 
     with ScriptedImap(MAILS, hook, capabilities=b"IMAP4rev1 UIDPLUS ACL") as server, opened(server) as mailbox:
-        problems = mailbox.rights("INBOX").problems
+        problems = mailbox.check_folder("INBOX").problems
         assert any("may not delete" in problem for problem in problems) is not may_delete
-        assert mailbox.rights("INBOX").messages == len(MAILS)
+        assert mailbox.check_folder("INBOX").messages == len(MAILS)

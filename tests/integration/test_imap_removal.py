@@ -140,7 +140,7 @@ def test_1_3_a_move_target_that_is_missing_is_told_at_once(server: Dovecot) -> N
     with ImapMailbox(settings_for(server, user, after=After.MOVE, move_to="Nowhere"), no_token) as mailbox:
         with pytest.raises(FolderMissing, match="'Nowhere' of AFTER"):
             mailbox.list("INBOX")
-        rights = mailbox.rights("INBOX")
+        rights = mailbox.check_folder("INBOX")
         assert rights.messages == 1
         assert "'Nowhere' of AFTER" in rights.problems[0]
     assert user.left() == [plain_mail(1)]
@@ -154,22 +154,22 @@ def test_1_11_rights(dovecots: Callable[..., Dovecot]) -> None:
     target = settings_for(server, user, after=After.MOVE, move_to="Archive")
     with ImapMailbox(target, no_token) as mailbox:
         assert mailbox._session.can("ACL")
-        assert mailbox.rights("INBOX").problems == ()
-        assert mailbox.rights("INBOX").messages == 2
+        assert mailbox.check_folder("INBOX").problems == ()
+        assert mailbox.check_folder("INBOX").messages == 2
         (user.home / ".Archive").mkdir(exist_ok=True)
         (user.home / ".Archive" / "dovecot-acl").write_text("owner lr\n")
         (user.home / "dovecot-acl").write_text("owner lrs\n")
     with ImapMailbox(target, no_token) as mailbox:
-        problems = mailbox.rights("INBOX").problems
+        problems = mailbox.check_folder("INBOX").problems
         assert "may not delete" in problems[0]
         assert "right i" in problems[1]
     with ImapMailbox(settings_for(server, user, after=After.KEEP), no_token) as mailbox:
-        assert mailbox.rights("INBOX").problems == ()
+        assert mailbox.check_folder("INBOX").problems == ()
         assert len(drain(mailbox)) == 2
     with ImapMailbox(settings_for(server, user), no_token) as mailbox:
         with pytest.raises(RemovalRefused):
             drain(mailbox)
         with pytest.raises(FolderMissing):
-            mailbox.rights("Nowhere")
+            mailbox.check_folder("Nowhere")
     assert len(user.files()) == 2
     assert all(path.name.endswith(":2,S") for path in user.files())

@@ -7,7 +7,7 @@ import pytest
 from shared.errors import (
     ConnectionLost,
     MailboxBusy,
-    MailboxFailed,
+    MailboxError,
 )
 from shared.mailboxes.imap.mailbox import RECOVERIES
 from tests.integration.imap_support import (
@@ -203,7 +203,7 @@ def test_8_3_uidvalidity_that_changed_between_two_connections() -> None:
 def test_no_uidvalidity() -> None:
     with ScriptedImap(MAILS) as server, opened(server) as mailbox:
         server.uidvalidity = b"* OK nothing"
-        with pytest.raises(MailboxFailed, match="UIDVALIDITY"):
+        with pytest.raises(MailboxError, match="UIDVALIDITY"):
             mailbox.list("INBOX")
 
 
@@ -248,7 +248,7 @@ def test_listing_that_is_refused() -> None:
     with (
         ScriptedImap(MAILS, refuses(b"NO cannot", rb"SIZE")) as server,
         opened(server) as mailbox,
-        pytest.raises(MailboxFailed, match="cannot"),
+        pytest.raises(MailboxError, match="cannot"),
     ):
         mailbox.list("INBOX")
 

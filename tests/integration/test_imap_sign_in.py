@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared.config import SignIn, Tls
-from shared.errors import ConnectFailed, ConnectionLost, MailboxBusy, MailboxFailed, SignInRefused, TlsRefused
+from shared.errors import AuthenticationError, ConnectFailed, ConnectionLost, MailboxBusy, MailboxError, TlsRefused
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from tests.integration.imap_support import Peer, ScriptedImap, drain, fetch_all, no_token, settings_for
 from tests.servers.certificates import Ca
@@ -98,7 +98,7 @@ def test_1_2_a_session_that_is_signed_in_before_tls_is_refused() -> None:
     with ScriptedImap(greeting=b"* PREAUTH come in", capabilities=b"IMAP4rev1 STARTTLS") as server:
         with pytest.raises(TlsRefused):
             ImapMailbox(server.settings(tls=Tls.STARTTLS), no_token)
-        with pytest.raises(SignInRefused, match="PREAUTH"):
+        with pytest.raises(AuthenticationError, match="PREAUTH"):
             ImapMailbox(server.settings(), no_token)
 
 
@@ -106,9 +106,9 @@ def test_1_2_a_session_that_is_signed_in_before_tls_is_refused() -> None:
     ("greeting", "error"),
     [
         (b"* BYE [UNAVAILABLE] too many connections", MailboxBusy),
-        (b"* BYE go away", MailboxFailed),
-        (b"+OK POP3 ready", MailboxFailed),
-        (b"220 mail ESMTP", MailboxFailed),
+        (b"* BYE go away", MailboxError),
+        (b"+OK POP3 ready", MailboxError),
+        (b"220 mail ESMTP", MailboxError),
     ],
 )
 def test_greetings_that_are_none(greeting: bytes, error: type[Exception]) -> None:
@@ -152,13 +152,13 @@ def test_1_4_passwords_of_every_kind(password: str) -> None:
 )
 def test_1_4_passwords_that_cannot_be_sent(password: str, capabilities: bytes) -> None:
     with ScriptedImap(capabilities=capabilities) as server:
-        with pytest.raises(SignInRefused, match="PASSWORD"):
+        with pytest.raises(AuthenticationError, match="PASSWORD"):
             ImapMailbox(server.settings(password=SecretStr(password)), no_token)
         assert server.commands[-1] in (b"CAPABILITY", b"LOGOUT")
 
 
 def test_1_9_a_wrong_password(dovecot: Dovecot) -> None:
-    with pytest.raises(SignInRefused, match=r"AUTHENTICATIONFAILED.*sign-in settings"):
+    with pytest.raises(AuthenticationError, match=r"AUTHENTICATIONFAILED.*sign-in settings"):
         ImapMailbox(settings_for(dovecot, dovecot.user(), password=SecretStr("wrong")), no_token)
 
 
@@ -172,12 +172,12 @@ def test_1_9_a_wrong_password(dovecot: Dovecot) -> None:
         (b"NO Temporary authentication failure (rate-limit)", MailboxBusy),
         (b"BAD [UNAVAILABLE] Service temporarily unavailable", MailboxBusy),
         (b"BAD Request is throttled. Suggested Backoff Time: 5000 milliseconds", MailboxBusy),
-        (b"NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)", SignInRefused),
-        (b"NO Too many bad auth attempts", SignInRefused),
-        (b"NO [ALERT] Your account is locked", SignInRefused),
-        (b"NO LOGIN failed.", SignInRefused),
-        (b"NO [EXPIRED] password", SignInRefused),
-        (b'BAD what is LOGIN "support" "s3cret-password"', SignInRefused),
+        (b"NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)", AuthenticationError),
+        (b"NO Too many bad auth attempts", AuthenticationError),
+        (b"NO [ALERT] Your account is locked", AuthenticationError),
+        (b"NO LOGIN failed.", AuthenticationError),
+        (b"NO [EXPIRED] password", AuthenticationError),
+        (b'BAD what is LOGIN "support" "s3cret-password"', AuthenticationError),
         (b"", ConnectionLost),
     ],
 )
@@ -241,7 +241,7 @@ def test_1_4_tokens(dovecot: Dovecot) -> None:
     with ImapMailbox(settings, lambda: dovecot.token(user.address)) as mailbox:
         assert len(mailbox.list("INBOX")) == 1
     for token in (dovecot.token(user.address, lifetime=-60), dovecot.token(user.address, key=b"x" * 32), "rubbish"):
-        with pytest.raises(SignInRefused, match="sign-in refused") as raised:
+        with pytest.raises(AuthenticationError, match="sign-in refused") as raised:
             ImapMailbox(settings, lambda token=token: token)  # type: ignore[misc]  # bound early
         assert_unseen(raised.value, token)
 
@@ -260,7 +260,7 @@ def test_1_4_a_refusal_in_a_challenge_is_answered_with_nothing() -> None:
         peer.send(tag + b" NO [AUTHENTICATIONFAILED] invalid token")
         return True
 
-    with ScriptedImap(hook=hook) as server, pytest.raises(SignInRefused, match="invalid token") as raised:
+    with ScriptedImap(hook=hook) as server, pytest.raises(AuthenticationError, match="invalid token") as raised:
         ImapMailbox(server.settings(sign_in=SignIn.CLIENT_SECRET), lambda: f"t0ken-{SECRET}")
     assert answers == [b"user=support@example.com\x01auth=Bearer t0ken-s3cret-password\x01\x01", b"\r\n"]
     assert_unseen(raised.value)
@@ -301,7 +301,7 @@ def test_no_secret_reaches_a_log(
         with ImapMailbox(by_token, lambda: token) as mailbox:
             mailbox.list("INBOX")
             kept += repr(vars(mailbox._session._client._imap))
-        with pytest.raises(SignInRefused):
+        with pytest.raises(AuthenticationError):
             ImapMailbox(settings_for(dovecot, user, password=SecretStr(user.password + "x")), no_token)
     seen = caplog.text + "".join(capfd.readouterr()) + kept
     encoded = base64.b64encode(f"user={user.address}\x01auth=Bearer {token}".encode())[:40].decode()

@@ -115,7 +115,7 @@ def test_1_3_delete_on_gmail_removes_for_good(capabilities: bytes, tells_copies:
         with opened(server) as mailbox:
             assert drain(mailbox, count=3) == list(MAILS.values())
             assert mailbox.list("INBOX") == []
-            assert mailbox.rights("INBOX").notes == ()
+            assert mailbox.check_folder("INBOX").notes == ()
         assert server.inbox == {}
         assert server.folders[TRASH] == others
         assert server.archived == [] or b"MOVE" not in capabilities
@@ -137,10 +137,10 @@ def test_1_3_gmail_without_a_visible_trash_is_told_by_check() -> None:
     with Folders() as server:
         server.special[TRASH] = rb"\HasNoChildren"
         with opened(server) as mailbox:
-            (note,) = mailbox.rights("INBOX").notes
+            (note,) = mailbox.check_folder("INBOX").notes
             assert "MAILBOXES__support__AFTER=delete may only archive" in note
             assert "Show in IMAP" in note
-            assert mailbox.rights("INBOX").problems == ()
+            assert mailbox.check_folder("INBOX").problems == ()
             drain(mailbox)
         assert server.inbox == {}
         assert server.archived == list(MAILS.values())
@@ -148,7 +148,7 @@ def test_1_3_gmail_without_a_visible_trash_is_told_by_check() -> None:
 
 def test_1_3_gmail_without_uidplus_is_told_by_check() -> None:
     with Folders(capabilities=b"IMAP4rev1 X-GM-EXT-1 MOVE") as server, opened(server) as mailbox:
-        assert "may only archive" in mailbox.rights("INBOX").notes[0]
+        assert "may only archive" in mailbox.check_folder("INBOX").notes[0]
         drain(mailbox)
         assert server.inbox == server.folders[TRASH] == {}
 
@@ -160,7 +160,7 @@ def test_1_3_the_trash_itself_is_deleted_from() -> None:
             assert drain(mailbox, "[Gmail]/Trash") == [MAILS[3]]
         assert server.folders[TRASH] == {}
         with opened(server, after=After.TRASH) as mailbox:
-            assert "MAILBOXES__support__FOLDERS" in mailbox.rights("[Gmail]/Trash").problems[0]
+            assert "MAILBOXES__support__FOLDERS" in mailbox.check_folder("[Gmail]/Trash").problems[0]
             with pytest.raises(RemovalRefused, match="FOLDERS"):
                 mailbox.list("[Gmail]/Trash")
 
@@ -201,7 +201,7 @@ def test_1_3_trash_moves_to_the_trash(capabilities: bytes) -> None:
         assert drain(mailbox) == list(MAILS.values())
         assert server.inbox == {}
         assert list(server.folders[TRASH].values()) == list(MAILS.values())
-        assert mailbox.rights("INBOX").problems == ()
+        assert mailbox.check_folder("INBOX").problems == ()
 
 
 def test_1_3_trash_without_such_a_folder_names_the_setting() -> None:
@@ -210,7 +210,7 @@ def test_1_3_trash_without_such_a_folder_names_the_setting() -> None:
         with opened(server, after=After.TRASH) as mailbox:
             with pytest.raises(FolderMissing, match=r"MAILBOXES__support__AFTER=move:FOLDER"):
                 mailbox.list("INBOX")
-            assert "MAILBOXES__support__AFTER=trash" in mailbox.rights("INBOX").problems[0]
+            assert "MAILBOXES__support__AFTER=trash" in mailbox.check_folder("INBOX").problems[0]
         assert server.inbox == MAILS
 
 
@@ -218,7 +218,7 @@ def test_1_3_trash_on_a_real_server(dovecot: Dovecot) -> None:
     user = dovecot.user()
     user.deliver([plain_mail(n) for n in range(5)])
     with ImapMailbox(settings_for(dovecot, user, after=After.TRASH), no_token) as mailbox:
-        assert mailbox.rights("INBOX").problems == ()
+        assert mailbox.check_folder("INBOX").problems == ()
         assert len(drain(mailbox)) == 5
         assert mailbox.list("INBOX") == []
     with ImapMailbox(settings_for(dovecot, user, after=After.KEEP), no_token) as mailbox:

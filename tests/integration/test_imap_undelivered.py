@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from shared.errors import AccessRefused, MailboxBusy
-from shared.mailboxes.base import Fetched
+from shared.mailboxes.base import FetchResult
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.mailboxes.spool import MEMORY_LIMIT
 from tests.integration.imap_support import LIMIT, MAILS, Peer, ScriptedImap, in_batches, is_fetch, opened
 
 
-def fetched(mailbox: ImapMailbox, count: int = 100) -> dict[int, Fetched]:
+def fetched(mailbox: ImapMailbox, count: int = 100) -> dict[int, FetchResult]:
     """Every message that the folder lists, by UID, as it was answered."""
     listed = mailbox.list("INBOX")
     answers = [one for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
@@ -22,7 +22,7 @@ def fetched(mailbox: ImapMailbox, count: int = 100) -> dict[int, Fetched]:
     return {one.listed.number: one for one in answers}
 
 
-def delivered(answers: dict[int, Fetched]) -> dict[int, bytes]:
+def delivered(answers: dict[int, FetchResult]) -> dict[int, bytes]:
     return {
         uid: bytes(one.content.data)
         for uid, one in answers.items()
@@ -276,7 +276,7 @@ def test_1_8_a_server_that_is_busy_as_a_whole_is_busy() -> None:
 
 def collect(mailbox: ImapMailbox) -> None:
     """Use every part of a session."""
-    mailbox.rights("INBOX")
+    mailbox.check_folder("INBOX")
     mailbox.remove([one.listed for one in fetched(mailbox, 3).values()])
     mailbox.commit()
 

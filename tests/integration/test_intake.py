@@ -193,10 +193,10 @@ def test_8_3_a_change_of_uidvalidity_gives_duplicates_and_no_second_result(world
     assert len(world.results()) == 2
     assert len(list(world.stores.blobs.list("duplicates/"))) == 2
     assert {receipt.state for receipt in world.receipts()} == {State.ROUTED}
-    assert "UIDVALIDITY from 1 to 2" in world.app().health.of("support").warning, "status shows it"
+    assert "UIDVALIDITY from 1 to 2" in world.app().health.get("support").warning, "status shows it"
     world.look()
     assert world.server.downloads == 4
-    assert world.app().health.of("support").warning == ""
+    assert world.app().health.get("support").warning == ""
 
 
 def test_8_3_a_server_without_keys_gives_each_message_once(world: World) -> None:
@@ -259,8 +259,8 @@ def test_8_2_a_refused_removal_is_the_mailboxs_failure_and_nothing_is_downloaded
     world.server.deliver(letter(1), letter(2))
     for attempt in range(1, 4):
         app = world.look()
-        assert app.health.of("support").failures == attempt
-        assert "NOPERM" in app.health.of("support").last_error
+        assert app.health.get("support").failures == attempt
+        assert "NOPERM" in app.health.get("support").last_error
         world.time += timedelta(hours=2)
     assert sorted(world.server.downloaded) == [1, 2]
     assert len(world.results()) == 2, "what is stored is routed"
@@ -272,4 +272,4 @@ def test_8_2_a_message_that_is_gone_when_asked_for_stops_nothing(world: World) -
     world.server.gone = {2}
     world.look()
     assert len(world.results()) == 2
-    assert world.app().health.of("support").failures == 0
+    assert world.app().health.get("support").failures == 0

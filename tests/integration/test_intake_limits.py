@@ -42,7 +42,7 @@ def test_1_7_an_oversized_message_is_recorded_once_and_stays(world: World) -> No
     assert "MAILBOXES__support__MAX_MESSAGE_BYTES" in str(record["words"])
     assert "1.1" in json.dumps(record["arrival"])
     assert len(world.results()) == 1
-    assert world.app().health.of("support").left == 1
+    assert world.app().health.get("support").left == 1
 
 
 def test_1_7_an_oversized_message_is_taken_when_the_limit_grows(world: World) -> None:
@@ -92,7 +92,7 @@ def test_1_7_an_oversized_message_without_a_key_is_recorded_as_well(world: World
     assert list(world.server.messages) == [1]
     assert world.server.downloaded == [2], "never downloaded"
     assert len(list(world.stores.blobs.list("oversized/"))) == 1
-    assert world.app().health.of("support").left == 1
+    assert world.app().health.get("support").left == 1
 
 
 def test_1_8_a_refused_message_does_not_stop_those_behind_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,8 +103,8 @@ def test_1_8_a_refused_message_does_not_stop_those_behind_it(world: World, caplo
     assert sorted(world.server.messages) == [1, 3]
     assert len(world.results()) == 3
     assert world.stores.queues[QueueName.POLLS].length() == 0
-    assert world.app().health.of("support").left == 2
-    assert world.app().health.of("support").failures == 0
+    assert world.app().health.get("support").left == 2
+    assert world.app().health.get("support").failures == 0
     assert "1.3" in caplog.text
 
 
@@ -119,7 +119,7 @@ def rounds(world: World, at_most: int, budget: float = 0) -> int:
             return taken
         assert taken < at_most, "a poll enqueues itself for ever"
         for item in items:
-            app.poller.poll(Poll.of(item.body))
+            app.poller.poll(Poll.from_json(item.body))
             polls.delete(item)
     raise AssertionError
 
@@ -174,7 +174,7 @@ def test_a_drain_in_time_enqueues_nothing(world: World) -> None:
 
 def test_1_7_contents_are_closed_whatever_happens(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     opened, closed = [], []
-    of, close = Content.of, Content.close
+    of, close = Content.from_bytes, Content.close
 
     def counted_of(data: bytes) -> Content:
         opened.append(data)
@@ -209,7 +209,7 @@ def test_1_10_what_was_known_before_is_removed_a_batch_at_a_time_under_the_lease
             asked.append(len(world.server.messages))
 
     settings = app.settings.mailboxes["support"]
-    drained = app.poller.intake.drain(settings, mailbox, Guard(), budget=300, first_contact=world.time)
+    drained = app.poller.intake.run(settings, mailbox, Guard(), budget=300, first_contact=world.time)
     assert (drained.known, drained.removed, drained.more) == (250, 250, False)
     assert asked[:3] == [250, 150, 50]
 
@@ -226,7 +226,7 @@ def test_1_8_a_budget_that_is_used_up_leaves_the_rest_of_the_known_to_another_lo
         def ensure(self) -> None:
             pass
 
-    drained = app.poller.intake.drain(settings, world.server.open(), Guard(), budget=0, first_contact=world.time)
+    drained = app.poller.intake.run(settings, world.server.open(), Guard(), budget=0, first_contact=world.time)
     assert drained.more
     assert len(world.server.messages) == 150
     world.look()

@@ -16,14 +16,14 @@ from random import Random
 import pytest
 
 from shared.bootstrap import App
-from shared.dispatch.routing_input import seen_of
+from shared.dispatch.routing_input import visible_content
 from shared.documents.blob_paths import raw_path
 from shared.mime.parser import parse
-from shared.queue_messages import Announcement, Poll, Reason
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import fingerprints
-from shared.routing.route_table import Reading
-from shared.storage.base import Stores, Table
+from shared.routing.route_table import TrustPolicy
+from shared.storage.base import Storage, Table
 from tests.end_to_end.command import opened
 from tests.integration.interleaving import Turns
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
@@ -62,7 +62,7 @@ DIFFERENT = {"support": (B, FORGED, SIGNED), "office": (FORGED_TOO, C, SIGNED_TO
 """One Message-ID, four groups of messages that are the same."""
 
 
-def stored(stores: Stores, storage: str, mail: Mapping[str, Sequence[bytes]]) -> App:
+def stored(stores: Storage, storage: str, mail: Mapping[str, Sequence[bytes]]) -> App:
     """An app whose mail is stored and announced, and not routed."""
     servers = {name: MemoryServer() for name in mail}
     for name, messages in mail.items():
@@ -70,15 +70,15 @@ def stored(stores: Stores, storage: str, mail: Mapping[str, Sequence[bytes]]) ->
     settings = settings_for(storage, {**TWO_MAILBOXES, **WILD})
     app = app_on(settings, lambda mailbox: servers[mailbox.name].open(), stores=stores)
     for name in mail:
-        app.poller.poll(Poll(name, Reason.BY_HAND))
+        app.poller.poll(Poll(name, PollReason.MANUAL))
     return app
 
 
-def arrivals(stores: Stores) -> list[Receipt]:
-    return [Receipt.of(record) for record in stores.records.scan(Table.RECEIPTS)]
+def arrivals(stores: Storage) -> list[Receipt]:
+    return [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]
 
 
-def assert_one_result_each(stores: Stores) -> None:
+def assert_one_result_each(stores: Storage) -> None:
     receipts = {one.arrival: one for one in arrivals(stores)}
     assert {one.state for one in receipts.values()} == {State.ROUTED}
     assert not list(stores.records.scan(Table.PENDING))
@@ -89,7 +89,7 @@ def assert_one_result_each(stores: Stores) -> None:
         assert key not in results, "two results of one arrival for one recipient"
         results[key] = path
     prints = {
-        arrival: fingerprints(one.message, seen_of(parse(_raw(stores, one)), Reading()))
+        arrival: fingerprints(one.message, visible_content(parse(_raw(stores, one)), TrustPolicy()))
         for arrival, one in receipts.items()
     }
 
@@ -119,7 +119,7 @@ def assert_one_result_each(stores: Stores) -> None:
             assert original["result"] in receipts[original["arrival"]].results().values(), f"{path} names {original}"
 
 
-def _raw(stores: Stores, receipt: Receipt) -> bytes:
+def _raw(stores: Storage, receipt: Receipt) -> bytes:
     data = stores.blobs.read(raw_path(receipt.message))
     assert data is not None
     return data
@@ -137,12 +137,12 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
         try:
             app = stored(stores, place, mail)
             random = Random(seed)
-            announced = [Announcement(one.arrival) for one in arrivals(stores)] * 2
+            announced = [RouteRequest(one.arrival) for one in arrivals(stores)] * 2
             random.shuffle(announced)
             turns = Turns(random, deaths)
             turns.run([_sorting(app, one) for one in announced[:10]])
             for one in [*announced, *announced]:  # what died comes back, and what was done comes twice
-                app.sorter.sort(one)
+                app.router.route(one)
             assert_one_result_each(stores)
             if mail is DIFFERENT:
                 routes = Counter(path.split("/")[1] for path in stores.blobs.list("routed/"))
@@ -153,9 +153,9 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
             stores.close()
 
 
-def _sorting(app: App, announcement: Announcement) -> Callable[[Turns, int], None]:
+def _sorting(app: App, announcement: RouteRequest) -> Callable[[Turns, int], None]:
     def job(turns: Turns, worker: int) -> None:
-        replace(app.sorter, stores=turns.stores(app.stores, worker)).sort(announcement)
+        replace(app.router, stores=turns.stores(app.storage, worker)).route(announcement)
 
     return job
 

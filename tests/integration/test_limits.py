@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 from shared.storage.base import Record, Table
 from tests.integration.replay_fixture import ReplayWorld
 from tests.integration.routing_fixture import World, identity
@@ -60,7 +60,7 @@ def test_3_10_the_recipients_that_a_message_names_first_are_served(world: Replay
     [parsed] = [world.read(path) for path in world.paths("messages/") if path.endswith("message.json")]
     assert any("3 recipients beyond MAX_RECIPIENTS" in defect for defect in parsed["defects"])
     [receipt] = world.receipts()
-    assert receipt.fate == "routed"
+    assert receipt.outcome == "routed"
 
 
 def test_3_10_to_comes_before_cc_and_each_address_counts_once(world: ReplayWorld) -> None:
@@ -79,12 +79,12 @@ def test_4_1_a_death_at_any_operation_serves_the_same_recipients(world: ReplayWo
     for number in count(1):
         world.servers["support"].deliver(letter(*FIVE, number=number))
         app = world.app({**ALL, **TWO})
-        app.poller.poll(Poll("support", Reason.BY_HAND))
+        app.poller.poll(Poll("support", PollReason.MANUAL))
         [announcement] = world.announced()
         faults = Faults(number, way)
         with suppress(ProcessGone):
-            world.app({**ALL, **TWO}, faults.stores(world.stores)).sorter.sort(announcement)
-        world.app({**ALL, **TWO}).sorter.sort(announcement, tried=True)
+            world.app({**ALL, **TWO}, faults.stores(world.stores)).router.route(announcement)
+        world.app({**ALL, **TWO}).router.route(announcement, tried=True)
         if faults.count < number:
             break
     given = Counter((one["recipient"], one["envelope"]["subject"]) for one in map(world.read, world.paths("routed/")))
@@ -98,12 +98,12 @@ def test_4_1_a_death_at_any_operation_serves_the_same_recipients(world: ReplayWo
 def test_4_1_what_a_try_began_with_a_larger_limit_is_finished_with_a_smaller_one(world: ReplayWorld) -> None:
     for number in count(1):
         world.servers["support"].deliver(letter(*FIVE, number=number))
-        world.app(ALL).poller.poll(Poll("support", Reason.BY_HAND))
+        world.app(ALL).poller.poll(Poll("support", PollReason.MANUAL))
         [announcement] = world.announced()
         faults = Faults(number, Way.GONE_BEFORE)
         with suppress(ProcessGone):
-            world.app(ALL, faults.stores(world.stores)).sorter.sort(announcement)
-        world.app({**ALL, **TWO}).sorter.sort(announcement, tried=True)
+            world.app(ALL, faults.stores(world.stores)).router.route(announcement)
+        world.app({**ALL, **TWO}).router.route(announcement, tried=True)
         owned = {
             str(one.values["named"])
             for one in world.stores.records.scan(Table.CLAIMS)

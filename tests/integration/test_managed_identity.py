@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from shared.config import MailboxSettings, MailProtocol, SignIn
-from shared.errors import MailroomError, ServiceUnavailable, SignInRefused, Throttled
-from shared.mailboxes.oauth.token_cache import Tokens
+from shared.errors import AuthenticationError, MailroomError, ServiceUnavailable, Throttled
+from shared.mailboxes.oauth.token_cache import TokenCache
 from tests.servers.dovecot import free_ports
 from tests.servers.http import AnyMethod, serving
 from tests.servers.settings import mailbox_settings
@@ -105,7 +105,7 @@ def refused(settings: MailboxSettings, caplog: pytest.LogCaptureFixture) -> Mail
     """What comes instead of a token, after a look at whether anything secret is told of."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(MailroomError) as caught:
-        Tokens().token(settings)
+        TokenCache().token(settings)
     told = "".join(traceback.format_exception(caught.value)) + caplog.text
     assert HEADER not in told
     assert "eyJ" not in told
@@ -125,23 +125,23 @@ def refused(settings: MailboxSettings, caplog: pytest.LogCaptureFixture) -> Mail
 def test_1_4_the_apps_own_identity_gives_a_token_for_what_is_asked(
     identity: Identity, protocol: MailProtocol, resource: str
 ) -> None:
-    assert Tokens().token(mailbox(protocol=protocol)) == f"eyJtoken.0.{resource}"
+    assert TokenCache().token(mailbox(protocol=protocol)) == f"eyJtoken.0.{resource}"
     [asked] = identity.asked
     assert asked == {"api-version": "2019-08-01", "resource": resource}
 
 
 def test_1_4_in_another_cloud_the_token_is_for_its_graph(identity: Identity) -> None:
-    Tokens(graph_endpoint="https://graph.microsoft.us/v1.0").token(mailbox())
+    TokenCache(graph_endpoint="https://graph.microsoft.us/v1.0").token(mailbox())
     assert [one["resource"] for one in identity.asked] == ["https://graph.microsoft.us"]
 
 
 def test_1_4_a_user_assigned_identity_is_asked_for_by_its_client_id(identity: Identity) -> None:
-    Tokens().token(mailbox(client_id=USER_ASSIGNED))
+    TokenCache().token(mailbox(client_id=USER_ASSIGNED))
     assert [one["client_id"] for one in identity.asked] == [USER_ASSIGNED]
 
 
 def test_1_4_a_token_is_kept_for_each_identity_and_each_resource(identity: Identity) -> None:
-    tokens = Tokens()
+    tokens = TokenCache()
     boxes = [
         mailbox(),
         mailbox(name="sales", address="sales@example.com"),
@@ -157,13 +157,13 @@ def test_1_4_a_token_is_kept_for_each_identity_and_each_resource(identity: Ident
 
 def test_1_4_a_token_that_is_about_to_end_is_renewed(identity: Identity) -> None:
     identity.lifetime = 200
-    tokens = Tokens()
+    tokens = TokenCache()
     assert tokens.token(mailbox()) != tokens.token(mailbox())
     assert len(identity.issued) == 2
 
 
 def test_1_4_a_token_that_is_forgotten_is_asked_for_anew(identity: Identity) -> None:
-    tokens = Tokens()
+    tokens = TokenCache()
     first = tokens.token(mailbox())
     assert not tokens.forget(mailbox()), "it was issued just now: another would fare no better"
     assert tokens.token(mailbox()) != first
@@ -194,7 +194,7 @@ def test_1_4_an_identity_that_is_refused_is_told_with_the_setting(
 ) -> None:
     identity.next_answers = [answer]
     error = refused(mailbox(client_id=client_id), caplog)
-    assert type(error) is SignInRefused
+    assert type(error) is AuthenticationError
     assert "MAILBOXES__support__SIGN_IN" in str(error)
 
 
@@ -203,7 +203,7 @@ def test_1_4_an_endpoint_that_does_not_know_us_refuses_us(
 ) -> None:
     monkeypatch.setenv("IDENTITY_HEADER", "another header, which is as secret")
     error = refused(mailbox(), caplog)
-    assert type(error) is SignInRefused
+    assert type(error) is AuthenticationError
     assert "as secret" not in f"{error} {caplog.text}"
     assert identity.issued == []
 
@@ -243,7 +243,7 @@ def test_1_4_outside_of_azure_there_is_no_identity_and_that_is_said(
     # Where a virtual machine's identity would be asked for: here, where nobody listens.
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{free_ports(1)[0]}")
     error = refused(mailbox(client_id=client_id), caplog)
-    assert type(error) is SignInRefused
+    assert type(error) is AuthenticationError
     assert "MAILBOXES__support__SIGN_IN is managed-identity, which works in Azure" in str(error)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from shared.errors import RemovalRefused, ServiceUnavailable
-from shared.graph_notifications.subscription_record import Recorded
+from shared.graph_notifications.subscription_record import SubscriptionRecord
 from shared.observability import metric_names
-from shared.queue_messages import Announcement, Poll, Reason
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName, Table
 from tests.integration.intake_fixture import World, letter
 from tests.servers.telemetry import Listening, listen
@@ -56,12 +56,12 @@ def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(world: 
     before = len(traces())
     world.server.refuses_removal = RemovalRefused("mailbox support: NO")  # so that the next look meets it again
     world.server.deliver(letter(1))
-    world.app().poller.poll(Poll("support", Reason.BY_HAND))
+    world.app().poller.poll(Poll("support", PollReason.MANUAL))
     world.server.refuses_removal = None
-    world.app().poller.poll(Poll("support", Reason.BY_HAND))
+    world.app().poller.poll(Poll("support", PollReason.MANUAL))
     (trace,) = traces()[before:]
     arrivals = world.stores.queues[QueueName.ARRIVALS]
-    announced = [Announcement.of(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
+    announced = [RouteRequest.from_json(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
     assert len(announced) == 2
     assert {one.split("-")[1] for one in announced} == {trace}
     (pending,) = world.stores.records.scan(Table.PENDING)
@@ -79,12 +79,12 @@ def test_every_look_that_a_service_spoils_is_counted_the_last_as_well(
     app = world.app()
     monkeypatch.setattr(type(app.poller.health), "contacted", ill)
     for retries in range(6):
-        app.poller.poll(Poll("support", Reason.AGAIN, retries))
+        app.poller.poll(Poll("support", PollReason.FOLLOW_UP, retries))
     assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox") - before == 6
 
 
 def test_a_subscription_that_fails_is_counted(world: World, heard: Listening) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription")
     subscriptions = world.app().subscriptions
-    subscriptions._failed(Recorded(mailbox="support", folder="INBOX"), ServiceUnavailable("Graph is ill"))
+    subscriptions._failed(SubscriptionRecord(mailbox="support", folder="INBOX"), ServiceUnavailable("Graph is ill"))
     assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription") - before == 1

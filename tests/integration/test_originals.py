@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from mailroom_cli.commands.explain import explain
-from mailroom_cli.commands.find import stories
+from mailroom_cli.commands.find import find_message_histories
 from mailroom_cli.commands.forget import forget
 from shared.bootstrap import App
 from shared.errors import ServiceUnavailable
-from shared.operations.search import Wanted
-from shared.queue_messages import Announcement, Poll, Reason, Replay
+from shared.operations.search import ArrivalQuery
+from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import Receipt, State
-from shared.storage.base import Stores, Table
+from shared.storage.base import Storage, Table
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld
 from tests.servers.faults import Faults, ProcessGone, Way
 
@@ -48,13 +48,13 @@ class Originals(ReplayWorld):
         super().__init__(storage)
         self._apps: dict[tuple[tuple[str, str], ...], App] = {}
 
-    def app(self, settings: Mapping[str, str], stores: Stores | None = None) -> App:
+    def app(self, settings: Mapping[str, str], stores: Storage | None = None) -> App:
         """An app on these routes, the same each time; with a storage of its own, if one is given."""
         key = tuple(sorted(settings.items()))
         if key not in self._apps:
             self._apps[key] = super().app(settings)
         app = self._apps[key]
-        return app if stores is None else replace(app, sorter=replace(app.sorter, stores=stores))
+        return app if stores is None else replace(app, router=replace(app.router, stores=stores))
 
 
 @pytest.fixture
@@ -72,29 +72,29 @@ def world(storage: str) -> Iterator[ReplayWorld]:
     made.stores.close()
 
 
-def stored(world: ReplayWorld, data: bytes, routes: dict[str, str] = SALES, mailbox: str = "support") -> Announcement:
+def stored(world: ReplayWorld, data: bytes, routes: dict[str, str] = SALES, mailbox: str = "support") -> RouteRequest:
     """A message that has arrived and is not routed yet."""
     world.servers[mailbox].deliver(data)
-    world.app(routes).poller.poll(Poll(mailbox, Reason.BY_HAND))
+    world.app(routes).poller.poll(Poll(mailbox, PollReason.MANUAL))
     (announcement,) = world.announced()
     return announcement
 
 
 def route(
-    world: ReplayWorld, announcement: Announcement, routes: dict[str, str] = SALES, *, tried: bool = False
+    world: ReplayWorld, announcement: RouteRequest, routes: dict[str, str] = SALES, *, tried: bool = False
 ) -> None:
-    world.app(routes).sorter.sort(announcement, tried=tried)
+    world.app(routes).router.route(announcement, tried=tried)
 
 
-def receipt(world: ReplayWorld, announcement: Announcement) -> Receipt:
+def receipt(world: ReplayWorld, announcement: RouteRequest) -> Receipt:
     record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
     assert record is not None
-    return Receipt.of(record)
+    return Receipt.from_record(record)
 
 
 def assert_originals(world: ReplayWorld) -> int:
     """Every entry of a duplicate names an arrival that has the result. Return how many entries there are."""
-    receipts = {one.arrival: one for one in map(Receipt.of, world.stores.records.scan(Table.RECEIPTS))}
+    receipts = {one.arrival: one for one in map(Receipt.from_record, world.stores.records.scan(Table.RECEIPTS))}
     named = 0
     for path in world.paths("duplicates/"):
         document: dict[str, Any] = world.read(path)
@@ -116,7 +116,7 @@ def assert_originals(world: ReplayWorld) -> int:
     return named
 
 
-def duplicate(world: ReplayWorld, announcement: Announcement) -> dict[str, Any]:
+def duplicate(world: ReplayWorld, announcement: RouteRequest) -> dict[str, Any]:
     (path,) = [one for one in world.paths("duplicates/") if announcement.arrival[:12] in one]
     (entry,) = world.read(path)["duplicates"]
     assert isinstance(entry, dict)
@@ -147,7 +147,7 @@ def test_4_1_explain_and_find_name_the_arrival_that_has_the_result(world: Replay
     assert line.strip() == f"a duplicate by content of message {receipt(world, first).message}: {result}"
     third = stored(world, SAME_CONTENT, mailbox="office")
     route(world, third)
-    (story,), _ = stories(world.stores, Wanted(id=third.arrival), 10)
+    (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=third.arrival), 10)
     assert story["outcomes"] == {"sales@example.com": f"duplicate {first.arrival}"}
 
 
@@ -200,7 +200,7 @@ def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
             ]
             faults = Faults(at, way)
             with suppress(ProcessGone, ServiceUnavailable):
-                world.app(SALES, faults.stores(world.stores)).sorter.sort(mail[dying])
+                world.app(SALES, faults.stores(world.stores)).router.route(mail[dying])
             for one in (second, third, dying):
                 route(world, mail[one], tried=True)
             rounds += 1
@@ -226,7 +226,7 @@ def test_4_4_a_wildcards_copy_names_a_result_whoever_died_over_the_mail_that_nam
         first = stored(world, numbered[0], WILD)
         faults = Faults(at, Way.GONE_AFTER)
         with suppress(ProcessGone):
-            world.app(SALES, faults.stores(world.stores)).sorter.sort(first)
+            world.app(SALES, faults.stores(world.stores)).router.route(first)
         copy = stored(world, numbered[1], WILD, mailbox="office")
         route(world, copy, {key: value for key, value in WILD.items() if "sales" not in key})
         route(world, first, later, tried=True)
@@ -257,7 +257,7 @@ def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_that_one(worl
     route(world, second)
     erased = receipt(world, first)
     forget(world.app(SALES), erased.message, really=True, progress=lambda *_: None, waiting=lambda *_: None)
-    assert receipt(world, first).state is State.FORGOTTEN
+    assert receipt(world, first).state is State.ERASED
     third = stored(world, SAME_CONTENT, mailbox="office")
     route(world, third)
     assert duplicate(world, third)["duplicate_of"] == duplicate(world, second)["duplicate_of"]
@@ -271,7 +271,7 @@ def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_o
     first = stored(world, SAME_CONTENT)
     faults = Faults(next(at for at in range(1, 30) if _has_claimed_raw_alone(world, at)), Way.GONE_AFTER)
     with suppress(ProcessGone):
-        world.app(SALES, faults.stores(world.stores)).sorter.sort(first)
+        world.app(SALES, faults.stores(world.stores)).router.route(first)
     copy = stored(world, SAME_CONTENT, mailbox="office")
 
     class Erasing:
@@ -283,14 +283,12 @@ def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_o
         def create(self, table: Table, key: str, values: Any) -> bool:
             made = world.stores.records.create(table, key, values)
             if table is Table.CLAIMS and values["owner"] == first.arrival:
-                world.stores.records.merge(
-                    Table.RECEIPTS, first.arrival, {"state": State.FORGOTTEN.value, "message": ""}
-                )
+                world.stores.records.merge(Table.RECEIPTS, first.arrival, {"state": State.ERASED.value, "message": ""})
             return made
 
     erasing = replace(world.stores, records=Erasing())
     with pytest.raises(ServiceUnavailable):
-        world.app(SALES, erasing).sorter.sort(copy)
+        world.app(SALES, erasing).router.route(copy)
     left = [one for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == first.arrival]
     assert {one.values["kind"] for one in left if one.values["recipient"] != "*"} == {"raw"}
     world.stores.records.delete_many(Table.CLAIMS, [one.key for one in left])
@@ -303,7 +301,7 @@ def _has_claimed_raw_alone(world: ReplayWorld, at: int) -> bool:
     announcement = stored(world, SAME_CONTENT.replace(b"Chairs", f"probe {at}".encode()))
     faults = Faults(at, Way.GONE_AFTER)
     with suppress(ProcessGone):
-        world.app(SALES, faults.stores(world.stores)).sorter.sort(announcement)
+        world.app(SALES, faults.stores(world.stores)).router.route(announcement)
     claims = [
         one.values for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == announcement.arrival
     ]
@@ -318,10 +316,10 @@ def test_4_4_a_replay_that_died_is_finished_when_routes_have_changed_since(quick
         message = data.replace(b"Chairs", str(at).encode())
         first = stored(world, message)
         route(world, first)
-        asked = Announcement(first.arrival, replay=_replay(world, first))
+        asked = RouteRequest(first.arrival, replay=_replay(world, first))
         faults = Faults(at, Way.GONE_AFTER)
         with suppress(ProcessGone):
-            world.app(BOTH, faults.stores(world.stores)).sorter.sort(asked)
+            world.app(BOTH, faults.stores(world.stores)).router.route(asked)
         copy = stored(world, message, BILLING, mailbox="office")
         route(world, copy, BILLING)
         route(world, asked, NOBODY, tried=True)
@@ -331,6 +329,6 @@ def test_4_4_a_replay_that_died_is_finished_when_routes_have_changed_since(quick
     pytest.fail("it did not come to its end")
 
 
-def _replay(world: ReplayWorld, announcement: Announcement) -> Replay:
+def _replay(world: ReplayWorld, announcement: RouteRequest) -> ReplayRequest:
     one = receipt(world, announcement)
-    return Replay(f"unhandled/{one.mailbox}/x", "")
+    return ReplayRequest(f"unhandled/{one.mailbox}/x", "")

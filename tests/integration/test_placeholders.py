@@ -56,7 +56,7 @@ def test_8_3_a_placeholder_is_recorded_as_unreadable_and_the_original_stays(
     assert f"Retrieval using the {name} protocol failed" in str(world.read(path)["words"])
     assert 2 in world.server.messages
     assert world.server.downloaded.count(2) == 1, "it is not asked for at each poll"
-    assert world.app().health.of("support").left == 1
+    assert world.app().health.get("support").left == 1
 
 
 def test_8_3_a_message_that_exchange_delivers_later_is_collected(world: World) -> None:

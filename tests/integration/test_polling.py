@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from shared.config import MailboxSettings
-from shared.errors import ConnectFailed, MailboxBusy, ServiceUnavailable, SignInRefused
+from shared.errors import AuthenticationError, ConnectFailed, MailboxBusy, ServiceUnavailable
 from shared.mailboxes.base import Mailbox
 from shared.mailboxes.pop3.server_record import RECORDS
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName
 from tests.integration.polling_fixture import START, World, letter
 from tests.servers.faults import Faults
@@ -45,10 +45,10 @@ def test_1_9_a_mailbox_that_fails_is_left_alone_until_its_time_and_never_raises(
 
 
 def test_1_9_rejected_credentials_are_tried_once_and_then_in_a_quarter_of_an_hour(world: World) -> None:
-    world.fails = SignInRefused("mailbox support: the password was rejected")
+    world.fails = AuthenticationError("mailbox support: the password was rejected")
     for minute in range(15):
         world.time = START + timedelta(minutes=minute)
-        for reason in Reason:
+        for reason in PollReason:
             world.look(reason)
     assert world.sign_ins == 1
     world.time = START + timedelta(minutes=15)
@@ -75,7 +75,7 @@ def test_1_9_a_mailbox_stops_aloud_and_recovers_aloud(world: World, caplog: pyte
 
 def test_1_9_changed_sign_in_settings_enable_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.extra = {"DISABLE_AFTER": "1"}
-    world.fails = SignInRefused("mailbox support: the password was rejected")
+    world.fails = AuthenticationError("mailbox support: the password was rejected")
     world.look()
     world.fails = None
     assert not world.look()
@@ -90,7 +90,7 @@ def test_1_9_a_busy_server_is_no_failure(world: World) -> None:
     for _ in range(3):
         world.look()
     assert world.sign_ins == 1
-    assert world.app().health.of("support").failures == 0
+    assert world.app().health.get("support").failures == 0
     world.fails = None
     world.time += timedelta(seconds=120)
     assert world.look()
@@ -110,7 +110,7 @@ def test_1_9_a_mailbox_that_is_busy_for_an_hour_raises_its_alert(
         expected = ["mailbox-failing"] if minute >= 63 else []
         assert alerts(caplog) == expected, f"minute {minute}"
     assert polls == [0, 1, 3, 7, 15, 31, 63, 123], "the pauses grow past half an hour"
-    health = world.app().health.of("support")
+    health = world.app().health.get("support")
     assert (health.failures, health.disabled) == (0, False)
     assert "[IN-USE]" in health.busy_reason
     world.fails = None
@@ -124,7 +124,7 @@ def test_1_9_a_service_that_does_not_answer_is_shown_and_alerts_after_an_hour(
 ) -> None:
     world.fails = ServiceUnavailable("the token service answers 503")
     world.look()
-    assert "503" in world.app().health.of("support").busy_reason
+    assert "503" in world.app().health.get("support").busy_reason
     world.time += timedelta(hours=1)
     world.look()
     assert alerts(caplog) == ["mailbox-failing"]
@@ -134,7 +134,7 @@ def test_1_9_poll_every(world: World) -> None:
     world.extra = {"POLL_EVERY": "600"}
     for minute in range(31):
         world.time = START + timedelta(minutes=minute)
-        for request in world.app().poller.due(Reason.CLOCK):
+        for request in world.app().poller.due(PollReason.TIMER):
             world.app().poller.poll(request)
     assert world.sign_ins == 4
 
@@ -146,13 +146,13 @@ def test_two_polls_of_one_tick_are_one_look(world: World) -> None:
 def test_1_9_a_fault_of_ours_is_a_failure_and_does_not_raise(world: World) -> None:
     world.fails = ZeroDivisionError("ours")
     assert not world.look()
-    health = world.app().health.of("support")
+    health = world.app().health.get("support")
     assert health.failures == 1
     assert "ZeroDivisionError" in health.last_error
 
 
 def test_a_poll_for_a_mailbox_that_is_configured_no_more_is_dropped(world: World) -> None:
-    assert world.app().poller.poll(Poll("gone", Reason.CLOCK)) is None
+    assert world.app().poller.poll(Poll("gone", PollReason.TIMER)) is None
     assert world.sign_ins == 0
 
 
@@ -160,7 +160,7 @@ def test_a_faulty_mailbox_is_said_aloud_and_does_not_stop_the_others(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     poller = replace(world.app().poller, faulty={"office": ("MAILBOXES__office__HOST is missing",)})
-    assert poller.due(Reason.CLOCK, "00-aa-bb-01") == [Poll("support", Reason.CLOCK, traceparent="00-aa-bb-01")]
+    assert poller.due(PollReason.TIMER, "00-aa-bb-01") == [Poll("support", PollReason.TIMER, traceparent="00-aa-bb-01")]
     assert "MAILBOXES__office__HOST" in caplog.text
 
 
@@ -168,12 +168,12 @@ def test_a_faulty_mailbox_is_said_aloud_and_does_not_stop_the_others(
 def test_an_ill_storage_puts_the_poll_back_with_a_delay(world: World, at: int) -> None:
     world.server.deliver(letter(1))
     app = world.app(Faults(at))
-    app.poller.poll(Poll("support", Reason.AGAIN, retries=1))
-    assert world.app().health.of("support").failures == 0
+    app.poller.poll(Poll("support", PollReason.FOLLOW_UP, retries=1))
+    assert world.app().health.get("support").failures == 0
     assert world.enqueued() == [], "it is hidden until its pause is over"
     assert world.stores.queues[QueueName.POLLS].length() == 1
     world.tamper("UPDATE messages SET visible = 0 WHERE queue = 'polls'")
-    assert world.enqueued() == [Poll("support", Reason.AGAIN, retries=2)]
+    assert world.enqueued() == [Poll("support", PollReason.FOLLOW_UP, retries=2)]
 
 
 def test_what_was_learned_about_a_pop3_server_outlives_the_process(
@@ -194,7 +194,7 @@ def test_what_was_learned_about_a_pop3_server_outlives_the_process(
                     RECORDS.record(settings).disable_pipelining(learned)
                 return app.poller.connect(settings)
 
-            replace(app.poller, connect=connect).poll(Poll("support", Reason.BY_HAND))
+            replace(app.poller, connect=connect).poll(Poll("support", PollReason.MANUAL))
 
     poll("")
     poll("two answers were mixed up")

@@ -12,7 +12,7 @@ import pytest
 
 from shared.errors import ConnectFailed, MailboxBusy
 from shared.intake.poller import MOST_RETRIES, REPEAT_AFTER, SPACING
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 from tests.integration.polling_fixture import START, GraphWorld, World, letter
 from tests.servers.faults import Faults
 
@@ -27,7 +27,7 @@ def world(tmp_path: Path) -> Iterator[GraphWorld]:
 
 
 def asked_now(world: GraphWorld) -> Poll:
-    return Poll("support", Reason.NOTIFIED, asked=world.time)
+    return Poll("support", PollReason.NOTIFIED, requested_at=world.time)
 
 
 def test_a_notification_is_a_look_whatever_the_pace(world: GraphWorld) -> None:
@@ -39,7 +39,7 @@ def test_a_notification_is_a_look_whatever_the_pace(world: GraphWorld) -> None:
     assert drained is not None
     assert drained.collected == 1
     assert world.taken_off() == []
-    assert world.app().health.of("support").last_notified == world.time
+    assert world.app().health.get("support").last_notified == world.time
 
 
 def test_a_notification_that_came_before_the_last_look_began_is_served_by_it(world: GraphWorld) -> None:
@@ -79,7 +79,9 @@ def test_a_notification_right_after_a_look_waits_and_is_served_then(world: Graph
 
 def test_a_burst_of_notifications_is_two_looks(world: GraphWorld) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 8)))
-    burst = [Poll("support", Reason.NOTIFIED, asked=START + timedelta(milliseconds=10 * ms)) for ms in range(30)]
+    burst = [
+        Poll("support", PollReason.NOTIFIED, requested_at=START + timedelta(milliseconds=10 * ms)) for ms in range(30)
+    ]
     looks = world.run(*burst, at_most=80)
     assert [reason for reason, _ in looks[:2]] == ["notified", "notified"]
     assert looks[1][1] == pytest.approx(SPACING)
@@ -125,18 +127,18 @@ def test_8_3_a_look_that_met_messages_graph_says_do_not_exist_is_repeated(world:
     drained = world.notified()
     assert drained is not None
     assert (drained.collected, drained.gone) == (1, 1)
-    assert [(poll.reason, delay) for poll, delay in world.taken_off()] == [(Reason.REPEAT, REPEAT_AFTER)]
+    assert [(poll.reason, delay) for poll, delay in world.taken_off()] == [(PollReason.RECHECK, REPEAT_AFTER)]
 
 
-@pytest.mark.parametrize("reason", [Reason.CLOCK, Reason.REPEAT, Reason.BY_HAND])
-def test_who_was_not_notified_does_not_look_twice(world: GraphWorld, reason: Reason) -> None:
+@pytest.mark.parametrize("reason", [PollReason.TIMER, PollReason.RECHECK, PollReason.MANUAL])
+def test_who_was_not_notified_does_not_look_twice(world: GraphWorld, reason: PollReason) -> None:
     assert world.look(reason)
     assert world.taken_off() == []
 
 
 def test_other_protocols_never_look_twice(tmp_path: Path) -> None:
     world = World(tmp_path)
-    for reason in (Reason.NOTIFIED, Reason.AGAIN):
+    for reason in (PollReason.NOTIFIED, PollReason.FOLLOW_UP):
         assert world.look(reason)
     assert world.enqueued() == []
     world.stores.close()
@@ -155,14 +157,14 @@ def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world:
     assert world.notified() is not None
     assert world.sign_ins == 1, "one worker at a time"
     [(again, delay)] = world.taken_off()
-    assert (again, delay) == (Poll("support", Reason.AGAIN), SPACING)
+    assert (again, delay) == (Poll("support", PollReason.FOLLOW_UP), SPACING)
     world.later(delay)
     assert world.run(again) == [("again", 0.0)]
     assert world.server.messages == {}
 
 
 def test_1_10_the_look_after_a_look_may_be_repeated_once_too(world: GraphWorld) -> None:
-    assert world.run(Poll("support", Reason.AGAIN)) == [("again", 0.0), ("repeat", REPEAT_AFTER)]
+    assert world.run(Poll("support", PollReason.FOLLOW_UP)) == [("again", 0.0), ("repeat", REPEAT_AFTER)]
 
 
 def test_what_is_left_when_the_time_is_up_is_gone_on_with_at_once(world: GraphWorld) -> None:
@@ -170,7 +172,7 @@ def test_what_is_left_when_the_time_is_up_is_gone_on_with_at_once(world: GraphWo
     world.server.told = dict.fromkeys((1, 2, 3), 3 * 1024 * 1024)
     app = world.app()
     replace(app.poller, budget=0).poll(asked_now(world))
-    assert world.taken_off() == [(Poll("support", Reason.AGAIN), 0)]
+    assert world.taken_off() == [(Poll("support", PollReason.FOLLOW_UP), 0)]
 
 
 def test_1_9_the_clock_looks_every_quarter_of_an_hour_while_graph_notifies_us(world: GraphWorld) -> None:
@@ -218,7 +220,7 @@ def looks_by_the_clock(world: GraphWorld, until: int, start: int = 0) -> list[in
     for minute in range(start, until):
         world.time = START + timedelta(minutes=minute)
         before = world.sign_ins
-        for poll in world.app().poller.due(Reason.CLOCK):
+        for poll in world.app().poller.due(PollReason.TIMER):
             world.serve(poll)
         minutes += [minute] * (world.sign_ins - before)
     assert world.taken_off() == []
@@ -233,9 +235,9 @@ def paces(minutes: list[int]) -> set[int]:
 def test_1_9_a_busy_graph_is_asked_again_when_it_said(world: GraphWorld, told: float | None, pause: float) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=told)
     assert world.notified() is None
-    assert world.app().health.of("support").failures == 0
+    assert world.app().health.get("support").failures == 0
     [(again, delay)] = world.taken_off()
-    assert (again.reason, again.retries, delay) == (Reason.AGAIN, 1, pause)
+    assert (again.reason, again.retries, delay) == (PollReason.FOLLOW_UP, 1, pause)
     world.later(delay - 2)
     assert world.notified() is None
     assert world.sign_ins == 1, "not before its time"
@@ -252,7 +254,7 @@ def test_1_9_a_graph_that_stays_busy_is_asked_so_often_and_then_by_the_clock(wor
     assert looks == [("notified", 0.0), *(("again", time) for time in times)]
     world.fails = None
     world.later(900)
-    assert world.look(Reason.CLOCK)
+    assert world.look(PollReason.TIMER)
 
 
 def test_1_9_other_protocols_wait_for_the_clock_when_busy(tmp_path: Path) -> None:
@@ -267,7 +269,7 @@ def test_a_storage_that_is_ill_puts_a_notification_back_as_a_look_of_its_own(wor
     world.server.deliver(letter(1))
     world.app(Faults(1)).poller.poll(asked_now(world))
     [(again, delay)] = world.taken_off()
-    assert (again.reason, again.retries, again.asked) == (Reason.AGAIN, 1, None)
+    assert (again.reason, again.retries, again.requested_at) == (PollReason.FOLLOW_UP, 1, None)
     assert delay > 0
     drained = world.serve(again)
     assert drained is not None
@@ -280,7 +282,7 @@ def test_8_1_a_notification_that_comes_back_after_a_crash_is_not_taken_for_serve
     world.later(5)
     world.server.deliver(letter(1))
     app = world.app()
-    app.health.contacted(app.settings.mailboxes["support"], Reason.NOTIFIED)
+    app.health.contacted(app.settings.mailboxes["support"], PollReason.NOTIFIED)
     world.later(600)
     drained = world.notified(asked=came)
     assert drained is not None

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from shared.errors import ConnectFailed, LeaseLost, ServiceUnavailable
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 from shared.storage.base import Leases
 from tests.integration.polling_fixture import START, World, letter
 from tests.servers.memory_mailbox import MemoryServer
@@ -30,14 +30,14 @@ def test_1_10_a_poll_that_finds_the_lease_held_makes_the_holder_look_again(world
 
     def look_as_another_instance() -> None:
         if not second:
-            second.append(world.app().poller.poll(Poll("support", Reason.AGAIN)))
+            second.append(world.app().poller.poll(Poll("support", PollReason.FOLLOW_UP)))
 
     world.server.before_batch = look_as_another_instance
     assert world.look()
     assert second == [None]
     assert world.sign_ins == 1, "one worker at a time"
-    assert world.enqueued() == [Poll("support", Reason.AGAIN)]
-    assert world.look(Reason.AGAIN)
+    assert world.enqueued() == [Poll("support", PollReason.FOLLOW_UP)]
+    assert world.look(PollReason.FOLLOW_UP)
     assert world.enqueued() == [], "once more, and not for ever"
 
 
@@ -45,18 +45,18 @@ def test_1_10_ten_polls_that_find_the_lease_held_are_one_more_look(world: World)
     world.server.deliver(letter(1))
 
     def ask_ten_times() -> None:
-        assert not any(world.look(Reason.AGAIN) for _ in range(10))
+        assert not any(world.look(PollReason.FOLLOW_UP) for _ in range(10))
 
     world.server.before_batch = ask_ten_times
     assert world.look()
-    assert world.enqueued() == [Poll("support", Reason.AGAIN)]
+    assert world.enqueued() == [Poll("support", PollReason.FOLLOW_UP)]
 
 
 def test_1_10_the_holder_looks_again_although_it_failed_once_it_may(world: World) -> None:
     world.server.deliver(letter(1))
 
     def ask_and_break() -> None:
-        world.look(Reason.AGAIN)
+        world.look(PollReason.FOLLOW_UP)
         raise ConnectFailed("mailbox support: 127.0.0.1:1 does not answer")
 
     world.server.before_batch = ask_and_break
@@ -90,7 +90,7 @@ def test_1_10_a_worker_that_slept_past_its_lease_removes_nothing_more(
     assert not world.look()
     assert 0 < len(world.server.messages) < 29
     assert len(removed_late) < 2, "at most what was begun before"
-    assert world.app().health.of("support").failures == 0, "no failure of the mailbox"
+    assert world.app().health.get("support").failures == 0, "no failure of the mailbox"
 
     # Whoever looks next finishes it, and downloads nothing that is stored already.
     slept = 0.0
@@ -109,7 +109,7 @@ def test_1_10_nothing_is_removed_after_the_lease_is_lost(world: World, commits: 
     guard = LosesIt(world.server, good)
     app = world.app()
     with pytest.raises(LeaseLost):
-        app.poller.intake.drain(
+        app.poller.intake.run(
             app.settings.mailboxes["support"], world.server.open(), guard, budget=300, first_contact=START
         )
     assert guard.lost_with is not None
@@ -135,8 +135,8 @@ def test_1_10_a_lease_that_cannot_be_released_ends_by_itself(world: World) -> No
     stores = replace(world.stores, leases=Unreleased(world.stores.leases))
     app = world.app()
     poller = replace(app.poller, intake=replace(app.poller.intake, stores=stores))
-    assert poller.poll(Poll("support", Reason.CLOCK)) is not None
-    assert world.app().health.of("support").failures == 0
+    assert poller.poll(Poll("support", PollReason.TIMER)) is not None
+    assert world.app().health.get("support").failures == 0
 
 
 class Unreleased:

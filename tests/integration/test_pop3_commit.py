@@ -52,15 +52,15 @@ def running(server: ScriptedPop3, folder: Path) -> Iterator[App]:
     records = ServerRecords()
     app = app_on(settings, lambda _: scripted_mailbox(server, records), now=lambda: NOW)
     yield app
-    app.stores.close()
+    app.storage.close()
 
 
 def drained(app: App) -> tuple[int, list[bool]]:
     """Poll once; the failures that are noted, and which receipts say that the message was removed."""
     poll(app, "support")
     work_until_idle(app)
-    receipts = [Receipt.of(record) for record in app.stores.records.scan(Table.RECEIPTS)]
-    return app.poller.health.of("support").failures, [receipt.removed for receipt in receipts]
+    receipts = [Receipt.from_record(record) for record in app.storage.records.scan(Table.RECEIPTS)]
+    return app.poller.health.get("support").failures, [receipt.removed for receipt in receipts]
 
 
 def test_8_2_a_lost_answer_to_quit_is_no_failure_and_no_removal(
@@ -74,7 +74,7 @@ def test_8_2_a_lost_answer_to_quit_is_no_failure_and_no_removal(
         assert drained(app) == (0, [True] * 4)
         assert server.messages == []
         assert sum(command.startswith(b"RETR") for command in server.commands) == retrieved == 4
-        assert len(list(app.stores.blobs.list("routed/"))) == 4
+        assert len(list(app.storage.blobs.list("routed/"))) == 4
 
 
 def test_8_2_what_was_deleted_although_the_answer_was_lost_is_not_missed(tmp_path: Path) -> None:
@@ -82,4 +82,4 @@ def test_8_2_what_was_deleted_although_the_answer_was_lost_is_not_missed(tmp_pat
         assert drained(app)[0] == 0
         assert server.messages == []
         assert drained(app)[0] == 0
-        assert len(list(app.stores.blobs.list("routed/"))) == 4
+        assert len(list(app.storage.blobs.list("routed/"))) == 4

@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from shared.config import After, MailboxSettings, SignIn, Tls
-from shared.errors import MailboxFailed, RemovalRefused, SignInRefused, TlsRefused
+from shared.errors import AuthenticationError, MailboxError, RemovalRefused, TlsRefused
 from shared.mailboxes.factory import open_mailbox
-from shared.mailboxes.oauth.token_cache import Tokens
+from shared.mailboxes.oauth.token_cache import TokenCache
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from tests.integration.pop3_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token
 from tests.servers.dovecot import MASTER, MASTER_PASSWORD, Dovecot, User
@@ -143,7 +143,7 @@ def test_1_11_rights_count_and_change_nothing(dovecot: Dovecot, user: User) -> N
     mails = [plain_mail(n) for n in range(3)]
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, Tls.IMPLICIT), no_token) as mailbox:
-        rights = mailbox.rights("INBOX")
+        rights = mailbox.check_folder("INBOX")
     assert (rights.folder, rights.messages, rights.problems) == ("INBOX", 3, ())
     assert user.left() == mails
 
@@ -173,7 +173,7 @@ def test_a_fetch_that_nobody_finishes_leaves_a_session_that_works(dovecot: Dovec
 
 def test_1_4_wrong_password_is_refused_without_the_password(dovecot: Dovecot, user: User) -> None:
     settings = pop3_settings(dovecot, user, password=SecretStr("wr0ng-secret"))
-    with pytest.raises(SignInRefused) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         Pop3Mailbox(settings, no_token)
     text = str(caught.value)
     assert "MAILBOXES__support__PASSWORD" in text
@@ -216,7 +216,7 @@ def test_1_4_xoauth2_refuses_a_bad_token_without_showing_it(dovecot: Dovecot, us
         "of another user": dovecot.token(dovecot.user().address),
         "no token": "nonsense",
     }
-    with pytest.raises(SignInRefused) as caught:
+    with pytest.raises(AuthenticationError) as caught:
         Pop3Mailbox(token_settings(dovecot, user), lambda: tokens[kind])
     assert tokens[kind] not in str(caught.value)
     assert "POP.AccessAsApp" in str(caught.value)
@@ -240,20 +240,20 @@ def test_8_3_a_token_that_stays_dead_is_tried_twice_and_no_more(dovecot: Dovecot
     def token() -> str:
         return dovecot.token(user.address, lifetime=-60 - next(asked))
 
-    with pytest.raises(SignInRefused):
+    with pytest.raises(AuthenticationError):
         Pop3Mailbox(token_settings(dovecot, user), token)
     assert next(asked) == 3
 
 
 def test_open_mailbox_opens_pop3(dovecot: Dovecot, user: User) -> None:
     user.deliver([plain_mail(1)])
-    with open_mailbox(settings_for(dovecot, user, Tls.IMPLICIT), Tokens()) as mailbox:
+    with open_mailbox(settings_for(dovecot, user, Tls.IMPLICIT), TokenCache()) as mailbox:
         assert mailbox.folders == ("INBOX",)
         assert len(mailbox.list("INBOX")) == 1
 
 
 def test_a_missing_folder_is_told(dovecot: Dovecot, user: User) -> None:
-    with Pop3Mailbox(settings_for(dovecot, user, Tls.NONE), no_token) as mailbox, pytest.raises(MailboxFailed):
+    with Pop3Mailbox(settings_for(dovecot, user, Tls.NONE), no_token) as mailbox, pytest.raises(MailboxError):
         mailbox.list("Archive")
 
 

@@ -252,4 +252,4 @@ def test_a_refusal_to_list_is_an_empty_mailbox_if_stat_says_so(uidl: dict[str, b
     hook = answers(LIST=b"-ERR no messages", STAT=b"+OK 0 0", **uidl)
     with ScriptedPop3([], hook) as server, scripted_mailbox(server) as mailbox:
         assert list(mailbox.list("INBOX")) == []
-        assert mailbox.rights("INBOX").messages == 0
+        assert mailbox.check_folder("INBOX").messages == 0

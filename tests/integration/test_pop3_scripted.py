@@ -14,7 +14,7 @@ from shared.errors import (
     CommitUncertain,
     ConnectionLost,
     MailboxBusy,
-    MailboxFailed,
+    MailboxError,
     MailroomError,
     RemovalRefused,
     ServiceUnavailable,
@@ -94,8 +94,8 @@ def test_8_2_without_uidl_numbers_of_another_session_are_refused() -> None:
 def test_1_3_keep_without_uidl_names_the_setting() -> None:
     hook = answers(UIDL=b"-ERR unknown command")
     with ScriptedPop3(MAILS, hook) as server, scripted_mailbox(server, after=After.KEEP) as mailbox:
-        assert "MAILBOXES__support__AFTER=keep needs UIDL" in mailbox.rights("INBOX").problems[0]
-        with pytest.raises(MailboxFailed, match="MAILBOXES__support__AFTER=keep needs UIDL"):
+        assert "MAILBOXES__support__AFTER=keep needs UIDL" in mailbox.check_folder("INBOX").problems[0]
+        with pytest.raises(MailboxError, match="MAILBOXES__support__AFTER=keep needs UIDL"):
             mailbox.list("INBOX")
 
 
@@ -224,7 +224,7 @@ def test_close_never_raises_and_does_not_wait_long() -> None:
     ("name", "answer", "kind"),
     [
         ("LIST", b"-ERR [SYS/TEMP] later", MailboxBusy),
-        ("LIST", b"-ERR no", MailboxFailed),
+        ("LIST", b"-ERR no", MailboxError),
         ("LIST", b"-ERR Mailbox is locked by another session", MailboxBusy),
         ("UIDL", b"-ERR Temporary problem, please try again later", MailboxBusy),
         ("LIST", b"+OK\r\n1 two\r\n.", ConnectionLost),

@@ -9,11 +9,11 @@ from pydantic import SecretStr
 
 from shared.config import SignIn
 from shared.errors import (
+    AuthenticationError,
     ConnectFailed,
     MailboxBusy,
-    MailboxFailed,
+    MailboxError,
     MailroomError,
-    SignInRefused,
 )
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from tests.integration.pop3_support import SHORT, drain, fetch_all, scripted_mailbox
@@ -41,14 +41,14 @@ SIGN_IN_ANSWERS = [
     (b"-ERR Server Unavailable. 21", MailboxBusy),
     (b"-ERR [ALERT] Too many simultaneous connections. (Failure)", MailboxBusy),
     (b"-ERR Temporary authentication failure. [mail:2026-11-23 12:00:00]", MailboxBusy),
-    (b"-ERR [SYS/PERM] mailbox is broken", MailboxFailed),
-    (b"-ERR Your account is locked after too many failures, try again later", SignInRefused),
-    (b"-ERR Authentication failed.", SignInRefused),
-    (b"-ERR [SYS/PERM] Your account is not enabled for POP access, try again later", MailboxFailed),
-    (b"-ERR [AUTH] invalid password", SignInRefused),
-    (b"-ERR [AUTH] maildrop already locked", SignInRefused),
-    (b"-ERR Logon failure: unknown user name or bad password.", SignInRefused),
-    (b"-ERR", SignInRefused),
+    (b"-ERR [SYS/PERM] mailbox is broken", MailboxError),
+    (b"-ERR Your account is locked after too many failures, try again later", AuthenticationError),
+    (b"-ERR Authentication failed.", AuthenticationError),
+    (b"-ERR [SYS/PERM] Your account is not enabled for POP access, try again later", MailboxError),
+    (b"-ERR [AUTH] invalid password", AuthenticationError),
+    (b"-ERR [AUTH] maildrop already locked", AuthenticationError),
+    (b"-ERR Logon failure: unknown user name or bad password.", AuthenticationError),
+    (b"-ERR", AuthenticationError),
 ]
 
 
@@ -62,7 +62,7 @@ def test_1_9_answers_to_pass(answer: bytes, kind: type[MailroomError]) -> None:
 @pytest.mark.parametrize("command", ["USER", "PASS"])
 def test_a_server_that_repeats_the_line_does_not_spill_the_password(command: str) -> None:
     hook = answers(**{command: b"-ERR what is PASS s3cret-pw?"})
-    with ScriptedPop3(hook=hook) as server, pytest.raises(SignInRefused) as caught:
+    with ScriptedPop3(hook=hook) as server, pytest.raises(AuthenticationError) as caught:
         scripted_mailbox(server)
     assert "s3cret-pw" not in str(caught.value)
     assert caught.value.__cause__ is caught.value.__context__ is None
@@ -90,7 +90,7 @@ def test_1_9_the_login_delay_is_told() -> None:
         (b"-ERR [SYS/TEMP] come later", MailboxBusy),
         (b"-ERR Too many connections from your address, try later", MailboxBusy),
         (b"-ERR Server temporarily unavailable", MailboxBusy),
-        (b"-ERR go away", MailboxFailed),
+        (b"-ERR go away", MailboxError),
         (b"220 mx.example.com ESMTP", ConnectFailed),
         (b"* OK IMAP4rev1", ConnectFailed),
     ],
@@ -135,7 +135,7 @@ def test_1_4_a_refused_token_is_answered_with_nothing_and_not_told() -> None:
         peer.send(b"-ERR Authentication failure: " + token)
         return True
 
-    with ScriptedPop3(MAILS, hook) as server, pytest.raises(SignInRefused) as caught:
+    with ScriptedPop3(MAILS, hook) as server, pytest.raises(AuthenticationError) as caught:
         open_with_token(server, lambda: "t0k")
     assert said == [b""]
     assert "status 401" in str(caught.value)
@@ -164,7 +164,7 @@ def test_sasl_plain_where_there_is_no_user() -> None:
 
 def test_a_line_break_in_the_password_is_refused_unsent() -> None:
     with ScriptedPop3() as server:
-        with pytest.raises(SignInRefused):
+        with pytest.raises(AuthenticationError):
             scripted_mailbox(server, password=SecretStr("a\r\nDELE 1"))
         assert server.commands == [b"CAPA"]
 

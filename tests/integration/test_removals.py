@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from shared.errors import CommitUncertain, ServiceUnavailable
-from shared.queue_messages import Poll, Reason
-from shared.storage.base import Stores, Table
+from shared.queue_messages import Poll, PollReason
+from shared.storage.base import Storage, Table
 from tests.integration.intake_fixture import World, letter
 from tests.integration.routing_fixture import Doing
 from tests.servers.faults import ProcessGone
 from tests.servers.memory_app import let_time_pass
 
-POLL = Poll("support", Reason.BY_HAND)
+POLL = Poll("support", PollReason.MANUAL)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def removed(world: World) -> dict[str, bool]:
     return {one.server_key: one.removed for one in world.receipts()}
 
 
-def watched(world: World, **ways: Any) -> Stores:
+def watched(world: World, **ways: Any) -> Storage:
     """The storage, with something in the way of its records."""
     records: Any = Doing(world.stores.records, **ways)
     return replace(world.stores, records=records)

@@ -12,9 +12,9 @@ import pytest
 
 from shared.clock import utc_now
 from shared.documents.blob_paths import raw_path
-from shared.errors import MessageMissing, SettingsWrong
+from shared.errors import ConfigurationError, MessageMissing
 from shared.mime.parser import Message, parse
-from shared.queue_messages import Announcement, Poll, Reason, Replay
+from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import State
 from shared.storage.base import Table
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
@@ -53,11 +53,11 @@ def test_8_4_a_replay_that_fails_is_recorded_and_leaves_what_was(
     record = world.only("unhandled/")
     world.ask(BOTH, record)
     [announcement] = world.announced()
-    sorter = world.failing(BOTH).sorter
+    sorter = world.failing(BOTH).router
     with pytest.raises(ValueError, match="a fault") as caught:
-        sorter.sort(announcement)
-    sorter.note_error(announcement, caught.value)
-    path = sorter.give_up(announcement)
+        sorter.route(announcement)
+    sorter.record_error(announcement, caught.value)
+    path = sorter.dead_letter(announcement)
     assert path == world.only("failed/")
     assert "message-failed" in caplog.text
     assert world.read(record)["resolved"] is None
@@ -75,9 +75,9 @@ def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: Rep
     assert world.read(record)["resolved"]["became"] == "unhandled"
     world.ask(BOTH, world.only("unhandled/"))
     [announcement] = world.announced()
-    sorter = world.failing(BOTH).sorter
-    sorter.note_error(announcement, MessageMissing("the second time"))
-    sorter.give_up(announcement)
+    sorter = world.failing(BOTH).router
+    sorter.record_error(announcement, MessageMissing("the second time"))
+    sorter.dead_letter(announcement)
     assert world.read(record)["resolved"] is None
     assert world.read(record)["error"] == "the second time"
 
@@ -105,7 +105,7 @@ def test_a_result_that_a_consumer_took_away_is_not_written_anew(world: ReplayWor
     world.stores.blobs.delete_many([taken])
     [receipt] = world.receipts()
     app = world.app(BOTH)
-    assert app.sorter.sort(Announcement(receipt.arrival, replay=Replay("failed/x"))) == "routed"
+    assert app.router.route(RouteRequest(receipt.arrival, replay=ReplayRequest("failed/x"))) == "routed"
     assert world.only("routed/").startswith("routed/sales/")
     [receipt] = world.receipts()
     assert receipt.outcomes["billing@example.com"] == f"routed {taken}"
@@ -149,7 +149,7 @@ def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayWorl
     [announcement] = world.announced()
     app = world.app(BOTH)
     for _ in range(2):  # delivered twice
-        app.sorter.sort(announcement)
+        app.router.route(announcement)
     [new] = set(world.paths("routed/billing/")) - {first}
     assert new.startswith(first.removesuffix(".json") + "-")
     assert len(new) == len(first) + 13
@@ -171,12 +171,12 @@ def test_sweep_announces_a_lost_replay_again_with_the_same_meaning(world: Replay
     world.ask(BOTH, first, again=True)
     [lost] = world.announced()
     [receipt] = world.receipts()
-    world.app(BOTH).sorter.sort(Announcement(receipt.arrival))
+    world.app(BOTH).router.route(RouteRequest(receipt.arrival))
     assert world.pending() == 1, "what is done is not the replay"
     app = world.app(BOTH)
-    assert app.sorter.sweep(timedelta(0)) == 1
+    assert app.router.sweep(timedelta(0)) == 1
     assert world.announced() == [lost]
-    assert app.sorter.sweep(timedelta(0)) == 1
+    assert app.router.sweep(timedelta(0)) == 1
     work_until_idle(app)
     assert len(world.paths("routed/billing/")) == 2
     assert world.pending() == 0
@@ -185,14 +185,14 @@ def test_sweep_announces_a_lost_replay_again_with_the_same_meaning(world: Replay
 def test_a_first_try_that_a_replay_overtakes_leaves_no_open_record(world: ReplayWorld) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app({"ROUTES__rest__ADDRESS": "rest@example.com"})
-    app.poller.poll(Poll("support", Reason.BY_HAND))
+    app.poller.poll(Poll("support", PollReason.MANUAL))
     [first] = world.announced()
 
     def read(data: bytes) -> Message:
-        world.app(BOTH).sorter.sort(replace(first, replay=Replay("unhandled/x")))
+        world.app(BOTH).router.route(replace(first, replay=ReplayRequest("unhandled/x")))
         return parse(data)
 
-    replace(app.sorter, read=read).sort(first)
+    replace(app.router, read=read).route(first)
     assert world.read(world.only("unhandled/"))["resolved"]["results"] == world.paths("routed/")
     [receipt] = world.receipts()
     assert set(receipt.outcomes) == {"billing@example.com", "sales@example.com"}
@@ -234,9 +234,9 @@ def test_what_cannot_be_replayed_is_refused_and_told(world: ReplayWorld) -> None
     world.collect(BILLING, letter("sales@example.com"), letter("billing@example.com", 2))
     record, result = world.only("unhandled/"), world.only("routed/")
     for path in (result, "messages/", "unreadable/support/x", "oversized/support/", "unhandled", "unhandled/../x", "/"):
-        with pytest.raises(SettingsWrong):
+        with pytest.raises(ConfigurationError):
             world.ask(BILLING, path)
-    with pytest.raises(SettingsWrong):
+    with pytest.raises(ConfigurationError):
         world.ask(BILLING, record, again=True)
     with pytest.raises(MessageMissing):
         world.ask(BILLING, "unhandled/nowhere/")
@@ -263,17 +263,17 @@ def test_a_replay_of_bytes_that_are_gone_says_so(world: ReplayWorld) -> None:
     world.ask(BOTH, "unhandled/")
     [announcement] = world.announced()
     with pytest.raises(MessageMissing, match=r"raw\.eml"):
-        world.app(BOTH).sorter.sort(announcement)
+        world.app(BOTH).router.route(announcement)
 
 
 def test_what_was_forgotten_is_not_replayed(world: ReplayWorld) -> None:
     world.collect(BILLING, letter("sales@example.com"))
     world.ask(BOTH, "unhandled/")
     [announcement] = world.announced()
-    world.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"state": State.FORGOTTEN.value})
+    world.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"state": State.ERASED.value})
     assert world.ask(BOTH, "unhandled/").failures == [
         f"{world.only('unhandled/')}: its arrival has no receipt, or was forgotten"
     ]
-    assert world.app(BOTH).sorter.sort(announcement) == "before"
+    assert world.app(BOTH).router.route(announcement) == "before"
     assert world.results() == Counter()
     assert world.pending() == 0

@@ -13,8 +13,8 @@ from random import Random
 import pytest
 
 from shared.bootstrap import App
-from shared.errors import ServiceUnavailable, TryAgain
-from shared.queue_messages import Announcement, Poll, Reason, Replay
+from shared.errors import ServiceUnavailable, TransientError
+from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import State
 from tests.integration.interleaving import Turns
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
@@ -100,7 +100,7 @@ def test_8_1_a_fault_while_a_replay_is_asked_for_doubles_nothing(way: Way, tmp_p
         with suppress(ProcessGone, ServiceUnavailable):
             world.ask(CLERK, path, stores=Faults(at, way).stores(world.stores))
         app = world.app(CLERK)
-        app.sorter.sweep(timedelta(0))
+        app.router.sweep(timedelta(0))
         work_until_idle(app)
         world.ask(CLERK, path)  # the operator asks once more, not knowing how far it came
         work_until_idle(app)
@@ -108,7 +108,7 @@ def test_8_1_a_fault_while_a_replay_is_asked_for_doubles_nothing(way: Way, tmp_p
         world.stores.close()
 
 
-Job = tuple[App, Announcement]
+Job = tuple[App, RouteRequest]
 
 
 def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
@@ -118,8 +118,8 @@ def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
     def job(number: int) -> Callable[[Turns, int], None]:
         def work(turns: Turns, worker: int) -> None:
             app, announcement = jobs[number]
-            with suppress(TryAgain):
-                replace(app.sorter, stores=turns.stores(app.stores, worker)).sort(announcement)
+            with suppress(TransientError):
+                replace(app.router, stores=turns.stores(app.storage, worker)).route(announcement)
                 done.add(number)
 
         return work
@@ -128,7 +128,7 @@ def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
     left = [one for number, one in enumerate(jobs) if number not in done]
     random.shuffle(left)
     for app, announcement in left:
-        app.sorter.sort(announcement)
+        app.router.route(announcement)
 
 
 def assert_routed_for_three(world: ReplayWorld, again: int) -> None:
@@ -156,8 +156,12 @@ def test_4_4_replays_beside_each_other_give_each_recipient_one_result(
         world.collect(BILLING, TO_THREE)
         billing = world.only("routed/")
         [receipt] = world.receipts()
-        asked = [(CLERK, Replay("failed/x")), (BOTH, Replay("blocked/x")), (BILLING, Replay(billing, "one"))]
-        jobs = [(world.app(routes), Announcement(receipt.arrival, replay=replay)) for routes, replay in asked]
+        asked = [
+            (CLERK, ReplayRequest("failed/x")),
+            (BOTH, ReplayRequest("blocked/x")),
+            (BILLING, ReplayRequest(billing, "one")),
+        ]
+        jobs = [(world.app(routes), RouteRequest(receipt.arrival, replay=replay)) for routes, replay in asked]
         with told_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
             assert_routed_for_three(world, again=1)
@@ -171,9 +175,9 @@ def test_4_4_a_replay_beside_the_first_try_gives_each_recipient_one_result(
     for seed, place in places(storage, request):
         world = ReplayWorld(place)
         world.servers["support"].deliver(TO_THREE)
-        world.app(NOBODY).poller.poll(Poll("support", Reason.BY_HAND))
+        world.app(NOBODY).poller.poll(Poll("support", PollReason.MANUAL))
         [first] = world.announced()
-        again = Announcement(first.arrival, replay=Replay("unhandled/x"))
+        again = RouteRequest(first.arrival, replay=ReplayRequest("unhandled/x"))
         # The routes change between the two; and an old worker still has those that are for nobody.
         jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), again)]
         with told_seed(seed):

@@ -13,7 +13,7 @@ import pytest
 from shared.errors import ServiceUnavailable
 from shared.mime.parser import Message, parse
 from shared.observability import metrics
-from shared.queue_messages import Announcement, Poll, Reason
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from shared.storage.base import QueueName, Table
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
@@ -31,10 +31,10 @@ def world(storage: str) -> Iterator[ReplayWorld]:
     made.stores.close()
 
 
-def arrived(world: ReplayWorld) -> Announcement:
+def arrived(world: ReplayWorld) -> RouteRequest:
     """A message that is stored and not routed yet."""
     world.servers["support"].deliver(letter("billing@example.com"))
-    world.app(BILLING).poller.poll(Poll("support", Reason.BY_HAND))
+    world.app(BILLING).poller.poll(Poll("support", PollReason.MANUAL))
     [announcement] = world.announced()
     return announcement
 
@@ -87,7 +87,7 @@ def test_again_for_nobody_by_name_writes_nothing_once_somebody_is_named(world: R
         world.replay(routes, first, again=True)
         assert world.only("routed/") == first, "the consumers of sales did not ask for it"
     [receipt] = world.receipts()
-    assert (receipt.fate, receipt.outcomes) == ("routed", {"*": f"routed {first}"})
+    assert (receipt.outcome, receipt.outcomes) == ("routed", {"*": f"routed {first}"})
     assert world.pending() == 0
 
 
@@ -102,8 +102,8 @@ def test_8_1_a_retry_of_again_after_a_change_of_routes_writes_no_second_result(w
         [announcement] = world.announced()
         faults = Faults(at, way)
         with suppress(ProcessGone, ServiceUnavailable):
-            world.app(BILLING, faults.stores(world.stores)).sorter.sort(announcement)
-        world.app(ELSEWHERE).sorter.sort(announcement)
+            world.app(BILLING, faults.stores(world.stores)).router.route(announcement)
+        world.app(ELSEWHERE).router.route(announcement)
         [replaced] = [path for path in world.paths("routed/") if world.read(path)["replaces"] == first]
         [receipt] = world.receipts()
         assert receipt.outcomes == {"billing@example.com": f"routed {replaced}"}, faults.names
@@ -116,17 +116,17 @@ def test_8_1_a_retry_of_again_after_a_change_of_routes_writes_no_second_result(w
 
 def test_8_4_an_error_that_a_later_try_got_over_is_no_reason_to_give_up_a_replay(world: ReplayWorld) -> None:
     announcement = arrived(world)
-    failing = world.failing(NOBODY).sorter
+    failing = world.failing(NOBODY).router
     with pytest.raises(ValueError, match="a fault") as caught:
-        failing.sort(announcement)
-    failing.note_error(announcement, caught.value)
+        failing.route(announcement)
+    failing.record_error(announcement, caught.value)
     assert world.receipts()[0].last_error == "a fault: ValueError"
     app = world.app(NOBODY)
-    app.sorter.sort(announcement)
+    app.router.route(announcement)
     assert world.receipts()[0].last_error == ""
     world.ask(BOTH, world.only("unhandled/"))
     [untried] = world.announced()
-    assert app.sorter.give_up(untried) is None, "the host could not start a worker, five times"
+    assert app.router.dead_letter(untried) is None, "the host could not start a worker, five times"
     assert world.paths("failed/") == []
     assert world.stores.queues[QueueName.ARRIVALS].length() == 1, "it is tried again later"
     assert world.pending() == 1
@@ -136,16 +136,16 @@ def test_8_4_an_error_that_a_later_try_got_over_is_no_reason_to_give_up_a_replay
 def test_8_4_what_is_given_up_beside_a_try_that_succeeds_leaves_no_open_record(world: ReplayWorld, first: str) -> None:
     """Of two announcements of one arrival, whichever comes first to its end."""
     announcement = arrived(world)
-    giving_up, app = world.failing(BILLING).sorter, world.app(BILLING)
-    giving_up.note_error(announcement, ValueError("a fault of ours"))
+    giving_up, app = world.failing(BILLING).router, world.app(BILLING)
+    giving_up.record_error(announcement, ValueError("a fault of ours"))
 
     if first == "given up":
 
         def read(data: bytes) -> Message:
-            assert giving_up.give_up(announcement) is not None
+            assert giving_up.dead_letter(announcement) is not None
             return parse(data)
 
-        assert replace(app.sorter, read=read).sort(announcement) == "routed"
+        assert replace(app.router, read=read).route(announcement) == "routed"
     else:
         create = giving_up.stores.blobs.create
 
@@ -163,7 +163,7 @@ def test_8_4_what_is_given_up_beside_a_try_that_succeeds_leaves_no_open_record(w
         values = {"state": "routed", "fate": "routed", "outcomes": '{"billing@example.com": "routed routed/x"}'}
         routed = (Table.RECEIPTS, before.arrival, values)
         late = replace(giving_up.stores, blobs=_Late())  # type: ignore[arg-type]  # the rest is the storage's own
-        replace(giving_up, stores=late).give_up(announcement)
+        replace(giving_up, stores=late).dead_letter(announcement)
     [receipt] = world.receipts()
     assert receipt.state is State.ROUTED
     resolved = world.read(world.only("failed/"))["resolved"]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import ROUTES_PATH, AppSettings, read_settings
-from shared.dispatch.route_repository import LOOK_EVERY, RouteBook
+from shared.config import ROUTES_PATH, AppSettings, load_settings
+from shared.dispatch.route_repository import LOOK_EVERY, RouteRepository
 from shared.errors import ServiceUnavailable
 from shared.receipts import State
-from shared.storage.base import Blobs, Stores, Version
-from shared.storage.factory import open_stores
+from shared.storage.base import Blobs, BlobVersion, Storage
+from shared.storage.factory import open_storage
 from tests.integration.routing_fixture import DAY, Doing, World, letter
 from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
 from tests.servers.pump import poll, work_until_idle
@@ -34,7 +34,7 @@ class Watched:
     looks: int = 0
     contents: int = 0
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
         self.looks += 1
         if self.ill:
             raise ServiceUnavailable("ill")
@@ -48,17 +48,17 @@ class Desk:
     """A book on a real storage, and a clock."""
 
     settings: AppSettings
-    stores: Stores
+    stores: Storage
     watched: Watched = field(init=False)
-    book: RouteBook = field(init=False)
+    book: RouteRepository = field(init=False)
 
     def __post_init__(self) -> None:
         self.time = DAY
         self.watched = Watched(self.stores.blobs)
         self.book = self.new_book()
 
-    def new_book(self) -> RouteBook:
-        return RouteBook(self.settings, self.watched, lambda: self.time)  # type: ignore[arg-type]  # the part it reads
+    def new_book(self) -> RouteRepository:
+        return RouteRepository(self.settings, self.watched, lambda: self.time)  # type: ignore[arg-type]  # the part it reads
 
     def names(self) -> list[str]:
         return [route.name for route in self.book.read().routes]
@@ -71,8 +71,8 @@ class Desk:
 def desk(storage: str) -> Iterator[Desk]:
     mailbox = {"PROTOCOL": "imap", "HOST": "imap.example.com", "ADDRESS": "support@example.com", "PASSWORD": "secret"}
     values = {f"MAILBOXES__support__{name}": value for name, value in mailbox.items()}
-    settings = read_settings({"AzureWebJobsStorage": storage, **values}, complete=False)
-    stores = open_stores(settings.app_storage, settings.mail_storage, settings.mail_container)
+    settings = load_settings({"AzureWebJobsStorage": storage, **values}, complete=False)
+    stores = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
     yield Desk(settings, stores)
     stores.close()
 

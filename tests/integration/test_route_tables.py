@@ -13,9 +13,9 @@ from typing import Literal
 
 import pytest
 
-from shared.bootstrap import wire
-from shared.config import read_settings
-from shared.storage.factory import open_stores
+from shared.bootstrap import build_app
+from shared.config import load_settings
+from shared.storage.factory import open_storage
 from tests.end_to_end.command import mailboxes
 from tests.integration.routing_fixture import World
 from tests.servers.dovecot import Dovecot
@@ -307,10 +307,10 @@ def test_3_9_the_alias_s_route_takes_mail_of_every_protocol(
         values = mailboxes(dovecot, production=user) | {"MAILBOXES__production__ADDRESS": "production@example.com"}
         values["MAILBOXES__production__PROTOCOL"] = protocol
         values["MAILBOXES__production__PORT"] = str(dovecot.imaps if protocol == "imap" else dovecot.pop3s)
-    settings = read_settings({**values, **PRODUCTION, **aliases, "AzureWebJobsStorage": f"folder:{tmp_path / 'mail'}"})
-    stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+    settings = load_settings({**values, **PRODUCTION, **aliases, "AzureWebJobsStorage": f"folder:{tmp_path / 'mail'}"})
+    stores = open_storage(settings.app_storage, settings.mail_storage, "mail")
     try:
-        app = wire(settings, stores)
+        app = build_app(settings, stores)
         poll(app, "production")
         work_until_idle(app)
         results = [json.loads(stores.blobs.read(path) or b"") for path in stores.blobs.list("routed/")]

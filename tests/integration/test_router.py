@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from shared.documents.blob_paths import raw_path
-from shared.errors import MessageMissing, TryAgain
-from shared.queue_messages import Announcement, Poll
+from shared.errors import MessageMissing, TransientError
+from shared.queue_messages import Poll, RouteRequest
 from shared.receipts import State
 from shared.storage.base import QueueName, Table
 from tests.integration.routing_fixture import Doing, World, gone, gone_at, letter
@@ -46,10 +46,10 @@ def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: World) 
     world.forget_announcements()
     world.time += timedelta(minutes=61)
     app = world.app()
-    assert app.sorter.sweep() == 1
+    assert app.router.sweep() == 1
     work_until_idle(app)
     assert world.results() == [("support", "support@example.com")]
-    assert app.sorter.sweep() == 0
+    assert app.router.sweep() == 0
 
 
 def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: World) -> None:
@@ -63,7 +63,7 @@ def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: 
     [path] = world.paths("duplicates/office/")
     world.time += timedelta(hours=2)
     app = world.app()
-    app.sorter.sweep()
+    app.router.sweep()
     work_until_idle(app)
     assert world.paths("routed/") == [world.read(path)["duplicates"][0]["duplicate_of"]["result"]]
 
@@ -87,7 +87,7 @@ def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_sweep_after_
     poll(app, "support")
     with suppress(ProcessGone):
         work_until_idle(app)
-    sorter = world.app().sorter
+    sorter = world.app().router
     world.time += timedelta(minutes=59)
     assert sorter.sweep() == 0
     world.time += timedelta(minutes=2)
@@ -127,26 +127,26 @@ def test_sorting_twice_leaves_what_sorting_once_leaves(world: World) -> None:
     before = {path: world.stores.blobs.read(path) for path in world.paths("")}
     app = world.app()
     for receipt in world.receipts():
-        assert app.sorter.sort(Announcement(receipt.arrival)) == "before"
+        assert app.router.route(RouteRequest(receipt.arrival)) == "before"
         # As if the worker had died just before it noted that it was done.
         world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.STORED.value})
         world.time += timedelta(days=1)
-        assert app.sorter.sort(Announcement(receipt.arrival)) in ("routed", "unhandled")
+        assert app.router.route(RouteRequest(receipt.arrival)) in ("routed", "unhandled")
     assert {path: world.stores.blobs.read(path) for path in world.paths("")} == before
 
 
-def stored(world: World, data: bytes) -> Announcement:
+def stored(world: World, data: bytes) -> RouteRequest:
     """A message that is stored in `support` and not routed."""
     world.servers["support"].deliver(data)
     app = world.app()
     poll(app, "support")
     queue = world.stores.queues[QueueName.POLLS]
     for item in queue.receive(4, hidden_for=60):
-        app.poller.poll(Poll.of(item.body))
+        app.poller.poll(Poll.from_json(item.body))
         queue.delete(item)
     world.forget_announcements()
     [receipt] = world.receipts()
-    return Announcement(receipt.arrival)
+    return RouteRequest(receipt.arrival)
 
 
 def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -156,12 +156,12 @@ def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.
         raise ValueError("a fault of ours")
 
     app = world.app()
-    sorter = replace(app.sorter, read=read)  # type: ignore[arg-type]  # a reader that raises gives no message
+    sorter = replace(app.router, read=read)  # type: ignore[arg-type]  # a reader that raises gives no message
     with pytest.raises(ValueError, match="a fault of ours") as caught:
-        sorter.sort(announcement)
-    sorter.note_error(announcement, caught.value)
+        sorter.route(announcement)
+    sorter.record_error(announcement, caught.value)
     world.time += timedelta(days=2)
-    path = sorter.give_up(announcement)
+    path = sorter.dead_letter(announcement)
     [receipt] = world.receipts()
     assert path == f"failed/support/2026/11/23/{receipt.message}-{receipt.arrival[:12]}.json"
     assert world.paths("failed/") == [path]
@@ -175,25 +175,25 @@ def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.
     assert world.stores.blobs.exists(raw_path(receipt.message)), "the raw bytes are never lost"
     assert not list(world.stores.records.scan(Table.PENDING))
     assert sorter.sweep(timedelta(0)) == 0
-    sorter.give_up(announcement)
+    sorter.dead_letter(announcement)
     assert world.paths("failed/") == [path], "told twice, recorded once"
 
 
 def test_8_4_giving_up_what_was_routed_after_all_leaves_it(world: World) -> None:
     announcement = stored(world, letter("support@example.com"))
     app = world.app()
-    app.sorter.sort(announcement)
-    assert app.sorter.give_up(announcement) is None
+    app.router.route(announcement)
+    assert app.router.dead_letter(announcement) is None
     assert world.receipts()[0].state is State.ROUTED
     assert world.paths("failed/") == []
 
 
 def test_8_4_an_arrival_without_a_receipt_can_only_be_given_up(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    sorter = world.app().sorter
+    sorter = world.app().router
     with pytest.raises(MessageMissing) as caught:
-        sorter.sort(Announcement("ab" * 32))
-    sorter.note_error(Announcement("ab" * 32), caught.value)
-    assert sorter.give_up(Announcement("ab" * 32)) is None
+        sorter.route(RouteRequest("ab" * 32))
+    sorter.record_error(RouteRequest("ab" * 32), caught.value)
+    assert sorter.dead_letter(RouteRequest("ab" * 32)) is None
     assert "message-failed" in caplog.text
     assert world.receipts() == []
 
@@ -203,11 +203,11 @@ def test_8_4_a_receipt_without_its_bytes_says_so_when_it_is_given_up(world: Worl
     [receipt] = world.receipts()
     (world.folder / "mail" / raw_path(receipt.message)).unlink(missing_ok=True)
     (world.folder / raw_path(receipt.message)).unlink(missing_ok=True)
-    sorter = world.app().sorter
+    sorter = world.app().router
     with pytest.raises(MessageMissing, match=r"raw\.eml") as caught:
-        sorter.sort(announcement)
-    sorter.note_error(announcement, caught.value)
-    path = sorter.give_up(announcement)
+        sorter.route(announcement)
+    sorter.record_error(announcement, caught.value)
+    path = sorter.dead_letter(announcement)
     assert path is not None
     assert "raw.eml" in world.read(path)["error"]
 
@@ -215,15 +215,15 @@ def test_8_4_a_receipt_without_its_bytes_says_so_when_it_is_given_up(world: Worl
 def test_a_faulty_mailboxs_mail_waits(world: World) -> None:
     announcement = stored(world, letter("support@example.com"))
     app = world.app(faulty={"support": ("MAILBOXES__support__HOST is missing",)})
-    with pytest.raises(TryAgain) as caught:
-        app.sorter.sort(announcement)
-    app.sorter.put_back(announcement, caught.value)
+    with pytest.raises(TransientError) as caught:
+        app.router.route(announcement)
+    app.router.requeue(announcement, caught.value)
     queue = world.stores.queues[QueueName.ARRIVALS]
     assert queue.receive(4, hidden_for=1) == [], "not before its pause is over"
     let_time_pass(world.folder)
     [item] = queue.receive(4, hidden_for=600)
-    assert Announcement.of(item.body) == replace(announcement, retries=1)
+    assert RouteRequest.from_json(item.body) == replace(announcement, retries=1)
     assert world.receipts()[0].state is State.STORED
     app = world.app()
-    app.sorter.sort(Announcement.of(item.body))
+    app.router.route(RouteRequest.from_json(item.body))
     assert world.results() == [("support", "support@example.com")]

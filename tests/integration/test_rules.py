@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.queue_messages import Announcement
+from shared.queue_messages import RouteRequest
 from shared.storage.base import QueueName
 from tests.integration.routing_fixture import World, identity, letter
 from tests.integration.rules_fixture import PDF, TEXT, mixed, parsed, taken
@@ -161,7 +161,7 @@ def test_4_4_an_announcement_that_comes_again_makes_nothing(world: World) -> Non
     taken(world, letter("sales@example.com"))
     before = world.paths("")
     [receipt] = world.receipts()
-    world.stores.queues[QueueName.ARRIVALS].put_many([Announcement(receipt.arrival).body()] * 2)
+    world.stores.queues[QueueName.ARRIVALS].put_many([RouteRequest(receipt.arrival).to_json()] * 2)
     work_until_idle(world.app())
     assert world.paths("") == before
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from mailroom_cli.commands.explain import explain
-from mailroom_cli.commands.find import stories
+from mailroom_cli.commands.find import find_message_histories
 from mailroom_cli.commands.forget import forget
 from shared.dispatch import attempt, deduplication
 from shared.errors import ServiceUnavailable
-from shared.operations.search import Wanted
-from shared.queue_messages import Announcement, Poll, Reason, Replay
+from shared.operations.search import ArrivalQuery
+from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import fingerprints
 from shared.storage.base import Table
@@ -51,33 +51,33 @@ def world(tmp_path: Path) -> Iterator[ReplayWorld]:
 
 def arrives(
     world: ReplayWorld, data: bytes, mailbox: str = "support", settings: dict[str, str] = SALES, *, route: bool = True
-) -> Announcement:
+) -> RouteRequest:
     world.servers[mailbox].deliver(data)
     app = world.app(settings)
-    app.poller.poll(Poll(mailbox, Reason.BY_HAND))
+    app.poller.poll(Poll(mailbox, PollReason.MANUAL))
     (announcement,) = world.announced()
     if route:
-        app.sorter.sort(announcement)
+        app.router.route(announcement)
     return announcement
 
 
-def receipt(world: ReplayWorld, announcement: Announcement) -> Receipt:
+def receipt(world: ReplayWorld, announcement: RouteRequest) -> Receipt:
     record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
     assert record is not None
-    return Receipt.of(record)
+    return Receipt.from_record(record)
 
 
-def result(world: ReplayWorld, announcement: Announcement, recipient: str = "sales@example.com") -> dict[str, Any]:
+def result(world: ReplayWorld, announcement: RouteRequest, recipient: str = "sales@example.com") -> dict[str, Any]:
     read: dict[str, Any] = world.read(receipt(world, announcement).results()[recipient])
     return read
 
 
-def outcome(world: ReplayWorld, announcement: Announcement) -> str:
+def outcome(world: ReplayWorld, announcement: RouteRequest) -> str:
     (told,) = receipt(world, announcement).outcomes.values()
     return told
 
 
-def reference(world: ReplayWorld, announcement: Announcement) -> dict[str, str]:
+def reference(world: ReplayWorld, announcement: RouteRequest) -> dict[str, str]:
     one = receipt(world, announcement)
     (path,) = one.results().values()
     return {"arrival": one.arrival, "message": one.message, "result": path}
@@ -203,12 +203,12 @@ def test_8_1_both_have_a_result_whatever_dies_at_any_operation(
         first, second = (arrives(world, letter(body, number=at), route=False) for body in bodies)
         copy = arrives(world, letter(bodies[1] + "\r\n\r\nfooter", number=at), "office", route=False)
         if at % 2:
-            world.app(SALES).sorter.sort(first)
+            world.app(SALES).router.route(first)
         faults = Faults((at + 1) // 2, way)
         with suppress(ProcessGone, ServiceUnavailable):
-            world.app(SALES, faults.stores(world.stores)).sorter.sort(second)
+            world.app(SALES, faults.stores(world.stores)).router.route(second)
         for one in (first, copy, second):
-            world.app(SALES).sorter.sort(one, tried=True)
+            world.app(SALES).router.route(one, tried=True)
         results = [one for one in (first, second, copy) if receipt(world, one).results()]
         assert first in results
         assert len(results) == 2, "the second or its copy"
@@ -221,7 +221,7 @@ def test_8_5_an_erased_message_is_different_from_all_and_keeps_its_place(world: 
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     erase(world, receipt(world, forged).message)
-    assert receipt(world, forged).state is State.FORGOTTEN
+    assert receipt(world, forged).state is State.ERASED
     footer = arrives(world, letter(FOOTER))
     assert outcome(world, footer) == f"duplicate {genuine.arrival}", "though the first place is nobody's"
     again = arrives(world, letter(FORGED, "X-Copy: 1\r\n"))
@@ -239,11 +239,11 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: 
         third = arrives(world, letter(FOOTER, number=at), "office", route=False)
         routed, gone = (second, first) if erased is FORGED else (third, second)
         erasing = _AtOperation(world, at, receipt(world, gone).message)
-        sorter = world.app(SALES).sorter
+        sorter = world.app(SALES).router
         with suppress(ServiceUnavailable):
-            replace(sorter, stores=replace(world.stores, records=erasing)).sort(routed)
+            replace(sorter, stores=replace(world.stores, records=erasing)).route(routed)
         for one in (second, third):
-            sorter.sort(one, tried=True)
+            sorter.route(one, tried=True)
         copy = arrives(world, letter(FOOTER + "\n\nscanned twice", number=at))
         results = [one for one in (second, third, copy) if receipt(world, one).results()]
         # What is a duplicate of an erased message stays one, and further copies are new mail.
@@ -284,13 +284,13 @@ def test_4_4_a_replay_marks_the_first_message_and_gives_nothing_twice(world: Rep
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     (path,) = receipt(world, forged).results().values()
-    sorter = world.app(SALES).sorter
-    sorter.sort(Announcement(forged.arrival, replay=Replay(path, "again-1")))
+    sorter = world.app(SALES).router
+    sorter.route(RouteRequest(forged.arrival, replay=ReplayRequest(path, "again-1")))
     (new,) = [one for one in world.paths("routed/") if world.read(one)["replaces"] == path]
     assert world.read(new)["same_message_id"] == [reference(world, genuine)]
     before = world.paths("")
     for one in (forged, genuine):
-        sorter.sort(Announcement(one.arrival, replay=Replay("unhandled/support/x", "")), tried=True)
+        sorter.route(RouteRequest(one.arrival, replay=ReplayRequest("unhandled/support/x", "")), tried=True)
     assert world.paths("") == before
 
 
@@ -304,17 +304,17 @@ def test_4_4_what_was_compared_first_counts_when_settings_change_between_two_tri
         second = arrives(world, letter(f"{GENUINE} {at}", top), settings=doubting, route=False)
         faults = Faults(at, Way.GONE_AFTER)
         with suppress(ProcessGone):
-            world.app(doubting, faults.stores(world.stores)).sorter.sort(second)
+            world.app(doubting, faults.stores(world.stores)).router.route(second)
         copy = arrives(world, letter(f"{GENUINE} {at}\r\n\r\nfooter {at}"), "office")
-        world.app(trusting).sorter.sort(second, tried=True)
+        world.app(trusting).router.route(second, tried=True)
         third = receipt(world, copy)
         owners = {second.arrival, copy.arrival}
-        has = [one for one in owners if receipt(world, Announcement(one)).results()]
+        has = [one for one in owners if receipt(world, RouteRequest(one)).results()]
         # The second is a duplicate of the first only if nothing was compared with it before.
         assert has, "one of the two has a result"
         for told in third.outcomes.values():
             fate, _, what = told.partition(" ")
-            assert fate == "routed" or receipt(world, Announcement(what)).results()
+            assert fate == "routed" or receipt(world, RouteRequest(what)).results()
         if faults.count < at:
             break
     else:
@@ -332,9 +332,9 @@ def test_4_4_a_message_that_is_read_otherwise_than_by_the_first_try_claims_what_
         first = arrives(world, data, route=False)
         faults = Faults(at, Way.GONE_AFTER)
         with suppress(ProcessGone):
-            world.app(SALES, faults.stores(world.stores)).sorter.sort(first)
+            world.app(SALES, faults.stores(world.stores)).router.route(first)
         monkeypatch.undo()
-        world.app(SALES).sorter.sort(first, tried=True)
+        world.app(SALES).router.route(first, tried=True)
         assert set(receipt(world, first).results()) == {"sales@example.com"}
         assert outcome(world, arrives(world, data, "office")) == f"duplicate {first.arrival}"
         if faults.count < at:
@@ -358,7 +358,7 @@ def test_4_3_more_different_messages_than_places_have_results_all_the_same(
 def test_4_3_a_result_names_three_others_at_most(world: ReplayWorld) -> None:
     announcements = [arrives(world, letter(f"body {number}")) for number in range(8)]
     assert [len(result(world, one)["same_message_id"]) for one in announcements] == [0, 1, 2, 3, 3, 3, 3, 3]
-    (story,), _ = stories(world.stores, Wanted(id=announcements[0].arrival), 10)
+    (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=announcements[0].arrival), 10)
     others = story["same_message_id"]
     assert isinstance(others, list)
     assert len(others) == 7
@@ -379,7 +379,7 @@ def test_find_and_explain_show_messages_with_the_same_message_id(world: ReplayWo
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     for one, other in ((forged, genuine), (genuine, forged)):
-        (story,), _ = stories(world.stores, Wanted(id=one.arrival), 10)
+        (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=one.arrival), 10)
         expected = {"recipient": "sales@example.com", **reference(world, other)}
         assert story["same_message_id"] == [expected], "of the first one as well, whose result was written before"
     file = tmp_path / "third.eml"

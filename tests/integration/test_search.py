@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from mailroom_cli.commands.find import stories
+from mailroom_cli.commands.find import find_message_histories
 from shared.clock import utc_now
 from shared.documents.blob_paths import raw_path
-from shared.errors import SettingsWrong
-from shared.operations.search import Wanted, find, parse_id, parse_message_id, parse_person
+from shared.errors import ConfigurationError
+from shared.operations.search import ArrivalQuery, find_arrivals, parse_id, parse_message_id, parse_person
 from shared.receipts import Receipt
 from tests.end_to_end.command import identity
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld, letter
@@ -35,7 +35,7 @@ def world(storage: str) -> Iterator[ReplayWorld]:
 
 
 def found(world: ReplayWorld, **wanted: Any) -> list[Receipt]:
-    return list(find(world.stores.records, Wanted(**wanted)))
+    return list(find_arrivals(world.stores.records, ArrivalQuery(**wanted)))
 
 
 def messages(world: ReplayWorld, **wanted: Any) -> list[str]:
@@ -85,21 +85,21 @@ def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayWorl
 
 def test_who_has_no_room_in_the_receipt_is_found_by_a_claim(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 500)
-    monkeypatch.setattr("shared.receipts.MOST_ADDRESSES", 3)
+    monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 3)
     world = ReplayWorld(storage)
     many = [f"{number}@list.example" for number in range(5)]
     world.collect({"ROUTES__list__ADDRESS": "*@list.example"}, letter(", ".join(many)))
     [receipt] = world.receipts()
     last = many[-1]
     assert last not in receipt.outcomes
-    assert last not in receipt.named
+    assert last not in receipt.to_and_cc
     assert [one.arrival for one in found(world, recipient=last)] == [receipt.arrival]
     assert found(world, recipient="5@list.example") == []
     world.stores.close()
 
 
 def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
-    told, more = stories(world.stores, Wanted(id=identity(ANNS)), 10)
+    told, more = find_message_histories(world.stores, ArrivalQuery(id=identity(ANNS)), 10)
     assert not more
     [story] = told
     table = DOCS.read_text().partition("\n| name | what |\n| --- | --- |\n")[2].partition("\n\n")[0]
@@ -118,20 +118,20 @@ def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
     assert {claim["recipient"] for claim in claims} == {"*", "sales@example.com"}
     assert {claim["kind"] for claim in claims} == {"raw", "content", "message-id"}
     world.stores.blobs.delete_many([path])
-    [[after]] = [stories(world.stores, Wanted(id=identity(ANNS)), 10)[0]]
+    [[after]] = [find_message_histories(world.stores, ArrivalQuery(id=identity(ANNS)), 10)[0]]
     assert after["results"] == [{"recipient": "sales@example.com", "path": path, "there": False}]
 
 
 def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayWorld) -> None:
     def records() -> object:
-        return stories(world.stores, Wanted(id=identity(THREE)), 10)[0][0]["records"]
+        return find_message_histories(world.stores, ArrivalQuery(id=identity(THREE)), 10)[0][0]["records"]
 
     path = world.only("unhandled/")
     assert records() == [{"path": path, "resolved": False}]
     world.replay({**BILLING, "ROUTES__nobody__ADDRESS": "nobody@example.com"}, path)
     assert records() == [{"path": path, "resolved": True}]
-    assert stories(world.stores, Wanted(), 3)[1], "there are four"
-    assert not stories(world.stores, Wanted(), 4)[1]
+    assert find_message_histories(world.stores, ArrivalQuery(), 3)[1], "there are four"
+    assert not find_message_histories(world.stores, ArrivalQuery(), 4)[1]
 
 
 def test_what_is_asked_for_is_read_leniently_and_checked() -> None:
@@ -139,7 +139,7 @@ def test_what_is_asked_for_is_read_leniently_and_checked() -> None:
     assert parse_message_id(" <x@y> ") == parse_message_id("x@y") == "x@y"
     assert parse_person("Ann@B\u00fccher.example") == "ann@xn--bcher-kva.example"
     for wrong in ("abcdef0", "0" * 65, "xyzxyzxy", ""):
-        with pytest.raises(SettingsWrong):
+        with pytest.raises(ConfigurationError):
             parse_id(wrong)
-    with pytest.raises(SettingsWrong):
+    with pytest.raises(ConfigurationError):
         parse_person("nobody")

@@ -15,18 +15,18 @@ from pydantic import SecretStr
 
 from shared.config import MailboxSettings, MailProtocol, SignIn, Tls
 from shared.errors import (
+    AuthenticationError,
+    ConfigurationError,
     ConnectFailed,
     MailboxBusy,
     MailroomError,
     ServiceUnavailable,
-    SettingsWrong,
-    SignInRefused,
     Throttled,
     TlsRefused,
 )
 from shared.mailboxes.factory import open_mailbox
 from shared.mailboxes.oauth import token_cache
-from shared.mailboxes.oauth.token_cache import Tokens
+from shared.mailboxes.oauth.token_cache import TokenCache
 from tests.servers.authority import Answer, Authority
 from tests.servers.certificates import application, self_signed
 from tests.servers.dovecot import Dovecot, free_ports
@@ -44,7 +44,7 @@ def settings(authority: Authority, ca_file: Path) -> MailboxSettings:
 
 
 def test_1_4_a_client_secret_gives_a_token_that_is_kept(authority: Authority, settings: MailboxSettings) -> None:
-    tokens = Tokens(authority.url)
+    tokens = TokenCache(authority.url)
     first = tokens.token(settings)
     assert first == tokens.token(settings)
     assert authority.issued == [first]
@@ -53,20 +53,20 @@ def test_1_4_a_client_secret_gives_a_token_that_is_kept(authority: Authority, se
 
 
 def test_mailboxes_of_one_app_share_its_token(authority: Authority, settings: MailboxSettings) -> None:
-    tokens = Tokens(authority.url + "/")
+    tokens = TokenCache(authority.url + "/")
     assert tokens.token(settings) == tokens.token(replace(settings, name="sales", address="sales@example.com"))
     assert len(authority.issued) == 1
 
 
 def test_a_changed_secret_is_asked_with_at_once(authority: Authority, settings: MailboxSettings) -> None:
-    tokens = Tokens(authority.url)
-    with pytest.raises(SignInRefused):
+    tokens = TokenCache(authority.url)
+    with pytest.raises(AuthenticationError):
         tokens.token(replace(settings, client_secret=SecretStr("old-secret")))
     assert tokens.token(settings) == authority.issued[0]
 
 
 def test_1_4_a_token_is_renewed_before_it_ends(authority: Authority, settings: MailboxSettings) -> None:
-    tokens = Tokens(authority.url)
+    tokens = TokenCache(authority.url)
     authority.lifetime = 250.0
     tokens.token(settings)
     time.sleep(1.1)
@@ -75,7 +75,7 @@ def test_1_4_a_token_is_renewed_before_it_ends(authority: Authority, settings: M
 
 
 def test_threads_that_ask_at_once_get_one_token(authority: Authority, settings: MailboxSettings) -> None:
-    tokens = Tokens(authority.url)
+    tokens = TokenCache(authority.url)
     got: list[str] = []
     threads = [threading.Thread(target=lambda: got.append(tokens.token(settings))) for _ in range(8)]
     for thread in threads:
@@ -98,8 +98,8 @@ REFUSALS = [
 def test_1_4_refusals_name_code_and_setting(
     authority: Authority, settings: MailboxSettings, change: dict[str, object], told: str, setting: str
 ) -> None:
-    with pytest.raises(SignInRefused) as caught:
-        Tokens(authority.url).token(replace(settings, **change))  # type: ignore[arg-type]  # fields by name
+    with pytest.raises(AuthenticationError) as caught:
+        TokenCache(authority.url).token(replace(settings, **change))  # type: ignore[arg-type]  # fields by name
     text = str(caught.value)
     assert told in text
     assert f"MAILBOXES__support__{setting}" in text
@@ -123,9 +123,9 @@ ANSWERS = [
     (Answer(200, b"<html>a hotel's welcome page</html>"), ConnectFailed, None),
     (Answer(200, b"[1, 2]"), ConnectFailed, None),
     (Answer(404, b"not here"), ConnectFailed, None),
-    (Answer(200, b"{}"), SignInRefused, None),
-    (Answer(400, error("invalid_scope", 70011)), SignInRefused, None),
-    (Answer(401, error("something_new")), SignInRefused, None),
+    (Answer(200, b"{}"), AuthenticationError, None),
+    (Answer(400, error("invalid_scope", 70011)), AuthenticationError, None),
+    (Answer(401, error("something_new")), AuthenticationError, None),
 ]
 
 
@@ -139,14 +139,14 @@ def test_what_the_token_service_answers_is_mapped(
 ) -> None:
     authority.next_answers = [answer] * 3
     with pytest.raises(kind) as caught:
-        Tokens(authority.url).token(settings)
+        TokenCache(authority.url).token(settings)
     assert caught.type is kind
     assert getattr(caught.value, "retry_after", None) == retry_after
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_an_ill_service_is_asked_again_the_next_time(authority: Authority, settings: MailboxSettings) -> None:
-    tokens = Tokens(authority.url)
+    tokens = TokenCache(authority.url)
     authority.next_answers = [Answer(503)]
     with pytest.raises(ServiceUnavailable):
         tokens.token(settings)
@@ -156,13 +156,13 @@ def test_an_ill_service_is_asked_again_the_next_time(authority: Authority, setti
 def test_a_token_service_that_is_not_there_is_a_failed_connection(settings: MailboxSettings) -> None:
     (port,) = free_ports(1)
     with pytest.raises(ConnectFailed, match="SIGN_IN_AUTHORITY"):
-        Tokens(f"https://localhost:{port}").token(settings)
+        TokenCache(f"https://localhost:{port}").token(settings)
 
 
 @pytest.mark.parametrize("address", ["login.example", "http://localhost:1", "https://", "ftp://x", "https://a b/"])
 def test_an_authority_that_is_no_address_names_the_setting(settings: MailboxSettings, address: str) -> None:
     with pytest.raises(MailroomError, match="SIGN_IN_AUTHORITY"):
-        Tokens(address).token(settings)
+        TokenCache(address).token(settings)
 
 
 def test_1_2_a_token_service_that_is_not_trusted_gets_no_secret(
@@ -171,7 +171,7 @@ def test_1_2_a_token_service_that_is_not_trusted_gets_no_secret(
     authority = authorities(certificate=self_signed())
     settings = oauth(mailbox_settings(), authority, authority.register(ADDRESS), ca_file)
     with pytest.raises(TlsRefused, match="MAILBOXES__support__CA_FILE"):
-        Tokens(authority.url).token(settings)
+        TokenCache(authority.url).token(settings)
     assert authority.asked == []
 
 
@@ -180,22 +180,22 @@ def test_the_environment_may_name_the_ca(
 ) -> None:
     without = replace(settings, ca_file=None)
     with pytest.raises(TlsRefused):
-        Tokens(authority.url).token(without)
+        TokenCache(authority.url).token(without)
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         with monkeypatch.context() as patch:
             patch.setenv(name, str(ca_file))
-            assert Tokens(authority.url).token(without) in authority.issued
+            assert TokenCache(authority.url).token(without) in authority.issued
 
 
 @pytest.mark.parametrize("missing", ["tenant_id", "client_id", "client_secret"])
 def test_what_is_missing_is_named(authority: Authority, settings: MailboxSettings, missing: str) -> None:
-    with pytest.raises(SettingsWrong, match=f"MAILBOXES__support__{missing.upper()}"):
-        Tokens(authority.url).token(replace(settings, **{missing: None}))  # type: ignore[arg-type]  # a field by name
+    with pytest.raises(ConfigurationError, match=f"MAILBOXES__support__{missing.upper()}"):
+        TokenCache(authority.url).token(replace(settings, **{missing: None}))  # type: ignore[arg-type]  # a field by name
 
 
 def test_a_password_gives_no_token(authority: Authority) -> None:
-    with pytest.raises(SettingsWrong, match="SIGN_IN"):
-        Tokens(authority.url).token(mailbox_settings(sign_in=SignIn.PASSWORD))
+    with pytest.raises(ConfigurationError, match="SIGN_IN"):
+        TokenCache(authority.url).token(mailbox_settings(sign_in=SignIn.PASSWORD))
 
 
 @pytest.mark.parametrize("by", ["secret", "certificate"])
@@ -208,7 +208,7 @@ def test_nothing_secret_is_ever_logged(
         caplog.set_level(logging.DEBUG, logger=name)
     app = authority.register(ADDRESS, certificate=application() if by == "certificate" else None)
     settings = oauth(mailbox_settings(), authority, app, ca_file)
-    tokens = Tokens(authority.url)
+    tokens = TokenCache(authority.url)
     tokens.token(settings)
     tokens.forget(settings)
     secret = app.secret or authority.asked[0]["client_assertion"]
@@ -216,7 +216,7 @@ def test_nothing_secret_is_ever_logged(
     for answer in (Answer(200, body), Answer(400, error("invalid_client", 1, body.decode())), Answer(503, body)):
         authority.next_answers = [answer]
         with pytest.raises(MailroomError) as caught:
-            Tokens(authority.url).token(settings)
+            TokenCache(authority.url).token(settings)
         logging.getLogger("test").error("failed", exc_info=caught.value)
     sent = [form["client_assertion"] for form in authority.asked if "client_assertion" in form]
     for hidden in (secret, *authority.issued, *sent):
@@ -235,7 +235,7 @@ def test_1_4_a_mailbox_is_opened_with_a_token_of_the_service(
     authority = authorities(key=dovecot.key)
     app = authority.register(user.address, certificate=application() if by == "certificate" else None)
     settings = oauth(pop3_settings(dovecot, user), authority, app, ca_file)
-    with open_mailbox(settings, Tokens(authority.url)) as mailbox:
+    with open_mailbox(settings, TokenCache(authority.url)) as mailbox:
         assert len(mailbox.list("INBOX")) == 1
 
 
@@ -248,7 +248,7 @@ def test_1_9_a_token_service_that_asks_to_wait_makes_the_mailbox_busy(
     for one in (pop3, replace(settings, protocol=MailProtocol.GRAPH, tls=Tls.IMPLICIT)):
         authority.next_answers = [Answer(503, b"", {"Retry-After": "17"})] * 3
         with pytest.raises(MailboxBusy, match=f"mailbox {one.name}: the token service") as caught:
-            open_mailbox(one, Tokens(authority.url))
+            open_mailbox(one, TokenCache(authority.url))
         assert caught.value.retry_after == 17
 
 
@@ -260,7 +260,7 @@ def test_1_5_the_shared_mailbox_is_the_user_of_the_token(
     authority = authorities(key=dovecot.key)
     app = authority.register(shared.address)
     plain = pop3_settings(dovecot, primary, shared_mailbox=shared.address)
-    with open_mailbox(oauth(plain, authority, app, ca_file), Tokens(authority.url)) as mailbox:
+    with open_mailbox(oauth(plain, authority, app, ca_file), TokenCache(authority.url)) as mailbox:
         assert len(mailbox.list("INBOX")) == 1
 
 
@@ -270,11 +270,11 @@ def test_8_3_a_remembered_token_that_the_server_refuses_is_replaced_once(
     user = dovecot.user()
     authority = authorities(key=dovecot.key)
     settings = oauth(pop3_settings(dovecot, user), authority, authority.register(user.address), ca_file)
-    tokens = Tokens(authority.url)
+    tokens = TokenCache(authority.url)
     # Dead for the mail server, and good for as long as the token service says.
     authority.lifetime, authority.told_lifetime = -60.0, 3_600.0
     tokens.token(settings)
-    with pytest.raises(SignInRefused):
+    with pytest.raises(AuthenticationError):
         open_mailbox(settings, tokens)
     assert len(authority.issued) == 1, "a young token is not replaced"
     tokens.token(settings)

@@ -11,11 +11,11 @@ from pydantic import SecretStr
 
 from shared.config import MailboxSettings
 from shared.errors import (
+    AuthenticationError,
+    ConfigurationError,
     MailroomError,
-    SettingsWrong,
-    SignInRefused,
 )
-from shared.mailboxes.oauth.token_cache import Tokens
+from shared.mailboxes.oauth.token_cache import TokenCache
 from tests.servers.authority import App, Authority
 from tests.servers.certificates import application, self_signed
 from tests.servers.settings import mailbox_settings, oauth
@@ -46,22 +46,22 @@ def test_1_4_certificates_in_every_form(
         text = base64.b64encode(data).decode() if form == "pfx" else data.decode()
         text = text.replace("\n", "\\n") if form == "pem on one line" else text
         changes = oauth(mailbox_settings(), authority, app, ca_file, certificate=SecretStr(text), **given)
-    assert Tokens(authority.url).token(changes) == authority.issued[0]
+    assert TokenCache(authority.url).token(changes) == authority.issued[0]
 
 
 CERTIFICATE_FAULTS = [
-    ("no certificate", SettingsWrong, "CERTIFICATE: is neither PEM nor a PFX"),
-    ("cut PEM", SettingsWrong, "CERTIFICATE: "),
-    ("no key", SettingsWrong, "CERTIFICATE: the PEM holds no private key"),
-    ("key alone", SettingsWrong, "CERTIFICATE: the PEM holds no certificate"),
-    ("another's key", SettingsWrong, "CERTIFICATE: none of its certificates belongs to its private key"),
-    ("wrong password", SettingsWrong, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
-    ("wrong password, PFX", SettingsWrong, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
-    ("no password", SettingsWrong, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
-    ("elliptic", SettingsWrong, "CERTIFICATE: its private key is no RSA key"),
-    ("expired", SignInRefused, "CERTIFICATE: expired on 20"),
-    ("not yet valid", SignInRefused, "CERTIFICATE: not valid until 20"),
-    ("of another app", SignInRefused, "AADSTS700027"),
+    ("no certificate", ConfigurationError, "CERTIFICATE: is neither PEM nor a PFX"),
+    ("cut PEM", ConfigurationError, "CERTIFICATE: "),
+    ("no key", ConfigurationError, "CERTIFICATE: the PEM holds no private key"),
+    ("key alone", ConfigurationError, "CERTIFICATE: the PEM holds no certificate"),
+    ("another's key", ConfigurationError, "CERTIFICATE: none of its certificates belongs to its private key"),
+    ("wrong password", ConfigurationError, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
+    ("wrong password, PFX", ConfigurationError, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
+    ("no password", ConfigurationError, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
+    ("elliptic", ConfigurationError, "CERTIFICATE: its private key is no RSA key"),
+    ("expired", AuthenticationError, "CERTIFICATE: expired on 20"),
+    ("not yet valid", AuthenticationError, "CERTIFICATE: not valid until 20"),
+    ("of another app", AuthenticationError, "AADSTS700027"),
 ]
 
 
@@ -96,7 +96,7 @@ def test_1_4_certificate_faults_name_the_setting(
         certificate_password=password,
     )
     with pytest.raises(kind) as caught:
-        Tokens(authority.url).token(changes)
+        TokenCache(authority.url).token(changes)
     text = str(caught.value)
     assert told in text
     assert "wr0ng-pw" not in text
@@ -110,11 +110,11 @@ def test_a_certificate_file_that_changed_is_read_anew(authority: Authority, ca_f
     path = tmp_path / "app.pem"
     path.write_bytes(other.pem())
     changes = with_certificate(authority, ca_file, app, certificate_file=path)
-    tokens = Tokens(authority.url)
-    with pytest.raises(SignInRefused, match="CERTIFICATE_FILE"):
+    tokens = TokenCache(authority.url)
+    with pytest.raises(AuthenticationError, match="CERTIFICATE_FILE"):
         tokens.token(changes)
     path.write_bytes(pair.pem() + b"\n")
     assert tokens.token(changes) == authority.issued[0]
     path.unlink()
-    with pytest.raises(SettingsWrong, match="CERTIFICATE_FILE"):
+    with pytest.raises(ConfigurationError, match="CERTIFICATE_FILE"):
         tokens.token(changes)

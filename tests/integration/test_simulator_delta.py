@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from graph_simulator import Trouble
+from graph_simulator import FaultPlan
 from tests.integration.simulator_support import SIZED, Place, letter, refused, standing
 from tests.servers.certificates import Ca
 
 
 @pytest.fixture
 def place(ca: Ca, tmp_path: Path) -> Iterator[Place]:
-    with standing(ca, tmp_path, Trouble(seed=3)) as found:
+    with standing(ca, tmp_path, FaultPlan(seed=3)) as found:
         yield found
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from graph_simulator import Trouble
+from graph_simulator import FaultPlan
 from tests.integration.simulator_support import Place, letter, refused, standing
 from tests.servers.certificates import Ca
 
 
 @pytest.fixture
 def place(ca: Ca, tmp_path: Path) -> Iterator[Place]:
-    with standing(ca, tmp_path, Trouble(seed=5)) as found:
+    with standing(ca, tmp_path, FaultPlan(seed=5)) as found:
         yield found
 
 

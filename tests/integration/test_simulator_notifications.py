@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from graph_simulator import Trouble
+from graph_simulator import FaultPlan
 from tests.integration.simulator_support import Place, Receiver, letter, receiving, standing
 from tests.servers.certificates import Ca
 
 
 @pytest.fixture
 def place(ca: Ca, tmp_path: Path) -> Iterator[Place]:
-    with standing(ca, tmp_path, Trouble(seed=11)) as found:
+    with standing(ca, tmp_path, FaultPlan(seed=11)) as found:
         found.graph.notifier.pauses = (0.01, 0.01)
         yield found
 

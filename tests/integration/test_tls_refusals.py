@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.config import Tls
-from shared.errors import ConnectFailed, SettingsWrong, TlsRefused
+from shared.errors import ConfigurationError, ConnectFailed, TlsRefused
 from shared.mailboxes.pop3.mailbox import Pop3Mailbox
 from shared.mailboxes.tls import context_for
 from tests.integration.pop3_support import SHORT, no_token, scripted_mailbox
@@ -103,7 +103,7 @@ def test_1_2_a_private_ca_is_an_addition_to_the_machines_roots(dovecot: Dovecot)
 
 def test_1_2_an_address_in_the_certificate_is_as_good_as_a_name(dovecot: Dovecot) -> None:
     with Pop3Mailbox(pop3_settings(dovecot, dovecot.user(), host="127.0.0.1"), no_token) as mailbox:
-        assert mailbox.rights("INBOX").messages == 0
+        assert mailbox.check_folder("INBOX").messages == 0
 
 
 def test_1_2_nothing_turns_verification_off(dovecot: Dovecot) -> None:
@@ -234,5 +234,5 @@ def test_a_ca_file_that_is_none_names_the_setting(tmp_path: Path, content: bytes
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(SettingsWrong, match=f"MAILBOXES__support__CA_FILE.*{told}"):
+    with pytest.raises(ConfigurationError, match=f"MAILBOXES__support__CA_FILE.*{told}"):
         context_for(mailbox_settings(ca_file=path))

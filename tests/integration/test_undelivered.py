@@ -13,8 +13,8 @@ import pytest
 
 from shared.intake.undelivered import SERVER_TROUBLE
 from shared.mailbox_health import MailboxHealth
-from shared.mailboxes.base import Listed
-from shared.queue_messages import Poll, Reason
+from shared.mailboxes.base import ListedMessage
+from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
 from tests.integration.intake_fixture import World, letter
 from tests.integration.polling_fixture import GraphWorld
@@ -47,7 +47,7 @@ def skipped(world: World) -> list[str]:
 
 
 def health(world: World) -> MailboxHealth:
-    return world.app().health.of("support")
+    return world.app().health.get("support")
 
 
 def test_1_8_a_message_refused_at_three_polls_is_skipped_and_stays(world: World) -> None:
@@ -168,7 +168,7 @@ class Folders(MemoryMailbox):
 
     def list(
         self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
-    ) -> Sequence[Listed]:
+    ) -> Sequence[ListedMessage]:
         self._server = self._servers[folder]
         return super().list(folder, received=received, above=above, since=since)
 
@@ -197,10 +197,10 @@ def test_8_3_graphs_404_right_after_a_notification_is_not_final(tmp_path: Path) 
     world.server.undelivered = {1}
     for _ in range(5):
         world.time += timedelta(seconds=5)
-        world.look(Reason.BY_HAND)
+        world.look(PollReason.MANUAL)
     assert list(world.stores.blobs.list("unreadable/")) == []
     world.time += timedelta(minutes=5)
-    world.look(Reason.BY_HAND)
+    world.look(PollReason.MANUAL)
     assert len(list(world.stores.blobs.list("unreadable/"))) == 1
     world.stores.close()
 
@@ -216,7 +216,7 @@ def test_8_1_a_crash_at_any_step_of_the_third_poll_loses_nothing(tmp_path: Path,
         app = world.app()
         with suppress(ProcessGone):
             intake = replace(app.poller.intake, stores=faults.stores(world.stores))
-            replace(app.poller, intake=intake).poll(Poll("support", Reason.BY_HAND))
+            replace(app.poller, intake=intake).poll(Poll("support", PollReason.MANUAL))
         let_time_pass(world.folder)
         poll(world, 3)
         assert len(skipped(world)) == 1

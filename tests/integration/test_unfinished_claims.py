@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.queue_messages import Announcement, Poll, Reason
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt
 from shared.storage.base import Table
 from tests.integration.replay_fixture import BOTH, ReplayWorld, letter
@@ -29,19 +29,19 @@ def world(storage: str) -> Iterator[ReplayWorld]:
     made.stores.close()
 
 
-def arrived(world: ReplayWorld, number: int) -> Announcement:
+def arrived(world: ReplayWorld, number: int) -> RouteRequest:
     """A message to two recipients that is stored and not routed yet."""
     world.servers["support"].deliver(letter("billing@example.com, sales@example.com", number))
-    world.app(BOTH).poller.poll(Poll("support", Reason.BY_HAND))
+    world.app(BOTH).poller.poll(Poll("support", PollReason.MANUAL))
     [announcement] = world.announced()
     return announcement
 
 
-def dies(world: ReplayWorld, announcement: Announcement, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
+def dies(world: ReplayWorld, announcement: RouteRequest, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
     """A try that ends at one operation; False if it came to its end before."""
     faults = Faults(at, way)
     with suppress(ProcessGone):
-        world.app(routes, faults.stores(world.stores)).sorter.sort(announcement)
+        world.app(routes, faults.stores(world.stores)).router.route(announcement)
     return faults.count >= at
 
 
@@ -56,7 +56,7 @@ def test_4_1_a_death_at_any_operation_and_other_routes_give_every_recipient_one_
         died = dies(world, announcement, number, way)
         copy = b"X-Gateway: 1\r\n" + letter("billing@example.com, sales@example.com", number)
         world.collect(BOTH, copy, mailbox="office")
-        world.app(later).sorter.sort(announcement, tried=True)
+        world.app(later).router.route(announcement, tried=True)
         number += 1
         if not died:
             break
@@ -77,12 +77,12 @@ def test_what_is_finished_is_told_as_routed_and_not_as_unhandled_too(world: Repl
     announcement = arrived(world, 2)
     assert dies(world, announcement, at, Way.GONE_AFTER)
     assert len([path for path in world.paths("routed/") if world.read(path)["envelope"]["subject"] == "2"]) == 1
-    world.app(NOBODY).sorter.sort(announcement, tried=True)
+    world.app(NOBODY).router.route(announcement, tried=True)
     assert not [path for path in world.paths("unhandled/") if world.read(path)["envelope"]["subject"] == "2"]
     record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
     assert record is not None
     assert record.values["fate"] == "routed"
-    assert set(Receipt.of(record).outcomes) == {"billing@example.com"}
+    assert set(Receipt.from_record(record).outcomes) == {"billing@example.com"}
 
 
 def _first_result_at(world: ReplayWorld, at: int) -> bool:
@@ -96,7 +96,7 @@ def test_a_wildcards_claim_is_finished_and_a_named_recipients_is_not_taken_for_o
     for at in range(1, 25):
         announcement = arrived(world, at)
         died = dies(world, announcement, at, Way.GONE_AFTER, BCC)
-        world.app(NOBODY).sorter.sort(announcement, tried=True)
+        world.app(NOBODY).router.route(announcement, tried=True)
         if not died:
             break
     else:
@@ -114,11 +114,11 @@ def test_an_arrival_that_is_announced_again_counts_as_tried(world: ReplayWorld) 
     """By the sweep, and by a look that finds it stored and not routed."""
     announcement = arrived(world, 1)
     assert announcement.retries == 0
-    assert world.app(BOTH).sorter.sweep(timedelta(0)) == 1
+    assert world.app(BOTH).router.sweep(timedelta(0)) == 1
     [again] = world.announced()
     assert again.retries == 1
     world.servers["support"].messages[1] = letter("billing@example.com, sales@example.com", 1)
-    world.app(BOTH).poller.poll(Poll("support", Reason.BY_HAND))
+    world.app(BOTH).poller.poll(Poll("support", PollReason.MANUAL))
     [again] = world.announced()
     assert again.retries == 1
     work_until_idle(world.app(BOTH))

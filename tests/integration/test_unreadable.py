@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ServiceUnavailable
-from shared.queue_messages import Poll, Reason
+from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
 from shared.storage.base import QueueName
 from tests.integration.intake_fixture import DAY, World, letter
@@ -73,7 +73,7 @@ def test_8_3_it_is_recorded_once_and_stays_and_does_not_stop_the_others(
     [path] = records(world)
     assert path.startswith("unreadable/support/2026/11/23/"), "the day is the first look's"
     assert [one.levelname for one in caplog.records if path in one.getMessage()] == ["WARNING"], "said once"
-    health = world.app().health.of("support")
+    health = world.app().health.get("support")
     assert (health.failures, health.last_error) == (0, "")
 
 
@@ -97,10 +97,10 @@ def test_8_3_it_is_counted_among_what_is_left(world: World) -> None:
     world.server.deliver(letter(1), letter(2))
     seal(world, 1)
     world.look()
-    assert world.app().health.of("support").left == 1
+    assert world.app().health.get("support").left == 1
     if world.extra["AFTER"] == "delete":  # under keep a look sees what is new alone
         world.look()
-        assert world.app().health.of("support").left == 1
+        assert world.app().health.get("support").left == 1
 
 
 def test_8_3_it_is_tried_again_once_when_somebody_wants(world: World) -> None:
@@ -200,7 +200,7 @@ def look_with(world: World, faults: Faults) -> None:
     stores = faults.stores(world.stores)
     intake = replace(app.poller.intake, stores=stores)
     with suppress(ProcessGone):
-        replace(app.poller, intake=intake).poll(Poll("support", Reason.BY_HAND))
+        replace(app.poller, intake=intake).poll(Poll("support", PollReason.MANUAL))
 
 
 @pytest.mark.parametrize("way", list(Way), ids=lambda way: way.value)
@@ -251,7 +251,7 @@ def test_8_3_a_record_that_could_not_be_written_is_written_at_the_next_look(
         broken.setattr(world.stores.blobs, "create", create)
         world.look()
     [receipt] = world.receipts()
-    assert (receipt.state, receipt.tried_at) == (State.UNREADABLE, None)
+    assert (receipt.state, receipt.last_refused_at) == (State.UNREADABLE, None)
     assert records(world) == []
     world.time += timedelta(days=1)
     let_time_pass(world.folder)
@@ -261,7 +261,7 @@ def test_8_3_a_record_that_could_not_be_written_is_written_at_the_next_look(
     assert path.startswith("unreadable/support/2026/11/23/"), "the day is the receipt's"
     assert world.server.downloaded == [1, 1]
     [receipt] = world.receipts()
-    assert receipt.tried_at == world.time
+    assert receipt.last_refused_at == world.time
 
 
 @pytest.mark.parametrize("commits", [False, True], ids=["at once", "on commit"])

@@ -10,11 +10,11 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
-from shared.bootstrap import App, wire
+from shared.bootstrap import App, build_app
 from shared.clock import utc_now
-from shared.config import read_settings
-from shared.operations.health_metrics import take_vitals
-from shared.queue_messages import Announcement, Poll, Reason
+from shared.config import load_settings
+from shared.operations.health_metrics import collect_health_metrics
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.azure import accounts
 from shared.storage.base import QueueName
 from tests.servers.azurite import Azurite
@@ -115,8 +115,8 @@ class Measuring:
         begun = utc_now()
         with billed(azurite) as bill:
             self._bill = bill
-            settings = read_settings(settings_of(storage, dovecot, self._user))
-            self._app: App = wire(settings, now=lambda: begun)
+            settings = load_settings(settings_of(storage, dovecot, self._user))
+            self._app: App = build_app(settings, now=lambda: begun)
             self.messages([plain_mail(999_999, to=RECIPIENT)])
             self.sweep()
 
@@ -130,29 +130,29 @@ class Measuring:
 
     def look(self) -> Counter[str]:
         """What a look at the mailbox takes, from the clock's tick on, and with it the collecting of what is in it."""
-        queue = self._app.stores.queues[QueueName.POLLS]
+        queue = self._app.storage.queues[QueueName.POLLS]
         self._bill.take()
-        self._app.poller.due(Reason.CLOCK)
-        queue.put_many([Poll("support", Reason.BY_HAND).body()])
+        self._app.poller.due(PollReason.TIMER)
+        queue.put_many([Poll("support", PollReason.MANUAL).to_json()])
         (item,) = queue.receive(1, hidden_for=60)
-        self._app.poller.poll(Poll.of(item.body))
+        self._app.poller.poll(Poll.from_json(item.body))
         queue.delete(item)
         return self._bill.take()
 
     def _route(self, waiting: int) -> None:
-        queue = self._app.stores.queues[QueueName.ARRIVALS]
+        queue = self._app.storage.queues[QueueName.ARRIVALS]
         while waiting > 0:
             # No more than there are: our own client asks again for what is missing, and the host's does not.
             items = queue.receive(min(waiting, RECEIVED), hidden_for=60)
             assert items, "what was collected is announced"
             for item in items:
-                self._app.sorter.sort(Announcement.of(item.body))
+                self._app.router.route(RouteRequest.from_json(item.body))
                 queue.delete(item)
             waiting -= len(items)
 
     def sweep(self) -> Counter[str]:
         """What the timer takes that announces again what waits, and measures."""
         self._bill.take()
-        self._app.sorter.sweep()
-        take_vitals(self._app.settings, self._app.stores)
+        self._app.router.sweep()
+        collect_health_metrics(self._app.settings, self._app.storage)
         return self._bill.take()

@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, Self
 
 from shared.errors import ConnectionLost, ServiceUnavailable
-from shared.storage.base import Stores
+from shared.storage.base import Storage
 
 
 class ProcessGone(BaseException):
@@ -41,9 +41,9 @@ class Faults:
         self.count = 0
         self.names: list[str] = []
 
-    def stores(self, stores: Stores) -> Stores:
+    def stores(self, stores: Storage) -> Storage:
         """A storage whose every operation may fail."""
-        return Stores(
+        return Storage(
             self.around(stores.blobs, ServiceUnavailable),
             self.around(stores.records, ServiceUnavailable),
             {name: self.around(queue, ServiceUnavailable) for name, queue in stores.queues.items()},

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from graph_simulator import App, GraphStandIn, Mailbox, Trouble
+from graph_simulator import App, FaultPlan, GraphSimulator, Mailbox
 from shared.config import MailboxSettings, MailProtocol, SignIn, Tls
-from shared.mailboxes.graph.endpoint import GraphWay
+from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.oauth.token_cache import Tokens
+from shared.mailboxes.oauth.token_cache import TokenCache
 from tests.servers.certificates import Ca, Pair
 from tests.servers.settings import mailbox_settings
 
@@ -31,17 +31,17 @@ class Graph:
         ca_file: the CA that its certificate comes from.
     """
 
-    server: GraphStandIn
+    server: GraphSimulator
     app: App
     ca_file: Path
 
     @property
-    def trouble(self) -> Trouble:
+    def trouble(self) -> FaultPlan:
         return self.server.trouble
 
     @property
-    def tokens(self) -> Tokens:
-        return Tokens(self.server.url, self.server.endpoint)
+    def tokens(self) -> TokenCache:
+        return TokenCache(self.server.url, self.server.endpoint)
 
     def box(self, address: str = "support@example.com", *messages: bytes) -> Mailbox:
         """A mailbox, with messages in its inbox."""
@@ -65,9 +65,9 @@ class Graph:
         }
         return mailbox_settings(**(fields | changes))
 
-    def open(self, *, tokens: Tokens | None = None, patience: float = 20, **changes: Any) -> GraphMailbox:
+    def open(self, *, tokens: TokenCache | None = None, patience: float = 20, **changes: Any) -> GraphMailbox:
         """A session with a mailbox."""
-        way = GraphWay(self.server.endpoint, patience)
+        way = GraphEndpoint(self.server.endpoint, patience)
         return GraphMailbox(self.settings(**changes), tokens or self.tokens, way)
 
     def values(self, **mailboxes: str) -> dict[str, str]:
@@ -100,13 +100,13 @@ class Graph:
 
 @pytest.fixture
 def graphs(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Graph]]:
-    """Starts stand-ins; takes what `GraphStandIn` takes, and `pair` for another certificate than the run's CA gives."""
-    running: list[GraphStandIn] = []
+    """Starts stand-ins; takes what `GraphSimulator` takes, and `pair` for another certificate than the run's CA gives."""
+    running: list[GraphSimulator] = []
 
     def start(*, pair: Pair | None = None, **options: Any) -> Graph:
         folder = tmp_path / f"graph-{len(running)}"
         certificate, key = (pair or ca.server()).write(folder, "graph")
-        server = GraphStandIn(certificate=certificate, key=key, **options)
+        server = GraphSimulator(certificate=certificate, key=key, **options)
         running.append(server)
         return Graph(server, server.register(), ca.write(folder))
 

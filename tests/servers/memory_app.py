@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shared.bootstrap import App, wire
+from shared.bootstrap import App, build_app
 from shared.clock import Now, utc_now
-from shared.config import AppSettings, MailboxSettings, read_settings
+from shared.config import AppSettings, MailboxSettings, load_settings
 from shared.mailboxes.base import Mailbox
-from shared.storage.base import Stores
-from shared.storage.factory import open_stores
+from shared.storage.base import Storage
+from shared.storage.factory import open_storage
 from shared.storage.folder.blobs import HIDDEN
 
 TWO_MAILBOXES = {
@@ -35,7 +35,7 @@ def settings_for(storage: str, extra: Mapping[str, str] = TWO_MAILBOXES) -> AppS
         given = {"PROTOCOL": "imap", "HOST": "127.0.0.1", "PORT": "1", "TLS": "none", "PASSWORD": "secret-of-" + name}
         for key, value in given.items():
             values.setdefault(f"MAILBOXES__{name}__{key}", value)
-    settings = read_settings(values)
+    settings = load_settings(values)
     assert not settings.faulty, settings.faulty
     return settings
 
@@ -44,13 +44,13 @@ def app_on(
     settings: AppSettings,
     connect: Callable[[MailboxSettings], Mailbox],
     *,
-    stores: Stores | None = None,
+    stores: Storage | None = None,
     now: Now = utc_now,
 ) -> App:
     """The app, with sessions opened by `connect` and uploads one after the other."""
     if stores is None:
-        stores = open_stores(settings.app_storage, settings.mail_storage, settings.mail_container)
-    app = wire(settings, stores, now=now)
+        stores = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
+    app = build_app(settings, stores, now=now)
     intake = replace(app.poller.intake, uploads=AtOnce())
     return replace(app, poller=replace(app.poller, connect=connect, intake=intake))
 

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Self
 
 from shared.errors import ConnectionLost, MailroomError
-from shared.mailboxes.base import Fetched, Listed, Rights
+from shared.mailboxes.base import FetchResult, FolderCheck, ListedMessage
 from shared.mailboxes.spool import Content
 
 
@@ -65,7 +65,7 @@ class MemoryMailbox:
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
         self._marked: deque[int] = deque()
-        self._listed: Sequence[Listed] = ()
+        self._listed: Sequence[ListedMessage] = ()
 
     @property
     def folders(self) -> Sequence[str]:
@@ -75,7 +75,9 @@ class MemoryMailbox:
     def commit_every(self) -> int | None:
         return 3 if self._server.commits else None
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[list[Fetched], None, None]:
+    def fetch(
+        self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int
+    ) -> Generator[list[FetchResult], None, None]:
         for batch in batches:
             for small in _pairs(batch):
                 self._server.before_batch()
@@ -83,7 +85,7 @@ class MemoryMailbox:
                 self._server.downloaded += [one.number for one in small]
                 yield [self._fetched(one, max_bytes) for one in small]
 
-    def remove(self, messages: Sequence[Listed]) -> None:
+    def remove(self, messages: Sequence[ListedMessage]) -> None:
         if self._server.refuses_removal is not None:
             raise self._server.refuses_removal
         for one in messages:
@@ -97,26 +99,26 @@ class MemoryMailbox:
             self._remove(number)
         self._marked.clear()
 
-    def rights(self, folder: str) -> Rights:
-        return Rights(folder, len(self._server.messages))
+    def check_folder(self, folder: str) -> FolderCheck:
+        return FolderCheck(folder, len(self._server.messages))
 
     def close(self) -> None:
         self._marked.clear()
 
-    def mark(self, dealt_with: Collection[int]) -> str | None:
+    def watermark(self, dealt_with: Collection[int]) -> str | None:
         first = takewhile(lambda one: one.number in dealt_with, self._listed)
         *_, last = (None, *(one.key for one in first))
         return last
 
     def list(
         self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
-    ) -> Sequence[Listed]:
+    ) -> Sequence[ListedMessage]:
         lowest = 0
         if above is not None and above.startswith(f"{self._server.uidvalidity}."):
             lowest = int(above.partition(".")[2])
         self._server.listings.append(above)
         self._listed = [
-            Listed(
+            ListedMessage(
                 self._key(number),
                 number,
                 self._server.told.get(number, len(data)),
@@ -138,22 +140,22 @@ class MemoryMailbox:
             return None
         return self._server.keys.get(number, f"{self._server.uidvalidity}.{number}")
 
-    def _fetched(self, listed: Listed, max_bytes: int) -> Fetched:
+    def _fetched(self, listed: ListedMessage, max_bytes: int) -> FetchResult:
         refused = self._server.refused.get(listed.number)
         if refused is not None:
-            return Fetched(listed, None, refused=refused, unreadable=self._server.unreadable.get(listed.number))
+            return FetchResult(listed, None, refused=refused, unreadable=self._server.unreadable.get(listed.number))
         if listed.number in self._server.postponed:
             self._server.postponed.remove(listed.number)
-            return Fetched(listed, None, postponed=True)
+            return FetchResult(listed, None, postponed=True)
         if listed.number in self._server.undelivered:
-            return Fetched(listed, None)
+            return FetchResult(listed, None)
         if listed.number in self._server.gone:
             del self._server.messages[listed.number]
-            return Fetched(listed, None)
+            return FetchResult(listed, None)
         data = self._server.messages[listed.number]
         if len(data) > max_bytes:
-            return Fetched(listed, None, oversized=True)
-        return Fetched(listed, Content.of(data))
+            return FetchResult(listed, None, oversized=True)
+        return FetchResult(listed, Content.from_bytes(data))
 
     def _remove(self, number: int) -> None:
         data = self._server.messages.get(number)
@@ -167,10 +169,10 @@ class DeadMailbox(MemoryMailbox):
 
     def list(
         self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
-    ) -> Sequence[Listed]:
+    ) -> Sequence[ListedMessage]:
         raise ConnectionLost("mailbox support: the connection broke")
 
 
-def _pairs(batch: Sequence[Listed]) -> Iterable[Sequence[Listed]]:
+def _pairs(batch: Sequence[ListedMessage]) -> Iterable[Sequence[ListedMessage]]:
     for start in range(0, len(batch), 2):
         yield batch[start : start + 2]

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from shared.bootstrap import App
-from shared.errors import TryAgain
-from shared.queue_messages import Announcement, Poll, Reason
+from shared.errors import TransientError
+from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName
 
 
 def work_until_idle(app: App) -> None:
     """Take messages off the queues and do what the functions do with them, until no visible one is left."""
-    queues = app.stores.queues
+    queues = app.storage.queues
     while True:
         polls = queues[QueueName.POLLS].receive(4, hidden_for=600)
         for item in polls:
-            app.poller.poll(Poll.of(item.body))
+            app.poller.poll(Poll.from_json(item.body))
             queues[QueueName.POLLS].delete(item)
         arrivals = queues[QueueName.ARRIVALS].receive(4, hidden_for=600)
         for item in arrivals:
-            announcement = Announcement.of(item.body)
+            announcement = RouteRequest.from_json(item.body)
             try:
-                app.sorter.sort(announcement, tried=item.dequeue_count > 1)
-            except TryAgain as error:
-                app.sorter.put_back(announcement, error)
+                app.router.route(announcement, tried=item.dequeue_count > 1)
+            except TransientError as error:
+                app.router.requeue(announcement, error)
             queues[QueueName.ARRIVALS].delete(item)
         if not polls and not arrivals:
             return
@@ -30,5 +30,5 @@ def work_until_idle(app: App) -> None:
 
 def poll(app: App, *mailboxes: str) -> None:
     """Ask for looks at mailboxes."""
-    bodies = [Poll(mailbox, Reason.BY_HAND).body() for mailbox in mailboxes]
-    app.stores.queues[QueueName.POLLS].put_many(bodies)
+    bodies = [Poll(mailbox, PollReason.MANUAL).to_json() for mailbox in mailboxes]
+    app.storage.queues[QueueName.POLLS].put_many(bodies)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.dispatch.routing_input import mail_of, thread_of
+from shared.dispatch.routing_input import thread_references, to_routing_input
 from shared.mime.parser import parse
 from shared.routing.decision import decide
-from shared.routing.model import ANYBODY, Decision, Hint, Mail, Route
-from shared.routing.route_table import Reading, RouteTable
+from shared.routing.model import ANYBODY, Decision, EnvelopeHint, Route, RoutingInput
+from shared.routing.route_table import RouteTable, TrustPolicy
 
 PRIMARY = "production@example.com"
 SALES = "sales@example.com"
@@ -36,7 +36,7 @@ def decided(
     to: str = PRIMARY,
     routes: tuple[Route, ...] = ROUTES,
     aliases: tuple[str, ...] = (),
-    reading: Reading | None = None,
+    reading: TrustPolicy | None = None,
     fallback: str | None = None,
     plus_addressing: bool = True,
 ) -> Decision:
@@ -50,7 +50,7 @@ def decided(
         reading=reading,
     )
     data = "\r\n".join([*lines, f"To: {to}", "From: ann@partner.example", "", "text"]).encode()
-    return decide(mail_of(parse(data), "INBOX", table.reading), table)
+    return decide(to_routing_input(parse(data), "INBOX", table.reading), table)
 
 
 def taken(decision: Decision) -> list[tuple[str, str, str]]:
@@ -171,8 +171,8 @@ def test_3_9_a_match_says_in_whose_place_it_is() -> None:
 # DELIVERY_FIELDS ------------------------------------------------------------------------------------------------------
 
 
-ABOVE = Reading(fields={"x-alias": False, "x-second": False})
-ANYWHERE = Reading(fields={"x-alias": True})
+ABOVE = TrustPolicy(fields={"x-alias": False, "x-second": False})
+ANYWHERE = TrustPolicy(fields={"x-alias": True})
 
 
 @pytest.mark.parametrize(
@@ -187,22 +187,22 @@ ANYWHERE = Reading(fields={"x-alias": True})
         ([OURS, "X-Alias: yes", f"X-Alias: {SALES}"], ANYWHERE, [by_alias("x-alias")]),
         ([OURS, f"X-Alias: =?utf-8?q?{SALES.replace('@', '=40')}?="], ANYWHERE, [BY_ADDRESS]),
         ([OURS, f"X-Other: {SALES}"], ANYWHERE, [BY_ADDRESS]),
-        ([f"Delivered-To: {SALES}", f"X-Original-To: {PRIMARY}", OURS], Reading(fields={"delivered-to": False}),
+        ([f"Delivered-To: {SALES}", f"X-Original-To: {PRIMARY}", OURS], TrustPolicy(fields={"delivered-to": False}),
          [by_alias("delivered-to")]),
-        ([OURS, f"X-Alias: {SALES}"], Reading(fields={"x-alias": True}, hops=3), [by_alias("x-alias")]),
-        ([OURS, f"X-Alias: {SALES}"], Reading(fields={"x-alias": True}, received_by="b.example"),
+        ([OURS, f"X-Alias: {SALES}"], TrustPolicy(fields={"x-alias": True}, hops=3), [by_alias("x-alias")]),
+        ([OURS, f"X-Alias: {SALES}"], TrustPolicy(fields={"x-alias": True}, received_by="b.example"),
          [by_alias("x-alias")]),
-        ([f"X-Alias: {SALES}", OURS], Reading(fields={"x-alias": False}, received_by="b.example"), [BY_ADDRESS]),
-        ([f"X-Alias: {SALES}", OURS], Reading(fields={"x-alias": True}, hints=False), [BY_ADDRESS]),
+        ([f"X-Alias: {SALES}", OURS], TrustPolicy(fields={"x-alias": False}, received_by="b.example"), [BY_ADDRESS]),
+        ([f"X-Alias: {SALES}", OURS], TrustPolicy(fields={"x-alias": True}, hints=False), [BY_ADDRESS]),
     ],
 )  # fmt: skip
-def test_2_2_delivery_fields(lines: list[str], reading: Reading, expected: list[tuple[str, str, str]]) -> None:
+def test_2_2_delivery_fields(lines: list[str], reading: TrustPolicy, expected: list[tuple[str, str, str]]) -> None:
     assert taken(decided(*lines, reading=reading)) == expected
 
 
 def test_2_2_behind_a_gateway_the_lowest_trusted_header_is_the_most_specific() -> None:
     """The gateway expands the alias; the server behind it knows the mailbox alone."""
-    reading = Reading(hops=2)
+    reading = TrustPolicy(hops=2)
     lines = [f"X-Original-To: {PRIMARY}", f"Delivered-To: {PRIMARY}", FOR_PRIMARY, FOR_SALES]
     assert taken(decided(*lines, reading=reading)) == [by_alias("received-for")]
     lines = [FOR_SALES, FOR_PRIMARY]
@@ -251,7 +251,7 @@ def test_2_4_the_primary_address_with_a_tag_is_the_primary_address(tag: str) -> 
     assert tagged(decided(to=to, routes=(FALLBACK,), fallback="rest")) == [(recipient, "fallback", tag)]
     wildcard = decided(to=to, routes=(FALLBACK, WILDCARD), fallback="rest")
     assert tagged(wildcard) == [(ANYBODY, "wildcard", tag)]
-    thread = thread_of(parse(b"To: x@y.example\r\n\r\n"), wildcard, by_tag_alone=True)
+    thread = thread_references(parse(b"To: x@y.example\r\n\r\n"), wildcard, by_tag_alone=True)
     assert thread.tagged == [recipient]
 
 
@@ -321,7 +321,7 @@ LINES = st.lists(
 )
 NAMED = st.lists(st.sampled_from(ADDRESSES), max_size=3)
 READINGS = st.builds(
-    Reading,
+    TrustPolicy,
     hops=st.integers(1, 3),
     received_by=st.none() | st.sampled_from(["mx.example.com", "b.example"]),
     fields=st.sampled_from([{}, {"x-alias": False}]),
@@ -353,7 +353,7 @@ def test_2_2_no_field_below_the_trusted_line_changes_the_decision(
     above: list[tuple[str, list[str]]],
     below: list[tuple[str, list[str]]],
     to: list[str],
-    reading: Reading,
+    reading: TrustPolicy,
     aliases: tuple[str, ...],
     routes: tuple[Route, ...],
 ) -> None:
@@ -382,7 +382,7 @@ def test_3_5_without_delivery_headers_to_and_cc_alone_decide(
         expected[PRIMARY] = "rest"
     if partner and (not expected or (PRIMARY in named and PRIMARY not in expected)):
         expected[ANYBODY] = "partners"
-    mail = Mail(
+    mail = RoutingInput(
         to=tuple(one for one in dict.fromkeys(to) if one in named),
         cc=tuple(one for one in dict.fromkeys(cc) if one in named),
         invalid=(),
@@ -397,7 +397,9 @@ def test_3_5_without_delivery_headers_to_and_cc_alone_decide(
 
 
 HINTS = st.lists(
-    st.builds(Hint, st.sampled_from(ADDRESSES[:-1]).map(str.lower), st.sampled_from([*map(str.lower, PLACES[:6])])),
+    st.builds(
+        EnvelopeHint, st.sampled_from(ADDRESSES[:-1]).map(str.lower), st.sampled_from([*map(str.lower, PLACES[:6])])
+    ),
     max_size=5,
 )
 
@@ -405,10 +407,10 @@ HINTS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(HINTS, NAMED, ALIAS_LISTS)
 def test_3_9_an_alias_takes_no_other_place_than_the_primary_address_s(
-    hints: list[Hint], to: list[str], aliases: tuple[str, ...]
+    hints: list[EnvelopeHint], to: list[str], aliases: tuple[str, ...]
 ) -> None:
     """With delivery headers, each recipient of the decision without them has a result, or an alias took its place."""
-    mail = Mail(
+    mail = RoutingInput(
         to=tuple(dict.fromkeys(one.lower() for one in to if "@" in one)),
         cc=(),
         invalid=(),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailroom_cli.app_context import open_app
-from shared.errors import ServiceUnavailable, SettingsWrong
+from shared.errors import ConfigurationError, ServiceUnavailable
 from shared.storage.base import QueueName, Table
 
 
@@ -39,7 +39,7 @@ def test_what_the_environment_has_wins_and_it_is_left_as_it_was(
 
 def test_settings_that_are_wrong_leave_nothing_behind(tmp_path: Path) -> None:
     before = dict(os.environ)
-    with pytest.raises(SettingsWrong), open_app(written(tmp_path, AzureWebJobsStorage="nonsense", LOOP_LIMIT="7")):
+    with pytest.raises(ConfigurationError), open_app(written(tmp_path, AzureWebJobsStorage="nonsense", LOOP_LIMIT="7")):
         pytest.fail("it is not to be opened")
     assert dict(os.environ) == before
 
@@ -60,13 +60,13 @@ def test_the_file_alone_counts_where_the_environment_is_not_to(tmp_path: Path, m
 
 def test_a_store_that_is_not_to_be_made_is_empty_and_refuses_writes(tmp_path: Path) -> None:
     with open_app(written(tmp_path, AzureWebJobsStorage="folder:mail"), create=False) as app:
-        stores = app.stores
+        stores = app.storage
         assert list(stores.blobs.list()) == []
         assert stores.blobs.read("a") is None
         assert stores.blobs.version("a") is None
         assert not stores.blobs.exists("a")
         assert not stores.blobs.download("a", io.BytesIO())
-        assert stores.remove_left_over() == 0
+        assert stores.remove_leftover_files() == 0
         for table in Table:
             assert list(stores.records.scan(table)) == []
             assert stores.records.get(table, "a") is None

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.graph_notifications.client_state import LONGEST, client_state, key_name, place, proven_place
+from shared.graph_notifications.client_state import LONGEST, client_state, folder_token, key_name, verify
 from tests.sizes import size
 
 OLD, NEW = "0123456789abcdef0123456789abcdef", "a newer key, of more than 32 characters"
-INBOX = place("support", "INBOX")
+INBOX = folder_token("support", "INBOX")
 STATE = client_state(OLD, INBOX)
 
 
 def test_a_state_names_what_it_was_made_for() -> None:
-    assert proven_place(STATE, [OLD]) == INBOX
+    assert verify(STATE, [OLD]) == INBOX
     assert STATE.startswith(f"v1.{INBOX}.")
     assert len(INBOX) == 12
     assert int(INBOX, 16) >= 0
@@ -28,64 +28,64 @@ def test_a_state_names_what_it_was_made_for() -> None:
 @given(key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=300), mailbox=st.text(max_size=40))
 @settings(max_examples=size(40, soak=1_000), deadline=None)
 def test_whatever_the_key_and_the_mailbox_a_state_is_proven_and_short_enough_for_graph(key: str, mailbox: str) -> None:
-    where = place(mailbox, "INBOX/Büro 注文")
+    where = folder_token(mailbox, "INBOX/Büro 注文")
     state = client_state(key, where)
     assert len(state) <= LONGEST == 128
     assert state.isascii()
-    assert proven_place(state, [key]) == where
+    assert verify(state, [key]) == where
 
 
 def test_places_are_each_folders_own() -> None:
     names = [("a", "b"), ("ab", ""), ("", "ab"), ("a", "B"), ("a", "b/c"), ("a/b", "c"), ("b", "a")]
-    assert len({place(*one) for one in names}) == len(names)
+    assert len({folder_token(*one) for one in names}) == len(names)
 
 
 def test_every_change_of_one_character_is_refused() -> None:
     for at in range(len(STATE)):
         for other in string.printable:
             if other != STATE[at]:
-                assert proven_place(STATE[:at] + other + STATE[at + 1 :], [OLD]) is None
+                assert verify(STATE[:at] + other + STATE[at + 1 :], [OLD]) is None
 
 
 def test_every_character_left_out_or_put_in_is_refused() -> None:
     for at in range(len(STATE) + 1):
         for other in string.hexdigits + ". \n\0":
             changed = STATE[:at] + other + STATE[at:]
-            assert proven_place(changed, [OLD]) is None, changed
+            assert verify(changed, [OLD]) is None, changed
         if at < len(STATE):
-            assert proven_place(STATE[:at] + STATE[at + 1 :], [OLD]) is None
+            assert verify(STATE[:at] + STATE[at + 1 :], [OLD]) is None
 
 
 @given(st.text(max_size=200) | st.from_regex(r"v1\.[0-9a-f]{12}\.[0-9a-f]{64}", fullmatch=True))
 @settings(max_examples=size(80, soak=3_000), deadline=None)
 def test_a_guess_is_refused(guess: str) -> None:
-    assert guess == STATE or proven_place(guess, [OLD, NEW]) is None
+    assert guess == STATE or verify(guess, [OLD, NEW]) is None
 
 
 def test_the_proof_of_one_place_is_none_for_another() -> None:
-    _, _, proof = client_state(OLD, place("office", "INBOX")).split(".")
-    assert proven_place(f"v1.{INBOX}.{proof}", [OLD]) is None
+    _, _, proof = client_state(OLD, folder_token("office", "INBOX")).split(".")
+    assert verify(f"v1.{INBOX}.{proof}", [OLD]) is None
 
 
 def test_either_of_two_keys_proves_and_a_third_does_not() -> None:
     for keys in ([OLD, NEW], [NEW, OLD]):
-        assert proven_place(client_state(OLD, INBOX), keys) == INBOX
-        assert proven_place(client_state(NEW, INBOX), keys) == INBOX
-        assert proven_place(client_state("x" * 32, INBOX), keys) is None
-    assert proven_place(STATE, [NEW]) is None, "its time is over"
+        assert verify(client_state(OLD, INBOX), keys) == INBOX
+        assert verify(client_state(NEW, INBOX), keys) == INBOX
+        assert verify(client_state("x" * 32, INBOX), keys) is None
+    assert verify(STATE, [NEW]) is None, "its time is over"
 
 
 def test_without_a_key_nothing_is_proven() -> None:
-    assert proven_place(STATE, []) is None
-    assert proven_place(client_state("", INBOX), []) is None
+    assert verify(STATE, []) is None
+    assert verify(client_state("", INBOX), []) is None
 
 
 def test_another_version_is_refused_though_its_proof_is_right() -> None:
     told = f"v2.{INBOX}"
     assert _with_proof(f"v1.{INBOX}") == STATE, "what follows is made as the module makes it"
-    assert proven_place(_with_proof(told), [OLD]) is None
-    assert proven_place(_with_proof(""), [OLD]) is None
-    assert proven_place(_with_proof(INBOX), [OLD]) is None
+    assert verify(_with_proof(told), [OLD]) is None
+    assert verify(_with_proof(""), [OLD]) is None
+    assert verify(_with_proof(INBOX), [OLD]) is None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_another_version_is_refused_though_its_proof_is_right() -> None:
     ids=lambda one: ascii(one)[:20],
 )
 def test_odd_states_are_refused_and_raise_nothing(state: object) -> None:
-    assert proven_place(state, [OLD, NEW]) is None
+    assert verify(state, [OLD, NEW]) is None
 
 
 def test_a_keys_name_tells_keys_apart_and_nothing_of_them() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import AppSettings, read_settings
+from shared.config import AppSettings, load_settings
 from shared.config.schema import SECRETS, WrittenMailbox, WrittenRoute, WrittenSettings
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 APP = {"AzureWebJobsStorage": "folder:here"}
 SUPPORT = {
@@ -35,12 +35,12 @@ def read(*parts: Mapping[str, str]) -> AppSettings:
     environment = dict(APP)
     for part in parts:
         environment.update(part)
-    return read_settings(environment)
+    return load_settings(environment)
 
 
 def faults(*parts: Mapping[str, str]) -> tuple[str, ...]:
     """The faults of the whole app."""
-    with pytest.raises(SettingsWrong) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         read(*parts)
     return caught.value.faults
 
@@ -76,7 +76,7 @@ def test_the_least_that_works() -> None:
 def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**APP, **SUPPORT, **SALES}.items():
         monkeypatch.setenv(name, value)
-    assert "support" in read_settings().mailboxes
+    assert "support" in load_settings().mailboxes
 
 
 def test_a_given_mapping_is_all_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_every_setting_of_the_app() -> None:
 
 
 def test_the_hosts_identity_form() -> None:
-    found = read_settings({"AzureWebJobsStorage__accountName": "acct", **SUPPORT, **SALES})
+    found = load_settings({"AzureWebJobsStorage__accountName": "acct", **SUPPORT, **SALES})
     assert found.app_storage.blob == "https://acct.blob.core.windows.net"
 
 
@@ -138,8 +138,8 @@ def test_a_fault_of_the_app_stops_it_and_names_the_setting(setting: str, value: 
 
 
 def test_without_the_apps_own_storage_nothing_starts() -> None:
-    with pytest.raises(SettingsWrong) as caught:
-        read_settings({**SUPPORT, **SALES})
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({**SUPPORT, **SALES})
     (fault,) = caught.value.faults
     assert fault.startswith("AzureWebJobsStorage: is missing")
 
@@ -232,7 +232,7 @@ def test_stored_files_are_their_owners_alone_by_default() -> None:
 
 
 def test_a_relative_folder_is_relative_to_a_base() -> None:
-    found = read_settings(
+    found = load_settings(
         {**SUPPORT, **SALES, "AzureWebJobsStorage": "folder:here", "MAIL_STORAGE": "folder:/there"}, base=Path("/base")
     )
     assert (found.app_storage.folder, found.mail_storage.folder) == (Path("/base/here"), Path("/there"))

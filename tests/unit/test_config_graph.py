@@ -7,7 +7,7 @@ import traceback
 import pytest
 
 from shared.config import After, AppSettings, MailboxSettings, MailProtocol, SignIn, Tls
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 from tests.unit.test_config import SALES, faults, mailbox, read
 
 OAUTH = {"TENANT_ID": "example.onmicrosoft.com", "CLIENT_ID": "0f8fad5b-d9cb-469f-a165-70867728950e"}
@@ -226,7 +226,7 @@ def test_one_key_or_two_prove_notifications(text: str, keys: tuple[str, ...]) ->
     "text", [ONE[1:], f"{ONE};{TWO[1:]}", f"{ONE};{TWO};{THREE}", "; ;", ";", f" {ONE[1:]} ", f"{ONE[1:]}\u00a0"]
 )
 def test_a_key_that_is_short_or_one_too_many_is_a_fault_that_does_not_show_it(text: str) -> None:
-    with pytest.raises(SettingsWrong) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         whole(**GRAPH, GRAPH_WEBHOOK_URL=HOOK, GRAPH_CLIENT_STATE_KEY=text)
     [fault] = caught.value.faults
     assert fault.startswith("GRAPH_CLIENT_STATE_KEY: the value is no key, or pair of keys separated by ;, of 32 ")
@@ -245,7 +245,7 @@ def test_a_key_in_another_setting_is_not_shown_either() -> None:
 
 @pytest.mark.parametrize("server", [GRAPH, {}], ids=["graph", "imap"])
 def test_an_address_without_a_key_is_a_fault_of_the_app(server: dict[str, str]) -> None:
-    with pytest.raises(SettingsWrong) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         whole(**server, GRAPH_WEBHOOK_URL=HOOK)
     [fault] = caught.value.faults
     assert fault.startswith("GRAPH_CLIENT_STATE_KEY: is not set, and GRAPH_WEBHOOK_URL is; make one with openssl ")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from shared.addresses import normalise
 from shared.config import RouteSettings
 from shared.config.addresses import parse_address
-from shared.config.validation import Wrong
-from shared.dispatch.routing_input import mail_of
+from shared.config.validation import InvalidValue
+from shared.dispatch.routing_input import to_routing_input
 from shared.mime.parser import parse
-from shared.routing.route_table import Reading
+from shared.routing.route_table import TrustPolicy
 from tests.unit.test_config import SALES, SUPPORT, mailbox, read, route, route_faults
 
 
@@ -129,10 +129,10 @@ def written_addresses(draw: st.DrawFn) -> str:
 def test_2_1_settings_routes_and_messages_give_an_address_one_form(text: str) -> None:
     try:
         ours = parse_address(text)
-    except Wrong:
+    except InvalidValue:
         ours = None
     message = parse(f"From: x@y.example\r\nTo: Desk <{text}>\r\nSubject: x\r\n\r\ntext\r\n".encode())
-    asked = mail_of(message, "INBOX", Reading())
+    asked = to_routing_input(message, "INBOX", TrustPolicy())
     assert asked.to == ((ours,) if ours is not None else ())
     if ours is not None:
         assert (normalise(ours), parse_address(ours), normalise(message.to[0].address)) == (ours, ours, ours)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.config import AllRoutes, AppSettings, RouteSettings, all_routes, read_settings
+from shared.config import AppSettings, RouteSet, RouteSettings, load_routes, load_settings
 from shared.config.routes_file import LARGEST_FILE
 from shared.config.schema import WrittenRoute
-from shared.dispatch.route_tables import RouteTables
+from shared.dispatch.route_tables import RouteTableCache
 from tests.unit.test_config import APP, SALES, SUPPORT, mailbox, route
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/routes.md").read_text()
@@ -27,15 +27,15 @@ def settings(*parts: Mapping[str, str]) -> AppSettings:
     environment = dict(APP)
     for part in parts or (SUPPORT,):
         environment.update(part)
-    return read_settings(environment, complete=False)
+    return load_settings(environment, complete=False)
 
 
 def written(**routes: object) -> bytes:
     return json.dumps({"routes": routes}).encode()
 
 
-def read(data: bytes, *parts: Mapping[str, str]) -> AllRoutes:
-    return all_routes(settings(*parts), data)
+def read(data: bytes, *parts: Mapping[str, str]) -> RouteSet:
+    return load_routes(settings(*parts), data)
 
 
 def fault(data: bytes, *parts: Mapping[str, str]) -> str:
@@ -72,10 +72,10 @@ def test_3_1_a_route_of_the_file_is_read_as_one_of_the_settings() -> None:
 
 
 def test_without_a_file_the_settings_routes_are_all() -> None:
-    found = all_routes(settings(SUPPORT, SALES), None)
+    found = load_routes(settings(SUPPORT, SALES), None)
     assert [one.name for one in found.routes] == ["sales"]
     assert (found.from_file, found.all_faults) == (None, ())
-    assert "no route is set" in all_routes(settings(), None).warnings[0]
+    assert "no route is set" in load_routes(settings(), None).warnings[0]
     assert not read(written(other={"ADDRESS": "support@example.com"})).warnings
 
 
@@ -166,7 +166,7 @@ def test_3_1_a_fallback_may_be_a_route_of_the_file() -> None:
     ],
 )
 def test_3_1_a_fallback_that_is_no_route_anywhere_keeps_its_mailbox(data: bytes | None, said: str) -> None:
-    found = all_routes(settings(mailbox("support", FALLBACK="rest"), mailbox("other")), data)
+    found = load_routes(settings(mailbox("support", FALLBACK="rest"), mailbox("other")), data)
     (only,) = found.keeps("support")
     assert only.startswith("MAILBOXES__support__FALLBACK: ")
     assert said in only
@@ -178,7 +178,7 @@ HELPDESK = route("helpdesk", ORDER="7")
 
 @pytest.mark.parametrize("data", [None, b'{"routes": {}}', written(other={"ADDRESS": "a@example.com"})])
 def test_3_1_a_misspelled_fallback_is_the_fault_and_not_the_route_that_it_means(data: bytes | None) -> None:
-    found = all_routes(settings(mailbox("support", FALLBACK="helpdsk"), mailbox("other"), HELPDESK), data)
+    found = load_routes(settings(mailbox("support", FALLBACK="helpdsk"), mailbox("other"), HELPDESK), data)
     expected = "MAILBOXES__support__FALLBACK: helpdsk names a route that does not exist; did you mean helpdesk?"
     assert (found.faults, dict(found.faulty)) == ((), {"support": (expected,)})
 
@@ -216,7 +216,7 @@ def test_a_fallback_that_names_a_route_with_a_fault_has_none_of_its_own() -> Non
 @pytest.mark.parametrize("data", [None, b"{", written(other={"ADDRESS": "a@example.com"})])
 def test_3_1_what_is_wrong_with_the_settings_routes_holds_mail_whatever_the_file_says(data: bytes | None) -> None:
     own = route("own", MAILBOX="support", ADDRESS="nobody")
-    found = all_routes(settings(SUPPORT, SALES, mailbox("other"), own, {"ROUTES_bob_ADDRESS": "b@example.com"}), data)
+    found = load_routes(settings(SUPPORT, SALES, mailbox("other"), own, {"ROUTES_bob_ADDRESS": "b@example.com"}), data)
     assert found.faults[0].startswith("ROUTES_bob_ADDRESS: is no setting; did you mean ROUTES__bob__ADDRESS?")
     assert found.faulty["support"] == ("ROUTES__own__ADDRESS: nobody is no address; write name@example.com",)
     assert len(found.faults) == (2 if data == b"{" else 1)
@@ -253,8 +253,8 @@ def test_3_5_a_mailbox_whose_address_a_route_takes_has_no_warning(address: str, 
 
 def test_3_5_a_mailbox_whose_own_address_no_route_takes_is_warned_of() -> None:
     assert read(b'{"routes": {}}', SUPPORT, SALES).warnings == (UNROUTED,)
-    assert all_routes(settings(SUPPORT, SALES), None).warnings == (UNROUTED,)
-    assert all_routes(settings(SUPPORT, SALES), None, complete=False).warnings == (), "the file may have it"
+    assert load_routes(settings(SUPPORT, SALES), None).warnings == (UNROUTED,)
+    assert load_routes(settings(SUPPORT, SALES), None, complete=False).warnings == (), "the file may have it"
     for other in ({"ENABLED": "false"}, {"MAILBOX": "other"}):
         own = route("own", ADDRESS="support@example.com", **other)
         found = read(b'{"routes": {}}', SUPPORT, SALES, mailbox("other", ADDRESS="sales@example.com"), own)
@@ -311,12 +311,12 @@ def test_no_fault_shows_a_secret(secret: str) -> None:
 def test_no_json_makes_it_raise(value: object) -> None:
     whole = settings(SUPPORT, SALES)
     for data in (value, {"routes": value}, {"routes": {"a": value}}, {"routes": {"a": {"ADDRESS": value}}}):
-        all_routes(whole, json.dumps(data).encode())
+        load_routes(whole, json.dumps(data).encode())
 
 
 @given(st.binary())
 def test_no_bytes_make_it_raise(data: bytes) -> None:
-    assert all_routes(settings(), data).faults
+    assert load_routes(settings(), data).faults
 
 
 def test_ten_thousand_routes_are_read_and_found_fast() -> None:
@@ -325,8 +325,8 @@ def test_ten_thousand_routes_are_read_and_found_fast() -> None:
     )
     whole = settings()
     began = thread_time()
-    found = all_routes(whole, file)
-    table = RouteTables(whole, lambda: found).of("support")
+    found = load_routes(whole, file)
+    table = RouteTableCache(whole, lambda: found).for_mailbox("support")
     read_in = thread_time() - began
     assert table is not None
     began = thread_time()
@@ -341,7 +341,7 @@ def test_ten_thousand_routes_are_read_and_found_fast() -> None:
 
 def test_the_example_in_the_document_has_no_fault() -> None:
     (example,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
-    found = all_routes(settings(mailbox("support", FALLBACK="helpdesk")), example.encode())
+    found = load_routes(settings(mailbox("support", FALLBACK="helpdesk")), example.encode())
     assert (found.all_faults, found.warnings) == ((), ())
     assert {one.name for one in found.routes} == {"helpdesk", "sales", "invoices", "partners"}
 
@@ -363,7 +363,7 @@ def test_3_9_an_alias_without_a_route_is_a_warning() -> None:
         route("off", ADDRESS="sale@example.com", ENABLED="false"),
         route("other", ADDRESS="sale@example.com", MAILBOX="two"),
     )
-    found = all_routes(settings(mailbox("one", ALIASES=aliases), mailbox("two"), *routes), None)
+    found = load_routes(settings(mailbox("one", ALIASES=aliases), mailbox("two"), *routes), None)
     (warning,) = [warning for warning in found.warnings if "ALIASES" in warning]
     assert warning == (
         "MAILBOXES__one__ALIASES: sale@example.com has no route of this mailbox, so that its mail goes where mail to "

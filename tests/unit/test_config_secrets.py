@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.config import AppSettings, read_settings
+from shared.config import AppSettings, load_settings
 from shared.config.schema import WrittenMailbox, WrittenRoute, WrittenSettings
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 from tests.sizes import size
 from tests.unit.test_config import APP, SALES, mailbox, route
 
@@ -28,14 +28,14 @@ SECRETS = {
 }
 
 
-def outcome(environment: Mapping[str, str]) -> AppSettings | SettingsWrong:
+def outcome(environment: Mapping[str, str]) -> AppSettings | ConfigurationError:
     try:
-        return read_settings(environment)
-    except SettingsWrong as wrong:
+        return load_settings(environment)
+    except ConfigurationError as wrong:
         return wrong
 
 
-def faults_and_warnings(found: AppSettings | SettingsWrong) -> list[str]:
+def faults_and_warnings(found: AppSettings | ConfigurationError) -> list[str]:
     """Everything that is printed about settings that are wrong."""
     if isinstance(found, AppSettings):
         return [*found.warnings, *(fault for faults in found.faulty.values() for fault in faults)]
@@ -61,7 +61,7 @@ def test_settings_that_are_right_are_silent(secret: str) -> None:
         {"AzureWebJobsStorage": CONNECTION},
         {"MAIL_STORAGE": CONNECTION},
     ):
-        found = read_settings({**APP, **SALES, **mailbox("right", PASSWORD=SECRET), **own})
+        found = load_settings({**APP, **SALES, **mailbox("right", PASSWORD=SECRET), **own})
         assert "right" in found.mailboxes
         assert_silent(found, *found.mailboxes.values(), *found.faulty.values())
 
@@ -112,22 +112,22 @@ def test_a_storage_that_is_wrong_is_not_shown(text: str) -> None:
 
 
 def test_an_empty_or_a_common_secret_does_not_garble_faults() -> None:
-    (fault,) = read_settings({**APP, **SALES, **mailbox("support", PASSWORD="imap", PORT="0")}).faulty["support"]
+    (fault,) = load_settings({**APP, **SALES, **mailbox("support", PASSWORD="imap", PORT="0")}).faulty["support"]
     assert fault == "MAILBOXES__support__PORT: 0 is not a port; use 1 to 65535"
 
 
 def test_a_value_that_holds_a_secret_is_told_without_it() -> None:
-    found = read_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET, FALLBACK=SECRET)})
+    found = load_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET, FALLBACK=SECRET)})
     (fault,) = found.route_faults["support"]
     assert fault.startswith("MAILBOXES__support__FALLBACK: the value names a route that does not exist; ")
-    (fault,) = read_settings(
+    (fault,) = load_settings(
         {**APP, **SALES, "MAILBOXES_x_PASSWORD": SECRET, "ROUTES__a__ADDRESS": SECRET}
     ).route_faults[""]
     assert fault.startswith("ROUTES__a__ADDRESS: the value is no address")
 
 
 def test_a_secret_survives_a_copy_and_stays_hidden() -> None:
-    one = read_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET)}).mailboxes["support"]
+    one = load_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET)}).mailboxes["support"]
     for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
         assert other == one
         assert MARK not in repr(other)
@@ -177,7 +177,7 @@ def test_whatever_is_written_is_answered_with_settings_or_faults(environment: di
     for line in faults_and_warnings(found) if isinstance(found, AppSettings) else found.faults:
         assert ": " in line
         assert line.isprintable()
-    if isinstance(found, SettingsWrong):
+    if isinstance(found, ConfigurationError):
         assert found.faults
         return
     assert not set(found.mailboxes) & set(found.faulty)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.dispatch.routing_input import seen_of
+from shared.dispatch.routing_input import visible_content
 from shared.mime.parser import parse
-from shared.routing.fingerprints import Comparison, Fingerprint, Seen, fingerprints
+from shared.routing.fingerprints import Comparison, Fingerprint, VisibleContent, fingerprints
 
-SEEN = Seen(
+SEEN = VisibleContent(
     senders=("ann@customer.example",),
     to=("sales@example.com", "billing@example.com"),
     cc=("support@example.com",),
@@ -25,7 +25,7 @@ SEEN = Seen(
 )
 
 
-def kinds(seen: Seen, message: str = "x") -> dict[str, str]:
+def kinds(seen: VisibleContent, message: str = "x") -> dict[str, str]:
     return {one.kind: one.digest for one in fingerprints(message, seen)}
 
 
@@ -43,7 +43,7 @@ def test_4_1_the_one_order_in_which_claims_are_taken() -> None:
         replace(SEEN, attachments=(("logo.png", "bb"), ("order.pdf", "aa"))),
     ],
 )
-def test_4_1_what_servers_change_on_the_way_is_no_difference(same: Seen) -> None:
+def test_4_1_what_servers_change_on_the_way_is_no_difference(same: VisibleContent) -> None:
     assert kinds(same, "y") == {**kinds(SEEN), "raw": "y"}
 
 
@@ -72,7 +72,7 @@ def test_4_1_another_message_id_leaves_the_content() -> None:
         replace(SEEN, attachments=SEEN.attachments[:1]),
     ],
 )
-def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(other: Seen) -> None:
+def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(other: VisibleContent) -> None:
     assert kinds(other)["message-id"] != kinds(SEEN)["message-id"]
 
 
@@ -85,7 +85,7 @@ def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(o
         (replace(SEEN, whole=False), ["raw", "message-id"]),
     ],
 )
-def test_4_3_what_could_not_be_read_makes_nothing_the_same(seen: Seen, left: list[str]) -> None:
+def test_4_3_what_could_not_be_read_makes_nothing_the_same(seen: VisibleContent, left: list[str]) -> None:
     assert list(kinds(seen)) == left
 
 
@@ -99,7 +99,7 @@ def test_4_3_what_could_not_be_read_makes_nothing_the_same(seen: Seen, left: lis
 )
 def test_4_3_a_message_id_that_is_missing_empty_or_there_twice_is_none(head: str, left: list[str]) -> None:
     raw = f"From: a@b.example\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n{head}\ntext\n".encode()
-    seen = seen_of(parse(raw))
+    seen = visible_content(parse(raw))
     assert list(kinds(seen)) == left
     assert seen.sent == datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
     assert replace(seen, sent=seen.sent + timedelta(seconds=1)) != seen
@@ -113,14 +113,16 @@ def test_4_4_the_same_mail_built_anew_with_other_boundaries_is_the_same() -> Non
             f"Content-Type: application/pdf; name=a.pdf\n\npdf\n--{boundary}--\n"
         ).encode()
 
-    assert kinds(seen_of(parse(built("one"))))["content"] == kinds(seen_of(parse(built("two"))))["content"]
+    assert (
+        kinds(visible_content(parse(built("one"))))["content"] == kinds(visible_content(parse(built("two"))))["content"]
+    )
 
 
 def test_4_1_a_message_past_a_cap_has_no_content_fingerprint() -> None:
     parts = b"".join(b"--b\r\n\r\nx\r\n" for _ in range(10_100))
     raw = b"From: a@b.example\r\nDate: Tue, 24 Nov 2026 09:00:00 +0100\r\nMessage-ID: <1@x>\r\n"
     raw += b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n"
-    assert list(kinds(seen_of(parse(raw)))) == ["raw", "message-id"]
+    assert list(kinds(visible_content(parse(raw)))) == ["raw", "message-id"]
 
 
 def comparison(text: str, *attachments: str, sender: str = "") -> Comparison:

@@ -15,9 +15,9 @@ from functions_host import AppNotLoaded, Function, QueueOutput, QueueTrigger, ne
 from functions_host.function_index import read_functions
 from functions_host.http_server import HttpKeys, _is_loopback, _path
 from functions_host.output_bindings import bodies, by_queue
-from functions_host.timer_listener import FileOfLastRuns, NoLastRuns
+from functions_host.timer_listener import LastRunsFile, NoLastRuns
 from functions_host.worker_messages import Message, ParameterBinding, TypedData
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_two_outputs_on_one_queue_are_both_put() -> None:
 def test_last_runs_survive_and_a_damaged_file_is_an_empty_one(tmp_path: Path) -> None:
     path = tmp_path / "timers.json"
     when = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    memory = FileOfLastRuns(path)
+    memory = LastRunsFile(path)
     assert memory.read("tick") is None
     memory.write("tick", when)
     memory.write("tock", when)
-    assert FileOfLastRuns(path).read("tick") == FileOfLastRuns(path).read("tock") == when
+    assert LastRunsFile(path).read("tick") == LastRunsFile(path).read("tock") == when
     assert [entry.name for entry in tmp_path.iterdir()] == ["timers.json"]
     for damaged in ("", "[]", '{"tick": 5}', '{"tick": "yesterday"}', '{"tick": "2026-11-23T12:00:00"}'):
         path.write_text(damaged)
@@ -67,7 +67,7 @@ def test_last_runs_survive_and_a_damaged_file_is_an_empty_one(tmp_path: Path) ->
 
 
 def test_last_runs_that_cannot_be_written_stop_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    FileOfLastRuns(tmp_path / "nowhere" / "timers.json").write("tick", datetime.now(UTC))
+    LastRunsFile(tmp_path / "nowhere" / "timers.json").write("tick", datetime.now(UTC))
     assert "timer tick: its last run cannot be written" in caplog.text
     NoLastRuns().write("tick", datetime.now(UTC))
     assert NoLastRuns().read("tick") is None
@@ -127,7 +127,7 @@ def _indexed(name: str, *bindings: Mapping[str, object]) -> SimpleNamespace:
 def test_every_missing_setting_is_told_at_once() -> None:
     timer = {"type": "timerTrigger", "name": "t", "schedule": "%ONE%"}
     queue = {"type": "queueTrigger", "name": "q", "queueName": "%TWO%-%THREE%", "connection": "AzureWebJobsStorage"}
-    with pytest.raises(SettingsWrong) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         read_functions([_indexed("a", timer), _indexed("b", queue)], {"Two": "x"})
     assert [fault.split(" is not set")[0] for fault in caught.value.faults] == ["ONE", "THREE"]
 

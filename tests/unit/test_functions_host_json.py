@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from functions_host.host_json import HostConfig, read_config
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +53,7 @@ def test_every_fault_is_told_at_once_with_its_place(tmp_path: Path) -> None:
         '{"functionTimeout": 5, "extensions": {"queues": '
         '{"batchSize": 33, "maxDequeueCount": true, "visibilityTimeout": "soon", "messageEncoding": "none"}}}',
     )
-    with pytest.raises(SettingsWrong) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         read_config(folder, {"AzureFunctionsJobHost__extensions__queues__newBatchThreshold": "many"})
     assert sorted(fault.split(" is wrong")[0] for fault in caught.value.faults) == [
         "AzureFunctionsJobHost__extensions__queues__newBatchThreshold",
@@ -71,5 +71,5 @@ def test_every_fault_is_told_at_once_with_its_place(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, problem: str) -> None:
     if text is not None:
         _written(tmp_path, text)
-    with pytest.raises(SettingsWrong, match=problem):
+    with pytest.raises(ConfigurationError, match=problem):
         read_config(tmp_path, {})

@@ -20,14 +20,14 @@ import pytest
 from shared.config import MailProtocol, SignIn, Tls
 from shared.errors import (
     AccessRefused,
+    AuthenticationError,
+    ConfigurationError,
     ConnectFailed,
     ConnectionLost,
     FolderMissing,
     MailboxBusy,
-    MailboxFailed,
+    MailboxError,
     MailroomError,
-    SettingsWrong,
-    SignInRefused,
     TlsRefused,
 )
 from shared.mailboxes.graph.errors import (
@@ -35,7 +35,7 @@ from shared.mailboxes.graph.errors import (
     NEVER_READABLE,
     NO_SUCH_MAILBOX,
     STATE_LOST,
-    Answered,
+    GraphResponseError,
     graph_error,
 )
 from tests.servers.settings import mailbox_settings
@@ -100,7 +100,7 @@ def test_there_are_classes_to_map() -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
 def test_every_class_becomes_one_of_ours_and_its_text_is_not_told(kind: type[Exception]) -> None:
     error = graph_error(instance(kind), BOX, "listing INBOX", folder="INBOX")
-    assert isinstance(error, MailboxFailed | MailboxBusy)
+    assert isinstance(error, MailboxError | MailboxBusy)
     assert str(error).startswith("mailbox support: listing INBOX through Microsoft Graph")
     assert "s3cret" not in str(error)
 
@@ -124,7 +124,7 @@ def test_every_class_becomes_one_of_ours_and_its_text_is_not_told(kind: type[Exc
         (json.JSONDecodeError("x", "x", 0), ConnectionLost, "none of Microsoft Graph's; look at GRAPH_ENDPOINT"),
         (KeyError("value"), ConnectionLost, "none of Microsoft Graph's; look at GRAPH_ENDPOINT"),
         (TypeError("x"), ConnectionLost, "none of Microsoft Graph's; look at GRAPH_ENDPOINT"),
-        (RuntimeError("x"), MailboxFailed, "failed (RuntimeError)"),
+        (RuntimeError("x"), MailboxError, "failed (RuntimeError)"),
     ],
     ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None,
 )
@@ -135,7 +135,7 @@ def test_what_becomes_what(error: Exception, becomes: type[MailroomError], words
 
 
 def test_ours_stay_as_they_are() -> None:
-    for error in (SettingsWrong("as it is"), MailboxBusy("as it is"), SignInRefused("as it is")):
+    for error in (ConfigurationError("as it is"), MailboxBusy("as it is"), AuthenticationError("as it is")):
         assert graph_error(error, BOX, "listing") is error
 
 
@@ -177,36 +177,36 @@ def test_a_circle_of_causes_without_tls_ends() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "becomes", "words"),
     [
-        (400, "ErrorInvalidRequest", MailboxFailed, "refused (ErrorInvalidRequest: its words)"),
-        (400, "BadRequest", MailboxFailed, "refused"),
-        (401, "InvalidAuthenticationToken", SignInRefused, "look at SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"),
-        (401, "", SignInRefused, "HTTP 401"),
+        (400, "ErrorInvalidRequest", MailboxError, "refused (ErrorInvalidRequest: its words)"),
+        (400, "BadRequest", MailboxError, "refused"),
+        (401, "InvalidAuthenticationToken", AuthenticationError, "look at SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"),
+        (401, "", AuthenticationError, "HTTP 401"),
         (403, "ErrorAccessDenied", AccessRefused, "Mail.ReadWrite for support@example.com"),
         (403, "Authorization_RequestDenied", AccessRefused, "docs/office365.md"),
         (404, "ErrorItemNotFound", FolderMissing, "there is no folder 'Orders'"),
         (404, "", FolderMissing, "HTTP 404"),
-        *((404, code, MailboxFailed, "look at MAILBOXES__support__ADDRESS") for code in sorted(NO_SUCH_MAILBOX)),
-        (405, "", MailboxFailed, "refused (HTTP 405"),
-        (408, "", MailboxFailed, "refused (HTTP 408"),
-        (409, "ErrorIrresolvableConflict", MailboxFailed, "refused"),
-        (410, "syncStateNotFound", MailboxFailed, "refused"),
-        (412, "", MailboxFailed, "refused"),
-        (413, "", MailboxFailed, "refused"),
-        (423, "", MailboxFailed, "refused"),
+        *((404, code, MailboxError, "look at MAILBOXES__support__ADDRESS") for code in sorted(NO_SUCH_MAILBOX)),
+        (405, "", MailboxError, "refused (HTTP 405"),
+        (408, "", MailboxError, "refused (HTTP 408"),
+        (409, "ErrorIrresolvableConflict", MailboxError, "refused"),
+        (410, "syncStateNotFound", MailboxError, "refused"),
+        (412, "", MailboxError, "refused"),
+        (413, "", MailboxError, "refused"),
+        (423, "", MailboxError, "refused"),
         (429, "ApplicationThrottled", MailboxBusy, "ApplicationThrottled: its words"),
-        (500, "ErrorInternalServerError", MailboxFailed, "refused"),
-        (500, "ErrorMimeContentConversionFailed", MailboxFailed, "refused"),
-        (501, "", MailboxFailed, "refused"),
+        (500, "ErrorInternalServerError", MailboxError, "refused"),
+        (500, "ErrorMimeContentConversionFailed", MailboxError, "refused"),
+        (501, "", MailboxError, "refused"),
         (502, "", MailboxBusy, "come back later"),
         (503, "serviceNotAvailable", MailboxBusy, "come back later"),
         (504, "", MailboxBusy, "come back later"),
-        (507, "", MailboxFailed, "refused"),
-        (509, "", MailboxFailed, "refused"),
-        (599, "", MailboxFailed, "refused"),
+        (507, "", MailboxError, "refused"),
+        (509, "", MailboxError, "refused"),
+        (599, "", MailboxError, "refused"),
     ],
 )
 def test_what_an_answer_becomes(status: int, code: str, becomes: type[MailroomError], words: str) -> None:
-    found = graph_error(Answered(status, code, "its words", 7.0), BOX, "listing Orders", folder="Orders")
+    found = graph_error(GraphResponseError(status, code, "its words", 7.0), BOX, "listing Orders", folder="Orders")
     assert type(found) is becomes
     assert str(found).startswith("mailbox support: listing Orders through Microsoft Graph: ")
     assert words in str(found)
@@ -216,31 +216,31 @@ def test_what_an_answer_becomes(status: int, code: str, becomes: type[MailroomEr
 @pytest.mark.parametrize("status", range(400, 600))
 def test_every_status_becomes_something_that_says_which(status: int) -> None:
     for folder in (None, "INBOX"):
-        found = graph_error(Answered(status), BOX, "listing", folder=folder)
-        assert isinstance(found, MailboxFailed | MailboxBusy)
+        found = graph_error(GraphResponseError(status), BOX, "listing", folder=folder)
+        assert isinstance(found, MailboxError | MailboxBusy)
         assert f"HTTP {status}" in str(found)
 
 
 def test_a_missing_item_is_no_missing_folder() -> None:
-    assert type(graph_error(Answered(404, "ErrorItemNotFound"), BOX, "removing a message")) is MailboxFailed
+    assert type(graph_error(GraphResponseError(404, "ErrorItemNotFound"), BOX, "removing a message")) is MailboxError
 
 
 def test_1_5_a_missing_shared_mailbox_is_told_by_its_own_address() -> None:
-    text = str(graph_error(Answered(404, "ErrorInvalidUser"), SHARED, "listing"))
+    text = str(graph_error(GraphResponseError(404, "ErrorInvalidUser"), SHARED, "listing"))
     assert "no mailbox team@example.com" in text
     assert "MAILBOXES__support__SHARED_MAILBOX" in text
-    assert "team@example.com" in str(graph_error(Answered(403, "ErrorAccessDenied"), SHARED, "listing"))
+    assert "team@example.com" in str(graph_error(GraphResponseError(403, "ErrorAccessDenied"), SHARED, "listing"))
 
 
 def test_8_3_what_an_answer_says_of_a_message() -> None:
-    assert Answered(404, "ErrorItemNotFound").is_gone
-    assert not any(Answered(404, code).is_gone for code in NO_SUCH_MAILBOX), "the message may well be there"
-    assert not Answered(410, "ErrorItemNotFound").is_gone
+    assert GraphResponseError(404, "ErrorItemNotFound").is_gone
+    assert not any(GraphResponseError(404, code).is_gone for code in NO_SUCH_MAILBOX), "the message may well be there"
+    assert not GraphResponseError(410, "ErrorItemNotFound").is_gone
     for code in NEVER_READABLE:
-        assert Answered(500, code).is_for_good
-        assert not Answered(404, code).is_for_good
-    assert not Answered(500, "ErrorInternalServerError").is_for_good
-    assert not Answered(500).is_for_good
-    assert Answered(410).is_state_lost
-    assert all(Answered(400, code).is_state_lost for code in STATE_LOST)
-    assert not Answered(400, "BadRequest").is_state_lost
+        assert GraphResponseError(500, code).is_for_good
+        assert not GraphResponseError(404, code).is_for_good
+    assert not GraphResponseError(500, "ErrorInternalServerError").is_for_good
+    assert not GraphResponseError(500).is_for_good
+    assert GraphResponseError(410).is_state_lost
+    assert all(GraphResponseError(400, code).is_state_lost for code in STATE_LOST)
+    assert not GraphResponseError(400, "BadRequest").is_state_lost

@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 
 from shared.config import MailProtocol
 from shared.errors import MailboxBusy
-from shared.mailboxes.graph.errors import LONGEST_WAIT, Answered, graph_error
+from shared.mailboxes.graph.errors import LONGEST_WAIT, GraphResponseError, graph_error
 from tests.servers.settings import mailbox_settings
 from tests.sizes import size
 
 BOX = mailbox_settings(protocol=MailProtocol.GRAPH)
 
 
-def answered(body: bytes = b"", **headers: str) -> Answered:
-    return Answered.of(httpx.Response(503, content=body, headers={k.replace("_", "-"): v for k, v in headers.items()}))
+def answered(body: bytes = b"", **headers: str) -> GraphResponseError:
+    return GraphResponseError.from_error(
+        httpx.Response(503, content=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+    )
 
 
 def test_graphs_words_are_read_and_made_printable_and_short() -> None:
@@ -88,5 +90,7 @@ DATES = r"[A-Z][a-z]{2}, [0-9]+ (Jan|Dec|Foo) [0-9]+ [0-9]+:[0-9]+:[0-9]+ [+-][0
 @given(st.text(st.characters(max_codepoint=255), max_size=60) | st.from_regex(DATES, fullmatch=True))
 @settings(max_examples=size(60, soak=3_000), deadline=None)
 def test_no_header_whatever_is_an_error(header: str) -> None:
-    seconds = Answered.of(httpx.Response(429, headers=[(b"Retry-After", header.encode("latin-1"))])).retry_after
+    seconds = GraphResponseError.from_error(
+        httpx.Response(429, headers=[(b"Retry-After", header.encode("latin-1"))])
+    ).retry_after
     assert seconds is None or 0 <= seconds <= LONGEST_WAIT

@@ -12,24 +12,24 @@ import pytest
 
 from shared.errors import (
     AccessRefused,
+    AuthenticationError,
     ConnectionLost,
     FolderMissing,
     MailboxBusy,
-    MailboxFailed,
+    MailboxError,
     MailroomError,
     RemovalRefused,
-    SignInRefused,
     TlsRefused,
 )
 from shared.mailboxes.imap import errors as imap_errors
 from shared.mailboxes.imap.errors import (
-    Answered,
-    Broken,
-    Bye,
+    CommandRejected,
+    ProtocolViolation,
+    ServerBye,
     SessionDied,
     code_of,
     folder_error,
-    mapped,
+    mapped_errors,
     removal_error,
     server_text,
     sign_in_ended,
@@ -53,8 +53,8 @@ def foreign() -> list[type[Exception]]:
 
 
 def instance(kind: type[Exception]) -> Exception:
-    if kind is Answered:
-        return Answered("UID FETCH 1", "NO", "no")
+    if kind is CommandRejected:
+        return CommandRejected("UID FETCH 1", "NO", "no")
     if kind is UnicodeDecodeError:
         return UnicodeDecodeError("ascii", b"\xff", 0, 1, "reason")
     error = kind("something")
@@ -66,15 +66,17 @@ def instance(kind: type[Exception]) -> Exception:
 @pytest.mark.parametrize("kind", foreign())
 def test_every_class_is_mapped(kind: type[Exception]) -> None:
     for error in (
-        mapped(instance(kind), WHERE),
+        mapped_errors(instance(kind), WHERE),
         folder_error(instance(kind), "INBOX", "FOLDERS", WHERE),
     ):
-        assert isinstance(error, MailboxFailed)
+        assert isinstance(error, MailboxError)
         assert str(error).startswith(WHERE)
 
 
 def test_there_are_classes_to_map() -> None:
-    assert {imaplib.IMAP4.abort, imapclient.exceptions.ProtocolError, ssl.SSLError, TimeoutError, Bye} <= set(foreign())
+    assert {imaplib.IMAP4.abort, imapclient.exceptions.ProtocolError, ssl.SSLError, TimeoutError, ServerBye} <= set(
+        foreign()
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,45 +87,48 @@ def test_there_are_classes_to_map() -> None:
         (imaplib.IMAP4.abort("Session invalidated - AccessTokenExpired"), SessionDied),
         (imaplib.IMAP4.readonly("not writable"), RemovalRefused),
         (imaplib.IMAP4.error("NO [INUSE] sawing"), MailboxBusy),
-        (imaplib.IMAP4.error("NO whatever"), MailboxFailed),
-        (imapclient.exceptions.ProtocolError("what?"), MailboxFailed),
-        (Bye("[UNAVAILABLE] shutting down"), MailboxBusy),
-        (Bye("[ALERT] Too many simultaneous connections"), ConnectionLost),
-        (Bye("[OVERQUOTA] bandwidth"), MailboxBusy),
-        (Bye("Your token has expired"), SessionDied),
-        (Bye("[AUTHENTICATIONFAILED] revoked"), SessionDied),
-        (Bye("idle for too long"), ConnectionLost),
-        (Answered("UID FETCH 1", "NO", "[EXPIRED] over"), SessionDied),
-        (Answered("UID FETCH 1", "NO", "[SERVERBUG] oops"), MailboxFailed),
-        (Answered("UID FETCH 1", "NO", "[THROTTLED] slowly"), MailboxBusy),
-        (Answered("UID FETCH 1", "BAD", "[LIMIT] too long"), MailboxFailed),
-        (Answered("UID FETCH 1", "BAD", "Server Unavailable. 15"), MailboxBusy),
-        (Answered("UID FETCH 1", "NO", "[OVERQUOTA] Account exceeded command or bandwidth limits."), MailboxBusy),
-        (Answered("UID FETCH 1", "NO", "[LIMIT] UID FETCH Rate limit hit."), MailboxBusy),
+        (imaplib.IMAP4.error("NO whatever"), MailboxError),
+        (imapclient.exceptions.ProtocolError("what?"), MailboxError),
+        (ServerBye("[UNAVAILABLE] shutting down"), MailboxBusy),
+        (ServerBye("[ALERT] Too many simultaneous connections"), ConnectionLost),
+        (ServerBye("[OVERQUOTA] bandwidth"), MailboxBusy),
+        (ServerBye("Your token has expired"), SessionDied),
+        (ServerBye("[AUTHENTICATIONFAILED] revoked"), SessionDied),
+        (ServerBye("idle for too long"), ConnectionLost),
+        (CommandRejected("UID FETCH 1", "NO", "[EXPIRED] over"), SessionDied),
+        (CommandRejected("UID FETCH 1", "NO", "[SERVERBUG] oops"), MailboxError),
+        (CommandRejected("UID FETCH 1", "NO", "[THROTTLED] slowly"), MailboxBusy),
+        (CommandRejected("UID FETCH 1", "BAD", "[LIMIT] too long"), MailboxError),
+        (CommandRejected("UID FETCH 1", "BAD", "Server Unavailable. 15"), MailboxBusy),
+        (
+            CommandRejected("UID FETCH 1", "NO", "[OVERQUOTA] Account exceeded command or bandwidth limits."),
+            MailboxBusy,
+        ),
+        (CommandRejected("UID FETCH 1", "NO", "[LIMIT] UID FETCH Rate limit hit."), MailboxBusy),
         (TimeoutError("timed out"), ConnectionLost),
         (ConnectionResetError("reset"), ConnectionLost),
         (ssl.SSLError("bad record"), ConnectionLost),
-        (Broken("no IMAP"), ConnectionLost),
+        (ProtocolViolation("no IMAP"), ConnectionLost),
         (ValueError("read of closed file"), ConnectionLost),
     ],
 )
 def test_what_becomes_what(error: Exception, becomes: type[MailroomError]) -> None:
-    assert type(mapped(error, WHERE)) is becomes
+    assert type(mapped_errors(error, WHERE)) is becomes
 
 
 def test_ours_stay_as_they_are() -> None:
     error = TlsRefused("no")
-    assert mapped(error, WHERE) is error
+    assert mapped_errors(error, WHERE) is error
     assert folder_error(error, "INBOX", "FOLDERS", WHERE) is error
 
 
 @pytest.mark.parametrize(
     ("text", "becomes"),
     [
-        ("[AUTHENTICATIONFAILED] no", SignInRefused),
-        ("[AUTHORIZATIONFAILED] no", SignInRefused),
-        ("[EXPIRED] no", SignInRefused),
-        ("LOGIN failed.", SignInRefused),
+        ("[AUTHENTICATIONFAILED] no", AuthenticationError),
+        ("[AUTHORIZATIONFAILED] no", AuthenticationError),
+        ("[EXPIRED] no", AuthenticationError),
+        ("LOGIN failed.", AuthenticationError),
         ("[unavailable] later", MailboxBusy),
         ("[INUSE] later", MailboxBusy),
         ("[LIMIT] later", MailboxBusy),
@@ -143,12 +148,12 @@ def test_folders() -> None:
     assert kind(imaplib.IMAP4.error("select failed: [EXPIRED] over")) is SessionDied
     assert kind(imaplib.IMAP4.abort("EOF")) is ConnectionLost
     assert kind(imaplib.IMAP4.readonly("INBOX is not writable")) is RemovalRefused
-    assert "'Büro' of FOLDERS" in str(folder_error(Answered("STATUS", "NO", "no"), "Büro", "FOLDERS", WHERE))
+    assert "'Büro' of FOLDERS" in str(folder_error(CommandRejected("STATUS", "NO", "no"), "Büro", "FOLDERS", WHERE))
 
 
 def test_removals() -> None:
     def kind(text: str, target: str | None = None) -> type[MailroomError]:
-        return type(removal_error(Answered("UID MOVE 1", "NO", text), target, WHERE))
+        return type(removal_error(CommandRejected("UID MOVE 1", "NO", text), target, WHERE))
 
     assert kind("[TRYCREATE] no") is RemovalRefused
     assert kind("[TRYCREATE] no", "Archive") is FolderMissing
@@ -159,7 +164,7 @@ def test_removals() -> None:
 
 
 def test_what_a_server_says_is_made_printable_and_short() -> None:
-    text = str(mapped(Bye("evil\r\n\x1b[31m" + "x" * 5_000), WHERE))
+    text = str(mapped_errors(ServerBye("evil\r\n\x1b[31m" + "x" * 5_000), WHERE))
     assert "\x1b" not in text
     assert "\n" not in text
     assert len(text) < 400
@@ -191,9 +196,9 @@ def test_python_s_notation_of_bytes_is_removed(text: str, becomes: str) -> None:
 def test_no_error_shows_python_s_notation() -> None:
     raw = imaplib.IMAP4.error(b"[NONEXISTENT] Unknown folder \xe9")
     for error in (
-        mapped(raw, WHERE),
-        mapped(imaplib.IMAP4.abort(b"going down"), WHERE),
-        mapped(imaplib.IMAP4.readonly(b"INBOX"), WHERE),
+        mapped_errors(raw, WHERE),
+        mapped_errors(imaplib.IMAP4.abort(b"going down"), WHERE),
+        mapped_errors(imaplib.IMAP4.readonly(b"INBOX"), WHERE),
         folder_error(raw, "INBOX", "FOLDERS", WHERE),
     ):
         assert "b'" not in str(error)
@@ -203,12 +208,12 @@ def test_no_error_shows_python_s_notation() -> None:
 def test_throttling_is_busy_for_as_long_as_the_server_asks() -> None:
     text = "Request is throttled. Suggested Backoff Time: 299961 milliseconds"
     for error in (
-        mapped(Answered("UID FETCH 1", "BAD", text), WHERE),
-        mapped(Bye(text), WHERE),
-        mapped(imaplib.IMAP4.error(f"command error: BAD [b'{text}']"), WHERE),
-        folder_error(Answered("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE),
-        removal_error(Answered("UID STORE 1", "BAD", text), None, WHERE),
-        removal_error(Answered("UID MOVE 1", "NO", text), "Archive", WHERE),
+        mapped_errors(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
+        mapped_errors(ServerBye(text), WHERE),
+        mapped_errors(imaplib.IMAP4.error(f"command error: BAD [b'{text}']"), WHERE),
+        folder_error(CommandRejected("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE),
+        removal_error(CommandRejected("UID STORE 1", "BAD", text), None, WHERE),
+        removal_error(CommandRejected("UID MOVE 1", "NO", text), "Archive", WHERE),
         sign_in_error(text, WHERE),
         sign_in_ended(text, WHERE),
     ):
@@ -219,10 +224,10 @@ def test_throttling_is_busy_for_as_long_as_the_server_asks() -> None:
 def test_a_sign_in_without_a_mailbox_is_explained() -> None:
     text = "User is authenticated but not connected."
     for error in (
-        mapped(Answered("UID FETCH 1", "BAD", text), WHERE),
-        mapped(imaplib.IMAP4.error(f"LIST command error: BAD [b'{text}']"), WHERE),
-        folder_error(Answered("SELECT", "BAD", text), "INBOX", "FOLDERS", WHERE),
-        removal_error(Answered("UID STORE 1", "BAD", text), None, WHERE),
+        mapped_errors(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
+        mapped_errors(imaplib.IMAP4.error(f"LIST command error: BAD [b'{text}']"), WHERE),
+        folder_error(CommandRejected("SELECT", "BAD", text), "INBOX", "FOLDERS", WHERE),
+        removal_error(CommandRejected("UID STORE 1", "BAD", text), None, WHERE),
     ):
         assert type(error) is AccessRefused
         assert "MAILBOXES__support__SHARED_MAILBOX" in str(error)
@@ -232,4 +237,4 @@ def test_a_sign_in_without_a_mailbox_is_explained() -> None:
 
 def test_a_folder_that_cannot_be_opened_now_is_not_missing() -> None:
     for text in ("Server Unavailable. 15", "[SERVERBUG] Internal error occurred. Refer to server log", "[LIMIT] later"):
-        assert type(folder_error(Answered("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE)) is MailboxBusy
+        assert type(folder_error(CommandRejected("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE)) is MailboxBusy

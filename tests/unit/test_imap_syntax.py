@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from imapclient import imap_utf7
 
-from shared.mailboxes.imap.errors import Broken
+from shared.mailboxes.imap.errors import ProtocolViolation
 from shared.mailboxes.imap.syntax import Tokens, folder_name, in_set, internal_date, quoted_string, uid_sets
 
 
@@ -62,7 +62,7 @@ def test_nothing_but_broken_is_raised(text: bytes) -> None:
     tokens = Tokens()
     try:
         tokens.text(text)
-    except Broken:
+    except ProtocolViolation:
         assert b")" in text
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.mailboxes.imap.errors import Answered, Broken, Bye
-from shared.mailboxes.imap.wire import PIECE, READ, Body, Sink, Skipped, Wire
+from shared.mailboxes.imap.errors import CommandRejected, ProtocolViolation, ServerBye
+from shared.mailboxes.imap.wire import PIECE, READ, Body, Sink, SkippedBody, Wire
 
 
 class Stream(io.BytesIO):
@@ -61,7 +61,7 @@ def test_commands_go_out_in_one_write_and_are_answered_by_tag() -> None:
     wire.wait(first)
     assert wire.is_idle
     assert (first.status, first.answer) == ("OK", "first")
-    with pytest.raises(Answered) as raised:
+    with pytest.raises(CommandRejected) as raised:
         second.check()
     assert (raised.value.status, raised.value.code) == ("NO", "CODE")
 
@@ -99,7 +99,7 @@ def test_a_large_literal_goes_to_its_sink_in_parts() -> None:
     wire.run(b"X")
     assert kept.data == data
     assert bodies[0].value is kept
-    assert isinstance(bodies[1].value, Skipped)
+    assert isinstance(bodies[1].value, SkippedBody)
     assert bodies[1].value.size == len(data)
     assert stream.largest == READ
 
@@ -121,15 +121,15 @@ def test_search() -> None:
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (b"", Broken),
-        (b"* OK half a li", Broken),
-        (b"* BYE so long\r\n", Bye),
-        (b"W9 OK a tag that we never sent\r\n", Broken),
-        (b"rubbish\r\n", Broken),
-        (b"\r\n", Broken),
-        (b"* 1 FETCH (UID 7 BODY[] {9}\r\nabc", Broken),
-        (b"* 1 FETCH (UID 7 BODY[] {3}\r\nabcdef\r\n", Broken),
-        (b"* 1 FETCH (UID 7))\r\n", Broken),
+        (b"", ProtocolViolation),
+        (b"* OK half a li", ProtocolViolation),
+        (b"* BYE so long\r\n", ServerBye),
+        (b"W9 OK a tag that we never sent\r\n", ProtocolViolation),
+        (b"rubbish\r\n", ProtocolViolation),
+        (b"\r\n", ProtocolViolation),
+        (b"* 1 FETCH (UID 7 BODY[] {9}\r\nabc", ProtocolViolation),
+        (b"* 1 FETCH (UID 7 BODY[] {3}\r\nabcdef\r\n", ProtocolViolation),
+        (b"* 1 FETCH (UID 7))\r\n", ProtocolViolation),
     ],
 )
 def test_what_is_no_imap_is_told(data: bytes, error: type[Exception]) -> None:
@@ -141,7 +141,7 @@ def test_what_is_no_imap_is_told(data: bytes, error: type[Exception]) -> None:
 @given(st.binary(max_size=200))
 def test_nothing_else_is_raised_whatever_comes(data: bytes) -> None:
     wire, _, _ = wire_on(data + b"\r\nW1 OK\r\n")
-    with suppress(Broken, Bye, Answered):
+    with suppress(ProtocolViolation, ServerBye, CommandRejected):
         wire.run(b"NOOP")
 
 

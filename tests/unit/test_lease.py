@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from shared.errors import LeaseLost, ServiceUnavailable
-from shared.lease import HeldLease
+from shared.lease import RenewingLease
 
 
 class Clock:
@@ -80,7 +80,7 @@ class CountedLeases:
 
 def test_1_10_a_held_lease_renews_itself_and_is_released(clock: Clock) -> None:
     leases = CountedLeases()
-    lease = HeldLease.acquire(leases, "support", 60)
+    lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None
     with lease:
         clock.next_wait(8)
@@ -93,7 +93,7 @@ def test_1_10_a_held_lease_renews_itself_and_is_released(clock: Clock) -> None:
 
 def test_1_10_a_lease_that_another_has_is_lost_at_once(clock: Clock) -> None:
     leases = CountedLeases(LeaseLost("gone"))
-    lease = HeldLease.acquire(leases, "support", 60)
+    lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None
     with lease:
         lease.ensure()
@@ -106,7 +106,7 @@ def test_1_10_a_lease_that_another_has_is_lost_at_once(clock: Clock) -> None:
 
 def test_1_10_an_ill_storage_loses_the_lease_only_when_its_time_is_up(clock: Clock) -> None:
     leases = CountedLeases(*[ServiceUnavailable("ill")] * 100)
-    lease = HeldLease.acquire(leases, "support", 60)
+    lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None
     with lease:
         clock.next_wait(3)
@@ -121,7 +121,7 @@ def test_1_10_an_ill_storage_loses_the_lease_only_when_its_time_is_up(clock: Clo
 
 def test_1_10_a_storage_that_is_well_again_saves_the_lease(clock: Clock) -> None:
     leases = CountedLeases(ServiceUnavailable("ill"))
-    lease = HeldLease.acquire(leases, "support", 60)
+    lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None
     with lease:
         clock.next_wait(5)

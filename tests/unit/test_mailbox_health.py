@@ -11,23 +11,25 @@ import pytest
 
 from shared.config import MailboxSettings
 from shared.errors import (
+    AuthenticationError,
+    ConfigurationError,
     ConnectFailed,
     MailboxBusy,
-    MailboxFailed,
+    MailboxError,
     ServiceUnavailable,
-    SettingsWrong,
-    SignInRefused,
 )
-from shared.mailbox_health import Health
-from shared.queue_messages import Reason
+from shared.mailbox_health import HealthRecords
+from shared.queue_messages import PollReason
 from shared.storage.base import Records
-from shared.storage.factory import open_stores
+from shared.storage.factory import open_storage
 from tests.servers.memory_app import settings_for
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 DOWN = ConnectFailed("mailbox support: mail.example.com:993 does not answer")
 BUSY = MailboxBusy("mailbox support: [IN-USE] maildrop already locked")
-REFUSED = SignInRefused("mailbox support: mail.example.com rejected the password; set MAILBOXES__support__PASSWORD")
+REFUSED = AuthenticationError(
+    "mailbox support: mail.example.com rejected the password; set MAILBOXES__support__PASSWORD"
+)
 
 
 class Clock:
@@ -51,14 +53,14 @@ def clock() -> Clock:
 @pytest.fixture
 def records(tmp_path: Path) -> Iterator[Records]:
     settings = settings_for(f"folder:{tmp_path}")
-    stores = open_stores(settings.app_storage, settings.mail_storage, "mail")
+    stores = open_storage(settings.app_storage, settings.mail_storage, "mail")
     yield stores.records
     stores.close()
 
 
 @pytest.fixture
-def health(records: Records, clock: Clock) -> Health:
-    return Health(records, clock)
+def health(records: Records, clock: Clock) -> HealthRecords:
+    return HealthRecords(records, clock)
 
 
 def mailbox(**extra: str) -> MailboxSettings:
@@ -68,9 +70,9 @@ def mailbox(**extra: str) -> MailboxSettings:
     return settings_for("folder:somewhere", values).mailboxes["support"]
 
 
-def pause_after(health: Health, settings: MailboxSettings, error: MailboxFailed, clock: Clock) -> timedelta:
+def pause_after(health: HealthRecords, settings: MailboxSettings, error: MailboxError, clock: Clock) -> timedelta:
     health.failed(settings, error)
-    next_try = health.of("support").next_try
+    next_try = health.get("support").next_try
     assert next_try is not None
     return next_try - clock.time
 
@@ -81,82 +83,82 @@ def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [name for name in names if name.startswith("mailbox-")]
 
 
-def test_a_mailbox_never_looked_at_is_due(health: Health) -> None:
-    assert all(health.not_now(mailbox(), reason) is None for reason in Reason)
+def test_a_mailbox_never_looked_at_is_due(health: HealthRecords) -> None:
+    assert all(health.skip_reason(mailbox(), reason) is None for reason in PollReason)
 
 
-def test_a_mailbox_that_is_switched_off_is_never_due(health: Health) -> None:
-    assert all("__ENABLED" in (health.not_now(mailbox(ENABLED="false"), reason) or "") for reason in Reason)
+def test_a_mailbox_that_is_switched_off_is_never_due(health: HealthRecords) -> None:
+    assert all("__ENABLED" in (health.skip_reason(mailbox(ENABLED="false"), reason) or "") for reason in PollReason)
 
 
-def test_1_9_backoff_doubles_and_is_capped(health: Health, clock: Clock) -> None:
+def test_1_9_backoff_doubles_and_is_capped(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox(DISABLE_AFTER="100")
     minutes = [pause_after(health, settings, DOWN, clock) / timedelta(minutes=1) for _ in range(40)]
     assert minutes[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert set(minutes[8:]) == {60}
 
 
-def test_1_9_a_failed_mailbox_is_not_tried_before_its_time(health: Health, clock: Clock) -> None:
+def test_1_9_a_failed_mailbox_is_not_tried_before_its_time(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox()
     health.failed(settings, DOWN)
     clock.pass_(seconds=59)
-    why_not = health.not_now(settings, Reason.CLOCK)
+    why_not = health.skip_reason(settings, PollReason.TIMER)
     assert why_not is not None
     assert "does not answer" in why_not
-    assert health.not_now(settings, Reason.AGAIN) is not None
-    assert health.not_now(settings, Reason.BY_HAND) is None
+    assert health.skip_reason(settings, PollReason.FOLLOW_UP) is not None
+    assert health.skip_reason(settings, PollReason.MANUAL) is None
     clock.pass_(seconds=1)
-    assert health.not_now(settings, Reason.CLOCK) is None
+    assert health.skip_reason(settings, PollReason.TIMER) is None
 
 
-def test_1_9_a_success_ends_the_backoff(health: Health, clock: Clock) -> None:
+def test_1_9_a_success_ends_the_backoff(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox(POLL_EVERY="60")
     for _ in range(3):
         health.failed(settings, DOWN)
     health.succeeded(settings, collected=2, left=1)
-    now = health.of("support")
+    now = health.get("support")
     assert (now.failures, now.last_error, now.next_try, now.collected, now.left) == (0, "", None, 2, 1)
-    assert health.not_now(settings, Reason.CLOCK) is None
+    assert health.skip_reason(settings, PollReason.TIMER) is None
     assert pause_after(health, settings, DOWN, clock) == timedelta(minutes=1)
 
 
-def test_1_9_rejected_credentials_back_off_at_once(health: Health, clock: Clock) -> None:
+def test_1_9_rejected_credentials_back_off_at_once(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox(DISABLE_AFTER="100")
     minutes = [pause_after(health, settings, REFUSED, clock) / timedelta(minutes=1) for _ in range(8)]
     assert minutes == [15, 30, 60, 120, 240, 240, 240, 240]
 
 
-def test_1_9_rejected_credentials_are_not_tried_again_even_by_hand(health: Health, clock: Clock) -> None:
+def test_1_9_rejected_credentials_are_not_tried_again_even_by_hand(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox()
     health.failed(settings, REFUSED)
-    assert all(health.not_now(settings, reason) is not None for reason in Reason)
+    assert all(health.skip_reason(settings, reason) is not None for reason in PollReason)
     clock.pass_(minutes=15)
-    assert health.not_now(settings, Reason.CLOCK) is None
+    assert health.skip_reason(settings, PollReason.TIMER) is None
 
 
-def test_1_9_other_credentials_are_tried_at_once(health: Health) -> None:
+def test_1_9_other_credentials_are_tried_at_once(health: HealthRecords) -> None:
     health.failed(mailbox(), REFUSED)
-    assert health.not_now(mailbox(PASSWORD="another"), Reason.CLOCK) is None
-    assert health.not_now(mailbox(POLL_EVERY="120"), Reason.CLOCK) is not None, "no sign-in setting"
+    assert health.skip_reason(mailbox(PASSWORD="another"), PollReason.TIMER) is None
+    assert health.skip_reason(mailbox(POLL_EVERY="120"), PollReason.TIMER) is not None, "no sign-in setting"
 
 
 def test_1_9_one_alert_when_it_stops_and_one_when_it_recovers(
-    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+    health: HealthRecords, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = mailbox(DISABLE_AFTER="3")
     for _ in range(2):
         health.failed(settings, DOWN)
     assert alerts(caplog) == []
-    assert not health.of("support").disabled
+    assert not health.get("support").disabled
     for _ in range(3):
         health.failed(settings, DOWN)
     assert alerts(caplog) == ["mailbox-disabled"]
     clock.pass_(days=400)
-    why_not = [health.not_now(settings, reason) for reason in Reason]
+    why_not = [health.skip_reason(settings, reason) for reason in PollReason]
     assert all("mailroom enable support" in (one or "") for one in why_not)
 
     health.enable("support")
-    assert health.not_now(settings, Reason.CLOCK) is None
+    assert health.skip_reason(settings, PollReason.TIMER) is None
     assert alerts(caplog) == ["mailbox-disabled"], "it has not worked yet"
     for _ in range(2):
         health.succeeded(settings, collected=0, left=0)
@@ -164,72 +166,76 @@ def test_1_9_one_alert_when_it_stops_and_one_when_it_recovers(
     assert all("support" in one.getMessage() for one in caplog.records), "each line says which mailbox"
 
 
-def test_1_9_ten_failures_disable_by_default(health: Health) -> None:
+def test_1_9_ten_failures_disable_by_default(health: HealthRecords) -> None:
     settings = mailbox()
     for _ in range(9):
         health.failed(settings, DOWN)
-    assert not health.of("support").disabled
+    assert not health.get("support").disabled
     health.failed(settings, DOWN)
-    assert health.of("support").disabled
+    assert health.get("support").disabled
 
 
-def test_1_9_failures_count_only_in_a_row(health: Health) -> None:
+def test_1_9_failures_count_only_in_a_row(health: HealthRecords) -> None:
     settings = mailbox(DISABLE_AFTER="2")
     for _ in range(3):
         health.failed(settings, DOWN)
         health.enable("support")
         health.succeeded(settings, collected=0, left=0)
     health.failed(settings, DOWN)
-    assert not health.of("support").disabled
+    assert not health.get("support").disabled
 
 
-def test_1_9_changed_sign_in_settings_enable_it(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+def test_1_9_changed_sign_in_settings_enable_it(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         health.failed(mailbox(DISABLE_AFTER="2"), REFUSED)
     mended = mailbox(DISABLE_AFTER="2", PASSWORD="another")
-    assert health.not_now(mended, Reason.CLOCK) is None
+    assert health.skip_reason(mended, PollReason.TIMER) is None
     health.failed(mended, REFUSED)
-    now = health.of("support")
+    now = health.get("support")
     assert (now.failures, now.disabled) == (1, False), "the new credentials have tries of their own"
     health.enable("support")
     health.succeeded(mended, collected=0, left=0)
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-recovered"]
 
 
-def test_1_9_changed_sign_in_settings_enable_it_though_the_server_is_busy_then(health: Health, clock: Clock) -> None:
+def test_1_9_changed_sign_in_settings_enable_it_though_the_server_is_busy_then(
+    health: HealthRecords, clock: Clock
+) -> None:
     for _ in range(2):
         health.failed(mailbox(DISABLE_AFTER="2"), REFUSED)
     mended = mailbox(DISABLE_AFTER="2", PASSWORD="another")
     health.busy(mended, BUSY)
     clock.pass_(minutes=2)
-    assert health.not_now(mended, Reason.CLOCK) is None
+    assert health.skip_reason(mended, PollReason.TIMER) is None
 
 
-def test_1_9_stopping_a_second_time_is_said_aloud_again(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+def test_1_9_stopping_a_second_time_is_said_aloud_again(
+    health: HealthRecords, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = mailbox(DISABLE_AFTER="2")
     for _ in range(2):
         health.failed(settings, DOWN)
     health.enable("support")
     for _ in range(2):
         health.failed(settings, DOWN)
-    assert health.of("support").disabled
+    assert health.get("support").disabled
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-disabled"]
 
 
 def test_1_9_a_busy_server_is_no_failure_at_first(
-    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+    health: HealthRecords, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = mailbox(DISABLE_AFTER="1")
     assert health.busy(settings, MailboxBusy("[LOGIN-DELAY] once in 90 s", retry_after=90)) == 90
-    now = health.of("support")
+    now = health.get("support")
     assert (now.failures, now.is_failing(clock.time)) == (0, False)
-    assert "LOGIN-DELAY" in (health.not_now(settings, Reason.CLOCK) or ""), "status and logs quote the server"
+    assert "LOGIN-DELAY" in (health.skip_reason(settings, PollReason.TIMER) or ""), "status and logs quote the server"
     clock.pass_(seconds=90)
-    assert health.not_now(settings, Reason.CLOCK) is None
+    assert health.skip_reason(settings, PollReason.TIMER) is None
     assert alerts(caplog) == []
 
 
-def test_1_9_the_pauses_of_a_busy_server_grow_past_half_an_hour(health: Health) -> None:
+def test_1_9_the_pauses_of_a_busy_server_grow_past_half_an_hour(health: HealthRecords) -> None:
     settings = mailbox()
     assert [health.busy(settings, BUSY) / 60 for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     health.succeeded(settings, collected=0, left=0)
@@ -237,7 +243,7 @@ def test_1_9_the_pauses_of_a_busy_server_grow_past_half_an_hour(health: Health) 
 
 
 def test_1_9_a_server_that_is_busy_for_an_hour_raises_one_alert(
-    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+    health: HealthRecords, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = mailbox(DISABLE_AFTER="1")
     busy_at, alerted_at = 0.0, None
@@ -251,15 +257,15 @@ def test_1_9_a_server_that_is_busy_for_an_hour_raises_one_alert(
     assert "IN-USE" in caplog.text
     health.busy(settings, BUSY)
     assert alerts(caplog) == ["mailbox-failing"], "one alert, not one a poll"
-    now = health.of("support")
+    now = health.get("support")
     assert (now.is_failing(clock.time), now.disabled, now.busy_since) == (True, False, START)
     health.succeeded(settings, collected=0, left=0)
     assert alerts(caplog) == ["mailbox-failing", "mailbox-recovered"]
-    now = health.of("support")
+    now = health.get("support")
     assert (now.is_failing(clock.time), now.busy_since, now.busy_reason) == (False, None, "")
 
 
-def test_1_9_a_busy_hour_counts_from_the_last_poll_that_finished(health: Health, clock: Clock) -> None:
+def test_1_9_a_busy_hour_counts_from_the_last_poll_that_finished(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox()
     for _ in range(5):
         health.busy(settings, BUSY)
@@ -267,25 +273,25 @@ def test_1_9_a_busy_hour_counts_from_the_last_poll_that_finished(health: Health,
         health.succeeded(settings, collected=0, left=0)
     health.busy(settings, BUSY)
     clock.pass_(minutes=59)
-    assert not health.of("support").is_failing(clock.time)
+    assert not health.get("support").is_failing(clock.time)
     clock.pass_(minutes=1)
-    assert health.of("support").is_failing(clock.time)
+    assert health.get("support").is_failing(clock.time)
 
 
 def test_1_9_a_service_that_never_answers_counts_like_a_busy_server(
-    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+    health: HealthRecords, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = mailbox()
     down = ServiceUnavailable("the token service answers 503")
     health.unavailable(settings, down)
-    assert health.not_now(settings, Reason.CLOCK) is None, "the queue's own delay is the backoff"
+    assert health.skip_reason(settings, PollReason.TIMER) is None, "the queue's own delay is the backoff"
     clock.pass_(minutes=61)
     health.unavailable(settings, down)
     assert alerts(caplog) == ["mailbox-failing"]
-    assert health.of("support").is_failing(clock.time)
+    assert health.get("support").is_failing(clock.time)
 
 
-def test_1_9_recovery_is_no_error(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+def test_1_9_recovery_is_no_error(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
     settings = mailbox(DISABLE_AFTER="1")
     health.failed(settings, DOWN)
     health.enable("support")
@@ -294,45 +300,45 @@ def test_1_9_recovery_is_no_error(health: Health, caplog: pytest.LogCaptureFixtu
     assert recovered.levelno == logging.WARNING
 
 
-def test_a_warning_is_kept_until_a_poll_without_it(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_is_kept_until_a_poll_without_it(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
     health.succeeded(mailbox(), collected=0, left=0, warnings=["folder 'INBOX': UIDVALIDITY changed"])
-    assert health.of("support").warning == "folder 'INBOX': UIDVALIDITY changed"
+    assert health.get("support").warning == "folder 'INBOX': UIDVALIDITY changed"
     assert "UIDVALIDITY changed" in caplog.text
     health.succeeded(mailbox(), collected=0, left=0)
-    assert health.of("support").warning == ""
+    assert health.get("support").warning == ""
 
 
-def test_1_9_poll_every_is_the_clocks_pace_alone(health: Health, clock: Clock) -> None:
+def test_1_9_poll_every_is_the_clocks_pace_alone(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox(POLL_EVERY="600")
     health.contacted(settings)
     clock.pass_(minutes=8)
-    assert health.not_now(settings, Reason.CLOCK) is not None
-    assert health.not_now(settings, Reason.AGAIN) is None
-    assert health.not_now(settings, Reason.BY_HAND) is None
+    assert health.skip_reason(settings, PollReason.TIMER) is not None
+    assert health.skip_reason(settings, PollReason.FOLLOW_UP) is None
+    assert health.skip_reason(settings, PollReason.MANUAL) is None
     clock.pass_(minutes=2)
-    assert health.not_now(settings, Reason.CLOCK) is None
+    assert health.skip_reason(settings, PollReason.TIMER) is None
 
 
-def test_1_9_a_tick_a_little_early_is_no_tick_missed(health: Health, clock: Clock) -> None:
+def test_1_9_a_tick_a_little_early_is_no_tick_missed(health: HealthRecords, clock: Clock) -> None:
     health.contacted(mailbox())
     clock.pass_(seconds=58)
-    assert health.not_now(mailbox(), Reason.CLOCK) is None
+    assert health.skip_reason(mailbox(), PollReason.TIMER) is None
 
 
-def test_1_11_first_contact_is_noted_once(health: Health, clock: Clock) -> None:
+def test_1_11_first_contact_is_noted_once(health: HealthRecords, clock: Clock) -> None:
     assert health.contacted(mailbox()).first_contact == START
     clock.pass_(days=3)
     assert health.contacted(mailbox()).first_contact == START
-    assert health.of("support").last_poll == START + timedelta(days=3)
+    assert health.get("support").last_poll == START + timedelta(days=3)
 
 
-def test_wrong_settings_count_like_a_failure(health: Health) -> None:
-    health.failed(mailbox(), SettingsWrong("MAILBOXES__support__CA_FILE names no file"))
-    assert health.of("support").failures == 1
-    assert "CA_FILE" in health.of("support").last_error
+def test_wrong_settings_count_like_a_failure(health: HealthRecords) -> None:
+    health.failed(mailbox(), ConfigurationError("MAILBOXES__support__CA_FILE names no file"))
+    assert health.get("support").failures == 1
+    assert "CA_FILE" in health.get("support").last_error
 
 
-def test_an_endless_error_text_is_cut(health: Health) -> None:
+def test_an_endless_error_text_is_cut(health: HealthRecords) -> None:
     health.failed(mailbox(), ConnectFailed("x\r\n" * 100_000))
-    assert len(health.of("support").last_error) <= 1000
-    assert health.of("support").last_error.isprintable()
+    assert len(health.get("support").last_error) <= 1000
+    assert health.get("support").last_error.isprintable()

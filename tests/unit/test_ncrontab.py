@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions_host.ncrontab import Schedule
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 MONDAY = datetime(2026, 11, 23, 12, 0, 30, tzinfo=UTC)
 
@@ -61,7 +61,7 @@ def test_times_are_utc_wherever_one_asks_from() -> None:
     ],
 )
 def test_what_would_not_run_in_azure_is_refused_here(expression: str) -> None:
-    with pytest.raises(SettingsWrong, match="is not six NCRONTAB fields"):
+    with pytest.raises(ConfigurationError, match="is not six NCRONTAB fields"):
         Schedule(expression)
 
 

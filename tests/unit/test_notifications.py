@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.graph_notifications.client_state import client_state, place
+from shared.graph_notifications.client_state import client_state, folder_token
 from shared.graph_notifications.notifications import (
     LARGEST_BODY,
-    NotANotification,
-    Place,
-    Received,
-    receive,
-    validation_answer,
+    FolderRef,
+    InvalidNotification,
+    ParsedNotifications,
+    parse_notifications,
+    validation_response,
 )
 from shared.graph_notifications.webhook import Webhook
-from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, Reason
+from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, PollReason
 from tests.servers.memory_app import settings_for
 from tests.sizes import size
 
@@ -29,7 +29,7 @@ KEY, NEXT_KEY = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba98765
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 PLACES = {
-    place(mailbox, folder): Place(mailbox, folder)
+    folder_token(mailbox, folder): FolderRef(mailbox, folder)
     for mailbox, folder in (("support", "INBOX"), ("support", "INBOX/Orders"), ("office", "INBOX"))
 }
 
@@ -39,7 +39,7 @@ def entry(mailbox: str = "support", folder: str = "INBOX", *, key: str = KEY, **
     return {
         "subscriptionId": "7f105c7d-2dc5-4530-97cd-4e7ae6534c07",
         "subscriptionExpirationDateTime": "2026-11-26T10:30:00+00:00",
-        "clientState": client_state(key, place(mailbox, folder)),
+        "clientState": client_state(key, folder_token(mailbox, folder)),
         "changeType": "created",
         "resource": "Users/a@example.com/Messages/AAMk",
         "tenantId": "84bd8158-6d4d-4958-8b9f-9d6445542f95",
@@ -52,21 +52,21 @@ def body(*entries: object) -> bytes:
     return json.dumps({"value": entries}).encode()
 
 
-def received(data: bytes, *, keys: tuple[str, ...] = (KEY,)) -> Received:
-    return receive(data, keys, PLACES, now=NOW, traceparent=TRACE)
+def received(data: bytes, *, keys: tuple[str, ...] = (KEY,)) -> ParsedNotifications:
+    return parse_notifications(data, keys, PLACES, now=NOW, traceparent=TRACE)
 
 
 def look_at(mailbox: str) -> Poll:
-    return Poll(mailbox, Reason.NOTIFIED, traceparent=TRACE, asked=NOW)
+    return Poll(mailbox, PollReason.NOTIFIED, traceparent=TRACE, requested_at=NOW)
 
 
 def test_an_entry_is_a_look_at_its_mailbox() -> None:
-    assert received(body(entry())) == Received((look_at("support"),))
+    assert received(body(entry())) == ParsedNotifications((look_at("support"),))
 
 
 def test_there_is_one_look_a_mailbox_however_many_entries() -> None:
     many = [entry(), entry(), entry("support", "INBOX/Orders"), entry("office"), entry(), entry("office")]
-    assert received(body(*many * 20)) == Received((look_at("support"), look_at("office")))
+    assert received(body(*many * 20)) == ParsedNotifications((look_at("support"), look_at("office")))
 
 
 def test_what_is_forged_is_dropped_and_counted_and_the_rest_is_taken() -> None:
@@ -79,19 +79,19 @@ def test_what_is_forged_is_dropped_and_counted_and_the_rest_is_taken() -> None:
         entry("gone", "INBOX"),
     ]
     found = received(body(forged[0], entry("office"), *forged[1:], entry()))
-    assert found == Received((look_at("office"), look_at("support")), dropped=len(forged))
+    assert found == ParsedNotifications((look_at("office"), look_at("support")), dropped=len(forged))
 
 
 def test_forged_entries_alone_are_no_work_and_no_error() -> None:
-    assert received(body({}, {})) == Received(dropped=2)
-    assert received(body()) == Received()
-    assert received(body(entry()), keys=()) == Received(dropped=1)
+    assert received(body({}, {})) == ParsedNotifications(dropped=2)
+    assert received(body()) == ParsedNotifications()
+    assert received(body(entry()), keys=()) == ParsedNotifications(dropped=1)
 
 
 def test_both_keys_count_while_one_takes_over() -> None:
     both = body(entry("support"), entry("office", key=NEXT_KEY))
     assert received(both, keys=(NEXT_KEY, KEY)).polls == (look_at("support"), look_at("office"))
-    assert received(both, keys=(NEXT_KEY,)) == Received((look_at("office"),), dropped=1)
+    assert received(both, keys=(NEXT_KEY,)) == ParsedNotifications((look_at("office"),), dropped=1)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,16 @@ def test_both_keys_count_while_one_takes_over() -> None:
     ],
 )
 def test_nothing_is_believed_but_the_proof(claim: dict[str, Any]) -> None:
-    assert received(body(entry("support", **claim))) == Received((look_at("support"),))
+    assert received(body(entry("support", **claim))) == ParsedNotifications((look_at("support"),))
 
 
 @pytest.mark.parametrize("kind", list(LifecycleKind))
 def test_a_lifecycle_event_is_about_the_proven_folder_and_no_look(kind: LifecycleKind) -> None:
     event = entry("support", "INBOX/Orders", lifecycleEvent=kind.value, resource="Users/office@example.com", id="x")
     wanted = LifecycleEvent("support", "INBOX/Orders", kind, "7f105c7d-2dc5-4530-97cd-4e7ae6534c07", traceparent=TRACE)
-    assert received(body(event, event, event)) == Received(lifecycle=(wanted,)), "once, however often it is told"
+    assert received(body(event, event, event)) == ParsedNotifications(lifecycle=(wanted,)), (
+        "once, however often it is told"
+    )
 
 
 def test_lifecycle_events_and_notifications_may_come_together() -> None:
@@ -126,7 +128,7 @@ def test_lifecycle_events_and_notifications_may_come_together() -> None:
 @pytest.mark.parametrize("kind", ["", "somethingNew", "MISSED", 7, [], {}, ["missed"], False])
 def test_a_lifecycle_event_that_is_none_is_told_of_and_nothing_else(kind: object) -> None:
     found = received(body(entry(lifecycleEvent=kind), entry("office")))
-    assert found == Received((look_at("office"),), unknown=(str(kind),))
+    assert found == ParsedNotifications((look_at("office"),), unknown=(str(kind),))
 
 
 @pytest.mark.parametrize("subscription", [None, 7, ["x"], {"a": "b"}, "a\r\nb" * 500, "\ud800", "\x1b[31m"])
@@ -134,11 +136,11 @@ def test_a_subscriptions_id_may_be_anything_and_becomes_a_short_printable_text(s
     [event] = received(body(entry(lifecycleEvent="missed", subscriptionId=subscription))).lifecycle
     assert event.subscription.isprintable()
     assert len(event.subscription) <= 200
-    assert LifecycleEvent.of(event.body()) == event
+    assert LifecycleEvent.from_json(event.to_json()) == event
 
 
 def refused(data: bytes) -> int:
-    with pytest.raises(NotANotification) as caught:
+    with pytest.raises(InvalidNotification) as caught:
         received(data)
     return caught.value.status
 
@@ -173,7 +175,7 @@ def test_what_is_not_the_json_of_a_notification_is_refused_with_400(data: bytes)
 
 def test_more_than_256_kilobytes_are_refused_with_413_unread() -> None:
     whole = body(entry())
-    assert received(whole.ljust(LARGEST_BODY)) == Received((look_at("support"),))
+    assert received(whole.ljust(LARGEST_BODY)) == ParsedNotifications((look_at("support"),))
     assert refused(whole.ljust(LARGEST_BODY + 1)) == 413
     assert refused(b"{" * (LARGEST_BODY + 1)) == 413
     assert LARGEST_BODY == 256 * 1024
@@ -200,7 +202,7 @@ TOKENS = [
 
 @pytest.mark.parametrize("token", TOKENS, ids=lambda token: ascii(token)[:20])
 def test_a_validation_token_is_answered_as_it_came(token: str) -> None:
-    assert validation_answer(token) == token
+    assert validation_response(token) == token
     answer = Webhook((), {}).answer(b"", token)
     assert (answer.status, answer.text, answer.polls, answer.lifecycle) == (200, token, (), ())
 
@@ -237,8 +239,8 @@ def test_a_batch_is_answered_202_with_what_is_to_be_enqueued(caplog: pytest.LogC
     lifecycle = entry("office", lifecycleEvent="subscriptionRemoved")
     answer = webhook.answer(body(entry(), entry("office", key=NEXT_KEY), forged, forged, lifecycle), None, TRACE)
     assert (answer.status, answer.text) == (202, "")
-    assert [Poll.of(one) for one in answer.polls] == [look_at("support"), look_at("office")]
-    [event] = [LifecycleEvent.of(one) for one in answer.lifecycle]
+    assert [Poll.from_json(one) for one in answer.polls] == [look_at("support"), look_at("office")]
+    [event] = [LifecycleEvent.from_json(one) for one in answer.lifecycle]
     assert (event.mailbox, event.folder, event.kind) == ("office", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED)
     lines = [one.getMessage() for one in caplog.records]
     assert len(lines) == 2

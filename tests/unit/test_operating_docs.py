@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from shared.config import read_settings
+from shared.config import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,7 +97,7 @@ def test_the_parameters_by_example_are_settings_without_a_fault() -> None:
         assert isinstance(given, dict)
         for name, fields in given["value"].items():
             values |= {f"{beginning}__{name}__{field}": value for field, value in fields.items()}
-    settings = read_settings(values)
+    settings = load_settings(values)
     assert settings.faulty == {}
     assert set(settings.mailboxes) == {"support"}
 
@@ -107,6 +107,6 @@ def test_an_operators_settings_lack_the_secret_and_nothing_else() -> None:
     assert isinstance(given, dict)
     values = {"POLL_SCHEDULE": "0 * * * * *", **given, "AzureWebJobsStorage__accountName": "stapp"}
     values["MAIL_STORAGE"] = given["MAIL_STORAGE"].replace("ACCOUNT", "stmail")
-    settings = read_settings(values, complete=False)
+    settings = load_settings(values, complete=False)
     (faults,) = settings.faulty.values()
     assert [fault for fault in faults if "PASSWORD" not in fault] == []

@@ -8,28 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.mailboxes.base import Listed
-from shared.mailboxes.pop3.errors import Broken, code_of, is_gone
-from shared.mailboxes.pop3.listing import Headers, keys_of, listed, received_at, sizes_of
+from shared.mailboxes.base import ListedMessage
+from shared.mailboxes.pop3.errors import ProtocolViolation, code_of, is_gone
+from shared.mailboxes.pop3.listing import Headers, listed_messages, parse_keys, parse_sizes, received_at
 
 TEN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
 
 def test_listing_is_in_the_order_of_numbers_whatever_the_lines() -> None:
-    assert listed(sizes_of([b"2 20", b"1 10"]), keys_of([b"1 a", b"2 b"]), {2: TEN}) == [
-        Listed("a", 1, 10),
-        Listed("b", 2, 20, TEN),
+    assert listed_messages(parse_sizes([b"2 20", b"1 10"]), parse_keys([b"1 a", b"2 b"]), {2: TEN}) == [
+        ListedMessage("a", 1, 10),
+        ListedMessage("b", 2, 20, TEN),
     ]
 
 
 def test_a_uidl_may_hold_any_octets() -> None:
-    assert keys_of([b"1 !<>~\xff", b"2 two words ", b"3", b"x y"]) == {1: "!<>~\xff", 2: "two words"}
+    assert parse_keys([b"1 !<>~\xff", b"2 two words ", b"3", b"x y"]) == {1: "!<>~\xff", 2: "two words"}
 
 
 @pytest.mark.parametrize("line", [b"", b"1", b"a 1", b"1 -5", b"0 1", b"1 1e3"])
 def test_a_list_that_cannot_be_read_is_broken(line: bytes) -> None:
-    with pytest.raises(Broken):
-        sizes_of([line])
+    with pytest.raises(ProtocolViolation):
+        parse_sizes([line])
 
 
 @pytest.mark.parametrize(

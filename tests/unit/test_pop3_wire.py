@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.mailboxes.pop3.errors import Broken, broken
+from shared.mailboxes.pop3.errors import ProtocolViolation, connection_error
 from shared.mailboxes.pop3.wire import LONGEST_LINE, Wire
 
 
@@ -87,13 +87,13 @@ def test_a_long_line_passes_in_pieces() -> None:
 
 
 def test_a_line_without_an_end_is_given_up() -> None:
-    with pytest.raises(Broken):
+    with pytest.raises(ProtocolViolation):
         wire_of(*([b"x" * 1_000] * (LONGEST_LINE // 1_000 + 2))).line()
 
 
 @pytest.mark.parametrize("stream", [b"", b"+OK", b"OK\r\n", b"+OKAY\r\n", b"\r\n", b"HTTP/1.1 400\r\n"])
 def test_what_is_no_answer_is_broken(stream: bytes) -> None:
-    with pytest.raises(Broken):
+    with pytest.raises(ProtocolViolation):
         wire_of(stream).answer()
 
 
@@ -113,10 +113,10 @@ def errors() -> list[OSError]:
 
 @pytest.mark.parametrize("error", errors(), ids=lambda error: type(error).__name__)
 def test_every_error_of_a_socket_is_mapped(error: OSError) -> None:
-    assert isinstance(broken(error), Broken)
-    with pytest.raises(Broken):
+    assert isinstance(connection_error(error), ProtocolViolation)
+    with pytest.raises(ProtocolViolation):
         wire_of(error=error).line()
-    with pytest.raises(Broken):
+    with pytest.raises(ProtocolViolation):
         wire_of(error=error).send(b"QUIT")
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from shared.errors import MessageUnreadable
-from shared.queue_messages import Announcement, LifecycleEvent, LifecycleKind, Poll, Reason, Replay
+from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, PollReason, ReplayRequest, RouteRequest
 
 ASKED = datetime(2026, 11, 23, 12, 0, 7, 123456, tzinfo=UTC)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -17,42 +17,42 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @pytest.mark.parametrize(
     "message",
     [
-        Announcement("a1"),
-        Announcement("a1", 3, TRACE),
-        Announcement("a1", replay=Replay("unhandled/büro/2026/11/24/a-b.json")),
-        Announcement("a1", 1, TRACE, Replay("routed/sales/2026/11/24/a-b.json", "id")),
-        *(Poll("support", reason) for reason in Reason),
-        Poll("support", Reason.NOTIFIED, 2, TRACE, ASKED),
-        Poll("support", Reason.REPEAT, asked=ASKED.astimezone(timezone(timedelta(hours=2)))),
+        RouteRequest("a1"),
+        RouteRequest("a1", 3, TRACE),
+        RouteRequest("a1", replay=ReplayRequest("unhandled/büro/2026/11/24/a-b.json")),
+        RouteRequest("a1", 1, TRACE, ReplayRequest("routed/sales/2026/11/24/a-b.json", "id")),
+        *(Poll("support", reason) for reason in PollReason),
+        Poll("support", PollReason.NOTIFIED, 2, TRACE, ASKED),
+        Poll("support", PollReason.RECHECK, requested_at=ASKED.astimezone(timezone(timedelta(hours=2)))),
         *(LifecycleEvent("support", "INBOX/Büro 注文", kind, "id", 1, TRACE) for kind in LifecycleKind),
         LifecycleEvent("support", "INBOX", LifecycleKind.MISSED, ""),
     ],
     ids=lambda one: type(one).__name__,
 )
-def test_there_and_back(message: Announcement | Poll | LifecycleEvent) -> None:
-    assert type(message).of(message.body()) == message
-    assert json.loads(message.body())["v"] == 1
+def test_there_and_back(message: RouteRequest | Poll | LifecycleEvent) -> None:
+    assert type(message).from_json(message.to_json()) == message
+    assert json.loads(message.to_json())["v"] == 1
 
 
 def test_what_an_older_release_put_there_is_read() -> None:
-    assert Announcement.of('{"v": 1, "arrival": "a1", "retries": 0}') == Announcement("a1")
-    assert Poll.of('{"v": 1, "mailbox": "support", "reason": "clock"}') == Poll("support", Reason.CLOCK)
+    assert RouteRequest.from_json('{"v": 1, "arrival": "a1", "retries": 0}') == RouteRequest("a1")
+    assert Poll.from_json('{"v": 1, "mailbox": "support", "reason": "clock"}') == Poll("support", PollReason.TIMER)
     old = json.dumps({"v": 1, "mailbox": "support", "reason": "again", "retries": 2, "traceparent": TRACE})
-    assert Poll.of(old) == Poll("support", Reason.AGAIN, 2, TRACE)
+    assert Poll.from_json(old) == Poll("support", PollReason.FOLLOW_UP, 2, TRACE)
 
 
 def test_what_a_newer_release_adds_is_left_alone() -> None:
-    body = json.loads(Poll("support", Reason.NOTIFIED, asked=ASKED).body()) | {"more": [1]}
-    assert Poll.of(json.dumps(body)).asked == ASKED
+    body = json.loads(Poll("support", PollReason.NOTIFIED, requested_at=ASKED).to_json()) | {"more": [1]}
+    assert Poll.from_json(json.dumps(body)).requested_at == ASKED
 
 
 @pytest.mark.parametrize("asked", ["", "soon", "2026-11-23T12:00:00", "2026-13-01T00:00:00+00:00", 7, None, [], {}])
 def test_a_time_that_is_none_asks_for_a_look_in_any_case(asked: object) -> None:
     body = {"v": 1, "mailbox": "support", "reason": "notified", "asked": asked}
-    assert Poll.of(json.dumps(body)).asked is None
+    assert Poll.from_json(json.dumps(body)).requested_at is None
 
 
-@pytest.mark.parametrize("kind", [Announcement, Poll, LifecycleEvent], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [RouteRequest, Poll, LifecycleEvent], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize(
     "body",
     [
@@ -68,12 +68,12 @@ def test_a_time_that_is_none_asks_for_a_look_in_any_case(asked: object) -> None:
     ],
     ids=lambda body: ascii(body)[:60],
 )
-def test_what_is_none_of_ours_is_refused_in_words(kind: type[Announcement | Poll | LifecycleEvent], body: str) -> None:
+def test_what_is_none_of_ours_is_refused_in_words(kind: type[RouteRequest | Poll | LifecycleEvent], body: str) -> None:
     with pytest.raises(MessageUnreadable, match=r"queue"):
-        kind.of(body)
+        kind.from_json(body)
 
 
 @pytest.mark.parametrize("fields", ['"replay": 5', '"replay": null', '"replay": "failed/x", "again": true'])
 def test_a_replay_of_no_record_is_refused(fields: str) -> None:
     with pytest.raises(MessageUnreadable, match="replay"):
-        Announcement.of(f'{{"v": 1, "arrival": "a1", {fields}}}')
+        RouteRequest.from_json(f'{{"v": 1, "arrival": "a1", {fields}}}')

@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 
 from mailroom_cli.commands.settings.reference import MODELS, settings_of
-from shared.config import read_settings
+from shared.config import load_settings
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
 
 def test_the_settings_by_example_have_no_fault() -> None:
     (block,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
-    settings = read_settings(json.loads(block)["Values"])
+    settings = load_settings(json.loads(block)["Values"])
     assert settings.faulty == {}
     assert set(settings.mailboxes) == {"support", "office", "contracts", "orders"}
     assert {route.name for route in settings.routes} == {"helpdesk", "sales", "invoices", "partners"}

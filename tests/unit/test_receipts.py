@@ -14,16 +14,16 @@ from shared.documents.blob_paths import (
     attachment_path,
     is_first_result,
     is_result_for,
-    left_path,
     parsed_path,
     raw_path,
     record_path,
-    result_again_path,
+    reissued_result_path,
     result_path,
+    skipped_path,
 )
 from shared.errors import MessageUnreadable
-from shared.queue_messages import QUEUE_VERSION, Announcement, Poll, Reason
-from shared.receipts import LONGEST, Receipt, State, found_by
+from shared.queue_messages import QUEUE_VERSION, Poll, PollReason, RouteRequest
+from shared.receipts import MAX_MESSAGE_ID_LENGTH, Receipt, State, search_columns
 from shared.storage.base import Record
 
 RECEIPT = Receipt(
@@ -34,7 +34,7 @@ RECEIPT = Receipt(
     server_key="1.2",
     message="b" * 64,
     size=10,
-    told_size=11,
+    reported_size=11,
     received=datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC),
     stored_at=datetime(2026, 11, 23, 23, 59, 59, tzinfo=UTC),
 )
@@ -50,56 +50,56 @@ RECEIPT = Receipt(
     ],
 )
 def test_a_receipt_reads_as_it_was_written(receipt: Receipt) -> None:
-    assert Receipt.of(Record(receipt.arrival, dict(receipt.values()), "e")) == receipt
+    assert Receipt.from_record(Record(receipt.arrival, dict(receipt.to_values()), "e")) == receipt
 
 
 def test_a_receipt_reads_what_sorting_added() -> None:
     added = {"outcomes": json.dumps({"sales@example.com": "routed x"}), "last_error": "ValueError: y"}
-    receipt = Receipt.of(Record(RECEIPT.arrival, {**RECEIPT.values(), **added}, "e"))
+    receipt = Receipt.from_record(Record(RECEIPT.arrival, {**RECEIPT.to_values(), **added}, "e"))
     assert receipt.outcomes == {"sales@example.com": "routed x"}
     assert receipt.last_error == "ValueError: y"
 
 
 def test_a_receipt_reads_what_it_is_found_by() -> None:
     senders = ("ann@customer.example", "bob@customer.example")
-    noted = found_by(senders, ("sales@example.com",), "1@customer.example")
+    noted = search_columns(senders, ("sales@example.com",), "1@customer.example")
     assert (noted["sender"], noted["several_senders"]) == (senders[0], True)
-    receipt = Receipt.of(Record(RECEIPT.arrival, {**RECEIPT.values(), **noted, "fate": "routed"}, "e"))
-    assert (receipt.senders, receipt.named) == (senders, ("sales@example.com",))
-    assert (receipt.message_id, receipt.fate) == ("1@customer.example", "routed")
-    assert found_by((), (), None)["sender"] == ""
-    assert found_by((), (), None)["several_senders"] is False
-    assert len(str(found_by((), (), "x" * 2000)["message_id"])) == LONGEST
+    receipt = Receipt.from_record(Record(RECEIPT.arrival, {**RECEIPT.to_values(), **noted, "fate": "routed"}, "e"))
+    assert (receipt.senders, receipt.to_and_cc) == (senders, ("sales@example.com",))
+    assert (receipt.message_id, receipt.outcome) == ("1@customer.example", "routed")
+    assert search_columns((), (), None)["sender"] == ""
+    assert search_columns((), (), None)["several_senders"] is False
+    assert len(str(search_columns((), (), "x" * 2000)["message_id"])) == MAX_MESSAGE_ID_LENGTH
 
 
 def test_a_forgotten_receipt_was_downloaded_and_has_nothing_left() -> None:
-    marked = replace(RECEIPT, state=State.FORGOTTEN)
+    marked = replace(RECEIPT, state=State.ERASED)
     assert marked.was_downloaded
-    assert not marked.has_everything_forgotten
-    assert replace(marked, message="").has_everything_forgotten
-    assert not replace(RECEIPT, state=State.OVERSIZED, message="").has_everything_forgotten
+    assert not marked.is_fully_erased
+    assert replace(marked, message="").is_fully_erased
+    assert not replace(RECEIPT, state=State.OVERSIZED, message="").is_fully_erased
 
 
 def test_writing_a_receipt_again_leaves_what_sorting_added() -> None:
     """A merge of `values` must not carry the outcomes of nobody over those that are there."""
     added = {"outcomes", "last_error", "fate", "conversation", "routed_at"}
-    assert not {*added, *found_by((), (), None)} & RECEIPT.values().keys()
+    assert not {*added, *search_columns((), (), None)} & RECEIPT.to_values().keys()
 
 
-@pytest.mark.parametrize("announcement", [Announcement("ab"), Announcement("ab", 3, "00-aa-bb-01")])
-def test_an_announcement_reads_as_it_was_written(announcement: Announcement) -> None:
-    assert Announcement.of(announcement.body()) == announcement
+@pytest.mark.parametrize("announcement", [RouteRequest("ab"), RouteRequest("ab", 3, "00-aa-bb-01")])
+def test_an_announcement_reads_as_it_was_written(announcement: RouteRequest) -> None:
+    assert RouteRequest.from_json(announcement.to_json()) == announcement
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_a_poll_reads_as_it_was_written(reason: Reason) -> None:
+@pytest.mark.parametrize("reason", PollReason)
+def test_a_poll_reads_as_it_was_written(reason: PollReason) -> None:
     poll = Poll("support", reason, 2, "00-aa-bb-01")
-    assert Poll.of(poll.body()) == poll
-    assert Poll.of(Poll("support", reason).body()) == Poll("support", reason)
+    assert Poll.from_json(poll.to_json()) == poll
+    assert Poll.from_json(Poll("support", reason).to_json()) == Poll("support", reason)
 
 
 def test_queue_messages_are_versioned_json_and_small() -> None:
-    for body in (Announcement("a" * 64, 1, "t" * 55).body(), Poll("support", Reason.CLOCK).body()):
+    for body in (RouteRequest("a" * 64, 1, "t" * 55).to_json(), Poll("support", PollReason.TIMER).to_json()):
         assert json.loads(body)["v"] == QUEUE_VERSION
         assert len(body) < 1000
 
@@ -126,7 +126,7 @@ JUNK = [
 
 
 @pytest.mark.parametrize("body", JUNK, ids=range(len(JUNK)))
-@pytest.mark.parametrize("codec", [Announcement.of, Poll.of], ids=["announcement", "poll"])
+@pytest.mark.parametrize("codec", [RouteRequest.from_json, Poll.from_json], ids=["announcement", "poll"])
 def test_junk_on_a_queue_is_refused(codec: Callable[[str], object], body: str) -> None:
     with pytest.raises(MessageUnreadable):
         codec(body)
@@ -135,11 +135,11 @@ def test_junk_on_a_queue_is_refused(codec: Callable[[str], object], body: str) -
 @pytest.mark.parametrize("reason", ['"never"', "null", "5", "[]", "{}", '["clock"]'])
 def test_a_poll_for_no_known_reason_is_refused(reason: str) -> None:
     with pytest.raises(MessageUnreadable):
-        Poll.of(f'{{"v": 1, "mailbox": "support", "reason": {reason}}}')
+        Poll.from_json(f'{{"v": 1, "mailbox": "support", "reason": {reason}}}')
 
 
 def test_what_a_later_release_adds_is_ignored() -> None:
-    assert Announcement.of('{"v": 1, "arrival": "ab", "new": {"x": 1}}') == Announcement("ab")
+    assert RouteRequest.from_json('{"v": 1, "arrival": "ab", "new": {"x": 1}}') == RouteRequest("ab")
 
 
 def test_7_the_layout_of_the_container() -> None:
@@ -153,7 +153,7 @@ def test_7_the_layout_of_the_container() -> None:
         result_path("sales", day, message, "sales@example.com") == f"routed/sales/2026/11/23/{message}-{recipient}.json"
     )
     first = result_path("sales", day, message, "sales@example.com")
-    anew = result_again_path("sales", day, message, "sales@example.com", "id")
+    anew = reissued_result_path("sales", day, message, "sales@example.com", "id")
     assert anew == f"routed/sales/2026/11/23/{message}-{recipient}-{hashlib.sha256(b'id').hexdigest()[:12]}.json"
     assert [is_first_result(first), is_first_result(anew)] == [True, False]
     for path in (first, anew):
@@ -165,4 +165,4 @@ def test_7_the_layout_of_the_container() -> None:
         record_path("failed", "support", day, message, arrival)
         == f"failed/support/2026/11/23/{message}-0123456789ab.json"
     )
-    assert left_path("oversized", "support", day, arrival) == "oversized/support/2026/11/23/0123456789ab.json"
+    assert skipped_path("oversized", "support", day, arrival) == "oversized/support/2026/11/23/0123456789ab.json"

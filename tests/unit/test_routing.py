@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.routing.decision import TRIED_LIMIT, decide
-from shared.routing.model import Decision, Mail, Route, Unhandled
+from shared.routing.model import Decision, Route, RoutingInput, Unhandled
 from shared.routing.route_table import RouteTable
 
 PRIMARY = "support@example.com"
@@ -27,8 +27,8 @@ def mail(
     extensions: frozenset[str] = frozenset(),
     important: bool = False,
     folder: str = "INBOX",
-) -> Mail:
-    return Mail(
+) -> RoutingInput:
+    return RoutingInput(
         to=tuple(to.split()),
         cc=tuple(cc.split()),
         invalid=invalid,
@@ -93,7 +93,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("message", "routes", "expected"), TABLE)
-def test_3_5_the_table(message: Mail, routes: tuple[Route, ...], expected: list[tuple[str, str, str]]) -> None:
+def test_3_5_the_table(message: RoutingInput, routes: tuple[Route, ...], expected: list[tuple[str, str, str]]) -> None:
     decision = decide(message, RouteTable(routes, primary=PRIMARY, fallback="rest"))
     assert taken(decision) == expected
     assert (decision.unhandled is None) == bool(expected)
@@ -129,11 +129,11 @@ def test_2_4_off_makes_a_plus_address_one_like_any_other() -> None:
         (mail("sales@example.com"), Unhandled.CONDITIONS),
     ],
 )
-def test_2_5_and_3_6_unhandled_says_why(message: Mail, reason: Unhandled) -> None:
+def test_2_5_and_3_6_unhandled_says_why(message: RoutingInput, reason: Unhandled) -> None:
     table = RouteTable([Route(name="sales", address="sales@example.com", important=True)])
     decision = decide(message, table)
     assert decision.unhandled is reason
-    assert decision.unhandled.words
+    assert decision.unhandled.detail
 
 
 def test_2_5_one_valid_recipient_is_enough() -> None:
@@ -148,7 +148,7 @@ def test_3_6_unhandled_lists_what_was_tried() -> None:
         ("other@example.com", None),
         ("*", None),
     ]
-    assert "SUBJECT_WORDS" in decision.tried[0].because
+    assert "SUBJECT_WORDS" in decision.tried[0].reason
 
 
 CONDITIONS = [
@@ -177,7 +177,7 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("condition", "holds", "fails"), CONDITIONS)
-def test_3_2_conditions(condition: dict[str, object], holds: Mail, fails: Mail | None) -> None:
+def test_3_2_conditions(condition: dict[str, object], holds: RoutingInput, fails: RoutingInput | None) -> None:
     table = RouteTable([Route(name="r", address="x@y.example", **condition)])  # type: ignore[arg-type]
     assert decide(holds, table).matches
     if fails is not None:

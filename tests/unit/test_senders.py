@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.dispatch.routing_input import mail_of, seen_of
+from shared.dispatch.routing_input import to_routing_input, visible_content
 from shared.mime.parser import parse
 from shared.routing.decision import decide
 from shared.routing.fingerprints import fingerprints
@@ -16,7 +16,7 @@ PARTNERS = Route(name="partners", address="*", senders=("*@partner.example", "an
 def decision(headers: str, **table: tuple[str, ...]) -> Decision:
     message = parse(f"To: desk@example.com\n{headers}\n\nx".encode())
     routes = RouteTable([PARTNERS], **table)  # type: ignore[arg-type]
-    return decide(mail_of(message, "INBOX", routes.reading), routes)
+    return decide(to_routing_input(message, "INBOX", routes.reading), routes)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_3_7_any_author_who_is_blocked_counts(headers: str) -> None:
 def test_3_6_a_bad_from_is_not_a_bad_recipient() -> None:
     message = parse(b"From: Mail System <MAILER-DAEMON>\n\nx")
     routes = RouteTable([PARTNERS])
-    mail = mail_of(message, "INBOX", routes.reading)
+    mail = to_routing_input(message, "INBOX", routes.reading)
     assert (mail.invalid, mail.senders, mail.senders_well_formed) == ((), (), False)
     found = decide(mail, routes)
     assert found.unhandled is not None
@@ -95,7 +95,7 @@ def test_3_6_a_bad_from_is_not_a_bad_recipient() -> None:
 def test_4_1_fingerprints_do_not_depend_on_names() -> None:
     date = "Date: Mon, 23 Nov 2026 08:00:00 +0000\nMessage-ID: <1@x.example>\n\nx"
     one, two, nobody, system = (
-        fingerprints("id", seen_of(parse(f"From: {author}\n{date}".encode())))
+        fingerprints("id", visible_content(parse(f"From: {author}\n{date}".encode())))
         for author in (BOSS, f"Boss, The <{BOSS}>", "", "Mail System <MAILER-DAEMON>")
     )
     assert one == two

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mailroom_cli.commands.settings.azure_script import Target, script, secret_name
-from shared.config import read_settings
-from shared.errors import SettingsWrong
+from shared.config import load_settings
+from shared.errors import ConfigurationError
 
 STORAGE = "DefaultEndpointsProtocol=https;AccountName=abc;AccountKey=aHVzaA==;EndpointSuffix=core.windows.net"
 VALUES = {
@@ -139,7 +139,7 @@ def test_a_certificates_file_becomes_a_secret(content: bytes, encoding: str, tmp
 
 
 def test_a_certificates_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SettingsWrong, match="MAILBOXES__a__CERTIFICATE_FILE: cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match="MAILBOXES__a__CERTIFICATE_FILE: cannot be read: No such file"):
         script({"MAILBOXES__a__CERTIFICATE_FILE": str(tmp_path / "none.pem")}, Target())
 
 
@@ -168,7 +168,7 @@ def test_a_value_is_not_taken_for_a_file(tmp_path: Path) -> None:
     given = settings.settings["ROUTES__a__SUBJECT_WORDS"]
     assert not given.startswith("@")
     values = {"AzureWebJobsStorage": "folder:x", "ROUTES__a__ADDRESS": "a@example.com"}
-    (route,) = read_settings({**values, "ROUTES__a__SUBJECT_WORDS": given}).routes
+    (route,) = load_settings({**values, "ROUTES__a__SUBJECT_WORDS": given}).routes
     assert route.subject_words == ("@home", "office")
 
 

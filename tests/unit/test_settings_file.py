@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mailroom_cli.settings_file import load_settings_file
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 
 def load(folder: Path, text: str | bytes) -> dict[str, str]:
@@ -18,7 +18,7 @@ def load(folder: Path, text: str | bytes) -> dict[str, str]:
 
 
 def fault(folder: Path, text: str | bytes) -> str:
-    with pytest.raises(SettingsWrong) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(folder, text)
     assert caught.value.__context__ is None
     assert "hush" not in "".join(traceback.format_exception(caught.value))
@@ -52,9 +52,9 @@ def test_comments_are_left_out_and_strings_are_not_touched(tmp_path: Path) -> No
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsWrong, match="is not there; write one with `mailroom settings`"):
+    with pytest.raises(ConfigurationError, match="is not there; write one with `mailroom settings`"):
         load_settings_file(tmp_path / "none.json")
-    with pytest.raises(SettingsWrong, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
         load_settings_file(tmp_path)
 
 
@@ -85,7 +85,7 @@ def test_a_file_that_is_no_object(tmp_path: Path) -> None:
 
 def test_values_that_are_no_text(tmp_path: Path) -> None:
     assert fault(tmp_path, '{"Values": {"A": {"hush": 1}}}') == "A is no text; write one text in quotes"
-    with pytest.raises(SettingsWrong) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, '{"Values": {"A": [], "B": {}}}')
     assert len(caught.value.faults) == 2
 

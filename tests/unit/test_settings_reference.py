@@ -7,7 +7,7 @@ import re
 import pytest
 
 from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS, MODELS, PLATFORM, Scope, as_written, settings_of
-from shared.config import After, read_settings
+from shared.config import After, load_settings
 from shared.config.parsers import Removal
 from shared.config.presets import Preset
 from tests.unit.test_operating_docs import read
@@ -48,12 +48,12 @@ def test_a_default_that_is_shown_as_a_value_is_taken_and_changes_nothing() -> No
         "MAILBOXES__m__PASSWORD": "secret",
         "ROUTES__m__ADDRESS": "r@example.com",
     }
-    without, shown = read_settings(base), 0
+    without, shown = load_settings(base), 0
     for scope in MODELS:
         for setting in settings_of(scope):
             if setting.value:
                 shown += 1
-                assert read_settings(base | {setting.key("m"): setting.default}) == without, setting.name
+                assert load_settings(base | {setting.key("m"): setting.default}) == without, setting.name
     assert shown >= 15
 
 

@@ -12,7 +12,7 @@ from mailroom_cli.commands.settings.reference import Scope, settings_of
 from mailroom_cli.commands.settings.template import starting_file
 from mailroom_cli.commands.settings.validate import check_file
 from mailroom_cli.settings_file import load_settings_file
-from shared.config import read_settings
+from shared.config import load_settings
 from shared.config.model import After, MailProtocol
 from shared.config.presets import PRESETS, Preset
 
@@ -52,7 +52,7 @@ def test_what_is_to_be_filled_in_and_nothing_else_is_wrong(preset: Preset | None
     told = {fault.partition(":")[0] for fault in found.faults}
     assert told == empty
 
-    settings = read_settings(filled(values))
+    settings = load_settings(filled(values))
     assert settings.faulty == {}
     assert not [line for line in settings.warnings if not line.startswith("GRAPH_WEBHOOK_URL")]
     (mailbox,), (route,) = settings.mailboxes.values(), settings.routes
@@ -73,7 +73,7 @@ def test_what_is_commented_out_may_be_set(preset: Preset | None, tmp_path: Path)
         (name,) = set(values) - whole
         if not values[name]:
             continue  # a secret: nothing is shown
-        settings = read_settings({**NEEDED.get(name, {}), **filled(values)})
+        settings = load_settings({**NEEDED.get(name, {}), **filled(values)})
         faults = [fault for faults in settings.faulty.values() for fault in faults]
         allowed = 1 if name.endswith("__CA_FILE") else 0  # there is no such file
         assert len(faults) == allowed, faults

@@ -13,9 +13,16 @@ import requests
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from shared.config import SignIn
-from shared.errors import ConnectFailed, MailroomError, ServiceUnavailable, SettingsWrong, SignInRefused, TlsRefused
-from shared.mailboxes.oauth.http_session import AnsweredBadly
-from shared.mailboxes.oauth.msal_client import TRANSIENT, refusal, token_error
+from shared.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectFailed,
+    MailroomError,
+    ServiceUnavailable,
+    TlsRefused,
+)
+from shared.mailboxes.oauth.http_session import InvalidTokenResponse
+from shared.mailboxes.oauth.msal_client import TRANSIENT, authentication_error, token_error
 from shared.mailboxes.oauth.token_cache import xoauth2
 from tests.servers.settings import mailbox_settings
 
@@ -35,7 +42,7 @@ def raised() -> Iterator[Exception]:
                 yield kind(SECRET, SECRET, 0)
             else:
                 yield kind(SECRET)
-    yield from (AnsweredBadly(status) for status in (200, 404, 429, 500, 503))
+    yield from (InvalidTokenResponse(status) for status in (200, 404, 429, 500, 503))
     yield from (kind(SECRET) for kind in (ValueError, KeyError, TypeError, RuntimeError, OSError, UnsupportedAlgorithm))
 
 
@@ -55,9 +62,9 @@ def test_every_exception_is_mapped_and_its_text_is_not_told(error: Exception) ->
         (requests.exceptions.ReadTimeout("x"), ServiceUnavailable),
         (requests.exceptions.ConnectionError("x"), ConnectFailed),
         (requests.exceptions.ProxyError("x"), ConnectFailed),
-        (requests.exceptions.InvalidURL("x"), SettingsWrong),
+        (requests.exceptions.InvalidURL("x"), ConfigurationError),
         (requests.exceptions.ChunkedEncodingError("x"), ServiceUnavailable),
-        (ValueError("x"), SignInRefused),
+        (ValueError("x"), AuthenticationError),
     ],
 )
 def test_what_the_caller_is_to_do(error: Exception, kind: type[MailroomError]) -> None:
@@ -65,13 +72,13 @@ def test_what_the_caller_is_to_do(error: Exception, kind: type[MailroomError]) -
 
 
 def test_our_own_errors_pass_as_they_are() -> None:
-    error = SettingsWrong("as it is")
+    error = ConfigurationError("as it is")
     assert token_error(error, SETTINGS, "https://login.example") is error
 
 
 @pytest.mark.parametrize("name", sorted(TRANSIENT))
 def test_transient_answers_are_no_refusal(name: str) -> None:
-    assert isinstance(refusal({"error": name}, SETTINGS), ServiceUnavailable)
+    assert isinstance(authentication_error({"error": name}, SETTINGS), ServiceUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +89,14 @@ def test_transient_answers_are_no_refusal(name: str) -> None:
     ],
 )
 def test_every_other_answer_is_a_refusal(name: str) -> None:
-    assert isinstance(refusal({"error": name}, SETTINGS), SignInRefused)
+    assert isinstance(authentication_error({"error": name}, SETTINGS), AuthenticationError)
 
 
 @pytest.mark.parametrize(
     "answer", [{}, {"error": 7, "error_codes": ["x"]}, {"error": None, "error_description": None, "error_codes": None}]
 )
 def test_odd_answers_are_refusals(answer: dict[str, object]) -> None:
-    assert isinstance(refusal(answer, SETTINGS), SignInRefused)
+    assert isinstance(authentication_error(answer, SETTINGS), AuthenticationError)
 
 
 def test_1_5_xoauth2_as_the_mail_servers_want_it() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from shared.lease import LEASE_SECONDS
-from shared.mailboxes.spool import MEMORY_LIMIT, Budget, Content, Spool, remove_left_over
+from shared.mailboxes.spool import MEMORY_LIMIT, Content, MemoryBudget, Spool, remove_leftover_files
 from shared.temporary_files import LEFT_OVER, LockedFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,8 +35,8 @@ def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 class Blocks:
     """Whether a call waits, and that it ends once it may."""
 
-    def __init__(self, budget: Budget, size: int) -> None:
-        self._thread = threading.Thread(target=budget.take, args=(size,), daemon=True)
+    def __init__(self, budget: MemoryBudget, size: int) -> None:
+        self._thread = threading.Thread(target=budget.reserve, args=(size,), daemon=True)
         self._thread.start()
         self._thread.join(0.1)
 
@@ -65,7 +65,7 @@ def test_1_7_a_small_message_stays_in_memory(pieces: list[bytes], temporary_fold
 
 
 def test_1_7_exactly_the_limit_is_in_memory() -> None:
-    budget = Budget(1)
+    budget = MemoryBudget(1)
     spool = Spool(MEMORY_LIMIT, NO_LIMIT, budget=budget)
     spool.write(b"x" * MEMORY_LIMIT)
     content = spool.finish()
@@ -98,7 +98,7 @@ def test_1_7_what_is_announced_as_large_never_grows_in_memory(temporary_folder: 
 @pytest.mark.parametrize("told", [10, MEMORY_LIMIT * 3])
 def test_1_7_overflow_keeps_nothing_and_reading_may_go_on(told: int, temporary_folder: Path) -> None:
     limit = MEMORY_LIMIT * 2
-    budget = Budget(limit)
+    budget = MemoryBudget(limit)
     spool = Spool(told, limit, budget=budget)
     for _ in range(3):
         spool.write(b"x" * MEMORY_LIMIT)
@@ -119,7 +119,7 @@ def test_1_7_exactly_the_message_limit_is_no_overflow() -> None:
 
 def test_1_7_the_budget_waits_and_is_given_back_when_the_content_is_closed() -> None:
     size = MEMORY_LIMIT + 1
-    budget = Budget(size + 10)
+    budget = MemoryBudget(size + 10)
     spool = Spool(size, NO_LIMIT, budget=budget)
     spool.write(b"x" * size)
     content = spool.finish()
@@ -128,14 +128,14 @@ def test_1_7_the_budget_waits_and_is_given_back_when_the_content_is_closed() -> 
     assert waiting.waits
     content.close()
     assert waiting.ends()
-    budget.give(11)
+    budget.release(11)
     content.close()
     assert not Blocks(budget, size + 10).waits
 
 
 def test_1_7_a_discarded_spool_gives_the_budget_back() -> None:
     size = MEMORY_LIMIT + 1
-    budget = Budget(size)
+    budget = MemoryBudget(size)
     spool = Spool(size, NO_LIMIT, budget=budget)
     waiting = Blocks(budget, 1)
     assert waiting.waits
@@ -145,17 +145,17 @@ def test_1_7_a_discarded_spool_gives_the_budget_back() -> None:
 
 
 def test_1_7_a_message_larger_than_the_whole_budget_waits_until_it_is_alone() -> None:
-    budget = Budget(10)
-    budget.take(1)
+    budget = MemoryBudget(10)
+    budget.reserve(1)
     waiting = Blocks(budget, 100)
     assert waiting.waits
-    budget.give(1)
+    budget.release(1)
     assert waiting.ends()
 
 
 def test_1_7_a_message_that_turns_out_larger_than_told_counts_with_its_true_size() -> None:
     size = MEMORY_LIMIT + 2_000_000
-    budget = Budget(size)
+    budget = MemoryBudget(size)
     spool = Spool(MEMORY_LIMIT + 1, NO_LIMIT, budget=budget)
     spool.write(b"x" * size)
     content = spool.finish()
@@ -168,7 +168,7 @@ def test_1_7_a_message_that_turns_out_larger_than_told_counts_with_its_true_size
 
 
 def test_content_of_bytes() -> None:
-    content = Content.of(b"abc")
+    content = Content.from_bytes(b"abc")
     assert (content.data, content.size, content.sha256) == (b"abc", 3, hashlib.sha256(b"abc").hexdigest())
     content.close()
 
@@ -198,12 +198,12 @@ def test_1_7_only_a_killed_workers_spooled_message_is_removed(temporary_folder: 
         assert worker.stdout.readline() == b"ready\n"
         (path,) = temporary_folder.iterdir()
         later = path.stat().st_mtime + LEFT_OVER
-        assert remove_left_over(later + 1) == 0, "a living process uses it"
+        assert remove_leftover_files(later + 1) == 0, "a living process uses it"
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    assert remove_left_over(later - 1) == 0, "it is not older than a lease"
+    assert remove_leftover_files(later - 1) == 0, "it is not older than a lease"
     assert path.exists()
-    assert remove_left_over(later + 1) == 1
+    assert remove_leftover_files(later + 1) == 1
     assert not path.exists()
 
 
@@ -216,7 +216,7 @@ def test_1_7_another_programs_files_stay(temporary_folder: Path) -> None:
     for name in names:
         (temporary_folder / name).write_bytes(b"x")
     (temporary_folder / "mailroom-folder.eml").mkdir()
-    assert remove_left_over(time.time() + 3600) == 0
+    assert remove_leftover_files(time.time() + 3600) == 0
     for name in names:
         (temporary_folder / name).unlink()
     (temporary_folder / "mailroom-folder.eml").rmdir()

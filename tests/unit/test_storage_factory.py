@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 from shared.keys import digest
 from shared.storage.base import QueueName, Table
-from shared.storage.factory import open_stores
-from shared.storage.location import StorageAddress
+from shared.storage.factory import open_storage
+from shared.storage.location import StorageLocation
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def at(folder: Path) -> StorageAddress:
-    return StorageAddress.parse(f"folder:{folder}", setting="TEST")
+def at(folder: Path) -> StorageLocation:
+    return StorageLocation.parse(f"folder:{folder}", setting="TEST")
 
 
 def test_a_folder_needs_none_of_the_sdks(tmp_path: Path) -> None:
@@ -71,13 +71,13 @@ def test_opening_asks_no_network(text: str, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("socket.socket.connect", asked)
     monkeypatch.setattr("socket.getaddrinfo", asked)
-    address = StorageAddress.parse(text, setting="TEST")
-    open_stores(address, address, "mail").close()
+    address = StorageLocation.parse(text, setting="TEST")
+    open_storage(address, address, "mail").close()
 
 
 def test_mail_is_directly_in_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "mail"
-    stores = open_stores(at(folder), at(folder), "container")
+    stores = open_storage(at(folder), at(folder), "container")
     stores.blobs.create("messages/ab/x/raw.eml", b"x", content_type="message/rfc822")
     stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
     stores.close()
@@ -87,12 +87,12 @@ def test_mail_is_directly_in_its_folder(tmp_path: Path) -> None:
 
 
 def test_app_and_mail_may_be_two_folders(tmp_path: Path) -> None:
-    stores = open_stores(at(tmp_path / "app"), at(tmp_path / "mail"), "mail")
+    stores = open_storage(at(tmp_path / "app"), at(tmp_path / "mail"), "mail")
     stores.queues[QueueName.POLLS].put_many(["x"])
     stores.blobs.create("a", b"x", content_type="text/plain")
     stores.close()
     assert [path.name for path in (tmp_path / "app").iterdir()] == [".mailroom"]
-    other = open_stores(at(tmp_path / "app"), at(tmp_path / "elsewhere"), "mail")
+    other = open_storage(at(tmp_path / "app"), at(tmp_path / "elsewhere"), "mail")
     assert other.queues[QueueName.POLLS].length() == 1
     assert list(other.blobs.list()) == []
     other.close()
@@ -100,7 +100,7 @@ def test_app_and_mail_may_be_two_folders(tmp_path: Path) -> None:
 
 def test_what_was_stored_is_there_when_opened_again(tmp_path: Path) -> None:
     for number in range(3):
-        stores = open_stores(at(tmp_path), at(tmp_path / "." / "sub" / ".."), "mail")
+        stores = open_storage(at(tmp_path), at(tmp_path / "." / "sub" / ".."), "mail")
         assert stores.records.create(Table.CLAIMS, digest("x"), {"a": 1}) == (number == 0)
         stores.queues[QueueName.POLLS].put_many(["x"])
         assert stores.queues[QueueName.POLLS].length() == number + 1
@@ -110,16 +110,16 @@ def test_what_was_stored_is_there_when_opened_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        (StorageAddress("AzureWebJobsStorage", blob="https://b.example.com", queue="https://q.example.com"), "table"),
+        (StorageLocation("AzureWebJobsStorage", blob="https://b.example.com", queue="https://q.example.com"), "table"),
         (
-            StorageAddress("AzureWebJobsStorage", connection_string="BlobEndpoint=https://b;AccountName=x=hush"),
+            StorageLocation("AzureWebJobsStorage", connection_string="BlobEndpoint=https://b;AccountName=x=hush"),
             "complete",
         ),
-        (StorageAddress("AzureWebJobsStorage", connection_string="hush"), "complete"),
+        (StorageLocation("AzureWebJobsStorage", connection_string="hush"), "complete"),
     ],
 )
-def test_an_address_that_lacks_a_part_is_a_fault_of_the_settings(address: StorageAddress, told: str) -> None:
-    with pytest.raises(SettingsWrong, match=f"AzureWebJobsStorage.*{told}") as caught:
-        open_stores(address, address, "mail")
+def test_an_address_that_lacks_a_part_is_a_fault_of_the_settings(address: StorageLocation, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"AzureWebJobsStorage.*{told}") as caught:
+        open_storage(address, address, "mail")
     assert "hush" not in str(caught.value)
     assert caught.value.__cause__ is None

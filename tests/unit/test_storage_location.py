@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.storage.location import StorageAddress, app_storage
+from shared.storage.location import StorageLocation, app_storage
 
 KEY = "aHVzaC1odXNoLWh1c2g="
 WHOLE = f"DefaultEndpointsProtocol=https;AccountName=acct;AccountKey={KEY};EndpointSuffix=core.windows.net"
@@ -14,8 +14,8 @@ SIGNED = "BlobEndpoint=https://acct.blob.core.windows.net/;SharedAccessSignature
 BLOB = "https://acct.blob.core.windows.net"
 
 
-def parse(text: str) -> StorageAddress:
-    return StorageAddress.parse(text, setting="MAIL_STORAGE")
+def parse(text: str) -> StorageLocation:
+    return StorageLocation.parse(text, setting="MAIL_STORAGE")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.mailboxes.temporary_refusals import TABLE, suggested_backoff, temporary_refusal, throttled
+from shared.mailboxes.temporary_refusals import TABLE, suggested_backoff, temporary_refusal, throttled_error
 
 
 @pytest.mark.parametrize(
@@ -123,4 +123,4 @@ def test_every_row_names_its_source_and_matches_a_text() -> None:
 )
 def test_backoff(text: str, seconds: float | None) -> None:
     assert suggested_backoff(text) == seconds
-    assert throttled(text) == ("throttled" in text or "Backoff" in text)
+    assert throttled_error(text) == ("throttled" in text or "Backoff" in text)

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from mailroom_cli.commands.find import as_line
 from mailroom_cli.log_format import UtcFormatter
-from mailroom_cli.terminal import escaped, open_console, printable, say
-from shared.errors import quoted
+from mailroom_cli.terminal import escaped, open_console, say, without_controls
+from shared.errors import printable
 
 UNSAFE = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"]
 UNSAFE += [*"\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ud83d"]
@@ -29,22 +29,22 @@ def is_unsafe(text: str) -> bool:
 
 @pytest.mark.parametrize("unsafe", UNSAFE, ids=lambda one: f"{ord(one):04x}")
 def test_a_character_that_a_terminal_obeys_is_replaced(unsafe: str) -> None:
-    assert printable(f"a{unsafe}b") == "a\ufffdb"
+    assert without_controls(f"a{unsafe}b") == "a\ufffdb"
     assert json.loads(escaped(json.dumps({"a": f"a{unsafe}b"}, ensure_ascii=False))) == {"a": f"a{unsafe}b"}
     assert not is_unsafe(escaped(json.dumps(f"a{unsafe}b", ensure_ascii=False)))
     assert not is_unsafe(as_line({"message_id": f"a{unsafe}b"}))
-    assert not is_unsafe(quoted(f"a{unsafe}b"))
+    assert not is_unsafe(without_controls(f"a{unsafe}b"))
 
 
 def test_ordinary_text_stays_as_it_is() -> None:
-    assert printable(HARMLESS) == HARMLESS
+    assert without_controls(HARMLESS) == HARMLESS
     assert escaped(HARMLESS) == HARMLESS
 
 
 def test_no_control_character_is_forgotten() -> None:
     for code in range(0x110000):
         if unicodedata.category(chr(code)) == "Cc" and chr(code) not in "\t\n":
-            assert printable(chr(code)) == "\ufffd", hex(code)
+            assert without_controls(chr(code)) == "\ufffd", hex(code)
 
 
 def test_a_line_is_printed_safely(capsys: pytest.CaptureFixture[str]) -> None:

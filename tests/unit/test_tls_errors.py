@@ -9,7 +9,7 @@ import ssl
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from shared.errors import ConnectFailed, ConnectionLost, MailboxFailed, TlsRefused
+from shared.errors import ConnectFailed, ConnectionLost, MailboxError, TlsRefused
 from shared.mailboxes.tls import connecting, connection_error
 from shared.mailboxes.tls_witness import _read, peer_certificate
 from tests.servers.certificates import Ca
@@ -35,7 +35,7 @@ def errors() -> list[OSError | EOFError | UnicodeError]:
 
 @pytest.mark.parametrize("error", errors(), ids=lambda error: type(error).__name__)
 def test_every_error_is_mapped_and_names_mailbox_and_server(error: OSError | EOFError | UnicodeError) -> None:
-    with pytest.raises(MailboxFailed) as caught, connecting(SETTINGS):
+    with pytest.raises(MailboxError) as caught, connecting(SETTINGS):
         raise error
     assert "mailbox support" in str(caught.value)
     assert "mx.example.com:995" in str(caught.value)
@@ -51,7 +51,7 @@ def test_every_error_is_mapped_and_names_mailbox_and_server(error: OSError | EOF
         (socket.gaierror(-2, "x"), ConnectFailed),
     ],
 )
-def test_what_the_caller_is_to_do(error: OSError, kind: type[MailboxFailed]) -> None:
+def test_what_the_caller_is_to_do(error: OSError, kind: type[MailboxError]) -> None:
     assert type(connection_error(SETTINGS, error)) is kind
 
 

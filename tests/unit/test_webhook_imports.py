@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.graph_notifications.client_state import client_state, place
+from shared.graph_notifications.client_state import client_state, folder_token
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = (
@@ -43,7 +43,7 @@ SETTINGS = {
     "MAILBOXES__support__SIGN_IN": "managed-identity",
     "ROUTES__support__ADDRESS": "support@example.com",
 }
-NOTIFICATION = json.dumps({"value": [{"clientState": client_state(KEY, place("support", "INBOX"))}]})
+NOTIFICATION = json.dumps({"value": [{"clientState": client_state(KEY, folder_token("support", "INBOX"))}]})
 
 IMPORTING = "import graph_webhook"
 ANSWERING = f"""
@@ -170,10 +170,10 @@ def test_the_walk_sees_what_it_is_to_see() -> None:
 def test_the_first_answer_does_not_wait_for_certificates_to_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes a tenth of a second, and an app may have dozens; the other functions find out which are good."""
     import shared.config.sign_in as opening  # noqa: PLC0415
-    from shared.config import read_settings  # noqa: PLC0415
+    from shared.config import load_settings  # noqa: PLC0415
 
     opened: list[object] = []
-    monkeypatch.setattr(opening, "certificate_trouble", lambda *given: opened.append(given))
+    monkeypatch.setattr(opening, "certificate_error", lambda *given: opened.append(given))
     values = {
         "AzureWebJobsStorage": "UseDevelopmentStorage=true",
         "MAILBOXES__support__PROTOCOL": "graph",
@@ -182,9 +182,9 @@ def test_the_first_answer_does_not_wait_for_certificates_to_be_opened(monkeypatc
         "MAILBOXES__support__CLIENT_ID": "c",
         "MAILBOXES__support__CERTIFICATE": "whatever it is",
     }
-    assert set(read_settings(values, certificates=False).mailboxes) == {"support"}
+    assert set(load_settings(values, certificates=False).mailboxes) == {"support"}
     assert opened == []
-    read_settings(values)
+    load_settings(values)
     assert len(opened) == 1
     source = (ROOT / "shared/graph_notifications/webhook.py").read_text()
     assert "read_settings(certificates=False, complete=False)" in source

@@ -12,7 +12,7 @@ from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS, PLATFORM
 from mailroom_cli.commands.settings.validate import is_ours, is_secret, place_of
 from shared.config.certificates import PEM
 from shared.config.env_keys import APP_STORAGE, is_reference
-from shared.errors import SettingsWrong, quoted
+from shared.errors import ConfigurationError, printable
 
 _FOR_THE_HOST_HERE = "functions_worker_runtime"
 
@@ -82,11 +82,11 @@ def secret_name(key: str) -> str:
 def _take(made: _Script, key: str, value: str) -> None:
     setting = place_of(key)[-1]
     if place_of(key)[0] == APP_STORAGE:
-        made.notes.append(f"{quoted(key)} is left out: the function app has its own storage.")
+        made.notes.append(f"{printable(key)} is left out: the function app has its own storage.")
     elif key.lower() == _FOR_THE_HOST_HERE:
         pass  # the function app has been made for Python, and some plans refuse the setting
     elif not is_ours(key):
-        made.notes.append(f"{quoted(key)} is left out: it is not Mailroom's, and may be a secret.")
+        made.notes.append(f"{printable(key)} is left out: it is not Mailroom's, and may be a secret.")
     elif is_reference(value):
         made.settings[key] = value.strip()
     elif setting == "mail_storage" and _of_this_machine(value):
@@ -121,7 +121,7 @@ def _certificate(made: _Script, owner: str, file: Path) -> None:
         encoding = "utf-8" if PEM in file.read_bytes() else "base64"
     except OSError as error:
         # Its password is a reference, so that nobody has looked into it yet.
-        raise SettingsWrong(f"{owner}__CERTIFICATE_FILE: cannot be read: {error.strerror}; correct it") from None
+        raise ConfigurationError(f"{owner}__CERTIFICATE_FILE: cannot be read: {error.strerror}; correct it") from None
     made.secrets.append(f"put {secret_name(key)} {shlex.quote(str(file))} {encoding}")
 
 

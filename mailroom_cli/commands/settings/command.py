@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mailroom_cli.errors import told_plainly
+from mailroom_cli.errors import plain_errors
 from mailroom_cli.terminal import say
-from shared.errors import SettingsWrong
+from shared.errors import ConfigurationError
 
 STARTED = Path("local.settings.json")
 """The file that all commands read, unless another is named."""
@@ -40,9 +40,9 @@ def settings_command(
     vault: Annotated[str, typer.Option(metavar="NAME", help="The Key Vault, for --azure.")] = "VAULT",
 ) -> None:
     """A commented local.settings.json to start from; what is wrong with one; its way into Azure."""
-    with told_plainly():
+    with plain_errors():
         if (check and azure) or (settings != STARTED and not check and not azure):
-            raise SettingsWrong("what is to be done? --check or --azure, or --output FILE to write one anew")
+            raise ConfigurationError("what is to be done? --check or --azure, or --output FILE to write one anew")
         if check:
             raise typer.Exit(_check(settings))
         text = _script(settings, resource_group, app, vault) if azure else _start(preset)
@@ -55,12 +55,12 @@ def settings_command(
 
 def _check(file: Path) -> int:
     """Tell what a file's settings are like. The exit status."""
-    from mailroom_cli.commands.settings.validate import Checked, check_file  # noqa: PLC0415  reading settings takes a while to load
+    from mailroom_cli.commands.settings.validate import CheckedFile, check_file  # noqa: PLC0415  reading settings takes a while to load
 
     try:
         found = check_file(file)
-    except SettingsWrong as error:
-        found = Checked({}, error.faults)
+    except ConfigurationError as error:
+        found = CheckedFile({}, error.faults)
     for line in found.faults:
         say(f"WRONG {line}")
     for line in found.notes:
@@ -76,7 +76,7 @@ def _script(file: Path, group: str, app: str, vault: str) -> str:
 
     found = check_file(file)
     if found.faults:
-        raise SettingsWrong(*found.faults)
+        raise ConfigurationError(*found.faults)
     return script(found.values, Target(group, app, vault))
 
 
@@ -86,7 +86,7 @@ def _start(preset: str) -> str:
 
     word = preset.lower()
     if word and word not in list(Preset):
-        raise SettingsWrong(f"{preset} is no preset; there are: {', '.join(Preset)}")
+        raise ConfigurationError(f"{preset} is no preset; there are: {', '.join(Preset)}")
     return starting_file(Preset(word) if word else None)
 
 
@@ -106,4 +106,4 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         trouble = f"cannot be written: {error.strerror}"
     else:
         return
-    raise SettingsWrong(f"{path} {trouble}")
+    raise ConfigurationError(f"{path} {trouble}")

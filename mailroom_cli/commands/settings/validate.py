@@ -8,18 +8,18 @@ from pathlib import Path
 
 from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS
 from mailroom_cli.settings_file import load_settings_file
-from shared.config import ROUTES_PATH, all_routes, read_settings
+from shared.config import ROUTES_PATH, load_routes, load_settings
 from shared.config.env_keys import APP_STORAGE, KINDS, is_reference
 from shared.config.schema import SECRETS, WrittenSettings
-from shared.config.validation import Place, nearest
-from shared.errors import SettingsWrong
+from shared.config.validation import Place, closest_name
+from shared.errors import ConfigurationError
 
 _STAND_IN = "stands in for what a vault holds"
 _STAND_INS = {APP_STORAGE: "UseDevelopmentStorage=true", "mail_storage": "UseDevelopmentStorage=true"}
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedFile:
     """What was found in a file.
 
     Attributes:
@@ -33,7 +33,7 @@ class Checked:
     notes: tuple[str, ...] = ()
 
 
-def check_file(file: Path) -> Checked:
+def check_file(file: Path) -> CheckedFile:
     """Check a file's settings, and nothing else: the environment is not looked at, and nothing is connected to.
 
     Secrets may be references to Key Vault, which Azure alone resolves: something stands in for each.
@@ -47,10 +47,10 @@ def check_file(file: Path) -> Checked:
     # What stands in for a certificate, or for its password, is not to be opened.
     certificates = not any("certificate" in place_of(key)[-1] for key in references)
     try:
-        settings = read_settings(stood_in, certificates=certificates, complete=False)
-    except SettingsWrong as error:
-        return Checked(values, error.faults)
-    routes = all_routes(settings, None, complete=False)
+        settings = load_settings(stood_in, certificates=certificates, complete=False)
+    except ConfigurationError as error:
+        return CheckedFile(values, error.faults)
+    routes = load_routes(settings, None, complete=False)
     there = {*(route.name for route in settings.routes), *settings.wrong_routes}
     given = {key.lower() for key, value in values.items() if value.strip()}
     notes = [
@@ -59,7 +59,7 @@ def check_file(file: Path) -> Checked:
         *(f"{key}: is a reference that Azure alone resolves; on this machine, give the secret" for key in references),
         *(
             f"MAILBOXES__{mailbox}__FALLBACK: the route {fallback} is not here; it has to be in {ROUTES_PATH}"
-            + (f", or did you mean {near}?" if (near := nearest(fallback, there)) else "")
+            + (f", or did you mean {near}?" if (near := closest_name(fallback, there)) else "")
             for mailbox, fallback in settings.fallbacks.items()
             if mailbox in settings.mailboxes and fallback not in there
         ),
@@ -70,7 +70,7 @@ def check_file(file: Path) -> Checked:
         ),
     ]
     faults = [fault for faults in settings.faulty.values() for fault in faults]
-    return Checked(values, (*faults, *routes.all_faults), tuple(notes))
+    return CheckedFile(values, (*faults, *routes.all_faults), tuple(notes))
 
 
 def place_of(key: str) -> Place:

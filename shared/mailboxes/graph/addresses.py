@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from shared.addresses import normalise
 from shared.config import MailboxSettings
-from shared.errors import AccessRefused, MailboxFailed
+from shared.errors import AccessRefused, MailboxError
 from shared.mailboxes.base import MailboxAddresses
 from shared.mailboxes.graph.client import GraphClient
-from shared.mailboxes.graph.errors import FORBIDDEN, NOT_FOUND, Answered
+from shared.mailboxes.graph.errors import FORBIDDEN, NOT_FOUND, GraphResponseError
 from shared.mailboxes.graph.requests import MailboxRequests
 
 PERMISSION: Final = "User.Read.All"
@@ -29,13 +29,13 @@ async def mailbox_addresses(
     where = f"mailbox {settings.name}: the proxyAddresses of {settings.mailbox_address} cannot be read"
     try:
         user = await client.json(requests.addresses())
-    except Answered as answer:
+    except GraphResponseError as answer:
         if answer.status == FORBIDDEN:
             raise AccessRefused(
                 f"{where}: the application permission {PERMISSION} is missing ({answer.code})"
             ) from answer
         if answer.status == NOT_FOUND:
-            raise MailboxFailed(
+            raise MailboxError(
                 f"{where}: no user has this address as its userPrincipalName ({answer.code})"
             ) from answer
         raise

@@ -32,19 +32,19 @@ from msgraph.graph_request_adapter import GraphRequestAdapter
 from msgraph_core import GraphClientFactory
 
 from shared.config import MailboxSettings
-from shared.errors import ConnectionLost, MailboxBusy, ServiceUnavailable, SignInRefused
-from shared.mailboxes.graph.endpoint import GraphWay
+from shared.errors import AuthenticationError, ConnectionLost, MailboxBusy, ServiceUnavailable
+from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.errors import (
     BUSY,
     NOT_IMPLEMENTED,
     SERVER_FAULTS,
     TOO_MANY,
     UNAUTHORIZED,
-    Answered,
+    GraphResponseError,
     graph_error,
 )
 from shared.mailboxes.graph.event_loop import LoopThread
-from shared.mailboxes.oauth.token_cache import Tokens
+from shared.mailboxes.oauth.token_cache import TokenCache
 from shared.mailboxes.tls_witness import forget_peer
 
 # It tells every request with its whole address at INFO, which is what a worker logs.
@@ -90,7 +90,7 @@ class GraphClient:
         SettingsWrong: `CA_FILE` cannot be read.
     """
 
-    def __init__(self, settings: MailboxSettings, tokens: Tokens, way: GraphWay, *, patience: float) -> None:
+    def __init__(self, settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint, *, patience: float) -> None:
         self._settings = settings
         self._tokens = tokens
         self._token: tuple[str, float] | None = None
@@ -102,7 +102,7 @@ class GraphClient:
         self._renewals = 0
         self._answered = 0
         self.requests = 0
-        plain = httpx.AsyncClient(verify=way.trusts.of(settings), timeout=TIMEOUT, follow_redirects=False)
+        plain = httpx.AsyncClient(verify=way.trusts.for_settings(settings), timeout=TIMEOUT, follow_redirects=False)
         # Closed by us: what the SDK wraps around them does not hand a close on.
         ways = [plain._transport, *plain._mounts.values()]  # noqa: SLF001  made from the environment's proxies, too
         self._transports = [one for one in ways if one is not None]
@@ -174,7 +174,7 @@ class GraphClient:
             tries.renewals = self._renewals
             try:
                 return await self._once(build, read)
-            except Answered as answer:
+            except GraphResponseError as answer:
                 await self._after(answer, tries)
             except httpx.ConnectError as error:
                 # Here, where the certificate that was refused can still be told of.
@@ -184,7 +184,7 @@ class GraphClient:
                     raise
                 await self._after_failure(error, tries)
 
-    async def _after(self, answer: Answered, tries: _Tries) -> None:
+    async def _after(self, answer: GraphResponseError, tries: _Tries) -> None:
         """After a refusal, do what must be done before the next try, waiting included; or raise the refusal."""
         if answer.status == UNAUTHORIZED and not tries.renewed:
             tries.renewed = True
@@ -205,14 +205,14 @@ class GraphClient:
         else:
             await self._after_failure(answer, tries)
 
-    async def _after_failure(self, error: Answered | httpx.TransportError, tries: _Tries) -> None:
+    async def _after_failure(self, error: GraphResponseError | httpx.TransportError, tries: _Tries) -> None:
         """After a failure that may pass, wait before the next try; or raise it, if there is none."""
         if not tries.idempotent or tries.failures + 1 >= TRIES:
             raise error
         await self._wait(_pause(None, tries.failures), error)
         tries.failures += 1
 
-    async def _answers(self, elsewhere: Build | None, answer: Answered) -> bool:
+    async def _answers(self, elsewhere: Build | None, answer: GraphResponseError) -> bool:
         """Return whether the mailbox answers another request now. 429 is about the app and all its requests."""
         if elsewhere is None or answer.status == TOO_MANY:
             return False
@@ -222,7 +222,7 @@ class GraphClient:
 
         try:
             await self._once(elsewhere, read)
-        except (Answered, httpx.TransportError):
+        except (GraphResponseError, httpx.TransportError):
             return False
         return True
 
@@ -283,7 +283,7 @@ class GraphClient:
             try:
                 if not response.is_success:
                     await response.aread()
-                    raise Answered.of(response)
+                    raise GraphResponseError.from_error(response)
                 found = await read(response)
                 self._answered += 1
                 return found
@@ -295,17 +295,17 @@ class GraphClient:
     def _is_too_late(self, pause: float) -> bool:
         return time.monotonic() + pause > self._until
 
-    async def _wait(self, pause: float, why: Answered | httpx.TransportError) -> None:
+    async def _wait(self, pause: float, why: GraphResponseError | httpx.TransportError) -> None:
         """Wait before another try, with all others of this session if Graph asked for it."""
         if self._is_too_late(pause):
-            if isinstance(why, Answered) and why.status in BUSY:
+            if isinstance(why, GraphResponseError) and why.status in BUSY:
                 raise MailboxBusy(
                     f"mailbox {self._settings.name}: Microsoft Graph asks to come back later "
                     f"({why.code or f'HTTP {why.status}'})",
                     retry_after=why.retry_after,
                 )
             raise why
-        if isinstance(why, Answered) and why.retry_after is not None:
+        if isinstance(why, GraphResponseError) and why.retry_after is not None:
             self._not_before = max(self._not_before, time.monotonic() + pause)
         await asyncio.sleep(pause)
 
@@ -320,7 +320,7 @@ class GraphClient:
                 return
             refused, self._token = self._token, None
             if not await asyncio.to_thread(self._tokens.forget, self._settings, refused[0] if refused else None):
-                raise SignInRefused(
+                raise AuthenticationError(
                     f"mailbox {self._settings.name}: Microsoft Graph refuses a token that was issued just now; look at "
                     "SIGN_IN_AUTHORITY, GRAPH_ENDPOINT, and the app registration"
                 )

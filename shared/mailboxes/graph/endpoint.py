@@ -93,14 +93,14 @@ class MissingActions:
             self._until[mailbox] = time.monotonic() + REMEMBERED
 
 
-class Trusts:
+class TlsContexts:
     """Keeps the TLS context of each `CA_FILE`, as long as the file is the same. May be used from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._contexts: dict[str, tuple[object, ssl.SSLContext]] = {}
 
-    def of(self, settings: MailboxSettings) -> ssl.SSLContext:
+    def for_settings(self, settings: MailboxSettings) -> ssl.SSLContext:
         """The context for a mailbox's connections.
 
         Raises:
@@ -132,7 +132,7 @@ def _trusting(settings: MailboxSettings) -> ssl.SSLContext:
 
 
 @dataclass(frozen=True, slots=True)
-class GraphWay:
+class GraphEndpoint:
     """How Microsoft Graph is reached.
 
     Attributes:
@@ -147,6 +147,6 @@ class GraphWay:
     endpoint: str = GLOBAL_GRAPH
     patience: float = 300
     folders: FolderIds = field(default_factory=FolderIds)
-    trusts: Trusts = field(default_factory=Trusts)
+    trusts: TlsContexts = field(default_factory=TlsContexts)
     page_sizes: PageSizes = field(default_factory=PageSizes)
     missing: MissingActions = field(default_factory=MissingActions)

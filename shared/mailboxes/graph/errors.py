@@ -15,17 +15,17 @@ import httpx
 from shared.config import MailboxSettings
 from shared.errors import (
     AccessRefused,
+    AuthenticationError,
     ConnectFailed,
     ConnectionLost,
     FolderMissing,
     MailboxBusy,
-    MailboxFailed,
+    MailboxError,
     MailroomError,
-    SignInRefused,
     TlsRefused,
-    quoted,
+    printable,
 )
-from shared.mailboxes.tls import certificate_fault, setting
+from shared.mailboxes.tls import certificate_error, setting_name
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, BAD_REQUEST, TOO_MANY = 401, 403, 404, 410, 400, 429
 BUSY: Final = frozenset({429, 502, 503, 504})
@@ -58,7 +58,7 @@ _NO_SEGMENT = re.compile(r"resource not found for the segment", re.IGNORECASE)
 LONGEST_WAIT: Final = 3600.0
 
 
-class Answered(Exception):
+class GraphResponseError(Exception):
     """Graph answered with a status of 400 or more. Does not leave `shared.mailboxes`.
 
     Attributes:
@@ -76,12 +76,12 @@ class Answered(Exception):
         self.retry_after = retry_after
 
     @classmethod
-    def of(cls, response: httpx.Response) -> Answered:
+    def from_error(cls, response: httpx.Response) -> GraphResponseError:
         """From a response whose body was read."""
         code = text = ""
         try:
             error = json.loads(response.content)["error"]
-            code, text = quoted(error["code"], 80), quoted(error.get("message") or "", 300)
+            code, text = printable(error["code"], 80), printable(error.get("message") or "", 300)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass
         return cls(response.status_code, code, text, _seconds(response.headers.get("Retry-After")))
@@ -138,7 +138,7 @@ def graph_error(error: Exception, settings: MailboxSettings, doing: str, *, fold
     if isinstance(error, MailroomError):
         return error
     where = f"mailbox {settings.name}: {doing} through Microsoft Graph"
-    if isinstance(error, Answered):
+    if isinstance(error, GraphResponseError):
         return _answer(error, settings, where, folder)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         return _no_connection(error, settings, where)
@@ -150,36 +150,38 @@ def graph_error(error: Exception, settings: MailboxSettings, doing: str, *, fold
         return ConnectionLost(f"{where}: the connection broke ({type(error).__name__})")
     if isinstance(error, ValueError | KeyError | TypeError):
         return ConnectionLost(f"{where}: the answer is none of Microsoft Graph's; look at GRAPH_ENDPOINT")
-    return MailboxFailed(f"{where}: failed ({type(error).__name__})")
+    return MailboxError(f"{where}: failed ({type(error).__name__})")
 
 
-def _answer(answer: Answered, settings: MailboxSettings, where: str, folder: str | None) -> MailroomError:
+def _answer(answer: GraphResponseError, settings: MailboxSettings, where: str, folder: str | None) -> MailroomError:
     told = f"{answer.code or f'HTTP {answer.status}'}: {answer.text}" if answer.text else answer.code
     told = told or f"HTTP {answer.status}"
     if answer.status in BUSY:
         return MailboxBusy(f"{where}: it asks to come back later ({told})", retry_after=answer.retry_after)
     if answer.status == UNAUTHORIZED:
-        return SignInRefused(f"{where}: the token is refused ({told}); look at SIGN_IN_AUTHORITY and GRAPH_ENDPOINT")
+        return AuthenticationError(
+            f"{where}: the token is refused ({told}); look at SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"
+        )
     if answer.status == FORBIDDEN:
         return AccessRefused(
             f"{where}: the app may not ({told}); give it the application permission Mail.ReadWrite for "
             f"{settings.mailbox_address} (docs/office365.md)"
         )
     if answer.status == NOT_FOUND and answer.code in NO_SUCH_MAILBOX:
-        name = setting(settings, "SHARED_MAILBOX" if settings.shared_mailbox else "ADDRESS")
-        return MailboxFailed(f"{where}: there is no mailbox {settings.mailbox_address} ({told}); look at {name}")
+        name = setting_name(settings, "SHARED_MAILBOX" if settings.shared_mailbox else "ADDRESS")
+        return MailboxError(f"{where}: there is no mailbox {settings.mailbox_address} ({told}); look at {name}")
     if answer.status == NOT_FOUND and folder is not None:
         return FolderMissing(f"{where}: there is no folder {folder!r} ({told})")
-    return MailboxFailed(f"{where}: refused ({told})")
+    return MailboxError(f"{where}: refused ({told})")
 
 
 def _no_connection(error: Exception, settings: MailboxSettings, where: str) -> MailroomError:
     for cause in _chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return TlsRefused(f"{where}: {settings.host}: {certificate_fault(cause, settings)}")
+            return TlsRefused(f"{where}: {settings.host}: {certificate_error(cause, settings)}")
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             why = getattr(cause, "reason", None) or cause  # one that OpenSSL did not make has none
-            return TlsRefused(f"{where}: {settings.host}: no TLS that can be trusted ({quoted(why)})")
+            return TlsRefused(f"{where}: {settings.host}: no TLS that can be trusted ({printable(why)})")
     return ConnectFailed(
         f"{where}: {settings.host}:{settings.port} cannot be reached ({type(error).__name__}); look at GRAPH_ENDPOINT "
         "and at the way there"

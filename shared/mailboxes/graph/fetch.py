@@ -19,10 +19,10 @@ import httpx
 
 from shared.config import MailboxSettings
 from shared.errors import ConnectionLost, MailroomError
-from shared.mailboxes.base import Batch, Fetched, Listed
+from shared.mailboxes.base import Batch, FetchResult, ListedMessage
 from shared.mailboxes.graph.client import AT_ONCE, GraphClient
-from shared.mailboxes.graph.errors import FORBIDDEN, UNAUTHORIZED, Answered, graph_error
-from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal
+from shared.mailboxes.graph.errors import FORBIDDEN, UNAUTHORIZED, GraphResponseError, graph_error
+from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal_text
 from shared.mailboxes.graph.requests import MailboxRequests
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
 
@@ -63,7 +63,7 @@ class Fetcher:
         self._asking = asyncio.Lock()
         self._may_read: bool | None = None
 
-    def run(self, batches: Iterable[Sequence[Listed]], max_bytes: int) -> Generator[Batch, None, None]:
+    def run(self, batches: Iterable[Sequence[ListedMessage]], max_bytes: int) -> Generator[Batch, None, None]:
         """See `shared.mailboxes.base.Mailbox.fetch`.
 
         Raises:
@@ -71,7 +71,7 @@ class Fetcher:
         """
         stopped = threading.Event()
         source = iter(batches)
-        under_way: deque[list[Future[Fetched]]] = deque()
+        under_way: deque[list[Future[FetchResult]]] = deque()
         waiting = next(source, None)
         try:
             while waiting is not None or under_way:
@@ -85,7 +85,7 @@ class Fetcher:
             stopped.set()
             _drop([future for batch in under_way for future in batch])
 
-    async def _fetched(self, listed: Listed, max_bytes: int, stopped: threading.Event) -> Fetched:
+    async def _fetched(self, listed: ListedMessage, max_bytes: int, stopped: threading.Event) -> FetchResult:
         assert listed.key is not None
         try:
             async with self._width:
@@ -96,30 +96,30 @@ class Fetcher:
                     _Reader(listed, max_bytes),
                     elsewhere=self._requests.folder("inbox"),
                 )
-        except Answered as answer:
+        except GraphResponseError as answer:
             if answer.is_gone:
-                return Fetched(listed, None)
+                return FetchResult(listed, None)
             if answer.status == UNAUTHORIZED or (answer.status == FORBIDDEN and not await self._is_permitted()):
                 raise graph_error(answer, self._settings, "reading a message") from answer
             told = await self._told(listed.key) if answer.is_for_good else None
             why = f"{answer.code} {answer.text}".strip() or f"HTTP {answer.status}"
-            return Fetched(listed, None, refused=why, unreadable=told)
+            return FetchResult(listed, None, refused=why, unreadable=told)
         except httpx.HTTPError as error:
             self._broken += 1
             if self._broken > BROKEN:
                 raise graph_error(error, self._settings, "reading a message") from error
-            return Fetched(listed, None, refused=f"the connection broke at it each time ({type(error).__name__})")
+            return FetchResult(listed, None, refused=f"the connection broke at it each time ({type(error).__name__})")
         except OSError as error:
             raise ConnectionLost(f"mailbox {self._settings.name}: no temporary file: {error.strerror}") from error
-        return Fetched(listed, content, oversized=content is None)
+        return FetchResult(listed, content, oversized=content is None)
 
     async def _is_permitted(self) -> bool:
         """Return whether the app may read messages of this mailbox at all; asked once a session, after a 403."""
         async with self._asking:
             if self._may_read is None:
                 try:
-                    answer = await refusal(self._client, self._requests.content(NO_SUCH_MESSAGE))
-                except (Answered, httpx.HTTPError):
+                    answer = await refusal_text(self._client, self._requests.content(NO_SUCH_MESSAGE))
+                except (GraphResponseError, httpx.HTTPError):
                     return True  # not known: the next 403 asks again
                 self._may_read = answer.status != FORBIDDEN
             return self._may_read
@@ -128,7 +128,7 @@ class Fetcher:
         """What Graph tells of a message that it does not give out; less, if it does not tell that either."""
         try:
             item = await self._client.json(self._requests.told(key))
-        except (Answered, httpx.HTTPError):
+        except (GraphResponseError, httpx.HTTPError):
             return {}
         return {
             "subject": item.get("subject"),
@@ -142,14 +142,14 @@ class Fetcher:
 class _Reader:
     """Takes one message off the wire; anew at each try."""
 
-    def __init__(self, listed: Listed, max_bytes: int) -> None:
+    def __init__(self, listed: ListedMessage, max_bytes: int) -> None:
         self._listed = listed
         self._max_bytes = max_bytes
 
     async def __call__(self, response: httpx.Response) -> Content | None:
         """The message; None if it is larger than may be."""
         if response.status_code != OK:
-            raise Answered(response.status_code, text="an answer that is no content")
+            raise GraphResponseError(response.status_code, text="an answer that is no content")
         told = max(self._listed.size, int(response.headers.get("Content-Length") or 0))
         # Room on the disk may have to be waited for: not on the loop, where everything else runs.
         spool = await _in_thread(lambda: Spool(told, self._max_bytes), lambda made: made.discard())
@@ -166,7 +166,7 @@ class _Reader:
             spool.discard()
             raise
         if content is not None and not content.size:
-            raise Answered(response.status_code, text="an answer without content")
+            raise GraphResponseError(response.status_code, text="an answer without content")
         return content
 
 
@@ -188,11 +188,11 @@ async def _in_thread(work: Callable[[], T], undo: Callable[[T], None]) -> T:
         raise
 
 
-def _is_large(batch: Sequence[Listed]) -> bool:
+def _is_large(batch: Sequence[ListedMessage]) -> bool:
     return any(one.size > LARGE for one in batch)
 
 
-def _drop(futures: Sequence[Future[Fetched]]) -> None:
+def _drop(futures: Sequence[Future[FetchResult]]) -> None:
     """Let nothing of what nobody will take stay on the disk. Those on the wire are given a moment to end well."""
     _, late = wait(futures, GRACE)
     for future in late:

@@ -11,10 +11,10 @@ from typing import Final
 from shared.config import MailboxSettings
 from shared.errors import FolderMissing
 from shared.mailboxes.graph.client import GraphClient
-from shared.mailboxes.graph.endpoint import GraphWay
-from shared.mailboxes.graph.errors import Answered
+from shared.mailboxes.graph.endpoint import GraphEndpoint
+from shared.mailboxes.graph.errors import GraphResponseError
 from shared.mailboxes.graph.requests import MailboxRequests, items_of
-from shared.mailboxes.tls import setting
+from shared.mailboxes.tls import setting_name
 
 INBOX: Final = "INBOX"
 
@@ -26,7 +26,13 @@ WELL_KNOWN: Final = {
 
 
 async def folder_id(
-    client: GraphClient, requests: MailboxRequests, way: GraphWay, settings: MailboxSettings, path: str, *, name: str
+    client: GraphClient,
+    requests: MailboxRequests,
+    way: GraphEndpoint,
+    settings: MailboxSettings,
+    path: str,
+    *,
+    name: str,
 ) -> str:
     """The id, or well-known name, of a folder: remembered, or asked for.
 
@@ -45,7 +51,7 @@ async def folder_id(
     found = way.folders.get(settings.name, path) or await _looked_up(client, requests, path)
     if found is None:
         raise FolderMissing(
-            f"mailbox {settings.name}: there is no folder {path!r}; look at {setting(settings, name)}, where the names "
+            f"mailbox {settings.name}: there is no folder {path!r}; look at {setting_name(settings, name)}, where the names "
             "are as Outlook shows them, with / between a folder and one inside it"
         )
     way.folders.put(settings.name, path, found)
@@ -61,7 +67,7 @@ async def _looked_up(client: GraphClient, requests: MailboxRequests, path: str) 
         found = WELL_KNOWN[first.lower()]
         try:
             await client.json(requests.folder(found))
-        except Answered as answer:
+        except GraphResponseError as answer:
             if not answer.is_gone:
                 raise
             found = None

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import httpx
 
-from shared.errors import quoted
-from shared.mailboxes.base import Listed
+from shared.errors import printable
+from shared.mailboxes.base import ListedMessage
 from shared.mailboxes.graph.client import Build, GraphClient
 from shared.mailboxes.graph.endpoint import PageSizes
-from shared.mailboxes.graph.errors import BUSY, UNAUTHORIZED, Answered
+from shared.mailboxes.graph.errors import BUSY, UNAUTHORIZED, GraphResponseError
 from shared.mailboxes.graph.links import NEXT, Links
 from shared.mailboxes.graph.requests import DELTA_PAGES, PAGES, SIZE_TAG, MailboxRequests, items_of
 from shared.mailboxes.spool import MEMORY_LIMIT
@@ -64,7 +64,7 @@ class Listing:
         pages: of a round of changes; a plain listing has no marks, and none of these.
     """
 
-    messages: tuple[Listed, ...] = ()
+    messages: tuple[ListedMessage, ...] = ()
     scope: str = ""
     pages: tuple[Page, ...] = field(default=(), repr=False)
 
@@ -114,7 +114,7 @@ class Lister:
         while True:
             try:
                 answer = await self._page(PAGES, self._asking(folder, since, passed, link))
-            except (Answered, httpx.ReadTimeout) as error:
+            except (GraphResponseError, httpx.ReadTimeout) as error:
                 if not found or not _is_too_much(error):
                     raise
                 self._report_incomplete(found, error)
@@ -145,7 +145,7 @@ class Lister:
         if known == scope and self._client.is_own(link):
             try:
                 listing = await self._round(scope, folder, link, since)
-            except Answered as answer_lost:
+            except GraphResponseError as answer_lost:
                 if not answer_lost.is_state_lost:
                     raise
             else:
@@ -163,7 +163,7 @@ class Lister:
         while True:
             try:
                 answer = await self._page(DELTA_PAGES, self._asking_changes(folder, link))
-            except (Answered, httpx.ReadTimeout) as error:
+            except (GraphResponseError, httpx.ReadTimeout) as error:
                 if not found or not _is_too_much(error):
                     raise
                 self._report_incomplete(found, error)
@@ -216,14 +216,14 @@ class Lister:
         for size in usable[:-1]:
             try:
                 answer = await self._client.json(asking(size), may_shrink=True)
-            except (Answered, httpx.ReadTimeout) as error:
+            except (GraphResponseError, httpx.ReadTimeout) as error:
                 if not _is_too_much(error):
                     raise
                 _log.warning(
                     "mailbox %s: a page of %d messages fails, a smaller one is tried: %s",
                     self._name,
                     size,
-                    quoted(error),
+                    printable(error),
                 )
             else:
                 if size != usable[0]:
@@ -239,7 +239,7 @@ class Lister:
             "mailbox %s: the listing breaks off after %d messages, which are collected: %s",
             self._name,
             len(found),
-            quoted(error),
+            printable(error),
         )
 
     async def _whole(self, item: dict[str, Any]) -> dict[str, Any]:
@@ -251,7 +251,7 @@ class Lister:
             return item
         try:
             return {**await self._client.json(self._requests.told(str(item["id"]))), **item}
-        except Answered as answer:
+        except GraphResponseError as answer:
             if answer.status in BUSY or answer.status == UNAUTHORIZED:
                 raise
             return item
@@ -263,17 +263,19 @@ def _of_round(found: dict[str, Item], scope: str, pages: Sequence[Page]) -> List
     return Listing(_listed(found), scope, there)
 
 
-def _is_too_much(error: Answered | httpx.ReadTimeout) -> bool:
-    return not isinstance(error, Answered) or error.is_too_much
+def _is_too_much(error: GraphResponseError | httpx.ReadTimeout) -> bool:
+    return not isinstance(error, GraphResponseError) or error.is_too_much
 
 
 def _item(item: dict[str, Any]) -> Item:
     return Item(_received(item), _size(item))
 
 
-def _listed(found: dict[str, Item]) -> tuple[Listed, ...]:
+def _listed(found: dict[str, Item]) -> tuple[ListedMessage, ...]:
     oldest_first = sorted(found.items(), key=lambda one: one[1].received or OLDEST)
-    return tuple(Listed(key, number, one.size, one.received) for number, (key, one) in enumerate(oldest_first, 1))
+    return tuple(
+        ListedMessage(key, number, one.size, one.received) for number, (key, one) in enumerate(oldest_first, 1)
+    )
 
 
 def _received(item: dict[str, Any]) -> datetime | None:

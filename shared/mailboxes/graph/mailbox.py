@@ -10,20 +10,20 @@ from datetime import datetime
 from typing import Any, Self, TypeVar
 
 from shared.config import After, MailboxSettings
-from shared.errors import FolderMissing, MailroomError, SettingsWrong
-from shared.mailboxes.base import Batch, Listed, MailboxAddresses, Rights
+from shared.errors import ConfigurationError, FolderMissing, MailroomError
+from shared.mailboxes.base import Batch, FolderCheck, ListedMessage, MailboxAddresses
 from shared.mailboxes.graph.addresses import mailbox_addresses
 from shared.mailboxes.graph.client import Build, GraphClient
-from shared.mailboxes.graph.endpoint import GraphWay
-from shared.mailboxes.graph.errors import FORBIDDEN, Answered, graph_error
+from shared.mailboxes.graph.endpoint import GraphEndpoint
+from shared.mailboxes.graph.errors import FORBIDDEN, GraphResponseError, graph_error
 from shared.mailboxes.graph.fetch import Fetcher
 from shared.mailboxes.graph.folders import folder_id
 from shared.mailboxes.graph.listing import Lister, Listing
-from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal
+from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal_text
 from shared.mailboxes.graph.remove import DELETED_ITEMS, Remover
 from shared.mailboxes.graph.requests import MailboxRequests
-from shared.mailboxes.oauth.token_cache import Tokens
-from shared.mailboxes.tls import setting
+from shared.mailboxes.oauth.token_cache import TokenCache
+from shared.mailboxes.tls import setting_name
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class GraphMailbox:
         SettingsWrong, SignInRefused, ConnectFailed, TlsRefused, ServiceUnavailable: from signing in.
     """
 
-    def __init__(self, settings: MailboxSettings, tokens: Tokens, way: GraphWay) -> None:
+    def __init__(self, settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint) -> None:
         self._settings = settings
         self._way = way
         tokens.token(settings)
@@ -75,7 +75,7 @@ class GraphMailbox:
         received: bool = False,  # noqa: ARG002  always told
         above: str | None = None,
         since: datetime | None = None,
-    ) -> Sequence[Listed]:
+    ) -> Sequence[ListedMessage]:
         """The messages in a folder, oldest first; under `keep` those that came since the mark `above`.
 
         Raises:
@@ -87,16 +87,16 @@ class GraphMailbox:
         self._listing = self._run(self._listed(folder, above, since), f"listing {folder}", folder)
         return self._listing.messages
 
-    def mark(self, dealt_with: Collection[int]) -> str | None:
+    def watermark(self, dealt_with: Collection[int]) -> str | None:
         """The link to the changes since, as far as all before them was dealt with."""
         return self._listing.mark(dealt_with)
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
+    def fetch(self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches; see `Fetcher`."""
         self._fetching = self._fetcher.run(batches, max_bytes)
         return self._fetching
 
-    def remove(self, messages: Sequence[Listed]) -> None:
+    def remove(self, messages: Sequence[ListedMessage]) -> None:
         """Delete or move messages; nothing, if mail is kept. One that is gone is fine.
 
         Raises:
@@ -110,7 +110,7 @@ class GraphMailbox:
     def commit(self) -> None:
         """Nothing is left to be done."""
 
-    def rights(self, folder: str) -> Rights:
+    def check_folder(self, folder: str) -> FolderCheck:
         """Look at a folder, and whether the app may read and remove, without changing anything."""
         return self._run(self._rights(folder), f"looking at {folder}", folder)
 
@@ -150,7 +150,7 @@ class GraphMailbox:
             self._target = await self._folder(self._settings.move_to, "AFTER")
         try:
             return await self._in(await self._folder(folder, "FOLDERS"), above, since)
-        except Answered as answer:
+        except GraphResponseError as answer:
             if not answer.is_gone or self._way.folders.get(self._settings.name, folder) is None:
                 raise
         # The folder may have been made anew since its id was asked for.
@@ -179,9 +179,9 @@ class GraphMailbox:
         if self._settings.after is After.TRASH and folder != "inbox":
             targets = {DELETED_ITEMS, await self._deleted_items()}
         if folder in targets:
-            raise SettingsWrong(
-                f"{setting(self._settings, 'AFTER')}: moves mail to a folder that is collected; change AFTER, or take "
-                f"the folder out of {setting(self._settings, 'FOLDERS')}"
+            raise ConfigurationError(
+                f"{setting_name(self._settings, 'AFTER')}: moves mail to a folder that is collected; change AFTER, or take "
+                f"the folder out of {setting_name(self._settings, 'FOLDERS')}"
             )
 
     async def _deleted_items(self) -> str:
@@ -192,7 +192,7 @@ class GraphMailbox:
             folders.put(name, f"/{DELETED_ITEMS}", known)
         return known
 
-    async def _rights(self, folder: str) -> Rights:
+    async def _rights(self, folder: str) -> FolderCheck:
         found = await self._client.json(self._requests.folder(await self._folder(folder, "FOLDERS")))
         problems = [await self._problem("read messages", "Mail.Read", self._requests.content(NO_SUCH_MESSAGE))]
         note = None
@@ -205,14 +205,14 @@ class GraphMailbox:
             if self._settings.move_to is not None:
                 self._target = await self._folder(self._settings.move_to, "AFTER")
             await self._check_target(str(found["id"]))
-        except (FolderMissing, SettingsWrong) as error:
+        except (FolderMissing, ConfigurationError) as error:
             problems.append(str(error))
         notes = () if note is None else (note,)
-        return Rights(folder, int(found.get("totalItemCount") or 0), tuple(filter(None, problems)), notes)
+        return FolderCheck(folder, int(found.get("totalItemCount") or 0), tuple(filter(None, problems)), notes)
 
     async def _problem(self, what: str, permission: str, build: Build) -> str | None:
         """Return why the app may not do a thing, found out without doing it; None if it may."""
-        answer = await refusal(self._client, build)
+        answer = await refusal_text(self._client, build)
         if answer.status != FORBIDDEN:
             return None
         return (

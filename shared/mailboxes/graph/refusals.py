@@ -11,13 +11,13 @@ from typing import Final
 import httpx
 
 from shared.mailboxes.graph.client import Build, GraphClient
-from shared.mailboxes.graph.errors import BAD_REQUEST, FORBIDDEN, NOT_FOUND, Answered
+from shared.mailboxes.graph.errors import BAD_REQUEST, FORBIDDEN, NOT_FOUND, GraphResponseError
 
 NO_SUCH_MESSAGE: Final = "mailroom-check"
 """An id that no message has."""
 
 
-async def refusal(client: GraphClient, build: Build) -> Answered:
+async def refusal_text(client: GraphClient, build: Build) -> GraphResponseError:
     """Return how Graph refuses a request about `NO_SUCH_MESSAGE`.
 
     Raises:
@@ -25,12 +25,12 @@ async def refusal(client: GraphClient, build: Build) -> Answered:
         MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
     """
 
-    async def read(response: httpx.Response) -> Answered:
-        return Answered(response.status_code)
+    async def read(response: httpx.Response) -> GraphResponseError:
+        return GraphResponseError(response.status_code)
 
     try:
         return await client.send(build, read)
-    except Answered as answer:
+    except GraphResponseError as answer:
         if answer.status not in (FORBIDDEN, BAD_REQUEST, NOT_FOUND) and not answer.lacks_action:
             raise
         return answer

@@ -18,11 +18,11 @@ from shared.config import After, MailboxSettings
 from shared.config.presets import WITHOUT_PERMANENT_DELETE
 from shared.errors import FolderMissing, RemovalRefused
 from shared.mailboxes.graph.client import AT_ONCE, GraphClient
-from shared.mailboxes.graph.endpoint import GraphWay
-from shared.mailboxes.graph.errors import FORBIDDEN, Answered
-from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal
+from shared.mailboxes.graph.endpoint import GraphEndpoint
+from shared.mailboxes.graph.errors import FORBIDDEN, GraphResponseError
+from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal_text
 from shared.mailboxes.graph.requests import MailboxRequests
-from shared.mailboxes.tls import setting
+from shared.mailboxes.tls import setting_name
 
 DELETED_ITEMS: Final = "deleteditems"
 """The well-known name of the folder Deleted Items (Graph: mailFolder resource type)."""
@@ -42,14 +42,14 @@ class Remover:
     """
 
     def __init__(
-        self, client: GraphClient, requests: MailboxRequests, way: GraphWay, settings: MailboxSettings, target: str
+        self, client: GraphClient, requests: MailboxRequests, way: GraphEndpoint, settings: MailboxSettings, target: str
     ) -> None:
         self._client = client
         self._requests = requests
         self._way = way
         self._settings = settings
         self._target = target
-        self._refused: list[Answered] = []
+        self._refused: list[GraphResponseError] = []
         self._gone = 0
         self._ended: BaseException | None = None
 
@@ -69,7 +69,9 @@ class Remover:
             await self._see_target()
         if self._refused:
             told = f"{len(self._refused)} of {len(keys)} removals were refused: {self._refused[0]}"
-            raise RemovalRefused(f"mailbox {self._settings.name}: {told}; look at {setting(self._settings, 'AFTER')}")
+            raise RemovalRefused(
+                f"mailbox {self._settings.name}: {told}; look at {setting_name(self._settings, 'AFTER')}"
+            )
 
     async def why_not_for_good(self) -> str | None:
         """Return why `delete` ends in Deleted Items; None if it removes for good. Changes nothing.
@@ -79,7 +81,7 @@ class Remover:
         """
         if self._settings.host in WITHOUT_PERMANENT_DELETE:
             return f"delete moves messages to Deleted Items: {self._settings.host} does not have permanentDelete"
-        answer = await refusal(self._client, self._requests.delete_permanently(NO_SUCH_MESSAGE))
+        answer = await refusal_text(self._client, self._requests.delete_permanently(NO_SUCH_MESSAGE))
         if not (answer.lacks_action or answer.may_lack_action):
             return None
         return f"delete moves messages to Deleted Items: {self._settings.host} answers permanentDelete with {answer}"
@@ -97,7 +99,7 @@ class Remover:
     async def _remove(self, key: str) -> None:
         try:
             await self._once(key)
-        except Answered as answer:
+        except GraphResponseError as answer:
             if answer.is_gone:
                 self._gone += 1
             elif answer.status == FORBIDDEN and not await self._is_permitted():
@@ -107,7 +109,7 @@ class Remover:
 
     async def _is_permitted(self) -> bool:
         """Return whether the app may remove messages of this mailbox at all, after a 403 for one of them."""
-        return (await refusal(self._client, self._requests.delete(NO_SUCH_MESSAGE))).status != FORBIDDEN
+        return (await refusal_text(self._client, self._requests.delete(NO_SUCH_MESSAGE))).status != FORBIDDEN
 
     async def _once(self, key: str) -> None:
         if self._settings.after is After.MOVE:
@@ -130,7 +132,7 @@ class Remover:
         """
         try:
             await self._client.json(self._requests.delete_permanently(key))
-        except Answered as answer:
+        except GraphResponseError as answer:
             if not answer.lacks_action:
                 if not answer.may_lack_action:
                     raise
@@ -150,11 +152,11 @@ class Remover:
         """What answered that there is nothing to move may have meant the folder to move to."""
         try:
             await self._client.json(self._requests.folder(self._target))
-        except Answered as answer:
+        except GraphResponseError as answer:
             if not answer.is_gone:
                 raise
             self._way.folders.forget(self._settings.name)
             raise FolderMissing(
                 f"mailbox {self._settings.name}: the folder {self._settings.move_to!r} is not there any more; look at "
-                f"{setting(self._settings, 'AFTER')}"
+                f"{setting_name(self._settings, 'AFTER')}"
             ) from answer

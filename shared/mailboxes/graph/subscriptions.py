@@ -13,14 +13,14 @@ from typing import Any, Final, Self, TypeVar
 
 from shared.clock import Now
 from shared.config import MailboxSettings
-from shared.errors import MailboxFailed, MailroomError
+from shared.errors import MailboxError, MailroomError
 from shared.mailboxes.graph.client import GraphClient
-from shared.mailboxes.graph.endpoint import GraphWay
-from shared.mailboxes.graph.errors import BAD_REQUEST, Answered, graph_error
+from shared.mailboxes.graph.endpoint import GraphEndpoint
+from shared.mailboxes.graph.errors import BAD_REQUEST, GraphResponseError, graph_error
 from shared.mailboxes.graph.folders import folder_id
 from shared.mailboxes.graph.links import Links
 from shared.mailboxes.graph.requests import MailboxRequests, SubscriptionRequests, items_of
-from shared.mailboxes.oauth.token_cache import Tokens
+from shared.mailboxes.oauth.token_cache import TokenCache
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class GraphSubscriptions:
         SettingsWrong, SignInRefused, ConnectFailed, TlsRefused, ServiceUnavailable: from signing in.
     """
 
-    def __init__(self, settings: MailboxSettings, tokens: Tokens, way: GraphWay, now: Now) -> None:
+    def __init__(self, settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint, now: Now) -> None:
         self._settings = settings
         self._way = way
         self._now = now
@@ -157,7 +157,7 @@ class GraphSubscriptions:
         resource = await self._resource(mailbox, folder)
         try:
             return await self._created(resource, url, state, minutes)
-        except Answered as answer:
+        except GraphResponseError as answer:
             allowed = _allowed(answer)
             if allowed is None or allowed >= minutes:
                 raise _not_created(answer, mailbox, folder) from answer
@@ -176,7 +176,7 @@ class GraphSubscriptions:
     async def _renew(self, subscription: str, minutes: int) -> Subscription | None:
         try:
             return await self._renewed(subscription, minutes)
-        except Answered as answer:
+        except GraphResponseError as answer:
             if answer.is_gone:
                 return None
             allowed = _allowed(answer)
@@ -192,7 +192,7 @@ class GraphSubscriptions:
     async def _delete(self, subscription: str) -> None:
         try:
             await self._client.json(self._requests.delete(subscription))
-        except Answered as answer:
+        except GraphResponseError as answer:
             if not answer.is_gone:
                 raise
 
@@ -207,15 +207,15 @@ def _subscription(item: dict[str, Any]) -> Subscription:
     return Subscription(str(item["id"]), until, str(item.get("notificationUrl") or ""))
 
 
-def _allowed(answer: Answered) -> int | None:
+def _allowed(answer: GraphResponseError) -> int | None:
     """The minutes that Graph says it allows, where it refused more."""
     told = _TOO_LONG.search(answer.text) if answer.status == BAD_REQUEST and "expir" in answer.text.lower() else None
     return int(told[1]) if told else None
 
 
-def _not_created(answer: Answered, mailbox: MailboxSettings, folder: str) -> Exception:
+def _not_created(answer: GraphResponseError, mailbox: MailboxSettings, folder: str) -> Exception:
     if answer.status == BAD_REQUEST and "validation" in f"{answer.code} {answer.text}".lower():
-        return MailboxFailed(
+        return MailboxError(
             f"mailbox {mailbox.name}: Microsoft Graph gets no proof from GRAPH_WEBHOOK_URL that notifications about "
             f"{folder} are wanted there ({answer.text}); is it the function's public address, and can it be reached?"
         )

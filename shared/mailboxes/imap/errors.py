@@ -1,6 +1,6 @@
 """What an IMAP server, imaplib, imapclient, TLS and the network raise or answer, as Mailroom's own errors.
 
-Everything that talks IMAP raises foreign exceptions or the three of this module; `mapped` is the one place that makes
+Everything that talks IMAP raises foreign exceptions or the three of this module; `mapped_errors` is the one place that makes
 `shared.errors` of them. Response codes are those of RFC 5530 and RFC 3501 section 7.1.
 """
 
@@ -13,17 +13,17 @@ import ssl
 
 from shared.errors import (
     AccessRefused,
+    AuthenticationError,
     ConnectionLost,
     FolderMissing,
     MailboxBusy,
-    MailboxFailed,
+    MailboxError,
     MailroomError,
     RemovalRefused,
-    SignInRefused,
     TlsRefused,
-    quoted,
+    printable,
 )
-from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal, throttled
+from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal, throttled_error
 
 BUSY_CODES = frozenset({"UNAVAILABLE", "INUSE", "THROTTLED"})
 """Codes that say "later" of themselves. [SERVERBUG] and [LIMIT] are not among them: one bad message may cause them."""
@@ -49,7 +49,7 @@ _DEAD = re.compile(
 )
 
 
-class Answered(Exception):
+class CommandRejected(Exception):
     """The server answered NO or BAD to a command.
 
     Attributes:
@@ -70,7 +70,7 @@ class Answered(Exception):
         return code_of(self.text)
 
 
-class Bye(Exception):
+class ServerBye(Exception):
     """The server ended the session and said why.
 
     Attributes:
@@ -82,7 +82,7 @@ class Bye(Exception):
         self.text = text
 
 
-class Broken(Exception):
+class ProtocolViolation(Exception):
     """The stream ended, or holds what is no IMAP."""
 
 
@@ -116,20 +116,20 @@ def session_error(text: str, where: str) -> MailroomError | None:
         text: what the server answered with NO or BAD.
         where: the mailbox and its server.
     """
-    if throttled(text):
-        return MailboxBusy(f"{where}: throttled: {quoted(text)}", retry_after=suggested_backoff(text))
+    if throttled_error(text):
+        return MailboxBusy(f"{where}: throttled: {printable(text)}", retry_after=suggested_backoff(text))
     if _NOT_CONNECTED.search(text):
         return AccessRefused(
-            f"{where}: the sign-in works, but Exchange opens no mailbox: {quoted(text)}; check that "
+            f"{where}: the sign-in works, but Exchange opens no mailbox: {printable(text)}; check that "
             f"{_setting(where, 'ADDRESS')} or {_setting(where, 'SHARED_MAILBOX')} names the right mailbox and that the "
             "account has the FullAccess permission; if both are right, Exchange throttles the account: poll less often"
         )
     if _DEAD.search(text):
-        return SessionDied(f"{where}: the sign-in is not good any more: {quoted(text)}")
+        return SessionDied(f"{where}: the sign-in is not good any more: {printable(text)}")
     return None
 
 
-def mapped(error: Exception, where: str) -> MailroomError:
+def mapped_errors(error: Exception, where: str) -> MailroomError:
     """The error of `shared.errors` that a caller can act on.
 
     Args:
@@ -138,42 +138,42 @@ def mapped(error: Exception, where: str) -> MailroomError:
     """
     if isinstance(error, MailroomError):
         return error
-    if isinstance(error, Bye):
+    if isinstance(error, ServerBye):
         return _ended(error.text, where)
-    if isinstance(error, Answered):
+    if isinstance(error, CommandRejected):
         return _answered(error, where)
     if isinstance(error, imaplib.IMAP4.readonly):
         return read_only(where, server_text(error))
     if isinstance(error, imaplib.IMAP4.abort):
         return _ended(server_text(error), where)
     if isinstance(error, imaplib.IMAP4.error):
-        return _answered(Answered("a command", "NO", server_text(error)), where)
+        return _answered(CommandRejected("a command", "NO", server_text(error)), where)
     if isinstance(error, TimeoutError):
         return ConnectionLost(f"{where}: no answer in time")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsRefused(f"{where}: the certificate is not trusted: {quoted(error.verify_message)}")
-    if isinstance(error, OSError | EOFError | Broken):
-        return ConnectionLost(f"{where}: the connection broke: {quoted(error) or type(error).__name__}")
+        return TlsRefused(f"{where}: the certificate is not trusted: {printable(error.verify_message)}")
+    if isinstance(error, OSError | EOFError | ProtocolViolation):
+        return ConnectionLost(f"{where}: the connection broke: {printable(error) or type(error).__name__}")
     return ConnectionLost(f"{where}: the server's answer cannot be read ({type(error).__name__})")
 
 
 def sign_in_error(text: str, where: str) -> MailroomError:
     """What a refusal to LOGIN or AUTHENTICATE means; the text must hold no secret any more."""
     if temporary_refusal(text):
-        return MailboxBusy(f"{where}: not now: {quoted(text)}", retry_after=suggested_backoff(text))
-    return SignInRefused(f"{where}: sign-in refused: {quoted(text)}; look at the mailbox's sign-in settings")
+        return MailboxBusy(f"{where}: not now: {printable(text)}", retry_after=suggested_backoff(text))
+    return AuthenticationError(f"{where}: sign-in refused: {printable(text)}; look at the mailbox's sign-in settings")
 
 
 def sign_in_ended(text: str, where: str) -> MailroomError:
     """Return the error for a BYE, or a lost connection, at the greeting or during the sign-in."""
     if temporary_refusal(text):
-        return MailboxBusy(f"{where}: not now: {quoted(text)}", retry_after=suggested_backoff(text))
+        return MailboxBusy(f"{where}: not now: {printable(text)}", retry_after=suggested_backoff(text))
     return _ended(text, where)
 
 
 def read_only(where: str, text: str) -> RemovalRefused:
     """Return the error for a folder that may only be read although mail is to be removed from it."""
-    return RemovalRefused(f"{where}: the folder may only be read ({quoted(text)}); set AFTER=keep or grant rights")
+    return RemovalRefused(f"{where}: the folder may only be read ({printable(text)}); set AFTER=keep or grant rights")
 
 
 def folder_error(error: Exception, folder: str, setting: str, where: str) -> MailroomError:
@@ -186,33 +186,37 @@ def folder_error(error: Exception, folder: str, setting: str, where: str) -> Mai
         where: the mailbox and its server.
     """
     plain = isinstance(error, imaplib.IMAP4.error) and not isinstance(error, imaplib.IMAP4.abort)
-    if plain or isinstance(error, Answered):
-        text = error.text if isinstance(error, Answered) else server_text(error)
+    if plain or isinstance(error, CommandRejected):
+        text = error.text if isinstance(error, CommandRejected) else server_text(error)
         about_session = session_error(text, where)
         if about_session is not None:
             return about_session
         if temporary_refusal(text):
-            return MailboxBusy(f"{where}: folder {folder!r} cannot be opened now: {quoted(text)}")
-        return FolderMissing(f"{where}: folder {folder!r} of {setting} is missing or may not be opened: {quoted(text)}")
-    return mapped(error, where)
+            return MailboxBusy(f"{where}: folder {folder!r} cannot be opened now: {printable(text)}")
+        return FolderMissing(
+            f"{where}: folder {folder!r} of {setting} is missing or may not be opened: {printable(text)}"
+        )
+    return mapped_errors(error, where)
 
 
-def removal_error(error: Answered, target: str | None, where: str) -> MailroomError:
+def removal_error(error: CommandRejected, target: str | None, where: str) -> MailroomError:
     """What a refusal to delete or to move means."""
     if error.code in BUSY_CODES or _UNAVAILABLE.search(error.text) or session_error(error.text, where) is not None:
         return _answered(error, where)
     if target is not None and error.code in MISSING_CODES:
-        return FolderMissing(f"{where}: folder {target!r} of AFTER is missing or may not be written: {quoted(error)}")
-    return RemovalRefused(f"{where}: {quoted(error)}")
+        return FolderMissing(
+            f"{where}: folder {target!r} of AFTER is missing or may not be written: {printable(error)}"
+        )
+    return RemovalRefused(f"{where}: {printable(error)}")
 
 
-def _answered(error: Answered, where: str) -> MailroomError:
+def _answered(error: CommandRejected, where: str) -> MailroomError:
     about_session = session_error(error.text, where)
     if about_session is not None:
         return about_session
     if error.code in BUSY_CODES | {"OVERQUOTA"} or _UNAVAILABLE.search(error.text):
-        return MailboxBusy(f"{where}: not now: {quoted(error.text)}")
-    return MailboxFailed(f"{where}: the server answered {quoted(error)}")
+        return MailboxBusy(f"{where}: not now: {printable(error.text)}")
+    return MailboxError(f"{where}: the server answered {printable(error)}")
 
 
 def _setting(where: str, name: str) -> str:
@@ -221,10 +225,10 @@ def _setting(where: str, name: str) -> str:
 
 
 def _ended(text: str, where: str) -> MailroomError:
-    if throttled(text):
-        return MailboxBusy(f"{where}: throttled: {quoted(text)}", retry_after=suggested_backoff(text))
+    if throttled_error(text):
+        return MailboxBusy(f"{where}: throttled: {printable(text)}", retry_after=suggested_backoff(text))
     if _DEAD.search(text):
-        return SessionDied(f"{where}: the server ended the session: {quoted(text)}")
+        return SessionDied(f"{where}: the server ended the session: {printable(text)}")
     if code_of(text) in BUSY_AT_THE_END:
-        return MailboxBusy(f"{where}: the server ended the session: {quoted(text)}")
-    return ConnectionLost(f"{where}: the server ended the session: {quoted(text)}")
+        return MailboxBusy(f"{where}: the server ended the session: {printable(text)}")
+    return ConnectionLost(f"{where}: the server ended the session: {printable(text)}")

@@ -27,13 +27,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from shared.errors import AccessRefused, ConnectionLost, MailboxBusy, quoted
-from shared.mailboxes.base import Batch, Listed
-from shared.mailboxes.imap.errors import Answered, SessionDied, mapped, session_error
-from shared.mailboxes.imap.pieces import Pieces
+from shared.errors import AccessRefused, ConnectionLost, MailboxBusy, printable
+from shared.mailboxes.base import Batch, ListedMessage
+from shared.mailboxes.imap.errors import CommandRejected, SessionDied, mapped_errors, session_error
+from shared.mailboxes.imap.pieces import PartialFetch
 from shared.mailboxes.imap.syntax import in_set, uid_sets
-from shared.mailboxes.imap.unit import DiskSpool, Unit, disk_error
-from shared.mailboxes.imap.wire import Body, Command, Sink, Skipped, Wire
+from shared.mailboxes.imap.unit import DiskSpool, FetchBatch, disk_error
+from shared.mailboxes.imap.wire import Body, Command, Sink, SkippedBody, Wire
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
 from shared.mailboxes.temporary_refusals import temporary_refusal
 
@@ -87,17 +87,17 @@ class Fetcher:
         self._folder = folder
         self._max_bytes = max_bytes
         self._width = width
-        self._window: deque[Unit] = deque()
-        self._ahead: Unit | None = None
+        self._window: deque[FetchBatch] = deque()
+        self._ahead: FetchBatch | None = None
         self._spools: list[Spool] = []
-        self._pieces: Pieces | None = None
+        self._pieces: PartialFetch | None = None
         self._knows_pieces = True
         self._careful = False
         self._busy_in_a_row = 0
         self._knows_uids = True
         self._unnamed: list[Body] | None = None
 
-    def run(self, batches: Iterable[Sequence[Listed]]) -> Generator[Batch, None, None]:
+    def run(self, batches: Iterable[Sequence[ListedMessage]]) -> Generator[Batch, None, None]:
         """The batches' messages, a finished batch at a time, in order."""
         source = iter(batches)
         try:
@@ -110,7 +110,7 @@ class Fetcher:
         finally:
             self._abandon()
 
-    def _fill(self, source: Iterator[Sequence[Listed]]) -> None:
+    def _fill(self, source: Iterator[Sequence[ListedMessage]]) -> None:
         """Send commands for further batches until the window is full."""
         while not any(unit.wire is not self._link.wire or unit.large for unit in self._window if not unit.done):
             waiting = sum(not unit.done for unit in self._window)
@@ -121,7 +121,7 @@ class Fetcher:
                 batch = next(source, None)
                 if batch is None:
                     return
-                unit = Unit(batch)
+                unit = FetchBatch(batch)
             self._ahead = unit
             if self._window and (unit.large or sum(u.size for u in self._window) + unit.size > WINDOW_BYTES):
                 return
@@ -135,19 +135,19 @@ class Fetcher:
                 unit.wire = None  # Whoever finishes it sees to the connection.
                 return
 
-    def _send(self, unit: Unit) -> None:
+    def _send(self, unit: FetchBatch) -> None:
         """Ask for everything of a unit that is to come whole."""
         wire = self._use_wire(unit)
         small = [uid for uid in unit.missing() if unit.asked[uid].size <= MEMORY_LIMIT]
         unit.commands = wire.send(*(b"UID FETCH %b (UID BODY.PEEK[])" % uids for uids in uid_sets(small)))
 
-    def _use_wire(self, unit: Unit) -> Wire:
+    def _use_wire(self, unit: FetchBatch) -> Wire:
         wire = self._link.wire
         wire.on_body, wire.sink_for = self._take, self._sink
         unit.wire = wire
         return wire
 
-    def _finish(self, unit: Unit) -> None:
+    def _finish(self, unit: FetchBatch) -> None:
         """Read until a unit is whole, over as many connections as it takes."""
         while not unit.done:
             try:
@@ -162,12 +162,12 @@ class Fetcher:
                 self._link.recover(error)
             unit.alone = None
 
-    def _blame(self, unit: Unit, uid: int, error: ConnectionLost) -> None:
+    def _blame(self, unit: FetchBatch, uid: int, error: ConnectionLost) -> None:
         unit.losses[uid] = unit.losses.get(uid, 0) + 1
         if unit.losses[uid] >= TRIES_ALONE:
-            self._refuse(unit, uid, f"the connection broke each time it was asked for: {quoted(error)}")
+            self._refuse(unit, uid, f"the connection broke each time it was asked for: {printable(error)}")
 
-    def _advance(self, unit: Unit) -> None:
+    def _advance(self, unit: FetchBatch) -> None:
         wire = self._link.wire
         if unit.wire is not wire:
             self._drop_spools()
@@ -188,7 +188,7 @@ class Fetcher:
         self._search_silent(unit, wire)
         unit.done = True
 
-    def _look_again(self, unit: Unit, wire: Wire) -> None:
+    def _look_again(self, unit: FetchBatch, wire: Wire) -> None:
         """Ask one by one for what did not come: it is gone, or the server stumbled over one of the batch."""
         missing = [uid for uid in unit.missing() if unit.asked[uid].size <= MEMORY_LIMIT]
         for start in range(0, len(missing), ALONE_AT_ONCE):
@@ -203,7 +203,7 @@ class Fetcher:
                         self._whole(unit, uid, wire)
                         unit.alone = None
 
-    def _whole(self, unit: Unit, uid: int, wire: Wire) -> None:
+    def _whole(self, unit: FetchBatch, uid: int, wire: Wire) -> None:
         """Ask for one message while nothing else is on the wire."""
         unit.alone = None  # Until nothing else is on the wire, a connection that breaks is not this message's doing.
         wire.settle()
@@ -220,7 +220,7 @@ class Fetcher:
                 self._accept(unit, uid, unnamed.pop().value)
             else:
                 unit.silent[uid] = "the server answered without a UID, and the message may be another"
-        except Answered:
+        except CommandRejected:
             unit.silent[uid] = "the server answered without a UID, and refuses SEARCH"
         finally:
             self._unnamed = None
@@ -231,11 +231,11 @@ class Fetcher:
             if isinstance(body.value, Spool) and body.value in self._spools:
                 self._drop_spools(body.value)
 
-    def _in_pieces(self, unit: Unit, uid: int, wire: Wire) -> None:
+    def _in_pieces(self, unit: FetchBatch, uid: int, wire: Wire) -> None:
         """A message that goes to disk; whole, if the server knows no pieces."""
         if self._knows_pieces:
             spool = self._new_spool(unit.asked[uid].size)
-            self._pieces = Pieces(wire, uid, unit.asked[uid].size, self._width)
+            self._pieces = PartialFetch(wire, uid, unit.asked[uid].size, self._width)
             try:
                 failed = self._pieces.read(spool)
             finally:
@@ -253,34 +253,34 @@ class Fetcher:
         """Raise what is wrong with the session or the account; messages that are refused are asked for one by one."""
         if command.status == "OK":
             return
-        answer = Answered(command.text, command.status, command.answer)
+        answer = CommandRejected(command.text, command.status, command.answer)
         error = session_error(answer.text, self._link.where)
         if error is None and answer.code == "OVERQUOTA":
-            error = mapped(answer, self._link.where)
+            error = mapped_errors(answer, self._link.where)
         if isinstance(error, MailboxBusy | SessionDied | AccessRefused):
             raise error
 
-    def _judge(self, unit: Unit, uid: int, command: Command, wire: Wire) -> None:
+    def _judge(self, unit: FetchBatch, uid: int, command: Command, wire: Wire) -> None:
         """What the answer to a command for one message means, if the message has not come."""
         self._raise_if_about_session(command)
         if uid in unit.found:
             return
-        answer = Answered(command.text, command.status, command.answer)
+        answer = CommandRejected(command.text, command.status, command.answer)
         if command.status == "OK":
             unit.silent[uid] = "the server answered OK without the message"
         elif answer.code in _GONE:
-            unit.silent[uid] = f"the server answered {quoted(answer)}"
+            unit.silent[uid] = f"the server answered {printable(answer)}"
         else:
             if temporary_refusal(answer.text):
                 self._busy_in_a_row += 1
                 if self._busy_in_a_row >= BUSY_IN_A_ROW and not self._delivers_last_message(unit, wire):
                     raise MailboxBusy(
                         f"{self._link.where}: not now: {BUSY_IN_A_ROW} messages in a row were refused, the last with "
-                        f"{quoted(answer.text)}"
+                        f"{printable(answer.text)}"
                     )
-            self._refuse(unit, uid, f"the server answered {quoted(answer)}")
+            self._refuse(unit, uid, f"the server answered {printable(answer)}")
 
-    def _delivers_last_message(self, unit: Unit, wire: Wire) -> bool:
+    def _delivers_last_message(self, unit: FetchBatch, wire: Wire) -> bool:
         """Return whether the server delivers a byte of the folder's last message; then it is not the server's trouble.
 
         The byte is thrown away: a server that says nothing of pieces might have it taken for the message.
@@ -299,12 +299,12 @@ class Fetcher:
             self._busy_in_a_row = 0
         return delivers
 
-    def _search_silent(self, unit: Unit, wire: Wire) -> None:
+    def _search_silent(self, unit: FetchBatch, wire: Wire) -> None:
         """Find out which messages that did not come are gone; those that are still there are refused."""
         for uid_set in uid_sets(uid for uid in unit.silent if uid not in unit.found):
             try:
                 there = wire.search(b"UID " + uid_set)
-            except Answered as error:
+            except CommandRejected as error:
                 about_session = session_error(error.text, self._link.where)
                 if about_session is not None:
                     raise about_session from error
@@ -313,7 +313,7 @@ class Fetcher:
                 if uid in there and uid not in unit.found:
                     self._refuse(unit, uid, unit.silent[uid])
 
-    def _refuse(self, unit: Unit, uid: int, why: str) -> None:
+    def _refuse(self, unit: FetchBatch, uid: int, why: str) -> None:
         _log.warning("%s: UID %d of folder %r is left there: %s", self._link.where, uid, self._folder, why)
         unit.answer(uid, None, refused=why)
 
@@ -337,9 +337,9 @@ class Fetcher:
         elif isinstance(body.value, Spool):
             self._drop_spools(body.value)
 
-    def _accept(self, unit: Unit, uid: int, value: bytes | Sink | Skipped | None) -> None:
+    def _accept(self, unit: FetchBatch, uid: int, value: bytes | Sink | SkippedBody | None) -> None:
         """Take a message's bytes, of which it is certain whose they are."""
-        if isinstance(value, Skipped):
+        if isinstance(value, SkippedBody):
             if value.size > self._max_bytes:
                 unit.answer(uid, None, oversized=True)
             else:
@@ -351,11 +351,11 @@ class Fetcher:
         elif isinstance(value, bytes) and (value or not unit.asked[uid].size):
             self._busy_in_a_row = 0
             whole = len(value) <= self._max_bytes
-            unit.answer(uid, Content.of(value) if whole else None, oversized=not whole)
+            unit.answer(uid, Content.from_bytes(value) if whole else None, oversized=not whole)
         else:
             self._refuse(unit, uid, "the server gave nothing of it")
 
-    def _keep(self, unit: Unit, uid: int, spool: Spool) -> None:
+    def _keep(self, unit: FetchBatch, uid: int, spool: Spool) -> None:
         """A spool is whole: it is the message, unless there is nothing in it, or too much."""
         if not spool.overflowed and not spool.size:
             self._drop_spools(spool)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from shared.mailboxes.base import Rights
+from shared.mailboxes.base import FolderCheck
 from shared.mailboxes.imap.errors import session_error
 from shared.mailboxes.imap.remove import target_problem
 from shared.mailboxes.imap.session import Session
 from shared.mailboxes.imap.syntax import folder_name
 
 
-def look(session: Session, folder: str, *, removes: bool, target: str | None) -> Rights:
+def check_selected_folder(session: Session, folder: str, *, removes: bool, target: str | None) -> FolderCheck:
     """Look at a folder.
 
     Args:
@@ -36,7 +36,7 @@ def look(session: Session, folder: str, *, removes: bool, target: str | None) ->
             there = _my_rights(session, target)
             if there is not None and "i" not in there:
                 problems.append(f"folder {target!r} of AFTER: the account may not put mail into it (right i)")
-    return Rights(folder, messages, tuple(problems))
+    return FolderCheck(folder, messages, tuple(problems))
 
 
 def _may_delete(rights: str) -> bool:

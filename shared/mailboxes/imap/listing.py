@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from shared.errors import MailboxBusy, quoted
-from shared.mailboxes.base import Listed
-from shared.mailboxes.imap.errors import Answered, mapped, session_error
-from shared.mailboxes.imap.session import Opened, Session
+from shared.errors import MailboxBusy, printable
+from shared.mailboxes.base import ListedMessage
+from shared.mailboxes.imap.errors import CommandRejected, mapped_errors, session_error
+from shared.mailboxes.imap.session import SelectedFolder, Session
 from shared.mailboxes.imap.syntax import internal_date
 
 _log = logging.getLogger("mailroom.imap")
@@ -47,7 +47,7 @@ class Watermark:
     received: int | None = None
 
     @classmethod
-    def at(cls, message: Listed) -> Watermark:
+    def at(cls, message: ListedMessage) -> Watermark:
         """Return the watermark at a listed message."""
         validity = int(str(message.key).partition(".")[0])
         return cls(validity, message.number, message.size, _seconds(message.received))
@@ -63,7 +63,7 @@ class Watermark:
         received = "" if self.received is None else f" received={self.received}"
         return f"{self.uidvalidity}.{self.uid}{size}{received}"
 
-    def is_contradicted_by(self, message: Listed) -> bool:
+    def is_contradicted_by(self, message: ListedMessage) -> bool:
         """Return whether a message under the watermark's UID is another: UIDs were reused (Courier, Mailutils)."""
         received = _seconds(message.received)
         return (self.size is not None and message.size != self.size) or (
@@ -80,11 +80,11 @@ class Listing:
         complete: the server listed everything it was asked for; otherwise messages may be missing anywhere.
     """
 
-    messages: Sequence[Listed]
+    messages: Sequence[ListedMessage]
     complete: bool = True
 
 
-def listing(session: Session, opened: Opened, *, received: bool, above: str | None) -> Listing:
+def list_messages(session: Session, opened: SelectedFolder, *, received: bool, above: str | None) -> Listing:
     """List the messages of the open folder, by UID.
 
     A UID that the server tells twice is listed once; one that it tells without a size, with 0.
@@ -113,7 +113,7 @@ def listing(session: Session, opened: Opened, *, received: bool, above: str | No
     return Listing([message for message in found.messages if message.number > watermark.uid], found.complete)
 
 
-def _valid(watermark: Watermark | None, opened: Opened, where: str) -> Watermark | None:
+def _valid(watermark: Watermark | None, opened: SelectedFolder, where: str) -> Watermark | None:
     """Return the watermark if the folder's UIDs may still be those that it was made by."""
     if watermark is None or watermark.uidvalidity != opened.uidvalidity:
         return None
@@ -153,7 +153,7 @@ class _Collected:
         return True
 
 
-def _list_from(session: Session, opened: Opened, lowest: int, *, received: bool) -> Listing:
+def _list_from(session: Session, opened: SelectedFolder, lowest: int, *, received: bool) -> Listing:
     collected = _Collected()
     wire = session.wire
     wire.on_line = collected.take
@@ -165,19 +165,21 @@ def _list_from(session: Session, opened: Opened, lowest: int, *, received: bool)
     sizes, dates = collected.sizes, collected.dates
     complete = True
     if command.status != "OK":
-        answer = Answered(command.text, command.status, command.answer)
-        busy = isinstance(mapped(answer, session.where), MailboxBusy)
+        answer = CommandRejected(command.text, command.status, command.answer)
+        busy = isinstance(mapped_errors(answer, session.where), MailboxBusy)
         if not sizes or busy or session_error(answer.text, session.where) is not None:
             raise answer
         complete = answer.code == "EXPUNGEISSUED"
-        _log.warning("%s: the listing is incomplete: %s", session.where, quoted(command.answer))
+        _log.warning("%s: the listing is incomplete: %s", session.where, printable(command.answer))
     elif collected.unnamed or (lowest == 1 and len(sizes) < opened.exists):
         # The server named some messages without a UID, or not at all, or they were expunged meanwhile.
         for uid in wire.search(b"UID %d:*" % lowest):
             sizes.setdefault(uid, 0)
     # `n:*` with n above the highest UID is the last message (RFC 3501 section 6.4.8).
     messages = [
-        Listed(f"{opened.uidvalidity}.{uid}", uid, sizes[uid], internal_date(dates[uid]) if uid in dates else None)
+        ListedMessage(
+            f"{opened.uidvalidity}.{uid}", uid, sizes[uid], internal_date(dates[uid]) if uid in dates else None
+        )
         for uid in sorted(sizes)
         if uid >= lowest
     ]

@@ -1,7 +1,7 @@
 """An IMAP mailbox: `shared.mailboxes.base.Mailbox` over RFC 3501, with UIDPLUS, MOVE and ACL where they are
 offered.
 
-The parts: `session` opens and signs in, `listing` lists, `fetch` downloads, `remove` removes, and all of them speak
+The parts: `session` opens and signs in, `list_messages` lists, `fetch` downloads, `remove` removes, and all of them speak
 through `wire`. This module keeps them together over a session that may have to be made anew.
 """
 
@@ -17,15 +17,15 @@ from typing import Self, TypeVar
 
 from shared.config import After, MailboxSettings
 from shared.errors import ConnectFailed, ConnectionLost, FolderMissing, RemovalRefused
-from shared.mailboxes.base import Batch, Listed, Rights
+from shared.mailboxes.base import Batch, FolderCheck, ListedMessage
 from shared.mailboxes.imap.fetch import Fetcher
-from shared.mailboxes.imap.folder_check import look
-from shared.mailboxes.imap.listing import Watermark, listing
+from shared.mailboxes.imap.folder_check import check_selected_folder
+from shared.mailboxes.imap.listing import Watermark, list_messages
 from shared.mailboxes.imap.remove import Remover, Target, target_problem
-from shared.mailboxes.imap.session import Opened, Session
-from shared.mailboxes.imap.special_use import trash
+from shared.mailboxes.imap.session import SelectedFolder, Session
+from shared.mailboxes.imap.special_use import find_trash
 from shared.mailboxes.imap.wire import Wire
-from shared.mailboxes.tls import setting
+from shared.mailboxes.tls import setting_name
 
 NEAR, FAR = 2, 4
 """Commands for downloads on the wire at once: from this machine, and over a network."""
@@ -54,8 +54,8 @@ class ImapMailbox:
         self._tokens = tokens
         self._session = Session(settings, tokens)
         self._folder = ""
-        self._listed: Sequence[Listed] = ()
-        self._opened: Opened | None = None
+        self._listed: Sequence[ListedMessage] = ()
+        self._opened: SelectedFolder | None = None
         self._remover: Remover | None = None
         self._fetching: Generator[Batch, None, None] | None = None
         self._listing_complete = True
@@ -95,7 +95,7 @@ class ImapMailbox:
         received: bool = False,
         above: str | None = None,
         since: datetime | None = None,  # noqa: ARG002  a listing is one request, whatever it leaves out
-    ) -> Sequence[Listed]:
+    ) -> Sequence[ListedMessage]:
         """The messages in a folder, by UID; keys are `UIDVALIDITY.UID`.
 
         Raises:
@@ -106,18 +106,18 @@ class ImapMailbox:
             self._fetching.close()
         self._folder, self._opened, self._remover = folder, None, None
 
-        def work() -> Sequence[Listed]:
+        def work() -> Sequence[ListedMessage]:
             self._find_target()
             self._open()
             assert self._opened is not None
-            found = listing(self._session, self._opened, received=received, above=above)
+            found = list_messages(self._session, self._opened, received=received, above=above)
             self._listing_complete = found.complete
             return found.messages
 
         self._listed = self._again(work)
         return self._listed
 
-    def mark(self, dealt_with: Collection[int]) -> str | None:
+    def watermark(self, dealt_with: Collection[int]) -> str | None:
         """Return the watermark at the last message before the first that was not dealt with.
 
         It begins with the folder's UIDVALIDITY and a period. None also if the server refused part of the listing:
@@ -128,13 +128,13 @@ class ImapMailbox:
         dealt_with_first = list(takewhile(lambda message: message.number in dealt_with, self._listed))
         return str(Watermark.at(dealt_with_first[-1])) if dealt_with_first else None
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
+    def fetch(self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches of the folder listed last; see `Fetcher`."""
         width = NEAR if self._session.is_near else FAR
         self._fetching = Fetcher(self, self._folder, max_bytes, width).run(batches)
         return self._fetching
 
-    def remove(self, messages: Sequence[Listed]) -> None:
+    def remove(self, messages: Sequence[ListedMessage]) -> None:
         """Delete or move messages of the folder listed last; nothing, if mail is kept."""
         remover = self._remover
         if remover is not None:
@@ -148,7 +148,7 @@ class ImapMailbox:
             if remover.purges:
                 self._again(self._open)
 
-    def rights(self, folder: str) -> Rights:
+    def check_folder(self, folder: str) -> FolderCheck:
         """Look at a folder without changing anything."""
         return self._again(lambda: self._rights(folder))
 
@@ -210,7 +210,7 @@ class ImapMailbox:
                 raise problem
             self._target = Target.named(self._settings.move_to)
         elif self._settings.after is After.TRASH:
-            self._target = trash(self._session, purge=False)
+            self._target = find_trash(self._session, purge=False)
             if self._target is None:
                 raise self._no_trash()
         elif self._settings.after is After.DELETE and self._archives_when_deleting():
@@ -229,8 +229,8 @@ class ImapMailbox:
 
     def _moves_to_itself(self, folder: str) -> RemovalRefused:
         return RemovalRefused(
-            f"{self.where}: folder {folder!r} of {setting(self._settings, 'FOLDERS')} is the one that "
-            f"{setting(self._settings, 'AFTER')} moves to; collect from another folder, or set AFTER=delete"
+            f"{self.where}: folder {folder!r} of {setting_name(self._settings, 'FOLDERS')} is the one that "
+            f"{setting_name(self._settings, 'AFTER')} moves to; collect from another folder, or set AFTER=delete"
         )
 
     def _archives_when_deleting(self) -> bool:
@@ -239,30 +239,30 @@ class ImapMailbox:
 
     def _purging_target(self) -> Target | None:
         r"""Return Gmail's \Trash folder; None if there is none, or no UID EXPUNGE to delete ours alone there."""
-        return trash(self._session, purge=True) if self._session.can("UIDPLUS") else None
+        return find_trash(self._session, purge=True) if self._session.can("UIDPLUS") else None
 
     def _no_trash(self) -> FolderMissing:
-        name = setting(self._settings, "AFTER")
+        name = setting_name(self._settings, "AFTER")
         return FolderMissing(
             rf"{self.where}: {name}=trash needs a folder with the special use \Trash (RFC 6154), and the server shows "
             f"none; name a folder: {name}=move:FOLDER"
         )
 
     def _archives_note(self, folder: str) -> str:
-        name = setting(self._settings, "AFTER")
+        name = setting_name(self._settings, "AFTER")
         return (
             rf"folder {folder!r}: {name}=delete may only archive messages: Gmail deletes for good in its \Trash folder "
             "alone, and shows none over IMAP; in Gmail's settings, under Labels, turn on Show in IMAP for Trash"
         )
 
-    def _rights(self, folder: str) -> Rights:
+    def _rights(self, folder: str) -> FolderCheck:
         after = self._settings.after
         target = self._settings.move_to if after is After.MOVE else None
         problems: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
         there: Target | None = None
         if after is After.TRASH:
-            there = trash(self._session, purge=False)
+            there = find_trash(self._session, purge=False)
             problems = () if there is not None else (str(self._no_trash()),)
         elif after is After.DELETE and self._archives_when_deleting():
             there = self._purging_target()
@@ -271,7 +271,7 @@ class ImapMailbox:
             target = there.name
         elif there is not None and after is After.TRASH:
             problems = (str(self._moves_to_itself(folder)),)
-        rights = look(self._session, folder, removes=after is not After.KEEP, target=target)
+        rights = check_selected_folder(self._session, folder, removes=after is not After.KEEP, target=target)
         return replace(rights, problems=(*rights.problems, *problems), notes=(*rights.notes, *notes))
 
     def _again(self, work: Callable[[], T]) -> T:

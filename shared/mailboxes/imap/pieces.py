@@ -11,7 +11,7 @@ from collections import deque
 from shared.mailboxes.imap.wire import PIECE, Body, Command, Sink, Wire
 
 
-class Pieces:
+class PartialFetch:
     """Reads a message in pieces.
 
     Args:

@@ -24,8 +24,8 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared.errors import FolderMissing, MailroomError, RemovalRefused, quoted
-from shared.mailboxes.imap.errors import BUSY_CODES, MISSING_CODES, Answered, removal_error, session_error
+from shared.errors import FolderMissing, MailroomError, RemovalRefused, printable
+from shared.mailboxes.imap.errors import BUSY_CODES, MISSING_CODES, CommandRejected, removal_error, session_error
 from shared.mailboxes.imap.session import Session
 from shared.mailboxes.imap.syntax import folder_name, in_set, uid_sets
 from shared.mailboxes.imap.wire import Command
@@ -128,7 +128,7 @@ class Remover:
                 left = self._left(left)
             if self.purges and self._since:
                 self._purge()
-        except Answered as error:
+        except CommandRejected as error:
             raise self._error(error) from error
         self._since.clear()
         if left:
@@ -154,7 +154,7 @@ class Remover:
         for command in pair:
             try:
                 command.check()
-            except Answered as error:
+            except CommandRejected as error:
                 self._after_refusal(error, self._pair_set)
                 return
 
@@ -165,7 +165,7 @@ class Remover:
             try:
                 for uid_set in uid_sets(left - self._copied.keys()):
                     self._session.wire.run(*self._commands(uid_set))
-            except Answered as error:
+            except CommandRejected as error:
                 self._give_up_move(error)
             left = self._left(left)
             if self._moves:
@@ -176,11 +176,11 @@ class Remover:
             for text in self._deletion(uid_set):
                 self._session.wire.run(text)
 
-    def _give_up_move(self, error: Answered) -> None:
+    def _give_up_move(self, error: CommandRejected) -> None:
         """Fall back to COPY for the session, if a refusal of MOVE does not hold for COPY as well; else raise it."""
         if error.code in _FINAL or session_error(error.text, self._session.where) is not None:
             raise error
-        _log.warning("%s: MOVE is offered and refused, COPY is used: %s", self._session.where, quoted(error))
+        _log.warning("%s: MOVE is offered and refused, COPY is used: %s", self._session.where, printable(error))
         self._moves = False
 
     def _copy(self, uids: Iterable[int]) -> None:
@@ -188,7 +188,7 @@ class Remover:
         for uid_set in uid_sets(uids):
             try:
                 self._session.wire.run(b"UID COPY %b %b" % (uid_set, self._target.quoted_name))
-            except Answered as error:
+            except CommandRejected as error:
                 asked = set(in_set(uid_set))
                 left = self._left(asked)
                 if left == asked:
@@ -196,10 +196,10 @@ class Remover:
                 for some in uid_sets(left - self._copied.keys()):
                     try:
                         self._session.wire.run(b"UID COPY %b %b" % (some, self._target.quoted_name))
-                    except Answered as again:
+                    except CommandRejected as again:
                         raise self._error(again) from error
 
-    def _after_refusal(self, error: Answered, uid_set: bytes) -> None:
+    def _after_refusal(self, error: CommandRejected, uid_set: bytes) -> None:
         """A refusal because some are gone is none: once more, for those that are there.
 
         Dovecot says so with [EXPUNGEISSUED] (RFC 5530) and does nothing; others say NO to a set that is empty by now.
@@ -213,10 +213,10 @@ class Remover:
             elif left == asked:
                 raise error
             self._run(left)
-        except Answered as again:
+        except CommandRejected as again:
             raise self._error(again) from error
 
-    def _error(self, error: Answered) -> MailroomError:
+    def _error(self, error: CommandRejected) -> MailroomError:
         return removal_error(error, self._target.name if self._target is not None else None, self._session.where)
 
     def _left(self, uids: Iterable[int]) -> set[int]:
@@ -288,7 +288,7 @@ class Remover:
                     "%s: another client's \\Deleted flag was taken off and could not be set again, on UID %s: %s",
                     self._session.where,
                     uid_set.decode("ascii"),
-                    quoted(error),
+                    printable(error),
                 )
 
 

@@ -19,11 +19,11 @@ from typing import Any
 from imapclient import IMAPClient, SocketTimeout
 
 from shared.config import MailboxSettings, SignIn, Tls
-from shared.errors import ConnectFailed, MailboxFailed, MailroomError, SignInRefused, TlsRefused, quoted
+from shared.errors import AuthenticationError, ConnectFailed, MailboxError, MailroomError, TlsRefused, printable
 from shared.mailboxes.imap.errors import (
-    Answered,
+    CommandRejected,
     folder_error,
-    mapped,
+    mapped_errors,
     read_only,
     server_text,
     session_error,
@@ -51,7 +51,7 @@ _OPENED = re.compile(rb"\* OK \[(UIDVALIDITY|UIDNEXT|READ-ONLY)(?: (\d+))?\]", r
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class SelectedFolder:
     """A folder as it was when it was opened.
 
     Attributes:
@@ -107,7 +107,7 @@ class Session:
         """A context in which every foreign exception becomes one of ours."""
         return _Mapping(self.where)
 
-    def select(self, folder: str, *, for_removal: bool) -> Opened:
+    def select(self, folder: str, *, for_removal: bool) -> SelectedFolder:
         """Open a folder with SELECT, which changes no flag.
 
         Never with EXAMINE, if it can be helped: Courier and Mailutils give UIDs and a UIDVALIDITY at EXAMINE that they
@@ -126,7 +126,7 @@ class Session:
             self.wire.idle()
             try:
                 values = self._open(b"SELECT ", folder_name(folder))
-            except Answered as refusal:
+            except CommandRejected as refusal:
                 if for_removal or _is_temporary(refusal.text):
                     raise
                 values = self._open(b"EXAMINE ", folder_name(folder))
@@ -135,10 +135,10 @@ class Session:
         if for_removal and "READ-ONLY" in values:
             raise read_only(self.where, f"SELECT {folder}: READ-ONLY")
         if not values.get("UIDVALIDITY"):
-            raise MailboxFailed(f"{self.where}: folder {folder!r} has no UIDVALIDITY; collect this mailbox by POP3")
-        return Opened(values["UIDVALIDITY"], values.get("EXISTS", 0), values.get("UIDNEXT"))
+            raise MailboxError(f"{self.where}: folder {folder!r} has no UIDVALIDITY; collect this mailbox by POP3")
+        return SelectedFolder(values["UIDVALIDITY"], values.get("EXISTS", 0), values.get("UIDNEXT"))
 
-    def select_named(self, quoted_name: bytes) -> Opened:
+    def select_named(self, quoted_name: bytes) -> SelectedFolder:
         """Open a folder by its quoted name.
 
         Raises:
@@ -146,7 +146,7 @@ class Session:
         """
         self.wire.settle()
         values = self._open(b"SELECT ", quoted_name)
-        return Opened(values.get("UIDVALIDITY", 0), values.get("EXISTS", 0), values.get("UIDNEXT"))
+        return SelectedFolder(values.get("UIDVALIDITY", 0), values.get("EXISTS", 0), values.get("UIDNEXT"))
 
     def _open(self, verb: bytes, quoted_name: bytes) -> dict[str, int]:
         """Return what a SELECT or EXAMINE says of the folder."""
@@ -217,7 +217,7 @@ class _Mapping:
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, MailroomError):
-            raise mapped(error, self._where) from error
+            raise mapped_errors(error, self._where) from error
 
 
 def _imap(client: IMAPClient) -> Any:
@@ -256,15 +256,15 @@ def _connect(settings: MailboxSettings, where: str) -> IMAPClient:
 
 def _check_nobody_is_in(state: str, where: str) -> None:
     if state != "NONAUTH":
-        raise SignInRefused(f"{where}: the server says that somebody is signed in already (PREAUTH): but who?")
+        raise AuthenticationError(f"{where}: the server says that somebody is signed in already (PREAUTH): but who?")
 
 
 def _greeting_error(error: Exception, where: str) -> MailroomError:
     """A server that greets with BYE or with what is no IMAP."""
     text = server_text(error)
     refused = isinstance(error, imaplib.IMAP4.abort) or temporary_refusal(text)
-    found = sign_in_ended(text, where) if refused else mapped(error, where)
-    return ConnectFailed(f"{where}: no IMAP greeting: {quoted(text)}") if type(found) is MailboxFailed else found
+    found = sign_in_ended(text, where) if refused else mapped_errors(error, where)
+    return ConnectFailed(f"{where}: no IMAP greeting: {printable(text)}") if type(found) is MailboxError else found
 
 
 def _start_tls(client: IMAPClient, context: object, where: str) -> None:
@@ -275,9 +275,9 @@ def _start_tls(client: IMAPClient, context: object, where: str) -> None:
     try:
         client.starttls(context)
     except imaplib.IMAP4.abort as error:
-        raise mapped(error, where) from error
+        raise mapped_errors(error, where) from error
     except imaplib.IMAP4.error as error:
-        raise TlsRefused(f"{where}: STARTTLS refused: {quoted(server_text(error))}") from error
+        raise TlsRefused(f"{where}: STARTTLS refused: {printable(server_text(error))}") from error
     imap.untagged_responses.clear()
 
 
@@ -309,9 +309,9 @@ def _refusal(
         broke = isinstance(cause, imaplib.IMAP4.abort)
         return sign_in_ended(text, where) if broke else sign_in_error(text, where)
     except OSError as error:
-        return mapped(error, where)
+        return mapped_errors(error, where)
     except Exception as error:  # noqa: BLE001  whatever it is, its text may hold the secret
-        return SignInRefused(f"{where}: sign-in failed ({type(error).__name__})")
+        return AuthenticationError(f"{where}: sign-in failed ({type(error).__name__})")
     return None
 
 
@@ -319,13 +319,13 @@ def _log_in(client: IMAPClient, login: str, password: str, where: str) -> None:
     """LOGIN; SASL PLAIN for what LOGIN cannot say (RFC 3501 has no letters beyond ASCII there) or may not."""
     offered = client.capabilities()
     if re.search(r"[\r\n\0]", login + password):
-        raise SignInRefused(f"{where}: USERNAME or PASSWORD holds a line break")
+        raise AuthenticationError(f"{where}: USERNAME or PASSWORD holds a line break")
     if (login + password).isascii() and b"LOGINDISABLED" not in offered:
         client.login(quoted_string(login.encode("ascii")).decode("ascii"), password)
     elif b"AUTH=PLAIN" in offered:
         client.sasl_login("PLAIN", lambda _challenge: f"\0{login}\0{password}".encode())
     else:
-        raise SignInRefused(
+        raise AuthenticationError(
             f"{where}: the server takes no password (LOGINDISABLED), or none with letters beyond ASCII; "
             "look at TLS and PASSWORD"
         )

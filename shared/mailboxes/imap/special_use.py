@@ -13,7 +13,7 @@ _TRASH = b"\\TRASH"
 _CLOSED = frozenset({b"\\NOSELECT", b"\\NONEXISTENT"})
 
 
-def trash(session: Session, *, purge: bool) -> Target | None:
+def find_trash(session: Session, *, purge: bool) -> Target | None:
     r"""Return the folder with the special use \Trash; None if the server shows none.
 
     Args:

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from imapclient import imap_utf7
 
-from shared.mailboxes.imap.errors import Broken
+from shared.mailboxes.imap.errors import ProtocolViolation
 
 SET_LENGTH = 4000
 """Characters of a UID set at most: servers limit a command's line, Dovecot to 64 kB; RFC 7162 says 8,192 octets."""
@@ -50,7 +50,7 @@ class Tokens:
                 self._open.append([])
             elif bracket:
                 if self.done:
-                    raise Broken("a list is closed that was never opened")
+                    raise ProtocolViolation("a list is closed that was never opened")
                 closed = self._open.pop()
                 self._open[-1].append(closed)
             elif string is not None:

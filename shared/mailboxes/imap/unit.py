@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.errors import ServiceUnavailable, quoted
-from shared.mailboxes.base import Batch, Fetched, Listed
+from shared.errors import ServiceUnavailable, printable
+from shared.mailboxes.base import Batch, FetchResult, ListedMessage
 from shared.mailboxes.imap.wire import Command, Wire
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
 
@@ -23,10 +23,10 @@ class DiskSpool(Spool):
 
 def disk_error(error: OSError) -> ServiceUnavailable:
     """What it means that the temporary disk is full, or worse."""
-    return ServiceUnavailable(f"the temporary disk does not take a message: {quoted(error)}")
+    return ServiceUnavailable(f"the temporary disk does not take a message: {printable(error)}")
 
 
-class Unit:
+class FetchBatch:
     """A batch on its way.
 
     Attributes:
@@ -43,12 +43,12 @@ class Unit:
         done: nothing more is to come.
     """
 
-    def __init__(self, batch: Sequence[Listed]) -> None:
+    def __init__(self, batch: Sequence[ListedMessage]) -> None:
         self.batch = batch
         self.asked = {message.number: message for message in batch}
         self.large = [message for message in batch if message.size > MEMORY_LIMIT]
         self.size = sum(message.size for message in batch)
-        self.found: dict[int, Fetched] = {}
+        self.found: dict[int, FetchResult] = {}
         self.wire: Wire | None = None
         self.commands: list[Command] = []
         self.alone: int | None = None
@@ -62,15 +62,15 @@ class Unit:
 
     def answer(self, uid: int, content: Content | None, *, oversized: bool = False, refused: str | None = None) -> None:
         """Tell what became of a message."""
-        self.found[uid] = Fetched(self.asked[uid], content, oversized=oversized, refused=refused)
+        self.found[uid] = FetchResult(self.asked[uid], content, oversized=oversized, refused=refused)
 
     def postpone(self, uid: int) -> None:
         """Leave a message to the next listing."""
-        self.found[uid] = Fetched(self.asked[uid], None, postponed=True)
+        self.found[uid] = FetchResult(self.asked[uid], None, postponed=True)
 
     def results(self) -> Batch:
         """An answer for each message of the batch; one of which nothing is known is gone."""
-        return [self.found.get(message.number) or Fetched(message, None) for message in self.batch]
+        return [self.found.get(message.number) or FetchResult(message, None) for message in self.batch]
 
     def discard(self) -> None:
         """Close what was found."""

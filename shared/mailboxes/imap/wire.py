@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
-from shared.mailboxes.imap.errors import Answered, Broken, Bye
+from shared.mailboxes.imap.errors import CommandRejected, ProtocolViolation, ServerBye
 from shared.mailboxes.imap.syntax import Tokens, in_set
 
 PIECE = 1024 * 1024
@@ -49,7 +49,7 @@ class Sink(Protocol):
         """Drop what was taken."""
 
 
-class Skipped:
+class SkippedBody:
     """Stands for a large literal that nobody wanted: it was read and thrown away.
 
     Attributes:
@@ -67,13 +67,13 @@ class Body:
     Attributes:
         uid: whose they are; None: the server named no UID.
         origin: where the piece begins; None: it is the whole message.
-        value: the bytes; the sink that has taken them; `Skipped`; None: the server said NIL.
+        value: the bytes; the sink that has taken them; `SkippedBody`; None: the server said NIL.
         sequence: the message's sequence number in the response.
     """
 
     uid: int | None
     origin: int | None
-    value: bytes | Sink | Skipped | None
+    value: bytes | Sink | SkippedBody | None
     sequence: int = field(default=0, compare=False)
 
 
@@ -94,9 +94,9 @@ class Command:
         self.answer = ""
 
     def check(self) -> None:
-        """Raise `Answered` unless the answer was OK."""
+        """Raise `CommandRejected` unless the answer was OK."""
         if self.status != "OK":
-            raise Answered(self.text, self.status, self.answer)
+            raise CommandRejected(self.text, self.status, self.answer)
 
 
 def _nowhere(_body: Body) -> None:
@@ -205,7 +205,7 @@ class Wire:
     def idle(self) -> None:
         """Wait until every command is answered; what still comes for nobody is thrown away."""
         if self._closed:
-            raise Broken("it was closed before")
+            raise ProtocolViolation("it was closed before")
         self.forget_bodies()
         while self._open:
             self._read()
@@ -235,7 +235,7 @@ class Wire:
         elif search := _SEARCH.match(line):
             self.found.extend(map(int, search[1].split()))
         elif line[2:6].upper().rstrip() == b"BYE":
-            raise Bye(line[6:].decode("utf-8", "replace"))
+            raise ServerBye(line[6:].decode("utf-8", "replace"))
         elif self._names and line[2:].partition(b" ")[0].upper() in self._names:
             self._response(line)
         else:
@@ -249,7 +249,7 @@ class Wire:
         if tagged is None or command is None:
             if line.startswith(b"+"):
                 return  # A continuation that nobody waits for asks nothing of us.
-            raise Broken("a line that is no response")
+            raise ProtocolViolation("a line that is no response")
         self._note_copies(tagged[3])
         command.answer = tagged[3].decode("utf-8", "replace")
         command.status = tagged[2].upper().decode()
@@ -271,7 +271,7 @@ class Wire:
             try:
                 if tokens is not None:
                     tokens.text(rest[: literal.start()] if literal else rest)
-            except Broken:
+            except ProtocolViolation:
                 tokens = None
             if not literal:
                 break
@@ -302,13 +302,13 @@ class Wire:
             tokens.literal(self._literal(int(literal[1]), _uid(tokens.top), wanted=is_body))
             rest = self._line()
         if not tokens.done or not tokens.top or not isinstance(tokens.top[0], list):
-            raise Broken("a FETCH response without an end")
+            raise ProtocolViolation("a FETCH response without an end")
         items = tokens.top[0]
         uid = _uid(items)
         sequence = int(head[1]) if head else 0
         for key, value in zip(items[::2], items[1::2], strict=False):
             body = _BODY.match(key) if isinstance(key, bytes) else None
-            if body is not None and (value is None or isinstance(value, bytes | Skipped | Sink)):
+            if body is not None and (value is None or isinstance(value, bytes | SkippedBody | Sink)):
                 self.on_body(Body(uid, int(body[1]) if body[1] is not None else None, value, sequence))
             elif uid is not None and key == b"X-GM-MSGID" and isinstance(value, bytes) and value.isdigit():
                 self.gmail_ids[uid] = value
@@ -323,18 +323,18 @@ class Wire:
             left -= len(data)
             if sink is not None:
                 sink.write(data)
-        return sink if sink is not None else Skipped(size)
+        return sink if sink is not None else SkippedBody(size)
 
     def _exactly(self, size: int) -> bytes:
         data = self._imap.read(size)
         if len(data) != size:
-            raise Broken("the connection was closed in the middle of a message")
+            raise ProtocolViolation("the connection was closed in the middle of a message")
         return data
 
     def _line(self) -> bytes:
         line = self._imap.readline()
         if not line.endswith(b"\n"):
-            raise Broken("the connection was closed")
+            raise ProtocolViolation("the connection was closed")
         return line.rstrip(b"\r\n")
 
 

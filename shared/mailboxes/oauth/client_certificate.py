@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from shared.config import MailboxSettings
-from shared.errors import MailroomError, SettingsWrong, SignInRefused
-from shared.mailboxes.tls import setting
+from shared.errors import AuthenticationError, ConfigurationError, MailroomError
+from shared.mailboxes.tls import setting_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ def app_certificate(settings: MailboxSettings) -> AppCertificate:
     try:
         found = _from_pem(data, password) if b"-----BEGIN" in data else _from_pfx(data, password)
     except _Wrong as error:
-        failure = SettingsWrong(f"{name}: {error}")
+        failure = ConfigurationError(f"{name}: {error}")
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         # What cryptography says of a key it could not read depends on the key, and is not repeated.
-        asked = setting(settings, "CERTIFICATE_PASSWORD")
+        asked = setting_name(settings, "CERTIFICATE_PASSWORD")
         why = "is encrypted" if password is None and "encrypted" in str(error).lower() else "cannot be read"
-        failure = SettingsWrong(f"{name}: {why}, or {asked} is not its password")
+        failure = ConfigurationError(f"{name}: {why}, or {asked} is not its password")
     else:
         return _valid_now(found, name)
     failure.__cause__ = failure.__context__ = None
@@ -76,7 +76,7 @@ class _Wrong(ValueError):
 
 def _given(settings: MailboxSettings) -> tuple[str, bytes]:
     if settings.certificate is not None:
-        name, text = setting(settings, "CERTIFICATE"), settings.certificate.get_secret_value().encode()
+        name, text = setting_name(settings, "CERTIFICATE"), settings.certificate.get_secret_value().encode()
         if b"-----BEGIN" in text:
             # What went through an environment may have lost its line ends to "\n" spelled out.
             return name, text.replace(b"\\n", b"\n")
@@ -84,14 +84,14 @@ def _given(settings: MailboxSettings) -> tuple[str, bytes]:
             return name, base64.b64decode(b"".join(text.split()), validate=True)
         except binascii.Error:
             pass
-        raise SettingsWrong(f"{name}: is neither PEM nor a PFX in base64")
-    name = setting(settings, "CERTIFICATE_FILE")
+        raise ConfigurationError(f"{name}: is neither PEM nor a PFX in base64")
+    name = setting_name(settings, "CERTIFICATE_FILE")
     if settings.certificate_file is None:
-        raise SettingsWrong(f"{setting(settings, 'CERTIFICATE')} or {name} is needed for {settings.sign_in}")
+        raise ConfigurationError(f"{setting_name(settings, 'CERTIFICATE')} or {name} is needed for {settings.sign_in}")
     try:
         return name, settings.certificate_file.read_bytes()
     except OSError as error:
-        raise SettingsWrong(f"{name}: {settings.certificate_file} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{name}: {settings.certificate_file} cannot be read: {error.strerror}") from None
 
 
 def _from_pfx(data: bytes, password: bytes | None) -> AppCertificate:
@@ -127,9 +127,9 @@ def _public(key: object) -> bytes:
 def _valid_now(found: AppCertificate, name: str) -> AppCertificate:
     now, certificate = datetime.now(UTC), found.certificate
     if now > certificate.not_valid_after_utc:
-        raise SignInRefused(
+        raise AuthenticationError(
             f"{name}: expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; put in a new one"
         )
     if now < certificate.not_valid_before_utc:
-        raise SignInRefused(f"{name}: not valid until {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
+        raise AuthenticationError(f"{name}: not valid until {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
     return found

@@ -10,10 +10,10 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, RequestException, SSLError, Timeout
 
 from shared.config import MailboxSettings
-from shared.errors import ConnectFailed, MailroomError, ServiceUnavailable, SettingsWrong, TlsRefused
-from shared.mailboxes.tls import context_for, setting
+from shared.errors import ConfigurationError, ConnectFailed, MailroomError, ServiceUnavailable, TlsRefused
+from shared.mailboxes.tls import context_for, setting_name
 
-__all__ = ["AnsweredBadly", "RequestException", "RequestsConnectionError", "TokenSession", "network_error"]
+__all__ = ["InvalidTokenResponse", "RequestException", "RequestsConnectionError", "TokenSession", "network_error"]
 
 TIMEOUTS: Final = (30.0, 60.0)
 """Seconds for the connection, and for any silence after it."""
@@ -21,7 +21,7 @@ TIMEOUTS: Final = (30.0, 60.0)
 TOO_MANY, SERVER_FAULTS, LONGEST_WAIT = 429, 500, 3600.0
 
 
-class AnsweredBadly(RequestException):
+class InvalidTokenResponse(RequestException):
     """The token service answered, and with nothing that MSAL could use.
 
     It is one of requests' own kind, so that MSAL goes on with a token that is old and still good.
@@ -53,13 +53,13 @@ class TokenSession(requests.Session):
         kwargs.setdefault("timeout", TIMEOUTS)
         answer = super().request(*args, **kwargs)
         if answer.status_code == TOO_MANY or answer.status_code >= SERVER_FAULTS:
-            raise AnsweredBadly(answer.status_code, _seconds(answer.headers.get("Retry-After")))
+            raise InvalidTokenResponse(answer.status_code, _seconds(answer.headers.get("Retry-After")))
         try:
             understood = isinstance(answer.json(), dict)
         except ValueError:
             understood = False
         if not understood:
-            raise AnsweredBadly(answer.status_code) from None
+            raise InvalidTokenResponse(answer.status_code) from None
         return answer
 
 
@@ -84,12 +84,12 @@ def network_error(error: RequestException, settings: MailboxSettings, where: str
         where: the mailbox and its token service, for the text.
     """
     if isinstance(error, SSLError):
-        ca = setting(settings, "CA_FILE")
+        ca = setting_name(settings, "CA_FILE")
         return TlsRefused(f"{where} has no certificate that this machine trusts; name its CA in {ca} if you trust it")
     if isinstance(error, Timeout):
         return ServiceUnavailable(f"{where} does not answer in time")
     if isinstance(error, MissingSchema | InvalidSchema | InvalidURL):
-        return SettingsWrong(f"{where} is no address that can be asked; look at SIGN_IN_AUTHORITY")
+        return ConfigurationError(f"{where} is no address that can be asked; look at SIGN_IN_AUTHORITY")
     if isinstance(error, RequestsConnectionError):
         return ConnectFailed(f"{where} cannot be reached; look at SIGN_IN_AUTHORITY and at the way there")
     return ServiceUnavailable(f"{where} answers badly ({type(error).__name__})")

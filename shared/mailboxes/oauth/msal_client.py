@@ -15,25 +15,25 @@ import msal
 
 from shared.config import MailboxSettings, SignIn
 from shared.errors import (
+    AuthenticationError,
+    ConfigurationError,
     ConnectFailed,
     MailroomError,
     ServiceUnavailable,
-    SettingsWrong,
-    SignInRefused,
     Throttled,
-    quoted,
+    printable,
 )
 from shared.mailboxes.oauth.client_certificate import app_certificate
 from shared.mailboxes.oauth.http_session import (
     SERVER_FAULTS,
     TOO_MANY,
-    AnsweredBadly,
+    InvalidTokenResponse,
     RequestException,
     RequestsConnectionError,
     TokenSession,
     network_error,
 )
-from shared.mailboxes.tls import setting
+from shared.mailboxes.tls import setting_name
 
 EVERYTHING: Final = "/.default"
 """How a scope ends that stands for all that an app was granted at a resource."""
@@ -56,7 +56,7 @@ _REMEDY: Final = {
 _TOKEN_LIKE = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]+)*")
 
 
-class TokenService:
+class MsalClient:
     """Asks for tokens, and keeps the last while it is good.
 
     Args:
@@ -75,7 +75,7 @@ class TokenService:
         self.issued = ""
 
     def token(self, settings: MailboxSettings, scope: str) -> str:
-        """A token that is good now for a scope; see `shared.mailboxes.oauth.token_cache.Tokens.token`."""
+        """A token that is good now for a scope; see `shared.mailboxes.oauth.token_cache.TokenCache.token`."""
         failure: MailroomError | None = None
         result: dict[str, Any] = {}
         with self._lock:
@@ -94,7 +94,7 @@ class TokenService:
                     self.issued_at, self.issued = time.monotonic(), token
                 return token
         # Raised out here, so that no chain leads to frames that hold the secret.
-        failure = failure or refusal(result, settings)
+        failure = failure or authentication_error(result, settings)
         failure.__cause__ = failure.__context__ = None
         raise failure
 
@@ -107,7 +107,7 @@ class TokenService:
             return msal.ManagedIdentityClient(identity, http_client=session)
         for name in ("tenant_id", "client_id"):
             if not getattr(settings, name):
-                raise SettingsWrong(f"{setting(settings, name.upper())} is needed for {settings.sign_in}")
+                raise ConfigurationError(f"{setting_name(settings, name.upper())} is needed for {settings.sign_in}")
         return msal.ConfidentialClientApplication(
             settings.client_id,
             client_credential=_credential(settings),
@@ -124,16 +124,16 @@ def token_error(error: Exception, settings: MailboxSettings, authority: str) -> 
     where = f"mailbox {settings.name}: the token service {authority if not identity else 'of the managed identity'}"
     if isinstance(error, MailroomError):
         return error
-    badly = error.status if isinstance(error, AnsweredBadly) else None
+    badly = error.status if isinstance(error, InvalidTokenResponse) else None
     if identity and (
         isinstance(error, RequestsConnectionError | ValueError)
         or (badly is not None and badly < SERVER_FAULTS and badly != TOO_MANY)
     ):
-        return SignInRefused(
-            f"mailbox {settings.name}: there is no managed identity here: {setting(settings, 'SIGN_IN')} is "
+        return AuthenticationError(
+            f"mailbox {settings.name}: there is no managed identity here: {setting_name(settings, 'SIGN_IN')} is "
             "managed-identity, which works in Azure, once the app has an identity, and nowhere else"
         )
-    if isinstance(error, AnsweredBadly):
+    if isinstance(error, InvalidTokenResponse):
         if error.status == TOO_MANY:
             return Throttled(f"{where} is asked too much", retry_after=error.retry_after)
         if error.status >= SERVER_FAULTS:
@@ -147,20 +147,20 @@ def token_error(error: Exception, settings: MailboxSettings, authority: str) -> 
         return ServiceUnavailable(f"{where} answers badly ({type(error).__name__})")
     if isinstance(error, ValueError):
         # MSAL: the authority is no https address, or the service knows no such tenant.
-        names = f"{setting(settings, 'TENANT_ID')} and SIGN_IN_AUTHORITY"
-        return SignInRefused(f"{where} does not know tenant {settings.tenant_id!r}; look at {names}")
-    return SignInRefused(f"{where} could not be asked ({type(error).__name__})")
+        names = f"{setting_name(settings, 'TENANT_ID')} and SIGN_IN_AUTHORITY"
+        return AuthenticationError(f"{where} does not know tenant {settings.tenant_id!r}; look at {names}")
+    return AuthenticationError(f"{where} could not be asked ({type(error).__name__})")
 
 
-def refusal(result: dict[str, Any], settings: MailboxSettings) -> MailroomError:
+def authentication_error(result: dict[str, Any], settings: MailboxSettings) -> MailroomError:
     """What an error answer of the token endpoint means (RFC 6749 section 5.2, with Microsoft's additions)."""
     kind, text = str(result.get("error") or "no token"), str(result.get("error_description") or "")
     codes = [code for code in result.get("error_codes") or [] if isinstance(code, int)]
     codes = codes or [int(code) for code in re.findall(r"AADSTS(\d+)", text)]
     told = _without_secrets(re.split(r"\s*(?:Trace ID|Correlation ID|Timestamp):", text)[0], settings)
-    said = f"mailbox {settings.name}: the token service answers {quoted(kind, 60)}"
+    said = f"mailbox {settings.name}: the token service answers {printable(kind, 60)}"
     said += f" (AADSTS{codes[0]})" if codes and f"AADSTS{codes[0]}" not in told else ""
-    said += f": {quoted(told, 300)}" if told else ""
+    said += f": {printable(told, 300)}" if told else ""
     if kind in TRANSIENT or TRANSIENT_CODES.intersection(codes):
         return ServiceUnavailable(said)
     default = {SignIn.CLIENT_SECRET: "CLIENT_SECRET", SignIn.MANAGED_IDENTITY: "SIGN_IN"}.get(
@@ -169,14 +169,14 @@ def refusal(result: dict[str, Any], settings: MailboxSettings) -> MailroomError:
     name = next((_REMEDY[code] for code in codes if code in _REMEDY), default)
     if name == "CERTIFICATE" and settings.certificate_file is not None:
         name = "CERTIFICATE_FILE"
-    return SignInRefused(f"{said}; look at {setting(settings, name)}")
+    return AuthenticationError(f"{said}; look at {setting_name(settings, name)}")
 
 
 def _credential(settings: MailboxSettings) -> str | dict[str, str]:
     if settings.sign_in is SignIn.CERTIFICATE:
         return app_certificate(settings).as_credential()
     if settings.client_secret is None or not settings.client_secret.get_secret_value():
-        raise SettingsWrong(f"{setting(settings, 'CLIENT_SECRET')} is needed for {settings.sign_in}")
+        raise ConfigurationError(f"{setting_name(settings, 'CLIENT_SECRET')} is needed for {settings.sign_in}")
     return settings.client_secret.get_secret_value()
 
 

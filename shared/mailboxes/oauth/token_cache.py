@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 from shared.config import MailboxSettings, MailProtocol, SignIn
 from shared.config.model import GLOBAL_GRAPH
-from shared.errors import SettingsWrong
-from shared.mailboxes.tls import setting
+from shared.errors import ConfigurationError
+from shared.mailboxes.tls import setting_name
 
 if TYPE_CHECKING:
-    from shared.mailboxes.oauth.msal_client import TokenService
+    from shared.mailboxes.oauth.msal_client import MsalClient
 
 DEFAULT_AUTHORITY: Final = "https://login.microsoftonline.com"
 
@@ -35,7 +35,7 @@ def xoauth2(user: str, token: str) -> bytes:
     return f"user={user}\x01auth=Bearer {token}\x01\x01".encode()
 
 
-class Tokens:
+class TokenCache:
     """Gives access tokens, and keeps those that are still good, for as long as the process lives.
 
     Mailboxes with the same app registration share their token. May be used from several threads.
@@ -50,7 +50,7 @@ class Tokens:
         self._graph_scope = graph_scope(graph_endpoint)
         self._lock = threading.Lock()
         self._key = secrets.token_bytes(32)
-        self._services: dict[str, TokenService] = {}
+        self._services: dict[str, MsalClient] = {}
 
     def token(self, settings: MailboxSettings) -> str:
         """A token that is good now for this mailbox's sign-in: from memory, or a new one.
@@ -81,16 +81,16 @@ class Tokens:
             service = self._services.pop(self._fingerprint(settings), None)
         return service is not None and time.monotonic() - service.issued_at > YOUNG
 
-    def _service(self, settings: MailboxSettings) -> TokenService:
-        from shared.mailboxes.oauth.msal_client import TokenService  # noqa: PLC0415  see the module's docstring
+    def _service(self, settings: MailboxSettings) -> MsalClient:
+        from shared.mailboxes.oauth.msal_client import MsalClient  # noqa: PLC0415  see the module's docstring
 
         if settings.sign_in is SignIn.PASSWORD:
-            raise SettingsWrong(f"{setting(settings, 'SIGN_IN')}={settings.sign_in} gives no access token")
+            raise ConfigurationError(f"{setting_name(settings, 'SIGN_IN')}={settings.sign_in} gives no access token")
         name = self._fingerprint(settings)
         with self._lock:
             service = self._services.get(name)
             if service is None:
-                service = self._services[name] = TokenService(self._authority)
+                service = self._services[name] = MsalClient(self._authority)
         return service
 
     def _fingerprint(self, settings: MailboxSettings) -> str:

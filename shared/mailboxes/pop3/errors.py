@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 from shared.errors import (
+    AuthenticationError,
     MailboxBusy,
-    MailboxFailed,
+    MailboxError,
     MailroomError,
-    SignInRefused,
-    quoted,
+    printable,
 )
-from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal, throttled
+from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal, throttled_error
 
 _CODE = re.compile(r"\[([A-Za-z0-9/_-]+)[^\]]*\]")
 _GONE = re.compile(
@@ -21,19 +21,19 @@ _GONE = re.compile(
 """The last one is Courier's (imap/pop3dserver.c)."""
 
 
-class Broken(Exception):
+class ProtocolViolation(Exception):
     """The connection broke, ended, or holds what is no POP3. Its text says which."""
 
 
-class Garbled(Broken):
+class GarbledResponse(ProtocolViolation):
     """The server sent something that is not POP3."""
 
 
-class Silent(Broken):
+class NoResponse(ProtocolViolation):
     """The server did not answer in time."""
 
 
-class Interleaved(Broken):
+class InterleavedResponses(ProtocolViolation):
     """A message seems to contain the answers to other commands."""
 
 
@@ -43,7 +43,7 @@ def code_of(text: str) -> str:
     return found[1].upper() if found else ""
 
 
-def refusal(text: str, where: str, doing: str, *, login_delay: float | None = None) -> MailroomError:
+def command_error(text: str, where: str, doing: str, *, login_delay: float | None = None) -> MailroomError:
     """Return the error for `-ERR` to anything but the sign-in.
 
     Args:
@@ -54,11 +54,11 @@ def refusal(text: str, where: str, doing: str, *, login_delay: float | None = No
     """
     if temporary_refusal(text):
         wait = login_delay if code_of(text) == "LOGIN-DELAY" else suggested_backoff(text)
-        return MailboxBusy(f"{where}: not now: {quoted(text)}", retry_after=wait)
-    return MailboxFailed(f"{where}: {doing} was refused: {quoted(text) or '-ERR'}")
+        return MailboxBusy(f"{where}: not now: {printable(text)}", retry_after=wait)
+    return MailboxError(f"{where}: {doing} was refused: {printable(text) or '-ERR'}")
 
 
-def sign_in_refusal(text: str, where: str, remedy: str, *, login_delay: float | None = None) -> MailroomError:
+def sign_in_error(text: str, where: str, remedy: str, *, login_delay: float | None = None) -> MailroomError:
     """Return the error for `-ERR` to USER, PASS or AUTH. The text must not contain a secret any more.
 
     Args:
@@ -67,10 +67,10 @@ def sign_in_refusal(text: str, where: str, remedy: str, *, login_delay: float | 
         remedy: the settings to look at.
         login_delay: as above.
     """
-    found = refusal(text, where, "sign-in", login_delay=login_delay)
+    found = command_error(text, where, "sign-in", login_delay=login_delay)
     if isinstance(found, MailboxBusy) or code_of(text) == "SYS/PERM":
         return found
-    return SignInRefused(f"{where}: sign-in was refused: {quoted(text) or '-ERR'}; look at {remedy}")
+    return AuthenticationError(f"{where}: sign-in was refused: {printable(text) or '-ERR'}; look at {remedy}")
 
 
 def raise_if_throttled(text: str, where: str) -> None:
@@ -83,8 +83,8 @@ def raise_if_throttled(text: str, where: str) -> None:
     Raises:
         MailboxBusy: the server throttles the account, so that every further command would be refused too.
     """
-    if throttled(text):
-        raise MailboxBusy(f"{where}: throttled: {quoted(text)}", retry_after=suggested_backoff(text))
+    if throttled_error(text):
+        raise MailboxBusy(f"{where}: throttled: {printable(text)}", retry_after=suggested_backoff(text))
 
 
 def is_gone(text: str) -> bool:
@@ -92,10 +92,10 @@ def is_gone(text: str) -> bool:
     return _GONE.search(text) is not None
 
 
-def broken(error: OSError) -> Broken:
+def connection_error(error: OSError) -> ProtocolViolation:
     """What an error of `socket` or `ssl` means on a connection that stood."""
     if isinstance(error, TimeoutError):
-        return Silent("no answer in time")
+        return NoResponse("no answer in time")
     # `ssl` gives its own word for it, to those of its errors that OpenSSL has one for.
     reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-    return Broken(f"the connection broke: {quoted(reason)}")
+    return ProtocolViolation(f"the connection broke: {printable(reason)}")

@@ -23,9 +23,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.errors import ConnectionLost, ServiceUnavailable, quoted
-from shared.mailboxes.base import Batch, Fetched, Listed
-from shared.mailboxes.pop3.errors import Broken, Garbled, Interleaved, Silent, is_gone, raise_if_throttled
+from shared.errors import ConnectionLost, ServiceUnavailable, printable
+from shared.mailboxes.base import Batch, FetchResult, ListedMessage
+from shared.mailboxes.pop3.errors import (
+    GarbledResponse,
+    InterleavedResponses,
+    NoResponse,
+    ProtocolViolation,
+    is_gone,
+    raise_if_throttled,
+)
 from shared.mailboxes.pop3.server_record import ServerRecord
 from shared.mailboxes.pop3.session import Session
 from shared.mailboxes.spool import Content, Spool
@@ -54,9 +61,9 @@ class _Batch:
         pipelined: numbers of the answers that came while other commands were outstanding.
     """
 
-    asked: Sequence[Listed]
-    unsent: deque[Listed]
-    answers: dict[int, Fetched] = field(default_factory=dict)
+    asked: Sequence[ListedMessage]
+    unsent: deque[ListedMessage]
+    answers: dict[int, FetchResult] = field(default_factory=dict)
     pipelined: set[int] = field(default_factory=set)
 
     @property
@@ -77,7 +84,7 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Retr:
-    message: Listed
+    message: ListedMessage
     batch: _Batch | None
     max_bytes: int
     alone: bool = False
@@ -86,7 +93,7 @@ class _Retr:
 
 @dataclass(slots=True)
 class _Dele:
-    message: Listed
+    message: ListedMessage
     alone: bool = False
     """As above."""
 
@@ -132,7 +139,7 @@ class _Answers:
         self._write(part)
 
 
-class Flow:
+class CommandPipeline:
     """Commands that are outstanding on a session, and their answers in order.
 
     Args:
@@ -162,11 +169,11 @@ class Flow:
         self._reading: _Command | None = None
         self._breaks: Counter[int] = Counter()
         self._doubts: dict[int, _Doubt] = {}
-        self._suspects: dict[int, Broken] = {}
+        self._suspects: dict[int, ProtocolViolation] = {}
         self._recent: deque[tuple[int, str]] = deque(maxlen=2 * WINDOW)
         self._one_at_a_time = False
         self._pipelined = False
-        self.deleted: list[Listed] = []
+        self.deleted: list[ListedMessage] = []
         self.refused: dict[int, str] = {}
 
     @property
@@ -174,7 +181,7 @@ class Flow:
         """Whether every command has been answered."""
         return not self._outstanding
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], max_bytes: int) -> Generator[Batch, None, None]:
+    def fetch(self, batches: Iterable[Sequence[ListedMessage]], max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches in order; see `shared.mailboxes.base.Mailbox.fetch`."""
         self.settle()
         self._recent.clear()
@@ -202,7 +209,7 @@ class Flow:
                 if isinstance(command, _Retr):
                     command.batch = None
 
-    def delete(self, messages: Sequence[Listed]) -> None:
+    def delete(self, messages: Sequence[ListedMessage]) -> None:
         """Send DELEs; their answers come with what is read next."""
         self.deleted += messages
         try:
@@ -218,7 +225,7 @@ class Flow:
             self._recover(error)
             self._read_all()
 
-    def listed_anew(self, messages: Sequence[Listed]) -> None:
+    def listed_anew(self, messages: Sequence[ListedMessage]) -> None:
         """Take the numbers that messages have in this session; to be called after each listing.
 
         One command at a time if a message has no key: what breaks then cannot be taken up in another session.
@@ -231,11 +238,11 @@ class Flow:
         pipelining = self._session.pipelines and not self._one_at_a_time and not self._record.no_pipelining
         return WINDOW if pipelining else 1
 
-    def _number(self, message: Listed) -> int | None:
+    def _number(self, message: ListedMessage) -> int | None:
         """What a message is called in this session; None if it is gone."""
         return message.number if self._numbers is None else self._numbers.get(message.key or "")
 
-    def _complete_one(self, source: Iterator[Sequence[Listed]], max_bytes: int) -> None:
+    def _complete_one(self, source: Iterator[Sequence[ListedMessage]], max_bytes: int) -> None:
         """Read until the first of the open batches is complete, if there is one."""
         self._fill(source, max_bytes)
         while self._open and not self._open[0].is_complete:
@@ -254,7 +261,7 @@ class Flow:
         if isinstance(at, _Retr) and at.batch is not None:
             self._breaks[at.message.number] += 1
             if self._breaks[at.message.number] == MOST_BREAKS:
-                at.batch.answers[at.message.number] = Fetched(at.message, None, refused=quoted(error))
+                at.batch.answers[at.message.number] = FetchResult(at.message, None, refused=printable(error))
                 at.batch.requeue()
                 self._doubts.pop(at.message.number, None)
         self._session, self._numbers = self._reconnect(error)
@@ -266,7 +273,7 @@ class Flow:
         Before the next session, because that may be refused for now, in every poll.
         """
         cause = error.__cause__
-        if at is None and not isinstance(cause, Interleaved):
+        if at is None and not isinstance(cause, InterleavedResponses):
             return
         if at is not None and at.alone:
             if self._suspects.pop(at.message.number, None) is not None:
@@ -274,16 +281,16 @@ class Flow:
                 self._record.excuse_break()
             return
         self._one_at_a_time = True
-        if isinstance(cause, Garbled):
+        if isinstance(cause, GarbledResponse):
             self._distrust(str(cause))
             return
         self._record.count_break()
-        if isinstance(at, _Retr) and isinstance(cause, Broken):
+        if isinstance(at, _Retr) and isinstance(cause, ProtocolViolation):
             self._suspects[at.message.number] = cause
 
-    def _confirm_suspicion(self, message: Listed) -> None:
+    def _confirm_suspicion(self, message: ListedMessage) -> None:
         """Judge a break: the message at which it happened has come when it was read alone."""
-        if isinstance(self._suspects.pop(message.number, None), Silent):
+        if isinstance(self._suspects.pop(message.number, None), NoResponse):
             self._record.disable_pipelining("the server did not answer while several commands were outstanding")
 
     def _distrust(self, reason: str) -> None:
@@ -294,7 +301,7 @@ class Flow:
             batch.pipelined.clear()
             batch.requeue()
 
-    def _fill(self, source: Iterator[Sequence[Listed]], max_bytes: int) -> None:
+    def _fill(self, source: Iterator[Sequence[ListedMessage]], max_bytes: int) -> None:
         """Send RETRs while there is room, several in one write; what is doubtful first, and alone."""
         if self._doubts:
             if not self._outstanding:
@@ -327,7 +334,7 @@ class Flow:
         batch.unsent.remove(message)
         return _Retr(message, batch, max_bytes)
 
-    def _send_deletes(self, messages: Sequence[Listed]) -> None:
+    def _send_deletes(self, messages: Sequence[ListedMessage]) -> None:
         rest = deque(messages)
         while rest:
             self._send([_Dele(rest.popleft()) for _ in range(min(self._window, len(rest)))])
@@ -377,7 +384,7 @@ class Flow:
             self._outstanding.popleft()
             self._reading = None
 
-    def _take(self, command: _Retr, fetched: Fetched, answers: _Answers | None) -> None:
+    def _take(self, command: _Retr, fetched: FetchResult, answers: _Answers | None) -> None:
         """Count an answer to RETR, or doubt it."""
         message, batch, content = command.message, command.batch, fetched.content
         if batch is None:
@@ -404,15 +411,15 @@ class Flow:
             self._doubt_again(number)
         if not exact and answers is not None and answers.inside and self._outstanding:
             # The answers that are waited for may have come already, within the message.
-            raise Interleaved("a message seems to contain the answer to another command")
+            raise InterleavedResponses("a message seems to contain the answer to another command")
 
-    def _twins(self, message: Listed, content: Content | None) -> list[int]:
+    def _twins(self, message: ListedMessage, content: Content | None) -> list[int]:
         """Return the numbers of other messages that came with the same bytes just before."""
         if content is None:
             return []
         return [number for number, sha256 in self._recent if sha256 == content.sha256 and number != message.number]
 
-    def _doubt(self, message: Listed, batch: _Batch, fetched: Fetched, *, is_size: bool) -> None:
+    def _doubt(self, message: ListedMessage, batch: _Batch, fetched: FetchResult, *, is_size: bool) -> None:
         """Keep what is needed to judge a message when it has been read again."""
         self._doubts[message.number] = _Doubt(_outcome(fetched), is_size)
         if fetched.content is not None:
@@ -427,7 +434,7 @@ class Flow:
                 fetched = batch.answers.pop(number)
                 self._doubt(fetched.listed, batch, fetched, is_size=False)
 
-    def _compare(self, doubt: _Doubt, fetched: Fetched) -> None:
+    def _compare(self, doubt: _Doubt, fetched: FetchResult) -> None:
         """Judge the server by two readings of one message."""
         outcome = _outcome(fetched)
         if outcome == doubt.outcome:
@@ -436,25 +443,25 @@ class Flow:
         elif outcome:
             self._distrust("a message came otherwise when it was read alone")
 
-    def _retrieve(self, command: _Retr) -> tuple[Fetched, _Answers | None]:
+    def _retrieve(self, command: _Retr) -> tuple[FetchResult, _Answers | None]:
         wire, message = self._session.wire, command.message
         if self._number(message) is None:
-            return Fetched(message, None), None
+            return FetchResult(message, None), None
         given, text = wire.answer()
         if not given:
             raise_if_throttled(text, self._session.where)
-            return Fetched(message, None, refused=None if is_gone(text) else quoted(text) or "-ERR"), None
+            return FetchResult(message, None, refused=None if is_gone(text) else printable(text) or "-ERR"), None
         if command.batch is None:
             wire.drain(_nowhere)
-            return Fetched(message, None), None
+            return FetchResult(message, None), None
         try:
             return self._spooled(message, command.max_bytes)
         except OSError as error:
-            # The connection's own errors are `Broken` by now.
-            text = quoted(error.strerror or type(error).__name__)
+            # The connection's own errors are `ProtocolViolation` by now.
+            text = printable(error.strerror or type(error).__name__)
             raise ServiceUnavailable(f"{self._session.where}: the temporary disk: {text}") from error
 
-    def _spooled(self, message: Listed, max_bytes: int) -> tuple[Fetched, _Answers]:
+    def _spooled(self, message: ListedMessage, max_bytes: int) -> tuple[FetchResult, _Answers]:
         spool = Spool(message.size, max_bytes)
         try:
             answers = _Answers(spool.write)
@@ -463,23 +470,23 @@ class Flow:
         except BaseException:
             spool.discard()
             raise
-        return Fetched(message, content, oversized=spool.overflowed), answers
+        return FetchResult(message, content, oversized=spool.overflowed), answers
 
 
-def _outcome(fetched: Fetched) -> str:
+def _outcome(fetched: FetchResult) -> str:
     """Return what an answer to RETR is compared by; empty if the server did not deliver the message."""
     if fetched.content is not None:
         return fetched.content.sha256
     return "oversized" if fetched.oversized else ""
 
 
-def _with_content(fetched: Fetched) -> Fetched:
+def _with_content(fetched: FetchResult) -> FetchResult:
     """Return the answer, or a refusal in place of an empty message that LIST reports to have content."""
     content, size = fetched.content, fetched.listed.size
     if content is None or content.size > len(b"\r\n") or size <= len(b"\r\n"):
         return fetched
     content.close()
-    return Fetched(fetched.listed, None, refused=f"the server sent no content, and lists {size} bytes")
+    return FetchResult(fetched.listed, None, refused=f"the server sent no content, and lists {size} bytes")
 
 
 def _nowhere(_data: bytes) -> None:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from shared.mailboxes.base import Listed
-from shared.mailboxes.pop3.errors import Garbled
+from shared.mailboxes.base import ListedMessage
+from shared.mailboxes.pop3.errors import GarbledResponse
 
 LONGEST_HEADERS: Final = 64 * 1024
 """Octets of a message's headers that are looked at for its date."""
@@ -18,19 +18,19 @@ LONGEST_HEADERS: Final = 64 * 1024
 _LINE = re.compile(rb"\s*(\d{1,10})\s+(.*\S)\s*")
 
 
-def sizes_of(lines: Sequence[bytes]) -> dict[int, int]:
+def parse_sizes(lines: Sequence[bytes]) -> dict[int, int]:
     """Message numbers and told sizes, from LIST."""
     sizes: dict[int, int] = {}
     for line in lines:
         found = _LINE.fullmatch(line)
         size = found[2].split()[0] if found else b""
         if found is None or not size.isdigit() or int(found[1]) == 0:
-            raise Garbled("the server's LIST cannot be read")
+            raise GarbledResponse("the server's LIST cannot be read")
         sizes[int(found[1])] = int(size[:18])
     return sizes
 
 
-def keys_of(lines: Sequence[bytes]) -> dict[int, str]:
+def parse_keys(lines: Sequence[bytes]) -> dict[int, str]:
     """Message numbers and UIDLs, from UIDL; without those that two messages bear, which tell nothing apart."""
     found = (_LINE.fullmatch(line) for line in lines)
     keys = {int(each[1]): each[2].decode("latin-1") for each in found if each}
@@ -38,9 +38,11 @@ def keys_of(lines: Sequence[bytes]) -> dict[int, str]:
     return {number: key for number, key in keys.items() if seen[key] == 1}
 
 
-def listed(sizes: Mapping[int, int], keys: Mapping[int, str], received: Mapping[int, datetime | None]) -> list[Listed]:
+def listed_messages(
+    sizes: Mapping[int, int], keys: Mapping[int, str], received: Mapping[int, datetime | None]
+) -> list[ListedMessage]:
     """The messages in the server's order, which is that of their coming."""
-    return [Listed(keys.get(number), number, sizes[number], received.get(number)) for number in sorted(sizes)]
+    return [ListedMessage(keys.get(number), number, sizes[number], received.get(number)) for number in sorted(sizes)]
 
 
 class Headers:

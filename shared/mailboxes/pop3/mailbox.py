@@ -18,19 +18,19 @@ from shared.errors import (
     ConnectFailed,
     ConnectionLost,
     FolderMissing,
-    MailboxFailed,
+    MailboxError,
     MailroomError,
     RemovalRefused,
-    quoted,
+    printable,
 )
-from shared.mailboxes.base import Batch, Listed, Rights
-from shared.mailboxes.pop3.errors import Garbled, raise_if_throttled
-from shared.mailboxes.pop3.fetch import Flow
-from shared.mailboxes.pop3.listing import listed
+from shared.mailboxes.base import Batch, FolderCheck, ListedMessage
+from shared.mailboxes.pop3.errors import GarbledResponse, raise_if_throttled
+from shared.mailboxes.pop3.fetch import CommandPipeline
+from shared.mailboxes.pop3.listing import listed_messages
 from shared.mailboxes.pop3.maildrop import sizes_and_keys, times_received
 from shared.mailboxes.pop3.server_record import RECORDS, ServerRecords
 from shared.mailboxes.pop3.session import Session, Timeouts, open_session
-from shared.mailboxes.tls import setting
+from shared.mailboxes.tls import setting_name
 
 INBOX: Final = "INBOX"
 
@@ -68,7 +68,7 @@ class Pop3Mailbox:
         self._tokens = tokens
         self._timeouts = timeouts or Timeouts()
         self._record = records.record(settings)
-        self._listed: dict[int, Listed] = {}
+        self._listed: dict[int, ListedMessage] = {}
         self._recoveries = 0
         self._pipelines = False
         self._session: Session | None = None
@@ -91,7 +91,7 @@ class Pop3Mailbox:
         received: bool = False,
         above: str | None = None,  # noqa: ARG002  UIDLs have no order
         since: datetime | None = None,  # noqa: ARG002  a listing is one request, whatever it leaves out
-    ) -> Sequence[Listed]:
+    ) -> Sequence[ListedMessage]:
         """The messages, oldest first; see `shared.mailboxes.base.Mailbox.list`.
 
         Raises:
@@ -106,17 +106,17 @@ class Pop3Mailbox:
             if self._record.no_pipelining or not self._pipelines:
                 raise
             # Pipelined TOPs may have broken it: once more, one command at a time.
-            if isinstance(error.__cause__, Garbled):
+            if isinstance(error.__cause__, GarbledResponse):
                 self._record.disable_pipelining(str(error.__cause__))
             else:
                 self._record.count_break()
             return self._list(folder, received=True, pipelining=False)
 
-    def mark(self, dealt_with: Collection[int]) -> str | None:  # noqa: ARG002  UIDLs have no order
+    def watermark(self, dealt_with: Collection[int]) -> str | None:  # noqa: ARG002  UIDLs have no order
         """None: POP3 has no marks."""
         return None
 
-    def fetch(self, batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
+    def fetch(self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches; see `shared.mailboxes.base.Mailbox.fetch`."""
         try:
             yield from self._flow.fetch((self._of_this_listing(batch) for batch in batches), max_bytes)
@@ -124,7 +124,7 @@ class Pop3Mailbox:
             self._drop()
             raise
 
-    def remove(self, messages: Sequence[Listed]) -> None:
+    def remove(self, messages: Sequence[ListedMessage]) -> None:
         """Delete messages, by the number whose UIDL this session read (rule 8.2). `commit` makes it final.
 
         A refusal is told by `commit`, since nobody waits for the answers here.
@@ -160,37 +160,39 @@ class Pop3Mailbox:
         self._forget()
         if refused:
             number, why = next(iter(refused.items()))
-            told = f"{len(refused)} of {len(deleted)} deletions were refused, message {number} with {quoted(why)}"
+            told = f"{len(refused)} of {len(deleted)} deletions were refused, message {number} with {printable(why)}"
             raise RemovalRefused(f"{session.where}: {told}")
         if not deleted or accepted:
             return
         if lost is None:
             raise_if_throttled(text, session.where)
-            raise RemovalRefused(f"{session.where}: QUIT was refused, nothing is deleted for certain: {quoted(text)}")
+            raise RemovalRefused(
+                f"{session.where}: QUIT was refused, nothing is deleted for certain: {printable(text)}"
+            )
         if self._record.quit_unanswered(message.key or "" for message in deleted):
             raise ConnectionLost(
                 f"{lost}: QUIT was not answered, several times in a row, and what was deleted is listed again each time"
             ) from lost
         raise CommitUncertain(f"{lost}: QUIT was not answered; {len(deleted)} deletions count or not") from lost
 
-    def _list(self, folder: str, *, received: bool, pipelining: bool) -> Sequence[Listed]:
+    def _list(self, folder: str, *, received: bool, pipelining: bool) -> Sequence[ListedMessage]:
         with self._using(folder) as session:
             self._pipelines = pipelining and session.pipelines
             sizes, keys = sizes_and_keys(session)
             if keys is None and self._settings.after is After.KEEP:
-                raise MailboxFailed(f"{session.where}: {self._keep_trouble()}")
+                raise MailboxError(f"{session.where}: {self._keep_trouble()}")
             times = times_received(session, sorted(sizes), pipelining=self._pipelines) if received else {}
-            messages = listed(sizes, keys or {}, times)
+            messages = listed_messages(sizes, keys or {}, times)
         self._flow.listed_anew(messages)
         self._listed = {message.number: message for message in messages}
         return messages
 
-    def rights(self, folder: str) -> Rights:
+    def check_folder(self, folder: str) -> FolderCheck:
         """How many messages there are; whether they could be known again, where they are to be kept."""
         with self._using(folder) as session:
             sizes, keys = sizes_and_keys(session)
         keep = self._settings.after is After.KEEP
-        return Rights(folder, len(sizes), (self._keep_trouble(),) if keep and keys is None else ())
+        return FolderCheck(folder, len(sizes), (self._keep_trouble(),) if keep and keys is None else ())
 
     def close(self) -> None:
         """End the session; what was deleted and not committed stays. Never raises."""
@@ -205,9 +207,9 @@ class Pop3Mailbox:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _open(self) -> Flow:
+    def _open(self) -> CommandPipeline:
         self._session = open_session(self._settings, self._tokens, self._timeouts)
-        self._flow = Flow(self._session, self._reconnect, self._record)
+        self._flow = CommandPipeline(self._session, self._reconnect, self._record)
         return self._flow
 
     def _reconnect(self, error: ConnectionLost) -> tuple[Session, dict[str, int]]:
@@ -233,7 +235,7 @@ class Pop3Mailbox:
     def _using(self, folder: str = INBOX) -> Iterator[Session]:
         """The session with everything answered, or a new one if there is none; dropped if anything breaks."""
         if folder.upper() != INBOX:
-            raise FolderMissing(f"mailbox {self._settings.name}: POP3 has only {INBOX}, and not {quoted(folder)}")
+            raise FolderMissing(f"mailbox {self._settings.name}: POP3 has only {INBOX}, and not {printable(folder)}")
         with self._dropping():
             if self._session is None:
                 self._open()
@@ -259,7 +261,7 @@ class Pop3Mailbox:
         self._session = None
         self._listed = {}
 
-    def _of_this_listing(self, messages: Sequence[Listed]) -> Sequence[Listed]:
+    def _of_this_listing(self, messages: Sequence[ListedMessage]) -> Sequence[ListedMessage]:
         """Refuse numbers of another listing, which may be other messages by now."""
         for message in messages:
             known = self._listed.get(message.number)
@@ -268,5 +270,5 @@ class Pop3Mailbox:
         return messages
 
     def _keep_trouble(self) -> str:
-        name = setting(self._settings, "AFTER")
+        name = setting_name(self._settings, "AFTER")
         return f"{name}=keep needs UIDL, which the server does not have: set it to delete, or use IMAP"

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Final
 
 from shared.errors import MailboxBusy
-from shared.mailboxes.pop3.errors import raise_if_throttled, refusal
-from shared.mailboxes.pop3.listing import Headers, keys_of, sizes_of
+from shared.mailboxes.pop3.errors import command_error, raise_if_throttled
+from shared.mailboxes.pop3.listing import Headers, parse_keys, parse_sizes
 from shared.mailboxes.pop3.session import Session
 
 TOPS: Final = 64
@@ -30,14 +30,14 @@ def sizes_and_keys(session: Session) -> tuple[dict[int, int], dict[int, str] | N
     with session.mapping():
         wire.send(b"UIDL")
         has_keys, text = wire.answer()
-        keys = keys_of(wire.listing()) if has_keys else None
-        if not has_keys and isinstance(busy := refusal(text, session.where, "UIDL"), MailboxBusy):
+        keys = parse_keys(wire.listing()) if has_keys else None
+        if not has_keys and isinstance(busy := command_error(text, session.where, "UIDL"), MailboxBusy):
             raise busy
         wire.send(b"LIST")
         accepted, text = wire.answer()
-        sizes = sizes_of(wire.listing()) if accepted else {}
+        sizes = parse_sizes(wire.listing()) if accepted else {}
     if not accepted:
-        error = refusal(text, session.where, "LIST", login_delay=session.login_delay)
+        error = command_error(text, session.where, "LIST", login_delay=session.login_delay)
         if isinstance(error, MailboxBusy) or not _is_empty(session):
             raise error
         return {}, {}

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from shared.config import MailboxSettings, SignIn, Tls
-from shared.errors import ConnectFailed, ConnectionLost, MailroomError, SignInRefused, TlsRefused, quoted
+from shared.errors import AuthenticationError, ConnectFailed, ConnectionLost, MailroomError, TlsRefused, printable
 from shared.mailboxes.oauth.token_cache import xoauth2
-from shared.mailboxes.pop3.errors import Broken, refusal, sign_in_refusal
+from shared.mailboxes.pop3.errors import ProtocolViolation, command_error, sign_in_error
 from shared.mailboxes.pop3.server_record import KNOWN_BROKEN
 from shared.mailboxes.pop3.wire import Wire
-from shared.mailboxes.tls import CONNECT_TIMEOUT, connect_socket, connecting, context_for, secured, setting
+from shared.mailboxes.tls import CONNECT_TIMEOUT, connect_socket, connecting, context_for, setting_name, wrap_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Session:
         """A context in which what breaks becomes one of our errors."""
         try:
             yield
-        except Broken as error:
+        except ProtocolViolation as error:
             raise ConnectionLost(f"{self.where}: {error}") from error
 
     def quit(self) -> tuple[bool, str]:
@@ -138,11 +138,11 @@ class Session:
         with connecting(self._settings):
             try:
                 ready, text = self.wire.answer()
-            except Broken as error:
+            except ProtocolViolation as error:
                 raise ConnectFailed(f"{self.where}: no POP3 greeting: {error}") from error
         self.wire.connection.settimeout(self._timeouts.read)
         if not ready:
-            raise refusal(text, self.where, "the connection")
+            raise command_error(text, self.where, "the connection")
         self._greeting_text = text
 
     def _ask_capabilities(self) -> None:
@@ -166,7 +166,7 @@ class Session:
 
     def _start_tls(self) -> None:
         """RFC 2595 section 4. No sign-in without it."""
-        tls = setting(self._settings, "TLS")
+        tls = setting_name(self._settings, "TLS")
         if not self.can("STLS"):
             raise TlsRefused(
                 f"{self.where}: the server does not offer STLS; set {tls}=implicit, and its port, if it can"
@@ -177,11 +177,11 @@ class Session:
             begun, text = self.wire.answer()
         if not begun:
             raise TlsRefused(
-                f"{self.where}: STLS was refused: {quoted(text)}; set {tls}=implicit, and its port, if it can"
+                f"{self.where}: STLS was refused: {printable(text)}; set {tls}=implicit, and its port, if it can"
             )
         with connecting(self._settings):
             self.wire.connection.settimeout(self._timeouts.connect)
-            self.wire.replace(secured(self.wire.connection, context, self._settings))
+            self.wire.replace(wrap_socket(self.wire.connection, context, self._settings))
             self.wire.connection.settimeout(self._timeouts.read)
         with self.mapping():
             # What was said in the clear may have been anybody's.
@@ -202,24 +202,26 @@ class Session:
             secret = _secret(settings, tokens)
             if settings.sign_in is SignIn.PASSWORD:
                 accepted, text = self._password(secret)
-                remedy = f"{setting(settings, 'USERNAME')} and {setting(settings, 'PASSWORD')}"
+                remedy = f"{setting_name(settings, 'USERNAME')} and {setting_name(settings, 'PASSWORD')}"
             else:
                 accepted, text = self._token(secret)
-                remedy = f"{setting(settings, 'ADDRESS')}, and at the app's rights to the mailbox (POP.AccessAsApp)"
+                remedy = (
+                    f"{setting_name(settings, 'ADDRESS')}, and at the app's rights to the mailbox (POP.AccessAsApp)"
+                )
         except MailroomError as error:
             return error
-        except Broken as error:
+        except ProtocolViolation as error:
             return ConnectionLost(f"{self.where}: {error}")
         if accepted:
             return None
         # A server may repeat the line that it did not like.
         text = text.replace(secret, "…") if secret else text
-        return sign_in_refusal(text, self.where, remedy, login_delay=self.login_delay)
+        return sign_in_error(text, self.where, remedy, login_delay=self.login_delay)
 
     def _password(self, password: str) -> tuple[bool, str]:
         login = self._settings.login
         if re.search(r"[\r\n\0]", login + password):
-            raise SignInRefused(f"{self.where}: USERNAME or PASSWORD holds a line break")
+            raise AuthenticationError(f"{self.where}: USERNAME or PASSWORD holds a line break")
         mechanisms = (self._capabilities or {}).get("SASL", "").upper().split()
         if "PLAIN" in mechanisms and not self.may("USER"):
             return self._sasl(b"PLAIN", f"\0{login}\0{password}".encode())
@@ -265,7 +267,7 @@ def open_session(settings: MailboxSettings, tokens: Callable[[], str], timeouts:
 
     try:
         return Session(settings, token, timeouts)
-    except SignInRefused:
+    except AuthenticationError:
         if not used:
             raise
         token()
@@ -284,6 +286,6 @@ def _status(challenge: bytes) -> str:
     """`status` of the JSON that a refused token is answered with."""
     try:
         told = json.loads(base64.b64decode(challenge.strip()))
-        return f" (status {quoted(told['status'], 40)})"
+        return f" (status {printable(told['status'], 40)})"
     except (ValueError, KeyError, TypeError):
         return ""

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from shared.mailboxes.pop3.errors import Broken, Garbled, broken
+from shared.mailboxes.pop3.errors import GarbledResponse, ProtocolViolation, connection_error
 
 RECEIVE: Final = 256 * 1024
 """Octets asked of the socket at once."""
@@ -27,7 +27,7 @@ Sink = Callable[[bytes], object]
 
 
 class Wire:
-    """A connection to a POP3 server, from our side. Every method that reads or writes may raise `Broken`.
+    """A connection to a POP3 server, from our side. Every method that reads or writes may raise `ProtocolViolation`.
 
     Args:
         connection: connected; its time-out is how long any silence may last.
@@ -48,14 +48,14 @@ class Wire:
         try:
             self.connection.sendall(b"".join(line + b"\r\n" for line in lines))
         except OSError as error:
-            raise broken(error) from error
+            raise connection_error(error) from error
 
     def line(self) -> bytes:
         """The next line, without its end."""
         searched = self._at
         while (end := self._buffer.find(b"\n", searched)) < 0:
             if len(self._buffer) - self._at > LONGEST_LINE:
-                raise Garbled("the server's answer is no POP3: a line without an end")
+                raise GarbledResponse("the server's answer is no POP3: a line without an end")
             searched = len(self._buffer) - self._at
             self._receive()
         line = self._buffer[self._at : end]
@@ -67,7 +67,7 @@ class Wire:
         line = self.line()
         word, _, text = line.partition(b" ")
         if word.upper() not in (b"+OK", b"-ERR"):
-            raise Garbled("the server's answer is no POP3: neither +OK nor -ERR")
+            raise GarbledResponse("the server's answer is no POP3: neither +OK nor -ERR")
         return word[:1] == b"+", text.decode("utf-8", "replace").strip()
 
     def drain(self, sink: Sink) -> None:
@@ -107,7 +107,7 @@ class Wire:
             nonlocal size
             size += len(part)
             if size > LARGEST_LISTING:
-                raise Broken("the server's listing has no end")
+                raise ProtocolViolation("the server's listing has no end")
             parts.append(part)
 
         self.drain(take)
@@ -117,9 +117,9 @@ class Wire:
         try:
             more = self.connection.recv(RECEIVE)
         except OSError as error:
-            raise broken(error) from error
+            raise connection_error(error) from error
         if not more:
-            raise Broken("the server cut the connection")
+            raise ProtocolViolation("the server cut the connection")
         self._buffer = self._buffer[self._at :] + more if self._at < len(self._buffer) else more
         self._at = 0
 

@@ -14,8 +14,8 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 from requests.adapters import HTTPAdapter
 
-from shared.errors import SettingsWrong
-from shared.storage.location import StorageAddress
+from shared.errors import ConfigurationError
+from shared.storage.location import StorageLocation
 
 AT_ONCE = 16
 """Requests at once of one account's clients."""
@@ -56,14 +56,14 @@ for _noisy in ("azure.core", "azure.data", "azure.identity", "azure.storage", "u
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 
 
-class Account:
+class StorageAccount:
     """A storage account's clients.
 
     Args:
         address: not a folder.
     """
 
-    def __init__(self, address: StorageAddress) -> None:
+    def __init__(self, address: StorageLocation) -> None:
         self.setting = address.setting
         self._address = address
         self._clients: list[Any] = []
@@ -110,7 +110,7 @@ class Account:
     def _client(self, kind: Any, url: str | None, part: str, **options: object) -> Any:
         whole = self._address.connection_string
         if whole is None and url is None:
-            raise SettingsWrong(f"{self.setting}__{part} is missing; set it, or {self.setting}__accountName")
+            raise ConfigurationError(f"{self.setting}__{part} is missing; set it, or {self.setting}__accountName")
         transport = _Transport()
         try:
             if whole is not None:
@@ -121,7 +121,9 @@ class Account:
         except ValueError:
             # The SDKs' texts quote what they could not read, which may be a key.
             transport.close()
-            raise SettingsWrong(f"{self.setting} is no complete address; copy it anew from the Azure portal") from None
+            raise ConfigurationError(
+                f"{self.setting} is no complete address; copy it anew from the Azure portal"
+            ) from None
         self._clients.append(client)
         return client
 

@@ -13,12 +13,12 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
 
-from shared.errors import RecordChanged
-from shared.storage.azure.accounts import BLOCK, Account
+from shared.errors import WriteConflict
+from shared.storage.azure.accounts import BLOCK, StorageAccount
 from shared.storage.azure.errors import Service, code_of
-from shared.storage.azure.lazy_create import Place
-from shared.storage.base import Version
-from shared.storage.paths import checked
+from shared.storage.azure.lazy_create import LazyResource
+from shared.storage.base import BlobVersion
+from shared.storage.paths import checked_path
 
 _THERE = frozenset({"BlobAlreadyExists", "ConditionNotMet", "LeaseIdMissing"})
 """Refusals that say that there is such a blob. Other conflicts (409) do not, and must not be taken for it."""
@@ -40,13 +40,13 @@ class AzureBlobs:
         container: its name.
     """
 
-    def __init__(self, account: Account, container: str) -> None:
+    def __init__(self, account: StorageAccount, container: str) -> None:
         self._client = account.blobs().get_container_client(container)
-        self._container = Place(account.setting, Service.BLOB, self._client.create_container)
+        self._container = LazyResource(account.setting, Service.BLOB, self._client.create_container)
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
         """Write a whole blob if there is none."""
-        blob = self._client.get_blob_client(checked(path))
+        blob = self._client.get_blob_client(checked_path(path))
         settings = ContentSettings(content_type=content_type, content_disposition=_disposition(download_name))
         if isinstance(data, Path) and data.stat().st_size <= BLOCK:
             data = data.read_bytes()
@@ -72,7 +72,7 @@ class AzureBlobs:
 
     def download(self, path: str, target: BinaryIO) -> bool:
         """Stream a blob into an open file."""
-        blob = self._client.get_blob_client(checked(path))
+        blob = self._client.get_blob_client(checked_path(path))
         with self._container.used():
             try:
                 blob.download_blob().readinto(target)
@@ -82,25 +82,25 @@ class AzureBlobs:
                 raise
         return True
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
         """The whole blob and its etag."""
-        blob = self._client.get_blob_client(checked(path))
+        blob = self._client.get_blob_client(checked_path(path))
         condition: dict[str, Any] = {"etag": unless, "match_condition": MatchConditions.IfModified} if unless else {}
         part: dict[str, Any] = {} if most is None else {"offset": 0, "length": most}
         with self._container.used():
             try:
                 found = blob.download_blob(**part, **condition)
-                return Version(found.readall(), str(found.properties.etag))
+                return BlobVersion(found.readall(), str(found.properties.etag))
             except HttpResponseError as error:
                 if error.status_code == _UNCHANGED:
-                    return Version(None, unless)
+                    return BlobVersion(None, unless)
                 if code_of(error) in _NONE:
                     return None
                 raise
 
     def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:
         """Write a blob anew."""
-        blob = self._client.get_blob_client(checked(path))
+        blob = self._client.get_blob_client(checked_path(path))
         with self._container.used():
             try:
                 blob.upload_blob(
@@ -112,7 +112,7 @@ class AzureBlobs:
                 )
             except HttpResponseError as error:
                 if code_of(error) in _CHANGED | _NONE:
-                    raise RecordChanged(f"{path} was changed by another in between") from None
+                    raise WriteConflict(f"{path} was changed by another in between") from None
                 raise
 
     def delete_many(self, paths: Iterable[str]) -> None:
@@ -121,14 +121,14 @@ class AzureBlobs:
             for path in paths:
                 try:
                     # Its snapshots too: what is to be forgotten may have been kept by others' backups.
-                    self._client.get_blob_client(checked(path)).delete_blob(delete_snapshots="include")
+                    self._client.get_blob_client(checked_path(path)).delete_blob(delete_snapshots="include")
                 except HttpResponseError as error:
                     if code_of(error) not in _NONE:
                         raise
 
     def exists(self, path: str) -> bool:
         """Whether there is such a blob."""
-        blob = self._client.get_blob_client(checked(path))
+        blob = self._client.get_blob_client(checked_path(path))
         with self._container.used():
             return _exists(blob)
 

@@ -18,7 +18,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
-from shared.errors import ServiceUnavailable, Throttled, TryAgain, quoted
+from shared.errors import ServiceUnavailable, Throttled, TransientError, printable
 
 TOO_MUCH = frozenset({429, 503})
 DENIED = frozenset({401, 403})
@@ -37,7 +37,7 @@ class Service(StrEnum):
 
 @contextmanager
 def mapped(setting: str, service: Service) -> Iterator[None]:
-    """Turn what the SDKs raise into `TryAgain` and what derives from it.
+    """Turn what the SDKs raise into `TransientError` and what derives from it.
 
     Args:
         setting: the setting that names the account.
@@ -50,7 +50,7 @@ def mapped(setting: str, service: Service) -> Iterator[None]:
         raise as_ours(error, setting, service) from None
 
 
-def as_ours(error: AzureError, setting: str, service: Service) -> TryAgain:
+def as_ours(error: AzureError, setting: str, service: Service) -> TransientError:
     """The error of ours that one of theirs stands for. Its text holds nothing of what was stored or asked for."""
     who = f"{setting}: the {service} service"
     status = error.status_code if isinstance(error, HttpResponseError) else None
@@ -124,4 +124,4 @@ def _told(error: AzureError) -> str:
             break
         inner = below
     lines = str(inner).splitlines()
-    return quoted(_SIGNATURE.sub(r"\1…", lines[0])) if lines else type(inner).__name__
+    return printable(_SIGNATURE.sub(r"\1…", lines[0])) if lines else type(inner).__name__

@@ -14,7 +14,7 @@ _THERE = frozenset({"ContainerAlreadyExists", "QueueAlreadyExists", "TableAlread
 _GONE = frozenset({"ContainerNotFound", "QueueNotFound", "TableNotFound"})
 
 
-class Place:
+class LazyResource:
     """A container, a queue or a table.
 
     Args:

@@ -8,9 +8,9 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient, BlobLeaseClient
 
 from shared.errors import LeaseLost
-from shared.storage.azure.accounts import Account
+from shared.storage.azure.accounts import StorageAccount
 from shared.storage.azure.errors import Service, code_of
-from shared.storage.azure.lazy_create import Place
+from shared.storage.azure.lazy_create import LazyResource
 
 CONTAINER = "mailroom-leases"
 
@@ -42,9 +42,9 @@ class AzureLeases:
         account: the app's own.
     """
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: StorageAccount) -> None:
         self._client = account.blobs().get_container_client(CONTAINER)
-        self._container = Place(account.setting, Service.BLOB, self._client.create_container)
+        self._container = LazyResource(account.setting, Service.BLOB, self._client.create_container)
 
     def acquire(self, name: str, seconds: int) -> str | None:
         """A token, or None if another holds the name."""

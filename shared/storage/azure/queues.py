@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from azure.core.exceptions import HttpResponseError
 from azure.storage.queue import QueueMessage, TextBase64EncodePolicy
 
-from shared.storage.azure.accounts import Account
+from shared.storage.azure.accounts import StorageAccount
 from shared.storage.azure.errors import Service, code_of
-from shared.storage.azure.lazy_create import Place
+from shared.storage.azure.lazy_create import LazyResource
 from shared.storage.base import QueueItem
 
 FOR_GOOD = -1
@@ -31,10 +31,10 @@ class AzureQueue:
         name: its name.
     """
 
-    def __init__(self, account: Account, name: str) -> None:
+    def __init__(self, account: StorageAccount, name: str) -> None:
         # What is received is decoded here: one message that is no base64 must not stop the others.
         self._client = account.queues().get_queue_client(str(name), message_encode_policy=TextBase64EncodePolicy())
-        self._queue = Place(account.setting, Service.QUEUE, self._client.create_queue)
+        self._queue = LazyResource(account.setting, Service.QUEUE, self._client.create_queue)
         self._pool = account.pool
 
     def put_many(self, bodies: Iterable[str], *, delay: float = 0, ttl: float | None = None) -> None:

@@ -13,12 +13,12 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.data.tables import EdmType, EntityProperty, TableClient, UpdateMode
 
-from shared.errors import RecordChanged
-from shared.storage.azure.accounts import Account
+from shared.errors import WriteConflict
+from shared.storage.azure.accounts import StorageAccount
 from shared.storage.azure.errors import Service, code_of
-from shared.storage.azure.lazy_create import Place
-from shared.storage.base import EVERYWHERE, Record, Table, Value, Values, Where
-from shared.storage.texts import after_all, storable
+from shared.storage.azure.lazy_create import LazyResource
+from shared.storage.base import EVERYWHERE, Filter, Record, Table, Value, Values
+from shared.storage.texts import prefix_upper_bound, storable_text
 
 PIECE = 15_000
 """Characters in one property: it holds 32 Ki units of UTF-16, of which a character may take two."""
@@ -48,7 +48,7 @@ class AzureRecords:
         container: the mail's container; the tables are named for it, so that two intakes may share an account.
     """
 
-    def __init__(self, account: Account, container: str) -> None:
+    def __init__(self, account: StorageAccount, container: str) -> None:
         self._pool = account.pool
         # A table's name is letters and digits, begins with a letter, and is short: other containers get a digest.
         prefix = (
@@ -58,7 +58,8 @@ class AzureRecords:
         )
         self._tables = {table: account.table(f"{prefix}{table}") for table in Table}
         self._places = {
-            table: Place(account.setting, Service.TABLE, client.create_table) for table, client in self._tables.items()
+            table: LazyResource(account.setting, Service.TABLE, client.create_table)
+            for table, client in self._tables.items()
         }
 
     def get(self, table: Table, key: str) -> Record | None:
@@ -101,10 +102,10 @@ class AzureRecords:
         """Remove records."""
         self._each(table, _delete, list(keys))
 
-    def scan(self, table: Table, where: Where = EVERYWHERE) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = EVERYWHERE) -> Iterator[Record]:
         """Those records of a table that are meant."""
         text, parameters = _filter(where)
-        equal = {name: storable(value) if isinstance(value, str) else value for name, value in where.equal.items()}
+        equal = {name: storable_text(value) if isinstance(value, str) else value for name, value in where.equal.items()}
         client = self._tables[table]
         with self._places[table].used():
             found = client.query_entities(text, parameters=parameters) if text else client.list_entities()
@@ -120,7 +121,7 @@ class AzureRecords:
             )
         except HttpResponseError as error:
             if code_of(error) in _CHANGED | _NONE:
-                raise RecordChanged(f"a record of {table} was changed by another in between") from None
+                raise WriteConflict(f"a record of {table} was changed by another in between") from None
             raise
 
     def _each(self, table: Table, do: Callable[[TableClient, One], Result], these: Collection[One]) -> list[Result]:
@@ -159,7 +160,7 @@ def _delete(client: TableClient, key: str) -> None:
     client.delete_entity(key[:2], key)  # the SDK takes "not there" for done
 
 
-def _filter(where: Where) -> tuple[str, dict[str, Any]]:
+def _filter(where: Filter) -> tuple[str, dict[str, Any]]:
     """What is meant, as a filter in OData and its parameters; no text if everything is."""
     terms: list[str] = []
     parameters: dict[str, Any] = {}
@@ -170,7 +171,7 @@ def _filter(where: Where) -> tuple[str, dict[str, Any]]:
 
     def add_beginning(name: str, beginning: str) -> None:
         add(name, "ge", beginning)
-        add(name, "lt", after_all(beginning))
+        add(name, "lt", prefix_upper_bound(beginning))
 
     if where.key:
         if len(where.key) > 1:
@@ -201,7 +202,7 @@ def _entity(key: str, values: Values) -> dict[str, Any]:
 
 def _pieces(name: str, text: str) -> dict[str, str]:
     """A text in pieces that a property can hold; the first says how many there are if it is not alone."""
-    text = storable(text)
+    text = storable_text(text)
     if len(text) <= PIECE and not text.startswith(_COUNT):
         return {name: text}
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]

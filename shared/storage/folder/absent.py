@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from shared.errors import ServiceUnavailable
-from shared.storage.base import EVERYWHERE, QueueItem, Record, Table, Values, Version, Where
+from shared.storage.base import EVERYWHERE, BlobVersion, Filter, QueueItem, Record, Table, Values
 
 
 class _Absent:
@@ -39,7 +39,7 @@ class AbsentBlobs(_Absent):
         del path, target
         return False
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
         """Return None."""
         del path, unless, most
         return None
@@ -104,7 +104,7 @@ class AbsentRecords(_Absent):
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
         """Return: there is nothing to remove."""
 
-    def scan(self, table: Table, where: Where = EVERYWHERE) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = EVERYWHERE) -> Iterator[Record]:
         """Return nothing."""
         del table, where
         return iter(())

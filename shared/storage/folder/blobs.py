@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared import temporary_files
-from shared.errors import RecordChanged, ServiceUnavailable
-from shared.storage.base import Version
+from shared.errors import ServiceUnavailable, WriteConflict
+from shared.storage.base import BlobVersion
 from shared.storage.folder.fsync import make_folder, sync_file, sync_folders
-from shared.storage.folder.modes import OWNER_ONLY, Modes
-from shared.storage.paths import checked
+from shared.storage.folder.modes import OWNER_ONLY, FileModes
+from shared.storage.paths import checked_path
 from shared.temporary_files import locked_file
 
 HIDDEN = ".mailroom"
@@ -40,7 +40,7 @@ class FolderBlobs:
         modes: those of new files and folders.
     """
 
-    def __init__(self, root: Path, modes: Modes = OWNER_ONLY) -> None:
+    def __init__(self, root: Path, modes: FileModes = OWNER_ONLY) -> None:
         self._root = root
         self._modes = modes
         # On the same file system as the mail, since link(2) does not cross one; apart from it, so that who watches or
@@ -55,7 +55,7 @@ class FolderBlobs:
         self._known: set[str] = set()
         with self._mapped("making", root):
             make_folder(self._writing, modes)
-        self.remove_left_over()
+        self.remove_leftover_files()
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:  # noqa: ARG002  a folder keeps no types
         """Write a whole file if there is none."""
@@ -106,14 +106,14 @@ class FolderBlobs:
                 shutil.copyfileobj(source, target, PIECE)
         return True
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> Version | None:
+    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
         """The whole file and what tells its versions apart."""
         final = self._at(path)
         with self._mapped("reading", final):
             try:
                 with final.open("rb") as file:
                     etag = _etag(os.fstat(file.fileno()))
-                    return Version(None if etag == unless else file.read(most), etag)
+                    return BlobVersion(None if etag == unless else file.read(most), etag)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
@@ -122,7 +122,7 @@ class FolderBlobs:
         final = self._at(path)
         with self._mapped("writing", final), self._replacing():
             if not _is_file(final) or _etag(final.stat()) != etag:
-                raise RecordChanged(f"{path} was changed by another in between")
+                raise WriteConflict(f"{path} was changed by another in between")
             with locked_file(self._temporary(), self._modes.file) as file:
                 _write(file.handle, data)
                 os.replace(file.path, final)  # noqa: PTH105  as in create
@@ -167,14 +167,14 @@ class FolderBlobs:
                 found += [(place / name).relative_to(self._root).as_posix() for name in files]
         yield from sorted(path for path in found if path.startswith(prefix))
 
-    def remove_left_over(self, now: float | None = None) -> int:
+    def remove_leftover_files(self, now: float | None = None) -> int:
         """Remove what killed writers left; return how many files that were.
 
         Args:
             now: the time; None: the system's.
         """
         with self._mapped("listing", self._writing):
-            return temporary_files.remove_left_over(list(self._writing.iterdir()), now)
+            return temporary_files.remove_leftover_files(list(self._writing.iterdir()), now)
 
     @contextmanager
     def _replacing(self) -> Iterator[None]:
@@ -223,7 +223,7 @@ class FolderBlobs:
             self._unsettled.add(str(folder))
 
     def _at(self, path: str) -> Path:
-        if checked(path).partition("/")[0] == HIDDEN:
+        if checked_path(path).partition("/")[0] == HIDDEN:
             raise ValueError(f"no blob's path: {path!r} is the storage's own")
         return self._root / path
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from shared.errors import ServiceUnavailable
 from shared.storage.folder.fsync import make_folder
-from shared.storage.folder.holders import Holder
-from shared.storage.folder.modes import OWNER_ONLY, Modes
+from shared.storage.folder.holders import ProcessMarker
+from shared.storage.folder.modes import OWNER_ONLY, FileModes
 
 BUSY_MS = 30_000
 """Milliseconds that a writer waits for another, in this process or another one."""
@@ -50,7 +50,7 @@ class Database:
         holder: this process, as the owner of messages and leases.
     """
 
-    def __init__(self, path: Path, modes: Modes = OWNER_ONLY) -> None:
+    def __init__(self, path: Path, modes: FileModes = OWNER_ONLY) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -62,7 +62,7 @@ class Database:
             # SQLite gives the mode of this file to those that it makes beside it.
             with _creating:
                 modes.make_file(path)
-            self.holder = Holder(path.parent, modes)
+            self.holder = ProcessMarker(path.parent, modes)
         try:
             self._set_wal()
             with self.writing() as connection:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from shared.storage.folder.modes import OWNER_ONLY, Modes
+from shared.storage.folder.modes import OWNER_ONLY, FileModes
 
 FEW = 4
 """Folders for which other threads are not worth waking."""
@@ -50,7 +50,7 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="settle")
 
 
-def make_folder(folder: Path, modes: Modes = OWNER_ONLY) -> None:
+def make_folder(folder: Path, modes: FileModes = OWNER_ONLY) -> None:
     """Make a folder, and its parents, so that they stay."""
     if folder.is_dir():
         return

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shared.storage.folder.fsync import make_folder
-from shared.storage.folder.modes import OWNER_ONLY, Modes
+from shared.storage.folder.modes import OWNER_ONLY, FileModes
 from shared.temporary_files import LockedFile
 
 FOLDER = "holders"
@@ -24,7 +24,7 @@ MARK_LENGTH = 32
 """Characters of a mark: a UUID in hex digits."""
 
 
-class Holder:
+class ProcessMarker:
     """This process as the owner of what it holds, until it is closed.
 
     Args:
@@ -35,7 +35,7 @@ class Holder:
         mark: how receipts and tokens of this owner begin.
     """
 
-    def __init__(self, folder: Path, modes: Modes = OWNER_ONLY) -> None:
+    def __init__(self, folder: Path, modes: FileModes = OWNER_ONLY) -> None:
         self.mark = uuid.uuid4().hex
         self._folder = folder / FOLDER
         make_folder(self._folder, modes)

@@ -11,7 +11,7 @@ from pathlib import Path
 from shared.errors import ServiceUnavailable
 from shared.storage.folder.blobs import HIDDEN
 from shared.storage.folder.fsync import make_folder
-from shared.storage.folder.modes import OWNER_ONLY, Modes
+from shared.storage.folder.modes import OWNER_ONLY, FileModes
 
 DATABASE = "state.sqlite3"
 
@@ -19,7 +19,7 @@ LOCK = "in-use.lock"
 _TRIES = 100
 
 
-class InUse:
+class StoreLock:
     """A store that this process uses, until it is closed.
 
     Args:
@@ -30,7 +30,7 @@ class InUse:
         ServiceUnavailable: the lock cannot be had.
     """
 
-    def __init__(self, root: Path, modes: Modes = OWNER_ONLY) -> None:
+    def __init__(self, root: Path, modes: FileModes = OWNER_ONLY) -> None:
         path = root / HIDDEN / LOCK
         try:
             self._handle = _shared(path, modes)
@@ -44,7 +44,7 @@ class InUse:
 
 
 @contextmanager
-def used_alone(root: Path) -> Iterator[bool]:
+def exclusive_use(root: Path) -> Iterator[bool]:
     """Keep other processes from opening a store while the context lasts. They wait.
 
     Args:
@@ -76,7 +76,7 @@ def is_store(root: Path) -> bool:
         raise ServiceUnavailable(f"the storage's folder: reading {root}: {error.strerror or error}") from error
 
 
-def _shared(path: Path, modes: Modes) -> int:
+def _shared(path: Path, modes: FileModes) -> int:
     for _ in range(_TRIES):
         try:
             make_folder(path.parent, modes)

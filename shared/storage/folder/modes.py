@@ -11,7 +11,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Modes:
+class FileModes:
     """What new files and folders get.
 
     Attributes:
@@ -66,4 +66,4 @@ class Modes:
                 root.chmod(self.folder)
 
 
-OWNER_ONLY: Final = Modes()
+OWNER_ONLY: Final = FileModes()

@@ -8,10 +8,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from shared.errors import RecordChanged
-from shared.storage.base import EVERYWHERE, Record, Table, Value, Values, Where
+from shared.errors import WriteConflict
+from shared.storage.base import EVERYWHERE, Filter, Record, Table, Value, Values
 from shared.storage.folder.database import Database
-from shared.storage.texts import after_all, storable
+from shared.storage.texts import prefix_upper_bound, storable_text
 
 AT_ONCE = 500
 """Keys in one query: SQLite takes 999 parameters in its older builds."""
@@ -85,9 +85,9 @@ class FolderRecords:
                 (_etag(), _text(values), table.value, key, etag),
             )
             if not done.rowcount:
-                raise RecordChanged(f"a record of {table} was changed by another in between")
+                raise WriteConflict(f"a record of {table} was changed by another in between")
 
-    def scan(self, table: Table, where: Where = EVERYWHERE) -> Iterator[Record]:
+    def scan(self, table: Table, where: Filter = EVERYWHERE) -> Iterator[Record]:
         """Those records of a table that are meant."""
         terms, parameters = _terms(where)
         query = " ".join(
@@ -103,20 +103,20 @@ class FolderRecords:
             after = rows[-1][0]
 
 
-def _terms(where: Where) -> tuple[list[str], list[str | bool]]:
+def _terms(where: Filter) -> tuple[list[str], list[str | bool]]:
     """What is meant, as conditions and their parameters; the names of properties are parameters too."""
     terms: list[str] = []
     parameters: list[str | bool] = []
     if where.key:
         terms.append("AND key >= ? AND key < ?")
-        parameters += [where.key, after_all(where.key)]
+        parameters += [where.key, prefix_upper_bound(where.key)]
     for name, value in where.equal.items():
         # Taken out of JSON, truth values are numbers to SQLite; as types they are `true` and `false`.
         terms.append(f"AND {'json_extract' if isinstance(value, str) else 'json_type'}(properties, ?) = ?")
-        parameters += [f"$.{name}", storable(value) if isinstance(value, str) else json.dumps(value)]
+        parameters += [f"$.{name}", storable_text(value) if isinstance(value, str) else json.dumps(value)]
     for name, beginning in where.begins.items():
         terms.append("AND json_extract(properties, ?) >= ? AND json_extract(properties, ?) < ?")
-        parameters += [f"$.{name}", beginning, f"$.{name}", after_all(beginning)]
+        parameters += [f"$.{name}", beginning, f"$.{name}", prefix_upper_bound(beginning)]
     for moment, comparison in ((where.since, ">="), (where.until, "<")):
         if moment is not None:
             terms.append(f"AND json_extract(properties, ?) {comparison} ?")
@@ -129,7 +129,7 @@ def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Value
         "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (table.value, key)
     ).fetchone()
     if etag is not None and (row is None or str(row[1]) != etag):
-        raise RecordChanged(f"a record of {table} was changed by another in between")
+        raise WriteConflict(f"a record of {table} was changed by another in between")
     before: dict[str, Value] = {} if row is None else _record(row).values
     connection.execute(
         "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)",
@@ -147,7 +147,7 @@ def _text(values: Values) -> str:
         {
             name: {"t": _moment(value)}
             if isinstance(value, datetime)
-            else storable(value)
+            else storable_text(value)
             if isinstance(value, str)
             else value
             for name, value in values.items()

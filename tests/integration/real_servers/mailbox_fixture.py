@@ -9,12 +9,12 @@ from typing import Any
 from shared.bootstrap import App
 from shared.config import MailboxSettings
 from shared.documents.blob_paths import raw_path
-from shared.intake.folder_sync import Drained
-from shared.mailboxes.base import Batch, Listed, Mailbox
+from shared.intake.folder_sync import DrainStats
+from shared.mailboxes.base import Batch, ListedMessage, Mailbox
 from shared.mailboxes.factory import open_mailbox
-from shared.mailboxes.oauth.token_cache import Tokens
-from shared.queue_messages import Poll, Reason
-from shared.storage.factory import open_stores
+from shared.mailboxes.oauth.token_cache import TokenCache
+from shared.queue_messages import Poll, PollReason
+from shared.storage.factory import open_storage
 from tests.integration.holding import Holding
 from tests.servers.accounts import Account
 from tests.servers.memory_app import app_on, settings_for
@@ -45,16 +45,16 @@ class MailboxFixture(Holding):
         self.routes: Mapping[str, str] = {"ROUTES__support__ADDRESS": "support@example.com"}
         self.downloads = 0
         settings = settings_for(f"folder:{folder}", self._settings())
-        super().__init__(open_stores(settings.app_storage, settings.mail_storage, "mail"))
+        super().__init__(open_storage(settings.app_storage, settings.mail_storage, "mail"))
 
     def app(self) -> App:
         """Return the app as a new process has it."""
 
         def connect(settings: MailboxSettings) -> Mailbox:
-            mailbox = open_mailbox(settings, Tokens())
+            mailbox = open_mailbox(settings, TokenCache())
             fetch = mailbox.fetch
 
-            def counted(batches: Iterable[Sequence[Listed]], *, max_bytes: int) -> Generator[Batch, None, None]:
+            def counted(batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
                 return fetch(self._count(batches), max_bytes=max_bytes)
 
             mailbox.fetch = counted  # type: ignore[method-assign]  # counts, and does the same
@@ -62,20 +62,20 @@ class MailboxFixture(Holding):
 
         return app_on(settings_for(f"folder:{self.folder}", self._settings()), connect, stores=self.stores)
 
-    def poll(self) -> Drained:
+    def poll(self) -> DrainStats:
         """Poll the mailbox and route what was stored; fail if the mailbox could not be drained."""
         app = self.app()
-        drained = app.poller.poll(Poll("support", Reason.BY_HAND))
+        drained = app.poller.poll(Poll("support", PollReason.MANUAL))
         work_until_idle(app)
-        assert drained is not None, app.health.of("support").last_error
+        assert drained is not None, app.health.get("support").last_error
         return drained
 
     def failing_poll(self) -> str:
         """Poll the mailbox, route what was stored, and return the error with which the poll ended."""
         app = self.app()
-        assert app.poller.poll(Poll("support", Reason.BY_HAND)) is None
+        assert app.poller.poll(Poll("support", PollReason.MANUAL)) is None
         work_until_idle(app)
-        error = app.health.of("support").last_error
+        error = app.health.get("support").last_error
         assert error
         return error
 
@@ -88,7 +88,7 @@ class MailboxFixture(Holding):
         """Return all results."""
         return [self.read(path) for path in self.paths("routed/")]
 
-    def _count(self, batches: Iterable[Sequence[Listed]]) -> Generator[Sequence[Listed], None, None]:
+    def _count(self, batches: Iterable[Sequence[ListedMessage]]) -> Generator[Sequence[ListedMessage], None, None]:
         for batch in batches:
             self.downloads += len(batch)
             yield batch

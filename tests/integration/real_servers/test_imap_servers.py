@@ -182,7 +182,7 @@ def test_1_4_a_wrong_password_is_refused(imap_account: Account, make_mailbox: Ma
     assert "mailbox support" in error
     assert "sign-in" in error
     assert "wr0ng-secret" not in error
-    assert mailbox.app().health.of("support").refused
+    assert mailbox.app().health.get("support").refused
     assert mailbox.receipts() == []
     assert len(imap_account.read()) == 6
 
@@ -235,7 +235,7 @@ def test_1_11_an_account_with_all_rights_has_no_problems(
     imap_account.create(target)
     imap_account.deliver(FEW)
     with ImapMailbox(imap_account.imap_settings(after=After.MOVE, move_to=target), no_token) as mailbox:
-        rights = mailbox.rights("INBOX")
+        rights = mailbox.check_folder("INBOX")
     assert (rights.messages, rights.problems) == (6, ())
 
 
@@ -299,13 +299,13 @@ def _nothing_is_lost(account: Account, mailbox: MailboxFixture, target: str) -> 
 def _is_refused(account: Account) -> None:
     """`check` names the missing right, and a drain ends before it downloads anything that it could not remove."""
     with ImapMailbox(account.imap_settings(), no_token) as mailbox:
-        (problem,) = mailbox.rights("INBOX").problems
+        (problem,) = mailbox.check_folder("INBOX").problems
         assert "may not delete" in problem
     with ImapMailbox(account.imap_settings(), no_token) as mailbox, pytest.raises(RemovalRefused):
         drain(mailbox)
     assert len(account.read()) == 6
     with ImapMailbox(account.imap_settings(after=After.KEEP), no_token) as mailbox:
-        assert mailbox.rights("INBOX").problems == ()
+        assert mailbox.check_folder("INBOX").problems == ()
         assert len(drain(mailbox)) == 6
 
 
@@ -329,5 +329,5 @@ def _expunge(client: imaplib.IMAP4, uids: list[int]) -> None:
 
 def _is_placeholder(content: bytes | None) -> bool:
     """Return whether a server's text stands in for a deleted message; the intake takes it for what it is."""
-    found = placeholder(Content.of(content)) if content is not None else None
+    found = placeholder(Content.from_bytes(content)) if content is not None else None
     return found is not None and found[0] is Placeholder.GONE

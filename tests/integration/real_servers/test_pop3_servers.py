@@ -107,7 +107,7 @@ def test_1_4_a_wrong_password_is_refused(pop3_account: Account, make_mailbox: Ma
     assert "mailbox support" in error
     assert "MAILBOXES__support__PASSWORD" in error
     assert "wr0ng-secret" not in error
-    assert mailbox.app().health.of("support").refused
+    assert mailbox.app().health.get("support").refused
     assert mailbox.receipts() == []
     assert len(pop3_account.read_pop3()) == 6
 

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.addresses import normalise
-from shared.documents.as_json import as_json
+from shared.documents.as_json import message_fields
 from shared.mime.address_list import MOST_INVALID, MOST_NAMES, Address, read_list
 from shared.mime.defects import Defects
 from shared.mime.parser import parse
@@ -127,7 +127,7 @@ def test_2_5_authors_are_read(text: str, authors: list[tuple[str, str | None]], 
     message = parse(f"From: {text}\n\nx".encode())
     assert [(one.name, one.address) for one in message.from_] == authors
     assert list(message.invalid_addresses) == list(message.invalid_senders) == invalid
-    stored = as_json(message)
+    stored = message_fields(message)
     assert [(one["name"], one["address"]) for one in stored["from"]] == authors
     assert stored["invalid_addresses"] == invalid
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.documents.as_json import as_json
+from shared.documents.as_json import message_fields
 from shared.mime.automatic_mail import LONGEST_EVIDENCE, MOST_EVIDENCE
 from shared.mime.buffer import Buffer
 from shared.mime.parser import Message, parse, read_message
@@ -277,10 +277,10 @@ def test_5_1_evidence_has_bounds() -> None:
 
 
 def test_5_1_it_is_stored_with_the_message() -> None:
-    stored = as_json(read("Precedence: bulk\n"))
+    stored = message_fields(read("Precedence: bulk\n"))
     assert json.loads(json.dumps(stored)) == stored
     assert stored["automatic"] == {"kind": "list", "evidence": ["Precedence: bulk"]}
-    assert as_json(read(FROM))["automatic"] is None
+    assert message_fields(read(FROM))["automatic"] is None
 
 
 FIELDS = [
@@ -323,4 +323,4 @@ def test_7_6_any_header_has_a_kind_or_none(fields: list[tuple[str, str]]) -> Non
     header = "".join(f"{name}: {' '.join(value.split())}\n" for name, value in fields)
     message = read_message(Buffer(f"{header}\nx".encode()))
     assert (message.automatic is None) is (not message.automatic_evidence)
-    json.dumps(as_json(message), ensure_ascii=False).encode()
+    json.dumps(message_fields(message), ensure_ascii=False).encode()

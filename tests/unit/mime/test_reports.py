@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.documents.as_json import as_json
+from shared.documents.as_json import message_fields
 from shared.mime.parser import parse
 from shared.mime.reports import Report, ReportedRecipient
 from tests.unit.mime.report_samples import (
@@ -138,7 +138,7 @@ def test_5_2_ordinary_mail_is_no_report() -> None:
 
 
 def test_5_2_a_report_is_stored_with_the_message() -> None:
-    stored = as_json(parse(POSTFIX.encode()))
+    stored = message_fields(parse(POSTFIX.encode()))
     assert json.loads(json.dumps(stored)) == stored
     report = stored["report"]
     assert isinstance(report, dict)

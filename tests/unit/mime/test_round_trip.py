@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from shared.documents.as_json import as_json
+from shared.documents.as_json import message_fields
 from shared.mime.parser import parse
 
 # What the standard library writes faithfully: text without controls, no white space that folding may change.
@@ -68,7 +68,7 @@ def test_7_3_as_json() -> None:
         b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b\n"
         b"Content-Type: a/b\nContent-Disposition: attachment; filename=../x.bin\n\nx\n--b--\n"
     )
-    stored = dict(as_json(message))
+    stored = dict(message_fields(message))
     assert json.loads(json.dumps(stored)) == stored
     assert stored.pop("headers") == [{"name": name, "value": value} for name, value in message.headers]
     assert stored == {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.documents.as_json import as_json
+from shared.documents.as_json import message_fields
 from shared.mime.buffer import PIECE, Buffer
 from shared.mime.defects import Defects
 from shared.mime.parser import Message, parse, read_message
@@ -233,7 +233,7 @@ def test_7_6_any_bytes_are_read(chance: random.Random) -> None:
         del packed[chance.randrange(len(packed)) :]
     message = read_message(Buffer(made.message(bytes(packed), body=None)))
     assert all(sum(map(len, one.chunks())) == one.size for one in message.attachments)
-    as_json(message)
+    message_fields(message)
 
 
 @given(st.binary(max_size=300))
