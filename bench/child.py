@@ -61,7 +61,7 @@ def sorting(values: dict[str, str]) -> Told:
     from shared.storage.base import QueueName  # noqa: PLC0415
 
     app = build_app(load_settings(values))
-    queue = app.storage.queues[QueueName.ARRIVALS]
+    queue = app.storage.queues[QueueName.ROUTE_REQUESTS]
 
     def sort() -> int:
         count = 0

@@ -17,7 +17,7 @@ from tests.servers.dovecot import User
 Way = Callable[[User, Path], Told]
 
 INTAKE = "Mailroom, intake"
-ONCE = "Mailroom, intake and sorting (mailroom once)"
+ONCE = "Mailroom, intake and sorting (mailroom run-once)"
 
 
 def imap(bench: Bench) -> None:

@@ -129,7 +129,7 @@ def _count(bench: Bench, mails: Sequence[bytes]) -> tuple[Counter[str], Counter[
         app = build_app(settings, counts.stores(inner))
         app.poller.poll(Poll("support", PollReason.MANUAL))
         taken, counts.kinds = counts.kinds, Counter()
-        queue = app.storage.queues[QueueName.ARRIVALS]
+        queue = app.storage.queues[QueueName.ROUTE_REQUESTS]
         waiting = len(mails)
         while waiting > 0:
             items = queue.receive(SORT, hidden_for=600)

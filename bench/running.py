@@ -97,15 +97,15 @@ def in_child(job: str, **arguments: object) -> Told:
 
 
 def once(folder: Path, values: dict[str, str], messages: int) -> Told:
-    """`mailroom once` as a process: its start, the whole path, its end."""
+    """`mailroom run-once` as a process: its start, the whole path, its end."""
     settings = folder / "settings.json"
     settings.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, "-m", "local", "once", "--settings", str(settings)]
+    command = [sys.executable, "-m", "mailroom_cli", "run-once", "--settings", str(settings)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if ran.returncode != 0:
-        raise SystemExit(f"benchmark: mailroom once came to nothing:\n{ran.stderr[-3_000:]}")
+        raise SystemExit(f"benchmark: mailroom run-once came to nothing:\n{ran.stderr[-3_000:]}")
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"messages": messages, "seconds": seconds, "cpu": used}
 

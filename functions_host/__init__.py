@@ -6,9 +6,9 @@ from functions_host.worker import Engine, InvocationError, InvocationResult, new
 __all__ = [
     "AppNotLoaded",
     "Engine",
-    "InvocationError",
     "Function",
     "HttpTrigger",
+    "InvocationError",
     "InvocationResult",
     "QueueOutput",
     "QueueTrigger",

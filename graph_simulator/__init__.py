@@ -10,4 +10,4 @@ from graph_simulator.request_log import RecordedRequest, RecordedTokenRequest
 from graph_simulator.simulator import GraphSimulator
 from graph_simulator.subscriptions import Subscription
 
-__all__ = ["App", "GraphSimulator", "Mailbox", "RecordedRequest", "Subscription", "RecordedTokenRequest", "FaultPlan"]
+__all__ = ["App", "FaultPlan", "GraphSimulator", "Mailbox", "RecordedRequest", "RecordedTokenRequest", "Subscription"]

@@ -60,7 +60,7 @@ def demo(
 
 
 @cli.command()
-def once(settings: Settings = STARTED) -> None:
+def run_once(settings: Settings = STARTED) -> None:
     """Every mailbox once, every queue until idle. Exit status 1, and a line for each mailbox, if one failed."""
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.commands.run_once import drain_once  # noqa: PLC0415  the worker engine is wanted here alone
@@ -163,7 +163,9 @@ def replay(
     kind: Annotated[str | None, typer.Option(help="Only unhandled, failed, duplicates or blocked.")] = None,
     mailbox: Annotated[str | None, typer.Option(help="Only of this one.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become; change nothing.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="RECORD is a result: write a new one in its place.")] = False,
+    reissue: Annotated[
+        bool, typer.Option("--reissue", help="RECORD is a result: write a new one in its place.")
+    ] = False,
     settings: Settings = STARTED,
 ) -> None:
     """Route again what is unhandled, failed, duplicate or blocked, by the routes of today."""
@@ -181,7 +183,7 @@ def replay(
         kind=kind,
         mailbox=None if mailbox is None else mailbox.lower(),
         dry_run=dry_run,
-        again=again,
+        reissue=reissue,
     )
     with plain_errors(), open_app(settings, create=False) as app:
         wanted.check()

@@ -107,7 +107,7 @@ def show_subscriptions(app: App, console: Console) -> None:
 def show_queues(stores: Storage, console: Console) -> None:
     """What waits, and for how long."""
     table = Table("waiting", "messages", "note")
-    pending = [record.values["stored_at"] for record in stores.records.scan(Kind.PENDING)]
+    pending = [record.values["stored_at"] for record in stores.records.scan(Kind.OUTBOX)]
     oldest = min((time for time in pending if isinstance(time, datetime)), default=None)
     table.add_row("stored, not yet routed", str(len(pending)), f"the oldest since {oldest:{WHEN}}" if oldest else "")
     for name in QueueName:

@@ -30,7 +30,7 @@ def poll_timer(
     try:
         app().subscriptions.request_missing(traceparent_of(context))
     except TransientError as error:
-        log.warning("missing subscriptions are created by keep_subscriptions: %s", error)
+        log.warning("missing subscriptions are created by renew_subscriptions: %s", error)
 
 
 @blueprint.queue_trigger(arg_name="item", queue_name="polls", connection="AzureWebJobsStorage")

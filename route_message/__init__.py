@@ -13,7 +13,7 @@ from shared.queue_messages import RouteRequest
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
 
 
-@blueprint.queue_trigger(arg_name="item", queue_name="arrivals", connection="AzureWebJobsStorage")
+@blueprint.queue_trigger(arg_name="item", queue_name="route-requests", connection="AzureWebJobsStorage")
 def route_message(item: func.QueueMessage) -> None:
     """Route one stored message. Raises for what is wrong with the message, which counts against its five tries."""
     from shared.bootstrap import app  # noqa: PLC0415
@@ -32,7 +32,7 @@ def route_message(item: func.QueueMessage) -> None:
             raise scrub(error) from None
 
 
-@blueprint.queue_trigger(arg_name="item", queue_name="arrivals-poison", connection="AzureWebJobsStorage")
+@blueprint.queue_trigger(arg_name="item", queue_name="route-requests-poison", connection="AzureWebJobsStorage")
 def route_poison(item: func.QueueMessage) -> None:
     """Record a message that five tries could not route."""
     from shared.bootstrap import app  # noqa: PLC0415

@@ -29,7 +29,9 @@ from __future__ import annotations
 
 __all__ = [
     "AccessRefused",
+    "AuthenticationError",
     "CommitUncertain",
+    "ConfigurationError",
     "ConnectFailed",
     "ConnectionLost",
     "FolderMissing",
@@ -40,14 +42,12 @@ __all__ = [
     "MessageError",
     "MessageMissing",
     "MessageUnreadable",
-    "WriteConflict",
     "RemovalRefused",
     "ServiceUnavailable",
-    "ConfigurationError",
-    "AuthenticationError",
     "Throttled",
     "TlsRefused",
     "TransientError",
+    "WriteConflict",
     "printable",
 ]
 

@@ -28,7 +28,7 @@ class ReplayRequest:
 
 @dataclass(frozen=True, slots=True)
 class RouteRequest:
-    """What stands on the queue `arrivals`: route this arrival.
+    """What stands on the queue `route-requests`: route this arrival.
 
     Attributes:
         arrival: the receipt's key.
@@ -63,10 +63,10 @@ class RouteRequest:
         fields = _fields(body)
         arrival, retries = fields.get("arrival"), fields.get("retries", 0)
         if not isinstance(arrival, str) or not isinstance(retries, int):
-            raise MessageUnreadable("a message on the queue `arrivals` names no arrival")
+            raise MessageUnreadable("a message on the queue `route-requests` names no arrival")
         record, again = fields.get("replay", ""), fields.get("again", "")
         if not isinstance(record, str) or not isinstance(again, str):
-            raise MessageUnreadable("a message on the queue `arrivals` asks for a replay of no record")
+            raise MessageUnreadable("a message on the queue `route-requests` asks for a replay of no record")
         replay = ReplayRequest(record, again) if record else None
         return cls(arrival, retries, str(fields.get("traceparent", "")), replay)
 
@@ -82,7 +82,7 @@ class PollReason(StrEnum):
     FOLLOW_UP = "again"
     """More was left, or somebody asked while it was being drained."""
     MANUAL = "by-hand"
-    """`mailroom once`: now, whatever its pace and backoff; only rejected credentials are not tried again."""
+    """`mailroom run-once`: now, whatever its pace and backoff; only rejected credentials are not tried again."""
 
 
 @dataclass(frozen=True, slots=True)

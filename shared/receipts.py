@@ -110,7 +110,7 @@ class Receipt:
             "server_key": self.server_key,
             "message": self.message,
             "size": self.size,
-            "told_size": self.reported_size,
+            "reported_size": self.reported_size,
             "stored_at": self.stored_at,
             "state": self.state.value,
             "removed": self.removed,
@@ -118,7 +118,7 @@ class Receipt:
         if self.received is not None:
             values["received"] = self.received
         if self.last_refused_at is not None:
-            values["tried_at"] = self.last_refused_at
+            values["last_refused_at"] = self.last_refused_at
         if self.retried_daily:
             values["retried_daily"] = True
         return values
@@ -127,7 +127,7 @@ class Receipt:
     def from_record(cls, record: Record) -> Receipt:
         """From a record that began as `values`, with what was merged into it since."""
         values = record.values
-        received, stored_at, tried_at = values.get("received"), values["stored_at"], values.get("tried_at")
+        received, stored_at, tried_at = values.get("received"), values["stored_at"], values.get("last_refused_at")
         routed_at = values.get("routed_at")
         assert isinstance(stored_at, datetime)
         return cls(
@@ -138,7 +138,7 @@ class Receipt:
             server_key=str(values["server_key"]),
             message=str(values["message"]),
             size=int(str(values["size"])),
-            reported_size=int(str(values["told_size"])),
+            reported_size=int(str(values["reported_size"])),
             received=received if isinstance(received, datetime) else None,
             stored_at=stored_at,
             state=State(str(values["state"])),
@@ -148,9 +148,9 @@ class Receipt:
             last_refused_at=tried_at if isinstance(tried_at, datetime) else None,
             retried_daily=bool(values.get("retried_daily", False)),
             senders=tuple(json.loads(str(values.get("senders", "[]")))),
-            to_and_cc=tuple(json.loads(str(values.get("named", "[]")))),
+            to_and_cc=tuple(json.loads(str(values.get("to_and_cc", "[]")))),
             message_id=str(values.get("message_id", "")),
-            outcome=str(values.get("fate", "")),
+            outcome=str(values.get("outcome", "")),
             conversation=str(values.get("conversation", "")),
             routed_at=routed_at if isinstance(routed_at, datetime) else None,
         )
@@ -176,6 +176,6 @@ def search_columns(senders: Sequence[str], named: Sequence[str], message_id: str
         "sender": senders[0] if senders else "",
         "several_senders": len(senders) > 1,
         "senders": json.dumps(senders[:MAX_ADDRESSES], ensure_ascii=False),
-        "named": json.dumps(named[:MAX_ADDRESSES], ensure_ascii=False),
+        "to_and_cc": json.dumps(named[:MAX_ADDRESSES], ensure_ascii=False),
         "message_id": (message_id or "")[:MAX_MESSAGE_ID_LENGTH],
     }

@@ -90,7 +90,7 @@ def examples() -> dict[str, str]:
         world.replay(press)
         world.replay(sales, again=True)
         found["unhandled-resolved"] = world.read(press)
-        [found["result-again"]] = [one for _, one in world.documents("routed/") if one["replaces"]]
+        [found["result-reissued"]] = [one for _, one in world.documents("routed/") if one["replaces"]]
         world.stores.close()
     return {f"{name}.json": _text(document) for name, document in found.items()}
 

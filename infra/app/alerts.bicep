@@ -66,7 +66,7 @@ AppMetrics
   {
     name: 'poison-waiting'
     title: 'something lies in a poison queue'
-    text: 'The host gave it up after five tries. What lies in arrivals-poison becomes a record under failed/ by itself; what stays in another one is to be looked at.'
+    text: 'The host gave it up after five tries. What lies in route-requests-poison becomes a record under failed/ by itself; what stays in another one is to be looked at.'
     severity: 2
     by: ['queue']
     query: '''
@@ -104,7 +104,7 @@ AppMetrics
     by: []
     query: '''
 AppMetrics
-| where Name == "mailroom.pending.oldest_seconds"
+| where Name == "mailroom.outbox.oldest_seconds"
 | summarize arg_max(TimeGenerated, Max)
 | project TimeGenerated, Value = Max
 '''
@@ -154,7 +154,7 @@ AppMetrics
     // Until the first metric the workspace knows no such table, and a query that fails wakes nobody.
     query: '''
 union isfuzzy=true (datatable(TimeGenerated: datetime, Name: string)[]), AppMetrics
-| where Name == "mailroom.pending.oldest_seconds"
+| where Name == "mailroom.outbox.oldest_seconds"
 '''
     aggregation: 'Count'
     operator: 'LessThan'

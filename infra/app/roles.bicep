@@ -186,7 +186,7 @@ resource operatorQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = i
   }
 }
 
-// mailroom once holds a mailbox's lease, so that it and the app never drain one together.
+// mailroom run-once holds a mailbox's lease, so that it and the app never drain one together.
 resource operatorLeases 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (appSide && operator) {
   name: guid(leases.id, operatorPrincipalId, blobContributor)
   scope: leases

@@ -18,7 +18,7 @@ param publicAccess string
 // Named in code: shared/storage/base.py, QueueName. A test compares.
 var queueNames = [
   'polls'
-  'arrivals'
+  'route-requests'
   'lifecycle'
 ]
 

@@ -13,7 +13,7 @@ param container string
 var tableNames = [
   'receipts'
   'claims'
-  'pending'
+  'outbox'
   'mailboxes'
   'subscriptions'
   'conversations'

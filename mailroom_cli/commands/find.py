@@ -72,7 +72,7 @@ def _story(stores: Storage, receipt: Receipt, claims: Sequence[Record]) -> Story
         "arrival": receipt.arrival,
         "message": receipt.message or None,
         "state": receipt.state.value,
-        "fate": receipt.outcome or None,
+        "outcome": receipt.outcome or None,
         "where": _where(receipt),
         "mailbox": receipt.mailbox,
         "protocol": receipt.protocol,
@@ -87,10 +87,10 @@ def _story(stores: Storage, receipt: Receipt, claims: Sequence[Record]) -> Story
         "to_and_cc": list(receipt.to_and_cc),
         "message_id": receipt.message_id or None,
         "conversation": receipt.conversation or None,
-        "raw": {"path": raw, "there": stores.blobs.exists(raw)} if raw else None,
+        "raw": {"path": raw, "exists": stores.blobs.exists(raw)} if raw else None,
         "outcomes": receipt.outcomes,
         "results": [
-            {"recipient": who, "path": path, "there": stores.blobs.exists(path)}
+            {"recipient": who, "path": path, "exists": stores.blobs.exists(path)}
             for who, path in receipt.results().items()
         ],
         "records": list(_records(stores, receipt)),
@@ -144,7 +144,7 @@ def _lines(story: Story) -> Iterator[tuple[str, str]]:
     yield "came in", f"{story['mailbox']}, {story['folder']} ({story['protocol']} {story['server_key']})"
     routed = f", routed {story['routed']}" if story["routed"] else ""
     yield "when", f"stored {story['stored']}{routed}"
-    fate = f", {story['fate']}" if story["fate"] not in (None, story["state"]) else ""
+    fate = f", {story['outcome']}" if story["outcome"] not in (None, story["state"]) else ""
     yield "state", f"{story['state']}{fate}"
     yield "where now", f"{story['where']}"
     for name, label in (("from", "from"), ("to_and_cc", "to and cc")):
@@ -158,9 +158,9 @@ def _lines(story: Story) -> Iterator[tuple[str, str]]:
     raw, outcomes, results = story["raw"], story["outcomes"], story["results"]
     assert isinstance(outcomes, dict)
     assert isinstance(results, list)
-    gone = {one["recipient"] for one in results if not one["there"]}
+    gone = {one["recipient"] for one in results if not one["exists"]}
     if isinstance(raw, dict):
-        yield "bytes", raw["path"] + ("" if raw["there"] else " (gone)")
+        yield "bytes", raw["path"] + ("" if raw["exists"] else " (gone)")
     for who, what in outcomes.items():
         yield ("" if who == "*" else f"for {who}") or "for anybody", what + (" (gone)" if who in gone else "")
     yield from _kept(story)

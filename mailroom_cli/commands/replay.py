@@ -42,7 +42,7 @@ class ReplayOptions:
         kind: of the range, records of this kind only.
         mailbox: of the range, records of this mailbox only.
         dry_run: say what would be done, and do nothing.
-        again: write new results in place of the results that are named.
+        reissue: write new results in place of the results that are named.
     """
 
     records: Sequence[str] = ()
@@ -51,7 +51,7 @@ class ReplayOptions:
     kind: str | None = None
     mailbox: str | None = None
     dry_run: bool = False
-    again: bool = False
+    reissue: bool = False
 
     def check(self) -> None:
         """See whether it makes sense.
@@ -64,8 +64,8 @@ class ReplayOptions:
             raise ConfigurationError("either RECORD, or --since and --until: which are to be replayed?")
         if self.records and (self.kind or self.mailbox):
             raise ConfigurationError("--kind and --mailbox go with --since and --until; a RECORD's path names both")
-        if self.again and not self.records:
-            raise ConfigurationError("--again wants the results named, by their paths or how those begin")
+        if self.reissue and not self.records:
+            raise ConfigurationError("--reissue wants the results named, by their paths or how those begin")
         if self.since is not None and self.until is not None and self.since > self.until:
             raise ConfigurationError("--since is after --until")
 
@@ -101,11 +101,11 @@ def replay(app: App, wanted: ReplayOptions, progress: Callable[[int, int], None]
     wanted.check()
     replays = ReplayRequests(app.storage, utc_now)
     if wanted.records:
-        paths = [path for record in wanted.records for path in replays.named(record, again=wanted.again)]
+        paths = [path for record in wanted.records for path in replays.named(record, reissue=wanted.reissue)]
     else:
         paths = list(replays.within(kinds_of(wanted.kind), wanted.mailbox, wanted.since, wanted.until))
     paths = list(dict.fromkeys(paths))
-    again = uuid4().hex if wanted.again else ""
+    reissue = uuid4().hex if wanted.reissue else ""
     outcome = ReplayResult()
     seen: set[str] = set()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="replay") as several:
@@ -113,7 +113,7 @@ def replay(app: App, wanted: ReplayOptions, progress: Callable[[int, int], None]
             batch = paths[start : start + BATCH]
             found = list(_open(several.map(lambda path: _read(replays, path), batch), wanted, outcome))
             # Two records of one arrival are one replay; two results of it are two.
-            fresh = {one.path if again else one.arrival: one for one in found}
+            fresh = {one.path if reissue else one.arrival: one for one in found}
             chosen = [one for key, one in fresh.items() if key not in seen]
             seen.update(fresh)
             lost = replays.without_bytes(chosen)
@@ -123,7 +123,7 @@ def replay(app: App, wanted: ReplayOptions, progress: Callable[[int, int], None]
                 became = several.map(lambda one: _foreseen(app, one, wanted), chosen)
                 outcome.wanted.update((one.kind, one.mailbox, what) for one, what in zip(chosen, became, strict=True))
             else:
-                replays.request(chosen, again=again)
+                replays.request(chosen, reissue=reissue)
                 outcome.wanted.update((one.kind, one.mailbox, "") for one in chosen)
             progress(start + len(batch), len(paths))
     return outcome
@@ -150,8 +150,8 @@ def show(outcome: ReplayResult, wanted: ReplayOptions, console: Console) -> None
     elif wanted.dry_run:
         console.print(f"nothing was changed; without --dry-run, {count} messages are routed anew")
     else:
-        console.print(f"{count} messages are announced: the app, or the next `mailroom once`, routes them anew")
-    if wanted.again and count:
+        console.print(f"{count} messages are announced: the app, or the next `mailroom run-once`, routes them anew")
+    if wanted.reissue and count:
         console.print(
             "each gives a new result, if a route of today takes it: consumers see it as a new event, and may do their "
             "work a second time"
@@ -181,5 +181,5 @@ def _foreseen(app: App, one: StoredRecord, wanted: ReplayOptions) -> str:
     return (
         "bytes missing"
         if record is None
-        else preview_replay(app.router, record, again=one.path if wanted.again else "")
+        else preview_replay(app.router, record, reissue=one.path if wanted.reissue else "")
     )

@@ -1,4 +1,4 @@
-"""`mailroom once`: every mailbox once, every queue until idle, by the functions on the worker engine."""
+"""`mailroom run-once`: every mailbox once, every queue until idle, by the functions on the worker engine."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def _wrong_routes(app: App) -> tuple[str, ...]:
 
 def _waiting(app: App) -> int:
     """Return how many messages are stored and not routed yet."""
-    return sum(1 for _ in app.storage.records.scan(Table.PENDING))
+    return sum(1 for _ in app.storage.records.scan(Table.OUTBOX))
 
 
 def _held(app: App, mailbox: str) -> bool:
@@ -202,5 +202,5 @@ def _held(app: App, mailbox: str) -> bool:
 
 async def _watch(app: App, told: ProgressReporter) -> None:
     while True:
-        told.waiting(await asyncio.to_thread(app.storage.queues[QueueName.ARRIVALS].length))
+        told.waiting(await asyncio.to_thread(app.storage.queues[QueueName.ROUTE_REQUESTS].length))
         await asyncio.sleep(0.5)

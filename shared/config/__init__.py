@@ -17,11 +17,11 @@ from shared.config.routes_file import ROUTES_PATH
 __all__ = [
     "ROUTES_PATH",
     "After",
-    "RouteSet",
     "AppSettings",
     "MailProtocol",
     "MailboxSettings",
     "PlusAddressing",
+    "RouteSet",
     "RouteSettings",
     "SignIn",
     "Tls",

@@ -47,7 +47,7 @@ TELLS: Mapping[Outcome, set[RecordKind]] = {
     "unhandled": {"unhandled"},
     "blocked": {"blocked"},
 }
-"""Which kind of record tells of what became of an arrival. One that is routed may be a duplicate for somebody else."""
+"""Which kind of record tells of the outcome of an arrival. One that is routed may be a duplicate for somebody else."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class RoutingAttempt:
             self._outcomes = {who: f"routed {path}" for who, path in self.receipt.results().items()}
 
     def run(self, message: Message, decision: Decision, table: RouteTable) -> Outcome:
-        """Write results and records, and note in the receipt what became of it.
+        """Write results and records, and note in the receipt the outcome of it.
 
         Args:
             message: as read.
@@ -118,15 +118,15 @@ class RoutingAttempt:
                 if not self._is_settled(match.recipient):
                     self._give_one(match, claims, prints, documents)
 
-        became, stand = self._recorded(decision, documents)
+        outcome, stand = self._recorded(decision, documents)
         self.stores.blobs.settle()
         conversations.register(thread, conversation)
         if anew:
             results = list(results_by_recipient(self._outcomes).values())
-            mark_resolved(self.stores.blobs, receipt, but=stand, at=self.now(), became=became, results=results)
+            mark_resolved(self.stores.blobs, receipt, but=stand, at=self.now(), outcome=outcome, results=results)
         values: Values = {
             "state": State.ROUTED.value,
-            "fate": became,
+            "outcome": outcome,
             "conversation": conversation,
             "outcomes": _told(self._outcomes),
             "routed_at": self.now(),
@@ -135,16 +135,16 @@ class RoutingAttempt:
             **search_columns(seen.senders, (*seen.to, *seen.cc), seen.message_id),
         }
         ours = self._conclude(values)
-        records.delete_many(Table.PENDING, {receipt.arrival, outbox_key(self.announcement)})
+        records.delete_many(Table.OUTBOX, {receipt.arrival, outbox_key(self.announcement)})
         if not ours:
-            return became
-        why = decision.unhandled.value if became == "unhandled" and decision.unhandled is not None else None
+            return outcome
+        why = decision.unhandled.value if outcome == "unhandled" and decision.unhandled is not None else None
         if decision.unserved:
             why = Unhandled.TOO_MANY_RECIPIENTS.value
         duplicates = len(self._duplicates)
         at = None if anew else self.now()
-        message_metrics.routed(receipt, became, at, routes=self._routes, duplicates=duplicates, unhandled=why)
-        return became
+        message_metrics.routed(receipt, outcome, at, routes=self._routes, duplicates=duplicates, unhandled=why)
+        return outcome
 
     def _give_one(self, match: Match, claims: Claims, prints: tuple[Fingerprint, ...], documents: Documents) -> None:
         who = match.recipient
@@ -172,8 +172,8 @@ class RoutingAttempt:
             self._outcomes[who] = f"routed {path}"
 
     def _recorded(self, decision: Decision, documents: Documents) -> tuple[Outcome, set[RecordKind]]:
-        """Write the records. Gives what became of the arrival, and which kinds of record tell so."""
-        before = self.record.values.get("fate")
+        """Write the records. Gives the outcome of the arrival, and which kinds of record tell so."""
+        before = self.record.values.get("outcome")
         nobody = not any(map(self._is_meant, decision.matches))
         if (nobody or self._replaced) and self._routed_before and before in ("routed", "duplicate"):
             # Today's routes are for nobody, or nobody else is asked about. That takes nothing back of what others were
@@ -183,8 +183,8 @@ class RoutingAttempt:
             }:
                 documents.duplicates(self._duplicates)
             self._outcomes = {**self.receipt.outcomes, **self._outcomes}
-            became: Outcome = "routed" if before == "routed" or results_by_recipient(self._outcomes) else "duplicate"
-            return became, {"unhandled", "duplicates", "blocked"}
+            outcome: Outcome = "routed" if before == "routed" or results_by_recipient(self._outcomes) else "duplicate"
+            return outcome, {"unhandled", "duplicates", "blocked"}
         if not self._outcomes and decision.blocked_by is not None:
             documents.blocked(decision.blocked_by)
             self._outcomes["*"] = f"blocked {decision.blocked_by}"
@@ -274,12 +274,12 @@ def settle_records(stores: Storage, record: Record, at: datetime) -> None:
     Raises:
         RecordChanged: another marks the same record now.
     """
-    ended, fate = Receipt.from_record(record), record.values.get("fate")
-    became = next((one for one in TELLS if one == fate), None)
-    if ended.state is State.ROUTED and became is not None:
+    ended, fate = Receipt.from_record(record), record.values.get("outcome")
+    outcome = next((one for one in TELLS if one == fate), None)
+    if ended.state is State.ROUTED and outcome is not None:
         results = list(ended.results().values())
         true: set[RecordKind] = {"unhandled"} if record.values.get("unserved") else set()
-        mark_resolved(stores.blobs, ended, but=TELLS[became] | true, at=at, became=became, results=results)
+        mark_resolved(stores.blobs, ended, but=TELLS[outcome] | true, at=at, outcome=outcome, results=results)
 
 
 def _told(outcomes: Mapping[str, str]) -> str:

@@ -49,23 +49,23 @@ def republish_replays(stores: Storage, announcements: Iterable[tuple[RouteReques
         }
         bodies.append(announcement.to_json())
     if bodies:
-        stores.records.create_many(Table.PENDING, entries)
-        stores.queues[QueueName.ARRIVALS].put_many(bodies)
+        stores.records.create_many(Table.OUTBOX, entries)
+        stores.queues[QueueName.ROUTE_REQUESTS].put_many(bodies)
 
 
 def republish_overdue(stores: Storage, older_than: timedelta, now: datetime) -> int:
     """Announce again what has been pending for so long. Gives how many there were."""
     waiting = []
-    for record in stores.records.scan(Table.PENDING):
+    for record in stores.records.scan(Table.OUTBOX):
         since = record.values.get("announced_at", record.values["stored_at"])
         if not isinstance(since, datetime) or since > now - older_than:
             continue
         with suppress(WriteConflict):  # another sweeps as well, or it is routed by now
-            stores.records.merge(Table.PENDING, record.key, {"announced_at": now}, etag=record.etag)
+            stores.records.merge(Table.OUTBOX, record.key, {"announced_at": now}, etag=record.etag)
             waiting.append(_announcement(record).to_json())
     if waiting:
         _log.warning("%d arrivals have been waiting for over %s; they are announced again", len(waiting), older_than)
-        stores.queues[QueueName.ARRIVALS].put_many(waiting)
+        stores.queues[QueueName.ROUTE_REQUESTS].put_many(waiting)
     return len(waiting)
 
 

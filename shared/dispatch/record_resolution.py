@@ -20,7 +20,7 @@ def mark_resolved(
     *,
     but: Collection[RecordKind],
     at: datetime,
-    became: Outcome,
+    outcome: Outcome,
     results: Sequence[str],
 ) -> None:
     """Mark the records of an arrival that tell what is true no more. One that is marked already stays as it is.
@@ -30,7 +30,7 @@ def mark_resolved(
         receipt: the arrival's.
         but: the kinds that still tell the truth.
         at: when it was routed anew.
-        became: what it is now: `routed`, `unhandled`, `duplicate` or `blocked`.
+        outcome: what it is now: `routed`, `unhandled`, `duplicate` or `blocked`.
         results: the paths of its results.
 
     Raises:
@@ -41,7 +41,7 @@ def mark_resolved(
         version = None if fate in but else blobs.version(path)
         if version is None or version.data is None or not is_unresolved(version.data):
             continue
-        data = marked(version.data, at=at, became=became, results=results)
+        data = marked(version.data, at=at, outcome=outcome, results=results)
         blobs.replace(path, data, etag=version.etag, content_type=JSON)
 
 

@@ -82,7 +82,7 @@ class MessageRouter:
         if receipt.state is State.ERASED:
             roll_back(self.stores, receipt)  # what a worker before us gave, and died over
         if receipt.state is not State.STORED and (announcement.replay is None or receipt.state not in ROUTABLE):
-            self.stores.records.delete_many(Table.PENDING, [outbox_key(announcement)])
+            self.stores.records.delete_many(Table.OUTBOX, [outbox_key(announcement)])
             return "before"
         table = self.tables(receipt.mailbox)
         if table is None:
@@ -136,7 +136,7 @@ class MessageRouter:
         if record is None:
             metrics.poisoned.add(1, {"mailbox": "unknown"})
             _log.error("message-failed: arrival %s has no receipt; nothing can be recorded", announcement.arrival)
-            self.stores.records.delete_many(Table.PENDING, [outbox_key(announcement)])
+            self.stores.records.delete_many(Table.OUTBOX, [outbox_key(announcement)])
             return None
         receipt = Receipt.from_record(record)
         replayed = announcement.replay is not None
@@ -149,7 +149,7 @@ class MessageRouter:
             return None
         if receipt.state is State.STORED:
             # If it was routed since we read the receipt, this raises, and the next try sees that it was.
-            values: Values = {"state": State.FAILED.value, "fate": "failed"}
+            values: Values = {"state": State.FAILED.value, "outcome": "failed"}
             self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
         path = resolved_record_path("failed", receipt)
         error = receipt.last_error or "the worker was stopped, or its time ran out, at every try"
@@ -158,7 +158,7 @@ class MessageRouter:
         if after is not None:
             settle_records(self.stores, after, self.now())  # another announcement of the same may have come through
         self.stores.blobs.settle()
-        self.stores.records.delete_many(Table.PENDING, {receipt.arrival, outbox_key(announcement)})
+        self.stores.records.delete_many(Table.OUTBOX, {receipt.arrival, outbox_key(announcement)})
         metrics.poisoned.add(1, {"mailbox": receipt.mailbox})
         with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
             _log.error("message-failed: message %s of mailbox %s: %s", receipt.message, receipt.mailbox, error)
@@ -166,7 +166,7 @@ class MessageRouter:
 
     def _announce_later(self, announcement: RouteRequest, pause: float) -> None:
         again = replace(announcement, retries=announcement.retries + 1)
-        self.stores.queues[QueueName.ARRIVALS].put_many([again.to_json()], delay=pause)
+        self.stores.queues[QueueName.ROUTE_REQUESTS].put_many([again.to_json()], delay=pause)
 
     def sweep(self, older_than: timedelta = SWEEP_AGE) -> int:
         """Announce again what has been pending for so long. Gives how many there were."""

@@ -23,14 +23,14 @@ class FieldDoc:
         pattern: what its text matches, as ECMA-262 writes it.
     """
 
-    words: str = ""
+    text: str = ""
     pattern: str = ""
 
     def __get_pydantic_json_schema__(self, core: Any, made: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Asked for by pydantic where it makes a schema; what runs in the cloud never asks, and does not load it."""
         schema = made(core)
-        if self.words:
-            schema["description"] = self.words
+        if self.text:
+            schema["description"] = self.text
         if self.pattern:
             schema["pattern"] = self.pattern
         return schema

@@ -123,7 +123,7 @@ class Resolved(TypedDict):
     """That an arrival was routed anew, and its record tells what was."""
 
     at: Annotated[Time, FieldDoc("When.")]
-    became: Annotated[Outcome, FieldDoc("What became of it.")]
+    outcome: Annotated[Outcome, FieldDoc("What became of it.")]
     results: Annotated[list[str], FieldDoc("The paths of its results.")]
 
 
@@ -147,7 +147,7 @@ class Tried(TypedDict):
 
     address: Annotated[str, FieldDoc("The recipient, or `*`.")]
     route: Annotated[str | None, FieldDoc("The route's name; null if no route is for the address.")]
-    because: Annotated[str, FieldDoc("The condition that does not hold, in words.")]
+    reason: Annotated[str, FieldDoc("The condition that does not hold, in words.")]
 
 
 class UnhandledDocument(RecordWithEnvelope):
@@ -155,7 +155,7 @@ class UnhandledDocument(RecordWithEnvelope):
 
     schema: Annotated[Literal["mailroom/unhandled/1"], Version]
     reason: Annotated[Unhandled, FieldDoc("Why, for machines.")]
-    words: Annotated[str, FieldDoc("Why, for people.")]
+    detail: Annotated[str, FieldDoc("Why, for people.")]
     tried: Annotated[list[Tried], FieldDoc("What was looked at, and why it did not take the message.")]
     recipients: Annotated[
         list[str], FieldDoc("Recipients without a result, for `too-many-recipients`; the others have one.")
@@ -197,7 +197,7 @@ class FailedDocument(Record):
 class SkippedDocument(TypedDict):
     """What the record of a message has that was never downloaded."""
 
-    words: Annotated[str, FieldDoc("Why, and what helps, for people.")]
+    detail: Annotated[str, FieldDoc("Why, and what helps, for people.")]
     arrival: ArrivalFields
     size: Annotated[int, FieldDoc("Octets, as far as the server told.")]
 

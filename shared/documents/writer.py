@@ -151,8 +151,8 @@ class Documents:
             "schema": "mailroom/unhandled/1",
             **self._record(),
             "reason": reason,
-            "words": reason.detail,
-            "tried": [{"address": one.address, "route": one.route, "because": one.reason} for one in tried],
+            "detail": reason.detail,
+            "tried": [{"address": one.address, "route": one.route, "reason": one.reason} for one in tried],
             "recipients": list(recipients),
             "invalid_addresses": list(self.message.invalid_recipients),
             "paths": self._repeated()["paths"],
@@ -327,16 +327,16 @@ def overwrite_record(blobs: Blobs, path: str, data: bytes) -> None:
         blobs.replace(path, data, etag=version.etag, content_type=JSON)
 
 
-def marked(data: bytes, *, at: datetime, became: Outcome, results: Sequence[str]) -> bytes:
+def marked(data: bytes, *, at: datetime, outcome: Outcome, results: Sequence[str]) -> bytes:
     """A record, marked as resolved.
 
     Args:
         data: the record as it is.
         at: when a replay resolved it.
-        became: what became of its arrival then.
+        outcome: the outcome of its arrival then.
         results: the paths of the arrival's results.
     """
-    resolved: Resolved = {"at": format_time(at), "became": became, "results": list(results)}
+    resolved: Resolved = {"at": format_time(at), "outcome": outcome, "results": list(results)}
     return to_bytes({**json.loads(data), "resolved": resolved})
 
 

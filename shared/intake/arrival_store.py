@@ -105,7 +105,7 @@ class ArrivalStore:
         """Announce those that were stored earlier and are not routed yet: the worker before us may have died there."""
         waiting = [item.receipt for item in items if item.receipt is not None and item.receipt.state is State.STORED]
         if waiting:
-            pending = self.stores.records.get_many(Table.PENDING, [receipt.arrival for receipt in waiting])
+            pending = self.stores.records.get_many(Table.OUTBOX, [receipt.arrival for receipt in waiting])
             traces = {key: str(record.values.get("traceparent", "")) for key, record in pending.items()}
             self._announce(waiting, traces, retries=1)
 
@@ -186,9 +186,9 @@ class ArrivalStore:
             }
             for receipt in receipts
         }
-        self.stores.records.create_many(Table.PENDING, pending)
+        self.stores.records.create_many(Table.OUTBOX, pending)
         bodies = [RouteRequest(one.arrival, retries, traces[one.arrival]).to_json() for one in receipts]
-        self.stores.queues[QueueName.ARRIVALS].put_many(bodies)
+        self.stores.queues[QueueName.ROUTE_REQUESTS].put_many(bodies)
 
 
 def _is_same(listed: ListedMessage, receipt: Receipt) -> bool:

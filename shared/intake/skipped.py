@@ -40,7 +40,7 @@ def record_oversized(arrivals: ArrivalStore, item: Candidate, size: int) -> None
     path = skipped_path("oversized", arrivals.settings.name, receipt.stored_at, item.arrival)
     told: OversizedDocument = {
         "schema": "mailroom/oversized/1",
-        "words": f"{size} octets are more than MAILBOXES__{arrivals.settings.name}__MAX_MESSAGE_BYTES "
+        "detail": f"{size} octets are more than MAILBOXES__{arrivals.settings.name}__MAX_MESSAGE_BYTES "
         f"({arrivals.settings.max_message_bytes}); the message stays in the mailbox until the limit is larger.",
         "arrival": to_document(receipt),
         "size": size,
@@ -73,7 +73,7 @@ def record_unreadable(
     path = skipped_path("unreadable", arrivals.settings.name, receipt.stored_at, item.arrival)
     record: UnreadableDocument = {
         "schema": "mailroom/unreadable/1",
-        "words": f"The server does not deliver the message: {why}. It stays in the mailbox and is tried "
+        "detail": f"The server does not deliver the message: {why}. It stays in the mailbox and is tried "
         f"again {'once a day, and ' if retried_daily else ''}after "
         f"`mailroom enable {arrivals.settings.name} --unreadable`.",
         "arrival": to_document(receipt),

@@ -44,10 +44,10 @@ POISONED: Final = "mailroom.poisoned"
 POISON_WAITING: Final = "mailroom.poison.waiting"
 """Messages on a poison queue; by `queue`."""
 
-PENDING: Final = "mailroom.pending"
+OUTBOX: Final = "mailroom.outbox"
 """Messages that are stored and not routed yet."""
 
-PENDING_OLDEST: Final = "mailroom.pending.oldest_seconds"
+OUTBOX_OLDEST: Final = "mailroom.outbox.oldest_seconds"
 """Seconds for which the oldest of these has been waiting; 0: there is none."""
 
 MAILBOX_FAILING: Final = "mailroom.mailbox.failing_seconds"

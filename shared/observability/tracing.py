@@ -1,7 +1,7 @@
 """Traces: one for each look at a mailbox, and one for each message from there to its results.
 
 A message's trace begins when it was stored, with a link to the look that collected it: a look at a full mailbox
-collects ten thousand, and a trace of all of them would show nobody anything. It goes on through the queue `arrivals`,
+collects ten thousand, and a trace of all of them would show nothing. It goes on through the queue `route-requests`,
 whose messages carry `traceparent` (W3C Trace Context). Attributes are names, keys and ids; never an address, never a
 word of a message, and of an error its class alone.
 """

@@ -184,7 +184,7 @@ class Eraser:
         grouped: defaultdict[str, dict[str, Receipt]] = defaultdict(dict)
         for receipt in chosen:
             grouped[receipt.message or receipt.arrival][receipt.arrival] = receipt
-        waiting = {str(record.values.get("arrival", record.key)) for record in self.stores.records.scan(Table.PENDING)}
+        waiting = {str(record.values.get("arrival", record.key)) for record in self.stores.records.scan(Table.OUTBOX)}
         unread: set[str] = set()
         for record in scan_by_values(self.stores.records, Table.RECEIPTS, "message", grouped):
             sibling = Receipt.from_record(record)
@@ -195,7 +195,7 @@ class Eraser:
         for name, receipts in sorted(grouped.items()):
             left = tuple(one for _, one in sorted(receipts.items()) if not one.is_fully_erased)
             if left:
-                why = "it waits to be routed: the app does it, or `mailroom once`" if name in unread else ""
+                why = "it waits to be routed: the app does it, or `mailroom run-once`" if name in unread else ""
                 yield Group(left[0].message, left, why)
 
     def _mark(self, receipts: Iterable[Receipt]) -> None:

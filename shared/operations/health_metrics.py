@@ -44,8 +44,8 @@ class HealthMetrics:
             metrics.mailbox_failing.set(seconds, {"mailbox": mailbox})
         for mailbox, disabled in self.disabled.items():
             metrics.mailbox_disabled.set(int(disabled), {"mailbox": mailbox})
-        metrics.pending.set(self.pending)
-        metrics.pending_oldest.set(self.oldest)
+        metrics.outbox.set(self.pending)
+        metrics.outbox_oldest.set(self.oldest)
         for queue, length in self.poison.items():
             metrics.poison_waiting.set(length, {"queue": queue.value})
         for mailbox, seconds in self.left.items():
@@ -77,7 +77,7 @@ def collect_health_metrics(settings: AppSettings, stores: Storage, now: Now = ut
         if mailbox.protocol is MailProtocol.GRAPH and settings.graph_webhook_url is not None:
             ends = [SubscriptionRecord.read(stores.records, name, folder).until for folder in mailbox.folders]
             left[name] = max(0.0, (min(ends) - at).total_seconds())
-    waiting = [record.values.get("stored_at") for record in stores.records.scan(Table.PENDING)]
+    waiting = [record.values.get("stored_at") for record in stores.records.scan(Table.OUTBOX)]
     oldest = max((_seconds(since, at) for since in waiting if isinstance(since, datetime)), default=0.0)
     poison = {queue: stores.queues[queue].length() for queue in QueueName if queue.value.endswith("-poison")}
     return HealthMetrics(failing, disabled, len(waiting), oldest, poison, left)

@@ -76,12 +76,12 @@ class ReplayRequests:
                 if (first is None or day >= first) and (last is None or day <= last):
                     yield path
 
-    def named(self, record: str, *, again: bool) -> list[str]:
+    def named(self, record: str, *, reissue: bool) -> list[str]:
         """The paths that somebody means: this one, or all that begin so.
 
         Args:
             record: a path in the container, or how paths begin.
-            again: results are meant, not records. Of a beginning, the first ones: what replaced one is the same mail.
+            reissue: results are meant, not records. Of a beginning, the first ones: what replaced one is the same mail.
 
         Raises:
             SettingsWrong: it is no path of what can be replayed.
@@ -91,21 +91,21 @@ class ReplayRequests:
         kind = record.partition("/")[0]
         if kind in LEFT:
             raise ConfigurationError(f"{record}: {LEFT[kind]}")
-        if again and kind != "routed":
-            raise ConfigurationError(f"{record} is no result: --again writes a result anew, a path under routed/")
-        if not again and kind == "routed":
+        if reissue and kind != "routed":
+            raise ConfigurationError(f"{record} is no result: --reissue writes a result anew, a path under routed/")
+        if not reissue and kind == "routed":
             raise ConfigurationError(
-                f"{record} is a result: only --again writes it anew, and consumers see another event"
+                f"{record} is a result: only --reissue writes it anew, and consumers see another event"
             )
         *folders, _ = record.split("/")
-        if not folders or {"", ".", ".."} & {*folders} or (not again and kind not in FATES):
+        if not folders or {"", ".", ".."} & {*folders} or (not reissue and kind not in FATES):
             raise ConfigurationError(
                 f"{record} is no path of a record: they begin with {', '.join(f'{k}/' for k in FATES)}"
             )
         found = list(self.stores.blobs.list(record))
         if record in found:
             return [record]
-        found = [path for path in found if not again or is_first_result(path)]
+        found = [path for path in found if not reissue or is_first_result(path)]
         if not found:
             raise MessageMissing(f"there is nothing at {record}")
         return found
@@ -134,14 +134,14 @@ class ReplayRequests:
         routable = {key for key, one in receipts.items() if State(str(one.values["state"])) in ROUTABLE}
         return {one.path for one in many if one.arrival not in routable}
 
-    def request(self, many: Iterable[StoredRecord], *, again: str = "") -> None:
+    def request(self, many: Iterable[StoredRecord], *, reissue: str = "") -> None:
         """Have arrivals routed anew.
 
         Args:
             many: a record of each.
-            again: the id of this request, where new results are to replace those named; empty: results are kept.
+            reissue: the id of this request, where new results are to replace those named; empty: results are kept.
         """
-        wanted = [(RouteRequest(one.arrival, replay=ReplayRequest(one.path, again)), one.mailbox) for one in many]
+        wanted = [(RouteRequest(one.arrival, replay=ReplayRequest(one.path, reissue)), one.mailbox) for one in many]
         republish_replays(self.stores, wanted, self.now())
 
 

@@ -19,13 +19,13 @@ from shared.storage.base import Record
 Foreseen = Outcome | Literal["routed already", "settings wrong", "bytes missing", "a new result", "no new result"]
 
 
-def preview_replay(sorter: MessageRouter, record: Record, *, again: str = "") -> Foreseen:
+def preview_replay(sorter: MessageRouter, record: Record, *, reissue: str = "") -> Foreseen:
     """Say what would become of an arrival.
 
     Args:
         sorter: with the routes.
         record: the arrival's receipt.
-        again: the path of the result that a new one is to be written in place of; empty: none is.
+        reissue: the path of the result that a new one is to be written in place of; empty: none is.
 
     Returns:
         What the arrival would be; `routed already`: nobody who has no result would get one. Of a result to be replaced,
@@ -42,9 +42,9 @@ def preview_replay(sorter: MessageRouter, record: Record, *, again: str = "") ->
             prints = fingerprints(receipt.message, visible_content(message, table.reading))
     except MessageMissing:
         return "bytes missing"
-    if any(is_result_for(again, match.recipient) for match in decision.matches):
+    if any(is_result_for(reissue, match.recipient) for match in decision.matches):
         return "a new result"
-    if again and receipt.state is State.ROUTED:
+    if reissue and receipt.state is State.ROUTED:
         return "no new result"
     has = receipt.results()
     fates = set()
@@ -56,6 +56,6 @@ def preview_replay(sorter: MessageRouter, record: Record, *, again: str = "") ->
         return "routed"
     if has:
         return "routed already"
-    if fates or (not decision.matches and record.values.get("fate") == "duplicate"):
+    if fates or (not decision.matches and record.values.get("outcome") == "duplicate"):
         return "duplicate"
     return "blocked" if decision.blocked_by is not None else "unhandled"

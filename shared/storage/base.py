@@ -25,7 +25,7 @@ class Table(StrEnum):
 
     RECEIPTS = "receipts"
     CLAIMS = "claims"
-    PENDING = "pending"
+    OUTBOX = "outbox"
     MAILBOXES = "mailboxes"
     SUBSCRIPTIONS = "subscriptions"
     CONVERSATIONS = "conversations"
@@ -36,8 +36,8 @@ class QueueName(StrEnum):
 
     POLLS = "polls"
     POLLS_POISON = "polls-poison"
-    ARRIVALS = "arrivals"
-    ARRIVALS_POISON = "arrivals-poison"
+    ROUTE_REQUESTS = "route-requests"
+    ROUTE_REQUESTS_POISON = "route-requests-poison"
     LIFECYCLE = "lifecycle"
     LIFECYCLE_POISON = "lifecycle-poison"
 

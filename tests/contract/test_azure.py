@@ -69,8 +69,8 @@ def test_half_a_character_in_a_name_does_not_stop_a_blob(stores: Storage) -> Non
 
 
 def test_the_host_reads_base64_and_messages_live_for_good(stores: Storage, queues: QueueServiceClient) -> None:
-    stores.queues[QueueName.ARRIVALS].put_many(['{"ä": 1}'])
-    (message,) = queues.get_queue_client("arrivals").peek_messages()
+    stores.queues[QueueName.ROUTE_REQUESTS].put_many(['{"ä": 1}'])
+    (message,) = queues.get_queue_client("route-requests").peek_messages()
     assert base64.b64decode(str(message.content)).decode() == '{"ä": 1}'
     assert message.expires_on is not None
     assert message.expires_on > datetime.now(UTC) + timedelta(days=3650)

@@ -85,14 +85,14 @@ def test_8_1_a_merge_takes_place(way_and_stores: tuple[Way, Storage]) -> None:
 
 def test_8_1_a_record_is_gone(way_and_stores: tuple[Way, Storage]) -> None:
     way, stores = way_and_stores
-    stores.records.create(Table.PENDING, KEY, {"a": 1})
-    losing(way, lambda: stores.records.delete_many(Table.PENDING, [KEY]))
-    assert stores.records.get(Table.PENDING, KEY) is None
+    stores.records.create(Table.OUTBOX, KEY, {"a": 1})
+    losing(way, lambda: stores.records.delete_many(Table.OUTBOX, [KEY]))
+    assert stores.records.get(Table.OUTBOX, KEY) is None
 
 
 def test_8_1_a_message_is_put_at_least_once_and_deleted(way_and_stores: tuple[Way, Storage]) -> None:
     way, stores = way_and_stores
-    queue = stores.queues[QueueName.ARRIVALS]
+    queue = stores.queues[QueueName.ROUTE_REQUESTS]
     assert queue.length() == 0
     losing(way, lambda: queue.put_many(["x"]))
     items = queue.receive(32, hidden_for=60)

@@ -45,10 +45,10 @@ stores.close()
 
 
 def test_4_4_a_message_is_received_by_one_of_several_processes(folder: Path, stores: Storage) -> None:
-    queue = stores.queues[QueueName.ARRIVALS]
+    queue = stores.queues[QueueName.ROUTE_REQUESTS]
     queue.put_many(str(number) for number in range(300))
     program = """
-queue = stores.queues[QueueName.ARRIVALS]
+queue = stores.queues[QueueName.ROUTE_REQUESTS]
 while items := queue.receive(7, hidden_for=60):
     for item in items:
         print(item.body)

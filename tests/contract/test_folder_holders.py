@@ -16,7 +16,7 @@ from shared.storage.folder.holders import FOLDER
 from tests.contract.folders import OPEN, ROOT, opened_at
 
 HOLD = """
-queue = stores.queues[QueueName.ARRIVALS]
+queue = stores.queues[QueueName.ROUTE_REQUESTS]
 held, paused = queue.receive(2, hidden_for=600)
 queue.release(paused, delay=600)
 assert stores.leases.acquire("support", 60)
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def stores(folder: Path) -> Iterator[Storage]:
     opened = opened_at(folder)
-    opened.queues[QueueName.ARRIVALS].put_many(["held", "paused"])
+    opened.queues[QueueName.ROUTE_REQUESTS].put_many(["held", "paused"])
     yield opened
     opened.close()
 
@@ -51,7 +51,7 @@ def process(folder: Path, stores: Storage) -> Iterator[subprocess.Popen[str]]:
 
 
 def visible(stores: Storage) -> list[str]:
-    return [item.body for item in stores.queues[QueueName.ARRIVALS].receive(32, hidden_for=60)]
+    return [item.body for item in stores.queues[QueueName.ROUTE_REQUESTS].receive(32, hidden_for=60)]
 
 
 def test_8_1_what_a_killed_process_held_is_released(

@@ -10,7 +10,7 @@ from tests.contract.conftest import PassTime
 
 
 def test_a_queue_hides_what_is_received_and_counts(stores: Storage, pass_time: PassTime) -> None:
-    queue = stores.queues[QueueName.ARRIVALS]
+    queue = stores.queues[QueueName.ROUTE_REQUESTS]
     queue.put_many(["ä", "b"])
     assert queue.length() == 2
     items = queue.receive(32, hidden_for=1)
@@ -51,7 +51,7 @@ def test_a_delayed_message_is_not_seen_before_its_time(stores: Storage, pass_tim
 
 
 def test_a_message_is_received_by_one_of_many(stores: Storage) -> None:
-    queue = stores.queues[QueueName.ARRIVALS]
+    queue = stores.queues[QueueName.ROUTE_REQUESTS]
     queue.put_many(map(str, range(100)))
     with ThreadPoolExecutor(8) as pool:
         received = [
@@ -62,7 +62,7 @@ def test_a_message_is_received_by_one_of_many(stores: Storage) -> None:
 
 def test_queues_are_apart(stores: Storage) -> None:
     stores.queues[QueueName.POLLS].put_many(["poll"])
-    assert stores.queues[QueueName.ARRIVALS].receive(1, hidden_for=1) == []
+    assert stores.queues[QueueName.ROUTE_REQUESTS].receive(1, hidden_for=1) == []
 
 
 def test_a_message_that_was_released_is_not_its_first_receivers_any_more(stores: Storage) -> None:
@@ -82,13 +82,13 @@ def test_a_message_that_was_released_is_not_its_first_receivers_any_more(stores:
 
 
 def test_no_more_are_received_than_asked_for(stores: Storage) -> None:
-    queue = stores.queues[QueueName.ARRIVALS]
+    queue = stores.queues[QueueName.ROUTE_REQUESTS]
     queue.put_many(str(number) for number in range(40))
     assert [len(queue.receive(count, hidden_for=60)) for count in (1, 5, 32, 32)] == [1, 5, 32, 2]
 
 
 def test_a_message_dies_after_its_time(stores: Storage, pass_time: PassTime) -> None:
-    queue = stores.queues[QueueName.ARRIVALS_POISON]
+    queue = stores.queues[QueueName.ROUTE_REQUESTS_POISON]
     queue.put_many(["short"], ttl=1)
     queue.put_many(["long"])
     pass_time(2.2)

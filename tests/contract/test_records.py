@@ -67,15 +67,15 @@ def test_long_texts_grow_and_shrink(stores: Storage) -> None:
 
 def test_many_at_once(stores: Storage) -> None:
     keys = [digest(str(number)) for number in range(120)]
-    assert stores.records.create_many(Table.PENDING, {key: {"n": n} for n, key in enumerate(keys[:100])}) == set()
-    assert stores.records.create_many(Table.PENDING, {key: {"n": -1} for key in keys[90:]}) == set(keys[90:100])
-    found = stores.records.get_many(Table.PENDING, [*keys, digest("none")])
+    assert stores.records.create_many(Table.OUTBOX, {key: {"n": n} for n, key in enumerate(keys[:100])}) == set()
+    assert stores.records.create_many(Table.OUTBOX, {key: {"n": -1} for key in keys[90:]}) == set(keys[90:100])
+    found = stores.records.get_many(Table.OUTBOX, [*keys, digest("none")])
     assert set(found) == set(keys)
     assert found[keys[95]].values == {"n": 95}
-    stores.records.merge_many(Table.PENDING, {key: {"seen": True} for key in keys[:50]})
-    assert sum(1 for record in stores.records.scan(Table.PENDING) if record.values.get("seen")) == 50
-    stores.records.delete_many(Table.PENDING, [*keys[10:], digest("none")])
-    assert {record.key for record in stores.records.scan(Table.PENDING)} == set(keys[:10])
+    stores.records.merge_many(Table.OUTBOX, {key: {"seen": True} for key in keys[:50]})
+    assert sum(1 for record in stores.records.scan(Table.OUTBOX) if record.values.get("seen")) == 50
+    stores.records.delete_many(Table.OUTBOX, [*keys[10:], digest("none")])
+    assert {record.key for record in stores.records.scan(Table.OUTBOX)} == set(keys[:10])
 
 
 def test_of_sixteen_who_create_one_record_one_does(stores: Storage) -> None:
@@ -141,13 +141,13 @@ def test_every_write_changes_the_etag(stores: Storage) -> None:
 
 def test_a_record_made_anew_is_not_the_one_before(stores: Storage) -> None:
     key = digest("anew")
-    stores.records.create(Table.PENDING, key, {"a": 1})
-    before = there(stores, Table.PENDING, key)
-    stores.records.delete_many(Table.PENDING, [key])
-    stores.records.create(Table.PENDING, key, {"a": 1})
+    stores.records.create(Table.OUTBOX, key, {"a": 1})
+    before = there(stores, Table.OUTBOX, key)
+    stores.records.delete_many(Table.OUTBOX, [key])
+    stores.records.create(Table.OUTBOX, key, {"a": 1})
     with pytest.raises(WriteConflict):
-        stores.records.merge(Table.PENDING, key, {"a": 2}, etag=before.etag)
-    assert there(stores, Table.PENDING, key).values == {"a": 1}
+        stores.records.merge(Table.OUTBOX, key, {"a": 2}, etag=before.etag)
+    assert there(stores, Table.OUTBOX, key).values == {"a": 1}
 
 
 def test_of_eight_who_change_one_record_one_does(stores: Storage) -> None:
@@ -180,9 +180,9 @@ def test_nothing_asked_is_nothing_done(stores: Storage) -> None:
 
 def test_more_than_a_page_is_scanned_whole(stores: Storage) -> None:
     rows: dict[str, Values] = {digest(str(number)): {"n": number} for number in range(1100)}
-    stores.records.create_many(Table.PENDING, rows)
-    assert {record.key: record.values for record in stores.records.scan(Table.PENDING)} == rows
-    assert len(stores.records.get_many(Table.PENDING, list(rows))) == 1100
+    stores.records.create_many(Table.OUTBOX, rows)
+    assert {record.key: record.values for record in stores.records.scan(Table.OUTBOX)} == rows
+    assert len(stores.records.get_many(Table.OUTBOX, list(rows))) == 1100
 
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -252,8 +252,8 @@ def test_an_odd_text_is_found_as_it_was_written(stores: Storage, text: str) -> N
 
 def test_more_than_a_page_of_what_is_meant_is_scanned_whole(stores: Storage) -> None:
     rows: dict[str, Values] = {digest(str(number)): {"n": number, "odd": number % 2 == 1} for number in range(2300)}
-    stores.records.create_many(Table.PENDING, rows)
-    found = {record.key for record in stores.records.scan(Table.PENDING, Filter(equal={"odd": True}))}
+    stores.records.create_many(Table.OUTBOX, rows)
+    found = {record.key for record in stores.records.scan(Table.OUTBOX, Filter(equal={"odd": True}))}
     assert found == {key for key, values in rows.items() if values["odd"]}
 
 

@@ -114,4 +114,4 @@ def assert_all_stored(stores: Storage, messages: Iterable[bytes]) -> None:
         assert stores.blobs.read(raw_path(identity(data))) == data
     receipts = [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]
     assert {receipt.state for receipt in receipts} <= {State.ROUTED}
-    assert not list(stores.records.scan(Table.PENDING))
+    assert not list(stores.records.scan(Table.OUTBOX))

@@ -18,7 +18,7 @@ from tests.end_to_end.command import ROOT
 from tests.end_to_end.own_process import in_own_process_for
 
 KEEPING = 2.0
-"""Seconds between two runs of `keep_subscriptions`, which in Azure are five minutes apart."""
+"""Seconds between two runs of `renew_subscriptions`, which in Azure are five minutes apart."""
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def running(values: Mapping[str, str], port: int, folder: Path, *, keeping: floa
         values: the app settings.
         port: of HTTP.
         folder: for a file that ends it.
-        keeping: seconds between two runs of `keep_subscriptions`; None: it is not run.
+        keeping: seconds between two runs of `renew_subscriptions`; None: it is not run.
     """
     stop = folder / "stop"
     failed: list[BaseException] = []
@@ -73,5 +73,5 @@ async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | 
 
 async def _keep(host: Host, seconds: float | None) -> None:
     while seconds is not None:
-        await host.run_function("keep_subscriptions")
+        await host.run_function("renew_subscriptions")
         await asyncio.sleep(seconds)

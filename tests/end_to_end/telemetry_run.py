@@ -1,4 +1,4 @@
-"""Drains a settings file's mailboxes as `mailroom once` does, and prints what the process told of itself, as JSON."""
+"""Drain a settings file's mailboxes as `mailroom run-once` does, and print the telemetry of the process as JSON."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def main(settings: Path, unknown: str, given_up: str) -> None:
     heard = listen()
     structured(in_words=False)
     with open_app(settings) as app:
-        app.storage.queues[QueueName.ARRIVALS].put_many([RouteRequest(unknown).to_json()])
-        app.storage.queues[QueueName.ARRIVALS_POISON].put_many([RouteRequest(given_up).to_json()])
+        app.storage.queues[QueueName.ROUTE_REQUESTS].put_many([RouteRequest(unknown).to_json()])
+        app.storage.queues[QueueName.ROUTE_REQUESTS_POISON].put_many([RouteRequest(given_up).to_json()])
         failures = asyncio.run(drain_once(app, ProgressReporter(Console(file=io.StringIO()))))
         answered(0.01, 202, None)
         collect_health_metrics(app.settings, app.storage).emit()

@@ -41,7 +41,7 @@ def test_the_engine_indexes_the_app() -> None:
     functions, loaded = index()
     assert set(functions) == {
         *("poll_timer", "poll_mailbox", "route_message", "route_poison", "sweep"),
-        *("graph_webhook", "keep_subscriptions", "mend_subscription"),
+        *("graph_webhook", "renew_subscriptions", "handle_lifecycle_event"),
     }
     told = {name: str(trigger) for name, (trigger, _) in functions.items()}
     assert "TimerTrigger" in told["poll_timer"]
@@ -50,12 +50,12 @@ def test_the_engine_indexes_the_app() -> None:
     assert "HttpTrigger" in told["graph_webhook"]
     assert "auth_level='anonymous'" in told["graph_webhook"]
     assert "methods=('POST',)" in told["graph_webhook"]
-    assert "TimerTrigger" in told["keep_subscriptions"]
+    assert "TimerTrigger" in told["renew_subscriptions"]
     for name, queue in (
         ("poll_mailbox", "polls"),
-        ("route_message", "arrivals"),
-        ("route_poison", "arrivals-poison"),
-        ("mend_subscription", "lifecycle"),
+        ("route_message", "route-requests"),
+        ("route_poison", "route-requests-poison"),
+        ("handle_lifecycle_event", "lifecycle"),
     ):
         assert "QueueTrigger" in told[name]
         assert f"'{queue}'" in told[name]

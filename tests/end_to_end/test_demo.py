@@ -115,7 +115,7 @@ def test_the_demonstration_does_not_clear_mail_that_was_collected(
     user.deliver([plain_mail(1, to="sales@example.com")])
     # The name that the settings template gives is also one of the demonstration's.
     settings = settings_file(tmp_path, "folder:store", mailboxes(dovecot, support=user))
-    assert mailroom("once", settings=settings).returncode == 0
+    assert mailroom("run-once", settings=settings).returncode == 0
     assert user.left() == []
     before = files(into)
     done = run(tmp_path, "--into", "store")

@@ -42,7 +42,7 @@ async def _failed(folder: str) -> tuple[list[str], str, list[bytes]]:
     bootstrap.install_app(replace(app, router=replace(app.router, read=faulty)))
     engine = await Engine.start(ROOT)
     told = []
-    (item,) = world.stores.queues[QueueName.ARRIVALS].receive(1, hidden_for=60)
+    (item,) = world.stores.queues[QueueName.ROUTE_REQUESTS].receive(1, hidden_for=60)
     for function in ("route_message", "route_message", "route_poison"):
         result = await engine.invoke(engine.function(function), {"item": TypedData(string=item.body)})
         told.append(f"{result.error} {result.error.trace}" if result.error is not None else "")

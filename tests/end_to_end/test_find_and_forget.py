@@ -30,7 +30,7 @@ def test_8_5_what_is_found_is_forgotten_and_not_collected_again(dovecot: Dovecot
         "ROUTES__sales__ADDRESS": "sales@example.com",
     }
     settings = settings_file(tmp_path, storage, values)
-    assert mailroom("once", settings=settings).returncode == 0
+    assert mailroom("run-once", settings=settings).returncode == 0
 
     assert {one["message"] for one in found(settings, "--mailbox", "Support")} == set(map(identity, mail))
     [story] = found(settings, "--id", identity(mail[0])[:8])
@@ -64,7 +64,7 @@ def test_8_5_what_is_found_is_forgotten_and_not_collected_again(dovecot: Dovecot
     assert mailroom("forget", "Nobody@example.com", "--yes", settings=settings).returncode == 0
 
     assert len(user.left()) == 3
-    assert mailroom("once", settings=settings).returncode == 0
+    assert mailroom("run-once", settings=settings).returncode == 0
     stores = opened(storage)
     try:
         assert [path for path in stores.blobs.list("messages/") if path.endswith("raw.eml")] == [
@@ -89,7 +89,7 @@ def test_8_5_what_is_not_routed_yet_is_refused(dovecot: Dovecot, tmp_path: Path)
     storage = f"folder:{tmp_path / 'mail'}"
     values = {**mailboxes(dovecot, support=user), "ROUTES__sales__ADDRESS": "sales@example.com"}
     settings = settings_file(tmp_path, storage, values)
-    assert mailroom("once", settings=settings).returncode == 0
+    assert mailroom("run-once", settings=settings).returncode == 0
     stores = opened(storage)
     [story] = found(settings, "--id", identity(message))
     stores.blobs.delete_many([story["results"][0]["path"]])

@@ -51,7 +51,7 @@ def test_a_relative_folder_is_relative_to_the_settings_file(dovecot: Dovecot, pl
     link = elsewhere / "link.json"
     link.symlink_to(settings)
     for cwd, file in ((home, Path("settings.json")), (elsewhere, settings), (elsewhere, Path("link.json"))):
-        ran = mailroom("once", settings=file, cwd=cwd)
+        ran = mailroom("run-once", settings=file, cwd=cwd)
         assert ran.returncode == 0, ran.stderr
         assert [path.name for path in elsewhere.iterdir()] == ["link.json"]
     assert {path.name for path in home.iterdir()} == {"settings.json", "mailroom-mail"}
@@ -69,7 +69,7 @@ def test_a_relative_folder_is_relative_to_the_settings_file(dovecot: Dovecot, pl
 def test_mail_and_queues_may_be_in_two_relative_folders(places: tuple[Path, Path]) -> None:
     home, elsewhere = places
     settings = settings_file(home, "folder:app", {"MAIL_STORAGE": "folder:../mail", "STORE_MODE": "0640"})
-    assert mailroom("once", settings=settings, cwd=elsewhere).returncode == 0
+    assert mailroom("run-once", settings=settings, cwd=elsewhere).returncode == 0
     for folder in (home / "app", home.parent / "mail"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o750
         assert stat.S_IMODE((folder / ".mailroom/state.sqlite3").stat().st_mode) == 0o640
@@ -82,13 +82,13 @@ def test_mail_and_queues_may_be_in_two_relative_folders(places: tuple[Path, Path
 def test_a_relative_folder_of_the_environment_is_refused(places: tuple[Path, Path], name: str) -> None:
     home, elsewhere = places
     settings = settings_file(home, "folder:mail", NO_MAILBOX)
-    for command_name in ("once", "status"):
+    for command_name in ("run-once", "status"):
         ran = mailroom(command_name, settings=settings, cwd=elsewhere, environment={name: "folder:mail"})
         assert ran.returncode == 2
         assert ran.stderr.startswith(f"{name}: the environment gives a relative folder")
         assert list(elsewhere.iterdir()) == []
     absolute = {name: f"folder:{elsewhere / 'mail'}"}
-    ran = mailroom("once", settings=settings, cwd=home, environment=absolute)
+    ran = mailroom("run-once", settings=settings, cwd=home, environment=absolute)
     assert ran.returncode == 0, ran.stderr
     assert (elsewhere / "mail").is_dir()
 

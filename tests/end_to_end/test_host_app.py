@@ -33,12 +33,12 @@ def test_the_apps_functions_triggers_queues_and_schedules(capsys: pytest.Capture
     assert triggers == {
         "poll_timer": TimerTrigger("timer", "0 */2 * * * *", run_on_startup=False),
         "poll_mailbox": QueueTrigger("item", "polls"),
-        "route_message": QueueTrigger("item", "arrivals"),
-        "route_poison": QueueTrigger("item", "arrivals-poison"),
+        "route_message": QueueTrigger("item", "route-requests"),
+        "route_poison": QueueTrigger("item", "route-requests-poison"),
         "sweep": TimerTrigger("timer", "0 */5 * * * *", run_on_startup=False),
         "graph_webhook": HttpTrigger("req", "graph_webhook", ("POST",), "anonymous"),
-        "keep_subscriptions": TimerTrigger("timer", "0 */5 * * * *", run_on_startup=False),
-        "mend_subscription": QueueTrigger("item", "lifecycle"),
+        "renew_subscriptions": TimerTrigger("timer", "0 */5 * * * *", run_on_startup=False),
+        "handle_lifecycle_event": QueueTrigger("item", "lifecycle"),
     }
     assert {name: function.outputs for name, function in functions.items() if function.outputs} == {
         "poll_timer": (QueueOutput("polls", "polls"),),

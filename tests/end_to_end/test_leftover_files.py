@@ -50,7 +50,7 @@ def test_8_1_what_a_killed_run_left_is_removed_at_start_and_by_sweep(dovecot: Do
     environment = {"TMPDIR": str(temporary)}
     for by in ("start", "sweep"):
         ran = subprocess.run(
-            [sys.executable, "-c", KILLED_IN_FSYNC, *command("once", settings=settings)[-3:]],
+            [sys.executable, "-c", KILLED_IN_FSYNC, *command("run-once", settings=settings)[-3:]],
             cwd=ROOT,
             env={**os.environ, **environment},
             check=False,
@@ -72,7 +72,7 @@ def test_8_1_what_a_killed_run_left_is_removed_at_start_and_by_sweep(dovecot: Do
             in_own_process(_swept_later, settings, str(temporary), left)
         assert left_in(temporary, writing) == []
         let_time_pass(tmp_path / "mail")
-    assert mailroom("once", settings=settings, environment=environment).returncode == 0
+    assert mailroom("run-once", settings=settings, environment=environment).returncode == 0
     assert user.left() == []
     stores = opened(f"folder:{tmp_path / 'mail'}")
     assert stores.blobs.read(f"messages/{identity(large)[:2]}/{identity(large)}/raw.eml") == large

@@ -20,7 +20,7 @@ def test_log_lines_begin_with_a_time_in_utc(tmp_path: Path) -> None:
     settings = settings_file(tmp_path, "folder:mail", values)
     # Kathmandu is 5 hours and 45 minutes ahead of UTC: no other zone's time looks like it.
     began = datetime.now(UTC)
-    ran = mailroom("once", settings=settings, environment={"TZ": "Asia/Kathmandu"}, verbose=True)
+    ran = mailroom("run-once", settings=settings, environment={"TZ": "Asia/Kathmandu"}, verbose=True)
     assert ran.returncode == 1
     times = re.findall(r"^(\S+) (?:INFO|WARNING|ERROR) mailroom\S*: ", ran.stderr, re.MULTILINE)
     assert times, ran.stderr

@@ -29,7 +29,7 @@ def test_8_4_replay_routes_what_was_unhandled_once_there_is_a_route(
     one = {"ROUTES__billing__ADDRESS": "billing@example.com"}
     both = {**one, "ROUTES__sales__ADDRESS": "sales@example.com"}
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **one})
-    assert mailroom("once", settings=settings).returncode == 0
+    assert mailroom("run-once", settings=settings).returncode == 0
     stores = opened(storage)
     unhandled = recorded(stores, "unhandled")
     assert unhandled.total() == 20
@@ -52,13 +52,13 @@ def test_8_4_replay_routes_what_was_unhandled_once_there_is_a_route(
     assert "records: 20 of 20" in asked.stderr
 
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **both})
-    assert mailroom("once", settings=settings).returncode == 0
+    assert mailroom("run-once", settings=settings).returncode == 0
     expected = Counter(
         ((to, f"{to}@example.com", identity(data)) for to, data in zip(["billing", "sales"] * 20, mail, strict=True))
     )
     assert results(stores) == expected
     for path in stores.blobs.list("unhandled/"):
-        assert json.loads(stores.blobs.read(path) or b"")["resolved"]["became"] == "routed"
+        assert json.loads(stores.blobs.read(path) or b"")["resolved"]["outcome"] == "routed"
     assert_all_stored(stores, mail)
     left = mailroom("replay", "unhandled/", settings=settings)
     assert "20 records are resolved already" in left.stdout
@@ -67,11 +67,11 @@ def test_8_4_replay_routes_what_was_unhandled_once_there_is_a_route(
     [result, *_] = stores.blobs.list("routed/sales/")
     refused = mailroom("replay", result, settings=settings)
     assert refused.returncode == 2
-    assert "only --again" in refused.stderr
-    again = mailroom("replay", result, "--again", settings=settings)
+    assert "only --reissue" in refused.stderr
+    again = mailroom("replay", result, "--reissue", settings=settings)
     assert again.returncode == 0, again.stderr
     assert "consumers see it as a new event" in again.stdout
-    assert mailroom("once", settings=settings).returncode == 0
+    assert mailroom("run-once", settings=settings).returncode == 0
     assert results(stores).total() == 41
     [new] = set(stores.blobs.list(result.removesuffix(".json"))) - {result}
     assert json.loads(stores.blobs.read(new) or b"")["replaces"] == result

@@ -96,10 +96,10 @@ def test_3_1_a_running_app_routes_by_the_file_as_it_changes_and_loses_nothing_wh
             store_routes(stores.blobs, BROKEN)
             time.sleep(SEEN)
             user.deliver([letters[2]])
-            wait(lambda: not user.left() and list(stores.records.scan(Table.PENDING)))
+            wait(lambda: not user.left() and list(stores.records.scan(Table.OUTBOX)))
             told = mailroom("status", settings=settings).stdout
             assert "config/routes.json, orders.SENDERS: example.net is no address" in " ".join(told.split())
-            ran = mailroom("once", settings=settings)
+            ran = mailroom("run-once", settings=settings)
             assert ran.returncode == 1
             assert "routes: config/routes.json, orders.SENDERS" in ran.stderr
             assert "1 stored messages are not routed yet" in ran.stderr
@@ -107,7 +107,7 @@ def test_3_1_a_running_app_routes_by_the_file_as_it_changes_and_loses_nothing_wh
 
             store_routes(stores.blobs, ORDERS)
             time.sleep(SEEN)
-            ran = mailroom("once", settings=settings)
+            ran = mailroom("run-once", settings=settings)
             assert ran.returncode == 0, ran.stderr
             wait(lambda: results(stores) == Counter(routed))
         assert_all_stored(stores, letters)
@@ -171,7 +171,7 @@ def test_one_wrong_route_of_the_settings_holds_mail_and_no_command(dovecot: Dove
         "ROUTES_bob_ADDRESS: is no setting; did you mean ROUTES__bob__ADDRESS?",
         "ROUTES__orders__ADDRESS: the value is no address; write name@example.com",
     ]
-    ran = mailroom("once", settings=settings)
+    ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 1
     for fault in faults:
         assert f"routes: {fault}" in ran.stderr
@@ -199,7 +199,7 @@ def test_one_wrong_route_of_the_settings_holds_mail_and_no_command(dovecot: Dove
         assert "it waits to be routed" in mailroom("forget", message, settings=settings).stderr
 
         settings = settings_file(tmp_path, storage, {**right, "ROUTES__bob__ADDRESS": "bob@example.com"})
-        ran = mailroom("once", settings=settings)
+        ran = mailroom("run-once", settings=settings)
         assert ran.returncode == 0, ran.stderr
         assert sorted(route for route, _, _ in results(stores)) == ["bob", "sales"]
         assert_all_stored(stores, letters)

@@ -1,4 +1,4 @@
-"""`mailroom once` on real mail servers and real storages, the functions on Microsoft's worker engine."""
+"""`mailroom run-once` on real mail servers and real storages, the functions on Microsoft's worker engine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_many_over_imaps_and_many_over_pop3s(dovecot: Dovecot, storage: str, tmp
     }
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=imap, pop=pop), **routes})
 
-    ran = mailroom("once", settings=settings, timeout=600)
+    ran = mailroom("run-once", settings=settings, timeout=600)
 
     assert ran.returncode == 0, ran.stderr
     assert imap.left() == []
@@ -81,7 +81,7 @@ def test_the_same_bytes_in_two_mailboxes_give_both_their_results(
         "ROUTES__billing__ADDRESS": "billing@example.com",
     }
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, one=one, other=other), **routes})
-    assert mailroom("once", settings=settings).returncode == 0
+    assert mailroom("run-once", settings=settings).returncode == 0
     stores = opened(storage)
     id_ = identity(message)
     assert results(stores) == Counter([("sales", "sales@example.com", id_), ("billing", "billing@example.com", id_)])
@@ -96,7 +96,7 @@ def test_two_at_the_same_time_double_nothing(dovecot: Dovecot, storage: str, tmp
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **routes})
     both = [
         subprocess.Popen(
-            command("once", settings=settings), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+            command("run-once", settings=settings), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
         for _ in range(2)
     ]
@@ -118,13 +118,13 @@ def test_8_1_a_kill_in_the_middle_is_made_good_by_the_next_run(dovecot: Dovecot,
     routes = {"ROUTES__sales__ADDRESS": "sales@example.com"}
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **routes})
     for stored in (30, 150, 300):
-        process = subprocess.Popen(command("once", settings=settings), cwd=ROOT, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command("run-once", settings=settings), cwd=ROOT, stderr=subprocess.DEVNULL)
         while process.poll() is None and sum(1 for _ in (tmp_path / "mail").glob("messages/*/*/raw.eml")) < stored:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
         _let_ten_minutes_pass(tmp_path / "mail")
-    ran = mailroom("once", settings=settings)
+    ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 0, ran.stderr
     assert user.left() == []
     stores = opened(storage)
@@ -164,7 +164,7 @@ def test_1_9_one_failing_mailbox_does_not_stop_the_others(dovecot: Dovecot, tmp_
     values = mailboxes(dovecot, well=well, ill=ill)
     values["MAILBOXES__ill__PASSWORD"] = "wrong-and-secret"
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
-    ran = mailroom("once", settings=settings)
+    ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 1
     assert "mailbox ill" in ran.stderr
     assert "mailbox well" not in ran.stderr.replace("mailbox well: 1 of 1", "")
@@ -181,14 +181,14 @@ def test_1_9_enable_tries_again_what_waits_out_a_refusal(dovecot: Dovecot, tmp_p
     values = mailboxes(dovecot, support=user)
     wrong = {**values, "MAILBOXES__support__PASSWORD": "wrong"}
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", wrong)
-    assert mailroom("once", settings=settings).returncode == 1
-    waiting = mailroom("once", settings=settings)
+    assert mailroom("run-once", settings=settings).returncode == 1
+    waiting = mailroom("run-once", settings=settings)
     assert waiting.returncode == 1
     assert "is not tried before" in waiting.stderr
     assert mailroom("enable", "Support", settings=settings).returncode == 0
-    assert "is not tried before" not in mailroom("once", settings=settings).stderr
+    assert "is not tried before" not in mailroom("run-once", settings=settings).stderr
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
-    assert mailroom("once", settings=settings).returncode == 0, "other credentials are tried at once"
+    assert mailroom("run-once", settings=settings).returncode == 0, "other credentials are tried at once"
     assert user.left() == []
 
 
@@ -210,7 +210,7 @@ def test_1_2_a_bad_certificate_is_refused_and_check_shows_it(
         user = server.user()
         user.deliver([plain_mail(1)])
         settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", mailboxes(server, support=user))
-        for word in ("check", "once"):
+        for word in ("check", "run-once"):
             ran = mailroom(word, settings=settings)
             assert ran.returncode == 1
             assert told in ran.stdout + ran.stderr
@@ -235,7 +235,7 @@ def test_1_11_check_changes_nothing(dovecot: Dovecot, tmp_path: Path) -> None:
 
 def test_settings_faults_are_told_all_at_once(dovecot: Dovecot, tmp_path: Path) -> None:
     values = {"MAILBOXES__a__PROTOCOL": "imap", "MAILBOXES__a__PROT": "1", "ROUTES__r__MAILBOX": "nobody"}
-    ran = mailroom("once", settings=settings_file(tmp_path, "nonsense", values))
+    ran = mailroom("run-once", settings=settings_file(tmp_path, "nonsense", values))
     assert ran.returncode == 2
     assert "AzureWebJobsStorage" in ran.stderr
     assert "ROUTES__r__MAILBOX" in ran.stderr

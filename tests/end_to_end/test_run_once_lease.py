@@ -1,4 +1,4 @@
-"""`mailroom once` and a mailbox that another worker has leased: one that was killed, or one that is at work."""
+"""`mailroom run-once` and a mailbox that another worker has leased: one that was killed, or one that is at work."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_command_waits_for_the_lease_and_then_drains(dovecot: Dovecot, tmp_p
     token = stores.leases.acquire("support", LEASE_SECONDS)
     assert token is not None
     with subprocess.Popen(
-        command("once", settings=settings), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        command("run-once", settings=settings), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stderr is not None
         began = time.monotonic()

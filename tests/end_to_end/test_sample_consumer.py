@@ -70,7 +70,7 @@ def mail(azure_storage: str, dovecot: Dovecot, tmp_path: Path) -> Blobs:
     user.deliver([plain_mail(1, to="sales@example.com, billing@example.com")])
     routes = {"ROUTES__sales__ADDRESS": "sales@example.com", "ROUTES__billing__ADDRESS": "billing@example.com"}
     settings = settings_file(tmp_path, azure_storage, {**mailboxes(dovecot, support=user), **routes})
-    ran = mailroom("once", settings=settings)
+    ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 0, ran.stderr
     with TableClient.from_connection_string(azure_storage, "tickets") as table:
         table.create_table()

@@ -64,7 +64,7 @@ def test_from_nothing_to_collected_mail(dovecot: Dovecot, tmp_path: Path) -> Non
     checked = run("--check", "--settings", file)
     assert (checked.returncode, checked.stdout) == (0, f"ok    {file}\n"), checked.stderr
 
-    ran = mailroom("once", settings=file)
+    ran = mailroom("run-once", settings=file)
     assert ran.returncode == 0, ran.stderr
     assert len(user.left()) == 3
     stores = opened(storage)

@@ -211,7 +211,7 @@ def test_every_alert_that_is_wanted_is_there() -> None:
             metric_names.POISON_WAITING,
             metric_names.POISONED,
         ),
-        *(metric_names.PENDING_OLDEST, metric_names.SUBSCRIPTION_LEFT, metric_names.WEBHOOK_SECONDS),
+        *(metric_names.OUTBOX_OLDEST, metric_names.SUBSCRIPTION_LEFT, metric_names.WEBHOOK_SECONDS),
     }
     limits = re.findall(r"^param (\w+Seconds) int = (\d+)$", ALERTS.read_text(), re.MULTILINE)
     assert dict(limits) == {"mailboxFailingSeconds": "3600", "mailWaitingSeconds": "900", "webhookSeconds": "2"}

@@ -89,7 +89,7 @@ class PublishedWorld:
     def replay(self, *records: str, again: bool = False) -> None:
         """Have arrivals routed anew, with a route for the press."""
         app = self.app(PRESS)
-        replay(app, ReplayOptions(records=records, again=again), lambda _done, _of: None)
+        replay(app, ReplayOptions(records=records, reissue=again), lambda _done, _of: None)
         work_until_idle(app)
 
     def documents(self, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -114,7 +114,7 @@ class PublishedWorld:
         app = self.app()
         sorter = replace(app.router, read=read)  # type: ignore[arg-type]  # it gives no message
         app.poller.poll(Poll("support", PollReason.MANUAL))
-        queue = self.stores.queues[QueueName.ARRIVALS]
+        queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
         for item in queue.receive(32, hidden_for=60):
             announcement = RouteRequest.from_json(item.body)
             with suppress(ValueError):

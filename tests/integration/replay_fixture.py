@@ -73,7 +73,7 @@ class ReplayWorld(Holding):
 
     def announced(self) -> list[RouteRequest]:
         """Take off the queue what is on it."""
-        queue = self.stores.queues[QueueName.ARRIVALS]
+        queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
         found = []
         while items := queue.receive(32, hidden_for=60):
             for item in items:
@@ -91,7 +91,7 @@ class ReplayWorld(Holding):
         return Counter((one["route"], one["recipient"]) for one in read)
 
     def pending(self) -> int:
-        return sum(1 for _ in self.stores.records.scan(Table.PENDING))
+        return sum(1 for _ in self.stores.records.scan(Table.OUTBOX))
 
     def failing(self, settings: Mapping[str, str]) -> App:
         """An app whose reader has a fault."""

@@ -120,7 +120,7 @@ class World(Holding):
 
     def forget_announcements(self) -> None:
         """What Queue Storage does not, and a person with a portal might."""
-        queue = self.stores.queues[QueueName.ARRIVALS]
+        queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
         while items := queue.receive(32, hidden_for=60):
             for item in items:
                 queue.delete(item)

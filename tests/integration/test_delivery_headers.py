@@ -163,7 +163,7 @@ def test_5_3_a_message_with_too_many_hops_is_unhandled_as_a_loop(world: World) -
     results, (unhandled,) = sorted_as(world, letter(below=MX.format(clause="") * 25, to="sales@example.com"))
     assert results == []
     assert unhandled["reason"] == "loop"
-    assert "26 Received" in unhandled["tried"][0]["because"]
+    assert "26 Received" in unhandled["tried"][0]["reason"]
 
 
 def test_5_3_twenty_five_hops_are_no_loop_and_the_limit_can_be_set(world: World) -> None:
@@ -180,7 +180,7 @@ def test_5_3_automatic_mail_from_a_mailbox_of_ours_is_a_loop(world: World, field
     results, (unhandled,) = sorted_as(world, data.encode())
     assert results == []
     assert unhandled["reason"] == "loop"
-    assert "office@example.com" in unhandled["tried"][0]["because"]
+    assert "office@example.com" in unhandled["tried"][0]["reason"]
 
 
 def test_5_1_a_result_says_what_kind_of_mail_it_is(world: World) -> None:

@@ -59,8 +59,8 @@ def test_7_2_what_a_replay_writes_and_marks_is_valid(world: PublishedWorld) -> N
     world.replay(*before)
     world.replay(again, again=True)
     judged(world.documents())
-    became = {one["resolved"]["became"] for path, one in world.documents() if one.get("resolved")}
-    assert became >= {"routed"}
+    outcome = {one["resolved"]["outcome"] for path, one in world.documents() if one.get("resolved")}
+    assert outcome >= {"routed"}
     assert [one["replaces"] for _, one in world.documents("routed/") if one["replaces"]] == [again]
 
 

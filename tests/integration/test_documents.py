@@ -144,10 +144,10 @@ def test_3_6_an_unhandled_record_says_why_and_what_was_tried(world: World) -> No
     assert path == f"unhandled/support/2026/11/23/{identity(data)}-{receipt.arrival[:12]}.json"
     told = world.read(path)
     assert told["reason"] == "conditions"
-    assert len(told["words"].split()) > 5
+    assert len(told["detail"].split()) > 5
     tried = {(one["address"], one["route"]) for one in told["tried"]}
     assert {("nobody@example.com", None), ("sales@example.com", "sales")} <= tried
-    assert any("SENDERS" in one["because"] for one in told["tried"])
+    assert any("SENDERS" in one["reason"] for one in told["tried"])
     assert told["paths"]["raw"] == raw_path(identity(data))
     assert receipt.state is State.ROUTED
     assert receipt.outcomes == {"*": "unhandled conditions"}

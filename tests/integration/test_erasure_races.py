@@ -227,7 +227,7 @@ def test_8_5_forgetting_many_reads_the_tables_a_few_times(world: ReplayWorld) ->
     records: Any = Watched(world.stores.records, scan=lambda table, *_where: looks.append(table))
     ask(world, "a@b.example", really=False, stores=replace(world.stores, records=records))
     listed = Counter(looks)
-    assert listed == {Table.RECEIPTS: 8, Table.PENDING: 1, Table.CLAIMS: 1, Table.CONVERSATIONS: 1}
+    assert listed == {Table.RECEIPTS: 8, Table.OUTBOX: 1, Table.CLAIMS: 1, Table.CONVERSATIONS: 1}
     looks.clear()
     assert len(ask(world, "a@b.example", stores=replace(world.stores, records=records)).groups) == 12
     assert Counter(looks) - listed == {Table.RECEIPTS: 1, Table.MAILBOXES: 1}, "while the mailboxes are held"

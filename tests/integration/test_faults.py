@@ -136,7 +136,7 @@ def assert_nothing_lost_nothing_doubled(world: World) -> None:
     assert Counter(one["message"] for one in unhandled) == UNHANDLED
     receipts = [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]
     assert {receipt.state for receipt in receipts} == {State.ROUTED}
-    assert not list(stores.records.scan(Table.PENDING))
+    assert not list(stores.records.scan(Table.OUTBOX))
 
 
 def steps(**kind: bool) -> int:

@@ -58,7 +58,7 @@ def test_all_is_well_where_nothing_is(storage: str, stores: Storage) -> None:
     assert (vitals.pending, vitals.oldest) == (0, 0.0)
     assert vitals.poison == {
         QueueName.POLLS_POISON: 0,
-        QueueName.ARRIVALS_POISON: 0,
+        QueueName.ROUTE_REQUESTS_POISON: 0,
         QueueName.LIFECYCLE_POISON: 0,
     }
     assert vitals.left == {"office": 0.0}, "nobody notifies us yet"
@@ -111,8 +111,8 @@ def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(stora
 def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, stores: Storage) -> None:
     for minutes, key in ((3, "aa"), (20, "bb")):
         waiting: Values = {"mailbox": "office", "stored_at": NOW - timedelta(minutes=minutes)}
-        stores.records.create(Table.PENDING, key * 32, waiting)
-    stores.queues[QueueName.ARRIVALS_POISON].put_many(["one"])
+        stores.records.create(Table.OUTBOX, key * 32, waiting)
+    stores.queues[QueueName.ROUTE_REQUESTS_POISON].put_many(["one"])
     for folder, hours in zip(settings_on(storage).mailboxes["office"].folders, (30, 2), strict=True):
         SubscriptionRecord(mailbox="office", folder=folder, subscription="s", until=NOW + timedelta(hours=hours)).write(
             stores.records
@@ -120,9 +120,9 @@ def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, store
     heard = listen()
     collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
     found = {(one.name, *sorted(one.attributes.items())): one.value for one in heard.points()}
-    assert found[metric_names.PENDING,] == 2
-    assert found[metric_names.PENDING_OLDEST,] == 1200
-    assert found[metric_names.POISON_WAITING, ("queue", "arrivals-poison")] == 1
+    assert found[metric_names.OUTBOX,] == 2
+    assert found[metric_names.OUTBOX_OLDEST,] == 1200
+    assert found[metric_names.POISON_WAITING, ("queue", "route-requests-poison")] == 1
     assert found[metric_names.SUBSCRIPTION_LEFT, ("mailbox", "office")] == 7200
     assert found[metric_names.MAILBOX_DISABLED, ("mailbox", "broken")] == 1
     assert found[metric_names.MAILBOX_FAILING, ("mailbox", "office")] == 0
@@ -132,10 +132,10 @@ def test_what_was_measured_once_is_told_once(storage: str, stores: Storage) -> N
     """Else an instance that lives on would go on telling what is otherwise by now, and hide that nobody measures."""
     heard = listen()
     collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
-    assert metric_names.PENDING_OLDEST in {one.name for one in heard.points()}
+    assert metric_names.OUTBOX_OLDEST in {one.name for one in heard.points()}
     gauges = {
-        metric_names.PENDING,
-        metric_names.PENDING_OLDEST,
+        metric_names.OUTBOX,
+        metric_names.OUTBOX_OLDEST,
         metric_names.POISON_WAITING,
         metric_names.SUBSCRIPTION_LEFT,
     }

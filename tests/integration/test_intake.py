@@ -31,9 +31,9 @@ def test_1_3_nothing_is_removed_before_it_is_stored_recorded_and_announced(world
         assert world.stores.blobs.read(raw_path(message)) == data
         receipts = [receipt for receipt in world.receipts() if receipt.message == message]
         assert [receipt.removed for receipt in receipts] == [False]
-        pending = {record.key for record in world.stores.records.scan(Table.PENDING)}
+        pending = {record.key for record in world.stores.records.scan(Table.OUTBOX)}
         assert receipts[0].arrival in pending
-        assert world.stores.queues[QueueName.ARRIVALS].length() > len(removed)
+        assert world.stores.queues[QueueName.ROUTE_REQUESTS].length() > len(removed)
         removed.append(data)
 
     letters = [letter(number) for number in range(7)]

@@ -39,7 +39,7 @@ def test_1_7_an_oversized_message_is_recorded_once_and_stays(world: World) -> No
     assert path.startswith("oversized/support/2026/11/23/")
     record = world.read(path)
     assert record["size"] == 2002
-    assert "MAILBOXES__support__MAX_MESSAGE_BYTES" in str(record["words"])
+    assert "MAILBOXES__support__MAX_MESSAGE_BYTES" in str(record["detail"])
     assert "1.1" in json.dumps(record["arrival"])
     assert len(world.results()) == 1
     assert world.app().health.get("support").left == 1

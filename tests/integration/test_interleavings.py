@@ -81,7 +81,7 @@ def arrivals(stores: Storage) -> list[Receipt]:
 def assert_one_result_each(stores: Storage) -> None:
     receipts = {one.arrival: one for one in arrivals(stores)}
     assert {one.state for one in receipts.values()} == {State.ROUTED}
-    assert not list(stores.records.scan(Table.PENDING))
+    assert not list(stores.records.scan(Table.OUTBOX))
     results: dict[tuple[str, str], str] = {}
     for path in stores.blobs.list("routed/"):
         told = json.loads(stores.blobs.read(path) or b"")

@@ -136,7 +136,7 @@ def test_3_10_a_replay_with_a_larger_limit_serves_the_others(world: ReplayWorld)
     assert world.read(record)["resolved"] is None
     world.replay(ALL, record)
     assert served(world) == sorted(FIVE)
-    assert world.read(record)["resolved"]["became"] == "routed"
+    assert world.read(record)["resolved"]["outcome"] == "routed"
 
 
 def test_3_10_a_copy_is_a_duplicate_for_the_recipients_that_were_served(world: ReplayWorld) -> None:

@@ -60,11 +60,11 @@ def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(world: 
     world.server.refuses_removal = None
     world.app().poller.poll(Poll("support", PollReason.MANUAL))
     (trace,) = traces()[before:]
-    arrivals = world.stores.queues[QueueName.ARRIVALS]
+    arrivals = world.stores.queues[QueueName.ROUTE_REQUESTS]
     announced = [RouteRequest.from_json(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
     assert len(announced) == 2
     assert {one.split("-")[1] for one in announced} == {trace}
-    (pending,) = world.stores.records.scan(Table.PENDING)
+    (pending,) = world.stores.records.scan(Table.OUTBOX)
     assert pending.values["traceparent"] in announced
 
 

@@ -53,7 +53,7 @@ def test_8_3_a_placeholder_is_recorded_as_unreadable_and_the_original_stays(
     world.look()
     assert len(world.results()) == 2
     [path] = world.stores.blobs.list("unreadable/")
-    assert f"Retrieval using the {name} protocol failed" in str(world.read(path)["words"])
+    assert f"Retrieval using the {name} protocol failed" in str(world.read(path)["detail"])
     assert 2 in world.server.messages
     assert world.server.downloaded.count(2) == 1, "it is not asked for at each poll"
     assert world.app().health.get("support").left == 1

@@ -40,7 +40,7 @@ def test_8_4_what_failed_is_routed_by_a_replay_and_its_record_marked(world: Repl
     [receipt] = world.receipts()
     assert receipt.state is State.ROUTED
     after = world.read(record)
-    assert after["resolved"]["became"] == "routed"
+    assert after["resolved"]["outcome"] == "routed"
     assert sorted(after["resolved"]["results"]) == world.paths("routed/")
     assert {**after, "resolved": None} == before, "but for the mark it is what it was"
     assert world.pending() == 0
@@ -65,14 +65,14 @@ def test_8_4_a_replay_that_fails_is_recorded_and_leaves_what_was(
     assert world.pending() == 0
     world.replay(BOTH, path)
     assert world.results() == Counter({("sales", "sales@example.com"): 1})
-    assert [world.read(one)["resolved"]["became"] for one in (path, record)] == ["routed", "routed"]
+    assert [world.read(one)["resolved"]["outcome"] for one in (path, record)] == ["routed", "routed"]
     assert [one.levelno for one in caplog.records].count(logging.ERROR) == 1
 
 
 def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: ReplayWorld) -> None:
     record = world.gives_up(BILLING, letter("sales@example.com"))
     world.replay(BILLING, record)
-    assert world.read(record)["resolved"]["became"] == "unhandled"
+    assert world.read(record)["resolved"]["outcome"] == "unhandled"
     world.ask(BOTH, world.only("unhandled/"))
     [announcement] = world.announced()
     sorter = world.failing(BOTH).router
@@ -139,7 +139,7 @@ def test_a_blocked_message_is_routed_once_its_sender_is_not(world: ReplayWorld) 
     record = world.only("blocked/")
     world.replay(BILLING, record)
     assert world.results() == Counter({("billing", "billing@example.com"): 1})
-    assert world.read(record)["resolved"]["became"] == "routed"
+    assert world.read(record)["resolved"]["outcome"] == "routed"
 
 
 def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayWorld) -> None:

@@ -128,7 +128,7 @@ def test_8_4_an_error_that_a_later_try_got_over_is_no_reason_to_give_up_a_replay
     [untried] = world.announced()
     assert app.router.dead_letter(untried) is None, "the host could not start a worker, five times"
     assert world.paths("failed/") == []
-    assert world.stores.queues[QueueName.ARRIVALS].length() == 1, "it is tried again later"
+    assert world.stores.queues[QueueName.ROUTE_REQUESTS].length() == 1, "it is tried again later"
     assert world.pending() == 1
 
 
@@ -160,14 +160,14 @@ def test_8_4_what_is_given_up_beside_a_try_that_succeeds_leaves_no_open_record(w
                 return create(path, data, content_type=content_type)
 
         [before] = world.receipts()
-        values = {"state": "routed", "fate": "routed", "outcomes": '{"billing@example.com": "routed routed/x"}'}
+        values = {"state": "routed", "outcome": "routed", "outcomes": '{"billing@example.com": "routed routed/x"}'}
         routed = (Table.RECEIPTS, before.arrival, values)
         late = replace(giving_up.stores, blobs=_Late())  # type: ignore[arg-type]  # the rest is the storage's own
         replace(giving_up, stores=late).dead_letter(announcement)
     [receipt] = world.receipts()
     assert receipt.state is State.ROUTED
     resolved = world.read(world.only("failed/"))["resolved"]
-    assert resolved["became"] == "routed"
+    assert resolved["outcome"] == "routed"
     assert resolved["results"] == list(receipt.results().values())
 
 

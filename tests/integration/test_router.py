@@ -37,7 +37,7 @@ def test_8_1_a_kill_between_claim_and_result_is_finished_by_the_next_try(world: 
     work_until_idle(world.app())
     assert world.results() == [("support", "support@example.com")]
     assert world.paths("duplicates/") == []
-    assert not list(world.stores.records.scan(Table.PENDING))
+    assert not list(world.stores.records.scan(Table.OUTBOX))
 
 
 def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: World) -> None:
@@ -70,7 +70,10 @@ def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: 
 
 def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_look(world: World) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
-    queues = {**world.stores.queues, QueueName.ARRIVALS: Doing(world.stores.queues["arrivals"], put_many=gone)}
+    queues = {
+        **world.stores.queues,
+        QueueName.ROUTE_REQUESTS: Doing(world.stores.queues["route-requests"], put_many=gone),
+    }
     world.dies("support", queues=queues)
     assert [receipt.state for receipt in world.receipts()] == [State.STORED]
     assert len(world.servers["support"].messages) == 1
@@ -82,7 +85,10 @@ def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_loo
 
 def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_sweep_after_an_hour(world: World) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
-    queues = {**world.stores.queues, QueueName.ARRIVALS: Doing(world.stores.queues["arrivals"], put_many=gone)}
+    queues = {
+        **world.stores.queues,
+        QueueName.ROUTE_REQUESTS: Doing(world.stores.queues["route-requests"], put_many=gone),
+    }
     app = world.app(replace(world.stores, queues=queues))
     poll(app, "support")
     with suppress(ProcessGone):
@@ -173,7 +179,7 @@ def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.
         "message-failed"
     ]
     assert world.stores.blobs.exists(raw_path(receipt.message)), "the raw bytes are never lost"
-    assert not list(world.stores.records.scan(Table.PENDING))
+    assert not list(world.stores.records.scan(Table.OUTBOX))
     assert sorter.sweep(timedelta(0)) == 0
     sorter.dead_letter(announcement)
     assert world.paths("failed/") == [path], "told twice, recorded once"
@@ -218,7 +224,7 @@ def test_a_faulty_mailboxs_mail_waits(world: World) -> None:
     with pytest.raises(TransientError) as caught:
         app.router.route(announcement)
     app.router.requeue(announcement, caught.value)
-    queue = world.stores.queues[QueueName.ARRIVALS]
+    queue = world.stores.queues[QueueName.ROUTE_REQUESTS]
     assert queue.receive(4, hidden_for=1) == [], "not before its pause is over"
     let_time_pass(world.folder)
     [item] = queue.receive(4, hidden_for=600)

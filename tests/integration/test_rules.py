@@ -161,7 +161,7 @@ def test_4_4_an_announcement_that_comes_again_makes_nothing(world: World) -> Non
     taken(world, letter("sales@example.com"))
     before = world.paths("")
     [receipt] = world.receipts()
-    world.stores.queues[QueueName.ARRIVALS].put_many([RouteRequest(receipt.arrival).to_json()] * 2)
+    world.stores.queues[QueueName.ROUTE_REQUESTS].put_many([RouteRequest(receipt.arrival).to_json()] * 2)
     work_until_idle(world.app())
     assert world.paths("") == before
 

@@ -107,11 +107,11 @@ def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
     assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(story)
     assert story["from"] == ["ann@customer.example", "bob@customer.example"]
     assert story["to_and_cc"] == ["sales@example.com", "x@other.example"]
-    assert (story["state"], story["fate"], story["where"]) == ("routed", "routed", "in the storage")
+    assert (story["state"], story["outcome"], story["where"]) == ("routed", "routed", "in the storage")
     path = world.only("routed/sales/")
-    assert story["raw"] == {"path": raw_path(identity(ANNS)), "there": True}
+    assert story["raw"] == {"path": raw_path(identity(ANNS)), "exists": True}
     assert story["outcomes"] == {"sales@example.com": f"routed {path}"}
-    assert story["results"] == [{"recipient": "sales@example.com", "path": path, "there": True}]
+    assert story["results"] == [{"recipient": "sales@example.com", "path": path, "exists": True}]
     assert story["records"] == []
     claims = story["claims"]
     assert isinstance(claims, list)
@@ -119,7 +119,7 @@ def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
     assert {claim["kind"] for claim in claims} == {"raw", "content", "message-id"}
     world.stores.blobs.delete_many([path])
     [[after]] = [find_message_histories(world.stores, ArrivalQuery(id=identity(ANNS)), 10)[0]]
-    assert after["results"] == [{"recipient": "sales@example.com", "path": path, "there": False}]
+    assert after["results"] == [{"recipient": "sales@example.com", "path": path, "exists": False}]
 
 
 def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayWorld) -> None:

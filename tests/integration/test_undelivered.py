@@ -58,7 +58,7 @@ def test_1_8_a_message_refused_at_three_polls_is_skipped_and_stays(world: World)
     assert skipped(world) == []
     poll(world)
     [path] = skipped(world)
-    assert REFUSAL in str(world.read(path)["words"])
+    assert REFUSAL in str(world.read(path)["detail"])
     assert list(world.server.messages) == [2]
     downloads = world.server.downloaded.count(2)
     poll(world, 3)
@@ -76,7 +76,7 @@ def test_8_3_a_message_that_is_listed_and_never_there_is_skipped_too(world: Worl
     assert skipped(world) == []
     poll(world)
     [path] = skipped(world)
-    assert "does not exist" in str(world.read(path)["words"])
+    assert "does not exist" in str(world.read(path)["detail"])
     assert (list(world.server.messages), len(world.results())) == ([1], 1)
 
 

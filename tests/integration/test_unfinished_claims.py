@@ -81,7 +81,7 @@ def test_what_is_finished_is_told_as_routed_and_not_as_unhandled_too(world: Repl
     assert not [path for path in world.paths("unhandled/") if world.read(path)["envelope"]["subject"] == "2"]
     record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
     assert record is not None
-    assert record.values["fate"] == "routed"
+    assert record.values["outcome"] == "routed"
     assert set(Receipt.from_record(record).outcomes) == {"billing@example.com"}
 
 

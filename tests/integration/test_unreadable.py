@@ -85,8 +85,8 @@ def test_8_3_the_record_says_what_the_server_tells_and_what_helps(world: World) 
     assert record["schema"] == "mailroom/unreadable/1"
     assert record["message"] == TOLD
     assert record["size"] == len(letter(1))
-    assert WHY in str(record["words"])
-    assert "mailroom enable support --unreadable" in str(record["words"])
+    assert WHY in str(record["detail"])
+    assert "mailroom enable support --unreadable" in str(record["detail"])
     arrival: Any = record["arrival"]
     assert (arrival["mailbox"], arrival["folder"], arrival["server_key"]) == ("support", "INBOX", "1.1")
     assert arrival["stored"] == "2026-11-23T12:00:00Z"

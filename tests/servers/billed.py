@@ -140,7 +140,7 @@ class Measuring:
         return self._bill.take()
 
     def _route(self, waiting: int) -> None:
-        queue = self._app.storage.queues[QueueName.ARRIVALS]
+        queue = self._app.storage.queues[QueueName.ROUTE_REQUESTS]
         while waiting > 0:
             # No more than there are: our own client asks again for what is missing, and the host's does not.
             items = queue.receive(min(waiting, RECEIVED), hidden_for=60)

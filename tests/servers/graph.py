@@ -100,7 +100,7 @@ class Graph:
 
 @pytest.fixture
 def graphs(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Graph]]:
-    """Starts stand-ins; takes what `GraphSimulator` takes, and `pair` for another certificate than the run's CA gives."""
+    """Start Graph simulators; `pair` is a certificate to use instead of the run's."""
     running: list[GraphSimulator] = []
 
     def start(*, pair: Pair | None = None, **options: Any) -> Graph:

@@ -16,14 +16,14 @@ def work_until_idle(app: App) -> None:
         for item in polls:
             app.poller.poll(Poll.from_json(item.body))
             queues[QueueName.POLLS].delete(item)
-        arrivals = queues[QueueName.ARRIVALS].receive(4, hidden_for=600)
+        arrivals = queues[QueueName.ROUTE_REQUESTS].receive(4, hidden_for=600)
         for item in arrivals:
             announcement = RouteRequest.from_json(item.body)
             try:
                 app.router.route(announcement, tried=item.dequeue_count > 1)
             except TransientError as error:
                 app.router.requeue(announcement, error)
-            queues[QueueName.ARRIVALS].delete(item)
+            queues[QueueName.ROUTE_REQUESTS].delete(item)
         if not polls and not arrivals:
             return
 

@@ -64,7 +64,7 @@ def test_a_receipt_reads_what_it_is_found_by() -> None:
     senders = ("ann@customer.example", "bob@customer.example")
     noted = search_columns(senders, ("sales@example.com",), "1@customer.example")
     assert (noted["sender"], noted["several_senders"]) == (senders[0], True)
-    receipt = Receipt.from_record(Record(RECEIPT.arrival, {**RECEIPT.to_values(), **noted, "fate": "routed"}, "e"))
+    receipt = Receipt.from_record(Record(RECEIPT.arrival, {**RECEIPT.to_values(), **noted, "outcome": "routed"}, "e"))
     assert (receipt.senders, receipt.to_and_cc) == (senders, ("sales@example.com",))
     assert (receipt.message_id, receipt.outcome) == ("1@customer.example", "routed")
     assert search_columns((), (), None)["sender"] == ""
@@ -82,7 +82,7 @@ def test_a_forgotten_receipt_was_downloaded_and_has_nothing_left() -> None:
 
 def test_writing_a_receipt_again_leaves_what_sorting_added() -> None:
     """A merge of `values` must not carry the outcomes of nobody over those that are there."""
-    added = {"outcomes", "last_error", "fate", "conversation", "routed_at"}
+    added = {"outcomes", "last_error", "outcome", "conversation", "routed_at"}
     assert not {*added, *search_columns((), (), None)} & RECEIPT.to_values().keys()
 
 

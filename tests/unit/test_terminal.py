@@ -14,7 +14,6 @@ from rich.text import Text
 from mailroom_cli.commands.find import as_line
 from mailroom_cli.log_format import UtcFormatter
 from mailroom_cli.terminal import escaped, open_console, say, without_controls
-from shared.errors import printable
 
 UNSAFE = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"]
 UNSAFE += [*"\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ud83d"]

@@ -51,7 +51,7 @@ async def folder_id(
     found = way.folders.get(settings.name, path) or await _looked_up(client, requests, path)
     if found is None:
         raise FolderMissing(
-            f"mailbox {settings.name}: there is no folder {path!r}; look at {setting_name(settings, name)}, where the names "
+            f"mailbox {settings.name}: there is no folder {path!r}; check {setting_name(settings, name)}, whose names "
             "are as Outlook shows them, with / between a folder and one inside it"
         )
     way.folders.put(settings.name, path, found)

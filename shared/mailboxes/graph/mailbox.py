@@ -180,7 +180,7 @@ class GraphMailbox:
             targets = {DELETED_ITEMS, await self._deleted_items()}
         if folder in targets:
             raise ConfigurationError(
-                f"{setting_name(self._settings, 'AFTER')}: moves mail to a folder that is collected; change AFTER, or take "
+                f"{setting_name(self._settings, 'AFTER')}: moves mail to a folder that is polled; change AFTER or take "
                 f"the folder out of {setting_name(self._settings, 'FOLDERS')}"
             )
 

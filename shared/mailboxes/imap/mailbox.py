@@ -1,7 +1,7 @@
 """An IMAP mailbox: `shared.mailboxes.base.Mailbox` over RFC 3501, with UIDPLUS, MOVE and ACL where they are
 offered.
 
-The parts: `session` opens and signs in, `list_messages` lists, `fetch` downloads, `remove` removes, and all of them speak
+The parts: `session` opens and signs in, `list_messages` lists, `fetch` downloads, `remove` removes; all of them speak
 through `wire`. This module keeps them together over a session that may have to be made anew.
 """
 
