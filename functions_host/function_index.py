@@ -93,7 +93,7 @@ def read_functions(indexed: Iterable[Any], settings: Mapping[str, str]) -> tuple
         settings: the app settings, for the %NAMES% in bindings; looked up without case, as the host does.
 
     Raises:
-        SettingsWrong: settings that bindings name are missing; all of them at once.
+        ConfigurationError: settings that bindings name are missing; all of them at once.
         AppNotLoaded: a binding that the local host does not supply.
     """
     known = {name.upper(): value for name, value in settings.items()}

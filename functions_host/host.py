@@ -62,7 +62,7 @@ class Host:
 
     Raises:
         AppNotLoaded: a function names a queue that the storage does not have.
-        SettingsWrong: a schedule is none.
+        ConfigurationError: a schedule is none.
     """
 
     def __init__(self, engine: Engine, stores: Storage, config: HostConfig, last_runs: LastRuns | None = None) -> None:
@@ -102,7 +102,7 @@ class Host:
 
         Raises:
             AppNotLoaded: the app cannot be indexed, or asks for what the local host does not supply.
-            SettingsWrong: host.json, a schedule or a setting that a binding names is wrong.
+            ConfigurationError: host.json, a schedule or a setting that a binding names is wrong.
         """
         config = config or read_config(app_dir, os.environ)
         host = cls(await Engine.start(app_dir), stores, config, last_runs)
@@ -125,7 +125,7 @@ class Host:
             How many functions still ran when the grace was over; their messages come back after their ten minutes.
 
         Raises:
-            SettingsWrong: HTTP cannot listen there.
+            ConfigurationError: HTTP cannot listen there.
         """
         server = HttpServer(self.engine.functions, self.running, http, self.config.route_prefix) if http else None
         try:
@@ -154,7 +154,7 @@ class Host:
             patience: after how many failed looks at one queue, in a row, to give up.
 
         Raises:
-            TryAgain: a queue cannot be read, and patience is over.
+            TransientError: a queue cannot be read, and patience is over.
         """
         done = False
         told = -1

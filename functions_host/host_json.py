@@ -54,7 +54,7 @@ def read_config(app_dir: Path, environment: Mapping[str, str]) -> HostConfig:
     """Read `host.json` in `app_dir`, and what the environment sets over it.
 
     Raises:
-        SettingsWrong: it is missing or unreadable, or values are; all faults at once.
+        ConfigurationError: it is missing or unreadable, or values are; all faults at once.
     """
     path = app_dir / "host.json"
     try:

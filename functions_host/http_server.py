@@ -81,7 +81,7 @@ class HttpServer:
         prefix: what the paths begin with.
 
     Raises:
-        SettingsWrong: an address that others can reach, and no keys.
+        ConfigurationError: an address that others can reach, and no keys.
         AppNotLoaded: a route that the local host does not understand.
     """
 
@@ -108,7 +108,7 @@ class HttpServer:
         """Listen: the port.
 
         Raises:
-            SettingsWrong: the port is taken or forbidden.
+            ConfigurationError: the port is taken or forbidden.
         """
         # No access log: its lines would hold `?code=`.
         # aiohttp's own decompression logs a traceback for a body that is not compressed, and closes the connection.

@@ -30,7 +30,7 @@ class Schedule:
         expression: as a timer trigger has it.
 
     Raises:
-        SettingsWrong: it is no schedule of six fields.
+        ConfigurationError: it is no schedule of six fields.
     """
 
     def __init__(self, expression: str) -> None:

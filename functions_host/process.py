@@ -37,7 +37,7 @@ def run_host(
         ready: called with the HTTP port once everything is running.
 
     Raises:
-        AppNotLoaded, SettingsWrong: see `Host.started` and `Host.serve`.
+        AppNotLoaded, ConfigurationError: see `Host.started` and `Host.serve`.
     """
 
     async def serve(stop: asyncio.Event) -> int:

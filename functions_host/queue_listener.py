@@ -99,7 +99,7 @@ class QueueListener:
             patience: after how many failed looks in a row to raise; None: never.
 
         Raises:
-            TryAgain: the queue cannot be read, and patience is over.
+            TransientError: the queue cannot be read, and patience is over.
         """
         self._longest = longest_wait or self._config.max_polling_interval
         self._patience = patience

@@ -112,7 +112,7 @@ class TimerListener:
         last_runs: what it remembers.
 
     Raises:
-        SettingsWrong: its schedule is none.
+        ConfigurationError: its schedule is none.
     """
 
     def __init__(self, function: Function, running: FunctionInvoker, last_runs: LastRuns) -> None:

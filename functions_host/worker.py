@@ -85,7 +85,7 @@ class Engine:
 
         Raises:
             AppNotLoaded: it cannot be indexed; the text is the engine's.
-            SettingsWrong: a setting that a binding names is missing.
+            ConfigurationError: a setting that a binding names is missing.
         """
         app_dir = _real(app_dir)
         if Engine._indexed is None:
@@ -175,7 +175,7 @@ def _real(path: Path) -> Path:
 
 
 def _wrapped(**request: Message) -> Message:
-    return Message(request=Message(**request), properties={"host": "127.0.0.1", "worker_messages": worker_messages})
+    return Message(request=Message(**request), properties={"host": "127.0.0.1", "protos": worker_messages})
 
 
 def _failure(exception: Any) -> InvocationError:

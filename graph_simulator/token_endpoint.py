@@ -63,7 +63,7 @@ def check_tenant(given: str, tenant: str) -> None:
     """Refuse every tenant but the one.
 
     Raises:
-        SignInRefused: it is another.
+        TokenRequestRefused: it is another.
     """
     if given.lower() != tenant:
         text = f"Tenant '{given}' not found. Check to make sure you have the correct tenant ID."
@@ -74,7 +74,7 @@ def grant(form: Mapping[str, str], apps: Mapping[str, App], tokens: Tokens, life
     """The answer to a token request.
 
     Raises:
-        SignInRefused: unknown app, wrong secret, wrong scope or another kind of grant.
+        TokenRequestRefused: unknown app, wrong secret, wrong scope or another kind of grant.
     """
     client_id, scope = form.get("client_id", ""), form.get("scope", "")
     app = apps.get(client_id)

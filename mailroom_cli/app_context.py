@@ -40,7 +40,7 @@ def open_app(
         The app, until the context ends: then its storage is closed, and the environment as it was.
 
     Raises:
-        SettingsWrong: the file, or the settings in it.
+        ConfigurationError: the file, or the settings in it.
     """
     file = {**LOCAL_DEFAULTS, **load_settings_file(settings)}
     names = {name.lower() for name in file}
@@ -74,7 +74,7 @@ def _refuse_relative_folders(environment: Mapping[str, str]) -> None:
     """Refuse a relative folder in the environment: it belongs to no file, and a second store is made without notice.
 
     Raises:
-        SettingsWrong: there is one.
+        ConfigurationError: there is one.
     """
     faults = [
         f"{name}: the environment gives a relative folder, which would depend on the current directory; write "

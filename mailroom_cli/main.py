@@ -304,7 +304,7 @@ def _known(app: App, mailbox: str) -> str:
     """A mailbox's name, as the settings have it.
 
     Raises:
-        SettingsWrong: there is no such mailbox.
+        ConfigurationError: there is no such mailbox.
     """
     name = mailbox.lower()
     # A faulty one too: who looks after production from another machine has no mailbox's secret there.

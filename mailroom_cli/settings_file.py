@@ -26,7 +26,7 @@ def load_settings_file(path: Path) -> dict[str, str]:
         Names and values. Numbers and truth values become text as they are written; null counts as not set.
 
     Raises:
-        SettingsWrong: the file is missing, unreadable, encrypted, or not of this shape. No value of it is shown.
+        ConfigurationError: the file is missing, unreadable, encrypted, or not of this shape. No value of it is shown.
     """
     content = _parsed(path, _without_comments(_text(path)))
     if not isinstance(content, dict):

@@ -128,7 +128,7 @@ def app() -> App:
     """The process's app, wired at the first call from the app settings.
 
     Raises:
-        SettingsWrong: faults of the whole app. The next call tries again.
+        ConfigurationError: faults of the whole app. The next call tries again.
     """
     global _app  # noqa: PLW0603  the worker is one process, and wires once
     with _lock:

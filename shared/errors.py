@@ -1,25 +1,25 @@
 """Every error that Mailroom raises on purpose, by what its caller is to do.
 
     MailroomError
-    ├── TryAgain                 a service is ill or busy: later, and nothing is counted against anybody
+    ├── TransientError           a service is ill or busy: later, and nothing is counted against anybody
     │   ├── ServiceUnavailable   storage or a network answers badly, or not at all
     │   │   └── Throttled        it says so itself, and often for how long (429, 503, Retry-After)
     │   ├── MailboxBusy          [IN-USE], [LOGIN-DELAY], [SYS/TEMP]: the server says "not now" (RFC 2449, RFC 3206)
-    │   ├── RecordChanged        somebody else wrote the record between our reading and our writing
+    │   ├── WriteConflict        somebody else wrote the record between our reading and our writing
     │   └── LeaseLost            another worker may hold this mailbox by now
-    ├── MessageFailed            give up on this message, go on with the next
+    ├── MessageError             give up on this message, go on with the next
     │   ├── MessageMissing       the receipt or the raw bytes of an announced message are not there
     │   └── MessageUnreadable    what is stored cannot be worked on
-    ├── MailboxFailed            give up on this mailbox for now; counted, backed off from, shown in `status`
+    ├── MailboxError             give up on this mailbox for now; counted, backed off from, shown in `status`
     │   ├── ConnectFailed        no connection: name, address, port, time-out
     │   ├── TlsRefused           no TLS that can be trusted: certificate, name, or TLS not offered
-    │   ├── SignInRefused        the server or the token service rejected the credentials
+    │   ├── AuthenticationError  the server or the token service rejected the credentials
     │   ├── AccessRefused        signed in, and the right to do this is missing (Graph: 403)
     │   ├── FolderMissing        a collected folder or a move target is not there or may not be opened
     │   ├── RemovalRefused       the server would not delete or move; what is stored stays stored
     │   └── ConnectionLost       the connection or the protocol broke in the middle
     │       └── CommitUncertain  it broke while removals were committed: no failure, the next listing shows which count
-    └── SettingsWrong            nothing will help but other settings
+    └── ConfigurationError       nothing will help but other settings
 
 No error's text holds a secret or a message's content: what is put in is names of mailboxes, hosts and settings, and
 what a server answered (`printable` makes that printable and short).

@@ -50,7 +50,7 @@ def check_routes_file(app: App, file: Path) -> Iterator[tuple[bool, str]]:
         Whether it is well, and a line that says what was found.
 
     Raises:
-        SettingsWrong: it cannot be read.
+        ConfigurationError: it cannot be read.
     """
     try:
         data = file.read_bytes()

@@ -32,8 +32,8 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
         Lines for a person.
 
     Raises:
-        SettingsWrong: the file cannot be read, or there is no such mailbox.
-        TryAgain: the storage is ill.
+        ConfigurationError: the file cannot be read, or there is no such mailbox.
+        TransientError: the storage is ill.
     """
     try:
         data = file.read_bytes()

@@ -40,7 +40,7 @@ def find_message_histories(stores: Storage, wanted: ArrivalQuery, limit: int) ->
         The stories, and whether there are more.
 
     Raises:
-        TryAgain: the storage is ill.
+        TransientError: the storage is ill.
     """
     found = list(islice(find_arrivals(stores.records, wanted), limit + 1))
     receipts = sorted(found[:limit], key=lambda one: (one.stored_at, one.arrival))

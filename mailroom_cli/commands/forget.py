@@ -41,7 +41,7 @@ def check_target(what: str) -> None:
     """Return if `what` is an id or an address.
 
     Raises:
-        SettingsWrong: it is neither.
+        ConfigurationError: it is neither.
     """
     if "@" in what:
         parse_person(what)
@@ -62,9 +62,9 @@ def forget(
         waiting: told of a mailbox that has to be waited for.
 
     Raises:
-        SettingsWrong: it is neither, or names several messages.
+        ConfigurationError: it is neither, or names several messages.
         MessageMissing: no message has this id.
-        TryAgain: the storage is ill, or a message changed meanwhile: the same request goes on from there.
+        TransientError: the storage is ill, or a message changed meanwhile: the same request goes on from there.
     """
     forgetting = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.faulty})
     address = parse_person(what) if "@" in what else ""

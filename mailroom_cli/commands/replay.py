@@ -57,7 +57,7 @@ class ReplayOptions:
         """See whether it makes sense.
 
         Raises:
-            SettingsWrong: it does not.
+            ConfigurationError: it does not.
         """
         ranged = self.since is not None or self.until is not None
         if ranged == bool(self.records):
@@ -94,9 +94,9 @@ def replay(app: App, wanted: ReplayOptions, progress: Callable[[int, int], None]
         progress: told how many records are done, of how many.
 
     Raises:
-        SettingsWrong: it makes no sense.
+        ConfigurationError: it makes no sense.
         MessageMissing: a record that was named is not there.
-        TryAgain: the storage is ill; what was announced until then is replayed.
+        TransientError: the storage is ill; what was announced until then is replayed.
     """
     wanted.check()
     replays = ReplayRequests(app.storage, utc_now)

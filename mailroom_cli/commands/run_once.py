@@ -19,7 +19,7 @@ from shared.lease import LEASE_SECONDS
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName, Table
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 """Where function_app.py and host.json are."""
 
 OTHERS_TAKE = 15.0

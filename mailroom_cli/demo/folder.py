@@ -42,7 +42,7 @@ def prepare(into: Path, messages: Iterable[bytes], mailboxes: Collection[str]) -
         mailboxes: the names of its mailboxes.
 
     Raises:
-        SettingsWrong: the folder holds something else, is in use, or cannot be written to. Nothing was removed.
+        ConfigurationError: the folder holds something else, is in use, or cannot be written to. Nothing was removed.
     """
     ids = sorted({hashlib.sha256(message).hexdigest() for message in messages})
     mark = json.dumps({"messages": ids, "mailboxes": sorted(mailboxes)})

@@ -51,7 +51,7 @@ def run_demo(into: Path, console: Console) -> int:
         The exit status.
 
     Raises:
-        SettingsWrong: the folder holds something else, or is in use.
+        ConfigurationError: the folder holds something else, or is in use.
     """
     inbox = [*SUPPORT, *AUTOMATIC, *OTHERWISE]
     prepare(into, [*inbox, *OFFICE, *CONTRACTS, *OPAQUE], MAILBOXES)

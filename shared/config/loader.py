@@ -50,7 +50,7 @@ def load_settings(
         mail waits that is collected.
 
     Raises:
-        SettingsWrong: faults of the whole app, which come first, and then every other fault too.
+        ConfigurationError: faults of the whole app, which come first, and then every other fault too.
     """
     environment = os.environ if environment is None else environment
     secrets = secrets_in(environment)

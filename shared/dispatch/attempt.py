@@ -89,7 +89,7 @@ class RoutingAttempt:
             table: today's routes: what of the message is believed, and how much is made of it.
 
         Raises:
-            RecordChanged: another replay of this arrival ended meanwhile; to be decided anew.
+            WriteConflict: another replay of this arrival ended meanwhile; to be decided anew.
         """
         receipt, records, reading = self.receipt, self.stores.records, table.reading
         thread = thread_references(message, decision, by_tag_alone=reading.by_tag_alone)
@@ -272,7 +272,7 @@ def settle_records(stores: Storage, record: Record, at: datetime) -> None:
         at: the time.
 
     Raises:
-        RecordChanged: another marks the same record now.
+        WriteConflict: another marks the same record now.
     """
     ended, fate = Receipt.from_record(record), record.values.get("outcome")
     outcome = next((one for one in TELLS if one == fate), None)

@@ -34,7 +34,7 @@ def mark_resolved(
         results: the paths of its results.
 
     Raises:
-        RecordChanged: another replay writes the same record now.
+        WriteConflict: another replay writes the same record now.
     """
     for fate in FATES:
         path = resolved_record_path(fate, receipt)

@@ -50,7 +50,7 @@ class RouteRepository:
         is ill, what was last seen goes on to hold.
 
         Raises:
-            TryAgain: the storage is ill, and the file was never seen.
+            TransientError: the storage is ill, and the file was never seen.
         """
         with self._lock:
             # The clock may have been set back.

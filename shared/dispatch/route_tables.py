@@ -39,7 +39,7 @@ class RouteTableCache:
         Mail of a mailbox that is configured no more is routed by the routes that are everybody's.
 
         Raises:
-            TryAgain: the storage is ill, and the routes file was never seen.
+            TransientError: the storage is ill, and the routes file was never seen.
         """
         if mailbox in self._settings.faulty:
             return None

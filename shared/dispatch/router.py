@@ -66,7 +66,7 @@ class MessageRouter:
 
         Raises:
             MessageMissing: the receipt or the bytes are not there.
-            TryAgain: a service is ill; nothing is counted against the message.
+            TransientError: a service is ill; nothing is counted against the message.
         """
         record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
         if record is None:
@@ -104,7 +104,7 @@ class MessageRouter:
         """Announce again, after a pause, what could not be routed because a service was ill.
 
         Raises:
-            TryAgain: the queue is ill as well; the host's own retry takes over.
+            TransientError: the queue is ill as well; the host's own retry takes over.
         """
         tracing.failed(error)
         metrics.failure(error, "message")

@@ -318,7 +318,7 @@ def overwrite_record(blobs: Blobs, path: str, data: bytes) -> None:
     """Write a record; over the one that is there, if that says something else.
 
     Raises:
-        RecordChanged: another replay writes the same record now.
+        WriteConflict: another replay writes the same record now.
     """
     if blobs.create(path, data, content_type=JSON):
         return

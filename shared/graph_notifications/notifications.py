@@ -69,7 +69,7 @@ def validation_response(token: str) -> str:
     """What a validation request is to be answered with: the token, as it came (Graph: notificationUrl validation).
 
     Raises:
-        NotANotification: it is none that Graph would send; whoever sent it wants to see it on a page of ours.
+        InvalidNotification: it is none that Graph would send; whoever sent it wants to see it on a page of ours.
     """
     if not token or len(token.encode("utf-8", "surrogatepass")) > LONGEST_TOKEN or not token.isprintable():
         raise InvalidNotification(400, "a validation token that is empty, too long, or holds control characters")
@@ -89,7 +89,7 @@ def parse_notifications(
         traceparent: the trace that what comes of it belongs to.
 
     Raises:
-        NotANotification: it is too large, or not the JSON that Graph sends.
+        InvalidNotification: it is too large, or not the JSON that Graph sends.
     """
     polls: dict[str, Poll] = {}
     lifecycle: dict[tuple[FolderRef, LifecycleKind], dict[LifecycleEvent, None]] = {}

@@ -79,7 +79,7 @@ class SubscriptionManager:
             traceparent: the trace that the event belongs to.
 
         Raises:
-            TryAgain: the storage is unavailable.
+            TransientError: the storage is unavailable.
         """
         if self.settings.graph_webhook_url is None:
             return
@@ -102,7 +102,7 @@ class SubscriptionManager:
         What fails with one mailbox is recorded with it, and does not stop the others.
 
         Raises:
-            TryAgain: the storage is ill.
+            TransientError: the storage is ill.
         """
         mailboxes = self._mailboxes()
         if self.settings.graph_webhook_url is None or not mailboxes:
@@ -127,7 +127,7 @@ class SubscriptionManager:
         """Do what a lifecycle notification asks for. A look at the mailbox comes first; the timer makes good the rest.
 
         Raises:
-            TryAgain: the storage is ill.
+            TransientError: the storage is ill.
         """
         mailbox = next((one for one in self._mailboxes() if one.name == event.mailbox), None)
         if self.settings.graph_webhook_url is None or mailbox is None or event.folder not in mailbox.folders:

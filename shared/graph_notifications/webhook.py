@@ -148,7 +148,7 @@ def webhook() -> Webhook:
     """The process's, made at the first call from the app settings.
 
     Raises:
-        SettingsWrong: faults of the whole app. The next call tries again.
+        ConfigurationError: faults of the whole app. The next call tries again.
     """
     global _webhook  # noqa: PLW0603  the worker is one process, and reads its settings once
     with _lock:

@@ -63,8 +63,8 @@ class MailboxDrain:
             unsettled: the poll before this one did not end well, and may have removed messages all the same.
 
         Raises:
-            MailboxFailed: the mailbox; what was stored until then stays stored and announced.
-            TryAgain: the storage, or the lease is lost.
+            MailboxError: the mailbox; what was stored until then stays stored and announced.
+            TransientError: the storage, or the lease is lost.
         """
         drained = DrainStats()
         deadline = time.monotonic() + budget

@@ -28,7 +28,7 @@ def open_mailbox(settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoi
         way: to Microsoft Graph; None: the one there is.
 
     Raises:
-        MailboxFailed, SettingsWrong: and what derives from them.
+        MailboxError, ConfigurationError: and what derives from them.
         MailboxBusy: the mailbox asks to come back later, or its token service does: a mailbox that cannot be signed in
             to for an hour must be noticed, whoever is to blame.
     """
@@ -58,7 +58,7 @@ def open_subscriptions(
     """A session about the subscriptions of a mailbox's sign-in.
 
     Raises:
-        MailboxFailed, MailboxBusy, SettingsWrong, ServiceUnavailable: as they say.
+        MailboxError, MailboxBusy, ConfigurationError, ServiceUnavailable: as they say.
     """
     from shared.mailboxes.graph.subscriptions import GraphSubscriptions  # noqa: PLC0415  as above
 

@@ -42,7 +42,7 @@ def context_for(settings: MailboxSettings) -> ssl.SSLContext:
     """A context that trusts the machine's roots, and the mailbox's `CA_FILE` besides.
 
     Raises:
-        SettingsWrong: `CA_FILE` cannot be read, or holds no certificate.
+        ConfigurationError: `CA_FILE` cannot be read, or holds no certificate.
     """
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -85,7 +85,7 @@ def connect_socket(settings: MailboxSettings, *, timeout: float = CONNECT_TIMEOU
         timeout: seconds for the connection, and again for the handshake. The socket keeps it.
 
     Raises:
-        ConnectFailed, TlsRefused, SettingsWrong: as they say.
+        ConnectFailed, TlsRefused, ConfigurationError: as they say.
     """
     context = context_for(settings) if settings.tls is Tls.IMPLICIT else None
     with connecting(settings):

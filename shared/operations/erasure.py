@@ -72,7 +72,7 @@ class Eraser:
 
         Raises:
             MessageMissing: there is none.
-            SettingsWrong: there are several messages whose ids begin so.
+            ConfigurationError: there are several messages whose ids begin so.
         """
         found = list(find_arrivals(self.stores.records, ArrivalQuery(id=beginning)))
         if not found:
@@ -155,7 +155,7 @@ class Eraser:
             waiting: told the name of a mailbox that is being drained now.
 
         Raises:
-            RecordChanged: one of them is not any more what was chosen; the same request goes on where this one ended.
+            WriteConflict: one of them is not any more what was chosen; the same request goes on where this one ended.
             LeaseLost: a mailbox may be drained by now; the same goes for it.
             ServiceUnavailable: a mailbox was drained all the time, or the storage is ill; the same goes for it.
         """
@@ -209,7 +209,7 @@ class Eraser:
         """An arrival's record as it is now; None if it is marked already, or gone.
 
         Raises:
-            RecordChanged: it was downloaded or routed since it was chosen, and may be somebody else's now.
+            WriteConflict: it was downloaded or routed since it was chosen, and may be somebody else's now.
         """
         record = self.stores.records.get(Table.RECEIPTS, receipt.arrival)
         now = None if record is None else Receipt.from_record(record)

@@ -61,7 +61,7 @@ def collect_health_metrics(settings: AppSettings, stores: Storage, now: Now = ut
         now: the time.
 
     Raises:
-        TryAgain: the storage is ill.
+        TransientError: the storage is ill.
     """
     health = HealthRecords(stores.records, now)
     at = now()

@@ -84,7 +84,7 @@ class ReplayRequests:
             reissue: results are meant, not records. Of a beginning, the first ones: what replaced one is the same mail.
 
         Raises:
-            SettingsWrong: it is no path of what can be replayed.
+            ConfigurationError: it is no path of what can be replayed.
             MessageMissing: nothing is there.
         """
         record = record.strip().lstrip("/")
@@ -149,7 +149,7 @@ def kinds_of(kind: str | None) -> tuple[RecordKind, ...]:
     """The kinds of record that somebody asks for; None: all.
 
     Raises:
-        SettingsWrong: there is no such kind.
+        ConfigurationError: there is no such kind.
     """
     if kind is None:
         return FATES

@@ -82,7 +82,7 @@ def parse_id(text: str) -> str:
     """An id or its beginning, as somebody wrote it.
 
     Raises:
-        SettingsWrong: it cannot be one.
+        ConfigurationError: it cannot be one.
     """
     text = text.strip().lower()
     if not re.fullmatch(rf"[0-9a-f]{{{LEAST_DIGITS},64}}", text):
@@ -102,7 +102,7 @@ def parse_person(text: str) -> str:
     """An address as routing compares it; `*` stands for itself.
 
     Raises:
-        SettingsWrong: it is none.
+        ConfigurationError: it is none.
     """
     if text.strip() == ANYBODY:
         return ANYBODY

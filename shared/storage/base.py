@@ -1,7 +1,7 @@
 """What Mailroom asks of a storage, whatever stands behind it.
 
 Two stand behind it: `azure` (Blob, Queue and Table Storage) and `folder` (plain files and one SQLite file). Any method
-may raise `TryAgain` (or what derives from it) when the service is ill, and nothing else but what it names.
+may raise `TransientError` (or what derives from it) when the service is ill, and nothing else but what it names.
 All methods may be called from several threads at once.
 """
 
@@ -148,7 +148,7 @@ class Blobs(Protocol):
         """Write a blob anew, whole, provided that it still is as `etag` knew it.
 
         Raises:
-            RecordChanged: it is not, or is gone.
+            WriteConflict: it is not, or is gone.
         """
 
     def delete_many(self, paths: Iterable[str]) -> None:
@@ -199,7 +199,7 @@ class Records(Protocol):
         """Set the given properties and leave the others; creates the record if `etag` is None and there is none.
 
         Raises:
-            RecordChanged: the record is not as `etag` knew it, or is gone.
+            WriteConflict: the record is not as `etag` knew it, or is gone.
         """
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
@@ -209,7 +209,7 @@ class Records(Protocol):
         """Write a record anew: nothing of what it held before stays in the storage but what `values` has.
 
         Raises:
-            RecordChanged: the record is not as `etag` knew it, or is gone.
+            WriteConflict: the record is not as `etag` knew it, or is gone.
         """
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:

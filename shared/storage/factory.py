@@ -33,7 +33,7 @@ def open_storage(app: StorageLocation, mail: StorageLocation, container: str, *,
 
     Raises:
         ServiceUnavailable: a folder cannot be made or written to.
-        SettingsWrong: an address lacks a part.
+        ConfigurationError: an address lacks a part.
     """
     with ExitStack() as closing:
         opening = _Opening(closing, create=create)

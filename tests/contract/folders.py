@@ -17,14 +17,14 @@ OPEN = """
 import sys, time
 from pathlib import Path
 from shared.keys import digest
-from shared.storage.location import StorageAddress
-from shared.storage.factory import open_stores
+from shared.storage.location import StorageLocation
+from shared.storage.factory import open_storage
 from shared.storage.base import QueueName, Table
 
-address = StorageAddress.parse(f"folder:{sys.argv[1]}", setting="TEST")
+address = StorageLocation.parse(f"folder:{sys.argv[1]}", setting="TEST")
 until = float(sys.argv[2])
 time.sleep(max(0, until - time.time()))
-stores = open_stores(address, address, "mail")
+stores = open_storage(address, address, "mail")
 """
 
 

@@ -22,8 +22,8 @@ from tests.servers.memory_app import let_time_pass
 
 KILLED_IN_FSYNC = """
 import os, signal, sys
-from shared.storage.folder import durable
-durable.os.fdatasync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+from shared.storage.folder import fsync
+fsync.os.fdatasync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
 sys.argv[0] = "mailroom"
 from mailroom_cli.main import main
 main()

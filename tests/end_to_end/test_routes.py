@@ -38,10 +38,10 @@ SEEN = size(0, soak=11)
 SERVE = """
 import sys
 from datetime import timedelta
-from shared.dispatch import route_book
+from shared.dispatch import route_repository
 
 if int(sys.argv.pop(1)) == 0:
-    route_book.LOOK_EVERY = timedelta(0)
+    route_repository.LOOK_EVERY = timedelta(0)
 from mailroom_cli.main import main
 main()
 """

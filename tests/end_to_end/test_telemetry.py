@@ -82,7 +82,7 @@ def test_every_message_has_a_trace_of_its_own_linked_to_the_look_that_collected_
 
 def test_a_failing_look_and_a_failing_try_are_marked_without_the_errors_text(told: dict[str, Any]) -> None:
     (look,) = [span for span in told["spans"] if span["attributes"].get("mailroom.mailbox") == "ill"]
-    assert (look["status"], look["words"]) == ("ERROR", "SignInRefused")
+    assert (look["status"], look["words"]) == ("ERROR", "AuthenticationError")
     (tried,) = [span for span in told["spans"] if span["attributes"].get("mailroom.arrival") == UNKNOWN]
     assert (tried["status"], tried["words"]) == ("ERROR", "MessageMissing")
     assert all(not span["events"] for span in told["spans"])
@@ -127,7 +127,7 @@ def test_metrics_tell_what_became_of_the_mail(told: dict[str, Any]) -> None:
     assert found[metric_names.MAILBOX_FAILING, support] == 0
     assert found[metric_names.MAILBOX_FAILING, ("mailbox", "ill")] > 0
     assert found[metric_names.MAILBOX_DISABLED, ("mailbox", "ill")] == 0
-    assert found[metric_names.FAILURES, ("kind", "SignInRefused"), ("where", "mailbox")] == 1
+    assert found[metric_names.FAILURES, ("kind", "AuthenticationError"), ("where", "mailbox")] == 1
     assert found[metric_names.FAILURES, ("kind", "MessageMissing"), ("where", "message")] == 1
     assert found[metric_names.POISONED, ("mailbox", "unknown")] == 1
     assert found[metric_names.WEBHOOK_SECONDS, ("status", 202)] == pytest.approx(0.01)

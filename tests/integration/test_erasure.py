@@ -152,8 +152,8 @@ def test_8_5_results_that_replays_wrote_go_too(world: ReplayWorld) -> None:
     world.collect(BILLING, TO_BOTH)
     first = world.only("routed/")
     moved = {"ROUTES__accounts__ADDRESS": "billing@example.com"}
-    world.replay(moved, first, again=True)
-    world.replay({"ROUTES__books__ADDRESS": "billing@example.com"}, world.only("routed/accounts/"), again=True)
+    world.replay(moved, first, reissue=True)
+    world.replay({"ROUTES__books__ADDRESS": "billing@example.com"}, world.only("routed/accounts/"), reissue=True)
     assert len(world.paths("routed/")) == 3
     ask(world, identity(TO_BOTH))
     assert list(world.stores.blobs.list()) == []

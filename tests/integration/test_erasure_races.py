@@ -69,7 +69,7 @@ def test_8_5_a_replayed_result_goes_that_no_receipt_had_room_for(
 ) -> None:
     monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 0)
     world.collect(BILLING, TO_BOTH)
-    world.replay(ACCOUNTS, world.only("routed/"), again=True)
+    world.replay(ACCOUNTS, world.only("routed/"), reissue=True)
     told = Console(file=StringIO(), width=200)
     show(ask(world, "billing@example.com"), told, really=True)
     assert "mail for others too, with their results: …" in told.file.getvalue()  # type: ignore[attr-defined]  # the file above
@@ -78,9 +78,9 @@ def test_8_5_a_replayed_result_goes_that_no_receipt_had_room_for(
 
 def test_8_5_replaced_results_go_though_a_consumer_took_what_named_them(world: ReplayWorld) -> None:
     world.collect(BILLING, TO_BOTH)
-    world.replay(CASH, world.only("routed/billing/"), again=True)
-    world.replay(ACCOUNTS, world.only("routed/cash/"), again=True)
-    world.replay(BOOKS, world.only("routed/accounts/"), again=True)
+    world.replay(CASH, world.only("routed/billing/"), reissue=True)
+    world.replay(ACCOUNTS, world.only("routed/cash/"), reissue=True)
+    world.replay(BOOKS, world.only("routed/accounts/"), reissue=True)
     assert len(world.paths("routed/")) == 4
     world.stores.blobs.delete_many([world.only("routed/accounts/")])
     ask(world, identity(TO_BOTH))

@@ -24,18 +24,19 @@ ROOT = Path(__file__).resolve().parents[2]
 TELLING = """
 import logging, sys
 from pydantic import SecretStr
-from shared.observability import logs, meters, spans
+from shared.observability import log_context, metrics, tracing
 from shared.observability.exporter import start
 logging.getLogger("mailroom").setLevel(logging.INFO)
 exports = start(SecretStr(sys.argv[1]))
 assert start(None) is exports
-with spans.routing("aa" * 32, spans.collected("support", "aa" * 32, "bb" * 32, 2000)), spans.about(message="bb" * 32):
+began = tracing.collected("support", "aa" * 32, "bb" * 32, 2000)
+with tracing.routing("aa" * 32, began), tracing.set_attributes(message="bb" * 32):
     logging.getLogger("mailroom.sort").info("message %s: routed", "bb" * 32)
     try:
         raise ValueError("Zwet" + "schge")  # a traceback quotes this line
     except ValueError:
         logging.getLogger("mailroom.sort").exception("a fault in Mailroom itself")
-meters.collected.add(3, {"mailbox": "support"})
+metrics.collected.add(3, {"mailbox": "support"})
 print("exports" if exports else "does not export")
 """
 
@@ -118,15 +119,15 @@ def test_spans_logs_and_metrics_reach_application_insights() -> None:
 MANY = """
 import logging, sys
 from pydantic import SecretStr
-from shared.observability import meters, spans
+from shared.observability import metrics, tracing
 from shared.observability.exporter import start
 logging.getLogger("mailroom").setLevel(logging.INFO)
 start(SecretStr(sys.argv[1]))
 for number in range(100):
     arrival, message = f"{number:064}", f"{number:064}"
-    with spans.routing(arrival, spans.collected("support", arrival, message, 2000)):
+    with tracing.routing(arrival, tracing.collected("support", arrival, message, 2000)):
         logging.getLogger("mailroom.sort").info("message %s: routed", message)
-meters.collected.add(100, {"mailbox": "support"})
+metrics.collected.add(100, {"mailbox": "support"})
 sys.exit()
 """
 

@@ -145,7 +145,7 @@ def test_a_blocked_message_is_routed_once_its_sender_is_not(world: ReplayWorld) 
 def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayWorld) -> None:
     world.collect(BOTH, TO_BOTH)
     first = world.only("routed/billing/")
-    world.ask(BOTH, first, again=True)
+    world.ask(BOTH, first, reissue=True)
     [announcement] = world.announced()
     app = world.app(BOTH)
     for _ in range(2):  # delivered twice
@@ -158,9 +158,9 @@ def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayWorl
     assert len(world.paths("routed/sales/")) == 1, "the other recipient has its result, and keeps it"
     [receipt] = world.receipts()
     assert receipt.outcomes["billing@example.com"] == f"routed {new}"
-    world.replay(BOTH, new, again=True)
+    world.replay(BOTH, new, reissue=True)
     assert len(world.paths("routed/billing/")) == 3
-    world.replay(BOTH, "routed/", again=True)
+    world.replay(BOTH, "routed/", reissue=True)
     assert len(world.paths("routed/")) == 6, "each first result is written anew, and not what replaced one"
     assert world.pending() == 0
 
@@ -168,7 +168,7 @@ def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayWorl
 def test_sweep_announces_a_lost_replay_again_with_the_same_meaning(world: ReplayWorld) -> None:
     world.collect(BOTH, TO_BOTH)
     first = world.only("routed/billing/")
-    world.ask(BOTH, first, again=True)
+    world.ask(BOTH, first, reissue=True)
     [lost] = world.announced()
     [receipt] = world.receipts()
     world.app(BOTH).router.route(RouteRequest(receipt.arrival))
@@ -237,7 +237,7 @@ def test_what_cannot_be_replayed_is_refused_and_told(world: ReplayWorld) -> None
         with pytest.raises(ConfigurationError):
             world.ask(BILLING, path)
     with pytest.raises(ConfigurationError):
-        world.ask(BILLING, record, again=True)
+        world.ask(BILLING, record, reissue=True)
     with pytest.raises(MessageMissing):
         world.ask(BILLING, "unhandled/nowhere/")
     world.stores.blobs.create("unhandled/support/2026/11/24/junk.json", b"[1]", content_type="application/json")

@@ -56,9 +56,9 @@ def test_a_dry_run_says_whether_again_would_write_anything(
 ) -> None:
     world.collect(BILLING, letter("billing@example.com"))
     first = world.only("routed/")
-    outcome = world.ask(routes, first, again=True, dry_run=True)
+    outcome = world.ask(routes, first, reissue=True, dry_run=True)
     assert outcome.wanted == Counter({("routed", "support", foretold): 1})
-    world.replay(routes, first, again=True)
+    world.replay(routes, first, reissue=True)
     assert len(world.paths("routed/")) == (2 if foretold == "a new result" else 1)
 
 
@@ -69,7 +69,7 @@ def test_again_is_about_one_recipient_and_leaves_what_is_told_of_the_others(worl
     first, record = world.only("routed/sales/"), world.only("duplicates/support/")
     before = world.stores.blobs.read(record)
     outcomes = {one.arrival: one.outcomes for one in world.receipts()}
-    world.replay(CLERK, first, again=True)
+    world.replay(CLERK, first, reissue=True)
     [new] = set(world.paths("routed/sales/")) - {first}
     [changed] = [one for one in world.receipts() if one.outcomes != outcomes[one.arrival]]
     assert changed.outcomes == {**outcomes[changed.arrival], "sales@example.com": f"routed {new}"}
@@ -83,8 +83,10 @@ def test_again_for_nobody_by_name_writes_nothing_once_somebody_is_named(world: R
     world.collect(wildcard, letter("sales@example.com"))
     first = world.only("routed/any/")
     for routes in ({**BOTH, **wildcard}, NOBODY):
-        assert world.ask(routes, first, again=True, dry_run=True).wanted == {("routed", "support", "no new result"): 1}
-        world.replay(routes, first, again=True)
+        assert world.ask(routes, first, reissue=True, dry_run=True).wanted == {
+            ("routed", "support", "no new result"): 1
+        }
+        world.replay(routes, first, reissue=True)
         assert world.only("routed/") == first, "the consumers of sales did not ask for it"
     [receipt] = world.receipts()
     assert (receipt.outcome, receipt.outcomes) == ("routed", {"*": f"routed {first}"})
@@ -98,7 +100,7 @@ def test_8_1_a_retry_of_again_after_a_change_of_routes_writes_no_second_result(w
         world = ReplayWorld(f"folder:{tmp_path / str(at)}")
         world.collect(BILLING, letter("billing@example.com"))
         first = world.only("routed/")
-        world.ask(BILLING, first, again=True)
+        world.ask(BILLING, first, reissue=True)
         [announcement] = world.announced()
         faults = Faults(at, way)
         with suppress(ProcessGone, ServiceUnavailable):

@@ -87,11 +87,15 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 
 
 def test_commands_that_the_docs_name_are_there() -> None:
-    known = {command.name or command.callback.__name__ for command in cli.registered_commands if command.callback}
+    known = {
+        command.name or command.callback.__name__.replace("_", "-")
+        for command in cli.registered_commands
+        if command.callback
+    }
     for page in pages():
         # In code alone: a sentence may go on after the name.
         code = "\n".join(match[0] for match in (*_FENCED.finditer(page.read_text()), *_CODE.finditer(page.read_text())))
-        named = set(re.findall(r"(?:^|[`\s/])mailroom ([a-z]+)\b", code, re.MULTILINE))
+        named = set(re.findall(r"(?:^|[`\s/])mailroom ([a-z][a-z-]*)\b", code, re.MULTILINE))
         assert named <= known, page.name
 
 

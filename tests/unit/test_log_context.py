@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BEGINNING = """
 import logging, sys, time
 from shared.errors import MessageUnreadable, ServiceUnavailable
-from shared.observability.log_context import about, structured
+from shared.observability.log_context import bind, structured
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(levelname)s %(message)s")
 structured(in_words=True)
 log = logging.getLogger("mailroom.test")
@@ -79,19 +79,19 @@ except MessageUnreadable:
 
 
 def test_a_line_that_cannot_be_made_fails_nobody() -> None:
-    told = lines_of("with about(mailbox='support'):\n    log.warning('%d octets', 'none')\nprint('went on')\n")
+    told = lines_of("with bind(mailbox='support'):\n    log.warning('%d octets', 'none')\nprint('went on')\n")
     assert "went on" in told
 
 
 def test_the_thread_that_renews_a_lease_tells_of_its_mailbox() -> None:
     told = lines_of(
         """
-from shared.lease import HeldLease
+from shared.lease import RenewingLease
 class Ill:
     def acquire(self, name, seconds): return "token"
     def renew(self, name, token): raise ServiceUnavailable("the storage is ill")
     def release(self, name, token): pass
-with about(mailbox="support", arrival="ab"), HeldLease.acquire(Ill(), "support", 1):
+with bind(mailbox="support", arrival="ab"), RenewingLease.acquire(Ill(), "support", 1):
     time.sleep(0.4)
 """
     )

@@ -25,10 +25,10 @@ def test_a_folder_needs_none_of_the_sdks(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from shared.storage.location import StorageAddress
-from shared.storage.factory import open_stores
-address = StorageAddress.parse(f"folder:{sys.argv[1]}", setting="TEST")
-open_stores(address, address, "mail").close()
+from shared.storage.location import StorageLocation
+from shared.storage.factory import open_storage
+address = StorageLocation.parse(f"folder:{sys.argv[1]}", setting="TEST")
+open_storage(address, address, "mail").close()
 print([name for name in sys.modules if name.split(".")[0] in {"azure", "requests", "msal"}])
 """
     ran = subprocess.run(
@@ -44,10 +44,10 @@ print([name for name in sys.modules if name.split(".")[0] in {"azure", "requests
 def test_a_key_needs_no_identity_library() -> None:
     program = """
 import sys
-from shared.storage.location import StorageAddress
-from shared.storage.factory import open_stores
-address = StorageAddress.parse("UseDevelopmentStorage=true", setting="TEST")
-open_stores(address, address, "mail").close()
+from shared.storage.location import StorageLocation
+from shared.storage.factory import open_storage
+address = StorageLocation.parse("UseDevelopmentStorage=true", setting="TEST")
+open_storage(address, address, "mail").close()
 print([name for name in sys.modules if name in {"azure.identity", "msal"}])
 """
     ran = subprocess.run(

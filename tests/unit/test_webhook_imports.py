@@ -187,4 +187,4 @@ def test_the_first_answer_does_not_wait_for_certificates_to_be_opened(monkeypatc
     load_settings(values)
     assert len(opened) == 1
     source = (ROOT / "shared/graph_notifications/webhook.py").read_text()
-    assert "read_settings(certificates=False, complete=False)" in source
+    assert "load_settings(certificates=False, complete=False)" in source

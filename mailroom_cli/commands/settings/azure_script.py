@@ -55,7 +55,7 @@ def script(values: Mapping[str, str], target: Target) -> str:
         Its text. What Azure cannot have, or what is unknown and may be a secret, is left out, and named in a comment.
 
     Raises:
-        SettingsWrong: a certificate's file cannot be read.
+        ConfigurationError: a certificate's file cannot be read.
     """
     made = _Script(target, settings={**LOCAL_DEFAULTS, **PLATFORM})
     upper = {name.upper(): name for name in made.settings}
@@ -113,7 +113,7 @@ def _certificate(made: _Script, owner: str, file: Path) -> None:
     """The file's content becomes a secret: PEM text, or PFX in base64.
 
     Raises:
-        SettingsWrong: it cannot be read.
+        ConfigurationError: it cannot be read.
     """
     key = f"{owner}__CERTIFICATE"
     made.refer(key, secret_name(key))

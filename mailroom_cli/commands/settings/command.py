@@ -94,7 +94,7 @@ def _write(path: Path, text: str, *, force: bool) -> None:
     """Write a file that its owner alone can read: it is to hold secrets.
 
     Raises:
-        SettingsWrong: there is one already, and `force` is not given; or it cannot be written.
+        ConfigurationError: there is one already, and `force` is not given; or it cannot be written.
     """
     over = os.O_TRUNC if force else os.O_EXCL
     try:

@@ -39,7 +39,7 @@ def check_file(file: Path) -> CheckedFile:
     Secrets may be references to Key Vault, which Azure alone resolves: something stands in for each.
 
     Raises:
-        SettingsWrong: the file cannot be read, or is no file of settings.
+        ConfigurationError: the file cannot be read, or is no file of settings.
     """
     values = load_settings_file(file)
     references = [key for key, value in values.items() if is_reference(value) and is_secret(key)]

@@ -23,7 +23,7 @@ async def mailbox_addresses(
 
     Raises:
         AccessRefused: the app lacks the permission, or the answer has no proxyAddresses.
-        MailboxFailed: the directory does not know the mailbox by its address.
+        MailboxError: the directory does not know the mailbox by its address.
         Answered, MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
     """
     where = f"mailbox {settings.name}: the proxyAddresses of {settings.mailbox_address} cannot be read"

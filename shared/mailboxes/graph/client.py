@@ -87,7 +87,7 @@ class GraphClient:
         requests: how many were made.
 
     Raises:
-        SettingsWrong: `CA_FILE` cannot be read.
+        ConfigurationError: `CA_FILE` cannot be read.
     """
 
     def __init__(self, settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint, *, patience: float) -> None:

@@ -104,7 +104,7 @@ class TlsContexts:
         """The context for a mailbox's connections.
 
         Raises:
-            SettingsWrong: `CA_FILE` cannot be read, or holds no certificate.
+            ConfigurationError: `CA_FILE` cannot be read, or holds no certificate.
         """
         path = settings.ca_file
         with suppress(OSError):

@@ -67,7 +67,7 @@ class Fetcher:
         """See `shared.mailboxes.base.Mailbox.fetch`.
 
         Raises:
-            MailboxFailed, MailboxBusy: the session cannot go on.
+            MailboxError, MailboxBusy: the session cannot go on.
         """
         stopped = threading.Event()
         source = iter(batches)

@@ -37,7 +37,7 @@ class GraphMailbox:
         way: to Graph.
 
     Raises:
-        SettingsWrong, SignInRefused, ConnectFailed, TlsRefused, ServiceUnavailable: from signing in.
+        ConfigurationError, AuthenticationError, ConnectFailed, TlsRefused, ServiceUnavailable: from signing in.
     """
 
     def __init__(self, settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint) -> None:
@@ -119,7 +119,7 @@ class GraphMailbox:
 
         Raises:
             AccessRefused: the app lacks the permission User.Read.All.
-            MailboxFailed, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: and what derives from them.
         """
         work = mailbox_addresses(self._client, self._requests, self._settings)
         return self._run(work, "reading the mailbox's addresses", None)
@@ -173,7 +173,7 @@ class GraphMailbox:
         The settings reader cannot check this where the folder has a name in another language.
 
         Raises:
-            SettingsWrong: the folder is the target.
+            ConfigurationError: the folder is the target.
         """
         targets = {self._target}
         if self._settings.after is After.TRASH and folder != "inbox":

@@ -60,7 +60,7 @@ class GraphSubscriptions:
         now: the time.
 
     Raises:
-        SettingsWrong, SignInRefused, ConnectFailed, TlsRefused, ServiceUnavailable: from signing in.
+        ConfigurationError, AuthenticationError, ConnectFailed, TlsRefused, ServiceUnavailable: from signing in.
     """
 
     def __init__(self, settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint, now: Now) -> None:
@@ -75,7 +75,7 @@ class GraphSubscriptions:
         """All that the app registration has, whoever made them.
 
         Raises:
-            MailboxFailed, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: and what derives from them.
         """
         return self._run(self._every(), "listing subscriptions")
 
@@ -83,7 +83,7 @@ class GraphSubscriptions:
         """What a subscription to a folder is about: the mailbox's address, and the folder's id.
 
         Raises:
-            MailboxFailed, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: and what derives from them.
         """
         return self._run(self._resource(mailbox, folder), f"looking for {folder}", mailbox)
 
@@ -98,7 +98,7 @@ class GraphSubscriptions:
             minutes: how long; less, if Graph says that it allows less.
 
         Raises:
-            MailboxFailed, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: and what derives from them.
         """
         return self._run(self._create(mailbox, folder, url, state, minutes), f"subscribing to {folder}", mailbox)
 
@@ -111,7 +111,7 @@ class GraphSubscriptions:
             minutes: how long from now; less, if Graph says that it allows less.
 
         Raises:
-            MailboxFailed, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: and what derives from them.
         """
         return self._run(self._renew(subscription, minutes), "renewing a subscription", mailbox)
 
@@ -119,7 +119,7 @@ class GraphSubscriptions:
         """End a subscription; one that is gone is fine.
 
         Raises:
-            MailboxFailed, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: and what derives from them.
         """
         return self._run(self._delete(subscription), "ending a subscription")
 

@@ -1,7 +1,7 @@
 """What an IMAP server, imaplib, imapclient, TLS and the network raise or answer, as Mailroom's own errors.
 
-Everything that talks IMAP raises foreign exceptions or the three of this module; `mapped_errors` is the one place that turns
-`shared.errors` of them. Response codes are those of RFC 5530 and RFC 3501 section 7.1.
+`mapped_errors` is the one place that turns foreign exceptions, and the three of this module, into those of
+`shared.errors`. Response codes are those of RFC 5530 and RFC 3501 section 7.1.
 """
 
 from __future__ import annotations

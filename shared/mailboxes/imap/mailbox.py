@@ -46,7 +46,7 @@ class ImapMailbox:
         tokens: gives an access token that is good now.
 
     Raises:
-        MailboxFailed, MailboxBusy: no connection, no TLS that can be trusted, or no sign-in.
+        MailboxError, MailboxBusy: no connection, no TLS that can be trusted, or no sign-in.
     """
 
     def __init__(self, settings: MailboxSettings, tokens: Callable[[], str]) -> None:
@@ -165,7 +165,7 @@ class ImapMailbox:
         Raises:
             ConnectionLost: `error`, if that was done too often or cannot be done; or the folder's UIDs are no longer
                 valid.
-            SignInRefused: as it says.
+            AuthenticationError: as it says.
         """
         if self._closed or self._recoveries >= RECOVERIES:
             raise error

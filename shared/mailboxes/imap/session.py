@@ -78,7 +78,7 @@ class Session:
         is_near: the server is on this machine.
 
     Raises:
-        ConnectFailed, TlsRefused, SignInRefused, MailboxBusy, ConnectionLost: as they say.
+        ConnectFailed, TlsRefused, AuthenticationError, MailboxBusy, ConnectionLost: as they say.
     """
 
     def __init__(self, settings: MailboxSettings, tokens: Callable[[], str]) -> None:
@@ -120,7 +120,7 @@ class Session:
         Raises:
             FolderMissing: there is none, or it may not be opened.
             RemovalRefused: it may only be read, and `for_removal` is set.
-            MailboxFailed: the server tells no UIDVALIDITY, without which a UID says nothing.
+            MailboxError: the server tells no UIDVALIDITY, without which a UID says nothing.
         """
         try:
             self.wire.idle()

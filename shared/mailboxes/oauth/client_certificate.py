@@ -49,8 +49,8 @@ def app_certificate(settings: MailboxSettings) -> AppCertificate:
     """The mailbox's certificate, from `CERTIFICATE` or `CERTIFICATE_FILE`.
 
     Raises:
-        SettingsWrong: it is missing, is neither PEM nor PFX, wants another password, or has no RSA key of its own.
-        SignInRefused: it has expired, or is not valid yet.
+        ConfigurationError: it is missing, is neither PEM nor PFX, wants another password, or has no RSA key of its own.
+        AuthenticationError: it has expired, or is not valid yet.
     """
     name, data = _given(settings)
     password = settings.certificate_password.get_secret_value().encode() if settings.certificate_password else None

@@ -56,8 +56,8 @@ class TokenCache:
         """A token that is good now for this mailbox's sign-in: from memory, or a new one.
 
         Raises:
-            SignInRefused: the token service rejects the app, its secret or its certificate.
-            SettingsWrong: a setting for it is missing, or its certificate cannot be read.
+            AuthenticationError: the token service rejects the app, its secret or its certificate.
+            ConfigurationError: a setting for it is missing, or its certificate cannot be read.
             ConnectFailed, TlsRefused: the token service cannot be reached or trusted.
             ServiceUnavailable: it is ill, or asked too much (`Throttled`).
         """

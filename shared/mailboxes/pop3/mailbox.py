@@ -53,7 +53,7 @@ class Pop3Mailbox:
         records: what is remembered about servers; the process's own by default.
 
     Raises:
-        ConnectFailed, TlsRefused, SignInRefused, MailboxBusy, ConnectionLost: as they say.
+        ConnectFailed, TlsRefused, AuthenticationError, MailboxBusy, ConnectionLost: as they say.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Pop3Mailbox:
         """The messages, oldest first; see `shared.mailboxes.base.Mailbox.list`.
 
         Raises:
-            MailboxFailed: `AFTER` is `keep`, and the server has no UIDL to know a message again by.
+            MailboxError: `AFTER` is `keep`, and the server has no UIDL to know a message again by.
         """
         self._pipelines = False
         if not received:

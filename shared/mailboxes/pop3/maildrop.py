@@ -24,7 +24,7 @@ def sizes_and_keys(session: Session) -> tuple[dict[int, int], dict[int, str] | N
     """Return message numbers with reported sizes, and with UIDLs; None for these if the server has none.
 
     Raises:
-        MailboxBusy, MailboxFailed: the server refuses to list.
+        MailboxBusy, MailboxError: the server refuses to list.
     """
     wire = session.wire
     with session.mapping():

@@ -51,7 +51,7 @@ class Session:
         wire: what goes to and fro.
 
     Raises:
-        ConnectFailed, TlsRefused, SignInRefused, MailboxBusy, MailboxFailed, ConnectionLost: as they say.
+        ConnectFailed, TlsRefused, AuthenticationError, MailboxBusy, MailboxError, ConnectionLost: as they say.
     """
 
     def __init__(self, settings: MailboxSettings, tokens: Callable[[], str], timeouts: Timeouts) -> None:
