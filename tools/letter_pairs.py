@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-TARGET = Path(__file__).parents[1] / "shared" / "mail" / "letter_pairs.py"
+TARGET = Path(__file__).parents[1] / "shared" / "mime" / "letter_pairs.py"
 
 # Language: names of its translations, and how many pairs (of Chinese, Japanese and Korean: characters) are kept.
 LATIN, OTHER = 110, 250
