@@ -59,6 +59,7 @@ SLOW = (
     "tests/integration/real_servers/",
     "tests/integration/test_html_words.py",
     "tests/integration/test_large_messages.py",
+    "tests/integration/test_other_readers.py",
     "tests/integration/test_published.py",
     "tests/integration/test_replay_faults.py",
     "tests/integration/test_sign_in",
