@@ -77,7 +77,7 @@ def has_other_line_ends(case: Disagreement) -> bool:
     if len(case.ours) != len(rest):
         return False
     for name, size, digest in case.ours:
-        attachment = next(one for one in case.message.attachments if one.sha256 == digest)
+        attachment = next(each for each in case.message.attachments if each.sha256 == digest)
         variants = {(size, digest), *rewritten(attachment)}
         same = [other for other in rest if other[0] == name and (other[1], other[2]) in variants]
         if not same:
@@ -87,7 +87,7 @@ def has_other_line_ends(case: Disagreement) -> bool:
 
 
 def rewritten(attachment: Attachment) -> set[tuple[int, str]]:
-    """Return size and digest of an attachment with other line ends, and with one at its end."""
+    """Return size and digest of an attachment with other line ends, and with a line break at its end."""
     content = b"".join(attachment.chunks())
     line_feeds = content.replace(b"\r\n", b"\n").replace(b"\r", b"")
     trimmed = line_feeds.rstrip(b"\n")
@@ -144,8 +144,8 @@ def repeats_address(case: Disagreement) -> bool:
 
 
 def has_invisible_characters(case: Disagreement) -> bool:
-    """Return whether characters that nobody sees are all that differs."""
-    return repr([visible_entry(one) for one in case.theirs]) == repr(list(case.ours))
+    """Return whether invisible characters are all that differs."""
+    return repr([visible_entry(entry) for entry in case.theirs]) == repr(list(case.ours))
 
 
 def visible_entry(entry: str | tuple[str, str]) -> str | tuple[str, str]:

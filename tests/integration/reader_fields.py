@@ -88,7 +88,7 @@ def our_values(message: Message) -> Values:
         "text": bool(message.text.strip()),
         "words": plain(message.text).split(" "),
         "html": message.html is not None,
-        "attachments": sorted((plain(one.name), one.size, one.sha256) for one in message.attachments),
+        "attachments": sorted((plain(file.name), file.size, file.sha256) for file in message.attachments),
     }
 
 
@@ -109,7 +109,7 @@ def their_values(read: dict[str, Any]) -> Values:
 
 
 def compared_fields(message: Message, ours: Values, theirs: Values) -> Sequence[str]:
-    """Return the fields that at least one of two readers found.
+    """Return the fields that Mailroom or the other reader has read.
 
     Words are compared if both have a text, and ours is not made from HTML: `test_html_words.py` compares such a text.
     """

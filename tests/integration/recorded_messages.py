@@ -1,6 +1,6 @@
 """Pytest plugin that records the messages that the tests parse: pytest -p tests.integration.recorded_messages.
 
-`-p` imports it before any test module imports `parse`, so that all of them get the recording one. Each message becomes
+`-p` imports it before any test module imports `parse`, so that all of them get `recording_parse`. Each message becomes
 a JSON line of the file that `RECORDED_MESSAGES` names: the test's id, and the bytes in base64.
 """
 

@@ -11,7 +11,7 @@ function sha256(content) {
 
 // Members of a group are listed without the group, as Mailroom lists them.
 function flat(addresses) {
-  return (addresses ?? []).flatMap((one) => (one.group ? flat(one.group) : [[one.name ?? "", one.address ?? ""]]));
+  return (addresses ?? []).flatMap((entry) => (entry.group ? flat(entry.group) : [[entry.name ?? "", entry.address ?? ""]]));
 }
 
 function list(field) {
@@ -28,7 +28,7 @@ async function mailparser(mail) {
     date: read.date ? read.date.toISOString() : null,
     text: read.text ?? "",
     html: Boolean(read.html),
-    attachments: read.attachments.map((one) => [one.filename ?? "", one.size, one.checksum]),
+    attachments: read.attachments.map((file) => [file.filename ?? "", file.size, file.checksum]),
   };
 }
 
@@ -42,7 +42,7 @@ async function postalMime(mail) {
     date: read.date ?? null,
     text: read.text ?? "",
     html: Boolean(read.html),
-    attachments: read.attachments.map((one) => [one.filename ?? "", one.content.byteLength, sha256(one.content)]),
+    attachments: read.attachments.map((file) => [file.filename ?? "", file.content.byteLength, sha256(file.content)]),
   };
 }
 
