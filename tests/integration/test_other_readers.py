@@ -92,9 +92,7 @@ def test_7_3_most_fields_agree(comparison: Comparison, beginnings: tuple[str, ..
         differ = [case for case in comparison.disagreements if case.reader == reader and case.id.startswith(beginnings)]
         refused = sum(case.field == "error" for case in differ)
         agree = compared - len(differ) + refused
-        print(
-            f"{comparison.messages} messages, {beginnings}, {reader}: {compared} fields, {agree} agree, {refused} refused"
-        )
+        print(f"{comparison.messages} messages, {beginnings}, {reader}: {compared} fields, {agree} agree")
         assert agree >= compared * agreement
 
 
