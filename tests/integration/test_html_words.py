@@ -40,7 +40,7 @@ def words_of_trees(oracle: Path, pages: Sequence[str]) -> list[list[str]]:
     lines = "".join(json.dumps(page) + "\n" for page in pages)
     ran = subprocess.run(command, input=lines, capture_output=True, text=True, check=False, cwd=oracle.parent)
     assert ran.returncode == 0, ran.stderr
-    return [words(json.loads(line)) for line in ran.stdout.splitlines()]
+    return [words(json.loads(line)) for line in ran.stdout.split("\n") if line]
 
 
 def words(text: str) -> list[str]:
