@@ -60,6 +60,7 @@ SLOW = (
     "tests/integration/test_html_words.py",
     "tests/integration/test_large_messages.py",
     "tests/integration/test_document_schemas.py",
+    "tests/integration/test_other_readers.py",
     "tests/integration/test_replay_faults.py",
     "tests/integration/test_sign_in",
     "tests/integration/test_simulator_sdk.py",

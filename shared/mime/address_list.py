@@ -216,13 +216,15 @@ def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address]
     invalid: list[str] = []
     name: list[Token] = []
     angle: list[Token] | None = None
-    nested = False
+    nested = stray = False
     for token in [*element, _END]:
         if token == _OPEN:
             nested = nested or angle is not None
             angle = angle or []
         elif angle is None:
-            if token != _CLOSE:
+            if token == _CLOSE:
+                stray = True
+            else:
                 name.append(token)
         elif token in {_CLOSE, _END}:
             good, bad = _in_angle(name, angle, defects, closed=token == _CLOSE)
@@ -237,7 +239,7 @@ def _read_element(element: list[Token], defects: Defects) -> tuple[list[Address]
         defects.add("there is junk behind an address")
         bad = []
     found += good
-    if junk or nested or len(found) > 1:
+    if junk or nested or stray or len(found) > 1:
         found = [Address(one.name, one.address, repaired=True) for one in found]
     return found, invalid + bad
 

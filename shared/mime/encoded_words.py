@@ -15,14 +15,21 @@ _WORD = re.compile(r"=\?([^?\s]{1,80})\?([BbQq])\?([^?]*)\?=")
 _WORD_WITH_OCTETS = re.compile(rb"(=\?[^?\s]{1,80}\?([BbQq])\?)([^?]*[\x1b\x80-\xff][^?]*)\?=")
 _OCTET = re.compile(rb"[\x1b\x80-\xff]")
 _NOT_ASCII = bytes((0x1B, *range(0x80, 0x100)))
+_BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2})")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
+
+
+_CUT_ESCAPE = re.compile(r"=[0-9A-Fa-f]?\Z")
+_HEX = re.compile(r"[0-9A-Fa-f]{2}")
 
 
 @dataclass(slots=True)
 class _Word:
     charset: str
     data: list[bytes]
+    cut: str = ""
+    """What may be the beginning of an escape, at the end of the payload."""
 
 
 def header_text(raw: bytes, defects: Defects) -> str:
@@ -58,14 +65,20 @@ def _pieces(text: str, defects: Defects) -> Iterator[str]:
     """Plain text and decoded words by turns.
 
     White space between two words is not theirs. Words of one charset are joined before they are decoded, since some
-    mailers cut in the middle of a character.
+    mailers cut in the middle of a character, or even of its escape. RFC 2047 section 5 forbids both.
     """
     end = 0
     word: _Word | None = None
     for match in _WORD.finditer(text):
         between = text[end : match.start()]
         charset = match[1].partition("*")[0].lower()
-        data = _bytes_of(match[2], match[3])
+        encoding, payload = match[2], match[3]
+        follows = word is not None and word.charset == charset and not between.strip()
+        if word is not None and word.cut and follows and encoding in "qQ" and _HEX.match(word.cut[1:] + payload[:2]):
+            word.data[-1] = word.data[-1][: -len(word.cut)]
+            payload = word.cut + payload
+        data = _bytes_of(encoding, payload)
+        cut = _CUT_ESCAPE.search(payload, max(len(payload) - 2, 0)) if encoding in "qQ" else None
         end = match.end()
         if word is None:
             yield between
@@ -74,10 +87,11 @@ def _pieces(text: str, defects: Defects) -> Iterator[str]:
             yield between
         elif word.charset == charset:
             word.data.append(data)
+            word.cut = cut[0] if cut else ""
             continue
         else:
             yield decode(b"".join(word.data), word.charset, defects)
-        word = _Word(charset, [data])
+        word = _Word(charset, [data], cut[0] if cut else "")
     if word is not None:
         yield decode(b"".join(word.data), word.charset, defects)
     yield text[end:]
@@ -86,7 +100,8 @@ def _pieces(text: str, defects: Defects) -> Iterator[str]:
 def _bytes_of(encoding: str, payload: str) -> bytes:
     raw = payload.encode("utf-8", "replace")
     if encoding in "qQ":
-        return binascii.a2b_qp(raw.replace(b" ", b"_"), header=True)
+        # a2b_qp would drop an equal sign that begins no escape (RFC 2045 section 6.7).
+        return binascii.a2b_qp(_BAD_ESCAPE.sub(b"=3D", raw.replace(b" ", b"_")), header=True)
     raw = raw.translate(None, _NOT_BASE64)
     raw = raw[:-1] if len(raw) % 4 == 1 else raw
     return binascii.a2b_base64(raw + b"=" * (-len(raw) % 4))

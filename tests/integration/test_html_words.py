@@ -40,7 +40,7 @@ def words_of_trees(oracle: Path, pages: Sequence[str]) -> list[list[str]]:
     lines = "".join(json.dumps(page) + "\n" for page in pages)
     ran = subprocess.run(command, input=lines, capture_output=True, text=True, check=False, cwd=oracle.parent)
     assert ran.returncode == 0, ran.stderr
-    return [words(json.loads(line)) for line in ran.stdout.splitlines()]
+    return [words(json.loads(line)) for line in ran.stdout.split("\n") if line]
 
 
 def words(text: str) -> list[str]:
@@ -65,6 +65,69 @@ def test_7_3_the_words_of_ordinary_pages_are_those_of_the_standards_tree_in_orde
     pages = {name: page.source for name, page in PAGES.items() if name not in shown_on_purpose}
     for (name, source), tree in zip(pages.items(), words_of_trees(oracle, list(pages.values())), strict=True):
         assert words(html_to_text(source)) == tree, name
+
+
+INLINE = (
+    "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins",
+    "kbd", "label", "map", "mark", "meter", "nobr", "o:p", "output", "picture", "progress", "q", "ruby", "s", "samp",
+    "slot", "small", "span", "st1:city", "strike", "strong", "sub", "sup", "time", "tt", "u", "unknown", "v:shape",
+    "var",
+)  # fmt: skip
+"""Phrasing content (HTML Living Standard, 3.2.5.2.5), obsolete elements of its kind (16.2), and unknown elements."""
+
+INLINE_FORMS = (
+    "{before}<{name}>{within}</{name}>{after}",
+    '{before}<{name} style="x: y" class=z>{within}</{name}>{after}',
+    "{before}<{upper}>{within}</{upper} >{after}",
+    "{before}<{name}><{name}>{within}</{name}></{name}>{after}",
+    "{before}<{name}></{name}>{within}<{name}/>{after}",
+    "{before}<{name}>{within}{after}",
+    "<div>{before}<{name}>{within}</{name}>{after}</div>",
+    "<table><tr><td>{before}<{name}>{within}</{name}>{after}</table>",
+)
+
+CUTTING = {
+    **{name: f"before<{name}>within</{name}>after" for name in (
+        "address", "article", "aside", "blockquote", "center", "dd", "details", "div", "dl", "dt", "fieldset", "figure",
+        "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "main", "nav", "p", "pre", "section", "summary",
+        "textarea",
+    )},
+    **{f"{name}, empty": f"before<{name}>within<{name}>after" for name in ("br", "br/", "hr", "/br", "/p")},
+    "li": "<ul><li>before</li><li>within</li><li>after</li></ul>",
+    "li, never closed": "<ol><li>before<li>within<li>after</ol>",
+    "td": "<table><tr><td>before</td><td>within</td><td>after</td></tr></table>",
+    "th, never closed": "<table><tr><th>before<th>within<th>after</table>",
+    "tr": "<table><tr><td>before</td></tr><tr><td>within</td></tr><tr><td>after</td></tr></table>",
+    "caption": "<table><caption>before</caption><tr><td>within</td></tr></table>after",
+    "option": "<select><option>before<option>within<option>after</select>",
+    "an inline element around": "<b>before<br>within<p>after</b>",
+}  # fmt: skip
+
+
+def inline_pages(before: str, within: str, after: str) -> list[str]:
+    """Return three texts in each form with each inline element."""
+    return [
+        form.format(before=before, within=within, after=after, name=name, upper=name.upper())
+        for form in INLINE_FORMS
+        for name in INLINE
+    ]
+
+
+def test_7_3_inline_elements_neither_glue_nor_cut_words(oracle: Path) -> None:
+    glued = inline_pages("before", "within", "after")
+    glued += ["before<wbr>within<wbr/>after", "before<!-- x -->within<![endif]>after", "before</b>within</x>after"]
+    apart = [*inline_pages("before ", "within", "\nafter"), *inline_pages("before", " within ", "after")]
+    assert [page for page in glued if words(html_to_text(page)) != ["beforewithinafter"]] == []
+    assert [page for page in apart if words(html_to_text(page)) != ["before", "within", "after"]] == []
+    pages = glued + apart
+    assert [words(html_to_text(page)) for page in pages] == words_of_trees(oracle, pages)
+
+
+def test_7_3_blocks_breaks_cells_and_items_cut_words(oracle: Path) -> None:
+    expected = ["before", "within", "after"]
+    shown = {name: [word for word in words(html_to_text(page)) if word.strip("*-")] for name, page in CUTTING.items()}
+    assert {name: found for name, found in shown.items() if found != expected} == {}
+    assert [words(html_to_text(page)) for page in CUTTING.values()] == words_of_trees(oracle, list(CUTTING.values()))
 
 
 QUOTES = {

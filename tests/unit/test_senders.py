@@ -56,6 +56,7 @@ def test_3_2_all_authors_match(headers: str) -> None:
         f"From: Boss ({BOSS})",
         f"From: Boss <mail {BOSS}>",
         f"From: <{BOSS}> x",
+        f"From: {BOSS}>",
         f"From: <@other.test:{BOSS}>",
         "From: boss@partner\u200b.example",
         "From: boss",

@@ -151,7 +151,7 @@ REPAIRED = [
     "'boss@b.example'",
     "boss@b.example <>", "<boss@b.example", "<<boss@b.example>>", '"x <boss@b.example>', "(x <boss@b.example>",
     "me@c.example <boss@b.example>", "=?utf-8?q?boss=40b.example?=", "boss@b\u200b.example", "boss@\uff42.example",
-    "boss@b\u3002example",
+    "boss@b\u3002example", "boss@b.example>", "Boss boss@b.example>", ">boss@b.example",
 ]  # fmt: skip
 
 
