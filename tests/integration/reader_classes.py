@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Final
 
-from shared.addresses import visible
-from shared.mail.message import Address, Attachment, Author
+from shared.addresses import without_invisible
+from shared.mime.parser import Address, Attachment, Author
 from tests.integration.reader_fields import READERS, Disagreement, is_made_from_html
 
 Explains = Callable[[Disagreement], bool]
@@ -150,7 +150,7 @@ def has_invisible_characters(case: Disagreement) -> bool:
 
 def visible_entry(entry: str | tuple[str, str]) -> str | tuple[str, str]:
     """Return an address, or a name and an address, without characters that cannot be seen."""
-    return visible(entry) if isinstance(entry, str) else (entry[0], visible(entry[1]))
+    return without_invisible(entry) if isinstance(entry, str) else (entry[0], without_invisible(entry[1]))
 
 
 def is_null_date(case: Disagreement) -> bool:

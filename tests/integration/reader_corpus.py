@@ -13,20 +13,20 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from local.demo import machines, messages
-from tests.benchmarks.mix import mix
-from tests.benchmarks.readers import mixed_mail
+from bench.mix import mix
+from bench.readers import mixed_mail
+from mailroom_cli.demo import automatic_messages, messages
 from tests.integration.real_servers.mails import MAILS
 from tests.servers.mail import hostile_bodies
-from tests.unit.mail.samples import sample
-from tests.unit.mail.test_addresses import AUTHORS, LISTS
-from tests.unit.mail.test_headers import DATES, PARAMETERS, WORDS
+from tests.unit.mime.samples import sample
+from tests.unit.mime.test_addresses import AUTHORS, LISTS
+from tests.unit.mime.test_headers import DATES, PARAMETERS, WORDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 RECORDED = (
     *(
-        f"tests/unit/mail/test_{name}.py"
+        f"tests/unit/mime/test_{name}.py"
         for name in (
             "address_limits", "addresses", "authentication", "charsets", "flowed", "headers", "kinds", "misbuilt",
             "parts", "report_fields", "reports", "round_trip", "structures", "text", "tnef", "trace", "uuencoded",
@@ -98,5 +98,5 @@ def _generated() -> Iterator[tuple[str, bytes]]:
         if len(mail) <= LONGEST_HOSTILE:
             yield f"body: {name}", mail
     demo = (*messages.SUPPORT, *messages.OFFICE, *messages.CONTRACTS, *messages.OPAQUE)
-    for number, mail in enumerate((*demo, *machines.AUTOMATIC, *machines.OTHERWISE)):
+    for number, mail in enumerate((*demo, *automatic_messages.AUTOMATIC, *automatic_messages.OTHERWISE)):
         yield f"demo {number}", mail

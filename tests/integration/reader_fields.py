@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from shared.mail.html_text import html_to_text
-from shared.mail.message import Message
+from shared.mime.html_text import html_to_text
+from shared.mime.parser import Message
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / ".tools" / "readers" / "node_modules"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.mail import message as parser
-from shared.mail.message import Message
+from shared.mime import parser
+from shared.mime.parser import Message
 
 LONGEST = 200_000
 """Bytes of a message that is recorded. Longer ones test limits and memory."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.mail.message import parse
+from shared.mime.parser import parse
 from tests.integration.reader_classes import CLASSES
 from tests.integration.reader_corpus import ROOT, messages_to_read
 from tests.integration.reader_fields import (
