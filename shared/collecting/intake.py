@@ -11,8 +11,8 @@ from functools import partial
 
 from shared.clock import Now, utc_now
 from shared.collecting.arriving import Arrivals
-from shared.collecting.folder_round import Drained, FolderRound, Guard, Progress, no_progress
-from shared.collecting.removals import Removals
+from shared.collecting.folder_round import Drained, FolderRound, Progress, no_progress
+from shared.collecting.removals import Guard, Removals
 from shared.collecting.undelivered import UndeliveredMessages
 from shared.errors import FolderMissing, MailboxBusy, MailboxFailed
 from shared.mailboxes.protocol import Mailbox
@@ -48,6 +48,7 @@ class Intake:
         traceparent: str = "",
         last_success: datetime | None = None,
         unsettled: bool = False,
+        account_since: datetime | None = None,
     ) -> Drained:
         """Take everything that may be taken from an open mailbox.
 
@@ -61,6 +62,7 @@ class Intake:
             traceparent: the trace that the announcements carry on.
             last_success: when a poll of the mailbox last ended well; None: never.
             unsettled: the poll before this one did not end well, and may have removed messages all the same.
+            account_since: what was stored before this is of another account; None: nothing is.
 
         Raises:
             MailboxFailed: the mailbox; what was stored until then stays stored and announced.
@@ -74,7 +76,7 @@ class Intake:
             arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
-            removals = Removals(arrivals, last_success, unsettled)
+            removals = Removals(arrivals, last_success, unsettled, account_since)
             # Of this folder alone: two folders may have the same UIDVALIDITY, and so the same keys.
             refused: set[str] = set()
             counted.append(undelivered)

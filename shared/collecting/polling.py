@@ -151,6 +151,7 @@ class Poller:
                     traceparent=poll.traceparent,
                     last_success=health.last_success,
                     unsettled=health.unsettled,
+                    account_since=health.account_since,
                 )
         except MailboxBusy as error:
             pause = self.health.busy(settings, error)
