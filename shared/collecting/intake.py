@@ -46,7 +46,7 @@ class Intake:
         first_contact: datetime,
         unreadable_before: datetime | None = None,
         traceparent: str = "",
-        last_success: datetime | None = None,
+        last_settled: datetime | None = None,
         unsettled: bool = False,
         account_since: datetime | None = None,
     ) -> Drained:
@@ -60,7 +60,7 @@ class Intake:
             first_contact: what `SINCE=now` counts from.
             unreadable_before: what was found unreadable before this is tried again; None: nothing is.
             traceparent: the trace that the announcements carry on.
-            last_success: when a poll of the mailbox last ended well; None: never.
+            last_settled: when a poll of the mailbox last ended with all removals recorded; None: never.
             unsettled: the poll before this one did not end well, and may have removed messages all the same.
             account_since: what was stored before this is of another account; None: nothing is.
 
@@ -76,7 +76,7 @@ class Intake:
             arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
-            removals = Removals(arrivals, last_success, unsettled, account_since)
+            removals = Removals(arrivals, last_settled, unsettled, account_since)
             # Of this folder alone: two folders may have the same UIDVALIDITY, and so the same keys.
             refused: set[str] = set()
             counted.append(undelivered)

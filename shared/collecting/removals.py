@@ -40,13 +40,13 @@ class Removals:
 
     Attributes:
         arrivals: the folder's storage side.
-        last_success: when a poll of the mailbox last ended well; None: never.
+        last_settled: when a poll of the mailbox last ended with all removals recorded; None: never.
         unsettled: the poll before this one did not end well.
         account_since: what was stored before this is of another account, and its removal is never settled.
     """
 
     arrivals: Arrivals
-    last_success: datetime | None
+    last_settled: datetime | None
     unsettled: bool
     account_since: datetime | None = None
     _recorded: datetime | None = field(default=None, init=False)
@@ -73,11 +73,10 @@ class Removals:
             return False
         self.unsettled = False
         now = self.arrivals.now()
-        record = self.arrivals.stores.records.get(Table.MAILBOXES, self._key)
-        values = record.values if record is not None else {}
+        values = self._values
         settled_at, oldest = values.get("settled_at"), values.get("oldest")
         begin = self._earlier_by_a_margin(settled_at if isinstance(settled_at, datetime) else None)
-        begin = max(filter(None, (begin, self._earlier_by_a_margin(self.last_success))), default=None)
+        begin = max(filter(None, (begin, self._earlier_by_a_margin(self.last_settled))), default=None)
         if begin is not None and isinstance(oldest, datetime):
             begin = min(begin, oldest)
         begin = max(filter(None, (begin, self.account_since)), default=None)
@@ -90,20 +89,22 @@ class Removals:
             )
             self.arrivals.removed(gone)
         self._record(settled_at=now, oldest=now)
-        self.last_success = now
+        self.last_settled = now
         return True
 
     def begin(self, items: Sequence[Item]) -> None:
         """Record, before messages are removed, since when they are stored, if `settle` would not look so far back."""
-        limit = self._recorded or self._earlier_by_a_margin(self.last_success)
+        limit = self._recorded or self._earlier_by_a_margin(self.last_settled)
         oldest = min((one.receipt.stored_at for one in items if one.receipt is not None), default=None)
         if limit is not None and oldest is not None and oldest < limit:
+            if self.unsettled and (recorded := self._values.get("oldest")) and isinstance(recorded, datetime):
+                oldest = min(oldest, recorded)  # an earlier poll's, which is settled later
             self._record(oldest=oldest)
             self._recorded = oldest
 
     def end(self) -> None:
         """Record that the removals of this poll are in the receipts."""
-        if self._recorded is not None:
+        if self._recorded is not None and not self.unsettled:
             self._record(oldest=self.arrivals.now())
             self._recorded = None
 
@@ -122,6 +123,11 @@ class Removals:
     def _record(self, **times: datetime) -> None:
         values: Values = {"folder": self.arrivals.folder, **times}
         self.arrivals.stores.records.merge(Table.MAILBOXES, self._key, values)
+
+    @property
+    def _values(self) -> Values:
+        record = self.arrivals.stores.records.get(Table.MAILBOXES, self._key)
+        return record.values if record is not None else {}
 
     @property
     def _key(self) -> str:

@@ -130,6 +130,48 @@ def test_8_2_a_listing_that_breaks_off_shows_nothing_and_the_next_one_decides(wo
     assert removed(world) == {"1.1": True}
 
 
+def test_8_2_a_poll_that_settles_nothing_does_not_shorten_what_the_next_one_looks_at(world: World) -> None:
+    """It ends well, long after the poll that was killed."""
+    world.server.deliver(letter(0))
+    world.look()
+    world.server.deliver(letter(1))
+    dies_before_recording(world)
+    assert not world.server.messages
+    for _ in range(2):
+        world.time += timedelta(hours=5)
+        world.server.deliver(letter(2))
+        world.server.unlisted = set(world.server.messages)
+        world.look()
+    world.server.unlisted.clear()
+    world.time += timedelta(hours=5)
+    world.look()
+    assert len(removed(world)) == 4
+    assert set(removed(world).values()) == {True}
+
+
+def test_8_2_old_mail_that_is_removed_meanwhile_hides_no_older_mail(world: World) -> None:
+    world.extra["AFTER"] = "keep"
+    world.server.deliver(letter(1))
+    world.look()
+    world.time += timedelta(days=100)
+    world.server.deliver(letter(2))
+    world.look()
+    world.time += timedelta(days=100)
+    world.look()
+    world.extra["AFTER"] = "delete"
+    later = {2: world.server.messages.pop(2)}
+    dies_before_recording(world)
+    world.server.messages = later
+    world.server.incomplete = True
+    world.time += timedelta(hours=5)
+    world.look()
+    assert removed(world) == {"1.1": False, "1.2": True}
+    world.server.incomplete = False
+    world.time += timedelta(hours=5)
+    world.look()
+    assert removed(world) == {"1.1": True, "1.2": True}
+
+
 def test_8_2_an_empty_folder_with_another_uidvalidity_shows_nothing(world: World) -> None:
     """The folder was renamed, and another took its name; or the server is restored, and its mail comes later."""
     is_stored_and_stays(world)

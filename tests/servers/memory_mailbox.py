@@ -47,6 +47,8 @@ class MemoryServer:
     """What is not taken at the first try."""
     unlisted: set[int] = field(default_factory=set)
     """What a listing that breaks off leaves out; the session knows that it did."""
+    incomplete: bool = False
+    """A listing may lack messages, as far as the session knows."""
     refuses_removal: MailroomError | None = None
     before_batch: Callable[[], None] = lambda: None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -79,7 +81,7 @@ class MemoryMailbox:
 
     @property
     def key_prefix(self) -> str | None:
-        if self._server.unlisted:
+        if self._server.unlisted or self._server.incomplete:
             return None
         return "" if self._server.keys or not self._server.has_keys else f"{self._server.uidvalidity}."
 
