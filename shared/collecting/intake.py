@@ -11,8 +11,8 @@ from functools import partial
 
 from shared.clock import Now, utc_now
 from shared.collecting.arriving import Arrivals
-from shared.collecting.folder_round import Drained, FolderRound, Guard, Progress, no_progress
-from shared.collecting.removals import Removals
+from shared.collecting.folder_round import Drained, FolderRound, Progress, no_progress
+from shared.collecting.removals import Guard, Removals
 from shared.collecting.undelivered import UndeliveredMessages
 from shared.errors import FolderMissing, MailboxBusy, MailboxFailed
 from shared.mailboxes.protocol import Mailbox
@@ -46,8 +46,9 @@ class Intake:
         first_contact: datetime,
         unreadable_before: datetime | None = None,
         traceparent: str = "",
-        last_success: datetime | None = None,
+        last_settled: datetime | None = None,
         unsettled: bool = False,
+        account_since: datetime | None = None,
     ) -> Drained:
         """Take everything that may be taken from an open mailbox.
 
@@ -59,8 +60,9 @@ class Intake:
             first_contact: what `SINCE=now` counts from.
             unreadable_before: what was found unreadable before this is tried again; None: nothing is.
             traceparent: the trace that the announcements carry on.
-            last_success: when a poll of the mailbox last ended well; None: never.
+            last_settled: when a poll of the mailbox last ended with all removals recorded; None: never.
             unsettled: the poll before this one did not end well, and may have removed messages all the same.
+            account_since: what was stored before this is of another account; None: nothing is.
 
         Raises:
             MailboxFailed: the mailbox; what was stored until then stays stored and announced.
@@ -74,7 +76,7 @@ class Intake:
             arrivals = Arrivals(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
-            removals = Removals(arrivals, last_success, unsettled)
+            removals = Removals(arrivals, last_settled, unsettled, account_since)
             # Of this folder alone: two folders may have the same UIDVALIDITY, and so the same keys.
             refused: set[str] = set()
             counted.append(undelivered)
