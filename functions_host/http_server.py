@@ -163,7 +163,7 @@ def _decompressed(body: bytes, coding: str) -> bytes:
 
     Raises:
         HTTPRequestEntityTooLarge: it is larger than a body may be.
-        _UndecodableBody: it is not of this coding.
+        _UndecodableBody: it is not of this coding, or something follows what is.
     """
     windows = _WINDOWS.get(coding.strip().lower(), ()) if body else ()
     for bits in windows:
@@ -174,7 +174,8 @@ def _decompressed(body: bytes, coding: str) -> bytes:
             continue
         if len(content) > MAX_BODY:
             raise web.HTTPRequestEntityTooLarge(max_size=MAX_BODY, actual_size=len(content))
-        if decompressor.eof:
+        # What follows is lost to the function, unless the caller learns of it.
+        if decompressor.eof and not decompressor.unused_data:
             return content
     if windows:
         raise _UndecodableBody

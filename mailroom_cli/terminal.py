@@ -15,8 +15,11 @@ import typer
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
 
-_UNSAFE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""All control characters but tab and line feed, line separators, direction marks, and halves of surrogate pairs."""
+_UNSAFE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
+"""All control characters but tab and line feed, line separators, direction marks, and halves of surrogate pairs.
+
+U+206A to U+206F are deprecated controls of the display (The Unicode Standard, section 23.3).
+"""
 
 
 def without_controls(text: str) -> str:

@@ -73,6 +73,9 @@ class MailboxHealth:
         collected: messages that the last look collected.
         left: messages that the last look saw and left in the mailbox: oversized, unreadable, refused by the server.
         unsettled: the last poll did not end well, or goes on: it may have removed messages without recording it.
+        last_settled: when a poll last ended after which it was not unsettled; None: never.
+        account: a digest of the server and the account that were polled last.
+        account_since: when these became other ones; None if they have been the same from the beginning.
     """
 
     failures: int = 0
@@ -99,6 +102,9 @@ class MailboxHealth:
     collected: int = 0
     left: int = 0
     unsettled: bool = False
+    last_settled: datetime | None = None
+    account: str = ""
+    account_since: datetime | None = None
 
     def failing_for(self, now: datetime) -> timedelta:
         """Return for how long it has failed or been busy without a poll that finished; zero for one that works."""
@@ -194,7 +200,11 @@ class HealthRecords:
         """Note that a mailbox is being looked at. Gives how it fares, this contact and look included."""
         now = self._now()
         before = self.get(settings.name)
-        values: dict[str, Value] = {"name": settings.name, "last_poll": now, "unsettled": True}
+        account = digest("account", settings.protocol, settings.host, settings.login, settings.mailbox_address)
+        values: dict[str, Value] = {"name": settings.name, "last_poll": now, "unsettled": True, "account": account}
+        if before.account not in ("", account):
+            values["account_since"] = now
+            before = replace(before, account_since=now)
         if before.first_contact is None:
             values["first_contact"] = now
             before = replace(before, first_contact=now)
@@ -224,6 +234,8 @@ class HealthRecords:
             uncertain: it may have removed messages without recording it.
         """
         health = self.get(settings.name)
+        now = self._now()
+        settled: dict[str, Value] = {} if uncertain else {"last_settled": now}
         warning = printable("; ".join(warnings), 1000)
         if warning:
             _log.warning("mailbox %s: %s", settings.name, warning)
@@ -242,11 +254,12 @@ class HealthRecords:
             failing_since=NEVER,
             **_NOT_BUSY,
             warning=warning,
-            last_success=self._now(),
-            last_served=began or self._now(),
+            last_success=now,
+            last_served=began or now,
             collected=collected,
             left=left,
             unsettled=uncertain,
+            **settled,
         )
 
     def failed(self, settings: MailboxSettings, error: MailboxError | ConfigurationError) -> None:

@@ -34,13 +34,15 @@ class LockedFile:
     Attributes:
         path: where it is.
         handle: its descriptor, for reading and writing.
+        locked: the file system has locks, and gave one.
     """
 
-    __slots__ = ("handle", "path")
+    __slots__ = ("handle", "locked", "path")
 
     def __init__(self, create: Callable[[], tuple[int, str]], mode: int = OWNER_ONLY) -> None:
         self.path = ""
         self.handle = -1
+        self.locked = False
         while not self._created(create, mode):
             pass
 
@@ -56,12 +58,14 @@ class LockedFile:
 
     def _created(self, create: Callable[[], tuple[int, str]], mode: int) -> bool:
         """Create and lock the file; return False if another process removed it before it was locked."""
+        self.locked = False
         self.handle, self.path = create()
         try:
             os.fchmod(self.handle, mode)
             # Not every file system has locks. Where they fail, `remove_leftover_files` fails too and removes nothing.
             with suppress(OSError):
                 fcntl.flock(self.handle, fcntl.LOCK_EX)
+                self.locked = True
             created = os.fstat(self.handle).st_nlink > 0
         except BaseException:
             self.close()

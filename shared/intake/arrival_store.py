@@ -19,6 +19,9 @@ from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
 from shared.storage.base import QueueName, Storage, Table, Values
 
+WITHOUT_KEY = "sha256:"
+"""How the server key of a message begins for which the server had none: the digest of its bytes follows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -143,7 +146,7 @@ class ArrivalStore:
                 self.stores.records.replace(Table.RECEIPTS, key, there[key].to_values(), etag=record.etag)
 
     def _stored(self, item: Candidate, content: Content) -> Candidate:
-        arrival = item.arrival or self.key("sha256:" + content.sha256)
+        arrival = item.arrival or self.key(WITHOUT_KEY + content.sha256)
         item = replace(item, arrival=arrival)
         return replace(item, receipt=self.receipt(item, message=content.sha256, size=content.size))
 
@@ -154,7 +157,7 @@ class ArrivalStore:
             mailbox=self.settings.name,
             protocol=self.settings.protocol.value,
             folder=self.folder,
-            server_key=item.listed.key or "sha256:" + message,
+            server_key=item.listed.key or WITHOUT_KEY + message,
             message=message,
             size=size,
             reported_size=item.listed.size,

@@ -17,13 +17,12 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Protocol
 
 from shared.config import After, MailProtocol
 from shared.errors import CommitUncertain
 from shared.intake.arrival_store import ArrivalStore, Candidate, end
 from shared.intake.placeholders import Placeholder, placeholder
-from shared.intake.removals import Removals
+from shared.intake.removals import Guard, Removals
 from shared.intake.skipped import record_oversized, record_unreadable
 from shared.intake.undelivered import UndeliveredMessages
 from shared.intake.watermark import Watermark, WatermarkStore
@@ -43,13 +42,6 @@ LOOK_UP = 500
 _log = logging.getLogger("mailroom.intake")
 
 
-class LeaseGuard(Protocol):
-    """What is asked before each removal: a held lease."""
-
-    def ensure(self) -> None:
-        """Raise `LeaseLost` if another worker may hold the mailbox."""
-
-
 @dataclass(slots=True)
 class DrainStats:
     """What a drain did.
@@ -63,7 +55,8 @@ class DrainStats:
         gone: were listed, and not there any more when they were asked for.
         set_aside: found now to be oversized or unreadable: recorded, and not asked for again.
         more: the time was up before everything was taken.
-        uncertain: the server's answer to the removals was lost: the next poll finds out which of them count.
+        uncertain: which messages were removed is not known, as the server's answer was lost, or the listing was
+            incomplete: the next poll finds out.
         warnings: what the operator should know about a folder, though the poll succeeded.
     """
 
@@ -125,7 +118,7 @@ class FolderSync:
     uploads: Executor
     progress: Progress
     mailbox: Mailbox
-    guard: LeaseGuard
+    guard: Guard
     drained: DrainStats
     deadline: float
     since: datetime | None
@@ -154,7 +147,8 @@ class FolderSync:
         # POP3 has to read the headers of every message for it, the others give it away.
         received = self.since is not None or settings.protocol is not MailProtocol.POP3
         listed = self.mailbox.list(folder, received=received, above=before.upto, since=self.since)
-        self.removals.settle(listed, self.since)
+        if not self.removals.settle(listed, self.mailbox.key_prefix, self.since, self.guard):
+            self.drained.uncertain = True
         with ThreadPoolExecutor(1, thread_name_prefix=f"store-{settings.name}") as storer:
             fetching = self.mailbox.fetch(self._batches(listed), max_bytes=settings.max_message_bytes)
             try:

@@ -13,8 +13,8 @@ from shared.clock import Now, utc_now
 from shared.config import MailboxSettings
 from shared.errors import FolderMissing, MailboxBusy, MailboxError
 from shared.intake.arrival_store import ArrivalStore
-from shared.intake.folder_sync import DrainStats, FolderSync, LeaseGuard, Progress, no_progress
-from shared.intake.removals import Removals
+from shared.intake.folder_sync import DrainStats, FolderSync, Progress, no_progress
+from shared.intake.removals import Guard, Removals
 from shared.intake.undelivered import UndeliveredMessages
 from shared.mailboxes.base import Mailbox
 from shared.storage.base import Storage
@@ -40,14 +40,15 @@ class MailboxDrain:
         self,
         settings: MailboxSettings,
         mailbox: Mailbox,
-        guard: LeaseGuard,
+        guard: Guard,
         *,
         budget: float,
         first_contact: datetime,
         unreadable_before: datetime | None = None,
         traceparent: str = "",
-        last_success: datetime | None = None,
+        last_settled: datetime | None = None,
         unsettled: bool = False,
+        account_since: datetime | None = None,
     ) -> DrainStats:
         """Take everything that may be taken from an open mailbox.
 
@@ -59,8 +60,9 @@ class MailboxDrain:
             first_contact: what `SINCE=now` counts from.
             unreadable_before: what was found unreadable before this is tried again; None: nothing is.
             traceparent: the trace that the announcements carry on.
-            last_success: when a poll of the mailbox last ended well; None: never.
+            last_settled: when a poll of the mailbox last ended with all removals recorded; None: never.
             unsettled: the poll before this one did not end well, and may have removed messages all the same.
+            account_since: what was stored before this is of another account; None: nothing is.
 
         Raises:
             MailboxError: the mailbox; what was stored until then stays stored and announced.
@@ -74,7 +76,7 @@ class MailboxDrain:
             arrivals = ArrivalStore(self.stores, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
-            removals = Removals(arrivals, last_success, unsettled)
+            removals = Removals(arrivals, last_settled, unsettled, account_since)
             # Of this folder alone: two folders may have the same UIDVALIDITY, and so the same keys.
             refused: set[str] = set()
             counted.append(undelivered)

@@ -149,8 +149,9 @@ class Poller:
                     first_contact=health.first_contact,
                     unreadable_before=health.unreadable_before,
                     traceparent=poll.traceparent,
-                    last_success=health.last_success,
+                    last_settled=health.last_settled,
                     unsettled=health.unsettled,
+                    account_since=health.account_since,
                 )
         except MailboxBusy as error:
             pause = self.health.busy(settings, error)

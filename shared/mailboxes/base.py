@@ -130,6 +130,10 @@ class Mailbox(Protocol):
             since: what was received before may be left out, where that saves requests (Graph).
         """
 
+    @property
+    def key_prefix(self) -> str | None:
+        """How the keys of all messages in the folder listed last begin; None if the listing may lack some of them."""
+
     def watermark(self, dealt_with: Collection[int]) -> str | None:
         """What stands for the part of the last listing that need not be listed again, if anything does.
 

@@ -81,8 +81,9 @@ def _dmarc_results(text: str, hosts: list[str | None]) -> Iterator[tuple[str, st
     elif not _is_ours(first, hosts):
         return
     for part in parts:
-        method, equals, result = part[0].partition("=") if part else ("", "", "")
-        if equals and method.partition("/")[0].lower() == "dmarc":
+        method, _, result = part[0].partition("=") if part else ("", "", "")
+        if method.partition("/")[0].lower() == "dmarc":
+            # With white space around the equals sign, which RFC 8601 section 2.2 allows, the result is empty: no pass.
             named = [word.partition("=")[2] for word in part if word.lower().startswith("header.from=")]
             domain = normalise_domain(named[0].rpartition("@")[2]) if len(named) == 1 else None
             yield result.lower(), domain

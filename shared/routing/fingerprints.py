@@ -12,10 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from heapq import nsmallest
+from itertools import zip_longest
 
-MOST_PARAGRAPHS = 48
-"""Digests of paragraphs that a claim holds; with those of edges, there are 64 at most."""
+MOST_PARAGRAPHS = 47
+"""Paragraphs whose digests a claim holds; with those of edges and of the whole text, there are 64 at most.
+
+Of a longer text it holds none of them: to compare a selection would hide a change in the others.
+"""
 
 EDGE_LINES = 8
 """Lines that a gateway may have added to the first or the last paragraph, without an empty line between.
@@ -23,11 +26,20 @@ EDGE_LINES = 8
 They are not more than the lines that were there.
 """
 
+LONG_TEXT_BANNER, LONG_TEXT_FOOTER = 2, 8
+"""Paragraphs that a gateway may have added before and behind a text of more than 47."""
+
+LONG_TEXT_HEAD, LONG_TEXT_TAIL = 2, 3
+"""Lines that it may have added to such a text's first and last paragraph; 60 combinations in all."""
+
 DIGEST = 16
 """Hex digits of such a digest: 64 bits. Each recipient has three claims, and each of them holds all digests."""
 
-_PARAGRAPH_END = re.compile(r"\n[\W_]*\n")
-"""An empty line, or lines without a letter or digit: `-- `, `____`, `>`. Linear: a run is read twice at most."""
+_PARAGRAPH_END = re.compile(r"\n[\s_=*#~>.\u2010-\u2015\u2022\u2500-\u257f-]*\n")
+"""An empty line, or lines of white space and rules: `-- `, `____`, `>`. Linear: a run is read twice at most.
+
+Other signs are text: in an answer, a line with a thumb up is not a line with a thumb down.
+"""
 
 
 class FingerprintKind(StrEnum):
@@ -43,46 +55,50 @@ class Comparison:
     """What decides whether two messages with the same Message-ID are the same.
 
     Attributes:
-        paragraphs: digests of the text's paragraphs, each once, sorted; of more than 48 the 48 smallest.
-        more: there are more than 48 paragraphs.
-        edges: digests of the first paragraph without its first lines, and of the last without its last lines.
-        attachments: for a message without text, one digest over those of its attachments; empty if it has none.
+        paragraphs: digests of the text's paragraphs, each once, sorted; none of a text of more than 47.
+        whole: one digest over all paragraphs in order; empty if there is no text.
+        edges: digests of the first paragraph without its first lines, and of the last without its last lines; of a text
+            of more than 47 paragraphs, what `whole` would be without what a gateway may have added at both ends.
+        attachments: one digest over those of the attachments; empty if there are none.
         sender: the domain of a DMARC pass that a receiving server of ours recorded; empty if there is none.
     """
 
     paragraphs: tuple[str, ...] = ()
-    more: bool = False
+    whole: str = ""
     edges: tuple[str, ...] = ()
     attachments: str = ""
     sender: str = ""
 
     def is_same(self, other: Comparison) -> bool:
-        """Return whether one body contains the other, or both have the same authenticated sender. Symmetric."""
+        """Return whether one body contains the other, or both have the same authenticated sender. Symmetric.
+
+        Messages without text need attachments to be the same. An empty text would be contained in every text, and a
+        forged message is easily empty.
+        """
         if self.sender and self.sender == other.sender:
             return True
+        if self.attachments != other.attachments:
+            return False
+        if not (self.whole and other.whole):
+            return self.whole == other.whole and bool(self.attachments)
         return self._contains(other) or other._contains(self)
 
     def _contains(self, other: Comparison) -> bool:
-        """Return whether all paragraphs of another text are among ours; for no text, whether attachments are equal.
-
-        An empty text is contained in no other text: it would be in every one, and a forged message is easily empty.
-        """
+        """Return whether all paragraphs of another text are among ours."""
+        if not self.paragraphs:
+            return other.whole in {self.whole, *self.edges}
         if not other.paragraphs:
-            return bool(other.attachments) and other.attachments == self.attachments
-        if not self.more:
-            missing = set(other.paragraphs) - set(self.paragraphs)
-            surplus = set(self.paragraphs) - set(other.paragraphs)
-            # Where lines were added, they are all that was: else "Kind regards" would be contained in most texts.
-            return not other.more and (not missing or (len(missing) == len(surplus) and missing <= set(self.edges)))
-        # Only the smallest digests of ours are known. A footer moves a few of the other's out of that range.
-        in_range = [digest for digest in other.paragraphs if digest <= self.paragraphs[-1]]
-        return {*self.paragraphs, *self.edges}.issuperset(in_range) and len(in_range) >= MOST_PARAGRAPHS // 2
+            return False
+        missing = set(other.paragraphs) - set(self.paragraphs)
+        surplus = set(self.paragraphs) - set(other.paragraphs)
+        # Where lines were added, they are all that was: else "Kind regards" would be contained in most texts.
+        return not missing or (len(missing) == len(surplus) and missing <= set(self.edges))
 
-    def as_json(self) -> Mapping[str, str | bool]:
+    def as_json(self) -> Mapping[str, str]:
         """As a claim stores it."""
-        values: dict[str, str | bool] = {
+        values = {
             "paragraphs": " ".join(self.paragraphs),
-            "more": self.more,
+            "whole": self.whole,
             "edges": " ".join(self.edges),
             "attachments": self.attachments,
             "sender": self.sender,
@@ -90,14 +106,14 @@ class Comparison:
         return {name: value for name, value in values.items() if value}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, str | bool]) -> Comparison:
+    def from_json(cls, values: Mapping[str, str]) -> Comparison:
         """From what `as_json` gave."""
         return cls(
-            paragraphs=tuple(str(values.get("paragraphs", "")).split()),
-            more=bool(values.get("more", False)),
-            edges=tuple(str(values.get("edges", "")).split()),
-            attachments=str(values.get("attachments", "")),
-            sender=str(values.get("sender", "")),
+            paragraphs=tuple(values.get("paragraphs", "").split()),
+            whole=values.get("whole", ""),
+            edges=tuple(values.get("edges", "").split()),
+            attachments=values.get("attachments", ""),
+            sender=values.get("sender", ""),
         )
 
 
@@ -183,15 +199,26 @@ def fingerprints(message: str, seen: VisibleContent) -> tuple[Fingerprint, ...]:
 
 
 def _comparison(seen: VisibleContent) -> Comparison:
-    text = seen.bodies[0] if seen.bodies else ""
+    text, *others = seen.bodies or ("",)
     paragraphs = _paragraphs(text)
-    digests = {_short(paragraph) for paragraph in set(map(_folded, paragraphs))}
-    attachments = sorted(digest for _, digest in seen.attachments)
+    folded = list(map(_folded, paragraphs))
+    known = {paragraph: _short(paragraph) for paragraph in set(folded)}
+    digests = [known[paragraph] for paragraph in folded]
+    attachments: list[object] = [sorted(digest for _, digest in seen.attachments)] if seen.attachments else []
+    if attachments and not digests:
+        attachments += map(_folded, others)  # all that is shown beside the attachments
+    whole, edges = "", list[str]()
+    if len(known) > MOST_PARAGRAPHS:
+        whole, *edges = _trimmed(paragraphs, digests)
+    elif digests:
+        whole = _short("".join(digests))
+        heads, tails = _heads(paragraphs[0], EDGE_LINES), _tails(paragraphs[-1], EDGE_LINES)
+        edges = [edge for pair in zip_longest(heads, tails) for edge in pair if edge is not None]
     return Comparison(
-        paragraphs=tuple(nsmallest(MOST_PARAGRAPHS, digests)),
-        more=len(digests) > MOST_PARAGRAPHS,
-        edges=tuple(map(_short, _edges(paragraphs[0], paragraphs[-1]))) if paragraphs else (),
-        attachments=_digest(attachments) if attachments and not digests else "",
+        paragraphs=tuple(sorted(known.values())) if len(known) <= MOST_PARAGRAPHS else (),
+        whole=whole,
+        edges=tuple(edges),
+        attachments=_digest(*attachments) if attachments else "",
         sender=seen.authenticated,
     )
 
@@ -201,11 +228,39 @@ def _paragraphs(text: str) -> list[str]:
     return [paragraph for paragraph in _PARAGRAPH_END.split(f"\n{text}\n") if not paragraph.isspace() and paragraph]
 
 
-def _edges(first: str, last: str) -> Iterator[str]:
-    """What the first and the last paragraph were before a gateway added lines to them."""
-    head, tail = ([_folded(line) for line in paragraph.strip("\n").split("\n")] for paragraph in (first, last))
-    for count in range(1, EDGE_LINES + 1):
-        yield from (" ".join(lines) for lines in (head[count:], tail[:-count]) if len(lines) >= count)
+def _trimmed(paragraphs: Sequence[str], digests: Sequence[str]) -> Iterator[str]:
+    """The digest of a long text, and then what it would be without what a gateway may have added at both ends."""
+    first, inner, last = (
+        digests[:LONG_TEXT_BANNER],
+        "".join(digests[LONG_TEXT_BANNER:-LONG_TEXT_FOOTER]).encode(),
+        digests[-LONG_TEXT_FOOTER:],
+    )
+    heads = [first[count:] for count in range(LONG_TEXT_BANNER + 1)]
+    heads += [[cut, *first[1:]] for cut in _heads(paragraphs[0], LONG_TEXT_HEAD)]
+    tails = [last[: LONG_TEXT_FOOTER - count] for count in range(LONG_TEXT_FOOTER + 1)]
+    tails += [[*last[:-1], cut] for cut in _tails(paragraphs[-1], LONG_TEXT_TAIL)]
+    for head in heads:
+        begun = hashlib.sha256("".join(head).encode() + inner)
+        for tail in tails:
+            ended = begun.copy()
+            ended.update("".join(tail).encode())
+            yield ended.hexdigest()[:DIGEST]
+
+
+def _heads(first: str, most: int) -> list[str]:
+    """Digests of what a text's first paragraph was before a gateway put lines on top of it."""
+    lines = _lines(first)
+    return [_short(" ".join(lines[count:])) for count in range(1, most + 1) if len(lines) >= 2 * count]
+
+
+def _tails(last: str, most: int) -> list[str]:
+    """Digests of what a text's last paragraph was before a gateway put lines below it."""
+    lines = _lines(last)
+    return [_short(" ".join(lines[:-count])) for count in range(1, most + 1) if len(lines) >= 2 * count]
+
+
+def _lines(paragraph: str) -> list[str]:
+    return [_folded(line) for line in paragraph.strip("\n").split("\n")]
 
 
 def _short(text: str) -> str:

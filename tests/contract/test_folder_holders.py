@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from shared.storage.base import QueueName, Storage
 from shared.storage.folder import blobs as blobs_module
 from shared.storage.folder.blobs import HIDDEN, FolderBlobs
-from shared.storage.folder.holders import FOLDER
+from shared.storage.folder.holders import FOLDER, ProcessMarker
 from tests.contract.folders import OPEN, ROOT, opened_at
 
 HOLD = """
@@ -92,6 +97,62 @@ def test_8_1_without_locks_nobody_is_taken_for_dead(
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("shared.storage.folder.holders.fcntl.flock", no_locks)
+    assert stores.release_dead() == 0
+    assert visible(stores) == []
+
+
+def test_8_1_a_process_that_could_not_lock_its_file_is_not_taken_for_dead(
+    stores: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """flock(2): ENOLCK, the kernel is out of memory for locks; it may have some for the next process."""
+
+    def no_lock(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.temporary_files.fcntl", SimpleNamespace(flock=no_lock, LOCK_EX=2))
+        other = opened_at(folder)
+    assert visible(other) == ["held", "paused"]
+    assert other.leases.acquire("support", 60) is not None
+    assert stores.release_dead() == 0
+    assert (visible(stores), stores.leases.acquire("support", 60)) == ([], None)
+    other.close()
+
+
+def test_8_1_a_process_that_starts_while_another_looks_for_dead_ones_is_not_taken_for_dead(
+    stores: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new file is not locked for a moment. The other has it then, and removes it; so it makes another."""
+    del stores
+    looking = ProcessMarker(folder / HIDDEN)
+    timers: list[threading.Timer] = []
+
+    def flock(handle: int, operation: int) -> None:
+        if not timers:
+            stack = ExitStack()
+            assert len(stack.enter_context(looking.dead())) == 1
+            timers.append(threading.Timer(0.2, stack.close))
+            timers[0].start()
+        fcntl.flock(handle, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.temporary_files.fcntl", SimpleNamespace(flock=flock, LOCK_EX=fcntl.LOCK_EX))
+        started = ProcessMarker(folder / HIDDEN)
+    timers[0].join()
+    assert (folder / HIDDEN / FOLDER / started.mark).exists()
+    with looking.dead() as marks:
+        assert marks == []
+    started.close()
+    looking.close()
+
+
+def test_8_1_a_forked_child_keeps_what_its_parent_holds_and_ends_nothing(stores: Storage) -> None:
+    """The child has the parent's open file, and so its lock: neither's end releases what the other holds."""
+    assert visible(stores) == ["held", "paused"]
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
     assert stores.release_dead() == 0
     assert visible(stores) == []
 

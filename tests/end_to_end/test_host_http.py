@@ -99,6 +99,8 @@ async def _refusals(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
         ("gzip", b"rubbish" * 50, 400),
         ("deflate", b"rubbish" * 50, 400),
         ("gzip", packed[:-4], 400),
+        ("gzip", packed + b"rubbish", 400),
+        ("gzip", packed + packed, 400),
         ("gzip", gzip.compress(b"x" * (MAX_BODY + 1), 1), 413),
         ("br", b"a body", 202),
         ("r\u00fcbbish, gzip", b"a body", 202),

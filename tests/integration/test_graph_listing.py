@@ -52,8 +52,14 @@ def test_1_8_a_listing_that_goes_in_circles_ends_with_what_was_listed(
         with caplog.at_level(logging.WARNING):
             listed = mailbox.list("INBOX")
         assert [one.key for one in listed] == keys
+        assert mailbox.key_prefix is None, "messages may be missing"
         mailbox.remove(listed)
+        assert mailbox.list("INBOX") == ()
+        assert mailbox.key_prefix is None
     assert box.left("Inbox") == []
+    with graph.open() as mailbox:
+        mailbox.list("INBOX")
+        assert mailbox.key_prefix == ""
     assert "mailbox support: Microsoft Graph gives the same link to the next page twice" in caplog.text
 
 
@@ -244,6 +250,7 @@ def test_1_8_a_page_that_never_comes_does_not_keep_what_is_before_it(
         with caplog.at_level(logging.WARNING):
             listed = mailbox.list("INBOX")
         assert [one.key for one in listed] == box.ids("Inbox")[:2]
+        assert mailbox.key_prefix is None
         mark = mailbox.watermark([one.number for one in listed])
         with pytest.raises(MailboxBusy):
             mailbox.list("INBOX", above=mark)

@@ -176,6 +176,28 @@ def test_an_incomplete_listing_moves_no_watermark() -> None:
 
     with ScriptedImap(MAILS, hook) as server:
         assert poll(server) == ([1, 3], None)
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        mailbox.list("INBOX")
+        assert mailbox.key_prefix is None
+
+
+def test_8_2_a_listing_is_whole_if_it_has_as_many_messages_as_the_folder() -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if b"SEARCH" in command:
+            peer.send(b"* SEARCH 1 3", tag + b" OK")
+        elif b"SIZE" in command:
+            peer.send(b"* 1 FETCH (UID 1 RFC822.SIZE 22)", b"* 3 FETCH (UID 3 RFC822.SIZE 22)", tag + b" OK")
+        else:
+            return False
+        return True
+
+    with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
+        assert len(mailbox.list("INBOX")) < len(MAILS)
+        assert mailbox.key_prefix is None
+    for mails in (MAILS, {}):
+        with ScriptedImap(mails) as server, opened(server) as mailbox:
+            mailbox.list("INBOX")
+            assert mailbox.key_prefix == "7."
 
 
 @pytest.mark.parametrize("line", [b"* 2 FETCH (RFC822.SIZE 22)", b""])

@@ -82,6 +82,22 @@ def test_8_3_without_uidl_there_are_no_keys() -> None:
         assert server.messages == []
 
 
+def test_8_2_a_list_that_lacks_a_message_with_a_uidl_is_not_whole() -> None:
+    def hook(peer: Peer, command: bytes) -> bool:
+        if command != b"LIST":
+            return False
+        peer.send(b"+OK", b"1 %d" % len(BODIES[0]), b".")
+        return True
+
+    with ScriptedPop3(MAILS, hook) as server, scripted_mailbox(server) as mailbox:
+        assert len(mailbox.list("INBOX")) == 1
+        assert mailbox.key_prefix is None
+    for mails in (MAILS, []):
+        with ScriptedPop3(mails) as server, scripted_mailbox(server) as mailbox:
+            mailbox.list("INBOX")
+            assert mailbox.key_prefix == ""
+
+
 def test_8_2_without_uidl_numbers_of_another_session_are_refused() -> None:
     with ScriptedPop3(MAILS, answers(UIDL=b"-ERR unknown command")) as server, scripted_mailbox(server) as mailbox:
         old = mailbox.list("INBOX")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import CommitUncertain, ServiceUnavailable
+from shared.errors import CommitUncertain, LeaseLost, ServiceUnavailable
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import Storage, Table
 from tests.integration.intake_fixture import World, letter
@@ -109,6 +109,138 @@ def test_8_2_where_the_listing_does_not_show_it_nothing_is_recorded(world: World
         world.server.uidvalidity = 2
     world.look()
     assert removed(world)["1.1"] is False
+
+
+def is_stored_and_stays(world: World) -> None:
+    """Let a poll store a message and fail before it removes it."""
+    world.server.deliver(letter(1))
+    world.server.refuses_removal = ServiceUnavailable("not now")
+    world.look()
+    assert len(world.server.messages) == 1
+
+
+def test_8_2_a_listing_that_breaks_off_shows_nothing_and_the_next_one_decides(world: World) -> None:
+    is_stored_and_stays(world)
+    world.server.unlisted = {1}
+    world.look()
+    assert removed(world) == {"1.1": False}, "it is still in the mailbox"
+    world.server.messages.clear()
+    world.server.unlisted.clear()
+    world.look()
+    assert removed(world) == {"1.1": True}
+
+
+def test_8_2_a_poll_that_settles_nothing_does_not_shorten_what_the_next_one_looks_at(world: World) -> None:
+    """It ends well, long after the poll that was killed."""
+    world.server.deliver(letter(0))
+    world.look()
+    world.server.deliver(letter(1))
+    dies_before_recording(world)
+    assert not world.server.messages
+    for _ in range(2):
+        world.time += timedelta(hours=5)
+        world.server.deliver(letter(2))
+        world.server.unlisted = set(world.server.messages)
+        world.look()
+    world.server.unlisted.clear()
+    world.time += timedelta(hours=5)
+    world.look()
+    assert len(removed(world)) == 4
+    assert set(removed(world).values()) == {True}
+
+
+def test_8_2_old_mail_that_is_removed_meanwhile_hides_no_older_mail(world: World) -> None:
+    world.extra["AFTER"] = "keep"
+    world.server.deliver(letter(1))
+    world.look()
+    world.time += timedelta(days=100)
+    world.server.deliver(letter(2))
+    world.look()
+    world.time += timedelta(days=100)
+    world.look()
+    world.extra["AFTER"] = "delete"
+    later = {2: world.server.messages.pop(2)}
+    dies_before_recording(world)
+    world.server.messages = later
+    world.server.incomplete = True
+    world.time += timedelta(hours=5)
+    world.look()
+    assert removed(world) == {"1.1": False, "1.2": True}
+    world.server.incomplete = False
+    world.time += timedelta(hours=5)
+    world.look()
+    assert removed(world) == {"1.1": True, "1.2": True}
+
+
+def test_8_2_an_empty_folder_with_another_uidvalidity_shows_nothing(world: World) -> None:
+    """The folder was renamed, and another took its name; or the server is restored, and its mail comes later."""
+    is_stored_and_stays(world)
+    world.server.messages.clear()
+    world.server.uidvalidity = 2
+    world.look()
+    assert removed(world) == {"1.1": False}
+
+
+@pytest.mark.parametrize("setting", ["HOST", "USERNAME", "PROTOCOL"])
+def test_8_2_the_listing_of_another_account_shows_nothing(world: World, setting: str) -> None:
+    world.server.keys = {1: "u1", 2: "u2"}
+    is_stored_and_stays(world)
+    messages, world.server.messages = world.server.messages, {}
+    world.time += timedelta(minutes=1)
+    world.extra[setting] = {"HOST": "localhost", "USERNAME": "other", "PROTOCOL": "pop3"}[setting]
+    world.look()
+    assert removed(world) == {"u1": False}, "it is still in the other account"
+    assert messages
+    world.server.refuses_removal = None
+    world.time += timedelta(minutes=1)
+    world.server.messages = {2: letter(2)}
+    dies_before_recording(world)
+    world.look()
+    assert removed(world) == {"u1": False, "u2": True}
+
+
+def test_8_2_a_message_without_a_key_may_be_listed_under_one_now(world: World) -> None:
+    world.extra["PROTOCOL"] = "pop3"
+    world.server.has_keys = False
+    is_stored_and_stays(world)
+    (key,) = removed(world)
+    world.server.has_keys, world.server.keys = True, {1: "u1"}
+    world.look()
+    assert removed(world) == {key: False, "u1": False}
+    world.server.refuses_removal = None
+    world.look()
+    assert removed(world)["u1"]
+
+
+def test_8_2_messages_without_keys_are_settled_once_none_is_listed(world: World) -> None:
+    world.extra["PROTOCOL"] = "pop3"
+    world.server.has_keys = False
+    is_stored_and_stays(world)
+    world.server.refuses_removal = None
+    world.server.messages.clear()
+    world.server.deliver(letter(2))
+    world.look()
+    assert sorted(removed(world).values()) == [False, True], "which message is listed, only a download shows"
+    world.look()
+    assert set(removed(world).values()) == {True}
+
+
+def test_8_2_a_worker_that_lost_its_lease_records_nothing(world: World) -> None:
+    """Meanwhile another may have stored what came after the listing."""
+    is_stored_and_stays(world)
+    world.server.messages.clear()
+    app = world.app()
+
+    class Guard:
+        def ensure(self) -> None:
+            raise LeaseLost("another worker has the mailbox")
+
+    settings = app.settings.mailboxes["support"]
+    with pytest.raises(LeaseLost):
+        app.poller.intake.run(
+            settings, world.server.open(), Guard(), budget=300, first_contact=world.time, unsettled=True
+        )
+    assert removed(world) == {"1.1": False}
 
 
 def test_8_2_the_commit_whose_answer_was_lost_is_settled_by_the_next_poll(

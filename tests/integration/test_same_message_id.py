@@ -115,6 +115,57 @@ def test_4_1_a_footer_or_a_banner_that_a_gateway_adds_makes_no_second_result(
     assert [outcome(world, copy) for copy in copies] == [f"duplicate {original.arrival}"] * 3
 
 
+INVOICE = (
+    "--b\r\n\r\nDear team,\r\n\r\nsee the invoice.{footer}\r\n--b\r\nContent-Type: application/pdf\r\n"
+    "Content-Disposition: attachment; filename=invoice.pdf\r\n\r\n{account}\r\n--b--"
+)
+MIXED = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"
+HTML = "MIME-Version: 1.0\r\nContent-Type: text/html\r\n"
+
+
+def test_4_3_another_attachment_of_the_same_name_suppresses_nothing(world: ReplayWorld) -> None:
+    forged = arrives(world, letter(INVOICE.format(footer="", account="a new account"), MIXED))
+    genuine = arrives(world, letter(INVOICE.format(footer="", account="the account"), MIXED))
+    assert result(world, genuine)["same_message_id"] == [reference(world, forged)]
+    copy = arrives(world, letter(INVOICE.format(footer="\r\n\r\nScanned.", account="the account"), MIXED))
+    assert outcome(world, copy) == f"duplicate {genuine.arrival}"
+
+
+def test_4_3_messages_of_html_alone_are_compared_by_its_text(world: ReplayWorld) -> None:
+    page = "<p>Dear team,</p><p>we would like {} chairs.</p>"
+    forged = arrives(world, letter(page.format("two"), HTML))
+    genuine = arrives(world, letter(page.format("ten"), HTML))
+    assert result(world, genuine)["same_message_id"] == [reference(world, forged)]
+    copy = arrives(world, letter(f"<div><b></b>{page.format('ten')}</div><p>Scanned.</p>", HTML))
+    assert outcome(world, copy) == f"duplicate {genuine.arrival}"
+
+
+def test_4_3_one_paragraph_of_two_hundred_makes_another_message(world: ReplayWorld) -> None:
+    paragraphs = [f"{number}. chair" for number in range(200)]
+    genuine = arrives(world, letter("\r\n\r\n".join(paragraphs)))
+    for place in (0, 57, 101, 150, 199):
+        changed = [*paragraphs[:place], "a table", *paragraphs[place + 1 :]]
+        assert outcome(world, arrives(world, letter("\r\n\r\n".join(changed)))).startswith("routed"), place
+    footer = arrives(world, letter("\r\n\r\n".join([*paragraphs, "-- ", "Scanned."])))
+    assert outcome(world, footer) == f"duplicate {genuine.arrival}"
+
+
+@pytest.mark.parametrize(
+    ("written", "same"),
+    [
+        ("Message-ID:\r\n <1@customer.example>", True),
+        ("MESSAGE-Id: <1@customer.example> (comment)", True),
+        ("Message-ID: <1@CUSTOMER.example>", False),
+        ("Message-ID: <1@customer.example>\r\nMessage-ID: <2@customer.example>", False),
+        ("X-Message-ID: <1@customer.example>", False),
+    ],
+)
+def test_4_3_a_message_id_counts_as_written_and_alone(world: ReplayWorld, written: str, *, same: bool) -> None:
+    arrives(world, letter(GENUINE))
+    data = letter(FOOTER).replace(b"Message-ID: <1@customer.example>", written.encode())
+    assert outcome(world, arrives(world, data)).startswith("duplicate" if same else "routed")
+
+
 @pytest.mark.parametrize("mailbox", ["support", "office"])
 def test_4_1_copies_of_the_second_message_are_duplicates_of_it(world: ReplayWorld, mailbox: str) -> None:
     forged = arrives(world, letter(FORGED))

@@ -45,6 +45,10 @@ class MemoryServer:
     """What is listed at every poll, and answered as if it did not exist."""
     postponed: set[int] = field(default_factory=set)
     """What is not taken at the first try."""
+    unlisted: set[int] = field(default_factory=set)
+    """What a listing that breaks off leaves out; the session knows that it did."""
+    incomplete: bool = False
+    """A listing may lack messages, as far as the session knows."""
     refuses_removal: MailroomError | None = None
     before_batch: Callable[[], None] = lambda: None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -74,6 +78,12 @@ class MemoryMailbox:
     @property
     def commit_every(self) -> int | None:
         return 3 if self._server.commits else None
+
+    @property
+    def key_prefix(self) -> str | None:
+        if self._server.unlisted or self._server.incomplete:
+            return None
+        return "" if self._server.keys or not self._server.has_keys else f"{self._server.uidvalidity}."
 
     def fetch(
         self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int
@@ -125,7 +135,7 @@ class MemoryMailbox:
                 self._server.received.get(number) if received else None,
             )
             for number, data in sorted(self._server.messages.items())
-            if number > lowest
+            if number > lowest and number not in self._server.unlisted
         ]
         return self._listed
 

@@ -197,18 +197,27 @@ def test_4_1_lines_at_an_edge_are_a_banner_or_a_footer_if_they_are_few() -> None
     lines = "\n".join(["added"] * 9)
     assert not are_same(comparison(text), comparison(f"{text}\n{lines}"))
     assert not are_same(comparison("line 0\nline 1"), comparison(text)), "most of it is missing"
-    found = comparison("\n\n".join(f"{text} {number}" for number in range(100)))
-    assert (len(found.paragraphs), len(found.edges)) == (48, 16)
 
 
-@pytest.mark.parametrize("added", ["one footer", "\n\n".join(f"footer {number}" for number in range(20))])
-def test_4_1_of_many_paragraphs_48_digests_decide(added: str) -> None:
-    assert len(comparison(MANY).paragraphs) == 48
-    for other in (f"{MANY}\n\n{added}", f"{added}\n\n{MANY}", f"{MANY}\nfooter", f"banner\n{MANY}"):
-        assert are_same(comparison(MANY), comparison(other))
-    at_the_limit = MANY[: MANY.index("\n\nparagraph 48")]
-    assert not comparison(at_the_limit).more
-    assert are_same(comparison(at_the_limit), comparison(f"{at_the_limit}\n\n{added}"))
+@pytest.mark.parametrize("added", ["footer", "\n\n".join(f"footer {number}" for number in range(8))])
+@pytest.mark.parametrize("count", [40, 46, 47, 48, 200])
+def test_4_1_a_long_text_is_compared_without_what_was_added_at_its_ends(count: int, added: str) -> None:
+    text = MANY[: MANY.index(f"\n\nparagraph {count}")] if count < 200 else MANY
+    for footer in ("", f"\n\n{added}", "\nfooter"):
+        for banner in ("", "banner\n\n", "banner\n\nwith a link\n\n", "banner\n"):
+            mixed = len({len(part.strip("\n")) + 2 == len(part) for part in (banner, footer) if part}) == 2
+            if mixed and count < 47:
+                continue  # of a short text, either paragraphs or lines were added
+            other = comparison(f"{banner}{text}{footer}")
+            assert are_same(comparison(text), other)
+            assert not (banner or footer) or not are_same(comparison(f"{text}\n\nother"), other)
+
+
+def test_4_3_a_claim_holds_64_digests_at_most() -> None:
+    lines = "\n".join(f"line {number}" for number in range(20))
+    for count in (1, 2, 46, 47, 48, 49, 1000):
+        found = comparison("\n\n".join(f"{lines} {number}" for number in range(count)))
+        assert len(found.paragraphs) + len(found.edges) + bool(found.whole) <= 64
 
 
 @pytest.mark.parametrize(
@@ -220,11 +229,49 @@ def test_4_1_of_many_paragraphs_48_digests_decide(added: str) -> None:
         MANY.replace("paragraph 1", "line 1"),
         "\n\n".join(f"paragraph {number}" for number in range(45)),
         "\n\n".join(f"another {number}" for number in range(20_000)),
+        "\n\n".join(reversed(MANY.split("\n\n"))),
     ],
 )
 def test_4_3_a_body_with_many_paragraphs_does_not_contain_what_it_has_no_room_for(other: str) -> None:
     assert not are_same(comparison(MANY), comparison(other))
     assert not are_same(comparison(BODY), comparison(MANY)), "nothing of it is among the digests"
+
+
+@pytest.mark.parametrize("count", [47, 48, 60, 200])
+def test_4_3_no_paragraph_of_a_long_text_can_be_replaced(count: int) -> None:
+    """A digest of 48 paragraphs out of 200 would not show most of these, and a sender may choose which it shows."""
+    paragraphs = MANY.split("\n\n")[:count]
+    text = comparison("\n\n".join(paragraphs))
+    for place in range(count):
+        changed = [*paragraphs[:place], "pay to the new account", *paragraphs[place + 1 :]]
+        assert not are_same(text, comparison("\n\n".join(changed))), place
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("\U0001f44d", "\U0001f44e"), ("\u2713", "\u2717"), ("?", "!"), ("+", "\u00b1")]
+)
+def test_4_3_a_line_of_signs_is_text(one: str, other: str) -> None:
+    assert not are_same(comparison(f"Dear team,\n\n{one}"), comparison(f"Dear team,\n\n{other}"))
+    assert are_same(comparison(one), comparison(f"{one}\n\nScanned."))
+
+
+def test_4_3_another_attachment_of_the_same_name_is_another_message() -> None:
+    invoice = comparison(BODY, "aa")
+    assert are_same(invoice, comparison(f"{BODY}\n\nScanned.", "aa"))
+    assert not are_same(invoice, comparison(f"{BODY}\n\nScanned.", "cc"))
+    signed, replaced = (comparison(BODY, digest, sender="customer.example") for digest in ("aa", "cc"))
+    assert are_same(signed, replaced)
+
+
+def test_4_3_without_text_another_html_is_another_message() -> None:
+    def pictures(html: str) -> Comparison:
+        seen = replace(SEEN, bodies=("", html))
+        found = fingerprints("x", seen)[-1].comparison
+        assert found is not None
+        return found
+
+    assert are_same(pictures("<img src=cid:1>"), pictures("<img  src=cid:1>\n"))
+    assert not are_same(pictures("<img src=cid:1>"), pictures("<a href=//forged.example><img src=cid:1>"))
 
 
 def test_4_1_without_text_equal_attachments_make_a_body_the_same() -> None:

@@ -16,7 +16,11 @@ from mailroom_cli.log_format import UtcFormatter
 from mailroom_cli.terminal import escaped, open_console, say, without_controls
 
 UNSAFE = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"]
-UNSAFE += [*"\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ud83d"]
+UNSAFE += [
+    *"\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",
+    *"\u206a\u206f",
+    "\ud83d",
+]
 HARMLESS = "Grüße, 你好, שלום, سلام, नमस्ते, e\u0301, 👩\u200d💻, می\u200cخواهم, soft\u00adhyphen \ufffd\ta\n"  # noqa: RUF001
 
 COMMANDS = Path(__file__).resolve().parents[2] / "mailroom_cli"

@@ -62,11 +62,13 @@ class Listing:
         messages: oldest first.
         scope: what the marks hold for: this folder of this mailbox, and no other that takes its name.
         pages: of a round of changes; a plain listing has no marks, and none of these.
+        complete: it holds every message of the folder, but for those received before SINCE.
     """
 
     messages: tuple[ListedMessage, ...] = ()
     scope: str = ""
     pages: tuple[Page, ...] = field(default=(), repr=False)
+    complete: bool = False
 
     def mark(self, dealt_with: Collection[int]) -> str | None:
         """The link behind the last page before the first with a message that was not dealt with, and its scope."""
@@ -125,7 +127,7 @@ class Lister:
             passed += len(items)
             link = links.next(answer, new=len(found) > before)
             if link is None:
-                return Listing(_listed(found))
+                return Listing(_listed(found), complete=NEXT not in answer)
             self._client.check_origin(link)
 
     async def changes(self, folder: str, above: str | None, since: datetime | None) -> Listing:

@@ -87,6 +87,11 @@ class GraphMailbox:
         self._listing = self._run(self._listed(folder, above, since), f"listing {folder}", folder)
         return self._listing.messages
 
+    @property
+    def key_prefix(self) -> str | None:
+        """Empty, as ids have nothing in common; None if the listing broke off."""
+        return "" if self._listing.complete else None
+
     def watermark(self, dealt_with: Collection[int]) -> str | None:
         """The link to the changes since, as far as all before them was dealt with."""
         return self._listing.mark(dealt_with)

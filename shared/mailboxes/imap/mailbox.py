@@ -59,6 +59,7 @@ class ImapMailbox:
         self._remover: Remover | None = None
         self._fetching: Generator[Batch, None, None] | None = None
         self._listing_complete = True
+        self._key_prefix: str | None = None
         self._target: Target | None = None
         self._target_known = False
         self._recoveries = 0
@@ -112,10 +113,17 @@ class ImapMailbox:
             assert self._opened is not None
             found = list_messages(self._session, self._opened, received=received, above=above)
             self._listing_complete = found.complete
+            lists_all = found.complete and len(found.messages) >= self._opened.exists
+            self._key_prefix = f"{self._opened.uidvalidity}." if lists_all else None
             return found.messages
 
         self._listed = self._again(work)
         return self._listed
+
+    @property
+    def key_prefix(self) -> str | None:
+        """UIDVALIDITY and a period; None if fewer messages were listed than there are."""
+        return self._key_prefix
 
     def watermark(self, dealt_with: Collection[int]) -> str | None:
         """Return the watermark at the last message before the first that was not dealt with.

@@ -69,6 +69,7 @@ class Pop3Mailbox:
         self._timeouts = timeouts or Timeouts()
         self._record = records.record(settings)
         self._listed: dict[int, ListedMessage] = {}
+        self._key_prefix: str | None = None
         self._recoveries = 0
         self._pipelines = False
         self._session: Session | None = None
@@ -111,6 +112,11 @@ class Pop3Mailbox:
             else:
                 self._record.count_break()
             return self._list(folder, received=True, pipelining=False)
+
+    @property
+    def key_prefix(self) -> str | None:
+        """Empty, as UIDLs have nothing in common; None if LIST lacks a message that UIDL has."""
+        return self._key_prefix
 
     def watermark(self, dealt_with: Collection[int]) -> str | None:  # noqa: ARG002  UIDLs have no order
         """None: POP3 has no marks."""
@@ -185,6 +191,7 @@ class Pop3Mailbox:
             messages = listed_messages(sizes, keys or {}, times)
         self._flow.listed_anew(messages)
         self._listed = {message.number: message for message in messages}
+        self._key_prefix = "" if sizes.keys() >= (keys or {}).keys() else None
         return messages
 
     def check_folder(self, folder: str) -> FolderCheck:

@@ -40,6 +40,9 @@ class ProcessMarker:
         self._folder = folder / FOLDER
         make_folder(self._folder, modes)
         self._file = LockedFile.at(str(self._folder / self.mark), modes.file)
+        if not self._file.locked:
+            # ENOLCK ends: another process might lock the file later, and take this one for dead.
+            self._file.remove()
 
     def proof(self) -> str:
         """Return a new receipt or token of this owner."""

@@ -88,6 +88,17 @@ def test_4_3_two_results_that_differ_authenticate_no_sender() -> None:
     assert domain(PASSED, RECEIVED, failed) == "customer.example", "what is below the line is anyone's"
 
 
+@pytest.mark.parametrize(
+    "written", ["dmarc = fail", "dmarc =fail", "dmarc= fail", "dmarc (policy) = fail", "dmarc /1=fail"]
+)
+def test_4_3_a_result_with_white_space_is_no_pass_and_contradicts_one(written: str) -> None:
+    """RFC 8601 section 2.2 allows comments and white space around the equals sign."""
+    failed = f"Authentication-Results: mx.example.com; {written} header.from=customer.example"
+    assert domain(failed, RECEIVED) is None
+    assert domain(failed, PASSED, RECEIVED) is None
+    assert domain(PASSED, failed, RECEIVED) is None
+
+
 def test_4_3_the_settings_say_which_line_is_trusted() -> None:
     assert domain(INNER, PASSED, RECEIVED) is None
     assert domain(INNER, PASSED, RECEIVED, hops=2) == "customer.example"
