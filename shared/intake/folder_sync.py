@@ -22,7 +22,7 @@ from shared.config import After, MailProtocol
 from shared.errors import CommitUncertain
 from shared.intake.arrival_store import ArrivalStore, Candidate, end
 from shared.intake.placeholders import Placeholder, placeholder
-from shared.intake.removals import Guard, Removals
+from shared.intake.removals import LeaseGuard, Removals
 from shared.intake.skipped import record_oversized, record_unreadable
 from shared.intake.undelivered import UndeliveredMessages
 from shared.intake.watermark import Watermark, WatermarkStore
@@ -118,7 +118,7 @@ class FolderSync:
     uploads: Executor
     progress: Progress
     mailbox: Mailbox
-    guard: Guard
+    guard: LeaseGuard
     drained: DrainStats
     deadline: float
     since: datetime | None

@@ -14,7 +14,7 @@ from shared.config import MailboxSettings
 from shared.errors import FolderMissing, MailboxBusy, MailboxError
 from shared.intake.arrival_store import ArrivalStore
 from shared.intake.folder_sync import DrainStats, FolderSync, Progress, no_progress
-from shared.intake.removals import Guard, Removals
+from shared.intake.removals import LeaseGuard, Removals
 from shared.intake.undelivered import UndeliveredMessages
 from shared.mailboxes.base import Mailbox
 from shared.storage.base import Storage
@@ -40,7 +40,7 @@ class MailboxDrain:
         self,
         settings: MailboxSettings,
         mailbox: Mailbox,
-        guard: Guard,
+        guard: LeaseGuard,
         *,
         budget: float,
         first_contact: datetime,

@@ -27,7 +27,7 @@ CLOCKS_DIFFER = timedelta(hours=1)
 _log = logging.getLogger("mailroom.intake")
 
 
-class Guard(Protocol):
+class LeaseGuard(Protocol):
     """What is asked before each removal: a held lease."""
 
     def ensure(self) -> None:
@@ -52,7 +52,7 @@ class Removals:
     _recorded: datetime | None = field(default=None, init=False)
 
     def settle(
-        self, listed: Sequence[ListedMessage], key_prefix: str | None, since: datetime | None, guard: Guard
+        self, listed: Sequence[ListedMessage], key_prefix: str | None, since: datetime | None, guard: LeaseGuard
     ) -> bool:
         """Record as removed what an earlier poll may have removed, and is not listed any more.
 
