@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import re
+from functools import lru_cache
 from typing import Final
 
 _SPACE = r"[ \t\n\f\r]"
@@ -42,6 +43,7 @@ _CUT_OFF = re.compile(r"<[A-Za-z][A-Za-z0-9:_-]{0,40}\Z")
 _COMMENT_END = re.compile(r"--!?>")
 _SPACES = re.compile(r"[ \t\n\f\r\v]+")
 _LONG_NUMBER = re.compile(r"&#0*(?:[0-9]{8,}|[xX][0-9A-Fa-f]{8,});?")
+_REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9A-Fa-f]+;?|[^\t\n\f <&#;]{1,32};?)")
 _REFERENCE_IN_ATTRIBUTE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9A-Fa-f]+;?|[A-Za-z][A-Za-z0-9]*(?:;|(?![=A-Za-z0-9])))")
 _TEMPLATE = re.compile(rf"<(/?)template{_NAME_END}", re.IGNORECASE)
 _SCRIPT = re.compile(rf"<!--|-->|<(/?)script{_NAME_END}", re.IGNORECASE)
@@ -77,8 +79,8 @@ _CELL: Final = 1  # ignored by the tree builder outside of a table (13.2.6.4.7),
 _ROW: Final = 2
 _BLOCK: Final = 3
 _COUNTED_BLOCK: Final = 4  # counted: the end tag of an element that is not open is ignored (13.2.6.4.7)
-_OTHER: Final = 5
-_COUNTED: Final = 6
+_COUNTED: Final = 5
+_OTHER: Final = 6
 
 _EFFECTS = {
     **dict.fromkeys(_INLINE, _NOTHING),  # any name that is not here does nothing as well
@@ -146,10 +148,12 @@ class _Writer:
                             append(" ")
                     elif line or not self._breaks:
                         self._break(1)
-            elif effect == _BLOCK or (effect == _COUNTED_BLOCK and self._counts(name, closing)):
+            elif _BLOCK < effect < _OTHER and not self._counts(name, closing):
+                continue
+            elif effect <= _COUNTED_BLOCK:
                 if line or self._breaks < _ENOUGH:
                     self._break(_BREAKS[name])
-            elif effect == _OTHER or (effect == _COUNTED and self._counts(name, closing)):
+            else:
                 at = token.end()
                 after = self._close(name, at) if closing else self._open(name, token[4], at)
                 if after != at:
@@ -344,8 +348,10 @@ def _folded(text: str) -> str:
 
 def _attribute(name: str, attributes: str, longest: int) -> str:
     """Return an attribute's value with its references resolved; "" if there is none, or it is longer than `longest`."""
+    if name not in attributes and name not in attributes.lower():
+        return ""
     for found in _ATTRIBUTES.finditer(attributes):
-        if found["name"].lower() == name:
+        if found[1].lower() == name:
             value = next((value for value in found.group("double", "single", "open", "bare") if value), "")
             if len(value) > longest:
                 return ""
@@ -358,4 +364,16 @@ def _unescaped(text: str) -> str:
 
     Long numbers are no characters, and `html.unescape` raises for the longest.
     """
-    return html.unescape(_LONG_NUMBER.sub("\N{REPLACEMENT CHARACTER}", text)) if "&" in text else text
+    if "&#" in text:
+        text = _LONG_NUMBER.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _REFERENCE.sub(_resolved, text) if "&" in text else text
+
+
+def _resolved(reference: re.Match[str]) -> str:
+    return _character(reference[0])
+
+
+@lru_cache(maxsize=1024)
+def _character(reference: str) -> str:
+    """Return what a character reference means. A page has few of them, again and again."""
+    return html.unescape(reference)
