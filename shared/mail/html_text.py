@@ -40,6 +40,8 @@ _ATTRIBUTES = re.compile(rf"[ \t\n\f\r/]*+{_ATTRIBUTE}", re.VERBOSE)
 _SHOWN = re.compile(r"(?=[^<]*[@.])[^<]{1,320}")
 """What a reader wants to see and the standard takes for a tag: <ann@example.com>, of 320 bytes at most."""
 _CUT_OFF = re.compile(r"<[A-Za-z][A-Za-z0-9:_-]{0,40}\Z")
+_BARE = re.compile(r"(?:<(?![A-Za-z/!?])[^<]*+)++")
+"""Text that begins with a `<`, and in which no `<` begins markup (13.2.5.6)."""
 _COMMENT_END = re.compile(r"--!?>")
 _SPACES = re.compile(r"[ \t\n\f\r\v]+")
 _LONG_NUMBER = re.compile(r"&#0*(?:[0-9]{8,}|[xX][0-9A-Fa-f]{8,});?")
@@ -127,10 +129,12 @@ class _Writer:
         """Take text and tags up to the first place where anything else follows; return where that ends."""
         effect_of, line, append, opened = _EFFECTS.get, self._line, self._line.append, self._opened
         for token in _TOKEN.finditer(self._source, at):
-            text, closing, name = token.group(1, 2, 3)
-            if text:
+            if text := token[1]:
                 append(_unescaped(text) if "&" in text else text)
+            name = token[3]
             effect = effect_of(name)
+            if effect == _NOTHING:
+                continue
             if effect is None:
                 if name is None:
                     return self._other_markup(token.end())
@@ -138,16 +142,17 @@ class _Writer:
                     append("<")
                     return token.start(2)
                 name = name.lower()
-                effect = effect_of(name, _NOTHING)
-            if effect == _NOTHING:
-                continue
+                if not (effect := effect_of(name, _NOTHING)):
+                    continue
+            closing = token[2]
             if effect <= _ROW:
-                if opened["table"]:
-                    if effect == _CELL:
-                        if not closing:
-                            append(" ")
-                    elif line or not self._breaks:
+                if not opened["table"]:
+                    continue
+                if effect == _ROW:
+                    if line or not self._breaks:
                         self._break(1)
+                elif not closing:
+                    append(" ")
             elif _BLOCK < effect < _OTHER and not self._counts(name, closing):
                 continue
             elif effect <= _COUNTED_BLOCK:
@@ -189,6 +194,9 @@ class _Writer:
             return len(source) if end < 0 else end + 1
         if following.isascii() and following.isalpha() and not _CUT_OFF.match(source, at):
             return len(source)  # 13.2.5.8 and following: a tag that never ends is dropped
+        if bare := _BARE.match(source, at):
+            self._line.append(_unescaped(bare[0]))
+            return bare.end()
         self._line.append("<")
         return at + 1
 
@@ -314,7 +322,7 @@ class _Writer:
         line = self._line
         if not line:
             return
-        text = line[0] if len(line) == 1 else "".join(line)
+        text = "".join(line)
         line.clear()
         if "\0" in text:
             text = text.replace("\0", "")
