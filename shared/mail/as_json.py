@@ -15,6 +15,8 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
 """Control characters that mean nothing in mail: JSON needs six bytes for each. Tab, line and page breaks stay."""
 
 _SHORT: Final = 1000
+"""Characters up to which `str.isprintable` is tried first: longer text has line breaks, which fail it."""
+
 _CONTROL_BYTES: Final = bytes((*range(9), 0x0B, *range(0x0E, 0x20)))
 
 

@@ -11,7 +11,7 @@ from shared.mail.words import decoded
 _LONGEST = 300
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _NUMBERS = {month.title(): number for number, month in enumerate(_MONTHS, 1)}
-_DAY_LONG = timedelta(days=1)
+_LONGEST_OFFSET = timedelta(days=1)  # `timezone` takes less
 _ZONES = {
     "ut": 0, "utc": 0, "gmt": 0, "z": 0, "est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6,
     "pst": -8, "pdt": -7, "wet": 0, "west": 1, "bst": 1, "cet": 1, "cest": 2, "met": 1, "mest": 2, "eet": 2, "eest": 3,
@@ -91,8 +91,9 @@ def _usual_time(found: re.Match[str]) -> datetime | None:
     try:
         at = datetime(int(year), _NUMBERS[month], int(day), int(hour), int(minute), int(second), tzinfo=UTC)
         ahead = timedelta(hours=int(hours), minutes=int(minutes))
-        # `timezone` takes less than a day; what passes the calendar's end is left to the long way.
-        return None if at.year < _EARLIEST or ahead >= _DAY_LONG else at + ahead if sign == "-" else at - ahead
+        if at.year < _EARLIEST or ahead >= _LONGEST_OFFSET:
+            return None
+        return at + ahead if sign == "-" else at - ahead
     except (KeyError, ValueError, OverflowError):
         return None
 

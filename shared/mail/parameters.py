@@ -21,6 +21,8 @@ _LONGEST_REST = 300
 _SHORT = 80
 """Characters of a value that is kept, so that it is not read again."""
 
+_SELDOM_REPEATED = ("*", "=?", "boundary", "name")
+
 _LETTER = r"[A-Za-z0-9!#$&^_.+-]"
 _KNOWN = frozenset({"boundary", "charset", "delsp", "filename", "format", "name", "report-type", "type"})
 _KNOWN_NAME = rf"(?:{'|'.join(sorted(_KNOWN))})(?:\*\d{{0,4}}\*?)?"
@@ -91,8 +93,8 @@ def _well_formed(text: str, defects: Defects) -> Parametrised:
 
 @lru_cache(maxsize=256)
 def _usual(text: str) -> Parametrised | None:
-    """Return a short value that many messages have; None for any other."""
-    if "*" in text or "=?" in text or "boundary" in text or not _WELL_FORMED.fullmatch(text):
+    """Return a value that many messages have, and share; None for any other, and for what names a file."""
+    if any(mark in text for mark in _SELDOM_REPEATED) or not _WELL_FORMED.fullmatch(text):
         return None
     return _well_formed(text, Defects())
 
