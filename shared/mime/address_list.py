@@ -32,10 +32,12 @@ _MOST_TOKENS = 1000  # of one of them
 
 # One address and nothing unusual: nearly all that there is.
 _SIMPLE = re.compile(
-    r"\s*(?:(?:\"([^\"\\=]*)\"\s*|([\w .'-]*))<([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)>"
-    r"|([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+))\s*",
-    re.ASCII,
+    r"""\s*+(?: (?: "([^"\\=]*+)"\s*+ | ((?:[\w .'-]++ | =\?[\w:.+*-]{1,80}+\?[BbQq]\?[\w!'*+/=.-]*+\?=)*+) )
+        <([A-Za-z0-9._+-]++@[A-Za-z0-9.-]++)>
+    | ([A-Za-z0-9._+-]++@[A-Za-z0-9.-]++) )\s*+""",
+    re.ASCII | re.VERBOSE,
 )
+_MAY_BE_UNBALANCED = re.compile(r'["()]')
 _OPEN: Token = (SPECIAL, "<")
 _CLOSE: Token = (SPECIAL, ">")
 _END: Token = ("end", "")
@@ -120,7 +122,7 @@ def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[lis
     Returns:
         The addresses, and the pieces that are none, as written (decoded, shortened). An empty group is neither.
     """
-    found, at = _simple_prefix(text)
+    found, at = _simple_prefix(text, defects)
     if at == len(text):
         return found, []
     text = without_excess(text[at:], defects)
@@ -171,7 +173,7 @@ def _parts(element: list[Token]) -> tuple[list[Token], list[Token]]:
     return element[:first], [(SPACE, " ") if token in {_OPEN, _CLOSE} else token for token in element[first:]]
 
 
-def _simple_prefix(text: str) -> tuple[list[Address], int]:
+def _simple_prefix(text: str, defects: Defects) -> tuple[list[Address], int]:
     """Return the first addresses of a list, as far as nothing is unusual, and the place behind their commas."""
     found: list[Address] = []
     at = 0
@@ -181,7 +183,10 @@ def _simple_prefix(text: str) -> tuple[list[Address], int]:
         end = match.end()
         if text[end : end + 1] not in {"", ","} or not normalise(address):
             break
-        found.append(Address(" ".join((quoted or plain or "").split()), address))
+        name = quoted or plain or ""
+        if "=?" in name:
+            name = decoded(name, defects)
+        found.append(Address(" ".join(name.split()), address))
         at = end
         # Empty elements mean nothing (RFC 5322 section 4.4).
         while at < len(text) and text[at] in ", ":
@@ -306,7 +311,7 @@ def _misleads(name: list[Token], normal: str) -> bool:
 
 def _is_unbalanced(text: str) -> bool:
     """Return whether a quote or a parenthesis is never closed, so that readers disagree on where words end."""
-    if _simple_prefix(text)[1] == len(text):
+    if not _MAY_BE_UNBALANCED.search(text) or _simple_prefix(text, Defects())[1] == len(text):
         return False
     text = text.replace("\\\\", "").replace('\\"', "").replace("\\(", "").replace("\\)", "")
     return text.count('"') % 2 != 0 or text.count("(") != text.count(")")

@@ -83,6 +83,9 @@ _OF_EXCHANGE: tuple[tuple[str, _Mark], ...] = (
 _OF_RESPONDERS = frozenset(
     name.lower() for name in (*RESPONDER_FIELDS, *(name for name, _ in RESPONDER_VALUES), "X-Auto-Response-Suppress")
 )
+_OF_MACHINES = _OF_RESPONDERS | {
+    "x-failed-recipients", "auto-submitted", "precedence", "list-id", *(name.lower() for name, _ in _OF_EXCHANGE)
+}  # fmt: skip
 _TOKENS = re.compile(r"[a-z0-9_-]+")
 _REPLIED = re.compile(r"auto[-_]repl(?:ied|y)")
 _AWAY = re.compile(
@@ -183,10 +186,11 @@ def _kind_of_message(marks: set[_Mark]) -> Kind | None:
 
 
 def _all_marks(headers: Headers, report: Report | None) -> Iterator[_Found]:
-    yield from _reported(headers, report)
-    yield from _auto_submitted(headers)
-    yield from _responders(headers)
-    yield from _sent_to_many(headers)
+    if report is not None or headers.has_any(_OF_MACHINES):
+        yield from _reported(headers, report)
+        yield from _auto_submitted(headers)
+        yield from _responders(headers)
+        yield from _sent_to_many(headers)
     for text in headers.texts("return-path"):
         if "".join(without_comments(text).split()) in {"<>", "<<>>"}:
             yield "unreturnable", "Return-Path", text

@@ -46,6 +46,7 @@ _BOMS = (
     (b"\xff\xfe", "utf_16"),
     (b"\xfe\xff", "utf_16"),
 )
+_MARKS = tuple(mark for mark, _ in _BOMS)
 
 
 def clean(text: str) -> str:
@@ -97,7 +98,7 @@ def decode(data: bytes, charset: str | None, defects: Defects, *, inner: str | N
         if charset and codec is None:
             defects.add(f"the charset {shown(charset)} is unknown: read as ASCII")
         return data.decode("ascii")
-    if bom := next((name for mark, name in _BOMS if data.startswith(mark)), None):
+    if data.startswith(_MARKS) and (bom := next((name for mark, name in _BOMS if data.startswith(mark)), None)):
         return clean(data.decode(bom, "replace"))
     if codec is None or codec == "ascii":
         return _undeclared(data, charset, defects, inner)
@@ -169,7 +170,7 @@ def _iso2022(data: bytes, charset: str, codec: str, defects: Defects) -> str:
 
 def _utf_8(data: bytes, defects: Defects, inner: str | None) -> str:
     try:
-        return clean(data.decode("utf-8"))
+        return data.decode("utf-8")  # which refuses surrogates
     except UnicodeDecodeError:
         pass
     text = data.decode("utf-8", "replace")

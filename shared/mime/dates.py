@@ -10,6 +10,8 @@ from shared.mime.encoded_words import decoded
 
 _LONGEST = 300
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NUMBERS = {month.title(): number for number, month in enumerate(_MONTHS, 1)}
+_LONGEST_OFFSET = timedelta(days=1)  # `timezone` takes less
 _ZONES = {
     "ut": 0, "utc": 0, "gmt": 0, "z": 0, "est": -5, "edt": -4, "cst": -6, "cdt": -5, "mst": -7, "mdt": -6,
     "pst": -8, "pdt": -7, "wet": 0, "west": 1, "bst": 1, "cet": 1, "cest": 2, "met": 1, "mest": 2, "eet": 2, "eest": 3,
@@ -49,6 +51,12 @@ _FORMS = tuple(
         + _TIME + _ZONE,
     )
 )  # fmt: skip
+# The form that nearly all mail has: what it names is read at once. Any other takes the long way to the same time.
+_USUAL = re.compile(
+    r"(?:[A-Za-z]{3}, )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):([0-5]\d) ([+-])(\d{2})([0-5]\d)"
+    r"(?: \([A-Za-z]{1,5}\))?",
+    re.ASCII,
+)
 _NOON = 12
 _MOST_MINUTES = 59
 _HALF = re.compile(r"\b[ap]\.?m\b", re.IGNORECASE)
@@ -61,6 +69,8 @@ _SUMMER = re.compile(r"\s*(?:daylight|summer)", re.IGNORECASE)
 def read_date(text: str, defects: Defects) -> datetime | None:
     """Return the time that a `Date` names, in UTC; None, and a defect, if it does not name a time beyond doubt."""
     plain = text[:_LONGEST].strip()
+    if (usual := _USUAL.fullmatch(plain)) and (time := _usual_time(usual)):
+        return time
     if "=?" in plain:
         plain = decoded(plain, defects)
     if "(" in plain:
@@ -73,6 +83,19 @@ def read_date(text: str, defects: Defects) -> datetime | None:
                 break
     defects.add(f"the Date {shown(text)} cannot be read")
     return None
+
+
+def _usual_time(found: re.Match[str]) -> datetime | None:
+    """Return the time that a date in the usual form names, in UTC; None if it may not name one."""
+    day, month, year, hour, minute, second, sign, hours, minutes = found.groups()
+    try:
+        at = datetime(int(year), _NUMBERS[month], int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+        ahead = timedelta(hours=int(hours), minutes=int(minutes))
+        if at.year < _EARLIEST or ahead >= _LONGEST_OFFSET:
+            return None
+        return at + ahead if sign == "-" else at - ahead
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def _without_comments(text: str) -> str:

@@ -32,6 +32,8 @@ NEVER_DELIVERY = frozenset(
 )
 """Fields with addresses or Message-IDs that senders write; DELIVERY_FIELDS refuses them."""
 
+_TRACE_FIELDS = frozenset({RECEIVED, AUTHENTICATION_RESULTS, *DELIVERY_FIELDS})
+
 RECEIVED_FOR = "received-for"
 
 MOST_FIELDS = 1000
@@ -100,7 +102,7 @@ def trace_fields(fields: Iterable[tuple[str, bytes]], defects: Defects) -> tuple
     room, others = MOST_FIELDS, MOST_OTHERS
     for name, raw in fields:
         lower = name.lower()
-        if lower in {RECEIVED, AUTHENTICATION_RESULTS} or lower in DELIVERY_FIELDS:
+        if lower in _TRACE_FIELDS:
             if room:
                 room -= 1
                 found.append((lower, header_text(raw, defects)))

@@ -55,10 +55,18 @@ def _escaped(match: re.Match[bytes]) -> bytes:
 def decoded(text: str, defects: Defects) -> str:
     """Text with its encoded words decoded, on one line, without controls."""
     if "=?" in text:
-        text = clean("".join(_pieces(text, defects)))
+        text = clean(_with_decoded_words(text, defects))
     if not text.isprintable():
         text = _CONTROLS.sub(" ", text)
     return text.strip()
+
+
+def _with_decoded_words(text: str, defects: Defects) -> str:
+    word = _WORD.search(text)
+    if word is None or text.find("=?", word.end()) >= 0:
+        return "".join(_pieces(text, defects))
+    middle = decode(_bytes_of(word[2], word[3]), word[1].partition("*")[0].lower(), defects)  # there is only this one
+    return f"{text[: word.start()]}{middle}{text[word.end() :]}"
 
 
 def _pieces(text: str, defects: Defects) -> Iterator[str]:

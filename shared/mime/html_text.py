@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import html
 import re
+from functools import lru_cache
+from typing import Final
 
 _SPACE = r"[ \t\n\f\r]"
 _NAME_END = r"(?=[ \t\n\f\r/>])"
@@ -22,17 +24,28 @@ _ATTRIBUTE = rf"""
     )?+
 """
 _UNNAMED = re.sub(r"\?P<\w+>", "?:", _ATTRIBUTE)
-_TAG = re.compile(
-    rf"<(?P<closing>/?+)(?P<tag>[A-Za-z][^ \t\n\f\r/>]*+)(?P<attributes>(?:[ \t\n\f\r/]++|{_UNNAMED})*+)>", re.VERBOSE
-)
+_USUAL_ATTRIBUTES = r"""
+    (?: [^>=]++ (?<![ \t\n\f\r/]) =                     # an equals sign right behind a name
+        (?: "[^"]*+" | '[^']*+' | [^ \t\n\f\r>"'][^ \t\n\f\r>]*+ )
+    )*+ [^>=]*+ >
+"""
+"""The same for what mailers write, and faster: whatever stands between two values is names and white space."""
+
+_TAG_PATTERN = rf"<(/?+)([A-Za-z][^ \t\n\f\r/>]*+)({_USUAL_ATTRIBUTES}|(?:[ \t\n\f\r/]++|{_UNNAMED})*+>)"
+_TAG = re.compile(_TAG_PATTERN, re.VERBOSE)
+_TOKEN = re.compile(rf"([^<]*+)(?:{_TAG_PATTERN})?+", re.VERBOSE)
+"""Text, and the tag behind it, if a tag is there: slash, name, attributes with the closing bracket."""
+
 _ATTRIBUTES = re.compile(rf"[ \t\n\f\r/]*+{_ATTRIBUTE}", re.VERBOSE)
 _SHOWN = re.compile(r"(?=[^<]*[@.])[^<]{1,320}")
 """What a reader wants to see and the standard takes for a tag: <ann@example.com>, of 320 bytes at most."""
 _CUT_OFF = re.compile(r"<[A-Za-z][A-Za-z0-9:_-]{0,40}\Z")
+_BARE = re.compile(r"(?:<(?![A-Za-z/!?])[^<]*+)++")
+"""Text that begins with a `<`, and in which no `<` begins markup (13.2.5.6)."""
 _COMMENT_END = re.compile(r"--!?>")
 _SPACES = re.compile(r"[ \t\n\f\r\v]+")
-_UNFOLDED = re.compile(r"[\t\n\f\r\v]|  ")
 _LONG_NUMBER = re.compile(r"&#0*(?:[0-9]{8,}|[xX][0-9A-Fa-f]{8,});?")
+_REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9A-Fa-f]+;?|[^\t\n\f <&#;]{1,32};?)")
 _REFERENCE_IN_ATTRIBUTE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9A-Fa-f]+;?|[A-Za-z][A-Za-z0-9]*(?:;|(?![=A-Za-z0-9])))")
 _TEMPLATE = re.compile(rf"<(/?)template{_NAME_END}", re.IGNORECASE)
 _SCRIPT = re.compile(rf"<!--|-->|<(/?)script{_NAME_END}", re.IGNORECASE)
@@ -55,17 +68,34 @@ _PARAGRAPH = frozenset({"blockquote", "dl", "h1", "h2", "h3", "h4", "h5", "h6", 
 _PREFORMATTED = frozenset({"listing", "pre"})
 
 _BREAKS = dict.fromkeys(_LINE, 1) | dict.fromkeys(_PARAGRAPH, 2)
-_IN_TABLE = frozenset({"caption", "tbody", "td", "tfoot", "th", "thead", "tr"})
-"""What the tree builder ignores outside of a table (13.2.6.4.7)."""
-_SPECIAL = frozenset(
-    {"a", "area", "br", "hr", "image", "img", "li", "plaintext", "td", "template", "th", *_RAW, *_PREFORMATTED}
-)
-_KNOWN = frozenset({*_BREAKS, *_SPECIAL})
-
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
-_ALWAYS = frozenset(
-    {"a", "area", "body", "br", "frameset", "head", "hr", "html", "image", "img", "p", "template", *_RAW}
-)
+_INLINE = (
+    "abbr", "acronym", "b", "base", "big", "cite", "code", "col", "colgroup", "del", "dfn", "em", "font", "head", "i",
+    "input", "ins", "kbd", "label", "link", "map", "meta", "nobr", "noscript", "o:p", "q", "s", "samp", "small",
+    "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr",
+)  # fmt: skip
+
+# What a tag does, by its name.
+_NOTHING: Final = 0
+_CELL: Final = 1  # ignored by the tree builder outside of a table (13.2.6.4.7), and so is a row
+_ROW: Final = 2
+_BLOCK: Final = 3
+_COUNTED_BLOCK: Final = 4  # counted: the end tag of an element that is not open is ignored (13.2.6.4.7)
+_COUNTED: Final = 5
+_OTHER: Final = 6
+
+_EFFECTS = {
+    **dict.fromkeys(_INLINE, _NOTHING),  # any name that is not here does nothing as well
+    **dict.fromkeys(_BREAKS, _COUNTED_BLOCK),
+    **dict.fromkeys(("body", "frameset", "html", "p"), _BLOCK),
+    **dict.fromkeys(("caption", "tbody", "tfoot", "thead", "tr"), _ROW),
+    **dict.fromkeys(("td", "th"), _CELL),
+    **dict.fromkeys(("a", "area", "br", "hr", "image", "img", "template", *_RAW), _OTHER),
+    **dict.fromkeys(("li", "plaintext", *_PREFORMATTED), _COUNTED),
+}
+_ENOUGH = 2
+"""Line breaks: never more in a row."""
+
 _RULE = "-" * 20
 _LONGEST_ALT = 500
 _LONGEST_TARGET = 2000
@@ -85,55 +115,77 @@ class _Writer:
         self._pre = 0
         self._href = ""
         self._link_from = (0, 0)
-        self._opened: dict[str, int] = {}
+        self._opened = {"table": 0}
         self._unclosed: set[str] = set()  # elements that are known not to end any more
 
     def run(self) -> str:
-        source, at = self._source, 0
-        find, match, line = source.find, _TAG.match, self._line
-        while (start := find("<", at)) >= 0:
-            if start > at:
-                text = source[at:start]
-                line.append(_unescaped(text) if "&" in text else text)
-            tag = match(source, start)
-            if tag is None:
-                at = self._other_markup(start)
-                continue
-            closing, name, attributes = tag.groups()
-            if name not in _KNOWN:
-                if _SHOWN.fullmatch(name):
-                    line.append("<")
-                    at = start + 1
-                    continue
-                name = name.lower()
-            at = tag.end()
-            if name in _KNOWN and self._counts(name, closing):
-                if name in _BREAKS:
-                    self._break(_BREAKS[name])
-                else:
-                    at = self._close(name, at) if closing else self._open(name, attributes, at)
-        line.append(_unescaped(source[at:]))
+        at = 0
+        while at < len(self._source):
+            at = self._tokens(at)
         self._flush()
         return "".join(self._out).strip()
+
+    def _tokens(self, at: int) -> int:  # noqa: C901, PLR0912 - runs for each tag, and calls take time
+        """Take text and tags up to the first place where anything else follows; return where that ends."""
+        effect_of, line, append, opened = _EFFECTS.get, self._line, self._line.append, self._opened
+        for token in _TOKEN.finditer(self._source, at):
+            if text := token[1]:
+                append(_unescaped(text) if "&" in text else text)
+            name = token[3]
+            effect = effect_of(name)
+            if effect == _NOTHING:
+                continue
+            if effect is None:
+                if name is None:
+                    return self._other_markup(token.end())
+                if _SHOWN.fullmatch(name):
+                    append("<")
+                    return token.start(2)
+                name = name.lower()
+                if not (effect := effect_of(name, _NOTHING)):
+                    continue
+            closing = token[2]
+            if effect <= _ROW:
+                if not opened["table"]:
+                    continue
+                if effect == _ROW:
+                    if line or not self._breaks:
+                        self._break(1)
+                elif not closing:
+                    append(" ")
+            elif _BLOCK < effect < _OTHER and not self._counts(name, closing):
+                continue
+            elif effect <= _COUNTED_BLOCK:
+                if line or self._breaks < _ENOUGH:
+                    self._break(_BREAKS[name])
+            else:
+                at = token.end()
+                after = self._close(name, at) if closing else self._open(name, token[4], at)
+                if after != at:
+                    return after
+        return len(self._source)
 
     def _counts(self, name: str, closing: str) -> bool:
         """Return whether the tree builder makes something of a tag, and note which elements are open.
 
-        It ignores parts of a table outside of a table, and the end tag of an element that is not open, but for `</p>`
-        and `</br>`, which create an element (13.2.6.4.7).
+        It ignores the end tag of an element that is not open, but for `</p>` and `</br>`, which create an element
+        (13.2.6.4.7).
         """
-        if name in _IN_TABLE:
-            return self._opened.get("table", 0) > 0
-        if name in _ALWAYS:
-            return True
-        name = "h" if name in _HEADINGS else name
-        count = self._opened.get(name, 0)
-        self._opened[name] = max(count - 1, 0) if closing else count + 1
+        opened = self._opened
+        if name in _HEADINGS:
+            name = "h"
+        count = opened.get(name, 0)
+        if not closing:
+            opened[name] = count + 1
+        elif count:
+            opened[name] = count - 1
         return not closing or count > 0
 
     def _other_markup(self, at: int) -> int:
         """Take a comment, a declaration, a tag without end, or a bare `<`; return where it ends."""
         source = self._source
+        if at == len(source):
+            return at
         following = source[at + 1 : at + 2]
         if source.startswith("<!--", at):
             return self._comment(at)
@@ -142,6 +194,9 @@ class _Writer:
             return len(source) if end < 0 else end + 1
         if following.isascii() and following.isalpha() and not _CUT_OFF.match(source, at):
             return len(source)  # 13.2.5.8 and following: a tag that never ends is dropped
+        if bare := _BARE.match(source, at):
+            self._line.append(_unescaped(bare[0]))
+            return bare.end()
         self._line.append("<")
         return at + 1
 
@@ -164,8 +219,6 @@ class _Writer:
             return self._after_template(at)
         if name == "br":
             self._new_line()
-        elif name in {"td", "th"}:
-            self._line.append(" ")
         elif name == "a":
             if self._href:
                 self._end_link()  # 13.2.6.4.7: a link within a link ends it
@@ -266,16 +319,14 @@ class _Writer:
 
     def _flush(self) -> None:
         """Write the line, with its white space folded unless it is preformatted."""
-        if not self._line:
+        line = self._line
+        if not line:
             return
-        text = "".join(self._line).replace("\0", "")
-        self._line.clear()
-        if self._pre:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
-        else:
-            if _UNFOLDED.search(text):
-                text = _SPACES.sub(" ", text)
-            text = text.strip(" ")
+        text = "".join(line)
+        line.clear()
+        if "\0" in text:
+            text = text.replace("\0", "")
+        text = text.replace("\r\n", "\n").replace("\r", "\n") if self._pre else _folded(text)
         if text:
             self._out.append(text)
             self._breaks = 1 if self._pre and text.endswith("\n") else 0
@@ -286,16 +337,29 @@ class _Writer:
         self._break(min(self._breaks + 1, 2))
 
     def _break(self, count: int) -> None:
-        self._flush()
+        if self._line:
+            self._flush()
         if count > self._breaks:
             self._out.append("\n" * (count - self._breaks))
             self._breaks = count
 
 
+def _folded(text: str) -> str:
+    """Return text with its white space folded, and none at its ends. Other spaces than those of ASCII stay."""
+    if "\t" in text or "\r" in text or "\f" in text or "\v" in text:
+        return _SPACES.sub(" ", text).strip(" ")
+    text = text.replace("\n", " ")
+    while "  " in text:  # halves each run of spaces: the time is linear, and no list of pieces takes memory
+        text = text.replace("  ", " ")
+    return text.strip(" ")
+
+
 def _attribute(name: str, attributes: str, longest: int) -> str:
     """Return an attribute's value with its references resolved; "" if there is none, or it is longer than `longest`."""
+    if name not in attributes and name not in attributes.lower():
+        return ""
     for found in _ATTRIBUTES.finditer(attributes):
-        if found["name"].lower() == name:
+        if found[1].lower() == name:
             value = next((value for value in found.group("double", "single", "open", "bare") if value), "")
             if len(value) > longest:
                 return ""
@@ -308,4 +372,16 @@ def _unescaped(text: str) -> str:
 
     Long numbers are no characters, and `html.unescape` raises for the longest.
     """
-    return html.unescape(_LONG_NUMBER.sub("\N{REPLACEMENT CHARACTER}", text)) if "&" in text else text
+    if "&#" in text:
+        text = _LONG_NUMBER.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _REFERENCE.sub(_resolved, text) if "&" in text else text
+
+
+def _resolved(reference: re.Match[str]) -> str:
+    return _character(reference[0])
+
+
+@lru_cache(maxsize=1024)
+def _character(reference: str) -> str:
+    """Return what a character reference means. A page has few of them, again and again."""
+    return html.unescape(reference)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from shared.mime.charsets import decode
@@ -16,6 +17,11 @@ from shared.mime.encoded_words import decoded
 
 _LONGEST_REST = 300
 """Characters behind an inner quote that may still belong to the value."""
+
+_SHORT = 80
+"""Characters of a value that is kept, so that it is not read again."""
+
+_SELDOM_REPEATED = ("*", "=?", "boundary", "name")
 
 _LETTER = r"[A-Za-z0-9!#$&^_.+-]"
 _KNOWN = frozenset({"boundary", "charset", "delsp", "filename", "format", "name", "report-type", "type"})
@@ -66,18 +72,31 @@ def read(text: str, defects: Defects) -> Parametrised:
 
     Only parameters in `_KNOWN` are kept, so that the number of parameters does not become memory.
     """
+    if len(text) <= _SHORT and (usual := _usual(text)):
+        return usual
     if "=?" in text and (match := _WORDS.match(text)):
         defects.add("a structured header is written as an encoded word: decoded")
         text = decoded(match[0], defects) + text[match.end() :]
     if _WELL_FORMED.fullmatch(text):
-        kind = text.partition(";")[0].strip()
-        found = [(name, quoted or bare) for name, quoted, bare in _PARAMETER.findall(text)] if "=" in text else []
-    else:
-        text = _without_outer_quotes(text)
-        match = _KIND.match(text)
-        kind = f"{match[1]}/{match[2]}" if match and match[2] else match[1] if match else ""
-        found = list(_scan(text, match.end() if match else 0, defects))
+        return _well_formed(text, defects)
+    text = _without_outer_quotes(text)
+    match = _KIND.match(text)
+    kind = f"{match[1]}/{match[2]}" if match and match[2] else match[1] if match else ""
+    found = list(_scan(text, match.end() if match else 0, defects))
     return Parametrised(kind.lower(), _by_name(found, defects) if found else {})
+
+
+def _well_formed(text: str, defects: Defects) -> Parametrised:
+    found = [(name, quoted or bare) for name, quoted, bare in _PARAMETER.findall(text)] if "=" in text else []
+    return Parametrised(text.partition(";")[0].strip().lower(), _by_name(found, defects) if found else {})
+
+
+@lru_cache(maxsize=256)
+def _usual(text: str) -> Parametrised | None:
+    """Return a value that many messages have, and share; None for any other, and for what names a file."""
+    if any(mark in text for mark in _SELDOM_REPEATED) or not _WELL_FORMED.fullmatch(text):
+        return None
+    return _well_formed(text, Defects())
 
 
 def _by_name(found: list[tuple[str, str]], defects: Defects) -> dict[str, str]:

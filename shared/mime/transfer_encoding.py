@@ -121,6 +121,10 @@ def _quoted_printable(pieces: Iterable[bytes], defects: Defects) -> Iterator[byt
 
 
 def _unquoted(data: bytes, defects: Defects) -> bytes:
+    return binascii.a2b_qp(_repaired(data, defects) if _BAD_ESCAPE.search(data) else data)
+
+
+def _repaired(data: bytes, defects: Defects) -> bytes:
     if b"= " in data or b"=\t" in data:
         data = _SOFT_BREAK.sub(b"=", data)
     if data.count(b"=\r") != data.count(b"=\r\n"):
@@ -128,7 +132,7 @@ def _unquoted(data: bytes, defects: Defects) -> bytes:
     if _BAD_ESCAPE.search(data):
         defects.add("there are bad escapes in quoted-printable: kept as they are")
         data = _BAD_ESCAPE.sub(b"=3D", data)  # a2b_qp would make one of two equal signs
-    return binascii.a2b_qp(data)
+    return data
 
 
 def _uuencode(pieces: Iterable[bytes], defects: Defects) -> Iterator[bytes]:

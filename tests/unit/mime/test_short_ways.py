@@ -1,0 +1,115 @@
+"""What nearly all mail has is read in a shorter way, and gives what the long way gives."""
+
+from __future__ import annotations
+
+import binascii
+import html
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.mime import dates, html_text, parameters, transfer_encoding
+from shared.mime.defects import Defects
+
+NEVER = re.compile(r"(?!)")
+
+DATE = st.tuples(
+    st.sampled_from(["Mon, ", "Xyz, ", "", "Montag, "]),
+    st.sampled_from(["1", "01", "23", "29", "31", "99"]),
+    st.sampled_from([" Nov ", " Feb ", " nov ", " Xxx ", " November "]),
+    st.sampled_from(["2026", "2024", "1969", "1970", "9999", "26", "0000"]),
+    st.sampled_from([" 10:00:05", " 00:00:00", " 23:59:60", " 24:00:00", " 9:00:00", " 10:00", " 10:60:00"]),
+    st.sampled_from([" +0100", " -0000", " -1200", " +2359", " -2400", " +9959", " +0160", " GMT", ""]),
+    st.sampled_from(["", " (CET)", " (PM)", " (a (b))", " PM", "x"]),
+).map("".join)
+
+
+@given(DATE)
+def test_a_date(text: str) -> None:
+    def read() -> object:
+        defects = Defects()
+        return dates.read_date(text, defects), defects.as_tuple()
+
+    short = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dates, "_USUAL", NEVER)
+        assert read() == short
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["text/plain", "Text/HTML", "attachment", ";", " ", "charset=utf-8", 'charset="a b"', "boundary=x", "name=",
+             "=?utf-8?q?a?=", "filename*0=a", "filename*=utf-8''%C3%A9", '"', "format=flowed", "(c)",
+             "; name==?x-none?q?=C3=A9?=", ";filename*=x-none''%C3%A9"]
+        ),
+        max_size=6,
+    ).map("".join)
+)  # fmt: skip
+def test_a_value_with_parameters_that_was_read_before(text: str) -> None:
+    def read() -> object:
+        defects = Defects()
+        return parameters.read(text, defects), defects.as_tuple()
+
+    first, again = read(), read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parameters, "_SHORT", -1)
+        assert first == again == read()
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<a", " ", "\n", "/", "=", '"', "'", "b", "href", ">", "x=y", ' c="d"', ' ="', '/="', '">', "'>", "é"]
+        ),
+        max_size=14,
+    ).map("".join)
+)
+def test_a_tag(attributes: str) -> None:
+    """The first way to read attributes ends a tag where the standard's does, wherever it finds an end."""
+    text = f"<a{attributes}"
+    tag = html_text._TAG.match(text)
+    long_way = re.compile(
+        rf"<(/?+)([A-Za-z][^ \t\n\f\r/>]*+)((?:[ \t\n\f\r/]++|{html_text._UNNAMED})*+>)", re.VERBOSE
+    ).match(text)
+    assert (tag and tag.span()) == (long_way and long_way.span())
+
+
+@given(st.text(alphabet=" \n\t\r\f\va\xa0\u2003é", max_size=40))
+def test_white_space(text: str) -> None:
+    assert html_text._folded(text) == re.sub(r"[ \t\n\f\r\v]+", " ", text).strip(" ")
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["&", "&amp;", "&#65;", "&#65", "&#x41", "&#0;", "&notit;", "&nbsp", "#", ";", "a", " ", "&#99999999;"]
+        ),
+        max_size=8,
+    ).map("".join)
+)
+def test_character_references(text: str) -> None:
+    numbers = re.sub(r"&#0*(?:[0-9]{8,}|[xX][0-9A-Fa-f]{8,});?", "\N{REPLACEMENT CHARACTER}", text)
+    assert html_text._unescaped(text) == html.unescape(numbers)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"=", b"a", b"4", b" ", b"\t", b"\r", b"\n", b"=C3=A9", b"=\r\n", b"=\n"]), max_size=10
+    ).map(b"".join)
+)
+def test_quoted_printable(data: bytes) -> None:
+    def read() -> object:
+        defects = Defects()
+        return transfer_encoding._unquoted(data, defects), defects.as_tuple()
+
+    short = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            transfer_encoding,
+            "_unquoted",
+            lambda data, defects: binascii.a2b_qp(transfer_encoding._repaired(data, defects)),
+        )
+        assert read() == short
