@@ -28,8 +28,8 @@ RECORDED = (
     *(
         f"tests/unit/mime/test_{name}.py"
         for name in (
-            "address_limits", "addresses", "authentication", "charsets", "flowed", "headers", "kinds", "misbuilt",
-            "parts", "report_fields", "reports", "round_trip", "structures", "text", "tnef", "trace", "uuencoded",
+            "address_limits", "addresses", "authentication", "charsets", "flowed", "headers", "automatic_mail", "misbuilt",
+            "parts", "report_fields", "reports", "round_trip", "structures", "text", "tnef", "delivery_headers", "uuencoded",
         )
     ),
     "tests/unit/test_fingerprints.py",
