@@ -137,6 +137,13 @@ def _noise(size: int) -> bytes:
     return b"".join(choices[: sum(1 for _ in takewhile(lambda total: total <= size, sizes))])
 
 
+def _long_names(size: int) -> bytes:
+    """Pairs of names of 120 bytes whose last character alone differs: a number behind a name takes its place."""
+    unit = "--b\nContent-Type: a/b; name=" + "x" * 117 + "%s\n\n\n"
+    pairs = (2 * (unit % chr(0x4E00 + number)) for number in range(size // 2 // len(unit.encode())))
+    return MIXED + b"\n" + "".join(pairs).encode() + b"--b--\n"
+
+
 PLUS = "support+%d@example.com"
 ADDRESSES: Final[dict[str, Kind]] = {
     "parentheses": header("From", b"("),
@@ -301,6 +308,7 @@ STRUCTURE: Final[dict[str, Kind]] = {
     "attachments of one name": parts(b"--b\nContent-Type: a/b; name=x\n\nx\n"),
     "attachments with long names": parts(b"--b\nContent-Type: a/b; name=" + b"x" * 240 + b"\n\nx\n"),
     "attachments with a name each": numbered("--b\nContent-Type: a/b; name=n%d\n\nx\n", MIXED + b"\n", b"--b--\n"),
+    "attachments with long names that end alike": _long_names,
     "inline images": parts(b"--b\nContent-Type: image/png\nContent-ID: <i@b.example>\n\nx\n"),
     "parts with words in names": parts(b'--b\nContent-Type: a/b; name="=?utf-8?q?=c3=bc?="\n\nx\n'),
     "parts in base64": parts(b"--b\nContent-Transfer-Encoding: base64\n\nQQ==\n"),
