@@ -232,6 +232,8 @@ FIELDS: Final[dict[str, Kind]] = {
     "a subject of controls": header("Subject", b"\x01"),
     "a subject in another charset": header("Subject", b"\xe9"),
     "short fields": fields(b"a:\n"),
+    "fields of two letters": fields(b"ab:cd\n"),
+    "two-letter fields without a value": fields(b"ab:\n"),
     "fields without a name": fields(b":\n"),
     "fields with a value": fields(b"X-Field: value\n"),
     "distinct fields": numbered("X-%d: v\n", HEAD, b"\ntext\n"),
