@@ -1,13 +1,13 @@
 """The parser under atheris: `python -m fuzz.parse FOLDER [libFuzzer's options]`.
 
-What was interesting is kept in the folder's `corpus`, which begins as generated mail; what failed lies beside it.
+Inputs that reach new code are kept in the folder's `corpus`, inputs that fail beside it. The corpus begins with the
+messages of `seeds`; files that are added to it are seeds as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import random
 import sys
 from pathlib import Path
 
@@ -19,10 +19,8 @@ with atheris.instrument_imports(include=["shared.mime"]):
     from shared.mime.defects import MOST
     from shared.mime.parser import read_message
 
-from tests.unit.mime.samples import sample
+from fuzz.seeds import LONGEST, write_seeds
 
-SEEDS = 300
-LONGEST = 32_768
 TIMEOUT = 10
 """Seconds for one input; instrumented code is several times slower than the same code at work."""
 
@@ -66,10 +64,9 @@ def main() -> None:
     folder = Path(sys.argv[1])
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    if not any(corpus.iterdir()):
-        source = random.Random(1)
-        seeds = [*SPECIAL, *(sample(source, source.choice([500, 2_000, 5_000])) for _ in range(SEEDS))]
-        for number, seed in enumerate(seeds):
+    if not any(corpus.glob("seed-*")):
+        write_seeds(corpus)
+        for number, seed in enumerate(SPECIAL):
             (corpus / f"seed-{number}").write_bytes(seed)
     options = [f"-artifact_prefix={folder}/", f"-dict={WORDS}", f"-max_len={LONGEST}", f"-timeout={TIMEOUT}"]
     atheris.Setup([sys.argv[0], *options, *sys.argv[2:], str(corpus)], one)

@@ -21,6 +21,7 @@ _PLAIN = re.compile(
 _KINDS = (SPECIAL, ATOM, SPACE, LITERAL)  # by the number of the group that matched
 _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PAREN = re.compile(r"\\.|[()]", re.DOTALL)
+_MOST_OF_A_PATH = 256  # tokens, as a path has at most 256 octets (RFC 5321 section 4.5.3.1.3)
 _MOST_COMMAS = 8  # in a display name without quotes
 
 
@@ -38,7 +39,7 @@ def elements(text: str) -> Iterator[list[Token]]:
         if kind != SPECIAL:
             element.append(token)
             continue
-        if (mark == "," and not route) or mark == ";":
+        if (mark == "," and not (route and len(element) < _MOST_OF_A_PATH)) or mark == ";":
             if mark == "," and not angle and not at_sign and _is_held(element, commas):
                 continue
             yield from _pieces(element, commas)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from shared.addresses import normalise, tag_as_written
+from shared.addresses import converting_few, normalise, tag_as_written
 from shared.mime.address_list import read_list
 from shared.mime.defects import Defects
 from shared.mime.encoded_words import header_text
@@ -117,6 +117,7 @@ def received_count(headers: Iterable[tuple[str, object]]) -> int:
     return sum(name.lower() == RECEIVED for name, _ in headers)
 
 
+@converting_few()
 def delivery_hints(
     headers: Iterable[tuple[str, str]],
     *,

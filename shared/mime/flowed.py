@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 _SIGNATURE = "-- "
+_SLICE = 64 * 1024  # characters
+_MANY = 10_000
+"""Strings after which a list is joined: a line of two characters takes 60 bytes of memory by itself."""
 
 
 def unfolded(text: str, *, delete_space: bool) -> str:
@@ -19,7 +24,9 @@ def unfolded(text: str, *, delete_space: bool) -> str:
     out: list[str] = []
     paragraph: list[str] = []
     depth = 0
-    for line in text.split("\n"):
+    for line in _lines(text):
+        _join_many(out, "\n")
+        _join_many(paragraph, "")
         if not paragraph and (not line or (line[0] not in "> " and line[-1] != " ")):
             out.append(line)  # most lines: a paragraph by itself
             depth = 0
@@ -40,6 +47,19 @@ def unfolded(text: str, *, delete_space: bool) -> str:
     if paragraph:
         out.append(_paragraph(paragraph, depth))
     return "\n".join(out)
+
+
+def _lines(text: str) -> Iterator[str]:
+    start = 0
+    while (end := text.find("\n", start + _SLICE)) >= 0:
+        yield from text[start:end].split("\n")
+        start = end + 1
+    yield from text[start:].split("\n")
+
+
+def _join_many(pieces: list[str], joint: str) -> None:
+    if len(pieces) >= _MANY:
+        pieces[:] = [joint.join(pieces)]
 
 
 def _paragraph(pieces: list[str], depth: int) -> str:

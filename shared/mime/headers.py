@@ -26,6 +26,7 @@ _FAMILIAR = re.compile(
 _FAMILIAR_LINES = re.compile(rb"^" + _FAMILIAR.pattern, re.IGNORECASE | re.MULTILINE)
 _EMPTY_LINE = re.compile(rb"\r{0,2}\n\r{0,2}\n|\r\r")
 _SEVERAL = 3
+_LARGE = 64 * 1024  # bytes of a header
 
 _WITH_PARAMETERS = re.compile(rb"content-(?:disposition|type)[ \t]*:", re.IGNORECASE)
 _PARAMETER_LINE = re.compile(
@@ -154,10 +155,16 @@ def _fields(block: bytes, pattern: re.Pattern[bytes]) -> list[tuple[str, bytes]]
     lines = _unfolded(block).strip(b"\n")
     if not lines:
         return []
-    fields = pattern.findall(lines)
+    if len(lines) > _LARGE:
+        # `findall` would hold each of hundreds of thousands of fields twice, and each name as often as it is there.
+        names: dict[str, str] = {}
+        found = ((match[1].decode("ascii"), match[2].strip()) for match in pattern.finditer(lines))
+        fields = [(names.setdefault(name, name), value) for name, value in found]
+    else:
+        fields = [(name.decode("ascii"), value.strip()) for name, value in pattern.findall(lines)]
     if len(fields) <= lines.count(b"\n") and len(fields) < sum(map(bool, lines.split(b"\n"))):
         return None  # a line does not match
-    return [(name.decode("ascii"), value.strip()) for name, value in fields]
+    return fields
 
 
 def _unfolded(block: bytes) -> bytes:
@@ -176,14 +183,19 @@ def _only(fields: list[tuple[str, bytes]], names: frozenset[str]) -> list[tuple[
     return kept
 
 
+def _lines(block: bytes) -> Iterator[tuple[bytes, int]]:
+    """Return each line of a block, and where it ends."""
+    return ((match[0], match.end()) for match in _LINE.finditer(block) if match[0])
+
+
 def _repaired(block: bytes, defects: Defects) -> tuple[bytes, int]:
     """A block without the lines that are none of a header, and where it ends."""
-    lines = [(match[0], match.end()) for match in _LINE.finditer(block) if match[0]]
-    last = max((index for index, (line, _) in enumerate(lines) if _FAMILIAR.match(line)), default=-1)
+    # Twice, and not once into a list: lines of two bytes would take a hundred bytes of memory each.
+    last = max((index for index, (line, _) in enumerate(_lines(block)) if _FAMILIAR.match(line)), default=-1)
     kept: list[bytes] = []
     end = 0
     parametrised = False
-    for index, (line, line_end) in enumerate(lines):
+    for index, (line, line_end) in enumerate(_lines(block)):
         if parametrised and kept[-1].rstrip().endswith(b";") and _PARAMETER_LINE.fullmatch(line):
             defects.add("a parameter stands on a line without indent")
             kept.append(b" " + line)

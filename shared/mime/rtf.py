@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 MOST_RTF = 1024 * 1024
 """Bytes of RTF that are decompressed and read."""
+
+ALWAYS_READ = 64 * 1024
+_MOST_RATIO = 3
+"""Bytes of RTF that are read for a compressed byte, beyond `ALWAYS_READ`. The format allows 8 (17 for two)."""
 
 _HEADER = 16
 _COMPRESSED, _UNCOMPRESSED = b"LZFu", b"MELA"
@@ -24,8 +28,11 @@ _INITIAL = (
 )
 
 _TOKEN = re.compile(
-    rb"\\([a-z]{1,32})(-?\d{1,10})?[ ]?|\\'([0-9a-fA-F]{2})|\\([^a-z'])|([{}])|[\r\n]+|([^\\{}\r\n]+)", re.IGNORECASE
+    rb"""\\(?P<word>[a-z]{1,32})(?P<number>-?\d{1,10})?[ ]? | \\'(?P<byte>[0-9a-f]{2}) | \\(?P<symbol>[^a-z'])
+    | (?P<braces>[{}]+) | (?P<plain>[^\\]+)""",
+    re.IGNORECASE | re.VERBOSE,
 )
+_BRACES = re.compile(rb"([{}]+)")
 _FROM_HTML = re.compile(rb"\\fromhtml1\b")
 _CODE_PAGE = re.compile(rb"\\ansicpg(\d{1,5})")
 # Groups whose content is not text (RTF 1.9.1, destinations).
@@ -39,15 +46,21 @@ _CHARACTERS = {
     b"ldblquote": "\u201c", b"rdblquote": "\u201d",
 }  # fmt: skip
 _SYMBOLS = {b"~": "\u00a0", b"_": "\u2011", b"\\": "\\", b"{": "{", b"}": "}", b"\n": "\n", b"\r": "\n"}
+_OPENING = ord("{")
 _MOST_DEPTH = 1000
 _MOST_SKIPPED = 16
 _BEGINNING = 1000  # bytes, in which the header of RTF is
 
 
-def decompress(data: bytes) -> bytes:
-    """Return the RTF, as much of it as can be read; at most `MOST_RTF` bytes."""
+def decompress(data: bytes, always: int = ALWAYS_READ) -> bytes:
+    """Return the RTF, as much of it as can be read.
+
+    Args:
+        data: compressed RTF.
+        always: bytes that are read of a small input. A larger one is read up to `MOST_RTF` bytes.
+    """
     kind, content = data[8:12], data[_HEADER:]
-    size = min(int.from_bytes(data[4:8], "little"), MOST_RTF)
+    size = min(int.from_bytes(data[4:8], "little"), MOST_RTF, always + _MOST_RATIO * len(content))
     if kind == _UNCOMPRESSED:
         return content[:size]
     if kind != _COMPRESSED:
@@ -88,8 +101,7 @@ def read_rtf(rtf: bytes) -> tuple[str, str]:
     return ("", text) if reader.html else (text.strip("\n"), "")
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(NamedTuple):
     """What a brace opened.
 
     Attributes:
@@ -118,45 +130,63 @@ class _Reader:
         self._to_skip = 0
 
     def run(self, rtf: bytes) -> str:
-        at = 0
-        while match := _TOKEN.search(rtf, at):
-            at = match.end()
-            word, number, byte, symbol, brace, plain = match.groups()
-            if word:
-                if word == b"bin" and number:
-                    at += max(int(number), 0)
-                self._word(word.lower(), int(number) if number else None)
-            elif brace:
-                self._brace(brace)
-            elif symbol == b"*":
-                self._ignorable = True
-            elif symbol:
-                self._character(_SYMBOLS.get(symbol, ""))
-            elif byte or plain:
-                self._plain(bytes.fromhex(byte.decode()) if byte else plain)
+        at: int | None = 0
+        while at is not None:
+            at = self._read_up_to_binary(rtf, at)
         self._flush()
         text = "".join(self._text).replace("\0", "")
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
-    def _brace(self, brace: bytes) -> None:
+    def _read_up_to_binary(self, rtf: bytes, start: int) -> int | None:
+        """Read tokens up to the next binary data, and return where the data ends; None at the end of the RTF."""
+        for match in _TOKEN.finditer(rtf, start):
+            match match.lastgroup:
+                case "braces":
+                    self._braces(match["braces"])
+                case "plain":
+                    self._run_of_text(match["plain"].translate(None, b"\r\n"))
+                case "word" | "number":
+                    word, number = match["word"].lower(), match["number"]
+                    self._word(word, int(number) if number else None)
+                    if word == b"bin" and number:
+                        return match.end() + max(int(number), 0)
+                case "byte":
+                    self._plain(bytes.fromhex(match["byte"].decode()))
+                case "symbol" if match["symbol"] == b"*":
+                    self._ignorable = True
+                case "symbol":
+                    self._character(_SYMBOLS.get(match["symbol"], ""))
+        return None
+
+    def _run_of_text(self, data: bytes) -> None:
+        """Read text and braces: as one token, since each token costs time."""
+        for number, piece in enumerate(_BRACES.split(data)):
+            if number % 2:
+                self._braces(piece)
+            elif piece:
+                self._plain(piece)
+
+    def _braces(self, braces: bytes) -> None:
         self._to_skip, self._ignorable = 0, False
-        if brace == b"{":
-            if len(self._groups) < _MOST_DEPTH:
-                self._groups.append(self._group)
-                self._group = replace(self._group)
-        elif self._groups:
-            self._group = self._groups.pop()
+        group, groups = self._group, self._groups
+        for brace in braces:
+            if brace == _OPENING:
+                if len(groups) < _MOST_DEPTH:
+                    groups.append(group)
+            elif groups:
+                group = groups.pop()
+        self._group = group
 
     def _word(self, word: bytes, number: int | None) -> None:
         ignorable, self._ignorable = self._ignorable, False
         if word == b"htmltag" and self.html:
-            self._group.tag = True
+            self._group = self._group._replace(tag=True)
         elif word == b"htmlrtf":
             self._only_rtf = number != 0
         elif word in _HIDDEN or ignorable:
-            self._group.hidden = True
+            self._group = self._group._replace(hidden=True)
         elif word == b"uc":
-            self._group.skipped = min(max(number or 0, 0), _MOST_SKIPPED)
+            self._group = self._group._replace(skipped=min(max(number or 0, 0), _MOST_SKIPPED))
         elif word == b"u" and number is not None:
             self._character(chr(number & 0xFFFF))
             self._to_skip = self._group.skipped
@@ -173,10 +203,12 @@ class _Reader:
             self._text.append(text)
 
     def _plain(self, data: bytes) -> None:
-        skipped = min(self._to_skip, len(data))
-        self._to_skip -= skipped
+        if self._to_skip:
+            skipped = min(self._to_skip, len(data))
+            self._to_skip -= skipped
+            data = data[skipped:]
         if self._is_text():
-            self._bytes += data[skipped:]
+            self._bytes += data
 
     def _flush(self) -> None:
         if self._bytes:

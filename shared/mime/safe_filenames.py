@@ -54,14 +54,28 @@ class SafeNames:
         safe = _safe(name) or _STEMS.get(content_type, "attachment") + _EXTENSIONS.get(content_type, ".bin")
         stem, extension = _parts(safe)
         safe = _fitting(stem, extension)
-        first = safe
-        number = self._next.get(_key(first), 1)
-        while _key(safe) in self._taken:
-            number += 1
-            safe = _fitting(stem, f"-{number}{extension}")
-        self._next[_key(first)] = number
+        if _key(safe) in self._taken:
+            safe = self._numbered(stem, extension)
         self._taken.add(_key(safe))
         return safe
+
+    def _numbered(self, stem: str, extension: str) -> str:
+        """Return the name with the first number that makes it unique.
+
+        Long names that are cut to the same stem share a sequence of numbers: with one for each name, the time would
+        grow with the square of their count. Numbers with as many digits cut a name at the same place.
+        """
+        digits = 0
+        while True:
+            digits += 1
+            sequence = _key(_fitting(stem, f"-{'0' * digits}{extension}"))
+            first = self._next.get(sequence, max(2, 10 ** (digits - 1)))
+            for number in range(first, 10**digits):
+                safe = _fitting(stem, f"-{number}{extension}")
+                if _key(safe) not in self._taken:
+                    self._next[sequence] = number + 1
+                    return safe
+            self._next[sequence] = 10**digits
 
 
 def _safe(name: str) -> str:

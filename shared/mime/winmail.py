@@ -10,7 +10,7 @@ from shared.mime.defects import Defects
 from shared.mime.headers import Headers
 from shared.mime.multipart import Part
 from shared.mime.parameters import Parametrised
-from shared.mime.rtf import decompress, read_rtf
+from shared.mime.rtf import ALWAYS_READ, decompress, read_rtf
 from shared.mime.tnef import MOST_FILES, Tnef, TnefFile, read_tnef
 
 _KINDS = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
@@ -48,7 +48,7 @@ def unpacked(leaves: list[Leaf], buffer: Buffer, defects: Defects, *, with_text:
     if not any(map(_may_be_tnef, leaves)):
         return Unpacked(leaves)
     found = Unpacked([])
-    count = 0
+    count, always = 0, ALWAYS_READ
     for leaf in leaves:
         tnef = read_tnef(content(leaf, buffer, defects), defects, with_text=with_text) if _may_be_tnef(leaf) else None
         if tnef is None:
@@ -60,7 +60,10 @@ def unpacked(leaves: list[Leaf], buffer: Buffer, defects: Defects, *, with_text:
             found.leaves.append(leaf)
         found.leaves += [_leaf(one, leaf, defects) for one in files]
         if with_text and not (found.text or found.html):
-            text, html = (tnef.text, tnef.html) if tnef.text or tnef.html else read_rtf(decompress(tnef.rtf))
+            text, html = tnef.text, tnef.html
+            if tnef.rtf and not (text or html):
+                text, html = read_rtf(decompress(tnef.rtf, always))
+                always = 0
             found.text, found.html = _with_line_feeds(text), _with_line_feeds(html)
     return found
 

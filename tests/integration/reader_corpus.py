@@ -28,8 +28,9 @@ RECORDED = (
     *(
         f"tests/unit/mime/test_{name}.py"
         for name in (
-            "address_limits", "addresses", "authentication", "charsets", "flowed", "headers", "automatic_mail", "misbuilt",
-            "parts", "report_fields", "reports", "round_trip", "structures", "text", "tnef", "delivery_headers", "uuencoded",
+            "address_limits", "addresses", "authentication", "charsets", "flowed", "headers", "automatic_mail",
+            "misbuilt", "parts", "report_fields", "reports", "round_trip", "structures", "text", "tnef",
+            "delivery_headers", "uuencoded",
         )
     ),
     "tests/unit/test_fingerprints.py",

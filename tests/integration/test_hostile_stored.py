@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,65 @@ OTHERS = 5
 """The raw bytes, message.json, an archive, and up to two records."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a message left in storage.
+
+    Attributes:
+        size: bytes received.
+        parsed: bytes of message.json.
+        results: number of results, one for each recipient served.
+        apart: number of attachments with a blob of their own.
+        attachments: number of attachments.
+        paths: number of blobs.
+        writes: number of blob writes.
+        written: bytes of all blob writes.
+    """
+
+    size: int
+    parsed: int
+    results: int
+    apart: int
+    attachments: int
+    paths: int
+    writes: int
+    written: int
+
+    @property
+    def most_written(self) -> int:
+        """Return the bytes that may be written."""
+        return 8 * self.size + 4_000 * max(self.results, 1) + 2_000 * self.attachments
+
+    @property
+    def most_writes(self) -> int:
+        """Return the number of blobs that may be written."""
+        return self.results + self.apart + OTHERS
+
+
+def stored(world: World, data: bytes) -> Stored:
+    """Collect and route a message, and return what was written."""
+    world.values["ROUTES__sales__ADDRESS"] = "*@example.com"
+    blobs = CountingBlobs(world.stores.blobs)
+    world.servers["support"].deliver(data)
+    world.run("support", stores=replace(world.stores, blobs=blobs))
+    sizes = dict(blobs.sizes)
+    [parsed] = [path for path in sizes if path.endswith("/message.json")]
+    apart = [path for path in sizes if "/attachments/" in path and not path.endswith("/archive.zip")]
+    return Stored(
+        size=len(data),
+        parsed=sizes[parsed],
+        results=sum(path.startswith("routed/") for path in sizes),
+        apart=len(apart),
+        attachments=max(len(world.read(parsed)["attachments"]), len(apart)),
+        paths=len(sizes),
+        writes=len(blobs.sizes),
+        written=blobs.written,
+    )
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
-    made.values["ROUTES__sales__ADDRESS"] = "*@example.com"
     yield made
     made.stores.close()
 
@@ -32,16 +87,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_7_8_what_is_written_is_bounded_by_the_size(world: World, kind: str) -> None:
     data = KINDS[kind](SIZE)
-    blobs = CountingBlobs(world.stores.blobs)
-    world.servers["support"].deliver(data)
-    world.run("support", stores=replace(world.stores, blobs=blobs))
-    sizes = dict(blobs.sizes)
-    [parsed] = [path for path in sizes if path.endswith("/message.json")]
-    assert sizes[parsed] <= 4 * len(data) + 128 * 1024
-    results = [path for path in sizes if path.startswith("routed/")]
-    attachments = [path for path in sizes if "/attachments/" in path and not path.endswith("/archive.zip")]
-    assert len(results) <= MOST
-    assert len(attachments) <= MOST
-    assert len(blobs.sizes) == len(sizes) <= len(results) + len(attachments) + OTHERS
-    number = max(len(world.read(parsed)["attachments"]), len(attachments))
-    assert blobs.written <= 8 * len(data) + 4_000 * max(len(results), 1) + 2_000 * number
+    message = stored(world, data)
+    assert message.parsed <= 4 * len(data) + 128 * 1024
+    assert message.results <= MOST
+    assert message.apart <= MOST
+    assert message.writes == message.paths <= message.most_writes
+    assert message.written <= message.most_written

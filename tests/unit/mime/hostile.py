@@ -10,7 +10,7 @@ import base64
 import random
 import struct
 from collections.abc import Callable, Iterator
-from itertools import accumulate, count, takewhile
+from itertools import accumulate, count, islice, takewhile
 from typing import Final
 
 Kind = Callable[[int], bytes]
@@ -124,6 +124,30 @@ RENDERING, TITLE, DATA, ATTACHMENT_PROPERTIES = 0x00069002, 0x00018010, 0x000680
 RTF: Final = struct.pack("<IIII", 0xFFFFFF, 0xFFFFFFF, 0x75465A4C, 0)
 """The head of compressed RTF (MS-OXRTFCP 2.1.3.1) that claims to become 256 MB."""
 
+
+def _rtf(unit: bytes, size: int, before: bytes) -> bytes:
+    """Return compressed RTF of `size` bytes: a few characters, and references to them (MS-OXRTFCP 2.2.1.2)."""
+    plain = (before + unit * 32)[:32]  # four control bytes, each with eight literals
+    filled = 207 + len(plain)  # the dictionary begins with 207 bytes
+    runs = (struct.pack(">H", (filled + 17 * number - len(unit)) % 4096 << 4 | 15) for number in count())
+    literals = b"".join(b"\0" + plain[at : at + 8] for at in range(0, len(plain), 8))
+    references = b"".join(b"\xff" + b"".join(islice(runs, 8)) for _ in range((size - len(literals)) // 17))
+    content = literals + references
+    return struct.pack("<IIII", len(content) + 12, 0xFFFFFFF, 0x75465A4C, 0) + content
+
+
+def rich(unit: bytes, number: int = 1, before: bytes = rb"{\rtf1 ") -> Kind:
+    """Return a kind: TNEF with compressed text that repeats itself; several of them one after another."""
+
+    def build(size: int) -> bytes:
+        text = _rtf(unit, size // number * 72 // 100, before)
+        properties = struct.pack("<IHHII", 1, 0x0102, 0x1009, 1, len(text)) + text + b"\0" * (-len(text) % 4)
+        part = b"--b\nContent-Type: application/ms-tnef\nContent-Transfer-Encoding: base64\n\n"
+        return MIXED + b"\n" + (part + base64.encodebytes(TNEF + tnef(PROPERTIES, properties))) * number + b"--b--\n"
+
+    return build
+
+
 _TOKENS: Final = (
     b"\n", b"\n\n", b"--b\n", b"--b--\n", b":", b";", b",", b"<", b">", b"@", b'"', b"(", b")", b"=?utf-8?q?", b"?=",
     b"=", b" ", b"\xff", b"To: ", b"Content-Type: multipart/mixed; boundary=b\n", b"Content-Type: text/html\n", b"<p>",
@@ -135,6 +159,13 @@ def _noise(size: int) -> bytes:
     choices = random.Random(3).choices(_TOKENS, k=size // 2)
     sizes = accumulate(map(len, choices))
     return b"".join(choices[: sum(1 for _ in takewhile(lambda total: total <= size, sizes))])
+
+
+def _long_names(size: int) -> bytes:
+    """Pairs of names of 120 bytes whose last character alone differs: a number behind a name takes its place."""
+    unit = "--b\nContent-Type: a/b; name=" + "x" * 117 + "%s\n\n\n"
+    pairs = (2 * (unit % chr(0x4E00 + number)) for number in range(size // 2 // len(unit.encode())))
+    return MIXED + b"\n" + "".join(pairs).encode() + b"--b--\n"
 
 
 PLUS = "support+%d@example.com"
@@ -203,6 +234,8 @@ FIELDS: Final[dict[str, Kind]] = {
     "a subject of controls": header("Subject", b"\x01"),
     "a subject in another charset": header("Subject", b"\xe9"),
     "short fields": fields(b"a:\n"),
+    "fields of two letters": fields(b"ab:cd\n"),
+    "two-letter fields without a value": fields(b"ab:\n"),
     "fields without a name": fields(b":\n"),
     "fields with a value": fields(b"X-Field: value\n"),
     "distinct fields": numbered("X-%d: v\n", HEAD, b"\ntext\n"),
@@ -303,6 +336,7 @@ STRUCTURE: Final[dict[str, Kind]] = {
     "attachments of one name": parts(b"--b\nContent-Type: a/b; name=x\n\nx\n"),
     "attachments with long names": parts(b"--b\nContent-Type: a/b; name=" + b"x" * 240 + b"\n\nx\n"),
     "attachments with a name each": numbered("--b\nContent-Type: a/b; name=n%d\n\nx\n", MIXED + b"\n", b"--b--\n"),
+    "attachments with long names that end alike": _long_names,
     "inline images": parts(b"--b\nContent-Type: image/png\nContent-ID: <i@b.example>\n\nx\n"),
     "parts with words in names": parts(b'--b\nContent-Type: a/b; name="=?utf-8?q?=c3=bc?="\n\nx\n'),
     "parts in base64": parts(b"--b\nContent-Transfer-Encoding: base64\n\nQQ==\n"),
@@ -494,6 +528,14 @@ ATTACHED: Final[dict[str, Kind]] = {
     "TNEF of compressed text": encoded(
         tnef(PROPERTIES, struct.pack("<IHHII", 1, 0x0102, 0x1009, 1, 64) + RTF + b"\xff" * 48), TNEF
     ),
+    "TNEF of compressed braces": rich(b"{}"),
+    "TNEF of compressed groups": rich(b"a{"),
+    "TNEF of compressed symbols": rich(rb"\~"),
+    "TNEF of compressed words": rich(rb"\a"),
+    "TNEF of compressed references": rich(rb"\'41"),
+    "TNEF of a compressed page": rich(b"<hr>", before=rb"{\rtf1\fromhtml1 "),
+    "many TNEFs of compressed braces": rich(b"{}", 8),
+    "many TNEFs of compressed groups": rich(rb"{\*", 8),
     "TNEF in TNEF": encoded(tnef(ATTACHMENT_PROPERTIES, TNEF * 10, level=2), TNEF),
     "a calendar": encoded(b"BEGIN:VEVENT\n", b"BEGIN:VCALENDAR\n", b"text/calendar"),
     "recipients of a report": reported(b"\nFinal-Recipient: rfc822; x@b.example\nAction: failed\nStatus: 5.1.1\n"),

@@ -330,3 +330,13 @@ def test_2_2_hints_of_one_field_that_counts_anywhere_do_not_push_out_those_above
 )
 def test_2_4_the_tag_is_as_written(line: str, tags: list[str | None]) -> None:
     assert [one.tag for one in delivery_hints([("Received", f"from x by y {line}; date")])] == tags
+
+
+@pytest.mark.parametrize("field", ["delivered-to", "x-forwarded-to"])
+def test_7_6_distinct_international_domains_do_not_take_long(field: str) -> None:
+    text = ", ".join(f"a@d\u00fc{number}.example" for number in range(20_000))
+    started = time.thread_time()
+    hints = delivery_hints([(field, text), ("received", "from a by b; x")])
+    assert time.thread_time() - started < 2 * len(text) / 1e6
+    assert hints[0].address == "a@xn--d0-xka.example"
+    assert len(hints) == 1_000

@@ -1,7 +1,10 @@
 """Text whose lines were broken for transport (RFC 3676): in `text` they are whole again."""
 
+import tracemalloc
+
 import pytest
 
+from shared.mime.flowed import unfolded
 from shared.mime.parser import parse
 
 CASES = {
@@ -39,3 +42,22 @@ def test_7_3_only_text_is_unfolded() -> None:
     message = parse(f"Content-Type: multipart/mixed; boundary=b\n\n{parts}".encode())
     assert message.html == "one \ntwo"
     assert b"".join(message.attachments[0].chunks()) == b"one \ntwo"
+
+
+@pytest.mark.parametrize("line", ["ab \n", "ab\n", "ab \ncd\n", "> ab \n"])
+def test_7_6_many_short_lines_take_little_memory(line: str) -> None:
+    text = line * (1_000_000 // len(line))
+    tracemalloc.start()
+    unfolded(text, delete_space=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * len(text)
+
+
+def test_7_3_a_long_text_is_read_like_a_short_one() -> None:
+    many = 30_000
+    assert unfolded("ab \n" * many, delete_space=False) == "ab " * many
+    assert unfolded("ab\n" * many, delete_space=False) == "ab\n" * many
+    assert unfolded("ab \ncd\n" * many, delete_space=False) == "ab cd\n" * many
+    assert unfolded("> ab \n" * many, delete_space=False) == f"> {'ab ' * many}\n"
+    assert unfolded("\n" * 10 * many, delete_space=False) == "\n" * 10 * many

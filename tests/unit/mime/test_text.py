@@ -1,5 +1,7 @@
 """Charsets, text from HTML, names."""
 
+import time
+
 import pytest
 
 from shared.mime.charsets import clean
@@ -152,6 +154,23 @@ def test_7_5_names_are_unique_whatever_the_case() -> None:
     long = [names.give("é" * 100 + ".pdf", "a/b") for _ in range(2000)]
     assert len({name.casefold() for name in long}) == len(long)
     assert max(len(name.encode()) for name in long) <= LONGEST
+
+
+def test_7_5_each_name_gets_the_first_number_that_is_free() -> None:
+    names = SafeNames()
+    assert names.give("a-3.txt", "a/b") == "a-3.txt"
+    given = [names.give("a.txt", "a/b") for _ in range(200)]
+    assert given == ["a.txt", "a-2.txt", *(f"a-{number}.txt" for number in range(4, 202))]
+
+
+def test_7_6_long_names_that_end_alike_do_not_take_long() -> None:
+    names, cut = SafeNames(), "x" * 117
+    started = time.thread_time()
+    given = [names.give(cut + chr(0x4E00 + number), "a/b") for number in range(4_000) for _ in range(2)]
+    assert time.thread_time() - started < 4
+    assert given[1::2][:9] == [*(f"{cut}-{number}" for number in range(2, 10)), f"{cut}-10"]
+    assert given[-1] == f"{cut[:115]}-4001"
+    assert len(set(given)) == len(given)
 
 
 @pytest.mark.parametrize(

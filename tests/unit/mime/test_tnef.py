@@ -12,7 +12,7 @@ from shared.documents.as_json import message_fields
 from shared.mime.buffer import PIECE, Buffer
 from shared.mime.defects import Defects
 from shared.mime.parser import Message, parse, read_message
-from shared.mime.rtf import decompress, read_rtf
+from shared.mime.rtf import ALWAYS_READ, decompress, read_rtf
 from shared.mime.tnef import MOST_FILES, read_tnef
 from tests.unit.mime import tnef_samples as made
 
@@ -161,6 +161,18 @@ def test_7_3_compressed_rtf() -> None:
     assert decompress(repeated) == rb"{\rtf1 WXYZWXYZWXYZWXYZWXYZ}"
     assert decompress(b"") == decompress(b"\xff" * 40) == b""
     assert decompress(repeated[:-6]) == rb"{\rtf1 WXYZ"
+
+
+def test_7_6_small_compressed_rtf_does_not_become_large() -> None:
+    # References that repeat two characters: 17 bytes for two (MS-OXRTFCP section 2.2.1.5).
+    references = b"".join(struct.pack(">H", (207 + 2 + 17 * number - 2) % 4096 << 4 | 15) for number in range(40_000))
+    content = b"\xfcab" + references[:12] + b"".join(b"\xff" + references[at : at + 16] for at in range(12, 80_000, 16))
+    head = struct.pack("<IIII", len(content) + 12, 2**31, 0x75465A4C, 0)
+    rtf = decompress(head + content)
+    assert rtf == b"ab" * (len(rtf) // 2) + b"a" * (len(rtf) % 2)
+    assert len(rtf) == ALWAYS_READ + 3 * len(content)
+    assert len(decompress(head + content, always=0)) == 3 * len(content)
+    assert len(decompress(head + content[:5_000])) > 8 * 4_900, "the beginning is always read"
 
 
 def test_7_6_files_are_counted() -> None:
