@@ -18,7 +18,7 @@ help:
 	@echo "make test-soak  make test with full volumes and all random seeds; takes an hour"
 	@echo "make check  lint, types, language, layers, Bicep"
 	@echo "make bench  what it does a second, beside what one would otherwise pick"
-	@echo "make docs   write docs/schemas, docs/examples and docs/settings.md from the code"
+	@echo "make docs   write docs/schemas, docs/examples and docs/reference/settings.md from the code"
 	@echo "make fuzz   the parser on hostile bytes, for a minute; FUZZ_SECONDS=1800 for longer"
 	@echo "make package  what azd and func would deploy, into .tools/package.zip"
 

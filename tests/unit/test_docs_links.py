@@ -103,7 +103,7 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     page = ROOT / "README.md"
     assert wrong(page, "docs/nowhere.md") == "README.md: there is no docs/nowhere.md"
     assert wrong(page, "#the-command") is None
-    assert wrong(page, "docs/host.md#nowhere") == "README.md: docs/host.md has no heading #nowhere"
+    assert wrong(page, "docs/reference/host.md#nowhere") == "README.md: docs/reference/host.md has no heading #nowhere"
     assert "leads out of" in str(wrong(page, "../../"))
     other = tmp_path / "page.md"
     other.write_text("# A `b`, c\n\n## Twice\n\n## Twice\n\n```\n# none\n[x](y)\n```\n`[x](z)` [x](w)\n")

@@ -28,7 +28,7 @@ def read(path: str) -> str:
 
 def test_every_alert_has_its_chapter_and_no_other() -> None:
     alerts = re.findall(r"^    name: '([a-z-]+)'$", read("infra/app/alerts.bicep"), re.MULTILINE)
-    chapters = re.findall(r"^### ([a-z-]+)$", read("docs/operating.md"), re.MULTILINE)
+    chapters = re.findall(r"^### ([a-z-]+)$", read("docs/how-to/operating.md"), re.MULTILINE)
     assert len(alerts) >= 7
     assert sorted(chapters) == sorted(alerts)
 
@@ -36,13 +36,13 @@ def test_every_alert_has_its_chapter_and_no_other() -> None:
 def test_every_role_that_is_given_is_told() -> None:
     given = set(re.findall(r"roleDefinitionId: (\w+)", read("infra/app/roles.bicep")))
     assert given == set(ROLES)
-    permissions = read("docs/permissions.md")
+    permissions = read("docs/reference/permissions.md")
     assert [role for role in ROLES.values() if role not in permissions] == []
 
 
 def test_the_outputs_that_the_docs_name_are_given() -> None:
     outputs = set(re.findall(r"^output ([A-Z_]+) ", read("infra/main.bicep"), re.MULTILINE))
-    docs = read("docs/deploying.md") + read("docs/consuming.md") + read("docs/operating.md")
+    docs = read("docs/how-to/deploying.md") + read("docs/how-to/consuming.md") + read("docs/how-to/operating.md")
     named = set(
         re.findall(r"\b(?:AZURE_[A-Z_]+|IDENTITY_[A-Z_]+|RESULTS_TOPIC|OUTBOUND_ADDRESS|APP_STORAGE_ACCOUNT)\b", docs)
     )
@@ -53,14 +53,16 @@ def test_the_outputs_that_the_docs_name_are_given() -> None:
 def test_the_parameters_that_the_docs_name_are_taken() -> None:
     parameters = set(re.findall(r"^param (\w+) ", read("infra/main.bicep"), re.MULTILINE))
     named = set(
-        re.findall(r'^  "(\w+)": \{"value"', read("docs/deploying.md") + read("docs/consuming.md"), re.MULTILINE)
+        re.findall(
+            r'^  "(\w+)": \{"value"', read("docs/how-to/deploying.md") + read("docs/how-to/consuming.md"), re.MULTILINE
+        )
     )
     assert len(named) >= 5
     assert named <= parameters
 
 
 def test_the_words_of_the_log_that_the_docs_quote_are_said() -> None:
-    docs = " ".join((read("docs/operating.md") + read("docs/deploying.md")).split())
+    docs = " ".join((read("docs/how-to/operating.md") + read("docs/how-to/deploying.md")).split())
     code = "".join(path.read_text() for path in (ROOT / "shared").rglob("*.py"))
     for words in (
         *("the token service answers ", "sign-in refused", "sign-in was refused", "is missing or may not be opened"),
@@ -74,10 +76,10 @@ def test_the_words_of_the_log_that_the_docs_quote_are_said() -> None:
 def test_what_the_docs_count_are_so_many() -> None:
     rules = len(re.findall(r"^    name: '[a-z-]+'$", read("infra/app/alerts.bicep"), re.MULTILINE))
     assert rules == 8
-    assert "eight rules that ask the workspace every five minutes" in read("docs/costs.md")
+    assert "eight rules that ask the workspace every five minutes" in read("docs/explanation/costs.md")
     endpoints = read("infra/main.bicep").partition("    targets: privateNetwork ? [")[2].partition("] : []")[0]
     assert endpoints.count("resourceId: ") == 6
-    for page in ("docs/costs.md", "infra/README.md"):
+    for page in ("docs/explanation/costs.md", "infra/README.md"):
         assert "NAT gateway and six private endpoints" in read(page)
 
 
@@ -93,7 +95,7 @@ def example(page: str) -> dict[str, object]:
 def test_the_parameters_by_example_are_settings_without_a_fault() -> None:
     values = {"AzureWebJobsStorage__accountName": "stapp", "POLL_SCHEDULE": "0 * * * * *"}
     for parameter, beginning in (("mailboxes", "MAILBOXES"), ("mailboxSecrets", "MAILBOXES"), ("routes", "ROUTES")):
-        given = example("docs/deploying.md")[parameter]
+        given = example("docs/how-to/deploying.md")[parameter]
         assert isinstance(given, dict)
         for name, fields in given["value"].items():
             values |= {f"{beginning}__{name}__{field}": value for field, value in fields.items()}
@@ -103,7 +105,7 @@ def test_the_parameters_by_example_are_settings_without_a_fault() -> None:
 
 
 def test_an_operators_settings_lack_the_secret_and_nothing_else() -> None:
-    given = example("docs/operating.md")["Values"]
+    given = example("docs/how-to/operating.md")["Values"]
     assert isinstance(given, dict)
     values = {"POLL_SCHEDULE": "0 * * * * *", **given, "AzureWebJobsStorage__accountName": "stapp"}
     values["MAIL_STORAGE"] = given["MAIL_STORAGE"].replace("ACCOUNT", "stmail")

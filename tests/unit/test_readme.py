@@ -27,4 +27,4 @@ def test_what_the_table_of_settings_names_is_read() -> None:
     assert len(named) >= 20
     known = {setting.name for scope in MODELS for setting in settings_of(scope)}
     assert set(named) <= known
-    assert "(docs/settings.md)" in table
+    assert "(docs/reference/settings.md)" in table

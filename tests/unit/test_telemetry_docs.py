@@ -1,4 +1,4 @@
-"""docs/telemetry.md lists the metrics that there are."""
+"""docs/reference/telemetry.md lists the metrics that there are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.observability import metric_names
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "telemetry.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "telemetry.md"
 
 
 def test_every_metric_is_in_the_docs_and_no_other() -> None:
