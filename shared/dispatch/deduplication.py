@@ -1,5 +1,5 @@
 """Claims: which arrival a fingerprint's recipient belongs to, decided once and for good
-(docs/explanation/receipts.md, "Out").
+(docs/explanation/receipts.md, "Dispatch").
 
 A claim's owner may be a duplicate itself: it claimed the raw bytes and lost at the content. So a claim carries its
 owner's fingerprints, and whoever is stopped by it follows it to the arrival that holds all of its claims: the original

@@ -1,4 +1,4 @@
-"""Who gets a result and who is a duplicate (docs/explanation/receipts.md, "Out"; rule 3.8)."""
+"""Who gets a result and who is a duplicate (docs/explanation/receipts.md, "Dispatch"; rule 3.8)."""
 
 from __future__ import annotations
 
