@@ -39,9 +39,9 @@ CASES: dict[str, Sequence[bytes]] = {
 
 
 def counts(measuring: Measuring) -> dict[str, Counter[str]]:
-    """The requests of each case, all its messages together; of a look that finds nothing, and of a sweep."""
+    """The requests of each case, all its messages together; of a poll that finds nothing, and of a sweep."""
     found = {title: measuring.messages(mails) for title, mails in CASES.items()}
-    return {**found, "a look that finds nothing": measuring.look(), "a sweep": measuring.sweep()}
+    return {**found, "a poll that finds nothing": measuring.look(), "a sweep": measuring.sweep()}
 
 
 def billing(bench: Bench) -> None:
