@@ -1,4 +1,4 @@
-"""A consumer of Mailroom's results, an app of its own: Event Grid tells of one, and it becomes a ticket."""  # noqa: INP001
+"""A consumer of Mailroom's results, as a separate app: an Event Grid event makes each result a ticket."""  # noqa: INP001
 
 from __future__ import annotations
 
