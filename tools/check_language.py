@@ -89,6 +89,7 @@ class AllowedUse:
 ALLOWED = (
     AllowedUse("*", r"fault[ _-]?(?:injection|plan)s?|injected faults?", "the field's term for failures in tests"),
     AllowedUse("graph_simulator/*", r"faults?", "the failures that a FaultPlan injects into responses"),
+    AllowedUse("shared/mime/responders.py", r"\btill\b", "Swedish, in subjects of absence notes"),
     AllowedUse("*", r"(?:wall|system|monotonic|local|server's|machine's) clocks?", "a source of time, not a timer"),
 )
 """At most ten; everything that one of these patterns matches is ignored."""
