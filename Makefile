@@ -16,9 +16,9 @@ help:
 	@echo "make test   every test, on real servers; installs the servers that are missing"
 	@echo "make test-fast  the tests that need no server, in less than a minute"
 	@echo "make test-soak  make test with full volumes and all random seeds; takes an hour"
-	@echo "make check  lint, types, layers"
+	@echo "make check  lint, types, language, layers, Bicep"
 	@echo "make bench  what it does a second, beside what one would otherwise pick"
-	@echo "make docs   what is made of the code, anew: docs/schemas, docs/examples and docs/settings.md"
+	@echo "make docs   write docs/schemas, docs/examples and docs/reference/settings.md from the code"
 	@echo "make fuzz   the parser on hostile bytes, for a minute; FUZZ_SECONDS=1800 for longer"
 	@echo "make package  what azd and func would deploy, into .tools/package.zip"
 
@@ -38,6 +38,7 @@ check: .venv/test.stamp
 	@$(BIN)/ruff format --check --quiet . || { echo "ruff format would change files: run .venv/bin/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/python -m tools.check_language
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
 	@tools/bicep.sh
 

@@ -1,4 +1,6 @@
-"""What Azure bills for the storage: requests a message by kind, against Azurite, times list prices (docs/costs.md)."""
+"""What Azure bills for the storage: requests a message by kind, against Azurite, times list prices
+(docs/explanation/costs.md).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ PRICES = {
     "table read": 0.00036,
     "table delete": 0.00036,
 }
-"""US dollars for 10,000; docs/costs.md says which region, from where, and what is not confirmed."""
+"""US dollars for 10,000; docs/explanation/costs.md says which region, from where, and what is not confirmed."""
 
 CASES: dict[str, Sequence[bytes]] = {
     "a plain message, alone": [plain_mail(1, to=RECIPIENT)],
@@ -37,13 +39,13 @@ CASES: dict[str, Sequence[bytes]] = {
 
 
 def counts(measuring: Measuring) -> dict[str, Counter[str]]:
-    """The requests of each case, all its messages together; of a look that finds nothing, and of a sweep."""
+    """The requests of each case, all its messages together; of a poll that finds nothing, and of a sweep."""
     found = {title: measuring.messages(mails) for title, mails in CASES.items()}
-    return {**found, "a look that finds nothing": measuring.look(), "a sweep": measuring.sweep()}
+    return {**found, "a poll that finds nothing": measuring.look(), "a sweep": measuring.sweep()}
 
 
 def billing(bench: Bench) -> None:
-    """Count, and print the table of docs/costs.md."""
+    """Count, and print the table of docs/explanation/costs.md."""
     with azurite.running(bench.folder, [ACCOUNT]) as server:
         measured = counts(Measuring(server, server.connection_string(ACCOUNT), bench.dovecot))
     rows = []

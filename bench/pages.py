@@ -1,6 +1,7 @@
 """`python -m bench.pages`: text from HTML, beside the libraries that are installed. Asserts nothing.
 
-The libraries are no requirements of anything here; install them where this is to be measured anew (docs/parsing.md).
+The libraries are no requirements of anything here; install them where this is to be measured anew
+(docs/reference/parsing.md).
 Each page is converted in a process of its own, since some never end and some take a gigabyte.
 """
 

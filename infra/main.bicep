@@ -413,7 +413,7 @@ output MAIL_STORAGE string = mailData.outputs.blobUrl
 output APP_STORAGE_ACCOUNT string = storage.outputs.name
 output GRAPH_WEBHOOK_URL string = 'https://${site.outputs.hostName}/api/graph_webhook'
 
-@description('To whom rights in Exchange are given (docs/office365.md), where a mailbox signs in by managed-identity.')
+@description('To whom rights in Exchange are given (docs/how-to/office365.md), where a mailbox signs in by managed-identity.')
 output IDENTITY_PRINCIPAL_ID string = userAssigned ? identity!.outputs.principalId : site.outputs.principalId
 output IDENTITY_CLIENT_ID string = userAssigned ? identity!.outputs.clientId : ''
 

@@ -15,7 +15,7 @@ def digest(*parts: str) -> str:
 
 
 def arrival_key(mailbox: str, folder: str, server_key: str) -> str:
-    """The key of one message in one place on one server (docs/receipts.md, "Words").
+    """The key of one message in one place on one server (docs/explanation/receipts.md, "Terms").
 
     Args:
         mailbox: the mailbox's name in the settings.

@@ -68,7 +68,7 @@ class MailboxHealth:
         busy_polls: polls in a row that ended so.
         busy_reason: the server's latest answer of this kind.
         busy_alerted: an alert was raised because it was busy for an hour, and it has not recovered since.
-        no_pipelining: why the POP3 server is sent one command at a time (docs/pop3.md); empty if it is not.
+        no_pipelining: why the POP3 server is sent one command at a time (docs/reference/pop3.md); empty if it is not.
         warning: what the operator should know although the last poll succeeded; empty if nothing.
         collected: messages that the last look collected.
         left: messages that the last look saw and left in the mailbox: oversized, unreadable, refused by the server.

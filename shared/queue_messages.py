@@ -15,7 +15,7 @@ QUEUE_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """That an arrival is to be routed anew, by the routes of today (docs/replay.md).
+    """That an arrival is to be routed anew, by the routes of today (docs/how-to/replay.md).
 
     Attributes:
         record: the path of the record, or of the result, that somebody named.

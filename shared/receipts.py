@@ -1,4 +1,6 @@
-"""Receipts: the record of an arrival. Created once, updated, and kept for good; docs/receipts.md says when."""
+"""Receipts: the record of an arrival. Created once, updated, and kept for good; docs/explanation/receipts.md says
+when.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md, made of the fields that settings are read by, and of the bindings that name some.
+"""Writes docs/reference/settings.md, made of the fields that settings are read by, and of the bindings that name some.
 
 `make docs` runs it; a test holds that the page is as it would write it.
 """
@@ -14,7 +14,7 @@ from typing import Final
 from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS, PLATFORM, Scope, Setting, settings_of
 from shared.config.presets import DEFAULT_PORTS, PRESETS
 
-PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 
 _HEAD = """\
 # Settings
@@ -49,14 +49,14 @@ Scope: the whole app. Each stands once.
 
 Scope: one mailbox. Each is named `MAILBOXES__<name>__<SETTING>`, as in `MAILBOXES__support__HOST`. A mailbox's name has
 letters, digits and single underscores, a letter first, and 40 characters at most. [Permissions](permissions.md) and
-[Office 365](office365.md) say what servers ask for.
+[Office 365](../how-to/office365.md) say what servers ask for.
 """,
     "routes": """
 ## A route
 
 Scope: one route. Each is named `ROUTES__<name>__<SETTING>`, as in `ROUTES__sales__ADDRESS`; names are as those of
 mailboxes. All conditions that are given must hold. Routes that are many, or change without a restart, stand in
-[a file beside the mail](routes.md).
+[a file beside the mail](../how-to/routes.md).
 """,
 }
 

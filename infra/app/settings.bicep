@@ -1,5 +1,5 @@
 // All app settings, in one place: what is not written here is removed from the app at the next deployment. What each means:
-// docs/settings.md. A test compares the names, and the values that are the code's own defaults.
+// docs/reference/settings.md. A test compares the names, and the values that are the code's own defaults.
 
 param siteName string
 param hostName string
@@ -57,7 +57,8 @@ var platform = {
   AzureWebJobsStorage__credential: 'managedidentity'
   APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: empty(identityClientId) ? 'Authorization=AAD' : 'ClientId=${identityClientId};Authorization=AAD'
-  // Four queue functions at six each and three timers: with fewer, a long poll keeps messages waiting (docs/host.md).
+  // Four queue functions at six each and three timers: with fewer, a long poll keeps messages waiting
+  // (docs/reference/host.md).
   PYTHON_THREADPOOL_THREAD_COUNT: '32'
   // The worker gives us the host's trace, and the host does not send our log lines a second time.
   PYTHON_ENABLE_OPENTELEMETRY: 'true'

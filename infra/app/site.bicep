@@ -15,7 +15,7 @@ param identityId string
 @description('The URL of the container that the package is deployed to.')
 param packageUrl string
 
-@description('MB of memory. 2048 has one core, which is what the numbers in docs/host.md are for.')
+@description('MB of memory. 2048 has one core, which is what the numbers in docs/reference/host.md are for.')
 @allowed([
   512
   2048

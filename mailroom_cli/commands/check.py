@@ -104,7 +104,7 @@ def alias_notes(
         yield (
             f"{addresses.primary} has the route {own} beside the routes of {', '.join(misrouted)}: Exchange may write "
             f"{addresses.primary} into To for mail that was sent to an alias, and route {own} takes it then; see "
-            "docs/aliases.md"
+            "docs/how-to/aliases.md"
         )
 
 
@@ -131,7 +131,7 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
         addresses = mailbox.addresses()
         table = app.tables.for_mailbox(settings.name)
     except AccessRefused as error:
-        yield f"{error}. It is optional, and lets check propose ALIASES (docs/permissions.md)"
+        yield f"{error}. It is optional, and lets check propose ALIASES (docs/reference/permissions.md)"
         return
     except MailroomError as error:
         yield str(error)

@@ -1,4 +1,4 @@
-"""What must hold among routes, and between routes and mailboxes (docs/rules.md, "Recipients and routes")."""
+"""What must hold among routes, and between routes and mailboxes (docs/reference/rules.md, "Recipients and routes")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Out, for one arrival: claims, results and records, and then the receipt, in the order of docs/receipts.md, "Out".
+"""Out, for one arrival: claims, results and records, and then the receipt, in the order of
+docs/explanation/receipts.md, "Dispatch".
 
 A replay goes the same way. What was given stays given: a recipient who has a result keeps it, and is not given it anew
 even if a consumer took it out of the storage since. Only whom the routes of today name besides gets something.

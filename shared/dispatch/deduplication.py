@@ -1,11 +1,12 @@
-"""Claims: which arrival a fingerprint's recipient belongs to, decided once and for good (docs/receipts.md, "Out").
+"""Claims: which arrival a fingerprint's recipient belongs to, decided once and for good
+(docs/explanation/receipts.md, "Dispatch").
 
 A claim's owner may be a duplicate itself: it claimed the raw bytes and lost at the content. So a claim carries its
 owner's fingerprints, and whoever is stopped by it follows it to the arrival that holds all of its claims: the original
-(docs/duplicates.md, "Which one is named").
+(docs/explanation/duplicates.md, "Which one is named").
 
 Different messages may have one Message-ID. Each takes a place in a list of claims on it, the first free one behind all
-messages that are different (docs/duplicates.md, "One Message-ID, several messages").
+messages that are different (docs/explanation/duplicates.md, "One Message-ID, several messages").
 """
 
 from __future__ import annotations

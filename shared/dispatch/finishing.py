@@ -1,4 +1,4 @@
-"""What an earlier try began and did not come to the end of (docs/receipts.md, "Out").
+"""What an earlier try began and did not come to the end of (docs/explanation/receipts.md, "Dispatch").
 
 A claim without a result is its owner's to finish, whatever the routes say by now: whoever has the same message for that
 recipient is told that it is a duplicate of ours.

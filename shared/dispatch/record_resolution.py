@@ -1,4 +1,4 @@
-"""Records that a replay leaves behind: marked as resolved, written anew, never deleted (docs/replay.md)."""
+"""Records that a replay leaves behind: marked as resolved, written anew, never deleted (docs/how-to/replay.md)."""
 
 from __future__ import annotations
 

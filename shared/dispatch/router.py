@@ -1,4 +1,5 @@
-"""The way out: from a stored arrival to its results and records (docs/receipts.md, "Out", "When something fails").
+"""The way out: from a stored arrival to its results and records (docs/explanation/receipts.md, "Dispatch",
+"When something fails").
 
 Sorting the same arrival twice, one after the other or at once, leaves what sorting it once leaves.
 """

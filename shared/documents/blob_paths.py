@@ -1,4 +1,5 @@
-"""Where everything stands in the container (docs/rules.md, "What is stored"): the one place that builds paths.
+"""Where everything stands in the container (docs/reference/rules.md, "What is stored"): the one place that builds
+paths.
 
 The day in a path is the receipt's, so that a second try after midnight writes the same path.
 """

@@ -1,5 +1,5 @@
 """What `message.json` holds of a message, as types: what writes it is checked against them, and the published schema is
-made of them (docs/results.md, rule 7.2).
+made of them (docs/reference/results.md, rule 7.2).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The documents that consumers read, as types: what writes them is checked against these, and the published schemas are
-made of them (docs/results.md, rule 7.2). `message.json` is in shared/documents/message_document.py.
+made of them (docs/reference/results.md, rule 7.2). `message.json` is in shared/documents/message_document.py.
 
-A change of what is valid here is a new number in `schema`: docs/results.md promises it.
+A change of what is valid here is a new number in `schema`: docs/reference/results.md promises it.
 """
 
 from __future__ import annotations

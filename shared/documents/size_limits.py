@@ -1,4 +1,4 @@
-"""Documents of a bounded size: a small message must not become a large document (docs/results.md, "Sizes").
+"""Documents of a bounded size: a small message must not become a large document (docs/reference/results.md, "Sizes").
 
 Only the longest fields are cut, all of them to the same number of bytes, and `truncated` names them. Which fields those
 are depends on the document alone, so that each try writes the same bytes.

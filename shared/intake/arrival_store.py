@@ -1,4 +1,6 @@
-"""The storage side of the way in: receipts looked up, batches stored and announced (docs/receipts.md, "In", 1 to 5)."""
+"""The storage side of the way in: receipts looked up, batches stored and announced (docs/explanation/receipts.md,
+"Intake", 1 to 5).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One round over a folder: list, fetch, store, remove (docs/receipts.md, "In").
+"""One round over a folder: list, fetch, store, remove (docs/explanation/receipts.md, "Intake").
 
 One thread is on the mailbox's connection, which fetches, and removes between two fetches; one stores the batches
 before, the uploads of each several at once. So the wire and the store work at the same time, and a message is removed

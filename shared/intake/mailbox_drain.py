@@ -1,4 +1,6 @@
-"""The way in: from a mailbox into storage, every message once (docs/receipts.md, "In"; rules 1.3, 1.7, 1.8, 1.11)."""
+"""The way in: from a mailbox into storage, every message once (docs/explanation/receipts.md, "Intake"; rules 1.3, 1.7,
+1.8, 1.11).
+"""
 
 from __future__ import annotations
 

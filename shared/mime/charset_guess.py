@@ -4,7 +4,8 @@ Each candidate decodes a sample. The cost of a candidate is the number of bits t
 the sample's letter pairs (`letter_pairs`), and a penalty for what text does not have: symbols within words, controls,
 capitals behind small letters. The cheapest candidate wins. Windows-1252 has a head start; rare charsets start behind.
 
-`docs/parsing.md` has the measurements: charset-normalizer, chardet and chardetng are right less often on short texts.
+`docs/reference/parsing.md` has the measurements: charset-normalizer, chardet and chardetng are right less often on
+short texts.
 """
 
 # ruff: noqa: RUF001 - typographic characters on purpose

@@ -1,7 +1,8 @@
 """Readable text from HTML.
 
 One pass over the tokens, without a tree: the time is linear whatever the nesting, and memory is little more than the
-text. Tokens are those of the HTML standard's tokenizer (HTML Living Standard, section 13.2.5). docs/parsing.md says
+text. Tokens are those of the HTML standard's tokenizer (HTML Living Standard, section 13.2.5).
+docs/reference/parsing.md says
 where the text differs from the standard's tree on purpose, and why no library does this.
 """
 

@@ -1,4 +1,4 @@
-"""Mail that is to be forgotten: chosen, looked through, and removed for good (rule 8.5, docs/finding.md).
+"""Mail that is to be forgotten: chosen, looked through, and removed for good (rule 8.5, docs/how-to/finding.md).
 
 An arrival is marked as forgotten first, so that nothing is given anew of it; then all that it left goes; its receipt is
 made bare last. Whoever dies in between leaves receipts that are marked and still say what they are of: the same request

@@ -1,4 +1,4 @@
-"""How the intake fares as a whole, measured every few minutes: what alerts are made of (docs/operating.md).
+"""How the intake fares as a whole, measured every few minutes: what alerts are made of (docs/how-to/operating.md).
 
 Metrics that count things tell what happened. These tell what did not: a mailbox that stays ill, mail that waits, a
 subscription that nobody renews, and what stands on a poison queue.

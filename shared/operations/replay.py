@@ -1,4 +1,6 @@
-"""Replays, on the side of whoever asks: records found, read, and announced to be routed anew (docs/replay.md)."""
+"""Replays, on the side of whoever asks: records found, read, and announced to be routed anew
+(docs/how-to/replay.md).
+"""
 
 from __future__ import annotations
 

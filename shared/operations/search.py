@@ -1,4 +1,4 @@
-"""Arrivals found by what a person knows of a message (docs/finding.md)."""
+"""Arrivals found by what a person knows of a message (docs/how-to/finding.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By what two messages are the same (docs/duplicates.md), in the one order in which claims are taken.
+"""By what two messages are the same (docs/explanation/duplicates.md), in the one order in which claims are taken.
 
 The order is what makes the claims hold: raw bytes, visible content, Message-ID.
 """

@@ -1,4 +1,6 @@
-"""What the SDKs try again after a reply was lost does no harm (rule 8.1; docs/duplicates.md, "The claims")."""
+"""What the SDKs try again after a reply was lost does no harm (rule 8.1; docs/explanation/duplicates.md, "The
+claims").
+"""
 
 from __future__ import annotations
 

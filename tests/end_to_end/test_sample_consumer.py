@@ -1,4 +1,6 @@
-"""The sample consumer of docs/consuming.md: indexed by the worker engine, and fed with results that the app wrote."""
+"""The sample consumer of docs/how-to/consuming.md: indexed by the worker engine, and fed with results that the app
+wrote.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One message is followed from its mailbox to its results, and nothing of what it says is told (docs/operating.md)."""
+"""One message is followed from its mailbox to its results, and nothing of what it says is told
+(docs/how-to/operating.md).
+"""
 
 from __future__ import annotations
 

@@ -97,8 +97,8 @@ def test_what_bindings_name_is_set() -> None:
 
 def test_threads_are_as_many_as_documented() -> None:
     count = value_of(settings_set()["PYTHON_THREADPOOL_THREAD_COUNT"])
-    assert "`PYTHON_THREADPOOL_THREAD_COUNT`" in (ROOT / "docs/host.md").read_text()
-    assert f"set it to {count} on the function app" in (ROOT / "docs/host.md").read_text()
+    assert "`PYTHON_THREADPOOL_THREAD_COUNT`" in (ROOT / "docs/reference/host.md").read_text()
+    assert f"set it to {count} on the function app" in (ROOT / "docs/reference/host.md").read_text()
 
 
 def test_queues_are_the_codes_each_with_its_poison_queue() -> None:

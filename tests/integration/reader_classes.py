@@ -1,4 +1,4 @@
-"""Classes of disagreements with mailparser and postal-mime. docs/parsing.md has a verdict on each."""
+"""Classes of disagreements with mailparser and postal-mime. docs/reference/parsing.md has a verdict on each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Class:
     """Disagreements with one reason.
 
     Attributes:
-        name: as docs/parsing.md names it.
+        name: as docs/reference/parsing.md names it.
         fields: the fields in which it shows.
         explains: whether it is the reason of a disagreement in one of these fields.
         readers: the readers that it concerns.

@@ -1,4 +1,4 @@
-"""The messages that Mailroom, mailparser and postal-mime read side by side (docs/parsing.md)."""
+"""The messages that Mailroom, mailparser and postal-mime read side by side (docs/reference/parsing.md)."""
 
 from __future__ import annotations
 

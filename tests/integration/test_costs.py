@@ -1,4 +1,4 @@
-"""What docs/costs.md says of the storage is what the app asks of it."""
+"""What docs/explanation/costs.md says of the storage is what the app asks of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.billed import Bill, Measuring
 from tests.servers.dovecot import Dovecot
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "costs.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "costs.md"
 AGAIN = "measure again: python -m bench billing"
 
 
@@ -22,7 +22,7 @@ def rows(head: str) -> dict[str, Sequence[str]]:
     """The table of the docs whose head begins so: its rows by their first cell, without the table's own lines."""
     text = DOCS.read_text()
     found = re.search(rf"^\| {re.escape(head)} \|.*\n\|[- |]+\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert found is not None, f"docs/costs.md has no table {head}"
+    assert found is not None, f"docs/explanation/costs.md has no table {head}"
     lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in found[1].splitlines()]
     return {first: rest for first, *rest in lines}
 

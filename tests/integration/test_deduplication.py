@@ -1,4 +1,4 @@
-"""Who gets a result and who is a duplicate (docs/receipts.md, "Out"; rule 3.8)."""
+"""Who gets a result and who is a duplicate (docs/explanation/receipts.md, "Dispatch"; rule 3.8)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_wildcard_copy_that_came_first_takes_nothing_from_a_named_recipient(wo
 
 
 def test_4_1_a_copy_that_differs_in_its_bytes_alone_is_a_duplicate_by_what_is_visible(world: World) -> None:
-    """A server that builds mail anew, a gateway with a footer: docs/duplicates.md."""
+    """A server that builds mail anew, a gateway with a footer: docs/explanation/duplicates.md."""
     head = b"From: a@b.example\r\nTo: sales@example.com\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n"
     first = head + b"Message-ID: <1@b.example>\r\n\r\ntext\r\n"
     with_footer = head + b"Message-ID: <1@b.example>\r\n\r\ntext\r\n-- \r\nscanned\r\n"

@@ -1,4 +1,6 @@
-"""The words of a page's text are those of the tree that the HTML standard gives it (rule 7.3, docs/parsing.md)."""
+"""The words of a page's text are those of the tree that the HTML standard gives it (rule 7.3,
+docs/reference/parsing.md).
+"""
 
 from __future__ import annotations
 

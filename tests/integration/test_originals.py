@@ -1,4 +1,6 @@
-"""What is recorded of a duplicate names the arrival that has the result (docs/duplicates.md, "Which one is named")."""
+"""What is recorded of a duplicate names the arrival that has the result (docs/explanation/duplicates.md, "Which one
+is named").
+"""
 
 from __future__ import annotations
 

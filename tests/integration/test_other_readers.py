@@ -1,4 +1,6 @@
-"""Mailroom reads as mailparser and postal-mime do, or a class of docs/parsing.md gives the verdict (rule 7.3)."""
+"""Mailroom reads as mailparser and postal-mime do, or a class of docs/reference/parsing.md gives the verdict (rule
+7.3).
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,7 @@ def assert_agreement(comparison: Comparison, beginnings: tuple[str, ...], agreem
 
 
 def test_7_3_the_docs_give_a_verdict_on_each_class() -> None:
-    docs = (ROOT / "docs" / "parsing.md").read_text("utf-8")
+    docs = (ROOT / "docs" / "reference" / "parsing.md").read_text("utf-8")
     section = docs.partition("## Beside mailparser and postal-mime\n")[2].partition("\n## ")[0]
     rows = [re.split(r"\s*\|\s*", line.strip("| ")) for line in section.splitlines() if line.startswith("|")]
     rows = rows[rows.index(["class", "ours", "theirs", "verdict"]) + 2 :]

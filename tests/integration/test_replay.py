@@ -1,4 +1,4 @@
-"""Replays (docs/replay.md, rule 8.4): who has a result keeps it, who is new gets one, and records are marked."""
+"""Replays (docs/how-to/replay.md, rule 8.4): who has a result keeps it, who is new gets one, and records are marked."""
 
 from __future__ import annotations
 

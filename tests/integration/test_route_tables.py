@@ -1,6 +1,6 @@
 """The table of rule 3.5, row by row and from raw bytes on: what comes in, and who has a result of it in the end.
 
-Rows of mail to an alias (docs/aliases.md) run on the mailbox `production`, over each protocol.
+Rows of mail to an alias (docs/how-to/aliases.md) run on the mailbox `production`, over each protocol.
 """
 
 from __future__ import annotations

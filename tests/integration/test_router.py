@@ -1,4 +1,6 @@
-"""Sorting that is stopped, repeated or given up (docs/receipts.md, "When something fails"; rules 8.1, 8.4)."""
+"""Sorting that is stopped, repeated or given up (docs/explanation/receipts.md, "When something fails"; rules 8.1,
+8.4).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrivals found by what is known of a message (docs/finding.md), on every storage."""
+"""Arrivals found by what is known of a message (docs/how-to/finding.md), on every storage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.receipts import Receipt
 from tests.end_to_end.command import identity
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld, letter
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "finding.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "finding.md"
 
 ANN = b"From: Ann <Ann@Customer.example>, bob@customer.example\r\nTo: Sales@example.com\r\nCc: x@other.example\r\n"
 ANNS = ANN + b"Date: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <o'neill.1@customer.example>\r\n\r\ntext\r\n"

@@ -1,4 +1,6 @@
-"""What a try claimed is finished by the next, whatever the routes say by then (docs/receipts.md, "Out")."""
+"""What a try claimed is finished by the next, whatever the routes say by then
+(docs/explanation/receipts.md, "Dispatch").
+"""
 
 from __future__ import annotations
 

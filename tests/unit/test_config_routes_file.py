@@ -19,7 +19,7 @@ from shared.config.schema import WrittenRoute
 from shared.dispatch.route_tables import RouteTableCache
 from tests.unit.test_config import APP, SALES, SUPPORT, mailbox, route
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/routes.md").read_text()
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/how-to/routes.md").read_text()
 MANY = 10_000
 
 

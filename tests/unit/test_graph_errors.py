@@ -182,7 +182,7 @@ def test_a_circle_of_causes_without_tls_ends() -> None:
         (401, "InvalidAuthenticationToken", AuthenticationError, "look at SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"),
         (401, "", AuthenticationError, "HTTP 401"),
         (403, "ErrorAccessDenied", AccessRefused, "Mail.ReadWrite for support@example.com"),
-        (403, "Authorization_RequestDenied", AccessRefused, "docs/office365.md"),
+        (403, "Authorization_RequestDenied", AccessRefused, "docs/how-to/office365.md"),
         (404, "ErrorItemNotFound", FolderMissing, "there is no folder 'Orders'"),
         (404, "", FolderMissing, "HTTP 404"),
         *((404, code, MailboxError, "look at MAILBOXES__support__ADDRESS") for code in sorted(NO_SUCH_MAILBOX)),

@@ -1,4 +1,6 @@
-"""host.json is a design decision (docs/host.md): what a process takes at once fits into memory, disk and threads."""
+"""host.json is a design decision (docs/reference/host.md): what a process takes at once fits into memory, disk and
+threads.
+"""
 
 from __future__ import annotations
 
@@ -46,5 +48,5 @@ def test_spooled_messages_fit_into_the_temporary_disk() -> None:
 def test_every_function_finds_a_thread_with_the_documented_count() -> None:
     queue_functions, timers = 4, 3
     documented = 32
-    assert f"so set it to {documented} on the function app" in (ROOT / "docs/host.md").read_text()
+    assert f"so set it to {documented} on the function app" in (ROOT / "docs/reference/host.md").read_text()
     assert queue_functions * AT_ONCE + timers <= documented

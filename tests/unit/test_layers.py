@@ -1,4 +1,4 @@
-"""No module imports upward (docs/design.md draws the rooms)."""
+"""No module imports upward (docs/architecture.md draws the rooms)."""
 
 from __future__ import annotations
 

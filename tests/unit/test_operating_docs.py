@@ -1,4 +1,4 @@
-"""What the operator's pages name is there: alerts, roles, outputs, parameters. Their examples are taken as they are."""
+"""What the operator's pages name exists: alerts, roles, outputs, parameters. Their examples are valid."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ ROLES = {
     "secretsOfficer": "Key Vault Secrets Officer",
     "metricsPublisher": "Monitoring Metrics Publisher",
 }
-"""Azure's names of the roles that the template has by their ids."""
+"""Azure's names of the roles that the template names by id."""
 
 
 def read(path: str) -> str:
     return (ROOT / path).read_text()
 
 
-def test_every_alert_has_its_chapter_and_no_other() -> None:
+def test_every_alert_has_its_section_and_no_other() -> None:
     alerts = re.findall(r"^    name: '([a-z-]+)'$", read("infra/app/alerts.bicep"), re.MULTILINE)
-    chapters = re.findall(r"^### ([a-z-]+)$", read("docs/operating.md"), re.MULTILINE)
+    sections = re.findall(r"^### ([a-z-]+)$", read("docs/how-to/operating.md"), re.MULTILINE)
     assert len(alerts) >= 7
-    assert sorted(chapters) == sorted(alerts)
+    assert sorted(sections) == sorted(alerts)
 
 
-def test_every_role_that_is_given_is_told() -> None:
-    given = set(re.findall(r"roleDefinitionId: (\w+)", read("infra/app/roles.bicep")))
-    assert given == set(ROLES)
-    permissions = read("docs/permissions.md")
+def test_every_assigned_role_is_documented() -> None:
+    assigned = set(re.findall(r"roleDefinitionId: (\w+)", read("infra/app/roles.bicep")))
+    assert assigned == set(ROLES)
+    permissions = read("docs/reference/permissions.md")
     assert [role for role in ROLES.values() if role not in permissions] == []
 
 
-def test_the_outputs_that_the_docs_name_are_given() -> None:
+def test_the_outputs_in_the_docs_exist() -> None:
     outputs = set(re.findall(r"^output ([A-Z_]+) ", read("infra/main.bicep"), re.MULTILINE))
-    docs = read("docs/deploying.md") + read("docs/consuming.md") + read("docs/operating.md")
+    docs = read("docs/how-to/deploying.md") + read("docs/how-to/consuming.md") + read("docs/how-to/operating.md")
     named = set(
         re.findall(r"\b(?:AZURE_[A-Z_]+|IDENTITY_[A-Z_]+|RESULTS_TOPIC|OUTBOUND_ADDRESS|APP_STORAGE_ACCOUNT)\b", docs)
     )
@@ -50,63 +50,64 @@ def test_the_outputs_that_the_docs_name_are_given() -> None:
     assert named <= outputs
 
 
-def test_the_parameters_that_the_docs_name_are_taken() -> None:
+def test_the_parameters_in_the_docs_exist() -> None:
     parameters = set(re.findall(r"^param (\w+) ", read("infra/main.bicep"), re.MULTILINE))
     named = set(
-        re.findall(r'^  "(\w+)": \{"value"', read("docs/deploying.md") + read("docs/consuming.md"), re.MULTILINE)
+        re.findall(
+            r'^  "(\w+)": \{"value"', read("docs/how-to/deploying.md") + read("docs/how-to/consuming.md"), re.MULTILINE
+        )
     )
     assert len(named) >= 5
     assert named <= parameters
 
 
-def test_the_words_of_the_log_that_the_docs_quote_are_said() -> None:
-    docs = " ".join((read("docs/operating.md") + read("docs/deploying.md")).split())
+def test_the_texts_that_the_docs_quote_are_in_the_code() -> None:
+    docs = " ".join((read("docs/how-to/operating.md") + read("docs/how-to/deploying.md")).split())
     code = "".join(path.read_text() for path in (ROOT / "shared").rglob("*.py"))
-    for words in (
-        *("the token service answers ", "sign-in refused", "sign-in was refused", "is missing or may not be opened"),
-        *("there is no folder", "is a reference that Azure did not resolve", ": a service is ill, another try in "),
+    for text in (
+        *("the token service answers ", "sign-in refused", "sign-in was refused", "is a reference that Azure did not"),
         *("mailbox-disabled: mailbox ", " stopped after ", "mailbox-recovered", "message-failed: message "),
     ):
-        assert words.strip() in docs, words
-        assert words in code, words
+        assert text.strip() in docs, text
+        assert text in code, text
 
 
-def test_what_the_docs_count_are_so_many() -> None:
+def test_the_numbers_in_the_docs_are_right() -> None:
     rules = len(re.findall(r"^    name: '[a-z-]+'$", read("infra/app/alerts.bicep"), re.MULTILINE))
     assert rules == 8
-    assert "eight rules that ask the workspace every five minutes" in read("docs/costs.md")
+    assert "eight rules that ask the workspace every five minutes" in read("docs/explanation/costs.md")
     endpoints = read("infra/main.bicep").partition("    targets: privateNetwork ? [")[2].partition("] : []")[0]
     assert endpoints.count("resourceId: ") == 6
-    for page in ("docs/costs.md", "infra/README.md"):
+    for page in ("docs/explanation/costs.md", "infra/README.md"):
         assert "NAT gateway and six private endpoints" in read(page)
 
 
 def example(page: str) -> dict[str, object]:
-    """The first example of settings or parameters of a page."""
-    found = re.search(r"^```json\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)
-    assert found is not None
-    read_as = json.loads(found[1])
-    assert isinstance(read_as, dict)
-    return read_as
+    """Return the first example of settings or parameters of a page."""
+    block = re.search(r"^```json\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    value = json.loads(block[1])
+    assert isinstance(value, dict)
+    return value
 
 
-def test_the_parameters_by_example_are_settings_without_a_fault() -> None:
+def test_the_parameters_by_example_are_valid_settings() -> None:
     values = {"AzureWebJobsStorage__accountName": "stapp", "POLL_SCHEDULE": "0 * * * * *"}
-    for parameter, beginning in (("mailboxes", "MAILBOXES"), ("mailboxSecrets", "MAILBOXES"), ("routes", "ROUTES")):
-        given = example("docs/deploying.md")[parameter]
-        assert isinstance(given, dict)
-        for name, fields in given["value"].items():
-            values |= {f"{beginning}__{name}__{field}": value for field, value in fields.items()}
+    for parameter, prefix in (("mailboxes", "MAILBOXES"), ("mailboxSecrets", "MAILBOXES"), ("routes", "ROUTES")):
+        parameters = example("docs/how-to/deploying.md")[parameter]
+        assert isinstance(parameters, dict)
+        for name, fields in parameters["value"].items():
+            values |= {f"{prefix}__{name}__{field}": value for field, value in fields.items()}
     settings = load_settings(values)
     assert settings.faulty == {}
     assert set(settings.mailboxes) == {"support"}
 
 
-def test_an_operators_settings_lack_the_secret_and_nothing_else() -> None:
-    given = example("docs/operating.md")["Values"]
-    assert isinstance(given, dict)
-    values = {"POLL_SCHEDULE": "0 * * * * *", **given, "AzureWebJobsStorage__accountName": "stapp"}
-    values["MAIL_STORAGE"] = given["MAIL_STORAGE"].replace("ACCOUNT", "stmail")
+def test_an_operators_settings_lack_only_the_secret() -> None:
+    example_values = example("docs/how-to/operating.md")["Values"]
+    assert isinstance(example_values, dict)
+    values = {"POLL_SCHEDULE": "0 * * * * *", **example_values, "AzureWebJobsStorage__accountName": "stapp"}
+    values["MAIL_STORAGE"] = example_values["MAIL_STORAGE"].replace("ACCOUNT", "stmail")
     settings = load_settings(values, complete=False)
-    (faults,) = settings.faulty.values()
-    assert [fault for fault in faults if "PASSWORD" not in fault] == []
+    (errors,) = settings.faulty.values()
+    assert [error for error in errors if "PASSWORD" not in error] == []

@@ -99,6 +99,6 @@ def test_7_2_an_example_is_valid_and_with_any_field_less_more_or_of_another_type
 
 
 def test_7_2_the_docs_for_consumers_name_every_schema_and_example() -> None:
-    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-    linked = set(re.findall(r"\]\(((?:schemas|examples)/[\w.-]+)\)", text))
+    text = (ROOT / "docs/reference/results.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(\.\./((?:schemas|examples)/[\w.-]+)\)", text))
     assert linked == {str(path.relative_to(ROOT / "docs")) for path in (*SCHEMAS.iterdir(), *EXAMPLES.iterdir())}

@@ -1,4 +1,4 @@
-"""docs/settings.md is what the code says, and says all of it."""
+"""docs/reference/settings.md is what the code says, and says all of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/telemetry.md lists the metrics that there are."""
+"""docs/reference/telemetry.md lists all metrics."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from shared.observability import metric_names
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "telemetry.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "telemetry.md"
 
 
-def test_every_metric_is_in_the_docs_and_no_other() -> None:
+def test_the_docs_list_exactly_the_metrics() -> None:
     listed = re.findall(r"^\| `(mailroom\.[a-z._]+)` \| (?:counter|histogram|gauge) ", DOCS.read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(metric_names.ALL)

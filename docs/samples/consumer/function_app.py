@@ -1,4 +1,4 @@
-"""A consumer of Mailroom's results, an app of its own: Event Grid tells of one, and it becomes a ticket."""  # noqa: INP001
+"""A consumer of Mailroom's results, as a separate app: an Event Grid event makes each result a ticket."""  # noqa: INP001
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ log = logging.getLogger("consumer")
 
 @app.event_grid_trigger(arg_name="event")
 def on_result(event: func.EventGridEvent) -> None:
-    """Make a ticket of a result. What it raises makes Event Grid deliver the event again, later and later."""
+    """Create a ticket from a result. An exception makes Event Grid deliver the event again, with growing delays."""
     path = path_of(event.subject or "", os.environ.get("MAIL_CONTAINER", "mail"))
     if path is None:
-        log.warning("an event that is of no result is ignored: the subscription's filter lets too much through")
+        log.warning("ignored an event that names no result; narrow the filter of the Event Grid subscription")
         return
     made = tickets().make(path)
-    log.info("%s: %s", path, "a new ticket" if made else "it has its ticket already")
+    log.info("%s: %s", path, "created a ticket" if made else "the ticket exists already")
 
 
 @cache
 def tickets() -> Tickets:
-    """Opened at the first event. Both settings take an https address, for its identity, or a connection string.
+    """Open the container and the table at the first event.
+
+    Both settings take an https address, to sign in by identity, or a connection string.
 
     Raises:
-        KeyError: a setting is missing. Event Grid keeps the event meanwhile.
+        KeyError: a setting is missing. Event Grid keeps the event.
     """
     container = os.environ.get("MAIL_CONTAINER", "mail")
     mail, table = os.environ["MAIL_STORAGE"], os.environ["TICKETS_STORAGE"]

@@ -1,4 +1,4 @@
-"""Results become tickets: one each, however often it is asked for."""  # noqa: INP001
+"""Create one ticket per result, however often its event is delivered."""  # noqa: INP001
 
 from __future__ import annotations
 
@@ -12,48 +12,47 @@ from azure.data.tables import TableClient
 from azure.storage.blob import ContainerClient
 
 SCHEMA = "mailroom/result/1"
-"""The only form of results that this code was written for."""
+"""The only schema of results that this code supports."""
 
 LONGEST = 1_000
-"""Characters of a sender or a subject that a ticket takes: a property of a table's entity holds 32,000."""
+"""Characters of a sender or a subject that a ticket stores: a property of a table entity holds 32,000."""
 
 
 class SchemaUnknown(Exception):
-    """A result is of a form that came after this code. Event Grid keeps the event until the code knows it."""
+    """A result has a schema that is newer than this code. Event Grid keeps the event until the code supports it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tickets:
-    """Makes tickets.
+    """A store of tickets, made from results.
 
     Attributes:
-        results: Mailroom's container; reading is enough.
-        made: the tickets, in a storage of our own.
+        results: Mailroom's container; read access is enough.
+        made: the table of tickets, in a storage account of our own.
     """
 
     results: ContainerClient
     made: TableClient
 
     def make(self, path: str) -> bool:
-        """Make the ticket of a result; False: it is there already.
+        """Create the ticket of a result, and return False if it exists already.
 
-        The ticket's key is made of message and recipient, and it is only ever created: the work and the note that it is
-        done are one operation. An event that is delivered twice, two of them at once, and a crash after the work all
-        end at the same ticket, and so does a result that an operator had written once more, unless the ticket is lost.
-        Work without a key of its own, such as an e-mail that is sent, wants the ticket first, with a state, and then
-        the work by whoever created it.
+        The ticket's key is made of message and recipient, and the ticket is only ever created. So the work and its
+        record are one operation. An event that is delivered twice, concurrent events, and a crash after the work all
+        lead to the same ticket. So does a reissued result, unless the ticket is lost. Work without a key of its own,
+        such as sending an e-mail, needs the ticket first, with a state; then the creator of the ticket does the work.
 
         Args:
             path: the result's, in the container.
 
         Raises:
-            SchemaUnknown: it is of a form that this code does not know.
+            SchemaUnknown: this code does not support the result's schema.
         """
         result = json.loads(self.results.download_blob(path).readall())
         if result["schema"] != SCHEMA:
-            raise SchemaUnknown(f"{path} is of schema {result['schema']}, and not {SCHEMA}")
+            raise SchemaUnknown(f"{path} has the schema {result['schema']}, not {SCHEMA}")
         envelope = result["envelope"]
-        senders = ", ".join(one["address"] for one in envelope["from"])
+        senders = ", ".join(sender["address"] for sender in envelope["from"])
         ticket = {
             "PartitionKey": result["message"],
             "RowKey": hashlib.sha256(result["recipient"].encode()).hexdigest(),
@@ -75,9 +74,9 @@ class Tickets:
 
 
 def path_of(subject: str, container: str) -> str | None:
-    """The path of the result that an event's subject names; None if it names none of this container.
+    """Return the path of the result that an event's subject names, or None if it names no result of this container.
 
-    The event's own URL is not used: what is read is in our container, whatever an event says.
+    The event's own URL is not used: only our own container is read, whatever an event says.
     """
     found = re.fullmatch(r"/blobServices/default/containers/([^/]+)/blobs/(routed/.+\.json)", subject)
     return found[2] if found is not None and found[1] == container else None

@@ -25,7 +25,7 @@ _HEAD = """\
 // Mailroom's settings on this machine. Comments are skipped, by Mailroom and by Azure Functions Core Tools alike.
 // A setting that begins with // is not set; what stands in it is its default, or else an example.
 // Fill in what is empty; then mailroom settings --check says what is wrong, and mailroom check tries it.
-// All settings: docs/settings.md
+// All settings: docs/reference/settings.md
 """
 
 EXAMPLES: Final = {
@@ -121,7 +121,9 @@ def _of_the_mailbox(kind: _Kind) -> Iterator[str]:
         apart |= {"folders"}
     yield ""
     yield from _comment(f"A mailbox, here called {MAILBOX}. For another, give these settings once more, with its name.")
-    yield from _comment("Other ways to sign in, by a certificate or by the app's identity in Azure: docs/settings.md.")
+    yield from _comment(
+        "Other ways to sign in, by a certificate or by the app's identity in Azure: docs/reference/settings.md."
+    )
     described = {setting.field: setting for setting in settings_of("mailboxes") if setting.field not in apart}
     # What has to be filled in comes first.
     for field in (*live, *(field for field in described if field not in live)):

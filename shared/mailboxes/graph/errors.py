@@ -165,7 +165,7 @@ def _answer(answer: GraphResponseError, settings: MailboxSettings, where: str, f
     if answer.status == FORBIDDEN:
         return AccessRefused(
             f"{where}: the app may not ({told}); give it the application permission Mail.ReadWrite for "
-            f"{settings.mailbox_address} (docs/office365.md)"
+            f"{settings.mailbox_address} (docs/how-to/office365.md)"
         )
     if answer.status == NOT_FOUND and answer.code in NO_SUCH_MAILBOX:
         name = setting_name(settings, "SHARED_MAILBOX" if settings.shared_mailbox else "ADDRESS")

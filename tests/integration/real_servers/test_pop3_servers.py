@@ -66,7 +66,9 @@ def test_1_3_keep_downloads_nothing_twice(pop3_account: Account, make_mailbox: M
 def test_1_3_a_message_whose_size_changes_gets_no_second_result(
     mailutils: Mailutils, make_mailbox: MakeMailbox
 ) -> None:
-    """The first RETR adds a Status field. Another size under the same UIDL is another arrival (docs/receipts.md)."""
+    """The first RETR adds a Status field. Another size under the same UIDL is another arrival
+    (docs/explanation/receipts.md).
+    """
     account = mailutils.account()
     account.deliver(FEW)
     mailbox = make_mailbox(account, "pop3", AFTER="keep")

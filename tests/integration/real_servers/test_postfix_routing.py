@@ -1,7 +1,7 @@
 """What Postfix wrote into the header decides the route: aliases, plus addresses, Bcc and forwarding (rules 2.2 to 2.4).
 
 Postfix delivers into a Maildir that Dovecot serves. The mailbox is `production@`, and `sales@` is its alias. The order
-of the fields: X-Original-To before Delivered-To, and one result (docs/aliases.md).
+of the fields: X-Original-To before Delivered-To, and one result (docs/how-to/aliases.md).
 """
 
 from __future__ import annotations
