@@ -16,7 +16,7 @@ import pytest
 from shared.errors import ServiceUnavailable, Throttled, TransientError
 from shared.keys import digest
 from shared.storage.azure import accounts
-from shared.storage.azure.errors import Service, as_ours
+from shared.storage.azure.errors import Service, map_error
 from shared.storage.base import QueueItem, QueueName, Storage, Table
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
@@ -39,7 +39,7 @@ def test_every_class_maps(kind: type[Any], service: Service) -> None:
     error: Any = Exception.__new__(kind)  # each has a way of its own to be made; what they share is what is read
     base = theirs.HttpResponseError if issubclass(kind, theirs.HttpResponseError) else theirs.AzureError
     base.__init__(error, "first line\nRequestId:1\nsecret in the third")
-    ours = as_ours(error, "MAIL_STORAGE", service)
+    ours = map_error(error, "MAIL_STORAGE", service)
     assert isinstance(ours, ServiceUnavailable)
     assert str(ours).startswith("MAIL_STORAGE: the ")
     assert "secret" not in str(ours)
@@ -86,7 +86,7 @@ def stores_at(connection_string: str) -> Iterator[Storage]:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr(accounts, "MAX_RETRY_DELAY", 0.001)
     for setting in ("initial_backoff", "increment_base", "random_jitter_range"):
         monkeypatch.setitem(accounts.STORAGE_RETRIES, setting, 0)
 
@@ -98,7 +98,7 @@ def test_denied_names_the_setting_and_the_role(service: Service, work: Callable[
         with pytest.raises(ServiceUnavailable) as caught:
             work(stores)
         assert not isinstance(caught.value, Throttled)
-        assert str(caught.value).startswith(f"MAIL_STORAGE: the {service} service refused us")
+        assert str(caught.value).startswith(f"MAIL_STORAGE: the {service} service denied access")
         assert f"Storage {service} Data Contributor" in str(caught.value)
         assert KEY not in str(caught.value)
         assert caught.value.__cause__ is None
@@ -110,7 +110,7 @@ def test_denied_names_the_setting_and_the_role(service: Service, work: Callable[
 def test_too_much_says_for_how_long(service: Service, work: Callable[[Storage], object], status: int) -> None:
     busy = Answer(status, {"Retry-After": "17", "x-ms-error-code": "ServerBusy"})
     with answering(busy) as account, stores_at(account) as stores:
-        with pytest.raises(Throttled, match=f"the {service} service asks to wait") as caught:
+        with pytest.raises(Throttled, match=f"the {service} service is throttling requests") as caught:
             work(stores)
         assert caught.value.retry_after == 17
 

@@ -22,7 +22,7 @@ def test_a_blob_is_created_once(stores: Storage) -> None:
     assert not stores.blobs.exists("a/b.txt")
     assert stores.blobs.create("a/b.txt", b"first", content_type=TYPE)
     assert not stores.blobs.create("a/b.txt", b"second", content_type=TYPE)
-    stores.blobs.settle()
+    stores.blobs.flush()
     assert stores.blobs.read("a/b.txt") == b"first"
     assert stores.blobs.exists("a/b.txt")
 
@@ -56,7 +56,7 @@ def test_of_sixteen_who_create_one_blob_one_does(stores: Storage, tmp_path: Path
 def test_many_create_many_and_each_settles(stores: Storage) -> None:
     def create(number: int) -> bool:
         made = stores.blobs.create(f"m/{number % 40}/raw.eml", str(number % 40).encode(), content_type=TYPE)
-        stores.blobs.settle()
+        stores.blobs.flush()
         return made
 
     with ThreadPoolExecutor(16) as pool:
@@ -149,26 +149,26 @@ def test_paths_are_listed_in_order_by_prefix(stores: Storage) -> None:
 
 
 def test_a_version_is_read_once_as_long_as_it_stands(stores: Storage) -> None:
-    assert stores.blobs.version("config/x.json") is None
+    assert stores.blobs.read_version("config/x.json") is None
     stores.blobs.create("config/x.json", b"one", content_type=TYPE)
-    first = stores.blobs.version("config/x.json")
+    first = stores.blobs.read_version("config/x.json")
     assert first is not None
     assert first.data == b"one"
-    assert stores.blobs.version("config/x.json", unless=first.etag) == BlobVersion(None, first.etag)
+    assert stores.blobs.read_version("config/x.json", unless_etag=first.etag) == BlobVersion(None, first.etag)
     stores.blobs.replace("config/x.json", b"two", etag=first.etag, content_type=TYPE)
-    second = stores.blobs.version("config/x.json", unless=first.etag)
+    second = stores.blobs.read_version("config/x.json", unless_etag=first.etag)
     assert second is not None
     assert (second.data, second.etag == first.etag) == (b"two", False)
     for most, data in ((2, b"tw"), (3, b"two"), (4, b"two")):
-        assert stores.blobs.version("config/x.json", most=most) == BlobVersion(data, second.etag)
+        assert stores.blobs.read_version("config/x.json", max_bytes=most) == BlobVersion(data, second.etag)
 
 
 def test_a_blob_is_replaced_only_as_it_was_known(stores: Storage) -> None:
     stores.blobs.create("unhandled/x.json", b"one", content_type=TYPE)
-    known = stores.blobs.version("unhandled/x.json")
+    known = stores.blobs.read_version("unhandled/x.json")
     assert known is not None
     stores.blobs.replace("unhandled/x.json", b"two", etag=known.etag, content_type=TYPE)
-    stores.blobs.settle()
+    stores.blobs.flush()
     with pytest.raises(WriteConflict):
         stores.blobs.replace("unhandled/x.json", b"three", etag=known.etag, content_type=TYPE)
     assert stores.blobs.read("unhandled/x.json") == b"two"
@@ -185,5 +185,5 @@ def test_what_is_deleted_is_gone_and_may_come_again(stores: Storage) -> None:
     stores.blobs.delete_many(["m/1/raw.eml", "m/1/a/b.pdf", "m/1/none", "m/1"])
     assert list(stores.blobs.list()) == ["m/2/raw.eml"]
     assert stores.blobs.create("m/1/raw.eml", b"y", content_type=TYPE)
-    stores.blobs.settle()
+    stores.blobs.flush()
     assert stores.blobs.read("m/1/raw.eml") == b"y"

@@ -33,7 +33,7 @@ def stores(folder: Path) -> Iterator[Storage]:
 def test_4_4_of_several_processes_one_creates_each_blob_and_record(folder: Path) -> None:
     program = """
 blobs = sum(stores.blobs.create(f"a/{n}/raw.eml", b"x" * 9999, content_type="text/plain") for n in range(100))
-stores.blobs.settle()
+stores.blobs.flush()
 records = sum(stores.records.create(Table.CLAIMS, digest(str(n)), {"n": n}) for n in range(100))
 print(blobs, records, stores.leases.acquire("support", 60) is not None)
 stores.close()
@@ -177,9 +177,9 @@ def test_nothing_temporary_stays(folder: Path, stores: Storage) -> None:
 
 def test_the_storages_own_files_are_no_blobs(stores: Storage) -> None:
     assert list(stores.blobs.list()) == []
-    with pytest.raises(ValueError, match="own"):
+    with pytest.raises(ValueError, match="reserved"):
         stores.blobs.read(f"{HIDDEN}/state.sqlite3")
-    with pytest.raises(ValueError, match="own"):
+    with pytest.raises(ValueError, match="reserved"):
         list(stores.blobs.list(f"{HIDDEN}/"))
     assert stores.blobs.create(f"a/{HIDDEN}", b"x", content_type="text/plain")
 
@@ -188,10 +188,10 @@ def test_a_folder_that_somebody_removed_is_made_anew(folder: Path, stores: Stora
     stores.blobs.create("a/b/c", b"x", content_type="text/plain")
     (folder / "a/b/c").unlink()
     (folder / "a/b").rmdir()
-    stores.blobs.settle()
+    stores.blobs.flush()
     assert stores.blobs.create("a/b/d", b"y", content_type="text/plain")
     (folder / "a/b/d").unlink()
     (folder / "a/b").rmdir()
     (folder / "a").rmdir()
     assert stores.blobs.create("a/e/f", b"y", content_type="text/plain")
-    stores.blobs.settle()
+    stores.blobs.flush()

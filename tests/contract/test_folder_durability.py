@@ -90,7 +90,7 @@ def test_settle_flushes_every_folder_with_a_new_name(
         stores.blobs.create(name, b"x", content_type="text/plain")
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir() and HIDDEN not in path.parts)]
     assert len(folders) == 15
-    stores.blobs.settle()
+    stores.blobs.flush()
     assert flushes.missing(*folders) == []
 
 
@@ -101,7 +101,7 @@ def test_settle_flushes_for_a_writer_that_died_before_it_could(
     flushes = Flushes(monkeypatch)
     other = opened_at(folder)
     assert not other.blobs.create("a/b", b"x", content_type="text/plain")
-    other.blobs.settle()
+    other.blobs.flush()
     other.close()
     assert flushes.missing(folder, folder / "a") == []
 

@@ -41,12 +41,12 @@ def test_settle_returns_when_others_are_still_at_it(
 
     monkeypatch.setattr(blobs_module, "sync_folders", slow)
     stores.blobs.create("a/b", b"x", content_type="text/plain")
-    first = threading.Thread(target=stores.blobs.settle)
+    first = threading.Thread(target=stores.blobs.flush)
     first.start()
     inside.wait(10)
 
     def settle() -> None:
-        stores.blobs.settle()
+        stores.blobs.flush()
         returned.set()
 
     second = threading.Thread(target=settle)
@@ -67,9 +67,9 @@ def test_a_settling_that_failed_is_done_again(folder: Path, stores: Storage, mon
     stores.blobs.create("a/b", b"x", content_type="text/plain")
     monkeypatch.setattr(blobs_module, "sync_folders", failing)
     with pytest.raises(ServiceUnavailable, match="Input/output error"):
-        stores.blobs.settle()
+        stores.blobs.flush()
     monkeypatch.setattr(blobs_module, "sync_folders", settled.extend)
-    stores.blobs.settle()
+    stores.blobs.flush()
     assert set(settled) == {str(folder), str(folder / "a")}
 
 
@@ -81,7 +81,7 @@ def test_an_error_does_not_tell_an_attachments_name(
 
     monkeypatch.setattr(blobs_module, "_write", failing)
     path = "messages/ab/abcd/attachments/01-notice of dismissal.pdf"
-    with pytest.raises(ServiceUnavailable, match="attachments/01-…: No space left") as caught:
+    with pytest.raises(ServiceUnavailable, match="attachments/01-… failed: No space left") as caught:
         stores.blobs.create(path, b"x", content_type="application/pdf")
     assert "dismissal" not in str(caught.value)
 

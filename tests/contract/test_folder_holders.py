@@ -130,7 +130,7 @@ def test_8_1_a_process_that_starts_while_another_looks_for_dead_ones_is_not_take
     def flock(handle: int, operation: int) -> None:
         if not timers:
             stack = ExitStack()
-            assert len(stack.enter_context(looking.dead())) == 1
+            assert len(stack.enter_context(looking.dead_marks())) == 1
             timers.append(threading.Timer(0.2, stack.close))
             timers[0].start()
         fcntl.flock(handle, operation)
@@ -140,7 +140,7 @@ def test_8_1_a_process_that_starts_while_another_looks_for_dead_ones_is_not_take
         started = ProcessMarker(folder / HIDDEN)
     timers[0].join()
     assert (folder / HIDDEN / FOLDER / started.mark).exists()
-    with looking.dead() as marks:
+    with looking.dead_marks() as marks:
         assert marks == []
     started.close()
     looking.close()
@@ -158,10 +158,10 @@ def test_8_1_a_forked_child_keeps_what_its_parent_holds_and_ends_nothing(stores:
 
 
 def test_a_storage_in_a_folder_remembers_few_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs_module, "MOST_KNOWN", 50)
+    monkeypatch.setattr(blobs_module, "MAX_CACHED_FOLDERS", 50)
     storage = FolderBlobs(tmp_path)
     for number in range(200):
         assert storage.create(f"messages/{number % 7}/{number}/raw.eml", b"x", content_type="message/rfc822")
-        assert len(storage._known) <= 50
-    storage.settle()
+        assert len(storage._existing) <= 50
+    storage.flush()
     assert len(list(storage.list("messages/"))) == 200

@@ -36,10 +36,10 @@ os.fdatasync = lambda handle: (see(folder), fdatasync(handle))
 spool = Spool(5_000_000, 10**9)
 spool.write(b"x" * 5_000_000)
 content = spool.finish()
-stores = open_stores(address, address, "mail")
+stores = open_storage(address, address, "mail")
 stores.blobs.create("messages/ab/abc/raw.eml", content.data, content_type="message/rfc822")
 stores.blobs.create("unhandled/a/1.json", b"1", content_type="application/json")
-version = stores.blobs.version("unhandled/a/1.json")
+version = stores.blobs.read_version("unhandled/a/1.json")
 stores.blobs.replace("unhandled/a/1.json", b"2", etag=version.etag, content_type="application/json")
 stores.records.create(Table.CLAIMS, digest("x"), {"n": 1})
 stores.queues[QueueName.POLLS].put_many(["x"])
@@ -67,7 +67,7 @@ def test_files_and_folders_have_the_mode_that_is_set(tmp_path: Path, umask: str,
         [
             sys.executable,
             "-c",
-            OPEN.replace("stores = open_stores", "\n# ") + FILL,
+            OPEN.replace("stores = open_storage", "\n# ") + FILL,
             str(tmp_path / "new" / "mail"),
             "0",
             umask,

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from azure.monitor.opentelemetry._constants import _FULLY_SUPPORTED_INSTRUMENTED_LIBRARIES
 
-from shared.observability.exporter import QUIET
+from shared.observability.exporter import UNTRACED_LIBRARIES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +29,7 @@ from shared.observability.exporter import start
 logging.getLogger("mailroom").setLevel(logging.INFO)
 exports = start(SecretStr(sys.argv[1]))
 assert start(None) is exports
-began = tracing.collected("support", "aa" * 32, "bb" * 32, 2000)
+began = tracing.start_message_trace("support", "aa" * 32, "bb" * 32, 2000)
 with tracing.routing("aa" * 32, began), tracing.set_attributes(message="bb" * 32):
     logging.getLogger("mailroom.sort").info("message %s: routed", "bb" * 32)
     try:
@@ -125,7 +125,7 @@ logging.getLogger("mailroom").setLevel(logging.INFO)
 start(SecretStr(sys.argv[1]))
 for number in range(100):
     arrival, message = f"{number:064}", f"{number:064}"
-    with tracing.routing(arrival, tracing.collected("support", arrival, message, 2000)):
+    with tracing.routing(arrival, tracing.start_message_trace("support", arrival, message, 2000)):
         logging.getLogger("mailroom.sort").info("message %s: routed", message)
 metrics.collected.add(100, {"mailbox": "support"})
 sys.exit()
@@ -173,7 +173,7 @@ def test_an_exporter_that_cannot_be_started_stops_nobody() -> None:
     ran = tell(GOOD, before="import sys\nsys.modules['azure.monitor.opentelemetry'] = None\n")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == "does not export\n"
-    assert "telemetry does not start (ModuleNotFoundError)" in ran.stderr
+    assert "telemetry cannot start (ModuleNotFoundError)" in ran.stderr
 
 
 def test_the_settings_of_opentelemetry_are_named_as_well() -> None:
@@ -185,4 +185,4 @@ def test_the_settings_of_opentelemetry_are_named_as_well() -> None:
 
 def test_no_library_is_traced_that_the_exporter_would_trace_by_itself() -> None:
     """A release that knows another one would put blobs' addresses, and so attachments' names, into traces."""
-    assert set(QUIET) == set(_FULLY_SUPPORTED_INSTRUMENTED_LIBRARIES)
+    assert set(UNTRACED_LIBRARIES) == set(_FULLY_SUPPORTED_INSTRUMENTED_LIBRARIES)

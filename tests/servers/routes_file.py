@@ -11,7 +11,7 @@ from shared.storage.base import Blobs
 def store_routes(blobs: Blobs, routes: object) -> None:
     """Store the routes by name; text is stored as it is."""
     data = routes.encode() if isinstance(routes, str) else json.dumps({"routes": routes}).encode()
-    known = blobs.version(ROUTES_PATH)
+    known = blobs.read_version(ROUTES_PATH)
     if known is None:
         assert blobs.create(ROUTES_PATH, data, content_type="application/json")
     else:

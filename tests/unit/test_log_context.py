@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BEGINNING = """
 import logging, sys, time
 from shared.errors import MessageUnreadable, ServiceUnavailable
-from shared.observability.log_context import bind, structured
+from shared.observability.log_context import bind, install_log_context
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(levelname)s %(message)s")
-structured(in_words=True)
+install_log_context(append_fields=True)
 log = logging.getLogger("mailroom.test")
 WORD = "Zwet" + "schge"  # a traceback quotes this line
 """

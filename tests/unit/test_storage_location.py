@@ -53,22 +53,22 @@ def test_other_clouds_have_other_suffixes() -> None:
     [
         ("folder:", "names no folder"),
         ("folder:a\0b", "names no folder"),
-        ("hush", "is no storage"),
-        ("/hush", "is no storage"),
-        ("", "is no storage"),
-        ("hush=1;b", "is no storage"),
-        ("AccountName=acct;AccountKey=;hush", "is no storage"),
+        ("hush", "is not a storage location"),
+        ("/hush", "is not a storage location"),
+        ("", "is not a storage location"),
+        ("hush=1;b", "is not a storage location"),
+        ("AccountName=acct;AccountKey=;hush", "is not a storage location"),
         ("AccountName=acct;EndpointSuffix=hush", "without a key"),
-        (f"AccountKey={KEY}", "is no storage"),
-        ("UseDevelopmentStorage=hush", "is no storage"),
-        ("http://hush.blob.core.windows.net", "is no storage"),
-        (f"{BLOB}/hush", "no blob service's address"),
-        ("https://hush.example.com", "no blob service's address"),
-        (f"{BLOB}/?sv=1&sig=hush", "holds a signature"),
-        (f"{BLOB}#hush", "holds a signature"),
-        ("https://hush@acct.blob.core.windows.net", "user's name"),
-        ("https://[hush", "strange character"),
-        ("https://", "no https address"),
+        (f"AccountKey={KEY}", "is not a storage location"),
+        ("UseDevelopmentStorage=hush", "is not a storage location"),
+        ("http://hush.blob.core.windows.net", "is not a storage location"),
+        (f"{BLOB}/hush", "not the address of a blob service"),
+        ("https://hush.example.com", "not the address of a blob service"),
+        (f"{BLOB}/?sv=1&sig=hush", "contains a signature"),
+        (f"{BLOB}#hush", "contains a signature"),
+        ("https://hush@acct.blob.core.windows.net", "user name"),
+        ("https://[hush", "unexpected character"),
+        ("https://", "not an https address"),
     ],
 )
 def test_what_is_no_address_is_not_repeated(text: str, told: str) -> None:
@@ -138,10 +138,10 @@ def test_tables_are_found_beside_blobs() -> None:
         ({}, "is missing; set"),
         ({"AzureWebJobsStorage": "  "}, "is missing; set"),
         ({"AzureWebJobsStorage__blobServiceUri": BLOB}, "is missing; set"),
-        ({"AzureWebJobsStorage__accountName": "hush/hush"}, "no account's name"),
-        ({"AzureWebJobsStorage__accountName": f"AccountKey={KEY}"}, "no account's name"),
-        ({"AzureWebJobsStorage__blobServiceUri": f"{BLOB}?sig=hush"}, "holds a signature"),
-        ({"AzureWebJobsStorage__blobServiceUri": "http://hush.example.com"}, "no https address"),
+        ({"AzureWebJobsStorage__accountName": "hush/hush"}, "invalid account name"),
+        ({"AzureWebJobsStorage__accountName": f"AccountKey={KEY}"}, "invalid account name"),
+        ({"AzureWebJobsStorage__blobServiceUri": f"{BLOB}?sig=hush"}, "contains a signature"),
+        ({"AzureWebJobsStorage__blobServiceUri": "http://hush.example.com"}, "not an https address"),
     ],
 )
 def test_the_hosts_setting_is_wrong(given: dict[str, str], told: str) -> None:
@@ -163,7 +163,7 @@ def test_the_hosts_setting_is_wrong(given: dict[str, str], told: str) -> None:
     ],
 )
 def test_what_is_shown_of_an_address_holds_no_key(text: str, shown: str) -> None:
-    assert parse(text).shown == shown
+    assert parse(text).display_name == shown
 
 
 @pytest.mark.parametrize(
