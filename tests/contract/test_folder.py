@@ -14,7 +14,7 @@ import pytest
 
 from shared.storage.base import QueueName, Storage
 from shared.storage.folder.blobs import HIDDEN, FolderBlobs
-from shared.temporary_files import LEFT_OVER
+from shared.temporary_files import LEFTOVER_SECONDS
 from tests.contract.folders import OPEN, ROOT, opened_at, processes
 
 
@@ -157,7 +157,7 @@ def test_8_1_only_a_killed_writers_file_is_removed(
 
 def make_old(path: Path) -> None:
     """Make a file a little older than a lease."""
-    os.utime(path, (time.time() - LEFT_OVER - 1,) * 2)
+    os.utime(path, (time.time() - LEFTOVER_SECONDS - 1,) * 2)
 
 
 def test_what_is_not_a_file_of_a_writer_stays(folder: Path, stores: Storage) -> None:
