@@ -11,7 +11,7 @@ import pytest
 
 from bench.billing import CASES, PRICES, cost, counts
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
-from tests.servers.billed import Bill, Measuring
+from tests.servers.billed import Bill, BillingFixture
 from tests.servers.dovecot import Dovecot
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "costs.md"
@@ -30,7 +30,7 @@ def table_rows(header: str) -> dict[str, Sequence[str]]:
 @pytest.fixture(scope="module")
 def measured(azurite: Azurite, dovecot: Dovecot) -> dict[str, Counter[str]]:
     """Return the requests of each case, by kind."""
-    return counts(Measuring(azurite, azurite.connection_string(ACCOUNTS[next(_unused)]), dovecot))
+    return counts(BillingFixture(azurite, azurite.connection_string(ACCOUNTS[next(_unused)]), dovecot))
 
 
 def test_the_documented_requests_for_a_message(measured: dict[str, Counter[str]]) -> None:
@@ -79,7 +79,7 @@ def test_a_bill_counts_requests_by_kind(azurite: Azurite) -> None:
     bill.add("POST", f"{queue}/polls/messages")
     bill.add("PATCH", f"{table}/mailreceipts(PartitionKey='a',RowKey='b')")
     bill.add("DELETE", f"{table}/mailpending(PartitionKey='a',RowKey='b')")
-    assert bill.take() == {
+    assert bill.reset() == {
         "blob write": 2,
         "blob list": 2,
         "blob read": 1,
@@ -89,4 +89,4 @@ def test_a_bill_counts_requests_by_kind(azurite: Azurite) -> None:
         "table write": 1,
         "table delete": 1,
     }
-    assert not bill.take()
+    assert not bill.reset()
