@@ -143,9 +143,9 @@ class ConfigurationError(MailroomError):
         faults: every configuration error, each with the setting's name and how to fix it.
     """
 
-    def __init__(self, *faults: str) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, *errors: str) -> None:
+        super().__init__("\n".join(errors))
+        self.faults = errors
 
 
 def printable(response: bytes | str | object, limit: int = 200) -> str:

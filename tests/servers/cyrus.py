@@ -1,4 +1,4 @@
-"""Cyrus' IMAP server (Debian 12: 3.6), with accounts in a SASL database, ACLs and quotas."""
+"""Cyrus' IMAP server (Debian 12: 3.6), with accounts in a SASL database and ACLs."""
 
 from __future__ import annotations
 
@@ -101,11 +101,6 @@ class Cyrus:
         """Give an account exactly these rights (RFC 4314) to its INBOX, or to a folder below it."""
         with self.admin() as client:
             succeed(client.setacl(quoted(f"user/{account.name}{folder}"), account.name, rights))
-
-    def set_quota(self, account: Account, kilobytes: int) -> None:
-        """Limit the storage of an account."""
-        with self.admin() as client:
-            succeed(client.setquota(f"user/{account.name}", f"(STORAGE {kilobytes})"))
 
     def _add_password(self, name: str) -> None:
         command = ("/usr/sbin/saslpasswd2", "-p", "-c", "-f", "/etc/sasldb2", "-u", "localhost", name)

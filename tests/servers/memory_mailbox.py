@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Self
 
-from shared.errors import ConnectionLost, MailroomError
+from shared.errors import MailroomError
 from shared.mailboxes.base import FetchResult, FolderCheck, ListedMessage
 from shared.mailboxes.spool import Content
 
@@ -172,15 +172,6 @@ class MemoryMailbox:
         if data is not None:
             self._server.before_removal(data)
             del self._server.messages[number]
-
-
-class DeadMailbox(MemoryMailbox):
-    """A session whose first listing fails."""
-
-    def list(
-        self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
-    ) -> Sequence[ListedMessage]:
-        raise ConnectionLost("mailbox support: the connection broke")
 
 
 def _pairs(batch: Sequence[ListedMessage]) -> Iterable[Sequence[ListedMessage]]:
