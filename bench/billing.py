@@ -11,7 +11,7 @@ from bench.mix import with_attachment
 from bench.report import table
 from bench.running import Bench
 from tests.servers import azurite
-from tests.servers.billed import RECIPIENT, Measuring
+from tests.servers.billed import RECIPIENT, BillingFixture
 from tests.servers.mail import plain_mail
 
 ACCOUNT = "billing"
@@ -38,16 +38,16 @@ CASES: dict[str, Sequence[bytes]] = {
 }
 
 
-def counts(measuring: Measuring) -> dict[str, Counter[str]]:
-    """The requests of each case, all its messages together; of a poll that finds nothing, and of a sweep."""
+def counts(measuring: BillingFixture) -> dict[str, Counter[str]]:
+    """The requests of each case, all its messages together; of a look that finds nothing, and of a sweep."""
     found = {title: measuring.messages(mails) for title, mails in CASES.items()}
-    return {**found, "a poll that finds nothing": measuring.look(), "a sweep": measuring.sweep()}
+    return {**found, "a look that finds nothing": measuring.poll(), "a sweep": measuring.sweep()}
 
 
 def billing(bench: Bench) -> None:
     """Count, and print the table of docs/explanation/costs.md."""
     with azurite.running(bench.folder, [ACCOUNT]) as server:
-        measured = counts(Measuring(server, server.connection_string(ACCOUNT), bench.dovecot))
+        measured = counts(BillingFixture(server, server.connection_string(ACCOUNT), bench.dovecot))
     rows = []
     for title, kinds in measured.items():
         messages = len(CASES.get(title, [b""]))

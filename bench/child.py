@@ -92,7 +92,7 @@ def startup(values: dict[str, str]) -> Told:
 
 async def _answers(engine: Any) -> Told:
     """How long the notification function takes for its first answer, and for one after that."""
-    from bench.webhook import notification  # noqa: PLC0415
+    from bench.notifications import notification  # noqa: PLC0415
     from functions_host.worker_messages import RpcHttp, TypedData  # noqa: PLC0415
 
     function = engine.function("graph_webhook")

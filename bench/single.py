@@ -9,9 +9,9 @@ from statistics import median
 
 from bench.child import Told
 from bench.mix import RECIPIENT, with_attachment
+from bench.notifications import graph_values
 from bench.report import progress, table
 from bench.running import Bench, in_child
-from bench.webhook import graph_values
 from graph_simulator import GraphSimulator
 from tests.servers.certificates import Ca
 from tests.servers.graph import Graph

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,58 +10,21 @@ from datetime import UTC, datetime
 
 import aiohttp
 
+from bench.notifications import ENTRIES, notification
 from bench.report import progress, table
 from bench.running import Bench
 from graph_simulator import GraphSimulator
 from shared.config import load_settings
-from shared.graph_notifications.client_state import client_state, folder_token
 from shared.mailbox_health import HealthRecords
 from shared.storage.base import QueueName, Storage
 from shared.storage.factory import open_storage
 from tests.end_to_end.graph_app import running
 from tests.servers.azurite import free_ports
-from tests.servers.certificates import Ca, application
+from tests.servers.certificates import Ca
 from tests.servers.graph import STATE_KEY, Graph
 
-PACE, SECONDS, ENTRIES = 200, 10, 20
+PACE, SECONDS = 200, 10
 MAILBOXES = ("support", "sales", "office")
-
-
-def notification(mailboxes: Sequence[str], entries: int = ENTRIES) -> bytes:
-    """A notification with entries for these mailboxes in turn, as Graph sends it."""
-    value = []
-    for number in range(entries):
-        mailbox = mailboxes[number % len(mailboxes)]
-        message = f"AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0A{number:032}"
-        value.append(
-            {
-                "subscriptionId": f"7f105c7d-2dc5-4530-97cd-4e7ae6534c{number:02}",
-                "subscriptionExpirationDateTime": "2026-11-27T10:00:00.0000000+00:00",
-                "changeType": "created",
-                "resource": f"Users/2ff2c6a3-0000-4000-8000-0000000000{number:02}/Messages/{message}",
-                "resourceData": {"@odata.type": "#Microsoft.Graph.Message", "id": message},
-                "clientState": client_state(STATE_KEY, folder_token(mailbox, "INBOX")),
-                "tenantId": "11111111-2222-4333-8444-555555555555",
-            }
-        )
-    return json.dumps({"value": value}).encode()
-
-
-def graph_values() -> dict[str, str]:
-    """Settings with a key for notifications, about the mailbox `support` at Graph."""
-    return {
-        "GRAPH_WEBHOOK_URL": "https://mail.example.com/api/graph_webhook",
-        "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
-        "MAILBOXES__support__PROTOCOL": "graph",
-        "MAILBOXES__support__TENANT_ID": "11111111-2222-4333-8444-555555555555",
-        "MAILBOXES__support__CLIENT_ID": "66666666-7777-4888-8999-000000000000",
-        # The kind of certificate that takes longest to open.
-        "MAILBOXES__support__CERTIFICATE": base64.b64encode(application().pfx(b"a password")).decode(),
-        "MAILBOXES__support__CERTIFICATE_PASSWORD": "a password",
-        **dict.fromkeys(
-            (f"MAILBOXES__support__{name}" for name in ("HOST", "PORT", "TLS", "USERNAME", "PASSWORD")), ""
-        ),
-    }
 
 
 def webhook(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import azure.functions as func
 from shared.errors import MessageUnreadable, TransientError
 from shared.graph_notifications.webhook import webhook
 from shared.observability import log, traceparent_of
-from shared.observability.webhook_latency import answered, clock
+from shared.observability.webhook_latency import clock, record_latency
 from shared.queue_messages import LifecycleEvent
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
@@ -37,7 +37,7 @@ async def graph_webhook(
         polls.set(list(answer.polls))
     if answer.lifecycle:
         lifecycle.set(list(answer.lifecycle))
-    answered(clock() - began, answer.status, webhook().telemetry)
+    record_latency(clock() - began, answer.status, webhook().telemetry)
     return func.HttpResponse(answer.text, status_code=answer.status, mimetype="text/plain", headers=HEADERS)
 
 

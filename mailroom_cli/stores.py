@@ -19,7 +19,7 @@ def storage_lines(settings: AppSettings) -> Iterator[str]:
         ServiceUnavailable: a folder cannot be read.
     """
     app, mail = settings.app_storage, settings.mail_storage
-    if app.shown == mail.shown:
+    if app.display_name == mail.display_name:
         yield f"storage: {_described(mail)}"
     else:
         yield f"storage of mail: {_described(mail)}"
@@ -34,7 +34,7 @@ def absent_lines(*addresses: StorageLocation) -> Iterator[str]:
     """
     for address in dict.fromkeys(addresses):
         if _is_absent(address):
-            yield f"{address.shown}: {ABSENT}"
+            yield f"{address.display_name}: {ABSENT}"
 
 
 def require_store(*addresses: StorageLocation) -> None:
@@ -48,7 +48,7 @@ def require_store(*addresses: StorageLocation) -> None:
 
 
 def _described(address: StorageLocation) -> str:
-    return f"{address.shown} ({ABSENT})" if _is_absent(address) else address.shown
+    return f"{address.display_name} ({ABSENT})" if _is_absent(address) else address.display_name
 
 
 def _is_absent(address: StorageLocation) -> bool:

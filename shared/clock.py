@@ -1,4 +1,4 @@
-"""The time, as something that is handed in: tests set it."""
+"""The time as a dependency, so that tests can set it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Callable
 from datetime import MAXYEAR, UTC, datetime
 
 Now = Callable[[], datetime]
-"""Gives the time, aware, in UTC."""
+"""Returns the time, aware, in UTC."""
 
 FIRST_YEAR = 1601
-"""The first that a table can hold (Understanding the Table service data model: DateTime)."""
+"""The first year that a table can store (Understanding the Table service data model: DateTime)."""
 
 
 def utc_now() -> datetime:
-    """The machine's time."""
+    """Return the machine's time."""
     return datetime.now(UTC)
 
 
-def credible(told: datetime | None) -> datetime | None:
-    """A time that a server told; None if it can be none, as the first second of year 1 that stands for "never".
+def credible(time: datetime | None) -> datetime | None:
+    """Return a time that a server reported, or None if it is implausible, such as year 1 as "never".
 
-    Table Storage holds times from 1601 on, and the first and last hours of all years are none in other zones.
+    Table Storage stores times from 1601 on. Years at either limit are excluded, because another time zone may move
+    a time past the limit.
     """
-    return told if told is not None and FIRST_YEAR < told.year < MAXYEAR else None
+    return time if time is not None and FIRST_YEAR < time.year < MAXYEAR else None

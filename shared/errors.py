@@ -1,28 +1,28 @@
-"""Every error that Mailroom raises on purpose, by what its caller is to do.
+"""Every error that Mailroom raises on purpose, grouped by what the caller has to do.
 
     MailroomError
-    ├── TransientError           a service is ill or busy: later, and nothing is counted against anybody
-    │   ├── ServiceUnavailable   storage or a network answers badly, or not at all
-    │   │   └── Throttled        it says so itself, and often for how long (429, 503, Retry-After)
+    ├── TransientError           a service is unavailable or busy: retry later, no failure is counted
+    │   ├── ServiceUnavailable   storage or a network service responds with an error, or does not respond
+    │   │   └── Throttled        the service limits requests, often with a delay (429, 503, Retry-After)
     │   ├── MailboxBusy          [IN-USE], [LOGIN-DELAY], [SYS/TEMP]: the server says "not now" (RFC 2449, RFC 3206)
-    │   ├── WriteConflict        somebody else wrote the record between our reading and our writing
+    │   ├── WriteConflict        another process wrote the record between our read and our write
     │   └── LeaseLost            another worker may hold this mailbox by now
-    ├── MessageError             give up on this message, go on with the next
-    │   ├── MessageMissing       the receipt or the raw bytes of an announced message are not there
-    │   └── MessageUnreadable    what is stored cannot be worked on
-    ├── MailboxError             give up on this mailbox for now; counted, backed off from, shown in `status`
-    │   ├── ConnectFailed        no connection: name, address, port, time-out
-    │   ├── TlsRefused           no TLS that can be trusted: certificate, name, or TLS not offered
+    ├── MessageError             dead-letter this message, and go on with the next
+    │   ├── MessageMissing       the receipt or the raw bytes of the message in a route request are missing
+    │   └── MessageUnreadable    the stored data cannot be processed
+    ├── MailboxError             stop draining this mailbox for now; counted, with a backoff, shown in `status`
+    │   ├── ConnectFailed        no connection: name, address, port, timeout
+    │   ├── TlsRefused           no trusted TLS: certificate, name, or TLS not offered
     │   ├── AuthenticationError  the server or the token service rejected the credentials
-    │   ├── AccessRefused        signed in, and the right to do this is missing (Graph: 403)
-    │   ├── FolderMissing        a collected folder or a move target is not there or may not be opened
-    │   ├── RemovalRefused       the server would not delete or move; what is stored stays stored
-    │   └── ConnectionLost       the connection or the protocol broke in the middle
-    │       └── CommitUncertain  it broke while removals were committed: no failure, the next listing shows which count
-    └── ConfigurationError       nothing will help but other settings
+    │   ├── AccessRefused        signed in, but without the necessary right (Graph: 403)
+    │   ├── FolderMissing        a configured folder or a move target does not exist or may not be opened
+    │   ├── RemovalRefused       the server refused to delete or move; the stored messages stay stored
+    │   └── ConnectionLost       the connection or the protocol broke
+    │       └── CommitUncertain  it broke during the commit of removals: no failure, the next listing shows the result
+    └── ConfigurationError       only other settings help
 
-No error's text holds a secret or a message's content: what is put in is names of mailboxes, hosts and settings, and
-what a server answered (`printable` makes that printable and short).
+The text of an error contains no secret and no message content. It consists of names of mailboxes, hosts and settings,
+and of servers' responses, made printable and short by `printable`.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ __all__ = [
 
 
 class MailroomError(Exception):
-    """The root. Nothing raises it itself."""
+    """The base class, which is never raised itself."""
 
 
 class TransientError(MailroomError):
-    """A service is ill or busy; the same work may succeed later.
+    """A failure that a retry may cure.
 
     Attributes:
-        retry_after: seconds that the service asked to wait, or None if it named none.
+        retry_after: the seconds that the service asked to wait; None: it did not say.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -69,87 +69,87 @@ class TransientError(MailroomError):
 
 
 class ServiceUnavailable(TransientError):
-    """Storage or a network answers badly, or not at all."""
+    """A storage or network service that responds with an error, or does not respond."""
 
 
 class Throttled(ServiceUnavailable):
-    """The service says that it is asked too much."""
+    """A service that limits the number of requests."""
 
 
 class MailboxBusy(TransientError):
-    """The mail server says "not now": no failure of the mailbox (RFC 2449 section 8, RFC 3206)."""
+    """A mail server that says "not now"; not a failure of the mailbox (RFC 2449 section 8, RFC 3206)."""
 
 
 class WriteConflict(TransientError):
-    """A conditional write found another etag than it was told."""
+    """A conditional write whose etag was not the current one."""
 
 
 class LeaseLost(TransientError):
-    """The lease is not ours for certain any more: stop before the next removal."""
+    """A lease that is not certainly held any more: stop before the next removal."""
 
 
 class MessageError(MailroomError):
-    """This message cannot be processed; the ones behind it can."""
+    """A message that cannot be processed; the next messages can."""
 
 
 class MessageMissing(MessageError):
-    """The receipt or the raw bytes of an announced message are not there."""
+    """A message in a route request whose receipt or raw bytes are missing."""
 
 
 class MessageUnreadable(MessageError):
-    """What is stored cannot be worked on."""
+    """Stored data that cannot be processed."""
 
 
 class MailboxError(MailroomError):
-    """This mailbox cannot be drained now."""
+    """A mailbox that cannot be drained now."""
 
 
 class ConnectFailed(MailboxError):
-    """No connection could be made."""
+    """A connection that could not be made."""
 
 
 class TlsRefused(MailboxError):
-    """No TLS that can be trusted."""
+    """A server without TLS that can be trusted."""
 
 
 class AuthenticationError(MailboxError):
-    """The credentials were rejected."""
+    """Credentials that were rejected."""
 
 
 class AccessRefused(MailboxError):
-    """The sign-in works, and the right to do this is missing."""
+    """A sign-in that succeeded but lacks a necessary right."""
 
 
 class FolderMissing(MailboxError):
-    """A folder is not there, or may not be opened."""
+    """A folder that does not exist or may not be opened."""
 
 
 class RemovalRefused(MailboxError):
-    """The server would not delete or move."""
+    """A deletion or a move that the server refused."""
 
 
 class ConnectionLost(MailboxError):
-    """The connection, or the protocol on it, broke in the middle."""
+    """A connection that broke, or whose protocol was violated."""
 
 
 class CommitUncertain(ConnectionLost):
-    """The answer to the commit was lost: the removals may count or not, and the next listing shows which do."""
+    """A lost response to the commit of removals. The next listing shows which removals took effect."""
 
 
 class ConfigurationError(MailroomError):
-    """The settings are wrong.
+    """Missing or invalid settings.
 
     Attributes:
-        faults: every fault found, each with the setting's name and the remedy.
+        faults: every configuration error, each with the setting's name and how to fix it.
     """
 
-    def __init__(self, *faults: str) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, *errors: str) -> None:
+        super().__init__("\n".join(errors))
+        self.faults = errors
 
 
-def printable(answer: bytes | str | object, limit: int = 200) -> str:
-    """What a server answered, made printable, on one line and at most `limit` characters long."""
-    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
+def printable(response: bytes | str | object, limit: int = 200) -> str:
+    """Return a server's response as one printable line of at most `limit` characters."""
+    text = response.decode("utf-8", "replace") if isinstance(response, bytes) else str(response)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -284,7 +284,7 @@ class HealthRecords:
             busy_reason="",
             failing_since=self._now() if failures == 1 else before.failing_since or self._now(),
         )
-        metrics.failure(error, "mailbox")
+        metrics.count_failure(error, "mailbox")
         _log.warning(
             "mailbox %s failed (%d in a row), next try in %d s: %s", settings.name, failures, pause.seconds, text
         )
@@ -322,7 +322,7 @@ class HealthRecords:
         since = before.busy_since or now
         alert = now - since >= BUSY_LIMIT
         if alert and not before.busy_alerted:
-            metrics.failure(error, "mailbox")
+            metrics.count_failure(error, "mailbox")
             _log.error(
                 "mailbox-failing: no poll of mailbox %s has finished since %s: %s",
                 settings.name,

@@ -12,7 +12,7 @@ from shared.receipts import Receipt
 
 def requested(receipt: Receipt) -> str:
     """Begin a stored message's trace. Gives what its announcement carries; empty if nobody traces."""
-    return tracing.collected(receipt.mailbox, receipt.arrival, receipt.message, receipt.size)
+    return tracing.start_message_trace(receipt.mailbox, receipt.arrival, receipt.message, receipt.size)
 
 
 def stored(receipts: Iterable[Receipt]) -> None:
@@ -56,4 +56,4 @@ def routed(
         metrics.unhandled.add(1, {**told, "reason": unhandled})
     if at is not None:
         metrics.routed_age.record(max(0.0, (at - receipt.stored_at).total_seconds()), told)
-    tracing.note(fate=fate, route=";".join(sorted(given)))
+    tracing.annotate(fate=fate, route=";".join(sorted(given)))

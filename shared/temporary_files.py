@@ -20,8 +20,8 @@ from typing import BinaryIO, Self
 OWNER_ONLY = 0o600
 """The mode of a file that only its owner may read and write."""
 
-LEFT_OVER = 60.0
-"""Seconds after which a file without a lock is removed: as long as a mailbox's lease outlives a killed worker."""
+LEFTOVER_SECONDS = 60.0
+"""Seconds after which a file without a lock is removed: the time that a mailbox's lease outlives a killed worker."""
 
 
 class LockedFile:
@@ -32,9 +32,9 @@ class LockedFile:
         mode: the file's mode, whatever the umask.
 
     Attributes:
-        path: where it is.
-        handle: its descriptor, for reading and writing.
-        locked: the file system has locks, and gave one.
+        path: the path of the file.
+        handle: the descriptor of the file, for reading and writing.
+        locked: whether the file system has locks and granted one.
     """
 
     __slots__ = ("handle", "locked", "path")
@@ -43,12 +43,12 @@ class LockedFile:
         self.path = ""
         self.handle = -1
         self.locked = False
-        while not self._created(create, mode):
+        while not self._create_locked(create, mode):
             pass
 
     @classmethod
     def at(cls, path: str, mode: int = OWNER_ONLY) -> Self:
-        """Create a file at a path where there is none."""
+        """Create a file at a path that does not exist."""
         return cls(lambda: (os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), path), mode)
 
     @classmethod
@@ -56,7 +56,7 @@ class LockedFile:
         """Create a file in the temporary folder."""
         return cls(lambda: tempfile.mkstemp(prefix=prefix, suffix=suffix))
 
-    def _created(self, create: Callable[[], tuple[int, str]], mode: int) -> bool:
+    def _create_locked(self, create: Callable[[], tuple[int, str]], mode: int) -> bool:
         """Create and lock the file; return False if another process removed it before it was locked."""
         self.locked = False
         self.handle, self.path = create()
@@ -110,19 +110,19 @@ def remove_leftover_files(paths: Iterable[Path], now: float | None = None) -> in
 
     Args:
         paths: regular files; others are left alone.
-        now: the time; None: the system's.
+        now: the time; None: the system's time.
 
     Returns:
         How many were removed.
     """
     now = time.time() if now is None else now
-    return sum(_removed(path, now) for path in paths)
+    return sum(_remove_if_unused(path, now) for path in paths)
 
 
-def _removed(path: Path, now: float) -> bool:
+def _remove_if_unused(path: Path, now: float) -> bool:
     with suppress(OSError):
         status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or now - status.st_mtime <= LEFT_OVER:
+        if not stat.S_ISREG(status.st_mode) or now - status.st_mtime <= LEFTOVER_SECONDS:
             return False
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""The servers that tests may request, the disk that their files are on, and which tests run."""
+"""The servers that tests may request, the disk for their files, and the selection of tests."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ pytest_plugins = [
 ]
 
 RAM_DISK = Path("/dev/shm")
-ENOUGH = 2_000_000_000
-"""Bytes that the RAM disk must have free: several messages of 100 MB exist at the same time."""
+MIN_FREE_BYTES = 2_000_000_000
+"""Free bytes that the RAM disk needs: several messages of 100 MB exist at the same time."""
 
 SERVERS = {
     "azurite",
@@ -66,19 +66,19 @@ SLOW = (
     "tests/integration/test_simulator_sdk.py",
     "tests/integration/test_unreadable.py",
 )
-"""Tests that `make test-fast` leaves out although they need no server: they start processes, or repeat a run often."""
+"""Tests that need no server but that `make test-fast` omits: they start processes, or repeat a run often."""
 
 
 def use_ram_disk() -> None:
-    """Put temporary files on a RAM disk where there is one, unless TMPDIR names another place.
+    """Put temporary files on a RAM disk if one exists, unless TMPDIR names another folder.
 
     A flush (fsync) costs milliseconds on a disk and nothing in memory. Tests of durability observe the calls.
     Worker processes of pytest-xdist inherit the variable.
     """
     if "TMPDIR" in os.environ or not os.access(RAM_DISK, os.W_OK | os.X_OK):
         return
-    # Docker mounts a small one on which no program can be run.
-    if os.statvfs(RAM_DISK).f_flag & os.ST_NOEXEC or shutil.disk_usage(RAM_DISK).free < ENOUGH:
+    # Docker mounts a small RAM disk on which programs cannot run.
+    if os.statvfs(RAM_DISK).f_flag & os.ST_NOEXEC or shutil.disk_usage(RAM_DISK).free < MIN_FREE_BYTES:
         return
     os.environ["TMPDIR"] = str(RAM_DISK)
     tempfile.tempdir = None
@@ -86,7 +86,7 @@ def use_ram_disk() -> None:
 
 use_ram_disk()
 
-# The tests start hundreds of processes: compiling the same modules in each takes longer than running them.
+# The tests start hundreds of processes. Compiling the same modules in each would take longer than running them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # All workers of pytest-xdist must collect the same tests: the order of a set in a test's id depends on this seed.
@@ -98,12 +98,12 @@ hypothesis.settings.load_profile("soak" if SOAK else "usual")
 
 
 def pytest_report_header() -> str:
-    """Return what a run must be started with to go the same way again."""
+    """Return the variables that reproduce this run."""
     return f"PYTHONHASHSEED={HASH_SEED} TMPDIR={tempfile.gettempdir()} MAILROOM_SOAK={int(SOAK) or ''}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server or are slow, and leave out those that only `make test-soak` runs."""
+    """Mark the tests that need a server or are slow, and deselect the tests that only `make test-soak` runs."""
     for item in items:
         if needs_server(item):
             item.add_marker("servers")
@@ -111,15 +111,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("slow")
     if SOAK:
         return
-    soak = [item for item in items if item.get_closest_marker("soak")]
-    if soak:
-        config.hook.pytest_deselected(items=soak)
+    soak_items = [item for item in items if item.get_closest_marker("soak")]
+    if soak_items:
+        config.hook.pytest_deselected(items=soak_items)
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 @pytest.fixture(autouse=True)
 def log_level_as_before() -> Iterator[None]:
-    """Restore the level of our loggers: a command that a test runs in this process sets it for all later tests."""
+    """Restore the level of the logger `mailroom`, which commands in this process set for all later tests."""
     logger = logging.getLogger("mailroom")
     level = logger.level
     yield
@@ -128,7 +128,7 @@ def log_level_as_before() -> Iterator[None]:
 
 def needs_server(item: pytest.Item) -> bool:
     """Return whether a test starts a program which `tools/servers.sh` installs."""
-    call = getattr(item, "callspec", None)
-    if call is not None and call.params.get("storage") == "azure":
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and callspec.params.get("storage") == "azure":
         return True
     return not SERVERS.isdisjoint(getattr(item, "fixturenames", ()))

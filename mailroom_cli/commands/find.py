@@ -21,8 +21,7 @@ from shared.documents.describing import format_time
 from shared.operations.search import ArrivalQuery, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import FingerprintKind
-from shared.storage.base import Record, Storage, Table
-from shared.storage.matching import scan_by_values
+from shared.storage.base import Record, Storage, Table, scan_by_values
 
 Story = dict[str, object]
 """What is known of one arrival, in the shape that `--json` gives it."""

@@ -13,8 +13,7 @@ from shared.dispatch.deduplication import erase_claims
 from shared.dispatch.record_resolution import resolved_record_path
 from shared.documents.blob_paths import FATES, RESULTS, message_folder, message_of, raw_path, skipped_path
 from shared.receipts import Receipt, State
-from shared.storage.base import Blobs, Record, Records, Storage, Table
-from shared.storage.matching import scan_by_values
+from shared.storage.base import Blobs, Record, Records, Storage, Table, scan_by_values
 
 AT_ONCE = 16
 """Arrivals whose documents are looked for at once: what one client of the storage does best with."""
@@ -101,7 +100,7 @@ def delete_artifacts(stores: Storage, found: Artifacts, ensure: Callable[[], Non
         # One by one: an intake that comes by our lease may count on bytes that it found stored.
         ensure()
         stores.blobs.delete_many([path])
-    stores.blobs.settle()
+    stores.blobs.flush()
 
 
 def roll_back(stores: Storage, receipt: Receipt) -> None:

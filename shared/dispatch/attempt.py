@@ -120,7 +120,7 @@ class RoutingAttempt:
                     self._give_one(match, claims, prints, documents)
 
         outcome, stand = self._recorded(decision, documents)
-        self.stores.blobs.settle()
+        self.stores.blobs.flush()
         conversations.register(thread, conversation)
         if anew:
             results = list(results_by_recipient(self._outcomes).values())

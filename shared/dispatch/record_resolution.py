@@ -38,7 +38,7 @@ def mark_resolved(
     """
     for fate in FATES:
         path = resolved_record_path(fate, receipt)
-        version = None if fate in but else blobs.version(path)
+        version = None if fate in but else blobs.read_version(path)
         if version is None or version.data is None or not is_unresolved(version.data):
             continue
         data = marked(version.data, at=at, outcome=outcome, results=results)

@@ -61,7 +61,7 @@ class RouteRepository:
 
     def _look(self, known: RouteSet | None) -> RouteSet:
         try:
-            version = self._blobs.version(ROUTES_PATH, unless=self._etag, most=LARGEST_FILE + 1)
+            version = self._blobs.read_version(ROUTES_PATH, unless_etag=self._etag, max_bytes=LARGEST_FILE + 1)
         except TransientError as error:
             if known is None:
                 raise

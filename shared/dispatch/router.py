@@ -108,7 +108,7 @@ class MessageRouter:
             TransientError: the queue is ill as well; the host's own retry takes over.
         """
         tracing.failed(error)
-        metrics.failure(error, "message")
+        metrics.count_failure(error, "message")
         if announcement.retries >= MOST_RETRIES:
             _log.warning("arrival %s: a service is still ill, the sweep goes on: %s", announcement.arrival, error)
             return
@@ -118,7 +118,7 @@ class MessageRouter:
 
     def record_error(self, announcement: RouteRequest, error: Exception) -> None:
         """Note with the receipt why a try failed, for the record that the last one leaves."""
-        metrics.failure(error, "message")
+        metrics.count_failure(error, "message")
         record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
         # One that is forgotten names nothing any more, and an error may name the message.
         if record is not None and Receipt.from_record(record).state is not State.ERASED:
@@ -158,7 +158,7 @@ class MessageRouter:
         after = None if replayed else self.stores.records.get(Table.RECEIPTS, receipt.arrival)
         if after is not None:
             settle_records(self.stores, after, self.now())  # another announcement of the same may have come through
-        self.stores.blobs.settle()
+        self.stores.blobs.flush()
         self.stores.records.delete_many(Table.OUTBOX, {receipt.arrival, outbox_key(announcement)})
         metrics.poisoned.add(1, {"mailbox": receipt.mailbox})
         with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):

@@ -214,7 +214,7 @@ class Documents:
             limit += FIXED + PER_ATTACHMENT * min(len(attachments), self.max_attachments)
         self.blobs.create(parsed_path(message), fit(told, limit), content_type=JSON)
         # A result must never be there without what it points to, a power failure between the two included.
-        self.blobs.settle()
+        self.blobs.flush()
         self._parsed = True
 
     def _stored(self, fields: AttachmentFields, attachment: Attachment) -> StoredAttachment:
@@ -322,7 +322,7 @@ def overwrite_record(blobs: Blobs, path: str, data: bytes) -> None:
     """
     if blobs.create(path, data, content_type=JSON):
         return
-    version = blobs.version(path)
+    version = blobs.read_version(path)
     if version is not None and version.data != data:
         blobs.replace(path, data, etag=version.etag, content_type=JSON)
 

@@ -290,7 +290,7 @@ class SubscriptionManager:
         return recorded
 
     def _failed(self, recorded: SubscriptionRecord, error: MailroomError) -> None:
-        metrics.failure(error, "subscription")
+        metrics.count_failure(error, "subscription")
         with log_context.bind(mailbox=recorded.mailbox):
             _log.warning(
                 "mailbox %s, %s: no subscription could be made or renewed, the clock collects its mail: %s",

@@ -89,7 +89,7 @@ class ArrivalStore:
         """
         for upload in wait_for(uploads, return_when=FIRST_EXCEPTION).done:
             upload.result()
-        self.stores.blobs.settle()
+        self.stores.blobs.flush()
         items = [self._stored(item, content) for item, content in batch]
         receipts = [item.receipt for item in items if item.receipt is not None]
         there = self.stores.records.create_many(

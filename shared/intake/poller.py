@@ -105,7 +105,7 @@ class Poller:
         except Exception as error:  # noqa: BLE001  see the module's docstring
             _log.exception("mailbox %s: a fault in Mailroom itself", poll.mailbox)
             tracing.failed(error)
-            metrics.failure(error, "mailbox")
+            metrics.count_failure(error, "mailbox")
         else:
             return drained
         return None
@@ -241,7 +241,7 @@ class Poller:
 
     def _put_back(self, poll: Poll, error: TransientError) -> None:
         tracing.failed(error)
-        metrics.failure(error, "mailbox")
+        metrics.count_failure(error, "mailbox")
         if poll.retries >= MOST_RETRIES:
             _log.warning("mailbox %s: the next tick of the clock looks at it: %s", poll.mailbox, error)
             return

@@ -81,7 +81,7 @@ def record_unreadable(
         "message": _told(told),
     }
     arrivals.stores.blobs.create(path, to_bytes(record), content_type=JSON)
-    arrivals.stores.blobs.settle()
+    arrivals.stores.blobs.flush()
     # Last: until there is a time, the message is tried again, and this made good.
     done = replace(receipt, last_refused_at=arrivals.now())
     arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, done.to_values())

@@ -1,8 +1,8 @@
-"""What Mailroom tells of itself: logs, traces and metrics.
+"""Observability: logs, traces and metrics.
 
-Importing this room is cheap, since the notification function does before its first answer: what needs OpenTelemetry is
-in modules of its own (`spans`, `meters`, `start`), which only those import that do work. Without an SDK behind it
-OpenTelemetry's interface does nothing, so that nobody asks whether telemetry is on.
+Importing this package is cheap, because the notification function imports it before its first response. The modules
+that need OpenTelemetry (`tracing`, `metrics`, `exporter`) are imported only by code that does work. Without an SDK,
+OpenTelemetry's API does nothing, so callers need not check whether telemetry is on.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import logging
 import azure.functions as func
 
 log = logging.getLogger("mailroom")
-"""What the functions log with."""
+"""The logger of the functions."""
 
 
 def traceparent_of(context: func.Context) -> str:
-    """The trace that an invocation belongs to (W3C Trace Context), or an empty text."""
+    """Return the `traceparent` (W3C Trace Context) of an invocation, or an empty text."""
     return str(context.trace_context.trace_parent or "")

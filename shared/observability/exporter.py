@@ -1,7 +1,7 @@
-"""Sends what the process tells of itself to Application Insights, if it is to.
+"""Export logs, traces and metrics to Application Insights.
 
-Only this module imports the exporter, which takes over half a second: the notification function does not wait for it
-before its first answer (`webhook_time`).
+Only this module imports the exporter, which takes over half a second. The notification function responds first and
+imports it afterwards (`webhook_latency`).
 """
 
 from __future__ import annotations
@@ -11,58 +11,58 @@ import threading
 
 from pydantic import SecretStr
 
-from shared.observability.log_context import LOGGER, structured
+from shared.observability.log_context import LOGGER, install_log_context
 
-QUIET = (
+UNTRACED_LIBRARIES = (
     *("azure_sdk", "django", "fastapi", "flask", "httpx", "httpx2"),
     *("psycopg2", "requests", "urllib", "urllib3"),
 )
-"""Libraries whose calls are not traced. A blob's address holds an attachment's name, which is content; and ten calls to
-the storage for each message would cost more to keep than the messages."""
+"""Libraries whose calls are not traced. A blob's URL contains the name of an attachment, which is message content. Ten
+storage calls for each message would cost more to keep than the messages."""
 
 _log = logging.getLogger("mailroom.telemetry")
 _lock = threading.Lock()
-_started: list[bool] = []
+_is_exporting: list[bool] = []
 
 
 def start(connection: SecretStr | None) -> bool:
-    """Begin to tell, at the first call of the process; later ones do nothing.
+    """Start the exporter at the first call in the process. Later calls do nothing.
 
-    The exporter reads APPLICATIONINSIGHTS_AUTHENTICATION_STRING itself, and signs in by the app's identity if that
-    says so.
+    The exporter reads APPLICATIONINSIGHTS_AUTHENTICATION_STRING itself, and signs in with the app's identity if that
+    setting says so.
 
     Args:
-        connection: APPLICATIONINSIGHTS_CONNECTION_STRING; None: logs alone, with their fields in words.
+        connection: APPLICATIONINSIGHTS_CONNECTION_STRING; None: only logs, with their fields in the text.
 
     Returns:
-        Whether the process exports.
+        Whether the process exports telemetry.
     """
     with _lock:
-        if not _started:
-            _started.append(connection is not None and _export(connection))
-            structured(in_words=not _started[0])
-        return _started[0]
+        if not _is_exporting:
+            _is_exporting.append(connection is not None and _start_exporter(connection))
+            install_log_context(append_fields=not _is_exporting[0])
+        return _is_exporting[0]
 
 
-def _export(connection: SecretStr) -> bool:
+def _start_exporter(connection: SecretStr) -> bool:
     try:
         from azure.monitor.opentelemetry import configure_azure_monitor  # noqa: PLC0415
 
         configure_azure_monitor(
             connection_string=connection.get_secret_value(),
             logger_name=LOGGER,
-            instrumentation_options={name: {"enabled": False} for name in QUIET},
+            instrumentation_options={name: {"enabled": False} for name in UNTRACED_LIBRARIES},
             enable_live_metrics=False,
             enable_performance_counters=False,
-            # The exporter's own choice, five spans a second, would lose the one message that somebody looks for. An
-            # operator who pays for too many sets OTEL_TRACES_SAMPLER=microsoft.fixed_percentage and its _ARG.
+            # The default, five spans a second, could drop the trace of the message that an operator searches. To pay
+            # for fewer traces, an operator sets OTEL_TRACES_SAMPLER=microsoft.fixed_percentage and its _ARG.
             sampling_ratio=1.0,
         )
-    except Exception as error:  # noqa: BLE001  mail is collected whether anybody watches or not
-        # The text of the error may hold the string.
+    except Exception as error:  # noqa: BLE001  mail is drained with and without telemetry
+        # The error's text may contain the connection string.
         _log.error(
-            "telemetry does not start (%s): nothing is exported, logs alone tell; look at "
-            "APPLICATIONINSIGHTS_CONNECTION_STRING and at the settings that begin with OTEL_",
+            "telemetry cannot start (%s), so that only logs are written; check "
+            "APPLICATIONINSIGHTS_CONNECTION_STRING and the settings that begin with OTEL_",
             type(error).__name__,
         )
         return False

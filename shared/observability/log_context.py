@@ -1,9 +1,11 @@
-"""What every log line of ours carries besides its words: which mailbox, arrival, message and route it is about.
+"""The context of log records: the mailbox, the arrival, the message and the route that a record is about.
 
-The fields are attributes of the record, named as those of the spans are, so that telemetry shows them as columns; where
-nobody collects attributes they stand at the end of the line as `[mailbox=support message=ab…]`. An error that is not
-ours is logged by its class and where it came from, and so is none that one of ours came of: its text may quote a
-message. Addresses, which servers like to put into their answers, are left out above the level DEBUG.
+The fields are attributes of the record, with the same names as the attributes of spans, so that telemetry shows them
+as columns. If nothing collects attributes, they are appended to the text: `[mailbox=support message=ab…]`.
+
+An error of another library is logged with its class and its traceback, without its text, which may quote a message.
+Chained errors are not logged. E-mail addresses, which servers often include in their responses, are masked above
+level DEBUG.
 """
 
 from __future__ import annotations
@@ -18,85 +20,85 @@ from types import MappingProxyType
 from typing import Final
 
 from shared.errors import MailroomError
-from shared.observability.attributes import span_name
+from shared.observability.metric_names import prefixed_attributes
 
 LOGGER = "mailroom"
 
 ADDRESS: Final = re.compile(r"[^\s@<>()\[\]\"',;:/]{1,64}@[^\s@<>()\[\]\"',;:/]{1,255}")
-"""What looks like one."""
+"""Text that looks like an e-mail address."""
 
 MASK: Final = "(address)"
 
-_about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
+_fields: ContextVar[Mapping[str, str]] = ContextVar("fields", default=MappingProxyType({}))
 _lock = threading.Lock()
 _installed: list[str] = []
 
 
 class ScrubbedError(Exception):
-    """Stands for an error that is not ours: its class, without its text."""
+    """A replacement for an error of another library: its class, without its text."""
 
 
 @contextmanager
 def bind(**fields: str) -> Iterator[None]:
-    """Say what the log lines within are about.
+    """Add fields to the log records within the context.
 
     Args:
-        fields: `mailbox`, `arrival`, `message`, `route`: names, keys and ids alone.
+        fields: `mailbox`, `arrival`, `message`, `route`: only names, keys and ids.
     """
-    token = _about.set({**_about.get(), **fields})
+    token = _fields.set({**_fields.get(), **fields})
     try:
         yield
     finally:
-        _about.reset(token)
+        _fields.reset(token)
 
 
 def scrub(error: BaseException) -> BaseException:
-    """An error that may be told: itself if it is ours, else its class and its frames."""
+    """Return an error that is safe to log: one of Mailroom itself, any other one as its class and its traceback."""
     if isinstance(error, MailroomError):
         return error
     return ScrubbedError(type(error).__name__).with_traceback(error.__traceback__)
 
 
-def structured(*, in_words: bool) -> None:
-    """Give all records of ours their fields, from now on; the second call of a process does nothing.
+def install_log_context(*, append_fields: bool) -> None:
+    """Give all of Mailroom's log records their fields from now on. The second call in a process does nothing.
 
     Args:
-        in_words: at the end of the line, too.
+        append_fields: also append the fields to the text of the record.
     """
     with _lock:
         if _installed:
             return
         _installed.append(LOGGER)
-        make = logging.getLogRecordFactory()
+        make_record = logging.getLogRecordFactory()
 
-    def of_ours(*args: object, **kwargs: object) -> logging.LogRecord:
-        record = make(*args, **kwargs)
+    def make_with_context(*args: object, **kwargs: object) -> logging.LogRecord:
+        record = make_record(*args, **kwargs)
         if record.name == LOGGER or record.name.startswith(LOGGER + "."):
-            _complete(record, in_words=in_words)
+            _add_context(record, append_fields=append_fields)
         return record
 
-    logging.setLogRecordFactory(of_ours)
+    logging.setLogRecordFactory(make_with_context)
 
 
-def _complete(record: logging.LogRecord, *, in_words: bool) -> None:
+def _add_context(record: logging.LogRecord, *, append_fields: bool) -> None:
     if record.exc_info is not None and record.exc_info[1] is not None:
-        told = _told(record.exc_info[1])
-        record.exc_info = (type(told), told, told.__traceback__)
-    fields = _about.get()
-    record.__dict__.update(span_name(**fields))
+        error = _without_chain(record.exc_info[1])
+        record.exc_info = (type(error), error, error.__traceback__)
+    fields = _fields.get()
+    record.__dict__.update(prefixed_attributes(**fields))
     try:
         text = record.getMessage()
-    except Exception:  # noqa: BLE001  whoever logs is not to fail for it; the handlers say what is wrong with the line
+    except Exception:  # noqa: BLE001  logging must not fail its caller; the handlers report the wrong arguments
         return
     if record.levelno > logging.DEBUG:
         text = ADDRESS.sub(MASK, text)
-    if in_words and fields:
+    if append_fields and fields:
         text += f" [{' '.join(f'{name}={value}' for name, value in fields.items())}]"
     record.msg, record.args = text, ()
 
 
-def _told(error: BaseException) -> ScrubbedError:
-    """An error as a log line may show it: without those that it came of, and if it is not ours without its text."""
+def _without_chain(error: BaseException) -> ScrubbedError:
+    """Return an error for a log record: without chained errors, and without text if it is not Mailroom's."""
     name = type(error).__name__
     text = f"{name}: {ADDRESS.sub(MASK, str(error))}" if isinstance(error, MailroomError) else name
     return ScrubbedError(text).with_traceback(error.__traceback__)

@@ -1,66 +1,77 @@
-"""The names of what is measured, as alerts and dashboards ask for them. A change here is a change for operators.
+"""The names of metrics, and of the attributes of spans and log records.
 
-Units stand in the names where a reader of a chart needs them. Names of attributes follow the settings: `mailbox`,
-`route`; none ever carries an address or a word of a message.
+Operators' alerts and dashboards use these names, so a change here breaks them. A name contains the unit if a reader of
+a chart needs it. Attributes are named as in the settings: `mailbox`, `route`. No attribute ever contains an e-mail
+address or message content.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+PREFIX: Final = "mailroom."
+"""The first characters of the names of all metrics and attributes."""
+
 COLLECTED: Final = "mailroom.collected"
 """Messages stored for the first time; by `mailbox`."""
 
 STORED_BYTES: Final = "mailroom.stored.bytes"
-"""Octets of these; by `mailbox`."""
+"""Bytes of the messages stored for the first time; by `mailbox`."""
 
 COLLECTED_AGE: Final = "mailroom.collected.age"
-"""Seconds from when the server received a message to when it was stored, where the server tells; by `mailbox`."""
+"""Seconds between reception by the server and storage of a message, if the server reports it; by `mailbox`."""
 
 DRAIN_SECONDS: Final = "mailroom.drain.seconds"
-"""Seconds that a look at a mailbox took; by `mailbox`."""
+"""Seconds that a poll of a mailbox took; by `mailbox`."""
 
 RESULTS: Final = "mailroom.results"
 """Results written; by `mailbox` and `route`."""
 
 UNHANDLED: Final = "mailroom.unhandled"
-"""Messages that no route took; by `mailbox` and `reason`."""
+"""Messages that matched no route; by `mailbox` and `reason`."""
 
 DUPLICATES: Final = "mailroom.duplicates"
-"""Recipients that had the message already; by `mailbox`."""
+"""Recipients that already had a result for the message; by `mailbox`."""
 
 BLOCKED: Final = "mailroom.blocked"
 """Messages of blocked senders; by `mailbox`."""
 
 ROUTED_AGE: Final = "mailroom.routed.age"
-"""Seconds from when a message was stored to when it was routed; by `mailbox`."""
+"""Seconds between storing and routing a message; by `mailbox`."""
 
 FAILURES: Final = "mailroom.failures"
-"""What went wrong, and was tried again or given up; by `kind` (the class of the error) and `where`."""
+"""Errors that led to a retry or a dead letter; by `kind` (the class of the error) and `where`."""
 
 POISONED: Final = "mailroom.poisoned"
-"""Messages that were given up after five tries: each has a record under `failed/`; by `mailbox`."""
+"""Dead letters: messages that failed five tries, with a record under `failed/`; by `mailbox`."""
 
 POISON_WAITING: Final = "mailroom.poison.waiting"
 """Messages on a poison queue; by `queue`."""
 
 OUTBOX: Final = "mailroom.outbox"
-"""Messages that are stored and not routed yet."""
+"""Messages that are stored but not yet routed."""
 
 OUTBOX_OLDEST: Final = "mailroom.outbox.oldest_seconds"
-"""Seconds for which the oldest of these has been waiting; 0: there is none."""
+"""Age in seconds of the oldest message in the outbox; 0: the outbox is empty."""
 
 MAILBOX_FAILING: Final = "mailroom.mailbox.failing_seconds"
-"""Seconds for which a mailbox has failed without a success in between; 0: it works; by `mailbox`."""
+"""Seconds since a mailbox began to fail; 0: it works; by `mailbox`."""
 
 MAILBOX_DISABLED: Final = "mailroom.mailbox.disabled"
-"""1: a mailbox is tried no more until it is enabled, or its settings are wrong; else 0; by `mailbox`."""
+"""1: a mailbox is disabled, or its settings are invalid; else 0; by `mailbox`."""
 
 SUBSCRIPTION_LEFT: Final = "mailroom.subscription.left_seconds"
-"""Seconds until Graph stops notifying us of a mailbox, 0 where it does not; by `mailbox`, the soonest folder's."""
+"""Seconds until the first Graph subscription of a mailbox ends; 0: one is missing; by `mailbox`."""
 
 WEBHOOK_SECONDS: Final = "mailroom.webhook.seconds"
-"""Seconds from when a notification reached the function to its answer; by `status`."""
+"""Seconds between a notification and the response to it; by `status`."""
 
-ALL: Final = frozenset(value for name, value in globals().items() if name.isupper() and isinstance(value, str))
-"""All of them."""
+ALL: Final = frozenset(
+    value for name, value in globals().items() if name.isupper() and isinstance(value, str) and value != PREFIX
+)
+"""The names of all metrics."""
+
+
+def prefixed_attributes(**attributes: str | float) -> dict[str, str | int | float]:
+    """Return attributes with the names that telemetry shows. Spans and log records share them, for one query."""
+    return {PREFIX + name: value for name, value in attributes.items()}

@@ -1,4 +1,4 @@
-"""What is counted and measured (the names, units and attributes: `names`)."""
+"""The instruments of all metrics. `metric_names` describes names, units and attributes."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ _meter = metrics.get_meter("mailroom")
 
 
 class Gauge:
-    """What is measured now and then, and told once for each time.
+    """A gauge that exports each measurement once.
 
-    OpenTelemetry's own gauge is told anew each minute for as long as the process lives: long after another instance
-    measured something else, and after nobody measures any more.
+    OpenTelemetry's own gauge exports its last value every minute until the process ends. That value would be stale
+    after another instance of the app measured again, or after the measurements stopped.
 
     Args:
-        name: of the metric.
-        unit: of the metric.
+        name: the name of the metric.
+        unit: the unit of the metric.
     """
 
     def __init__(self, name: str, unit: str = "") -> None:
         self._lock = threading.Lock()
         self._values: dict[tuple[tuple[str, str], ...], float] = {}
-        _meter.create_observable_gauge(name, [self._observed], unit=unit)
+        _meter.create_observable_gauge(name, [self._collect], unit=unit)
 
     def set(self, value: float, attributes: Mapping[str, str] | None = None) -> None:
-        """Note what was measured."""
+        """Record a measurement."""
         with self._lock:
             self._values[tuple((attributes or {}).items())] = value
 
-    def _observed(self, _options: CallbackOptions) -> Iterable[Observation]:
+    def _collect(self, _options: CallbackOptions) -> Iterable[Observation]:
         with self._lock:
-            told, self._values = self._values, {}
-        return [Observation(value, dict(attributes)) for attributes, value in told.items()]
+            values, self._values = self._values, {}
+        return [Observation(value, dict(attributes)) for attributes, value in values.items()]
 
 
 collected = _meter.create_counter(metric_names.COLLECTED, unit="{message}")
@@ -60,11 +60,11 @@ subscription_left = Gauge(metric_names.SUBSCRIPTION_LEFT, "s")
 webhook_seconds = _meter.create_histogram(metric_names.WEBHOOK_SECONDS, unit="s")
 
 
-def failure(error: BaseException, where: str) -> None:
-    """Count something that went wrong, by the class of the error.
+def count_failure(error: BaseException, where: str) -> None:
+    """Count an error by its class.
 
     Args:
-        error: what it was.
+        error: the error.
         where: `mailbox`, `message` or `subscription`.
     """
     failures.add(1, {"kind": type(error).__name__, "where": where})

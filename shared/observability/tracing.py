@@ -1,9 +1,10 @@
-"""Traces: one for each look at a mailbox, and one for each message from there to its results.
+"""Traces: one for each poll of a mailbox, and one for each message from its storage to its results.
 
-A message's trace begins when it was stored, with a link to the look that collected it: a look at a full mailbox
-collects ten thousand, and a trace of all of them would show nothing. It goes on through the queue `route-requests`,
-whose messages carry `traceparent` (W3C Trace Context). Attributes are names, keys and ids; never an address, never a
-word of a message, and of an error its class alone.
+The trace of a message begins when it is stored, with a link to the trace of the poll. They are separate because a poll
+may store ten thousand messages, and one trace of all of them would be unreadable. The messages of the queue
+`route-requests` carry the trace on in `traceparent` (W3C Trace Context).
+
+Attributes are names, keys and ids, never e-mail addresses or message content. Of an error, only the class is recorded.
 """
 
 from __future__ import annotations
@@ -17,92 +18,89 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.observability import log_context
-from shared.observability.attributes import span_name
+from shared.observability.metric_names import prefixed_attributes
 
 _tracer = trace.get_tracer("mailroom")
-_carrier = TraceContextTextMapPropagator()
+_propagator = TraceContextTextMapPropagator()
 
 
 @contextmanager
 def polling(mailbox: str, traceparent: str) -> Iterator[None]:
-    """A look at a mailbox.
+    """Trace a poll of a mailbox within the context.
 
     Args:
-        mailbox: its name.
-        traceparent: of who asked for it; empty: whoever calls.
+        mailbox: the name of the mailbox.
+        traceparent: the trace that requested the poll; empty: the current trace.
     """
-    with _consuming("poll mailbox", traceparent, mailbox=mailbox):
+    with _consumer_span("poll mailbox", traceparent, mailbox=mailbox):
         yield
 
 
 @contextmanager
 def routing(arrival: str, traceparent: str) -> Iterator[None]:
-    """A try to route a message.
+    """Trace an attempt to route a message within the context.
 
     Args:
-        arrival: its key.
-        traceparent: of the message.
+        arrival: the key of the arrival.
+        traceparent: the trace of the message.
     """
-    with _consuming("route message", traceparent, arrival=arrival):
+    with _consumer_span("route message", traceparent, arrival=arrival):
         yield
 
 
-def collected(mailbox: str, arrival: str, message: str, size: int) -> str:
-    """Begin a message's trace.
+def start_message_trace(mailbox: str, arrival: str, message: str, size: int) -> str:
+    """Start the trace of a message.
 
     Args:
-        mailbox: which it was in.
-        arrival: its key.
-        message: its id.
-        size: octets.
+        mailbox: the name of the mailbox.
+        arrival: the key of the arrival.
+        message: the id of the message.
+        size: size in bytes.
 
     Returns:
-        What its announcement carries; empty if nobody traces.
+        The `traceparent` for the route request; empty if tracing is off.
     """
-    told = span_name(mailbox=mailbox, arrival=arrival, message=message, size=size)
+    attributes = prefixed_attributes(mailbox=mailbox, arrival=arrival, message=message, size=size)
     span = _tracer.start_span(
-        "collect message", context=Context(), kind=SpanKind.PRODUCER, attributes=told, links=_links()
+        "collect message", context=Context(), kind=SpanKind.PRODUCER, attributes=attributes, links=_links()
     )
     span.end()
-    return _traceparent(trace.set_span_in_context(span, Context()))
-
-
-def current() -> str:
-    """What a queue message carries to go on with the trace at hand; empty if nobody traces."""
-    return _traceparent(None)
+    headers: dict[str, str] = {}
+    _propagator.inject(headers, trace.set_span_in_context(span, Context()))
+    return headers.get("traceparent", "")
 
 
 @contextmanager
 def set_attributes(**attributes: str) -> Iterator[None]:
-    """Tell more of what the current span is about, and the log lines within.
+    """Set attributes of the current span, and of the log records within the context.
 
     Args:
-        attributes: `mailbox`, `arrival`, `message`: names, keys and ids alone.
+        attributes: `mailbox`, `arrival`, `message`: only names, keys and ids.
     """
-    note(**attributes)
+    annotate(**attributes)
     with log_context.bind(**attributes):
         yield
 
 
-def note(**attributes: str | float) -> None:
-    """Tell of the current span what came of it."""
-    trace.get_current_span().set_attributes(span_name(**attributes))
+def annotate(**attributes: str | float) -> None:
+    """Set attributes of the current span, such as the outcome."""
+    trace.get_current_span().set_attributes(prefixed_attributes(**attributes))
 
 
 def failed(error: BaseException) -> None:
-    """Mark the current span as failed. The error's text may quote a message, so its class has to do."""
+    """Mark the current span as failed, with only the error's class. The error's text may quote a message."""
     trace.get_current_span().set_status(StatusCode.ERROR, type(error).__name__)
 
 
 @contextmanager
-def _consuming(name: str, traceparent: str, **attributes: str) -> Iterator[None]:
-    parent = _carrier.extract({"traceparent": traceparent}, context=Context()) if traceparent else None
+def _consumer_span(name: str, traceparent: str, **attributes: str) -> Iterator[None]:
+    parent = _propagator.extract({"traceparent": traceparent}, context=Context()) if traceparent else None
     links = _links() if traceparent else []
     span = _tracer.start_as_current_span(
         name,
         context=parent,
         kind=SpanKind.CONSUMER,
-        attributes=span_name(**attributes),
+        attributes=prefixed_attributes(**attributes),
         links=links,
         record_exception=False,
         set_status_on_exception=False,
@@ -116,11 +114,5 @@ def _consuming(name: str, traceparent: str, **attributes: str) -> Iterator[None]
 
 
 def _links() -> list[Link]:
-    here = trace.get_current_span().get_span_context()
-    return [Link(here)] if here.is_valid else []
-
-
-def _traceparent(context: Context | None) -> str:
-    carried: dict[str, str] = {}
-    _carrier.inject(carried, context)
-    return carried.get("traceparent", "")
+    context = trace.get_current_span().get_span_context()
+    return [Link(context)] if context.is_valid else []

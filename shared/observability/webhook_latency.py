@@ -1,7 +1,7 @@
-"""How long the notification function took, told after it answered.
+"""Record how long the notification function took, after its response.
 
-Its first answer is not to wait for OpenTelemetry: until that is imported and started, in a thread of its own, times are
-kept here.
+Its first response must not wait for OpenTelemetry, which is imported and started in a background thread. Until then,
+latencies are kept here.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ from typing import Final
 
 from pydantic import SecretStr
 
-MOST_KEPT: Final = 10_000
-"""Times that are kept while telemetry starts."""
+MAX_PENDING: Final = 10_000
+"""Latencies that are kept while telemetry starts."""
 
 clock = time.perf_counter
-"""What answers are timed by: seconds from any moment."""
+"""The time source for latencies: seconds since an arbitrary moment."""
 
-_kept: deque[tuple[float, int]] = deque(maxlen=MOST_KEPT)
+_pending: deque[tuple[float, int]] = deque(maxlen=MAX_PENDING)
 _lock = threading.Lock()
-_starting: list[threading.Thread] = []
+_start_threads: list[threading.Thread] = []
 
 
-def answered(seconds: float, status: int, connection: SecretStr | None) -> None:
-    """Tell of an answer.
+def record_latency(seconds: float, status: int, connection: SecretStr | None) -> None:
+    """Record the latency of a response.
 
     Args:
-        seconds: that it took, from when the function was called.
-        status: of HTTP.
-        connection: Application Insights's connection string; None: nothing is exported.
+        seconds: the time between the function's call and its response.
+        status: the HTTP status of the response.
+        connection: the connection string of Application Insights; None: nothing is exported.
     """
-    _kept.append((seconds, status))
+    _pending.append((seconds, status))
     with _lock:
-        if not _starting:
-            thread = threading.Thread(target=_start, args=[connection], name="telemetry", daemon=True)
-            _starting.append(thread)
+        if not _start_threads:
+            thread = threading.Thread(target=_start_telemetry, args=[connection], name="telemetry", daemon=True)
+            _start_threads.append(thread)
             thread.start()
-        elif not _starting[0].is_alive():
-            _tell()
+        elif not _start_threads[0].is_alive():
+            _record_pending()
 
 
-def _start(connection: SecretStr | None) -> None:
+def _start_telemetry(connection: SecretStr | None) -> None:
     from shared.observability.exporter import start  # noqa: PLC0415
 
     start(connection)
-    _tell()
+    _record_pending()
 
 
-def _tell() -> None:
+def _record_pending() -> None:
     from shared.observability import metrics  # noqa: PLC0415
 
-    while _kept:
-        seconds, status = _kept.popleft()
+    while _pending:
+        seconds, status = _pending.popleft()
         metrics.webhook_seconds.record(seconds, {"status": status})

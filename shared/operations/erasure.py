@@ -20,8 +20,7 @@ from shared.lease import RenewingLease
 from shared.operations.search import ArrivalQuery, SearchResult, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.model import ANYBODY
-from shared.storage.base import Filter, Record, Storage, Table
-from shared.storage.matching import scan_by_values
+from shared.storage.base import Filter, Record, Storage, Table, scan_by_values
 
 LEASE_PATIENCE = 900.0
 """Seconds to wait for a mailbox that is being drained."""

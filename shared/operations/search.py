@@ -120,8 +120,8 @@ def _scans(wanted: ArrivalQuery) -> Iterator[Filter]:
     since = None if wanted.since is None else _midnight(wanted.since)
     until = None if wanted.until in (None, date.max) else _midnight(wanted.until + timedelta(days=1))
     if wanted.id:
-        yield Filter(key=wanted.id, equal=equal, since=since, until=until)
-        yield Filter(begins={"message": wanted.id}, equal=equal, since=since, until=until)
+        yield Filter(key_prefix=wanted.id, equal=equal, since=since, until=until)
+        yield Filter(prefixes={"message": wanted.id}, equal=equal, since=since, until=until)
     elif wanted.sender:
         yield Filter(equal={**equal, "sender": wanted.sender}, since=since, until=until)
         yield Filter(equal={**equal, "several_senders": True}, since=since, until=until)

@@ -1,8 +1,8 @@
-"""What Mailroom asks of a storage, whatever stands behind it.
+"""The storage that Mailroom needs: protocols for blobs, records, queues and leases, and what their data looks like.
 
-Two stand behind it: `azure` (Blob, Queue and Table Storage) and `folder` (plain files and one SQLite file). Any method
-may raise `TransientError` (or what derives from it) when the service is ill, and nothing else but what it names.
-All methods may be called from several threads at once.
+Two implementations exist: `azure` (Blob, Queue and Table Storage) and `folder` (plain files and one SQLite database).
+Every method may raise `TransientError` or a subclass of it when the service is unavailable. Other errors are listed
+with the method. All methods may be called from several threads at once.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 Value = str | int | bool | datetime
-"""What a record's property may hold: text of any length, whole numbers to 63 bits, truth values, aware UTC times."""
+"""A property of a record: text of any length, an integer of up to 63 bits, a boolean, or an aware UTC time."""
 
 Values = Mapping[str, Value]
 
 
 class Table(StrEnum):
-    """The kinds of record, each a table of its own."""
+    """The kinds of record. Each has a table of its own."""
 
     RECEIPTS = "receipts"
     CLAIMS = "claims"
@@ -32,7 +32,7 @@ class Table(StrEnum):
 
 
 class QueueName(StrEnum):
-    """The queues between the functions. The host adds `<name>-poison` to each that it gives up on."""
+    """The queues between the functions. The Functions host moves dead letters to `<name>-poison`."""
 
     POLLS = "polls"
     POLLS_POISON = "polls-poison"
@@ -44,11 +44,11 @@ class QueueName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as read.
+    """A record as it was read.
 
     Attributes:
-        key: its key, hex digits.
-        values: its properties.
+        key: the record's key, in hex digits.
+        values: the record's properties.
         etag: opaque; changes with every write of the record.
     """
 
@@ -59,38 +59,38 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which records of a table are meant: those that fulfil all of it. The storage picks them, not the caller.
+    """A condition on the records of a table, which the storage evaluates. All parts have to be true.
 
     Attributes:
-        key: how their keys begin.
-        equal: properties that have just this text or truth value. One that a record lacks equals nothing.
-        begins: properties whose texts begin so.
-        time: the property that `since` and `until` are about.
-        since: not before this moment; None: from the beginning.
-        until: before this moment; None: to the end.
+        key_prefix: the first characters of the keys.
+        equal: properties and the text or boolean that each equals. A property that a record lacks equals nothing.
+        prefixes: properties and the first characters of each one's text; not empty.
+        time_property: the property that `since` and `until` limit.
+        since: the earliest time, inclusive; None: no limit.
+        until: the latest time, exclusive; None: no limit.
     """
 
-    key: str = ""
+    key_prefix: str = ""
     equal: Mapping[str, str | bool] = field(default_factory=dict)
-    begins: Mapping[str, str] = field(default_factory=dict)
-    time: str = "stored_at"
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    time_property: str = "stored_at"
     since: datetime | None = None
     until: datetime | None = None
 
 
-EVERYWHERE: Final = Filter()
+MATCH_ALL: Final = Filter()
 
 
 @dataclass(frozen=True, slots=True)
 class QueueItem:
-    """One queue message as received.
+    """A queue message as it was received.
 
     Attributes:
-        id: the queue's id of it.
-        receipt: proof of having received it; goes stale when another receives it.
-        body: the text that was put.
-        dequeue_count: how often it was received, this time included.
-        inserted: when it was put.
+        id: the queue's id of the message.
+        receipt: the pop receipt; it becomes invalid when the message is received again.
+        body: the text of the message.
+        dequeue_count: how often the message was received, including this time.
+        inserted: when the message was put on the queue.
     """
 
     id: str
@@ -102,10 +102,10 @@ class QueueItem:
 
 @dataclass(frozen=True, slots=True)
 class BlobVersion:
-    """A blob as it stood when it was read.
+    """A version of a blob.
 
     Attributes:
-        data: the whole of it; None if it was asked for unless it is of a known version, and it is.
+        data: the content; None if the caller named this version's etag and so has the content.
         etag: opaque; changes with every write of the blob.
     """
 
@@ -114,139 +114,186 @@ class BlobVersion:
 
 
 class Blobs(Protocol):
-    """Mail and results, by path: create-only, but for a record that is marked, and what is to be forgotten."""
+    """Messages, results and records as files, by path.
+
+    Blobs are create-only. Exceptions are records that are marked as resolved, and content that is erased.
+    """
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
-        """Write a whole blob if there is none: True if written, False if one was there.
+        """Create a blob as a whole, and return whether it was created; False means that the path exists already.
 
         Args:
             path: relative, with `/`.
-            data: the bytes, or a file that holds them and is streamed.
-            content_type: as stored with the blob.
-            download_name: given, the blob is stored with `Content-Disposition: attachment` and this name.
+            data: the bytes, or a file with the bytes, which is streamed.
+            content_type: the content type to store with the blob.
+            download_name: the file name of a `Content-Disposition: attachment` to store with the blob; None: none.
         """
 
-    def settle(self) -> None:
-        """Return once everything created, replaced and removed so far would stay so in a power failure."""
+    def flush(self) -> None:
+        """Return after all earlier creations, replacements and deletions are durable in a power failure."""
 
     def read(self, path: str) -> bytes | None:
-        """The whole blob, or None if there is none."""
+        """Return a blob's content, or None if the blob does not exist."""
 
     def download(self, path: str, target: BinaryIO) -> bool:
-        """Stream a blob into an open file: False if there is none. Holds a few MB at most."""
+        """Stream a blob into an open file, and return whether the blob exists. Buffers a few MB at most."""
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
-        """The whole blob and its etag, or None if there is none.
+    def read_version(self, path: str, *, unless_etag: str = "", max_bytes: int | None = None) -> BlobVersion | None:
+        """Return a blob's content and etag, or None if the blob does not exist.
 
         Args:
-            path: as it was created.
-            unless: an etag: as long as the blob has it, the data is not read again.
-            most: bytes that are read at most; None: all.
+            path: the path that the blob was created with.
+            unless_etag: the etag of a version whose content the caller has; it is not read again.
+            max_bytes: the number of bytes to read at most; None: all.
         """
 
     def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:
-        """Write a blob anew, whole, provided that it still is as `etag` knew it.
+        """Replace a blob's content if the blob still has the given etag.
 
         Raises:
-            WriteConflict: it is not, or is gone.
+            WriteConflict: the blob has another etag, or does not exist.
         """
 
     def delete_many(self, paths: Iterable[str]) -> None:
-        """Remove blobs; one that is not there is fine."""
+        """Delete blobs. A blob that does not exist is ignored."""
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a blob."""
+        """Return whether a blob exists."""
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        """The paths that begin with `prefix`, in order."""
+        """Yield the paths that begin with `prefix`, sorted."""
 
 
 class Queue(Protocol):
-    """One queue. Messages are text; a message lives for good unless `ttl` says otherwise."""
+    """A queue of text messages. A message does not expire unless `ttl` is given."""
 
     def put_many(self, bodies: Iterable[str], *, delay: float = 0, ttl: float | None = None) -> None:
-        """Put messages, invisible for `delay` seconds, dying after `ttl` seconds (None: never)."""
+        """Put messages that become visible after `delay` seconds and expire after `ttl` seconds (None: never)."""
 
     def receive(self, count: int, *, hidden_for: float) -> list[QueueItem]:
-        """Up to `count` (32 at most) visible messages, hidden from others for `hidden_for` seconds."""
+        """Return up to `count` visible messages (32 at most), and hide them for `hidden_for` seconds."""
 
     def delete(self, item: QueueItem) -> None:
-        """Remove a received message. One that another has received since is left alone, silently."""
+        """Delete a received message, unless it has been received again since."""
 
     def release(self, item: QueueItem, *, delay: float = 0) -> None:
-        """Make a received message visible again after `delay` seconds."""
+        """Make a received message visible again after `delay` seconds, unless it has been received again since."""
 
     def length(self) -> int:
-        """About how many messages there are, hidden ones included."""
+        """Return the approximate number of messages, including hidden ones."""
 
 
 class Records(Protocol):
-    """Small records by table and key."""
+    """Small records, by table and key."""
 
     def get(self, table: Table, key: str) -> Record | None:
-        """One record, or None."""
+        """Return a record, or None if it does not exist."""
 
     def get_many(self, table: Table, keys: Sequence[str]) -> dict[str, Record]:
-        """Those of `keys` that are there."""
+        """Return the existing records of `keys`, by key."""
 
     def create(self, table: Table, key: str, values: Values) -> bool:
-        """Create a record if there is none: True if created, False if one was there."""
+        """Create a record, and return whether it was created; False means that the key exists already."""
 
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
-        """Create those that are not there; gives the keys that were there already. Not atomic as a whole."""
+        """Create the records that do not exist, and return the keys that existed already. Not atomic as a whole."""
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
-        """Set the given properties and leave the others; creates the record if `etag` is None and there is none.
+        """Set the given properties and keep the others. Without `etag`, create the record if it does not exist.
 
         Raises:
-            WriteConflict: the record is not as `etag` knew it, or is gone.
+            WriteConflict: the record has another etag, or does not exist.
         """
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
-        """`merge` without etag, for several. Not atomic as a whole."""
+        """Merge several records without etags. Not atomic as a whole."""
 
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
-        """Write a record anew: nothing of what it held before stays in the storage but what `values` has.
+        """Replace all properties of a record. No earlier property stays in the storage.
 
         Raises:
-            WriteConflict: the record is not as `etag` knew it, or is gone.
+            WriteConflict: the record has another etag, or does not exist.
         """
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
-        """Remove records; one that is not there is fine."""
+        """Delete records. A record that does not exist is ignored."""
 
-    def scan(self, table: Table, where: Filter = EVERYWHERE) -> Iterator[Record]:
-        """Those records of a table that are meant, in no promised order."""
+    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records of a table that match, in any order."""
 
 
 class Leases(Protocol):
-    """Exclusive holds by name, that end by themselves unless renewed. The storage's clock counts, not ours."""
+    """Exclusive leases by name, which end unless they are renewed. The storage measures the time."""
 
     def acquire(self, name: str, seconds: int) -> str | None:
-        """A token if nobody holds the name, else None. `seconds` is 15 to 60, as blob leases have it."""
+        """Return a token, or None if the lease is held. `seconds` is 15 to 60, as for blob leases."""
 
     def renew(self, name: str, token: str) -> None:
-        """Begin the seconds anew.
+        """Extend a lease by its full duration.
 
         Raises:
-            LeaseLost: it is not ours any more.
+            LeaseLost: the token does not hold the lease any more.
         """
 
     def release(self, name: str, token: str) -> None:
-        """Give it up; one that is not ours any more is left alone, silently."""
+        """End a lease, unless the token does not hold it any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Everything that is stored, wired together."""
+    """The open storage: blobs, records, queues and leases."""
 
     blobs: Blobs
     records: Records
     queues: Mapping[str, Queue]
     leases: Leases
     close: Callable[[], None]
-    """Ends connections and threads; nothing may be asked of the storage afterwards."""
+    """Ends connections and threads. The storage must not be used afterwards."""
     remove_leftover_files: Callable[[], int] = lambda: 0
-    """Removes the temporary files that killed processes left; returns how many."""
+    """Removes the temporary files that killed processes left; returns their number."""
     release_dead: Callable[[], int] = lambda: 0
-    """Releases the messages and leases that killed processes held, where their owner is known; returns how many."""
+    """Releases the messages and leases of killed processes, where the owner is known; returns their number."""
+
+
+MAX_FILTERED_SCANS: Final = 4
+"""Values that are looked up with a filter each. For more values, one scan of the whole table is cheaper."""
+
+
+def scan_by_values(records: Records, table: Table, name: str, values: Iterable[str]) -> Iterator[Record]:
+    """Yield the records whose property has one of several texts. No `Filter` can name alternatives.
+
+    Args:
+        records: the records to scan.
+        table: the table to scan.
+        name: the name of the property.
+        values: the texts; empty ones are ignored.
+    """
+    distinct = {value for value in values if value}
+    if len(distinct) <= MAX_FILTERED_SCANS:
+        for value in distinct:
+            yield from records.scan(table, Filter(equal={name: value}))
+        return
+    for record in records.scan(table):
+        if record.values.get(name) in distinct:
+            yield record
+
+
+def checked_path(path: str) -> str:
+    """Return a blob's path if every storage takes it for the same blob.
+
+    Raises:
+        ValueError: the path is empty or absolute, has a part that is empty, `.` or `..`, or contains a NUL.
+    """
+    if "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
+        raise ValueError(f"not a valid blob path: {path!r}")
+    return path
+
+
+def storable_text(text: str) -> str:
+    """Return a text with lone surrogates replaced. A mail header may contain them, and UTF-8 cannot encode them."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def prefix_upper_bound(prefix: str) -> str:
+    """Return the smallest text that is greater than all texts that begin with `prefix`, which is not empty."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)

@@ -1,4 +1,4 @@
-"""From addresses to a storage. Nothing here asks the network: containers and the like are made when first needed."""
+"""Open a storage by its locations. This needs no network: containers and tables are created on first use."""
 
 from __future__ import annotations
 
@@ -26,30 +26,27 @@ def open_storage(app: StorageLocation, mail: StorageLocation, container: str, *,
     """Open the storage.
 
     Args:
-        app: the app's own: queues and leases.
-        mail: blobs and records.
-        container: the blob container; a folder has the mail directly in it.
-        create: make a store in a folder that holds none. False: such a store is empty and nothing is made.
+        app: the location of queues and leases: the Functions app's own storage.
+        mail: the location of blobs and records.
+        container: the blob container. In a folder, the mail is directly in the folder.
+        create: create the store in a folder that has none. False: such a store reads as empty; nothing is created.
 
     Raises:
-        ServiceUnavailable: a folder cannot be made or written to.
-        ConfigurationError: an address lacks a part.
+        ServiceUnavailable: a folder cannot be created or written to.
+        ConfigurationError: a location is incomplete.
     """
     with ExitStack() as closing:
-        opening = _Opening(closing, create=create)
-        queues, leases = opening.app_side(app)
-        blobs, records = opening.mail_side(mail, container)
-        stores = Storage(blobs, records, queues, leases, closing.pop_all().close)
-        stores = replace(stores, release_dead=opening.release_dead)
-        return (
-            replace(stores, remove_leftover_files=blobs.remove_leftover_files)
-            if isinstance(blobs, FolderBlobs)
-            else stores
-        )
+        opener = _Opener(closing, create=create)
+        queues, leases = opener.open_app_side(app)
+        blobs, records = opener.open_mail_side(mail, container)
+        storage = Storage(blobs, records, queues, leases, closing.pop_all().close, release_dead=opener.release_dead)
+        if isinstance(blobs, FolderBlobs):
+            storage = replace(storage, remove_leftover_files=blobs.remove_leftover_files)
+        return storage
 
 
-class _Opening:
-    """Both sides often have one address; then they share what is behind it."""
+class _Opener:
+    """Opens both sides of a storage. Sides with the same location share a database or an account."""
 
     def __init__(self, closing: ExitStack, *, create: bool) -> None:
         self._closing = closing
@@ -58,51 +55,53 @@ class _Opening:
         self._accounts: dict[StorageLocation, StorageAccount] = {}
 
     def release_dead(self) -> int:
-        """Release what killed processes held in folders."""
+        """Release the messages and leases of killed processes in folders, and return their number."""
         return sum(database.release_dead() for database in self._databases.values())
 
-    def app_side(self, address: StorageLocation) -> tuple[dict[str, Queue], Leases]:
-        if address.folder is not None:
-            if self._absent(address.folder):
-                return {name: AbsentQueue(address.folder) for name in QueueName}, AbsentLeases(address.folder)
-            database = self._database(address.folder, FileModes(address.file_mode))
+    def open_app_side(self, location: StorageLocation) -> tuple[dict[str, Queue], Leases]:
+        """Open queues and leases."""
+        if location.folder is not None:
+            if self._is_absent(location.folder):
+                return {name: AbsentQueue(location.folder) for name in QueueName}, AbsentLeases(location.folder)
+            database = self._database(location.folder, FileModes(location.file_mode))
             return {name: FolderQueue(database, name) for name in QueueName}, FolderLeases(database)
-        from shared.storage.azure.leases import AzureLeases  # noqa: PLC0415  a folder needs none of the SDKs
+        from shared.storage.azure.leases import AzureLeases  # noqa: PLC0415  a folder needs no Azure SDK
         from shared.storage.azure.queues import AzureQueue  # noqa: PLC0415
 
-        account = self._account(address)
+        account = self._account(location)
         return {name: AzureQueue(account, name) for name in QueueName}, AzureLeases(account)
 
-    def mail_side(self, address: StorageLocation, container: str) -> tuple[Blobs, Records]:
-        if address.folder is not None:
-            if self._absent(address.folder):
-                return AbsentBlobs(address.folder), AbsentRecords(address.folder)
-            modes = FileModes(address.file_mode)
-            # The database first: it is what makes a folder a store that is in use.
-            records = FolderRecords(self._database(address.folder, modes))
-            return FolderBlobs(address.folder, modes), records
+    def open_mail_side(self, location: StorageLocation, container: str) -> tuple[Blobs, Records]:
+        """Open blobs and records."""
+        if location.folder is not None:
+            if self._is_absent(location.folder):
+                return AbsentBlobs(location.folder), AbsentRecords(location.folder)
+            modes = FileModes(location.file_mode)
+            # The database comes first: opening it marks the folder as a store that is in use.
+            records = FolderRecords(self._database(location.folder, modes))
+            return FolderBlobs(location.folder, modes), records
         from shared.storage.azure.blobs import AzureBlobs  # noqa: PLC0415
         from shared.storage.azure.records import AzureRecords  # noqa: PLC0415
 
-        account = self._account(address)
+        account = self._account(location)
         return AzureBlobs(account, container), AzureRecords(account, container)
 
-    def _absent(self, folder: Path) -> bool:
+    def _is_absent(self, folder: Path) -> bool:
         return not self._create and folder.resolve() not in self._databases and not is_store(folder)
 
     def _database(self, folder: Path, modes: FileModes) -> Database:
-        # One for both: writers of one process wait for each other in order, those of two by polling a lock.
-        place = folder.resolve()
-        if place not in self._databases:
+        # Both sides share an instance: its writers wait in order, while separate instances poll SQLite's lock.
+        resolved = folder.resolve()
+        if resolved not in self._databases:
             self._closing.callback(StoreLock(folder, modes).close)
-            self._databases[place] = Database(folder / HIDDEN / DATABASE, modes)
-            self._closing.callback(self._databases[place].close)
-        return self._databases[place]
+            self._databases[resolved] = Database(folder / HIDDEN / DATABASE, modes)
+            self._closing.callback(self._databases[resolved].close)
+        return self._databases[resolved]
 
-    def _account(self, address: StorageLocation) -> StorageAccount:
+    def _account(self, location: StorageLocation) -> StorageAccount:
         from shared.storage.azure.accounts import StorageAccount  # noqa: PLC0415
 
-        if address not in self._accounts:
-            self._accounts[address] = StorageAccount(address)
-            self._closing.callback(self._accounts[address].close)
-        return self._accounts[address]
+        if location not in self._accounts:
+            self._accounts[location] = StorageAccount(location)
+            self._closing.callback(self._accounts[location].close)
+        return self._accounts[location]

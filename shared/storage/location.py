@@ -1,4 +1,4 @@
-"""Where a storage is: the forms that a setting may have, and the Functions host's own for its account."""
+"""Locations of storages: parse `MAIL_STORAGE`, and the settings that the Functions host has for its own storage."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 
 @dataclass(frozen=True, slots=True)
 class StorageLocation:
-    """A storage's address. Its repr holds no secret.
+    """The location of a storage. Its repr contains no secret.
 
     Attributes:
-        setting: the setting that it comes from, for errors.
-        folder: a folder of this machine; else None.
-        connection_string: with its keys; else None.
-        blob: the blob service's URL, where sign-in is by identity.
-        queue: the queue service's.
-        table: the table service's.
-        client_id: of a user-assigned identity; None: the default one.
+        setting: the setting that it was read from, for errors.
+        folder: a folder of this machine; None: an Azure storage account.
+        connection_string: the connection string, with its keys; None: sign-in by identity, or a folder.
+        blob: the URL of the blob service, for sign-in by identity.
+        queue: the URL of the queue service, likewise.
+        table: the URL of the table service, likewise.
+        client_id: the client id of a user-assigned identity; None: the default identity.
         file_mode: the mode of new files in the folder.
     """
 
@@ -39,8 +39,8 @@ class StorageLocation:
     file_mode: int = 0o600
 
     @property
-    def shown(self) -> str:
-        """The address as it may be shown: without keys, and a folder's path absolute."""
+    def display_name(self) -> str:
+        """The location to display: without keys, and with the absolute path of a folder."""
         if self.folder is not None:
             return str(self.folder.absolute())
         if self.connection_string is None:
@@ -53,7 +53,7 @@ class StorageLocation:
         return f"storage account {account}" if account else "the storage of a connection string"
 
     def below(self, folder: Path) -> StorageLocation:
-        """Return the address with a relative folder taken as relative to `folder`."""
+        """Return the location with a relative folder resolved against `folder`."""
         if self.folder is None or self.folder.is_absolute():
             return self
         path = folder / self.folder
@@ -61,15 +61,15 @@ class StorageLocation:
 
     @classmethod
     def parse(cls, text: str, *, setting: str) -> StorageLocation:
-        """Read an address.
+        """Parse a location.
 
         Args:
             text: `folder:PATH`, `UseDevelopmentStorage=true`, a connection string, or
                 `https://ACCOUNT.blob.core.windows.net`.
-            setting: the setting's name.
+            setting: the name of the setting.
 
         Raises:
-            ValueError: it is none of these. The text does not repeat what was given: it may hold a key.
+            ValueError: the text has none of these forms. The error does not repeat the text, which may contain a key.
         """
         text = text.strip()
         if text.startswith("folder:"):
@@ -79,36 +79,36 @@ class StorageLocation:
             return cls(setting, folder=Path(path))
         if text.lower().startswith("https://"):
             blob = _service_url(text)
-            if urlsplit(blob).path or _beside(blob, "table") is None:
-                raise ValueError("is no blob service's address; use https://ACCOUNT.blob.core.windows.net")
-            return cls(setting, blob=blob, queue=_beside(blob, "queue"), table=_beside(blob, "table"))
+            if urlsplit(blob).path or _sibling_url(blob, "table") is None:
+                raise ValueError("is not the address of a blob service; use https://ACCOUNT.blob.core.windows.net")
+            return cls(setting, blob=blob, queue=_sibling_url(blob, "queue"), table=_sibling_url(blob, "table"))
         return cls(setting, connection_string=_connection_string(text))
 
 
 def app_storage(environment: Mapping[str, str]) -> StorageLocation:
-    """The app's own storage, resolved as the Functions host resolves it.
+    """Return the location of the app's own storage, resolved as the Functions host resolves it.
 
-    `AzureWebJobsStorage` wins; else a service's own URI, and the account's name for those that have none. Which kind of
-    identity signs in (`AzureWebJobsStorage__credential`) is not asked: the default credential tries the app's identity,
-    and an operator's own sign-in.
+    `AzureWebJobsStorage` has priority. Without it, a service's own URI is used, or else the account's name.
+    `AzureWebJobsStorage__credential` is ignored: the default credential tries the app's identity and an operator's
+    own sign-in.
 
     Args:
-        environment: app settings; names are matched without case.
+        environment: app settings; their names are matched case-insensitively.
 
     Raises:
-        ValueError: nothing is given, or what is given is no address.
+        ValueError: no location is set, or the location is invalid.
     """
-    given = {name.lower(): value.strip() for name, value in environment.items() if value.strip()}
-    whole = given.get(HOST_SETTING.lower())
-    if whole:
-        return StorageLocation.parse(whole, setting=HOST_SETTING)
+    settings = {name.lower(): value.strip() for name, value in environment.items() if value.strip()}
+    location = settings.get(HOST_SETTING.lower())
+    if location:
+        return StorageLocation.parse(location, setting=HOST_SETTING)
 
     def part(name: str) -> str | None:
-        return given.get(f"{HOST_SETTING}__{name}".lower())
+        return settings.get(f"{HOST_SETTING}__{name}".lower())
 
     account = part("accountName")
     if account is not None and not _ACCOUNT.fullmatch(account):
-        raise ValueError("has no account's name in __accountName; it is 3 to 24 lower-case letters and digits")
+        raise ValueError("has an invalid account name in __accountName; use 3 to 24 lower-case letters and digits")
 
     def service(name: str) -> str | None:
         uri = part(f"{name}ServiceUri")
@@ -122,13 +122,13 @@ def app_storage(environment: Mapping[str, str]) -> StorageLocation:
             "is missing; set a connection string, UseDevelopmentStorage=true or folder:PATH, or "
             f"{HOST_SETTING}__accountName for sign-in by identity"
         )
-    # The host itself needs no tables; mail that is in the same account does.
-    table = service("table") or _beside(blob, "table")
+    # The host itself needs no tables, so its settings may lack them. Mail in the same account needs them.
+    table = service("table") or _sibling_url(blob, "table")
     return StorageLocation(HOST_SETTING, blob=blob, queue=queue, table=table, client_id=part("clientId"))
 
 
 def _connection_string(text: str) -> str:
-    """The text, if it is one: `Name=value` parts between semicolons that name an account, and prove a right to it."""
+    """Return the text if it is a connection string that names an account and has a key or a signature."""
     pairs = [part.partition("=") for part in text.split(";") if part.strip()]
     values = {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
     if values.get(_DEVELOPMENT, "").lower() == "true":
@@ -137,30 +137,37 @@ def _connection_string(text: str) -> str:
         "accountname" in values or "blobendpoint" in values or "tableendpoint" in values
     ):
         raise ValueError(
-            "is no storage; use folder:PATH, a connection string, UseDevelopmentStorage=true, "
+            "is not a storage location; use folder:PATH, a connection string, UseDevelopmentStorage=true, "
             "or https://ACCOUNT.blob.core.windows.net"
         )
     if "sharedaccesssignature" not in values and not {"accountname", "accountkey"} <= values.keys():
-        raise ValueError("is a connection string without a key; copy it whole, with AccountName and AccountKey")
+        raise ValueError(
+            "is a connection string without a key; copy the complete string, with AccountName and AccountKey"
+        )
     return text
 
 
 def _service_url(text: str) -> str:
-    """A service's address without anything that could be, or that asks for, a secret."""
+    """Return the URL of a service, normalised, if it contains no credentials and has no query."""
     try:
         parts = urlsplit(text)
     except ValueError:
-        raise ValueError("is no storage's address; check it for a missing or a strange character") from None
+        raise ValueError("is not a storage location; check it for a missing or an unexpected character") from None
     if parts.scheme.lower() != "https" or not parts.netloc:
-        raise ValueError("is no https address; sign-in by identity needs one, as https://ACCOUNT.blob.core.windows.net")
+        raise ValueError(
+            "is not an https address; sign-in by identity needs one, such as https://ACCOUNT.blob.core.windows.net"
+        )
     if "@" in parts.netloc:
-        raise ValueError("holds a user's name; sign-in is by identity, give the address alone")
+        raise ValueError("contains a user name; sign-in is by identity, so remove everything up to the @")
     if parts.query or parts.fragment:
-        raise ValueError("holds a signature; sign-in is by identity, give the address alone")
+        raise ValueError("contains a signature; sign-in is by identity, so remove everything from the ? or # on")
     return f"https://{parts.netloc}{parts.path.rstrip('/')}"
 
 
-def _beside(blob: str, service: str) -> str | None:
-    """Another service's address, if the blob service's tells it: `https://ACCOUNT.blob.SUFFIX`, in any cloud."""
-    account, between, suffix = blob.partition(".blob.")
-    return f"{account}.{service}.{suffix}" if between and suffix else None
+def _sibling_url(blob: str, service: str) -> str | None:
+    """Return the URL of another service of the account, or None if the blob service's URL does not reveal it.
+
+    `https://ACCOUNT.blob.SUFFIX` does, in all Azure clouds.
+    """
+    account, separator, suffix = blob.partition(".blob.")
+    return f"{account}.{service}.{suffix}" if separator and suffix else None

@@ -1,9 +1,10 @@
-"""The storage under test: opened on an empty place, folder and Azurite alike."""
+"""The storages under test: each starts empty, in a folder or on Azurite."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from shared.storage.base import Storage
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
+from tests.contract.folders import opened_at
 from tests.servers.azurite import Azurite
 
 PassTime = Callable[[float], None]
@@ -18,16 +20,30 @@ PassTime = Callable[[float], None]
 
 @pytest.fixture
 def stores(storage: str) -> Iterator[Storage]:
-    """All of a storage."""
-    address = StorageLocation.parse(storage, setting="TEST_STORAGE")
-    opened = open_storage(address, address, "mail")
+    """Yield an open storage of each kind."""
+    location = StorageLocation.parse(storage, setting="TEST_STORAGE")
+    opened = open_storage(location, location, "mail")
     yield opened
     opened.close()
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return the path of a folder that does not exist yet."""
+    return tmp_path / "mail"
+
+
+@pytest.fixture
+def folder_storage(folder: Path) -> Iterator[Storage]:
+    """Yield an open storage in `folder`."""
+    storage = opened_at(folder)
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
 def pass_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PassTime]:
-    """Advance the clock of the folder storages, and of Azurite if the test uses it, by some seconds."""
+    """Yield a function that advances the time of the folder storages, and of Azurite if the test uses it."""
     ahead = 0.0
     clock = SimpleNamespace(time=lambda: time.time() + ahead)
     for module in ("leases", "queues"):

@@ -1,4 +1,4 @@
-"""Storages in folders, and programs that use one in processes of their own."""
+"""Storages in folders, and programs that use one in separate processes."""
 
 from __future__ import annotations
 
@@ -21,26 +21,28 @@ from shared.storage.location import StorageLocation
 from shared.storage.factory import open_storage
 from shared.storage.base import QueueName, Table
 
-address = StorageLocation.parse(f"folder:{sys.argv[1]}", setting="TEST")
-until = float(sys.argv[2])
-time.sleep(max(0, until - time.time()))
-stores = open_storage(address, address, "mail")
+location = StorageLocation.parse(f"folder:{sys.argv[1]}", setting="TEST")
+start = float(sys.argv[2])
+time.sleep(max(0, start - time.time()))
+storage = open_storage(location, location, "mail")
 """
+"""A program that opens the storage in the folder `argv[1]` at the time `argv[2]`."""
 
 
 def opened_at(folder: Path) -> Storage:
-    address = StorageLocation.parse(f"folder:{folder}", setting="TEST")
-    return open_storage(address, address, "mail")
+    """Open the storage in a folder."""
+    location = StorageLocation.parse(f"folder:{folder}", setting="TEST")
+    return open_storage(location, location, "mail")
 
 
-def processes(program: str, folder: Path, count: int) -> list[str]:
-    """Run a program in several processes at the same moment: what each printed."""
-    at = time.time() + 1
-    command = [sys.executable, "-W", "error", "-c", OPEN + program, str(folder), str(at)]
+def run_processes(program: str, folder: Path, count: int) -> list[str]:
+    """Run a program in several processes at the same moment, and return the output of each."""
+    start = time.time() + 1
+    command = [sys.executable, "-W", "error", "-c", OPEN + program, str(folder), str(start)]
     running = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(count)
     ]
-    printed = [one.communicate(timeout=100) for one in running]
+    printed = [process.communicate(timeout=100) for process in running]
     assert [errors for _, errors in printed] == [""] * count
     return [output for output, _ in printed]

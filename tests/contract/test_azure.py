@@ -1,4 +1,4 @@
-"""What stands in the services themselves, read with the SDKs alone: the host and other readers rely on it."""
+"""The stored form in the services, read with the SDKs, on which the Functions host and other readers rely."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from shared.storage.location import StorageLocation
 
 @pytest.fixture
 def stores(azure_storage: str) -> Iterator[Storage]:
-    address = StorageLocation.parse(azure_storage, setting="MAIL_STORAGE")
-    opened = open_storage(address, address, "mail")
+    location = StorageLocation.parse(azure_storage, setting="MAIL_STORAGE")
+    opened = open_storage(location, location, "mail")
     yield opened
     opened.close()
 
@@ -48,7 +48,9 @@ def tables(azure_storage: str) -> Iterator[TableServiceClient]:
 
 
 @pytest.mark.parametrize("size", [10, 5_000_000], ids=["small", "in blocks"])
-def test_7_5_a_download_runs_nothing(stores: Storage, blobs: BlobServiceClient, size: int, tmp_path: Path) -> None:
+def test_7_5_a_browser_does_not_run_attachments(
+    stores: Storage, blobs: BlobServiceClient, size: int, tmp_path: Path
+) -> None:
     name = 'Größe "1"; x=\r\n日本.html'
     source = tmp_path / "source"
     source.write_bytes(bytes(size))
@@ -64,11 +66,11 @@ def test_7_5_a_download_runs_nothing(stores: Storage, blobs: BlobServiceClient, 
     assert not settings.content_disposition
 
 
-def test_half_a_character_in_a_name_does_not_stop_a_blob(stores: Storage) -> None:
+def test_a_lone_surrogate_in_a_name_is_replaced(stores: Storage) -> None:
     assert stores.blobs.create("a/1", b"x", content_type="application/octet-stream", download_name="a\ud800b")
 
 
-def test_the_host_reads_base64_and_messages_live_for_good(stores: Storage, queues: QueueServiceClient) -> None:
+def test_messages_are_base64_and_do_not_expire(stores: Storage, queues: QueueServiceClient) -> None:
     stores.queues[QueueName.ROUTE_REQUESTS].put_many(['{"ä": 1}'])
     (message,) = queues.get_queue_client("route-requests").peek_messages()
     assert base64.b64decode(str(message.content)).decode() == '{"ä": 1}'
@@ -77,7 +79,7 @@ def test_the_host_reads_base64_and_messages_live_for_good(stores: Storage, queue
 
 
 @pytest.mark.parametrize("text", ["not base64!", "{}", "////"])
-def test_a_message_that_is_no_base64_does_not_stop_the_queue(
+def test_a_message_without_base64_does_not_block_the_queue(
     stores: Storage, queues: QueueServiceClient, text: str
 ) -> None:
     stores.queues[QueueName.POLLS].put_many(["good"])
@@ -87,7 +89,7 @@ def test_a_message_that_is_no_base64_does_not_stop_the_queue(
     )
 
 
-def test_how_a_record_stands_in_its_table(stores: Storage, tables: TableServiceClient) -> None:
+def test_a_record_as_a_table_entity(stores: Storage, tables: TableServiceClient) -> None:
     key = digest("x")
     stores.records.create(Table.RECEIPTS, key, {"n": 1, "yes": True, "text": "\U0001fa91" * 40_000})
     entity = tables.get_table_client("mailreceipts").get_entity(key[:2], key)
@@ -98,17 +100,17 @@ def test_how_a_record_stands_in_its_table(stores: Storage, tables: TableServiceC
     assert all(len(str(piece).encode("utf-16-le")) <= 64 * 1024 for piece in pieces)
 
 
-def test_two_intakes_share_an_account_and_no_records(azure_storage: str) -> None:
-    """Table names are letters and digits, container names are not: each container has its own tables all the same."""
-    address = StorageLocation.parse(azure_storage, setting="MAIL_STORAGE")
+def test_two_containers_of_an_account_have_separate_records(azure_storage: str) -> None:
+    """Table names allow fewer characters than container names. Each container still has its own tables."""
+    location = StorageLocation.parse(azure_storage, setting="MAIL_STORAGE")
     for container in ("mail", "ma-il", "m-a-il", "1mail", "m" * 63):
-        stores = open_storage(address, address, container)
+        stores = open_storage(location, location, container)
         assert stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
         assert stores.blobs.create("a", b"x", content_type="text/plain")
         stores.close()
 
 
-def test_what_is_missing_is_made_and_made_again(
+def test_a_deleted_resource_is_created_again(
     stores: Storage, blobs: BlobServiceClient, queues: QueueServiceClient, tables: TableServiceClient
 ) -> None:
     def use() -> None:
@@ -122,34 +124,35 @@ def test_what_is_missing_is_made_and_made_again(
     blobs.delete_container("mailroom-leases")
     queues.delete_queue("polls")
     tables.delete_table("mailclaims")
-    for gone in (
+    for operation in (
         lambda: stores.blobs.read("a"),
         lambda: stores.records.get(Table.CLAIMS, digest("x")),
         stores.queues[QueueName.POLLS].length,
         lambda: stores.leases.acquire("support", 60),
     ):
-        with pytest.raises(ServiceUnavailable, match="404"):  # not "there is none": nothing is known of what was there
-            gone()
+        # Not "does not exist": the content of the deleted resource is unknown.
+        with pytest.raises(ServiceUnavailable, match="404"):
+            operation()
     use()
 
 
-def test_sixteen_who_come_first_find_everything_made(azure_storage: str) -> None:
-    address = StorageLocation.parse(azure_storage, setting="MAIL_STORAGE")
-    several = [open_storage(address, address, "mail") for _ in range(4)]
+def test_sixteen_parallel_first_uses_succeed(azure_storage: str) -> None:
+    location = StorageLocation.parse(azure_storage, setting="MAIL_STORAGE")
+    storages = [open_storage(location, location, "mail") for _ in range(4)]
 
     def use(number: int) -> bool:
-        stores = several[number % 4]
+        stores = storages[number % 4]
         stores.queues[QueueName.POLLS].put_many(["x"])
         assert stores.records.create(Table.CLAIMS, digest(str(number)), {"n": number})
         return stores.blobs.create(f"a/{number}", b"x", content_type="text/plain")
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(use, range(16)))
-    for stores in several:
+    for stores in storages:
         stores.close()
 
 
-def test_the_sdks_say_nothing_of_what_goes_well(stores: Storage, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_sdks_log_nothing_on_success(stores: Storage, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         stores.blobs.create("a", b"x", content_type="text/plain")
         stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
@@ -157,8 +160,8 @@ def test_the_sdks_say_nothing_of_what_goes_well(stores: Storage, caplog: pytest.
     assert caplog.text == ""
 
 
-def test_app_and_mail_may_be_two_accounts(azurite: object, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    from tests.servers.azurite import Azurite  # noqa: PLC0415  the fixture's own type
+def test_app_and_mail_may_use_two_accounts(azurite: object, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    from tests.servers.azurite import Azurite  # noqa: PLC0415  the type of the fixture
 
     assert isinstance(azurite, Azurite)
     app, mail = (
@@ -170,7 +173,7 @@ def test_app_and_mail_may_be_two_accounts(azurite: object, request: pytest.Fixtu
     stores.queues[QueueName.POLLS].put_many(["x"])
     stores.leases.acquire("support", 60)
     stores.close()
-    for address, containers in ((app, ["mailroom-leases"]), (mail, ["mail"])):
-        assert address.connection_string is not None
-        with BlobServiceClient.from_connection_string(address.connection_string) as client:
+    for location, containers in ((app, ["mailroom-leases"]), (mail, ["mail"])):
+        assert location.connection_string is not None
+        with BlobServiceClient.from_connection_string(location.connection_string) as client:
             assert [container.name for container in client.list_containers()] == containers

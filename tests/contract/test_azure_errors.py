@@ -1,4 +1,4 @@
-"""Every error of the Azure SDKs is one of ours, by class and by what a server really answers."""
+"""Every error of the Azure SDKs is mapped, by class and by servers' real responses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import azure.core.exceptions as theirs
+import azure.core.exceptions as sdk_errors
 import pytest
 
 from shared.errors import ServiceUnavailable, Throttled, TransientError
 from shared.keys import digest
 from shared.storage.azure import accounts
-from shared.storage.azure.errors import Service, as_ours
+from shared.storage.azure.errors import Service, map_error
 from shared.storage.base import QueueItem, QueueName, Storage, Table
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
@@ -24,31 +24,33 @@ from tests.servers.answering import Answer, account_at, answering, endpoints_at
 from tests.servers.azurite import KEY, free_ports
 
 for _sdk in ("azure.storage.blob", "azure.storage.queue", "azure.data.tables", "azure.identity"):
-    importlib.import_module(_sdk)  # their own classes count
+    importlib.import_module(_sdk)  # so that their error classes exist
 
 
-def classes(base: type[Exception]) -> Iterator[type[Exception]]:
+def error_classes(base: type[Exception]) -> Iterator[type[Exception]]:
     yield base
-    for one in base.__subclasses__():
-        yield from classes(one)
+    for subclass in base.__subclasses__():
+        yield from error_classes(subclass)
 
 
-@pytest.mark.parametrize("kind", sorted(set(classes(theirs.AzureError)), key=str), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", sorted(set(error_classes(sdk_errors.AzureError)), key=str), ids=lambda kind: kind.__name__
+)
 @pytest.mark.parametrize("service", Service)
-def test_every_class_maps(kind: type[Any], service: Service) -> None:
-    error: Any = Exception.__new__(kind)  # each has a way of its own to be made; what they share is what is read
-    base = theirs.HttpResponseError if issubclass(kind, theirs.HttpResponseError) else theirs.AzureError
+def test_every_class_of_error_is_mapped(kind: type[Any], service: Service) -> None:
+    error: Any = Exception.__new__(kind)  # the constructors differ; only the common attributes are read
+    base = sdk_errors.HttpResponseError if issubclass(kind, sdk_errors.HttpResponseError) else sdk_errors.AzureError
     base.__init__(error, "first line\nRequestId:1\nsecret in the third")
-    ours = as_ours(error, "MAIL_STORAGE", service)
-    assert isinstance(ours, ServiceUnavailable)
-    assert str(ours).startswith("MAIL_STORAGE: the ")
-    assert "secret" not in str(ours)
+    mapped = map_error(error, "MAIL_STORAGE", service)
+    assert isinstance(mapped, ServiceUnavailable)
+    assert str(mapped).startswith("MAIL_STORAGE: the ")
+    assert "secret" not in str(mapped)
 
 
-ITEM = QueueItem("1", "receipt", "x", 1, None)  # type: ignore[arg-type]  # the time is not asked for
+ITEM = QueueItem("1", "receipt", "x", 1, None)  # type: ignore[arg-type]  # the time is not used
 TOKEN = "00000000-0000-0000-0000-000000000000"
 
-WORK: dict[str, tuple[Service, Callable[[Storage], object]]] = {
+OPERATIONS: dict[str, tuple[Service, Callable[[Storage], object]]] = {
     "create": (Service.BLOB, lambda stores: stores.blobs.create("a/b", b"x", content_type="a/b")),
     "create large": (Service.BLOB, lambda stores: stores.blobs.create("a", bytes(5_000_000), content_type="a/b")),
     "read": (Service.BLOB, lambda stores: stores.blobs.read("a/b")),
@@ -68,16 +70,16 @@ WORK: dict[str, tuple[Service, Callable[[Storage], object]]] = {
     "length": (Service.QUEUE, lambda stores: stores.queues[QueueName.POLLS].length()),
     "acquire": (Service.BLOB, lambda stores: stores.leases.acquire("x", 60)),
     "renew": (Service.BLOB, lambda stores: stores.leases.renew("x", TOKEN)),
-    "let go": (Service.BLOB, lambda stores: stores.leases.release("x", TOKEN)),
+    "release lease": (Service.BLOB, lambda stores: stores.leases.release("x", TOKEN)),
 }
 
-work_of_each_kind = pytest.mark.parametrize(("service", "work"), WORK.values(), ids=WORK)
+each_operation = pytest.mark.parametrize(("service", "operation"), OPERATIONS.values(), ids=OPERATIONS)
 
 
 @contextmanager
-def stores_at(connection_string: str) -> Iterator[Storage]:
-    address = StorageLocation.parse(connection_string, setting="MAIL_STORAGE")
-    stores = open_storage(address, address, "mail")
+def storage_at(connection_string: str) -> Iterator[Storage]:
+    location = StorageLocation.parse(connection_string, setting="MAIL_STORAGE")
+    stores = open_storage(location, location, "mail")
     try:
         yield stores
     finally:
@@ -85,92 +87,94 @@ def stores_at(connection_string: str) -> Iterator[Storage]:
 
 
 @pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "LONGEST_PAUSE", 0.001)
+def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "MAX_RETRY_DELAY", 0.001)
     for setting in ("initial_backoff", "increment_base", "random_jitter_range"):
         monkeypatch.setitem(accounts.STORAGE_RETRIES, setting, 0)
 
 
-@work_of_each_kind
-def test_denied_names_the_setting_and_the_role(service: Service, work: Callable[[Storage], object]) -> None:
+@each_operation
+def test_denied_access_names_the_setting_and_the_role(service: Service, operation: Callable[[Storage], object]) -> None:
     denied = Answer(403, {"x-ms-error-code": "AuthorizationPermissionMismatch"})
-    with answering(denied) as account, stores_at(account) as stores:
+    with answering(denied) as account, storage_at(account) as stores:
         with pytest.raises(ServiceUnavailable) as caught:
-            work(stores)
+            operation(stores)
         assert not isinstance(caught.value, Throttled)
-        assert str(caught.value).startswith(f"MAIL_STORAGE: the {service} service refused us")
+        assert str(caught.value).startswith(f"MAIL_STORAGE: the {service} service denied access")
         assert f"Storage {service} Data Contributor" in str(caught.value)
         assert KEY not in str(caught.value)
         assert caught.value.__cause__ is None
 
 
-@work_of_each_kind
+@each_operation
 @pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.usefixtures("no_pauses")
-def test_too_much_says_for_how_long(service: Service, work: Callable[[Storage], object], status: int) -> None:
+@pytest.mark.usefixtures("no_delays")
+def test_a_throttled_request_has_retry_after(
+    service: Service, operation: Callable[[Storage], object], status: int
+) -> None:
     busy = Answer(status, {"Retry-After": "17", "x-ms-error-code": "ServerBusy"})
-    with answering(busy) as account, stores_at(account) as stores:
-        with pytest.raises(Throttled, match=f"the {service} service asks to wait") as caught:
-            work(stores)
+    with answering(busy) as account, storage_at(account) as stores:
+        with pytest.raises(Throttled, match=f"the {service} service is throttling requests") as caught:
+            operation(stores)
         assert caught.value.retry_after == 17
 
 
 @pytest.mark.parametrize(("seconds", "least"), [(1000, 700), (-1000, 0)], ids=["in the future", "in the past"])
-@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.usefixtures("no_delays")
 def test_retry_after_may_be_a_date(seconds: int, least: int) -> None:
     date = email.utils.formatdate(time.time() + seconds, usegmt=True)
-    with answering(Answer(503, {"Retry-After": date})) as account, stores_at(account) as stores:
+    with answering(Answer(503, {"Retry-After": date})) as account, storage_at(account) as stores:
         with pytest.raises(Throttled) as caught:
             stores.blobs.read("a")
         assert caught.value.retry_after is not None
         assert least <= caught.value.retry_after <= max(seconds, 0)
 
 
-def test_retries_are_few_and_short() -> None:
-    for _, work in (WORK["create"], WORK["insert"], WORK["put"]):
-        asked: list[str] = []
+def test_retries_are_limited() -> None:
+    for _, operation in (OPERATIONS["create"], OPERATIONS["insert"], OPERATIONS["put"]):
+        requests: list[str] = []
 
-        def busy(method: str, path: str, asked: list[str] = asked) -> Answer:
-            asked.append(method)
+        def busy(method: str, path: str, requests: list[str] = requests) -> Answer:
+            requests.append(method)
             return Answer(503, {"Retry-After": "600"})
 
         began = time.monotonic()
-        with answering(busy) as account, stores_at(account) as stores, pytest.raises(Throttled):
-            work(stores)
-        assert len(asked) == 3
-        assert time.monotonic() - began < 60, "the 600 seconds were not waited for"
+        with answering(busy) as account, storage_at(account) as stores, pytest.raises(Throttled):
+            operation(stores)
+        assert len(requests) == 3
+        assert time.monotonic() - began < 60, "the SDK did not wait 600 seconds"
 
 
 @pytest.mark.parametrize(
-    ("service", "work", "code"),
+    ("service", "operation", "code"),
     [
-        (*WORK[name], code)
-        for name in WORK
+        (*OPERATIONS[name], code)
+        for name in OPERATIONS
         for code in ("", "ResourceNotFound", "AccountNotFound")
-        # which is what the table service says of a record that is not there
+        # the table service returns this code for a missing record
         if code != "ResourceNotFound" or name not in {"get", "get many", "merge if"}
     ],
 )
-@pytest.mark.usefixtures("no_pauses")
-def test_an_account_that_is_not_there_is_not_an_answer(
-    service: Service, work: Callable[[Storage], object], code: str
+@pytest.mark.usefixtures("no_delays")
+def test_a_missing_account_is_not_a_missing_blob(
+    service: Service, operation: Callable[[Storage], object], code: str
 ) -> None:
-    """Neither "no such blob" nor "not held": nothing is known."""
+    """The response means neither that the blob is missing nor that the lease is free."""
     headers = {"x-ms-error-code": code} if code else {}
-    with answering(Answer(404, headers)) as account, stores_at(account) as stores:
+    with answering(Answer(404, headers)) as account, storage_at(account) as stores:
         with pytest.raises(ServiceUnavailable, match=rf"MAIL_STORAGE: the {service} service.*404") as caught:
-            work(stores)
+            operation(stores)
         assert "check that MAIL_STORAGE names the right account" in str(caught.value)
 
 
-@pytest.mark.parametrize(("service", "work"), [WORK[name] for name in WORK if name != "list"])
+@pytest.mark.parametrize(("service", "operation"), [OPERATIONS[name] for name in OPERATIONS if name != "list"])
 @pytest.mark.parametrize(
     "code", ["ContainerBeingDeleted", "QueueBeingDeleted", "TableBeingDeleted", "BlobImmutableDueToPolicy", "Unheard"]
 )
-def test_8_1_a_conflict_of_another_kind_is_not_taken_for_there_already(
-    service: Service, work: Callable[[Storage], object], code: str
+def test_8_1_another_conflict_is_not_taken_for_an_existing_blob(
+    service: Service, operation: Callable[[Storage], object], code: str
 ) -> None:
-    """`create` that gives False would let the message be removed from its mailbox."""
+    """If `create` returned False, the message would be removed from its mailbox without being stored."""
 
     def answers(method: str, path: str) -> Answer:
         making = "restype=container" in path or path.endswith("/Tables") or (method == "PUT" and path == "/some/polls")
@@ -180,43 +184,45 @@ def test_8_1_a_conflict_of_another_kind_is_not_taken_for_there_already(
 
     with (
         answering(answers) as account,
-        stores_at(account) as stores,
+        storage_at(account) as stores,
         pytest.raises(TransientError, match="MAIL_STORAGE"),
     ):
-        work(stores)
+        operation(stores)
 
 
-@work_of_each_kind
-@pytest.mark.usefixtures("no_pauses")
-def test_nobody_there(service: Service, work: Callable[[Storage], object]) -> None:
-    with stores_at(account_at(free_ports(1)[0])) as stores, pytest.raises(ServiceUnavailable) as caught:
-        work(stores)
+@each_operation
+@pytest.mark.usefixtures("no_delays")
+def test_a_refused_connection(service: Service, operation: Callable[[Storage], object]) -> None:
+    with storage_at(account_at(free_ports(1)[0])) as stores, pytest.raises(ServiceUnavailable) as caught:
+        operation(stores)
     assert str(caught.value).startswith(f"MAIL_STORAGE: the {service} service cannot be reached (")
     assert "Connection refused" in str(caught.value)
 
 
-@work_of_each_kind
-@pytest.mark.usefixtures("no_pauses")
-def test_a_signature_in_the_address_is_not_shown(service: Service, work: Callable[[Storage], object]) -> None:
+@each_operation
+@pytest.mark.usefixtures("no_delays")
+def test_a_signature_in_the_connection_string_is_not_shown(
+    service: Service, operation: Callable[[Storage], object]
+) -> None:
     signature = "sv=2024-01-01&ss=bqt&srt=sco&sp=rwdl&se=2030-01-01&sig=hush%2Bhush%3D"
     account = f"AccountName=some;SharedAccessSignature={signature};{endpoints_at(free_ports(1)[0])}"
-    with stores_at(account) as stores, pytest.raises(ServiceUnavailable) as caught:
-        work(stores)
+    with storage_at(account) as stores, pytest.raises(ServiceUnavailable) as caught:
+        operation(stores)
     assert "hush" not in str(caught.value)
     assert "hush" not in repr(StorageLocation.parse(account, setting="MAIL_STORAGE"))
 
 
-@pytest.mark.usefixtures("no_pauses")
-def test_an_account_whose_name_is_not_known() -> None:
-    host = "nobody.invalid"
+@pytest.mark.usefixtures("no_delays")
+def test_an_unknown_host() -> None:
+    host = "unknown.invalid"
     account = f"AccountName=some;AccountKey={KEY};BlobEndpoint=http://{host};QueueEndpoint=http://{host};TableEndpoint=http://{host}"
-    with stores_at(account) as stores, pytest.raises(ServiceUnavailable, match="check the account's name in MAIL_STO"):
+    with storage_at(account) as stores, pytest.raises(ServiceUnavailable, match="check the account's name in MAIL_STO"):
         stores.blobs.read("a")
 
 
-@work_of_each_kind
-def test_a_key_that_is_none(service: Service, work: Callable[[Storage], object]) -> None:
+@each_operation
+def test_an_invalid_key(service: Service, operation: Callable[[Storage], object]) -> None:
     account = f"AccountName=some;AccountKey=hush+not+base64;{endpoints_at(free_ports(1)[0])}"
-    with stores_at(account) as stores, pytest.raises(ServiceUnavailable, match="check the key") as caught:
-        work(stores)
+    with storage_at(account) as stores, pytest.raises(ServiceUnavailable, match="check the key") as caught:
+        operation(stores)
     assert "hush" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What `Blobs` promises, held by every storage alike."""
+"""The contract of `Blobs`, tested with every storage."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def test_a_blob_is_created_once(stores: Storage) -> None:
     assert not stores.blobs.exists("a/b.txt")
     assert stores.blobs.create("a/b.txt", b"first", content_type=TYPE)
     assert not stores.blobs.create("a/b.txt", b"second", content_type=TYPE)
-    stores.blobs.settle()
+    stores.blobs.flush()
     assert stores.blobs.read("a/b.txt") == b"first"
     assert stores.blobs.exists("a/b.txt")
 
 
-def test_a_folder_of_blobs_is_no_blob(stores: Storage) -> None:
+def test_a_folder_of_blobs_is_not_a_blob(stores: Storage) -> None:
     stores.blobs.create("a/b/c", b"x", content_type=TYPE)
     for path in ("a", "a/b", "a/b/c/d"):
         assert not stores.blobs.exists(path)
@@ -36,32 +36,32 @@ def test_a_folder_of_blobs_is_no_blob(stores: Storage) -> None:
 
 
 @pytest.mark.parametrize("size", [1000, 9 * MB], ids=["small", "large"])
-def test_of_sixteen_who_create_one_blob_one_does(stores: Storage, tmp_path: Path, size: int) -> None:
-    together = threading.Barrier(16)
+def test_one_of_sixteen_threads_creates_a_blob(stores: Storage, tmp_path: Path, size: int) -> None:
+    barrier = threading.Barrier(16)
     sources = []
     for number in range(16):
         sources.append(tmp_path / f"source-{number}")
         sources[-1].write_bytes(bytes([number]) * size)
 
     def create(source: Path) -> bool:
-        together.wait()
+        barrier.wait()
         return stores.blobs.create("x/raced", source, content_type=TYPE)
 
     with ThreadPoolExecutor(16) as pool:
-        won = list(pool.map(create, sources))
-    assert won.count(True) == 1
-    assert stores.blobs.read("x/raced") == sources[won.index(True)].read_bytes()
+        results = list(pool.map(create, sources))
+    assert results.count(True) == 1
+    assert stores.blobs.read("x/raced") == sources[results.index(True)].read_bytes()
 
 
-def test_many_create_many_and_each_settles(stores: Storage) -> None:
+def test_threads_create_blobs_and_flush(stores: Storage) -> None:
     def create(number: int) -> bool:
-        made = stores.blobs.create(f"m/{number % 40}/raw.eml", str(number % 40).encode(), content_type=TYPE)
-        stores.blobs.settle()
-        return made
+        created = stores.blobs.create(f"m/{number % 40}/raw.eml", str(number % 40).encode(), content_type=TYPE)
+        stores.blobs.flush()
+        return created
 
     with ThreadPoolExecutor(16) as pool:
-        made = list(pool.map(create, range(80)))
-    assert made.count(True) == 40
+        created = list(pool.map(create, range(80)))
+    assert created.count(True) == 40
     assert len(list(stores.blobs.list("m/"))) == 40
 
 
@@ -76,7 +76,7 @@ def test_a_large_file_is_streamed_and_created_once(stores: Storage, tmp_path: Pa
     assert not stores.blobs.download("big/none", io.BytesIO())
 
 
-def test_1_7_memory_does_not_grow_with_a_files_size(stores: Storage, tmp_path: Path) -> None:
+def test_1_7_memory_does_not_grow_with_the_size_of_a_file(stores: Storage, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     with source.open("wb") as file:
         for number in range(60):
@@ -85,8 +85,8 @@ def test_1_7_memory_does_not_grow_with_a_files_size(stores: Storage, tmp_path: P
     tracemalloc.start()
     try:
         assert stores.blobs.create("big/one", source, content_type=TYPE)
-        with target.open("wb") as into:
-            assert stores.blobs.download("big/one", into)
+        with target.open("wb") as target_file:
+            assert stores.blobs.download("big/one", target_file)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -99,7 +99,7 @@ def test_1_7_memory_does_not_grow_with_a_files_size(stores: Storage, tmp_path: P
     [b"", b"\0", b"\r\n" * 3, b"x" * (4 * MB), b"y" * (4 * MB + 1)],
     ids=["empty", "nul", "lines", "4 MB", "more"],
 )
-def test_bytes_come_back_as_they_were(stores: Storage, data: bytes, tmp_path: Path) -> None:
+def test_bytes_are_kept(stores: Storage, data: bytes, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(data)
     assert stores.blobs.create("some/bytes", data, content_type=TYPE)
@@ -121,7 +121,7 @@ def test_bytes_come_back_as_they_were(stores: Storage, data: bytes, tmp_path: Pa
         "...",
     ],
 )
-def test_odd_names(stores: Storage, name: str) -> None:
+def test_unusual_names(stores: Storage, name: str) -> None:
     path = f"odd/{name}/{name}"
     assert stores.blobs.create(path, name.encode(), content_type=TYPE, download_name=name)
     assert not stores.blobs.create(path, b"other", content_type=TYPE)
@@ -131,13 +131,17 @@ def test_odd_names(stores: Storage, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../up", "a/../../up", "a//b", "a/./b", "a/", "a\0b"])
-def test_a_path_leads_nowhere_else(stores: Storage, path: str) -> None:
-    for do in (stores.blobs.read, stores.blobs.exists, lambda path: stores.blobs.create(path, b"x", content_type=TYPE)):
+def test_a_path_cannot_leave_the_storage(stores: Storage, path: str) -> None:
+    for operation in (
+        stores.blobs.read,
+        stores.blobs.exists,
+        lambda path: stores.blobs.create(path, b"x", content_type=TYPE),
+    ):
         with pytest.raises(ValueError, match="path"):
-            do(path)
+            operation(path)
 
 
-def test_paths_are_listed_in_order_by_prefix(stores: Storage) -> None:
+def test_paths_are_listed_by_prefix_and_sorted(stores: Storage) -> None:
     assert list(stores.blobs.list()) == []
     for path in ("b/2", "a/1", "b/1", "bc/1", "b/1.d/x", "b/10"):
         stores.blobs.create(path, b"", content_type=TYPE)
@@ -148,42 +152,42 @@ def test_paths_are_listed_in_order_by_prefix(stores: Storage) -> None:
     assert list(stores.blobs.list("c/d/")) == []
 
 
-def test_a_version_is_read_once_as_long_as_it_stands(stores: Storage) -> None:
-    assert stores.blobs.version("config/x.json") is None
+def test_a_known_version_is_not_read_again(stores: Storage) -> None:
+    assert stores.blobs.read_version("config/x.json") is None
     stores.blobs.create("config/x.json", b"one", content_type=TYPE)
-    first = stores.blobs.version("config/x.json")
+    first = stores.blobs.read_version("config/x.json")
     assert first is not None
     assert first.data == b"one"
-    assert stores.blobs.version("config/x.json", unless=first.etag) == BlobVersion(None, first.etag)
+    assert stores.blobs.read_version("config/x.json", unless_etag=first.etag) == BlobVersion(None, first.etag)
     stores.blobs.replace("config/x.json", b"two", etag=first.etag, content_type=TYPE)
-    second = stores.blobs.version("config/x.json", unless=first.etag)
+    second = stores.blobs.read_version("config/x.json", unless_etag=first.etag)
     assert second is not None
     assert (second.data, second.etag == first.etag) == (b"two", False)
-    for most, data in ((2, b"tw"), (3, b"two"), (4, b"two")):
-        assert stores.blobs.version("config/x.json", most=most) == BlobVersion(data, second.etag)
+    for max_bytes, data in ((2, b"tw"), (3, b"two"), (4, b"two")):
+        assert stores.blobs.read_version("config/x.json", max_bytes=max_bytes) == BlobVersion(data, second.etag)
 
 
-def test_a_blob_is_replaced_only_as_it_was_known(stores: Storage) -> None:
+def test_replace_with_a_stale_etag_is_a_conflict(stores: Storage) -> None:
     stores.blobs.create("unhandled/x.json", b"one", content_type=TYPE)
-    known = stores.blobs.version("unhandled/x.json")
-    assert known is not None
-    stores.blobs.replace("unhandled/x.json", b"two", etag=known.etag, content_type=TYPE)
-    stores.blobs.settle()
+    version = stores.blobs.read_version("unhandled/x.json")
+    assert version is not None
+    stores.blobs.replace("unhandled/x.json", b"two", etag=version.etag, content_type=TYPE)
+    stores.blobs.flush()
     with pytest.raises(WriteConflict):
-        stores.blobs.replace("unhandled/x.json", b"three", etag=known.etag, content_type=TYPE)
+        stores.blobs.replace("unhandled/x.json", b"three", etag=version.etag, content_type=TYPE)
     assert stores.blobs.read("unhandled/x.json") == b"two"
     stores.blobs.delete_many(["unhandled/x.json"])
     with pytest.raises(WriteConflict):
-        stores.blobs.replace("unhandled/x.json", b"four", etag=known.etag, content_type=TYPE)
+        stores.blobs.replace("unhandled/x.json", b"four", etag=version.etag, content_type=TYPE)
     assert not stores.blobs.exists("unhandled/x.json")
     assert list(stores.blobs.list()) == []
 
 
-def test_what_is_deleted_is_gone_and_may_come_again(stores: Storage) -> None:
+def test_a_deleted_blob_may_be_created_again(stores: Storage) -> None:
     for path in ("m/1/raw.eml", "m/1/a/b.pdf", "m/2/raw.eml"):
         stores.blobs.create(path, b"x", content_type=TYPE)
     stores.blobs.delete_many(["m/1/raw.eml", "m/1/a/b.pdf", "m/1/none", "m/1"])
     assert list(stores.blobs.list()) == ["m/2/raw.eml"]
     assert stores.blobs.create("m/1/raw.eml", b"y", content_type=TYPE)
-    stores.blobs.settle()
+    stores.blobs.flush()
     assert stores.blobs.read("m/1/raw.eml") == b"y"

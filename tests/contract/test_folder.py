@@ -1,4 +1,4 @@
-"""A folder alone: several processes on it, and kills."""
+"""Storage in a folder: several processes, and killed processes."""
 
 from __future__ import annotations
 
@@ -7,97 +7,84 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shared.storage.base import QueueName, Storage
 from shared.storage.folder.blobs import HIDDEN, FolderBlobs
-from shared.temporary_files import LEFT_OVER
-from tests.contract.folders import OPEN, ROOT, opened_at, processes
+from shared.temporary_files import LEFTOVER_SECONDS
+from tests.contract.folders import OPEN, ROOT, opened_at, run_processes
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "mail"
-
-
-@pytest.fixture
-def stores(folder: Path) -> Iterator[Storage]:
-    opened = opened_at(folder)
-    yield opened
-    opened.close()
-
-
-def test_4_4_of_several_processes_one_creates_each_blob_and_record(folder: Path) -> None:
+def test_4_4_one_of_several_processes_creates_each_blob_and_record(folder: Path) -> None:
     program = """
-blobs = sum(stores.blobs.create(f"a/{n}/raw.eml", b"x" * 9999, content_type="text/plain") for n in range(100))
-stores.blobs.settle()
-records = sum(stores.records.create(Table.CLAIMS, digest(str(n)), {"n": n}) for n in range(100))
-print(blobs, records, stores.leases.acquire("support", 60) is not None)
-stores.close()
+blobs = sum(storage.blobs.create(f"a/{n}/raw.eml", b"x" * 9999, content_type="text/plain") for n in range(100))
+storage.blobs.flush()
+records = sum(storage.records.create(Table.CLAIMS, digest(str(n)), {"n": n}) for n in range(100))
+print(blobs, records, storage.leases.acquire("support", 60) is not None)
+storage.close()
 """
-    told = [line.split() for line in processes(program, folder, 4)]
-    assert sum(int(blobs) for blobs, _, _ in told) == 100
-    assert sum(int(records) for _, records, _ in told) == 100
-    assert [held for _, _, held in told].count("True") == 1
+    outputs = [line.split() for line in run_processes(program, folder, 4)]
+    assert sum(int(blobs) for blobs, _, _ in outputs) == 100
+    assert sum(int(records) for _, records, _ in outputs) == 100
+    assert [acquired for _, _, acquired in outputs].count("True") == 1
 
 
-def test_4_4_a_message_is_received_by_one_of_several_processes(folder: Path, stores: Storage) -> None:
-    queue = stores.queues[QueueName.ROUTE_REQUESTS]
+def test_4_4_one_of_several_processes_receives_each_message(folder: Path, folder_storage: Storage) -> None:
+    queue = folder_storage.queues[QueueName.ROUTE_REQUESTS]
     queue.put_many(str(number) for number in range(300))
     program = """
-queue = stores.queues[QueueName.ROUTE_REQUESTS]
+queue = storage.queues[QueueName.ROUTE_REQUESTS]
 while items := queue.receive(7, hidden_for=60):
     for item in items:
         print(item.body)
         queue.delete(item)
-stores.close()
+storage.close()
 """
-    received = [body for output in processes(program, folder, 3) for body in output.split()]
+    received = [body for output in run_processes(program, folder, 3) for body in output.split()]
     assert sorted(received, key=int) == [str(number) for number in range(300)]
     assert queue.length() == 0
 
 
-def test_8_1_a_kill_inside_a_write_leaves_nothing_that_looks_like_mail(folder: Path, tmp_path: Path) -> None:
-    """The bytes come through a pipe, which stays open: the writer is in the middle of its write for certain."""
+def test_8_1_a_kill_during_a_write_leaves_no_blob(folder: Path, tmp_path: Path) -> None:
+    """The writer reads from a pipe that stays open, so that it is certainly killed during its write."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     program = """
-stores.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type="message/rfc822")
+storage.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type="message/rfc822")
 """
     command = [sys.executable, "-c", OPEN + program, str(folder), "0", str(pipe)]
-    with subprocess.Popen(command, cwd=ROOT) as writer, pipe.open("wb") as into:
-        into.write(b"x" * 3_000_000)
-        into.flush()
-        left = folder / HIDDEN / "writing"
-        until = time.monotonic() + 20
-        while not sum(path.stat().st_size for path in left.iterdir()) > 1_000_000:
-            assert time.monotonic() < until
+    with subprocess.Popen(command, cwd=ROOT) as writer, pipe.open("wb") as pipe_end:
+        pipe_end.write(b"x" * 3_000_000)
+        pipe_end.flush()
+        temporary = folder / HIDDEN / "writing"
+        deadline = time.monotonic() + 20
+        while not sum(path.stat().st_size for path in temporary.iterdir()) > 1_000_000:
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-    stores = opened_at(folder)
-    assert list(stores.blobs.list()) == []
+    storage = opened_at(folder)
+    assert list(storage.blobs.list()) == []
     assert [path.name for path in folder.iterdir()] == [HIDDEN]
-    assert stores.blobs.create("messages/ab/abc/raw.eml", b"whole", content_type="message/rfc822")
-    assert stores.blobs.read("messages/ab/abc/raw.eml") == b"whole"
-    stores.close()
+    assert storage.blobs.create("messages/ab/abc/raw.eml", b"whole", content_type="message/rfc822")
+    assert storage.blobs.read("messages/ab/abc/raw.eml") == b"whole"
+    storage.close()
 
 
-def test_8_1_a_kill_between_link_and_unlink_harms_nothing_later(folder: Path) -> None:
-    """What is left is a second name of the mail itself: no later writer may write to it."""
+def test_8_1_a_kill_between_link_and_unlink_leaves_the_blob_intact(folder: Path) -> None:
+    """The leftover file is a second name of the blob, so no later writer may write to it."""
     program = """
 import os, signal
 from shared.storage.folder import blobs
 blobs.os.unlink = lambda path: os.kill(os.getpid(), signal.SIGKILL)
-stores.blobs.create("a/raw.eml", b"precious", content_type="message/rfc822")
+storage.blobs.create("a/raw.eml", b"precious", content_type="message/rfc822")
 """
     command = [sys.executable, "-c", OPEN + program, str(folder), "0"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    (left,) = (folder / HIDDEN / "writing").iterdir()
-    assert left.samefile(folder / "a/raw.eml")
+    (temporary,) = (folder / HIDDEN / "writing").iterdir()
+    assert temporary.samefile(folder / "a/raw.eml")
     for number in range(3):
         blobs = FolderBlobs(folder)
         assert blobs.create(f"b/{number}", b"other", content_type="message/rfc822")
@@ -106,92 +93,92 @@ stores.blobs.create("a/raw.eml", b"precious", content_type="message/rfc822")
 
 
 WRITING = """
-stores.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type="message/rfc822")
+storage.blobs.create("messages/ab/abc/raw.eml", Path(sys.argv[3]), content_type="message/rfc822")
 """
 
 WRITTEN = """
 from shared.storage.folder import blobs
 link = blobs.os.link
 blobs.os.link = lambda *names: (Path(sys.argv[3]).open("rb").read(), link(*names))
-stores.blobs.create("messages/ab/abc/raw.eml", b"x" * 3_000_000, content_type="message/rfc822")
+storage.blobs.create("messages/ab/abc/raw.eml", b"x" * 3_000_000, content_type="message/rfc822")
 """
 
 
 @pytest.mark.parametrize("program", [WRITING, WRITTEN], ids=["while it writes", "before it links"])
-@pytest.mark.parametrize("by", ["opening", "sweeping"])
-def test_8_1_only_a_killed_writers_file_is_removed(
-    folder: Path, stores: Storage, tmp_path: Path, program: str, by: str
+@pytest.mark.parametrize("trigger", ["opening", "sweeping"])
+def test_8_1_only_temporary_files_of_killed_writers_are_removed(
+    folder: Path, folder_storage: Storage, tmp_path: Path, program: str, trigger: str
 ) -> None:
-    """The writer waits for a pipe: it is in the middle of its work for certain, however old its file is."""
+    """The writer waits for a pipe, so that it is certainly alive, even if its file is old."""
     writing = folder / HIDDEN / "writing"
 
-    def tidied() -> list[str]:
-        if by == "opening":
+    def remaining() -> list[str]:
+        if trigger == "opening":
             opened_at(folder).close()
         else:
-            stores.remove_leftover_files()
+            folder_storage.remove_leftover_files()
         return [path.name for path in writing.iterdir()]
 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     command = [sys.executable, "-c", OPEN + program, str(folder), "0", str(pipe)]
-    with subprocess.Popen(command, cwd=ROOT) as writer, pipe.open("wb") as into:
+    with subprocess.Popen(command, cwd=ROOT) as writer, pipe.open("wb") as pipe_end:
         if program is WRITING:
-            into.write(b"x" * 3_000_000)
-            into.flush()
-        until = time.monotonic() + 20
+            pipe_end.write(b"x" * 3_000_000)
+            pipe_end.flush()
+        deadline = time.monotonic() + 20
         while not sum(path.stat().st_size for path in writing.iterdir()) > 1_000_000:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
             time.sleep(0.01)
-        (left,) = writing.iterdir()
-        make_old(left)
-        assert tidied() == [left.name]
+        (temporary,) = writing.iterdir()
+        make_old(temporary)
+        assert remaining() == [temporary.name]
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-    os.utime(left)
-    assert tidied() == [left.name], "it is not older than a lease"
-    make_old(left)
-    assert tidied() == []
-    assert list(stores.blobs.list()) == []
+    os.utime(temporary)
+    assert remaining() == [temporary.name], "not older than a lease"
+    make_old(temporary)
+    assert remaining() == []
+    assert list(folder_storage.blobs.list()) == []
 
 
 def make_old(path: Path) -> None:
     """Make a file a little older than a lease."""
-    os.utime(path, (time.time() - LEFT_OVER - 1,) * 2)
+    os.utime(path, (time.time() - LEFTOVER_SECONDS - 1,) * 2)
 
 
-def test_what_is_not_a_file_of_a_writer_stays(folder: Path, stores: Storage) -> None:
+def test_folders_and_links_among_temporary_files_are_kept(folder: Path, folder_storage: Storage) -> None:
     writing = folder / HIDDEN / "writing"
     (writing / "folder").mkdir()
     (writing / "link").symlink_to(folder / HIDDEN / "state.sqlite3")
-    assert stores.remove_leftover_files() == 0
+    assert folder_storage.remove_leftover_files() == 0
     assert {path.name for path in writing.iterdir()} == {"folder", "link"}
     assert (folder / HIDDEN / "state.sqlite3").is_file()
 
 
-def test_nothing_temporary_stays(folder: Path, stores: Storage) -> None:
+def test_temporary_files_are_removed_after_a_write(folder: Path, folder_storage: Storage) -> None:
     for _ in range(2):
-        stores.blobs.create("a/b", b"x", content_type="text/plain")
+        folder_storage.blobs.create("a/b", b"x", content_type="text/plain")
     assert list((folder / HIDDEN / "writing").iterdir()) == []
 
 
-def test_the_storages_own_files_are_no_blobs(stores: Storage) -> None:
-    assert list(stores.blobs.list()) == []
-    with pytest.raises(ValueError, match="own"):
-        stores.blobs.read(f"{HIDDEN}/state.sqlite3")
-    with pytest.raises(ValueError, match="own"):
-        list(stores.blobs.list(f"{HIDDEN}/"))
-    assert stores.blobs.create(f"a/{HIDDEN}", b"x", content_type="text/plain")
+def test_the_hidden_folder_contains_no_blobs(folder_storage: Storage) -> None:
+    assert list(folder_storage.blobs.list()) == []
+    with pytest.raises(ValueError, match="reserved"):
+        folder_storage.blobs.read(f"{HIDDEN}/state.sqlite3")
+    with pytest.raises(ValueError, match="reserved"):
+        list(folder_storage.blobs.list(f"{HIDDEN}/"))
+    assert folder_storage.blobs.create(f"a/{HIDDEN}", b"x", content_type="text/plain")
 
 
-def test_a_folder_that_somebody_removed_is_made_anew(folder: Path, stores: Storage) -> None:
-    stores.blobs.create("a/b/c", b"x", content_type="text/plain")
+def test_a_removed_folder_is_created_again(folder: Path, folder_storage: Storage) -> None:
+    folder_storage.blobs.create("a/b/c", b"x", content_type="text/plain")
     (folder / "a/b/c").unlink()
     (folder / "a/b").rmdir()
-    stores.blobs.settle()
-    assert stores.blobs.create("a/b/d", b"y", content_type="text/plain")
+    folder_storage.blobs.flush()
+    assert folder_storage.blobs.create("a/b/d", b"y", content_type="text/plain")
     (folder / "a/b/d").unlink()
     (folder / "a/b").rmdir()
     (folder / "a").rmdir()
-    assert stores.blobs.create("a/e/f", b"y", content_type="text/plain")
-    stores.blobs.settle()
+    assert folder_storage.blobs.create("a/e/f", b"y", content_type="text/plain")
+    folder_storage.blobs.flush()

@@ -1,12 +1,11 @@
-"""A folder alone: what has been flushed (fsync) when a call returns, and before a message is removed from its server.
+"""Storage in a folder: files and folders are flushed (fsync) before a call returns and before a message is removed.
 
-The tests observe the calls. On a RAM disk, where the suite's files are, a flush itself does nothing.
+The tests observe the calls. A flush does nothing on the RAM disk that has the tests' files.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ class Flushes:
         fsync, fdatasync, link = os.fsync, os.fdatasync, os.link
 
         def observed_link(source: str | Path, target: str | Path, **options: bool) -> None:
-            if os.stat(source).st_ino not in self.flushed:  # noqa: PTH116  a text or a Path
+            if os.stat(source).st_ino not in self.flushed:  # noqa: PTH116  a str or a Path
                 self.linked_before_flush.append(str(target))
             link(source, target, **options)
 
@@ -56,52 +55,40 @@ class Flushes:
         return [path for path in paths if path.stat().st_ino not in self.flushed]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "mail"
-
-
-@pytest.fixture
-def stores(folder: Path) -> Iterator[Storage]:
-    opened = opened_at(folder)
-    yield opened
-    opened.close()
-
-
 @pytest.mark.parametrize("source", ["bytes", "file"])
-def test_a_files_bytes_are_flushed_before_it_has_its_name(
-    folder: Path, stores: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+def test_a_file_is_flushed_before_it_gets_its_name(
+    folder: Path, folder_storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     flushes = Flushes(monkeypatch)
     data: bytes | Path = b"x" * 100
     if source == "file":
         data = tmp_path / "source"
         data.write_bytes(b"x" * 3_000_000)
-    assert stores.blobs.create("a/b/c", data, content_type="text/plain")
+    assert folder_storage.blobs.create("a/b/c", data, content_type="text/plain")
     assert flushes.linked_before_flush == []
     assert flushes.missing(folder / "a/b/c") == []
 
 
-def test_settle_flushes_every_folder_with_a_new_name(
-    folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch
+def test_flush_syncs_every_folder_with_a_new_entry(
+    folder: Path, folder_storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushes = Flushes(monkeypatch)
     for name in ("a/b/c", "a/d/e", "f", *(f"many/{number}/x" for number in range(10))):
-        stores.blobs.create(name, b"x", content_type="text/plain")
+        folder_storage.blobs.create(name, b"x", content_type="text/plain")
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir() and HIDDEN not in path.parts)]
     assert len(folders) == 15
-    stores.blobs.settle()
+    folder_storage.blobs.flush()
     assert flushes.missing(*folders) == []
 
 
-def test_settle_flushes_for_a_writer_that_died_before_it_could(
-    folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch
+def test_flush_syncs_the_folders_of_a_writer_that_was_killed(
+    folder: Path, folder_storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores.blobs.create("a/b", b"x", content_type="text/plain")
+    folder_storage.blobs.create("a/b", b"x", content_type="text/plain")
     flushes = Flushes(monkeypatch)
     other = opened_at(folder)
     assert not other.blobs.create("a/b", b"x", content_type="text/plain")
-    other.blobs.settle()
+    other.blobs.flush()
     other.close()
     assert flushes.missing(folder, folder / "a") == []
 
@@ -115,7 +102,7 @@ def test_the_database_flushes_each_transaction(folder: Path) -> None:
     database.close()
 
 
-def test_1_1_a_message_is_removed_only_after_its_file_and_its_folders_were_flushed(
+def test_1_1_a_message_is_removed_after_its_file_and_folders_are_flushed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = [plain_mail(number, to="sales@example.com") for number in range(12)]

@@ -1,9 +1,8 @@
-"""A folder alone: what is durable when, and disks that are full, locked or ill."""
+"""Storage in a folder: flushes, and disks and databases that are full, locked or corrupt."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,104 +13,92 @@ from shared.storage.base import Storage, Table
 from shared.storage.folder import blobs as blobs_module
 from shared.storage.folder import database as database_module
 from shared.storage.folder.blobs import HIDDEN
-from tests.contract.folders import opened_at, processes
+from tests.contract.folders import opened_at, run_processes
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "mail"
-
-
-@pytest.fixture
-def stores(folder: Path) -> Iterator[Storage]:
-    opened = opened_at(folder)
-    yield opened
-    opened.close()
-
-
-def test_settle_returns_when_others_are_still_at_it(
-    folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch
+def test_flush_waits_for_a_flush_in_another_thread(
+    folder: Path, folder_storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who finds that another is settling waits for it: it may be settling what we wrote."""
-    inside, may_go, returned = threading.Event(), threading.Event(), threading.Event()
+    """The other flush may be syncing folders that this thread changed."""
+    entered, may_return, returned = threading.Event(), threading.Event(), threading.Event()
 
     def slow(_folders: object) -> None:
-        inside.set()
-        may_go.wait(10)
+        entered.set()
+        may_return.wait(10)
 
     monkeypatch.setattr(blobs_module, "sync_folders", slow)
-    stores.blobs.create("a/b", b"x", content_type="text/plain")
-    first = threading.Thread(target=stores.blobs.settle)
+    folder_storage.blobs.create("a/b", b"x", content_type="text/plain")
+    first = threading.Thread(target=folder_storage.blobs.flush)
     first.start()
-    inside.wait(10)
+    entered.wait(10)
 
-    def settle() -> None:
-        stores.blobs.settle()
+    def flush() -> None:
+        folder_storage.blobs.flush()
         returned.set()
 
-    second = threading.Thread(target=settle)
+    second = threading.Thread(target=flush)
     second.start()
     assert not returned.wait(0.2)
-    may_go.set()
+    may_return.set()
     first.join()
     second.join()
     assert returned.is_set()
 
 
-def test_a_settling_that_failed_is_done_again(folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    settled: list[str] = []
+def test_a_failed_flush_is_repeated(folder: Path, folder_storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
 
     def failing(_folders: object) -> None:
         raise OSError(5, "Input/output error")
 
-    stores.blobs.create("a/b", b"x", content_type="text/plain")
+    folder_storage.blobs.create("a/b", b"x", content_type="text/plain")
     monkeypatch.setattr(blobs_module, "sync_folders", failing)
     with pytest.raises(ServiceUnavailable, match="Input/output error"):
-        stores.blobs.settle()
-    monkeypatch.setattr(blobs_module, "sync_folders", settled.extend)
-    stores.blobs.settle()
-    assert set(settled) == {str(folder), str(folder / "a")}
+        folder_storage.blobs.flush()
+    monkeypatch.setattr(blobs_module, "sync_folders", synced.extend)
+    folder_storage.blobs.flush()
+    assert set(synced) == {str(folder), str(folder / "a")}
 
 
-def test_an_error_does_not_tell_an_attachments_name(
-    folder: Path, stores: Storage, monkeypatch: pytest.MonkeyPatch
+def test_an_error_does_not_show_the_name_of_an_attachment(
+    folder: Path, folder_storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(_path: str, _data: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(blobs_module, "_write", failing)
     path = "messages/ab/abcd/attachments/01-notice of dismissal.pdf"
-    with pytest.raises(ServiceUnavailable, match="attachments/01-…: No space left") as caught:
-        stores.blobs.create(path, b"x", content_type="application/pdf")
+    with pytest.raises(ServiceUnavailable, match="attachments/01-… failed: No space left") as caught:
+        folder_storage.blobs.create(path, b"x", content_type="application/pdf")
     assert "dismissal" not in str(caught.value)
 
 
-def test_a_full_disk_is_an_ill_service_and_leaves_nothing(folder: Path) -> None:
+def test_a_full_disk_raises_service_unavailable_and_leaves_no_file(folder: Path) -> None:
     program = """
 import resource
 from shared.errors import ServiceUnavailable
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
-    stores.blobs.create("a/b", b"x" * 100_000, content_type="text/plain")
+    storage.blobs.create("a/b", b"x" * 100_000, content_type="text/plain")
 except ServiceUnavailable as error:
     print(error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
-stores.close()
+storage.close()
 """
-    (told,) = processes(program.replace("(-1, -1)", "(50_000, 50_000)"), folder, 1)
-    assert "File too large" in told
-    assert list(opened_and_closed(folder)) == []
+    (output,) = run_processes(program.replace("(-1, -1)", "(50_000, 50_000)"), folder, 1)
+    assert "File too large" in output
+    assert list(paths_in(folder)) == []
     assert list((folder / HIDDEN / "writing").iterdir()) == []
 
 
-def opened_and_closed(folder: Path) -> list[str]:
-    stores = opened_at(folder)
-    found = list(stores.blobs.list())
-    stores.close()
-    return found
+def paths_in(folder: Path) -> list[str]:
+    storage = opened_at(folder)
+    paths = list(storage.blobs.list())
+    storage.close()
+    return paths
 
 
-def test_a_full_database_is_an_ill_service_and_recovers(folder: Path) -> None:
+def test_a_full_database_raises_service_unavailable_and_recovers(folder: Path) -> None:
     database = database_module.Database(folder / "state.sqlite3")
     with database.writing() as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -126,39 +113,39 @@ def test_a_full_database_is_an_ill_service_and_recovers(folder: Path) -> None:
     database.close()
 
 
-def test_a_locked_database_is_an_ill_service(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_raises_service_unavailable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "BUSY_MS", 50)
-    stores, other = opened_at(folder), database_module.Database(folder / HIDDEN / "state.sqlite3")
+    storage, other = opened_at(folder), database_module.Database(folder / HIDDEN / "state.sqlite3")
     with other.writing():
-        assert stores.records.get(Table.CLAIMS, digest("x")) is None
+        assert storage.records.get(Table.CLAIMS, digest("x")) is None
         with pytest.raises(ServiceUnavailable, match="locked"):
-            stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
-    assert stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
-    stores.close()
+            storage.records.create(Table.CLAIMS, digest("x"), {"a": 1})
+    assert storage.records.create(Table.CLAIMS, digest("x"), {"a": 1})
+    storage.close()
     other.close()
 
 
-def test_what_is_no_database_is_an_ill_service(folder: Path) -> None:
+def test_a_corrupt_database_raises_service_unavailable(folder: Path) -> None:
     (folder / HIDDEN).mkdir(parents=True)
     (folder / HIDDEN / "state.sqlite3").write_bytes(b"no database" * 1000)
     with pytest.raises(ServiceUnavailable, match="not a database"):
         opened_at(folder)
 
 
-def test_a_place_where_no_folder_can_be_is_an_ill_service(tmp_path: Path) -> None:
+def test_an_impossible_folder_raises_service_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ServiceUnavailable, match="file"):
         opened_at(tmp_path / "file" / "mail")
 
 
-def test_a_closed_database_is_closed_for_good(folder: Path) -> None:
-    stores = opened_at(folder)
-    stores.close()
+def test_a_closed_database_stays_closed(folder: Path) -> None:
+    storage = opened_at(folder)
+    storage.close()
     with pytest.raises(ServiceUnavailable, match="closed"):
-        stores.records.get(Table.CLAIMS, digest("x"))
+        storage.records.get(Table.CLAIMS, digest("x"))
 
 
-def test_threads_that_come_and_go_leave_no_connections(folder: Path) -> None:
+def test_short_lived_threads_share_a_connection(folder: Path) -> None:
     database = database_module.Database(folder / "state.sqlite3")
 
     def write() -> None:

@@ -1,4 +1,4 @@
-"""Who may read what is stored in a folder, whatever the umask."""
+"""The modes of files and folders in a store do not depend on the umask."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ import os
 from dataclasses import replace
 from shared.mailboxes.spool import Spool
 os.umask(int(sys.argv[3], 8))
-address = replace(address, file_mode=int(sys.argv[4], 8))
+location = replace(location, file_mode=int(sys.argv[4], 8))
 folder = Path(sys.argv[1])
 modes = {}
 
-def see(path):
-    for one in [path, *path.rglob("*")]:
-        modes[str(one.relative_to(path))] = one.stat()
+def record_modes(path):
+    for entry in [path, *path.rglob("*")]:
+        modes[str(entry.relative_to(path))] = entry.stat()
 
 fdatasync = os.fdatasync
-os.fdatasync = lambda handle: (see(folder), fdatasync(handle))
+os.fdatasync = lambda handle: (record_modes(folder), fdatasync(handle))
 spool = Spool(5_000_000, 10**9)
 spool.write(b"x" * 5_000_000)
 content = spool.finish()
-stores = open_stores(address, address, "mail")
-stores.blobs.create("messages/ab/abc/raw.eml", content.data, content_type="message/rfc822")
-stores.blobs.create("unhandled/a/1.json", b"1", content_type="application/json")
-version = stores.blobs.version("unhandled/a/1.json")
-stores.blobs.replace("unhandled/a/1.json", b"2", etag=version.etag, content_type="application/json")
-stores.records.create(Table.CLAIMS, digest("x"), {"n": 1})
-stores.queues[QueueName.POLLS].put_many(["x"])
-see(folder)
+storage = open_storage(location, location, "mail")
+storage.blobs.create("messages/ab/abc/raw.eml", content.data, content_type="message/rfc822")
+storage.blobs.create("unhandled/a/1.json", b"1", content_type="application/json")
+version = storage.blobs.read_version("unhandled/a/1.json")
+storage.blobs.replace("unhandled/a/1.json", b"2", etag=version.etag, content_type="application/json")
+storage.records.create(Table.CLAIMS, digest("x"), {"n": 1})
+storage.queues[QueueName.POLLS].put_many(["x"])
+record_modes(folder)
 print(oct(content.data.stat().st_mode & 0o7777))
 content.close()
 import stat
-for name, one in sorted(modes.items()):
-    print("folder" if stat.S_ISDIR(one.st_mode) else "file", oct(stat.S_IMODE(one.st_mode)), name)
+for name, entry in sorted(modes.items()):
+    print("folder" if stat.S_ISDIR(entry.st_mode) else "file", oct(stat.S_IMODE(entry.st_mode)), name)
 """
 
 
@@ -61,13 +61,13 @@ def restored_umask() -> Iterator[None]:
 
 @pytest.mark.parametrize("umask", ["000", "022", "077"])
 @pytest.mark.parametrize(("mode", "folder_mode"), [("0600", "0o700"), ("0640", "0o750"), ("0664", "0o775")])
-def test_files_and_folders_have_the_mode_that_is_set(tmp_path: Path, umask: str, mode: str, folder_mode: str) -> None:
+def test_files_and_folders_have_the_configured_mode(tmp_path: Path, umask: str, mode: str, folder_mode: str) -> None:
     (tmp_path / "temporary").mkdir()
     ran = subprocess.run(
         [
             sys.executable,
             "-c",
-            OPEN.replace("stores = open_stores", "\n# ") + FILL,
+            OPEN.replace("storage = open_storage", "\n# ") + FILL,
             str(tmp_path / "new" / "mail"),
             "0",
             umask,
@@ -80,19 +80,19 @@ def test_files_and_folders_have_the_mode_that_is_set(tmp_path: Path, umask: str,
         text=True,
     )
     spooled, *lines = ran.stdout.splitlines()
-    assert spooled == "0o600", "a spooled message is this process's alone"
-    seen = {name: (kind, shown) for kind, shown, name in map(str.split, lines)}
+    assert spooled == "0o600", "only this process may read a spooled message"
+    entries = {name: (kind, mode_text) for kind, mode_text, name in map(str.split, lines)}
     assert {
         *(".", ".mailroom", ".mailroom/state.sqlite3", ".mailroom/state.sqlite3-wal", ".mailroom/state.sqlite3-shm"),
         *(".mailroom/in-use.lock", ".mailroom/replacing.lock", "messages/ab/abc/raw.eml", "unhandled/a/1.json"),
-    } <= seen.keys()
-    assert any(name.startswith(".mailroom/writing/") for name in seen), "a file that is being written was seen"
+    } <= entries.keys()
+    assert any(name.startswith(".mailroom/writing/") for name in entries), "a temporary file was seen"
     expected = {"file": oct(int(mode, 8)), "folder": folder_mode}
-    assert {name: one for name, one in seen.items() if one[1] != expected[one[0]]} == {}
+    assert {name: entry for name, entry in entries.items() if entry[1] != expected[entry[0]]} == {}
     assert oct(stat.S_IMODE((tmp_path / "new").stat().st_mode)) == folder_mode
 
 
-def test_an_existing_stores_own_folder_gets_its_mode_and_what_is_in_it_stays(
+def test_an_existing_stores_folder_gets_the_mode_and_its_content_keeps_its_own(
     tmp_path: Path, restored_umask: None
 ) -> None:
     folder = tmp_path / "mail"
@@ -101,15 +101,15 @@ def test_an_existing_stores_own_folder_gets_its_mode_and_what_is_in_it_stays(
     with closing(opened_at(folder)):
         assert mode_of(folder) == 0o700
     assert (mode_of(folder / "messages"), mode_of(folder / "messages/ab/old")) == (0o755, 0o644)
-    address = replace(StorageLocation.parse(f"folder:{folder}", setting="TEST"), file_mode=0o640)
-    with closing(open_storage(address, address, "mail")) as stores:
+    location = replace(StorageLocation.parse(f"folder:{folder}", setting="TEST"), file_mode=0o640)
+    with closing(open_storage(location, location, "mail")) as storage:
         assert mode_of(folder) == 0o750
-        stores.blobs.create("messages/ab/new", b"x", content_type="text/plain")
+        storage.blobs.create("messages/ab/new", b"x", content_type="text/plain")
         assert mode_of(folder / "messages/ab/new") == 0o640
-    assert mode_of(folder / HIDDEN) == 0o700, "made by the first"
+    assert mode_of(folder / HIDDEN) == 0o700, "created with the first mode"
 
 
-def test_a_folder_that_is_shared_on_purpose_keeps_its_mode(tmp_path: Path) -> None:
+def test_a_shared_folder_with_the_sticky_bit_keeps_its_mode(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o1777)

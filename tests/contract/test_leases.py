@@ -1,4 +1,4 @@
-"""What `Leases` promises, held by every storage alike."""
+"""The contract of `Leases`, tested with every storage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.storage.base import Storage
 from tests.contract.conftest import PassTime
 
 
-def test_a_lease_is_one_holders(stores: Storage) -> None:
+def test_a_lease_has_one_holder(stores: Storage) -> None:
     token = stores.leases.acquire("support", 60)
     assert token is not None
     assert stores.leases.acquire("support", 60) is None
@@ -29,11 +29,11 @@ def test_a_lease_is_one_holders(stores: Storage) -> None:
         stores.leases.renew("support", token)
 
 
-def test_of_sixteen_who_want_one_lease_one_gets_it(stores: Storage) -> None:
-    together = threading.Barrier(16)
+def test_one_of_sixteen_threads_acquires_a_lease(stores: Storage) -> None:
+    barrier = threading.Barrier(16)
 
     def acquire(_: int) -> str | None:
-        together.wait()
+        barrier.wait()
         return stores.leases.acquire("raced", 60)
 
     with ThreadPoolExecutor(16) as pool:
@@ -42,29 +42,29 @@ def test_of_sixteen_who_want_one_lease_one_gets_it(stores: Storage) -> None:
     stores.leases.renew("raced", tokens[0])
 
 
-def test_what_was_never_held_is_lost(stores: Storage) -> None:
-    nobodys = "00000000-0000-0000-0000-000000000000"
+def test_a_lease_that_was_never_held_is_lost(stores: Storage) -> None:
+    unknown_token = "00000000-0000-0000-0000-000000000000"
     with pytest.raises(LeaseLost):
-        stores.leases.renew("unheard-of", nobodys)
-    stores.leases.release("unheard-of", nobodys)
+        stores.leases.renew("unheard-of", unknown_token)
+    stores.leases.release("unheard-of", unknown_token)
     token = stores.leases.acquire("unheard-of", 60)
     assert token is not None
     stores.leases.release("unheard-of", token)
-    stores.leases.release("unheard-of", token)  # again: the reply to the first may have been lost
+    stores.leases.release("unheard-of", token)  # a retry: the response to the first request may have been lost
     with pytest.raises(LeaseLost):
         stores.leases.renew("unheard-of", token)
 
 
-def test_1_10_a_lease_ends_by_itself_and_renewing_prolongs_it(stores: Storage, pass_time: PassTime) -> None:
-    kept, left = (stores.leases.acquire(name, 15) for name in ("kept", "left"))
-    assert kept is not None
-    assert left is not None
+def test_1_10_a_lease_ends_unless_it_is_renewed(stores: Storage, pass_time: PassTime) -> None:
+    renewed_token, expired_token = (stores.leases.acquire(name, 15) for name in ("renewed", "expired"))
+    assert renewed_token is not None
+    assert expired_token is not None
     pass_time(9)
-    stores.leases.renew("kept", kept)
+    stores.leases.renew("renewed", renewed_token)
     pass_time(7)
-    assert stores.leases.acquire("kept", 15) is None
-    assert stores.leases.acquire("left", 15) is not None
+    assert stores.leases.acquire("renewed", 15) is None
+    assert stores.leases.acquire("expired", 15) is not None
     with pytest.raises(LeaseLost):
-        stores.leases.renew("left", left)
-    stores.leases.release("left", left)
-    assert stores.leases.acquire("left", 15) is None
+        stores.leases.renew("expired", expired_token)
+    stores.leases.release("expired", expired_token)
+    assert stores.leases.acquire("expired", 15) is None

@@ -1,4 +1,4 @@
-"""What `Queue` promises, held by every storage alike."""
+"""The contract of `Queue`, tested with every storage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.storage.base import QueueName, Storage
 from tests.contract.conftest import PassTime
 
 
-def test_a_queue_hides_what_is_received_and_counts(stores: Storage, pass_time: PassTime) -> None:
+def test_received_messages_are_hidden_and_counted(stores: Storage, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.ROUTE_REQUESTS]
     queue.put_many(["ä", "b"])
     assert queue.length() == 2
@@ -19,17 +19,17 @@ def test_a_queue_hides_what_is_received_and_counts(stores: Storage, pass_time: P
     assert abs((datetime.now(UTC) - items[0].inserted).total_seconds()) < 60
     assert queue.receive(32, hidden_for=60) == []
     pass_time(1.5)
-    again = queue.receive(32, hidden_for=60)
-    assert {item.dequeue_count for item in again} == {2}
+    received_again = queue.receive(32, hidden_for=60)
+    assert {item.dequeue_count for item in received_again} == {2}
     for stale in items:
-        queue.delete(stale)  # another has received it since
+        queue.delete(stale)  # it has been received again since
     assert queue.length() == 2
-    for item in again:
+    for item in received_again:
         queue.delete(item)
     assert queue.length() == 0
 
 
-def test_a_released_message_comes_back_after_its_delay(stores: Storage, pass_time: PassTime) -> None:
+def test_a_released_message_becomes_visible_after_its_delay(stores: Storage, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.POLLS]
     queue.put_many(["x"])
     (item,) = queue.receive(1, hidden_for=600)
@@ -42,7 +42,7 @@ def test_a_released_message_comes_back_after_its_delay(stores: Storage, pass_tim
     assert len(queue.receive(1, hidden_for=600)) == 1
 
 
-def test_a_delayed_message_is_not_seen_before_its_time(stores: Storage, pass_time: PassTime) -> None:
+def test_a_delayed_message_is_hidden_until_its_time(stores: Storage, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.POLLS]
     queue.put_many(["later"], delay=1, ttl=3600)
     assert queue.receive(1, hidden_for=60) == []
@@ -50,7 +50,7 @@ def test_a_delayed_message_is_not_seen_before_its_time(stores: Storage, pass_tim
     assert [item.body for item in queue.receive(1, hidden_for=60)] == ["later"]
 
 
-def test_a_message_is_received_by_one_of_many(stores: Storage) -> None:
+def test_one_of_several_threads_receives_each_message(stores: Storage) -> None:
     queue = stores.queues[QueueName.ROUTE_REQUESTS]
     queue.put_many(map(str, range(100)))
     with ThreadPoolExecutor(8) as pool:
@@ -60,12 +60,12 @@ def test_a_message_is_received_by_one_of_many(stores: Storage) -> None:
     assert sorted(received, key=int) == list(map(str, range(100)))
 
 
-def test_queues_are_apart(stores: Storage) -> None:
+def test_queues_are_separate(stores: Storage) -> None:
     stores.queues[QueueName.POLLS].put_many(["poll"])
     assert stores.queues[QueueName.ROUTE_REQUESTS].receive(1, hidden_for=1) == []
 
 
-def test_a_message_that_was_released_is_not_its_first_receivers_any_more(stores: Storage) -> None:
+def test_a_released_message_does_not_belong_to_its_first_receiver(stores: Storage) -> None:
     queue = stores.queues[QueueName.POLLS]
     queue.put_many(["x"])
     (first,) = queue.receive(1, hidden_for=600)
@@ -76,18 +76,18 @@ def test_a_message_that_was_released_is_not_its_first_receivers_any_more(stores:
     assert queue.receive(1, hidden_for=600) == []
     assert queue.length() == 1
     queue.delete(second)
-    queue.delete(second)  # again: the reply to the first may have been lost
+    queue.delete(second)  # a retry: the response to the first request may have been lost
     queue.release(second)
     assert queue.length() == 0
 
 
-def test_no_more_are_received_than_asked_for(stores: Storage) -> None:
+def test_receive_returns_at_most_the_requested_count(stores: Storage) -> None:
     queue = stores.queues[QueueName.ROUTE_REQUESTS]
     queue.put_many(str(number) for number in range(40))
     assert [len(queue.receive(count, hidden_for=60)) for count in (1, 5, 32, 32)] == [1, 5, 32, 2]
 
 
-def test_a_message_dies_after_its_time(stores: Storage, pass_time: PassTime) -> None:
+def test_a_message_expires_after_its_ttl(stores: Storage, pass_time: PassTime) -> None:
     queue = stores.queues[QueueName.ROUTE_REQUESTS_POISON]
     queue.put_many(["short"], ttl=1)
     queue.put_many(["long"])
@@ -95,6 +95,6 @@ def test_a_message_dies_after_its_time(stores: Storage, pass_time: PassTime) -> 
     assert [item.body for item in queue.receive(32, hidden_for=60)] == ["long"]
 
 
-def test_nothing_to_put_is_fine(stores: Storage) -> None:
+def test_put_without_messages(stores: Storage) -> None:
     stores.queues[QueueName.POLLS].put_many([])
     assert stores.queues[QueueName.POLLS].length() == 0

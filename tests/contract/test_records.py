@@ -1,4 +1,4 @@
-"""What `Records` promises, held by every storage alike."""
+"""The contract of `Records`, tested with every storage."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shared.storage.base import Filter, Record, Storage, Table, Values
 VALUES: Values = {
     "text": "grüße \U0001fa91",
     "none": "",
-    "whole": 2**40,
+    "number": 2**40,
     "yes": True,
     "no": False,
     "when": datetime(2026, 11, 23, 9, 1, 2, 345678, UTC),
 }
 
 
-def test_a_record_comes_back_as_it_was(stores: Storage) -> None:
+def test_a_record_keeps_its_values(stores: Storage) -> None:
     key = digest("one")
     assert stores.records.get(Table.RECEIPTS, key) is None
     assert stores.records.create(Table.RECEIPTS, key, VALUES)
@@ -35,7 +35,7 @@ def test_a_record_comes_back_as_it_was(stores: Storage) -> None:
     assert stores.records.get(Table.CLAIMS, key) is None
 
 
-def test_merge_sets_some_properties_and_creates(stores: Storage) -> None:
+def test_merge_sets_properties_and_creates_the_record(stores: Storage) -> None:
     key = digest("two")
     stores.records.merge(Table.MAILBOXES, key, {"a": 1, "b": "x"})
     stores.records.merge(Table.MAILBOXES, key, {"b": "y"})
@@ -44,7 +44,7 @@ def test_merge_sets_some_properties_and_creates(stores: Storage) -> None:
     assert record.values == {"a": 1, "b": "y"}
 
 
-def test_merge_with_an_etag_minds_what_others_wrote(stores: Storage) -> None:
+def test_merge_with_a_stale_etag_is_a_conflict(stores: Storage) -> None:
     key = digest("three")
     stores.records.create(Table.MAILBOXES, key, {"a": 1})
     record = stores.records.get(Table.MAILBOXES, key)
@@ -65,52 +65,52 @@ def test_long_texts_grow_and_shrink(stores: Storage) -> None:
         assert record.values == {"long": text, "other": "kept"}
 
 
-def test_many_at_once(stores: Storage) -> None:
+def test_many_records(stores: Storage) -> None:
     keys = [digest(str(number)) for number in range(120)]
     assert stores.records.create_many(Table.OUTBOX, {key: {"n": n} for n, key in enumerate(keys[:100])}) == set()
     assert stores.records.create_many(Table.OUTBOX, {key: {"n": -1} for key in keys[90:]}) == set(keys[90:100])
-    found = stores.records.get_many(Table.OUTBOX, [*keys, digest("none")])
-    assert set(found) == set(keys)
-    assert found[keys[95]].values == {"n": 95}
+    records = stores.records.get_many(Table.OUTBOX, [*keys, digest("none")])
+    assert set(records) == set(keys)
+    assert records[keys[95]].values == {"n": 95}
     stores.records.merge_many(Table.OUTBOX, {key: {"seen": True} for key in keys[:50]})
     assert sum(1 for record in stores.records.scan(Table.OUTBOX) if record.values.get("seen")) == 50
     stores.records.delete_many(Table.OUTBOX, [*keys[10:], digest("none")])
     assert {record.key for record in stores.records.scan(Table.OUTBOX)} == set(keys[:10])
 
 
-def test_of_sixteen_who_create_one_record_one_does(stores: Storage) -> None:
-    together = threading.Barrier(16)
+def test_one_of_sixteen_threads_creates_a_record(stores: Storage) -> None:
+    barrier = threading.Barrier(16)
 
     def create(number: int) -> bool:
-        together.wait()
+        barrier.wait()
         return stores.records.create(Table.CLAIMS, digest("raced"), {"n": number})
 
     with ThreadPoolExecutor(16) as pool:
-        won = list(pool.map(create, range(16)))
+        results = list(pool.map(create, range(16)))
     record = stores.records.get(Table.CLAIMS, digest("raced"))
-    assert won.count(True) == 1
+    assert results.count(True) == 1
     assert record is not None
-    assert record.values == {"n": won.index(True)}
+    assert record.values == {"n": results.index(True)}
 
 
-def there(stores: Storage, table: Table, key: str) -> Record:
+def existing(stores: Storage, table: Table, key: str) -> Record:
     record = stores.records.get(table, key)
     assert record is not None
     return record
 
 
-@pytest.mark.parametrize("whole", [0, -1, 2**31, 2**63 - 1, -(2**63)])
-def test_whole_numbers_to_63_bits(stores: Storage, whole: int) -> None:
-    stores.records.create(Table.MAILBOXES, digest("n"), {"n": whole})
-    read = there(stores, Table.MAILBOXES, digest("n")).values["n"]
-    assert read == whole
-    assert type(read) is int
+@pytest.mark.parametrize("number", [0, -1, 2**31, 2**63 - 1, -(2**63)])
+def test_integers_of_63_bits(stores: Storage, number: int) -> None:
+    stores.records.create(Table.MAILBOXES, digest("n"), {"n": number})
+    value = existing(stores, Table.MAILBOXES, digest("n")).values["n"]
+    assert value == number
+    assert type(value) is int
 
 
-def test_times_are_the_same_moment_and_aware(stores: Storage) -> None:
+def test_times_stay_the_same_and_aware(stores: Storage) -> None:
     east = datetime(2026, 11, 23, 9, 0, tzinfo=timezone(timedelta(hours=5, minutes=30)))
     stores.records.create(Table.MAILBOXES, digest("t"), {"east": east, "old": datetime(1970, 1, 1, tzinfo=UTC)})
-    values = there(stores, Table.MAILBOXES, digest("t")).values
+    values = existing(stores, Table.MAILBOXES, digest("t")).values
     assert values == {"east": east, "old": datetime(1970, 1, 1, tzinfo=UTC)}
     assert isinstance(values["east"], datetime)
     assert values["east"].tzinfo is not None
@@ -119,14 +119,14 @@ def test_times_are_the_same_moment_and_aware(stores: Storage) -> None:
 @pytest.mark.parametrize(
     "text", ["\u241e", "\u241e2\u241ex", "\u241e\u241e", "a\x1eb\x00c\r\n\t", "'", '"\\', "\u2028\ufeff", "{}", " x "]
 )
-def test_odd_texts_come_back(stores: Storage, text: str) -> None:
+def test_unusual_texts_are_kept(stores: Storage, text: str) -> None:
     stores.records.create(Table.RECEIPTS, digest("odd"), {"text": text, "long": text * 20_000})
-    assert there(stores, Table.RECEIPTS, digest("odd")).values == {"text": text, "long": text * 20_000}
+    assert existing(stores, Table.RECEIPTS, digest("odd")).values == {"text": text, "long": text * 20_000}
 
 
-def test_half_a_character_does_not_stop_a_record(stores: Storage) -> None:
+def test_a_lone_surrogate_does_not_fail_a_record(stores: Storage) -> None:
     stores.records.create(Table.RECEIPTS, digest("half"), {"subject": "a\ud800b"})
-    assert there(stores, Table.RECEIPTS, digest("half")).values["subject"] in ("a\ud800b", "a\ufffdb")
+    assert existing(stores, Table.RECEIPTS, digest("half")).values["subject"] in ("a\ud800b", "a\ufffdb")
 
 
 def test_every_write_changes_the_etag(stores: Storage) -> None:
@@ -134,30 +134,30 @@ def test_every_write_changes_the_etag(stores: Storage) -> None:
     etags = []
     stores.records.create(Table.MAILBOXES, key, {"a": 1})
     for _ in range(3):
-        etags.append(there(stores, Table.MAILBOXES, key).etag)
+        etags.append(existing(stores, Table.MAILBOXES, key).etag)
         stores.records.merge(Table.MAILBOXES, key, {"a": 1})
     assert len(set(etags)) == 3
 
 
-def test_a_record_made_anew_is_not_the_one_before(stores: Storage) -> None:
+def test_a_record_created_again_has_another_etag(stores: Storage) -> None:
     key = digest("anew")
     stores.records.create(Table.OUTBOX, key, {"a": 1})
-    before = there(stores, Table.OUTBOX, key)
+    before = existing(stores, Table.OUTBOX, key)
     stores.records.delete_many(Table.OUTBOX, [key])
     stores.records.create(Table.OUTBOX, key, {"a": 1})
     with pytest.raises(WriteConflict):
         stores.records.merge(Table.OUTBOX, key, {"a": 2}, etag=before.etag)
-    assert there(stores, Table.OUTBOX, key).values == {"a": 1}
+    assert existing(stores, Table.OUTBOX, key).values == {"a": 1}
 
 
-def test_of_eight_who_change_one_record_one_does(stores: Storage) -> None:
+def test_one_of_eight_threads_changes_a_record(stores: Storage) -> None:
     key = digest("change")
     stores.records.create(Table.MAILBOXES, key, {"n": -1})
-    etag = there(stores, Table.MAILBOXES, key).etag
-    together = threading.Barrier(8)
+    etag = existing(stores, Table.MAILBOXES, key).etag
+    barrier = threading.Barrier(8)
 
     def change(number: int) -> bool:
-        together.wait()
+        barrier.wait()
         try:
             stores.records.merge(Table.MAILBOXES, key, {"n": number}, etag=etag)
         except WriteConflict:
@@ -165,12 +165,12 @@ def test_of_eight_who_change_one_record_one_does(stores: Storage) -> None:
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(change, range(8)))
-    assert won.count(True) == 1
-    assert there(stores, Table.MAILBOXES, key).values == {"n": won.index(True)}
+        results = list(pool.map(change, range(8)))
+    assert results.count(True) == 1
+    assert existing(stores, Table.MAILBOXES, key).values == {"n": results.index(True)}
 
 
-def test_nothing_asked_is_nothing_done(stores: Storage) -> None:
+def test_empty_arguments(stores: Storage) -> None:
     assert stores.records.get_many(Table.RECEIPTS, []) == {}
     assert stores.records.create_many(Table.RECEIPTS, {}) == set()
     stores.records.merge_many(Table.RECEIPTS, {})
@@ -178,7 +178,7 @@ def test_nothing_asked_is_nothing_done(stores: Storage) -> None:
     assert list(stores.records.scan(Table.RECEIPTS)) == []
 
 
-def test_more_than_a_page_is_scanned_whole(stores: Storage) -> None:
+def test_a_scan_returns_all_pages(stores: Storage) -> None:
     rows: dict[str, Values] = {digest(str(number)): {"n": number} for number in range(1100)}
     stores.records.create_many(Table.OUTBOX, rows)
     assert {record.key: record.values for record in stores.records.scan(Table.OUTBOX)} == rows
@@ -205,10 +205,10 @@ ROWS: dict[str, Values] = {
     ("where", "keys"),
     [
         (Filter(), set(ROWS)),
-        (Filter(key="a"), {"aa11", "aa12", "aa2", "ab1"}),
-        (Filter(key="aa"), {"aa11", "aa12", "aa2"}),
-        (Filter(key="aa1"), {"aa11", "aa12"}),
-        (Filter(key="aa1", equal={"removed": False}), {"aa12"}),
+        (Filter(key_prefix="a"), {"aa11", "aa12", "aa2", "ab1"}),
+        (Filter(key_prefix="aa"), {"aa11", "aa12", "aa2"}),
+        (Filter(key_prefix="aa1"), {"aa11", "aa12"}),
+        (Filter(key_prefix="aa1", equal={"removed": False}), {"aa12"}),
         (Filter(equal={"sender": "ann@example.com"}), {"aa11", "aa12"}),
         (Filter(equal={"sender": "o'neill@example.com"}), {"aa2"}),
         (Filter(equal={"sender": "' or 1 eq 1 or '"}), set()),
@@ -220,19 +220,19 @@ ROWS: dict[str, Values] = {
         (Filter(equal={"nothing": "x"}), set()),
         (Filter(equal={"removed": True}), {"aa11"}),
         (Filter(equal={"sender": "ann@example.com", "removed": False}), {"aa12"}),
-        (Filter(begins={"message": "0123abc"}), {"aa2", "ab1"}),
-        (Filter(begins={"message": "0123"}), {"aa2", "ab1", "b1"}),
+        (Filter(prefixes={"message": "0123abc"}), {"aa2", "ab1"}),
+        (Filter(prefixes={"message": "0123"}), {"aa2", "ab1", "b1"}),
         (Filter(since=NOON), {"aa11", "aa12", "aa2"}),
         (Filter(until=NOON), {"ab1", "b1"}),
         (
             Filter(since=NOON.astimezone(timezone(timedelta(hours=-7))), until=NOON + timedelta(days=1)),
             {"aa11", "aa12"},
         ),
-        (Filter(time="sender", since=NOON), set()),
+        (Filter(time_property="sender", since=NOON), set()),
     ],
     ids=str,
 )
-def test_what_is_meant_is_what_is_scanned(stores: Storage, where: Filter, keys: set[str]) -> None:
+def test_a_scan_returns_the_matching_records(stores: Storage, where: Filter, keys: set[str]) -> None:
     stores.records.create_many(Table.RECEIPTS, ROWS)
     stores.records.create_many(Table.CLAIMS, {"aa13": ROWS["aa11"]})
     assert {record.key: record.values for record in stores.records.scan(Table.RECEIPTS, where)} == {
@@ -243,26 +243,26 @@ def test_what_is_meant_is_what_is_scanned(stores: Storage, where: Filter, keys: 
 @pytest.mark.parametrize(
     "text", ["x" * 40_000, "\u241e2\u241ex", "a\ud800b", "\"'\\%_@p0", "gr\u00fc\u00dfe", "\U0001fa91"]
 )
-def test_an_odd_text_is_found_as_it_was_written(stores: Storage, text: str) -> None:
+def test_a_scan_finds_unusual_texts(stores: Storage, text: str) -> None:
     rows: dict[str, Values] = {"aa1": {"message_id": text}, "aa2": {"message_id": text + "y"}}
     stores.records.create_many(Table.RECEIPTS, rows)
-    found = [record.key for record in stores.records.scan(Table.RECEIPTS, Filter(equal={"message_id": text}))]
-    assert found == ["aa1"]
+    records = [record.key for record in stores.records.scan(Table.RECEIPTS, Filter(equal={"message_id": text}))]
+    assert records == ["aa1"]
 
 
-def test_more_than_a_page_of_what_is_meant_is_scanned_whole(stores: Storage) -> None:
+def test_a_filtered_scan_returns_all_pages(stores: Storage) -> None:
     rows: dict[str, Values] = {digest(str(number)): {"n": number, "odd": number % 2 == 1} for number in range(2300)}
     stores.records.create_many(Table.OUTBOX, rows)
-    found = {record.key for record in stores.records.scan(Table.OUTBOX, Filter(equal={"odd": True}))}
-    assert found == {key for key, values in rows.items() if values["odd"]}
+    records = {record.key for record in stores.records.scan(Table.OUTBOX, Filter(equal={"odd": True}))}
+    assert records == {key for key, values in rows.items() if values["odd"]}
 
 
-def test_a_record_written_anew_holds_nothing_else(stores: Storage) -> None:
+def test_replace_removes_all_earlier_properties(stores: Storage) -> None:
     key = digest("forgotten")
     stores.records.create(Table.RECEIPTS, key, {"outcomes": "x" * 100_000, "sender": "ann@example.com", "size": 1})
-    before = there(stores, Table.RECEIPTS, key)
+    before = existing(stores, Table.RECEIPTS, key)
     stores.records.replace(Table.RECEIPTS, key, {"size": 2, "outcomes": ""}, etag=before.etag)
-    assert there(stores, Table.RECEIPTS, key).values == {"size": 2, "outcomes": ""}
+    assert existing(stores, Table.RECEIPTS, key).values == {"size": 2, "outcomes": ""}
     with pytest.raises(WriteConflict):
         stores.records.replace(Table.RECEIPTS, key, {"size": 3}, etag=before.etag)
     stores.records.delete_many(Table.RECEIPTS, [key])

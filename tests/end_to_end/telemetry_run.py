@@ -14,8 +14,8 @@ from rich.console import Console
 from mailroom_cli.app_context import open_app
 from mailroom_cli.commands.run_once import drain_once
 from mailroom_cli.progress import ProgressReporter
-from shared.observability.log_context import structured
-from shared.observability.webhook_latency import answered
+from shared.observability.log_context import install_log_context
+from shared.observability.webhook_latency import record_latency
 from shared.operations.health_metrics import collect_health_metrics
 from shared.queue_messages import RouteRequest
 from shared.storage.base import QueueName
@@ -26,12 +26,12 @@ def main(settings: Path, unknown: str, given_up: str) -> None:
     """Drain, with an announcement and one on the poison queue of arrivals that there are not, and tell."""
     logging.getLogger("mailroom").setLevel(logging.INFO)
     heard = listen()
-    structured(in_words=False)
+    install_log_context(append_fields=False)
     with open_app(settings) as app:
         app.storage.queues[QueueName.ROUTE_REQUESTS].put_many([RouteRequest(unknown).to_json()])
         app.storage.queues[QueueName.ROUTE_REQUESTS_POISON].put_many([RouteRequest(given_up).to_json()])
         failures = asyncio.run(drain_once(app, ProgressReporter(Console(file=io.StringIO()))))
-        answered(0.01, 202, None)
+        record_latency(0.01, 202, None)
         collect_health_metrics(app.settings, app.storage).emit()
     told = {
         "failures": failures,

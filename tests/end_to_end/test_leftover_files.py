@@ -13,7 +13,7 @@ from pathlib import Path
 
 from functions_host.host import Host
 from mailroom_cli.app_context import open_app
-from shared.temporary_files import LEFT_OVER
+from shared.temporary_files import LEFTOVER_SECONDS
 from tests.end_to_end.command import ROOT, command, identity, mailboxes, mailroom, opened, settings_file
 from tests.end_to_end.own_process import in_own_process
 from tests.servers.dovecot import Dovecot
@@ -36,7 +36,7 @@ def left_in(*folders: Path) -> list[Path]:
 
 def make_old(*paths: Path) -> None:
     for path in paths:
-        os.utime(path, (time.time() - LEFT_OVER - 1,) * 2)
+        os.utime(path, (time.time() - LEFTOVER_SECONDS - 1,) * 2)
 
 
 def test_8_1_what_a_killed_run_left_is_removed_at_start_and_by_sweep(dovecot: Dovecot, tmp_path: Path) -> None:

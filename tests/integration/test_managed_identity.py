@@ -1,4 +1,4 @@
-"""The app's own identity (rule 1.4): MSAL against a stand-in for what App Service gives an app to ask."""
+"""The app's managed identity (rule 1.4): MSAL with a simulated token endpoint of App Service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servers.settings import mailbox_settings
 
 HEADER = "the-header-that-only-this-app-knows"
 USER_ASSIGNED = "0f8fad5b-d9cb-469f-a165-70867728950e"
-SPOKEN_OF = (
+UNSET_VARIABLES = (
     "IDENTITY_SERVER_THUMBPRINT",
     "MSI_ENDPOINT",
     "MSI_SECRET",
@@ -31,54 +31,55 @@ SPOKEN_OF = (
     "ALL_PROXY",
     "all_proxy",
 )
-Answer = tuple[int, bytes, dict[str, str]]
+Response = tuple[int, bytes, dict[str, str]]
 
 
 @dataclass
-class Identity:
-    """What stands at IDENTITY_ENDPOINT.
+class IdentityEndpoint:
+    """The token endpoint that App Service names in IDENTITY_ENDPOINT.
 
     Attributes:
-        url: where.
-        asked: the parameters of the requests so far.
+        url: the URL of the endpoint.
+        requests: the parameters of the requests so far.
         issued: the tokens so far.
-        next_answers: what to answer instead of a token.
+        next_responses: responses to send instead of a token.
+        lifetime: seconds until a new token expires.
     """
 
     url: str = ""
-    asked: list[dict[str, str]] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
     issued: list[str] = field(default_factory=list)
-    next_answers: list[Answer] = field(default_factory=list)
+    next_responses: list[Response] = field(default_factory=list)
     lifetime: float = 86_400.0
 
-    def answer(self, path: str, header: str | None) -> Answer:
-        """What it says to a request."""
-        asked = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
-        self.asked.append(asked)
+    def respond(self, path: str, header: str | None) -> Response:
+        """Return the response to a request."""
+        parameters = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+        self.requests.append(parameters)
         if header != HEADER:
             return 401, b'{"statusCode": 401, "message": "the header is wrong"}', {}
-        if self.next_answers:
-            return self.next_answers.pop(0)
-        token = f"eyJtoken.{len(self.issued)}.{asked['resource']}"
+        if self.next_responses:
+            return self.next_responses.pop(0)
+        token = f"eyJtoken.{len(self.issued)}.{parameters['resource']}"
         self.issued.append(token)
-        told = {
+        response = {
             "access_token": token,
             "expires_on": str(int(time.time() + self.lifetime)),
-            "resource": asked["resource"],
+            "resource": parameters["resource"],
             "token_type": "Bearer",
-            "client_id": asked.get("client_id", "system"),
+            "client_id": parameters.get("client_id", "system"),
         }
-        return 200, json.dumps(told).encode(), {}
+        return 200, json.dumps(response).encode(), {}
 
 
 @pytest.fixture
-def identity(monkeypatch: pytest.MonkeyPatch) -> Iterator[Identity]:
-    """An app that has an identity."""
-    made = Identity()
+def identity(monkeypatch: pytest.MonkeyPatch) -> Iterator[IdentityEndpoint]:
+    """Run a token endpoint, and set the variables that name it."""
+    endpoint = IdentityEndpoint()
 
     class Handler(AnyMethod):
         def answer(self) -> None:
-            status, body, headers = made.answer(self.path, self.headers.get("X-IDENTITY-HEADER"))
+            status, body, headers = endpoint.respond(self.path, self.headers.get("X-IDENTITY-HEADER"))
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", **headers}.items():
                 self.send_header(name, value)
@@ -86,29 +87,29 @@ def identity(monkeypatch: pytest.MonkeyPatch) -> Iterator[Identity]:
             self.end_headers()
             self.wfile.write(body)
 
-    for name in SPOKEN_OF:
+    for name in UNSET_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     with serving(Handler) as port:
-        made.url = f"http://127.0.0.1:{port}/msi/token"
-        monkeypatch.setenv("IDENTITY_ENDPOINT", made.url)
+        endpoint.url = f"http://127.0.0.1:{port}/msi/token"
+        monkeypatch.setenv("IDENTITY_ENDPOINT", endpoint.url)
         monkeypatch.setenv("IDENTITY_HEADER", HEADER)
-        yield made
+        yield endpoint
 
 
 def mailbox(**changes: Any) -> MailboxSettings:
-    """A mailbox that the app's identity opens."""
+    """Return a mailbox with sign-in by the app's managed identity."""
     fields = {"protocol": MailProtocol.GRAPH, "password": None, "sign_in": SignIn.MANAGED_IDENTITY}
     return mailbox_settings(**(fields | changes))
 
 
-def refused(settings: MailboxSettings, caplog: pytest.LogCaptureFixture) -> MailroomError:
-    """What comes instead of a token, after a look at whether anything secret is told of."""
+def failed_sign_in(settings: MailboxSettings, caplog: pytest.LogCaptureFixture) -> MailroomError:
+    """Return the error of a failed sign-in, after checking that no secret is logged."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(MailroomError) as caught:
         TokenCache().token(settings)
-    told = "".join(traceback.format_exception(caught.value)) + caplog.text
-    assert HEADER not in told
-    assert "eyJ" not in told
+    output = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert HEADER not in output
+    assert "eyJ" not in output
     assert caught.value.__cause__ is caught.value.__context__ is None
     assert "mailbox support" in str(caught.value)
     return caught.value
@@ -122,133 +123,133 @@ def refused(settings: MailboxSettings, caplog: pytest.LogCaptureFixture) -> Mail
         (MailProtocol.POP3, "https://outlook.office365.com"),
     ],
 )
-def test_1_4_the_apps_own_identity_gives_a_token_for_what_is_asked(
-    identity: Identity, protocol: MailProtocol, resource: str
+def test_1_4_the_managed_identity_gets_a_token_for_the_protocols_resource(
+    identity: IdentityEndpoint, protocol: MailProtocol, resource: str
 ) -> None:
     assert TokenCache().token(mailbox(protocol=protocol)) == f"eyJtoken.0.{resource}"
-    [asked] = identity.asked
-    assert asked == {"api-version": "2019-08-01", "resource": resource}
+    [request] = identity.requests
+    assert request == {"api-version": "2019-08-01", "resource": resource}
 
 
-def test_1_4_in_another_cloud_the_token_is_for_its_graph(identity: Identity) -> None:
+def test_1_4_in_another_cloud_the_token_is_for_that_clouds_graph(identity: IdentityEndpoint) -> None:
     TokenCache(graph_endpoint="https://graph.microsoft.us/v1.0").token(mailbox())
-    assert [one["resource"] for one in identity.asked] == ["https://graph.microsoft.us"]
+    assert [request["resource"] for request in identity.requests] == ["https://graph.microsoft.us"]
 
 
-def test_1_4_a_user_assigned_identity_is_asked_for_by_its_client_id(identity: Identity) -> None:
+def test_1_4_a_user_assigned_identity_is_requested_by_its_client_id(identity: IdentityEndpoint) -> None:
     TokenCache().token(mailbox(client_id=USER_ASSIGNED))
-    assert [one["client_id"] for one in identity.asked] == [USER_ASSIGNED]
+    assert [request["client_id"] for request in identity.requests] == [USER_ASSIGNED]
 
 
-def test_1_4_a_token_is_kept_for_each_identity_and_each_resource(identity: Identity) -> None:
+def test_1_4_tokens_are_cached_by_identity_and_resource(identity: IdentityEndpoint) -> None:
     tokens = TokenCache()
-    boxes = [
+    mailboxes = [
         mailbox(),
         mailbox(name="sales", address="sales@example.com"),
         mailbox(client_id=USER_ASSIGNED),
         mailbox(protocol=MailProtocol.IMAP),
     ]
-    first = [tokens.token(one) for one in boxes]
+    first = [tokens.token(request) for request in mailboxes]
     assert first[0] == first[1], "one app, one identity"
     assert len(set(first)) == 3
-    assert [tokens.token(one) for one in boxes] == first
+    assert [tokens.token(request) for request in mailboxes] == first
     assert len(identity.issued) == 3
 
 
-def test_1_4_a_token_that_is_about_to_end_is_renewed(identity: Identity) -> None:
+def test_1_4_a_token_that_expires_soon_is_renewed(identity: IdentityEndpoint) -> None:
     identity.lifetime = 200
     tokens = TokenCache()
     assert tokens.token(mailbox()) != tokens.token(mailbox())
     assert len(identity.issued) == 2
 
 
-def test_1_4_a_token_that_is_forgotten_is_asked_for_anew(identity: Identity) -> None:
+def test_1_4_a_rejected_token_is_requested_again(identity: IdentityEndpoint) -> None:
     tokens = TokenCache()
     first = tokens.token(mailbox())
-    assert not tokens.forget(mailbox()), "it was issued just now: another would fare no better"
+    assert not tokens.forget(mailbox()), "it was issued just now, so a new token would not help"
     assert tokens.token(mailbox()) != first
 
 
-def json_answer(status: int, told: object, **headers: str) -> Answer:
-    return status, json.dumps(told).encode(), {name.replace("_", "-"): value for name, value in headers.items()}
+def json_response(status: int, response: object, **headers: str) -> Response:
+    return status, json.dumps(response).encode(), {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 @pytest.mark.parametrize("client_id", [None, USER_ASSIGNED], ids=["system-assigned", "user-assigned"])
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
-        json_answer(
+        json_response(
             400, {"statusCode": 400, "message": "No Managed Identity found for specified ClientId", "x": HEADER}
         ),
-        json_answer(404, {"error": {"code": "NotFound"}}),
-        json_answer(200, {"statusCode": 200}),
-        json_answer(200, {"access_token": "", "expires_on": "0"}),
-        json_answer(200, {"access_token": "eyJhbGciOiJSUzI1NiJ9.e30.x", "expires_on": "never"}),
-        json_answer(401, {"message": "eyJhbGciOiJSUzI1NiJ9.e30.x is no token"}),
-        json_answer(200, {}),
+        json_response(404, {"error": {"code": "NotFound"}}),
+        json_response(200, {"statusCode": 200}),
+        json_response(200, {"access_token": "", "expires_on": "0"}),
+        json_response(200, {"access_token": "eyJhbGciOiJSUzI1NiJ9.e30.x", "expires_on": "never"}),
+        json_response(401, {"message": "eyJhbGciOiJSUzI1NiJ9.e30.x is no token"}),
+        json_response(200, {}),
     ],
-    ids=lambda answer: f"{answer[0]} {answer[1].decode()[:16]}",
+    ids=lambda response: f"{response[0]} {response[1].decode()[:16]}",
 )
-def test_1_4_an_identity_that_is_refused_is_told_with_the_setting(
-    identity: Identity, caplog: pytest.LogCaptureFixture, answer: Answer, client_id: str | None
+def test_1_4_a_refused_identity_is_an_error_with_the_setting(
+    identity: IdentityEndpoint, caplog: pytest.LogCaptureFixture, response: Response, client_id: str | None
 ) -> None:
-    identity.next_answers = [answer]
-    error = refused(mailbox(client_id=client_id), caplog)
+    identity.next_responses = [response]
+    error = failed_sign_in(mailbox(client_id=client_id), caplog)
     assert type(error) is AuthenticationError
     assert "MAILBOXES__support__SIGN_IN" in str(error)
 
 
-def test_1_4_an_endpoint_that_does_not_know_us_refuses_us(
-    identity: Identity, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_1_4_a_wrong_identity_header_is_refused(
+    identity: IdentityEndpoint, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IDENTITY_HEADER", "another header, which is as secret")
-    error = refused(mailbox(), caplog)
+    error = failed_sign_in(mailbox(), caplog)
     assert type(error) is AuthenticationError
     assert "as secret" not in f"{error} {caplog.text}"
     assert identity.issued == []
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_1_4_an_endpoint_that_is_ill_is_no_refusal(
-    identity: Identity, caplog: pytest.LogCaptureFixture, status: int
+def test_1_4_an_unavailable_endpoint_is_not_a_refusal(
+    identity: IdentityEndpoint, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
-    identity.next_answers = [json_answer(status, {"message": HEADER}, Retry_After="7")]
-    error = refused(mailbox(), caplog)
+    identity.next_responses = [json_response(status, {"message": HEADER}, Retry_After="7")]
+    error = failed_sign_in(mailbox(), caplog)
     assert type(error) is (Throttled if status == 429 else ServiceUnavailable)
     assert getattr(error, "retry_after", None) == 7.0
     assert "the managed identity" in str(error)
-    assert "SIGN_IN_AUTHORITY" not in str(error), "that has no part in it"
+    assert "SIGN_IN_AUTHORITY" not in str(error), "that setting is not involved"
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 404])
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"null", b"[]", b'"eyJhbGciOiJSUzI1NiJ9.e30.x"', b"\xff\xfe", b"\0" * 9]
 )
-def test_1_4_an_answer_that_is_none_is_told_of_without_it(
-    identity: Identity, caplog: pytest.LogCaptureFixture, body: bytes, status: int
+def test_1_4_an_invalid_response_is_reported_without_its_text(
+    identity: IdentityEndpoint, caplog: pytest.LogCaptureFixture, body: bytes, status: int
 ) -> None:
-    identity.next_answers = [(status, body, {})]
-    error = refused(mailbox(), caplog)
+    identity.next_responses = [(status, body, {})]
+    error = failed_sign_in(mailbox(), caplog)
     assert "managed identity" in str(error)
-    assert "SIGN_IN_AUTHORITY" not in str(error), "that has no part in it"
+    assert "SIGN_IN_AUTHORITY" not in str(error), "that setting is not involved"
     assert "MAILBOXES__support__SIGN_IN" in str(error)
 
 
 @pytest.mark.parametrize("client_id", [None, USER_ASSIGNED], ids=["system-assigned", "user-assigned"])
-def test_1_4_outside_of_azure_there_is_no_identity_and_that_is_said(
+def test_1_4_without_an_identity_the_error_says_that_it_works_in_azure(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, client_id: str | None
 ) -> None:
-    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", *SPOKEN_OF):
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", *UNSET_VARIABLES):
         monkeypatch.delenv(name, raising=False)
-    # Where a virtual machine's identity would be asked for: here, where nobody listens.
+    # The address of a virtual machine's identity endpoint, where no server listens.
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{free_ports(1)[0]}")
-    error = refused(mailbox(client_id=client_id), caplog)
+    error = failed_sign_in(mailbox(client_id=client_id), caplog)
     assert type(error) is AuthenticationError
     assert "MAILBOXES__support__SIGN_IN is managed-identity, which works in Azure" in str(error)
 
 
-def test_1_4_an_endpoint_where_nobody_listens_is_no_identity(
-    identity: Identity, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_1_4_a_refused_connection_is_an_error_with_the_setting(
+    identity: IdentityEndpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{free_ports(1)[0]}/msi/token")
-    assert "MAILBOXES__support__SIGN_IN" in str(refused(mailbox(), caplog))
+    assert "MAILBOXES__support__SIGN_IN" in str(failed_sign_in(mailbox(), caplog))

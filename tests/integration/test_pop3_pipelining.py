@@ -13,12 +13,12 @@ from shared.mailboxes.pop3.server_record import ServerRecords
 from tests.integration.pop3_support import LIMIT, content_of, drain, scripted_mailbox
 from tests.servers import pipelining
 from tests.servers.mail import plain_mail
-from tests.servers.pipelining import Mix, PipeliningPop3
+from tests.servers.pipelining import PipeliningPop3, Responder
 from tests.servers.scripted import Peer, ScriptedPop3, answers, on
 
 BODIES = [plain_mail(n, size=700 + 61 * n) for n in range(12)]
 MAILS = [(f"key{n}", body) for n, body in enumerate(BODIES)]
-PROVEN_AT_ONCE: list[Mix] = [
+PROVEN_AT_ONCE: list[Responder] = [
     pipelining.within_the_message,
     pipelining.first_only,
     pipelining.unknown_from_the_second,
@@ -35,7 +35,7 @@ def fill(server: PipeliningPop3) -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize("mix", PROVEN_AT_ONCE)
-def test_8_3_a_server_that_breaks_pipelining_gives_every_message_as_it_is(mix: Mix, count: int) -> None:
+def test_8_3_a_server_that_breaks_pipelining_gives_every_message_as_it_is(mix: Responder, count: int) -> None:
     records = ServerRecords()
     with PipeliningPop3(MAILS, mix) as server:
         with scripted_mailbox(server, records) as mailbox:
@@ -205,7 +205,7 @@ def test_8_3_messages_without_keys_are_asked_for_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("mix", [*PROVEN_AT_ONCE, pipelining.cut_after_the_first, pipelining.in_order])
-def test_1_11_times_are_read_from_servers_that_break_pipelining(mix: Mix) -> None:
+def test_1_11_times_are_read_from_servers_that_break_pipelining(mix: Responder) -> None:
     records = ServerRecords()
     with PipeliningPop3(MAILS, mix) as server, scripted_mailbox(server, records) as mailbox:
         times = [message.received for message in mailbox.list("INBOX", received=True)]

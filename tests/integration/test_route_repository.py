@@ -34,11 +34,11 @@ class Watched:
     looks: int = 0
     contents: int = 0
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
+    def read_version(self, path: str, *, unless_etag: str = "", max_bytes: int | None = None) -> BlobVersion | None:
         self.looks += 1
         if self.ill:
             raise ServiceUnavailable("ill")
-        found = self.inner.version(path, unless=unless)
+        found = self.inner.read_version(path, unless_etag=unless_etag)
         self.contents += found is not None and found.data is not None
         return found
 

@@ -1,4 +1,4 @@
-"""A test's account on any of the further servers, and an independent client for its mail: Python's own."""
+"""A test's account on a mail server other than Dovecot, and an independent client: Python's own."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Account:
-    """One account that no other test uses.
+    """An account that no other test uses.
 
     Attributes:
         name: the login name.
         password: its password.
         ca_file: the CA that issued the server's certificate.
-        imap, imaps, pop3, pop3s: ports on this machine; 0 where there is none. The plain ones offer STARTTLS or STLS
-            where the server can.
+        imap, imaps, pop3, pop3s: ports on this machine; 0: the server lacks the protocol. The ports without TLS offer
+            STARTTLS or STLS if the server supports it.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Account:
     def client(self, folder: str | None = None, *, readonly: bool = False) -> Iterator[imaplib.IMAP4]:
         """Sign in with Python's IMAP client, and open a folder if one is named."""
         client = imaplib.IMAP4("127.0.0.1", self.imap, timeout=20)
-        # APPEND writes three times before it reads: Nagle's algorithm would make it wait 40 ms for the server's ACK.
+        # APPEND writes three times before it reads. With Nagle's algorithm it would wait 40 ms for the server's ACK.
         client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             succeed(client.login(self.name, self.password))
@@ -106,12 +106,12 @@ class Account:
     @contextmanager
     def pop3_client(self) -> Iterator[poplib.POP3]:
         """Sign in with Python's POP3 client."""
-        # Mail has longer lines than the 2,048 bytes that poplib takes.
+        # Mail may have longer lines than the 2,048 bytes that poplib accepts.
         poplib._MAXLINE = 1_000_000  # type: ignore[attr-defined]
         client = poplib.POP3("127.0.0.1", self.pop3, timeout=20)
         try:
             if "UTF8" in client.capa():
-                # Courier sends 8-bit header fields to clients that said so only (RFC 6856, section 2).
+                # Courier sends 8-bit header fields only after UTF8 (RFC 6856 section 2).
                 client.utf8()
             client.user(self.name)
             client.pass_(self.password)
@@ -121,29 +121,29 @@ class Account:
             client.close()
 
     def read_pop3(self) -> list[bytes]:
-        """Return the messages that POP3 shows."""
+        """Return the messages that POP3 lists."""
         with self.pop3_client() as client:
             return [b"\r\n".join([*client.retr(n + 1)[1], b""]) for n in range(client.stat()[0])]
 
 
-def succeed(answer: tuple[str, Sequence[Any]]) -> Sequence[Any]:
-    """Return an answer's data; raise AssertionError unless the server answered OK."""
-    status, data = answer
-    assert status == "OK", answer
+def succeed(response: tuple[str, Sequence[Any]]) -> Sequence[Any]:
+    """Return the data of a response; raise AssertionError unless its status is OK."""
+    status, data = response
+    assert status == "OK", response
     return data
 
 
 def quoted(folder: str) -> str:
-    """Return a folder's name as IMAP takes it: modified UTF-7 (RFC 3501, section 5.1.3), quoted."""
+    """Return a folder's name as a quoted string in modified UTF-7 (RFC 3501 section 5.1.3)."""
 
-    def shifted(match: re.Match[str]) -> str:
+    def encode(match: re.Match[str]) -> str:
         if match[0] == "&":
             return "&-"
         return "&" + base64.b64encode(match[0].encode("utf-16-be")).decode().rstrip("=").replace("/", ",") + "-"
 
-    return '"' + re.sub(r"&|[^\x20-\x7e]+", shifted, folder) + '"'
+    return '"' + re.sub(r"&|[^\x20-\x7e]+", encode, folder) + '"'
 
 
 def trusting(ca_file: Path) -> ssl.SSLContext:
-    """Return a client's TLS context that trusts a CA."""
+    """Return a TLS context for clients that trusts a CA."""
     return ssl.create_default_context(cafile=str(ca_file))

@@ -1,4 +1,4 @@
-"""An HTTP server that answers as it is told: what storage services answer on their bad days."""
+"""An HTTP server with given responses, such as the errors of storage services."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from tests.servers.http import AnyMethod, serving
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer."""
+    """A response to send."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
 
 
-Answers = Callable[[str, str], Answer]
-"""From a request's method and path."""
+Responder = Callable[[str, str], Answer]
+"""Returns the response to a request's method and path."""
 
 
 @contextmanager
-def answering(answers: Answer | Answers) -> Iterator[str]:
-    """A server while the context lasts; gives an account's connection string."""
-    choose: Answers = answers if callable(answers) else lambda _method, _path: answers
+def answering(responses: Answer | Responder) -> Iterator[str]:
+    """Run a server within the context, and yield the connection string of an account on it."""
+    respond: Responder = responses if callable(responses) else lambda _method, _path: responses
 
     class Handler(AnyMethod):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = choose(self.command, self.path)
+            answer = respond(self.command, self.path)
             self.send_response(answer.status)
             for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
                 self.send_header(name, value)
@@ -44,11 +44,11 @@ def answering(answers: Answer | Answers) -> Iterator[str]:
 
 
 def account_at(port: int) -> str:
-    """A connection string for a server of this machine."""
+    """Return the connection string of an account on a port of this machine."""
     return f"AccountName=some;AccountKey={KEY};{endpoints_at(port)}"
 
 
 def endpoints_at(port: int) -> str:
-    """The part of it that says where."""
+    """Return the endpoints in the connection string of an account."""
     url = f"http://127.0.0.1:{port}/some"
     return f"BlobEndpoint={url};QueueEndpoint={url};TableEndpoint={url}"

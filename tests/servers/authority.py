@@ -1,7 +1,7 @@
-"""A stand-in for the Microsoft identity platform, as far as MSAL's client credentials need it, over HTTPS.
+"""A simulator of the Microsoft identity platform, for MSAL's client credentials over HTTPS.
 
-It checks what the real one checks (tenant, client id, secret or signed assertion, scope), refuses in the real one's
-words and shape, and issues tokens that a test's Dovecot accepts.
+It checks tenant, client id, secret or signed assertion, and scope. Its errors have the text and the form of the real
+platform's. A test's Dovecot accepts its tokens.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class App:
     """An app registration.
 
     Attributes:
-        client_id: its id.
+        client_id: the client id.
         address: the mailbox that its tokens open.
-        secret: what it may sign in with.
-        certificate: or this.
+        secret: the client secret; None: the app has a certificate.
+        certificate: the certificate; None: the app has a secret.
     """
 
     client_id: str
@@ -51,15 +51,15 @@ class App:
 
 @dataclass
 class Answer:
-    """What the token endpoint is to answer next, whatever it is asked."""
+    """A response that the token endpoint sends, regardless of the request."""
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Refused(Exception):
-    """An OAuth error answer."""
+class OAuthError(Exception):
+    """An OAuth error response."""
 
     def __init__(self, status: int, error: str, code: int, text: str) -> None:
         super().__init__(text)
@@ -81,14 +81,14 @@ class Authority:
     """A running token service.
 
     Attributes:
-        url: what `SIGN_IN_AUTHORITY` names.
-        tenant: the one tenant that it knows.
-        lifetime: seconds that the tokens it issues are good for; negative ones have expired.
-        told_lifetime: what `expires_in` says; None: the truth.
-        issued: every token so far.
+        url: the value for `SIGN_IN_AUTHORITY`.
+        tenant: the id of the only tenant.
+        lifetime: seconds until a new token expires; negative: it has already expired.
+        told_lifetime: the value of `expires_in`; None: `lifetime`.
+        issued: the tokens so far.
         asked: the forms of the token requests so far.
-        next_answers: what to answer instead of looking at the request.
-        scopes: what tokens may be asked for.
+        next_answers: responses to send regardless of the requests.
+        scopes: the allowed scopes.
     """
 
     def __init__(self, certificate: Pair, folder: Path, key: bytes) -> None:
@@ -110,14 +110,14 @@ class Authority:
         self._thread.start()
 
     def register(self, address: str, *, certificate: Pair | None = None) -> App:
-        """A new app registration that may open a mailbox, with a certificate or, if there is none, a secret."""
+        """Register an app that may open a mailbox, with a certificate or, without one, a new secret."""
         secret = None if certificate else f"s3cret~{secrets.token_urlsafe(20)}"
         app = App(f"app-{len(self._apps)}-{secrets.token_hex(4)}", address, secret, certificate)
         self._apps[app.client_id] = app
         return app
 
     def answer(self, path: str, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        """What it says to a request."""
+        """Return the status and the body of the response to a request."""
         tenant, _, rest = path.lstrip("/").partition("/")
         try:
             self._check_tenant(tenant)
@@ -125,11 +125,11 @@ class Authority:
                 return 200, self._discovery()
             self.asked.append(form)
             return 200, self._token(form)
-        except Refused as refused:
-            return refused.status, refused.body
+        except OAuthError as error:
+            return error.status, error.body
 
     def close(self) -> None:
-        """Stop it."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
@@ -151,56 +151,61 @@ class Authority:
 
     def _check_tenant(self, tenant: str) -> None:
         if tenant != self.tenant:
-            raise Refused(400, "invalid_tenant", 90002, f"Tenant '{tenant}' not found.")
+            raise OAuthError(400, "invalid_tenant", 90002, f"Tenant '{tenant}' not found.")
 
     def _token(self, form: dict[str, str]) -> dict[str, Any]:
         app = self._apps.get(form.get("client_id", ""))
         if app is None:
             who = form.get("client_id")
-            raise Refused(400, "unauthorized_client", 700016, f"Application with identifier '{who}' was not found.")
+            raise OAuthError(400, "unauthorized_client", 700016, f"Application with identifier '{who}' was not found.")
         if form.get("grant_type") != "client_credentials":
-            raise Refused(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.")
+            raise OAuthError(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.")
         if app.certificate is not None:
             self._check_assertion(app.certificate, app, form)
         elif form.get("client_secret") != app.secret:
             text = (
                 "Invalid client secret provided. Ensure the secret being sent is the client secret value, not its ID."
             )
-            raise Refused(401, "invalid_client", 7000215, text)
+            raise OAuthError(401, "invalid_client", 7000215, text)
         scope = form.get("scope", "")
         if scope not in self.scopes:
-            raise Refused(
+            raise OAuthError(
                 400, "invalid_scope", 70011, "The provided value for the input parameter 'scope' is not valid."
             )
         claims = {"aud": scope.removesuffix("/.default"), "appid": app.client_id}
         token = access_token(app.address, key=self._key, lifetime=self.lifetime, **claims)
         self.issued.append(token)
-        told = self.lifetime if self.told_lifetime is None else self.told_lifetime
-        return {"token_type": "Bearer", "expires_in": int(told), "ext_expires_in": int(told), "access_token": token}
+        expires_in = self.lifetime if self.told_lifetime is None else self.told_lifetime
+        return {
+            "token_type": "Bearer",
+            "expires_in": int(expires_in),
+            "ext_expires_in": int(expires_in),
+            "access_token": token,
+        }
 
     def _check_assertion(self, pair: Pair, app: App, form: dict[str, str]) -> None:
         assertion = form.get("client_assertion", "")
         if form.get("client_assertion_type") != ASSERTION or not assertion:
-            raise Refused(401, "invalid_client", 7000218, "The request body must contain 'client_assertion'.")
+            raise OAuthError(401, "invalid_client", 7000218, "The request body must contain 'client_assertion'.")
         der = pair.certificate.public_bytes(Encoding.DER)
         header = jwt.get_unverified_header(assertion)
         thumbprints = {"x5t": hashlib.sha1(der), "x5t#S256": hashlib.sha256(der)}
-        right = [
+        matches = [
             header[name].rstrip("=") == _url_base64(digest.digest())
             for name, digest in thumbprints.items()
             if name in header
         ]
-        if not right or not all(right):
-            raise Refused(401, "invalid_client", 700027, "The certificate with that thumbprint is not registered.")
+        if not matches or not all(matches):
+            raise OAuthError(401, "invalid_client", 700027, "The certificate with that thumbprint is not registered.")
         audience = f"{self.url}/{self.tenant}{TOKEN}"
         try:
             claims = jwt.decode(assertion, pair.public_pem, algorithms=["RS256", "PS256"], audience=audience)
         except jwt.InvalidTokenError as error:
-            raise Refused(
+            raise OAuthError(
                 401, "invalid_client", 700027, f"Client assertion failed signature validation: {error}"
             ) from None
         if (claims.get("iss"), claims.get("sub")) != (app.client_id, app.client_id):
-            raise Refused(401, "invalid_client", 700021, "Client assertion application identifier doesn't match.")
+            raise OAuthError(401, "invalid_client", 700021, "Client assertion application identifier doesn't match.")
 
 
 def _url_base64(data: bytes) -> str:
@@ -231,7 +236,7 @@ def _handler(authority: Authority) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class has it so
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name in the base class
             pass
 
     return Handler
@@ -239,7 +244,7 @@ def _handler(authority: Authority) -> type[BaseHTTPRequestHandler]:
 
 @pytest.fixture
 def authorities(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Authority]]:
-    """Starts token services. Takes `key` (what its tokens are signed with: a Dovecot's) and `certificate`."""
+    """Yield a function that starts token services; `key` signs their tokens, and is the key of a Dovecot."""
     running: list[Authority] = []
 
     def start(*, key: bytes = b"k" * 32, certificate: Pair | None = None) -> Authority:
@@ -247,11 +252,11 @@ def authorities(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Authority]]:
         return running[-1]
 
     yield start
-    for each in running:
-        each.close()
+    for started in running:
+        started.close()
 
 
 @pytest.fixture
 def authority(authorities: Callable[..., Authority]) -> Authority:
-    """A token service of this test's own, whose tokens no Dovecot takes."""
+    """Return a token service whose tokens no Dovecot accepts."""
     return authorities()

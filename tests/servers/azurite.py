@@ -1,4 +1,4 @@
-"""Azurite on free loopback ports, once a session, and storages on it that no other test uses."""
+"""Azurite on free loopback ports, started once a session, with separate accounts for the tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 
 @dataclass(frozen=True, slots=True)
 class Azurite:
-    """A running Azurite: its ports."""
+    """The ports of a running Azurite."""
 
     blob: int
     queue: int
@@ -35,7 +35,7 @@ class Azurite:
     clock: int
 
     def connection_string(self, account: str) -> str:
-        """An account of its own; Azurite makes it up on the spot (AZURITE_ACCOUNTS lists it)."""
+        """Return the connection string of an account that AZURITE_ACCOUNTS lists. Azurite creates it on first use."""
         host = "http://127.0.0.1"
         return (
             f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={KEY};"
@@ -44,7 +44,7 @@ class Azurite:
         )
 
     def set_clock(self, *, ahead: float) -> None:
-        """Set its clock so many seconds ahead of the real time."""
+        """Set the server's time `ahead` seconds ahead of the real time."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.clock}/{ahead}", method="POST")
         urllib.request.urlopen(request, timeout=10).close()
 
@@ -53,26 +53,26 @@ ACCOUNTS = [f"test{number}" for number in range(1000)]
 _unused = itertools.count()
 
 
-def program() -> str:
-    """The azurite command; fails the test where there is none."""
-    for place in (
+def find_azurite() -> str:
+    """Return the path of the azurite command; fail the test if it is not installed."""
+    for path in (
         ROOT / ".tools/node_modules/.bin/azurite",
         os.environ.get("MAILROOM_AZURITE"),
         shutil.which("azurite"),
     ):
-        if place and Path(place).exists():
-            return str(place)
+        if path and Path(path).exists():
+            return str(path)
     pytest.fail("Azurite is missing: run `make test` (it installs it through npm), or `npm install -g azurite@3.35`")
 
 
 @contextmanager
 def running(folder: Path, accounts: Sequence[str]) -> Iterator[Azurite]:
-    """Run Azurite in memory with these accounts; its log is in `folder`."""
+    """Run Azurite in memory with the given accounts, and its log in `folder`."""
     for _ in range(3):
         azurite = Azurite(*free_ports(4))
         process = _start(azurite, folder / "azurite.log", accounts)
         try:
-            if _answers(azurite, process):
+            if _wait_until_listening(azurite, process):
                 yield azurite
                 return
         finally:
@@ -87,27 +87,27 @@ def running(folder: Path, accounts: Sequence[str]) -> Iterator[Azurite]:
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """Azurite, in memory, with accounts enough for every test to have its own."""
+    """Yield an Azurite in memory that has an account for each test."""
     with running(tmp_path_factory.mktemp("azurite"), ACCOUNTS) as started:
         yield started
 
 
 @pytest.fixture
 def azure_storage(azurite: Azurite) -> str:
-    """The connection string of an account that is empty and this test's alone."""
+    """Return the connection string of an empty account that no other test uses."""
     return azurite.connection_string(ACCOUNTS[next(_unused)])
 
 
 @pytest.fixture(params=["folder", "azure"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty storage: the test runs on each kind."""
+    """Return the location of an empty storage. The test runs with each kind of storage."""
     if request.param == "folder":
         return f"folder:{tmp_path / ('storage-' + uuid.uuid4().hex)}"
     return str(request.getfixturevalue("azure_storage"))
 
 
 def _start(azurite: Azurite, log: Path, accounts: Sequence[str]) -> subprocess.Popen[bytes]:
-    command = [program(), "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence"]
+    command = [find_azurite(), "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence"]
     for service, port in (("blob", azurite.blob), ("queue", azurite.queue), ("table", azurite.table)):
         command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
     environment = {
@@ -120,16 +120,16 @@ def _start(azurite: Azurite, log: Path, accounts: Sequence[str]) -> subprocess.P
         return subprocess.Popen(command, cwd=log.parent, stdout=output, stderr=output, env=environment)
 
 
-def _answers(azurite: Azurite, process: subprocess.Popen[bytes]) -> bool:
-    """Return whether it listens on all of its ports; False if it has ended, as it does when a port is taken."""
-    until = time.monotonic() + 60
+def _wait_until_listening(azurite: Azurite, process: subprocess.Popen[bytes]) -> bool:
+    """Return whether Azurite listens on all of its ports; False if it has ended, as it does if a port is in use."""
+    deadline = time.monotonic() + 60
     for port in (azurite.blob, azurite.queue, azurite.table, azurite.clock):
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
-                if process.poll() is not None or time.monotonic() > until:
+                if process.poll() is not None or time.monotonic() > deadline:
                     return False
                 time.sleep(0.05)
     return process.poll() is None

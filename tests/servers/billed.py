@@ -1,4 +1,4 @@
-"""Every request that the app sends to the storage, counted as Azure bills it."""
+"""Count the requests that the app sends to the storage, by the kinds that Azure bills."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from tests.servers.mail import plain_mail
 RECIPIENT = "sales@example.com"
 
 RECEIVED = 4
-"""Messages that the host takes off a queue at once, as host.json has it."""
+"""Messages that the Functions host receives at a time, as in host.json."""
 
 _BLOB = {"PUT": "blob write", "GET": "blob read", "HEAD": "blob other", "DELETE": "blob delete"}
 _TABLE = {"POST": "table write", "PATCH": "table write", "PUT": "table write", "GET": "table read"}
 
 
 class Bill:
-    """What was asked for, by kind of operation.
+    """The number of requests by kind.
 
     The kinds are those of Azure's price lists (Microsoft's page "Map each REST operation to a price").
 
     Args:
-        azurite: whose services they are.
+        azurite: the server whose requests are counted.
     """
 
     def __init__(self, azurite: Azurite) -> None:
@@ -45,10 +45,10 @@ class Bill:
         self._lock = threading.Lock()
 
     def add(self, method: str, url: str) -> None:
-        """Count one request."""
-        there = urlsplit(url)
-        query = parse_qs(there.query)
-        service = self._services[there.port or 0]
+        """Count a request."""
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        service = self._services[parts.port or 0]
         if service == "queue":
             kind = "queue"
         elif service == "table":
@@ -62,16 +62,16 @@ class Bill:
         with self._lock:
             self._kinds[kind] += 1
 
-    def take(self) -> Counter[str]:
-        """What was counted since the last time."""
+    def reset(self) -> Counter[str]:
+        """Return the counts since the last call, and reset them."""
         with self._lock:
-            taken, self._kinds = self._kinds, Counter()
-        return taken
+            kinds, self._kinds = self._kinds, Counter()
+        return kinds
 
 
 @contextmanager
-def billed(azurite: Azurite) -> Iterator[Bill]:
-    """Count what clients that are made meanwhile send: at the very end of the SDK's pipeline, retries included."""
+def count_requests(azurite: Azurite) -> Iterator[Bill]:
+    """Count the requests, including retries, of clients that are created within the context."""
     bill = Bill(azurite)
 
     class Counting(accounts._Transport):
@@ -83,8 +83,8 @@ def billed(azurite: Azurite) -> Iterator[Bill]:
         yield bill
 
 
-def settings_of(storage: str, dovecot: Dovecot, user: User) -> dict[str, str]:
-    """Settings for one mailbox on IMAP, and two routes."""
+def app_settings(storage: str, dovecot: Dovecot, user: User) -> dict[str, str]:
+    """Return settings for an IMAP mailbox and two routes."""
     return {
         "AzureWebJobsStorage": storage,
         "POLL_SCHEDULE": "0 * * * * *",
@@ -100,59 +100,59 @@ def settings_of(storage: str, dovecot: Dovecot, user: User) -> dict[str, str]:
     }
 
 
-class Measuring:
-    """An app on Azurite and a mailbox on Dovecot, past its first message: what is made once is made.
+class BillingFixture:
+    """An app with a storage on Azurite and a mailbox on Dovecot. Its first message has created all resources.
 
     Args:
-        azurite: where the storage is.
-        storage: an account's connection string.
+        azurite: the server with the storage.
+        storage: the connection string of an account.
         dovecot: the mail server.
     """
 
     def __init__(self, azurite: Azurite, storage: str, dovecot: Dovecot) -> None:
         self._user = dovecot.user()
-        # The clock stands still: what is looked at every few seconds, such as the file of routes, is not counted.
-        begun = utc_now()
-        with billed(azurite) as bill:
+        # The time does not pass, so that periodic reads, such as of the routes file, are not counted.
+        start = utc_now()
+        with count_requests(azurite) as bill:
             self._bill = bill
-            settings = load_settings(settings_of(storage, dovecot, self._user))
-            self._app: App = build_app(settings, now=lambda: begun)
+            settings = load_settings(app_settings(storage, dovecot, self._user))
+            self._app: App = build_app(settings, now=lambda: start)
             self.messages([plain_mail(999_999, to=RECIPIENT)])
             self.sweep()
 
     def messages(self, mails: Sequence[bytes]) -> Counter[str]:
-        """What it takes to collect these, and to route them; the look not counted that finds them."""
-        idle = self.look()
+        """Return the requests for storing and routing messages, without the requests of an idle poll."""
+        idle_poll = self.poll()
         self._user.deliver(mails)
-        collecting = self.look()
+        poll = self.poll()
         self._route(len(mails))
-        return collecting - idle + self._bill.take()
+        return poll - idle_poll + self._bill.reset()
 
-    def look(self) -> Counter[str]:
-        """What a look at the mailbox takes, from the clock's tick on, and with it the collecting of what is in it."""
+    def poll(self) -> Counter[str]:
+        """Return the requests for a poll of the mailbox, from the timer on, including the storing of new messages."""
         queue = self._app.storage.queues[QueueName.POLLS]
-        self._bill.take()
+        self._bill.reset()
         self._app.poller.due(PollReason.TIMER)
         queue.put_many([Poll("support", PollReason.MANUAL).to_json()])
         (item,) = queue.receive(1, hidden_for=60)
         self._app.poller.poll(Poll.from_json(item.body))
         queue.delete(item)
-        return self._bill.take()
+        return self._bill.reset()
 
-    def _route(self, waiting: int) -> None:
+    def _route(self, remaining: int) -> None:
         queue = self._app.storage.queues[QueueName.ROUTE_REQUESTS]
-        while waiting > 0:
-            # No more than there are: our own client asks again for what is missing, and the host's does not.
-            items = queue.receive(min(waiting, RECEIVED), hidden_for=60)
-            assert items, "what was collected is announced"
+        while remaining > 0:
+            # At most `remaining`: unlike the Functions host, our client repeats the request if messages are missing.
+            items = queue.receive(min(remaining, RECEIVED), hidden_for=60)
+            assert items, "a route request for each stored message"
             for item in items:
                 self._app.router.route(RouteRequest.from_json(item.body))
                 queue.delete(item)
-            waiting -= len(items)
+            remaining -= len(items)
 
     def sweep(self) -> Counter[str]:
-        """What the timer takes that announces again what waits, and measures."""
-        self._bill.take()
+        """Return the requests of the timer that republishes overdue route requests and collects health metrics."""
+        self._bill.reset()
         self._app.router.sweep()
         collect_health_metrics(self._app.settings, self._app.storage)
-        return self._bill.take()
+        return self._bill.reset()

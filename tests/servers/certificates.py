@@ -1,4 +1,4 @@
-"""Certificates for the test servers: a CA of our own, and the server certificates that it did and did not issue."""
+"""Certificates for test servers: a CA, certificates that it issued, and self-signed certificates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 DAY = timedelta(days=1)
-HERE = ("localhost", "127.0.0.1")
+LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,21 @@ class Pair:
         return self.key_pem_with(None)
 
     def key_pem_with(self, password: bytes | None) -> bytes:
-        """The private key as PEM, encrypted if a password is given."""
+        """Return the private key as PEM, encrypted if a password is given."""
         cipher = BestAvailableEncryption(password) if password else NoEncryption()
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, cipher)
 
     def pem(self, password: bytes | None = None) -> bytes:
-        """Key and certificate in one PEM text."""
+        """Return key and certificate as one PEM text."""
         return self.key_pem_with(password) + self.certificate_pem
 
     def pfx(self, password: bytes | None = None) -> bytes:
-        """Key and certificate as PKCS #12."""
+        """Return key and certificate as PKCS #12."""
         cipher = BestAvailableEncryption(password) if password else NoEncryption()
         return serialize_key_and_certificates(b"mailroom", self.key, self.certificate, None, cipher)
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """`name.pem` and `name.key` in a folder."""
+        """Write `name.pem` and `name.key` to a folder, and return their paths."""
         folder.mkdir(parents=True, exist_ok=True)
         certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
         certificate.write_bytes(self.certificate_pem)
@@ -72,7 +72,7 @@ class Pair:
 
 
 class Ca:
-    """A certificate authority for the length of a test run."""
+    """A certificate authority that is valid during a test run."""
 
     def __init__(self, name: str = "Mailroom Test CA") -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -85,32 +85,32 @@ class Ca:
         self._key = key
 
     def write(self, folder: Path) -> Path:
-        """The CA's certificate as `ca.pem`."""
+        """Write the CA's certificate as `ca.pem`, and return its path."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "ca.pem"
         path.write_bytes(self.pair.certificate_pem)
         return path
 
     def server(self, *names: str, start: timedelta = -DAY, end: timedelta = 10 * DAY) -> Pair:
-        """A server certificate for these names (localhost if none), valid from now + start until now + end."""
+        """Return a server certificate for the names (default: localhost), valid from now + start until now + end."""
         key = ec.generate_private_key(ec.SECP256R1())
         issuer = self.pair.certificate.subject
-        builder = _server_builder(names or HERE, issuer, key, start, end)
+        builder = _server_builder(names or LOOPBACK_NAMES, issuer, key, start, end)
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(authority, critical=False)
         return Pair(builder.sign(self._key, hashes.SHA256()), key)
 
 
 def self_signed(*names: str) -> Pair:
-    """A server certificate that nobody vouches for but itself."""
+    """Return a self-signed server certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
-    names = names or HERE
+    names = names or LOOPBACK_NAMES
     builder = _server_builder(names, _name(names[0]), key, -DAY, 10 * DAY)
     return Pair(builder.sign(key, hashes.SHA256()), key)
 
 
 def application(*, start: timedelta = -DAY, end: timedelta = 10 * DAY) -> Pair:
-    """What an app registration signs in with: an RSA key and a certificate of its own."""
+    """Return the RSA key and the self-signed certificate of an app registration."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = _name("mailroom app")
     builder = _builder(name, name, key, datetime.now(UTC) + start, datetime.now(UTC) + end)

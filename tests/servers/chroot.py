@@ -1,7 +1,7 @@
 """Private root folders, in which the daemons of a Debian package run without being installed.
 
-Mail servers conflict as packages. Each one's files and libraries are therefore unpacked into .tools/roots/NAME
-(tools/servers.sh), and each instance runs in a copy of its own. The copy is in the RAM disk where there is one that
+The packages of mail servers conflict. The files and libraries of each server are therefore unpacked into
+.tools/roots/NAME (tools/servers.sh), and each instance runs in a separate copy. The copy is on the RAM disk if that
 allows programs and devices.
 """
 
@@ -47,7 +47,7 @@ class Chroot:
         source = PROJECT / ".tools" / "roots" / name
         if not source.is_dir() or os.geteuid() != 0:
             pytest.fail(f"{name} is needed for this test, and root to run it: run tools/servers.sh", pytrace=False)
-        _remove_left_over_roots(name)
+        _remove_leftover_roots(name)
         self._base = Path(tempfile.mkdtemp(prefix=f"{name}-{os.getpid()}-", dir=temporary_folder()))
         self.path = self._base / "root"
         subprocess.run(["cp", "-a", str(source), str(self.path)], check=True)
@@ -73,12 +73,12 @@ class Chroot:
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         path.chmod(mode)
         os.chown(path, owner, owner)
-        # Postfix reads a file that is younger than a second again and again, for 1.5 s (dict_load_file_xt).
+        # Postfix reads a file that is younger than a second repeatedly, for 1.5 s (dict_load_file_xt).
         os.utime(path, (1_700_000_000, 1_700_000_000))
         return path
 
     def folder(self, name: str, *, owner: int = 0, mode: int = 0o755) -> Path:
-        """Create a folder below the root, and those above it; the folder gets the owner in any case."""
+        """Create a folder below the root, with its parents. The owner is set even if the folder exists."""
         path = self.path / name
         if not path.is_dir():
             if not path.parent.is_dir():
@@ -148,10 +148,10 @@ class Chroot:
         shutil.rmtree(self._base, ignore_errors=True)
 
     def _receive_syslog(self) -> None:
-        """Append to the log what daemons send to /dev/log."""
+        """Append the messages that daemons send to /dev/log to the log."""
         self._syslog = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         folder = os.open(self.path / "dev", os.O_DIRECTORY | os.O_PATH)
-        # A path through the descriptor: a socket's own path may have 107 bytes at most (unix(7)).
+        # A path through the descriptor, since the path of a socket may have at most 107 bytes (unix(7)).
         self._syslog.bind(f"/proc/self/fd/{folder}/log")
         os.close(folder)
         (self.path / "dev/log").chmod(0o666)
@@ -165,7 +165,7 @@ class Chroot:
 
 
 def _kill_all_in(root: Path) -> bool:
-    """Kill every process that has this root folder; return whether there was any."""
+    """Kill every process with this root folder, and return whether one was running."""
     running = False
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -175,8 +175,8 @@ def _kill_all_in(root: Path) -> bool:
     return running
 
 
-def _remove_left_over_roots(name: str) -> None:
-    """Remove the roots of test runs that were killed, and end what still runs in them."""
+def _remove_leftover_roots(name: str) -> None:
+    """Remove the roots of killed test runs, and kill the processes that run in them."""
     folder = Path(temporary_folder() or tempfile.gettempdir())
     for base in folder.glob(f"{name}-*-*"):
         pid = base.name.split("-")[1]
@@ -186,7 +186,7 @@ def _remove_left_over_roots(name: str) -> None:
 
 
 def temporary_folder() -> Path | None:
-    """Return the RAM disk if programs and devices work there, else None: the default folder."""
+    """Return the RAM disk if it allows programs and devices, or None for the default folder."""
     if not RAM_DISK.is_dir() or not os.access(RAM_DISK, os.W_OK):
         return None
     info = os.statvfs(RAM_DISK)

@@ -1,4 +1,4 @@
-"""A storage that counts what is written to its blobs."""
+"""Blobs that record the size of each write."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(slots=True)
 class CountingBlobs:
-    """Blobs that pass everything on, and count.
+    """Blobs that forward all calls and record the size of each write.
 
     Attributes:
-        inner: where blobs are stored.
-        sizes: by path, the bytes of each write.
+        inner: the blobs to forward to.
+        sizes: the path and the size in bytes of each write.
     """
 
     inner: Any
@@ -22,15 +22,15 @@ class CountingBlobs:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def create(self, path: str, data: bytes | Path, **how: Any) -> bool:
+    def create(self, path: str, data: bytes | Path, **options: Any) -> bool:
         self.sizes.append((path, data.stat().st_size if isinstance(data, Path) else len(data)))
-        return bool(self.inner.create(path, data, **how))
+        return bool(self.inner.create(path, data, **options))
 
-    def replace(self, path: str, data: bytes, **how: Any) -> None:
+    def replace(self, path: str, data: bytes, **options: Any) -> None:
         self.sizes.append((path, len(data)))
-        self.inner.replace(path, data, **how)
+        self.inner.replace(path, data, **options)
 
     @property
     def written(self) -> int:
-        """Return the bytes of all writes."""
+        """The bytes of all writes."""
         return sum(size for _, size in self.sizes)

@@ -44,7 +44,7 @@ class Courier:
         self.root.wait_for(self._ready, "Courier")
 
     def account(self, *, quota: int = 0) -> Account:
-        """Return an account that no test has had before, empty; `quota` is what it takes, in bytes."""
+        """Return an empty account that no other test uses; `quota` is its quota in bytes."""
         name = next(self._names)
         for part in ("", "cur", "new", "tmp"):
             self.root.folder(f"srv/{name}/Maildir/{part}", owner=MAIL_UID, mode=0o700)
@@ -55,24 +55,24 @@ class Courier:
         return Account(name, PASSWORD, self.ca_file, imap, imaps, pop3, pop3s)
 
     def receive(self, account: Account, mails: Iterable[bytes]) -> None:
-        """Deliver messages into the INBOX as an MTA does: into its Maildir."""
+        """Deliver messages into the Maildir of the INBOX, as an MTA does."""
         folder = self.root.path / "srv" / account.name / "Maildir"
         for mail in mails:
-            # Maildir orders by the time in the name.
+            # A Maildir is sorted by the time in the name.
             name = f"{1_700_000_000 + next(self._serials)}.M1P1.test"
             self.root.write(f"srv/{account.name}/Maildir/tmp/{name}", mail.replace(b"\r\n", b"\n"), owner=MAIL_UID)
             (folder / "tmp" / name).rename(folder / "new" / name)
 
     def _write_users(self) -> None:
-        """Write the two files that makeuserdb makes of a userdb: accounts, and their passwords."""
+        """Write the two files that makeuserdb creates from a userdb: accounts, and their passwords."""
         digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
         names = [f"u{n}" for n in range(1, USERS + 1)]
         fields = "uid={0}|gid={0}|home=/srv/{1}|_="
         accounts = "".join(f"{name}\t{fields.format(MAIL_UID, name)}\n" for name in names)
         passwords = "".join(f"{name}\tsystempw={{SHA}}{digest}\n" for name in names)
         for kind, lines in (("userdb", accounts), ("userdbshadow", passwords)):
-            made = f"/etc/courier/{kind}.dat"
-            self.root.run(f"{LIBRARY}/makedatprog", "-", f"{made}.tmp", made, data=f"{lines}.\n".encode())
+            database = f"/etc/courier/{kind}.dat"
+            self.root.run(f"{LIBRARY}/makedatprog", "-", f"{database}.tmp", database, data=f"{lines}.\n".encode())
 
     def _listen(self, protocol: str, port: int, login: str, server: str, *, tls: bool) -> None:
         env = {**self._defaults(f"{protocol}d-ssl"), **self._defaults(f"{protocol}d")}
@@ -102,7 +102,7 @@ class Courier:
 
 @pytest.fixture(scope="session")
 def courier(ca: Ca) -> Iterator[Courier]:
-    """The Courier that the tests of a worker share."""
+    """Yield the Courier that the tests of a worker share."""
     server = Courier(ca)
     yield server
     server.root.stop()

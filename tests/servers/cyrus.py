@@ -1,4 +1,4 @@
-"""Cyrus' IMAP server (Debian 12: 3.6), with accounts in a SASL database, ACLs and quotas."""
+"""Cyrus' IMAP server (Debian 12: 3.6), with accounts in a SASL database and ACLs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Cyrus:
             self.root.folder(f"var/lib/cyrus/{folder}", owner=UID)
         for folder in ("var/lib/cyrus", "var/spool/cyrus/mail", "var/spool/sieve", "run/cyrus/proc", "run/cyrus/lock"):
             self.root.folder(folder, owner=UID)
-        # Without a list of time zones libical ends every program of Cyrus.
+        # Without a list of time zones, libical ends every program of Cyrus.
         self.root.write("usr/share/zoneinfo/zone.tab", "CH\t+4723+00832\tEurope/Zurich\n")
         self._add_password(ADMIN)
         self.imap, self.imaps = free_ports(2)
@@ -80,7 +80,7 @@ class Cyrus:
         self._names = (f"u{n}" for n in itertools.count(1))
 
     def account(self) -> Account:
-        """Return an account that no test has had before, empty."""
+        """Return an empty account that no other test uses."""
         name = next(self._names)
         self._add_password(name)
         with self.admin() as client:
@@ -98,14 +98,9 @@ class Cyrus:
             client.logout()
 
     def set_rights(self, account: Account, rights: str, *, folder: str = "") -> None:
-        """Give an account these rights (RFC 4314) alone to its INBOX, or to a folder below."""
+        """Give an account exactly these rights (RFC 4314) to its INBOX, or to a folder below it."""
         with self.admin() as client:
             succeed(client.setacl(quoted(f"user/{account.name}{folder}"), account.name, rights))
-
-    def set_quota(self, account: Account, kilobytes: int) -> None:
-        """Limit the storage of an account."""
-        with self.admin() as client:
-            succeed(client.setquota(f"user/{account.name}", f"(STORAGE {kilobytes})"))
 
     def _add_password(self, name: str) -> None:
         command = ("/usr/sbin/saslpasswd2", "-p", "-c", "-f", "/etc/sasldb2", "-u", "localhost", name)
@@ -115,7 +110,7 @@ class Cyrus:
 
 @pytest.fixture(scope="session")
 def cyrus(ca: Ca) -> Iterator[Cyrus]:
-    """The Cyrus that the tests of a worker share."""
+    """Yield the Cyrus that the tests of a worker share."""
     server = Cyrus(ca)
     yield server
     server.root.stop()

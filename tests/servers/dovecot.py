@@ -1,8 +1,7 @@
-"""A real Dovecot of our own: IMAP and POP3, with TLS, passwords, a master user and OAuth tokens.
+"""A real Dovecot: IMAP and POP3, with TLS, passwords, a master user and OAuth tokens.
 
-It runs as a child process, as root, on free loopback ports, in a new folder each time. The fixtures are `dovecot` (one
-for the whole run) and `dovecots` (others, by option, started once each).
-Each test takes a user of its own: `user = dovecot.user()`.
+It runs as a child process, as root, on free loopback ports, in a new folder. The fixtures are `dovecot` (one for the
+whole run) and `dovecots` (others, by option, each started once). Each test has a separate user: `dovecot.user()`.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ class Dovecot:
     """A running Dovecot.
 
     Attributes:
-        imap, imaps, pop3, pop3s: ports on 127.0.0.1; those with an s want TLS at once.
-        ca_file: the CA that its certificate comes from (unless it was given another's).
-        key: what tokens for it are signed with (HS256).
+        imap, imaps, pop3, pop3s: ports on 127.0.0.1; imaps and pop3s use implicit TLS.
+        ca_file: the CA that issued its certificate, unless another certificate was given.
+        key: the key that signs its tokens (HS256).
     """
 
     host = "localhost"
@@ -65,16 +64,16 @@ class Dovecot:
         extra: str = "",
         key: bytes | None = None,
     ) -> None:
-        """Start it.
+        """Start Dovecot.
 
         Args:
-            ca: who issues its certificate.
-            certificate: another certificate than one for localhost of that CA.
-            tls: False offers neither TLS ports nor STARTTLS and STLS.
-            imap_capability: what IMAP says it can do, instead of what it can.
+            ca: the CA that issues its certificate.
+            certificate: the certificate to use instead of one for localhost from `ca`.
+            tls: False: neither TLS ports nor STARTTLS and STLS.
+            imap_capability: the IMAP capabilities to advertise instead of the real ones.
             mechanisms: SASL mechanisms, as Dovecot spells them.
             extra: more lines for the configuration.
-            key: what tokens are signed with.
+            key: the key that signs its tokens.
         """
         if shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None or os.geteuid() != 0:
             pytest.fail(MISSING, pytrace=False)
@@ -95,7 +94,7 @@ class Dovecot:
         pytest.fail(f"Dovecot did not start:\n{log[-2_000:]}", pytrace=False)
 
     def user(self) -> User:
-        """An account that no test has had before, empty."""
+        """Return an empty account that no other test uses."""
         name = next(self._names)
         home = self._folder / "mail" / name
         home.mkdir()
@@ -103,26 +102,26 @@ class Dovecot:
         return User(name, f"{name}-pw", home)
 
     def token(self, address: str, *, lifetime: float = 3_600.0, key: bytes | None = None) -> str:
-        """An access token for XOAUTH2 as this server checks it; a negative lifetime has expired."""
+        """Return an access token that this server accepts for XOAUTH2; with a negative lifetime it has expired."""
         return access_token(address, key=key or self.key, lifetime=lifetime)
 
     def log(self) -> str:
-        """What it has logged so far."""
+        """Return the log so far."""
         return (self._folder / "log" / "dovecot.log").read_text("utf-8", "replace")
 
     def kick(self, user: User) -> None:
-        """Cut the connections of a user, as a server that is restarted does."""
+        """Cut the connections of a user, as a restart of the server does."""
         command = ["doveadm", "-c", str(self._folder / "dovecot.conf"), "kick", user.name]
         subprocess.run(command, check=True, capture_output=True, timeout=20)
 
     def ask_to_stop(self) -> None:
-        """Tell it to end, without waiting."""
+        """Send SIGTERM without waiting."""
         process = getattr(self, "_process", None)
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:
-        """End it and remove its folder."""
+        """Stop Dovecot and remove its folder."""
         self.ask_to_stop()
         process = getattr(self, "_process", None)
         if process is not None:
@@ -183,7 +182,7 @@ class Dovecot:
 
 
 def access_token(address: str, *, key: bytes, lifetime: float = 3_600.0, **more: str) -> str:
-    """A token as Dovecot's local validation accepts it, with more claims if there are any."""
+    """Return a token that Dovecot's local validation accepts, with additional claims in `more`."""
     now = int(time.time())
     claims = {"iss": ISSUER, "sub": address, "email": address, "iat": now - 10, "exp": int(now + lifetime), **more}
     return jwt.encode(claims, key, algorithm="HS256", headers={"kid": "default"})
@@ -191,35 +190,35 @@ def access_token(address: str, *, key: bytes, lifetime: float = 3_600.0, **more:
 
 @pytest.fixture(scope="session")
 def ca() -> Ca:
-    """The run's own certificate authority."""
+    """Return the certificate authority of the test run."""
     return Ca()
 
 
 @pytest.fixture(scope="session")
 def ca_file(ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its certificate, as `CA_FILE` names it."""
+    """Return the file with the certificate authority's certificate, for `CA_FILE`."""
     return ca.write(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture(scope="session")
 def dovecots(ca: Ca) -> Iterator[Callable[..., Dovecot]]:
-    """Dovecots with other options: the same options give the same one. Takes what `Dovecot` takes, but the CA."""
+    """Yield a function that returns a Dovecot with given options of `Dovecot`, started if necessary."""
     running: dict[str, Dovecot] = {}
 
     def start(**options: object) -> Dovecot:
         name = repr(sorted(options.items()))
         if name not in running:
-            running[name] = Dovecot(ca, **options)  # type: ignore[arg-type]  # the options are checked where they are used
+            running[name] = Dovecot(ca, **options)  # type: ignore[arg-type]  # `Dovecot` checks the options
         return running[name]
 
     yield start
-    for each in running.values():
-        each.ask_to_stop()
-    for each in running.values():
-        each.stop()
+    for started in running.values():
+        started.ask_to_stop()
+    for started in running.values():
+        started.stop()
 
 
 @pytest.fixture(scope="session")
 def dovecot(dovecots: Callable[..., Dovecot]) -> Dovecot:
-    """The Dovecot that most tests share."""
+    """Return the Dovecot that most tests share."""
     return dovecots()

@@ -1,4 +1,4 @@
-"""What a test's Dovecot is configured with."""
+"""The configuration of a test's Dovecot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def oauth2(folder: Path, issuer: str) -> str:
-    """How tokens are checked: here, with a key of our own, without asking anybody."""
+    """Return the configuration of OAuth: tokens are validated locally with a key."""
     return f"""\
 introspection_mode = local
 local_validation_key_dict = fs:posix:prefix={folder}/keys/
@@ -22,7 +22,7 @@ issuers = {issuer}
 def configuration(
     folder: Path, ports: tuple[int, int, int, int], *, tls: bool, imap_capability: str, mechanisms: str, extra: str
 ) -> str:
-    """`dovecot.conf` for a folder and the ports of IMAP, IMAPS, POP3 and POP3S."""
+    """Return `dovecot.conf` for a folder and the ports of IMAP, IMAPS, POP3 and POP3S."""
     imap, imaps, pop3, pop3s = ports
     capability = f"imap_capability = {imap_capability}\n" if imap_capability else ""
     ssl = f"ssl = yes\nssl_cert = <{folder}/tls/server.pem\nssl_key = <{folder}/tls/server.key" if tls else "ssl = no"

@@ -1,4 +1,4 @@
-"""Faults on purpose: the k-th operation fails in one of four ways, whatever it is an operation of."""
+"""Fault injection: the k-th operation on a storage or a mailbox fails in one of four modes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from shared.storage.base import Storage
 
 
 class ProcessGone(BaseException):
-    """Stands for the end of the process: nothing that is asked for afterwards takes place."""
+    """A simulated kill of the process: no later operation takes effect."""
 
 
 class Way(Enum):
-    """How an operation fails."""
+    """The mode in which an operation fails."""
 
     RAISES = "raises"
     GONE_BEFORE = "gone before"
@@ -26,11 +26,15 @@ class Way(Enum):
 
 
 class Faults:
-    """Counts operations and lets one fail.
+    """A counter of operations that makes one of them fail.
 
     Args:
-        at: which, from 1; 0: none.
-        way: how.
+        at: the number of the operation that fails, from 1; 0: none.
+        way: the mode in which it fails.
+
+    Attributes:
+        count: the number of operations so far.
+        names: the names of the operations so far.
     """
 
     def __init__(self, at: int = 0, way: Way = Way.RAISES) -> None:
@@ -42,7 +46,7 @@ class Faults:
         self.names: list[str] = []
 
     def stores(self, stores: Storage) -> Storage:
-        """A storage whose every operation may fail."""
+        """Return a storage whose operations are counted and may fail."""
         return Storage(
             self.around(stores.blobs, ServiceUnavailable),
             self.around(stores.records, ServiceUnavailable),
@@ -52,15 +56,15 @@ class Faults:
         )
 
     def mailbox(self, mailbox: object) -> Any:
-        """A session whose every operation may fail."""
+        """Return a session whose operations are counted and may fail."""
         return self.around(mailbox, ConnectionLost)
 
     def around(self, inner: object, error: type[Exception]) -> Any:
-        """An object that does as `inner` does until its time has come."""
+        """Return an object that forwards to `inner`, and whose operations are counted and may fail."""
         return _Wrapped(self, inner, error)
 
     def step(self, name: str, error: type[Exception]) -> Exception | BaseException | None:
-        """Count one operation. Raises what comes before it, gives what comes after it."""
+        """Count an operation. Raise the error that occurs before it, or return the error that occurs after it."""
         with self._lock:
             if self._gone:
                 raise ProcessGone
@@ -78,7 +82,7 @@ class Faults:
             return error(f"the reply to operation {self._at}, {name}, is lost")
 
     def after(self, fault: Exception | BaseException | None) -> None:
-        """Raise what comes after an operation."""
+        """Raise the error that occurs after an operation."""
         if fault is not None:
             if isinstance(fault, ProcessGone):
                 self._gone = True
@@ -109,10 +113,10 @@ class _Wrapped:
 
     def _each(self, name: str, inner: Generator[Any, None, None]) -> Generator[Any, None, None]:
         try:
-            for one in inner:
+            for item in inner:
                 fault = self._faults.step(name, self._error)
                 self._faults.after(fault)
-                yield one
+                yield item
         finally:
             inner.close()
 

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback for as long as a test needs it: one handler for every method, no log."""
+"""An HTTP server on the loopback interface, with one handler for all methods and without a log."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 
 class AnyMethod(BaseHTTPRequestHandler):
-    """Hands every request to `answer`, whatever its method."""
+    """A handler that passes all requests to `answer`, regardless of the method."""
 
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
-        """Answer one request."""
+        """Respond to a request."""
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
@@ -29,7 +29,7 @@ class AnyMethod(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(handler: type[AnyMethod]) -> Iterator[int]:
-    """Serve while the context lasts; gives the port."""
+    """Serve within the context, and yield the port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

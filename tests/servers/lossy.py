@@ -1,4 +1,4 @@
-"""A way to a storage on which replies get lost: the request is carried out, and its sender hears nothing."""
+"""A proxy to a storage that loses replies: it forwards a request, and does not send the response."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.servers.azurite import KEY, Azurite
 from tests.servers.http import AnyMethod, serving
 
 
-class Way:
-    """Says when a reply is to be lost.
+class ReplyLoss:
+    """Decides which replies are lost.
 
     Attributes:
-        lose: how many of the next replies to requests that change something are lost.
-        lost: how many were.
+        lose: the number of replies to lose from now on. Only replies to requests with side effects count.
+        lost: the number of lost replies.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Way:
         self._lock = threading.Lock()
 
     def loses(self, method: str) -> bool:
-        """Whether this one is lost."""
+        """Return whether to lose the reply to a request."""
         with self._lock:
             if self.lose == 0 or method in {"GET", "HEAD"}:
                 return False
@@ -35,39 +35,39 @@ class Way:
 
 
 @contextmanager
-def lossy(azurite: Azurite, account: str) -> Iterator[tuple[str, Way]]:
-    """An account's connection string by such a way."""
-    way = Way()
+def lossy(azurite: Azurite, account: str) -> Iterator[tuple[str, ReplyLoss]]:
+    """Run a proxy, and yield the connection string of an account through it."""
+    loss = ReplyLoss()
     with ExitStack() as stack:
-        ports = [stack.enter_context(_between(port, way)) for port in (azurite.blob, azurite.queue, azurite.table)]
+        ports = [stack.enter_context(_proxy(port, loss)) for port in (azurite.blob, azurite.queue, azurite.table)]
         blob, queue, table = (f"http://127.0.0.1:{port}/{account}" for port in ports)
         yield (
             f"AccountName={account};AccountKey={KEY};BlobEndpoint={blob};QueueEndpoint={queue};TableEndpoint={table}",
-            way,
+            loss,
         )
 
 
 @contextmanager
-def _between(port: int, way: Way) -> Iterator[int]:
+def _proxy(port: int, loss: ReplyLoss) -> Iterator[int]:
     class Handler(AnyMethod):
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            there = http.client.HTTPConnection("127.0.0.1", port)
-            there.request(self.command, self.path, body, dict(self.headers.items()))
-            answer = there.getresponse()
-            content = answer.read()
-            there.close()
-            if way.loses(self.command):
+            upstream = http.client.HTTPConnection("127.0.0.1", port)
+            upstream.request(self.command, self.path, body, dict(self.headers.items()))
+            response = upstream.getresponse()
+            content = response.read()
+            upstream.close()
+            if loss.loses(self.command):
                 self.close_connection = True
                 return
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
+            self.send_response(response.status)
+            for name, value in response.getheaders():
                 if name.lower() not in {"transfer-encoding", "content-length", "connection", "keep-alive"}:
                     self.send_header(name, value)
-            length = answer.headers.get("Content-Length", 0) if self.command == "HEAD" else len(content)
+            length = response.headers.get("Content-Length", 0) if self.command == "HEAD" else len(content)
             self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(content)
 
-    with serving(Handler) as listening:
-        yield listening
+    with serving(Handler) as proxy_port:
+        yield proxy_port

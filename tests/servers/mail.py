@@ -1,4 +1,4 @@
-"""Sample mail for tests: the same bytes for the same arguments, CRLF line ends, 8-bit text."""
+"""Sample messages for tests, with CRLF line ends and 8-bit text. Equal arguments give equal bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DOMAIN = "example.com"
 
 
 def plain_mail(n: int, *, size: int = 2_000, to: str = f"support@{DOMAIN}", headers: str = "") -> bytes:
-    """Message number `n`, about `size` octets, to `to`; `headers` are more header lines, each ended by CRLF."""
+    """Return message number `n` of about `size` bytes to `to`; `headers` are more header lines, each with CRLF."""
     day, hour, minute = 1 + n % 28, n // 60 % 24, n % 60
     head = (
         f"Received: from out.example.net by mx.{DOMAIN}; Sun, {day:02} Nov 2026 {hour:02}:{minute:02}:00 +0000\r\n"
@@ -28,7 +28,7 @@ def plain_mail(n: int, *, size: int = 2_000, to: str = f"support@{DOMAIN}", head
 
 
 def body(size: int, *, seed: int = 0) -> bytes:
-    """Lines of 8-bit text, about `size` octets, some of which begin with a dot, ended by CRLF."""
+    """Return lines of 8-bit text with CRLF, about `size` bytes. Some lines begin with a dot."""
     if size <= 0:
         return b"\r\n"
     block = _block(seed % 16)
@@ -38,10 +38,10 @@ def body(size: int, *, seed: int = 0) -> bytes:
 
 
 def hostile_bodies() -> dict[str, bytes]:
-    """Whole messages that trip up readers of line-based protocols, by what is special about them.
+    """Return messages that challenge parsers of line-based protocols, by their peculiarity.
 
-    None begins with a dot: Dovecot 2.3 does not stuff one in the very first line of RETR and TOP. No server that took
-    its mail by SMTP has such a message, since it wrote the first line itself.
+    No message begins with a dot, which Dovecot 2.3 does not stuff in the first line of RETR and TOP. A message that
+    was received over SMTP cannot begin with a dot, since the server writes the first line.
     """
     head = b"From: a@example.net\r\nTo: support@example.com\r\nSubject: x\r\n\r\n"
     return {

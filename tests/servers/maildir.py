@@ -1,4 +1,4 @@
-"""A test's account on Dovecot: its mail as it lies on the disk, where it is put and looked at without the server."""
+"""A test's account on Dovecot, whose Maildir the tests write and read directly."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 
 DOMAIN = "example.com"
 UNSAFE = ("dovecot.index", "dovecot-uidlist")
-"""What a folder's UIDs and UIDVALIDITY are in; they are made anew where they are gone."""
+"""The first characters of the files with UIDs and UIDVALIDITY. The server creates missing ones again."""
 
 _serials = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class User:
-    """One account, and its mail as it lies on the disk.
+    """An account with its Maildir.
 
     Attributes:
         name: the login name; the address without its domain.
         password: its password.
-        home: its Maildir.
+        home: the path of its Maildir.
     """
 
     name: str
@@ -41,59 +41,59 @@ class User:
 
         Args:
             mails: the messages' bytes.
-            folder: `INBOX` or another's name; made if it is not there.
-            flags: what the messages are flagged with at once.
+            folder: `INBOX` or another folder, created if it does not exist.
+            flags: the flags of the messages.
             received: their INTERNALDATE, seconds since 1970.
 
         Returns:
-            How many there were.
+            The number of messages.
         """
-        place = self._place(folder)
+        maildir = self._make_maildir(folder)
         count = 0
         for data in mails:
             serial = next(_serials)
             size = len(data) + data.count(b"\n") - data.count(b"\r\n")
             name = f"{1_700_000_000 + serial}.M1P1.test,S={len(data)},W={size}"
-            path = place / "tmp" / name
+            path = maildir / "tmp" / name
             path.write_bytes(data)
             os.chown(path, *nobody())
             if received is not None:
                 os.utime(path, (received, received))
-            path.rename(place / "cur" / f"{name}:2,{flags}" if flags else place / "new" / name)
+            path.rename(maildir / "cur" / f"{name}:2,{flags}" if flags else maildir / "new" / name)
             count += 1
         return count
 
     def left(self, folder: str = "INBOX") -> list[bytes]:
-        """The messages that are in a folder now, oldest first."""
+        """Return the messages that are in a folder now, oldest first."""
         return [path.read_bytes() for path in self.files(folder)]
 
     def files(self, folder: str = "INBOX") -> list[Path]:
-        """The files of the messages that are in a folder now, oldest first."""
-        place = self.home if folder == "INBOX" else self.home / f".{folder.replace('/', '.')}"
-        found = [path for part in ("new", "cur") for path in (place / part).glob("*")]
-        return sorted(found, key=lambda path: path.name)
+        """Return the files of the messages that are in a folder now, oldest first."""
+        maildir = self.home if folder == "INBOX" else self.home / f".{folder.replace('/', '.')}"
+        files = [path for part in ("new", "cur") for path in (maildir / part).glob("*")]
+        return sorted(files, key=lambda path: path.name)
 
     def flag(self, letters: str, *, folder: str = "INBOX") -> None:
-        """Give every message of a folder these Maildir flags."""
+        """Set the Maildir flags of every message in a folder."""
         for path in self.files(folder):
             path.rename(path.parent.parent / "cur" / f"{path.name.split(':')[0]}:2,{letters}")
 
     def new_uidvalidity(self, folder: str = "INBOX") -> None:
-        """Make the server number a folder's messages anew, under another UIDVALIDITY."""
-        for path in self._place(folder).iterdir():
+        """Make the server assign new UIDs to a folder's messages, with a new UIDVALIDITY."""
+        for path in self._make_maildir(folder).iterdir():
             if path.name.startswith(UNSAFE):
                 path.unlink()
 
-    def _place(self, folder: str) -> Path:
-        place = self.home if folder == "INBOX" else self.home / f".{folder.replace('/', '.')}"
-        for part in (self.home, place, *(place / name for name in ("cur", "new", "tmp"))):
+    def _make_maildir(self, folder: str) -> Path:
+        maildir = self.home if folder == "INBOX" else self.home / f".{folder.replace('/', '.')}"
+        for part in (self.home, maildir, *(maildir / name for name in ("cur", "new", "tmp"))):
             if not part.is_dir():
                 part.mkdir()
                 os.chown(part, *nobody())
-        return place
+        return maildir
 
 
 def nobody() -> tuple[int, int]:
-    """The user and group that own the mail."""
+    """Return the ids of the user `nobody` and its group, which own the mail."""
     entry = pwd.getpwnam("nobody")
     return entry.pw_uid, entry.pw_gid

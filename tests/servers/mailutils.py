@@ -1,4 +1,4 @@
-"""GNU Mailutils' imap4d and pop3d (Debian 12: 3.15), with mbox files, and accounts in /etc/passwd of their root."""
+"""GNU Mailutils' imap4d and pop3d (Debian 12: 3.15), with mbox files and accounts in the /etc/passwd of their root."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Mailutils:
         self.root.wait_for(self._ready, "Mailutils")
 
     def account(self) -> Account:
-        """Return an account that no test has had before, empty."""
+        """Return an empty account that no other test uses."""
         name = next(self._names)
         uid = FIRST_UID + int(name[1:])
         self.root.folder(f"srv/{name}", owner=uid)
@@ -63,7 +63,7 @@ class Mailutils:
         return Account(name, PASSWORD, self.ca_file, imap, imaps, pop3, pop3s)
 
     def receive(self, account: Account, mails: Iterable[bytes]) -> None:
-        """Deliver messages into the INBOX as an MTA does: to the end of its mbox."""
+        """Append messages to the mbox of the INBOX, as an MTA does."""
         with (self.root.path / "var/mail" / account.name).open("ab") as mbox:
             for mail in mails:
                 text = re.sub(rb"(?m)^From ", b">From ", mail.replace(b"\r\n", b"\n"))
@@ -75,7 +75,7 @@ class Mailutils:
 
 @pytest.fixture(scope="session")
 def mailutils(ca: Ca) -> Iterator[Mailutils]:
-    """The Mailutils that the tests of a worker share."""
+    """Yield the Mailutils that the tests of a worker share."""
     server = Mailutils(ca)
     yield server
     server.root.stop()

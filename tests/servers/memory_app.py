@@ -1,4 +1,4 @@
-"""An app on a storage in a folder and on mailboxes in memory."""
+"""An app with a storage in a folder and mailboxes in memory."""
 
 from __future__ import annotations
 
@@ -29,11 +29,17 @@ TWO_MAILBOXES = {
 
 
 def settings_for(storage: str, extra: Mapping[str, str] = TWO_MAILBOXES) -> AppSettings:
-    """Settings with what every mailbox in `extra` needs besides."""
+    """Return settings, with defaults for every mailbox in `extra`."""
     values = {"AzureWebJobsStorage": storage, "POLL_SCHEDULE": "0 * * * * *", **extra}
     for name in {key.split("__")[1] for key in extra if key.startswith("MAILBOXES__")}:
-        given = {"PROTOCOL": "imap", "HOST": "127.0.0.1", "PORT": "1", "TLS": "none", "PASSWORD": "secret-of-" + name}
-        for key, value in given.items():
+        defaults = {
+            "PROTOCOL": "imap",
+            "HOST": "127.0.0.1",
+            "PORT": "1",
+            "TLS": "none",
+            "PASSWORD": "secret-of-" + name,
+        }
+        for key, value in defaults.items():
             values.setdefault(f"MAILBOXES__{name}__{key}", value)
     settings = load_settings(values)
     assert not settings.faulty, settings.faulty
@@ -47,28 +53,28 @@ def app_on(
     stores: Storage | None = None,
     now: Now = utc_now,
 ) -> App:
-    """The app, with sessions opened by `connect` and uploads one after the other."""
+    """Return an app that opens sessions with `connect` and uploads sequentially."""
     if stores is None:
         stores = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
     app = build_app(settings, stores, now=now)
-    intake = replace(app.poller.intake, uploads=AtOnce())
+    intake = replace(app.poller.intake, uploads=ImmediateExecutor())
     return replace(app, poller=replace(app.poller, connect=connect, intake=intake))
 
 
-class AtOnce(Executor):
-    """Runs what it is given in the caller's thread."""
+class ImmediateExecutor(Executor):
+    """An executor that runs calls in the caller's thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001  the caller asks the future
+        except BaseException as error:  # noqa: BLE001  the future raises it
             future.set_exception(error)
         return future
 
 
 def let_time_pass(folder: Path) -> None:
-    """What a dead worker left hidden or held becomes visible and free: ten minutes go by at once."""
+    """Make all messages visible and end all leases, as if ten minutes had passed."""
     with sqlite3.connect(folder / HIDDEN / "state.sqlite3") as database:
         database.execute("UPDATE messages SET visible = 0")
         database.execute("DELETE FROM leases")

@@ -1,4 +1,4 @@
-"""A mail server in memory, and sessions with it, for tests that need every step in hand."""
+"""A mail server in memory and sessions with it, for tests that control every step."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Self
 
-from shared.errors import ConnectionLost, MailroomError
+from shared.errors import MailroomError
 from shared.mailboxes.base import FetchResult, FolderCheck, ListedMessage
 from shared.mailboxes.spool import Content
 
 
 @dataclass(slots=True)
 class MemoryServer:
-    """One mailbox on a server: what it holds survives every session."""
+    """A mailbox on a server. Its messages outlive the sessions."""
 
     messages: dict[int, bytes] = field(default_factory=dict)
     uidvalidity: int = 1
     commits: bool = False
-    """Removals take effect with `commit` alone, as POP3's do with QUIT."""
+    """Removals take effect only with `commit`, as with QUIT in POP3."""
     has_keys: bool = True
     before_removal: Callable[[bytes], None] = lambda _data: None
     downloads: int = 0
     downloaded: list[int] = field(default_factory=list)
-    """The numbers of what was downloaded, or begun to be."""
+    """The numbers of the messages whose download began."""
     listings: list[str | None] = field(default_factory=list)
-    """What each listing was asked to begin above."""
+    """The argument `above` of each listing."""
     told: dict[int, int] = field(default_factory=dict)
-    """Sizes that the server tells, where they are not the true ones."""
+    """Sizes that the server reports in place of the real ones."""
     keys: dict[int, str] = field(default_factory=dict)
-    """Keys that the server gives, where it does not count."""
+    """Keys that the server reports in place of numbers."""
     received: dict[int, datetime] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
-    """What the server does not give out although it has it, and why."""
+    """Messages that the server does not deliver although it has them, with the reason."""
     unreadable: dict[int, dict[str, object]] = field(default_factory=dict)
-    """What the server will never give out, and what it tells of it instead."""
+    """Messages that the server never delivers, with the metadata that it reports instead."""
     gone: set[int] = field(default_factory=set)
-    """What is listed, and is gone when it is asked for."""
+    """Messages that are listed but deleted before they are fetched."""
     undelivered: set[int] = field(default_factory=set)
-    """What is listed at every poll, and answered as if it did not exist."""
+    """Messages that are listed at every poll but never delivered."""
     postponed: set[int] = field(default_factory=set)
-    """What is not taken at the first try."""
+    """Messages that are not delivered at the first attempt."""
     unlisted: set[int] = field(default_factory=set)
-    """What a listing that breaks off leaves out; the session knows that it did."""
+    """Messages that are missing in a listing, which the session knows to be incomplete."""
     incomplete: bool = False
-    """A listing may lack messages, as far as the session knows."""
+    """The session takes its listings for incomplete."""
     refuses_removal: MailroomError | None = None
     before_batch: Callable[[], None] = lambda: None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def deliver(self, *messages: bytes) -> None:
-        """New mail."""
+        """Add messages."""
         for message in messages:
             self.messages[next(self._numbers)] = message
 
     def open(self) -> MemoryMailbox:
-        """A session."""
+        """Open a session."""
         return MemoryMailbox(self)
 
 
@@ -89,20 +89,20 @@ class MemoryMailbox:
         self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int
     ) -> Generator[list[FetchResult], None, None]:
         for batch in batches:
-            for small in _pairs(batch):
+            for pair in _pairs(batch):
                 self._server.before_batch()
-                self._server.downloads += len(small)
-                self._server.downloaded += [one.number for one in small]
-                yield [self._fetched(one, max_bytes) for one in small]
+                self._server.downloads += len(pair)
+                self._server.downloaded += [message.number for message in pair]
+                yield [self._fetched(message, max_bytes) for message in pair]
 
     def remove(self, messages: Sequence[ListedMessage]) -> None:
         if self._server.refuses_removal is not None:
             raise self._server.refuses_removal
-        for one in messages:
+        for message in messages:
             if self._server.commits:
-                self._marked.append(one.number)
+                self._marked.append(message.number)
             else:
-                self._remove(one.number)
+                self._remove(message.number)
 
     def commit(self) -> None:
         for number in self._marked:
@@ -116,8 +116,8 @@ class MemoryMailbox:
         self._marked.clear()
 
     def watermark(self, dealt_with: Collection[int]) -> str | None:
-        first = takewhile(lambda one: one.number in dealt_with, self._listed)
-        *_, last = (None, *(one.key for one in first))
+        first = takewhile(lambda message: message.number in dealt_with, self._listed)
+        *_, last = (None, *(message.key for message in first))
         return last
 
     def list(
@@ -172,15 +172,6 @@ class MemoryMailbox:
         if data is not None:
             self._server.before_removal(data)
             del self._server.messages[number]
-
-
-class DeadMailbox(MemoryMailbox):
-    """A session that breaks at its first listing."""
-
-    def list(
-        self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
-    ) -> Sequence[ListedMessage]:
-        raise ConnectionLost("mailbox support: the connection broke")
 
 
 def _pairs(batch: Sequence[ListedMessage]) -> Iterable[Sequence[ListedMessage]]:

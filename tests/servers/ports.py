@@ -7,14 +7,14 @@ import socket
 from contextlib import suppress
 
 RANGE = range(10_000, 32_768)
-"""Below the range that Linux takes the ports of outgoing connections from (ip_local_port_range)."""
+"""Ports below the range for outgoing connections in Linux (ip_local_port_range)."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that no server listens on.
+    """Return ports on which no server listens.
 
-    They are random, so that test processes beside each other rarely choose the same one. A server that cannot bind its
-    port is started again with another.
+    They are random, so that parallel test processes rarely choose the same port. A server that cannot bind its port is
+    started again with another one.
     """
     ports: set[int] = set()
     while len(ports) < count:

@@ -1,6 +1,6 @@
 """Postfix (Debian 12: 3.7), which delivers into Maildirs and writes X-Original-To and Delivered-To (virtual(8)).
 
-Each test has a domain of its own, `uN.example`. There `production@` has the mailbox and `sales@` is its virtual alias;
+Each test has a separate domain, `uN.example`. There `production@` has the mailbox and `sales@` is its virtual alias;
 mail for `uN@forward.example` is forwarded to `production@` by local(8), as a `.forward` file has it.
 """
 
@@ -45,7 +45,7 @@ TABLES = {
     "mailboxes": "production@{0}.example {0}/\n",
     "virtual": "sales@{0}.example production@{0}.example\n",
 }
-"""Tables of main.cf, with the line that each mailbox has in them."""
+"""Tables of main.cf, with the line for each mailbox."""
 MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
@@ -71,7 +71,7 @@ class PostfixMailbox:
     """The mailbox of one domain, which no other test uses.
 
     Attributes:
-        name: the mailbox's folder, and what the domain begins with.
+        name: the name of the mailbox's folder, and the first label of the domain.
         folder: its Maildir.
     """
 
@@ -80,12 +80,12 @@ class PostfixMailbox:
 
     @property
     def domain(self) -> str:
-        """Return the domain that the mailbox and its alias belong to."""
+        """The domain of the mailbox and its alias."""
         return f"{self.name}.example"
 
     @property
     def forwarder(self) -> str:
-        """Return the address that forwards to the mailbox."""
+        """The address that forwards to the mailbox."""
         return f"{self.name}@forward.example"
 
 
@@ -93,7 +93,7 @@ class Postfix:
     """A running Postfix.
 
     Attributes:
-        port: where it takes mail (SMTP).
+        port: the SMTP port.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Postfix:
         self.root.wait_for(lambda: listening(self.port, b"220"), "Postfix")
 
     def mailbox(self) -> PostfixMailbox:
-        """Return a mailbox that no test has had before, empty."""
+        """Return an empty mailbox that no other test uses."""
         name = next(self._names)
         return PostfixMailbox(name, self.root.folder(f"srv/{name}", owner=MAIL_UID, mode=0o700))
 
@@ -126,7 +126,7 @@ class Postfix:
             client.sendmail(SENDER, recipients, mail)
 
     def delivered(self, mailbox: PostfixMailbox, count: int = 1) -> list[bytes]:
-        """Wait until a mailbox holds so many messages, and return them as they are in its files."""
+        """Wait until a mailbox has `count` messages, and return the content of its files."""
         deadline = time.monotonic() + 15
         while len(files := list((mailbox.folder / "new").glob("*"))) < count:
             if time.monotonic() > deadline:
@@ -138,7 +138,7 @@ class Postfix:
 
 @pytest.fixture(scope="session")
 def postfix() -> Iterator[Postfix]:
-    """The Postfix that the tests of a worker share."""
+    """Yield the Postfix that the tests of a worker share."""
     server = Postfix()
     yield server
     server.root.stop()

@@ -1,4 +1,4 @@
-"""The routes file as an operator writes it: whole, over what was there."""
+"""Write the routes file as an operator does, replacing an existing one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from shared.storage.base import Blobs
 
 
 def store_routes(blobs: Blobs, routes: object) -> None:
-    """Store the routes by name; text is stored as it is."""
+    """Store routes by name. A text is stored unchanged."""
     data = routes.encode() if isinstance(routes, str) else json.dumps({"routes": routes}).encode()
-    known = blobs.version(ROUTES_PATH)
-    if known is None:
+    current = blobs.read_version(ROUTES_PATH)
+    if current is None:
         assert blobs.create(ROUTES_PATH, data, content_type="application/json")
     else:
-        blobs.replace(ROUTES_PATH, data, etag=known.etag, content_type="application/json")
+        blobs.replace(ROUTES_PATH, data, etag=current.etag, content_type="application/json")

@@ -1,6 +1,6 @@
-"""Servers over real sockets that do what a test tells them: answer oddly, stall, cut the connection.
+"""Servers with real sockets and scripted behaviour: unusual responses, stalls, disconnections.
 
-`Scripted` runs a function for each connection; `ScriptedPop3` is a small POP3 server that asks a hook first.
+`Scripted` runs a function for each connection. `ScriptedPop3` is a small POP3 server that calls a hook first.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ class Peer:
         self._stream = connection.makefile("rb")
 
     def line(self) -> bytes:
-        """The next line that the client sent, without its end; raises EOFError when there is none."""
+        """Return the next line of the client without its line end; raise EOFError at the end of the input."""
         line = self._stream.readline()
         if not line:
             raise EOFError
         return line.rstrip(b"\r\n")
 
     def send(self, *lines: bytes) -> None:
-        """Lines, each with its CRLF."""
+        """Send lines, each with CRLF."""
         self.raw(b"".join(line + b"\r\n" for line in lines))
 
     def raw(self, data: bytes) -> None:
         self.connection.sendall(data)
 
     def body(self, data: bytes) -> None:
-        """A message, stuffed, with the dot behind it."""
+        """Send a dot-stuffed message and the final dot."""
         self.raw((b"\r\n" + data).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n")
 
     def cut(self) -> None:
@@ -47,7 +47,7 @@ class Peer:
         raise EOFError
 
     def stall(self) -> None:
-        """Say nothing more, until the server is closed."""
+        """Send nothing more until the server is closed."""
         self._over.wait(30)
         raise EOFError
 
@@ -65,19 +65,19 @@ class Scripted:
     """A server on a free port of this machine.
 
     Attributes:
-        port: where.
-        connections: how many there have been.
-        failure: what went wrong in the script itself, if anything did.
+        port: the port.
+        connections: the number of connections so far.
+        failure: an error in the script itself, if one occurred.
     """
 
     host = "127.0.0.1"
 
     def __init__(self, script: Callable[[Peer], None], *, context: ssl.SSLContext | None = None) -> None:
-        """Start it.
+        """Start the server.
 
         Args:
-            script: run for each connection, in a thread of its own; EOFError ends it.
-            context: TLS from the first byte.
+            script: called for each connection, in a separate thread; EOFError ends it.
+            context: the context for implicit TLS; None: no TLS.
         """
         self._script = script
         self._context = context
@@ -91,7 +91,7 @@ class Scripted:
         self._start(self._accept)
 
     def close(self) -> None:
-        """Stop it; raises what went wrong in the script."""
+        """Stop the server, and raise an error that occurred in the script."""
         self._over.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -132,7 +132,7 @@ class Scripted:
             self._script(peer)
         except (EOFError, OSError):
             pass
-        except BaseException as error:  # noqa: BLE001  told by `close`, in the test's thread
+        except BaseException as error:  # noqa: BLE001  `close` raises it in the test's thread
             self.failure = error
         finally:
             if peer is not None:
@@ -141,17 +141,17 @@ class Scripted:
 
 
 Hook = Callable[[Peer, bytes], bool]
-"""Given the connection and a command; True: it has answered, the server need not."""
+"""Called with the connection and a command; returns whether it responded in place of the server."""
 
 
 class ScriptedPop3(Scripted):
     """A POP3 server whose messages are in memory.
 
     Attributes:
-        messages: UIDL and bytes, in order; those whose deletion was committed are gone.
-        commands: what it was sent, by all connections.
-        capabilities: what CAPA tells.
-        greeting: how it begins.
+        messages: UIDL and bytes, in order, without the messages whose deletion was committed.
+        commands: the commands of all connections.
+        capabilities: the response to CAPA.
+        greeting: the greeting.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class ScriptedPop3(Scripted):
 
     def _converse(self, peer: Peer) -> None:
         peer.send(self.greeting)
-        held = list(self.messages)
+        available = list(self.messages)
         deleted: set[int] = set()
         while True:
             command = peer.line()
@@ -182,49 +182,49 @@ class ScriptedPop3(Scripted):
             name, *arguments = command.upper().split() or [b""]
             number = int(arguments[0]) if arguments and arguments[0].isdigit() else 0
             if name == b"QUIT":
-                self.messages = [m for m in self.messages if m not in [held[n - 1] for n in deleted]]
+                self.messages = [m for m in self.messages if m not in [available[n - 1] for n in deleted]]
                 peer.send(b"+OK bye")
                 peer.cut()
             elif name == b"DELE":
                 deleted.add(number)
                 peer.send(b"+OK deleted")
             elif name in (b"RETR", b"TOP"):
-                data = held[number - 1][1]
+                data = available[number - 1][1]
                 peer.send(b"+OK")
                 peer.body(data if name == b"RETR" else data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
             else:
-                peer.send(*self._plain(name, [(n, *m) for n, m in enumerate(held, 1) if n not in deleted]))
+                peer.send(*self._plain(name, [(n, *m) for n, m in enumerate(available, 1) if n not in deleted]))
 
-    def _plain(self, name: bytes, left: list[tuple[int, str, bytes]]) -> list[bytes]:
+    def _plain(self, name: bytes, remaining: list[tuple[int, str, bytes]]) -> list[bytes]:
         if name == b"CAPA":
             return [b"+OK", *self.capabilities, b"."]
         if name == b"UIDL":
-            return [b"+OK", *(b"%d %s" % (n, key.encode()) for n, key, _ in left), b"."]
+            return [b"+OK", *(b"%d %s" % (n, key.encode()) for n, key, _ in remaining), b"."]
         if name == b"LIST":
-            return [b"+OK", *(b"%d %d" % (n, len(data)) for n, _, data in left), b"."]
+            return [b"+OK", *(b"%d %d" % (n, len(data)) for n, _, data in remaining), b"."]
         if name in (b"USER", b"PASS", b"STAT", b"NOOP", b"RSET"):
             return [b"+OK"]
         return [b"-ERR what?"]
 
 
-def answers(**given: bytes) -> Hook:
-    """A hook that answers commands by name: `PASS=b"-ERR no"`."""
+def answers(**responses: bytes) -> Hook:
+    """Return a hook with responses to commands by name: `PASS=b"-ERR no"`."""
 
     def hook(peer: Peer, command: bytes) -> bool:
         name = command.split(b" ")[0].decode().upper()
-        if name in given:
-            peer.send(given[name])
-        return name in given
+        if name in responses:
+            peer.send(responses[name])
+        return name in responses
 
     return hook
 
 
-def on(command: bytes, act: Callable[[Peer], object]) -> Hook:
-    """A hook that does something instead of answering one command."""
+def on(command: bytes, action: Callable[[Peer], object]) -> Hook:
+    """Return a hook that calls a function in place of the response to a command."""
 
-    def hook(peer: Peer, given: bytes) -> bool:
-        if given == command:
-            act(peer)
-        return given == command
+    def hook(peer: Peer, received: bytes) -> bool:
+        if received == command:
+            action(peer)
+        return received == command
 
     return hook

@@ -1,4 +1,4 @@
-"""Mailbox settings for tests, as the settings' reader would have made them."""
+"""Mailbox settings for tests, as the loader would return them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers.dovecot import Dovecot, User
 
 
 def mailbox_settings(**changes: Any) -> MailboxSettings:
-    """A POP3 mailbox on this machine, unless `changes` say otherwise."""
+    """Return a POP3 mailbox on this machine, with `changes`."""
     fields: dict[str, Any] = {
         "name": "support",
         "protocol": MailProtocol.POP3,
@@ -28,7 +28,7 @@ def mailbox_settings(**changes: Any) -> MailboxSettings:
 
 
 def pop3_settings(dovecot: Dovecot, user: User, **changes: Any) -> MailboxSettings:
-    """POP3S and a password for a user of a Dovecot, unless `changes` say otherwise."""
+    """Return a POP3 mailbox of a Dovecot user, with implicit TLS, a password and `changes`."""
     fields: dict[str, Any] = {
         "address": user.address,
         "port": dovecot.pop3s,
@@ -40,7 +40,7 @@ def pop3_settings(dovecot: Dovecot, user: User, **changes: Any) -> MailboxSettin
 
 
 def oauth(settings: MailboxSettings, authority: Authority, app: App, ca_file: Path, **changes: Any) -> MailboxSettings:
-    """The same mailbox, signed in to by an app registration's secret or certificate."""
+    """Return the mailbox with sign-in by the secret or the certificate of an app registration."""
     fields: dict[str, Any] = {
         "password": None,
         "ca_file": ca_file,

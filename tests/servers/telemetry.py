@@ -1,4 +1,4 @@
-"""Listens to what a process tells of itself, by OpenTelemetry's own in-memory exporters."""
+"""Record the telemetry of this process with OpenTelemetry's in-memory exporters."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value of a metric.
+    """A value of a metric.
 
     Attributes:
-        name: the metric's.
-        attributes: what it is the value of.
-        value: the number; of a histogram, the sum of what was recorded.
+        name: the name of the metric.
+        attributes: the attributes of the value.
+        value: the number; of a histogram, the sum of the recorded values.
     """
 
     name: str
@@ -34,50 +34,50 @@ class Point:
 
 
 class Listening:
-    """Everything that this process tells from now on. A process has one: providers cannot be exchanged."""
+    """The telemetry of this process from now on. A process has one instance: providers cannot be replaced."""
 
     def __init__(self) -> None:
         self._spans = InMemorySpanExporter()
-        tracing = TracerProvider()
-        tracing.add_span_processor(SimpleSpanProcessor(self._spans))
-        trace.set_tracer_provider(tracing)
+        tracer_provider = TracerProvider()
+        tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
+        trace.set_tracer_provider(tracer_provider)
         self._metrics = InMemoryMetricReader()
         metrics.set_meter_provider(MeterProvider([self._metrics]))
-        self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # the library's own lack
-        logging_ = LoggerProvider()
-        logging_.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
-        logging.getLogger("mailroom").addHandler(LoggingHandler(logger_provider=logging_))
+        self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # the library lacks the type
+        logger_provider = LoggerProvider()
+        logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
+        logging.getLogger("mailroom").addHandler(LoggingHandler(logger_provider=logger_provider))
 
     def spans(self) -> Sequence[ReadableSpan]:
-        """All that have ended."""
+        """Return the ended spans."""
         return self._spans.get_finished_spans()
 
     def points(self) -> list[Point]:
-        """All metrics as they stand."""
+        """Return the current values of all metrics."""
         data = self._metrics.get_metrics_data()
-        found = []
+        points = []
         for resource in data.resource_metrics if data is not None else ():
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     for point in metric.data.data_points:
                         assert isinstance(point, NumberDataPoint | HistogramDataPoint)
                         value = point.value if isinstance(point, NumberDataPoint) else point.sum
-                        found.append(Point(metric.name, dict(point.attributes or {}), value))
-        return found
+                        points.append(Point(metric.name, dict(point.attributes or {}), value))
+        return points
 
     def lines(self) -> list[tuple[str, dict[str, object], str]]:
-        """All log lines: what they say, their attributes, and the trace they belong to, in hex."""
+        """Return the text, the attributes and the trace id (hex) of each log record."""
         return [
             (
-                str(one.log_record.body),
-                dict(one.log_record.attributes or {}),
-                format(one.log_record.trace_id or 0, "032x"),
+                str(record.log_record.body),
+                dict(record.log_record.attributes or {}),
+                format(record.log_record.trace_id or 0, "032x"),
             )
-            for one in self._logs.get_finished_logs()
+            for record in self._logs.get_finished_logs()
         ]
 
 
 @functools.cache
 def listen() -> Listening:
-    """This process's."""
+    """Return the recorder of this process."""
     return Listening()

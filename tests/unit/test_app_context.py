@@ -63,7 +63,7 @@ def test_a_store_that_is_not_to_be_made_is_empty_and_refuses_writes(tmp_path: Pa
         stores = app.storage
         assert list(stores.blobs.list()) == []
         assert stores.blobs.read("a") is None
-        assert stores.blobs.version("a") is None
+        assert stores.blobs.read_version("a") is None
         assert not stores.blobs.exists("a")
         assert not stores.blobs.download("a", io.BytesIO())
         assert stores.remove_leftover_files() == 0

@@ -17,7 +17,7 @@ import pytest
 
 from shared.lease import LEASE_SECONDS
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, MemoryBudget, Spool, remove_leftover_files
-from shared.temporary_files import LEFT_OVER, LockedFile
+from shared.temporary_files import LEFTOVER_SECONDS, LockedFile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -197,7 +197,7 @@ def test_1_7_only_a_killed_workers_spooled_message_is_removed(temporary_folder: 
         assert worker.stdout is not None
         assert worker.stdout.readline() == b"ready\n"
         (path,) = temporary_folder.iterdir()
-        later = path.stat().st_mtime + LEFT_OVER
+        later = path.stat().st_mtime + LEFTOVER_SECONDS
         assert remove_leftover_files(later + 1) == 0, "a living process uses it"
         worker.send_signal(signal.SIGKILL)
         worker.wait()
@@ -208,7 +208,7 @@ def test_1_7_only_a_killed_workers_spooled_message_is_removed(temporary_folder: 
 
 
 def test_1_7_a_file_is_left_over_as_soon_as_a_lease_is() -> None:
-    assert LEFT_OVER == LEASE_SECONDS
+    assert LEFTOVER_SECONDS == LEASE_SECONDS
 
 
 def test_1_7_another_programs_files_stay(temporary_folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Opening a storage: what is made, what is shared, what is imported, and that no network is asked."""
+"""Opening a storage: files, imports, and configuration errors, without the network."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from shared.storage.location import StorageLocation
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def at(folder: Path) -> StorageLocation:
+def folder_location(folder: Path) -> StorageLocation:
     return StorageLocation.parse(f"folder:{folder}", setting="TEST")
 
 
-def test_a_folder_needs_none_of_the_sdks(tmp_path: Path) -> None:
+def test_a_folder_imports_no_sdk(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
 from shared.storage.location import StorageLocation
 from shared.storage.factory import open_storage
-address = StorageLocation.parse(f"folder:{sys.argv[1]}", setting="TEST")
-open_storage(address, address, "mail").close()
+location = StorageLocation.parse(f"folder:{sys.argv[1]}", setting="TEST")
+open_storage(location, location, "mail").close()
 print([name for name in sys.modules if name.split(".")[0] in {"azure", "requests", "msal"}])
 """
     ran = subprocess.run(
@@ -41,13 +41,13 @@ print([name for name in sys.modules if name.split(".")[0] in {"azure", "requests
     assert ran.stdout == "[]\n"
 
 
-def test_a_key_needs_no_identity_library() -> None:
+def test_a_connection_string_imports_no_identity_library() -> None:
     program = """
 import sys
 from shared.storage.location import StorageLocation
 from shared.storage.factory import open_storage
-address = StorageLocation.parse("UseDevelopmentStorage=true", setting="TEST")
-open_storage(address, address, "mail").close()
+location = StorageLocation.parse("UseDevelopmentStorage=true", setting="TEST")
+open_storage(location, location, "mail").close()
 print([name for name in sys.modules if name in {"azure.identity", "msal"}])
 """
     ran = subprocess.run(
@@ -65,19 +65,19 @@ print([name for name in sys.modules if name in {"azure.identity", "msal"}])
         "AccountName=some;SharedAccessSignature=sv=1&sig=hush",
     ],
 )
-def test_opening_asks_no_network(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def asked(*_: object) -> None:
-        raise AssertionError("the network was asked")
+def test_opening_sends_no_request(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a request was sent")
 
-    monkeypatch.setattr("socket.socket.connect", asked)
-    monkeypatch.setattr("socket.getaddrinfo", asked)
-    address = StorageLocation.parse(text, setting="TEST")
-    open_storage(address, address, "mail").close()
+    monkeypatch.setattr("socket.socket.connect", fail)
+    monkeypatch.setattr("socket.getaddrinfo", fail)
+    location = StorageLocation.parse(text, setting="TEST")
+    open_storage(location, location, "mail").close()
 
 
-def test_mail_is_directly_in_its_folder(tmp_path: Path) -> None:
+def test_mail_is_directly_in_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "mail"
-    stores = open_storage(at(folder), at(folder), "container")
+    stores = open_storage(folder_location(folder), folder_location(folder), "container")
     stores.blobs.create("messages/ab/x/raw.eml", b"x", content_type="message/rfc822")
     stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})
     stores.close()
@@ -86,21 +86,21 @@ def test_mail_is_directly_in_its_folder(tmp_path: Path) -> None:
     assert (folder / ".mailroom" / "state.sqlite3").is_file()
 
 
-def test_app_and_mail_may_be_two_folders(tmp_path: Path) -> None:
-    stores = open_storage(at(tmp_path / "app"), at(tmp_path / "mail"), "mail")
+def test_app_and_mail_may_use_two_folders(tmp_path: Path) -> None:
+    stores = open_storage(folder_location(tmp_path / "app"), folder_location(tmp_path / "mail"), "mail")
     stores.queues[QueueName.POLLS].put_many(["x"])
     stores.blobs.create("a", b"x", content_type="text/plain")
     stores.close()
     assert [path.name for path in (tmp_path / "app").iterdir()] == [".mailroom"]
-    other = open_storage(at(tmp_path / "app"), at(tmp_path / "elsewhere"), "mail")
+    other = open_storage(folder_location(tmp_path / "app"), folder_location(tmp_path / "elsewhere"), "mail")
     assert other.queues[QueueName.POLLS].length() == 1
     assert list(other.blobs.list()) == []
     other.close()
 
 
-def test_what_was_stored_is_there_when_opened_again(tmp_path: Path) -> None:
+def test_stored_data_is_kept_when_the_storage_is_opened_again(tmp_path: Path) -> None:
     for number in range(3):
-        stores = open_storage(at(tmp_path), at(tmp_path / "." / "sub" / ".."), "mail")
+        stores = open_storage(folder_location(tmp_path), folder_location(tmp_path / "." / "sub" / ".."), "mail")
         assert stores.records.create(Table.CLAIMS, digest("x"), {"a": 1}) == (number == 0)
         stores.queues[QueueName.POLLS].put_many(["x"])
         assert stores.queues[QueueName.POLLS].length() == number + 1
@@ -108,7 +108,7 @@ def test_what_was_stored_is_there_when_opened_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("location", "message"),
     [
         (StorageLocation("AzureWebJobsStorage", blob="https://b.example.com", queue="https://q.example.com"), "table"),
         (
@@ -118,8 +118,8 @@ def test_what_was_stored_is_there_when_opened_again(tmp_path: Path) -> None:
         (StorageLocation("AzureWebJobsStorage", connection_string="hush"), "complete"),
     ],
 )
-def test_an_address_that_lacks_a_part_is_a_fault_of_the_settings(address: StorageLocation, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"AzureWebJobsStorage.*{told}") as caught:
-        open_storage(address, address, "mail")
+def test_an_incomplete_location_is_a_configuration_error(location: StorageLocation, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"AzureWebJobsStorage.*{message}") as caught:
+        open_storage(location, location, "mail")
     assert "hush" not in str(caught.value)
     assert caught.value.__cause__ is None

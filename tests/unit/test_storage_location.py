@@ -1,4 +1,4 @@
-"""The forms that a storage's address may have, and what is never repeated of one."""
+"""The forms of a storage location, and errors that do not repeat secrets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from shared.storage.location import StorageLocation, app_storage
 
 KEY = "aHVzaC1odXNoLWh1c2g="
-WHOLE = f"DefaultEndpointsProtocol=https;AccountName=acct;AccountKey={KEY};EndpointSuffix=core.windows.net"
+COMPLETE = f"DefaultEndpointsProtocol=https;AccountName=acct;AccountKey={KEY};EndpointSuffix=core.windows.net"
 SIGNED = "BlobEndpoint=https://acct.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=hush%3D"
 BLOB = "https://acct.blob.core.windows.net"
 
@@ -27,67 +27,68 @@ def test_a_folder(text: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [WHOLE, SIGNED, WHOLE + ";", "UseDevelopmentStorage=true", "usedevelopmentstorage=True;", WHOLE.lower()]
+    "text",
+    [COMPLETE, SIGNED, COMPLETE + ";", "UseDevelopmentStorage=true", "usedevelopmentstorage=True;", COMPLETE.lower()],
 )
-def test_a_connection_string_is_kept_whole_and_hidden(text: str) -> None:
-    address = parse(f" {text} ")
-    assert address.connection_string == text
-    assert "hush" not in repr(address)
-    assert KEY not in f"{address!r} {address!s} {[address]}"
+def test_a_connection_string_is_kept_and_not_shown(text: str) -> None:
+    location = parse(f" {text} ")
+    assert location.connection_string == text
+    assert "hush" not in repr(location)
+    assert KEY not in f"{location!r} {location!s} {[location]}"
 
 
 @pytest.mark.parametrize("text", [BLOB, BLOB + "/", "HTTPS://acct.blob.core.windows.net", " " + BLOB + " "])
-def test_an_account_by_its_address(text: str) -> None:
-    address = parse(text)
-    assert address.blob == BLOB
-    assert address.queue == "https://acct.queue.core.windows.net"
-    assert address.table == "https://acct.table.core.windows.net"
+def test_an_account_by_its_blob_service(text: str) -> None:
+    location = parse(text)
+    assert location.blob == BLOB
+    assert location.queue == "https://acct.queue.core.windows.net"
+    assert location.table == "https://acct.table.core.windows.net"
 
 
-def test_other_clouds_have_other_suffixes() -> None:
+def test_another_cloud_has_another_suffix() -> None:
     assert parse("https://acct.blob.core.chinacloudapi.cn").table == "https://acct.table.core.chinacloudapi.cn"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("folder:", "names no folder"),
         ("folder:a\0b", "names no folder"),
-        ("hush", "is no storage"),
-        ("/hush", "is no storage"),
-        ("", "is no storage"),
-        ("hush=1;b", "is no storage"),
-        ("AccountName=acct;AccountKey=;hush", "is no storage"),
+        ("hush", "is not a storage location"),
+        ("/hush", "is not a storage location"),
+        ("", "is not a storage location"),
+        ("hush=1;b", "is not a storage location"),
+        ("AccountName=acct;AccountKey=;hush", "is not a storage location"),
         ("AccountName=acct;EndpointSuffix=hush", "without a key"),
-        (f"AccountKey={KEY}", "is no storage"),
-        ("UseDevelopmentStorage=hush", "is no storage"),
-        ("http://hush.blob.core.windows.net", "is no storage"),
-        (f"{BLOB}/hush", "no blob service's address"),
-        ("https://hush.example.com", "no blob service's address"),
-        (f"{BLOB}/?sv=1&sig=hush", "holds a signature"),
-        (f"{BLOB}#hush", "holds a signature"),
-        ("https://hush@acct.blob.core.windows.net", "user's name"),
-        ("https://[hush", "strange character"),
-        ("https://", "no https address"),
+        (f"AccountKey={KEY}", "is not a storage location"),
+        ("UseDevelopmentStorage=hush", "is not a storage location"),
+        ("http://hush.blob.core.windows.net", "is not a storage location"),
+        (f"{BLOB}/hush", "not the address of a blob service"),
+        ("https://hush.example.com", "not the address of a blob service"),
+        (f"{BLOB}/?sv=1&sig=hush", "contains a signature"),
+        (f"{BLOB}#hush", "contains a signature"),
+        ("https://hush@acct.blob.core.windows.net", "user name"),
+        ("https://[hush", "unexpected character"),
+        ("https://", "not an https address"),
     ],
 )
-def test_what_is_no_address_is_not_repeated(text: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told) as caught:
+def test_an_error_does_not_repeat_the_invalid_text(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         parse(text)
     assert "hush" not in str(caught.value)
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_the_hosts_whole_setting_wins() -> None:
-    address = app_storage({"AzureWebJobsStorage": WHOLE, "AzureWebJobsStorage__accountName": "other"})
-    assert address.connection_string == WHOLE
-    assert address.setting == "AzureWebJobsStorage"
+def test_the_hosts_setting_has_priority() -> None:
+    location = app_storage({"AzureWebJobsStorage": COMPLETE, "AzureWebJobsStorage__accountName": "other"})
+    assert location.connection_string == COMPLETE
+    assert location.setting == "AzureWebJobsStorage"
 
 
-def test_the_hosts_identity_by_the_accounts_name() -> None:
-    address = app_storage({"AzureWebJobsStorage__accountName": "acct", "OTHER": "x"})
-    assert (address.blob, address.queue, address.table, address.client_id) == (
+def test_an_identity_with_the_name_of_the_account() -> None:
+    location = app_storage({"AzureWebJobsStorage__accountName": "acct", "OTHER": "x"})
+    assert (location.blob, location.queue, location.table, location.client_id) == (
         BLOB,
         "https://acct.queue.core.windows.net",
         "https://acct.table.core.windows.net",
@@ -95,8 +96,8 @@ def test_the_hosts_identity_by_the_accounts_name() -> None:
     )
 
 
-def test_the_hosts_identity_by_service_and_without_case() -> None:
-    address = app_storage(
+def test_an_identity_with_service_uris_case_insensitively() -> None:
+    location = app_storage(
         {
             "azurewebjobsstorage__BLOBSERVICEURI": "https://b.example.com/",
             "AZUREWEBJOBSSTORAGE__QUEUESERVICEURI": "https://q.example.com",
@@ -106,55 +107,55 @@ def test_the_hosts_identity_by_service_and_without_case() -> None:
             "AzureWebJobsStorage": " ",
         }
     )
-    assert (address.blob, address.queue, address.table) == (
+    assert (location.blob, location.queue, location.table) == (
         "https://b.example.com",
         "https://q.example.com",
         "https://t.example.com",
     )
-    assert address.client_id == "1234"
+    assert location.client_id == "1234"
 
 
-def test_a_services_own_address_goes_before_the_accounts_name() -> None:
-    address = app_storage(
+def test_a_service_uri_has_priority_over_the_name_of_the_account() -> None:
+    location = app_storage(
         {"AzureWebJobsStorage__accountName": "acct", "AzureWebJobsStorage__queueServiceUri": "https://q.example.com"}
     )
-    assert (address.blob, address.queue) == (BLOB, "https://q.example.com")
+    assert (location.blob, location.queue) == (BLOB, "https://q.example.com")
 
 
-def test_tables_are_found_beside_blobs() -> None:
-    """The host itself needs none, so that nobody sets their address for it."""
-    address = app_storage(
+def test_the_table_service_is_derived_from_the_blob_service() -> None:
+    """The Functions host needs no tables, so its settings usually lack them."""
+    location = app_storage(
         {
             "AzureWebJobsStorage__blobServiceUri": BLOB,
             "AzureWebJobsStorage__queueServiceUri": "https://acct.queue.core.windows.net",
         }
     )
-    assert address.table == "https://acct.table.core.windows.net"
+    assert location.table == "https://acct.table.core.windows.net"
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("environment", "message"),
     [
         ({}, "is missing; set"),
         ({"AzureWebJobsStorage": "  "}, "is missing; set"),
         ({"AzureWebJobsStorage__blobServiceUri": BLOB}, "is missing; set"),
-        ({"AzureWebJobsStorage__accountName": "hush/hush"}, "no account's name"),
-        ({"AzureWebJobsStorage__accountName": f"AccountKey={KEY}"}, "no account's name"),
-        ({"AzureWebJobsStorage__blobServiceUri": f"{BLOB}?sig=hush"}, "holds a signature"),
-        ({"AzureWebJobsStorage__blobServiceUri": "http://hush.example.com"}, "no https address"),
+        ({"AzureWebJobsStorage__accountName": "hush/hush"}, "invalid account name"),
+        ({"AzureWebJobsStorage__accountName": f"AccountKey={KEY}"}, "invalid account name"),
+        ({"AzureWebJobsStorage__blobServiceUri": f"{BLOB}?sig=hush"}, "contains a signature"),
+        ({"AzureWebJobsStorage__blobServiceUri": "http://hush.example.com"}, "not an https address"),
     ],
 )
-def test_the_hosts_setting_is_wrong(given: dict[str, str], told: str) -> None:
-    with pytest.raises(ValueError, match=told) as caught:
-        app_storage(given)
+def test_an_invalid_setting_of_the_host(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        app_storage(environment)
     assert "hush" not in str(caught.value)
     assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "display_name"),
     [
-        (WHOLE, "storage account acct"),
+        (COMPLETE, "storage account acct"),
         (SIGNED, "the storage of a connection string"),
         ("UseDevelopmentStorage=true", "the storage emulator on this machine"),
         (BLOB, BLOB),
@@ -162,8 +163,8 @@ def test_the_hosts_setting_is_wrong(given: dict[str, str], told: str) -> None:
         ("folder:mail", str(Path.cwd() / "mail")),
     ],
 )
-def test_what_is_shown_of_an_address_holds_no_key(text: str, shown: str) -> None:
-    assert parse(text).shown == shown
+def test_the_display_name_contains_no_key(text: str, display_name: str) -> None:
+    assert parse(text).display_name == display_name
 
 
 @pytest.mark.parametrize(
@@ -175,9 +176,9 @@ def test_what_is_shown_of_an_address_holds_no_key(text: str, shown: str) -> None
         ("folder:/a/mail", "/a/mail"),
     ],
 )
-def test_a_relative_folder_is_taken_below_another(text: str, path: str) -> None:
+def test_a_relative_folder_is_resolved_against_another_folder(text: str, path: str) -> None:
     assert parse(text).below(Path("/base")).folder == Path(path)
 
 
-def test_an_account_has_nothing_relative() -> None:
+def test_an_account_has_no_relative_part() -> None:
     assert parse(BLOB).below(Path("/base")) == parse(BLOB)

@@ -1,1 +1,1 @@
-"""Blob, Queue and Table Storage."""
+"""Storage in Azure: Blob, Queue and Table Storage."""

@@ -1,4 +1,4 @@
-"""From an address to the services' clients. The network is not asked here."""
+"""Clients for the services of a storage account. Creating one sends no request."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from requests.adapters import HTTPAdapter
 from shared.errors import ConfigurationError
 from shared.storage.location import StorageLocation
 
-AT_ONCE = 16
-"""Requests at once of one account's clients."""
+MAX_PARALLEL_REQUESTS = 16
+"""Requests that the clients of one account send in parallel."""
 
-BLOCK = 4 * 1024 * 1024
-"""Octets of a large blob that are held and sent at a time."""
+BLOCK_SIZE = 4 * 1024 * 1024
+"""Bytes of a large blob that are held and sent at a time."""
 
-GET = 1024 * 1024
-"""Octets that are asked for at a time. The SDK's answers go in cycles of objects: several are held until collected."""
+DOWNLOAD_SIZE = 1024 * 1024
+"""Bytes to request at a time. The SDK's responses are reference cycles: several stay in memory until collected."""
 
 RETRIES = 2
-"""How often the SDKs try again by themselves."""
+"""Retries of a request by the SDKs."""
 
-LONGEST_PAUSE = 2.0
-"""Seconds that they wait before they do, at most. A function's time is bounded; what is put back waits better."""
+MAX_RETRY_DELAY = 2.0
+"""Seconds that an SDK waits before a retry, at most. A function's time is limited; a queue waits at no cost."""
 
 STORAGE_RETRIES: dict[str, Any] = {
-    # About a second each: initial_backoff + increment_base ** n, give or take the jitter. The SDK's own is 15 and more.
+    # A delay is initial_backoff + increment_base ** n, plus or minus the jitter: about a second. The default is 15 s.
     "retry_total": RETRIES,
     "initial_backoff": 0,
     "increment_base": 1,
@@ -43,7 +43,7 @@ STORAGE_RETRIES: dict[str, Any] = {
 CONNECT_SECONDS = 20
 READ_SECONDS = 60
 
-# The one account of the storage emulator; its key is public (Azurite's documentation).
+# The only account of the storage emulator. Its key is public (Azurite's documentation).
 _DEVELOPMENT = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
@@ -51,49 +51,53 @@ _DEVELOPMENT = (
     "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
 )
 
-# They tell every request at INFO, which is what a worker logs, and urllib3 at DEBUG with signatures in the addresses.
-for _noisy in ("azure.core", "azure.data", "azure.identity", "azure.storage", "urllib3"):
-    logging.getLogger(_noisy).setLevel(logging.WARNING)
+# The SDKs log every request at INFO, the level that a worker logs. urllib3 logs URLs with signatures at DEBUG.
+for _logger in ("azure.core", "azure.data", "azure.identity", "azure.storage", "urllib3"):
+    logging.getLogger(_logger).setLevel(logging.WARNING)
 
 
 class StorageAccount:
-    """A storage account's clients.
+    """A storage account with its clients and a thread pool.
 
     Args:
-        address: not a folder.
+        location: the account's location, not a folder.
+
+    Attributes:
+        setting: the setting that names the account.
+        pool: the threads for parallel requests.
     """
 
-    def __init__(self, address: StorageLocation) -> None:
-        self.setting = address.setting
-        self._address = address
+    def __init__(self, location: StorageLocation) -> None:
+        self.setting = location.setting
+        self._location = location
         self._clients: list[Any] = []
-        self.pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="storage")
+        self.pool = ThreadPoolExecutor(MAX_PARALLEL_REQUESTS, thread_name_prefix="storage")
 
     def blobs(self) -> BlobServiceClient:
-        """A client of the blob service."""
+        """Return a client of the blob service."""
         client: BlobServiceClient = self._client(
             BlobServiceClient,
-            self._address.blob,
+            self._location.blob,
             "blobServiceUri",
-            max_single_get_size=GET,
-            max_chunk_get_size=GET,
+            max_single_get_size=DOWNLOAD_SIZE,
+            max_chunk_get_size=DOWNLOAD_SIZE,
             **STORAGE_RETRIES,
         )
         return client
 
     def queues(self) -> QueueServiceClient:
-        """A client of the queue service."""
+        """Return a client of the queue service."""
         client: QueueServiceClient = self._client(
-            QueueServiceClient, self._address.queue, "queueServiceUri", **STORAGE_RETRIES
+            QueueServiceClient, self._location.queue, "queueServiceUri", **STORAGE_RETRIES
         )
         return client
 
     def table(self, name: str) -> TableClient:
-        """A client of one table."""
-        # Not by way of the service's client, whose tables sleep as long as a Retry-After says.
+        """Return a client of a table."""
+        # A client from TableServiceClient would sleep for the whole Retry-After.
         client: TableClient = self._client(
             TableClient,
-            self._address.table,
+            self._location.table,
             "tableServiceUri",
             table_name=name,
             retry_total=RETRIES,
@@ -107,22 +111,25 @@ class StorageAccount:
         for client in self._clients:
             client.close()
 
-    def _client(self, kind: Any, url: str | None, part: str, **options: object) -> Any:
-        whole = self._address.connection_string
-        if whole is None and url is None:
-            raise ConfigurationError(f"{self.setting}__{part} is missing; set it, or {self.setting}__accountName")
+    def _client(self, client_class: Any, url: str | None, setting_part: str, **options: object) -> Any:
+        connection_string = self._location.connection_string
+        if connection_string is None and url is None:
+            raise ConfigurationError(
+                f"{self.setting}__{setting_part} is missing; set it, or set {self.setting}__accountName"
+            )
         transport = _Transport()
         try:
-            if whole is not None:
-                whole = _DEVELOPMENT if whole.lower().startswith("usedevelopmentstorage=true") else whole
-                client = kind.from_connection_string(whole, transport=transport, **options)
+            if connection_string is not None:
+                if connection_string.lower().startswith("usedevelopmentstorage=true"):
+                    connection_string = _DEVELOPMENT
+                client = client_class.from_connection_string(connection_string, transport=transport, **options)
             else:
-                client = kind(url, credential=self._credential, transport=transport, **options)
+                client = client_class(url, credential=self._credential, transport=transport, **options)
         except ValueError:
-            # The SDKs' texts quote what they could not read, which may be a key.
+            # The SDKs' error messages quote the text that they could not parse, which may be a key.
             transport.close()
             raise ConfigurationError(
-                f"{self.setting} is no complete address; copy it anew from the Azure portal"
+                f"{self.setting} is not a complete storage address; copy it again from the Azure portal"
             ) from None
         self._clients.append(client)
         return client
@@ -131,20 +138,20 @@ class StorageAccount:
     def _credential(self) -> Any:
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415  slow to import; connection strings need none
 
-        # Left out when it is not set: then AZURE_CLIENT_ID counts, as everywhere.
-        given = {"managed_identity_client_id": self._address.client_id} if self._address.client_id else {}
-        credential = DefaultAzureCredential(**given)
+        # Without this argument AZURE_CLIENT_ID applies, as in other Azure applications.
+        options = {"managed_identity_client_id": self._location.client_id} if self._location.client_id else {}
+        credential = DefaultAzureCredential(**options)
         self._clients.append(credential)
         return credential
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK gives this name no type
-    """Connections enough for all that may ask at once, and no long sleeps."""
+    """A transport with a connection for every parallel request, and without long sleeps."""
 
     def __init__(self) -> None:
         session = requests.Session()
-        # requests keeps ten connections by default, and throws those beyond away.
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=2 * AT_ONCE)
+        # By default requests keeps ten connections and discards the others.
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=2 * MAX_PARALLEL_REQUESTS)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         super().__init__(
@@ -155,5 +162,5 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK gives this
         )
 
     def sleep(self, duration: float) -> None:
-        """Wait before a retry. A longer Retry-After goes to our caller, with the error, if the retries do not help."""
-        super().sleep(min(duration, LONGEST_PAUSE))
+        """Wait before a retry, for a limited time. If the retries fail, the error carries the longer Retry-After."""
+        super().sleep(min(duration, MAX_RETRY_DELAY))

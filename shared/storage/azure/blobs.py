@@ -1,4 +1,4 @@
-"""Blobs in one container. Create-only is the service's own condition, `If-None-Match: *`."""
+"""Blobs in a container. The service enforces create-only with the condition `If-None-Match: *`."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
 
 from shared.errors import WriteConflict
-from shared.storage.azure.accounts import BLOCK, StorageAccount
-from shared.storage.azure.errors import Service, code_of
+from shared.storage.azure.accounts import BLOCK_SIZE, StorageAccount
+from shared.storage.azure.errors import Service, error_code
 from shared.storage.azure.lazy_create import LazyResource
-from shared.storage.base import BlobVersion
-from shared.storage.paths import checked_path
+from shared.storage.base import BlobVersion, checked_path
 
-_THERE = frozenset({"BlobAlreadyExists", "ConditionNotMet", "LeaseIdMissing"})
-"""Refusals that say that there is such a blob. Other conflicts (409) do not, and must not be taken for it."""
+_EXISTS = frozenset({"BlobAlreadyExists", "ConditionNotMet", "LeaseIdMissing"})
+"""Error codes: the blob exists. Other conflicts (409) do not imply that."""
 
-_NONE = frozenset({"BlobNotFound"})
-"""The refusal that says that there is none. A container that is gone (404 too) says nothing about a blob."""
+_MISSING = frozenset({"BlobNotFound"})
+"""Error codes: the blob does not exist. The code of a missing container (also 404) does not imply that."""
 
-_UNCHANGED = 304
-"""The status for a blob that still is of the version that we have (RFC 9110 section 15.4.5)."""
+_NOT_MODIFIED = 304
+"""The status for a blob whose version the caller has (RFC 9110 section 15.4.5)."""
 
-_CHANGED = frozenset({"ConditionNotMet"})
+_MODIFIED = frozenset({"ConditionNotMet"})
+"""Error codes: the blob has another etag."""
 
 
 class AzureBlobs:
-    """A container.
+    """The blobs of a container.
 
     Args:
-        account: where it is.
-        container: its name.
+        account: the account that has the container.
+        container: the container's name.
     """
 
     def __init__(self, account: StorageAccount, container: str) -> None:
@@ -45,61 +45,62 @@ class AzureBlobs:
         self._container = LazyResource(account.setting, Service.BLOB, self._client.create_container)
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
-        """Write a whole blob if there is none."""
+        """Create a blob as a whole, and return whether it was created."""
         blob = self._client.get_blob_client(checked_path(path))
         settings = ContentSettings(content_type=content_type, content_disposition=_disposition(download_name))
-        if isinstance(data, Path) and data.stat().st_size <= BLOCK:
+        if isinstance(data, Path) and data.stat().st_size <= BLOCK_SIZE:
             data = data.read_bytes()
         with self._container.used():
             try:
-                if isinstance(data, bytes) and len(data) <= BLOCK:
+                if isinstance(data, bytes) and len(data) <= BLOCK_SIZE:
                     blob.upload_blob(data, overwrite=False, content_settings=settings)
                     return True
                 with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as source:
                     return _create_in_blocks(blob, source, settings)
             except HttpResponseError as error:
-                if code_of(error) in _THERE:
+                if error_code(error) in _EXISTS:
                     return False
                 raise
 
-    def settle(self) -> None:
-        """The service answers when it is durable."""
+    def flush(self) -> None:
+        """Return at once: the service responds after a write is durable."""
 
     def read(self, path: str) -> bytes | None:
-        """The whole blob, or None."""
+        """Return a blob's content, or None if the blob does not exist."""
         target = io.BytesIO()
         return target.getvalue() if self.download(path, target) else None
 
     def download(self, path: str, target: BinaryIO) -> bool:
-        """Stream a blob into an open file."""
+        """Stream a blob into an open file, and return whether the blob exists."""
         blob = self._client.get_blob_client(checked_path(path))
         with self._container.used():
             try:
                 blob.download_blob().readinto(target)
             except HttpResponseError as error:
-                if code_of(error) in _NONE:
+                if error_code(error) in _MISSING:
                     return False
                 raise
         return True
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
-        """The whole blob and its etag."""
+    def read_version(self, path: str, *, unless_etag: str = "", max_bytes: int | None = None) -> BlobVersion | None:
+        """Return a blob's content and etag, or None if the blob does not exist."""
         blob = self._client.get_blob_client(checked_path(path))
-        condition: dict[str, Any] = {"etag": unless, "match_condition": MatchConditions.IfModified} if unless else {}
-        part: dict[str, Any] = {} if most is None else {"offset": 0, "length": most}
+        options: dict[str, Any] = {} if max_bytes is None else {"offset": 0, "length": max_bytes}
+        if unless_etag:
+            options |= {"etag": unless_etag, "match_condition": MatchConditions.IfModified}
         with self._container.used():
             try:
-                found = blob.download_blob(**part, **condition)
-                return BlobVersion(found.readall(), str(found.properties.etag))
+                download = blob.download_blob(**options)
+                return BlobVersion(download.readall(), str(download.properties.etag))
             except HttpResponseError as error:
-                if error.status_code == _UNCHANGED:
-                    return BlobVersion(None, unless)
-                if code_of(error) in _NONE:
+                if error.status_code == _NOT_MODIFIED:
+                    return BlobVersion(None, unless_etag)
+                if error_code(error) in _MISSING:
                     return None
                 raise
 
     def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:
-        """Write a blob anew."""
+        """Replace a blob's content if the blob still has the given etag."""
         blob = self._client.get_blob_client(checked_path(path))
         with self._container.used():
             try:
@@ -111,66 +112,66 @@ class AzureBlobs:
                     content_settings=ContentSettings(content_type=content_type),
                 )
             except HttpResponseError as error:
-                if code_of(error) in _CHANGED | _NONE:
-                    raise WriteConflict(f"{path} was changed by another in between") from None
+                if error_code(error) in _MODIFIED | _MISSING:
+                    raise WriteConflict(f"{path} was changed by another process") from None
                 raise
 
     def delete_many(self, paths: Iterable[str]) -> None:
-        """Remove blobs."""
+        """Delete blobs and their snapshots."""
         with self._container.used():
             for path in paths:
                 try:
-                    # Its snapshots too: what is to be forgotten may have been kept by others' backups.
+                    # A backup may have taken snapshots, which also contain the mail to erase.
                     self._client.get_blob_client(checked_path(path)).delete_blob(delete_snapshots="include")
                 except HttpResponseError as error:
-                    if code_of(error) not in _NONE:
+                    if error_code(error) not in _MISSING:
                         raise
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a blob."""
+        """Return whether a blob exists."""
         blob = self._client.get_blob_client(checked_path(path))
         with self._container.used():
             return _exists(blob)
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        """Paths in order."""
+        """Yield the paths that begin with `prefix`, sorted."""
         with self._container.used():
             yield from self._client.list_blob_names(name_starts_with=prefix)
 
 
 def _create_in_blocks(blob: BlobClient, source: BinaryIO, settings: ContentSettings) -> bool:
-    """Send a large blob block by block; it exists, whole, when the list of its blocks is sent."""
+    """Create a large blob from blocks. It exists, as a whole, after the list of its blocks is committed."""
     if _exists(blob):
-        return False  # it would be found at the end, after many MB
+        return False  # before many MB are sent for nothing
     blocks = []
-    while piece := source.read(BLOCK):
-        # Never the name of another writer's block: the SDK's own are told by their offsets.
+    while piece := source.read(BLOCK_SIZE):
+        # Unique ids: with the SDK's own, which are offsets, concurrent writers would overwrite each other's blocks.
         blocks.append(BlobBlock(block_id=uuid.uuid4().hex))
         blob.stage_block(blocks[-1].id, piece, length=len(piece))
     try:
         blob.commit_block_list(blocks, content_settings=settings, match_condition=MatchConditions.IfMissing)
     except HttpResponseError as error:
-        # Another's list made an end of our blocks.
-        if code_of(error) == "InvalidBlockList" and _exists(blob):
+        # The commit of another writer's list discards all other uncommitted blocks.
+        if error_code(error) == "InvalidBlockList" and _exists(blob):
             return False
         raise
     return True
 
 
 def _exists(blob: BlobClient) -> bool:
-    # The SDK's own `exists` says no as well when the container is gone.
+    # The SDK's `exists` also returns False if the container does not exist.
     try:
         blob.get_blob_properties()
     except HttpResponseError as error:
-        if code_of(error) in _NONE:
+        if error_code(error) in _MISSING:
             return False
         raise
     return True
 
 
 def _disposition(name: str | None) -> str | None:
-    """`Content-Disposition` with a name of any characters (RFC 6266, RFC 8187)."""
+    """Return a `Content-Disposition` with a file name of any characters (RFC 6266, RFC 8187); None without a name."""
     if name is None:
         return None
-    whole = name.encode("utf-8", "replace").decode()  # lone surrogates have no octets
-    return f"attachment; filename*={encode_rfc2231(whole, 'UTF-8')}"
+    encodable = name.encode("utf-8", "replace").decode()  # UTF-8 cannot encode lone surrogates
+    return f"attachment; filename*={encode_rfc2231(encodable, 'UTF-8')}"

@@ -1,4 +1,4 @@
-"""Every error of the Azure SDKs, as ours."""
+"""Map every error of the Azure SDKs to an error of Mailroom."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from azure.core.exceptions import (
 
 from shared.errors import ServiceUnavailable, Throttled, TransientError, printable
 
-TOO_MUCH = frozenset({429, 503})
+THROTTLED = frozenset({429, 503})
 DENIED = frozenset({401, 403})
+NOT_FOUND = 404
 
 _CODE_HEADER = "x-ms-error-code"
 _SIGNATURE = re.compile(r"(?i)(with url: |sig=)[^\s&]+")
 
 
 class Service(StrEnum):
-    """A storage account's services, by the names that their data roles have."""
+    """The services of a storage account, as the names of Azure's data roles have them."""
 
     BLOB = "Blob"
     QUEUE = "Queue"
@@ -36,57 +37,62 @@ class Service(StrEnum):
 
 
 @contextmanager
-def mapped(setting: str, service: Service) -> Iterator[None]:
-    """Turn what the SDKs raise into `TransientError` and what derives from it.
+def mapped_errors(setting: str, service: Service) -> Iterator[None]:
+    """Raise the SDKs' errors as `TransientError` or a subclass of it.
 
     Args:
         setting: the setting that names the account.
-        service: whom is asked.
+        service: the service that is used.
     """
     try:
         yield
     except AzureError as error:
-        # Not chained: a request's address and headers hang on the SDK's exceptions, signatures among them.
-        raise as_ours(error, setting, service) from None
+        # Not chained: the SDK's exceptions refer to the request, whose URL and headers may contain signatures.
+        raise map_error(error, setting, service) from None
 
 
-def as_ours(error: AzureError, setting: str, service: Service) -> TransientError:
-    """The error of ours that one of theirs stands for. Its text holds nothing of what was stored or asked for."""
+def map_error(error: AzureError, setting: str, service: Service) -> TransientError:
+    """Return the error of Mailroom for an error of an SDK. Its text contains nothing of the request or the content."""
     who = f"{setting}: the {service} service"
     status = error.status_code if isinstance(error, HttpResponseError) else None
-    answer = " ".join(filter(None, [str(status or ""), code_of(error)])) or type(error).__name__
-    if status in TOO_MUCH:
-        return Throttled(f"{who} asks to wait ({answer})", retry_after=_wait(error))
+    answer = " ".join(filter(None, [str(status or ""), error_code(error)])) or type(error).__name__
+    if status in THROTTLED:
+        return Throttled(f"{who} is throttling requests ({answer})", retry_after=_retry_after(error))
     if status in DENIED:
         return ServiceUnavailable(
-            f"{who} refused us ({answer}); check the key in {setting}, or that the identity has the role Storage "
-            f"{service} Data Contributor on the account, and that the account's firewall lets the app in"
+            f"{who} denied access ({answer}); check the key in {setting}, or that the identity has the role Storage "
+            f"{service} Data Contributor on the account, and that the account's firewall admits the app"
         )
     if isinstance(error, ClientAuthenticationError):
         return ServiceUnavailable(
-            f"{who}: no sign-in is possible ({_told(error)}); check the key or the identity that {setting} names, or "
+            f"{who}: sign-in failed ({_root_cause(error)}); check the key or the identity that {setting} names, or "
             "sign in with `az login`"
         )
-    if status is not None and status == 404:  # noqa: PLR2004
+    if status == NOT_FOUND:
         return ServiceUnavailable(
-            f"{who} does not know what was asked for ({answer}); check that {setting} names the right account, and "
-            f"that the identity may make what is missing (role Storage {service} Data Contributor)"
+            f"{who} did not find the resource ({answer}); check that {setting} names the right account, and that the "
+            f"identity may create missing resources (role Storage {service} Data Contributor)"
         )
     if isinstance(error, ServiceRequestError):
         return ServiceUnavailable(
-            f"{who} cannot be reached ({_told(error)}); check the account's name in {setting}, and the network"
+            f"{who} cannot be reached ({_root_cause(error)}); check the account's name in {setting}, and the network"
         )
     if isinstance(error, ServiceResponseError):
-        return ServiceUnavailable(f"{who} did not answer in full ({_told(error)}); it may be ill, or the network")
-    return ServiceUnavailable(f"{who} answered badly ({answer}); see the account's health in the Azure portal")
+        return ServiceUnavailable(
+            f"{who} sent an incomplete response ({_root_cause(error)}); check the account's health in the Azure portal "
+            "and the network"
+        )
+    return ServiceUnavailable(
+        f"{who} returned an unexpected response ({answer}); check the account's health in the Azure portal"
+    )
 
 
-def code_of(error: AzureError) -> str:
-    """The service's own word for what is wrong, such as `BlobAlreadyExists`; empty if it gave none."""
-    # Some of the SDKs' calls read it for us, some (a table's insert) do not; it is in a header, or in the body alone.
-    known = getattr(error, "error_code", None)
-    if known:
-        return str(getattr(known, "value", known))
+def error_code(error: AzureError) -> str:
+    """Return the service's error code, such as `BlobAlreadyExists`, or an empty text if it sent none."""
+    # Some calls of the SDKs parse the code; others, such as a table's insert, do not. It is in a header or in the body.
+    code = getattr(error, "error_code", None)
+    if code:
+        return str(getattr(code, "value", code))
     response = getattr(error, "response", None)
     headers = getattr(response, "headers", None) or {}
     if headers.get(_CODE_HEADER):
@@ -98,8 +104,8 @@ def code_of(error: AzureError) -> str:
         return ""
 
 
-def _wait(error: AzureError) -> float | None:
-    """Seconds of a Retry-After, which is a number or a date (RFC 9110 section 10.2.3)."""
+def _retry_after(error: AzureError) -> float | None:
+    """Return the seconds of a Retry-After header, which is a number or a date (RFC 9110 section 10.2.3)."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     value = str(headers.get("Retry-After", "")).strip()
     if value.isdecimal():
@@ -113,15 +119,15 @@ def _wait(error: AzureError) -> float | None:
     return max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
-def _told(error: AzureError) -> str:
-    """What went wrong at the bottom of it: `Connection refused`, not the request that met it."""
-    inner: BaseException = error.inner_exception or error
+def _root_cause(error: AzureError) -> str:
+    """Return the text of the innermost error: `Connection refused`, without the request that failed."""
+    cause: BaseException = error.inner_exception or error
     while True:
-        below = getattr(inner, "reason", None)
-        if not isinstance(below, BaseException):
-            below = next((one for one in inner.args if isinstance(one, BaseException)), None)
-        if below is None:
+        inner = getattr(cause, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((argument for argument in cause.args if isinstance(argument, BaseException)), None)
+        if inner is None:
             break
-        inner = below
-    lines = str(inner).splitlines()
-    return printable(_SIGNATURE.sub(r"\1…", lines[0])) if lines else type(inner).__name__
+        cause = inner
+    lines = str(cause).splitlines()
+    return printable(_SIGNATURE.sub(r"\1…", lines[0])) if lines else type(cause).__name__

@@ -1,4 +1,4 @@
-"""Containers, queues and tables are made when they are first needed."""
+"""Create containers, queues and tables on first use."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ from contextlib import contextmanager
 
 from azure.core.exceptions import HttpResponseError
 
-from shared.storage.azure.errors import DENIED, Service, code_of, mapped
+from shared.storage.azure.errors import DENIED, Service, error_code, mapped_errors
 
-_THERE = frozenset({"ContainerAlreadyExists", "QueueAlreadyExists", "TableAlreadyExists", "ResourceAlreadyExists"})
-_GONE = frozenset({"ContainerNotFound", "QueueNotFound", "TableNotFound"})
+_EXISTS = frozenset({"ContainerAlreadyExists", "QueueAlreadyExists", "TableAlreadyExists", "ResourceAlreadyExists"})
+_MISSING = frozenset({"ContainerNotFound", "QueueNotFound", "TableNotFound"})
 
 
 class LazyResource:
-    """A container, a queue or a table.
+    """A container, a queue or a table that is created on first use.
 
     Args:
         setting: the setting that names the account, for errors.
-        service: whose it is.
-        make: makes it.
+        service: the service that has the resource.
+        create: creates the resource.
     """
 
-    def __init__(self, setting: str, service: Service, make: Callable[[], object]) -> None:
+    def __init__(self, setting: str, service: Service, create: Callable[[], object]) -> None:
         self._setting = setting
         self._service = service
-        self._make = make
-        self._made = False
-        self._making = threading.Lock()
+        self._create = create
+        self._created = False
+        self._creating = threading.Lock()
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Where it is used: it is there, as far as we can see to that, and the SDK's errors become ours.
+        """Create the resource if necessary, and map the SDK's errors while the context uses it.
 
-        If somebody removed it in the meantime, it is made again at the next use.
+        If the resource was deleted in the meantime, the next use creates it again.
         """
-        with mapped(self._setting, self._service):
+        with mapped_errors(self._setting, self._service):
             try:
-                self._see_to_it()
+                self._ensure_created()
                 yield
             except HttpResponseError as error:
-                if code_of(error) in _GONE:
-                    self._made = False
+                if error_code(error) in _MISSING:
+                    self._created = False
                 raise
 
-    def _see_to_it(self) -> None:
-        if self._made:
+    def _ensure_created(self) -> None:
+        if self._created:
             return
-        # Those who come second wait for the first: what they want is not there yet.
-        with self._making:
-            if self._made:
+        # Other threads wait here: the resource does not exist before the first thread returns.
+        with self._creating:
+            if self._created:
                 return
             try:
-                self._make()
+                self._create()
             except HttpResponseError as error:
-                # An operator may have made it, and given the app no right to: what is missing shows at its use.
-                if error.status_code not in DENIED and code_of(error) not in _THERE:
+                # An operator may have created it, and the app may lack the right to. Its use shows whether it exists.
+                if error.status_code not in DENIED and error_code(error) not in _EXISTS:
                     raise
-            self._made = True
+            self._created = True

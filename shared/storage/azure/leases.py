@@ -1,4 +1,4 @@
-"""Leases as blob leases on tiny blobs in the app's own account: the service's clock ends them."""
+"""Leases as blob leases on empty blobs in the app's own account. The service measures the time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from azure.storage.blob import BlobClient, BlobLeaseClient
 
 from shared.errors import LeaseLost
 from shared.storage.azure.accounts import StorageAccount
-from shared.storage.azure.errors import Service, code_of
+from shared.storage.azure.errors import Service, error_code
 from shared.storage.azure.lazy_create import LazyResource
 
 CONTAINER = "mailroom-leases"
 
 _HELD = frozenset({"LeaseAlreadyPresent", "LeaseIdMissing"})
-"""Another holds it."""
+"""Error codes: another client holds the lease."""
 
 _LOST = frozenset(
     {
@@ -28,18 +28,18 @@ _LOST = frozenset(
         "LeaseNotPresentWithLeaseOperation",
     }
 )
-"""Ours is no more. Any other refusal says nothing about it."""
+"""Error codes: the token does not hold the lease any more. No other error code implies that."""
 
 
-_SHORT: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 0}
-"""A renewal that hangs must leave time for another before the lease ends; who renews tries again anyway."""
+_SHORT_TIMEOUTS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 0}
+"""A renewal that hangs must leave time for another one before the lease ends. The caller retries."""
 
 
 class AzureLeases:
-    """Exclusive holds.
+    """Leases in a storage account.
 
     Args:
-        account: the app's own.
+        account: the app's own account.
     """
 
     def __init__(self, account: StorageAccount) -> None:
@@ -47,49 +47,49 @@ class AzureLeases:
         self._container = LazyResource(account.setting, Service.BLOB, self._client.create_container)
 
     def acquire(self, name: str, seconds: int) -> str | None:
-        """A token, or None if another holds the name."""
+        """Return a token, or None if the lease is held."""
         blob = self._client.get_blob_client(name)
-        # The lease's id is ours to choose: a retry whose first reply was lost asks for the same one, and gets it.
+        # The client chooses the lease id. A retry after a lost response asks for the same id and succeeds.
         lease = BlobLeaseClient(blob)
         with self._container.used():
             try:
                 try:
                     lease.acquire(seconds)
                 except HttpResponseError as error:
-                    if code_of(error) != "BlobNotFound":
+                    if error_code(error) != "BlobNotFound":
                         raise
-                    _make(blob)
+                    _create_blob(blob)
                     lease.acquire(seconds)
             except HttpResponseError as error:
-                if code_of(error) in _HELD:
+                if error_code(error) in _HELD:
                     return None
                 raise
         return str(lease.id)
 
     def renew(self, name: str, token: str) -> None:
-        """Begin the seconds anew."""
+        """Extend a lease by its full duration."""
         with self._container.used():
             try:
-                BlobLeaseClient(self._client.get_blob_client(name), token).renew(**_SHORT)
+                BlobLeaseClient(self._client.get_blob_client(name), token).renew(**_SHORT_TIMEOUTS)
             except HttpResponseError as error:
-                if code_of(error) in _LOST:
-                    raise LeaseLost(f"the lease on {name} is held by another, or ended") from None
+                if error_code(error) in _LOST:
+                    raise LeaseLost(f"the lease on {name} ended, or another worker holds it") from None
                 raise
 
     def release(self, name: str, token: str) -> None:
-        """Give it up."""
+        """End a lease, unless the token does not hold it any more."""
         with self._container.used():
             try:
-                BlobLeaseClient(self._client.get_blob_client(name), token).release(**_SHORT)
+                BlobLeaseClient(self._client.get_blob_client(name), token).release(**_SHORT_TIMEOUTS)
             except HttpResponseError as error:
-                if code_of(error) not in _LOST:
+                if error_code(error) not in _LOST:
                     raise
 
 
-def _make(blob: BlobClient) -> None:
+def _create_blob(blob: BlobClient) -> None:
     try:
         blob.upload_blob(b"", overwrite=False)
     except HttpResponseError as error:
-        # Another made it just now, and may hold it already.
-        if code_of(error) not in _HELD | {"BlobAlreadyExists"}:
+        # Another worker created the blob a moment ago, and may hold its lease.
+        if error_code(error) not in _HELD | {"BlobAlreadyExists"}:
             raise

@@ -1,4 +1,4 @@
-"""Queues as the Functions host expects them: texts in base64."""
+"""Queues with base64-encoded text, as the Functions host expects them."""
 
 from __future__ import annotations
 
@@ -12,80 +12,84 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.queue import QueueMessage, TextBase64EncodePolicy
 
 from shared.storage.azure.accounts import StorageAccount
-from shared.storage.azure.errors import Service, code_of
+from shared.storage.azure.errors import Service, error_code
 from shared.storage.azure.lazy_create import LazyResource
 from shared.storage.base import QueueItem
 
-FOR_GOOD = -1
-"""The time to live of a message that does not die after seven days."""
+NEVER_EXPIRES = -1
+"""The time to live of a message that does not expire. The service's default is seven days."""
 
-_RECEIVED_SINCE = frozenset({"PopReceiptMismatch", "MessageNotFound"})
-"""Refusals that say that a message was received, or removed, by another since."""
+_STALE_RECEIPT = frozenset({"PopReceiptMismatch", "MessageNotFound"})
+"""Error codes: another client received or deleted the message since."""
 
 
 class AzureQueue:
-    """One queue.
+    """A queue in Queue Storage.
 
     Args:
-        account: where it is.
-        name: its name.
+        account: the account that has the queue.
+        name: the name of the queue.
     """
 
     def __init__(self, account: StorageAccount, name: str) -> None:
-        # What is received is decoded here: one message that is no base64 must not stop the others.
+        # Received text is decoded here and not by the SDK: a message that is not base64 must not stop the others.
         self._client = account.queues().get_queue_client(str(name), message_encode_policy=TextBase64EncodePolicy())
         self._queue = LazyResource(account.setting, Service.QUEUE, self._client.create_queue)
         self._pool = account.pool
 
     def put_many(self, bodies: Iterable[str], *, delay: float = 0, ttl: float | None = None) -> None:
-        """Put messages, several at once."""
-        alive = FOR_GOOD if ttl is None else max(1, math.ceil(ttl))
+        """Put messages, several in parallel."""
+        time_to_live = NEVER_EXPIRES if ttl is None else max(1, math.ceil(ttl))
 
         def put(body: str) -> None:
-            self._client.send_message(body, visibility_timeout=math.ceil(delay), time_to_live=alive)
+            self._client.send_message(body, visibility_timeout=math.ceil(delay), time_to_live=time_to_live)
 
         with self._queue.used():
             for _ in self._pool.map(put, bodies):
                 pass
 
     def receive(self, count: int, *, hidden_for: float) -> list[QueueItem]:
-        """Take visible messages and hide them."""
+        """Return visible messages and hide them."""
         with self._queue.used():
             return [
-                _item(one)
-                for one in self._client.receive_messages(
+                _to_item(message)
+                for message in self._client.receive_messages(
                     messages_per_page=count, max_messages=count, visibility_timeout=max(1, math.ceil(hidden_for))
                 )
             ]
 
     def delete(self, item: QueueItem) -> None:
-        """Remove a received message, unless another has received it since."""
+        """Delete a received message, unless it has been received again since."""
         with self._queue.used():
             try:
                 self._client.delete_message(item.id, item.receipt)
             except HttpResponseError as error:
-                if code_of(error) not in _RECEIVED_SINCE:
+                if error_code(error) not in _STALE_RECEIPT:
                     raise
 
     def release(self, item: QueueItem, *, delay: float = 0) -> None:
-        """Make a received message visible again, unless another has received it since."""
+        """Make a received message visible again, unless it has been received again since."""
         with self._queue.used():
             try:
                 self._client.update_message(item.id, item.receipt, visibility_timeout=math.ceil(delay))
             except HttpResponseError as error:
-                if code_of(error) not in _RECEIVED_SINCE:
+                if error_code(error) not in _STALE_RECEIPT:
                     raise
 
     def length(self) -> int:
-        """About how many messages there are."""
+        """Return the approximate number of messages."""
         with self._queue.used():
             return self._client.get_queue_properties().approximate_message_count or 0
 
 
-def _item(one: QueueMessage) -> QueueItem:
-    text = str(one.content)
-    with suppress(ValueError):  # put by hand: its reader says what is wrong with it
+def _to_item(message: QueueMessage) -> QueueItem:
+    text = str(message.content)
+    with suppress(ValueError):  # put manually, without base64: the reader of the message reports what is wrong
         text = base64.b64decode(text, validate=True).decode("utf-8")
     return QueueItem(
-        str(one.id), str(one.pop_receipt), text, one.dequeue_count or 1, one.inserted_on or datetime.now(UTC)
+        str(message.id),
+        str(message.pop_receipt),
+        text,
+        message.dequeue_count or 1,
+        message.inserted_on or datetime.now(UTC),
     )

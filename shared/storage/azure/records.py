@@ -1,4 +1,4 @@
-"""Records as table entities, spread over 256 partitions by the first two digits of their keys."""
+"""Records as table entities, spread over 256 partitions by the first two hex digits of the key."""
 
 from __future__ import annotations
 
@@ -15,102 +15,111 @@ from azure.data.tables import EdmType, EntityProperty, TableClient, UpdateMode
 
 from shared.errors import WriteConflict
 from shared.storage.azure.accounts import StorageAccount
-from shared.storage.azure.errors import Service, code_of
+from shared.storage.azure.errors import Service, error_code
 from shared.storage.azure.lazy_create import LazyResource
-from shared.storage.base import EVERYWHERE, Filter, Record, Table, Value, Values
-from shared.storage.texts import prefix_upper_bound, storable_text
+from shared.storage.base import (
+    MATCH_ALL,
+    Filter,
+    Record,
+    Table,
+    Value,
+    Values,
+    prefix_upper_bound,
+    storable_text,
+)
 
-PIECE = 15_000
-"""Characters in one property: it holds 32 Ki units of UTF-16, of which a character may take two."""
+MAX_PROPERTY_LENGTH = 15_000
+"""Characters in a property. The service's limit is 32 Ki UTF-16 code units, and a character has up to two."""
 
-_MORE = "__"
-"""Between a property's name and the number of a further piece; no name of ours has it."""
+_PIECE_SEPARATOR = "__"
+"""Separates a property's name and the number of a further piece of a long text. No property's name contains it."""
 
-_COUNT = "\u241e"
-"""Around the number of pieces, before the first; a text that begins so itself counts as one piece."""
+_COUNT_MARK = "\u241e"
+"""Encloses the number of pieces, before the first piece. A text that begins with it is stored as one counted piece."""
 
-_THERE = frozenset({"EntityAlreadyExists"})
-_NONE = frozenset({"ResourceNotFound", "EntityNotFound"})
-"""A table that is gone (404 too) says nothing about a record."""
+_EXISTS = frozenset({"EntityAlreadyExists"})
+_MISSING = frozenset({"ResourceNotFound", "EntityNotFound"})
+"""Error codes: the record does not exist. The code of a missing table (also 404) does not imply that."""
 
-_CHANGED = frozenset({"UpdateConditionNotSatisfied", "ConditionNotMet"})
+_MODIFIED = frozenset({"UpdateConditionNotSatisfied", "ConditionNotMet"})
+"""Error codes: the record has another etag."""
 
 
-One = TypeVar("One")
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
 class AzureRecords:
-    """The tables.
+    """The records in the tables of an account.
 
     Args:
-        account: where they are.
-        container: the mail's container; the tables are named for it, so that two intakes may share an account.
+        account: the account that has the tables.
+        container: the mail's container. The tables' names contain it, so that two installations can share an account.
     """
 
     def __init__(self, account: StorageAccount, container: str) -> None:
         self._pool = account.pool
-        # A table's name is letters and digits, begins with a letter, and is short: other containers get a digest.
+        # A table's name has 3 to 63 letters and digits, and begins with a letter. Other container names are hashed.
         prefix = (
             container
             if re.fullmatch(r"[a-z][a-z0-9]{1,39}", container)
             else "m" + hashlib.sha256(container.encode()).hexdigest()[:16]
         )
         self._tables = {table: account.table(f"{prefix}{table}") for table in Table}
-        self._places = {
+        self._resources = {
             table: LazyResource(account.setting, Service.TABLE, client.create_table)
             for table, client in self._tables.items()
         }
 
     def get(self, table: Table, key: str) -> Record | None:
-        """One record, or None."""
-        with self._places[table].used():
+        """Return a record, or None if it does not exist."""
+        with self._resources[table].used():
             return _get(self._tables[table], key)
 
     def get_many(self, table: Table, keys: Sequence[str]) -> dict[str, Record]:
-        """Those of `keys` that are there."""
-        found = self._each(table, _get, keys)
-        return {record.key: record for record in found if record is not None}
+        """Return the existing records of `keys`, by key."""
+        records = self._run_each(table, _get, keys)
+        return {record.key: record for record in records if record is not None}
 
     def create(self, table: Table, key: str, values: Values) -> bool:
-        """Create a record if there is none."""
+        """Create a record, and return whether it was created."""
         return not self.create_many(table, {key: values})
 
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
-        """Create those that are not there; gives the keys that were."""
-        created = self._each(table, _create, rows.items())
-        return {key for key, new in zip(rows, created, strict=True) if not new}
+        """Create the records that do not exist, and return the keys that existed already."""
+        created = self._run_each(table, _create, rows.items())
+        return {key for key, is_new in zip(rows, created, strict=True) if not is_new}
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
-        """Set some properties."""
-        with self._places[table].used():
+        """Set the given properties and keep the others."""
+        with self._resources[table].used():
             if etag is None:
                 _merge(self._tables[table], (key, values))
                 return
-            self._update(table, _entity(key, values), etag, UpdateMode.MERGE)
+            self._update(table, _to_entity(key, values), etag, UpdateMode.MERGE)
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
-        """Set some properties of several."""
-        self._each(table, _merge, rows.items())
+        """Merge several records without etags."""
+        self._run_each(table, _merge, rows.items())
 
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
-        """Write a record anew; the further pieces of a long text that it had go with the rest."""
-        with self._places[table].used():
-            self._update(table, _entity(key, values), etag, UpdateMode.REPLACE)
+        """Replace all properties of a record, including the further pieces of long texts."""
+        with self._resources[table].used():
+            self._update(table, _to_entity(key, values), etag, UpdateMode.REPLACE)
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
-        """Remove records."""
-        self._each(table, _delete, list(keys))
+        """Delete records."""
+        self._run_each(table, _delete, list(keys))
 
-    def scan(self, table: Table, where: Filter = EVERYWHERE) -> Iterator[Record]:
-        """Those records of a table that are meant."""
-        text, parameters = _filter(where)
+    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records of a table that match."""
+        query, parameters = _to_odata(where)
         equal = {name: storable_text(value) if isinstance(value, str) else value for name, value in where.equal.items()}
         client = self._tables[table]
-        with self._places[table].used():
-            found = client.query_entities(text, parameters=parameters) if text else client.list_entities()
-            for record in map(_record, found):
-                # Of a long text the filter sees the first piece alone.
+        with self._resources[table].used():
+            entities = client.query_entities(query, parameters=parameters) if query else client.list_entities()
+            for record in map(_to_record, entities):
+                # The service compares only the first piece of a long text.
                 if all(record.values.get(name) == value for name, value in equal.items()):
                     yield record
 
@@ -120,48 +129,50 @@ class AzureRecords:
                 entity, mode=mode, etag=etag, match_condition=MatchConditions.IfNotModified
             )
         except HttpResponseError as error:
-            if code_of(error) in _CHANGED | _NONE:
-                raise WriteConflict(f"a record of {table} was changed by another in between") from None
+            if error_code(error) in _MODIFIED | _MISSING:
+                raise WriteConflict(f"a record of {table} was changed by another process") from None
             raise
 
-    def _each(self, table: Table, do: Callable[[TableClient, One], Result], these: Collection[One]) -> list[Result]:
-        """Do something to each of these, several at once; what comes of it is in their order."""
-        with self._places[table].used():
+    def _run_each(
+        self, table: Table, operation: Callable[[TableClient, Argument], Result], arguments: Collection[Argument]
+    ) -> list[Result]:
+        """Run an operation for each argument, several in parallel, and return the results in the arguments' order."""
+        with self._resources[table].used():
             client = self._tables[table]
-            if len(these) == 1:
-                return [do(client, one) for one in these]
-            return list(self._pool.map(partial(do, client), these))
+            if len(arguments) == 1:
+                return [operation(client, argument) for argument in arguments]
+            return list(self._pool.map(partial(operation, client), arguments))
 
 
 def _get(client: TableClient, key: str) -> Record | None:
     try:
-        return _record(client.get_entity(key[:2], key))
+        return _to_record(client.get_entity(key[:2], key))
     except HttpResponseError as error:
-        if code_of(error) in _NONE:
+        if error_code(error) in _MISSING:
             return None
         raise
 
 
 def _create(client: TableClient, row: tuple[str, Values]) -> bool:
     try:
-        client.create_entity(_entity(*row))
+        client.create_entity(_to_entity(*row))
     except HttpResponseError as error:
-        if code_of(error) in _THERE:
+        if error_code(error) in _EXISTS:
             return False
         raise
     return True
 
 
 def _merge(client: TableClient, row: tuple[str, Values]) -> None:
-    client.upsert_entity(_entity(*row), mode=UpdateMode.MERGE)
+    client.upsert_entity(_to_entity(*row), mode=UpdateMode.MERGE)
 
 
 def _delete(client: TableClient, key: str) -> None:
-    client.delete_entity(key[:2], key)  # the SDK takes "not there" for done
+    client.delete_entity(key[:2], key)  # the SDK ignores a missing record
 
 
-def _filter(where: Filter) -> tuple[str, dict[str, Any]]:
-    """What is meant, as a filter in OData and its parameters; no text if everything is."""
+def _to_odata(where: Filter) -> tuple[str, dict[str, Any]]:
+    """Return an OData filter and its parameters; the filter is empty if all records match."""
     terms: list[str] = []
     parameters: dict[str, Any] = {}
 
@@ -169,30 +180,30 @@ def _filter(where: Filter) -> tuple[str, dict[str, Any]]:
         terms.append(f"{name} {comparison} @p{len(terms)}")
         parameters[f"p{len(parameters)}"] = value
 
-    def add_beginning(name: str, beginning: str) -> None:
-        add(name, "ge", beginning)
-        add(name, "lt", prefix_upper_bound(beginning))
+    def add_prefix(name: str, prefix: str) -> None:
+        add(name, "ge", prefix)
+        add(name, "lt", prefix_upper_bound(prefix))
 
-    if where.key:
-        if len(where.key) > 1:
-            add("PartitionKey", "eq", where.key[:2])
-        add_beginning("RowKey", where.key)
+    if where.key_prefix:
+        if len(where.key_prefix) > 1:
+            add("PartitionKey", "eq", where.key_prefix[:2])
+        add_prefix("RowKey", where.key_prefix)
     for name, value in where.equal.items():
-        add(name, "eq", _pieces(name, value)[name] if isinstance(value, str) else value)
-    for name, beginning in where.begins.items():
-        add_beginning(name, beginning)
+        add(name, "eq", _split(name, value)[name] if isinstance(value, str) else value)
+    for name, prefix in where.prefixes.items():
+        add_prefix(name, prefix)
     if where.since is not None:
-        add(where.time, "ge", where.since)
+        add(where.time_property, "ge", where.since)
     if where.until is not None:
-        add(where.time, "lt", where.until)
+        add(where.time_property, "lt", where.until)
     return " and ".join(terms), parameters
 
 
-def _entity(key: str, values: Values) -> dict[str, Any]:
+def _to_entity(key: str, values: Values) -> dict[str, Any]:
     entity: dict[str, Any] = {"PartitionKey": key[:2], "RowKey": key}
     for name, value in values.items():
         if isinstance(value, str):
-            entity |= _pieces(name, value)
+            entity |= _split(name, value)
         elif isinstance(value, int) and not isinstance(value, bool):
             entity[name] = EntityProperty(value, EdmType.INT64)
         else:
@@ -200,35 +211,37 @@ def _entity(key: str, values: Values) -> dict[str, Any]:
     return entity
 
 
-def _pieces(name: str, text: str) -> dict[str, str]:
-    """A text in pieces that a property can hold; the first says how many there are if it is not alone."""
+def _split(name: str, text: str) -> dict[str, str]:
+    """Split a text into properties of allowed length. If there are several, the first one contains their number."""
     text = storable_text(text)
-    if len(text) <= PIECE and not text.startswith(_COUNT):
+    if len(text) <= MAX_PROPERTY_LENGTH and not text.startswith(_COUNT_MARK):
         return {name: text}
-    pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
-    first = f"{_COUNT}{len(pieces)}{_COUNT}{pieces[0]}"
-    return {name: first} | {f"{name}{_MORE}{number}": piece for number, piece in enumerate(pieces[1:], 1)}
+    pieces = [text[start : start + MAX_PROPERTY_LENGTH] for start in range(0, len(text), MAX_PROPERTY_LENGTH)]
+    first = f"{_COUNT_MARK}{len(pieces)}{_COUNT_MARK}{pieces[0]}"
+    return {name: first} | {f"{name}{_PIECE_SEPARATOR}{number}": piece for number, piece in enumerate(pieces[1:], 1)}
 
 
-def _record(entity: Any) -> Record:
-    plain = {name: _value(value) for name, value in entity.items() if name not in {"PartitionKey", "RowKey"}}
+def _to_record(entity: Any) -> Record:
+    properties = {name: _to_value(value) for name, value in entity.items() if name not in {"PartitionKey", "RowKey"}}
     values: dict[str, Value] = {}
-    for name, value in plain.items():
-        if _MORE in name:
+    for name, value in properties.items():
+        if _PIECE_SEPARATOR in name:
             continue
         values[name] = value
-        if isinstance(value, str) and value.startswith(_COUNT):
-            # Pieces beyond the count are an earlier, longer text's.
-            _, count, first = value.split(_COUNT, 2)
-            values[name] = first + "".join(str(plain[f"{name}{_MORE}{number}"]) for number in range(1, int(count)))
+        if isinstance(value, str) and value.startswith(_COUNT_MARK):
+            # Pieces beyond the count belong to an earlier, longer text.
+            _, count, first = value.split(_COUNT_MARK, 2)
+            values[name] = first + "".join(
+                str(properties[f"{name}{_PIECE_SEPARATOR}{number}"]) for number in range(1, int(count))
+            )
     return Record(str(entity["RowKey"]), values, str(entity.metadata["etag"]))
 
 
-def _value(value: Any) -> Value:
+def _to_value(value: Any) -> Value:
     if isinstance(value, EntityProperty):
         return int(value.value)
     if isinstance(value, datetime):
-        # The SDK's own subclass keeps the service's text beside; a plain one compares and prints alike everywhere.
+        # The SDK returns a subclass that also has the service's text. A plain datetime prints the same everywhere.
         return datetime.fromisoformat(value.isoformat())
     assert isinstance(value, str | int | bool)
     return value

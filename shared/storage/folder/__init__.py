@@ -1,1 +1,1 @@
-"""A storage without servers: blobs as plain files, queues, records and leases in one SQLite file."""
+"""Storage in a folder, without a server: blobs as plain files; queues, records and leases in a SQLite database."""

@@ -1,4 +1,4 @@
-"""A store that does not exist: reading finds nothing, writing is refused. Nothing is made."""
+"""A store that does not exist. It reads as empty, refuses writes, and creates nothing."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from shared.errors import ServiceUnavailable
-from shared.storage.base import EVERYWHERE, BlobVersion, Filter, QueueItem, Record, Table, Values
+from shared.storage.base import MATCH_ALL, BlobVersion, Filter, QueueItem, Record, Table, Values
 
 
-class _Absent:
+class _AbsentStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def _refuse(self) -> NoReturn:
-        raise ServiceUnavailable(f"the store in {self._folder} does not exist yet: nothing was collected into it")
+        raise ServiceUnavailable(
+            f"the store in {self._folder} does not exist yet; `mailroom run-once` and `mailroom serve` create it"
+        )
 
 
-class AbsentBlobs(_Absent):
-    """No blobs."""
+class AbsentBlobs(_AbsentStore):
+    """The blobs of a store that does not exist."""
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del path, data, content_type, download_name
         self._refuse()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Return: nothing was written."""
 
     def read(self, path: str) -> bytes | None:
@@ -39,18 +41,18 @@ class AbsentBlobs(_Absent):
         del path, target
         return False
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
+    def read_version(self, path: str, *, unless_etag: str = "", max_bytes: int | None = None) -> BlobVersion | None:
         """Return None."""
-        del path, unless, most
+        del path, unless_etag, max_bytes
         return None
 
     def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del path, data, etag, content_type
         self._refuse()
 
     def delete_many(self, paths: Iterable[str]) -> None:
-        """Return: there is nothing to remove."""
+        """Return: there is nothing to delete."""
 
     def exists(self, path: str) -> bool:
         """Return False."""
@@ -58,13 +60,13 @@ class AbsentBlobs(_Absent):
         return False
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        """Return nothing."""
+        """Return an empty iterator."""
         del prefix
         return iter(())
 
 
-class AbsentRecords(_Absent):
-    """No records."""
+class AbsentRecords(_AbsentStore):
+    """The records of a store that does not exist."""
 
     def get(self, table: Table, key: str) -> Record | None:
         """Return None."""
@@ -72,59 +74,59 @@ class AbsentRecords(_Absent):
         return None
 
     def get_many(self, table: Table, keys: Sequence[str]) -> dict[str, Record]:
-        """Return nothing."""
+        """Return an empty dictionary."""
         del table, keys
         return {}
 
     def create(self, table: Table, key: str, values: Values) -> bool:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del table, key, values
         self._refuse()
 
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del table, rows
         self._refuse()
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del table, key, values, etag
         self._refuse()
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del table, rows
         self._refuse()
 
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del table, key, values, etag
         self._refuse()
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
-        """Return: there is nothing to remove."""
+        """Return: there is nothing to delete."""
 
-    def scan(self, table: Table, where: Filter = EVERYWHERE) -> Iterator[Record]:
-        """Return nothing."""
+    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Return an empty iterator."""
         del table, where
         return iter(())
 
 
-class AbsentQueue(_Absent):
-    """An empty queue."""
+class AbsentQueue(_AbsentStore):
+    """A queue of a store that does not exist."""
 
     def put_many(self, bodies: Iterable[str], *, delay: float = 0, ttl: float | None = None) -> None:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del bodies, delay, ttl
         self._refuse()
 
     def receive(self, count: int, *, hidden_for: float) -> list[QueueItem]:
-        """Return nothing."""
+        """Return an empty list."""
         del count, hidden_for
         return []
 
     def delete(self, item: QueueItem) -> None:
-        """Return: there is nothing to remove."""
+        """Return: there is nothing to delete."""
 
     def release(self, item: QueueItem, *, delay: float = 0) -> None:
         """Return: there is nothing to release."""
@@ -134,16 +136,16 @@ class AbsentQueue(_Absent):
         return 0
 
 
-class AbsentLeases(_Absent):
-    """Leases that cannot be acquired."""
+class AbsentLeases(_AbsentStore):
+    """The leases of a store that does not exist."""
 
     def acquire(self, name: str, seconds: int) -> str | None:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del name, seconds
         self._refuse()
 
     def renew(self, name: str, token: str) -> None:
-        """Refuse."""
+        """Raise `ServiceUnavailable`."""
         del name, token
         self._refuse()
 

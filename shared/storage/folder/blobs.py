@@ -1,6 +1,4 @@
-"""Blobs as plain files, each with its final name only when whole and durable (docs/explanation/receipts.md, "In a
-folder").
-"""
+"""Blobs as plain files, whose names appear when they are complete and durable (docs/receipts.md, "In a folder")."""
 
 from __future__ import annotations
 
@@ -18,169 +16,167 @@ from typing import BinaryIO
 
 from shared import temporary_files
 from shared.errors import ServiceUnavailable, WriteConflict
-from shared.storage.base import BlobVersion
+from shared.storage.base import BlobVersion, checked_path
 from shared.storage.folder.fsync import make_folder, sync_file, sync_folders
 from shared.storage.folder.modes import OWNER_ONLY, FileModes
-from shared.storage.paths import checked_path
 from shared.temporary_files import locked_file
 
 HIDDEN = ".mailroom"
-"""The folder under the root that is no mail's: temporary files and the database."""
+"""The folder under the root with temporary files and the database, without mail."""
 
-MOST_KNOWN = 4096
-"""Folders that are remembered, half a kilobyte each: a message has two of its own, which are never met again."""
+MAX_CACHED_FOLDERS = 4096
+"""Folders to remember as existing, 0.5 KB each. Each message has two folders that no other message uses."""
 
-PIECE = 1024 * 1024
-"""Octets that are held at a time while a file is copied."""
+COPY_SIZE = 1024 * 1024
+"""Bytes that are held at a time while a file is copied."""
 
 
 class FolderBlobs:
-    """Files under a root folder. Several threads and several processes may write at once.
+    """Blobs as files under a root folder. Several threads and processes may write at the same time.
 
     Args:
-        root: made if it is not there.
-        modes: those of new files and folders.
+        root: the root folder, created if it does not exist.
+        modes: the modes of new files and folders.
     """
 
     def __init__(self, root: Path, modes: FileModes = OWNER_ONLY) -> None:
         self._root = root
         self._modes = modes
-        # On the same file system as the mail, since link(2) does not cross one; apart from it, so that who watches or
-        # reads the folders of the mail never meets half a file.
+        # Temporary files are on the mail's file system, because link(2) does not cross file systems. They have a folder
+        # of their own, so that programs which watch the mail's folders never see an incomplete file.
         self._writing = root / HIDDEN / "writing"
-        # Never a name that was used before, by any process: what a kill left behind may be linked to a whole file.
-        self._mark = uuid.uuid4().hex
+        # No process ever reuses a name: the temporary file of a killed process may be a link to a complete blob.
+        self._name_prefix = uuid.uuid4().hex
         self._numbers = itertools.count()
         self._lock = threading.Lock()
-        self._settling = threading.Lock()
-        self._unsettled: set[str] = set()
-        self._known: set[str] = set()
-        with self._mapped("making", root):
+        self._flushing = threading.Lock()
+        self._unsynced: set[str] = set()
+        self._existing: set[str] = set()
+        with self._mapped_errors("creating", root):
             make_folder(self._writing, modes)
         self.remove_leftover_files()
 
-    def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:  # noqa: ARG002  a folder keeps no types
-        """Write a whole file if there is none."""
-        final = self._at(path)
-        with self._mapped("writing", final):
+    def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:  # noqa: ARG002  a folder stores no content types
+        """Create a file as a whole, and return whether it was created."""
+        final = self._file_path(path)
+        with self._mapped_errors("writing", final):
             if _is_file(final):
-                # Its writer may have died before the folders were settled: then that is ours to do.
-                self._make(final.parent)
-                self._entry_changed_in(final.parent)
+                # Its writer may have been killed before it synced the folders, so this process has to sync them.
+                self._ensure_folder(final.parent)
+                self._note_changed_entries(final.parent)
                 return False
-            # Locked until it has its name: another process removes an old file that is not locked.
-            with locked_file(self._temporary(), self._modes.file) as file:
+            # Locked until it has its final name: other processes remove old temporary files that are not locked.
+            with locked_file(self._temporary_path(), self._modes.file) as file:
                 _write(file.handle, data)
                 return self._link(file.path, final)
 
-    def settle(self) -> None:
-        """Fsync the folders that got or lost entries since they were last settled."""
-        # One at a time: who comes second must not return while the first still syncs what both have written.
-        with self._settling:
+    def flush(self) -> None:
+        """Sync the folders whose entries changed since the last flush."""
+        # One thread at a time: a second one must not return while the first still syncs folders for both.
+        with self._flushing:
             with self._lock:
-                folders, self._unsettled = self._unsettled, set()
+                folders, self._unsynced = self._unsynced, set()
             try:
-                with self._mapped("settling", self._root):
+                with self._mapped_errors("syncing", self._root):
                     sync_folders(folders)
             except ServiceUnavailable:
                 with self._lock:
-                    self._unsettled |= folders
+                    self._unsynced |= folders
                 raise
 
     def read(self, path: str) -> bytes | None:
-        """The whole file, or None."""
-        final = self._at(path)
-        with self._mapped("reading", final):
+        """Return a file's content, or None if the file does not exist."""
+        final = self._file_path(path)
+        with self._mapped_errors("reading", final):
             try:
                 return final.read_bytes()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
     def download(self, path: str, target: BinaryIO) -> bool:
-        """Copy a file into an open one."""
-        final = self._at(path)
-        with self._mapped("reading", final):
+        """Copy a file into an open file, and return whether the file exists."""
+        final = self._file_path(path)
+        with self._mapped_errors("reading", final):
             try:
                 source = final.open("rb")
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return False
             with source:
-                shutil.copyfileobj(source, target, PIECE)
+                shutil.copyfileobj(source, target, COPY_SIZE)
         return True
 
-    def version(self, path: str, *, unless: str = "", most: int | None = None) -> BlobVersion | None:
-        """The whole file and what tells its versions apart."""
-        final = self._at(path)
-        with self._mapped("reading", final):
+    def read_version(self, path: str, *, unless_etag: str = "", max_bytes: int | None = None) -> BlobVersion | None:
+        """Return a file's content and etag, or None if the file does not exist."""
+        final = self._file_path(path)
+        with self._mapped_errors("reading", final):
             try:
                 with final.open("rb") as file:
                     etag = _etag(os.fstat(file.fileno()))
-                    return BlobVersion(None if etag == unless else file.read(most), etag)
+                    return BlobVersion(None if etag == unless_etag else file.read(max_bytes), etag)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
     def replace(self, path: str, data: bytes, *, etag: str, content_type: str) -> None:  # noqa: ARG002  as in create
-        """Write a file anew."""
-        final = self._at(path)
-        with self._mapped("writing", final), self._replacing():
+        """Replace a file's content if the file still has the given etag."""
+        final = self._file_path(path)
+        with self._mapped_errors("writing", final), self._replacing():
             if not _is_file(final) or _etag(final.stat()) != etag:
-                raise WriteConflict(f"{path} was changed by another in between")
-            with locked_file(self._temporary(), self._modes.file) as file:
+                raise WriteConflict(f"{path} was changed by another process")
+            with locked_file(self._temporary_path(), self._modes.file) as file:
                 _write(file.handle, data)
                 os.replace(file.path, final)  # noqa: PTH105  as in create
-        self._entry_changed_in(final.parent)
+        self._note_changed_entries(final.parent)
 
     def delete_many(self, paths: Iterable[str]) -> None:
-        """Remove files, and the folders that are empty then."""
+        """Delete files, and the folders that become empty."""
         for path in paths:
-            final = self._at(path)
-            with self._mapped("removing", final):
+            final = self._file_path(path)
+            with self._mapped_errors("deleting", final):
                 with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                     final.unlink()
-                    self._entry_changed_in(final.parent)
-                with suppress(OSError):  # not empty, mostly; and an empty folder harms nobody
+                    self._note_changed_entries(final.parent)
+                with suppress(OSError):  # usually the folder is not empty; a remaining empty folder does no harm
                     for folder in final.parents:
                         if folder == self._root:
                             break
                         folder.rmdir()
-                        self._entry_changed_in(folder.parent)
+                        self._note_changed_entries(folder.parent)
         with self._lock:
-            self._known.clear()
+            self._existing.clear()
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file."""
-        final = self._at(path)
-        with self._mapped("looking at", final):
+        """Return whether a file exists."""
+        final = self._file_path(path)
+        with self._mapped_errors("checking", final):
             try:
                 return stat.S_ISREG(final.stat().st_mode)
             except (FileNotFoundError, NotADirectoryError):
                 return False
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        """Paths in order; what is being written is not among them."""
+        """Yield the paths that begin with `prefix`, sorted, without temporary files."""
         folder = prefix.rpartition("/")[0]
-        top = self._at(folder) if folder else self._root
-        found: list[str] = []
-        with self._mapped("listing", top):
-            for parent, folders, files in os.walk(top, onerror=_unless_gone):
-                place = Path(parent)
-                if place == self._root and HIDDEN in folders:
+        top = self._file_path(folder) if folder else self._root
+        paths: list[str] = []
+        with self._mapped_errors("listing", top):
+            for parent, folders, files in os.walk(top, onerror=_raise_unless_missing):
+                if Path(parent) == self._root and HIDDEN in folders:
                     folders.remove(HIDDEN)
-                found += [(place / name).relative_to(self._root).as_posix() for name in files]
-        yield from sorted(path for path in found if path.startswith(prefix))
+                paths += [(Path(parent) / name).relative_to(self._root).as_posix() for name in files]
+        yield from sorted(path for path in paths if path.startswith(prefix))
 
     def remove_leftover_files(self, now: float | None = None) -> int:
-        """Remove what killed writers left; return how many files that were.
+        """Remove the temporary files of killed processes, and return their number.
 
         Args:
-            now: the time; None: the system's.
+            now: the time; None: the system's time.
         """
-        with self._mapped("listing", self._writing):
+        with self._mapped_errors("listing", self._writing):
             return temporary_files.remove_leftover_files(list(self._writing.iterdir()), now)
 
     @contextmanager
     def _replacing(self) -> Iterator[None]:
-        """One process at a time: to look at a file and to replace it are two steps."""
+        """Admit one process at a time: comparing the etag and replacing the file are two steps."""
         lock = self._modes.open_lock(self._writing.parent / "replacing.lock")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -188,59 +184,59 @@ class FolderBlobs:
         finally:
             os.close(lock)
 
-    def _temporary(self) -> str:
-        return f"{self._writing}/{self._mark}-{next(self._numbers)}"
+    def _temporary_path(self) -> str:
+        return f"{self._writing}/{self._name_prefix}-{next(self._numbers)}"
 
     def _link(self, temporary: str, final: Path) -> bool:
-        for last in (False, True):
+        for is_last_try in (False, True):
             try:
-                self._make(final.parent)
-                made = _linked(temporary, final)
+                self._ensure_folder(final.parent)
+                created = _link_new(temporary, final)
             except FileNotFoundError:
-                # A folder that we know of is gone: somebody tidied up. Make it anew.
-                if last:
+                # A folder that existed was deleted by another program. Create it again.
+                if is_last_try:
                     raise
                 with self._lock:
-                    self._known.clear()
+                    self._existing.clear()
                 continue
             break
-        self._entry_changed_in(final.parent)
-        return made
+        self._note_changed_entries(final.parent)
+        return created
 
-    def _make(self, folder: Path) -> None:
-        """Make a folder and its parents, and remember whose entries are new."""
-        if str(folder) in self._known or folder == self._root:
+    def _ensure_folder(self, folder: Path) -> None:
+        """Create a folder and its parents if they do not exist, and note the changed parents for the next flush."""
+        if str(folder) in self._existing or folder == self._root:
             return
-        self._make(folder.parent)
+        self._ensure_folder(folder.parent)
         self._modes.make_folder(folder)
-        # Whether we made it or one who died before it was settled: once a process.
-        self._entry_changed_in(folder.parent)
+        # Even if the folder existed: its creator may have been killed before the flush. Each process does this once.
+        self._note_changed_entries(folder.parent)
         with self._lock:
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known.add(str(folder))
+            if len(self._existing) >= MAX_CACHED_FOLDERS:
+                self._existing.clear()
+            self._existing.add(str(folder))
 
-    def _entry_changed_in(self, folder: Path) -> None:
+    def _note_changed_entries(self, folder: Path) -> None:
         with self._lock:
-            self._unsettled.add(str(folder))
+            self._unsynced.add(str(folder))
 
-    def _at(self, path: str) -> Path:
+    def _file_path(self, path: str) -> Path:
         if checked_path(path).partition("/")[0] == HIDDEN:
-            raise ValueError(f"no blob's path: {path!r} is the storage's own")
+            raise ValueError(f"not a valid blob path: {path!r} is reserved for the storage")
         return self._root / path
 
     @contextmanager
-    def _mapped(self, doing: str, path: Path) -> Iterator[None]:
+    def _mapped_errors(self, action: str, path: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise ServiceUnavailable(
-                f"the storage's folder: {doing} {_shown(path)}: {error.strerror or error}"
+                f"the storage folder: {action} {_display_path(path)} failed: {error.strerror or error}"
             ) from error
 
 
-def _shown(path: Path) -> str:
-    """A path as errors tell it: an attachment's name is content, its number is not."""
+def _display_path(path: Path) -> str:
+    """Return a path for an error message. The name of an attachment is message content, so only its number is shown."""
     if path.parent.name != "attachments":
         return str(path)
     return f"{path.parent}/{path.name.partition('-')[0]}-…"
@@ -251,7 +247,7 @@ def _etag(status: os.stat_result) -> str:
 
 
 def _write(handle: int, data: bytes | Path) -> None:
-    """Write a new file, whole and durable."""
+    """Write the content of a new file, and sync it."""
     with open(handle, "wb", buffering=0, closefd=False) as file:
         if isinstance(data, bytes):
             rest = memoryview(data)
@@ -259,32 +255,32 @@ def _write(handle: int, data: bytes | Path) -> None:
                 rest = rest[file.write(rest) :]
         else:
             with data.open("rb") as source:
-                while piece := source.read(PIECE):
+                while piece := source.read(COPY_SIZE):
                     rest = memoryview(piece)
                     while rest:
                         rest = rest[file.write(rest) :]
         sync_file(handle)
 
 
-def _unless_gone(error: OSError) -> None:
+def _raise_unless_missing(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
 
 
 def _is_file(path: Path) -> bool:
-    """Whether the blob is there: a dangling link, or whatever else has its name, is not it."""
+    """Return whether a path is a regular file. A dangling link or a folder with a blob's name is not the blob."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
         return False
 
 
-def _linked(temporary: str, final: Path) -> bool:
-    """Give a whole file its name; False if a file has it already."""
+def _link_new(temporary: str, final: Path) -> bool:
+    """Give a complete file its final name, and return False if a file has it already."""
     try:
         os.link(temporary, final)
     except FileExistsError:
         if not _is_file(final):
-            raise  # taken by something that is no blob: never a reason to believe that the mail is stored
+            raise  # the name belongs to something that is not a file, so the mail is not stored
         return False
     return True

@@ -1,4 +1,4 @@
-"""The SQLite file behind queues, records and leases: every write is durable when it returns."""
+"""The SQLite database of queues, records and leases. Every write is durable when it returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.storage.folder.holders import ProcessMarker
 from shared.storage.folder.modes import OWNER_ONLY, FileModes
 
 BUSY_MS = 30_000
-"""Milliseconds that a writer waits for another, in this process or another one."""
+"""Milliseconds that a writer waits for other writers, in any process."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -32,22 +32,22 @@ CREATE TABLE IF NOT EXISTS leases (
 """
 
 _creating = threading.Lock()
-"""Held while a file is made and closed: closing a file drops the locks that SQLite has on it in this process
-(fcntl(2)). A file that has just been made has none, unless another thread opens it meanwhile."""
+"""Held while a database file is created and closed: closing it would drop the locks that SQLite holds on the file in
+this process (fcntl(2)). A new file has no locks as long as no other thread opens it."""
 
 
 class Database:
-    """A SQLite file that several threads and processes use.
+    """A SQLite database that several threads and processes use.
 
-    A connection is one thread's while it is used, and kept for the next one: there are never more than threads that
-    asked at the same time, however many threads come and go.
+    One thread uses a connection at a time. Idle connections are kept, so there are at most as many connections as
+    threads that needed one at the same time.
 
     Args:
-        path: made, with its folder, if it is not there.
-        modes: those of a new file and a new folder.
+        path: the database file, created with its folder if it does not exist.
+        modes: the modes of new files and folders.
 
     Attributes:
-        holder: this process, as the owner of messages and leases.
+        holder: this process as the owner of messages and leases.
     """
 
     def __init__(self, path: Path, modes: FileModes = OWNER_ONLY) -> None:
@@ -55,11 +55,11 @@ class Database:
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
-        # Writers of one process queue here, in order, instead of polling SQLite's own lock.
+        # Writers of this process wait here, in order, instead of polling SQLite's lock.
         self._writing = threading.Lock()
-        with self._mapped():
+        with self._mapped_errors():
             make_folder(path.parent, modes)
-            # SQLite gives the mode of this file to those that it makes beside it.
+            # SQLite creates its journal files with the mode of this file.
             with _creating:
                 modes.make_file(path)
             self.holder = ProcessMarker(path.parent, modes)
@@ -73,16 +73,16 @@ class Database:
             raise
 
     def _set_wal(self) -> None:
-        """Have readers and the writer not stop each other. It is a property of the file."""
-        until = time.monotonic() + BUSY_MS / 1000
+        """Set write-ahead logging, a property of the file, so that readers and the writer do not block each other."""
+        deadline = time.monotonic() + BUSY_MS / 1000
         while True:
             try:
                 with self.reading() as connection:
                     connection.execute("PRAGMA journal_mode = WAL")
             except ServiceUnavailable as error:
-                # Two processes that open a new file at once: this statement does not wait its turn as others do.
+                # Two processes open a new file at the same time: SQLite applies no busy timeout to this statement.
                 code = getattr(error.__cause__, "sqlite_errorcode", None)
-                if code != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
             else:
@@ -90,28 +90,28 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection to read with."""
-        with self._mapped(), self._connection() as connection:
+        """Yield a connection for reading."""
+        with self._mapped_errors(), self._connection() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A connection in a transaction, which is committed, durably, when the context ends well."""
-        with self._writing, self._mapped(), self._connection() as connection:
+        """Yield a connection in a transaction, which is committed durably when the context ends without an error."""
+        with self._writing, self._mapped_errors(), self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                # SQLite itself has ended the transaction after some errors, a full disk among them.
+                # After some errors, such as a full disk, SQLite has already rolled back.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
 
     def release_dead(self) -> int:
-        """Make messages visible, and leases free, that dead processes held. Return their number."""
+        """Make the messages of dead processes visible, end their leases, and return the number of both."""
         now = time.time()
-        with self.holder.dead() as marks, self.writing() as connection:
+        with self.holder.dead_marks() as marks, self.writing() as connection:
             return sum(
                 connection.execute(statement, (*values, f"{mark}.%")).rowcount
                 for mark in marks
@@ -122,7 +122,7 @@ class Database:
             )
 
     def close(self) -> None:
-        """Close all connections; one that is being used is closed by who uses it."""
+        """Close the idle connections. A connection in use is closed after its use."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -134,17 +134,17 @@ class Database:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             if self._closed:
-                raise ServiceUnavailable(f"the storage's database {self._path} is closed")
+                raise ServiceUnavailable(f"the storage database {self._path} is closed")
             connection = self._idle.pop() if self._idle else None
         connection = connection or self._connect()
         try:
             yield connection
         finally:
             with self._lock:
-                kept = not self._closed
-                if kept:
+                keep = not self._closed
+                if keep:
                     self._idle.append(connection)
-            if not kept:
+            if not keep:
                 connection.close()
 
     def _connect(self) -> sqlite3.Connection:
@@ -157,8 +157,8 @@ class Database:
         return connection
 
     @contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def _mapped_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise ServiceUnavailable(f"the storage's database {self._path}: {error}") from error
+            raise ServiceUnavailable(f"the storage database {self._path}: {error}") from error

@@ -1,7 +1,8 @@
-"""Who holds messages and leases of a store in a folder: each process has a locked file, named in what it holds.
+"""The processes that hold messages and leases of a store in a folder.
 
-flock(2): the lock ends with the process, however the process ends. So the owner of a file that can be locked is dead,
-and what it held is free at once, and not only when ten minutes of invisibility, or a lease's minute, are over.
+Each process has a locked marker file, whose name is part of its receipts and tokens. The lock ends with the process,
+however the process ends (flock(2)). So if a marker file can be locked, its owner is dead, and its messages and leases
+can be released at once. Without markers, a message would stay hidden for ten minutes and a lease for one.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from shared.storage.folder.modes import OWNER_ONLY, FileModes
 from shared.temporary_files import LockedFile
 
 FOLDER = "holders"
-"""The folder of the files, beside the database."""
+"""The folder of the marker files, next to the database."""
 
 MARK_LENGTH = 32
-"""Characters of a mark: a UUID in hex digits."""
+"""Characters in a marker's name: a UUID in hex digits."""
 
 
 class ProcessMarker:
-    """This process as the owner of what it holds, until it is closed.
+    """This process as the owner of messages and leases, until it is closed.
 
     Args:
         folder: the folder of the database.
-        modes: those of new files and folders.
+        modes: the modes of new files and folders.
 
     Attributes:
-        mark: how receipts and tokens of this owner begin.
+        mark: the prefix of this owner's receipts and tokens, and the name of its file.
     """
 
     def __init__(self, folder: Path, modes: FileModes = OWNER_ONLY) -> None:
@@ -41,24 +42,24 @@ class ProcessMarker:
         make_folder(self._folder, modes)
         self._file = LockedFile.at(str(self._folder / self.mark), modes.file)
         if not self._file.locked:
-            # ENOLCK ends: another process might lock the file later, and take this one for dead.
+            # Locks may fail for a while (ENOLCK). Another process could lock the file later and take this one for dead.
             self._file.remove()
 
-    def proof(self) -> str:
+    def new_token(self) -> str:
         """Return a new receipt or token of this owner."""
         return f"{self.mark}.{uuid.uuid4().hex}"
 
     def close(self) -> None:
-        """Give up the mark. What is held under it stays held for its time."""
+        """Remove the marker. Messages and leases of this owner stay held until their time ends."""
         self._file.remove()
 
     @contextmanager
-    def dead(self) -> Iterator[list[str]]:
-        """Find the marks of dead owners, and remove their files when the context ends well."""
+    def dead_marks(self) -> Iterator[list[str]]:
+        """Yield the marks of dead owners, and remove their files when the context ends without an error."""
         handles: dict[Path, int] = {}
         try:
             for path in self._folder.iterdir():
-                handle = _locked(path) if len(path.name) == MARK_LENGTH else None
+                handle = _try_lock(path) if len(path.name) == MARK_LENGTH else None
                 if handle is not None:
                     handles[path] = handle
             yield [path.name for path in handles]
@@ -70,8 +71,8 @@ class ProcessMarker:
                 os.close(handle)
 
 
-def _locked(path: Path) -> int | None:
-    """Return the descriptor of a file that no process has locked; None for others, and where there are no locks."""
+def _try_lock(path: Path) -> int | None:
+    """Lock a file and return its descriptor, or None if another process holds the lock or locks fail."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

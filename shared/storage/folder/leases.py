@@ -1,4 +1,4 @@
-"""Leases as rows, by the machine's clock: a folder is one machine's."""
+"""Leases as rows. The machine measures the time, since a folder belongs to one machine."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from shared.storage.folder.database import Database
 
 
 class FolderLeases:
-    """Exclusive holds.
+    """Leases in a database.
 
     Args:
-        database: where they are.
+        database: the database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def acquire(self, name: str, seconds: int) -> str | None:
-        """A token, or None if another holds the name."""
-        token, now = self._database.holder.proof(), time.time()
+        """Return a token, or None if the lease is held."""
+        token, now = self._database.holder.new_token(), time.time()
         with self._database.writing() as connection:
-            done = connection.execute(
+            cursor = connection.execute(
                 "INSERT INTO leases VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET token = excluded.token, "
                 "seconds = excluded.seconds, expires = excluded.expires WHERE leases.expires <= ?",
                 (name, token, seconds, now + seconds, now),
             )
-            return token if done.rowcount else None
+            return token if cursor.rowcount else None
 
     def renew(self, name: str, token: str) -> None:
-        """Begin the seconds anew. As with a blob's lease, one that ended is renewed if nobody took it since."""
+        """Extend a lease by its full duration, even an ended one that was not acquired since, as blob leases do."""
         with self._database.writing() as connection:
-            done = connection.execute(
+            cursor = connection.execute(
                 "UPDATE leases SET expires = ? + seconds WHERE name = ? AND token = ?", (time.time(), name, token)
             )
-            if not done.rowcount:
-                raise LeaseLost(f"the lease on {name} is held by another")
+            if not cursor.rowcount:
+                raise LeaseLost(f"the lease on {name} ended, or another worker holds it")
 
     def release(self, name: str, token: str) -> None:
-        """Give it up."""
+        """End a lease, unless the token does not hold it any more."""
         with self._database.writing() as connection:
             connection.execute("DELETE FROM leases WHERE name = ? AND token = ?", (name, token))

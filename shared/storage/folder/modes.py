@@ -1,4 +1,4 @@
-"""The modes of a store's files and folders. They do not depend on the process's umask."""
+"""The modes of a store's files and folders, which do not depend on the process's umask."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class FileModes:
-    """What new files and folders get.
+    """The modes of new files and folders.
 
     Attributes:
-        file: a file's mode.
+        file: the mode of a file.
     """
 
     file: int = 0o600
 
     @property
     def folder(self) -> int:
-        """A folder's mode: that of a file, and x wherever r is set."""
+        """The mode of a folder: the mode of a file, with x wherever r is set."""
         return self.file | (self.file & 0o444) >> 2
 
     def make_folder(self, folder: str | Path) -> bool:
-        """Make a folder in an existing one; return False if there is one already."""
+        """Create a folder in an existing folder, and return False if it exists already."""
         try:
             os.mkdir(folder, self.folder)  # noqa: PTH102  a text or a Path
         except FileExistsError:
@@ -37,7 +37,7 @@ class FileModes:
         return True
 
     def make_file(self, path: Path) -> None:
-        """Make an empty file where there is none."""
+        """Create an empty file if the file does not exist."""
         with suppress(FileExistsError):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self.file)
             try:
@@ -46,19 +46,19 @@ class FileModes:
                 os.close(handle)
 
     def open_lock(self, path: Path) -> int:
-        """Return the descriptor of a file that is only locked. It is made where there is none."""
+        """Open a lock file, created if it does not exist, and return its descriptor."""
         self.make_file(path)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self.file)
 
     def set_root(self, root: Path) -> None:
-        """Set the mode of a store's own folder, which may be older than the setting.
+        """Set the mode of a store's folder, which may be older than the setting.
 
-        Left as they are: a folder of another user, one with the sticky bit (as /tmp), and the root of a file system.
+        Some folders are not changed: those of other users, those with the sticky bit such as /tmp, and the root folder.
         """
         status = root.stat()
-        shared = status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX
+        is_shared = status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX
         if (
-            not shared
+            not is_shared
             and not os.path.samestat(status, Path("/").stat())
             and stat.S_IMODE(status.st_mode) != self.folder
         ):

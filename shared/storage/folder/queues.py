@@ -1,4 +1,4 @@
-"""Queues as rows: visibility time-out, dequeue count and pop receipts as Queue Storage has them."""
+"""Queues as rows, with visibility timeouts, dequeue counts and pop receipts as in Queue Storage."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from shared.storage.folder.database import Database
 
 
 class FolderQueue:
-    """One queue.
+    """A queue in a database.
 
     Args:
-        database: where it is.
-        name: its name.
+        database: the database.
+        name: the name of the queue.
     """
 
     def __init__(self, database: Database, name: str) -> None:
@@ -33,42 +33,42 @@ class FolderQueue:
             )
 
     def receive(self, count: int, *, hidden_for: float) -> list[QueueItem]:
-        """Take visible messages, oldest first, and hide them."""
+        """Return visible messages, oldest first, and hide them."""
         now = time.time()
         query = "SELECT id FROM messages WHERE queue = ? AND visible <= ? AND (expires IS NULL OR expires > ?)"
         with self._database.reading() as connection:
             if connection.execute(query + " LIMIT 1", (self._name, now, now)).fetchone() is None:
-                return []  # an idle queue is asked often, and asking must not write
+                return []  # an idle queue is polled often, so this must not write
         with self._database.writing() as connection:
             ids = connection.execute(query + " ORDER BY visible, id LIMIT ?", (self._name, now, now, count)).fetchall()
             items = []
-            for (number,) in ids:
-                receipt = self._database.holder.proof()
+            for (message_id,) in ids:
+                receipt = self._database.holder.new_token()
                 row = connection.execute(
                     "UPDATE messages SET visible = ?, dequeued = dequeued + 1, receipt = ? WHERE id = ? "
                     "RETURNING body, dequeued, inserted",
-                    (now + hidden_for, receipt, number),
+                    (now + hidden_for, receipt, message_id),
                 ).fetchone()
-                items.append(QueueItem(str(number), receipt, row[0], row[1], datetime.fromtimestamp(row[2], UTC)))
+                items.append(QueueItem(str(message_id), receipt, row[0], row[1], datetime.fromtimestamp(row[2], UTC)))
             connection.execute("DELETE FROM messages WHERE queue = ? AND expires <= ?", (self._name, now))
         return items
 
     def delete(self, item: QueueItem) -> None:
-        """Remove a received message, unless another has received it since."""
+        """Delete a received message, unless it has been received again since."""
         with self._database.writing() as connection:
             connection.execute("DELETE FROM messages WHERE id = ? AND receipt = ?", (int(item.id), item.receipt))
 
     def release(self, item: QueueItem, *, delay: float = 0) -> None:
-        """Make a received message visible again, unless another has received it since."""
+        """Make a received message visible again, unless it has been received again since."""
         with self._database.writing() as connection:
             connection.execute(
-                # Without an owner: a pause is not to end with the process.
+                # Without an owner: the delay must not end with the process.
                 "UPDATE messages SET visible = ?, receipt = '' WHERE id = ? AND receipt = ?",
                 (time.time() + delay, int(item.id), item.receipt),
             )
 
     def length(self) -> int:
-        """How many messages there are."""
+        """Return the number of messages."""
         with self._database.reading() as connection:
             count = connection.execute(
                 "SELECT COUNT(*) FROM messages WHERE queue = ? AND (expires IS NULL OR expires > ?)",

@@ -1,4 +1,4 @@
-"""Records as rows."""
+"""Records as rows of a SQLite table."""
 
 from __future__ import annotations
 
@@ -9,118 +9,117 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from shared.errors import WriteConflict
-from shared.storage.base import EVERYWHERE, Filter, Record, Table, Value, Values
+from shared.storage.base import MATCH_ALL, Filter, Record, Table, Value, Values, prefix_upper_bound, storable_text
 from shared.storage.folder.database import Database
-from shared.storage.texts import prefix_upper_bound, storable_text
 
-AT_ONCE = 500
-"""Keys in one query: SQLite takes 999 parameters in its older builds."""
+BATCH_SIZE = 500
+"""Keys or rows in a query. Older builds of SQLite accept 999 parameters."""
 
 
 class FolderRecords:
-    """The tables.
+    """The records in a database.
 
     Args:
-        database: where they are.
+        database: the database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def get(self, table: Table, key: str) -> Record | None:
-        """One record, or None."""
+        """Return a record, or None if it does not exist."""
         return self.get_many(table, [key]).get(key)
 
     def get_many(self, table: Table, keys: Sequence[str]) -> dict[str, Record]:
-        """Those of `keys` that are there."""
-        found: dict[str, Record] = {}
+        """Return the existing records of `keys`, by key."""
+        records: dict[str, Record] = {}
         with self._database.reading() as connection:
-            for start in range(0, len(keys), AT_ONCE):
-                some = keys[start : start + AT_ONCE]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT key, etag, properties FROM records WHERE kind = ? AND key IN ({marks})"  # noqa: S608  question marks alone
-                for row in connection.execute(query, (table.value, *some)):
-                    found[row[0]] = _record(row)
-        return found
+            for start in range(0, len(keys), BATCH_SIZE):
+                batch = keys[start : start + BATCH_SIZE]
+                marks = ",".join("?" * len(batch))
+                query = f"SELECT key, etag, properties FROM records WHERE kind = ? AND key IN ({marks})"  # noqa: S608  only question marks are inserted
+                for row in connection.execute(query, (table.value, *batch)):
+                    records[row[0]] = _to_record(row)
+        return records
 
     def create(self, table: Table, key: str, values: Values) -> bool:
-        """Create a record if there is none."""
+        """Create a record, and return whether it was created."""
         return not self.create_many(table, {key: values})
 
     def create_many(self, table: Table, rows: Mapping[str, Values]) -> set[str]:
-        """Create those that are not there; gives the keys that were."""
-        there = set()
+        """Create the records that do not exist, and return the keys that existed already."""
+        existing = set()
         with self._database.writing() as connection:
             for key, values in rows.items():
-                done = connection.execute(
-                    "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", (table.value, key, _etag(), _text(values))
+                cursor = connection.execute(
+                    "INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", (table.value, key, _etag(), _to_json(values))
                 )
-                if not done.rowcount:
-                    there.add(key)
-        return there
+                if not cursor.rowcount:
+                    existing.add(key)
+        return existing
 
     def merge(self, table: Table, key: str, values: Values, *, etag: str | None = None) -> None:
-        """Set some properties."""
+        """Set the given properties and keep the others."""
         with self._database.writing() as connection:
             _merge(connection, table, key, values, etag)
 
     def merge_many(self, table: Table, rows: Mapping[str, Values]) -> None:
-        """Set some properties of several."""
+        """Merge several records without etags."""
         with self._database.writing() as connection:
             for key, values in rows.items():
                 _merge(connection, table, key, values, None)
 
     def delete_many(self, table: Table, keys: Iterable[str]) -> None:
-        """Remove records."""
+        """Delete records."""
         with self._database.writing() as connection:
             connection.executemany(
                 "DELETE FROM records WHERE kind = ? AND key = ?", [(table.value, key) for key in keys]
             )
 
     def replace(self, table: Table, key: str, values: Values, *, etag: str) -> None:
-        """Write a record anew."""
+        """Replace all properties of a record."""
         with self._database.writing() as connection:
-            done = connection.execute(
+            cursor = connection.execute(
                 "UPDATE records SET etag = ?, properties = ? WHERE kind = ? AND key = ? AND CAST(etag AS TEXT) = ?",
-                (_etag(), _text(values), table.value, key, etag),
+                (_etag(), _to_json(values), table.value, key, etag),
             )
-            if not done.rowcount:
-                raise WriteConflict(f"a record of {table} was changed by another in between")
+            if not cursor.rowcount:
+                raise WriteConflict(f"a record of {table} was changed by another process")
 
-    def scan(self, table: Table, where: Filter = EVERYWHERE) -> Iterator[Record]:
-        """Those records of a table that are meant."""
-        terms, parameters = _terms(where)
+    def scan(self, table: Table, where: Filter = MATCH_ALL) -> Iterator[Record]:
+        """Yield the records of a table that match."""
+        terms, parameters = _to_sql(where)
         query = " ".join(
             ["SELECT key, etag, properties FROM records WHERE kind = ? AND key > ?", *terms, "ORDER BY key LIMIT ?"]
         )
-        after = ""
+        last_key = ""
         while True:
             with self._database.reading() as connection:
-                rows = connection.execute(query, (table.value, after, *parameters, AT_ONCE)).fetchall()
+                rows = connection.execute(query, (table.value, last_key, *parameters, BATCH_SIZE)).fetchall()
             if not rows:
                 return
-            yield from map(_record, rows)
-            after = rows[-1][0]
+            yield from map(_to_record, rows)
+            last_key = rows[-1][0]
 
 
-def _terms(where: Filter) -> tuple[list[str], list[str | bool]]:
-    """What is meant, as conditions and their parameters; the names of properties are parameters too."""
+def _to_sql(where: Filter) -> tuple[list[str], list[str | bool]]:
+    """Return SQL conditions and their parameters. The names of properties are parameters, too."""
     terms: list[str] = []
     parameters: list[str | bool] = []
-    if where.key:
+    if where.key_prefix:
         terms.append("AND key >= ? AND key < ?")
-        parameters += [where.key, prefix_upper_bound(where.key)]
+        parameters += [where.key_prefix, prefix_upper_bound(where.key_prefix)]
     for name, value in where.equal.items():
-        # Taken out of JSON, truth values are numbers to SQLite; as types they are `true` and `false`.
+        # SQLite extracts JSON booleans as numbers; their JSON types are `true` and `false`.
         terms.append(f"AND {'json_extract' if isinstance(value, str) else 'json_type'}(properties, ?) = ?")
         parameters += [f"$.{name}", storable_text(value) if isinstance(value, str) else json.dumps(value)]
-    for name, beginning in where.begins.items():
+    for name, prefix in where.prefixes.items():
         terms.append("AND json_extract(properties, ?) >= ? AND json_extract(properties, ?) < ?")
-        parameters += [f"$.{name}", beginning, f"$.{name}", prefix_upper_bound(beginning)]
-    for moment, comparison in ((where.since, ">="), (where.until, "<")):
-        if moment is not None:
+        parameters += [f"$.{name}", prefix, f"$.{name}", prefix_upper_bound(prefix)]
+    for limit, comparison in ((where.since, ">="), (where.until, "<")):
+        if limit is not None:
             terms.append(f"AND json_extract(properties, ?) {comparison} ?")
-            parameters += [f"$.{where.time}.t", _moment(moment)]
+            parameters += [f"$.{where.time_property}.t", _format_time(limit)]
     return terms, parameters
 
 
@@ -129,23 +128,23 @@ def _merge(connection: sqlite3.Connection, table: Table, key: str, values: Value
         "SELECT key, etag, properties FROM records WHERE kind = ? AND key = ?", (table.value, key)
     ).fetchone()
     if etag is not None and (row is None or str(row[1]) != etag):
-        raise WriteConflict(f"a record of {table} was changed by another in between")
-    before: dict[str, Value] = {} if row is None else _record(row).values
+        raise WriteConflict(f"a record of {table} was changed by another process")
+    properties: dict[str, Value] = {} if row is None else _to_record(row).values
     connection.execute(
         "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)",
-        (table.value, key, _etag(), _text({**before, **values})),
+        (table.value, key, _etag(), _to_json({**properties, **values})),
     )
 
 
 def _etag() -> int:
-    # Not a count: a record that was removed and made again must not look like the one before it.
+    # Random and not a counter: a record that was deleted and created again must have another etag.
     return secrets.randbits(62)
 
 
-def _text(values: Values) -> str:
+def _to_json(values: Values) -> str:
     return json.dumps(
         {
-            name: {"t": _moment(value)}
+            name: {"t": _format_time(value)}
             if isinstance(value, datetime)
             else storable_text(value)
             if isinstance(value, str)
@@ -155,12 +154,12 @@ def _text(values: Values) -> str:
     )
 
 
-def _moment(time: datetime) -> str:
-    # In UTC, and so texts that sort as the moments do.
+def _format_time(time: datetime) -> str:
+    # In UTC, so that the texts sort like the times.
     return time.astimezone(UTC).isoformat()
 
 
-def _record(row: tuple[str, int, str]) -> Record:
+def _to_record(row: tuple[str, int, str]) -> Record:
     values = {
         name: datetime.fromisoformat(value["t"]) if isinstance(value, dict) else value
         for name, value in json.loads(row[2]).items()

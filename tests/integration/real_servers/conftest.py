@@ -51,7 +51,7 @@ def open_server(running: object, name: str) -> Server:
         case Courier() | Cyrus() | Mailutils():
             return Server(name, running.account, running.root.log)
         case WildDuck() | Hoodiecrow():
-            return Server(name, running.account, running.peer.log)
+            return Server(name, running.account, running.node.log)
         case Dovecot():
             return Server(name, lambda: dovecot_user(running)[1], running.log)
     raise AssertionError(running)

@@ -1,4 +1,4 @@
-"""Mail servers from npm, run by a short Node script each."""
+"""Mail servers from npm. A short Node script runs each of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers.chroot import PROJECT
 SCRIPTS = Path(__file__).resolve().parent
 
 
-class Peer:
+class NodeServer:
     """A Node script that serves mail, with its log.
 
     Attributes:
@@ -35,7 +35,7 @@ class Peer:
         self._log = (self._folder / "log").open("wb")
 
     def start(self, *arguments: object) -> None:
-        """Start the script and wait until it says that it is ready."""
+        """Start the script and wait until it reports that it is ready."""
         command = ["node", str(SCRIPTS / f"{self.name}.js"), str(self.package), *map(str, arguments)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True
@@ -49,12 +49,12 @@ class Peer:
         self.read_line(request)
 
     def read_line(self, expected: str) -> None:
-        """Read the script's next line of output; stop it and fail with the log if it is another than expected."""
+        """Read the script's next line of output; stop the script and fail with its log if the line is unexpected."""
         line = self._pipe(self._process.stdout).readline().decode().strip()
         if line != expected:
             log = self.log()
             self.stop()
-            pytest.fail(f"{self.name} said {line!r} instead of {expected!r}:\n{log[-4_000:]}", pytrace=False)
+            pytest.fail(f"{self.name} wrote {line!r} instead of {expected!r}:\n{log[-4_000:]}", pytrace=False)
 
     def log(self) -> str:
         """Return what the script has logged so far."""
