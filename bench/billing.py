@@ -41,7 +41,7 @@ CASES: dict[str, Sequence[bytes]] = {
 def counts(measuring: BillingFixture) -> dict[str, Counter[str]]:
     """The requests of each case, all its messages together; of a look that finds nothing, and of a sweep."""
     found = {title: measuring.messages(mails) for title, mails in CASES.items()}
-    return {**found, "a look that finds nothing": measuring.poll(), "a sweep": measuring.sweep()}
+    return {**found, "a poll that finds nothing": measuring.poll(), "a sweep": measuring.sweep()}
 
 
 def billing(bench: Bench) -> None:

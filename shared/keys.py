@@ -15,7 +15,7 @@ def digest(*parts: str) -> str:
 
 
 def arrival_key(mailbox: str, folder: str, server_key: str) -> str:
-    """Return the key of an arrival: one message in one place on one server (docs/receipts.md, "Words").
+    """Return the key of an arrival: one message in one place on one server (docs/explanation/receipts.md, "Terms").
 
     Args:
         mailbox: the mailbox's name in the settings.

@@ -1,4 +1,4 @@
-"""Retries of the SDKs after a lost reply do no harm (rule 8.1; docs/duplicates.md, "The claims")."""
+"""Retries of the SDKs after a lost reply do no harm (rule 8.1; docs/explanation/duplicates.md, "The claims")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/costs.md lists the requests that the app sends to the storage."""
+"""docs/explanation/costs.md lists the requests that the app sends to the storage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.billed import Bill, BillingFixture
 from tests.servers.dovecot import Dovecot
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "costs.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "costs.md"
 FIX = "measure again: python -m bench billing"
 
 
@@ -22,7 +22,7 @@ def table_rows(header: str) -> dict[str, Sequence[str]]:
     """Return the rows of the table in the docs whose header begins with `header`, by their first cells."""
     text = DOCS.read_text()
     table = re.search(rf"^\| {re.escape(header)} \|.*\n\|[- |]+\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert table is not None, f"docs/costs.md has no table {header}"
+    assert table is not None, f"docs/explanation/costs.md has no table {header}"
     lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in table[1].splitlines()]
     return {first: rest for first, *rest in lines}
 

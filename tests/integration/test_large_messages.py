@@ -47,6 +47,19 @@ MESSAGES: dict[str, Callable[[], Iterator[bytes]]] = {
     ),
 }
 
+HOSTILE = (
+    "fields of two letters",
+    "fields without a name",
+    "lines without a colon",
+    "routes",
+    "short addresses",
+    "short fields",
+    "two-letter fields without a value",
+)
+"""The kinds that needed most memory: fields and addresses of a few bytes, of which a megabyte has 300,000."""
+
+HOSTILE_SIZE = 20 * MEGABYTE
+
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -68,15 +81,17 @@ print(json.dumps([peak_memory() - before, message.size, content, len(message.att
 """
 
 
-def store_message(folder: Path, pieces: Iterator[bytes]) -> tuple[str, int]:
-    """Store a message of `SIZE` bytes or a little more, as intake does, and return its id and size."""
+def store_message(
+    folder: Path, pieces: Iterator[bytes], *, head: bytes = HEAD, min_size: int = SIZE
+) -> tuple[str, int]:
+    """Store a message of `min_size` bytes or a little more, as intake does, and return its id and size."""
     digest = hashlib.sha256()
     spooled = folder / "spooled"
     with spooled.open("wb") as file:
         for piece in itertools.chain([head], pieces):
             digest.update(piece)
             file.write(piece)
-            if file.tell() >= least:
+            if file.tell() >= min_size:
                 break
     path = folder / raw_path(digest.hexdigest())
     path.parent.mkdir(parents=True)
@@ -84,11 +99,10 @@ def store_message(folder: Path, pieces: Iterator[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), path.stat().st_size
 
 
-@pytest.mark.parametrize("pieces", MESSAGES.values(), ids=MESSAGES)
-def test_1_7_a_message_of_100_mb_is_parsed_within_64_mb(tmp_path: Path, pieces: Callable[[], Iterator[bytes]]) -> None:
-    message, size = store_message(tmp_path, pieces())
+def parse_in_process(folder: Path, message: str, size: int) -> tuple[int, int, int, int, str]:
+    """Parse a message in a process of its own, and return what `PROGRAM` prints."""
     process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path), message, str(size)],
+        [sys.executable, "-c", PROGRAM, str(folder), message, str(size)],
         capture_output=True,
         text=True,
         check=False,
@@ -96,7 +110,23 @@ def test_1_7_a_message_of_100_mb_is_parsed_within_64_mb(tmp_path: Path, pieces: 
     )
     assert process.returncode == 0, process.stderr
     memory, parsed_size, content, attachments, text = json.loads(process.stdout)
+    return memory, parsed_size, content, attachments, text
+
+
+@pytest.mark.parametrize("pieces", MESSAGES.values(), ids=MESSAGES)
+def test_1_7_a_message_of_100_mb_is_parsed_within_64_mb(tmp_path: Path, pieces: Callable[[], Iterator[bytes]]) -> None:
+    message, size = store_message(tmp_path, pieces())
+    memory, parsed_size, content, attachments, text = parse_in_process(tmp_path, message, size)
     assert (parsed_size, text) == (size, "hello")
     assert attachments >= 1
     assert content > SIZE // 3
+    assert memory < MAX_INCREASE, f"{memory / MEGABYTE:.0f} MB"
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_1_7_hostile_mail_is_parsed_within_64_mb(tmp_path: Path, kind: str) -> None:
+    data = hostile.KINDS[kind](HOSTILE_SIZE)
+    message, size = store_message(tmp_path, iter([data]), head=b"", min_size=1)
+    memory, parsed_size, *_ = parse_in_process(tmp_path, message, size)
+    assert parsed_size == len(data)
     assert memory < MAX_INCREASE, f"{memory / MEGABYTE:.0f} MB"

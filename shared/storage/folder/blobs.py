@@ -1,4 +1,6 @@
-"""Blobs as plain files, whose names appear when they are complete and durable (docs/receipts.md, "In a folder")."""
+"""Blobs as plain files, whose names appear when they are complete and durable (docs/explanation/receipts.md, "In a
+folder").
+"""
 
 from __future__ import annotations
 
