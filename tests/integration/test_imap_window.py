@@ -12,7 +12,7 @@ from shared.errors import (
     ServiceUnavailable,
 )
 from shared.mailboxes.imap import fetch as imap_fetch
-from shared.mailboxes.spool import MemoryBudget, Spool
+from shared.mailboxes.spool import DiskBudget, Spool
 from tests.integration.imap_support import (
     LIMIT,
     MAILS,
@@ -92,7 +92,7 @@ def test_1_7_larger_than_told_and_than_allowed(monkeypatch: pytest.MonkeyPatch, 
 
 def test_many_that_are_larger_than_told_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk's budget has room for one; the others are left for the next poll instead of waiting for ever."""
-    budget = MemoryBudget(9_000_000)
+    budget = DiskBudget(9_000_000)
     init = Spool.__init__
 
     def with_small_budget(self: Spool, expected: int, limit: int) -> None:

@@ -279,7 +279,7 @@ def test_8_3_a_remembered_token_that_the_server_refuses_is_replaced_once(
     assert len(authority.issued) == 1, "a young token is not replaced"
     tokens.token(settings)
     assert len(authority.issued) == 2, "and not remembered"
-    monkeypatch.setattr(token_cache, "YOUNG", 0.0)
+    monkeypatch.setattr(token_cache, "MIN_TOKEN_AGE", 0.0)
     authority.lifetime = 3_600.0
     open_mailbox(settings, tokens).close()
     assert len(authority.issued) == 3

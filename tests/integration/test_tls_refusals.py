@@ -229,7 +229,9 @@ def test_a_handshake_that_is_cut_is_no_connection() -> None:
         scripted_mailbox(server, tls=Tls.IMPLICIT)
 
 
-@pytest.mark.parametrize(("content", "told"), [(None, "cannot be read"), (b"nothing", "no certificates in PEM form")])
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "cannot be read"), (b"nothing", "contains no certificates in PEM form")]
+)
 def test_a_ca_file_that_is_none_names_the_setting(tmp_path: Path, content: bytes | None, told: str) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:

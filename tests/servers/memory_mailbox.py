@@ -105,8 +105,8 @@ class MemoryMailbox:
     def close(self) -> None:
         self._marked.clear()
 
-    def watermark(self, dealt_with: Collection[int]) -> str | None:
-        first = takewhile(lambda one: one.number in dealt_with, self._listed)
+    def watermark(self, processed: Collection[int]) -> str | None:
+        first = takewhile(lambda one: one.number in processed, self._listed)
         *_, last = (None, *(one.key for one in first))
         return last
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from shared.lease import LEASE_SECONDS
-from shared.mailboxes.spool import MEMORY_LIMIT, Content, MemoryBudget, Spool, remove_leftover_files
+from shared.mailboxes.spool import MEMORY_LIMIT, Content, DiskBudget, Spool, remove_leftover_files
 from shared.temporary_files import LEFT_OVER, LockedFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 class Blocks:
     """Whether a call waits, and that it ends once it may."""
 
-    def __init__(self, budget: MemoryBudget, size: int) -> None:
+    def __init__(self, budget: DiskBudget, size: int) -> None:
         self._thread = threading.Thread(target=budget.reserve, args=(size,), daemon=True)
         self._thread.start()
         self._thread.join(0.1)
@@ -65,7 +65,7 @@ def test_1_7_a_small_message_stays_in_memory(pieces: list[bytes], temporary_fold
 
 
 def test_1_7_exactly_the_limit_is_in_memory() -> None:
-    budget = MemoryBudget(1)
+    budget = DiskBudget(1)
     spool = Spool(MEMORY_LIMIT, NO_LIMIT, budget=budget)
     spool.write(b"x" * MEMORY_LIMIT)
     content = spool.finish()
@@ -98,7 +98,7 @@ def test_1_7_what_is_announced_as_large_never_grows_in_memory(temporary_folder: 
 @pytest.mark.parametrize("told", [10, MEMORY_LIMIT * 3])
 def test_1_7_overflow_keeps_nothing_and_reading_may_go_on(told: int, temporary_folder: Path) -> None:
     limit = MEMORY_LIMIT * 2
-    budget = MemoryBudget(limit)
+    budget = DiskBudget(limit)
     spool = Spool(told, limit, budget=budget)
     for _ in range(3):
         spool.write(b"x" * MEMORY_LIMIT)
@@ -119,7 +119,7 @@ def test_1_7_exactly_the_message_limit_is_no_overflow() -> None:
 
 def test_1_7_the_budget_waits_and_is_given_back_when_the_content_is_closed() -> None:
     size = MEMORY_LIMIT + 1
-    budget = MemoryBudget(size + 10)
+    budget = DiskBudget(size + 10)
     spool = Spool(size, NO_LIMIT, budget=budget)
     spool.write(b"x" * size)
     content = spool.finish()
@@ -135,7 +135,7 @@ def test_1_7_the_budget_waits_and_is_given_back_when_the_content_is_closed() -> 
 
 def test_1_7_a_discarded_spool_gives_the_budget_back() -> None:
     size = MEMORY_LIMIT + 1
-    budget = MemoryBudget(size)
+    budget = DiskBudget(size)
     spool = Spool(size, NO_LIMIT, budget=budget)
     waiting = Blocks(budget, 1)
     assert waiting.waits
@@ -145,7 +145,7 @@ def test_1_7_a_discarded_spool_gives_the_budget_back() -> None:
 
 
 def test_1_7_a_message_larger_than_the_whole_budget_waits_until_it_is_alone() -> None:
-    budget = MemoryBudget(10)
+    budget = DiskBudget(10)
     budget.reserve(1)
     waiting = Blocks(budget, 100)
     assert waiting.waits
@@ -155,7 +155,7 @@ def test_1_7_a_message_larger_than_the_whole_budget_waits_until_it_is_alone() ->
 
 def test_1_7_a_message_that_turns_out_larger_than_told_counts_with_its_true_size() -> None:
     size = MEMORY_LIMIT + 2_000_000
-    budget = MemoryBudget(size)
+    budget = DiskBudget(size)
     spool = Spool(MEMORY_LIMIT + 1, NO_LIMIT, budget=budget)
     spool.write(b"x" * size)
     content = spool.finish()

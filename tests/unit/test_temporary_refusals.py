@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.mailboxes.temporary_refusals import TABLE, suggested_backoff, temporary_refusal, throttled_error
+from shared.mailboxes.temporary_refusals import TABLE, is_temporary_refusal, is_throttled, suggested_backoff
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ from shared.mailboxes.temporary_refusals import TABLE, suggested_backoff, tempor
     ],
 )
 def test_1_9_temporary(text: str) -> None:
-    assert temporary_refusal(text)
-    assert temporary_refusal(text.upper())
+    assert is_temporary_refusal(text)
+    assert is_temporary_refusal(text.upper())
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_1_9_temporary(text: str) -> None:
     ],
 )
 def test_1_9_not_temporary(text: str) -> None:
-    assert not temporary_refusal(text)
-    assert not temporary_refusal(text.upper())
+    assert not is_temporary_refusal(text)
+    assert not is_temporary_refusal(text.upper())
 
 
 def test_every_row_names_its_source_and_matches_a_text() -> None:
@@ -123,4 +123,4 @@ def test_every_row_names_its_source_and_matches_a_text() -> None:
 )
 def test_backoff(text: str, seconds: float | None) -> None:
     assert suggested_backoff(text) == seconds
-    assert throttled_error(text) == ("throttled" in text or "Backoff" in text)
+    assert is_throttled(text) == ("throttled" in text or "Backoff" in text)

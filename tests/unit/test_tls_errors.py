@@ -10,8 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.errors import ConnectFailed, ConnectionLost, MailboxError, TlsRefused
-from shared.mailboxes.tls import connecting, connection_error
-from shared.mailboxes.tls_witness import _read, peer_certificate
+from shared.mailboxes.tls import _parse_certificate, connecting, connection_error, peer_certificate
 from tests.servers.certificates import Ca
 from tests.servers.settings import mailbox_settings
 
@@ -75,7 +74,7 @@ def test_the_certificate_is_read_from_the_handshake_of_both_versions(ca: Ca, con
     der = ca.server("a.example", "127.0.0.1").certificate.public_bytes(Encoding.DER)
     chain = len(der).to_bytes(3, "big") + der + (b"\x00\x00" if context else b"")
     body = context + len(chain).to_bytes(3, "big") + chain
-    peer = _read(b"\x0b" + len(body).to_bytes(3, "big") + body)
+    peer = _parse_certificate(b"\x0b" + len(body).to_bytes(3, "big") + body)
     assert peer.names == ("a.example", "127.0.0.1")
     assert peer.issuer == "CN=Mailroom Test CA"
 

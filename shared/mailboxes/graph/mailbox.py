@@ -87,9 +87,9 @@ class GraphMailbox:
         self._listing = self._run(self._listed(folder, above, since), f"listing {folder}", folder)
         return self._listing.messages
 
-    def watermark(self, dealt_with: Collection[int]) -> str | None:
+    def watermark(self, processed: Collection[int]) -> str | None:
         """The link to the changes since, as far as all before them was dealt with."""
-        return self._listing.mark(dealt_with)
+        return self._listing.mark(processed)
 
     def fetch(self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches; see `Fetcher`."""

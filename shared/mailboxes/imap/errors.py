@@ -23,7 +23,7 @@ from shared.errors import (
     TlsRefused,
     printable,
 )
-from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal, throttled_error
+from shared.mailboxes.temporary_refusals import is_temporary_refusal, is_throttled, suggested_backoff
 
 BUSY_CODES = frozenset({"UNAVAILABLE", "INUSE", "THROTTLED"})
 """Codes that say "later" of themselves. [SERVERBUG] and [LIMIT] are not among them: one bad message may cause them."""
@@ -116,7 +116,7 @@ def session_error(text: str, where: str) -> MailroomError | None:
         text: what the server answered with NO or BAD.
         where: the mailbox and its server.
     """
-    if throttled_error(text):
+    if is_throttled(text):
         return MailboxBusy(f"{where}: throttled: {printable(text)}", retry_after=suggested_backoff(text))
     if _NOT_CONNECTED.search(text):
         return AccessRefused(
@@ -159,14 +159,14 @@ def mapped_errors(error: Exception, where: str) -> MailroomError:
 
 def sign_in_error(text: str, where: str) -> MailroomError:
     """What a refusal to LOGIN or AUTHENTICATE means; the text must hold no secret any more."""
-    if temporary_refusal(text):
+    if is_temporary_refusal(text):
         return MailboxBusy(f"{where}: not now: {printable(text)}", retry_after=suggested_backoff(text))
     return AuthenticationError(f"{where}: sign-in refused: {printable(text)}; look at the mailbox's sign-in settings")
 
 
 def sign_in_ended(text: str, where: str) -> MailroomError:
     """Return the error for a BYE, or a lost connection, at the greeting or during the sign-in."""
-    if temporary_refusal(text):
+    if is_temporary_refusal(text):
         return MailboxBusy(f"{where}: not now: {printable(text)}", retry_after=suggested_backoff(text))
     return _ended(text, where)
 
@@ -191,7 +191,7 @@ def folder_error(error: Exception, folder: str, setting: str, where: str) -> Mai
         about_session = session_error(text, where)
         if about_session is not None:
             return about_session
-        if temporary_refusal(text):
+        if is_temporary_refusal(text):
             return MailboxBusy(f"{where}: folder {folder!r} cannot be opened now: {printable(text)}")
         return FolderMissing(
             f"{where}: folder {folder!r} of {setting} is missing or may not be opened: {printable(text)}"
@@ -225,7 +225,7 @@ def _setting(where: str, name: str) -> str:
 
 
 def _ended(text: str, where: str) -> MailroomError:
-    if throttled_error(text):
+    if is_throttled(text):
         return MailboxBusy(f"{where}: throttled: {printable(text)}", retry_after=suggested_backoff(text))
     if _DEAD.search(text):
         return SessionDied(f"{where}: the server ended the session: {printable(text)}")

@@ -35,7 +35,7 @@ from shared.mailboxes.imap.syntax import in_set, uid_sets
 from shared.mailboxes.imap.unit import DiskSpool, FetchBatch, disk_error
 from shared.mailboxes.imap.wire import Body, Command, Sink, SkippedBody, Wire
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
-from shared.mailboxes.temporary_refusals import temporary_refusal
+from shared.mailboxes.temporary_refusals import is_temporary_refusal
 
 WINDOW_BYTES = 16 * 1024 * 1024
 """Octets, as told by the server, that may be on the wire or wait to be taken."""
@@ -271,7 +271,7 @@ class Fetcher:
         elif answer.code in _GONE:
             unit.silent[uid] = f"the server answered {printable(answer)}"
         else:
-            if temporary_refusal(answer.text):
+            if is_temporary_refusal(answer.text):
                 self._busy_in_a_row += 1
                 if self._busy_in_a_row >= BUSY_IN_A_ROW and not self._delivers_last_message(unit, wire):
                     raise MailboxBusy(

@@ -33,7 +33,7 @@ from shared.mailboxes.imap.errors import (
 from shared.mailboxes.imap.syntax import folder_name, quoted_string
 from shared.mailboxes.imap.wire import Wire
 from shared.mailboxes.oauth.token_cache import xoauth2
-from shared.mailboxes.temporary_refusals import temporary_refusal
+from shared.mailboxes.temporary_refusals import is_temporary_refusal
 from shared.mailboxes.tls import connecting, context_for
 
 CONNECT_TIMEOUT = 30.0
@@ -262,7 +262,7 @@ def _check_nobody_is_in(state: str, where: str) -> None:
 def _greeting_error(error: Exception, where: str) -> MailroomError:
     """A server that greets with BYE or with what is no IMAP."""
     text = server_text(error)
-    refused = isinstance(error, imaplib.IMAP4.abort) or temporary_refusal(text)
+    refused = isinstance(error, imaplib.IMAP4.abort) or is_temporary_refusal(text)
     found = sign_in_ended(text, where) if refused else mapped_errors(error, where)
     return ConnectFailed(f"{where}: no IMAP greeting: {printable(text)}") if type(found) is MailboxError else found
 
@@ -350,7 +350,7 @@ def _without(text: str, secret: str) -> str:
 
 
 def _is_temporary(text: str) -> bool:
-    return session_error(text, "") is not None or temporary_refusal(text)
+    return session_error(text, "") is not None or is_temporary_refusal(text)
 
 
 def _say_nothing(*_line: object) -> None:

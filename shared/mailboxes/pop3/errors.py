@@ -11,7 +11,7 @@ from shared.errors import (
     MailroomError,
     printable,
 )
-from shared.mailboxes.temporary_refusals import suggested_backoff, temporary_refusal, throttled_error
+from shared.mailboxes.temporary_refusals import is_temporary_refusal, is_throttled, suggested_backoff
 
 _CODE = re.compile(r"\[([A-Za-z0-9/_-]+)[^\]]*\]")
 _GONE = re.compile(
@@ -52,7 +52,7 @@ def command_error(text: str, where: str, doing: str, *, login_delay: float | Non
         doing: what it was an answer to.
         login_delay: seconds between sign-ins, if the server told (RFC 2449 section 6.5).
     """
-    if temporary_refusal(text):
+    if is_temporary_refusal(text):
         wait = login_delay if code_of(text) == "LOGIN-DELAY" else suggested_backoff(text)
         return MailboxBusy(f"{where}: not now: {printable(text)}", retry_after=wait)
     return MailboxError(f"{where}: {doing} was refused: {printable(text) or '-ERR'}")
@@ -83,7 +83,7 @@ def raise_if_throttled(text: str, where: str) -> None:
     Raises:
         MailboxBusy: the server throttles the account, so that every further command would be refused too.
     """
-    if throttled_error(text):
+    if is_throttled(text):
         raise MailboxBusy(f"{where}: throttled: {printable(text)}", retry_after=suggested_backoff(text))
 
 
