@@ -14,7 +14,7 @@ from tests.servers.scripted import Scripted
 from tests.servers.settings import mailbox_settings
 
 LIMIT = 1_000_000_000
-SHORT = Timeouts(connect=2.0, read=0.5, goodbye=0.5)
+SHORT = Timeouts(connect=2.0, read=0.5, quit=0.5)
 
 
 def no_token() -> str:

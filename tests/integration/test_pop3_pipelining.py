@@ -232,7 +232,7 @@ def test_1_3_an_empty_answer_for_a_message_that_has_a_size_is_a_refusal(capabili
     with ScriptedPop3(MAILS[:3], hook, capabilities=capabilities) as server, scripted_mailbox(server) as mailbox:
         (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
         assert [content_of(one) for one in batch] == [BODIES[0], None, BODIES[2]]
-        assert batch[1].refused == f"the server sent no content, and lists {len(BODIES[1])} bytes"
+        assert batch[1].refused == f"the server sent no content, but lists {len(BODIES[1])} bytes"
 
 
 def test_an_empty_message_that_is_listed_as_empty_is_a_message() -> None:

@@ -149,7 +149,7 @@ def test_8_2_a_quit_that_is_refused_has_removed_nothing_for_certain() -> None:
 def test_8_2_a_quit_without_an_answer_leaves_the_removals_uncertain(act: Callable[[Peer], None]) -> None:
     with ScriptedPop3(MAILS, on(b"QUIT", act)) as server, scripted_mailbox(server) as mailbox:
         mailbox.remove(mailbox.list("INBOX"))
-        with pytest.raises(CommitUncertain, match="8 deletions count or not"):
+        with pytest.raises(CommitUncertain, match="8 deletions may be committed or not"):
             mailbox.commit()
         assert len(mailbox.list("INBOX")) == len(MAILS)
 

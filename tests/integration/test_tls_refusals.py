@@ -213,15 +213,13 @@ def silent() -> Iterator[Scripted]:
 
 def test_a_server_that_never_greets_times_out(silent: Scripted) -> None:
     with pytest.raises(ConnectFailed, match="no answer in time"):
-        Pop3Mailbox(
-            mailbox_settings(port=silent.port), no_token, timeouts=type(SHORT)(connect=0.3, read=0.3, goodbye=0.3)
-        )
+        Pop3Mailbox(mailbox_settings(port=silent.port), no_token, timeouts=type(SHORT)(connect=0.3, read=0.3, quit=0.3))
 
 
 def test_a_handshake_that_stalls_times_out(silent: Scripted) -> None:
     settings = mailbox_settings(port=silent.port, tls=Tls.IMPLICIT)
     with pytest.raises(ConnectFailed, match="no answer in time"):
-        Pop3Mailbox(settings, no_token, timeouts=type(SHORT)(connect=0.3, read=0.3, goodbye=0.3))
+        Pop3Mailbox(settings, no_token, timeouts=type(SHORT)(connect=0.3, read=0.3, quit=0.3))
 
 
 def test_a_handshake_that_is_cut_is_no_connection() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.mailboxes.pop3.errors import ProtocolViolation, connection_error
-from shared.mailboxes.pop3.wire import LONGEST_LINE, Wire
+from shared.mailboxes.pop3.wire import MAX_LINE_LENGTH, Wire
 
 
 class Pieces:
@@ -44,7 +44,7 @@ def stuffed(body: bytes) -> bytes:
 
 def drained(wire: Wire) -> bytes:
     parts: list[bytes] = []
-    wire.drain(parts.append)
+    wire.read_multiline(parts.append)
     return b"".join(parts)
 
 
@@ -58,16 +58,16 @@ def test_what_was_stuffed_comes_back_however_it_is_cut(first: bytes, second: byt
     places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
     wire = wire_of(*(stream[a:b] for a, b in pairwise(places)))
     assert drained(wire) == first
-    assert wire.answer() == (True, "")
+    assert wire.read_response() == (True, "")
     assert drained(wire) == second
-    assert wire.answer() == (False, "last")
+    assert wire.read_response() == (False, "last")
 
 
 @given(MESSAGES)
 def test_what_was_stuffed_comes_back_byte_by_byte(body: bytes) -> None:
     wire = wire_of(*(bytes([octet]) for octet in stuffed(body) + b"+OK next\r\n"))
     assert drained(wire) == body
-    assert wire.answer() == (True, "next")
+    assert wire.read_response() == (True, "next")
 
 
 def test_a_message_of_no_bytes() -> None:
@@ -81,25 +81,25 @@ def test_a_single_dot_before_text_is_taken_away_as_the_rfc_says() -> None:
 def test_a_long_line_passes_in_pieces() -> None:
     sizes: list[int] = []
     wire = wire_of(*([b"x" * 100_000] * 50), b"\r\n.\r\n")
-    wire.drain(lambda part: sizes.append(len(part)))
+    wire.read_multiline(lambda part: sizes.append(len(part)))
     assert sum(sizes) == 5_000_002
     assert max(sizes) <= 100_004
 
 
 def test_a_line_without_an_end_is_given_up() -> None:
     with pytest.raises(ProtocolViolation):
-        wire_of(*([b"x" * 1_000] * (LONGEST_LINE // 1_000 + 2))).line()
+        wire_of(*([b"x" * 1_000] * (MAX_LINE_LENGTH // 1_000 + 2))).read_line()
 
 
 @pytest.mark.parametrize("stream", [b"", b"+OK", b"OK\r\n", b"+OKAY\r\n", b"\r\n", b"HTTP/1.1 400\r\n"])
 def test_what_is_no_answer_is_broken(stream: bytes) -> None:
     with pytest.raises(ProtocolViolation):
-        wire_of(stream).answer()
+        wire_of(stream).read_response()
 
 
 @pytest.mark.parametrize("line", [b"+OK\r\n", b"+ok\n", b"+OK \r\n"])
 def test_answers_are_read_leniently(line: bytes) -> None:
-    assert wire_of(line).answer() == (True, "")
+    assert wire_of(line).read_response() == (True, "")
 
 
 def errors() -> list[OSError]:
@@ -115,7 +115,7 @@ def errors() -> list[OSError]:
 def test_every_error_of_a_socket_is_mapped(error: OSError) -> None:
     assert isinstance(connection_error(error), ProtocolViolation)
     with pytest.raises(ProtocolViolation):
-        wire_of(error=error).line()
+        wire_of(error=error).read_line()
     with pytest.raises(ProtocolViolation):
         wire_of(error=error).send(b"QUIT")
 
