@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from shared.config import After, MailboxSettings, MailProtocol, SignIn, Tls
 from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.mailboxes.imap.mailbox import ImapMailbox
-from shared.mailboxes.imap.syntax import in_set
+from shared.mailboxes.imap.syntax import expand_set
 from tests.servers.dovecot import Dovecot, User
 
 LIMIT = 150_000_000
@@ -216,7 +216,7 @@ class ScriptedImap:
             return sorted(self.messages)[-1:]
         if uid_set.endswith(b":*"):
             return [uid for uid in sorted(self.messages) if uid >= int(uid_set[:-2])]
-        return [uid for uid in in_set(uid_set) if uid in self.messages]
+        return [uid for uid in expand_set(uid_set) if uid in self.messages]
 
     def _capability(self, *_: object) -> list[bytes]:
         return [b"* CAPABILITY " + self.capabilities]

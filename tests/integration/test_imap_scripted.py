@@ -9,7 +9,7 @@ from shared.errors import (
     MailboxBusy,
     MailboxError,
 )
-from shared.mailboxes.imap.mailbox import RECOVERIES
+from shared.mailboxes.imap.mailbox import MAX_RECONNECTS
 from tests.integration.imap_support import (
     LIMIT,
     MAILS,
@@ -112,7 +112,7 @@ def test_quoted_and_absent_bodies() -> None:
         assert batch[0].content.data == b'From: "A" <a@b.example>  x\\y (z'
         # A server that says of a message that it has bytes, and gives none, has not given it.
         assert [one.content for one in batch[1:3]] == [None, None]
-        assert all(one.refused and "gave nothing" in one.refused for one in batch[1:3])
+        assert all(one.refused and "delivered no content" in one.refused for one in batch[1:3])
         assert batch[3].content is not None
         assert batch[3].content.size == 0
 
@@ -169,7 +169,7 @@ def test_8_3_a_connection_that_ends_in_the_middle_of_a_message(ending: bytes) ->
         fetching = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
         with pytest.raises(ConnectionLost, match="support at localhost"):
             list(fetching)
-        assert server.connections == 1 + RECOVERIES
+        assert server.connections == 1 + MAX_RECONNECTS
         assert len(server.messages) == 3
 
 

@@ -88,8 +88,8 @@ def test_1_2_bytes_before_the_handshake_are_thrown_away(ca: Ca, ca_file: Path, t
     context = server_context(ca, tmp_path)
     with ScriptedImap({1: b"x"}, hook, capabilities=b"IMAP4rev1 STARTTLS UIDPLUS", context=context) as server:
         with ImapMailbox(server.settings(tls=Tls.STARTTLS, ca_file=ca_file), no_token) as mailbox:
-            assert mailbox._session.can("UIDPLUS")
-            assert not mailbox._session.can("FORGED")
+            assert mailbox._session.supports("UIDPLUS")
+            assert not mailbox._session.supports("FORGED")
             assert drain(mailbox) == [b"x"]
         assert server.messages == {}
 

@@ -26,13 +26,13 @@ from shared.mailboxes.imap.errors import (
     CommandRejected,
     ProtocolViolation,
     ServerBye,
-    SessionDied,
+    SessionExpired,
     code_of,
     folder_error,
-    mapped_errors,
+    interrupted_sign_in_error,
+    map_error,
     removal_error,
     server_text,
-    sign_in_ended,
     sign_in_error,
 )
 
@@ -66,7 +66,7 @@ def instance(kind: type[Exception]) -> Exception:
 @pytest.mark.parametrize("kind", foreign())
 def test_every_class_is_mapped(kind: type[Exception]) -> None:
     for error in (
-        mapped_errors(instance(kind), WHERE),
+        map_error(instance(kind), WHERE),
         folder_error(instance(kind), "INBOX", "FOLDERS", WHERE),
     ):
         assert isinstance(error, MailboxError)
@@ -84,7 +84,7 @@ def test_there_are_classes_to_map() -> None:
     [
         (imaplib.IMAP4.abort("socket error: EOF"), ConnectionLost),
         (imaplib.IMAP4.abort("[UNAVAILABLE] restart"), MailboxBusy),
-        (imaplib.IMAP4.abort("Session invalidated - AccessTokenExpired"), SessionDied),
+        (imaplib.IMAP4.abort("Session invalidated - AccessTokenExpired"), SessionExpired),
         (imaplib.IMAP4.readonly("not writable"), RemovalRefused),
         (imaplib.IMAP4.error("NO [INUSE] sawing"), MailboxBusy),
         (imaplib.IMAP4.error("NO whatever"), MailboxError),
@@ -92,10 +92,10 @@ def test_there_are_classes_to_map() -> None:
         (ServerBye("[UNAVAILABLE] shutting down"), MailboxBusy),
         (ServerBye("[ALERT] Too many simultaneous connections"), ConnectionLost),
         (ServerBye("[OVERQUOTA] bandwidth"), MailboxBusy),
-        (ServerBye("Your token has expired"), SessionDied),
-        (ServerBye("[AUTHENTICATIONFAILED] revoked"), SessionDied),
+        (ServerBye("Your token has expired"), SessionExpired),
+        (ServerBye("[AUTHENTICATIONFAILED] revoked"), SessionExpired),
         (ServerBye("idle for too long"), ConnectionLost),
-        (CommandRejected("UID FETCH 1", "NO", "[EXPIRED] over"), SessionDied),
+        (CommandRejected("UID FETCH 1", "NO", "[EXPIRED] over"), SessionExpired),
         (CommandRejected("UID FETCH 1", "NO", "[SERVERBUG] oops"), MailboxError),
         (CommandRejected("UID FETCH 1", "NO", "[THROTTLED] slowly"), MailboxBusy),
         (CommandRejected("UID FETCH 1", "BAD", "[LIMIT] too long"), MailboxError),
@@ -113,12 +113,12 @@ def test_there_are_classes_to_map() -> None:
     ],
 )
 def test_what_becomes_what(error: Exception, becomes: type[MailroomError]) -> None:
-    assert type(mapped_errors(error, WHERE)) is becomes
+    assert type(map_error(error, WHERE)) is becomes
 
 
 def test_ours_stay_as_they_are() -> None:
     error = TlsRefused("no")
-    assert mapped_errors(error, WHERE) is error
+    assert map_error(error, WHERE) is error
     assert folder_error(error, "INBOX", "FOLDERS", WHERE) is error
 
 
@@ -145,7 +145,7 @@ def test_folders() -> None:
     assert kind(imaplib.IMAP4.error("select failed: [NONEXISTENT] no")) is FolderMissing
     assert kind(imaplib.IMAP4.error("select failed: no such folder")) is FolderMissing
     assert kind(imaplib.IMAP4.error("select failed: [INUSE] later")) is MailboxBusy
-    assert kind(imaplib.IMAP4.error("select failed: [EXPIRED] over")) is SessionDied
+    assert kind(imaplib.IMAP4.error("select failed: [EXPIRED] over")) is SessionExpired
     assert kind(imaplib.IMAP4.abort("EOF")) is ConnectionLost
     assert kind(imaplib.IMAP4.readonly("INBOX is not writable")) is RemovalRefused
     assert "'Büro' of FOLDERS" in str(folder_error(CommandRejected("STATUS", "NO", "no"), "Büro", "FOLDERS", WHERE))
@@ -160,11 +160,11 @@ def test_removals() -> None:
     assert kind("[OVERQUOTA] full", "Archive") is RemovalRefused
     assert kind("[UNAVAILABLE] later") is MailboxBusy
     assert kind("Server Unavailable. 15", "Archive") is MailboxBusy
-    assert kind("[EXPIRED] over") is SessionDied
+    assert kind("[EXPIRED] over") is SessionExpired
 
 
 def test_what_a_server_says_is_made_printable_and_short() -> None:
-    text = str(mapped_errors(ServerBye("evil\r\n\x1b[31m" + "x" * 5_000), WHERE))
+    text = str(map_error(ServerBye("evil\r\n\x1b[31m" + "x" * 5_000), WHERE))
     assert "\x1b" not in text
     assert "\n" not in text
     assert len(text) < 400
@@ -196,9 +196,9 @@ def test_python_s_notation_of_bytes_is_removed(text: str, becomes: str) -> None:
 def test_no_error_shows_python_s_notation() -> None:
     raw = imaplib.IMAP4.error(b"[NONEXISTENT] Unknown folder \xe9")
     for error in (
-        mapped_errors(raw, WHERE),
-        mapped_errors(imaplib.IMAP4.abort(b"going down"), WHERE),
-        mapped_errors(imaplib.IMAP4.readonly(b"INBOX"), WHERE),
+        map_error(raw, WHERE),
+        map_error(imaplib.IMAP4.abort(b"going down"), WHERE),
+        map_error(imaplib.IMAP4.readonly(b"INBOX"), WHERE),
         folder_error(raw, "INBOX", "FOLDERS", WHERE),
     ):
         assert "b'" not in str(error)
@@ -208,14 +208,14 @@ def test_no_error_shows_python_s_notation() -> None:
 def test_throttling_is_busy_for_as_long_as_the_server_asks() -> None:
     text = "Request is throttled. Suggested Backoff Time: 299961 milliseconds"
     for error in (
-        mapped_errors(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
-        mapped_errors(ServerBye(text), WHERE),
-        mapped_errors(imaplib.IMAP4.error(f"command error: BAD [b'{text}']"), WHERE),
+        map_error(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
+        map_error(ServerBye(text), WHERE),
+        map_error(imaplib.IMAP4.error(f"command error: BAD [b'{text}']"), WHERE),
         folder_error(CommandRejected("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE),
         removal_error(CommandRejected("UID STORE 1", "BAD", text), None, WHERE),
         removal_error(CommandRejected("UID MOVE 1", "NO", text), "Archive", WHERE),
         sign_in_error(text, WHERE),
-        sign_in_ended(text, WHERE),
+        interrupted_sign_in_error(text, WHERE),
     ):
         assert isinstance(error, MailboxBusy)
         assert error.retry_after == pytest.approx(299.961)
@@ -224,8 +224,8 @@ def test_throttling_is_busy_for_as_long_as_the_server_asks() -> None:
 def test_a_sign_in_without_a_mailbox_is_explained() -> None:
     text = "User is authenticated but not connected."
     for error in (
-        mapped_errors(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
-        mapped_errors(imaplib.IMAP4.error(f"LIST command error: BAD [b'{text}']"), WHERE),
+        map_error(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
+        map_error(imaplib.IMAP4.error(f"LIST command error: BAD [b'{text}']"), WHERE),
         folder_error(CommandRejected("SELECT", "BAD", text), "INBOX", "FOLDERS", WHERE),
         removal_error(CommandRejected("UID STORE 1", "BAD", text), None, WHERE),
     ):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.mailboxes.imap.errors import CommandRejected, ProtocolViolation, ServerBye
-from shared.mailboxes.imap.wire import PIECE, READ, Body, Sink, SkippedBody, Wire
+from shared.mailboxes.imap.wire import PIECE_SIZE, READ_SIZE, Body, Sink, SkippedBody, Wire
 
 
 class Stream(io.BytesIO):
@@ -60,7 +60,7 @@ def test_commands_go_out_in_one_write_and_are_answered_by_tag() -> None:
     assert not wire.is_idle
     wire.wait(first)
     assert wire.is_idle
-    assert (first.status, first.answer) == ("OK", "first")
+    assert (first.status, first.response) == ("OK", "first")
     with pytest.raises(CommandRejected) as raised:
         second.check()
     assert (raised.value.status, raised.value.code) == ("NO", "CODE")
@@ -84,7 +84,7 @@ def test_bodies(data: bytes, uid: int, origin: int | None, value: bytes | None) 
 
 
 def test_a_large_literal_goes_to_its_sink_in_parts() -> None:
-    data = bytes(range(256)) * (PIECE // 128)
+    data = bytes(range(256)) * (PIECE_SIZE // 128)
     head = b"* 1 FETCH (UID 7 BODY[] {%d}\r\n" % len(data)
     wire, bodies, stream = wire_on(
         head + data + b")\r\n* 2 FETCH (UID 8 BODY[] {%d}\r\n" % len(data) + data + b")\r\nW1 OK\r\n"
@@ -101,13 +101,13 @@ def test_a_large_literal_goes_to_its_sink_in_parts() -> None:
     assert bodies[0].value is kept
     assert isinstance(bodies[1].value, SkippedBody)
     assert bodies[1].value.size == len(data)
-    assert stream.largest == READ
+    assert stream.largest == READ_SIZE
 
 
 def test_idle_throws_away_what_still_comes() -> None:
     wire, bodies, _ = wire_on(b"* 1 FETCH (UID 7 BODY[] {1}\r\nx)\r\nW1 OK\r\nW2 OK\r\n")
     wire.send(b"A", b"B")
-    wire.idle()
+    wire.wait_all_discarding()
     assert wire.is_idle
     assert bodies == []
 
@@ -163,9 +163,9 @@ def test_responses_of_a_name_are_given_with_their_literals() -> None:
         b'* LIST (\\Trash) "/" {7}\r\nodd"one\r\n* 3 EXISTS\r\n'
         b'* LIST () NIL "a \\"b"\r\n* LIST ) broken\r\nW1 NO [X] half\r\n'
     )
-    command, responses = wire.ask(b'LIST "" "*"', b"LIST")
+    command, responses = wire.query(b'LIST "" "*"', b"LIST")
     assert responses == [[[b"\\Trash"], b"/", b'odd"one'], [[], None, b'a "b']]
-    assert (command.status, command.answer) == ("NO", "[X] half")
+    assert (command.status, command.response) == ("NO", "[X] half")
     assert wire.is_idle
 
 
