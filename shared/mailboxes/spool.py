@@ -160,6 +160,11 @@ class Spool:
         if expected > MEMORY_LIMIT:
             self._to_disk(min(expected, limit))
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether the content is in a temporary file."""
+        return self._file is not None
+
     def write(self, data: bytes | memoryview) -> None:
         """Append the next bytes."""
         if self.overflowed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.mailboxes.imap.errors import CommandRejected, ProtocolViolation, ServerBye
-from shared.mailboxes.imap.wire import PIECE_SIZE, READ_SIZE, Body, Sink, SkippedBody, Wire
+from shared.mailboxes.imap.wire import MAX_QUEUED_BYTES, PIECE_SIZE, READ_SIZE, Body, OpenSink, Sink, SkippedBody, Wire
 
 
 class Stream(io.BytesIO):
@@ -44,17 +45,21 @@ class Kept:
         self.discarded = True
 
 
-def wire_on(data: bytes) -> tuple[Wire, list[Body], Stream]:
+def wire_on(data: bytes) -> tuple[Wire, Stream]:
     stream = Stream(data)
     imap: Any = stream
-    wire = Wire(imap)
-    bodies: list[Body] = []
-    wire.on_body = bodies.append
-    return wire, bodies, stream
+    return Wire(imap), stream
+
+
+def fetched(wire: Wire, open_sink: OpenSink | None = None) -> list[Body]:
+    (command,) = wire.fetch(b"UID FETCH 1:* (UID BODY.PEEK[])", open_sink=open_sink)
+    bodies = list(wire.bodies_until(command))
+    command.check()
+    return bodies
 
 
 def test_commands_go_out_in_one_write_and_are_answered_by_tag() -> None:
-    wire, _, stream = wire_on(b"W2 NO [CODE] second\r\nW1 OK first\r\n")
+    wire, stream = wire_on(b"W2 NO [CODE] second\r\nW1 OK first\r\n")
     first, second = wire.send(b"UID FETCH 1 (UID)", b"NOOP")
     assert stream.sent == b"W1 UID FETCH 1 (UID)\r\nW2 NOOP\r\n"
     assert not wire.is_idle
@@ -78,25 +83,23 @@ def test_commands_go_out_in_one_write_and_are_answered_by_tag() -> None:
     ],
 )
 def test_bodies(data: bytes, uid: int, origin: int | None, value: bytes | None) -> None:
-    wire, bodies, _ = wire_on(data + b"W1 OK\r\n")
-    wire.run(b"UID FETCH 7 (UID BODY.PEEK[])")
-    assert bodies == [Body(uid, origin, value)]
+    wire, _ = wire_on(data + b"W1 OK\r\n")
+    assert fetched(wire) == [Body(uid, origin, value)]
 
 
 def test_a_large_literal_goes_to_its_sink_in_parts() -> None:
     data = bytes(range(256)) * (PIECE_SIZE // 128)
     head = b"* 1 FETCH (UID 7 BODY[] {%d}\r\n" % len(data)
-    wire, bodies, stream = wire_on(
+    wire, stream = wire_on(
         head + data + b")\r\n* 2 FETCH (UID 8 BODY[] {%d}\r\n" % len(data) + data + b")\r\nW1 OK\r\n"
     )
     kept = Kept()
 
-    def sink_for(uid: int | None, size: int) -> Sink | None:
+    def open_sink(uid: int | None, size: int) -> Sink | None:
         assert size == len(data)
         return kept if uid == 7 else None
 
-    wire.sink_for = sink_for
-    wire.run(b"X")
+    bodies = fetched(wire, open_sink)
     assert kept.data == data
     assert bodies[0].value is kept
     assert isinstance(bodies[1].value, SkippedBody)
@@ -105,15 +108,58 @@ def test_a_large_literal_goes_to_its_sink_in_parts() -> None:
 
 
 def test_idle_throws_away_what_still_comes() -> None:
-    wire, bodies, _ = wire_on(b"* 1 FETCH (UID 7 BODY[] {1}\r\nx)\r\nW1 OK\r\nW2 OK\r\n")
-    wire.send(b"A", b"B")
+    wire, _ = wire_on(b"* 1 FETCH (UID 7 BODY[] {1}\r\nx)\r\nW1 OK\r\nW2 OK\r\n")
+    wire.fetch(b"A", b"B")
     wire.wait_all_discarding()
     assert wire.is_idle
-    assert bodies == []
+    assert list(wire.queued_bodies()) == []
+
+
+def test_bodies_are_queued_while_another_command_is_awaited() -> None:
+    wire, _ = wire_on(b"* 1 FETCH (UID 7 BODY[] {1}\r\nx)\r\nW2 OK\r\n* 2 FETCH (UID 8 BODY[] {1}\r\ny)\r\nW1 OK\r\n")
+    (fetch,) = wire.fetch(b"UID FETCH 7:8 (UID BODY.PEEK[])")
+    wire.run(b"NOOP")
+    assert not fetch.status
+    assert [body.value for body in wire.bodies_until(fetch)] == [b"x", b"y"]
+
+
+def test_a_body_that_no_open_command_requested_is_dropped() -> None:
+    wire, _ = wire_on(b"* 1 FETCH (UID 7 BODY[] {1}\r\nx)\r\nW1 OK\r\n")
+    wire.run(b"NOOP")
+    assert list(wire.queued_bodies()) == []
+
+
+def test_queued_bodies_that_are_discarded_discard_their_sinks() -> None:
+    data = bytes(PIECE_SIZE + 1)
+    wire, _ = wire_on(b"* 1 FETCH (UID 7 BODY[] {%d}\r\n" % len(data) + data + b")\r\nW2 OK\r\nW1 OK\r\n")
+    kept = Kept()
+    wire.fetch(b"UID FETCH 7 (UID BODY.PEEK[])", open_sink=lambda _uid, _size: kept)
+    wire.run(b"NOOP")
+    wire.wait_all_discarding()
+    assert kept.discarded
+    assert list(wire.queued_bodies()) == []
+
+
+def test_a_server_cannot_fill_the_queue_without_end() -> None:
+    body = b"* 1 FETCH (UID 7 BODY[] {%d}\r\n" % PIECE_SIZE + bytes(PIECE_SIZE) + b")\r\n"
+    wire, _ = wire_on(body * (MAX_QUEUED_BYTES // PIECE_SIZE + 1))
+    wire.fetch(b"UID FETCH 7 (UID BODY.PEEK[])")
+    with pytest.raises(ProtocolViolation, match="more message content than was requested"):
+        wire.run(b"NOOP")
+
+
+def test_lines_that_match_are_yielded_and_others_are_processed() -> None:
+    wire, _ = wire_on(b"* 3 EXISTS\r\n* 2 EXPUNGE\r\n* 4 exists\r\nW1 OK\r\n")
+    (command,) = wire.send(b"SELECT x")
+    assert list(wire.lines_until(command, re.compile(rb"\* \d+ EXISTS", re.IGNORECASE))) == [
+        b"* 3 EXISTS",
+        b"* 4 exists",
+    ]
+    assert wire.expunged == 1
 
 
 def test_search() -> None:
-    wire, _, _ = wire_on(b"* SEARCH 1 2\r\n* 3 EXISTS\r\n* SEARCH 9\r\nW1 OK\r\n* SEARCH\r\nW2 OK\r\n")
+    wire, _ = wire_on(b"* SEARCH 1 2\r\n* 3 EXISTS\r\n* SEARCH 9\r\nW1 OK\r\n* SEARCH\r\nW2 OK\r\n")
     assert wire.search(b"DELETED") == {1, 2, 9}
     assert wire.search(b"DELETED") == set()
 
@@ -133,14 +179,14 @@ def test_search() -> None:
     ],
 )
 def test_what_is_no_imap_is_told(data: bytes, error: type[Exception]) -> None:
-    wire, _, _ = wire_on(data)
+    wire, _ = wire_on(data)
     with pytest.raises(error):
         wire.run(b"NOOP")
 
 
 @given(st.binary(max_size=200))
 def test_nothing_else_is_raised_whatever_comes(data: bytes) -> None:
-    wire, _, _ = wire_on(data + b"\r\nW1 OK\r\n")
+    wire, _ = wire_on(data + b"\r\nW1 OK\r\n")
     with suppress(ProtocolViolation, ServerBye, CommandRejected):
         wire.run(b"NOOP")
 
@@ -153,13 +199,12 @@ def test_any_bytes_come_through(mails: list[tuple[int, bytes, bool]]) -> None:
         lines.append(
             b"* 1 FETCH (UID %d %b)\r\n" % (uid, body) if first else b"* 1 FETCH (%b UID %d)\r\n" % (body, uid)
         )
-    wire, bodies, _ = wire_on(b"".join(lines) + b"W1 OK\r\n")
-    wire.run(b"X")
-    assert [(body.uid, body.value) for body in bodies] == [(uid, data) for uid, data, _ in mails]
+    wire, _ = wire_on(b"".join(lines) + b"W1 OK\r\n")
+    assert [(body.uid, body.value) for body in fetched(wire)] == [(uid, data) for uid, data, _ in mails]
 
 
 def test_responses_of_a_name_are_given_with_their_literals() -> None:
-    wire, _, _ = wire_on(
+    wire, _ = wire_on(
         b'* LIST (\\Trash) "/" {7}\r\nodd"one\r\n* 3 EXISTS\r\n'
         b'* LIST () NIL "a \\"b"\r\n* LIST ) broken\r\nW1 NO [X] half\r\n'
     )
@@ -170,7 +215,7 @@ def test_responses_of_a_name_are_given_with_their_literals() -> None:
 
 
 def test_copies_are_known_by_copyuid() -> None:
-    wire, _, _ = wire_on(
+    wire, _ = wire_on(
         b"* OK [COPYUID 9 1,3:4 11:13] copied\r\n* OK [COPYUID 9 5:6 1] of no use\r\n"
         b"* OK [COPYUID 9 1:4294967295 1:4294967295] of no use\r\nW1 OK [copyuid 9 7 20] done\r\n"
     )
@@ -179,10 +224,10 @@ def test_copies_are_known_by_copyuid() -> None:
 
 
 def test_expunged_messages_and_bodies_without_a_uid_are_told() -> None:
-    wire, bodies, _ = wire_on(
+    wire, _ = wire_on(
         b"* 4 EXPUNGE\r\n* VANISHED 7\r\n* 3 FETCH (BODY[] {1}\r\nx)\r\n* 1 FETCH (UID 5 X-GM-MSGID 12)\r\nW1 OK\r\n"
     )
-    wire.run(b"UID FETCH 3 (UID BODY.PEEK[])")
+    bodies = fetched(wire)
     assert wire.expunged == 2
     assert [(body.uid, body.sequence, body.value) for body in bodies] == [(None, 3, b"x")]
     assert wire.gmail_ids == {5: b"12"}

@@ -161,11 +161,6 @@ class PartialFetch:
         self._width = width
         self._pieces: dict[int, bytes] = {}
 
-    def take(self, body: Body) -> None:
-        """Store a received piece."""
-        if body.uid == self._uid and body.origin is not None and (body.value is None or isinstance(body.value, bytes)):
-            self._pieces[body.origin] = body.value or b""
-
     def read(self, sink: Sink) -> Command | None:
         """Read the message into a sink, in order.
 
@@ -181,13 +176,12 @@ class PartialFetch:
         while True:
             while not ended and len(outstanding) < width and (offset < self._size or not outstanding):
                 text = b"UID FETCH %d (UID BODY.PEEK[]<%d.%d>)" % (self._uid, offset, PIECE_SIZE)
-                outstanding.append((offset, self._wire.send(text)[0]))
+                outstanding.append((offset, self._wire.fetch(text)[0]))
                 offset += PIECE_SIZE
             if not outstanding:
                 return failed
             origin, command = outstanding.popleft()
-            self._wire.wait(command)
-            piece = self._pieces.pop(origin, None)
+            piece = self._receive(command, origin)
             if failed is not None:
                 continue
             if piece is None or command.status != "OK":
@@ -205,6 +199,14 @@ class PartialFetch:
                     ended = True
                 else:
                     offset, width = total, 1
+
+    def _receive(self, command: Command, origin: int) -> bytes | None:
+        """Read until a command is completed, and return the piece at an offset; None if it was not delivered."""
+        for body in self._wire.bodies_until(command):
+            value = b"" if body.value is None else body.value
+            if body.uid == self._uid and body.origin is not None and isinstance(value, bytes):
+                self._pieces[body.origin] = value
+        return self._pieces.pop(origin, None)
 
 
 class Fetcher:
@@ -225,12 +227,10 @@ class Fetcher:
         self._window: deque[FetchBatch] = deque()
         self._next_batch: FetchBatch | None = None
         self._spools: list[Spool] = []
-        self._pieces: PartialFetch | None = None
         self._supports_pieces = True
         self._one_at_a_time = False
         self._busy_in_a_row = 0
         self._sends_uids = True
-        self._unnamed: list[Body] | None = None
 
     def run(self, batches: Iterable[Sequence[ListedMessage]]) -> Generator[Batch, None, None]:
         """Yield the results of each batch, in order."""
@@ -274,15 +274,20 @@ class Fetcher:
 
     def _send(self, batch: FetchBatch) -> None:
         """Request the messages of a batch that fit into memory."""
-        wire = self._use_wire(batch)
+        batch.wire = self._session.wire
         small = [uid for uid in batch.missing() if batch.by_uid[uid].size <= MEMORY_LIMIT]
-        batch.commands = wire.send(*(b"UID FETCH %b (UID BODY.PEEK[])" % uids for uids in uid_sets(small)))
+        batch.commands = self._request(batch.wire, uid_sets(small))
 
-    def _use_wire(self, batch: FetchBatch) -> Wire:
-        wire = self._session.wire
-        wire.on_body, wire.sink_for = self._take, self._sink
-        batch.wire = wire
-        return wire
+    def _request(self, wire: Wire, sets: Iterable[bytes]) -> list[Command]:
+        """Request messages, one command a UID set."""
+        commands = [b"UID FETCH %b (UID BODY.PEEK[])" % uid_set for uid_set in sets]
+        return wire.fetch(*commands, open_sink=self._open_sink) if commands else []
+
+    def _receive(self, wire: Wire, command: Command) -> Command:
+        """Read until a command is completed, and assign the bodies that arrive."""
+        for body in wire.bodies_until(command):
+            self._assign(body)
+        return command
 
     def _finish(self, batch: FetchBatch) -> None:
         """Read until a batch is complete, reconnecting as often as necessary."""
@@ -312,9 +317,9 @@ class Fetcher:
             if batch.wire is not wire:
                 self._send(batch)
             for command in batch.commands:
-                self._raise_if_about_session(wire.wait(command))
+                self._raise_if_about_session(self._receive(wire, command))
             self._request_missing(batch, wire)
-        self._use_wire(batch)
+        batch.wire = wire
         for uid in batch.missing():
             batch.alone = uid
             if batch.by_uid[uid].size > MEMORY_LIMIT:
@@ -331,9 +336,9 @@ class Fetcher:
         for start in range(0, len(missing), ALONE_AT_ONCE):
             uids = [uid for uid in missing[start : start + ALONE_AT_ONCE] if uid not in batch.results]
             if self._sends_uids:
-                commands = wire.send(*(b"UID FETCH %d (UID BODY.PEEK[])" % uid for uid in uids)) if uids else []
+                commands = self._request(wire, (b"%d" % uid for uid in uids))
                 for uid, command in zip(uids, commands, strict=True):
-                    self._judge(batch, uid, wire.wait(command), wire)
+                    self._judge(batch, uid, self._receive(wire, command), wire)
             if not self._sends_uids:
                 for uid in uids:
                     if uid not in batch.results:
@@ -343,40 +348,47 @@ class Fetcher:
     def _fetch_alone(self, batch: FetchBatch, uid: int, wire: Wire) -> None:
         """Request one message while no other command is outstanding."""
         batch.alone = None  # A break before all other commands are completed is not counted for this message.
-        wire.wait_all()
+        self._receive_all(wire)
         batch.alone = uid
         expunged = wire.expunged
-        unnamed: list[Body] = []
-        self._unnamed = unnamed
+        without_uid: list[Body] = []
         try:
-            command = wire.wait(wire.send(b"UID FETCH %d (UID BODY.PEEK[])" % uid)[0])
+            (command,) = self._request(wire, [b"%d" % uid])
+            for body in wire.bodies_until(command):
+                if body.uid is None and body.origin is None:
+                    self._sends_uids = False
+                    without_uid.append(body)
+                else:
+                    self._assign(body)
             self._judge(batch, uid, command, wire)
-            if uid in batch.results or command.status != "OK" or len(unnamed) != 1:
+            if uid in batch.results or command.status != "OK" or len(without_uid) != 1:
                 return
-            if wire.sequence_numbers(b"UID %d" % uid) == {unnamed[0].sequence} and wire.expunged == expunged:
-                self._accept(batch, uid, unnamed.pop().value)
+            if wire.sequence_numbers(b"UID %d" % uid) == {without_uid[0].sequence} and wire.expunged == expunged:
+                self._accept(batch, uid, without_uid.pop().value)
             else:
                 batch.undelivered[uid] = "the server answered without a UID, so it may be another message"
         except CommandRejected:
             batch.undelivered[uid] = "the server answered without a UID and refuses SEARCH"
         finally:
-            self._unnamed = None
-            self._drop_unnamed(unnamed)
+            for body in without_uid:
+                self._drop_body(body)
 
-    def _drop_unnamed(self, bodies: Iterable[Body]) -> None:
-        for body in bodies:
-            if isinstance(body.value, Spool) and body.value in self._spools:
-                self._drop_spools(body.value)
+    def _receive_all(self, wire: Wire) -> None:
+        """Read until all commands are completed, and assign the bodies that arrive."""
+        wire.wait_all()
+        for body in wire.queued_bodies():
+            self._assign(body)
+
+    def _drop_body(self, body: Body) -> None:
+        if isinstance(body.value, Spool) and body.value in self._spools:
+            self._drop_spools(body.value)
 
     def _fetch_large(self, batch: FetchBatch, uid: int, wire: Wire) -> None:
         """Download a message to disk, in pieces if the server supports them."""
         if self._supports_pieces:
+            self._receive_all(wire)
             spool = self._new_spool(batch.by_uid[uid].size)
-            self._pieces = PartialFetch(wire, uid, batch.by_uid[uid].size, self._width)
-            try:
-                failed = self._pieces.read(spool)
-            finally:
-                self._pieces = None
+            failed = PartialFetch(wire, uid, batch.by_uid[uid].size, self._width).read(spool)
             if failed is None:
                 self._keep(batch, uid, spool)
                 return
@@ -410,26 +422,21 @@ class Fetcher:
         else:
             if is_temporary_refusal(rejection.text):
                 self._busy_in_a_row += 1
-                if self._busy_in_a_row >= BUSY_IN_A_ROW and not self._delivers_last_message(batch, wire):
+                if self._busy_in_a_row >= BUSY_IN_A_ROW and not self._delivers_last_message(wire):
                     raise MailboxBusy(
                         f"{self._session.where}: not now: {BUSY_IN_A_ROW} messages in a row were refused, the last "
                         f"with {printable(rejection.text)}"
                     )
             self._refuse(batch, uid, f"the server answered {printable(rejection)}")
 
-    def _delivers_last_message(self, batch: FetchBatch, wire: Wire) -> bool:
+    def _delivers_last_message(self, wire: Wire) -> bool:
         """Return whether the server delivers a byte of the folder's last message; if so, the server is not busy.
 
         The byte is discarded: without an offset in the response it could be mistaken for the message.
         """
-        wire.wait_all()
-        bodies: list[Body] = []
-        wire.forget_bodies()
-        wire.on_body = bodies.append
-        try:
-            command = wire.wait(wire.send(b"UID FETCH * (UID BODY.PEEK[]<0.1>)")[0])
-        finally:
-            self._use_wire(batch)
+        self._receive_all(wire)
+        (command,) = wire.fetch(b"UID FETCH * (UID BODY.PEEK[]<0.1>)")
+        bodies = list(wire.bodies_until(command))
         self._raise_if_about_session(command)
         delivers = any(body.value for body in bodies)
         if delivers:
@@ -454,25 +461,19 @@ class Fetcher:
         _log.warning("%s: UID %d of folder %r stays in the mailbox: %s", self._session.where, uid, self._folder, reason)
         batch.set_result(uid, None, refused=reason)
 
-    def _take(self, body: Body) -> None:
-        """Assign a received body to the batch that requested it."""
-        if self._pieces is not None:
-            self._pieces.take(body)
-            return
-        if body.origin is not None:
-            return
-        if body.uid is None:
-            self._sends_uids = False
-            if self._unnamed is not None:
-                self._unnamed.append(body)
-            else:
-                self._drop_unnamed([body])
+    def _assign(self, body: Body) -> None:
+        """Assign a received body to the batch that requested it; drop a body that cannot be assigned."""
+        if isinstance(body.value, Spool) and body.value not in self._spools:
+            return  # It was discarded with the connection on which it was received.
+        if body.origin is not None or body.uid is None:
+            self._sends_uids = self._sends_uids and body.origin is not None
+            self._drop_body(body)
             return
         batch = next((b for b in self._window if body.uid in b.by_uid and body.uid not in b.results), None)
         if batch is not None:
             self._accept(batch, body.uid, body.value)
-        elif isinstance(body.value, Spool):
-            self._drop_spools(body.value)
+        else:
+            self._drop_body(body)
 
     def _accept(self, batch: FetchBatch, uid: int, value: bytes | Sink | SkippedBody | None) -> None:
         """Set the result of a message whose body is certain."""
@@ -508,21 +509,18 @@ class Fetcher:
             spool.discard()
             raise disk_error(error) from error
 
-    def _sink(self, uid: int | None, size: int) -> Sink | None:
+    def _open_sink(self, uid: int | None, size: int) -> Sink | None:
         requested = uid is None or any(uid in batch.by_uid and uid not in batch.results for batch in self._window)
-        if (
-            self._pieces is not None
-            or not requested
-            or size > self._max_bytes
-            or (size > MEMORY_LIMIT and self._disk_in_use())
-        ):
+        if not requested or size > self._max_bytes or (size > MEMORY_LIMIT and self._disk_in_use()):
             return None
         return self._new_spool(size)
 
     def _disk_in_use(self) -> bool:
         """Return whether a message on disk waits to be stored."""
         contents = (result.content for batch in self._window for result in batch.results.values())
-        return any(content is not None and isinstance(content.data, Path) for content in contents)
+        return any(spool.on_disk for spool in self._spools) or any(
+            content is not None and isinstance(content.data, Path) for content in contents
+        )
 
     def _new_spool(self, size: int) -> Spool:
         try:
@@ -545,4 +543,4 @@ class Fetcher:
             batch.discard()
         self._window.clear()
         with contextlib.suppress(Exception):
-            self._session.wire.forget_bodies()
+            self._session.wire.discard_bodies()

@@ -24,7 +24,9 @@ _log = logging.getLogger("mailroom.imap")
 _UID = re.compile(rb"[( ]UID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(rb"[( ]RFC822\.SIZE (\d+)", re.IGNORECASE)
 _DATE = re.compile(rb'[( ]INTERNALDATE "([^"]*)"', re.IGNORECASE)
-_FETCH = re.compile(rb"\* \d+ FETCH \(", re.IGNORECASE)
+_LISTED = re.compile(rb"\* \d+ FETCH (?=\()(?=.*?[( ](?:UID|RFC822\.SIZE) \d)", re.IGNORECASE)
+"""A FETCH response with a UID or a size. Other FETCH responses report changed flags."""
+
 _WATERMARK = re.compile(r"(\d+)\.(\d+)(?: size=(\d+))?(?: received=(-?\d+))?")
 
 
@@ -137,13 +139,12 @@ class _ListingResponses:
     dates: dict[int, bytes] = field(default_factory=dict)
     without_uid: int = 0
 
-    def take(self, line: bytes) -> bool:
-        if not _FETCH.match(line):
-            return False
+    def add(self, line: bytes) -> None:
+        """Add a line that matches `_LISTED`."""
         uid, size = _UID.search(line), _SIZE.search(line)
         if uid is None:
-            self.without_uid += size is not None
-            return size is not None
+            self.without_uid += 1
+            return
         number = int(uid[1])
         if size is not None:
             self.sizes[number] = int(size[1])
@@ -151,18 +152,15 @@ class _ListingResponses:
             self.sizes.setdefault(number, 0)
         if date := _DATE.search(line):
             self.dates[number] = date[1]
-        return True
 
 
 def _list_from(session: Session, opened: SelectedFolder, lowest: int, *, received: bool) -> Listing:
     responses = _ListingResponses()
     wire = session.wire
-    wire.on_line = responses.take
-    try:
-        items = b"UID RFC822.SIZE INTERNALDATE" if received else b"UID RFC822.SIZE"
-        command = wire.wait(wire.send(b"UID FETCH %d:* (%b)" % (lowest, items))[0])
-    finally:
-        wire.on_line = None
+    items = b"UID RFC822.SIZE INTERNALDATE" if received else b"UID RFC822.SIZE"
+    (command,) = wire.send(b"UID FETCH %d:* (%b)" % (lowest, items))
+    for line in wire.lines_until(command, _LISTED):
+        responses.add(line)
     sizes, dates = responses.sizes, responses.dates
     complete = True
     if command.status != "OK":

@@ -251,7 +251,8 @@ class ImapMailbox:
         name = setting_name(self._settings, "AFTER")
         return (
             rf"folder {folder!r}: {name}=delete may only archive messages: Gmail deletes permanently only in its "
-            r"\Trash folder, which is not visible over IMAP; in Gmail's settings, under Labels, turn on Show in IMAP for Trash"
+            r"\Trash folder, which is not visible over IMAP; in Gmail's settings, under Labels, turn on Show in IMAP "
+            "for Trash"
         )
 
     def _check_folder(self, folder: str) -> FolderCheck:

@@ -49,6 +49,7 @@ VERSION = "0.1.0"
 
 _EXISTS = re.compile(rb"\* (\d+) EXISTS\b", re.IGNORECASE)
 _CODE = re.compile(rb"\* OK \[(UIDVALIDITY|UIDNEXT|READ-ONLY)(?: (\d+))?\]", re.IGNORECASE)
+_FOLDER_STATE = re.compile(_EXISTS.pattern + b"|" + _CODE.pattern, re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +154,12 @@ class Session:
     def _select(self, verb: bytes, quoted_name: bytes) -> dict[str, int]:
         """Send SELECT or EXAMINE and return the values of the responses by name."""
         values: dict[str, int] = {}
-
-        def take(line: bytes) -> bool:
+        (command,) = self.wire.send(verb + quoted_name)
+        for line in self.wire.lines_until(command, _FOLDER_STATE):
             if exists := _EXISTS.match(line):
                 values["EXISTS"] = int(exists[1])
             elif code := _CODE.match(line):
                 values[code[1].decode("ascii").upper()] = int(code[2] or 1)
-            else:
-                return False
-            return True
-
-        self.wire.on_line = take
-        try:
-            command = self.wire.wait(self.wire.send(verb + quoted_name)[0])
-        finally:
-            self.wire.on_line = None
         command.check()
         _imap(self._client).state = "SELECTED"
         if command.response.upper().startswith("[READ-ONLY]"):

@@ -5,6 +5,9 @@ downloads and removals use this module, over the same buffered stream. Responses
 commands (Dovecot merges adjacent FETCHes): data is identified by its UID, completion by its tag. The server may send
 untagged responses at any time (RFC 3501 section 7); unknown responses are skipped.
 
+Callers pull data: `bodies_until` and `lines_until` iterate over bodies and lines until a command is completed. Bodies
+that arrive while another caller waits for its command are queued for the next `bodies_until`.
+
 imaplib must not read while a command of this module is open: `wait_all_discarding` waits for all of them.
 """
 
@@ -12,7 +15,8 @@ from __future__ import annotations
 
 import imaplib
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol, runtime_checkable
@@ -28,6 +32,9 @@ MAX_COPIES = 10_000
 
 READ_SIZE = 256 * 1024
 """Bytes of a larger literal that are in memory at a time."""
+
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+"""Bytes of queued bodies at most: several times the bytes that are requested at once."""
 
 _FETCH = re.compile(rb"\* (\d+) FETCH (?=\()", re.IGNORECASE)
 _LITERAL = re.compile(rb"~?\{(\d+)\}$")
@@ -77,6 +84,13 @@ class Body:
     sequence: int = field(default=0, compare=False)
 
 
+OpenSink = Callable[[int | None, int], Sink | None]
+"""Returns the sink of a literal over `PIECE_SIZE`, or None to discard it.
+
+The arguments are the UID (None if it is not known yet) and the size in bytes.
+"""
+
+
 class Command:
     """A command that was sent.
 
@@ -84,27 +98,23 @@ class Command:
         text: the command, for error texts.
         status: `OK`, `NO`, `BAD`, or empty while the command is open.
         response: the text of the tagged response.
+        has_bodies: whether its responses contain bodies that the caller will read.
+        open_sink: opens the sinks of its large literals; None: they are discarded.
     """
 
-    __slots__ = ("response", "status", "text")
+    __slots__ = ("has_bodies", "open_sink", "response", "status", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, has_bodies: bool = False, open_sink: OpenSink | None = None) -> None:
         self.text = text
         self.status = ""
         self.response = ""
+        self.has_bodies = has_bodies
+        self.open_sink = open_sink
 
     def check(self) -> None:
         """Raise `CommandRejected` unless the status is OK."""
         if self.status != "OK":
             raise CommandRejected(self.text, self.status, self.response)
-
-
-def _nowhere(_body: Body) -> None:
-    pass
-
-
-def _no_sink(_uid: int | None, _size: int) -> Sink | None:
-    return None
 
 
 class Wire:
@@ -114,10 +124,6 @@ class Wire:
         imap: imapclient's signed-in connection.
 
     Attributes:
-        on_body: given each message's bytes as they have come.
-        sink_for: given a UID (None if it is not known yet) and a size, returns the sink of a literal over `PIECE_SIZE`;
-            None: it is discarded. Who gives a sink discards it if no `on_body` follows.
-        on_line: given each untagged line; True if it was of use. Looked at before anything else.
         copied: source UID to (UIDVALIDITY, UID) of the copy, from COPYUID codes (RFC 4315 section 3, RFC 6851).
         gmail_ids: UID to X-GM-MSGID, from FETCH responses.
         expunged: number of responses that report expunged messages, which renumber the others.
@@ -128,9 +134,8 @@ class Wire:
         self._open: dict[bytes, Command] = {}
         self._count = 0
         self._closed = False
-        self.on_body: Callable[[Body], None] = _nowhere
-        self.sink_for: Callable[[int | None, int], Sink | None] = _no_sink
-        self.on_line: Callable[[bytes], bool] | None = None
+        self._bodies: deque[Body] = deque()
+        self._queued_bytes = 0
         self._search_results: list[int] = []
         self.copied: dict[int, tuple[int, int]] = {}
         self.gmail_ids: dict[int, bytes] = {}
@@ -140,22 +145,46 @@ class Wire:
 
     def send(self, *commands: bytes) -> list[Command]:
         """Send commands in one write, without waiting for responses. The commands must not contain a secret."""
-        sent, lines = [], []
-        for text in commands:
-            self._count += 1
-            tag = b"W%d" % self._count
-            command = Command(text.decode("ascii", "replace"))
-            self._open[tag] = command
-            sent.append(command)
-            lines.append(b"%b %b\r\n" % (tag, text))
-        self._imap.send(b"".join(lines))
-        return sent
+        return self._send((text, Command(text.decode("ascii", "replace"))) for text in commands)
+
+    def fetch(self, *commands: bytes, open_sink: OpenSink | None = None) -> list[Command]:
+        """Send commands that request bodies, in one write; the caller reads the bodies with `bodies_until`.
+
+        Args:
+            commands: the commands.
+            open_sink: opens the sinks of large literals. The caller discards a sink whose body does not arrive.
+        """
+        return self._send(
+            (text, Command(text.decode("ascii", "replace"), has_bodies=True, open_sink=open_sink)) for text in commands
+        )
 
     def wait(self, command: Command) -> Command:
-        """Read until the command is completed."""
+        """Read until the command is completed. Bodies are queued."""
         while not command.status:
             self._read()
         return command
+
+    def bodies_until(self, command: Command) -> Iterator[Body]:
+        """Yield bodies, of this and of other commands, until the command is completed."""
+        while True:
+            yield from self.queued_bodies()
+            if command.status:
+                return
+            self._read()
+
+    def queued_bodies(self) -> Iterator[Body]:
+        """Yield the bodies that are queued."""
+        while self._bodies:
+            body = self._bodies.popleft()
+            self._queued_bytes -= _memory_size(body)
+            yield body
+
+    def lines_until(self, command: Command, pattern: re.Pattern[bytes]) -> Iterator[bytes]:
+        """Yield the untagged lines that match a pattern, until the command is completed."""
+        while not command.status:
+            line = self._read(pattern)
+            if line is not None:
+                yield line
 
     def run(self, text: bytes) -> Command:
         """Send one command and wait for OK.
@@ -197,15 +226,15 @@ class Wire:
         return command, responses
 
     def wait_all(self) -> None:
-        """Wait until every command is answered; the messages that come meanwhile are taken as usual."""
+        """Wait until every command is completed. Bodies are queued."""
         while self._open:
             self._read()
 
     def wait_all_discarding(self) -> None:
-        """Wait until every command is answered; what still comes for nobody is thrown away."""
+        """Wait until every command is completed. Bodies are discarded."""
         if self._closed:
             raise ProtocolViolation("the session is closed")
-        self.forget_bodies()
+        self.discard_bodies()
         while self._open:
             self._read()
 
@@ -218,17 +247,32 @@ class Wire:
         """Whether no command is open and another may be sent."""
         return not self._open and not self._closed
 
-    def forget_bodies(self) -> None:
-        """From now on nobody wants messages' bytes."""
-        self.on_body, self.sink_for = _nowhere, _no_sink
+    def discard_bodies(self) -> None:
+        """Discard queued bodies, and those that open commands will still receive."""
+        for command in self._open.values():
+            command.has_bodies, command.open_sink = False, None
+        for body in self.queued_bodies():
+            if isinstance(body.value, Sink):
+                body.value.discard()
 
-    def _read(self) -> None:
-        """Read one response and deal with it."""
+    def _send(self, commands: Iterable[tuple[bytes, Command]]) -> list[Command]:
+        sent, lines = [], []
+        for text, command in commands:
+            self._count += 1
+            tag = b"W%d" % self._count
+            self._open[tag] = command
+            sent.append(command)
+            lines.append(b"%b %b\r\n" % (tag, text))
+        self._imap.send(b"".join(lines))
+        return sent
+
+    def _read(self, pattern: re.Pattern[bytes] | None = None) -> bytes | None:
+        """Read and process one response; if it is an untagged line that matches the pattern, return it instead."""
         line = self._line()
         if not line.startswith(b"* "):
             self._complete(line)
-        elif self.on_line is not None and self.on_line(line):
-            pass
+        elif pattern is not None and pattern.match(line):
+            return line
         elif _FETCH.match(line):
             self._fetch(line)
         elif search := _SEARCH.match(line):
@@ -241,6 +285,7 @@ class Wire:
             self.expunged += _EXPUNGED.match(line) is not None
             self._note_copies(line)
             self._skip(line)
+        return None
 
     def _complete(self, line: bytes) -> None:
         tagged = _TAGGED.match(line)
@@ -262,7 +307,7 @@ class Wire:
                 self.copied.update(zip(sources, ((validity, uid) for uid in copies), strict=True))
 
     def _response(self, line: bytes) -> None:
-        """Keep an untagged response that `ask` waits for; one that cannot be parsed is dropped."""
+        """Store an untagged response for `query`; drop it if it is unparseable."""
         parser: ListParser | None = ListParser()
         rest = line.partition(b" ")[2].partition(b" ")[2]
         while True:
@@ -274,7 +319,7 @@ class Wire:
                 parser = None
             if not literal:
                 break
-            value = self._literal(int(literal[1]), None, wanted=False)
+            value = self._literal(int(literal[1]), None, is_body=False)
             if parser is not None:
                 parser.feed_literal(value)
             rest = self._line()
@@ -284,7 +329,7 @@ class Wire:
     def _skip(self, line: bytes) -> None:
         """Skip an unknown response, which may contain literals."""
         while literal := _LITERAL.search(line):
-            self._literal(int(literal[1]), None, wanted=False)
+            self._literal(int(literal[1]), None, is_body=False)
             line = self._line()
 
     def _fetch(self, line: bytes) -> None:
@@ -296,9 +341,9 @@ class Wire:
             parser.feed_text(rest[: literal.start()] if literal else rest)
             if not literal:
                 break
-            # Only at the outermost level, behind its own key, is a literal a body; others are small, or of no use.
+            # A literal is a body only at the outermost level, directly after its key.
             is_body = parser.depth == 1 and _is_body(parser.current[-1] if parser.current else None)
-            parser.feed_literal(self._literal(int(literal[1]), _uid(parser.current), wanted=is_body))
+            parser.feed_literal(self._literal(int(literal[1]), _uid(parser.current), is_body=is_body))
             rest = self._line()
         if not parser.is_complete or not parser.current or not isinstance(parser.current[0], list):
             raise ProtocolViolation("an incomplete FETCH response")
@@ -308,14 +353,29 @@ class Wire:
         for key, value in zip(items[::2], items[1::2], strict=False):
             body = _BODY.match(key) if isinstance(key, bytes) else None
             if body is not None and (value is None or isinstance(value, bytes | SkippedBody | Sink)):
-                self.on_body(Body(uid, int(body[1]) if body[1] is not None else None, value, sequence))
+                self._queue(Body(uid, int(body[1]) if body[1] is not None else None, value, sequence))
             elif uid is not None and key == b"X-GM-MSGID" and isinstance(value, bytes) and value.isdigit():
                 self.gmail_ids[uid] = value
 
-    def _literal(self, size: int, uid: int | None, *, wanted: bool) -> object:
+    def _queue(self, body: Body) -> None:
+        """Queue a body if an open command requested bodies; else drop it."""
+        if self._open_fetch() is None:
+            return
+        self._bodies.append(body)
+        self._queued_bytes += _memory_size(body)
+        if self._queued_bytes > MAX_QUEUED_BYTES:
+            raise ProtocolViolation("the server sent more message content than was requested")
+
+    def _open_fetch(self) -> Command | None:
+        """Return the first open command that requested bodies."""
+        return next((command for command in self._open.values() if command.has_bodies), None)
+
+    def _literal(self, size: int, uid: int | None, *, is_body: bool) -> object:
+        """Read a literal; return its bytes, the sink that contains them, or `SkippedBody`."""
         if size <= PIECE_SIZE:
             return self._exactly(size)
-        sink = self.sink_for(uid, size) if wanted else None
+        fetch = self._open_fetch() if is_body else None
+        sink = fetch.open_sink(uid, size) if fetch is not None and fetch.open_sink is not None else None
         left = size
         while left:
             data = self._exactly(min(left, READ_SIZE))
@@ -335,6 +395,11 @@ class Wire:
         if not line.endswith(b"\n"):
             raise ProtocolViolation("the connection was closed")
         return line.rstrip(b"\r\n")
+
+
+def _memory_size(body: Body) -> int:
+    """Return the memory that a queued body takes, in bytes; for a sink, the least size of a literal in a sink."""
+    return len(body.value) if isinstance(body.value, bytes) else PIECE_SIZE
 
 
 def _is_body(key: object) -> bool:
