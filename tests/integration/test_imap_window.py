@@ -161,14 +161,14 @@ def test_several_commands_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None
             held.clear()
         return True
 
-    monkeypatch.setattr("shared.mailboxes.imap.mailbox.LOOPBACK_WIDTH", 4)
+    monkeypatch.setattr("shared.mailboxes.imap.mailbox.FETCH_WIDTH", 4)
     with ScriptedImap({uid: MAILS[uid] for uid in range(1, 9)}, hook) as server, opened(server) as mailbox:
         assert fetch_all(mailbox, mailbox.list("INBOX"), count=1) == [MAILS[uid] for uid in range(1, 9)]
 
 
 def test_the_window_is_bounded_in_octets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imap_fetch, "WINDOW_BYTES", 60)
-    monkeypatch.setattr("shared.mailboxes.imap.mailbox.LOOPBACK_WIDTH", 10)
+    monkeypatch.setattr("shared.mailboxes.imap.mailbox.FETCH_WIDTH", 10)
     most = 0
     with ScriptedImap(MAILS) as server, opened(server) as mailbox:
         listed = mailbox.list("INBOX")

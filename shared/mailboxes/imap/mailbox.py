@@ -26,8 +26,8 @@ from shared.mailboxes.imap.special_use import find_trash
 from shared.mailboxes.imap.wire import Wire
 from shared.mailboxes.tls import setting_name
 
-LOOPBACK_WIDTH, NETWORK_WIDTH = 2, 4
-"""Download commands that are outstanding at once: on this machine, and over a network."""
+FETCH_WIDTH = 4
+"""Download commands that are outstanding at once."""
 
 MAX_RECONNECTS = 4
 """Reconnections after a broken connection, from opening the mailbox to closing it."""
@@ -129,8 +129,7 @@ class ImapMailbox:
 
     def fetch(self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches of the folder listed last; see `Fetcher`."""
-        width = LOOPBACK_WIDTH if self._session.is_loopback else NETWORK_WIDTH
-        self._fetching = Fetcher(self, self._folder, max_bytes, width).run(batches)
+        self._fetching = Fetcher(self, self._folder, max_bytes, FETCH_WIDTH).run(batches)
         return self._fetching
 
     def remove(self, messages: Sequence[ListedMessage]) -> None:

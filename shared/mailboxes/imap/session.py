@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import imaplib
-import ipaddress
 import re
 import socket
 from collections.abc import Callable
@@ -77,7 +76,6 @@ class Session:
     Attributes:
         where: the mailbox and its server, for error texts.
         wire: sends pipelined commands and reads responses.
-        is_loopback: the server is on this machine.
 
     Raises:
         ConnectFailed, TlsRefused, AuthenticationError, MailboxBusy, ConnectionLost: see `shared.errors`.
@@ -90,7 +88,6 @@ class Session:
             _sign_in(self._client, settings, tokens, self.where)
             with self.map_errors():
                 self._capabilities = frozenset(name.decode("ascii") for name in self._client.capabilities())
-                self.is_loopback = ipaddress.ip_address(self._client.socket().getpeername()[0]).is_loopback
         except BaseException:
             self.close()
             raise
