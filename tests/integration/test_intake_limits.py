@@ -184,7 +184,7 @@ def test_1_7_contents_are_closed_whatever_happens(world: World, monkeypatch: pyt
         closed.append(content)
         close(content)
 
-    monkeypatch.setattr(Content, "of", staticmethod(counted_of))
+    monkeypatch.setattr(Content, "from_bytes", staticmethod(counted_of))
     monkeypatch.setattr(Content, "close", counted_close)
     world.server.deliver(*(letter(number) for number in range(1, 12)))
     world.server.refuses_removal = RemovalRefused("mailbox support: NO")

@@ -36,7 +36,7 @@ from shared.mailboxes.oauth.http_session import (
 from shared.mailboxes.tls import setting_name
 
 DEFAULT_SCOPE_SUFFIX: Final = "/.default"
-"""Suffix of a scope that stands for all permissions granted to an app at a resource."""
+"""Suffix of a scope that requests all permissions granted to an app at a resource."""
 
 TRANSIENT: Final = frozenset({"temporarily_unavailable", "server_error", "timeout", "request_timeout"})
 """OAuth's transient errors (RFC 6749 section 4.1.2.1), which Microsoft uses at the token endpoint too."""

@@ -165,7 +165,7 @@ class Session:
         return self.wire.read_response()[0]
 
     def _start_tls(self) -> None:
-        """Start TLS with STLS (RFC 2595 section 4), without which there is no sign-in."""
+        """Start TLS with STLS (RFC 2595 section 4), which must succeed before the sign-in."""
         tls = setting_name(self._settings, "TLS")
         if not self.supports("STLS"):
             raise TlsRefused(

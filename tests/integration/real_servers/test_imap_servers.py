@@ -300,7 +300,7 @@ def _is_refused(account: Account) -> None:
     """`check` names the missing right, and a drain ends before it downloads anything that it could not remove."""
     with ImapMailbox(account.imap_settings(), no_token) as mailbox:
         (problem,) = mailbox.check_folder("INBOX").problems
-        assert "may not delete" in problem
+        assert "no permission to delete" in problem
     with ImapMailbox(account.imap_settings(), no_token) as mailbox, pytest.raises(RemovalRefused):
         drain(mailbox)
     assert len(account.read()) == 6
