@@ -71,17 +71,19 @@ def content_of(fetched: FetchResult) -> bytes | None:
 
 
 def fetch_all(mailbox: ImapMailbox, listed: Sequence[ListedMessage], count: int = 100) -> list[bytes | None]:
-    return [content_of(one) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
+    return [
+        content_of(result) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for result in batch
+    ]
 
 
 def drain(mailbox: ImapMailbox, folder: str = "INBOX", count: int = 100) -> list[bytes | None]:
     """List, fetch, remove after each batch, commit."""
-    got: list[bytes | None] = []
+    contents: list[bytes | None] = []
     for batch in mailbox.fetch(in_batches(mailbox.list(folder), count), max_bytes=LIMIT):
-        got += [content_of(one) for one in batch]
-        mailbox.remove([one.listed for one in batch])
+        contents += [content_of(result) for result in batch]
+        mailbox.remove([result.listed for result in batch])
     mailbox.commit()
-    return got
+    return contents
 
 
 Hook = Callable[["Peer", bytes, bytes], bool]
@@ -245,11 +247,11 @@ class ScriptedImap:
 
     def _uid_fetch(self, command: bytes, *_: object) -> list[bytes]:
         numbers = {uid: n for n, uid in enumerate(sorted(self.messages), 1)}
-        wanted = [(numbers[uid], uid) for uid in self._uids(command)]
+        selected = [(numbers[uid], uid) for uid in self._uids(command)]
         if b"SIZE" in command:
-            return [b"* %d FETCH (UID %d RFC822.SIZE %d)" % (n, u, len(self.messages[u])) for n, u in wanted]
+            return [b"* %d FETCH (UID %d RFC822.SIZE %d)" % (n, u, len(self.messages[u])) for n, u in selected]
         origin = re.search(rb"<[\d.]+>", command)
-        return [self.body(n, u, origin=origin[0] if origin else b"") for n, u in wanted]
+        return [self.body(n, u, origin=origin[0] if origin else b"") for n, u in selected]
 
     def _uid_search(self, command: bytes, *_: object) -> list[bytes]:
         uids = sorted(self.deleted) if b"DELETED" in command else self._uids(command[4:])

@@ -45,14 +45,16 @@ def content_of(fetched: FetchResult) -> bytes | None:
 
 def fetch_all(mailbox: Pop3Mailbox, listed: Sequence[ListedMessage], *, count: int = 100) -> list[bytes | None]:
     """Download messages, and leave them."""
-    return [content_of(one) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
+    return [
+        content_of(result) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for result in batch
+    ]
 
 
 def drain(mailbox: Pop3Mailbox, *, count: int = 100) -> list[bytes | None]:
     """List, download, delete batch by batch, commit."""
-    taken: list[bytes | None] = []
+    contents: list[bytes | None] = []
     for batch in mailbox.fetch(in_batches(mailbox.list("INBOX"), count), max_bytes=LIMIT):
-        taken += [content_of(one) for one in batch]
-        mailbox.remove([one.listed for one in batch])
+        contents += [content_of(result) for result in batch]
+        mailbox.remove([result.listed for result in batch])
     mailbox.commit()
-    return taken
+    return contents

@@ -87,7 +87,7 @@ def test_8_3_select_changes_no_flag(dovecot: Dovecot) -> None:
     assert sorted(path.name.partition(":")[2] for path in user.files()) == ["2,", "2,T"]
 
 
-def test_8_3_a_folder_that_may_only_be_read_is_kept() -> None:
+def test_8_3_a_read_only_folder_can_be_kept() -> None:
     with ScriptedImap(MAILS) as server:
         server.opened = b"[READ-ONLY]"
         assert poll(server)[0] == list(MAILS)
@@ -95,7 +95,7 @@ def test_8_3_a_folder_that_may_only_be_read_is_kept() -> None:
             mailbox.list("INBOX")
 
 
-def test_8_3_a_refused_select_is_followed_by_examine_under_keep_alone() -> None:
+def test_8_3_examine_is_used_after_a_refused_select_only_with_keep() -> None:
     with Dated(refuses(b"NO read only", rb"^SELECT")) as server:
         assert poll(server)[0] == list(MAILS)
         with opened(server) as mailbox, pytest.raises(FolderMissing, match="read only"):
@@ -128,14 +128,14 @@ def test_8_3_a_reused_uid_is_not_hidden_by_the_watermark(changed: str) -> None:
         assert poll(server, mark)[0] == [11]
 
 
-def test_8_3_the_same_moment_in_another_zone_is_no_change() -> None:
+def test_8_3_the_same_time_in_another_zone_does_not_contradict() -> None:
     with Dated() as server:
         _, mark = poll(server)
         server.dates[10] = b"17-Jul-2026 04:44:25 +0200"
         assert poll(server, mark)[0] == []
 
 
-def test_8_3_a_watermark_message_that_was_deleted_contradicts_nothing() -> None:
+def test_8_3_a_deleted_watermark_message_does_not_contradict() -> None:
     with Dated() as server:
         server.uidnext = 11
         _, mark = poll(server)
@@ -146,7 +146,7 @@ def test_8_3_a_watermark_message_that_was_deleted_contradicts_nothing() -> None:
         assert poll(server, mark)[0] == [11]
 
 
-def test_8_3_uids_that_were_given_again_from_the_start_are_seen_by_uidnext() -> None:
+def test_8_3_reused_uids_are_detected_by_uidnext() -> None:
     with Dated() as server:
         server.uidnext = 11
         _, mark = poll(server)
@@ -164,7 +164,7 @@ def test_8_3_another_uidvalidity_lists_everything() -> None:
         assert str(mark).startswith("8.10 ")
 
 
-def test_an_incomplete_listing_moves_no_watermark() -> None:
+def test_an_incomplete_listing_returns_no_watermark() -> None:
     """A message that the server left out would be hidden for ever."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -179,7 +179,7 @@ def test_an_incomplete_listing_moves_no_watermark() -> None:
 
 
 @pytest.mark.parametrize("line", [b"* 2 FETCH (RFC822.SIZE 22)", b""])
-def test_8_3_a_message_that_is_listed_without_a_uid_is_found(line: bytes) -> None:
+def test_8_3_a_message_listed_without_a_uid_is_found_by_search(line: bytes) -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if b"SIZE" not in command:
             return False
@@ -195,7 +195,7 @@ def test_8_3_a_message_that_is_listed_without_a_uid_is_found(line: bytes) -> Non
 
 
 @pytest.mark.parametrize("answer", [b"* ID NIL\r\n%b OK done", b"%b NO never heard of you", b"%b BAD what?"])
-def test_1_4_id_is_sent_where_it_is_offered(answer: bytes) -> None:
+def test_1_4_id_is_sent_if_it_is_offered(answer: bytes) -> None:
     """163.com refuses every folder without it."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -216,7 +216,7 @@ def test_1_4_id_is_sent_where_it_is_offered(answer: bytes) -> None:
         assert not any(command.startswith(b"ID") for command in server.commands)
 
 
-def test_1_4_the_version_is_the_project_s() -> None:
+def test_1_4_the_version_matches_the_project() -> None:
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     assert project["version"] == VERSION
 

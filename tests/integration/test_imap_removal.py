@@ -45,7 +45,7 @@ def flagged(server: Dovecot, user: object, uids: list[int]) -> None:
         other._session._client.add_flags(uids, [b"\\Deleted"])
 
 
-def test_8_2_delete_leaves_what_others_have_flagged(server: Dovecot) -> None:
+def test_8_2_delete_keeps_messages_flagged_by_other_clients(server: Dovecot) -> None:
     user = server.user()
     mails = [plain_mail(n) for n in range(30)]
     user.deliver(mails)
@@ -97,7 +97,7 @@ def test_1_3_keep(server: Dovecot) -> None:
     assert user.left() == [plain_mail(1)]
 
 
-def test_1_3_nothing_is_marked_as_seen(server: Dovecot) -> None:
+def test_1_3_messages_are_not_marked_as_seen(server: Dovecot) -> None:
     """Where mail is removed the folder is opened for writing, so that a download could mark it."""
     user = server.user()
     user.deliver([plain_mail(1)])
@@ -107,7 +107,7 @@ def test_1_3_nothing_is_marked_as_seen(server: Dovecot) -> None:
     assert "S" not in file.name.partition(":2,")[2]
 
 
-def test_removing_again_what_a_crash_left_flagged(server: Dovecot) -> None:
+def test_messages_left_flagged_by_a_crash_are_removed(server: Dovecot) -> None:
     """Flagged by a run that ended before it could expunge: listed like any other, and removed without a download."""
     user = server.user()
     user.deliver(plain_mail(n) for n in range(5))
@@ -118,7 +118,7 @@ def test_removing_again_what_a_crash_left_flagged(server: Dovecot) -> None:
         assert [message.number for message in mailbox.list("INBOX")] == [4, 5]
 
 
-def test_removing_what_is_gone(server: Dovecot) -> None:
+def test_removing_gone_messages(server: Dovecot) -> None:
     user = server.user()
     user.deliver(plain_mail(n) for n in range(5))
     for after in (After.DELETE, After.MOVE):
@@ -134,7 +134,7 @@ def test_removing_what_is_gone(server: Dovecot) -> None:
     assert len(user.files("Archive")) == 7
 
 
-def test_1_3_a_move_target_that_is_missing_is_told_at_once(server: Dovecot) -> None:
+def test_1_3_a_missing_move_target_is_reported_at_once(server: Dovecot) -> None:
     user = server.user()
     user.deliver([plain_mail(1)])
     with ImapMailbox(settings_for(server, user, after=After.MOVE, move_to="Nowhere"), no_token) as mailbox:

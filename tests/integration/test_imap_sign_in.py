@@ -45,7 +45,7 @@ def test_1_2_an_unknown_issuer_is_refused(dovecot: Dovecot, tls: Tls) -> None:
         ImapMailbox(settings_for(dovecot, dovecot.user(), tls=tls, port=port, ca_file=None), no_token)
 
 
-def test_1_2_starttls_that_is_not_offered_is_not_done_without(dovecots: Callable[..., Dovecot]) -> None:
+def test_1_2_without_offered_starttls_nothing_is_sent(dovecots: Callable[..., Dovecot]) -> None:
     plain = dovecots(tls=False)
     with pytest.raises(TlsRefused, match="does not offer STARTTLS"):
         ImapMailbox(settings_for(plain, plain.user(), tls=Tls.STARTTLS, port=plain.imap), no_token)
@@ -55,7 +55,7 @@ def test_1_2_starttls_that_is_not_offered_is_not_done_without(dovecots: Callable
         assert not [c for c in server.commands if c.startswith((b"LOGIN", b"AUTHENTICATE"))]
 
 
-def test_1_2_starttls_that_is_refused_is_not_done_without() -> None:
+def test_1_2_after_refused_starttls_nothing_is_sent() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if command == b"STARTTLS":
             peer.send(tag + b" NO not today")
@@ -67,7 +67,7 @@ def test_1_2_starttls_that_is_refused_is_not_done_without() -> None:
         assert not [c for c in server.commands if c.startswith((b"LOGIN", b"AUTHENTICATE"))]
 
 
-def test_1_2_bytes_before_the_handshake_are_thrown_away(ca: Ca, ca_file: Path, tmp_path: Path) -> None:
+def test_1_2_bytes_before_the_handshake_are_discarded(ca: Ca, ca_file: Path, tmp_path: Path) -> None:
     """An attacker between us puts plain text behind the answer to STARTTLS: it must not count as said under TLS."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -111,18 +111,18 @@ def test_1_2_a_session_that_is_signed_in_before_tls_is_refused() -> None:
         (b"220 mail ESMTP", MailboxError),
     ],
 )
-def test_greetings_that_are_none(greeting: bytes, error: type[Exception]) -> None:
+def test_invalid_greetings(greeting: bytes, error: type[Exception]) -> None:
     with ScriptedImap(greeting=greeting) as server, pytest.raises(error, match="localhost"):
         ImapMailbox(server.settings(), no_token)
 
 
-def test_nobody_listens(dovecot: Dovecot) -> None:
+def test_a_refused_connection(dovecot: Dovecot) -> None:
     with pytest.raises(ConnectFailed, match="localhost"):
         ImapMailbox(settings_for(dovecot, dovecot.user(), tls=Tls.NONE, port=1), no_token)
 
 
 @pytest.mark.parametrize("password", ['a"b\\c d', "(){%*]", "žluťoučký", " "])
-def test_1_4_passwords_of_every_kind(password: str) -> None:
+def test_1_4_passwords_are_sent_correctly(password: str) -> None:
     """What is sent is read back as a server would, from LOGIN and from SASL PLAIN."""
     seen: list[str] = []
 
@@ -234,7 +234,7 @@ def assert_unseen(error: BaseException, secret: str = SECRET) -> None:
         frame = frame.tb_next
 
 
-def test_1_4_tokens(dovecot: Dovecot) -> None:
+def test_1_4_list_parser(dovecot: Dovecot) -> None:
     user = dovecot.user()
     user.deliver([plain_mail(1)])
     settings = settings_for(dovecot, user, sign_in=SignIn.CLIENT_SECRET, password=None)
@@ -246,7 +246,7 @@ def test_1_4_tokens(dovecot: Dovecot) -> None:
         assert_unseen(raised.value, token)
 
 
-def test_1_4_a_refusal_in_a_challenge_is_answered_with_nothing() -> None:
+def test_1_4_a_challenge_with_a_refusal_gets_an_empty_response() -> None:
     """The profile wants an empty line; a server that waited for it would keep the refusal back."""
     answers: list[bytes] = []
 
@@ -287,7 +287,7 @@ def test_1_5_shared_mailboxes(dovecot: Dovecot) -> None:
         assert len(mailbox.list("INBOX")) == 1
 
 
-def test_no_secret_reaches_a_log(
+def test_secrets_are_not_logged(
     dovecot: Dovecot, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     user = dovecot.user()

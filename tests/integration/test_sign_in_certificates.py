@@ -23,8 +23,8 @@ from tests.servers.settings import mailbox_settings, oauth
 ADDRESS = "support@example.com"
 
 
-def with_certificate(authority: Authority, ca_file: Path, app: App, **given: object) -> MailboxSettings:
-    return oauth(mailbox_settings(), authority, app, ca_file, certificate=None, **given)
+def with_certificate(authority: Authority, ca_file: Path, app: App, **options: object) -> MailboxSettings:
+    return oauth(mailbox_settings(), authority, app, ca_file, certificate=None, **options)
 
 
 @pytest.mark.parametrize("password", [None, "pf x pässword"])
@@ -36,16 +36,16 @@ def test_1_4_certificates_in_every_form(
     secret = password.encode() if password else None
     app = authority.register(ADDRESS, certificate=pair)
     data = pair.pfx(secret) if "pfx" in form else self_signed().certificate_pem + pair.pem(secret)
-    given: dict[str, object] = {"certificate_password": SecretStr(password) if password else None}
+    options: dict[str, object] = {"certificate_password": SecretStr(password) if password else None}
     if form.endswith("file"):
         path = tmp_path / "app.any"
         path.write_bytes(data)
-        given["certificate_file"] = path
-        changes = with_certificate(authority, ca_file, app, **given)
+        options["certificate_file"] = path
+        changes = with_certificate(authority, ca_file, app, **options)
     else:
         text = base64.b64encode(data).decode() if form == "pfx" else data.decode()
         text = text.replace("\n", "\\n") if form == "pem on one line" else text
-        changes = oauth(mailbox_settings(), authority, app, ca_file, certificate=SecretStr(text), **given)
+        changes = oauth(mailbox_settings(), authority, app, ca_file, certificate=SecretStr(text), **options)
     assert TokenCache(authority.url).token(changes) == authority.issued[0]
 
 
@@ -65,9 +65,9 @@ CERTIFICATE_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "kind", "told"), CERTIFICATE_FAULTS)
-def test_1_4_certificate_faults_name_the_setting(
-    authority: Authority, ca_file: Path, fault: str, kind: type[MailroomError], told: str
+@pytest.mark.parametrize(("fault", "kind", "expected"), CERTIFICATE_FAULTS)
+def test_1_4_certificate_errors_name_the_setting(
+    authority: Authority, ca_file: Path, fault: str, kind: type[MailroomError], expected: str
 ) -> None:
     pair, other = application(), application()
     app = authority.register(ADDRESS, certificate=pair)
@@ -98,13 +98,13 @@ def test_1_4_certificate_faults_name_the_setting(
     with pytest.raises(kind) as caught:
         TokenCache(authority.url).token(changes)
     text = str(caught.value)
-    assert told in text
+    assert expected in text
     assert "wr0ng-pw" not in text
     assert "PRIVATE KEY-----" not in text
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-def test_a_certificate_file_that_changed_is_read_anew(authority: Authority, ca_file: Path, tmp_path: Path) -> None:
+def test_a_changed_certificate_file_is_read_again(authority: Authority, ca_file: Path, tmp_path: Path) -> None:
     pair, other = application(), application()
     app = authority.register(ADDRESS, certificate=pair)
     path = tmp_path / "app.pem"

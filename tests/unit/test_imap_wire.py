@@ -31,7 +31,7 @@ class Stream(io.BytesIO):
         return super().read(size)
 
 
-class Kept:
+class MemorySink:
     """A sink in memory."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def fetched(wire: Wire, open_sink: OpenSink | None = None) -> list[Body]:
     return bodies
 
 
-def test_commands_go_out_in_one_write_and_are_answered_by_tag() -> None:
+def test_commands_are_sent_in_one_write_and_completed_by_tag() -> None:
     wire, stream = wire_on(b"W2 NO [CODE] second\r\nW1 OK first\r\n")
     first, second = wire.send(b"UID FETCH 1 (UID)", b"NOOP")
     assert stream.sent == b"W1 UID FETCH 1 (UID)\r\nW2 NOOP\r\n"
@@ -93,21 +93,21 @@ def test_a_large_literal_goes_to_its_sink_in_parts() -> None:
     wire, stream = wire_on(
         head + data + b")\r\n* 2 FETCH (UID 8 BODY[] {%d}\r\n" % len(data) + data + b")\r\nW1 OK\r\n"
     )
-    kept = Kept()
+    sink = MemorySink()
 
     def open_sink(uid: int | None, size: int) -> Sink | None:
         assert size == len(data)
-        return kept if uid == 7 else None
+        return sink if uid == 7 else None
 
     bodies = fetched(wire, open_sink)
-    assert kept.data == data
-    assert bodies[0].value is kept
+    assert sink.data == data
+    assert bodies[0].value is sink
     assert isinstance(bodies[1].value, SkippedBody)
     assert bodies[1].value.size == len(data)
     assert stream.largest == READ_SIZE
 
 
-def test_idle_throws_away_what_still_comes() -> None:
+def test_wait_all_discarding_discards_bodies() -> None:
     wire, _ = wire_on(b"* 1 FETCH (UID 7 BODY[] {1}\r\nx)\r\nW1 OK\r\nW2 OK\r\n")
     wire.fetch(b"A", b"B")
     wire.wait_all_discarding()
@@ -132,11 +132,11 @@ def test_a_body_that_no_open_command_requested_is_dropped() -> None:
 def test_queued_bodies_that_are_discarded_discard_their_sinks() -> None:
     data = bytes(PIECE_SIZE + 1)
     wire, _ = wire_on(b"* 1 FETCH (UID 7 BODY[] {%d}\r\n" % len(data) + data + b")\r\nW2 OK\r\nW1 OK\r\n")
-    kept = Kept()
-    wire.fetch(b"UID FETCH 7 (UID BODY.PEEK[])", open_sink=lambda _uid, _size: kept)
+    sink = MemorySink()
+    wire.fetch(b"UID FETCH 7 (UID BODY.PEEK[])", open_sink=lambda _uid, _size: sink)
     wire.run(b"NOOP")
     wire.wait_all_discarding()
-    assert kept.discarded
+    assert sink.discarded
     assert list(wire.queued_bodies()) == []
 
 
@@ -178,21 +178,21 @@ def test_search() -> None:
         (b"* 1 FETCH (UID 7))\r\n", ProtocolViolation),
     ],
 )
-def test_what_is_no_imap_is_told(data: bytes, error: type[Exception]) -> None:
+def test_invalid_streams_raise(data: bytes, error: type[Exception]) -> None:
     wire, _ = wire_on(data)
     with pytest.raises(error):
         wire.run(b"NOOP")
 
 
 @given(st.binary(max_size=200))
-def test_nothing_else_is_raised_whatever_comes(data: bytes) -> None:
+def test_arbitrary_input_raises_only_known_errors(data: bytes) -> None:
     wire, _ = wire_on(data + b"\r\nW1 OK\r\n")
     with suppress(ProtocolViolation, ServerBye, CommandRejected):
         wire.run(b"NOOP")
 
 
 @given(st.lists(st.tuples(st.integers(1, 2**32 - 1), st.binary(max_size=300), st.booleans()), max_size=8))
-def test_any_bytes_come_through(mails: list[tuple[int, bytes, bool]]) -> None:
+def test_bodies_are_read_byte_for_byte(mails: list[tuple[int, bytes, bool]]) -> None:
     lines = []
     for uid, data, first in mails:
         body = b"BODY[] {%d}\r\n%b" % (len(data), data)
@@ -203,7 +203,7 @@ def test_any_bytes_come_through(mails: list[tuple[int, bytes, bool]]) -> None:
     assert [(body.uid, body.value) for body in fetched(wire)] == [(uid, data) for uid, data, _ in mails]
 
 
-def test_responses_of_a_name_are_given_with_their_literals() -> None:
+def test_query_returns_responses_with_their_literals() -> None:
     wire, _ = wire_on(
         b'* LIST (\\Trash) "/" {7}\r\nodd"one\r\n* 3 EXISTS\r\n'
         b'* LIST () NIL "a \\"b"\r\n* LIST ) broken\r\nW1 NO [X] half\r\n'
@@ -214,7 +214,7 @@ def test_responses_of_a_name_are_given_with_their_literals() -> None:
     assert wire.is_idle
 
 
-def test_copies_are_known_by_copyuid() -> None:
+def test_copies_are_recorded_from_copyuid() -> None:
     wire, _ = wire_on(
         b"* OK [COPYUID 9 1,3:4 11:13] copied\r\n* OK [COPYUID 9 5:6 1] of no use\r\n"
         b"* OK [COPYUID 9 1:4294967295 1:4294967295] of no use\r\nW1 OK [copyuid 9 7 20] done\r\n"
@@ -223,7 +223,7 @@ def test_copies_are_known_by_copyuid() -> None:
     assert wire.copied == {1: (9, 11), 3: (9, 12), 4: (9, 13), 7: (9, 20)}
 
 
-def test_expunged_messages_and_bodies_without_a_uid_are_told() -> None:
+def test_expunged_messages_are_counted_and_bodies_without_a_uid_yielded() -> None:
     wire, _ = wire_on(
         b"* 4 EXPUNGE\r\n* VANISHED 7\r\n* 3 FETCH (BODY[] {1}\r\nx)\r\n* 1 FETCH (UID 5 X-GM-MSGID 12)\r\nW1 OK\r\n"
     )

@@ -64,7 +64,7 @@ from shared.mailboxes.temporary_refusals import TABLE, is_temporary_refusal, is_
         "Too many login attempts, please try again later.",
     ],
 )
-def test_1_9_temporary(text: str) -> None:
+def test_1_9_temporary_refusals(text: str) -> None:
     assert is_temporary_refusal(text)
     assert is_temporary_refusal(text.upper())
 
@@ -101,7 +101,7 @@ def test_1_9_temporary(text: str) -> None:
         "permission denied",
     ],
 )
-def test_1_9_not_temporary(text: str) -> None:
+def test_1_9_other_refusals(text: str) -> None:
     assert not is_temporary_refusal(text)
     assert not is_temporary_refusal(text.upper())
 
@@ -121,6 +121,6 @@ def test_every_row_names_its_source_and_matches_a_text() -> None:
         ("Server Unavailable. 15", None),
     ],
 )
-def test_backoff(text: str, seconds: float | None) -> None:
+def test_suggested_backoff(text: str, seconds: float | None) -> None:
     assert suggested_backoff(text) == seconds
     assert is_throttled(text) == ("throttled" in text or "Backoff" in text)

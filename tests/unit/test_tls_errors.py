@@ -26,7 +26,11 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
 def errors() -> list[OSError | EOFError | UnicodeError]:
     kinds: list[type[OSError]] = [OSError]
     for kind in kinds:
-        kinds += [each for each in kind.__subclasses__() if each.__module__ in ("builtins", "ssl", "socket", "_ssl")]
+        kinds += [
+            subclass
+            for subclass in kind.__subclasses__()
+            if subclass.__module__ in ("builtins", "ssl", "socket", "_ssl")
+        ]
     kinds = [kind for kind in dict.fromkeys(kinds) if kind is not ssl.SSLCertVerificationError]
     found: list[OSError | EOFError | UnicodeError] = [kind(5, "what the system says") for kind in kinds]
     return [*found, EOFError(), UnicodeError("label too long"), OSError(errno.EINVAL, "no"), OSError()]
@@ -50,11 +54,11 @@ def test_every_error_is_mapped_and_names_mailbox_and_server(error: OSError | EOF
         (socket.gaierror(-2, "x"), ConnectFailed),
     ],
 )
-def test_what_the_caller_is_to_do(error: OSError, kind: type[MailboxError]) -> None:
+def test_error_classes(error: OSError, kind: type[MailboxError]) -> None:
     assert type(connection_error(SETTINGS, error)) is kind
 
 
-def test_our_own_errors_pass_as_they_are() -> None:
+def test_own_errors_pass_unchanged() -> None:
     error = ConnectionLost("as it is")
     with pytest.raises(ConnectionLost) as caught, connecting(SETTINGS):
         raise error
@@ -62,7 +66,7 @@ def test_our_own_errors_pass_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("code", [*range(1, 100), 0, -1])
-def test_1_2_every_verdict_on_a_certificate_is_a_refusal(code: int) -> None:
+def test_1_2_every_certificate_error_is_a_refusal(code: int) -> None:
     """Whether or not the certificate itself could be seen."""
     found = connection_error(SETTINGS, verification(code))
     assert isinstance(found, TlsRefused)
@@ -70,7 +74,7 @@ def test_1_2_every_verdict_on_a_certificate_is_a_refusal(code: int) -> None:
 
 
 @pytest.mark.parametrize("context", [b"", b"\x00"])
-def test_the_certificate_is_read_from_the_handshake_of_both_versions(ca: Ca, context: bytes) -> None:
+def test_the_certificate_is_parsed_from_both_tls_versions(ca: Ca, context: bytes) -> None:
     der = ca.server("a.example", "127.0.0.1").certificate.public_bytes(Encoding.DER)
     chain = len(der).to_bytes(3, "big") + der + (b"\x00\x00" if context else b"")
     body = context + len(chain).to_bytes(3, "big") + chain
@@ -79,5 +83,5 @@ def test_the_certificate_is_read_from_the_handshake_of_both_versions(ca: Ca, con
     assert peer.issuer == "CN=Mailroom Test CA"
 
 
-def test_nothing_seen_is_nothing_told() -> None:
+def test_without_a_handshake_there_is_no_peer_certificate() -> None:
     assert peer_certificate() is None

@@ -153,7 +153,7 @@ def test_1_3_a_reused_uid_hides_no_message(courier: Courier, make_mailbox: MakeM
     assert len(mailbox.results()) == 5
 
 
-def test_1_3_move_where_the_server_advertises_and_refuses_it(wildduck: WildDuck, make_mailbox: MakeMailbox) -> None:
+def test_1_3_move_that_is_offered_and_refused(wildduck: WildDuck, make_mailbox: MakeMailbox) -> None:
     """COPY, STORE and EXPUNGE do the same."""
     account = wildduck.account(move=False)
     account.create("Done")
@@ -208,24 +208,24 @@ def test_8_2_another_client_deletes_while_messages_are_fetched_and_removed(imap_
             mailbox.remove([fetched.listed for fetched in batch if fetched.content is not None])
         mailbox.commit()
     assert len(stored) >= 37
-    left = imap_account.read()
-    assert set(expected) - set(left) - set(expunged) <= set(stored)
-    assert without_mbox_fields(left[-1]) == new
+    remaining = imap_account.read()
+    assert set(expected) - set(remaining) - set(expunged) <= set(stored)
+    assert without_mbox_fields(remaining[-1]) == new
     with ImapMailbox(imap_account.imap_settings(), no_token) as mailbox:
         assert without_mbox_fields(drain(mailbox)[-1] or b"") == new
     assert imap_account.read() == []
 
 
-def test_8_2_what_another_client_deleted_before_the_download_is_gone(imap_account: Account) -> None:
+def test_8_2_messages_deleted_before_the_download_are_gone(imap_account: Account) -> None:
     """Courier answers with a text of its own in the message's place."""
     imap_account.deliver(FEW)
     expected = imap_account.read()
     with ImapMailbox(imap_account.imap_settings(), no_token) as mailbox, imap_account.client("INBOX") as other:
         listed = mailbox.list("INBOX")
         _expunge(other, [listed[2].number])
-        got = fetch_all(mailbox, listed)
-    assert got[2] in (None, expected[2]) or _is_placeholder(got[2])
-    assert got[:2] + got[3:] == expected[:2] + expected[3:]
+        contents = fetch_all(mailbox, listed)
+    assert contents[2] in (None, expected[2]) or _is_placeholder(contents[2])
+    assert contents[:2] + contents[3:] == expected[:2] + expected[3:]
 
 
 def test_1_11_an_account_with_all_rights_has_no_problems(
@@ -329,5 +329,5 @@ def _expunge(client: imaplib.IMAP4, uids: list[int]) -> None:
 
 def _is_placeholder(content: bytes | None) -> bool:
     """Return whether a server's text stands in for a deleted message; the intake takes it for what it is."""
-    found = placeholder(Content.from_bytes(content)) if content is not None else None
-    return found is not None and found[0] is Placeholder.GONE
+    kind = placeholder(Content.from_bytes(content)) if content is not None else None
+    return kind is not None and kind[0] is Placeholder.GONE
