@@ -1,4 +1,4 @@
-"""What the IMAP tests share: settings, batches, a drain, and a small server that misbehaves where a test says so."""
+"""Helpers of the IMAP tests: settings, batches, a drain, and a scripted server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT = 150_000_000
 
 
 def settings_for(dovecot: Dovecot, user: User, **changes: Any) -> MailboxSettings:
-    """Settings for a user of a Dovecot: IMAPS and a password, unless `changes` say otherwise."""
+    """Return settings for a Dovecot user: IMAPS and a password, unless `changes` override them."""
     fields: dict[str, Any] = {
         "name": "support",
         "protocol": MailProtocol.IMAP,
@@ -48,7 +48,7 @@ def no_token() -> str:
 def in_batches(
     listed: Iterable[ListedMessage], count: int = 100, size: int = 4 * 1024 * 1024
 ) -> Iterator[list[ListedMessage]]:
-    """Batches as the intake makes them."""
+    """Split messages into batches like the intake does."""
     batch: list[ListedMessage] = []
     for message in listed:
         if batch and (len(batch) >= count or sum(m.size for m in batch) + message.size > size):
@@ -60,7 +60,7 @@ def in_batches(
 
 
 def content_of(fetched: FetchResult) -> bytes | None:
-    """A message's bytes, taken and closed."""
+    """Return a result's bytes, and close its content."""
     content = fetched.content
     if content is None:
         return None
@@ -77,7 +77,7 @@ def fetch_all(mailbox: ImapMailbox, listed: Sequence[ListedMessage], count: int 
 
 
 def drain(mailbox: ImapMailbox, folder: str = "INBOX", count: int = 100) -> list[bytes | None]:
-    """List, fetch, remove after each batch, commit."""
+    """List, fetch and remove each batch, then commit; return the contents."""
     contents: list[bytes | None] = []
     for batch in mailbox.fetch(in_batches(mailbox.list(folder), count), max_bytes=LIMIT):
         contents += [content_of(result) for result in batch]
@@ -87,7 +87,7 @@ def drain(mailbox: ImapMailbox, folder: str = "INBOX", count: int = 100) -> list
 
 
 Hook = Callable[["Peer", bytes, bytes], bool]
-"""Given the connection, the tag and the command; True: it has answered, the server need not."""
+"""Called with the connection, the tag and the command; returns True if it responded in place of the server."""
 
 
 class Peer:
@@ -113,13 +113,13 @@ class Peer:
 
 
 class ScriptedImap:
-    """A small IMAP server in a thread that keeps its messages in a dict, and asks a hook before each answer.
+    """A small IMAP server in a thread, with its messages in a dict and a hook before each response.
 
     Attributes:
         messages: UID to bytes.
         deleted: UIDs that carry the flag.
         commands: everything that was sent to it, without tags.
-        connections: how many there were.
+        connections: number of connections so far.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class ScriptedImap:
         peer.stream.close()
 
     def answer(self, peer: Peer, tag: bytes, command: bytes) -> None:
-        """What a server that behaves says."""
+        """Respond as a well-behaved server."""
         name = re.match(rb"(?:UID )?\w+", command)
         assert name is not None
         lines = getattr(self, "_" + name[0].decode().lower().replace(" ", "_"))(command, peer, tag)
@@ -287,7 +287,7 @@ def is_fetch(command: bytes) -> bool:
 
 
 def refuses(answer: bytes, pattern: bytes) -> Callable[[Peer, bytes, bytes], bool]:
-    """A hook that gives one answer to commands of a kind."""
+    """Return a hook with one response to matching commands."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not re.search(pattern, command):

@@ -105,7 +105,7 @@ def test_8_3_a_change_of_uidvalidity(dovecot: Dovecot) -> None:
 
 
 def test_8_2_another_client_expunges_while_we_fetch_and_remove(dovecot: Dovecot) -> None:
-    """Sequence numbers shift under us all the time; what goes is what we were given, and nothing else."""
+    """Sequence numbers change all the time; only the messages that were stored are removed."""
     user = dovecot.user()
     mails = [plain_mail(n) for n in range(120)]
     user.deliver(mails)
@@ -122,7 +122,7 @@ def test_8_2_another_client_expunges_while_we_fetch_and_remove(dovecot: Dovecot)
                     stored[result.listed.number] = data
                 elif data is not None:
                     kept.add(result.listed.number)
-            # The other client takes two from the front, and two that have not been asked for yet.
+            # The other client removes two messages from the front, and two that are not requested yet.
             at = batch[-1].listed.number
             removed = {uid for uid in (at - 9, at - 8, at + 55, at + 56) if uid in others} - expunged
             other.remove([others[uid] for uid in removed])
@@ -133,7 +133,7 @@ def test_8_2_another_client_expunges_while_we_fetch_and_remove(dovecot: Dovecot)
         mailbox.commit()
     for uid, data in stored.items():
         assert data == mails[uid - 1]
-    # Nothing went that was neither stored by us nor expunged by the other.
+    # Every removed message was stored by us or expunged by the other client.
     remaining = user.left()
     assert remaining.count(b"Subject: new\r\n\r\nnew\r\n") == 12
     expected = {mails[uid - 1] for uid in kept - expunged}
@@ -153,7 +153,7 @@ def test_2000_messages_with_removals_in_between(dovecot: Dovecot) -> None:
 
 
 def test_1_7_memory_does_not_grow_with_a_message(dovecot: Dovecot, tmp_path: Path) -> None:
-    """In a process of its own: 100 MB pass through, and the peak rises by less than 32 MB."""
+    """In a separate process, the peak memory rises by less than 32 MB for a message of 100 MB."""
     user = dovecot.user()
     user.deliver([plain_mail(1), plain_mail(2, size=100_000_000)])
     program = f"""
@@ -166,7 +166,7 @@ settings = MailboxSettings(name="m", protocol=MailProtocol.IMAP, address="a@exam
     password=SecretStr({user.password!r}), host="localhost", port={dovecot.imaps},
     ca_file=Path({str(dovecot.ca_file)!r}))
 def peak():
-    # Not getrusage: what that tells begins with the parent's.
+    # Not getrusage, whose peak includes the parent's.
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 with ImapMailbox(settings, no_token) as mailbox:
     small, large = mailbox.list("INBOX")
@@ -196,7 +196,7 @@ def test_1_7_a_message_over_the_limit_is_oversized(
 
 
 def test_a_truncated_file_on_the_server_does_not_block_the_drain(dovecot: Dovecot) -> None:
-    """A Maildir file that is shorter than its name says: Dovecot ends the session over it, the first time."""
+    """Dovecot ends the session the first time it reads a Maildir file that is shorter than its name says."""
     user = dovecot.user()
     user.deliver([plain_mail(n) for n in range(5)])
     path = user.files()[2]

@@ -1,4 +1,4 @@
-"""`keep` on servers whose UIDs cannot be relied on, and what a session sends besides (rules 1.3 and 8.3)."""
+"""`keep` on servers with unreliable UIDs, and the commands of a session (rules 1.3 and 8.3)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ DATE = b"17-Jul-2026 02:44:25 +0000"
 
 
 class Dated(ScriptedImap):
-    """A server that gives sizes and dates, and another UIDVALIDITY at each EXAMINE, as Courier does.
+    """A server that reports sizes and dates, and another UIDVALIDITY at each EXAMINE, as Courier does.
 
     Attributes:
         dates: INTERNALDATE by UID.
-        uidnext: what SELECT says.
+        uidnext: the UIDNEXT that SELECT reports.
     """
 
     def __init__(self, hook: Callable[[Peer, bytes, bytes], bool] | None = None) -> None:
@@ -56,7 +56,7 @@ class Dated(ScriptedImap):
 
 
 def poll(server: ScriptedImap, above: str | None = None) -> tuple[list[int], str | None]:
-    """Open a session, list what is above a watermark, and deal with all of it."""
+    """Open a session, list messages above a watermark, and process all of them."""
     with opened(server, after=After.KEEP) as mailbox:
         numbers = [message.number for message in mailbox.list("INBOX", received=True, above=above)]
         return numbers, mailbox.watermark(numbers)
@@ -78,7 +78,7 @@ def test_8_3_a_folder_is_selected_and_not_examined() -> None:
 
 
 def test_8_3_select_changes_no_flag(dovecot: Dovecot) -> None:
-    """Neither does the end of the session expunge what another client flagged as deleted."""
+    """The end of the session does not expunge messages that another client flagged as deleted."""
     user = dovecot.user()
     user.deliver([plain_mail(1)], flags="T")
     user.deliver([plain_mail(2)])
@@ -165,7 +165,7 @@ def test_8_3_another_uidvalidity_lists_everything() -> None:
 
 
 def test_an_incomplete_listing_returns_no_watermark() -> None:
-    """A message that the server left out would be hidden for ever."""
+    """Otherwise an omitted message would be hidden forever."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if b"SIZE" not in command:
@@ -196,7 +196,7 @@ def test_8_3_a_message_listed_without_a_uid_is_found_by_search(line: bytes) -> N
 
 @pytest.mark.parametrize("answer", [b"* ID NIL\r\n%b OK done", b"%b NO never heard of you", b"%b BAD what?"])
 def test_1_4_id_is_sent_if_it_is_offered(answer: bytes) -> None:
-    """163.com refuses every folder without it."""
+    """163.com refuses to open folders without it."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if command.startswith(b"ID "):

@@ -1,4 +1,4 @@
-"""Removals that the server refuses, does not do although it says so, or does half (rule 8.2)."""
+"""Removals that the server refuses, ignores, or performs in part (rule 8.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.integration.imap_support import (
 
 
 def test_an_ineffective_uid_expunge_is_detected() -> None:
-    """Two pairs at once were seen to do that; here the server never does it."""
+    """Servers ignored one of two concurrent pairs; this server ignores all of them."""
     with (
         ScriptedImap(MAILS, refuses(b"OK did it", rb"EXPUNGE")) as server,
         opened(server) as mailbox,
@@ -46,7 +46,7 @@ def test_an_ineffective_uid_expunge_is_repeated() -> None:
 
 
 def test_one_pair_of_commands_is_in_flight() -> None:
-    """The next STORE is sent only when the UID EXPUNGE before it has been answered."""
+    """The next STORE is sent only after the response to the previous UID EXPUNGE."""
     open_pairs: list[bytes] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -121,7 +121,7 @@ def test_a_read_only_folder_is_reported_before_the_download() -> None:
 
 
 def test_8_2_without_uidplus_expunge_waits_for_other_clients() -> None:
-    """Whenever the others' flags are taken off, another comes: then nothing is expunged, and their flags come back."""
+    """If another client flags a message each time, nothing is expunged and the flags are restored."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if b"-FLAGS" in command:

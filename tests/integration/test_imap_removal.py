@@ -1,4 +1,4 @@
-"""Removal on a real server, with and without UIDPLUS and MOVE (rules 1.3 and 8.2), and what `check` says beforehand."""
+"""Removal on a real server, with and without UIDPLUS and MOVE (rules 1.3 and 8.2), and the findings of `check`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ plugin {
 
 @pytest.fixture(params=CAPABILITIES)
 def server(request: pytest.FixtureRequest, dovecots: Callable[..., Dovecot]) -> Dovecot:
-    """A Dovecot that says less of itself than it can."""
+    """A Dovecot that hides some of its capabilities."""
     capability = CAPABILITIES[request.param]
     return dovecots(imap_capability=capability) if capability else dovecots()
 
 
 def flagged(server: Dovecot, user: object, uids: list[int]) -> None:
-    """Another client flags messages, and expunges nothing."""
+    """Flag messages as another client, without an expunge."""
     with ImapMailbox(settings_for(server, user), no_token) as other:  # type: ignore[arg-type]  # a User
         other.list("INBOX")
         other._session._client.add_flags(uids, [b"\\Deleted"])
@@ -98,7 +98,7 @@ def test_1_3_keep(server: Dovecot) -> None:
 
 
 def test_1_3_messages_are_not_marked_as_seen(server: Dovecot) -> None:
-    """Where mail is removed the folder is opened for writing, so that a download could mark it."""
+    """The folder is selected for writing, so a download could set the flag."""
     user = server.user()
     user.deliver([plain_mail(1)])
     with ImapMailbox(settings_for(server, user), no_token) as mailbox:
@@ -108,7 +108,7 @@ def test_1_3_messages_are_not_marked_as_seen(server: Dovecot) -> None:
 
 
 def test_messages_left_flagged_by_a_crash_are_removed(server: Dovecot) -> None:
-    """Flagged by a run that ended before it could expunge: listed like any other, and removed without a download."""
+    """Messages flagged before a crash are listed like any others and removed without a download."""
     user = server.user()
     user.deliver(plain_mail(n) for n in range(5))
     flagged(server, user, [1, 2, 3])
@@ -130,7 +130,7 @@ def test_removing_gone_messages(server: Dovecot) -> None:
             mailbox.remove(listed[:3] if after is After.DELETE else listed)
             mailbox.commit()
         user.deliver(plain_mail(n) for n in range(5))
-    # Two were left by the first round, five came: two moved by the other client, five by us, none of them twice.
+    # Of seven messages, the other client moved two and we moved five, none twice.
     assert len(user.files("Archive")) == 7
 
 
@@ -147,7 +147,7 @@ def test_1_3_a_missing_move_target_is_reported_at_once(server: Dovecot) -> None:
 
 
 def test_1_11_rights(dovecots: Callable[..., Dovecot]) -> None:
-    """Rights of the account, from MYRIGHTS; a folder that may only be read is refused before anything is downloaded."""
+    """The rights come from MYRIGHTS. A read-only folder is refused before anything is downloaded."""
     server = dovecots(extra=ACL)
     user = server.user()
     user.deliver([plain_mail(1), plain_mail(2)], flags="S")

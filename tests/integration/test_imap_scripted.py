@@ -1,4 +1,4 @@
-"""What no well-behaved server does: replies out of order, data between everything, endings in the middle, refusals."""
+"""Unusual servers: responses out of order, unsolicited data, broken connections, refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_completions_out_of_order() -> None:
             return False
         waiting.append((tag, command))
         if len(waiting) == 2:
-            # Data in one heap, backwards, and the answers the wrong way round.
+            # All data first, in reverse order, then the tagged responses in reverse order.
             for uid in (4, 3, 2, 1):
                 peer.send(server.body(uid, uid))
             peer.send(waiting[1][0] + b" OK second", waiting[0][0] + b" OK first")
@@ -44,7 +44,7 @@ def test_completions_out_of_order() -> None:
 
 
 def test_data_after_its_own_completion() -> None:
-    """A server that merges two commands may give the first one's data with the second's."""
+    """A server that merges two commands may send the first command's data with the second's."""
     waiting: list[bytes] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -73,7 +73,7 @@ def test_unsolicited_data_is_ignored() -> None:
         b"* NO a warning",
     )
 
-    # The odd messages carry one more literal behind their body: `{2}` counts the `) ` that follows it.
+    # Messages with an odd UID carry another literal behind their body: `{2}` counts the `) ` that follows it.
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not is_fetch(command):
             if command.startswith(b"UID"):
@@ -110,7 +110,7 @@ def test_quoted_and_absent_bodies() -> None:
         (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
         assert batch[0].content is not None
         assert batch[0].content.data == b'From: "A" <a@b.example>  x\\y (z'
-        # A server that says of a message that it has bytes, and gives none, has not given it.
+        # An empty body of a message with a reported size is not the message.
         assert [result.content for result in batch[1:3]] == [None, None]
         assert all(result.refused and "delivered no content" in result.refused for result in batch[1:3])
         assert batch[3].content is not None
@@ -254,7 +254,7 @@ def test_a_refused_listing() -> None:
 
 
 def test_closing_is_quick_and_quiet() -> None:
-    """Even when the server has gone, or answers nothing."""
+    """This holds even if the server is gone or does not respond."""
 
     def silent(peer: Peer, tag: bytes, command: bytes) -> bool:
         return command == b"LOGOUT"

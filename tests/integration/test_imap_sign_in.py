@@ -1,4 +1,4 @@
-"""Connecting and signing in: TLS, passwords, tokens, shared mailboxes, and that no secret is ever seen."""
+"""Connection and sign-in: TLS, passwords, tokens, shared mailboxes, and secrecy."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_1_2_after_refused_starttls_nothing_is_sent() -> None:
 
 
 def test_1_2_bytes_before_the_handshake_are_discarded(ca: Ca, ca_file: Path, tmp_path: Path) -> None:
-    """An attacker between us puts plain text behind the answer to STARTTLS: it must not count as said under TLS."""
+    """Plain text that an attacker appends to the STARTTLS response must not count as received under TLS."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if command != b"STARTTLS":
@@ -123,7 +123,7 @@ def test_a_refused_connection(dovecot: Dovecot) -> None:
 
 @pytest.mark.parametrize("password", ['a"b\\c d', "(){%*]", "žluťoučký", " "])
 def test_1_4_passwords_are_sent_correctly(password: str) -> None:
-    """What is sent is read back as a server would, from LOGIN and from SASL PLAIN."""
+    """The password is parsed as a server would, from LOGIN and from SASL PLAIN."""
     seen: list[str] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -223,7 +223,7 @@ def test_1_9_a_temporary_refusal_is_not_about_the_credentials(text: bytes, when:
 
 
 def assert_unseen(error: BaseException, secret: str = SECRET) -> None:
-    """A secret is in no text of an error, and in no frame that hangs on it."""
+    """Assert that no text of the error and no frame of its traceback contains the secret."""
     assert secret not in "".join(traceback.format_exception(error))
     chain: list[BaseException | None] = [error, error.__cause__, error.__context__]
     assert chain[1:] == [None, None]
@@ -247,7 +247,7 @@ def test_1_4_list_parser(dovecot: Dovecot) -> None:
 
 
 def test_1_4_a_challenge_with_a_refusal_gets_an_empty_response() -> None:
-    """The profile wants an empty line; a server that waited for it would keep the refusal back."""
+    """XOAUTH2 requires an empty line; a server that waits for it would otherwise not send its refusal."""
     answers: list[bytes] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -267,7 +267,7 @@ def test_1_4_a_challenge_with_a_refusal_gets_an_empty_response() -> None:
 
 
 def test_1_5_shared_mailboxes(dovecot: Dovecot) -> None:
-    """By a master user and a login template; by token, `user=` is the shared mailbox's own address."""
+    """With a password, a master user and a login template; with a token, `user=` is the shared mailbox's address."""
     shared = dovecot.user()
     shared.deliver([plain_mail(1)])
     by_password = settings_for(

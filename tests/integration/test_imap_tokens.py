@@ -1,4 +1,4 @@
-"""A token that dies in mid-session (rule 8.3)."""
+"""A token that expires during a session (rule 8.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.servers.mail import plain_mail
     ],
 )
 def test_8_3_a_token_that_expires_within_the_session_is_replaced(death: bytes) -> None:
-    """At every command in turn: the drain goes on with a fresh token, and nothing is lost or doubled."""
+    """At every command in turn, the drain continues with a new token; no message is lost or duplicated."""
     messages = {uid: b"message %d" % uid for uid in range(1, 13)}
 
     def run(dies_at: int) -> int:
@@ -62,7 +62,7 @@ def test_8_3_a_token_that_expires_within_the_session_is_replaced(death: bytes) -
 
 
 def test_8_3_a_token_that_expires_within_the_drain_is_replaced(dovecot: Dovecot) -> None:
-    """On a real server: the session is cut, and the old token would not be taken again."""
+    """On a real server, the session is closed and the old token would be refused."""
     user = dovecot.user()
     mails = [plain_mail(n) for n in range(60)]
     user.deliver(mails)

@@ -19,12 +19,12 @@ TRASH = b'"[Gmail]/Trash"'
 
 
 class Folders(ScriptedImap):
-    """A server with several folders, COPY and MOVE. On Gmail's kind, an EXPUNGE outside of the trash archives.
+    """A server with several folders, COPY and MOVE. Like on Gmail, an EXPUNGE outside the trash may archive.
 
     Attributes:
-        folders: what each holds besides the inbox, by quoted name: UID to bytes.
+        folders: the messages of all folders but the inbox, by quoted name: UID to bytes.
         special: attributes by quoted name, as LIST tells them.
-        archived: what was expunged outside of the trash.
+        archived: messages that were expunged outside the trash.
         tells_copies: COPY and MOVE answer with COPYUID.
     """
 
@@ -52,7 +52,7 @@ class Folders(ScriptedImap):
         return [rb'* LIST (\Noselect \Trash) "/" "[Gmail]"', b'* LIST () "/" {7}\r\nodd"one', *names]
 
     def copy(self, uids: Collection[int], name: bytes) -> bytes:
-        """Copy messages of the open folder; return the answer's text."""
+        """Copy messages of the selected folder; return the text of the response."""
         existing = [uid for uid in sorted(uids) if uid in self.messages]
         copies = range(self.next_uid, self.next_uid + len(existing))
         self.next_uid += len(existing)
@@ -95,7 +95,7 @@ class Folders(ScriptedImap):
 
 
 def hook_for(pattern: bytes, answer: Callable[[bytes], bytes | None]) -> Hook:
-    """A hook that answers commands of a kind, or leaves them to the server when the answer is None."""
+    """Return a hook that responds to matching commands; None leaves them to the server."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         text = answer(command) if re.search(pattern, command) else None
@@ -240,7 +240,7 @@ def test_8_2_a_refused_move_falls_back_to_copy(answer: bytes, uidplus: bytes) ->
 @pytest.mark.parametrize("removed", [0, 2, 4])
 @pytest.mark.parametrize("again", [True, False])
 def test_8_2_a_partial_move_copies_no_message_twice(removed: int, again: bool) -> None:
-    """The server copies four, says so, removes some of them from the folder, and then refuses."""
+    """The server copies four messages, reports them, removes some of them from the folder, and then refuses."""
     first: list[bytes] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:

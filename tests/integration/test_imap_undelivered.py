@@ -9,13 +9,13 @@ import pytest
 
 from shared.errors import AccessRefused, MailboxBusy
 from shared.mailboxes.base import FetchResult
-from shared.mailboxes.imap.mailbox import ImapMailbox
+from shared.mailboxes.imap.mailbox import FETCH_WIDTH, ImapMailbox
 from shared.mailboxes.spool import MEMORY_LIMIT
 from tests.integration.imap_support import LIMIT, MAILS, Peer, ScriptedImap, in_batches, is_fetch, opened
 
 
 def fetch_results(mailbox: ImapMailbox, count: int = 100) -> dict[int, FetchResult]:
-    """Every message that the folder lists, by UID, as it was answered."""
+    """Return the result of every listed message, by UID."""
     listed = mailbox.list("INBOX")
     answers = [result for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for result in batch]
     assert [result.listed for result in answers] == list(listed)
@@ -35,7 +35,7 @@ def without(*bad: int) -> dict[int, bytes]:
 
 
 def omitting(server: Callable[[], ScriptedImap], *bad: int) -> Callable[[Peer, bytes, bytes], bool]:
-    """A hook that answers OK to every FETCH, and leaves out some messages."""
+    """Return a hook that responds OK to every FETCH and omits some messages."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not is_fetch(command):
@@ -109,7 +109,7 @@ def test_8_3_an_undelivered_large_message_is_refused() -> None:
 
 
 class ScriptedImapWithoutUids:
-    """A server that answers FETCH without UIDs for some messages.
+    """A hook that responds to FETCH without UIDs for some messages.
 
     Args:
         bad: the UIDs of those.
@@ -165,7 +165,7 @@ def test_8_3_fetch_without_a_uid_of_a_large_message() -> None:
     "hook", [ScriptedImapWithoutUids(2, 5, offset=1), ScriptedImapWithoutUids(2, 5, expunges=True)]
 )
 def test_8_3_a_fetch_without_a_uid_is_never_assigned_to_another_message(hook: ScriptedImapWithoutUids) -> None:
-    """The sequence number is another's, or may be by now."""
+    """The sequence number belongs to another message, or may by now."""
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         hook.server = server
         answers = fetch_results(mailbox)
@@ -195,7 +195,7 @@ def test_1_8_an_unavailable_message_does_not_block_others(answer: bytes) -> None
             answers = fetch_results(mailbox, count)
             assert delivered(answers) == without(5)
             assert answer.decode().partition(" ")[2] in str(answers[5].refused)
-        # It stays refused when nothing else is left in the mailbox.
+        # It stays refused when it is the only message in the mailbox.
         server.messages = {5: MAILS[5]}
         assert fetch_results(mailbox)[5].refused is not None
 
@@ -216,7 +216,7 @@ def test_1_8_several_unavailable_messages_do_not_block_others() -> None:
 
 
 def test_1_7_messages_larger_than_reported_are_postponed_to_the_next_listing() -> None:
-    """Each goes to disk, and two on disk at once might wait for each other for ever."""
+    """Each message is spooled to disk, and two at once might wait for each other forever."""
     mails = {uid: b"Subject: %d\r\n\r\n" % uid + b"x" * MEMORY_LIMIT for uid in range(1, 4)}
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -241,7 +241,7 @@ def test_1_7_messages_larger_than_reported_are_postponed_to_the_next_listing() -
 
 @pytest.mark.parametrize("whole", [False, True], ids=["a piece", "no pieces"])
 def test_1_8_unavailable_messages_in_a_row_do_not_block_if_the_last_message_is_delivered(whole: bool) -> None:
-    """Some servers give the whole message, or a piece that does not say so, where a piece is asked for."""
+    """Some servers send the whole message, or a piece without its offset, when a piece is requested."""
     mails = {uid: b"Subject: %d\r\n\r\nbody\r\n" % uid for uid in range(1, 31)}
     bad = set(range(1, 24))
 
@@ -277,7 +277,7 @@ def test_1_8_a_server_that_delivers_nothing_is_busy() -> None:
 
 
 def run_session(mailbox: ImapMailbox) -> None:
-    """Use every part of a session."""
+    """List, fetch, remove, and check the folder."""
     mailbox.check_folder("INBOX")
     mailbox.remove([result.listed for result in fetch_results(mailbox, 3).values()])
     mailbox.commit()
@@ -290,7 +290,7 @@ THROTTLED = b"BAD Request is throttled. Suggested Backoff Time: 89117 millisecon
     "pattern", [rb"^STATUS", rb"^SELECT", rb"SIZE", rb"BODY", rb"^UID STORE", rb"^UID EXPUNGE", rb"^UID SEARCH"]
 )
 def test_1_9_throttling_is_busy_for_the_suggested_backoff(pattern: bytes) -> None:
-    """Whatever the command, and without one command a message."""
+    """This holds for every command, and no further message is requested."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not re.search(pattern, command):
@@ -302,7 +302,7 @@ def test_1_9_throttling_is_busy_for_the_suggested_backoff(pattern: bytes) -> Non
         with pytest.raises(MailboxBusy) as raised:
             run_session(mailbox)
         assert raised.value.retry_after == pytest.approx(89.117)
-        assert sum(bool(re.search(pattern, command)) for command in server.commands) <= 2
+        assert sum(bool(re.search(pattern, command)) for command in server.commands) <= FETCH_WIDTH
 
 
 @pytest.mark.parametrize("pattern", [rb"^SELECT", rb"SIZE", rb"BODY", rb"^STATUS"])

@@ -1,4 +1,4 @@
-"""Messages in pieces, sizes that are lies, and how much is under way at once (rule 1.7)."""
+"""Messages in pieces, wrong sizes, and the download window (rule 1.7)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.integration.imap_support import (
 
 
 def test_a_message_is_read_in_pieces() -> None:
-    """The server's size is too large, too small, or right to the octet; it may give less than asked at a time."""
+    """The reported size is too large, too small, or exact. The server may send shorter pieces than requested."""
     data = bytes(range(251)) * 21_000
     for reported in (len(data), len(data) * 2, len(data) // 1_048_576 * 1_048_576, 4_500_000):
         for cut in (1_048_576, 700_001):
@@ -93,7 +93,7 @@ def test_1_7_messages_larger_than_reported_and_than_the_limit(monkeypatch: pytes
 
 
 def test_messages_larger_than_reported_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk's budget has room for one; the others are left for the next poll instead of waiting for ever."""
+    """The disk budget has space for one message; the others are postponed instead of waiting forever."""
     budget = DiskBudget(9_000_000)
     init = Spool.__init__
 
@@ -145,12 +145,12 @@ def test_an_abandoned_fetch_removes_its_files(monkeypatch: pytest.MonkeyPatch, t
         next(fetching)
         fetching.close()
         assert list(tmp_path.iterdir()) == []
-        # The session is good for more, and what is still under way is thrown away.
+        # The session is still usable, and the outstanding bodies are discarded.
         assert fetch_all(mailbox, mailbox.list("INBOX")) == list(messages.values())
 
 
 def test_several_commands_are_outstanding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first answer there are as many commands as the window has room for; never more."""
+    """Before the first response, exactly as many commands are outstanding as the window allows."""
     pending: list[tuple[bytes, bytes]] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:

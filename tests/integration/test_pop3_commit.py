@@ -1,4 +1,4 @@
-"""The answer to QUIT is lost: the mailbox has not failed, and nothing is noted that is not certain (rule 8.2)."""
+"""A lost response to QUIT is not a failure, and only certain removals are recorded (rule 8.2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 class Pop3WithoutQuitResponse(ScriptedPop3):
-    """A server whose answer to QUIT is lost in the first session, after the deletions counted or before."""
+    """A server that does not respond to the first QUIT, with or without committing the deletions."""
 
     def __init__(self, *, counts: bool) -> None:
         self.counts = counts
@@ -56,7 +56,7 @@ def running(server: ScriptedPop3, folder: Path) -> Iterator[App]:
 
 
 def poll_once(app: App) -> tuple[int, list[bool]]:
-    """Poll once; the failures that are noted, and which receipts say that the message was removed."""
+    """Poll; return the number of failures, and for each receipt whether the message was removed."""
     poll(app, "support")
     work_until_idle(app)
     receipts = [Receipt.from_record(record) for record in app.storage.records.scan(Table.RECEIPTS)]

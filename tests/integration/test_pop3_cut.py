@@ -1,4 +1,4 @@
-"""POP3 connections that are cut: made again, and nothing half or twice (rules 1.8, 8.1 to 8.3)."""
+"""POP3 connections that break: reconnected, with no message partial or duplicated (rules 1.8, 8.1 to 8.3)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CUTS = [b"+O", b"+OK\r\n", b"+OK\r\nSubject: x\r\n\r\nhalf a li", b"+OK\r\nSubje
 
 
 def cut_after(answer: bytes) -> Callable[[Peer], None]:
-    """Say this much, and cut the connection."""
+    """Return an action that sends this text and closes the connection."""
 
     def act(peer: Peer) -> None:
         peer.raw(answer)
@@ -33,7 +33,7 @@ def cut_after(answer: bytes) -> Callable[[Peer], None]:
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_8_3_a_connection_that_breaks_within_a_message_is_reconnected(cut: bytes) -> None:
-    """Once: everything is delivered, and what was deleted before is deleted again."""
+    """After one break, everything is delivered and earlier deletions are repeated."""
     once = iter([cut_after(cut)])
 
     def hook(peer: Peer, command: bytes) -> bool:
@@ -71,7 +71,7 @@ def key_of(server: ScriptedPop3, number: bytes) -> str:
 
 
 def test_8_2_another_session_with_other_numbers_deletes_by_uidl() -> None:
-    """While the connection was gone, another client took the first two."""
+    """While the connection was broken, another client removed the first two messages."""
 
     def hook(peer: Peer, command: bytes) -> bool:
         if peer.number == 1 and command == b"RETR 5":
@@ -107,7 +107,7 @@ def test_8_3_a_message_that_is_gone_in_the_next_session_is_gone() -> None:
         assert server.messages == []
 
 
-@pytest.mark.parametrize("why", ["no UIDL", "no second connection", "always"])
+@pytest.mark.parametrize("when", ["no UIDL", "no second connection", "always"])
 def test_8_3_a_permanently_lost_connection_delivers_no_partial_message(when: str) -> None:
     def hook(peer: Peer, command: bytes) -> bool:
         if command == b"UIDL" and when == "no UIDL":

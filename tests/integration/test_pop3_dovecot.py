@@ -49,7 +49,7 @@ def test_1_1_hostile_messages_are_downloaded_byte_for_byte(dovecot: Dovecot, use
 
 
 def test_an_empty_message_and_a_message_without_a_final_line_end(dovecot: Dovecot, user: User) -> None:
-    """The server ends every line: what it sends is what is kept."""
+    """The server ends every line; its bytes are stored unchanged."""
     user.deliver([b"", b"Subject: x\r\n\r\nno end", b"Subject: y\r\n\r\nend\r\n"])
     with Pop3Mailbox(settings_for(dovecot, user, Tls.IMPLICIT), no_token) as mailbox:
         contents = fetch_all(mailbox, mailbox.list("INBOX"))
@@ -82,7 +82,7 @@ def test_8_2_numbers_are_read_again_after_commit(dovecot: Dovecot, user: User) -
 
 
 def test_8_2_a_number_of_an_earlier_session_is_refused(dovecot: Dovecot, user: User) -> None:
-    """Number 1 is another message by then."""
+    """Number 1 is another message in the later session."""
     mails = [plain_mail(n) for n in range(4)]
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, Tls.NONE), no_token) as mailbox:

@@ -1,4 +1,4 @@
-"""POP3 servers that offer PIPELINING and break it: no message is stored that is not as the server has it (rule 8.3)."""
+"""POP3 servers that offer PIPELINING and break it: every message is stored intact (rule 8.3)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_8_3_interleaved_responses_never_end_up_in_a_message(seed: int) -> None:
     chance = random.Random(seed)
 
     def mix(commands: Sequence[bytes], right: Sequence[bytes]) -> bytes | None:
-        """Break one group of commands in three, each in another way, at another place."""
+        """Break every third group of commands, each in another way and at another position."""
         kind = chance.randrange(9)
         if kind < len(PROVEN_AT_ONCE):
             return PROVEN_AT_ONCE[kind](commands, right) if chance.random() < 1 / 3 else b"".join(right)
@@ -70,7 +70,7 @@ def test_8_3_interleaved_responses_never_end_up_in_a_message(seed: int) -> None:
 
 
 def test_8_3_two_breaks_under_pipelining_switch_it_off() -> None:
-    """Once may be the network."""
+    """A single break may be caused by the network."""
     records = ServerRecords()
     with PipeliningPop3(MAILS, pipelining.cut_after_the_first) as server:
         for expected in (1, 1, 0):
@@ -106,7 +106,7 @@ def test_8_3_messages_of_equal_size_are_not_mixed_up() -> None:
 
 
 def test_8_3_a_response_within_a_message_is_detected_at_any_size() -> None:
-    """The listed size is that of the message with the answer inside it."""
+    """The listed size includes the interleaved response."""
     body, injected = plain_mail(1), b"+OK message 2 deleted\r\n"
 
     def mix(_commands: Sequence[bytes], right: Sequence[bytes]) -> bytes:
@@ -138,7 +138,7 @@ def test_8_3_equal_messages_are_read_twice_and_kept() -> None:
 
 
 def test_8_3_a_message_of_another_size_is_read_again_alone() -> None:
-    """As Dovecot lists mail without a final line end: too few to give pipelining up."""
+    """Dovecot lists mail without a final line end like this: too rarely to switch pipelining off."""
     records = ServerRecords()
     with PipeliningPop3(MAILS, size=lambda data: len(data) - 2 * (data == BODIES[3])) as server:
         for _ in range(3):
@@ -151,7 +151,7 @@ def test_8_3_a_message_of_another_size_is_read_again_alone() -> None:
 
 
 def test_8_3_inexact_sizes_switch_pipelining_off() -> None:
-    """As servers list that count a line end as one byte."""
+    """Some servers count a line end as one byte."""
     records = ServerRecords()
     with PipeliningPop3(MAILS, size=lambda data: len(data) - data.count(b"\n")) as server:
         counts = []
@@ -197,7 +197,7 @@ def test_8_3_a_server_known_to_break_pipelining_is_not_pipelined(
 
 
 def test_8_3_messages_without_keys_are_requested_one_at_a_time() -> None:
-    """A broken connection could not be taken up again."""
+    """After a broken connection, the download could not resume."""
     with PipeliningPop3([("same", body) for body in BODIES], pipelining.within_the_message) as server:
         with scripted_mailbox(server) as mailbox:
             assert drain(mailbox) == BODIES
@@ -241,7 +241,7 @@ def test_an_empty_message_listed_as_empty_is_delivered() -> None:
 
 
 def test_1_3_a_message_that_is_refused_only_when_pipelined_is_delivered() -> None:
-    """Not taken for one that is gone."""
+    """The message does not count as gone."""
     with PipeliningPop3(MAILS, pipelining.unknown_from_the_second) as server, scripted_mailbox(server) as mailbox:
         (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
         assert [content_of(result) for result in batch] == BODIES

@@ -1,4 +1,4 @@
-"""POP3 servers that misbehave, as no Dovecot would: over real sockets, told what to say."""
+"""Scripted POP3 servers that misbehave, over real sockets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OLD = (b"USER", b"UIDL", b"TOP")
 
 @pytest.mark.parametrize("capabilities", [OLD, None])
 def test_without_pipelining_each_response_is_awaited(capabilities: tuple[bytes, ...] | None) -> None:
-    """None: the server does not know CAPA at all."""
+    """None: the server does not support CAPA."""
     outstanding: list[bytes] = []
 
     def hook(peer: Peer, command: bytes) -> bool:
@@ -279,7 +279,7 @@ def test_a_full_disk_is_an_unavailable_service(monkeypatch: pytest.MonkeyPatch) 
 
 
 def run_session(mailbox: Pop3Mailbox) -> None:
-    """Use every part of a session."""
+    """List, fetch, remove, and check the folder."""
     listed = mailbox.list("INBOX", received=True)
     for batch in mailbox.fetch([listed], max_bytes=LIMIT):
         mailbox.remove([result.listed for result in batch])
@@ -289,7 +289,7 @@ def run_session(mailbox: Pop3Mailbox) -> None:
 @pytest.mark.parametrize("capabilities", [(b"USER", b"UIDL", b"TOP"), (b"USER", b"UIDL", b"TOP", b"PIPELINING")])
 @pytest.mark.parametrize("command", ["UIDL", "LIST", "TOP", "RETR", "DELE", "QUIT"])
 def test_1_9_throttling_is_busy_for_every_command(command: str, capabilities: tuple[bytes, ...]) -> None:
-    """And not one refused command a message."""
+    """No further command is sent."""
     hook = answers(**{command: b"-ERR Request is throttled. Suggested Backoff Time: 299999 milliseconds"})
     mails = [(f"k{n}", plain_mail(n)) for n in range(2 * WINDOW)]
     with ScriptedPop3(mails, hook, capabilities=capabilities) as server, scripted_mailbox(server) as mailbox:

@@ -1,4 +1,4 @@
-"""POP3 servers' greetings and answers to a sign-in, as no Dovecot would give them."""
+"""Greetings and sign-in responses of scripted POP3 servers."""
 
 from __future__ import annotations
 
@@ -173,11 +173,11 @@ WRAPPED = b"From: postmaster\r\nSubject: cannot be shown to this client\r\n\r\n"
 
 
 class NeedsUtf8(ScriptedPop3):
-    """As Courier: sends a substitute for messages with 8-bit headers to clients that did not say UTF8.
+    """A server that, like Courier, sends a substitute for messages with 8-bit headers unless the client sent UTF8.
 
     Args:
         valid: whether UTF8 is accepted, by whether the client has signed in.
-        announced: what CAPA says of it, likewise.
+        announced: the capabilities that CAPA lists, likewise.
     """
 
     def __init__(self, valid: dict[bool, bool], announced: dict[bool, tuple[bytes, ...]]) -> None:

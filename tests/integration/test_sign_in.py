@@ -1,4 +1,4 @@
-"""Sign-in by OAuth: MSAL against a token service of our own, and its tokens against a real Dovecot."""
+"""Sign-in by OAuth: MSAL with a test token service, and its tokens with a real Dovecot."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ASSERTION_START = "eyJ"
 
 @pytest.fixture
 def settings(authority: Authority, ca_file: Path) -> MailboxSettings:
-    """A mailbox that signs in with a client secret."""
+    """Return a mailbox that signs in with a client secret."""
     return oauth(mailbox_settings(), authority, authority.register(ADDRESS), ca_file)
 
 
@@ -200,7 +200,7 @@ def test_a_password_sign_in_has_no_token(authority: Authority) -> None:
 
 @pytest.mark.parametrize("by", ["secret", "certificate"])
 def test_secrets_are_not_logged(authority: Authority, ca_file: Path, caplog: pytest.LogCaptureFixture, by: str) -> None:
-    """With everything that MSAL, requests and urllib3 have to say."""
+    """The check includes all log output of MSAL, requests and urllib3."""
     caplog.set_level(logging.DEBUG)
     for name in ("msal", "urllib3", "requests"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -240,7 +240,7 @@ def test_1_4_a_mailbox_is_opened_with_an_issued_token(
 def test_1_9_a_throttling_token_service_makes_the_mailbox_busy(
     dovecot: Dovecot, authority: Authority, settings: MailboxSettings, ca_file: Path
 ) -> None:
-    """So that a mailbox without a token for an hour is noticed as a busy mailbox is."""
+    """A mailbox without a token for an hour then raises an alert, as a busy mailbox does."""
     user = dovecot.user()
     pop3 = oauth(pop3_settings(dovecot, user), authority, authority.register(user.address), ca_file)
     for mailbox in (pop3, replace(settings, protocol=MailProtocol.GRAPH, tls=Tls.IMPLICIT)):
@@ -269,7 +269,7 @@ def test_8_3_a_refused_cached_token_is_replaced_once(
     authority = authorities(key=dovecot.key)
     settings = oauth(pop3_settings(dovecot, user), authority, authority.register(user.address), ca_file)
     tokens = TokenCache(authority.url)
-    # Dead for the mail server, and good for as long as the token service says.
+    # Expired for the mail server, and valid according to the token service.
     authority.lifetime, authority.told_lifetime = -60.0, 3_600.0
     tokens.token(settings)
     with pytest.raises(AuthenticationError):

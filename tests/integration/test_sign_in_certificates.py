@@ -1,4 +1,4 @@
-"""Sign-in by certificate: every form of it, and every fault in it."""
+"""Sign-in by certificate: every format and every error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rule 1.2 against real servers: what is not to be trusted is refused, by name, before anything secret is sent."""
+"""Rule 1.2 with real servers: an untrusted server is refused before a secret is sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAYS = (Tls.IMPLICIT, Tls.STARTTLS)
 
 
 def refusal(server: Dovecot, tls: Tls, **changes: object) -> str:
-    """What is said of a server that is not to be trusted; nobody may have tried to sign in."""
+    """Return the error text for an untrusted server, and check that no sign-in was tried."""
     user = server.user()
     port = server.pop3s if tls is Tls.IMPLICIT else server.pop3
     with pytest.raises(TlsRefused) as caught:
@@ -154,7 +154,7 @@ def test_1_2_a_wildcard_certificate_is_accepted(ca: Ca, ca_file: Path, tmp_path:
 
 
 def test_1_2_bytes_before_the_handshake_are_discarded(server_context: ssl.SSLContext, ca_file: Path) -> None:
-    """What somebody on the way puts behind the answer to STLS must not be taken for an answer within TLS."""
+    """Plain text that an attacker appends to the STLS response must not count as received under TLS."""
 
     def hook(peer: Peer, command: bytes) -> bool:
         if command == b"STLS":

@@ -1,4 +1,4 @@
-"""Everything foreign becomes one of ours, and the right one."""
+"""Every exception is mapped to the right error of `shared.errors`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WHERE = "mailbox support at mx.example:993"
 
 
 def exception_classes() -> list[type[Exception]]:
-    """Every exception class of imaplib, imapclient, ssl and socket, and those of the wire."""
+    """Return every exception class of imaplib, imapclient, ssl and socket, and of the wire."""
     places = (imaplib.IMAP4, imapclient.exceptions, ssl, socket, imap_errors)
     classes = {
         member

@@ -1,4 +1,4 @@
-"""The reader of responses, against streams cut into any pieces."""
+"""The parser of responses, on streams split at any position."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.mailboxes.imap.wire import MAX_QUEUED_BYTES, PIECE_SIZE, READ_SIZE, 
 
 
 class Stream(io.BytesIO):
-    """What imaplib offers of a connection."""
+    """A connection as imaplib provides it."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)

@@ -1,4 +1,4 @@
-"""What UIDL, LIST and headers tell."""
+"""Parsing of UIDL, LIST and headers."""
 
 from __future__ import annotations
 

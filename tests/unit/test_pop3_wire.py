@@ -1,4 +1,4 @@
-"""POP3 framing, whatever way the bytes are cut on the wire."""
+"""POP3 framing, for every split of the stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.mailboxes.pop3.wire import MAX_LINE_LENGTH, Wire
 
 
 class FakeSocket:
-    """What a socket gives, in the pieces that a test wants."""
+    """A socket that returns the stream in given parts."""
 
     def __init__(self, pieces: list[bytes], error: Exception | None = None) -> None:
         self._pieces: Iterator[bytes] = iter([piece for piece in pieces if piece])
@@ -103,7 +103,7 @@ def test_responses_are_parsed_leniently(line: bytes) -> None:
 
 
 def errors() -> list[OSError]:
-    """One of every kind of error that `socket` and `ssl` may raise on a connection."""
+    """Return an instance of every exception class that `socket` and `ssl` may raise on a connection."""
     kinds: list[type[OSError]] = [OSError]
     for kind in kinds:
         kinds += [

@@ -1,4 +1,4 @@
-"""Every exception that MSAL, requests and cryptography may raise at a sign-in becomes one of ours, without its text."""
+"""Every exception of MSAL, requests and cryptography at a sign-in is mapped to an error without its text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a message's bytes are between the wire and the store (rule 1.7)."""
+"""Spooling of messages to memory and disk (rule 1.7)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NO_LIMIT = 1 << 40
 
 @pytest.fixture(autouse=True)
 def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The temporary folder of the process; no test leaves anything in it."""
+    """Return the process's temporary folder, and check that the test left nothing in it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
 class BlockedReservation:
-    """Whether a call waits, and that it ends once it may."""
+    """A reservation in a background thread that may wait for the budget."""
 
     def __init__(self, budget: DiskBudget, size: int) -> None:
         self._thread = threading.Thread(target=budget.reserve, args=(size,), daemon=True)
@@ -223,7 +223,7 @@ def test_1_7_files_of_other_programs_are_kept(temporary_folder: Path) -> None:
 
 
 def test_1_7_a_file_that_is_removed_before_it_is_locked_is_created_again(temporary_folder: Path) -> None:
-    """Between a file's creation and its lock, another process may find it, if the clock jumps."""
+    """If the system time jumps, another process may remove a file between its creation and its lock."""
     made = []
 
     def create() -> tuple[int, str]:

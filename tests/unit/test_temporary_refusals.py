@@ -1,4 +1,4 @@
-"""Temporary refusals of a sign-in are not taken for wrong credentials, nor the reverse."""
+"""Temporary refusals of a sign-in are distinguished from wrong credentials."""
 
 from __future__ import annotations
 

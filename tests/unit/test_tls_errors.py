@@ -1,4 +1,4 @@
-"""Every error of `socket` and `ssl` while a connection is made becomes one of ours, and names what to look at."""
+"""Every exception of `socket` and `ssl` while connecting is mapped to an error that names what to check."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_own_errors_pass_unchanged() -> None:
 
 @pytest.mark.parametrize("code", [*range(1, 100), 0, -1])
 def test_1_2_every_certificate_error_is_a_refusal(code: int) -> None:
-    """Whether or not the certificate itself could be seen."""
+    """This holds whether or not the certificate itself was recorded."""
     found = connection_error(SETTINGS, verification(code))
     assert isinstance(found, TlsRefused)
     assert "certificate" in str(found)
