@@ -42,7 +42,7 @@ def settings_for(dovecot: Dovecot, user: User, **changes: Any) -> MailboxSetting
 
 
 def no_token() -> str:
-    raise AssertionError("nobody should ask for a token here")
+    raise AssertionError("no token may be requested here")
 
 
 def in_batches(

@@ -18,7 +18,7 @@ SHORT = Timeouts(connect=2.0, read=0.5, quit=0.5)
 
 
 def no_token() -> str:
-    raise AssertionError("nobody should ask for a token here")
+    raise AssertionError("no token may be requested here")
 
 
 def scripted_mailbox(server: Scripted, records: ServerRecords | None = None, **changes: Any) -> Pop3Mailbox:

@@ -23,7 +23,7 @@ class Folders(ScriptedImap):
 
     Attributes:
         folders: the messages of all folders but the inbox, by quoted name: UID to bytes.
-        special: attributes by quoted name, as LIST tells them.
+        special: attributes by quoted name, as LIST reports them.
         archived: messages that were expunged outside the trash.
         tells_copies: COPY and MOVE answer with COPYUID.
     """

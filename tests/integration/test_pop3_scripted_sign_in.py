@@ -28,7 +28,7 @@ BODIES = [data for _, data in MAILS]
 SIGN_IN_ANSWERS = [
     (b"-ERR [IN-USE] Do you have another POP session running?", MailboxBusy),
     (b"-ERR [LOGIN-DELAY] wait", MailboxBusy),
-    (b"-ERR [SYS/TEMP] server is ill", MailboxBusy),
+    (b"-ERR [SYS/TEMP] server is down", MailboxBusy),
     (b"-ERR [sys/temp] in lower case", MailboxBusy),
     (b"-ERR maildrop already locked", MailboxBusy),
     # UW ipop3d, hMailServer, qpopper, MDaemon, Courier, Exchange, Gmail, Dovecot

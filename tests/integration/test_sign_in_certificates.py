@@ -49,7 +49,7 @@ def test_1_4_certificates_in_every_form(
     assert TokenCache(authority.url).token(changes) == authority.issued[0]
 
 
-CERTIFICATE_FAULTS = [
+CERTIFICATE_ERRORS = [
     ("no certificate", ConfigurationError, "CERTIFICATE: is neither PEM nor a PFX"),
     ("cut PEM", ConfigurationError, "CERTIFICATE: "),
     ("no key", ConfigurationError, "CERTIFICATE: the PEM contains no private key"),
@@ -65,9 +65,9 @@ CERTIFICATE_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "kind", "expected"), CERTIFICATE_FAULTS)
+@pytest.mark.parametrize(("case", "kind", "expected"), CERTIFICATE_ERRORS)
 def test_1_4_certificate_errors_name_the_setting(
-    authority: Authority, ca_file: Path, fault: str, kind: type[MailroomError], expected: str
+    authority: Authority, ca_file: Path, case: str, kind: type[MailroomError], expected: str
 ) -> None:
     pair, other = application(), application()
     app = authority.register(ADDRESS, certificate=pair)
@@ -86,13 +86,13 @@ def test_1_4_certificate_errors_name_the_setting(
         "not yet valid": application(start=hour, end=20 * hour).pem(),
         "of another app": other.pem(),
     }
-    password = SecretStr("wr0ng-pw") if "wrong password" in fault else None
+    password = SecretStr("wr0ng-pw") if "wrong password" in case else None
     changes = oauth(
         mailbox_settings(),
         authority,
         app,
         ca_file,
-        certificate=SecretStr(texts[fault].decode()),
+        certificate=SecretStr(texts[case].decode()),
         certificate_password=password,
     )
     with pytest.raises(kind) as caught:

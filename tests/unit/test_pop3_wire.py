@@ -65,7 +65,7 @@ def test_dot_stuffing_is_undone_for_any_split(first: bytes, second: bytes, cuts:
 
 @given(MESSAGES)
 def test_dot_stuffing_is_undone_byte_by_byte(body: bytes) -> None:
-    wire = wire_of(*(bytes([octet]) for octet in stuff(body) + b"+OK next\r\n"))
+    wire = wire_of(*(bytes([byte]) for byte in stuff(body) + b"+OK next\r\n"))
     assert read_message(wire) == body
     assert wire.read_response() == (True, "next")
 

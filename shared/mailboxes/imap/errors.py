@@ -50,7 +50,7 @@ _EXPIRED = re.compile(
 
 
 class CommandRejected(Exception):
-    """The server answered NO or BAD to a command.
+    """A NO or BAD response to a command.
 
     Attributes:
         command: the command, without secrets.
@@ -71,7 +71,7 @@ class CommandRejected(Exception):
 
 
 class ServerBye(Exception):
-    """The server ended the session with BYE.
+    """A BYE, with which the server ended the session.
 
     Attributes:
         text: the text of the response.
@@ -83,11 +83,11 @@ class ServerBye(Exception):
 
 
 class ProtocolViolation(Exception):
-    """The stream ended, or carries something that is not IMAP."""
+    """The end of the stream, or data that is not IMAP."""
 
 
 class SessionExpired(ConnectionLost):
-    """The server says that the session's sign-in has expired: a new token may help."""
+    """A response that reports an expired sign-in: a new token may help."""
 
 
 def code_of(text: str) -> str:

@@ -36,6 +36,9 @@ READ_SIZE = 256 * 1024
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 """Bytes of queued bodies at most: several times the bytes that are requested at once."""
 
+BODY_OVERHEAD = 200
+"""Bytes of memory that a queued body takes in addition to its content."""
+
 _FETCH = re.compile(rb"\* (\d+) FETCH (?=\()", re.IGNORECASE)
 _LITERAL = re.compile(rb"~?\{(\d+)\}$")
 _BODY = re.compile(rb"BODY\[\](?:<(\d+)>)?$", re.IGNORECASE)
@@ -398,8 +401,10 @@ class Wire:
 
 
 def _memory_size(body: Body) -> int:
-    """Return the memory that a queued body takes, in bytes; for a sink, the least size of a literal in a sink."""
-    return len(body.value) if isinstance(body.value, bytes) else PIECE_SIZE
+    """Return about the memory that a queued body takes, in bytes; for a sink, the least size of its literal."""
+    if isinstance(body.value, bytes):
+        return len(body.value) + BODY_OVERHEAD
+    return BODY_OVERHEAD if body.value is None or isinstance(body.value, SkippedBody) else PIECE_SIZE
 
 
 def _is_body(key: object) -> bool:

@@ -72,7 +72,7 @@ def load_app_certificate(settings: MailboxSettings) -> AppCertificate:
 
 
 class _UnusableCertificate(ValueError):
-    """The certificate was read, but cannot be used for a sign-in."""
+    """A certificate that was read, but cannot be used for a sign-in."""
 
 
 def _read_setting(settings: MailboxSettings) -> tuple[str, bytes]:

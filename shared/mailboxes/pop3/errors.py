@@ -22,19 +22,19 @@ _GONE = re.compile(
 
 
 class ProtocolViolation(Exception):
-    """The connection broke, ended, or carries something that is not POP3. Its text says which."""
+    """A broken or ended connection, or data that is not POP3. The text says which."""
 
 
 class GarbledResponse(ProtocolViolation):
-    """The server sent something that is not POP3."""
+    """Data that is not POP3."""
 
 
 class NoResponse(ProtocolViolation):
-    """The server did not answer in time."""
+    """A response that did not arrive in time."""
 
 
 class InterleavedResponses(ProtocolViolation):
-    """A message seems to contain the responses to other commands."""
+    """A message that seems to contain the responses to other commands."""
 
 
 def code_of(text: str) -> str:

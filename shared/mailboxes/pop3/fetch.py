@@ -271,7 +271,7 @@ class CommandPipeline:
     def _note_break(self, error: ConnectionLost, command: _Command | None) -> None:
         """Count a break if pipelining may be the reason; the next session does not pipeline then.
 
-        This happens before the next session is opened, because each poll may be refused one for now.
+        This happens before the next session is opened, since opening it may fail temporarily.
         """
         cause = error.__cause__
         if command is None and not isinstance(cause, InterleavedResponses):
