@@ -1,12 +1,13 @@
 """Downloads messages: several batches at once, large messages in pieces, with recovery from errors.
 
 If the server refuses a batch or the connection breaks, its messages are requested again one at a time: one bad message
-must not block the messages behind it (rule 1.8). A message that is refused alone, or at which the connection breaks
-twice while no other message is requested, gets the result `refused` and stays in the mailbox.
+must not block the messages behind it (rule 1.8). A message that is refused when requested alone gets the result
+`refused` and stays in the mailbox. So does a message at which the connection breaks twice while no other message is
+requested.
 
-If the server responds OK without a message, the message is gone only if a UID SEARCH in the same session confirms it;
-otherwise it is `refused`. A FETCH response without a UID is accepted only while a single message is requested, and only
-if SEARCH confirms its sequence number: a wrong guess would remove a message that was never stored.
+If the server responds OK without a message, a UID SEARCH in the same session decides: the message is gone, or it is
+`refused`. A FETCH response without a UID is accepted only while a single message is requested, and only if SEARCH
+confirms its sequence number: a wrong guess would remove a message that was never stored.
 
 A code such as [UNAVAILABLE] may concern one message (Yahoo) or the server. If `BUSY_IN_A_ROW` messages requested alone
 are refused with it and none is delivered in between, the folder's last message decides: if the server does not deliver

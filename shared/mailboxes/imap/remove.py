@@ -10,12 +10,12 @@ With two pairs of STORE and UID EXPUNGE in flight at once, servers responded OK 
 flight at a time, and its responses are awaited before the next pair. `commit` expunges everything once more and checks
 which messages remain.
 
-If a server offers MOVE and refuses it, COPY, STORE and UID EXPUNGE are used for the rest of the session, for messages
-that are still in the folder and were not copied yet (according to COPYUID).
+If a server offers MOVE and refuses it, COPY, STORE and UID EXPUNGE replace it for the rest of the session. Messages
+that were copied already, according to COPYUID, are not copied again.
 
-On Gmail `\Deleted` and EXPUNGE only archive a message. There it is moved to the folder with the special use `\Trash`,
-and `commit` expunges it in that folder, by the UIDs of COPYUID, or else by X-GM-MSGID. Messages that others put there
-are never expunged.
+On Gmail `\Deleted` and EXPUNGE only archive a message. There it is moved to the folder with the special use `\Trash`.
+`commit` expunges it in that folder, by the UIDs of COPYUID, or else by X-GM-MSGID. Messages that others put there are
+never expunged.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 The server responds in the order of the commands, so the outstanding commands form a queue. It holds RETRs, and the
 DELEs sent between them, whose responses are not awaited before the next command is sent.
 
-Not every server keeps that order (see `shared.mailboxes.pop3.server_record`). A response to a RETR that was pipelined
-is accepted if the message has the size that LIST reports and contains nothing that looks like a response. Otherwise the
-message is doubtful: it is read again while no other command is outstanding, and only the second reading is accepted. If
-the two readings differ, the server cannot pipeline: every message that was not yielded yet is read again, one at a
-time. So a batch, which the caller may delete, contains confirmed messages only. While a message is doubtful, no DELE is
-sent before all outstanding commands are answered.
+Not every server keeps that order (see `shared.mailboxes.pop3.server_record`). A pipelined message is accepted if it has
+the size that LIST reports and contains nothing that looks like a response. Otherwise the message is doubtful: it is
+read again while no other command is outstanding, and only the second reading is accepted. If the two readings differ,
+the server cannot pipeline: every message that was not yielded yet is read again, one at a time. So a batch, which the
+caller may delete, contains confirmed messages only. While a message is doubtful, no DELE is sent before all outstanding
+commands are answered.
 
 After a broken connection the download resumes in a new session. Messages are identified by UIDL, since their numbers
 change. All DELEs are repeated, since none was committed. Commands are sent one at a time, since pipelining may be the

@@ -1,7 +1,7 @@
 """Listings of a POP3 mailbox: UIDL and LIST, and TOP for the times at which messages were received.
 
-UIDL and LIST are never pipelined. Nothing in their responses would show that a server mixed them up, and a wrong key
-would store a message twice, or take a new message for one that is stored already.
+UIDL and LIST are never pipelined. Nothing in their responses would show that a server mixed them up. A wrong key would
+store a message twice, or hide a new message.
 """
 
 from __future__ import annotations

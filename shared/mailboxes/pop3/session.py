@@ -1,7 +1,7 @@
 """A POP3 session: connection, TLS, capabilities, sign-in, and QUIT.
 
-It implements RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH), RFC 6856 (UTF8), and Microsoft's XOAUTH2
-with the token on a second line.
+It implements RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH) and RFC 6856 (UTF8). For XOAUTH2 it sends the
+token on a second line, as Microsoft requires.
 """
 
 from __future__ import annotations

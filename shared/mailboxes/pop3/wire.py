@@ -1,7 +1,7 @@
 """Reads and writes POP3: lines and multi-line responses, from large buffers (RFC 1939 section 3).
 
-A message is never split into lines. Its end and its stuffed dots are found in the receive buffer, so neither the length
-of a line nor the size of a message matters.
+A message is never split into lines. Its end and its stuffed dots are found in the receive buffer, so lines and messages
+may have any length.
 """
 
 from __future__ import annotations
