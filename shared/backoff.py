@@ -1,20 +1,49 @@
-"""How long work waits that a service could not serve."""
+"""How long failed work waits before the next retry."""
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
 from shared.errors import TransientError
 
-FIRST = 30.0
-LONGEST = 900.0
-"""Seconds; doubled from the first to the longest with each try."""
+MIN_BACKOFF: Final = 30.0
+MAX_BACKOFF: Final = 900.0
+"""Seconds before the first retry and the longest backoff; the backoff doubles with each retry."""
+
+MAX_RETRY_AFTER: Final = 3600.0
+"""Seconds to which a `Retry-After` header is cut."""
 
 
 def service_backoff(error: TransientError, retries: int) -> float:
-    """Seconds until the next try: what the service asked for, if that is longer than ours.
+    """Return the seconds until the next retry: the service's own wish if it is longer than our backoff.
 
     Args:
-        error: what the service answered.
-        retries: how often it was tried again before.
+        error: the service's error.
+        retries: number of retries so far.
     """
-    own = min(FIRST * 2.0 ** min(retries, 10), LONGEST)
-    return max(own, error.retry_after or 0.0)
+    backoff = min(MIN_BACKOFF * 2.0 ** min(retries, 10), MAX_BACKOFF)
+    return max(backoff, error.retry_after or 0.0)
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Parse a `Retry-After` header: a number of seconds or an HTTP date (RFC 9110 section 10.2.3).
+
+    Args:
+        value: the header's value; None if the response has no such header.
+
+    Returns:
+        Seconds from now, between 0 and `MAX_RETRY_AFTER`; None if the header is missing or unparseable.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER)

@@ -99,9 +99,9 @@ def build_app(
     remove_leftover_files()
     tokens = TokenCache(settings.sign_in_authority, settings.graph_endpoint)
     way = GraphEndpoint(settings.graph_endpoint, settings.poll_budget)
-    connect = partial(open_mailbox, tokens=tokens, way=way)
+    connect = partial(open_mailbox, tokens=tokens, graph_endpoint=way)
     intake = MailboxDrain(stores, uploads, now, progress)
-    watch = partial(open_subscriptions, tokens=tokens, way=way, now=now)
+    watch = partial(open_subscriptions, tokens=tokens, graph_endpoint=way, now=now)
     subscriptions = SubscriptionManager(settings, stores, watch, now)
     poller = Poller(
         settings.mailboxes, settings.faulty, intake, health, connect, settings.poll_budget, subscriptions.is_active, now

@@ -1,8 +1,8 @@
-"""What Mailroom asks of a mailbox, whatever protocol stands behind it.
+"""The protocol-independent interface of a mailbox session.
 
-One session, one thread: open it (`shared.mailboxes.factory`), list a folder, fetch in batches, remove what was stored,
-commit, close. Messages are known by the server's own key and never by sequence number. Every method may raise
-`MailboxError` and what derives from it, or `MailboxBusy`.
+A session belongs to one thread. Its life: open it (`shared.mailboxes.factory`), list a folder, fetch in batches, remove
+the stored messages, commit, close. Messages are identified by the server's own key, never by sequence number. Every
+method may raise `MailboxError`, a subclass of it, or `MailboxBusy`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ListedMessage:
-    """One message as the server lists it, before any download.
+    """A message as the server lists it, before any download.
 
     Attributes:
-        key: the server's key for it: `UIDVALIDITY.UID`, the UIDL, or Graph's immutable id; None if the server has none
-            (POP3 without UIDL, or two messages under one UIDL), and then the digest of its bytes serves.
-        number: tells the messages of a listing apart, and is what the protocol's commands take in this session: the
-            UID, or the POP3 message number.
-        size: octets, as the server tells them; Graph's are those of the item, and near the message's.
-        received: when the server received it (IMAP INTERNALDATE), if it was asked and told.
+        key: the server's key: `UIDVALIDITY.UID`, the UIDL, or Graph's immutable id. None if the server has no unique
+            key (POP3 without UIDL, or two messages with one UIDL); then the digest of the content is the key.
+        number: identifies the message within one listing, and is the argument of the protocol's commands in this
+            session: the UID, or the POP3 message number.
+        size: size in bytes as reported by the server. Graph reports the size of the item, which is close to the
+            message's.
+        received: when the server received the message (IMAP INTERNALDATE); None if not requested or not reported.
     """
 
     key: str | None
@@ -37,15 +38,15 @@ class ListedMessage:
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """One message as downloaded. `content` is closed by whoever stores it.
+    """The result of downloading one message. Whoever stores `content` closes it.
 
     Attributes:
-        content: its bytes; None if it was gone when asked for, or was cut because it passed `max_bytes`.
-        oversized: it passed `max_bytes` although the server had told a smaller size.
-        refused: why the server did not give it out although it has it; it stays in the mailbox. None: it did, or it is
-            gone.
-        unreadable: the server will never give it out, and this is what it tells of it instead. None: it may next time.
-        postponed: it was not taken although the server delivered it: the next listing in this session asks for it.
+        content: the message's bytes; None if the message was gone, was refused, or exceeded `max_bytes`.
+        oversized: the message exceeded `max_bytes` although the server had reported a smaller size.
+        refused: why the server did not deliver the message, which stays in the mailbox. None: it was delivered or gone.
+        unreadable: the server's metadata of a message that it will never deliver. None: it may deliver it next time.
+        postponed: the message was not kept although the server delivered it; the next listing in this session requests
+            it again.
     """
 
     listed: ListedMessage
@@ -57,17 +58,18 @@ class FetchResult:
 
 
 Batch = list[FetchResult]
-"""One batch's answers. Named here: inside a class with a method `list`, type checkers take `list` for that."""
+"""The results of one batch. Named here: inside a class with a method `list`, type checkers take `list` for that."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderCheck:
-    """What `mailroom check` tells of a folder, found without changing anything.
+    """The findings of `mailroom check` in one folder, collected without changing anything.
 
     Attributes:
-        messages: how many there are.
+        messages: number of messages.
         problems: why messages could not be removed as configured; empty if they could.
-        notes: what the operator should know, and not a failure, such as a `delete` that ends in Deleted Items.
+        notes: facts that the operator should know and that are not failures, such as a `delete` that ends in Deleted
+            Items.
     """
 
     folder: str
@@ -97,7 +99,7 @@ class HasAddresses(Protocol):
         """Return the mailbox's addresses.
 
         Raises:
-            AccessRefused: the sign-in may not read them.
+            AccessRefused: the sign-in has no permission to read them.
         """
 
 
@@ -105,75 +107,75 @@ class Mailbox(Protocol):
     """An open session with a mailbox.
 
     Attributes:
-        folders: the folders to collect, in order. POP3 has one, `INBOX`.
-        commit_every: after how many removals the session wants `commit` and a new listing; None: never of itself.
+        folders: the folders to drain, in order. POP3 has one, `INBOX`.
+        commit_every: number of removals after which the session needs `commit` and a new listing; None: no limit.
     """
 
     @property
     def folders(self) -> Sequence[str]:
-        """The folders to collect, in order."""
+        """The folders to drain, in order."""
 
     @property
     def commit_every(self) -> int | None:
-        """After how many removals to commit and to list anew."""
+        """Number of removals after which `commit` and a new listing are due; None: no limit."""
 
     def list(
         self, folder: str, *, received: bool = False, above: str | None = None, since: datetime | None = None
     ) -> Sequence[ListedMessage]:
-        """The messages in a folder, oldest first.
+        """Return the messages in a folder, oldest first.
 
         Args:
             folder: one of `folders`.
             received: fill in `ListedMessage.received` (costs a little; POP3 reads each message's topmost headers).
-            above: only what is behind this mark, which `mark` gave; a protocol without marks, a mark that it no longer
-                knows, or one that the folder contradicts, lists everything.
-            since: what was received before may be left out, where that saves requests (Graph).
+            above: list only messages after this watermark, which `watermark` returned. Everything is listed if the
+                protocol has no watermarks, if the watermark is unknown by now, or if the folder contradicts it.
+            since: messages received earlier may be omitted where that saves requests (Graph).
         """
 
     @property
     def key_prefix(self) -> str | None:
-        """How the keys of all messages in the folder listed last begin; None if the listing may lack some of them."""
+        """Return the prefix of all keys in the last listed folder, or None if the listing may be incomplete."""
 
-    def watermark(self, dealt_with: Collection[int]) -> str | None:
-        """What stands for the part of the last listing that need not be listed again, if anything does.
+    def watermark(self, processed: Collection[int]) -> str | None:
+        """Return the position in the folder up to which everything has been processed, if there is one.
 
         Args:
-            dealt_with: numbers of the listed messages that need no other look.
+            processed: numbers of the listed messages that are processed.
 
         Returns:
-            An opaque mark. IMAP's begins with `UIDVALIDITY.` and the UID of the last message before the first that was
-            not dealt with, and holds that message's size and date. Graph's is a link to the changes from here on. None:
-            nothing was dealt with, the listing was incomplete, or the protocol has no marks.
+            An opaque watermark. IMAP's begins with `UIDVALIDITY.` and the UID of the last message before the first
+            unprocessed one, and contains that message's size and date. Graph's is a link to the changes from here on.
+            None: nothing was processed, the listing was incomplete, or the protocol has no watermarks.
         """
 
     def fetch(self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
-        """Download batches of the folder listed last, in order, a finished batch at a time.
+        """Download batches of the folder listed last, in order, and yield each finished batch.
 
-        Takes batches from the iterable ahead of what it yields, so that several are on the wire at once. `remove` may
-        be called between two batches. Every message asked for is in its batch's answer.
+        Takes batches from the iterable ahead of the batch that it yields, so that several are in flight. `remove` may
+        be called between two batches. Every requested message is in its batch's result.
         """
 
     def remove(self, messages: Sequence[ListedMessage]) -> None:
-        """Delete or move messages of the folder listed last, as the mailbox is configured. Gone ones are fine.
+        """Delete or move messages of the folder listed last, as the mailbox is configured. Missing ones are ignored.
 
         Raises:
-            RemovalRefused: the server would not. What it did remove is removed.
+            RemovalRefused: the server refused. Messages that it did remove are removed.
         """
 
     def commit(self) -> None:
         """Make removals final. Afterwards `list` must be called before anything else.
 
         Raises:
-            RemovalRefused: nothing since the last commit was removed for certain (POP3, `-ERR` to QUIT).
-            CommitUncertain: the answer was lost (POP3, QUIT). Not a failure of the mailbox: the next listing shows
-                which messages are still there.
+            RemovalRefused: no removal since the last commit is certain (POP3, `-ERR` to QUIT).
+            CommitUncertain: the response was lost (POP3, QUIT). This is not a failure of the mailbox: the next listing
+                shows which messages still exist.
         """
 
     def check_folder(self, folder: str) -> FolderCheck:
-        """Look at a folder without changing anything."""
+        """Check a folder without changing anything."""
 
     def close(self) -> None:
-        """End the session without committing what is not committed. Never raises."""
+        """End the session without committing pending removals. Never raises."""
 
     def __enter__(self) -> Self: ...
 

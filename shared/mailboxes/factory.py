@@ -1,4 +1,4 @@
-"""Opens a mailbox, whatever its protocol."""
+"""Opens a mailbox session for any protocol."""
 
 from __future__ import annotations
 
@@ -17,32 +17,45 @@ if TYPE_CHECKING:
     from shared.mailboxes.graph.subscriptions import GraphSubscriptions
 
 
-def open_mailbox(settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint | None = None) -> Mailbox:
+def open_mailbox(settings: MailboxSettings, tokens: TokenCache, graph_endpoint: GraphEndpoint | None = None) -> Mailbox:
     """Connect and sign in.
 
-    A token out of memory that the server refuses is dropped, and a fresh one tried, once.
+    If the server refuses a cached token, the token is dropped and a new one is tried, once.
 
     Args:
-        settings: which mailbox, and how.
-        tokens: where access tokens come from.
-        way: to Microsoft Graph; None: the one there is.
+        settings: the mailbox's settings.
+        tokens: the source of access tokens.
+        graph_endpoint: Microsoft Graph; None: the global service.
 
     Raises:
-        MailboxError, ConfigurationError: and what derives from them.
-        MailboxBusy: the mailbox asks to come back later, or its token service does: a mailbox that cannot be signed in
-            to for an hour must be noticed, whoever is to blame.
+        MailboxError, ConfigurationError: or a subclass.
+        MailboxBusy: the mailbox or its token service asks to retry later. An unavailable token service counts as a
+            busy mailbox, so that a mailbox without a sign-in for an hour raises an alert.
     """
     try:
-        return _signed_in(settings, tokens, way)
+        return _sign_in(settings, tokens, graph_endpoint)
     except ServiceUnavailable as error:
         raise MailboxBusy(str(error), retry_after=error.retry_after) from error
 
 
-def _signed_in(settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint | None) -> Mailbox:
+def open_subscriptions(
+    settings: MailboxSettings, tokens: TokenCache, graph_endpoint: GraphEndpoint, now: Now
+) -> GraphSubscriptions:
+    """Open a session that manages the Graph subscriptions of a mailbox's sign-in.
+
+    Raises:
+        MailboxError, MailboxBusy, ConfigurationError, ServiceUnavailable: see `shared.errors`.
+    """
+    from shared.mailboxes.graph.subscriptions import GraphSubscriptions  # noqa: PLC0415  the SDK is slow to load
+
+    return GraphSubscriptions(settings, tokens, graph_endpoint, now)
+
+
+def _sign_in(settings: MailboxSettings, tokens: TokenCache, graph_endpoint: GraphEndpoint | None) -> Mailbox:
     if settings.protocol is MailProtocol.GRAPH:
         from shared.mailboxes.graph.mailbox import GraphMailbox  # noqa: PLC0415  the SDK takes half a second to load
 
-        return GraphMailbox(settings, tokens, way or GraphEndpoint())
+        return GraphMailbox(settings, tokens, graph_endpoint or GraphEndpoint())
     token = partial(tokens.token, settings)
     try:
         return _open(settings, token)
@@ -50,19 +63,6 @@ def _signed_in(settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint
         if settings.sign_in is SignIn.PASSWORD or not tokens.forget(settings):
             raise
     return _open(settings, token)
-
-
-def open_subscriptions(
-    settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint, now: Now
-) -> GraphSubscriptions:
-    """A session about the subscriptions of a mailbox's sign-in.
-
-    Raises:
-        MailboxError, MailboxBusy, ConfigurationError, ServiceUnavailable: as they say.
-    """
-    from shared.mailboxes.graph.subscriptions import GraphSubscriptions  # noqa: PLC0415  as above
-
-    return GraphSubscriptions(settings, tokens, way, now)
 
 
 def _open(settings: MailboxSettings, token: Callable[[], str]) -> Mailbox:

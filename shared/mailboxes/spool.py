@@ -1,7 +1,7 @@
-"""Where a message's bytes are between the wire and the store: in memory while small, in a temporary file once large.
+"""Buffers for messages between the connection and the storage: memory for small ones, temporary files for large ones.
 
-Memory does not grow with a message's size, and the disk that all spools of one process use together is bounded (rule
-1.7): a function's temporary disk is under 1 GB, and several mailboxes are drained in one process.
+Memory use does not grow with a message's size. The disk space that all spools of a process use together is bounded
+(rule 1.7): a function's temporary disk is under 1 GB, and one process drains several mailboxes.
 """
 
 from __future__ import annotations
@@ -17,45 +17,43 @@ from shared.errors import ServiceUnavailable
 from shared.temporary_files import LockedFile
 
 MEMORY_LIMIT = 4 * 1024 * 1024
-"""Bytes up to which a message stays in memory."""
+"""Size in bytes up to which a message stays in memory."""
 
-STEP = 16 * 1024 * 1024
-"""Bytes by which a file's part of the budget grows when it is larger than was told."""
+BUDGET_STEP = 16 * 1024 * 1024
+"""Bytes by which a file's share of the budget grows when the message is larger than reported."""
 
 SPOOL_BUDGET = 400 * 1024 * 1024
-"""Bytes that all spooled messages of the process may take on disk together."""
+"""Bytes that all spooled messages of the process may use on disk together."""
 
-
-PATIENCE = 600.0
-"""Seconds that a message waits for room: others give back what they hold long before, or hang."""
-
+BUDGET_TIMEOUT = 600.0
+"""Seconds that a message waits for disk space. Other spools release theirs long before, unless they hang."""
 
 PREFIX = "mailroom-"
-"""How the names of all temporary files begin."""
+"""Prefix of the names of all temporary files."""
 
 SUFFIX = ".eml"
-"""How the names of those temporary files end that a killed process leaves."""
+"""Suffix of the names of spool files, by which those of killed processes are found."""
 
 
 def temporary_file() -> LockedFile:
-    """Create a file in the temporary folder. It is the caller's to remove."""
+    """Create a file in the temporary folder. The caller removes it."""
     return LockedFile.temporary(PREFIX, SUFFIX)
 
 
 def remove_leftover_files(now: float | None = None) -> int:
-    """Remove the temporary files of killed processes: the disk is small, and outlives them.
+    """Remove the temporary files of killed processes: the disk is small and outlives a process.
 
     Args:
-        now: the time; None: the system's.
+        now: the current time; None: the system's.
 
     Returns:
-        How many were removed.
+        Number of removed files.
     """
     return temporary_files.remove_leftover_files(Path(tempfile.gettempdir()).glob(f"{PREFIX}*{SUFFIX}"), now)
 
 
-class MemoryBudget:
-    """A count of bytes on disk that is waited for when it is used up."""
+class DiskBudget:
+    """A limit on the bytes that spools use on disk. A spool waits while the budget is used up."""
 
     def __init__(self, limit: int = SPOOL_BUDGET) -> None:
         self._limit = limit
@@ -63,41 +61,43 @@ class MemoryBudget:
         self._freed = threading.Condition()
 
     def reserve(self, size: int) -> None:
-        """Wait until `size` bytes may be used. One message larger than the whole budget waits until it is alone.
+        """Wait until `size` bytes are available. A message larger than the whole budget waits until it is alone.
 
         Raises:
-            ServiceUnavailable: there was no room for ten minutes.
+            ServiceUnavailable: no disk space was released for ten minutes.
         """
         with self._freed:
-            if not self._freed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit, PATIENCE):
-                raise ServiceUnavailable(f"no room for {size} octets in the temporary disk's budget of {self._limit}")
+            if not self._freed.wait_for(lambda: self._used == 0 or self._used + size <= self._limit, BUDGET_TIMEOUT):
+                raise ServiceUnavailable(
+                    f"temporary disk: no space for {size} bytes within the budget of {self._limit} bytes"
+                )
             self._used += size
 
     def grow(self, size: int) -> None:
-        """Count more bytes without waiting: of a message that turns out larger than its server told."""
+        """Reserve more bytes without waiting, for a message that is larger than its server reported."""
         with self._freed:
             self._used += size
 
     def release(self, size: int) -> None:
-        """Give bytes back."""
+        """Release bytes."""
         with self._freed:
             self._used -= size
             self._freed.notify_all()
 
 
-BUDGET = MemoryBudget()
+BUDGET = DiskBudget()
 
 
 class Content:
-    """A message's bytes, whole, with their digest.
+    """The complete bytes of a message, with their digest.
 
     Attributes:
         data: the bytes, or the temporary file that holds them.
-        size: octets.
+        size: size in bytes.
         sha256: hex digest; the message's id.
     """
 
-    __slots__ = ("_file", "_held", "_spool_budget", "data", "sha256", "size")
+    __slots__ = ("_budget", "_file", "_held", "data", "sha256", "size")
 
     def __init__(
         self,
@@ -106,41 +106,47 @@ class Content:
         sha256: str,
         *,
         held: int = 0,
-        budget: MemoryBudget = BUDGET,
+        budget: DiskBudget = BUDGET,
         file: LockedFile | None = None,
     ) -> None:
         self.data = data
         self.size = size
         self.sha256 = sha256
         self._held = held
-        self._spool_budget = budget
-        # Kept open: another process removes a temporary file that is not locked.
+        self._budget = budget
+        # Kept open, since other processes remove temporary files that are not locked.
         self._file = file
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Content that is in memory."""
+        """Return content that is held in memory."""
         return cls(data, len(data), hashlib.sha256(data).hexdigest())
 
     def close(self) -> None:
-        """Remove the temporary file, if there is one. May be called twice."""
+        """Remove the temporary file, if any. May be called twice."""
         if self._file is not None:
             self._file.remove()
             self._file = None
         if self._held:
-            self._spool_budget.release(self._held)
+            self._budget.release(self._held)
             self._held = 0
 
 
 class Spool:
-    """Collects one message as it comes off the wire.
+    """Collects one message as it is received.
 
     Args:
-        expected: octets as the server told them: decides between memory and disk, and what is taken of the budget.
-        limit: octets after which nothing is kept any more (`overflowed`); reading may go on.
+        expected: size in bytes as reported by the server. It decides between memory and disk, and is reserved in the
+            budget.
+        limit: size in bytes above which the content is dropped (`overflowed`). Further writes are ignored.
+        budget: the disk budget.
+
+    Attributes:
+        size: bytes received so far.
+        overflowed: the message exceeded `limit`.
     """
 
-    def __init__(self, expected: int, limit: int, *, budget: MemoryBudget = BUDGET) -> None:
+    def __init__(self, expected: int, limit: int, *, budget: DiskBudget = BUDGET) -> None:
         self._limit = limit
         self._budget = budget
         self._digest = hashlib.sha256()
@@ -154,8 +160,13 @@ class Spool:
         if expected > MEMORY_LIMIT:
             self._to_disk(min(expected, limit))
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether the content is in a temporary file."""
+        return self._file is not None
+
     def write(self, data: bytes | memoryview) -> None:
-        """Take the next bytes."""
+        """Append the next bytes."""
         if self.overflowed:
             return
         self.size += len(data)
@@ -173,13 +184,13 @@ class Spool:
         if self._writer is not None:
             self._writer.write(data)
             if self.size > self._held:
-                self._budget.grow(STEP)
-                self._held += STEP
+                self._budget.grow(BUDGET_STEP)
+                self._held += BUDGET_STEP
         else:
             self._parts.append(bytes(data))
 
     def finish(self) -> Content | None:
-        """The whole message, or None if it overflowed."""
+        """Return the complete message, or None if it overflowed."""
         if self.overflowed:
             return None
         if self._writer is None:
@@ -192,10 +203,10 @@ class Spool:
         return Content(self._path, self.size, digest, held=self._held, budget=self._budget, file=self._file)
 
     def discard(self) -> None:
-        """Drop what was taken."""
+        """Drop the content. May be called twice."""
         self._parts.clear()
         if self._writer is not None and self._file is not None:
-            # Removed first: closing writes what is buffered, which fails where the disk is full.
+            # Removed first: closing flushes the buffer, which fails where the disk is full.
             self._file.remove()
             try:
                 self._writer.close()
@@ -210,7 +221,7 @@ class Spool:
         try:
             self._file = temporary_file()
         except OSError:
-            self._budget.release(size)  # nobody else will: a spool that was not made is not discarded either
+            self._budget.release(size)  # the constructor raises, so no caller can discard this spool
             raise
         self._held = size
         self._writer = self._file.writer()

@@ -1,8 +1,8 @@
-"""Texts by which IMAP and POP3 servers refuse a sign-in for now, with the source of each.
+"""Texts with which IMAP and POP3 servers refuse a sign-in temporarily, with the source of each.
 
-A temporary refusal says nothing about the credentials: the mailbox is busy, and the next poll tries again. Response
-codes count first (RFC 5530, RFC 2449 section 8, RFC 3206), then texts about the credentials, then the texts below.
-Everything else is a refusal of the credentials.
+A temporary refusal is not about the credentials: the mailbox is busy, and the next poll retries. Response codes are
+checked first (RFC 5530, RFC 2449 section 8, RFC 3206), then texts about the credentials, then the texts below. Any
+other refusal is a refusal of the credentials.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PERMANENT_CODES: Final = frozenset(
         "SYS/PERM",
     }
 )
-"""Response codes after which only other credentials, rights or settings help."""
+"""Response codes after which only other credentials, permissions or settings help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class TemporaryRefusal:
     """A text that means "not now".
 
     Attributes:
-        pattern: regular expression, matched anywhere in the text without regard to case.
-        provider: server or provider that sends it.
-        source: where the text was seen.
+        pattern: regular expression, searched anywhere in the text, case-insensitively.
+        provider: the server or provider, with the text that it sends.
+        source: where the text is documented or reported.
     """
 
     pattern: str
@@ -151,7 +151,7 @@ _CREDENTIALS: Final = re.compile(
     r"|locked out|application-specific password|web browser",
     re.IGNORECASE,
 )
-"""Texts about the credentials or the account, whatever else they say ("Invalid credentials, try again later")."""
+"""Texts about the credentials or the account. They win over `TABLE` ("Invalid credentials, try again later")."""
 
 _TEMPORARY: Final = re.compile("|".join(f"(?:{row.pattern})" for row in TABLE), re.IGNORECASE)
 _BACKOFF: Final = re.compile(
@@ -167,13 +167,13 @@ _THROTTLED: Final = re.compile(
 _CODE: Final = re.compile(r"\[([A-Za-z][A-Za-z0-9/_-]*)[^\]]*\]")
 
 
-def temporary_refusal(text: str) -> bool:
+def is_temporary_refusal(text: str) -> bool:
     """Return whether the refusal of a sign-in is temporary, and not about the credentials.
 
     Args:
-        text: what the server answered, with its response code, without the tag or `-ERR`.
+        text: the server's response with its response code, without the tag or `-ERR`.
     """
-    if throttled_error(text):
+    if is_throttled(text):
         return True
     codes = {code.upper() for code in _CODE.findall(text)}
     if codes & TEMPORARY_CODES:
@@ -183,15 +183,15 @@ def temporary_refusal(text: str) -> bool:
     return _TEMPORARY.search(text) is not None
 
 
-def throttled_error(text: str) -> bool:
-    """Return whether a server says that the account is throttled. Holds for answers to every command."""
+def is_throttled(text: str) -> bool:
+    """Return whether a response to any command says that the account is throttled."""
     return _THROTTLED.search(text) is not None
 
 
 def suggested_backoff(text: str) -> float | None:
     """Return the seconds that Exchange Online asks to wait (`Suggested Backoff Time: N milliseconds`), or None."""
-    found = _BACKOFF.search(text)
-    if found is None:
+    match = _BACKOFF.search(text)
+    if match is None:
         return None
-    in_seconds = (found[2] or "m").lower().startswith("s")
-    return float(found[1]) if in_seconds else int(found[1]) / 1000
+    in_seconds = (match[2] or "m").lower().startswith("s")
+    return float(match[1]) if in_seconds else int(match[1]) / 1000

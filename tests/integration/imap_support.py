@@ -1,4 +1,4 @@
-"""What the IMAP tests share: settings, batches, a drain, and a small server that misbehaves where a test says so."""
+"""Helpers of the IMAP tests: settings, batches, a drain, and a scripted server."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pydantic import SecretStr
 from shared.config import After, MailboxSettings, MailProtocol, SignIn, Tls
 from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.mailboxes.imap.mailbox import ImapMailbox
-from shared.mailboxes.imap.syntax import in_set
+from shared.mailboxes.imap.syntax import expand_set
 from tests.servers.dovecot import Dovecot, User
 
 LIMIT = 150_000_000
 
 
 def settings_for(dovecot: Dovecot, user: User, **changes: Any) -> MailboxSettings:
-    """Settings for a user of a Dovecot: IMAPS and a password, unless `changes` say otherwise."""
+    """Return settings for a Dovecot user: IMAPS and a password, unless `changes` override them."""
     fields: dict[str, Any] = {
         "name": "support",
         "protocol": MailProtocol.IMAP,
@@ -42,13 +42,13 @@ def settings_for(dovecot: Dovecot, user: User, **changes: Any) -> MailboxSetting
 
 
 def no_token() -> str:
-    raise AssertionError("nobody should ask for a token here")
+    raise AssertionError("no token may be requested here")
 
 
 def in_batches(
     listed: Iterable[ListedMessage], count: int = 100, size: int = 4 * 1024 * 1024
 ) -> Iterator[list[ListedMessage]]:
-    """Batches as the intake makes them."""
+    """Split messages into batches like the intake does."""
     batch: list[ListedMessage] = []
     for message in listed:
         if batch and (len(batch) >= count or sum(m.size for m in batch) + message.size > size):
@@ -60,7 +60,7 @@ def in_batches(
 
 
 def content_of(fetched: FetchResult) -> bytes | None:
-    """A message's bytes, taken and closed."""
+    """Return a result's bytes, and close its content."""
     content = fetched.content
     if content is None:
         return None
@@ -71,21 +71,23 @@ def content_of(fetched: FetchResult) -> bytes | None:
 
 
 def fetch_all(mailbox: ImapMailbox, listed: Sequence[ListedMessage], count: int = 100) -> list[bytes | None]:
-    return [content_of(one) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
+    return [
+        content_of(result) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for result in batch
+    ]
 
 
 def drain(mailbox: ImapMailbox, folder: str = "INBOX", count: int = 100) -> list[bytes | None]:
-    """List, fetch, remove after each batch, commit."""
-    got: list[bytes | None] = []
+    """List, fetch and remove each batch, then commit; return the contents."""
+    contents: list[bytes | None] = []
     for batch in mailbox.fetch(in_batches(mailbox.list(folder), count), max_bytes=LIMIT):
-        got += [content_of(one) for one in batch]
-        mailbox.remove([one.listed for one in batch])
+        contents += [content_of(result) for result in batch]
+        mailbox.remove([result.listed for result in batch])
     mailbox.commit()
-    return got
+    return contents
 
 
 Hook = Callable[["Peer", bytes, bytes], bool]
-"""Given the connection, the tag and the command; True: it has answered, the server need not."""
+"""Called with the connection, the tag and the command; returns True if it responded in place of the server."""
 
 
 class Peer:
@@ -111,13 +113,13 @@ class Peer:
 
 
 class ScriptedImap:
-    """A small IMAP server in a thread that keeps its messages in a dict, and asks a hook before each answer.
+    """A small IMAP server in a thread, with its messages in a dict and a hook before each response.
 
     Attributes:
         messages: UID to bytes.
         deleted: UIDs that carry the flag.
         commands: everything that was sent to it, without tags.
-        connections: how many there were.
+        connections: number of connections so far.
     """
 
     def __init__(
@@ -196,7 +198,7 @@ class ScriptedImap:
         peer.stream.close()
 
     def answer(self, peer: Peer, tag: bytes, command: bytes) -> None:
-        """What a server that behaves says."""
+        """Respond as a well-behaved server."""
         name = re.match(rb"(?:UID )?\w+", command)
         assert name is not None
         lines = getattr(self, "_" + name[0].decode().lower().replace(" ", "_"))(command, peer, tag)
@@ -216,7 +218,7 @@ class ScriptedImap:
             return sorted(self.messages)[-1:]
         if uid_set.endswith(b":*"):
             return [uid for uid in sorted(self.messages) if uid >= int(uid_set[:-2])]
-        return [uid for uid in in_set(uid_set) if uid in self.messages]
+        return [uid for uid in expand_set(uid_set) if uid in self.messages]
 
     def _capability(self, *_: object) -> list[bytes]:
         return [b"* CAPABILITY " + self.capabilities]
@@ -245,11 +247,11 @@ class ScriptedImap:
 
     def _uid_fetch(self, command: bytes, *_: object) -> list[bytes]:
         numbers = {uid: n for n, uid in enumerate(sorted(self.messages), 1)}
-        wanted = [(numbers[uid], uid) for uid in self._uids(command)]
+        selected = [(numbers[uid], uid) for uid in self._uids(command)]
         if b"SIZE" in command:
-            return [b"* %d FETCH (UID %d RFC822.SIZE %d)" % (n, u, len(self.messages[u])) for n, u in wanted]
+            return [b"* %d FETCH (UID %d RFC822.SIZE %d)" % (n, u, len(self.messages[u])) for n, u in selected]
         origin = re.search(rb"<[\d.]+>", command)
-        return [self.body(n, u, origin=origin[0] if origin else b"") for n, u in wanted]
+        return [self.body(n, u, origin=origin[0] if origin else b"") for n, u in selected]
 
     def _uid_search(self, command: bytes, *_: object) -> list[bytes]:
         uids = sorted(self.deleted) if b"DELETED" in command else self._uids(command[4:])
@@ -285,7 +287,7 @@ def is_fetch(command: bytes) -> bool:
 
 
 def refuses(answer: bytes, pattern: bytes) -> Callable[[Peer, bytes, bytes], bool]:
-    """A hook that gives one answer to commands of a kind."""
+    """Return a hook with one response to matching commands."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not re.search(pattern, command):

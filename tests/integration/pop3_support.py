@@ -1,4 +1,4 @@
-"""What the POP3 tests share: a mailbox on a scripted server, batches, contents."""
+"""Helpers of the POP3 tests: a mailbox on a scripted server, batches, contents."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.servers.scripted import Scripted
 from tests.servers.settings import mailbox_settings
 
 LIMIT = 1_000_000_000
-SHORT = Timeouts(connect=2.0, read=0.5, goodbye=0.5)
+SHORT = Timeouts(connect=2.0, read=0.5, quit=0.5)
 
 
 def no_token() -> str:
-    raise AssertionError("nobody should ask for a token here")
+    raise AssertionError("no token may be requested here")
 
 
 def scripted_mailbox(server: Scripted, records: ServerRecords | None = None, **changes: Any) -> Pop3Mailbox:
-    """Return a mailbox on a scripted server, with short time-outs, and with nothing known about the server."""
+    """Return a mailbox on a scripted server, with short timeouts and no earlier observations about the server."""
     settings = mailbox_settings(port=server.port, **changes)
     return Pop3Mailbox(settings, no_token, timeouts=SHORT, records=records or ServerRecords())
 
@@ -33,7 +33,7 @@ def in_batches(listed: Sequence[ListedMessage], count: int = 100) -> Iterator[Se
 
 
 def content_of(fetched: FetchResult) -> bytes | None:
-    """A message's bytes; its content is closed."""
+    """Return a result's bytes, and close its content."""
     content = fetched.content
     if content is None:
         return None
@@ -44,15 +44,17 @@ def content_of(fetched: FetchResult) -> bytes | None:
 
 
 def fetch_all(mailbox: Pop3Mailbox, listed: Sequence[ListedMessage], *, count: int = 100) -> list[bytes | None]:
-    """Download messages, and leave them."""
-    return [content_of(one) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
+    """Download messages without removing them; return the contents."""
+    return [
+        content_of(result) for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for result in batch
+    ]
 
 
 def drain(mailbox: Pop3Mailbox, *, count: int = 100) -> list[bytes | None]:
-    """List, download, delete batch by batch, commit."""
-    taken: list[bytes | None] = []
+    """List, download and delete each batch, then commit; return the contents."""
+    contents: list[bytes | None] = []
     for batch in mailbox.fetch(in_batches(mailbox.list("INBOX"), count), max_bytes=LIMIT):
-        taken += [content_of(one) for one in batch]
-        mailbox.remove([one.listed for one in batch])
+        contents += [content_of(result) for result in batch]
+        mailbox.remove([result.listed for result in batch])
     mailbox.commit()
-    return taken
+    return contents

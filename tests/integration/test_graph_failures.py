@@ -270,5 +270,5 @@ def test_boundaries_that_change_do_not_change_what_is_known(graph: Graph) -> Non
 
 
 def _age(tokens: TokenCache) -> None:
-    for service in tokens._services.values():
+    for service in tokens._clients.values():
         service.issued_at -= timedelta(minutes=5).total_seconds()

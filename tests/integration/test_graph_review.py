@@ -17,7 +17,7 @@ from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.errors import GraphResponseError
 from shared.mailboxes.graph.fetch import _in_thread
 from shared.mailboxes.graph.mailbox import GraphMailbox
-from shared.mailboxes.spool import MemoryBudget, Spool
+from shared.mailboxes.spool import DiskBudget, Spool
 from tests.integration.test_graph_drain import data, fetch
 from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail
@@ -112,7 +112,7 @@ def test_1_4_a_token_that_another_mailbox_renewed_is_taken(graph: Graph) -> None
     tokens = graph.tokens
     with graph.open(tokens=tokens) as one, graph.open(tokens=tokens) as other:
         assert len(one.list("INBOX")) == len(other.list("INBOX")) == 1
-        for service in tokens._services.values():
+        for service in tokens._clients.values():
             service.issued_at -= 300
         graph.server.revoke_tokens()
         assert len(one.list("INBOX")) == 1
@@ -187,7 +187,7 @@ def test_sizes_that_are_not_told_make_messages_come_alone(graph: Graph) -> None:
 
 
 def test_a_wait_for_room_that_nobody_waits_for_any_more_gives_it_back(tmp_path: Path) -> None:
-    budget = MemoryBudget(10_000_000)
+    budget = DiskBudget(10_000_000)
     budget.reserve(10_000_000)
     made: list[Spool] = []
 

@@ -19,7 +19,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.mail import hostile_bodies, plain_mail
 
 
-def test_1_1_byte_for_byte(dovecot: Dovecot) -> None:
+def test_1_1_messages_are_downloaded_byte_for_byte(dovecot: Dovecot) -> None:
     user = dovecot.user()
     mails = [
         *hostile_bodies().values(),
@@ -33,12 +33,12 @@ def test_1_1_byte_for_byte(dovecot: Dovecot) -> None:
         listed = mailbox.list("INBOX")
         assert [message.size for message in listed] == [len(mail) for mail in mails]
         for batch in mailbox.fetch(in_batches(listed), max_bytes=LIMIT):
-            for one in batch:
-                assert one.content is not None
-                digest = one.content.sha256
-                mail = mails[one.listed.number - 1]
+            for result in batch:
+                assert result.content is not None
+                digest = result.content.sha256
+                mail = mails[result.listed.number - 1]
                 assert digest == hashlib.sha256(mail).hexdigest()
-                assert content_of(one) == mail
+                assert content_of(result) == mail
 
 
 def test_1_6_folders_with_odd_names(dovecot: Dovecot) -> None:
@@ -74,7 +74,7 @@ def test_keys_and_dates(dovecot: Dovecot) -> None:
         assert uid == str(listed.number)
 
 
-def test_1_3_keep_lists_what_is_above(dovecot: Dovecot) -> None:
+def test_1_3_keep_lists_messages_above_the_watermark(dovecot: Dovecot) -> None:
     user = dovecot.user()
     user.deliver(plain_mail(n) for n in range(3))
     with ImapMailbox(settings_for(dovecot, user, after=After.KEEP), no_token) as mailbox:
@@ -105,7 +105,7 @@ def test_8_3_a_change_of_uidvalidity(dovecot: Dovecot) -> None:
 
 
 def test_8_2_another_client_expunges_while_we_fetch_and_remove(dovecot: Dovecot) -> None:
-    """Sequence numbers shift under us all the time; what goes is what we were given, and nothing else."""
+    """Sequence numbers change all the time; only the messages that were stored are removed."""
     user = dovecot.user()
     mails = [plain_mail(n) for n in range(120)]
     user.deliver(mails)
@@ -114,32 +114,32 @@ def test_8_2_another_client_expunges_while_we_fetch_and_remove(dovecot: Dovecot)
         others = {message.number: message for message in other.list("INBOX")}
         expunged: set[int] = set()
         stored: dict[int, bytes] = {}
-        spared: set[int] = set()
+        kept: set[int] = set()
         for batch in mailbox.fetch(in_batches(mailbox.list("INBOX"), 10), max_bytes=LIMIT):
-            for one in batch:
-                data = content_of(one)
-                if data is not None and one.listed.number % 5:
-                    stored[one.listed.number] = data
+            for result in batch:
+                data = content_of(result)
+                if data is not None and result.listed.number % 5:
+                    stored[result.listed.number] = data
                 elif data is not None:
-                    spared.add(one.listed.number)
-            # The other client takes two from the front, and two that have not been asked for yet.
+                    kept.add(result.listed.number)
+            # The other client removes two messages from the front, and two that are not requested yet.
             at = batch[-1].listed.number
-            taken = {uid for uid in (at - 9, at - 8, at + 35, at + 36) if uid in others} - expunged
-            other.remove([others[uid] for uid in taken])
+            removed = {uid for uid in (at - 9, at - 8, at + 55, at + 56) if uid in others} - expunged
+            other.remove([others[uid] for uid in removed])
             other.commit()
-            expunged |= taken
-            mailbox.remove([one.listed for one in batch if one.listed.number in stored])
+            expunged |= removed
+            mailbox.remove([result.listed for result in batch if result.listed.number in stored])
             user.deliver([b"Subject: new\r\n\r\nnew\r\n"])
         mailbox.commit()
     for uid, data in stored.items():
         assert data == mails[uid - 1]
-    # Nothing went that was neither stored by us nor expunged by the other.
-    left = user.left()
-    assert left.count(b"Subject: new\r\n\r\nnew\r\n") == 12
-    expected = {mails[uid - 1] for uid in spared - expunged}
-    assert set(left) - {b"Subject: new\r\n\r\nnew\r\n"} == expected
+    # Every removed message was stored by us or expunged by the other client.
+    remaining = user.left()
+    assert remaining.count(b"Subject: new\r\n\r\nnew\r\n") == 12
+    expected = {mails[uid - 1] for uid in kept - expunged}
+    assert set(remaining) - {b"Subject: new\r\n\r\nnew\r\n"} == expected
     assert len(stored) > 70
-    assert len(expunged - set(stored) - spared) > 5
+    assert len(expunged - set(stored) - kept) > 5
 
 
 def test_2000_messages_with_removals_in_between(dovecot: Dovecot) -> None:
@@ -153,7 +153,7 @@ def test_2000_messages_with_removals_in_between(dovecot: Dovecot) -> None:
 
 
 def test_1_7_memory_does_not_grow_with_a_message(dovecot: Dovecot, tmp_path: Path) -> None:
-    """In a process of its own: 100 MB pass through, and the peak rises by less than 32 MB."""
+    """In a separate process, the peak memory rises by less than 32 MB for a message of 100 MB."""
     user = dovecot.user()
     user.deliver([plain_mail(1), plain_mail(2, size=100_000_000)])
     program = f"""
@@ -166,7 +166,7 @@ settings = MailboxSettings(name="m", protocol=MailProtocol.IMAP, address="a@exam
     password=SecretStr({user.password!r}), host="localhost", port={dovecot.imaps},
     ca_file=Path({str(dovecot.ca_file)!r}))
 def peak():
-    # Not getrusage: what that tells begins with the parent's.
+    # Not getrusage, whose peak includes the parent's.
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 with ImapMailbox(settings, no_token) as mailbox:
     small, large = mailbox.list("INBOX")
@@ -182,24 +182,26 @@ with ImapMailbox(settings, no_token) as mailbox:
     assert 0 < int(kilobytes) < 32 * 1024
 
 
-def test_1_7_over_the_limit(dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_1_7_a_message_over_the_limit_is_oversized(
+    dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     user = dovecot.user()
     user.deliver([plain_mail(1), plain_mail(2, size=6_000_000), plain_mail(3)])
     with ImapMailbox(settings_for(dovecot, user), no_token) as mailbox:
         batches = list(mailbox.fetch(in_batches(mailbox.list("INBOX")), max_bytes=5_000_000))
-        got = [(one.oversized, one.content is None) for batch in batches for one in batch]
-        assert got == [(False, False), (True, True), (False, False)]
+        results = [(result.oversized, result.content is None) for batch in batches for result in batch]
+        assert results == [(False, False), (True, True), (False, False)]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_ill_file_on_the_server_stops_nothing(dovecot: Dovecot) -> None:
-    """A Maildir file that is shorter than its name says: Dovecot ends the session over it, the first time."""
+def test_a_truncated_file_on_the_server_does_not_block_the_drain(dovecot: Dovecot) -> None:
+    """Dovecot ends the session the first time it reads a Maildir file that is shorter than its name says."""
     user = dovecot.user()
     user.deliver([plain_mail(n) for n in range(5)])
     path = user.files()[2]
     path.write_bytes(plain_mail(2)[:700])
     with ImapMailbox(settings_for(dovecot, user), no_token) as mailbox:
-        got = fetch_all(mailbox, mailbox.list("INBOX"))
-        assert [data for n, data in enumerate(got) if n != 2] == [plain_mail(n) for n in (0, 1, 3, 4)]
-        assert got[2] in (None, plain_mail(2)[:700])
+        results = fetch_all(mailbox, mailbox.list("INBOX"))
+        assert [data for n, data in enumerate(results) if n != 2] == [plain_mail(n) for n in (0, 1, 3, 4)]
+        assert results[2] in (None, plain_mail(2)[:700])

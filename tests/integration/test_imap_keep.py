@@ -1,4 +1,4 @@
-"""`keep` on servers whose UIDs cannot be relied on, and what a session sends besides (rules 1.3 and 8.3)."""
+"""`keep` on servers with unreliable UIDs, and the commands of a session (rules 1.3 and 8.3)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ DATE = b"17-Jul-2026 02:44:25 +0000"
 
 
 class Dated(ScriptedImap):
-    """A server that gives sizes and dates, and another UIDVALIDITY at each EXAMINE, as Courier does.
+    """A server that reports sizes and dates, and another UIDVALIDITY at each EXAMINE, as Courier does.
 
     Attributes:
         dates: INTERNALDATE by UID.
-        uidnext: what SELECT says.
+        uidnext: the UIDNEXT that SELECT reports.
     """
 
     def __init__(self, hook: Callable[[Peer, bytes, bytes], bool] | None = None) -> None:
@@ -56,7 +56,7 @@ class Dated(ScriptedImap):
 
 
 def poll(server: ScriptedImap, above: str | None = None) -> tuple[list[int], str | None]:
-    """Open a session, list what is above a watermark, and deal with all of it."""
+    """Open a session, list messages above a watermark, and process all of them."""
     with opened(server, after=After.KEEP) as mailbox:
         numbers = [message.number for message in mailbox.list("INBOX", received=True, above=above)]
         return numbers, mailbox.watermark(numbers)
@@ -78,7 +78,7 @@ def test_8_3_a_folder_is_selected_and_not_examined() -> None:
 
 
 def test_8_3_select_changes_no_flag(dovecot: Dovecot) -> None:
-    """Neither does the end of the session expunge what another client flagged as deleted."""
+    """The end of the session does not expunge messages that another client flagged as deleted."""
     user = dovecot.user()
     user.deliver([plain_mail(1)], flags="T")
     user.deliver([plain_mail(2)])
@@ -87,7 +87,7 @@ def test_8_3_select_changes_no_flag(dovecot: Dovecot) -> None:
     assert sorted(path.name.partition(":")[2] for path in user.files()) == ["2,", "2,T"]
 
 
-def test_8_3_a_folder_that_may_only_be_read_is_kept() -> None:
+def test_8_3_a_read_only_folder_can_be_kept() -> None:
     with ScriptedImap(MAILS) as server:
         server.opened = b"[READ-ONLY]"
         assert poll(server)[0] == list(MAILS)
@@ -95,7 +95,7 @@ def test_8_3_a_folder_that_may_only_be_read_is_kept() -> None:
             mailbox.list("INBOX")
 
 
-def test_8_3_a_refused_select_is_followed_by_examine_under_keep_alone() -> None:
+def test_8_3_examine_is_used_after_a_refused_select_only_with_keep() -> None:
     with Dated(refuses(b"NO read only", rb"^SELECT")) as server:
         assert poll(server)[0] == list(MAILS)
         with opened(server) as mailbox, pytest.raises(FolderMissing, match="read only"):
@@ -128,14 +128,14 @@ def test_8_3_a_reused_uid_is_not_hidden_by_the_watermark(changed: str) -> None:
         assert poll(server, mark)[0] == [11]
 
 
-def test_8_3_the_same_moment_in_another_zone_is_no_change() -> None:
+def test_8_3_the_same_time_in_another_zone_does_not_contradict() -> None:
     with Dated() as server:
         _, mark = poll(server)
         server.dates[10] = b"17-Jul-2026 04:44:25 +0200"
         assert poll(server, mark)[0] == []
 
 
-def test_8_3_a_watermark_message_that_was_deleted_contradicts_nothing() -> None:
+def test_8_3_a_deleted_watermark_message_does_not_contradict() -> None:
     with Dated() as server:
         server.uidnext = 11
         _, mark = poll(server)
@@ -146,7 +146,7 @@ def test_8_3_a_watermark_message_that_was_deleted_contradicts_nothing() -> None:
         assert poll(server, mark)[0] == [11]
 
 
-def test_8_3_uids_that_were_given_again_from_the_start_are_seen_by_uidnext() -> None:
+def test_8_3_reused_uids_are_detected_by_uidnext() -> None:
     with Dated() as server:
         server.uidnext = 11
         _, mark = poll(server)
@@ -164,8 +164,8 @@ def test_8_3_another_uidvalidity_lists_everything() -> None:
         assert str(mark).startswith("8.10 ")
 
 
-def test_an_incomplete_listing_moves_no_watermark() -> None:
-    """A message that the server left out would be hidden for ever."""
+def test_an_incomplete_listing_returns_no_watermark() -> None:
+    """Otherwise an omitted message would be hidden forever."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if b"SIZE" not in command:
@@ -201,7 +201,7 @@ def test_8_2_a_listing_is_whole_if_it_has_as_many_messages_as_the_folder() -> No
 
 
 @pytest.mark.parametrize("line", [b"* 2 FETCH (RFC822.SIZE 22)", b""])
-def test_8_3_a_message_that_is_listed_without_a_uid_is_found(line: bytes) -> None:
+def test_8_3_a_message_listed_without_a_uid_is_found_by_search(line: bytes) -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if b"SIZE" not in command:
             return False
@@ -217,8 +217,8 @@ def test_8_3_a_message_that_is_listed_without_a_uid_is_found(line: bytes) -> Non
 
 
 @pytest.mark.parametrize("answer", [b"* ID NIL\r\n%b OK done", b"%b NO never heard of you", b"%b BAD what?"])
-def test_1_4_id_is_sent_where_it_is_offered(answer: bytes) -> None:
-    """163.com refuses every folder without it."""
+def test_1_4_id_is_sent_if_it_is_offered(answer: bytes) -> None:
+    """163.com refuses to open folders without it."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if command.startswith(b"ID "):
@@ -238,7 +238,7 @@ def test_1_4_id_is_sent_where_it_is_offered(answer: bytes) -> None:
         assert not any(command.startswith(b"ID") for command in server.commands)
 
 
-def test_1_4_the_version_is_the_project_s() -> None:
+def test_1_4_the_version_matches_the_project() -> None:
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     assert project["version"] == VERSION
 
@@ -270,5 +270,5 @@ def test_1_11_rights_in_every_notation(rights: bytes, may_delete: bool) -> None:
 
     with ScriptedImap(MAILS, hook, capabilities=b"IMAP4rev1 UIDPLUS ACL") as server, opened(server) as mailbox:
         problems = mailbox.check_folder("INBOX").problems
-        assert any("may not delete" in problem for problem in problems) is not may_delete
+        assert any("no permission to delete" in problem for problem in problems) is not may_delete
         assert mailbox.check_folder("INBOX").messages == len(MAILS)

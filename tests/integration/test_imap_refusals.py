@@ -1,4 +1,4 @@
-"""Removals that the server refuses, does not do although it says so, or does half (rule 8.2)."""
+"""Removals that the server refuses, ignores, or performs in part (rule 8.2)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.integration.imap_support import (
 )
 
 
-def test_uid_expunge_that_does_nothing_is_seen() -> None:
-    """Two pairs at once were seen to do that; here the server never does it."""
+def test_an_ineffective_uid_expunge_is_detected() -> None:
+    """Servers ignored one of two concurrent pairs; this server ignores all of them."""
     with (
         ScriptedImap(MAILS, refuses(b"OK did it", rb"EXPUNGE")) as server,
         opened(server) as mailbox,
@@ -33,7 +33,7 @@ def test_uid_expunge_that_does_nothing_is_seen() -> None:
         drain(mailbox)
 
 
-def test_uid_expunge_that_does_nothing_at_first_is_done_again() -> None:
+def test_an_ineffective_uid_expunge_is_repeated() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if b"EXPUNGE" in command and sum(b"EXPUNGE" in c for c in server.commands) < 5:
             peer.send(tag + b" OK did it")
@@ -45,8 +45,8 @@ def test_uid_expunge_that_does_nothing_at_first_is_done_again() -> None:
         assert server.messages == {}
 
 
-def test_one_pair_at_a_time() -> None:
-    """The next STORE is sent only when the UID EXPUNGE before it has been answered."""
+def test_one_pair_of_commands_is_in_flight() -> None:
+    """The next STORE is sent only after the response to the previous UID EXPUNGE."""
     open_pairs: list[bytes] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -98,7 +98,7 @@ def test_a_refused_copy_removes_nothing() -> None:
         assert server.deleted == set()
 
 
-def test_removing_what_is_gone_is_fine() -> None:
+def test_removing_a_gone_message_succeeds() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if command.startswith(b"UID STORE"):
             server.messages.clear()
@@ -110,7 +110,7 @@ def test_removing_what_is_gone_is_fine() -> None:
         drain(mailbox)
 
 
-def test_read_only_is_told_before_anything_is_downloaded() -> None:
+def test_a_read_only_folder_is_reported_before_the_download() -> None:
     with ScriptedImap(MAILS) as server:
         server.opened = b"[READ-ONLY]"
         with opened(server) as mailbox, pytest.raises(RemovalRefused, match=r"AFTER=keep"):
@@ -120,8 +120,8 @@ def test_read_only_is_told_before_anything_is_downloaded() -> None:
         assert not any(map(is_fetch, server.commands))
 
 
-def test_8_2_without_uidplus_a_client_that_keeps_deleting_is_waited_for() -> None:
-    """Whenever the others' flags are taken off, another comes: then nothing is expunged, and their flags come back."""
+def test_8_2_without_uidplus_expunge_waits_for_other_clients() -> None:
+    """If another client flags a message each time, nothing is expunged and the flags are restored."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if b"-FLAGS" in command:
@@ -141,7 +141,7 @@ def test_8_2_without_uidplus_a_client_that_keeps_deleting_is_waited_for() -> Non
 
 
 @pytest.mark.parametrize("point", [rb"-FLAGS", rb"^EXPUNGE"])
-def test_8_2_without_uidplus_flags_come_back_after_a_refusal(point: bytes) -> None:
+def test_8_2_without_uidplus_flags_are_restored_after_a_refusal(point: bytes) -> None:
     with ScriptedImap(MAILS, refuses(b"NO no", point), capabilities=b"IMAP4rev1") as server:
         server.deleted = {10}
         with opened(server) as mailbox:
@@ -152,7 +152,7 @@ def test_8_2_without_uidplus_flags_come_back_after_a_refusal(point: bytes) -> No
         assert server.deleted == {1, 2, 10}
 
 
-def test_8_2_without_uidplus_a_broken_connection_says_whose_flags_are_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_8_2_without_uidplus_a_broken_connection_logs_the_missing_flags(caplog: pytest.LogCaptureFixture) -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if command == b"EXPUNGE":
             peer.hang_up()
@@ -167,7 +167,7 @@ def test_8_2_without_uidplus_a_broken_connection_says_whose_flags_are_off(caplog
     assert "UID 10" in caplog.text
 
 
-def test_8_2_without_uidplus_flags_come_back_over_another_connection() -> None:
+def test_8_2_without_uidplus_flags_are_restored_over_another_connection() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if command == b"EXPUNGE" and server.connections == 1:
             peer.hang_up()

@@ -1,4 +1,4 @@
-"""Removal on a real server, with and without UIDPLUS and MOVE (rules 1.3 and 8.2), and what `check` says beforehand."""
+"""Removal on a real server, with and without UIDPLUS and MOVE (rules 1.3 and 8.2), and the findings of `check`."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ plugin {
 
 @pytest.fixture(params=CAPABILITIES)
 def server(request: pytest.FixtureRequest, dovecots: Callable[..., Dovecot]) -> Dovecot:
-    """A Dovecot that says less of itself than it can."""
+    """A Dovecot that hides some of its capabilities."""
     capability = CAPABILITIES[request.param]
     return dovecots(imap_capability=capability) if capability else dovecots()
 
 
 def flagged(server: Dovecot, user: object, uids: list[int]) -> None:
-    """Another client flags messages, and expunges nothing."""
+    """Flag messages as another client, without an expunge."""
     with ImapMailbox(settings_for(server, user), no_token) as other:  # type: ignore[arg-type]  # a User
         other.list("INBOX")
         other._session._client.add_flags(uids, [b"\\Deleted"])
 
 
-def test_8_2_delete_leaves_what_others_have_flagged(server: Dovecot) -> None:
+def test_8_2_delete_keeps_messages_flagged_by_other_clients(server: Dovecot) -> None:
     user = server.user()
     mails = [plain_mail(n) for n in range(30)]
     user.deliver(mails)
@@ -97,8 +97,8 @@ def test_1_3_keep(server: Dovecot) -> None:
     assert user.left() == [plain_mail(1)]
 
 
-def test_1_3_nothing_is_marked_as_seen(server: Dovecot) -> None:
-    """Where mail is removed the folder is opened for writing, so that a download could mark it."""
+def test_1_3_messages_are_not_marked_as_seen(server: Dovecot) -> None:
+    """The folder is selected for writing, so a download could set the flag."""
     user = server.user()
     user.deliver([plain_mail(1)])
     with ImapMailbox(settings_for(server, user), no_token) as mailbox:
@@ -107,8 +107,8 @@ def test_1_3_nothing_is_marked_as_seen(server: Dovecot) -> None:
     assert "S" not in file.name.partition(":2,")[2]
 
 
-def test_removing_again_what_a_crash_left_flagged(server: Dovecot) -> None:
-    """Flagged by a run that ended before it could expunge: listed like any other, and removed without a download."""
+def test_messages_left_flagged_by_a_crash_are_removed(server: Dovecot) -> None:
+    """Messages flagged before a crash are listed like any others and removed without a download."""
     user = server.user()
     user.deliver(plain_mail(n) for n in range(5))
     flagged(server, user, [1, 2, 3])
@@ -118,7 +118,7 @@ def test_removing_again_what_a_crash_left_flagged(server: Dovecot) -> None:
         assert [message.number for message in mailbox.list("INBOX")] == [4, 5]
 
 
-def test_removing_what_is_gone(server: Dovecot) -> None:
+def test_removing_gone_messages(server: Dovecot) -> None:
     user = server.user()
     user.deliver(plain_mail(n) for n in range(5))
     for after in (After.DELETE, After.MOVE):
@@ -130,11 +130,11 @@ def test_removing_what_is_gone(server: Dovecot) -> None:
             mailbox.remove(listed[:3] if after is After.DELETE else listed)
             mailbox.commit()
         user.deliver(plain_mail(n) for n in range(5))
-    # Two were left by the first round, five came: two moved by the other client, five by us, none of them twice.
+    # Of seven messages, the other client moved two and we moved five, none twice.
     assert len(user.files("Archive")) == 7
 
 
-def test_1_3_a_move_target_that_is_missing_is_told_at_once(server: Dovecot) -> None:
+def test_1_3_a_missing_move_target_is_reported_at_once(server: Dovecot) -> None:
     user = server.user()
     user.deliver([plain_mail(1)])
     with ImapMailbox(settings_for(server, user, after=After.MOVE, move_to="Nowhere"), no_token) as mailbox:
@@ -147,13 +147,13 @@ def test_1_3_a_move_target_that_is_missing_is_told_at_once(server: Dovecot) -> N
 
 
 def test_1_11_rights(dovecots: Callable[..., Dovecot]) -> None:
-    """Rights of the account, from MYRIGHTS; a folder that may only be read is refused before anything is downloaded."""
+    """The rights come from MYRIGHTS. A read-only folder is refused before anything is downloaded."""
     server = dovecots(extra=ACL)
     user = server.user()
     user.deliver([plain_mail(1), plain_mail(2)], flags="S")
     target = settings_for(server, user, after=After.MOVE, move_to="Archive")
     with ImapMailbox(target, no_token) as mailbox:
-        assert mailbox._session.can("ACL")
+        assert mailbox._session.supports("ACL")
         assert mailbox.check_folder("INBOX").problems == ()
         assert mailbox.check_folder("INBOX").messages == 2
         (user.home / ".Archive").mkdir(exist_ok=True)
@@ -161,7 +161,7 @@ def test_1_11_rights(dovecots: Callable[..., Dovecot]) -> None:
         (user.home / "dovecot-acl").write_text("owner lrs\n")
     with ImapMailbox(target, no_token) as mailbox:
         problems = mailbox.check_folder("INBOX").problems
-        assert "may not delete" in problems[0]
+        assert "no permission to delete" in problems[0]
         assert "right i" in problems[1]
     with ImapMailbox(settings_for(server, user, after=After.KEEP), no_token) as mailbox:
         assert mailbox.check_folder("INBOX").problems == ()

@@ -1,4 +1,4 @@
-"""What no well-behaved server does: replies out of order, data between everything, endings in the middle, refusals."""
+"""Unusual servers: responses out of order, unsolicited data, broken connections, refusals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.errors import (
     MailboxBusy,
     MailboxError,
 )
-from shared.mailboxes.imap.mailbox import RECOVERIES
+from shared.mailboxes.imap.mailbox import MAX_RECONNECTS
 from tests.integration.imap_support import (
     LIMIT,
     MAILS,
@@ -32,7 +32,7 @@ def test_completions_out_of_order() -> None:
             return False
         waiting.append((tag, command))
         if len(waiting) == 2:
-            # Data in one heap, backwards, and the answers the wrong way round.
+            # All data first, in reverse order, then the tagged responses in reverse order.
             for uid in (4, 3, 2, 1):
                 peer.send(server.body(uid, uid))
             peer.send(waiting[1][0] + b" OK second", waiting[0][0] + b" OK first")
@@ -43,8 +43,8 @@ def test_completions_out_of_order() -> None:
         assert fetch_all(mailbox, mailbox.list("INBOX"), count=2) == [MAILS[uid] for uid in range(1, 5)]
 
 
-def test_data_that_comes_after_its_own_completion() -> None:
-    """A server that merges two commands may give the first one's data with the second's."""
+def test_data_after_its_own_completion() -> None:
+    """A server that merges two commands may send the first command's data with the second's."""
     waiting: list[bytes] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -59,7 +59,7 @@ def test_data_that_comes_after_its_own_completion() -> None:
         assert fetch_all(mailbox, mailbox.list("INBOX"), count=2) == [MAILS[uid] for uid in range(1, 5)]
 
 
-def test_unsolicited_data_everywhere() -> None:
+def test_unsolicited_data_is_ignored() -> None:
     noise = (
         b"* 23 EXISTS",
         b"* 4 EXPUNGE",
@@ -73,7 +73,7 @@ def test_unsolicited_data_everywhere() -> None:
         b"* NO a warning",
     )
 
-    # The odd messages carry one more literal behind their body: `{2}` counts the `) ` that follows it.
+    # Messages with an odd UID carry another literal behind their body: `{2}` counts the `) ` that follows it.
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not is_fetch(command):
             if command.startswith(b"UID"):
@@ -110,14 +110,14 @@ def test_quoted_and_absent_bodies() -> None:
         (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
         assert batch[0].content is not None
         assert batch[0].content.data == b'From: "A" <a@b.example>  x\\y (z'
-        # A server that says of a message that it has bytes, and gives none, has not given it.
-        assert [one.content for one in batch[1:3]] == [None, None]
-        assert all(one.refused and "gave nothing" in one.refused for one in batch[1:3])
+        # An empty body of a message with a reported size is not the message.
+        assert [result.content for result in batch[1:3]] == [None, None]
+        assert all(result.refused and "delivered no content" in result.refused for result in batch[1:3])
         assert batch[3].content is not None
         assert batch[3].content.size == 0
 
 
-def test_1_8_one_bad_message_in_a_batch(caplog: pytest.LogCaptureFixture) -> None:
+def test_1_8_a_bad_message_in_a_batch_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if is_fetch(command) and 5 in server._uids(command):
             for uid in server._uids(command):
@@ -129,10 +129,10 @@ def test_1_8_one_bad_message_in_a_batch(caplog: pytest.LogCaptureFixture) -> Non
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         batches = list(mailbox.fetch(in_batches(mailbox.list("INBOX")), max_bytes=LIMIT))
-        got = {one.listed.number: one for batch in batches for one in batch}
-        assert [uid for uid, one in got.items() if one.content is None] == [5]
-        assert got[5].refused is not None
-        assert "SERVERBUG" in got[5].refused
+        results = {result.listed.number: result for batch in batches for result in batch}
+        assert [uid for uid, result in results.items() if result.content is None] == [5]
+        assert results[5].refused is not None
+        assert "SERVERBUG" in results[5].refused
         assert "mailbox support" in caplog.text
         assert "UID 5 of folder 'INBOX'" in caplog.text
         assert mailbox.list("INBOX")[4].number == 5
@@ -148,16 +148,16 @@ def test_1_8_a_message_that_breaks_the_connection_each_time() -> None:
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         batches = list(mailbox.fetch(in_batches(mailbox.list("INBOX"), 4), max_bytes=LIMIT))
-        got = {one.listed.number: one for batch in batches for one in batch}
-        assert list(got) == list(MAILS)
-        assert [uid for uid, one in got.items() if one.content is None] == [5]
-        assert got[5].refused is not None
-        assert "broke each time" in got[5].refused
+        results = {result.listed.number: result for batch in batches for result in batch}
+        assert list(results) == list(MAILS)
+        assert [uid for uid, result in results.items() if result.content is None] == [5]
+        assert results[5].refused is not None
+        assert "broke each time" in results[5].refused
         assert server.connections == 4
 
 
 @pytest.mark.parametrize("ending", [b"", b"* BYE going down\r\n"])
-def test_8_3_a_connection_that_ends_in_the_middle_of_a_message(ending: bytes) -> None:
+def test_8_3_a_connection_that_always_ends_within_a_message(ending: bytes) -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if is_fetch(command):
             peer.raw(ending or b"* 1 FETCH (UID 1 BODY[] {500}\r\nSubject: cut")
@@ -169,11 +169,11 @@ def test_8_3_a_connection_that_ends_in_the_middle_of_a_message(ending: bytes) ->
         fetching = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
         with pytest.raises(ConnectionLost, match="support at localhost"):
             list(fetching)
-        assert server.connections == 1 + RECOVERIES
+        assert server.connections == 1 + MAX_RECONNECTS
         assert len(server.messages) == 3
 
 
-def test_8_3_a_connection_that_ends_once_is_made_again() -> None:
+def test_8_3_a_connection_that_ends_once_is_reconnected() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if is_fetch(command) and server.connections == 1 and 5 in server._uids(command):
             peer.hang_up()
@@ -207,7 +207,7 @@ def test_no_uidvalidity() -> None:
             mailbox.list("INBOX")
 
 
-def test_busy_is_no_failure() -> None:
+def test_a_busy_server_is_not_a_failure() -> None:
     for answer in (b"NO [UNAVAILABLE] later", b"NO [INUSE] later"):
         with (
             ScriptedImap(MAILS, refuses(answer, rb"BODY\.PEEK")) as server,
@@ -217,7 +217,7 @@ def test_busy_is_no_failure() -> None:
             fetch_all(mailbox, mailbox.list("INBOX"))
 
 
-def test_listing_oddities() -> None:
+def test_unusual_listings() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if b"RFC822.SIZE" not in command:
             return False
@@ -244,7 +244,7 @@ def test_listing_oddities() -> None:
         assert listed[2].received.isoformat() == "2026-07-07T02:44:25-07:00"
 
 
-def test_listing_that_is_refused() -> None:
+def test_a_refused_listing() -> None:
     with (
         ScriptedImap(MAILS, refuses(b"NO cannot", rb"SIZE")) as server,
         opened(server) as mailbox,
@@ -254,7 +254,7 @@ def test_listing_that_is_refused() -> None:
 
 
 def test_closing_is_quick_and_quiet() -> None:
-    """Even when the server has gone, or answers nothing."""
+    """This holds even if the server is gone or does not respond."""
 
     def silent(peer: Peer, tag: bytes, command: bytes) -> bool:
         return command == b"LOGOUT"

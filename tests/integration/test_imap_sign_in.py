@@ -1,4 +1,4 @@
-"""Connecting and signing in: TLS, passwords, tokens, shared mailboxes, and that no secret is ever seen."""
+"""Connection and sign-in: TLS, passwords, tokens, shared mailboxes, and secrecy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_1_2_an_unknown_issuer_is_refused(dovecot: Dovecot, tls: Tls) -> None:
         ImapMailbox(settings_for(dovecot, dovecot.user(), tls=tls, port=port, ca_file=None), no_token)
 
 
-def test_1_2_starttls_that_is_not_offered_is_not_done_without(dovecots: Callable[..., Dovecot]) -> None:
+def test_1_2_without_offered_starttls_nothing_is_sent(dovecots: Callable[..., Dovecot]) -> None:
     plain = dovecots(tls=False)
     with pytest.raises(TlsRefused, match="does not offer STARTTLS"):
         ImapMailbox(settings_for(plain, plain.user(), tls=Tls.STARTTLS, port=plain.imap), no_token)
@@ -55,7 +55,7 @@ def test_1_2_starttls_that_is_not_offered_is_not_done_without(dovecots: Callable
         assert not [c for c in server.commands if c.startswith((b"LOGIN", b"AUTHENTICATE"))]
 
 
-def test_1_2_starttls_that_is_refused_is_not_done_without() -> None:
+def test_1_2_after_refused_starttls_nothing_is_sent() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if command == b"STARTTLS":
             peer.send(tag + b" NO not today")
@@ -67,8 +67,8 @@ def test_1_2_starttls_that_is_refused_is_not_done_without() -> None:
         assert not [c for c in server.commands if c.startswith((b"LOGIN", b"AUTHENTICATE"))]
 
 
-def test_1_2_bytes_before_the_handshake_are_thrown_away(ca: Ca, ca_file: Path, tmp_path: Path) -> None:
-    """An attacker between us puts plain text behind the answer to STARTTLS: it must not count as said under TLS."""
+def test_1_2_bytes_before_the_handshake_are_discarded(ca: Ca, ca_file: Path, tmp_path: Path) -> None:
+    """Plain text that an attacker appends to the STARTTLS response must not count as received under TLS."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if command != b"STARTTLS":
@@ -88,8 +88,8 @@ def test_1_2_bytes_before_the_handshake_are_thrown_away(ca: Ca, ca_file: Path, t
     context = server_context(ca, tmp_path)
     with ScriptedImap({1: b"x"}, hook, capabilities=b"IMAP4rev1 STARTTLS UIDPLUS", context=context) as server:
         with ImapMailbox(server.settings(tls=Tls.STARTTLS, ca_file=ca_file), no_token) as mailbox:
-            assert mailbox._session.can("UIDPLUS")
-            assert not mailbox._session.can("FORGED")
+            assert mailbox._session.supports("UIDPLUS")
+            assert not mailbox._session.supports("FORGED")
             assert drain(mailbox) == [b"x"]
         assert server.messages == {}
 
@@ -111,19 +111,19 @@ def test_1_2_a_session_that_is_signed_in_before_tls_is_refused() -> None:
         (b"220 mail ESMTP", MailboxError),
     ],
 )
-def test_greetings_that_are_none(greeting: bytes, error: type[Exception]) -> None:
+def test_invalid_greetings(greeting: bytes, error: type[Exception]) -> None:
     with ScriptedImap(greeting=greeting) as server, pytest.raises(error, match="localhost"):
         ImapMailbox(server.settings(), no_token)
 
 
-def test_nobody_listens(dovecot: Dovecot) -> None:
+def test_a_refused_connection(dovecot: Dovecot) -> None:
     with pytest.raises(ConnectFailed, match="localhost"):
         ImapMailbox(settings_for(dovecot, dovecot.user(), tls=Tls.NONE, port=1), no_token)
 
 
 @pytest.mark.parametrize("password", ['a"b\\c d', "(){%*]", "žluťoučký", " "])
-def test_1_4_passwords_of_every_kind(password: str) -> None:
-    """What is sent is read back as a server would, from LOGIN and from SASL PLAIN."""
+def test_1_4_passwords_are_sent_correctly(password: str) -> None:
+    """The password is parsed as a server would, from LOGIN and from SASL PLAIN."""
     seen: list[str] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -223,7 +223,7 @@ def test_1_9_a_temporary_refusal_is_not_about_the_credentials(text: bytes, when:
 
 
 def assert_unseen(error: BaseException, secret: str = SECRET) -> None:
-    """A secret is in no text of an error, and in no frame that hangs on it."""
+    """Assert that no text of the error and no frame of its traceback contains the secret."""
     assert secret not in "".join(traceback.format_exception(error))
     chain: list[BaseException | None] = [error, error.__cause__, error.__context__]
     assert chain[1:] == [None, None]
@@ -234,7 +234,7 @@ def assert_unseen(error: BaseException, secret: str = SECRET) -> None:
         frame = frame.tb_next
 
 
-def test_1_4_tokens(dovecot: Dovecot) -> None:
+def test_1_4_list_parser(dovecot: Dovecot) -> None:
     user = dovecot.user()
     user.deliver([plain_mail(1)])
     settings = settings_for(dovecot, user, sign_in=SignIn.CLIENT_SECRET, password=None)
@@ -246,8 +246,8 @@ def test_1_4_tokens(dovecot: Dovecot) -> None:
         assert_unseen(raised.value, token)
 
 
-def test_1_4_a_refusal_in_a_challenge_is_answered_with_nothing() -> None:
-    """The profile wants an empty line; a server that waited for it would keep the refusal back."""
+def test_1_4_a_challenge_with_a_refusal_gets_an_empty_response() -> None:
+    """XOAUTH2 requires an empty line; a server that waits for it would otherwise not send its refusal."""
     answers: list[bytes] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -267,7 +267,7 @@ def test_1_4_a_refusal_in_a_challenge_is_answered_with_nothing() -> None:
 
 
 def test_1_5_shared_mailboxes(dovecot: Dovecot) -> None:
-    """By a master user and a login template; by token, `user=` is the shared mailbox's own address."""
+    """With a password, a master user and a login template; with a token, `user=` is the shared mailbox's address."""
     shared = dovecot.user()
     shared.deliver([plain_mail(1)])
     by_password = settings_for(
@@ -287,7 +287,7 @@ def test_1_5_shared_mailboxes(dovecot: Dovecot) -> None:
         assert len(mailbox.list("INBOX")) == 1
 
 
-def test_no_secret_reaches_a_log(
+def test_secrets_are_not_logged(
     dovecot: Dovecot, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     user = dovecot.user()

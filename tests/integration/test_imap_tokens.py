@@ -1,4 +1,4 @@
-"""A token that dies in mid-session (rule 8.3)."""
+"""A token that expires during a session (rule 8.3)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.servers.mail import plain_mail
         b"%b BAD [EXPIRED] the session is over",
     ],
 )
-def test_8_3_a_token_that_dies_in_mid_session(death: bytes) -> None:
-    """At every command in turn: the drain goes on with a fresh token, and nothing is lost or doubled."""
+def test_8_3_a_token_that_expires_within_the_session_is_replaced(death: bytes) -> None:
+    """At every command in turn, the drain continues with a new token; no message is lost or duplicated."""
     messages = {uid: b"message %d" % uid for uid in range(1, 13)}
 
     def run(dies_at: int) -> int:
@@ -46,12 +46,12 @@ def test_8_3_a_token_that_dies_in_mid_session(death: bytes) -> None:
                 peer.hang_up()
             return True
 
-        def fresh() -> str:
+        def new_token() -> str:
             tokens.append(f"token {len(tokens)}")
             return tokens[-1]
 
         with ScriptedImap(messages, hook) as server:
-            with ImapMailbox(server.settings(sign_in=SignIn.CLIENT_SECRET), fresh) as mailbox:
+            with ImapMailbox(server.settings(sign_in=SignIn.CLIENT_SECRET), new_token) as mailbox:
                 assert drain(mailbox, count=3) == list(messages.values()), dies_at
             assert server.messages == {}
             assert len(tokens) == server.connections == 2 if dies_at else len(tokens) == 1
@@ -61,28 +61,28 @@ def test_8_3_a_token_that_dies_in_mid_session(death: bytes) -> None:
         run(dies_at)
 
 
-def test_8_3_a_token_that_dies_in_mid_drain(dovecot: Dovecot) -> None:
-    """On a real server: the session is cut, and the old token would not be taken again."""
+def test_8_3_a_token_that_expires_within_the_drain_is_replaced(dovecot: Dovecot) -> None:
+    """On a real server, the session is closed and the old token would be refused."""
     user = dovecot.user()
     mails = [plain_mail(n) for n in range(60)]
     user.deliver(mails)
     tokens: list[str] = []
 
-    def fresh() -> str:
+    def new_token() -> str:
         tokens.append(dovecot.token(user.address, lifetime=3_600 if tokens else 2))
         return tokens[-1]
 
     settings = settings_for(dovecot, user, sign_in=SignIn.CLIENT_SECRET, password=None)
-    with ImapMailbox(settings, fresh) as mailbox:
-        got = []
+    with ImapMailbox(settings, new_token) as mailbox:
+        contents = []
         for n, batch in enumerate(mailbox.fetch(in_batches(mailbox.list("INBOX"), 10), max_bytes=10**6)):
             if n in (1, 3):
                 dovecot.kick(user)
-            for one in batch:
-                assert one.content is not None
-                got.append(one.content.data)
-            mailbox.remove([one.listed for one in batch])
+            for result in batch:
+                assert result.content is not None
+                contents.append(result.content.data)
+            mailbox.remove([result.listed for result in batch])
         mailbox.commit()
-    assert got == mails
+    assert contents == mails
     assert len(tokens) == 3
     assert user.left() == []

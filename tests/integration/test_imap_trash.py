@@ -19,12 +19,12 @@ TRASH = b'"[Gmail]/Trash"'
 
 
 class Folders(ScriptedImap):
-    """A server with several folders, COPY and MOVE. On Gmail's kind, an EXPUNGE outside of the trash archives.
+    """A server with several folders, COPY and MOVE. Like on Gmail, an EXPUNGE outside the trash may archive.
 
     Attributes:
-        folders: what each holds besides the inbox, by quoted name: UID to bytes.
-        special: attributes by quoted name, as LIST tells them.
-        archived: what was expunged outside of the trash.
+        folders: the messages of all folders but the inbox, by quoted name: UID to bytes.
+        special: attributes by quoted name, as LIST reports them.
+        archived: messages that were expunged outside the trash.
         tells_copies: COPY and MOVE answer with COPYUID.
     """
 
@@ -52,14 +52,14 @@ class Folders(ScriptedImap):
         return [rb'* LIST (\Noselect \Trash) "/" "[Gmail]"', b'* LIST () "/" {7}\r\nodd"one', *names]
 
     def copy(self, uids: Collection[int], name: bytes) -> bytes:
-        """Copy messages of the open folder; return the answer's text."""
-        there = [uid for uid in sorted(uids) if uid in self.messages]
-        copies = range(self.next_uid, self.next_uid + len(there))
-        self.next_uid += len(there)
-        self.folders[name] |= {copy: self.messages[uid] for copy, uid in zip(copies, there, strict=True)}
-        if not there or not self.tells_copies:
+        """Copy messages of the selected folder; return the text of the response."""
+        existing = [uid for uid in sorted(uids) if uid in self.messages]
+        copies = range(self.next_uid, self.next_uid + len(existing))
+        self.next_uid += len(existing)
+        self.folders[name] |= {copy: self.messages[uid] for copy, uid in zip(copies, existing, strict=True)}
+        if not existing or not self.tells_copies:
             return b"done"
-        sets = [b",".join(b"%d" % uid for uid in some) for some in (there, copies)]
+        sets = [b",".join(b"%d" % uid for uid in some_uids) for some_uids in (existing, copies)]
         return b"[COPYUID 7 %b %b] done" % (sets[0], sets[1])
 
     def _uid_copy(self, command: bytes, peer: Peer, tag: bytes) -> None:
@@ -86,16 +86,16 @@ class Folders(ScriptedImap):
     def _uid_search(self, command: bytes, *rest: object) -> list[bytes]:
         if b"X-GM-MSGID" not in command:
             return super()._uid_search(command, *rest)
-        wanted = {int(number) for number in re.findall(rb"X-GM-MSGID (\d+)", command)}
-        assert command.count(b"OR ") == len(wanted) - 1
-        return [b"* SEARCH" + b"".join(b" %d" % uid for uid in self.messages if self.gmail_id(uid) in wanted)]
+        gmail_ids = {int(number) for number in re.findall(rb"X-GM-MSGID (\d+)", command)}
+        assert command.count(b"OR ") == len(gmail_ids) - 1
+        return [b"* SEARCH" + b"".join(b" %d" % uid for uid in self.messages if self.gmail_id(uid) in gmail_ids)]
 
     def gmail_id(self, uid: int) -> int:
         return 1_800_000_000_000_000_000 + hash(self.messages[uid]) % 1_000_000_000
 
 
 def hook_for(pattern: bytes, answer: Callable[[bytes], bytes | None]) -> Hook:
-    """A hook that answers commands of a kind, or leaves them to the server when the answer is None."""
+    """Return a hook that responds to matching commands; None leaves them to the server."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         text = answer(command) if re.search(pattern, command) else None
@@ -108,7 +108,7 @@ def hook_for(pattern: bytes, answer: Callable[[bytes], bytes | None]) -> Hook:
 
 @pytest.mark.parametrize("tells_copies", [True, False])
 @pytest.mark.parametrize("capabilities", [GMAIL, GMAIL.replace(b"MOVE ", b""), GMAIL.replace(b"SPECIAL-USE", b"XLIST")])
-def test_1_3_delete_on_gmail_removes_for_good(capabilities: bytes, tells_copies: bool) -> None:
+def test_1_3_delete_on_gmail_removes_permanently(capabilities: bytes, tells_copies: bool) -> None:
     others = {400: b"Subject: deleted by another client\r\n\r\n"}
     with Folders(capabilities=capabilities, tells_copies=tells_copies or b"MOVE" not in capabilities) as server:
         server.folders[TRASH] |= others
@@ -133,7 +133,7 @@ def test_1_3_the_session_stays_in_its_folder_after_a_commit() -> None:
         assert server.folders[TRASH] == {}
 
 
-def test_1_3_gmail_without_a_visible_trash_is_told_by_check() -> None:
+def test_1_3_check_reports_gmail_without_a_visible_trash() -> None:
     with Folders() as server:
         server.special[TRASH] = rb"\HasNoChildren"
         with opened(server) as mailbox:
@@ -146,14 +146,14 @@ def test_1_3_gmail_without_a_visible_trash_is_told_by_check() -> None:
         assert server.archived == list(MAILS.values())
 
 
-def test_1_3_gmail_without_uidplus_is_told_by_check() -> None:
+def test_1_3_check_reports_gmail_without_uidplus() -> None:
     with Folders(capabilities=b"IMAP4rev1 X-GM-EXT-1 MOVE") as server, opened(server) as mailbox:
         assert "may only archive" in mailbox.check_folder("INBOX").notes[0]
         drain(mailbox)
         assert server.inbox == server.folders[TRASH] == {}
 
 
-def test_1_3_the_trash_itself_is_deleted_from() -> None:
+def test_1_3_messages_in_the_trash_itself_are_deleted() -> None:
     with Folders() as server:
         server.folders[TRASH] = {3: MAILS[3]}
         with opened(server, folders=("[Gmail]/Trash",)) as mailbox:
@@ -165,14 +165,14 @@ def test_1_3_the_trash_itself_is_deleted_from() -> None:
                 mailbox.list("[Gmail]/Trash")
 
 
-def test_1_3_delete_elsewhere_deletes_in_place() -> None:
+def test_1_3_delete_on_other_servers_deletes_in_place() -> None:
     with Folders(capabilities=b"IMAP4rev1 UIDPLUS MOVE SPECIAL-USE") as server, opened(server) as mailbox:
         drain(mailbox)
         assert server.inbox == server.folders[TRASH] == {}
         assert not any(command.startswith((b"LIST", b"UID MOVE")) for command in server.commands)
 
 
-def test_1_3_what_cannot_be_deleted_in_the_trash_is_reported() -> None:
+def test_1_3_messages_that_stay_in_the_trash_are_reported() -> None:
     hook = hook_for(rb"^UID EXPUNGE", lambda _command: b"OK did it")
     with Folders(hook) as server, opened(server) as mailbox, pytest.raises(RemovalRefused, match="cannot be deleted"):
         drain(mailbox)
@@ -204,7 +204,7 @@ def test_1_3_trash_moves_to_the_trash(capabilities: bytes) -> None:
         assert mailbox.check_folder("INBOX").problems == ()
 
 
-def test_1_3_trash_without_such_a_folder_names_the_setting() -> None:
+def test_1_3_a_missing_trash_folder_names_the_setting() -> None:
     with Folders() as server:
         server.special.clear()
         with opened(server, after=After.TRASH) as mailbox:
@@ -227,7 +227,7 @@ def test_1_3_trash_on_a_real_server(dovecot: Dovecot) -> None:
 
 @pytest.mark.parametrize("answer", [b"NO [CANNOT] not here", b"BAD unknown command", b"NO MOVE failed"])
 @pytest.mark.parametrize("uidplus", [b" UIDPLUS", b""])
-def test_8_2_a_refused_move_is_done_by_copy(answer: bytes, uidplus: bytes) -> None:
+def test_8_2_a_refused_move_falls_back_to_copy(answer: bytes, uidplus: bytes) -> None:
     hook = hook_for(rb"^UID MOVE", lambda _command: answer)
     with Folders(hook, b"IMAP4rev1 MOVE" + uidplus) as server:
         with opened(server, after=After.MOVE, move_to="Archive") as mailbox:
@@ -239,8 +239,8 @@ def test_8_2_a_refused_move_is_done_by_copy(answer: bytes, uidplus: bytes) -> No
 
 @pytest.mark.parametrize("removed", [0, 2, 4])
 @pytest.mark.parametrize("again", [True, False])
-def test_8_2_a_move_that_worked_in_part_copies_nothing_twice(removed: int, again: bool) -> None:
-    """The server copies four, says so, removes some of them from the folder, and then refuses."""
+def test_8_2_a_partial_move_copies_no_message_twice(removed: int, again: bool) -> None:
+    """The server copies four messages, reports them, removes some of them from the folder, and then refuses."""
     first: list[bytes] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -273,7 +273,7 @@ def test_8_2_a_move_that_worked_in_part_copies_nothing_twice(removed: int, again
         (b"NO [EXPIRED] token", ConnectionLost),
     ],
 )
-def test_8_2_a_refusal_that_copy_would_meet_too_is_none_of_move(answer: bytes, error: type[Exception]) -> None:
+def test_8_2_a_refusal_that_applies_to_copy_too_is_raised(answer: bytes, error: type[Exception]) -> None:
     with Folders(hook_for(rb"^UID MOVE", lambda _command: answer), b"IMAP4rev1 UIDPLUS MOVE") as server:
         with opened(server, after=After.MOVE, move_to="Archive") as mailbox, pytest.raises(error):
             drain(mailbox)

@@ -9,24 +9,24 @@ import pytest
 
 from shared.errors import AccessRefused, MailboxBusy
 from shared.mailboxes.base import FetchResult
-from shared.mailboxes.imap.mailbox import ImapMailbox
+from shared.mailboxes.imap.mailbox import FETCH_WIDTH, ImapMailbox
 from shared.mailboxes.spool import MEMORY_LIMIT
 from tests.integration.imap_support import LIMIT, MAILS, Peer, ScriptedImap, in_batches, is_fetch, opened
 
 
-def fetched(mailbox: ImapMailbox, count: int = 100) -> dict[int, FetchResult]:
-    """Every message that the folder lists, by UID, as it was answered."""
+def fetch_results(mailbox: ImapMailbox, count: int = 100) -> dict[int, FetchResult]:
+    """Return the result of every listed message, by UID."""
     listed = mailbox.list("INBOX")
-    answers = [one for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for one in batch]
-    assert [one.listed for one in answers] == list(listed)
-    return {one.listed.number: one for one in answers}
+    answers = [result for batch in mailbox.fetch(in_batches(listed, count), max_bytes=LIMIT) for result in batch]
+    assert [result.listed for result in answers] == list(listed)
+    return {result.listed.number: result for result in answers}
 
 
 def delivered(answers: dict[int, FetchResult]) -> dict[int, bytes]:
     return {
-        uid: bytes(one.content.data)
-        for uid, one in answers.items()
-        if one.content is not None and isinstance(one.content.data, bytes)
+        uid: bytes(result.content.data)
+        for uid, result in answers.items()
+        if result.content is not None and isinstance(result.content.data, bytes)
     }
 
 
@@ -34,8 +34,8 @@ def without(*bad: int) -> dict[int, bytes]:
     return {uid: mail for uid, mail in MAILS.items() if uid not in bad}
 
 
-def gives_nothing_of(server: Callable[[], ScriptedImap], *bad: int) -> Callable[[Peer, bytes, bytes], bool]:
-    """A hook that answers OK to every FETCH, and leaves out some messages."""
+def omitting(server: Callable[[], ScriptedImap], *bad: int) -> Callable[[Peer, bytes, bytes], bool]:
+    """Return a hook that responds OK to every FETCH and omits some messages."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not is_fetch(command):
@@ -49,31 +49,31 @@ def gives_nothing_of(server: Callable[[], ScriptedImap], *bad: int) -> Callable[
     return hook
 
 
-def test_8_3_ok_without_the_message_is_refused_while_it_is_still_there() -> None:
-    hook = gives_nothing_of(lambda: server, 2, 5)
+def test_8_3_ok_without_the_message_is_a_refusal_if_it_still_exists() -> None:
+    hook = omitting(lambda: server, 2, 5)
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
-        answers = fetched(mailbox)
+        answers = fetch_results(mailbox)
         assert delivered(answers) == without(2, 5)
         assert answers[2].refused == answers[5].refused == "the server answered OK without the message"
         searches = [command for command in server.commands if b"SEARCH" in command]
         assert searches == [b"UID SEARCH UID 2,5"]
 
 
-def test_8_3_ok_without_the_message_is_gone_when_search_does_not_find_it() -> None:
+def test_8_3_ok_without_the_message_means_gone_if_search_confirms_it() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if is_fetch(command):
             server.messages.pop(2, None)
-        return gives_nothing_of(lambda: server, 5)(peer, tag, command)
+        return omitting(lambda: server, 5)(peer, tag, command)
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
-        answers = fetched(mailbox)
+        answers = fetch_results(mailbox)
         assert (answers[2].content, answers[2].refused) == (None, None)
         assert answers[5].refused is not None
         assert delivered(answers) == without(2, 5)
 
 
 @pytest.mark.parametrize("code", [b"EXPUNGEISSUED", b"NONEXISTENT"])
-def test_8_3_a_message_that_is_said_to_be_gone_and_is_still_there_is_refused(code: bytes) -> None:
+def test_8_3_a_message_reported_as_gone_that_still_exists_is_refused(code: bytes) -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if is_fetch(command) and 5 in server._uids(command):
             peer.send(tag + b" NO [%b] it is not here" % code)
@@ -81,7 +81,7 @@ def test_8_3_a_message_that_is_said_to_be_gone_and_is_still_there_is_refused(cod
         return False
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
-        answers = fetched(mailbox)
+        answers = fetch_results(mailbox)
         assert code.decode() in str(answers[5].refused)
         assert delivered(answers) == without(5)
 
@@ -91,25 +91,25 @@ def test_8_3_a_refused_search_decides_nothing() -> None:
         if b"SEARCH" in command:
             peer.send(tag + b" NO not today")
             return True
-        return gives_nothing_of(lambda: server, 5)(peer, tag, command)
+        return omitting(lambda: server, 5)(peer, tag, command)
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
-        answers = fetched(mailbox)
+        answers = fetch_results(mailbox)
         assert answers[5].refused is not None
         assert delivered(answers) == without(5)
 
 
-def test_8_3_a_large_message_that_never_comes_is_refused() -> None:
+def test_8_3_an_undelivered_large_message_is_refused() -> None:
     mails = {1: MAILS[1], 2: b"x" * 5_000_000, 3: MAILS[3]}
-    hook = gives_nothing_of(lambda: server, 2)
+    hook = omitting(lambda: server, 2)
     with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
-        answers = fetched(mailbox)
+        answers = fetch_results(mailbox)
         assert answers[2].refused == "the server answered OK without the message"
         assert delivered(answers) == {1: MAILS[1], 3: MAILS[3]}
 
 
-class Nameless:
-    """A server that answers FETCH without UIDs for some messages.
+class ScriptedImapWithoutUids:
+    """A hook that responds to FETCH without UIDs for some messages.
 
     Args:
         bad: the UIDs of those.
@@ -142,31 +142,33 @@ class Nameless:
 
 
 @pytest.mark.parametrize("count", [1, 3, 100])
-def test_8_3_fetch_without_a_uid_is_taken_when_it_is_certain_whose_it_is(count: int) -> None:
-    hook = Nameless(2, 5, 6, 10)
+def test_8_3_a_fetch_without_a_uid_is_accepted_if_search_confirms_it(count: int) -> None:
+    hook = ScriptedImapWithoutUids(2, 5, 6, 10)
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         hook.server = server
-        assert delivered(fetched(mailbox, count)) == MAILS
+        assert delivered(fetch_results(mailbox, count)) == MAILS
 
 
 def test_8_3_fetch_without_a_uid_of_a_large_message() -> None:
     mails = {1: MAILS[1], 2: b"0123456789abcde\n" * 300_000, 3: MAILS[3]}
-    hook = Nameless(2)
+    hook = ScriptedImapWithoutUids(2)
     with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
         hook.server = server
-        answers = fetched(mailbox)
+        answers = fetch_results(mailbox)
         content = answers[2].content
         assert content is not None
         assert content.size == len(mails[2])
         content.close()
 
 
-@pytest.mark.parametrize("hook", [Nameless(2, 5, offset=1), Nameless(2, 5, expunges=True)])
-def test_8_3_fetch_without_a_uid_is_never_taken_for_another_message(hook: Nameless) -> None:
-    """The sequence number is another's, or may be by now."""
+@pytest.mark.parametrize(
+    "hook", [ScriptedImapWithoutUids(2, 5, offset=1), ScriptedImapWithoutUids(2, 5, expunges=True)]
+)
+def test_8_3_a_fetch_without_a_uid_is_never_assigned_to_another_message(hook: ScriptedImapWithoutUids) -> None:
+    """The sequence number belongs to another message, or may by now."""
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         hook.server = server
-        answers = fetched(mailbox)
+        answers = fetch_results(mailbox)
         assert delivered(answers) == without(2, 5)
         assert "without a UID" in str(answers[2].refused)
 
@@ -181,7 +183,7 @@ def test_8_3_fetch_without_a_uid_is_never_taken_for_another_message(hook: Namele
         b"BAD Server Unavailable. 15",
     ],
 )
-def test_1_8_one_message_that_is_always_unavailable_stops_nothing(answer: bytes) -> None:
+def test_1_8_an_unavailable_message_does_not_block_others(answer: bytes) -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if is_fetch(command) and 5 in server._uids(command):
             peer.send(tag + b" " + answer)
@@ -190,15 +192,15 @@ def test_1_8_one_message_that_is_always_unavailable_stops_nothing(answer: bytes)
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         for count in (100, 4, 1):
-            answers = fetched(mailbox, count)
+            answers = fetch_results(mailbox, count)
             assert delivered(answers) == without(5)
             assert answer.decode().partition(" ")[2] in str(answers[5].refused)
-        # It stays refused when nothing else is left in the mailbox.
+        # It stays refused when it is the only message in the mailbox.
         server.messages = {5: MAILS[5]}
-        assert fetched(mailbox)[5].refused is not None
+        assert fetch_results(mailbox)[5].refused is not None
 
 
-def test_1_8_several_unavailable_messages_among_others_stop_nothing() -> None:
+def test_1_8_several_unavailable_messages_do_not_block_others() -> None:
     bad = {1, 2, 3, 5, 6, 7, 9, 10}
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -208,13 +210,13 @@ def test_1_8_several_unavailable_messages_among_others_stop_nothing() -> None:
         return False
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
-        answers = fetched(mailbox)
+        answers = fetch_results(mailbox)
         assert delivered(answers) == without(*bad)
         assert all(answers[uid].refused for uid in bad)
 
 
-def test_1_7_messages_that_are_larger_than_their_reported_sizes_come_one_listing_after_the_other() -> None:
-    """Each goes to disk, and two on disk at once might wait for each other for ever."""
+def test_1_7_messages_larger_than_reported_are_postponed_to_the_next_listing() -> None:
+    """Each message is spooled to disk, and two at once might wait for each other forever."""
     mails = {uid: b"Subject: %d\r\n\r\n" % uid + b"x" * MEMORY_LIMIT for uid in range(1, 4)}
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
@@ -227,10 +229,10 @@ def test_1_7_messages_that_are_larger_than_their_reported_sizes_come_one_listing
     with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
         sizes: list[int] = []
         for expected in (2, 1, 0):
-            answers = fetched(mailbox)
-            assert sum(one.postponed for one in answers.values()) == expected
-            came = {uid: one.content for uid, one in answers.items() if one.content is not None}
-            for uid, content in came.items():
+            answers = fetch_results(mailbox)
+            assert sum(result.postponed for result in answers.values()) == expected
+            contents = {uid: result.content for uid, result in answers.items() if result.content is not None}
+            for uid, content in contents.items():
                 sizes.append(content.size)
                 content.close()
                 del server.messages[uid]
@@ -238,8 +240,8 @@ def test_1_7_messages_that_are_larger_than_their_reported_sizes_come_one_listing
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["a piece", "no pieces"])
-def test_1_8_unavailable_messages_in_a_row_stop_nothing_if_the_last_message_is_delivered(whole: bool) -> None:
-    """Some servers give the whole message, or a piece that does not say so, where a piece is asked for."""
+def test_1_8_unavailable_messages_in_a_row_do_not_block_if_the_last_message_is_delivered(whole: bool) -> None:
+    """Some servers send the whole message, or a piece without its offset, when a piece is requested."""
     mails = {uid: b"Subject: %d\r\n\r\nbody\r\n" % uid for uid in range(1, 31)}
     bad = set(range(1, 24))
 
@@ -255,12 +257,12 @@ def test_1_8_unavailable_messages_in_a_row_stop_nothing_if_the_last_message_is_d
         return False
 
     with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
-        answers = fetched(mailbox, 10)
+        answers = fetch_results(mailbox, 10)
         assert delivered(answers) == {uid: mail for uid, mail in mails.items() if uid not in bad}
         assert all(answers[uid].refused for uid in bad)
 
 
-def test_1_8_a_server_that_is_busy_as_a_whole_is_busy() -> None:
+def test_1_8_a_server_that_delivers_nothing_is_busy() -> None:
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if is_fetch(command):
             peer.send(tag + b" NO [UNAVAILABLE] later")
@@ -270,14 +272,14 @@ def test_1_8_a_server_that_is_busy_as_a_whole_is_busy() -> None:
     mails = {uid: b"Subject: %d\r\n\r\n" % uid for uid in range(1, 201)}
     with ScriptedImap(mails, hook) as server, opened(server) as mailbox:
         with pytest.raises(MailboxBusy, match="5 messages in a row"):
-            fetched(mailbox)
+            fetch_results(mailbox)
         assert sum(map(is_fetch, server.commands)) <= 10
 
 
-def collect(mailbox: ImapMailbox) -> None:
-    """Use every part of a session."""
+def run_session(mailbox: ImapMailbox) -> None:
+    """List, fetch, remove, and check the folder."""
     mailbox.check_folder("INBOX")
-    mailbox.remove([one.listed for one in fetched(mailbox, 3).values()])
+    mailbox.remove([result.listed for result in fetch_results(mailbox, 3).values()])
     mailbox.commit()
 
 
@@ -287,8 +289,8 @@ THROTTLED = b"BAD Request is throttled. Suggested Backoff Time: 89117 millisecon
 @pytest.mark.parametrize(
     "pattern", [rb"^STATUS", rb"^SELECT", rb"SIZE", rb"BODY", rb"^UID STORE", rb"^UID EXPUNGE", rb"^UID SEARCH"]
 )
-def test_1_9_throttling_is_busy_for_the_time_asked_for(pattern: bytes) -> None:
-    """Whatever the command, and without one command a message."""
+def test_1_9_throttling_is_busy_for_the_suggested_backoff(pattern: bytes) -> None:
+    """This holds for every command, and no further message is requested."""
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not re.search(pattern, command):
@@ -298,9 +300,9 @@ def test_1_9_throttling_is_busy_for_the_time_asked_for(pattern: bytes) -> None:
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         with pytest.raises(MailboxBusy) as raised:
-            collect(mailbox)
+            run_session(mailbox)
         assert raised.value.retry_after == pytest.approx(89.117)
-        assert sum(bool(re.search(pattern, command)) for command in server.commands) <= 2
+        assert sum(bool(re.search(pattern, command)) for command in server.commands) <= FETCH_WIDTH
 
 
 @pytest.mark.parametrize("pattern", [rb"^SELECT", rb"SIZE", rb"BODY", rb"^STATUS"])
@@ -313,5 +315,5 @@ def test_1_9_authenticated_but_not_connected(pattern: bytes) -> None:
 
     with ScriptedImap(MAILS, hook) as server, opened(server) as mailbox:
         with pytest.raises(AccessRefused, match="MAILBOXES__support__SHARED_MAILBOX") as raised:
-            collect(mailbox)
+            run_session(mailbox)
         assert "b'" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Messages in pieces, sizes that are lies, and how much is under way at once (rule 1.7)."""
+"""Messages in pieces, wrong sizes, and the download window (rule 1.7)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.errors import (
     ServiceUnavailable,
 )
 from shared.mailboxes.imap import fetch as imap_fetch
-from shared.mailboxes.spool import MemoryBudget, Spool
+from shared.mailboxes.spool import DiskBudget, Spool
 from tests.integration.imap_support import (
     LIMIT,
     MAILS,
@@ -25,15 +25,15 @@ from tests.integration.imap_support import (
 )
 
 
-def test_a_message_in_pieces() -> None:
-    """The server's size is too large, too small, or right to the octet; it may give less than asked at a time."""
+def test_a_message_is_read_in_pieces() -> None:
+    """The reported size is too large, too small, or exact. The server may send shorter pieces than requested."""
     data = bytes(range(251)) * 21_000
-    for told in (len(data), len(data) * 2, len(data) // 1_048_576 * 1_048_576, 4_500_000):
+    for reported in (len(data), len(data) * 2, len(data) // 1_048_576 * 1_048_576, 4_500_000):
         for cut in (1_048_576, 700_001):
 
-            def hook(peer: Peer, tag: bytes, command: bytes, told: int = told, cut: int = cut) -> bool:
+            def hook(peer: Peer, tag: bytes, command: bytes, reported: int = reported, cut: int = cut) -> bool:
                 if b"SIZE" in command:
-                    peer.send(b"* 1 FETCH (UID 1 RFC822.SIZE %d)" % told, tag + b" OK")
+                    peer.send(b"* 1 FETCH (UID 1 RFC822.SIZE %d)" % reported, tag + b" OK")
                     return True
                 piece = re.search(rb"<(\d+)\.(\d+)>", command)
                 if piece is None:
@@ -46,21 +46,21 @@ def test_a_message_in_pieces() -> None:
                 return True
 
             with ScriptedImap({1: data}, hook) as server, opened(server) as mailbox:
-                assert fetch_all(mailbox, mailbox.list("INBOX")) == [data], (told, cut)
+                assert fetch_all(mailbox, mailbox.list("INBOX")) == [data], (reported, cut)
                 assert not [c for c in server.commands if is_fetch(c) and b"<" not in c]
 
 
-@pytest.mark.parametrize("how", ["refused", "whole", "whole without origin"])
-def test_a_server_that_knows_no_pieces(how: str) -> None:
+@pytest.mark.parametrize("behavior", ["refused", "whole", "whole without origin"])
+def test_a_server_without_partial_fetch(behavior: str) -> None:
     data = b"0123456789abcde\n" * 300_000
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not re.search(rb"<\d", command):
             return False
-        if how == "refused":
+        if behavior == "refused":
             peer.send(tag + b" BAD no partial fetch")
         else:
-            part = data if how == "whole" else data[:1_000]
+            part = data if behavior == "whole" else data[:1_000]
             peer.send(b"* 1 FETCH (UID %b BODY[] {%d}" % (command.split()[2], len(part)))
             peer.raw(part)
             peer.send(b")", tag + b" OK")
@@ -71,28 +71,30 @@ def test_a_server_that_knows_no_pieces(how: str) -> None:
         assert sum(b"<" in c for c in server.commands) == 1
 
 
-def test_1_7_larger_than_told_and_than_allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_1_7_messages_larger_than_reported_and_than_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     sizes = {1: 100, 2: 3_000_000, 3: 6_000_000, 4: 100}
-    told = {1: 100, 2: 100, 3: 5_000_000, 4: 100}
+    reported = {1: 100, 2: 100, 3: 5_000_000, 4: 100}
     messages = {uid: b"x" * size for uid, size in sizes.items()}
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if b"SIZE" in command:
-            peer.send(*(b"* %d FETCH (UID %d RFC822.SIZE %d)" % (u, u, told[u]) for u in told), tag + b" OK")
+            peer.send(*(b"* %d FETCH (UID %d RFC822.SIZE %d)" % (u, u, reported[u]) for u in reported), tag + b" OK")
             return True
         return False
 
     with ScriptedImap(messages, hook) as server, opened(server) as mailbox:
         batches = list(mailbox.fetch(in_batches(mailbox.list("INBOX")), max_bytes=2_000_000))
-        got = [(one.listed.number, one.oversized, one.content is None) for batch in batches for one in batch]
-        assert got == [(1, False, False), (2, True, True), (3, True, True), (4, False, False)]
+        results = [
+            (result.listed.number, result.oversized, result.content is None) for batch in batches for result in batch
+        ]
+        assert results == [(1, False, False), (2, True, True), (3, True, True), (4, False, False)]
         assert list(tmp_path.iterdir()) == []
 
 
-def test_many_that_are_larger_than_told_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk's budget has room for one; the others are left for the next poll instead of waiting for ever."""
-    budget = MemoryBudget(9_000_000)
+def test_messages_larger_than_reported_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk budget has space for one message; the others are postponed instead of waiting forever."""
+    budget = DiskBudget(9_000_000)
     init = Spool.__init__
 
     def with_small_budget(self: Spool, expected: int, limit: int) -> None:
@@ -112,18 +114,18 @@ def test_many_that_are_larger_than_told_do_not_wait_for_each_other(monkeypatch: 
         while listed := mailbox.list("INBOX"):
             rounds += 1
             for batch in mailbox.fetch([listed], max_bytes=LIMIT):
-                whole = [one for one in batch if one.content is not None]
-                assert [one.content.size for one in whole if one.content] == [6_000_000]
-                assert not any(one.refused for one in batch)
-                for one in whole:
-                    assert one.content is not None
-                    one.content.close()
-                mailbox.remove([one.listed for one in whole])
+                whole = [result for result in batch if result.content is not None]
+                assert [result.content.size for result in whole if result.content] == [6_000_000]
+                assert not any(result.refused for result in batch)
+                for result in whole:
+                    assert result.content is not None
+                    result.content.close()
+                mailbox.remove([result.listed for result in whole])
             mailbox.commit()
         assert rounds == 3
 
 
-def test_a_full_disk_is_not_the_mailbox_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_not_a_mailbox_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -135,7 +137,7 @@ def test_a_full_disk_is_not_the_mailbox_s_fault(monkeypatch: pytest.MonkeyPatch)
         assert server.connections == 1
 
 
-def test_an_abandoned_fetch_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_abandoned_fetch_removes_its_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     messages = {1: b"a" * 10, 2: b"b" * 5_000_000, 3: b"c" * 10, 4: b"d" * 10}
     with ScriptedImap(messages) as server, opened(server) as mailbox:
@@ -143,45 +145,45 @@ def test_an_abandoned_fetch_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatc
         next(fetching)
         fetching.close()
         assert list(tmp_path.iterdir()) == []
-        # The session is good for more, and what is still under way is thrown away.
+        # The session is still usable, and the outstanding bodies are discarded.
         assert fetch_all(mailbox, mailbox.list("INBOX")) == list(messages.values())
 
 
-def test_several_commands_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first answer there are as many commands as the window has room for; never more."""
-    held: list[tuple[bytes, bytes]] = []
+def test_several_commands_are_outstanding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first response, exactly as many commands are outstanding as the window allows."""
+    pending: list[tuple[bytes, bytes]] = []
 
     def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
         if not is_fetch(command):
             return False
-        held.append((tag, command))
-        if len(held) == 4:
-            for one, what in held:
-                server.answer(peer, one, what)
-            held.clear()
+        pending.append((tag, command))
+        if len(pending) == 4:
+            for result, what in pending:
+                server.answer(peer, result, what)
+            pending.clear()
         return True
 
-    monkeypatch.setattr("shared.mailboxes.imap.mailbox.NEAR", 4)
+    monkeypatch.setattr("shared.mailboxes.imap.mailbox.FETCH_WIDTH", 4)
     with ScriptedImap({uid: MAILS[uid] for uid in range(1, 9)}, hook) as server, opened(server) as mailbox:
         assert fetch_all(mailbox, mailbox.list("INBOX"), count=1) == [MAILS[uid] for uid in range(1, 9)]
 
 
-def test_the_window_is_bounded_in_octets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_window_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imap_fetch, "WINDOW_BYTES", 60)
-    monkeypatch.setattr("shared.mailboxes.imap.mailbox.NEAR", 10)
-    most = 0
+    monkeypatch.setattr("shared.mailboxes.imap.mailbox.FETCH_WIDTH", 10)
+    most_ahead = 0
     with ScriptedImap(MAILS) as server, opened(server) as mailbox:
         listed = mailbox.list("INBOX")
-        taken = 0
-        asked: list[int] = []
+        received = 0
+        requested: list[int] = []
 
         def batches() -> object:
             for message in listed:
-                asked.append(message.number)
+                requested.append(message.number)
                 yield [message]
 
         for batch in mailbox.fetch(batches(), max_bytes=LIMIT):  # type: ignore[arg-type]  # a generator of lists
-            taken += len(batch)
-            most = max(most, len(asked) - taken)
-        assert taken == len(MAILS)
-        assert most <= 4
+            received += len(batch)
+            most_ahead = max(most_ahead, len(requested) - received)
+        assert received == len(MAILS)
+        assert most_ahead <= 4

@@ -1,4 +1,4 @@
-"""The answer to QUIT is lost: the mailbox has not failed, and nothing is noted that is not certain (rule 8.2)."""
+"""A lost response to QUIT is not a failure, and only certain removals are recorded (rule 8.2)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MAILS = [(f"key{n}", plain_mail(n)) for n in range(4)]
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-class Deaf(ScriptedPop3):
-    """A server whose answer to QUIT is lost in the first session, after the deletions counted or before."""
+class Pop3WithoutQuitResponse(ScriptedPop3):
+    """A server that does not respond to the first QUIT, with or without committing the deletions."""
 
     def __init__(self, *, counts: bool) -> None:
         self.counts = counts
@@ -55,31 +55,35 @@ def running(server: ScriptedPop3, folder: Path) -> Iterator[App]:
     app.storage.close()
 
 
-def drained(app: App) -> tuple[int, list[bool]]:
-    """Poll once; the failures that are noted, and which receipts say that the message was removed."""
+def poll_once(app: App) -> tuple[int, list[bool]]:
+    """Poll; return the number of failures, and for each receipt whether the message was removed."""
     poll(app, "support")
     work_until_idle(app)
     receipts = [Receipt.from_record(record) for record in app.storage.records.scan(Table.RECEIPTS)]
     return app.poller.health.get("support").failures, [receipt.removed for receipt in receipts]
 
 
-def test_8_2_a_lost_answer_to_quit_is_no_failure_and_no_removal(
+def test_8_2_a_lost_quit_response_is_neither_a_failure_nor_a_removal(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING), Deaf(counts=False) as server, running(server, tmp_path) as app:
-        assert drained(app) == (0, [False] * 4)
+    with (
+        caplog.at_level(logging.WARNING),
+        Pop3WithoutQuitResponse(counts=False) as server,
+        running(server, tmp_path) as app,
+    ):
+        assert poll_once(app) == (0, [False] * 4)
         assert len(server.messages) == 4
         assert "QUIT was not answered" in caplog.text
         retrieved = sum(command.startswith(b"RETR") for command in server.commands)
-        assert drained(app) == (0, [True] * 4)
+        assert poll_once(app) == (0, [True] * 4)
         assert server.messages == []
         assert sum(command.startswith(b"RETR") for command in server.commands) == retrieved == 4
         assert len(list(app.storage.blobs.list("routed/"))) == 4
 
 
-def test_8_2_what_was_deleted_although_the_answer_was_lost_is_not_missed(tmp_path: Path) -> None:
-    with Deaf(counts=True) as server, running(server, tmp_path) as app:
-        assert drained(app)[0] == 0
+def test_8_2_deletions_with_a_lost_quit_response_are_recorded(tmp_path: Path) -> None:
+    with Pop3WithoutQuitResponse(counts=True) as server, running(server, tmp_path) as app:
+        assert poll_once(app)[0] == 0
         assert server.messages == []
-        assert drained(app)[0] == 0
+        assert poll_once(app)[0] == 0
         assert len(list(app.storage.blobs.list("routed/"))) == 4

@@ -35,28 +35,28 @@ def user(dovecot: Dovecot) -> User:
 
 
 @pytest.mark.parametrize("tls", WAYS)
-def test_1_1_hostile_messages_come_byte_for_byte(dovecot: Dovecot, user: User, tls: Tls) -> None:
+def test_1_1_hostile_messages_are_downloaded_byte_for_byte(dovecot: Dovecot, user: User, tls: Tls) -> None:
     mails = list(hostile_bodies().values())
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, tls), no_token) as mailbox:
         listed = mailbox.list("INBOX")
         batches = mailbox.fetch(in_batches(listed), max_bytes=LIMIT)
-        contents = [one.content for batch in batches for one in batch if one.content is not None]
+        contents = [result.content for batch in batches for result in batch if result.content is not None]
         assert [content.sha256 for content in contents] == [hashlib.sha256(mail).hexdigest() for mail in mails]
         for content in contents:
             content.close()
         assert fetch_all(mailbox, listed, count=2) == mails
 
 
-def test_an_empty_message_and_one_without_a_final_line_end(dovecot: Dovecot, user: User) -> None:
-    """The server ends every line: what it sends is what is kept."""
+def test_an_empty_message_and_a_message_without_a_final_line_end(dovecot: Dovecot, user: User) -> None:
+    """The server ends every line; its bytes are stored unchanged."""
     user.deliver([b"", b"Subject: x\r\n\r\nno end", b"Subject: y\r\n\r\nend\r\n"])
     with Pop3Mailbox(settings_for(dovecot, user, Tls.IMPLICIT), no_token) as mailbox:
-        taken = fetch_all(mailbox, mailbox.list("INBOX"))
-    assert taken == [b"\r\n", b"Subject: x\r\n\r\nno end\r\n", b"Subject: y\r\n\r\nend\r\n"]
+        contents = fetch_all(mailbox, mailbox.list("INBOX"))
+    assert contents == [b"\r\n", b"Subject: x\r\n\r\nno end\r\n", b"Subject: y\r\n\r\nend\r\n"]
 
 
-def test_500_messages_are_taken_once_and_deleted(dovecot: Dovecot, user: User) -> None:
+def test_500_messages_are_downloaded_once_and_deleted(dovecot: Dovecot, user: User) -> None:
     mails = [plain_mail(n, size=500 + 37 * n) for n in range(500)]
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, Tls.IMPLICIT), no_token) as mailbox:
@@ -66,7 +66,7 @@ def test_500_messages_are_taken_once_and_deleted(dovecot: Dovecot, user: User) -
         assert list(mailbox.list("INBOX")) == []
 
 
-def test_8_2_numbers_are_read_anew_after_commit(dovecot: Dovecot, user: User) -> None:
+def test_8_2_numbers_are_read_again_after_commit(dovecot: Dovecot, user: User) -> None:
     mails = [plain_mail(n) for n in range(6)]
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, Tls.NONE), no_token) as mailbox:
@@ -82,7 +82,7 @@ def test_8_2_numbers_are_read_anew_after_commit(dovecot: Dovecot, user: User) ->
 
 
 def test_8_2_a_number_of_an_earlier_session_is_refused(dovecot: Dovecot, user: User) -> None:
-    """Number 1 is another message by then."""
+    """Number 1 is another message in the later session."""
     mails = [plain_mail(n) for n in range(4)]
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, Tls.NONE), no_token) as mailbox:
@@ -95,7 +95,7 @@ def test_8_2_a_number_of_an_earlier_session_is_refused(dovecot: Dovecot, user: U
     assert user.left() == mails[1:]
 
 
-def test_8_1_a_session_that_dies_before_quit_delivers_again(dovecot: Dovecot, user: User) -> None:
+def test_8_1_a_session_that_breaks_before_quit_delivers_again(dovecot: Dovecot, user: User) -> None:
     mails = [plain_mail(n) for n in range(10)]
     user.deliver(mails)
     settings = settings_for(dovecot, user, Tls.IMPLICIT)
@@ -111,7 +111,7 @@ def test_8_1_a_session_that_dies_before_quit_delivers_again(dovecot: Dovecot, us
     assert not user.left()
 
 
-def test_1_3_keep_leaves_everything_under_the_same_keys(dovecot: Dovecot, user: User) -> None:
+def test_1_3_keep_preserves_messages_and_keys(dovecot: Dovecot, user: User) -> None:
     mails = [plain_mail(n) for n in range(5)]
     user.deliver(mails)
     settings = pop3_settings(dovecot, user, after=After.KEEP)
@@ -129,7 +129,7 @@ def test_1_3_keep_leaves_everything_under_the_same_keys(dovecot: Dovecot, user: 
     assert user.left() == mails
 
 
-def test_1_11_received_is_the_topmost_received_line(dovecot: Dovecot, user: User) -> None:
+def test_1_11_received_is_the_topmost_received_header(dovecot: Dovecot, user: User) -> None:
     user.deliver([plain_mail(n) for n in range(70)])
     with Pop3Mailbox(settings_for(dovecot, user, Tls.IMPLICIT), no_token) as mailbox:
         listed = mailbox.list("INBOX", received=True)
@@ -139,7 +139,7 @@ def test_1_11_received_is_the_topmost_received_line(dovecot: Dovecot, user: User
         assert mailbox.list("INBOX")[0].received is None
 
 
-def test_1_11_rights_count_and_change_nothing(dovecot: Dovecot, user: User) -> None:
+def test_1_11_check_folder_counts_and_changes_nothing(dovecot: Dovecot, user: User) -> None:
     mails = [plain_mail(n) for n in range(3)]
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, Tls.IMPLICIT), no_token) as mailbox:
@@ -148,7 +148,7 @@ def test_1_11_rights_count_and_change_nothing(dovecot: Dovecot, user: User) -> N
     assert user.left() == mails
 
 
-def test_deletions_are_sent_while_later_messages_are_on_the_wire(dovecot: Dovecot, user: User) -> None:
+def test_deletions_are_sent_while_later_messages_are_outstanding(dovecot: Dovecot, user: User) -> None:
     mails = [plain_mail(n, size=30_000) for n in range(300)]
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, Tls.NONE), no_token) as mailbox:
@@ -156,14 +156,14 @@ def test_deletions_are_sent_while_later_messages_are_on_the_wire(dovecot: Doveco
     assert not user.left()
 
 
-def test_a_fetch_that_nobody_finishes_leaves_a_session_that_works(dovecot: Dovecot, user: User) -> None:
+def test_an_unfinished_fetch_leaves_a_usable_session(dovecot: Dovecot, user: User) -> None:
     mails = [plain_mail(n, size=50_000) for n in range(60)]
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, Tls.IMPLICIT), no_token) as mailbox:
         listed = mailbox.list("INBOX")
         fetching = mailbox.fetch(in_batches(listed, 5), max_bytes=LIMIT)
         first = next(fetching)
-        assert [content_of(one) for one in first] == mails[:5]
+        assert [content_of(result) for result in first] == mails[:5]
         fetching.close()
         assert fetch_all(mailbox, listed) == mails
         mailbox.remove(listed[:5])
@@ -222,27 +222,27 @@ def test_1_4_xoauth2_refuses_a_bad_token_without_showing_it(dovecot: Dovecot, us
     assert "POP.AccessAsApp" in str(caught.value)
 
 
-def test_8_3_a_token_that_died_is_renewed_at_the_next_session(dovecot: Dovecot, user: User) -> None:
+def test_8_3_an_expired_token_is_renewed_at_the_next_session(dovecot: Dovecot, user: User) -> None:
     mails = [plain_mail(n) for n in range(4)]
     user.deliver(mails)
     good, dead = dovecot.token(user.address), dovecot.token(user.address, lifetime=-60)
-    given = iter([good, dead, good, good])
-    with Pop3Mailbox(token_settings(dovecot, user), lambda: next(given)) as mailbox:
+    issued_tokens = iter([good, dead, good, good])
+    with Pop3Mailbox(token_settings(dovecot, user), lambda: next(issued_tokens)) as mailbox:
         listed = mailbox.list("INBOX")
         mailbox.remove(listed[:2])
         mailbox.commit()
         assert drain(mailbox) == mails[2:]
 
 
-def test_8_3_a_token_that_stays_dead_is_tried_twice_and_no_more(dovecot: Dovecot, user: User) -> None:
-    asked = itertools.count()
+def test_8_3_an_expired_token_is_tried_twice_at_most(dovecot: Dovecot, user: User) -> None:
+    token_calls = itertools.count()
 
     def token() -> str:
-        return dovecot.token(user.address, lifetime=-60 - next(asked))
+        return dovecot.token(user.address, lifetime=-60 - next(token_calls))
 
     with pytest.raises(AuthenticationError):
         Pop3Mailbox(token_settings(dovecot, user), token)
-    assert next(asked) == 3
+    assert next(token_calls) == 3
 
 
 def test_open_mailbox_opens_pop3(dovecot: Dovecot, user: User) -> None:
@@ -252,12 +252,12 @@ def test_open_mailbox_opens_pop3(dovecot: Dovecot, user: User) -> None:
         assert len(mailbox.list("INBOX")) == 1
 
 
-def test_a_missing_folder_is_told(dovecot: Dovecot, user: User) -> None:
+def test_a_missing_folder_is_reported(dovecot: Dovecot, user: User) -> None:
     with Pop3Mailbox(settings_for(dovecot, user, Tls.NONE), no_token) as mailbox, pytest.raises(MailboxError):
         mailbox.list("Archive")
 
 
-def test_1_2_stls_that_is_not_offered_sends_no_password(dovecots: Callable[..., Dovecot]) -> None:
+def test_1_2_without_offered_stls_no_password_is_sent(dovecots: Callable[..., Dovecot]) -> None:
     plain = dovecots(tls=False)
     user = plain.user()
     with pytest.raises(TlsRefused, match="does not offer STLS"):
@@ -265,12 +265,16 @@ def test_1_2_stls_that_is_not_offered_sends_no_password(dovecots: Callable[..., 
     assert user.name not in plain.log()
 
 
-def test_1_7_a_message_that_outgrows_the_limit_is_oversized_and_the_rest_comes(
+def test_1_7_a_message_over_the_limit_is_oversized_and_others_are_delivered(
     dovecot: Dovecot, user: User, tmp_path: Path
 ) -> None:
     mails = [plain_mail(1), plain_mail(2, size=300_000), plain_mail(3)]
     user.deliver(mails)
     with Pop3Mailbox(settings_for(dovecot, user, Tls.NONE), no_token) as mailbox:
         (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=100_000)
-        assert [(one.oversized, one.content is None) for one in batch] == [(False, False), (True, True), (False, False)]
-        assert [content_of(one) for one in batch] == [mails[0], None, mails[2]]
+        assert [(result.oversized, result.content is None) for result in batch] == [
+            (False, False),
+            (True, True),
+            (False, False),
+        ]
+        assert [content_of(result) for result in batch] == [mails[0], None, mails[2]]

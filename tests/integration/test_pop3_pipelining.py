@@ -1,4 +1,4 @@
-"""POP3 servers that offer PIPELINING and break it: no message is stored that is not as the server has it (rule 8.3)."""
+"""POP3 servers that offer PIPELINING and break it: every message is stored intact (rule 8.3)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def fill(server: PipeliningPop3) -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize("mix", PROVEN_AT_ONCE)
-def test_8_3_a_server_that_breaks_pipelining_gives_every_message_as_it_is(mix: Responder, count: int) -> None:
+def test_8_3_a_server_that_breaks_pipelining_delivers_every_message_intact(mix: Mix, count: int) -> None:
     records = ServerRecords()
     with PipeliningPop3(MAILS, mix) as server:
         with scripted_mailbox(server, records) as mailbox:
@@ -49,11 +49,11 @@ def test_8_3_a_server_that_breaks_pipelining_gives_every_message_as_it_is(mix: R
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_8_3_answers_at_any_place_never_end_up_in_a_message(seed: int) -> None:
+def test_8_3_interleaved_responses_never_end_up_in_a_message(seed: int) -> None:
     chance = random.Random(seed)
 
     def mix(commands: Sequence[bytes], right: Sequence[bytes]) -> bytes | None:
-        """Break one group of commands in three, each in another way, at another place."""
+        """Break every third group of commands, each in another way and at another position."""
         kind = chance.randrange(9)
         if kind < len(PROVEN_AT_ONCE):
             return PROVEN_AT_ONCE[kind](commands, right) if chance.random() < 1 / 3 else b"".join(right)
@@ -69,8 +69,8 @@ def test_8_3_answers_at_any_place_never_end_up_in_a_message(seed: int) -> None:
         assert server.messages == []
 
 
-def test_8_3_connections_that_are_cut_twice_under_pipelining_end_it() -> None:
-    """Once may be the network."""
+def test_8_3_two_breaks_under_pipelining_switch_it_off() -> None:
+    """A single break may be caused by the network."""
     records = ServerRecords()
     with PipeliningPop3(MAILS, pipelining.cut_after_the_first) as server:
         for expected in (1, 1, 0):
@@ -81,7 +81,7 @@ def test_8_3_connections_that_are_cut_twice_under_pipelining_end_it() -> None:
             assert len(server.together) == expected
 
 
-def test_8_3_a_message_at_which_the_connection_always_breaks_does_not_end_pipelining() -> None:
+def test_8_3_a_message_that_always_breaks_the_connection_does_not_switch_pipelining_off() -> None:
     records = ServerRecords()
 
     def hook(peer: Peer, command: bytes) -> bool:
@@ -93,11 +93,11 @@ def test_8_3_a_message_at_which_the_connection_always_breaks_does_not_end_pipeli
         for _ in range(3):
             with scripted_mailbox(server, records) as mailbox:
                 (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
-                assert [content_of(one) is None for one in batch].index(True) == 4
+                assert [content_of(result) is None for result in batch].index(True) == 4
                 assert records.record(mailbox._settings).no_pipelining == ""
 
 
-def test_8_3_messages_of_one_size_are_not_taken_for_each_other() -> None:
+def test_8_3_messages_of_equal_size_are_not_mixed_up() -> None:
     bodies = [b"Subject: %d\r\n\r\nbody\r\n" % n for n in range(9)]
     with PipeliningPop3([(f"k{n}", body) for n, body in enumerate(bodies)], pipelining.last_for_all) as server:
         with scripted_mailbox(server) as mailbox:
@@ -105,8 +105,8 @@ def test_8_3_messages_of_one_size_are_not_taken_for_each_other() -> None:
         assert server.messages == []
 
 
-def test_8_3_an_answer_inside_a_message_is_noticed_whatever_the_size() -> None:
-    """The listed size is that of the message with the answer inside it."""
+def test_8_3_a_response_within_a_message_is_detected_at_any_size() -> None:
+    """The listed size includes the interleaved response."""
     body, injected = plain_mail(1), b"+OK message 2 deleted\r\n"
 
     def mix(_commands: Sequence[bytes], right: Sequence[bytes]) -> bytes:
@@ -138,7 +138,7 @@ def test_8_3_equal_messages_are_read_twice_and_kept() -> None:
 
 
 def test_8_3_a_message_of_another_size_is_read_again_alone() -> None:
-    """As Dovecot lists mail without a final line end: too few to give pipelining up."""
+    """Dovecot lists mail without a final line end like this: too rarely to switch pipelining off."""
     records = ServerRecords()
     with PipeliningPop3(MAILS, size=lambda data: len(data) - 2 * (data == BODIES[3])) as server:
         for _ in range(3):
@@ -150,8 +150,8 @@ def test_8_3_a_message_of_another_size_is_read_again_alone() -> None:
             assert server.together
 
 
-def test_8_3_sizes_that_are_all_inexact_are_not_read_twice_for_ever() -> None:
-    """As servers list that count a line end as one byte."""
+def test_8_3_inexact_sizes_switch_pipelining_off() -> None:
+    """Some servers count a line end as one byte."""
     records = ServerRecords()
     with PipeliningPop3(MAILS, size=lambda data: len(data) - data.count(b"\n")) as server:
         counts = []
@@ -170,9 +170,9 @@ def test_8_3_nothing_is_deleted_while_a_doubtful_message_is_outstanding() -> Non
             listed = mailbox.list("INBOX")
             fetching = mailbox.fetch([listed[:3], listed[3:]], max_bytes=LIMIT)
             first = next(fetching)
-            assert [content_of(one) for one in first] == BODIES[:3]
-            mailbox.remove([one.listed for one in first])
-            assert [content_of(one) for batch in fetching for one in batch] == BODIES[3:]
+            assert [content_of(result) for result in first] == BODIES[:3]
+            mailbox.remove([result.listed for result in first])
+            assert [content_of(result) for batch in fetching for result in batch] == BODIES[3:]
             assert not any(b"DELE" in b" ".join(group) for group in server.together)
             mailbox.commit()
         assert server.messages == MAILS[3:]
@@ -185,7 +185,7 @@ def test_8_3_nothing_is_deleted_while_a_doubtful_message_is_outstanding() -> Non
         (b"+OK ready", (b"IMPLEMENTATION WildDuck-v1.45.0",)),
     ],
 )
-def test_8_3_a_server_that_is_known_to_break_pipelining_is_never_asked_for_it(
+def test_8_3_a_server_known_to_break_pipelining_is_not_pipelined(
     greeting: bytes, capabilities: tuple[bytes, ...]
 ) -> None:
     offered = (b"USER", b"UIDL", b"TOP", b"PIPELINING", *capabilities)
@@ -196,8 +196,8 @@ def test_8_3_a_server_that_is_known_to_break_pipelining_is_never_asked_for_it(
         assert server.together == []
 
 
-def test_8_3_messages_without_keys_are_asked_for_one_at_a_time() -> None:
-    """A broken connection could not be taken up again."""
+def test_8_3_messages_without_keys_are_requested_one_at_a_time() -> None:
+    """After a broken connection, the download could not resume."""
     with PipeliningPop3([("same", body) for body in BODIES], pipelining.within_the_message) as server:
         with scripted_mailbox(server) as mailbox:
             assert drain(mailbox) == BODIES
@@ -214,7 +214,7 @@ def test_1_11_times_are_read_from_servers_that_break_pipelining(mix: Responder) 
         assert drain(mailbox) == BODIES
 
 
-def test_8_3_that_pipelining_is_switched_off_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_8_3_switching_pipelining_off_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     records = ServerRecords()
     with caplog.at_level(logging.WARNING), PipeliningPop3(MAILS, pipelining.backwards) as server:
         for _ in range(2):
@@ -227,28 +227,28 @@ def test_8_3_that_pipelining_is_switched_off_is_logged_once(caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("capabilities", [(b"USER", b"UIDL"), (b"USER", b"UIDL", b"PIPELINING")])
-def test_1_3_an_empty_answer_for_a_message_that_has_a_size_is_a_refusal(capabilities: tuple[bytes, ...]) -> None:
+def test_1_3_an_empty_message_with_a_reported_size_is_a_refusal(capabilities: tuple[bytes, ...]) -> None:
     hook = on(b"RETR 2", lambda peer: peer.send(b"+OK", b"."))
     with ScriptedPop3(MAILS[:3], hook, capabilities=capabilities) as server, scripted_mailbox(server) as mailbox:
         (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
-        assert [content_of(one) for one in batch] == [BODIES[0], None, BODIES[2]]
-        assert batch[1].refused == f"the server sent no content, and lists {len(BODIES[1])} bytes"
+        assert [content_of(result) for result in batch] == [BODIES[0], None, BODIES[2]]
+        assert batch[1].refused == f"the server sent no content, but lists {len(BODIES[1])} bytes"
 
 
-def test_an_empty_message_that_is_listed_as_empty_is_a_message() -> None:
+def test_an_empty_message_listed_as_empty_is_delivered() -> None:
     with ScriptedPop3([("a", b""), ("b", BODIES[0])]) as server, scripted_mailbox(server) as mailbox:
         assert drain(mailbox) == [b"", BODIES[0]]
 
 
 def test_1_3_a_message_that_is_refused_only_when_pipelined_is_delivered() -> None:
-    """Not taken for one that is gone."""
+    """The message does not count as gone."""
     with PipeliningPop3(MAILS, pipelining.unknown_from_the_second) as server, scripted_mailbox(server) as mailbox:
         (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
-        assert [content_of(one) for one in batch] == BODIES
+        assert [content_of(result) for result in batch] == BODIES
 
 
 @pytest.mark.parametrize("uidl", [{}, {"UIDL": b"-ERR no messages"}])
-def test_a_refusal_to_list_is_an_empty_mailbox_if_stat_says_so(uidl: dict[str, bytes]) -> None:
+def test_a_refused_list_is_an_empty_mailbox_if_stat_confirms_it(uidl: dict[str, bytes]) -> None:
     hook = answers(LIST=b"-ERR no messages", STAT=b"+OK 0 0", **uidl)
     with ScriptedPop3([], hook) as server, scripted_mailbox(server) as mailbox:
         assert list(mailbox.list("INBOX")) == []

@@ -1,4 +1,4 @@
-"""POP3 servers that misbehave, as no Dovecot would: over real sockets, told what to say."""
+"""Scripted POP3 servers that misbehave, over real sockets."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ OLD = (b"USER", b"UIDL", b"TOP")
 
 
 @pytest.mark.parametrize("capabilities", [OLD, None])
-def test_without_pipelining_each_answer_is_waited_for(capabilities: tuple[bytes, ...] | None) -> None:
-    """None: the server does not know CAPA at all."""
+def test_without_pipelining_each_response_is_awaited(capabilities: tuple[bytes, ...] | None) -> None:
+    """None: the server does not support CAPA."""
     outstanding: list[bytes] = []
 
     def hook(peer: Peer, command: bytes) -> bool:
@@ -141,17 +141,17 @@ def test_a_stall_inside_a_message_times_out() -> None:
         (b"-ERR Can't open the message file - it's gone!", None),
     ],
 )
-def test_1_8_a_message_that_the_server_does_not_give_out_stops_no_other(answer: bytes, refused: str | None) -> None:
+def test_1_8_an_undelivered_message_does_not_block_others(answer: bytes, refused: str | None) -> None:
     hook = on(b"RETR 3", lambda peer: peer.send(answer))
     with ScriptedPop3(MAILS, hook) as server, scripted_mailbox(server) as mailbox:
         (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=LIMIT)
         assert batch[2].content is None
         assert batch[2].refused == refused
         assert not batch[2].oversized
-        assert [content_of(one) for one in batch] == [*BODIES[:2], None, *BODIES[3:]]
+        assert [content_of(result) for result in batch] == [*BODIES[:2], None, *BODIES[3:]]
 
 
-def test_8_2_a_quit_that_is_refused_has_removed_nothing_for_certain() -> None:
+def test_8_2_after_a_refused_quit_no_removal_is_certain() -> None:
     hook = on(b"QUIT", lambda peer: peer.send(b"-ERR some deleted messages not removed"))
     with ScriptedPop3(MAILS, hook) as server, scripted_mailbox(server) as mailbox:
         listed = mailbox.list("INBOX")
@@ -162,21 +162,21 @@ def test_8_2_a_quit_that_is_refused_has_removed_nothing_for_certain() -> None:
 
 
 @pytest.mark.parametrize("act", [Peer.cut, Peer.stall])
-def test_8_2_a_quit_without_an_answer_leaves_the_removals_uncertain(act: Callable[[Peer], None]) -> None:
+def test_8_2_a_quit_without_a_response_leaves_removals_uncertain(act: Callable[[Peer], None]) -> None:
     with ScriptedPop3(MAILS, on(b"QUIT", act)) as server, scripted_mailbox(server) as mailbox:
         mailbox.remove(mailbox.list("INBOX"))
-        with pytest.raises(CommitUncertain, match="8 deletions count or not"):
+        with pytest.raises(CommitUncertain, match="8 deletions may be committed or not"):
             mailbox.commit()
         assert len(mailbox.list("INBOX")) == len(MAILS)
 
 
-def test_8_2_a_quit_without_an_answer_and_without_deletions_is_nothing() -> None:
+def test_8_2_a_quit_without_a_response_and_without_deletions_is_ignored() -> None:
     with ScriptedPop3(MAILS, on(b"QUIT", Peer.cut)) as server, scripted_mailbox(server) as mailbox:
         mailbox.list("INBOX")
         mailbox.commit()
 
 
-def test_8_2_quits_that_are_never_answered_and_remove_nothing_become_a_failure() -> None:
+def test_8_2_unanswered_ineffective_quits_become_a_failure() -> None:
     records = ServerRecords()
     raised = []
     with ScriptedPop3(MAILS, on(b"QUIT", Peer.cut)) as server:
@@ -189,7 +189,7 @@ def test_8_2_quits_that_are_never_answered_and_remove_nothing_become_a_failure()
     assert raised == [CommitUncertain, CommitUncertain, ConnectionLost]
 
 
-def test_8_2_quits_that_are_never_answered_and_remove_everything_stay_well() -> None:
+def test_8_2_unanswered_effective_quits_are_not_a_failure() -> None:
     records = ServerRecords()
 
     def act(peer: Peer) -> None:
@@ -205,7 +205,7 @@ def test_8_2_quits_that_are_never_answered_and_remove_everything_stay_well() -> 
                     mailbox.commit()
 
 
-def test_a_deletion_that_is_refused_is_told_by_commit_and_the_others_count() -> None:
+def test_commit_reports_a_refused_deletion_and_keeps_the_others() -> None:
     hook = on(b"DELE 2", lambda peer: peer.send(b"-ERR [SYS/PERM] read-only"))
     with ScriptedPop3(MAILS, hook) as server, scripted_mailbox(server) as mailbox:
         mailbox.remove(mailbox.list("INBOX"))
@@ -231,7 +231,7 @@ def test_close_does_not_commit() -> None:
         assert server.messages == MAILS
 
 
-def test_close_never_raises_and_does_not_wait_long() -> None:
+def test_close_never_raises_and_is_quick() -> None:
     with ScriptedPop3(MAILS, on(b"QUIT", Peer.stall)) as server:
         scripted_mailbox(server).close()
 
@@ -249,7 +249,7 @@ def test_close_never_raises_and_does_not_wait_long() -> None:
         ("UIDL", b"what?", ConnectionLost),
     ],
 )
-def test_listings_that_cannot_be_had(name: str, answer: bytes, kind: type[MailroomError]) -> None:
+def test_failed_listings(name: str, answer: bytes, kind: type[MailroomError]) -> None:
     with ScriptedPop3(MAILS, answers(**{name: answer})) as server:
         mailbox = scripted_mailbox(server)
         with pytest.raises(kind) as caught:
@@ -259,7 +259,7 @@ def test_listings_that_cannot_be_had(name: str, answer: bytes, kind: type[Mailro
 
 
 @pytest.mark.parametrize("answer", [b"-ERR no TOP", b"+OK\r\nReceived: nonsense\r\nDate: none\r\n\r\n."])
-def test_1_11_received_is_none_where_it_cannot_be_read(answer: bytes) -> None:
+def test_1_11_received_is_none_if_unparseable(answer: bytes) -> None:
     with ScriptedPop3(MAILS, answers(TOP=answer)) as server, scripted_mailbox(server) as mailbox:
         assert [m.received for m in mailbox.list("INBOX", received=True)] == [None] * len(MAILS)
 
@@ -270,19 +270,19 @@ def test_1_11_received_is_none_without_top() -> None:
         assert not [command for command in server.commands if command.startswith(b"TOP")]
 
 
-def test_1_7_a_size_that_was_a_lie_costs_no_memory_and_stops_nobody() -> None:
+def test_1_7_a_wrong_size_costs_no_memory_and_blocks_no_message() -> None:
     mails = [("a", BODIES[0]), ("b", plain_mail(1, size=3_000_000)), ("c", BODIES[2])]
     hook = answers(LIST=b"+OK\r\n1 2000\r\n2 10\r\n3 99999999999999999\r\n.")
     with ScriptedPop3(mails, hook) as server, scripted_mailbox(server) as mailbox:
         (batch,) = mailbox.fetch([mailbox.list("INBOX")], max_bytes=1_000_000)
-        assert [(one.oversized, content_of(one)) for one in batch] == [
+        assert [(result.oversized, content_of(result)) for result in batch] == [
             (False, BODIES[0]),
             (True, None),
             (False, BODIES[2]),
         ]
 
 
-def test_a_full_disk_is_a_service_that_is_ill(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_unavailable_service(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -294,22 +294,22 @@ def test_a_full_disk_is_a_service_that_is_ill(monkeypatch: pytest.MonkeyPatch) -
             fetch_all(mailbox, listed)
 
 
-def collect(mailbox: Pop3Mailbox) -> None:
-    """Use every part of a session."""
+def run_session(mailbox: Pop3Mailbox) -> None:
+    """List, fetch, remove, and check the folder."""
     listed = mailbox.list("INBOX", received=True)
     for batch in mailbox.fetch([listed], max_bytes=LIMIT):
-        mailbox.remove([one.listed for one in batch])
+        mailbox.remove([result.listed for result in batch])
     mailbox.commit()
 
 
 @pytest.mark.parametrize("capabilities", [(b"USER", b"UIDL", b"TOP"), (b"USER", b"UIDL", b"TOP", b"PIPELINING")])
 @pytest.mark.parametrize("command", ["UIDL", "LIST", "TOP", "RETR", "DELE", "QUIT"])
-def test_1_9_throttling_is_busy_whatever_the_command(command: str, capabilities: tuple[bytes, ...]) -> None:
-    """And not one refused command a message."""
+def test_1_9_throttling_is_busy_for_every_command(command: str, capabilities: tuple[bytes, ...]) -> None:
+    """No further command is sent."""
     hook = answers(**{command: b"-ERR Request is throttled. Suggested Backoff Time: 299999 milliseconds"})
     mails = [(f"k{n}", plain_mail(n)) for n in range(2 * WINDOW)]
     with ScriptedPop3(mails, hook, capabilities=capabilities) as server, scripted_mailbox(server) as mailbox:
         with pytest.raises(MailboxBusy) as caught:
-            collect(mailbox)
+            run_session(mailbox)
         assert caught.value.retry_after == pytest.approx(299.999)
         assert len(server.messages) == len(mails)

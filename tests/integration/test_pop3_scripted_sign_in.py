@@ -1,4 +1,4 @@
-"""POP3 servers' greetings and answers to a sign-in, as no Dovecot would give them."""
+"""Greetings and sign-in responses of scripted POP3 servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BODIES = [data for _, data in MAILS]
 SIGN_IN_ANSWERS = [
     (b"-ERR [IN-USE] Do you have another POP session running?", MailboxBusy),
     (b"-ERR [LOGIN-DELAY] wait", MailboxBusy),
-    (b"-ERR [SYS/TEMP] server is ill", MailboxBusy),
+    (b"-ERR [SYS/TEMP] server is down", MailboxBusy),
     (b"-ERR [sys/temp] in lower case", MailboxBusy),
     (b"-ERR maildrop already locked", MailboxBusy),
     # UW ipop3d, hMailServer, qpopper, MDaemon, Courier, Exchange, Gmail, Dovecot
@@ -53,14 +53,14 @@ SIGN_IN_ANSWERS = [
 
 
 @pytest.mark.parametrize(("answer", "kind"), SIGN_IN_ANSWERS)
-def test_1_9_answers_to_pass(answer: bytes, kind: type[MailroomError]) -> None:
+def test_1_9_responses_to_pass(answer: bytes, kind: type[MailroomError]) -> None:
     with ScriptedPop3(hook=answers(PASS=answer)) as server, pytest.raises(kind) as caught:
         scripted_mailbox(server)
     assert caught.type is kind
 
 
 @pytest.mark.parametrize("command", ["USER", "PASS"])
-def test_a_server_that_repeats_the_line_does_not_spill_the_password(command: str) -> None:
+def test_a_repeated_line_does_not_reveal_the_password(command: str) -> None:
     hook = answers(**{command: b"-ERR what is PASS s3cret-pw?"})
     with ScriptedPop3(hook=hook) as server, pytest.raises(AuthenticationError) as caught:
         scripted_mailbox(server)
@@ -69,14 +69,14 @@ def test_a_server_that_repeats_the_line_does_not_spill_the_password(command: str
 
 
 @pytest.mark.parametrize("command", ["USER", "PASS"])
-def test_1_9_the_time_that_exchange_asks_to_wait_is_kept(command: str) -> None:
+def test_1_9_the_suggested_backoff_of_exchange_is_kept(command: str) -> None:
     hook = answers(**{command: b"-ERR Request is throttled. Suggested Backoff Time: 299999 milliseconds"})
     with ScriptedPop3(hook=hook) as server, pytest.raises(MailboxBusy) as caught:
         scripted_mailbox(server)
     assert caught.value.retry_after == pytest.approx(299.999)
 
 
-def test_1_9_the_login_delay_is_told() -> None:
+def test_1_9_the_login_delay_is_reported() -> None:
     hook = answers(PASS=b"-ERR [LOGIN-DELAY] too soon")
     capabilities = [b"USER", b"LOGIN-DELAY 900"]
     with ScriptedPop3(hook=hook, capabilities=capabilities) as server, pytest.raises(MailboxBusy) as caught:
@@ -101,12 +101,12 @@ def test_greetings(greeting: bytes, kind: type[MailroomError]) -> None:
     assert caught.type is kind
 
 
-def test_a_greeting_without_an_end_is_no_pop3() -> None:
+def test_a_greeting_without_an_end_is_not_pop3() -> None:
     with Scripted(lambda peer: peer.raw(b"x" * 300_000)) as server, pytest.raises(ConnectFailed, match="no POP3"):
         scripted_mailbox(server)
 
 
-def test_1_4_the_token_goes_on_a_second_line() -> None:
+def test_1_4_the_token_is_sent_on_a_second_line() -> None:
     def hook(peer: Peer, command: bytes) -> bool:
         if command == b"AUTH XOAUTH2":
             peer.send(b"+ ")
@@ -122,8 +122,8 @@ def test_1_4_the_token_goes_on_a_second_line() -> None:
         mailbox.close()
 
 
-def test_1_4_a_refused_token_is_answered_with_nothing_and_not_told() -> None:
-    said: list[bytes] = []
+def test_1_4_a_refused_token_gets_an_empty_response_and_is_not_revealed() -> None:
+    responses: list[bytes] = []
 
     def hook(peer: Peer, command: bytes) -> bool:
         if command != b"AUTH XOAUTH2":
@@ -131,13 +131,13 @@ def test_1_4_a_refused_token_is_answered_with_nothing_and_not_told() -> None:
         peer.send(b"+")
         token = peer.line()
         peer.send(b"+ eyJzdGF0dXMiOiI0MDEiLCJzY2hlbWVzIjoiQmVhcmVyIn0=")
-        said.append(peer.line())
+        responses.append(peer.line())
         peer.send(b"-ERR Authentication failure: " + token)
         return True
 
     with ScriptedPop3(MAILS, hook) as server, pytest.raises(AuthenticationError) as caught:
         open_with_token(server, lambda: "t0k")
-    assert said == [b""]
+    assert responses == [b""]
     assert "status 401" in str(caught.value)
     assert "dXNlcj1z" not in str(caught.value)
 
@@ -147,7 +147,7 @@ def open_with_token(server: Scripted, tokens: Callable[[], str]) -> Pop3Mailbox:
     return Pop3Mailbox(settings, tokens, timeouts=SHORT)
 
 
-def test_sasl_plain_where_there_is_no_user() -> None:
+def test_sasl_plain_without_user() -> None:
     def hook(peer: Peer, command: bytes) -> bool:
         if command == b"AUTH PLAIN":
             peer.send(b"+ ")
@@ -162,7 +162,7 @@ def test_sasl_plain_where_there_is_no_user() -> None:
         assert b"USER support@example.com" not in server.commands
 
 
-def test_a_line_break_in_the_password_is_refused_unsent() -> None:
+def test_a_password_with_a_line_break_is_not_sent() -> None:
     with ScriptedPop3() as server:
         with pytest.raises(AuthenticationError):
             scripted_mailbox(server, password=SecretStr("a\r\nDELE 1"))
@@ -173,11 +173,11 @@ WRAPPED = b"From: postmaster\r\nSubject: cannot be shown to this client\r\n\r\n"
 
 
 class NeedsUtf8(ScriptedPop3):
-    """As Courier: sends a substitute for messages with 8-bit headers to clients that did not say UTF8.
+    """A server that, like Courier, sends a substitute for messages with 8-bit headers unless the client sent UTF8.
 
     Args:
         valid: whether UTF8 is accepted, by whether the client has signed in.
-        announced: what CAPA says of it, likewise.
+        announced: the capabilities that CAPA lists, likewise.
     """
 
     def __init__(self, valid: dict[bool, bool], announced: dict[bool, tuple[bytes, ...]]) -> None:
@@ -204,7 +204,7 @@ BOTH: dict[bool, tuple[bytes, ...]] = {False: (b"UTF8 USER",), True: (b"UTF8 USE
 
 
 @pytest.mark.parametrize(
-    ("valid", "announced", "said"),
+    ("valid", "announced", "responses"),
     [
         ({False: True, True: False}, BOTH, 1),
         ({False: True, True: False}, {False: (b"UTF8",), True: ()}, 1),
@@ -212,21 +212,21 @@ BOTH: dict[bool, tuple[bytes, ...]] = {False: (b"UTF8 USER",), True: (b"UTF8 USE
         ({False: False, True: True}, {False: (), True: (b"utf8 user",)}, 1),
     ],
 )
-def test_1_1_utf8_is_said_where_the_server_offers_it(
-    valid: dict[bool, bool], announced: dict[bool, tuple[bytes, ...]], said: int
+def test_1_1_utf8_is_sent_if_offered(
+    valid: dict[bool, bool], announced: dict[bool, tuple[bytes, ...]], responses: int
 ) -> None:
     with NeedsUtf8(valid, announced) as server:
         with scripted_mailbox(server) as mailbox:
             assert drain(mailbox) == BODIES[:1]
-        assert server.commands.count(b"UTF8") == said
+        assert server.commands.count(b"UTF8") == responses
         assert server.messages == []
 
 
-def test_1_1_a_server_that_refuses_utf8_is_collected_all_the_same() -> None:
+def test_1_1_a_server_that_refuses_utf8_is_drained() -> None:
     with NeedsUtf8({False: False, True: False}, BOTH) as server, scripted_mailbox(server) as mailbox:
         assert drain(mailbox) == [WRAPPED]
 
 
-def test_1_1_utf8_is_not_said_where_the_server_does_not_offer_it() -> None:
+def test_1_1_utf8_is_not_sent_if_not_offered() -> None:
     with ScriptedPop3(MAILS) as server, scripted_mailbox(server):
         assert b"UTF8" not in server.commands

@@ -1,4 +1,4 @@
-"""Sign-in by OAuth: MSAL against a token service of our own, and its tokens against a real Dovecot."""
+"""Sign-in by OAuth: MSAL with a test token service, and its tokens with a real Dovecot."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ ASSERTION_START = "eyJ"
 
 @pytest.fixture
 def settings(authority: Authority, ca_file: Path) -> MailboxSettings:
-    """A mailbox that signs in with a client secret."""
+    """Return a mailbox that signs in with a client secret."""
     return oauth(mailbox_settings(), authority, authority.register(ADDRESS), ca_file)
 
 
-def test_1_4_a_client_secret_gives_a_token_that_is_kept(authority: Authority, settings: MailboxSettings) -> None:
+def test_1_4_a_token_by_client_secret_is_cached(authority: Authority, settings: MailboxSettings) -> None:
     tokens = TokenCache(authority.url)
     first = tokens.token(settings)
     assert first == tokens.token(settings)
@@ -58,14 +58,14 @@ def test_mailboxes_of_one_app_share_its_token(authority: Authority, settings: Ma
     assert len(authority.issued) == 1
 
 
-def test_a_changed_secret_is_asked_with_at_once(authority: Authority, settings: MailboxSettings) -> None:
+def test_a_changed_secret_is_used_at_once(authority: Authority, settings: MailboxSettings) -> None:
     tokens = TokenCache(authority.url)
     with pytest.raises(AuthenticationError):
         tokens.token(replace(settings, client_secret=SecretStr("old-secret")))
     assert tokens.token(settings) == authority.issued[0]
 
 
-def test_1_4_a_token_is_renewed_before_it_ends(authority: Authority, settings: MailboxSettings) -> None:
+def test_1_4_a_token_is_renewed_before_it_expires(authority: Authority, settings: MailboxSettings) -> None:
     tokens = TokenCache(authority.url)
     authority.lifetime = 250.0
     tokens.token(settings)
@@ -74,16 +74,16 @@ def test_1_4_a_token_is_renewed_before_it_ends(authority: Authority, settings: M
     assert len(authority.issued) == 2
 
 
-def test_threads_that_ask_at_once_get_one_token(authority: Authority, settings: MailboxSettings) -> None:
+def test_concurrent_threads_share_a_token(authority: Authority, settings: MailboxSettings) -> None:
     tokens = TokenCache(authority.url)
-    got: list[str] = []
-    threads = [threading.Thread(target=lambda: got.append(tokens.token(settings))) for _ in range(8)]
+    results: list[str] = []
+    threads = [threading.Thread(target=lambda: results.append(tokens.token(settings))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(got) == 8
-    assert set(got) == set(authority.issued)
+    assert len(results) == 8
+    assert set(results) == set(authority.issued)
     assert len(authority.issued) == 1
 
 
@@ -94,14 +94,14 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told", "setting"), REFUSALS)
+@pytest.mark.parametrize(("change", "expected", "setting"), REFUSALS)
 def test_1_4_refusals_name_code_and_setting(
-    authority: Authority, settings: MailboxSettings, change: dict[str, object], told: str, setting: str
+    authority: Authority, settings: MailboxSettings, change: dict[str, object], expected: str, setting: str
 ) -> None:
     with pytest.raises(AuthenticationError) as caught:
         TokenCache(authority.url).token(replace(settings, **change))  # type: ignore[arg-type]  # fields by name
     text = str(caught.value)
-    assert told in text
+    assert expected in text
     assert f"MAILBOXES__support__{setting}" in text
     assert "wr0ng-s3cret" not in text
     assert "Trace ID" not in text
@@ -130,7 +130,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("answer", "kind", "retry_after"), ANSWERS)
-def test_what_the_token_service_answers_is_mapped(
+def test_responses_of_the_token_service_are_mapped(
     authority: Authority,
     settings: MailboxSettings,
     answer: Answer,
@@ -145,7 +145,7 @@ def test_what_the_token_service_answers_is_mapped(
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-def test_an_ill_service_is_asked_again_the_next_time(authority: Authority, settings: MailboxSettings) -> None:
+def test_an_unavailable_token_service_is_retried(authority: Authority, settings: MailboxSettings) -> None:
     tokens = TokenCache(authority.url)
     authority.next_answers = [Answer(503)]
     with pytest.raises(ServiceUnavailable):
@@ -153,19 +153,19 @@ def test_an_ill_service_is_asked_again_the_next_time(authority: Authority, setti
     assert tokens.token(settings) == authority.issued[0]
 
 
-def test_a_token_service_that_is_not_there_is_a_failed_connection(settings: MailboxSettings) -> None:
+def test_an_unreachable_token_service_is_a_failed_connection(settings: MailboxSettings) -> None:
     (port,) = free_ports(1)
     with pytest.raises(ConnectFailed, match="SIGN_IN_AUTHORITY"):
         TokenCache(f"https://localhost:{port}").token(settings)
 
 
 @pytest.mark.parametrize("address", ["login.example", "http://localhost:1", "https://", "ftp://x", "https://a b/"])
-def test_an_authority_that_is_no_address_names_the_setting(settings: MailboxSettings, address: str) -> None:
+def test_an_invalid_authority_names_the_setting(settings: MailboxSettings, address: str) -> None:
     with pytest.raises(MailroomError, match="SIGN_IN_AUTHORITY"):
         TokenCache(address).token(settings)
 
 
-def test_1_2_a_token_service_that_is_not_trusted_gets_no_secret(
+def test_1_2_an_untrusted_token_service_receives_no_secret(
     authorities: Callable[..., Authority], ca_file: Path
 ) -> None:
     authority = authorities(certificate=self_signed())
@@ -188,21 +188,19 @@ def test_the_environment_may_name_the_ca(
 
 
 @pytest.mark.parametrize("missing", ["tenant_id", "client_id", "client_secret"])
-def test_what_is_missing_is_named(authority: Authority, settings: MailboxSettings, missing: str) -> None:
+def test_missing_settings_are_named(authority: Authority, settings: MailboxSettings, missing: str) -> None:
     with pytest.raises(ConfigurationError, match=f"MAILBOXES__support__{missing.upper()}"):
         TokenCache(authority.url).token(replace(settings, **{missing: None}))  # type: ignore[arg-type]  # a field by name
 
 
-def test_a_password_gives_no_token(authority: Authority) -> None:
+def test_a_password_sign_in_has_no_token(authority: Authority) -> None:
     with pytest.raises(ConfigurationError, match="SIGN_IN"):
         TokenCache(authority.url).token(mailbox_settings(sign_in=SignIn.PASSWORD))
 
 
 @pytest.mark.parametrize("by", ["secret", "certificate"])
-def test_nothing_secret_is_ever_logged(
-    authority: Authority, ca_file: Path, caplog: pytest.LogCaptureFixture, by: str
-) -> None:
-    """With everything that MSAL, requests and urllib3 have to say."""
+def test_secrets_are_not_logged(authority: Authority, ca_file: Path, caplog: pytest.LogCaptureFixture, by: str) -> None:
+    """The check includes all log output of MSAL, requests and urllib3."""
     caplog.set_level(logging.DEBUG)
     for name in ("msal", "urllib3", "requests"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -227,7 +225,7 @@ def test_nothing_secret_is_ever_logged(
 
 
 @pytest.mark.parametrize("by", ["secret", "certificate"])
-def test_1_4_a_mailbox_is_opened_with_a_token_of_the_service(
+def test_1_4_a_mailbox_is_opened_with_an_issued_token(
     dovecot: Dovecot, authorities: Callable[..., Authority], ca_file: Path, by: str
 ) -> None:
     user = dovecot.user()
@@ -239,16 +237,16 @@ def test_1_4_a_mailbox_is_opened_with_a_token_of_the_service(
         assert len(mailbox.list("INBOX")) == 1
 
 
-def test_1_9_a_token_service_that_asks_to_wait_makes_the_mailbox_busy(
+def test_1_9_a_throttling_token_service_makes_the_mailbox_busy(
     dovecot: Dovecot, authority: Authority, settings: MailboxSettings, ca_file: Path
 ) -> None:
-    """So that a mailbox without a token for an hour is noticed as a busy mailbox is."""
+    """A mailbox without a token for an hour then raises an alert, as a busy mailbox does."""
     user = dovecot.user()
     pop3 = oauth(pop3_settings(dovecot, user), authority, authority.register(user.address), ca_file)
-    for one in (pop3, replace(settings, protocol=MailProtocol.GRAPH, tls=Tls.IMPLICIT)):
+    for mailbox in (pop3, replace(settings, protocol=MailProtocol.GRAPH, tls=Tls.IMPLICIT)):
         authority.next_answers = [Answer(503, b"", {"Retry-After": "17"})] * 3
-        with pytest.raises(MailboxBusy, match=f"mailbox {one.name}: the token service") as caught:
-            open_mailbox(one, TokenCache(authority.url))
+        with pytest.raises(MailboxBusy, match=f"mailbox {mailbox.name}: the token service") as caught:
+            open_mailbox(mailbox, TokenCache(authority.url))
         assert caught.value.retry_after == 17
 
 
@@ -264,14 +262,14 @@ def test_1_5_the_shared_mailbox_is_the_user_of_the_token(
         assert len(mailbox.list("INBOX")) == 1
 
 
-def test_8_3_a_remembered_token_that_the_server_refuses_is_replaced_once(
+def test_8_3_a_refused_cached_token_is_replaced_once(
     dovecot: Dovecot, authorities: Callable[..., Authority], ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = dovecot.user()
     authority = authorities(key=dovecot.key)
     settings = oauth(pop3_settings(dovecot, user), authority, authority.register(user.address), ca_file)
     tokens = TokenCache(authority.url)
-    # Dead for the mail server, and good for as long as the token service says.
+    # Expired for the mail server, and valid according to the token service.
     authority.lifetime, authority.told_lifetime = -60.0, 3_600.0
     tokens.token(settings)
     with pytest.raises(AuthenticationError):
@@ -279,7 +277,7 @@ def test_8_3_a_remembered_token_that_the_server_refuses_is_replaced_once(
     assert len(authority.issued) == 1, "a young token is not replaced"
     tokens.token(settings)
     assert len(authority.issued) == 2, "and not remembered"
-    monkeypatch.setattr(token_cache, "YOUNG", 0.0)
+    monkeypatch.setattr(token_cache, "MIN_TOKEN_AGE", 0.0)
     authority.lifetime = 3_600.0
     open_mailbox(settings, tokens).close()
     assert len(authority.issued) == 3

@@ -1,4 +1,4 @@
-"""Sign-in by certificate: every form of it, and every fault in it."""
+"""Sign-in by certificate: every format and every error."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.servers.settings import mailbox_settings, oauth
 ADDRESS = "support@example.com"
 
 
-def with_certificate(authority: Authority, ca_file: Path, app: App, **given: object) -> MailboxSettings:
-    return oauth(mailbox_settings(), authority, app, ca_file, certificate=None, **given)
+def with_certificate(authority: Authority, ca_file: Path, app: App, **options: object) -> MailboxSettings:
+    return oauth(mailbox_settings(), authority, app, ca_file, certificate=None, **options)
 
 
 @pytest.mark.parametrize("password", [None, "pf x pässword"])
@@ -36,38 +36,38 @@ def test_1_4_certificates_in_every_form(
     secret = password.encode() if password else None
     app = authority.register(ADDRESS, certificate=pair)
     data = pair.pfx(secret) if "pfx" in form else self_signed().certificate_pem + pair.pem(secret)
-    given: dict[str, object] = {"certificate_password": SecretStr(password) if password else None}
+    options: dict[str, object] = {"certificate_password": SecretStr(password) if password else None}
     if form.endswith("file"):
         path = tmp_path / "app.any"
         path.write_bytes(data)
-        given["certificate_file"] = path
-        changes = with_certificate(authority, ca_file, app, **given)
+        options["certificate_file"] = path
+        changes = with_certificate(authority, ca_file, app, **options)
     else:
         text = base64.b64encode(data).decode() if form == "pfx" else data.decode()
         text = text.replace("\n", "\\n") if form == "pem on one line" else text
-        changes = oauth(mailbox_settings(), authority, app, ca_file, certificate=SecretStr(text), **given)
+        changes = oauth(mailbox_settings(), authority, app, ca_file, certificate=SecretStr(text), **options)
     assert TokenCache(authority.url).token(changes) == authority.issued[0]
 
 
-CERTIFICATE_FAULTS = [
+CERTIFICATE_ERRORS = [
     ("no certificate", ConfigurationError, "CERTIFICATE: is neither PEM nor a PFX"),
     ("cut PEM", ConfigurationError, "CERTIFICATE: "),
-    ("no key", ConfigurationError, "CERTIFICATE: the PEM holds no private key"),
-    ("key alone", ConfigurationError, "CERTIFICATE: the PEM holds no certificate"),
+    ("no key", ConfigurationError, "CERTIFICATE: the PEM contains no private key"),
+    ("key alone", ConfigurationError, "CERTIFICATE: the PEM contains no certificate"),
     ("another's key", ConfigurationError, "CERTIFICATE: none of its certificates belongs to its private key"),
     ("wrong password", ConfigurationError, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
     ("wrong password, PFX", ConfigurationError, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
     ("no password", ConfigurationError, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
-    ("elliptic", ConfigurationError, "CERTIFICATE: its private key is no RSA key"),
+    ("elliptic", ConfigurationError, "CERTIFICATE: its private key is not an RSA key"),
     ("expired", AuthenticationError, "CERTIFICATE: expired on 20"),
     ("not yet valid", AuthenticationError, "CERTIFICATE: not valid until 20"),
     ("of another app", AuthenticationError, "AADSTS700027"),
 ]
 
 
-@pytest.mark.parametrize(("fault", "kind", "told"), CERTIFICATE_FAULTS)
-def test_1_4_certificate_faults_name_the_setting(
-    authority: Authority, ca_file: Path, fault: str, kind: type[MailroomError], told: str
+@pytest.mark.parametrize(("case", "kind", "expected"), CERTIFICATE_ERRORS)
+def test_1_4_certificate_errors_name_the_setting(
+    authority: Authority, ca_file: Path, case: str, kind: type[MailroomError], expected: str
 ) -> None:
     pair, other = application(), application()
     app = authority.register(ADDRESS, certificate=pair)
@@ -86,25 +86,25 @@ def test_1_4_certificate_faults_name_the_setting(
         "not yet valid": application(start=hour, end=20 * hour).pem(),
         "of another app": other.pem(),
     }
-    password = SecretStr("wr0ng-pw") if "wrong password" in fault else None
+    password = SecretStr("wr0ng-pw") if "wrong password" in case else None
     changes = oauth(
         mailbox_settings(),
         authority,
         app,
         ca_file,
-        certificate=SecretStr(texts[fault].decode()),
+        certificate=SecretStr(texts[case].decode()),
         certificate_password=password,
     )
     with pytest.raises(kind) as caught:
         TokenCache(authority.url).token(changes)
     text = str(caught.value)
-    assert told in text
+    assert expected in text
     assert "wr0ng-pw" not in text
     assert "PRIVATE KEY-----" not in text
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-def test_a_certificate_file_that_changed_is_read_anew(authority: Authority, ca_file: Path, tmp_path: Path) -> None:
+def test_a_changed_certificate_file_is_read_again(authority: Authority, ca_file: Path, tmp_path: Path) -> None:
     pair, other = application(), application()
     app = authority.register(ADDRESS, certificate=pair)
     path = tmp_path / "app.pem"

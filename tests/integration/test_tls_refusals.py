@@ -1,4 +1,4 @@
-"""Rule 1.2 against real servers: what is not to be trusted is refused, by name, before anything secret is sent."""
+"""Rule 1.2 with real servers: an untrusted server is refused before a secret is sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAYS = (Tls.IMPLICIT, Tls.STARTTLS)
 
 
 def refusal(server: Dovecot, tls: Tls, **changes: object) -> str:
-    """What is said of a server that is not to be trusted; nobody may have tried to sign in."""
+    """Return the error text for an untrusted server, and check that no sign-in was tried."""
     user = server.user()
     port = server.pop3s if tls is Tls.IMPLICIT else server.pop3
     with pytest.raises(TlsRefused) as caught:
@@ -95,18 +95,18 @@ def test_1_2_unknown_issuer_is_refused(dovecot: Dovecot, tls: Tls) -> None:
     assert "MAILBOXES__support__CA_FILE" in text
 
 
-def test_1_2_a_private_ca_is_an_addition_to_the_machines_roots(dovecot: Dovecot) -> None:
+def test_1_2_a_private_ca_is_added_to_the_root_certificates(dovecot: Dovecot) -> None:
     own = context_for(pop3_settings(dovecot, dovecot.user(), ca_file=None)).cert_store_stats()["x509_ca"]
     with_ca = context_for(pop3_settings(dovecot, dovecot.user())).cert_store_stats()["x509_ca"]
     assert with_ca == own + 1
 
 
-def test_1_2_an_address_in_the_certificate_is_as_good_as_a_name(dovecot: Dovecot) -> None:
+def test_1_2_an_address_in_the_certificate_is_accepted(dovecot: Dovecot) -> None:
     with Pop3Mailbox(pop3_settings(dovecot, dovecot.user(), host="127.0.0.1"), no_token) as mailbox:
         assert mailbox.check_folder("INBOX").messages == 0
 
 
-def test_1_2_nothing_turns_verification_off(dovecot: Dovecot) -> None:
+def test_1_2_no_setting_disables_verification(dovecot: Dovecot) -> None:
     for changes in ({}, {"allow_plaintext": True}, {"ca_file": None}, {"tls": Tls.STARTTLS}):
         context = context_for(pop3_settings(dovecot, dovecot.user(), **changes))
         assert context.verify_mode is ssl.CERT_REQUIRED
@@ -135,7 +135,7 @@ def test_1_2_tls_1_1_is_refused(server_context: ssl.SSLContext, ca_file: Path) -
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_1_2_the_names_are_told_in_both_versions_of_tls(
+def test_1_2_names_are_reported_in_both_tls_versions(
     ca: Ca, ca_file: Path, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
     context = context_of(ca.server("a.example.net"), tmp_path)
@@ -144,7 +144,7 @@ def test_1_2_the_names_are_told_in_both_versions_of_tls(
         scripted_mailbox(server, host="localhost", tls=Tls.IMPLICIT, ca_file=ca_file)
 
 
-def test_1_2_a_wildcard_certificate_is_taken(ca: Ca, ca_file: Path, tmp_path: Path) -> None:
+def test_1_2_a_wildcard_certificate_is_accepted(ca: Ca, ca_file: Path, tmp_path: Path) -> None:
     context = context_of(ca.server("*.example.net"), tmp_path)
     settings = mailbox_settings(host="mx.example.net", ca_file=ca_file)
     with Scripted(lambda peer: peer.send(b"hello"), context=context) as server:
@@ -153,8 +153,8 @@ def test_1_2_a_wildcard_certificate_is_taken(ca: Ca, ca_file: Path, tmp_path: Pa
             assert connection.recv(7) == b"hello\r\n"
 
 
-def test_1_2_bytes_before_the_handshake_are_thrown_away(server_context: ssl.SSLContext, ca_file: Path) -> None:
-    """What somebody on the way puts behind the answer to STLS must not be taken for an answer within TLS."""
+def test_1_2_bytes_before_the_handshake_are_discarded(server_context: ssl.SSLContext, ca_file: Path) -> None:
+    """Plain text that an attacker appends to the STLS response must not count as received under TLS."""
 
     def hook(peer: Peer, command: bytes) -> bool:
         if command == b"STLS":
@@ -170,7 +170,7 @@ def test_1_2_bytes_before_the_handshake_are_thrown_away(server_context: ssl.SSLC
         assert server.commands[:4] == [b"CAPA", b"STLS", b"CAPA", b"USER support@example.com"]
 
 
-def test_1_2_stls_that_is_offered_and_refused_sends_no_password(ca_file: Path) -> None:
+def test_1_2_after_refused_stls_no_password_is_sent(ca_file: Path) -> None:
     def hook(peer: Peer, command: bytes) -> bool:
         if command == b"STLS":
             peer.send(b"-ERR not today")
@@ -183,7 +183,7 @@ def test_1_2_stls_that_is_offered_and_refused_sends_no_password(ca_file: Path) -
         assert server.commands == [b"CAPA", b"STLS"]
 
 
-def test_1_2_a_port_without_tls_is_told(dovecot: Dovecot) -> None:
+def test_1_2_a_port_without_tls_is_reported(dovecot: Dovecot) -> None:
     with pytest.raises(TlsRefused, match="does not speak TLS at this port"):
         Pop3Mailbox(pop3_settings(dovecot, dovecot.user(), port=dovecot.pop3), no_token)
 
@@ -194,13 +194,13 @@ def test_connection_refused_names_the_settings() -> None:
         Pop3Mailbox(mailbox_settings(port=port), no_token)
 
 
-def test_an_unknown_name_names_the_setting() -> None:
+def test_an_unknown_host_name_names_the_setting() -> None:
     with pytest.raises(ConnectFailed, match="MAILBOXES__support__HOST"):
         Pop3Mailbox(mailbox_settings(host="no-such-host.invalid"), no_token)
 
 
 @pytest.mark.parametrize("host", ["a" * 70 + ".example", "x..example", ".", ""])
-def test_a_host_that_is_no_name_is_told(host: str) -> None:
+def test_an_invalid_host_name_is_reported(host: str) -> None:
     with pytest.raises(ConnectFailed):
         Pop3Mailbox(mailbox_settings(host=host), no_token)
 
@@ -213,26 +213,26 @@ def silent() -> Iterator[Scripted]:
 
 def test_a_server_that_never_greets_times_out(silent: Scripted) -> None:
     with pytest.raises(ConnectFailed, match="no answer in time"):
-        Pop3Mailbox(
-            mailbox_settings(port=silent.port), no_token, timeouts=type(SHORT)(connect=0.3, read=0.3, goodbye=0.3)
-        )
+        Pop3Mailbox(mailbox_settings(port=silent.port), no_token, timeouts=type(SHORT)(connect=0.3, read=0.3, quit=0.3))
 
 
 def test_a_handshake_that_stalls_times_out(silent: Scripted) -> None:
     settings = mailbox_settings(port=silent.port, tls=Tls.IMPLICIT)
     with pytest.raises(ConnectFailed, match="no answer in time"):
-        Pop3Mailbox(settings, no_token, timeouts=type(SHORT)(connect=0.3, read=0.3, goodbye=0.3))
+        Pop3Mailbox(settings, no_token, timeouts=type(SHORT)(connect=0.3, read=0.3, quit=0.3))
 
 
-def test_a_handshake_that_is_cut_is_no_connection() -> None:
+def test_an_interrupted_handshake_is_a_failed_connection() -> None:
     with Scripted(lambda peer: peer.cut()) as server, pytest.raises(ConnectFailed):
         scripted_mailbox(server, tls=Tls.IMPLICIT)
 
 
-@pytest.mark.parametrize(("content", "told"), [(None, "cannot be read"), (b"nothing", "no certificates in PEM form")])
-def test_a_ca_file_that_is_none_names_the_setting(tmp_path: Path, content: bytes | None, told: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "expected"), [(None, "cannot be read"), (b"nothing", "contains no certificates in PEM form")]
+)
+def test_an_invalid_ca_file_names_the_setting(tmp_path: Path, content: bytes | None, expected: str) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match=f"MAILBOXES__support__CA_FILE.*{told}"):
+    with pytest.raises(ConfigurationError, match=f"MAILBOXES__support__CA_FILE.*{expected}"):
         context_for(mailbox_settings(ca_file=path))

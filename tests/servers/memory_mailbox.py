@@ -115,9 +115,9 @@ class MemoryMailbox:
     def close(self) -> None:
         self._marked.clear()
 
-    def watermark(self, dealt_with: Collection[int]) -> str | None:
-        first = takewhile(lambda message: message.number in dealt_with, self._listed)
-        *_, last = (None, *(message.key for message in first))
+    def watermark(self, processed: Collection[int]) -> str | None:
+        first = takewhile(lambda one: one.number in processed, self._listed)
+        *_, last = (None, *(one.key for one in first))
         return last
 
     def list(

@@ -1,18 +1,53 @@
-"""How long work waits that a service could not serve."""
+"""The backoff between retries, and the parser of `Retry-After`."""
 
 from __future__ import annotations
 
-import pytest
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
-from shared.backoff import FIRST, LONGEST, service_backoff
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.backoff import MAX_BACKOFF, MAX_RETRY_AFTER, MIN_BACKOFF, parse_retry_after, service_backoff
 from shared.errors import ServiceUnavailable
 
 
-@pytest.mark.parametrize(("retries", "pause"), [(0, FIRST), (1, 60), (2, 120), (4, 480), (5, LONGEST), (500, LONGEST)])
-def test_an_ill_service_is_asked_ever_more_seldom(retries: int, pause: float) -> None:
-    assert service_backoff(ServiceUnavailable("ill"), retries) == pause
+@pytest.mark.parametrize(
+    ("retries", "backoff"), [(0, MIN_BACKOFF), (1, 60), (2, 120), (4, 480), (5, MAX_BACKOFF), (500, MAX_BACKOFF)]
+)
+def test_the_backoff_doubles_up_to_its_maximum(retries: int, backoff: float) -> None:
+    assert service_backoff(ServiceUnavailable("unavailable"), retries) == backoff
 
 
-def test_an_ill_service_that_names_a_time_gets_it() -> None:
-    assert service_backoff(ServiceUnavailable("ill", retry_after=5000), 0) == 5000
-    assert service_backoff(ServiceUnavailable("ill", retry_after=1), 0) == FIRST
+def test_a_longer_retry_after_wins() -> None:
+    assert service_backoff(ServiceUnavailable("unavailable", retry_after=5000), 0) == 5000
+    assert service_backoff(ServiceUnavailable("unavailable", retry_after=1), 0) == MIN_BACKOFF
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        *(("0", 0.0), ("7", 7.0), (" 12 ", 12.0), ("1.5", 1.5), ("-3", 0.0), ("3600", 3600.0)),
+        *(("3601", MAX_RETRY_AFTER), ("inf", MAX_RETRY_AFTER), ("-inf", 0.0), ("9" * 400, MAX_RETRY_AFTER)),
+        *((None, None), ("nan", None), ("", None), ("soon", None), ("7 s", None), ("0x10", None), ("1,5", None)),
+        *(("Mon, 23 Nov 2020 12:00:00 GMT", 0.0), ("Mon, 23 Nov 2020 12:00:00 -0000", None)),
+        *(("Fri, 31 Dec 9999 23:59:59 GMT", MAX_RETRY_AFTER), ("Fri, 99 Foo 2027 23:59:59 GMT", None)),
+        ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 2027 23:59:59 +99999999999999", None),
+    ],
+)
+def test_parse_retry_after(header: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(header) == seconds
+
+
+def test_a_date_is_converted_to_seconds_from_now() -> None:
+    seconds = parse_retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True))
+    assert seconds is not None
+    assert 80 < seconds <= 90
+
+
+@given(st.text(max_size=60))
+def test_parse_retry_after_never_raises(header: str) -> None:
+    seconds = parse_retry_after(header)
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER

@@ -1,4 +1,4 @@
-"""Everything foreign becomes one of ours, and the right one."""
+"""Every exception is mapped to the right error of `shared.errors`."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from shared.mailboxes.imap.errors import (
     CommandRejected,
     ProtocolViolation,
     ServerBye,
-    SessionDied,
+    SessionExpired,
     code_of,
     folder_error,
-    mapped_errors,
+    interrupted_sign_in_error,
+    map_error,
     removal_error,
     server_text,
-    sign_in_ended,
     sign_in_error,
 )
 
 WHERE = "mailbox support at mx.example:993"
 
 
-def foreign() -> list[type[Exception]]:
-    """Every exception class of imaplib, imapclient, ssl and socket, and those of the wire."""
+def exception_classes() -> list[type[Exception]]:
+    """Return every exception class of imaplib, imapclient, ssl and socket, and of the wire."""
     places = (imaplib.IMAP4, imapclient.exceptions, ssl, socket, imap_errors)
-    found = {
-        each
-        for place in places
-        for each in vars(place).values()
-        if inspect.isclass(each) and issubclass(each, Exception) and not issubclass(each, MailroomError)
+    classes = {
+        member
+        for module in places
+        for member in vars(module).values()
+        if inspect.isclass(member) and issubclass(member, Exception) and not issubclass(member, MailroomError)
     }
     more = (ConnectionResetError, BrokenPipeError, EOFError, ValueError, UnicodeDecodeError, IndexError, KeyError)
-    return sorted(found | set(more), key=lambda each: each.__name__)
+    return sorted(classes | set(more), key=lambda member: member.__name__)
 
 
 def instance(kind: type[Exception]) -> Exception:
@@ -63,19 +63,19 @@ def instance(kind: type[Exception]) -> Exception:
     return error
 
 
-@pytest.mark.parametrize("kind", foreign())
+@pytest.mark.parametrize("kind", exception_classes())
 def test_every_class_is_mapped(kind: type[Exception]) -> None:
     for error in (
-        mapped_errors(instance(kind), WHERE),
+        map_error(instance(kind), WHERE),
         folder_error(instance(kind), "INBOX", "FOLDERS", WHERE),
     ):
         assert isinstance(error, MailboxError)
         assert str(error).startswith(WHERE)
 
 
-def test_there_are_classes_to_map() -> None:
+def test_the_list_of_exception_classes_is_complete() -> None:
     assert {imaplib.IMAP4.abort, imapclient.exceptions.ProtocolError, ssl.SSLError, TimeoutError, ServerBye} <= set(
-        foreign()
+        exception_classes()
     )
 
 
@@ -84,7 +84,7 @@ def test_there_are_classes_to_map() -> None:
     [
         (imaplib.IMAP4.abort("socket error: EOF"), ConnectionLost),
         (imaplib.IMAP4.abort("[UNAVAILABLE] restart"), MailboxBusy),
-        (imaplib.IMAP4.abort("Session invalidated - AccessTokenExpired"), SessionDied),
+        (imaplib.IMAP4.abort("Session invalidated - AccessTokenExpired"), SessionExpired),
         (imaplib.IMAP4.readonly("not writable"), RemovalRefused),
         (imaplib.IMAP4.error("NO [INUSE] sawing"), MailboxBusy),
         (imaplib.IMAP4.error("NO whatever"), MailboxError),
@@ -92,10 +92,10 @@ def test_there_are_classes_to_map() -> None:
         (ServerBye("[UNAVAILABLE] shutting down"), MailboxBusy),
         (ServerBye("[ALERT] Too many simultaneous connections"), ConnectionLost),
         (ServerBye("[OVERQUOTA] bandwidth"), MailboxBusy),
-        (ServerBye("Your token has expired"), SessionDied),
-        (ServerBye("[AUTHENTICATIONFAILED] revoked"), SessionDied),
+        (ServerBye("Your token has expired"), SessionExpired),
+        (ServerBye("[AUTHENTICATIONFAILED] revoked"), SessionExpired),
         (ServerBye("idle for too long"), ConnectionLost),
-        (CommandRejected("UID FETCH 1", "NO", "[EXPIRED] over"), SessionDied),
+        (CommandRejected("UID FETCH 1", "NO", "[EXPIRED] over"), SessionExpired),
         (CommandRejected("UID FETCH 1", "NO", "[SERVERBUG] oops"), MailboxError),
         (CommandRejected("UID FETCH 1", "NO", "[THROTTLED] slowly"), MailboxBusy),
         (CommandRejected("UID FETCH 1", "BAD", "[LIMIT] too long"), MailboxError),
@@ -112,13 +112,13 @@ def test_there_are_classes_to_map() -> None:
         (ValueError("read of closed file"), ConnectionLost),
     ],
 )
-def test_what_becomes_what(error: Exception, becomes: type[MailroomError]) -> None:
-    assert type(mapped_errors(error, WHERE)) is becomes
+def test_errors_by_exception(error: Exception, becomes: type[MailroomError]) -> None:
+    assert type(map_error(error, WHERE)) is becomes
 
 
-def test_ours_stay_as_they_are() -> None:
+def test_own_errors_are_returned_unchanged() -> None:
     error = TlsRefused("no")
-    assert mapped_errors(error, WHERE) is error
+    assert map_error(error, WHERE) is error
     assert folder_error(error, "INBOX", "FOLDERS", WHERE) is error
 
 
@@ -134,24 +134,24 @@ def test_ours_stay_as_they_are() -> None:
         ("[LIMIT] later", MailboxBusy),
     ],
 )
-def test_1_9_sign_in(text: str, becomes: type[MailroomError]) -> None:
+def test_1_9_sign_in_errors(text: str, becomes: type[MailroomError]) -> None:
     assert type(sign_in_error(text, WHERE)) is becomes
 
 
-def test_folders() -> None:
+def test_folder_errors() -> None:
     def kind(error: Exception) -> type[MailroomError]:
         return type(folder_error(error, "Büro", "FOLDERS", WHERE))
 
     assert kind(imaplib.IMAP4.error("select failed: [NONEXISTENT] no")) is FolderMissing
     assert kind(imaplib.IMAP4.error("select failed: no such folder")) is FolderMissing
     assert kind(imaplib.IMAP4.error("select failed: [INUSE] later")) is MailboxBusy
-    assert kind(imaplib.IMAP4.error("select failed: [EXPIRED] over")) is SessionDied
+    assert kind(imaplib.IMAP4.error("select failed: [EXPIRED] over")) is SessionExpired
     assert kind(imaplib.IMAP4.abort("EOF")) is ConnectionLost
     assert kind(imaplib.IMAP4.readonly("INBOX is not writable")) is RemovalRefused
     assert "'Büro' of FOLDERS" in str(folder_error(CommandRejected("STATUS", "NO", "no"), "Büro", "FOLDERS", WHERE))
 
 
-def test_removals() -> None:
+def test_removal_errors() -> None:
     def kind(text: str, target: str | None = None) -> type[MailroomError]:
         return type(removal_error(CommandRejected("UID MOVE 1", "NO", text), target, WHERE))
 
@@ -160,17 +160,17 @@ def test_removals() -> None:
     assert kind("[OVERQUOTA] full", "Archive") is RemovalRefused
     assert kind("[UNAVAILABLE] later") is MailboxBusy
     assert kind("Server Unavailable. 15", "Archive") is MailboxBusy
-    assert kind("[EXPIRED] over") is SessionDied
+    assert kind("[EXPIRED] over") is SessionExpired
 
 
-def test_what_a_server_says_is_made_printable_and_short() -> None:
-    text = str(mapped_errors(ServerBye("evil\r\n\x1b[31m" + "x" * 5_000), WHERE))
+def test_server_texts_are_made_printable_and_short() -> None:
+    text = str(map_error(ServerBye("evil\r\n\x1b[31m" + "x" * 5_000), WHERE))
     assert "\x1b" not in text
     assert "\n" not in text
     assert len(text) < 400
 
 
-def test_codes() -> None:
+def test_response_codes() -> None:
     assert code_of("NO [TryCreate] x") == "TRYCREATE"
     assert code_of("[COPYUID 1 2 3] x") == "COPYUID"
     assert code_of("nothing [ here ]") == ""
@@ -188,44 +188,44 @@ def test_codes() -> None:
         ("ends with b'", "ends with b'"),
     ],
 )
-def test_python_s_notation_of_bytes_is_removed(text: str, becomes: str) -> None:
+def test_python_notation_of_bytes_is_removed(text: str, becomes: str) -> None:
     assert server_text(text) == becomes
     assert server_text(imaplib.IMAP4.error(text)) == becomes
 
 
-def test_no_error_shows_python_s_notation() -> None:
+def test_no_error_contains_python_notation() -> None:
     raw = imaplib.IMAP4.error(b"[NONEXISTENT] Unknown folder \xe9")
     for error in (
-        mapped_errors(raw, WHERE),
-        mapped_errors(imaplib.IMAP4.abort(b"going down"), WHERE),
-        mapped_errors(imaplib.IMAP4.readonly(b"INBOX"), WHERE),
+        map_error(raw, WHERE),
+        map_error(imaplib.IMAP4.abort(b"going down"), WHERE),
+        map_error(imaplib.IMAP4.readonly(b"INBOX"), WHERE),
         folder_error(raw, "INBOX", "FOLDERS", WHERE),
     ):
         assert "b'" not in str(error)
     assert "Unknown folder" in str(folder_error(raw, "INBOX", "FOLDERS", WHERE))
 
 
-def test_throttling_is_busy_for_as_long_as_the_server_asks() -> None:
+def test_throttling_is_busy_for_the_suggested_backoff() -> None:
     text = "Request is throttled. Suggested Backoff Time: 299961 milliseconds"
     for error in (
-        mapped_errors(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
-        mapped_errors(ServerBye(text), WHERE),
-        mapped_errors(imaplib.IMAP4.error(f"command error: BAD [b'{text}']"), WHERE),
+        map_error(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
+        map_error(ServerBye(text), WHERE),
+        map_error(imaplib.IMAP4.error(f"command error: BAD [b'{text}']"), WHERE),
         folder_error(CommandRejected("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE),
         removal_error(CommandRejected("UID STORE 1", "BAD", text), None, WHERE),
         removal_error(CommandRejected("UID MOVE 1", "NO", text), "Archive", WHERE),
         sign_in_error(text, WHERE),
-        sign_in_ended(text, WHERE),
+        interrupted_sign_in_error(text, WHERE),
     ):
         assert isinstance(error, MailboxBusy)
         assert error.retry_after == pytest.approx(299.961)
 
 
-def test_a_sign_in_without_a_mailbox_is_explained() -> None:
+def test_a_sign_in_without_a_mailbox_names_the_settings() -> None:
     text = "User is authenticated but not connected."
     for error in (
-        mapped_errors(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
-        mapped_errors(imaplib.IMAP4.error(f"LIST command error: BAD [b'{text}']"), WHERE),
+        map_error(CommandRejected("UID FETCH 1", "BAD", text), WHERE),
+        map_error(imaplib.IMAP4.error(f"LIST command error: BAD [b'{text}']"), WHERE),
         folder_error(CommandRejected("SELECT", "BAD", text), "INBOX", "FOLDERS", WHERE),
         removal_error(CommandRejected("UID STORE 1", "BAD", text), None, WHERE),
     ):
@@ -235,6 +235,6 @@ def test_a_sign_in_without_a_mailbox_is_explained() -> None:
         assert "throttles" in str(error)
 
 
-def test_a_folder_that_cannot_be_opened_now_is_not_missing() -> None:
+def test_a_folder_that_is_temporarily_refused_is_not_missing() -> None:
     for text in ("Server Unavailable. 15", "[SERVERBUG] Internal error occurred. Refer to server log", "[LIMIT] later"):
         assert type(folder_error(CommandRejected("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE)) is MailboxBusy

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from imapclient import imap_utf7
 
 from shared.mailboxes.imap.errors import ProtocolViolation
-from shared.mailboxes.imap.syntax import Tokens, folder_name, in_set, internal_date, quoted_string, uid_sets
+from shared.mailboxes.imap.syntax import ListParser, expand_set, folder_name, internal_date, quoted_string, uid_sets
 
 
-def parsed(text: bytes) -> list[object]:
-    tokens = Tokens()
-    tokens.text(text)
-    assert tokens.done
-    return tokens.top
+def parse(text: bytes) -> list[object]:
+    parser = ListParser()
+    parser.feed_text(text)
+    assert parser.is_complete
+    return parser.current
 
 
 def test_uid_sets() -> None:
@@ -24,10 +24,10 @@ def test_uid_sets() -> None:
 
 
 @given(st.sets(st.integers(1, 2**32 - 1) | st.integers(1, 50)), st.integers(25, 60))
-def test_uid_sets_name_what_was_given_and_nothing_else(uids: set[int], length: int) -> None:
+def test_uid_sets_contain_exactly_the_uids(uids: set[int], length: int) -> None:
     sets = list(uid_sets(uids, length))
-    assert [uid for each in sets for uid in in_set(each)] == sorted(uids)
-    assert all(len(each) <= length for each in sets)
+    assert [uid for uid_set in sets for uid in expand_set(uid_set)] == sorted(uids)
+    assert all(len(uid_set) <= length for uid_set in sets)
 
 
 @pytest.mark.parametrize(
@@ -41,33 +41,33 @@ def test_uid_sets_name_what_was_given_and_nothing_else(uids: set[int], length: i
         (b"((()))", [[[[]]]]),
     ],
 )
-def test_tokens(text: bytes, value: list[object]) -> None:
-    assert parsed(text) == value
+def test_list_parser(text: bytes, value: list[object]) -> None:
+    assert parse(text) == value
 
 
-def test_tokens_around_literals() -> None:
-    tokens = Tokens()
-    tokens.text(b"(UID 1 BODY[] ")
-    assert tokens.depth == 1
-    tokens.literal(b"a) (b")
-    tokens.text(b' X ("y')
-    assert not tokens.done
-    tokens.text(b"))")
-    assert tokens.done
-    assert tokens.top == [[b"UID", b"1", b"BODY[]", b"a) (b", b"X", [b"y"]]]
+def test_list_parser_with_literals() -> None:
+    parser = ListParser()
+    parser.feed_text(b"(UID 1 BODY[] ")
+    assert parser.depth == 1
+    parser.feed_literal(b"a) (b")
+    parser.feed_text(b' X ("y')
+    assert not parser.is_complete
+    parser.feed_text(b"))")
+    assert parser.is_complete
+    assert parser.current == [[b"UID", b"1", b"BODY[]", b"a) (b", b"X", [b"y"]]]
 
 
 @given(st.binary())
-def test_nothing_but_broken_is_raised(text: bytes) -> None:
-    tokens = Tokens()
+def test_the_parser_raises_only_protocol_violation(text: bytes) -> None:
+    parser = ListParser()
     try:
-        tokens.text(text)
+        parser.feed_text(text)
     except ProtocolViolation:
         assert b")" in text
 
 
 @given(st.text())
-def test_folder_names_are_one_line_and_come_back(name: str) -> None:
+def test_folder_names_are_one_line_and_round_trip(name: str) -> None:
     try:
         name.encode("utf-16")
     except UnicodeEncodeError:

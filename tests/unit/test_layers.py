@@ -36,7 +36,11 @@ MAY_IMPORT = {
     "shared.routing": set(),
     "shared.storage": {"shared.errors", TEMPORARY},
     "shared.config": {"shared.addresses", "shared.errors", "shared.storage.location"},
-    "shared.mailboxes": {"shared.addresses", "shared.errors", "shared.config", "shared.clock", TEMPORARY},
+    "shared.mailboxes": {
+        *("shared.addresses", "shared.errors", "shared.config", "shared.clock"),
+        "shared.backoff",
+        TEMPORARY,
+    },
     "shared.observability": {"shared.errors"},
     "shared.receipts": {"shared.storage"},
     "shared.queue_messages": {"shared.errors"},

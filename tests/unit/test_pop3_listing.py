@@ -1,4 +1,4 @@
-"""What UIDL, LIST and headers tell."""
+"""Parsing of UIDL, LIST and headers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from shared.mailboxes.pop3.listing import Headers, listed_messages, parse_keys, 
 TEN = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
 
-def test_listing_is_in_the_order_of_numbers_whatever_the_lines() -> None:
+def test_messages_are_ordered_by_number() -> None:
     assert listed_messages(parse_sizes([b"2 20", b"1 10"]), parse_keys([b"1 a", b"2 b"]), {2: TEN}) == [
         ListedMessage("a", 1, 10),
         ListedMessage("b", 2, 20, TEN),
     ]
 
 
-def test_a_uidl_may_hold_any_octets() -> None:
+def test_a_uidl_may_contain_any_bytes() -> None:
     assert parse_keys([b"1 !<>~\xff", b"2 two words ", b"3", b"x y"]) == {1: "!<>~\xff", 2: "two words"}
 
 
 @pytest.mark.parametrize("line", [b"", b"1", b"a 1", b"1 -5", b"0 1", b"1 1e3"])
-def test_a_list_that_cannot_be_read_is_broken(line: bytes) -> None:
+def test_an_unparseable_list_is_a_protocol_violation(line: bytes) -> None:
     with pytest.raises(ProtocolViolation):
         parse_sizes([line])
 
@@ -46,17 +46,17 @@ def test_1_11_received_at(headers: bytes) -> None:
 
 
 @pytest.mark.parametrize("headers", [b"", b"\r\n", b"Date:\r\n", b"Date: Mon, 99 Nov 99999 99:99:99 +9999\r\n"])
-def test_1_11_received_at_is_none_where_it_cannot_be_read(headers: bytes) -> None:
+def test_1_11_received_at_is_none_if_unparseable(headers: bytes) -> None:
     assert received_at(headers) is None
 
 
 @given(st.binary(max_size=200))
-def test_1_8_no_headers_raise(noise: bytes) -> None:
+def test_1_8_received_at_never_raises(noise: bytes) -> None:
     received_at(noise)
     received_at(b"Received: " + noise + b"\r\nDate: " + noise)
 
 
-def test_headers_without_an_end_cost_no_memory() -> None:
+def test_endless_headers_use_bounded_memory() -> None:
     headers = Headers()
     for _ in range(100):
         headers.write(b"X: " + b"y" * 10_000 + b"\r\n")
@@ -68,11 +68,11 @@ def test_headers_without_an_end_cost_no_memory() -> None:
     ("text", "code"),
     [("[IN-USE] x", "IN-USE"), (" [sys/temp]x", "SYS/TEMP"), ("[LOGIN-DELAY 5]", "LOGIN-DELAY"), ("x [AUTH]", "")],
 )
-def test_1_9_codes(text: str, code: str) -> None:
+def test_1_9_response_codes(text: str, code: str) -> None:
     assert code_of(text) == code
 
 
-def test_8_2_what_says_that_a_message_is_gone() -> None:
+def test_8_2_texts_that_report_a_gone_message() -> None:
     assert is_gone("no such message, only 3 messages in maildrop")
     assert is_gone("Message 3 already deleted")
     assert not is_gone("[SYS/PERM] internal error")

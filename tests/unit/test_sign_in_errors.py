@@ -1,4 +1,4 @@
-"""Every exception that MSAL, requests and cryptography may raise at a sign-in becomes one of ours, without its text."""
+"""Every exception of MSAL, requests and cryptography at a sign-in is mapped to an error without its text."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def raised() -> Iterator[Exception]:
 
 
 @pytest.mark.parametrize("error", list(raised()), ids=lambda error: type(error).__name__)
-def test_every_exception_is_mapped_and_its_text_is_not_told(error: Exception) -> None:
+def test_every_exception_is_mapped_without_its_text(error: Exception) -> None:
     found = token_error(error, SETTINGS, "https://login.example")
     assert isinstance(found, MailroomError)
     assert "mailbox support" in str(found)
@@ -67,17 +67,17 @@ def test_every_exception_is_mapped_and_its_text_is_not_told(error: Exception) ->
         (ValueError("x"), AuthenticationError),
     ],
 )
-def test_what_the_caller_is_to_do(error: Exception, kind: type[MailroomError]) -> None:
+def test_error_classes(error: Exception, kind: type[MailroomError]) -> None:
     assert type(token_error(error, SETTINGS, "https://login.example")) is kind
 
 
-def test_our_own_errors_pass_as_they_are() -> None:
+def test_own_errors_pass_unchanged() -> None:
     error = ConfigurationError("as it is")
     assert token_error(error, SETTINGS, "https://login.example") is error
 
 
 @pytest.mark.parametrize("name", sorted(TRANSIENT))
-def test_transient_answers_are_no_refusal(name: str) -> None:
+def test_transient_errors_are_not_refusals(name: str) -> None:
     assert isinstance(authentication_error({"error": name}, SETTINGS), ServiceUnavailable)
 
 
@@ -88,16 +88,16 @@ def test_transient_answers_are_no_refusal(name: str) -> None:
         *("invalid_scope", "invalid_resource", "interaction_required", "access_denied", ""),
     ],
 )
-def test_every_other_answer_is_a_refusal(name: str) -> None:
+def test_every_other_error_is_a_refusal(name: str) -> None:
     assert isinstance(authentication_error({"error": name}, SETTINGS), AuthenticationError)
 
 
 @pytest.mark.parametrize(
     "answer", [{}, {"error": 7, "error_codes": ["x"]}, {"error": None, "error_description": None, "error_codes": None}]
 )
-def test_odd_answers_are_refusals(answer: dict[str, object]) -> None:
+def test_malformed_errors_are_refusals(answer: dict[str, object]) -> None:
     assert isinstance(authentication_error(answer, SETTINGS), AuthenticationError)
 
 
-def test_1_5_xoauth2_as_the_mail_servers_want_it() -> None:
+def test_1_5_xoauth2_response() -> None:
     assert xoauth2("me@example.com", "t0k") == b"user=me@example.com\x01auth=Bearer t0k\x01\x01"

@@ -1,4 +1,4 @@
-"""Where a message's bytes are between the wire and the store (rule 1.7)."""
+"""Spooling of messages to memory and disk (rule 1.7)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from shared.lease import LEASE_SECONDS
-from shared.mailboxes.spool import MEMORY_LIMIT, Content, MemoryBudget, Spool, remove_leftover_files
-from shared.temporary_files import LEFTOVER_SECONDS, LockedFile
+from shared.mailboxes.spool import MEMORY_LIMIT, Content, DiskBudget, Spool, remove_leftover_files
+from shared.temporary_files import LEFT_OVER, LockedFile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,25 +26,25 @@ NO_LIMIT = 1 << 40
 
 @pytest.fixture(autouse=True)
 def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The temporary folder of the process; no test leaves anything in it."""
+    """Return the process's temporary folder, and check that the test left nothing in it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-class Blocks:
-    """Whether a call waits, and that it ends once it may."""
+class BlockedReservation:
+    """A reservation in a background thread that may wait for the budget."""
 
-    def __init__(self, budget: MemoryBudget, size: int) -> None:
+    def __init__(self, budget: DiskBudget, size: int) -> None:
         self._thread = threading.Thread(target=budget.reserve, args=(size,), daemon=True)
         self._thread.start()
         self._thread.join(0.1)
 
     @property
-    def waits(self) -> bool:
+    def is_waiting(self) -> bool:
         return self._thread.is_alive()
 
-    def ends(self) -> bool:
+    def join(self) -> bool:
         self._thread.join(5)
         return not self._thread.is_alive()
 
@@ -55,17 +55,17 @@ def test_1_7_a_small_message_stays_in_memory(pieces: list[bytes], temporary_fold
     for piece in pieces:
         spool.write(piece)
     content = spool.finish()
-    whole = b"".join(pieces)
+    expected = b"".join(pieces)
     assert content is not None
-    assert content.data == whole
-    assert (content.size, content.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+    assert content.data == expected
+    assert (content.size, content.sha256) == (len(expected), hashlib.sha256(expected).hexdigest())
     assert list(temporary_folder.iterdir()) == []
     content.close()
     content.close()
 
 
-def test_1_7_exactly_the_limit_is_in_memory() -> None:
-    budget = MemoryBudget(1)
+def test_1_7_a_message_of_exactly_the_limit_stays_in_memory() -> None:
+    budget = DiskBudget(1)
     spool = Spool(MEMORY_LIMIT, NO_LIMIT, budget=budget)
     spool.write(b"x" * MEMORY_LIMIT)
     content = spool.finish()
@@ -73,10 +73,10 @@ def test_1_7_exactly_the_limit_is_in_memory() -> None:
     assert isinstance(content.data, bytes)
 
 
-@pytest.mark.parametrize("told", [0, MEMORY_LIMIT * 2], ids=["the server told less", "as the server told"])
-def test_1_7_a_large_message_goes_to_disk_whole(told: int, temporary_folder: Path) -> None:
+@pytest.mark.parametrize("reported", [0, MEMORY_LIMIT * 2], ids=["the server reported less", "as the server reported"])
+def test_1_7_a_large_message_is_spooled_to_disk(reported: int, temporary_folder: Path) -> None:
     piece = bytes(range(256)) * 4096
-    spool = Spool(told, NO_LIMIT)
+    spool = Spool(reported, NO_LIMIT)
     for _ in range(8):
         spool.write(piece)
     content = spool.finish()
@@ -89,27 +89,27 @@ def test_1_7_a_large_message_goes_to_disk_whole(told: int, temporary_folder: Pat
     content.close()
 
 
-def test_1_7_what_is_announced_as_large_never_grows_in_memory(temporary_folder: Path) -> None:
+def test_1_7_a_message_reported_as_large_uses_no_memory(temporary_folder: Path) -> None:
     spool = Spool(MEMORY_LIMIT + 1, NO_LIMIT)
     assert len(list(temporary_folder.iterdir())) == 1
     spool.discard()
 
 
-@pytest.mark.parametrize("told", [10, MEMORY_LIMIT * 3])
-def test_1_7_overflow_keeps_nothing_and_reading_may_go_on(told: int, temporary_folder: Path) -> None:
+@pytest.mark.parametrize("reported", [10, MEMORY_LIMIT * 3])
+def test_1_7_an_overflowing_message_is_dropped(reported: int, temporary_folder: Path) -> None:
     limit = MEMORY_LIMIT * 2
-    budget = MemoryBudget(limit)
-    spool = Spool(told, limit, budget=budget)
+    budget = DiskBudget(limit)
+    spool = Spool(reported, limit, budget=budget)
     for _ in range(3):
         spool.write(b"x" * MEMORY_LIMIT)
         spool.write(b"y")
     assert spool.overflowed
     assert spool.finish() is None
     assert list(temporary_folder.iterdir()) == []
-    assert not Blocks(budget, limit).waits, "overflow gives the budget back"
+    assert not BlockedReservation(budget, limit).is_waiting, "overflow gives the budget back"
 
 
-def test_1_7_exactly_the_message_limit_is_no_overflow() -> None:
+def test_1_7_a_message_of_exactly_the_limit_does_not_overflow() -> None:
     spool = Spool(0, 3)
     spool.write(b"abc")
     content = spool.finish()
@@ -117,57 +117,57 @@ def test_1_7_exactly_the_message_limit_is_no_overflow() -> None:
     assert content.data == b"abc"
 
 
-def test_1_7_the_budget_waits_and_is_given_back_when_the_content_is_closed() -> None:
+def test_1_7_the_budget_is_released_when_the_content_is_closed() -> None:
     size = MEMORY_LIMIT + 1
-    budget = MemoryBudget(size + 10)
+    budget = DiskBudget(size + 10)
     spool = Spool(size, NO_LIMIT, budget=budget)
     spool.write(b"x" * size)
     content = spool.finish()
     assert content is not None
-    waiting = Blocks(budget, 11)
-    assert waiting.waits
+    waiting = BlockedReservation(budget, 11)
+    assert waiting.is_waiting
     content.close()
-    assert waiting.ends()
+    assert waiting.join()
     budget.release(11)
     content.close()
-    assert not Blocks(budget, size + 10).waits
+    assert not BlockedReservation(budget, size + 10).is_waiting
 
 
-def test_1_7_a_discarded_spool_gives_the_budget_back() -> None:
+def test_1_7_a_discarded_spool_releases_the_budget() -> None:
     size = MEMORY_LIMIT + 1
-    budget = MemoryBudget(size)
+    budget = DiskBudget(size)
     spool = Spool(size, NO_LIMIT, budget=budget)
-    waiting = Blocks(budget, 1)
-    assert waiting.waits
+    waiting = BlockedReservation(budget, 1)
+    assert waiting.is_waiting
     spool.discard()
     spool.discard()
-    assert waiting.ends()
+    assert waiting.join()
 
 
 def test_1_7_a_message_larger_than_the_whole_budget_waits_until_it_is_alone() -> None:
-    budget = MemoryBudget(10)
+    budget = DiskBudget(10)
     budget.reserve(1)
-    waiting = Blocks(budget, 100)
-    assert waiting.waits
+    waiting = BlockedReservation(budget, 100)
+    assert waiting.is_waiting
     budget.release(1)
-    assert waiting.ends()
+    assert waiting.join()
 
 
-def test_1_7_a_message_that_turns_out_larger_than_told_counts_with_its_true_size() -> None:
+def test_1_7_a_message_larger_than_reported_counts_with_its_true_size() -> None:
     size = MEMORY_LIMIT + 2_000_000
-    budget = MemoryBudget(size)
+    budget = DiskBudget(size)
     spool = Spool(MEMORY_LIMIT + 1, NO_LIMIT, budget=budget)
     spool.write(b"x" * size)
     content = spool.finish()
     assert content is not None
-    waiting = Blocks(budget, 1_000_000)
-    waited = waiting.waits
+    waiting = BlockedReservation(budget, 1_000_000)
+    waited = waiting.is_waiting
     content.close()
-    assert waiting.ends()
+    assert waiting.join()
     assert waited, "the disk holds more than the budget knows of"
 
 
-def test_content_of_bytes() -> None:
+def test_content_from_bytes() -> None:
     content = Content.from_bytes(b"abc")
     assert (content.data, content.size, content.sha256) == (b"abc", 3, hashlib.sha256(b"abc").hexdigest())
     content.close()
@@ -186,7 +186,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("state", ["writing", "finished"])
-def test_1_7_only_a_killed_workers_spooled_message_is_removed(temporary_folder: Path, state: str) -> None:
+def test_1_7_only_files_of_killed_workers_are_removed(temporary_folder: Path, state: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SPOOLING, state],
         cwd=ROOT,
@@ -207,11 +207,11 @@ def test_1_7_only_a_killed_workers_spooled_message_is_removed(temporary_folder: 
     assert not path.exists()
 
 
-def test_1_7_a_file_is_left_over_as_soon_as_a_lease_is() -> None:
-    assert LEFTOVER_SECONDS == LEASE_SECONDS
+def test_1_7_a_file_counts_as_leftover_when_a_lease_expires() -> None:
+    assert LEFT_OVER == LEASE_SECONDS
 
 
-def test_1_7_another_programs_files_stay(temporary_folder: Path) -> None:
+def test_1_7_files_of_other_programs_are_kept(temporary_folder: Path) -> None:
     names = ["mailroom-notes.txt", "other.eml"]
     for name in names:
         (temporary_folder / name).write_bytes(b"x")
@@ -222,8 +222,8 @@ def test_1_7_another_programs_files_stay(temporary_folder: Path) -> None:
     (temporary_folder / "mailroom-folder.eml").rmdir()
 
 
-def test_1_7_a_file_that_is_removed_before_it_is_locked_is_made_again(temporary_folder: Path) -> None:
-    """Between a file's creation and its lock, another process may find it, if the clock jumps."""
+def test_1_7_a_file_that_is_removed_before_it_is_locked_is_created_again(temporary_folder: Path) -> None:
+    """If the system time jumps, another process may remove a file between its creation and its lock."""
     made = []
 
     def create() -> tuple[int, str]:

@@ -1,10 +1,10 @@
-"""Temporary refusals of a sign-in are not taken for wrong credentials, nor the reverse."""
+"""Temporary refusals of a sign-in are distinguished from wrong credentials."""
 
 from __future__ import annotations
 
 import pytest
 
-from shared.mailboxes.temporary_refusals import TABLE, suggested_backoff, temporary_refusal, throttled_error
+from shared.mailboxes.temporary_refusals import TABLE, is_temporary_refusal, is_throttled, suggested_backoff
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ from shared.mailboxes.temporary_refusals import TABLE, suggested_backoff, tempor
         "Too many login attempts, please try again later.",
     ],
 )
-def test_1_9_temporary(text: str) -> None:
-    assert temporary_refusal(text)
-    assert temporary_refusal(text.upper())
+def test_1_9_temporary_refusals(text: str) -> None:
+    assert is_temporary_refusal(text)
+    assert is_temporary_refusal(text.upper())
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_1_9_temporary(text: str) -> None:
         "permission denied",
     ],
 )
-def test_1_9_not_temporary(text: str) -> None:
-    assert not temporary_refusal(text)
-    assert not temporary_refusal(text.upper())
+def test_1_9_other_refusals(text: str) -> None:
+    assert not is_temporary_refusal(text)
+    assert not is_temporary_refusal(text.upper())
 
 
 def test_every_row_names_its_source_and_matches_a_text() -> None:
@@ -121,6 +121,6 @@ def test_every_row_names_its_source_and_matches_a_text() -> None:
         ("Server Unavailable. 15", None),
     ],
 )
-def test_backoff(text: str, seconds: float | None) -> None:
+def test_suggested_backoff(text: str, seconds: float | None) -> None:
     assert suggested_backoff(text) == seconds
-    assert throttled_error(text) == ("throttled" in text or "Backoff" in text)
+    assert is_throttled(text) == ("throttled" in text or "Backoff" in text)

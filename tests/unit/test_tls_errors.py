@@ -1,4 +1,4 @@
-"""Every error of `socket` and `ssl` while a connection is made becomes one of ours, and names what to look at."""
+"""Every exception of `socket` and `ssl` while connecting is mapped to an error that names what to check."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.errors import ConnectFailed, ConnectionLost, MailboxError, TlsRefused
-from shared.mailboxes.tls import connecting, connection_error
-from shared.mailboxes.tls_witness import _read, peer_certificate
+from shared.mailboxes.tls import _parse_certificate, connecting, connection_error, peer_certificate
 from tests.servers.certificates import Ca
 from tests.servers.settings import mailbox_settings
 
@@ -27,7 +26,11 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
 def errors() -> list[OSError | EOFError | UnicodeError]:
     kinds: list[type[OSError]] = [OSError]
     for kind in kinds:
-        kinds += [each for each in kind.__subclasses__() if each.__module__ in ("builtins", "ssl", "socket", "_ssl")]
+        kinds += [
+            subclass
+            for subclass in kind.__subclasses__()
+            if subclass.__module__ in ("builtins", "ssl", "socket", "_ssl")
+        ]
     kinds = [kind for kind in dict.fromkeys(kinds) if kind is not ssl.SSLCertVerificationError]
     found: list[OSError | EOFError | UnicodeError] = [kind(5, "what the system says") for kind in kinds]
     return [*found, EOFError(), UnicodeError("label too long"), OSError(errno.EINVAL, "no"), OSError()]
@@ -51,11 +54,11 @@ def test_every_error_is_mapped_and_names_mailbox_and_server(error: OSError | EOF
         (socket.gaierror(-2, "x"), ConnectFailed),
     ],
 )
-def test_what_the_caller_is_to_do(error: OSError, kind: type[MailboxError]) -> None:
+def test_error_classes(error: OSError, kind: type[MailboxError]) -> None:
     assert type(connection_error(SETTINGS, error)) is kind
 
 
-def test_our_own_errors_pass_as_they_are() -> None:
+def test_own_errors_pass_unchanged() -> None:
     error = ConnectionLost("as it is")
     with pytest.raises(ConnectionLost) as caught, connecting(SETTINGS):
         raise error
@@ -63,22 +66,22 @@ def test_our_own_errors_pass_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("code", [*range(1, 100), 0, -1])
-def test_1_2_every_verdict_on_a_certificate_is_a_refusal(code: int) -> None:
-    """Whether or not the certificate itself could be seen."""
+def test_1_2_every_certificate_error_is_a_refusal(code: int) -> None:
+    """This holds whether or not the certificate itself was recorded."""
     found = connection_error(SETTINGS, verification(code))
     assert isinstance(found, TlsRefused)
     assert "certificate" in str(found)
 
 
 @pytest.mark.parametrize("context", [b"", b"\x00"])
-def test_the_certificate_is_read_from_the_handshake_of_both_versions(ca: Ca, context: bytes) -> None:
+def test_the_certificate_is_parsed_from_both_tls_versions(ca: Ca, context: bytes) -> None:
     der = ca.server("a.example", "127.0.0.1").certificate.public_bytes(Encoding.DER)
     chain = len(der).to_bytes(3, "big") + der + (b"\x00\x00" if context else b"")
     body = context + len(chain).to_bytes(3, "big") + chain
-    peer = _read(b"\x0b" + len(body).to_bytes(3, "big") + body)
+    peer = _parse_certificate(b"\x0b" + len(body).to_bytes(3, "big") + body)
     assert peer.names == ("a.example", "127.0.0.1")
     assert peer.issuer == "CN=Mailroom Test CA"
 
 
-def test_nothing_seen_is_nothing_told() -> None:
+def test_without_a_handshake_there_is_no_peer_certificate() -> None:
     assert peer_certificate() is None

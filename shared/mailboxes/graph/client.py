@@ -45,7 +45,7 @@ from shared.mailboxes.graph.errors import (
 )
 from shared.mailboxes.graph.event_loop import LoopThread
 from shared.mailboxes.oauth.token_cache import TokenCache
-from shared.mailboxes.tls_witness import forget_peer
+from shared.mailboxes.tls import forget_peer
 
 # It tells every request with its whole address at INFO, which is what a worker logs.
 logging.getLogger("httpx").setLevel(logging.WARNING)

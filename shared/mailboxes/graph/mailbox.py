@@ -89,12 +89,12 @@ class GraphMailbox:
 
     @property
     def key_prefix(self) -> str | None:
-        """Empty, as ids have nothing in common; None if the listing broke off."""
+        """Return "", as ids have no common prefix, or None if the listing was cut off."""
         return "" if self._listing.complete else None
 
-    def watermark(self, dealt_with: Collection[int]) -> str | None:
+    def watermark(self, processed: Collection[int]) -> str | None:
         """The link to the changes since, as far as all before them was dealt with."""
-        return self._listing.mark(dealt_with)
+        return self._listing.mark(processed)
 
     def fetch(self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches; see `Fetcher`."""

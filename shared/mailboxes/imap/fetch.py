@@ -1,20 +1,24 @@
-"""Downloading: several batches on the wire, large messages in pieces, and what to do when one of them goes wrong.
+"""Downloads messages: several batches at once, large messages in pieces, with recovery from errors.
 
-A batch that the server refuses is asked for again one message at a time, and so is what was on the wire when the
-connection broke: one bad message must not stop the ones behind it (rule 1.8). A message that is refused by itself, or
-that broke the connection twice while nothing else was on the wire, is answered as `refused` and stays in the mailbox.
+If the server refuses a batch or the connection breaks, its messages are requested again one at a time: one bad message
+must not block the messages behind it (rule 1.8). A message that is refused when requested alone gets the result
+`refused` and stays in the mailbox. So does a message at which the connection breaks twice while no other message is
+requested.
 
-A message that does not come although the server answers OK is gone only if a UID SEARCH in the same session says so;
-otherwise it is `refused`. A FETCH response without a UID is taken only while one message alone is asked for, and only
-if SEARCH says that its sequence number is that message's: a wrong guess would remove mail that was never stored.
+If the server responds OK without a message, a UID SEARCH in the same session decides: the message is gone, or it is
+`refused`. A FETCH response without a UID is accepted only while a single message is requested, and only if SEARCH
+confirms its sequence number: a wrong guess would remove a message that was never stored.
 
-A code such as [UNAVAILABLE] may be about one message (Yahoo) or about the server. When `BUSY_IN_A_ROW` messages asked
-for alone are refused so and none is delivered in between, the folder's last message decides: if the server does not
-deliver its first byte either, the mailbox is busy.
-Throttling is always about the account: nothing more is asked.
+A code such as [UNAVAILABLE] may concern one message (Yahoo) or the server. If `BUSY_IN_A_ROW` messages requested alone
+are refused with it and none is delivered in between, the folder's last message decides: if the server does not deliver
+its first byte either, the mailbox is busy. Throttling always concerns the account: no further command is sent.
 
-A message that goes to disk is begun only when no other that is on disk waits to be taken: the budget for the disk may
-make this thread wait, and it must not wait for itself.
+A message is spooled to disk only while no earlier message on disk waits to be stored. The disk budget may block this
+thread until other spools release space, and this thread must not wait for its own spool.
+
+A large message is read in pieces of a megabyte (`BODY.PEEK[]<offset.count>`, RFC 3501 section 6.4.5), several at once.
+The reported size is only a hint, since Exchange estimates it. The message ends where the server returns no more bytes.
+A short piece is the end only if the sum equals the reported size.
 """
 
 from __future__ import annotations
@@ -27,35 +31,33 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from shared.errors import AccessRefused, ConnectionLost, MailboxBusy, printable
-from shared.mailboxes.base import Batch, ListedMessage
-from shared.mailboxes.imap.errors import CommandRejected, SessionDied, mapped_errors, session_error
-from shared.mailboxes.imap.pieces import PartialFetch
-from shared.mailboxes.imap.syntax import in_set, uid_sets
-from shared.mailboxes.imap.unit import DiskSpool, FetchBatch, disk_error
-from shared.mailboxes.imap.wire import Body, Command, Sink, SkippedBody, Wire
+from shared.errors import AccessRefused, ConnectionLost, MailboxBusy, ServiceUnavailable, printable
+from shared.mailboxes.base import Batch, FetchResult, ListedMessage
+from shared.mailboxes.imap.errors import CommandRejected, SessionExpired, map_error, session_error
+from shared.mailboxes.imap.syntax import expand_set, uid_sets
+from shared.mailboxes.imap.wire import PIECE_SIZE, Body, Command, Sink, SkippedBody, Wire
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, Spool
-from shared.mailboxes.temporary_refusals import temporary_refusal
+from shared.mailboxes.temporary_refusals import is_temporary_refusal
 
 WINDOW_BYTES = 16 * 1024 * 1024
-"""Octets, as told by the server, that may be on the wire or wait to be taken."""
+"""Bytes, as reported by the server, that may be requested or wait to be stored."""
 
-TRIES_ALONE = 2
-"""How often a message may break the connection while it is alone on the wire."""
+MAX_BREAKS_ALONE = 2
+"""Broken connections while a message is requested alone, after which it is refused."""
 
 BUSY_IN_A_ROW = 5
-"""Messages that are refused as temporary, one after the other, before the mailbox counts as busy."""
+"""Temporary refusals of messages in a row, after which the mailbox counts as busy."""
 
 ALONE_AT_ONCE = 5
-"""Commands for single messages that are sent at once."""
+"""Commands for single messages that are outstanding at once."""
 
 _GONE = frozenset({"EXPUNGEISSUED", "NONEXISTENT"})
 
 _log = logging.getLogger("mailroom.imap")
 
 
-class Link(Protocol):
-    """The session, which may be made anew."""
+class ReconnectingSession(Protocol):
+    """A session that can be reconnected."""
 
     @property
     def where(self) -> str:
@@ -63,321 +65,463 @@ class Link(Protocol):
 
     @property
     def wire(self) -> Wire:
-        """The wire of the session as it is now."""
+        """The wire of the current session."""
 
-    def mapping(self) -> AbstractContextManager[None]:
-        """A context in which every foreign exception becomes one of ours."""
+    def map_errors(self) -> AbstractContextManager[None]:
+        """Return a context that maps exceptions to errors of `shared.errors`."""
 
-    def recover(self, error: ConnectionLost) -> None:
-        """Connect again, or raise the error."""
+    def reconnect(self, error: ConnectionLost) -> None:
+        """Reconnect, or raise the error."""
+
+
+class DiskSpool(Spool):
+    """A spool whose disk errors are not mistaken for connection errors."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append the next bytes; raise `ServiceUnavailable` if the disk fails."""
+        try:
+            super().write(data)
+        except OSError as error:
+            raise disk_error(error) from error
+
+
+def disk_error(error: OSError) -> ServiceUnavailable:
+    """Return the error for a full or failing temporary disk."""
+    return ServiceUnavailable(f"the temporary disk failed while spooling a message: {printable(error)}")
+
+
+class FetchBatch:
+    """A batch that is being downloaded.
+
+    Attributes:
+        messages: the messages, in the order of the results.
+        by_uid: the messages by UID.
+        has_large: whether a message is spooled to disk.
+        size: the sum of the reported sizes in bytes.
+        results: the results by UID.
+        wire: the wire on which the batch was requested.
+        commands: the commands that requested it.
+        alone: UID of the message that is requested alone at the moment.
+        breaks: broken connections by UID of the message that was requested alone.
+        undelivered: the server's response by UID of each message that was requested alone and not delivered.
+        done: the download is finished.
+    """
+
+    def __init__(self, messages: Sequence[ListedMessage]) -> None:
+        self.messages = messages
+        self.by_uid = {message.number: message for message in messages}
+        self.has_large = any(message.size > MEMORY_LIMIT for message in messages)
+        self.size = sum(message.size for message in messages)
+        self.results: dict[int, FetchResult] = {}
+        self.wire: Wire | None = None
+        self.commands: list[Command] = []
+        self.alone: int | None = None
+        self.breaks: dict[int, int] = {}
+        self.undelivered: dict[int, str] = {}
+        self.done = False
+
+    def missing(self) -> list[int]:
+        """Return the UIDs of the messages without a result."""
+        return [uid for uid in self.by_uid if uid not in self.results]
+
+    def set_result(
+        self, uid: int, content: Content | None, *, oversized: bool = False, refused: str | None = None
+    ) -> None:
+        """Set the result of a message."""
+        self.results[uid] = FetchResult(self.by_uid[uid], content, oversized=oversized, refused=refused)
+
+    def postpone(self, uid: int) -> None:
+        """Leave a message to the next listing."""
+        self.results[uid] = FetchResult(self.by_uid[uid], None, postponed=True)
+
+    def to_batch(self) -> Batch:
+        """Return a result for each message; a message without a result is gone."""
+        return [self.results.get(message.number) or FetchResult(message, None) for message in self.messages]
+
+    def discard(self) -> None:
+        """Close the content of all results."""
+        for result in self.results.values():
+            if result.content is not None:
+                result.content.close()
+
+
+class PartialFetch:
+    """A download of one message in pieces.
+
+    Args:
+        wire: a wire without another download.
+        uid: the message's UID.
+        size: the message's size in bytes as reported by the server.
+        width: pieces that are outstanding at once, after the first, which shows whether the server supports pieces.
+    """
+
+    def __init__(self, wire: Wire, uid: int, size: int, width: int) -> None:
+        self._wire = wire
+        self._uid = uid
+        self._size = size
+        self._width = width
+        self._pieces: dict[int, bytes] = {}
+
+    def read(self, sink: Sink) -> Command | None:
+        """Read the message into a sink, in order.
+
+        Returns:
+            None if the message was read; else the command that returned no piece: the message is gone, or the server
+            does not support pieces. The content of the sink is useless then.
+        """
+        total = offset = 0
+        width = 1
+        ended = False
+        failed: Command | None = None
+        outstanding: deque[tuple[int, Command]] = deque()
+        while True:
+            while not ended and len(outstanding) < width and (offset < self._size or not outstanding):
+                text = b"UID FETCH %d (UID BODY.PEEK[]<%d.%d>)" % (self._uid, offset, PIECE_SIZE)
+                outstanding.append((offset, self._wire.fetch(text)[0]))
+                offset += PIECE_SIZE
+            if not outstanding:
+                return failed
+            origin, command = outstanding.popleft()
+            piece = self._receive(command, origin)
+            if failed is not None:
+                continue
+            if piece is None or command.status != "OK":
+                failed, ended = command, True
+            elif origin != total:
+                # If the piece behind a short piece has bytes, the message continues there: read one piece at a time.
+                if piece:
+                    ended, offset, width = False, total, 1
+            else:
+                sink.write(piece)
+                total += len(piece)
+                if len(piece) == PIECE_SIZE:
+                    width = self._width
+                elif not piece or total == self._size:
+                    ended = True
+                else:
+                    offset, width = total, 1
+
+    def _receive(self, command: Command, origin: int) -> bytes | None:
+        """Read until a command is completed, and return the piece at an offset; None if it was not delivered."""
+        for body in self._wire.bodies_until(command):
+            value = b"" if body.value is None else body.value
+            if body.uid == self._uid and body.origin is not None and isinstance(value, bytes):
+                self._pieces[body.origin] = value
+        return self._pieces.pop(origin, None)
 
 
 class Fetcher:
-    """Downloads batches of the open folder.
+    """Downloads batches of the selected folder.
 
     Args:
-        link: the session.
-        folder: its name, for the log.
-        max_bytes: octets after which a message is cut.
-        width: commands on the wire at once.
+        session: the session.
+        folder: the folder's name, for the log.
+        max_bytes: size in bytes above which a message is not kept.
+        width: commands that are outstanding at once.
     """
 
-    def __init__(self, link: Link, folder: str, max_bytes: int, width: int) -> None:
-        self._link = link
+    def __init__(self, session: ReconnectingSession, folder: str, max_bytes: int, width: int) -> None:
+        self._session = session
         self._folder = folder
         self._max_bytes = max_bytes
         self._width = width
         self._window: deque[FetchBatch] = deque()
-        self._ahead: FetchBatch | None = None
+        self._next_batch: FetchBatch | None = None
         self._spools: list[Spool] = []
-        self._pieces: PartialFetch | None = None
-        self._knows_pieces = True
-        self._careful = False
+        self._supports_pieces = True
+        self._one_at_a_time = False
         self._busy_in_a_row = 0
-        self._knows_uids = True
-        self._unnamed: list[Body] | None = None
+        self._sends_uids = True
 
     def run(self, batches: Iterable[Sequence[ListedMessage]]) -> Generator[Batch, None, None]:
-        """The batches' messages, a finished batch at a time, in order."""
+        """Yield the results of each batch, in order."""
         source = iter(batches)
         try:
             self._fill(source)
             while self._window:
                 self._finish(self._window[0])
                 self._fill(source)
-                yield self._window.popleft().results()
+                yield self._window.popleft().to_batch()
                 self._fill(source)
         finally:
             self._abandon()
 
     def _fill(self, source: Iterator[Sequence[ListedMessage]]) -> None:
-        """Send commands for further batches until the window is full."""
-        while not any(unit.wire is not self._link.wire or unit.large for unit in self._window if not unit.done):
-            waiting = sum(not unit.done for unit in self._window)
+        """Request further batches until the window is full."""
+        while not any(
+            batch.wire is not self._session.wire or batch.has_large for batch in self._window if not batch.done
+        ):
+            waiting = sum(not batch.done for batch in self._window)
             if waiting >= self._width:
                 return
-            unit = self._ahead
-            if unit is None:
-                batch = next(source, None)
-                if batch is None:
+            batch = self._next_batch
+            if batch is None:
+                messages = next(source, None)
+                if messages is None:
                     return
-                unit = FetchBatch(batch)
-            self._ahead = unit
-            if self._window and (unit.large or sum(u.size for u in self._window) + unit.size > WINDOW_BYTES):
+                batch = FetchBatch(messages)
+            self._next_batch = batch
+            if self._window and (batch.has_large or sum(b.size for b in self._window) + batch.size > WINDOW_BYTES):
                 return
-            self._ahead = None
-            self._careful = False
-            self._window.append(unit)
+            self._next_batch = None
+            self._one_at_a_time = False
+            self._window.append(batch)
             try:
-                with self._link.mapping():
-                    self._send(unit)
+                with self._session.map_errors():
+                    self._send(batch)
             except ConnectionLost:
-                unit.wire = None  # Whoever finishes it sees to the connection.
+                batch.wire = None  # `_finish` reconnects.
                 return
 
-    def _send(self, unit: FetchBatch) -> None:
-        """Ask for everything of a unit that is to come whole."""
-        wire = self._use_wire(unit)
-        small = [uid for uid in unit.missing() if unit.asked[uid].size <= MEMORY_LIMIT]
-        unit.commands = wire.send(*(b"UID FETCH %b (UID BODY.PEEK[])" % uids for uids in uid_sets(small)))
+    def _send(self, batch: FetchBatch) -> None:
+        """Request the messages of a batch that fit into memory."""
+        batch.wire = self._session.wire
+        small = [uid for uid in batch.missing() if batch.by_uid[uid].size <= MEMORY_LIMIT]
+        batch.commands = self._request(batch.wire, uid_sets(small))
 
-    def _use_wire(self, unit: FetchBatch) -> Wire:
-        wire = self._link.wire
-        wire.on_body, wire.sink_for = self._take, self._sink
-        unit.wire = wire
-        return wire
+    def _request(self, wire: Wire, sets: Iterable[bytes]) -> list[Command]:
+        """Request messages, one command a UID set."""
+        commands = [b"UID FETCH %b (UID BODY.PEEK[])" % uid_set for uid_set in sets]
+        return wire.fetch(*commands, open_sink=self._open_sink) if commands else []
 
-    def _finish(self, unit: FetchBatch) -> None:
-        """Read until a unit is whole, over as many connections as it takes."""
-        while not unit.done:
+    def _receive(self, wire: Wire, command: Command) -> Command:
+        """Read until a command is completed, and assign the bodies that arrive."""
+        for body in wire.bodies_until(command):
+            self._assign(body)
+        return command
+
+    def _finish(self, batch: FetchBatch) -> None:
+        """Read until a batch is complete, reconnecting as often as necessary."""
+        while not batch.done:
             try:
-                with self._link.mapping():
-                    self._advance(unit)
+                with self._session.map_errors():
+                    self._advance(batch)
             except ConnectionLost as error:
                 self._drop_spools()
-                died = isinstance(error, SessionDied)
-                self._careful = self._careful or not died
-                if unit.alone is not None and not died:
-                    self._blame(unit, unit.alone, error)
-                self._link.recover(error)
-            unit.alone = None
+                expired = isinstance(error, SessionExpired)
+                self._one_at_a_time = self._one_at_a_time or not expired
+                if batch.alone is not None and not expired:
+                    self._count_break(batch, batch.alone, error)
+                self._session.reconnect(error)
+            batch.alone = None
 
-    def _blame(self, unit: FetchBatch, uid: int, error: ConnectionLost) -> None:
-        unit.losses[uid] = unit.losses.get(uid, 0) + 1
-        if unit.losses[uid] >= TRIES_ALONE:
-            self._refuse(unit, uid, f"the connection broke each time it was asked for: {printable(error)}")
+    def _count_break(self, batch: FetchBatch, uid: int, error: ConnectionLost) -> None:
+        batch.breaks[uid] = batch.breaks.get(uid, 0) + 1
+        if batch.breaks[uid] >= MAX_BREAKS_ALONE:
+            self._refuse(batch, uid, f"the connection broke each time it was requested: {printable(error)}")
 
-    def _advance(self, unit: FetchBatch) -> None:
-        wire = self._link.wire
-        if unit.wire is not wire:
+    def _advance(self, batch: FetchBatch) -> None:
+        wire = self._session.wire
+        if batch.wire is not wire:
             self._drop_spools()
-        if not self._careful:
-            if unit.wire is not wire:
-                self._send(unit)
-            for command in unit.commands:
-                self._raise_if_about_session(wire.wait(command))
-            self._look_again(unit, wire)
-        self._use_wire(unit)
-        for uid in unit.missing():
-            unit.alone = uid
-            if unit.asked[uid].size > MEMORY_LIMIT:
-                self._in_pieces(unit, uid, wire)
-            elif self._careful:
-                self._whole(unit, uid, wire)
-            unit.alone = None
-        self._search_silent(unit, wire)
-        unit.done = True
+        if not self._one_at_a_time:
+            if batch.wire is not wire:
+                self._send(batch)
+            for command in batch.commands:
+                self._raise_if_about_session(self._receive(wire, command))
+            self._request_missing(batch, wire)
+        batch.wire = wire
+        for uid in batch.missing():
+            batch.alone = uid
+            if batch.by_uid[uid].size > MEMORY_LIMIT:
+                self._fetch_large(batch, uid, wire)
+            elif self._one_at_a_time:
+                self._fetch_alone(batch, uid, wire)
+            batch.alone = None
+        self._search_undelivered(batch, wire)
+        batch.done = True
 
-    def _look_again(self, unit: FetchBatch, wire: Wire) -> None:
-        """Ask one by one for what did not come: it is gone, or the server stumbled over one of the batch."""
-        missing = [uid for uid in unit.missing() if unit.asked[uid].size <= MEMORY_LIMIT]
+    def _request_missing(self, batch: FetchBatch, wire: Wire) -> None:
+        """Request missing messages one at a time: they are gone, or the server failed at one message of the batch."""
+        missing = [uid for uid in batch.missing() if batch.by_uid[uid].size <= MEMORY_LIMIT]
         for start in range(0, len(missing), ALONE_AT_ONCE):
-            uids = [uid for uid in missing[start : start + ALONE_AT_ONCE] if uid not in unit.found]
-            if self._knows_uids:
-                commands = wire.send(*(b"UID FETCH %d (UID BODY.PEEK[])" % uid for uid in uids)) if uids else []
+            uids = [uid for uid in missing[start : start + ALONE_AT_ONCE] if uid not in batch.results]
+            if self._sends_uids:
+                commands = self._request(wire, (b"%d" % uid for uid in uids))
                 for uid, command in zip(uids, commands, strict=True):
-                    self._judge(unit, uid, wire.wait(command), wire)
-            if not self._knows_uids:
+                    self._judge(batch, uid, self._receive(wire, command), wire)
+            if not self._sends_uids:
                 for uid in uids:
-                    if uid not in unit.found:
-                        self._whole(unit, uid, wire)
-                        unit.alone = None
+                    if uid not in batch.results:
+                        self._fetch_alone(batch, uid, wire)
+                        batch.alone = None
 
-    def _whole(self, unit: FetchBatch, uid: int, wire: Wire) -> None:
-        """Ask for one message while nothing else is on the wire."""
-        unit.alone = None  # Until nothing else is on the wire, a connection that breaks is not this message's doing.
-        wire.settle()
-        unit.alone = uid
+    def _fetch_alone(self, batch: FetchBatch, uid: int, wire: Wire) -> None:
+        """Request one message while no other command is outstanding."""
+        batch.alone = None  # A break before all other commands are completed is not counted for this message.
+        self._receive_all(wire)
+        batch.alone = uid
         expunged = wire.expunged
-        unnamed: list[Body] = []
-        self._unnamed = unnamed
+        without_uid: list[Body] = []
         try:
-            command = wire.wait(wire.send(b"UID FETCH %d (UID BODY.PEEK[])" % uid)[0])
-            self._judge(unit, uid, command, wire)
-            if uid in unit.found or command.status != "OK" or len(unnamed) != 1:
+            (command,) = self._request(wire, [b"%d" % uid])
+            for body in wire.bodies_until(command):
+                if body.uid is None and body.origin is None:
+                    self._sends_uids = False
+                    without_uid.append(body)
+                else:
+                    self._assign(body)
+            self._judge(batch, uid, command, wire)
+            if uid in batch.results or command.status != "OK" or len(without_uid) != 1:
                 return
-            if wire.sequence_numbers(b"UID %d" % uid) == {unnamed[0].sequence} and wire.expunged == expunged:
-                self._accept(unit, uid, unnamed.pop().value)
+            if wire.sequence_numbers(b"UID %d" % uid) == {without_uid[0].sequence} and wire.expunged == expunged:
+                self._accept(batch, uid, without_uid.pop().value)
             else:
-                unit.silent[uid] = "the server answered without a UID, and the message may be another"
+                batch.undelivered[uid] = "the server answered without a UID, so it may be another message"
         except CommandRejected:
-            unit.silent[uid] = "the server answered without a UID, and refuses SEARCH"
+            batch.undelivered[uid] = "the server answered without a UID and refuses SEARCH"
         finally:
-            self._unnamed = None
-            self._drop_unnamed(unnamed)
+            for body in without_uid:
+                self._drop_body(body)
 
-    def _drop_unnamed(self, bodies: Iterable[Body]) -> None:
-        for body in bodies:
-            if isinstance(body.value, Spool) and body.value in self._spools:
-                self._drop_spools(body.value)
+    def _receive_all(self, wire: Wire) -> None:
+        """Read until all commands are completed, and assign the bodies that arrive."""
+        wire.wait_all()
+        for body in wire.queued_bodies():
+            self._assign(body)
 
-    def _in_pieces(self, unit: FetchBatch, uid: int, wire: Wire) -> None:
-        """A message that goes to disk; whole, if the server knows no pieces."""
-        if self._knows_pieces:
-            spool = self._new_spool(unit.asked[uid].size)
-            self._pieces = PartialFetch(wire, uid, unit.asked[uid].size, self._width)
-            try:
-                failed = self._pieces.read(spool)
-            finally:
-                self._pieces = None
+    def _drop_body(self, body: Body) -> None:
+        if isinstance(body.value, Spool) and body.value in self._spools:
+            self._drop_spools(body.value)
+
+    def _fetch_large(self, batch: FetchBatch, uid: int, wire: Wire) -> None:
+        """Download a message to disk, in pieces if the server supports them."""
+        if self._supports_pieces:
+            self._receive_all(wire)
+            spool = self._new_spool(batch.by_uid[uid].size)
+            failed = PartialFetch(wire, uid, batch.by_uid[uid].size, self._width).read(spool)
             if failed is None:
-                self._keep(unit, uid, spool)
+                self._keep(batch, uid, spool)
                 return
             self._drop_spools(spool)
             self._raise_if_about_session(failed)
-        self._whole(unit, uid, wire)
-        came = unit.found.get(uid)
-        self._knows_pieces = self._knows_pieces and (came is None or came.content is None)
+        self._fetch_alone(batch, uid, wire)
+        result = batch.results.get(uid)
+        self._supports_pieces = self._supports_pieces and (result is None or result.content is None)
 
     def _raise_if_about_session(self, command: Command) -> None:
-        """Raise what is wrong with the session or the account; messages that are refused are asked for one by one."""
+        """Raise an error that concerns the session or the account; single refused messages are requested again."""
         if command.status == "OK":
             return
-        answer = CommandRejected(command.text, command.status, command.answer)
-        error = session_error(answer.text, self._link.where)
-        if error is None and answer.code == "OVERQUOTA":
-            error = mapped_errors(answer, self._link.where)
-        if isinstance(error, MailboxBusy | SessionDied | AccessRefused):
+        rejection = CommandRejected(command.text, command.status, command.response)
+        error = session_error(rejection.text, self._session.where)
+        if error is None and rejection.code == "OVERQUOTA":
+            error = map_error(rejection, self._session.where)
+        if isinstance(error, MailboxBusy | SessionExpired | AccessRefused):
             raise error
 
-    def _judge(self, unit: FetchBatch, uid: int, command: Command, wire: Wire) -> None:
-        """What the answer to a command for one message means, if the message has not come."""
+    def _judge(self, batch: FetchBatch, uid: int, command: Command, wire: Wire) -> None:
+        """Evaluate the response to a command for one message, if the message was not delivered."""
         self._raise_if_about_session(command)
-        if uid in unit.found:
+        if uid in batch.results:
             return
-        answer = CommandRejected(command.text, command.status, command.answer)
+        rejection = CommandRejected(command.text, command.status, command.response)
         if command.status == "OK":
-            unit.silent[uid] = "the server answered OK without the message"
-        elif answer.code in _GONE:
-            unit.silent[uid] = f"the server answered {printable(answer)}"
+            batch.undelivered[uid] = "the server answered OK without the message"
+        elif rejection.code in _GONE:
+            batch.undelivered[uid] = f"the server answered {printable(rejection)}"
         else:
-            if temporary_refusal(answer.text):
+            if is_temporary_refusal(rejection.text):
                 self._busy_in_a_row += 1
-                if self._busy_in_a_row >= BUSY_IN_A_ROW and not self._delivers_last_message(unit, wire):
+                if self._busy_in_a_row >= BUSY_IN_A_ROW and not self._delivers_last_message(wire):
                     raise MailboxBusy(
-                        f"{self._link.where}: not now: {BUSY_IN_A_ROW} messages in a row were refused, the last with "
-                        f"{printable(answer.text)}"
+                        f"{self._session.where}: not now: {BUSY_IN_A_ROW} messages in a row were refused, the last "
+                        f"with {printable(rejection.text)}"
                     )
-            self._refuse(unit, uid, f"the server answered {printable(answer)}")
+            self._refuse(batch, uid, f"the server answered {printable(rejection)}")
 
-    def _delivers_last_message(self, unit: FetchBatch, wire: Wire) -> bool:
-        """Return whether the server delivers a byte of the folder's last message; then it is not the server's trouble.
+    def _delivers_last_message(self, wire: Wire) -> bool:
+        """Return whether the server delivers a byte of the folder's last message; if so, the server is not busy.
 
-        The byte is thrown away: a server that says nothing of pieces might have it taken for the message.
+        The byte is discarded: without an offset in the response it could be mistaken for the message.
         """
-        wire.settle()
-        pieces: list[Body] = []
-        wire.forget_bodies()
-        wire.on_body = pieces.append
-        try:
-            command = wire.wait(wire.send(b"UID FETCH * (UID BODY.PEEK[]<0.1>)")[0])
-        finally:
-            self._use_wire(unit)
+        self._receive_all(wire)
+        (command,) = wire.fetch(b"UID FETCH * (UID BODY.PEEK[]<0.1>)")
+        bodies = list(wire.bodies_until(command))
         self._raise_if_about_session(command)
-        delivers = any(piece.value for piece in pieces)
+        delivers = any(body.value for body in bodies)
         if delivers:
             self._busy_in_a_row = 0
         return delivers
 
-    def _search_silent(self, unit: FetchBatch, wire: Wire) -> None:
-        """Find out which messages that did not come are gone; those that are still there are refused."""
-        for uid_set in uid_sets(uid for uid in unit.silent if uid not in unit.found):
+    def _search_undelivered(self, batch: FetchBatch, wire: Wire) -> None:
+        """Search for the undelivered messages: those that still exist are refused, the others are gone."""
+        for uid_set in uid_sets(uid for uid in batch.undelivered if uid not in batch.results):
             try:
-                there = wire.search(b"UID " + uid_set)
+                existing = wire.search(b"UID " + uid_set)
             except CommandRejected as error:
-                about_session = session_error(error.text, self._link.where)
+                about_session = session_error(error.text, self._session.where)
                 if about_session is not None:
                     raise about_session from error
-                there = set(in_set(uid_set))  # Unknown: nothing is lost by another try at the next poll.
-            for uid in in_set(uid_set):
-                if uid in there and uid not in unit.found:
-                    self._refuse(unit, uid, unit.silent[uid])
+                existing = set(expand_set(uid_set))  # Unknown: the next poll retries them.
+            for uid in expand_set(uid_set):
+                if uid in existing and uid not in batch.results:
+                    self._refuse(batch, uid, batch.undelivered[uid])
 
-    def _refuse(self, unit: FetchBatch, uid: int, why: str) -> None:
-        _log.warning("%s: UID %d of folder %r is left there: %s", self._link.where, uid, self._folder, why)
-        unit.answer(uid, None, refused=why)
+    def _refuse(self, batch: FetchBatch, uid: int, reason: str) -> None:
+        _log.warning("%s: UID %d of folder %r stays in the mailbox: %s", self._session.where, uid, self._folder, reason)
+        batch.set_result(uid, None, refused=reason)
 
-    def _take(self, body: Body) -> None:
-        """A message's bytes have come; whoever asked for them gets them."""
-        if self._pieces is not None:
-            self._pieces.take(body)
+    def _assign(self, body: Body) -> None:
+        """Assign a received body to the batch that requested it; drop a body that cannot be assigned."""
+        if isinstance(body.value, Spool) and body.value not in self._spools:
+            return  # It was discarded with the connection on which it was received.
+        if body.origin is not None or body.uid is None:
+            self._sends_uids = self._sends_uids and body.origin is not None
+            self._drop_body(body)
             return
-        if body.origin is not None:
-            return
-        if body.uid is None:
-            self._knows_uids = False
-            if self._unnamed is not None:
-                self._unnamed.append(body)
-            else:
-                self._drop_unnamed([body])
-            return
-        unit = next((u for u in self._window if body.uid in u.asked and body.uid not in u.found), None)
-        if unit is not None:
-            self._accept(unit, body.uid, body.value)
-        elif isinstance(body.value, Spool):
-            self._drop_spools(body.value)
+        batch = next((b for b in self._window if body.uid in b.by_uid and body.uid not in b.results), None)
+        if batch is not None:
+            self._accept(batch, body.uid, body.value)
+        else:
+            self._drop_body(body)
 
-    def _accept(self, unit: FetchBatch, uid: int, value: bytes | Sink | SkippedBody | None) -> None:
-        """Take a message's bytes, of which it is certain whose they are."""
+    def _accept(self, batch: FetchBatch, uid: int, value: bytes | Sink | SkippedBody | None) -> None:
+        """Set the result of a message whose body is certain."""
         if isinstance(value, SkippedBody):
             if value.size > self._max_bytes:
-                unit.answer(uid, None, oversized=True)
+                batch.set_result(uid, None, oversized=True)
             else:
-                # It was to go to disk, and another one there waits to be taken.
-                _log.info("%s: UID %d is larger than the server reported: asked for again", self._link.where, uid)
-                unit.postpone(uid)
+                # It needs the disk, where another message waits to be stored.
+                _log.info(
+                    "%s: UID %d is larger than the server reported and is requested again", self._session.where, uid
+                )
+                batch.postpone(uid)
         elif isinstance(value, Spool):
-            self._keep(unit, uid, value)
-        elif isinstance(value, bytes) and (value or not unit.asked[uid].size):
+            self._keep(batch, uid, value)
+        elif isinstance(value, bytes) and (value or not batch.by_uid[uid].size):
             self._busy_in_a_row = 0
             whole = len(value) <= self._max_bytes
-            unit.answer(uid, Content.from_bytes(value) if whole else None, oversized=not whole)
+            batch.set_result(uid, Content.from_bytes(value) if whole else None, oversized=not whole)
         else:
-            self._refuse(unit, uid, "the server gave nothing of it")
+            self._refuse(batch, uid, "the server delivered no content")
 
-    def _keep(self, unit: FetchBatch, uid: int, spool: Spool) -> None:
-        """A spool is whole: it is the message, unless there is nothing in it, or too much."""
+    def _keep(self, batch: FetchBatch, uid: int, spool: Spool) -> None:
+        """Set the result of a message from its complete spool."""
         if not spool.overflowed and not spool.size:
             self._drop_spools(spool)
-            self._refuse(unit, uid, "the server gave nothing of it")
+            self._refuse(batch, uid, "the server delivered no content")
             return
         self._busy_in_a_row = 0
         self._spools.remove(spool)
         try:
-            unit.answer(uid, spool.finish(), oversized=spool.overflowed)
+            batch.set_result(uid, spool.finish(), oversized=spool.overflowed)
         except OSError as error:
             spool.discard()
             raise disk_error(error) from error
 
-    def _sink(self, uid: int | None, size: int) -> Sink | None:
-        known = uid is None or any(uid in unit.asked and uid not in unit.found for unit in self._window)
-        if self._pieces is not None or not known or size > self._max_bytes or (size > MEMORY_LIMIT and self._on_disk()):
+    def _open_sink(self, uid: int | None, size: int) -> Sink | None:
+        requested = uid is None or any(uid in batch.by_uid and uid not in batch.results for batch in self._window)
+        if not requested or size > self._max_bytes or (size > MEMORY_LIMIT and self._disk_in_use()):
             return None
         return self._new_spool(size)
 
-    def _on_disk(self) -> bool:
-        contents = (fetched.content for unit in self._window for fetched in unit.found.values())
-        return any(content is not None and isinstance(content.data, Path) for content in contents)
+    def _disk_in_use(self) -> bool:
+        """Return whether a message on disk waits to be stored."""
+        contents = (result.content for batch in self._window for result in batch.results.values())
+        return any(spool.on_disk for spool in self._spools) or any(
+            content is not None and isinstance(content.data, Path) for content in contents
+        )
 
     def _new_spool(self, size: int) -> Spool:
         try:
@@ -388,16 +532,16 @@ class Fetcher:
         return spool
 
     def _drop_spools(self, *spools: Spool) -> None:
-        """Discard these spools, or all that are open."""
+        """Discard the given spools, or all open ones."""
         for spool in spools or tuple(self._spools):
             self._spools.remove(spool)
             spool.discard()
 
     def _abandon(self) -> None:
-        """Nobody takes what is left; what still comes is for nobody."""
+        """Discard all unfinished batches, and bodies that are received later."""
         self._drop_spools()
-        for unit in self._window:
-            unit.discard()
+        for batch in self._window:
+            batch.discard()
         self._window.clear()
         with contextlib.suppress(Exception):
-            self._link.wire.forget_bodies()
+            self._session.wire.discard_bodies()

@@ -1,21 +1,21 @@
-r"""Removal by UID, never by sequence number, so that nobody else's mail goes (rule 8.2).
+r"""Removes messages by UID, never by sequence number, so that no other message is removed (rule 8.2).
 
 With UIDPLUS (RFC 4315) a batch is flagged and expunged by its UIDs in one write. With MOVE (RFC 6851) it is moved.
-Without UIDPLUS the only EXPUNGE there is takes everything that is flagged `\Deleted`, whoever flagged it: so it is
-sent once, by `commit`, and what others have flagged loses its flag before and gets it again behind it. Somebody who
-flags a message between our last look and the EXPUNGE, a round trip, has it expunged, as their own client's next
-EXPUNGE would have done. When anything is in doubt ours stay flagged and nothing is expunged.
+Without UIDPLUS, EXPUNGE removes every message with the flag `\Deleted`, whoever set it. So `commit` sends it once.
+Before that, messages flagged by other clients lose the flag, and afterwards they get it back. A message that another
+client flags within the last round trip before the EXPUNGE is expunged, as that client's own EXPUNGE would have done. In
+any doubt our messages stay flagged and nothing is expunged.
 
-Two pairs of STORE and UID EXPUNGE on the wire at once were seen to end in OK with nothing removed. So there is one at
-a time, its answer is waited for when the next is due, and `commit` expunges everything once more and looks what is
-left.
+With two pairs of STORE and UID EXPUNGE in flight at once, servers responded OK and removed nothing. So one pair is in
+flight at a time, and its responses are awaited before the next pair. `commit` expunges everything once more and checks
+which messages remain.
 
-A server that offers MOVE and refuses it gets COPY, STORE and UID EXPUNGE for the rest of the session, for what is still
-in the folder and was not copied yet (COPYUID says what was).
+If a server offers MOVE and refuses it, COPY, STORE and UID EXPUNGE replace it for the rest of the session. Messages
+that were copied already, according to COPYUID, are not copied again.
 
-On Gmail `\Deleted` and EXPUNGE only archive a message. There it is moved to the folder with the special use `\Trash`,
-and `commit` expunges it in that folder, by the UIDs that COPYUID gave, or else by X-GM-MSGID: never what others put
-there.
+On Gmail `\Deleted` and EXPUNGE only archive a message. There it is moved to the folder with the special use `\Trash`.
+`commit` expunges it in that folder, by the UIDs of COPYUID, or else by X-GM-MSGID. Messages that others put there are
+never expunged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from shared.errors import FolderMissing, MailroomError, RemovalRefused, printable
 from shared.mailboxes.imap.errors import BUSY_CODES, MISSING_CODES, CommandRejected, removal_error, session_error
 from shared.mailboxes.imap.session import Session
-from shared.mailboxes.imap.syntax import folder_name, in_set, uid_sets
+from shared.mailboxes.imap.syntax import expand_set, folder_name, uid_sets
 from shared.mailboxes.imap.wire import Command
 
 _log = logging.getLogger("mailroom.imap")
@@ -39,7 +39,7 @@ _FINAL = MISSING_CODES | BUSY_CODES | {"OVERQUOTA"}
 """Codes of a refused MOVE after which COPY would be refused as well."""
 
 IDS_AT_ONCE = 50
-"""X-GM-MSGIDs that one SEARCH asks for."""
+"""X-GM-MSGIDs in one SEARCH."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class Target:
     """The folder that messages are moved to.
 
     Attributes:
-        name: for people.
-        quoted_name: for commands.
-        purge: messages are expunged there at the commit.
+        name: the name, for messages to the operator.
+        quoted_name: the name as a command argument.
+        purge: whether messages are expunged there at the commit.
     """
 
     name: str
@@ -58,83 +58,83 @@ class Target:
 
     @classmethod
     def named(cls, name: str) -> Target:
-        """Return the target with the name that a setting holds."""
+        """Return the target with the name in a setting."""
         return cls(name, folder_name(name))
 
 
 class Remover:
-    """Removes messages of the open folder.
+    """Removes messages of the selected folder.
 
     Args:
-        session: with the folder open for writing.
-        target: the folder to move to; None: delete.
+        session: the session, with the folder selected for writing.
+        target: the folder that messages are moved to; None: they are deleted.
     """
 
     def __init__(self, session: Session, target: Target | None) -> None:
         self._target = target
         self._copied: dict[int, tuple[int, int]] = {}
         self._gmail_ids: dict[int, bytes] = {}
-        self.use(session)
-        self._moves = target is not None and session.can("MOVE")
-        self._uidplus = session.can("UIDPLUS")
-        self._since: set[int] = set()
-        self._owed: set[int] = set()
-        self._pair_set = b""
+        self.use_session(session)
+        self._moves = target is not None and session.supports("MOVE")
+        self._uidplus = session.supports("UIDPLUS")
+        self._uncommitted: set[int] = set()
+        self._flags_to_restore: set[int] = set()
+        self._in_flight_set = b""
 
     @property
     def purges(self) -> bool:
-        """Whether `commit` expunges in the target folder, and leaves that one open."""
+        """Whether `commit` expunges in the target folder, which stays selected afterwards."""
         return self._target is not None and self._target.purge
 
-    def use(self, session: Session) -> None:
-        """Go on with another session, with the same folder open. What the last pair did, `commit` will see."""
+    def use_session(self, session: Session) -> None:
+        """Continue with another session, with the same folder selected. `commit` verifies the last pair's effect."""
         self._session = session
         session.wire.copied, session.wire.gmail_ids = self._copied, self._gmail_ids
-        self._pair: list[Command] = []
+        self._in_flight: list[Command] = []
 
     def remove(self, uids: Iterable[int]) -> None:
-        """Have messages removed; that they are is certain after `commit`.
+        """Start the removal of messages. It is certain only after `commit`.
 
         Raises:
-            RemovalRefused, FolderMissing: the server would not, now or the last time.
+            RemovalRefused, FolderMissing: the server refused this removal or the previous one.
         """
         for uid_set in uid_sets(uids):
-            self._settle()
+            self._finish_in_flight()
             if self.purges:
-                # Not waited for: what it says is kept when it comes.
+                # The response is not awaited: the wire stores the ids when it arrives.
                 self._session.wire.send(b"UID FETCH %b (UID X-GM-MSGID)" % uid_set)
             if self._target is not None and not self._moves:
-                # What COPYUID says was copied is not copied again after a connection that broke.
-                self._copy(set(in_set(uid_set)) - self._copied.keys())
-            self._since.update(in_set(uid_set))
-            self._pair = self._session.wire.send(*self._commands(uid_set))
-            self._pair_set = uid_set
+                # Messages that were copied before a broken connection, according to COPYUID, are not copied again.
+                self._copy(set(expand_set(uid_set)) - self._copied.keys())
+            self._uncommitted.update(expand_set(uid_set))
+            self._in_flight = self._session.wire.send(*self._commands(uid_set))
+            self._in_flight_set = uid_set
 
     def commit(self) -> None:
-        """Make everything since the last commit final.
+        """Make all removals since the last commit final.
 
         Raises:
-            RemovalRefused, FolderMissing: the server would not, or says that it did and did not.
+            RemovalRefused, FolderMissing: the server refused, or reported success without removing the messages.
         """
-        self._settle()
+        self._finish_in_flight()
         try:
-            if self._since:
+            if self._uncommitted:
                 self._expunge()
-            left = self._left(self._since)
-            if left:
-                # Once more, one after the other.
-                self._run(left)
+            remaining = self._remaining(self._uncommitted)
+            if remaining:
+                # Try once more, with one command at a time.
+                self._remove_sequentially(remaining)
                 self._expunge()
-                left = self._left(left)
-            if self.purges and self._since:
+                remaining = self._remaining(remaining)
+            if self.purges and self._uncommitted:
                 self._purge()
         except CommandRejected as error:
-            raise self._error(error) from error
-        self._since.clear()
-        if left:
+            raise self._removal_error(error) from error
+        self._uncommitted.clear()
+        if remaining:
             raise RemovalRefused(
-                f"{self._session.where}: the server says that it removed {len(left)} messages, and has them still, "
-                f"UID {min(left)} for one; look at the account's rights in the folder"
+                f"{self._session.where}: the server reports {len(remaining)} messages as removed, and has them still, "
+                f"UID {min(remaining)} for example; check the account's permissions for the folder"
             )
 
     def _commands(self, uid_set: bytes) -> list[bytes]:
@@ -146,41 +146,43 @@ class Remover:
         store = b"UID STORE %b %b" % (uid_set, _FLAG)
         return [store, b"UID EXPUNGE %b" % uid_set] if self._uidplus else [store]
 
-    def _settle(self) -> None:
-        """Wait for what was sent last."""
-        pair, self._pair = self._pair, []
-        for command in pair:
+    def _finish_in_flight(self) -> None:
+        """Wait for the responses to the last removal."""
+        commands, self._in_flight = self._in_flight, []
+        for command in commands:
             self._session.wire.wait(command)
-        for command in pair:
+        for command in commands:
             try:
                 command.check()
             except CommandRejected as error:
-                self._after_refusal(error, self._pair_set)
+                self._retry_refused(error, self._in_flight_set)
                 return
 
-    def _run(self, uids: Iterable[int]) -> None:
-        """Remove messages, one command after the other; by COPY, if MOVE is refused."""
-        left = set(uids)
+    def _remove_sequentially(self, uids: Iterable[int]) -> None:
+        """Remove messages with one command at a time; by COPY if MOVE is refused."""
+        remaining = set(uids)
         if self._moves:
             try:
-                for uid_set in uid_sets(left - self._copied.keys()):
+                for uid_set in uid_sets(remaining - self._copied.keys()):
                     self._session.wire.run(*self._commands(uid_set))
             except CommandRejected as error:
-                self._give_up_move(error)
-            left = self._left(left)
+                self._fall_back_to_copy(error)
+            remaining = self._remaining(remaining)
             if self._moves:
-                left &= self._copied.keys()  # `commit` reports the others.
+                remaining &= self._copied.keys()  # `commit` reports the others.
             else:
-                self._copy(left - self._copied.keys())
-        for uid_set in uid_sets(left):
+                self._copy(remaining - self._copied.keys())
+        for uid_set in uid_sets(remaining):
             for text in self._deletion(uid_set):
                 self._session.wire.run(text)
 
-    def _give_up_move(self, error: CommandRejected) -> None:
-        """Fall back to COPY for the session, if a refusal of MOVE does not hold for COPY as well; else raise it."""
+    def _fall_back_to_copy(self, error: CommandRejected) -> None:
+        """Fall back to COPY for the session after a refused MOVE; raise the error if it applies to COPY as well."""
         if error.code in _FINAL or session_error(error.text, self._session.where) is not None:
             raise error
-        _log.warning("%s: MOVE is offered and refused, COPY is used: %s", self._session.where, printable(error))
+        _log.warning(
+            "%s: the server offers MOVE and refuses it; COPY is used instead: %s", self._session.where, printable(error)
+        )
         self._moves = False
 
     def _copy(self, uids: Iterable[int]) -> None:
@@ -189,113 +191,114 @@ class Remover:
             try:
                 self._session.wire.run(b"UID COPY %b %b" % (uid_set, self._target.quoted_name))
             except CommandRejected as error:
-                asked = set(in_set(uid_set))
-                left = self._left(asked)
-                if left == asked:
-                    raise self._error(error) from error
-                for some in uid_sets(left - self._copied.keys()):
+                requested = set(expand_set(uid_set))
+                remaining = self._remaining(requested)
+                if remaining == requested:
+                    raise self._removal_error(error) from error
+                for subset in uid_sets(remaining - self._copied.keys()):
                     try:
-                        self._session.wire.run(b"UID COPY %b %b" % (some, self._target.quoted_name))
+                        self._session.wire.run(b"UID COPY %b %b" % (subset, self._target.quoted_name))
                     except CommandRejected as again:
-                        raise self._error(again) from error
+                        raise self._removal_error(again) from error
 
-    def _after_refusal(self, error: CommandRejected, uid_set: bytes) -> None:
-        """A refusal because some are gone is none: once more, for those that are there.
+    def _retry_refused(self, error: CommandRejected, uid_set: bytes) -> None:
+        """Retry for the remaining messages if some of them are gone; else raise the error.
 
-        Dovecot says so with [EXPUNGEISSUED] (RFC 5530) and does nothing; others say NO to a set that is empty by now.
+        Dovecot responds with [EXPUNGEISSUED] (RFC 5530) and does nothing. Other servers respond NO to an empty set.
         """
-        asked = set(in_set(uid_set))
+        requested = set(expand_set(uid_set))
         try:
-            left = self._left(asked)
-            if self._moves and left == asked:
-                self._give_up_move(error)
-                self._copy(left - self._copied.keys())
-            elif left == asked:
+            remaining = self._remaining(requested)
+            if self._moves and remaining == requested:
+                self._fall_back_to_copy(error)
+                self._copy(remaining - self._copied.keys())
+            elif remaining == requested:
                 raise error
-            self._run(left)
+            self._remove_sequentially(remaining)
         except CommandRejected as again:
-            raise self._error(again) from error
+            raise self._removal_error(again) from error
 
-    def _error(self, error: CommandRejected) -> MailroomError:
+    def _removal_error(self, error: CommandRejected) -> MailroomError:
         return removal_error(error, self._target.name if self._target is not None else None, self._session.where)
 
-    def _left(self, uids: Iterable[int]) -> set[int]:
-        wanted = set(uids)
-        found: set[int] = set()
-        for uid_set in uid_sets(wanted):
-            found |= self._session.wire.search(b"UID " + uid_set)
-        return found & wanted
+    def _remaining(self, uids: Iterable[int]) -> set[int]:
+        """Return the UIDs that are still in the selected folder."""
+        requested = set(uids)
+        remaining: set[int] = set()
+        for uid_set in uid_sets(requested):
+            remaining |= self._session.wire.search(b"UID " + uid_set)
+        return remaining & requested
 
     def _expunge(self) -> None:
         if self._moves:
             return
         if self._uidplus:
-            for uid_set in uid_sets(self._since):
+            for uid_set in uid_sets(self._uncommitted):
                 self._session.wire.run(b"UID EXPUNGE " + uid_set)
         else:
-            self._expunge_ours()
+            self._expunge_alone()
 
     def _purge(self) -> None:
-        """Expunge in the target folder what was moved there."""
+        """Expunge our messages in the target folder."""
         assert self._target is not None
         wire = self._session.wire
-        moved = {uid: self._copied[uid] for uid in self._since if uid in self._copied}
-        opened = self._session.select_named(self._target.quoted_name)
-        uids = {copy for validity, copy in moved.values() if validity == opened.uidvalidity}
+        moved = {uid: self._copied[uid] for uid in self._uncommitted if uid in self._copied}
+        selected = self._session.select_quoted(self._target.quoted_name)
+        uids = {copy for validity, copy in moved.values() if validity == selected.uidvalidity}
         ids = [
             self._gmail_ids[uid]
-            for uid in sorted(self._since)
-            if uid in self._gmail_ids and (uid not in moved or moved[uid][0] != opened.uidvalidity)
+            for uid in sorted(self._uncommitted)
+            if uid in self._gmail_ids and (uid not in moved or moved[uid][0] != selected.uidvalidity)
         ]
         for start in range(0, len(ids), IDS_AT_ONCE):
-            some = [b"X-GM-MSGID %b" % one for one in ids[start : start + IDS_AT_ONCE]]
-            uids |= wire.search(b"OR " * (len(some) - 1) + b" ".join(some))
+            keys = [b"X-GM-MSGID %b" % gmail_id for gmail_id in ids[start : start + IDS_AT_ONCE]]
+            uids |= wire.search(b"OR " * (len(keys) - 1) + b" ".join(keys))
         for uid_set in uid_sets(uids):
             wire.run(b"UID STORE %b %b" % (uid_set, _FLAG))
             wire.run(b"UID EXPUNGE " + uid_set)
-        left = self._left(uids)
-        if left:
+        remaining = self._remaining(uids)
+        if remaining:
             raise RemovalRefused(
-                f"{self._session.where}: {len(left)} messages were moved to folder {self._target.name!r} and cannot be "
-                "deleted there; check the account's rights in that folder"
+                f"{self._session.where}: {len(remaining)} messages were moved to folder {self._target.name!r} and "
+                "cannot be deleted there; check the account's permissions for that folder"
             )
 
-    def _expunge_ours(self) -> None:
-        """EXPUNGE, when nothing but ours is flagged."""
+    def _expunge_alone(self) -> None:
+        """Send EXPUNGE while only our messages are flagged."""
         wire = self._session.wire
-        others = wire.search(b"DELETED") - self._since
-        self._owed |= others
+        others = wire.search(b"DELETED") - self._uncommitted
+        self._flags_to_restore |= others
         try:
             for uid_set in uid_sets(others):
                 wire.run(b"UID STORE %b %b" % (uid_set, _UNFLAG))
-            if others and wire.search(b"DELETED") - self._since:
+            if others and wire.search(b"DELETED") - self._uncommitted:
                 raise RemovalRefused(
                     f"{self._session.where}: the server has no UIDPLUS, and another client is deleting mail in the "
-                    "same folder; ours stays flagged \\Deleted until it can be expunged alone"
+                    "same folder; our messages stay flagged \\Deleted until they can be expunged alone"
                 )
             wire.run(b"EXPUNGE")
         finally:
-            self._flag_again()
+            self._restore_flags()
 
-    def _flag_again(self) -> None:
-        """Give others' messages their flag back; those of an attempt that broke off, too."""
-        for uid_set in uid_sets(self._owed):
+    def _restore_flags(self) -> None:
+        """Set the flag of other clients' messages again, including those of an interrupted attempt."""
+        for uid_set in uid_sets(self._flags_to_restore):
             try:
                 self._session.wire.run(b"UID STORE %b %b" % (uid_set, _FLAG))
-                self._owed.difference_update(in_set(uid_set))
-            except Exception as error:  # noqa: BLE001  what is under way goes on; nothing is lost by a flag
+                self._flags_to_restore.difference_update(expand_set(uid_set))
+            except Exception as error:  # noqa: BLE001  a missing flag loses no message, so the removal continues
                 _log.warning(
-                    "%s: another client's \\Deleted flag was taken off and could not be set again, on UID %s: %s",
+                    "%s: another client's \\Deleted flag was removed and could not be set again, on UID %s: %s",
                     self._session.where,
                     uid_set.decode("ascii"),
                     printable(error),
                 )
 
 
-def target_problem(session: Session, target: str) -> MailroomError | None:
-    """What is wrong with the folder that mail is to be moved to; None: nothing that can be seen from here."""
+def target_error(session: Session, target: str) -> MailroomError | None:
+    """Return the error if the folder that messages are moved to does not exist; else None."""
     try:
-        session.count(target, "AFTER")
+        session.count_messages(target, "AFTER")
     except FolderMissing as error:
         return error
     return None

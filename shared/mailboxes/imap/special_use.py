@@ -1,4 +1,4 @@
-r"""The folder with the special use \Trash (RFC 6154; XLIST before it)."""
+r"""Finds the folder with the special use \Trash (RFC 6154, or the older XLIST)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from shared.mailboxes.imap.session import Session
 from shared.mailboxes.imap.syntax import quoted_string
 
 _TRASH = b"\\TRASH"
-_CLOSED = frozenset({b"\\NOSELECT", b"\\NONEXISTENT"})
+_NOT_SELECTABLE = frozenset({b"\\NOSELECT", b"\\NONEXISTENT"})
 
 
 def find_trash(session: Session, *, purge: bool) -> Target | None:
-    r"""Return the folder with the special use \Trash; None if the server shows none.
+    r"""Return the folder with the special use \Trash; None if the server lists none.
 
     Args:
-        session: signed in.
-        purge: messages moved there are to be expunged there.
+        session: the signed-in session.
+        purge: whether messages moved there are expunged there.
     """
     commands = [b'LIST "" "*"']
-    if session.can("SPECIAL-USE"):
+    if session.supports("SPECIAL-USE"):
         commands.insert(0, b'LIST "" "*" RETURN (SPECIAL-USE)')
-    if session.can("XLIST"):
+    if session.supports("XLIST"):
         commands.append(b'XLIST "" "*"')
     for text in commands:
-        session.wire.settle()
-        command, responses = session.wire.ask(text, b"LIST", b"XLIST")
-        about_session = session_error(command.answer, session.where) if command.status != "OK" else None
+        session.wire.wait_all()
+        command, responses = session.wire.query(text, b"LIST", b"XLIST")
+        about_session = session_error(command.response, session.where) if command.status != "OK" else None
         if about_session is not None:
             raise about_session
         if command.status != "OK":
@@ -47,7 +47,7 @@ def _target(response: list[object], *, purge: bool) -> Target | None:
             flags = {flag.upper() for flag in attributes if isinstance(flag, bytes)}
         case _:
             return None
-    if _TRASH not in flags or flags & _CLOSED:
+    if _TRASH not in flags or flags & _NOT_SELECTABLE:
         return None
     try:
         return Target(str(imap_utf7.decode(raw)), quoted_string(raw), purge)

@@ -1,4 +1,4 @@
-"""The little of IMAP's grammar that the bulk of the traffic needs (RFC 3501 section 9): pure, bytes in, values out."""
+"""The part of IMAP's grammar that listings, downloads and removals need (RFC 3501 section 9), without I/O."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from imapclient import imap_utf7
 
 from shared.mailboxes.imap.errors import ProtocolViolation
 
-SET_LENGTH = 4000
-"""Characters of a UID set at most: servers limit a command's line, Dovecot to 64 kB; RFC 7162 says 8,192 octets."""
+MAX_SET_LENGTH = 4000
+"""Characters of a UID set at most. Command lines are limited: by Dovecot to 64 kB, by RFC 7162 section 4 to 8,192."""
 
 _TOKEN = re.compile(rb'([()])|"([^"\\]*(?:\\.[^"\\]*)*)"|((?:[^\s()"\[]|\[[^\]]*\])+)')
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 
-class Tokens:
-    """Builds the value of one parenthesised list from the pieces between literals.
+class ListParser:
+    """An incremental parser of parenthesised lists.
 
-    The text of a response comes line by line with literals in between; each is given in turn.
+    A response consists of lines with literals between them. The caller feeds each line and each literal in turn.
     """
 
     def __init__(self) -> None:
         self._open: list[list[object]] = [[]]
 
     @property
-    def done(self) -> bool:
-        """Every parenthesis is closed."""
+    def is_complete(self) -> bool:
+        """Whether every parenthesis is closed."""
         return len(self._open) == 1
 
     @property
-    def top(self) -> list[object]:
-        """What the innermost open list holds by now."""
+    def current(self) -> list[object]:
+        """The values so far of the innermost open list."""
         return self._open[-1]
 
     @property
     def depth(self) -> int:
-        """How many parentheses are open."""
+        """Number of open parentheses."""
         return len(self._open) - 1
 
-    def text(self, piece: bytes) -> None:
-        """Take text without literals."""
-        for found in _TOKEN.finditer(piece):
-            bracket, string, atom = found.groups()
+    def feed_text(self, text: bytes) -> None:
+        """Parse text without literals."""
+        for match in _TOKEN.finditer(text):
+            bracket, string, atom = match.groups()
             if bracket == b"(":
                 self._open.append([])
             elif bracket:
-                if self.done:
+                if self.is_complete:
                     raise ProtocolViolation("a list is closed that was never opened")
                 closed = self._open.pop()
                 self._open[-1].append(closed)
@@ -58,13 +58,13 @@ class Tokens:
             else:
                 self._open[-1].append(None if atom.upper() == b"NIL" else atom)
 
-    def literal(self, value: object) -> None:
-        """Take what stands for a literal."""
+    def feed_literal(self, value: object) -> None:
+        """Append the value of a literal."""
         self._open[-1].append(value)
 
 
-def uid_sets(uids: Iterable[int], length: int = SET_LENGTH) -> Iterator[bytes]:
-    """UIDs as sets such as `1:5,7`, each at most `length` characters; a range never covers a UID that was not given."""
+def uid_sets(uids: Iterable[int], length: int = MAX_SET_LENGTH) -> Iterator[bytes]:
+    """Yield UID sets such as `1:5,7` of at most `length` characters. A range contains no UID that is not in `uids`."""
     ranges: list[list[int]] = []
     for uid in sorted(set(uids)):
         if ranges and uid == ranges[-1][1] + 1:
@@ -82,8 +82,8 @@ def uid_sets(uids: Iterable[int], length: int = SET_LENGTH) -> Iterator[bytes]:
         yield line
 
 
-def in_set(uid_set: bytes) -> Iterator[int]:
-    """The UIDs of a set of numbers, such as `uid_sets` makes or a COPYUID code holds."""
+def expand_set(uid_set: bytes) -> Iterator[int]:
+    """Yield the UIDs of a set, from `uid_sets` or from a COPYUID code."""
     for part in uid_set.split(b","):
         first, _, last = part.partition(b":")
         low, high = sorted((int(first), int(last or first)))
@@ -91,15 +91,15 @@ def in_set(uid_set: bytes) -> Iterator[int]:
 
 
 def folder_name(name: str) -> bytes:
-    """A folder's name as commands take it: modified UTF-7 (RFC 3501 section 5.1.3), quoted. Never has a line break."""
+    """Return a folder's name as a command argument: modified UTF-7 (RFC 3501 section 5.1.3), quoted, on one line."""
     return quoted_string(imap_utf7.encode(name))
 
 
 def quoted_string(text: bytes) -> bytes:
-    """A quoted string (RFC 3501 section 4.3).
+    """Return a quoted string (RFC 3501 section 4.3).
 
     Raises:
-        ValueError: it holds a line break or a NUL, which a quoted string cannot.
+        ValueError: the text contains a line break or a NUL, which a quoted string cannot represent.
     """
     if re.search(rb"[\r\n\0]", text):
         raise ValueError("a line break or a NUL")
@@ -107,7 +107,7 @@ def quoted_string(text: bytes) -> bytes:
 
 
 def internal_date(text: bytes) -> datetime | None:
-    """An INTERNALDATE such as `17-Jul-1996 02:44:25 -0700`; None if it cannot be read."""
+    """Parse an INTERNALDATE such as `17-Jul-1996 02:44:25 -0700`; return None if it is unparseable."""
     try:
         return parsedate_to_datetime(text.decode("ascii").strip())
     except (ValueError, TypeError, IndexError):

@@ -1,4 +1,4 @@
-"""The HTTP session that MSAL asks for tokens with: time-outs, `CA_FILE` besides the roots, answers checked."""
+"""The HTTP session through which MSAL requests tokens: timeouts, `CA_FILE`, checked responses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, RequestException, SSLError, Timeout
 
+from shared.backoff import parse_retry_after
 from shared.config import MailboxSettings
 from shared.errors import ConfigurationError, ConnectFailed, MailroomError, ServiceUnavailable, TlsRefused
 from shared.mailboxes.tls import context_for, setting_name
@@ -18,17 +19,18 @@ __all__ = ["InvalidTokenResponse", "RequestException", "RequestsConnectionError"
 TIMEOUTS: Final = (30.0, 60.0)
 """Seconds for the connection, and for any silence after it."""
 
-TOO_MANY, SERVER_FAULTS, LONGEST_WAIT = 429, 500, 3600.0
+TOO_MANY_REQUESTS, SERVER_ERRORS = 429, 500
+"""An HTTP status, and the first status of the server's errors (RFC 6585 section 4, RFC 9110 section 15.6)."""
 
 
 class InvalidTokenResponse(RequestException):
-    """The token service answered, and with nothing that MSAL could use.
+    """A response of the token service that MSAL cannot use.
 
-    It is one of requests' own kind, so that MSAL goes on with a token that is old and still good.
+    It derives from an exception of requests, so that MSAL goes on with an older token that is still valid.
 
     Attributes:
-        status: of HTTP.
-        retry_after: seconds that the service asked to wait, if it did.
+        status: the HTTP status.
+        retry_after: seconds that the service asks to wait; None if it does not say.
     """
 
     def __init__(self, status: int, retry_after: float | None = None) -> None:
@@ -38,10 +40,10 @@ class InvalidTokenResponse(RequestException):
 
 
 class TokenSession(requests.Session):
-    """A session for one mailbox's token service.
+    """A session with one mailbox's token service.
 
-    It trusts the machine's roots, what `REQUESTS_CA_BUNDLE` and `SSL_CERT_FILE` name, and `CA_FILE`; proxies are taken
-    from the environment, as everywhere.
+    It trusts the machine's root certificates, those that `REQUESTS_CA_BUNDLE` and `SSL_CERT_FILE` name, and `CA_FILE`.
+    Proxies come from the environment.
     """
 
     def __init__(self, settings: MailboxSettings) -> None:
@@ -49,18 +51,22 @@ class TokenSession(requests.Session):
         self.mount("https://", _Adapter(settings))
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """As requests has it, with a time-out, and no answer that would be logged as it is or taken for a refusal."""
+        """Send a request with a timeout and return a response that is a JSON object.
+
+        Raises:
+            InvalidTokenResponse: any other response, which MSAL would log in full or take for a refusal.
+        """
         kwargs.setdefault("timeout", TIMEOUTS)
-        answer = super().request(*args, **kwargs)
-        if answer.status_code == TOO_MANY or answer.status_code >= SERVER_FAULTS:
-            raise InvalidTokenResponse(answer.status_code, _seconds(answer.headers.get("Retry-After")))
+        response = super().request(*args, **kwargs)
+        if response.status_code == TOO_MANY_REQUESTS or response.status_code >= SERVER_ERRORS:
+            raise InvalidTokenResponse(response.status_code, parse_retry_after(response.headers.get("Retry-After")))
         try:
-            understood = isinstance(answer.json(), dict)
+            is_object = isinstance(response.json(), dict)
         except ValueError:
-            understood = False
-        if not understood:
-            raise InvalidTokenResponse(answer.status_code) from None
-        return answer
+            is_object = False
+        if not is_object:
+            raise InvalidTokenResponse(response.status_code) from None
+        return response
 
 
 class _Adapter(HTTPAdapter):
@@ -76,27 +82,22 @@ class _Adapter(HTTPAdapter):
 
 
 def network_error(error: RequestException, settings: MailboxSettings, where: str) -> MailroomError:
-    """What an exception of requests means. Its text holds the address that was asked, and nothing that was sent.
+    """Return the error for an exception of requests. Its text contains nothing of the request but the address.
 
     Args:
-        error: what came from requests.
-        settings: whose sign-in it was.
+        error: the exception.
+        settings: the mailbox's settings.
         where: the mailbox and its token service, for the text.
     """
     if isinstance(error, SSLError):
         ca = setting_name(settings, "CA_FILE")
-        return TlsRefused(f"{where} has no certificate that this machine trusts; name its CA in {ca} if you trust it")
+        return TlsRefused(
+            f"{where}: its certificate is not trusted by this machine; name its CA in {ca} if you trust it"
+        )
     if isinstance(error, Timeout):
-        return ServiceUnavailable(f"{where} does not answer in time")
+        return ServiceUnavailable(f"{where} did not answer in time")
     if isinstance(error, MissingSchema | InvalidSchema | InvalidURL):
-        return ConfigurationError(f"{where} is no address that can be asked; look at SIGN_IN_AUTHORITY")
+        return ConfigurationError(f"{where} is not a valid URL; check SIGN_IN_AUTHORITY")
     if isinstance(error, RequestsConnectionError):
-        return ConnectFailed(f"{where} cannot be reached; look at SIGN_IN_AUTHORITY and at the way there")
-    return ServiceUnavailable(f"{where} answers badly ({type(error).__name__})")
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return None if text is None else min(max(float(text), 0.0), LONGEST_WAIT)
-    except ValueError:
-        return None
+        return ConnectFailed(f"{where} cannot be reached; check SIGN_IN_AUTHORITY, the proxy and the firewall")
+    return ServiceUnavailable(f"{where} sent an invalid response ({type(error).__name__})")

@@ -1,6 +1,6 @@
-"""Access tokens for mailboxes that are signed in to by OAuth (rule 1.4).
+"""Access tokens for mailboxes with an OAuth sign-in (rule 1.4).
 
-MSAL is imported when the first token is asked for: an app whose mailboxes all have passwords never pays for it.
+MSAL is imported when the first token is requested, so an app whose mailboxes all have passwords never loads it.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 DEFAULT_AUTHORITY: Final = "https://login.microsoftonline.com"
 
 EXCHANGE_SCOPE: Final = "https://outlook.office365.com/.default"
-"""What IMAP and POP3 at Exchange Online want a token for."""
+"""Scope of tokens for IMAP and POP3 at Exchange Online."""
 
-YOUNG: Final = 60.0
-"""Seconds up to which a token that was refused is not worth another: the next would fare no better."""
+MIN_TOKEN_AGE: Final = 60.0
+"""Age in seconds below which a refused token is not replaced: a new token would be refused as well."""
 
 
 def xoauth2(user: str, token: str) -> bytes:
-    """What SASL XOAUTH2 sends, before base64: the mailbox to open and a token that may open it."""
+    """Return the SASL XOAUTH2 response before base64: the mailbox to open and a token that may open it."""
     return f"user={user}\x01auth=Bearer {token}\x01\x01".encode()
 
 
 class TokenCache:
-    """Gives access tokens, and keeps those that are still good, for as long as the process lives.
+    """A cache of access tokens that lives as long as the process.
 
-    Mailboxes with the same app registration share their token. May be used from several threads.
+    Mailboxes with the same app registration share a token. Thread-safe.
 
     Args:
-        authority: the host that issues them, as `SIGN_IN_AUTHORITY` names it; each mailbox's `TENANT_ID` follows it.
-        graph_endpoint: Microsoft Graph, whose host is what its tokens are for.
+        authority: the host that issues tokens (`SIGN_IN_AUTHORITY`). Each mailbox's `TENANT_ID` is appended to it.
+        graph_endpoint: Microsoft Graph, whose host is the audience of its tokens.
     """
 
     def __init__(self, authority: str = DEFAULT_AUTHORITY, graph_endpoint: str = GLOBAL_GRAPH) -> None:
@@ -50,68 +50,71 @@ class TokenCache:
         self._graph_scope = graph_scope(graph_endpoint)
         self._lock = threading.Lock()
         self._key = secrets.token_bytes(32)
-        self._services: dict[str, MsalClient] = {}
+        self._clients: dict[str, MsalClient] = {}
 
     def token(self, settings: MailboxSettings) -> str:
-        """A token that is good now for this mailbox's sign-in: from memory, or a new one.
+        """Return a valid token for this mailbox's sign-in, from the cache or newly issued.
 
         Raises:
             AuthenticationError: the token service rejects the app, its secret or its certificate.
-            ConfigurationError: a setting for it is missing, or its certificate cannot be read.
-            ConnectFailed, TlsRefused: the token service cannot be reached or trusted.
-            ServiceUnavailable: it is ill, or asked too much (`Throttled`).
+            ConfigurationError: a setting is missing, or the certificate cannot be read.
+            ConnectFailed, TlsRefused: the token service is unreachable or untrusted.
+            ServiceUnavailable: the token service is unavailable or throttles the app (`Throttled`).
         """
         scope = self._graph_scope if settings.protocol is MailProtocol.GRAPH else EXCHANGE_SCOPE
-        return self._service(settings).token(settings, scope)
+        return self._client(settings).token(settings, scope)
 
     def forget(self, settings: MailboxSettings, refused: str | None = None) -> bool:
-        """Drop this mailbox's token, which its server refused; True if a new one may do.
+        """Drop this mailbox's token, which its server refused, and return whether a new token may be accepted.
 
         Args:
-            settings: the mailbox's.
-            refused: the token, if it is known. Another that was issued since, at another's wish, is not dropped.
+            settings: the mailbox's settings.
+            refused: the refused token, if known. A token issued since then for another mailbox is not dropped.
 
         Returns:
-            Whether there is a newer one already, or the refused one was old.
+            True if a newer token exists already, or if the refused one was old enough to have expired.
         """
         with self._lock:
-            known = self._services.get(self._fingerprint(settings))
-            if refused is not None and known is not None and known.issued not in ("", refused):
+            fingerprint = self._fingerprint(settings)
+            client = self._clients.get(fingerprint)
+            if refused is not None and client is not None and client.issued not in ("", refused):
                 return True
-            service = self._services.pop(self._fingerprint(settings), None)
-        return service is not None and time.monotonic() - service.issued_at > YOUNG
+            client = self._clients.pop(fingerprint, None)
+        return client is not None and time.monotonic() - client.issued_at > MIN_TOKEN_AGE
 
-    def _service(self, settings: MailboxSettings) -> MsalClient:
+    def _client(self, settings: MailboxSettings) -> MsalClient:
         from shared.mailboxes.oauth.msal_client import MsalClient  # noqa: PLC0415  see the module's docstring
 
         if settings.sign_in is SignIn.PASSWORD:
-            raise ConfigurationError(f"{setting_name(settings, 'SIGN_IN')}={settings.sign_in} gives no access token")
-        name = self._fingerprint(settings)
+            raise ConfigurationError(
+                f"{setting_name(settings, 'SIGN_IN')}={settings.sign_in} does not use access tokens"
+            )
+        fingerprint = self._fingerprint(settings)
         with self._lock:
-            service = self._services.get(name)
-            if service is None:
-                service = self._services[name] = MsalClient(self._authority)
-        return service
+            client = self._clients.get(fingerprint)
+            if client is None:
+                client = self._clients[fingerprint] = MsalClient(self._authority)
+        return client
 
     def _fingerprint(self, settings: MailboxSettings) -> str:
-        """Which sign-in it is. Keyed, and the key is never written: nothing can be guessed from it."""
-        secret = settings.client_secret, settings.certificate, settings.certificate_password
+        """Return an identifier of the sign-in. The random key never leaves the process, so it reveals nothing."""
+        credentials = settings.client_secret, settings.certificate, settings.certificate_password
         parts = (
             *(settings.sign_in, settings.tenant_id or "", settings.client_id or "", str(settings.ca_file or "")),
-            *("" if one is None else one.get_secret_value() for one in secret),
-            _stamp(settings),
+            *("" if secret is None else secret.get_secret_value() for secret in credentials),
+            _file_version(settings),
         )
         return hmac.new(self._key, "\0".join(parts).encode(), hashlib.sha256).hexdigest()
 
 
 def graph_scope(endpoint: str) -> str:
-    """What a token for Microsoft Graph is asked for: everything that was granted at the endpoint's host."""
-    where = urlsplit(endpoint)
-    return f"{where.scheme}://{where.netloc}/.default"
+    """Return the scope of tokens for Microsoft Graph: all permissions granted at the endpoint's host."""
+    url = urlsplit(endpoint)
+    return f"{url.scheme}://{url.netloc}/.default"
 
 
-def _stamp(settings: MailboxSettings) -> str:
-    """Changes when the certificate's file does, so that a new certificate is used without a restart."""
+def _file_version(settings: MailboxSettings) -> str:
+    """Return a text that changes with the certificate file, so that a new certificate is used without a restart."""
     if settings.certificate_file is None:
         return ""
     try:

@@ -1,18 +1,18 @@
-"""Messages off the wire, many RETRs ahead of the one that is being read, into batches (rule 1.7).
+"""Downloads messages in batches with pipelined RETRs (rule 1.7).
 
-The server answers in the order of the commands, so what is outstanding is a queue: RETRs, and the DELEs that are sent
-between them, whose answers nobody waits for before the next command goes out.
+The server responds in the order of the commands, so the outstanding commands form a queue. It holds RETRs, and the
+DELEs sent between them, whose responses are not awaited before the next command is sent.
 
-Not every server keeps that order (see `shared.mailboxes.pop3.server_record`). An answer to a RETR that was not alone on
-the wire counts if the message has the size that LIST reports, and nothing in it looks like the answer to a command.
-Otherwise the message is doubtful: it is read again once nothing else is outstanding, and only that reading counts. If
-the two differ, the server does not pipeline: every message that was not handed over yet is read again, one at a time.
-So a batch, which the caller may delete, holds confirmed messages only, and while a message is doubtful no DELE is sent
-before everything that is outstanding has been answered.
+Not every server keeps that order (see `shared.mailboxes.pop3.server_record`). A pipelined message is accepted if it has
+the size that LIST reports and contains nothing that looks like a response. Otherwise the message is doubtful: it is
+read again while no other command is outstanding, and only the second reading is accepted. If the two readings differ,
+the server cannot pipeline: every message that was not yielded yet is read again, one at a time. So a batch, which the
+caller may delete, contains confirmed messages only. While a message is doubtful, no DELE is sent before all outstanding
+commands are answered.
 
-A connection that breaks is made again, and the work goes on where it was: by UIDL, since the numbers are others, with
-all DELEs said again, since none was committed, and one command at a time, in case pipelining was the reason. A message
-at which it breaks twice is left: it stops no other (1.8).
+After a broken connection the download resumes in a new session. Messages are identified by UIDL, since their numbers
+change. All DELEs are repeated, since none was committed. Commands are sent one at a time, since pipelining may be the
+reason. A message at which the connection breaks twice is refused, so that it does not block the others (rule 1.8).
 """
 
 from __future__ import annotations
@@ -38,48 +38,48 @@ from shared.mailboxes.pop3.session import Session
 from shared.mailboxes.spool import Content, Spool
 
 WINDOW: Final = 64
-"""RETRs that are outstanding at once; one where the server does not know PIPELINING."""
+"""RETRs that are outstanding at once; one if the server does not offer PIPELINING."""
 
 WINDOW_BYTES: Final = 8 * 1024 * 1024
-"""Told octets that are outstanding at once; a message that is larger comes alone."""
+"""Bytes, as reported by LIST, that are outstanding at once. A larger message is requested alone."""
 
-LONGEST_QUEUE: Final = 4 * WINDOW
-"""Commands that are outstanding at once, DELEs included: neither side's buffers fill up."""
+MAX_OUTSTANDING: Final = 4 * WINDOW
+"""Commands that are outstanding at once, DELEs included, so that neither side's buffers fill up."""
 
-MOST_BREAKS: Final = 2
-"""Broken connections at one message, after which it is left alone."""
+MAX_BREAKS_PER_MESSAGE: Final = 2
+"""Broken connections at one message, after which it is refused."""
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Messages that were asked for together.
+    """Messages that are downloaded and yielded together.
 
     Attributes:
-        asked: the messages, in the order of the answer.
-        unsent: those for which RETR is still to be sent.
-        answers: what came for the others, by message number.
-        pipelined: numbers of the answers that came while other commands were outstanding.
+        messages: the messages, in the order of the results.
+        unsent: messages whose RETR is not sent yet.
+        results: results by message number.
+        pipelined: numbers of the messages that were received while other commands were outstanding.
     """
 
-    asked: Sequence[ListedMessage]
+    messages: Sequence[ListedMessage]
     unsent: deque[ListedMessage]
-    answers: dict[int, FetchResult] = field(default_factory=dict)
+    results: dict[int, FetchResult] = field(default_factory=dict)
     pipelined: set[int] = field(default_factory=set)
 
     @property
     def is_complete(self) -> bool:
-        return len(self.answers) == len(self.asked)
+        return len(self.results) == len(self.messages)
 
     def requeue(self) -> None:
-        """Ask again for every message that has no answer."""
-        self.unsent = deque(message for message in self.asked if message.number not in self.answers)
+        """Request every message without a result again."""
+        self.unsent = deque(message for message in self.messages if message.number not in self.results)
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Forget answers."""
+        """Drop results and close their content."""
         for number in numbers:
-            answer = self.answers.pop(number, None)
-            if answer is not None and answer.content is not None:
-                answer.content.close()
+            result = self.results.pop(number, None)
+            if result is not None and result.content is not None:
+                result.content.close()
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class _Retr:
     batch: _Batch | None
     max_bytes: int
     alone: bool = False
-    """No other command has been outstanding together with it."""
+    """No other command was outstanding at the same time."""
 
 
 @dataclass(slots=True)
@@ -103,53 +103,53 @@ _Command = _Retr | _Dele
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
-    """The first reading of a message that is to be read again alone.
+    """The first reading of a message that is read again alone.
 
     Attributes:
-        outcome: the SHA-256 of its bytes, or what came instead of them.
-        is_size: its size is the reason, and not what it contains.
+        digest: the SHA-256 of its bytes, or a text for another result; see `_digest`.
+        is_size: the doubt is about its size, not about its content.
     """
 
-    outcome: str
+    digest: str
     is_size: bool
 
 
-class _Answers:
-    """Passes a message on to a spool, and notices whether it contains what may be the answer to a command.
+class _ResponseDetector:
+    """Passes a message on to a spool, and detects texts in it that may be the response to another command.
 
     Attributes:
-        inside: it does, anywhere: servers write them into the middle of a line too. Base64 has no spaces, and hardly
-            ever matches.
+        detected: the message contains such a text anywhere, since servers write responses into the middle of a line
+            too. Base64 has no spaces, so it rarely matches.
     """
 
-    _ANSWER: Final = re.compile(rb"(?:\+OK|-ERR)[ \r\n]")
+    _RESPONSE: Final = re.compile(rb"(?:\+OK|-ERR)[ \r\n]")
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self._end = b""
-        self.inside = False
+        self.detected = False
 
     def write(self, part: bytes) -> None:
-        """Take the next bytes."""
-        for piece in (self._end + part[:4], part):
-            # Plain searches first: they are many times faster than the expression.
-            if (b"+OK" in piece or b"-ERR" in piece) and self._ANSWER.search(piece) is not None:
-                self.inside = True
+        """Pass on the next bytes."""
+        for data in (self._end + part[:4], part):
+            # Substring searches first, since they are many times faster than the regular expression.
+            if (b"+OK" in data or b"-ERR" in data) and self._RESPONSE.search(data) is not None:
+                self.detected = True
         self._end = (self._end + part[-4:])[-4:]
         self._write(part)
 
 
 class CommandPipeline:
-    """Commands that are outstanding on a session, and their answers in order.
+    """The queue of outstanding commands of a session.
 
     Args:
-        session: signed in.
-        reconnect: gives another session and what the messages' numbers are there, or raises what it is given.
-        record: what is known about the server; added to.
+        session: the signed-in session.
+        reconnect: returns another session and the message numbers in it by key, or raises the error it is called with.
+        record: the observations about the server, which are updated.
 
     Attributes:
-        deleted: the messages that DELE was said for.
-        refused: what the server answered where it refused that, by message number.
+        deleted: the messages for which DELE was sent.
+        refused: the server's responses to refused DELEs, by message number.
     """
 
     def __init__(
@@ -183,26 +183,26 @@ class CommandPipeline:
 
     def fetch(self, batches: Iterable[Sequence[ListedMessage]], max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches in order; see `shared.mailboxes.base.Mailbox.fetch`."""
-        self.settle()
+        self.finish_outstanding()
         self._recent.clear()
         source = iter(batches)
         try:
             while True:
                 try:
-                    self._complete_one(source, max_bytes)
+                    self._complete_first_batch(source, max_bytes)
                 except ConnectionLost as error:
                     self._recover(error)
                     continue
                 if not self._open:
                     break
                 batch = self._open.popleft()
-                yield [batch.answers[message.number] for message in batch.asked]
+                yield [batch.results[message.number] for message in batch.messages]
             if self._pipelined and not self._one_at_a_time:
                 self._record.pipelined_drain_completed()
         finally:
-            # Reached with batches open if something broke for good, or if nobody wants the rest.
+            # Batches are still open here after an error, or if the caller stopped early.
             for batch in self._open:
-                batch.drop(list(batch.answers))
+                batch.drop(list(batch.results))
             self._open.clear()
             self._doubts.clear()
             for command in self._outstanding:
@@ -210,25 +210,25 @@ class CommandPipeline:
                     command.batch = None
 
     def delete(self, messages: Sequence[ListedMessage]) -> None:
-        """Send DELEs; their answers come with what is read next."""
+        """Send DELEs. Their responses are read later, with those of other commands."""
         self.deleted += messages
         try:
             self._send_deletes(messages)
         except ConnectionLost as error:
             self._recover(error)
 
-    def settle(self) -> None:
-        """Read the answers to everything that is outstanding."""
+    def finish_outstanding(self) -> None:
+        """Read the responses to all outstanding commands."""
         try:
             self._read_all()
         except ConnectionLost as error:
             self._recover(error)
             self._read_all()
 
-    def listed_anew(self, messages: Sequence[ListedMessage]) -> None:
-        """Take the numbers that messages have in this session; to be called after each listing.
+    def use_listing(self, messages: Sequence[ListedMessage]) -> None:
+        """Use the message numbers of a new listing in this session; call it after each listing.
 
-        One command at a time if a message has no key: what breaks then cannot be taken up in another session.
+        If a message has no key, commands are sent one at a time: the download cannot resume in another session.
         """
         self._numbers = None
         self._one_at_a_time = self._one_at_a_time or any(message.key is None for message in messages)
@@ -239,45 +239,46 @@ class CommandPipeline:
         return WINDOW if pipelining else 1
 
     def _number(self, message: ListedMessage) -> int | None:
-        """What a message is called in this session; None if it is gone."""
+        """Return a message's number in this session; None if the message is gone."""
         return message.number if self._numbers is None else self._numbers.get(message.key or "")
 
-    def _complete_one(self, source: Iterator[Sequence[ListedMessage]], max_bytes: int) -> None:
-        """Read until the first of the open batches is complete, if there is one."""
+    def _complete_first_batch(self, source: Iterator[Sequence[ListedMessage]], max_bytes: int) -> None:
+        """Read until the first open batch is complete, if there is one."""
         self._fill(source, max_bytes)
         while self._open and not self._open[0].is_complete:
             self._read_one()
             self._fill(source, max_bytes)
 
     def _recover(self, error: ConnectionLost) -> None:
-        """Go on in another session: what has no answer is asked for again, and what was deleted is deleted again."""
-        at, self._reading = self._reading, None
-        self._note_break(error, at)
+        """Resume in another session: request messages without a result again, and repeat all deletions."""
+        command, self._reading = self._reading, None
+        self._note_break(error, command)
         self._outstanding.clear()
         self._fetching = self._bytes = 0
         self.refused.clear()
         for batch in self._open:
             batch.requeue()
-        if isinstance(at, _Retr) and at.batch is not None:
-            self._breaks[at.message.number] += 1
-            if self._breaks[at.message.number] == MOST_BREAKS:
-                at.batch.answers[at.message.number] = FetchResult(at.message, None, refused=printable(error))
-                at.batch.requeue()
-                self._doubts.pop(at.message.number, None)
+        if isinstance(command, _Retr) and command.batch is not None:
+            number = command.message.number
+            self._breaks[number] += 1
+            if self._breaks[number] == MAX_BREAKS_PER_MESSAGE:
+                command.batch.results[number] = FetchResult(command.message, None, refused=printable(error))
+                command.batch.requeue()
+                self._doubts.pop(number, None)
         self._session, self._numbers = self._reconnect(error)
         self._send_deletes(self.deleted)
 
-    def _note_break(self, error: ConnectionLost, at: _Command | None) -> None:
-        """Count a break if pipelining may be the reason; the next session goes without it then.
+    def _note_break(self, error: ConnectionLost, command: _Command | None) -> None:
+        """Count a break if pipelining may be the reason; the next session does not pipeline then.
 
-        Before the next session, because that may be refused for now, in every poll.
+        This happens before the next session is opened, since opening it may fail temporarily.
         """
         cause = error.__cause__
-        if at is None and not isinstance(cause, InterleavedResponses):
+        if command is None and not isinstance(cause, InterleavedResponses):
             return
-        if at is not None and at.alone:
-            if self._suspects.pop(at.message.number, None) is not None:
-                # The message is the reason, or the network: not pipelining.
+        if command is not None and command.alone:
+            if self._suspects.pop(command.message.number, None) is not None:
+                # The message or the network is the reason, not pipelining.
                 self._record.excuse_break()
             return
         self._one_at_a_time = True
@@ -285,16 +286,16 @@ class CommandPipeline:
             self._distrust(str(cause))
             return
         self._record.count_break()
-        if isinstance(at, _Retr) and isinstance(cause, ProtocolViolation):
-            self._suspects[at.message.number] = cause
+        if isinstance(command, _Retr) and isinstance(cause, ProtocolViolation):
+            self._suspects[command.message.number] = cause
 
     def _confirm_suspicion(self, message: ListedMessage) -> None:
-        """Judge a break: the message at which it happened has come when it was read alone."""
+        """Judge an earlier break, after the message at which it happened was received alone."""
         if isinstance(self._suspects.pop(message.number, None), NoResponse):
             self._record.disable_pipelining("the server did not answer while several commands were outstanding")
 
     def _distrust(self, reason: str) -> None:
-        """Switch pipelining off, and forget what came by it and was not handed over."""
+        """Switch pipelining off, and drop the pipelined results that were not yielded yet."""
         self._record.disable_pipelining(reason)
         for batch in self._open:
             batch.drop(batch.pipelined)
@@ -302,17 +303,17 @@ class CommandPipeline:
             batch.requeue()
 
     def _fill(self, source: Iterator[Sequence[ListedMessage]], max_bytes: int) -> None:
-        """Send RETRs while there is room, several in one write; what is doubtful first, and alone."""
+        """Send RETRs up to the window, several in one write; a doubtful message first, and alone."""
         if self._doubts:
             if not self._outstanding:
-                self._send([self._doubtful(max_bytes)])
+                self._send([self._retr_doubtful(max_bytes)])
             return
         if self._fetching > self._window // 2:
             return
         commands: list[_Command] = []
         size = self._bytes
         while self._fetching + len(commands) < self._window:
-            batch = next((each for each in self._open if each.unsent), None)
+            batch = next((open_batch for open_batch in self._open if open_batch.unsent), None)
             if batch is None:
                 following = next(source, None)
                 if following is None:
@@ -328,8 +329,8 @@ class CommandPipeline:
         if commands:
             self._send(commands)
 
-    def _doubtful(self, max_bytes: int) -> _Retr:
-        """Return the RETR of a message that is to be read again."""
+    def _retr_doubtful(self, max_bytes: int) -> _Retr:
+        """Return the RETR of a doubtful message."""
         batch, message = next((b, m) for b in self._open for m in b.unsent if m.number in self._doubts)
         batch.unsent.remove(message)
         return _Retr(message, batch, max_bytes)
@@ -338,7 +339,7 @@ class CommandPipeline:
         rest = deque(messages)
         while rest:
             self._send([_Dele(rest.popleft()) for _ in range(min(self._window, len(rest)))])
-            while len(self._outstanding) > LONGEST_QUEUE:
+            while len(self._outstanding) > MAX_OUTSTANDING:
                 self._read_one()
 
     def _send(self, commands: Sequence[_Command]) -> None:
@@ -356,7 +357,7 @@ class CommandPipeline:
         alone = len(self._outstanding) == 1
         for command in self._outstanding:
             command.alone = alone
-        with self._session.mapping():
+        with self._session.map_errors():
             self._session.wire.send(*lines)
 
     def _read_all(self) -> None:
@@ -366,128 +367,128 @@ class CommandPipeline:
     def _read_one(self) -> None:
         command = self._reading = self._outstanding[0]
         if isinstance(command, _Retr):
-            with self._session.mapping():
-                fetched, answers = self._retrieve(command)
+            with self._session.map_errors():
+                result, detector = self._retrieve(command)
             self._fetching -= 1
             self._bytes -= command.message.size
             self._outstanding.popleft()
             self._reading = None
-            with self._session.mapping():
-                self._take(command, fetched, answers)
+            with self._session.map_errors():
+                self._judge(command, result, detector)
         else:
             if self._number(command.message) is not None:
-                with self._session.mapping():
-                    accepted, text = self._session.wire.answer()
+                with self._session.map_errors():
+                    accepted, text = self._session.wire.read_response()
                 if not accepted and not is_gone(text):
                     raise_if_throttled(text, self._session.where)
                     self.refused[command.message.number] = text
             self._outstanding.popleft()
             self._reading = None
 
-    def _take(self, command: _Retr, fetched: FetchResult, answers: _Answers | None) -> None:
-        """Count an answer to RETR, or doubt it."""
-        message, batch, content = command.message, command.batch, fetched.content
+    def _judge(self, command: _Retr, result: FetchResult, detector: _ResponseDetector | None) -> None:
+        """Accept a result of RETR, or doubt it."""
+        message, batch, content = command.message, command.batch, result.content
         if batch is None:
             return
         doubt = self._doubts.pop(message.number, None)
         if command.alone or self._number(message) is None:
             self._confirm_suspicion(message)
             if doubt is not None:
-                self._compare(doubt, fetched)
-            batch.answers[message.number] = _with_content(fetched)
+                self._compare(doubt, result)
+            batch.results[message.number] = _refused_if_empty(result)
             return
         exact = content is not None and content.size == message.size
         twins = self._twins(message, content)
-        if exact and not twins and not (answers is not None and answers.inside):
+        if exact and not twins and not (detector is not None and detector.detected):
             assert content is not None
             self._pipelined = True
             self._record.count_exact()
             self._recent.append((message.number, content.sha256))
-            batch.answers[message.number] = fetched
+            batch.results[message.number] = result
             batch.pipelined.add(message.number)
             return
-        self._doubt(message, batch, fetched, is_size=not exact)
+        self._doubt(message, batch, result, is_size=not exact)
         for number in twins:
             self._doubt_again(number)
-        if not exact and answers is not None and answers.inside and self._outstanding:
-            # The answers that are waited for may have come already, within the message.
-            raise InterleavedResponses("a message seems to contain the answer to another command")
+        if not exact and detector is not None and detector.detected and self._outstanding:
+            # The responses to the outstanding commands may have been received already, within the message.
+            raise InterleavedResponses("a message seems to contain the response to another command")
 
     def _twins(self, message: ListedMessage, content: Content | None) -> list[int]:
-        """Return the numbers of other messages that came with the same bytes just before."""
+        """Return the numbers of other recent messages with the same bytes."""
         if content is None:
             return []
         return [number for number, sha256 in self._recent if sha256 == content.sha256 and number != message.number]
 
-    def _doubt(self, message: ListedMessage, batch: _Batch, fetched: FetchResult, *, is_size: bool) -> None:
-        """Keep what is needed to judge a message when it has been read again."""
-        self._doubts[message.number] = _Doubt(_outcome(fetched), is_size)
-        if fetched.content is not None:
-            fetched.content.close()
+    def _doubt(self, message: ListedMessage, batch: _Batch, result: FetchResult, *, is_size: bool) -> None:
+        """Record a doubt about a message, and request the message again."""
+        self._doubts[message.number] = _Doubt(_digest(result), is_size)
+        if result.content is not None:
+            result.content.close()
         batch.unsent.appendleft(message)
 
     def _doubt_again(self, number: int) -> None:
-        """Doubt a message that counted, if it was not handed over: another one has the same bytes."""
+        """Doubt an accepted message that was not yielded yet, since another message has the same bytes."""
         for batch in self._open:
             if number in batch.pipelined:
                 batch.pipelined.discard(number)
-                fetched = batch.answers.pop(number)
-                self._doubt(fetched.listed, batch, fetched, is_size=False)
+                result = batch.results.pop(number)
+                self._doubt(result.listed, batch, result, is_size=False)
 
-    def _compare(self, doubt: _Doubt, fetched: FetchResult) -> None:
+    def _compare(self, doubt: _Doubt, result: FetchResult) -> None:
         """Judge the server by two readings of one message."""
-        outcome = _outcome(fetched)
-        if outcome == doubt.outcome:
-            if doubt.is_size and outcome:
+        digest = _digest(result)
+        if digest == doubt.digest:
+            if doubt.is_size and digest:
                 self._record.count_inexact()
-        elif outcome:
-            self._distrust("a message came otherwise when it was read alone")
+        elif digest:
+            self._distrust("a message had different content when it was read alone")
 
-    def _retrieve(self, command: _Retr) -> tuple[FetchResult, _Answers | None]:
+    def _retrieve(self, command: _Retr) -> tuple[FetchResult, _ResponseDetector | None]:
         wire, message = self._session.wire, command.message
         if self._number(message) is None:
             return FetchResult(message, None), None
-        given, text = wire.answer()
-        if not given:
+        accepted, text = wire.read_response()
+        if not accepted:
             raise_if_throttled(text, self._session.where)
             return FetchResult(message, None, refused=None if is_gone(text) else printable(text) or "-ERR"), None
         if command.batch is None:
-            wire.drain(_nowhere)
+            wire.read_multiline(_discard)
             return FetchResult(message, None), None
         try:
-            return self._spooled(message, command.max_bytes)
+            return self._spool(message, command.max_bytes)
         except OSError as error:
-            # The connection's own errors are `ProtocolViolation` by now.
+            # Only the disk raises OSError here: the wire maps those of the connection to `ProtocolViolation`.
             text = printable(error.strerror or type(error).__name__)
-            raise ServiceUnavailable(f"{self._session.where}: the temporary disk: {text}") from error
+            raise ServiceUnavailable(f"{self._session.where}: the temporary disk failed: {text}") from error
 
-    def _spooled(self, message: ListedMessage, max_bytes: int) -> tuple[FetchResult, _Answers]:
+    def _spool(self, message: ListedMessage, max_bytes: int) -> tuple[FetchResult, _ResponseDetector]:
         spool = Spool(message.size, max_bytes)
         try:
-            answers = _Answers(spool.write)
-            self._session.wire.drain(answers.write)
+            detector = _ResponseDetector(spool.write)
+            self._session.wire.read_multiline(detector.write)
             content: Content | None = spool.finish()
         except BaseException:
             spool.discard()
             raise
-        return FetchResult(message, content, oversized=spool.overflowed), answers
+        return FetchResult(message, content, oversized=spool.overflowed), detector
 
 
-def _outcome(fetched: FetchResult) -> str:
-    """Return what an answer to RETR is compared by; empty if the server did not deliver the message."""
-    if fetched.content is not None:
-        return fetched.content.sha256
-    return "oversized" if fetched.oversized else ""
+def _digest(result: FetchResult) -> str:
+    """Return the text by which two results of a RETR are compared; empty if the message was not delivered."""
+    if result.content is not None:
+        return result.content.sha256
+    return "oversized" if result.oversized else ""
 
 
-def _with_content(fetched: FetchResult) -> FetchResult:
-    """Return the answer, or a refusal in place of an empty message that LIST reports to have content."""
-    content, size = fetched.content, fetched.listed.size
+def _refused_if_empty(result: FetchResult) -> FetchResult:
+    """Return the result, or a refusal in place of an empty message whose reported size is not empty."""
+    content, size = result.content, result.listed.size
     if content is None or content.size > len(b"\r\n") or size <= len(b"\r\n"):
-        return fetched
+        return result
     content.close()
-    return FetchResult(fetched.listed, None, refused=f"the server sent no content, and lists {size} bytes")
+    return FetchResult(result.listed, None, refused=f"the server sent no content, but lists {size} bytes")
 
 
-def _nowhere(_data: bytes) -> None:
+def _discard(_data: bytes) -> None:
     pass

@@ -1,8 +1,8 @@
-"""What this process has learned about a mailbox's POP3 server, kept from one session to the next.
+"""Observations about a mailbox's POP3 server, kept in the process from one session to the next.
 
-Servers advertise PIPELINING (RFC 2449 section 6.6) and break it. WildDuck wrote the answers to later commands into the
-message that it was still sending (https://github.com/zone-eu/wildduck/pull/950). A pipelined message therefore counts
-only with the size that LIST reports for it, or after it was read again with no other command outstanding.
+Servers advertise PIPELINING (RFC 2449 section 6.6) and break it. WildDuck wrote the responses to later commands into
+the message that it was still sending (https://github.com/zone-eu/wildduck/pull/950). A pipelined message therefore
+counts only with the size that LIST reports for it, or after it was read again with no other command outstanding.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Final
 from shared.config import MailboxSettings
 
 KNOWN_BROKEN: Final = re.compile(r"wild ?duck|\bWDPop\b", re.IGNORECASE)
-"""Greetings and IMPLEMENTATION texts of servers that are never sent more than one command at a time."""
+"""Greetings and IMPLEMENTATION texts of servers to which only one command at a time is sent."""
 
 MIN_INEXACT: Final = 8
-"""Messages with another size than LIST reports before the sizes of a server are called inexact."""
+"""Messages with another size than LIST reports, after which the server's sizes count as inexact."""
 
 MAX_BREAKS: Final = 2
 """Pipelined drains in a row in which the connection broke before pipelining is switched off."""
 
 MAX_UNANSWERED: Final = 3
-"""QUITs in a row without an answer, and without effect, before that is a failure of the mailbox."""
+"""QUITs in a row without a response and without effect, after which the mailbox counts as failing."""
 
 _log = logging.getLogger("mailroom.mailboxes")
 
 
 @dataclass(slots=True)
 class ServerRecord:
-    """What sessions with one mailbox have shown.
+    """The observations about one mailbox's server.
 
     Attributes:
         where: the mailbox and its server, for log messages.
@@ -60,12 +60,14 @@ class ServerRecord:
     def count_inexact(self) -> None:
         """Count a message that has another size than LIST reports, and the same bytes when it is read alone.
 
-        Such sizes do not prove that a pipelined message is whole, so each of these messages is read twice. Where that
-        is more than every fourth message, one command at a time is faster, and as safe.
+        Such a size does not prove that a pipelined message is complete, so each of these messages is read twice. If
+        more than every fourth message is, one command at a time is faster and as safe.
         """
         self._inexact += 1
         if self._inexact >= MIN_INEXACT and self._inexact * 4 > self._exact + self._inexact:
-            self.disable_pipelining("the sizes that LIST reports are inexact, and cannot show that a message is whole")
+            self.disable_pipelining(
+                "the sizes that LIST reports are inexact and cannot prove that a message is complete"
+            )
 
     def count_break(self) -> None:
         """Count a connection that broke while several commands were outstanding."""
@@ -82,15 +84,15 @@ class ServerRecord:
         self._breaks = 0
 
     def quit_answered(self) -> None:
-        """Forget the QUITs that were not answered."""
+        """Forget the QUITs without a response."""
         self._unanswered = 0
         self._uncertain = frozenset()
 
     def quit_unanswered(self, deleted: Iterable[str]) -> bool:
-        """Return whether a QUIT without an answer is a failure: it is not the first, and none had an effect.
+        """Count a QUIT without a response; return whether that is a failure: it was repeated, and none had an effect.
 
         Args:
-            deleted: keys of the messages that were to be deleted by it.
+            deleted: keys of the messages that it should have deleted.
         """
         keys = frozenset(deleted)
         self._unanswered = self._unanswered + 1 if keys & self._uncertain else 1
@@ -105,11 +107,11 @@ class ServerRecords:
         self._records: dict[tuple[str, str, int], ServerRecord] = {}
 
     def record(self, settings: MailboxSettings) -> ServerRecord:
-        """Return a mailbox's record. One worker at a time drains a mailbox, so nothing is locked."""
+        """Return a mailbox's record. A lease allows one worker at a time per mailbox, so no lock is needed."""
         where = f"mailbox {settings.name} at {settings.host}:{settings.port}"
         key = (settings.name, str(settings.host), int(settings.port or 0))
         return self._records.setdefault(key, ServerRecord(where))
 
 
 RECORDS: Final = ServerRecords()
-"""The process's own."""
+"""The records of this process."""

@@ -1,7 +1,7 @@
-"""A POP3 session up to the maildrop: connection, TLS, what the server can do, sign-in; and its end.
+"""A POP3 session: connection, TLS, capabilities, sign-in, and QUIT.
 
-RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH), RFC 6856 (UTF8), and Microsoft's XOAUTH2 with the token on
-a second line.
+It implements RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH) and RFC 6856 (UTF8). For XOAUTH2 it sends the
+token on a second line, as Microsoft requires.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from shared.mailboxes.tls import CONNECT_TIMEOUT, connect_socket, connecting, co
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds.
+    """The timeouts of a session, in seconds.
 
     Attributes:
         connect: for the connection, and again for the handshake.
         read: for any silence after that.
-        goodbye: for a QUIT that commits nothing.
+        quit: for a QUIT that commits nothing.
     """
 
     connect: float = CONNECT_TIMEOUT
     read: float = 60.0
-    goodbye: float = 5.0
+    quit: float = 5.0
 
 
 class Session:
-    """A connection that is signed in.
+    """A signed-in connection.
 
     Args:
-        settings: the mailbox's.
-        tokens: gives an access token that is good now; asked only where the sign-in is by token.
-        timeouts: how long to wait.
+        settings: the mailbox's settings.
+        tokens: returns a valid access token; called only if the sign-in uses tokens.
+        timeouts: the timeouts.
 
     Attributes:
         where: the mailbox and its server, for error texts.
-        wire: what goes to and fro.
+        wire: reads and writes POP3.
 
     Raises:
-        ConnectFailed, TlsRefused, AuthenticationError, MailboxBusy, MailboxError, ConnectionLost: as they say.
+        ConnectFailed, TlsRefused, AuthenticationError, MailboxBusy, MailboxError, ConnectionLost: see `shared.errors`.
     """
 
     def __init__(self, settings: MailboxSettings, tokens: Callable[[], str], timeouts: Timeouts) -> None:
@@ -62,82 +62,82 @@ class Session:
         self._greeting_text = ""
         self.wire = Wire(connect_socket(settings, timeout=timeouts.connect))
         try:
-            self._greeting()
-            with self.mapping():
-                self._ask_capabilities()
+            self._read_greeting()
+            with self.map_errors():
+                self._read_capabilities()
             if settings.tls is Tls.STARTTLS:
                 self._start_tls()
-            with self.mapping():
+            with self.map_errors():
                 # Before the sign-in, and after STLS, which resets it (RFC 6856 section 2.1).
                 in_utf8 = self._enable_utf8()
             self._sign_in(tokens)
-            with self.mapping():
-                # Some tell the rest only to those who are signed in (RFC 2449 section 5).
-                self._ask_capabilities()
+            with self.map_errors():
+                # Some servers list all capabilities only after the sign-in (RFC 2449 section 5).
+                self._read_capabilities()
                 if not in_utf8:
-                    # Courier's older versions take it here only; proxies answer for themselves before the sign-in.
+                    # Older versions of Courier accept UTF8 only here. Before the sign-in, a proxy answers for itself.
                     self._enable_utf8()
         except BaseException:
-            self.drop()
+            self.disconnect()
             raise
 
-    def can(self, capability: str) -> bool:
-        """Whether the server says that it knows a capability."""
+    def supports(self, capability: str) -> bool:
+        """Return whether the server offers a capability."""
         return capability in (self._capabilities or {})
 
-    def may(self, capability: str) -> bool:
-        """Whether it may be tried: the server says so, or is too old to say anything."""
+    def may_support(self, capability: str) -> bool:
+        """Return whether a capability may be tried: the server offers it, or is too old to list capabilities."""
         return self._capabilities is None or capability in self._capabilities
 
     @property
     def pipelines(self) -> bool:
-        """Whether the server offers PIPELINING, and is not known to break it."""
+        """Whether the server offers PIPELINING and is not known for a broken implementation."""
         implementation = (self._capabilities or {}).get("IMPLEMENTATION", "")
-        return self.can("PIPELINING") and not KNOWN_BROKEN.search(f"{self._greeting_text}\n{implementation}")
+        return self.supports("PIPELINING") and not KNOWN_BROKEN.search(f"{self._greeting_text}\n{implementation}")
 
     @property
     def login_delay(self) -> float | None:
-        """Seconds from one sign-in to the next that the server asks for, if it does (RFC 2449 section 6.5)."""
-        found = re.match(r"\d{1,6}", (self._capabilities or {}).get("LOGIN-DELAY", ""))
-        return float(found[0]) if found else None
+        """Minimum seconds between two sign-ins, if the server reports it (RFC 2449 section 6.5)."""
+        match = re.match(r"\d{1,6}", (self._capabilities or {}).get("LOGIN-DELAY", ""))
+        return float(match[0]) if match else None
 
     @contextlib.contextmanager
-    def mapping(self) -> Iterator[None]:
-        """A context in which what breaks becomes one of our errors."""
+    def map_errors(self) -> Iterator[None]:
+        """Return a context that maps protocol violations to errors of `shared.errors`."""
         try:
             yield
         except ProtocolViolation as error:
             raise ConnectionLost(f"{self.where}: {error}") from error
 
     def quit(self) -> tuple[bool, str]:
-        """QUIT, which commits what was deleted, and what the server answered. The connection is gone afterwards.
+        """Send QUIT, which commits deletions, disconnect, and return the server's response.
 
         Raises:
-            ConnectionLost: there was no answer: it may have committed, or not.
+            ConnectionLost: the response was lost, so the deletions may be committed or not.
         """
         try:
-            with self.mapping():
+            with self.map_errors():
                 self.wire.send(b"QUIT")
-                return self.wire.answer()
+                return self.wire.read_response()
         finally:
-            self.drop()
+            self.disconnect()
 
-    def leave(self) -> None:
-        """QUIT where nothing is to be committed, without insisting. Never raises."""
+    def quit_quietly(self) -> None:
+        """Send QUIT where nothing is to be committed, and disconnect. Never raises."""
         with contextlib.suppress(Exception):
-            self.wire.connection.settimeout(self._timeouts.goodbye)
+            self.wire.connection.settimeout(self._timeouts.quit)
             self.quit()
-        self.drop()
+        self.disconnect()
 
-    def drop(self) -> None:
-        """Cut the connection: the server forgets what was deleted and not committed. Never raises."""
+    def disconnect(self) -> None:
+        """Close the connection: the server discards uncommitted deletions. Never raises."""
         with contextlib.suppress(Exception):
             self.wire.connection.close()
 
-    def _greeting(self) -> None:
+    def _read_greeting(self) -> None:
         with connecting(self._settings):
             try:
-                ready, text = self.wire.answer()
+                ready, text = self.wire.read_response()
             except ProtocolViolation as error:
                 raise ConnectFailed(f"{self.where}: no POP3 greeting: {error}") from error
         self.wire.connection.settimeout(self._timeouts.read)
@@ -145,111 +145,109 @@ class Session:
             raise command_error(text, self.where, "the connection")
         self._greeting_text = text
 
-    def _ask_capabilities(self) -> None:
+    def _read_capabilities(self) -> None:
         self.wire.send(b"CAPA")
-        known, _ = self.wire.answer()
-        if not known:
+        accepted, _ = self.wire.read_response()
+        if not accepted:
             return
-        lines = [line.decode("ascii", "replace").strip() for line in self.wire.listing()]
-        self._capabilities = {word.upper(): rest for word, _, rest in (line.partition(" ") for line in lines) if word}
+        lines = [line.decode("ascii", "replace").strip() for line in self.wire.read_lines()]
+        self._capabilities = {name.upper(): value for name, _, value in (line.partition(" ") for line in lines) if name}
 
     def _enable_utf8(self) -> bool:
-        """Say UTF8 if the server offers it, as `UTF8` or `UTF8 USER`, and return whether it was accepted.
+        """Send UTF8 if the server offers it, as `UTF8` or `UTF8 USER`, and return whether it was accepted.
 
-        Courier sends a substitute for a message with 8-bit headers to clients that did not. A refusal is not an error:
-        the server then gives out what it did before RFC 6856.
+        Without UTF8, Courier sends a substitute in place of a message with 8-bit headers. A refusal is not an error:
+        the server then behaves as before RFC 6856.
         """
-        if not self.can("UTF8"):
+        if not self.supports("UTF8"):
             return False
         self.wire.send(b"UTF8")
-        return self.wire.answer()[0]
+        return self.wire.read_response()[0]
 
     def _start_tls(self) -> None:
-        """RFC 2595 section 4. No sign-in without it."""
+        """Start TLS with STLS (RFC 2595 section 4), which must succeed before the sign-in."""
         tls = setting_name(self._settings, "TLS")
-        if not self.can("STLS"):
+        if not self.supports("STLS"):
             raise TlsRefused(
-                f"{self.where}: the server does not offer STLS; set {tls}=implicit, and its port, if it can"
+                f"{self.where}: the server does not offer STLS; set {tls}=implicit and its PORT, if supported"
             )
         context = context_for(self._settings)
-        with self.mapping():
+        with self.map_errors():
             self.wire.send(b"STLS")
-            begun, text = self.wire.answer()
-        if not begun:
+            accepted, text = self.wire.read_response()
+        if not accepted:
             raise TlsRefused(
-                f"{self.where}: STLS was refused: {printable(text)}; set {tls}=implicit, and its port, if it can"
+                f"{self.where}: STLS was refused: {printable(text)}; set {tls}=implicit and its PORT, if supported"
             )
         with connecting(self._settings):
             self.wire.connection.settimeout(self._timeouts.connect)
             self.wire.replace(wrap_socket(self.wire.connection, context, self._settings))
             self.wire.connection.settimeout(self._timeouts.read)
-        with self.mapping():
-            # What was said in the clear may have been anybody's.
+        with self.map_errors():
+            # An attacker may have forged the capabilities that were sent without TLS.
             self._capabilities = None
-            self._ask_capabilities()
+            self._read_capabilities()
 
     def _sign_in(self, tokens: Callable[[], str]) -> None:
         failure = self._try_sign_in(tokens)
         if failure is not None:
-            # Raised here, so that neither its chain nor its frames hold the secret.
+            # Raised here, so that neither its chain nor its frames contain the secret.
             failure.__cause__ = failure.__context__ = failure.__traceback__ = None
             raise failure
 
     def _try_sign_in(self, tokens: Callable[[], str]) -> MailroomError | None:
-        """Sign in, or say why not."""
+        """Sign in; return the error if that fails."""
         settings = self._settings
         try:
             secret = _secret(settings, tokens)
             if settings.sign_in is SignIn.PASSWORD:
                 accepted, text = self._password(secret)
-                remedy = f"{setting_name(settings, 'USERNAME')} and {setting_name(settings, 'PASSWORD')}"
+                fix = f"{setting_name(settings, 'USERNAME')} and {setting_name(settings, 'PASSWORD')}"
             else:
                 accepted, text = self._token(secret)
-                remedy = (
-                    f"{setting_name(settings, 'ADDRESS')}, and at the app's rights to the mailbox (POP.AccessAsApp)"
-                )
+                fix = f"{setting_name(settings, 'ADDRESS')} and the app's permission for the mailbox (POP.AccessAsApp)"
         except MailroomError as error:
             return error
         except ProtocolViolation as error:
             return ConnectionLost(f"{self.where}: {error}")
         if accepted:
             return None
-        # A server may repeat the line that it did not like.
+        # A server may repeat the line that it refuses.
         text = text.replace(secret, "…") if secret else text
-        return sign_in_error(text, self.where, remedy, login_delay=self.login_delay)
+        return sign_in_error(text, self.where, fix, login_delay=self.login_delay)
 
     def _password(self, password: str) -> tuple[bool, str]:
         login = self._settings.login
         if re.search(r"[\r\n\0]", login + password):
-            raise AuthenticationError(f"{self.where}: USERNAME or PASSWORD holds a line break")
+            raise AuthenticationError(f"{self.where}: USERNAME or PASSWORD contains a line break or a NUL; remove it")
         mechanisms = (self._capabilities or {}).get("SASL", "").upper().split()
-        if "PLAIN" in mechanisms and not self.may("USER"):
+        if "PLAIN" in mechanisms and not self.may_support("USER"):
             return self._sasl(b"PLAIN", f"\0{login}\0{password}".encode())
         self.wire.send(b"USER " + login.encode())
-        accepted, text = self.wire.answer()
+        accepted, text = self.wire.read_response()
         if accepted:
             self.wire.send(b"PASS " + password.encode())
-            accepted, text = self.wire.answer()
+            accepted, text = self.wire.read_response()
         return accepted, text
 
     def _token(self, token: str) -> tuple[bool, str]:
         return self._sasl(b"XOAUTH2", xoauth2(self._settings.mailbox_address, token))
 
     def _sasl(self, mechanism: bytes, response: bytes) -> tuple[bool, str]:
-        """AUTH, with what is to be said on a line of its own (RFC 5034; Exchange Online takes it no other way)."""
+        """Send AUTH with the response on a line of its own (RFC 5034), the only form that Exchange Online accepts."""
         self.wire.send(b"AUTH " + mechanism)
-        challenge = self.wire.line()
+        challenge = self.wire.read_line()
         if not challenge.startswith(b"+") or challenge[:3].upper() == b"+OK":
             return False, challenge.decode("utf-8", "replace").removeprefix("-ERR").strip()
         secret = base64.b64encode(response)
         self.wire.send(secret)
-        line = self.wire.line()
+        line = self.wire.read_line()
         status = ""
         if line.startswith(b"+") and line[:3].upper() != b"+OK":
-            # The server says why in another challenge, and refuses when that is answered with nothing.
+            # The challenge contains the reason of the refusal. The server refuses after an empty response to it.
             status = _status(line[1:])
             self.wire.send(b"")
-            line = self.wire.line()
+            line = self.wire.read_line()
         text = line.replace(secret, b"...").decode("utf-8", "replace")
         if line[:3].upper() == b"+OK":
             return True, text
@@ -257,13 +255,13 @@ class Session:
 
 
 def open_session(settings: MailboxSettings, tokens: Callable[[], str], timeouts: Timeouts) -> Session:
-    """A session; with another token, once, if the server refused one and there is another by now (rule 1.4)."""
+    """Open a session. If the server refuses a token and there is another by now, retry with it once (rule 1.4)."""
     used: list[bytes] = []
 
     def token() -> str:
-        given = tokens()
-        used.append(hashlib.sha256(given.encode()).digest())
-        return given
+        access_token = tokens()
+        used.append(hashlib.sha256(access_token.encode()).digest())
+        return access_token
 
     try:
         return Session(settings, token, timeouts)
@@ -283,9 +281,9 @@ def _secret(settings: MailboxSettings, tokens: Callable[[], str]) -> str:
 
 
 def _status(challenge: bytes) -> str:
-    """`status` of the JSON that a refused token is answered with."""
+    """Return the `status` of the JSON with which the server refuses a token."""
     try:
-        told = json.loads(base64.b64decode(challenge.strip()))
-        return f" (status {printable(told['status'], 40)})"
+        reason = json.loads(base64.b64decode(challenge.strip()))
+        return f" (status {printable(reason['status'], 40)})"
     except (ValueError, KeyError, TypeError):
         return ""

@@ -1,4 +1,4 @@
-"""The servers that the scenarios run against."""
+"""The servers of the scenarios."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.servers.wildduck import WildDuck
 IMAP_SERVERS = ("dovecot", "courier", "cyrus", "mailutils", "wildduck", "hoodiecrow")
 POP3_SERVERS = ("dovecot", "courier", "mailutils", "wildduck")
 PREFIXES = {"courier": "INBOX.", "cyrus": "INBOX/"}
-"""What the names of all folders but INBOX begin with, where the server has one namespace below INBOX."""
+"""Prefix of the names of all folders but INBOX, on servers with one namespace below INBOX."""
 
 MakeMailbox = Callable[..., MailboxFixture]
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server, whichever it is.
+    """A running server of any kind.
 
     Attributes:
         name: its fixture's name.
@@ -46,7 +46,7 @@ class Server:
 
 
 def open_server(running: object, name: str) -> Server:
-    """Return one of the servers' fixtures as a `Server`."""
+    """Return a server's fixture as a `Server`."""
     match running:
         case Courier() | Cyrus() | Mailutils():
             return Server(name, running.account, running.root.log)
@@ -58,14 +58,14 @@ def open_server(running: object, name: str) -> Server:
 
 
 def dovecot_user(dovecot: Dovecot) -> tuple[User, Account]:
-    """Return a user of Dovecot that no test has had before, and the account for it."""
+    """Return a new user of Dovecot, and the user's account."""
     user = dovecot.user()
     ports = (dovecot.imap, dovecot.imaps, dovecot.pop3, dovecot.pop3s)
     return user, Account(user.name, user.password, dovecot.ca_file, *ports)
 
 
 def with_log(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Hand out the server of a parameter, and print what it logged during the test: pytest shows it on failure."""
+    """Yield the server of a parameter, and print its log of the test, which pytest shows on failure."""
     server = open_server(request.getfixturevalue(request.param), request.param)
     before = len(server.log())
     yield server
@@ -74,25 +74,25 @@ def with_log(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.fixture(params=IMAP_SERVERS)
 def imap_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Each IMAP server."""
+    """Yield each IMAP server."""
     yield from with_log(request)
 
 
 @pytest.fixture(params=POP3_SERVERS)
 def pop3_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Each POP3 server."""
+    """Yield each POP3 server."""
     yield from with_log(request)
 
 
 @pytest.fixture
 def imap_account(imap_server: Server) -> Account:
-    """A new account on each IMAP server."""
+    """Return a new account on each IMAP server."""
     return imap_server.new_account()
 
 
 @pytest.fixture
 def pop3_account(pop3_server: Server) -> Account:
-    """A new account on each POP3 server."""
+    """Return a new account on each POP3 server."""
     return pop3_server.new_account()
 
 

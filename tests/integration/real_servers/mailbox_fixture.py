@@ -27,7 +27,7 @@ class MailboxFixture(Holding):
     Attributes:
         values: its settings, without `MAILBOXES__support__`.
         routes: the settings of routes, in full.
-        downloads: how many messages were asked for.
+        downloads: number of requested messages.
     """
 
     def __init__(self, folder: Path, account: Account, protocol: str, **values: str) -> None:
@@ -63,7 +63,7 @@ class MailboxFixture(Holding):
         return app_on(settings_for(f"folder:{self.folder}", self._settings()), connect, stores=self.stores)
 
     def poll(self) -> DrainStats:
-        """Poll the mailbox and route what was stored; fail if the mailbox could not be drained."""
+        """Poll the mailbox and route the stored messages; fail if the mailbox could not be drained."""
         app = self.app()
         drained = app.poller.poll(Poll("support", PollReason.MANUAL))
         work_until_idle(app)
@@ -71,7 +71,7 @@ class MailboxFixture(Holding):
         return drained
 
     def failing_poll(self) -> str:
-        """Poll the mailbox, route what was stored, and return the error with which the poll ended."""
+        """Poll the mailbox, route the stored messages, and return the error with which the poll ended."""
         app = self.app()
         assert app.poller.poll(Poll("support", PollReason.MANUAL)) is None
         work_until_idle(app)

@@ -1,4 +1,4 @@
-"""Messages for the scenarios: what servers are known to change, or to send in an unusual way."""
+"""Messages for the scenarios: content that servers change or send in an unusual way."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_1_3_move_to_a_nested_folder_with_a_name_outside_ascii(
 
 
 def test_1_3_keep_in_a_folder_that_an_mta_delivers_to_on_courier(courier: Courier, make_mailbox: MakeMailbox) -> None:
-    """At EXAMINE Courier takes the time for the UIDVALIDITY; it stores one at SELECT."""
+    """At EXAMINE Courier uses the time as UIDVALIDITY; at SELECT it stores a UIDVALIDITY."""
     account = courier.account()
     courier.receive(account, FEW[:4])
     mailbox = make_mailbox(account, "imap", AFTER="keep")
@@ -122,7 +122,7 @@ def test_1_3_keep_in_a_folder_that_an_mta_delivers_to_on_courier(courier: Courie
 def test_1_3_keep_in_a_folder_that_an_mta_delivers_to_on_mailutils(
     mailutils: Mailutils, make_mailbox: MakeMailbox
 ) -> None:
-    """At EXAMINE Mailutils takes the time for the UIDVALIDITY; SELECT stores one, until an MTA delivers again.
+    """At EXAMINE Mailutils uses the time as UIDVALIDITY; SELECT stores one, until an MTA delivers again.
 
     Storing a UID adds a header field, so the message grows once. Nothing is downloaded without a reason, and what is
     downloaded again gets no second result.
@@ -153,7 +153,7 @@ def test_1_3_a_reused_uid_hides_no_message(courier: Courier, make_mailbox: MakeM
     assert len(mailbox.results()) == 5
 
 
-def test_1_3_move_where_the_server_advertises_and_refuses_it(wildduck: WildDuck, make_mailbox: MakeMailbox) -> None:
+def test_1_3_move_that_is_offered_and_refused(wildduck: WildDuck, make_mailbox: MakeMailbox) -> None:
     """COPY, STORE and EXPUNGE do the same."""
     account = wildduck.account(move=False)
     account.create("Done")
@@ -171,7 +171,7 @@ def test_1_2_starttls(imap_account: Account, make_mailbox: MakeMailbox) -> None:
 
 @pytest.mark.parametrize("imap_server", [name for name in IMAP_SERVERS if name != "hoodiecrow"], indirect=True)
 def test_1_2_implicit_tls(imap_account: Account, make_mailbox: MakeMailbox) -> None:
-    """Without hoodiecrow, which has one port an account."""
+    """Hoodiecrow is excluded, since it has one port per account."""
     _drains_over(Tls.IMPLICIT, imap_account.imaps, imap_account, make_mailbox)
 
 
@@ -188,7 +188,7 @@ def test_1_4_a_wrong_password_is_refused(imap_account: Account, make_mailbox: Ma
 
 
 def test_8_2_another_client_deletes_while_messages_are_fetched_and_removed(imap_account: Account) -> None:
-    """Nothing is lost and nothing mixed up; the next drain takes the rest."""
+    """No message is lost or mixed up; the next drain downloads the rest."""
     new = plain_mail(99)
     imap_account.deliver(plain_mail(n) for n in range(40))
     expected = imap_account.read()
@@ -208,24 +208,24 @@ def test_8_2_another_client_deletes_while_messages_are_fetched_and_removed(imap_
             mailbox.remove([fetched.listed for fetched in batch if fetched.content is not None])
         mailbox.commit()
     assert len(stored) >= 37
-    left = imap_account.read()
-    assert set(expected) - set(left) - set(expunged) <= set(stored)
-    assert without_mbox_fields(left[-1]) == new
+    remaining = imap_account.read()
+    assert set(expected) - set(remaining) - set(expunged) <= set(stored)
+    assert without_mbox_fields(remaining[-1]) == new
     with ImapMailbox(imap_account.imap_settings(), no_token) as mailbox:
         assert without_mbox_fields(drain(mailbox)[-1] or b"") == new
     assert imap_account.read() == []
 
 
-def test_8_2_what_another_client_deleted_before_the_download_is_gone(imap_account: Account) -> None:
-    """Courier answers with a text of its own in the message's place."""
+def test_8_2_messages_deleted_before_the_download_are_gone(imap_account: Account) -> None:
+    """Courier sends a placeholder text in place of the message."""
     imap_account.deliver(FEW)
     expected = imap_account.read()
     with ImapMailbox(imap_account.imap_settings(), no_token) as mailbox, imap_account.client("INBOX") as other:
         listed = mailbox.list("INBOX")
         _expunge(other, [listed[2].number])
-        got = fetch_all(mailbox, listed)
-    assert got[2] in (None, expected[2]) or _is_placeholder(got[2])
-    assert got[:2] + got[3:] == expected[:2] + expected[3:]
+        contents = fetch_all(mailbox, listed)
+    assert contents[2] in (None, expected[2]) or _is_placeholder(contents[2])
+    assert contents[:2] + contents[3:] == expected[:2] + expected[3:]
 
 
 def test_1_11_an_account_with_all_rights_has_no_problems(
@@ -256,7 +256,7 @@ def test_1_11_without_the_right_to_delete_on_courier(courier: Courier) -> None:
 
 
 def test_8_1_a_full_target_loses_nothing_on_cyrus(cyrus: Cyrus, make_mailbox: MakeMailbox) -> None:
-    """The folder to move to has a quota of its own, so that MOVE and COPY are refused."""
+    """The target folder has a separate quota, so MOVE and COPY are refused."""
     account = cyrus.account()
     account.create("INBOX/Done")
     with cyrus.admin() as client:
@@ -266,7 +266,7 @@ def test_8_1_a_full_target_loses_nothing_on_cyrus(cyrus: Cyrus, make_mailbox: Ma
 
 
 def test_8_1_a_full_account_loses_nothing_on_courier(courier: Courier, make_mailbox: MakeMailbox) -> None:
-    """COPY needs room for a second copy until the first is expunged."""
+    """COPY needs space for a second copy until the first is expunged."""
     account = courier.account(quota=sum(map(len, FEW)) + 1_000)
     account.create("INBOX.Done")
     account.deliver(FEW)
@@ -297,10 +297,10 @@ def _nothing_is_lost(account: Account, mailbox: MailboxFixture, target: str) -> 
 
 
 def _is_refused(account: Account) -> None:
-    """`check` names the missing right, and a drain ends before it downloads anything that it could not remove."""
+    """Assert that `check` names the missing right, and that a drain ends before the download."""
     with ImapMailbox(account.imap_settings(), no_token) as mailbox:
         (problem,) = mailbox.check_folder("INBOX").problems
-        assert "may not delete" in problem
+        assert "no permission to delete" in problem
     with ImapMailbox(account.imap_settings(), no_token) as mailbox, pytest.raises(RemovalRefused):
         drain(mailbox)
     assert len(account.read()) == 6
@@ -310,13 +310,13 @@ def _is_refused(account: Account) -> None:
 
 
 def _open_once(account: Account) -> None:
-    """Open the INBOX for writing: Mailutils then stores UIDs and flags in the header, and messages grow no more."""
+    """Select the INBOX for writing: Mailutils then stores UIDs and flags in the header, so sizes stay the same."""
     with account.client("INBOX"):
         pass
 
 
 def _wait_for_the_next_second() -> None:
-    """Wait up to a second: Courier takes the time for UIDVALIDITY where it has stored none."""
+    """Wait up to a second: Courier uses the time as UIDVALIDITY if it has stored none."""
     second = int(time.time())
     while int(time.time()) == second:
         time.sleep(0.01)
@@ -328,6 +328,6 @@ def _expunge(client: imaplib.IMAP4, uids: list[int]) -> None:
 
 
 def _is_placeholder(content: bytes | None) -> bool:
-    """Return whether a server's text stands in for a deleted message; the intake takes it for what it is."""
-    found = placeholder(Content.from_bytes(content)) if content is not None else None
-    return found is not None and found[0] is Placeholder.GONE
+    """Return whether the content is a server's placeholder for a deleted message."""
+    kind = placeholder(Content.from_bytes(content)) if content is not None else None
+    return kind is not None and kind[0] is Placeholder.GONE

@@ -25,7 +25,7 @@ def test_1_1_drain_stores_the_bytes_that_another_client_reads(pop3_account: Acco
 
 
 def test_1_1_large_messages_one_after_the_other(pop3_account: Account, make_mailbox: MakeMailbox) -> None:
-    """WildDuck writes the answers of later commands into a message that is still being sent."""
+    """WildDuck writes the responses to later commands into a message that is still being sent."""
     mails = [plain_mail(n, size=200_000 + n) for n in range(5)]
     pop3_account.deliver(mails)
     expected = all_without_mbox_fields(pop3_account.read_pop3())
@@ -38,7 +38,7 @@ def test_1_1_large_messages_one_after_the_other(pop3_account: Account, make_mail
 
 
 def test_1_1_header_fields_in_utf_8(pop3_account: Account, make_mailbox: MakeMailbox) -> None:
-    """Courier sends those to clients that said UTF8, and a substitute to others (RFC 6856, section 2)."""
+    """Courier sends them to clients that sent UTF8, and a substitute to others (RFC 6856 section 2)."""
     head = "From: a@example.net\r\nTo: support@example.com\r\nSubject: Grüße aus Köln\r\n\r\n".encode()
     mails = [head + b"text\r\n", head + b"more\r\n"]
     pop3_account.deliver(mails)

@@ -1,4 +1,4 @@
-"""What Postfix wrote into the header decides the route: aliases, plus addresses, Bcc and forwarding (rules 2.2 to 2.4).
+"""Routing by the header fields of Postfix: aliases, plus addresses, Bcc and forwarding (rules 2.2 to 2.4).
 
 Postfix delivers into a Maildir that Dovecot serves. The mailbox is `production@`, and `sales@` is its alias. The order
 of the fields: X-Original-To before Delivered-To, and one result (docs/how-to/aliases.md).
@@ -20,7 +20,7 @@ Collect = Callable[[int], MailboxFixture]
 
 @pytest.fixture
 def target(postfix: Postfix) -> Iterator[PostfixMailbox]:
-    """A new mailbox behind Postfix; what Postfix logged during the test is shown on failure."""
+    """Yield a new mailbox behind Postfix, and print its log of the test, which pytest shows on failure."""
     before = len(postfix.root.log())
     yield postfix.mailbox()
     print(f"postfix logged:\n{postfix.root.log()[before:][-6_000:]}")
@@ -34,7 +34,7 @@ def collect(
     dovecot: Dovecot,
     make_mailbox: MakeMailbox,
 ) -> Collect:
-    """Return a function that waits for so many messages, serves them on Dovecot, and drains and routes them."""
+    """Return a function that waits for a number of messages, serves them on Dovecot, and drains and routes them."""
     user, account = dovecot_user(dovecot)
     aliases = {"ALIASES": f"sales@{target.domain}"} if request.param == "with ALIASES" else {}
 
@@ -56,14 +56,14 @@ def collect(
 
 
 def letter(*, to: str, cc: str = "", extra: str = "") -> bytes:
-    """Return a message as its sender hands it in: Bcc is not in the header."""
+    """Return a message as its sender submits it, without Bcc in the header."""
     copy = f"Cc: {cc}\r\n" if cc else ""
     head = f"{extra}From: A colleague <{SENDER}>\r\nTo: {to}\r\n{copy}Subject: Order\r\nMessage-ID: <1@example.net>\r\n"
     return f"{head}Date: Mon, 23 Nov 2026 12:00:00 +0000\r\n\r\ntext\r\n".encode()
 
 
 def routed(mailbox: MailboxFixture) -> list[tuple[str, str, str]]:
-    """Return route, recipient and what matched of each result; fail if anything was unhandled."""
+    """Return route, recipient and match of each result; fail if a message was unhandled."""
     assert mailbox.paths("unhandled/") == []
     return sorted((result["route"], result["recipient"], result["matched"]) for result in mailbox.results())
 
@@ -81,7 +81,7 @@ def test_2_2_to_the_mailbox_itself(postfix: Postfix, target: PostfixMailbox, col
 
 
 def test_2_2_bcc_to_an_alias_gives_one_result(postfix: Postfix, target: PostfixMailbox, collect: Collect) -> None:
-    """X-Original-To says sales@, Delivered-To production@: both have a route, and X-Original-To alone counts."""
+    """X-Original-To is sales@, Delivered-To production@. Both have a route, but only X-Original-To counts."""
     sales = f"sales@{target.domain}"
     postfix.send(letter(to="someone@example.org"), sales)
     assert routed(collect(1)) == [("sales", sales, "x-original-to")]
@@ -96,7 +96,7 @@ def test_2_2_bcc_to_the_mailbox_itself(postfix: Postfix, target: PostfixMailbox,
 def test_2_2_an_alias_whose_to_was_rewritten_to_the_primary_address(
     postfix: Postfix, target: PostfixMailbox, collect: Collect
 ) -> None:
-    """As Exchange does before it hands a colleague's mail on: only the envelope says sales@."""
+    """Exchange does this before it forwards a colleague's mail: only the envelope contains sales@."""
     sales = f"sales@{target.domain}"
     postfix.send(letter(to=f"production@{target.domain}"), sales)
     assert routed(collect(1)) == [("sales", sales, "x-original-to")]
