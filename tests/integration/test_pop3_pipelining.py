@@ -35,7 +35,7 @@ def fill(server: PipeliningPop3) -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize("mix", PROVEN_AT_ONCE)
-def test_8_3_a_server_that_breaks_pipelining_delivers_every_message_intact(mix: Mix, count: int) -> None:
+def test_8_3_a_server_that_breaks_pipelining_delivers_every_message_intact(mix: Responder, count: int) -> None:
     records = ServerRecords()
     with PipeliningPop3(MAILS, mix) as server:
         with scripted_mailbox(server, records) as mailbox:

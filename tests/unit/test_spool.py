@@ -17,7 +17,7 @@ import pytest
 
 from shared.lease import LEASE_SECONDS
 from shared.mailboxes.spool import MEMORY_LIMIT, Content, DiskBudget, Spool, remove_leftover_files
-from shared.temporary_files import LEFT_OVER, LockedFile
+from shared.temporary_files import LEFTOVER_SECONDS, LockedFile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -208,7 +208,7 @@ def test_1_7_only_files_of_killed_workers_are_removed(temporary_folder: Path, st
 
 
 def test_1_7_a_file_counts_as_leftover_when_a_lease_expires() -> None:
-    assert LEFT_OVER == LEASE_SECONDS
+    assert LEFTOVER_SECONDS == LEASE_SECONDS
 
 
 def test_1_7_files_of_other_programs_are_kept(temporary_folder: Path) -> None:
