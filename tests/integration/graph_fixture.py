@@ -70,7 +70,7 @@ class World:
         """What the function does with a request."""
         if self.refusing:
             return 503, b""
-        answer = Webhook.of(load_settings({**self.values, **self.extra})).answer(body, token)
+        answer = Webhook.from_settings(load_settings({**self.values, **self.extra})).handle(body, token)
         self.stores.queues[QueueName.POLLS].put_many(answer.polls)
         self.stores.queues[QueueName.LIFECYCLE].put_many(answer.lifecycle)
         return answer.status, answer.text.encode()

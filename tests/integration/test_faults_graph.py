@@ -64,7 +64,7 @@ class GraphWorld(World):
 
     def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
         session = GraphMailbox(replace(settings, address=self._addresses[settings.name]), self._tokens, self._way)
-        once = session._client._once
+        once = session._client._send_once
 
         async def faulty(build: Callable[[], Any], read: Any) -> Any:
             info = build()
@@ -77,7 +77,7 @@ class GraphWorld(World):
                 faults.after(fault)
             return answer
 
-        session._client._once = faulty  # type: ignore[method-assign]
+        session._client._send_once = faulty  # type: ignore[method-assign]
         return session
 
 
@@ -105,7 +105,7 @@ WAYS = [
 def test_8_1_a_fault_at_every_step_of_graph(
     way: Way, after: str, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.mailboxes.graph.client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("shared.mailboxes.graph.client.MIN_BACKOFF", 0.01)
     tokens = graph.tokens
     undisturbed = GraphWorld(tmp_path / "0", graph, tokens, after)
     counting = Faults()

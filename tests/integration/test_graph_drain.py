@@ -168,8 +168,8 @@ def test_8_3_a_mark_is_another_mailboxs_or_folders_as_little_as_another_uidvalid
         box.deliver(plain_mail(4), folder=path)
     with graph.open(after=After.KEEP, folders=("Orders",)) as mailbox:
         mark = mailbox.watermark([one.number for one in mailbox.list("Orders")])
-        mailbox._way.folders.forget("support")
-        mailbox._way.folders.put("support", "Orders", box.folder("Orders once more"))
+        mailbox._endpoint.folder_ids.forget("support")
+        mailbox._endpoint.folder_ids.put("support", "Orders", box.folder("Orders once more"))
         assert len(mailbox.list("Orders", above=mark)) == 1
 
 
@@ -202,8 +202,8 @@ def test_1_6_a_folder_that_was_made_anew_is_found_again(graph: Graph) -> None:
     box.folder("Orders")
     with graph.open(folders=("Orders",)) as mailbox:
         assert list(mailbox.list("Orders")) == []
-        mailbox._way.folders.forget("support")
-        mailbox._way.folders.put("support", "Orders", "AAMkGone")
+        mailbox._endpoint.folder_ids.forget("support")
+        mailbox._endpoint.folder_ids.put("support", "Orders", "AAMkGone")
         box.deliver(plain_mail(1), folder="Orders")
         assert len(mailbox.list("Orders")) == 1
 

@@ -21,7 +21,7 @@ Answers = Callable[[], httpx.Response]
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.mailboxes.graph.client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("shared.mailboxes.graph.client.MIN_BACKOFF", 0.01)
 
 
 def pages(*answers: dict[str, object]) -> Answers:
@@ -54,7 +54,7 @@ def test_1_8_a_listing_that_goes_in_circles_ends_with_what_was_listed(
         assert [one.key for one in listed] == keys
         mailbox.remove(listed)
     assert box.left("Inbox") == []
-    assert "mailbox support: Microsoft Graph gives the same link to the next page twice" in caplog.text
+    assert "mailbox support: Microsoft Graph sent the same link to the next page twice" in caplog.text
 
 
 def test_1_8_empty_pages_without_end_end(graph: Graph, caplog: pytest.LogCaptureFixture) -> None:
@@ -113,7 +113,7 @@ def sizes(graph: Graph, option: str = "$top") -> list[int]:
 
 def again(graph: Graph, mailbox: GraphMailbox, **changes: object) -> GraphMailbox:
     """Another session in the same process."""
-    return GraphMailbox(graph.settings(**changes), graph.tokens, mailbox._way)
+    return GraphMailbox(graph.settings(**changes), graph.tokens, mailbox._endpoint)
 
 
 @pytest.mark.parametrize(("largest", "first"), [(500, [1000, 100]), (50, [1000, 100, 10]), (10, [1000, 100, 10])])
@@ -247,7 +247,7 @@ def test_1_8_a_page_that_never_comes_does_not_keep_what_is_before_it(
         mark = mailbox.watermark([one.number for one in listed])
         with pytest.raises(MailboxBusy):
             mailbox.list("INBOX", above=mark)
-    assert "the listing breaks off after 2 messages" in caplog.text
+    assert "the listing failed after 2 messages" in caplog.text
 
 
 def test_a_limit_of_the_page_size_ends(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,8 +75,8 @@ def test_1_8_one_that_is_asked_alone_and_never_ready_is_not_a_busy_mailbox(
     graph: Graph, status: int, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mailbox answers other requests meanwhile."""
-    monkeypatch.setattr("shared.mailboxes.graph.client.FIRST_WAIT", 0.01)
-    monkeypatch.setattr("shared.mailboxes.graph.client.MOST_WAITS", 1)
+    monkeypatch.setattr("shared.mailboxes.graph.client.MIN_BACKOFF", 0.01)
+    monkeypatch.setattr("shared.mailboxes.graph.client.MAX_BUSY_RESPONSES", 1)
     graph.box("support@example.com", *MAILS[:1])
     with graph.open(patience=5) as mailbox:
         answering(mailbox, lambda path: path.endswith("/$value"), lambda: httpx.Response(status, headers=headers))

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from shared.graph_notifications.client_state import client_state, folder_token, key_name
-from shared.graph_notifications.subscription_manager import LEASE
-from shared.graph_notifications.subscription_record import SubscriptionRecord
+from shared.graph_notifications.subscription_manager import LEASE, SubscriptionRecord
 from shared.lease import RenewingLease
 from shared.queue_messages import LifecycleEvent, LifecycleKind, PollReason
 from shared.storage.base import Records
@@ -36,7 +35,7 @@ def live(world: World) -> list[str]:
 
 
 def _id(world: World, mailbox: str) -> str:
-    return world.app().subscriptions.of(mailbox, "INBOX").subscription
+    return world.app().subscriptions.record_for(mailbox, "INBOX").subscription
 
 
 def test_one_subscription_a_folder_with_a_state_that_proves_itself(world: World) -> None:
@@ -81,7 +80,7 @@ def test_it_is_renewed_when_half_of_its_time_is_left(world: World) -> None:
     after = {one.id: one.expires for one in world.graph.server.subscriptions}
     assert after.keys() == before.keys()
     assert all(after[one] - before[one] > timedelta(minutes=1500) for one in before)
-    assert world.app().subscriptions.of("support", "INBOX").until == after[_id(world, "support")]
+    assert world.app().subscriptions.record_for("support", "INBOX").until == after[_id(world, "support")]
 
 
 def test_what_graph_does_not_grant_is_not_asked_for_at_every_round(world: World) -> None:
@@ -134,7 +133,7 @@ def test_the_longest_time_is_taken_from_a_refusal(world: World) -> None:
     world.graph.server.longest_subscription = 1440
     world.keep()
     assert len(live(world)) == 2
-    assert world.app().subscriptions.of("support", "INBOX").error == ""
+    assert world.app().subscriptions.record_for("support", "INBOX").error == ""
 
 
 def test_8_3_one_that_went_without_a_word_is_made_anew_and_the_mailbox_looked_at(world: World) -> None:
@@ -158,13 +157,13 @@ def test_8_1_a_crash_between_creating_and_recording(world: World) -> None:
     def no_record(_self: object, _recorded: object) -> None:
         raise Dies
 
-    original = type(app.subscriptions)._record
-    type(app.subscriptions)._record = no_record  # type: ignore[assignment, method-assign]
+    original = type(app.subscriptions)._write
+    type(app.subscriptions)._write = no_record  # type: ignore[assignment, method-assign]
     try:
         with pytest.raises(Dies):
             app.subscriptions.reconcile()
     finally:
-        type(app.subscriptions)._record = original  # type: ignore[method-assign]
+        type(app.subscriptions)._write = original  # type: ignore[method-assign]
     (orphan,) = live(world)
     world.keep()
     assert orphan not in live(world)
@@ -194,7 +193,7 @@ def test_a_key_takes_over_from_another(world: World) -> None:
     world.keep()
     assert len(live(world)) == 2
     assert not set(live(world)) & set(before)
-    assert world.app().subscriptions.of("support", "INBOX").key == key_name(SECOND_KEY)
+    assert world.app().subscriptions.record_for("support", "INBOX").key == key_name(SECOND_KEY)
     world.extra = {"GRAPH_CLIENT_STATE_KEY": SECOND_KEY}
     world.graph.box("support@example.com", plain_mail(2))
     world.graph.server.settle()
@@ -237,12 +236,12 @@ def test_an_address_that_does_not_answer_is_told_of_and_stops_nothing(
     with caplog.at_level(logging.WARNING):
         world.keep()
     assert live(world) == []
-    assert "GRAPH_WEBHOOK_URL" in world.app().subscriptions.of("support", "INBOX").error
+    assert "GRAPH_WEBHOOK_URL" in world.app().subscriptions.record_for("support", "INBOX").error
     assert not world.app().subscriptions.is_active(world.app().settings.mailboxes["support"])
     assert STATE_KEY not in caplog.text
     world.refusing = False
     world.keep()
-    assert world.app().subscriptions.of("support", "INBOX").error == ""
+    assert world.app().subscriptions.record_for("support", "INBOX").error == ""
 
 
 def test_one_mailbox_that_may_not_be_subscribed_to_does_not_stop_the_others(world: World) -> None:
@@ -251,14 +250,14 @@ def test_one_mailbox_that_may_not_be_subscribed_to_does_not_stop_the_others(worl
         world.extra[f"MAILBOXES__alien__{name}"] = world.values[f"MAILBOXES__support__{name}"]
     world.keep()
     assert len(live(world)) == 2
-    assert "alien" in world.app().subscriptions.of("alien", "INBOX").error
+    assert "alien" in world.app().subscriptions.record_for("alien", "INBOX").error
 
 
 def test_a_refused_sign_in_is_recorded_with_its_mailboxes(world: World) -> None:
     world.keep()
     world.extra = {"MAILBOXES__support__CLIENT_SECRET": "wrong", "MAILBOXES__office__CLIENT_SECRET": "wrong"}
     world.keep()
-    recorded = world.app().subscriptions.of("office", "INBOX")
+    recorded = world.app().subscriptions.record_for("office", "INBOX")
     assert "CLIENT_SECRET" in recorded.error
     assert recorded.subscription in live(world)
 
@@ -304,7 +303,7 @@ def test_what_could_not_be_subscribed_to_is_left_to_its_own_timer(world: World) 
     world.refusing = True
     world.app().subscriptions.request_missing()
     assert world.mend() == 1
-    assert world.app().subscriptions.of("support", "INBOX").error
+    assert world.app().subscriptions.record_for("support", "INBOX").error
     world.app().subscriptions.request_missing()
     assert world.lifecycle() == []
 
@@ -359,4 +358,4 @@ def test_a_list_of_subscriptions_that_goes_in_circles_ends(world: World) -> None
                 return httpx.Response(200, json={"value": body.get("value", []), "@odata.nextLink": link})
 
         graph._client._http._transport = Circle()
-        assert len(graph.every()) == 2
+        assert len(graph.list_all()) == 2

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.graph_notifications.client_state import LONGEST, client_state, folder_token, key_name, verify
+from shared.graph_notifications.client_state import MAX_LENGTH, client_state, folder_token, key_name, verify
 from tests.sizes import size
 
 OLD, NEW = "0123456789abcdef0123456789abcdef", "a newer key, of more than 32 characters"
@@ -30,7 +30,7 @@ def test_a_state_names_what_it_was_made_for() -> None:
 def test_whatever_the_key_and_the_mailbox_a_state_is_proven_and_short_enough_for_graph(key: str, mailbox: str) -> None:
     where = folder_token(mailbox, "INBOX/Büro 注文")
     state = client_state(key, where)
-    assert len(state) <= LONGEST == 128
+    assert len(state) <= MAX_LENGTH == 128
     assert state.isascii()
     assert verify(state, [key]) == where
 

@@ -32,9 +32,9 @@ from shared.errors import (
 )
 from shared.mailboxes.graph.errors import (
     BUSY,
-    NEVER_READABLE,
     NO_SUCH_MAILBOX,
-    STATE_LOST,
+    PERMANENTLY_UNREADABLE,
+    SYNC_STATE_LOST,
     GraphResponseError,
     graph_error,
 )
@@ -108,22 +108,22 @@ def test_every_class_becomes_one_of_ours_and_its_text_is_not_told(kind: type[Exc
 @pytest.mark.parametrize(
     ("error", "becomes", "words"),
     [
-        (httpx.ConnectError("x"), ConnectFailed, "graph.example:443 cannot be reached (ConnectError); look at GRAPH_E"),
-        (httpx.ConnectTimeout("x"), ConnectFailed, "look at GRAPH_ENDPOINT and at the way there"),
-        (httpx.ProxyError("x"), ConnectFailed, "look at GRAPH_ENDPOINT and at the way there"),
-        (httpx.UnsupportedProtocol("x"), ConnectFailed, "look at GRAPH_ENDPOINT"),
-        (httpx.InvalidURL("x"), ConnectFailed, "look at GRAPH_ENDPOINT"),
-        (httpx.ReadTimeout("x"), ConnectionLost, "no answer in time"),
-        (httpx.WriteTimeout("x"), ConnectionLost, "no answer in time"),
-        (httpx.PoolTimeout("x"), ConnectionLost, "no answer in time"),
+        (httpx.ConnectError("x"), ConnectFailed, "graph.example:443 cannot be reached (ConnectError); check GRAPH_E"),
+        (httpx.ConnectTimeout("x"), ConnectFailed, "check GRAPH_ENDPOINT and the network"),
+        (httpx.ProxyError("x"), ConnectFailed, "check GRAPH_ENDPOINT and the network"),
+        (httpx.UnsupportedProtocol("x"), ConnectFailed, "check GRAPH_ENDPOINT"),
+        (httpx.InvalidURL("x"), ConnectFailed, "check GRAPH_ENDPOINT"),
+        (httpx.ReadTimeout("x"), ConnectionLost, "no response in time"),
+        (httpx.WriteTimeout("x"), ConnectionLost, "no response in time"),
+        (httpx.PoolTimeout("x"), ConnectionLost, "no response in time"),
         (httpx.ReadError("x"), ConnectionLost, "the connection broke (ReadError)"),
         (httpx.RemoteProtocolError("x"), ConnectionLost, "the connection broke (RemoteProtocolError)"),
         (httpx.DecodingError("x"), ConnectionLost, "the connection broke"),
         (httpx.TooManyRedirects("x"), ConnectionLost, "the connection broke"),
         (httpx.StreamClosed(), ConnectionLost, "the connection broke"),
-        (json.JSONDecodeError("x", "x", 0), ConnectionLost, "none of Microsoft Graph's; look at GRAPH_ENDPOINT"),
-        (KeyError("value"), ConnectionLost, "none of Microsoft Graph's; look at GRAPH_ENDPOINT"),
-        (TypeError("x"), ConnectionLost, "none of Microsoft Graph's; look at GRAPH_ENDPOINT"),
+        (json.JSONDecodeError("x", "x", 0), ConnectionLost, "not Microsoft Graph's; check GRAPH_ENDPOINT"),
+        (KeyError("value"), ConnectionLost, "not Microsoft Graph's; check GRAPH_ENDPOINT"),
+        (TypeError("x"), ConnectionLost, "not Microsoft Graph's; check GRAPH_ENDPOINT"),
         (RuntimeError("x"), MailboxError, "failed (RuntimeError)"),
     ],
     ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None,
@@ -179,13 +179,13 @@ def test_a_circle_of_causes_without_tls_ends() -> None:
     [
         (400, "ErrorInvalidRequest", MailboxError, "refused (ErrorInvalidRequest: its words)"),
         (400, "BadRequest", MailboxError, "refused"),
-        (401, "InvalidAuthenticationToken", AuthenticationError, "look at SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"),
+        (401, "InvalidAuthenticationToken", AuthenticationError, "check SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"),
         (401, "", AuthenticationError, "HTTP 401"),
         (403, "ErrorAccessDenied", AccessRefused, "Mail.ReadWrite for support@example.com"),
         (403, "Authorization_RequestDenied", AccessRefused, "docs/office365.md"),
-        (404, "ErrorItemNotFound", FolderMissing, "there is no folder 'Orders'"),
+        (404, "ErrorItemNotFound", FolderMissing, "the folder 'Orders' does not exist"),
         (404, "", FolderMissing, "HTTP 404"),
-        *((404, code, MailboxError, "look at MAILBOXES__support__ADDRESS") for code in sorted(NO_SUCH_MAILBOX)),
+        *((404, code, MailboxError, "check MAILBOXES__support__ADDRESS") for code in sorted(NO_SUCH_MAILBOX)),
         (405, "", MailboxError, "refused (HTTP 405"),
         (408, "", MailboxError, "refused (HTTP 408"),
         (409, "ErrorIrresolvableConflict", MailboxError, "refused"),
@@ -227,7 +227,7 @@ def test_a_missing_item_is_no_missing_folder() -> None:
 
 def test_1_5_a_missing_shared_mailbox_is_told_by_its_own_address() -> None:
     text = str(graph_error(GraphResponseError(404, "ErrorInvalidUser"), SHARED, "listing"))
-    assert "no mailbox team@example.com" in text
+    assert "the mailbox team@example.com does not exist" in text
     assert "MAILBOXES__support__SHARED_MAILBOX" in text
     assert "team@example.com" in str(graph_error(GraphResponseError(403, "ErrorAccessDenied"), SHARED, "listing"))
 
@@ -236,11 +236,11 @@ def test_8_3_what_an_answer_says_of_a_message() -> None:
     assert GraphResponseError(404, "ErrorItemNotFound").is_gone
     assert not any(GraphResponseError(404, code).is_gone for code in NO_SUCH_MAILBOX), "the message may well be there"
     assert not GraphResponseError(410, "ErrorItemNotFound").is_gone
-    for code in NEVER_READABLE:
-        assert GraphResponseError(500, code).is_for_good
-        assert not GraphResponseError(404, code).is_for_good
-    assert not GraphResponseError(500, "ErrorInternalServerError").is_for_good
-    assert not GraphResponseError(500).is_for_good
+    for code in PERMANENTLY_UNREADABLE:
+        assert GraphResponseError(500, code).is_permanent
+        assert not GraphResponseError(404, code).is_permanent
+    assert not GraphResponseError(500, "ErrorInternalServerError").is_permanent
+    assert not GraphResponseError(500).is_permanent
     assert GraphResponseError(410).is_state_lost
-    assert all(GraphResponseError(400, code).is_state_lost for code in STATE_LOST)
+    assert all(GraphResponseError(400, code).is_state_lost for code in SYNC_STATE_LOST)
     assert not GraphResponseError(400, "BadRequest").is_state_lost

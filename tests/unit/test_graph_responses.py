@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.config import MailProtocol
 from shared.errors import MailboxBusy
-from shared.mailboxes.graph.errors import LONGEST_WAIT, GraphResponseError, graph_error
+from shared.mailboxes.graph.errors import MAX_RETRY_AFTER, GraphResponseError, graph_error
 from tests.servers.settings import mailbox_settings
 from tests.sizes import size
 
@@ -21,7 +21,7 @@ BOX = mailbox_settings(protocol=MailProtocol.GRAPH)
 
 
 def answered(body: bytes = b"", **headers: str) -> GraphResponseError:
-    return GraphResponseError.from_error(
+    return GraphResponseError.from_response(
         httpx.Response(503, content=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
     )
 
@@ -60,15 +60,15 @@ def test_bodies_that_are_not_graphs_are_read_as_far_as_they_go(body: bytes, code
     [
         *(("0", 0.0), ("7", 7.0), (" 12 ", 12.0), ("1.5", 1.5), ("-3", 0.0), ("3600", 3600.0)),
         *(
-            ("3601", LONGEST_WAIT),
-            ("1e400", LONGEST_WAIT),
-            ("inf", LONGEST_WAIT),
+            ("3601", MAX_RETRY_AFTER),
+            ("1e400", MAX_RETRY_AFTER),
+            ("inf", MAX_RETRY_AFTER),
             ("-inf", 0.0),
-            ("9" * 400, LONGEST_WAIT),
+            ("9" * 400, MAX_RETRY_AFTER),
         ),
         *(("nan", None), ("", None), ("soon", None), ("7 s", None), ("0x10", None), ("1,5", None)),
         *(("Mon, 23 Nov 2020 12:00:00 GMT", 0.0), ("Mon, 23 Nov 2020 12:00:00 -0000", None)),
-        *(("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_WAIT), ("Fri, 99 Foo 2027 23:59:59 GMT", None)),
+        *(("Fri, 31 Dec 9999 23:59:59 GMT", MAX_RETRY_AFTER), ("Fri, 99 Foo 2027 23:59:59 GMT", None)),
         ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None),
         ("Fri, 31 Dec 2027 23:59:59 +99999999999999", None),
     ],
@@ -90,7 +90,7 @@ DATES = r"[A-Z][a-z]{2}, [0-9]+ (Jan|Dec|Foo) [0-9]+ [0-9]+:[0-9]+:[0-9]+ [+-][0
 @given(st.text(st.characters(max_codepoint=255), max_size=60) | st.from_regex(DATES, fullmatch=True))
 @settings(max_examples=size(60, soak=3_000), deadline=None)
 def test_no_header_whatever_is_an_error(header: str) -> None:
-    seconds = GraphResponseError.from_error(
+    seconds = GraphResponseError.from_response(
         httpx.Response(429, headers=[(b"Retry-After", header.encode("latin-1"))])
     ).retry_after
-    assert seconds is None or 0 <= seconds <= LONGEST_WAIT
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER

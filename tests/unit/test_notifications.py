@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.graph_notifications.client_state import client_state, folder_token
 from shared.graph_notifications.notifications import (
-    LARGEST_BODY,
+    MAX_BODY_SIZE,
     FolderRef,
     InvalidNotification,
     ParsedNotifications,
@@ -175,10 +175,10 @@ def test_what_is_not_the_json_of_a_notification_is_refused_with_400(data: bytes)
 
 def test_more_than_256_kilobytes_are_refused_with_413_unread() -> None:
     whole = body(entry())
-    assert received(whole.ljust(LARGEST_BODY)) == ParsedNotifications((look_at("support"),))
-    assert refused(whole.ljust(LARGEST_BODY + 1)) == 413
-    assert refused(b"{" * (LARGEST_BODY + 1)) == 413
-    assert LARGEST_BODY == 256 * 1024
+    assert received(whole.ljust(MAX_BODY_SIZE)) == ParsedNotifications((look_at("support"),))
+    assert refused(whole.ljust(MAX_BODY_SIZE + 1)) == 413
+    assert refused(b"{" * (MAX_BODY_SIZE + 1)) == 413
+    assert MAX_BODY_SIZE == 256 * 1024
 
 
 @given(
@@ -186,7 +186,7 @@ def test_more_than_256_kilobytes_are_refused_with_413_unread() -> None:
 )
 @settings(max_examples=size(50, soak=2_000), deadline=None)
 def test_whatever_comes_is_answered_with_a_status(data: bytes) -> None:
-    answer = Webhook((KEY,), PLACES).answer(data, None)
+    answer = Webhook((KEY,), PLACES).handle(data, None)
     assert answer.status in (202, 400)
     assert (answer.text, answer.polls, answer.lifecycle) == ("", (), ())
 
@@ -203,7 +203,7 @@ TOKENS = [
 @pytest.mark.parametrize("token", TOKENS, ids=lambda token: ascii(token)[:20])
 def test_a_validation_token_is_answered_as_it_came(token: str) -> None:
     assert validation_response(token) == token
-    answer = Webhook((), {}).answer(b"", token)
+    answer = Webhook((), {}).handle(b"", token)
     assert (answer.status, answer.text, answer.polls, answer.lifecycle) == (200, token, (), ())
 
 
@@ -226,9 +226,9 @@ NO_TOKENS = [
 def test_a_validation_token_that_graph_would_not_send_is_not_repeated(
     token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = Webhook((KEY,), PLACES).answer(body(entry()), token)
+    answer = Webhook((KEY,), PLACES).handle(body(entry()), token)
     assert (answer.status, answer.text, answer.polls, answer.lifecycle) == (400, "", (), ())
-    assert "refused with 400" in caplog.text
+    assert "with status 400" in caplog.text
     assert all(one.getMessage().isprintable() for one in caplog.records)
 
 
@@ -237,26 +237,26 @@ def test_a_batch_is_answered_202_with_what_is_to_be_enqueued(caplog: pytest.LogC
     webhook = Webhook((NEXT_KEY, KEY), PLACES, lambda: NOW)
     forged = entry(key="another key of 32 characters ....")
     lifecycle = entry("office", lifecycleEvent="subscriptionRemoved")
-    answer = webhook.answer(body(entry(), entry("office", key=NEXT_KEY), forged, forged, lifecycle), None, TRACE)
+    answer = webhook.handle(body(entry(), entry("office", key=NEXT_KEY), forged, forged, lifecycle), None, TRACE)
     assert (answer.status, answer.text) == (202, "")
     assert [Poll.from_json(one) for one in answer.polls] == [look_at("support"), look_at("office")]
     [event] = [LifecycleEvent.from_json(one) for one in answer.lifecycle]
     assert (event.mailbox, event.folder, event.kind) == ("office", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED)
     lines = [one.getMessage() for one in caplog.records]
     assert len(lines) == 2
-    assert lines[0].startswith("2 entries of notifications are dropped")
+    assert lines[0].startswith("dropped 2 notification entries")
     assert "GRAPH_CLIENT_STATE_KEY" in lines[0]
-    assert "office, INBOX: Graph sent subscriptionRemoved" in lines[1]
+    assert "office, INBOX: Microsoft Graph sent subscriptionRemoved" in lines[1]
 
 
 def test_a_refusal_says_how_and_why(caplog: pytest.LogCaptureFixture) -> None:
     webhook = Webhook((KEY,), PLACES)
-    assert webhook.answer(b"no json", None).status == 400
-    assert webhook.answer(b" " * (LARGEST_BODY + 1), None).status == 413
+    assert webhook.handle(b"no json", None).status == 400
+    assert webhook.handle(b" " * (MAX_BODY_SIZE + 1), None).status == 413
     first, second = (one.getMessage() for one in caplog.records)
-    assert "refused with 400" in first
-    assert "refused with 413" in second
-    assert str(LARGEST_BODY + 1) in second
+    assert "with status 400" in first
+    assert "with status 413" in second
+    assert str(MAX_BODY_SIZE + 1) in second
 
 
 def test_no_key_and_no_state_is_ever_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -264,7 +264,7 @@ def test_no_key_and_no_state_is_ever_shown(caplog: pytest.LogCaptureFixture) -> 
     webhook = Webhook((KEY, NEXT_KEY), PLACES, lambda: NOW)
     forged = "v1.0123456789ab.forged-proof"
     entries = [entry(), entry("office", key=NEXT_KEY, lifecycleEvent="missed"), entry(clientState=forged)]
-    answers = [webhook.answer(data, None) for data in (body(*entries), body(*entries)[:-1], body(*entries, 7))]
+    answers = [webhook.handle(data, None) for data in (body(*entries), body(*entries)[:-1], body(*entries, 7))]
     shown = f"{caplog.text} {answers} {webhook!r} {[one.__dict__ for one in caplog.records]}"
     proofs = [str(one["clientState"]).rpartition(".")[2] for one in entries]
     for hidden in (KEY, NEXT_KEY, *proofs):
@@ -273,7 +273,7 @@ def test_no_key_and_no_state_is_ever_shown(caplog: pytest.LogCaptureFixture) -> 
 
 def test_no_notifications_come_of_mailboxes_that_are_not_graphs() -> None:
     values = {"MAILBOXES__support__ADDRESS": "support@example.com"}
-    assert Webhook.of(settings_for("folder:somewhere", values)).places == {}
+    assert Webhook.from_settings(settings_for("folder:somewhere", values)).folders == {}
 
 
 def test_what_is_not_proven_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -281,27 +281,27 @@ def test_what_is_not_proven_is_logged_once_a_minute(caplog: pytest.LogCaptureFix
     webhook = Webhook((KEY,), PLACES, lambda: time[0])
     forged = entry(key="another key of 32 characters ....")
     for _ in range(1_000):
-        webhook.answer(body(forged, forged), None)
-        webhook.answer(b"no json", None)
+        webhook.handle(body(forged, forged), None)
+        webhook.handle(b"no json", None)
     assert [one.getMessage().partition(":")[0] for one in caplog.records] == [
-        "2 entries of notifications are dropped",
-        "1 requests to graph_webhook are refused with 400",
+        "dropped 2 notification entries",
+        "refused 1 requests to graph_webhook with status 400",
     ]
     caplog.clear()
     time[0] += timedelta(seconds=61)
-    webhook.answer(body(entry()), None)
-    webhook.answer(b"no json", None)
+    webhook.handle(body(entry()), None)
+    webhook.handle(b"no json", None)
     assert [one.getMessage().partition(":")[0] for one in caplog.records] == [
-        "1998 entries of notifications are dropped",
-        "1000 requests to graph_webhook are refused with 400",
+        "dropped 1998 notification entries",
+        "refused 1000 requests to graph_webhook with status 400",
     ], "none is forgotten"
     caplog.clear()
     time[0] += timedelta(seconds=61)
-    webhook.answer(body(entry()), None)
+    webhook.handle(body(entry()), None)
     assert not caplog.records
     time[0] -= timedelta(days=1)
-    webhook.answer(body(forged), None)
-    assert "1 entries" in caplog.text, "the clock was set back"
+    webhook.handle(body(forged), None)
+    assert "dropped 1 notification" in caplog.text, "the clock was set back"
 
 
 @pytest.mark.parametrize("kind", list(LifecycleKind))

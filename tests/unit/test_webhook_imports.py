@@ -49,9 +49,9 @@ IMPORTING = "import graph_webhook"
 ANSWERING = f"""
 import graph_webhook
 from shared.graph_notifications.webhook import webhook
-answer = webhook().answer({NOTIFICATION.encode()!r}, None)
+answer = webhook().handle({NOTIFICATION.encode()!r}, None)
 assert (answer.status, len(answer.polls)) == (202, 1), answer
-assert webhook().answer(b"", "token").text == "token"
+assert webhook().handle(b"", "token").text == "token"
 """
 CALLING = f"""
 import asyncio, graph_webhook, azure.functions as func
