@@ -55,7 +55,7 @@ class GraphWorld(World):
 
     def left(self) -> bool:
         left = [
-            one for address in self._addresses.values() for one in self._graph.server.mailbox(address).left("Inbox")
+            one for address in self._addresses.values() for one in self._graph.server.mailbox(address).contents("Inbox")
         ]
         if self._after == "keep":
             assert Counter(left) == Counter([*SUPPORT_MAIL, *OFFICE_MAIL])

@@ -54,8 +54,8 @@ def test_1_3_trash_moves_to_deleted_items(graph: Graph) -> None:
         listed = mailbox.list("INBOX")
         mailbox.remove([listed[0], listed[2]])
         mailbox.commit()
-    assert box.left("Inbox") == [plain_mail(2)]
-    assert sorted(box.left("Deleted Items")) == sorted([plain_mail(1), plain_mail(3)])
+    assert box.contents("Inbox") == [plain_mail(2)]
+    assert sorted(box.contents("Deleted Items")) == sorted([plain_mail(1), plain_mail(3)])
     assert box.purged == []
 
 
@@ -65,9 +65,9 @@ def test_1_3_trash_never_removes_from_deleted_items(graph: Graph) -> None:
     with graph.open(after=After.TRASH) as mailbox:
         listed = mailbox.list("INBOX")
         box.delete(box.ids("Inbox")[1])
-        graph.trouble.cut_answers = 1
+        graph.fault_plan.drop_responses = 1
         mailbox.remove(listed)
-    assert len(box.left("Deleted Items")) == 2
+    assert len(box.contents("Deleted Items")) == 2
     assert box.purged == []
 
 
@@ -89,12 +89,12 @@ def test_1_3_delete_leaves_nothing(graph: Graph) -> None:
     box = graph.box("support@example.com", plain_mail(1), plain_mail(2))
     with graph.open() as mailbox:
         listed = mailbox.list("INBOX")
-        graph.trouble.cut_answers = 1
+        graph.fault_plan.drop_responses = 1
         mailbox.remove(listed)
         mailbox.remove(listed)
-    assert box.left("Inbox") == box.left("Deleted Items") == []
+    assert box.contents("Inbox") == box.contents("Deleted Items") == []
     assert sorted(box.purged) == sorted([plain_mail(1), plain_mail(2)])
-    assert not graph.asked("DELETE")
+    assert not graph.request_lines("DELETE")
 
 
 def test_1_3_a_move_goes_where_it_is_told(graph: Graph) -> None:
@@ -104,8 +104,8 @@ def test_1_3_a_move_goes_where_it_is_told(graph: Graph) -> None:
         listed = mailbox.list("INBOX")
         mailbox.remove(listed)
         mailbox.remove(listed)
-    assert box.left("Inbox") == []
-    assert box.left("Done/2026") == [plain_mail(1)]
+    assert box.contents("Inbox") == []
+    assert box.contents("Done/2026") == [plain_mail(1)]
 
 
 def test_1_3_a_move_without_its_folder_downloads_nothing(graph: Graph) -> None:
@@ -115,7 +115,7 @@ def test_1_3_a_move_without_its_folder_downloads_nothing(graph: Graph) -> None:
 
 
 def test_1_3_kept_mail_is_listed_once_by_its_changes(graph: Graph) -> None:
-    graph.trouble.repeats = 0.5
+    graph.fault_plan.repeat = 0.5
     box = graph.box("support@example.com")
     for number in range(30):
         box.deliver(plain_mail(number), received=datetime(2026, 11, 24, 12, 0, number, tzinfo=UTC))
@@ -131,9 +131,9 @@ def test_1_3_kept_mail_is_listed_once_by_its_changes(graph: Graph) -> None:
         mark = mailbox.watermark([new.number])
         assert list(mailbox.list("INBOX", above=mark)) == []
         mailbox.remove([new])
-    assert len(box.left("Inbox")) == 31
-    assert not graph.asked("DELETE")
-    assert not graph.asked("POST", "/permanentDelete")
+    assert len(box.contents("Inbox")) == 31
+    assert not graph.request_lines("DELETE")
+    assert not graph.request_lines("POST", "/permanentDelete")
 
 
 def test_8_3_a_delta_link_that_has_expired_begins_anew(graph: Graph) -> None:
@@ -178,7 +178,7 @@ def test_1_5_a_shared_mailbox_by_its_address(graph: Graph) -> None:
     graph.box("support@example.com", plain_mail(1))
     with graph.open(shared_mailbox="office@example.com") as mailbox:
         assert [data(one) for one in fetch(mailbox)] == [plain_mail(7)]
-    assert all("/users/office@example.com/" in one for one in graph.asked("GET"))
+    assert all("/users/office@example.com/" in one for one in graph.request_lines("GET"))
 
 
 def test_1_6_folders_by_path_and_by_well_known_name(graph: Graph) -> None:
@@ -212,7 +212,7 @@ def test_1_7_a_large_message_is_spooled_and_one_over_the_limit_stays(graph: Grap
     large = plain_mail(1, size=9_000_000)
     told_small = plain_mail(2, size=6_000_000)
     box = graph.box("support@example.com", large)
-    box.deliver(told_small, told_size=1000)
+    box.deliver(told_small, reported_size=1000)
     box.deliver(plain_mail(3))
     with graph.open() as mailbox:
         listed = mailbox.list("INBOX")
@@ -258,12 +258,12 @@ def test_a_long_folder_is_read_page_by_page(graph: Graph) -> None:
         box.deliver(b"Subject: %d\r\n\r\n" % number)
     with graph.open() as mailbox:
         assert [one.key for one in mailbox.list("INBOX")] == box.ids("Inbox")
-    assert len(graph.asked("GET", "/messages")) == 3
+    assert len(graph.request_lines("GET", "/messages")) == 3
 
 
 def test_never_more_than_four_at_a_time(graph: Graph) -> None:
     """The stand-in answers a fifth with 429, and none is."""
-    graph.trouble.latency = 0.02
+    graph.fault_plan.latency = 0.02
     graph.box("support@example.com", *[plain_mail(n) for n in range(40)])
     with graph.open() as mailbox:
         for batch in mailbox.fetch(in_batches(mailbox.list("INBOX"), 10), max_bytes=LIMIT):

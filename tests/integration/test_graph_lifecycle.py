@@ -8,43 +8,43 @@ from pathlib import Path
 import pytest
 
 from shared.queue_messages import LifecycleEvent, LifecycleKind
-from tests.integration.graph_fixture import World, graph_world
+from tests.integration.graph_fixture import SubscriptionFixture, graph_world
 from tests.servers.graph import Graph
 
 
 @pytest.fixture
-def world(graph: Graph, tmp_path: Path) -> Iterator[World]:
+def world(graph: Graph, tmp_path: Path) -> Iterator[SubscriptionFixture]:
     with graph_world(tmp_path / "mail", graph, support="support@example.com", office="office@example.com") as made:
         yield made
 
 
-def live(world: World) -> list[str]:
+def live(world: SubscriptionFixture) -> list[str]:
     return sorted(one.id for one in world.graph.server.subscriptions)
 
 
-def test_lifecycle_reauthorization_puts_the_end_off(world: World) -> None:
-    world.keep()
+def test_lifecycle_reauthorization_puts_the_end_off(world: SubscriptionFixture) -> None:
+    world.reconcile()
     before = live(world)
     world.graph.server.send_lifecycle("reauthorizationRequired", "support@example.com")
     world.graph.server.settle()
-    assert world.mend() == 1
-    assert len(world.graph.asked("PATCH")) == 1
+    assert world.handle_lifecycle_events() == 1
+    assert len(world.graph.request_lines("PATCH")) == 1
     assert live(world) == before
 
 
-def test_lifecycle_reauthorization_of_one_that_is_gone_makes_another(world: World) -> None:
-    world.keep()
+def test_lifecycle_reauthorization_of_one_that_is_gone_makes_another(world: SubscriptionFixture) -> None:
+    world.reconcile()
     world.graph.server.send_lifecycle("reauthorizationRequired", "support@example.com")
     world.graph.server.settle()
     world.graph.server.drop_subscriptions("support@example.com")
     world.polls()
-    world.mend()
+    world.handle_lifecycle_events()
     assert len(live(world)) == 2
     assert [poll.mailbox for poll in world.polls()] == ["support"]
 
 
-def test_lifecycle_removal_makes_another_and_looks(world: World) -> None:
-    world.keep()
+def test_lifecycle_removal_makes_another_and_looks(world: SubscriptionFixture) -> None:
+    world.reconcile()
     world.polls()
     world.graph.server.drop_subscriptions("support@example.com", notify=True)
     world.graph.server.settle()
@@ -53,21 +53,21 @@ def test_lifecycle_removal_makes_another_and_looks(world: World) -> None:
         world.app().subscriptions.handle_lifecycle_event(event)
     assert len(live(world)) == 2
     assert {poll.mailbox for poll in world.polls()} == {"support"}
-    assert len(world.graph.asked("POST", "/subscriptions")) == 3
+    assert len(world.graph.request_lines("POST", "/subscriptions")) == 3
 
 
-def test_lifecycle_missed_looks(world: World) -> None:
-    world.keep()
+def test_lifecycle_missed_looks(world: SubscriptionFixture) -> None:
+    world.reconcile()
     world.polls()
     before = len(world.graph.server.requests)
     world.graph.server.send_lifecycle("missed")
     world.graph.server.settle()
-    assert world.mend() == 2
+    assert world.handle_lifecycle_events() == 2
     assert {poll.mailbox for poll in world.polls()} == {"support", "office"}
     assert len(world.graph.server.requests) == before
 
 
-def test_a_lifecycle_event_about_nothing_of_ours_does_nothing(world: World) -> None:
+def test_a_lifecycle_event_about_nothing_of_ours_does_nothing(world: SubscriptionFixture) -> None:
     event = LifecycleEvent("nobody", "INBOX", LifecycleKind.SUBSCRIPTION_REMOVED, "x")
     world.app().subscriptions.handle_lifecycle_event(event)
     assert world.graph.server.requests == []

@@ -53,7 +53,7 @@ def test_1_8_a_listing_that_goes_in_circles_ends_with_what_was_listed(
             listed = mailbox.list("INBOX")
         assert [one.key for one in listed] == keys
         mailbox.remove(listed)
-    assert box.left("Inbox") == []
+    assert box.contents("Inbox") == []
     assert "mailbox support: Microsoft Graph sent the same link to the next page twice" in caplog.text
 
 
@@ -121,7 +121,7 @@ def test_8_3_a_page_that_is_too_large_is_asked_for_in_a_smaller_size(
     graph: Graph, largest: int, first: list[int]
 ) -> None:
     box = graph.box("support@example.com", *[b"Subject: %d\r\n\r\n" % n for n in range(25)])
-    graph.trouble.largest_page = largest
+    graph.fault_plan.max_page_size = largest
     with graph.open() as mailbox:
         assert [one.key for one in mailbox.list("INBOX")] == box.ids("Inbox")
         assert sizes(graph) == first
@@ -138,17 +138,17 @@ def test_8_3_the_page_that_is_too_large_comes_in_the_middle(graph: Graph) -> Non
         class ThenTooMuch(httpx.AsyncBaseTransport):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                 passed: httpx.Response = await inner.handle_async_request(request)
-                graph.trouble.largest_page = 100
+                graph.fault_plan.max_page_size = 100
                 return passed
 
         mailbox._client._http._transport = ThenTooMuch()
         assert [one.key for one in mailbox.list("INBOX")] == box.ids("Inbox")
-    assert len(graph.asked("GET", "/messages")) == 1 + 1 + 2, "what came before is not asked for again"
+    assert len(graph.request_lines("GET", "/messages")) == 1 + 1 + 2, "what came before is not asked for again"
 
 
 def test_8_3_a_round_of_changes_is_read_in_smaller_pages(graph: Graph) -> None:
     box = graph.box("support@example.com", *[b"Subject: %d\r\n\r\n" % n for n in range(25)])
-    graph.trouble.largest_page = 10
+    graph.fault_plan.max_page_size = 10
     with graph.open(after=After.KEEP) as mailbox:
         listed = mailbox.list("INBOX")
         assert sorted(str(one.key) for one in listed) == sorted(box.ids("Inbox"))

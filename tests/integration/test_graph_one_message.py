@@ -19,7 +19,7 @@ MAILS = [plain_mail(n) for n in range(6)]
 @pytest.mark.parametrize("where", [0, 3, 5])
 def test_1_8_one_that_is_forbidden_stays_and_the_others_go_on(graph: Graph, where: int) -> None:
     box = graph.box("support@example.com", *MAILS)
-    graph.trouble.forbidden.add(box.ids("Inbox")[where])
+    graph.fault_plan.forbidden.add(box.ids("Inbox")[where])
     with graph.open() as mailbox:
         found = fetch(mailbox)
     assert [one.refused is not None for one in found] == [number == where for number in range(6)]
@@ -30,7 +30,7 @@ def test_1_8_one_that_is_forbidden_stays_and_the_others_go_on(graph: Graph, wher
 
 def test_1_8_one_that_is_forbidden_and_alone_is_not_the_mailboxs_failure(graph: Graph) -> None:
     box = graph.box("support@example.com", *MAILS[:1])
-    graph.trouble.forbidden.update(box.ids("Inbox"))
+    graph.fault_plan.forbidden.update(box.ids("Inbox"))
     with graph.open() as mailbox:
         (one,) = fetch(mailbox)
     assert one.refused is not None
@@ -61,7 +61,7 @@ def test_8_3_one_that_answers_404_each_time_is_listed_and_gone_each_time(graph: 
     """So that its caller can count."""
     box = graph.box("support@example.com", *MAILS[:2])
     lost = box.ids("Inbox")[0]
-    graph.trouble.missing.add(lost)
+    graph.fault_plan.missing.add(lost)
     for _ in range(polls):
         with graph.open() as mailbox:
             first, second = fetch(mailbox)

@@ -74,21 +74,21 @@ def test_1_3_a_move_to_a_folder_that_went_meanwhile_is_not_done(graph: Graph) ->
         with pytest.raises(FolderMissing, match="AFTER"):
             mailbox.remove(listed)
         mailbox.remove(mailbox.list("INBOX"))
-    assert box.left("Inbox") == []
-    assert box.left("Done") == MAILS
+    assert box.contents("Inbox") == []
+    assert box.contents("Done") == MAILS
 
 
 def test_a_pause_that_graph_asks_for_holds_for_what_waits_already(graph: Graph) -> None:
     graph.box("support@example.com", *[plain_mail(n) for n in range(40)])
     with graph.open(patience=60) as mailbox:
         listed = mailbox.list("INBOX")
-        graph.trouble.throttle, graph.trouble.retry_after = 1.0, 2
+        graph.fault_plan.throttle, graph.fault_plan.retry_after = 1.0, 2
         before, began = len(graph.server.requests), time.monotonic()
         removing = mailbox._client.start(_removing(mailbox, [str(one.key) for one in listed]))
         while time.monotonic() < began + 1.5:
             time.sleep(0.05)
         assert len(graph.server.requests) - before <= 4, "those on the wire, and no other until the pause is over"
-        graph.trouble.throttle = 0
+        graph.fault_plan.throttle = 0
         removing.result(30)
 
 
@@ -100,10 +100,10 @@ def test_what_ends_one_removal_ends_them_all(graph: Graph) -> None:
     graph.box("support@example.com", *[plain_mail(n) for n in range(60)])
     with graph.open(patience=2) as mailbox:
         listed = mailbox.list("INBOX")
-        graph.trouble.throttle, graph.trouble.retry_after = 1.0, 1
+        graph.fault_plan.throttle, graph.fault_plan.retry_after = 1.0, 1
         with pytest.raises(MailboxBusy):
             mailbox.remove(listed)
-    assert 0 < len(graph.asked("POST", "/permanentDelete")) <= 20
+    assert 0 < len(graph.request_lines("POST", "/permanentDelete")) <= 20
 
 
 def test_1_4_a_token_that_another_mailbox_renewed_is_taken(graph: Graph) -> None:

@@ -1,4 +1,4 @@
-"""A stand-in for Microsoft Graph of a test's own, and settings for mailboxes on it."""
+"""A Graph simulator for one test, and settings for mailboxes on it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ STATE_KEY = "0123456789abcdef0123456789abcdef"
 
 @dataclass
 class Graph:
-    """A running stand-in with one app registration.
+    """A running simulator with one app registration.
 
     Attributes:
-        server: the stand-in.
+        server: the simulator.
         app: an app that may read and write every mailbox.
-        ca_file: the CA that its certificate comes from.
+        ca_file: PEM file of the CA that issued the simulator's certificate.
     """
 
     server: GraphSimulator
@@ -36,22 +36,22 @@ class Graph:
     ca_file: Path
 
     @property
-    def trouble(self) -> FaultPlan:
-        return self.server.trouble
+    def fault_plan(self) -> FaultPlan:
+        return self.server.fault_plan
 
     @property
     def tokens(self) -> TokenCache:
         return TokenCache(self.server.url, self.server.endpoint)
 
     def box(self, address: str = "support@example.com", *messages: bytes) -> Mailbox:
-        """A mailbox, with messages in its inbox."""
+        """Return a mailbox with messages in its inbox."""
         box = self.server.mailbox(address)
         for message in messages:
             box.deliver(message)
         return box
 
     def settings(self, **changes: Any) -> MailboxSettings:
-        """A mailbox as the app has it, signed in to with the app's secret."""
+        """Return the settings of a mailbox that signs in with the app's secret."""
         fields: dict[str, Any] = {
             "protocol": MailProtocol.GRAPH,
             "port": int(self.server.url.rpartition(":")[2]),
@@ -66,19 +66,19 @@ class Graph:
         return mailbox_settings(**(fields | changes))
 
     def open(self, *, tokens: TokenCache | None = None, patience: float = 20, **changes: Any) -> GraphMailbox:
-        """A session with a mailbox."""
-        way = GraphEndpoint(self.server.endpoint, patience)
-        return GraphMailbox(self.settings(**changes), tokens or self.tokens, way)
+        """Open a session with a mailbox."""
+        endpoint = GraphEndpoint(self.server.endpoint, patience)
+        return GraphMailbox(self.settings(**changes), tokens or self.tokens, endpoint)
 
     def values(self, **mailboxes: str) -> dict[str, str]:
-        """App settings for mailboxes by name and address."""
+        """Return app settings for mailboxes by name and address."""
         values = {
             "SIGN_IN_AUTHORITY": self.server.url,
             "GRAPH_ENDPOINT": self.server.endpoint,
             "POLL_SCHEDULE": "0 * * * * *",
         }
         for name, address in mailboxes.items():
-            given = {
+            mailbox_values = {
                 "PROTOCOL": "graph",
                 "ADDRESS": address,
                 "TENANT_ID": self.server.tenant,
@@ -86,21 +86,21 @@ class Graph:
                 "CLIENT_SECRET": self.app.secret,
                 "CA_FILE": str(self.ca_file),
             }
-            values |= {f"MAILBOXES__{name}__{key}": value for key, value in given.items()}
+            values |= {f"MAILBOXES__{name}__{key}": value for key, value in mailbox_values.items()}
         return values
 
-    def asked(self, method: str = "", ending: str = "") -> list[str]:
-        """The requests so far, as METHOD path; of one method, or with one ending of the path, if asked."""
+    def request_lines(self, method: str = "", suffix: str = "") -> list[str]:
+        """Return the recorded requests as `METHOD path`, optionally of one method or with one path suffix."""
         return [
-            f"{one.method} {one.path}"
-            for one in self.server.requests
-            if one.method.startswith(method) and one.path.endswith(ending)
+            f"{request.method} {request.path}"
+            for request in self.server.requests
+            if request.method.startswith(method) and request.path.endswith(suffix)
         ]
 
 
 @pytest.fixture
 def graphs(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Graph]]:
-    """Start Graph simulators; `pair` is a certificate to use instead of the run's."""
+    """Start Graph simulators; `pair` replaces the certificate of the test run."""
     running: list[GraphSimulator] = []
 
     def start(*, pair: Pair | None = None, **options: Any) -> Graph:
@@ -111,11 +111,11 @@ def graphs(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Graph]]:
         return Graph(server, server.register(), ca.write(folder))
 
     yield start
-    for each in running:
-        each.close()
+    for server in running:
+        server.close()
 
 
 @pytest.fixture
 def graph(graphs: Callable[..., Graph]) -> Graph:
-    """A stand-in without trouble."""
+    """A simulator without faults."""
     return graphs()
