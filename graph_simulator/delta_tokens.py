@@ -1,4 +1,4 @@
-"""The delta rounds in progress, and the positions that delta links stand for."""
+"""The delta rounds in progress, and the positions of delta links."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DeltaRound:
 
 @dataclass(frozen=True, slots=True)
 class DeltaPosition:
-    """The position that a delta link stands for.
+    """The position of a delta link in the change log.
 
     Attributes:
         url: the link's URL, without the query.
@@ -60,7 +60,7 @@ class DeltaPosition:
 
 
 class DeltaLinks:
-    """The tokens in links, with the rounds and positions they stand for. The caller holds the simulator's lock."""
+    """The rounds and positions of all links by token. The caller holds the simulator's lock."""
 
     def __init__(self) -> None:
         self._rounds: dict[str, tuple[DeltaRound, int]] = {}

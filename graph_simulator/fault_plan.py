@@ -8,7 +8,7 @@ from random import Random
 
 @dataclass
 class FaultPlan:
-    """The faults to inject. By default there are none; all attributes may change while the simulator runs.
+    """The faults to inject. The default injects none. All attributes may change while the simulator runs.
 
     A share is a number from 0 to 1. A counter of the next requests goes down by one with each fault.
 

@@ -100,7 +100,7 @@ def new_id(prefix: str) -> str:
 
 
 class ImmutableIds:
-    """A generator of immutable ids. Every second id differs from the one before only in the case of one letter."""
+    """A generator of immutable ids. Every second id differs from its predecessor only in the case of a letter."""
 
     def __init__(self) -> None:
         self._last: str | None = None

@@ -154,7 +154,7 @@ class MailboxStore:
         self._report("created", message)
 
     def _remove(self, message: Message) -> None:
-        # A message that is moved or deleted has been seen, so it is no longer hidden.
+        # The client that moves or deletes a message has seen it, so the message becomes visible.
         if self._hidden.pop(message.id, None) is not None:
             self.log.append(_change("created", message))
         del message.folder.messages[message.id]

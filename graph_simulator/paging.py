@@ -45,7 +45,7 @@ def make_page(
     start: int,
     size: int,
 ) -> dict[str, Any]:
-    """Return a page of a list, with the link to the next page if there is one."""
+    """Return a page of a list, with the link to the next page unless it is the last page."""
     body: dict[str, Any] = {"@odata.context": f"{request.state.url}/v1.0/$metadata#Collection"}
     if options.get("$count") == "true":
         body["@odata.count"] = len(items)

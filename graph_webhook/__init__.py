@@ -43,7 +43,7 @@ async def graph_webhook(
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def renew_subscriptions(timer: func.TimerRequest) -> None:
-    """Renew the Graph subscriptions, and create those that are missing. Does not raise for a transient error."""
+    """Renew the Graph subscriptions, and create missing subscriptions. Does not raise for a transient error."""
     from shared.bootstrap import app  # noqa: PLC0415
 
     if timer.past_due:

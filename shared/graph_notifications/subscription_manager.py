@@ -146,7 +146,7 @@ class SubscriptionManager:
                 return
 
     def reconcile(self) -> None:
-        """Ensure that every folder has its subscription, and delete those that belong to no folder.
+        """Ensure that every folder has its subscription, and delete subscriptions that belong to no folder.
 
         A failure of one mailbox is recorded and does not stop the others.
 

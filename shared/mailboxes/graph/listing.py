@@ -2,7 +2,7 @@
 
 Where mail is removed, a plain listing shows the messages that are left. Where mail is kept, a delta query shows the
 changes since the link that the last query ended with (Graph: message: delta). Its items come in any order, and may come
-more than once. Its links are also watermarks: a page's link stands for everything up to the end of that page.
+more than once. Its links are also watermarks: a page's link covers everything up to the end of that page.
 
 A folder path is `INBOX`, which names the inbox in every language, or display names joined by `/`. A single name that no
 folder has may be a well-known name of Graph's (Graph: mailFolder resource type).

@@ -75,7 +75,7 @@ class GraphSubscriptions:
         self._requests = SubscriptionRequests(self._client)
 
     def list_all(self) -> list[Subscription]:
-        """List all subscriptions of the app registration, including those that Mailroom did not create.
+        """List all subscriptions of the app registration, including subscriptions that Mailroom did not create.
 
         Raises:
             MailboxError, MailboxBusy: the request failed.
