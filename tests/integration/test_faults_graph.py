@@ -33,14 +33,14 @@ _worlds = itertools.count()
 
 
 class GraphWorld(World):
-    """The two mailboxes on a stand-in for Graph, at addresses that no other world uses."""
+    """The two mailboxes on a Graph simulator, at addresses that no other fixture uses."""
 
     def __init__(self, folder: Path, graph: Graph, tokens: TokenCache, after: str = "delete") -> None:
         self.folder = folder
         self.violations: list[str] = []
         self._graph = graph
         self._tokens = tokens
-        self._way = GraphEndpoint(graph.server.endpoint, 10)
+        self._endpoint = GraphEndpoint(graph.server.endpoint, 10)
         self._after = after
         values = {**graph.values(support="support@example.com", office="office@example.com"), **TWO_MAILBOXES}
         values |= {f"MAILBOXES__{name}__AFTER": after for name in ("support", "office")}
@@ -63,7 +63,7 @@ class GraphWorld(World):
         return bool(left)
 
     def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
-        session = GraphMailbox(replace(settings, address=self._addresses[settings.name]), self._tokens, self._way)
+        session = GraphMailbox(replace(settings, address=self._addresses[settings.name]), self._tokens, self._endpoint)
         once = session._client._send_once
 
         async def faulty(build: Callable[[], Any], read: Any) -> Any:

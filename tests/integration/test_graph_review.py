@@ -1,4 +1,4 @@
-"""Faults that were found by looking for them: each lost time, a message, or the whole mailbox (1.8, 8.1, 8.3)."""
+"""Regressions found in reviews: each lost time, a message, or the whole mailbox (rules 1.8, 8.1, 8.3)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.servers.mail import plain_mail
 MAILS = [plain_mail(n) for n in range(5)]
 
 
-def answering(mailbox: GraphMailbox, path: Callable[[str], bool], answer: Callable[[], httpx.Response]) -> None:
-    """Let requests to some paths be answered by something else than the stand-in."""
+def replace_responses(mailbox: GraphMailbox, path: Callable[[str], bool], answer: Callable[[], httpx.Response]) -> None:
+    """Replace the simulator's response to requests with some paths."""
     inner = mailbox._client._http._transport
 
     class Between(httpx.AsyncBaseTransport):
@@ -39,10 +39,10 @@ def answering(mailbox: GraphMailbox, path: Callable[[str], bool], answer: Callab
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, b""), (204, b""), (202, b"accepted"), (206, b"From: half")])
-def test_8_3_an_answer_without_content_is_no_message(graph: Graph, status: int, body: bytes) -> None:
+def test_8_3_a_response_without_content_is_not_a_message(graph: Graph, status: int, body: bytes) -> None:
     graph.box("support@example.com", plain_mail(1))
     with graph.open() as mailbox:
-        answering(mailbox, lambda path: path.endswith("/$value"), lambda: httpx.Response(status, content=body))
+        replace_responses(mailbox, lambda path: path.endswith("/$value"), lambda: httpx.Response(status, content=body))
         (one,) = fetch(mailbox)
     assert one.content is None
     assert one.refused is not None
@@ -51,21 +51,21 @@ def test_8_3_an_answer_without_content_is_no_message(graph: Graph, status: int, 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "1"}])
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_1_8_one_message_that_is_never_ready_does_not_stop_the_others(
+def test_1_8_a_busy_message_does_not_stop_the_others(
     graph: Graph, status: int, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.mailboxes.graph.client.MIN_BACKOFF", 0.01)
     box = graph.box("support@example.com", *MAILS)
-    ill = box.ids("Inbox")[2]
+    busy_key = box.ids("Inbox")[2]
     with graph.open(patience=60) as mailbox:
-        answering(mailbox, lambda path: ill in path, lambda: httpx.Response(status, headers=headers))
+        replace_responses(mailbox, lambda path: busy_key in path, lambda: httpx.Response(status, headers=headers))
         listed = mailbox.list("INBOX")
-        found = [one for batch in mailbox.fetch([[one] for one in listed], max_bytes=10**6) for one in batch]
-    assert [one.refused is not None for one in found] == [False, False, True, False, False]
-    assert [data(one) for one in found if one.content is not None] == [MAILS[n] for n in (0, 1, 3, 4)]
+        found = [item for batch in mailbox.fetch([[item] for item in listed], max_bytes=10**6) for item in batch]
+    assert [result.refused is not None for result in found] == [False, False, True, False, False]
+    assert [data(result) for result in found if result.content is not None] == [MAILS[n] for n in (0, 1, 3, 4)]
 
 
-def test_1_3_a_move_to_a_folder_that_went_meanwhile_is_not_done(graph: Graph) -> None:
+def test_1_3_a_move_to_a_deleted_folder_is_an_error(graph: Graph) -> None:
     box = graph.box("support@example.com", *MAILS)
     box.folder("Done")
     with graph.open(after=After.MOVE, move_to="Done") as mailbox:
@@ -78,13 +78,13 @@ def test_1_3_a_move_to_a_folder_that_went_meanwhile_is_not_done(graph: Graph) ->
     assert box.contents("Done") == MAILS
 
 
-def test_a_pause_that_graph_asks_for_holds_for_what_waits_already(graph: Graph) -> None:
+def test_a_retry_after_delays_waiting_requests(graph: Graph) -> None:
     graph.box("support@example.com", *[plain_mail(n) for n in range(40)])
     with graph.open(patience=60) as mailbox:
         listed = mailbox.list("INBOX")
         graph.fault_plan.throttle, graph.fault_plan.retry_after = 1.0, 2
         before, began = len(graph.server.requests), time.monotonic()
-        removing = mailbox._client.start(_removing(mailbox, [str(one.key) for one in listed]))
+        removing = mailbox._client.start(_removing(mailbox, [str(message.key) for message in listed]))
         while time.monotonic() < began + 1.5:
             time.sleep(0.05)
         assert len(graph.server.requests) - before <= 4, "those on the wire, and no other until the pause is over"
@@ -96,7 +96,7 @@ async def _removing(mailbox: GraphMailbox, keys: list[str]) -> None:
     await mailbox._remover().remove(keys)
 
 
-def test_what_ends_one_removal_ends_them_all(graph: Graph) -> None:
+def test_a_fatal_error_of_one_removal_stops_all(graph: Graph) -> None:
     graph.box("support@example.com", *[plain_mail(n) for n in range(60)])
     with graph.open(patience=2) as mailbox:
         listed = mailbox.list("INBOX")
@@ -106,7 +106,7 @@ def test_what_ends_one_removal_ends_them_all(graph: Graph) -> None:
     assert 0 < len(graph.request_lines("POST", "/permanentDelete")) <= 20
 
 
-def test_1_4_a_token_that_another_mailbox_renewed_is_taken(graph: Graph) -> None:
+def test_1_4_a_token_renewed_by_another_mailbox_is_used(graph: Graph) -> None:
     graph.box("support@example.com", plain_mail(1))
     tokens = graph.tokens
     with graph.open(tokens=tokens) as one, graph.open(tokens=tokens) as other:
@@ -115,10 +115,10 @@ def test_1_4_a_token_that_another_mailbox_renewed_is_taken(graph: Graph) -> None
             service.issued_at -= 300
         graph.server.revoke_tokens()
         assert len(one.list("INBOX")) == 1
-        assert len(other.list("INBOX")) == 1, "its own old token is refused, and there is a new one already"
+        assert len(other.list("INBOX")) == 1, "the old token is refused, and the cache has a new one"
 
 
-def test_a_next_link_that_leads_elsewhere_is_not_followed(graph: Graph) -> None:
+def test_a_next_link_to_another_server_is_not_followed(graph: Graph) -> None:
     from shared.errors import ConnectionLost  # noqa: PLC0415
 
     graph.box("support@example.com", plain_mail(1))
@@ -130,14 +130,14 @@ def test_a_next_link_that_leads_elsewhere_is_not_followed(graph: Graph) -> None:
         return httpx.Response(200, json=page)
 
     with graph.open() as mailbox:
-        answering(mailbox, lambda path: path.endswith("/messages"), answer)
+        replace_responses(mailbox, lambda path: path.endswith("/messages"), answer)
         with pytest.raises(ConnectionLost, match="a link to another server"):
             mailbox.list("INBOX")
     assert len(asked) == 1
 
 
-def test_1_11_an_item_that_only_changed_does_not_pass_since(graph: Graph) -> None:
-    """Graph may tell of it no more than what changed: its time is asked for then."""
+def test_1_11_a_changed_item_without_time_is_compared_with_since(graph: Graph) -> None:
+    """Graph may return only the changed properties: the time is requested then."""
     from datetime import UTC, datetime, timedelta  # noqa: PLC0415
 
     now = datetime.now(UTC)
@@ -146,14 +146,14 @@ def test_1_11_an_item_that_only_changed_does_not_pass_since(graph: Graph) -> Non
     link = f"{graph.server.endpoint}/users/support@example.com/mailFolders/inbox/messages/delta()?$deltatoken=x"
     page = {"value": [{"id": old, "isRead": True}], "@odata.deltaLink": link}
     with graph.open(after=After.KEEP) as mailbox:
-        answering(mailbox, lambda path: path.endswith("/delta()"), lambda: httpx.Response(200, json=page))
+        replace_responses(mailbox, lambda path: path.endswith("/delta()"), lambda: httpx.Response(200, json=page))
         (one,) = mailbox.list("INBOX", since=now - timedelta(days=1))
     assert one.received is not None
     assert one.received < now - timedelta(days=8)
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "ErrorAccessDenied"), (500, "ErrorInternalServerError")])
-def test_1_8_a_changed_item_whose_time_cannot_be_read_does_not_stop_the_listing(
+def test_1_8_a_changed_item_with_an_unreadable_time_does_not_stop_the_listing(
     graph: Graph, status: int, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from datetime import UTC, datetime  # noqa: PLC0415
@@ -165,27 +165,27 @@ def test_1_8_a_changed_item_whose_time_cannot_be_read_does_not_stop_the_listing(
     page = {"value": [{"id": first, "isRead": True}, {"id": second}], "@odata.deltaLink": link}
     refusal = {"error": {"code": code, "message": ""}}
     with graph.open(after=After.KEEP) as mailbox:
-        answering(mailbox, lambda path: path.endswith("/delta()"), lambda: httpx.Response(200, json=page))
-        answering(mailbox, lambda path: path.endswith(first), lambda: httpx.Response(status, json=refusal))
+        replace_responses(mailbox, lambda path: path.endswith("/delta()"), lambda: httpx.Response(200, json=page))
+        replace_responses(mailbox, lambda path: path.endswith(first), lambda: httpx.Response(status, json=refusal))
         listed = mailbox.list("INBOX", since=datetime(2020, 1, 1, tzinfo=UTC))
-    assert {one.key: one.received is None for one in listed} == {first: True, second: False}
+    assert {message.key: message.received is None for message in listed} == {first: True, second: False}
 
 
-def test_sizes_that_are_not_told_make_messages_come_alone(graph: Graph) -> None:
+def test_a_message_of_unknown_size_is_fetched_alone(graph: Graph) -> None:
     large = [plain_mail(n, size=5_000_000) for n in range(3)]
     graph.box("support@example.com", *large)
     with graph.open() as mailbox:
-        for one in mailbox.list("INBOX"):
-            assert one.size > 4_000_000
+        for message in mailbox.list("INBOX"):
+            assert message.size > 4_000_000
         items = {"value": [{"id": key} for key in graph.box("support@example.com").ids("Inbox")]}
-        answering(mailbox, lambda path: path.endswith("/messages"), lambda: httpx.Response(200, json=items))
+        replace_responses(mailbox, lambda path: path.endswith("/messages"), lambda: httpx.Response(200, json=items))
         listed = mailbox.list("INBOX")
-        assert [one.size for one in listed] == [4 * 1024 * 1024] * 3
-        got = [data(one) for batch in mailbox.fetch([[one] for one in listed], max_bytes=10**8) for one in batch]
+        assert [message.size for message in listed] == [4 * 1024 * 1024] * 3
+        got = [data(item) for batch in mailbox.fetch([[item] for item in listed], max_bytes=10**8) for item in batch]
     assert sorted(got) == sorted(large)
 
 
-def test_a_wait_for_room_that_nobody_waits_for_any_more_gives_it_back(tmp_path: Path) -> None:
+def test_a_cancelled_wait_for_disk_space_releases_it(tmp_path: Path) -> None:
     budget = MemoryBudget(10_000_000)
     budget.reserve(10_000_000)
     made: list[Spool] = []
@@ -211,7 +211,7 @@ def test_a_wait_for_room_that_nobody_waits_for_any_more_gives_it_back(tmp_path: 
     assert not made[0]._path.exists()
 
 
-def test_answered_tells_what_it_is() -> None:
+def test_a_response_error_describes_itself() -> None:
     assert GraphResponseError(400, "SyncStateInvalid").is_state_lost
     assert GraphResponseError(410).is_state_lost
     assert not GraphResponseError(404, "ErrorItemNotFound").is_state_lost
@@ -219,8 +219,8 @@ def test_answered_tells_what_it_is() -> None:
     assert not GraphResponseError(503).has_retry_after
 
 
-def test_the_way_is_the_same_for_all(graph: Graph) -> None:
-    """One TLS context does for all sessions: the machine's roots are loaded once."""
+def test_sessions_share_one_tls_context(graph: Graph) -> None:
+    """The machine's root certificates are loaded once."""
     contexts = GraphEndpoint(graph.server.endpoint).tls_contexts
     assert contexts.for_settings(graph.settings()) is contexts.for_settings(graph.settings())
     assert contexts.for_settings(graph.settings()) is not contexts.for_settings(graph.settings(ca_file=None))

@@ -1,4 +1,4 @@
-"""Subscriptions at Microsoft Graph: made, renewed, made anew; by real requests to a strict stand-in."""
+"""Subscriptions at Microsoft Graph: created, renewed and replaced, with real requests to the simulator."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ def world(graph: Graph, tmp_path: Path) -> Iterator[SubscriptionFixture]:
 
 
 def live(world: SubscriptionFixture) -> list[str]:
-    return sorted(one.id for one in world.graph.server.subscriptions)
+    return sorted(item.id for item in world.graph.server.subscriptions)
 
 
 def _id(world: SubscriptionFixture, mailbox: str) -> str:
     return world.app().subscriptions.record_for(mailbox, "INBOX").subscription
 
 
-def test_one_subscription_a_folder_with_a_state_that_proves_itself(world: SubscriptionFixture) -> None:
+def test_each_folder_has_a_subscription_with_a_proven_client_state(world: SubscriptionFixture) -> None:
     world.graph.box("support@example.com").folder("Inbox/Orders")
     world.extra = {"MAILBOXES__support__FOLDERS": "INBOX;INBOX/Orders"}
     world.reconcile()
     subscriptions = world.graph.server.subscriptions
     assert len(subscriptions) == 3
-    states = {one.client_state for one in subscriptions}
-    wanted = [("support", "INBOX"), ("support", "INBOX/Orders"), ("office", "INBOX")]
-    assert states == {client_state(STATE_KEY, folder_token(*one)) for one in wanted}
-    assert {poll.mailbox for poll in world.polls()} == {"support", "office"}, "what came before is looked at"
+    states = {item.client_state for item in subscriptions}
+    expected = [("support", "INBOX"), ("support", "INBOX/Orders"), ("office", "INBOX")]
+    assert states == {client_state(STATE_KEY, folder_token(*item)) for item in expected}
+    assert {poll.mailbox for poll in world.polls()} == {"support", "office"}, "earlier mail is polled"
     app = world.app()
     app.subscriptions.reconcile()
     before = len(world.graph.server.requests)
     app.subscriptions.reconcile()
-    assert len(world.graph.server.requests) == before + 1, "a round in which all is well is one request"
-    assert live(world) == sorted(one.id for one in subscriptions)
+    assert len(world.graph.server.requests) == before + 1, "a run without changes sends one request"
+    assert live(world) == sorted(item.id for item in subscriptions)
     assert world.polls() == []
 
 
-def test_mail_that_comes_is_notified_of(world: SubscriptionFixture) -> None:
+def test_new_mail_is_notified(world: SubscriptionFixture) -> None:
     world.reconcile()
     world.polls()
     world.graph.box("office@example.com", plain_mail(1))
@@ -67,23 +67,23 @@ def test_mail_that_comes_is_notified_of(world: SubscriptionFixture) -> None:
     assert poll.requested_at is not None
 
 
-def test_it_is_renewed_when_half_of_its_time_is_left(world: SubscriptionFixture) -> None:
+def test_a_subscription_is_renewed_at_half_its_lifetime(world: SubscriptionFixture) -> None:
     world.extra = {"GRAPH_SUBSCRIPTION_MINUTES": "3000"}
     world.reconcile()
-    before = {one.id: one.expires for one in world.graph.server.subscriptions}
+    before = {item.id: item.expires for item in world.graph.server.subscriptions}
     world.reconcile()
-    assert {one.id: one.expires for one in world.graph.server.subscriptions} == before
+    assert {item.id: item.expires for item in world.graph.server.subscriptions} == before
     assert not world.graph.request_lines("PATCH")
     world.graph.server.max_subscription_minutes = 7000
     world.later = timedelta(minutes=1600)
     world.reconcile()
-    after = {one.id: one.expires for one in world.graph.server.subscriptions}
+    after = {item.id: item.expires for item in world.graph.server.subscriptions}
     assert after.keys() == before.keys()
-    assert all(after[one] - before[one] > timedelta(minutes=1500) for one in before)
+    assert all(after[item] - before[item] > timedelta(minutes=1500) for item in before)
     assert world.app().subscriptions.record_for("support", "INBOX").until == after[_id(world, "support")]
 
 
-def test_what_graph_does_not_grant_is_not_asked_for_at_every_round(world: SubscriptionFixture) -> None:
+def test_a_shorter_granted_lifetime_does_not_cause_renewals_at_every_run(world: SubscriptionFixture) -> None:
     world.extra = {"GRAPH_SUBSCRIPTION_MINUTES": "10080"}
     world.reconcile()
     assert len(live(world)) == 2
@@ -92,13 +92,15 @@ def test_what_graph_does_not_grant_is_not_asked_for_at_every_round(world: Subscr
     assert len(world.graph.server.requests) == before + 1
 
 
-def test_a_subscription_is_about_the_mailbox_that_is_set_now(world: SubscriptionFixture) -> None:
+def test_a_subscription_follows_a_changed_address(world: SubscriptionFixture) -> None:
     world.reconcile()
     world.polls()
     before = live(world)
     world.graph.box("other@example.com")
     world.extra = {"MAILBOXES__support__ADDRESS": "other@example.com"}
-    assert not world.app().subscriptions.is_active(world.app().settings.mailboxes["support"]), "the clock takes over"
+    assert not world.app().subscriptions.is_active(world.app().settings.mailboxes["support"]), (
+        "the timer polls at its normal pace"
+    )
     world.reconcile()
     assert len(live(world)) == 2
     assert len(set(live(world)) & set(before)) == 1
@@ -109,19 +111,19 @@ def test_a_subscription_is_about_the_mailbox_that_is_set_now(world: Subscription
     assert [poll.mailbox for poll in world.polls()] == ["support"]
 
 
-def test_two_rounds_at_once(world: SubscriptionFixture) -> None:
+def test_two_runs_at_once_create_one_subscription(world: SubscriptionFixture) -> None:
     apps = [world.app(), world.app()]
-    rounds = [threading.Thread(target=app.subscriptions.reconcile) for app in apps]
-    for one in rounds:
-        one.start()
-    for one in rounds:
-        one.join()
+    threads = [threading.Thread(target=app.subscriptions.reconcile) for app in apps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(live(world)) == 2
     world.reconcile()
     assert len(live(world)) == 2
 
 
-def test_a_lifecycle_event_that_is_left_over_after_notifications_were_switched_off(world: SubscriptionFixture) -> None:
+def test_a_lifecycle_event_is_ignored_after_notifications_were_disabled(world: SubscriptionFixture) -> None:
     world.reconcile()
     subscription = _id(world, "support")
     world.values.pop("GRAPH_WEBHOOK_URL")
@@ -129,26 +131,26 @@ def test_a_lifecycle_event_that_is_left_over_after_notifications_were_switched_o
     world.app().subscriptions.handle_lifecycle_event(event)
 
 
-def test_the_longest_time_is_taken_from_a_refusal(world: SubscriptionFixture) -> None:
+def test_the_maximum_lifetime_is_taken_from_a_refusal(world: SubscriptionFixture) -> None:
     world.graph.server.max_subscription_minutes = 1440
     world.reconcile()
     assert len(live(world)) == 2
     assert world.app().subscriptions.record_for("support", "INBOX").error == ""
 
 
-def test_8_3_one_that_went_without_a_word_is_made_anew_and_the_mailbox_looked_at(world: SubscriptionFixture) -> None:
+def test_8_3_a_missing_subscription_is_recreated_and_the_mailbox_polled(world: SubscriptionFixture) -> None:
     world.reconcile()
     world.polls()
     before = live(world)
     world.graph.server.drop_subscriptions("support@example.com")
-    assert world.app().subscriptions.is_active(world.app().settings.mailboxes["support"]), "nobody knows yet"
+    assert world.app().subscriptions.is_active(world.app().settings.mailboxes["support"]), "the loss is not known yet"
     world.reconcile()
     assert len(live(world)) == 2
     assert len(set(live(world)) - set(before)) == 1
     assert [poll.mailbox for poll in world.polls()] == ["support"]
 
 
-def test_8_1_a_crash_between_creating_and_recording(world: SubscriptionFixture) -> None:
+def test_8_1_a_crash_before_the_record_leaves_one_subscription(world: SubscriptionFixture) -> None:
     app = world.app()
 
     class Dies(Exception):
@@ -170,7 +172,7 @@ def test_8_1_a_crash_between_creating_and_recording(world: SubscriptionFixture) 
     assert len(live(world)) == 2
 
 
-def test_two_instances_at_once(world: SubscriptionFixture) -> None:
+def test_a_lifecycle_event_is_requeued_while_another_worker_holds_the_lease(world: SubscriptionFixture) -> None:
     lease = RenewingLease.acquire(world.stores.leases, LEASE)
     assert lease is not None
     with lease:
@@ -183,7 +185,7 @@ def test_two_instances_at_once(world: SubscriptionFixture) -> None:
     assert len(live(world)) == 2
 
 
-def test_a_key_takes_over_from_another(world: SubscriptionFixture) -> None:
+def test_a_new_key_replaces_the_subscriptions(world: SubscriptionFixture) -> None:
     world.reconcile()
     before = live(world)
     world.extra = {"GRAPH_CLIENT_STATE_KEY": f"{SECOND_KEY};{STATE_KEY}"}
@@ -200,7 +202,7 @@ def test_a_key_takes_over_from_another(world: SubscriptionFixture) -> None:
     assert "support" in {poll.mailbox for poll in world.polls()}
 
 
-def test_what_is_collected_no_more_is_not_subscribed_to(world: SubscriptionFixture) -> None:
+def test_the_subscription_of_a_removed_folder_is_deleted(world: SubscriptionFixture) -> None:
     world.reconcile()
     world.extra = {"MAILBOXES__office__ENABLED": "false"}
     world.reconcile()
@@ -208,7 +210,7 @@ def test_what_is_collected_no_more_is_not_subscribed_to(world: SubscriptionFixtu
     assert left.client_state == client_state(STATE_KEY, folder_token("support", "INBOX"))
 
 
-def test_somebody_elses_subscriptions_are_left_alone(world: SubscriptionFixture, tmp_path: Path) -> None:
+def test_subscriptions_with_another_url_are_not_deleted(world: SubscriptionFixture, tmp_path: Path) -> None:
     with graph_world(tmp_path / "other", world.graph, other="support@example.com") as other:
         other.reconcile()
         world.reconcile()
@@ -217,7 +219,7 @@ def test_somebody_elses_subscriptions_are_left_alone(world: SubscriptionFixture,
         assert len(live(world)) == 3
 
 
-def test_one_app_with_two_ways_to_sign_in(world: SubscriptionFixture) -> None:
+def test_one_app_with_two_kinds_of_sign_in(world: SubscriptionFixture) -> None:
     world.graph.server.register(client_id="a-second-app")
     second = world.graph.server.apps["a-second-app"]
     world.extra = {
@@ -229,7 +231,7 @@ def test_one_app_with_two_ways_to_sign_in(world: SubscriptionFixture) -> None:
         assert len(live(world)) == 2
 
 
-def test_an_address_that_does_not_answer_is_told_of_and_stops_nothing(
+def test_a_url_that_fails_validation_is_reported_and_stops_nothing(
     world: SubscriptionFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.refusing = True
@@ -244,7 +246,7 @@ def test_an_address_that_does_not_answer_is_told_of_and_stops_nothing(
     assert world.app().subscriptions.record_for("support", "INBOX").error == ""
 
 
-def test_one_mailbox_that_may_not_be_subscribed_to_does_not_stop_the_others(world: SubscriptionFixture) -> None:
+def test_a_refused_subscription_does_not_stop_the_others(world: SubscriptionFixture) -> None:
     world.extra = {"MAILBOXES__alien__PROTOCOL": "graph", "MAILBOXES__alien__ADDRESS": "nobody@example.com"}
     for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET", "CA_FILE"):
         world.extra[f"MAILBOXES__alien__{name}"] = world.values[f"MAILBOXES__support__{name}"]
@@ -262,15 +264,15 @@ def test_a_refused_sign_in_is_recorded_with_its_mailboxes(world: SubscriptionFix
     assert recorded.subscription in live(world)
 
 
-def test_without_an_address_nothing_is_asked(world: SubscriptionFixture) -> None:
+def test_without_a_url_no_request_is_sent(world: SubscriptionFixture) -> None:
     world.values.pop("GRAPH_WEBHOOK_URL")
     world.reconcile()
     assert world.graph.server.requests == []
     assert not world.app().subscriptions.is_active(world.app().settings.mailboxes["support"])
 
 
-def test_the_first_subscription_comes_with_the_first_tick_of_the_poll_timer(world: SubscriptionFixture) -> None:
-    """The timer asks nothing of Graph, asks once for all folders, and only while no subscription was ever tried."""
+def test_the_first_run_of_the_poll_timer_requests_the_subscriptions(world: SubscriptionFixture) -> None:
+    """The timer sends no request to Graph, and enqueues one event for all folders until a subscription was tried."""
     world.graph.box("support@example.com").folder("Inbox/Orders")
     world.extra = {"MAILBOXES__support__FOLDERS": "INBOX;INBOX/Orders"}
     world.app().subscriptions.request_missing()
@@ -282,14 +284,14 @@ def test_the_first_subscription_comes_with_the_first_tick_of_the_poll_timer(worl
     assert world.lifecycle() == []
 
 
-def test_two_ticks_before_the_first_subscription_make_no_second_one(world: SubscriptionFixture) -> None:
+def test_two_timer_runs_before_the_first_subscription_create_one(world: SubscriptionFixture) -> None:
     for _ in range(2):
         world.app().subscriptions.request_missing()
     assert world.handle_lifecycle_events() == 2
     assert len(live(world)) == 2
 
 
-def test_a_mailbox_that_is_added_later_is_subscribed_to_with_the_next_tick(world: SubscriptionFixture) -> None:
+def test_a_mailbox_added_later_is_subscribed_by_the_next_timer_run(world: SubscriptionFixture) -> None:
     world.extra = {"MAILBOXES__office__ENABLED": "false"}
     world.reconcile()
     assert len(live(world)) == 1
@@ -299,7 +301,7 @@ def test_a_mailbox_that_is_added_later_is_subscribed_to_with_the_next_tick(world
     assert len(live(world)) == 2
 
 
-def test_what_could_not_be_subscribed_to_is_left_to_its_own_timer(world: SubscriptionFixture) -> None:
+def test_a_failed_subscription_is_left_to_the_renewal_timer(world: SubscriptionFixture) -> None:
     world.refusing = True
     world.app().subscriptions.request_missing()
     assert world.handle_lifecycle_events() == 1
@@ -308,13 +310,13 @@ def test_what_could_not_be_subscribed_to_is_left_to_its_own_timer(world: Subscri
     assert world.lifecycle() == []
 
 
-def test_without_an_address_no_subscription_is_missing(world: SubscriptionFixture) -> None:
+def test_without_a_url_no_subscription_is_missing(world: SubscriptionFixture) -> None:
     world.values.pop("GRAPH_WEBHOOK_URL")
     world.app().subscriptions.request_missing()
     assert world.lifecycle() == []
 
 
-def test_a_tick_reads_no_record_of_a_folder_that_was_subscribed_to(
+def test_a_timer_run_does_not_read_the_record_of_a_subscribed_folder(
     world: SubscriptionFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.reconcile()
@@ -344,7 +346,7 @@ def test_a_removed_subscription_is_created_once_for_two_events(world: Subscripti
     assert len(live(world)) == 2
 
 
-def test_a_list_of_subscriptions_that_goes_in_circles_ends(world: SubscriptionFixture) -> None:
+def test_a_circular_list_of_subscriptions_ends(world: SubscriptionFixture) -> None:
     world.reconcile()
     settings = world.app().settings.mailboxes["support"]
     with world.app().subscriptions.connect(settings) as graph:

@@ -89,10 +89,10 @@ def test_boundaries_vary(sim: SimulatorFixture) -> None:
     sim.graph.fault_plan.vary_boundaries = True
     first, second = value(sim, message).content, value(sim, message).content
     assert len({first, second, MULTIPART}) == 3
-    for each in (first, second):
-        boundaries = re.findall(rb'boundary="(\w+)"', each)
+    for item in (first, second):
+        boundaries = re.findall(rb'boundary="(\w+)"', item)
         assert len(set(boundaries)) == 2
-        parsed = email.message_from_bytes(each)
+        parsed = email.message_from_bytes(item)
         _, _, inner, outer = parsed.walk()
         assert (inner.get_payload(), outer.get_payload()) == ("inner --out-in text", "outer")
         assert parsed.preamble == "not --out"

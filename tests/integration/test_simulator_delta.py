@@ -34,21 +34,21 @@ def follow(
 
 
 def ids(items: list[Any]) -> list[str]:
-    return [each["id"] for each in items]
+    return [item["id"] for item in items]
 
 
 def test_the_first_round_returns_all_messages_unordered_and_some_twice(sim: SimulatorFixture) -> None:
-    delivered = [sim.box.deliver(letter(each)) for each in range(30)]
+    delivered = [sim.box.deliver(letter(number)) for number in range(30)]
     items, _ = follow(sim, sim.messages + "/delta", {"$select": "subject", "$expand": SIZED})
     assert set(ids(items)) == set(delivered)
     assert len(items) > 30
     assert ids(items)[:10] != delivered[:10]
-    assert all(each.keys() == {"@odata.etag", "id", "subject", "singleValueExtendedProperties"} for each in items)
+    assert all(item.keys() == {"@odata.etag", "id", "subject", "singleValueExtendedProperties"} for item in items)
 
 
 def test_pages_have_the_preferred_size(sim: SimulatorFixture) -> None:
-    for each in range(12):
-        sim.box.deliver(letter(each))
+    for number in range(12):
+        sim.box.deliver(letter(number))
     path = sim.messages + "/delta()"
     assert len(sim.get(path).json()["value"]) == 10
     assert len(sim.get(path, headers={"Prefer": "odata.maxpagesize=4"}).json()["value"]) == 4
@@ -56,7 +56,7 @@ def test_pages_have_the_preferred_size(sim: SimulatorFixture) -> None:
 
 
 def test_later_rounds_return_only_changes(sim: SimulatorFixture) -> None:
-    kept, moved, deleted, read = (sim.box.deliver(letter(each)) for each in range(4))
+    kept, moved, deleted, read = (sim.box.deliver(letter(number)) for number in range(4))
     _, link = follow(sim, sim.messages + "/delta")
     assert follow(sim, link)[0] == []
     sim.box.move(moved, "Archive")
@@ -64,7 +64,7 @@ def test_later_rounds_return_only_changes(sim: SimulatorFixture) -> None:
     sim.box.mark_read(read)
     new = sim.box.deliver(letter(5))
     items, later = follow(sim, link)
-    found = {each["id"]: each for each in items}
+    found = {item["id"]: item for item in items}
     assert found.keys() == {moved, deleted, read, new}
     assert found[moved] == {"id": moved, "@removed": {"reason": "deleted"}}
     assert "@removed" in found[deleted]
@@ -81,15 +81,15 @@ def test_a_message_that_left_and_came_back_is_not_removed(sim: SimulatorFixture)
     sim.box.move(message, "Inbox")
     items, _ = follow(sim, link)
     assert set(ids(items)) == {message}
-    assert all("@removed" not in each for each in items)
+    assert all("@removed" not in item for item in items)
     mutable, _ = follow(sim, link, headers={"Prefer": ""})
-    assert {("@removed" in each) for each in mutable} == {True, False}
+    assert {("@removed" in item) for item in mutable} == {True, False}
 
 
 def test_a_change_during_a_round_is_returned_by_the_next_round(sim: SimulatorFixture) -> None:
-    delivered = [sim.box.deliver(letter(each)) for each in range(6)]
+    delivered = [sim.box.deliver(letter(number)) for number in range(6)]
     body = sim.get(sim.messages + "/delta", {"$top": "1"}).json()
-    rest = next(each for each in delivered if each not in ids(body["value"]))
+    rest = next(item for item in delivered if item not in ids(body["value"]))
     sim.box.delete(rest)
     new = sim.box.deliver(letter(9))
     items, link = follow(sim, body["@odata.nextLink"])
@@ -109,8 +109,8 @@ def test_a_hidden_message_is_returned_once_it_is_visible(sim: SimulatorFixture) 
 
 
 def test_expired_and_unknown_links_are_refused(sim: SimulatorFixture) -> None:
-    for each in range(3):
-        sim.box.deliver(letter(each))
+    for number in range(3):
+        sim.box.deliver(letter(number))
     first = sim.get(sim.messages + "/delta", {"$top": "1"}).json()["@odata.nextLink"]
     _, link = follow(sim, sim.messages + "/delta")
     sim.graph.expire_delta_links()

@@ -36,11 +36,11 @@ def at_once(sim: SimulatorFixture, paths: list[str]) -> list[httpx.Response]:
 def test_a_fifth_concurrent_request_is_throttled(sim: SimulatorFixture) -> None:
     sim.graph.fault_plan.latency = 0.5
     answers = at_once(sim, [sim.messages] * 6)
-    refusals = [each for each in answers if each.status_code == 429]
+    refusals = [response for response in answers if response.status_code == 429]
     assert len(refusals) == 2
-    for each in refusals:
-        assert_refused(each, 429, "ApplicationThrottled")
-        assert each.headers["Retry-After"] == "1"
+    for refusal in refusals:
+        assert_refused(refusal, 429, "ApplicationThrottled")
+        assert refusal.headers["Retry-After"] == "1"
     assert sim.graph.peak_concurrency >= 5
     assert sim.get(sim.messages).status_code == 200
 
@@ -50,7 +50,7 @@ def test_each_mailbox_has_its_own_limit(sim: SimulatorFixture) -> None:
     sim.graph.fault_plan.latency = 0.4
     other = "/users/other@example.com/mailFolders/inbox/messages"
     answers = at_once(sim, [sim.messages, other] * 4)
-    assert [each.status_code for each in answers] == [200] * 8
+    assert [response.status_code for response in answers] == [200] * 8
 
 
 def test_an_unread_response_holds_its_slot(sim: SimulatorFixture) -> None:
@@ -58,10 +58,10 @@ def test_an_unread_response_holds_its_slot(sim: SimulatorFixture) -> None:
     url = sim.graph.endpoint + sim.message(message, "/$value")
     signed = {"Authorization": f"Bearer {sim.graph.token(sim.app)}"}
     streams = [sim.client.stream("GET", url, headers=signed) for _ in range(4)]
-    opened = [each.__enter__() for each in streams]
+    opened = [item.__enter__() for item in streams]
     assert_refused(sim.get(sim.messages), 429, "ApplicationThrottled")
-    for each in opened:
-        assert len(each.read()) == 20_000_000
+    for item in opened:
+        assert len(item.read()) == 20_000_000
     assert sim.get(sim.messages).status_code == 200
     for stream in streams:
         stream.__exit__(None, None, None)
@@ -106,7 +106,7 @@ def test_dropped_requests_are_not_processed(sim: SimulatorFixture) -> None:
     with pytest.raises(httpx.TransportError):
         sim.client.get(f"{sim.graph.url}/{sim.graph.tenant}/v2.0/.well-known/openid-configuration")
     assert sim.box.ids() == [message]
-    assert [each.status for each in sim.graph.requests] == [0]
+    assert [request.status for request in sim.graph.requests] == [0]
     assert sim.get(sim.messages).status_code == 200
 
 
@@ -131,7 +131,7 @@ def test_a_disconnected_client_releases_its_slot(sim: SimulatorFixture) -> None:
         if len(sim.graph.requests) == 6:
             break
         time.sleep(0.05)
-    assert [each.status for each in sim.graph.requests] == [0] * 6
+    assert [request.status for request in sim.graph.requests] == [0] * 6
 
 
 def test_requests_are_recorded(sim: SimulatorFixture) -> None:

@@ -31,7 +31,7 @@ def sim(ca: Ca, tmp_path: Path) -> Iterator[SimulatorFixture]:
 
 
 def fill(sim: SimulatorFixture, count: int) -> list[str]:
-    return [sim.box.deliver(letter(each), received=START + timedelta(minutes=each)) for each in range(count)]
+    return [sim.box.deliver(letter(number), received=START + timedelta(minutes=number)) for number in range(count)]
 
 
 def every_page(sim: SimulatorFixture, path: str, options: dict[str, str]) -> list[list[dict[str, Any]]]:
@@ -46,7 +46,7 @@ def every_page(sim: SimulatorFixture, path: str, options: dict[str, str]) -> lis
 
 def test_the_top_folders_are_listed_without_hidden_ones(sim: SimulatorFixture) -> None:
     pages = every_page(sim, FOLDERS, {"$top": "3", "$select": "displayName"})
-    names = [each["displayName"] for page in pages for each in page]
+    names = [item["displayName"] for page in pages for item in page]
     assert names == ["Archive", "Deleted Items", "Drafts", "Inbox", "Junk Email", "Outbox", "Sent Items"]
     assert [len(page) for page in pages] == [3, 3, 1]
     assert pages[0][0].keys() == {"id", "displayName"}
@@ -68,7 +68,7 @@ def test_folders_are_found_by_name_in_any_case(sim: SimulatorFixture) -> None:
     assert sim.box.folder("inbox/ann's ORDERS") == made
     path = f"{FOLDERS}/inbox/childFolders"
     found = sim.get(path, {"$filter": "displayName eq 'ann''s Orders'"}).json()["value"]
-    assert [each["id"] for each in found] == [made]
+    assert [item["id"] for item in found] == [made]
     assert sim.get(path, {"$filter": "displayName eq 'none'"}).json()["value"] == []
     assert_refused(sim.get(path, {"$filter": "displayName eq 'ann's'"}), 400, "ErrorInvalidUrlQueryFilter")
     assert sim.get(f"{FOLDERS}/inbox").json()["childFolderCount"] == 1
@@ -83,10 +83,10 @@ def test_a_folder_counts_its_messages(sim: SimulatorFixture) -> None:
 
 def test_messages_are_listed_newest_first_ten_a_page(sim: SimulatorFixture) -> None:
     ids = fill(sim, 12)
-    assert [each["id"] for each in sim.listed()] == ids[:1:-1]
-    assert [each["id"] for each in sim.listed({"$orderby": "receivedDateTime asc"})] == ids[:10]
+    assert [item["id"] for item in sim.listed()] == ids[:1:-1]
+    assert [item["id"] for item in sim.listed({"$orderby": "receivedDateTime asc"})] == ids[:10]
     preferred = sim.get(sim.messages, headers={"Prefer": 'odata.maxpagesize=3, IdType="ImmutableId"'})
-    assert [each["id"] for each in preferred.json()["value"]] == ids[:8:-1]
+    assert [item["id"] for item in preferred.json()["value"]] == ids[:8:-1]
     assert preferred.headers["Preference-Applied"] == 'IdType="ImmutableId", odata.maxpagesize=3'
 
 
@@ -100,11 +100,11 @@ def test_pages_keep_their_options(sim: SimulatorFixture) -> None:
         "$expand": SIZED,
     }
     pages = every_page(sim, sim.messages, options)
-    assert [[each["id"] for each in page] for page in pages] == [ids[1:3], ids[3:5], ids[5:7]]
+    assert [[item["id"] for item in page] for page in pages] == [ids[1:3], ids[3:5], ids[5:7]]
     for page in pages:
-        for each in page:
-            assert each.keys() == {"@odata.etag", "id", "subject", "singleValueExtendedProperties"}
-            assert each["singleValueExtendedProperties"] == [{"id": "Long 0xe08", "value": str(len(letter()))}]
+        for item in page:
+            assert item.keys() == {"@odata.etag", "id", "subject", "singleValueExtendedProperties"}
+            assert item["singleValueExtendedProperties"] == [{"id": "Long 0xe08", "value": str(len(letter()))}]
 
 
 def test_a_list_that_shrank_between_pages_loses_items(sim: SimulatorFixture) -> None:
@@ -112,7 +112,7 @@ def test_a_list_that_shrank_between_pages_loses_items(sim: SimulatorFixture) -> 
     options = {"$top": "2", "$orderby": "receivedDateTime asc"}
     link = sim.get(sim.messages, options).json()["@odata.nextLink"]
     sim.box.delete(ids[0])
-    assert [each["id"] for each in sim.get(link).json()["value"]] == ids[3:]
+    assert [item["id"] for item in sim.get(link).json()["value"]] == ids[3:]
 
 
 def test_properties_come_from_the_header_fields(sim: SimulatorFixture) -> None:
@@ -156,10 +156,10 @@ def test_messages_are_filtered_by_time_and_read_state(sim: SimulatorFixture) -> 
     ids = fill(sim, 3)
     sim.box.mark_read(ids[0])
     from_second = f"receivedDateTime ge {START + timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
-    assert [each["id"] for each in sim.listed({"$filter": from_second})] == ids[:0:-1]
-    assert [each["id"] for each in sim.listed({"$filter": "isRead eq true"})] == ids[:1]
+    assert [item["id"] for item in sim.listed({"$filter": from_second})] == ids[:0:-1]
+    assert [item["id"] for item in sim.listed({"$filter": "isRead eq true"})] == ids[:1]
     both = {"$filter": f"{from_second} and isRead eq false", "$orderby": "receivedDateTime desc"}
-    assert [each["id"] for each in sim.listed(both)] == ids[:0:-1]
+    assert [item["id"] for item in sim.listed(both)] == ids[:0:-1]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_new_message_is_hidden_for_a_while(sim: SimulatorFixture) -> None:
     assert sim.listed() == []
     assert_refused(sim.get(sim.message(message)), 404, "ErrorItemNotFound")
     sim.box.reveal()
-    assert [each["id"] for each in sim.listed()] == [message]
+    assert [item["id"] for item in sim.listed()] == [message]
 
 
 def test_the_preference_may_be_anywhere_in_the_headers(sim: SimulatorFixture) -> None:

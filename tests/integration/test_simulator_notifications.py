@@ -28,7 +28,7 @@ def receiver(sim: SimulatorFixture) -> Iterator[Receiver]:
 
 
 def notified_ids(receiver: Receiver) -> list[str]:
-    return [each["resourceData"]["id"] for each in receiver.entries]
+    return [item["resourceData"]["id"] for item in receiver.entries]
 
 
 def test_a_new_message_is_notified(sim: SimulatorFixture, receiver: Receiver) -> None:
@@ -65,7 +65,7 @@ def test_every_subscribed_kind_of_change_is_notified(sim: SimulatorFixture) -> N
         sim.box.mark_read(message)
         sim.box.delete(message)
         sim.graph.settle(5)
-        assert sorted(each["changeType"] for each in receiver.entries) == ["created", "deleted", "updated"]
+        assert sorted(item["changeType"] for item in receiver.entries) == ["created", "deleted", "updated"]
 
 
 def test_without_the_preference_ids_are_mutable(sim: SimulatorFixture) -> None:
@@ -84,16 +84,16 @@ def test_without_the_preference_ids_are_mutable(sim: SimulatorFixture) -> None:
 
 
 def test_notifications_are_sent_in_batches(sim: SimulatorFixture, receiver: Receiver) -> None:
-    ids = [sim.box.deliver(letter(each)) for each in range(10)]
+    ids = [sim.box.deliver(letter(number)) for number in range(10)]
     sim.graph.settle(5)
     assert sorted(notified_ids(receiver)) == sorted(ids)
-    assert max(len(each) for each in receiver.requests) <= 4
+    assert max(len(item) for item in receiver.requests) <= 4
 
 
 def test_notifications_are_lost(sim: SimulatorFixture, receiver: Receiver) -> None:
     sim.graph.fault_plan.lose = 0.3
-    for each in range(50):
-        sim.box.deliver(letter(each))
+    for number in range(50):
+        sim.box.deliver(letter(number))
     sim.graph.settle(5)
     assert 5 < sim.graph.notifications_lost < 30
     assert len(receiver.entries) == sim.graph.notifications_sent == 50 - sim.graph.notifications_lost
@@ -110,7 +110,7 @@ def test_notifications_are_delayed_and_reordered(sim: SimulatorFixture, receiver
     sim.graph.fault_plan.delay = (0.3, 0.3)
     sim.graph.fault_plan.reorder = True
     began = time.monotonic()
-    ids = [sim.box.deliver(letter(each)) for each in range(4)]
+    ids = [sim.box.deliver(letter(number)) for number in range(4)]
     with pytest.raises(TimeoutError):
         sim.graph.settle(0.05)
     assert receiver.entries == []
@@ -161,9 +161,9 @@ def test_lifecycle_events_are_sent(sim: SimulatorFixture, receiver: Receiver) ->
     sim.graph.send_lifecycle("missed", "SUPPORT@example.com")
     sim.graph.send_lifecycle("missed", "other@example.com")
     sim.graph.settle(5)
-    assert sorted(each["lifecycleEvent"] for each in receiver.entries) == ["missed", "reauthorizationRequired"]
-    assert {each["subscriptionId"] for each in receiver.entries} == {subscription.id}
-    assert {each["clientState"] for each in receiver.entries} == {"secret"}
+    assert sorted(item["lifecycleEvent"] for item in receiver.entries) == ["missed", "reauthorizationRequired"]
+    assert {item["subscriptionId"] for item in receiver.entries} == {subscription.id}
+    assert {item["clientState"] for item in receiver.entries} == {"secret"}
     assert len(sim.graph.subscriptions) == 1
     sim.graph.send_lifecycle("subscriptionRemoved")
     sim.graph.settle(5)
@@ -185,4 +185,4 @@ def test_subscriptions_are_dropped_silently(sim: SimulatorFixture, receiver: Rec
 def test_dropped_subscriptions_are_notified(sim: SimulatorFixture, receiver: Receiver) -> None:
     sim.graph.drop_subscriptions(notify=True)
     sim.graph.settle(5)
-    assert [each["lifecycleEvent"] for each in receiver.entries] == ["subscriptionRemoved"]
+    assert [item["lifecycleEvent"] for item in receiver.entries] == ["subscriptionRemoved"]

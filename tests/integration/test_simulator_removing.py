@@ -70,17 +70,17 @@ def test_mutable_ids_change_with_every_move(sim: SimulatorFixture) -> None:
 
 
 def test_ids_are_long_and_case_sensitive(sim: SimulatorFixture) -> None:
-    ids = [sim.box.deliver(letter(each)) for each in range(4)]
-    assert all(len(each) > 80 and "-" in each and "_" in each and each.endswith("=") for each in ids)
+    ids = [sim.box.deliver(letter(number)) for number in range(4)]
+    assert all(len(item) > 80 and "-" in item and "_" in item and item.endswith("=") for item in ids)
     assert ids[0].lower() == ids[1].lower()
-    assert [sim.get(sim.message(each)).json()["subject"] for each in ids] == [f"No. {each}" for each in range(4)]
+    assert [sim.get(sim.message(item)).json()["subject"] for item in ids] == [f"No. {number}" for number in range(4)]
 
 
 def test_an_immutable_id_can_change(sim: SimulatorFixture) -> None:
     message = sim.box.deliver(letter())
     new = sim.box.renew_id(message)
     assert_refused(sim.get(sim.message(message)), 404, "ErrorItemNotFound")
-    assert [each["id"] for each in sim.listed()] == [new] == sim.box.ids()
+    assert [item["id"] for item in sim.listed()] == [new] == sim.box.ids()
 
 
 def test_unsupported_methods_are_answered_with_405(sim: SimulatorFixture) -> None:

@@ -78,7 +78,7 @@ def sdk(sim: SimulatorFixture, client: httpx.AsyncClient, token: str) -> Any:
 
 
 def test_the_sdk_lists_reads_and_removes(sim: SimulatorFixture, ca_file: Path, receiver: Receiver) -> None:
-    ids = [sim.box.deliver(letter(each)) for each in range(5)]
+    ids = [sim.box.deliver(letter(number)) for number in range(5)]
     token = token_from_msal(sim, ca_file)
 
     async def work() -> None:
@@ -89,8 +89,8 @@ def test_the_sdk_lists_reads_and_removes(sim: SimulatorFixture, ca_file: Path, r
             link = await changes(inbox, ids)
             await removes(user, ids)
             after = await inbox.delta.with_url(link).get()
-            assert {each.id for each in after.value} == set(ids[:3])
-            assert all("@removed" in each.additional_data for each in after.value)
+            assert {item.id for item in after.value} == set(ids[:3])
+            assert all("@removed" in item.additional_data for item in after.value)
             await subscribes(sdk(sim, client, token), receiver)
 
     asyncio.run(work())
@@ -111,23 +111,23 @@ async def lists(inbox: Any, ids: list[str]) -> None:
     while found.odata_next_link:
         found = await inbox.with_url(found.odata_next_link).get()
         pages.append(found.value)
-    assert [[each.id for each in page] for page in pages] == [ids[:2], ids[2:4], ids[4:]]
+    assert [[item.id for item in page] for page in pages] == [ids[:2], ids[2:4], ids[4:]]
     (size,) = pages[0][0].single_value_extended_properties
     assert (size.id, size.value) == ("Long 0xe08", str(len(letter())))
 
 
 async def changes(inbox: Any, ids: list[str]) -> str:
     found = await inbox.delta.get()
-    seen = {each.id for each in found.value}
+    seen = {item.id for item in found.value}
     while found.odata_next_link:
         found = await inbox.delta.with_url(found.odata_next_link).get()
-        seen |= {each.id for each in found.value}
+        seen |= {item.id for item in found.value}
     assert seen == set(ids)
     return str(found.odata_delta_link)
 
 
 async def removes(user: Any, ids: list[str]) -> None:
-    first, second, third = (user.messages.by_message_id(each) for each in ids[:3])
+    first, second, third = (user.messages.by_message_id(item) for item in ids[:3])
     assert await first.content.get() == letter(0)
     body = named("msgraph.generated.users.item.messages.item.move.move_post_request_body.MovePostRequestBody")
     moved = await first.move.post(body(destination_id="archive"))
@@ -158,5 +158,5 @@ async def subscribes(graph: Any, receiver: Receiver) -> None:
     renewed = await handle.patch(subscription(expiration_date_time=later))
     assert renewed.expiration_date_time == later
     await handle.reauthorize.post()
-    assert [each.id for each in (await graph.subscriptions.get()).value] == [made.id]
+    assert [item.id for item in (await graph.subscriptions.get()).value] == [made.id]
     await handle.delete()

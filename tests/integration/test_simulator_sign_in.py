@@ -44,7 +44,7 @@ def test_a_token_is_issued_and_opens_the_mailbox(sim: SimulatorFixture) -> None:
     sim.box.deliver(letter())
     answer = sim.get(sim.messages, headers={"Authorization": f"Bearer {body['access_token']}"})
     assert len(answer.json()["value"]) == 1
-    assert [each.status for each in sim.graph.token_requests] == [200]
+    assert [request.status for request in sim.graph.token_requests] == [200]
     assert sim.graph.requests[-1].app == sim.app.client_id
 
 
@@ -74,7 +74,7 @@ def test_the_token_service_refuses_a_wrong_request(
 
 
 @pytest.mark.parametrize(
-    ("token", "words"),
+    ("token", "text"),
     [
         (lambda _: "", "empty"),
         (lambda _: "nonsense", "not well formed"),
@@ -85,9 +85,9 @@ def test_the_token_service_refuses_a_wrong_request(
         (lambda sim: jwt.encode({"aud": sim.graph.url, "exp": 2**33, "appid": "nobody"}, KEY), "identity"),
     ],
 )
-def test_an_invalid_token_is_answered_with_401(sim: SimulatorFixture, token: Any, words: str) -> None:
+def test_an_invalid_token_is_answered_with_401(sim: SimulatorFixture, token: Any, text: str) -> None:
     answer = sim.get(sim.messages, headers={"Authorization": f"Bearer {token(sim)}".strip()})
-    assert_refused(answer, 401, "InvalidAuthenticationToken", words)
+    assert_refused(answer, 401, "InvalidAuthenticationToken", text)
     assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
     assert sim.graph.requests[-1].app is None
 

@@ -40,10 +40,10 @@ def test_a_subscription_is_created_after_both_urls_are_validated(sim: SimulatorF
     made = answer.json()
     assert (made["clientState"], made["applicationId"]) == ("secret", sim.app.client_id)
     assert len(receiver.tokens) == 2
-    assert all("+" in each and "&" in each and "%2f" in each for each in receiver.tokens)
+    assert all("+" in item and "&" in item and "%2f" in item for item in receiver.tokens)
     one = sim.get(f"/subscriptions/{made['id']}").json()
     assert one == {**made, "clientState": None}
-    assert [each.id for each in sim.graph.subscriptions] == [made["id"]]
+    assert [subscription.id for subscription in sim.graph.subscriptions] == [made["id"]]
     assert sim.graph.subscriptions[0].immutable
 
 
@@ -57,7 +57,7 @@ def test_a_resource_has_several_spellings(sim: SimulatorFixture, receiver: Recei
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "text"),
     [
         ({"changeType": None}, "changeType"),
         ({"notificationUrl": None}, "notificationUrl"),
@@ -80,10 +80,10 @@ def test_a_resource_has_several_spellings(sim: SimulatorFixture, receiver: Recei
     ],
 )
 def test_invalid_properties_of_a_subscription_are_refused(
-    sim: SimulatorFixture, receiver: Receiver, changes: dict[str, Any], words: str
+    sim: SimulatorFixture, receiver: Receiver, changes: dict[str, Any], text: str
 ) -> None:
     answer = sim.subscribe(receiver.url, **changes)
-    assert_refused(answer, 400, "InvalidRequest", words)
+    assert_refused(answer, 400, "InvalidRequest", text)
     assert (receiver.tokens, sim.graph.subscriptions) == ([], [])
 
 
@@ -109,7 +109,7 @@ def slowly(token: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "text"),
     [
         (lambda token: (202, "text/plain", token), "200 OK"),
         (lambda token: (401, "text/plain", token), "200 OK"),
@@ -121,11 +121,11 @@ def slowly(token: str) -> tuple[int, str, str]:
     ],
 )
 def test_a_url_that_fails_validation_is_refused(
-    sim: SimulatorFixture, receiver: Receiver, answer: Any, words: str
+    sim: SimulatorFixture, receiver: Receiver, answer: Any, text: str
 ) -> None:
     sim.graph.notifier.validation_timeout = 0.3
     receiver.validation = answer
-    assert_refused(sim.subscribe(receiver.url), 400, "ValidationError", words)
+    assert_refused(sim.subscribe(receiver.url), 400, "ValidationError", text)
     assert sim.graph.subscriptions == []
 
 
@@ -176,7 +176,7 @@ def test_an_app_lists_its_subscriptions_in_pages(sim: SimulatorFixture, receiver
     made = [sim.subscribe(receiver.url).json()["id"] for _ in range(3)]
     first = sim.get("/subscriptions").json()
     second = sim.get(first["@odata.nextLink"]).json()
-    assert [each["id"] for each in first["value"] + second["value"]] == made
+    assert [item["id"] for item in first["value"] + second["value"]] == made
     assert "@odata.nextLink" not in second
     sim.app = sim.graph.register()
     assert sim.get("/subscriptions").json()["value"] == []

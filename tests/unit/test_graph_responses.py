@@ -1,4 +1,4 @@
-"""What Graph's answers say: its words, and how long it asks to wait, as far as they can be read."""
+"""Parsing of Graph's error responses: code, text and `Retry-After`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.sizes import size
 BOX = mailbox_settings(protocol=MailProtocol.GRAPH)
 
 
-def answered(body: bytes = b"", **headers: str) -> GraphResponseError:
+def response_error(body: bytes = b"", **headers: str) -> GraphResponseError:
     return GraphResponseError.from_response(
         httpx.Response(503, content=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
     )
 
 
-def test_graphs_words_are_read_and_made_printable_and_short() -> None:
-    told = {"code": "ErrorX\r\n", "message": "one\r\ntwo\x1b[31m" + "x" * 5000, "innerError": {"date": "…"}}
-    found = answered(json.dumps({"error": told}).encode())
+def test_an_error_text_is_printable_and_short() -> None:
+    error = {"code": "ErrorX\r\n", "message": "one\r\ntwo\x1b[31m" + "x" * 5000, "innerError": {"date": "…"}}
+    found = response_error(json.dumps({"error": error}).encode())
     assert (found.status, found.code) == (503, "ErrorX")
     assert found.text.startswith("one two [31m")
     assert found.text.isprintable()
@@ -49,8 +49,8 @@ def test_graphs_words_are_read_and_made_printable_and_short() -> None:
     ],
     ids=lambda one: repr(one)[:30],
 )
-def test_bodies_that_are_not_graphs_are_read_as_far_as_they_go(body: bytes, code: str, text: str) -> None:
-    found = answered(body)
+def test_malformed_error_bodies_are_parsed_as_far_as_possible(body: bytes, code: str, text: str) -> None:
+    found = response_error(body)
     assert (found.status, found.code, found.text) == (503, code, text)
     assert isinstance(graph_error(found, BOX, "listing"), MailboxBusy)
 
@@ -73,15 +73,17 @@ def test_bodies_that_are_not_graphs_are_read_as_far_as_they_go(body: bytes, code
         ("Fri, 31 Dec 2027 23:59:59 +99999999999999", None),
     ],
 )
-def test_how_long_graph_asks_to_wait(header: str, seconds: float | None) -> None:
-    assert answered(Retry_After=header).retry_after == seconds
+def test_retry_after_is_parsed(header: str, seconds: float | None) -> None:
+    assert response_error(Retry_After=header).retry_after == seconds
 
 
-def test_a_date_to_come_back_at_is_so_many_seconds() -> None:
-    told = answered(Retry_After=format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)).retry_after
-    assert told is not None
-    assert 80 < told <= 90
-    assert answered().retry_after is None
+def test_a_retry_after_date_is_converted_to_seconds() -> None:
+    seconds = response_error(
+        Retry_After=format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    ).retry_after
+    assert seconds is not None
+    assert 80 < seconds <= 90
+    assert response_error().retry_after is None
 
 
 DATES = r"[A-Z][a-z]{2}, [0-9]+ (Jan|Dec|Foo) [0-9]+ [0-9]+:[0-9]+:[0-9]+ [+-][0-9]+"
@@ -89,7 +91,7 @@ DATES = r"[A-Z][a-z]{2}, [0-9]+ (Jan|Dec|Foo) [0-9]+ [0-9]+:[0-9]+:[0-9]+ [+-][0
 
 @given(st.text(st.characters(max_codepoint=255), max_size=60) | st.from_regex(DATES, fullmatch=True))
 @settings(max_examples=size(60, soak=3_000), deadline=None)
-def test_no_header_whatever_is_an_error(header: str) -> None:
+def test_no_retry_after_raises(header: str) -> None:
     seconds = GraphResponseError.from_response(
         httpx.Response(429, headers=[(b"Retry-After", header.encode("latin-1"))])
     ).retry_after

@@ -75,7 +75,7 @@ class GraphMailbox:
         above: str | None = None,
         since: datetime | None = None,
     ) -> Sequence[ListedMessage]:
-        """List the messages in a folder, oldest first; under `keep` only messages that arrived after the watermark `above`.
+        """List the messages in a folder, oldest first; under `keep` only messages after the watermark `above`.
 
         Raises:
             FolderMissing: the folder, or the folder to move to, does not exist.
