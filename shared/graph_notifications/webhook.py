@@ -153,6 +153,6 @@ def webhook() -> Webhook:
     global _webhook  # noqa: PLW0603  the worker is one process and reads its settings once
     with _lock:
         if _webhook is None:
-            # Certificates and routes are not checked here: Graph is waiting, and a poll checks them.
+            # Certificates and routes are not checked here: Graph is waiting, and the other functions check them.
             _webhook = Webhook.from_settings(load_settings(certificates=False, complete=False))
         return _webhook

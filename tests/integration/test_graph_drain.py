@@ -24,18 +24,18 @@ def in_batches(listed: Sequence[ListedMessage], size: int) -> list[list[ListedMe
 
 def fetch(mailbox: GraphMailbox, folder: str = "INBOX", *, limit: int = LIMIT, size: int = 10) -> list[FetchResult]:
     """Fetch all messages in a folder, in batches."""
-    found = []
+    results = []
     for batch in mailbox.fetch(in_batches(mailbox.list(folder), size), max_bytes=limit):
-        found += batch
-    return found
+        results += batch
+    return results
 
 
-def data(one: FetchResult) -> bytes:
-    assert one.content is not None
-    held = one.content.data
-    found = held.read_bytes() if isinstance(held, Path) else held
-    one.content.close()
-    return found
+def data(result: FetchResult) -> bytes:
+    assert result.content is not None
+    stored = result.content.data
+    content = stored.read_bytes() if isinstance(stored, Path) else stored
+    result.content.close()
+    return content
 
 
 def test_1_1_messages_are_fetched_byte_for_byte_oldest_first(graph: Graph) -> None:
@@ -220,12 +220,12 @@ def test_1_7_a_large_message_is_spooled_and_an_oversized_one_is_not_fetched(grap
         listed = mailbox.list("INBOX")
         assert listed[0].size >= 9_000_000
         assert listed[1].size == 1000
-        one, two, three = fetch(mailbox)
-        assert one.content is not None
-        assert isinstance(one.content.data, Path)
-        assert two.content is not None
-        assert isinstance(two.content.data, Path)
-        assert [data(one), data(two), data(three)] == [large, underreported, plain_mail(3)]
+        first, second, third = fetch(mailbox)
+        assert first.content is not None
+        assert isinstance(first.content.data, Path)
+        assert second.content is not None
+        assert isinstance(second.content.data, Path)
+        assert [data(first), data(second), data(third)] == [large, underreported, plain_mail(3)]
         limited = fetch(mailbox, limit=5_000_000)
         assert [result.oversized for result in limited] == [True, True, False]
         assert data(limited[2]) == plain_mail(3)

@@ -47,10 +47,10 @@ def test_8_3_late_content_is_fetched_by_the_next_poll(graph: Graph) -> None:
     graph.fault_plan.late_content = 1
     graph.box("support@example.com", plain_mail(1))
     with graph.open() as mailbox:
-        (one,) = fetch(mailbox)
-        assert (one.content, one.refused) == (None, None)
-        (one,) = fetch(mailbox)
-        assert data(one) == plain_mail(1)
+        (result,) = fetch(mailbox)
+        assert (result.content, result.refused) == (None, None)
+        (result,) = fetch(mailbox)
+        assert data(result) == plain_mail(1)
 
 
 def test_8_3_permanently_unreadable_content_is_reported_with_its_properties(graph: Graph) -> None:
@@ -58,16 +58,16 @@ def test_8_3_permanently_unreadable_content_is_reported_with_its_properties(grap
     box.deliver(MAILS[5], unconvertible=True)
     box.deliver(MAILS[6])
     with graph.open() as mailbox:
-        found = fetch(mailbox)
-    assert [result.unreadable is not None for result in found] == [False, False, True, False]
-    assert found[2].refused is not None
-    assert "ErrorMimeContentConversionFailed" in found[2].refused
-    properties = found[2].unreadable
+        results = fetch(mailbox)
+    assert [result.unreadable is not None for result in results] == [False, False, True, False]
+    assert results[2].refused is not None
+    assert "ErrorMimeContentConversionFailed" in results[2].refused
+    properties = results[2].unreadable
     assert properties is not None
     assert set(properties) == {"subject", "from", "to", "message_id", "received"}
     assert properties["subject"]
     assert len(graph.request_lines("GET", "/$value")) == 4, "permanent errors are not retried"
-    for result in found:
+    for result in results:
         if result.content is not None:
             result.content.close()
 
@@ -76,12 +76,12 @@ def test_1_8_a_failing_message_does_not_stop_the_others(graph: Graph) -> None:
     box = graph.box("support@example.com", *MAILS[:3])
     graph.fault_plan.failing[box.ids("Inbox")[1]] = 100
     with graph.open() as mailbox:
-        found = fetch(mailbox)
-        assert [result.refused is not None for result in found] == [False, True, False]
-        assert found[1].unreadable is None, "the next poll may succeed"
+        results = fetch(mailbox)
+        assert [result.refused is not None for result in results] == [False, True, False]
+        assert results[1].unreadable is None, "the next poll may succeed"
         graph.fault_plan.failing.clear()
         assert [data(item) for item in fetch(mailbox)] == MAILS[:3]
-    for item in (found[0], found[2]):
+    for item in (results[0], results[2]):
         data(item)
 
 
@@ -127,9 +127,9 @@ def test_throttled_requests_wait_for_retry_after(graph: Graph) -> None:
     graph.fault_plan.throttle, graph.fault_plan.unavailable = 0.2, 0.1
     box = graph.box("support@example.com", *MAILS)
     with graph.open(patience=60) as mailbox:
-        found = fetch(mailbox)
-        assert [data(item) for item in found] == MAILS
-        mailbox.remove([result.listed for result in found])
+        results = fetch(mailbox)
+        assert [data(item) for item in results] == MAILS
+        mailbox.remove([result.listed for result in results])
     assert box.contents("Inbox") == []
     statuses = [request.status for request in graph.server.requests]
     assert {429, 503} & set(statuses)
@@ -152,8 +152,8 @@ def test_1_4_a_token_revoked_in_mid_session_is_renewed(graph: Graph) -> None:
         listed = mailbox.list("INBOX")
         _age(tokens)
         graph.server.revoke_tokens()
-        found = [item for batch in mailbox.fetch(in_batches(listed, 5), max_bytes=LIMIT) for item in batch]
-        assert [data(item) for item in found] == MAILS
+        results = [item for batch in mailbox.fetch(in_batches(listed, 5), max_bytes=LIMIT) for item in batch]
+        assert [data(item) for item in results] == MAILS
         _age(tokens)
         graph.server.revoke_tokens()
         mailbox.remove(listed)

@@ -14,8 +14,8 @@ from tests.servers.graph import Graph
 
 @pytest.fixture
 def world(graph: Graph, tmp_path: Path) -> Iterator[SubscriptionFixture]:
-    with graph_world(tmp_path / "mail", graph, support="support@example.com", office="office@example.com") as made:
-        yield made
+    with graph_world(tmp_path / "mail", graph, support="support@example.com", office="office@example.com") as fixture:
+        yield fixture
 
 
 def live(world: SubscriptionFixture) -> list[str]:

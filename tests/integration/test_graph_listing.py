@@ -92,10 +92,10 @@ def test_1_3_a_watermark_with_circular_links_does_not_hide_new_mail(graph: Graph
     with graph.open(after=After.KEEP) as mailbox:
         scope = "support@example.com inbox"
         link = str(page(graph, [], "stuck")["@odata.nextLink"])
-        asked: list[str] = []
+        requested: list[str] = []
 
         def stuck() -> httpx.Response:
-            asked.append("")
+            requested.append("")
             return httpx.Response(200, json=page(graph, [], "stuck"))
 
         replace_responses(mailbox, is_listing, stuck)
@@ -104,7 +104,7 @@ def test_1_3_a_watermark_with_circular_links_does_not_hide_new_mail(graph: Graph
         mark = mailbox.watermark([message.number for message in listed])
         assert mark is not None
         assert "$deltatoken" in mark
-        assert len(asked) == 1
+        assert len(requested) == 1
 
 
 def sizes(graph: Graph, option: str = "$top") -> list[int]:

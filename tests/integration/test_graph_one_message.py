@@ -21,11 +21,11 @@ def test_1_8_a_forbidden_message_does_not_stop_the_others(graph: Graph, where: i
     box = graph.box("support@example.com", *MAILS)
     graph.fault_plan.forbidden.add(box.ids("Inbox")[where])
     with graph.open() as mailbox:
-        found = fetch(mailbox)
-    assert [result.refused is not None for result in found] == [number == where for number in range(6)]
-    assert "ErrorAccessDenied" in str(found[where].refused)
-    assert found[where].unreadable is None
-    assert [data(result) for result in found if result.content is not None] == [
+        results = fetch(mailbox)
+    assert [result.refused is not None for result in results] == [number == where for number in range(6)]
+    assert "ErrorAccessDenied" in str(results[where].refused)
+    assert results[where].unreadable is None
+    assert [data(result) for result in results if result.content is not None] == [
         m for n, m in enumerate(MAILS) if n != where
     ]
 
@@ -34,8 +34,8 @@ def test_1_8_a_single_forbidden_message_is_not_a_mailbox_failure(graph: Graph) -
     box = graph.box("support@example.com", *MAILS[:1])
     graph.fault_plan.forbidden.update(box.ids("Inbox"))
     with graph.open() as mailbox:
-        (one,) = fetch(mailbox)
-    assert one.refused is not None
+        (result,) = fetch(mailbox)
+    assert result.refused is not None
 
 
 def test_an_app_that_may_list_and_not_read_is_refused_access(graph: Graph) -> None:
@@ -84,8 +84,8 @@ def test_1_8_a_single_busy_message_is_not_a_busy_mailbox(
         replace_responses(
             mailbox, lambda path: path.endswith("/$value"), lambda: httpx.Response(status, headers=headers)
         )
-        (one,) = fetch(mailbox)
-    assert one.refused == f"HTTP {status}"
+        (result,) = fetch(mailbox)
+    assert result.refused == f"HTTP {status}"
 
 
 @pytest.mark.parametrize("status", [429, 503])

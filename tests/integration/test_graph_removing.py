@@ -40,10 +40,10 @@ def test_1_3_delete_uses_deleted_items_without_permanent_delete(
     graph: Graph, answer: Callable[[], httpx.Response], caplog: pytest.LogCaptureFixture
 ) -> None:
     box = graph.box("support@example.com", *MAILS)
-    asked: list[str] = []
+    requested: list[str] = []
 
     def counted() -> httpx.Response:
-        asked.append("")
+        requested.append("")
         return answer()
 
     with graph.open() as mailbox:
@@ -53,7 +53,7 @@ def test_1_3_delete_uses_deleted_items_without_permanent_delete(
             mailbox.remove(mailbox.list("INBOX"))
     assert box.contents("Inbox") == box.purged == []
     assert sorted(box.contents("Deleted Items")) == sorted(MAILS)
-    assert len(asked) <= 1 + 4, "once by the check, and by the concurrent removals"
+    assert len(requested) <= 1 + 4, "once by the check, and by the concurrent removals"
     assert caplog.text.count("go to Deleted Items") == 1
     assert rights.problems == ()
     (note,) = rights.notes

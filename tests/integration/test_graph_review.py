@@ -43,10 +43,10 @@ def test_8_3_a_response_without_content_is_not_a_message(graph: Graph, status: i
     graph.box("support@example.com", plain_mail(1))
     with graph.open() as mailbox:
         replace_responses(mailbox, lambda path: path.endswith("/$value"), lambda: httpx.Response(status, content=body))
-        (one,) = fetch(mailbox)
-    assert one.content is None
-    assert one.refused is not None
-    assert one.unreadable is None
+        (result,) = fetch(mailbox)
+    assert result.content is None
+    assert result.refused is not None
+    assert result.unreadable is None
 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "1"}])
@@ -60,9 +60,9 @@ def test_1_8_a_busy_message_does_not_stop_the_others(
     with graph.open(patience=60) as mailbox:
         replace_responses(mailbox, lambda path: busy_key in path, lambda: httpx.Response(status, headers=headers))
         listed = mailbox.list("INBOX")
-        found = [item for batch in mailbox.fetch([[item] for item in listed], max_bytes=10**6) for item in batch]
-    assert [result.refused is not None for result in found] == [False, False, True, False, False]
-    assert [data(result) for result in found if result.content is not None] == [MAILS[n] for n in (0, 1, 3, 4)]
+        results = [item for batch in mailbox.fetch([[item] for item in listed], max_bytes=10**6) for item in batch]
+    assert [result.refused is not None for result in results] == [False, False, True, False, False]
+    assert [data(result) for result in results if result.content is not None] == [MAILS[n] for n in (0, 1, 3, 4)]
 
 
 def test_1_3_a_move_to_a_deleted_folder_is_an_error(graph: Graph) -> None:
@@ -109,31 +109,31 @@ def test_a_fatal_error_of_one_removal_stops_all(graph: Graph) -> None:
 def test_1_4_a_token_renewed_by_another_mailbox_is_used(graph: Graph) -> None:
     graph.box("support@example.com", plain_mail(1))
     tokens = graph.tokens
-    with graph.open(tokens=tokens) as one, graph.open(tokens=tokens) as other:
-        assert len(one.list("INBOX")) == len(other.list("INBOX")) == 1
+    with graph.open(tokens=tokens) as first, graph.open(tokens=tokens) as second:
+        assert len(first.list("INBOX")) == len(second.list("INBOX")) == 1
         for service in tokens._services.values():
             service.issued_at -= 300
         graph.server.revoke_tokens()
-        assert len(one.list("INBOX")) == 1
-        assert len(other.list("INBOX")) == 1, "the old token is refused, and the cache has a new one"
+        assert len(first.list("INBOX")) == 1
+        assert len(second.list("INBOX")) == 1, "the old token is refused, and the cache has a new one"
 
 
 def test_a_next_link_to_another_server_is_not_followed(graph: Graph) -> None:
     from shared.errors import ConnectionLost  # noqa: PLC0415
 
     graph.box("support@example.com", plain_mail(1))
-    asked: list[str] = []
+    requested: list[str] = []
     page = {"value": [], "@odata.nextLink": "https://graph.evil.example/v1.0/users/x/messages?$skiptoken=1"}
 
     def answer() -> httpx.Response:
-        asked.append("")
+        requested.append("")
         return httpx.Response(200, json=page)
 
     with graph.open() as mailbox:
         replace_responses(mailbox, lambda path: path.endswith("/messages"), answer)
         with pytest.raises(ConnectionLost, match="a link to another server"):
             mailbox.list("INBOX")
-    assert len(asked) == 1
+    assert len(requested) == 1
 
 
 def test_1_11_a_changed_item_without_time_is_compared_with_since(graph: Graph) -> None:
@@ -147,9 +147,9 @@ def test_1_11_a_changed_item_without_time_is_compared_with_since(graph: Graph) -
     page = {"value": [{"id": old, "isRead": True}], "@odata.deltaLink": link}
     with graph.open(after=After.KEEP) as mailbox:
         replace_responses(mailbox, lambda path: path.endswith("/delta()"), lambda: httpx.Response(200, json=page))
-        (one,) = mailbox.list("INBOX", since=now - timedelta(days=1))
-    assert one.received is not None
-    assert one.received < now - timedelta(days=8)
+        (message,) = mailbox.list("INBOX", since=now - timedelta(days=1))
+    assert message.received is not None
+    assert message.received < now - timedelta(days=8)
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "ErrorAccessDenied"), (500, "ErrorInternalServerError")])
@@ -188,27 +188,27 @@ def test_a_message_of_unknown_size_is_fetched_alone(graph: Graph) -> None:
 def test_a_cancelled_wait_for_disk_space_releases_it(tmp_path: Path) -> None:
     budget = MemoryBudget(10_000_000)
     budget.reserve(10_000_000)
-    made: list[Spool] = []
+    spools: list[Spool] = []
 
     def spool() -> Spool:
-        made.append(Spool(8_000_000, 10**9, budget=budget))
-        return made[-1]
+        spools.append(Spool(8_000_000, 10**9, budget=budget))
+        return spools[-1]
 
-    async def given_up() -> None:
-        waiting = asyncio.ensure_future(_in_thread(spool, lambda one: one.discard()))
+    async def cancel_waiting() -> None:
+        waiting = asyncio.ensure_future(_in_thread(spool, lambda created: created.discard()))
         await asyncio.sleep(0.05)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         budget.release(10_000_000)
 
-    asyncio.run(given_up())
+    asyncio.run(cancel_waiting())
     until = time.monotonic() + 10
-    while not made or made[0]._held:
+    while not spools or spools[0]._held:
         assert time.monotonic() < until
         time.sleep(0.01)
-    assert made[0]._path is not None
-    assert not made[0]._path.exists()
+    assert spools[0]._path is not None
+    assert not spools[0]._path.exists()
 
 
 def test_a_response_error_describes_itself() -> None:

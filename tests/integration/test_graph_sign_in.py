@@ -50,19 +50,19 @@ def test_1_4_a_certificate_opens_the_mailbox(
     graph.server.register(client_id=app.client_id)
     secret = password.encode() if password else None
     data = pair.pfx(secret) if "pfx" in form else pair.pem(secret)
-    given: dict[str, Any] = {"certificate_password": SecretStr(password) if password else None}
+    credentials: dict[str, Any] = {"certificate_password": SecretStr(password) if password else None}
     if form.endswith("file"):
-        given["certificate_file"] = tmp_path / "app.any"
-        given["certificate_file"].write_bytes(data)
+        credentials["certificate_file"] = tmp_path / "app.any"
+        credentials["certificate_file"].write_bytes(data)
     else:
         text = base64.b64encode(data).decode() if form == "pfx" else data.decode()
-        given["certificate"] = SecretStr(text)
+        credentials["certificate"] = SecretStr(text)
     settings = graph.settings(
         sign_in=SignIn.CERTIFICATE,
         client_secret=None,
         client_id=app.client_id,
         tenant_id=authority.tenant,
-        **given,
+        **credentials,
     )
     assert listed(settings, TokenCache(authority.url, graph.server.endpoint), graph) == 1
     assert len(authority.issued) == 1

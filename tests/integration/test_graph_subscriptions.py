@@ -26,8 +26,8 @@ SECOND_KEY = "fedcba9876543210fedcba9876543210"
 
 @pytest.fixture
 def world(graph: Graph, tmp_path: Path) -> Iterator[SubscriptionFixture]:
-    with graph_world(tmp_path / "mail", graph, support="support@example.com", office="office@example.com") as made:
-        yield made
+    with graph_world(tmp_path / "mail", graph, support="support@example.com", office="office@example.com") as fixture:
+        yield fixture
 
 
 def live(world: SubscriptionFixture) -> list[str]:

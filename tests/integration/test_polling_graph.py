@@ -21,12 +21,12 @@ DOWN = ConnectFailed("mailbox support: graph.microsoft.com:443 does not answer")
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[GraphWorld]:
-    made = GraphWorld(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = GraphWorld(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
-def asked_now(world: GraphWorld) -> Poll:
+def notification_now(world: GraphWorld) -> Poll:
     return Poll("support", PollReason.NOTIFIED, requested_at=world.time)
 
 
@@ -68,7 +68,7 @@ def test_a_notification_right_after_a_poll_is_delayed(world: GraphWorld) -> None
     assert world.notified() is not None
     world.later(0.5)
     world.server.deliver(letter(2))
-    early = asked_now(world)
+    early = notification_now(world)
     assert world.serve(early) is None
     assert world.taken_off() == [(early, SPACING)], "as it came, its time included"
     world.later(SPACING)
@@ -82,14 +82,14 @@ def test_a_burst_of_notifications_causes_two_polls(world: GraphWorld) -> None:
     burst = [
         Poll("support", PollReason.NOTIFIED, requested_at=START + timedelta(milliseconds=10 * ms)) for ms in range(30)
     ]
-    looks = world.run(*burst, at_most=80)
-    assert [reason for reason, _ in looks[:2]] == ["notified", "notified"]
-    assert looks[1][1] == pytest.approx(SPACING)
-    assert [reason for reason, _ in looks[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
+    polls = world.run(*burst, at_most=80)
+    assert [reason for reason, _ in polls[:2]] == ["notified", "notified"]
+    assert polls[1][1] == pytest.approx(SPACING)
+    assert [reason for reason, _ in polls[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
 
 
 def test_an_empty_poll_is_repeated_once_after_20_seconds(world: GraphWorld) -> None:
-    assert world.run(asked_now(world)) == [("notified", 0.0), ("repeat", REPEAT_AFTER)]
+    assert world.run(notification_now(world)) == [("notified", 0.0), ("repeat", REPEAT_AFTER)]
     assert REPEAT_AFTER == 20
 
 
@@ -118,7 +118,7 @@ def test_an_empty_poll_is_not_repeated_after_a_newer_poll(world: GraphWorld) -> 
 
 def test_a_poll_that_finds_mail_is_not_repeated(world: GraphWorld) -> None:
     world.server.deliver(letter(1), letter(2))
-    assert world.run(asked_now(world)) == [("notified", 0.0)]
+    assert world.run(notification_now(world)) == [("notified", 0.0)]
 
 
 def test_8_3_a_poll_with_missing_messages_is_repeated(world: GraphWorld) -> None:
@@ -156,10 +156,10 @@ def test_1_10_a_notification_during_a_drain_causes_another_poll(world: GraphWorl
     world.server.before_batch = notify_as_another_instance
     assert world.notified() is not None
     assert world.sign_ins == 1, "one worker at a time"
-    [(again, delay)] = world.taken_off()
-    assert (again, delay) == (Poll("support", PollReason.FOLLOW_UP), SPACING)
+    [(follow_up, delay)] = world.taken_off()
+    assert (follow_up, delay) == (Poll("support", PollReason.FOLLOW_UP), SPACING)
     world.later(delay)
-    assert world.run(again) == [("again", 0.0)]
+    assert world.run(follow_up) == [("again", 0.0)]
     assert world.server.messages == {}
 
 
@@ -171,37 +171,37 @@ def test_a_drain_that_runs_out_of_time_continues_at_once(world: GraphWorld) -> N
     world.server.deliver(letter(1), letter(2), letter(3))
     world.server.told = dict.fromkeys((1, 2, 3), 3 * 1024 * 1024)
     app = world.app()
-    replace(app.poller, budget=0).poll(asked_now(world))
+    replace(app.poller, budget=0).poll(notification_now(world))
     assert world.taken_off() == [(Poll("support", PollReason.FOLLOW_UP), 0)]
 
 
 def test_1_9_the_timer_polls_every_15_minutes_with_notifications(world: GraphWorld) -> None:
-    minutes = looks_by_the_clock(world, 61)
-    assert paces(minutes) <= {14, 15}, "a tick that comes a little early counts"
+    minutes = minutes_of_timer_polls(world, 61)
+    assert intervals(minutes) <= {14, 15}, "a tick that comes a little early counts"
     assert len(minutes) in (4, 5)
 
 
 def test_1_9_the_timer_polls_every_minute_without_notifications(world: GraphWorld) -> None:
     world.subscribed = False
-    assert looks_by_the_clock(world, 20) == list(range(20))
+    assert minutes_of_timer_polls(world, 20) == list(range(20))
     world.subscribed = True
-    assert looks_by_the_clock(world, 30, start=20) == []
+    assert minutes_of_timer_polls(world, 30, start=20) == []
     world.subscribed = False
-    assert looks_by_the_clock(world, 33, start=30) == [30, 31, 32]
+    assert minutes_of_timer_polls(world, 33, start=30) == [30, 31, 32]
 
 
 def test_1_9_a_configured_interval_holds_with_notifications(world: GraphWorld) -> None:
     world.extra = {"POLL_EVERY": "300"}
-    assert looks_by_the_clock(world, 16) == [0, 5, 10, 15]
+    assert minutes_of_timer_polls(world, 16) == [0, 5, 10, 15]
 
 
 def test_1_9_a_failing_mailbox_is_retried_by_its_backoff_with_notifications(world: GraphWorld) -> None:
     world.fails = DOWN
-    assert looks_by_the_clock(world, 20) == [0, 1, 3, 7, 15]
+    assert minutes_of_timer_polls(world, 20) == [0, 1, 3, 7, 15]
     world.fails = None
-    minutes = looks_by_the_clock(world, 70, start=20)
+    minutes = minutes_of_timer_polls(world, 70, start=20)
     assert minutes[0] == 31
-    assert paces(minutes) <= {14, 15}
+    assert intervals(minutes) <= {14, 15}
 
 
 def test_1_9_notifications_do_not_shorten_a_backoff(world: GraphWorld) -> None:
@@ -214,7 +214,7 @@ def test_1_9_notifications_do_not_shorten_a_backoff(world: GraphWorld) -> None:
     assert world.taken_off() == []
 
 
-def looks_by_the_clock(world: GraphWorld, until: int, start: int = 0) -> list[int]:
+def minutes_of_timer_polls(world: GraphWorld, until: int, start: int = 0) -> list[int]:
     """Return the minutes at which timer runs caused polls."""
     minutes = []
     for minute in range(start, until):
@@ -227,7 +227,7 @@ def looks_by_the_clock(world: GraphWorld, until: int, start: int = 0) -> list[in
     return minutes
 
 
-def paces(minutes: list[int]) -> set[int]:
+def intervals(minutes: list[int]) -> set[int]:
     return {later - earlier for earlier, later in pairwise(minutes)}
 
 
@@ -238,22 +238,22 @@ def test_1_9_a_busy_mailbox_is_polled_again_after_retry_after(
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=retry_after)
     assert world.notified() is None
     assert world.app().health.get("support").failures == 0
-    [(again, delay)] = world.taken_off()
-    assert (again.reason, again.retries, delay) == (PollReason.FOLLOW_UP, 1, expected_delay)
+    [(follow_up, delay)] = world.taken_off()
+    assert (follow_up.reason, follow_up.retries, delay) == (PollReason.FOLLOW_UP, 1, expected_delay)
     world.later(delay - 2)
     assert world.notified() is None
     assert world.sign_ins == 1, "not before its time"
     world.later(2)
     world.fails = None
     world.server.deliver(letter(1))
-    assert world.run(again) == [("again", 0.0)]
+    assert world.run(follow_up) == [("again", 0.0)]
 
 
 def test_1_9_a_mailbox_that_stays_busy_is_left_to_the_timer(world: GraphWorld) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=30)
-    looks = world.run(asked_now(world))
+    polls = world.run(notification_now(world))
     times = accumulate(30.0 * 2**busy + 1 for busy in range(MOST_RETRIES))
-    assert looks == [("notified", 0.0), *(("again", time) for time in times)]
+    assert polls == [("notified", 0.0), *(("again", time) for time in times)]
     world.fails = None
     world.later(900)
     assert world.look(PollReason.TIMER)
@@ -269,11 +269,11 @@ def test_1_9_other_protocols_wait_for_the_timer_when_busy(tmp_path: Path) -> Non
 
 def test_unavailable_storage_requeues_a_notification_as_a_poll(world: GraphWorld) -> None:
     world.server.deliver(letter(1))
-    world.app(Faults(1)).poller.poll(asked_now(world))
-    [(again, delay)] = world.taken_off()
-    assert (again.reason, again.retries, again.requested_at) == (PollReason.FOLLOW_UP, 1, None)
+    world.app(Faults(1)).poller.poll(notification_now(world))
+    [(follow_up, delay)] = world.taken_off()
+    assert (follow_up.reason, follow_up.retries, follow_up.requested_at) == (PollReason.FOLLOW_UP, 1, None)
     assert delay > 0
-    drained = world.serve(again)
+    drained = world.serve(follow_up)
     assert drained is not None
     assert drained.collected == 1
 

@@ -64,13 +64,13 @@ def test_later_rounds_return_only_changes(sim: SimulatorFixture) -> None:
     sim.box.mark_read(read)
     new = sim.box.deliver(letter(5))
     items, later = follow(sim, link)
-    found = {item["id"]: item for item in items}
-    assert found.keys() == {moved, deleted, read, new}
-    assert found[moved] == {"id": moved, "@removed": {"reason": "deleted"}}
-    assert "@removed" in found[deleted]
-    assert found[read]["isRead"] is True
-    assert kept not in found
-    assert set(ids(follow(sim, link)[0])) == found.keys()
+    by_id = {item["id"]: item for item in items}
+    assert by_id.keys() == {moved, deleted, read, new}
+    assert by_id[moved] == {"id": moved, "@removed": {"reason": "deleted"}}
+    assert "@removed" in by_id[deleted]
+    assert by_id[read]["isRead"] is True
+    assert kept not in by_id
+    assert set(ids(follow(sim, link)[0])) == by_id.keys()
     assert follow(sim, later)[0] == []
 
 

@@ -64,11 +64,11 @@ def test_a_folder_is_found_by_id_and_well_known_name(sim: SimulatorFixture) -> N
 
 
 def test_folders_are_found_by_name_in_any_case(sim: SimulatorFixture) -> None:
-    made = sim.box.folder("Inbox/Ann's orders")
-    assert sim.box.folder("inbox/ann's ORDERS") == made
+    folder = sim.box.folder("Inbox/Ann's orders")
+    assert sim.box.folder("inbox/ann's ORDERS") == folder
     path = f"{FOLDERS}/inbox/childFolders"
-    found = sim.get(path, {"$filter": "displayName eq 'ann''s Orders'"}).json()["value"]
-    assert [item["id"] for item in found] == [made]
+    matches = sim.get(path, {"$filter": "displayName eq 'ann''s Orders'"}).json()["value"]
+    assert [item["id"] for item in matches] == [folder]
     assert sim.get(path, {"$filter": "displayName eq 'none'"}).json()["value"] == []
     assert_refused(sim.get(path, {"$filter": "displayName eq 'ann's'"}), 400, "ErrorInvalidUrlQueryFilter")
     assert sim.get(f"{FOLDERS}/inbox").json()["childFolderCount"] == 1

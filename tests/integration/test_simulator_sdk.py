@@ -106,24 +106,24 @@ async def lists(inbox: Any, ids: list[str]) -> None:
         top=2, select=["subject"], orderby=["receivedDateTime asc"], expand=[SIZED]
     )
     configuration = named("kiota_abstractions.base_request_configuration.RequestConfiguration")
-    found = await inbox.get(request_configuration=configuration(query_parameters=options))
-    pages = [found.value]
-    while found.odata_next_link:
-        found = await inbox.with_url(found.odata_next_link).get()
-        pages.append(found.value)
+    page = await inbox.get(request_configuration=configuration(query_parameters=options))
+    pages = [page.value]
+    while page.odata_next_link:
+        page = await inbox.with_url(page.odata_next_link).get()
+        pages.append(page.value)
     assert [[item.id for item in page] for page in pages] == [ids[:2], ids[2:4], ids[4:]]
     (size,) = pages[0][0].single_value_extended_properties
     assert (size.id, size.value) == ("Long 0xe08", str(len(letter())))
 
 
 async def changes(inbox: Any, ids: list[str]) -> str:
-    found = await inbox.delta.get()
-    seen = {item.id for item in found.value}
-    while found.odata_next_link:
-        found = await inbox.delta.with_url(found.odata_next_link).get()
-        seen |= {item.id for item in found.value}
+    page = await inbox.delta.get()
+    seen = {item.id for item in page.value}
+    while page.odata_next_link:
+        page = await inbox.delta.with_url(page.odata_next_link).get()
+        seen |= {item.id for item in page.value}
     assert seen == set(ids)
-    return str(found.odata_delta_link)
+    return str(page.odata_delta_link)
 
 
 async def removes(user: Any, ids: list[str]) -> None:
@@ -142,7 +142,7 @@ async def removes(user: Any, ids: list[str]) -> None:
 async def subscribes(graph: Any, receiver: Receiver) -> None:
     subscription = named("msgraph.generated.models.subscription.Subscription")
     datetime = named("datetime.datetime")
-    made = await graph.subscriptions.post(
+    created = await graph.subscriptions.post(
         subscription(
             change_type="created",
             notification_url=receiver.url,
@@ -153,10 +153,10 @@ async def subscribes(graph: Any, receiver: Receiver) -> None:
             latest_supported_tls_version="v1_2",
         )
     )
-    handle = graph.subscriptions.by_subscription_id(made.id)
+    handle = graph.subscriptions.by_subscription_id(created.id)
     later = datetime.fromisoformat(from_now(minutes=90))
     renewed = await handle.patch(subscription(expiration_date_time=later))
     assert renewed.expiration_date_time == later
     await handle.reauthorize.post()
-    assert [item.id for item in (await graph.subscriptions.get()).value] == [made.id]
+    assert [item.id for item in (await graph.subscriptions.get()).value] == [created.id]
     await handle.delete()

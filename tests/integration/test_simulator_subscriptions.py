@@ -37,13 +37,13 @@ def receiver() -> Iterator[Receiver]:
 def test_a_subscription_is_created_after_both_urls_are_validated(sim: SimulatorFixture, receiver: Receiver) -> None:
     answer = sim.subscribe(receiver.url)
     assert answer.status_code == 201, answer.text
-    made = answer.json()
-    assert (made["clientState"], made["applicationId"]) == ("secret", sim.app.client_id)
+    created = answer.json()
+    assert (created["clientState"], created["applicationId"]) == ("secret", sim.app.client_id)
     assert len(receiver.tokens) == 2
     assert all("+" in item and "&" in item and "%2f" in item for item in receiver.tokens)
-    one = sim.get(f"/subscriptions/{made['id']}").json()
-    assert one == {**made, "clientState": None}
-    assert [subscription.id for subscription in sim.graph.subscriptions] == [made["id"]]
+    read = sim.get(f"/subscriptions/{created['id']}").json()
+    assert read == {**created, "clientState": None}
+    assert [subscription.id for subscription in sim.graph.subscriptions] == [created["id"]]
     assert sim.graph.subscriptions[0].immutable
 
 
@@ -173,14 +173,14 @@ def test_deleted_and_expired_subscriptions_are_gone(sim: SimulatorFixture, recei
 
 def test_an_app_lists_its_subscriptions_in_pages(sim: SimulatorFixture, receiver: Receiver) -> None:
     sim.graph.subscription_page_size = 2
-    made = [sim.subscribe(receiver.url).json()["id"] for _ in range(3)]
+    ids = [sim.subscribe(receiver.url).json()["id"] for _ in range(3)]
     first = sim.get("/subscriptions").json()
     second = sim.get(first["@odata.nextLink"]).json()
-    assert [item["id"] for item in first["value"] + second["value"]] == made
+    assert [item["id"] for item in first["value"] + second["value"]] == ids
     assert "@odata.nextLink" not in second
     sim.app = sim.graph.register()
     assert sim.get("/subscriptions").json()["value"] == []
-    assert_refused(sim.ask("DELETE", f"/subscriptions/{made[0]}"), 404, "ResourceNotFound")
+    assert_refused(sim.ask("DELETE", f"/subscriptions/{ids[0]}"), 404, "ResourceNotFound")
 
 
 def test_a_mailbox_has_a_maximum_of_subscriptions(sim: SimulatorFixture, receiver: Receiver) -> None:

@@ -56,7 +56,7 @@ def kinds() -> Iterator[type[Exception]]:
     """Yield every exception class of httpx and of the SDK's dependencies."""
     modules = [httpx, httpcore, ssl]
     for package in (kiota_abstractions, kiota_http, msgraph_core):
-        names = (found.name for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."))
+        names = (translated.name for translated in pkgutil.walk_packages(package.__path__, package.__name__ + "."))
         # Batches need a package that is not installed, and Mailroom does not use them.
         modules += [importlib.import_module(name) for name in names if not name.startswith("msgraph_core.requests")]
     for module in modules:
@@ -72,16 +72,16 @@ KINDS = sorted(set(kinds()), key=lambda kind: f"{kind.__module__}.{kind.__name__
 def instance(kind: Any) -> Exception:
     """Return an exception whose text must not be shown."""
     if issubclass(kind, httpx.HTTPStatusError):
-        made: Exception = kind(SECRET, request=httpx.Request("GET", "https://x"), response=httpx.Response(500))
+        error: Exception = kind(SECRET, request=httpx.Request("GET", "https://x"), response=httpx.Response(500))
     elif issubclass(kind, UnicodeError) and kind is not UnicodeError:
-        made = kind("ascii", SECRET.encode(), 0, 1, SECRET)
+        error = kind("ascii", SECRET.encode(), 0, 1, SECRET)
     elif issubclass(kind, httpx.StreamError) and not inspect.signature(kind.__init__).parameters.get("message"):
-        made = kind()
+        error = kind()
     elif issubclass(kind, json.JSONDecodeError):
-        made = kind(SECRET, SECRET, 0)
+        error = kind(SECRET, SECRET, 0)
     else:
-        made = kind(SECRET)
-    return made
+        error = kind(SECRET)
+    return error
 
 
 def test_exception_classes_are_found() -> None:
@@ -126,12 +126,12 @@ def test_every_exception_class_is_translated_without_its_text(kind: type[Excepti
         (TypeError("x"), ConnectionLost, "not Microsoft Graph's; check GRAPH_ENDPOINT"),
         (RuntimeError("x"), MailboxError, "failed (RuntimeError)"),
     ],
-    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None,
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
 def test_an_exception_is_translated(error: Exception, expected: type[MailroomError], text: str) -> None:
-    found = graph_error(error, BOX, "listing INBOX")
-    assert type(found) is expected
-    assert text in str(found)
+    translated = graph_error(error, BOX, "listing INBOX")
+    assert type(translated) is expected
+    assert text in str(translated)
 
 
 def test_a_mailroom_error_is_returned_unchanged() -> None:
@@ -146,7 +146,7 @@ def unverified() -> ssl.SSLCertVerificationError:
 
 
 @pytest.mark.parametrize(
-    "cause", [unverified(), ssl.SSLError(1, "WRONG_VERSION_NUMBER")], ids=lambda one: type(one).__name__
+    "cause", [unverified(), ssl.SSLError(1, "WRONG_VERSION_NUMBER")], ids=lambda value: type(value).__name__
 )
 @pytest.mark.parametrize("how", ["cause", "context", "deep", "circle"])
 def test_1_2_a_tls_error_is_found_in_the_chain_of_causes(cause: ssl.SSLError, how: str) -> None:
@@ -160,18 +160,18 @@ def test_1_2_a_tls_error_is_found_in_the_chain_of_causes(cause: ssl.SSLError, ho
     if how == "circle":
         cause.__context__ = error
     try:
-        found = graph_error(error, BOX, "connecting")
+        translated = graph_error(error, BOX, "connecting")
     finally:
         cause.__context__ = None
-    assert type(found) is TlsRefused
-    assert "mailbox support" in str(found)
-    assert "graph.example" in str(found)
+    assert type(translated) is TlsRefused
+    assert "mailbox support" in str(translated)
+    assert "graph.example" in str(translated)
 
 
 def test_a_circular_chain_of_causes_ends() -> None:
-    one, other = httpx.ConnectError("x"), OSError("y")
-    one.__context__, other.__context__ = other, one
-    assert type(graph_error(one, BOX, "connecting")) is ConnectFailed
+    value, other = httpx.ConnectError("x"), OSError("y")
+    value.__context__, other.__context__ = other, value
+    assert type(graph_error(value, BOX, "connecting")) is ConnectFailed
 
 
 @pytest.mark.parametrize(
@@ -206,19 +206,19 @@ def test_a_circular_chain_of_causes_ends() -> None:
     ],
 )
 def test_a_response_error_is_translated(status: int, code: str, expected: type[MailroomError], text: str) -> None:
-    found = graph_error(GraphResponseError(status, code, "its text", 7.0), BOX, "listing Orders", folder="Orders")
-    assert type(found) is expected
-    assert str(found).startswith("mailbox support: listing Orders through Microsoft Graph: ")
-    assert text in str(found)
-    assert getattr(found, "retry_after", None) == (7.0 if status in BUSY else None)
+    translated = graph_error(GraphResponseError(status, code, "its text", 7.0), BOX, "listing Orders", folder="Orders")
+    assert type(translated) is expected
+    assert str(translated).startswith("mailbox support: listing Orders through Microsoft Graph: ")
+    assert text in str(translated)
+    assert getattr(translated, "retry_after", None) == (7.0 if status in BUSY else None)
 
 
 @pytest.mark.parametrize("status", range(400, 600))
 def test_every_status_is_translated_and_named(status: int) -> None:
     for folder in (None, "INBOX"):
-        found = graph_error(GraphResponseError(status), BOX, "listing", folder=folder)
-        assert isinstance(found, MailboxError | MailboxBusy)
-        assert f"HTTP {status}" in str(found)
+        translated = graph_error(GraphResponseError(status), BOX, "listing", folder=folder)
+        assert isinstance(translated, MailboxError | MailboxBusy)
+        assert f"HTTP {status}" in str(translated)
 
 
 def test_a_missing_item_is_not_a_missing_folder() -> None:

@@ -28,11 +28,11 @@ def response_error(body: bytes = b"", **headers: str) -> GraphResponseError:
 
 def test_an_error_text_is_printable_and_short() -> None:
     error = {"code": "ErrorX\r\n", "message": "one\r\ntwo\x1b[31m" + "x" * 5000, "innerError": {"date": "…"}}
-    found = response_error(json.dumps({"error": error}).encode())
-    assert (found.status, found.code) == (503, "ErrorX")
-    assert found.text.startswith("one two [31m")
-    assert found.text.isprintable()
-    assert len(found.text) <= 300
+    parsed = response_error(json.dumps({"error": error}).encode())
+    assert (parsed.status, parsed.code) == (503, "ErrorX")
+    assert parsed.text.startswith("one two [31m")
+    assert parsed.text.isprintable()
+    assert len(parsed.text) <= 300
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_an_error_text_is_printable_and_short() -> None:
         (b'{"error": {"code": null}}', "None", ""),
         (b'{"error": {"code": "", "message": "x"}}', "", "x"),
     ],
-    ids=lambda one: repr(one)[:30],
+    ids=lambda value: repr(value)[:30],
 )
 def test_malformed_error_bodies_are_parsed_as_far_as_possible(body: bytes, code: str, text: str) -> None:
-    found = response_error(body)
-    assert (found.status, found.code, found.text) == (503, code, text)
-    assert isinstance(graph_error(found, BOX, "listing"), MailboxBusy)
+    parsed = response_error(body)
+    assert (parsed.status, parsed.code, parsed.text) == (503, code, text)
+    assert isinstance(graph_error(parsed, BOX, "listing"), MailboxBusy)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ msgraph-sdk builds, authenticates and sends the requests. Its response models ar
 twelve hundred modules, which takes seconds. The SDK is asynchronous and Mailroom is not. Each session therefore runs
 an event loop in a thread and closes both together, so that no client outlives its loop.
 
-The SDK's retries are disabled. They sleep for as long as `Retry-After` says, up to three minutes at a time, hold one of
-the four concurrent requests that Graph allows an app per mailbox, and ignore how much time the poll has left.
+The SDK's retries are disabled. They sleep for as long as `Retry-After` says, up to three minutes at a time. Meanwhile
+they hold one of the four concurrent requests that Graph allows, and ignore how much time the poll has left.
 """
 
 from __future__ import annotations
