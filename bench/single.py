@@ -51,7 +51,7 @@ def memory(bench: Bench) -> None:
 
 
 def _through_graph(bench: Bench, data: bytes) -> Iterator[Told]:
-    """The intake of one message through the stand-in for Microsoft Graph."""
+    """The intake of one message through the Graph simulator."""
     folder = bench.folder / "graph"
     ca = Ca()
     certificate, key = ca.server().write(folder, "graph")

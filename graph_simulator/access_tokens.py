@@ -1,4 +1,4 @@
-"""Access tokens: JWTs that name an app, made here and checked here."""
+"""Access tokens: JWTs that name an app, issued and verified by the simulator."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from graph_simulator.app_registrations import App
 
 
 class TokenRefused(Exception):
-    """A token that opens nothing; the text says why."""
+    """The token is not valid; the text says why."""
 
 
-class Tokens:
-    """Makes and checks tokens.
+class AccessTokens:
+    """An issuer and verifier of tokens.
 
     Args:
-        tenant: what `tid` must say.
-        accepted_keys: keys of other token services whose tokens are good as well (HS256).
+        tenant: the tenant id that the claim `tid` must have.
+        accepted_keys: HS256 keys of other token services whose tokens are accepted too.
     """
 
     def __init__(self, tenant: str, accepted_keys: Sequence[bytes]) -> None:
@@ -29,10 +29,10 @@ class Tokens:
         self._key = secrets.token_bytes(32)
         self._keys = (self._key, *accepted_keys)
         self._revoked: set[str] = set()
-        self._known: set[str] = set()
+        self._seen: set[str] = set()
 
     def issue(self, app: App, audience: str, lifetime: float) -> str:
-        """A token for `audience` that is good for so many seconds; a negative number gives one that has expired."""
+        """Return a token for `audience` with a lifetime in seconds; a negative lifetime gives an expired token."""
         now = time.time()
         claims: dict[str, Any] = {
             "aud": audience,
@@ -45,21 +45,21 @@ class Tokens:
             "jti": secrets.token_hex(8),
         }
         token = jwt.encode(claims, self._key, algorithm="HS256")
-        self._known.add(token)
+        self._seen.add(token)
         return token
 
     def revoke(self) -> None:
-        """Every token that was issued or used so far is refused from now on."""
-        self._revoked |= self._known
-        self._known.clear()
+        """Refuse every token that was issued or used so far."""
+        self._revoked |= self._seen
+        self._seen.clear()
 
-    def app_of(self, token: str, audience: str, apps: Mapping[str, App]) -> App:
-        """The app that a token names.
+    def verify(self, token: str, audience: str, apps: Mapping[str, App]) -> App:
+        """Return the app that a token names.
 
         Raises:
-            TokenRefused: badly signed, expired, revoked, for something else, or of an unknown app.
+            TokenRefused: the signature, lifetime, audience, tenant or app is wrong, or the token was revoked.
         """
-        claims = self._claims(token)
+        claims = self._decode(token)
         if token in self._revoked:
             raise TokenRefused("Continuous access evaluation resulted in challenge.")
         if claims.get("aud") != audience:
@@ -69,10 +69,10 @@ class Tokens:
         app = apps.get(str(claims.get("appid")))
         if app is None:
             raise TokenRefused("The identity of the calling application could not be established.")
-        self._known.add(token)
+        self._seen.add(token)
         return app
 
-    def _claims(self, token: str) -> dict[str, Any]:
+    def _decode(self, token: str) -> dict[str, Any]:
         for key in self._keys:
             try:
                 options: Any = {"verify_aud": False, "require": ["exp"]}

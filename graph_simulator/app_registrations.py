@@ -1,4 +1,4 @@
-"""App registrations, and what each may do."""
+"""App registrations and their permissions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ DIRECTORY, BASIC_DIRECTORY = "User.Read.All", "User.ReadBasic.All"
 
 @dataclass(eq=False)
 class App:
-    """An app registration. What it may do can be changed while the stand-in runs, and holds at once.
+    """An app registration. Changes to its permissions take effect at once.
 
     Attributes:
-        client_id: its id.
-        secret: what it signs in with.
-        mailboxes: the addresses that it may open, in any case; None: all.
-        permissions: `Mail.Read`, `Mail.ReadWrite`, `User.Read.All` and `User.ReadBasic.All` mean something here.
+        client_id: the application id.
+        secret: the client secret.
+        mailboxes: addresses that the app may open, in any case; None: all.
+        permissions: application permissions. The simulator knows `Mail.Read`, `Mail.ReadWrite`, `User.Read.All` and
+            `User.ReadBasic.All`.
     """
 
     client_id: str
@@ -26,21 +27,21 @@ class App:
     permissions: Collection[str] = (WRITE,)
 
     def may_read(self) -> bool:
-        """Whether it may read and subscribe."""
+        """Return whether the app may read mail and subscribe to it."""
         return READ in self.permissions or WRITE in self.permissions
 
     def may_write(self) -> bool:
-        """Whether it may move and delete."""
+        """Return whether the app may move and delete messages."""
         return WRITE in self.permissions
 
     def may_read_users(self) -> bool:
-        """Return whether it may read all properties of users."""
+        """Return whether the app may read all properties of users."""
         return DIRECTORY in self.permissions
 
-    def may_read_names(self) -> bool:
-        """Return whether it may read the basic properties of users."""
+    def may_read_basic_profiles(self) -> bool:
+        """Return whether the app may read the basic properties of users."""
         return self.may_read_users() or BASIC_DIRECTORY in self.permissions
 
     def may_open(self, address: str) -> bool:
-        """Whether that mailbox is one of its own."""
-        return self.mailboxes is None or address.lower() in {each.lower() for each in self.mailboxes}
+        """Return whether the app may open a mailbox."""
+        return self.mailboxes is None or address.lower() in {mailbox.lower() for mailbox in self.mailboxes}

@@ -1,4 +1,4 @@
-"""What every request to Graph passes: the token, the permission, and the limits of a mailbox."""
+"""The checks that every Graph request passes: the token, the permission and the limits of a mailbox."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from aiohttp import web
 from graph_simulator.access_tokens import TokenRefused
 from graph_simulator.app_registrations import App
 from graph_simulator.errors import access_denied, no_such_user, throttled, unauthorized, unavailable
-from graph_simulator.mailbox_store import Store
+from graph_simulator.mailbox_store import MailboxStore
 from graph_simulator.routes import Route
 from graph_simulator.state import State
 
 
-class Gate:
-    """Lets requests in. Runs in the stand-in's loop."""
+class RequestGate:
+    """The access control and throttling of requests. Runs in the simulator's event loop."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._under_way: Counter[tuple[str, str]] = Counter()
+        self._in_progress: Counter[tuple[str, str]] = Counter()
 
-    def app(self, request: web.Request) -> App:
-        """Who asks.
+    def authenticate(self, http_request: web.Request) -> App:
+        """Return the app that sent a request.
 
         Raises:
-            GraphError: 401: no token, or one that opens nothing.
+            GraphError: 401: the request has no token, or one that is not valid.
         """
         state = self._state
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, token = http_request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise unauthorized("Access token is empty.", state.url)
         try:
             with state.lock:
-                return state.tokens.app_of(token.strip(), state.url, state.apps)
+                return state.tokens.verify(token.strip(), state.url, state.apps)
         except TokenRefused as refused:
             raise unauthorized(str(refused), state.url) from None
 
-    def mailbox(self, app: App, route: Route) -> Store | None:
-        """The mailbox that a path names, if it names one.
+    def authorize(self, app: App, route: Route) -> MailboxStore | None:
+        """Return the mailbox that a path names; None if it names no mailbox.
 
         Raises:
-            GraphError: there is none such, or the app may not do this there.
+            GraphError: the mailbox does not exist, or the app lacks the permission.
         """
         store = None
-        if route.directory:
+        if route.is_directory:
             return None
         if route.user is not None:
-            store = self._state.store_of(route.user)
+            store = self._state.find_store(route.user)
             if store is None:
                 raise no_such_user(route.user)
         with self._state.lock:
@@ -60,30 +60,32 @@ class Gate:
         return store
 
     @asynccontextmanager
-    async def slot(self, app: App, store: Store | None) -> AsyncIterator[None]:
-        """A place among the requests that an app has under way in a mailbox; without a mailbox, there is no limit.
+    async def slot(self, app: App, store: MailboxStore | None) -> AsyncIterator[None]:
+        """Hold one of an app's concurrent requests to a mailbox; a path without a mailbox has no limit.
 
-        The place is free again before an answer's last byte is written, so that who has read all of it may ask again.
+        The slot is released before the response's last byte is written. A client that has read the whole response can
+        therefore send the next request.
 
         Raises:
-            GraphError: 429 or 503, by the rules or as the trouble has it.
+            GraphError: 429 or 503, because of the limit or the fault plan.
         """
         if store is None:
             yield
             return
         state, key = self._state, (app.client_id, store.address)
-        self._under_way[key] += 1
+        faults = state.fault_plan
+        self._in_progress[key] += 1
         try:
             with state.lock:
-                state.most_seen_at_once = max(state.most_seen_at_once, self._under_way[key])
-            if self._under_way[key] > state.most_at_once:
+                state.peak_concurrency = max(state.peak_concurrency, self._in_progress[key])
+            if self._in_progress[key] > state.max_concurrency:
                 raise throttled(1)
-            if state.trouble.latency > 0:
-                await asyncio.sleep(state.trouble.latency)
-            if state.trouble.chance(state.trouble.throttle):
-                raise throttled(state.trouble.retry_after)
-            if state.trouble.chance(state.trouble.unavailable):
-                raise unavailable(state.trouble.retry_after)
+            if faults.latency > 0:
+                await asyncio.sleep(faults.latency)
+            if faults.chance(faults.throttle):
+                raise throttled(faults.retry_after)
+            if faults.chance(faults.unavailable):
+                raise unavailable(faults.retry_after)
             yield
         finally:
-            self._under_way[key] -= 1
+            self._in_progress[key] -= 1

@@ -1,4 +1,4 @@
-"""Deleting and moving messages."""
+"""Handlers that delete and move messages."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from graph_simulator.request import Request, Response
 from graph_simulator.serialization import message_json
 
 
-def delete(call: Request) -> Response:
-    """DELETE messages/{id}: into Deleted Items, and from there for good."""
-    odata.check_names(call.options, ())
-    call.store.delete(call.message())
+def delete(request: Request) -> Response:
+    """Handle DELETE messages/{id}: move to Deleted Items, or delete from there permanently."""
+    odata.check_names(request.options, ())
+    request.store.delete(request.message())
     return Response(HTTPStatus.NO_CONTENT)
 
 
-def permanent_delete(call: Request) -> Response:
-    """POST messages/{id}/permanentDelete, which the global cloud alone knows."""
-    odata.check_names(call.options, ())
-    if call.state.cloud != "global":
+def permanent_delete(request: Request) -> Response:
+    """Handle POST messages/{id}/permanentDelete, which only the global cloud has."""
+    odata.check_names(request.options, ())
+    if request.state.cloud != "global":
         raise no_such_segment("permanentDelete")
-    call.store.purge(call.message())
+    request.store.purge(request.message())
     return Response(HTTPStatus.NO_CONTENT)
 
 
-def move(call: Request) -> Response:
-    """POST messages/{id}/move."""
-    odata.check_names(call.options, ())
-    # Graph's pages write destinationId, its own libraries DestinationId; it takes both.
-    given = {name.lower(): value for name, value in call.json().items()}
-    destination = given.get("destinationid")
+def move(request: Request) -> Response:
+    """Handle POST messages/{id}/move."""
+    odata.check_names(request.options, ())
+    # Graph's documentation writes destinationId, its SDKs DestinationId; Graph accepts both.
+    body = {name.lower(): value for name, value in request.json().items()}
+    destination = body.get("destinationid")
     if not isinstance(destination, str) or not destination:
         raise bad_request("The value of the parameter 'DestinationId' is empty.", "ErrorInvalidParameter")
-    message, folder = call.message(), call.store.folder(destination)
+    message, folder = request.message(), request.store.folder(destination)
     if folder is None:
         raise no_such_item()
-    call.store.move(message, folder)
-    return Response(HTTPStatus.CREATED, message_json(message, immutable=call.preferences.immutable))
+    request.store.move(message, folder)
+    return Response(HTTPStatus.CREATED, message_json(message, immutable=request.preferences.immutable))

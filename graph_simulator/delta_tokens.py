@@ -1,4 +1,4 @@
-"""The rounds of delta that are under way, and the states that their links stand for."""
+"""The delta rounds in progress, and the positions of delta links."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from graph_simulator.items import Folder
 
 @dataclass(frozen=True, slots=True)
 class DeltaEntry:
-    """A message that a round has something to say about.
+    """A message that a round reports.
 
     Attributes:
-        id: its immutable id.
-        mutable_id: the other one, as it was in this folder.
-        removed: whether it was gone from the folder when the round began.
+        id: the immutable id.
+        mutable_id: the mutable id that the message had in this folder.
+        removed: whether the message was gone from the folder when the round began.
     """
 
     id: str
@@ -25,74 +25,74 @@ class DeltaEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeltaRound:
-    """All that a round tells, fixed when it begins.
+    """The content of a round, fixed when the round begins.
 
     Attributes:
-        place: the address that its links lead to.
+        url: the URL of its links, without the query.
         folder: the folder.
-        options: as the first request of all gave them.
-        entries: in the order in which they come; some come twice.
-        link: the token of the delta link at its end.
+        options: the query options of the first round's first request.
+        entries: the entries in the order in which they are returned; some are returned twice.
+        delta_token: the token of the delta link at the end.
     """
 
-    place: str
+    url: str
     folder: Folder
     options: dict[str, str]
     entries: tuple[DeltaEntry, ...] = field(repr=False)
-    link: str
+    delta_token: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaPosition:
-    """What a delta link stands for.
+    """The position of a delta link in the change log.
 
     Attributes:
-        place: the address that it leads to.
+        url: the link's URL, without the query.
         folder: the folder.
-        options: as the first request of all gave them.
-        position: in the log of changes.
+        options: the query options of the first round's first request.
+        position: index in the mailbox's change log.
     """
 
-    place: str
+    url: str
     folder: Folder
     options: dict[str, str]
     position: int
 
 
 class DeltaLinks:
-    """Tokens and what they stand for. The caller holds the stand-in's lock."""
+    """The rounds and positions of all links by token. The caller holds the simulator's lock."""
 
     def __init__(self) -> None:
         self._rounds: dict[str, tuple[DeltaRound, int]] = {}
-        self._since: dict[str, DeltaPosition] = {}
+        self._positions: dict[str, DeltaPosition] = {}
         self._refused = 0
 
-    def keep_since(self, since: DeltaPosition) -> str:
-        """The token of a delta link."""
+    def add_position(self, position: DeltaPosition) -> str:
+        """Store a position and return the token of its delta link."""
         token = secrets.token_urlsafe(48)
-        self._since[token] = since
+        self._positions[token] = position
         return token
 
-    def keep_round(self, found: DeltaRound, start: int) -> str:
-        """The token of a link to a round's page."""
+    def add_round(self, delta_round: DeltaRound, start: int) -> str:
+        """Store a page's start and return the token of its link."""
         token = secrets.token_urlsafe(48)
-        self._rounds[token] = (found, start)
+        self._rounds[token] = (delta_round, start)
         return token
 
-    def since(self, token: str) -> DeltaPosition | None:
-        """What a delta link's token stands for; None: nothing any more."""
-        return self._since.get(token)
+    def find_position(self, token: str) -> DeltaPosition | None:
+        """Return the position of a delta link's token; None if the token is unknown or has expired."""
+        return self._positions.get(token)
 
-    def round(self, token: str) -> tuple[DeltaRound, int] | None:
-        """What a next link's token stands for; None: nothing any more."""
+    def find_round(self, token: str) -> tuple[DeltaRound, int] | None:
+        """Return the round and start of a next link's token; None if the token is unknown or has expired."""
         return self._rounds.get(token)
 
     def expire(self) -> None:
-        """None of the links so far is good any more."""
+        """Forget all links."""
         self._rounds.clear()
-        self._since.clear()
+        self._positions.clear()
 
     def count_refusal(self) -> int:
-        """How many links were refused before this one."""
+        """Count a refused link, and return how many were refused before it."""
         self._refused += 1
         return self._refused - 1

@@ -1,4 +1,4 @@
-"""The users of the directory: each mailbox is one."""
+"""The users of the directory: one for each mailbox."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from graph_simulator.errors import denied_by_directory, no_such_resource
 from graph_simulator.request import Request, Response
 
 BASIC_PROPERTIES = frozenset({"id", "displayName", "mail", "userPrincipalName"})
-"""What `User.ReadBasic.All` shows, as far as it is known here."""
+"""The simulator's properties that `User.ReadBasic.All` covers."""
 
 USER_PROPERTIES = BASIC_PROPERTIES | {"proxyAddresses"}
 
 
-def user(call: Request) -> Response:
-    """GET users/{id}: by the GUID or the userPrincipalName; an alias does not do."""
-    odata.check_names(call.options, {"$select"})
-    chosen = odata.selected(call.options, USER_PROPERTIES, "user") or sorted(BASIC_PROPERTIES)
-    if not call.app.may_read_names() or not (call.app.may_read_users() or BASIC_PROPERTIES.issuperset(chosen)):
+def get_user(request: Request) -> Response:
+    """Handle GET users/{id}: the id is the GUID or the userPrincipalName, not an alias."""
+    odata.check_names(request.options, {"$select"})
+    selected = odata.selected(request.options, USER_PROPERTIES, "user") or sorted(BASIC_PROPERTIES)
+    app = request.app
+    if not app.may_read_basic_profiles() or not (app.may_read_users() or BASIC_PROPERTIES.issuperset(selected)):
         raise denied_by_directory()
-    store = call.state.store_of(call.key)
+    store = request.state.find_store(request.key)
     if store is None:
-        raise no_such_resource(call.key)
-    found = {
+        raise no_such_resource(request.key)
+    properties = {
         "id": store.id,
         "displayName": store.address.partition("@")[0],
         "mail": store.address,
         "userPrincipalName": store.address,
         "proxyAddresses": [*store.proxies],
     }
-    context = f"{call.state.url}/v1.0/$metadata#users({','.join(chosen)})/$entity"
-    return Response(HTTPStatus.OK, {"@odata.context": context, **{name: found[name] for name in chosen}})
+    context = f"{request.state.url}/v1.0/$metadata#users({','.join(selected)})/$entity"
+    return Response(HTTPStatus.OK, {"@odata.context": context, **{name: properties[name] for name in selected}})

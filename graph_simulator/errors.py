@@ -1,4 +1,4 @@
-"""Refusals, in the shape that Graph gives them."""
+"""Error responses in Graph's format."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 class GraphError(Exception):
-    """An error answer.
+    """An error response.
 
     Attributes:
-        status: the HTTP status.
-        code: the word that programs look at.
-        headers: what goes with it, such as `Retry-After`.
+        status: HTTP status.
+        code: Graph's error code.
+        headers: additional headers, such as `Retry-After`.
     """
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
@@ -23,7 +23,7 @@ class GraphError(Exception):
         self.headers = headers or {}
 
     def body(self, request_id: str, client_request_id: str) -> dict[str, Any]:
-        """The JSON of the answer."""
+        """Return the JSON of the response."""
         return {
             "error": {
                 "code": self.code,
@@ -38,12 +38,12 @@ class GraphError(Exception):
 
 
 def bad_request(message: str, code: str = "BadRequest") -> GraphError:
-    """400."""
+    """Return a 400."""
     return GraphError(HTTPStatus.BAD_REQUEST, code, message)
 
 
 def unauthorized(message: str, authority: str) -> GraphError:
-    """401, with the challenge that goes with it."""
+    """Return a 401 with its challenge."""
     challenge = (
         f'Bearer realm="", authorization_uri="{authority}/common/oauth2/authorize", '
         'client_id="00000003-0000-0000-c000-000000000000"'
@@ -53,59 +53,59 @@ def unauthorized(message: str, authority: str) -> GraphError:
 
 
 def access_denied() -> GraphError:
-    """403: the app may not do this, or not here."""
+    """Return a 403: the app lacks the permission, or it is not granted for this mailbox."""
     text = "Access is denied. Check credentials and try again."
     return GraphError(HTTPStatus.FORBIDDEN, "ErrorAccessDenied", text)
 
 
 def denied_by_directory() -> GraphError:
-    """403: the app may not read this of the directory."""
+    """Return a 403: the app may not read these properties of the directory."""
     text = "Insufficient privileges to complete the operation."
     return GraphError(HTTPStatus.FORBIDDEN, "Authorization_RequestDenied", text)
 
 
 def no_such_resource(user: str) -> GraphError:
-    """404 for a user that the directory does not have."""
+    """Return a 404 for a user that the directory does not have."""
     text = f"Resource '{user}' does not exist or one of its queried reference-property objects are not present."
     return GraphError(HTTPStatus.NOT_FOUND, "Request_ResourceNotFound", text)
 
 
 def no_such_user(user: str) -> GraphError:
-    """404 for a mailbox that there is none of."""
+    """Return a 404 for a mailbox that does not exist."""
     return GraphError(HTTPStatus.NOT_FOUND, "ErrorInvalidUser", f"The requested user '{user}' is invalid.")
 
 
 def no_such_item() -> GraphError:
-    """404 for a message or folder that is not, or no longer, there."""
+    """Return a 404 for a message or folder that does not exist, or no longer exists."""
     text = "The specified object was not found in the store."
     return GraphError(HTTPStatus.NOT_FOUND, "ErrorItemNotFound", text)
 
 
 def no_such_subscription() -> GraphError:
-    """404 for a subscription that is not, or no longer, there."""
+    """Return a 404 for a subscription that does not exist, or no longer exists."""
     return GraphError(HTTPStatus.NOT_FOUND, "ResourceNotFound", "The object was not found.")
 
 
 def no_such_segment(segment: str) -> GraphError:
-    """400 for a path that means nothing."""
+    """Return a 400 for an unknown path."""
     return bad_request(f"Resource not found for the segment '{segment}'.")
 
 
 def method_not_allowed() -> GraphError:
-    """405."""
+    """Return a 405."""
     text = "The OData request is not supported."
     return GraphError(HTTPStatus.METHOD_NOT_ALLOWED, "ErrorInvalidRequest", text)
 
 
 def throttled(retry_after: int) -> GraphError:
-    """429: too much at once."""
+    """Return a 429: too many concurrent requests."""
     text = "Application is over its MailboxConcurrency limit."
     headers = {"Retry-After": str(retry_after)}
     return GraphError(HTTPStatus.TOO_MANY_REQUESTS, "ApplicationThrottled", text, headers)
 
 
 def unavailable(retry_after: int) -> GraphError:
-    """503: later, perhaps."""
+    """Return a 503: the server is busy."""
     text = "The server is busy. Try again later."
     headers = {"Retry-After": str(retry_after)}
     return GraphError(HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailable", text, headers)

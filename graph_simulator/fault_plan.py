@@ -1,4 +1,4 @@
-"""The trouble that the stand-in makes, all of it repeatable from a seed."""
+"""The faults that the simulator injects, reproducible by a seed."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ from random import Random
 
 @dataclass
 class FaultPlan:
-    """What is to go wrong. Everything may be changed while the stand-in runs; as made, nothing goes wrong.
+    """The faults to inject. The default injects none. All attributes may change while the simulator runs.
+
+    A share is a number from 0 to 1. A counter of the next requests goes down by one with each fault.
 
     Attributes:
-        seed: what the random generator starts from.
+        seed: seed of the random generator.
         lose: share of the notifications that are never sent.
-        double: share of the notifications that are sent twice.
-        delay: seconds that a notification waits before it is sent: at least, at most.
-        reorder: notifications that wait together are shuffled.
+        duplicate: share of the notifications that are sent twice.
+        delay: minimum and maximum seconds before a notification is sent.
+        reorder: whether notifications that are due together are shuffled.
         throttle: share of the mailbox requests that are answered with 429.
         unavailable: share of the mailbox requests that are answered with 503.
-        retry_after: what those answers name in `Retry-After`.
-        hidden_for: seconds after delivery in which a message is announced, yet cannot be seen.
-        late_content: how many times the content of each message answers 404 before it is there.
-        broken: immutable ids of messages whose content cannot be converted, ever.
+        retry_after: seconds in the `Retry-After` of those responses.
+        hidden_for: seconds after delivery for which a message causes a notification but is not visible.
+        late_content: number of times that each message's content is answered with 404 before it is returned.
+        unconvertible: immutable ids of messages whose content can never be converted to MIME.
         forbidden: immutable ids of messages whose content is answered with 403.
-        missing: immutable ids of messages that are listed, and whose content is answered with 404.
-        largest_page: a listing that asks for larger pages is answered with 504; 0: any size is fine.
-        failing: immutable id to how many times its content still answers a passing 500.
-        vary_boundaries: multipart content is built with new boundaries at each reading.
-        cuts: how many of the next content answers break off half-way.
-        cut_requests: how many of the next requests, whatever they ask, lose their connection without an answer.
-        cut_answers: how many of the next requests to Graph are carried out, and then lose their connection unanswered.
+        missing: immutable ids of messages that are listed and whose content is answered with 404.
+        max_page_size: a listing that asks for larger pages is answered with 504; 0: no limit.
+        failing: number of times that a message's content is still answered with 500, by immutable id.
+        vary_boundaries: whether multipart content gets new boundaries each time it is read.
+        truncate_content: number of the next content responses that end halfway.
+        drop_requests: number of the next requests whose connection is closed before they are processed.
+        drop_responses: number of the next Graph requests that are processed and get no response.
         latency: seconds that each mailbox request takes.
-        repeats: share of the items of a delta round that come twice.
-        random: decides all of it.
+        repeat: share of the entries of a delta round that are returned twice.
+        random: the random generator.
     """
 
     seed: int = 0
     lose: float = 0.0
-    double: float = 0.0
+    duplicate: float = 0.0
     delay: tuple[float, float] = (0.0, 0.0)
     reorder: bool = False
     throttle: float = 0.0
@@ -45,43 +47,43 @@ class FaultPlan:
     retry_after: int = 1
     hidden_for: float = 0.0
     late_content: int = 0
-    broken: set[str] = field(default_factory=set)
+    unconvertible: set[str] = field(default_factory=set)
     forbidden: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
-    largest_page: int = 0
+    max_page_size: int = 0
     failing: dict[str, int] = field(default_factory=dict)
     vary_boundaries: bool = False
-    cuts: int = 0
-    cut_requests: int = 0
-    cut_answers: int = 0
+    truncate_content: int = 0
+    drop_requests: int = 0
+    drop_responses: int = 0
     latency: float = 0.0
-    repeats: float = 0.2
+    repeat: float = 0.2
     random: Random = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.random = Random(self.seed)  # noqa: S311  chosen for being repeatable
+        self.random = Random(self.seed)  # noqa: S311  must be reproducible
 
     def chance(self, share: float) -> bool:
-        """Whether something that befalls this share of cases befalls this one. No number is drawn for "never"."""
+        """Return True with a probability of `share`. A share of 0 does not advance the random generator."""
         return share > 0 and self.random.random() < share
 
-    def cut_this_request(self) -> bool:
-        """Whether this request is to lose its connection; counts it."""
-        if self.cut_requests <= 0:
+    def take_dropped_request(self) -> bool:
+        """Return whether to drop this request, and count it."""
+        if self.drop_requests <= 0:
             return False
-        self.cut_requests -= 1
+        self.drop_requests -= 1
         return True
 
-    def cut_this_answer(self) -> bool:
-        """Whether the answer to this request is to be lost; counts it."""
-        if self.cut_answers <= 0:
+    def take_dropped_response(self) -> bool:
+        """Return whether to drop the response to this request, and count it."""
+        if self.drop_responses <= 0:
             return False
-        self.cut_answers -= 1
+        self.drop_responses -= 1
         return True
 
-    def cut_this_content(self) -> bool:
-        """Whether this content is to break off; counts it."""
-        if self.cuts <= 0:
+    def take_truncated_content(self) -> bool:
+        """Return whether to truncate this content, and count it."""
+        if self.truncate_content <= 0:
             return False
-        self.cuts -= 1
+        self.truncate_content -= 1
         return True

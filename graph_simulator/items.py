@@ -1,4 +1,4 @@
-"""Folders and messages as the stand-in keeps them, and the ids that they get."""
+"""Folders and messages of the simulator, and their ids."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Folder:
     """A mail folder.
 
     Attributes:
-        id: the same with and without immutable ids, as Graph has it for folders.
-        name: what people see.
+        id: the same with and without immutable ids, as in Graph.
+        name: display name.
         parent: None for the root.
-        well_known: its lower-case name, if it has one.
-        hidden: left out of lists unless they ask for hidden ones.
-        messages: what is in it, by immutable id.
+        well_known: well-known name in lower case, or None.
+        hidden: whether lists omit the folder unless they ask for hidden folders.
+        messages: messages in the folder by immutable id.
     """
 
     id: str
@@ -37,16 +37,16 @@ class Message:
 
     Attributes:
         id: the immutable id.
-        mutable_id: the one that changes with every move.
-        content: as delivered.
-        received: when, to the second, in UTC.
-        folder: where it is.
-        size: what `PidTagMessageSize` says.
-        order: counts deliveries, for messages of one second.
-        is_read: whether somebody has read it.
-        version: counts its changes.
-        late: how many times its content has answered 404 so far.
-        hidden_until: on the monotonic clock.
+        mutable_id: the id that changes with every move.
+        content: MIME as delivered.
+        received: time of delivery in UTC, in whole seconds.
+        folder: the current folder.
+        size: value of `PidTagMessageSize`.
+        order: delivery number, which orders messages of the same second.
+        is_read: whether the message is marked as read.
+        version: number of its changes.
+        content_misses: number of times that its content was answered with 404.
+        hidden_until: `time.monotonic()` from which the message is visible.
     """
 
     id: str
@@ -58,29 +58,29 @@ class Message:
     order: int
     is_read: bool = False
     version: int = 1
-    late: int = 0
+    content_misses: int = 0
     hidden_until: float = 0.0
 
     @property
     def age(self) -> tuple[datetime, int]:
-        """What "oldest first" sorts by."""
+        """The sort key for "oldest first"."""
         return self.received, self.order
 
-    def called(self, *, immutable: bool) -> str:
-        """The id of the kind that was asked for."""
+    def id_as(self, *, immutable: bool) -> str:
+        """Return the id of the requested kind."""
         return self.id if immutable else self.mutable_id
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that happened to a message in a folder.
+    """A change of a message in a folder.
 
     Attributes:
         kind: created, updated or deleted, from the folder's point of view.
-        folder: which.
+        folder: the folder.
         id: the immutable id.
-        mutable_id: the other one, as it is in this folder.
-        version: of the message, then.
+        mutable_id: the mutable id in this folder.
+        version: the message's version after the change.
     """
 
     kind: str
@@ -89,27 +89,27 @@ class Change:
     mutable_id: str
     version: int
 
-    def called(self, *, immutable: bool) -> str:
-        """The id of the kind that was asked for."""
+    def id_as(self, *, immutable: bool) -> str:
+        """Return the id of the requested kind."""
         return self.id if immutable else self.mutable_id
 
 
 def new_id(prefix: str) -> str:
-    """A long id with everything in it that ids may hold: `-`, `_`, and `=` at the end."""
+    """Return a long id with all special characters that ids may have: `-`, `_`, and `=` at the end."""
     return prefix + base64.urlsafe_b64encode(secrets.token_bytes(65)).decode()
 
 
-class DuplicateKeys:
-    """Makes immutable ids, every second of which differs from the one before in the case of one letter alone."""
+class ImmutableIds:
+    """A generator of immutable ids. Every second id differs from its predecessor only in the case of a letter."""
 
     def __init__(self) -> None:
         self._last: str | None = None
 
     def next(self) -> str:
-        """A new id."""
+        """Return a new id."""
         if self._last is not None:
             last, self._last = self._last, None
-            place = max(index for index, letter in enumerate(last) if letter.isalpha())
-            return last[:place] + last[place].swapcase() + last[place + 1 :]
+            index = max(index for index, letter in enumerate(last) if letter.isalpha())
+            return last[:index] + last[index].swapcase() + last[index + 1 :]
         self._last = new_id(IMMUTABLE)
         return self._last

@@ -1,4 +1,4 @@
-"""A mailbox as tests and the demonstration hold it: what other senders and the mailbox's owner do."""
+"""A mailbox as its senders and its owner use it: deliver, move, delete and mark messages."""
 
 from __future__ import annotations
 
@@ -7,39 +7,40 @@ from threading import RLock
 
 from graph_simulator.fault_plan import FaultPlan
 from graph_simulator.items import Folder, Message
-from graph_simulator.mailbox_store import Store
+from graph_simulator.mailbox_store import MailboxStore
 
 
 class Mailbox:
-    """One mailbox; every method may be called from any thread.
+    """A mailbox of the simulator. Thread-safe.
 
     A folder is named by its path of display names (`Inbox/Orders`), by a well-known name or by its id, in any case.
 
     Attributes:
-        address: the mailbox's.
+        address: the mailbox's address.
+        store: the mailbox's content.
     """
 
-    def __init__(self, store: Store, lock: RLock, trouble: FaultPlan) -> None:
+    def __init__(self, store: MailboxStore, lock: RLock, fault_plan: FaultPlan) -> None:
         self.address = store.address
         self.store = store
         self._lock = lock
-        self._trouble = trouble
+        self._fault_plan = fault_plan
 
     @property
     def purged(self) -> list[bytes]:
-        """What was deleted for good."""
+        """The contents of the messages that were deleted permanently."""
         with self._lock:
             return list(self.store.purged)
 
     def add_aliases(self, *addresses: str) -> None:
-        """Give the mailbox further addresses: aliases, or `TYPE:ADDRESS` for anything else."""
+        """Add proxy addresses: e-mail aliases, or `TYPE:ADDRESS` for other types."""
         with self._lock:
             self.store.proxies += [address if ":" in address else f"smtp:{address}" for address in addresses]
 
     def folder(self, path: str, *, hidden: bool = False) -> str:
-        """The id of a folder, which is made, with those above it, if there is none."""
+        """Return the id of a folder, which is created with its parents if it does not exist."""
         with self._lock:
-            return self._made(path, hidden=hidden).id
+            return self._find_or_create(path, hidden=hidden).id
 
     def deliver(
         self,
@@ -47,76 +48,76 @@ class Mailbox:
         folder: str = "Inbox",
         *,
         received: datetime | None = None,
-        told_size: int | None = None,
-        broken: bool = False,
+        reported_size: int | None = None,
+        unconvertible: bool = False,
     ) -> str:
-        """A message arrives, and those who subscribed are told.
+        """Deliver a message and notify the subscribers.
 
         Args:
             content: raw MIME.
-            folder: made if there is none.
-            received: now, if not given.
-            told_size: what the size property is to say, if not the truth.
-            broken: its content can never be converted.
+            folder: the folder, which is created if it does not exist.
+            received: time of delivery; None: now.
+            reported_size: value of the size property; None: the real size.
+            unconvertible: whether the content can never be converted to MIME.
 
         Returns:
             The immutable id.
         """
         with self._lock:
-            place = self._made(folder)
-            message = self.store.add(content, place, received, told_size, self._trouble.hidden_for)
-            if broken:
-                self._trouble.broken.add(message.id)
+            target = self._find_or_create(folder)
+            message = self.store.add(content, target, received, reported_size, self._fault_plan.hidden_for)
+            if unconvertible:
+                self._fault_plan.unconvertible.add(message.id)
             return message.id
 
-    def left(self, folder: str = "Inbox") -> list[bytes]:
-        """The contents of a folder, oldest first.
+    def contents(self, folder: str = "Inbox") -> list[bytes]:
+        """Return the contents of the messages in a folder, oldest first.
 
         Raises:
-            LookupError: no such folder.
+            LookupError: the folder does not exist.
         """
-        return [each.content for each in self._sorted(folder)]
+        return [message.content for message in self._sorted_messages(folder)]
 
     def ids(self, folder: str = "Inbox", *, immutable: bool = True) -> list[str]:
-        """The ids in a folder, oldest first.
+        """Return the ids of the messages in a folder, oldest first.
 
         Raises:
-            LookupError: no such folder.
+            LookupError: the folder does not exist.
         """
-        return [each.called(immutable=immutable) for each in self._sorted(folder)]
+        return [message.id_as(immutable=immutable) for message in self._sorted_messages(folder)]
 
     def move(self, message_id: str, folder: str) -> None:
-        """The owner moves a message; the folder is made if there is none.
+        """Move a message as the owner; the folder is created if it does not exist.
 
         Raises:
-            LookupError: no such message.
+            LookupError: the message does not exist.
         """
         with self._lock:
-            self.store.move(self._message(message_id), self._made(folder))
+            self.store.move(self._message(message_id), self._find_or_create(folder))
 
     def delete(self, message_id: str) -> None:
-        """The owner deletes a message: into Deleted Items, and from there for good.
+        """Delete a message as the owner: move it to Deleted Items, or delete it from there permanently.
 
         Raises:
-            LookupError: no such message.
+            LookupError: the message does not exist.
         """
         with self._lock:
             self.store.delete(self._message(message_id))
 
     def mark_read(self, message_id: str, *, is_read: bool = True) -> None:
-        """The owner reads a message, or marks it as unread.
+        """Mark a message as read or unread, as the owner.
 
         Raises:
-            LookupError: no such message.
+            LookupError: the message does not exist.
         """
         with self._lock:
             self.store.mark(self._message(message_id), is_read=is_read)
 
     def renew_id(self, message_id: str) -> str:
-        """A message gets another immutable id where it is, which is given.
+        """Give a message another immutable id in the same folder, and return it.
 
         Raises:
-            LookupError: no such message.
+            LookupError: the message does not exist.
         """
         with self._lock:
             message = self._message(message_id)
@@ -124,43 +125,43 @@ class Mailbox:
             return message.id
 
     def reveal(self) -> None:
-        """What is hidden for a while after its delivery can be seen now."""
+        """Make all messages visible that `FaultPlan.hidden_for` hides."""
         with self._lock:
             self.store.reveal(now=float("inf"))
 
-    def _sorted(self, folder: str) -> list[Message]:
+    def _sorted_messages(self, path: str) -> list[Message]:
         with self._lock:
-            found = self._found(folder)
-            if found is None:
-                raise LookupError(f"no folder {folder} in {self.address}")
-            return sorted(found.messages.values(), key=lambda each: each.age)
+            folder = self._find(path)
+            if folder is None:
+                raise LookupError(f"the mailbox {self.address} has no folder {path}")
+            return sorted(folder.messages.values(), key=lambda message: message.age)
 
     def _message(self, message_id: str) -> Message:
-        found = self.store.messages.get(message_id)
-        if found is None:
-            raise LookupError(f"no message {message_id} in {self.address}")
-        return found
+        message = self.store.messages.get(message_id)
+        if message is None:
+            raise LookupError(f"the mailbox {self.address} has no message {message_id}")
+        return message
 
-    def _found(self, path: str) -> Folder | None:
-        found = self.store.folder(path)
-        if found is not None:
-            return found
-        place: Folder | None = self.store.root
+    def _find(self, path: str) -> Folder | None:
+        folder = self.store.folder(path)
+        if folder is not None:
+            return folder
+        folder = self.store.root
         for name in path.split("/"):
-            place = place and self._child(place, name)
-        return place
+            folder = None if folder is None else self._child(folder, name)
+        return folder
 
-    def _made(self, path: str, *, hidden: bool = False) -> Folder:
-        found = self._found(path)
-        if found is not None:
-            return found
-        place = self.store.root
+    def _find_or_create(self, path: str, *, hidden: bool = False) -> Folder:
+        folder = self._find(path)
+        if folder is not None:
+            return folder
+        folder = self.store.root
         for name in path.split("/"):
-            place = self._child(place, name) or self.store.add_folder(name, place, hidden=hidden)
-        return place
+            folder = self._child(folder, name) or self.store.add_folder(name, folder, hidden=hidden)
+        return folder
 
-    def _child(self, place: Folder, name: str) -> Folder | None:
-        wanted = name.casefold()
-        children = self.store.children(place, hidden=True)
-        by_name = (each for each in children if each.name.casefold() == wanted)
-        return next(by_name, None) or next((each for each in children if each.well_known == wanted), None)
+    def _child(self, parent: Folder, name: str) -> Folder | None:
+        name = name.casefold()
+        children = self.store.children(parent, hidden=True)
+        by_name = (child for child in children if child.name.casefold() == name)
+        return next(by_name, None) or next((child for child in children if child.well_known == name), None)

@@ -1,4 +1,4 @@
-"""Sends what subscribers are told: late, twice, in no order or not at all, as the trouble has it."""
+"""Sends notifications to subscribers: late, twice, out of order or not at all, as the fault plan says."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from graph_simulator.fault_plan import FaultPlan
 from graph_simulator.items import Change
 from graph_simulator.subscriptions import Subscription, timestamp
 
-BATCH = 4
-"""Notifications in one request, at most."""
+BATCH_SIZE = 4
+"""Maximum number of notifications in one request."""
 
-GATHER = 0.005
-"""Seconds that a notification waits for others to come along."""
+BATCH_WINDOW = 0.005
+"""Seconds that a notification waits for others of the same batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +35,41 @@ class PendingNotification:
 
 
 class Notifier:
-    """Sends notifications from the stand-in's own loop; `notify` and `lifecycle` may be called from any thread.
+    """Sends notifications from the simulator's event loop. `notify` and `notify_lifecycle` are thread-safe.
 
     Attributes:
-        sent: how many entries were taken by their receivers.
-        lost: how many were not: lost on purpose, or given up.
-        answers: status and seconds of every request; status 0 when no answer came.
-        answer_within: seconds that a receiver has.
-        validation_within: seconds that a new address has.
-        pauses: seconds between attempts; after the last, an entry is given up.
+        sent: number of entries that receivers accepted.
+        lost: number of entries that were not sent because of the fault plan, or failed every attempt.
+        responses: status and seconds of every request; status 0 without a response.
+        response_timeout: seconds that a receiver has to respond.
+        validation_timeout: seconds that a new URL has to respond to the validation.
+        retry_delays: seconds between attempts; after the last one, the entries are lost.
     """
 
-    def __init__(self, lock: threading.RLock, trouble: FaultPlan) -> None:
+    def __init__(self, lock: threading.RLock, fault_plan: FaultPlan) -> None:
         self.sent = 0
         self.lost = 0
-        self.answers: list[tuple[int, float]] = []
-        self.answer_within = 10.0
-        self.validation_within = 10.0
-        self.pauses: tuple[float, ...] = (0.05, 0.2, 0.5)
+        self.responses: list[tuple[int, float]] = []
+        self.response_timeout = 10.0
+        self.validation_timeout = 10.0
+        self.retry_delays: tuple[float, ...] = (0.05, 0.2, 0.5)
         self._idle = threading.Condition(lock)
-        self._trouble = trouble
-        self._waiting: list[PendingNotification] = []
-        self._open = 0
+        self._fault_plan = fault_plan
+        self._pending: list[PendingNotification] = []
+        self._unfinished = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def notify(self, subscription: Subscription, change: Change, tenant: str) -> None:
-        """Tell of a change; the caller holds the lock."""
-        if self._trouble.chance(self._trouble.lose):
+        """Enqueue a change notification. The caller holds the lock."""
+        faults = self._fault_plan
+        if faults.chance(faults.lose):
             self.lost += 1
             return
-        name = change.called(immutable=subscription.immutable)
-        resource = f"Users/{subscription.store.id}/Messages/{name}"
+        message_id = change.id_as(immutable=subscription.immutable)
+        resource = f"Users/{subscription.store.id}/Messages/{message_id}"
         entry = {
             "changeType": change.kind,
             "resource": resource,
@@ -76,40 +77,41 @@ class Notifier:
                 "@odata.type": "#Microsoft.Graph.Message",
                 "@odata.id": resource,
                 "@odata.etag": f'W/"CQAAABYAAAC{change.version:012d}"',
-                "id": name,
+                "id": message_id,
             },
         }
-        for _ in range(2 if self._trouble.chance(self._trouble.double) else 1):
-            self._push(subscription.url, {**_about(subscription, tenant), **entry})
+        for _ in range(2 if faults.chance(faults.duplicate) else 1):
+            self._enqueue(subscription.url, {**_common_fields(subscription, tenant), **entry})
 
-    def lifecycle(self, subscription: Subscription, event: str, tenant: str) -> None:
-        """Tell of something that happened to a subscription, if it named a place for that; under the lock."""
+    def notify_lifecycle(self, subscription: Subscription, event: str, tenant: str) -> None:
+        """Enqueue a lifecycle notification, if the subscription has a URL for them. The caller holds the lock."""
         if subscription.lifecycle_url is not None:
-            self._push(subscription.lifecycle_url, {**_about(subscription, tenant), "lifecycleEvent": event})
+            entry = {**_common_fields(subscription, tenant), "lifecycleEvent": event}
+            self._enqueue(subscription.lifecycle_url, entry)
 
-    def settle(self, within: float) -> bool:
-        """Wait until nothing is pending any more: whether that came about within so many seconds."""
+    def settle(self, timeout: float) -> bool:
+        """Wait until no notification is pending; return whether this happened within `timeout` seconds."""
         with self._idle:
-            return self._idle.wait_for(lambda: self._open == 0, within)
+            return self._idle.wait_for(lambda: self._unfinished == 0, timeout)
 
     async def validate(self, url: str) -> None:
-        """Ask an address whether it wants notifications.
+        """Validate a URL that will receive notifications.
 
         Raises:
-            GraphError: it does not.
+            GraphError: the validation failed.
         """
         assert self._session is not None
-        await webhook_validation.ask(self._session, url, self.validation_within)
+        await webhook_validation.validate(self._session, url, self.validation_timeout)
 
     async def run(self, trust: ssl.SSLContext | None) -> None:
-        """Send what comes, until cancelled. Receivers over HTTPS are checked against `trust`."""
-        # A connection kept open may have been closed by the other side when the next notification goes out.
+        """Send notifications until cancelled. Certificates of receivers are verified with `trust`."""
+        # Not kept alive: the receiver may have closed the connection when the next notification is sent.
         connector = aiohttp.TCPConnector(ssl=trust if trust is not None else True, force_close=True)
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as self._session:
             self._loop = asyncio.get_running_loop()
             try:
                 while True:
-                    await self._wait()
+                    await self._wait_until_due()
                     self._send_due()
             finally:
                 with self._idle:
@@ -118,70 +120,71 @@ class Notifier:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _push(self, url: str, entry: dict[str, Any]) -> None:
-        least, most = self._trouble.delay
-        pause = self._trouble.random.uniform(least, most) if most > 0 else 0.0
-        self._open += 1
-        self._waiting.append(PendingNotification(time.monotonic() + pause, url, entry))
+    def _enqueue(self, url: str, entry: dict[str, Any]) -> None:
+        minimum, maximum = self._fault_plan.delay
+        delay = self._fault_plan.random.uniform(minimum, maximum) if maximum > 0 else 0.0
+        self._unfinished += 1
+        self._pending.append(PendingNotification(time.monotonic() + delay, url, entry))
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake.set)
 
-    async def _wait(self) -> None:
+    async def _wait_until_due(self) -> None:
         with self._idle:
-            due = min((each.due for each in self._waiting), default=None)
-        pause = None if due is None else max(0.0, due - time.monotonic())
+            due = min((notification.due for notification in self._pending), default=None)
+        delay = None if due is None else max(0.0, due - time.monotonic())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), pause)
+            await asyncio.wait_for(self._wake.wait(), delay)
         self._wake.clear()
-        await asyncio.sleep(GATHER)
+        await asyncio.sleep(BATCH_WINDOW)
 
     def _send_due(self) -> None:
         now = time.monotonic()
         with self._idle:
-            due = sorted((each for each in self._waiting if each.due <= now), key=lambda each: each.due)
-            self._waiting = [each for each in self._waiting if each.due > now]
-            if self._trouble.reorder:
-                self._trouble.random.shuffle(due)
-        for url in dict.fromkeys(each.url for each in due):
-            entries = [each.entry for each in due if each.url == url]
-            for start in range(0, len(entries), BATCH):
-                task = asyncio.create_task(self._send(url, entries[start : start + BATCH]))
+            due = [notification for notification in self._pending if notification.due <= now]
+            due.sort(key=lambda notification: notification.due)
+            self._pending = [notification for notification in self._pending if notification.due > now]
+            if self._fault_plan.reorder:
+                self._fault_plan.random.shuffle(due)
+        for url in dict.fromkeys(notification.url for notification in due):
+            entries = [notification.entry for notification in due if notification.url == url]
+            for start in range(0, len(entries), BATCH_SIZE):
+                task = asyncio.create_task(self._send(url, entries[start : start + BATCH_SIZE]))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
     async def _send(self, url: str, entries: list[dict[str, Any]]) -> None:
-        taken = False
+        accepted = False
         try:
-            for pause in (*self.pauses, None):
+            for delay in (*self.retry_delays, None):
                 status = await self._post(url, entries)
-                taken = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
-                if pause is None or HTTPStatus.OK <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                accepted = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+                if delay is None or HTTPStatus.OK <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
                     break
-                await asyncio.sleep(pause)
+                await asyncio.sleep(delay)
         finally:
             with self._idle:
-                self._open -= len(entries)
-                self.sent += len(entries) if taken else 0
-                self.lost += 0 if taken else len(entries)
+                self._unfinished -= len(entries)
+                self.sent += len(entries) if accepted else 0
+                self.lost += 0 if accepted else len(entries)
                 self._idle.notify_all()
 
     async def _post(self, url: str, entries: list[dict[str, Any]]) -> int:
         assert self._session is not None
-        began, status = time.monotonic(), 0
+        started, status = time.monotonic(), 0
         try:
-            timeout = aiohttp.ClientTimeout(total=self.answer_within)
+            timeout = aiohttp.ClientTimeout(total=self.response_timeout)
             body = {"value": entries}
-            async with self._session.post(url, json=body, timeout=timeout, allow_redirects=False) as answer:
-                await answer.read()
-                status = answer.status
+            async with self._session.post(url, json=body, timeout=timeout, allow_redirects=False) as response:
+                await response.read()
+                status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError):
             pass
         with self._idle:
-            self.answers.append((status, time.monotonic() - began))
+            self.responses.append((status, time.monotonic() - started))
         return status
 
 
-def _about(subscription: Subscription, tenant: str) -> dict[str, Any]:
+def _common_fields(subscription: Subscription, tenant: str) -> dict[str, Any]:
     return {
         "subscriptionId": subscription.id,
         "subscriptionExpirationDateTime": timestamp(subscription.expires),

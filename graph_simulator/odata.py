@@ -1,4 +1,4 @@
-"""The query options, as far as Graph takes them for mail; everything else is refused."""
+"""OData query options that Graph supports for mail; all others are refused."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ class Filter:
     """A `$filter` on messages.
 
     Attributes:
-        names: the properties, in the order in which they stand.
-        tests: what all must hold.
+        names: the filtered properties, in order.
+        tests: predicates that a message must all satisfy.
     """
 
     names: tuple[str, ...]
     tests: tuple[Callable[[Message], bool], ...]
 
-    def holds(self, message: Message) -> bool:
-        """Whether a message passes."""
+    def matches(self, message: Message) -> bool:
+        """Return whether a message satisfies the filter."""
         return all(test(message) for test in self.tests)
 
 
 def check_names(options: Collection[str], allowed: Collection[str]) -> None:
-    """Refuse options that are none, or that this request does not take.
+    """Refuse options that this request does not support.
 
     Raises:
-        GraphError: one such.
+        GraphError: an option is not supported.
     """
     for name in options:
         if name not in allowed:
@@ -56,10 +56,10 @@ def check_names(options: Collection[str], allowed: Collection[str]) -> None:
 
 
 def selected(options: dict[str, str], known: Collection[str], kind: str) -> list[str] | None:
-    """The properties in `$select`; None without one.
+    """Return the properties in `$select`; None without the option.
 
     Raises:
-        GraphError: a property that there is none of.
+        GraphError: a property does not exist.
     """
     if "$select" not in options:
         return None
@@ -71,60 +71,60 @@ def selected(options: dict[str, str], known: Collection[str], kind: str) -> list
     return names
 
 
-def number(options: dict[str, str], name: str, least: int, most: int) -> int | None:
-    """An option that is a whole number in a range; None without it.
+def number(options: dict[str, str], name: str, minimum: int, maximum: int) -> int | None:
+    """Return the value of an option that is an integer in a range; None without the option.
 
     Raises:
-        GraphError: anything else.
+        GraphError: the value is not such an integer.
     """
     text = options.get(name)
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+    if not text.isascii() or not text.isdigit() or not minimum <= int(text) <= maximum:
         raise bad_request(f"Invalid value '{text}' for {name} query option found.", "ErrorInvalidUrlQueryFilter")
     return int(text)
 
 
 def wants_size(options: dict[str, str]) -> bool:
-    """Whether `$expand` asks for the size property.
+    """Return whether `$expand` asks for the size property.
 
     Raises:
-        GraphError: an `$expand` that asks for anything but extended properties.
+        GraphError: `$expand` asks for something other than extended properties.
     """
     if "$expand" not in options:
         return False
     match = _EXPAND.fullmatch(options["$expand"])
     terms = [_PROPERTY.fullmatch(term) for term in match[1].split(" or ")] if match else [None]
-    found = [term for term in terms if term is not None]
-    if len(found) != len(terms):
+    properties = [term for term in terms if term is not None]
+    if len(properties) != len(terms):
         raise bad_request("Parsing OData Select and Expand failed.", "RequestBroker--ParseUri")
-    return any(term[1] == "Long" and int(term[2], 16) == SIZE_TAG for term in found)
+    return any(term[1] == "Long" and int(term[2], 16) == SIZE_TAG for term in properties)
 
 
 def message_filter(options: dict[str, str]) -> Filter:
-    """The `$filter` on messages; without one, all pass.
+    """Return the `$filter` on messages; without the option, a filter that all messages satisfy.
 
     Raises:
-        GraphError: one that is not understood.
+        GraphError: the filter is not supported.
     """
     names, tests = [], []
     for term in options["$filter"].split(" and ") if "$filter" in options else []:
         if match := _TERM.fullmatch(term.strip()):
             names.append(RECEIVED)
-            tests.append(_received(match[1], match[2]))
+            tests.append(_received_test(match[1], match[2]))
         elif match := _READ.fullmatch(term.strip()):
             names.append("isRead")
-            tests.append(_read(match[1] == "true"))
+            tests.append(_is_read_test(match[1] == "true"))
         else:
             raise bad_request(f"Invalid filter clause: {term}", "ErrorInvalidUrlQueryFilter")
     return Filter(tuple(names), tuple(tests))
 
 
-def newest_first(options: dict[str, str], found: Filter) -> bool:
-    """Whether `$orderby` wants the newest first, which is also the way without one.
+def newest_first(options: dict[str, str], message_filter: Filter) -> bool:
+    """Return whether `$orderby` asks for the newest message first, which is the default.
 
     Raises:
-        GraphError: another order, or a filter that does not begin with what it orders by.
+        GraphError: the order is not supported, or the filter does not begin with the ordered property.
     """
     text = options.get("$orderby")
     if text is None:
@@ -132,17 +132,17 @@ def newest_first(options: dict[str, str], found: Filter) -> bool:
     name, _, direction = text.partition(" ")
     if name != RECEIVED or direction not in {"", "asc", "desc"}:
         raise bad_request(f"The order '{text}' is not supported.", "ErrorInvalidUrlQuery")
-    if found.names and found.names[0] != RECEIVED:
+    if message_filter.names and message_filter.names[0] != RECEIVED:
         message = "The restriction or sort order is too complex for this operation."
         raise GraphError(HTTPStatus.BAD_REQUEST, "InefficientFilter", message)
     return direction == "desc"
 
 
 def folder_name(options: dict[str, str]) -> str | None:
-    """The display name that `$filter` on folders asks for; None without one.
+    """Return the display name in the `$filter` on folders; None without the option.
 
     Raises:
-        GraphError: another filter.
+        GraphError: the filter is not supported.
     """
     if "$filter" not in options:
         return None
@@ -152,7 +152,7 @@ def folder_name(options: dict[str, str]) -> str | None:
     return match[1].replace("''", "'")
 
 
-def _received(operator: str, text: str) -> Callable[[Message], bool]:
+def _received_test(operator: str, text: str) -> Callable[[Message], bool]:
     try:
         limit = datetime.fromisoformat(text)
     except ValueError:
@@ -161,5 +161,5 @@ def _received(operator: str, text: str) -> Callable[[Message], bool]:
     return lambda message: compare(message.received, limit)
 
 
-def _read(wanted: bool) -> Callable[[Message], bool]:
-    return lambda message: message.is_read == wanted
+def _is_read_test(is_read: bool) -> Callable[[Message], bool]:
+    return lambda message: message.is_read == is_read

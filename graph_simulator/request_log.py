@@ -1,4 +1,4 @@
-"""What the stand-in was asked, for tests to look at."""
+"""Records of the requests that the simulator received, for assertions in tests."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One request to the Graph side.
+    """A request to Graph.
 
     Attributes:
-        method: GET, POST and so on.
-        path: the decoded path, from `/v1.0` on.
-        query: its options.
-        mailbox: the address of the mailbox, if the path named one that there is.
-        status: what was answered; 0 when the connection was dropped instead.
-        app: the client id of the app that asked, if its token was good.
+        method: HTTP method.
+        path: decoded path, beginning with `/v1.0`.
+        query: query options.
+        mailbox: address of the mailbox, if the path names an existing one.
+        status: status of the response; 0 if the connection was dropped.
+        app: client id of the app, if its token was valid.
         prefer: the `Prefer` headers, joined by commas.
     """
 
@@ -30,13 +30,13 @@ class RecordedRequest:
 
 @dataclass(frozen=True, slots=True)
 class RecordedTokenRequest:
-    """One request to the token service, without its secret.
+    """A request to the token service, without its secret.
 
     Attributes:
-        path: discovery or token.
-        client_id: which app it named.
-        scope: what it wanted.
-        status: what was answered.
+        path: path of the discovery document or of the token endpoint.
+        client_id: the app that it named.
+        scope: the requested scope.
+        status: status of the response.
     """
 
     path: str

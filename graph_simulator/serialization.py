@@ -1,4 +1,4 @@
-"""Messages and folders as Graph writes them."""
+"""The JSON of messages and folders in Graph's format."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Any
 
 from graph_simulator import mime
 from graph_simulator.items import Folder, Message
-from graph_simulator.mailbox_store import Store
+from graph_simulator.mailbox_store import MailboxStore
 
 SIZE = "Long 0xe08"
-"""How Graph writes the name of the size property, whatever it was asked for as."""
+"""The id of the size property in responses, however the request spells it."""
 
 _Fields = list[tuple[str, str]]
 
 
-def _time(message: Message) -> str:
+def _received(message: Message) -> str:
     return message.received.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _one(found: _Fields, name: str) -> dict[str, Any] | None:
-    return next(iter(mime.people(found, name)), None)
+def _first_recipient(fields: _Fields, name: str) -> dict[str, Any] | None:
+    return next(iter(mime.recipients(fields, name)), None)
 
 
-_PLAIN: dict[str, Callable[[Message, _Fields], Any]] = {
-    "createdDateTime": lambda message, _: _time(message),
-    "lastModifiedDateTime": lambda message, _: _time(message),
+_DEFAULT_PROPERTIES: dict[str, Callable[[Message, _Fields], Any]] = {
+    "createdDateTime": lambda message, _: _received(message),
+    "lastModifiedDateTime": lambda message, _: _received(message),
     "changeKey": lambda message, _: _change_key(message),
     "categories": lambda _message, _: [],
-    "receivedDateTime": lambda message, _: _time(message),
-    "sentDateTime": lambda message, found: mime.date(found) or _time(message),
+    "receivedDateTime": lambda message, _: _received(message),
+    "sentDateTime": lambda message, fields: mime.sent_date(fields) or _received(message),
     "hasAttachments": lambda message, _: mime.has_attachments(message.content),
-    "internetMessageId": lambda _, found: mime.first(found, "message-id"),
-    "subject": lambda _, found: mime.first(found, "subject") or "",
+    "internetMessageId": lambda _, fields: mime.first_value(fields, "message-id"),
+    "subject": lambda _, fields: mime.first_value(fields, "subject") or "",
     "bodyPreview": lambda _message, _: "",
     "importance": lambda _message, _: "normal",
     "parentFolderId": lambda message, _: message.folder.id,
@@ -42,24 +42,25 @@ _PLAIN: dict[str, Callable[[Message, _Fields], Any]] = {
     "isDeliveryReceiptRequested": lambda _message, _: None,
     "isReadReceiptRequested": lambda _message, _: False,
     "inferenceClassification": lambda _message, _: "focused",
-    "sender": lambda _, found: _one(found, "sender") or _one(found, "from"),
-    "from": lambda _, found: _one(found, "from"),
-    "toRecipients": lambda _, found: mime.people(found, "to"),
-    "ccRecipients": lambda _, found: mime.people(found, "cc"),
-    "bccRecipients": lambda _, found: mime.people(found, "bcc"),
-    "replyTo": lambda _, found: mime.people(found, "reply-to"),
+    "sender": lambda _, fields: _first_recipient(fields, "sender") or _first_recipient(fields, "from"),
+    "from": lambda _, fields: _first_recipient(fields, "from"),
+    "toRecipients": lambda _, fields: mime.recipients(fields, "to"),
+    "ccRecipients": lambda _, fields: mime.recipients(fields, "cc"),
+    "bccRecipients": lambda _, fields: mime.recipients(fields, "bcc"),
+    "replyTo": lambda _, fields: mime.recipients(fields, "reply-to"),
     "flag": lambda _message, _: {"flagStatus": "notFlagged"},
     "body": lambda _message, _: {"contentType": "text", "content": ""},
 }
 
-_ONLY_SELECTED: dict[str, Callable[[Message, _Fields], Any]] = {
-    "internetMessageHeaders": lambda _, found: [{"name": name, "value": value} for name, value in found],
+_OPTIONAL_PROPERTIES: dict[str, Callable[[Message, _Fields], Any]] = {
+    "internetMessageHeaders": lambda _, fields: [{"name": name, "value": value} for name, value in fields],
     "conversationIndex": lambda _message, _: None,
     "uniqueBody": lambda _message, _: None,
     "webLink": lambda _message, _: None,
 }
+"""Properties that are returned only if `$select` names them."""
 
-MESSAGE_PROPERTIES = frozenset({"id", *_PLAIN, *_ONLY_SELECTED})
+MESSAGE_PROPERTIES = frozenset({"id", *_DEFAULT_PROPERTIES, *_OPTIONAL_PROPERTIES})
 
 FOLDER_PROPERTIES = frozenset(
     {
@@ -78,43 +79,43 @@ FOLDER_PROPERTIES = frozenset(
 def message_json(
     message: Message, *, immutable: bool, selected: Collection[str] | None = None, with_size: bool = False
 ) -> dict[str, Any]:
-    """One message.
+    """Return the JSON of a message.
 
     Args:
-        message: which.
-        immutable: the kind of id that was asked for.
-        selected: the properties that were asked for; None: those that come unasked.
-        with_size: whether the size property was asked for.
+        message: the message.
+        immutable: whether to use the immutable id.
+        selected: the selected properties; None: the default properties.
+        with_size: whether to include the size property.
     """
-    found = mime.fields(message.content)
-    item: dict[str, Any] = {"@odata.etag": etag(message), "id": message.called(immutable=immutable)}
-    for name in _PLAIN if selected is None else selected:
-        make = _PLAIN.get(name) or _ONLY_SELECTED.get(name)
-        if make is not None:
-            item[name] = make(message, found)
+    fields = mime.header_fields(message.content)
+    item: dict[str, Any] = {"@odata.etag": etag(message), "id": message.id_as(immutable=immutable)}
+    for name in _DEFAULT_PROPERTIES if selected is None else selected:
+        read = _DEFAULT_PROPERTIES.get(name) or _OPTIONAL_PROPERTIES.get(name)
+        if read is not None:
+            item[name] = read(message, fields)
     if with_size:
         item["singleValueExtendedProperties"] = [{"id": SIZE, "value": str(message.size)}]
     return item
 
 
-def folder_json(store: Store, folder: Folder, selected: Collection[str] | None = None) -> dict[str, Any]:
-    """One folder, with its counts."""
-    messages = list(store.in_folder(folder))
+def folder_json(store: MailboxStore, folder: Folder, selected: Collection[str] | None = None) -> dict[str, Any]:
+    """Return the JSON of a folder, with its counts."""
+    messages = list(store.messages_in(folder))
     item: dict[str, Any] = {
         "id": folder.id,
         "displayName": folder.name,
         "parentFolderId": (folder.parent or folder).id,
         "childFolderCount": len(store.children(folder)),
-        "unreadItemCount": sum(not each.is_read for each in messages),
+        "unreadItemCount": sum(not message.is_read for message in messages),
         "totalItemCount": len(messages),
-        "sizeInBytes": sum(each.size for each in messages),
+        "sizeInBytes": sum(message.size for message in messages),
         "isHidden": folder.hidden,
     }
     return item if selected is None else {name: item[name] for name in item if name == "id" or name in selected}
 
 
 def etag(message: Message) -> str:
-    """The tag that changes with the message."""
+    """Return the ETag, which changes with the message's version."""
     return f'W/"{_change_key(message)}"'
 
 

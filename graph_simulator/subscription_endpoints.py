@@ -1,135 +1,140 @@
-"""Making, reading, renewing and ending subscriptions."""
+"""Handlers that create, read, renew and delete subscriptions."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-from graph_simulator import odata
-from graph_simulator import subscription_validation as given
+from graph_simulator import odata, subscription_validation
 from graph_simulator.errors import GraphError, access_denied, no_such_item, no_such_subscription, no_such_user
 from graph_simulator.items import Folder
-from graph_simulator.mailbox_store import Store
-from graph_simulator.paging import options_and_start, page
+from graph_simulator.mailbox_store import MailboxStore
+from graph_simulator.paging import make_page, options_and_start
 from graph_simulator.request import Request, Response
 from graph_simulator.subscriptions import Subscription
 
 
-async def create(call: Request) -> Response:
-    """POST subscriptions: checked, then both addresses are asked, then it is there."""
-    odata.check_names(call.options, ())
-    with call.state.lock:
-        made = _made(call)
-    await call.state.notifier.validate(made.url)
-    if made.lifecycle_url is not None:
-        await call.state.notifier.validate(made.lifecycle_url)
-    with call.state.lock:
-        _check_room(call, made.store)
-        call.state.subscribed.add(made)
-    return Response(HTTPStatus.CREATED, _json(call, made, with_state=True))
+async def create(request: Request) -> Response:
+    """Handle POST subscriptions: check the body, validate both URLs, then create the subscription."""
+    odata.check_names(request.options, ())
+    with request.state.lock:
+        subscription = _parse(request)
+    await request.state.notifier.validate(subscription.url)
+    if subscription.lifecycle_url is not None:
+        await request.state.notifier.validate(subscription.lifecycle_url)
+    with request.state.lock:
+        _check_limit(request, subscription.store)
+        request.state.subscription_registry.add(subscription)
+    return Response(HTTPStatus.CREATED, _json(request, subscription, with_client_state=True))
 
 
-def every(call: Request) -> Response:
-    """GET subscriptions: the app's own."""
-    odata.check_names(call.options, {"$skiptoken"})
-    options, start = options_and_start(call)
-    found = list(call.state.subscribed.of_app(call.app.client_id))
-    size = call.state.subscription_page
-    body = page(call, found, Subscription.json, options=options, start=start, size=size)
+def list_all(request: Request) -> Response:
+    """Handle GET subscriptions: the app's subscriptions."""
+    odata.check_names(request.options, {"$skiptoken"})
+    options, start = options_and_start(request)
+    subscriptions = list(request.state.subscription_registry.of_app(request.app.client_id))
+    size = request.state.subscription_page_size
+    body = make_page(request, subscriptions, Subscription.json, options=options, start=start, size=size)
     return Response(HTTPStatus.OK, body)
 
 
-def one(call: Request) -> Response:
-    """GET subscriptions/{id}."""
-    odata.check_names(call.options, {"$select"})
-    return Response(HTTPStatus.OK, _json(call, _found(call)))
+def get(request: Request) -> Response:
+    """Handle GET subscriptions/{id}."""
+    odata.check_names(request.options, {"$select"})
+    return Response(HTTPStatus.OK, _json(request, _find(request)))
 
 
-async def change(call: Request) -> Response:
-    """PATCH subscriptions/{id}: its end, or where notifications go, which is asked first."""
-    odata.check_names(call.options, ())
-    with call.state.lock:
-        found = _found(call)
-        body = call.json()
-        given.check_properties(body, given.CHANGEABLE)
-        expires = found.expires
+async def update(request: Request) -> Response:
+    """Handle PATCH subscriptions/{id}: change the expiry or the URL, which is validated first."""
+    odata.check_names(request.options, ())
+    with request.state.lock:
+        subscription = _find(request)
+        body = request.json()
+        subscription_validation.check_properties(body, subscription_validation.CHANGEABLE)
+        expires = subscription.expires
         if "expirationDateTime" in body:
-            expires = given.expiry(body, call.state.longest_subscription)
-        url = given.url(body, "notificationUrl") if "notificationUrl" in body else found.url
-    if url != found.url:
-        await call.state.notifier.validate(url)
-    with call.state.lock:
-        _found(call)
-        found.expires, found.url = expires, url
-        return Response(HTTPStatus.OK, _json(call, found))
+            expires = subscription_validation.expiry(body, request.state.max_subscription_minutes)
+        url = subscription.url
+        if "notificationUrl" in body:
+            url = subscription_validation.url(body, "notificationUrl")
+    if url != subscription.url:
+        await request.state.notifier.validate(url)
+    with request.state.lock:
+        _find(request)
+        subscription.expires, subscription.url = expires, url
+        return Response(HTTPStatus.OK, _json(request, subscription))
 
 
-def delete(call: Request) -> Response:
-    """DELETE subscriptions/{id}."""
-    odata.check_names(call.options, ())
-    call.state.subscribed.remove(_found(call))
+def delete(request: Request) -> Response:
+    """Handle DELETE subscriptions/{id}."""
+    odata.check_names(request.options, ())
+    request.state.subscription_registry.remove(_find(request))
     return Response(HTTPStatus.NO_CONTENT)
 
 
-def reauthorize(call: Request) -> Response:
-    """POST subscriptions/{id}/reauthorize."""
-    odata.check_names(call.options, ())
-    _found(call)
+def reauthorize(request: Request) -> Response:
+    """Handle POST subscriptions/{id}/reauthorize."""
+    odata.check_names(request.options, ())
+    _find(request)
     return Response(HTTPStatus.NO_CONTENT)
 
 
-def _made(call: Request) -> Subscription:
-    body = call.json()
-    given.check_properties(body, given.KNOWN)
-    for name in given.REQUIRED:
-        given.text(body, name)
-    user, key = given.resource(body)
-    kinds, url, state = given.kinds(body), given.url(body, "notificationUrl"), given.client_state(body)
-    lifecycle = given.url(body, "lifecycleNotificationUrl") if body.get("lifecycleNotificationUrl") else None
-    expires = given.expiry(body, call.state.longest_subscription)
-    tls = given.tls(body)
-    store, folder = _place(call, user, key)
-    _check_room(call, store)
+def _parse(request: Request) -> Subscription:
+    body = request.json()
+    subscription_validation.check_properties(body, subscription_validation.KNOWN)
+    for name in subscription_validation.REQUIRED:
+        subscription_validation.text(body, name)
+    user, folder_key = subscription_validation.resource(body)
+    kinds = subscription_validation.kinds(body)
+    url = subscription_validation.url(body, "notificationUrl")
+    client_state = subscription_validation.client_state(body)
+    lifecycle_url = None
+    if body.get("lifecycleNotificationUrl"):
+        lifecycle_url = subscription_validation.url(body, "lifecycleNotificationUrl")
+    expires = subscription_validation.expiry(body, request.state.max_subscription_minutes)
+    tls = subscription_validation.tls(body)
+    store, folder = _find_folder(request, user, folder_key)
+    _check_limit(request, store)
     return Subscription(
-        app=call.app.client_id,
+        app=request.app.client_id,
         store=store,
         folder=folder,
         resource=body["resource"],
         kinds=kinds,
         url=url,
-        lifecycle_url=lifecycle,
-        client_state=state,
+        lifecycle_url=lifecycle_url,
+        client_state=client_state,
         expires=expires,
-        immutable=call.preferences.immutable,
+        immutable=request.preferences.immutable,
         tls=tls,
     )
 
 
-def _place(call: Request, user: str, key: str) -> tuple[Store, Folder]:
-    store = call.state.store_of(user)
+def _find_folder(request: Request, user: str, folder_key: str) -> tuple[MailboxStore, Folder]:
+    store = request.state.find_store(user)
     if store is None:
         raise no_such_user(user)
-    if not call.app.may_open(store.address):
+    if not request.app.may_open(store.address):
         raise access_denied()
-    folder = store.folder(key)
+    folder = store.folder(folder_key)
     if folder is None:
         raise no_such_item()
     return store, folder
 
 
-def _check_room(call: Request, store: Store) -> None:
-    most = call.state.subscriptions_per_mailbox
-    if len(call.state.subscribed.live(store.address)) >= most:
-        text = f"The mailbox has {most} subscriptions, and may have no more."
+def _check_limit(request: Request, store: MailboxStore) -> None:
+    limit = request.state.subscriptions_per_mailbox
+    if len(request.state.subscription_registry.live(store.address)) >= limit:
+        text = f"The mailbox has {limit} subscriptions, and may have no more."
         raise GraphError(HTTPStatus.FORBIDDEN, "ExtensionError", text)
 
 
-def _found(call: Request) -> Subscription:
-    found = call.state.subscribed.find(call.key, call.app.client_id)
-    if found is None:
+def _find(request: Request) -> Subscription:
+    subscription = request.state.subscription_registry.find(request.key, request.app.client_id)
+    if subscription is None:
         raise no_such_subscription()
-    return found
+    return subscription
 
 
-def _json(call: Request, subscription: Subscription, *, with_state: bool = False) -> dict[str, object]:
-    context = f"{call.state.url}/v1.0/$metadata#subscriptions/$entity"
-    return {"@odata.context": context, **subscription.json(with_state=with_state)}
+def _json(request: Request, subscription: Subscription, *, with_client_state: bool = False) -> dict[str, object]:
+    context = f"{request.state.url}/v1.0/$metadata#subscriptions/$entity"
+    return {"@odata.context": context, **subscription.json(with_client_state=with_client_state)}

@@ -1,4 +1,4 @@
-"""What an app may write into a subscription, and what is refused."""
+"""Validation of the properties of a subscription."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from graph_simulator.errors import bad_request
 
-SHORTEST = timedelta(minutes=45)
-LONGEST_STATE = 128
+MIN_LIFETIME = timedelta(minutes=45)
+MAX_CLIENT_STATE = 128
 KINDS = frozenset({"created", "updated", "deleted"})
 TLS = ("v1_2", "v1_3")
 REQUIRED = ("changeType", "notificationUrl", "resource", "expirationDateTime")
@@ -24,22 +24,22 @@ _RESOURCE = re.compile(
 )
 
 
-def check_properties(body: dict[str, Any], known: Collection[str]) -> None:
-    """Refuse properties that are not taken here; annotations may come along.
+def check_properties(body: dict[str, Any], allowed: Collection[str]) -> None:
+    """Refuse properties that may not be set; annotations (`name@...`) are ignored.
 
     Raises:
-        GraphError: one such.
+        GraphError: a property may not be set.
     """
     for name in body:
-        if "@" not in name and name not in known:
+        if "@" not in name and name not in allowed:
             raise bad_request(f"Property '{name}' cannot be set here.", "InvalidRequest")
 
 
 def text(body: dict[str, Any], name: str) -> str:
-    """A property that must be there, as text.
+    """Return the value of a required text property.
 
     Raises:
-        GraphError: it is missing, empty or something else.
+        GraphError: the property is missing, empty or not a text.
     """
     value = body.get(name)
     if not isinstance(value, str) or not value:
@@ -48,22 +48,22 @@ def text(body: dict[str, Any], name: str) -> str:
 
 
 def kinds(body: dict[str, Any]) -> tuple[str, ...]:
-    """The kinds of change.
+    """Return the kinds of change.
 
     Raises:
-        GraphError: none, or unknown ones.
+        GraphError: the property is missing, or a kind is unknown.
     """
-    found = tuple(each.strip() for each in text(body, "changeType").split(","))
-    if not set(found) <= KINDS:
+    values = tuple(kind.strip() for kind in text(body, "changeType").split(","))
+    if not set(values) <= KINDS:
         raise bad_request(f"Unsupported changeType: {body['changeType']}", "InvalidRequest")
-    return found
+    return values
 
 
 def resource(body: dict[str, Any]) -> tuple[str, str]:
-    """The user and the folder that the resource names.
+    """Return the user and the folder that the resource names.
 
     Raises:
-        GraphError: it names anything else.
+        GraphError: the resource is not the messages of a folder.
     """
     match = _RESOURCE.fullmatch(text(body, "resource"))
     if match is None:
@@ -72,42 +72,42 @@ def resource(body: dict[str, Any]) -> tuple[str, str]:
 
 
 def url(body: dict[str, Any], name: str) -> str:
-    """A place to send notifications to: over HTTPS, or on this machine.
+    """Return a URL that may receive notifications: HTTPS, or HTTP on a loopback address.
 
     Raises:
-        GraphError: missing, or any other.
+        GraphError: the property is missing, or not such a URL.
     """
     value = text(body, name)
     try:
         parts = urlsplit(value)
-        good = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
-        good = good and bool(parts.hostname) and not parts.fragment and not parts.username
+        is_valid = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
+        is_valid = is_valid and bool(parts.hostname) and not parts.fragment and not parts.username
     except ValueError:
-        good = False
-    if not good:
+        is_valid = False
+    if not is_valid:
         raise bad_request(f"{name} must be an HTTPS address.", "InvalidRequest")
     return value
 
 
 def client_state(body: dict[str, Any]) -> str | None:
-    """The state, if there is one.
+    """Return the client state; None without one.
 
     Raises:
-        GraphError: it is too long, or no text.
+        GraphError: the client state is too long, or not a text.
     """
     value = body.get("clientState")
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > LONGEST_STATE:
-        raise bad_request(f"clientState must not exceed {LONGEST_STATE} characters.", "InvalidRequest")
+    if not isinstance(value, str) or len(value) > MAX_CLIENT_STATE:
+        raise bad_request(f"clientState must not exceed {MAX_CLIENT_STATE} characters.", "InvalidRequest")
     return value
 
 
 def tls(body: dict[str, Any]) -> str:
-    """The TLS version.
+    """Return the TLS version.
 
     Raises:
-        GraphError: one that is out of use, or none.
+        GraphError: the version is unknown or obsolete.
     """
     value = body.get("latestSupportedTlsVersion")
     if value is not None and value not in TLS:
@@ -115,24 +115,24 @@ def tls(body: dict[str, Any]) -> str:
     return str(value or TLS[0])
 
 
-def expiry(body: dict[str, Any], longest: int) -> datetime:
-    """When the subscription ends; what is too soon is put off.
+def expiry(body: dict[str, Any], max_minutes: int) -> datetime:
+    """Return when the subscription expires: as requested, but after the minimum lifetime at the earliest.
 
     Raises:
-        GraphError: no time, one without a zone, one that is past or too far ahead.
+        GraphError: the time is invalid, has no time zone, is in the past, or is after the maximum lifetime.
     """
     try:
-        wanted = datetime.fromisoformat(text(body, "expirationDateTime"))
+        requested = datetime.fromisoformat(text(body, "expirationDateTime"))
     except ValueError:
         raise bad_request("expirationDateTime is not a date and time.", "InvalidRequest") from None
-    if wanted.tzinfo is None:
+    if requested.tzinfo is None:
         raise bad_request("expirationDateTime has no time zone.", "InvalidRequest")
     now = datetime.now(UTC)
-    if wanted > now + timedelta(minutes=longest):
-        raise bad_request(f"Subscription expiration can only be {longest} minutes in the future.", "InvalidRequest")
-    if wanted <= now:
+    if requested > now + timedelta(minutes=max_minutes):
+        raise bad_request(f"Subscription expiration can only be {max_minutes} minutes in the future.", "InvalidRequest")
+    if requested <= now:
         raise bad_request("Subscription expiration must be in the future.", "InvalidRequest")
-    return max(wanted, now + SHORTEST)
+    return max(requested, now + MIN_LIFETIME)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Subscriptions: what one is, and those that there are."""
+"""Subscriptions to the changes in a folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from graph_simulator.items import Change, Folder
-from graph_simulator.mailbox_store import Store
+from graph_simulator.mailbox_store import MailboxStore
 
 
 @dataclass(eq=False)
@@ -17,22 +17,22 @@ class Subscription:
     """A subscription to the changes in a folder.
 
     Attributes:
-        app: the client id of the app that made it.
+        app: client id of the app that created it.
         store: the mailbox.
-        folder: the folder in it.
-        resource: as the app wrote it.
+        folder: the folder.
+        resource: the resource as the app wrote it.
         kinds: created, updated, deleted.
-        url: where notifications go.
-        lifecycle_url: where lifecycle events go.
-        client_state: what every notification brings along.
-        expires: when it ends.
-        immutable: the kind of ids in its notifications.
-        tls: the least TLS version that it asked for.
+        url: the URL that receives notifications.
+        lifecycle_url: the URL that receives lifecycle notifications, or None.
+        client_state: the value that every notification repeats.
+        expires: when it expires.
+        immutable: whether its notifications use immutable ids.
+        tls: minimum TLS version.
         id: a GUID.
     """
 
     app: str
-    store: Store
+    store: MailboxStore
     folder: Folder
     resource: str
     kinds: tuple[str, ...]
@@ -50,21 +50,21 @@ class Subscription:
         return self.store.address
 
     def is_live(self) -> bool:
-        """Whether it has not expired."""
+        """Return whether the subscription has not expired."""
         return self.expires > datetime.now(UTC)
 
-    def covers(self, store: Store, change: Change) -> bool:
-        """Whether it is about such a change."""
+    def covers(self, store: MailboxStore, change: Change) -> bool:
+        """Return whether the subscription is about a change."""
         return self.store is store and self.folder is change.folder and change.kind in self.kinds
 
-    def json(self, *, with_state: bool = False) -> dict[str, Any]:
-        """As Graph writes it; the state is told once, when it is made."""
+    def json(self, *, with_client_state: bool = False) -> dict[str, Any]:
+        """Return the JSON in Graph's format. Graph returns the client state only when a subscription is created."""
         return {
             "id": self.id,
             "resource": self.resource,
             "applicationId": self.app,
             "changeType": ",".join(self.kinds),
-            "clientState": self.client_state if with_state else None,
+            "clientState": self.client_state if with_client_state else None,
             "notificationUrl": self.url,
             "notificationQueryOptions": None,
             "lifecycleNotificationUrl": self.lifecycle_url,
@@ -78,34 +78,36 @@ class Subscription:
         }
 
 
-class Subscriptions:
-    """Those that there are. The caller holds the stand-in's lock."""
+class SubscriptionRegistry:
+    """All subscriptions. The caller holds the simulator's lock."""
 
     def __init__(self) -> None:
-        self._all: dict[str, Subscription] = {}
+        self._subscriptions: dict[str, Subscription] = {}
 
     def add(self, subscription: Subscription) -> None:
-        """One more."""
-        self._all[subscription.id] = subscription
+        """Add a subscription."""
+        self._subscriptions[subscription.id] = subscription
 
     def remove(self, subscription: Subscription) -> None:
-        """One less."""
-        self._all.pop(subscription.id, None)
+        """Remove a subscription, which may already be gone."""
+        self._subscriptions.pop(subscription.id, None)
 
     def live(self, mailbox: str | None = None) -> list[Subscription]:
-        """Those that have not expired: of one mailbox, or of all."""
-        found = [each for each in self._all.values() if each.is_live()]
-        return [each for each in found if mailbox is None or each.mailbox.lower() == mailbox.lower()]
+        """Return the subscriptions that have not expired, of one mailbox or of all."""
+        live = [subscription for subscription in self._subscriptions.values() if subscription.is_live()]
+        if mailbox is None:
+            return live
+        return [subscription for subscription in live if subscription.mailbox.lower() == mailbox.lower()]
 
     def of_app(self, app: str) -> Iterator[Subscription]:
-        """Those that an app made, oldest first."""
-        return (each for each in self.live() if each.app == app)
+        """Return the subscriptions of an app that have not expired, oldest first."""
+        return (subscription for subscription in self.live() if subscription.app == app)
 
     def find(self, key: str, app: str) -> Subscription | None:
-        """An app's own live one with that id."""
-        return next((each for each in self.of_app(app) if each.id == key.lower()), None)
+        """Return an app's subscription with an id, if it has not expired."""
+        return next((subscription for subscription in self.of_app(app) if subscription.id == key.lower()), None)
 
 
 def timestamp(moment: datetime) -> str:
-    """A time with the seven decimals that Graph gives it."""
+    """Return a time in Graph's format, with seven decimals."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")

@@ -1,4 +1,4 @@
-"""The token service: discovery, and client credentials with a secret."""
+"""The token service: the discovery document, and client credentials with a secret."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from graph_simulator.access_tokens import Tokens
+from graph_simulator.access_tokens import AccessTokens
 from graph_simulator.app_registrations import App
 
 DISCOVERY, TOKEN = "/v2.0/.well-known/openid-configuration", "/oauth2/v2.0/token"
@@ -22,15 +22,15 @@ UNKNOWN_TENANT, UNKNOWN_APP, WRONG_GRANT, WRONG_SECRET, NO_SECRET, WRONG_SCOPE =
     7000218,
     1002012,
 )
-"""The numbers that the Microsoft identity platform gives to these refusals."""
+"""AADSTS error numbers of the Microsoft identity platform."""
 
 
 class TokenRequestRefused(Exception):
-    """An error answer of the token service.
+    """An error response of the token service.
 
     Attributes:
-        status: the HTTP status.
-        body: its JSON.
+        status: HTTP status.
+        body: JSON of the response.
     """
 
     def __init__(self, status: int, error: str, number: int, text: str) -> None:
@@ -50,7 +50,7 @@ class TokenRequestRefused(Exception):
 
 
 def discovery(base: str) -> dict[str, Any]:
-    """What the discovery document of the tenant at `base` says."""
+    """Return the discovery document of the tenant at `base`."""
     return {
         "token_endpoint": base + TOKEN,
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
@@ -59,22 +59,24 @@ def discovery(base: str) -> dict[str, Any]:
     }
 
 
-def check_tenant(given: str, tenant: str) -> None:
-    """Refuse every tenant but the one.
+def check_tenant(requested: str, tenant: str) -> None:
+    """Refuse a request for another tenant.
 
     Raises:
-        TokenRequestRefused: it is another.
+        TokenRequestRefused: the tenant is not the simulator's.
     """
-    if given.lower() != tenant:
-        text = f"Tenant '{given}' not found. Check to make sure you have the correct tenant ID."
+    if requested.lower() != tenant:
+        text = f"Tenant '{requested}' not found. Check to make sure you have the correct tenant ID."
         raise TokenRequestRefused(HTTPStatus.BAD_REQUEST, "invalid_tenant", UNKNOWN_TENANT, text)
 
 
-def grant(form: Mapping[str, str], apps: Mapping[str, App], tokens: Tokens, lifetime: float) -> dict[str, Any]:
-    """The answer to a token request.
+def grant_token(
+    form: Mapping[str, str], apps: Mapping[str, App], tokens: AccessTokens, lifetime: float
+) -> dict[str, Any]:
+    """Return the response to a token request.
 
     Raises:
-        TokenRequestRefused: unknown app, wrong secret, wrong scope or another kind of grant.
+        TokenRequestRefused: the app, secret, scope or grant type is wrong.
     """
     client_id, scope = form.get("client_id", ""), form.get("scope", "")
     app = apps.get(client_id)
@@ -89,8 +91,8 @@ def grant(form: Mapping[str, str], apps: Mapping[str, App], tokens: Tokens, life
         text = f"The provided value for scope {scope} is not valid. Client credential flows must end in /.default."
         raise TokenRequestRefused(HTTPStatus.BAD_REQUEST, "invalid_scope", WRONG_SCOPE, text)
     token = tokens.issue(app, scope.removesuffix(DEFAULT), lifetime)
-    told = int(lifetime)
-    return {"token_type": "Bearer", "expires_in": told, "ext_expires_in": told, "access_token": token}
+    expires_in = int(lifetime)
+    return {"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in, "access_token": token}
 
 
 def _check_secret(form: Mapping[str, str], app: App) -> None:

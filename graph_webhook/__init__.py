@@ -1,6 +1,6 @@
-"""Microsoft Graph's side: the notification function, and what looks after the subscriptions.
+"""The functions that Microsoft Graph's notifications need: the webhook, its lifecycle events and the renewal timer.
 
-What the others need is imported when they run: the notification function's first answer is not to wait for it.
+The composition root is imported when a function needs it, so that the first response to Graph does not wait for it.
 """
 
 import typing
@@ -13,7 +13,7 @@ from shared.observability import log, traceparent_of
 from shared.observability.webhook_latency import clock, record_latency
 from shared.queue_messages import LifecycleEvent
 
-blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library has no annotation
 
 HEADERS = {"X-Content-Type-Options": "nosniff"}
 
@@ -27,36 +27,36 @@ async def graph_webhook(
     lifecycle: func.Out[typing.List[str]],  # noqa: UP006
     context: func.Context,
 ) -> func.HttpResponse:
-    """Take notifications: enqueue a look at each mailbox that is meant. If that fails, the host answers 500.
+    """Handle notifications: enqueue a poll of each mailbox that they name. If that fails, the host answers 500.
 
-    A coroutine, which the worker runs on its loop: it never waits for a thread that is draining a mailbox.
+    A coroutine, which the worker runs on its event loop, never waits for a thread that is draining a mailbox.
     """
-    began = clock()
-    answer = webhook().answer(req.get_body(), req.params.get("validationToken"), traceparent_of(context))
-    if answer.polls:
-        polls.set(list(answer.polls))
-    if answer.lifecycle:
-        lifecycle.set(list(answer.lifecycle))
-    record_latency(clock() - began, answer.status, webhook().telemetry)
-    return func.HttpResponse(answer.text, status_code=answer.status, mimetype="text/plain", headers=HEADERS)
+    started = clock()
+    response = webhook().handle(req.get_body(), req.params.get("validationToken"), traceparent_of(context))
+    if response.polls:
+        polls.set(list(response.polls))
+    if response.lifecycle:
+        lifecycle.set(list(response.lifecycle))
+    record_latency(clock() - started, response.status, webhook().telemetry)
+    return func.HttpResponse(response.text, status_code=response.status, mimetype="text/plain", headers=HEADERS)
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def renew_subscriptions(timer: func.TimerRequest) -> None:
-    """See that Graph notifies us of every collected folder, and goes on doing so. Never raises for what is ill."""
+    """Renew the Graph subscriptions, and create missing subscriptions. Does not raise for a transient error."""
     from shared.bootstrap import app  # noqa: PLC0415
 
     if timer.past_due:
-        log.info("the look at the subscriptions is late")
+        log.info("renew_subscriptions runs late")
     try:
         app().subscriptions.reconcile()
     except TransientError as error:
-        log.warning("the subscriptions are looked at again at the next tick of the clock: %s", error)
+        log.warning("the subscriptions are checked again at the next run of renew_subscriptions: %s", error)
 
 
 @blueprint.queue_trigger(arg_name="item", queue_name="lifecycle", connection="AzureWebJobsStorage")
 def handle_lifecycle_event(item: func.QueueMessage) -> None:
-    """Do what a lifecycle notification asks for. What it cannot do now `renew_subscriptions` does later."""
+    """Do what a lifecycle notification asks for. `renew_subscriptions` repeats what fails here."""
     from shared.bootstrap import app  # noqa: PLC0415
 
     try:
@@ -64,4 +64,4 @@ def handle_lifecycle_event(item: func.QueueMessage) -> None:
     except MessageUnreadable as error:
         log.error("a lifecycle event is dropped: %s", error)
     except TransientError as error:
-        log.warning("the subscriptions are looked at again at the next tick of the clock: %s", error)
+        log.warning("the subscriptions are checked again at the next run of renew_subscriptions: %s", error)

@@ -98,7 +98,7 @@ def show_subscriptions(app: App, console: Console) -> None:
     for settings in mailboxes:
         notified = _when(app.health.get(settings.name).last_notified)
         for folder in settings.folders:
-            found = app.subscriptions.of(settings.name, folder)
+            found = app.subscriptions.record_for(settings.name, folder)
             until = f"{found.until:{WHEN}}" if found.until > utc_now() else "no subscription, the clock alone collects"
             table.add_row(settings.name, Text(folder), until, notified, Text(found.error))
     console.print(table)

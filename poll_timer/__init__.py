@@ -1,6 +1,7 @@
-"""The clock's side: which mailboxes are due, and the draining of one.
+"""The functions that poll mailboxes: the timer, and the queue trigger that drains one mailbox.
 
-What does the work is imported when there is some: a worker that was started for a notification is to answer it at once.
+The composition root is imported when a function needs it: a worker that was started for a notification must answer it
+at once.
 """
 
 import typing
@@ -11,7 +12,7 @@ from shared.errors import MessageUnreadable, TransientError
 from shared.observability import log, traceparent_of
 from shared.queue_messages import Poll, PollReason
 
-blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library has no annotation
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="%POLL_SCHEDULE%", run_on_startup=False)
@@ -21,11 +22,11 @@ def poll_timer(
     polls: func.Out[typing.List[str]],  # noqa: UP006  the worker engine refuses list[str] here
     context: func.Context,
 ) -> None:
-    """Enqueue one poll for each mailbox that is due, and an event for each folder that was never subscribed to."""
+    """Enqueue a poll of each mailbox that is due, and a lifecycle event if a subscription was never tried."""
     from shared.bootstrap import app  # noqa: PLC0415
 
     if timer.past_due:
-        log.warning("the clock is late: polls that were missed are not made up for, one look does for all")
+        log.warning("poll_timer runs late: one poll replaces the polls that were missed")
     polls.set([poll.to_json() for poll in app().poller.due(PollReason.TIMER, traceparent_of(context))])
     try:
         app().subscriptions.request_missing(traceparent_of(context))
@@ -35,7 +36,7 @@ def poll_timer(
 
 @blueprint.queue_trigger(arg_name="item", queue_name="polls", connection="AzureWebJobsStorage")
 def poll_mailbox(item: func.QueueMessage) -> None:
-    """Drain one mailbox. Never raises for what goes wrong with the mailbox or the storage."""
+    """Drain one mailbox. Does not raise for an error of the mailbox or the storage."""
     from shared.bootstrap import app  # noqa: PLC0415
     from shared.observability.tracing import polling  # noqa: PLC0415
 

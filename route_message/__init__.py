@@ -1,6 +1,7 @@
-"""The sorter: routes what was stored, records what cannot be routed, and sweeps up what was forgotten.
+"""The functions that route stored messages: the router, the dead-letter handler and the sweep.
 
-What does the work is imported when there is some: a worker that was started for a notification is to answer it at once.
+The composition root is imported when a function needs it: a worker that was started for a notification must answer it
+at once.
 """
 
 import azure.functions as func
@@ -10,53 +11,53 @@ from shared.observability import log
 from shared.observability.log_context import scrub
 from shared.queue_messages import RouteRequest
 
-blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library's own lack
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]  # the library has no annotation
 
 
 @blueprint.queue_trigger(arg_name="item", queue_name="route-requests", connection="AzureWebJobsStorage")
 def route_message(item: func.QueueMessage) -> None:
-    """Route one stored message. Raises for what is wrong with the message, which counts against its five tries."""
+    """Route one stored message. Raises for an error of the message, which counts as one of its five tries."""
     from shared.bootstrap import app  # noqa: PLC0415
     from shared.observability.tracing import routing  # noqa: PLC0415
 
-    sorter = app().router
-    announcement = RouteRequest.from_json(item.get_body().decode("utf-8", "replace"))
-    with routing(announcement.arrival, announcement.traceparent):
+    router = app().router
+    request = RouteRequest.from_json(item.get_body().decode("utf-8", "replace"))
+    with routing(request.arrival, request.traceparent):
         try:
-            sorter.route(announcement, tried=item.dequeue_count != 1)
+            router.route(request, tried=item.dequeue_count != 1)
         except TransientError as error:
-            sorter.requeue(announcement, error)
+            router.requeue(request, error)
         except Exception as error:  # noqa: BLE001  raised again, without its text
-            sorter.record_error(announcement, error)
-            # The host logs what is raised, and the text of an error that is not ours may quote the message.
+            router.record_error(request, error)
+            # The host logs the exception. The text of an error that is not Mailroom's may quote the message.
             raise scrub(error) from None
 
 
 @blueprint.queue_trigger(arg_name="item", queue_name="route-requests-poison", connection="AzureWebJobsStorage")
 def route_poison(item: func.QueueMessage) -> None:
-    """Record a message that five tries could not route."""
+    """Write the dead letter of a message that failed all five tries."""
     from shared.bootstrap import app  # noqa: PLC0415
     from shared.observability.tracing import routing  # noqa: PLC0415
 
     try:
-        announcement = RouteRequest.from_json(item.get_body().decode("utf-8", "replace"))
+        request = RouteRequest.from_json(item.get_body().decode("utf-8", "replace"))
     except MessageUnreadable as error:
-        log.error("message-failed: an announcement is dropped: %s", error)
+        log.error("message-failed: a route request is dropped: %s", error)
         return
-    sorter = app().router
-    with routing(announcement.arrival, announcement.traceparent):
-        sorter.dead_letter(announcement)
+    router = app().router
+    with routing(request.arrival, request.traceparent):
+        router.dead_letter(request)
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def sweep(timer: func.TimerRequest) -> None:
-    """Announce again every arrival that has waited for over an hour, remove left-over files, measure the intake."""
+    """Republish route requests that are over an hour old, remove leftover files, and emit the health metrics."""
     from shared.bootstrap import app  # noqa: PLC0415
     from shared.operations.health_metrics import collect_health_metrics  # noqa: PLC0415
 
     if timer.past_due:
-        log.info("the sweep is late")
-    ready = app()
-    ready.remove_leftover_files()
-    ready.router.sweep()
-    collect_health_metrics(ready.settings, ready.storage).emit()
+        log.info("sweep runs late")
+    application = app()
+    application.remove_leftover_files()
+    application.router.sweep()
+    collect_health_metrics(application.settings, application.storage).emit()

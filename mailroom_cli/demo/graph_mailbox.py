@@ -38,7 +38,7 @@ def graph_server(
         for message in messages:
             mailbox.deliver(message)
         for message in opaque:
-            mailbox.deliver(message, broken=True)
+            mailbox.deliver(message, unconvertible=True)
         given = {
             "PROTOCOL": "graph",
             "ADDRESS": address,

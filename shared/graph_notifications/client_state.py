@@ -1,9 +1,9 @@
-"""The proof that a notification is meant for us, and which folder of which mailbox it is about.
+"""The `clientState` of a subscription, which proves that a notification is genuine and names a mailbox's folder.
 
-A subscription's `clientState` comes back with each of its notifications (Graph: subscription resource type). Ours is
-`v1.PLACE.PROOF`: the place is a digest of mailbox and folder, the proof an HMAC-SHA256 of what stands before it, by a
-key from the settings. So a notification is told from a forged one without asking anybody, and what it is about is taken
-from the proven part alone.
+Graph repeats a subscription's `clientState` in each of its notifications (Graph: subscription resource type). The form
+is `v1.TOKEN.PROOF`. The token is a digest of mailbox and folder. The proof is an HMAC-SHA256 of `v1.TOKEN` with a key
+from the settings. A forged notification is therefore detected without a request to Graph or storage. The folder is
+taken from the authenticated part only.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from shared.keys import SHORT, digest
 
 VERSION: Final = "v1"
 
-LONGEST: Final = 128
-"""Characters that Graph allows a `clientState`."""
+MAX_LENGTH: Final = 128
+"""Characters that Graph allows in a `clientState`."""
 
 
 def folder_token(mailbox: str, folder: str) -> str:
-    """12 hex digits that stand for a folder of a mailbox.
+    """Return the 12 hex digits that identify a folder of a mailbox.
 
     Args:
-        mailbox: its name in the settings.
-        folder: its path in the settings.
+        mailbox: the mailbox's name in the settings.
+        folder: the folder's path in the settings.
     """
     return digest("place", mailbox, folder)[:SHORT]
 
 
-def client_state(key: str, where: str) -> str:
-    """The state of a subscription.
+def client_state(key: str, token: str) -> str:
+    """Return the `clientState` of a subscription.
 
     Args:
-        key: from the settings.
-        where: what `folder_token` gave.
+        key: the signing key from the settings.
+        token: the folder's `folder_token`.
     """
-    told = f"{VERSION}.{where}"
-    return f"{told}.{_proof(key, told)}"
+    signed = f"{VERSION}.{token}"
+    return f"{signed}.{_proof(key, signed)}"
 
 
 def verify(state: object, keys: Sequence[str]) -> str | None:
-    """The place that a state names, if one of the keys proves it. Compared in constant time."""
-    if not isinstance(state, str) or len(state) > LONGEST or not state.isascii():
+    """Return the folder token in a `clientState` that one of the keys proves, or None. Compares in constant time."""
+    if not isinstance(state, str) or len(state) > MAX_LENGTH or not state.isascii():
         return None
-    told, _, proof = state.rpartition(".")
-    version, _, where = told.partition(".")
-    good = [hmac.compare_digest(proof, _proof(key, told)) for key in keys]
-    return where if any(good) and version == VERSION else None
+    signed, _, proof = state.rpartition(".")
+    version, _, token = signed.partition(".")
+    matches = [hmac.compare_digest(proof, _proof(key, signed)) for key in keys]
+    return token if any(matches) and version == VERSION else None
 
 
 def key_name(key: str) -> str:
-    """12 hex digits by which a key is told from another, and which tell nothing of it."""
+    """Return 12 hex digits that identify a key without revealing it."""
     return _proof(key, "the name of this key")[:SHORT]
 
 

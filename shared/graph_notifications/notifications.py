@@ -1,9 +1,10 @@
-"""What Microsoft Graph sends to the notification function: change and lifecycle notifications.
+"""Parsing of Microsoft Graph's change and lifecycle notifications.
 
-https://learn.microsoft.com/graph/change-notifications-delivery-webhooks and …/change-notifications-lifecycle-events.
+https://learn.microsoft.com/graph/change-notifications-delivery-webhooks and
+https://learn.microsoft.com/graph/change-notifications-lifecycle-events.
 
-A notification says "look at this mailbox now" and nothing more. Nothing in it is believed but its `clientState`, and a
-lifecycle notification's event and subscription, which are compared with what is recorded before anything comes of them.
+A change notification only triggers a poll of the mailbox. Only its `clientState` is trusted. A lifecycle notification's
+event and subscription id are compared with the subscription record before anything is done.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ from shared.errors import printable
 from shared.graph_notifications.client_state import verify
 from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, PollReason
 
-LARGEST_BODY: Final = 256 * 1024
-"""Octets of a notification; a larger one is none of Graph's."""
+MAX_BODY_SIZE: Final = 256 * 1024
+"""Maximum size of a request in bytes; Graph's are smaller."""
 
-MOST_SUBSCRIPTIONS: Final = 2
-"""Subscriptions of a folder that an event of one request may be about: one, and the one that replaces it."""
+MAX_SUBSCRIPTIONS: Final = 2
+"""Subscriptions of one folder that a request's events may be about: the current one and its replacement."""
 
-LONGEST_TOKEN: Final = 1024
-"""Octets of a validation token."""
+MAX_TOKEN_SIZE: Final = 1024
+"""Maximum size of a validation token in bytes."""
 
 
 class InvalidNotification(Exception):
-    """What came is no notification.
+    """The request is not a notification.
 
     Attributes:
-        status: what to answer, of HTTP.
+        status: HTTP status of the response.
     """
 
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
         self.status = status
 
 
@@ -50,13 +51,13 @@ class FolderRef:
 
 @dataclass(frozen=True, slots=True)
 class ParsedNotifications:
-    """What comes of a request.
+    """The work that a request's notifications ask for.
 
     Attributes:
-        polls: one look for each mailbox that is meant.
-        lifecycle: what is to be done about subscriptions.
-        dropped: entries whose state proves nothing, or is about no mailbox of ours.
-        unknown: lifecycle events that are proven, and that nobody has heard of.
+        polls: one poll for each mailbox with a change notification.
+        lifecycle: lifecycle events to handle.
+        dropped: number of entries whose `clientState` is not proven, or names a folder that is not configured.
+        unknown: kinds of lifecycle events that Mailroom does not know, from proven entries.
     """
 
     polls: tuple[Poll, ...] = ()
@@ -66,51 +67,49 @@ class ParsedNotifications:
 
 
 def validation_response(token: str) -> str:
-    """What a validation request is to be answered with: the token, as it came (Graph: notificationUrl validation).
+    """Return the response to a validation request: its token (Graph: notificationUrl validation).
 
     Raises:
-        InvalidNotification: it is none that Graph would send; whoever sent it wants to see it on a page of ours.
+        InvalidNotification: Graph would not send this token. It is not echoed, since a page must not show it.
     """
-    if not token or len(token.encode("utf-8", "surrogatepass")) > LONGEST_TOKEN or not token.isprintable():
-        raise InvalidNotification(400, "a validation token that is empty, too long, or holds control characters")
+    if not token or len(token.encode("utf-8", "surrogatepass")) > MAX_TOKEN_SIZE or not token.isprintable():
+        raise InvalidNotification(400, "the validation token is empty, too long, or contains control characters")
     return token
 
 
 def parse_notifications(
-    body: bytes, keys: Sequence[str], places: Mapping[str, FolderRef], *, now: datetime, traceparent: str = ""
+    body: bytes, keys: Sequence[str], folders: Mapping[str, FolderRef], *, now: datetime, traceparent: str = ""
 ) -> ParsedNotifications:
-    """Read a request's body.
+    """Parse the body of a request.
 
     Args:
-        body: as it came.
-        keys: any of them proves a state.
-        places: by what `client_state.place` gave.
-        now: when it came.
-        traceparent: the trace that what comes of it belongs to.
+        body: the request's body.
+        keys: keys of which any may prove a `clientState`.
+        folders: the configured folders by `folder_token`.
+        now: when the request arrived.
+        traceparent: the trace that the resulting work belongs to.
 
     Raises:
-        InvalidNotification: it is too large, or not the JSON that Graph sends.
+        InvalidNotification: the body is too large, or not the JSON that Graph sends.
     """
     polls: dict[str, Poll] = {}
     lifecycle: dict[tuple[FolderRef, LifecycleKind], dict[LifecycleEvent, None]] = {}
     dropped = 0
     unknown: list[str] = []
     for entry in _entries(body):
-        where = places.get(verify(entry.get("clientState"), keys) or "")
-        if where is None:
+        ref = folders.get(verify(entry.get("clientState"), keys) or "")
+        if ref is None:
             dropped += 1
             continue
         kind = entry.get("lifecycleEvent")
         if kind is None:
-            polls[where.mailbox] = Poll(where.mailbox, PollReason.NOTIFIED, traceparent=traceparent, requested_at=now)
+            polls[ref.mailbox] = Poll(ref.mailbox, PollReason.NOTIFIED, traceparent=traceparent, requested_at=now)
         elif kind in list(LifecycleKind):
             subscription = printable(entry.get("subscriptionId") or "")
-            event = LifecycleEvent(
-                where.mailbox, where.folder, LifecycleKind(kind), subscription, traceparent=traceparent
-            )
-            events = lifecycle.setdefault((where, event.kind), {})
-            # A missed notification is answered by a poll, whichever subscription missed it.
-            if len(events) < (1 if event.kind is LifecycleKind.MISSED else MOST_SUBSCRIPTIONS):
+            event = LifecycleEvent(ref.mailbox, ref.folder, LifecycleKind(kind), subscription, traceparent=traceparent)
+            events = lifecycle.setdefault((ref, event.kind), {})
+            # A missed notification causes a poll, which serves for every subscription.
+            if len(events) < (1 if event.kind is LifecycleKind.MISSED else MAX_SUBSCRIPTIONS):
                 events[event] = None
         else:
             unknown.append(printable(kind, 60))
@@ -119,12 +118,12 @@ def parse_notifications(
 
 
 def _entries(body: bytes) -> Sequence[dict[str, Any]]:
-    if len(body) > LARGEST_BODY:
-        raise InvalidNotification(413, f"a body of {len(body)} octets")
+    if len(body) > MAX_BODY_SIZE:
+        raise InvalidNotification(413, f"the body has {len(body)} bytes, more than {MAX_BODY_SIZE}")
     try:
         entries = json.loads(body)["value"]
     except (ValueError, KeyError, TypeError, RecursionError):
         entries = None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InvalidNotification(400, "a body that is not the JSON of a notification")
+        raise InvalidNotification(400, "the body is not the JSON of a notification")
     return entries

@@ -1,8 +1,9 @@
-"""Looks after the subscriptions at Microsoft Graph: one for each collected folder, made, renewed and made anew in time.
+"""Subscriptions at Microsoft Graph, one for each polled folder: created, renewed and replaced in time.
 
-Notifications only make mail come sooner: whatever goes wrong here, the clock collects it. One worker at a time does
-this, under a lease. What Graph has is compared with what is recorded at every round: a subscription that is gone is
-made anew, and one that sends to our address and is not recorded (its maker died in between) is ended.
+Notifications only make mail arrive sooner. If anything here fails, the timer still polls the mailboxes. One worker at a
+time manages the subscriptions, under a lease. Each run compares Graph's subscriptions with the records. A subscription
+that is gone is created again. One that has our URL but no record is deleted: the worker that created it crashed before
+it wrote the record.
 """
 
 from __future__ import annotations
@@ -17,63 +18,111 @@ from shared.clock import Now, utc_now
 from shared.config import AppSettings, MailboxSettings, MailProtocol
 from shared.errors import LeaseLost, MailboxBusy, MailboxError, MailroomError, printable
 from shared.graph_notifications.client_state import client_state, folder_token, key_name
-from shared.graph_notifications.subscription_record import SubscriptionRecord
+from shared.keys import digest
 from shared.lease import RenewingLease
 from shared.observability import log_context, metrics
 from shared.queue_messages import LifecycleEvent, LifecycleKind, Poll, PollReason
-from shared.storage.base import QueueName, Storage
+from shared.storage.base import QueueName, Records, Storage, Table
 
 if TYPE_CHECKING:
     from shared.mailboxes.graph.subscriptions import GraphSubscriptions, Subscription
 
 LEASE: Final = "graph-subscriptions"
 
-MENDING: Final = 30.0
-"""Seconds after which a lifecycle event is tried again, while another worker looks after the subscriptions."""
+RETRY_DELAY: Final = 30.0
+"""Seconds before a lifecycle event is retried while another worker holds the lease."""
 
-MOST_RETRIES: Final = 4
-"""How often; then the timer takes over."""
+MAX_RETRIES: Final = 4
+"""Retries of a lifecycle event; after that, `renew_subscriptions` handles it."""
+
+_NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 _log = logging.getLogger("mailroom.subscriptions")
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionManager:
-    """Looks after subscriptions.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionRecord:
+    """The record of a folder's subscription; its attributes are the columns of the table `subscriptions`.
 
     Attributes:
-        settings: the app's.
-        stores: where they are recorded, the lease, and the queues.
-        connect: opens a session with Graph by a mailbox's sign-in.
-        now: the time.
+        mailbox: the mailbox's name.
+        folder: the folder's path in the settings.
+        subscription: Graph's id; empty: the folder has no subscription.
+        until: when the subscription expires.
+        key: name of the key that proves its notifications (`client_state.key_name`).
+        url: the URL that receives its notifications.
+        resource: the resource that it is about.
+        minutes: the lifetime that Graph granted.
+        error: why it could not be created or renewed; empty after a success.
+    """
+
+    mailbox: str
+    folder: str
+    subscription: str = ""
+    until: datetime = _NEVER
+    key: str = ""
+    url: str = ""
+    resource: str = ""
+    minutes: int = 0
+    error: str = ""
+
+    @property
+    def was_tried(self) -> bool:
+        """Whether Mailroom has created a subscription, or has failed to."""
+        return bool(self.subscription or self.error)
+
+    @classmethod
+    def read(cls, records: Records, mailbox: str, folder: str) -> SubscriptionRecord:
+        """Return the record of a folder; an empty one if none is stored."""
+        record = records.get(Table.SUBSCRIPTIONS, _record_key(mailbox, folder))
+        columns = {} if record is None else {k: v for k, v in record.values.items() if k in cls.__dataclass_fields__}
+        return cls(**{"mailbox": mailbox, "folder": folder, **columns})  # type: ignore[arg-type]
+
+    def write(self, records: Records) -> None:
+        """Store the record."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        records.merge(Table.SUBSCRIPTIONS, _record_key(self.mailbox, self.folder), values)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionManager:
+    """The manager of the subscriptions of all Graph mailboxes.
+
+    Attributes:
+        settings: the app's settings.
+        storage: the records, the lease and the queues.
+        connect: opens a session with Graph with a mailbox's credentials.
+        now: returns the current time.
     """
 
     settings: AppSettings
-    stores: Storage
+    storage: Storage
     connect: Callable[[MailboxSettings], GraphSubscriptions]
     now: Now = utc_now
     _tried: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False, compare=False)
 
-    def of(self, mailbox: str, folder: str) -> SubscriptionRecord:
-        """What is recorded of a folder's subscription."""
-        return SubscriptionRecord.read(self.stores.records, mailbox, folder)
+    def record_for(self, mailbox: str, folder: str) -> SubscriptionRecord:
+        """Return the record of a folder's subscription."""
+        return SubscriptionRecord.read(self.storage.records, mailbox, folder)
 
     def is_active(self, mailbox: MailboxSettings) -> bool:
-        """Whether Graph notifies us of new mail in every folder of a mailbox, as far as is known."""
+        """Return whether, by the records, Graph notifies Mailroom of new mail in every folder of a mailbox."""
         if mailbox.protocol is not MailProtocol.GRAPH or self.settings.graph_webhook_url is None:
             return False
-        everything = [self.of(mailbox.name, folder) for folder in mailbox.folders]
-        self._tried.update((one.mailbox, one.folder) for one in everything if one.was_tried)
-        # One that was made for another address of ours, or of the mailbox's, tells us nothing.
-        whose = f"users/{mailbox.mailbox_address}/"
+        records = [self.record_for(mailbox.name, folder) for folder in mailbox.folders]
+        self._tried.update((record.mailbox, record.folder) for record in records if record.was_tried)
+        # A subscription for another URL, or for an earlier address of the mailbox, does not notify this app.
+        prefix = f"users/{mailbox.mailbox_address}/"
         url = self.settings.graph_webhook_url
-        return all(one.until > self.now() and one.url == url and one.resource.startswith(whose) for one in everything)
+        return all(
+            record.until > self.now() and record.url == url and record.resource.startswith(prefix) for record in records
+        )
 
     def request_missing(self, traceparent: str = "") -> None:
-        """Enqueue one lifecycle event if there is a collected folder for which no subscription was ever tried.
+        """Enqueue one lifecycle event if Mailroom has never tried to subscribe to one of the folders.
 
-        The timer of `keep` would come up to five minutes later. Nothing is asked of Graph here. A folder's record is
-        read until it shows a try, and no more after that.
+        The timer of `renew_subscriptions` would run up to five minutes later. This sends no request to Graph. A
+        folder's record is read until it shows a try, and then no more.
 
         Args:
             traceparent: the trace that the event belongs to.
@@ -87,145 +136,161 @@ class SubscriptionManager:
             for folder in mailbox.folders:
                 if (mailbox.name, folder) in self._tried:
                     continue
-                if self.of(mailbox.name, folder).was_tried:
+                if self.record_for(mailbox.name, folder).was_tried:
                     self._tried.add((mailbox.name, folder))
                     continue
-                # One for all: `keep` creates whatever is missing, under one lease.
+                # One event is enough: `reconcile` creates all missing subscriptions under one lease.
                 kind = LifecycleKind.SUBSCRIPTION_REMOVED
                 event = LifecycleEvent(mailbox.name, folder, kind, "", traceparent=traceparent)
-                self.stores.queues[QueueName.LIFECYCLE].put_many([event.to_json()])
+                self.storage.queues[QueueName.LIFECYCLE].put_many([event.to_json()])
                 return
 
     def reconcile(self) -> None:
-        """One round: see that every folder has its subscription, and that there are no others of ours.
+        """Ensure that every folder has its subscription, and delete subscriptions that belong to no folder.
 
-        What fails with one mailbox is recorded with it, and does not stop the others.
+        A failure of one mailbox is recorded and does not stop the others.
 
         Raises:
-            TransientError: the storage is ill.
+            TransientError: the storage is unavailable.
         """
         mailboxes = self._mailboxes()
         if self.settings.graph_webhook_url is None or not mailboxes:
             return
-        lease = RenewingLease.acquire(self.stores.leases, LEASE)
+        lease = RenewingLease.acquire(self.storage.leases, LEASE)
         if lease is None:
-            _log.info("another worker looks after the subscriptions")
+            _log.info("another worker manages the subscriptions")
             return
         with lease:
-            for signed_in_alike in _by_sign_in(mailboxes).values():
+            for group in _group_by_sign_in(mailboxes).values():
                 try:
-                    with self.connect(signed_in_alike[0]) as graph:
-                        self._keep(graph, signed_in_alike, lease)
+                    with self.connect(group[0]) as graph:
+                        self._reconcile_group(graph, group, lease)
                 except LeaseLost:
                     raise
                 except MailroomError as error:
-                    for mailbox in signed_in_alike:
+                    for mailbox in group:
                         for folder in mailbox.folders:
-                            self._failed(self.of(mailbox.name, folder), error)
+                            self._record_failure(self.record_for(mailbox.name, folder), error)
 
     def handle_lifecycle_event(self, event: LifecycleEvent) -> None:
-        """Do what a lifecycle notification asks for. A look at the mailbox comes first; the timer makes good the rest.
+        """Do what a lifecycle notification asks for, after requesting a poll of the mailbox.
+
+        `renew_subscriptions` repeats what fails here.
 
         Raises:
-            TransientError: the storage is ill.
+            TransientError: the storage is unavailable.
         """
-        mailbox = next((one for one in self._mailboxes() if one.name == event.mailbox), None)
+        mailbox = next((mailbox for mailbox in self._mailboxes() if mailbox.name == event.mailbox), None)
         if self.settings.graph_webhook_url is None or mailbox is None or event.folder not in mailbox.folders:
-            _log.warning("mailbox %s, %s: %s is about nothing of ours", event.mailbox, event.folder, event.kind)
+            _log.warning(
+                "mailbox %s, %s: ignored %s, the folder is not configured", event.mailbox, event.folder, event.kind
+            )
             return
         with log_context.bind(mailbox=mailbox.name):
-            self._mend(mailbox, event)
+            self._handle_event(mailbox, event)
 
-    def _mend(self, mailbox: MailboxSettings, event: LifecycleEvent) -> None:
+    def _handle_event(self, mailbox: MailboxSettings, event: LifecycleEvent) -> None:
         if event.kind is not LifecycleKind.REAUTHORIZATION_REQUIRED:
-            self._look_at(mailbox)
+            self._request_poll(mailbox)
         if event.kind is LifecycleKind.SUBSCRIPTION_REMOVED and not event.subscription:
             self.reconcile()
             return
-        if event.kind is LifecycleKind.MISSED or self.of(mailbox.name, event.folder).subscription != event.subscription:
-            return  # of one that is not ours any more there is nothing to mend
-        lease = RenewingLease.acquire(self.stores.leases, LEASE)
+        if event.kind is LifecycleKind.MISSED or not self._is_current(event):
+            return  # a subscription that was replaced needs no repair
+        lease = RenewingLease.acquire(self.storage.leases, LEASE)
         if lease is None:
-            self._put_back(event)
+            self._requeue(event)
             return
         with lease:
-            recorded = self.of(mailbox.name, event.folder)
-            if recorded.subscription != event.subscription:
-                return  # another worker was faster
+            record = self.record_for(mailbox.name, event.folder)
+            if record.subscription != event.subscription:
+                return  # another worker has handled the event
             try:
                 with self.connect(mailbox) as graph:
                     if event.kind is LifecycleKind.SUBSCRIPTION_REMOVED:
-                        # Until there is another one, the clock is not to take its time.
-                        recorded = self._record(SubscriptionRecord(mailbox=mailbox.name, folder=event.folder))
-                        self._create(graph, mailbox, recorded, lease)
+                        # Cleared first: until there is a new subscription, the timer must poll at its normal pace.
+                        record = self._write(SubscriptionRecord(mailbox=mailbox.name, folder=event.folder))
+                        self._create(graph, mailbox, record, lease)
                     else:
-                        self._renew(graph, mailbox, recorded, lease)
+                        self._renew(graph, mailbox, record, lease)
             except LeaseLost:
                 raise
             except MailroomError as error:
-                self._failed(recorded, error)
+                self._record_failure(record, error)
+
+    def _is_current(self, event: LifecycleEvent) -> bool:
+        return self.record_for(event.mailbox, event.folder).subscription == event.subscription
 
     def _mailboxes(self) -> list[MailboxSettings]:
-        everybody = self.settings.mailboxes.values()
-        return [one for one in everybody if one.enabled and one.protocol is MailProtocol.GRAPH]
+        mailboxes = self.settings.mailboxes.values()
+        return [mailbox for mailbox in mailboxes if mailbox.enabled and mailbox.protocol is MailProtocol.GRAPH]
 
-    def _keep(self, graph: GraphSubscriptions, mailboxes: Iterable[MailboxSettings], lease: RenewingLease) -> None:
-        found = {one.id: one for one in graph.every()}
+    def _reconcile_group(
+        self, graph: GraphSubscriptions, mailboxes: Iterable[MailboxSettings], lease: RenewingLease
+    ) -> None:
+        existing = {subscription.id: subscription for subscription in graph.list_all()}
         for mailbox in mailboxes:
             for folder in mailbox.folders:
-                recorded = self.of(mailbox.name, folder)
+                record = self.record_for(mailbox.name, folder)
                 with log_context.bind(mailbox=mailbox.name):
                     try:
-                        self._kept(graph, mailbox, recorded, found, lease)
+                        self._reconcile_folder(graph, mailbox, record, existing, lease)
                     except LeaseLost:
                         raise
                     except MailroomError as error:
-                        self._failed(recorded, error)
-        everybodys = {self.of(one.name, folder).subscription for one in self._mailboxes() for folder in one.folders}
-        for other in found.values():
-            if other.url == self.settings.graph_webhook_url and other.id not in everybodys:
+                        self._record_failure(record, error)
+        recorded_ids = {
+            self.record_for(mailbox.name, folder).subscription
+            for mailbox in self._mailboxes()
+            for folder in mailbox.folders
+        }
+        for subscription in existing.values():
+            if subscription.url == self.settings.graph_webhook_url and subscription.id not in recorded_ids:
                 lease.ensure()
-                _log.warning("subscription %s sends to our address and is no folder's: it is ended", other.id)
-                self._end(graph, other.id)
+                _log.warning(
+                    "subscription %s has our URL and belongs to no configured folder; deleting it", subscription.id
+                )
+                self._delete(graph, subscription.id)
 
-    def _kept(
+    def _reconcile_folder(
         self,
         graph: GraphSubscriptions,
         mailbox: MailboxSettings,
-        recorded: SubscriptionRecord,
-        found: Mapping[str, Subscription],
+        record: SubscriptionRecord,
+        existing: Mapping[str, Subscription],
         lease: RenewingLease,
     ) -> None:
-        there = found.get(recorded.subscription)
-        if there is None or there.until <= self.now():
-            if recorded.subscription:
-                _log.warning("mailbox %s, %s: its subscription is gone", mailbox.name, recorded.folder)
-                recorded = self._record(SubscriptionRecord(mailbox=mailbox.name, folder=recorded.folder))
-            self._create(graph, mailbox, recorded, lease)
-        elif self._is_another(recorded, graph.resource(mailbox, recorded.folder)):
-            # Its key is on its way out, or it is about another mailbox or folder: another first, then no more of it.
-            self._create(graph, mailbox, recorded, lease)
-            self._end(graph, there.id)
-        elif there.until - self.now() < self._wanted(recorded) / 2:
-            self._renew(graph, mailbox, recorded, lease)
-        elif recorded.error or recorded.until != there.until:
-            self._record(replace(recorded, until=there.until, error=""))
+        subscription = existing.get(record.subscription)
+        if subscription is None or subscription.expires <= self.now():
+            if record.subscription:
+                _log.warning("mailbox %s, %s: the subscription is gone; creating it again", mailbox.name, record.folder)
+                record = self._write(SubscriptionRecord(mailbox=mailbox.name, folder=record.folder))
+            self._create(graph, mailbox, record, lease)
+        elif self._is_outdated(record, graph.resource(mailbox, record.folder)):
+            # Create the replacement subscription before deleting this one.
+            self._create(graph, mailbox, record, lease)
+            self._delete(graph, subscription.id)
+        elif subscription.expires - self.now() < self._lifetime(record) / 2:
+            self._renew(graph, mailbox, record, lease)
+        elif record.error or record.until != subscription.expires:
+            self._write(replace(record, until=subscription.expires, error=""))
 
-    def _is_another(self, recorded: SubscriptionRecord, resource: str) -> bool:
-        made = recorded.key, recorded.url, recorded.resource
-        return made != (key_name(self._key), self.settings.graph_webhook_url, resource)
+    def _is_outdated(self, record: SubscriptionRecord, resource: str) -> bool:
+        """Return whether a subscription was created for another key, URL, mailbox address or folder id."""
+        created_for = record.key, record.url, record.resource
+        return created_for != (key_name(self._key), self.settings.graph_webhook_url, resource)
 
-    def _wanted(self, recorded: SubscriptionRecord) -> timedelta:
-        """How long it may be had: as long as it was granted for, where that is less than what is asked for."""
-        asked = self.settings.graph_subscription_minutes
-        return timedelta(minutes=min(asked, recorded.minutes or asked))
+    def _lifetime(self, record: SubscriptionRecord) -> timedelta:
+        """Return the lifetime of a subscription: as configured, or as granted if Graph granted less."""
+        configured = self.settings.graph_subscription_minutes
+        return timedelta(minutes=min(configured, record.minutes or configured))
 
-    def _end(self, graph: GraphSubscriptions, subscription: str) -> None:
-        """End one; if that cannot be, it runs out by itself."""
+    def _delete(self, graph: GraphSubscriptions, subscription: str) -> None:
+        """Delete a subscription. If that fails, it expires."""
         try:
             graph.delete(subscription)
         except (MailboxError, MailboxBusy) as error:
-            _log.warning("subscription %s could not be ended: %s", subscription, error)
+            _log.warning("subscription %s could not be deleted: %s", subscription, error)
 
     @property
     def _key(self) -> str:
@@ -235,75 +300,80 @@ class SubscriptionManager:
         self,
         graph: GraphSubscriptions,
         mailbox: MailboxSettings,
-        recorded: SubscriptionRecord,
+        record: SubscriptionRecord,
         lease: RenewingLease,
     ) -> None:
         assert self.settings.graph_webhook_url is not None
         lease.ensure()
         created = graph.create(
             mailbox,
-            recorded.folder,
+            record.folder,
             url=self.settings.graph_webhook_url,
-            state=client_state(self._key, folder_token(mailbox.name, recorded.folder)),
+            client_state=client_state(self._key, folder_token(mailbox.name, record.folder)),
             minutes=self.settings.graph_subscription_minutes,
         )
         new = SubscriptionRecord(
             mailbox=mailbox.name,
-            folder=recorded.folder,
+            folder=record.folder,
             subscription=created.id,
-            until=created.until,
+            until=created.expires,
             key=key_name(self._key),
             url=self.settings.graph_webhook_url,
             resource=created.resource,
-            minutes=self._granted(created.until),
+            minutes=self._minutes_until(created.expires),
         )
-        self._record(new)
-        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, recorded.folder, created.until)
-        self._look_at(mailbox)  # nobody told us of what came before
+        self._write(new)
+        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, created.expires)
+        self._request_poll(mailbox)  # Graph sent no notifications of earlier mail
 
     def _renew(
-        self, graph: GraphSubscriptions, mailbox: MailboxSettings, recorded: SubscriptionRecord, lease: RenewingLease
+        self, graph: GraphSubscriptions, mailbox: MailboxSettings, record: SubscriptionRecord, lease: RenewingLease
     ) -> None:
-        renewed = graph.renew(mailbox, recorded.subscription, minutes=self.settings.graph_subscription_minutes)
+        renewed = graph.renew(mailbox, record.subscription, minutes=self.settings.graph_subscription_minutes)
         if renewed is None:
-            gone = self._record(SubscriptionRecord(mailbox=mailbox.name, folder=recorded.folder))
-            self._create(graph, mailbox, gone, lease)
+            cleared = self._write(SubscriptionRecord(mailbox=mailbox.name, folder=record.folder))
+            self._create(graph, mailbox, cleared, lease)
             return
-        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, recorded.folder, renewed.until)
-        minutes = self._granted(renewed.until)
-        self._record(replace(recorded, until=renewed.until, minutes=minutes, error=""))
+        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, renewed.expires)
+        minutes = self._minutes_until(renewed.expires)
+        self._write(replace(record, until=renewed.expires, minutes=minutes, error=""))
 
-    def _granted(self, until: datetime) -> int:
-        return round((until - self.now()).total_seconds() / 60)
+    def _minutes_until(self, expires: datetime) -> int:
+        return round((expires - self.now()).total_seconds() / 60)
 
-    def _look_at(self, mailbox: MailboxSettings) -> None:
+    def _request_poll(self, mailbox: MailboxSettings) -> None:
         poll = Poll(mailbox.name, PollReason.NOTIFIED, requested_at=self.now())
-        self.stores.queues[QueueName.POLLS].put_many([poll.to_json()])
+        self.storage.queues[QueueName.POLLS].put_many([poll.to_json()])
 
-    def _put_back(self, event: LifecycleEvent) -> None:
-        if event.retries < MOST_RETRIES:
-            again = replace(event, retries=event.retries + 1)
-            self.stores.queues[QueueName.LIFECYCLE].put_many([again.to_json()], delay=MENDING)
+    def _requeue(self, event: LifecycleEvent) -> None:
+        if event.retries < MAX_RETRIES:
+            retry = replace(event, retries=event.retries + 1)
+            self.storage.queues[QueueName.LIFECYCLE].put_many([retry.to_json()], delay=RETRY_DELAY)
 
-    def _record(self, recorded: SubscriptionRecord) -> SubscriptionRecord:
-        recorded.write(self.stores.records)
-        return recorded
+    def _write(self, record: SubscriptionRecord) -> SubscriptionRecord:
+        record.write(self.storage.records)
+        return record
 
-    def _failed(self, recorded: SubscriptionRecord, error: MailroomError) -> None:
+    def _record_failure(self, record: SubscriptionRecord, error: MailroomError) -> None:
         metrics.count_failure(error, "subscription")
-        with log_context.bind(mailbox=recorded.mailbox):
+        with log_context.bind(mailbox=record.mailbox):
             _log.warning(
-                "mailbox %s, %s: no subscription could be made or renewed, the clock collects its mail: %s",
-                recorded.mailbox,
-                recorded.folder,
+                "mailbox %s, %s: the subscription could not be created or renewed, so only the timer polls: %s",
+                record.mailbox,
+                record.folder,
                 error,
             )
-        self._record(replace(recorded, error=printable(error, 1000)))
+        self._write(replace(record, error=printable(error, 1000)))
 
 
-def _by_sign_in(mailboxes: Iterable[MailboxSettings]) -> dict[tuple[object, ...], list[MailboxSettings]]:
-    """Mailboxes that the same app registration, or identity, looks at: one list shows all of their subscriptions."""
-    alike: dict[tuple[object, ...], list[MailboxSettings]] = {}
-    for one in mailboxes:
-        alike.setdefault((one.sign_in, one.tenant_id, one.client_id, one.ca_file), []).append(one)
-    return alike
+def _group_by_sign_in(mailboxes: Iterable[MailboxSettings]) -> dict[tuple[object, ...], list[MailboxSettings]]:
+    """Group mailboxes by app registration or identity, since one list shows all subscriptions of an app."""
+    groups: dict[tuple[object, ...], list[MailboxSettings]] = {}
+    for mailbox in mailboxes:
+        sign_in = (mailbox.sign_in, mailbox.tenant_id, mailbox.client_id, mailbox.ca_file)
+        groups.setdefault(sign_in, []).append(mailbox)
+    return groups
+
+
+def _record_key(mailbox: str, folder: str) -> str:
+    return digest("subscription", mailbox, folder)

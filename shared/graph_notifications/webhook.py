@@ -1,7 +1,7 @@
-"""The notification function's own small app: the keys and the mailboxes' names, and nothing that takes long to load.
+"""The handler of Graph's notification requests, which needs only the keys and the mailboxes' names.
 
-Graph gives an endpoint a few seconds, a cold start included, and leaves slow ones out. So nothing is imported here that
-leads to the Graph SDK or the storage SDKs; a test holds that.
+Graph expects a response within a few seconds, a cold start included, and drops slow endpoints. This module therefore
+imports neither the Graph SDK nor the storage SDKs (`tests/unit/test_webhook_imports.py`).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from shared.graph_notifications.notifications import (
 _log = logging.getLogger("mailroom.webhook")
 
 
-LOG_EVERY = timedelta(minutes=1)
-"""How often requests of strangers are logged: they may send thousands a second."""
+LOG_INTERVAL = timedelta(minutes=1)
+"""Minimum time between log lines about unauthenticated requests, of which thousands a second may arrive."""
 
 
 class RateLimitedLog:
-    """A count of what happens often, reported once a minute; called from several threads."""
+    """A counter of frequent events that is reported once per `LOG_INTERVAL`. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,16 +42,16 @@ class RateLimitedLog:
         self._reported: datetime | None = None
 
     def add(self, number: int, now: datetime) -> int:
-        """Return the count since the last report if one is due and there is anything to report, else 0.
+        """Return the count since the last report if a report is due and the count is not 0; otherwise 0.
 
         Args:
-            number: occasions since the last call.
-            now: the time.
+            number: events since the last call.
+            now: the current time.
         """
         with self._lock:
             self._count += number
-            # The clock may have been set back.
-            if not self._count or (self._reported is not None and abs(now - self._reported) < LOG_EVERY):
+            # `abs`: the system time may have been set back.
+            if not self._count or (self._reported is not None and abs(now - self._reported) < LOG_INTERVAL):
                 return 0
             count, self._count, self._reported = self._count, 0, now
             return count
@@ -59,13 +59,13 @@ class RateLimitedLog:
 
 @dataclass(frozen=True, slots=True)
 class WebhookResponse:
-    """What the function answers, and what it puts on its queues.
+    """An HTTP response, and the messages that the function puts on its queues.
 
     Attributes:
-        status: of HTTP.
-        text: the body, plain.
-        polls: bodies for the queue `polls`.
-        lifecycle: bodies for the queue `lifecycle`.
+        status: HTTP status.
+        text: plain text body.
+        polls: messages for the queue `polls`.
+        lifecycle: messages for the queue `lifecycle`.
     """
 
     status: int
@@ -76,68 +76,68 @@ class WebhookResponse:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Answers Microsoft Graph.
+    """A handler of Microsoft Graph's requests.
 
     Attributes:
-        keys: any of them proves that a notification is meant for us.
-        places: the folders that may be meant, by what their `clientState` calls them.
-        now: the time.
-        telemetry: Application Insights's connection string; None: nothing is exported.
+        keys: keys of which any may prove a notification.
+        folders: the configured folders by `folder_token`.
+        now: returns the current time.
+        telemetry: Application Insights connection string; None: nothing is exported.
     """
 
     keys: tuple[str, ...] = field(repr=False)
-    places: Mapping[str, FolderRef]
+    folders: Mapping[str, FolderRef]
     now: Now = utc_now
     telemetry: SecretStr | None = None
     _dropped: RateLimitedLog = field(default_factory=RateLimitedLog, init=False, repr=False, compare=False)
     _refused: dict[int, RateLimitedLog] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, settings: AppSettings, now: Now = utc_now) -> Webhook:
-        """From the app's settings."""
-        places = {
+    def from_settings(cls, settings: AppSettings, now: Now = utc_now) -> Webhook:
+        """Return the handler for the app's settings."""
+        folders = {
             folder_token(mailbox.name, folder): FolderRef(mailbox.name, folder)
             for mailbox in settings.mailboxes.values()
             if mailbox.protocol is MailProtocol.GRAPH
             for folder in mailbox.folders
         }
         keys = tuple(key.get_secret_value() for key in settings.graph_client_state_keys)
-        return cls(keys, places, now, settings.telemetry)
+        return cls(keys, folders, now, settings.telemetry)
 
-    def answer(self, body: bytes, validation_token: str | None, traceparent: str = "") -> WebhookResponse:
-        """What a request is to be answered.
+    def handle(self, body: bytes, validation_token: str | None, traceparent: str = "") -> WebhookResponse:
+        """Return the response to a request.
 
         Args:
-            body: as it came.
-            validation_token: the query parameter of that name, URL-decoded; None if there is none.
-            traceparent: the trace that what comes of it belongs to.
+            body: the request's body.
+            validation_token: the query parameter `validationToken`, URL-decoded; None if the request has none.
+            traceparent: the trace that the resulting work belongs to.
         """
         try:
             if validation_token is not None:
                 return WebhookResponse(HTTPStatus.OK, validation_response(validation_token))
-            received = parse_notifications(body, self.keys, self.places, now=self.now(), traceparent=traceparent)
+            parsed = parse_notifications(body, self.keys, self.folders, now=self.now(), traceparent=traceparent)
         except InvalidNotification as error:
             if refused := self._refused.setdefault(error.status, RateLimitedLog()).add(1, self.now()):
-                _log.warning("%d requests to graph_webhook are refused with %d: %s", refused, error.status, error)
+                _log.warning("refused %d requests to graph_webhook with status %d: %s", refused, error.status, error)
             return WebhookResponse(error.status)
-        self._say(received)
+        self._log_parsed(parsed)
         return WebhookResponse(
             HTTPStatus.ACCEPTED,
-            polls=tuple(poll.to_json() for poll in received.polls),
-            lifecycle=tuple(event.to_json() for event in received.lifecycle),
+            polls=tuple(poll.to_json() for poll in parsed.polls),
+            lifecycle=tuple(event.to_json() for event in parsed.lifecycle),
         )
 
-    def _say(self, received: ParsedNotifications) -> None:
-        if dropped := self._dropped.add(received.dropped, self.now()):
+    def _log_parsed(self, parsed: ParsedNotifications) -> None:
+        if dropped := self._dropped.add(parsed.dropped, self.now()):
             _log.warning(
-                "%d entries of notifications are dropped: their clientState is not proven by GRAPH_CLIENT_STATE_KEY, "
-                "or is about no mailbox of the settings",
+                "dropped %d notification entries: GRAPH_CLIENT_STATE_KEY does not prove their clientState, or it names "
+                "a folder that is not configured",
                 dropped,
             )
-        for kind in received.unknown:
-            _log.warning("Graph sent a lifecycle event that is not known here: %s", kind)
-        for event in received.lifecycle:
-            _log.info("mailbox %s, %s: Graph sent %s", event.mailbox, event.folder, event.kind)
+        for kind in parsed.unknown:
+            _log.warning("Microsoft Graph sent an unknown lifecycle event: %s", kind)
+        for event in parsed.lifecycle:
+            _log.info("mailbox %s, %s: Microsoft Graph sent %s", event.mailbox, event.folder, event.kind)
 
 
 _lock = threading.Lock()
@@ -145,14 +145,14 @@ _webhook: Webhook | None = None
 
 
 def webhook() -> Webhook:
-    """The process's, made at the first call from the app settings.
+    """Return the process's handler, created from the app settings at the first call.
 
     Raises:
-        ConfigurationError: faults of the whole app. The next call tries again.
+        ConfigurationError: the app's settings are invalid. The next call tries again.
     """
-    global _webhook  # noqa: PLW0603  the worker is one process, and reads its settings once
+    global _webhook  # noqa: PLW0603  the worker is one process and reads its settings once
     with _lock:
         if _webhook is None:
-            # Whose certificates are good is no concern here, nor are routes, and Graph is waiting.
-            _webhook = Webhook.of(load_settings(certificates=False, complete=False))
+            # Certificates and routes are not checked here: Graph is waiting, and the other functions check them.
+            _webhook = Webhook.from_settings(load_settings(certificates=False, complete=False))
         return _webhook

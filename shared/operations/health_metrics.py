@@ -12,7 +12,7 @@ from datetime import datetime
 
 from shared.clock import Now, utc_now
 from shared.config import AppSettings, MailProtocol
-from shared.graph_notifications.subscription_record import SubscriptionRecord
+from shared.graph_notifications.subscription_manager import SubscriptionRecord
 from shared.mailbox_health import HealthRecords
 from shared.observability import metrics
 from shared.storage.base import QueueName, Storage, Table

@@ -1,4 +1,4 @@
-"""The whole app on the local host in a process of its own, beside a stand-in for Graph in the test's."""
+"""The whole app on the local host in its own process; the Graph simulator runs in the test's process."""
 
 from __future__ import annotations
 

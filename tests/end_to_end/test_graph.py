@@ -39,10 +39,10 @@ def letter(number: int) -> bytes:
 def test_many_messages_while_notifications_get_lost_doubled_and_late(
     graphs: Callable[..., Graph], storage: str, tmp_path: Path
 ) -> None:
-    trouble = FaultPlan(
-        seed=3, lose=0.2, double=0.1, delay=(0.0, 0.6), reorder=True, throttle=0.02, retry_after=1, latency=0.002
+    fault_plan = FaultPlan(
+        seed=3, lose=0.2, duplicate=0.1, delay=(0.0, 0.6), reorder=True, throttle=0.02, retry_after=1, latency=0.002
     )
-    graph = graphs(trouble=trouble)
+    graph = graphs(fault_plan=fault_plan)
     boxes = [graph.box(f"{name}@example.com") for name in ("support", "sales", "office")]
     (port,) = free_ports(1)
     values = {
@@ -64,7 +64,7 @@ def test_many_messages_while_notifications_get_lost_doubled_and_late(
             if number == MESSAGES // 2:
                 graph.server.drop_subscriptions("sales@example.com")
             time.sleep(0.005)
-        _wait(lambda: not any(box.left("Inbox") for box in boxes), seconds=240)
+        _wait(lambda: not any(box.contents("Inbox") for box in boxes), seconds=240)
         assert len(graph.server.subscriptions) == 3, "the one that was dropped is there again"
         _wait(lambda: _nothing_waits(storage), seconds=240)
     stores = opened(storage)
@@ -94,28 +94,28 @@ def test_many_messages_while_notifications_get_lost_doubled_and_late(
 
 def test_mailroom_collects_checks_and_tells(graph: Graph, tmp_path: Path) -> None:
     box = graph.box("support@example.com", *[plain_mail(n, to="sales@example.com") for n in range(20)])
-    box.deliver(plain_mail(100), broken=True)
+    box.deliver(plain_mail(100), unconvertible=True)
     values = {**graph.values(support="support@example.com"), "ROUTES__sales__ADDRESS": "sales@example.com"}
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
 
     checked = mailroom("check", settings=settings)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "21 messages" in checked.stdout
-    assert len(box.left("Inbox")) == 21
+    assert len(box.contents("Inbox")) == 21
 
     ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert box.left("Inbox") == [plain_mail(100)]
+    assert box.contents("Inbox") == [plain_mail(100)]
     status = mailroom("status", settings=settings)
     assert "the clock alone collects support" in " ".join(status.stdout.split())
 
-    asked = len(graph.asked("GET", "/$value"))
+    asked = len(graph.request_lines("GET", "/$value"))
     assert mailroom("run-once", settings=settings).returncode == 0
-    assert len(graph.asked("GET", "/$value")) == asked, "what cannot be read is not asked for again"
+    assert len(graph.request_lines("GET", "/$value")) == asked, "what cannot be read is not asked for again"
     assert mailroom("enable", "support", "--unreadable", settings=settings).returncode == 0
-    graph.trouble.broken.clear()
+    graph.fault_plan.unconvertible.clear()
     assert mailroom("run-once", settings=settings).returncode == 0
-    assert box.left("Inbox") == []
+    assert box.contents("Inbox") == []
     stores = opened(f"folder:{tmp_path / 'mail'}")
     assert len(list(stores.blobs.list("unreadable/"))) == 1
     assert_all_stored(stores, [*[plain_mail(n, to="sales@example.com") for n in range(20)], plain_mail(100)])
@@ -157,7 +157,7 @@ def test_check_proposes_aliases_where_the_directory_may_be_read(graph: Graph, tm
     assert "its aliases are sales@example.com, info@example.com" in told
     assert "set MAILBOXES__production__ALIASES=sales@example.com" in told
     assert "production@example.com has the route production beside the routes of sales@example.com" in told
-    assert box.left("Inbox") == [plain_mail(1)]
+    assert box.contents("Inbox") == [plain_mail(1)]
 
 
 def test_1_3_check_says_that_delete_ends_in_deleted_items_and_why(graph: Graph, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_1_3_check_says_that_delete_ends_in_deleted_items_and_why(graph: Graph, 
         checked.stdout.split()
     )
     assert mailroom("run-once", settings=settings).returncode == 0
-    assert box.left("Deleted Items") == [plain_mail(1)]
+    assert box.contents("Deleted Items") == [plain_mail(1)]
 
 
 def test_the_first_subscription_comes_within_one_poll_interval(graph: Graph, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_status_shows_a_subscription_with_its_end(graph: Graph, tmp_path: Path) 
     with running(values, port, tmp_path):
         _wait(lambda: len(graph.server.subscriptions) == 1)
         graph.box("support@example.com", plain_mail(1))
-        _wait(lambda: not graph.box("support@example.com").left("Inbox"))
+        _wait(lambda: not graph.box("support@example.com").contents("Inbox"))
     settings = settings_file(tmp_path, values["AzureWebJobsStorage"], values)
     ran = mailroom("status", settings=settings)
     (subscription,) = graph.server.subscriptions

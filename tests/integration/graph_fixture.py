@@ -1,4 +1,4 @@
-"""What the tests of notifications and subscriptions share: an app on a stand-in for Graph, and its webhook."""
+"""The fixture of the notification and subscription tests: an app on a Graph simulator, with its webhook."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.servers.graph import STATE_KEY, Graph
 from tests.servers.http import AnyMethod, serving
 
 
-class World:
-    """An app with mailboxes on a stand-in, whose webhook puts on the app's own queues."""
+class SubscriptionFixture:
+    """An app with mailboxes on a simulator, whose webhook writes to the app's queues."""
 
     def __init__(self, folder: Path, graph: Graph, url: str, mailboxes: dict[str, str]) -> None:
         self.graph = graph
@@ -42,40 +42,40 @@ class World:
         return datetime.now(UTC) + self.later
 
     def app(self) -> App:
-        """A new process."""
+        """Return the app of a new process."""
         settings = load_settings({**self.values, **self.extra})
         assert not settings.faulty, settings.faulty
         return build_app(settings, self.stores, now=self.now)
 
-    def keep(self) -> None:
-        """One round of the timer."""
+    def reconcile(self) -> None:
+        """Run the renewal timer once."""
         self.app().subscriptions.reconcile()
 
     def polls(self) -> list[Poll]:
-        """The polls on the queue, the delayed ones not among them; it is empty then."""
-        return [Poll.from_json(body) for body in self._taken(QueueName.POLLS)]
+        """Remove the polls that are due from the queue and return them."""
+        return [Poll.from_json(body) for body in self._drain_queue(QueueName.POLLS)]
 
     def lifecycle(self) -> list[LifecycleEvent]:
-        """The lifecycle events on the queue, likewise."""
-        return [LifecycleEvent.from_json(body) for body in self._taken(QueueName.LIFECYCLE)]
+        """Remove the lifecycle events that are due from the queue and return them."""
+        return [LifecycleEvent.from_json(body) for body in self._drain_queue(QueueName.LIFECYCLE)]
 
-    def mend(self) -> int:
-        """Do what the lifecycle events on the queue ask for; how many there were."""
+    def handle_lifecycle_events(self) -> int:
+        """Handle the lifecycle events on the queue, and return their number."""
         events = self.lifecycle()
         for event in events:
             self.app().subscriptions.handle_lifecycle_event(event)
         return len(events)
 
     def receive(self, body: bytes, token: str | None) -> tuple[int, bytes]:
-        """What the function does with a request."""
+        """Handle a request like the function."""
         if self.refusing:
             return 503, b""
-        answer = Webhook.of(load_settings({**self.values, **self.extra})).answer(body, token)
-        self.stores.queues[QueueName.POLLS].put_many(answer.polls)
-        self.stores.queues[QueueName.LIFECYCLE].put_many(answer.lifecycle)
-        return answer.status, answer.text.encode()
+        response = Webhook.from_settings(load_settings({**self.values, **self.extra})).handle(body, token)
+        self.stores.queues[QueueName.POLLS].put_many(response.polls)
+        self.stores.queues[QueueName.LIFECYCLE].put_many(response.lifecycle)
+        return response.status, response.text.encode()
 
-    def _taken(self, name: QueueName) -> Iterator[str]:
+    def _drain_queue(self, name: QueueName) -> Iterator[str]:
         queue = self.stores.queues[name]
         while items := queue.receive(32, hidden_for=60):
             for item in items:
@@ -84,9 +84,9 @@ class World:
 
 
 @contextmanager
-def graph_world(folder: Path, graph: Graph, **mailboxes: str) -> Iterator[World]:
-    """A world whose webhook listens while the context lasts."""
-    world: World | None = None
+def graph_world(folder: Path, graph: Graph, **mailboxes: str) -> Iterator[SubscriptionFixture]:
+    """Run a fixture with a webhook while the context lasts."""
+    world: SubscriptionFixture | None = None
 
     class Receiver(AnyMethod):
         def answer(self) -> None:
@@ -101,7 +101,7 @@ def graph_world(folder: Path, graph: Graph, **mailboxes: str) -> Iterator[World]
             self.wfile.write(text)
 
     with serving(Receiver) as port:
-        world = World(folder, graph, f"http://127.0.0.1:{port}/api/graph_webhook", mailboxes)
+        world = SubscriptionFixture(folder, graph, f"http://127.0.0.1:{port}/api/graph_webhook", mailboxes)
         try:
             yield world
         finally:

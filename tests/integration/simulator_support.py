@@ -1,4 +1,4 @@
-"""What the stand-in's own tests stand on: a running one, a client that hides nothing, a receiver of notifications."""
+"""Support for the simulator's tests: a running simulator, a plain HTTP client and a receiver of notifications."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SIZED = "singleValueExtendedProperties($filter=id eq 'Long 0x0E08')"
 
 
 def letter(number: int = 1) -> bytes:
-    """A small message."""
+    """Return a small message."""
     return b"From: Ann <ann@example.org>\r\nTo: support@example.com\r\nSubject: No. %d\r\n\r\nHello\r\n" % number
 
 
 @dataclass
-class Place:
-    """A stand-in with one app and one mailbox, and a client of that app."""
+class SimulatorFixture:
+    """A simulator with one app and one mailbox, and an HTTP client."""
 
     graph: GraphSimulator
     app: App
@@ -40,78 +40,80 @@ class Place:
 
     @property
     def messages(self) -> str:
-        """Where the inbox is listed."""
+        """The path of the inbox's messages."""
         return f"/users/{ADDRESS}/mailFolders/inbox/messages"
 
     def message(self, message_id: str, rest: str = "") -> str:
-        """Where a message is."""
+        """Return the path of a message."""
         return f"/users/{ADDRESS}/messages/{message_id}{rest}"
 
     def ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
-        """Ask Graph something, with a good token and immutable ids unless the headers say otherwise."""
+        """Send a request with a valid token and immutable ids, unless the headers say otherwise."""
         signed = {"Authorization": f"Bearer {self.graph.token(self.app)}", **IMMUTABLE}
         url = path if path.startswith("https:") else self.graph.endpoint + path
         return self.client.request(method, url, headers={**signed, **(headers or {})}, **more)
 
     def get(self, path: str, options: dict[str, str] | None = None, **more: Any) -> httpx.Response:
-        """GET."""
+        """Send a GET request."""
         return self.ask("GET", path, params=options, **more)
 
     def listed(self, options: dict[str, str] | None = None, **more: Any) -> list[dict[str, Any]]:
-        """The first page of the inbox."""
+        """Return the first page of the inbox."""
         answer = self.get(self.messages, options, **more)
         assert answer.status_code == 200, answer.text
         return list(answer.json()["value"])
 
     def subscribe(self, url: str, **changes: Any) -> httpx.Response:
-        """Ask for a subscription to the inbox; a change to None leaves a property out."""
+        """Subscribe to the inbox; a change to None omits a property."""
         body = {
             "changeType": "created",
             "notificationUrl": url,
             "lifecycleNotificationUrl": url,
             "resource": f"users/{ADDRESS}/mailFolders('inbox')/messages",
-            "expirationDateTime": soon(minutes=100),
+            "expirationDateTime": from_now(minutes=100),
             "clientState": "secret",
             **changes,
         }
         return self.ask("POST", "/subscriptions", json={name: value for name, value in body.items() if value})
 
 
-def soon(**ahead: float) -> str:
-    """A time from now, as Graph takes it."""
-    return (datetime.now(UTC) + timedelta(**ahead)).isoformat()
+def from_now(**delta: float) -> str:
+    """Return a time relative to now in Graph's format."""
+    return (datetime.now(UTC) + timedelta(**delta)).isoformat()
 
 
-def refused(answer: httpx.Response, status: int, code: str, words: str = "") -> None:
-    """Check that an answer is a refusal in Graph's shape."""
+def assert_refused(answer: httpx.Response, status: int, code: str, text: str = "") -> None:
+    """Assert that a response is an error in Graph's format."""
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert error["code"] == code
-    assert words in error["message"]
+    assert text in error["message"]
     assert error["innerError"].keys() == {"date", "request-id", "client-request-id"}
 
 
 @contextmanager
-def standing(ca: Ca, folder: Path, trouble: FaultPlan | None = None, **more: Any) -> Iterator[Place]:
-    """A running stand-in for as long as the context lasts."""
+def running_simulator(
+    ca: Ca, folder: Path, fault_plan: FaultPlan | None = None, **more: Any
+) -> Iterator[SimulatorFixture]:
+    """Run a simulator while the context lasts."""
     certificate, key = ca.server().write(folder, "graph")
     trusting = ssl.create_default_context(cafile=ca.write(folder))
     with (
-        GraphSimulator(certificate=certificate, key=key, trouble=trouble or FaultPlan(), **more) as graph,
+        GraphSimulator(certificate=certificate, key=key, fault_plan=fault_plan or FaultPlan(), **more) as graph,
         httpx.Client(verify=trusting, trust_env=False, timeout=20) as client,
     ):
-        yield Place(graph, graph.register(), graph.mailbox(ADDRESS), client)
+        yield SimulatorFixture(graph, graph.register(), graph.mailbox(ADDRESS), client)
 
 
 @dataclass
 class Receiver:
-    """What a receiver of notifications got and how it answers.
+    """A receiver of notifications.
 
     Attributes:
-        url: where it listens, with an option of its own.
-        statuses: what to answer to notifications next; then 202.
-        validation: changes the answer to a validation: (status, content type, body) from the token.
-        tokens: validation tokens so far.
+        url: its URL, which has a query.
+        statuses: statuses of the next responses to notifications; then 202.
+        validation: replaces the response to a validation: (status, content type, body) from the token.
+        tokens: validation tokens received.
         requests: the entries of each request with notifications.
     """
 
@@ -124,25 +126,25 @@ class Receiver:
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """All entries so far."""
+        """All entries received."""
         return [entry for request in self.requests for entry in request]
 
     def answer(self, options: dict[str, list[str]], body: bytes) -> tuple[int, str, bytes]:
-        """What to answer: status, content type, body."""
+        """Return the response: status, content type, body."""
         assert options["code"] == ["a b"]
         with self.lock:
             if "validationToken" in options:
                 token = options["validationToken"][0]
                 self.tokens.append(token)
-                found = self.validation(token) if self.validation else (200, "text/plain; charset=utf-8", token)
-                return found[0], found[1], found[2].encode()
+                response = self.validation(token) if self.validation else (200, "text/plain; charset=utf-8", token)
+                return response[0], response[1], response[2].encode()
             self.requests.append(json.loads(body)["value"])
             return (self.statuses.pop(0) if self.statuses else 202), "text/plain", b""
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """A receiver on loopback for as long as the context lasts."""
+def running_receiver() -> Iterator[Receiver]:
+    """Run a receiver on loopback while the context lasts."""
     receiver = Receiver()
 
     class Handler(AnyMethod):

@@ -33,14 +33,14 @@ _worlds = itertools.count()
 
 
 class GraphWorld(World):
-    """The two mailboxes on a stand-in for Graph, at addresses that no other world uses."""
+    """The two mailboxes on a Graph simulator, at addresses that no other fixture uses."""
 
     def __init__(self, folder: Path, graph: Graph, tokens: TokenCache, after: str = "delete") -> None:
         self.folder = folder
         self.violations: list[str] = []
         self._graph = graph
         self._tokens = tokens
-        self._way = GraphEndpoint(graph.server.endpoint, 10)
+        self._endpoint = GraphEndpoint(graph.server.endpoint, 10)
         self._after = after
         values = {**graph.values(support="support@example.com", office="office@example.com"), **TWO_MAILBOXES}
         values |= {f"MAILBOXES__{name}__AFTER": after for name in ("support", "office")}
@@ -55,7 +55,7 @@ class GraphWorld(World):
 
     def left(self) -> bool:
         left = [
-            one for address in self._addresses.values() for one in self._graph.server.mailbox(address).left("Inbox")
+            one for address in self._addresses.values() for one in self._graph.server.mailbox(address).contents("Inbox")
         ]
         if self._after == "keep":
             assert Counter(left) == Counter([*SUPPORT_MAIL, *OFFICE_MAIL])
@@ -63,8 +63,8 @@ class GraphWorld(World):
         return bool(left)
 
     def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
-        session = GraphMailbox(replace(settings, address=self._addresses[settings.name]), self._tokens, self._way)
-        once = session._client._once
+        session = GraphMailbox(replace(settings, address=self._addresses[settings.name]), self._tokens, self._endpoint)
+        once = session._client._send_once
 
         async def faulty(build: Callable[[], Any], read: Any) -> Any:
             info = build()
@@ -77,7 +77,7 @@ class GraphWorld(World):
                 faults.after(fault)
             return answer
 
-        session._client._once = faulty  # type: ignore[method-assign]
+        session._client._send_once = faulty  # type: ignore[method-assign]
         return session
 
 
@@ -105,7 +105,7 @@ WAYS = [
 def test_8_1_a_fault_at_every_step_of_graph(
     way: Way, after: str, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.mailboxes.graph.client.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("shared.mailboxes.graph.client.MIN_BACKOFF", 0.01)
     tokens = graph.tokens
     undisturbed = GraphWorld(tmp_path / "0", graph, tokens, after)
     counting = Faults()

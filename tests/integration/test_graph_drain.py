@@ -1,4 +1,4 @@
-"""Mailboxes of Office 365: listed, read and removed through Microsoft Graph, by the real SDK and MSAL."""
+"""Office 365 mailboxes: listing, fetching and removing over Microsoft Graph, with the real SDK and MSAL."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ def in_batches(listed: Sequence[ListedMessage], size: int) -> list[list[ListedMe
 
 
 def fetch(mailbox: GraphMailbox, folder: str = "INBOX", *, limit: int = LIMIT, size: int = 10) -> list[FetchResult]:
-    """Everything in a folder, in batches; contents are bytes, or read from their files and closed."""
-    found = []
+    """Fetch all messages in a folder, in batches."""
+    results = []
     for batch in mailbox.fetch(in_batches(mailbox.list(folder), size), max_bytes=limit):
-        found += batch
-    return found
+        results += batch
+    return results
 
 
-def data(one: FetchResult) -> bytes:
-    assert one.content is not None
-    held = one.content.data
-    found = held.read_bytes() if isinstance(held, Path) else held
-    one.content.close()
-    return found
+def data(result: FetchResult) -> bytes:
+    assert result.content is not None
+    stored = result.content.data
+    content = stored.read_bytes() if isinstance(stored, Path) else stored
+    result.content.close()
+    return content
 
 
-def test_1_1_all_of_it_byte_for_byte_oldest_first(graph: Graph) -> None:
+def test_1_1_messages_are_fetched_byte_for_byte_oldest_first(graph: Graph) -> None:
     messages = [*[plain_mail(n) for n in range(25)], *hostile_bodies().values(), b"\xff\xfe\x00 8 bit \x80\n\r"]
     box = graph.box("support@example.com", *messages)
     with graph.open() as mailbox:
         listed = mailbox.list("INBOX")
-        assert [one.key for one in listed] == box.ids("Inbox")
-        assert all(one.received is not None and one.size > 0 for one in listed)
-        assert [data(one) for one in fetch(mailbox)] == messages
+        assert [message.key for message in listed] == box.ids("Inbox")
+        assert all(message.received is not None and message.size > 0 for message in listed)
+        assert [data(item) for item in fetch(mailbox)] == messages
 
 
 def test_1_3_trash_moves_to_deleted_items(graph: Graph) -> None:
@@ -54,26 +54,26 @@ def test_1_3_trash_moves_to_deleted_items(graph: Graph) -> None:
         listed = mailbox.list("INBOX")
         mailbox.remove([listed[0], listed[2]])
         mailbox.commit()
-    assert box.left("Inbox") == [plain_mail(2)]
-    assert sorted(box.left("Deleted Items")) == sorted([plain_mail(1), plain_mail(3)])
+    assert box.contents("Inbox") == [plain_mail(2)]
+    assert sorted(box.contents("Deleted Items")) == sorted([plain_mail(1), plain_mail(3)])
     assert box.purged == []
 
 
 def test_1_3_trash_never_removes_from_deleted_items(graph: Graph) -> None:
-    """Not after a lost answer, when the request is sent twice, and not what a person deleted meanwhile."""
+    """A lost response repeats the request, and a person deletes a message meanwhile."""
     box = graph.box("support@example.com", plain_mail(1), plain_mail(2))
     with graph.open(after=After.TRASH) as mailbox:
         listed = mailbox.list("INBOX")
         box.delete(box.ids("Inbox")[1])
-        graph.trouble.cut_answers = 1
+        graph.fault_plan.drop_responses = 1
         mailbox.remove(listed)
-    assert len(box.left("Deleted Items")) == 2
+    assert len(box.contents("Deleted Items")) == 2
     assert box.purged == []
 
 
 @pytest.mark.parametrize("folder", ["Deleted Items", "deleteditems"])
-def test_1_3_trash_does_not_collect_deleted_items(graph: Graph, folder: str) -> None:
-    """The settings know the English names; the server knows all of them."""
+def test_1_3_trash_refuses_to_poll_deleted_items(graph: Graph, folder: str) -> None:
+    """The configuration knows only the English names; the server resolves every name."""
     box = graph.box("support@example.com")
     box.deliver(plain_mail(1), folder="Deleted Items")
     with graph.open(after=After.TRASH, folders=("INBOX", folder)) as mailbox:
@@ -85,45 +85,45 @@ def test_1_3_trash_does_not_collect_deleted_items(graph: Graph, folder: str) -> 
         assert mailbox.check_folder("INBOX").problems == ()
 
 
-def test_1_3_delete_leaves_nothing(graph: Graph) -> None:
+def test_1_3_delete_removes_permanently(graph: Graph) -> None:
     box = graph.box("support@example.com", plain_mail(1), plain_mail(2))
     with graph.open() as mailbox:
         listed = mailbox.list("INBOX")
-        graph.trouble.cut_answers = 1
+        graph.fault_plan.drop_responses = 1
         mailbox.remove(listed)
         mailbox.remove(listed)
-    assert box.left("Inbox") == box.left("Deleted Items") == []
+    assert box.contents("Inbox") == box.contents("Deleted Items") == []
     assert sorted(box.purged) == sorted([plain_mail(1), plain_mail(2)])
-    assert not graph.asked("DELETE")
+    assert not graph.request_lines("DELETE")
 
 
-def test_1_3_a_move_goes_where_it_is_told(graph: Graph) -> None:
+def test_1_3_move_moves_to_the_configured_folder(graph: Graph) -> None:
     box = graph.box("support@example.com", plain_mail(1))
     box.folder("Done/2026")
     with graph.open(after=After.MOVE, move_to="Done/2026") as mailbox:
         listed = mailbox.list("INBOX")
         mailbox.remove(listed)
         mailbox.remove(listed)
-    assert box.left("Inbox") == []
-    assert box.left("Done/2026") == [plain_mail(1)]
+    assert box.contents("Inbox") == []
+    assert box.contents("Done/2026") == [plain_mail(1)]
 
 
-def test_1_3_a_move_without_its_folder_downloads_nothing(graph: Graph) -> None:
+def test_1_3_a_missing_move_target_stops_the_listing(graph: Graph) -> None:
     graph.box("support@example.com", plain_mail(1))
     with graph.open(after=After.MOVE, move_to="Nowhere") as mailbox, pytest.raises(FolderMissing, match="AFTER"):
         mailbox.list("INBOX")
 
 
-def test_1_3_kept_mail_is_listed_once_by_its_changes(graph: Graph) -> None:
-    graph.trouble.repeats = 0.5
+def test_1_3_kept_mail_is_listed_once_by_delta_queries(graph: Graph) -> None:
+    graph.fault_plan.repeat = 0.5
     box = graph.box("support@example.com")
     for number in range(30):
         box.deliver(plain_mail(number), received=datetime(2026, 11, 24, 12, 0, number, tzinfo=UTC))
     with graph.open(after=After.KEEP) as mailbox:
         listed = mailbox.list("INBOX")
-        assert [one.key for one in listed] == box.ids("Inbox"), "oldest first, each once"
-        assert mailbox.watermark([one.number for one in listed[1:]]) is None, "one that was not dealt with"
-        mark = mailbox.watermark([one.number for one in listed])
+        assert [message.key for message in listed] == box.ids("Inbox"), "oldest first, each once"
+        assert mailbox.watermark([message.number for message in listed[1:]]) is None, "the first message is unprocessed"
+        mark = mailbox.watermark([message.number for message in listed])
         assert mark is not None
         box.deliver(plain_mail(100))
         (new,) = mailbox.list("INBOX", above=mark)
@@ -131,21 +131,23 @@ def test_1_3_kept_mail_is_listed_once_by_its_changes(graph: Graph) -> None:
         mark = mailbox.watermark([new.number])
         assert list(mailbox.list("INBOX", above=mark)) == []
         mailbox.remove([new])
-    assert len(box.left("Inbox")) == 31
-    assert not graph.asked("DELETE")
-    assert not graph.asked("POST", "/permanentDelete")
+    assert len(box.contents("Inbox")) == 31
+    assert not graph.request_lines("DELETE")
+    assert not graph.request_lines("POST", "/permanentDelete")
 
 
-def test_8_3_a_delta_link_that_has_expired_begins_anew(graph: Graph) -> None:
+def test_8_3_an_expired_delta_link_starts_over(graph: Graph) -> None:
     box = graph.box("support@example.com", *[plain_mail(n) for n in range(3)])
     with graph.open(after=After.KEEP) as mailbox:
-        for _ in range(4):  # 410 and 400 take turns
-            mark = mailbox.watermark([one.number for one in mailbox.list("INBOX")])
+        for _ in range(4):  # 410 and 400 alternate
+            mark = mailbox.watermark([message.number for message in mailbox.list("INBOX")])
             graph.server.expire_delta_links()
-            assert sorted(one.key or "" for one in mailbox.list("INBOX", above=mark)) == sorted(box.ids("Inbox"))
+            assert sorted(message.key or "" for message in mailbox.list("INBOX", above=mark)) == sorted(
+                box.ids("Inbox")
+            )
 
 
-def test_a_mark_whose_link_leads_elsewhere_is_none(graph: Graph) -> None:
+def test_a_watermark_with_a_link_to_another_server_is_ignored(graph: Graph) -> None:
     graph.box("support@example.com", plain_mail(1))
     elsewhere = "https://graph.evil.example/v1.0/users/x/messages/delta?$deltatoken=1"
     with graph.open(after=After.KEEP) as mailbox:
@@ -153,12 +155,12 @@ def test_a_mark_whose_link_leads_elsewhere_is_none(graph: Graph) -> None:
         assert len(mailbox.list("INBOX", above=elsewhere)) == 1
 
 
-def test_8_3_a_mark_is_another_mailboxs_or_folders_as_little_as_another_uidvaliditys(graph: Graph) -> None:
-    """ADDRESS was changed, or a folder renamed and another made under its name: all of it is listed anew."""
+def test_8_3_a_watermark_of_another_mailbox_or_folder_is_ignored(graph: Graph) -> None:
+    """After a change of ADDRESS, or when a new folder has the old name, all messages are listed."""
     graph.box("support@example.com", plain_mail(1))
     graph.box("other@example.com", plain_mail(2), plain_mail(3))
     with graph.open(after=After.KEEP) as mailbox:
-        mark = mailbox.watermark([one.number for one in mailbox.list("INBOX")])
+        mark = mailbox.watermark([message.number for message in mailbox.list("INBOX")])
         assert list(mailbox.list("INBOX", above=mark)) == []
     with graph.open(after=After.KEEP, address="other@example.com") as mailbox:
         assert len(mailbox.list("INBOX", above=mark)) == 2
@@ -167,21 +169,21 @@ def test_8_3_a_mark_is_another_mailboxs_or_folders_as_little_as_another_uidvalid
         box.folder(path)
         box.deliver(plain_mail(4), folder=path)
     with graph.open(after=After.KEEP, folders=("Orders",)) as mailbox:
-        mark = mailbox.watermark([one.number for one in mailbox.list("Orders")])
-        mailbox._way.folders.forget("support")
-        mailbox._way.folders.put("support", "Orders", box.folder("Orders once more"))
+        mark = mailbox.watermark([message.number for message in mailbox.list("Orders")])
+        mailbox._endpoint.folder_ids.forget("support")
+        mailbox._endpoint.folder_ids.put("support", "Orders", box.folder("Orders once more"))
         assert len(mailbox.list("Orders", above=mark)) == 1
 
 
-def test_1_5_a_shared_mailbox_by_its_address(graph: Graph) -> None:
+def test_1_5_a_shared_mailbox_is_opened_by_its_address(graph: Graph) -> None:
     graph.box("office@example.com", plain_mail(7))
     graph.box("support@example.com", plain_mail(1))
     with graph.open(shared_mailbox="office@example.com") as mailbox:
-        assert [data(one) for one in fetch(mailbox)] == [plain_mail(7)]
-    assert all("/users/office@example.com/" in one for one in graph.asked("GET"))
+        assert [data(item) for item in fetch(mailbox)] == [plain_mail(7)]
+    assert all("/users/office@example.com/" in item for item in graph.request_lines("GET"))
 
 
-def test_1_6_folders_by_path_and_by_well_known_name(graph: Graph) -> None:
+def test_1_6_folders_are_found_by_path_and_well_known_name(graph: Graph) -> None:
     box = graph.box("support@example.com")
     for number, path in enumerate(["Inbox/Orders", "It's a (odd) name/Deep", "Junk Email"]):
         box.folder(path)
@@ -189,47 +191,47 @@ def test_1_6_folders_by_path_and_by_well_known_name(graph: Graph) -> None:
     folders = ("INBOX/Orders", "It's a (odd) name/Deep", "JunkEmail")
     with graph.open(folders=folders) as mailbox:
         for number, path in enumerate(folders):
-            assert [data(one) for one in fetch(mailbox, path)] == [plain_mail(number)]
+            assert [data(item) for item in fetch(mailbox, path)] == [plain_mail(number)]
         before = len(graph.server.requests)
         mailbox.list("INBOX/Orders")
-        assert len(graph.server.requests) == before + 1, "the folder's id is remembered"
+        assert len(graph.server.requests) == before + 1, "the folder's id is cached"
         with pytest.raises(FolderMissing, match="MAILBOXES__support__FOLDERS"):
             mailbox.list("INBOX/Nothing")
 
 
-def test_1_6_a_folder_that_was_made_anew_is_found_again(graph: Graph) -> None:
+def test_1_6_a_recreated_folder_is_found_again(graph: Graph) -> None:
     box = graph.box("support@example.com")
     box.folder("Orders")
     with graph.open(folders=("Orders",)) as mailbox:
         assert list(mailbox.list("Orders")) == []
-        mailbox._way.folders.forget("support")
-        mailbox._way.folders.put("support", "Orders", "AAMkGone")
+        mailbox._endpoint.folder_ids.forget("support")
+        mailbox._endpoint.folder_ids.put("support", "Orders", "AAMkGone")
         box.deliver(plain_mail(1), folder="Orders")
         assert len(mailbox.list("Orders")) == 1
 
 
-def test_1_7_a_large_message_is_spooled_and_one_over_the_limit_stays(graph: Graph) -> None:
+def test_1_7_a_large_message_is_spooled_and_an_oversized_one_is_not_fetched(graph: Graph) -> None:
     large = plain_mail(1, size=9_000_000)
-    told_small = plain_mail(2, size=6_000_000)
+    underreported = plain_mail(2, size=6_000_000)
     box = graph.box("support@example.com", large)
-    box.deliver(told_small, told_size=1000)
+    box.deliver(underreported, reported_size=1000)
     box.deliver(plain_mail(3))
     with graph.open() as mailbox:
         listed = mailbox.list("INBOX")
         assert listed[0].size >= 9_000_000
         assert listed[1].size == 1000
-        one, two, three = fetch(mailbox)
-        assert one.content is not None
-        assert isinstance(one.content.data, Path)
-        assert two.content is not None
-        assert isinstance(two.content.data, Path)
-        assert [data(one), data(two), data(three)] == [large, told_small, plain_mail(3)]
+        first, second, third = fetch(mailbox)
+        assert first.content is not None
+        assert isinstance(first.content.data, Path)
+        assert second.content is not None
+        assert isinstance(second.content.data, Path)
+        assert [data(first), data(second), data(third)] == [large, underreported, plain_mail(3)]
         limited = fetch(mailbox, limit=5_000_000)
-        assert [one.oversized for one in limited] == [True, True, False]
+        assert [result.oversized for result in limited] == [True, True, False]
         assert data(limited[2]) == plain_mail(3)
 
 
-def test_1_7_a_fetch_that_is_given_up_leaves_nothing_on_the_disk(graph: Graph, tmp_path: Path) -> None:
+def test_1_7_an_abandoned_fetch_leaves_no_temporary_files(graph: Graph, tmp_path: Path) -> None:
     import tempfile  # noqa: PLC0415
 
     graph.box("support@example.com", *[plain_mail(n, size=5_000_000) for n in range(3)])
@@ -241,7 +243,7 @@ def test_1_7_a_fetch_that_is_given_up_leaves_nothing_on_the_disk(graph: Graph, t
     assert {path.name for path in Path(tempfile.gettempdir()).glob("mailroom-*")} <= before
 
 
-def test_1_11_since_is_asked_of_the_server(graph: Graph) -> None:
+def test_1_11_since_filters_the_listing(graph: Graph) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     box = graph.box("support@example.com")
     box.deliver(plain_mail(1), received=now - timedelta(days=3))
@@ -257,18 +259,18 @@ def test_a_long_folder_is_read_page_by_page(graph: Graph) -> None:
     for number in range(2100):
         box.deliver(b"Subject: %d\r\n\r\n" % number)
     with graph.open() as mailbox:
-        assert [one.key for one in mailbox.list("INBOX")] == box.ids("Inbox")
-    assert len(graph.asked("GET", "/messages")) == 3
+        assert [message.key for message in mailbox.list("INBOX")] == box.ids("Inbox")
+    assert len(graph.request_lines("GET", "/messages")) == 3
 
 
-def test_never_more_than_four_at_a_time(graph: Graph) -> None:
-    """The stand-in answers a fifth with 429, and none is."""
-    graph.trouble.latency = 0.02
+def test_at_most_four_requests_are_concurrent(graph: Graph) -> None:
+    """The simulator answers a fifth concurrent request with 429."""
+    graph.fault_plan.latency = 0.02
     graph.box("support@example.com", *[plain_mail(n) for n in range(40)])
     with graph.open() as mailbox:
         for batch in mailbox.fetch(in_batches(mailbox.list("INBOX"), 10), max_bytes=LIMIT):
-            for one in batch:
-                data(one)
-            mailbox.remove([one.listed for one in batch])
-    assert {one.status for one in graph.server.requests} == {200, 204}
-    assert len(graph.server.requests) == 1 + 40 + 40, "one listing, and two requests a message"
+            for item in batch:
+                data(item)
+            mailbox.remove([result.listed for result in batch])
+    assert {request.status for request in graph.server.requests} == {200, 204}
+    assert len(graph.server.requests) == 1 + 40 + 40, "one listing, and two requests per message"

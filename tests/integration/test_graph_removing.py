@@ -1,4 +1,4 @@
-"""Removals through Microsoft Graph where the server cannot do what `AFTER` says, or refuses a message (rule 1.3)."""
+"""Removals over Microsoft Graph where the server lacks the action of `AFTER`, or refuses a message (rule 1.3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from shared.config import After
 from shared.errors import AccessRefused, RemovalRefused
-from tests.integration.test_graph_review import answering
+from tests.integration.test_graph_review import replace_responses
 from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail
 
@@ -36,24 +36,24 @@ NO_ACTION = [
 
 
 @pytest.mark.parametrize("answer", NO_ACTION)
-def test_1_3_delete_ends_in_deleted_items_where_the_server_does_not_have_the_action(
+def test_1_3_delete_uses_deleted_items_without_permanent_delete(
     graph: Graph, answer: Callable[[], httpx.Response], caplog: pytest.LogCaptureFixture
 ) -> None:
     box = graph.box("support@example.com", *MAILS)
-    asked: list[str] = []
+    requested: list[str] = []
 
     def counted() -> httpx.Response:
-        asked.append("")
+        requested.append("")
         return answer()
 
     with graph.open() as mailbox:
-        answering(mailbox, lambda path: path.endswith("/permanentDelete"), counted)
+        replace_responses(mailbox, lambda path: path.endswith("/permanentDelete"), counted)
         rights = mailbox.check_folder("INBOX")
         with caplog.at_level(logging.WARNING):
             mailbox.remove(mailbox.list("INBOX"))
-    assert box.left("Inbox") == box.purged == []
-    assert sorted(box.left("Deleted Items")) == sorted(MAILS)
-    assert len(asked) <= 1 + 4, "once by check, and by those that were under way together"
+    assert box.contents("Inbox") == box.purged == []
+    assert sorted(box.contents("Deleted Items")) == sorted(MAILS)
+    assert len(requested) <= 1 + 4, "once by the check, and by the concurrent removals"
     assert caplog.text.count("go to Deleted Items") == 1
     assert rights.problems == ()
     (note,) = rights.notes
@@ -62,67 +62,67 @@ def test_1_3_delete_ends_in_deleted_items_where_the_server_does_not_have_the_act
     )
 
 
-def test_1_3_a_cloud_without_the_action_is_not_asked(graph: Graph) -> None:
+def test_1_3_a_cloud_without_permanent_delete_is_not_probed(graph: Graph) -> None:
     graph.server.cloud = "china"
     box = graph.box("support@example.com", *MAILS)
     with graph.open(host="microsoftgraph.chinacloudapi.cn") as mailbox:
         (note,) = mailbox.check_folder("INBOX").notes
         mailbox.remove(mailbox.list("INBOX"))
-    assert len(box.left("Deleted Items")) == len(MAILS)
-    assert not graph.asked("POST", "/permanentDelete")
+    assert len(box.contents("Deleted Items")) == len(MAILS)
+    assert not graph.request_lines("POST", "/permanentDelete")
     assert "microsoftgraph.chinacloudapi.cn does not have permanentDelete" in note
 
 
 @pytest.mark.parametrize("answer", [error(404, "ErrorItemNotFound"), error(404, "ErrorMessageNotFound")])
-def test_8_2_a_message_that_is_gone_does_not_mean_that_the_action_is(
+def test_8_2_a_missing_message_does_not_mean_a_missing_action(
     graph: Graph, answer: Callable[[], httpx.Response]
 ) -> None:
     box = graph.box("support@example.com", *MAILS[:2])
     gone = box.ids("Inbox")[0]
     with graph.open() as mailbox:
-        answering(mailbox, lambda path: gone in path and path.endswith("/permanentDelete"), answer)
+        replace_responses(mailbox, lambda path: gone in path and path.endswith("/permanentDelete"), answer)
         mailbox.remove(mailbox.list("INBOX"))
         assert mailbox.check_folder("INBOX").notes == ()
     assert box.purged == [MAILS[1]]
-    assert box.left("Deleted Items") == []
+    assert box.contents("Deleted Items") == []
 
 
-def test_8_2_a_404_that_may_be_of_the_action_is_cleared_up_by_the_message(graph: Graph) -> None:
+def test_8_2_an_ambiguous_404_is_resolved_by_a_request_for_the_message(graph: Graph) -> None:
     box = graph.box("support@example.com", *MAILS[:2])
     with graph.open() as mailbox:
         listed = mailbox.list("INBOX")
-        answering(mailbox, lambda path: path.endswith("/permanentDelete"), error(404, "UnknownError"))
+        replace_responses(mailbox, lambda path: path.endswith("/permanentDelete"), error(404, "UnknownError"))
         box.delete(box.ids("Inbox")[0])
         box.delete(box.ids("Deleted Items")[0])
         mailbox.remove(listed)
-    assert box.left("Inbox") == []
-    assert box.left("Deleted Items") == [MAILS[1]]
+    assert box.contents("Inbox") == []
+    assert box.contents("Deleted Items") == [MAILS[1]]
 
 
 @pytest.mark.parametrize(("status", "code"), [(500, "InternalServerError"), (409, "ErrorIrresolvableConflict")])
-def test_1_3_another_refusal_does_not_lead_to_deleted_items(graph: Graph, status: int, code: str) -> None:
+def test_1_3_another_refusal_does_not_use_deleted_items(graph: Graph, status: int, code: str) -> None:
     box = graph.box("support@example.com", *MAILS[:2])
     with graph.open() as mailbox:
-        answering(mailbox, lambda path: path.endswith("/permanentDelete"), error(status, code))
+        replace_responses(mailbox, lambda path: path.endswith("/permanentDelete"), error(status, code))
         with pytest.raises(RemovalRefused, match="MAILBOXES__support__AFTER"):
             mailbox.remove(mailbox.list("INBOX"))
-    assert len(box.left("Inbox")) == 2
+    assert len(box.contents("Inbox")) == 2
 
 
 @pytest.mark.parametrize("after", [After.DELETE, After.TRASH])
-def test_1_8_one_message_that_may_not_be_removed_does_not_keep_the_others(graph: Graph, after: After) -> None:
+def test_1_8_a_refused_removal_does_not_stop_the_others(graph: Graph, after: After) -> None:
     box = graph.box("support@example.com", *MAILS)
     kept = box.ids("Inbox")[0]
     with graph.open(after=after) as mailbox:
-        answering(mailbox, lambda path: kept in path, error(403, "ErrorAccessDenied"))
+        replace_responses(mailbox, lambda path: kept in path, error(403, "ErrorAccessDenied"))
         with pytest.raises(RemovalRefused, match="1 of 8"):
             mailbox.remove(mailbox.list("INBOX"))
     assert box.ids("Inbox") == [kept]
 
 
-def test_an_app_that_may_not_remove_at_all_is_told_so(graph: Graph) -> None:
+def test_an_app_without_write_permission_is_refused_access(graph: Graph) -> None:
     box = graph.box("support@example.com", *MAILS)
     reader = replace(graph, app=graph.server.register(permissions={"Mail.Read"}))
     with reader.open() as mailbox, pytest.raises(AccessRefused, match=r"Mail\.ReadWrite"):
         mailbox.remove(mailbox.list("INBOX"))
-    assert len(box.left("Inbox")) == len(MAILS)
+    assert len(box.contents("Inbox")) == len(MAILS)

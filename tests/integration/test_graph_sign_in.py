@@ -1,4 +1,4 @@
-"""Signing in to Microsoft Graph by every way there is, with trust from every place it may come from (1.2, 1.4)."""
+"""Sign-in to Microsoft Graph with every kind of credential and every source of trust (rules 1.2, 1.4)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ADDRESS = "support@example.com"
 
 @pytest.fixture
 def both(graphs: Callable[..., Graph], authorities: Callable[..., Authority]) -> tuple[Graph, Authority]:
-    """A Graph that takes the tokens of a token service which checks assertions as the real one does."""
+    """Return a Graph simulator that accepts the tokens of an authority that verifies assertions."""
     graph, authority = graphs(accepted_keys=(KEY,)), authorities(key=KEY)
     authority.scopes.add(graph_scope(graph.server.endpoint))
     graph.box(ADDRESS, plain_mail(1))
@@ -50,44 +50,44 @@ def test_1_4_a_certificate_opens_the_mailbox(
     graph.server.register(client_id=app.client_id)
     secret = password.encode() if password else None
     data = pair.pfx(secret) if "pfx" in form else pair.pem(secret)
-    given: dict[str, Any] = {"certificate_password": SecretStr(password) if password else None}
+    credentials: dict[str, Any] = {"certificate_password": SecretStr(password) if password else None}
     if form.endswith("file"):
-        given["certificate_file"] = tmp_path / "app.any"
-        given["certificate_file"].write_bytes(data)
+        credentials["certificate_file"] = tmp_path / "app.any"
+        credentials["certificate_file"].write_bytes(data)
     else:
         text = base64.b64encode(data).decode() if form == "pfx" else data.decode()
-        given["certificate"] = SecretStr(text)
+        credentials["certificate"] = SecretStr(text)
     settings = graph.settings(
         sign_in=SignIn.CERTIFICATE,
         client_secret=None,
         client_id=app.client_id,
         tenant_id=authority.tenant,
-        **given,
+        **credentials,
     )
     assert listed(settings, TokenCache(authority.url, graph.server.endpoint), graph) == 1
     assert len(authority.issued) == 1
 
 
-def test_1_4_one_token_does_for_many_looks(graph: Graph) -> None:
+def test_1_4_a_token_is_reused_by_later_polls(graph: Graph) -> None:
     graph.box(ADDRESS, plain_mail(1))
     tokens = graph.tokens
     for _ in range(5):
         assert listed(graph.settings(), tokens, graph) == 1
-    assert sum(bool(one.scope) for one in graph.server.token_requests) == 1
+    assert sum(bool(item.scope) for item in graph.server.token_requests) == 1
 
 
-def test_1_4_a_token_is_renewed_before_it_ends(graph: Graph) -> None:
+def test_1_4_a_token_is_renewed_before_it_expires(graph: Graph) -> None:
     graph.box(ADDRESS, plain_mail(1))
     graph.server.token_lifetime = 200  # MSAL renews what has less than five minutes left
     tokens = graph.tokens
     for _ in range(3):
         assert listed(graph.settings(), tokens, graph) == 1
     assert len(graph.server.token_requests) >= 3
-    assert {one.status for one in graph.server.requests} == {200}
+    assert {request.status for request in graph.server.requests} == {200}
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-def test_1_2_a_private_ca_by_the_usual_environment_variables(
+def test_1_2_a_private_ca_is_taken_from_the_environment(
     graph: Graph, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):

@@ -9,7 +9,7 @@ import pytest
 
 from shared.config import AppSettings, load_settings
 from shared.errors import ConnectFailed, MailboxBusy
-from shared.graph_notifications.subscription_record import SubscriptionRecord
+from shared.graph_notifications.subscription_manager import SubscriptionRecord
 from shared.mailbox_health import HealthRecords
 from shared.observability import metric_names
 from shared.operations.health_metrics import collect_health_metrics

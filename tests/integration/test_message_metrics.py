@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import RemovalRefused, ServiceUnavailable
-from shared.graph_notifications.subscription_record import SubscriptionRecord
+from shared.graph_notifications.subscription_manager import SubscriptionRecord
 from shared.observability import metric_names
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName, Table
@@ -86,5 +86,6 @@ def test_every_look_that_a_service_spoils_is_counted_the_last_as_well(
 def test_a_subscription_that_fails_is_counted(world: World, heard: Listening) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription")
     subscriptions = world.app().subscriptions
-    subscriptions._failed(SubscriptionRecord(mailbox="support", folder="INBOX"), ServiceUnavailable("Graph is ill"))
+    record = SubscriptionRecord(mailbox="support", folder="INBOX")
+    subscriptions._record_failure(record, ServiceUnavailable("Graph is unavailable"))
     assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription") - before == 1

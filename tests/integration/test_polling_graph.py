@@ -1,4 +1,4 @@
-"""When a mailbox that Graph notifies us of is looked at, and when again."""
+"""When a mailbox with notifications is polled, and when the poll is repeated."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ DOWN = ConnectFailed("mailbox support: graph.microsoft.com:443 does not answer")
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[GraphWorld]:
-    made = GraphWorld(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = GraphWorld(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
-def asked_now(world: GraphWorld) -> Poll:
+def notification_now(world: GraphWorld) -> Poll:
     return Poll("support", PollReason.NOTIFIED, requested_at=world.time)
 
 
-def test_a_notification_is_a_look_whatever_the_pace(world: GraphWorld) -> None:
+def test_a_notification_causes_a_poll_regardless_of_the_interval(world: GraphWorld) -> None:
     world.server.deliver(letter(1))
     assert world.look()
     world.later(5)
@@ -42,7 +42,7 @@ def test_a_notification_is_a_look_whatever_the_pace(world: GraphWorld) -> None:
     assert world.app().health.get("support").last_notified == world.time
 
 
-def test_a_notification_that_came_before_the_last_look_began_is_served_by_it(world: GraphWorld) -> None:
+def test_a_notification_before_the_last_poll_is_already_served(world: GraphWorld) -> None:
     world.server.deliver(letter(1))
     came = world.time
     world.later(10)
@@ -53,22 +53,22 @@ def test_a_notification_that_came_before_the_last_look_began_is_served_by_it(wor
     assert world.taken_off() == []
 
 
-def test_of_a_notification_within_a_second_of_the_look_nobody_can_tell_and_it_is_looked_again(
+def test_a_notification_within_a_second_of_a_poll_causes_another_poll(
     world: GraphWorld,
 ) -> None:
-    """The clocks of two instances differ."""
+    """The system times of two instances differ."""
     world.server.deliver(letter(1))
     assert world.look()
     world.later(30)
     assert world.notified(asked=START - timedelta(seconds=1)) is not None
 
 
-def test_a_notification_right_after_a_look_waits_and_is_served_then(world: GraphWorld) -> None:
+def test_a_notification_right_after_a_poll_is_delayed(world: GraphWorld) -> None:
     world.server.deliver(letter(1))
     assert world.notified() is not None
     world.later(0.5)
     world.server.deliver(letter(2))
-    early = asked_now(world)
+    early = notification_now(world)
     assert world.serve(early) is None
     assert world.taken_off() == [(early, SPACING)], "as it came, its time included"
     world.later(SPACING)
@@ -77,23 +77,23 @@ def test_a_notification_right_after_a_look_waits_and_is_served_then(world: Graph
     assert drained.collected == 1
 
 
-def test_a_burst_of_notifications_is_two_looks(world: GraphWorld) -> None:
+def test_a_burst_of_notifications_causes_two_polls(world: GraphWorld) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 8)))
     burst = [
         Poll("support", PollReason.NOTIFIED, requested_at=START + timedelta(milliseconds=10 * ms)) for ms in range(30)
     ]
-    looks = world.run(*burst, at_most=80)
-    assert [reason for reason, _ in looks[:2]] == ["notified", "notified"]
-    assert looks[1][1] == pytest.approx(SPACING)
-    assert [reason for reason, _ in looks[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
+    polls = world.run(*burst, at_most=80)
+    assert [reason for reason, _ in polls[:2]] == ["notified", "notified"]
+    assert polls[1][1] == pytest.approx(SPACING)
+    assert [reason for reason, _ in polls[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
 
 
-def test_a_look_that_finds_nothing_is_repeated_once_20_seconds_later(world: GraphWorld) -> None:
-    assert world.run(asked_now(world)) == [("notified", 0.0), ("repeat", REPEAT_AFTER)]
+def test_an_empty_poll_is_repeated_once_after_20_seconds(world: GraphWorld) -> None:
+    assert world.run(notification_now(world)) == [("notified", 0.0), ("repeat", REPEAT_AFTER)]
     assert REPEAT_AFTER == 20
 
 
-def test_what_only_the_repeated_look_can_see_is_collected(world: GraphWorld) -> None:
+def test_mail_that_only_the_repeated_poll_sees_is_stored(world: GraphWorld) -> None:
     assert world.notified() is not None
     [(repeat, delay)] = world.taken_off()
     world.later(delay)
@@ -104,7 +104,7 @@ def test_what_only_the_repeated_look_can_see_is_collected(world: GraphWorld) -> 
     assert world.taken_off() == []
 
 
-def test_a_look_that_another_one_made_needless_is_not_repeated(world: GraphWorld) -> None:
+def test_an_empty_poll_is_not_repeated_after_a_newer_poll(world: GraphWorld) -> None:
     assert world.notified() is not None
     [(repeat, delay)] = world.taken_off()
     world.later(delay - 5)
@@ -116,12 +116,12 @@ def test_a_look_that_another_one_made_needless_is_not_repeated(world: GraphWorld
     assert world.taken_off() == []
 
 
-def test_a_look_that_finds_something_is_not_repeated(world: GraphWorld) -> None:
+def test_a_poll_that_finds_mail_is_not_repeated(world: GraphWorld) -> None:
     world.server.deliver(letter(1), letter(2))
-    assert world.run(asked_now(world)) == [("notified", 0.0)]
+    assert world.run(notification_now(world)) == [("notified", 0.0)]
 
 
-def test_8_3_a_look_that_met_messages_graph_says_do_not_exist_is_repeated(world: GraphWorld) -> None:
+def test_8_3_a_poll_with_missing_messages_is_repeated(world: GraphWorld) -> None:
     world.server.deliver(letter(1), letter(2))
     world.server.gone = {2}
     drained = world.notified()
@@ -131,12 +131,12 @@ def test_8_3_a_look_that_met_messages_graph_says_do_not_exist_is_repeated(world:
 
 
 @pytest.mark.parametrize("reason", [PollReason.TIMER, PollReason.RECHECK, PollReason.MANUAL])
-def test_who_was_not_notified_does_not_look_twice(world: GraphWorld, reason: PollReason) -> None:
+def test_a_poll_without_a_notification_is_not_repeated(world: GraphWorld, reason: PollReason) -> None:
     assert world.look(reason)
     assert world.taken_off() == []
 
 
-def test_other_protocols_never_look_twice(tmp_path: Path) -> None:
+def test_polls_of_other_protocols_are_not_repeated(tmp_path: Path) -> None:
     world = World(tmp_path)
     for reason in (PollReason.NOTIFIED, PollReason.FOLLOW_UP):
         assert world.look(reason)
@@ -144,7 +144,7 @@ def test_other_protocols_never_look_twice(tmp_path: Path) -> None:
     world.stores.close()
 
 
-def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world: GraphWorld) -> None:
+def test_1_10_a_notification_during_a_drain_causes_another_poll(world: GraphWorld) -> None:
     world.server.deliver(letter(1))
 
     def notify_as_another_instance() -> None:
@@ -156,52 +156,52 @@ def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world:
     world.server.before_batch = notify_as_another_instance
     assert world.notified() is not None
     assert world.sign_ins == 1, "one worker at a time"
-    [(again, delay)] = world.taken_off()
-    assert (again, delay) == (Poll("support", PollReason.FOLLOW_UP), SPACING)
+    [(follow_up, delay)] = world.taken_off()
+    assert (follow_up, delay) == (Poll("support", PollReason.FOLLOW_UP), SPACING)
     world.later(delay)
-    assert world.run(again) == [("again", 0.0)]
+    assert world.run(follow_up) == [("again", 0.0)]
     assert world.server.messages == {}
 
 
-def test_1_10_the_look_after_a_look_may_be_repeated_once_too(world: GraphWorld) -> None:
+def test_1_10_the_follow_up_poll_is_repeated_once(world: GraphWorld) -> None:
     assert world.run(Poll("support", PollReason.FOLLOW_UP)) == [("again", 0.0), ("repeat", REPEAT_AFTER)]
 
 
-def test_what_is_left_when_the_time_is_up_is_gone_on_with_at_once(world: GraphWorld) -> None:
+def test_a_drain_that_runs_out_of_time_continues_at_once(world: GraphWorld) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
     world.server.told = dict.fromkeys((1, 2, 3), 3 * 1024 * 1024)
     app = world.app()
-    replace(app.poller, budget=0).poll(asked_now(world))
+    replace(app.poller, budget=0).poll(notification_now(world))
     assert world.taken_off() == [(Poll("support", PollReason.FOLLOW_UP), 0)]
 
 
-def test_1_9_the_clock_looks_every_quarter_of_an_hour_while_graph_notifies_us(world: GraphWorld) -> None:
-    minutes = looks_by_the_clock(world, 61)
-    assert paces(minutes) <= {14, 15}, "a tick that comes a little early counts"
+def test_1_9_the_timer_polls_every_15_minutes_with_notifications(world: GraphWorld) -> None:
+    minutes = minutes_of_timer_polls(world, 61)
+    assert intervals(minutes) <= {14, 15}, "a tick that comes a little early counts"
     assert len(minutes) in (4, 5)
 
 
-def test_1_9_the_clock_looks_every_minute_while_nobody_notifies_us(world: GraphWorld) -> None:
+def test_1_9_the_timer_polls_every_minute_without_notifications(world: GraphWorld) -> None:
     world.subscribed = False
-    assert looks_by_the_clock(world, 20) == list(range(20))
+    assert minutes_of_timer_polls(world, 20) == list(range(20))
     world.subscribed = True
-    assert looks_by_the_clock(world, 30, start=20) == []
+    assert minutes_of_timer_polls(world, 30, start=20) == []
     world.subscribed = False
-    assert looks_by_the_clock(world, 33, start=30) == [30, 31, 32]
+    assert minutes_of_timer_polls(world, 33, start=30) == [30, 31, 32]
 
 
-def test_1_9_a_pace_that_is_set_holds_whoever_notifies(world: GraphWorld) -> None:
+def test_1_9_a_configured_interval_holds_with_notifications(world: GraphWorld) -> None:
     world.extra = {"POLL_EVERY": "300"}
-    assert looks_by_the_clock(world, 16) == [0, 5, 10, 15]
+    assert minutes_of_timer_polls(world, 16) == [0, 5, 10, 15]
 
 
-def test_1_9_a_mailbox_that_fails_is_tried_as_its_backoff_says_though_graph_notifies_us(world: GraphWorld) -> None:
+def test_1_9_a_failing_mailbox_is_retried_by_its_backoff_with_notifications(world: GraphWorld) -> None:
     world.fails = DOWN
-    assert looks_by_the_clock(world, 20) == [0, 1, 3, 7, 15]
+    assert minutes_of_timer_polls(world, 20) == [0, 1, 3, 7, 15]
     world.fails = None
-    minutes = looks_by_the_clock(world, 70, start=20)
+    minutes = minutes_of_timer_polls(world, 70, start=20)
     assert minutes[0] == 31
-    assert paces(minutes) <= {14, 15}
+    assert intervals(minutes) <= {14, 15}
 
 
 def test_1_9_notifications_do_not_shorten_a_backoff(world: GraphWorld) -> None:
@@ -214,8 +214,8 @@ def test_1_9_notifications_do_not_shorten_a_backoff(world: GraphWorld) -> None:
     assert world.taken_off() == []
 
 
-def looks_by_the_clock(world: GraphWorld, until: int, start: int = 0) -> list[int]:
-    """The minutes at which ticks of the clock made looks."""
+def minutes_of_timer_polls(world: GraphWorld, until: int, start: int = 0) -> list[int]:
+    """Return the minutes at which timer runs caused polls."""
     minutes = []
     for minute in range(start, until):
         world.time = START + timedelta(minutes=minute)
@@ -227,37 +227,39 @@ def looks_by_the_clock(world: GraphWorld, until: int, start: int = 0) -> list[in
     return minutes
 
 
-def paces(minutes: list[int]) -> set[int]:
+def intervals(minutes: list[int]) -> set[int]:
     return {later - earlier for earlier, later in pairwise(minutes)}
 
 
-@pytest.mark.parametrize(("told", "pause"), [(120.0, 121.0), (None, 61), (0.0, 61)])
-def test_1_9_a_busy_graph_is_asked_again_when_it_said(world: GraphWorld, told: float | None, pause: float) -> None:
-    world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=told)
+@pytest.mark.parametrize(("retry_after", "expected_delay"), [(120.0, 121.0), (None, 61), (0.0, 61)])
+def test_1_9_a_busy_mailbox_is_polled_again_after_retry_after(
+    world: GraphWorld, retry_after: float | None, expected_delay: float
+) -> None:
+    world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=retry_after)
     assert world.notified() is None
     assert world.app().health.get("support").failures == 0
-    [(again, delay)] = world.taken_off()
-    assert (again.reason, again.retries, delay) == (PollReason.FOLLOW_UP, 1, pause)
+    [(follow_up, delay)] = world.taken_off()
+    assert (follow_up.reason, follow_up.retries, delay) == (PollReason.FOLLOW_UP, 1, expected_delay)
     world.later(delay - 2)
     assert world.notified() is None
     assert world.sign_ins == 1, "not before its time"
     world.later(2)
     world.fails = None
     world.server.deliver(letter(1))
-    assert world.run(again) == [("again", 0.0)]
+    assert world.run(follow_up) == [("again", 0.0)]
 
 
-def test_1_9_a_graph_that_stays_busy_is_asked_so_often_and_then_by_the_clock(world: GraphWorld) -> None:
+def test_1_9_a_mailbox_that_stays_busy_is_left_to_the_timer(world: GraphWorld) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=30)
-    looks = world.run(asked_now(world))
+    polls = world.run(notification_now(world))
     times = accumulate(30.0 * 2**busy + 1 for busy in range(MOST_RETRIES))
-    assert looks == [("notified", 0.0), *(("again", time) for time in times)]
+    assert polls == [("notified", 0.0), *(("again", time) for time in times)]
     world.fails = None
     world.later(900)
     assert world.look(PollReason.TIMER)
 
 
-def test_1_9_other_protocols_wait_for_the_clock_when_busy(tmp_path: Path) -> None:
+def test_1_9_other_protocols_wait_for_the_timer_when_busy(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.fails = MailboxBusy("[IN-USE]", retry_after=1)
     assert not world.look()
@@ -265,19 +267,19 @@ def test_1_9_other_protocols_wait_for_the_clock_when_busy(tmp_path: Path) -> Non
     world.stores.close()
 
 
-def test_a_storage_that_is_ill_puts_a_notification_back_as_a_look_of_its_own(world: GraphWorld) -> None:
+def test_unavailable_storage_requeues_a_notification_as_a_poll(world: GraphWorld) -> None:
     world.server.deliver(letter(1))
-    world.app(Faults(1)).poller.poll(asked_now(world))
-    [(again, delay)] = world.taken_off()
-    assert (again.reason, again.retries, again.requested_at) == (PollReason.FOLLOW_UP, 1, None)
+    world.app(Faults(1)).poller.poll(notification_now(world))
+    [(follow_up, delay)] = world.taken_off()
+    assert (follow_up.reason, follow_up.retries, follow_up.requested_at) == (PollReason.FOLLOW_UP, 1, None)
     assert delay > 0
-    drained = world.serve(again)
+    drained = world.serve(follow_up)
     assert drained is not None
     assert drained.collected == 1
 
 
-def test_8_1_a_notification_that_comes_back_after_a_crash_is_not_taken_for_served(world: GraphWorld) -> None:
-    """The look that died had begun since: it does not count, since it did not end well."""
+def test_8_1_a_notification_after_a_crashed_poll_is_not_treated_as_served(world: GraphWorld) -> None:
+    """The crashed poll began later, but does not count because it did not finish."""
     came = world.time
     world.later(5)
     world.server.deliver(letter(1))

@@ -1,4 +1,4 @@
-"""The stand-in's raw content, and the trouble with it."""
+"""The simulator's raw content, and the faults in its delivery."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.simulator_support import Place, letter, refused, standing
+from tests.integration.simulator_support import SimulatorFixture, assert_refused, letter, running_simulator
 from tests.servers.certificates import Ca
 
 MULTIPART = (
@@ -22,83 +22,83 @@ MULTIPART = (
 
 
 @pytest.fixture
-def place(ca: Ca, tmp_path: Path) -> Iterator[Place]:
-    with standing(ca, tmp_path) as found:
-        yield found
+def sim(ca: Ca, tmp_path: Path) -> Iterator[SimulatorFixture]:
+    with running_simulator(ca, tmp_path) as fixture:
+        yield fixture
 
 
-def value(place: Place, message: str) -> httpx.Response:
-    return place.get(place.message(message, "/$value"))
+def value(sim: SimulatorFixture, message: str) -> httpx.Response:
+    return sim.get(sim.message(message, "/$value"))
 
 
-def read_into(got: bytearray, place: Place, path: str) -> None:
-    signed = {"Authorization": f"Bearer {place.graph.token(place.app)}"}
-    with place.client.stream("GET", place.graph.endpoint + path, headers=signed) as answer:
+def read_into(got: bytearray, sim: SimulatorFixture, path: str) -> None:
+    signed = {"Authorization": f"Bearer {sim.graph.token(sim.app)}"}
+    with sim.client.stream("GET", sim.graph.endpoint + path, headers=signed) as answer:
         assert answer.status_code == 200
         for chunk in answer.iter_raw():
             got += chunk
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 1_000_000])
-def test_bytes_come_as_they_are(place: Place, size: int) -> None:
+def test_content_is_returned_byte_for_byte(sim: SimulatorFixture, size: int) -> None:
     content = (bytes(range(256)) * (size // 256 + 1))[:size]
-    answer = value(place, place.box.deliver(content))
+    answer = value(sim, sim.box.deliver(content))
     assert (answer.status_code, answer.content) == (200, content)
     assert answer.headers["Content-Type"] == "text/plain"
     assert ("Content-Length" in answer.headers) == (size <= 65_536)
 
 
-def test_content_that_is_late(place: Place) -> None:
-    place.graph.trouble.late_content = 2
-    for message in (place.box.deliver(letter(1)), place.box.deliver(letter(2))):
-        assert [value(place, message).status_code for _ in range(4)] == [404, 404, 200, 200]
+def test_late_content_is_answered_with_404_at_first(sim: SimulatorFixture) -> None:
+    sim.graph.fault_plan.late_content = 2
+    for message in (sim.box.deliver(letter(1)), sim.box.deliver(letter(2))):
+        assert [value(sim, message).status_code for _ in range(4)] == [404, 404, 200, 200]
 
 
-def test_content_that_is_broken_for_good(place: Place) -> None:
-    message = place.box.deliver(letter(), broken=True)
+def test_unconvertible_content_always_fails(sim: SimulatorFixture) -> None:
+    message = sim.box.deliver(letter(), unconvertible=True)
     for _ in range(3):
-        refused(value(place, message), 500, "ErrorMimeContentConversionFailed")
-    assert place.get(place.message(message)).status_code == 200
-    assert place.graph.trouble.broken == {message}
+        assert_refused(value(sim, message), 500, "ErrorMimeContentConversionFailed")
+    assert sim.get(sim.message(message)).status_code == 200
+    assert sim.graph.fault_plan.unconvertible == {message}
 
 
-def test_content_that_fails_for_a_while(place: Place) -> None:
-    message = place.box.deliver(letter())
-    place.graph.trouble.failing[message] = 1
-    refused(value(place, message), 500, "InternalServerError")
-    assert value(place, message).content == letter()
+def test_failing_content_recovers(sim: SimulatorFixture) -> None:
+    message = sim.box.deliver(letter())
+    sim.graph.fault_plan.failing[message] = 1
+    assert_refused(value(sim, message), 500, "InternalServerError")
+    assert value(sim, message).content == letter()
 
 
 @pytest.mark.parametrize("size", [10, 50_000, 500_000])
-def test_content_that_is_cut(place: Place, size: int) -> None:
-    message = place.box.deliver(b"x" * size)
-    place.graph.trouble.cuts = 1
+def test_truncated_content_ends_halfway(sim: SimulatorFixture, size: int) -> None:
+    message = sim.box.deliver(b"x" * size)
+    sim.graph.fault_plan.truncate_content = 1
     got = bytearray()
     with pytest.raises(httpx.TransportError):
-        read_into(got, place, place.message(message, "/$value"))
+        read_into(got, sim, sim.message(message, "/$value"))
     assert len(got) == size // 2
     until = time.monotonic() + 30
-    while not place.graph.requests and time.monotonic() < until:
-        time.sleep(0.01)  # the server notes a request after it has cut the connection
-    assert place.graph.requests[-1].status == 0
-    assert len(value(place, message).content) == size
+    while not sim.graph.requests and time.monotonic() < until:
+        time.sleep(0.01)  # the server records a request after it has closed the connection
+    assert sim.graph.requests[-1].status == 0
+    assert len(value(sim, message).content) == size
 
 
-def test_boundaries_vary(place: Place) -> None:
-    message = place.box.deliver(MULTIPART)
-    place.graph.trouble.vary_boundaries = True
-    first, second = value(place, message).content, value(place, message).content
+def test_boundaries_vary(sim: SimulatorFixture) -> None:
+    message = sim.box.deliver(MULTIPART)
+    sim.graph.fault_plan.vary_boundaries = True
+    first, second = value(sim, message).content, value(sim, message).content
     assert len({first, second, MULTIPART}) == 3
-    for each in (first, second):
-        boundaries = re.findall(rb'boundary="(\w+)"', each)
+    for item in (first, second):
+        boundaries = re.findall(rb'boundary="(\w+)"', item)
         assert len(set(boundaries)) == 2
-        parsed = email.message_from_bytes(each)
+        parsed = email.message_from_bytes(item)
         _, _, inner, outer = parsed.walk()
         assert (inner.get_payload(), outer.get_payload()) == ("inner --out-in text", "outer")
         assert parsed.preamble == "not --out"
-    assert place.box.left() == [MULTIPART]
+    assert sim.box.contents() == [MULTIPART]
 
 
-def test_plain_mail_has_no_boundaries_to_vary(place: Place) -> None:
-    place.graph.trouble.vary_boundaries = True
-    assert value(place, place.box.deliver(letter())).content == letter()
+def test_plain_mail_has_no_boundaries_to_vary(sim: SimulatorFixture) -> None:
+    sim.graph.fault_plan.vary_boundaries = True
+    assert value(sim, sim.box.deliver(letter())).content == letter()

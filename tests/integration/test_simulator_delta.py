@@ -1,4 +1,4 @@
-"""The stand-in's delta: rounds, repeats, removals, and links that are good no more."""
+"""The simulator's delta queries: rounds, repeated entries, removals and expired links."""
 
 from __future__ import annotations
 
@@ -9,113 +9,115 @@ from typing import Any
 import pytest
 
 from graph_simulator import FaultPlan
-from tests.integration.simulator_support import SIZED, Place, letter, refused, standing
+from tests.integration.simulator_support import SIZED, SimulatorFixture, assert_refused, letter, running_simulator
 from tests.servers.certificates import Ca
 
 
 @pytest.fixture
-def place(ca: Ca, tmp_path: Path) -> Iterator[Place]:
-    with standing(ca, tmp_path, FaultPlan(seed=3)) as found:
-        yield found
+def sim(ca: Ca, tmp_path: Path) -> Iterator[SimulatorFixture]:
+    with running_simulator(ca, tmp_path, FaultPlan(seed=3)) as fixture:
+        yield fixture
 
 
-def follow(place: Place, link: str, options: dict[str, str] | None = None, **more: Any) -> tuple[list[Any], str]:
-    """The items of a round, and its delta link."""
-    body = place.get(link, options, **more).json()
+def follow(
+    sim: SimulatorFixture, link: str, options: dict[str, str] | None = None, **more: Any
+) -> tuple[list[Any], str]:
+    """Return the items of a round, and its delta link."""
+    body = sim.get(link, options, **more).json()
     items = body["value"]
     while "@odata.nextLink" in body:
         assert "@odata.deltaLink" not in body
-        body = place.get(body["@odata.nextLink"], **more).json()
+        body = sim.get(body["@odata.nextLink"], **more).json()
         items += body["value"]
-    assert body["@odata.deltaLink"].startswith(place.graph.endpoint)
+    assert body["@odata.deltaLink"].startswith(sim.graph.endpoint)
     return items, body["@odata.deltaLink"]
 
 
 def ids(items: list[Any]) -> list[str]:
-    return [each["id"] for each in items]
+    return [item["id"] for item in items]
 
 
-def test_the_first_round_tells_all_in_no_order_and_some_twice(place: Place) -> None:
-    delivered = [place.box.deliver(letter(each)) for each in range(30)]
-    items, _ = follow(place, place.messages + "/delta", {"$select": "subject", "$expand": SIZED})
+def test_the_first_round_returns_all_messages_unordered_and_some_twice(sim: SimulatorFixture) -> None:
+    delivered = [sim.box.deliver(letter(number)) for number in range(30)]
+    items, _ = follow(sim, sim.messages + "/delta", {"$select": "subject", "$expand": SIZED})
     assert set(ids(items)) == set(delivered)
     assert len(items) > 30
     assert ids(items)[:10] != delivered[:10]
-    assert all(each.keys() == {"@odata.etag", "id", "subject", "singleValueExtendedProperties"} for each in items)
+    assert all(item.keys() == {"@odata.etag", "id", "subject", "singleValueExtendedProperties"} for item in items)
 
 
-def test_pages_are_as_large_as_preferred(place: Place) -> None:
-    for each in range(12):
-        place.box.deliver(letter(each))
-    path = place.messages + "/delta()"
-    assert len(place.get(path).json()["value"]) == 10
-    assert len(place.get(path, headers={"Prefer": "odata.maxpagesize=4"}).json()["value"]) == 4
-    assert len(place.get(path, {"$top": "3"}).json()["value"]) == 3
+def test_pages_have_the_preferred_size(sim: SimulatorFixture) -> None:
+    for number in range(12):
+        sim.box.deliver(letter(number))
+    path = sim.messages + "/delta()"
+    assert len(sim.get(path).json()["value"]) == 10
+    assert len(sim.get(path, headers={"Prefer": "odata.maxpagesize=4"}).json()["value"]) == 4
+    assert len(sim.get(path, {"$top": "3"}).json()["value"]) == 3
 
 
-def test_later_rounds_tell_changes_alone(place: Place) -> None:
-    kept, moved, deleted, read = (place.box.deliver(letter(each)) for each in range(4))
-    _, link = follow(place, place.messages + "/delta")
-    assert follow(place, link)[0] == []
-    place.box.move(moved, "Archive")
-    place.box.delete(deleted)
-    place.box.mark_read(read)
-    new = place.box.deliver(letter(5))
-    items, later = follow(place, link)
-    found = {each["id"]: each for each in items}
-    assert found.keys() == {moved, deleted, read, new}
-    assert found[moved] == {"id": moved, "@removed": {"reason": "deleted"}}
-    assert "@removed" in found[deleted]
-    assert found[read]["isRead"] is True
-    assert kept not in found
-    assert set(ids(follow(place, link)[0])) == found.keys()
-    assert follow(place, later)[0] == []
+def test_later_rounds_return_only_changes(sim: SimulatorFixture) -> None:
+    kept, moved, deleted, read = (sim.box.deliver(letter(number)) for number in range(4))
+    _, link = follow(sim, sim.messages + "/delta")
+    assert follow(sim, link)[0] == []
+    sim.box.move(moved, "Archive")
+    sim.box.delete(deleted)
+    sim.box.mark_read(read)
+    new = sim.box.deliver(letter(5))
+    items, later = follow(sim, link)
+    by_id = {item["id"]: item for item in items}
+    assert by_id.keys() == {moved, deleted, read, new}
+    assert by_id[moved] == {"id": moved, "@removed": {"reason": "deleted"}}
+    assert "@removed" in by_id[deleted]
+    assert by_id[read]["isRead"] is True
+    assert kept not in by_id
+    assert set(ids(follow(sim, link)[0])) == by_id.keys()
+    assert follow(sim, later)[0] == []
 
 
-def test_who_left_and_came_back_is_there(place: Place) -> None:
-    message = place.box.deliver(letter())
-    _, link = follow(place, place.messages + "/delta")
-    place.box.move(message, "Archive")
-    place.box.move(message, "Inbox")
-    items, _ = follow(place, link)
+def test_a_message_that_left_and_came_back_is_not_removed(sim: SimulatorFixture) -> None:
+    message = sim.box.deliver(letter())
+    _, link = follow(sim, sim.messages + "/delta")
+    sim.box.move(message, "Archive")
+    sim.box.move(message, "Inbox")
+    items, _ = follow(sim, link)
     assert set(ids(items)) == {message}
-    assert all("@removed" not in each for each in items)
-    mutable, _ = follow(place, link, headers={"Prefer": ""})
-    assert {("@removed" in each) for each in mutable} == {True, False}
+    assert all("@removed" not in item for item in items)
+    mutable, _ = follow(sim, link, headers={"Prefer": ""})
+    assert {("@removed" in item) for item in mutable} == {True, False}
 
 
-def test_what_goes_or_comes_during_a_round_is_told_in_the_next(place: Place) -> None:
-    delivered = [place.box.deliver(letter(each)) for each in range(6)]
-    body = place.get(place.messages + "/delta", {"$top": "1"}).json()
-    rest = next(each for each in delivered if each not in ids(body["value"]))
-    place.box.delete(rest)
-    new = place.box.deliver(letter(9))
-    items, link = follow(place, body["@odata.nextLink"])
+def test_a_change_during_a_round_is_returned_by_the_next_round(sim: SimulatorFixture) -> None:
+    delivered = [sim.box.deliver(letter(number)) for number in range(6)]
+    body = sim.get(sim.messages + "/delta", {"$top": "1"}).json()
+    rest = next(item for item in delivered if item not in ids(body["value"]))
+    sim.box.delete(rest)
+    new = sim.box.deliver(letter(9))
+    items, link = follow(sim, body["@odata.nextLink"])
     assert not {rest, new} & set(ids(items))
-    items, _ = follow(place, link)
+    items, _ = follow(sim, link)
     assert set(ids(items)) == {rest, new}
 
 
-def test_a_hidden_message_is_told_once_it_can_be_seen(place: Place) -> None:
-    place.graph.trouble.hidden_for = 60
-    message = place.box.deliver(letter())
-    items, link = follow(place, place.messages + "/delta")
+def test_a_hidden_message_is_returned_once_it_is_visible(sim: SimulatorFixture) -> None:
+    sim.graph.fault_plan.hidden_for = 60
+    message = sim.box.deliver(letter())
+    items, link = follow(sim, sim.messages + "/delta")
     assert items == []
-    place.box.reveal()
-    items, _ = follow(place, link)
+    sim.box.reveal()
+    items, _ = follow(sim, link)
     assert set(ids(items)) == {message}
 
 
-def test_expired_and_unknown_links_say_start_over(place: Place) -> None:
-    for each in range(3):
-        place.box.deliver(letter(each))
-    first = place.get(place.messages + "/delta", {"$top": "1"}).json()["@odata.nextLink"]
-    _, link = follow(place, place.messages + "/delta")
-    place.graph.expire_delta_links()
-    refused(place.get(link), 410, "syncStateNotFound")
-    refused(place.get(first), 400, "SyncStateNotFound")
-    refused(place.get(place.messages + "/delta?$deltatoken=made-up"), 410, "syncStateNotFound")
-    assert follow(place, place.messages + "/delta")[0]
+def test_expired_and_unknown_links_are_refused(sim: SimulatorFixture) -> None:
+    for number in range(3):
+        sim.box.deliver(letter(number))
+    first = sim.get(sim.messages + "/delta", {"$top": "1"}).json()["@odata.nextLink"]
+    _, link = follow(sim, sim.messages + "/delta")
+    sim.graph.expire_delta_links()
+    assert_refused(sim.get(link), 410, "syncStateNotFound")
+    assert_refused(sim.get(first), 400, "SyncStateNotFound")
+    assert_refused(sim.get(sim.messages + "/delta?$deltatoken=made-up"), 410, "syncStateNotFound")
+    assert follow(sim, sim.messages + "/delta")[0]
 
 
 @pytest.mark.parametrize(
@@ -129,15 +131,15 @@ def test_expired_and_unknown_links_say_start_over(place: Place) -> None:
         ({"changeType": "renamed"}, "ErrorInvalidUrlQuery"),
     ],
 )
-def test_options_that_delta_refuses(place: Place, options: dict[str, str], code: str) -> None:
-    refused(place.get(place.messages + "/delta", options), 400, code)
+def test_delta_refuses_unsupported_options(sim: SimulatorFixture, options: dict[str, str], code: str) -> None:
+    assert_refused(sim.get(sim.messages + "/delta", options), 400, code)
 
 
-def test_delta_may_be_asked_for_one_kind_of_change(place: Place) -> None:
-    read, gone = place.box.deliver(letter(1)), place.box.deliver(letter(2))
-    _, link = follow(place, place.messages + "/delta", {"changeType": "created"})
-    place.box.mark_read(read)
-    place.box.delete(gone)
-    new = place.box.deliver(letter(3))
-    items, _ = follow(place, link)
+def test_delta_returns_one_kind_of_change(sim: SimulatorFixture) -> None:
+    read, gone = sim.box.deliver(letter(1)), sim.box.deliver(letter(2))
+    _, link = follow(sim, sim.messages + "/delta", {"changeType": "created"})
+    sim.box.mark_read(read)
+    sim.box.delete(gone)
+    new = sim.box.deliver(letter(3))
+    items, _ = follow(sim, link)
     assert set(ids(items)) == {new}

@@ -1,4 +1,4 @@
-"""The stand-in's token service, and what it lets in."""
+"""The simulator's token service and access control."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.integration.simulator_support import ADDRESS, Place, letter, refused, standing
+from tests.integration.simulator_support import ADDRESS, SimulatorFixture, assert_refused, letter, running_simulator
 from tests.servers.certificates import Ca
 
 KEY = b"other key of another token service"
 
 
 @pytest.fixture
-def place(ca: Ca, tmp_path: Path) -> Iterator[Place]:
-    with standing(ca, tmp_path, accepted_keys=(KEY,)) as found:
-        yield found
+def sim(ca: Ca, tmp_path: Path) -> Iterator[SimulatorFixture]:
+    with running_simulator(ca, tmp_path, accepted_keys=(KEY,)) as fixture:
+        yield fixture
 
 
-def sign_in(place: Place, *, tenant: str | None = None, **changes: str) -> tuple[int, dict[str, Any]]:
+def sign_in(sim: SimulatorFixture, *, tenant: str | None = None, **changes: str) -> tuple[int, dict[str, Any]]:
     form = {
         "grant_type": "client_credentials",
-        "client_id": place.app.client_id,
-        "client_secret": place.app.secret,
-        "scope": f"{place.graph.url}/.default",
+        "client_id": sim.app.client_id,
+        "client_secret": sim.app.secret,
+        "scope": f"{sim.graph.url}/.default",
         **changes,
     }
-    url = f"{place.graph.url}/{tenant or place.graph.tenant}/oauth2/v2.0/token"
-    answer = place.client.post(url, data=form)
+    url = f"{sim.graph.url}/{tenant or sim.graph.tenant}/oauth2/v2.0/token"
+    answer = sim.client.post(url, data=form)
     return answer.status_code, answer.json()
 
 
-def test_a_token_is_issued_and_opens_the_mailbox(place: Place) -> None:
-    place.graph.token_lifetime = 120
-    status, body = sign_in(place)
+def test_a_token_is_issued_and_opens_the_mailbox(sim: SimulatorFixture) -> None:
+    sim.graph.token_lifetime = 120
+    status, body = sign_in(sim)
     assert (status, body["token_type"], body["expires_in"]) == (200, "Bearer", 120)
     claims = jwt.decode(body["access_token"], options={"verify_signature": False})
-    assert (claims["aud"], claims["appid"]) == (place.graph.url, place.app.client_id)
-    assert (claims["roles"], claims["tid"]) == (["Mail.ReadWrite"], place.graph.tenant)
-    place.box.deliver(letter())
-    answer = place.get(place.messages, headers={"Authorization": f"Bearer {body['access_token']}"})
+    assert (claims["aud"], claims["appid"]) == (sim.graph.url, sim.app.client_id)
+    assert (claims["roles"], claims["tid"]) == (["Mail.ReadWrite"], sim.graph.tenant)
+    sim.box.deliver(letter())
+    answer = sim.get(sim.messages, headers={"Authorization": f"Bearer {body['access_token']}"})
     assert len(answer.json()["value"]) == 1
-    assert [each.status for each in place.graph.token_requests] == [200]
-    assert place.graph.requests[-1].app == place.app.client_id
+    assert [request.status for request in sim.graph.token_requests] == [200]
+    assert sim.graph.requests[-1].app == sim.app.client_id
 
 
-def test_discovery_names_the_token_endpoint(place: Place) -> None:
-    base = f"{place.graph.url}/{place.graph.tenant}"
-    body = place.client.get(f"{base}/v2.0/.well-known/openid-configuration").json()
+def test_discovery_names_the_token_endpoint(sim: SimulatorFixture) -> None:
+    base = f"{sim.graph.url}/{sim.graph.tenant}"
+    body = sim.client.get(f"{base}/v2.0/.well-known/openid-configuration").json()
     assert body["token_endpoint"] == f"{base}/oauth2/v2.0/token"
 
 
@@ -65,62 +65,66 @@ def test_discovery_names_the_token_endpoint(place: Place) -> None:
         ({"scope": "a/.default b/.default"}, 400, "invalid_scope", 1002012),
     ],
 )
-def test_the_token_service_refuses(place: Place, changes: dict[str, str], status: int, error: str, number: int) -> None:
-    got, body = sign_in(place, **changes)
+def test_the_token_service_refuses_a_wrong_request(
+    sim: SimulatorFixture, changes: dict[str, str], status: int, error: str, number: int
+) -> None:
+    got, body = sign_in(sim, **changes)
     assert (got, body["error"], body["error_codes"]) == (status, error, [number])
     assert body["error_description"].startswith(f"AADSTS{number}: ")
 
 
 @pytest.mark.parametrize(
-    ("token", "words"),
+    ("token", "text"),
     [
         (lambda _: "", "empty"),
         (lambda _: "nonsense", "not well formed"),
-        (lambda place: place.graph.token(place.app, lifetime=-5), "expired"),
-        (lambda place: place.graph.token(place.app, place.graph.endpoint), "Invalid audience"),
-        (lambda place: jwt.encode({"aud": place.graph.url, "exp": 2**33}, b"x" * 32), "Invalid signature"),
-        (lambda place: jwt.encode({"aud": place.graph.url, "appid": place.app.client_id}, KEY), "not well formed"),
-        (lambda place: jwt.encode({"aud": place.graph.url, "exp": 2**33, "appid": "nobody"}, KEY), "identity"),
+        (lambda sim: sim.graph.token(sim.app, lifetime=-5), "expired"),
+        (lambda sim: sim.graph.token(sim.app, sim.graph.endpoint), "Invalid audience"),
+        (lambda sim: jwt.encode({"aud": sim.graph.url, "exp": 2**33}, b"x" * 32), "Invalid signature"),
+        (lambda sim: jwt.encode({"aud": sim.graph.url, "appid": sim.app.client_id}, KEY), "not well formed"),
+        (lambda sim: jwt.encode({"aud": sim.graph.url, "exp": 2**33, "appid": "nobody"}, KEY), "identity"),
     ],
 )
-def test_a_bad_token_is_401(place: Place, token: Any, words: str) -> None:
-    answer = place.get(place.messages, headers={"Authorization": f"Bearer {token(place)}".strip()})
-    refused(answer, 401, "InvalidAuthenticationToken", words)
+def test_an_invalid_token_is_answered_with_401(sim: SimulatorFixture, token: Any, text: str) -> None:
+    answer = sim.get(sim.messages, headers={"Authorization": f"Bearer {token(sim)}".strip()})
+    assert_refused(answer, 401, "InvalidAuthenticationToken", text)
     assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
-    assert place.graph.requests[-1].app is None
+    assert sim.graph.requests[-1].app is None
 
 
-def test_tokens_of_an_accepted_key_open_the_mailbox(place: Place) -> None:
-    token = jwt.encode({"aud": place.graph.url, "exp": 2**33, "appid": place.app.client_id}, KEY)
-    assert place.get(place.messages, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+def test_a_token_of_an_accepted_key_opens_the_mailbox(sim: SimulatorFixture) -> None:
+    token = jwt.encode({"aud": sim.graph.url, "exp": 2**33, "appid": sim.app.client_id}, KEY)
+    assert sim.get(sim.messages, headers={"Authorization": f"Bearer {token}"}).status_code == 200
 
 
-def test_revoked_tokens_are_refused_and_new_ones_are_good(place: Place) -> None:
-    token = place.graph.token(place.app)
-    place.graph.revoke_tokens()
-    refused(place.get(place.messages, headers={"Authorization": f"Bearer {token}"}), 401, "InvalidAuthenticationToken")
-    assert place.get(place.messages).status_code == 200
+def test_a_revoked_token_is_refused_and_a_new_one_accepted(sim: SimulatorFixture) -> None:
+    token = sim.graph.token(sim.app)
+    sim.graph.revoke_tokens()
+    assert_refused(
+        sim.get(sim.messages, headers={"Authorization": f"Bearer {token}"}), 401, "InvalidAuthenticationToken"
+    )
+    assert sim.get(sim.messages).status_code == 200
 
 
-def test_an_app_opens_its_own_mailboxes_only(place: Place) -> None:
-    place.app.mailboxes = {"Support@Example.com"}
-    place.graph.mailbox("other@example.com")
-    assert place.get("/users/SUPPORT@example.COM/mailFolders/inbox").status_code == 200
-    refused(place.get("/users/other@example.com/mailFolders/inbox"), 403, "ErrorAccessDenied")
-    refused(place.get("/users/nobody@example.com/mailFolders/inbox"), 404, "ErrorInvalidUser")
+def test_an_app_opens_only_its_mailboxes(sim: SimulatorFixture) -> None:
+    sim.app.mailboxes = {"Support@Example.com"}
+    sim.graph.mailbox("other@example.com")
+    assert sim.get("/users/SUPPORT@example.COM/mailFolders/inbox").status_code == 200
+    assert_refused(sim.get("/users/other@example.com/mailFolders/inbox"), 403, "ErrorAccessDenied")
+    assert_refused(sim.get("/users/nobody@example.com/mailFolders/inbox"), 404, "ErrorInvalidUser")
 
 
-def test_permissions_are_held_to(place: Place) -> None:
-    message = place.box.deliver(letter())
-    place.app.permissions = {"Mail.Read"}
-    assert place.get(place.message(message)).status_code == 200
-    refused(place.ask("DELETE", place.message(message)), 403, "ErrorAccessDenied")
-    moving = place.ask("POST", place.message(message, "/move"), json={"destinationId": "archive"})
-    refused(moving, 403, "ErrorAccessDenied")
-    place.app.permissions = set()
-    refused(place.get(place.message(message)), 403, "ErrorAccessDenied")
-    refused(place.get("/subscriptions"), 403, "ErrorAccessDenied")
-    assert place.box.ids() == [message]
+def test_permissions_are_enforced(sim: SimulatorFixture) -> None:
+    message = sim.box.deliver(letter())
+    sim.app.permissions = {"Mail.Read"}
+    assert sim.get(sim.message(message)).status_code == 200
+    assert_refused(sim.ask("DELETE", sim.message(message)), 403, "ErrorAccessDenied")
+    moving = sim.ask("POST", sim.message(message, "/move"), json={"destinationId": "archive"})
+    assert_refused(moving, 403, "ErrorAccessDenied")
+    sim.app.permissions = set()
+    assert_refused(sim.get(sim.message(message)), 403, "ErrorAccessDenied")
+    assert_refused(sim.get("/subscriptions"), 403, "ErrorAccessDenied")
+    assert sim.box.ids() == [message]
 
 
 @pytest.mark.parametrize(
@@ -134,5 +138,5 @@ def test_permissions_are_held_to(place: Place) -> None:
         ("PUT", "/subscriptions", 405, "ErrorInvalidRequest"),
     ],
 )
-def test_paths_that_lead_nowhere(place: Place, method: str, path: str, status: int, code: str) -> None:
-    refused(place.ask(method, path), status, code)
+def test_unknown_paths_are_refused(sim: SimulatorFixture, method: str, path: str, status: int, code: str) -> None:
+    assert_refused(sim.ask(method, path), status, code)

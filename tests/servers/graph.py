@@ -1,4 +1,4 @@
-"""A Graph simulator for a test, and settings for mailboxes on it."""
+"""A Graph simulator for one test, and settings for mailboxes on it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ STATE_KEY = "0123456789abcdef0123456789abcdef"
 
 @dataclass
 class Graph:
-    """A running Graph simulator with an app registration.
+    """A running simulator with one app registration.
 
     Attributes:
-        server: the Graph simulator.
+        server: the simulator.
         app: an app that may read and write every mailbox.
-        ca_file: the CA that issued its certificate.
+        ca_file: PEM file of the CA that issued the simulator's certificate.
     """
 
     server: GraphSimulator
@@ -36,22 +36,22 @@ class Graph:
     ca_file: Path
 
     @property
-    def trouble(self) -> FaultPlan:
-        return self.server.trouble
+    def fault_plan(self) -> FaultPlan:
+        return self.server.fault_plan
 
     @property
     def tokens(self) -> TokenCache:
         return TokenCache(self.server.url, self.server.endpoint)
 
     def box(self, address: str = "support@example.com", *messages: bytes) -> Mailbox:
-        """Return a mailbox, with messages in its inbox."""
+        """Return a mailbox with messages in its inbox."""
         box = self.server.mailbox(address)
         for message in messages:
             box.deliver(message)
         return box
 
     def settings(self, **changes: Any) -> MailboxSettings:
-        """Return the settings of a mailbox, with sign-in by the app's secret."""
+        """Return the settings of a mailbox that signs in with the app's secret."""
         fields: dict[str, Any] = {
             "protocol": MailProtocol.GRAPH,
             "port": int(self.server.url.rpartition(":")[2]),
@@ -78,7 +78,7 @@ class Graph:
             "POLL_SCHEDULE": "0 * * * * *",
         }
         for name, address in mailboxes.items():
-            settings = {
+            mailbox_values = {
                 "PROTOCOL": "graph",
                 "ADDRESS": address,
                 "TENANT_ID": self.server.tenant,
@@ -86,21 +86,21 @@ class Graph:
                 "CLIENT_SECRET": self.app.secret,
                 "CA_FILE": str(self.ca_file),
             }
-            values |= {f"MAILBOXES__{name}__{key}": value for key, value in settings.items()}
+            values |= {f"MAILBOXES__{name}__{key}": value for key, value in mailbox_values.items()}
         return values
 
-    def asked(self, method: str = "", ending: str = "") -> list[str]:
-        """Return the requests so far as `METHOD path`, optionally only those with a method or an end of the path."""
+    def request_lines(self, method: str = "", suffix: str = "") -> list[str]:
+        """Return the recorded requests as `METHOD path`, optionally of one method or with one path suffix."""
         return [
             f"{request.method} {request.path}"
             for request in self.server.requests
-            if request.method.startswith(method) and request.path.endswith(ending)
+            if request.method.startswith(method) and request.path.endswith(suffix)
         ]
 
 
 @pytest.fixture
 def graphs(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Graph]]:
-    """Start Graph simulators; `pair` is a certificate to use instead of the run's."""
+    """Start Graph simulators; `pair` replaces the certificate of the test run."""
     running: list[GraphSimulator] = []
 
     def start(*, pair: Pair | None = None, **options: Any) -> Graph:
@@ -111,11 +111,11 @@ def graphs(ca: Ca, tmp_path: Path) -> Iterator[Callable[..., Graph]]:
         return Graph(server, server.register(), ca.write(folder))
 
     yield start
-    for started in running:
-        started.close()
+    for server in running:
+        server.close()
 
 
 @pytest.fixture
 def graph(graphs: Callable[..., Graph]) -> Graph:
-    """Return a Graph simulator without injected faults."""
+    """A simulator without faults."""
     return graphs()

@@ -1,4 +1,4 @@
-"""The proof in a subscription's `clientState`: ours, and nobody else's."""
+"""The proof in a subscription's `clientState`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.graph_notifications.client_state import LONGEST, client_state, folder_token, key_name, verify
+from shared.graph_notifications.client_state import MAX_LENGTH, client_state, folder_token, key_name, verify
 from tests.sizes import size
 
 OLD, NEW = "0123456789abcdef0123456789abcdef", "a newer key, of more than 32 characters"
@@ -18,7 +18,7 @@ INBOX = folder_token("support", "INBOX")
 STATE = client_state(OLD, INBOX)
 
 
-def test_a_state_names_what_it_was_made_for() -> None:
+def test_a_client_state_names_its_folder() -> None:
     assert verify(STATE, [OLD]) == INBOX
     assert STATE.startswith(f"v1.{INBOX}.")
     assert len(INBOX) == 12
@@ -27,27 +27,27 @@ def test_a_state_names_what_it_was_made_for() -> None:
 
 @given(key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=300), mailbox=st.text(max_size=40))
 @settings(max_examples=size(40, soak=1_000), deadline=None)
-def test_whatever_the_key_and_the_mailbox_a_state_is_proven_and_short_enough_for_graph(key: str, mailbox: str) -> None:
+def test_a_client_state_is_proven_and_within_graphs_limit(key: str, mailbox: str) -> None:
     where = folder_token(mailbox, "INBOX/Büro 注文")
     state = client_state(key, where)
-    assert len(state) <= LONGEST == 128
+    assert len(state) <= MAX_LENGTH == 128
     assert state.isascii()
     assert verify(state, [key]) == where
 
 
-def test_places_are_each_folders_own() -> None:
+def test_folder_tokens_are_unique() -> None:
     names = [("a", "b"), ("ab", ""), ("", "ab"), ("a", "B"), ("a", "b/c"), ("a/b", "c"), ("b", "a")]
-    assert len({folder_token(*one) for one in names}) == len(names)
+    assert len({folder_token(*item) for item in names}) == len(names)
 
 
-def test_every_change_of_one_character_is_refused() -> None:
+def test_a_changed_character_is_refused() -> None:
     for at in range(len(STATE)):
         for other in string.printable:
             if other != STATE[at]:
                 assert verify(STATE[:at] + other + STATE[at + 1 :], [OLD]) is None
 
 
-def test_every_character_left_out_or_put_in_is_refused() -> None:
+def test_a_removed_or_inserted_character_is_refused() -> None:
     for at in range(len(STATE) + 1):
         for other in string.hexdigits + ". \n\0":
             changed = STATE[:at] + other + STATE[at:]
@@ -62,7 +62,7 @@ def test_a_guess_is_refused(guess: str) -> None:
     assert guess == STATE or verify(guess, [OLD, NEW]) is None
 
 
-def test_the_proof_of_one_place_is_none_for_another() -> None:
+def test_the_proof_of_one_folder_does_not_prove_another() -> None:
     _, _, proof = client_state(OLD, folder_token("office", "INBOX")).split(".")
     assert verify(f"v1.{INBOX}.{proof}", [OLD]) is None
 
@@ -72,7 +72,7 @@ def test_either_of_two_keys_proves_and_a_third_does_not() -> None:
         assert verify(client_state(OLD, INBOX), keys) == INBOX
         assert verify(client_state(NEW, INBOX), keys) == INBOX
         assert verify(client_state("x" * 32, INBOX), keys) is None
-    assert verify(STATE, [NEW]) is None, "its time is over"
+    assert verify(STATE, [NEW]) is None, "the key was replaced"
 
 
 def test_without_a_key_nothing_is_proven() -> None:
@@ -80,10 +80,10 @@ def test_without_a_key_nothing_is_proven() -> None:
     assert verify(client_state("", INBOX), []) is None
 
 
-def test_another_version_is_refused_though_its_proof_is_right() -> None:
-    told = f"v2.{INBOX}"
-    assert _with_proof(f"v1.{INBOX}") == STATE, "what follows is made as the module makes it"
-    assert verify(_with_proof(told), [OLD]) is None
+def test_another_version_with_a_correct_proof_is_refused() -> None:
+    signed = f"v2.{INBOX}"
+    assert _with_proof(f"v1.{INBOX}") == STATE, "the helper signs like the module"
+    assert verify(_with_proof(signed), [OLD]) is None
     assert verify(_with_proof(""), [OLD]) is None
     assert verify(_with_proof(INBOX), [OLD]) is None
 
@@ -98,11 +98,11 @@ def test_another_version_is_refused_though_its_proof_is_right() -> None:
     ],
     ids=lambda one: ascii(one)[:20],
 )
-def test_odd_states_are_refused_and_raise_nothing(state: object) -> None:
+def test_malformed_client_states_are_refused(state: object) -> None:
     assert verify(state, [OLD, NEW]) is None
 
 
-def test_a_keys_name_tells_keys_apart_and_nothing_of_them() -> None:
+def test_a_key_name_identifies_a_key_without_revealing_it() -> None:
     names = {key_name(key) for key in (OLD, NEW)}
     assert len(names) == 2
     for key, name in ((OLD, key_name(OLD)), (NEW, key_name(NEW))):
@@ -112,6 +112,6 @@ def test_a_keys_name_tells_keys_apart_and_nothing_of_them() -> None:
         assert name not in client_state(key, INBOX)
 
 
-def _with_proof(told: str) -> str:
-    """A state whose proof is right by the key OLD, whatever it tells."""
-    return f"{told}.{hmac.new(OLD.encode(), told.encode(), hashlib.sha256).hexdigest()}"
+def _with_proof(signed: str) -> str:
+    """Return a client state with a correct proof by the key OLD."""
+    return f"{signed}.{hmac.new(OLD.encode(), signed.encode(), hashlib.sha256).hexdigest()}"

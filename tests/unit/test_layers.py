@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "shared.dispatch": {*LOW, *COMMON, "shared.mime", "shared.routing", "shared.mailboxes.spool", "shared.documents"},
     "shared.graph_notifications": {*LOW, *COMMON, "shared.mailboxes"},
     "shared.operations": {
-        *(*LOW, *COMMON, "shared.mime", "shared.routing", "shared.graph_notifications.subscription_record"),
+        *(*LOW, *COMMON, "shared.mime", "shared.routing", "shared.graph_notifications.subscription_manager"),
         *("shared.documents", "shared.dispatch"),
     },
 }

@@ -1,4 +1,4 @@
-"""A notification's answer waits for no SDK: Graph gives an endpoint a few seconds, a cold start included."""
+"""The webhook loads no SDK before it responds: Graph expects a response within a few seconds, cold start included."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ HEAVY = (
     *("msgraph", "kiota", "httpx", "httpcore", "h2", "msal", "requests", "imapclient", "aiohttp"),
     *("azure.storage", "azure.data", "azure.identity", "azure.core", "azure.monitor"),
 )
-"""What no name of a module that is loaded may begin with."""
+"""Prefixes of modules that must not be loaded."""
 
 TELEMETRY = "opentelemetry"
-"""Is loaded by a thread that begins when the first answer is given."""
+"""Loaded by a thread that starts after the first response."""
 
 KEY = "0123456789abcdef0123456789abcdef"
 SETTINGS = {
@@ -49,9 +49,9 @@ IMPORTING = "import graph_webhook"
 ANSWERING = f"""
 import graph_webhook
 from shared.graph_notifications.webhook import webhook
-answer = webhook().answer({NOTIFICATION.encode()!r}, None)
+answer = webhook().handle({NOTIFICATION.encode()!r}, None)
 assert (answer.status, len(answer.polls)) == (202, 1), answer
-assert webhook().answer(b"", "token").text == "token"
+assert webhook().handle(b"", "token").text == "token"
 """
 CALLING = f"""
 import asyncio, graph_webhook, azure.functions as func
@@ -67,7 +67,7 @@ assert (answer.status_code, len(polls)) == (202, 1), (answer.status_code, polls)
 
 
 def loaded_after(code: str, environment: Mapping[str, str]) -> list[str]:
-    """The modules of a fresh process that ran some code."""
+    """Return the modules that a fresh process loaded while it ran some code."""
     ran = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"],
         cwd=ROOT,
@@ -87,7 +87,7 @@ def loaded_after(code: str, environment: Mapping[str, str]) -> list[str]:
     [(IMPORTING, {}), (ANSWERING, SETTINGS), (CALLING, SETTINGS)],
     ids=["importing", "answering", "the function"],
 )
-def test_a_fresh_process_answers_without_any_sdk(code: str, environment: dict[str, str]) -> None:
+def test_a_fresh_process_answers_without_loading_an_sdk(code: str, environment: dict[str, str]) -> None:
     loaded = loaded_after(code, environment)
     assert "shared.graph_notifications.webhook" in loaded
     assert [name for name in loaded if name.startswith(HEAVY)] == []
@@ -95,19 +95,19 @@ def test_a_fresh_process_answers_without_any_sdk(code: str, environment: dict[st
         assert [name for name in loaded if name.startswith(TELEMETRY)] == []
 
 
-def test_this_would_be_noticed() -> None:
+def test_a_loaded_sdk_is_detected() -> None:
     loaded = loaded_after("import graph_webhook, shared.mailboxes.oauth.msal_client", {})
     assert [name for name in loaded if name == "msal"] == ["msal"]
 
 
 def file_of(module: str) -> Path | None:
-    """The file of a module of ours; None if there is none of that name."""
+    """Return the file of a module of the repository; None for other modules."""
     path = ROOT.joinpath(*module.split("."))
-    return next((one for one in (path / "__init__.py", path.with_suffix(".py")) if one.is_file()), None)
+    return next((item for item in (path / "__init__.py", path.with_suffix(".py")) if item.is_file()), None)
 
 
 def at_import(nodes: list[ast.stmt]) -> Iterator[str]:
-    """What is imported when a module is: not inside of functions, nor for type checkers alone."""
+    """Yield the imports that run with a module: not those in functions or for type checkers."""
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -120,14 +120,14 @@ def at_import(nodes: list[ast.stmt]) -> Iterator[str]:
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for _, value in ast.iter_fields(node):
                 if isinstance(value, list):
-                    yield from at_import([one for one in value if isinstance(one, ast.stmt)])
-                    for one in value:
-                        if isinstance(one, ast.ExceptHandler | ast.match_case):
-                            yield from at_import(one.body)
+                    yield from at_import([item for item in value if isinstance(item, ast.stmt)])
+                    for item in value:
+                        if isinstance(item, ast.ExceptHandler | ast.match_case):
+                            yield from at_import(item.body)
 
 
 def reached_from(start: str) -> dict[str, str]:
-    """All that is imported with a module, through modules of ours, each with who imports it."""
+    """Return all modules that a module imports, directly or not, each with its importer."""
     found = {start: ""}
     waiting = [start]
     while waiting:
@@ -137,15 +137,15 @@ def reached_from(start: str) -> dict[str, str]:
             continue
         for name in at_import(ast.parse(path.read_text()).body):
             parts = name.split(".")
-            for one in (".".join(parts[: count + 1]) for count in range(len(parts))):
-                is_module = parts[0] not in OURS or file_of(one) is not None
-                if is_module and one not in found:
-                    found[one] = module
-                    waiting += [one] if parts[0] in OURS else []
+            for number in (".".join(parts[: count + 1]) for count in range(len(parts))):
+                is_module = parts[0] not in OURS or file_of(number) is not None
+                if is_module and number not in found:
+                    found[number] = module
+                    waiting += [number] if parts[0] in OURS else []
     return found
 
 
-def test_nothing_that_the_function_imports_leads_to_an_sdk() -> None:
+def test_the_function_does_not_import_an_sdk_indirectly() -> None:
     found = reached_from("graph_webhook")
     assert {
         "shared.graph_notifications.webhook",
@@ -159,7 +159,7 @@ def test_nothing_that_the_function_imports_leads_to_an_sdk() -> None:
     )
 
 
-def test_the_walk_sees_what_it_is_to_see() -> None:
+def test_the_import_walk_finds_an_sdk() -> None:
     assert "msal" in reached_from("shared.mailboxes.oauth.msal_client")
     assert "httpx" in reached_from("shared.mailboxes.graph.mailbox")
     lines = "try:\n  import a\nexcept ImportError:\n  import b\nclass C:\n  import c\ndef f():\n  import d\n"
@@ -167,8 +167,8 @@ def test_the_walk_sees_what_it_is_to_see() -> None:
     assert set(at_import(ast.parse(lines + typed).body)) == {"a", "b", "c", "g", "h", "h.i"}
 
 
-def test_the_first_answer_does_not_wait_for_certificates_to_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes a tenth of a second, and an app may have dozens; the other functions find out which are good."""
+def test_the_first_response_does_not_wait_for_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a tenth of a second, and an app may have dozens. The other functions validate them."""
     import shared.config.sign_in as opening  # noqa: PLC0415
     from shared.config import load_settings  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The addresses of a mailbox, as the directory has them (Graph: user resource type, `proxyAddresses`)."""
+"""A mailbox's addresses, read from the directory (Graph: user resource type, `proxyAddresses`)."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ async def mailbox_addresses(
     """Return a mailbox's addresses.
 
     Raises:
-        AccessRefused: the app lacks the permission, or the answer has no proxyAddresses.
+        AccessRefused: the app lacks the permission, or the response has no proxyAddresses.
         MailboxError: the directory does not know the mailbox by its address.
-        Answered, MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
+        GraphResponseError, MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
     """
-    where = f"mailbox {settings.name}: the proxyAddresses of {settings.mailbox_address} cannot be read"
+    context = f"mailbox {settings.name}: the proxyAddresses of {settings.mailbox_address} cannot be read"
     try:
         user = await client.json(requests.addresses())
-    except GraphResponseError as answer:
-        if answer.status == FORBIDDEN:
+    except GraphResponseError as error:
+        if error.status == FORBIDDEN:
             raise AccessRefused(
-                f"{where}: the application permission {PERMISSION} is missing ({answer.code})"
-            ) from answer
-        if answer.status == NOT_FOUND:
+                f"{context}: the application permission {PERMISSION} is missing ({error.code})"
+            ) from error
+        if error.status == NOT_FOUND:
             raise MailboxError(
-                f"{where}: no user has this address as its userPrincipalName ({answer.code})"
-            ) from answer
+                f"{context}: no user has this address as its userPrincipalName ({error.code})"
+            ) from error
         raise
     proxies = user.get("proxyAddresses")
     if not isinstance(proxies, list):
-        raise AccessRefused(f"{where}: the answer does not have them; {PERMISSION} may be missing")
-    return _addresses(map(str, proxies), user, settings)
+        raise AccessRefused(f"{context}: the response does not contain them; {PERMISSION} may be missing")
+    return _parse_proxies(map(str, proxies), user, settings)
 
 
-def _addresses(proxies: Iterable[str], user: dict[str, Any], settings: MailboxSettings) -> MailboxAddresses:
-    """Sort proxy addresses: `SMTP:` marks the primary address, `smtp:` an alias; other types are not for mail."""
+def _parse_proxies(proxies: Iterable[str], user: dict[str, Any], settings: MailboxSettings) -> MailboxAddresses:
+    """Parse proxy addresses: `SMTP:` marks the primary address, `smtp:` an alias; other types are not e-mail."""
     primary = ""
-    found: dict[str, None] = {}
+    addresses: dict[str, None] = {}
     for proxy in proxies:
-        kind, _, address = proxy.partition(":")
-        normal = normalise(address)
-        if kind.lower() != "smtp" or normal is None:
+        kind, _, text = proxy.partition(":")
+        address = normalise(text)
+        if kind.lower() != "smtp" or address is None:
             continue
-        found[normal] = None
+        addresses[address] = None
         if kind == "SMTP":
-            primary = normal
+            primary = address
     primary = primary or normalise(str(user.get("mail") or "")) or settings.mailbox_address
-    return MailboxAddresses(primary, tuple(address for address in found if address != primary))
+    return MailboxAddresses(primary, tuple(address for address in addresses if address != primary))

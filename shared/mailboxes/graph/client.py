@@ -1,11 +1,11 @@
-"""The way to Microsoft Graph: one session's connection, signed in, patient and four requests wide.
+"""An authenticated HTTP session with Microsoft Graph that retries and sends at most four requests at once.
 
-msgraph-sdk builds the requests, signs them in and carries them; its models are left alone, since the first use of one
-loads twelve hundred modules, which takes seconds. The SDK is asynchronous and we are not: its loop runs in a thread of
-its own for as long as the session lives, and dies with it, so that no client ever outlives its loop.
+msgraph-sdk builds, authenticates and sends the requests. Its response models are not used: the first use of one loads
+twelve hundred modules, which takes seconds. The SDK is asynchronous and Mailroom is not. Each session therefore runs
+an event loop in a thread and closes both together, so that no client outlives its loop.
 
-The SDK's own retries are switched off: they sleep as long as a Retry-After says, up to three minutes at a time, while
-they keep one of the four places that Graph gives an app at a mailbox, and know nothing of the time that a poll has.
+The SDK's retries are disabled. They sleep for as long as `Retry-After` says, up to three minutes at a time. Meanwhile
+they hold one of the four concurrent requests that Graph allows, and ignore how much time the poll has left.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.errors import (
     BUSY,
     NOT_IMPLEMENTED,
-    SERVER_FAULTS,
-    TOO_MANY,
+    SERVER_ERRORS,
+    TOO_MANY_REQUESTS,
     UNAUTHORIZED,
     GraphResponseError,
     graph_error,
@@ -47,65 +47,69 @@ from shared.mailboxes.graph.event_loop import LoopThread
 from shared.mailboxes.oauth.token_cache import TokenCache
 from shared.mailboxes.tls import forget_peer
 
-# It tells every request with its whole address at INFO, which is what a worker logs.
+# httpx logs the full URL of every request at INFO, the level at which a Functions worker logs.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 T = TypeVar("T")
 Build = Callable[[], RequestInformation]
 Read = Callable[[httpx.Response], Awaitable[T]]
 
-AT_ONCE: Final = 4
-"""Requests in flight that Graph allows an app at a mailbox (Graph: service-specific throttling limits, Outlook)."""
+MAX_CONCURRENT: Final = 4
+"""Concurrent requests that Graph allows an app per mailbox (Graph: service-specific throttling limits, Outlook)."""
 
 TIMEOUT: Final = httpx.Timeout(60.0, connect=30.0)
-"""Seconds for any silence, and for the connection."""
+"""Seconds without any data, and seconds for connecting."""
 
-TRIES: Final = 3
-"""How often a request is made whose connection broke, or that the server failed at."""
+MAX_ATTEMPTS: Final = 3
+"""Attempts at a request after broken connections and server errors."""
 
-MOST_WAITS: Final = 5
-"""How often a request waits out a "not now", as long as others are answered: then it is the request's own trouble."""
+MAX_BUSY_RESPONSES: Final = 5
+"""Busy responses that a request accepts while other requests of the session succeed; then it fails by itself."""
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
-"""Seconds between two tries where Graph does not say; doubled from the first to the longest."""
+MIN_BACKOFF, MAX_BACKOFF = 1.0, 30.0
+"""Seconds between two attempts where Graph sends no `Retry-After`; doubled from the first value to the second."""
 
-TOKEN_KEPT: Final = 60.0
-"""Seconds that a token is used without asking MSAL, which keeps it longer and renews it in time."""
+TOKEN_REUSE: Final = 60.0
+"""Seconds for which a token is used without asking MSAL. MSAL caches it for longer and renews it in time."""
 
 
 class GraphClient:
-    """A session with Graph, for one mailbox's sign-in.
+    """A session with Graph that uses one mailbox's credentials.
 
     Args:
-        settings: the mailbox's: whose sign-in, and which CA_FILE.
-        tokens: where access tokens come from.
-        way: to Graph.
-        patience: seconds from now after which nothing is waited for any more.
+        settings: the mailbox, with its credentials and CA_FILE.
+        tokens: issues access tokens.
+        endpoint: Graph's endpoint.
+        patience: seconds from now after which the session no longer waits before a retry.
 
     Attributes:
-        adapter: the SDK's, for its request builders.
-        requests: how many were made.
+        adapter: the SDK's adapter, for its request builders.
+        requests: requests sent so far.
 
     Raises:
         ConfigurationError: `CA_FILE` cannot be read.
     """
 
-    def __init__(self, settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint, *, patience: float) -> None:
+    def __init__(
+        self, settings: MailboxSettings, tokens: TokenCache, endpoint: GraphEndpoint, *, patience: float
+    ) -> None:
         self._settings = settings
         self._tokens = tokens
         self._token: tuple[str, float] | None = None
-        self._origin = _origin(way.endpoint)
-        self._until = time.monotonic() + patience
+        self._origin = _origin(endpoint.url)
+        self._deadline = time.monotonic() + patience
         self._not_before = 0.0
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._renewing = asyncio.Lock()
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._renewal_lock = asyncio.Lock()
         self._renewals = 0
-        self._answered = 0
+        self._successes = 0
         self.requests = 0
-        plain = httpx.AsyncClient(verify=way.trusts.for_settings(settings), timeout=TIMEOUT, follow_redirects=False)
-        # Closed by us: what the SDK wraps around them does not hand a close on.
-        ways = [plain._transport, *plain._mounts.values()]  # noqa: SLF001  made from the environment's proxies, too
-        self._transports = [one for one in ways if one is not None]
+        plain = httpx.AsyncClient(
+            verify=endpoint.tls_contexts.for_settings(settings), timeout=TIMEOUT, follow_redirects=False
+        )
+        # Closed by `close`: the SDK's wrappers do not pass a close on. `_mounts` holds the environment's proxies.
+        transports = [plain._transport, *plain._mounts.values()]  # noqa: SLF001
+        self._transports = [transport for transport in transports if transport is not None]
         self._http = GraphClientFactory.create_with_default_middleware(
             client=plain,
             options={
@@ -113,40 +117,40 @@ class GraphClient:
                 RedirectHandlerOption.get_key(): RedirectHandlerOption(should_redirect=False),
             },
         )
-        self.adapter = GraphRequestAdapter(BaseBearerTokenAuthenticationProvider(_Bearer(self)), self._http)
-        self.adapter.base_url = way.endpoint
+        self.adapter = GraphRequestAdapter(BaseBearerTokenAuthenticationProvider(_BearerTokens(self)), self._http)
+        self.adapter.base_url = endpoint.url
         self._thread = LoopThread(f"graph-{settings.name}")
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Let a coroutine run on the session's loop."""
+        """Schedule a coroutine on the session's loop."""
         return self._thread.start(work)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the session's loop to its end."""
+        """Run a coroutine on the session's loop and return its result."""
         return self.start(work).result()
 
     async def json(self, build: Build, *, idempotent: bool = True, may_shrink: bool = False) -> dict[str, Any]:
-        """What Graph answers, as JSON; empty where it has nothing to say.
+        """Send a request and return the response as JSON; `{}` if the response has no body.
 
         Args:
-            build: makes the request; called anew for each try.
-            idempotent: to ask twice is the same as once, so that a broken connection is no reason to give up.
-            may_shrink: the caller will ask for less. A server error, or no answer in time, is raised at once.
+            build: makes the request; called again for each attempt.
+            idempotent: whether the request may be sent again after a broken connection.
+            may_shrink: whether the caller will ask for less. A server error or a read timeout is then raised at once.
 
         Raises:
-            Answered: Graph refused.
-            MailboxBusy: it asked to wait longer than patience lasts.
-            httpx.HTTPError: the connection broke, or there is none.
+            GraphResponseError: Graph refused the request.
+            MailboxBusy: Graph asked to wait longer than the session may.
+            httpx.HTTPError: the connection broke, or could not be made.
         """
 
         async def read(response: httpx.Response) -> dict[str, Any]:
             await response.aread()
             if not response.content:
                 return {}
-            answer = json.loads(response.content)
-            if not isinstance(answer, dict):
-                raise TypeError("an answer that is no object")
-            return answer
+            body = json.loads(response.content)
+            if not isinstance(body, dict):
+                raise TypeError("the response is not a JSON object")
+            return body
 
         return await self.send(build, read, idempotent=idempotent, may_shrink=may_shrink)
 
@@ -157,91 +161,91 @@ class GraphClient:
         *,
         idempotent: bool = True,
         may_shrink: bool = False,
-        elsewhere: Build | None = None,
+        probe: Build | None = None,
     ) -> T:
-        """Send a request, and let `read` take the answer as it comes off the wire; see `json`.
+        """Send a request and return what `read` makes of the streamed response; see `json`.
 
         Args:
             build: makes the request.
-            read: takes the answer.
+            read: reads the response.
             idempotent: as for `json`.
             may_shrink: as for `json`.
-            elsewhere: makes a small request to the same mailbox. If the mailbox answers it while `build` is still asked
-                to wait, the trouble is the request's own, and the answer is raised.
+            probe: makes a small request to the same mailbox. If the probe succeeds while `build` still gets busy
+                responses, only this request is affected, and its refusal is raised.
         """
-        tries = _Tries(idempotent, may_shrink, elsewhere, self._answered)
+        attempts = _Attempts(idempotent, may_shrink, probe, self._successes)
         while True:
-            tries.renewals = self._renewals
+            attempts.renewals = self._renewals
             try:
-                return await self._once(build, read)
-            except GraphResponseError as answer:
-                await self._after(answer, tries)
+                return await self._send_once(build, read)
+            except GraphResponseError as error:
+                await self._handle_refusal(error, attempts)
             except httpx.ConnectError as error:
-                # Here, where the certificate that was refused can still be told of.
+                # Translated here: the peer's certificate is only available in this task.
                 raise graph_error(error, self._settings, "connecting") from error
             except httpx.TransportError as error:
                 if may_shrink and isinstance(error, httpx.ReadTimeout):
                     raise
-                await self._after_failure(error, tries)
+                await self._handle_failure(error, attempts)
 
-    async def _after(self, answer: GraphResponseError, tries: _Tries) -> None:
-        """After a refusal, do what must be done before the next try, waiting included; or raise the refusal."""
-        if answer.status == UNAUTHORIZED and not tries.renewed:
-            tries.renewed = True
-            await self._renew(tries.renewals)
-        elif tries.may_shrink and answer.is_too_much:
-            raise answer
-        elif answer.says_when or answer.status == TOO_MANY:
-            tries.waits += 1
-            pause = _pause(answer.retry_after, tries.waits)
-            often = tries.waits > MOST_WAITS
-            if often and self._answered > tries.others:
-                raise answer  # others are answered meanwhile: it is not the mailbox that is asked too much
-            if (often or self._is_too_late(pause)) and await self._answers(tries.elsewhere, answer):
-                raise answer
-            await self._wait(pause, answer)
-        elif answer.status < SERVER_FAULTS or answer.is_for_good or answer.status == NOT_IMPLEMENTED:
-            raise answer
-        else:
-            await self._after_failure(answer, tries)
-
-    async def _after_failure(self, error: GraphResponseError | httpx.TransportError, tries: _Tries) -> None:
-        """After a failure that may pass, wait before the next try; or raise it, if there is none."""
-        if not tries.idempotent or tries.failures + 1 >= TRIES:
+    async def _handle_refusal(self, error: GraphResponseError, attempts: _Attempts) -> None:
+        """Prepare the next attempt after an error response, waiting included; or raise the error."""
+        if error.status == UNAUTHORIZED and not attempts.renewed:
+            attempts.renewed = True
+            await self._renew_token(attempts.renewals)
+        elif attempts.may_shrink and error.suggests_smaller_request:
             raise error
-        await self._wait(_pause(None, tries.failures), error)
-        tries.failures += 1
+        elif error.has_retry_after or error.status == TOO_MANY_REQUESTS:
+            attempts.busy_responses += 1
+            delay = _delay(error.retry_after, attempts.busy_responses)
+            exhausted = attempts.busy_responses > MAX_BUSY_RESPONSES
+            if exhausted and self._successes > attempts.successes_before:
+                raise error  # other requests succeed meanwhile, so the mailbox is not throttled
+            if (exhausted or self._is_past_deadline(delay)) and await self._probe_succeeds(attempts.probe, error):
+                raise error
+            await self._sleep(delay, error)
+        elif error.status < SERVER_ERRORS or error.is_permanent or error.status == NOT_IMPLEMENTED:
+            raise error
+        else:
+            await self._handle_failure(error, attempts)
 
-    async def _answers(self, elsewhere: Build | None, answer: GraphResponseError) -> bool:
-        """Return whether the mailbox answers another request now. 429 is about the app and all its requests."""
-        if elsewhere is None or answer.status == TOO_MANY:
+    async def _handle_failure(self, error: GraphResponseError | httpx.TransportError, attempts: _Attempts) -> None:
+        """Wait before the next attempt after a failure that may pass; raise the failure if none is left."""
+        if not attempts.idempotent or attempts.failures + 1 >= MAX_ATTEMPTS:
+            raise error
+        await self._sleep(_delay(None, attempts.failures), error)
+        attempts.failures += 1
+
+    async def _probe_succeeds(self, probe: Build | None, error: GraphResponseError) -> bool:
+        """Return whether the mailbox answers another request now; False for 429, which covers all requests."""
+        if probe is None or error.status == TOO_MANY_REQUESTS:
             return False
 
-        async def read(_response: httpx.Response) -> None:
+        async def ignore(_response: httpx.Response) -> None:
             return None
 
         try:
-            await self._once(elsewhere, read)
+            await self._send_once(probe, ignore)
         except (GraphResponseError, httpx.TransportError):
             return False
         return True
 
-    def is_own(self, link: str) -> bool:
-        """Whether a link leads to the endpoint's own origin."""
+    def has_endpoint_origin(self, link: str) -> bool:
+        """Return whether a link has the endpoint's origin."""
         return _origin(link) == self._origin
 
     def check_origin(self, link: str) -> str:
-        """A link of Graph's own, as it is.
+        """Return a link from a Graph response unchanged.
 
         Raises:
-            ConnectionLost: it leads somewhere else.
+            ConnectionLost: the link has another origin.
         """
-        if not self.is_own(link):
-            raise ConnectionLost(f"mailbox {self._settings.name}: Microsoft Graph gave a link that leads elsewhere")
+        if not self.has_endpoint_origin(link):
+            raise ConnectionLost(f"mailbox {self._settings.name}: Microsoft Graph sent a link to another server")
         return link
 
     def close(self) -> None:
-        """End what is under way, and disconnect. Never raises."""
+        """Cancel the requests in progress and disconnect. Never raises."""
 
         async def disconnect() -> None:
             await self._http.aclose()
@@ -250,20 +254,24 @@ class GraphClient:
 
         self._thread.close(disconnect)
 
-    async def token_for(self, url: str) -> str:
-        """A token that is good now, for a request to Graph and nobody else."""
+    async def access_token(self, url: str) -> str:
+        """Return a valid token for a request to Graph's endpoint.
+
+        Raises:
+            ConnectionLost: `url` has another origin, and must not receive a token.
+        """
         self.check_origin(url)
         if self._token is None or time.monotonic() > self._token[1]:
             try:
                 token = await asyncio.to_thread(self._tokens.token, self._settings)
             except ServiceUnavailable as error:
-                # As at the session's beginning (`open_mailbox`).
+                # The same translation as when a session is opened (`open_mailbox`).
                 raise MailboxBusy(str(error), retry_after=error.retry_after) from error
-            self._token = token, time.monotonic() + TOKEN_KEPT
+            self._token = token, time.monotonic() + TOKEN_REUSE
         return self._token[0]
 
-    async def _slot(self) -> None:
-        """Wait for one of the places, and for the end of a pause that Graph asked for, be it while we waited."""
+    async def _acquire_slot(self) -> None:
+        """Acquire a request slot once no `Retry-After` applies, even if Graph sent it while this task waited."""
         while True:
             await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
             await self._slots.acquire()
@@ -271,8 +279,8 @@ class GraphClient:
                 return
             self._slots.release()
 
-    async def _once(self, build: Build, read: Read[T]) -> T:
-        await self._slot()
+    async def _send_once(self, build: Build, read: Read[T]) -> T:
+        await self._acquire_slot()
         try:
             forget_peer()
             info = build()
@@ -283,77 +291,85 @@ class GraphClient:
             try:
                 if not response.is_success:
                     await response.aread()
-                    raise GraphResponseError.from_error(response)
-                found = await read(response)
-                self._answered += 1
-                return found
+                    raise GraphResponseError.from_response(response)
+                result = await read(response)
+                self._successes += 1
+                return result
             finally:
                 await response.aclose()
         finally:
             self._slots.release()
 
-    def _is_too_late(self, pause: float) -> bool:
-        return time.monotonic() + pause > self._until
+    def _is_past_deadline(self, delay: float) -> bool:
+        return time.monotonic() + delay > self._deadline
 
-    async def _wait(self, pause: float, why: GraphResponseError | httpx.TransportError) -> None:
-        """Wait before another try, with all others of this session if Graph asked for it."""
-        if self._is_too_late(pause):
-            if isinstance(why, GraphResponseError) and why.status in BUSY:
+    async def _sleep(self, delay: float, cause: GraphResponseError | httpx.TransportError) -> None:
+        """Wait before the next attempt. A `Retry-After` delays all requests of the session.
+
+        Raises:
+            MailboxBusy: the wait would pass the deadline, and Graph answered that it is busy.
+            GraphResponseError, httpx.TransportError: the wait would pass the deadline after another failure.
+        """
+        if self._is_past_deadline(delay):
+            if isinstance(cause, GraphResponseError) and cause.status in BUSY:
                 raise MailboxBusy(
                     f"mailbox {self._settings.name}: Microsoft Graph asks to come back later "
-                    f"({why.code or f'HTTP {why.status}'})",
-                    retry_after=why.retry_after,
+                    f"({cause.code or f'HTTP {cause.status}'})",
+                    retry_after=cause.retry_after,
                 )
-            raise why
-        if isinstance(why, GraphResponseError) and why.retry_after is not None:
-            self._not_before = max(self._not_before, time.monotonic() + pause)
-        await asyncio.sleep(pause)
+            raise cause
+        if isinstance(cause, GraphResponseError) and cause.retry_after is not None:
+            self._not_before = max(self._not_before, time.monotonic() + delay)
+        await asyncio.sleep(delay)
 
-    async def _renew(self, before: int) -> None:
-        """After a refused token: another one, if the refused one was old enough for that to help.
+    async def _renew_token(self, renewals_before: int) -> None:
+        """Replace a refused token, if it was not issued just now.
 
         Args:
-            before: `_renewals` as it was when the refused one was used: another request may have renewed it since.
+            renewals_before: `_renewals` when the refused token was used. Another request may have renewed it since.
+
+        Raises:
+            AuthenticationError: the refused token was issued just now.
         """
-        async with self._renewing:
-            if self._renewals != before:
+        async with self._renewal_lock:
+            if self._renewals != renewals_before:
                 return
             refused, self._token = self._token, None
             if not await asyncio.to_thread(self._tokens.forget, self._settings, refused[0] if refused else None):
                 raise AuthenticationError(
-                    f"mailbox {self._settings.name}: Microsoft Graph refuses a token that was issued just now; look at "
-                    "SIGN_IN_AUTHORITY, GRAPH_ENDPOINT, and the app registration"
+                    f"mailbox {self._settings.name}: Microsoft Graph refuses a token that was issued just now; check "
+                    "SIGN_IN_AUTHORITY, GRAPH_ENDPOINT and the app registration"
                 )
             self._renewals += 1
 
 
 @dataclass(slots=True)
-class _Tries:
-    """The tries of one request so far.
+class _Attempts:
+    """The state of one request between its attempts.
 
     Attributes:
         idempotent: as for `GraphClient.json`.
         may_shrink: as for `GraphClient.json`.
-        elsewhere: as for `GraphClient.send`.
-        others: how many requests of the session had been answered when this one began.
-        renewals: how often the session's token had been renewed before the latest try.
+        probe: as for `GraphClient.send`.
+        successes_before: the session's successful requests when this one began.
+        renewals: the session's token renewals before the latest attempt.
         renewed: whether this request has had the token renewed.
         failures: broken connections and server errors.
-        waits: answers that asked to wait.
+        busy_responses: responses that asked to wait.
     """
 
     idempotent: bool
     may_shrink: bool
-    elsewhere: Build | None
-    others: int
+    probe: Build | None
+    successes_before: int
     renewals: int = 0
     renewed: bool = False
     failures: int = 0
-    waits: int = 0
+    busy_responses: int = 0
 
 
-class _Bearer(AccessTokenProvider):
-    """Hands tokens to the SDK."""
+class _BearerTokens(AccessTokenProvider):
+    """The source of the SDK's bearer tokens."""
 
     def __init__(self, client: GraphClient) -> None:
         self._client = client
@@ -362,7 +378,7 @@ class _Bearer(AccessTokenProvider):
         self, uri: str, additional_authentication_context: dict[str, Any] | None = None
     ) -> str:
         del additional_authentication_context
-        return await self._client.token_for(uri)
+        return await self._client.access_token(uri)
 
     def get_allowed_hosts_validator(self) -> AllowedHostsValidator:
         return AllowedHostsValidator([str(urlsplit(self._client.adapter.base_url).hostname)])
@@ -377,6 +393,5 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", port or (443 if parts.scheme == "https" else None)
 
 
-def _pause(told: float | None, failures: int) -> float:
-    own = min(FIRST_WAIT * 2.0**failures, LONGEST_WAIT)
-    return told or own
+def _delay(retry_after: float | None, failures: int) -> float:
+    return retry_after or min(MIN_BACKOFF * 2.0**failures, MAX_BACKOFF)

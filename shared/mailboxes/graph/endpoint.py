@@ -1,4 +1,4 @@
-"""How Microsoft Graph is reached, and what a process remembers of it from one session to the next."""
+"""Microsoft Graph's endpoint, and the state that a process keeps about it between sessions."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from shared.config import MailboxSettings
 from shared.config.model import GLOBAL_GRAPH
 from shared.mailboxes.tls import context_for
 
-REMEMBERED: Final = 600.0
-"""Seconds for which a path is taken to lead to the same folder, and a missing action to be missing."""
+CACHE_SECONDS: Final = 600.0
+"""Seconds for which a folder's id, and the absence of an action, are assumed not to change."""
 
-SIZE_REMEMBERED: Final = 3600.0
+PAGE_SIZE_SECONDS: Final = 3600.0
 """Seconds for which a mailbox is not asked for larger pages than the largest that worked."""
 
 
 class FolderIds:
-    """Remembers which id a path stood for, so that a look need not ask again. May be used from several threads."""
+    """A cache of folder ids by mailbox and path, which saves a request per poll. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ids: dict[tuple[str, str], tuple[str, float]] = {}
 
     def get(self, mailbox: str, path: str) -> str | None:
-        """The id, if it was asked for a short while ago: a folder may be renamed, and another take its name."""
+        """Return a cached id; None after `CACHE_SECONDS`, since another folder may have taken the name."""
         with self._lock:
-            folder, until = self._ids.get((mailbox, path), (None, 0.0))
-            return folder if time.monotonic() < until else None
+            folder, expires = self._ids.get((mailbox, path), (None, 0.0))
+            return folder if time.monotonic() < expires else None
 
     def put(self, mailbox: str, path: str, folder: str) -> None:
-        """Remember an id."""
+        """Cache an id. An entry that has not expired keeps its expiry."""
         with self._lock:
             if self._ids.get((mailbox, path), ("", 0.0))[1] < time.monotonic():
-                self._ids[mailbox, path] = folder, time.monotonic() + REMEMBERED
+                self._ids[mailbox, path] = folder, time.monotonic() + CACHE_SECONDS
 
     def forget(self, mailbox: str) -> None:
-        """A folder was not where it was: forget all that is known of the mailbox."""
+        """Drop a mailbox's cached ids, after one of its folders was missing."""
         with self._lock:
-            self._ids = {key: found for key, found in self._ids.items() if key[0] != mailbox}
+            self._ids = {key: entry for key, entry in self._ids.items() if key[0] != mailbox}
 
 
 class PageSizes:
     """The largest page that each mailbox's listings may ask for, after larger pages failed. Thread-safe.
 
-    A limit ends after `SIZE_REMEMBERED` seconds, so that one bad hour does not slow the process down for ever.
+    A limit ends after `PAGE_SIZE_SECONDS` seconds, so that one bad hour does not slow the process down for ever.
     """
 
     def __init__(self) -> None:
@@ -62,91 +62,91 @@ class PageSizes:
     def usable(self, mailbox: str, sizes: Sequence[int]) -> list[int]:
         """Return the sizes to try for a mailbox, largest first: those within its limit, and always the smallest."""
         with self._lock:
-            limit, until = self._limits.get(mailbox, (max(sizes), 0.0))
-        within = [size for size in sizes if size <= limit or time.monotonic() >= until]
+            limit, expires = self._limits.get(mailbox, (max(sizes), 0.0))
+        within = [size for size in sizes if size <= limit or time.monotonic() >= expires]
         return sorted(within or [min(sizes)], reverse=True)
 
     def limit(self, mailbox: str, size: int) -> None:
         """Remember that pages of this size worked for a mailbox where larger ones failed."""
         with self._lock:
-            self._limits[mailbox] = size, time.monotonic() + SIZE_REMEMBERED
+            self._limits[mailbox] = size, time.monotonic() + PAGE_SIZE_SECONDS
 
 
 class MissingActions:
-    """The mailboxes at which `permanentDelete` is not available, found out by asking. Thread-safe.
+    """The mailboxes whose server was found not to have `permanentDelete`. Thread-safe.
 
-    A finding ends after `REMEMBERED` seconds: a gateway that answers 501 for a moment must not decide for the process.
+    An entry ends after `CACHE_SECONDS`: a gateway that answers 501 for a moment must not decide for the process.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._until: dict[str, float] = {}
+        self._expires: dict[str, float] = {}
 
     def lacks_permanent_delete(self, mailbox: str) -> bool:
         """Return whether a recent request showed that a mailbox's server does not have the action."""
         with self._lock:
-            return time.monotonic() < self._until.get(mailbox, 0.0)
+            return time.monotonic() < self._expires.get(mailbox, 0.0)
 
     def note_permanent_delete(self, mailbox: str) -> None:
         """Remember that a mailbox's server does not have the action."""
         with self._lock:
-            self._until[mailbox] = time.monotonic() + REMEMBERED
+            self._expires[mailbox] = time.monotonic() + CACHE_SECONDS
 
 
 class TlsContexts:
-    """Keeps the TLS context of each `CA_FILE`, as long as the file is the same. May be used from several threads."""
+    """A cache of TLS contexts by `CA_FILE`, valid while the file is unchanged. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._contexts: dict[str, tuple[object, ssl.SSLContext]] = {}
 
     def for_settings(self, settings: MailboxSettings) -> ssl.SSLContext:
-        """The context for a mailbox's connections.
+        """Return the context for a mailbox's connections.
 
         Raises:
-            ConfigurationError: `CA_FILE` cannot be read, or holds no certificate.
+            ConfigurationError: `CA_FILE` cannot be read, or contains no certificate.
         """
         path = settings.ca_file
         with suppress(OSError):
             stamp: object = path.stat().st_mtime_ns if path is not None else None
             with self._lock:
-                known, context = self._contexts.get(str(path), ("", None))
-                if context is not None and known == stamp:
+                cached_stamp, context = self._contexts.get(str(path), ("", None))
+                if context is not None and cached_stamp == stamp:
                     return context
-                self._contexts[str(path)] = stamp, _trusting(settings)
+                self._contexts[str(path)] = stamp, _create_context(settings)
                 return self._contexts[str(path)][1]
-        return _trusting(settings)
+        return _create_context(settings)
 
 
-def _trusting(settings: MailboxSettings) -> ssl.SSLContext:
-    """What the way to the tokens trusts: REQUESTS_CA_BUNDLE counts as well, which requests reads and httpx does not."""
+def _create_context(settings: MailboxSettings) -> ssl.SSLContext:
+    """Return a context that also trusts REQUESTS_CA_BUNDLE, which requests reads for tokens and httpx ignores."""
     context = context_for(settings)
     bundle = requests.Session().merge_environment_settings("https://localhost", {}, None, None, None)["verify"]
     if isinstance(bundle, str):
-        place = Path(bundle)
+        path = Path(bundle)
         with suppress(OSError, ssl.SSLError):
             context.load_verify_locations(
-                cafile=bundle if place.is_file() else None, capath=bundle if place.is_dir() else None
+                cafile=bundle if path.is_file() else None, capath=bundle if path.is_dir() else None
             )
     return context
 
 
 @dataclass(frozen=True, slots=True)
 class GraphEndpoint:
-    """How Microsoft Graph is reached.
+    """Microsoft Graph's endpoint, with the caches that its sessions share.
 
     Attributes:
-        endpoint: its address, with the version.
-        patience: seconds from a session's beginning after which nothing is waited for any more.
-        folders: which ids paths stood for.
-        trusts: what the mailboxes' connections trust: the machine's roots take a while to load.
-        page_sizes: which page sizes work for which mailbox.
-        missing: which mailboxes' servers do not have `permanentDelete`.
+        url: base URL, with the version.
+        patience: seconds from a session's start after which it no longer waits before a retry.
+        folder_ids: folder ids by path.
+        tls_contexts: TLS contexts; loading the machine's root certificates is slow.
+        page_sizes: page sizes that work for each mailbox.
+        missing_actions: mailboxes whose server does not have `permanentDelete`.
     """
 
-    endpoint: str = GLOBAL_GRAPH
+    url: str = GLOBAL_GRAPH
     patience: float = 300
-    folders: FolderIds = field(default_factory=FolderIds)
-    trusts: TlsContexts = field(default_factory=TlsContexts)
+    folder_ids: FolderIds = field(default_factory=FolderIds)
+    tls_contexts: TlsContexts = field(default_factory=TlsContexts)
     page_sizes: PageSizes = field(default_factory=PageSizes)
-    missing: MissingActions = field(default_factory=MissingActions)
+    missing_actions: MissingActions = field(default_factory=MissingActions)

@@ -1,4 +1,4 @@
-"""What Microsoft Graph's refusals and a broken connection to it mean, as our errors."""
+"""Translation of Microsoft Graph's error responses and of connection errors into Mailroom's errors."""
 
 from __future__ import annotations
 
@@ -27,15 +27,21 @@ from shared.errors import (
 )
 from shared.mailboxes.tls import certificate_error, setting_name
 
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, BAD_REQUEST, TOO_MANY = 401, 403, 404, 410, 400, 429
+BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED, GONE = 400, 401, 403, 404, 405, 410
+TOO_MANY_REQUESTS, NOT_IMPLEMENTED, GATEWAY_TIMEOUT = 429, 501, 504
+
 BUSY: Final = frozenset({429, 502, 503, 504})
-"""Statuses that say "not now"; the first and the third often say for how long (Graph: throttling guidance)."""
-SERVER_FAULTS: Final = 500
+"""Statuses that mean "try later". 429 and 503 often have a `Retry-After` (Graph: throttling guidance)."""
+
+SERVER_ERRORS: Final = 500
+"""The lowest status of a server error."""
 
 NO_SUCH_MAILBOX: Final = frozenset(
     {"ErrorInvalidUser", "ErrorNonExistentMailbox", "MailboxNotEnabledForRESTAPI", "Request_ResourceNotFound"}
 )
-NEVER_READABLE: Final = frozenset(
+"""Codes of a 404 that is about the mailbox, not about a folder or a message."""
+
+PERMANENTLY_UNREADABLE: Final = frozenset(
     {
         "ErrorMimeContentConversionFailed",
         "ErrorContentConversionFailed",
@@ -45,27 +51,26 @@ NEVER_READABLE: Final = frozenset(
         "ErrorItemCorrupt",
     }
 )
-"""Codes that a message's content answers with for good: opaque S/MIME, for one, cannot be turned into MIME."""
+"""Codes with which Graph permanently refuses a message's content, such as opaque S/MIME, which has no MIME form."""
 
-STATE_LOST: Final = frozenset({"syncstatenotfound", "syncstateinvalid", "resyncrequired"})
-"""Codes of a delta link that is no longer known, in lower case: start over (Graph: delta query overview)."""
+SYNC_STATE_LOST: Final = frozenset({"syncstatenotfound", "syncstateinvalid", "resyncrequired"})
+"""Codes of an expired delta link, in lower case: start over (Graph: delta query overview)."""
 
-NOT_ALLOWED, NOT_IMPLEMENTED, GATEWAY_TIMEOUT = 405, 501, 504
+MAX_RETRY_AFTER: Final = 3600.0
+"""Seconds to which a `Retry-After` is limited."""
 
 _NO_SEGMENT = re.compile(r"resource not found for the segment", re.IGNORECASE)
-"""How Graph's OData layer refuses a path that it does not know (observed as 400 BadRequest)."""
-
-LONGEST_WAIT: Final = 3600.0
+"""How Graph's OData layer refuses an unknown path (observed as 400 BadRequest)."""
 
 
 class GraphResponseError(Exception):
-    """Graph answered with a status of 400 or more. Does not leave `shared.mailboxes`.
+    """A response with a status of 400 or more. Does not leave `shared.mailboxes`.
 
     Attributes:
-        status: of HTTP.
-        code: Graph's name for it; empty if the answer was none of Graph's.
-        text: in Graph's words, made printable.
-        retry_after: seconds that it asks to wait, if it does.
+        status: HTTP status.
+        code: Graph's error code; empty if the response is not Graph's JSON.
+        text: Graph's message, made printable.
+        retry_after: seconds that Graph asks to wait, or None.
     """
 
     def __init__(self, status: int, code: str = "", text: str = "", retry_after: float | None = None) -> None:
@@ -76,119 +81,125 @@ class GraphResponseError(Exception):
         self.retry_after = retry_after
 
     @classmethod
-    def from_error(cls, response: httpx.Response) -> GraphResponseError:
-        """From a response whose body was read."""
+    def from_response(cls, response: httpx.Response) -> GraphResponseError:
+        """Return the error in a response whose body was read."""
         code = text = ""
         try:
             error = json.loads(response.content)["error"]
             code, text = printable(error["code"], 80), printable(error.get("message") or "", 300)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass
-        return cls(response.status_code, code, text, _seconds(response.headers.get("Retry-After")))
+        return cls(response.status_code, code, text, _parse_retry_after(response.headers.get("Retry-After")))
 
     @property
     def is_gone(self) -> bool:
-        """What was asked for is not there, or not any more."""
+        """Whether the requested folder, message or subscription does not exist, or no longer exists."""
         return self.status == NOT_FOUND and self.code not in NO_SUCH_MAILBOX
 
     @property
-    def is_for_good(self) -> bool:
-        """The content of a message will never be given out."""
-        return self.status != NOT_FOUND and self.code in NEVER_READABLE
+    def is_permanent(self) -> bool:
+        """Whether Graph will never return this message's content."""
+        return self.status != NOT_FOUND and self.code in PERMANENTLY_UNREADABLE
 
     @property
     def is_state_lost(self) -> bool:
-        """A delta link is not known any more."""
-        return self.status == GONE or self.code.lower() in STATE_LOST
+        """Whether a delta link has expired."""
+        return self.status == GONE or self.code.lower() in SYNC_STATE_LOST
 
     @property
-    def says_when(self) -> bool:
-        """It is a "not now" that tells when to come back."""
+    def has_retry_after(self) -> bool:
+        """Whether Graph is busy and says when to come back."""
         return self.status in BUSY and self.retry_after is not None
 
     @property
-    def is_too_much(self) -> bool:
+    def suggests_smaller_request(self) -> bool:
         """Whether a request for less may succeed: 504, or a server error that does not say when to come back."""
         if self.status == GATEWAY_TIMEOUT:
             return True
-        return self.status >= SERVER_FAULTS and self.status != NOT_IMPLEMENTED and self.retry_after is None
+        return self.status >= SERVER_ERRORS and self.status != NOT_IMPLEMENTED and self.retry_after is None
 
     @property
     def lacks_action(self) -> bool:
-        """Whether the server does not have the action that was asked for, whatever message it was about."""
+        """Whether the server does not have the requested action, for any message."""
         if self.status in (NOT_ALLOWED, NOT_IMPLEMENTED):
             return True
         return self.status in (BAD_REQUEST, NOT_FOUND) and _NO_SEGMENT.search(self.text) is not None
 
     @property
     def may_lack_action(self) -> bool:
-        """Whether a 404 may be about the action and not the message: Exchange's own codes begin with `Error`."""
+        """Whether a 404 may be about the action and not the message: Exchange's codes begin with `Error`."""
         return self.status == NOT_FOUND and not self.code.startswith("Error") and self.code not in NO_SUCH_MAILBOX
 
 
-def graph_error(error: Exception, settings: MailboxSettings, doing: str, *, folder: str | None = None) -> MailroomError:
-    """What an exception means that came while Graph was asked.
+def graph_error(
+    error: Exception, settings: MailboxSettings, activity: str, *, folder: str | None = None
+) -> MailroomError:
+    """Return the Mailroom error for an exception that a Graph request raised.
 
     Args:
-        error: whatever it was.
-        settings: the mailbox's.
-        doing: what was being done, for the text: "listing INBOX".
-        folder: what is missing if the answer is 404.
+        error: the exception. A `MailroomError` is returned unchanged.
+        settings: the mailbox's settings.
+        activity: what Mailroom was doing, for the text: "listing INBOX".
+        folder: the folder that is missing if the response is 404.
     """
     if isinstance(error, MailroomError):
         return error
-    where = f"mailbox {settings.name}: {doing} through Microsoft Graph"
+    context = f"mailbox {settings.name}: {activity} through Microsoft Graph"
     if isinstance(error, GraphResponseError):
-        return _answer(error, settings, where, folder)
+        return _response_error(error, settings, context, folder)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
-        return _no_connection(error, settings, where)
+        return _connection_error(error, settings, context)
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return ConnectFailed(f"{where}: this is no address that can be asked; look at GRAPH_ENDPOINT")
+        return ConnectFailed(f"{context}: the URL is not valid; check GRAPH_ENDPOINT")
     if isinstance(error, httpx.TimeoutException):
-        return ConnectionLost(f"{where}: no answer in time")
+        return ConnectionLost(f"{context}: no response in time")
     if isinstance(error, httpx.HTTPError | httpx.StreamError):
-        return ConnectionLost(f"{where}: the connection broke ({type(error).__name__})")
+        return ConnectionLost(f"{context}: the connection broke ({type(error).__name__})")
     if isinstance(error, ValueError | KeyError | TypeError):
-        return ConnectionLost(f"{where}: the answer is none of Microsoft Graph's; look at GRAPH_ENDPOINT")
-    return MailboxError(f"{where}: failed ({type(error).__name__})")
+        return ConnectionLost(f"{context}: the response is not Microsoft Graph's; check GRAPH_ENDPOINT")
+    return MailboxError(f"{context}: failed ({type(error).__name__})")
 
 
-def _answer(answer: GraphResponseError, settings: MailboxSettings, where: str, folder: str | None) -> MailroomError:
-    told = f"{answer.code or f'HTTP {answer.status}'}: {answer.text}" if answer.text else answer.code
-    told = told or f"HTTP {answer.status}"
-    if answer.status in BUSY:
-        return MailboxBusy(f"{where}: it asks to come back later ({told})", retry_after=answer.retry_after)
-    if answer.status == UNAUTHORIZED:
+def _response_error(
+    error: GraphResponseError, settings: MailboxSettings, context: str, folder: str | None
+) -> MailroomError:
+    detail = f"{error.code or f'HTTP {error.status}'}: {error.text}" if error.text else error.code
+    detail = detail or f"HTTP {error.status}"
+    if error.status in BUSY:
+        return MailboxBusy(f"{context}: the server asks to come back later ({detail})", retry_after=error.retry_after)
+    if error.status == UNAUTHORIZED:
         return AuthenticationError(
-            f"{where}: the token is refused ({told}); look at SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"
+            f"{context}: the token is refused ({detail}); check SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"
         )
-    if answer.status == FORBIDDEN:
+    if error.status == FORBIDDEN:
         return AccessRefused(
-            f"{where}: the app may not ({told}); give it the application permission Mail.ReadWrite for "
-            f"{settings.mailbox_address} (docs/how-to/office365.md)"
+            f"{context}: the app lacks permission ({detail}); grant it the application permission Mail.ReadWrite for "
+            f"{settings.mailbox_address} (docs/office365.md)"
         )
-    if answer.status == NOT_FOUND and answer.code in NO_SUCH_MAILBOX:
+    if error.status == NOT_FOUND and error.code in NO_SUCH_MAILBOX:
         name = setting_name(settings, "SHARED_MAILBOX" if settings.shared_mailbox else "ADDRESS")
-        return MailboxError(f"{where}: there is no mailbox {settings.mailbox_address} ({told}); look at {name}")
-    if answer.status == NOT_FOUND and folder is not None:
-        return FolderMissing(f"{where}: there is no folder {folder!r} ({told})")
-    return MailboxError(f"{where}: refused ({told})")
+        return MailboxError(
+            f"{context}: the mailbox {settings.mailbox_address} does not exist ({detail}); check {name}"
+        )
+    if error.status == NOT_FOUND and folder is not None:
+        return FolderMissing(f"{context}: the folder {folder!r} does not exist ({detail})")
+    return MailboxError(f"{context}: refused ({detail})")
 
 
-def _no_connection(error: Exception, settings: MailboxSettings, where: str) -> MailroomError:
-    for cause in _chain(error):
+def _connection_error(error: Exception, settings: MailboxSettings, context: str) -> MailroomError:
+    for cause in _cause_chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return TlsRefused(f"{where}: {settings.host}: {certificate_error(cause, settings)}")
+            return TlsRefused(f"{context}: {settings.host}: {certificate_error(cause, settings)}")
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            why = getattr(cause, "reason", None) or cause  # one that OpenSSL did not make has none
-            return TlsRefused(f"{where}: {settings.host}: no TLS that can be trusted ({printable(why)})")
+            reason = getattr(cause, "reason", None) or cause  # only OpenSSL's own errors have a reason
+            return TlsRefused(f"{context}: {settings.host}: TLS cannot be trusted ({printable(reason)})")
     return ConnectFailed(
-        f"{where}: {settings.host}:{settings.port} cannot be reached ({type(error).__name__}); look at GRAPH_ENDPOINT "
-        "and at the way there"
+        f"{context}: {settings.host}:{settings.port} cannot be reached ({type(error).__name__}); check GRAPH_ENDPOINT "
+        "and the network"
     )
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _cause_chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -196,15 +207,15 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _seconds(text: str | None) -> float | None:
-    """Retry-After: seconds, or a date (RFC 9110 section 10.2.3)."""
+def _parse_retry_after(text: str | None) -> float | None:
+    """Return the seconds of a `Retry-After`, which is a number of seconds or a date (RFC 9110 section 10.2.3)."""
     if text is None:
         return None
     try:
-        wait = float(text)
+        seconds = float(text)
     except ValueError:
         try:
-            wait = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError, OverflowError):
             return None
-    return min(max(wait, 0.0), LONGEST_WAIT) if wait == wait else None  # noqa: PLR0124  not a number
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds == seconds else None  # noqa: PLR0124  NaN

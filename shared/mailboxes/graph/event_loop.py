@@ -1,6 +1,6 @@
-"""An event loop in a thread of its own, for what is asynchronous and used by what is not.
+"""An event loop in its own thread, for synchronous callers of asynchronous code.
 
-Whatever belongs to the loop ends with it: a client that outlived its loop would fail with "Event loop is closed".
+Everything that belongs to the loop ends with it. A client that outlived it would fail with "Event loop is closed".
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-CLOSING: Final = 10.0
-"""Seconds that ending everything may take."""
+CLOSE_TIMEOUT: Final = 10.0
+"""Seconds allowed for ending the tasks, and again for ending the thread."""
 
 
 class LoopThread:
-    """A running loop.
+    """A running event loop.
 
     Args:
-        name: the thread's.
+        name: the thread's name.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,30 +31,30 @@ class LoopThread:
         self._thread.start()
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Let a coroutine run."""
+        """Schedule a coroutine."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def close(self, last: Callable[[], Awaitable[None]]) -> None:
-        """End what is under way, do a last thing, and end the loop. Never raises; may be called twice."""
+    def close(self, cleanup: Callable[[], Awaitable[None]]) -> None:
+        """Cancel the running tasks, run `cleanup` and stop the loop. Never raises; may be called twice."""
         if self._loop.is_closed():
             return
         with contextlib.suppress(Exception):
-            self.start(self._end(last)).result(CLOSING)
+            self.start(self._shut_down(cleanup)).result(CLOSE_TIMEOUT)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CLOSING)
+        self._thread.join(CLOSE_TIMEOUT)
         if not self._thread.is_alive():
             self._loop.close()
 
-    async def _end(self, last: Callable[[], Awaitable[None]]) -> None:
-        await self._end_tasks()
-        await last()
-        # What was cut off in the middle of a body is still being closed.
+    async def _shut_down(self, cleanup: Callable[[], Awaitable[None]]) -> None:
+        await self._cancel_tasks()
+        await cleanup()
+        # A response body that was interrupted is still being closed.
         await self._loop.shutdown_asyncgens()
-        await self._end_tasks()
+        await self._cancel_tasks()
 
-    async def _end_tasks(self) -> None:
-        own = asyncio.current_task()
-        tasks = [task for task in asyncio.all_tasks() if task is not own]
+    async def _cancel_tasks(self) -> None:
+        current = asyncio.current_task()
+        tasks = [task for task in asyncio.all_tasks() if task is not current]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,8 +1,11 @@
-"""What is in a folder: a plain listing where mail is removed, the changes since a link where it is kept.
+"""Folder lookup by path, and folder listings: plain where mail is removed, delta queries where it is kept.
 
-A plain listing shows what is left to be taken, since what was taken is gone from it. Where mail is kept, a delta query
-shows what came since the link that the last round ended with (Graph: message: delta); items come in any order, and more
-than once. Links are also marks: a page's link stands for everything up to the end of that page.
+Where mail is removed, a plain listing shows the messages that are left. Where mail is kept, a delta query shows the
+changes since the link that the last query ended with (Graph: message: delta). Its items come in any order, and may come
+more than once. Its links are also watermarks: a page's link covers everything up to the end of that page.
+
+A folder path is `INBOX`, which names the inbox in every language, or display names joined by `/`. A single name that no
+folder has may be a well-known name of Graph's (Graph: mailFolder resource type).
 """
 
 from __future__ import annotations
@@ -15,27 +18,96 @@ from typing import Any, Final
 
 import httpx
 
-from shared.errors import printable
+from shared.config import MailboxSettings
+from shared.errors import FolderMissing, printable
 from shared.mailboxes.base import ListedMessage
 from shared.mailboxes.graph.client import Build, GraphClient
-from shared.mailboxes.graph.endpoint import PageSizes
+from shared.mailboxes.graph.endpoint import GraphEndpoint, PageSizes
 from shared.mailboxes.graph.errors import BUSY, UNAUTHORIZED, GraphResponseError
 from shared.mailboxes.graph.links import NEXT, Links
-from shared.mailboxes.graph.requests import DELTA_PAGES, PAGES, SIZE_TAG, MailboxRequests, items_of
+from shared.mailboxes.graph.requests import DELTA_PAGE_SIZES, PAGE_SIZES, SIZE_TAG, MailboxRequests, page_items
 from shared.mailboxes.spool import MEMORY_LIMIT
+from shared.mailboxes.tls import setting_name
 
-DELTA = "@odata.deltaLink"
-OLDEST = datetime.min.replace(tzinfo=UTC)
+DELTA: Final = "@odata.deltaLink"
 
-UNTOLD: Final = MEMORY_LIMIT
-"""Octets that a message is taken to have whose size is not told: enough to be downloaded by itself."""
+OLDEST: Final = datetime.min.replace(tzinfo=UTC)
+
+ASSUMED_SIZE: Final = MEMORY_LIMIT
+"""Bytes assumed for a message whose size Graph does not report: enough to be downloaded by itself."""
+
+INBOX: Final = "INBOX"
+
+WELL_KNOWN: Final = {
+    name.lower(): name.lower()
+    for name in ("Inbox", "Archive", "DeletedItems", "Drafts", "JunkEmail", "Outbox", "SentItems", "Clutter")
+} | {"deleted items": "deleteditems", "junk email": "junkemail", "sent items": "sentitems"}
+"""Graph's names of the well-known folders, by the lower-case names that the settings may use for them."""
 
 _log = logging.getLogger("mailroom.graph")
 
 
+async def folder_id(
+    client: GraphClient,
+    requests: MailboxRequests,
+    endpoint: GraphEndpoint,
+    settings: MailboxSettings,
+    path: str,
+    *,
+    name: str,
+) -> str:
+    """Return the id or well-known name of a folder, from the cache or from Graph.
+
+    Args:
+        client: the session.
+        requests: the mailbox's request builders.
+        endpoint: Graph's endpoint, with the cache of folder ids.
+        settings: the mailbox's settings.
+        path: the folder's path in the settings.
+        name: the setting that names the folder, for the error's text.
+
+    Raises:
+        FolderMissing: the folder does not exist.
+        GraphResponseError, MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
+    """
+    folder = endpoint.folder_ids.get(settings.name, path) or await _find_folder(client, requests, path)
+    if folder is None:
+        raise FolderMissing(
+            f"mailbox {settings.name}: the folder {path!r} does not exist; check {setting_name(settings, name)}, whose "
+            "names are as Outlook shows them, with / between a folder and its subfolder"
+        )
+    endpoint.folder_ids.put(settings.name, path, folder)
+    return folder
+
+
+async def _find_folder(client: GraphClient, requests: MailboxRequests, path: str) -> str | None:
+    if path.upper() == INBOX:
+        return "inbox"
+    first, *rest = [name.strip() for name in path.split("/") if name.strip()] or [path]
+    folder = "inbox" if first.upper() == INBOX else await _find_by_name(client, requests, first, None)
+    if folder is None and not rest and first.lower() in WELL_KNOWN:
+        folder = WELL_KNOWN[first.lower()]
+        try:
+            await client.json(requests.folder(folder))
+        except GraphResponseError as error:
+            if not error.is_gone:
+                raise
+            folder = None
+    for name in rest:
+        folder = None if folder is None else await _find_by_name(client, requests, name, folder)
+    return folder
+
+
+async def _find_by_name(client: GraphClient, requests: MailboxRequests, name: str, parent: str | None) -> str | None:
+    """Return the id of the folder with a name. Exchange ignores case; a folder with the same case is preferred."""
+    folders = page_items(await client.json(requests.folders_named(name, parent)))
+    folders = sorted(folders, key=lambda folder: folder.get("displayName") != name)
+    return str(folders[0]["id"]) if folders else None
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What is kept of an item while a folder is read: a hundred thousand of them may be."""
+    """A message's properties while a folder is listed; small, since a folder may have a hundred thousand messages."""
 
     received: datetime | None
     size: int
@@ -43,11 +115,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a round of changes.
+    """A page of a delta query.
 
     Attributes:
-        link: what follows it.
-        keys: the messages on it that are there.
+        link: the link to what follows the page.
+        keys: ids of the page's messages that are still in the folder.
     """
 
     link: str
@@ -59,10 +131,11 @@ class Listing:
     """A folder's messages.
 
     Attributes:
-        messages: oldest first.
-        scope: what the marks hold for: this folder of this mailbox, and no other that takes its name.
-        pages: of a round of changes; a plain listing has no marks, and none of these.
-        complete: it holds every message of the folder, but for those received before SINCE.
+        messages: the messages, oldest first.
+        scope: the mailbox and the folder id for which the watermarks are valid, so that a new folder of the same name
+            starts over.
+        pages: the pages of a delta query; empty for a plain listing, which has no watermarks.
+        complete: whether every message of the folder is listed, apart from those received before `SINCE`.
     """
 
     messages: tuple[ListedMessage, ...] = ()
@@ -70,15 +143,19 @@ class Listing:
     pages: tuple[Page, ...] = field(default=(), repr=False)
     complete: bool = False
 
-    def mark(self, dealt_with: Collection[int]) -> str | None:
-        """The link behind the last page before the first with a message that was not dealt with, and its scope."""
-        done = {one.key for one in self.messages if one.number in dealt_with}
-        mark = None
+    def watermark(self, processed: Collection[int]) -> str | None:
+        """Return the scope and the link after the last page before the first page with an unprocessed message.
+
+        Args:
+            processed: numbers of the processed messages.
+        """
+        processed_keys = {listed.key for listed in self.messages if listed.number in processed}
+        watermark = None
         for page in self.pages:
-            if not page.keys <= done:
+            if not page.keys <= processed_keys:
                 break
-            mark = f"{self.scope} {page.link}"
-        return mark
+            watermark = f"{self.scope} {page.link}"
+        return watermark
 
 
 class Lister:
@@ -86,216 +163,222 @@ class Lister:
 
     Args:
         client: the session.
-        requests: about the mailbox.
+        requests: the mailbox's request builders.
         user: the mailbox's address.
         name: the mailbox's name in the settings.
-        sizes: remembers which page sizes work.
+        page_sizes: page sizes that work for each mailbox.
     """
 
-    def __init__(self, client: GraphClient, requests: MailboxRequests, user: str, name: str, sizes: PageSizes) -> None:
+    def __init__(
+        self, client: GraphClient, requests: MailboxRequests, user: str, name: str, page_sizes: PageSizes
+    ) -> None:
         self._client = client
         self._requests = requests
         self._user = user
         self._name = name
-        self._sizes = sizes
+        self._page_sizes = page_sizes
 
-    async def plain(self, folder: str, since: datetime | None) -> Listing:
-        """Everything in a folder, or what was received since then.
+    async def list_all(self, folder: str, since: datetime | None) -> Listing:
+        """List the messages in a folder, or those received since a time.
 
-        A listing whose links go in circles, or that breaks off at a page that cannot be had in any size, ends with what
-        came before: that is collected and removed, so that the next listing begins behind it.
+        A listing whose links form a circle, or of which a page fails in every size, ends with the pages before it.
+        Their messages are processed and removed, so that the next listing starts after them.
 
         Raises:
-            Answered, MailboxBusy, ConnectionLost, httpx.HTTPError: as `GraphClient.json`.
-            KeyError, TypeError, ValueError: what came is no listing of Graph's.
+            GraphResponseError, MailboxBusy, ConnectionLost, httpx.HTTPError: as `GraphClient.json`.
+            KeyError, TypeError, ValueError: the response is not a listing of Graph's.
         """
-        found: dict[str, Item] = {}
+        items: dict[str, Item] = {}
         links = Links(self._name)
-        passed = 0
+        offset = 0
         link: str | None = None
         while True:
             try:
-                answer = await self._page(PAGES, self._asking(folder, since, passed, link))
+                page = await self._fetch_page(PAGE_SIZES, self._listing_request(folder, since, offset, link))
             except (GraphResponseError, httpx.ReadTimeout) as error:
-                if not found or not _is_too_much(error):
+                if not items or not _suggests_smaller_request(error):
                     raise
-                self._report_incomplete(found, error)
-                return Listing(_listed(found))
-            items = items_of(answer)
-            before = len(found)
-            found |= {str(item["id"]): _item(item) for item in items}
-            passed += len(items)
-            link = links.next(answer, new=len(found) > before)
+                self._report_incomplete(items, error)
+                return Listing(_sort(items))
+            entries = page_items(page)
+            count_before = len(items)
+            items |= {str(entry["id"]): _parse_item(entry) for entry in entries}
+            offset += len(entries)
+            link = links.next(page, has_new=len(items) > count_before)
             if link is None:
-                return Listing(_listed(found), complete=NEXT not in answer)
+                return Listing(_sort(items), complete=NEXT not in page)
             self._client.check_origin(link)
 
-    async def changes(self, folder: str, above: str | None, since: datetime | None) -> Listing:
-        """What came into a folder since a mark; everything without one, or if it is another folder's or forgotten.
+    async def list_changes(self, folder: str, watermark: str | None, since: datetime | None) -> Listing:
+        """List the changes in a folder since a watermark.
+
+        Without a watermark, or if it is another folder's or has expired, this lists all messages.
 
         Args:
-            folder: its id, or well-known name.
-            above: what `Listing.mark` gave.
-            since: what was received before is of no interest, so that it must be known when a message was.
+            folder: the folder's id or well-known name.
+            watermark: a result of `Listing.watermark`.
+            since: the caller ignores mail received before this time, so every item needs its time.
 
         Raises:
-            Answered, MailboxBusy, ConnectionLost, httpx.HTTPError: as `GraphClient.json`.
-            KeyError, TypeError, ValueError: what came is no listing of Graph's.
+            GraphResponseError, MailboxBusy, ConnectionLost, httpx.HTTPError: as `GraphClient.json`.
+            KeyError, TypeError, ValueError: the response is not a listing of Graph's.
         """
         scope = f"{self._user} {folder}"
-        known, _, link = (above or "").rpartition(" ")
-        if known == scope and self._client.is_own(link):
+        watermark_scope, _, link = (watermark or "").rpartition(" ")
+        if watermark_scope == scope and self._client.has_endpoint_origin(link):
             try:
-                listing = await self._round(scope, folder, link, since)
-            except GraphResponseError as answer_lost:
-                if not answer_lost.is_state_lost:
+                listing = await self._query_delta(scope, folder, link, since)
+            except GraphResponseError as error:
+                if not error.is_state_lost:
                     raise
             else:
                 if listing.pages:
                     return listing
-                # A round that goes in circles does not get to newer messages: its mark is of no use.
-        return await self._round(scope, folder, None, since)
+                # The links form a circle and never reach newer messages, so the watermark is useless.
+        return await self._query_delta(scope, folder, None, since)
 
-    async def _round(self, scope: str, folder: str, link: str | None, since: datetime | None) -> Listing:
-        """Read a round of changes; without pages, and so without a mark, if its links go in circles."""
-        found: dict[str, Item] = {}
+    async def _query_delta(self, scope: str, folder: str, link: str | None, since: datetime | None) -> Listing:
+        """Run a delta query. The listing has no pages, and so no watermark, if the links form a circle."""
+        items: dict[str, Item] = {}
         keys: set[str] = set()
         pages: list[Page] = []
         links = Links(self._name, link)
         while True:
             try:
-                answer = await self._page(DELTA_PAGES, self._asking_changes(folder, link))
+                page = await self._fetch_page(DELTA_PAGE_SIZES, self._delta_request(folder, link))
             except (GraphResponseError, httpx.ReadTimeout) as error:
-                if not found or not _is_too_much(error):
+                if not items or not _suggests_smaller_request(error):
                     raise
-                self._report_incomplete(found, error)
-                return _of_round(found, scope, pages)
-            items = items_of(answer)
-            for item in items:
-                key = str(item["id"])
-                if "@removed" in item:
-                    found.pop(key, None)
+                self._report_incomplete(items, error)
+                return _delta_listing(items, scope, pages)
+            entries = page_items(page)
+            for entry in entries:
+                key = str(entry["id"])
+                if "@removed" in entry:
+                    items.pop(key, None)
                 else:
-                    found[key] = _item(await self._whole(item) if since is not None else item)
-            on_page = frozenset(str(item["id"]) for item in items)
-            pages.append(Page(self._client.check_origin(str(answer[NEXT if NEXT in answer else DELTA])), on_page))
-            link = links.next(answer, new=not on_page <= keys)
-            keys |= on_page
+                    items[key] = _parse_item(await self._with_received(entry) if since is not None else entry)
+            page_keys = frozenset(str(entry["id"]) for entry in entries)
+            pages.append(Page(self._client.check_origin(str(page[NEXT if NEXT in page else DELTA])), page_keys))
+            link = links.next(page, has_new=not page_keys <= keys)
+            keys |= page_keys
             if links.circular:
-                return Listing(_listed(found), scope)
+                return Listing(_sort(items), scope)
             if link is None:
-                return _of_round(found, scope, pages)
+                return _delta_listing(items, scope, pages)
 
-    def _asking(self, folder: str, since: datetime | None, passed: int, link: str | None) -> Callable[[int], Build]:
-        """Return what makes the request for the page behind `passed` messages, by its size.
+    def _listing_request(
+        self, folder: str, since: datetime | None, offset: int, link: str | None
+    ) -> Callable[[int], Build]:
+        """Return a function from a page size to the request for the page after `offset` messages.
 
-        A link has its page's size in it. For another size, the page is asked for by what comes before it.
+        A link includes its page size. For another size, the page is requested by its offset.
         """
-        size_of_link = self._sizes.usable(self._name, PAGES)[0]
+        size_of_link = self._page_sizes.usable(self._name, PAGE_SIZES)[0]
 
         def build(size: int) -> Build:
             if link is not None and size == size_of_link:
                 return self._requests.following(link)
-            return self._requests.messages(folder, since, page=size, skip=passed)
+            return self._requests.messages(folder, since, page_size=size, skip=offset)
 
         return build
 
-    def _asking_changes(self, folder: str, link: str | None) -> Callable[[int], Build]:
-        """Return what makes the request for a page of a round, by its size, which a header has."""
+    def _delta_request(self, folder: str, link: str | None) -> Callable[[int], Build]:
+        """Return a function from a page size, which a header carries, to the request for a page of a delta query."""
 
         def build(size: int) -> Build:
             return self._requests.changes(folder, size) if link is None else self._requests.following(link, size)
 
         return build
 
-    async def _page(self, sizes: Sequence[int], asking: Callable[[int], Build]) -> dict[str, Any]:
-        """Ask for a page: a smaller one, where a large one is too much for the server.
+    async def _fetch_page(self, sizes: Sequence[int], request: Callable[[int], Build]) -> dict[str, Any]:
+        """Request a page, and a smaller one where the server fails at a larger one.
 
         Raises:
-            Answered, httpx.ReadTimeout: the smallest is too much as well, or the answer says something else.
+            GraphResponseError, httpx.ReadTimeout: the smallest page failed as well, or a smaller one would not help.
         """
-        usable = self._sizes.usable(self._name, sizes)
+        usable = self._page_sizes.usable(self._name, sizes)
         for size in usable[:-1]:
             try:
-                answer = await self._client.json(asking(size), may_shrink=True)
+                page = await self._client.json(request(size), may_shrink=True)
             except (GraphResponseError, httpx.ReadTimeout) as error:
-                if not _is_too_much(error):
+                if not _suggests_smaller_request(error):
                     raise
                 _log.warning(
-                    "mailbox %s: a page of %d messages fails, a smaller one is tried: %s",
+                    "mailbox %s: a page of %d messages failed, retrying with a smaller page: %s",
                     self._name,
                     size,
                     printable(error),
                 )
             else:
                 if size != usable[0]:
-                    self._sizes.limit(self._name, size)
-                return answer
-        answer = await self._client.json(asking(usable[-1]))
+                    self._page_sizes.limit(self._name, size)
+                return page
+        page = await self._client.json(request(usable[-1]))
         if len(usable) > 1:
-            self._sizes.limit(self._name, usable[-1])
-        return answer
+            self._page_sizes.limit(self._name, usable[-1])
+        return page
 
-    def _report_incomplete(self, found: Collection[str], error: Exception) -> None:
+    def _report_incomplete(self, items: Collection[str], error: Exception) -> None:
         _log.warning(
-            "mailbox %s: the listing breaks off after %d messages, which are collected: %s",
+            "mailbox %s: the listing failed after %d messages, which are processed: %s",
             self._name,
-            len(found),
+            len(items),
             printable(error),
         )
 
-    async def _whole(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An item with its time: of one that only changed, Graph may return the changed properties alone.
+    async def _with_received(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Return an entry with its time: for a changed message, Graph may return the changed properties alone.
 
-        Where Graph refuses this one item, the listing goes on without the time.
+        If Graph refuses this one message, the entry is returned without the time.
         """
-        if "receivedDateTime" in item:
-            return item
+        if "receivedDateTime" in entry:
+            return entry
         try:
-            return {**await self._client.json(self._requests.told(str(item["id"]))), **item}
-        except GraphResponseError as answer:
-            if answer.status in BUSY or answer.status == UNAUTHORIZED:
+            return {**await self._client.json(self._requests.properties(str(entry["id"]))), **entry}
+        except GraphResponseError as error:
+            if error.status in BUSY or error.status == UNAUTHORIZED:
                 raise
-            return item
+            return entry
 
 
-def _of_round(found: dict[str, Item], scope: str, pages: Sequence[Page]) -> Listing:
-    # What went while the round was read need not be dealt with.
-    there = tuple(Page(page.link, page.keys & found.keys()) for page in pages)
-    return Listing(_listed(found), scope, there)
+def _delta_listing(items: dict[str, Item], scope: str, pages: Sequence[Page]) -> Listing:
+    # A message that was removed during the query need not be processed.
+    present = tuple(Page(page.link, page.keys & items.keys()) for page in pages)
+    return Listing(_sort(items), scope, present)
 
 
-def _is_too_much(error: GraphResponseError | httpx.ReadTimeout) -> bool:
-    return not isinstance(error, GraphResponseError) or error.is_too_much
+def _suggests_smaller_request(error: GraphResponseError | httpx.ReadTimeout) -> bool:
+    return not isinstance(error, GraphResponseError) or error.suggests_smaller_request
 
 
-def _item(item: dict[str, Any]) -> Item:
-    return Item(_received(item), _size(item))
+def _parse_item(entry: dict[str, Any]) -> Item:
+    return Item(_received(entry), _size(entry))
 
 
-def _listed(found: dict[str, Item]) -> tuple[ListedMessage, ...]:
-    oldest_first = sorted(found.items(), key=lambda one: one[1].received or OLDEST)
+def _sort(items: dict[str, Item]) -> tuple[ListedMessage, ...]:
+    oldest_first = sorted(items.items(), key=lambda entry: entry[1].received or OLDEST)
     return tuple(
-        ListedMessage(key, number, one.size, one.received) for number, (key, one) in enumerate(oldest_first, 1)
+        ListedMessage(key, number, item.size, item.received) for number, (key, item) in enumerate(oldest_first, 1)
     )
 
 
-def _received(item: dict[str, Any]) -> datetime | None:
-    """When Exchange received it; None for what has no time, or none that can be read."""
+def _received(entry: dict[str, Any]) -> datetime | None:
+    """Return when Exchange received a message; None without a valid time."""
     try:
-        received = datetime.fromisoformat(str(item.get("receivedDateTime")))
+        received = datetime.fromisoformat(str(entry.get("receivedDateTime")))
     except ValueError:
         return None
     return received if received.tzinfo is not None else received.replace(tzinfo=UTC)
 
 
-def _size(item: dict[str, Any]) -> int:
-    """PidTagMessageSize, or a guess that makes it come alone. Graph writes the tag as it likes."""
-    for one in item.get("singleValueExtendedProperties") or ():
-        kind, _, tag = str(one.get("id")).partition(" ")
+def _size(entry: dict[str, Any]) -> int:
+    """Return PidTagMessageSize, or `ASSUMED_SIZE` without it. Graph varies the spelling of the property's id."""
+    for extended in entry.get("singleValueExtendedProperties") or ():
+        kind, _, tag = str(extended.get("id")).partition(" ")
         try:
             if kind == "Long" and int(tag, 16) == SIZE_TAG:
-                return max(int(str(one.get("value"))), 0)
+                return max(int(str(extended.get("value"))), 0)
         except ValueError:
             continue
-    return UNTOLD
+    return ASSUMED_SIZE

@@ -1,6 +1,6 @@
-"""A mailbox of Office 365 through Microsoft Graph, as `shared.mailboxes.base.Mailbox` has it.
+"""An Office 365 mailbox over Microsoft Graph: the `shared.mailboxes.base.Mailbox` of this protocol.
 
-Keys are immutable ids. What is removed is removed at once, message by message: there is nothing to commit.
+Keys are immutable ids. Removals take effect at once, one request a message, so `commit` has nothing to do.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from shared.mailboxes.graph.client import Build, GraphClient
 from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.errors import FORBIDDEN, GraphResponseError, graph_error
 from shared.mailboxes.graph.fetch import Fetcher
-from shared.mailboxes.graph.folders import folder_id
-from shared.mailboxes.graph.listing import Lister, Listing
-from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, refusal_text
+from shared.mailboxes.graph.listing import Lister, Listing, folder_id
+from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, request_refusal
 from shared.mailboxes.graph.remove import DELETED_ITEMS, Remover
 from shared.mailboxes.graph.requests import MailboxRequests
 from shared.mailboxes.oauth.token_cache import TokenCache
@@ -32,69 +31,69 @@ class GraphMailbox:
     """An open session.
 
     Args:
-        settings: the mailbox's.
-        tokens: where access tokens come from.
-        way: to Graph.
+        settings: the mailbox's settings.
+        tokens: issues access tokens.
+        endpoint: Graph's endpoint, with its caches.
 
     Raises:
-        ConfigurationError, AuthenticationError, ConnectFailed, TlsRefused, ServiceUnavailable: from signing in.
+        ConfigurationError, AuthenticationError, ConnectFailed, TlsRefused, ServiceUnavailable: no token was issued.
     """
 
-    def __init__(self, settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint) -> None:
+    def __init__(self, settings: MailboxSettings, tokens: TokenCache, endpoint: GraphEndpoint) -> None:
         self._settings = settings
-        self._way = way
+        self._endpoint = endpoint
         tokens.token(settings)
-        self._client = GraphClient(settings, tokens, way, patience=way.patience)
+        self._client = GraphClient(settings, tokens, endpoint, patience=endpoint.patience)
         self._requests = MailboxRequests(self._client, settings.mailbox_address)
         self._fetcher = Fetcher(self._client, self._requests, settings)
         self._fetching: Generator[Batch, None, None] | None = None
         user = settings.mailbox_address
-        self._lister = Lister(self._client, self._requests, user, settings.name, way.page_sizes)
+        self._lister = Lister(self._client, self._requests, user, settings.name, endpoint.page_sizes)
         self._listing = Listing()
         self._target = ""
 
     @property
     def folders(self) -> Sequence[str]:
-        """The folders to collect, by path."""
+        """The paths of the polled folders."""
         return self._settings.folders
 
     @property
     def commit_every(self) -> int | None:
-        """Never: removals take effect as they are made."""
+        """None: removals take effect at once."""
         return None
 
     @property
     def requests(self) -> int:
-        """How many requests this session has made."""
+        """Requests that this session has sent."""
         return self._client.requests
 
     def list(
         self,
         folder: str,
         *,
-        received: bool = False,  # noqa: ARG002  always told
+        received: bool = False,  # noqa: ARG002  Graph always reports the time
         above: str | None = None,
         since: datetime | None = None,
     ) -> Sequence[ListedMessage]:
-        """The messages in a folder, oldest first; under `keep` those that came since the mark `above`.
+        """List the messages in a folder, oldest first; under `keep` only messages after the watermark `above`.
 
         Raises:
-            FolderMissing: the folder, or the one that mail is to be moved to, is not there.
-            AccessRefused: the app may not.
+            FolderMissing: the folder, or the folder to move to, does not exist.
+            AccessRefused: the app lacks the permission.
         """
         if self._fetching is not None:
             self._fetching.close()
-        self._listing = self._run(self._listed(folder, above, since), f"listing {folder}", folder)
+        self._listing = self._run(self._list(folder, above, since), f"listing {folder}", folder)
         return self._listing.messages
 
     @property
     def key_prefix(self) -> str | None:
-        """Return "", as ids have no common prefix, or None if the listing was cut off."""
+        """Return "", as ids have no common prefix, or None if the listing is incomplete."""
         return "" if self._listing.complete else None
 
     def watermark(self, processed: Collection[int]) -> str | None:
-        """The link to the changes since, as far as all before them was dealt with."""
-        return self._listing.mark(processed)
+        """Return the link to the changes after the processed messages; see `Listing.watermark`."""
+        return self._listing.watermark(processed)
 
     def fetch(self, batches: Iterable[Sequence[ListedMessage]], *, max_bytes: int) -> Generator[Batch, None, None]:
         """Download batches; see `Fetcher`."""
@@ -102,29 +101,30 @@ class GraphMailbox:
         return self._fetching
 
     def remove(self, messages: Sequence[ListedMessage]) -> None:
-        """Delete or move messages; nothing, if mail is kept. One that is gone is fine.
+        """Delete or move messages, or do nothing under `keep`. A message that is already gone counts as removed.
 
         Raises:
-            RemovalRefused: Graph would not. What it did remove is removed.
-            AccessRefused: the app may not.
-            FolderMissing: the folder to move to is not there any more.
+            RemovalRefused: Graph refused some removals; the others took effect.
+            AccessRefused: the app lacks the permission.
+            FolderMissing: the folder to move to no longer exists.
         """
         if self._settings.after is not After.KEEP:
-            self._run(self._remover().remove([str(one.key) for one in messages]), "removing messages", None)
+            keys = [str(message.key) for message in messages]
+            self._run(self._remover().remove(keys), "removing messages", None)
 
     def commit(self) -> None:
-        """Nothing is left to be done."""
+        """Do nothing: removals have taken effect."""
 
     def check_folder(self, folder: str) -> FolderCheck:
-        """Look at a folder, and whether the app may read and remove, without changing anything."""
-        return self._run(self._rights(folder), f"looking at {folder}", folder)
+        """Check a folder, and whether the app may read and remove messages, without changing anything."""
+        return self._run(self._check_folder(folder), f"checking {folder}", folder)
 
     def addresses(self) -> MailboxAddresses:
-        """Return the mailbox's addresses, as the directory has them.
+        """Return the mailbox's addresses from the directory.
 
         Raises:
             AccessRefused: the app lacks the permission User.Read.All.
-            MailboxError, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: the request failed.
         """
         work = mailbox_addresses(self._client, self._requests, self._settings)
         return self._run(work, "reading the mailbox's addresses", None)
@@ -141,89 +141,89 @@ class GraphMailbox:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def _run(self, work: Coroutine[Any, Any, T], doing: str, folder: str | None) -> T:
+    def _run(self, work: Coroutine[Any, Any, T], activity: str, folder: str | None) -> T:
         try:
             return self._client.run(work)
         except MailroomError:
             raise
         except Exception as error:
-            raise graph_error(error, self._settings, doing, folder=folder) from error
+            raise graph_error(error, self._settings, activity, folder=folder) from error
 
-    async def _listed(self, folder: str, above: str | None, since: datetime | None) -> Listing:
+    async def _list(self, folder: str, above: str | None, since: datetime | None) -> Listing:
         if self._settings.move_to is not None:
-            # Before anything is downloaded: is there a folder to move to?
-            self._target = await self._folder(self._settings.move_to, "AFTER")
+            # Before anything is downloaded, check that the folder to move to exists.
+            self._target = await self._folder_id(self._settings.move_to, "AFTER")
         try:
-            return await self._in(await self._folder(folder, "FOLDERS"), above, since)
-        except GraphResponseError as answer:
-            if not answer.is_gone or self._way.folders.get(self._settings.name, folder) is None:
+            return await self._list_folder(await self._folder_id(folder, "FOLDERS"), above, since)
+        except GraphResponseError as error:
+            if not error.is_gone or self._endpoint.folder_ids.get(self._settings.name, folder) is None:
                 raise
-        # The folder may have been made anew since its id was asked for.
-        self._way.folders.forget(self._settings.name)
-        return await self._in(await self._folder(folder, "FOLDERS"), None, since)
+        # The folder may have been deleted and created again since its id was cached.
+        self._endpoint.folder_ids.forget(self._settings.name)
+        return await self._list_folder(await self._folder_id(folder, "FOLDERS"), None, since)
 
-    async def _in(self, folder: str, above: str | None, since: datetime | None) -> Listing:
+    async def _list_folder(self, folder: str, above: str | None, since: datetime | None) -> Listing:
         await self._check_target(folder)
         if self._settings.after is After.KEEP:
-            # Without `since`: Graph bounds a filtered round of changes, and what is older is left alone all the same.
-            return await self._lister.changes(folder, above, since)
-        return await self._lister.plain(folder, since)
+            # Graph limits the results of a filtered delta query, so `since` is not sent; the caller ignores older mail.
+            return await self._lister.list_changes(folder, above, since)
+        return await self._lister.list_all(folder, since)
 
-    async def _folder(self, path: str, name: str) -> str:
-        return await folder_id(self._client, self._requests, self._way, self._settings, path, name=name)
+    async def _folder_id(self, path: str, setting: str) -> str:
+        return await folder_id(self._client, self._requests, self._endpoint, self._settings, path, name=setting)
 
     async def _check_target(self, folder: str) -> None:
-        """Refuse to collect the folder that `trash` or `move` moves mail to: the mail would be moved at every poll.
+        """Refuse to poll the folder that `trash` or `move` moves mail to: the mail would be moved at every poll.
 
-        The settings reader cannot check this where the folder has a name in another language.
+        The configuration cannot check this where the folder has a name in another language.
 
         Raises:
             ConfigurationError: the folder is the target.
         """
         targets = {self._target}
         if self._settings.after is After.TRASH and folder != "inbox":
-            targets = {DELETED_ITEMS, await self._deleted_items()}
+            targets = {DELETED_ITEMS, await self._deleted_items_id()}
         if folder in targets:
             raise ConfigurationError(
                 f"{setting_name(self._settings, 'AFTER')}: moves mail to a folder that is polled; change AFTER or take "
                 f"the folder out of {setting_name(self._settings, 'FOLDERS')}"
             )
 
-    async def _deleted_items(self) -> str:
-        folders, name = self._way.folders, self._settings.name
-        known = folders.get(name, f"/{DELETED_ITEMS}")
-        if known is None:
-            known = str((await self._client.json(self._requests.folder(DELETED_ITEMS)))["id"])
-            folders.put(name, f"/{DELETED_ITEMS}", known)
-        return known
+    async def _deleted_items_id(self) -> str:
+        cache, name = self._endpoint.folder_ids, self._settings.name
+        folder = cache.get(name, f"/{DELETED_ITEMS}")
+        if folder is None:
+            folder = str((await self._client.json(self._requests.folder(DELETED_ITEMS)))["id"])
+            cache.put(name, f"/{DELETED_ITEMS}", folder)
+        return folder
 
-    async def _rights(self, folder: str) -> FolderCheck:
-        found = await self._client.json(self._requests.folder(await self._folder(folder, "FOLDERS")))
-        problems = [await self._problem("read messages", "Mail.Read", self._requests.content(NO_SUCH_MESSAGE))]
+    async def _check_folder(self, path: str) -> FolderCheck:
+        folder = await self._client.json(self._requests.folder(await self._folder_id(path, "FOLDERS")))
+        problems = [await self._check_permission("read messages", "Mail.Read", self._requests.content(NO_SUCH_MESSAGE))]
         note = None
         if self._settings.after is not After.KEEP:
             delete = self._requests.delete(NO_SUCH_MESSAGE)
-            problems.append(await self._problem("remove messages", "Mail.ReadWrite", delete))
+            problems.append(await self._check_permission("remove messages", "Mail.ReadWrite", delete))
         if self._settings.after is After.DELETE:
-            note = await self._remover().why_not_for_good()
+            note = await self._remover().why_not_permanent()
         try:
             if self._settings.move_to is not None:
-                self._target = await self._folder(self._settings.move_to, "AFTER")
-            await self._check_target(str(found["id"]))
+                self._target = await self._folder_id(self._settings.move_to, "AFTER")
+            await self._check_target(str(folder["id"]))
         except (FolderMissing, ConfigurationError) as error:
             problems.append(str(error))
         notes = () if note is None else (note,)
-        return FolderCheck(folder, int(found.get("totalItemCount") or 0), tuple(filter(None, problems)), notes)
+        return FolderCheck(path, int(folder.get("totalItemCount") or 0), tuple(filter(None, problems)), notes)
 
-    async def _problem(self, what: str, permission: str, build: Build) -> str | None:
-        """Return why the app may not do a thing, found out without doing it; None if it may."""
-        answer = await refusal_text(self._client, build)
-        if answer.status != FORBIDDEN:
+    async def _check_permission(self, action: str, permission: str, build: Build) -> str | None:
+        """Return why the app may not perform an action, found without performing it; None if it may."""
+        refusal = await request_refusal(self._client, build)
+        if refusal.status != FORBIDDEN:
             return None
         return (
-            f"the app may not {what}: the application permission {permission} is missing, or not granted for "
-            f"{self._settings.mailbox_address} ({answer.code})"
+            f"the app may not {action}: the application permission {permission} is missing, or not granted for "
+            f"{self._settings.mailbox_address} ({refusal.code})"
         )
 
     def _remover(self) -> Remover:
-        return Remover(self._client, self._requests, self._way, self._settings, self._target)
+        return Remover(self._client, self._requests, self._endpoint, self._settings, self._target)

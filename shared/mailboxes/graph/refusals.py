@@ -1,7 +1,7 @@
-"""Finds out what an app may do and what a server can do, without doing it.
+"""Requests about a message that does not exist, which show what the app may do and what the server supports.
 
 Graph checks the path, then the permission, and then whether the message exists (observed; Microsoft does not document
-the order). So a request about a message that does not exist shows the first two.
+the order). The refusal therefore shows a missing action or a missing permission without changing anything.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ NO_SUCH_MESSAGE: Final = "mailroom-check"
 """An id that no message has."""
 
 
-async def refusal_text(client: GraphClient, build: Build) -> GraphResponseError:
-    """Return how Graph refuses a request about `NO_SUCH_MESSAGE`.
+async def request_refusal(client: GraphClient, build: Build) -> GraphResponseError:
+    """Return Graph's refusal of a request about `NO_SUCH_MESSAGE`.
 
     Raises:
-        Answered: with a status that shows neither the permission nor the action, such as 500.
+        GraphResponseError: the status shows neither the permission nor the action, such as 500.
         MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
     """
 
@@ -30,7 +30,7 @@ async def refusal_text(client: GraphClient, build: Build) -> GraphResponseError:
 
     try:
         return await client.send(build, read)
-    except GraphResponseError as answer:
-        if answer.status not in (FORBIDDEN, BAD_REQUEST, NOT_FOUND) and not answer.lacks_action:
+    except GraphResponseError as error:
+        if error.status not in (FORBIDDEN, BAD_REQUEST, NOT_FOUND) and not error.lacks_action:
             raise
-        return answer
+        return error

@@ -1,6 +1,6 @@
-"""The requests that are made of Microsoft Graph, by the SDK's builders: what each asks for, and no more than it needs.
+"""Microsoft Graph requests, made by the SDK's builders, each limited to the properties that Mailroom uses.
 
-Every one prefers immutable ids (Graph: Get immutable identifiers for Outlook resources).
+Every request prefers immutable ids (Graph: Get immutable identifiers for Outlook resources).
 """
 
 from __future__ import annotations
@@ -28,36 +28,38 @@ from msgraph.generated.users.users_request_builder import UsersRequestBuilder
 
 from shared.mailboxes.graph.client import Build, GraphClient
 
-PAGES: Final = (1000, 100, 10)
-"""Messages in one answer of a listing, to be tried in this order: 1000 is the maximum (Graph: list messages)."""
+PAGE_SIZES: Final = (1000, 100, 10)
+"""Page sizes of a listing, in the order in which they are tried; 1000 is the maximum (Graph: list messages)."""
 
-DELTA_PAGES: Final = (500, 100, 10)
-"""The same for a round of changes."""
+DELTA_PAGE_SIZES: Final = (500, 100, 10)
+"""Page sizes of a delta query, in the order in which they are tried."""
 
-FOLDERS_PAGE: Final = 100
+FOLDER_PAGE_SIZE: Final = 100
 
 IMMUTABLE: Final = 'IdType="ImmutableId"'
 
 SIZE_TAG: Final = 0x0E08
 SIZE: Final = "singleValueExtendedProperties($filter=id eq 'Long 0x0E08')"
-"""PidTagMessageSize ([MS-OXPROPS] 2.797): Graph has no property of its own for a message's size."""
+"""PidTagMessageSize ([MS-OXPROPS] 2.797): Graph does not have a property for a message's size."""
 
 LISTED: Final = ("id", "receivedDateTime")
-TOLD: Final = ("id", "subject", "from", "toRecipients", "receivedDateTime", "internetMessageId")
-"""What is asked of a message in a listing, and of one whose content cannot be had."""
+"""Properties of a message in a listing."""
+
+PROPERTIES: Final = ("id", "subject", "from", "toRecipients", "receivedDateTime", "internetMessageId")
+"""Properties of a message whose content Graph refuses."""
 
 ADDRESSES: Final = ("proxyAddresses", "mail", "userPrincipalName")
-"""What is asked of a user (Graph: user resource type)."""
+"""Properties of a user that hold addresses (Graph: user resource type)."""
 
-# What GraphServiceClient does when it is made, and we do not make one: it would load the builders of all of Graph.
+# `GraphServiceClient` does this when it is created. Creating one would load the builders of all of Graph.
 register_default_serializer(JsonSerializationWriterFactory)
 
 
 class MailboxRequests:
-    """The requests about one mailbox.
+    """Request builders for one mailbox. Each method returns a function that builds the request.
 
     Args:
-        client: whose adapter they go through.
+        client: the session whose adapter sends the requests.
         user: the mailbox's address.
     """
 
@@ -66,80 +68,80 @@ class MailboxRequests:
         self._user = UsersRequestBuilder(client.adapter, {}).by_user_id(user)
 
     def folder(self, folder: str) -> Build:
-        """A folder by its id or well-known name: its name, and how many messages it holds."""
+        """Get a folder's name and message count by its id or well-known name."""
         query = MailFolderItemRequestBuilder.MailFolderItemRequestBuilderGetQueryParameters
         select = query(select=["id", "displayName", "totalItemCount"])
-        return lambda: self._folder(folder).to_get_request_information(_configured(select))
+        return lambda: self._folder(folder).to_get_request_information(_configuration(select))
 
     def folders_named(self, name: str, parent: str | None) -> Build:
-        """The folders of a name under another, or at the top."""
-        asked = f"displayName eq '{name.replace(chr(39), chr(39) * 2)}'"
+        """List the folders with a display name below `parent`, or at the top level."""
+        condition = f"displayName eq '{name.replace(chr(39), chr(39) * 2)}'"
         if parent is None:
             top = MailFoldersRequestBuilder.MailFoldersRequestBuilderGetQueryParameters
-            query = top(filter=asked, select=["id", "displayName"], top=FOLDERS_PAGE)
-            return lambda: self._user.mail_folders.to_get_request_information(_configured(query))
+            query = top(filter=condition, select=["id", "displayName"], top=FOLDER_PAGE_SIZE)
+            return lambda: self._user.mail_folders.to_get_request_information(_configuration(query))
         child = ChildFoldersRequestBuilder.ChildFoldersRequestBuilderGetQueryParameters
-        below = child(filter=asked, select=["id", "displayName"], top=FOLDERS_PAGE)
-        return lambda: self._folder(parent).child_folders.to_get_request_information(_configured(below))
+        below = child(filter=condition, select=["id", "displayName"], top=FOLDER_PAGE_SIZE)
+        return lambda: self._folder(parent).child_folders.to_get_request_information(_configuration(below))
 
-    def messages(self, folder: str, since: datetime | None, *, page: int, skip: int) -> Build:
-        """A page of a folder's messages, oldest first, behind the first `skip`."""
+    def messages(self, folder: str, since: datetime | None, *, page_size: int, skip: int) -> Build:
+        """List a page of a folder's messages, oldest first, after the first `skip` messages."""
         query = MessagesRequestBuilder.MessagesRequestBuilderGetQueryParameters(
             select=list(LISTED),
-            # What is filtered by comes first in the order (Graph: list messages).
+            # The filtered property must come first in the order (Graph: list messages).
             orderby=["receivedDateTime"],
             filter=None if since is None else f"receivedDateTime ge {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             expand=[SIZE],
-            top=page,
+            top=page_size,
             skip=skip or None,
         )
-        return lambda: self._folder(folder).messages.to_get_request_information(_configured(query))
+        return lambda: self._folder(folder).messages.to_get_request_information(_configuration(query))
 
-    def changes(self, folder: str, page: int) -> Build:
-        """A folder's messages, as the beginning of a round of changes."""
+    def changes(self, folder: str, page_size: int) -> Build:
+        """Start a delta query of a folder's messages."""
         query = DeltaRequestBuilder.DeltaRequestBuilderGetQueryParameters(select=list(LISTED), expand=[SIZE])
-        return lambda: self._folder(folder).messages.delta.to_get_request_information(_configured(query, page))
+        return lambda: self._folder(folder).messages.delta.to_get_request_information(_configuration(query, page_size))
 
-    def following(self, link: str, page: int | None = None) -> Build:
-        """What a link of Graph's own leads to.
+    def following(self, link: str, page_size: int | None = None) -> Build:
+        """Follow a link from a Graph response.
 
         Raises:
-            ConnectionLost: it leads somewhere else.
+            ConnectionLost: the link leads to another server.
         """
         self._client.check_origin(link)
-        return lambda: self._user.messages.with_url(link).to_get_request_information(_configured(None, page))
+        return lambda: self._user.messages.with_url(link).to_get_request_information(_configuration(None, page_size))
 
     def content(self, message: str) -> Build:
-        """A message as MIME."""
-        return lambda: self._message(message).content.to_get_request_information(_configured())
+        """Download a message as MIME."""
+        return lambda: self._message(message).content.to_get_request_information(_configuration())
 
-    def told(self, message: str) -> Build:
-        """What Graph tells of a message besides its content."""
-        query = MessageItemRequestBuilder.MessageItemRequestBuilderGetQueryParameters(select=list(TOLD))
-        return lambda: self._message(message).to_get_request_information(_configured(query))
+    def properties(self, message: str) -> Build:
+        """Get the properties of a message without its content."""
+        query = MessageItemRequestBuilder.MessageItemRequestBuilderGetQueryParameters(select=list(PROPERTIES))
+        return lambda: self._message(message).to_get_request_information(_configuration(query))
 
     def exists(self, message: str) -> Build:
-        """A message's id, if the message is in the mailbox."""
+        """Get a message's id, which fails if the message is not in the mailbox."""
         query = MessageItemRequestBuilder.MessageItemRequestBuilderGetQueryParameters(select=["id"])
-        return lambda: self._message(message).to_get_request_information(_configured(query))
+        return lambda: self._message(message).to_get_request_information(_configuration(query))
 
     def addresses(self) -> Build:
-        """The mailbox's addresses, out of the directory."""
+        """Get the mailbox's addresses from the directory."""
         query = UserItemRequestBuilder.UserItemRequestBuilderGetQueryParameters(select=list(ADDRESSES))
-        return lambda: self._user.to_get_request_information(_configured(query))
+        return lambda: self._user.to_get_request_information(_configuration(query))
 
     def delete(self, message: str) -> Build:
-        """To Deleted Items; out of Deleted Items, for good."""
-        return lambda: self._message(message).to_delete_request_information(_configured())
+        """Move a message to Deleted Items; delete a message that is in Deleted Items."""
+        return lambda: self._message(message).to_delete_request_information(_configuration())
 
     def delete_permanently(self, message: str) -> Build:
-        """For good: to where no mail program finds it (Graph: message: permanentDelete)."""
-        return lambda: self._message(message).permanent_delete.to_post_request_information(_configured())
+        """Delete a message so that mail programs cannot recover it (Graph: message: permanentDelete)."""
+        return lambda: self._message(message).permanent_delete.to_post_request_information(_configuration())
 
     def move(self, message: str, folder: str) -> Build:
-        """Into another folder of the mailbox, by its id or well-known name."""
+        """Move a message to another folder of the mailbox, named by its id or well-known name."""
         body = MovePostRequestBody(destination_id=folder)
-        return lambda: self._message(message).move.to_post_request_information(body, _configured())
+        return lambda: self._message(message).move.to_post_request_information(body, _configuration())
 
     def _folder(self, folder: str) -> Any:
         return self._user.mail_folders.by_mail_folder_id(folder)
@@ -149,61 +151,64 @@ class MailboxRequests:
 
 
 class SubscriptionRequests:
-    """The requests about an app's subscriptions.
+    """Request builders for the subscriptions of an app registration. Each method returns a function that builds it.
 
     Args:
-        client: whose adapter they go through.
+        client: the session whose adapter sends the requests.
     """
 
     def __init__(self, client: GraphClient) -> None:
         self._client = client
         self._all = SubscriptionsRequestBuilder(client.adapter, {})
 
-    def every(self) -> Build:
-        """All that the app has."""
-        return lambda: self._all.to_get_request_information(_configured())
+    def list_all(self) -> Build:
+        """List the app's subscriptions."""
+        return lambda: self._all.to_get_request_information(_configuration())
 
     def following(self, link: str) -> Build:
-        """The next page of them."""
+        """Follow a link to the next page of subscriptions."""
         self._client.check_origin(link)
-        return lambda: self._all.with_url(link).to_get_request_information(_configured())
+        return lambda: self._all.with_url(link).to_get_request_information(_configuration())
 
-    def create(self, *, resource: str, url: str, state: str, until: datetime) -> Build:
-        """A new one, for messages that are created; lifecycle notifications come to the same address."""
+    def create(self, *, resource: str, url: str, client_state: str, expires: datetime) -> Build:
+        """Subscribe to created messages. Change and lifecycle notifications are sent to the same URL."""
         body = Subscription(
             change_type="created",
             notification_url=url,
             lifecycle_notification_url=url,
             resource=resource,
-            expiration_date_time=until,
-            client_state=state,
+            expiration_date_time=expires,
+            client_state=client_state,
             latest_supported_tls_version="v1_2",
         )
-        return lambda: self._all.to_post_request_information(body, _configured())
+        return lambda: self._all.to_post_request_information(body, _configuration())
 
-    def renew(self, subscription: str, until: datetime) -> Build:
-        """A later end."""
-        body = Subscription(expiration_date_time=until)
-        return lambda: self._all.by_subscription_id(subscription).to_patch_request_information(body, _configured())
+    def renew(self, subscription: str, expires: datetime) -> Build:
+        """Set a later expiry."""
+        body = Subscription(expiration_date_time=expires)
+        return lambda: self._all.by_subscription_id(subscription).to_patch_request_information(body, _configuration())
 
     def delete(self, subscription: str) -> Build:
-        """No more of it."""
-        return lambda: self._all.by_subscription_id(subscription).to_delete_request_information(_configured())
+        """Delete a subscription."""
+        return lambda: self._all.by_subscription_id(subscription).to_delete_request_information(_configuration())
 
 
-def items_of(answer: dict[str, Any]) -> Sequence[dict[str, Any]]:
-    """The items of a page.
+def page_items(page: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """Return the items of a page.
 
     Raises:
-        TypeError: it has none, and is no page of Graph's.
+        KeyError, TypeError: the response is not a page of Graph's.
     """
-    items = answer["value"]
+    items = page["value"]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise TypeError("a page without items")
+        raise TypeError("the response is not a page of items")
     return items
 
 
-def _configured(query: Any = None, page: int | None = None) -> RequestConfiguration[Any]:
+def _configuration(query: Any = None, page_size: int | None = None) -> RequestConfiguration[Any]:
+    """Return a request configuration that prefers immutable ids and, if given, a page size."""
     configuration: RequestConfiguration[Any] = RequestConfiguration(query_parameters=query)
-    configuration.headers.add("Prefer", IMMUTABLE if page is None else f"{IMMUTABLE}, odata.maxpagesize={page}")
+    configuration.headers.add(
+        "Prefer", IMMUTABLE if page_size is None else f"{IMMUTABLE}, odata.maxpagesize={page_size}"
+    )
     return configuration

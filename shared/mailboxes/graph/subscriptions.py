@@ -1,4 +1,4 @@
-"""The subscriptions of one app registration at Microsoft Graph: what there is, and creating, renewing and deleting it.
+"""Change notification subscriptions of one app registration: list, create, renew and delete.
 
 https://learn.microsoft.com/graph/api/resources/subscription
 """
@@ -17,111 +17,117 @@ from shared.errors import MailboxError, MailroomError
 from shared.mailboxes.graph.client import GraphClient
 from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.errors import BAD_REQUEST, GraphResponseError, graph_error
-from shared.mailboxes.graph.folders import folder_id
 from shared.mailboxes.graph.links import Links
-from shared.mailboxes.graph.requests import MailboxRequests, SubscriptionRequests, items_of
+from shared.mailboxes.graph.listing import folder_id
+from shared.mailboxes.graph.requests import MailboxRequests, SubscriptionRequests, page_items
 from shared.mailboxes.oauth.token_cache import TokenCache
 
 T = TypeVar("T")
 
 PATIENCE: Final = 60.0
-"""Seconds that are waited all in all for a Graph that says "not now": the timer comes again."""
+"""Seconds from a session's start after which it no longer waits before a retry; the timer runs again soon."""
 
-SHORTEST: Final = 45
-"""Minutes that Graph raises a shorter subscription to."""
+MIN_MINUTES: Final = 45
+"""Minutes to which Graph raises a shorter lifetime."""
 
-_TOO_LONG = re.compile(r"(\d{2,6}) minutes")
+CLOCK_SKEW: Final = timedelta(seconds=30)
+"""Margin for a Graph server whose time is behind: its maximum lifetime is exact."""
+
+_MAXIMUM = re.compile(r"(\d{2,6}) minutes")
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription as Graph has it.
+    """A subscription as Graph reports it.
 
     Attributes:
-        id: Graph's.
-        until: when it ends.
-        url: where its notifications go.
-        resource: what it is about, as it was asked for; empty where it was not us who asked.
+        id: Graph's id.
+        expires: when it expires.
+        url: the URL that receives its notifications.
+        resource: the resource it was created for; empty if this session did not create it.
     """
 
     id: str
-    until: datetime
+    expires: datetime
     url: str
     resource: str = ""
 
 
 class GraphSubscriptions:
-    """A session about the subscriptions of one sign-in.
+    """A session that manages the subscriptions of one app registration.
 
     Args:
-        settings: a mailbox's, whose sign-in it is.
-        tokens: where access tokens come from.
-        way: to Graph.
-        now: the time.
+        settings: a mailbox with the app registration's credentials.
+        tokens: issues access tokens.
+        endpoint: Graph's endpoint, with its caches.
+        now: returns the current time.
 
     Raises:
-        ConfigurationError, AuthenticationError, ConnectFailed, TlsRefused, ServiceUnavailable: from signing in.
+        ConfigurationError, AuthenticationError, ConnectFailed, TlsRefused, ServiceUnavailable: no token was issued.
     """
 
-    def __init__(self, settings: MailboxSettings, tokens: TokenCache, way: GraphEndpoint, now: Now) -> None:
+    def __init__(self, settings: MailboxSettings, tokens: TokenCache, endpoint: GraphEndpoint, now: Now) -> None:
         self._settings = settings
-        self._way = way
+        self._endpoint = endpoint
         self._now = now
         tokens.token(settings)
-        self._client = GraphClient(settings, tokens, way, patience=PATIENCE)
+        self._client = GraphClient(settings, tokens, endpoint, patience=PATIENCE)
         self._requests = SubscriptionRequests(self._client)
 
-    def every(self) -> list[Subscription]:
-        """All that the app registration has, whoever made them.
+    def list_all(self) -> list[Subscription]:
+        """List all subscriptions of the app registration, including subscriptions that Mailroom did not create.
 
         Raises:
-            MailboxError, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: the request failed.
         """
-        return self._run(self._every(), "listing subscriptions")
+        return self._run(self._list_all(), "listing subscriptions")
 
     def resource(self, mailbox: MailboxSettings, folder: str) -> str:
-        """What a subscription to a folder is about: the mailbox's address, and the folder's id.
+        """Return a folder's resource name for a subscription, which has the mailbox's address and the folder's id.
 
         Raises:
-            MailboxError, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: the request failed.
         """
-        return self._run(self._resource(mailbox, folder), f"looking for {folder}", mailbox)
+        return self._run(self._resource(mailbox, folder), f"looking up {folder}", mailbox)
 
-    def create(self, mailbox: MailboxSettings, folder: str, *, url: str, state: str, minutes: int) -> Subscription:
-        """Subscribe to the messages that come into a folder.
+    def create(
+        self, mailbox: MailboxSettings, folder: str, *, url: str, client_state: str, minutes: int
+    ) -> Subscription:
+        """Subscribe to the messages that arrive in a folder.
 
         Args:
-            mailbox: whose folder; one of this sign-in.
-            folder: its path in the settings.
-            url: where notifications go; Graph asks it for proof before it answers.
-            state: what comes back with each notification.
-            minutes: how long; less, if Graph says that it allows less.
+            mailbox: the folder's mailbox, which uses this session's app registration.
+            folder: the folder's path in the settings.
+            url: the URL that receives notifications. Graph validates it before it responds.
+            client_state: the value that Graph repeats in each notification.
+            minutes: the lifetime; shorter if Graph says that it allows less.
 
         Raises:
-            MailboxError, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: the request failed.
         """
-        return self._run(self._create(mailbox, folder, url, state, minutes), f"subscribing to {folder}", mailbox)
+        work = self._create(mailbox, folder, url, client_state, minutes)
+        return self._run(work, f"subscribing to {folder}", mailbox)
 
     def renew(self, mailbox: MailboxSettings, subscription: str, *, minutes: int) -> Subscription | None:
-        """Put a subscription's end off; None if it is gone.
+        """Extend a subscription; return None if it no longer exists.
 
         Args:
-            mailbox: whose it is.
+            mailbox: the subscription's mailbox.
             subscription: Graph's id.
-            minutes: how long from now; less, if Graph says that it allows less.
+            minutes: the lifetime from now; shorter if Graph says that it allows less.
 
         Raises:
-            MailboxError, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: the request failed.
         """
         return self._run(self._renew(subscription, minutes), "renewing a subscription", mailbox)
 
     def delete(self, subscription: str) -> None:
-        """End a subscription; one that is gone is fine.
+        """Delete a subscription, which may already be gone.
 
         Raises:
-            MailboxError, MailboxBusy: and what derives from them.
+            MailboxError, MailboxBusy: the request failed.
         """
-        return self._run(self._delete(subscription), "ending a subscription")
+        return self._run(self._delete(subscription), "deleting a subscription")
 
     def close(self) -> None:
         """End the session."""
@@ -133,90 +139,94 @@ class GraphSubscriptions:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def _run(self, work: Coroutine[Any, Any, T], doing: str, mailbox: MailboxSettings | None = None) -> T:
+    def _run(self, work: Coroutine[Any, Any, T], activity: str, mailbox: MailboxSettings | None = None) -> T:
         try:
             return self._client.run(work)
         except MailroomError:
             raise
         except Exception as error:
-            raise graph_error(error, mailbox or self._settings, doing) from error
+            raise graph_error(error, mailbox or self._settings, activity) from error
 
-    async def _every(self) -> list[Subscription]:
-        found: dict[str, Subscription] = {}
+    async def _list_all(self) -> list[Subscription]:
+        subscriptions: dict[str, Subscription] = {}
         links = Links(self._settings.name)
-        answer = await self._client.json(self._requests.every())
+        page = await self._client.json(self._requests.list_all())
         while True:
-            before = len(found)
-            found |= {one.id: one for one in map(_subscription, items_of(answer))}
-            link = links.next(answer, new=len(found) > before)
+            count_before = len(subscriptions)
+            parsed = map(_parse_subscription, page_items(page))
+            subscriptions |= {subscription.id: subscription for subscription in parsed}
+            link = links.next(page, has_new=len(subscriptions) > count_before)
             if link is None:
-                return list(found.values())
-            answer = await self._client.json(self._requests.following(link))
+                return list(subscriptions.values())
+            page = await self._client.json(self._requests.following(link))
 
-    async def _create(self, mailbox: MailboxSettings, folder: str, url: str, state: str, minutes: int) -> Subscription:
+    async def _create(
+        self, mailbox: MailboxSettings, folder: str, url: str, client_state: str, minutes: int
+    ) -> Subscription:
         resource = await self._resource(mailbox, folder)
         try:
-            return await self._created(resource, url, state, minutes)
-        except GraphResponseError as answer:
-            allowed = _allowed(answer)
+            return await self._send_create(resource, url, client_state, minutes)
+        except GraphResponseError as error:
+            allowed = _allowed_minutes(error)
             if allowed is None or allowed >= minutes:
-                raise _not_created(answer, mailbox, folder) from answer
-            return await self._created(resource, url, state, allowed)
+                raise _creation_error(error, mailbox, folder) from error
+            return await self._send_create(resource, url, client_state, allowed)
 
     async def _resource(self, mailbox: MailboxSettings, folder: str) -> str:
         requests = MailboxRequests(self._client, mailbox.mailbox_address)
-        known = await folder_id(self._client, requests, self._way, mailbox, folder, name="FOLDERS")
-        return f"users/{mailbox.mailbox_address}/mailFolders('{known}')/messages"
+        id_ = await folder_id(self._client, requests, self._endpoint, mailbox, folder, name="FOLDERS")
+        return f"users/{mailbox.mailbox_address}/mailFolders('{id_}')/messages"
 
-    async def _created(self, resource: str, url: str, state: str, minutes: int) -> Subscription:
-        build = self._requests.create(resource=resource, url=url, state=state, until=self._until(minutes))
-        # Asked once: had it been made, and the answer been lost, another try would make a second one.
-        return replace(_subscription(await self._client.json(build, idempotent=False)), resource=resource)
+    async def _send_create(self, resource: str, url: str, client_state: str, minutes: int) -> Subscription:
+        expires = self._expiry(minutes)
+        build = self._requests.create(resource=resource, url=url, client_state=client_state, expires=expires)
+        # Sent once: after a lost response, another attempt would create a second subscription.
+        return replace(_parse_subscription(await self._client.json(build, idempotent=False)), resource=resource)
 
     async def _renew(self, subscription: str, minutes: int) -> Subscription | None:
         try:
-            return await self._renewed(subscription, minutes)
-        except GraphResponseError as answer:
-            if answer.is_gone:
+            return await self._send_renew(subscription, minutes)
+        except GraphResponseError as error:
+            if error.is_gone:
                 return None
-            allowed = _allowed(answer)
+            allowed = _allowed_minutes(error)
             if allowed is None or allowed >= minutes:
                 raise
-            return await self._renewed(subscription, allowed)
+            return await self._send_renew(subscription, allowed)
 
-    async def _renewed(self, subscription: str, minutes: int) -> Subscription:
-        until = self._until(minutes)
-        answer = await self._client.json(self._requests.renew(subscription, until))
-        return _subscription({"notificationUrl": "", "expirationDateTime": until.isoformat(), **answer})
+    async def _send_renew(self, subscription: str, minutes: int) -> Subscription:
+        expires = self._expiry(minutes)
+        response = await self._client.json(self._requests.renew(subscription, expires))
+        return _parse_subscription({"notificationUrl": "", "expirationDateTime": expires.isoformat(), **response})
 
     async def _delete(self, subscription: str) -> None:
         try:
             await self._client.json(self._requests.delete(subscription))
-        except GraphResponseError as answer:
-            if not answer.is_gone:
+        except GraphResponseError as error:
+            if not error.is_gone:
                 raise
 
-    def _until(self, minutes: int) -> datetime:
-        # Graph's clock may be a little behind ours, and its maximum is exact.
-        return self._now() + timedelta(minutes=max(minutes, SHORTEST)) - timedelta(seconds=30)
+    def _expiry(self, minutes: int) -> datetime:
+        return self._now() + timedelta(minutes=max(minutes, MIN_MINUTES)) - CLOCK_SKEW
 
 
-def _subscription(item: dict[str, Any]) -> Subscription:
-    until = datetime.fromisoformat(str(item["expirationDateTime"]))
-    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
-    return Subscription(str(item["id"]), until, str(item.get("notificationUrl") or ""))
+def _parse_subscription(item: dict[str, Any]) -> Subscription:
+    expires = datetime.fromisoformat(str(item["expirationDateTime"]))
+    expires = expires if expires.tzinfo is not None else expires.replace(tzinfo=UTC)
+    return Subscription(str(item["id"]), expires, str(item.get("notificationUrl") or ""))
 
 
-def _allowed(answer: GraphResponseError) -> int | None:
-    """The minutes that Graph says it allows, where it refused more."""
-    told = _TOO_LONG.search(answer.text) if answer.status == BAD_REQUEST and "expir" in answer.text.lower() else None
-    return int(told[1]) if told else None
+def _allowed_minutes(error: GraphResponseError) -> int | None:
+    """Return the maximum lifetime in minutes that Graph names when it refuses a longer one."""
+    is_about_expiry = error.status == BAD_REQUEST and "expir" in error.text.lower()
+    match = _MAXIMUM.search(error.text) if is_about_expiry else None
+    return int(match[1]) if match else None
 
 
-def _not_created(answer: GraphResponseError, mailbox: MailboxSettings, folder: str) -> Exception:
-    if answer.status == BAD_REQUEST and "validation" in f"{answer.code} {answer.text}".lower():
+def _creation_error(error: GraphResponseError, mailbox: MailboxSettings, folder: str) -> Exception:
+    if error.status == BAD_REQUEST and "validation" in f"{error.code} {error.text}".lower():
         return MailboxError(
-            f"mailbox {mailbox.name}: Microsoft Graph gets no proof from GRAPH_WEBHOOK_URL that notifications about "
-            f"{folder} are wanted there ({answer.text}); is it the function's public address, and can it be reached?"
+            f"mailbox {mailbox.name}: Microsoft Graph could not validate GRAPH_WEBHOOK_URL for notifications about "
+            f"{folder} ({error.text}); check that it is the function's public address and can be reached"
         )
-    return answer
+    return error
