@@ -182,7 +182,7 @@ def test_a_circular_chain_of_causes_ends() -> None:
         (401, "InvalidAuthenticationToken", AuthenticationError, "check SIGN_IN_AUTHORITY and GRAPH_ENDPOINT"),
         (401, "", AuthenticationError, "HTTP 401"),
         (403, "ErrorAccessDenied", AccessRefused, "Mail.ReadWrite for support@example.com"),
-        (403, "Authorization_RequestDenied", AccessRefused, "docs/office365.md"),
+        (403, "Authorization_RequestDenied", AccessRefused, "docs/how-to/office365.md"),
         (404, "ErrorItemNotFound", FolderMissing, "the folder 'Orders' does not exist"),
         (404, "", FolderMissing, "HTTP 404"),
         *((404, code, MailboxError, "check MAILBOXES__support__ADDRESS") for code in sorted(NO_SUCH_MAILBOX)),

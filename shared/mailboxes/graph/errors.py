@@ -174,7 +174,7 @@ def _response_error(
     if error.status == FORBIDDEN:
         return AccessRefused(
             f"{context}: the app lacks permission ({detail}); grant it the application permission Mail.ReadWrite for "
-            f"{settings.mailbox_address} (docs/office365.md)"
+            f"{settings.mailbox_address} (docs/how-to/office365.md)"
         )
     if error.status == NOT_FOUND and error.code in NO_SUCH_MAILBOX:
         name = setting_name(settings, "SHARED_MAILBOX" if settings.shared_mailbox else "ADDRESS")
