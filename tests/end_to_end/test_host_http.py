@@ -76,7 +76,7 @@ async def _webhook(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     assert [item.body for item in polls.receive(10, hidden_for=1)] == ["one", "two"]
     polls.failing = {"put_many": 1}
     async with client.post("hook", json={"value": ["three"]}) as answer:
-        assert answer.status == 500  # its output could not be put: the caller must know
+        assert answer.status == 500  # its output could not be stored: the caller must know
 
 
 async def _refusals(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
@@ -137,15 +137,15 @@ async def _guarded(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     assert await status("items/nails/1") == 200
 
 
-def test_body_query_headers_status_and_trace_go_both_ways() -> None:
+def test_body_query_headers_status_and_trace_are_passed_on() -> None:
     in_own_process(_with_host, _requests)
 
 
-def test_a_webhook_answers_its_token_and_puts_what_it_is_told() -> None:
+def test_a_webhook_returns_its_token_and_puts_its_messages() -> None:
     in_own_process(_with_host, _webhook)
 
 
-def test_404_405_and_500_tell_nothing_of_the_inside() -> None:
+def test_error_responses_reveal_no_details() -> None:
     in_own_process(_with_host, _refusals)
 
 
@@ -153,7 +153,7 @@ def test_without_keys_loopback_is_open() -> None:
     in_own_process(_with_host, _open)
 
 
-def test_with_keys_they_are_asked_for() -> None:
+def test_with_keys_callers_must_send_one() -> None:
     in_own_process(_with_host, _guarded, HttpKeys(function=("fkey",), admin=("akey",)))
 
 
@@ -172,7 +172,7 @@ async def _answered_while_stopping() -> str:
     return text
 
 
-def test_what_is_being_answered_when_the_host_stops_is_answered() -> None:
+def test_a_running_request_finishes_when_the_host_stops() -> None:
     assert in_own_process(_answered_while_stopping) == "done"
 
 
@@ -184,7 +184,7 @@ async def _listen(config: HttpConfig) -> None:
 
 
 def test_an_open_address_without_keys_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="can be reached from outside: give the host keys"):
+    with pytest.raises(ConfigurationError, match="is reachable from other machines: configure keys"):
         in_own_process(_listen, HttpConfig(port=0, host="0.0.0.0"))
 
 
@@ -200,5 +200,5 @@ async def _port_taken() -> str:
     return "listened"
 
 
-def test_a_taken_port_is_told() -> None:
-    assert "name another port" in in_own_process(_port_taken)
+def test_a_port_in_use_is_reported() -> None:
+    assert "use another port" in in_own_process(_port_taken)
