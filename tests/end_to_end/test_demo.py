@@ -28,7 +28,7 @@ ROWS = [
     # What may become of a message.
     ("To an alias that has no route", "\u2013", "routed to sales for sales@example.com"),
     ("By Bcc, from a partner", "\u2013", "routed to partners by a wildcard"),
-    ("Ten chairs, please", "\u2013", "a duplicate, for sales@example.com"),
+    ("Ten chairs, please", "\u2013", "duplicate for sales@example.com"),
     ("For the press", "\u2013", "unhandled: no-route"),
     ("We answered ourselves", "auto-reply", "unhandled: loop"),
     ("You have won", "", "blocked: *@lottery.example"),

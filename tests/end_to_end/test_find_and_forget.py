@@ -45,12 +45,15 @@ def test_8_5_what_is_found_is_forgotten_and_not_collected_again(dovecot: Dovecot
     for shown in (
         story["arrival"],
         story["results"][0]["path"],
-        "in the storage, and not known to be removed",
+        "in storage, removal from the mailbox not confirmed",
         "claims",
     ):
         assert shown in told.stdout
     assert mailroom("find", settings=settings).returncode == 2
-    assert "there are more than 1" in mailroom("find", "--mailbox", "support", "--limit", "1", settings=settings).stderr
+    assert (
+        "more than 1 arrivals match"
+        in mailroom("find", "--mailbox", "support", "--limit", "1", settings=settings).stderr
+    )
 
     listed = mailroom("forget", identity(mail[0])[:12], settings=settings)
     assert listed.returncode == 0, listed.stderr
@@ -60,7 +63,7 @@ def test_8_5_what_is_found_is_forgotten_and_not_collected_again(dovecot: Dovecot
     assert len(found(settings, "--id", identity(mail[0]))) == 1
     went = mailroom("forget", identity(mail[0])[:12], "--yes", settings=settings)
     assert went.returncode == 0, went.stderr
-    assert "forgotten: 1 arrivals of 1 messages, 1 results" in went.stdout
+    assert "erased: 1 arrivals of 1 messages, 1 results" in went.stdout
     assert mailroom("forget", "Nobody@example.com", "--yes", settings=settings).returncode == 0
 
     assert len(user.left()) == 3

@@ -85,7 +85,7 @@ def test_a_relative_folder_of_the_environment_is_refused(places: tuple[Path, Pat
     for command_name in ("run-once", "status"):
         ran = mailroom(command_name, settings=settings, cwd=elsewhere, environment={name: "folder:mail"})
         assert ran.returncode == 2
-        assert ran.stderr.startswith(f"{name}: the environment gives a relative folder")
+        assert ran.stderr.startswith(f"{name}: the environment variable names a relative folder")
         assert list(elsewhere.iterdir()) == []
     absolute = {name: f"folder:{elsewhere / 'mail'}"}
     ran = mailroom("run-once", settings=settings, cwd=home, environment=absolute)
@@ -106,7 +106,7 @@ def test_commands_that_read_make_no_store(
     ran = CliRunner().invoke(cli, [*arguments, "--settings", str(settings)])
     assert ran.exit_code == READING[words], ran.output
     assert f"{home / 'new' / 'mail'}" in ran.output
-    assert "the store does not exist yet: nothing was collected" in ran.output
+    assert "the store does not exist yet: no mail has been stored in it" in ran.output
     assert {path.name for path in home.iterdir()} == {"settings.json", "MESSAGE"}
     assert list(elsewhere.iterdir()) == []
 

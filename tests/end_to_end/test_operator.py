@@ -36,5 +36,5 @@ def test_1_9_a_mailbox_is_enabled_without_its_secret(tmp_path: Path) -> None:
 
     ran = mailroom("enable", "suport", settings=settings)
     assert ran.returncode == 2
-    assert "there are: support" in ran.stderr
+    assert "their mailboxes are: support" in ran.stderr
     stores.close()

@@ -39,8 +39,8 @@ def test_8_4_replay_routes_what_was_unhandled_once_there_is_a_route(
     settings = settings_file(tmp_path, storage, {**secretless, **both})
     dry = mailroom("replay", "unhandled/support/", "--dry-run", settings=settings)
     assert dry.returncode == 0, dry.stderr
-    assert dry.stdout.split()[:4] == ["kind", "mailbox", "messages", "would"]
-    assert "any PASSWORD will do" in " ".join(dry.stdout.split())
+    assert dry.stdout.split()[:4] == ["kind", "mailbox", "messages", "new"]
+    assert "replay does not use PASSWORD, so that any value will do" in " ".join(dry.stdout.split())
     assert "nothing was changed; without --dry-run, 20 messages" in dry.stdout
     anything = {**secretless, **both, "MAILBOXES__support__PASSWORD": "x"}
     told = mailroom("replay", "unhandled/", "--dry-run", settings=settings_file(tmp_path, storage, anything))
@@ -48,7 +48,7 @@ def test_8_4_replay_routes_what_was_unhandled_once_there_is_a_route(
     settings = settings_file(tmp_path, storage, {**secretless, **both})
     asked = mailroom("replay", "--since", "2026-01-01", "--kind", "unhandled", settings=settings)
     assert asked.returncode == 0, asked.stderr
-    assert "20 messages are announced" in asked.stdout
+    assert "the replay of 20 messages is requested" in asked.stdout
     assert "records: 20 of 20" in asked.stderr
 
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **both})
@@ -61,7 +61,7 @@ def test_8_4_replay_routes_what_was_unhandled_once_there_is_a_route(
         assert json.loads(stores.blobs.read(path) or b"")["resolved"]["outcome"] == "routed"
     assert_all_stored(stores, mail)
     left = mailroom("replay", "unhandled/", settings=settings)
-    assert "20 records are resolved already" in left.stdout
+    assert "20 records are already resolved" in left.stdout
     assert "nothing to replay" in left.stdout
 
     [result, *_] = stores.blobs.list("routed/sales/")

@@ -157,7 +157,9 @@ def test_explain_goes_by_the_file_too(tmp_path: Path) -> None:
     store_routes(stores.blobs, BROKEN)
     stores.close()
     ran = mailroom("explain", str(letter), settings=settings)
-    assert "not routed until this is right: config/routes.json, orders.SENDERS: example.net is no" in ran.stdout
+    assert (
+        "not routed until this error is corrected: config/routes.json, orders.SENDERS: example.net is no" in ran.stdout
+    )
 
 
 def test_one_wrong_route_of_the_settings_holds_mail_and_no_command(dovecot: Dovecot, tmp_path: Path) -> None:

@@ -61,15 +61,15 @@ async def drained(settings: Path, at: float, what: str) -> tuple[list[str], str,
         The failures, what was printed, and the seconds waited.
     """
     printed = io.StringIO()
-    told = ProgressReporter(Console(file=printed, width=200))
-    with open_app(settings, told.collected) as app:
+    progress = ProgressReporter(Console(file=printed, width=200))
+    with open_app(settings, progress.drained) as app:
         # An earlier failure, whose backoff is not over, is not a reason to leave the mailbox.
         HealthRecords(app.storage.records).failed(app.settings.mailboxes["support"], ConnectFailed("no route to host"))
         token = app.storage.leases.acquire("support", LEASE_SECONDS)
         assert token is not None
         happens = {"expires": lambda: _expire(app), "is released": lambda: _finish(app, token), "stays": nothing}
         time_ = Time(at, happens[what])
-        failures = await drain_once(app, told, WaitLimits(clock=time_.clock, sleep=time_.sleep))
+        failures = await drain_once(app, progress, WaitLimits(clock=time_.clock, sleep=time_.sleep))
     return failures, printed.getvalue(), time_.now
 
 
@@ -107,7 +107,7 @@ def test_a_mailbox_that_stays_leased_is_named_and_fails_the_run(world: tuple[Pat
     failures, _, waited = in_own_process(drained, settings, 0, "stays")
     assert left() == 1
     (failure,) = failures
-    assert failure.startswith("mailbox support: not drained, another worker has held its lease for 90 s")
+    assert failure.startswith("mailbox support: not drained, since another worker has held its lease for 90 s")
     assert 90 <= waited < 92
 
 

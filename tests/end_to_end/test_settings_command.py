@@ -111,7 +111,7 @@ def test_every_fault_at_once_and_no_secret(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text('{"Values": {"A": "hush",,}}')
-    for name, trouble in (("none.json", "is not there"), ("broken.json", "is no JSON, line 1")):
+    for name, trouble in (("none.json", "does not exist"), ("broken.json", "is not JSON: line 1")):
         ran = run("--check", "--settings", tmp_path / name)
         assert ran.returncode == 1
         assert trouble in ran.stdout

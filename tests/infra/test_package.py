@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mailroom_cli.commands.settings.template import STORE
-from mailroom_cli.demo.names import DEMONSTRATION
+from mailroom_cli.demo import DEMO_FOLDER
 from tests.infra.bicep import ROOT
 from tools.package import Ignores, as_azd, as_core_tools, build, packaged
 
@@ -59,7 +59,7 @@ def test_both_tools_send_the_same() -> None:
 def test_no_mail_is_deployed(tmp_path: Path, read: Callable[[list[str]], Ignores]) -> None:
     """The folders that the demonstration and the settings template name are in neither tool's package."""
     assert STORE == "./mailroom-mail"
-    names = [STORE.removeprefix("./"), DEMONSTRATION]
+    names = [STORE.removeprefix("./"), DEMO_FOLDER]
     for file in ("function_app.py", ".funcignore", "mailroom_code/kept.py"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("")
@@ -75,7 +75,7 @@ def test_no_mail_is_deployed(tmp_path: Path, read: Callable[[list[str]], Ignores
 
 def test_no_mail_is_committed() -> None:
     ignores = as_azd((ROOT / ".gitignore").read_text().splitlines())
-    for name in (STORE.removeprefix("./"), DEMONSTRATION):
+    for name in (STORE.removeprefix("./"), DEMO_FOLDER):
         assert ignores(f"{name}/messages/ab/abc/raw.eml")
         assert ignores(f"{name}/.mailroom/state.sqlite3")
 

@@ -32,7 +32,7 @@ def test_aliases_with_a_route_are_proposed() -> None:
     listed, proposed, warning = notes(UNROUTED, SALES, ORDERS)
     assert UNROUTED in listed
     assert proposed == f"aliases that have a route: set MAILBOXES__production__ALIASES={SALES};{ORDERS}"
-    assert warning.startswith(f"{PRIMARY} has the route production beside the routes of {SALES}, {ORDERS}: ")
+    assert warning.startswith(f"{PRIMARY} has the route production, and {SALES}, {ORDERS} have other routes: ")
     assert "docs/aliases.md" in warning
 
 

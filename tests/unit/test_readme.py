@@ -1,4 +1,4 @@
-"""What the README shows is what the app takes."""
+"""The settings in the README are valid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.config import load_settings
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
 
-def test_the_settings_by_example_have_no_fault() -> None:
+def test_the_example_settings_are_valid() -> None:
     (block,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     settings = load_settings(json.loads(block)["Values"])
     assert settings.faulty == {}
@@ -20,11 +20,10 @@ def test_the_settings_by_example_have_no_fault() -> None:
     assert {route.name for route in settings.routes} == {"helpdesk", "sales", "invoices", "partners"}
 
 
-def test_what_the_table_of_settings_names_is_read() -> None:
+def test_every_setting_in_the_table_exists() -> None:
     table = README.partition("\n## Settings\n")[2].partition("\n## ")[0].partition("| --- | --- | --- |")[2]
     rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`(?:\w+__x__)?(\w+)`", row)]
     assert len(named) >= 20
-    known = {setting.name for scope in MODELS for setting in settings_of(scope)}
-    assert set(named) <= known
+    assert set(named) <= {setting.name for scope in MODELS for setting in settings_of(scope)}
     assert "(docs/settings.md)" in table
