@@ -1,6 +1,6 @@
-"""The parser under atheris: `python -m fuzz.parse FOLDER [libFuzzer's options]`.
+"""Fuzz the parser with atheris: `python -m fuzz.parse FOLDER [libFuzzer's options]`.
 
-What was interesting is kept in the folder's `corpus`, which begins as generated mail; what failed lies beside it.
+FOLDER/corpus has the corpus, which starts with generated mail. Inputs that failed are stored in FOLDER.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ with atheris.instrument_imports(include=["shared.mime"]):
 from tests.unit.mime.samples import sample
 
 SEEDS = 300
-LONGEST = 32_768
+MAX_INPUT = 32_768
+"""Largest input in bytes."""
+
 TIMEOUT = 10
-"""Seconds for one input; instrumented code is several times slower than the same code at work."""
+"""Seconds for an input; instrumented code is several times slower than normal code."""
 
 SPECIAL = (
     b"Subject: x\n\nhello\nbegin 644 a.bin\n%:&5L;&\\\n`\nend\nbye\n",
@@ -44,25 +46,25 @@ SPECIAL = (
 WORDS = Path(__file__).with_name("words.txt")
 
 
-def one(data: bytes) -> None:
-    """Read an input without `parse`'s safety net, and hold what must be true of any."""
+def check_input(data: bytes) -> None:
+    """Parse an input without the error handling of `parse`, and assert the invariants of every message."""
     message = read_message(Buffer(data))
     json.dumps(message_fields(message), ensure_ascii=False).encode()
     assert message.size == len(data)
     assert len(message.defects) <= MOST + 1
-    taken: set[str] = set()
+    names: set[str] = set()
     for number, attachment in enumerate(message.attachments, 1):
         content = b"".join(attachment.chunks())
         assert attachment.number == number
         assert attachment.size == len(content)
         assert attachment.sha256 == hashlib.sha256(content).hexdigest()
         assert len(attachment.safe_name.encode()) <= 120
-        assert attachment.safe_name.casefold() not in taken
-        taken.add(attachment.safe_name.casefold())
+        assert attachment.safe_name.casefold() not in names
+        names.add(attachment.safe_name.casefold())
 
 
 def main() -> None:
-    """Fuzz for as long as libFuzzer is told to."""
+    """Fuzz until libFuzzer's options end the run."""
     folder = Path(sys.argv[1])
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
@@ -71,8 +73,8 @@ def main() -> None:
         seeds = [*SPECIAL, *(sample(source, source.choice([500, 2_000, 5_000])) for _ in range(SEEDS))]
         for number, seed in enumerate(seeds):
             (corpus / f"seed-{number}").write_bytes(seed)
-    options = [f"-artifact_prefix={folder}/", f"-dict={WORDS}", f"-max_len={LONGEST}", f"-timeout={TIMEOUT}"]
-    atheris.Setup([sys.argv[0], *options, *sys.argv[2:], str(corpus)], one)
+    options = [f"-artifact_prefix={folder}/", f"-dict={WORDS}", f"-max_len={MAX_INPUT}", f"-timeout={TIMEOUT}"]
+    atheris.Setup([sys.argv[0], *options, *sys.argv[2:], str(corpus)], check_input)
     atheris.Fuzz()
 
 

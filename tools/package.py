@@ -32,8 +32,8 @@ def as_azd(lines: list[str]) -> Ignores:
 def as_core_tools(lines: list[str]) -> Ignores:
     """Read the lines as Azure Functions Core Tools do.
 
-    Each line is the beginning of a path from the root; `*` matches within a part of the path, `**` across parts. Source:
-    `GitIgnoreParser` of Core Tools, which implements a part of Git's rules.
+    Each line is the beginning of a path from the root; `*` matches within a part of the path, `**` across parts.
+    Source: `GitIgnoreParser` of Core Tools, which implements a part of Git's rules.
 
     Raises:
         ValueError: a line begins with `!`, which this function does not support.
