@@ -12,7 +12,7 @@ from typing import Any
 from functions_host.host import DrainResult, Host
 from functions_host.host_json import HostConfig
 from tests.end_to_end.own_process import APPS
-from tests.memory_queue import MemoryQueue, stores_of
+from tests.memory_queue import MemoryQueue, storage_with_queues
 
 QUEUES = ("work", "work-poison", "many", "single", "echo", "echo-poison")
 QUICK = HostConfig(batch_size=3, new_batch_threshold=1, max_polling_interval=0.2)
@@ -37,7 +37,7 @@ class QueueLab:
 
     def __init__(self) -> None:
         self.queues = {name: MemoryQueue() for name in QUEUES}
-        self.stores = stores_of(self.queues)
+        self.stores = storage_with_queues(self.queues)
         self.log: list[str] = []
 
     def result(self, drained: DrainResult, more: Any = None) -> ScenarioResult:

@@ -16,7 +16,7 @@ from functions_host.host import Host
 from functions_host.http_server import MAX_BODY, HttpConfig, HttpKeys
 from shared.errors import ConfigurationError
 from tests.end_to_end.own_process import APPS, in_own_process
-from tests.memory_queue import MemoryQueue, stores_of
+from tests.memory_queue import MemoryQueue, storage_with_queues
 
 
 class Scenario(Protocol):
@@ -28,7 +28,7 @@ async def _with_host(scenario: Scenario, keys: HttpKeys | None = None) -> None:
     polls = MemoryQueue()
     stop = asyncio.Event()
     opened: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    async with Host.started(APPS / "web", stores_of({"polls": polls})) as host:
+    async with Host.started(APPS / "web", storage_with_queues({"polls": polls})) as host:
         config = HttpConfig(port=0, keys=keys or HttpKeys())
         serving = asyncio.create_task(host.serve(stop, config, opened.set_result))
         try:
@@ -160,7 +160,7 @@ def test_with_keys_callers_must_send_one() -> None:
 async def _answered_while_stopping() -> str:
     stop = asyncio.Event()
     opened: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    async with Host.started(APPS / "web", stores_of({"polls": MemoryQueue()})) as host:
+    async with Host.started(APPS / "web", storage_with_queues({"polls": MemoryQueue()})) as host:
         serving = asyncio.create_task(host.serve(stop, HttpConfig(port=0), opened.set_result))
         async with aiohttp.ClientSession(f"http://127.0.0.1:{await opened}/api/") as client:
             request = asyncio.create_task(client.get("slow", params={"seconds": "0.5"}))
@@ -179,7 +179,7 @@ def test_a_running_request_finishes_when_the_host_stops() -> None:
 async def _listen(config: HttpConfig) -> None:
     stop = asyncio.Event()
     stop.set()
-    async with Host.started(APPS / "web", stores_of({"polls": MemoryQueue()})) as host:
+    async with Host.started(APPS / "web", storage_with_queues({"polls": MemoryQueue()})) as host:
         await host.serve(stop, config)
 
 

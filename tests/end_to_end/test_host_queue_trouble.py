@@ -9,7 +9,7 @@ from functions_host.host_json import HostConfig
 from shared.errors import ServiceUnavailable
 from tests.end_to_end.own_process import APPS, in_own_process
 from tests.end_to_end.queue_lab import QUEUES, QUICK, QueueLab, ScenarioResult, drain
-from tests.memory_queue import MemoryQueue, stores_of
+from tests.memory_queue import MemoryQueue, storage_with_queues
 
 
 def test_a_failure_is_one_log_line_without_the_message_body() -> None:
@@ -24,7 +24,7 @@ def test_a_message_whose_output_cannot_be_stored_is_retried() -> None:
     assert result.left["single"] == ["said"]
     counts = result.drained.functions["echo"]
     assert (counts.succeeded, counts.failed) == (1, 2)
-    assert any("its output could not be stored: the queue is ill" in line for line in result.log)
+    assert any("its output could not be stored: the queue fails" in line for line in result.log)
 
 
 def test_no_message_body_stops_the_listener() -> None:
@@ -65,7 +65,7 @@ async def _dead_storage() -> str:
 
 
 def test_draining_ends_when_the_storage_keeps_failing() -> None:
-    assert in_own_process(_dead_storage) == "the queue is ill (receive)"
+    assert in_own_process(_dead_storage) == "the queue fails (receive)"
 
 
 async def _tried_too_often() -> ScenarioResult:
@@ -102,5 +102,5 @@ def test_a_queue_that_is_missing_in_the_storage_is_reported(missing: str) -> Non
 
 async def _without(missing: str) -> None:
     queues = {name: MemoryQueue() for name in QUEUES if name != missing}
-    async with Host.started(APPS / "queues", stores_of(queues)):
+    async with Host.started(APPS / "queues", storage_with_queues(queues)):
         pass

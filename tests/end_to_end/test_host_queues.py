@@ -17,7 +17,7 @@ from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
 from tests.end_to_end.own_process import APPS, in_own_process
 from tests.end_to_end.queue_lab import QUEUES, QUICK, QueueLab, ScenarioResult, drain
-from tests.memory_queue import stores_of
+from tests.memory_queue import storage_with_queues
 
 
 def test_a_message_that_succeeds_is_deleted_and_has_its_metadata() -> None:
@@ -160,7 +160,7 @@ def test_the_engine_has_a_thread_for_each_function_that_may_run() -> None:
 async def _on_a_folder(folder: Path) -> tuple[DrainResult, list[dict[str, Any]]]:
     database = Database(folder / "state.sqlite3")
     queues = {name: FolderQueue(database, name) for name in QUEUES}
-    stores = replace(stores_of(queues), close=database.close)
+    stores = replace(storage_with_queues(queues), close=database.close)
     queues["work"].put_many([f"part {number}" for number in range(100)] + ["fail"])
     async with Host.started(APPS / "queues", stores, QUICK) as host:
         drained = await host.drain()

@@ -15,7 +15,7 @@ from typing import Any
 from functions_host.host import Host
 from functions_host.timer_listener import LastRunsFile
 from tests.end_to_end.own_process import APPS, in_own_process
-from tests.memory_queue import MemoryQueue, stores_of
+from tests.memory_queue import MemoryQueue, storage_with_queues
 
 Run = dict[str, Any]
 
@@ -31,7 +31,7 @@ async def _serve(
     polls = MemoryQueue()
     stop = asyncio.Event()
     last_runs = LastRunsFile(remembered) if remembered is not None else None
-    async with Host.started(APPS / "clock", stores_of({"polls": polls}), last_runs=last_runs) as host:
+    async with Host.started(APPS / "clock", storage_with_queues({"polls": polls}), last_runs=last_runs) as host:
         runs: list[Run] = sys.modules["function_app"].RUNS
         asyncio.get_running_loop().call_later(seconds, stop.set)
         watching = asyncio.create_task(_stop_after(ticks, runs, stop))
@@ -97,7 +97,7 @@ def test_without_last_runs_the_first_run_is_at_the_next_due_time() -> None:
 async def _run_manually() -> tuple[bool, int]:
     os.environ["TICK"] = "0 0 * * * *"
     polls = MemoryQueue()
-    async with Host.started(APPS / "clock", stores_of({"polls": polls})) as host:
+    async with Host.started(APPS / "clock", storage_with_queues({"polls": polls})) as host:
         assert (await host.run_function("tick", past_due=True)).error is None
     return sys.modules["function_app"].RUNS[0]["past_due"], polls.length()
 
