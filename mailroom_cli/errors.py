@@ -20,8 +20,8 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        for fault in error.faults:
-            say(fault, err=True)
+        for line in error.faults:
+            say(line, err=True)
         raise typer.Exit(2) from None
     except MailroomError as error:
         say(str(error), err=True)

@@ -54,8 +54,8 @@ async def _failed(folder: str) -> tuple[list[str], str, list[bytes]]:
 
 def test_the_text_of_an_unexpected_error_is_not_shown(tmp_path: Path) -> None:
     errors, logged, records = in_own_process(_failed, str(tmp_path))
-    assert [one.partition("\n")[0].partition(" ")[0] for one in errors] == ["Fault:", "Fault:", ""]
-    assert all("ValueError" in one and "in failing_parser" in one for one in errors[:2]), "its class and its frames"
+    assert [error.partition("\n")[0].partition(" ")[0] for error in errors] == ["Fault:", "Fault:", ""]
+    assert all("ValueError" in error and "in failing_parser" in error for error in errors[:2]), "class and frames"
     (record,) = records
     assert b"a fault: ValueError" in record
     assert "message-failed: message" in logged

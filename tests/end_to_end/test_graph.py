@@ -77,19 +77,20 @@ def test_many_messages_with_lost_duplicate_and_late_notifications(
         assert not list(stores.blobs.list("duplicates/"))
     finally:
         stores.close()
-    asked = Counter(one.method for one in graph.server.requests if one.mailbox)
-    refused = sum(one.status in (429, 503) for one in graph.server.requests)
-    contents = sum(one.path.endswith("/$value") for one in graph.server.requests)
-    looks = asked["GET"] - contents
+    requests = graph.server.requests
+    by_method = Counter(request.method for request in requests if request.mailbox)
+    refused = sum(request.status in (429, 503) for request in requests)
+    contents = sum(request.path.endswith("/$value") for request in requests)
+    listings = by_method["GET"] - contents
     print(
-        f"\n{sum(asked.values()) / MESSAGES:.3f} requests a message: {contents} contents, {asked['POST']} deletions, "
-        f"{looks} listings, {refused} of all answered 429; notifications: {graph.server.notifications_sent} sent, "
-        f"{graph.server.notifications_lost} lost"
+        f"\n{sum(by_method.values()) / MESSAGES:.3f} requests a message: {contents} contents, "
+        f"{by_method['POST']} deletions, {listings} listings, {refused} of all answered 429; "
+        f"notifications: {graph.server.notifications_sent} sent, {graph.server.notifications_lost} lost"
     )
     assert graph.server.notifications_lost > MESSAGES // 10
-    turned_away = sum(one.path.endswith("/$value") and one.status != 200 for one in graph.server.requests)
+    failed = sum(request.path.endswith("/$value") and request.status != 200 for request in requests)
     # A connection that the storage closes costs one repetition of the running batches.
-    assert MESSAGES <= contents - turned_away <= MESSAGES * 1.2, "stored messages are not downloaded again"
+    assert MESSAGES <= contents - failed <= MESSAGES * 1.2, "stored messages are not downloaded again"
 
 
 def test_run_once_check_and_status_work_with_graph(graph: Graph, tmp_path: Path) -> None:
@@ -120,8 +121,8 @@ def test_run_once_check_and_status_work_with_graph(graph: Graph, tmp_path: Path)
     assert len(list(stores.blobs.list("unreadable/"))) == 1
     assert_all_stored(stores, [*[plain_mail(n, to="sales@example.com") for n in range(20)], plain_mail(100)])
     stores.close()
-    for told in (checked, ran, status):
-        assert graph.app.secret not in told.stdout + told.stderr
+    for output in (checked, ran, status):
+        assert graph.app.secret not in output.stdout + output.stderr
 
 
 def test_check_reports_a_missing_permission(graph: Graph, tmp_path: Path) -> None:
@@ -145,18 +146,18 @@ def test_check_proposes_aliases_if_it_may_read_the_directory(graph: Graph, tmp_p
     graph.app.permissions = {"Mail.ReadWrite"}
     without = mailroom("check", settings=settings)
     assert without.returncode == 0, without.stdout + without.stderr
-    told = " ".join(without.stdout.split())
-    assert "the application permission User.Read.All is missing" in told
-    assert "This permission is optional" in told
-    assert "ALIASES=" not in told
+    output = " ".join(without.stdout.split())
+    assert "the application permission User.Read.All is missing" in output
+    assert "This permission is optional" in output
+    assert "ALIASES=" not in output
 
     graph.app.permissions = {"Mail.ReadWrite", "User.Read.All"}
     ran = mailroom("check", settings=settings)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    told = " ".join(ran.stdout.split())
-    assert "its aliases are sales@example.com, info@example.com" in told
-    assert "set MAILBOXES__production__ALIASES=sales@example.com" in told
-    assert "production@example.com has the route production, and sales@example.com have other routes" in told
+    output = " ".join(ran.stdout.split())
+    assert "its aliases are sales@example.com, info@example.com" in output
+    assert "set MAILBOXES__production__ALIASES=sales@example.com" in output
+    assert "production@example.com has the route production, and sales@example.com have other routes" in output
     assert box.left("Inbox") == [plain_mail(1)]
 
 

@@ -43,53 +43,53 @@ async def _with_host(scenario: Scenario, keys: HttpKeys | None = None) -> None:
 async def _requests(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = {"x-mixed-CASE": "kept", "traceparent": trace}
-    async with client.post("echo?a=1&b=%C3%A9&a=2", data=b"\x00\xff body", headers=headers) as answer:
-        assert answer.status == 202
-        assert answer.headers["Content-Type"] == "application/json"
-        assert answer.headers["X-Told"] == "yes"
-        told = await answer.json()
-    assert told["method"] == "POST"
-    assert told["url"].startswith("http://127.0.0.1:")
-    assert told["body"].encode("latin-1") == b"\x00\xff body"
-    assert told["query"] == {"a": "1,2", "b": "é"}
-    assert told["header"] == "kept"
-    assert told["trace"] == trace
-    async with client.post("echo", headers={"traceparent": "00-nonsense"}) as answer:
-        told = await answer.json()
-        assert told["body"] == ""
-        assert told["trace"] != "00-nonsense"
-        assert len(told["trace"]) == len(trace)
-    async with client.get("items/nails/12") as answer:
-        assert (answer.status, await answer.text()) == (200, "nails 12")
-        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
-    async with client.delete("items/nails/12") as answer:
-        assert answer.status == 200
+    async with client.post("echo?a=1&b=%C3%A9&a=2", data=b"\x00\xff body", headers=headers) as response:
+        assert response.status == 202
+        assert response.headers["Content-Type"] == "application/json"
+        assert response.headers["X-Told"] == "yes"
+        received = await response.json()
+    assert received["method"] == "POST"
+    assert received["url"].startswith("http://127.0.0.1:")
+    assert received["body"].encode("latin-1") == b"\x00\xff body"
+    assert received["query"] == {"a": "1,2", "b": "é"}
+    assert received["header"] == "kept"
+    assert received["trace"] == trace
+    async with client.post("echo", headers={"traceparent": "00-nonsense"}) as response:
+        received = await response.json()
+        assert received["body"] == ""
+        assert received["trace"] != "00-nonsense"
+        assert len(received["trace"]) == len(trace)
+    async with client.get("items/nails/12") as response:
+        assert (response.status, await response.text()) == (200, "nails 12")
+        assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    async with client.delete("items/nails/12") as response:
+        assert response.status == 200
 
 
 async def _webhook(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
-    async with client.post("hook", params={"validationToken": "a token: é"}) as answer:
-        assert (answer.status, await answer.text()) == (200, "a token: é")
-        assert answer.headers["Content-Type"].startswith("text/plain")
+    async with client.post("hook", params={"validationToken": "a token: é"}) as response:
+        assert (response.status, await response.text()) == (200, "a token: é")
+        assert response.headers["Content-Type"].startswith("text/plain")
     assert polls.length() == 0
-    async with client.post("hook", json={"value": ["one", "two"]}) as answer:
-        assert (answer.status, await answer.read()) == (202, b"")
+    async with client.post("hook", json={"value": ["one", "two"]}) as response:
+        assert (response.status, await response.read()) == (202, b"")
     assert [item.body for item in polls.receive(10, hidden_for=1)] == ["one", "two"]
     polls.failing = {"put_many": 1}
-    async with client.post("hook", json={"value": ["three"]}) as answer:
-        assert answer.status == 500  # its output could not be stored: the caller must know
+    async with client.post("hook", json={"value": ["three"]}) as response:
+        assert response.status == 500  # its output could not be stored: the caller must know
 
 
 async def _refusals(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     for path in ("nowhere", "items/nails/many", "items/nails", "../echo"):
-        async with client.get(path) as answer:
-            assert answer.status == 404, path
-    async with client.get("echo") as answer:
-        assert answer.status == 405
-        assert answer.headers["Allow"] == "POST"
+        async with client.get(path) as response:
+            assert response.status == 404, path
+    async with client.get("echo") as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "POST"
     for method in ("GET", "POST", "PUT"):
-        async with client.request(method, "broken") as answer:
-            assert answer.status == 500
-            assert b"secret" not in await answer.read()
+        async with client.request(method, "broken") as response:
+            assert response.status == 500
+            assert b"secret" not in await response.read()
     packed = gzip.compress(b"a body")
     for coding, data, status in (
         ("gzip", packed, 202),
@@ -104,28 +104,28 @@ async def _refusals(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
         ("r\u00fcbbish, gzip", b"a body", 202),
     ):
         headers = {"Content-Encoding": coding, "Content-Type": "application/octet-stream"}
-        async with client.post("echo", data=data, headers=headers) as answer:
-            assert answer.status == status, coding
-            content = await answer.read()
+        async with client.post("echo", data=data, headers=headers) as response:
+            assert response.status == status, coding
+            content = await response.read()
             assert b"Traceback" not in content
             assert status != 202 or json.loads(content)["body"] == "a body"
-    async with client.post("hook", data=b"{ no json") as answer:
-        assert answer.status == 500
-        assert b"Traceback" not in await answer.read()
+    async with client.post("hook", data=b"{ no json") as response:
+        assert response.status == 500
+        assert b"Traceback" not in await response.read()
 
 
 async def _open(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     for path in ("guarded", "ruled"):
-        async with client.get(path) as answer:
-            assert answer.status == 200
+        async with client.get(path) as response:
+            assert response.status == 200
 
 
 async def _guarded(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     async def status(path: str, **headers: str) -> int:
         async with client.get(
             path, headers={name.replace("_", "-"): value for name, value in headers.items()}
-        ) as answer:
-            return answer.status
+        ) as response:
+            return response.status
 
     assert await status("guarded") == 401
     assert await status("guarded", x_functions_key="wrong") == 401
@@ -166,8 +166,8 @@ async def _answered_while_stopping() -> str:
             request = asyncio.create_task(client.get("slow", params={"seconds": "0.5"}))
             await asyncio.sleep(0.2)
             stop.set()
-            async with await request as answer:
-                text = await answer.text()
+            async with await request as response:
+                text = await response.text()
         assert await serving == 0
     return text
 

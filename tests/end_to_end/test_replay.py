@@ -24,9 +24,9 @@ def test_8_4_replay_routes_unhandled_messages_with_a_new_route(dovecot: Dovecot,
     user = dovecot.user()
     mail = [plain_mail(n, to=("sales" if n % 2 else "billing") + "@example.com") for n in range(40)]
     user.deliver(mail)
-    one = {"ROUTES__billing__ADDRESS": "billing@example.com"}
-    both = {**one, "ROUTES__sales__ADDRESS": "sales@example.com"}
-    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **one})
+    billing = {"ROUTES__billing__ADDRESS": "billing@example.com"}
+    both = {**billing, "ROUTES__sales__ADDRESS": "sales@example.com"}
+    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **billing})
     assert mailroom("run-once", settings=settings).returncode == 0
     stores = opened(storage)
     unhandled = recorded(stores, "unhandled")

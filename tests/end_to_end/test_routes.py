@@ -97,8 +97,8 @@ def test_3_1_a_running_app_follows_the_routes_file_and_loses_nothing_while_it_is
             time.sleep(SEEN)
             user.deliver([letters[2]])
             wait_until(lambda: not user.left() and list(stores.records.scan(Table.OUTBOX)))
-            told = mailroom("status", settings=settings).stdout
-            assert "config/routes.json, orders.SENDERS: example.net is no address" in " ".join(told.split())
+            output = mailroom("status", settings=settings).stdout
+            assert "config/routes.json, orders.SENDERS: example.net is no address" in " ".join(output.split())
             ran = mailroom("run-once", settings=settings)
             assert ran.returncode == 1
             assert "routes: config/routes.json, orders.SENDERS" in ran.stderr
@@ -127,8 +127,8 @@ def test_check_reports_the_stored_routes_file_and_a_local_one(dovecot: Dovecot, 
     assert "support" not in ran.stdout, "no mailbox is checked"
     file.write_bytes(encode_routes(ORDERS))
     ran = mailroom("check", "--routes", str(file), settings=settings)
-    note, told = ran.stdout.splitlines()
-    assert (ran.returncode, told) == (0, f"ok    routes: 0 in the settings, 1 in {file}")
+    note, output = ran.stdout.splitlines()
+    assert (ran.returncode, output) == (0, f"ok    routes: 0 in the settings, 1 in {file}")
     assert note.startswith(f"ok    note: MAILBOXES__support__ADDRESS: {user.address} has no route")
     assert mailroom("check", "--routes", str(tmp_path / "none"), settings=settings).returncode == 2
 

@@ -159,16 +159,16 @@ def test_8_1_a_kill_during_a_write_leaves_no_partial_message(tmp_path: Path) -> 
 
 
 def test_1_9_one_failing_mailbox_does_not_stop_the_others(dovecot: Dovecot, tmp_path: Path) -> None:
-    well, ill = dovecot.user(), dovecot.user()
-    well.deliver([plain_mail(1)])
-    values = mailboxes(dovecot, well=well, ill=ill)
-    values["MAILBOXES__ill__PASSWORD"] = "wrong-and-secret"
+    working, broken = dovecot.user(), dovecot.user()
+    working.deliver([plain_mail(1)])
+    values = mailboxes(dovecot, working=working, broken=broken)
+    values["MAILBOXES__broken__PASSWORD"] = "wrong-and-secret"
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
     ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 1
-    assert "mailbox ill" in ran.stderr
-    assert "mailbox well" not in ran.stderr.replace("mailbox well: 1 of 1", "")
-    assert well.left() == []
+    assert "mailbox broken" in ran.stderr
+    assert "mailbox working" not in ran.stderr.replace("mailbox working: 1 of 1", "")
+    assert working.left() == []
     status = mailroom("status", settings=settings)
     assert "failing" in status.stdout
     for output in (ran.stderr, ran.stdout, status.stdout, status.stderr):

@@ -102,11 +102,11 @@ def test_all_errors_are_reported_at_once_without_secrets(tmp_path: Path) -> None
     for words in (("--check", "--settings", file), ("--azure", "--settings", file)):
         ran = run(*words)
         assert ran.returncode == (1 if words[0] == "--check" else 2)
-        told = ran.stdout + ran.stderr
-        assert all(f"{name}: " in told for name in ("POLL_SCHEDULE", "MAILBOXES__a__PORT", "MAILBOXES__b__TLS"))
-        assert "MAILBOXES__b__PASSWORD" not in told  # a vault has it
-        assert "hush" not in told
-        assert "appsettings" not in told
+        output = ran.stdout + ran.stderr
+        assert all(f"{name}: " in output for name in ("POLL_SCHEDULE", "MAILBOXES__a__PORT", "MAILBOXES__b__TLS"))
+        assert "MAILBOXES__b__PASSWORD" not in output  # a vault has it
+        assert "hush" not in output
+        assert "appsettings" not in output
 
 
 def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
