@@ -54,7 +54,7 @@ async def _failed(folder: str) -> tuple[list[str], str, list[bytes]]:
 
 def test_the_text_of_an_unexpected_error_is_not_shown(tmp_path: Path) -> None:
     errors, logged, records = in_own_process(_failed, str(tmp_path))
-    assert [error.partition("\n")[0].partition(" ")[0] for error in errors] == ["Fault:", "Fault:", ""]
+    assert [error.partition("\n")[0].partition(" ")[0] for error in errors] == ["ScrubbedError:", "ScrubbedError:", ""]
     assert all("ValueError" in error and "in failing_parser" in error for error in errors[:2]), "class and frames"
     (record,) = records
     assert b"a fault: ValueError" in record

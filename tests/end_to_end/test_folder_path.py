@@ -140,7 +140,7 @@ from pathlib import Path
 import shared.bootstrap
 assert (shared.bootstrap.ROOT / "function_app.py").is_file()
 shared.bootstrap.ROOT = Path(sys.argv[1])
-shared.bootstrap.app().stores.close()
+shared.bootstrap.app().storage.close()
 """
     (tmp_path / "app").mkdir()
     (tmp_path / "cwd").mkdir()
