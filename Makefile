@@ -1,10 +1,10 @@
-# Two commands on a fresh machine: `make run` does the main job on embedded defaults, `make test` tests it on real servers.
-# Python 3.13 is taken where there is one (a pyenv in the home folder counts), else python3, which must be 3.11 or newer.
+# Two commands on a fresh machine: `make run` runs the demo on embedded mail servers, `make test` runs the tests on real
+# servers. Python 3.13 is preferred (also from a pyenv in the home folder). Otherwise python3 must be 3.11 or newer.
 
 PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3) $(shell command -v python3.13 2>/dev/null) $(shell command -v python3 2>/dev/null))
 BIN := .venv/bin
 FUZZ_SECONDS ?= 60
-# Processes that run tests beside each other, each with its own servers.
+# Number of processes that run tests in parallel, each with its own servers.
 WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 AZURITE := .tools/node_modules/.bin/azurite
@@ -12,15 +12,17 @@ AZURITE := .tools/node_modules/.bin/azurite
 .PHONY: docs run test test-fast test-soak check bench fuzz servers package clean help
 
 help:
-	@echo "make run    collect sample mail from embedded mail servers into ./mailroom-demo"
-	@echo "make test   every test, on real servers; installs the servers that are missing"
-	@echo "make test-fast  the tests that need no server, in less than a minute"
-	@echo "make test-soak  make test with full volumes and all random seeds; takes an hour"
-	@echo "make check  lint, types, language, layers, Bicep"
-	@echo "make bench  what it does a second, beside what one would otherwise pick"
-	@echo "make docs   write docs/schemas, docs/examples and docs/reference/settings.md from the code"
-	@echo "make fuzz   the parser on hostile bytes, for a minute; FUZZ_SECONDS=1800 for longer"
-	@echo "make package  what azd and func would deploy, into .tools/package.zip"
+	@echo "make run        Run the demo: drain sample mail from embedded mail servers into ./mailroom-demo"
+	@echo "make test       Run all tests on real servers; install missing servers first"
+	@echo "make test-fast  Run the tests that need no server; takes less than a minute"
+	@echo "make test-soak  Run all tests with full volumes and all random seeds; takes an hour"
+	@echo "make check      Check format, lint, types, language, layers and Bicep files"
+	@echo "make bench      Measure throughput, also of comparable libraries"
+	@echo "make docs       Generate docs/schemas, docs/examples and docs/reference/settings.md"
+	@echo "make fuzz       Fuzz the parser for a minute; set FUZZ_SECONDS=1800 for longer"
+	@echo "make package    Build the package that azd and func deploy: .tools/package.zip"
+	@echo "make servers    Install the servers that the tests need"
+	@echo "make clean      Delete the virtual environment, tools and caches"
 
 run: .venv/run.stamp
 	@$(BIN)/mailroom demo
@@ -45,7 +47,7 @@ check: .venv/test.stamp
 bench: .venv/test.stamp servers
 	@$(BIN)/python -m bench
 
-# What is interesting is kept in .tools/fuzz/corpus from one run to the next; what failed lies in .tools/fuzz.
+# The corpus stays in .tools/fuzz/corpus for the next run. Inputs that failed are in .tools/fuzz.
 fuzz: .venv/test.stamp .tools/fuzz/packages
 	@PYTHONPATH=.tools/fuzz/packages $(BIN)/python -m fuzz.parse .tools/fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
 
@@ -59,7 +61,7 @@ docs: .venv/test.stamp
 servers:
 	@tools/servers.sh
 
-# Apart from .venv: it pins dozens of packages. Its own reader of Bicep is older than the language, the newer one works.
+# Not in .venv, since Checkov pins dozens of packages. The Bicep parser that it pins is too old, so a newer one replaces it.
 .tools/checkov/installed:
 	@echo "Installing Checkov into .tools"
 	@mkdir -p .tools && "$(PYTHON)" -m venv .tools/checkov && { \
@@ -68,7 +70,7 @@ servers:
 	} >.tools/checkov.log 2>&1 || { tail -n 20 .tools/checkov.log >&2; rm -rf .tools/checkov; exit 1; }
 	@touch $@
 
-# What azd and func would send, to look at.
+# The package that azd and func send, for inspection.
 package: .venv/test.stamp
 	@$(BIN)/python -m tools.package .tools/package.zip
 

@@ -1,4 +1,4 @@
-"""`python -m bench [PART …]`: how fast, with how much memory, with how many requests. Asserts nothing."""
+"""`python -m bench [PART …]`: measure speed, memory and requests, and print tables. It asserts nothing."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ PARTS: dict[str, Callable[[Bench], None]] = {
 
 
 def main() -> None:
-    """Run the parts that are named, or all."""
+    """Run the named parts, or all parts."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all without")
-    parser.add_argument("--messages", type=int, default=2_000, help="in the mailbox that is drained (2000)")
-    parser.add_argument("--whole-messages", type=int, default=300, help="taken and sorted into a folder (300)")
-    parser.add_argument("--azure-messages", type=int, default=150, help="into Azurite (150)")
-    parser.add_argument("--runs", type=int, default=3, help="of each drain; the median counts (3)")
-    given = parser.parse_args()
-    unknown = [part for part in given.parts if part not in PARTS]
-    if unknown or min(given.messages, given.whole_messages, given.azure_messages, given.runs) < 1:
-        parser.error(f"no such part: {', '.join(unknown)}" if unknown else "counts begin at 1")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; default: all parts")
+    parser.add_argument("--messages", type=int, default=2_000, help="messages in a drained mailbox (2000)")
+    parser.add_argument("--whole-messages", type=int, default=300, help="messages drained and routed to a folder (300)")
+    parser.add_argument("--azure-messages", type=int, default=150, help="messages drained into Azurite (150)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each drain, of which the median counts (3)")
+    arguments = parser.parse_args()
+    unknown = [part for part in arguments.parts if part not in PARTS]
+    if unknown or min(arguments.messages, arguments.whole_messages, arguments.azure_messages, arguments.runs) < 1:
+        parser.error(f"unknown part: {', '.join(unknown)}" if unknown else "numbers must be at least 1")
 
     began = time.monotonic()
     try:
-        bench = Bench(given.messages, given.whole_messages, given.azure_messages, given.runs)
+        bench = Bench(arguments.messages, arguments.whole_messages, arguments.azure_messages, arguments.runs)
         try:
             print(machine())
-            for part in given.parts or PARTS:
+            for part in arguments.parts or PARTS:
                 progress(part)
                 PARTS[part](bench)
         finally:
             bench.close()
     except pytest.fail.Exception as missing:
         raise SystemExit(str(missing)) from None
-    print(f"\n{time.monotonic() - began:.0f} s in all")
+    print(f"\n{time.monotonic() - began:.0f} s in total")
 
 
 if __name__ == "__main__":

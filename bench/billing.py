@@ -1,6 +1,4 @@
-"""What Azure bills for the storage: requests a message by kind, against Azurite, times list prices
-(docs/explanation/costs.md).
-"""
+"""Storage costs per message: requests by kind, counted against Azurite, times Azure's list prices (docs/costs.md)."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ PRICES = {
     "table read": 0.00036,
     "table delete": 0.00036,
 }
-"""US dollars for 10,000; docs/explanation/costs.md says which region, from where, and what is not confirmed."""
+"""US dollars for 10,000 requests; docs/costs.md has the region, the source and what is not confirmed."""
 
 CASES: dict[str, Sequence[bytes]] = {
     "a plain message, alone": [plain_mail(1, to=RECIPIENT)],
@@ -38,28 +36,28 @@ CASES: dict[str, Sequence[bytes]] = {
 }
 
 
-def counts(measuring: BillingFixture) -> dict[str, Counter[str]]:
-    """The requests of each case, all its messages together; of a look that finds nothing, and of a sweep."""
-    found = {title: measuring.messages(mails) for title, mails in CASES.items()}
-    return {**found, "a poll that finds nothing": measuring.poll(), "a sweep": measuring.sweep()}
+def counts(measuring: Measuring) -> dict[str, Counter[str]]:
+    """Return the requests of each case for all its messages, of a poll that finds nothing, and of a sweep."""
+    cases = {title: measuring.messages(mails) for title, mails in CASES.items()}
+    return {**cases, "a poll that finds nothing": measuring.look(), "a sweep": measuring.sweep()}
 
 
 def billing(bench: Bench) -> None:
-    """Count, and print the table of docs/explanation/costs.md."""
+    """Count the requests, and print the table of docs/costs.md."""
     with azurite.running(bench.folder, [ACCOUNT]) as server:
         measured = counts(BillingFixture(server, server.connection_string(ACCOUNT), bench.dovecot))
     rows = []
     for title, kinds in measured.items():
         messages = len(CASES.get(title, [b""]))
         dollars = cost(kinds) * 1_000_000 / messages
-        rows.append([title, *(_each(kinds[kind] / messages) for kind in PRICES), f"{dollars:.1f}"])
-    table("Requests as Azure bills them, and US dollars for a million of these", ["", *PRICES, "$"], rows)
+        rows.append([title, *(_per_message(kinds[kind] / messages) for kind in PRICES), f"{dollars:.1f}"])
+    table("Requests as Azure bills them, and US dollars for a million messages", ["", *PRICES, "$"], rows)
 
 
 def cost(kinds: Mapping[str, int]) -> float:
-    """US dollars."""
+    """Return the price of the requests in US dollars."""
     return sum(PRICES[kind] * count for kind, count in kinds.items()) / 10_000
 
 
-def _each(count: float) -> str:
+def _per_message(count: float) -> str:
     return f"{count:.2f}".rstrip("0").rstrip(".")

@@ -1,6 +1,6 @@
-"""The jobs that want a process of their own: `python -m bench.child JOB`, its arguments as JSON on stdin.
+"""Jobs that are measured in a separate process: `python -m bench.child JOB`, with arguments as JSON on stdin.
 
-Each prints one line of JSON: what it measured.
+Each job prints its measurements as one line of JSON.
 """
 
 from __future__ import annotations
@@ -17,30 +17,27 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-Told = dict[str, float]
+Measurement = dict[str, float]
 
 
-def peer(name: str, target: list[Any]) -> Told:
-    """Drain by one of the peers."""
-    from bench.peers import PEERS, Target  # noqa: PLC0415  a job loads what it needs, and no more
+def peer(name: str, target: list[Any]) -> Measurement:
+    """Drain a mailbox with one of the peers."""
+    from bench.peers import PEERS, Target  # noqa: PLC0415  a job loads only what it needs
 
     port, username, password, folder, source = target
     Path(folder).mkdir(parents=True)
-    wanted = Target(port, username, password, Path(folder), Path(source))
-    return _timed(lambda: PEERS[name](wanted))
+    drain_target = Target(port, username, password, Path(folder), Path(source))
+    return _measure(lambda: PEERS[name](drain_target))
 
 
-def intake(values: dict[str, str]) -> Told:
-    """Look at the mailbox `support` once: Mailroom's way in, without sorting."""
+def intake(values: dict[str, str]) -> Measurement:
+    """Poll the mailbox `support` once: Mailroom's intake without routing."""
     from shared.bootstrap import build_app  # noqa: PLC0415
     from shared.config import load_settings  # noqa: PLC0415
     from shared.queue_messages import Poll, PollReason  # noqa: PLC0415
 
-    for protocol in (
-        "imap",
-        "pop3",
-        "graph",
-    ):  # loaded when first needed; the peers have theirs before the clock starts
+    # Imported before the measurement, like the modules of the peers.
+    for protocol in ("imap", "pop3", "graph"):
         import_module(f"shared.mailboxes.{protocol}")
     app = build_app(load_settings(values))
 
@@ -48,13 +45,13 @@ def intake(values: dict[str, str]) -> Told:
         drained = app.poller.poll(Poll("support", PollReason.MANUAL))
         return -1 if drained is None else drained.collected
 
-    told = _timed(drain)
+    measurement = _measure(drain)
     app.storage.close()
-    return told
+    return measurement
 
 
-def sorting(values: dict[str, str]) -> Told:
-    """Sort what is announced, one after the other, on this thread."""
+def routing(values: dict[str, str]) -> Measurement:
+    """Route all messages, one after the other, on this thread."""
     from shared.bootstrap import build_app  # noqa: PLC0415
     from shared.config import load_settings  # noqa: PLC0415
     from shared.queue_messages import RouteRequest  # noqa: PLC0415
@@ -63,7 +60,7 @@ def sorting(values: dict[str, str]) -> Told:
     app = build_app(load_settings(values))
     queue = app.storage.queues[QueueName.ROUTE_REQUESTS]
 
-    def sort() -> int:
+    def route_all() -> int:
         count = 0
         while items := queue.receive(32, hidden_for=600):
             for item in items:
@@ -72,26 +69,26 @@ def sorting(values: dict[str, str]) -> Told:
                 count += 1
         return count
 
-    told = _timed(sort)
+    measurement = _measure(route_all)
     app.storage.close()
-    return told
+    return measurement
 
 
-def startup(values: dict[str, str]) -> Told:
+def startup(values: dict[str, str]) -> Measurement:
     """Load the worker engine, and start it with the app."""
     os.environ.update(values)
     began = time.perf_counter()
-    from functions_host import Engine  # noqa: PLC0415  this is what is timed
+    from functions_host import Engine  # noqa: PLC0415  the import is measured
 
     loaded = time.perf_counter()
     engine = asyncio.run(Engine.start(ROOT))
     ended = time.perf_counter()
-    answers = asyncio.run(_answers(engine))
-    return {"load": loaded - began, "start": ended - loaded, "functions": len(engine.functions), **answers}
+    responses = asyncio.run(_responses(engine))
+    return {"load": loaded - began, "start": ended - loaded, "functions": len(engine.functions), **responses}
 
 
-async def _answers(engine: Any) -> Told:
-    """How long the notification function takes for its first answer, and for one after that."""
+async def _responses(engine: Any) -> Measurement:
+    """Return the seconds that the notification function takes for its first response and for its second."""
     from bench.notifications import notification  # noqa: PLC0415
     from functions_host.worker_messages import RpcHttp, TypedData  # noqa: PLC0415
 
@@ -107,12 +104,12 @@ async def _answers(engine: Any) -> Told:
         assert result.error is None, result.error
         assert result.return_value.http.status_code == "202", result.return_value.http.status_code
         assert "polls" in result.outputs
-    return {"first_answer": seconds[0], "next_answer": seconds[1]}
+    return {"first_response": seconds[0], "next_response": seconds[1]}
 
 
-def _timed(work: Callable[[], int]) -> Told:
-    """Run it: messages, seconds, CPU seconds, and how many octets the peak of memory rose above what was in use."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew at what is in use (proc(5))
+def _measure(work: Callable[[], int]) -> Measurement:
+    """Run `work`, and return its messages, seconds, CPU seconds, and rise of peak memory in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the memory in use (proc(5))
     peak, cpu, began = _peak(), time.process_time(), time.perf_counter()
     count = work()
     seconds, used = time.perf_counter() - began, time.process_time() - cpu
@@ -120,14 +117,14 @@ def _timed(work: Callable[[], int]) -> Told:
 
 
 def _peak() -> int:
-    """The largest resident set so far, in octets (proc(5), VmHWM)."""
+    """Return the largest resident set so far, in bytes (proc(5), VmHWM)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0
 
 
-JOBS: dict[str, Callable[..., Told]] = {job.__name__: job for job in (peer, intake, sorting, startup)}
+JOBS: dict[str, Callable[..., Measurement]] = {job.__name__: job for job in (peer, intake, routing, startup)}
 
 if __name__ == "__main__":
     print(json.dumps(JOBS[sys.argv[1]](**json.load(sys.stdin))))

@@ -1,4 +1,4 @@
-"""The drains: the same mailbox again and again, each way in turn, medians of the runs."""
+"""Drain the same mailbox by Mailroom and its peers, alternately, and print the medians of the runs."""
 
 from __future__ import annotations
 
@@ -7,107 +7,110 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from bench.child import Told
+from bench.child import Measurement
 from bench.mix import mix
 from bench.report import progress, table
 from bench.running import Bench, in_child, once
 from tests.servers import azurite
 from tests.servers.dovecot import User
 
-Way = Callable[[User, Path], Told]
+Drain = Callable[[User, Path], Measurement]
 
 INTAKE = "Mailroom, intake"
-ONCE = "Mailroom, intake and sorting (mailroom run-once)"
+ONCE = "Mailroom, intake and routing (mailroom run-once)"
 
 
 def imap(bench: Bench) -> None:
-    """IMAP on loopback, plaintext, into the folder storage, beside the peers."""
-    source = bench.delivered(mix(bench.messages))
-    ways: dict[str, Way] = {
+    """Drain IMAP without TLS on the loopback address into folder storage, and compare with the peers."""
+    source = bench.create_user(mix(bench.messages))
+    drains: dict[str, Drain] = {
         INTAKE: partial(_intake, bench),
         "pipelined, bare socket": partial(_peer, bench, source, "pipelined"),
         "imaplib, one by one": partial(_peer, bench, source, "imaplib_one_by_one"),
         "imapclient, batches of 100": partial(_peer, bench, source, "imapclient_in_batches"),
-        "(the wire alone)": partial(_peer, bench, source, "wire_alone"),
-        "(the files alone, 16 threads)": partial(_peer, bench, source, "files_alone"),
+        "(only the wire)": partial(_peer, bench, source, "wire_only"),
+        "(only the files, 16 threads)": partial(_peer, bench, source, "files_only"),
     }
-    _show(f"IMAP, {_size(source)}, into a folder", _alternate(bench, source, ways), INTAKE)
+    _show(f"IMAP, {_size(source)}, into a folder", _alternate(bench, source, drains), INTAKE)
 
 
 def pop3(bench: Bench) -> None:
-    """POP3 on loopback, plaintext, into the folder storage, beside poplib."""
-    source = bench.delivered(mix(bench.messages))
-    ways: dict[str, Way] = {
+    """Drain POP3 without TLS on the loopback address into folder storage, and compare with poplib."""
+    source = bench.create_user(mix(bench.messages))
+    drains: dict[str, Drain] = {
         INTAKE: partial(_intake, bench, protocol="pop3"),
         "poplib, one by one": partial(_peer, bench, source, "poplib_one_by_one"),
     }
-    _show(f"POP3, {_size(source)}, into a folder", _alternate(bench, source, ways), INTAKE)
+    _show(f"POP3, {_size(source)}, into a folder", _alternate(bench, source, drains), INTAKE)
 
 
 def whole(bench: Bench) -> None:
-    """The whole path, sorting included, from IMAP into the folder storage."""
-    source = bench.delivered(mix(bench.whole_messages, seed=2))
-    ways: dict[str, Way] = {INTAKE: partial(_intake, bench), ONCE: partial(_once, bench)}
-    _show(f"IMAP, {_size(source)}, whole path into a folder", _alternate(bench, source, ways), INTAKE)
+    """Drain IMAP into folder storage and route the messages."""
+    source = bench.create_user(mix(bench.whole_messages, seed=2))
+    drains: dict[str, Drain] = {INTAKE: partial(_intake, bench), ONCE: partial(_once, bench)}
+    _show(f"IMAP, {_size(source)}, whole path into a folder", _alternate(bench, source, drains), INTAKE)
 
 
 def azure(bench: Bench) -> None:
-    """The same into Azurite."""
-    source = bench.delivered(mix(bench.azure_messages, seed=3))
+    """Drain IMAP into Azurite and route the messages."""
+    source = bench.create_user(mix(bench.azure_messages, seed=3))
     accounts = iter(names := [f"bench{n}" for n in range(bench.runs * 2)])
     with azurite.running(bench.folder, names) as server:
 
-        def taken(user: User, _: Path) -> Told:
+        def intake(user: User, _: Path) -> Measurement:
             return in_child("intake", values=bench.values(user, server.connection_string(next(accounts))))
 
-        def all_the_way(user: User, place: Path) -> Told:
+        def run_once(user: User, folder: Path) -> Measurement:
             values = bench.values(user, server.connection_string(next(accounts)))
-            return once(place.parent, values, bench.azure_messages)
+            return once(folder.parent, values, bench.azure_messages)
 
-        measured = _alternate(bench, source, {INTAKE: taken, ONCE: all_the_way})
+        measured = _alternate(bench, source, {INTAKE: intake, ONCE: run_once})
     _show(f"IMAP, {_size(source)}, whole path into Azurite, which shares the machine", measured, INTAKE)
 
 
-def _intake(bench: Bench, user: User, place: Path, *, protocol: str = "imap") -> Told:
-    return in_child("intake", values=bench.values(user, f"folder:{place}", protocol=protocol))
+def _intake(bench: Bench, user: User, folder: Path, *, protocol: str = "imap") -> Measurement:
+    return in_child("intake", values=bench.values(user, f"folder:{folder}", protocol=protocol))
 
 
-def _once(bench: Bench, user: User, place: Path) -> Told:
-    return once(place.parent, bench.values(user, f"folder:{place}"), bench.whole_messages)
+def _once(bench: Bench, user: User, folder: Path) -> Measurement:
+    return once(folder.parent, bench.values(user, f"folder:{folder}"), bench.whole_messages)
 
 
-def _peer(bench: Bench, source: User, name: str, user: User, place: Path) -> Told:
+def _peer(bench: Bench, source: User, name: str, user: User, folder: Path) -> Measurement:
     port = bench.dovecot.pop3 if name.startswith("pop") else bench.dovecot.imap
-    target = [port, user.name, user.password, str(place), str(source.home / "new")]
+    target = [port, user.name, user.password, str(folder), str(source.home / "new")]
     return in_child("peer", name=name, target=target)
 
 
-def _alternate(bench: Bench, source: User, ways: Mapping[str, Way]) -> dict[str, list[Told]]:
-    """Each way once, then each again: what slows the machine for a while slows them all."""
-    measured: dict[str, list[Told]] = {name: [] for name in ways}
+def _alternate(bench: Bench, source: User, drains: Mapping[str, Drain]) -> dict[str, list[Measurement]]:
+    """Alternate the drains in each run, so that a slow phase of the machine affects all of them."""
+    measured: dict[str, list[Measurement]] = {name: [] for name in drains}
     expected = len(source.files())
     for run in range(1, bench.runs + 1):
-        for name, way in ways.items():
-            user = bench.again(source)
-            with bench.place() as place:
-                told = way(user, place)
-            measured[name].append(told)
-            wrong = "" if told["messages"] == expected else f" BUT TOOK {told['messages']:.0f} OF {expected}"
-            left = len(user.files())
-            wrong += f" BUT LEFT {left}" if left and not name.startswith("(") else ""
-            progress(f"run {run}: {name}: {told['messages'] / told['seconds']:.0f} msg/s{wrong}")
+        for name, drain in drains.items():
+            user = bench.copy_user(source)
+            with bench.new_folder() as folder:
+                measurement = drain(user, folder)
+            measured[name].append(measurement)
+            drained, remaining = measurement["messages"], len(user.files())
+            warning = "" if drained == expected else f" BUT DRAINED {drained:.0f} OF {expected}"
+            warning += f" BUT {remaining} REMAIN" if remaining and not name.startswith("(") else ""
+            progress(f"run {run}: {name}: {drained / measurement['seconds']:.0f} msg/s{warning}")
             for file in user.files():
                 file.unlink()
     return measured
 
 
-def _show(title: str, measured: Mapping[str, list[Told]], base: str) -> None:
-    rates = {name: median(told["messages"] / told["seconds"] for told in runs) for name, runs in measured.items()}
+def _show(title: str, measured: Mapping[str, list[Measurement]], base: str) -> None:
+    rates = {
+        name: median(measurement["messages"] / measurement["seconds"] for measurement in runs)
+        for name, runs in measured.items()
+    }
     rows = []
     for name, runs in measured.items():
-        each = [told["messages"] / told["seconds"] for told in runs]
-        cpu = median(told["cpu"] for told in runs)
-        spread = f"{min(each):.0f} to {max(each):.0f}"
+        run_rates = [measurement["messages"] / measurement["seconds"] for measurement in runs]
+        cpu = median(measurement["cpu"] for measurement in runs)
+        spread = f"{min(run_rates):.0f} to {max(run_rates):.0f}"
         rows.append([name, f"{rates[name]:.0f}", spread, f"{cpu:.2f}", f"{rates[base] / rates[name]:.2f}"])
     table(f"{title}; medians of {len(measured[base])}", ["", "msg/s", "all runs", "CPU s", f"{base} ÷ this"], rows)
 

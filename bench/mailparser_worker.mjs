@@ -1,4 +1,4 @@
-// As reader_worker.py, for mailparser (Node.js): node mailparser_worker.mjs FILE
+// Does the same as reader_worker.py with mailparser (Node.js): node mailparser_worker.mjs FILE
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { simpleParser } from "mailparser";

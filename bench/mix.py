@@ -1,4 +1,4 @@
-"""The mail that is drained: 60 % of 5 to 20 kB, 30 % of 50 to 200 kB, 10 % of 1 MB, every message different."""
+"""Sample mail: 60 % of 5 to 20 kB, 30 % of 50 to 200 kB, 10 % of 1 MB; all messages are different."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _BINARY = random.Random(1).randbytes(800_000)
 
 
 def mix(count: int, *, seed: int = 0) -> Iterator[bytes]:
-    """`count` messages of the mix, shuffled; the same ones for the same arguments.
+    """Yield `count` shuffled messages, the same for the same arguments.
 
-    The small ones are text alone; the others carry an attachment in base64, as most mail of that size does.
+    Small messages are plain text. Larger messages have an attachment in base64, like most mail of that size.
     """
     source = random.Random(seed)
     sizes = [source.randrange(5_000, 20_000) for _ in range(count * 6 // 10)]
@@ -28,7 +28,7 @@ def mix(count: int, *, seed: int = 0) -> Iterator[bytes]:
 
 
 def with_attachment(n: int, size: int, *, to: str = RECIPIENT) -> bytes:
-    """Message number `n`, about `size` octets, most of them an attachment."""
+    """Return message number `n` of about `size` bytes, most of them an attachment."""
     head = (
         f"From: Sender {n} <sender{n}@example.net>\r\nTo: {to}\r\nSubject: Files {n}\r\n"
         f"Date: Mon, 23 Nov 2026 09:00:00 +0000\r\nMessage-ID: <files-{n}@example.net>\r\nMIME-Version: 1.0\r\n"
@@ -39,7 +39,7 @@ def with_attachment(n: int, size: int, *, to: str = RECIPIENT) -> bytes:
         f'\r\n--frontier\r\nContent-Type: application/pdf; name="file-{n}.pdf"\r\n'
         f'Content-Disposition: attachment; filename="file-{n}.pdf"\r\nContent-Transfer-Encoding: base64\r\n\r\n'
     ).encode()
-    # 57 octets become a line of 76 and its end.
+    # Base64 encodes 57 bytes as a line of 76 characters and CRLF.
     lines = max(size - len(head) - 1_500, 78) // 78
     data = n.to_bytes(8) + _BINARY * (lines * 57 // len(_BINARY) + 1)
     encoded = base64.encodebytes(data[: lines * 57]).replace(b"\n", b"\r\n")

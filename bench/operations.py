@@ -1,4 +1,4 @@
-"""How often the storage is asked for what, a message: what it costs in Azure, where each of these is a request."""
+"""Count the storage operations per message; in Azure, each of them is a billed request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = {
     "blobs.create": "blob writes",
     "blobs.read": "blob reads",
     "blobs.download": "blob reads",
-    "blobs.exists": "blob looks",
+    "blobs.exists": "blob existence checks",
     "records.create": "record creates",
     "records.create_many": "record creates",
     "records.get": "record reads",
@@ -37,7 +37,7 @@ KINDS = {
     "leases.renew": "lease operations",
     "leases.release": "lease operations",
 }
-"""By operation; what is not here, such as `settle`, asks for nothing."""
+"""Kinds of requests by operation. An operation that is not listed, such as `flush`, makes no request."""
 
 PER_ITEM = {
     "records.create_many": 1,
@@ -46,63 +46,66 @@ PER_ITEM = {
     "records.delete_many": 1,
     "queues.put_many": 0,
 }
-"""Operations on several, each of which is a request of its own in Azure, and where these stand in the arguments."""
+"""Operations on several items, with the index of the argument that has them. Azure needs a request for each item."""
 
-SORT = 4
-"""Announcements that are received at once, as host.json has it."""
+BATCH_SIZE = 4
+"""Route requests that are received at once, as in host.json."""
 
 
-class Counts:
-    """Counts what is asked of a storage, by kind."""
+class OperationCounter:
+    """Counts the operations of a storage by kind."""
 
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def stores(self, inner: Storage) -> Storage:
-        """The same storage, counted."""
+    def wrap(self, inner: Storage) -> Storage:
+        """Return a storage whose operations are counted."""
         return Storage(
-            self._around("blobs", inner.blobs),
-            self._around("records", inner.records),
-            {name: self._around("queues", queue) for name, queue in inner.queues.items()},
-            self._around("leases", inner.leases),
+            self._wrap_service("blobs", inner.blobs),
+            self._wrap_service("records", inner.records),
+            {name: self._wrap_service("queues", queue) for name, queue in inner.queues.items()},
+            self._wrap_service("leases", inner.leases),
             inner.close,
         )
 
     def add(self, name: str, arguments: list[Any]) -> None:
-        """Count one operation."""
+        """Count an operation."""
         kind = KINDS.get(name)
         if kind is None:
             return
-        many = PER_ITEM.get(name)
-        items = arguments[many] if many is not None else None
+        index = PER_ITEM.get(name)
+        items = arguments[index] if index is not None else None
         with self._lock:
             self.kinds[kind] += len(items) if isinstance(items, Sized) else 1
 
-    def _around(self, service: str, inner: object) -> Any:
-        return _Counted(self, service, inner)
+    def _wrap_service(self, service: str, inner: object) -> Any:
+        return _CountedService(self, service, inner)
 
 
-class _Counted:
-    def __init__(self, counts: Counts, service: str, inner: object) -> None:
-        self._counts = counts
+class _CountedService:
+    def __init__(self, counter: OperationCounter, service: str, inner: object) -> None:
+        self._counter = counter
         self._service = service
         self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
-        value: Callable[..., Any] = getattr(self._inner, name)
+        method: Callable[..., Any] = getattr(self._inner, name)
 
-        @wraps(value)
+        @wraps(method)
         def operation(*args: Any, **kwargs: Any) -> Any:
-            given = [list(one) if isinstance(one, Iterable) and not isinstance(one, Sized) else one for one in args]
-            self._counts.add(f"{self._service}.{name}", given)
-            return value(*given, **kwargs)
+            # An iterator can be read only once.
+            arguments = [
+                list(value) if isinstance(value, Iterable) and not isinstance(value, Sized) else value for value in args
+            ]
+            self._counter.add(f"{self._service}.{name}", arguments)
+            return method(*arguments, **kwargs)
 
         return operation
 
 
 def operations(bench: Bench) -> None:
-    """Count for one message, for a hundred at once, for one with an attachment, and for one with two recipients."""
+    """Count the operations of a message, of a hundred messages, of an attachment and of two recipients."""
     hundred = [plain_mail(n, to=RECIPIENT) for n in range(100)]
     columns = {
         "1 plain": hundred[:1],
@@ -112,34 +115,34 @@ def operations(bench: Bench) -> None:
     }
     counted = {title: _count(bench, mails) for title, mails in columns.items()}
     progress("operations: counted")
-    for part, step in enumerate(("intake", "sorting")):
-        kinds = sorted({kind for both in counted.values() for kind in both[part]})
-        rows = [[kind, *(_each(counted[t][part][kind], len(columns[t])) for t in columns)] for kind in kinds]
-        table(f"Storage operations a message, {step}", ["", *columns], rows)
+    for part, step in enumerate(("intake", "routing")):
+        kinds = sorted({kind for counts in counted.values() for kind in counts[part]})
+        rows = [[kind, *(_per_message(counted[t][part][kind], len(columns[t])) for t in columns)] for kind in kinds]
+        table(f"Storage operations per message, {step}", ["", *columns], rows)
 
 
 def _count(bench: Bench, mails: Sequence[bytes]) -> tuple[Counter[str], Counter[str]]:
-    """What intake, and what sorting asks for."""
-    user = bench.delivered(mails)
-    with bench.place() as place:
-        values = {**bench.values(user, f"folder:{place}"), "ROUTES__billing__ADDRESS": "billing@example.com"}
+    """Return the operations of intake and those of routing."""
+    user = bench.create_user(mails)
+    with bench.new_folder() as folder:
+        values = {**bench.values(user, f"folder:{folder}"), "ROUTES__billing__ADDRESS": "billing@example.com"}
         settings = load_settings(values)
-        counts = Counts()
+        counter = OperationCounter()
         inner = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
-        app = build_app(settings, counts.stores(inner))
+        app = build_app(settings, counter.wrap(inner))
         app.poller.poll(Poll("support", PollReason.MANUAL))
-        taken, counts.kinds = counts.kinds, Counter()
+        intake, counter.kinds = counter.kinds, Counter()
         queue = app.storage.queues[QueueName.ROUTE_REQUESTS]
         waiting = len(mails)
         while waiting > 0:
-            items = queue.receive(SORT, hidden_for=600)
+            items = queue.receive(BATCH_SIZE, hidden_for=600)
             for item in items:
                 app.router.route(RouteRequest.from_json(item.body))
                 queue.delete(item)
             waiting -= len(items) or waiting
         inner.close()
-    return taken, counts.kinds
+    return intake, counter.kinds
 
 
-def _each(count: int, messages: int) -> str:
+def _per_message(count: int, messages: int) -> str:
     return f"{count / messages:.2f}".rstrip("0").rstrip(".")

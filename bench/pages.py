@@ -1,8 +1,7 @@
-"""`python -m bench.pages`: text from HTML, beside the libraries that are installed. Asserts nothing.
+"""`python -m bench.pages`: measure text from HTML, also of the libraries that are installed. It asserts nothing.
 
-The libraries are no requirements of anything here; install them where this is to be measured anew
-(docs/reference/parsing.md).
-Each page is converted in a process of its own, since some never end and some take a gigabyte.
+The project does not require these libraries; install them to repeat the measurement (docs/parsing.md). Each page is
+converted in a separate process, since some conversions never end and some take a gigabyte.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from shared.mime.html_text import html_to_text
 from tests.unit.mime.pages import HOSTILE, PAGES
 
 RUNS = 3
-LONGEST = 10
-"""Seconds by the clock after which a conversion is given up."""
+TIMEOUT = 10
+"""Seconds after which a conversion is stopped."""
 
 Converter = Callable[[str], str]
 
@@ -70,9 +69,9 @@ def _html2text() -> Converter:
     writer = import_module("html2text").HTML2Text
 
     def convert(source: str) -> str:
-        made = writer()
-        made.body_width = 0
-        return str(made.handle(source))
+        converter = writer()
+        converter.body_width = 0
+        return str(converter.handle(source))
 
     return convert
 
@@ -87,13 +86,16 @@ CONVERTERS: dict[str, Callable[[], Converter]] = {
 }
 
 
-def measured(name: str, page: str) -> tuple[float, float, int] | None:
-    """Seconds of CPU, MB above base, pieces of text lost: the medians of `RUNS`; None if it does not end or raises."""
+def measure(name: str, page: str) -> tuple[float, float, int] | None:
+    """Return seconds of CPU, rise of memory in MB, and lost pieces of text; None if it does not end or raises.
+
+    The values are the medians of `RUNS` runs.
+    """
     runs = []
     for _ in range(RUNS):
         command = [sys.executable, "-m", "bench.pages", name, page]
         try:
-            done = subprocess.run(command, capture_output=True, check=True, timeout=LONGEST)
+            done = subprocess.run(command, capture_output=True, check=True, timeout=TIMEOUT)
         except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
             return None
         runs.append(json.loads(done.stdout))
@@ -114,38 +116,40 @@ def _peak() -> int:
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 
-def _right(convert: Converter) -> tuple[int, set[str]]:
-    """Pages that are converted without fault, and the others' names."""
+def _check_pages(convert: Converter) -> tuple[int, set[str]]:
+    """Return the number of pages that are converted correctly, and the names of the others."""
     wrong = {name for name, page in PAGES.items() if page.faults(convert(page.source))}
     return len(PAGES) - len(wrong), wrong
 
 
 def main() -> None:
-    """Measure the converters that are installed."""
+    """Measure the installed converters."""
     print(machine())
     rows = []
-    for name, opened in CONVERTERS.items():
+    for name, load in CONVERTERS.items():
         try:
-            right, wrong = _right(opened())
+            right, wrong = _check_pages(load())
         except ImportError:
             progress(f"{name} is not installed")
             continue
         progress(f"{name}: wrong are {', '.join(sorted(wrong)) or 'none'}")
-        told = {page: measured(name, page) for page in HOSTILE}
-        for page, one in told.items():
-            progress(f"{name}, {page}: {'no text' if one is None else '{:.2f} s, {:.0f} MB, {} lost'.format(*one)}")
-        ended = {page: one for page, one in told.items() if one is not None}
+        results = {page: measure(name, page) for page in HOSTILE}
+        for page, result in results.items():
+            text = "no text" if result is None else "{:.2f} s, {:.0f} MB, {} lost".format(*result)
+            progress(f"{name}, {page}: {text}")
+        finished = [result for result in results.values() if result is not None]
+        ordinary = results["ordinary rows"]
         rows.append(
             (
                 name,
                 f"{right} of {len(PAGES)}",
-                f"{told['ordinary rows'][0]:.2f}" if told["ordinary rows"] else "-",
-                str(sum(one is None or one[0] > 2 for one in told.values())),
-                str(sum(one[2] > 0 for one in ended.values())),
-                f"{max(one[1] for one in ended.values()):.0f}",
+                f"{ordinary[0]:.2f}" if ordinary else "-",
+                str(sum(result is None or result[0] > 2 for result in results.values())),
+                str(sum(result[2] > 0 for result in finished)),
+                f"{max(result[1] for result in finished):.0f}",
             )
         )
-    table("Text from HTML", ("", "right", "s/MB, ordinary", "over 2 s/MB or none", "text lost", "most MB/MB"), rows)
+    table("Text from HTML", ("", "correct", "s/MB, ordinary", "over 2 s/MB or none", "text lost", "max. MB/MB"), rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""From bytes to JSON with digests: Mailroom's parser beside those that one would otherwise pick.
+"""Measure parsing from bytes to JSON with digests, by Mailroom's parser and by common alternatives.
 
-The others that are no part of Python are installed into a folder of their own when this runs.
+Alternatives that are not part of Python are installed into a separate folder at the first run.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Reader = Callable[[bytes], str]
 
 
 def parsing(bench: Bench) -> None:
-    """Messages a second of CPU, and how many were refused."""
+    """Print messages per second of CPU, and the number of messages that a parser refused."""
     readers, missing = contenders()
     mails = list(mails_to_read(COUNT))
     seconds: dict[str, list[float]] = {name: [] for name in readers}
     refused: dict[str, int] = {}
     for run in range(1, bench.runs + 1):
         for name, reader in readers.items():
-            took, refused[name] = _timed(reader, mails)
+            took, refused[name] = _measure(reader, mails)
             seconds[name].append(took)
             progress(f"parsing, run {run}: {name} {COUNT / took:.0f}/s")
     rows = []
@@ -53,14 +53,14 @@ def parsing(bench: Bench) -> None:
     for name, runs in seconds.items():
         took = median(runs)
         rows.append([name, f"{COUNT / took:.0f}", f"{took / ours:.1f}", str(refused[name])])
-    rows += [[f"{name}: not installed, {why}", "", "", ""] for name, why in missing.items()]
+    rows += [[f"{name}: not installed, {reason}", "", "", ""] for name, reason in missing.items()]
     size = sum(map(len, mails)) / 1e6
     title = f"Parsing {COUNT} messages, {size:.0f} MB, to JSON with digests; medians of {bench.runs}, alternated"
     table(title, ["", "msg/s of CPU", "of Mailroom's time", "refused"], rows)
 
 
 def mails_to_read(count: int, *, seed: int = 0) -> Iterator[bytes]:
-    """60 % of 5 to 20 kB, 30 % of 50 to 200 kB, 10 % of 1 MB, shuffled; a few of them damaged."""
+    """Yield shuffled messages, a few of them damaged: 60 % of 5 to 20 kB, 30 % of 50 to 200 kB, 10 % of 1 MB."""
     source = random.Random(seed)
     sizes = [source.randrange(5_000, 20_000) for _ in range(count * 6 // 10)]
     sizes += [1_000_000] * (count // 10)
@@ -71,28 +71,28 @@ def mails_to_read(count: int, *, seed: int = 0) -> Iterator[bytes]:
         yield source.choice(_DAMAGES)(mail) if source.random() < _DAMAGED else mail
 
 
-def _replaced(old: bytes, new: bytes, mail: bytes) -> bytes:
+def _replace(old: bytes, new: bytes, mail: bytes) -> bytes:
     return mail.replace(old, new, 3)
 
 
 _DAMAGES: tuple[Callable[[bytes], bytes], ...] = (
     lambda mail: mail[: len(mail) * 2 // 3],
     lambda mail: mail.replace(b"A", b"!A", 20),
-    partial(_replaced, b"charset=", b"charset=x-unknown-"),
-    partial(_replaced, b"Subject: ", b"Subject: \xe9\xe8 =?utf-8?q?=C3"),
-    partial(_replaced, b"boundary=", b"limit="),
-    partial(_replaced, b"charset=utf-8", b"charset=us-ascii"),
-    partial(_replaced, b"Date: Mon, 23 Nov", b"Date: Mon, 33 Nov"),
-    partial(_replaced, b"To: ", b"To: (, <@\r\nno field\r\nTo: "),
+    partial(_replace, b"charset=", b"charset=x-unknown-"),
+    partial(_replace, b"Subject: ", b"Subject: \xe9\xe8 =?utf-8?q?=C3"),
+    partial(_replace, b"boundary=", b"limit="),
+    partial(_replace, b"charset=utf-8", b"charset=us-ascii"),
+    partial(_replace, b"Date: Mon, 23 Nov", b"Date: Mon, 33 Nov"),
+    partial(_replace, b"To: ", b"To: (, <@\r\nno field\r\nTo: "),
 )
 
 
 def contenders() -> tuple[dict[str, Reader], dict[str, str]]:
-    """The parsers, by name; and those that are missing, with the reason."""
+    """Return the parsers by name, and the reasons why others are missing."""
     readers: dict[str, Reader] = {"Mailroom": _mailroom, "email.policy.default": _policy_default}
     missing: dict[str, str] = {}
-    why = _install()
-    logging.getLogger("mailparser").setLevel(logging.CRITICAL)  # it warns of every calendar
+    install_error = _install()
+    logging.getLogger("mailparser").setLevel(logging.CRITICAL)  # it logs a warning for every calendar
     if str(_FOLDER) not in sys.path:
         sys.path.append(str(_FOLDER))
     for package, module, read in (
@@ -102,14 +102,14 @@ def contenders() -> tuple[dict[str, Reader], dict[str, str]]:
         try:
             loaded = import_module(module)
         except ImportError as error:
-            missing[package] = why or str(error)
+            missing[package] = install_error or str(error)
         else:
             readers[f"{package} {metadata.version(package)}"] = partial(read, loaded)
     return readers, missing
 
 
 def _install() -> str:
-    """Fetch the other parsers, once. Gives what went wrong."""
+    """Install the alternatives once, and return an error; "" if they are installed."""
     if (_FOLDER / "installed").exists():
         return ""
     command = [
@@ -129,15 +129,15 @@ def _install() -> str:
     return ""
 
 
-def _timed(read: Reader, mails: Iterable[bytes]) -> tuple[float, int]:
-    """Seconds of CPU for all of them, and how many raised."""
+def _measure(read: Reader, mails: Iterable[bytes]) -> tuple[float, int]:
+    """Return the seconds of CPU for all messages, and the number of messages for which the parser raised."""
     refused = 0
     gc.collect()
     began = time.process_time()
     for mail in mails:
         try:
             read(mail)
-        except Exception:  # noqa: BLE001  what a parser raises is what is counted
+        except Exception:  # noqa: BLE001  every exception counts
             refused += 1
     return time.process_time() - began, refused
 
@@ -174,7 +174,7 @@ def _policy_default(data: bytes) -> str:
 
 
 def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
-    """The parts that hold content; a message in a message is one of them."""
+    """Yield the parts that have content, including attached messages."""
     if part.get_content_maintype() == "multipart":
         for child in part.iter_parts():
             assert isinstance(child, EmailMessage)
@@ -194,11 +194,11 @@ def _mail_parser(module: Any, data: bytes) -> str:
     mail = module.parse_from_bytes(data)
     attachments = [
         _digest(
-            one["filename"],
-            one["mail_content_type"],
-            base64.b64decode(one["payload"]) if one["binary"] else one["payload"].encode(),
+            attachment["filename"],
+            attachment["mail_content_type"],
+            base64.b64decode(attachment["payload"]) if attachment["binary"] else attachment["payload"].encode(),
         )
-        for one in mail.attachments
+        for attachment in mail.attachments
     ]
     read = {
         "headers": mail.headers,
@@ -220,6 +220,6 @@ def _fast_mail_parser(module: Any, data: bytes) -> str:
         "subject": mail.subject,
         "text": mail.text_plain,
         "html": mail.text_html,
-        "attachments": [_digest(one.filename, one.mimetype, one.content) for one in mail.attachments],
+        "attachments": [_digest(item.filename, item.mimetype, item.content) for item in mail.attachments],
     }
     return json.dumps(read, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""What one would otherwise write: download, save durably, delete; and the bounds that nothing passes.
+"""Simple clients that drain a mailbox, for comparison, and the limits of wire and disk.
 
-All save a message alike: a new file, written, and synced to the disk before the message is deleted.
+All of them save a message in the same way: they write a new file and sync it to disk before they delete the message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BATCH, BATCH_BYTES = 100, 4 * 1024 * 1024
 
 
 class Target(NamedTuple):
-    """What is drained, and where to."""
+    """The account to drain, and the target folder."""
 
     port: int
     username: str
@@ -33,7 +33,7 @@ class Target(NamedTuple):
 
 
 def imaplib_one_by_one(target: Target) -> int:
-    """A FETCH and a STORE a message, one EXPUNGE at the end."""
+    """Send FETCH and STORE for each message, and EXPUNGE at the end."""
     count = 0
     with imaplib.IMAP4(HOST, target.port) as client:
         client.login(target.username, target.password)
@@ -48,7 +48,7 @@ def imaplib_one_by_one(target: Target) -> int:
 
 
 def imapclient_in_batches(target: Target) -> int:
-    """A FETCH and a STORE a hundred messages, one EXPUNGE at the end."""
+    """Send FETCH and STORE for each hundred messages, and EXPUNGE at the end."""
     count = 0
     with IMAPClient(HOST, target.port, ssl=False) as client:
         client.login(target.username, target.password)
@@ -65,7 +65,7 @@ def imapclient_in_batches(target: Target) -> int:
 
 
 def poplib_one_by_one(target: Target) -> int:
-    """RETR and DELE a message."""
+    """Send RETR and DELE for each message."""
     client = poplib.POP3(HOST, target.port)
     client.user(target.username)
     client.pass_(target.password)
@@ -78,7 +78,7 @@ def poplib_one_by_one(target: Target) -> int:
 
 
 def pipelined(target: Target) -> int:
-    """A bare socket client for this one server: two FETCHes in flight, no errors handled. The yardstick for IMAP."""
+    """Drain with a bare socket and two FETCH commands in flight, without error handling: the reference for IMAP."""
     with socket.create_connection((HOST, target.port)) as sock, sock.makefile("rb", 1 << 18) as stream:
         tags = itertools.count(1)
 
@@ -93,10 +93,10 @@ def pipelined(target: Target) -> int:
 
         list(until(send(f'LOGIN "{target.username}" "{target.password}"', "SELECT INBOX")))
         pattern = re.compile(rb"UID (\d+) RFC822\.SIZE (\d+)")
-        found = [
+        sizes = [
             match.groups() for line in until(send("UID FETCH 1:* (RFC822.SIZE)")) if (match := pattern.search(line))
         ]
-        batches = _batches([(int(uid), int(size)) for uid, size in found])
+        batches = _batches([(int(uid), int(size)) for uid, size in sizes])
         fetches = iter([f"UID FETCH {_set(batch)} (UID BODY.PEEK[])" for batch in batches])
         waiting = [send(fetch) for fetch in itertools.islice(fetches, 2)]
         count = 0
@@ -106,14 +106,14 @@ def pipelined(target: Target) -> int:
                     save(target.folder / str(count), stream.read(int(line[line.rindex(b"{") + 1 : -3])))
                     count += 1
             waiting += [send(fetch) for fetch in itertools.islice(fetches, 1)]
-            # Without waiting: the answers are read past with the next batch's.
+            # No wait for the responses: they are skipped while the next batch is read.
             send(f"UID STORE {_set(batch)} +FLAGS.SILENT (\\Deleted)")
         list(until(send("EXPUNGE", "LOGOUT")))
     return count
 
 
-def wire_alone(target: Target) -> int:
-    """One FETCH of everything, thrown away, and nothing deleted: the server's own bound."""
+def wire_only(target: Target) -> int:
+    """Fetch everything with one command, discard it and delete nothing: the limit of the server."""
     count = 0
     with socket.create_connection((HOST, target.port)) as sock, sock.makefile("rb", 1 << 18) as stream:
         sock.sendall(f'a LOGIN "{target.username}" "{target.password}"\r\nb SELECT INBOX\r\n'.encode())
@@ -125,16 +125,16 @@ def wire_alone(target: Target) -> int:
     return count
 
 
-def files_alone(target: Target) -> int:
-    """The same files, synced, by sixteen threads: the disk's own bound."""
+def files_only(target: Target) -> int:
+    """Write and sync the same files in sixteen threads: the limit of the disk."""
     sources = list(target.source.iterdir())
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda one: save(target.folder / one[1].name, one[1].read_bytes()), enumerate(sources)))
+        list(pool.map(lambda source: save(target.folder / source.name, source.read_bytes()), sources))
     return len(sources)
 
 
 def save(path: Path, data: bytes) -> None:
-    """Write a new file and return once it is on the disk."""
+    """Write a new file and sync it to disk."""
     with path.open("xb") as file:
         file.write(data)
         file.flush()
@@ -158,14 +158,14 @@ def _set(uids: Sequence[int]) -> str:
 
 
 PEERS: dict[str, Callable[[Target], int]] = {
-    one.__name__: one
-    for one in (
+    peer.__name__: peer
+    for peer in (
         imaplib_one_by_one,
         imapclient_in_batches,
         poplib_one_by_one,
         pipelined,
-        wire_alone,
-        files_alone,
+        wire_only,
+        files_only,
     )
 }
-"""By name."""
+"""The clients by name."""

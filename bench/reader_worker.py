@@ -1,6 +1,6 @@
-"""Reads a file of messages again and again, a round for each line on standard input, and prints the seconds of CPU.
+"""Parse a file of messages once for each line on standard input, and print the seconds of CPU.
 
-Runs on its own, with whatever version of Mailroom is on the path: `python reader_worker.py READER FILE`.
+The script uses the version of Mailroom on the Python path: `python reader_worker.py READER FILE`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 def messages(file: Path) -> Iterator[bytes]:
-    """Yield the messages of a file; each is behind its length, four bytes."""
+    """Yield the messages of a file; four bytes with its length precede each message."""
     data = file.read_bytes()
     at = 0
     while at < len(data):
@@ -51,7 +51,7 @@ READERS = {"mailroom": mailroom, "policy.default": policy_default}
 
 
 def main() -> None:
-    """Read all messages once, and once more for each line on standard input."""
+    """Parse all messages once, and again for each line on standard input."""
     read = READERS[sys.argv[1]]()
     mails = list(messages(Path(sys.argv[2])))
     for data in mails:

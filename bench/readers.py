@@ -1,4 +1,4 @@
-"""Reading 2,500 mixed messages, most with HTML: this tree, an earlier commit and two other readers, alternated."""
+"""Compare this tree with an earlier commit and two other parsers on 2,500 mixed messages, most of them with HTML."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BINARY = random.Random(1).randbytes(60_000)
 
 
 def readers(bench: Bench) -> None:
-    """Print messages a second of CPU; `BENCH_BASE` names the commit to compare with (HEAD)."""
+    """Print messages per second of CPU; `BENCH_BASE` names the commit to compare with (HEAD)."""
     base = os.environ.get("BENCH_BASE", "HEAD")
     file = bench.folder / "mixed.messages"
     size = write_messages(file)
@@ -64,7 +64,7 @@ def readers(bench: Bench) -> None:
 
 
 def write_messages(file: Path, *, seed: int = 0) -> int:
-    """Write the messages, each behind its length in four bytes; return the bytes of all."""
+    """Write the messages, each after its length in four bytes, and return their total size in bytes."""
     source = random.Random(seed)
     total = 0
     with file.open("wb") as out:
@@ -76,12 +76,12 @@ def write_messages(file: Path, *, seed: int = 0) -> int:
 
 
 def mixed_mail(source: random.Random, number: int) -> bytes:
-    """Return one message: 80 % have HTML, most of them nothing else, a quarter an attachment; 18 kB on average."""
+    """Return a message of 18 kB on average; 80 % have HTML, 60 % only HTML, and a quarter an attachment."""
     charset = source.choice(_CHARSETS)
     size = int(source.lognormvariate(8.6, 0.8))
     page, plain = "", ""
     while len(page) < size:
-        # Well-formed pages. Without their heads: an earlier version hides a body within a head, and has less to do.
+        # Well-formed pages without heads, since an earlier version ignores a body within a head and has less work.
         page += _HEAD.sub("", tag_soup(source.randrange(0, 3_000, 3)))
     while len(plain) < size // 6:
         plain += f"Line {len(plain)} of the text, with a few words, grün, and a number {source.random()}.\r\n"
@@ -128,7 +128,7 @@ def _multipart(kind: str, boundary: str, parts: list[bytes]) -> bytes:
 
 
 def _node(folder: Path, file: Path) -> list[str]:
-    """Return the command for mailparser; ES modules are looked up beside the script alone."""
+    """Return the command for mailparser; Node.js looks up ES modules only in the script's folder."""
     script = folder / NODE_WORKER.name
     script.symlink_to(NODE_WORKER)
     (folder / "node_modules").symlink_to(ROOT / ".tools" / "readers" / "node_modules")
@@ -136,7 +136,7 @@ def _node(folder: Path, file: Path) -> list[str]:
 
 
 class _Worker:
-    """A process that reads all messages once for each call of `round`."""
+    """A process that parses all messages once for each call of `round`."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -145,7 +145,7 @@ class _Worker:
         assert self._line() == "ready"
 
     def round(self) -> float:
-        """Return the seconds of CPU that reading all messages took."""
+        """Parse all messages and return the seconds of CPU."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()

@@ -1,4 +1,4 @@
-"""What the benchmark prints: progress as it goes, tables at the end of each part."""
+"""Output of the benchmarks: progress lines, and a table at the end of each part."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 
 def progress(text: str) -> None:
-    """One line of progress, apart from the results."""
+    """Print a progress line on standard error."""
     print(f"  … {text}", file=sys.stderr, flush=True)
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A titled table, its first column to the left and the others to the right."""
+    """Print a table with a title; the first column is aligned left, the others right."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     print(f"\n{title}")

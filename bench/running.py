@@ -1,4 +1,4 @@
-"""Servers, mailboxes and processes for the measurements."""
+"""Servers, mailboxes and processes for the benchmarks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.child import ROOT, Told
+from bench.child import ROOT, Measurement
 from bench.mix import RECIPIENT
 from bench.peers import HOST
 from tests.servers.certificates import Ca
@@ -24,13 +24,13 @@ from tests.servers.maildir import nobody
 
 
 class Bench:
-    """What all parts share: a Dovecot, a folder for what is made, and the arguments.
+    """The environment of all parts: a Dovecot server, a temporary folder, and the arguments.
 
     Args:
-        messages: how many the mix has.
-        whole_messages: how many are taken and sorted into a folder.
-        azure_messages: how many go into Azurite.
-        runs: how often each drain is repeated.
+        messages: number of messages in a drained mailbox.
+        whole_messages: number of messages drained and routed to a folder.
+        azure_messages: number of messages drained into Azurite.
+        runs: number of runs of each drain.
     """
 
     def __init__(self, messages: int, whole_messages: int, azure_messages: int, runs: int) -> None:
@@ -42,18 +42,18 @@ class Bench:
         self.folder = Path(tempfile.mkdtemp(prefix="mailroom-bench-"))
 
     def close(self) -> None:
-        """End the server and remove everything."""
+        """Stop the server and remove all files."""
         self.dovecot.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def delivered(self, mails: Iterable[bytes]) -> User:
-        """A user with these messages."""
+    def create_user(self, mails: Iterable[bytes]) -> User:
+        """Return a user whose mailbox has these messages."""
         user = self.dovecot.user()
         user.deliver(mails)
         return user
 
-    def again(self, source: User) -> User:
-        """Another user with the same messages, as links to the same files: nothing is written, nothing to sync."""
+    def copy_user(self, source: User) -> User:
+        """Return another user with the same messages, as hard links, so that nothing is written to disk."""
         user = self.dovecot.user()
         for part in ("cur", "tmp", "new"):
             (user.home / part).mkdir()
@@ -63,7 +63,7 @@ class Bench:
         return user
 
     def values(self, user: User, storage: str, *, protocol: str = "imap") -> dict[str, str]:
-        """Settings for one mailbox in plaintext, and one route."""
+        """Return settings for a mailbox without TLS and a route."""
         return {
             "AzureWebJobsStorage": storage,
             "FUNCTIONS_WORKER_RUNTIME": "python",
@@ -79,25 +79,25 @@ class Bench:
         }
 
     @contextmanager
-    def place(self) -> Iterator[Path]:
-        """A folder for one run, that is not there yet. What earlier runs wrote is on the disk before it begins."""
-        with tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as made:
+    def new_folder(self) -> Iterator[Path]:
+        """Yield the path of a folder for a run, which does not exist yet. Earlier writes are synced to disk first."""
+        with tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as parent:
             os.sync()
-            yield Path(made) / "mail"
+            yield Path(parent) / "mail"
 
 
-def in_child(job: str, **arguments: object) -> Told:
-    """Run a job of `child` in a process of its own."""
+def in_child(job: str, **arguments: object) -> Measurement:
+    """Run a job of `child` in a separate process."""
     command = [sys.executable, "-m", "bench.child", job]
     ran = subprocess.run(command, cwd=ROOT, input=json.dumps(arguments), capture_output=True, text=True, check=False)
     if ran.returncode != 0:
-        raise SystemExit(f"benchmark: {job} came to nothing:\n{ran.stderr[-3_000:]}")
-    told: Told = json.loads(ran.stdout.splitlines()[-1])
-    return told
+        raise SystemExit(f"benchmark: the job {job} failed:\n{ran.stderr[-3_000:]}")
+    measurement: Measurement = json.loads(ran.stdout.splitlines()[-1])
+    return measurement
 
 
-def once(folder: Path, values: dict[str, str], messages: int) -> Told:
-    """`mailroom run-once` as a process: its start, the whole path, its end."""
+def once(folder: Path, values: dict[str, str], messages: int) -> Measurement:
+    """Measure `mailroom run-once` as a process, including its start and end."""
     settings = folder / "settings.json"
     settings.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -105,13 +105,13 @@ def once(folder: Path, values: dict[str, str], messages: int) -> Told:
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if ran.returncode != 0:
-        raise SystemExit(f"benchmark: mailroom run-once came to nothing:\n{ran.stderr[-3_000:]}")
+        raise SystemExit(f"benchmark: mailroom run-once failed:\n{ran.stderr[-3_000:]}")
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"messages": messages, "seconds": seconds, "cpu": used}
 
 
 def machine() -> str:
-    """Where this was measured."""
+    """Return a description of this machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "no name given")
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     return f"{os.cpu_count()} cores ({model}), {platform.system()}, Python {platform.python_version()}"

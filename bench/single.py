@@ -1,4 +1,4 @@
-"""What is measured once or a few times, in a fresh process: memory for a large message, and the worker's start."""
+"""Measurements in a new process: memory for a large message, and the start of the worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import median
 
-from bench.child import Told
+from bench.child import Measurement
 from bench.mix import RECIPIENT, with_attachment
 from bench.notifications import graph_values
 from bench.report import progress, table
@@ -22,62 +22,66 @@ STARTS = 5
 
 
 def memory(bench: Bench) -> None:
-    """How far the peak of memory rises over one large message."""
+    """Print by how much a large message raises the peak of memory."""
     kinds: dict[str, Callable[[], bytes]] = {
         "an attachment": partial(with_attachment, 1, LARGE),
-        "text alone": partial(plain_mail, 1, size=LARGE, to=RECIPIENT),
+        "text only": partial(plain_mail, 1, size=LARGE, to=RECIPIENT),
     }
     rows = []
     for kind, make in kinds.items():
         data = make()
         for protocol in ("imap", "pop3"):
-            user = bench.delivered([data])
-            with bench.place() as place:
-                values = bench.values(user, f"folder:{place}", protocol=protocol)
-                told = {"intake": in_child("intake", values=values), "sorting": in_child("sorting", values=values)}
-            for step, one in told.items():
-                progress(f"memory: {kind}, {protocol}, {step}: {one['peak'] / 1e6:.1f} MB")
+            user = bench.create_user([data])
+            with bench.new_folder() as folder:
+                values = bench.values(user, f"folder:{folder}", protocol=protocol)
+                steps = {"intake": in_child("intake", values=values), "routing": in_child("routing", values=values)}
+            for step, measurement in steps.items():
+                progress(f"memory: {kind}, {protocol}, {step}: {measurement['peak'] / 1e6:.1f} MB")
                 if step == "intake" or protocol == "imap":
                     name = f"{protocol} {step}, {kind}" if step == "intake" else f"{step}, {kind}"
-                    wrong = "" if one["messages"] == 1 else "FAILED"
-                    rows.append([name, f"{one['peak'] / 1e6:.1f}", f"{one['seconds']:.2f}", f"{one['cpu']:.2f}", wrong])
-        for graph in _through_graph(bench, data):
-            progress(f"memory: {kind}, graph, intake: {graph['peak'] / 1e6:.1f} MB")
-            wrong = "" if graph["messages"] == 1 else "FAILED"
-            figures = [f"{graph['peak'] / 1e6:.1f}", f"{graph['seconds']:.2f}", f"{graph['cpu']:.2f}", wrong]
-            rows.append([f"graph intake, {kind}", *figures])
-    title = f"Memory: by how much one message of {LARGE / 1e6:.0f} MB raises the peak of a fresh process, into a folder"
+                    rows.append([name, *_cells(measurement)])
+        for measurement in _through_graph(bench, data):
+            progress(f"memory: {kind}, graph, intake: {measurement['peak'] / 1e6:.1f} MB")
+            rows.append([f"graph intake, {kind}", *_cells(measurement)])
+    title = f"Rise of peak memory in a new process for a message of {LARGE / 1e6:.0f} MB, stored in a folder"
     table(title, ["", "MB", "s", "CPU s", ""], rows)
 
 
-def _through_graph(bench: Bench, data: bytes) -> Iterator[Told]:
-    """The intake of one message through the Graph simulator."""
-    folder = bench.folder / "graph"
+def _cells(measurement: Measurement) -> list[str]:
+    """Return the table cells of a measurement."""
+    failed = "" if measurement["messages"] == 1 else "FAILED"
+    megabytes = f"{measurement['peak'] / 1e6:.1f}"
+    return [megabytes, f"{measurement['seconds']:.2f}", f"{measurement['cpu']:.2f}", failed]
+
+
+def _through_graph(bench: Bench, data: bytes) -> Iterator[Measurement]:
+    """Yield the measurement of the intake of a message through the Graph simulator."""
+    certificates = bench.folder / "graph"
     ca = Ca()
-    certificate, key = ca.server().write(folder, "graph")
-    with GraphSimulator(certificate=certificate, key=key) as server, bench.place() as place:
-        graph = Graph(server, server.register(), ca.write(folder))
+    certificate, key = ca.server().write(certificates, "graph")
+    with GraphSimulator(certificate=certificate, key=key) as server, bench.new_folder() as folder:
+        graph = Graph(server, server.register(), ca.write(certificates))
         graph.box("support@example.com", data)
-        values = graph.values(support="support@example.com") | {"AzureWebJobsStorage": f"folder:{place}"}
+        values = graph.values(support="support@example.com") | {"AzureWebJobsStorage": f"folder:{folder}"}
         yield in_child("intake", values=values)
 
 
 def startup(bench: Bench) -> None:
-    """How long the worker engine takes to come up with the app."""
+    """Print how long the worker engine takes to load the app."""
     user = bench.dovecot.user()
     values = bench.values(user, f"folder:{bench.folder / 'startup'}") | graph_values()
     runs = []
     for run in range(1, STARTS + 1):
         began = time.perf_counter()
-        told = in_child("startup", values=values)
-        runs.append({**told, "process": time.perf_counter() - began})
-        progress(f"start {run}: Engine.start {told['start']:.3f} s")
+        measurement = in_child("startup", values=values)
+        runs.append({**measurement, "process": time.perf_counter() - began})
+        progress(f"start {run}: Engine.start {measurement['start']:.3f} s")
     names = {
         "import of the engine": "load",
         "Engine.start: index, load": "start",
-        "the notification function's first answer": "first_answer",
-        "its next answer": "next_answer",
-        "the whole process, with Python's own start and end": "process",
+        "first response of the notification function": "first_response",
+        "its next response": "next_response",
+        "whole process, including start and end of Python": "process",
     }
     rows = [[name, f"{median(run[key] for run in runs) * 1000:.1f}"] for name, key in names.items()]
     table(f"Start of the worker with {runs[0]['functions']:.0f} functions; medians of {STARTS}", ["", "ms"], rows)

@@ -1,4 +1,4 @@
-"""The notification function under load: a steady pace of notifications on the local host, and what comes of them."""
+"""Measure the notification function under a constant rate of notifications on the local host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAILBOXES = ("support", "sales", "office")
 
 
 def webhook(bench: Bench) -> None:
-    """Seconds to an answer at a steady pace, and whether every mailbox was looked at after its last notification."""
+    """Print the response times, and whether every mailbox was polled after its last notification."""
     folder = bench.folder / "webhook"
     ca = Ca()
     certificate, key = ca.server().write(folder, "graph")
@@ -37,41 +37,40 @@ def webhook(bench: Bench) -> None:
         for name in MAILBOXES:
             graph.box(f"{name}@example.com")
         (port,) = free_ports(1)
-        storage = f"folder:{folder / 'mail'}"
         values = {
             **graph.values(**{name: f"{name}@example.com" for name in MAILBOXES}),
-            "AzureWebJobsStorage": storage,
+            "AzureWebJobsStorage": f"folder:{folder / 'mail'}",
             "GRAPH_WEBHOOK_URL": f"http://127.0.0.1:{port}/api/graph_webhook",
             "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
         }
         with running(values, port, folder):
             while len(server.subscriptions) < len(MAILBOXES):
                 time.sleep(0.1)
-            answers, last = asyncio.run(_load(values["GRAPH_WEBHOOK_URL"]))
+            responses, last = asyncio.run(_send_notifications(values["GRAPH_WEBHOOK_URL"]))
             settings = load_settings(values)
-            stores = open_storage(settings.app_storage, settings.mail_storage, "mail")
-            settled = _settled(stores)
-            looked = [HealthRecords(stores.records).get(name).last_served for name in MAILBOXES]
-            stores.close()
-        _tell(answers, [one is not None and one > last for one in looked], settled)
-        looks = sum(one.method == "GET" and one.path.endswith("/messages") for one in server.requests)
-        print(f"  {looks} looks at {len(MAILBOXES)} mailboxes came of it")
+            storage = open_storage(settings.app_storage, settings.mail_storage, "mail")
+            drained_after = _wait_for_polls(storage)
+            polled = [HealthRecords(storage.records).get(name).last_served for name in MAILBOXES]
+            storage.close()
+        _report(responses, [time is not None and time > last for time in polled], drained_after)
+        listings = sum(request.method == "GET" and request.path.endswith("/messages") for request in server.requests)
+        print(f"  {listings} listings of {len(MAILBOXES)} mailboxes followed")
 
 
-async def _load(url: str) -> tuple[list[tuple[int, float]], datetime]:
-    """Status and seconds of every request, sent at the pace whatever the answers do; and when the last was sent."""
+async def _send_notifications(url: str) -> tuple[list[tuple[int, float]], datetime]:
+    """Send requests at a constant rate; return the status and seconds of each, and the time of the last request."""
     body = notification(MAILBOXES)
-    answers: list[tuple[int, float]] = []
+    responses: list[tuple[int, float]] = []
 
     async def send(client: aiohttp.ClientSession) -> None:
         began = time.perf_counter()
         try:
-            async with client.post(url, data=body) as answer:
-                await answer.read()
-                status = answer.status
+            async with client.post(url, data=body) as response:
+                await response.read()
+                status = response.status
         except aiohttp.ClientError:
             status = 0
-        answers.append((status, time.perf_counter() - began))
+        responses.append((status, time.perf_counter() - began))
 
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, headers={"Content-Type": "application/json"}) as client:
@@ -81,30 +80,30 @@ async def _load(url: str) -> tuple[list[tuple[int, float]], datetime]:
                 await asyncio.sleep(max(0.0, began + number / PACE - time.perf_counter()))
                 group.create_task(send(client))
             last = datetime.now(UTC)
-    return answers, last
+    return responses, last
 
 
-def _settled(stores: Storage) -> float:
-    """Wait until no poll is left on the queue; how many seconds that took."""
+def _wait_for_polls(storage: Storage) -> float:
+    """Wait until the queue of polls is empty, and return the seconds that it took."""
     began = time.monotonic()
-    while stores.queues[QueueName.POLLS].length():
-        progress(f"webhook: {stores.queues[QueueName.POLLS].length()} polls on the queue")
+    while length := storage.queues[QueueName.POLLS].length():
+        progress(f"webhook: {length} polls on the queue")
         time.sleep(1)
     return time.monotonic() - began
 
 
-def _tell(answers: Sequence[tuple[int, float]], looked: Sequence[bool], settled: float) -> None:
-    seconds = sorted(second for _, second in answers)
-    statuses = Counter(status for status, _ in answers)
+def _report(responses: Sequence[tuple[int, float]], polled: Sequence[bool], drained_after: float) -> None:
+    seconds = sorted(second for _, second in responses)
+    statuses = Counter(status for status, _ in responses)
     rows = [
         [
-            f"{share:.0%} of the answers within",
+            f"{share:.0%} of the responses within",
             f"{seconds[min(int(len(seconds) * share), len(seconds) - 1)] * 1000:.0f} ms",
         ]
         for share in (0.5, 0.9, 0.99, 1.0)
     ]
-    rows += [[f"answers {status}", str(count)] for status, count in sorted(statuses.items())]
-    rows.append(["mailboxes looked at after the last notification", f"{sum(looked)} of {len(looked)}"])
-    rows.append(["the queue was empty after", f"{settled:.1f} s"])
-    title = f"The notification function: {PACE} requests a second of {ENTRIES} entries each, for {SECONDS} s"
+    rows += [[f"responses {status}", str(count)] for status, count in sorted(statuses.items())]
+    rows.append(["mailboxes polled after the last notification", f"{sum(polled)} of {len(polled)}"])
+    rows.append(["the queue was empty after", f"{drained_after:.1f} s"])
+    title = f"The notification function: {PACE} requests per second with {ENTRIES} entries each, for {SECONDS} s"
     table(title, ["", ""], rows)

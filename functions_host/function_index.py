@@ -1,4 +1,4 @@
-"""What indexing found, as the local host wants it: functions, their triggers and their outputs."""
+"""The app's functions with their triggers and output bindings, read from the worker engine's index."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 from shared.errors import ConfigurationError, MailroomError
 
 CONNECTION = "AzureWebJobsStorage"
-"""The only storage that bindings may name: the app's own."""
+"""The only connection that bindings may name: the app's own storage."""
 
 _SETTING = re.compile(r"%([^%]+)%")
 
 
 class AppNotLoaded(MailroomError):
-    """The app could not be indexed, or asks for what the local host does not supply."""
+    """The app cannot be indexed, or needs a binding that the local host does not support."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimerTrigger:
-    """A clock.
+    """A timer trigger.
 
     Attributes:
         name: the function's parameter.
-        schedule: NCRONTAB, settings resolved.
-        run_on_startup: run once when the host starts, too.
+        schedule: NCRONTAB expression, with app settings resolved.
+        run_on_startup: also run once when the host starts.
     """
 
     name: str
@@ -37,7 +37,7 @@ class TimerTrigger:
 
 @dataclass(frozen=True, slots=True)
 class QueueTrigger:
-    """A queue to take messages from; `name` is the function's parameter."""
+    """A queue trigger: the queue that the function reads; `name` is the function's parameter."""
 
     name: str
     queue: str
@@ -45,11 +45,11 @@ class QueueTrigger:
 
 @dataclass(frozen=True, slots=True)
 class HttpTrigger:
-    """A route.
+    """An HTTP trigger.
 
     Attributes:
         name: the function's parameter.
-        route: without the prefix, `{placeholders}` included.
+        route: path without the prefix, with its `{placeholders}`.
         methods: in capitals; empty means all.
         auth_level: `anonymous`, `function` or `admin`.
     """
@@ -62,7 +62,7 @@ class HttpTrigger:
 
 @dataclass(frozen=True, slots=True)
 class QueueOutput:
-    """A queue to put messages on; `name` is the function's parameter, or `$return`."""
+    """A queue output binding; `name` is the function's parameter, or `$return`."""
 
     name: str
     queue: str
@@ -70,13 +70,13 @@ class QueueOutput:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function of the app.
+    """A function of the app.
 
     Attributes:
-        name: as the app names it.
-        id: as the engine knows it.
-        trigger: what starts it.
-        outputs: the queues that it may put messages on.
+        name: the name in the app.
+        id: the engine's identifier.
+        trigger: the trigger that starts it.
+        outputs: the queues that it may write to.
     """
 
     name: str
@@ -86,38 +86,37 @@ class Function:
 
 
 def read_functions(indexed: Iterable[Any], settings: Mapping[str, str]) -> tuple[Function, ...]:
-    """Read the engine's RpcFunctionMetadata messages.
+    """Return the functions that the engine's RpcFunctionMetadata messages describe.
 
     Args:
-        indexed: as functions_metadata_request answers.
-        settings: the app settings, for the %NAMES% in bindings; looked up without case, as the host does.
+        indexed: the response to functions_metadata_request.
+        settings: the app settings for the %NAMES% in bindings; names are case-insensitive, as in the Functions host.
 
     Raises:
-        ConfigurationError: settings that bindings name are missing; all of them at once.
-        AppNotLoaded: a binding that the local host does not supply.
+        ConfigurationError: settings that bindings name are missing; it lists all of them.
+        AppNotLoaded: the local host does not support a binding.
     """
-    known = {name.upper(): value for name, value in settings.items()}
-    faults: list[str] = []
-    functions = tuple(_function(metadata, known, faults) for metadata in indexed)
-    if faults:
-        raise ConfigurationError(*faults)
+    settings_by_name = {name.upper(): value for name, value in settings.items()}
+    errors: list[str] = []
+    functions = tuple(_read_function(metadata, settings_by_name, errors) for metadata in indexed)
+    if errors:
+        raise ConfigurationError(*errors)
     return functions
 
 
-def _function(metadata: Any, settings: Mapping[str, str], faults: list[str]) -> Function:
+def _read_function(metadata: Any, settings: Mapping[str, str], errors: list[str]) -> Function:
     triggers: list[TimerTrigger | QueueTrigger | HttpTrigger] = []
     outputs: list[QueueOutput] = []
     for raw in metadata.raw_bindings:
-        written = json.loads(raw)
         binding = {
-            key: _resolved(value, key, metadata.name, settings, faults) if isinstance(value, str) else value
-            for key, value in written.items()
+            key: _resolve_settings(value, key, metadata.name, settings, errors) if isinstance(value, str) else value
+            for key, value in json.loads(raw).items()
         }
         kind = str(binding["type"])
         if kind in ("queueTrigger", "queue") and binding.get("connection") not in (CONNECTION, "", None):
             raise AppNotLoaded(
                 f"function {metadata.name}: a queue binding names the connection {binding['connection']}; the local "
-                f"host has {CONNECTION} alone"
+                f"host supports only {CONNECTION}"
             )
         match kind:
             case "timerTrigger":
@@ -125,30 +124,30 @@ def _function(metadata: Any, settings: Mapping[str, str], faults: list[str]) -> 
             case "queueTrigger":
                 triggers.append(QueueTrigger(binding["name"], binding["queueName"]))
             case "httpTrigger":
-                triggers.append(_http(metadata.name, binding))
+                triggers.append(_read_http_trigger(metadata.name, binding))
             case "queue":
                 outputs.append(QueueOutput(binding["name"], binding["queueName"]))
             case "http":
-                pass  # the return value, which every HTTP function has
+                pass  # the return value; every HTTP function has one
             case _:
-                raise AppNotLoaded(f"function {metadata.name}: the local host does not supply {kind} bindings")
+                raise AppNotLoaded(f"function {metadata.name}: the local host does not support {kind} bindings")
     if len(triggers) != 1:
-        raise AppNotLoaded(f"function {metadata.name} has {len(triggers)} triggers; it needs one")
+        raise AppNotLoaded(f"function {metadata.name} has {len(triggers)} triggers; it needs exactly one")
     return Function(metadata.name, metadata.function_id, triggers[0], tuple(outputs))
 
 
-def _http(function: str, binding: Mapping[str, Any]) -> HttpTrigger:
+def _read_http_trigger(function: str, binding: Mapping[str, Any]) -> HttpTrigger:
     methods = tuple(str(method).upper() for method in binding.get("methods") or ())
     route = binding.get("route") or function
     return HttpTrigger(binding["name"], route, methods, str(binding.get("authLevel") or "function").lower())
 
 
-def _resolved(text: str, key: str, function: str, settings: Mapping[str, str], faults: list[str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        found = settings.get(match[1].upper())
-        if not found:
-            faults.append(f"{match[1]} is not set, and function {function} takes its {key} from it: set it")
+def _resolve_settings(text: str, key: str, function: str, settings: Mapping[str, str], errors: list[str]) -> str:
+    def setting_value(match: re.Match[str]) -> str:
+        value = settings.get(match[1].upper())
+        if not value:
+            errors.append(f"{match[1]} is not set; function {function} needs it for its {key}: set {match[1]}")
             return ""
-        return found
+        return value
 
-    return _SETTING.sub(value, text)
+    return _SETTING.sub(setting_value, text)

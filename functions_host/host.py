@@ -1,4 +1,4 @@
-"""The local host: an app on the worker engine, its triggers, and their start and end."""
+"""The local host: starts, drains and stops the triggers of an app on the worker engine."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from shared.storage.base import QueueItem, Storage
 log = logging.getLogger("mailroom.host")
 
 GRACE = 30.0
-"""Seconds that running functions are waited for when the host stops."""
+"""Seconds that running functions have to finish when the host stops."""
 
 HTTP_THREADS = 8
-"""HTTP functions that may run at once beside the full queues."""
+"""HTTP functions that may run at once in addition to full queues."""
 
-DRAIN_LOOK = 0.1
-"""Seconds between two looks at an empty queue while draining."""
+DRAIN_POLL_INTERVAL = 0.1
+"""Seconds between two checks of an empty queue while draining."""
 
-DRAIN_PATIENCE = 7
-"""Failed looks at a queue in a row after which draining gives up: a dozen seconds of them."""
+DRAIN_MAX_FAILURES = 7
+"""Failed checks of a queue in a row after which draining ends with an error: about twelve seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainResult:
-    """What draining came to.
+    """The result of draining the queues.
 
     Attributes:
-        functions: counts by function; all since the host was started.
-        hidden: messages left by queue: put or released with a delay that is not over, or taken by another host.
-            Queues without any are left out.
+        functions: counts by function since the host was started.
+        hidden: number of remaining messages by queue, without empty queues. These messages are delayed, or another
+            host is running them.
     """
 
     functions: Mapping[str, Counts] = field(default_factory=dict)
@@ -52,156 +52,161 @@ class DrainResult:
 
 
 class Host:
-    """The triggers of one app. Made by `started`; one app a process (`functions_host`).
+    """The triggers of an app. Create it with `started`; a process has one app (see `worker`).
 
     Args:
-        engine: with the app.
-        stores: the app's own storage.
-        config: as host.json has it.
-        last_runs: when timers ran, across restarts.
+        engine: the engine that has loaded the app.
+        storage: the app's own storage.
+        config: the settings of host.json.
+        last_runs: keeps the timers' last runs across restarts.
 
     Raises:
         AppNotLoaded: a function names a queue that the storage does not have.
-        ConfigurationError: a schedule is none.
+        ConfigurationError: a schedule is invalid.
     """
 
-    def __init__(self, engine: Engine, stores: Storage, config: HostConfig, last_runs: LastRuns | None = None) -> None:
+    def __init__(self, engine: Engine, storage: Storage, config: HostConfig, last_runs: LastRuns | None = None) -> None:
         self.engine = engine
         self.config = config
         self._last_runs = last_runs or NoLastRuns()
-        self.running = FunctionInvoker(engine, stores, config)
-        self._pumps = [
-            QueueListener(f, self.running, config) for f in engine.functions if isinstance(f.trigger, QueueTrigger)
+        self.invoker = FunctionInvoker(engine, storage, config)
+        self._queues = [
+            QueueListener(f, self.invoker, config) for f in engine.functions if isinstance(f.trigger, QueueTrigger)
         ]
         self._timers = [
-            TimerListener(f, self.running, self._last_runs)
+            TimerListener(f, self.invoker, self._last_runs)
             for f in engine.functions
             if isinstance(f.trigger, TimerTrigger)
         ]
         for function in engine.functions:
             for output in function.outputs:
-                self.running.queue(function, output.queue)
-        self.running.on_put = self._put
-        self.running.on_end = self._ended
+                self.invoker.queue(function, output.queue)
+        self.invoker.on_put = self._poll_queue
+        self.invoker.on_end = self._poll_soon
         http = any(isinstance(f.trigger, HttpTrigger) for f in engine.functions)
-        self.threads = len(self._pumps) * config.concurrency + len(self._timers) + HTTP_THREADS * http
+        self.threads = len(self._queues) * config.concurrency + len(self._timers) + HTTP_THREADS * http
         engine.use_threads(max(self.threads, 1))
 
     @classmethod
     @asynccontextmanager
     async def started(
-        cls, app_dir: Path, stores: Storage, config: HostConfig | None = None, last_runs: LastRuns | None = None
+        cls, app_dir: Path, storage: Storage, config: HostConfig | None = None, last_runs: LastRuns | None = None
     ) -> AsyncIterator[Self]:
-        """A host with the app loaded and no trigger running yet.
+        """Load the app and yield its host; no trigger is running yet.
 
         Args:
-            app_dir: where `function_app.py` and `host.json` are.
-            stores: the app's own storage.
-            config: None: as host.json and the environment say.
-            last_runs: when timers ran, across restarts; None: nobody knows.
+            app_dir: folder of `function_app.py` and `host.json`.
+            storage: the app's own storage.
+            config: the host's settings; None reads host.json and the environment.
+            last_runs: keeps the timers' last runs across restarts; None keeps none.
 
         Raises:
-            AppNotLoaded: the app cannot be indexed, or asks for what the local host does not supply.
-            ConfigurationError: host.json, a schedule or a setting that a binding names is wrong.
+            AppNotLoaded: the app cannot be indexed, or needs a binding that the local host does not support.
+            ConfigurationError: host.json, a schedule or a setting that a binding names is invalid.
         """
         config = config or read_config(app_dir, os.environ)
-        host = cls(await Engine.start(app_dir), stores, config, last_runs)
+        host = cls(await Engine.start(app_dir), storage, config, last_runs)
         try:
             yield host
         finally:
-            host.running.close()
+            host.invoker.close()
 
     async def serve(
         self, stop: asyncio.Event, http: HttpConfig | None = None, ready: Callable[[int], None] | None = None
     ) -> int:
-        """Run all triggers until `stop` is set, then wait for what is running.
+        """Run all triggers until `stop` is set, then wait for running functions.
 
         Args:
-            stop: set it to end.
-            http: where HTTP functions are served; None: not at all.
-            ready: called with the HTTP port (0 without HTTP) once everything is running.
+            stop: ends the host when it is set.
+            http: address and keys of the HTTP server; None serves no HTTP.
+            ready: called with the HTTP port (0 without HTTP) once all triggers are running.
 
         Returns:
-            How many functions still ran when the grace was over; their messages come back after their ten minutes.
+            The number of functions that still ran after the grace period. Their messages become visible again when
+            their ten minutes are over.
 
         Raises:
-            ConfigurationError: HTTP cannot listen there.
+            ConfigurationError: HTTP cannot listen on its address.
         """
-        server = HttpServer(self.engine.functions, self.running, http, self.config.route_prefix) if http else None
+        server = HttpServer(self.engine.functions, self.invoker, http, self.config.route_prefix) if http else None
         try:
             port = await server.open() if server is not None else 0
-            async with _flat(asyncio.TaskGroup()) as group:
-                clocks = [group.create_task(timer.run(stop.is_set, stop)) for timer in self._timers]
-                takers = [group.create_task(pump.run(stop.is_set, group)) for pump in self._pumps]
+            async with _raise_first_error(asyncio.TaskGroup()) as group:
+                timer_tasks = [group.create_task(timer.run(stop.is_set, stop)) for timer in self._timers]
+                queue_tasks = [group.create_task(queue.run(stop.is_set, group)) for queue in self._queues]
                 if ready is not None:
                     ready(port)
                 await stop.wait()
-                log.info("stopping: %d functions are running", self.running.now)
-                self._look_now()
-                await asyncio.gather(*takers)
-                return await self._finish(clocks, server)
+                log.info("stopping: %d functions are running", self.invoker.active)
+                self._poll_now()
+                await asyncio.gather(*queue_tasks)
+                return await self._finish(timer_tasks, server)
         finally:
             if server is not None:
                 await server.close()
 
     async def drain(
-        self, progress: Callable[[Mapping[str, Counts]], None] | None = None, *, patience: int = DRAIN_PATIENCE
+        self, progress: Callable[[Mapping[str, Counts]], None] | None = None, *, max_failures: int = DRAIN_MAX_FAILURES
     ) -> DrainResult:
-        """Pump all queues until nothing is running and no queue has a visible message. No timers, no HTTP.
+        """Run the queue functions until no function is running and no queue has a visible message.
+
+        Timers and HTTP functions do not run.
 
         Args:
-            progress: told the counts by function, some times a second, while they change.
-            patience: after how many failed looks at one queue, in a row, to give up.
+            progress: called several times a second, while the counts by function change, with these counts.
+            max_failures: failed checks of a queue in a row after which to raise.
 
         Raises:
-            TransientError: a queue cannot be read, and patience is over.
+            TransientError: a queue could not be read `max_failures` times in a row.
         """
         done = False
-        told = -1
-        async with _flat(asyncio.TaskGroup()) as group:
-            for pump in self._pumps:
-                pump.found_empty_at = -1
-                group.create_task(pump.run(lambda: done, group, longest_wait=DRAIN_LOOK, patience=patience))
+        reported = -1
+        async with _raise_first_error(asyncio.TaskGroup()) as group:
+            for queue in self._queues:
+                queue.empty_at = -1
+                group.create_task(
+                    queue.run(lambda: done, group, max_interval=DRAIN_POLL_INTERVAL, max_failures=max_failures)
+                )
             while not self._idle():
-                await asyncio.sleep(DRAIN_LOOK / 5)
-                if progress is not None and told != self.running.stamp:
-                    told = self.running.stamp
-                    progress(self.running.counts)
+                await asyncio.sleep(DRAIN_POLL_INTERVAL / 5)
+                if progress is not None and reported != self.invoker.revision:
+                    reported = self.invoker.revision
+                    progress(self.invoker.counts)
             done = True
-            self._look_now()
-        left = {pump.name: await self.running.off_loop(pump.queue.length) for pump in self._pumps}
-        counts = {name: replace(count) for name, count in self.running.counts.items()}
-        return DrainResult(counts, {name: number for name, number in left.items() if number})
+            self._poll_now()
+        hidden = {queue.name: await self.invoker.call_in_thread(queue.queue.length) for queue in self._queues}
+        counts = {name: replace(count) for name, count in self.invoker.counts.items()}
+        return DrainResult(counts, {name: number for name, number in hidden.items() if number})
 
     async def run_function(self, name: str, *, body: str = "", past_due: bool = False) -> InvocationResult:
-        """Run a timer or queue function once, by hand, and put its outputs.
+        """Run a timer or queue function once, whether or not it is due, and store its outputs.
 
         Args:
-            name: which.
-            body: what a queue function is handed.
-            past_due: what a timer function is told.
+            name: the function's name.
+            body: message body for a queue function.
+            past_due: whether a timer function sees this run as past due.
 
         Raises:
-            KeyError: there is no such function.
-            ValueError: it is an HTTP function: those are called over HTTP.
+            KeyError: the app has no such function.
+            ValueError: it is an HTTP function; call it over HTTP.
         """
         function = self.engine.function(name)
         trigger = function.trigger
         if isinstance(trigger, TimerTrigger):
             timer = next(timer for timer in self._timers if timer.name == name)
-            last = await self.running.off_loop(self._last_runs.read, name)
+            last = await self.invoker.call_in_thread(self._last_runs.read, name)
             payload = timer_payload(timer.schedule, last, past_due=past_due)
-            return await self.running.invoke(function, {trigger.name: payload}, about=", by hand")
+            return await self.invoker.invoke(function, {trigger.name: payload}, log_suffix=", run manually")
         if isinstance(trigger, QueueTrigger):
-            item = QueueItem("by-hand", "", body, 1, datetime.now(UTC))
-            pump = next(pump for pump in self._pumps if pump.function is function)
+            item = QueueItem("manual", "", body, 1, datetime.now(UTC))
+            queue = next(queue for queue in self._queues if queue.function is function)
             inputs = {trigger.name: TypedData(string=body)}
-            return await self.running.invoke(function, inputs, pump.metadata(item), about=", by hand")
+            return await self.invoker.invoke(function, inputs, queue.metadata(item), log_suffix=", run manually")
         raise ValueError(f"function {name} has an HTTP trigger: call it over HTTP")
 
-    async def _finish(self, clocks: list[asyncio.Task[None]], server: HttpServer | None) -> int:
-        """Wait for what is running, a bounded time, and give up on the rest: how many those are."""
-        tasks = [*clocks, *(item for pump in self._pumps for item in pump.items)]
+    async def _finish(self, timer_tasks: list[asyncio.Task[None]], server: HttpServer | None) -> int:
+        """Wait up to `GRACE` seconds for running functions, and return how many are abandoned."""
+        tasks = [*timer_tasks, *(item for queue in self._queues for item in queue.items)]
         if server is not None:
             tasks.append(asyncio.create_task(server.close()))
         late: set[asyncio.Task[None]] = set()
@@ -210,29 +215,29 @@ class Host:
         for task in late:
             task.cancel()
         if late:
-            log.warning("%d functions still run after %d s and are left behind", len(late), GRACE)
+            log.warning("%d functions still run after %d s and are abandoned", len(late), GRACE)
         return len(late)
 
     def _idle(self) -> bool:
-        return self.running.now == 0 and all(pump.found_empty_at == self.running.stamp for pump in self._pumps)
+        return self.invoker.active == 0 and all(queue.empty_at == self.invoker.revision for queue in self._queues)
 
-    def _look_now(self) -> None:
-        for pump in self._pumps:
-            pump.poll_within(0)
+    def _poll_now(self) -> None:
+        for queue in self._queues:
+            queue.poll_within(0)
 
-    def _put(self, queue: str) -> None:
-        for pump in self._pumps:
-            if pump.name == queue:
-                pump.poll_within(0)
+    def _poll_queue(self, name: str) -> None:
+        for queue in self._queues:
+            if queue.name == name:
+                queue.poll_within(0)
 
-    def _ended(self) -> None:
-        for pump in self._pumps:
-            pump.poll_within(DRAIN_LOOK)
+    def _poll_soon(self) -> None:
+        for queue in self._queues:
+            queue.poll_within(DRAIN_POLL_INTERVAL)
 
 
 @asynccontextmanager
-async def _flat(group: asyncio.TaskGroup) -> AsyncIterator[asyncio.TaskGroup]:
-    """The task group, raising its first error as it is: what fails together here fails of one cause."""
+async def _raise_first_error(group: asyncio.TaskGroup) -> AsyncIterator[asyncio.TaskGroup]:
+    """Run the task group and raise its first error instead of an exception group: all have the same cause here."""
     try:
         async with group:
             yield group

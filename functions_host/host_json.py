@@ -1,8 +1,8 @@
-"""host.json, as far as the local host follows it.
+"""The settings of host.json that the local host supports.
 
-https://learn.microsoft.com/azure/azure-functions/functions-host-json and, for queues,
+Sources: https://learn.microsoft.com/azure/azure-functions/functions-host-json and, for queues,
 https://learn.microsoft.com/azure/azure-functions/functions-bindings-storage-queue#host-json. An environment variable
-`AzureFunctionsJobHost__extensions__queues__batchSize` wins over the file, as it does on the platform.
+such as `AzureFunctionsJobHost__extensions__queues__batchSize` overrides the file, as in Azure.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from typing import Any
 from shared.errors import ConfigurationError
 
 OVERRIDE = "AzureFunctionsJobHost__"
+"""How the name of an environment variable that overrides host.json begins."""
 
 _SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
 
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """How the host behaves. The defaults are the platform's.
+    """The host's settings. The defaults are those of Azure Functions.
 
     Attributes:
-        batch_size: queue messages taken at once, 1 to 32.
-        new_batch_threshold: the next batch is taken when no more than this many are running, so that up to
-            `batch_size + new_batch_threshold` messages of one queue are.
-        max_dequeue_count: tries before a message goes to the poison queue.
+        batch_size: queue messages received at once, 1 to 32.
+        new_batch_threshold: the next batch is received when at most this many messages are running. Up to
+            `batch_size + new_batch_threshold` messages of one queue run at once.
+        max_dequeue_count: tries before a message is moved to the poison queue.
         visibility_timeout: seconds between a failed try and the next.
-        max_polling_interval: seconds between two looks at a queue that stays empty, at most.
-        function_timeout: seconds that a function may run; None: for ever.
-        route_prefix: what the paths of HTTP functions begin with.
+        max_polling_interval: longest time in seconds between two checks of an empty queue.
+        function_timeout: seconds that a function may run; None means no limit.
+        route_prefix: first part of the path of every HTTP function.
     """
 
     batch_size: int = 16
@@ -46,26 +47,26 @@ class HostConfig:
 
     @property
     def concurrency(self) -> int:
-        """How many messages of one queue may run at once."""
+        """The number of messages of one queue that may run at once."""
         return self.batch_size + self.new_batch_threshold
 
 
 def read_config(app_dir: Path, environment: Mapping[str, str]) -> HostConfig:
-    """Read `host.json` in `app_dir`, and what the environment sets over it.
+    """Read `host.json` in `app_dir` and the environment variables that override it.
 
     Raises:
-        ConfigurationError: it is missing or unreadable, or values are; all faults at once.
+        ConfigurationError: the file is missing or unreadable, or values are invalid; it lists all errors.
     """
     path = app_dir / "host.json"
     try:
-        written = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"host.json in {app_dir} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ConfigurationError(f"host.json in {app_dir} is not JSON: {error}") from None
-    if not isinstance(written, dict):
+    if not isinstance(content, dict):
         raise ConfigurationError(f"host.json in {app_dir} is not a JSON object")
-    values = _Values(written, environment)
+    values = _Values(content, environment)
     default = HostConfig()
     config = HostConfig(
         batch_size=values.number("extensions.queues.batchSize", default.batch_size, 1, 32),
@@ -77,28 +78,28 @@ def read_config(app_dir: Path, environment: Mapping[str, str]) -> HostConfig:
         route_prefix=values.text("extensions.http.routePrefix", default.route_prefix).strip("/"),
     )
     if values.text("extensions.queues.messageEncoding", "base64").lower() != "base64":
-        values.fault("extensions.queues.messageEncoding", "base64 is what the queues are written in")
-    if values.faults:
-        raise ConfigurationError(*values.faults)
+        values.add_error("extensions.queues.messageEncoding", "the queues use base64; set it to base64")
+    if values.errors:
+        raise ConfigurationError(*values.errors)
     return config
 
 
 class _Values:
-    """Looks values up by dotted path, the environment first; notes what is wrong."""
+    """The values of host.json by dotted path, overridden by the environment; it collects invalid values."""
 
-    def __init__(self, written: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        self._written = written
+    def __init__(self, content: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        self._content = content
         prefix = OVERRIDE.upper()
-        self._over = {
+        self._overrides = {
             name.upper().removeprefix(prefix).replace("__", "."): value
             for name, value in environment.items()
             if name.upper().startswith(prefix)
         }
-        self.faults: list[str] = []
+        self.errors: list[str] = []
 
-    def fault(self, path: str, remedy: str) -> None:
-        named = OVERRIDE + path.replace(".", "__") if path.upper() in self._over else f"host.json: {path}"
-        self.faults.append(f"{named} is wrong: {remedy}")
+    def add_error(self, path: str, fix: str) -> None:
+        name = OVERRIDE + path.replace(".", "__") if path.upper() in self._overrides else f"host.json: {path}"
+        self.errors.append(f"{name} is invalid: {fix}")
 
     def number(self, path: str, default: int, least: int, most: int) -> int:
         value = self._find(path)
@@ -106,7 +107,7 @@ class _Values:
             return default
         if not isinstance(value, bool) and re.fullmatch(r"\d{1,9}", str(value)) and least <= int(value) <= most:
             return int(value)
-        self.fault(path, f"a whole number from {least} to {most} is wanted")
+        self.add_error(path, f"set a whole number from {least} to {most}")
         return default
 
     def span(self, path: str, default: float | None) -> float | None:
@@ -117,7 +118,7 @@ class _Values:
             return None
         match = _SPAN.fullmatch(str(value))
         if match is None:
-            self.fault(path, "a time as hh:mm:ss is wanted")
+            self.add_error(path, "set a duration as hh:mm:ss")
             return default
         days, hours, minutes, seconds, fraction = match.groups()
         whole = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
@@ -128,10 +129,10 @@ class _Values:
         return default if value is None else str(value)
 
     def _find(self, path: str) -> Any:
-        over = self._over.get(path.upper())
-        if over is not None:
-            return over
-        value: Any = self._written
+        override = self._overrides.get(path.upper())
+        if override is not None:
+            return override
+        value: Any = self._content
         for part in path.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         return value

@@ -1,4 +1,4 @@
-"""What the host is at: the running functions, their outputs, their failures, and how many there were of each."""
+"""Run functions, store their outputs, and count their successes and failures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from functions_host.function_index import AppNotLoaded, Function
 from functions_host.host_json import HostConfig
-from functions_host.output_bindings import by_queue
+from functions_host.output_bindings import messages_by_queue
 from functions_host.worker import Engine, InvocationError, InvocationResult
 from functions_host.worker_messages import TypedData
 from shared.errors import MailroomError
@@ -25,21 +25,21 @@ log = logging.getLogger("mailroom.host")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-STORE_THREADS = 16
-"""Calls to the storage that the host itself has under way at once."""
+STORAGE_THREADS = 16
+"""The number of storage calls that the host itself makes at once."""
 
 TIMED_OUT = "FunctionTimeout"
-"""The `InvocationError.kind` of a function that ran too long. Its thread cannot be ended and goes on."""
+"""The `InvocationError.kind` of a function that exceeded its timeout. Its thread cannot be stopped and continues."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What came of one function's invocations since the host was started.
+    """The numbers of one function's invocations by outcome, since the host was started.
 
     Attributes:
-        succeeded: that ended well.
-        failed: that raised, or whose outputs could not be put; each try counts.
-        poisoned: queue messages given up on.
+        succeeded: invocations that succeeded.
+        failed: invocations that raised an exception or whose outputs could not be stored; each try counts.
+        poisoned: queue messages that failed every try.
     """
 
     succeeded: int = 0
@@ -48,61 +48,68 @@ class Counts:
 
 
 class FunctionInvoker:
-    """Runs functions, and knows how many are under way.
+    """Runs functions and counts them.
 
     Args:
-        engine: with the app.
-        stores: where outputs go.
-        config: the time a function may take.
+        engine: the engine that has loaded the app.
+        storage: stores the functions' outputs.
+        config: the host's settings; the function timeout is used.
+
+    Attributes:
+        counts: by function.
+        active: the number of operations that are in progress.
+        revision: increases whenever an operation begins or ends.
+        on_put: called with a queue's name after messages were put on it.
+        on_end: called after an operation has ended.
     """
 
-    def __init__(self, engine: Engine, stores: Storage, config: HostConfig) -> None:
+    def __init__(self, engine: Engine, storage: Storage, config: HostConfig) -> None:
         self._engine = engine
-        self._stores = stores
+        self._storage = storage
         self._timeout = config.function_timeout
-        self._pool = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="host-store")
+        self._pool = ThreadPoolExecutor(STORAGE_THREADS, thread_name_prefix="host-storage")
         self.counts = {function.name: Counts() for function in engine.functions}
-        self.now = 0
-        self.stamp = 0
+        self.active = 0
+        self.revision = 0
         self.on_put: Callable[[str], None] = lambda _: None
         self.on_end: Callable[[], None] = lambda: None
 
     def queue(self, function: Function, name: str) -> Queue:
-        """One of the storage's queues.
+        """Return the queue `name`, which `function` uses.
 
         Raises:
-            AppNotLoaded: the storage has none of that name.
+            AppNotLoaded: the storage has no such queue.
         """
         try:
-            return self._stores.queues[name]
+            return self._storage.queues[name]
         except KeyError:
             raise AppNotLoaded(
-                f"function {function.name} names the queue {name}, which the storage does not have"
+                f"function {function.name} uses the queue {name}, which the storage does not have"
             ) from None
 
     def poison_queue(self, name: str) -> Queue | None:
-        """The queue for what the queue `name` is given up on; a poison queue has none."""
+        """Return the queue for messages of the queue `name` that failed every try; None for a poison queue."""
         if name.endswith("-poison"):
             return None
         try:
-            return self._stores.queues[f"{name}-poison"]
+            return self._storage.queues[f"{name}-poison"]
         except KeyError:
             return None
 
     @contextmanager
-    def work(self) -> Iterator[None]:
-        """Something is under way. `now` counts it; `stamp` changes as it begins and ends."""
-        self.now += 1
-        self.stamp += 1
+    def operation(self) -> Iterator[None]:
+        """Count an operation in `active` for as long as the context lasts."""
+        self.active += 1
+        self.revision += 1
         try:
             yield
         finally:
-            self.now -= 1
-            self.stamp += 1
+            self.active -= 1
+            self.revision += 1
             self.on_end()
 
-    async def off_loop(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """A blocking call to the storage, in a thread of the host's own."""
+    async def call_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a blocking storage call in one of the host's threads and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(call, *args, **kwargs))
 
     async def invoke(
@@ -111,28 +118,30 @@ class FunctionInvoker:
         inputs: Mapping[str, TypedData],
         metadata: Mapping[str, TypedData] | None = None,
         *,
-        about: str = "",
+        log_suffix: str = "",
         traceparent: str | None = None,
     ) -> InvocationResult:
-        """Run a function and put its outputs. What goes wrong is counted, logged on one line, and in the result.
+        """Run a function, put its outputs on their queues, and return the result.
+
+        An error is counted, logged on one line and returned in the result.
 
         Args:
-            function: which.
+            function: the function to run.
             inputs: its input parameters.
-            metadata: what the trigger tells besides.
-            about: what the log line says besides: which message, which try. Never a message's content.
-            traceparent: the trace that it belongs to.
+            metadata: further values that the trigger supplies.
+            log_suffix: text after the function's name in the log line, such as message and try; no message content.
+            traceparent: the trace that the invocation belongs to; None starts a new trace.
         """
         began = time.monotonic()
-        with self.work():
+        with self.operation():
             result = await self._run(function, inputs, metadata, traceparent)
         counts = self.counts[function.name]
         if result.error is None:
             counts.succeeded += 1
-            log.debug("function %s%s: done in %.3f s", function.name, about, time.monotonic() - began)
+            log.debug("function %s%s succeeded in %.3f s", function.name, log_suffix, time.monotonic() - began)
         else:
             counts.failed += 1
-            log.error("function %s%s failed: %s", function.name, about, " ".join(str(result.error).split()))
+            log.error("function %s%s failed: %s", function.name, log_suffix, " ".join(str(result.error).split()))
             log.debug("%s", result.error.trace)
         return result
 
@@ -149,20 +158,20 @@ class FunctionInvoker:
         except TimeoutError:
             if not limit.expired():
                 raise
-            return InvocationResult(error=InvocationError(TIMED_OUT, f"it ran longer than {self._timeout:g} s"))
+            return InvocationResult(error=InvocationError(TIMED_OUT, f"it exceeded its timeout of {self._timeout:g} s"))
         if result.error is not None:
             return result
         try:
-            for name, messages in by_queue(function, result.outputs, result.return_value).items():
-                await self.off_loop(self.queue(function, name).put_many, messages)
+            for name, messages in messages_by_queue(function, result.outputs, result.return_value).items():
+                await self.call_in_thread(self.queue(function, name).put_many, messages)
                 self.on_put(name)
         except (MailroomError, ValueError) as error:
             return InvocationResult(
-                error=InvocationError(type(error).__name__, f"its output could not be put: {error}")
+                error=InvocationError(type(error).__name__, f"its output could not be stored: {error}")
             )
         return result
 
     def close(self) -> None:
-        """Start no more threads. What runs in one goes on to its end."""
+        """Close the thread pools. Calls that are running finish."""
         self._engine.stop()
         self._pool.shutdown(wait=False)

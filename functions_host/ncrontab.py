@@ -1,9 +1,9 @@
-"""NCRONTAB: six fields, the seconds first, in UTC.
+"""NCRONTAB schedules: six fields, seconds first, in UTC.
 
-The grammar is that of the library that the Functions host reads schedules with (https://github.com/atifaziz/NCrontab):
-numbers, names of three letters, lists, ranges and steps; Sunday is 0; where both a day of the month and a day of the
-week are given, both must hold. `croniter` computes; what it understands beyond that grammar is refused here, since a
-schedule that works locally must work in Azure.
+The Functions host parses schedules with https://github.com/atifaziz/NCrontab. Its grammar has numbers, names of three
+letters, lists, ranges and steps; Sunday is 0. If day of month and day of week are both restricted, both must match.
+`croniter` computes the times. It accepts more than that grammar; this module rejects the rest, since a schedule that
+works locally must work in Azure.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _SEVEN = re.compile(r"(?:^|[,-])0?7")
 
 
 class Schedule:
-    """When a timer is due.
+    """An NCRONTAB schedule.
 
     Args:
-        expression: as a timer trigger has it.
+        expression: the timer trigger's schedule.
 
     Raises:
-        ConfigurationError: it is no schedule of six fields.
+        ConfigurationError: the expression is not a schedule of six fields.
     """
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
         if not self._is_well_formed():
             raise ConfigurationError(
-                f"the schedule {expression!r} is not six NCRONTAB fields (second minute hour day month weekday) that "
-                "some day matches: 0 * * * * * is every minute"
+                f"the schedule {expression!r} is invalid, or never due: write six NCRONTAB fields (second minute hour "
+                "day month weekday), such as 0 * * * * * for every minute"
             )
 
     def _is_well_formed(self) -> bool:
@@ -52,7 +52,7 @@ class Schedule:
         return True
 
     def after(self, moment: datetime) -> datetime:
-        """The first time that is due later than `moment` (aware), in UTC."""
+        """Return the first due time later than `moment` (timezone-aware), in UTC."""
         times = croniter(self.expression, moment.astimezone(UTC), second_at_beginning=True, day_or=False)
         due: datetime = times.get_next(datetime)
         return due.astimezone(UTC)

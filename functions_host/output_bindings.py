@@ -1,4 +1,4 @@
-"""Queue output bindings: what a function set on its output parameters, put on the queues."""
+"""Queue output bindings: convert the values of output parameters to queue messages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from functions_host.function_index import Function
 from functions_host.worker_messages import TypedData
 
 
-def bodies(data: TypedData) -> list[str]:
-    """The messages in an output: a text or bytes is one; a JSON list has one in each item, other JSON is one.
+def message_bodies(data: TypedData) -> list[str]:
+    """Return the messages in an output value.
+
+    A JSON list has one message for each item. A string, bytes or other JSON is one message.
 
     Raises:
-        ValueError: bytes that are no UTF-8, or a kind that no message is made of.
+        ValueError: bytes are not UTF-8, or the value's type cannot become a message.
     """
     match data.WhichOneof("data"):
         case None:
@@ -27,19 +29,21 @@ def bodies(data: TypedData) -> list[str]:
             items = value if isinstance(value, list) else [value]
             return [item if isinstance(item, str) else json.dumps(item) for item in items]
         case kind:
-            raise ValueError(f"a queue message cannot be made of {kind}")
+            raise ValueError(f"a value of type {kind} cannot become a queue message")
 
 
-def by_queue(function: Function, outputs: Mapping[str, TypedData], returned: TypedData | None) -> dict[str, list[str]]:
-    """The messages that an invocation put out, by queue.
+def messages_by_queue(
+    function: Function, outputs: Mapping[str, TypedData], return_value: TypedData | None
+) -> dict[str, list[str]]:
+    """Return the messages that an invocation produced, by queue.
 
     Raises:
-        ValueError: see `bodies`.
+        ValueError: see `message_bodies`.
     """
-    put: dict[str, list[str]] = {}
+    messages: dict[str, list[str]] = {}
     for output in function.outputs:
-        data = returned if output.name == "$return" else outputs.get(output.name)
-        messages = bodies(data) if data is not None else []
-        if messages:
-            put.setdefault(output.queue, []).extend(messages)
-    return put
+        data = return_value if output.name == "$return" else outputs.get(output.name)
+        bodies = message_bodies(data) if data is not None else []
+        if bodies:
+            messages.setdefault(output.queue, []).extend(bodies)
+    return messages

@@ -1,4 +1,4 @@
-"""Running the local host as a process: until Ctrl-C or SIGTERM, once asyncio.run."""
+"""Run the local host as a process until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def run_host(
     app_dir: Path,
-    stores: Storage,
+    storage: Storage,
     http: HttpConfig | None = None,
     last_runs: LastRuns | None = None,
     ready: Callable[[int], None] | None = None,
 ) -> None:
-    """Start the host and serve until Ctrl-C or SIGTERM; a second one ends the process at once.
+    """Start the host and serve until Ctrl-C or SIGTERM; a second signal ends the process at once.
 
-    Functions that still run when the host's grace is over are left behind, and the process ends with status 1.
+    Functions that still run after the host's grace period are abandoned, and the process exits with status 1.
 
     Args:
-        app_dir: where `function_app.py` and `host.json` are.
-        stores: the app's own storage.
-        http: where HTTP functions are served; None: not at all.
-        last_runs: when timers ran, across restarts.
-        ready: called with the HTTP port once everything is running.
+        app_dir: folder of `function_app.py` and `host.json`.
+        storage: the app's own storage.
+        http: address and keys of the HTTP server; None serves no HTTP.
+        last_runs: keeps the timers' last runs across restarts.
+        ready: called with the HTTP port once all triggers are running.
 
     Raises:
         AppNotLoaded, ConfigurationError: see `Host.started` and `Host.serve`.
     """
 
     async def serve(stop: asyncio.Event) -> int:
-        async with Host.started(app_dir, stores, last_runs=last_runs) as host:
+        async with Host.started(app_dir, storage, last_runs=last_runs) as host:
             return await host.serve(stop, http, ready)
 
     if run_until_signalled(serve):
         logging.shutdown()
-        os._exit(1)  # leaving in order would wait for the threads that were just left behind
+        os._exit(1)  # a regular exit would wait for the threads of the abandoned functions
 
 
 def run_until_signalled(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
-    """Run `main(stop)` in an event loop: the first SIGINT or SIGTERM sets `stop`, the second ends the process.
+    """Run `main(stop)` in an event loop and return its result.
 
-    For the main thread only, and once a process.
+    The first SIGINT or SIGTERM sets `stop`, the second ends the process. Call it in the main thread, once a process.
     """
 
     async def guarded() -> int:
@@ -64,13 +64,13 @@ def run_until_signalled(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
             if stop.is_set():
                 os._exit(128 + number)
             stop.set()
-            loop.call_soon_threadsafe(lambda: None)  # wakes the loop, which else sleeps on
+            loop.call_soon_threadsafe(lambda: None)  # wakes the event loop, so that it sees `stop`
 
-        before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+        previous_handlers = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
             return await main(stop)
         finally:
-            for number, handler in before.items():
+            for number, handler in previous_handlers.items():
                 signal.signal(number, handler)
 
     return asyncio.run(guarded())

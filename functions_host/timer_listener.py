@@ -1,4 +1,4 @@
-"""The timer trigger: a function by the clock, never two runs at once, and one run for all that were missed."""
+"""The timer trigger: runs a function on schedule, one run at a time; one run replaces all missed runs."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from functions_host.worker_messages import TypedData
 
 log = logging.getLogger("mailroom.host")
 
-LATE = timedelta(seconds=1)
-"""From how far behind its time a run is told that it is late."""
+PAST_DUE_AFTER = timedelta(seconds=1)
+"""The delay from which a run is marked as past due."""
 
 LONGEST_SLEEP = 30.0
-"""Seconds after which a sleeper looks at the clock again: it may have been set, or the machine may have slept."""
+"""Seconds after which a waiting timer reads the system time again; the time may change while the timer waits."""
 
 
 class LastRuns(Protocol):
-    """Remembers, across restarts, when each timer ran."""
+    """Keeps the time of each timer's last run across restarts."""
 
     def read(self, timer: str) -> datetime | None:
-        """When it ran last, or None."""
+        """Return the time of the timer's last run, or None if it is unknown."""
 
     def write(self, timer: str, when: datetime) -> None:
-        """It ran."""
+        """Record that the timer ran at `when`."""
 
 
 class NoLastRuns:
-    """Remembers nothing: a host that starts begins with the next time due."""
+    """Keeps no times: after a restart, a timer waits for its next due time."""
 
     def read(self, timer: str) -> datetime | None:
-        """None."""
+        """Return None."""
         del timer
         return None
 
     def write(self, timer: str, when: datetime) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class LastRunsFile:
-    """A small JSON file, replaced as a whole. One that cannot be read is taken for an empty one.
+    """A JSON file with the times of the timers' last runs. An unreadable file counts as empty.
 
     Args:
-        path: its folder must exist.
+        path: the file; its folder must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +61,7 @@ class LastRunsFile:
         self._lock = threading.Lock()
 
     def read(self, timer: str) -> datetime | None:
-        """When it ran last, or None."""
+        """Return the time of the timer's last run, or None if it is unknown."""
         try:
             when = datetime.fromisoformat(self._read()[timer])
         except (KeyError, TypeError, ValueError):
@@ -69,15 +69,17 @@ class LastRunsFile:
         return when if when.tzinfo is not None else None
 
     def write(self, timer: str, when: datetime) -> None:
-        """It ran. A file that cannot be written is a warning: the timer goes on."""
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
+        """Record that the timer ran at `when`. If the file cannot be written, log a warning and continue."""
+        new_file = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
         with self._lock:
             runs = {**self._read(), timer: when.isoformat()}
             try:
-                beside.write_text(json.dumps(runs), "utf-8")
-                beside.replace(self._path)
+                new_file.write_text(json.dumps(runs), "utf-8")
+                new_file.replace(self._path)
             except OSError as error:
-                log.warning("timer %s: its last run cannot be written to %s: %s", timer, self._path, error.strerror)
+                log.warning(
+                    "timer %s: the time of its last run cannot be written to %s: %s", timer, self._path, error.strerror
+                )
 
     def _read(self) -> dict[str, str]:
         try:
@@ -88,46 +90,51 @@ class LastRunsFile:
 
 
 def timer_payload(schedule: Schedule, last: datetime | None, *, past_due: bool) -> TypedData:
-    """What a timer function is handed.
+    """Return the input of a timer function.
 
     Args:
-        schedule: its schedule.
-        last: when it ran before this, if it is known.
+        schedule: the timer's schedule.
+        last: time of the previous run; None if it is unknown.
         past_due: whether this run is late.
     """
     now = datetime.now(UTC)
-    known = (last or datetime.min.replace(tzinfo=UTC)).isoformat()
-    status = {"Last": known, "Next": schedule.after(now).isoformat(), "LastUpdated": known}
+    last_run = (last or datetime.min.replace(tzinfo=UTC)).isoformat()
+    status = {"Last": last_run, "Next": schedule.after(now).isoformat(), "LastUpdated": last_run}
     return TypedData(
         json=json.dumps({"Schedule": {"AdjustForDST": True}, "ScheduleStatus": status, "IsPastDue": past_due})
     )
 
 
 class TimerListener:
-    """One timer function's clock.
+    """Runs one timer function when it is due.
 
     Args:
-        function: with a timer trigger.
-        running: runs it.
-        last_runs: what it remembers.
+        function: a function with a timer trigger.
+        invoker: runs the function.
+        last_runs: keeps the times of the last runs.
 
     Raises:
-        ConfigurationError: its schedule is none.
+        ConfigurationError: the schedule is invalid.
     """
 
-    def __init__(self, function: Function, running: FunctionInvoker, last_runs: LastRuns) -> None:
+    def __init__(self, function: Function, invoker: FunctionInvoker, last_runs: LastRuns) -> None:
         trigger = function.trigger
         assert isinstance(trigger, TimerTrigger)
         self.schedule = Schedule(trigger.schedule)
         self._trigger = trigger
         self._function = function
         self.name = function.name
-        self._running = running
+        self._invoker = invoker
         self._last_runs = last_runs
 
     async def run(self, stopping: Callable[[], bool], stopped: asyncio.Event) -> None:
-        """Run the function whenever it is due, until stopped."""
-        last = await self._running.off_loop(self._last_runs.read, self.name)
+        """Run the function whenever it is due.
+
+        Args:
+            stopping: ends the listener when it returns true; called before each wait and each run.
+            stopped: ends a wait when it is set.
+        """
+        last = await self._invoker.call_in_thread(self._last_runs.read, self.name)
         now = datetime.now(UTC)
         due = self.schedule.after(min(last, now) if last is not None else now)
         if self._trigger.run_on_startup:
@@ -139,8 +146,8 @@ class TimerListener:
                     await asyncio.wait_for(stopped.wait(), min(wait, LONGEST_SLEEP))
                 continue
             began = datetime.now(UTC)
-            payload = timer_payload(self.schedule, last, past_due=began - due > LATE)
-            await self._running.invoke(self._function, {self._trigger.name: payload})
-            await self._running.off_loop(self._last_runs.write, self.name, began)
+            payload = timer_payload(self.schedule, last, past_due=began - due > PAST_DUE_AFTER)
+            await self._invoker.invoke(self._function, {self._trigger.name: payload})
+            await self._invoker.call_in_thread(self._last_runs.write, self.name, began)
             last = began
-            due = self.schedule.after(began)  # in the past if times went by meanwhile: one run is for all of them
+            due = self.schedule.after(began)  # in the past if the run missed due times: one run replaces them all

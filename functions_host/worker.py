@@ -1,7 +1,7 @@
-"""The driver of `azure_functions_runtime`: index the app, load its functions, invoke them.
+"""Drive `azure_functions_runtime`: index the app, load its functions, invoke them.
 
-The engine keeps its state at module level and imports the app by the name `function_app`: a process has one app, for
-good. A second start of the same app in the same process finds the first one's index.
+The engine keeps its state at module level and imports the app by the name `function_app`. A process can therefore load
+one app only. A second start of the same app in the same process uses the first start's index.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from functions_host.worker_messages import Message, ParameterBinding, StatusResu
 
 log = logging.getLogger("mailroom.host")
 
-THREADS = "PYTHON_THREADPOOL_THREAD_COUNT"
-"""The setting from which the engine sizes the pool that its sync functions run in."""
+THREAD_COUNT_SETTING = "PYTHON_THREADPOOL_THREAD_COUNT"
+"""The setting that gives the size of the thread pool in which the engine runs sync functions."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvocationError:
-    """A function's exception.
+    """The exception that a function raised.
 
     Attributes:
-        kind: its type's name.
-        text: its text.
-        trace: where it was raised; for logs at debug level, never for a client.
+        kind: name of the exception's type.
+        text: text of the exception.
+        trace: traceback; for logs at debug level, never for a client.
     """
 
     kind: str
@@ -49,12 +49,12 @@ class InvocationError:
 
 @dataclass(frozen=True, slots=True)
 class InvocationResult:
-    """What came of an invocation.
+    """The result of an invocation.
 
     Attributes:
-        outputs: what the function set on its output parameters.
-        return_value: what it returned, as its return binding encodes it.
-        error: its exception; None if it ended well.
+        outputs: the values of the function's output parameters.
+        return_value: the return value, as the return binding encodes it.
+        error: the function's exception; None if it succeeded.
     """
 
     outputs: Mapping[str, TypedData] = field(default_factory=dict)
@@ -63,15 +63,15 @@ class InvocationResult:
 
 
 def new_traceparent() -> str:
-    """The traceparent of a new, sampled trace (W3C Trace Context, section 3.2)."""
+    """Return the traceparent of a new, sampled trace (W3C Trace Context, section 3.2)."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
 class Engine:
-    """The process's app on the worker engine. Made by `start`.
+    """The process's app, loaded into the worker engine. Create it with `start`.
 
     Args:
-        functions: as indexed.
+        functions: the functions that indexing found.
     """
 
     _indexed: tuple[Path, list[Any]] | None = None
@@ -84,32 +84,37 @@ class Engine:
         """Index and load the app in `app_dir`.
 
         Raises:
-            AppNotLoaded: it cannot be indexed; the text is the engine's.
+            AppNotLoaded: the app cannot be indexed; the text is the engine's.
             ConfigurationError: a setting that a binding names is missing.
         """
-        app_dir = _real(app_dir)
+        app_dir = _resolve(app_dir)
         if Engine._indexed is None:
             Engine._indexed = (app_dir, await _index(app_dir))
-        home, indexed = Engine._indexed
-        if home != app_dir:
-            raise AppNotLoaded(f"this process has loaded the app in {home}; {app_dir} needs a process of its own")
+        indexed_dir, indexed = Engine._indexed
+        if indexed_dir != app_dir:
+            raise AppNotLoaded(
+                f"this process has already loaded the app in {indexed_dir}; start a separate process for {app_dir}"
+            )
         runtime.start_threadpool_executor()
         return cls(read_functions(indexed, os.environ))
 
-    def use_threads(self, wanted: int) -> None:
-        """Let `wanted` sync functions run at once, unless PYTHON_THREADPOOL_THREAD_COUNT says otherwise."""
-        given = os.environ.setdefault(THREADS, str(wanted))
-        if given.isdecimal() and int(given) < wanted:
+    def use_threads(self, count: int) -> None:
+        """Let `count` sync functions run at once, unless PYTHON_THREADPOOL_THREAD_COUNT sets another number."""
+        setting = os.environ.setdefault(THREAD_COUNT_SETTING, str(count))
+        if setting.isdecimal() and int(setting) < count:
             log.warning(
-                "%s is %s, and the triggers may start %d functions at once: some will wait", THREADS, given, wanted
+                "%s is %s, but the triggers may start %d functions at once: some functions will wait",
+                THREAD_COUNT_SETTING,
+                setting,
+                count,
             )
         runtime.start_threadpool_executor()
 
     def function(self, name: str) -> Function:
-        """The function of that name.
+        """Return the function named `name`.
 
         Raises:
-            KeyError: there is none.
+            KeyError: the app has no such function.
         """
         return {function.name: function for function in self.functions}[name]
 
@@ -121,13 +126,13 @@ class Engine:
         *,
         traceparent: str | None = None,
     ) -> InvocationResult:
-        """Run a function once. Its exception comes back in the result; nothing is raised for it.
+        """Run a function once and return its result. An exception of the function is returned, not raised.
 
         Args:
             function: one of `functions`.
-            inputs: its input parameters.
-            metadata: what the trigger tells besides.
-            traceparent: the trace that it belongs to; a new one if None.
+            inputs: the function's input parameters.
+            metadata: further values that the trigger supplies.
+            traceparent: the trace that the invocation belongs to; None starts a new trace.
         """
         request = Message(
             invocation_id=str(uuid.uuid4()),
@@ -137,14 +142,14 @@ class Engine:
             trace_context=Message(trace_parent=traceparent or new_traceparent(), trace_state="", attributes={}),
             retry_context=Message(retry_count=0, max_retry_count=0),
         )
-        response = await runtime.invocation_request(_wrapped(invocation_request=request))
+        response = await runtime.invocation_request(_to_worker_request(invocation_request=request))
         if response.result.status != StatusResult.Success:
-            return InvocationResult(error=_failure(response.result.exception))
+            return InvocationResult(error=_to_invocation_error(response.result.exception))
         return InvocationResult({item.name: item.data for item in response.output_data}, response.return_value)
 
     @staticmethod
     def stop() -> None:
-        """Close the pool of the sync functions. What runs in it goes on to its end."""
+        """Close the thread pool of the sync functions. Functions that are running finish."""
         pool = runtime.get_threadpool_executor()
         if pool is not None:
             pool.shutdown(wait=False)
@@ -152,47 +157,51 @@ class Engine:
 
 async def _index(app_dir: Path) -> list[Any]:
     if not (app_dir / "function_app.py").is_file():
-        raise AppNotLoaded(f"there is no function_app.py in {app_dir}")
+        raise AppNotLoaded(f"{app_dir} has no function_app.py")
     sys.path.insert(0, str(app_dir))
     with _without_auth_level_advice():
         request = Message(capabilities={}, function_app_directory=str(app_dir))
-        answer = await runtime.worker_init_request(_wrapped(worker_init_request=request))
-    if answer.result.status != StatusResult.Success:
-        raise AppNotLoaded(f"the app in {app_dir} cannot be indexed: {_failure(answer.result.exception)}")
-    found_in = _real(Path(str(sys.modules["function_app"].__file__))).parent
-    if found_in != app_dir:
-        raise AppNotLoaded(f"function_app was imported from {found_in} before; {app_dir} needs a process of its own")
-    metadata = await runtime.functions_metadata_request(_wrapped(functions_metadata_request=Message()))
+        response = await runtime.worker_init_request(_to_worker_request(worker_init_request=request))
+    if response.result.status != StatusResult.Success:
+        raise AppNotLoaded(f"the app in {app_dir} cannot be indexed: {_to_invocation_error(response.result.exception)}")
+    imported_from = _resolve(Path(str(sys.modules["function_app"].__file__))).parent
+    if imported_from != app_dir:
+        raise AppNotLoaded(
+            f"this process has already imported function_app from {imported_from}; "
+            f"start a separate process for {app_dir}"
+        )
+    metadata = await runtime.functions_metadata_request(_to_worker_request(functions_metadata_request=Message()))
     indexed = list(metadata.function_metadata_results or ())
-    for found in indexed:
-        load = Message(function_id=found.function_id, metadata=found)
-        await runtime.function_load_request(_wrapped(function_load_request=load))
+    for function in indexed:
+        load = Message(function_id=function.function_id, metadata=function)
+        await runtime.function_load_request(_to_worker_request(function_load_request=load))
     return indexed
 
 
-def _real(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
+    """Return the absolute path without symbolic links; a function of its own, since it blocks (ruff ASYNC240)."""
     return path.resolve()
 
 
-def _wrapped(**request: Message) -> Message:
+def _to_worker_request(**request: Message) -> Message:
     return Message(request=Message(**request), properties={"host": "127.0.0.1", "protos": worker_messages})
 
 
-def _failure(exception: Any) -> InvocationError:
+def _to_invocation_error(exception: Any) -> InvocationError:
     kind, _, text = str(exception.message).partition(": ")
     return InvocationError(kind, text, str(exception.stack_trace))
 
 
 @contextmanager
 def _without_auth_level_advice() -> Iterator[None]:
-    """An app without HTTP functions is told, as a warning on the root logger, that it has no auth level. We know."""
+    """Suppress the engine's warning, on the root logger, that an app without HTTP functions has no auth level."""
 
-    def wanted(record: logging.LogRecord) -> bool:
+    def is_kept(record: logging.LogRecord) -> bool:
         return not str(record.msg).startswith("Auth level is not applied")
 
     root = logging.getLogger()
-    root.addFilter(wanted)
+    root.addFilter(is_kept)
     try:
         yield
     finally:
-        root.removeFilter(wanted)
+        root.removeFilter(is_kept)

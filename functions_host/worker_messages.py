@@ -1,8 +1,8 @@
-"""What stands for the protobuf messages between the Functions host and a worker.
+"""The messages between the host and the worker engine, in place of the protobuf classes.
 
-The engine is handed this module as its `protos`. It builds its answers from these classes and reads its requests from
-them, by attribute; a field that nobody set is None. The names are those of the host's gRPC contract
-(FunctionRpc.proto). Cookies of HTTP responses are not among them: a function that sets one fails, and says so.
+The host passes this module to the engine as `protos`. The engine builds its responses from these classes and reads
+requests by attribute. A field that is not set is None. The names are those of the host's gRPC contract
+(FunctionRpc.proto). Cookies of HTTP responses are not supported: a function that sets one fails with an error.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 
 class Message:
-    """Any message: holds what it is given, and None for the rest.
+    """A message with the fields that it was created with; every other field is None.
 
-    Dunder names and names that begin with a capital raise AttributeError: the engine probes for the first as Python
-    does, and tells `protos` from a message by asking both for `TypedData`.
+    Dunder names and names that begin with a capital raise AttributeError. Python probes for dunder names, and the
+    engine distinguishes `protos` from a message by the attribute `TypedData`.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -27,10 +27,10 @@ class Message:
 
 
 class TypedData(Message):
-    """One value, under the name of its kind: `string`, `bytes`, `json`, `http` or `int` and `double`."""
+    """One value; the name of its field is its type: `string`, `bytes`, `json`, `http`, `int` or `double`."""
 
-    def WhichOneof(self, group: str) -> str | None:  # noqa: N802  the name that the engine calls
-        """The one field that is set, or None."""
+    def WhichOneof(self, group: str) -> str | None:  # noqa: N802  the engine calls it by this name
+        """Return the name of the field that is set, or None."""
         del group
         return next(iter(self.__dict__), None)
 
@@ -38,14 +38,14 @@ class TypedData(Message):
 class ParameterBinding(Message):
     """A parameter's `name` and its `data`."""
 
-    def WhichOneof(self, group: str) -> str | None:  # noqa: N802  the name that the engine calls
-        """`data`: the other form, shared memory, is never used here."""
+    def WhichOneof(self, group: str) -> str | None:  # noqa: N802  the engine calls it by this name
+        """Return `data` if it is set; the alternative, shared memory, is not supported."""
         del group
         return "data" if self.data is not None else None
 
 
 class StatusResult(Message):
-    """Whether a request went well: `status`, and the `exception` if it did not."""
+    """The `status` of a request, and its `exception` if it failed."""
 
     Failure = 0
     Success = 1
@@ -54,18 +54,18 @@ class StatusResult(Message):
 class BindingInfo(Message):
     """A binding's `type`, `direction` and `data_type`."""
 
-    # The directions, and the data type that stands for "not said".
+    # out and inout are directions; undefined is a data type.
     out = 1
     inout = 2
     undefined = 0
 
 
 class WorkerInitResponse(Message):
-    """The answer to worker_init_request."""
+    """The response to worker_init_request."""
 
 
 class WorkerMetadata(Message):
-    """Which worker it is."""
+    """The worker's identity: runtime, version and bitness."""
 
 
 class RpcException(Message):
@@ -73,23 +73,23 @@ class RpcException(Message):
 
 
 class FunctionMetadataResponse(Message):
-    """The answer to functions_metadata_request."""
+    """The response to functions_metadata_request."""
 
 
 class RpcFunctionMetadata(Message):
-    """What indexing found of a function: `name`, `function_id`, `raw_bindings` (JSON texts) and more."""
+    """The metadata of an indexed function: `name`, `function_id`, `raw_bindings` (JSON texts) and more."""
 
 
 class RpcRetryOptions(Message):
-    """A function's own retry policy, which the queue and HTTP triggers do not have."""
+    """A function's retry policy; functions with a queue or HTTP trigger have none."""
 
 
 class FunctionLoadResponse(Message):
-    """The answer to function_load_request."""
+    """The response to function_load_request."""
 
 
 class InvocationResponse(Message):
-    """The answer to invocation_request: `result`, `output_data`, `return_value`."""
+    """The response to invocation_request: `result`, `output_data`, `return_value`."""
 
 
 class RpcHttp(Message):

@@ -1,7 +1,7 @@
-"""The parser under atheris: `python -m fuzz.parse FOLDER [libFuzzer's options]`.
+"""Fuzz the parser with atheris: `python -m fuzz.parse FOLDER [libFuzzer's options]`.
 
-Inputs that reach new code are kept in the folder's `corpus`, inputs that fail beside it. The corpus begins with the
-messages of `seeds`; files that are added to it are seeds as well.
+FOLDER/corpus has the corpus: it starts with the messages of `seeds`, and inputs that reach new code are added. Inputs
+that fail are stored in FOLDER.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["shared.mime"]):
 from fuzz.seeds import LONGEST, write_seeds
 
 TIMEOUT = 10
-"""Seconds for one input; instrumented code is several times slower than the same code at work."""
+"""Seconds for an input; instrumented code is several times slower than normal code."""
 
 SPECIAL = (
     b"Subject: x\n\nhello\nbegin 644 a.bin\n%:&5L;&\\\n`\nend\nbye\n",
@@ -42,25 +42,25 @@ SPECIAL = (
 WORDS = Path(__file__).with_name("words.txt")
 
 
-def one(data: bytes) -> None:
-    """Read an input without `parse`'s safety net, and hold what must be true of any."""
+def check_input(data: bytes) -> None:
+    """Parse an input without the error handling of `parse`, and assert the invariants of every message."""
     message = read_message(Buffer(data))
     json.dumps(message_fields(message), ensure_ascii=False).encode()
     assert message.size == len(data)
     assert len(message.defects) <= MOST + 1
-    taken: set[str] = set()
+    names: set[str] = set()
     for number, attachment in enumerate(message.attachments, 1):
         content = b"".join(attachment.chunks())
         assert attachment.number == number
         assert attachment.size == len(content)
         assert attachment.sha256 == hashlib.sha256(content).hexdigest()
         assert len(attachment.safe_name.encode()) <= 120
-        assert attachment.safe_name.casefold() not in taken
-        taken.add(attachment.safe_name.casefold())
+        assert attachment.safe_name.casefold() not in names
+        names.add(attachment.safe_name.casefold())
 
 
 def main() -> None:
-    """Fuzz for as long as libFuzzer is told to."""
+    """Fuzz until libFuzzer's options end the run."""
     folder = Path(sys.argv[1])
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def main() -> None:
         for number, seed in enumerate(SPECIAL):
             (corpus / f"seed-{number}").write_bytes(seed)
     options = [f"-artifact_prefix={folder}/", f"-dict={WORDS}", f"-max_len={LONGEST}", f"-timeout={TIMEOUT}"]
-    atheris.Setup([sys.argv[0], *options, *sys.argv[2:], str(corpus)], one)
+    atheris.Setup([sys.argv[0], *options, *sys.argv[2:], str(corpus)], check_input)
     atheris.Fuzz()
 
 

@@ -1,14 +1,14 @@
-// Mailroom in Azure: `azd up`, or `az deployment sub create`. What each part is for and how to change it: infra/README.md.
-// No secret is a parameter, and nothing signs in with a key: the app's identity opens storage, vault and telemetry.
+// Mailroom in Azure: `azd up`, or `az deployment sub create`. infra/README.md describes each part and how to change it.
+// No secret is a parameter, and nothing signs in with a key: the app uses its identity for storage, vault and telemetry.
 
 targetScope = 'subscription'
 
-@description('Names the installation, and with it the resource group.')
+@description('Name of the installation, and part of the resource group\'s name.')
 @minLength(1)
 @maxLength(40)
 param environmentName string
 
-@description('Where everything is: a region that has Flex Consumption (az functionapp list-flexconsumption-locations).')
+@description('Region of all resources; it must have Flex Consumption (az functionapp list-flexconsumption-locations).')
 @minLength(1)
 @metadata({
   azd: {
@@ -17,17 +17,17 @@ param environmentName string
 })
 param location string
 
-@description('The resource group. Empty: named for the environment.')
+@description('The resource group. Empty: named after the environment.')
 param resourceGroupName string = ''
 
-@description('UserAssigned: an identity of its own, which outlives the app, and with it the rights in Exchange. SystemAssigned: one that ends with the app.')
+@description('UserAssigned: a separate identity, which keeps its rights in Exchange when the app is deleted. SystemAssigned: an identity that is deleted with the app.')
 @allowed([
   'UserAssigned'
   'SystemAssigned'
 ])
 param identityType string = 'UserAssigned'
 
-@description('Object id of who puts secrets into the vault and runs the command against this storage; azd gives whoever runs it. Empty: nobody.')
+@description('Object id of the operator who writes secrets to the vault and runs the command on this storage; azd passes the caller\'s. Empty: no operator.')
 param principalId string = ''
 
 @allowed([
@@ -40,19 +40,19 @@ param principalType string = 'User'
 @description('The mailboxes, without their secrets: { support: { PROTOCOL: \'imap\', HOST: \'imap.example.com\', ADDRESS: \'support@example.com\' } } is MAILBOXES__support__PROTOCOL and so on.')
 param mailboxes object = {}
 
-@description('Their secrets, by the names that they have in the vault: { support: { PASSWORD: \'support-password\' } }.')
+@description('The names of the mailboxes\' secrets in the vault: { support: { PASSWORD: \'support-password\' } }.')
 param mailboxSecrets object = {}
 
 @description('The routes: { sales: { ADDRESS: \'sales@example.com\' } } is ROUTES__sales__ADDRESS.')
 param routes object = {}
 
-@description('The secret in the vault that proves a notification of Graph to be meant for us. Empty: the clock alone collects. Put the secret there before this is set.')
+@description('The name of the secret in the vault that authenticates Graph notifications. Write the secret to the vault first. Empty: no notifications, only the timer polls.')
 param graphKeySecret string = ''
 
-@description('Other values for POLL_SCHEDULE, POLL_BUDGET and their like: { POLL_SCHEDULE: \'0 */5 * * * *\' }.')
+@description('Other values for POLL_SCHEDULE, POLL_BUDGET and similar settings: { POLL_SCHEDULE: \'0 */5 * * * *\' }.')
 param tuning object = {}
 
-@description('MB of memory of an instance.')
+@description('Memory of an instance in MB.')
 @allowed([
   512
   2048
@@ -60,30 +60,30 @@ param tuning object = {}
 ])
 param instanceMemoryMB int = 2048
 
-@description('Instances at most.')
+@description('Largest number of instances.')
 @minValue(40)
 @maxValue(1000)
 param maximumInstanceCount int = 100
 
-// Graph wants its answer within 3 seconds, and the proof of a new address within 10. A cold start alone can take longer; Graph
-// then slows down, and in the end drops, the notifications of an address that is often late. One instance that is always
-// ready answers in milliseconds. It is paid for all day, and of no use where Graph notifies nobody.
-@description('Instances that are always ready for HTTP, which means for Graph. -1: one if Graph notifies us, else none.')
+// Graph requires a response within 3 seconds, and the validation of a new address within 10. A cold start can take longer.
+// Graph delays, and finally drops, the notifications to an address that is often late. An always-ready instance responds
+// in milliseconds. It costs money all day, and is useless without Graph notifications.
+@description('Always-ready instances for HTTP, that is, for Graph. -1: one if Graph notifications are on, otherwise none.')
 @minValue(-1)
 param alwaysReadyHttp int = -1
 
-@description('The storage account that mail goes to, if there is one already: its resource id. Empty: one is made.')
+@description('Resource id of an existing storage account for mail. Empty: a new account is created.')
 param existingMailStorageId string = ''
 
-@description('The region of that account, as Azure names it (westeurope). Its event topic is created there. Empty: the region of the app.')
+@description('Region of the existing account, such as westeurope. Its event topic is created there. Empty: the region of the app.')
 param existingMailStorageLocation string = ''
 
-@description('The container of all mail, and the beginning of the tables\' names: letters and digits.')
+@description('Container of all mail, and prefix of the tables\' names: letters and digits.')
 @minLength(3)
 @maxLength(40)
 param mailContainer string = 'mail'
 
-@description('How our own account for mail is copied.')
+@description('Redundancy of the new account for mail.')
 @allowed([
   'Standard_LRS'
   'Standard_ZRS'
@@ -94,42 +94,42 @@ param mailContainer string = 'mail'
 ])
 param mailRedundancy string = 'Standard_ZRS'
 
-@description('Days for which deleted and overwritten mail can be brought back.')
+@description('Days for which deleted and overwritten mail can be restored.')
 @minValue(1)
 @maxValue(365)
 param recoverDays int = 7
 
-// These three are off, and say beside their rules in mail/account.bicep what each of them breaks.
-@description('Days after which messages go to the cool tier; 0: never. Reading them costs more then.')
+// These three are off. The comments on their rules in mail/account.bicep describe what each of them breaks.
+@description('Days after which messages are moved to the cool tier, where reading costs more; 0: never.')
 @minValue(0)
 param coolAfterDays int = 0
 
-@description('Days after which messages go to the archive tier; 0: never. They cannot be read or replayed then until somebody brings them back.')
+@description('Days after which messages are moved to the archive tier; 0: never. An archived message must be rehydrated before it can be read or replayed.')
 @minValue(0)
 param archiveAfterDays int = 0
 
-@description('Days after which messages, results and records are deleted; 0: never. What nobody handled is gone as well.')
+@description('Days after which messages, results and records are deleted, including unhandled messages; 0: never.')
 @minValue(0)
 param deleteAfterDays int = 0
 
-@description('Make the Event Grid topic of the mail\'s account. An account can have one: false where it has one already.')
+@description('Create the Event Grid topic of the mail\'s account. An account can have only one: set false if it already has one.')
 param mailEvents bool = empty(existingMailStorageId)
 
-@description('Functions that get an event for each result: [{ name: \'crm\', functionId: \'…\', route: \'sales\' }]. They must be deployed already.')
+@description('Functions that receive an event for each result: [{ name: \'crm\', functionId: \'…\', route: \'sales\' }]. Deploy them first.')
 param consumers array = []
 
-@description('Storage and vault through private endpoints alone, and a fixed address towards mail servers. An operator then has to be in the network as well.')
+@description('Make storage and vault reachable only through private endpoints, and use a fixed address for mail servers. Operators must be in the network as well.')
 param privateNetwork bool = false
 
-@description('Who gets alerts by e-mail.')
+@description('E-mail addresses that receive alerts.')
 param alertEmails array = []
 
-@description('Days for which telemetry is kept.')
+@description('Retention of telemetry in days.')
 @minValue(30)
 @maxValue(730)
 param retentionDays int = 30
 
-// As in azure.yaml.
+// The service's name in azure.yaml.
 var serviceName = 'mailroom'
 var tags = {
   'azd-env-name': environmentName
@@ -151,7 +151,7 @@ var mailStorageLocation = ownMailStorage || empty(existingMailStorageLocation) ?
 var mailStorageName = ownMailStorage ? ownMailStorageName : last(mailParts)
 var mailStorageId = ownMailStorage ? resourceId(subscription().subscriptionId, groupName, 'Microsoft.Storage/storageAccounts', ownMailStorageName) : existingMailStorageId
 
-// A quarter of the time that is asked for: at half of it a subscription is renewed.
+// A quarter of the requested time; a subscription is renewed at half of it.
 var subscriptionMinutes = contains(tuning, 'GRAPH_SUBSCRIPTION_MINUTES') ? int(tuning.GRAPH_SUBSCRIPTION_MINUTES) : 4230
 
 resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
@@ -393,7 +393,7 @@ module settings 'app/settings.bicep' = {
     graphKeySecret: graphKeySecret
     tuning: tuning
   }
-  // The rights first: references to the vault are resolved when they are written.
+  // Roles first: references to the vault are resolved when the settings are written.
   dependsOn: [
     appRoles
     mailRoles
@@ -405,20 +405,20 @@ output AZURE_TENANT_ID string = tenant().tenantId
 output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_KEY_VAULT_NAME string = vault.outputs.name
 
-@description('func azure functionapp publish NAME')
+@description('NAME in func azure functionapp publish NAME.')
 output AZURE_FUNCTION_APP_NAME string = site.outputs.name
 
-@description('What the operator\'s local.settings.json names: MAIL_STORAGE and AzureWebJobsStorage__accountName.')
+@description('Values for the operator\'s local.settings.json: MAIL_STORAGE and AzureWebJobsStorage__accountName.')
 output MAIL_STORAGE string = mailData.outputs.blobUrl
 output APP_STORAGE_ACCOUNT string = storage.outputs.name
 output GRAPH_WEBHOOK_URL string = 'https://${site.outputs.hostName}/api/graph_webhook'
 
-@description('To whom rights in Exchange are given (docs/how-to/office365.md), where a mailbox signs in by managed-identity.')
+@description('Object id that needs rights in Exchange (docs/office365.md) if a mailbox signs in by managed-identity.')
 output IDENTITY_PRINCIPAL_ID string = userAssigned ? identity!.outputs.principalId : site.outputs.principalId
 output IDENTITY_CLIENT_ID string = userAssigned ? identity!.outputs.clientId : ''
 
-@description('The topic to subscribe to for results; empty where none was made.')
+@description('The topic of result events; empty if none was created.')
 output RESULTS_TOPIC string = mailEvents ? events!.outputs.topicName : ''
 
-@description('The address by which mail servers see the app; empty: any of Azure\'s.')
+@description('The address from which mail servers see connections of the app; empty: any address of Azure.')
 output OUTBOUND_ADDRESS string = privateNetwork ? network!.outputs.outboundAddress : ''

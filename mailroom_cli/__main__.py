@@ -1,4 +1,4 @@
-"""`python -m local`: the same as `mailroom`."""
+"""`python -m mailroom_cli`: the same as `mailroom`."""
 
 from mailroom_cli.main import main
 

@@ -1,4 +1,4 @@
-"""How a command ends when something is wrong that it knows of."""
+"""Errors that end a command with a message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from shared.errors import ConfigurationError, MailroomError
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """End with a line a fault instead of a traceback."""
+    """Print the project's errors on standard error, one line each, and exit.
+
+    The exit status is 2 for a configuration error and 1 for any other error.
+    """
     try:
         yield
     except ConfigurationError as error:
-        for fault in error.faults:
-            say(fault, err=True)
+        for line in error.faults:
+            say(line, err=True)
         raise typer.Exit(2) from None
     except MailroomError as error:
         say(str(error), err=True)

@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, a plain line now and then elsewhere."""
+"""Progress of long operations: bars on a terminal, occasional plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-PLAIN_EVERY = 5.0
-"""Seconds between two plain lines about the same."""
+PLAIN_INTERVAL = 5.0
+"""Seconds between two plain lines about the same operation."""
 
-LEASE_EVERY = 15.0
+LEASE_INTERVAL = 15.0
 """Seconds between two lines about the same lease."""
+
+_UNROUTED = "stored, not yet routed"
+_DRAIN = "waiting for drain"
 
 
 class ProgressReporter:
-    """Shows what it is told of work that takes its time. Called from several threads.
+    """Shows the progress of long operations. Its methods may be called from several threads.
 
     Args:
-        console: where; a terminal gets bars.
+        console: output; a terminal gets bars.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, float] = {}
+        self._printed_at: dict[str, float] = {}
         self._bars = (
             Progress(
                 TextColumn("{task.description}"),
@@ -53,35 +56,44 @@ class ProgressReporter:
         self.end()
 
     def end(self) -> None:
-        """Take the bars away. May be called twice."""
+        """Remove the bars. It may be called twice."""
         if self._bars is not None:
             self._bars.stop()
 
-    def collected(self, mailbox: str, done: int, listed: int) -> None:
-        """Told by the intake after each batch."""
-        self._done(f"mailbox {mailbox}", done, listed)
+    def drained(self, mailbox: str, done: int, listed: int) -> None:
+        """Show how many of a mailbox's messages are drained; called after each batch."""
+        self._show(f"mailbox {mailbox}", done, listed)
 
-    def records(self, done: int, found: int) -> None:
-        """Told by a replay after each batch."""
-        self._done("records", done, found)
+    def replayed(self, done: int, total: int) -> None:
+        """Show how many records are replayed; called after each batch."""
+        self._show("records", done, total)
 
-    def forgotten(self, done: int, found: int) -> None:
-        """Told by forgetting after each batch."""
-        self._done("messages", done, found)
+    def erased(self, done: int, total: int) -> None:
+        """Show how many messages are erased; called after each batch."""
+        self._show("messages", done, total)
 
-    def held_up(self, mailbox: str) -> None:
-        """Told, again and again, of a mailbox that is being drained and has to be waited for."""
+    def unrouted(self, messages: int) -> None:
+        """Show how many stored messages are not yet routed."""
         with self._lock:
-            if time.monotonic() - self._said.get("held up", 0) >= PLAIN_EVERY:
-                self._said["held up"] = time.monotonic()
+            if self._bars is not None:
+                if _UNROUTED not in self._tasks:
+                    self._tasks[_UNROUTED] = self._bars.add_task(_UNROUTED, total=messages)
+                task = self._tasks[_UNROUTED]
+                total = max(self._bars.tasks[task].total or 0, messages)
+                self._bars.update(task, completed=total - messages, total=total)
+            elif messages and self._is_due(_UNROUTED, PLAIN_INTERVAL):
+                self._console.print(f"{messages} stored messages are not yet routed", highlight=False)
+
+    def waiting_for_drain(self, mailbox: str) -> None:
+        """Show that the command waits until a mailbox has been drained; called repeatedly."""
+        with self._lock:
+            if self._is_due(_DRAIN, PLAIN_INTERVAL):
                 self._console.print(f"mailbox {mailbox} is being drained; waiting until it is done", highlight=False)
 
-    def leased(self, mailbox: str, longest: float) -> None:
-        """Show, again and again, that a mailbox has to be waited for because another worker has leased it."""
-        key = f"lease {mailbox}"
+    def waiting_for_lease(self, mailbox: str, longest: float) -> None:
+        """Show that the command waits, at most `longest` seconds, for a mailbox's lease; called repeatedly."""
         with self._lock:
-            if key not in self._said or time.monotonic() - self._said[key] >= LEASE_EVERY:
-                self._said[key] = time.monotonic()
+            if self._is_due(f"lease {mailbox}", LEASE_INTERVAL):
                 self._console.print(
                     f"mailbox {mailbox}: another worker, which may have been killed, holds its lease; waiting up to "
                     f"{longest:.0f} s for it",
@@ -89,26 +101,21 @@ class ProgressReporter:
                     soft_wrap=True,
                 )
 
-    def _done(self, what: str, done: int, total: int) -> None:
+    def _show(self, subject: str, done: int, total: int) -> None:
         if not total:
             return
         with self._lock:
             if self._bars is not None:
-                if what not in self._tasks:
-                    self._tasks[what] = self._bars.add_task(what, total=total)
-                self._bars.update(self._tasks[what], completed=done, total=total)
-            elif done >= total or time.monotonic() - self._said.get(what, 0) >= PLAIN_EVERY:
-                self._said[what] = time.monotonic()
-                self._console.print(f"{what}: {done} of {total}", highlight=False)
+                if subject not in self._tasks:
+                    self._tasks[subject] = self._bars.add_task(subject, total=total)
+                self._bars.update(self._tasks[subject], completed=done, total=total)
+            elif self._is_due(subject, PLAIN_INTERVAL, always=done >= total):
+                self._console.print(f"{subject}: {done} of {total}", highlight=False)
 
-    def waiting(self, messages: int) -> None:
-        """Told how many stored messages wait to be routed."""
-        with self._lock:
-            if self._bars is not None:
-                if "" not in self._tasks:
-                    self._tasks[""] = self._bars.add_task("stored, to be routed", total=messages)
-                total = max(self._bars.tasks[self._tasks[""]].total or 0, messages)
-                self._bars.update(self._tasks[""], completed=total - messages, total=total)
-            elif messages and time.monotonic() - self._said.get("", 0) >= PLAIN_EVERY:
-                self._said[""] = time.monotonic()
-                self._console.print(f"{messages} stored messages wait to be routed", highlight=False)
+    def _is_due(self, subject: str, interval: float, *, always: bool = False) -> bool:
+        """Return whether a line about `subject` is due, and record that it is printed now."""
+        now = time.monotonic()
+        if not always and now - self._printed_at.get(subject, -interval) < interval:
+            return False
+        self._printed_at[subject] = now
+        return True

@@ -1,4 +1,4 @@
-"""What the commands show: mailboxes and messages, as tables for people."""
+"""Tables of mailboxes, subscriptions, queues and messages for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mailroom_cli.terminal import open_console
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.config import MailboxSettings, MailProtocol
@@ -21,12 +20,11 @@ from shared.documents.blob_paths import FATES, NeverDownloaded, parsed_path, rou
 from shared.mailbox_health import MailboxHealth
 from shared.receipts import Receipt
 from shared.storage.base import QueueName, Record, Storage
-from shared.storage.base import Table as Kind
+from shared.storage.base import Table as StorageTable
 
-PLAIN_WIDTH = 165
-WHEN = "%Y-%m-%d %H:%M:%S"
-ORDINARY = "\u2013"
-"""The kind of a message that nothing says is automatic."""
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+NOT_AUTOMATIC = "\u2013"
+"""The kind of a message that is not automatic."""
 
 
 def show_mailboxes(app: App, console: Console) -> None:
@@ -45,19 +43,19 @@ def show_mailboxes(app: App, console: Console) -> None:
         table.add_row(
             settings.name,
             _state(settings, health),
-            _when(health.last_poll),
+            _format_time(health.last_poll),
             str(health.collected),
             str(health.left),
             str(health.failures),
             Text(_problem(settings, health)),
         )
-    for name, faults in app.settings.faulty.items():
-        table.add_row(name, "settings wrong", "", "", "", "", Text("\n".join(faults)))
+    for name, errors in app.settings.faulty.items():
+        table.add_row(name, "invalid settings", "", "", "", "", Text("\n".join(errors)))
     console.print(table)
 
 
 def _state(settings: MailboxSettings, health: MailboxHealth) -> str:
-    """Return a mailbox's state in a word or two."""
+    """Return a mailbox's state in one to three words."""
     if not settings.enabled:
         return "switched off"
     if health.disabled:
@@ -72,113 +70,114 @@ def _state(settings: MailboxSettings, health: MailboxHealth) -> str:
 
 
 def _problem(settings: MailboxSettings, health: MailboxHealth) -> str:
-    """Return why a mailbox is not polled now, and when it will be; or what to know of a mailbox that works."""
+    """Return why a mailbox is not polled now and when it will be polled, or a note about a healthy mailbox."""
     problem = health.busy_reason or health.last_error or health.warning
     if health.busy_since is not None:
-        problem += f" (no poll has finished since {health.busy_since:{WHEN}})"
+        problem += f" (no poll has finished since {health.busy_since:{TIME_FORMAT}})"
     if health.disabled:
         problem += f" (mailroom enable {settings.name})"
     elif health.next_try is not None and health.next_try > utc_now():
-        problem += f" (next try {health.next_try:{WHEN}})"
+        problem += f" (next try {health.next_try:{TIME_FORMAT}})"
     if health.left and not problem:
         problem = f"{health.left} skipped, see oversized/{settings.name} and unreadable/{settings.name}"
     return problem.strip()
 
 
 def show_subscriptions(app: App, console: Console) -> None:
-    """What Graph notifies us of, and for how long; nothing, where no mailbox is Graph's."""
-    mailboxes = [one for one in app.settings.mailboxes.values() if one.protocol is MailProtocol.GRAPH]
+    """Print the Graph subscription of every folder; print nothing if no mailbox uses Graph."""
+    mailboxes = [settings for settings in app.settings.mailboxes.values() if settings.protocol is MailProtocol.GRAPH]
     if not mailboxes:
         return
     if app.settings.graph_webhook_url is None:
-        names = ", ".join(one.name for one in mailboxes)
-        console.print(f"GRAPH_WEBHOOK_URL is not set: Graph notifies nobody, the clock alone collects {names}.\n")
+        names = ", ".join(settings.name for settings in mailboxes)
+        console.print(
+            f"GRAPH_WEBHOOK_URL is not set: without Graph notifications, only the timer polls {names}.\n",
+            soft_wrap=True,
+        )
         return
-    table = Table("mailbox", "folder", "subscribed until (UTC)", "last notified (UTC)", "what is wrong")
+    table = Table("mailbox", "folder", "subscribed until (UTC)", "last notification (UTC)", "problem")
     for settings in mailboxes:
-        notified = _when(app.health.get(settings.name).last_notified)
+        last_notified = _format_time(app.health.get(settings.name).last_notified)
         for folder in settings.folders:
-            found = app.subscriptions.record_for(settings.name, folder)
-            until = f"{found.until:{WHEN}}" if found.until > utc_now() else "no subscription, the clock alone collects"
-            table.add_row(settings.name, Text(folder), until, notified, Text(found.error))
+            subscription = app.subscriptions.record_for(settings.name, folder)
+            is_subscribed = subscription.until > utc_now()
+            until = f"{subscription.until:{TIME_FORMAT}}" if is_subscribed else "not subscribed, only the timer polls"
+            table.add_row(settings.name, Text(folder), until, last_notified, Text(subscription.error))
     console.print(table)
 
 
-def show_queues(stores: Storage, console: Console) -> None:
-    """What waits, and for how long."""
+def show_queues(storage: Storage, console: Console) -> None:
+    """Print the number of messages in the outbox and in each queue."""
     table = Table("waiting", "messages", "note")
-    pending = [record.values["stored_at"] for record in stores.records.scan(Kind.OUTBOX)]
-    oldest = min((time for time in pending if isinstance(time, datetime)), default=None)
-    table.add_row("stored, not yet routed", str(len(pending)), f"the oldest since {oldest:{WHEN}}" if oldest else "")
+    stored_at = [record.values["stored_at"] for record in storage.records.scan(StorageTable.OUTBOX)]
+    oldest = min((time for time in stored_at if isinstance(time, datetime)), default=None)
+    note = f"oldest stored at {oldest:{TIME_FORMAT}}" if oldest else ""
+    table.add_row("stored, not yet routed", str(len(stored_at)), note)
     for name in QueueName:
-        table.add_row(f"queue {name}", str(stores.queues[name].length()), "")
+        table.add_row(f"queue {name}", str(storage.queues[name].length()), "")
     console.print(table)
 
 
-def show_messages(stores: Storage, records: Iterable[Record], console: Console) -> None:
-    """What each message is, what became of it, and where to look."""
-    table = Table("mailbox", "subject", "kind", "what became of it", "where", box=SIMPLE)
-    rows = []
-    # In the order in which the server had them: its keys count upwards, and longer ones are later.
+def show_messages(storage: Storage, records: Iterable[Record], console: Console) -> None:
+    """Print every message with its outcome and the path of its result or record."""
+    table = Table("mailbox", "subject", "kind", "outcome", "path", box=SIMPLE)
+    # In the order of the server's keys: they count upwards, and a longer key is a later one.
     receipts = sorted(
-        map(Receipt.from_record, records), key=lambda one: (one.mailbox, len(one.server_key), one.server_key)
+        map(Receipt.from_record, records),
+        key=lambda receipt: (receipt.mailbox, len(receipt.server_key), receipt.server_key),
     )
+    rows = []
     for receipt in receipts:
-        for recipient, outcome in (receipt.outcomes or {"": receipt.state.value}).items():
-            fate, _, what = outcome.partition(" ")
-            subject, kind = _read(stores, fate, receipt)
-            where = _short(what if fate == "routed" else _record(fate, receipt))
-            rows.append((receipt.mailbox, subject, kind, _fate(fate, recipient, what), where))
+        for recipient, outcome_text in (receipt.outcomes or {"": receipt.state.value}).items():
+            outcome, _, detail = outcome_text.partition(" ")
+            subject, kind = _subject_and_kind(storage, outcome, receipt)
+            path = _shorten(detail if outcome == "routed" else _record_path(outcome, receipt))
+            rows.append((receipt.mailbox, subject, kind, _describe_outcome(outcome, recipient, detail), path))
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
 
 
-def wide_console() -> Console:
-    """The terminal; or, where there is none, a page wide enough for paths."""
-    console = open_console()
-    return console if console.is_terminal else open_console(width=PLAIN_WIDTH)
+def _describe_outcome(outcome: str, recipient: str, detail: str) -> str:
+    if outcome == "routed":
+        suffix = f" for {recipient}" if recipient != "*" else " by a wildcard"
+        return f"routed to {route_of_result(detail)}{suffix}"
+    if outcome == "duplicate":
+        return f"duplicate for {recipient}"
+    return f"{outcome}: {detail}" if detail else outcome
 
 
-def _fate(fate: str, recipient: str, what: str) -> str:
-    if fate == "routed":
-        return f"routed to {route_of_result(what)}" + (f" for {recipient}" if recipient != "*" else " by a wildcard")
-    if fate == "duplicate":
-        return f"a duplicate, for {recipient}"
-    return f"{fate}: {what}" if what else fate
-
-
-def _record(fate: str, receipt: Receipt) -> str:
-    """The path of the record of a message that has no result, or "" if it leaves none."""
-    folder = {"duplicate": "duplicates"}.get(fate, fate)
-    for left in get_args(NeverDownloaded):
-        if folder == left:
-            return skipped_path(left, receipt.mailbox, receipt.stored_at, receipt.arrival)
-    for one in FATES:
-        if folder == one:
-            return resolved_record_path(one, receipt)
+def _record_path(outcome: str, receipt: Receipt) -> str:
+    """Return the path of the record of a message without a result, or "" if it has no record."""
+    folder = {"duplicate": "duplicates"}.get(outcome, outcome)
+    for kind in get_args(NeverDownloaded):
+        if folder == kind:
+            return skipped_path(kind, receipt.mailbox, receipt.stored_at, receipt.arrival)
+    for kind in FATES:
+        if folder == kind:
+            return resolved_record_path(kind, receipt)
     return ""
 
 
-def _short(path: str) -> str:
-    """A path without the most of the digits that its name begins with."""
+def _shorten(path: str) -> str:
+    """Return a path with all but the last 17 characters of its file name replaced by an ellipsis."""
     folder, _, name = path.rpartition("/")
     return f"{folder}/\u2026{name[-17:]}" if folder else path
 
 
-def _read(stores: Storage, fate: str, receipt: Receipt) -> tuple[str, str]:
-    """A message's subject and kind, as far as they were read: in full, or for its record alone."""
-    parsed = stores.blobs.read(parsed_path(receipt.message)) if receipt.message else None
+def _subject_and_kind(storage: Storage, outcome: str, receipt: Receipt) -> tuple[str, str]:
+    """Return a message's subject and kind, from its parsed message or from its record; "" if unknown."""
+    parsed = storage.blobs.read(parsed_path(receipt.message)) if receipt.message else None
     if parsed is not None:
-        told = json.loads(parsed)
-        return str(told["subject"]), told["automatic"]["kind"] if told["automatic"] else ORDINARY
-    path = _record(fate, receipt)
-    record = stores.blobs.read(path) if path else None
-    told = json.loads(record) if record is not None else {}
-    # Of what was never downloaded, `message` is what the server tells, if it tells anything.
-    about = told.get("envelope", told.get("message"))
-    return str(about["subject"]) if about else "", ""
+        message = json.loads(parsed)
+        return str(message["subject"]), message["automatic"]["kind"] if message["automatic"] else NOT_AUTOMATIC
+    path = _record_path(outcome, receipt)
+    data = storage.blobs.read(path) if path else None
+    record = json.loads(data) if data is not None else {}
+    # For a message that was never downloaded, `message` has what the server reported about it, if anything.
+    envelope = record.get("envelope", record.get("message"))
+    return str(envelope["subject"]) if envelope else "", ""
 
 
-def _when(time: datetime | None) -> str:
-    return f"{time:{WHEN}}" if time is not None else ""
+def _format_time(time: datetime | None) -> str:
+    return f"{time:{TIME_FORMAT}}" if time is not None else ""

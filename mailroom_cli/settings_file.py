@@ -1,4 +1,4 @@
-"""A file of settings in the shape of `local.settings.json`, as the Functions tools have it."""
+"""Read settings files in the format of `local.settings.json`, as the Azure Functions tools do."""
 
 from __future__ import annotations
 
@@ -12,84 +12,82 @@ from shared.errors import ConfigurationError, printable
 _COMMENT = re.compile(r'("(?:\\.|[^"\\\n])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 
-class _Twice(ValueError):
-    """A name stands twice in one object."""
+class _DuplicateName(ValueError):
+    """A JSON object has a name twice."""
 
 
 def load_settings_file(path: Path) -> dict[str, str]:
     """Read a settings file.
 
     Args:
-        path: JSON, `{"IsEncrypted": false, "Values": {…}}`; comments (`//` and `/* */`) may stand in it.
+        path: a JSON file, `{"IsEncrypted": false, "Values": {…}}`; it may have comments (`//` and `/* */`).
 
     Returns:
-        Names and values. Numbers and truth values become text as they are written; null counts as not set.
+        The settings by name. Numbers and booleans are returned as the text in the file; null counts as not set.
 
     Raises:
-        ConfigurationError: the file is missing, unreadable, encrypted, or not of this shape. No value of it is shown.
+        ConfigurationError: the file is missing, unreadable, encrypted or malformed. The text shows no value.
     """
-    content = _parsed(path, _without_comments(_text(path)))
+    content = _parse(path, _remove_comments(_read_text(path)))
     if not isinstance(content, dict):
-        raise _wrong(path, 'does not hold an object; write {"IsEncrypted": false, "Values": {…}}')
+        raise _file_error(path, 'is not a JSON object; write {"IsEncrypted": false, "Values": {…}}')
     if content.get("IsEncrypted") not in (None, False, "false", "False"):
-        raise _wrong(path, "is encrypted; run `func settings decrypt`, or set IsEncrypted to false and write it anew")
+        raise _file_error(
+            path, "is encrypted; run `func settings decrypt`, or write plain values and set IsEncrypted to false"
+        )
     values = content.get("Values")
     if not isinstance(values, dict):
-        raise _wrong(path, 'has no "Values"; put the settings into "Values": {…}')
+        raise _file_error(path, 'has no object "Values"; write the settings into "Values": {…}')
     nested = [name for name, value in values.items() if isinstance(value, dict | list)]
     if nested:
         raise ConfigurationError(
-            *(_fault(path, f"{printable(name)} is no text; write one text in quotes") for name in nested)
+            *(f"{path}: {printable(name)} is an object or a list; write it as text in quotes" for name in nested)
         )
-    return {name: _as_text(value) for name, value in values.items() if value is not None}
+    return {name: _to_text(value) for name, value in values.items() if value is not None}
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        trouble = "is not there; write one with `mailroom settings`, or name another with --settings"
+        problem = "does not exist; create one with `mailroom settings`, or name another file with --settings"
     except UnicodeDecodeError:
-        trouble = "is not UTF-8; save it as UTF-8"
+        problem = "is not UTF-8; save it as UTF-8"
     except OSError as error:
-        trouble = f"cannot be read: {error.strerror}"
-    raise _wrong(path, trouble)
+        problem = f"cannot be read: {error.strerror}"
+    raise _file_error(path, problem)
 
 
-def _without_comments(text: str) -> str:
-    # Line feeds stay, so that the line of a fault is the file's.
-    return _COMMENT.sub(lambda found: found[1] or "\n" * found[0].count("\n"), text)
+def _remove_comments(text: str) -> str:
+    # Line feeds stay, so that line numbers in errors are those of the file.
+    return _COMMENT.sub(lambda match: match[1] or "\n" * match[0].count("\n"), text)
 
 
-def _parsed(path: Path, text: str) -> Any:
+def _parse(path: Path, text: str) -> Any:
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_object)
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_to_object)
     except json.JSONDecodeError as error:
-        trouble = f"is no JSON, line {error.lineno}, column {error.colno}: {error.msg}; correct it there"
-    except _Twice as error:
-        trouble = f"names {error} twice; remove one of the two"
+        problem = f"is not JSON: line {error.lineno}, column {error.colno}: {error.msg}; correct this line"
+    except _DuplicateName as error:
+        problem = f"has {error} twice; remove one of the two"
     except RecursionError:
-        trouble = 'is nested too deeply; write {"IsEncrypted": false, "Values": {…}}'
-    # Outside of the except: the parser's own error holds the whole text.
-    raise _wrong(path, trouble)
+        problem = 'is nested too deeply; write {"IsEncrypted": false, "Values": {…}}'
+    # Raised outside the except clause: the parser's exception contains the whole text.
+    raise _file_error(path, problem)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
-            raise _Twice(printable(name))
-        found[name] = value
-    return found
+        if name in names:
+            raise _DuplicateName(printable(name))
+        names[name] = value
+    return names
 
 
-def _as_text(value: str | bool) -> str:
+def _to_text(value: str | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _fault(path: Path, trouble: str) -> str:
-    return f"{path}: {trouble}"
-
-
-def _wrong(path: Path, trouble: str) -> ConfigurationError:
-    return ConfigurationError(_fault(path, trouble))
+def _file_error(path: Path, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"{path}: {problem}")

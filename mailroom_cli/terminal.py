@@ -1,73 +1,99 @@
-"""What reaches a terminal: the one place where commands write, and where text loses what a terminal would obey.
+"""Output to the terminal: text, tables and log lines, without characters that control the terminal.
 
-Subjects, Message-IDs and servers' answers are strangers' texts. C0 and C1 control characters (ECMA-48; U+009B begins a
-sequence as ESC `[` does) move the cursor or retitle the window; bidirectional overrides and isolates (UAX #9) show
-text in another order than it has.
+Subjects, Message-IDs and server responses come from outside. Two kinds of characters are dangerous:
+
+- C0 and C1 control characters (ECMA-48) move the cursor or change the window's title. U+009B starts a control
+  sequence, as ESC `[` does.
+- Bidirectional overrides and isolates (UAX #9) display text in another order.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import typer
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
 
+PLAIN_WIDTH: Final = 165
+"""The console's width in characters if the output is not a terminal: wide enough for paths."""
+
 _UNSAFE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
-"""All control characters but tab and line feed, line separators, direction marks, and halves of surrogate pairs.
+"""All control characters except tab and line feed, line separators, direction marks, and lone surrogates.
 
 U+206A to U+206F are deprecated controls of the display (The Unicode Standard, section 23.3).
 """
 
 
 def without_controls(text: str) -> str:
-    """Return a text with a replacement character for each character that a terminal would obey."""
+    """Return `text` with a replacement character in place of each unsafe character."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def escaped(line: str) -> str:
-    """Return a line of JSON with these characters escaped; it still has the same meaning."""
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+def escape_json_line(line: str) -> str:
+    """Return a line of JSON with its unsafe characters escaped; the JSON value stays the same."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a line.
 
     Args:
-        text: whatever it holds.
-        err: on standard error.
-        nl: end it.
+        text: the text; unsafe characters are replaced.
+        err: print on standard error instead of standard output.
+        nl: end the line.
     """
     typer.echo(without_controls(text), err=err, nl=nl)
 
 
 def open_console(**options: Any) -> Console:
-    """Return a console that prints text of whatever kind safely.
+    """Return a console that replaces unsafe characters.
 
     Args:
-        options: as Console takes them.
+        options: keyword arguments of `Console`.
     """
     console = Console(**options)
-    console.push_render_hook(_Printable())
+    console.push_render_hook(_SafeRenderHook())
     return console
 
 
-class _Printable(RenderHook):
-    """Makes what is printed printable once it is laid out: whatever it was made of."""
+def wide_console() -> Console:
+    """Return a console for the terminal, or a console of `PLAIN_WIDTH` if the output is not a terminal."""
+    console = open_console()
+    return console if console.is_terminal else open_console(width=PLAIN_WIDTH)
+
+
+class UtcFormatter(logging.Formatter):
+    """Formats log lines with UTC times such as `2026-11-23T09:00:00.123Z`, like all other times of Mailroom."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the log line without unsafe characters."""
+        return without_controls(super().format(record))
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  logging's name
+        """Return the time at which the record was created."""
+        time = datetime.fromtimestamp(record.created, UTC)
+        return time.strftime(datefmt) if datefmt else f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}Z"
+
+
+class _SafeRenderHook(RenderHook):
+    """Replaces unsafe characters after layout, whatever the text comes from."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Cleaned(renderable) for renderable in renderables]
+        return [_SafeRenderable(renderable) for renderable in renderables]
 
 
-class _Cleaned:
-    """Something to print, without what a terminal would obey."""
+class _SafeRenderable:
+    """A renderable whose text has no unsafe characters."""
 
     def __init__(self, inner: ConsoleRenderable) -> None:
         self._inner = inner
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         for segment in console.render(self._inner, options):
-            # Rich's own control sequences are marked as such.
+            # Rich marks its own control sequences.
             yield segment if segment.control else segment._replace(text=without_controls(segment.text))

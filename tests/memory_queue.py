@@ -25,7 +25,7 @@ class _Message:
 
 
 class MemoryQueue:
-    """One queue. `failing` maps a method's name to how many of its next calls raise ServiceUnavailable."""
+    """A queue. `failing` maps a method's name to the number of its next calls that raise ServiceUnavailable."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class MemoryQueue:
         self.calls: dict[str, int] = {}
 
     def put_many(self, bodies: Iterable[str], *, delay: float = 0, ttl: float | None = None) -> None:
-        self._called("put_many")
+        self._count_call("put_many")
         now = time.monotonic()
         with self._lock:
             for body in bodies:
@@ -45,64 +45,64 @@ class MemoryQueue:
                 )
 
     def receive(self, count: int, *, hidden_for: float) -> list[QueueItem]:
-        self._called("receive")
+        self._count_call("receive")
         assert 1 <= count <= 32
         now = time.monotonic()
         with self._lock:
-            found = [m for m in self._messages.values() if m.visible <= now < m.expires][:count]
-            for message in found:
+            messages = [m for m in self._messages.values() if m.visible <= now < m.expires][:count]
+            for message in messages:
                 message.visible = now + hidden_for
                 message.dequeued += 1
                 message.receipt = f"r{next(self._numbers)}"
-            return [QueueItem(m.id, m.receipt, m.body, m.dequeued, m.inserted) for m in found]
+            return [QueueItem(m.id, m.receipt, m.body, m.dequeued, m.inserted) for m in messages]
 
     def delete(self, item: QueueItem) -> None:
-        self._called("delete")
+        self._count_call("delete")
         with self._lock:
-            if self._holds(item):
+            if self._is_current(item):
                 del self._messages[item.id]
 
     def release(self, item: QueueItem, *, delay: float = 0) -> None:
-        self._called("release")
+        self._count_call("release")
         with self._lock:
-            if self._holds(item):
+            if self._is_current(item):
                 self._messages[item.id].visible = time.monotonic() + delay
 
     def length(self) -> int:
-        self._called("length")
+        self._count_call("length")
         with self._lock:
             return len(self._messages)
 
     def lives(self) -> list[float]:
-        """Seconds that each message still has to live."""
+        """Return the seconds until each message expires."""
         return [message.expires - time.monotonic() for message in self._messages.values()]
 
     def hidden(self) -> list[float]:
-        """Seconds for which each message is still hidden."""
+        """Return the seconds until each message becomes visible."""
         return [message.visible - time.monotonic() for message in self._messages.values()]
 
-    def _holds(self, item: QueueItem) -> bool:
+    def _is_current(self, item: QueueItem) -> bool:
         return item.id in self._messages and self._messages[item.id].receipt == item.receipt
 
-    def _called(self, name: str) -> None:
+    def _count_call(self, name: str) -> None:
         with self._lock:
             self.calls[name] = self.calls.get(name, 0) + 1
-            left = self.failing.get(name, 0)
-            self.failing[name] = left - 1
-            if left > 0:
-                raise ServiceUnavailable(f"the queue is ill ({name})")
+            failures = self.failing.get(name, 0)
+            self.failing[name] = failures - 1
+            if failures > 0:
+                raise ServiceUnavailable(f"the queue fails ({name})")
 
 
-class _Absent:
-    """Stands where a store would be that the host must never touch."""
+class _Unused:
+    """A part of the storage that the host must not use."""
 
     def __getattr__(self, name: str) -> object:
-        raise AssertionError(f"the host has no business with {name}")
+        raise AssertionError(f"the host must not use {name}")
 
 
-def stores_of(queues: Mapping[str, Queue]) -> Storage:
-    """Stores that have queues and nothing else."""
-    blobs: Blobs = _Absent()  # type: ignore[assignment]  # it is no store, and that is its purpose
-    records: Records = _Absent()  # type: ignore[assignment]  # as above
-    leases: Leases = _Absent()  # type: ignore[assignment]  # as above
+def storage_with_queues(queues: Mapping[str, Queue]) -> Storage:
+    """Return a storage that has only queues."""
+    blobs: Blobs = _Unused()  # type: ignore[assignment]  # every use fails
+    records: Records = _Unused()  # type: ignore[assignment]  # every use fails
+    leases: Leases = _Unused()  # type: ignore[assignment]  # every use fails
     return Storage(blobs, records, queues, leases, lambda: None)

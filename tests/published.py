@@ -1,4 +1,4 @@
-"""Judges documents by the schemas in docs/schemas, as a consumer would (rule 7.2)."""
+"""Validate documents against docs/schemas, as a consumer would (rule 7.2)."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ SCHEMAS = ROOT / "docs/schemas"
 EXAMPLES = ROOT / "docs/examples"
 
 FOLDERS = {"messages": "message", "routed": "result"}
-"""What the documents of a folder in the container are named in their schema, where that is another name."""
+"""Names of document kinds in schemas, by folder of the container, where the two differ."""
 
 
 @cache
 def validator(schema: str) -> Draft202012Validator:
-    """By what a document has in `schema`."""
-    made = json.loads((SCHEMAS / file_name(schema)).read_text(encoding="utf-8"))
-    Draft202012Validator.check_schema(made)
-    return Draft202012Validator(made)
+    """Return the validator of a schema by its name, the value of a document's field `schema`."""
+    content = json.loads((SCHEMAS / file_name(schema)).read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(content)
+    return Draft202012Validator(content)
 
 
-def faults(document: dict[str, Any]) -> list[str]:
-    """What is wrong with a document by the schema that it names."""
-    return [f"{one.json_path}: {one.message[:300]}" for one in validator(document["schema"]).iter_errors(document)]
+def schema_errors(document: dict[str, Any]) -> list[str]:
+    """Return a line for each violation of the schema that the document names."""
+    errors = validator(document["schema"]).iter_errors(document)
+    return [f"{error.json_path}: {error.message[:300]}" for error in errors]
 
 
-def judged(documents: Iterable[tuple[str, dict[str, Any]]]) -> Counter[str]:
-    """See that documents are valid, and of the kind that their path says. Gives how many there are of each schema."""
-    found: Counter[str] = Counter()
+def count_valid(documents: Iterable[tuple[str, dict[str, Any]]]) -> Counter[str]:
+    """Assert that documents are valid and match their path's kind, and count them by schema."""
+    counts: Counter[str] = Counter()
     for path, document in documents:
-        assert faults(document) == [], path
+        assert schema_errors(document) == [], path
         folder = path.partition("/")[0]
         assert document["schema"] == f"mailroom/{FOLDERS.get(folder, folder)}/1", path
-        found[document["schema"]] += 1
-    return found
+        counts[document["schema"]] += 1
+    return counts

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compiles infra/ with $BICEP, or with `bicep` on PATH. Without a compiler: one line and success, but a failure in CI.
+# Compile infra/ with $BICEP, or with `bicep` on PATH. Without a compiler, print one line and succeed; in CI, fail.
 set -eu
 bicep=${BICEP:-$(command -v bicep || true)}
 if [ -z "$bicep" ]; then

@@ -1,10 +1,10 @@
-"""Write shared/mime/letter_pairs.py: count letter pairs in the translations of well-known packages.
+"""Write shared/mime/letter_pairs.py: letter pairs counted in the translations of well-known packages.
 
     python -m venv build/pairs
     build/pairs/bin/pip install --no-deps django==6.1.* djangorestframework django-allauth wagtail sphinx babel
     build/pairs/bin/python -m tools.letter_pairs
 
-Packages are read where this Python has them installed.
+The script reads the packages that are installed for the running Python.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pathlib import Path
 
 TARGET = Path(__file__).parents[1] / "shared" / "mime" / "letter_pairs.py"
 
-# Language: names of its translations, and how many pairs (of Chinese, Japanese and Korean: characters) are kept.
+# By language: the names of its translations, and the number of letter pairs to keep (for Chinese, Japanese and Korean:
+# of characters).
 LATIN, OTHER = 110, 250
 LANGUAGES: dict[str, tuple[str, int]] = {
     "fr": ("fr", LATIN), "de": ("de", LATIN), "es": ("es", LATIN), "pt": ("pt pt_BR pt_PT", LATIN), "it": ("it", LATIN),
@@ -93,7 +94,7 @@ def _texts(language: str, names: list[str]) -> list[str]:
 
 
 def _as_cp1258(text: str) -> str:
-    """Return Vietnamese as Windows-1258 has it: most tones are characters of their own."""
+    """Return a Vietnamese text as Windows-1258 encodes it, with most tones as separate characters."""
     chars = []
     for char in text:
         decomposed = unicodedata.normalize("NFD", char)

@@ -1,7 +1,7 @@
-"""Builds the package that `azd deploy` and `func azure functionapp publish` send: `python -m tools.package FILE.zip`.
+"""Build the package that `azd deploy` and `func azure functionapp publish` send: `python -m tools.package FILE.zip`.
 
-Both take the tree without what `.funcignore` names; packages are installed in Azure, from `requirements.txt`. So this
-shows what is deployed, and how much it is, without either tool.
+Both tools send the source tree without the files that `.funcignore` lists. Azure installs the dependencies from
+`requirements.txt`. This script shows the deployed files and their size without either tool.
 """
 
 from __future__ import annotations
@@ -18,33 +18,45 @@ from pathspec import GitIgnoreSpec
 ROOT = Path(__file__).resolve().parents[1]
 
 Ignores = Callable[[str], bool]
-"""Whether a path is left out: relative, with `/` between its parts and at the end of a folder."""
+"""Returns whether a relative path is ignored. Its parts are separated by `/`, and a folder ends with `/`."""
 
 
 def as_azd(lines: list[str]) -> Ignores:
-    """How azd reads it: as Git does (azd's documentation, "Configure service packaging file inclusions")."""
+    """Read the lines as azd does, with Git's rules.
+
+    Source: azd's documentation, "Configure service packaging file inclusions".
+    """
     return GitIgnoreSpec.from_lines(lines).match_file
 
 
 def as_core_tools(lines: list[str]) -> Ignores:
-    """How Core Tools read it: each line is the beginning of a path from the root on, `*` within one part, `**` across.
+    """Read the lines as Azure Functions Core Tools do.
 
-    Lines with `!` are not for us to read. Source: their `GitIgnoreParser`, which is no whole reading of what Git does.
+    Each line is the beginning of a path from the root; `*` matches within a part of the path, `**` across parts.
+    Source: `GitIgnoreParser` of Core Tools, which implements a part of Git's rules.
+
+    Raises:
+        ValueError: a line begins with `!`, which this function does not support.
     """
     patterns = [line.strip().removeprefix("/") for line in lines if line.strip() and not line.startswith("#")]
     if any(pattern.startswith("!") for pattern in patterns):
-        raise ValueError(".funcignore: a line with ! is not read here")
-    parts = (re.escape(one).replace(r"\*\*", ".+").replace(r"\*", "[^/]+") for one in patterns)
-    whole = re.compile("|".join(parts))
-    return lambda path: whole.match(path) is not None
+        raise ValueError(".funcignore: lines that begin with ! are not supported")
+    expressions = (re.escape(pattern).replace(r"\*\*", ".+").replace(r"\*", "[^/]+") for pattern in patterns)
+    any_pattern = re.compile("|".join(expressions))
+    return lambda path: any_pattern.match(path) is not None
 
 
 def packaged(root: Path = ROOT, read: Callable[[list[str]], Ignores] = as_azd) -> Iterator[Path]:
-    """The files that are deployed, relative to `root`."""
+    """Yield the deployed files, relative to `root`.
+
+    Args:
+        root: the source tree.
+        read: reads `.funcignore` as one of the two tools does.
+    """
     ignores = read((root / ".funcignore").read_text().splitlines())
     for folder, inner, files in os.walk(root):
         here = Path(folder).relative_to(root)
-        # What is ignored is not looked into: there are thousands of files in .venv.
+        # Ignored folders are not entered: .venv has thousands of files.
         inner[:] = sorted(name for name in inner if not ignores(f"{(here / name).as_posix()}/"))
         yield from (here / name for name in sorted(files) if not ignores((here / name).as_posix()))
 
@@ -53,11 +65,11 @@ def build(target: Path, root: Path = ROOT) -> int:
     """Write the package.
 
     Args:
-        target: the zip file; what is there is overwritten.
-        root: the tree.
+        target: the zip file; an existing file is overwritten.
+        root: the source tree.
 
     Returns:
-        Its size in octets.
+        Size of the package in bytes.
     """
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in packaged(root):
@@ -66,7 +78,7 @@ def build(target: Path, root: Path = ROOT) -> int:
 
 
 def main() -> None:
-    """Build it, and say how large it is."""
+    """Build the package and print its size."""
     if len(sys.argv) != 2:  # noqa: PLR2004
         sys.exit("usage: python -m tools.package FILE.zip")
     size = build(Path(sys.argv[1]))

@@ -1,6 +1,6 @@
-"""Writes docs/schemas, made of the types that what is written is checked against, and docs/examples, what was written.
+"""Write docs/schemas, generated from the document types, and docs/examples, documents that the app wrote.
 
-`make docs` runs it; a test holds that both are as it would write them (rule 7.2).
+`make docs` runs it. Tests check that both folders are up to date (rule 7.2).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.documents.schema import (
     UnhandledDocument,
     UnreadableDocument,
 )
-from tests.integration.documents_fixture import PublishedWorld
+from tools.example_documents import ExampleStore
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 
@@ -45,8 +45,8 @@ DOCUMENTS: Final = (
 )
 
 
-class _Closed(GenerateJsonSchema):
-    """Schemas of documents that hold what is described and nothing else, without titles that repeat the names."""
+class _ClosedSchema(GenerateJsonSchema):
+    """Generates schemas without additional properties, and without titles that only repeat field names."""
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
         return {**super().typed_dict_schema(schema), "additionalProperties": False}
@@ -56,49 +56,55 @@ class _Closed(GenerateJsonSchema):
 
 
 def file_name(schema: str) -> str:
-    """The file of a schema by what documents have in `schema`: `mailroom/result/1` is in `result-1.json`."""
+    """Return the file name of a schema, such as `result-1.json` for `mailroom/result/1`."""
     return schema.removeprefix("mailroom/").replace("/", "-") + ".json"
 
 
 def schemas() -> dict[str, str]:
-    """Every schema's text, by the name of its file."""
-    found = {}
+    """Return every schema's text, by file name."""
+    texts = {}
     for document in DOCUMENTS:
-        made = TypeAdapter(document).json_schema(schema_generator=_Closed)
-        name = made["properties"]["schema"]["const"]
-        properties = _schema_first(made.pop("properties"))
-        whole = {"$schema": DIALECT, **made, "title": name, "properties": properties, "required": list(properties)}
-        found[file_name(name)] = _text(whole)
-    return found
+        generated = TypeAdapter(document).json_schema(schema_generator=_ClosedSchema)
+        name = generated["properties"]["schema"]["const"]
+        properties = _schema_first(generated.pop("properties"))
+        schema = {
+            "$schema": DIALECT,
+            **generated,
+            "title": name,
+            "properties": properties,
+            "required": list(properties),
+        }
+        texts[file_name(name)] = _text(schema)
+    return texts
 
 
 def examples() -> dict[str, str]:
-    """A document of each kind as the whole path writes it, by the name of its file."""
+    """Return the text of a document of each kind, as the app writes it, by file name."""
     with TemporaryDirectory(prefix="mailroom-docs-") as folder:
-        world = PublishedWorld(f"folder:{folder}")
-        world.leave_every_kind()
-        invoice = _of_subject(world, "routed/billing/", "Invoice 2026-117")
-        press = _of_subject(world, "unhandled/", "For the press")
-        sales = _of_subject(world, "routed/sales/", "Ten chairs, please")
-        found = {
-            "message": world.read(world.read(invoice)["paths"]["message"]),
-            "result": world.read(invoice),
-            "unhandled": world.read(press),
+        store = ExampleStore(f"folder:{folder}")
+        store.write_every_kind()
+        invoice = _find_by_subject(store, "routed/billing/", "Invoice 2026-117")
+        press = _find_by_subject(store, "unhandled/", "For the press")
+        sales = _find_by_subject(store, "routed/sales/", "Ten chairs, please")
+        documents = {
+            "message": store.read(store.read(invoice)["paths"]["message"]),
+            "result": store.read(invoice),
+            "unhandled": store.read(press),
         }
         for kind in ("duplicates", "blocked", "failed", "oversized", "unreadable"):
-            found[kind] = next(document for _, document in world.documents(f"{kind}/"))
-        world.replay(press)
-        world.replay(sales, again=True)
-        found["unhandled-resolved"] = world.read(press)
-        [found["result-reissued"]] = [one for _, one in world.documents("routed/") if one["replaces"]]
-        world.stores.close()
-    return {f"{name}.json": _text(document) for name, document in found.items()}
+            documents[kind] = next(document for _, document in store.documents(f"{kind}/"))
+        store.replay(press)
+        store.replay(sales, reissue=True)
+        documents["unhandled-resolved"] = store.read(press)
+        [documents["result-reissued"]] = [result for _, result in store.documents("routed/") if result["replaces"]]
+        store.storage.close()
+    return {f"{name}.json": _text(document) for name, document in documents.items()}
 
 
 def write(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write files, and remove those of examples that are none any more.
+    """Write the files, and remove examples that no longer exist.
 
-    Schemas of earlier versions stay: there are documents that name them.
+    Schemas of earlier versions stay, since stored documents refer to them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
@@ -108,8 +114,8 @@ def write(folder: Path, texts: Mapping[str, str]) -> None:
             old.unlink()
 
 
-def _of_subject(world: PublishedWorld, prefix: str, subject: str) -> str:
-    return next(path for path, one in world.documents(prefix) if one["envelope"]["subject"] == subject)
+def _find_by_subject(store: ExampleStore, prefix: str, subject: str) -> str:
+    return next(path for path, document in store.documents(prefix) if document["envelope"]["subject"] == subject)
 
 
 def _schema_first(properties: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +127,6 @@ def _text(document: object) -> str:
 
 
 if __name__ == "__main__":
-    logging.getLogger("mailroom").addHandler(logging.NullHandler())  # what is left or fails is wanted here
+    logging.getLogger("mailroom").addHandler(logging.NullHandler())  # skipped and failed messages are expected
     write(DOCS / "schemas", schemas())
     write(DOCS / "examples", examples())

@@ -1,24 +1,24 @@
 #!/bin/sh
-# Installs the servers that the tests run against where they are missing: Azurite, hoodiecrow and WildDuck through npm,
-# Dovecot through apt, and Courier, Postfix, Mailutils and Cyrus unpacked from Debian's packages.
+# Install the servers that the tests need, if they are missing: Azurite, hoodiecrow and WildDuck with npm, Dovecot with
+# apt. Courier, Postfix, Mailutils and Cyrus are unpacked from Debian's packages.
 set -eu
 azurite_version=3.35.0
 
 if ! [ -x .tools/node_modules/.bin/azurite ]; then
     command -v npm >/dev/null 2>&1 || {
-        echo "Azurite is needed for the tests, and npm to install it: install Node.js 20 or newer with npm." >&2
+        echo "The tests need Azurite, which is installed with npm: install Node.js 20 or newer with npm." >&2
         exit 1
     }
     echo "Installing Azurite $azurite_version into .tools"
     mkdir -p .tools
     npm install --prefix .tools --no-audit --no-fund --loglevel=error "azurite@$azurite_version" >.tools/install.log 2>&1 || {
         tail -n 20 .tools/install.log >&2
-        echo "Azurite could not be installed; see above." >&2
+        echo "Azurite could not be installed: see the errors above." >&2
         exit 1
     }
 fi
 
-# What the tests compare the parser with: the tree of an HTML page, and two other readers of mail.
+# The tests compare the parser with an HTML parser and with two other mail parsers.
 readers="parse5@8.1.1 mailparser@3.14.2 postal-mime@4.0.0"
 if ! [ -e .tools/readers/installed ] || [ "$(cat .tools/readers/installed)" != "$readers" ]; then
     echo "Installing $readers into .tools/readers"
@@ -28,7 +28,7 @@ if ! [ -e .tools/readers/installed ] || [ "$(cat .tools/readers/installed)" != "
     npm install --prefix .tools/readers --no-audit --no-fund --loglevel=error --ignore-scripts $readers \
         >.tools/readers.log 2>&1 || {
         tail -n 20 .tools/readers.log >&2
-        echo "$readers could not be installed; see above." >&2
+        echo "$readers could not be installed: see the errors above." >&2
         exit 1
     }
     echo "$readers" >.tools/readers/installed
@@ -36,12 +36,12 @@ fi
 
 if ! command -v dovecot >/dev/null 2>&1 || ! [ -e /usr/lib/dovecot/pop3 ] || ! [ -e /usr/lib/dovecot/imap ]; then
     if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
-        echo "Dovecot 2.3 with IMAP and POP3 is needed for the tests. Install it" >&2
+        echo "The tests need Dovecot 2.3 with IMAP and POP3. Install it" >&2
         echo "(Debian: apt-get install dovecot-imapd dovecot-pop3d), or run make test as root." >&2
         exit 1
     fi
     echo "Installing Dovecot"
-    # Without this the package would start a service of its own.
+    # Without this policy, the package would start a service.
     policy=/usr/sbin/policy-rc.d
     made=
     [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; made=1; }
@@ -54,23 +54,23 @@ if ! command -v dovecot >/dev/null 2>&1 || ! [ -e /usr/lib/dovecot/pop3 ] || ! [
     [ -z "$made" ] || rm -f "$policy"
     [ "$status" = 0 ] || {
         tail -n 20 .tools/dovecot.log >&2
-        echo "Dovecot could not be installed; see above." >&2
+        echo "Dovecot could not be installed: see the errors above." >&2
         exit 1
     }
 fi
 if [ "$(id -u)" != 0 ]; then
-    echo "The tests start Dovecot, which wants root: run make test as root (in a container, for instance)." >&2
+    echo "The tests start Dovecot, which needs root: run make test as root (for example in a container)." >&2
     exit 1
 fi
 
-# The further servers conflict with Dovecot and with each other as packages. Each one's files and libraries are unpacked
-# into a root of its own, .tools/roots/NAME, in which the tests start it; nothing of them is installed.
+# The packages of the other servers conflict with Dovecot and with each other. Therefore they are not installed: each
+# server is unpacked with its libraries into a separate root, .tools/roots/NAME, in which the tests start it.
 unpack() { # NAME PACKAGE...
     name=$1
     shift
     [ -e ".tools/roots/$name.packages" ] && [ "$(cat ".tools/roots/$name.packages")" = "$*" ] && return
     if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg >/dev/null 2>&1; then
-        echo "$name is needed for the tests, and is unpacked from Debian's packages: run make test on Debian 12." >&2
+        echo "The tests need $name, which is unpacked from Debian's packages: run make test on Debian 12." >&2
         exit 1
     fi
     echo "Unpacking $name into .tools/roots"
@@ -80,7 +80,7 @@ unpack() { # NAME PACKAGE...
     {
         [ -e .tools/debs/updated ] || { apt-get update -q && touch .tools/debs/updated; }
         with_libraries "$@" >".tools/debs/$name/packages" &&
-            # As root: the sandbox user _apt may not write below a home folder.
+            # As root, since the sandbox user _apt cannot write below a home folder.
             (cd ".tools/debs/$name" && xargs apt-get download -q -o APT::Sandbox::User=root <packages) &&
             for deb in ".tools/debs/$name"/*.deb; do dpkg -x "$deb" ".tools/roots/$name" || exit 1; done
     } >".tools/$name.log" 2>&1 || status=$?
@@ -88,10 +88,10 @@ unpack() { # NAME PACKAGE...
     [ "$status" = 0 ] || {
         rm -rf ".tools/roots/$name"
         tail -n 20 ".tools/$name.log" >&2
-        echo "$name could not be unpacked; see above." >&2
+        echo "$name could not be unpacked: see the errors above." >&2
         exit 1
     }
-    # The tests copy each root: without what no server reads.
+    # Files that no server reads are deleted, since the tests copy each root.
     for part in share/doc share/man share/locale share/i18n share/guile share/perl share/perl5 share/glib-2.0 \
         include lib/python3 lib/python3.11 lib/x86_64-linux-gnu/guile; do
         rm -rf ".tools/roots/$name/usr/$part"
@@ -99,8 +99,8 @@ unpack() { # NAME PACKAGE...
     echo "$*" >".tools/roots/$name.packages"
 }
 
-# The packages and the libraries that they need, directly or not. Of alternatives the first is taken. Further programs
-# are named in the call where the tests need them. ClamAV's library serves a scanner only.
+# Print the packages and the libraries that they need, directly or indirectly. Of alternatives, the first is used. Calls
+# name further programs that the tests need. ClamAV's library is only for a scanner.
 with_libraries() { # PACKAGE...
     apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
         "$@" | awk -v packages="$*" '
@@ -131,14 +131,14 @@ unpack postfix postfix
 unpack mailutils mailutils-imap4d mailutils-pop3d
 unpack cyrus cyrus-imapd cyrus-common libsasl2-modules sasl2-bin
 
-# hoodiecrow, and of WildDuck the IMAP and POP3 servers with the packages that these load: the whole of it wants a
-# database, and 500 packages.
+# hoodiecrow, and WildDuck's IMAP and POP3 servers with the packages that these load. All of WildDuck would need a database
+# and 500 packages.
 hoodiecrow_version=2.1.0
 wildduck_version=1.46.1
 peers="hoodiecrow-imap@$hoodiecrow_version wildduck@$wildduck_version"
 if ! [ -e .tools/peers/installed ] || [ "$(cat .tools/peers/installed)" != "$peers" ]; then
     command -v npm >/dev/null 2>&1 || {
-        echo "hoodiecrow and WildDuck are needed for the tests, and npm to install them: install Node.js 20 or newer." >&2
+        echo "The tests need hoodiecrow and WildDuck, which are installed with npm: install Node.js 20 or newer." >&2
         exit 1
     }
     echo "Installing hoodiecrow $hoodiecrow_version and WildDuck $wildduck_version into .tools/peers"
@@ -154,7 +154,7 @@ if ! [ -e .tools/peers/installed ] || [ "$(cat .tools/peers/installed)" != "$pee
                 "hoodiecrow-imap@$hoodiecrow_version"
     } >.tools/peers.log 2>&1 || {
         tail -n 20 .tools/peers.log >&2
-        echo "hoodiecrow and WildDuck could not be installed; see above." >&2
+        echo "hoodiecrow and WildDuck could not be installed: see the errors above." >&2
         exit 1
     }
     echo "$peers" >.tools/peers/installed

@@ -1,38 +1,38 @@
-// What wakes somebody. Each rule asks the workspace for one metric (shared/observability/metric_names.py; a test compares the names)
-// and says in its text what to do. A rule that is over closes by itself.
+// Alerts. Each rule queries one metric (shared/observability/metric_names.py; a test compares the names), and its text
+// says what to do. An alert closes automatically when its condition has ended.
 
 param location string
 param tags object = {}
 
-@description('The workspace that has the metrics.')
+@description('Resource id of the workspace with the metrics.')
 param workspaceId string
 
-@description('Begins the names of the rules.')
+@description('Prefix of the rules\' names.')
 param prefix string
 
-@description('Who gets an e-mail. Empty: alerts show in the portal alone.')
+@description('E-mail addresses that receive alerts. Empty: the portal shows them only.')
 param emails array = []
 
-@description('Seconds that a mailbox may fail.')
+@description('Seconds for which a mailbox may fail without an alert.')
 param mailboxFailingSeconds int = 3600
 
-@description('Seconds that a stored message may wait for its routing.')
+@description('Seconds for which a stored message may wait to be routed.')
 param mailWaitingSeconds int = 900
 
-@description('Seconds that a subscription must have left. It is renewed at half its time.')
+@description('Shortest remaining time of a subscription in seconds. It is renewed at half of its time.')
 param subscriptionLeftSeconds int
 
-@description('Seconds that an answer to Graph may take. Graph counts a notification as failed after 3, and slows down or drops an address that is often late.')
+@description('Longest response time to Graph in seconds. After 3, Graph counts a notification as failed. It delays or drops notifications to an address that is often late.')
 param webhookSeconds int = 2
 
-// Gauges are measured every five minutes, by the function sweep: a few of these are looked back at.
+// The function sweep measures gauges every five minutes; the window has several measurements.
 var window = 'PT30M'
 
 var rules = [
   {
     name: 'mailbox-disabled'
     title: 'a mailbox is disabled'
-    text: 'Its mail is not collected until somebody mends its sign-in or its settings, then runs: mailroom enable MAILBOX. mailroom status says why.'
+    text: 'Its mail is not drained. mailroom status shows the reason. Correct the credentials or settings, then run: mailroom enable MAILBOX.'
     severity: 1
     by: ['mailbox']
     query: '''
@@ -49,7 +49,7 @@ AppMetrics
   {
     name: 'mailbox-failing'
     title: 'a mailbox has been failing for too long'
-    text: 'Its mail stays on its server and is collected when it works again. mailroom check MAILBOX says what is wrong.'
+    text: 'Its mail stays on the server and is drained when the mailbox works again. mailroom check MAILBOX shows the problem.'
     severity: 2
     by: ['mailbox']
     query: '''
@@ -65,8 +65,8 @@ AppMetrics
   }
   {
     name: 'poison-waiting'
-    title: 'something lies in a poison queue'
-    text: 'The host gave it up after five tries. What lies in route-requests-poison becomes a record under failed/ by itself; what stays in another one is to be looked at.'
+    title: 'a poison queue has messages'
+    text: 'These messages failed five tries. The app turns those in route-requests-poison into records under failed/. Inspect messages in other poison queues.'
     severity: 2
     by: ['queue']
     query: '''
@@ -83,7 +83,7 @@ AppMetrics
   {
     name: 'message-failed'
     title: 'a message could not be routed'
-    text: 'It has a record under failed/ that says why; its bytes are kept. Once that is mended: mailroom replay RECORD.'
+    text: 'Its record under failed/ has the reason; its raw message is kept. Correct the problem, then run: mailroom replay RECORD.'
     severity: 1
     by: ['mailbox']
     query: '''
@@ -98,8 +98,8 @@ AppMetrics
   }
   {
     name: 'mail-waiting'
-    title: 'stored mail waits for its routing'
-    text: 'The oldest stored message is not routed yet. Faulty routes hold a mailbox\'s mail back: mailroom status says so. Otherwise look at the failures of route_message.'
+    title: 'stored mail is not routed'
+    text: 'The oldest stored message has waited too long. Invalid routes stop the routing of a mailbox: mailroom status shows them. Otherwise, check the failures of route_message.'
     severity: 2
     by: []
     query: '''
@@ -114,8 +114,8 @@ AppMetrics
   }
   {
     name: 'subscription-ending'
-    title: 'Graph will soon notify us no more'
-    text: 'Renewing a subscription fails. Nothing is lost: from its end on the clock alone collects the mailbox. mailroom status says why it fails.'
+    title: 'a Graph subscription is about to expire'
+    text: 'Its renewal fails; mailroom status shows the reason. No mail is lost: after it expires, the timer still polls the mailbox.'
     severity: 3
     by: ['mailbox']
     query: '''
@@ -131,8 +131,8 @@ AppMetrics
   }
   {
     name: 'webhook-slow'
-    title: 'answers to Graph are slow'
-    text: 'Graph wants its answer within 3 seconds. See that one HTTP instance is always ready (alwaysReadyHttp), and that instances are not starved.'
+    title: 'responses to Graph are slow'
+    text: 'Graph requires a response within 3 seconds. Check that one HTTP instance is always ready (alwaysReadyHttp), and that the instances have enough memory and CPU.'
     severity: 3
     by: []
     query: '''
@@ -145,13 +145,13 @@ AppMetrics
     threshold: webhookSeconds
   }
   {
-    // Every other rule is silent when the app is.
+    // If the app does not run, all other rules stay silent.
     name: 'app-silent'
-    title: 'the app says nothing'
-    text: 'No metric has come for half an hour: the app is stopped, does not start (its settings are wrong), or may not send telemetry. Its log stream says more.'
+    title: 'the app sends no metrics'
+    text: 'No metric has arrived for half an hour: the app is stopped, does not start (configuration error), or has no right to send telemetry. Its log stream has details.'
     severity: 1
     by: []
-    // Until the first metric the workspace knows no such table, and a query that fails wakes nobody.
+    // The workspace has no such table before the first metric, and a query that fails raises no alert.
     query: '''
 union isfuzzy=true (datatable(TimeGenerated: datetime, Name: string)[]), AppMetrics
 | where Name == "mailroom.outbox.oldest_seconds"
@@ -193,7 +193,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule 
       workspaceId
     ]
     autoMitigate: true
-    // A new workspace knows the table AppMetrics from the first metric on: checked, the first deployment would fail.
+    // A new workspace has no table AppMetrics before the first metric: with the check, the first deployment would fail.
     skipQueryValidation: true
     criteria: {
       allOf: [

@@ -1,4 +1,4 @@
-// Private endpoints: an address in the network for each service that the app uses.
+// Private endpoints: an address in the virtual network for each service that the app uses.
 
 param location string
 param tags object = {}

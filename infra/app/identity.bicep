@@ -1,9 +1,9 @@
-// The app's identity, as a resource of its own: it outlives the app, and with it what Exchange and others grant to it.
+// The app's identity as a separate resource. It keeps its rights, for example in Exchange, when the app is deleted.
 
-@description('Its name.')
+@description('Name of the identity.')
 param name string
 
-@description('Where it is kept.')
+@description('Region of the identity.')
 param location string
 
 param tags object = {}
@@ -14,11 +14,11 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' 
   tags: tags
 }
 
-@description('Its resource id.')
+@description('Resource id of the identity.')
 output id string = identity.id
 
-@description('The client id, by which the app asks for its tokens.')
+@description('The client id with which the app requests tokens.')
 output clientId string = identity.properties.clientId
 
-@description('The object id, to which rights are given.')
+@description('The object id to which roles are assigned.')
 output principalId string = identity.properties.principalId

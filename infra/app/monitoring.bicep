@@ -1,11 +1,11 @@
-// Telemetry: Application Insights on a Log Analytics workspace. Both take tokens alone, no keys.
+// Telemetry: Application Insights on a Log Analytics workspace. Both accept tokens only, no keys.
 
 param workspaceName string
 param insightsName string
 param location string
 param tags object = {}
 
-@description('Days for which telemetry is kept. The first 31 cost nothing more.')
+@description('Retention of telemetry in days. The first 31 days are free of charge.')
 @minValue(30)
 @maxValue(730)
 param retentionDays int = 30
@@ -41,5 +41,5 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
 output workspaceId string = workspace.id
 output insightsName string = insights.name
 
-@description('An address and no secret: with local sign-in off, its key opens nothing.')
+@description('An address, not a secret: since local authentication is off, its key gives no access.')
 output connectionString string = insights.properties.ConnectionString

@@ -1,12 +1,12 @@
-// The switch privateNetwork: a virtual network that the app sends all its traffic through, with a fixed address towards
-// the internet, which mail servers may want to know, and the names of the private endpoints.
-// The notification function stays on the internet: Graph has to reach it.
+// For the parameter privateNetwork: a virtual network for all outbound traffic of the app, with a fixed public address,
+// which mail servers may allow, and the DNS zones of the private endpoints.
+// The notification function stays reachable from the internet, since Graph calls it.
 
 param name string
 param location string
 param tags object = {}
 
-@description('Not to overlap with what it may be connected to later.')
+@description('Address range; it must not overlap with networks that may be connected later.')
 param addressPrefix string = '10.20.0.0/24'
 
 var zones = [
@@ -28,7 +28,7 @@ resource address 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
   }
 }
 
-// Subnets have no way out of their own any more, and IMAP, POP3 and Graph are on the internet.
+// Subnets no longer have default outbound access, and IMAP, POP3 and Graph are on the internet.
 resource gateway 'Microsoft.Network/natGateways@2024-05-01' = {
   name: '${name}-out'
   location: location
@@ -46,7 +46,7 @@ resource gateway 'Microsoft.Network/natGateways@2024-05-01' = {
   }
 }
 
-// Its default rules do: the network's own traffic comes in, the internet's does not.
+// The default rules suffice: they allow inbound traffic from the virtual network and deny it from the internet.
 resource rules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
   name: '${name}-rules'
   location: location
@@ -63,7 +63,7 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
         addressPrefix
       ]
     }
-    // Inside the network: as resources of their own they would be taken away and made anew at each deployment.
+    // Subnets inside the network resource: as separate resources, each deployment would delete and recreate them.
     subnets: [
       {
         name: 'app'
@@ -120,7 +120,7 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
 output appSubnetId string = resourceId('Microsoft.Network/virtualNetworks/subnets', network.name, 'app')
 output endpointSubnetId string = resourceId('Microsoft.Network/virtualNetworks/subnets', network.name, 'endpoints')
 
-@description('By which mail servers see the app.')
+@description('The address from which mail servers see connections of the app.')
 output outboundAddress string = address.properties.ipAddress
 output blobZoneId string = dns[0].id
 output queueZoneId string = dns[1].id

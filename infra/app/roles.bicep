@@ -1,10 +1,10 @@
-// Every right that is given, each with its reason. Deployed twice: where the app is, and where its mail is, since mail may be
-// in an account of another resource group. What is named empty is not given anything on.
+// All role assignments, each with its reason. This module is deployed twice: for the app's resource group and for the
+// mail's, which may be another one. A resource whose name is empty gets no assignments.
 
 @description('Object id of the app\'s identity.')
 param appPrincipalId string
 
-@description('Object id of an operator, or of a group of them, who puts secrets into the vault and runs the command against this storage. Empty: nobody gets these rights.')
+@description('Object id of an operator, or of a group of operators, who write secrets to the vault and run the command on this storage. Empty: no operator.')
 param operatorPrincipalId string = ''
 
 @allowed([
@@ -38,7 +38,7 @@ var mailSide = !empty(mailStorageName)
 var operator = !empty(operatorPrincipalId)
 var operatorTablesHere = operator ? mailTables : []
 
-// Where there is none, a name stands in that is nobody's: conditions are looked at after names are.
+// If a name is empty, an unused name replaces it, since Azure evaluates names before conditions.
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
   name: appSide ? storageName : 'unused'
 }
@@ -85,8 +85,8 @@ resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2023-05-
   name: table
 }]
 
-// The host: locks of its timers, its keys, the package. It makes containers as it needs them, so the whole account it is;
-// there is nothing else in it but our leases.
+// For the host: locks of timers, keys and the package. It creates containers when it needs them, so that the role covers
+// the whole account. Apart from these, the account has only the leases.
 resource appOwnBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (appSide) {
   name: guid(storage.id, appPrincipalId, blobOwner)
   scope: storage
@@ -97,8 +97,8 @@ resource appOwnBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (
   }
 }
 
-// The functions' queues: the host takes and removes messages and makes poison queues, the app sends, and looks how long they
-// are.
+// For the functions' queues: the host receives and deletes messages and creates poison queues. The app sends messages and
+// reads the queues' lengths.
 resource appQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (appSide) {
   name: guid(storage.id, appPrincipalId, queueContributor)
   scope: storage
@@ -109,7 +109,7 @@ resource appQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (ap
   }
 }
 
-// The host's diagnostic events: what is wrong with an app that does not start stands in a table of its own account.
+// For the host's diagnostic events: if an app does not start, a table in its own account has the reason.
 resource appOwnTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (appSide) {
   name: guid(storage.id, appPrincipalId, tableContributor)
   scope: storage
@@ -120,7 +120,7 @@ resource appOwnTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = if 
   }
 }
 
-// References in the app settings. It reads secrets, lists none, writes none.
+// For references in the app settings. The role reads secrets; it neither lists nor writes them.
 resource appSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (appSide) {
   name: guid(vault.id, appPrincipalId, secretsUser)
   scope: vault
@@ -131,7 +131,7 @@ resource appSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (a
   }
 }
 
-// Telemetry by token: keys are off.
+// For telemetry with tokens, since keys are off.
 resource appTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (appSide) {
   name: guid(insights.id, appPrincipalId, metricsPublisher)
   scope: insights
@@ -142,7 +142,7 @@ resource appTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = if 
   }
 }
 
-// Messages, results and records: written, read for routing, and removed when they are forgotten. This container alone.
+// For messages, results and records: written, read for routing, and deleted when they are erased. Only this container.
 resource appMail 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (mailSide) {
   name: guid(mail.id, appPrincipalId, blobContributor)
   scope: mail
@@ -153,7 +153,7 @@ resource appMail 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (mail
   }
 }
 
-// Receipts, claims and the like, table by table: the account may have others'.
+// For receipts, claims and similar records, table by table, since the account may have other tables.
 resource appTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (table, number) in mailTables: {
   name: guid(mailStorage.id, table, appPrincipalId, tableContributor)
   scope: tables[number]
@@ -164,7 +164,7 @@ resource appTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (
   }
 }]
 
-// Who looks after the app puts the mailboxes' secrets there, and changes them.
+// For operators: they write and change the mailboxes' secrets.
 resource operatorSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (appSide && operator) {
   name: guid(vault.id, operatorPrincipalId, secretsOfficer)
   scope: vault
@@ -175,7 +175,7 @@ resource operatorSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
   }
 }
 
-// mailroom replay announces messages again, mailroom status counts what waits.
+// For mailroom replay, which sends route requests, and mailroom status, which reads the queues' lengths.
 resource operatorQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (appSide && operator) {
   name: guid(storage.id, operatorPrincipalId, queueContributor)
   scope: storage
@@ -186,7 +186,7 @@ resource operatorQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = i
   }
 }
 
-// mailroom run-once holds a mailbox's lease, so that it and the app never drain one together.
+// For mailroom run-once, which holds a mailbox's lease so that the app does not drain the same mailbox.
 resource operatorLeases 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (appSide && operator) {
   name: guid(leases.id, operatorPrincipalId, blobContributor)
   scope: leases
@@ -197,7 +197,7 @@ resource operatorLeases 'Microsoft.Authorization/roleAssignments@2022-04-01' = i
   }
 }
 
-// mailroom find shows where a message is, mailroom forget removes it; config/routes.json is the operator's to write.
+// For mailroom find, which reads messages, mailroom forget, which deletes them, and for writing config/routes.json.
 resource operatorMail 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (mailSide && operator) {
   name: guid(mail.id, operatorPrincipalId, blobContributor)
   scope: mail
@@ -208,7 +208,7 @@ resource operatorMail 'Microsoft.Authorization/roleAssignments@2022-04-01' = if 
   }
 }
 
-// mailroom status, find, enable and forget: what is known of mailboxes and messages.
+// For mailroom status, find, enable and forget, which read and change records of mailboxes and messages.
 resource operatorTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (table, number) in operatorTablesHere: {
   name: guid(mailStorage.id, table, operatorPrincipalId, tableContributor)
   scope: tables[number]

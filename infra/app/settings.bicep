@@ -1,5 +1,5 @@
-// All app settings, in one place: what is not written here is removed from the app at the next deployment. What each means:
-// docs/reference/settings.md. A test compares the names, and the values that are the code's own defaults.
+// All app settings; a deployment removes any other setting from the app. docs/settings.md describes each of them. A test
+// compares the names with the code, and the default values with the code's defaults.
 
 param siteName string
 param hostName string
@@ -7,33 +7,33 @@ param hostName string
 @description('The app\'s own storage account.')
 param storageName string
 
-@description('https://ACCOUNT.blob.…')
+@description('Blob endpoint of the mail\'s storage account: https://ACCOUNT.blob.…')
 param mailStorageUrl string
 param mailContainer string
 param insightsConnectionString string
 
-@description('The client id of the user-assigned identity; empty: the system-assigned one.')
+@description('Client id of the user-assigned identity; empty: the system-assigned identity.')
 param identityClientId string
 
-@description('With a slash at its end.')
+@description('URL of the vault, with a slash at its end.')
 param vaultUri string
 
-@description('{ support: { PROTOCOL: \'imap\', HOST: \'imap.example.com\', ADDRESS: \'support@example.com\' } }')
+@description('Mailboxes: { support: { PROTOCOL: \'imap\', HOST: \'imap.example.com\', ADDRESS: \'support@example.com\' } }')
 param mailboxes object
 
-@description('{ support: { PASSWORD: \'support-password\' } }: the setting, and the name of the secret in the vault.')
+@description('Names of secrets in the vault, by setting: { support: { PASSWORD: \'support-password\' } }.')
 param mailboxSecrets object
 
-@description('{ sales: { ADDRESS: \'sales@example.com\' } }')
+@description('Routes: { sales: { ADDRESS: \'sales@example.com\' } }')
 param routes object
 
-@description('The name of the secret in the vault that is GRAPH_CLIENT_STATE_KEY. Empty: Graph notifies nobody.')
+@description('Name of the secret in the vault for GRAPH_CLIENT_STATE_KEY. Empty: no Graph notifications.')
 param graphKeySecret string
 
-@description('Other values for the settings of defaults below.')
+@description('Other values for the settings in defaults below.')
 param tuning object
 
-// What a binding names (POLL_SCHEDULE) has to be here; the others would be the same if they were not.
+// A setting that a binding names (POLL_SCHEDULE) must be set. The others repeat the code's defaults.
 var defaults = {
   POLL_SCHEDULE: '0 * * * * *'
   POLL_BUDGET: '300'
@@ -46,7 +46,7 @@ var defaults = {
   GRAPH_SUBSCRIPTION_MINUTES: '4230'
 }
 
-// The host and the SDKs sign in by the same identity. AZURE_CLIENT_ID is DefaultAzureCredential's, for MAIL_STORAGE.
+// The host and the SDKs use the same identity. DefaultAzureCredential reads AZURE_CLIENT_ID, for MAIL_STORAGE.
 var userAssigned = empty(identityClientId) ? {} : {
   AzureWebJobsStorage__clientId: identityClientId
   AZURE_CLIENT_ID: identityClientId
@@ -57,10 +57,9 @@ var platform = {
   AzureWebJobsStorage__credential: 'managedidentity'
   APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: empty(identityClientId) ? 'Authorization=AAD' : 'ClientId=${identityClientId};Authorization=AAD'
-  // Four queue functions at six each and three timers: with fewer, a long poll keeps messages waiting
-  // (docs/reference/host.md).
+  // Four queue functions with six threads each, and three timers. With fewer, a long poll delays messages (docs/host.md).
   PYTHON_THREADPOOL_THREAD_COUNT: '32'
-  // The worker gives us the host's trace, and the host does not send our log lines a second time.
+  // The worker passes the host's trace on, and the host does not send the app's log lines a second time.
   PYTHON_ENABLE_OPENTELEMETRY: 'true'
 }
 
@@ -69,7 +68,7 @@ var mail = {
   MAIL_CONTAINER: mailContainer
 }
 
-// References without a version: a new version is read within a day, or at once after a refresh (infra/README.md).
+// References without a version: a new version is used within a day, or at once after a refresh (infra/README.md).
 var graph = empty(graphKeySecret) ? {} : {
   GRAPH_WEBHOOK_URL: 'https://${hostName}/api/graph_webhook'
   GRAPH_CLIENT_STATE_KEY: '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/${graphKeySecret})'
@@ -80,7 +79,7 @@ var mailboxList = flatten(map(items(mailboxes), box => map(items(box.value), set
   value: string(setting.value)
 })))
 
-// Azure asks for tokens as the app's system-assigned identity where no other is named.
+// Without a client id, Azure requests tokens for the app's system-assigned identity.
 var identityList = map(
   filter(items(mailboxes), box => !empty(identityClientId) && contains(box.value, 'SIGN_IN') && !contains(box.value, 'CLIENT_ID') && box.value.SIGN_IN == 'managed-identity'),
   box => {
@@ -106,12 +105,12 @@ resource site 'Microsoft.Web/sites@2024-04-01' existing = {
 }
 
 resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
-  // checkov:skip=CKV_AZURE_13:Graph cannot sign in; a notification is proven by its client state
-  // checkov:skip=CKV_AZURE_63:these are the app settings, which have no such property; requests are in Application Insights
-  // checkov:skip=CKV_AZURE_65:the same
-  // checkov:skip=CKV_AZURE_66:the same
-  // checkov:skip=CKV_AZURE_80:the same, and there is no .NET
-  // checkov:skip=CKV_AZURE_88:nothing is kept on the app's disks
+  // checkov:skip=CKV_AZURE_13:Graph cannot sign in; a notification is authenticated by its client state
+  // checkov:skip=CKV_AZURE_63:app settings have no such property; Application Insights records requests
+  // checkov:skip=CKV_AZURE_65:app settings have no such property
+  // checkov:skip=CKV_AZURE_66:app settings have no such property
+  // checkov:skip=CKV_AZURE_80:app settings have no such property, and the app does not use .NET
+  // checkov:skip=CKV_AZURE_88:the app stores nothing on its disks
   // checkov:skip=CKV_AZURE_222:Graph sends its notifications over the internet
   parent: site
   name: 'appsettings'

@@ -1,21 +1,21 @@
-// The function app on a Flex Consumption plan. Its settings are in settings.bicep: they come after the rights to the vault,
-// which a system-assigned identity can only be given once the app is there.
+// The function app on a Flex Consumption plan. settings.bicep has its settings, which are deployed after the roles on the
+// vault. A system-assigned identity can get these roles only when the app exists.
 
 param name string
 param planName string
 param location string
 param tags object = {}
 
-@description('The service\'s name in azure.yaml: azd finds the app to deploy to by it.')
+@description('The service\'s name in azure.yaml, by which azd finds the app.')
 param serviceName string
 
-@description('The resource id of a user-assigned identity; empty: the app gets a system-assigned one, which ends with it.')
+@description('Resource id of a user-assigned identity; empty: the app gets a system-assigned identity, which is deleted with it.')
 param identityId string
 
-@description('The URL of the container that the package is deployed to.')
+@description('URL of the container for the deployed package.')
 param packageUrl string
 
-@description('MB of memory. 2048 has one core, which is what the numbers in docs/reference/host.md are for.')
+@description('Memory of an instance in MB. 2048 comes with one core, which the numbers in docs/host.md assume.')
 @allowed([
   512
   2048
@@ -23,22 +23,22 @@ param packageUrl string
 ])
 param instanceMemoryMB int
 
-@description('Instances at most, all functions together. Each holds one connection a mailbox that it drains.')
+@description('Largest number of instances for all functions. An instance has a connection for each mailbox that it drains.')
 @minValue(40)
 @maxValue(1000)
 param maximumInstanceCount int
 
-@description('Instances that are always there to answer HTTP.')
+@description('Always-ready instances for HTTP.')
 @minValue(0)
 param alwaysReadyHttp int
 
-@description('The subnet that its traffic goes through; empty: straight to the internet.')
+@description('Subnet for outbound traffic; empty: directly to the internet.')
 param subnetId string
 
 var userAssigned = !empty(identityId)
 
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
-  // checkov:skip=CKV_AZURE_225:what is lost in a zone is collected again by the next look; nothing of the app's is on its disks
+  // checkov:skip=CKV_AZURE_225:after the loss of a zone, the next poll drains the mail again; the app stores nothing on its disks
   name: planName
   location: location
   tags: tags
@@ -53,11 +53,11 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
 }
 
 resource site 'Microsoft.Web/sites@2024-04-01' = {
-  // checkov:skip=CKV_AZURE_16:it has an identity, of either kind; the check does not see through the condition
-  // checkov:skip=CKV_AZURE_17:Graph has no certificate to show; a notification is proven by its client state
-  // checkov:skip=CKV_AZURE_78:Flex Consumption has no FTP, and refuses a site that says so
-  // checkov:skip=CKV_AZURE_212:Flex Consumption has as many instances as there is work
-  // checkov:skip=CKV_AZURE_213:Flex Consumption has no health check of that kind; the host looks after its instances
+  // checkov:skip=CKV_AZURE_16:the app always has an identity; the check does not understand the condition
+  // checkov:skip=CKV_AZURE_17:Graph has no client certificate; a notification is authenticated by its client state
+  // checkov:skip=CKV_AZURE_78:Flex Consumption has no FTP and rejects a site with this property
+  // checkov:skip=CKV_AZURE_212:Flex Consumption scales the number of instances with the load
+  // checkov:skip=CKV_AZURE_213:Flex Consumption has no such health check; the platform monitors the instances
   // checkov:skip=CKV_AZURE_222:Graph sends its notifications over the internet
   name: name
   location: location
@@ -74,10 +74,10 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    // Else references in the settings are read as the system-assigned identity, which there may not be.
+    // Without this, references in the settings use the system-assigned identity, which may not exist.
     keyVaultReferenceIdentity: userAssigned ? identityId : 'SystemAssigned'
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
-    // Flex Consumption refuses a site that names ftpsState, linuxFxVersion and others of the other plans (error 51021).
+    // Flex Consumption rejects ftpsState, linuxFxVersion and other properties of other plans (error 51021).
     siteConfig: {
       minTlsVersion: '1.2'
       http20Enabled: true
@@ -113,7 +113,7 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
   }
 }
 
-// Both tools deploy with the caller's token.
+// azd and Core Tools deploy with the caller's token.
 resource noPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = [for way in ['ftp', 'scm']: {
   parent: site
   name: way
@@ -125,5 +125,5 @@ resource noPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@202
 output name string = site.name
 output hostName string = site.properties.defaultHostName
 
-@description('The object id of the system-assigned identity; empty where there is none.')
+@description('Object id of the system-assigned identity; empty if the app has none.')
 output principalId string = userAssigned ? '' : site.identity.principalId

@@ -1,37 +1,37 @@
-// The app's own storage: the functions' queues, the leases, and what the host itself keeps (timers' locks, the package).
-// No mail. Nobody signs in with a key.
+// The app's own storage: the functions' queues, the leases, and the host's own data (timers' locks, the package).
+// It contains no mail. Shared keys are off.
 
 param name string
 param location string
 param tags object = {}
 
-@description('The container of the package that is deployed.')
+@description('Container of the deployed package.')
 param packageContainer string
 
-@description('Disabled: only from the virtual network.')
+@description('Disabled: reachable only from the virtual network.')
 @allowed([
   'Enabled'
   'Disabled'
 ])
 param publicAccess string
 
-// Named in code: shared/storage/base.py, QueueName. A test compares.
+// The queues of shared/storage/base.py, QueueName. A test compares them.
 var queueNames = [
   'polls'
   'route-requests'
   'lifecycle'
 ]
 
-// The host moves what it gives up to <queue>-poison. It makes these itself when it first needs them; here they are made
-// before, so that their lengths can be measured from the first day on.
+// The host moves messages that failed every try to <queue>-poison. It would create these queues at first use. They are
+// created here, so that their lengths can be measured from the beginning.
 var poisonNames = map(queueNames, queue => '${queue}-poison')
 
-// Named in code: shared/storage/azure/leases.py. A test compares.
+// The container of shared/storage/azure/leases.py. A test compares the names.
 var leaseContainer = 'mailroom-leases'
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   // checkov:skip=CKV_AZURE_35:open to the internet unless privateNetwork is set, since a small installation has no network of its own; every request needs a token
-  // checkov:skip=CKV_AZURE_206:one copy in one place is enough, since what is lost here is announced again by sweep
+  // checkov:skip=CKV_AZURE_206:one copy in one region suffices, since sweep sends lost route requests again
   name: name
   location: location
   tags: tags

@@ -1,14 +1,14 @@
-// The mailboxes' secrets. The app reads them by its identity, as references in its settings; who puts them there is an
-// operator: az keyvault secret set. No secret passes through this template.
+// The mailboxes' secrets. The app reads them with its identity, through references in its settings. An operator writes
+// them with az keyvault secret set. No secret passes through this template.
 
 param name string
 param location string
 param tags object = {}
 
-@description('Where it is recorded who read what.')
+@description('Resource id of the workspace that records accesses.')
 param workspaceId string
 
-@description('Disabled: only from the virtual network.')
+@description('Disabled: reachable only from the virtual network.')
 @allowed([
   'Enabled'
   'Disabled'
@@ -17,7 +17,7 @@ param publicAccess string
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   // checkov:skip=CKV_AZURE_109:open to the internet unless privateNetwork is set, since a small installation has no network of its own; every read needs a token
-  // checkov:skip=CKV_AZURE_189:the same
+  // checkov:skip=CKV_AZURE_189:open to the internet unless privateNetwork is set, as above; every read needs a token
   name: name
   location: location
   tags: tags
@@ -30,7 +30,8 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
     enableRbacAuthorization: true
     enableSoftDelete: true
     softDeleteRetentionInDays: 90
-    // It cannot be lost by a mistake. Its name stays taken until it is recovered, or its 90 days are over: infra/README.md.
+    // Protects against deletion by mistake. The name stays in use until the vault is recovered or 90 days have passed:
+    // infra/README.md.
     enablePurgeProtection: true
     publicNetworkAccess: publicAccess
     networkAcls: {
@@ -57,5 +58,5 @@ resource reads 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 output id string = vault.id
 output name string = vault.name
 
-@description('With a slash at its end.')
+@description('URL of the vault, with a slash at its end.')
 output uri string = vault.properties.vaultUri

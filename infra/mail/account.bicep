@@ -1,14 +1,14 @@
-// The mail's storage, where there is none yet: blobs and tables, apart from the app's own account, so that whoever reads
-// results need not be let into what the app runs on.
+// A new storage account for mail: blobs and tables. It is separate from the app's own account, so that consumers of
+// results need no access to the app's own data.
 
 param name string
 param location string
 param tags object = {}
 
-@description('The container of all mail.')
+@description('Container of all mail.')
 param container string
 
-@description('How it is copied. Archiving needs one without zones: Standard_LRS, Standard_GRS or Standard_RAGRS.')
+@description('Redundancy. The archive tier needs redundancy without zones: Standard_LRS, Standard_GRS or Standard_RAGRS.')
 @allowed([
   'Standard_LRS'
   'Standard_ZRS'
@@ -19,36 +19,36 @@ param container string
 ])
 param redundancy string
 
-@description('Disabled: only from the virtual network.')
+@description('Disabled: reachable only from the virtual network.')
 @allowed([
   'Enabled'
   'Disabled'
 ])
 param publicAccess string
 
-@description('Days for which what was deleted or overwritten can be brought back. mailroom forget removes mail at once, and for good only after these days.')
+@description('Days for which deleted and overwritten data can be restored. Mail that mailroom forget deletes is erased permanently after these days.')
 @minValue(1)
 @maxValue(365)
 param recoverDays int
 
-@description('Days after which messages go to the cool tier; 0: never.')
+@description('Days after which messages are moved to the cool tier; 0: never.')
 @minValue(0)
 param coolAfterDays int
 
-@description('Days after which messages go to the archive tier; 0: never.')
+@description('Days after which messages are moved to the archive tier; 0: never.')
 @minValue(0)
 param archiveAfterDays int
 
-@description('Days after which all that was written is deleted; 0: never.')
+@description('Days after which messages, results and records are deleted; 0: never.')
 @minValue(0)
 param deleteAfterDays int
 
-// The folders of shared/documents/blob_paths.py. A test compares. config/, which the operator writes, is not among them.
+// The folders of shared/documents/blob_paths.py; a test compares them. config/ is not included, since operators write it.
 var messageFolder = ['messages']
 var otherFolders = ['routed', 'unhandled', 'duplicates', 'blocked', 'failed', 'oversized', 'unreadable']
 
-// Breaks nothing, and costs: reading a message is dearer there, and one that leaves within 30 days is paid for all of them.
-// Good for mail whose results are taken up once and kept for years.
+// Breaks nothing. Reading costs more in the cool tier, and a blob that leaves it within 30 days is charged for all 30.
+// Suitable for mail whose results are processed once and kept for years.
 var cooling = {
   name: 'cool-messages'
   enabled: true
@@ -68,8 +68,8 @@ var cooling = {
   }
 }
 
-// Breaks reading: an archived blob has to be brought back first, which takes hours. Until then mailroom replay fails on the
-// message, and so does every consumer that follows a result to its text or its attachments.
+// Breaks reading: an archived blob must be rehydrated first, which takes hours. Until then, mailroom replay of the message
+// fails, and so does every consumer that reads a result's text or attachments.
 var archiving = {
   name: 'archive-messages'
   enabled: true
@@ -89,9 +89,9 @@ var archiving = {
   }
 }
 
-// Breaks replay for all that is older, the unhandled and the failed included: nobody has seen that mail, and it is gone. Bytes
-// that arrive anew count from their first arrival, so that a result may soon point to nothing. The tables stay: what is
-// kept in a mailbox is not collected again, and mailroom find still names it.
+// Breaks replay of older messages, including unhandled and failed messages, which are then lost. If the same bytes arrive
+// again, their age counts from the first arrival, so that a new result may soon point to deleted blobs. The tables stay:
+// messages kept in a mailbox are not stored again, and mailroom find still shows them.
 var deleting = {
   name: 'delete-everything'
   enabled: true
@@ -111,7 +111,7 @@ var deleting = {
   }
 }
 
-// Always on: else versions, and with them mail that was forgotten, would stay for ever.
+// Always on: without this rule, versions, and with them erased mail, would stay forever.
 var forgetting = {
   name: 'end-versions'
   enabled: true
@@ -133,7 +133,7 @@ var forgetting = {
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   // checkov:skip=CKV_AZURE_35:open to the internet unless privateNetwork is set, since a small installation has no network of its own; every request needs a token
-  // checkov:skip=CKV_AZURE_206:three zones of one region by default; mailRedundancy takes it to a second one
+  // checkov:skip=CKV_AZURE_206:three zones of one region by default; mailRedundancy can add a second region
   name: name
   location: location
   tags: tags

@@ -1,15 +1,15 @@
-// What the app needs in the mail's account, ours or one that is there already: a container and tables. An account's own
-// settings (soft delete, versions, lifecycle, network) are its owner's where it was there before, and are left alone.
+// A container and tables in the mail's account, which may be new or existing. The settings of an existing account (soft
+// delete, versions, lifecycle, network) are not changed.
 
 param accountName string
 
-@description('The container of all mail, and the beginning of the tables\' names: letters and digits alone.')
+@description('Container of all mail, and prefix of the tables\' names: letters and digits only.')
 @minLength(3)
 @maxLength(40)
 param container string
 
-// Named in code: shared/storage/base.py, Table; shared/storage/azure/records.py puts the container's name before. A test
-// compares.
+// The tables of shared/storage/base.py, Table; shared/storage/azure/records.py adds the container's name as prefix. A test
+// compares them.
 var tableNames = [
   'receipts'
   'claims'
@@ -49,5 +49,5 @@ resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2023-05-
 output tables array = map(tableNames, table => '${container}${table}')
 output container string = mail.name
 
-@description('Without a slash at its end, as MAIL_STORAGE takes it.')
+@description('The value of MAIL_STORAGE, without a slash at its end.')
 output blobUrl string = 'https://${account.name}.blob.${environment().suffixes.storage}'

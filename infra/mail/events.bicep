@@ -1,15 +1,15 @@
-// The events of results: one BlobCreated for each blob under routed/, which is written after all that it points to. An
-// account can have one system topic; where it has one already, subscriptions are made there instead (mailEvents: false).
+// Events of results: a BlobCreated event for each blob under routed/. A result is written after everything it points to.
+// An account can have only one system topic. If it already has one, create subscriptions there (mailEvents: false).
 
 param accountName string
 param topicName string
 
-@description('The region of the storage account: a system topic must be created in the region of its source.')
+@description('Region of the storage account, since a system topic must be in the region of its source.')
 param location string
 param tags object = {}
 param container string
 
-@description('Who gets them: [{ name: \'crm\', functionId: \'/subscriptions/…/functions/on_result\', route: \'sales\' }]; without route, every route\'s.')
+@description('Subscribers: [{ name: \'crm\', functionId: \'/subscriptions/…/functions/on_result\', route: \'sales\' }]; without route: results of all routes.')
 param consumers array = []
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {

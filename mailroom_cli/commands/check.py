@@ -1,4 +1,4 @@
-"""`mailroom check`: routes; connect, sign in, count, look at rights; change nothing (rule 1.11)."""
+"""`mailroom check`: check routes and mailboxes; change nothing (rule 1.11)."""
 
 from __future__ import annotations
 
@@ -12,65 +12,69 @@ from shared.mailboxes.base import HasAddresses, Mailbox, MailboxAddresses
 
 
 def check(app: App, only: str | None = None) -> Iterator[tuple[bool, str]]:
-    """Look at the routes, and at every mailbox, or one.
+    """Check the routes and the mailboxes.
+
+    Args:
+        app: supplies settings, routes and mailboxes.
+        only: name of one mailbox; None means every mailbox.
 
     Yields:
-        Whether it is well, and a line that says what was found.
+        Whether a check passed, and a line that describes its result.
     """
-    for fault in app.settings.warnings:
-        yield True, f"note: {fault}"
-    for name, faults in app.settings.faulty.items():
+    for warning in app.settings.warnings:
+        yield True, f"note: {warning}"
+    for name, errors in app.settings.faulty.items():
         if only in (None, name):
-            yield from ((False, f"mailbox {name}: {fault}") for fault in faults)
+            yield from ((False, f"mailbox {name}: {error}") for error in errors)
     yield from check_routes(app, only)
     for settings in app.settings.mailboxes.values():
         if only in (None, settings.name):
             try:
-                yield from _look(settings, app)
+                yield from _check_mailbox(settings, app)
             except MailroomError as error:
-                yield False, str(error) if settings.name in str(error) else f"mailbox {settings.name}: {error}"
+                yield False, _name_mailbox(settings, str(error))
 
 
 def check_routes(app: App, only: str | None = None) -> Iterator[tuple[bool, str]]:
-    """Look at the routes of the settings and of the routes file: those of every mailbox, or of one.
+    """Check the routes of the settings and of the routes file, for every mailbox or for `only`.
 
     Yields:
-        Whether they are well, and a line that says what was found.
+        Whether a check passed, and a line that describes its result.
     """
     try:
-        yield from _told(app.route_repository.read(), app, ROUTES_PATH, only)
+        yield from _describe_routes(app.route_repository.read(), app, ROUTES_PATH, only)
     except MailroomError as error:
         yield False, f"routes: {error}"
 
 
 def check_routes_file(app: App, file: Path) -> Iterator[tuple[bool, str]]:
-    """Check a file as if it were the routes file; it is stored nowhere.
+    """Check a file as if it were the routes file; store nothing.
 
     Yields:
-        Whether it is well, and a line that says what was found.
+        Whether a check passed, and a line that describes its result.
 
     Raises:
-        ConfigurationError: it cannot be read.
+        ConfigurationError: the file cannot be read.
     """
     try:
         data = file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
-    yield from _told(load_routes(app.settings, data, str(file)), app, str(file), None)
+    yield from _describe_routes(load_routes(app.settings, data, str(file)), app, str(file), None)
 
 
-def _told(routes: RouteSet, app: App, called: str, only: str | None) -> Iterator[tuple[bool, str]]:
+def _describe_routes(routes: RouteSet, app: App, file: str, only: str | None) -> Iterator[tuple[bool, str]]:
     yield from ((True, f"note: {warning}") for warning in routes.warnings)
-    own = f"{len(app.settings.routes)} in the settings"
-    faults = routes.all_faults if only is None else routes.keeps(only)
-    if not faults:
-        theirs = f"no {called}" if routes.from_file is None else f"{routes.from_file} in {called}"
-        yield True, f"routes: {own}, {theirs}"
-    for fault in routes.faults:
-        yield False, f"routes: {fault}; until then no mail is routed"
-    for name, of_one in routes.faulty.items():
+    errors = routes.all_faults if only is None else routes.keeps(only)
+    if not errors:
+        from_file = f"no {file}" if routes.from_file is None else f"{routes.from_file} in {file}"
+        yield True, f"routes: {len(app.settings.routes)} in the settings, {from_file}"
+    for error in routes.faults:
+        yield False, f"routes: {error}; until then no mail is routed"
+    for name, mailbox_errors in routes.faulty.items():
         if only in (None, name):
-            yield from ((False, f"routes: {fault}; until then no mail of mailbox {name} is routed") for fault in of_one)
+            for error in mailbox_errors:
+                yield False, f"routes: {error}; until then no mail of mailbox {name} is routed"
 
 
 def alias_notes(
@@ -79,13 +83,13 @@ def alias_notes(
     route_of: Callable[[str], str | None],
     configured: Collection[str] = (),
 ) -> Iterator[str]:
-    """Say which addresses a mailbox has, which of them belong into ALIASES, and whether mail for them may be misrouted.
+    """Describe a mailbox's addresses: which belong in ALIASES, and whether mail to them may be misrouted.
 
     Args:
-        settings: the mailbox's.
-        addresses: what its server says.
-        route_of: the name of the first plain route that takes an address; None: no route does.
-        configured: what ALIASES names.
+        settings: the mailbox's settings.
+        addresses: the addresses that the server reports.
+        route_of: returns the name of the first plain route that matches an address, or None.
+        configured: the addresses in ALIASES.
     """
     setting = f"MAILBOXES__{settings.name}__ALIASES"
     aliases = ", ".join(addresses.aliases)
@@ -98,40 +102,40 @@ def alias_notes(
     if not new:
         return
     yield f"aliases that have a route: set {setting}={';'.join(proposed)}"
-    own = route_of(addresses.primary)
-    misrouted = [alias for alias in new if routed[alias] != own]
-    if own is not None and misrouted:
+    primary_route = route_of(addresses.primary)
+    misrouted = [alias for alias in new if routed[alias] != primary_route]
+    if primary_route is not None and misrouted:
         yield (
-            f"{addresses.primary} has the route {own} beside the routes of {', '.join(misrouted)}: Exchange may write "
-            f"{addresses.primary} into To for mail that was sent to an alias, and route {own} takes it then; see "
-            "docs/how-to/aliases.md"
+            f"{addresses.primary} has the route {primary_route}, and {', '.join(misrouted)} have other routes: "
+            f"Exchange may write {addresses.primary} into To for mail to an alias, and then route {primary_route} "
+            "takes it; see docs/aliases.md"
         )
 
 
-def _look(settings: MailboxSettings, app: App) -> Iterator[tuple[bool, str]]:
+def _check_mailbox(settings: MailboxSettings, app: App) -> Iterator[tuple[bool, str]]:
     with app.poller.connect(settings) as mailbox:
         for folder in mailbox.folders:
-            rights = mailbox.check_folder(folder)
-            since = f" Only what was received since {settings.since} is taken." if settings.since else ""
-            found = f"signed in to {settings.host}; {rights.messages} messages; {_fate(settings)}.{since}"
-            yield not rights.problems, f"mailbox {settings.name}, {folder}: {found}"
-            for note in rights.notes:
+            result = mailbox.check_folder(folder)
+            since = f" Only messages received since {settings.since} are drained." if settings.since else ""
+            summary = f"signed in to {settings.host}; {result.messages} messages; {_after_storing(settings)}.{since}"
+            yield not result.problems, f"mailbox {settings.name}, {folder}: {summary}"
+            for note in result.notes:
                 yield True, f"note: mailbox {settings.name}, {folder}: {note}"
-            for problem in rights.problems:
+            for problem in result.problems:
                 yield False, problem if settings.name in problem else f"mailbox {settings.name}, {folder}: {problem}"
         for note in _address_notes(settings, mailbox, app):
             yield True, f"note: {note}" if note.startswith("mailbox ") else f"note: mailbox {settings.name}: {note}"
 
 
 def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Iterator[str]:
-    """Say what the server knows of the mailbox's addresses. Nothing here keeps mail from being collected."""
+    """Describe the addresses that the server reports. An error here is only a note: it does not stop draining."""
     if not isinstance(mailbox, HasAddresses):
         return
     try:
         addresses = mailbox.addresses()
         table = app.tables.for_mailbox(settings.name)
     except AccessRefused as error:
-        yield f"{error}. It is optional, and lets check propose ALIASES (docs/reference/permissions.md)"
+        yield f"{error}. This permission is optional; with it, check proposes ALIASES (docs/permissions.md)"
         return
     except MailroomError as error:
         yield str(error)
@@ -143,11 +147,15 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
     yield from alias_notes(settings, addresses, route_of, settings.aliases)
 
 
-def _fate(settings: MailboxSettings) -> str:
+def _name_mailbox(settings: MailboxSettings, text: str) -> str:
+    return text if settings.name in text else f"mailbox {settings.name}: {text}"
+
+
+def _after_storing(settings: MailboxSettings) -> str:
     if settings.after is After.KEEP:
-        return "what is stored stays in the mailbox"
+        return "stored messages stay in the mailbox"
     if settings.after is After.MOVE:
-        return f"what is stored is moved to {settings.move_to}"
+        return f"stored messages are moved to {settings.move_to}"
     if settings.after is After.TRASH:
-        return "what is stored is moved to the deleted items"
-    return "what is stored is deleted from the mailbox"
+        return "stored messages are moved to the deleted items"
+    return "stored messages are deleted from the mailbox"

@@ -1,4 +1,4 @@
-"""`mailroom explain`: what would become of a message, and why; nothing is stored."""
+"""`mailroom explain`: show how a message would be routed, and why; store nothing."""
 
 from __future__ import annotations
 
@@ -20,31 +20,33 @@ from shared.routing.model import Decision
 
 
 def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX") -> Iterator[str]:
-    """Read a message, and say what each mailbox would do with it if it arrived there now.
+    """Parse a message, and describe its routing in each mailbox if it arrived there now.
 
     Args:
-        app: with the routes, and the storage whose claims are looked at.
+        app: supplies the routes, and the storage whose claims are read.
         file: the raw message.
-        only: one mailbox's name; None: every usable one.
-        folder: where it would be collected.
+        only: name of one mailbox; None means every mailbox with valid settings.
+        folder: folder in which the message would arrive.
 
     Yields:
         Lines for a person.
 
     Raises:
-        ConfigurationError: the file cannot be read, or there is no such mailbox.
-        TransientError: the storage is ill.
+        ConfigurationError: the file cannot be read, or the settings have no such mailbox.
+        TransientError: the storage failed.
     """
     try:
         data = file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
     if only is not None and only not in app.settings.mailboxes:
-        raise ConfigurationError(f"there is no usable mailbox {only}; there are: {', '.join(app.settings.mailboxes)}")
-    message, identity = parse(data), hashlib.sha256(data).hexdigest()
-    yield from _read(message, identity)
-    kinds = [one.kind for one in fingerprints(identity, visible_content(message))]
-    yield f"the same as others by: {', '.join(kinds)}"
+        raise ConfigurationError(
+            f"the settings have no valid mailbox {only}; valid are: {', '.join(app.settings.mailboxes) or 'none'}"
+        )
+    message, message_id = parse(data), hashlib.sha256(data).hexdigest()
+    yield from _describe_message(message, message_id)
+    kinds = [fingerprint.kind for fingerprint in fingerprints(message_id, visible_content(message))]
+    yield f"duplicates are found by: {', '.join(kinds)}"
     for name, mailbox in app.settings.mailboxes.items():
         if only not in (None, name):
             continue
@@ -52,59 +54,65 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
         yield f"in mailbox {name}, {folder}:"
         table = app.tables.for_mailbox(name)
         if table is None:
-            yield from (
-                f"  not routed until this is right: {fault}" for fault in app.route_repository.read().keeps(name)
-            )
+            errors = app.route_repository.read().keeps(name)
+            yield from (f"  not routed until this error is corrected: {error}" for error in errors)
             continue
         hints = dict.fromkeys(envelope_hints(message, table.reading))
         if hints:
-            yield "  the receiving server says it is for: " + ", ".join(f"{h.address} ({h.where})" for h in hints)
-        receipt = _receipt(name, mailbox.protocol.value, folder, identity, len(data))
+            yield "  envelope recipients: " + ", ".join(f"{hint.address} ({hint.where})" for hint in hints)
+        receipt = _receipt(name, mailbox.protocol.value, folder, message_id, len(data))
         decision = decide(to_routing_input(message, folder, table.reading), table)
-        prints = fingerprints(identity, visible_content(message, table.reading))
-        yield from _decided(decision, receipt, prints, Claims(app.storage.records, receipt, app.storage.blobs))
+        message_fingerprints = fingerprints(message_id, visible_content(message, table.reading))
+        claims = Claims(app.storage.records, receipt, app.storage.blobs)
+        yield from _describe_decision(decision, receipt, message_fingerprints, claims)
 
 
-def _read(message: Message, identity: str) -> Iterator[str]:
-    yield f"message {identity}"
-    for what, addresses in (("from", message.from_), ("to", message.to), ("cc", message.cc)):
-        yield f"  {what}: {', '.join(one.address or one.name for one in addresses) or 'nobody'}"
+def _describe_message(message: Message, message_id: str) -> Iterator[str]:
+    yield f"message {message_id}"
+    for label, addresses in (("from", message.from_), ("to", message.to), ("cc", message.cc)):
+        yield f"  {label}: {', '.join(address.address or address.name for address in addresses) or 'none'}"
     if message.invalid_addresses:
-        yield f"  no addresses: {'; '.join(message.invalid_addresses)}"
+        yield f"  invalid addresses: {'; '.join(message.invalid_addresses)}"
     yield f"  subject: {message.subject}"
-    yield f"  sent: {message.sent or 'not told'}; {len(message.attachments)} attachments"
+    yield f"  sent: {message.sent or 'unknown'}; {len(message.attachments)} attachments"
     if message.automatic is not None:
         yield f"  automatic: {message.automatic} ({'; '.join(message.automatic_evidence)})"
     if message.report is not None:
-        yield f"  reports on: {', '.join(one.address or '?' for one in message.report.failed) or 'no failure'}"
+        failed = ", ".join(address.address or "?" for address in message.report.failed)
+        yield f"  reports failed recipients: {failed or 'none'}"
     for defect in message.defects:
         yield f"  repaired: {defect}"
 
 
-def _decided(decision: Decision, receipt: Receipt, prints: tuple[Fingerprint, ...], claims: Claims) -> Iterator[str]:
+def _describe_decision(
+    decision: Decision, receipt: Receipt, message_fingerprints: tuple[Fingerprint, ...], claims: Claims
+) -> Iterator[str]:
     for tried in decision.tried:
         yield f"  {tried.address}: {f'route {tried.route}: ' if tried.route else ''}{tried.reason}"
     if decision.blocked_by is not None:
-        yield f"  blocked: BLOCKED_SENDERS has {decision.blocked_by}"
+        yield f"  blocked: BLOCKED_SENDERS contains {decision.blocked_by}"
     if decision.unhandled is not None:
         yield f"  unhandled, {decision.unhandled.value}: {decision.unhandled.detail}"
     for match in decision.matches:
         reference = f", reference {match.reference}" if match.reference else ""
-        place = f", in place of the primary address {match.instead_of}" if match.instead_of else ""
-        yield f"  {match.recipient}: route {match.route} takes it by {match.matched}{place}{reference}"
-        owner = claims.find_duplicate(prints, match.recipient)
-        if owner is None:
-            yield f"    stored as {result_path(match.route, receipt.stored_at, receipt.message, match.recipient)}"
-            for one in claims.different(prints, match.recipient):
-                yield f"    another body than message {one.message} with the same Message-ID: {one.result}"
+        alias = f", in place of the primary address {match.instead_of}" if match.instead_of else ""
+        yield f"  {match.recipient}: route {match.route} takes it by {match.matched}{alias}{reference}"
+        original = claims.find_duplicate(message_fingerprints, match.recipient)
+        if original is None:
+            path = result_path(match.route, receipt.stored_at, receipt.message, match.recipient)
+            yield f"    stored as {path}"
+            for claim in claims.different(message_fingerprints, match.recipient):
+                yield f"    message {claim.message} has the same Message-ID and another body: {claim.result}"
         else:
-            yield f"    a duplicate by {owner.kind} of message {owner.message}: {owner.result}"
+            yield f"    a duplicate by {original.kind} of message {original.message}: {original.result}"
     if decision.unserved:
-        yield f"  {len(decision.unserved)} recipients beyond MAX_RECIPIENTS get no result: {decision.unserved[0]} …"
+        yield (
+            f"  {len(decision.unserved)} recipients beyond MAX_RECIPIENTS get no result, such as {decision.unserved[0]}"
+        )
 
 
 def _receipt(mailbox: str, protocol: str, folder: str, message: str, size: int) -> Receipt:
-    """As one that arrived now would have it."""
+    """Return the receipt of a message that arrived now."""
     return Receipt(
         arrival="",
         mailbox=mailbox,

@@ -1,4 +1,4 @@
-"""`mailroom find`: where a message is, and what became of it."""
+"""`mailroom find`: show where messages are stored and how they were routed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from itertools import islice
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table as Shown
+from rich.table import Table
 from rich.text import Text
 
-from mailroom_cli.terminal import escaped
+from mailroom_cli.terminal import escape_json_line
 from shared.dispatch.deduplication import Claim, Claims
 from shared.dispatch.record_resolution import is_unresolved, resolved_record_path
 from shared.documents.blob_paths import FATES, raw_path, skipped_path
@@ -21,165 +21,168 @@ from shared.documents.describing import format_time
 from shared.operations.search import ArrivalQuery, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import FingerprintKind
-from shared.storage.base import Record, Storage, Table, scan_by_values
+from shared.storage.base import Record, Storage, scan_by_values
+from shared.storage.base import Table as StorageTable
 
-Story = dict[str, object]
-"""What is known of one arrival, in the shape that `--json` gives it."""
+History = dict[str, object]
+"""Everything known about an arrival, with the fields of `--json`."""
 
 
-def find_message_histories(stores: Storage, wanted: ArrivalQuery, limit: int) -> tuple[list[Story], bool]:
-    """What is known of each arrival that fits, in the order in which they were stored.
+def find_message_histories(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list[History], bool]:
+    """Return the history of each matching arrival, in the order in which they were stored.
 
     Args:
-        stores: where they are.
-        wanted: what is known of them.
-        limit: how many are told at most.
+        storage: stores the arrivals.
+        query: selects the arrivals.
+        limit: largest number of arrivals to return.
 
     Returns:
-        The stories, and whether there are more.
+        The histories, and whether more arrivals match.
 
     Raises:
-        TransientError: the storage is ill.
+        TransientError: the storage failed.
     """
-    found = list(islice(find_arrivals(stores.records, wanted), limit + 1))
-    receipts = sorted(found[:limit], key=lambda one: (one.stored_at, one.arrival))
+    matches = list(islice(find_arrivals(storage.records, query), limit + 1))
+    receipts = sorted(matches[:limit], key=lambda receipt: (receipt.stored_at, receipt.arrival))
     claims: defaultdict[str, list[Record]] = defaultdict(list)
-    for record in scan_by_values(stores.records, Table.CLAIMS, "owner", (one.arrival for one in receipts)):
+    arrivals = (receipt.arrival for receipt in receipts)
+    for record in scan_by_values(storage.records, StorageTable.CLAIMS, "owner", arrivals):
         claims[str(record.values["owner"])].append(record)
-    return [_story(stores, one, claims[one.arrival]) for one in receipts], len(found) > limit
+    return [_history(storage, receipt, claims[receipt.arrival]) for receipt in receipts], len(matches) > limit
 
 
-def show(told: Iterable[Story], console: Console) -> None:
-    """For people: a table for each arrival."""
-    for story in told:
-        table = Shown(show_header=False, box=SIMPLE)
+def show(histories: Iterable[History], console: Console) -> None:
+    """Print a table for each arrival."""
+    for history in histories:
+        table = Table(show_header=False, box=SIMPLE)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
-        for name, text in _lines(story):
-            table.add_row(name, Text(text))
+        for label, text in _rows(history):
+            table.add_row(label, Text(text))
         console.print(table)
 
 
-def as_line(story: Story) -> str:
-    """For programs: one line of JSON for each arrival."""
-    return escaped(json.dumps(story, ensure_ascii=False))
+def to_json_line(history: History) -> str:
+    """Return the history as a line of JSON."""
+    return escape_json_line(json.dumps(history, ensure_ascii=False))
 
 
-def _story(stores: Storage, receipt: Receipt, claims: Sequence[Record]) -> Story:
+def _history(storage: Storage, receipt: Receipt, claims: Sequence[Record]) -> History:
     raw = raw_path(receipt.message) if receipt.message else ""
     return {
         "arrival": receipt.arrival,
         "message": receipt.message or None,
         "state": receipt.state.value,
         "outcome": receipt.outcome or None,
-        "where": _where(receipt),
+        "where": _location(receipt),
         "mailbox": receipt.mailbox,
         "protocol": receipt.protocol,
         "folder": receipt.folder,
         "server_key": receipt.server_key,
         "size": receipt.size,
-        "received": _time(receipt.received),
-        "stored": _time(receipt.stored_at),
-        "routed": _time(receipt.routed_at),
+        "received": _format_time(receipt.received),
+        "stored": _format_time(receipt.stored_at),
+        "routed": _format_time(receipt.routed_at),
         "removed": receipt.removed,
         "from": list(receipt.senders),
         "to_and_cc": list(receipt.to_and_cc),
         "message_id": receipt.message_id or None,
         "conversation": receipt.conversation or None,
-        "raw": {"path": raw, "exists": stores.blobs.exists(raw)} if raw else None,
+        "raw": {"path": raw, "exists": storage.blobs.exists(raw)} if raw else None,
         "outcomes": receipt.outcomes,
         "results": [
-            {"recipient": who, "path": path, "exists": stores.blobs.exists(path)}
-            for who, path in receipt.results().items()
+            {"recipient": recipient, "path": path, "exists": storage.blobs.exists(path)}
+            for recipient, path in receipt.results().items()
         ],
-        "records": list(_records(stores, receipt)),
+        "records": list(_records(storage, receipt)),
         "claims": [
             {name: claim.values[name] for name in ("recipient", "kind", "result")}
-            for claim in sorted(claims, key=lambda one: (str(one.values["recipient"]), str(one.values["kind"])))
+            for claim in sorted(claims, key=lambda claim: (str(claim.values["recipient"]), str(claim.values["kind"])))
         ],
         "same_message_id": [
-            {"recipient": recipient, **one.as_reference()}
-            for recipient, one in _same_message_id(stores, receipt, claims)
+            {"recipient": recipient, **claim.as_reference()}
+            for recipient, claim in _same_message_id(storage, receipt, claims)
         ],
         "last_error": receipt.last_error or None,
     }
 
 
-def _same_message_id(stores: Storage, receipt: Receipt, claims: Sequence[Record]) -> Iterator[tuple[str, Claim]]:
-    """The claims of messages with the same Message-ID and another body, by recipient."""
+def _same_message_id(storage: Storage, receipt: Receipt, claims: Sequence[Record]) -> Iterator[tuple[str, Claim]]:
+    """Yield recipients with the claims of messages that have the same Message-ID and another body."""
     for record in claims:
         recipient = str(record.values["recipient"])
         if record.values["kind"] == FingerprintKind.MESSAGE_ID and record.values["named"] == recipient:
             prints = Claim.from_record(record).prints
-            different = Claims(stores.records, receipt, stores.blobs).different(prints, recipient)
-            yield from ((recipient, one) for one in different)
+            different = Claims(storage.records, receipt, storage.blobs).different(prints, recipient)
+            yield from ((recipient, claim) for claim in different)
 
 
-def _records(stores: Storage, receipt: Receipt) -> Iterator[dict[str, object]]:
-    paths = [resolved_record_path(fate, receipt) for fate in FATES] if receipt.message else []
+def _records(storage: Storage, receipt: Receipt) -> Iterator[dict[str, object]]:
+    paths = [resolved_record_path(kind, receipt) for kind in FATES] if receipt.message else []
     if receipt.state is State.OVERSIZED:
         paths.append(skipped_path("oversized", receipt.mailbox, receipt.stored_at, receipt.arrival))
     if receipt.state is State.UNREADABLE:
         paths.append(skipped_path("unreadable", receipt.mailbox, receipt.stored_at, receipt.arrival))
     for path in paths:
-        data = stores.blobs.read(path)
+        data = storage.blobs.read(path)
         if data is not None:
             yield {"path": path, "resolved": not is_unresolved(data)}
 
 
-def _where(receipt: Receipt) -> str:
+def _location(receipt: Receipt) -> str:
     if receipt.state is State.ERASED:
-        return "nowhere: it was forgotten" if receipt.is_fully_erased else "being forgotten"
+        return "erased" if receipt.is_fully_erased else "being erased"
     if not receipt.was_downloaded:
-        return "in the mailbox alone"
-    return "in the storage" if receipt.removed else "in the storage, and not known to be removed from the mailbox"
+        return "in the mailbox only"
+    return "in storage" if receipt.removed else "in storage, removal from the mailbox not confirmed"
 
 
-def _lines(story: Story) -> Iterator[tuple[str, str]]:
-    """Names and texts of what a person is shown; what is not known is left out."""
-    yield "arrival", f"{story['arrival']}"
-    if story["message"]:
-        yield "message", f"{story['message']}, {story['size']} octets"
-    yield "came in", f"{story['mailbox']}, {story['folder']} ({story['protocol']} {story['server_key']})"
-    routed = f", routed {story['routed']}" if story["routed"] else ""
-    yield "when", f"stored {story['stored']}{routed}"
-    fate = f", {story['outcome']}" if story["outcome"] not in (None, story["state"]) else ""
-    yield "state", f"{story['state']}{fate}"
-    yield "where now", f"{story['where']}"
+def _rows(history: History) -> Iterator[tuple[str, str]]:
+    """Yield labels and texts for a person; unknown values are omitted."""
+    yield "arrival", f"{history['arrival']}"
+    if history["message"]:
+        yield "message", f"{history['message']}, {history['size']} bytes"
+    yield "arrived in", f"{history['mailbox']}, {history['folder']} ({history['protocol']} {history['server_key']})"
+    routed = f", routed {history['routed']}" if history["routed"] else ""
+    yield "time", f"stored {history['stored']}{routed}"
+    outcome = f", {history['outcome']}" if history["outcome"] not in (None, history["state"]) else ""
+    yield "state", f"{history['state']}{outcome}"
+    yield "location", f"{history['where']}"
     for name, label in (("from", "from"), ("to_and_cc", "to and cc")):
-        addresses = story[name]
+        addresses = history[name]
         assert isinstance(addresses, list)
         if addresses:
             yield label, ", ".join(addresses)
     for name, label in (("message_id", "Message-ID"), ("conversation", "conversation"), ("last_error", "last error")):
-        if story[name]:
-            yield label, f"{story[name]}"
-    raw, outcomes, results = story["raw"], story["outcomes"], story["results"]
+        if history[name]:
+            yield label, f"{history[name]}"
+    raw, outcomes, results = history["raw"], history["outcomes"], history["results"]
     assert isinstance(outcomes, dict)
     assert isinstance(results, list)
-    gone = {one["recipient"] for one in results if not one["exists"]}
+    missing = {result["recipient"] for result in results if not result["exists"]}
     if isinstance(raw, dict):
-        yield "bytes", raw["path"] + ("" if raw["exists"] else " (gone)")
-    for who, what in outcomes.items():
-        yield ("" if who == "*" else f"for {who}") or "for anybody", what + (" (gone)" if who in gone else "")
-    yield from _kept(story)
+        yield "raw message", raw["path"] + ("" if raw["exists"] else " (missing)")
+    for recipient, outcome in outcomes.items():
+        label = "for any recipient" if recipient == "*" else f"for {recipient}"
+        yield label, outcome + (" (missing)" if recipient in missing else "")
+    yield from _record_rows(history)
 
 
-def _kept(story: Story) -> Iterator[tuple[str, str]]:
-    records, claims, others = story["records"], story["claims"], story["same_message_id"]
+def _record_rows(history: History) -> Iterator[tuple[str, str]]:
+    records, claims, others = history["records"], history["claims"], history["same_message_id"]
     assert isinstance(records, list)
     assert isinstance(claims, list)
     assert isinstance(others, list)
-    for one in others:
-        yield "same Message-ID", f"{one['recipient']}: another body in message {one['message']}, {one['result']}"
-    for one in records:
-        yield "record", one["path"] + (" (resolved)" if one["resolved"] else "")
-    by_recipient: defaultdict[str, list[str]] = defaultdict(list)
+    for other in others:
+        yield "same Message-ID", f"{other['recipient']}: message {other['message']} has another body, {other['result']}"
+    for record in records:
+        yield "record", record["path"] + (" (resolved)" if record["resolved"] else "")
+    kinds_by_recipient: defaultdict[str, list[str]] = defaultdict(list)
     for claim in claims:
-        by_recipient[claim["recipient"]].append(claim["kind"])
-    for who, kinds in by_recipient.items():
-        yield "claims", f"{who}: {', '.join(kinds)}"
+        kinds_by_recipient[claim["recipient"]].append(claim["kind"])
+    for recipient, kinds in kinds_by_recipient.items():
+        yield "claims", f"{recipient}: {', '.join(kinds)}"
 
 
-def _time(time: datetime | None) -> str | None:
+def _format_time(time: datetime | None) -> str | None:
     return None if time is None else format_time(time)

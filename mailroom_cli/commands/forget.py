@@ -1,4 +1,4 @@
-"""`mailroom forget`: mail removed for good, after a look at what would go."""
+"""`mailroom forget`: erase messages permanently, after a list of what would be erased."""
 
 from __future__ import annotations
 
@@ -15,123 +15,130 @@ from shared.receipts import TRUNCATED
 from shared.routing.model import ANYBODY
 
 BATCH = 2000
-"""Messages that are removed while the mailboxes are held once. For each batch whole tables are read."""
+"""Messages erased while the mailboxes' leases are held once. Each batch reads whole tables."""
+
+SHOWN_RECIPIENTS = 5
+"""The number of other recipients that the command names."""
 
 
 @dataclass(slots=True)
 class ErasureResult:
-    """What went, or would go.
+    """What was erased, or would be erased.
 
     Attributes:
-        address: whom it is about; empty if it is about a message.
+        address: the person's address; empty if a message is erased.
         groups: the messages.
-        refused: those that cannot go now.
-        found: what they left.
-        unread: arrivals of which nobody knows whether they are about the address.
+        refused: messages that cannot be erased now.
+        artifacts: what is stored for each batch of the messages.
+        unread: number of arrivals whose sender and recipients are unknown.
     """
 
     address: str
     groups: list[Group]
     refused: list[Group]
-    found: list[Artifacts] = field(default_factory=list)
+    artifacts: list[Artifacts] = field(default_factory=list)
     unread: int = 0
 
 
-def check_target(what: str) -> None:
-    """Return if `what` is an id or an address.
+def check_target(target: str) -> None:
+    """Return if `target` is an id or an address.
 
     Raises:
         ConfigurationError: it is neither.
     """
-    if "@" in what:
-        parse_person(what)
+    if "@" in target:
+        parse_person(target)
     else:
-        parse_id(what)
+        parse_id(target)
 
 
 def forget(
-    app: App, what: str, *, really: bool, progress: Callable[[int, int], None], waiting: Callable[[str], None]
+    app: App, target: str, *, really: bool, progress: Callable[[int, int], None], waiting: Callable[[str], None]
 ) -> ErasureResult:
-    """Look for what goes, and remove it if that is meant.
+    """Find the messages to erase, and erase them if `really` is true.
 
     Args:
-        app: with the storage, and the mailboxes that are drained into it.
-        what: an id, or an address.
-        really: remove it.
-        progress: told how many messages are done, of how many.
-        waiting: told of a mailbox that has to be waited for.
+        app: supplies the storage and the mailboxes that are drained into it.
+        target: an id or an address.
+        really: erase the messages; otherwise only collect what would be erased.
+        progress: called with the number of erased messages and the total.
+        waiting: called with the name of a mailbox that is being drained and must be waited for.
 
     Raises:
-        ConfigurationError: it is neither, or names several messages.
+        ConfigurationError: the target is neither an id nor an address, or matches several messages.
         MessageMissing: no message has this id.
-        TransientError: the storage is ill, or a message changed meanwhile: the same request goes on from there.
+        TransientError: the storage failed, or a message changed meanwhile. The same call continues the work.
     """
-    forgetting = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.faulty})
-    address = parse_person(what) if "@" in what else ""
-    groups = forgetting.by_address(address) if address else forgetting.by_id(parse_id(what))
-    outcome = ErasureResult(address, [one for one in groups if not one.refused], [one for one in groups if one.refused])
-    if not really and outcome.groups:
-        outcome.found.append(forgetting.look(outcome.groups, address))
-    for start in range(0, len(outcome.groups) if really else 0, BATCH):
-        batch = outcome.groups[start : start + BATCH]
-        outcome.found.append(forgetting.erase(batch, address, waiting))
-        progress(start + len(batch), len(outcome.groups))
-    outcome.unread = forgetting.unread() if address else 0
-    return outcome
+    eraser = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.faulty})
+    address = parse_person(target) if "@" in target else ""
+    groups = eraser.by_address(address) if address else eraser.by_id(parse_id(target))
+    result = ErasureResult(
+        address, [group for group in groups if not group.refused], [group for group in groups if group.refused]
+    )
+    if not really and result.groups:
+        result.artifacts.append(eraser.look(result.groups, address))
+    for start in range(0, len(result.groups) if really else 0, BATCH):
+        batch = result.groups[start : start + BATCH]
+        result.artifacts.append(eraser.erase(batch, address, waiting))
+        progress(start + len(batch), len(result.groups))
+    result.unread = eraser.unread() if address else 0
+    return result
 
 
-def show(outcome: ErasureResult, console: Console, *, really: bool) -> None:
-    """List what went, or would go: paths one by one, records by number."""
-    for found in outcome.found:
-        for path in (*found.results, *found.records, *found.bytes):
+def show(result: ErasureResult, console: Console, *, really: bool) -> None:
+    """Print what was erased or would be erased: each path, and the number of other records."""
+    for batch in result.artifacts:
+        for path in (*batch.results, *batch.records, *batch.bytes):
             console.print(path, markup=False, highlight=False, soft_wrap=True)
-    arrivals = sum(len(group.receipts) for group in outcome.groups)
+    arrivals = sum(len(group.receipts) for group in result.groups)
     counts = [
-        f"{arrivals} arrivals of {len(outcome.groups)} messages",
-        f"{_count(outcome, 'results')} results",
-        f"{_count(outcome, 'records')} records",
-        f"{_count(outcome, 'bytes')} files of bytes",
-        f"{_count(outcome, 'claims')} claims",
-        f"{_count(outcome, 'conversations')} entries of conversations",
+        f"{arrivals} arrivals of {len(result.groups)} messages",
+        f"{_count(result, 'results')} results",
+        f"{_count(result, 'records')} records",
+        f"{_count(result, 'bytes')} raw and parsed messages",
+        f"{_count(result, 'claims')} claims",
+        f"{_count(result, 'conversations')} conversation entries",
     ]
-    if outcome.unread:
+    if result.unread:
         console.print(
-            f"{outcome.unread} arrivals are not routed yet, or failed: from whom and for whom they are is not known",
+            f"{result.unread} arrivals are not routed yet or failed: their senders and recipients are unknown",
             highlight=False,
             soft_wrap=True,
         )
-    if not outcome.groups:
-        console.print("there is nothing to forget" + (" but what is named below" if outcome.refused else ""))
+    if not result.groups:
+        console.print("nothing to erase" + (" except the messages named below" if result.refused else ""))
         return
-    console.print(("forgotten: " if really else "would be forgotten: ") + ", ".join(counts), highlight=False)
-    others = _others(outcome)
+    console.print(("erased: " if really else "would be erased: ") + ", ".join(counts), highlight=False)
+    others = _other_recipients(result)
     if others:
-        told = f"{len(others)} more, among them {', '.join(others[:5])}" if len(others) > 5 else ", ".join(others)  # noqa: PLR2004
-        console.print(f"that is mail for others too, with their results: {told}", markup=False, highlight=False)
-    kept = sorted({message for found in outcome.found for message in found.kept})
+        names = ", ".join(others)
+        if len(others) > SHOWN_RECIPIENTS:
+            names = f"{len(others)} recipients, such as {', '.join(others[:SHOWN_RECIPIENTS])}"
+        console.print(f"these messages also have results for others: {names}", markup=False, highlight=False)
+    kept = sorted({message for batch in result.artifacts for message in batch.kept})
     for message in kept:
         console.print(
-            f"message {message}: its bytes stay, since another arrival of it is not to be forgotten", highlight=False
+            f"message {message}: its raw message is kept, since another arrival of it is not erased", highlight=False
         )
     if not really:
-        console.print("nothing was changed; with --yes, all of this is removed for good")
+        console.print("nothing was changed; use --yes to erase all of this permanently")
 
 
-def refusals(outcome: ErasureResult) -> list[str]:
-    """A line for each message that cannot go now."""
-    return [f"message {group.message}: {group.refused}" for group in outcome.refused]
+def refusals(result: ErasureResult) -> list[str]:
+    """Return a line for each message that cannot be erased now."""
+    return [f"message {group.message}: {group.refused}" for group in result.refused]
 
 
-def _count(outcome: ErasureResult, what: str) -> int:
-    return sum(len(getattr(found, what)) for found in outcome.found)
+def _count(result: ErasureResult, kind: str) -> int:
+    return sum(len(getattr(batch, kind)) for batch in result.artifacts)
 
 
-def _others(outcome: ErasureResult) -> Sequence[str]:
-    """Who else has a result that goes, where a person is to be forgotten."""
-    if not outcome.address:
+def _other_recipients(result: ErasureResult) -> Sequence[str]:
+    """Return the other recipients whose results are erased with a person's mail."""
+    if not result.address:
         return ()
-    receipts = [receipt for group in outcome.groups for receipt in group.receipts]
-    who = {who for receipt in receipts for who in receipt.results()}
-    # Some receipts have no room for everybody: that there are more is all that is known here.
-    who |= {TRUNCATED for receipt in receipts if TRUNCATED in receipt.outcomes}
-    return sorted(who - {outcome.address, ANYBODY})
+    receipts = [receipt for group in result.groups for receipt in group.receipts]
+    recipients = {recipient for receipt in receipts for recipient in receipt.results()}
+    # A receipt has room for a limited number of recipients. TRUNCATED marks one that had more.
+    recipients |= {TRUNCATED for receipt in receipts if TRUNCATED in receipt.outcomes}
+    return sorted(recipients - {result.address, ANYBODY})

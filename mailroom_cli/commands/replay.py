@@ -1,4 +1,4 @@
-"""`mailroom replay`: have arrivals routed anew, by the records that they left."""
+"""`mailroom replay`: route stored messages again, selected by their records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table as Shown
+from rich.table import Table
 from rich.text import Text
 
 from shared.bootstrap import App
@@ -19,30 +19,30 @@ from shared.clock import utc_now
 from shared.errors import ConfigurationError, MessageUnreadable
 from shared.operations.replay import ReplayRequests, StoredRecord, kinds_of
 from shared.operations.replay_preview import Foreseen, preview_replay
-from shared.storage.base import Table
+from shared.storage.base import Table as StorageTable
 
-AT_ONCE = 16
-"""Records read at once: what one client of the storage does best with."""
-
-UNTOLD: Foreseen = "settings wrong"
-"""What a dry run says of mail whose routes it cannot know."""
+THREADS = 16
+"""Records read at once; one storage client gains nothing from more."""
 
 BATCH = 512
-"""Records announced together."""
+"""Records whose replay is requested together."""
+
+UNKNOWN_OUTCOME: Foreseen = "settings wrong"
+"""The outcome that a dry run shows for messages whose routes are invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOptions:
-    """What somebody asks to be replayed.
+    """The options of a replay.
 
     Attributes:
-        records: paths, or how they begin; empty: those of a range.
-        since: the first day of the range, UTC.
-        until: its last day.
-        kind: of the range, records of this kind only.
-        mailbox: of the range, records of this mailbox only.
-        dry_run: say what would be done, and do nothing.
-        reissue: write new results in place of the results that are named.
+        records: paths of records, or the beginning of their paths; empty if a range is replayed.
+        since: first day of the range, UTC.
+        until: last day of the range, UTC.
+        kind: only records of this kind in the range.
+        mailbox: only records of this mailbox in the range.
+        dry_run: preview the outcomes and change nothing.
+        reissue: write new results that replace the named results.
     """
 
     records: Sequence[str] = ()
@@ -54,132 +54,139 @@ class ReplayOptions:
     reissue: bool = False
 
     def check(self) -> None:
-        """See whether it makes sense.
+        """Check that the options fit together.
 
         Raises:
-            ConfigurationError: it does not.
+            ConfigurationError: they contradict each other, or select nothing.
         """
-        ranged = self.since is not None or self.until is not None
-        if ranged == bool(self.records):
-            raise ConfigurationError("either RECORD, or --since and --until: which are to be replayed?")
+        has_range = self.since is not None or self.until is not None
+        if has_range == bool(self.records):
+            raise ConfigurationError("select the messages to replay: either by RECORD, or by --since and --until")
         if self.records and (self.kind or self.mailbox):
-            raise ConfigurationError("--kind and --mailbox go with --since and --until; a RECORD's path names both")
+            raise ConfigurationError(
+                "--kind and --mailbox work only with --since and --until; the path of a RECORD contains both"
+            )
         if self.reissue and not self.records:
-            raise ConfigurationError("--reissue wants the results named, by their paths or how those begin")
+            raise ConfigurationError("--reissue needs the results: name their paths, or the beginning of their paths")
         if self.since is not None and self.until is not None and self.since > self.until:
-            raise ConfigurationError("--since is after --until")
+            raise ConfigurationError("--since is after --until: swap the two days")
 
 
 @dataclass(slots=True)
 class ReplayResult:
-    """What was found, and done.
+    """The result of a replay or a dry run.
 
     Attributes:
-        wanted: by kind, mailbox and, in a dry run, what would become: how many.
-        resolved: records that are left, since they are resolved already.
-        failures: what could not be asked for, and why.
+        counts: number of messages by kind, mailbox and, in a dry run, outcome.
+        resolved: number of records that were not replayed, since they are already resolved.
+        failures: a line for each record that could not be replayed.
     """
 
-    wanted: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     resolved: int = 0
     failures: list[str] = field(default_factory=list)
 
 
-def replay(app: App, wanted: ReplayOptions, progress: Callable[[int, int], None]) -> ReplayResult:
-    """Find what is asked for, and announce it.
+def replay(app: App, options: ReplayOptions, progress: Callable[[int, int], None]) -> ReplayResult:
+    """Find the selected records, and request the replay of their arrivals.
 
     Args:
-        app: with the storage; in a dry run, its routes count too.
-        wanted: what is asked for.
-        progress: told how many records are done, of how many.
+        app: supplies the storage and, in a dry run, the routes.
+        options: selects the records.
+        progress: called with the number of finished records and the total.
 
     Raises:
-        ConfigurationError: it makes no sense.
-        MessageMissing: a record that was named is not there.
-        TransientError: the storage is ill; what was announced until then is replayed.
+        ConfigurationError: the options are invalid.
+        MessageMissing: a named record does not exist.
+        TransientError: the storage failed; replays requested until then stay requested.
     """
-    wanted.check()
-    replays = ReplayRequests(app.storage, utc_now)
-    if wanted.records:
-        paths = [path for record in wanted.records for path in replays.named(record, reissue=wanted.reissue)]
+    options.check()
+    requests = ReplayRequests(app.storage, utc_now)
+    if options.records:
+        paths = [path for record in options.records for path in requests.named(record, reissue=options.reissue)]
     else:
-        paths = list(replays.within(kinds_of(wanted.kind), wanted.mailbox, wanted.since, wanted.until))
+        paths = list(requests.within(kinds_of(options.kind), options.mailbox, options.since, options.until))
     paths = list(dict.fromkeys(paths))
-    reissue = uuid4().hex if wanted.reissue else ""
-    outcome = ReplayResult()
+    reissue = uuid4().hex if options.reissue else ""
+    result = ReplayResult()
     seen: set[str] = set()
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="replay") as several:
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="replay") as pool:
         for start in range(0, len(paths), BATCH):
             batch = paths[start : start + BATCH]
-            found = list(_open(several.map(lambda path: _read(replays, path), batch), wanted, outcome))
-            # Two records of one arrival are one replay; two results of it are two.
-            fresh = {one.path if reissue else one.arrival: one for one in found}
-            chosen = [one for key, one in fresh.items() if key not in seen]
-            seen.update(fresh)
-            lost = replays.without_bytes(chosen)
-            outcome.failures += [f"{path}: its arrival has no receipt, or was forgotten" for path in sorted(lost)]
-            chosen = [one for one in chosen if one.path not in lost]
-            if wanted.dry_run:
-                became = several.map(lambda one: _foreseen(app, one, wanted), chosen)
-                outcome.wanted.update((one.kind, one.mailbox, what) for one, what in zip(chosen, became, strict=True))
+            records = _select(pool.map(lambda path: _read(requests, path), batch), options, result)
+            # Two records of an arrival are one replay; two results of an arrival are two reissues.
+            by_key = {record.path if reissue else record.arrival: record for record in records}
+            selected = [record for key, record in by_key.items() if key not in seen]
+            seen.update(by_key)
+            lost = requests.without_bytes(selected)
+            result.failures += [f"{path}: its arrival has no receipt, or was erased" for path in sorted(lost)]
+            selected = [record for record in selected if record.path not in lost]
+            if options.dry_run:
+                outcomes = pool.map(lambda record: _preview(app, record, options), selected)
+                result.counts.update(
+                    (record.kind, record.mailbox, outcome) for record, outcome in zip(selected, outcomes, strict=True)
+                )
             else:
-                replays.request(chosen, reissue=reissue)
-                outcome.wanted.update((one.kind, one.mailbox, "") for one in chosen)
+                requests.request(selected, reissue=reissue)
+                result.counts.update((record.kind, record.mailbox, "") for record in selected)
             progress(start + len(batch), len(paths))
-    return outcome
+    return result
 
 
-def show(outcome: ReplayResult, wanted: ReplayOptions, console: Console) -> None:
-    """Say what was done, or would be."""
-    if outcome.wanted:
-        table = Shown("kind", "mailbox", "messages", *(["would become"] if wanted.dry_run else []), box=SIMPLE)
-        for (kind, mailbox, became), count in sorted(outcome.wanted.items()):
-            row = (kind, mailbox, str(count), *([became] if wanted.dry_run else []))
+def show(result: ReplayResult, options: ReplayOptions, console: Console) -> None:
+    """Print the number of messages that are replayed, or the outcomes of a dry run."""
+    if result.counts:
+        table = Table("kind", "mailbox", "messages", *(["new outcome"] if options.dry_run else []), box=SIMPLE)
+        for (kind, mailbox, outcome), count in sorted(result.counts.items()):
+            row = (kind, mailbox, str(count), *([outcome] if options.dry_run else []))
             table.add_row(*map(Text, row))
         console.print(table)
-    for mailbox in sorted({mailbox for _, mailbox, became in outcome.wanted if became == UNTOLD}):
+    for mailbox in sorted({mailbox for _, mailbox, outcome in result.counts if outcome == UNKNOWN_OUTCOME}):
         console.print(
-            f"mailbox {mailbox}: what would become cannot be told here, its settings or its routes are wrong: "
-            f"`mailroom check {mailbox}` says how; any PASSWORD will do, no mailbox is asked"
+            f"mailbox {mailbox}: its new outcomes are unknown, since its settings or routes are invalid: run "
+            f"`mailroom check {mailbox}`; replay does not use PASSWORD, so that any value will do"
         )
-    if outcome.resolved:
-        console.print(f"{outcome.resolved} records are resolved already, and left as they are")
-    count = outcome.wanted.total()
+    if result.resolved:
+        console.print(f"{result.resolved} records are already resolved and were not replayed")
+    count = result.counts.total()
     if not count:
-        console.print("there is nothing to replay")
-    elif wanted.dry_run:
-        console.print(f"nothing was changed; without --dry-run, {count} messages are routed anew")
+        console.print("nothing to replay")
+    elif options.dry_run:
+        console.print(f"nothing was changed; without --dry-run, {count} messages are routed again")
     else:
-        console.print(f"{count} messages are announced: the app, or the next `mailroom run-once`, routes them anew")
-    if wanted.reissue and count:
         console.print(
-            "each gives a new result, if a route of today takes it: consumers see it as a new event, and may do their "
-            "work a second time"
+            f"the replay of {count} messages is requested: the app, or the next `mailroom run-once`, routes them again"
+        )
+    if options.reissue and count:
+        console.print(
+            "each message that a current route takes gets a new result: consumers see it as a new event and may "
+            "process the message a second time"
         )
 
 
-def _read(replays: ReplayRequests, path: str) -> StoredRecord | str:
+def _read(requests: ReplayRequests, path: str) -> StoredRecord | str:
+    """Return the record at `path`, or a line that says why it cannot be replayed."""
     try:
-        return replays.read(path) or f"{path} is gone"
+        return requests.read(path) or f"{path} no longer exists"
     except MessageUnreadable as error:
         return str(error)
 
 
-def _open(read: Iterable[StoredRecord | str], wanted: ReplayOptions, outcome: ReplayResult) -> Iterator[StoredRecord]:
-    """Those that are to be replayed. A resolved one is, if its own path was given: somebody means it."""
-    for one in read:
-        if isinstance(one, str):
-            outcome.failures.append(one)
-        elif one.is_unresolved or one.path in wanted.records:
-            yield one
+def _select(
+    records: Iterable[StoredRecord | str], options: ReplayOptions, result: ReplayResult
+) -> Iterator[StoredRecord]:
+    """Yield the records to replay: unresolved ones, and resolved ones whose full path the options name."""
+    for record in records:
+        if isinstance(record, str):
+            result.failures.append(record)
+        elif record.is_unresolved or record.path in options.records:
+            yield record
         else:
-            outcome.resolved += 1
+            result.resolved += 1
 
 
-def _foreseen(app: App, one: StoredRecord, wanted: ReplayOptions) -> str:
-    record = app.storage.records.get(Table.RECEIPTS, one.arrival)
-    return (
-        "bytes missing"
-        if record is None
-        else preview_replay(app.router, record, reissue=one.path if wanted.reissue else "")
-    )
+def _preview(app: App, record: StoredRecord, options: ReplayOptions) -> str:
+    receipt = app.storage.records.get(StorageTable.RECEIPTS, record.arrival)
+    if receipt is None:
+        return "bytes missing"
+    return preview_replay(app.router, receipt, reissue=record.path if options.reissue else "")

@@ -1,4 +1,4 @@
-"""`mailroom run-once`: every mailbox once, every queue until idle, by the functions on the worker engine."""
+"""`mailroom run-once`: drain every mailbox and route every stored message, with the functions on the worker engine."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName, Table
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Where function_app.py and host.json are."""
+"""Folder of function_app.py and host.json."""
 
-OTHERS_TAKE = 15.0
-"""Seconds that another run may take, on a busy machine, from our poll on the queue to the mailbox's lease, or to route
-what it has taken."""
+OTHER_RUN_SECONDS = 15.0
+"""Longest time in seconds, on a busy machine, that another run needs for a message that it has received.
+
+The message may be a poll, which needs the mailbox's lease first, or a route request.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitLimits:
-    """How long mailboxes are waited for that another worker has leased.
+    """How long a run waits for mailboxes that another worker has leased.
 
     Attributes:
-        seconds: the longest wait: longer than the lease of a worker that was killed.
+        seconds: longest wait; longer than the lease of a worker that was killed.
         every: seconds between two attempts.
-        clock: seconds, as `time.monotonic` counts them.
-        sleep: waits for some seconds.
+        clock: returns the time in seconds, like `time.monotonic`.
+        sleep: waits for a number of seconds.
     """
 
     seconds: float = LEASE_SECONDS * 1.5
@@ -44,48 +46,48 @@ class WaitLimits:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-async def drain_once(app: App, told: ProgressReporter, patience: WaitLimits = WaitLimits()) -> list[str]:
-    """Drain every mailbox and route everything that is stored.
+async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = WaitLimits()) -> list[str]:
+    """Drain every mailbox and route every stored message, including messages that an earlier run stored.
 
-    What an earlier run had stored and not routed is finished as well. A mailbox that another worker has leased is
-    waited for and then polled: the worker may have been killed.
+    If another worker has leased a mailbox, the run waits for the lease and then polls the mailbox, since that worker
+    may have been killed.
 
     Args:
-        app: with the storage and the mailboxes.
-        told: shows the progress.
-        patience: how long leased mailboxes are waited for.
+        app: supplies the storage and the mailboxes.
+        progress: shows the progress.
+        limits: how long to wait for leased mailboxes.
 
     Returns:
-        A line for each thing that failed; empty if nothing did.
+        A line for each failure.
     """
     began = utc_now()
     await asyncio.to_thread(app.release_dead)
-    failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.faulty.items()]
-    wrong_routes = await asyncio.to_thread(_wrong_routes, app)
-    failures += [f"routes: {fault}" for fault in wrong_routes]
+    failures = [f"mailbox {name}: {'; '.join(errors)}" for name, errors in app.settings.faulty.items()]
+    route_errors = await asyncio.to_thread(_route_errors, app)
+    failures += [f"routes: {error}" for error in route_errors]
     polls = [poll.mailbox for poll in app.poller.due(PollReason.MANUAL)]
     failures += [
         app.health.skip_reason(settings, PollReason.MANUAL) or f"mailbox {settings.name}: not due"
         for settings in app.settings.mailboxes.values()
         if settings.enabled and settings.name not in polls
     ]
-    run = _Run(app, told, patience, began, {name: app.health.get(name).next_try for name in polls})
+    run = _Run(app, progress, limits, began, {name: app.health.get(name).next_try for name in polls})
     run.poll(polls)
 
     async with Host.started(ROOT, app.storage) as host:
-        watching = asyncio.create_task(_watch(app, told))
+        watcher = asyncio.create_task(_watch_queue(app, progress))
         try:
             counts = (await host.drain()).functions
             leased = await run.drain_leased(host)
             counts = (await host.drain()).functions
             if app.router.sweep(timedelta(0)):
                 counts = (await host.drain()).functions
-            if not wrong_routes and await run.wait_for_routing():
+            if not route_errors and await run.wait_for_routing():
                 counts = (await host.drain()).functions
         finally:
-            watching.cancel()
+            watcher.cancel()
             with suppress(asyncio.CancelledError):
-                await watching
+                await watcher
 
     for name in polls:
         health = await asyncio.to_thread(app.health.get, name)
@@ -95,35 +97,38 @@ async def drain_once(app: App, told: ProgressReporter, patience: WaitLimits = Wa
             continue
         elif name in leased:
             failures.append(
-                f"mailbox {name}: not drained, another worker has held its lease for {patience.seconds:.0f} s; "
+                f"mailbox {name}: not drained, since another worker has held its lease for {limits.seconds:.0f} s; "
                 "the next run polls it again"
             )
         else:
-            failures.append(f"mailbox {name}: was not looked at to its end, its server or the storage asks to wait")
+            failures.append(
+                f"mailbox {name}: not drained completely, since its server or the storage requested a backoff; "
+                "the next run polls it again"
+            )
     poisoned = counts["route_message"].poisoned if "route_message" in counts else 0
     if poisoned:
-        failures.append(f"{poisoned} messages could not be routed; why stands under failed/")
-    waiting = _waiting(app)
-    if waiting:
-        failures.append(f"{waiting} stored messages are not routed yet; the next run goes on with them")
+        failures.append(f"{poisoned} messages could not be routed; their records in failed/ give the reason")
+    unrouted = _count_unrouted(app)
+    if unrouted:
+        failures.append(f"{unrouted} stored messages are not routed yet; the next run routes them")
     return failures
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run over the mailboxes.
+    """A run over the mailboxes.
 
     Attributes:
-        app: with the storage and the mailboxes.
-        told: shows the progress.
-        patience: how long leased mailboxes are waited for.
-        began: when it began.
-        next_tries: the mailboxes that it polls, and what their `next_try` was when it began.
+        app: supplies the storage and the mailboxes.
+        progress: shows the progress.
+        limits: how long to wait for leased mailboxes.
+        began: time at which the run began.
+        next_tries: the mailboxes that the run polls, each with its `next_try` when the run began.
     """
 
     app: App
-    told: ProgressReporter
-    patience: WaitLimits
+    progress: ProgressReporter
+    limits: WaitLimits
     began: datetime
     next_tries: Mapping[str, datetime | None]
 
@@ -133,74 +138,74 @@ class _Run:
         self.app.storage.queues[QueueName.POLLS].put_many(polls)
 
     async def drain_leased(self, host: Host) -> Collection[str]:
-        """Wait for mailboxes that another worker has leased, and poll each as soon as its lease is free.
+        """Wait for mailboxes that another worker has leased, and poll each when its lease is free.
 
-        The queues are shared: another run may have taken our poll and not have the lease yet. So a mailbox without a
-        lease is waited for as well, for `OTHERS_TAKE` seconds.
+        Runs share the queues: another run may have received this run's poll and not have the lease yet. Therefore this
+        also waits, for `OTHER_RUN_SECONDS`, for a polled mailbox without a lease.
 
         Returns:
             The mailboxes whose lease another worker still holds.
         """
-        start = self.patience.clock()
+        start = self.limits.clock()
         waiting, leased = sorted(self.next_tries), set[str]()
         while True:
-            waiting = [name for name in waiting if await asyncio.to_thread(self._is_undecided, name)]
-            held = {name for name in waiting if await asyncio.to_thread(_held, self.app, name)}
+            waiting = [name for name in waiting if await asyncio.to_thread(self._is_unfinished, name)]
+            held = {name for name in waiting if await asyncio.to_thread(_is_leased, self.app, name)}
             freed = (leased - held) & set(waiting)
             leased = held
             if freed:
                 self.poll(sorted(freed))
                 await host.drain()
                 continue
-            waited = self.patience.clock() - start
-            if not waiting or waited >= (self.patience.seconds if held else OTHERS_TAKE):
+            waited = self.limits.clock() - start
+            if not waiting or waited >= (self.limits.seconds if held else OTHER_RUN_SECONDS):
                 return leased
             for name in sorted(held):
-                self.told.leased(name, self.patience.seconds - waited)
-            await self.patience.sleep(self.patience.every)
+                self.progress.waiting_for_lease(name, self.limits.seconds - waited)
+            await self.limits.sleep(self.limits.every)
 
     async def wait_for_routing(self) -> bool:
-        """Wait for the messages that another run has taken off the queue and not routed yet, `OTHERS_TAKE` at most.
+        """Wait, at most `OTHER_RUN_SECONDS`, until another run has routed the messages that it has received.
 
         Returns:
-            Whether there were any.
+            Whether it waited for any message.
         """
-        start = self.patience.clock()
+        start = self.limits.clock()
         waited = False
-        while await asyncio.to_thread(_waiting, self.app) and self.patience.clock() - start < OTHERS_TAKE:
+        while await asyncio.to_thread(_count_unrouted, self.app) and self.limits.clock() - start < OTHER_RUN_SECONDS:
             waited = True
-            await self.patience.sleep(self.patience.every)
+            await self.limits.sleep(self.limits.every)
         return waited
 
-    def _is_undecided(self, mailbox: str) -> bool:
-        """Return whether a mailbox has neither been drained nor failed, nor asked to wait, since the run began."""
+    def _is_unfinished(self, mailbox: str) -> bool:
+        """Return whether a mailbox has neither been drained, nor failed, nor backed off since the run began."""
         health = self.app.health.get(mailbox)
         ended = any(at is not None and at >= self.began for at in (health.last_success, health.last_failure))
         return not ended and health.next_try == self.next_tries[mailbox]
 
 
-def _wrong_routes(app: App) -> tuple[str, ...]:
-    """What keeps mail from being routed, as far as the storage tells now."""
+def _route_errors(app: App) -> tuple[str, ...]:
+    """Return the errors that stop routing; empty if the storage cannot be read now."""
     try:
         return app.route_repository.read().all_faults
     except TransientError:
         return ()
 
 
-def _waiting(app: App) -> int:
-    """Return how many messages are stored and not routed yet."""
+def _count_unrouted(app: App) -> int:
+    """Return the number of messages that are stored and not yet routed."""
     return sum(1 for _ in app.storage.records.scan(Table.OUTBOX))
 
 
-def _held(app: App, mailbox: str) -> bool:
-    """Whether another worker is draining a mailbox now."""
+def _is_leased(app: App, mailbox: str) -> bool:
+    """Return whether another worker is draining a mailbox now."""
     token = app.storage.leases.acquire(mailbox, LEASE_SECONDS)
     if token is not None:
         app.storage.leases.release(mailbox, token)
     return token is None
 
 
-async def _watch(app: App, told: ProgressReporter) -> None:
+async def _watch_queue(app: App, progress: ProgressReporter) -> None:
     while True:
-        told.waiting(await asyncio.to_thread(app.storage.queues[QueueName.ROUTE_REQUESTS].length))
+        progress.unrouted(await asyncio.to_thread(app.storage.queues[QueueName.ROUTE_REQUESTS].length))
         await asyncio.sleep(0.5)

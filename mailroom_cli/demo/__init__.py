@@ -1,1 +1,8 @@
-"""`mailroom demo`: the main job on an embedded mail server and sample mail."""
+"""`mailroom demo`: drain embedded mail servers with sample mail into a folder."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DEMO_FOLDER: Final = "mailroom-demo"
+"""The default folder of the demo; .gitignore and .funcignore list it."""

@@ -1,7 +1,7 @@
-"""The demonstration's folder: marked before it is filled, and cleared only if nothing but sample mail is in it.
+"""The demo's folder: marked before the demo fills it, and cleared only if it contains nothing but sample mail.
 
-Losing mail is the worst that Mailroom can do. So the mark alone does not do: a later `serve` may have collected into
-the same folder. The mark names every message of the demonstration, and any other message keeps the folder as it is.
+The marker file alone does not prove that, since a later `serve` may have stored real mail in the same folder. Therefore
+the marker lists every message of the demo. If the folder has any other message, it is not cleared.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from shared.storage.folder.modes import OWNER_ONLY
 from shared.storage.folder.records import FolderRecords
 
 MARK: Final = ".mailroom-demo"
-"""The file that marks a demonstration's folder: JSON with the messages' ids and the mailboxes' names."""
+"""The marker file of a demo's folder: JSON with the messages' ids and the mailboxes' names."""
 
 STORED: Final = frozenset(
     {"messages", "routed", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable"}
 )
-"""The folders that a demonstration leaves."""
+"""The folders that a demo creates."""
 
 
 def prepare(into: Path, messages: Iterable[bytes], mailboxes: Collection[str]) -> None:
-    """Clear what an earlier demonstration left, and mark the folder for this one.
+    """Remove the files of an earlier demo, and mark the folder for this demo.
 
     Args:
-        into: the folder; missing, empty, or an earlier demonstration's.
-        messages: all messages of this demonstration.
-        mailboxes: the names of its mailboxes.
+        into: the folder; missing, empty, or left by an earlier demo.
+        messages: all messages of this demo.
+        mailboxes: names of this demo's mailboxes.
 
     Raises:
-        ConfigurationError: the folder holds something else, is in use, or cannot be written to. Nothing was removed.
+        ConfigurationError: the folder contains other files, is in use, or is not writable. Nothing was removed.
     """
     ids = sorted({hashlib.sha256(message).hexdigest() for message in messages})
     mark = json.dumps({"messages": ids, "mailboxes": sorted(mailboxes)})
     try:
-        # Links are followed once, so that all steps are about the same folder.
+        # Links are resolved once, so that all steps work on the same folder.
         folder = into.resolve(strict=into.is_symlink())
         if folder.exists() and not folder.is_dir():
             raise _refused(into, "is not a folder")
@@ -55,26 +55,26 @@ def prepare(into: Path, messages: Iterable[bytes], mailboxes: Collection[str]) -
         if not any(folder.iterdir()):
             _write(folder / MARK, mark)
         if not (folder / MARK).is_file():
-            raise _refused(into, f"is not empty and not a demonstration's: it has no {MARK}")
+            raise _refused(into, f"is not empty and was not created by a demo: it has no {MARK}")
         OWNER_ONLY.make_folder(folder / HIDDEN)
-        with exclusive_use(folder) as alone:
-            if not alone:
+        with exclusive_use(folder) as is_exclusive:
+            if not is_exclusive:
                 raise _refused(into, "is in use by another process")
             reason = _reason_to_keep(folder)
             if reason:
                 raise _refused(into, reason)
             _clear(folder)
             _write(folder / HIDDEN / MARK, mark)
-            # The old mark stays until the new one is whole: killed at any point, this leaves a marked folder.
+            # The new mark replaces the old one atomically: a crash at any point leaves a marked folder.
             (folder / HIDDEN / MARK).replace(folder / MARK)
     except FileExistsError:
-        raise _refused(into, "was just taken by another demonstration") from None
+        raise _refused(into, "is being used by another demo") from None
     except OSError as error:
         raise _refused(into, f"cannot be prepared: {error.strerror or error}") from None
 
 
 def _clear(folder: Path) -> None:
-    """Remove all but the mark and the lock, which keeps other processes from opening the store meanwhile."""
+    """Remove everything except the mark and the lock, which stops other processes from opening the store."""
     for name in STORED:
         if (folder / name).exists():
             shutil.rmtree(folder / name)
@@ -86,36 +86,36 @@ def _clear(folder: Path) -> None:
 
 
 def _reason_to_keep(folder: Path) -> str:
-    """Return why a marked folder must not be cleared; "" if only a demonstration wrote into it."""
+    """Return why a marked folder must not be cleared; "" if only a demo wrote into it."""
     entries = [path.name for path in folder.iterdir()]
     others = sorted(name for name in entries if name not in STORED | {HIDDEN, MARK})
     links = sorted(name for name in entries if (folder / name).is_symlink())
     files = sorted(name for name in entries if name != MARK and not (folder / name).is_dir())
     if others or links or files:
-        return f"holds {(others or links or files)[0]}, which no demonstration wrote"
-    known = _read_mark(folder / MARK)
-    if known is None:
-        return f"has a {MARK} that cannot be read"
-    messages, mailboxes = known
+        return f"contains {(others or links or files)[0]}, which no demo wrote"
+    mark = _read_mark(folder / MARK)
+    if mark is None:
+        return f"has an unreadable {MARK}"
+    messages, mailboxes = mark
     if any(path.name not in messages for path in folder.glob("messages/*/*")):
-        return "holds mail that is not a demonstration's"
-    if any(message not in messages or name not in mailboxes for message, name in _recorded(folder)):
-        return "has records of mail or mailboxes that are not a demonstration's"
+        return "contains mail that is not sample mail"
+    if any(message not in messages or name not in mailboxes for message, name in _stored_names(folder)):
+        return "has records of mail or mailboxes that are not the demo's"
     return ""
 
 
-def _recorded(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield the messages, or "*", and the mailboxes that the store has records of."""
+def _stored_names(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the message id, or "*", and the mailbox of each record in the store."""
     path = folder / HIDDEN / DATABASE
     if not path.is_file():
         return
     with closing(Database(path)) as database:
         records = FolderRecords(database)
         for record in records.scan(Table.RECEIPTS):
-            # A message that was never downloaded has no id.
+            # A message that was never downloaded has no id; "*" stands for it.
             yield str(record.values.get("message") or "*"), str(record.values.get("mailbox"))
         for record in records.scan(Table.MAILBOXES):
-            # Every mailbox that was polled has a record with its name; some have others without.
+            # Every polled mailbox has a record with its name. Other records of a mailbox have none.
             if "name" in record.values:
                 yield "*", str(record.values["name"])
 
@@ -138,5 +138,5 @@ def _write(path: Path, text: str) -> None:
 
 def _refused(into: Path, reason: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{into} {reason}; nothing was removed. Name another folder with --into, or remove this one yourself"
+        f"{into} {reason}; nothing was removed. Name another folder with --into, or delete this folder yourself"
     )

@@ -1,4 +1,4 @@
-"""The demonstration: three mailboxes, six routes, two dozen messages, through the functions into a folder."""
+"""The demo: drains three mailboxes with two dozen messages into a folder, and routes them with six routes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from rich.console import Console
 
 from mailroom_cli.app_context import open_app
 from mailroom_cli.commands.run_once import drain_once
-from mailroom_cli.demo.automatic_messages import AUTOMATIC, BLOCKED, LARGEST, OTHERWISE
 from mailroom_cli.demo.folder import prepare
-from mailroom_cli.demo.graph_mailbox import graph_server
-from mailroom_cli.demo.imap_server import mail_server
-from mailroom_cli.demo.messages import CONTRACTS, OFFICE, OPAQUE, SUPPORT
+from mailroom_cli.demo.mail_servers import graph_server, imap_server
+from mailroom_cli.demo.messages import (
+    AUTOMATIC,
+    BLOCKED,
+    CONTRACTS,
+    ENCRYPTED,
+    MAX_BYTES,
+    OFFICE,
+    SPECIAL,
+    SUPPORT,
+)
 from mailroom_cli.progress import ProgressReporter
 from mailroom_cli.render import show_messages
 from shared.storage.base import Table
 from shared.storage.folder.blobs import HIDDEN
 
-PASSWORD = "demonstration"  # noqa: S105  of a server that lives for a second, on loopback
+PASSWORD = "demonstration"  # noqa: S105  of servers on the loopback address that run for a few seconds
 
 MAILBOXES = ("support", "office", "contracts")
 
@@ -41,45 +48,45 @@ ROUTES = {
 
 
 def run_demo(into: Path, console: Console) -> int:
-    """Collect and route the sample mail, and show what became of it.
+    """Drain and route the sample mail, and show the outcomes.
 
     Args:
-        into: the folder; what an earlier demonstration left there is removed, and nothing else.
-        console: where to tell.
+        into: the folder; only files of an earlier demo are removed from it.
+        console: output.
 
     Returns:
         The exit status.
 
     Raises:
-        ConfigurationError: the folder holds something else, or is in use.
+        ConfigurationError: the folder contains other files, or is in use.
     """
-    inbox = [*SUPPORT, *AUTOMATIC, *OTHERWISE]
-    prepare(into, [*inbox, *OFFICE, *CONTRACTS, *OPAQUE], MAILBOXES)
+    inbox = [*SUPPORT, *AUTOMATIC, *SPECIAL]
+    prepare(into, [*inbox, *OFFICE, *CONTRACTS, *ENCRYPTED], MAILBOXES)
     with ExitStack() as stack:
-        support = stack.enter_context(mail_server("support@example.com", PASSWORD, inbox))
-        office = stack.enter_context(mail_server("ann@example.com\\office@example.com", PASSWORD, OFFICE))
-        # In the folder's own part that the next demonstration clears: a killed one leaves nothing elsewhere.
+        support = stack.enter_context(imap_server("support@example.com", PASSWORD, inbox))
+        office = stack.enter_context(imap_server("ann@example.com\\office@example.com", PASSWORD, OFFICE))
+        # Inside `into`, where the next demo removes it: a demo that is killed leaves no files elsewhere.
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="demo-", dir=into.resolve() / HIDDEN)))
         settings = folder / "local.settings.json"
-        graph = stack.enter_context(graph_server("contracts@example.com", CONTRACTS, OPAQUE, folder))
+        graph = stack.enter_context(graph_server("contracts@example.com", CONTRACTS, ENCRYPTED, folder))
         settings.write_text(json.dumps({"IsEncrypted": False, "Values": _settings(into, support, office) | graph}))
         console.print(
-            f"Two mailboxes with {len(inbox)} and {len(OFFICE)} messages on an embedded IMAP server, and one with "
-            f"{len(CONTRACTS) + len(OPAQUE)} on a stand-in for Microsoft Graph, into {into}/"
+            f"Draining two mailboxes on IMAP servers ({len(inbox)} and {len(OFFICE)} messages) and one on a Microsoft "
+            f"Graph simulator ({len(CONTRACTS) + len(ENCRYPTED)} messages) into {into}/"
         )
-        # Without the environment: it may name mailboxes and a storage that are not the demonstration's.
-        told = stack.enter_context(ProgressReporter(console))
-        app = stack.enter_context(open_app(settings, told.collected, environment=False))
-        failures = asyncio.run(drain_once(app, told))
-        told.end()
+        # The environment is ignored: it may name other mailboxes and another storage.
+        progress = stack.enter_context(ProgressReporter(console))
+        app = stack.enter_context(open_app(settings, progress.drained, environment=False))
+        failures = asyncio.run(drain_once(app, progress))
+        progress.end()
         show_messages(app.storage, app.storage.records.scan(Table.RECEIPTS), console)
     for failure in failures:
         console.print(f"failed: {failure}")
     if not failures:
         console.print(
-            f"Every message that was taken is in {into}/messages, what came of it in {into}/routed, unhandled, "
-            "duplicates and blocked. Two are still in their mailboxes: Graph does not give encrypted mail out "
-            f"({into}/unreadable), and one is larger than MAX_MESSAGE_BYTES ({into}/oversized)."
+            f"{into}/messages has every message that was stored. Their results and records are in {into}/routed, "
+            "unhandled, duplicates and blocked. Two messages were skipped and stay in their mailboxes: Graph does not "
+            f"return encrypted mail ({into}/unreadable), and one message exceeds MAX_MESSAGE_BYTES ({into}/oversized)."
         )
     return 1 if failures else 0
 
@@ -98,7 +105,7 @@ def _settings(into: Path, support: int, office: int) -> dict[str, str]:
         "MAILBOXES__support__ADDRESS": "support@example.com",
         "MAILBOXES__support__FALLBACK": "helpdesk",
         "MAILBOXES__support__BLOCKED_SENDERS": BLOCKED,
-        "MAILBOXES__support__MAX_MESSAGE_BYTES": str(LARGEST),
+        "MAILBOXES__support__MAX_MESSAGE_BYTES": str(MAX_BYTES),
         "MAILBOXES__office__ADDRESS": "ann@example.com",
         "MAILBOXES__office__SHARED_MAILBOX": "office@example.com",
         **ROUTES,

@@ -1,4 +1,4 @@
-"""The command `mailroom`, run as a process of its own on real servers."""
+"""Run the `mailroom` command as a separate process on real servers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def mailboxes(dovecot: Dovecot, **users: User) -> dict[str, str]:
-    """Settings: a mailbox named `pop…` is collected by POP3S, any other by IMAPS."""
+    """Return settings of mailboxes; one named `pop…` uses POP3S, any other IMAPS."""
     values: dict[str, str] = {}
     for name, user in users.items():
         pop = name.startswith("pop")
-        given = {
+        settings = {
             "PROTOCOL": "pop3" if pop else "imap",
             "HOST": dovecot.host,
             "PORT": str(dovecot.pop3s if pop else dovecot.imaps),
@@ -35,22 +35,22 @@ def mailboxes(dovecot: Dovecot, **users: User) -> dict[str, str]:
             "USERNAME": user.name,
             "PASSWORD": user.password,
         }
-        values |= {f"MAILBOXES__{name}__{key}": value for key, value in given.items()}
+        values |= {f"MAILBOXES__{name}__{key}": value for key, value in settings.items()}
     return values
 
 
 def settings_file(folder: Path, storage: str, values: Mapping[str, str]) -> Path:
-    """A file in the shape of local.settings.json."""
+    """Write a file in the format of local.settings.json and return its path."""
     path = folder / "settings.json"
     path.write_text(json.dumps({"IsEncrypted": False, "Values": {"AzureWebJobsStorage": storage, **values}}))
     return path
 
 
 def command(*words: str, settings: Path) -> list[str]:
-    """The words of a process that runs `mailroom`."""
+    """Return the command line of a process that runs `mailroom`."""
     warnings = ["-W", "error"]
-    for of_the_graph_sdk in ("GetQueryParameters is deprecated", "This class is deprecated. Please use the generic"):
-        warnings += ["-W", f"ignore:{of_the_graph_sdk}:DeprecationWarning"]
+    for graph_sdk_warning in ("GetQueryParameters is deprecated", "This class is deprecated. Please use the generic"):
+        warnings += ["-W", f"ignore:{graph_sdk_warning}:DeprecationWarning"]
     return [sys.executable, *warnings, "-m", "mailroom_cli", *words, "--settings", str(settings)]
 
 
@@ -62,15 +62,15 @@ def mailroom(
     environment: Mapping[str, str] | None = None,
     verbose: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `mailroom` to its end.
+    """Run `mailroom` and return its result.
 
     Args:
         words: the command and its arguments.
         settings: the settings file.
-        timeout: seconds that it may take.
+        timeout: in seconds.
         cwd: the current directory.
-        environment: variables that it has in addition to this process's.
-        verbose: log what happens.
+        environment: environment variables in addition to those of this process.
+        verbose: write log lines to standard error.
     """
     return subprocess.run(
         command(*(["--verbose"] if verbose else []), *words, settings=settings),
@@ -84,32 +84,32 @@ def mailroom(
 
 
 def opened(storage: str) -> Storage:
-    """A storage by its address."""
-    address = StorageLocation.parse(storage, setting="TEST")
-    return open_storage(address, address, "mail")
+    """Open a storage by its address."""
+    location = StorageLocation.parse(storage, setting="TEST")
+    return open_storage(location, location, "mail")
 
 
 def identity(data: bytes) -> str:
-    """A message's id."""
+    """Return a message's id."""
     return hashlib.sha256(data).hexdigest()
 
 
 def results(stores: Storage) -> Counter[tuple[str, str, str]]:
-    """Every result: route, recipient, message."""
-    found = []
+    """Count the results by route, recipient and message."""
+    counts: Counter[tuple[str, str, str]] = Counter()
     for path in stores.blobs.list("routed/"):
-        one = json.loads(stores.blobs.read(path) or b"")
-        found.append((one["route"], one["recipient"], one["message"]))
-    return Counter(found)
+        result = json.loads(stores.blobs.read(path) or b"")
+        counts[result["route"], result["recipient"], result["message"]] += 1
+    return counts
 
 
-def recorded(stores: Storage, fate: str) -> Counter[str]:
-    """Every record of a kind: its message."""
-    return Counter(json.loads(stores.blobs.read(path) or b"")["message"] for path in stores.blobs.list(fate + "/"))
+def recorded(stores: Storage, kind: str) -> Counter[str]:
+    """Count the records of a kind by message."""
+    return Counter(json.loads(stores.blobs.read(path) or b"")["message"] for path in stores.blobs.list(kind + "/"))
 
 
 def assert_all_stored(stores: Storage, messages: Iterable[bytes]) -> None:
-    """Every message has its raw bytes, is routed, and nothing waits."""
+    """Assert that every message is stored with its raw bytes and routed, and that the outbox is empty."""
     for data in messages:
         assert stores.blobs.read(raw_path(identity(data))) == data
     receipts = [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]

@@ -1,4 +1,4 @@
-"""The whole app on the local host in its own process; the Graph simulator runs in the test's process."""
+"""Run the app on the local host in a separate process; the Graph simulator runs in the test's process."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from shared.config import load_settings
 from tests.end_to_end.command import ROOT
 from tests.end_to_end.own_process import in_own_process_for
 
-KEEPING = 2.0
-"""Seconds between two runs of `renew_subscriptions`, which in Azure are five minutes apart."""
+RENEW_EVERY = 2.0
+"""Seconds between two runs of `renew_subscriptions`; in Azure, it runs every five minutes."""
 
 
 @contextmanager
-def running(values: Mapping[str, str], port: int, folder: Path, *, keeping: float | None = KEEPING) -> Iterator[None]:
-    """The functions, served while the context lasts, HTTP on `port`. What the host raises is raised at the end.
+def running(
+    values: Mapping[str, str], port: int, folder: Path, *, renew_every: float | None = RENEW_EVERY
+) -> Iterator[None]:
+    """Serve the functions while the context lasts, and raise the host's exception at its end.
 
     Args:
         values: the app settings.
-        port: of HTTP.
-        folder: for a file that ends it.
-        keeping: seconds between two runs of `renew_subscriptions`; None: it is not run.
+        port: HTTP port.
+        folder: folder for a file that stops the process.
+        renew_every: seconds between two runs of `renew_subscriptions`; None never runs it.
     """
     stop = folder / "stop"
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
-            in_own_process_for(900, _serve, dict(values), port, str(stop), keeping)
-        except BaseException as error:  # noqa: BLE001  raised where it can be seen
+            in_own_process_for(900, _serve, dict(values), port, str(stop), renew_every)
+        except BaseException as error:  # noqa: BLE001  raised in the test's thread
             failed.append(error)
 
     thread = threading.Thread(target=run)
@@ -58,20 +60,20 @@ async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | 
     ending = asyncio.Event()
     async with Host.started(ROOT, app.storage) as host:
         serving = asyncio.create_task(host.serve(ending, HttpConfig(port=port)))
-        keeping = asyncio.create_task(_keep(host, seconds))
+        renewing = asyncio.create_task(_renew(host, seconds))
         while not await asyncio.to_thread(Path(stop).exists):
             await asyncio.sleep(0.1)
             if serving.done():
                 break
-        keeping.cancel()
+        renewing.cancel()
         with suppress(asyncio.CancelledError):
-            await keeping
+            await renewing
         ending.set()
         await serving
     app.storage.close()
 
 
-async def _keep(host: Host, seconds: float | None) -> None:
+async def _renew(host: Host, seconds: float | None) -> None:
     while seconds is not None:
         await host.run_function("renew_subscriptions")
         await asyncio.sleep(seconds)

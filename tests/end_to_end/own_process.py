@@ -1,4 +1,4 @@
-"""Scenarios in processes of their own: the worker engine holds one app a process, for good."""
+"""Run scenarios in separate processes, since the worker engine can load one app per process only."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ APPS = Path(__file__).parent / "apps"
 
 
 def in_own_process(scenario: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a coroutine function of a test module in a new process: its result, or its exception."""
+    """Run a coroutine function of a test module in a new process, and return its result or raise its exception."""
     return in_own_process_for(120, scenario, *args, **kwargs)
 
 
 def in_own_process_for(
     seconds: float, scenario: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """The same, with so many seconds at the most."""
+    """Do the same as `in_own_process` with a timeout in seconds."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_run, scenario, args, kwargs).result(seconds)
 
 
 def _run(scenario: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     warnings.simplefilter("error")
-    for of_the_graph_sdk in ("GetQueryParameters is deprecated", "This class is deprecated"):
-        warnings.filterwarnings("ignore", of_the_graph_sdk, DeprecationWarning)
+    for graph_sdk_warning in ("GetQueryParameters is deprecated", "This class is deprecated"):
+        warnings.filterwarnings("ignore", graph_sdk_warning, DeprecationWarning)
     os.environ.pop("PYTHON_THREADPOOL_THREAD_COUNT", None)
     return asyncio.run(scenario(*args, **kwargs))

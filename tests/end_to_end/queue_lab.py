@@ -1,4 +1,4 @@
-"""A lab for the queue trigger: the sample app `queues` over queues in memory, and what a scenario brings home."""
+"""Fixture for the queue trigger: the sample app `queues` over queues in memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from functions_host.host import DrainResult, Host
 from functions_host.host_json import HostConfig
 from tests.end_to_end.own_process import APPS
-from tests.memory_queue import MemoryQueue, stores_of
+from tests.memory_queue import MemoryQueue, storage_with_queues
 
 QUEUES = ("work", "work-poison", "many", "single", "echo", "echo-poison")
 QUICK = HostConfig(batch_size=3, new_batch_threshold=1, max_polling_interval=0.2)
 
 
 @dataclass
-class Told:
-    """What a scenario brings home."""
+class ScenarioResult:
+    """The result of a scenario: calls of the functions, messages that remain, log lines."""
 
     drained: DrainResult
     seen: list[dict[str, Any]]
@@ -28,22 +28,22 @@ class Told:
     log: list[str] = field(default_factory=list)
     more: Any = None
 
-    def of(self, function: str) -> list[dict[str, Any]]:
+    def calls_of(self, function: str) -> list[dict[str, Any]]:
         return [call for call in self.seen if call["function"] == function]
 
 
-class Lab:
-    """The queues, and what is read off them afterwards."""
+class QueueLab:
+    """Queues in memory, and the log of the host that runs on them."""
 
     def __init__(self) -> None:
         self.queues = {name: MemoryQueue() for name in QUEUES}
-        self.stores = stores_of(self.queues)
+        self.stores = storage_with_queues(self.queues)
         self.log: list[str] = []
 
-    def told(self, drained: DrainResult, more: Any = None) -> Told:
+    def result(self, drained: DrainResult, more: Any = None) -> ScenarioResult:
         seen = list(sys.modules["function_app"].SEEN)
         left = {name: [m.body for m in queue._messages.values()] for name, queue in self.queues.items()}
-        return Told(drained, seen, {name: bodies for name, bodies in left.items() if bodies}, self.log, more)
+        return ScenarioResult(drained, seen, {name: bodies for name, bodies in left.items() if bodies}, self.log, more)
 
     @contextmanager
     def logging(self) -> Iterator[None]:
@@ -59,12 +59,14 @@ class Lab:
         logging.getLogger("mailroom.host").removeHandler(handler)
 
 
-async def drain(put: dict[str, list[str]], config: HostConfig = QUICK, failing: dict[str, Any] | None = None) -> Told:
-    lab = Lab()
+async def drain(
+    put: dict[str, list[str]], config: HostConfig = QUICK, failing: dict[str, Any] | None = None
+) -> ScenarioResult:
+    lab = QueueLab()
     for name, bodies in put.items():
         lab.queues[name].put_many(bodies)
     for name, failures in (failing or {}).items():
         lab.queues[name].failing = dict(failures)
     with lab.logging():
         async with Host.started(APPS / "queues", lab.stores, config) as host:
-            return lab.told(await host.drain())
+            return lab.result(await host.drain())

@@ -1,4 +1,4 @@
-"""Drain a settings file's mailboxes as `mailroom run-once` does, and print the telemetry of the process as JSON."""
+"""Drain the mailboxes of a settings file as `mailroom run-once` does, and print the process's telemetry as JSON."""
 
 from __future__ import annotations
 
@@ -22,18 +22,24 @@ from shared.storage.base import QueueName
 from tests.servers.telemetry import listen
 
 
-def main(settings: Path, unknown: str, given_up: str) -> None:
-    """Drain, with an announcement and one on the poison queue of arrivals that there are not, and tell."""
+def main(settings: Path, unknown: str, poisoned: str) -> None:
+    """Drain, and print the telemetry.
+
+    Args:
+        settings: the settings file.
+        unknown: key of an arrival without a receipt, for a route request.
+        poisoned: key of an arrival without a receipt, for a dead letter.
+    """
     logging.getLogger("mailroom").setLevel(logging.INFO)
-    heard = listen()
+    telemetry = listen()
     install_log_context(append_fields=False)
     with open_app(settings) as app:
         app.storage.queues[QueueName.ROUTE_REQUESTS].put_many([RouteRequest(unknown).to_json()])
-        app.storage.queues[QueueName.ROUTE_REQUESTS_POISON].put_many([RouteRequest(given_up).to_json()])
+        app.storage.queues[QueueName.ROUTE_REQUESTS_POISON].put_many([RouteRequest(poisoned).to_json()])
         failures = asyncio.run(drain_once(app, ProgressReporter(Console(file=io.StringIO()))))
         record_latency(0.01, 202, None)
         collect_health_metrics(app.settings, app.storage).emit()
-    told = {
+    report = {
         "failures": failures,
         "spans": [
             {
@@ -44,16 +50,16 @@ def main(settings: Path, unknown: str, given_up: str) -> None:
                 "links": [format(link.context.trace_id, "032x") for link in span.links],
                 "attributes": dict(span.attributes or {}),
                 "status": span.status.status_code.name,
-                "words": span.status.description,
+                "description": span.status.description,
                 "events": [event.name for event in span.events],
             }
-            for span in heard.spans()
+            for span in telemetry.spans()
             if span.context is not None
         ],
-        "points": [[one.name, dict(one.attributes), one.value] for one in heard.points()],
-        "lines": heard.lines(),
+        "points": [[point.name, dict(point.attributes), point.value] for point in telemetry.points()],
+        "lines": telemetry.lines(),
     }
-    sys.stdout.write(json.dumps(told, default=str))
+    sys.stdout.write(json.dumps(report, default=str))
 
 
 if __name__ == "__main__":

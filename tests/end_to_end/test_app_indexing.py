@@ -1,4 +1,4 @@
-"""The app as Microsoft's own worker engine indexes it: names, triggers, queues, schedules."""
+"""Names, triggers, queues and schedules of the app, as Microsoft's worker engine indexes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ print(json.dumps([{f.name: [repr(f.trigger), [repr(o) for o in f.outputs]] for f
 
 
 def index() -> tuple[dict[str, list[object]], list[str]]:
-    """What a fresh process finds."""
+    """Return the functions that a new process indexes, and the heavy modules that it imports."""
     ran = subprocess.run(
         [sys.executable, "-c", INDEX],
         cwd=ROOT,
@@ -43,28 +43,28 @@ def test_the_engine_indexes_the_app() -> None:
         *("poll_timer", "poll_mailbox", "route_message", "route_poison", "sweep"),
         *("graph_webhook", "renew_subscriptions", "handle_lifecycle_event"),
     }
-    told = {name: str(trigger) for name, (trigger, _) in functions.items()}
-    assert "TimerTrigger" in told["poll_timer"]
-    assert "0 */2 * * * *" in told["poll_timer"]
-    assert "0 */5 * * * *" in told["sweep"]
-    assert "HttpTrigger" in told["graph_webhook"]
-    assert "auth_level='anonymous'" in told["graph_webhook"]
-    assert "methods=('POST',)" in told["graph_webhook"]
-    assert "TimerTrigger" in told["renew_subscriptions"]
+    triggers = {name: str(trigger) for name, (trigger, _) in functions.items()}
+    assert "TimerTrigger" in triggers["poll_timer"]
+    assert "0 */2 * * * *" in triggers["poll_timer"]
+    assert "0 */5 * * * *" in triggers["sweep"]
+    assert "HttpTrigger" in triggers["graph_webhook"]
+    assert "auth_level='anonymous'" in triggers["graph_webhook"]
+    assert "methods=('POST',)" in triggers["graph_webhook"]
+    assert "TimerTrigger" in triggers["renew_subscriptions"]
     for name, queue in (
         ("poll_mailbox", "polls"),
         ("route_message", "route-requests"),
         ("route_poison", "route-requests-poison"),
         ("handle_lifecycle_event", "lifecycle"),
     ):
-        assert "QueueTrigger" in told[name]
-        assert f"'{queue}'" in told[name]
-    outputs = {name: str(found) for name, (_, found) in functions.items()}
+        assert "QueueTrigger" in triggers[name]
+        assert f"'{queue}'" in triggers[name]
+    outputs = {name: str(bindings) for name, (_, bindings) in functions.items()}
     assert "'polls'" in outputs["poll_timer"]
     assert "'polls'" in outputs["graph_webhook"]
     assert "'lifecycle'" in outputs["graph_webhook"]
     assert all(outputs[name] == "[]" for name in outputs if name not in ("poll_timer", "graph_webhook"))
-    assert loaded == [], "indexing must not load what only draining needs"
+    assert loaded == [], "indexing must not import modules that only draining needs"
 
 
 def test_there_is_no_function_json() -> None:

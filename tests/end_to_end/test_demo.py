@@ -1,4 +1,4 @@
-"""`mailroom demo` ends by itself, and shows every kind of mail and everything that becomes of it."""
+"""`mailroom demo` shows every kind of mail and every outcome, and then exits."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tests.end_to_end.command import ROOT, identity, mailboxes, mailroom, opened
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
 
-WITHIN = 60
-"""Seconds; it takes five on an idle machine."""
+TIMEOUT = 60
+"""Seconds; the demo takes five on an idle machine."""
 
 ROWS = [
-    # The kinds of rule 5.1, and none.
+    # The automatic kinds of rule 5.1, and a message that is not automatic.
     ("Invoice 2026-117", "\u2013", "routed to billing"),
     ("We have your message", "auto-reply", "routed to sales"),
     ("Out of office: your order", "out-of-office", "routed to sales"),
     ("Undelivered: your order", "bounce", "routed to sales"),
     ("Read: your order", "report", "routed to sales"),
     ("[dealers] Prices for oak", "list", "routed to billing"),
-    # What may become of a message.
+    # The outcomes of messages.
     ("To an alias that has no route", "\u2013", "routed to sales for sales@example.com"),
     ("By Bcc, from a partner", "\u2013", "routed to partners by a wildcard"),
-    ("Ten chairs, please", "\u2013", "a duplicate, for sales@example.com"),
+    ("Ten chairs, please", "\u2013", "duplicate for sales@example.com"),
     ("For the press", "\u2013", "unhandled: no-route"),
     ("We answered ourselves", "auto-reply", "unhandled: loop"),
     ("You have won", "", "blocked: *@lottery.example"),
@@ -39,30 +39,28 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
-    """The lines that it prints, and the folder that it fills."""
+    """Return the lines that the demo prints, and its folder."""
     into = tmp_path_factory.mktemp("demo") / "mail"
     command = [sys.executable, "-m", "mailroom_cli", "demo", "--into", str(into)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines(), into
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[" ".join(row).strip() for row in ROWS])
-def test_5_1_the_demonstration_shows_each_kind_and_each_fate(
-    shown: tuple[list[str], Path], row: tuple[str, ...]
-) -> None:
+def test_5_1_the_demo_shows_each_kind_and_each_outcome(shown: tuple[list[str], Path], row: tuple[str, ...]) -> None:
     lines, _ = shown
     pattern = r"^ +(?:support|office|contracts) +" + " +".join(map(re.escape, filter(None, row)))
     assert [line for line in lines if re.match(pattern, line)], "\n".join(lines)
 
 
-def test_what_the_demonstration_shows_is_there(shown: tuple[list[str], Path]) -> None:
+def test_every_path_that_the_demo_shows_exists(shown: tuple[list[str], Path]) -> None:
     lines, into = shown
-    places = [line.rsplit(None, 1)[1] for line in lines if "\u2026" in line]
-    assert len(places) >= 24
-    for place in places:
-        folder, _, name = place.partition("\u2026")
-        assert list((into / folder).glob(f"*{name}")), place
+    paths = [line.rsplit(None, 1)[1] for line in lines if "\u2026" in line]
+    assert len(paths) >= 24
+    for path in paths:
+        folder, _, name = path.partition("\u2026")
+        assert list((into / folder).glob(f"*{name}")), path
 
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +70,7 @@ def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=WITHIN,
+        timeout=TIMEOUT,
         check=False,
     )
 
@@ -85,8 +83,8 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_the_demonstration_leaves_collected_mail_alone(tmp_path: Path) -> None:
-    """It runs twice beside folders that settings files name, and leaves nothing elsewhere."""
+def test_the_demo_does_not_touch_stored_mail(tmp_path: Path) -> None:
+    """Run the demo twice next to folders with mail, and check that it writes nowhere else."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     for name in ("mail", "mailroom-mail"):
@@ -103,17 +101,15 @@ def test_the_demonstration_leaves_collected_mail_alone(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"mail", "mailroom-mail", "mailroom-demo", "temporary"}
 
 
-@pytest.mark.parametrize("inside", [True, False], ids=["a demonstration's folder", "another folder"])
-def test_the_demonstration_does_not_clear_mail_that_was_collected(
-    dovecot: Dovecot, tmp_path: Path, inside: bool
-) -> None:
-    """Also where a demonstration's own folder was collected into later."""
+@pytest.mark.parametrize("inside", [True, False], ids=["the demo's folder", "another folder"])
+def test_the_demo_does_not_clear_a_folder_with_real_mail(dovecot: Dovecot, tmp_path: Path, inside: bool) -> None:
+    """Check a new folder, and a demo's folder into which real mail was drained later."""
     into = tmp_path / "store"
     if inside:
         assert run(tmp_path, "--into", "store").returncode == 0
     user = dovecot.user()
     user.deliver([plain_mail(1, to="sales@example.com")])
-    # The name that the settings template gives is also one of the demonstration's.
+    # The demo and the settings template use the same name for this mailbox.
     settings = settings_file(tmp_path, "folder:store", mailboxes(dovecot, support=user))
     assert mailroom("run-once", settings=settings).returncode == 0
     assert user.left() == []
@@ -126,8 +122,8 @@ def test_the_demonstration_does_not_clear_mail_that_was_collected(
     assert identity(plain_mail(1, to="sales@example.com")) in " ".join(before)
 
 
-def test_the_demonstration_does_not_take_settings_from_the_environment(dovecot: Dovecot, tmp_path: Path) -> None:
-    """Real mailboxes would be emptied into a folder that is cleared."""
+def test_the_demo_ignores_settings_in_the_environment(dovecot: Dovecot, tmp_path: Path) -> None:
+    """Otherwise real mailboxes would be drained into a folder that the next demo clears."""
     user = dovecot.user()
     user.deliver([plain_mail(1)])
     environment = {

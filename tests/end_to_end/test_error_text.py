@@ -1,4 +1,4 @@
-"""A fault of ours over a message: neither the host nor a log line nor a record shows what its text quotes."""
+"""An unexpected error while a message is parsed: host, log and record do not show text that the error quotes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 WORD = "Zwet" + "schge"  # a traceback quotes this line
 
 
-def faulty(*_given: object, **_more: object) -> Message:
-    """A parser that fails, and quotes what it read, as the errors of the libraries below it do."""
+def failing_parser(*_arguments: object, **_options: object) -> Message:
+    """Fail like a parser whose error quotes the message, as errors of libraries do."""
     nothing: dict[str, Message] = {}
     try:
         return nothing[WORD]
@@ -31,7 +31,7 @@ def faulty(*_given: object, **_more: object) -> Message:
 
 
 async def _failed(folder: str) -> tuple[list[str], str, list[bytes]]:
-    """What the host is told of each of a message's tries, what is logged, and the records that the last one leaves."""
+    """Return the error of each try as the host sees it, the log, and the records of the last try."""
     logged = io.StringIO()
     logging.basicConfig(level=logging.INFO, stream=logged)
     os.environ["POLL_SCHEDULE"] = "0 * * * * *"
@@ -39,25 +39,25 @@ async def _failed(folder: str) -> tuple[list[str], str, list[bytes]]:
     world.server.deliver(letter(1))
     app = world.app()
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    bootstrap.install_app(replace(app, router=replace(app.router, read=faulty)))
+    bootstrap.install_app(replace(app, router=replace(app.router, read=failing_parser)))
     engine = await Engine.start(ROOT)
-    told = []
+    errors = []
     (item,) = world.stores.queues[QueueName.ROUTE_REQUESTS].receive(1, hidden_for=60)
     for function in ("route_message", "route_message", "route_poison"):
         result = await engine.invoke(engine.function(function), {"item": TypedData(string=item.body)})
-        told.append(f"{result.error} {result.error.trace}" if result.error is not None else "")
+        errors.append(f"{result.error} {result.error.trace}" if result.error is not None else "")
     engine.stop()
     records = [world.stores.blobs.read(path) or b"" for path in world.stores.blobs.list("failed/")]
     world.stores.close()
-    return told, logged.getvalue(), records
+    return errors, logged.getvalue(), records
 
 
-def test_the_text_of_a_fault_goes_nowhere(tmp_path: Path) -> None:
-    told, logged, records = in_own_process(_failed, str(tmp_path))
-    assert [one.partition("\n")[0].partition(" ")[0] for one in told] == ["Fault:", "Fault:", ""]
-    assert all("ValueError" in one and "in faulty" in one for one in told[:2]), "its class and its frames"
+def test_the_text_of_an_unexpected_error_is_not_shown(tmp_path: Path) -> None:
+    errors, logged, records = in_own_process(_failed, str(tmp_path))
+    assert [error.partition("\n")[0].partition(" ")[0] for error in errors] == ["ScrubbedError:", "ScrubbedError:", ""]
+    assert all("ValueError" in error and "in failing_parser" in error for error in errors[:2]), "class and frames"
     (record,) = records
     assert b"a fault: ValueError" in record
     assert "message-failed: message" in logged
-    for shown in (*told, logged, record.decode()):
+    for shown in (*errors, logged, record.decode()):
         assert "Zwetschge" not in shown

@@ -1,4 +1,4 @@
-"""`mailroom explain`: what would become of a message, without storing anything."""
+"""`mailroom explain`: the outcome that a message would have; nothing is stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROUTES = {
     "MAILBOXES__support__PROTOCOL": "imap",
     "MAILBOXES__support__HOST": "imap.example.com",
     "MAILBOXES__support__ADDRESS": "support@example.com",
-    "MAILBOXES__support__PASSWORD": "never-told",
+    "MAILBOXES__support__PASSWORD": "never-output",
     "MAILBOXES__support__FALLBACK": "rest",
     "ROUTES__rest__MAILBOX": "support",
     "ROUTES__sales__ADDRESS": "sales@example.com",
@@ -25,28 +25,28 @@ MAIL = (
 )
 
 
-def test_explain_tells_recipients_routes_and_why_and_stores_nothing(tmp_path: Path) -> None:
+def test_explain_shows_recipients_routes_and_reasons_and_stores_nothing(tmp_path: Path) -> None:
     storage = f"folder:{tmp_path / 'mail'}"
     settings = settings_file(tmp_path, storage, ROUTES)
     file = tmp_path / "one.eml"
     file.write_bytes(MAIL)
     ran = mailroom("explain", str(file), settings=settings)
     assert ran.returncode == 0, ran.stderr
-    told = ran.stdout
-    assert "sales+offer7@example.com: route sales takes it by to, reference offer7" in told
-    assert "billing@example.com: route invoices: ATTACHMENT_TYPES does not hold" in told
-    assert "nobody@example.com: no route is for it" in told
-    assert "automatic: auto-reply" in told
-    assert "support@example.com (delivered-to)" in told
-    assert "stored as routed/sales/" in told
-    assert "St\u00fchle" in told
-    assert "never-told" not in told + ran.stderr
+    output = ran.stdout
+    assert "sales+offer7@example.com: route sales takes it by to, reference offer7" in output
+    assert "billing@example.com: route invoices: ATTACHMENT_TYPES does not hold" in output
+    assert "nobody@example.com: no route is for it" in output
+    assert "automatic: auto-reply" in output
+    assert "support@example.com (delivered-to)" in output
+    assert "stored as routed/sales/" in output
+    assert "St\u00fchle" in output
+    assert "never-output" not in output + ran.stderr
     stores = opened(storage)
     assert list(stores.blobs.list()) == []
     stores.close()
 
 
-def test_explain_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
+def test_explain_reports_an_unreadable_file(tmp_path: Path) -> None:
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", ROUTES)
     ran = mailroom("explain", str(tmp_path / "none.eml"), settings=settings)
     assert ran.returncode == 2
@@ -63,7 +63,7 @@ TO_ALIAS = (
 )
 
 
-def test_explain_says_why_an_alias_has_the_message(tmp_path: Path) -> None:
+def test_explain_shows_why_an_alias_is_the_recipient(tmp_path: Path) -> None:
     file = tmp_path / "one.eml"
     file.write_bytes(TO_ALIAS)
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", ROUTES)

@@ -1,4 +1,4 @@
-"""`mailroom find` and `mailroom forget`, on real mail servers and real storages."""
+"""`mailroom find` and `mailroom forget` on real mail servers and real storage."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
 
 
-def found(settings: Path, *words: str) -> list[dict[str, Any]]:
+def find(settings: Path, *words: str) -> list[dict[str, Any]]:
     ran = mailroom("find", *words, "--json", settings=settings)
     assert ran.returncode == (0 if ran.stdout else 1), ran.stderr
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
-def test_8_5_what_is_found_is_forgotten_and_not_collected_again(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
+def test_8_5_an_erased_message_is_not_stored_again(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
     user = dovecot.user()
     mail = [plain_mail(n, to="sales@example.com") for n in range(3)]
     mail[1] = mail[1].replace(b"\r\nTo: sales@", b"\r\nTo: nobody@", 1)
@@ -32,35 +32,38 @@ def test_8_5_what_is_found_is_forgotten_and_not_collected_again(dovecot: Dovecot
     settings = settings_file(tmp_path, storage, values)
     assert mailroom("run-once", settings=settings).returncode == 0
 
-    assert {one["message"] for one in found(settings, "--mailbox", "Support")} == set(map(identity, mail))
-    [story] = found(settings, "--id", identity(mail[0])[:8])
-    assert story["outcomes"] == {"sales@example.com": f"routed {story['results'][0]['path']}"}
-    assert story["message_id"]
-    assert [one["message"] for one in found(settings, "--message-id", f"<{story['message_id']}>")] == [
-        identity(mail[0])
-    ]
-    assert [one["message"] for one in found(settings, "--recipient", "nobody@example.com")] == [identity(mail[1])]
-    assert found(settings, "--sender", "nobody@example.com") == []
-    told = mailroom("find", "--id", identity(mail[0]), settings=settings)
+    assert {history["message"] for history in find(settings, "--mailbox", "Support")} == set(map(identity, mail))
+    [history] = find(settings, "--id", identity(mail[0])[:8])
+    assert history["outcomes"] == {"sales@example.com": f"routed {history['results'][0]['path']}"}
+    assert history["message_id"]
+    by_message_id = find(settings, "--message-id", f"<{history['message_id']}>")
+    assert [match["message"] for match in by_message_id] == [identity(mail[0])]
+    by_recipient = find(settings, "--recipient", "nobody@example.com")
+    assert [match["message"] for match in by_recipient] == [identity(mail[1])]
+    assert find(settings, "--sender", "nobody@example.com") == []
+    output = mailroom("find", "--id", identity(mail[0]), settings=settings)
     for shown in (
-        story["arrival"],
-        story["results"][0]["path"],
-        "in the storage, and not known to be removed",
+        history["arrival"],
+        history["results"][0]["path"],
+        "in storage, removal from the mailbox not confirmed",
         "claims",
     ):
-        assert shown in told.stdout
+        assert shown in output.stdout
     assert mailroom("find", settings=settings).returncode == 2
-    assert "there are more than 1" in mailroom("find", "--mailbox", "support", "--limit", "1", settings=settings).stderr
+    assert (
+        "more than 1 arrivals match"
+        in mailroom("find", "--mailbox", "support", "--limit", "1", settings=settings).stderr
+    )
 
     listed = mailroom("forget", identity(mail[0])[:12], settings=settings)
     assert listed.returncode == 0, listed.stderr
-    assert story["results"][0]["path"] in listed.stdout.splitlines()
+    assert history["results"][0]["path"] in listed.stdout.splitlines()
     assert raw_path(identity(mail[0])) in listed.stdout.splitlines()
     assert "nothing was changed" in listed.stdout
-    assert len(found(settings, "--id", identity(mail[0]))) == 1
-    went = mailroom("forget", identity(mail[0])[:12], "--yes", settings=settings)
-    assert went.returncode == 0, went.stderr
-    assert "forgotten: 1 arrivals of 1 messages, 1 results" in went.stdout
+    assert len(find(settings, "--id", identity(mail[0]))) == 1
+    erased = mailroom("forget", identity(mail[0])[:12], "--yes", settings=settings)
+    assert erased.returncode == 0, erased.stderr
+    assert "erased: 1 arrivals of 1 messages, 1 results" in erased.stdout
     assert mailroom("forget", "Nobody@example.com", "--yes", settings=settings).returncode == 0
 
     assert len(user.left()) == 3
@@ -74,15 +77,15 @@ def test_8_5_what_is_found_is_forgotten_and_not_collected_again(dovecot: Dovecot
         assert not list(stores.blobs.list("unhandled/"))
     finally:
         stores.close()
-    assert sorted(one["state"] for one in found(settings, "--mailbox", "support")) == [
+    assert sorted(match["state"] for match in find(settings, "--mailbox", "support")) == [
         "forgotten",
         "forgotten",
         "routed",
     ]
-    assert mailroom("forget", identity(mail[0]), settings=settings).returncode == 1, "nothing is known of it"
+    assert mailroom("forget", identity(mail[0]), settings=settings).returncode == 1, "no message has this id any more"
 
 
-def test_8_5_what_is_not_routed_yet_is_refused(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_8_5_a_message_that_is_not_routed_yet_cannot_be_erased(dovecot: Dovecot, tmp_path: Path) -> None:
     user = dovecot.user()
     message = plain_mail(1, to="sales@example.com")
     user.deliver([message])
@@ -91,9 +94,9 @@ def test_8_5_what_is_not_routed_yet_is_refused(dovecot: Dovecot, tmp_path: Path)
     settings = settings_file(tmp_path, storage, values)
     assert mailroom("run-once", settings=settings).returncode == 0
     stores = opened(storage)
-    [story] = found(settings, "--id", identity(message))
-    stores.blobs.delete_many([story["results"][0]["path"]])
-    stores.records.merge(Table.RECEIPTS, story["arrival"], {"state": "stored"})
+    [history] = find(settings, "--id", identity(message))
+    stores.blobs.delete_many([history["results"][0]["path"]])
+    stores.records.merge(Table.RECEIPTS, history["arrival"], {"state": "stored"})
     ran = mailroom("forget", identity(message), "--yes", settings=settings)
     assert ran.returncode == 1
     assert "it waits to be routed" in ran.stderr

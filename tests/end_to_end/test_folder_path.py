@@ -1,4 +1,4 @@
-"""Where a `folder:` path leads, which commands print it, and which commands make the store."""
+"""How a `folder:` path is resolved, which commands print it, and which commands create the store."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ READING = {
     "forget ann@example.com --yes": 1,
     "enable support": 1,
 }
-"""Commands that work on what was collected, with their exit status where nothing was.
+"""Commands that need a store, with their exit status if it does not exist.
 
-The mailbox has no password, as on the machine of an operator: `check` reports that.
+The mailbox has no password, as on an operator's machine, which `check` reports.
 """
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> tuple[Path, Path]:
-    """Two folders: the settings file's, and another to work in."""
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Return two folders: that of the settings file, and another one."""
     for name in ("settings", "elsewhere"):
         (tmp_path / name).mkdir()
     return tmp_path / "settings", tmp_path / "elsewhere"
 
 
-def test_a_relative_folder_is_relative_to_the_settings_file(dovecot: Dovecot, places: tuple[Path, Path]) -> None:
-    home, elsewhere = places
+def test_a_relative_folder_is_relative_to_the_settings_file(dovecot: Dovecot, folders: tuple[Path, Path]) -> None:
+    home, elsewhere = folders
     user = dovecot.user()
     mail = [plain_mail(n, to=user.address) for n in range(3)]
     user.deliver(mail)
@@ -57,7 +57,7 @@ def test_a_relative_folder_is_relative_to_the_settings_file(dovecot: Dovecot, pl
     assert {path.name for path in home.iterdir()} == {"settings.json", "mailroom-mail"}
     stores = opened(f"folder:{home / 'mailroom-mail'}")
     assert {path.split("/")[2] for path in stores.blobs.list("messages/")} == {identity(data) for data in mail}
-    assert len(list(stores.blobs.list("unhandled/"))) == 3, "each was collected once"
+    assert len(list(stores.blobs.list("unhandled/"))) == 3, "each was stored once"
     stores.close()
 
     for words in ("check", "status"):
@@ -66,8 +66,8 @@ def test_a_relative_folder_is_relative_to_the_settings_file(dovecot: Dovecot, pl
         assert f"storage: {home / 'mailroom-mail'}\n" in shown.stdout
 
 
-def test_mail_and_queues_may_be_in_two_relative_folders(places: tuple[Path, Path]) -> None:
-    home, elsewhere = places
+def test_mail_and_queues_can_be_in_two_relative_folders(folders: tuple[Path, Path]) -> None:
+    home, elsewhere = folders
     settings = settings_file(home, "folder:app", {"MAIL_STORAGE": "folder:../mail", "STORE_MODE": "0640"})
     assert mailroom("run-once", settings=settings, cwd=elsewhere).returncode == 0
     for folder in (home / "app", home.parent / "mail"):
@@ -79,13 +79,13 @@ def test_mail_and_queues_may_be_in_two_relative_folders(places: tuple[Path, Path
 
 
 @pytest.mark.parametrize("name", ["AzureWebJobsStorage", "MAIL_STORAGE", "azurewebjobsstorage"])
-def test_a_relative_folder_of_the_environment_is_refused(places: tuple[Path, Path], name: str) -> None:
-    home, elsewhere = places
+def test_a_relative_folder_in_the_environment_is_refused(folders: tuple[Path, Path], name: str) -> None:
+    home, elsewhere = folders
     settings = settings_file(home, "folder:mail", NO_MAILBOX)
     for command_name in ("run-once", "status"):
         ran = mailroom(command_name, settings=settings, cwd=elsewhere, environment={name: "folder:mail"})
         assert ran.returncode == 2
-        assert ran.stderr.startswith(f"{name}: the environment gives a relative folder")
+        assert ran.stderr.startswith(f"{name}: the environment variable names a relative folder")
         assert list(elsewhere.iterdir()) == []
     absolute = {name: f"folder:{elsewhere / 'mail'}"}
     ran = mailroom("run-once", settings=settings, cwd=home, environment=absolute)
@@ -94,10 +94,10 @@ def test_a_relative_folder_of_the_environment_is_refused(places: tuple[Path, Pat
 
 
 @pytest.mark.parametrize("words", READING)
-def test_commands_that_read_make_no_store(
-    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, words: str
+def test_commands_that_only_read_create_no_store(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    home, elsewhere = places
+    home, elsewhere = folders
     (home / "MESSAGE").write_bytes(plain_mail(1))
     values = {"MAILBOXES__support__PRESET": "gmail-imap", "MAILBOXES__support__ADDRESS": "support@example.com"}
     settings = settings_file(home, "folder:new/mail", values)
@@ -106,20 +106,20 @@ def test_commands_that_read_make_no_store(
     ran = CliRunner().invoke(cli, [*arguments, "--settings", str(settings)])
     assert ran.exit_code == READING[words], ran.output
     assert f"{home / 'new' / 'mail'}" in ran.output
-    assert "the store does not exist yet: nothing was collected" in ran.output
+    assert "the store does not exist yet: no mail has been stored in it" in ran.output
     assert {path.name for path in home.iterdir()} == {"settings.json", "MESSAGE"}
     assert list(elsewhere.iterdir()) == []
 
 
-def test_an_empty_folder_is_not_made_a_store_by_reading(places: tuple[Path, Path]) -> None:
-    home, elsewhere = places
+def test_reading_an_empty_folder_creates_no_store(folders: tuple[Path, Path]) -> None:
+    home, elsewhere = folders
     settings = settings_file(home, f"folder:{elsewhere}", NO_MAILBOX)
     assert mailroom("status", settings=settings).returncode == 0
     assert list(elsewhere.iterdir()) == []
 
 
-def test_serve_prints_where_it_stores(places: tuple[Path, Path]) -> None:
-    home, elsewhere = places
+def test_serve_prints_its_storage(folders: tuple[Path, Path]) -> None:
+    home, elsewhere = folders
     settings = settings_file(home, "folder:mail", NO_MAILBOX)
     process = subprocess.Popen(
         command("serve", "--port", "0", settings=settings), cwd=elsewhere, stdout=subprocess.PIPE, text=True
@@ -133,14 +133,14 @@ def test_serve_prints_where_it_stores(places: tuple[Path, Path]) -> None:
     assert lines[1].startswith("Serving; ")
 
 
-def test_the_function_app_takes_a_relative_folder_as_relative_to_itself(tmp_path: Path) -> None:
+def test_the_function_app_resolves_a_relative_folder_from_its_own_folder(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
 import shared.bootstrap
 assert (shared.bootstrap.ROOT / "function_app.py").is_file()
 shared.bootstrap.ROOT = Path(sys.argv[1])
-shared.bootstrap.app().stores.close()
+shared.bootstrap.app().storage.close()
 """
     (tmp_path / "app").mkdir()
     (tmp_path / "cwd").mkdir()
@@ -155,7 +155,7 @@ shared.bootstrap.app().stores.close()
 
 
 @pytest.mark.parametrize("words", ["forget nonsense", "replay", "enable nobody", "find"])
-def test_a_wrong_argument_is_reported_before_a_missing_store(tmp_path: Path, words: str) -> None:
+def test_an_invalid_argument_is_reported_before_a_missing_store(tmp_path: Path, words: str) -> None:
     settings = settings_file(tmp_path, "folder:mail", NO_MAILBOX)
     ran = CliRunner().invoke(cli, [*words.split(), "--settings", str(settings)])
     assert ran.exit_code == 2, ran.output

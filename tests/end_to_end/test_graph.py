@@ -1,4 +1,4 @@
-"""Office 365 from end to end: notifications over HTTP, looks, routing, subscriptions, on the functions' own engine."""
+"""Office 365 end to end on the worker engine: notifications over HTTP, polls, routing, subscriptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MESSAGES = size(200, soak=1_000)
 
 
 def letter(number: int) -> bytes:
-    """Mail of eight bits in a charset that is not UTF-8, every third; plain mail otherwise. Each is unique."""
+    """Return a unique message; every third one is eight-bit mail in another charset than UTF-8."""
     if number % 3:
         return plain_mail(number, to=f"list{number % 2}@example.com")
     head = f"From: a@b.example\r\nTo: list{number % 2}@example.com\r\nMessage-ID: <{number}@b.example>\r\n"
@@ -36,7 +36,7 @@ def letter(number: int) -> bytes:
     return head.encode() + b"\r\n\xe4\xf6\xfc \x80\xff " + bytes(range(1, 9)) + b"\r\n"
 
 
-def test_many_messages_while_notifications_get_lost_doubled_and_late(
+def test_many_messages_with_lost_duplicate_and_late_notifications(
     graphs: Callable[..., Graph], storage: str, tmp_path: Path
 ) -> None:
     fault_plan = FaultPlan(
@@ -53,7 +53,7 @@ def test_many_messages_while_notifications_get_lost_doubled_and_late(
         "GRAPH_WEBHOOK_URL": f"http://127.0.0.1:{port}/api/graph_webhook",
         "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
         "ROUTES__first__ADDRESS": "list0@example.com",
-        # The clock is to find in a test's time what notifications do not tell of.
+        # The timer finds messages whose notification is lost within the time of a test.
         **{f"MAILBOXES__{name}__POLL_EVERY": "10" for name in ("support", "sales", "office")},
     }
     letters = [letter(number) for number in range(MESSAGES)]
@@ -65,7 +65,7 @@ def test_many_messages_while_notifications_get_lost_doubled_and_late(
                 graph.server.drop_subscriptions("sales@example.com")
             time.sleep(0.005)
         _wait(lambda: not any(box.contents("Inbox") for box in boxes), seconds=240)
-        assert len(graph.server.subscriptions) == 3, "the one that was dropped is there again"
+        assert len(graph.server.subscriptions) == 3, "the dropped subscription was created again"
         _wait(lambda: _nothing_waits(storage), seconds=240)
     stores = opened(storage)
     try:
@@ -77,22 +77,23 @@ def test_many_messages_while_notifications_get_lost_doubled_and_late(
         assert not list(stores.blobs.list("duplicates/"))
     finally:
         stores.close()
-    asked = Counter(one.method for one in graph.server.requests if one.mailbox)
-    refused = sum(one.status in (429, 503) for one in graph.server.requests)
-    contents = sum(one.path.endswith("/$value") for one in graph.server.requests)
-    looks = asked["GET"] - contents
+    requests = graph.server.requests
+    by_method = Counter(request.method for request in requests if request.mailbox)
+    refused = sum(request.status in (429, 503) for request in requests)
+    contents = sum(request.path.endswith("/$value") for request in requests)
+    listings = by_method["GET"] - contents
     print(
-        f"\n{sum(asked.values()) / MESSAGES:.3f} requests a message: {contents} contents, {asked['POST']} deletions, "
-        f"{looks} listings, {refused} of all answered 429; notifications: {graph.server.notifications_sent} sent, "
-        f"{graph.server.notifications_lost} lost"
+        f"\n{sum(by_method.values()) / MESSAGES:.3f} requests a message: {contents} contents, "
+        f"{by_method['POST']} deletions, {listings} listings, {refused} of all answered 429; "
+        f"notifications: {graph.server.notifications_sent} sent, {graph.server.notifications_lost} lost"
     )
     assert graph.server.notifications_lost > MESSAGES // 10
-    turned_away = sum(one.path.endswith("/$value") and one.status != 200 for one in graph.server.requests)
-    # A storage that cuts a connection costs the batches that were under way, once.
-    assert MESSAGES <= contents - turned_away <= MESSAGES * 1.2, "what is stored is not downloaded again"
+    failed = sum(request.path.endswith("/$value") and request.status != 200 for request in requests)
+    # A connection that the storage closes costs one repetition of the running batches.
+    assert MESSAGES <= contents - failed <= MESSAGES * 1.2, "stored messages are not downloaded again"
 
 
-def test_mailroom_collects_checks_and_tells(graph: Graph, tmp_path: Path) -> None:
+def test_run_once_check_and_status_work_with_graph(graph: Graph, tmp_path: Path) -> None:
     box = graph.box("support@example.com", *[plain_mail(n, to="sales@example.com") for n in range(20)])
     box.deliver(plain_mail(100), unconvertible=True)
     values = {**graph.values(support="support@example.com"), "ROUTES__sales__ADDRESS": "sales@example.com"}
@@ -107,7 +108,7 @@ def test_mailroom_collects_checks_and_tells(graph: Graph, tmp_path: Path) -> Non
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert box.contents("Inbox") == [plain_mail(100)]
     status = mailroom("status", settings=settings)
-    assert "the clock alone collects support" in " ".join(status.stdout.split())
+    assert "only the timer polls support" in " ".join(status.stdout.split())
 
     asked = len(graph.request_lines("GET", "/$value"))
     assert mailroom("run-once", settings=settings).returncode == 0
@@ -120,11 +121,11 @@ def test_mailroom_collects_checks_and_tells(graph: Graph, tmp_path: Path) -> Non
     assert len(list(stores.blobs.list("unreadable/"))) == 1
     assert_all_stored(stores, [*[plain_mail(n, to="sales@example.com") for n in range(20)], plain_mail(100)])
     stores.close()
-    for told in (checked, ran, status):
-        assert graph.app.secret not in told.stdout + told.stderr
+    for output in (checked, ran, status):
+        assert graph.app.secret not in output.stdout + output.stderr
 
 
-def test_check_says_which_permission_is_missing(graph: Graph, tmp_path: Path) -> None:
+def test_check_reports_a_missing_permission(graph: Graph, tmp_path: Path) -> None:
     graph.box("support@example.com", plain_mail(1))
     reader = graph.server.register(permissions={"Mail.Read"})
     values = graph.values(support="support@example.com")
@@ -135,7 +136,7 @@ def test_check_says_which_permission_is_missing(graph: Graph, tmp_path: Path) ->
     assert "Mail.ReadWrite is missing" in ran.stdout
 
 
-def test_check_proposes_aliases_where_the_directory_may_be_read(graph: Graph, tmp_path: Path) -> None:
+def test_check_proposes_aliases_if_it_may_read_the_directory(graph: Graph, tmp_path: Path) -> None:
     box = graph.box("production@example.com", plain_mail(1))
     box.add_aliases("Sales@Example.com", "info@example.com", "sip:production@example.com", "SPO:SPO_1@SPO_2")
     values = graph.values(production="production@example.com")
@@ -145,22 +146,22 @@ def test_check_proposes_aliases_where_the_directory_may_be_read(graph: Graph, tm
     graph.app.permissions = {"Mail.ReadWrite"}
     without = mailroom("check", settings=settings)
     assert without.returncode == 0, without.stdout + without.stderr
-    told = " ".join(without.stdout.split())
-    assert "the application permission User.Read.All is missing" in told
-    assert "It is optional" in told
-    assert "ALIASES=" not in told
+    output = " ".join(without.stdout.split())
+    assert "the application permission User.Read.All is missing" in output
+    assert "This permission is optional" in output
+    assert "ALIASES=" not in output
 
     graph.app.permissions = {"Mail.ReadWrite", "User.Read.All"}
     ran = mailroom("check", settings=settings)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    told = " ".join(ran.stdout.split())
-    assert "its aliases are sales@example.com, info@example.com" in told
-    assert "set MAILBOXES__production__ALIASES=sales@example.com" in told
-    assert "production@example.com has the route production beside the routes of sales@example.com" in told
+    output = " ".join(ran.stdout.split())
+    assert "its aliases are sales@example.com, info@example.com" in output
+    assert "set MAILBOXES__production__ALIASES=sales@example.com" in output
+    assert "production@example.com has the route production, and sales@example.com have other routes" in output
     assert box.contents("Inbox") == [plain_mail(1)]
 
 
-def test_1_3_check_says_that_delete_ends_in_deleted_items_and_why(graph: Graph, tmp_path: Path) -> None:
+def test_1_3_check_reports_that_delete_moves_to_deleted_items(graph: Graph, tmp_path: Path) -> None:
     graph.server.cloud = "china"
     box = graph.box("support@example.com", plain_mail(1))
     values = graph.values(support="support@example.com")
@@ -174,8 +175,8 @@ def test_1_3_check_says_that_delete_ends_in_deleted_items_and_why(graph: Graph, 
     assert box.contents("Deleted Items") == [plain_mail(1)]
 
 
-def test_the_first_subscription_comes_within_one_poll_interval(graph: Graph, tmp_path: Path) -> None:
-    """On the worker engine, with its own timer of subscriptions never due."""
+def test_the_first_subscription_is_created_within_one_poll_interval(graph: Graph, tmp_path: Path) -> None:
+    """On the worker engine, whose timer of renew_subscriptions is never due."""
     graph.box("support@example.com")
     (port,) = free_ports(1)
     values = {
@@ -185,11 +186,11 @@ def test_the_first_subscription_comes_within_one_poll_interval(graph: Graph, tmp
         "GRAPH_WEBHOOK_URL": f"http://127.0.0.1:{port}/api/graph_webhook",
         "GRAPH_CLIENT_STATE_KEY": STATE_KEY,
     }
-    with running(values, port, tmp_path, keeping=None):
+    with running(values, port, tmp_path, renew_every=None):
         _wait(lambda: len(graph.server.subscriptions) == 1, seconds=30)
 
 
-def test_status_tells_of_subscriptions(graph: Graph, tmp_path: Path) -> None:
+def test_status_shows_missing_subscriptions(graph: Graph, tmp_path: Path) -> None:
     graph.box("support@example.com")
     values = {
         **graph.values(support="support@example.com"),
@@ -198,11 +199,11 @@ def test_status_tells_of_subscriptions(graph: Graph, tmp_path: Path) -> None:
     }
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
     ran = mailroom("status", settings=settings)
-    assert "no subscription, the clock alone collects" in " ".join(ran.stdout.split())
+    assert "not subscribed, only the timer polls" in " ".join(ran.stdout.split())
     assert STATE_KEY not in ran.stdout + ran.stderr
 
 
-def test_status_shows_a_subscription_with_its_end(graph: Graph, tmp_path: Path) -> None:
+def test_status_shows_when_a_subscription_ends(graph: Graph, tmp_path: Path) -> None:
     graph.box("support@example.com")
     (port,) = free_ports(1)
     values = {
@@ -219,7 +220,7 @@ def test_status_shows_a_subscription_with_its_end(graph: Graph, tmp_path: Path) 
     ran = mailroom("status", settings=settings)
     (subscription,) = graph.server.subscriptions
     assert f"{subscription.expires:%Y-%m-%d %H:%M}" in ran.stdout
-    assert "no subscription" not in ran.stdout
+    assert "not subscribed" not in ran.stdout
 
 
 def _nothing_waits(storage: str) -> bool:
@@ -233,5 +234,5 @@ def _nothing_waits(storage: str) -> bool:
 def _wait(met: Callable[[], bool], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not met():
-        assert time.monotonic() < until, "it did not come to that in time"
+        assert time.monotonic() < until, "the condition was not met in time"
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The engine's own indexing of the app."""
+"""Indexing of the app by the worker engine."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_the_apps_functions_triggers_queues_and_schedules(capsys: pytest.Capture
     }
 
 
-def test_the_app_without_its_schedule_is_refused_by_name() -> None:
+def test_the_missing_schedule_setting_is_reported() -> None:
     with pytest.raises(
-        ConfigurationError, match="POLL_SCHEDULE is not set, and function poll_timer takes its schedule from it"
+        ConfigurationError, match="POLL_SCHEDULE is not set; function poll_timer needs it for its schedule"
     ):
         in_own_process(_indexed)
 
@@ -72,7 +72,7 @@ async def _answered(trigger: str, **settings: str) -> tuple[str, dict[str, str]]
     return str(http.body.bytes or http.body.string), {name.lower(): value for name, value in http.headers.items()}
 
 
-def test_the_notification_function_answers_where_the_worker_takes_the_hosts_trace() -> None:
+def test_the_webhook_responds_when_the_worker_uses_the_hosts_trace() -> None:
     """Workers before 1.3 fail each call of a coroutine (github.com/Azure/azure-functions-python-worker/issues/1881).
 
     Without a line in requirements.txt the platform takes a worker of its own choice, older than the latest

@@ -16,7 +16,7 @@ from functions_host.host import Host
 from functions_host.http_server import MAX_BODY, HttpConfig, HttpKeys
 from shared.errors import ConfigurationError
 from tests.end_to_end.own_process import APPS, in_own_process
-from tests.memory_queue import MemoryQueue, stores_of
+from tests.memory_queue import MemoryQueue, storage_with_queues
 
 
 class Scenario(Protocol):
@@ -28,7 +28,7 @@ async def _with_host(scenario: Scenario, keys: HttpKeys | None = None) -> None:
     polls = MemoryQueue()
     stop = asyncio.Event()
     opened: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    async with Host.started(APPS / "web", stores_of({"polls": polls})) as host:
+    async with Host.started(APPS / "web", storage_with_queues({"polls": polls})) as host:
         config = HttpConfig(port=0, keys=keys or HttpKeys())
         serving = asyncio.create_task(host.serve(stop, config, opened.set_result))
         try:
@@ -43,53 +43,53 @@ async def _with_host(scenario: Scenario, keys: HttpKeys | None = None) -> None:
 async def _requests(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = {"x-mixed-CASE": "kept", "traceparent": trace}
-    async with client.post("echo?a=1&b=%C3%A9&a=2", data=b"\x00\xff body", headers=headers) as answer:
-        assert answer.status == 202
-        assert answer.headers["Content-Type"] == "application/json"
-        assert answer.headers["X-Told"] == "yes"
-        told = await answer.json()
-    assert told["method"] == "POST"
-    assert told["url"].startswith("http://127.0.0.1:")
-    assert told["body"].encode("latin-1") == b"\x00\xff body"
-    assert told["query"] == {"a": "1,2", "b": "é"}
-    assert told["header"] == "kept"
-    assert told["trace"] == trace
-    async with client.post("echo", headers={"traceparent": "00-nonsense"}) as answer:
-        told = await answer.json()
-        assert told["body"] == ""
-        assert told["trace"] != "00-nonsense"
-        assert len(told["trace"]) == len(trace)
-    async with client.get("items/nails/12") as answer:
-        assert (answer.status, await answer.text()) == (200, "nails 12")
-        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
-    async with client.delete("items/nails/12") as answer:
-        assert answer.status == 200
+    async with client.post("echo?a=1&b=%C3%A9&a=2", data=b"\x00\xff body", headers=headers) as response:
+        assert response.status == 202
+        assert response.headers["Content-Type"] == "application/json"
+        assert response.headers["X-Told"] == "yes"
+        received = await response.json()
+    assert received["method"] == "POST"
+    assert received["url"].startswith("http://127.0.0.1:")
+    assert received["body"].encode("latin-1") == b"\x00\xff body"
+    assert received["query"] == {"a": "1,2", "b": "é"}
+    assert received["header"] == "kept"
+    assert received["trace"] == trace
+    async with client.post("echo", headers={"traceparent": "00-nonsense"}) as response:
+        received = await response.json()
+        assert received["body"] == ""
+        assert received["trace"] != "00-nonsense"
+        assert len(received["trace"]) == len(trace)
+    async with client.get("items/nails/12") as response:
+        assert (response.status, await response.text()) == (200, "nails 12")
+        assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    async with client.delete("items/nails/12") as response:
+        assert response.status == 200
 
 
 async def _webhook(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
-    async with client.post("hook", params={"validationToken": "a token: é"}) as answer:
-        assert (answer.status, await answer.text()) == (200, "a token: é")
-        assert answer.headers["Content-Type"].startswith("text/plain")
+    async with client.post("hook", params={"validationToken": "a token: é"}) as response:
+        assert (response.status, await response.text()) == (200, "a token: é")
+        assert response.headers["Content-Type"].startswith("text/plain")
     assert polls.length() == 0
-    async with client.post("hook", json={"value": ["one", "two"]}) as answer:
-        assert (answer.status, await answer.read()) == (202, b"")
+    async with client.post("hook", json={"value": ["one", "two"]}) as response:
+        assert (response.status, await response.read()) == (202, b"")
     assert [item.body for item in polls.receive(10, hidden_for=1)] == ["one", "two"]
     polls.failing = {"put_many": 1}
-    async with client.post("hook", json={"value": ["three"]}) as answer:
-        assert answer.status == 500  # its output could not be put: the caller must know
+    async with client.post("hook", json={"value": ["three"]}) as response:
+        assert response.status == 500  # its output could not be stored: the caller must know
 
 
 async def _refusals(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     for path in ("nowhere", "items/nails/many", "items/nails", "../echo"):
-        async with client.get(path) as answer:
-            assert answer.status == 404, path
-    async with client.get("echo") as answer:
-        assert answer.status == 405
-        assert answer.headers["Allow"] == "POST"
+        async with client.get(path) as response:
+            assert response.status == 404, path
+    async with client.get("echo") as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "POST"
     for method in ("GET", "POST", "PUT"):
-        async with client.request(method, "broken") as answer:
-            assert answer.status == 500
-            assert b"secret" not in await answer.read()
+        async with client.request(method, "broken") as response:
+            assert response.status == 500
+            assert b"secret" not in await response.read()
     packed = gzip.compress(b"a body")
     for coding, data, status in (
         ("gzip", packed, 202),
@@ -106,28 +106,28 @@ async def _refusals(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
         ("r\u00fcbbish, gzip", b"a body", 202),
     ):
         headers = {"Content-Encoding": coding, "Content-Type": "application/octet-stream"}
-        async with client.post("echo", data=data, headers=headers) as answer:
-            assert answer.status == status, coding
-            content = await answer.read()
+        async with client.post("echo", data=data, headers=headers) as response:
+            assert response.status == status, coding
+            content = await response.read()
             assert b"Traceback" not in content
             assert status != 202 or json.loads(content)["body"] == "a body"
-    async with client.post("hook", data=b"{ no json") as answer:
-        assert answer.status == 500
-        assert b"Traceback" not in await answer.read()
+    async with client.post("hook", data=b"{ no json") as response:
+        assert response.status == 500
+        assert b"Traceback" not in await response.read()
 
 
 async def _open(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     for path in ("guarded", "ruled"):
-        async with client.get(path) as answer:
-            assert answer.status == 200
+        async with client.get(path) as response:
+            assert response.status == 200
 
 
 async def _guarded(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     async def status(path: str, **headers: str) -> int:
         async with client.get(
             path, headers={name.replace("_", "-"): value for name, value in headers.items()}
-        ) as answer:
-            return answer.status
+        ) as response:
+            return response.status
 
     assert await status("guarded") == 401
     assert await status("guarded", x_functions_key="wrong") == 401
@@ -139,15 +139,15 @@ async def _guarded(client: aiohttp.ClientSession, polls: MemoryQueue) -> None:
     assert await status("items/nails/1") == 200
 
 
-def test_body_query_headers_status_and_trace_go_both_ways() -> None:
+def test_body_query_headers_status_and_trace_are_passed_on() -> None:
     in_own_process(_with_host, _requests)
 
 
-def test_a_webhook_answers_its_token_and_puts_what_it_is_told() -> None:
+def test_a_webhook_returns_its_token_and_puts_its_messages() -> None:
     in_own_process(_with_host, _webhook)
 
 
-def test_404_405_and_500_tell_nothing_of_the_inside() -> None:
+def test_error_responses_reveal_no_details() -> None:
     in_own_process(_with_host, _refusals)
 
 
@@ -155,38 +155,38 @@ def test_without_keys_loopback_is_open() -> None:
     in_own_process(_with_host, _open)
 
 
-def test_with_keys_they_are_asked_for() -> None:
+def test_with_keys_callers_must_send_one() -> None:
     in_own_process(_with_host, _guarded, HttpKeys(function=("fkey",), admin=("akey",)))
 
 
 async def _answered_while_stopping() -> str:
     stop = asyncio.Event()
     opened: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    async with Host.started(APPS / "web", stores_of({"polls": MemoryQueue()})) as host:
+    async with Host.started(APPS / "web", storage_with_queues({"polls": MemoryQueue()})) as host:
         serving = asyncio.create_task(host.serve(stop, HttpConfig(port=0), opened.set_result))
         async with aiohttp.ClientSession(f"http://127.0.0.1:{await opened}/api/") as client:
             request = asyncio.create_task(client.get("slow", params={"seconds": "0.5"}))
             await asyncio.sleep(0.2)
             stop.set()
-            async with await request as answer:
-                text = await answer.text()
+            async with await request as response:
+                text = await response.text()
         assert await serving == 0
     return text
 
 
-def test_what_is_being_answered_when_the_host_stops_is_answered() -> None:
+def test_a_running_request_finishes_when_the_host_stops() -> None:
     assert in_own_process(_answered_while_stopping) == "done"
 
 
 async def _listen(config: HttpConfig) -> None:
     stop = asyncio.Event()
     stop.set()
-    async with Host.started(APPS / "web", stores_of({"polls": MemoryQueue()})) as host:
+    async with Host.started(APPS / "web", storage_with_queues({"polls": MemoryQueue()})) as host:
         await host.serve(stop, config)
 
 
 def test_an_open_address_without_keys_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="can be reached from outside: give the host keys"):
+    with pytest.raises(ConfigurationError, match="is reachable from other machines: configure keys"):
         in_own_process(_listen, HttpConfig(port=0, host="0.0.0.0"))
 
 
@@ -202,5 +202,5 @@ async def _port_taken() -> str:
     return "listened"
 
 
-def test_a_taken_port_is_told() -> None:
-    assert "name another port" in in_own_process(_port_taken)
+def test_a_port_in_use_is_reported() -> None:
+    assert "use another port" in in_own_process(_port_taken)

@@ -1,4 +1,4 @@
-"""What the worker engine makes of an app, and what the local host says when it cannot."""
+"""Indexing of sample apps by the worker engine, and the local host's errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_queue_functions_are_indexed_with_their_queues_and_outputs() -> None:
 
 
 def test_timers_are_indexed_with_their_schedules_and_settings_resolved() -> None:
-    # Looked up without case: some tools upper-case the environment.
+    # Names are case-insensitive, since some tools write environment variables in capitals.
     functions = in_own_process(_functions, "clock", Tick="*/5 * * * * *")
     assert functions["tick"].trigger == TimerTrigger("timer", "*/5 * * * * *", run_on_startup=False)
     assert functions["tick"].outputs == (QueueOutput("polls", "polls"),)
@@ -45,22 +45,22 @@ def test_http_functions_are_indexed_with_routes_methods_and_levels() -> None:
 
 
 def test_a_missing_setting_is_named_with_its_function() -> None:
-    with pytest.raises(ConfigurationError, match="TICK is not set, and function tick takes its schedule from it"):
+    with pytest.raises(ConfigurationError, match="TICK is not set; function tick needs it for its schedule"):
         in_own_process(_functions, "clock")
 
 
-def test_an_app_that_raises_is_refused_with_the_engines_words() -> None:
+def test_an_app_that_raises_is_refused_with_the_engines_text() -> None:
     with pytest.raises(AppNotLoaded, match="cannot be indexed: ValueError: the app is not well"):
         in_own_process(_functions, "broken")
 
 
-def test_a_trigger_that_is_not_supplied_is_named() -> None:
-    with pytest.raises(AppNotLoaded, match="function on_blob: the local host does not supply blobTrigger"):
+def test_an_unsupported_trigger_is_reported() -> None:
+    with pytest.raises(AppNotLoaded, match="function on_blob: the local host does not support blobTrigger"):
         in_own_process(_functions, "elsewhere")
 
 
 def test_a_folder_without_an_app_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AppNotLoaded, match=r"there is no function_app\.py in "):
+    with pytest.raises(AppNotLoaded, match=r"has no function_app\.py"):
         in_own_process(_functions, str(tmp_path))
 
 
@@ -75,8 +75,8 @@ async def _two_apps() -> str:
     return "loaded"
 
 
-def test_a_process_has_one_app_which_may_be_started_again() -> None:
-    assert "needs a process of its own" in in_own_process(_two_apps)
+def test_a_process_can_start_the_same_app_again_but_no_other() -> None:
+    assert "start a separate process" in in_own_process(_two_apps)
 
 
 async def _measured() -> tuple[float, float]:
@@ -84,11 +84,11 @@ async def _measured() -> tuple[float, float]:
     engine = await Engine.start(APPS / "queues")
     started = time.perf_counter()
     data = await engine.invoke(engine.function("echo"), {})
-    assert data.error is not None  # it was handed nothing
+    assert data.error is not None  # it has no input
     return started - began, time.perf_counter() - started
 
 
-def test_the_engine_starts_in_a_moment(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_engine_starts_within_three_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     start, call = in_own_process(_measured)
     with capsys.disabled():
         print(f"\nworker engine: start with a sample app {start * 1000:.0f} ms, first invocation {call * 1000:.1f} ms")

@@ -1,4 +1,4 @@
-"""The local host as a process of its own: signals, and what they leave behind."""
+"""The local host as a separate process: signals and the messages that remain."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from functions_host.process import run_host
 from functions_host.host import GRACE
 from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
-from tests.memory_queue import stores_of
+from tests.memory_queue import storage_with_queues
 
 if __name__ == "__main__":
     database = Database(Path(sys.argv[1]))
     queues = {name: FolderQueue(database, name) for name in ("work", "work-poison", "many", "single", "echo")}
-    run_host(Path(sys.argv[2]), stores_of(queues), ready=lambda port: print("ready", flush=True))
+    run_host(Path(sys.argv[2]), storage_with_queues(queues), ready=lambda port: print("ready", flush=True))
     print("ended in order", flush=True)
 """
 
@@ -62,7 +62,7 @@ def _wait_until_taken(database: Database) -> None:
     raise AssertionError("the message was not taken")
 
 
-def test_sigterm_lets_a_running_function_end(tmp_path: Path) -> None:
+def test_sigterm_lets_a_running_function_finish(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
     database, queue = _queue(path)
     with _host(path) as process:
@@ -73,11 +73,11 @@ def test_sigterm_lets_a_running_function_end(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "ended in order\n"), err
     assert 0.5 < time.monotonic() - began < 20
-    assert queue.length() == 0  # it ended, and its message was deleted
+    assert queue.length() == 0  # the function finished, and its message was deleted
     database.close()
 
 
-def test_a_second_signal_ends_at_once_and_the_message_is_not_lost(tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_process_and_keeps_the_message(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
     database, queue = _queue(path)
     with _host(path) as process:
@@ -90,7 +90,7 @@ def test_a_second_signal_ends_at_once_and_the_message_is_not_lost(tmp_path: Path
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGINT
-    assert time.monotonic() - began < 30, "neither the function nor the grace period was waited for"
+    assert time.monotonic() - began < 30, "the process waited for the function or the grace period"
     assert queue.length() == 1
     database.close()
 

@@ -1,4 +1,4 @@
-"""The timer trigger, with real functions on the worker engine and the real clock."""
+"""The timer trigger, with real functions on the worker engine in real time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from functions_host.host import Host
 from functions_host.timer_listener import LastRunsFile
 from tests.end_to_end.own_process import APPS, in_own_process
-from tests.memory_queue import MemoryQueue, stores_of
+from tests.memory_queue import MemoryQueue, storage_with_queues
 
 Run = dict[str, Any]
 
@@ -23,15 +23,15 @@ Run = dict[str, Any]
 async def _serve(
     seconds: float = 60, *, tick: str, takes: str = "0", ticks: int = 0, remembered: Path | None = None
 ) -> tuple[list[Run], list[Run], int]:
-    """Serve the clock app for so long, or until `tick` has run so often.
+    """Serve the sample app `clock` for `seconds`, or until `tick` has run `ticks` times.
 
-    Returns its runs of `tick`, of `at_start`, and how many messages `tick` put.
+    Return the runs of `tick`, the runs of `at_start`, and the number of messages that `tick` put.
     """
     os.environ.update(TICK=tick, TICK_SECONDS=takes)
     polls = MemoryQueue()
     stop = asyncio.Event()
     last_runs = LastRunsFile(remembered) if remembered is not None else None
-    async with Host.started(APPS / "clock", stores_of({"polls": polls}), last_runs=last_runs) as host:
+    async with Host.started(APPS / "clock", storage_with_queues({"polls": polls}), last_runs=last_runs) as host:
         runs: list[Run] = sys.modules["function_app"].RUNS
         asyncio.get_running_loop().call_later(seconds, stop.set)
         watching = asyncio.create_task(_stop_after(ticks, runs, stop))
@@ -59,48 +59,48 @@ def test_a_timer_runs_when_it_is_due_and_its_outputs_are_put() -> None:
         assert datetime.fromisoformat(tick["status"]["Next"]) > datetime.fromtimestamp(tick["began"], UTC)
 
 
-def test_run_on_startup_runs_once_and_a_failure_stops_nothing() -> None:
+def test_run_on_startup_runs_once_and_a_failure_does_not_stop_timers() -> None:
     ticks, at_start, _ = in_own_process(_serve, tick="* * * * * *", ticks=2)
     assert len(at_start) == 1
     assert not at_start[0]["past_due"]
     assert len(ticks) >= 2
 
 
-def test_two_runs_never_overlap_and_missed_times_are_one_run() -> None:
+def test_runs_never_overlap_and_one_run_replaces_missed_times() -> None:
     ticks, _, _ = in_own_process(_serve, tick="* * * * * *", takes="2.1", ticks=2)
     ticks.sort(key=lambda run: float(run["began"]))
     assert all(later["began"] >= earlier["ended"] > 0 for earlier, later in pairwise(ticks))
-    assert 2 <= len(ticks) <= 3  # the times that were missed during a run are one run, at once, and late
+    assert 2 <= len(ticks) <= 3  # one late run replaces the times that were missed during a run
     assert ticks[1]["past_due"]
     assert ticks[1]["began"] < floor(ticks[0]["ended"]) + 1, "before the next time due"
 
 
-def test_what_was_missed_while_the_host_was_down_is_one_run_at_once(tmp_path: Path) -> None:
+def test_one_run_replaces_runs_missed_while_the_host_was_down(tmp_path: Path) -> None:
     file = tmp_path / "timers.json"
     yesterday = datetime.now(UTC) - timedelta(days=1)
     file.write_text(json.dumps({"tick": yesterday.isoformat()}))
     ticks, _, _ = in_own_process(_serve, tick="0 0 * * * *", ticks=1, remembered=file)
     assert [run["past_due"] for run in ticks] == [True]
     assert datetime.fromisoformat(ticks[0]["status"]["Last"]) == yesterday
-    # And it is remembered: the next start has nothing to catch up with.
+    # The run was recorded: the next start has no missed run.
     ticks, at_start, _ = in_own_process(_serve, 0.5, tick="0 0 * * * *", remembered=file)
     assert ticks == []
     assert len(at_start) == 1
     assert set(json.loads(file.read_text())) == {"tick", "at_start"}
 
 
-def test_without_a_memory_the_first_run_is_the_next_time_due() -> None:
+def test_without_last_runs_the_first_run_is_at_the_next_due_time() -> None:
     ticks, _, _ = in_own_process(_serve, 0.5, tick="0 0 0 1 1 *")
     assert ticks == []
 
 
-async def _by_hand() -> tuple[bool, int]:
+async def _run_manually() -> tuple[bool, int]:
     os.environ["TICK"] = "0 0 * * * *"
     polls = MemoryQueue()
-    async with Host.started(APPS / "clock", stores_of({"polls": polls})) as host:
+    async with Host.started(APPS / "clock", storage_with_queues({"polls": polls})) as host:
         assert (await host.run_function("tick", past_due=True)).error is None
     return sys.modules["function_app"].RUNS[0]["past_due"], polls.length()
 
 
-def test_a_timer_can_be_run_by_hand() -> None:
-    assert in_own_process(_by_hand) == (True, 1)
+def test_a_timer_can_be_run_manually() -> None:
+    assert in_own_process(_run_manually) == (True, 1)

@@ -1,4 +1,4 @@
-"""What killed processes leave: removed by the next start and by `sweep`, never from a living process."""
+"""The next start and `sweep` remove the files that killed processes left, but no files of running processes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def make_old(*paths: Path) -> None:
         os.utime(path, (time.time() - LEFTOVER_SECONDS - 1,) * 2)
 
 
-def test_8_1_what_a_killed_run_left_is_removed_at_start_and_by_sweep(dovecot: Dovecot, tmp_path: Path) -> None:
-    """The run is killed when it has a spooled message and its half-stored copy on the disk."""
+def test_8_1_leftover_files_of_a_killed_run_are_removed_at_start_and_by_sweep(dovecot: Dovecot, tmp_path: Path) -> None:
+    """The run is killed while a spooled message and its incomplete copy are on disk."""
     user = dovecot.user()
     large = plain_mail(1, size=6_000_000, to=user.address)
     user.deliver([large])
@@ -64,11 +64,11 @@ def test_8_1_what_a_killed_run_left_is_removed_at_start_and_by_sweep(dovecot: Do
             os.utime(path)
         if by == "start":
             assert mailroom("status", settings=settings, environment=environment).returncode == 0
-            assert left_in(temporary, writing) == left, "they are not older than a lease"
+            assert left_in(temporary, writing) == left, "they are newer than a lease"
             make_old(*left)
             assert mailroom("status", settings=settings, environment=environment).returncode == 0
         else:
-            # At its own start a living app has found them too new.
+            # At the app's start, the files were too new.
             in_own_process(_swept_later, settings, str(temporary), left)
         assert left_in(temporary, writing) == []
         let_time_pass(tmp_path / "mail")

@@ -1,4 +1,4 @@
-"""Times in logs are in UTC and say so, whatever the machine's zone is."""
+"""Times in logs are in UTC with their zone, whatever the machine's time zone is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_log_lines_begin_with_a_time_in_utc(tmp_path: Path) -> None:
         "MAILBOXES__support__PASSWORD": "secret",
     }
     settings = settings_file(tmp_path, "folder:mail", values)
-    # Kathmandu is 5 hours and 45 minutes ahead of UTC: no other zone's time looks like it.
+    # Kathmandu is 5 hours and 45 minutes ahead of UTC, so that its time cannot be mistaken for UTC.
     began = datetime.now(UTC)
     ran = mailroom("run-once", settings=settings, environment={"TZ": "Asia/Kathmandu"}, verbose=True)
     assert ran.returncode == 1

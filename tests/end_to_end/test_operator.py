@@ -1,4 +1,4 @@
-"""The command on production's storage, from a machine that has no mailbox's secret."""
+"""The command on the storage of a deployment, from a machine without the mailboxes' secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WITHOUT_SECRET = {
 }
 
 
-def test_1_9_a_mailbox_is_enabled_without_its_secret(tmp_path: Path) -> None:
+def test_1_9_a_mailbox_can_be_enabled_without_its_secret(tmp_path: Path) -> None:
     storage = f"folder:{tmp_path / 'mail'}"
     settings = settings_file(tmp_path, storage, WITHOUT_SECRET)
     stores = opened(storage)
@@ -36,5 +36,5 @@ def test_1_9_a_mailbox_is_enabled_without_its_secret(tmp_path: Path) -> None:
 
     ran = mailroom("enable", "suport", settings=settings)
     assert ran.returncode == 2
-    assert "there are: support" in ran.stderr
+    assert "their mailboxes are: support" in ran.stderr
     stores.close()

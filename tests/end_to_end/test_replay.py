@@ -1,4 +1,4 @@
-"""`mailroom replay` on a real mail server and real storages, the functions on Microsoft's worker engine."""
+"""`mailroom replay` on a real mail server and real storage, with the functions on Microsoft's worker engine."""
 
 from __future__ import annotations
 
@@ -20,36 +20,34 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
 
 
-def test_8_4_replay_routes_what_was_unhandled_once_there_is_a_route(
-    dovecot: Dovecot, storage: str, tmp_path: Path
-) -> None:
+def test_8_4_replay_routes_unhandled_messages_with_a_new_route(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
     user = dovecot.user()
     mail = [plain_mail(n, to=("sales" if n % 2 else "billing") + "@example.com") for n in range(40)]
     user.deliver(mail)
-    one = {"ROUTES__billing__ADDRESS": "billing@example.com"}
-    both = {**one, "ROUTES__sales__ADDRESS": "sales@example.com"}
-    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **one})
+    billing = {"ROUTES__billing__ADDRESS": "billing@example.com"}
+    both = {**billing, "ROUTES__sales__ADDRESS": "sales@example.com"}
+    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **billing})
     assert mailroom("run-once", settings=settings).returncode == 0
     stores = opened(storage)
     unhandled = recorded(stores, "unhandled")
     assert unhandled.total() == 20
 
-    # The operator's own machine has the storage and the routes, and no mailbox's secret.
+    # The operator's machine has the storage and the routes, but no secret of a mailbox.
     secretless = {name: value for name, value in mailboxes(dovecot, support=user).items() if "PASSWORD" not in name}
     settings = settings_file(tmp_path, storage, {**secretless, **both})
     dry = mailroom("replay", "unhandled/support/", "--dry-run", settings=settings)
     assert dry.returncode == 0, dry.stderr
-    assert dry.stdout.split()[:4] == ["kind", "mailbox", "messages", "would"]
-    assert "any PASSWORD will do" in " ".join(dry.stdout.split())
+    assert dry.stdout.split()[:4] == ["kind", "mailbox", "messages", "new"]
+    assert "replay does not use PASSWORD, so that any value will do" in " ".join(dry.stdout.split())
     assert "nothing was changed; without --dry-run, 20 messages" in dry.stdout
     anything = {**secretless, **both, "MAILBOXES__support__PASSWORD": "x"}
-    told = mailroom("replay", "unhandled/", "--dry-run", settings=settings_file(tmp_path, storage, anything))
-    assert ["unhandled", "support", "20", "routed"] in [line.split() for line in told.stdout.splitlines()]
+    preview = mailroom("replay", "unhandled/", "--dry-run", settings=settings_file(tmp_path, storage, anything))
+    assert ["unhandled", "support", "20", "routed"] in [line.split() for line in preview.stdout.splitlines()]
     settings = settings_file(tmp_path, storage, {**secretless, **both})
-    asked = mailroom("replay", "--since", "2026-01-01", "--kind", "unhandled", settings=settings)
-    assert asked.returncode == 0, asked.stderr
-    assert "20 messages are announced" in asked.stdout
-    assert "records: 20 of 20" in asked.stderr
+    requested = mailroom("replay", "--since", "2026-01-01", "--kind", "unhandled", settings=settings)
+    assert requested.returncode == 0, requested.stderr
+    assert "the replay of 20 messages is requested" in requested.stdout
+    assert "records: 20 of 20" in requested.stderr
 
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **both})
     assert mailroom("run-once", settings=settings).returncode == 0
@@ -60,9 +58,9 @@ def test_8_4_replay_routes_what_was_unhandled_once_there_is_a_route(
     for path in stores.blobs.list("unhandled/"):
         assert json.loads(stores.blobs.read(path) or b"")["resolved"]["outcome"] == "routed"
     assert_all_stored(stores, mail)
-    left = mailroom("replay", "unhandled/", settings=settings)
-    assert "20 records are resolved already" in left.stdout
-    assert "nothing to replay" in left.stdout
+    repeated = mailroom("replay", "unhandled/", settings=settings)
+    assert "20 records are already resolved" in repeated.stdout
+    assert "nothing to replay" in repeated.stdout
 
     [result, *_] = stores.blobs.list("routed/sales/")
     refused = mailroom("replay", result, settings=settings)
@@ -78,10 +76,10 @@ def test_8_4_replay_routes_what_was_unhandled_once_there_is_a_route(
     stores.close()
 
 
-def test_replay_says_what_is_wrong_with_what_is_asked(tmp_path: Path) -> None:
+def test_replay_reports_invalid_options(tmp_path: Path) -> None:
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", {})
-    gone = mailroom("replay", "failed/support/2026/11/24/", settings=settings)
-    assert (gone.returncode, gone.stderr.strip()) == (1, "there is nothing at failed/support/2026/11/24/")
+    missing = mailroom("replay", "failed/support/2026/11/24/", settings=settings)
+    assert (missing.returncode, missing.stderr.strip()) == (1, "there is nothing at failed/support/2026/11/24/")
     assert mailroom("replay", "--since", "2026-11-24", settings=settings).returncode == 0
     for words in ([], ["x", "--since", "2026-11-24"], ["--since", "2026-11-24", "--kind", "lost"], ["unreadable/x/"]):
         refused = mailroom("replay", *words, settings=settings)

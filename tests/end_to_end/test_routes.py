@@ -1,4 +1,4 @@
-"""Routes in the routes file, as an operator has them: the app runs on while they change."""
+"""Routes in the routes file, which change while the app runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.sizes import size
 ORDERS = {"orders": {"ADDRESS": "orders@example.com", "SENDERS": ["*@example.net"]}}
 BROKEN = {"orders": {"ADDRESS": "orders@example.com", "SENDERS": ["example.net"]}}
 SEEN = size(0, soak=11)
-"""Seconds after which every process knows a change: at once, where `serve` reads the file each time."""
+"""Seconds after which every process uses a changed file; 0 if `serve` reads the file each time."""
 
 SERVE = """
 import sys
@@ -47,7 +47,7 @@ main()
 """
 
 
-def written(routes: object) -> bytes:
+def encode_routes(routes: object) -> bytes:
     return json.dumps({"routes": routes}).encode()
 
 
@@ -59,20 +59,20 @@ def serving(settings: Path) -> Iterator[None]:
     process = subprocess.Popen(served, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         yield
-        assert process.poll() is None, "it ran to the end"
+        assert process.poll() is None, "the process ended early"
     finally:
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(40) == 0
 
 
-def wait(done: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
+def wait_until(done: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
     while not done():
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-def test_3_1_a_running_app_routes_by_the_file_as_it_changes_and_loses_nothing_while_it_is_wrong(
+def test_3_1_a_running_app_follows_the_routes_file_and_loses_nothing_while_it_is_invalid(
     dovecot: Dovecot, storage: str, tmp_path: Path
 ) -> None:
     user = dovecot.user()
@@ -86,19 +86,19 @@ def test_3_1_a_running_app_routes_by_the_file_as_it_changes_and_loses_nothing_wh
     try:
         with serving(settings):
             user.deliver([letters[0]])
-            wait(lambda: results(stores) == Counter(routed[:1]))
+            wait_until(lambda: results(stores) == Counter(routed[:1]))
 
             store_routes(stores.blobs, ORDERS)
             time.sleep(SEEN)
             user.deliver([letters[1]])
-            wait(lambda: results(stores) == Counter(routed[:2]))
+            wait_until(lambda: results(stores) == Counter(routed[:2]))
 
             store_routes(stores.blobs, BROKEN)
             time.sleep(SEEN)
             user.deliver([letters[2]])
-            wait(lambda: not user.left() and list(stores.records.scan(Table.OUTBOX)))
-            told = mailroom("status", settings=settings).stdout
-            assert "config/routes.json, orders.SENDERS: example.net is no address" in " ".join(told.split())
+            wait_until(lambda: not user.left() and list(stores.records.scan(Table.OUTBOX)))
+            output = mailroom("status", settings=settings).stdout
+            assert "config/routes.json, orders.SENDERS: example.net is no address" in " ".join(output.split())
             ran = mailroom("run-once", settings=settings)
             assert ran.returncode == 1
             assert "routes: config/routes.json, orders.SENDERS" in ran.stderr
@@ -109,26 +109,26 @@ def test_3_1_a_running_app_routes_by_the_file_as_it_changes_and_loses_nothing_wh
             time.sleep(SEEN)
             ran = mailroom("run-once", settings=settings)
             assert ran.returncode == 0, ran.stderr
-            wait(lambda: results(stores) == Counter(routed))
+            wait_until(lambda: results(stores) == Counter(routed))
         assert_all_stored(stores, letters)
         assert not list(stores.blobs.list("failed/"))
     finally:
         stores.close()
 
 
-def test_check_tells_of_the_stored_file_and_of_one_that_is_not_stored_yet(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_check_reports_the_stored_routes_file_and_a_local_one(dovecot: Dovecot, tmp_path: Path) -> None:
     user, storage = dovecot.user(), f"folder:{tmp_path / 'mail'}"
     settings = settings_file(tmp_path, storage, mailboxes(dovecot, support=user))
     file = tmp_path / "routes {new}.json"
-    file.write_bytes(written(BROKEN))
+    file.write_bytes(encode_routes(BROKEN))
     ran = mailroom("check", "--routes", str(file), settings=settings)
     assert ran.returncode == 1
     assert ran.stdout.startswith(f"WRONG routes: {file}, orders.SENDERS: example.net is no address")
-    assert "support" not in ran.stdout, "no mailbox is looked at"
-    file.write_bytes(written(ORDERS))
+    assert "support" not in ran.stdout, "no mailbox is checked"
+    file.write_bytes(encode_routes(ORDERS))
     ran = mailroom("check", "--routes", str(file), settings=settings)
-    note, told = ran.stdout.splitlines()
-    assert (ran.returncode, told) == (0, f"ok    routes: 0 in the settings, 1 in {file}")
+    note, output = ran.stdout.splitlines()
+    assert (ran.returncode, output) == (0, f"ok    routes: 0 in the settings, 1 in {file}")
     assert note.startswith(f"ok    note: MAILBOXES__support__ADDRESS: {user.address} has no route")
     assert mailroom("check", "--routes", str(tmp_path / "none"), settings=settings).returncode == 2
 
@@ -145,7 +145,7 @@ def test_check_tells_of_the_stored_file_and_of_one_that_is_not_stored_yet(doveco
     assert "ok    mailbox support, INBOX: signed in" in ran.stdout
 
 
-def test_explain_goes_by_the_file_too(tmp_path: Path) -> None:
+def test_explain_uses_the_routes_file(tmp_path: Path) -> None:
     storage = f"folder:{tmp_path / 'mail'}"
     settings = settings_file(tmp_path, storage, EXPLAINED)
     letter = tmp_path / "one.eml"
@@ -157,24 +157,26 @@ def test_explain_goes_by_the_file_too(tmp_path: Path) -> None:
     store_routes(stores.blobs, BROKEN)
     stores.close()
     ran = mailroom("explain", str(letter), settings=settings)
-    assert "not routed until this is right: config/routes.json, orders.SENDERS: example.net is no" in ran.stdout
+    assert (
+        "not routed until this error is corrected: config/routes.json, orders.SENDERS: example.net is no" in ran.stdout
+    )
 
 
-def test_one_wrong_route_of_the_settings_holds_mail_and_no_command(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_an_invalid_route_in_the_settings_stops_routing_but_no_command(dovecot: Dovecot, tmp_path: Path) -> None:
     user, storage = dovecot.user(), f"folder:{tmp_path / 'mail'}"
     right = {**mailboxes(dovecot, support=user), "ROUTES__sales__ADDRESS": "sales@example.com"}
     wrong = {**right, "ROUTES__orders__ADDRESS": f"orders {user.password}", "ROUTES_bob_ADDRESS": "bob@example.com"}
     letters = [plain_mail(n, to=to) for n, to in enumerate(["sales@example.com", "bob@example.com"])]
     user.deliver(letters)
     settings = settings_file(tmp_path, storage, wrong)
-    faults = [
+    errors = [
         "ROUTES_bob_ADDRESS: is no setting; did you mean ROUTES__bob__ADDRESS?",
         "ROUTES__orders__ADDRESS: the value is no address; write name@example.com",
     ]
     ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 1
-    for fault in faults:
-        assert f"routes: {fault}" in ran.stderr
+    for error in errors:
+        assert f"routes: {error}" in ran.stderr
     assert "2 stored messages are not routed yet" in ran.stderr
     assert not user.left()
     stores = opened(storage)
@@ -185,12 +187,12 @@ def test_one_wrong_route_of_the_settings_holds_mail_and_no_command(dovecot: Dove
         for words, status in ((["check"], 1), (["status"], 0), (["explain", str(tmp_path / "one.eml")], 0)):
             ran = mailroom(*words, settings=settings)
             assert ran.returncode == status, (words, ran.stderr)
-            for fault in faults:
-                assert fault in " ".join(ran.stdout.split()), words
+            for error in errors:
+                assert error in " ".join(ran.stdout.split()), words
             assert user.password not in ran.stdout + ran.stderr
         ran = mailroom("settings", "--check", settings=settings)
         assert ran.returncode != 0
-        assert all(fault in ran.stdout + ran.stderr for fault in faults)
+        assert all(error in ran.stdout + ran.stderr for error in errors)
         found = mailroom("find", "--mailbox", "support", "--json", settings=settings)
         assert (found.returncode, len(found.stdout.splitlines())) == (0, 2)
         replay = ["replay", "--since", "2026-11-01", "--until", "2036-11-01", "--dry-run"]

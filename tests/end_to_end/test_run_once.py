@@ -1,4 +1,4 @@
-"""`mailroom run-once` on real mail servers and real storages, the functions on Microsoft's worker engine."""
+"""`mailroom run-once` on real mail servers and real storage, with the functions on Microsoft's worker engine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.sizes import size
 IMAP_MESSAGES, POP_MESSAGES = size(200, soak=2_000), size(60, soak=500)
 
 
-def test_many_over_imaps_and_many_over_pop3s(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
+def test_many_messages_over_imaps_and_pop3s(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
     imap, pop = dovecot.user(), dovecot.user()
     mail = [plain_mail(n, size=2_000 + n % 50 * 400, to=f"list{n % 3}@example.com") for n in range(IMAP_MESSAGES)]
     letters = [plain_mail(10_000 + n, to="orders@example.com") for n in range(POP_MESSAGES)]
@@ -88,7 +88,7 @@ def test_the_same_bytes_in_two_mailboxes_give_both_their_results(
     stores.close()
 
 
-def test_two_at_the_same_time_double_nothing(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
+def test_two_runs_at_the_same_time_create_no_duplicates(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
     user = dovecot.user()
     mail = [plain_mail(n, to="sales@example.com") for n in range(size(200, soak=300))]
     user.deliver(mail)
@@ -100,8 +100,8 @@ def test_two_at_the_same_time_double_nothing(dovecot: Dovecot, storage: str, tmp
         )
         for _ in range(2)
     ]
-    told = [process.communicate(timeout=200)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    output = [process.communicate(timeout=200)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], output
     assert user.left() == []
     stores = opened(storage)
     assert_all_stored(stores, mail)
@@ -110,7 +110,7 @@ def test_two_at_the_same_time_double_nothing(dovecot: Dovecot, storage: str, tmp
     stores.close()
 
 
-def test_8_1_a_kill_in_the_middle_is_made_good_by_the_next_run(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_8_1_the_next_run_resumes_after_a_kill(dovecot: Dovecot, tmp_path: Path) -> None:
     user = dovecot.user()
     mail = [plain_mail(n, size=30_000, to="sales@example.com") for n in range(400)]
     user.deliver(mail)
@@ -147,7 +147,7 @@ store.create("messages/ab/abc/raw.eml", b"half a message", content_type="message
 """
 
 
-def test_8_1_a_kill_inside_a_write_leaves_nothing_that_looks_like_mail(tmp_path: Path) -> None:
+def test_8_1_a_kill_during_a_write_leaves_no_partial_message(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", KILLED_INSIDE_A_WRITE, str(tmp_path / "mail")], cwd=ROOT, check=False)
     assert ran.returncode == -signal.SIGKILL
     stores = opened(f"folder:{tmp_path / 'mail'}")
@@ -159,32 +159,32 @@ def test_8_1_a_kill_inside_a_write_leaves_nothing_that_looks_like_mail(tmp_path:
 
 
 def test_1_9_one_failing_mailbox_does_not_stop_the_others(dovecot: Dovecot, tmp_path: Path) -> None:
-    well, ill = dovecot.user(), dovecot.user()
-    well.deliver([plain_mail(1)])
-    values = mailboxes(dovecot, well=well, ill=ill)
-    values["MAILBOXES__ill__PASSWORD"] = "wrong-and-secret"
+    working, broken = dovecot.user(), dovecot.user()
+    working.deliver([plain_mail(1)])
+    values = mailboxes(dovecot, working=working, broken=broken)
+    values["MAILBOXES__broken__PASSWORD"] = "wrong-and-secret"
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
     ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 1
-    assert "mailbox ill" in ran.stderr
-    assert "mailbox well" not in ran.stderr.replace("mailbox well: 1 of 1", "")
-    assert well.left() == []
+    assert "mailbox broken" in ran.stderr
+    assert "mailbox working" not in ran.stderr.replace("mailbox working: 1 of 1", "")
+    assert working.left() == []
     status = mailroom("status", settings=settings)
     assert "failing" in status.stdout
-    for told in (ran.stderr, ran.stdout, status.stdout, status.stderr):
-        assert "wrong-and-secret" not in told
+    for output in (ran.stderr, ran.stdout, status.stdout, status.stderr):
+        assert "wrong-and-secret" not in output
 
 
-def test_1_9_enable_tries_again_what_waits_out_a_refusal(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_1_9_enable_ends_the_backoff_of_a_mailbox(dovecot: Dovecot, tmp_path: Path) -> None:
     user = dovecot.user()
     user.deliver([plain_mail(1)])
     values = mailboxes(dovecot, support=user)
     wrong = {**values, "MAILBOXES__support__PASSWORD": "wrong"}
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", wrong)
     assert mailroom("run-once", settings=settings).returncode == 1
-    waiting = mailroom("run-once", settings=settings)
-    assert waiting.returncode == 1
-    assert "is not tried before" in waiting.stderr
+    backing_off = mailroom("run-once", settings=settings)
+    assert backing_off.returncode == 1
+    assert "is not tried before" in backing_off.stderr
     assert mailroom("enable", "Support", settings=settings).returncode == 0
     assert "is not tried before" not in mailroom("run-once", settings=settings).stderr
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
@@ -193,11 +193,11 @@ def test_1_9_enable_tries_again_what_waits_out_a_refusal(dovecot: Dovecot, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("certificate", "told"),
+    ("certificate", "output"),
     [("self-signed", "self-signed"), ("other-name", "other.example.net"), ("expired", "expired")],
 )
-def test_1_2_a_bad_certificate_is_refused_and_check_shows_it(
-    dovecots: Callable[..., Dovecot], ca: Ca, tmp_path: Path, certificate: str, told: str
+def test_1_2_an_invalid_certificate_is_refused_and_check_reports_it(
+    dovecots: Callable[..., Dovecot], ca: Ca, tmp_path: Path, certificate: str, output: str
 ) -> None:
     from datetime import timedelta  # noqa: PLC0415
 
@@ -213,7 +213,7 @@ def test_1_2_a_bad_certificate_is_refused_and_check_shows_it(
         for word in ("check", "run-once"):
             ran = mailroom(word, settings=settings)
             assert ran.returncode == 1
-            assert told in ran.stdout + ran.stderr
+            assert output in ran.stdout + ran.stderr
             assert "mailbox support" in ran.stdout + ran.stderr
         assert len(user.left()) == 1
         assert "Traceback" not in ran.stderr
@@ -233,7 +233,7 @@ def test_1_11_check_changes_nothing(dovecot: Dovecot, tmp_path: Path) -> None:
     assert len(pop.left()) == 1
 
 
-def test_settings_faults_are_told_all_at_once(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_all_configuration_errors_are_reported_at_once(dovecot: Dovecot, tmp_path: Path) -> None:
     values = {"MAILBOXES__a__PROTOCOL": "imap", "MAILBOXES__a__PROT": "1", "ROUTES__r__MAILBOX": "nobody"}
     ran = mailroom("run-once", settings=settings_file(tmp_path, "nonsense", values))
     assert ran.returncode == 2
@@ -242,7 +242,7 @@ def test_settings_faults_are_told_all_at_once(dovecot: Dovecot, tmp_path: Path) 
     assert "Traceback" not in ran.stderr
 
 
-def test_serve_collects_on_the_clock_and_stops_when_told(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_serve_polls_on_schedule_and_stops_at_a_signal(dovecot: Dovecot, tmp_path: Path) -> None:
     user = dovecot.user()
     user.deliver([plain_mail(1, to="sales@example.com")])
     values = {**mailboxes(dovecot, support=user), "POLL_SCHEDULE": "* * * * * *"}

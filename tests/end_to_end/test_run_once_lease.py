@@ -1,4 +1,4 @@
-"""`mailroom run-once` and a mailbox that another worker has leased: one that was killed, or one that is at work."""
+"""`mailroom run-once` and a mailbox that another worker has leased; that worker was killed or is still running."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from tests.servers.memory_app import let_time_pass
 
 @dataclass
 class Time:
-    """A clock that only sleeping moves.
+    """A simulated time that only `sleep` advances.
 
     Attributes:
-        at: when something happens, in seconds.
-        happens: what.
+        at: time of the event in seconds.
+        happens: the event.
     """
 
     at: float
@@ -51,25 +51,25 @@ class Time:
 
 
 def nothing() -> None:
-    """The lease stays held."""
+    """Do nothing: the lease stays held."""
 
 
-async def drained(settings: Path, at: float, what: str) -> tuple[list[str], str, float]:
-    """Drain while a lease on `support` is held; after `at` seconds it ends as `what` says.
+async def drained(settings: Path, at: float, event: str) -> tuple[list[str], str, float]:
+    """Drain while another worker holds the lease on `support`; after `at` seconds, `event` happens to the lease.
 
     Returns:
-        The failures, what was printed, and the seconds waited.
+        The failures, the printed text, and the seconds waited.
     """
     printed = io.StringIO()
-    told = ProgressReporter(Console(file=printed, width=200))
-    with open_app(settings, told.collected) as app:
-        # An earlier failure, whose backoff is not over, is not a reason to leave the mailbox.
+    progress = ProgressReporter(Console(file=printed, width=200))
+    with open_app(settings, progress.drained) as app:
+        # The run polls the mailbox although the backoff of an earlier failure is not over.
         HealthRecords(app.storage.records).failed(app.settings.mailboxes["support"], ConnectFailed("no route to host"))
         token = app.storage.leases.acquire("support", LEASE_SECONDS)
         assert token is not None
         happens = {"expires": lambda: _expire(app), "is released": lambda: _finish(app, token), "stays": nothing}
-        time_ = Time(at, happens[what])
-        failures = await drain_once(app, told, WaitLimits(clock=time_.clock, sleep=time_.sleep))
+        time_ = Time(at, happens[event])
+        failures = await drain_once(app, progress, WaitLimits(clock=time_.clock, sleep=time_.sleep))
     return failures, printed.getvalue(), time_.now
 
 
@@ -80,7 +80,7 @@ def _expire(app: App) -> None:
 
 
 def _finish(app: App, token: str) -> None:
-    """Do what a worker does that drained the mailbox."""
+    """Do what a worker does after it has drained the mailbox."""
     HealthRecords(app.storage.records).succeeded(app.settings.mailboxes["support"], collected=1, left=0)
     app.storage.leases.release("support", token)
 
@@ -92,7 +92,7 @@ def world(dovecot: Dovecot, tmp_path: Path) -> tuple[Path, Callable[[], int]]:
     return settings_file(tmp_path, "folder:mail", mailboxes(dovecot, support=user)), lambda: len(user.left())
 
 
-def test_the_lease_of_a_killed_worker_is_waited_for(world: tuple[Path, Callable[[], int]]) -> None:
+def test_the_run_waits_for_the_lease_of_a_killed_worker(world: tuple[Path, Callable[[], int]]) -> None:
     settings, left = world
     failures, printed, waited = in_own_process(drained, settings, 60, "expires")
     assert failures == []
@@ -102,12 +102,12 @@ def test_the_lease_of_a_killed_worker_is_waited_for(world: tuple[Path, Callable[
     assert "waiting up to 90 s" in printed
 
 
-def test_a_mailbox_that_stays_leased_is_named_and_fails_the_run(world: tuple[Path, Callable[[], int]]) -> None:
+def test_a_mailbox_that_stays_leased_is_reported_as_a_failure(world: tuple[Path, Callable[[], int]]) -> None:
     settings, left = world
     failures, _, waited = in_own_process(drained, settings, 0, "stays")
     assert left() == 1
     (failure,) = failures
-    assert failure.startswith("mailbox support: not drained, another worker has held its lease for 90 s")
+    assert failure.startswith("mailbox support: not drained, since another worker has held its lease for 90 s")
     assert 90 <= waited < 92
 
 
@@ -117,7 +117,7 @@ def test_a_mailbox_that_another_worker_drains_meanwhile_counts_as_drained(
     settings, left = world
     failures, _, waited = in_own_process(drained, settings, 5, "is released")
     assert failures == []
-    assert left() == 1, "the other worker's work is not done again"
+    assert left() == 1, "the mailbox is not drained again"
     assert 5 <= waited < 7
 
 

@@ -1,6 +1,4 @@
-"""The sample consumer of docs/how-to/consuming.md: indexed by the worker engine, and fed with results that the app
-wrote.
-"""
+"""The sample consumer of docs/consuming.md on the worker engine, with results that the app wrote."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ import azure_functions_runtime as runtime
 import pytest
 from azure.data.tables import TableClient
 
-from functions_host import worker as engines
+from functions_host import worker
 from functions_host.function_index import Function, QueueTrigger
 from functions_host.worker import Engine, InvocationResult
 from functions_host.worker_messages import TypedData
@@ -29,7 +27,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "docs" / "samples" / "consumer"
 
 
 def event(path: str, container: str = "mail") -> dict[str, Any]:
-    """As Event Grid delivers it, in its own schema."""
+    """Return an event in the Event Grid schema."""
     return {
         "id": "4d2b1e5c-301e-0034-1b2a-0f2f3a06b7a2",
         "topic": "/subscriptions/S/resourceGroups/G/providers/Microsoft.Storage/storageAccounts/A",
@@ -43,31 +41,31 @@ def event(path: str, container: str = "mail") -> dict[str, Any]:
 
 
 async def delivered(storage: str, events: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Deliver events, all at once: the functions that there are, and what went wrong."""
+    """Deliver events, all at once; return the names of the functions and the errors."""
     os.environ.update(MAIL_STORAGE=storage, TICKETS_STORAGE=storage)
-    indexed = await engines._index(SAMPLE)
+    indexed = await worker._index(SAMPLE)
     runtime.start_threadpool_executor()
-    (found,) = indexed
-    (binding,) = [json.loads(raw) for raw in found.raw_bindings]
+    (metadata,) = indexed
+    (binding,) = [json.loads(raw) for raw in metadata.raw_bindings]
     assert binding["type"] == "eventGridTrigger"
-    # What its trigger is does not matter to the engine, and the local host has no Event Grid.
-    function = Function(found.name, found.function_id, QueueTrigger(binding["name"], ""))
+    # The engine ignores the trigger's type, and the local host does not support Event Grid.
+    function = Function(metadata.name, metadata.function_id, QueueTrigger(binding["name"], ""))
     engine = Engine((function,))
     results: list[InvocationResult] = await asyncio.gather(
-        *(engine.invoke(function, {binding["name"]: TypedData(json=json.dumps(one))}) for one in events)
+        *(engine.invoke(function, {binding["name"]: TypedData(json=json.dumps(item))}) for item in events)
     )
     engine.stop()
-    return [found.name], [str(result.error) for result in results if result.error is not None]
+    return [metadata.name], [str(result.error) for result in results if result.error is not None]
 
 
 def tickets(storage: str) -> list[dict[str, Any]]:
     with TableClient.from_connection_string(storage, "tickets") as table:
-        return sorted((dict(one) for one in table.list_entities()), key=lambda one: str(one["recipient"]))
+        return sorted((dict(entity) for entity in table.list_entities()), key=lambda entity: str(entity["recipient"]))
 
 
 @pytest.fixture
 def mail(azure_storage: str, dovecot: Dovecot, tmp_path: Path) -> Blobs:
-    """Results for two recipients, written by the app."""
+    """Let the app write results for two recipients, and return the blobs."""
     user = dovecot.user()
     user.deliver([plain_mail(1, to="sales@example.com, billing@example.com")])
     routes = {"ROUTES__sales__ADDRESS": "sales@example.com", "ROUTES__billing__ADDRESS": "billing@example.com"}
@@ -79,31 +77,31 @@ def mail(azure_storage: str, dovecot: Dovecot, tmp_path: Path) -> Blobs:
     return opened(azure_storage).blobs
 
 
-def test_a_ticket_for_each_result_however_often_it_is_told(mail: Blobs, azure_storage: str) -> None:
+def test_each_result_has_one_ticket_however_often_its_event_arrives(mail: Blobs, azure_storage: str) -> None:
     paths = list(mail.list("routed/"))
     assert len(paths) == 2
     functions, failures = in_own_process(delivered, azure_storage, [event(path) for path in paths * 3])
     assert functions == ["on_result"]
     assert failures == []
-    made = tickets(azure_storage)
-    assert [one["recipient"] for one in made] == ["billing@example.com", "sales@example.com"]
-    assert [one["route"] for one in made] == ["billing", "sales"]
-    assert {one["subject"] for one in made} == {"Message 1 grüßt"}
-    assert {one["sender"] for one in made} == {"sender1@example.net"}
-    assert sorted(one["result"] for one in made) == sorted(paths)
-    assert all(mail.exists(one["text"]) for one in made)
+    created = tickets(azure_storage)
+    assert [ticket["recipient"] for ticket in created] == ["billing@example.com", "sales@example.com"]
+    assert [ticket["route"] for ticket in created] == ["billing", "sales"]
+    assert {ticket["subject"] for ticket in created} == {"Message 1 grüßt"}
+    assert {ticket["sender"] for ticket in created} == {"sender1@example.net"}
+    assert sorted(ticket["result"] for ticket in created) == sorted(paths)
+    assert all(mail.exists(ticket["text"]) for ticket in created)
 
 
-def test_events_that_are_of_no_result_are_ignored(mail: Blobs, azure_storage: str) -> None:
+def test_events_of_other_blobs_are_ignored(mail: Blobs, azure_storage: str) -> None:
     (path, _) = mail.list("routed/")
-    (raw,) = [one for one in mail.list("messages/") if one.endswith("raw.eml")]
+    (raw,) = [blob for blob in mail.list("messages/") if blob.endswith("raw.eml")]
     others = [event(raw), event(path, "others"), event(path.removesuffix(".json") + "/x")]
     _, failures = in_own_process(delivered, azure_storage, others)
     assert failures == []
     assert tickets(azure_storage) == []
 
 
-def test_a_form_that_it_does_not_know_fails_and_is_delivered_again(mail: Blobs, azure_storage: str) -> None:
+def test_an_unknown_schema_fails_so_that_the_event_is_delivered_again(mail: Blobs, azure_storage: str) -> None:
     (path, _) = mail.list("routed/")
     result = json.loads(mail.read(path) or b"")
     later = path.replace("routed/", "routed/later/")

@@ -1,4 +1,4 @@
-"""`mailroom settings`, as a process of its own: from nothing to mail that is collected."""
+"""`mailroom settings` as a separate process, from a new settings file to drained mail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def written(folder: Path, **values: str) -> Path:
+def write_settings(folder: Path, **values: str) -> Path:
     path = folder / "settings.json"
     path.write_text(json.dumps({"Values": {"AzureWebJobsStorage": "folder:mail", **values}}))
     return path
@@ -37,7 +37,7 @@ def box(name: str, **settings: str) -> dict[str, str]:
     return {f"MAILBOXES__{name}__{setting}": value for setting, value in given.items()}
 
 
-def test_from_nothing_to_collected_mail(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_from_a_new_settings_file_to_drained_mail(dovecot: Dovecot, tmp_path: Path) -> None:
     user, file, storage = dovecot.user(), tmp_path / "local.settings.json", f"folder:{tmp_path / 'mail'}"
     mail = [plain_mail(n, to=user.address) for n in range(3)]
     user.deliver(mail)
@@ -75,7 +75,7 @@ def test_from_nothing_to_collected_mail(dovecot: Dovecot, tmp_path: Path) -> Non
         stores.close()
 
 
-def test_a_file_is_not_written_over_unless_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_file_is_overwritten_only_with_force(tmp_path: Path) -> None:
     file = tmp_path / "local.settings.json"
     file.write_text("mine" * 10_000)
     refused = run("--output", file)
@@ -84,16 +84,16 @@ def test_a_file_is_not_written_over_unless_that_is_asked_for(tmp_path: Path) -> 
     assert file.read_text().startswith("mine")
     assert run("--output", file, "--force", "--preset", "office365-graph").returncode == 0
     assert file.read_text() == run("--preset", "Office365-Graph").stdout
-    nowhere = run("--output", tmp_path / "no" / "file")
-    assert (nowhere.returncode, nowhere.stdout) == (2, "")
-    assert "cannot be written: No such file or directory" in nowhere.stderr
+    unwritable = run("--output", tmp_path / "no" / "file")
+    assert (unwritable.returncode, unwritable.stdout) == (2, "")
+    assert "cannot be write_settings: No such file or directory" in unwritable.stderr
     unknown = run("--preset", "gmail")
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("gmail is no preset; there are: gmail-imap, gmail-pop3,")
 
 
-def test_every_fault_at_once_and_no_secret(tmp_path: Path) -> None:
-    file = written(
+def test_all_errors_are_reported_at_once_without_secrets(tmp_path: Path) -> None:
+    file = write_settings(
         tmp_path,
         POLL_SCHEDULE="* * *",
         **box("a", PORT="x", PASSWORD="hush"),
@@ -102,24 +102,24 @@ def test_every_fault_at_once_and_no_secret(tmp_path: Path) -> None:
     for words in (("--check", "--settings", file), ("--azure", "--settings", file)):
         ran = run(*words)
         assert ran.returncode == (1 if words[0] == "--check" else 2)
-        told = ran.stdout + ran.stderr
-        assert all(f"{name}: " in told for name in ("POLL_SCHEDULE", "MAILBOXES__a__PORT", "MAILBOXES__b__TLS"))
-        assert "MAILBOXES__b__PASSWORD" not in told  # a vault has it
-        assert "hush" not in told
-        assert "appsettings" not in told
+        output = ran.stdout + ran.stderr
+        assert all(f"{name}: " in output for name in ("POLL_SCHEDULE", "MAILBOXES__a__PORT", "MAILBOXES__b__TLS"))
+        assert "MAILBOXES__b__PASSWORD" not in output  # a vault has it
+        assert "hush" not in output
+        assert "appsettings" not in output
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text('{"Values": {"A": "hush",,}}')
-    for name, trouble in (("none.json", "is not there"), ("broken.json", "is no JSON, line 1")):
+    for name, problem in (("none.json", "does not exist"), ("broken.json", "is not JSON: line 1")):
         ran = run("--check", "--settings", tmp_path / name)
         assert ran.returncode == 1
-        assert trouble in ran.stdout
+        assert problem in ran.stdout
         assert "hush" not in ran.stdout + ran.stderr
 
 
-def test_notes_are_no_faults(tmp_path: Path) -> None:
-    file = written(tmp_path, **box("a", PASSWORD="@Microsoft.KeyVault(SecretUri=https://v)", FALLBACK="far"))
+def test_notes_are_not_errors(tmp_path: Path) -> None:
+    file = write_settings(tmp_path, **box("a", PASSWORD="@Microsoft.KeyVault(SecretUri=https://v)", FALLBACK="far"))
     ran = run("--check", "--settings", file)
     assert ran.returncode == 0
     notes = [line for line in ran.stdout.splitlines() if line.startswith("note  ")]
@@ -131,23 +131,23 @@ def test_notes_are_no_faults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reference", [True, False])
-def test_certificates_are_opened_unless_a_vault_has_them(reference: bool, tmp_path: Path) -> None:
+def test_certificates_are_checked_unless_they_are_vault_references(reference: bool, tmp_path: Path) -> None:
     value = "@Microsoft.KeyVault(SecretUri=https://v)" if reference else "no certificate"
     values = box("a", PRESET="office365-imap", TENANT_ID="example.com", CLIENT_ID="x", CERTIFICATE=value)
     del values["MAILBOXES__a__HOST"]
-    ran = run("--check", "--settings", written(tmp_path, **values))
+    ran = run("--check", "--settings", write_settings(tmp_path, **values))
     assert ran.returncode == (0 if reference else 1), ran.stdout
     assert ("WRONG MAILBOXES__a__CERTIFICATE: " in ran.stdout) is not reference
 
 
-def test_the_environment_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILBOXES__other__HOST", "x")
     monkeypatch.setenv("POLL_SCHEDULE", "nonsense")
-    assert run("--check", "--settings", written(tmp_path, **box("a", PASSWORD="hush"))).returncode == 0
+    assert run("--check", "--settings", write_settings(tmp_path, **box("a", PASSWORD="hush"))).returncode == 0
 
 
-def test_azure_goes_into_a_file_or_is_printed(tmp_path: Path) -> None:
-    file, out = written(tmp_path, **box("a", PASSWORD="hush")), tmp_path / "put.sh"
+def test_the_azure_script_is_written_to_a_file_or_printed(tmp_path: Path) -> None:
+    file, out = write_settings(tmp_path, **box("a", PASSWORD="hush")), tmp_path / "put.sh"
     printed = run("--azure", "--settings", file, "--resource-group", "g", "--app", "f", "--vault", "v")
     assert printed.returncode == 0, printed.stderr
     assert "--resource-group g --name f --settings" in printed.stdout
@@ -157,8 +157,8 @@ def test_azure_goes_into_a_file_or_is_printed(tmp_path: Path) -> None:
     assert out.read_text().startswith("#!/usr/bin/env bash\n")
 
 
-def test_a_file_that_nothing_is_to_be_done_with(tmp_path: Path) -> None:
-    file = written(tmp_path, **box("a", PASSWORD="hush"))
+def test_a_settings_file_needs_exactly_one_of_check_and_azure(tmp_path: Path) -> None:
+    file = write_settings(tmp_path, **box("a", PASSWORD="hush"))
     for words in (("--settings", file), ("--settings", file, "--check", "--azure")):
         ran = run(*words)
         assert (ran.returncode, ran.stdout) == (2, "")

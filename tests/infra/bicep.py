@@ -1,4 +1,4 @@
-"""Reads Bicep as far as our checks need it, over the syntax tree that tree-sitter makes of it."""
+"""Parse Bicep files with tree-sitter, as far as the tests of infra/ need it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ BUILT_IN = frozenset(
         "uniqueString",
     )
 )
-"""The functions of the language that are used here."""
+"""Bicep's built-in functions that infra/ uses."""
 
 
 def name_of(path: Path) -> str:
@@ -65,7 +65,7 @@ def text(node: Node) -> str:
 
 
 def every(node: Node, *kinds: str) -> Iterator[Node]:
-    """The nodes of these kinds, a node before what is in it."""
+    """Yield the nodes of these kinds, a node before its descendants."""
     if node.type in kinds:
         yield node
     for child in node.children:
@@ -73,28 +73,28 @@ def every(node: Node, *kinds: str) -> Iterator[Node]:
 
 
 def errors(node: Node) -> list[str]:
-    """Where the tree is torn, as lines to show."""
-    found = [f"{node.start_point.row + 1}: {text(node)[:60]}"] if node.is_error or node.is_missing else []
-    return found + [one for child in node.children for one in errors(child)]
+    """Return the syntax errors, each with its line number."""
+    lines = [f"{node.start_point.row + 1}: {text(node)[:60]}"] if node.is_error or node.is_missing else []
+    return lines + [line for child in node.children for line in errors(child)]
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A value that is not written down, but computed."""
+    """A computed value, as opposed to a literal."""
 
     text: str
 
 
 def value_of(node: Node) -> Any:
-    """A value as written: dict, list, str, int, bool; an Expression where it is computed."""
+    """Return a literal as dict, list, str, int or bool, and any other value as an Expression."""
     inner = node.named_children
     match node.type:
         case "object":
-            return {key_of(one): value_of(one.named_children[-1]) for one in inner if one.type == "object_property"}
+            return {key: value_of(value) for key, value in properties(node).items()}
         case "array":
-            return [value_of(one) for one in inner if one.type != "comment"]
-        case "string" if all(one.type in ("string_content", "escape_sequence") for one in inner):
-            return "".join(text(one) for one in inner)
+            return [value_of(child) for child in inner if child.type != "comment"]
+        case "string" if all(child.type in ("string_content", "escape_sequence") for child in inner):
+            return "".join(text(child) for child in inner)
         case "number":
             return int(text(node))
         case "boolean":
@@ -103,42 +103,42 @@ def value_of(node: Node) -> Any:
 
 
 def key_of(prop: Node) -> str:
-    """The name of an object's property."""
+    """Return the name of an object's property."""
     return text(prop.named_children[0]).strip("'")
 
 
 def properties(node: Node) -> dict[str, Node]:
-    """An object's properties, not evaluated."""
-    return {key_of(one): one.named_children[-1] for one in node.named_children if one.type == "object_property"}
+    """Return the nodes of an object's property values, by property name."""
+    return {key_of(child): child.named_children[-1] for child in node.named_children if child.type == "object_property"}
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One use of a module.
+    """A use of a module.
 
     Attributes:
-        symbol: its name where it is used.
-        path: its file.
-        given: its parameters.
+        symbol: the symbolic name.
+        path: the module's file.
+        arguments: values of the module's parameters, by name.
     """
 
     symbol: str
     path: Path
-    given: dict[str, Node]
+    arguments: dict[str, Node]
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One file.
+    """A Bicep file.
 
     Attributes:
-        path: where it is.
-        parameters: their types, by name.
-        required: those without a default.
-        outputs: their types, by name.
-        variables: their values, by name.
-        resources: symbols and types with API versions; the existing ones as well.
-        calls: the modules that it uses.
+        path: the file.
+        parameters: types of the parameters, by name.
+        required: parameters without a default.
+        outputs: types of the outputs, by name.
+        variables: values of the variables, by name.
+        resources: types of the resources with API versions, by symbolic name; including existing resources.
+        calls: uses of other modules.
     """
 
     path: Path
@@ -175,23 +175,23 @@ def read(path: Path) -> Module:
                 resources[name] = value_of(rest[0])
             case "module_declaration":
                 body = next(every(node, "object"))
-                given = properties(properties(body)["params"])
-                calls.append(Call(name, (path.parent / value_of(rest[0])).resolve(), given))
+                arguments = properties(properties(body)["params"])
+                calls.append(Call(name, (path.parent / value_of(rest[0])).resolve(), arguments))
     return Module(path, parameters, frozenset(required), outputs, variables, resources, tuple(calls))
 
 
 def used(path: Path) -> Iterator[tuple[str, Node]]:
-    """The names that a file's expressions use, but those that a loop or a lambda around them binds."""
+    """Yield the names that a file's expressions use, except names bound by a loop or a lambda."""
     for declaration in tree(path).named_children:
-        bound = {text(one) for one in every(declaration, "loop_variable", "loop_enumerator")}
-        bound |= {text(one.named_children[0]) for one in every(declaration, "lambda_expression", "for_statement")}
+        bound = {text(node) for node in every(declaration, "loop_variable", "loop_enumerator")}
+        bound |= {text(node.named_children[0]) for node in every(declaration, "lambda_expression", "for_statement")}
         for node in every(declaration, "identifier"):
-            if not _names_something(node) and text(node) not in bound:
+            if not _is_own_name(node) and text(node) not in bound:
                 yield text(node), node
 
 
-def _names_something(node: Node) -> bool:
-    """Whether an identifier is a declaration's, a property's or a function's own name, and no use of one."""
+def _is_own_name(node: Node) -> bool:
+    """Return whether an identifier is the name of a declaration, a property or a function, and not a use of it."""
     parent = node.parent
     assert parent is not None
     first = parent.named_children[0] == node
@@ -203,7 +203,7 @@ def _names_something(node: Node) -> bool:
 
 
 def outputs_used(path: Path) -> list[tuple[str, str]]:
-    """Each `symbol.outputs.name` of a file."""
-    # By the text: the grammar hangs what follows a condition on all of it.
+    """Return symbol and name of each `symbol.outputs.name` in a file."""
+    # Searched in the text, since the grammar parses the property access after a condition incorrectly.
     code = re.sub(r"^\s*//.*$", "", path.read_text(), flags=re.MULTILINE)
     return re.findall(r"(\w+)!?\.outputs\.(\w+)", code)

@@ -1,7 +1,8 @@
-"""Evaluates Bicep expressions as far as settings.bicep has them: what a deployment would write into the app settings.
+"""Evaluate the Bicep expressions that settings.bicep uses, to get the app settings that a deployment would write.
 
-The parsers that we have tell what a file looks like; neither keeps strings and names apart, or binds `!` as the
-language does. (https://learn.microsoft.com/azure/azure-resource-manager/bicep/operators, …/bicep-functions-lambda)
+Neither of the two parsers distinguishes strings from names, or gives `!` the right precedence. Sources:
+https://learn.microsoft.com/azure/azure-resource-manager/bicep/operators and
+https://learn.microsoft.com/azure/azure-resource-manager/bicep/bicep-functions-lambda.
 """
 
 from __future__ import annotations
@@ -23,54 +24,54 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _NUMBER = re.compile(r"\d+")
 _LAMBDA = re.compile(r"\(?\s*([A-Za-z_]\w*)\s*\)?\s*=>")
 _OPERATORS = (("||",), ("&&",), ("==", "!="), (">=", ">"))
-"""Those that bind least first."""
+"""Operators by precedence, lowest first."""
 
-_WORDS = {"true": True, "false": False, "null": None}
+_LITERALS = {"true": True, "false": False, "null": None}
 _ESCAPES = {"n": "\n", "t": "\t", "'": "'", "\\": "\\", "$": "$"}
 
 
 def _union(*objects: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for one in objects for key, value in one.items()}
+    return {key: value for value_object in objects for key, value in value_object.items()}
 
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "concat": lambda *lists: [one for each in lists for one in each],
+    "concat": lambda *lists: [item for items in lists for item in items],
     "contains": lambda container, item: item in container,
     "empty": lambda value: not value,
-    "filter": lambda items, which: [one for one in items if which(one)],
-    "flatten": lambda lists: [one for each in lists for one in each],
+    "filter": lambda items, predicate: [item for item in items if predicate(item)],
+    "flatten": lambda lists: [item for items in lists for item in items],
     "items": lambda value: [{"key": key, "value": value[key]} for key in sorted(value)],
-    "map": lambda items, made: [made(one) for one in items],
+    "map": lambda items, function: [function(item) for item in items],
     "string": lambda value: value if isinstance(value, str) else str(value).lower(),
-    "toObject": lambda items, key, value: {key(one): value(one) for one in items},
+    "toObject": lambda items, key, value: {key(item): value(item) for item in items},
     "union": _union,
 }
 
 
-class Reader:
-    """Turns a text into what computes its value."""
+class ExpressionParser:
+    """Parses an expression into a function that computes its value."""
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.at = 0
 
-    def whole(self) -> Value:
+    def parse(self) -> Value:
         value = self.expression()
         self._skip()
-        assert self.at == len(self.source), f"not understood: {self.source[self.at :][:60]}"
+        assert self.at == len(self.source), f"not supported: {self.source[self.at :][:60]}"
         return value
 
     def expression(self) -> Value:
         self._skip()
-        if found := _LAMBDA.match(self.source, self.at):
-            self.at = found.end()
-            name, body = found[1], self.expression()
+        if match := _LAMBDA.match(self.source, self.at):
+            self.at = match.end()
+            name, body = match[1], self.expression()
             return lambda env: lambda value: body(ChainMap({name: value}, env))
         condition = self._operation(0)
-        if not self._takes("?"):
+        if not self._accept("?"):
             return condition
         yes = self.expression()
-        assert self._takes(":"), self.source[self.at :][:60]
+        assert self._accept(":"), self.source[self.at :][:60]
         no = self.expression()
         return lambda env: yes(env) if condition(env) else no(env)
 
@@ -78,16 +79,16 @@ class Reader:
         if level == len(_OPERATORS):
             return self._unary()
         left = self._operation(level + 1)
-        while sign := next((one for one in _OPERATORS[level] if self._takes(one)), None):
-            left = _joined(sign, left, self._operation(level + 1))
+        while operator := next((operator for operator in _OPERATORS[level] if self._accept(operator)), None):
+            left = _apply(operator, left, self._operation(level + 1))
         return left
 
     def _unary(self) -> Value:
-        if self._takes("!"):
+        if self._accept("!"):
             value = self._unary()
             return lambda env: not value(env)
         value = self._primary()
-        while self._takes("."):
+        while self._accept("."):
             value = _member(value, self._name())
         return value
 
@@ -97,36 +98,36 @@ class Reader:
             case "'":
                 return self._string()
             case "[":
-                items = self._listed("[", "]", self.expression)
-                return lambda env: [one(env) for one in items]
+                items = self._list("[", "]", self.expression)
+                return lambda env: [item(env) for item in items]
             case "{":
-                pairs = self._listed("{", "}", self._property)
+                pairs = self._list("{", "}", self._property)
                 return lambda env: {key(env): value(env) for key, value in pairs}
             case "(":
-                (inner,) = self._listed("(", ")", self.expression)
+                (inner,) = self._list("(", ")", self.expression)
                 return inner
-        if found := _NUMBER.match(self.source, self.at):
-            self.at = found.end()
-            return _constant(int(found[0]))
+        if match := _NUMBER.match(self.source, self.at):
+            self.at = match.end()
+            return _constant(int(match[0]))
         name = self._name()
         if self.source[self.at : self.at + 1] == "(":
-            given = self._listed("(", ")", self.expression)
-            return lambda env: FUNCTIONS[name](*(one(env) for one in given))
-        return _constant(_WORDS[name]) if name in _WORDS else lambda env: env[name]
+            arguments = self._list("(", ")", self.expression)
+            return lambda env: FUNCTIONS[name](*(argument(env) for argument in arguments))
+        return _constant(_LITERALS[name]) if name in _LITERALS else lambda env: env[name]
 
     def _property(self) -> tuple[Value, Value]:
         self._skip()
         key = self._string() if self.source[self.at] == "'" else _constant(self._name())
-        assert self._takes(":"), self.source[self.at :][:60]
+        assert self._accept(":"), self.source[self.at :][:60]
         return key, self.expression()
 
-    def _listed(self, begin: str, end: str, one: Callable[[], T]) -> list[T]:
-        assert self._takes(begin)
-        found = []
-        while not self._takes(end):
-            found.append(one())
-            self._takes(",")
-        return found
+    def _list(self, begin: str, end: str, parse_item: Callable[[], T]) -> list[T]:
+        assert self._accept(begin)
+        items = []
+        while not self._accept(end):
+            items.append(parse_item())
+            self._accept(",")
+        return items
 
     def _string(self) -> Value:
         self.at += 1
@@ -135,7 +136,7 @@ class Reader:
             if self.source.startswith("${", self.at):
                 self.at += 2
                 parts.append(self.expression())
-                assert self._takes("}")
+                assert self._accept("}")
                 continue
             if sign == "\\":
                 self.at += 1
@@ -147,16 +148,16 @@ class Reader:
 
     def _name(self) -> str:
         self._skip()
-        found = _NAME.match(self.source, self.at)
-        assert found, f"no name: {self.source[self.at :][:60]}"
-        self.at = found.end()
-        return found[0]
+        match = _NAME.match(self.source, self.at)
+        assert match, f"no name: {self.source[self.at :][:60]}"
+        self.at = match.end()
+        return match[0]
 
-    def _takes(self, sign: str) -> bool:
+    def _accept(self, token: str) -> bool:
         self._skip()
-        taken = self.source.startswith(sign, self.at)
-        self.at += len(sign) if taken else 0
-        return taken
+        accepted = self.source.startswith(token, self.at)
+        self.at += len(token) if accepted else 0
+        return accepted
 
     def _skip(self) -> None:
         blank = _BLANK.match(self.source, self.at)
@@ -172,8 +173,8 @@ def _member(value: Value, name: str) -> Value:
     return lambda env: value(env)[name]
 
 
-def _joined(sign: str, left: Value, right: Value) -> Value:
-    joined: Mapping[str, Value] = {
+def _apply(operator: str, left: Value, right: Value) -> Value:
+    results: Mapping[str, Value] = {
         "||": lambda env: left(env) or right(env),
         "&&": lambda env: left(env) and right(env),
         "==": lambda env: left(env) == right(env),
@@ -181,14 +182,19 @@ def _joined(sign: str, left: Value, right: Value) -> Value:
         ">=": lambda env: left(env) >= right(env),
         ">": lambda env: left(env) > right(env),
     }
-    return joined[sign]
+    return results[operator]
 
 
 class File(dict[str, Any]):
-    """A file's names: the parameters as given, and the variables as computed from them."""
+    """The values of a file's parameters and variables, by name.
 
-    def __init__(self, path: Path, **given: Any) -> None:
-        super().__init__(given)
+    Args:
+        path: the file.
+        parameters: values of the parameters.
+    """
+
+    def __init__(self, path: Path, **parameters: Any) -> None:
+        super().__init__(parameters)
         self.path = path
 
     def __missing__(self, name: str) -> Any:
@@ -196,5 +202,5 @@ class File(dict[str, Any]):
         return self[name]
 
     def value(self, expression: str) -> Any:
-        """What an expression of the file is."""
-        return Reader(expression).whole()(self)
+        """Return the value of an expression in the file."""
+        return ExpressionParser(expression).parse()(self)

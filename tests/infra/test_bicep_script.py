@@ -1,4 +1,4 @@
-"""tools/bicep.sh: which compiler it runs, and how it ends without one."""
+"""tools/bicep.sh: which compiler it runs, and its result without a compiler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """The only folder on PATH. It has a shell and no Bicep compiler."""
+    """Return the only folder on PATH; it has a shell and no Bicep compiler."""
     folder = tmp_path / "bin"
     folder.mkdir()
     shell = shutil.which("sh")
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(path: Path) -> Run:
-    """Run the script with PATH and these variables alone."""
+    """Return a function that runs the script with only PATH and its arguments as environment variables."""
 
     def started(**variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -43,7 +43,7 @@ def run(path: Path) -> Run:
 
 
 def compiler(target: Path, exit_code: int = 0) -> Path:
-    """Write a program that records its arguments beside itself, and ends with a status."""
+    """Write a program that records its arguments in a file next to it, and exits with a status."""
     target.parent.mkdir(exist_ok=True)
     target.write_text(
         f'#!/bin/sh\necho "$@" >>{target}.called\necho "{target.parent.name} failed" >&2\nexit {exit_code}\n'
@@ -59,7 +59,7 @@ def calls(target: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("ci", [{}, {"CI": ""}], ids=["CI not set", "CI empty"])
-def test_without_a_compiler_one_line_says_so_and_the_check_passes(run: Run, ci: dict[str, str]) -> None:
+def test_without_a_compiler_the_check_prints_one_line_and_passes(run: Run, ci: dict[str, str]) -> None:
     ran = run(**ci)
     assert ran.returncode == 0
     [line] = (ran.stdout + ran.stderr).splitlines()
@@ -74,7 +74,7 @@ def test_without_a_compiler_the_check_fails_in_ci(run: Run) -> None:
 
 
 @pytest.mark.parametrize("ci", [{}, {"CI": "true"}], ids=["locally", "in CI"])
-def test_what_the_compiler_on_path_rejects_fails_the_check(run: Run, path: Path, ci: dict[str, str]) -> None:
+def test_an_error_of_the_compiler_on_path_fails_the_check(run: Run, path: Path, ci: dict[str, str]) -> None:
     rejecting = compiler(path / "bicep", exit_code=1)
     ran = run(**ci)
     assert ran.returncode == 1
@@ -83,13 +83,13 @@ def test_what_the_compiler_on_path_rejects_fails_the_check(run: Run, path: Path,
     assert calls(rejecting) == ["build --stdout infra/main.bicep"]
 
 
-def test_what_the_compiler_accepts_passes(run: Run, path: Path) -> None:
+def test_the_check_passes_if_the_compiler_succeeds(run: Run, path: Path) -> None:
     accepting = compiler(path / "bicep")
     assert run(CI="true").returncode == 0
     assert calls(accepting) == ["build --stdout infra/main.bicep"]
 
 
-def test_the_variable_wins_over_path(run: Run, path: Path, tmp_path: Path) -> None:
+def test_the_variable_overrides_path(run: Run, path: Path, tmp_path: Path) -> None:
     accepting, rejecting = compiler(path / "bicep"), compiler(tmp_path / "named" / "bicep", exit_code=1)
     ran = run(BICEP=str(rejecting))
     assert ran.returncode == 1
@@ -98,12 +98,12 @@ def test_the_variable_wins_over_path(run: Run, path: Path, tmp_path: Path) -> No
     assert calls(rejecting) == ["build --stdout infra/main.bicep"]
 
 
-def test_a_variable_that_names_no_program_fails_the_check(run: Run, path: Path, tmp_path: Path) -> None:
+def test_a_variable_without_a_program_fails_the_check(run: Run, path: Path, tmp_path: Path) -> None:
     accepting = compiler(path / "bicep")
     assert run(BICEP=str(tmp_path / "missing")).returncode == 1
     assert calls(accepting) == []
 
 
-def test_the_check_runs_it() -> None:
+def test_make_check_runs_the_script() -> None:
     ran = subprocess.run(["make", "--dry-run", "check"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "tools/bicep.sh" in ran.stdout.split()

@@ -1,4 +1,4 @@
-"""What is deployed: the app, and nothing else."""
+"""The deployment package contains the app and nothing else."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from mailroom_cli.commands.settings.template import STORE
-from mailroom_cli.demo.names import DEMONSTRATION
+from mailroom_cli.demo import DEMO_FOLDER
 from tests.infra.bicep import ROOT
+from tests.unit.test_layers import imports
 from tools.package import Ignores, as_azd, as_core_tools, build, packaged
 
-MOST_KB = 1024
-"""Packages come in Azure, so that more than this is something that crept in."""
+MAX_KB = 1024
+"""Largest size of the package. Dependencies are installed in Azure, so that a larger package has other files."""
+
+NOT_DEPLOYED = ("mailroom_cli", "functions_host", "graph_simulator", "bench", "fuzz", "tests", "tools", "docs", "infra")
 
 INDEX = """
 import asyncio, json
@@ -37,7 +40,7 @@ def package(tmp_path: Path) -> Path:
     return target
 
 
-def test_the_app_is_in_it_and_nothing_else(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_package_contains_only_the_app(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with zipfile.ZipFile(package) as archive:
         names = archive.namelist()
     size = package.stat().st_size / 1024
@@ -48,18 +51,36 @@ def test_the_app_is_in_it_and_nothing_else(package: Path, capsys: pytest.Capture
     assert tops == {*folders, "function_app.py", "host.json", "requirements.txt"}
     code = {path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")}
     assert set(names) == {*code, "function_app.py", "host.json", "requirements.txt"}
-    assert size < MOST_KB
+    assert size < MAX_KB
 
 
-def test_both_tools_send_the_same() -> None:
+@pytest.mark.parametrize("folder", NOT_DEPLOYED)
+@pytest.mark.parametrize("read", [as_azd, as_core_tools])
+def test_nothing_of_these_folders_is_deployed(read: Callable[[list[str]], Ignores], folder: str) -> None:
+    assert any((ROOT / folder).iterdir()), "the folder exists"
+    assert not [path for path in packaged(read=read) if path.parts[0] == folder]
+
+
+def test_every_package_is_either_deployed_or_named_above() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/*.py")}
+    assert folders == {"poll_timer", "graph_webhook", "route_message", "shared", *NOT_DEPLOYED} - {"docs", "infra"}
+
+
+def test_the_app_imports_nothing_that_is_not_deployed() -> None:
+    deployed = [path for path in packaged() if path.suffix == ".py"]
+    modules = {module.partition(".")[0] for path in deployed for module in imports(ROOT / path)}
+    assert modules.isdisjoint(NOT_DEPLOYED)
+
+
+def test_azd_and_core_tools_deploy_the_same_files() -> None:
     assert set(packaged(read=as_core_tools)) == set(packaged(read=as_azd))
 
 
 @pytest.mark.parametrize("read", [as_azd, as_core_tools])
 def test_no_mail_is_deployed(tmp_path: Path, read: Callable[[list[str]], Ignores]) -> None:
-    """The folders that the demonstration and the settings template name are in neither tool's package."""
+    """Check the default folders of the demo and of the settings template, for both tools."""
     assert STORE == "./mailroom-mail"
-    names = [STORE.removeprefix("./"), DEMONSTRATION]
+    names = [STORE.removeprefix("./"), DEMO_FOLDER]
     for file in ("function_app.py", ".funcignore", "mailroom_code/kept.py"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("")
@@ -75,29 +96,29 @@ def test_no_mail_is_deployed(tmp_path: Path, read: Callable[[list[str]], Ignores
 
 def test_no_mail_is_committed() -> None:
     ignores = as_azd((ROOT / ".gitignore").read_text().splitlines())
-    for name in (STORE.removeprefix("./"), DEMONSTRATION):
+    for name in (STORE.removeprefix("./"), DEMO_FOLDER):
         assert ignores(f"{name}/messages/ab/abc/raw.eml")
         assert ignores(f"{name}/.mailroom/state.sqlite3")
 
 
-def test_its_host_json_and_requirements_are_ours(package: Path) -> None:
+def test_the_package_has_the_projects_host_json_and_requirements(package: Path) -> None:
     with zipfile.ZipFile(package) as archive:
         assert json.loads(archive.read("host.json"))["version"] == "2.0"
         assert archive.read("requirements.txt") == (ROOT / "requirements.txt").read_bytes()
 
 
-def test_what_is_in_it_is_an_app(package: Path, tmp_path: Path) -> None:
-    place = tmp_path / "app"
+def test_the_package_is_a_complete_app(package: Path, tmp_path: Path) -> None:
+    app_dir = tmp_path / "app"
     with zipfile.ZipFile(package) as archive:
-        archive.extractall(place)
+        archive.extractall(app_dir)
     ran = subprocess.run(
         [sys.executable, "-c", INDEX],
-        cwd=place,
+        cwd=app_dir,
         capture_output=True,
         text=True,
         check=True,
         env={"PATH": "/usr/bin:/bin", "POLL_SCHEDULE": "0 * * * * *"},
     )
     shared, functions = json.loads(ran.stdout.splitlines()[-1])
-    assert Path(shared).is_relative_to(place)
+    assert Path(shared).is_relative_to(app_dir)
     assert {"poll_timer", "poll_mailbox", "graph_webhook", "route_message"} <= set(functions)

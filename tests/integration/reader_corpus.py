@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.mix import mix
 from bench.readers import mixed_mail
-from mailroom_cli.demo import automatic_messages, messages
+from mailroom_cli.demo import messages
 from tests.integration.real_servers.mails import MAILS
 from tests.servers.mail import hostile_bodies
 from tests.unit.mime.samples import sample
@@ -98,6 +98,6 @@ def _generated() -> Iterator[tuple[str, bytes]]:
     for name, mail in hostile_bodies().items():
         if len(mail) <= LONGEST_HOSTILE:
             yield f"body: {name}", mail
-    demo = (*messages.SUPPORT, *messages.OFFICE, *messages.CONTRACTS, *messages.OPAQUE)
-    for number, mail in enumerate((*demo, *automatic_messages.AUTOMATIC, *automatic_messages.OTHERWISE)):
+    demo = (*messages.SUPPORT, *messages.OFFICE, *messages.CONTRACTS, *messages.ENCRYPTED)
+    for number, mail in enumerate((*demo, *messages.AUTOMATIC, *messages.SPECIAL)):
         yield f"demo {number}", mail

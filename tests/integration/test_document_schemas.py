@@ -14,11 +14,11 @@ from rich.console import Console
 
 from mailroom_cli.demo.messages import PLAIN, message
 from mailroom_cli.demo.run import run_demo
-from tests.integration.documents_fixture import NOW, PublishedWorld
-from tests.published import faults, judged
-from tests.servers.pump import poll, work_until_idle
+from shared.queue_messages import Poll, PollReason
+from tests.published import count_valid, schema_errors
 from tests.unit.mime.report_samples import POSTFIX
 from tests.unit.mime.test_hostile import HOSTILE, PAGES, SAMPLE, TOKENS, body, fill
+from tools.example_documents import NOW, ExampleStore, route_all
 
 SALES = b"To: sales@example.com\r\n"
 
@@ -27,10 +27,10 @@ CUT = 4_000
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[PublishedWorld]:
-    made = PublishedWorld(storage)
+def world(storage: str) -> Iterator[ExampleStore]:
+    made = ExampleStore(storage)
     yield made
-    made.stores.close()
+    made.storage.close()
 
 
 def hostile() -> list[bytes]:
@@ -43,39 +43,39 @@ def hostile() -> list[bytes]:
     return [*whole, *(SALES + one for one in whole)]
 
 
-def test_7_2_every_kind_of_document_is_valid(world: PublishedWorld) -> None:
-    world.leave_every_kind()
-    found = judged(world.documents())
+def test_7_2_every_kind_of_document_is_valid(world: ExampleStore) -> None:
+    world.write_every_kind()
+    found = count_valid(world.documents())
     assert found["mailroom/result/1"] > 5
     assert found["mailroom/message/1"] > 10
     kinds = {"result", "message", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable"}
     assert set(found) == {f"mailroom/{kind}/1" for kind in kinds}
 
 
-def test_7_2_what_a_replay_writes_and_marks_is_valid(world: PublishedWorld) -> None:
-    world.leave_every_kind()
+def test_7_2_what_a_replay_writes_and_marks_is_valid(world: ExampleStore) -> None:
+    world.write_every_kind()
     before = [path for prefix in ("unhandled/", "failed/", "blocked/") for path, _ in world.documents(prefix)]
     [again, *_] = [path for path, _ in world.documents("routed/sales/")]
     world.replay(*before)
-    world.replay(again, again=True)
-    judged(world.documents())
+    world.replay(again, reissue=True)
+    count_valid(world.documents())
     outcome = {one["resolved"]["outcome"] for path, one in world.documents() if one.get("resolved")}
     assert outcome >= {"routed"}
     assert [one["replaces"] for _, one in world.documents("routed/") if one["replaces"]] == [again]
 
 
-def test_7_2_what_hostile_mail_leaves_is_valid(world: PublishedWorld) -> None:
+def test_7_2_what_hostile_mail_leaves_is_valid(world: ExampleStore) -> None:
     messages = hostile()
-    world.collect("support", *messages)
+    world.drain("support", *messages)
     documents = dict(world.documents())
-    found = judged(documents.items())
+    found = count_valid(documents.items())
     assert found["mailroom/message/1"] == len(set(messages))
     assert found["mailroom/result/1"] >= len(HOSTILE)
     assert found["mailroom/unhandled/1"] > 0
     assert any(one.get("defects") for one in documents.values())
 
 
-def test_7_2_what_machines_and_gateways_write_is_valid(world: PublishedWorld) -> None:
+def test_7_2_what_machines_and_gateways_write_is_valid(world: ExampleStore) -> None:
     answer = f"From: Ann <ann@customer.example>\nTo: sales+ref9@example.com\nSubject: Re: Ten chairs\n{PLAIN}\n"
     threaded = (
         "Auto-Submitted: auto-replied\nIn-Reply-To: <demo-1@demo.example>\nReferences: <a@b.example> <c@d.example>"
@@ -83,8 +83,8 @@ def test_7_2_what_machines_and_gateways_write_is_valid(world: PublishedWorld) ->
     hinted = (
         b"Delivered-To: sales@example.com\r\nReceived: by mx\r\nTo: all@lists.example\r\nList-Id: <l.example>\r\n\r\n"
     )
-    world.collect("support", POSTFIX.encode(), SALES + POSTFIX.encode(), message(answer + threaded, "Away."), hinted)
-    judged(world.documents())
+    world.drain("support", POSTFIX.encode(), SALES + POSTFIX.encode(), message(answer + threaded, "Away."), hinted)
+    count_valid(world.documents())
     results = [one for _, one in world.documents("routed/")]
     assert any(one["report"] for one in results)
     assert {one["automatic"]["kind"] for one in results if one["automatic"]} >= {"bounce", "list"}
@@ -97,23 +97,23 @@ def test_7_2_what_machines_and_gateways_write_is_valid(world: PublishedWorld) ->
 def test_7_2_what_a_server_tells_of_unreadable_mail_is_valid_whatever_it_is(
     tmp_path: Path, told: dict[str, Any]
 ) -> None:
-    world = PublishedWorld(f"folder:{tmp_path}")
+    world = ExampleStore(f"folder:{tmp_path}")
     server = world.servers["support"]
     server.refused, server.unreadable = {1: "sealed"}, {1: told}
-    world.collect("support", b"sealed")
-    assert judged(world.documents()) == {"mailroom/unreadable/1": 1}
+    world.drain("support", b"sealed")
+    assert count_valid(world.documents()) == {"mailroom/unreadable/1": 1}
     [(_, record)] = world.documents()
     assert record["message"]["to"] == (["a@b.example"] if told.get("to") else [])
-    world.stores.close()
+    world.storage.close()
 
 
-def test_1_8_what_a_server_cut_in_the_middle_of_a_character_does_not_stop_the_mailbox(world: PublishedWorld) -> None:
+def test_1_8_what_a_server_cut_in_the_middle_of_a_character_does_not_stop_the_mailbox(world: ExampleStore) -> None:
     server = world.servers["support"]
     server.deliver(b"sealed")
     # As JSON has it: escapes of halves of surrogate pairs are read without a murmur.
     server.refused, server.unreadable = {1: "sealed"}, {1: json.loads(r'{"subject": "Party \ud83c", "to": ["\udf89"]}')}
-    world.collect("support", SALES + b"\r\nbehind it\r\n")
-    found = judged(world.documents())
+    world.drain("support", SALES + b"\r\nbehind it\r\n")
+    found = count_valid(world.documents())
     assert found["mailroom/unreadable/1"] == found["mailroom/result/1"] == 1
     [(_, record)] = world.documents("unreadable/")
     assert record["message"]["subject"] == "Party ?"
@@ -122,16 +122,16 @@ def test_1_8_what_a_server_cut_in_the_middle_of_a_character_does_not_stop_the_ma
 
 @pytest.mark.parametrize("year", [MINYEAR, 500, 1601, MAXYEAR])
 @pytest.mark.parametrize("hours", [-12, 14])
-def test_1_8_a_time_at_which_nothing_was_received_stops_nothing(world: PublishedWorld, year: int, hours: int) -> None:
+def test_1_8_a_time_at_which_nothing_was_received_stops_nothing(world: ExampleStore, year: int, hours: int) -> None:
     day = datetime(year, 1, 1) if hours > 0 else datetime(year, 12, 31, 23, 59)  # noqa: DTZ001  the zone comes below
     server = world.servers["office"]  # it has no SINCE, which would leave such mail
     server.deliver(b"To: sales@example.com\r\n\r\ntext\r\n")
     server.received = dict.fromkeys(server.messages, day.replace(tzinfo=timezone(timedelta(hours=hours))))
     app = world.app()
     for _ in range(2):
-        poll(app, "office")
-        work_until_idle(app)
-    assert judged(world.documents())["mailroom/result/1"] == 1
+        app.poller.poll(Poll("office", PollReason.MANUAL))
+        route_all(app)
+    assert count_valid(world.documents())["mailroom/result/1"] == 1
     [(_, result)] = world.documents("routed/")
     assert result["arrival"]["received"] is None
     assert app.health.get("office").failures == 0
@@ -140,10 +140,10 @@ def test_1_8_a_time_at_which_nothing_was_received_stops_nothing(world: Published
 def test_7_2_what_the_demonstration_writes_through_the_functions_is_valid(tmp_path: Path) -> None:
     into = tmp_path / "mail"
     assert run_demo(into, Console(file=io.StringIO())) == 0
-    world = PublishedWorld(f"folder:{into}")
-    found = judged(world.documents())
+    world = ExampleStore(f"folder:{into}")
+    found = count_valid(world.documents())
     protocols = {one["arrival"]["protocol"] for path, one in world.documents() if "arrival" in one}
-    world.stores.close()
+    world.storage.close()
     assert protocols == {"imap", "graph"}
     assert set(found) >= {
         f"mailroom/{kind}/1" for kind in ("message", "result", "unhandled", "duplicates", "unreadable")
@@ -151,11 +151,11 @@ def test_7_2_what_the_demonstration_writes_through_the_functions_is_valid(tmp_pa
 
 
 def test_7_2_the_judge_sees_what_is_wrong(tmp_path: Path) -> None:
-    world = PublishedWorld(f"folder:{tmp_path}")
-    world.collect("support", SALES + b"\r\ntext\r\n")
+    world = ExampleStore(f"folder:{tmp_path}")
+    world.drain("support", SALES + b"\r\ntext\r\n")
     [(_, result)] = world.documents("routed/")
-    world.stores.close()
-    assert faults(result) == []
+    world.storage.close()
+    assert schema_errors(result) == []
     late = (NOW + timedelta(days=1)).isoformat()
     for wrong in ({"arrival": {**result["arrival"], "stored": late}}, {"route": None}, {"extra": 1}, {"message": "AB"}):
-        assert len(faults({**result, **wrong})) == 1, wrong
+        assert len(schema_errors({**result, **wrong})) == 1, wrong

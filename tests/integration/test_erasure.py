@@ -46,8 +46,8 @@ def test_8_5_a_message_goes_with_all_that_it_left_and_nothing_else_does(world: R
     assert len(world.receipts()) == 3
     went = ask(world, identity(TO_BOTH)[:10])
 
-    assert went.found == listed.found, "the list says what goes"
-    [one] = went.found
+    assert went.artifacts == listed.artifacts, "the list says what goes"
+    [one] = went.artifacts
     assert {*one.results, *one.records, *one.bytes} == {path for path in before if identity(TO_BOTH) in path}
     after = {path: world.stores.blobs.read(path) for path in world.stores.blobs.list()}
     assert after == {path: data for path, data in before.items() if identity(TO_BOTH) not in path}
@@ -104,13 +104,13 @@ def test_8_5_a_recipient_is_forgotten_and_the_bytes_stay_for_another_arrival(wor
     world.collect(OFFICE_ONLY, TO_BOTH, mailbox="office")
     assert len(world.paths("routed/")) == 2
     outcome = ask(world, "sales@example.com")
-    assert [found.kept for found in outcome.found] == [{identity(TO_BOTH)}]
+    assert [found.kept for found in outcome.artifacts] == [{identity(TO_BOTH)}]
     assert list(world.results()) == [("billing", "billing@example.com")]
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
     assert world.stores.blobs.exists(parsed_path(identity(TO_BOTH)))
     claimed = {str(one.values["recipient"]) for one in world.stores.records.scan(Table.CLAIMS)}
     assert claimed == {"billing@example.com", ""}, "of a claim on a Message-ID the place stays"
-    assert [one.kept for one in ask(world, "billing@example.com").found] == [set()]
+    assert [one.kept for one in ask(world, "billing@example.com").artifacts] == [set()]
     assert list(world.stores.blobs.list()) == []
 
 
@@ -128,7 +128,7 @@ def test_8_5_what_waits_to_be_routed_is_refused(world: ReplayWorld) -> None:
     app.poller.poll(Poll("office", PollReason.MANUAL))
     for what in (identity(TO_BOTH), "sales@example.com", "a@b.example"):
         outcome = ask(world, what)
-        assert (outcome.groups, outcome.found) == ([], [])
+        assert (outcome.groups, outcome.artifacts) == ([], [])
         assert outcome.unread == int("@" in what)
         assert refusals(outcome) == [
             f"message {identity(TO_BOTH)}: it waits to be routed: the app does it, or `mailroom run-once`"
@@ -185,7 +185,7 @@ def test_8_5_of_what_was_never_downloaded_the_record_goes_and_the_mail_stays(wor
     small = {**BOTH, "MAILBOXES__support__MAX_MESSAGE_BYTES": "20"}
     world.collect(small, TO_BOTH)
     [receipt] = world.receipts()
-    [one] = ask(world, receipt.arrival).found
+    [one] = ask(world, receipt.arrival).artifacts
     assert len(one.records) == 1
     assert list(world.stores.blobs.list()) == []
     assert [one.state for one in world.receipts()] == [State.OVERSIZED]

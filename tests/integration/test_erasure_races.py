@@ -72,7 +72,7 @@ def test_8_5_a_replayed_result_goes_that_no_receipt_had_room_for(
     world.replay(ACCOUNTS, world.only("routed/"), reissue=True)
     told = Console(file=StringIO(), width=200)
     show(ask(world, "billing@example.com"), told, really=True)
-    assert "mail for others too, with their results: …" in told.file.getvalue()  # type: ignore[attr-defined]  # the file above
+    assert "also have results for others: …" in told.file.getvalue()  # type: ignore[attr-defined]  # the file above
     assert list(world.stores.blobs.list()) == []
 
 

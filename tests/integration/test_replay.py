@@ -214,9 +214,9 @@ def test_records_are_found_by_day_kind_and_mailbox(world: ReplayWorld) -> None:
         ({"since": today, "kind": "failed"}, 0),
         ({"since": today, "kind": "unhandled"}, 3),
     ):
-        assert world.ask(BOTH, dry_run=True, **wanted).wanted.total() == count, wanted
+        assert world.ask(BOTH, dry_run=True, **wanted).counts.total() == count, wanted
     outcome = world.ask(BOTH, since=today, dry_run=True)
-    assert outcome.wanted == Counter(
+    assert outcome.counts == Counter(
         {
             ("unhandled", "support", "routed"): 1,
             ("unhandled", "support", "unhandled"): 1,
@@ -227,7 +227,7 @@ def test_records_are_found_by_day_kind_and_mailbox(world: ReplayWorld) -> None:
     assert world.pending() == 0
     world.replay(BOTH, since=today)
     again = world.replay(BOTH, since=today)
-    assert (again.wanted.total(), again.resolved) == (2, 1)
+    assert (again.counts.total(), again.resolved) == (2, 1)
 
 
 def test_what_cannot_be_replayed_is_refused_and_told(world: ReplayWorld) -> None:
@@ -244,10 +244,10 @@ def test_what_cannot_be_replayed_is_refused_and_told(world: ReplayWorld) -> None
     [receipt] = [one for one in world.receipts() if "*" in one.outcomes]
     world.stores.records.delete_many(Table.RECEIPTS, [receipt.arrival])
     outcome = world.ask(BILLING, "unhandled/")
-    assert outcome.wanted.total() == 0
+    assert outcome.counts.total() == 0
     assert sorted(outcome.failures) == sorted(
         [
-            f"{record}: its arrival has no receipt, or was forgotten",
+            f"{record}: its arrival has no receipt, or was erased",
             "unhandled/support/2026/11/24/junk.json is no record of Mailroom's: it names no arrival",
         ]
     )
@@ -259,7 +259,7 @@ def test_a_replay_of_bytes_that_are_gone_says_so(world: ReplayWorld) -> None:
     [receipt] = world.receipts()
     world.stores.blobs.delete_many([raw_path(receipt.message)])
     outcome = world.ask(BOTH, "unhandled/", dry_run=True)
-    assert outcome.wanted == Counter({("unhandled", "support", "bytes missing"): 1})
+    assert outcome.counts == Counter({("unhandled", "support", "bytes missing"): 1})
     world.ask(BOTH, "unhandled/")
     [announcement] = world.announced()
     with pytest.raises(MessageMissing, match=r"raw\.eml"):
@@ -272,7 +272,7 @@ def test_what_was_forgotten_is_not_replayed(world: ReplayWorld) -> None:
     [announcement] = world.announced()
     world.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"state": State.ERASED.value})
     assert world.ask(BOTH, "unhandled/").failures == [
-        f"{world.only('unhandled/')}: its arrival has no receipt, or was forgotten"
+        f"{world.only('unhandled/')}: its arrival has no receipt, or was erased"
     ]
     assert world.app(BOTH).router.route(announcement) == "before"
     assert world.results() == Counter()

@@ -44,7 +44,7 @@ def test_a_dry_run_knows_a_duplicate_that_holds_a_claim_of_its_own(world: Replay
     world.collect(BILLING, b"X-Gateway: 1\r\n" + letter("billing@example.com"), mailbox="office")
     record = world.only("duplicates/office/")
     assert world.read(record)["duplicates"][0]["by"] == "content", "so that the claim of the raw bytes is its own"
-    foretold = world.ask(BILLING, record, dry_run=True).wanted
+    foretold = world.ask(BILLING, record, dry_run=True).counts
     assert foretold == Counter({("duplicates", "office", "duplicate"): 1})
     world.replay(BILLING, record)
     assert len(world.paths("routed/")) == 1
@@ -57,7 +57,7 @@ def test_a_dry_run_says_whether_again_would_write_anything(
     world.collect(BILLING, letter("billing@example.com"))
     first = world.only("routed/")
     outcome = world.ask(routes, first, reissue=True, dry_run=True)
-    assert outcome.wanted == Counter({("routed", "support", foretold): 1})
+    assert outcome.counts == Counter({("routed", "support", foretold): 1})
     world.replay(routes, first, reissue=True)
     assert len(world.paths("routed/")) == (2 if foretold == "a new result" else 1)
 
@@ -83,7 +83,7 @@ def test_again_for_nobody_by_name_writes_nothing_once_somebody_is_named(world: R
     world.collect(wildcard, letter("sales@example.com"))
     first = world.only("routed/any/")
     for routes in ({**BOTH, **wildcard}, NOBODY):
-        assert world.ask(routes, first, reissue=True, dry_run=True).wanted == {
+        assert world.ask(routes, first, reissue=True, dry_run=True).counts == {
             ("routed", "support", "no new result"): 1
         }
         world.replay(routes, first, reissue=True)

@@ -107,7 +107,7 @@ def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
     assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(story)
     assert story["from"] == ["ann@customer.example", "bob@customer.example"]
     assert story["to_and_cc"] == ["sales@example.com", "x@other.example"]
-    assert (story["state"], story["outcome"], story["where"]) == ("routed", "routed", "in the storage")
+    assert (story["state"], story["outcome"], story["where"]) == ("routed", "routed", "in storage")
     path = world.only("routed/sales/")
     assert story["raw"] == {"path": raw_path(identity(ANNS)), "exists": True}
     assert story["outcomes"] == {"sales@example.com": f"routed {path}"}

@@ -1,4 +1,4 @@
-"""A settings file's values are in the environment as long as its app is open."""
+"""A settings file's values are in the environment while its app is open."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from shared.errors import ConfigurationError, ServiceUnavailable
 from shared.storage.base import QueueName, Table
 
 
-def written(folder: Path, **values: str) -> Path:
+def write_settings(folder: Path, **values: str) -> Path:
     path = folder / "settings.json"
     path.write_text(json.dumps({"Values": values}))
     return path
 
 
-def test_what_the_environment_has_wins_and_it_is_left_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_overrides_the_file_and_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("poll_schedule", "0 */2 * * * *")
     before = dict(os.environ)
     values = {
@@ -31,25 +29,28 @@ def test_what_the_environment_has_wins_and_it_is_left_as_it_was(
         "POLL_SCHEDULE": "0 * * * * *",
         "MAIL_CONTAINER": "post",
     }
-    with open_app(written(tmp_path, **values)) as app:
+    with open_app(write_settings(tmp_path, **values)) as app:
         assert (app.settings.poll_schedule, app.settings.mail_container) == ("0 */2 * * * *", "post")
         assert os.environ["MAIL_CONTAINER"] == "post"
     assert dict(os.environ) == before
 
 
-def test_settings_that_are_wrong_leave_nothing_behind(tmp_path: Path) -> None:
+def test_invalid_settings_leave_the_environment_unchanged(tmp_path: Path) -> None:
     before = dict(os.environ)
-    with pytest.raises(ConfigurationError), open_app(written(tmp_path, AzureWebJobsStorage="nonsense", LOOP_LIMIT="7")):
-        pytest.fail("it is not to be opened")
+    with (
+        pytest.raises(ConfigurationError),
+        open_app(write_settings(tmp_path, AzureWebJobsStorage="nonsense", LOOP_LIMIT="7")),
+    ):
+        pytest.fail("invalid settings must not open an app")
     assert dict(os.environ) == before
 
 
-def test_the_file_alone_counts_where_the_environment_is_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_file_counts_without_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("mail_container", "elsewhere")
     monkeypatch.setenv("MAILBOXES__other__HOST", "imap.example.com")
     monkeypatch.setenv("MAIL_STORAGE", "folder:relative")
     before = dict(os.environ)
-    file = written(tmp_path, AzureWebJobsStorage="folder:mail", MAIL_CONTAINER="post")
+    file = write_settings(tmp_path, AzureWebJobsStorage="folder:mail", MAIL_CONTAINER="post")
     with open_app(file, environment=False) as app:
         assert app.settings.mail_container == "post"
         assert app.settings.faulty == {}
@@ -58,8 +59,8 @@ def test_the_file_alone_counts_where_the_environment_is_not_to(tmp_path: Path, m
     assert dict(os.environ) == before
 
 
-def test_a_store_that_is_not_to_be_made_is_empty_and_refuses_writes(tmp_path: Path) -> None:
-    with open_app(written(tmp_path, AzureWebJobsStorage="folder:mail"), create=False) as app:
+def test_a_missing_store_is_empty_and_refuses_writes(tmp_path: Path) -> None:
+    with open_app(write_settings(tmp_path, AzureWebJobsStorage="folder:mail"), create=False) as app:
         stores = app.storage
         assert list(stores.blobs.list()) == []
         assert stores.blobs.read("a") is None

@@ -1,4 +1,4 @@
-"""host.json, and what the environment sets over it."""
+"""host.json and the environment variables that override it."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from shared.errors import ConfigurationError
 ROOT = Path(__file__).parents[2]
 
 
-def _written(folder: Path, text: str) -> Path:
+def _write_host_json(folder: Path, text: str) -> Path:
     (folder / "host.json").write_text(text)
     return folder
 
 
-def test_what_is_not_said_is_as_on_the_platform(tmp_path: Path) -> None:
-    config = read_config(_written(tmp_path, '{"version": "2.0"}'), {})
+def test_defaults_are_those_of_azure_functions(tmp_path: Path) -> None:
+    config = read_config(_write_host_json(tmp_path, '{"version": "2.0"}'), {})
     assert config == HostConfig()
     assert (config.batch_size, config.new_batch_threshold, config.concurrency) == (16, 8, 24)
     assert (config.max_dequeue_count, config.visibility_timeout) == (5, 0)
     assert (config.max_polling_interval, config.function_timeout, config.route_prefix) == (60, 1800, "api")
 
 
-def test_our_own_is_read() -> None:
+def test_the_projects_host_json_is_read() -> None:
     config = read_config(ROOT, {})
     assert config.max_dequeue_count == 5
     assert config.visibility_timeout == 60
     assert config.function_timeout == 1800
 
 
-def test_the_environment_wins_whatever_its_case(tmp_path: Path) -> None:
-    folder = _written(tmp_path, '{"extensions": {"queues": {"batchSize": 4, "visibilityTimeout": "00:01:00"}}}')
+def test_environment_variables_override_the_file_regardless_of_case(tmp_path: Path) -> None:
+    folder = _write_host_json(tmp_path, '{"extensions": {"queues": {"batchSize": 4, "visibilityTimeout": "00:01:00"}}}')
     environment = {
         "AzureFunctionsJobHost__extensions__queues__batchSize": "7",
         "AZUREFUNCTIONSJOBHOST__EXTENSIONS__QUEUES__VISIBILITYTIMEOUT": "1.00:00:00.5",
@@ -47,15 +47,15 @@ def test_the_environment_wins_whatever_its_case(tmp_path: Path) -> None:
     assert config.route_prefix == ""
 
 
-def test_every_fault_is_told_at_once_with_its_place(tmp_path: Path) -> None:
-    folder = _written(
+def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> None:
+    folder = _write_host_json(
         tmp_path,
         '{"functionTimeout": 5, "extensions": {"queues": '
         '{"batchSize": 33, "maxDequeueCount": true, "visibilityTimeout": "soon", "messageEncoding": "none"}}}',
     )
     with pytest.raises(ConfigurationError) as caught:
         read_config(folder, {"AzureFunctionsJobHost__extensions__queues__newBatchThreshold": "many"})
-    assert sorted(fault.split(" is wrong")[0] for fault in caught.value.faults) == [
+    assert sorted(error.split(" is invalid")[0] for error in caught.value.faults) == [
         "AzureFunctionsJobHost__extensions__queues__newBatchThreshold",
         "host.json: extensions.queues.batchSize",
         "host.json: extensions.queues.maxDequeueCount",
@@ -68,8 +68,8 @@ def test_every_fault_is_told_at_once_with_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"), [("{", "not JSON"), ("[]", "not a JSON object"), (None, "cannot be read")]
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, problem: str) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path, text: str | None, problem: str) -> None:
     if text is not None:
-        _written(tmp_path, text)
+        _write_host_json(tmp_path, text)
     with pytest.raises(ConfigurationError, match=problem):
         read_config(tmp_path, {})

@@ -125,6 +125,11 @@ def test_only_the_settings_read_the_environment() -> None:
     assert all(within(name, "shared.config") for name in readers), readers
 
 
+@pytest.mark.parametrize("path", modules("tools"), ids=name_of)
+def test_tools_import_nothing_from_tests(path: Path) -> None:
+    assert not [module for module in imports(path) if within(module, "tests")]
+
+
 def test_the_functions_are_thin() -> None:
     for path in modules(*TRIGGERS[:3]):
         for module in imports(path):

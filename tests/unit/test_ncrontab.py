@@ -1,4 +1,4 @@
-"""NCRONTAB, as the Functions host reads it."""
+"""NCRONTAB schedules, as the Functions host parses them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ MONDAY = datetime(2026, 11, 23, 12, 0, 30, tzinfo=UTC)
         ("0 30 9 * Jan Mon", "2027-01-04T09:30:00"),
         ("0 0 12 * * 0", "2026-11-29T12:00:00"),
         ("0 0 0 29 2 *", "2028-02-29T00:00:00"),
-        ("0 0 12 1 * 1", "2027-02-01T12:00:00"),  # a first that is a Monday: both hold, unlike in Unix cron
+        (
+            "0 0 12 1 * 1",
+            "2027-02-01T12:00:00",
+        ),  # the first of a month that is a Monday; Unix cron needs only one of the two
         ("15,45 0 0 1 1 *", "2027-01-01T00:00:15"),
     ],
 )
-def test_the_next_time_due(expression: str, expected: str) -> None:
+def test_the_next_due_time(expression: str, expected: str) -> None:
     assert Schedule(expression).after(MONDAY) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
-def test_times_are_utc_wherever_one_asks_from() -> None:
+def test_due_times_are_utc_in_every_time_zone() -> None:
     tokyo = MONDAY.astimezone(timezone(timedelta(hours=9)))
     due = Schedule("0 0 13 * * *").after(tokyo)
     assert due == datetime(2026, 11, 23, 13, tzinfo=UTC)
@@ -50,8 +53,8 @@ def test_times_are_utc_wherever_one_asks_from() -> None:
         "00:05:00",
         "0 0 0 L * *",
         "0 0 0 * * 1#2",
-        "0 0 0 * * 7",  # Sunday is 0 and nothing else
-        "0 0 0 30 2 *",  # no year has one
+        "0 0 0 * * 7",  # Sunday is only 0
+        "0 0 0 30 2 *",  # no year has a 30 February
         "0 60 * * * *",
         "0 0 0 * Foo *",
         "H * * * * *",
@@ -60,13 +63,13 @@ def test_times_are_utc_wherever_one_asks_from() -> None:
         "0 */0 * * * *",
     ],
 )
-def test_what_would_not_run_in_azure_is_refused_here(expression: str) -> None:
-    with pytest.raises(ConfigurationError, match="is not six NCRONTAB fields"):
+def test_a_schedule_that_azure_rejects_is_refused(expression: str) -> None:
+    with pytest.raises(ConfigurationError, match="six NCRONTAB fields"):
         Schedule(expression)
 
 
 @given(st.integers(946_684_800, 3_786_912_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
-def test_the_next_time_is_later_and_nothing_lies_between(moment: datetime) -> None:
+def test_no_due_time_is_skipped(moment: datetime) -> None:
     due = Schedule("0 */5 * * * *").after(moment)
     assert timedelta(0) < due - moment <= timedelta(minutes=5)
     assert due.minute % 5 == due.second == due.microsecond == 0

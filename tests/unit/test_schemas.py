@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shared.documents.blob_paths import FATES
-from tests.published import EXAMPLES, ROOT, SCHEMAS, faults, validator
+from tests.published import EXAMPLES, ROOT, SCHEMAS, schema_errors, validator
 from tools import published
 
 KINDS = ("message", "result", *FATES, "oversized", "unreadable")
@@ -85,7 +85,7 @@ def test_7_2_a_schema_is_closed_and_says_what_each_field_is(kind: str) -> None:
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
 def test_7_2_an_example_is_valid_and_with_any_field_less_more_or_of_another_type_it_is_not(path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
-    assert faults(document) == []
+    assert schema_errors(document) == []
     judge = validator(document["schema"])
     for place in places(document):
         for name in [*at(document, place), "another"]:

@@ -1,4 +1,4 @@
-"""Strangers' texts on a terminal: nothing in them moves the cursor or turns text around."""
+"""Text from outside cannot control the terminal: it neither moves the cursor nor changes the order of text."""
 
 import io
 import json
@@ -11,9 +11,8 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from mailroom_cli.commands.find import as_line
-from mailroom_cli.log_format import UtcFormatter
-from mailroom_cli.terminal import escaped, open_console, say, without_controls
+from mailroom_cli.commands.find import to_json_line
+from mailroom_cli.terminal import UtcFormatter, escape_json_line, open_console, say, without_controls
 
 UNSAFE = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"]
 UNSAFE += [
@@ -27,24 +26,24 @@ COMMANDS = Path(__file__).resolve().parents[2] / "mailroom_cli"
 
 
 def is_unsafe(text: str) -> bool:
-    return any(one in text for one in UNSAFE)
+    return any(character in text for character in UNSAFE)
 
 
-@pytest.mark.parametrize("unsafe", UNSAFE, ids=lambda one: f"{ord(one):04x}")
-def test_a_character_that_a_terminal_obeys_is_replaced(unsafe: str) -> None:
+@pytest.mark.parametrize("unsafe", UNSAFE, ids=lambda character: f"{ord(character):04x}")
+def test_an_unsafe_character_is_replaced(unsafe: str) -> None:
     assert without_controls(f"a{unsafe}b") == "a\ufffdb"
-    assert json.loads(escaped(json.dumps({"a": f"a{unsafe}b"}, ensure_ascii=False))) == {"a": f"a{unsafe}b"}
-    assert not is_unsafe(escaped(json.dumps(f"a{unsafe}b", ensure_ascii=False)))
-    assert not is_unsafe(as_line({"message_id": f"a{unsafe}b"}))
+    assert json.loads(escape_json_line(json.dumps({"a": f"a{unsafe}b"}, ensure_ascii=False))) == {"a": f"a{unsafe}b"}
+    assert not is_unsafe(escape_json_line(json.dumps(f"a{unsafe}b", ensure_ascii=False)))
+    assert not is_unsafe(to_json_line({"message_id": f"a{unsafe}b"}))
     assert not is_unsafe(without_controls(f"a{unsafe}b"))
 
 
-def test_ordinary_text_stays_as_it_is() -> None:
+def test_ordinary_text_is_unchanged() -> None:
     assert without_controls(HARMLESS) == HARMLESS
-    assert escaped(HARMLESS) == HARMLESS
+    assert escape_json_line(HARMLESS) == HARMLESS
 
 
-def test_no_control_character_is_forgotten() -> None:
+def test_every_control_character_is_replaced() -> None:
     for code in range(0x110000):
         if unicodedata.category(chr(code)) == "Cc" and chr(code) not in "\t\n":
             assert without_controls(chr(code)) == "\ufffd", hex(code)
@@ -68,7 +67,7 @@ def test_a_table_is_printed_safely(terminal: bool) -> None:
     console.print("plain \x9d0;title\x9c", markup=False, highlight=False, soft_wrap=True)
     shown = file.getvalue()
     assert "2Jb" in shown
-    # What is left of escape sequences is rich's own: colours.
+    # The remaining escape sequences are colours, written by rich.
     assert not is_unsafe(re.sub(r"\x1b\[[0-9;]*m", "", shown))
     assert "\x1b[31m" not in shown
 
@@ -78,13 +77,13 @@ def test_a_log_line_is_printed_safely() -> None:
     assert not is_unsafe(UtcFormatter("%(levelname)s: %(message)s").format(record))
 
 
-def test_commands_print_here_alone() -> None:
-    """A file's content (`mailroom settings`) is the one exception."""
-    found = {
+def test_only_the_terminal_module_prints() -> None:
+    """Check that no other module prints, except `mailroom settings`, which prints a file's content."""
+    lines = {
         f"{path.relative_to(COMMANDS)}: {line.strip()}"
         for path in COMMANDS.rglob("*.py")
         if path.name != "terminal.py"
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"\b(typer\.echo|(?<!\.)print|click\.echo|Console|sys\.std\w+\.write)\(", line)
     }
-    assert found == {"commands/settings/command.py: typer.echo(text, nl=False)"}
+    assert lines == {"commands/settings/command.py: typer.echo(text, nl=False)"}

@@ -1,4 +1,4 @@
-"""An app that asks for what the local host does not supply."""
+"""A sample app with a trigger that the local host does not support."""
 
 import azure.functions as func
 
@@ -7,4 +7,4 @@ app = func.FunctionApp()
 
 @app.blob_trigger(arg_name="blob", path="in/{name}", connection="AzureWebJobsStorage")
 def on_blob(blob: func.InputStream) -> None:
-    """Never runs."""
+    """Do nothing; this function never runs."""

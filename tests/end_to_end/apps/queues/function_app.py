@@ -1,4 +1,4 @@
-"""Functions that do what their queue message says, and remember what they saw."""
+"""A sample app whose functions do what their queue message says, and record their calls."""
 
 import threading
 import time
@@ -15,8 +15,8 @@ _inside = 0
 
 @app.queue_trigger(arg_name="item", queue_name="work", connection="AzureWebJobsStorage")
 def work(item: func.QueueMessage, context: func.Context) -> None:
-    """Remember the message; raise if it says so, sleep if it says so."""
-    global _inside  # noqa: PLW0603  what the tests measure
+    """Record the message; raise or sleep if the message says so."""
+    global _inside  # noqa: PLW0603  the tests measure it
     body = item.get_body().decode("utf-8", "replace")
     with _lock:
         _inside += 1
@@ -48,7 +48,7 @@ def work(item: func.QueueMessage, context: func.Context) -> None:
 
 @app.queue_trigger(arg_name="item", queue_name="work-poison", connection="AzureWebJobsStorage")
 def work_poison(item: func.QueueMessage) -> None:
-    """Remember what was given up on."""
+    """Record a dead letter."""
     body = item.get_body().decode("utf-8", "replace")
     SEEN.append({"function": "work_poison", "body": body, "try": item.dequeue_count, "expires": item.expiration_time})
     if body == "fail for good":
@@ -59,7 +59,7 @@ def work_poison(item: func.QueueMessage) -> None:
 @app.queue_output(arg_name="out", queue_name="work", connection="AzureWebJobsStorage")
 @app.queue_output(arg_name="one", queue_name="single", connection="AzureWebJobsStorage")
 def spread(item: func.QueueMessage, out: func.Out[typing.List[str]], one: func.Out[str]) -> None:  # noqa: UP006  the engine refuses list[str]
-    """Put as many messages as the body says, and one text."""
+    """Put as many messages as the body says, and a text."""
     count = int(item.get_body())
     out.set([f"part {number} é" for number in range(count)])
     if count:
@@ -69,5 +69,5 @@ def spread(item: func.QueueMessage, out: func.Out[typing.List[str]], one: func.O
 @app.queue_trigger(arg_name="item", queue_name="echo", connection="AzureWebJobsStorage")
 @app.queue_output(arg_name="$return", queue_name="single", connection="AzureWebJobsStorage")
 async def echo(item: func.QueueMessage) -> str:
-    """Put what came, from a coroutine."""
+    """Put the received message, from a coroutine."""
     return item.get_body().decode()
