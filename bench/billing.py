@@ -1,4 +1,6 @@
-"""Storage costs per message: requests by kind, counted against Azurite, times Azure's list prices (docs/costs.md)."""
+"""Storage costs per message: requests by kind, counted against Azurite, times Azure's list prices
+(docs/explanation/costs.md).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ PRICES = {
     "table read": 0.00036,
     "table delete": 0.00036,
 }
-"""US dollars for 10,000 requests; docs/costs.md has the region, the source and what is not confirmed."""
+"""US dollars for 10,000 requests; docs/explanation/costs.md has the region, the source and what is not confirmed."""
 
 CASES: dict[str, Sequence[bytes]] = {
     "a plain message, alone": [plain_mail(1, to=RECIPIENT)],
@@ -43,7 +45,7 @@ def counts(measuring: Measuring) -> dict[str, Counter[str]]:
 
 
 def billing(bench: Bench) -> None:
-    """Count the requests, and print the table of docs/costs.md."""
+    """Count the requests, and print the table of docs/explanation/costs.md."""
     with azurite.running(bench.folder, [ACCOUNT]) as server:
         measured = counts(BillingFixture(server, server.connection_string(ACCOUNT), bench.dovecot))
     rows = []

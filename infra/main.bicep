@@ -413,7 +413,7 @@ output MAIL_STORAGE string = mailData.outputs.blobUrl
 output APP_STORAGE_ACCOUNT string = storage.outputs.name
 output GRAPH_WEBHOOK_URL string = 'https://${site.outputs.hostName}/api/graph_webhook'
 
-@description('Object id that needs rights in Exchange (docs/office365.md) if a mailbox signs in by managed-identity.')
+@description('Object id that needs rights in Exchange (docs/how-to/office365.md) if a mailbox signs in by managed-identity.')
 output IDENTITY_PRINCIPAL_ID string = userAssigned ? identity!.outputs.principalId : site.outputs.principalId
 output IDENTITY_CLIENT_ID string = userAssigned ? identity!.outputs.clientId : ''
 

@@ -1,4 +1,5 @@
-// All app settings; a deployment removes any other setting from the app. docs/settings.md describes each of them. A test
+// All app settings; a deployment removes any other setting from the app. docs/reference/settings.md describes each of
+// them. A test
 // compares the names with the code, and the default values with the code's defaults.
 
 param siteName string
@@ -57,7 +58,8 @@ var platform = {
   AzureWebJobsStorage__credential: 'managedidentity'
   APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: empty(identityClientId) ? 'Authorization=AAD' : 'ClientId=${identityClientId};Authorization=AAD'
-  // Four queue functions with six threads each, and three timers. With fewer, a long poll delays messages (docs/host.md).
+  // Four queue functions with six threads each, and three timers. With fewer, a long poll delays messages
+  // (docs/reference/host.md).
   PYTHON_THREADPOOL_THREAD_COUNT: '32'
   // The worker passes the host's trace on, and the host does not send the app's log lines a second time.
   PYTHON_ENABLE_OPENTELEMETRY: 'true'

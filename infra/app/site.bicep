@@ -15,7 +15,7 @@ param identityId string
 @description('URL of the container for the deployed package.')
 param packageUrl string
 
-@description('Memory of an instance in MB. 2048 comes with one core, which the numbers in docs/host.md assume.')
+@description('Memory of an instance in MB. 2048 comes with one core, which the numbers in docs/reference/host.md assume.')
 @allowed([
   512
   2048

@@ -108,7 +108,7 @@ def alias_notes(
         yield (
             f"{addresses.primary} has the route {primary_route}, and {', '.join(misrouted)} have other routes: "
             f"Exchange may write {addresses.primary} into To for mail to an alias, and then route {primary_route} "
-            "takes it; see docs/aliases.md"
+            "takes it; see docs/how-to/aliases.md"
         )
 
 
@@ -135,7 +135,7 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
         addresses = mailbox.addresses()
         table = app.tables.for_mailbox(settings.name)
     except AccessRefused as error:
-        yield f"{error}. This permission is optional; with it, check proposes ALIASES (docs/permissions.md)"
+        yield f"{error}. This permission is optional; with it, check proposes ALIASES (docs/reference/permissions.md)"
         return
     except MailroomError as error:
         yield str(error)

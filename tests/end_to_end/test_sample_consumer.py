@@ -1,4 +1,4 @@
-"""The sample consumer of docs/consuming.md on the worker engine, with results that the app wrote."""
+"""The sample consumer of docs/how-to/consuming.md on the worker engine, with results that the app wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Telemetry follows a message from its mailbox to its results, and contains no message content (docs/operating.md)."""
+"""Telemetry follows a message from its mailbox to its results, and contains no message content
+(docs/how-to/operating.md).
+"""
 
 from __future__ import annotations
 

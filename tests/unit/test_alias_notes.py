@@ -33,7 +33,7 @@ def test_aliases_with_a_route_are_proposed() -> None:
     assert UNROUTED in listed
     assert proposed == f"aliases that have a route: set MAILBOXES__production__ALIASES={SALES};{ORDERS}"
     assert warning.startswith(f"{PRIMARY} has the route production, and {SALES}, {ORDERS} have other routes: ")
-    assert "docs/aliases.md" in warning
+    assert "docs/how-to/aliases.md" in warning
 
 
 def test_without_a_route_of_its_own_the_primary_address_takes_nothing_away() -> None:
