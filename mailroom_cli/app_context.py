@@ -86,7 +86,7 @@ def storage_lines(settings: AppSettings) -> Iterator[str]:
         ServiceUnavailable: a folder cannot be read.
     """
     app, mail = settings.app_storage, settings.mail_storage
-    if app.shown == mail.shown:
+    if app.display_name == mail.display_name:
         yield f"storage: {_describe(mail)}"
     else:
         yield f"storage of mail: {_describe(mail)}"
@@ -101,7 +101,7 @@ def missing_store_lines(*locations: StorageLocation) -> Iterator[str]:
     """
     for location in dict.fromkeys(locations):
         if _is_missing(location):
-            yield f"{location.shown}: {MISSING_STORE}"
+            yield f"{location.display_name}: {MISSING_STORE}"
 
 
 def require_store(*locations: StorageLocation) -> None:
@@ -115,7 +115,7 @@ def require_store(*locations: StorageLocation) -> None:
 
 
 def _describe(location: StorageLocation) -> str:
-    return f"{location.shown} ({MISSING_STORE})" if _is_missing(location) else location.shown
+    return f"{location.display_name} ({MISSING_STORE})" if _is_missing(location) else location.display_name
 
 
 def _is_missing(location: StorageLocation) -> bool:

@@ -115,9 +115,14 @@ class ExampleMailbox:
     def close(self) -> None:
         """Do nothing."""
 
-    def watermark(self, dealt_with: Collection[int]) -> str | None:
+    @property
+    def key_prefix(self) -> str:
+        """Return UIDVALIDITY and a period: every listing is complete."""
+        return "1."
+
+    def watermark(self, processed: Collection[int]) -> str | None:
         """Return None: this mailbox has no watermarks."""
-        del dealt_with
+        del processed
         return None
 
     def list(

@@ -75,7 +75,7 @@ def graph_server(
         for message in messages:
             mailbox.deliver(message)
         for message in unreadable:
-            mailbox.deliver(message, broken=True)
+            mailbox.deliver(message, unconvertible=True)
         mailbox_settings = {
             "PROTOCOL": "graph",
             "ADDRESS": address,
