@@ -15,6 +15,8 @@ from functools import lru_cache
 
 import idna
 
+from shared.errors import InvalidValue
+
 MOST_INTERNATIONAL = 1000
 """International domains of a message that are converted: each takes 20 to 40 µs, and hostile mail names 50,000 a MB."""
 
@@ -179,3 +181,46 @@ def _domain(domain: str) -> str | None:
             return None
     domain = domain.lower().removesuffix(".")
     return domain if len(domain) <= _LONGEST_DOMAIN and _ASCII_DOMAIN.fullmatch(domain) else None
+
+
+def parse_address(text: str) -> str:
+    """Return an address, normalised.
+
+    Raises:
+        InvalidValue: it is not an address.
+    """
+    address = normalise(text)
+    local, at, domain = without_invisible(text).rpartition("@")
+    if address is None and at and normalise(f"{local}@localhost") and normalise_domain(domain) is None:
+        raise InvalidValue("has no domain that can be one; write it as in example.com", text)
+    if address is None or address.startswith("*@"):
+        raise InvalidValue("is no address; write name@example.com", text)
+    return address
+
+
+def parse_pattern(text: str) -> str:
+    """Return an address, or `*@domain`, normalised.
+
+    Raises:
+        InvalidValue: it is neither.
+    """
+    pattern = without_invisible(text)
+    if pattern == "*":
+        raise InvalidValue(
+            "is not taken alone; name addresses or *@example.com, or leave the setting out to take any", text
+        )
+    if not pattern.startswith("*@"):
+        return parse_address(text)
+    domain = normalise_domain(pattern[2:])
+    if domain is None:
+        raise InvalidValue("has no domain that can be one; write it as in example.com", text)
+    return f"*@{domain}"
+
+
+def parse_route_address(text: str) -> str:
+    """Return what a route's ADDRESS may be: a pattern, or `*`.
+
+    Raises:
+        InvalidValue: it is none of them.
+    """
+    return "*" if without_invisible(text) == "*" else parse_pattern(text)

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from shared.config.model import GLOBAL_GRAPH, After
-from shared.config.validation import InvalidValue, closest_name
+from shared.config.validation import closest_name
+from shared.errors import InvalidValue
 
 Choice = TypeVar("Choice", bound=StrEnum)
 

@@ -11,7 +11,8 @@ from pydantic_settings import EnvSettingsSource
 
 from shared.config.env_keys import KINDS, EnvironmentKeys, SettingValue
 from shared.config.schema import WrittenRoute, WrittenSettings
-from shared.config.validation import ErrorCollector, InvalidValue, Place
+from shared.config.validation import ErrorCollector, Place
+from shared.errors import InvalidValue
 
 
 class _FoundSettings(EnvSettingsSource):
@@ -79,7 +80,7 @@ def _validated(
         place = location[:3] if location[0] in KINDS else location[:1]
         cause = problem.get("ctx", {}).get("error")
         rest, value = (
-            (cause.rest, cause.value) if isinstance(cause, InvalidValue) else (f"{problem['msg']}; correct it", None)
+            (cause.detail, cause.value) if isinstance(cause, InvalidValue) else (f"{problem['msg']}; correct it", None)
         )
         report.fault(place, given[place].key, rest, value)
         bad.add(place)

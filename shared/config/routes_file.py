@@ -12,8 +12,8 @@ from typing import Any
 
 from shared.config.env_keys import LONGEST_NAME, NAME, EnvironmentKeys, SettingValue
 from shared.config.schema import WrittenRoute
-from shared.config.validation import APP, ErrorCollector, InvalidValue, closest_name
-from shared.errors import printable
+from shared.config.validation import APP, ErrorCollector, closest_name
+from shared.errors import InvalidValue, printable
 
 ROUTES_PATH = "config/routes.json"
 """The file's path in the container of all mail."""
@@ -104,7 +104,7 @@ def _field(name: str, field: str, value: object, keys: EnvironmentKeys, report: 
         try:
             text = _text(place[2], value)
         except InvalidValue as wrong:
-            report.fault(place, key, wrong.rest)
+            report.fault(place, key, wrong.detail)
         else:
             if text:
                 keys.values[place] = SettingValue(key, text)

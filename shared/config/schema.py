@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.addresses import parse_address, parse_pattern, parse_route_address
 from shared.config import parsers
-from shared.config.addresses import parse_address, parse_pattern, parse_route_address
 from shared.config.model import (
     DEFAULT_MAX_MESSAGE_BYTES,
     GLOBAL_GRAPH,

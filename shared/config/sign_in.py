@@ -6,12 +6,12 @@ import re
 
 from pydantic import SecretStr
 
-from shared.config.addresses import parse_address
+from shared.addresses import parse_address
 from shared.config.certificates import certificate_error, certificate_file_error
 from shared.config.model import SignIn
 from shared.config.schema import WrittenMailbox
 from shared.config.section import Section
-from shared.config.validation import InvalidValue
+from shared.errors import InvalidValue
 
 _BELONGS = {
     SignIn.PASSWORD: ("PASSWORD", "USERNAME"),
@@ -138,4 +138,4 @@ def _check_shared(part: Section[WrittenMailbox], sign_in: SignIn | None) -> None
         try:
             parse_address(shared)
         except InvalidValue as wrong:
-            part.fault("SHARED_MAILBOX", f"{wrong.rest}; OAuth needs the shared mailbox's address", wrong.value)
+            part.fault("SHARED_MAILBOX", f"{wrong.detail}; OAuth needs the shared mailbox's address", wrong.value)

@@ -26,20 +26,6 @@ _TELLING = 4
 _PARTS = 3  # kind, name, setting
 
 
-class InvalidValue(ValueError):
-    """What is wrong with one value; told to the report, it never leaves this package.
-
-    Attributes:
-        rest: the sentence that follows the value: what is wrong, and the remedy.
-        value: shown before it, unless it turns out to hold a secret; None: nothing is shown.
-    """
-
-    def __init__(self, rest: str, value: str | None = None) -> None:
-        super().__init__(rest)
-        self.rest = rest
-        self.value = value
-
-
 class ErrorCollector:
     """Collects faults and warnings.
 

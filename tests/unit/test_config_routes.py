@@ -8,11 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.addresses import normalise
+from shared.addresses import normalise, parse_address
 from shared.config import RouteSettings
-from shared.config.addresses import parse_address
-from shared.config.validation import InvalidValue
 from shared.dispatch.routing_input import to_routing_input
+from shared.errors import InvalidValue
 from shared.mime.parser import parse
 from shared.routing.route_table import TrustPolicy
 from tests.unit.test_config import SALES, SUPPORT, mailbox, read, route, route_faults

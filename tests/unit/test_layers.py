@@ -25,7 +25,7 @@ COMMON = (
 )
 
 MAY_IMPORT = {
-    "shared.addresses": set(),
+    "shared.addresses": {"shared.errors"},
     "shared.errors": set(),
     "shared.clock": set(),
     "shared.keys": set(),
