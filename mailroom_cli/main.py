@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailroom_cli.commands.settings.command import STARTED, settings_command
+from mailroom_cli.commands.settings.command import DEFAULT_FILE, settings_command
 from mailroom_cli.demo.names import DEMONSTRATION
 from mailroom_cli.errors import plain_errors
 from mailroom_cli.log_format import UtcFormatter
@@ -60,7 +60,7 @@ def demo(
 
 
 @cli.command()
-def run_once(settings: Settings = STARTED) -> None:
+def run_once(settings: Settings = DEFAULT_FILE) -> None:
     """Every mailbox once, every queue until idle. Exit status 1, and a line for each mailbox, if one failed."""
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.commands.run_once import drain_once  # noqa: PLC0415  the worker engine is wanted here alone
@@ -75,7 +75,7 @@ def run_once(settings: Settings = STARTED) -> None:
 
 @cli.command()
 def serve(
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
     port: Annotated[int, typer.Option(help="The port for HTTP functions, on loopback.")] = 7071,
 ) -> None:
     """The local host: clock, queues and HTTP, until stopped."""
@@ -90,7 +90,7 @@ def serve(
 @cli.command()
 def check(
     mailbox: Annotated[str | None, typer.Argument(help="One mailbox; all without.")] = None,
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
     routes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check this file alone, as if it were config/routes.json.")
     ] = None,
@@ -113,7 +113,7 @@ def check(
 
 
 @cli.command()
-def status(settings: Settings = STARTED) -> None:
+def status(settings: Settings = DEFAULT_FILE) -> None:
     """Mailboxes, last looks, failures, routes, subscriptions, queues, and what waits."""
     from rich.text import Text  # noqa: PLC0415
 
@@ -138,7 +138,7 @@ def explain(
     file: Annotated[Path, typer.Argument(metavar="FILE.eml", help="The raw message.")],
     mailbox: Annotated[str | None, typer.Option(help="As if it arrived here; without: in each.")] = None,
     folder: Annotated[str, typer.Option(help="The folder that it would be collected from.")] = "INBOX",
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Which recipients, which routes, and why; whether it would be a duplicate. Stores nothing."""
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
@@ -166,7 +166,7 @@ def replay(
     reissue: Annotated[
         bool, typer.Option("--reissue", help="RECORD is a result: write a new one in its place.")
     ] = False,
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Route again what is unhandled, failed, duplicate or blocked, by the routes of today."""
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
@@ -213,7 +213,7 @@ def find(
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day, UTC.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many arrivals are told at most.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each arrival.")] = False,
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Where a message is, and what became of it. Exit status 1 if there is none."""
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
@@ -255,7 +255,7 @@ def find(
 def forget(
     what: Annotated[str, typer.Argument(metavar="ID|ADDRESS", help="A message's id or an arrival's key, or a person.")],
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed.")] = False,
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Remove a message, or all mail from and for a person: bytes, results and records. Lists it, and stops there."""
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
@@ -280,7 +280,7 @@ def forget(
 @cli.command()
 def enable(
     mailbox: Annotated[str, typer.Argument(help="Its name in the settings.")],
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
     unreadable: Annotated[
         bool, typer.Option("--unreadable", help="Try again, too, what its server would not give out.")
     ] = False,

@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from shared.addresses import parse_pattern, parse_route_address
+from shared.setting_values import Boolean, LowerCase, Texts, from_text, list_of, parse_folder, parse_integer
 
 ANYBODY = "*"
 """The recipient of a result that a wildcard route took: the message does not say whom it was for."""
@@ -32,31 +39,55 @@ class EnvelopeHint:
     hop: int = field(default=1, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+ORDER_LIMIT = 1_000_000
+"""The largest and, negated, the smallest ORDER of a route."""
+
+Patterns = Annotated[tuple[str, ...], from_text(list_of(parse_pattern))]
+"""Normalised addresses or `*@domain`."""
+
+
+def _parse_folders(text: str) -> tuple[str, ...]:
+    folders = list_of(parse_folder)(text)
+    return () if "*" in folders else folders
+
+
+def _parse_extension(text: str) -> str:
+    return text.lower().lstrip("*.")
+
+
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", hide_input_in_errors=True))
 class Route:
-    """One rule (rules 3.1, 3.2).
+    """A route (rules 3.1, 3.2). Each field with a description is a setting, `ROUTES__<name>__<FIELD>`.
 
     Attributes:
-        name: its name, and the folder under `routed/`.
-        address: a normalised address, `*@domain`, `*` (a wildcard route), or None (only a fallback).
-        order: the smaller comes first; equal ones by name.
-        senders: addresses or `*@domain`, which must match every address in From; empty: any.
-        recipients: the same over To and Cc.
-        subject_words: one of which must be in the subject, whole, whatever the case; empty: any.
-        attachment_types: extensions, one of which an attachment must have; empty: any.
-        important: take only what is marked important.
-        folders: the folders whose mail is taken; empty or `*`: any.
+        name: the route's name in lower case, and the folder under `routed/`.
     """
 
     name: str
-    address: str | None
-    order: int = 100
-    senders: tuple[str, ...] = ()
-    recipients: tuple[str, ...] = ()
-    subject_words: tuple[str, ...] = ()
-    attachment_types: tuple[str, ...] = ()
-    important: bool = False
-    folders: tuple[str, ...] = ()
+    mailbox: LowerCase = Field(default=None, description="The mailbox whose mail it routes. Default: every mailbox.")
+    address: Annotated[str | None, from_text(parse_route_address)] = Field(
+        default=None,
+        description="The recipient it takes: an address, *@domain, or * (a wildcard route, for mail by Bcc).",
+    )
+    order: Annotated[int, from_text(parse_integer(-ORDER_LIMIT, ORDER_LIMIT))] = Field(
+        default=100, description="The route with the smaller number is tried first; equal ones by name."
+    )
+    senders: Patterns = Field(
+        default=(),
+        description="Addresses or *@domain, separated by ;, that every address in a well-formed From must match.",
+    )
+    recipients: Patterns = Field(
+        default=(), description="Addresses or *@domain, separated by ;, of which one must be in To or Cc."
+    )
+    subject_words: Texts = Field(default=(), description="Words, separated by ;, of which one must be in the subject.")
+    attachment_types: Annotated[tuple[str, ...], from_text(list_of(_parse_extension))] = Field(
+        default=(), description="File extensions, separated by ;, of which one attachment must have one."
+    )
+    important: Boolean = Field(default=False, description="Take only mail that is marked important.")
+    folders: Annotated[tuple[str, ...], from_text(_parse_folders)] = Field(
+        default=(), description="The folders whose mail it takes, separated by ;. Empty or *: any."
+    )
+    enabled: Boolean = Field(default=True, description="false: it takes nothing.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,8 +168,8 @@ def test_one_wrong_route_of_the_settings_holds_mail_and_no_command(dovecot: Dove
     user.deliver(letters)
     settings = settings_file(tmp_path, storage, wrong)
     faults = [
-        "ROUTES_bob_ADDRESS: is no setting; did you mean ROUTES__bob__ADDRESS?",
-        "ROUTES__orders__ADDRESS: the value is no address; write name@example.com",
+        "ROUTES_bob_ADDRESS: is not a setting; did you mean ROUTES__bob__ADDRESS?",
+        "ROUTES__orders__ADDRESS: the value is not an address; write name@example.com",
     ]
     ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 1

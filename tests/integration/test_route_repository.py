@@ -152,7 +152,7 @@ def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCap
     store_routes(desk.stores.blobs, "{")
     desk.later()
     desk.book.read()
-    assert "is no JSON" in logged()[0]
+    assert "is not JSON" in logged()[0]
     store_routes(desk.stores.blobs, SALES)
     desk.later()
     assert desk.names() == ["sales"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from shared.config import AppSettings, load_settings
-from shared.config.schema import SECRETS, WrittenMailbox, WrittenRoute, WrittenSettings
+from shared.config import AppSettings, MailboxSettings, load_settings
+from shared.config.model import SECRETS, declarations
 from shared.errors import ConfigurationError
+from shared.routing.model import Route
 
 APP = {"AzureWebJobsStorage": "folder:here"}
 SUPPORT = {
@@ -201,9 +203,15 @@ def test_what_is_read_is_frozen() -> None:
 
 
 def test_every_setting_has_a_description_for_the_reference() -> None:
-    for model in (WrittenSettings, WrittenMailbox, WrittenRoute):
-        for name, field in model.model_fields.items():
-            assert field.description, f"{model.__name__}.{name}"
+    derived = {
+        AppSettings: {"mailboxes", "faulty", "routes", "fallbacks", "route_faults", "wrong_routes"}
+        | {"warnings", "secrets"},
+        MailboxSettings: {"name", "move_to", "poll_every_subscribed"},
+        Route: {"name"},
+    }
+    for model, names in derived.items():
+        described = {declaration.field for declaration in declarations(model).values()}
+        assert {field.name for field in fields(model)} - described == names
 
 
 def test_which_settings_are_secret() -> None:

@@ -62,7 +62,7 @@ def test_1_4_a_graph_mailbox_without_any_sign_in_is_told_of_oauth_and_not_of_a_p
     assert fault.startswith("CLIENT_SECRET: is not set; set TENANT_ID, CLIENT_ID and CLIENT_SECRET or CERTIFICATE, or ")
     assert "SIGN_IN=managed-identity" in fault
     [fault] = support_faults(**BARE, **OAUTH)
-    assert fault.startswith("SIGN_IN: cannot be told; set CLIENT_SECRET")
+    assert fault.startswith("SIGN_IN: cannot be determined; set CLIENT_SECRET")
 
 
 @pytest.mark.parametrize(
@@ -74,18 +74,18 @@ def test_1_4_a_graph_mailbox_without_any_sign_in_is_told_of_oauth_and_not_of_a_p
         ({"TLS": "none"}, "TLS", "is not used with graph"),
         ({"ALLOW_PLAINTEXT": "true"}, "ALLOW_PLAINTEXT", "is not used with graph"),
         ({"USERNAME": "sup"}, "USERNAME", "is not used when signing in with a client secret"),
-        ({"PASSWORD": "pw"}, "SIGN_IN", "cannot be told, since PASSWORD and CLIENT_SECRET are set"),
+        ({"PASSWORD": "pw"}, "SIGN_IN", "cannot be determined, since PASSWORD and CLIENT_SECRET are set"),
         (
             {"PASSWORD": "pw", "SIGN_IN": "client-secret"},
             "PASSWORD",
             "is not used when signing in with a client secret",
         ),
-        ({"SIGN_IN": "password"}, "SIGN_IN", "is of no use with graph, which takes no password"),
-        ({"PASSWORD": "pw", "CLIENT_SECRET": ""}, "PASSWORD", "is of no use with graph, which takes no password"),
+        ({"SIGN_IN": "password"}, "SIGN_IN", "cannot be used with graph, which accepts no password"),
+        ({"PASSWORD": "pw", "CLIENT_SECRET": ""}, "PASSWORD", "cannot be used with graph, which accepts no password"),
         ({"SHARED_LOGIN": "{shared}", "SHARED_MAILBOX": "t@example.com"}, "SHARED_LOGIN", "is not used with OAuth"),
         ({"SHARED_LOGIN": "{shared}"}, "SHARED_LOGIN", "is not used without SHARED_MAILBOX"),
         ({"SHARED_MAILBOX": "team"}, "SHARED_MAILBOX", "OAuth needs the shared mailbox's address"),
-        ({"AFTER": "move:INBOX"}, "AFTER", "is a folder that is collected"),
+        ({"AFTER": "move:INBOX"}, "AFTER", "is a folder that is polled"),
     ],
 )
 def test_what_a_graph_mailbox_does_not_take(values: dict[str, str], name: str, words: str) -> None:
@@ -110,7 +110,7 @@ def test_1_6_folders_are_paths_in_their_order() -> None:
 def test_1_3_exchange_compares_a_move_target_without_case(folders: str, target: str) -> None:
     [fault] = support_faults(**GRAPH, FOLDERS=folders, AFTER=f"move:{target}")
     assert fault.startswith("AFTER: ")
-    assert "is a folder that is collected" in fault
+    assert "is a folder that is polled" in fault
     assert support(**GRAPH, FOLDERS=folders, AFTER="move:INBOX/Done").move_to == "INBOX/Done"
 
 
@@ -125,7 +125,7 @@ def test_1_3_every_cloud_takes_every_value(host: str, after: After) -> None:
 def test_1_3_trash_is_not_collected(folders: str) -> None:
     [fault] = support_faults(**GRAPH, FOLDERS=folders, AFTER="trash")
     assert fault.startswith("AFTER: trash moves mail to ")
-    assert "which FOLDERS collects; use delete, or move:FOLDER" in fault
+    assert "which FOLDERS polls; use delete, or move:FOLDER" in fault
     for after in ("delete", "keep", "move:Done"):
         assert support(**GRAPH, FOLDERS=folders, AFTER=after).folders == tuple(folders.split(";"))
     assert support(**GRAPH, FOLDERS="INBOX;Deleted Items/Old", AFTER="trash").after is After.TRASH
@@ -175,7 +175,7 @@ def test_1_1_graphs_address_is_the_clouds(text: str, endpoint: str, host: str, p
 )
 def test_what_is_no_address_of_graph_is_a_fault_of_the_app(text: str) -> None:
     [fault] = faults(mailbox("support", **GRAPH), SALES, {"GRAPH_ENDPOINT": text})
-    assert fault.startswith("GRAPH_ENDPOINT: the value is no address of Microsoft Graph; write it with its version")
+    assert fault.startswith("GRAPH_ENDPOINT: the value is not the URL of Microsoft Graph; write it with its version")
     assert "pw" not in fault
 
 
@@ -208,7 +208,7 @@ def test_notifications_go_to_https_or_to_this_very_machine(url: str) -> None:
 def test_what_is_no_address_for_notifications_is_a_fault_of_the_app(url: str) -> None:
     settings = {"GRAPH_WEBHOOK_URL": url, "GRAPH_CLIENT_STATE_KEY": ONE}
     [fault] = faults(mailbox("support", **GRAPH), SALES, settings)
-    assert fault.startswith("GRAPH_WEBHOOK_URL: the value is no address that Graph could send notifications to; ")
+    assert fault.startswith("GRAPH_WEBHOOK_URL: the value is not a URL that Graph could send notifications to; ")
     assert "pw" not in fault
 
 
@@ -229,7 +229,7 @@ def test_a_key_that_is_short_or_one_too_many_is_a_fault_that_does_not_show_it(te
     with pytest.raises(ConfigurationError) as caught:
         whole(**GRAPH, GRAPH_WEBHOOK_URL=HOOK, GRAPH_CLIENT_STATE_KEY=text)
     [fault] = caught.value.faults
-    assert fault.startswith("GRAPH_CLIENT_STATE_KEY: the value is no key, or pair of keys separated by ;, of 32 ")
+    assert fault.startswith("GRAPH_CLIENT_STATE_KEY: the value is not a key, or a pair of keys separated by ;, of 32 ")
     assert "openssl rand -hex 32" in fault
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
     assert not any(run in shown for run in ("aaaa", "bbbb", "cccc"))
@@ -253,7 +253,9 @@ def test_an_address_without_a_key_is_a_fault_of_the_app(server: dict[str, str]) 
 
 def test_a_graph_mailbox_without_an_address_for_notifications_is_warned_of() -> None:
     [warning] = whole(**GRAPH).warnings
-    assert warning.startswith("GRAPH_WEBHOOK_URL: is not set: Graph notifies nobody of new mail, the clock alone")
+    assert warning.startswith(
+        "GRAPH_WEBHOOK_URL: is not set: Graph sends no notifications of new mail, and only the timer"
+    )
     assert whole(**GRAPH, GRAPH_CLIENT_STATE_KEY=ONE).warnings == (warning,)
     assert whole(**GRAPH, GRAPH_WEBHOOK_URL=HOOK, GRAPH_CLIENT_STATE_KEY=ONE).warnings == ()
     assert whole().warnings == (), "nobody else has notifications"

@@ -86,7 +86,7 @@ def test_1_2_a_ca_file_must_be_there_and_hold_a_certificate(tmp_path: Path) -> N
     text.write_text("no certificate")
     empty = tmp_path / "empty.pem"
     empty.write_text("")
-    for path, trouble in ((tmp_path / "none.pem", "is not there"), (tmp_path, "is not there")):
+    for path, trouble in ((tmp_path / "none.pem", "does not exist"), (tmp_path, "does not exist")):
         (fault,) = support_faults(CA_FILE=str(path))
         assert fault.startswith("MAILBOXES__support__CA_FILE: names a file")
         assert trouble in fault
@@ -110,13 +110,13 @@ def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
         ("TLS", "ssl", "use implicit, starttls or none"),
         ("PORT", "0", "0 is not a port; use 1 to 65535"),
         ("PORT", "65536", "65536 is not a port; use 1 to 65535"),
-        ("PORT", "99_3", "the value is no whole number; use 1 to 65535"),
+        ("PORT", "99_3", "the value is not a whole number; use 1 to 65535"),
         ("HOST", "imaps://imap.example.com", "write the name alone"),
         ("HOST", "imap.example.com:993", "write the name alone"),
         ("HOST", "imap example.com", "write the name alone"),
-        ("ADDRESS", "support", "support is no address; write name@example.com"),
-        ("ADDRESS", "a@-b", "no domain"),
-        ("ADDRESS", "*@example.com", "no address"),
+        ("ADDRESS", "support", "support is not an address; write name@example.com"),
+        ("ADDRESS", "a@-b", "a@-b does not have a valid domain"),
+        ("ADDRESS", "*@example.com", "is not an address"),
         ("ALLOW_PLAINTEXT", "maybe", "use true or false"),
         ("ENABLED", "2", "use true or false"),
         ("FOLDERS", "A; B;A", "A is named twice"),
@@ -128,20 +128,20 @@ def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
         ("AFTER", "delete:x", "use delete, trash, keep, or move:"),
         ("AFTER", "trash:x", "use delete, trash, keep, or move:"),
         ("AFTER", "delete-permanently:x", "use delete, trash, keep, or move:"),
-        ("AFTER", " Delete-Permanently ", "delete-permanently is no longer a value, since delete removes for good"),
+        ("AFTER", " Delete-Permanently ", "delete-permanently was replaced by delete, which deletes permanently"),
         ("AFTER", "delete-permanently", "use delete"),
         ("SINCE", "yesterday", "write 2026-11-23"),
         ("SINCE", "2026-02-30", "write 2026-11-23"),
         ("SINCE", "0001-01-01T00:00+14:00", "write 2026-11-23"),
         ("POLL_EVERY", "0", "0 is not in range; use 1 to 86400"),
-        ("POLL_EVERY", "5m", "the value is no whole number"),
+        ("POLL_EVERY", "5m", "the value is not a whole number"),
         ("MAX_MESSAGE_BYTES", "lots", "such as 150MB"),
         ("MAX_MESSAGE_BYTES", "0", "such as 150MB"),
         ("MAX_MESSAGE_BYTES", "1.5MB", "such as 150MB"),
         ("DISABLE_AFTER", "0", "0 is not in range"),
         ("PLUS_ADDRESSING", "on", "use mixed, off or only"),
-        ("ALIASES", "sales@example.com;sales", "sales is no address"),
-        ("ALIASES", "*@example.com", "*@example.com is no address"),
+        ("ALIASES", "sales@example.com;sales", "sales is not an address"),
+        ("ALIASES", "*@example.com", "*@example.com is not an address"),
         ("DELIVERY_FIELDS", "X-Alias:", "X-Alias: is not a header's name; write the name alone"),
         ("DELIVERY_FIELDS", "X Alias", "X Alias is not a header's name"),
         ("DELIVERY_FIELDS", "X-Alias;!", "! is not a header's name"),
@@ -150,10 +150,10 @@ def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
         ("DELIVERY_FIELDS", "X-Alias;To!", "To! is a header that the sender writes"),
         ("DELIVERY_FIELDS", "Subject", "Subject is a header that the sender writes"),
         ("DELIVERY_FIELDS", "Received", "Received is read without this setting; see TRUSTED_HOPS"),
-        ("DELIVERY_FIELDS", "Fallback", "Fallback has a meaning of its own in results"),
+        ("DELIVERY_FIELDS", "Fallback", "Fallback has another meaning in results"),
         ("DELIVERY_FIELDS", "X-Alias;x-alias!", "x-alias is named with ! and without"),
-        ("BLOCKED_SENDERS", "a@example.com;*", "* is not taken alone"),
-        ("BLOCKED_SENDERS", "example.com", "example.com is no address"),
+        ("BLOCKED_SENDERS", "a@example.com;*", "* is not allowed alone"),
+        ("BLOCKED_SENDERS", "example.com", "example.com is not an address"),
     ],
 )
 def test_wrong_values_are_told_with_a_remedy(setting: str, value: str, words: str) -> None:
@@ -234,7 +234,7 @@ def test_1_6_pop3_has_the_inbox_alone() -> None:
 def test_1_3_a_move_target_among_the_collected_folders_is_refused(folders: str, target: str) -> None:
     (fault,) = support_faults(FOLDERS=folders, AFTER=f"move:{target}")
     assert fault.startswith("MAILBOXES__support__AFTER: ")
-    assert "is a folder that is collected" in fault
+    assert "is a folder that is polled" in fault
 
 
 def test_1_3_folders_other_than_inbox_differ_by_case() -> None:
@@ -285,8 +285,8 @@ def test_a_fallback_must_be_an_enabled_route_of_the_mailbox_or_of_all() -> None:
     for name, words in (
         ("owm", "owm names a route that does not exist; did you mean own?"),
         ("nothing_like_it", "names a route that does not exist; define it"),
-        ("others", "others is another mailbox's route; name one of support or of every mailbox"),
-        ("off", "off is a route that is switched off"),
+        ("others", "others is another mailbox's route; name a route of support or of every mailbox"),
+        ("off", "off is a disabled route"),
     ):
         found = read(
             mailbox("support", FALLBACK=name),

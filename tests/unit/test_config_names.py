@@ -21,7 +21,7 @@ def test_names_that_may_not_be(name: str) -> None:
     found = read(mailbox("good"), mailbox(name), SALES)
     assert list(found.mailboxes) == ["good"]
     assert len(found.faulty) == 1
-    assert all("has no name that a mailbox may have" in fault for fault in next(iter(found.faulty.values())))
+    assert all("does not have a valid name of a mailbox" in fault for fault in next(iter(found.faulty.values())))
 
 
 def test_a_route_of_a_mailbox_without_a_good_name_stops_that_mailbox_alone() -> None:
@@ -71,7 +71,7 @@ def test_one_setting_twice_by_case_is_refused() -> None:
 )
 def test_an_unknown_setting_of_a_mailbox_is_a_fault_with_the_nearest_name(setting: str, near: str) -> None:
     (fault,) = support_faults(**{setting: "x"})
-    assert fault == f"MAILBOXES__support__{setting}: is no setting of a mailbox; did you mean {near}?"
+    assert fault == f"MAILBOXES__support__{setting}: is not a setting of a mailbox; did you mean {near}?"
 
 
 def test_a_setting_that_is_like_none_lists_what_is_known() -> None:
@@ -81,25 +81,25 @@ def test_a_setting_that_is_like_none_lists_what_is_known() -> None:
 
 def test_a_setting_below_a_setting_is_unknown() -> None:
     (fault,) = support_faults(PASSWORD__X="x")
-    assert "PASSWORD__X: is no setting" in fault
+    assert "PASSWORD__X: is not a setting" in fault
 
 
 def test_a_key_that_ends_at_the_name() -> None:
     found = read(SUPPORT, SALES, {"MAILBOXES__other": "x"})
     (fault, *_) = found.faulty["other"]
-    assert fault.startswith("MAILBOXES__other: names no setting")
+    assert fault.startswith("MAILBOXES__other: does not name a setting")
 
 
 @pytest.mark.parametrize(("key", "faults_of"), [("MAILBOXES", faults), ("routes", route_faults)])
 def test_json_in_one_setting_is_refused(key: str, faults_of: Callable[..., tuple[str, ...]]) -> None:
     (fault,) = faults_of(SUPPORT, SALES, {key: '{"support": {"password": "hush"}}'})
-    assert fault.startswith(f"{key}: is no setting of its own")
+    assert fault.startswith(f"{key}: is not a setting by itself")
     assert "hush" not in fault
 
 
 def test_an_unknown_setting_of_everybodys_route_holds_all_mail() -> None:
     (fault,) = route_faults(SUPPORT, SALES, {"ROUTES__sales__SENDER": "a@example.com"})
-    assert fault == "ROUTES__sales__SENDER: is no setting of a route; did you mean SENDERS?"
+    assert fault == "ROUTES__sales__SENDER: is not a setting of a route; did you mean SENDERS?"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_an_unknown_setting_of_everybodys_route_holds_all_mail() -> None:
 def test_3_1_a_route_that_would_go_unseen_holds_all_mail(key: str, near: str) -> None:
     (fault,) = route_faults(SUPPORT, SALES, {key: "bob@example.com"})
     assert fault.startswith(f"{key}: ")
-    assert fault.endswith(f"no setting; did you mean {near}?")
+    assert fault.endswith(f" setting; did you mean {near}?")
 
 
 def test_3_1_a_misspelled_setting_of_a_mailboxs_route_holds_its_mail_alone() -> None:
@@ -153,7 +153,7 @@ def test_a_whole_mailbox_that_would_go_unseen_is_faulty() -> None:
     new = {key.replace("__", "_").replace("support", "new"): value for key, value in SUPPORT.items()}
     found = read(SUPPORT, SALES, new)
     assert list(found.mailboxes) == ["support"]
-    assert {fault.partition(": is no setting; did you mean ")[2] for fault in found.faulty["new"]} == {
+    assert {fault.partition(": is not a setting; did you mean ")[2] for fault in found.faulty["new"]} == {
         f"{key.replace('support', 'new')}?" for key in SUPPORT
     }
 
@@ -161,8 +161,8 @@ def test_a_whole_mailbox_that_would_go_unseen_is_faulty() -> None:
 def test_what_may_be_a_setting_of_ours_is_warned_of() -> None:
     found = read(SUPPORT, SALES, {"MAILBOXES_new_HOST": "imap.example.com", "ROUTES_new_ORDER": "1"})
     assert found.warnings == (
-        "MAILBOXES_new_HOST: is no setting and is ignored; did you mean MAILBOXES__new__HOST?",
-        "ROUTES_new_ORDER: is no setting and is ignored; did you mean ROUTES__new__ORDER?",
+        "MAILBOXES_new_HOST: is not a setting and is ignored; did you mean MAILBOXES__new__HOST?",
+        "ROUTES_new_ORDER: is not a setting and is ignored; did you mean ROUTES__new__ORDER?",
     )
     assert (found.faulty, found.route_faults) == ({}, {})
 
@@ -177,7 +177,9 @@ def test_what_may_be_a_setting_of_ours_is_warned_of() -> None:
     ],
 )
 def test_a_misspelled_setting_of_the_app_is_a_warning(key: str, near: str) -> None:
-    assert read(SUPPORT, SALES, {key: "x"}).warnings == (f"{key}: is no setting and is ignored; did you mean {near}?",)
+    assert read(SUPPORT, SALES, {key: "x"}).warnings == (
+        f"{key}: is not a setting and is ignored; did you mean {near}?",
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.addresses import normalise, parse_address
-from shared.config import RouteSettings
 from shared.dispatch.routing_input import to_routing_input
 from shared.errors import InvalidValue
 from shared.mime.parser import parse
+from shared.routing.model import Route
 from shared.routing.route_table import TrustPolicy
 from tests.unit.test_config import SALES, SUPPORT, mailbox, read, route, route_faults
 
 
-def only(**settings: str) -> RouteSettings:
+def only(**settings: str) -> Route:
     (found,) = read(SUPPORT, route("one", **settings)).routes
     return found
 
 
 def test_the_defaults() -> None:
-    assert only(ADDRESS="Sales@Example.COM") == RouteSettings(name="one", address="sales@example.com")
+    assert only(ADDRESS="Sales@Example.COM") == Route(name="one", address="sales@example.com")
 
 
 def test_every_setting() -> None:
@@ -38,7 +38,7 @@ def test_every_setting() -> None:
         IMPORTANT="true",
         FOLDERS="inbox;Sub/Folder",
         ENABLED="false",
-    ) == RouteSettings(
+    ) == Route(
         name="one",
         mailbox="support",
         address="*@xn--bcher-kva.example",
@@ -175,7 +175,7 @@ def test_3_1_routes_come_by_order_then_name() -> None:
 
 def test_3_1_a_fallback_needs_no_address() -> None:
     found = read(mailbox("support", FALLBACK="rest"), route("rest", ORDER="7"))
-    assert found.routes == (RouteSettings(name="rest", order=7),)
+    assert found.routes == (Route(name="rest", order=7),)
 
 
 def test_3_1_a_route_without_address_that_is_no_fallback_is_refused() -> None:
@@ -193,7 +193,7 @@ def test_3_4_a_wildcard_route_must_name_senders(senders: str) -> None:
 
 def test_3_4_none_of_the_senders_may_be_a_bare_star() -> None:
     (fault,) = route_faults(SUPPORT, route("bcc", ADDRESS="*", SENDERS="a@example.com; *"))
-    assert fault.startswith("ROUTES__bcc__SENDERS: * is not taken alone")
+    assert fault.startswith("ROUTES__bcc__SENDERS: * is not allowed alone")
 
 
 def test_3_1_a_fault_in_a_route_holds_its_mailboxs_mail_and_the_mailbox_is_collected() -> None:
@@ -201,8 +201,8 @@ def test_3_1_a_fault_in_a_route_holds_its_mailboxs_mail_and_the_mailbox_is_colle
     assert (list(found.mailboxes), found.faulty) == (["good", "support"], {})
     assert found.route_faults == {
         "support": (
-            "ROUTES__own__ADDRESS: nobody is no address; write name@example.com",
-            "ROUTES__own__ORDER: the value is no whole number; use -1000000 to 1000000",
+            "ROUTES__own__ADDRESS: nobody is not an address; write name@example.com",
+            "ROUTES__own__ORDER: the value is not a whole number; use -1000000 to 1000000",
         )
     }
     assert [one.name for one in found.routes] == ["sales"]
@@ -216,7 +216,7 @@ def test_3_1_a_fault_in_everybodys_route_holds_all_mail_and_stops_nothing_else()
 
 def test_3_1_a_route_of_a_mailbox_that_is_not_there_holds_all_mail() -> None:
     (fault,) = route_faults(SUPPORT, SALES, route("one", MAILBOX="suport", ADDRESS="a@example.com"))
-    assert fault == "ROUTES__one__MAILBOX: suport is no mailbox; did you mean support?"
+    assert fault == "ROUTES__one__MAILBOX: suport is not a mailbox; did you mean support?"
 
 
 def test_routes_of_a_faulty_mailbox_stay() -> None:
@@ -235,7 +235,7 @@ def test_3_8_one_address_in_two_mailboxes_is_a_warning() -> None:
     (warning,) = found.warnings
     assert warning == (
         "ROUTES__b__ADDRESS: sales@example.com is the address of route a too, for another mailbox; "
-        "the copy that comes first wins"
+        "only the copy that arrives first is routed"
     )
 
 

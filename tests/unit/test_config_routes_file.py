@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.config import AppSettings, RouteSet, RouteSettings, load_routes, load_settings
+from shared.config import AppSettings, RouteSet, load_routes, load_settings
+from shared.config.model import declarations
 from shared.config.routes_file import LARGEST_FILE
-from shared.config.schema import WrittenRoute
 from shared.dispatch.route_tables import RouteTableCache
+from shared.routing.model import Route
 from tests.unit.test_config import APP, SALES, SUPPORT, mailbox, route
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/routes.md").read_text()
@@ -59,7 +60,7 @@ def test_3_1_a_route_of_the_file_is_read_as_one_of_the_settings() -> None:
         "FOLDERS": "inbox;Sub/Folder",
         "ENABLED": "false",
     }
-    assert {name.lower() for name in values} == set(WrittenRoute.model_fields)
+    assert {name.lower() for name in values} == set(declarations(Route))
     as_settings = settings(SUPPORT, route("one", **values)).routes
     lists = ("SENDERS", "RECIPIENTS", "SUBJECT_WORDS", "ATTACHMENT_TYPES", "FOLDERS")
     as_json: dict[str, Any] = {**values, "ORDER": -5, "IMPORTANT": True, "ENABLED": False}
@@ -88,36 +89,39 @@ def test_3_1_routes_of_both_places_are_tried_by_order() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "config/routes.json: is no JSON: Expecting value, line 1, column 1"),
-        (b'{"routes": {\n "a": }}', "config/routes.json: is no JSON: Expecting value, line 2, column 7"),
+        (b"", "config/routes.json: is not JSON: Expecting value, line 1, column 1"),
+        (b'{"routes": {\n "a": }}', "config/routes.json: is not JSON: Expecting value, line 2, column 7"),
         (b'{"routes": {}}\xff', "config/routes.json: is not in UTF-8"),
-        (b"[" * 100_000, "config/routes.json: is no JSON that can be read"),
-        (b'{"routes": {"a": {"ORDER": ' + b"9" * 5000 + b"}}}", "config/routes.json: is no JSON that can be read"),
-        (b"[]", "config/routes.json: is not of the one field routes"),
-        (b"{}", "config/routes.json: is not of the one field routes"),
-        (b'{"routes": {}, "more": 1}', "config/routes.json: is not of the one field routes"),
-        (b'{"routes": {}, "routes": {}}', "config/routes.json: is not of the one field routes"),
-        (b'{"routes": []}', "config/routes.json: has routes that are no object"),
-        (written(**{"my-route": {}}), "config/routes.json, my-route: has no name that a route may have"),
-        (written(a__b={"ADDRESS": "a@b.example"}), "config/routes.json, a__b: has no name that a route may have"),
-        (written(a="x"), "config/routes.json, a: is no object"),
-        (written(a={"ADDRESS": "a@b.example"}, A={}), "config/routes.json, A: is there twice"),
-        (b'{"routes": {"a": {"ADDRESS": "a@b.c"}, "a": {}}}', "config/routes.json, a: is there twice"),
+        (b"[" * 100_000, "config/routes.json: is not JSON that can be read"),
+        (b'{"routes": {"a": {"ORDER": ' + b"9" * 5000 + b"}}}", "config/routes.json: is not JSON that can be read"),
+        (b"[]", "config/routes.json: does not have routes as its only field"),
+        (b"{}", "config/routes.json: does not have routes as its only field"),
+        (b'{"routes": {}, "more": 1}', "config/routes.json: does not have routes as its only field"),
+        (b'{"routes": {}, "routes": {}}', "config/routes.json: does not have routes as its only field"),
+        (b'{"routes": []}', "config/routes.json: has routes that are not an object"),
+        (written(**{"my-route": {}}), "config/routes.json, my-route: does not have a valid name of a route"),
+        (written(a__b={"ADDRESS": "a@b.example"}), "config/routes.json, a__b: does not have a valid name of a route"),
+        (written(a="x"), "config/routes.json, a: is not an object"),
+        (written(a={"ADDRESS": "a@b.example"}, A={}), "config/routes.json, A: is repeated"),
+        (b'{"routes": {"a": {"ADDRESS": "a@b.c"}, "a": {}}}', "config/routes.json, a: is repeated"),
         (written(Sales={"ADDRESS": "x@y.example"}), "config/routes.json, Sales: is a route of the settings too"),
         (written(a={}), "config/routes.json, a.ADDRESS: is not set; give it an address"),
-        (written(a={"ADDRESS": "x y"}), "config/routes.json, a.ADDRESS: x y is no address"),
-        (written(a={"ADDRESS": "a@b.example", "SENDER": "x@y.example"}), "config/routes.json, a.SENDER: is no field"),
-        (written(a={"ADDRESS": "a@b.example", "address": ""}), "config/routes.json, a.address: is there twice"),
+        (written(a={"ADDRESS": "x y"}), "config/routes.json, a.ADDRESS: x y is not an address"),
+        (
+            written(a={"ADDRESS": "a@b.example", "SENDER": "x@y.example"}),
+            "config/routes.json, a.SENDER: is not a field",
+        ),
+        (written(a={"ADDRESS": "a@b.example", "address": ""}), "config/routes.json, a.address: is repeated"),
         (written(a={"ADDRESS": None}), "config/routes.json, a.ADDRESS: is of the wrong kind; write a text"),
         (written(a={"ADDRESS": ["a@b.example"]}), "config/routes.json, a.ADDRESS: is of the wrong kind"),
         (written(a={"ADDRESS": "a@b.example", "ORDER": 1.5}), "config/routes.json, a.ORDER: is of the wrong kind"),
         (written(a={"ADDRESS": "a@b.example", "ORDER": True}), "config/routes.json, a.ORDER: is of the wrong kind"),
-        (written(a={"ADDRESS": "a@b.example", "ORDER": "x"}), "config/routes.json, a.ORDER: the value is no whole"),
+        (written(a={"ADDRESS": "a@b.example", "ORDER": "x"}), "config/routes.json, a.ORDER: the value is not a whole"),
         (written(a={"ADDRESS": "a@b.example", "IMPORTANT": 1}), "config/routes.json, a.IMPORTANT: is of the wrong"),
         (written(a={"ADDRESS": "a@b.example", "SENDERS": {}}), "config/routes.json, a.SENDERS: is of the wrong kind"),
         (written(a={"ADDRESS": "a@b.example", "SENDERS": [1]}), "config/routes.json, a.SENDERS: has an entry that"),
         (written(a={"ADDRESS": "a@b.example", "SENDERS": ["x;y"]}), "config/routes.json, a.SENDERS: has an entry"),
-        (written(a={"ADDRESS": "a@b.example", "SENDERS": ["x"]}), "config/routes.json, a.SENDERS: x is no address"),
+        (written(a={"ADDRESS": "a@b.example", "SENDERS": ["x"]}), "config/routes.json, a.SENDERS: x is not an address"),
         (written(a={"ADDRESS": "*", "SENDERS": []}), "config/routes.json, a.SENDERS: is not set; a route with"),
         (written(a={"ADDRESS": "a@b.example", "MAILBOX": "suport"}), "config/routes.json, a.MAILBOX: suport is no"),
     ],
@@ -146,14 +150,14 @@ def test_a_fault_of_a_mailboxs_route_keeps_that_mailbox_alone() -> None:
     found = read(file, SUPPORT, mailbox("other"))
     assert found.keeps("other") == ()
     assert found.keeps("support") == found.all_faults
-    assert found.keeps("support")[0].startswith("config/routes.json, wrong.ADDRESS: nobody is no address")
+    assert found.keeps("support")[0].startswith("config/routes.json, wrong.ADDRESS: nobody is not an address")
     assert [one.name for one in found.routes] == ["right"]
 
 
 def test_3_1_a_fallback_may_be_a_route_of_the_file() -> None:
     support = mailbox("support", FALLBACK="rest")
     found = read(written(rest={"MAILBOX": "support"}), support)
-    assert (found.routes, found.all_faults) == ((RouteSettings(name="rest", mailbox="support"),), ())
+    assert (found.routes, found.all_faults) == ((Route(name="rest", mailbox="support"),), ())
 
 
 @pytest.mark.parametrize(
@@ -162,7 +166,7 @@ def test_3_1_a_fallback_may_be_a_route_of_the_file() -> None:
         (None, "rest names a route that does not exist; define it"),
         (written(rent={"ADDRESS": "a@b.example"}), "did you mean rent?"),
         (written(rest={"MAILBOX": "other", "ADDRESS": "a@b.example"}), "is another mailbox's route"),
-        (written(rest={"ENABLED": False}), "is a route that is switched off"),
+        (written(rest={"ENABLED": False}), "is a disabled route"),
     ],
 )
 def test_3_1_a_fallback_that_is_no_route_anywhere_keeps_its_mailbox(data: bytes | None, said: str) -> None:
@@ -217,8 +221,8 @@ def test_a_fallback_that_names_a_route_with_a_fault_has_none_of_its_own() -> Non
 def test_3_1_what_is_wrong_with_the_settings_routes_holds_mail_whatever_the_file_says(data: bytes | None) -> None:
     own = route("own", MAILBOX="support", ADDRESS="nobody")
     found = load_routes(settings(SUPPORT, SALES, mailbox("other"), own, {"ROUTES_bob_ADDRESS": "b@example.com"}), data)
-    assert found.faults[0].startswith("ROUTES_bob_ADDRESS: is no setting; did you mean ROUTES__bob__ADDRESS?")
-    assert found.faulty["support"] == ("ROUTES__own__ADDRESS: nobody is no address; write name@example.com",)
+    assert found.faults[0].startswith("ROUTES_bob_ADDRESS: is not a setting; did you mean ROUTES__bob__ADDRESS?")
+    assert found.faulty["support"] == ("ROUTES__own__ADDRESS: nobody is not an address; write name@example.com",)
     assert len(found.faults) == (2 if data == b"{" else 1)
     assert found.keeps("other") == found.faults
     assert found.keeps("support") == (*found.faults, *found.faulty["support"])
@@ -275,7 +279,7 @@ def test_3_5_no_warning_where_a_fallback_takes_the_mail_or_nothing_is_collected_
 
 
 def test_a_file_that_cannot_be_read_says_nothing_of_fallbacks() -> None:
-    assert "is no JSON" in fault(b"{", mailbox("support", FALLBACK="rest"))
+    assert "is not JSON" in fault(b"{", mailbox("support", FALLBACK="rest"))
 
 
 def test_3_8_a_shared_address_is_warned_of_across_both_places() -> None:
@@ -297,14 +301,14 @@ TELEMETRY = "InstrumentationKey=5a8f1c3e-7b9d-4f2a-8c6e-1d3b5f7a9c2e"
 def test_no_fault_shows_a_secret(secret: str) -> None:
     given = {"MAIL_STORAGE": STORAGE, "APPLICATIONINSIGHTS_CONNECTION_STRING": TELEMETRY}
     found = read(written(a={"ADDRESS": secret}), SUPPORT, given)
-    assert "the value is no address" in found.faults[0]
+    assert "the value is not an address" in found.faults[0]
     assert secret not in str(found)
 
 
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*WrittenRoute.model_fields, "x"]), inner),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*declarations(Route), "x"]), inner),
         max_leaves=20,
     )
 )

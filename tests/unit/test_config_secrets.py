@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.config import AppSettings, load_settings
-from shared.config.schema import WrittenMailbox, WrittenRoute, WrittenSettings
+from shared.config import AppSettings, MailboxSettings, load_settings
+from shared.config.model import declarations
 from shared.errors import ConfigurationError
+from shared.routing.model import Route
 from tests.sizes import size
 from tests.unit.test_config import APP, SALES, mailbox, route
 
@@ -67,7 +68,7 @@ def test_settings_that_are_right_are_silent(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [name.upper() for name in WrittenMailbox.model_fields] + ["UNKNOWN", "DELIVERY_HINTS", ""]
+    "setting", [name.upper() for name in declarations(MailboxSettings)] + ["UNKNOWN", "DELIVERY_HINTS", ""]
 )
 def test_a_secret_in_the_wrong_setting_of_a_mailbox_is_not_shown(setting: str) -> None:
     for secret in SECRETS.values():
@@ -77,7 +78,7 @@ def test_a_secret_in_the_wrong_setting_of_a_mailbox_is_not_shown(setting: str) -
         assert_silent_faults(SALES, mailbox("support", **SECRETS | {setting: secret}))  # with a fault of the whole app
 
 
-@pytest.mark.parametrize("setting", [name.upper() for name in WrittenRoute.model_fields] + ["UNKNOWN"])
+@pytest.mark.parametrize("setting", [name.upper() for name in declarations(Route)] + ["UNKNOWN"])
 def test_a_secret_in_a_route_is_not_shown(setting: str) -> None:
     right = mailbox("support", PASSWORD=SECRET)
     assert_silent_faults(APP, right, route("sales", **{setting: SECRET}))
@@ -85,7 +86,9 @@ def test_a_secret_in_a_route_is_not_shown(setting: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [name.upper() for name in WrittenSettings.model_fields] + ["GRAPH_CLIENT_STATE_KEY", "MAIL_CONTAINR"]
+    "setting",
+    [name.upper() for name in declarations(AppSettings)]
+    + ["MAILBOXES", "ROUTES", "GRAPH_CLIENT_STATE_KEY", "MAIL_CONTAINR"],
 )
 def test_a_secret_in_a_setting_of_the_app_is_not_shown(setting: str) -> None:
     right = mailbox("support", PASSWORD=SECRET)
@@ -123,7 +126,7 @@ def test_a_value_that_holds_a_secret_is_told_without_it() -> None:
     (fault,) = load_settings(
         {**APP, **SALES, "MAILBOXES_x_PASSWORD": SECRET, "ROUTES__a__ADDRESS": SECRET}
     ).route_faults[""]
-    assert fault.startswith("ROUTES__a__ADDRESS: the value is no address")
+    assert fault.startswith("ROUTES__a__ADDRESS: the value is not an address")
 
 
 def test_a_secret_survives_a_copy_and_stays_hidden() -> None:
@@ -133,12 +136,12 @@ def test_a_secret_survives_a_copy_and_stays_hidden() -> None:
         assert MARK not in repr(other)
 
 
-BOXES = [f"MAILBOXES__{box}__{name.upper()}" for box in ("a", "A", "b") for name in WrittenMailbox.model_fields]
+BOXES = [f"MAILBOXES__{box}__{name.upper()}" for box in ("a", "A", "b") for name in declarations(MailboxSettings)]
 NAMES = st.sampled_from(
     [
         *BOXES,
-        *(f"ROUTES__{box}__{name.upper()}" for box in ("a", "b") for name in WrittenRoute.model_fields),
-        *(name.upper() for name in WrittenSettings.model_fields),
+        *(f"ROUTES__{box}__{name.upper()}" for box in ("a", "b") for name in declarations(Route)),
+        *(name.upper() for name in (*declarations(AppSettings), "mailboxes", "routes")),
         *(
             "MAILBOXES__-__HOST",
             "MAILBOXES__a",

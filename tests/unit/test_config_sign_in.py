@@ -123,7 +123,7 @@ def test_1_4_a_certificate_that_cannot_be_used(identity: Identity, tmp_path: Pat
         assert fault.startswith("MAILBOXES__support__CERTIFICATE: ")
         assert words in fault
     (fault,) = support_faults(**OAUTH, CERTIFICATE_FILE=str(tmp_path / "none.pem"))
-    assert fault.startswith("MAILBOXES__support__CERTIFICATE_FILE: names a file that is not there")
+    assert fault.startswith("MAILBOXES__support__CERTIFICATE_FILE: names a file that does not exist")
     (tmp_path / "bad.pem").write_text("nothing")
     (fault,) = support_faults(**OAUTH, CERTIFICATE_FILE=str(tmp_path / "bad.pem"))
     assert fault.startswith("MAILBOXES__support__CERTIFICATE_FILE: cannot be opened")
@@ -134,17 +134,17 @@ def test_1_4_a_certificate_that_cannot_be_used(identity: Identity, tmp_path: Pat
     [
         ({"PASSWORD": ""}, ["PASSWORD: is not set; set it, or TENANT_ID"]),
         ({"PASSWORD": "", "SIGN_IN": "password"}, ["PASSWORD: is not set"]),
-        (OAUTH, ["SIGN_IN: cannot be told; set CLIENT_SECRET, or CERTIFICATE"]),
+        (OAUTH, ["SIGN_IN: cannot be determined; set CLIENT_SECRET, or CERTIFICATE"]),
         ({**SECRET, "TENANT_ID": ""}, ["TENANT_ID: is not set"]),
         ({**SECRET, "CLIENT_ID": "", "TENANT_ID": ""}, ["TENANT_ID: is not set", "CLIENT_ID: is not set"]),
         ({**OAUTH, "SIGN_IN": "client-secret"}, ["CLIENT_SECRET: is not set"]),
         ({**OAUTH, "SIGN_IN": "certificate"}, ["CERTIFICATE: is not set"]),
-        ({**SECRET, "PASSWORD": "x"}, ["SIGN_IN: cannot be told, since PASSWORD and CLIENT_SECRET are set"]),
+        ({**SECRET, "PASSWORD": "x"}, ["SIGN_IN: cannot be determined, since PASSWORD and CLIENT_SECRET are set"]),
         ({"TENANT_ID": "t", "CLIENT_ID": "c"}, ["CLIENT_ID: is not used", "TENANT_ID: is not used"]),
         ({"CERTIFICATE_PASSWORD": "x"}, ["CERTIFICATE_PASSWORD: is not used when signing in with a password"]),
         ({**SECRET, "PASSWORD": "x", "SIGN_IN": "client-secret"}, ["PASSWORD: is not used"]),
         ({**SECRET, "USERNAME": "sup"}, ["USERNAME: is not used when signing in with a client secret; remove it"]),
-        ({**SECRET, "TENANT_ID": "a/b"}, ["TENANT_ID: the value is no id"]),
+        ({**SECRET, "TENANT_ID": "a/b"}, ["TENANT_ID: the value is not an id"]),
         (
             {"SIGN_IN": "oauth"},
             ["SIGN_IN: the value is not known; use password, client-secret, certificate or managed-identity"],
@@ -178,7 +178,7 @@ def test_1_5_a_shared_mailbox_with_a_password() -> None:
 def test_1_5_a_shared_mailbox_with_oauth_is_an_address() -> None:
     assert support(**SECRET, SHARED_MAILBOX="team@example.com").mailbox_address == "team@example.com"
     (fault,) = support_faults(**SECRET, SHARED_MAILBOX="team")
-    assert fault.startswith("MAILBOXES__support__SHARED_MAILBOX: team is no address")
+    assert fault.startswith("MAILBOXES__support__SHARED_MAILBOX: team is not an address")
 
 
 @pytest.mark.parametrize("template", ["{username}", "shared", "{shared}{user}", "{0}{shared}"])

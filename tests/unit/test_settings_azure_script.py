@@ -114,7 +114,7 @@ def test_what_bindings_name_is_set_even_if_the_file_does_not_have_it(tmp_path: P
 def test_no_answer_and_nothing_is_changed(tmp_path: Path) -> None:
     ran, told = run(script(VALUES, Target()), tmp_path, "\n")
     assert ran.returncode != 0
-    assert "mailboxes__support__password: nothing was given" in ran.stderr
+    assert "mailboxes__support__password: nothing was entered" in ran.stderr
     assert told == []
 
 

@@ -6,9 +6,16 @@ import re
 
 import pytest
 
-from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS, MODELS, PLATFORM, Scope, as_written, settings_of
+from mailroom_cli.commands.settings.reference import (
+    LOCAL_DEFAULTS,
+    MODELS,
+    PLATFORM,
+    Scope,
+    format_default,
+    settings_of,
+)
 from shared.config import After, load_settings
-from shared.config.parsers import Removal
+from shared.config.model import declarations
 from shared.config.presets import Preset
 from tests.unit.test_operating_docs import read
 from tools.settings_reference import PAGE, _code, named_by_bindings, page
@@ -27,7 +34,7 @@ def test_the_page_is_what_the_code_says() -> None:
 @pytest.mark.parametrize(("scope", "heading"), [("app", "The app"), ("mailboxes", "A mailbox"), ("routes", "A route")])
 def test_every_setting_that_is_read_is_in_its_table(scope: Scope, heading: str) -> None:
     told = re.findall(r"^\| `(\w+)`(?: \*\*secret\*\*)? \|", chapter(heading), re.MULTILINE)
-    read_by_the_code = [name for name in MODELS[scope].model_fields if name not in MODELS]
+    read_by_the_code = list(declarations(MODELS[scope]))
     assert [name.lower() for name in told] == read_by_the_code
 
 
@@ -82,14 +89,14 @@ def test_every_preset_is_told() -> None:
 
 
 def test_how_defaults_are_written() -> None:
-    assert as_written(150 * 1024**2) == "150MB"
-    assert as_written(1024**2 + 1) == "1048577"
-    assert as_written(True) == "true"
-    assert as_written(("a", "b")) == "a;b"
-    assert as_written(Removal(After.MOVE, "Old")) == "move:Old"
-    assert as_written(None) == as_written(()) == as_written("") == ""
+    assert format_default(150 * 1024**2) == "150MB"
+    assert format_default(1024**2 + 1) == "1048577"
+    assert format_default(True) == "true"
+    assert format_default(("a", "b")) == "a;b"
+    assert format_default(After.KEEP) == "keep"
+    assert format_default(None) == format_default(()) == format_default("") == ""
     with pytest.raises(TypeError, match="kind object"):
-        as_written(object())
+        format_default(object())
 
 
 def test_what_is_typed_is_code() -> None:

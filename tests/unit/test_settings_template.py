@@ -12,8 +12,7 @@ from mailroom_cli.commands.settings.reference import Scope, settings_of
 from mailroom_cli.commands.settings.template import starting_file
 from mailroom_cli.commands.settings.validate import check_file
 from mailroom_cli.settings_file import load_settings_file
-from shared.config import load_settings
-from shared.config.model import After, MailProtocol
+from shared.config import After, MailProtocol, load_settings
 from shared.config.presets import PRESETS, Preset
 
 STARTS = [None, *Preset]
