@@ -308,7 +308,7 @@ def _known(app: App, mailbox: str) -> str:
     """
     name = mailbox.lower()
     # A faulty one too: who looks after production from another machine has no mailbox's secret there.
-    known = {*app.settings.mailboxes, *app.settings.faulty}
+    known = {*app.settings.mailboxes, *app.settings.mailbox_errors}
     if name not in known:
         raise ConfigurationError(f"there is no mailbox {name}; there are: {', '.join(sorted(known)) or 'none'}")
     return name

@@ -51,7 +51,7 @@ def show_mailboxes(app: App, console: Console) -> None:
             str(health.failures),
             Text(_problem(settings, health)),
         )
-    for name, faults in app.settings.faulty.items():
+    for name, faults in app.settings.mailbox_errors.items():
         table.add_row(name, "settings wrong", "", "", "", "", Text("\n".join(faults)))
     console.print(table)
 

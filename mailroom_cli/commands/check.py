@@ -19,7 +19,7 @@ def check(app: App, only: str | None = None) -> Iterator[tuple[bool, str]]:
     """
     for fault in app.settings.warnings:
         yield True, f"note: {fault}"
-    for name, faults in app.settings.faulty.items():
+    for name, faults in app.settings.mailbox_errors.items():
         if only in (None, name):
             yield from ((False, f"mailbox {name}: {fault}") for fault in faults)
     yield from check_routes(app, only)
@@ -62,13 +62,13 @@ def check_routes_file(app: App, file: Path) -> Iterator[tuple[bool, str]]:
 def _told(routes: RouteSet, app: App, called: str, only: str | None) -> Iterator[tuple[bool, str]]:
     yield from ((True, f"note: {warning}") for warning in routes.warnings)
     own = f"{len(app.settings.routes)} in the settings"
-    faults = routes.all_faults if only is None else routes.keeps(only)
+    faults = routes.all_errors if only is None else routes.errors_for(only)
     if not faults:
         theirs = f"no {called}" if routes.from_file is None else f"{routes.from_file} in {called}"
         yield True, f"routes: {own}, {theirs}"
-    for fault in routes.faults:
+    for fault in routes.errors:
         yield False, f"routes: {fault}; until then no mail is routed"
-    for name, of_one in routes.faulty.items():
+    for name, of_one in routes.mailbox_errors.items():
         if only in (None, name):
             yield from ((False, f"routes: {fault}; until then no mail of mailbox {name} is routed") for fault in of_one)
 

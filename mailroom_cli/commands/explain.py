@@ -53,7 +53,7 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
         table = app.tables.for_mailbox(name)
         if table is None:
             yield from (
-                f"  not routed until this is right: {fault}" for fault in app.route_repository.read().keeps(name)
+                f"  not routed until this is right: {fault}" for fault in app.route_repository.read().errors_for(name)
             )
             continue
         hints = dict.fromkeys(envelope_hints(message, table.reading))

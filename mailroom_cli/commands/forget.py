@@ -66,7 +66,7 @@ def forget(
         MessageMissing: no message has this id.
         TransientError: the storage is ill, or a message changed meanwhile: the same request goes on from there.
     """
-    forgetting = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.faulty})
+    forgetting = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.mailbox_errors})
     address = parse_person(what) if "@" in what else ""
     groups = forgetting.by_address(address) if address else forgetting.by_id(parse_id(what))
     outcome = ErasureResult(address, [one for one in groups if not one.refused], [one for one in groups if one.refused])

@@ -60,7 +60,7 @@ async def drain_once(app: App, told: ProgressReporter, patience: WaitLimits = Wa
     """
     began = utc_now()
     await asyncio.to_thread(app.release_dead)
-    failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.faulty.items()]
+    failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.mailbox_errors.items()]
     wrong_routes = await asyncio.to_thread(_wrong_routes, app)
     failures += [f"routes: {fault}" for fault in wrong_routes]
     polls = [poll.mailbox for poll in app.poller.due(PollReason.MANUAL)]
@@ -182,7 +182,7 @@ class _Run:
 def _wrong_routes(app: App) -> tuple[str, ...]:
     """What keeps mail from being routed, as far as the storage tells now."""
     try:
-        return app.route_repository.read().all_faults
+        return app.route_repository.read().all_errors
     except TransientError:
         return ()
 

@@ -80,13 +80,13 @@ class EnvironmentKeys:
 
     Attributes:
         values: the settings that can be validated, by place.
-        given: the places of all known settings that are set, invalid ones included.
+        places: the places of all known settings that are set, invalid ones included.
         names: the valid names of mailboxes and routes in lower case, with their spelling; by kind.
         spelling: how to spell a setting that is not set.
     """
 
     values: dict[Place, SettingValue] = field(default_factory=dict)
-    given: set[Place] = field(default_factory=set)
+    places: set[Place] = field(default_factory=set)
     names: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in OWNED})
     spelling: str = "{kind}__{name}__{setting}"
 
@@ -195,9 +195,9 @@ def _split_name(kind: str, text: str) -> tuple[str, str] | None:
     return next(((name, setting) for name, setting in similar if setting is not None), None)
 
 
-def _add_owned(keys: EnvironmentKeys, report: ErrorCollector, given: SettingValue, rest: str) -> None:
+def _add_owned(keys: EnvironmentKeys, report: ErrorCollector, variable: SettingValue, rest: str) -> None:
     """Add a setting of a mailbox or a route; `rest` is its key without the kind."""
-    key = given.key
+    key = variable.key
     kind = key.partition("__")[0].lower()
     spelling, delimiter, setting = rest.partition("__")
     name, owner, settings = spelling.lower(), _SINGULAR[kind], declarations(OWNED[kind])
@@ -223,7 +223,7 @@ def _add_owned(keys: EnvironmentKeys, report: ErrorCollector, given: SettingValu
         hint = f"did you mean {likely.upper()}?" if likely else f"known are {', '.join(sorted(settings)).upper()}"
         report.error(place, key, f"is not a setting of a {owner}; {hint}")
     else:
-        _add_value(keys, report, place, given)
+        _add_value(keys, report, place, variable)
 
 
 def _report_misspelled(report: ErrorCollector, key: str) -> None:
@@ -240,16 +240,16 @@ def _report_misspelled(report: ErrorCollector, key: str) -> None:
         report.warn(key, f"is not a setting and is ignored; did you mean {near}?")
 
 
-def _add_value(keys: EnvironmentKeys, report: ErrorCollector, place: Place, given: SettingValue) -> None:
-    keys.given.add(place)
+def _add_value(keys: EnvironmentKeys, report: ErrorCollector, place: Place, variable: SettingValue) -> None:
+    keys.places.add(place)
     if place in keys.values:
         other = keys.values[place].key
-        _report_repeated(report, place, given.key, f"differs from {other} by case alone; remove one of the two")
-    elif is_reference(given.value):
-        report.error(place, given.key, _UNRESOLVED)
+        _report_repeated(report, place, variable.key, f"differs from {other} by case alone; remove one of the two")
+    elif is_reference(variable.value):
+        report.error(place, variable.key, _UNRESOLVED)
     else:
-        value = given.value if place[-1] in SECRETS else given.value.strip()
-        keys.values[place] = SettingValue(given.key, value)
+        value = variable.value if place[-1] in SECRETS else variable.value.strip()
+        keys.values[place] = SettingValue(variable.key, value)
 
 
 def _report_repeated(report: ErrorCollector, place: Place, key: str, detail: str) -> None:

@@ -69,8 +69,8 @@ def load_settings(
         if "fallback" in sections[name].values
     }
     _check_webhook(built.values(), keys, report)
-    faulty = {name: report.errors(("mailboxes", name)) for name in sorted(report.owners("mailboxes"))}
-    names = {*sections, *faulty}
+    mailbox_errors = {name: report.errors(("mailboxes", name)) for name in sorted(report.owners("mailboxes"))}
+    names = {*sections, *mailbox_errors}
     routes = read_routes(keys, names, report)
 
     def key(name: str) -> str:
@@ -83,10 +83,10 @@ def load_settings(
     app_errors = report.errors(APP)
     if app_errors or own_storage is None or mail_storage is None:
         # Outside of every except block, so that no exception with a value is chained.
-        others = (route_errors.pop("", ()), *faulty.values(), *route_errors.values())
+        others = (route_errors.pop("", ()), *mailbox_errors.values(), *route_errors.values())
         raise ConfigurationError(*dict.fromkeys((*app_errors, *(error for errors in others for error in errors))))
 
-    mailboxes = {name: mailbox for name, mailbox in built.items() if mailbox is not None and name not in faulty}
+    mailboxes = {name: mailbox for name, mailbox in built.items() if mailbox is not None and name not in mailbox_errors}
     ordered = by_order(route for route in routes.valid.values() if route.name not in invalid)
     warn_of_shared_addresses(ordered, mailboxes, key, report)
     if not names:
@@ -97,11 +97,11 @@ def load_settings(
         app_storage=own_storage,
         mail_storage=mail_storage,
         mailboxes=MappingProxyType(mailboxes),
-        faulty=MappingProxyType(faulty),
+        mailbox_errors=MappingProxyType(mailbox_errors),
         routes=ordered,
         fallbacks=MappingProxyType(fallbacks),
-        route_faults=MappingProxyType(route_errors),
-        wrong_routes=invalid,
+        route_errors=MappingProxyType(route_errors),
+        invalid_routes=invalid,
         warnings=tuple(report.warnings),
         secrets=tuple(map(SecretStr, sorted(secrets))),
         **values,
@@ -113,10 +113,10 @@ def _read_storages(
 ) -> tuple[StorageLocation | None, StorageLocation | None]:
     """Return the app's storage and that of the mail, which by default is the same; None if the setting is invalid."""
     own = mail = None
-    parts = [place for place in keys.given if place[0].startswith(APP_STORAGE)]
+    parts = [place for place in keys.places if place[0].startswith(APP_STORAGE)]
     if not any(report.has(place) for place in parts):
         own = _parse_storage(HOST_SETTING, environment, [keys.values[place].value for place in parts], report)
-    if (_MAIL_STORAGE,) not in keys.given:
+    if (_MAIL_STORAGE,) not in keys.places:
         return own, own
     if not report.has((_MAIL_STORAGE,)):
         key, text = keys.values[_MAIL_STORAGE,]
@@ -155,7 +155,7 @@ def _place(location: StorageLocation, file_mode: int, base: Path | None) -> Stor
 def _check_webhook(mailboxes: Iterable[MailboxSettings | None], keys: EnvironmentKeys, report: ErrorCollector) -> None:
     """Check that notifications have a URL and a key. Only Graph mailboxes use them."""
     graph = any(mailbox is not None and mailbox.protocol is MailProtocol.GRAPH for mailbox in mailboxes)
-    has_url, has_key = ((name,) in keys.given for name in ("graph_webhook_url", "graph_client_state_key"))
+    has_url, has_key = ((name,) in keys.places for name in ("graph_webhook_url", "graph_client_state_key"))
     if has_url and not has_key:
         key = "GRAPH_CLIENT_STATE_KEY"
         report.app_error(key, "is not set, and GRAPH_WEBHOOK_URL is; make one with openssl rand -hex 32")

@@ -231,11 +231,11 @@ class AppSettings:
         poll_schedule: empty if it is not set, since the Functions host reads it, not the app.
         graph_client_state_keys: notifications are proven with the first key, and verified with all.
         mailboxes: the valid mailboxes by name, those with ENABLED=false included.
-        faulty: the configuration errors of the other mailboxes.
+        mailbox_errors: the configuration errors of the other mailboxes.
         routes: the valid routes by order, then name; disabled ones, and those of invalid mailboxes, included.
         fallbacks: the FALLBACK of each mailbox that sets it, invalid mailboxes included.
-        route_faults: the configuration errors of routes, by the mailbox whose mail they hold; "" is all mail.
-        wrong_routes: the names of the invalid routes.
+        route_errors: the configuration errors of routes, by the mailbox whose mail they hold; "" is all mail.
+        invalid_routes: the names of the invalid routes.
         warnings: valid settings that look like a mistake.
         secrets: values that no message may show.
     """
@@ -303,11 +303,11 @@ class AppSettings:
         description="The connection string of Application Insights. Not set: telemetry is not exported.",
     )
     mailboxes: Annotated[Mapping[str, MailboxSettings], SkipValidation] = field(default_factory=_empty_mapping)
-    faulty: MailboxErrors = field(default_factory=_empty_mapping)
+    mailbox_errors: MailboxErrors = field(default_factory=_empty_mapping)
     routes: Annotated[tuple[Route, ...], SkipValidation] = ()
     fallbacks: Annotated[Mapping[str, str], SkipValidation] = field(default_factory=_empty_mapping)
-    route_faults: MailboxErrors = field(default_factory=_empty_mapping)
-    wrong_routes: frozenset[str] = frozenset()
+    route_errors: MailboxErrors = field(default_factory=_empty_mapping)
+    invalid_routes: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     secrets: tuple[SecretStr, ...] = field(default=(), repr=False, compare=False)
 

@@ -27,25 +27,25 @@ class RouteSet:
     Attributes:
         routes: the valid routes by order, then name; disabled routes included.
         from_file: the number of valid routes in the routes file; None: the file does not exist.
-        faults: the errors that hold the mail of all mailboxes.
-        faulty: the errors that hold the mail of one mailbox, by mailbox.
+        errors: the errors that hold the mail of all mailboxes.
+        mailbox_errors: the errors that hold the mail of one mailbox, by mailbox.
         warnings: valid settings that look like a mistake, without the warnings of `load_settings`.
     """
 
     routes: tuple[Route, ...] = ()
     from_file: int | None = None
-    faults: tuple[str, ...] = ()
-    faulty: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    errors: tuple[str, ...] = ()
+    mailbox_errors: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[str, ...] = ()
 
-    def keeps(self, mailbox: str) -> tuple[str, ...]:
+    def errors_for(self, mailbox: str) -> tuple[str, ...]:
         """Return the errors that hold a mailbox's mail."""
-        return (*self.faults, *self.faulty.get(mailbox, ()))
+        return (*self.errors, *self.mailbox_errors.get(mailbox, ()))
 
     @property
-    def all_faults(self) -> tuple[str, ...]:
+    def all_errors(self) -> tuple[str, ...]:
         """Every error, those that hold all mail first."""
-        return (*self.faults, *(error for errors in self.faulty.values() for error in errors))
+        return (*self.errors, *(error for errors in self.mailbox_errors.values() for error in errors))
 
 
 def load_routes(
@@ -63,13 +63,14 @@ def load_routes(
     keys = EnvironmentKeys() if data is None else read_routes_file(data, source, report)
     if keys is None:
         return _route_set(settings, report, settings.routes, 0)
-    mailboxes = {*settings.mailboxes, *settings.faulty}
+    mailboxes = {*settings.mailboxes, *settings.mailbox_errors}
     own_routes = {route.name: route for route in settings.routes}
     names = keys.names["routes"]
-    repeated = sorted(({*own_routes} | settings.wrong_routes) & names.keys())
-    file_routes = read_routes(keys, mailboxes, report)
+    repeated = sorted(({*own_routes} | settings.invalid_routes) & names.keys())
     for name in repeated:
         report.routing_error("", f"{source}, {names[name]}", "is a route of the settings too; remove one of the two")
+    file_routes = read_routes(keys, mailboxes, report)
+    for name in repeated:
         file_routes.valid.pop(name, None)
 
     def key(name: str) -> str:
@@ -78,14 +79,14 @@ def load_routes(
         )
 
     routes = {**own_routes, **file_routes.valid}
-    invalid = {*settings.wrong_routes, *file_routes.invalid}
+    invalid = {*settings.invalid_routes, *file_routes.invalid}
     invalid |= RouteChecks(routes, invalid, settings.fallbacks, mailboxes, report, key, complete).check()
     ordered = by_order(route for route in routes.values() if route.name not in invalid)
     warn_of_shared_addresses(ordered, settings.mailboxes, key, report)
     _warn_of_aliases_without_a_route(ordered, settings.mailboxes, report)
     from_file = None if data is None else sum(1 for name in file_routes.valid if name not in invalid)
     route_set = _route_set(settings, report, ordered, from_file)
-    if complete and settings.mailboxes and not own_routes and not names and not settings.wrong_routes:
+    if complete and settings.mailboxes and not own_routes and not names and not settings.invalid_routes:
         warn_of_no_route(report)
     elif complete:
         _warn_of_unrouted_mailboxes(route_set, settings.mailboxes, report)
@@ -104,11 +105,11 @@ def _route_set(
     reported = report.routing_errors()
     reported[""] = (*report.errors(APP), *reported.get("", ()))
     errors = {
-        mailbox: tuple(dict.fromkeys((*settings.route_faults.get(mailbox, ()), *reported.get(mailbox, ()))))
-        for mailbox in sorted({*settings.route_faults, *reported})
+        mailbox: tuple(dict.fromkeys((*settings.route_errors.get(mailbox, ()), *reported.get(mailbox, ()))))
+        for mailbox in sorted({*settings.route_errors, *reported})
     }
     general = errors.pop("")
-    return RouteSet(routes=routes, from_file=from_file, faults=general, faulty=MappingProxyType(errors))
+    return RouteSet(routes=routes, from_file=from_file, errors=general, mailbox_errors=MappingProxyType(errors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def read_routes(keys: EnvironmentKeys, mailboxes: Collection[str], report: Error
         _check_mailbox(section, mailboxes)
     invalid = frozenset(report.owners("routes"))
     valid = {name: Route(name=name, **section.values) for name, section in sections.items() if name not in invalid}
-    for name in invalid:
+    for name in report.owners("routes"):
         mailbox = keys.values.get(("routes", name, "mailbox"))
         exists = mailbox is not None and mailbox.value.lower() in mailboxes
         report.reassign(("routes", name), (ROUTING, mailbox.value.lower()) if mailbox and exists else ALL_ROUTING)
@@ -270,7 +271,7 @@ def _warn_of_unrouted_mailboxes(
     route_set: RouteSet, mailboxes: Mapping[str, MailboxSettings], report: ErrorCollector
 ) -> None:
     """Warn of mailboxes whose own address no route takes, unless an invalid route may be the missing one."""
-    if not route_set.routes or route_set.faults:
+    if not route_set.routes or route_set.errors:
         return
     addresses: dict[str | None, set[str]] = {}
     for route in route_set.routes:
@@ -284,7 +285,7 @@ def _warn_of_unrouted_mailboxes(
         if plus and mailbox.plus_addressing is not PlusAddressing.OFF:
             matching.add(f"{base}@{domain}")
         routed = any(matching & addresses.get(owner, set()) for owner in (None, mailbox.name))
-        if mailbox.enabled and mailbox.fallback is None and mailbox.name not in route_set.faulty and not routed:
+        if mailbox.enabled and mailbox.fallback is None and mailbox.name not in route_set.mailbox_errors and not routed:
             fix = f"add one, or set MAILBOXES__{mailbox.name}__FALLBACK"
             detail = f"has no route, so that mail to it will be unhandled; {fix}"
             report.warn(f"MAILBOXES__{mailbox.name}__ADDRESS", detail, address)

@@ -97,11 +97,11 @@ def _add_field(name: str, field: str, value: object, keys: EnvironmentKeys, repo
         near = closest_name(field, fields)
         hint = f"did you mean {near.upper()}?" if near else f"known are {', '.join(sorted(fields)).upper()}"
         report.error(place, key, f"is not a field of a route; {hint}")
-    elif place in keys.given:
+    elif place in keys.places:
         keys.values.pop(place, None)
         report.error(place, key, "is repeated, whatever the case; remove one of the two")
     else:
-        keys.given.add(place)
+        keys.places.add(place)
         try:
             text = _to_text(setting, value)
         except InvalidValue as invalid:

@@ -41,7 +41,7 @@ class Section:
 
     def is_set(self, setting: str) -> bool:
         """Return whether a setting is set, be it valid or not."""
-        return self.place(setting) in self.keys.given
+        return self.place(setting) in self.keys.places
 
     def text(self, setting: str) -> str:
         """Return the text of a setting that is set."""

@@ -41,10 +41,10 @@ class RouteTableCache:
         Raises:
             TransientError: the storage is ill, and the routes file was never seen.
         """
-        if mailbox in self._settings.faulty:
+        if mailbox in self._settings.mailbox_errors:
             return None
         now = self._routes()
-        if now.keeps(mailbox):
+        if now.errors_for(mailbox):
             return None
         indexed = self._indexed
         if indexed.source is not now:

@@ -56,7 +56,7 @@ def test_mailboxes_routes_and_secrets_become_settings_that_the_app_reads() -> No
         tuning={"POLL_BUDGET": "60"},
     )
     read = load_settings(resolved(settings, {"support-password": "hush", "graph-key": "0123456789abcdef" * 4}))
-    assert not read.faulty
+    assert not read.mailbox_errors
     support, office = read.mailboxes["support"], read.mailboxes["office"]
     assert (support.host, support.port) == ("imap.example.com", 993)
     assert support.password is not None
@@ -102,4 +102,4 @@ def test_a_reference_that_azure_did_not_resolve_is_a_fault_of_its_mailbox_alone(
     settings = written(mailboxes=boxes, mailboxSecrets={name: {"PASSWORD": f"{name}-password"} for name in boxes})
     read = load_settings(resolved(settings, {"a-password": "hush"}))
     assert set(read.mailboxes) == {"a"}
-    assert set(read.faulty) == {"b"}
+    assert set(read.mailbox_errors) == {"b"}

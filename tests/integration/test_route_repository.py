@@ -142,7 +142,7 @@ def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCap
 
     store_routes(desk.stores.blobs, {f"route_{n}": {"ADDRESS": "nobody"} for n in range(30)})
     for _ in range(3):
-        assert len(desk.book.read().faults) == 30
+        assert len(desk.book.read().errors) == 30
         desk.later()
     (line,) = logged()
     assert line.startswith("routes-wrong: ")

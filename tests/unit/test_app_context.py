@@ -52,7 +52,7 @@ def test_the_file_alone_counts_where_the_environment_is_not_to(tmp_path: Path, m
     file = written(tmp_path, AzureWebJobsStorage="folder:mail", MAIL_CONTAINER="post")
     with open_app(file, environment=False) as app:
         assert app.settings.mail_container == "post"
-        assert app.settings.faulty == {}
+        assert app.settings.mailbox_errors == {}
         assert app.settings.mail_storage.folder == tmp_path / "mail"
         assert os.environ["MAIL_CONTAINER"] == "post"
     assert dict(os.environ) == before

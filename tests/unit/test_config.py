@@ -50,16 +50,16 @@ def faults(*parts: Mapping[str, str]) -> tuple[str, ...]:
 def route_faults(*parts: Mapping[str, str], mailbox: str = "") -> tuple[str, ...]:
     """The faults that hold the mail of a mailbox, or of all, and nothing else: the app runs, and collects."""
     found = read(*parts)
-    assert found.faulty == {}
-    assert list(found.route_faults) == [mailbox]
-    return found.route_faults[mailbox]
+    assert found.mailbox_errors == {}
+    assert list(found.route_errors) == [mailbox]
+    return found.route_errors[mailbox]
 
 
 def support_faults(**settings: str) -> tuple[str, ...]:
     """The faults of the mailbox `support` with these settings."""
     found = read(mailbox("support", **settings), SALES)
     assert "support" not in found.mailboxes
-    return found.faulty["support"]
+    return found.mailbox_errors["support"]
 
 
 def test_the_least_that_works() -> None:
@@ -71,7 +71,7 @@ def test_the_least_that_works() -> None:
     assert (found.poll_budget, found.sign_in_authority) == (300, "https://login.microsoftonline.com")
     assert list(found.mailboxes) == ["support"]
     assert [route.name for route in found.routes] == ["sales"]
-    assert found.faulty == {}
+    assert found.mailbox_errors == {}
     assert found.warnings == ()
 
 
@@ -169,7 +169,7 @@ def test_every_fault_is_told_at_once_the_apps_first() -> None:
 def test_a_fault_in_one_mailbox_disables_that_mailbox_alone() -> None:
     found = read(mailbox("good"), mailbox("bad", PORT="99999"), SALES)
     assert list(found.mailboxes) == ["good"]
-    assert found.faulty == {"bad": ("MAILBOXES__bad__PORT: 99999 is not a port; use 1 to 65535",)}
+    assert found.mailbox_errors == {"bad": ("MAILBOXES__bad__PORT: 99999 is not a port; use 1 to 65535",)}
 
 
 def test_an_empty_value_counts_as_not_set() -> None:
@@ -180,7 +180,7 @@ def test_an_empty_value_counts_as_not_set() -> None:
 
 def test_a_mailbox_of_empty_values_alone_is_none() -> None:
     found = read({"MAILBOXES__support__HOST": ""}, SALES)
-    assert (found.mailboxes, found.faulty) == ({}, {})
+    assert (found.mailboxes, found.mailbox_errors) == ({}, {})
 
 
 def test_no_mailbox_is_a_warning() -> None:
@@ -204,7 +204,7 @@ def test_what_is_read_is_frozen() -> None:
 
 def test_every_setting_has_a_description_for_the_reference() -> None:
     derived = {
-        AppSettings: {"mailboxes", "faulty", "routes", "fallbacks", "route_faults", "wrong_routes"}
+        AppSettings: {"mailboxes", "mailbox_errors", "routes", "fallbacks", "route_errors", "invalid_routes"}
         | {"warnings", "secrets"},
         MailboxSettings: {"name", "move_to", "poll_every_subscribed"},
         Route: {"name"},

@@ -22,7 +22,7 @@ HOOK = "https://mail.example.net/api/graph_webhook"
 def support(**values: str) -> MailboxSettings:
     """The mailbox; what is upper case and begins with GRAPH_ is the app's."""
     found = whole(**values)
-    assert found.faulty == {}
+    assert found.mailbox_errors == {}
     return found.mailboxes["support"]
 
 
@@ -34,7 +34,7 @@ def whole(**values: str) -> AppSettings:
 def support_faults(**values: str) -> list[str]:
     found = whole(**values)
     assert "support" not in found.mailboxes
-    return sorted(fault.removeprefix("MAILBOXES__support__") for fault in found.faulty["support"])
+    return sorted(fault.removeprefix("MAILBOXES__support__") for fault in found.mailbox_errors["support"])
 
 
 @pytest.mark.parametrize("how", [{}, {"PROTOCOL": "", "PRESET": "office365-graph"}, {"PRESET": "Office365-Graph"}])
@@ -240,7 +240,7 @@ def test_a_key_in_another_setting_is_not_shown_either() -> None:
         for key in (ONE, TWO):
             values = GRAPH | {name: key, "GRAPH_WEBHOOK_URL": HOOK, "GRAPH_CLIENT_STATE_KEY": f"{ONE};{TWO}"}
             found = whole(**values)
-            assert key not in str(found.faulty) + str(found.warnings), name
+            assert key not in str(found.mailbox_errors) + str(found.warnings), name
 
 
 @pytest.mark.parametrize("server", [GRAPH, {}], ids=["graph", "imap"])

@@ -16,7 +16,7 @@ from tests.unit.test_config import SALES, mailbox, read, route, support_faults
 
 def support(**settings: str) -> MailboxSettings:
     found = read(mailbox("support", **settings), SALES)
-    assert found.faulty == {}
+    assert found.mailbox_errors == {}
     return found.mailboxes["support"]
 
 
@@ -296,7 +296,7 @@ def test_a_fallback_must_be_an_enabled_route_of_the_mailbox_or_of_all() -> None:
             off,
         )
         assert list(found.mailboxes) == ["other", "support"]
-        (fault,) = found.route_faults["support"]
+        (fault,) = found.route_errors["support"]
         assert fault.startswith("MAILBOXES__support__FALLBACK: ")
         assert words in fault
 

@@ -20,14 +20,16 @@ def test_names_that_may_be(name: str) -> None:
 def test_names_that_may_not_be(name: str) -> None:
     found = read(mailbox("good"), mailbox(name), SALES)
     assert list(found.mailboxes) == ["good"]
-    assert len(found.faulty) == 1
-    assert all("does not have a valid name of a mailbox" in fault for fault in next(iter(found.faulty.values())))
+    assert len(found.mailbox_errors) == 1
+    assert all(
+        "does not have a valid name of a mailbox" in fault for fault in next(iter(found.mailbox_errors.values()))
+    )
 
 
 def test_a_route_of_a_mailbox_without_a_good_name_stops_that_mailbox_alone() -> None:
     found = read(mailbox("good"), mailbox("my-box"), SALES, route("x", MAILBOX="my-box", ADDRESS="x@example.com"))
     assert list(found.mailboxes) == ["good"]
-    assert list(found.faulty) == ["my-box"]
+    assert list(found.mailbox_errors) == ["my-box"]
 
 
 def test_an_upper_cased_environment_is_the_same() -> None:
@@ -44,7 +46,7 @@ def test_names_are_matched_without_case() -> None:
 
 def test_two_mailboxes_that_differ_by_case_alone_are_refused() -> None:
     found = read({**SUPPORT, "MAILBOXES__Support__PORT": "994"}, SALES)
-    (fault,) = found.faulty["support"]
+    (fault,) = found.mailbox_errors["support"]
     assert "MAILBOXES__Support" in fault
     assert "MAILBOXES__support" in fault
     assert "differs from" in fault
@@ -58,7 +60,7 @@ def test_two_routes_that_differ_by_case_alone_hold_all_mail() -> None:
 
 def test_one_setting_twice_by_case_is_refused() -> None:
     found = read({**SUPPORT, "MAILBOXES__support__host": "other.example.com"}, SALES)
-    (fault,) = found.faulty["support"]
+    (fault,) = found.mailbox_errors["support"]
     assert "MAILBOXES__support__HOST" in fault
     assert "MAILBOXES__support__host" in fault
     (fault,) = faults(SUPPORT, SALES, {"MAIL_CONTAINER": "a23", "mail_container": "b23"})
@@ -86,7 +88,7 @@ def test_a_setting_below_a_setting_is_unknown() -> None:
 
 def test_a_key_that_ends_at_the_name() -> None:
     found = read(SUPPORT, SALES, {"MAILBOXES__other": "x"})
-    (fault, *_) = found.faulty["other"]
+    (fault, *_) = found.mailbox_errors["other"]
     assert fault.startswith("MAILBOXES__other: does not name a setting")
 
 
@@ -143,17 +145,17 @@ def test_3_1_a_misspelled_setting_of_a_mailboxs_route_holds_its_mail_alone() -> 
 def test_a_setting_of_a_mailbox_that_would_go_unseen_stops_that_mailbox(key: str) -> None:
     """Without it, mail might be removed that was to be kept."""
     found = read(SUPPORT, mailbox("other"), SALES, {key: "keep"})
-    (fault,) = found.faulty["support"]
+    (fault,) = found.mailbox_errors["support"]
     assert fault.startswith(f"{key}: ")
     assert fault.endswith("did you mean MAILBOXES__support__AFTER?")
-    assert (list(found.mailboxes), found.route_faults) == (["other"], {})
+    assert (list(found.mailboxes), found.route_errors) == (["other"], {})
 
 
 def test_a_whole_mailbox_that_would_go_unseen_is_faulty() -> None:
     new = {key.replace("__", "_").replace("support", "new"): value for key, value in SUPPORT.items()}
     found = read(SUPPORT, SALES, new)
     assert list(found.mailboxes) == ["support"]
-    assert {fault.partition(": is not a setting; did you mean ")[2] for fault in found.faulty["new"]} == {
+    assert {fault.partition(": is not a setting; did you mean ")[2] for fault in found.mailbox_errors["new"]} == {
         f"{key.replace('support', 'new')}?" for key in SUPPORT
     }
 
@@ -164,7 +166,7 @@ def test_what_may_be_a_setting_of_ours_is_warned_of() -> None:
         "MAILBOXES_new_HOST: is not a setting and is ignored; did you mean MAILBOXES__new__HOST?",
         "ROUTES_new_ORDER: is not a setting and is ignored; did you mean ROUTES__new__ORDER?",
     )
-    assert (found.faulty, found.route_faults) == ({}, {})
+    assert (found.mailbox_errors, found.route_errors) == ({}, {})
 
 
 @pytest.mark.parametrize(

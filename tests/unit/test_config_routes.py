@@ -181,7 +181,7 @@ def test_3_1_a_fallback_needs_no_address() -> None:
 def test_3_1_a_route_without_address_that_is_no_fallback_is_refused() -> None:
     (fault,) = route_faults(SUPPORT, route("one", ORDER="1"))
     assert fault == "ROUTES__one__ADDRESS: is not set; give it an address, or name the route as a mailbox's FALLBACK"
-    assert read(SUPPORT, SALES, route("one", ENABLED="false")).faulty == {}
+    assert read(SUPPORT, SALES, route("one", ENABLED="false")).mailbox_errors == {}
 
 
 @pytest.mark.parametrize("senders", ["", ";"])
@@ -198,15 +198,15 @@ def test_3_4_none_of_the_senders_may_be_a_bare_star() -> None:
 
 def test_3_1_a_fault_in_a_route_holds_its_mailboxs_mail_and_the_mailbox_is_collected() -> None:
     found = read(mailbox("good"), SUPPORT, SALES, route("own", MAILBOX="Support", ADDRESS="nobody", ORDER="x"))
-    assert (list(found.mailboxes), found.faulty) == (["good", "support"], {})
-    assert found.route_faults == {
+    assert (list(found.mailboxes), found.mailbox_errors) == (["good", "support"], {})
+    assert found.route_errors == {
         "support": (
             "ROUTES__own__ADDRESS: nobody is not an address; write name@example.com",
             "ROUTES__own__ORDER: the value is not a whole number; use -1000000 to 1000000",
         )
     }
     assert [one.name for one in found.routes] == ["sales"]
-    assert found.wrong_routes == {"own"}
+    assert found.invalid_routes == {"own"}
 
 
 def test_3_1_a_fault_in_everybodys_route_holds_all_mail_and_stops_nothing_else() -> None:
@@ -221,7 +221,7 @@ def test_3_1_a_route_of_a_mailbox_that_is_not_there_holds_all_mail() -> None:
 
 def test_routes_of_a_faulty_mailbox_stay() -> None:
     found = read(mailbox("support", PORT="x"), route("own", MAILBOX="support", ADDRESS="a@example.com"))
-    assert list(found.faulty) == ["support"]
+    assert list(found.mailbox_errors) == ["support"]
     assert [one.name for one in found.routes] == ["own"]
 
 

@@ -42,8 +42,8 @@ def read(data: bytes, *parts: Mapping[str, str]) -> RouteSet:
 def fault(data: bytes, *parts: Mapping[str, str]) -> str:
     """The one fault, and everybody's."""
     found = read(data, *parts)
-    (only,) = found.faults
-    assert not found.faulty
+    (only,) = found.errors
+    assert not found.mailbox_errors
     return only
 
 
@@ -67,7 +67,7 @@ def test_3_1_a_route_of_the_file_is_read_as_one_of_the_settings() -> None:
     as_json |= {name: values[name].split(";") for name in lists}
     for file in (written(One=values), written(one=as_json), b"\xef\xbb\xbf" + written(one=as_json)):
         found = read(file)
-        assert (found.routes, found.from_file, found.all_faults) == (as_settings, 1, ())
+        assert (found.routes, found.from_file, found.all_errors) == (as_settings, 1, ())
     in_lower_case = {name.lower(): value for name, value in as_json.items()}
     assert read(written(one=in_lower_case)).routes == as_settings
 
@@ -75,7 +75,7 @@ def test_3_1_a_route_of_the_file_is_read_as_one_of_the_settings() -> None:
 def test_without_a_file_the_settings_routes_are_all() -> None:
     found = load_routes(settings(SUPPORT, SALES), None)
     assert [one.name for one in found.routes] == ["sales"]
-    assert (found.from_file, found.all_faults) == (None, ())
+    assert (found.from_file, found.all_errors) == (None, ())
     assert "no route is set" in load_routes(settings(), None).warnings[0]
     assert not read(written(other={"ADDRESS": "support@example.com"})).warnings
 
@@ -133,7 +133,7 @@ def test_a_fault_names_the_file_and_the_field(data: bytes, said: str) -> None:
 def test_a_route_of_both_places_is_there_once_and_all_mail_waits() -> None:
     found = read(written(sales={"ADDRESS": "b@example.com"}), SUPPORT, SALES)
     assert [(one.name, one.address) for one in found.routes] == [("sales", "sales@example.com")]
-    assert found.keeps("support") == found.keeps("gone") == found.faults
+    assert found.errors_for("support") == found.errors_for("gone") == found.errors
 
 
 def test_a_warning_of_the_settings_is_not_told_again() -> None:
@@ -148,16 +148,16 @@ def test_a_fault_of_a_mailboxs_route_keeps_that_mailbox_alone() -> None:
         wrong={"MAILBOX": "support", "ADDRESS": "nobody"}, right={"MAILBOX": "other", "ADDRESS": "a@example.com"}
     )
     found = read(file, SUPPORT, mailbox("other"))
-    assert found.keeps("other") == ()
-    assert found.keeps("support") == found.all_faults
-    assert found.keeps("support")[0].startswith("config/routes.json, wrong.ADDRESS: nobody is not an address")
+    assert found.errors_for("other") == ()
+    assert found.errors_for("support") == found.all_errors
+    assert found.errors_for("support")[0].startswith("config/routes.json, wrong.ADDRESS: nobody is not an address")
     assert [one.name for one in found.routes] == ["right"]
 
 
 def test_3_1_a_fallback_may_be_a_route_of_the_file() -> None:
     support = mailbox("support", FALLBACK="rest")
     found = read(written(rest={"MAILBOX": "support"}), support)
-    assert (found.routes, found.all_faults) == ((Route(name="rest", mailbox="support"),), ())
+    assert (found.routes, found.all_errors) == ((Route(name="rest", mailbox="support"),), ())
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,10 @@ def test_3_1_a_fallback_may_be_a_route_of_the_file() -> None:
 )
 def test_3_1_a_fallback_that_is_no_route_anywhere_keeps_its_mailbox(data: bytes | None, said: str) -> None:
     found = load_routes(settings(mailbox("support", FALLBACK="rest"), mailbox("other")), data)
-    (only,) = found.keeps("support")
+    (only,) = found.errors_for("support")
     assert only.startswith("MAILBOXES__support__FALLBACK: ")
     assert said in only
-    assert found.keeps("other") == ()
+    assert found.errors_for("other") == ()
 
 
 HELPDESK = route("helpdesk", ORDER="7")
@@ -184,53 +184,55 @@ HELPDESK = route("helpdesk", ORDER="7")
 def test_3_1_a_misspelled_fallback_is_the_fault_and_not_the_route_that_it_means(data: bytes | None) -> None:
     found = load_routes(settings(mailbox("support", FALLBACK="helpdsk"), mailbox("other"), HELPDESK), data)
     expected = "MAILBOXES__support__FALLBACK: helpdsk names a route that does not exist; did you mean helpdesk?"
-    assert (found.faults, dict(found.faulty)) == ((), {"support": (expected,)})
+    assert (found.errors, dict(found.mailbox_errors)) == ((), {"support": (expected,)})
 
 
 def test_3_1_a_misspelled_fallback_means_a_route_of_the_file_as_well() -> None:
     found = read(written(helpdesk={}), mailbox("support", FALLBACK="help-desk"))
-    (fault,) = found.all_faults
+    (fault,) = found.all_errors
     assert fault.startswith("MAILBOXES__support__FALLBACK: help-desk names a route that does not exist; did you mean")
-    assert read(written(helpdesk={}), mailbox("support", FALLBACK="helpdesk")).all_faults == ()
+    assert read(written(helpdesk={}), mailbox("support", FALLBACK="helpdesk")).all_errors == ()
 
 
 def test_3_1_a_fallback_that_is_right_in_the_file_leaves_the_other_route_without_an_address() -> None:
     found = read(written(helpdsk={}), mailbox("support", FALLBACK="helpdsk"), HELPDESK)
-    (fault,) = found.faults
+    (fault,) = found.errors
     assert fault.startswith("ROUTES__helpdesk__ADDRESS: is not set; give it an address, or name the route as a mailbox")
     assert [one.name for one in found.routes] == ["helpdsk"]
 
 
 def test_3_1_a_route_without_address_that_no_fallback_is_like_holds_the_mail_that_it_may_be_for() -> None:
     found = read(b'{"routes": {}}', mailbox("support", FALLBACK="rest"), route("zzz", MAILBOX="support"))
-    assert [fault.partition(":")[0] for fault in found.faulty["support"]] == [
+    assert [fault.partition(":")[0] for fault in found.mailbox_errors["support"]] == [
         "MAILBOXES__support__FALLBACK",
         "ROUTES__zzz__ADDRESS",
     ]
-    assert found.faults == ()
+    assert found.errors == ()
 
 
 def test_a_fallback_that_names_a_route_with_a_fault_has_none_of_its_own() -> None:
     found = read(b'{"routes": {}}', mailbox("support", FALLBACK="rest"), route("rest", MAILBOX="support", ORDER="x"))
-    (fault,) = found.keeps("support")
+    (fault,) = found.errors_for("support")
     assert fault.startswith("ROUTES__rest__ORDER: ")
-    assert found.keeps("other") == ()
+    assert found.errors_for("other") == ()
 
 
 @pytest.mark.parametrize("data", [None, b"{", written(other={"ADDRESS": "a@example.com"})])
 def test_3_1_what_is_wrong_with_the_settings_routes_holds_mail_whatever_the_file_says(data: bytes | None) -> None:
     own = route("own", MAILBOX="support", ADDRESS="nobody")
     found = load_routes(settings(SUPPORT, SALES, mailbox("other"), own, {"ROUTES_bob_ADDRESS": "b@example.com"}), data)
-    assert found.faults[0].startswith("ROUTES_bob_ADDRESS: is not a setting; did you mean ROUTES__bob__ADDRESS?")
-    assert found.faulty["support"] == ("ROUTES__own__ADDRESS: nobody is not an address; write name@example.com",)
-    assert len(found.faults) == (2 if data == b"{" else 1)
-    assert found.keeps("other") == found.faults
-    assert found.keeps("support") == (*found.faults, *found.faulty["support"])
+    assert found.errors[0].startswith("ROUTES_bob_ADDRESS: is not a setting; did you mean ROUTES__bob__ADDRESS?")
+    assert found.mailbox_errors["support"] == (
+        "ROUTES__own__ADDRESS: nobody is not an address; write name@example.com",
+    )
+    assert len(found.errors) == (2 if data == b"{" else 1)
+    assert found.errors_for("other") == found.errors
+    assert found.errors_for("support") == (*found.errors, *found.mailbox_errors["support"])
 
 
 def test_a_route_of_the_file_with_the_name_of_a_faulty_one_of_the_settings_is_there_twice() -> None:
     own = route("own", MAILBOX="support", ADDRESS="nobody")
-    (fault,) = read(written(own={"ADDRESS": "a@b.example"}), SUPPORT, own).faults
+    (fault,) = read(written(own={"ADDRESS": "a@b.example"}), SUPPORT, own).errors
     assert fault.startswith("config/routes.json, own: is a route of the settings too")
 
 
@@ -301,7 +303,7 @@ TELEMETRY = "InstrumentationKey=5a8f1c3e-7b9d-4f2a-8c6e-1d3b5f7a9c2e"
 def test_no_fault_shows_a_secret(secret: str) -> None:
     given = {"MAIL_STORAGE": STORAGE, "APPLICATIONINSIGHTS_CONNECTION_STRING": TELEMETRY}
     found = read(written(a={"ADDRESS": secret}), SUPPORT, given)
-    assert "the value is not an address" in found.faults[0]
+    assert "the value is not an address" in found.errors[0]
     assert secret not in str(found)
 
 
@@ -320,7 +322,7 @@ def test_no_json_makes_it_raise(value: object) -> None:
 
 @given(st.binary())
 def test_no_bytes_make_it_raise(data: bytes) -> None:
-    assert load_routes(settings(), data).faults
+    assert load_routes(settings(), data).errors
 
 
 def test_ten_thousand_routes_are_read_and_found_fast() -> None:
@@ -346,7 +348,7 @@ def test_ten_thousand_routes_are_read_and_found_fast() -> None:
 def test_the_example_in_the_document_has_no_fault() -> None:
     (example,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
     found = load_routes(settings(mailbox("support", FALLBACK="helpdesk")), example.encode())
-    assert (found.all_faults, found.warnings) == ((), ())
+    assert (found.all_errors, found.warnings) == ((), ())
     assert {one.name for one in found.routes} == {"helpdesk", "sales", "invoices", "partners"}
 
 

@@ -39,7 +39,7 @@ def outcome(environment: Mapping[str, str]) -> AppSettings | ConfigurationError:
 def faults_and_warnings(found: AppSettings | ConfigurationError) -> list[str]:
     """Everything that is printed about settings that are wrong."""
     if isinstance(found, AppSettings):
-        return [*found.warnings, *(fault for faults in found.faulty.values() for fault in faults)]
+        return [*found.warnings, *(fault for faults in found.mailbox_errors.values() for fault in faults)]
     assert found.__cause__ is None
     assert found.__context__ is None
     return [str(found), repr(found), *found.faults, *traceback.format_exception(found)]
@@ -64,7 +64,7 @@ def test_settings_that_are_right_are_silent(secret: str) -> None:
     ):
         found = load_settings({**APP, **SALES, **mailbox("right", PASSWORD=SECRET), **own})
         assert "right" in found.mailboxes
-        assert_silent(found, *found.mailboxes.values(), *found.faulty.values())
+        assert_silent(found, *found.mailboxes.values(), *found.mailbox_errors.values())
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,19 @@ def test_a_storage_that_is_wrong_is_not_shown(text: str) -> None:
 
 
 def test_an_empty_or_a_common_secret_does_not_garble_faults() -> None:
-    (fault,) = load_settings({**APP, **SALES, **mailbox("support", PASSWORD="imap", PORT="0")}).faulty["support"]
+    (fault,) = load_settings({**APP, **SALES, **mailbox("support", PASSWORD="imap", PORT="0")}).mailbox_errors[
+        "support"
+    ]
     assert fault == "MAILBOXES__support__PORT: 0 is not a port; use 1 to 65535"
 
 
 def test_a_value_that_holds_a_secret_is_told_without_it() -> None:
     found = load_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET, FALLBACK=SECRET)})
-    (fault,) = found.route_faults["support"]
+    (fault,) = found.route_errors["support"]
     assert fault.startswith("MAILBOXES__support__FALLBACK: the value names a route that does not exist; ")
     (fault,) = load_settings(
         {**APP, **SALES, "MAILBOXES_x_PASSWORD": SECRET, "ROUTES__a__ADDRESS": SECRET}
-    ).route_faults[""]
+    ).route_errors[""]
     assert fault.startswith("ROUTES__a__ADDRESS: the value is not an address")
 
 
@@ -183,8 +185,8 @@ def test_whatever_is_written_is_answered_with_settings_or_faults(environment: di
     if isinstance(found, ConfigurationError):
         assert found.faults
         return
-    assert not set(found.mailboxes) & set(found.faulty)
+    assert not set(found.mailboxes) & set(found.mailbox_errors)
     given_names = {key.split("__")[1].lower() for key, text in environment.items() if key in BOXES and text.strip()}
-    assert given_names <= {*found.mailboxes, *found.faulty}
+    assert given_names <= {*found.mailboxes, *found.mailbox_errors}
     routes = {one.name for one in found.routes}
     assert all(one.fallback is None or one.fallback in routes for one in found.mailboxes.values())

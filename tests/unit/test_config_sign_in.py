@@ -29,7 +29,7 @@ SECRET = {**OAUTH, "CLIENT_SECRET": "hush-secret"}
 
 def support(**settings: str) -> MailboxSettings:
     found = read(mailbox("support", **settings), SALES)
-    assert found.faulty == {}
+    assert found.mailbox_errors == {}
     return found.mailboxes["support"]
 
 

@@ -98,7 +98,7 @@ def test_the_parameters_by_example_are_settings_without_a_fault() -> None:
         for name, fields in given["value"].items():
             values |= {f"{beginning}__{name}__{field}": value for field, value in fields.items()}
     settings = load_settings(values)
-    assert settings.faulty == {}
+    assert settings.mailbox_errors == {}
     assert set(settings.mailboxes) == {"support"}
 
 
@@ -108,5 +108,5 @@ def test_an_operators_settings_lack_the_secret_and_nothing_else() -> None:
     values = {"POLL_SCHEDULE": "0 * * * * *", **given, "AzureWebJobsStorage__accountName": "stapp"}
     values["MAIL_STORAGE"] = given["MAIL_STORAGE"].replace("ACCOUNT", "stmail")
     settings = load_settings(values, complete=False)
-    (faults,) = settings.faulty.values()
+    (faults,) = settings.mailbox_errors.values()
     assert [fault for fault in faults if "PASSWORD" not in fault] == []

@@ -15,7 +15,7 @@ README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 def test_the_settings_by_example_have_no_fault() -> None:
     (block,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     settings = load_settings(json.loads(block)["Values"])
-    assert settings.faulty == {}
+    assert settings.mailbox_errors == {}
     assert set(settings.mailboxes) == {"support", "office", "contracts", "orders"}
     assert {route.name for route in settings.routes} == {"helpdesk", "sales", "invoices", "partners"}
 

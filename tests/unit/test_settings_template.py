@@ -48,11 +48,11 @@ def test_what_is_to_be_filled_in_and_nothing_else_is_wrong(preset: Preset | None
     values = loaded(tmp_path, starting_file(preset))
     empty = {name for name, value in values.items() if not value}
     found = check_file(tmp_path / "local.settings.json")
-    told = {fault.partition(":")[0] for fault in found.faults}
+    told = {fault.partition(":")[0] for fault in found.errors}
     assert told == empty
 
     settings = load_settings(filled(values))
-    assert settings.faulty == {}
+    assert settings.mailbox_errors == {}
     assert not [line for line in settings.warnings if not line.startswith("GRAPH_WEBHOOK_URL")]
     (mailbox,), (route,) = settings.mailboxes.values(), settings.routes
     assert mailbox.protocol is (PRESETS[preset].protocol if preset else MailProtocol.IMAP)
@@ -73,7 +73,7 @@ def test_what_is_commented_out_may_be_set(preset: Preset | None, tmp_path: Path)
         if not values[name]:
             continue  # a secret: nothing is shown
         settings = load_settings({**NEEDED.get(name, {}), **filled(values)})
-        faults = [fault for faults in settings.faulty.values() for fault in faults]
+        faults = [fault for faults in settings.mailbox_errors.values() for fault in faults]
         allowed = 1 if name.endswith("__CA_FILE") else 0  # there is no such file
         assert len(faults) == allowed, faults
         assert not any(name in warning for warning in settings.warnings)

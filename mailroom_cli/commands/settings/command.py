@@ -63,13 +63,13 @@ def _check(file: Path) -> int:
         checked = check_file(file)
     except ConfigurationError as error:
         checked = CheckedFile({}, error.faults)
-    for line in checked.faults:
+    for line in checked.errors:
         say(f"WRONG {line}")
     for line in checked.notes:
         say(f"note  {line}")
-    if not checked.faults:
+    if not checked.errors:
         say(f"ok    {file}")
-    return 1 if checked.faults else 0
+    return 1 if checked.errors else 0
 
 
 def _script(file: Path, group: str, app: str, vault: str) -> str:
@@ -77,8 +77,8 @@ def _script(file: Path, group: str, app: str, vault: str) -> str:
     from mailroom_cli.commands.settings.validate import check_file  # noqa: PLC0415
 
     checked = check_file(file)
-    if checked.faults:
-        raise ConfigurationError(*checked.faults)
+    if checked.errors:
+        raise ConfigurationError(*checked.errors)
     return script(checked.values, Target(group, app, vault))
 
 

@@ -24,12 +24,12 @@ class CheckedFile:
 
     Attributes:
         values: names and values as they are written.
-        faults: the configuration errors; empty: the app starts, and every mailbox can be used.
+        errors: the configuration errors; empty: the app starts, and every mailbox can be used.
         notes: valid settings that may be a mistake.
     """
 
     values: Mapping[str, str]
-    faults: tuple[str, ...]
+    errors: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -51,7 +51,7 @@ def check_file(file: Path) -> CheckedFile:
     except ConfigurationError as error:
         return CheckedFile(values, error.faults)
     routes = load_routes(settings, None, complete=False)
-    names = {*(route.name for route in settings.routes), *settings.wrong_routes}
+    names = {*(route.name for route in settings.routes), *settings.invalid_routes}
     set_keys = {key.lower() for key, value in values.items() if value.strip()}
     notes = [
         *settings.warnings,
@@ -69,8 +69,8 @@ def check_file(file: Path) -> CheckedFile:
             if name.lower() not in set_keys
         ),
     ]
-    errors = [error for errors in settings.faulty.values() for error in errors]
-    return CheckedFile(values, (*errors, *routes.all_faults), tuple(notes))
+    errors = [error for errors in settings.mailbox_errors.values() for error in errors]
+    return CheckedFile(values, (*errors, *routes.all_errors), tuple(notes))
 
 
 def place_of(key: str) -> Place:
