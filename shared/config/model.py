@@ -90,7 +90,7 @@ class MailboxSettings:
         description="TLS from the first byte, after STARTTLS or STLS, or none. Default: implicit.",
     )
     ca_file: Path | None = Field(
-        default=None, description="A PEM file with certificates to trust besides the machine's own roots."
+        default=None, description="A PEM file with certificates to trust in addition to the machine's roots."
     )
     allow_plaintext: Boolean = Field(
         default=False, description="Allow TLS=none for a host that is not loopback: password and mail go in the clear."

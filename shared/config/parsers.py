@@ -199,7 +199,7 @@ def parse_identifier(text: str) -> str:
 
 
 def parse_certificate(text: str) -> str:
-    r"""Return PEM or base64 with line feeds: `\n` in a single line of PEM stands for one, where none can be entered."""
+    r"""Return PEM or base64; `\n` in a single line of PEM is replaced by a line feed."""
     return text if "\n" in text.strip() else text.replace(r"\n", "\n")
 
 

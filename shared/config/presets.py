@@ -39,7 +39,7 @@ class Preset(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The server that a preset stands for.
+    """The server that a preset represents.
 
     Attributes:
         protocol: how mail is retrieved from it.

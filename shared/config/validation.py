@@ -86,7 +86,7 @@ class ErrorCollector:
         return tuple(self._lines.get(owner, ()))
 
     def routing_errors(self) -> dict[str, tuple[str, ...]]:
-        """Return the errors that hold mail, by mailbox; "" stands for all mailboxes."""
+        """Return the errors that hold mail, by mailbox; those under "" hold all mail."""
         return {mailbox: self.errors((ROUTING, mailbox)) for mailbox in sorted(self.owners(ROUTING))}
 
     def owners(self, kind: str) -> list[str]:

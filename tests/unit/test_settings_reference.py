@@ -1,4 +1,4 @@
-"""docs/settings.md is what the code says, and says all of it."""
+"""docs/settings.md matches the code, and is complete."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def chapter(heading: str) -> str:
     return TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
 
-def test_the_page_is_what_the_code_says() -> None:
+def test_the_page_matches_the_code() -> None:
     assert page() == TEXT, "run `make docs`"
 
 
 @pytest.mark.parametrize(("scope", "heading"), [("app", "The app"), ("mailboxes", "A mailbox"), ("routes", "A route")])
 def test_every_setting_that_is_read_is_in_its_table(scope: Scope, heading: str) -> None:
-    told = re.findall(r"^\| `(\w+)`(?: \*\*secret\*\*)? \|", chapter(heading), re.MULTILINE)
+    names = re.findall(r"^\| `(\w+)`(?: \*\*secret\*\*)? \|", chapter(heading), re.MULTILINE)
     read_by_the_code = list(declarations(MODELS[scope]))
-    assert [name.lower() for name in told] == read_by_the_code
+    assert [name.lower() for name in names] == read_by_the_code
 
 
 def test_secrets_are_marked_and_nothing_else() -> None:
@@ -46,7 +46,7 @@ def test_secrets_are_marked_and_nothing_else() -> None:
     }
 
 
-def test_a_default_that_is_shown_as_a_value_is_taken_and_changes_nothing() -> None:
+def test_a_default_that_is_shown_as_a_value_is_valid_and_changes_nothing() -> None:
     base = {
         "AzureWebJobsStorage": "folder:mail",
         "MAILBOXES__m__PROTOCOL": "imap",
@@ -64,18 +64,18 @@ def test_a_default_that_is_shown_as_a_value_is_taken_and_changes_nothing() -> No
     assert shown >= 15
 
 
-def test_what_bindings_name_is_a_setting_has_a_value_here_and_is_told() -> None:
+def test_settings_that_bindings_name_have_a_local_value_and_are_described() -> None:
     bindings = named_by_bindings()
     assert bindings == {"POLL_SCHEDULE": ["poll_timer"]}
     assert set(bindings) == set(LOCAL_DEFAULTS)
     assert "The binding of `poll_timer` names it" in chapter("The app")
 
 
-def test_what_the_platform_is_told_is_what_the_templates_tell_it() -> None:
+def test_the_platforms_settings_match_the_templates() -> None:
     template = read("infra/app/settings.bicep")
     platform = template.partition("var platform = {")[2].partition("\n}")[0]
-    told = dict(re.findall(r"^  (PYTHON_\w+): '(\w+)'$", platform, re.MULTILINE))
-    assert told == PLATFORM
+    template_platform = dict(re.findall(r"^  (PYTHON_\w+): '(\w+)'$", platform, re.MULTILINE))
+    assert template_platform == PLATFORM
     names = set(
         re.findall(r"^  (\w+):", platform + template.partition("var userAssigned")[2].partition("\n}")[0], re.MULTILINE)
     )
@@ -84,7 +84,7 @@ def test_what_the_platform_is_told_is_what_the_templates_tell_it() -> None:
     assert names <= page_has
 
 
-def test_every_preset_is_told() -> None:
+def test_every_preset_is_described() -> None:
     assert re.findall(r"^\| `([\w-]+)` \|", chapter("Presets"), re.MULTILINE) == list(Preset)
 
 
@@ -99,7 +99,7 @@ def test_how_defaults_are_written() -> None:
         format_default(object())
 
 
-def test_what_is_typed_is_code() -> None:
+def test_texts_to_type_are_code() -> None:
     assert (
         _code("TLS as in TLS=none; HOST, by ;, or *. Not HOSTS.")
         == "TLS as in `TLS=none`; `HOST`, by `;`, or `*`. Not HOSTS."

@@ -1,4 +1,4 @@
-"""Check a file of settings by itself, and tell which of its settings are Mailroom's and which are secret."""
+"""Check a file of settings by itself, and classify its settings: Mailroom's, and secret ones."""
 
 from __future__ import annotations
 
