@@ -98,7 +98,7 @@ def test_3_1_a_running_app_routes_by_the_file_as_it_changes_and_loses_nothing_wh
             user.deliver([letters[2]])
             wait(lambda: not user.left() and list(stores.records.scan(Table.OUTBOX)))
             told = mailroom("status", settings=settings).stdout
-            assert "config/routes.json, orders.SENDERS: example.net is no address" in " ".join(told.split())
+            assert "config/routes.json, orders.SENDERS: example.net is not an address" in " ".join(told.split())
             ran = mailroom("run-once", settings=settings)
             assert ran.returncode == 1
             assert "routes: config/routes.json, orders.SENDERS" in ran.stderr
@@ -123,7 +123,7 @@ def test_check_tells_of_the_stored_file_and_of_one_that_is_not_stored_yet(doveco
     file.write_bytes(written(BROKEN))
     ran = mailroom("check", "--routes", str(file), settings=settings)
     assert ran.returncode == 1
-    assert ran.stdout.startswith(f"WRONG routes: {file}, orders.SENDERS: example.net is no address")
+    assert ran.stdout.startswith(f"WRONG routes: {file}, orders.SENDERS: example.net is not an address")
     assert "support" not in ran.stdout, "no mailbox is looked at"
     file.write_bytes(written(ORDERS))
     ran = mailroom("check", "--routes", str(file), settings=settings)
@@ -141,7 +141,7 @@ def test_check_tells_of_the_stored_file_and_of_one_that_is_not_stored_yet(doveco
     stores.close()
     ran = mailroom("check", settings=settings)
     assert ran.returncode == 1
-    assert "WRONG routes: config/routes.json, orders.SENDERS: example.net is no address" in ran.stdout
+    assert "WRONG routes: config/routes.json, orders.SENDERS: example.net is not an address" in ran.stdout
     assert "ok    mailbox support, INBOX: signed in" in ran.stdout
 
 

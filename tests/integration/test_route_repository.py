@@ -146,8 +146,8 @@ def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCap
         desk.later()
     (line,) = logged()
     assert line.startswith("routes-wrong: ")
-    assert "config/routes.json, route_0.ADDRESS: nobody is no address" in line
-    assert line.count("is no address") == 10
+    assert "config/routes.json, route_0.ADDRESS: nobody is not an address" in line
+    assert line.count("is not an address") == 10
     assert line.endswith("and 20 more")
     store_routes(desk.stores.blobs, "{")
     desk.later()
