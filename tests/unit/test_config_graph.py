@@ -138,9 +138,7 @@ def test_1_4_a_managed_identity_needs_no_secret(server: dict[str, str]) -> None:
     assert support(**server, **IDENTITY, CLIENT_ID=OAUTH["CLIENT_ID"]).client_id == OAUTH["CLIENT_ID"]
     for name, value in {"TENANT_ID": "t", "CLIENT_SECRET": "s", "PASSWORD": "p", "USERNAME": "u"}.items():
         errors = support_errors(**server | IDENTITY | {name: value})
-        assert errors == [
-            f"{name}: is not used when signing in with a managed identity; remove it, or correct SIGN_IN"
-        ]
+        assert errors == [f"{name}: is not used when signing in with a managed identity; remove it, or correct SIGN_IN"]
     [error] = support_errors(**server, **IDENTITY, SHARED_MAILBOX="team")
     assert "OAuth needs the shared mailbox's address" in error
 
