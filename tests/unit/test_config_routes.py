@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shared.addresses import normalise, parse_address
 from shared.dispatch.routing_input import to_routing_input
@@ -51,6 +53,25 @@ def test_every_setting() -> None:
         folders=("INBOX", "Sub/Folder"),
         enabled=False,
     )
+
+
+def test_a_route_accepts_texts_and_values_alike() -> None:
+    texts: dict[str, Any] = {
+        "order": "5",
+        "senders": "A@x.example; *@y.example",
+        "important": "yes",
+        "folders": "inbox;*",
+    }
+    values: dict[str, Any] = {"order": 5, "senders": ("a@x.example", "*@y.example"), "important": True, "folders": ()}
+    assert Route(name="r", address="A@b.example", **texts) == Route(name="r", address="a@b.example", **values)
+
+
+def test_a_route_reports_all_errors_at_once_and_no_value() -> None:
+    invalid: dict[str, Any] = {"address": "hush", "order": "hush", "important": "hush", "color": "hush"}
+    with pytest.raises(ValidationError) as caught:
+        Route(name="r", **invalid)
+    assert {error["loc"] for error in caught.value.errors()} == {("address",), ("order",), ("important",), ("color",)}
+    assert "hush" not in f"{caught.value} {caught.value!r}"
 
 
 def test_folders_of_a_star_are_all_folders() -> None:
