@@ -171,11 +171,12 @@ def parse_host(text: str) -> str:
         return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
         pass
-    if not _HOST.fullmatch(text):
+    host = text.rstrip(".")
+    if not _HOST.fullmatch(host):
         raise InvalidValue(
             "the value is not a host name; write the name alone, as in imap.example.com, and the port in PORT"
         )
-    return text.rstrip(".")
+    return host
 
 
 def is_loopback(host: str) -> bool:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from shared.config import AppSettings, MailboxSettings, load_settings
 from shared.config.model import SECRETS, declarations
 from shared.errors import ConfigurationError
 from shared.routing.model import Route
+from tests.sizes import size
 
 APP = {"AzureWebJobsStorage": "folder:here"}
 SUPPORT = {
@@ -21,6 +27,21 @@ SUPPORT = {
     "MAILBOXES__support__PASSWORD": "correct-horse",
 }
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
+TEXTS = [
+    *("imap", "gmail-imap", "a@Example.com", "*@example.com", "*", "imap.example.com.", "[::1]", ".", "993", "none"),
+    *("true", "client-secret", "INBOX;Sub", "inbox;*", "move:Archive", "keep", "now", "2026-11-23", "60", "150MB"),
+    *(
+        "X-Alias!;Resent-From",
+        "mixed",
+        "PDF;*.docx",
+        "mail-2",
+        "0640",
+        "0 * * * * *",
+        "12.5",
+        "https://x.example:8443/",
+    ),
+    *("https://graph.microsoft.com/v1.0/", "https://x.example/api/hook", "k" * 32, f"{'k' * 32};{'l' * 40}"),
+]
 
 
 def mailbox(name: str, **settings: str) -> dict[str, str]:
@@ -216,6 +237,31 @@ def test_every_setting_has_a_description_for_the_reference() -> None:
     for model, names in derived.items():
         described = {declaration.field for declaration in declarations(model).values()}
         assert {field.name for field in fields(model)} - described == names
+
+
+def adapter(info: FieldInfo) -> TypeAdapter[Any]:
+    annotated: Any = Annotated[info.annotation, info]
+    return TypeAdapter(annotated)
+
+
+@settings(max_examples=size(50, soak=3_000), deadline=None)
+@given(st.text(min_size=1, max_size=12))
+def test_validating_a_validated_value_changes_nothing(text: str) -> None:
+    """The models validate values that were validated when the settings were read."""
+    for candidate in (text.strip(), *TEXTS):
+        for validator in ADAPTERS:
+            try:
+                value = validator.validate_python(candidate)
+            except ValidationError:
+                continue
+            assert validator.validate_python(value) == value
+
+
+ADAPTERS = [
+    adapter(declaration.info)
+    for model in (AppSettings, MailboxSettings, Route)
+    for declaration in declarations(model).values()
+]
 
 
 def test_which_settings_are_secret() -> None:

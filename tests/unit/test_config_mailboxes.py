@@ -114,6 +114,7 @@ def test_a_mailbox_requires_settings(missing: str) -> None:
         ("HOST", "imaps://imap.example.com", "write the name alone"),
         ("HOST", "imap.example.com:993", "write the name alone"),
         ("HOST", "imap example.com", "write the name alone"),
+        ("HOST", ".", "write the name alone"),
         ("ADDRESS", "support", "support is not an address; write name@example.com"),
         ("ADDRESS", "a@-b", "a@-b does not have a valid domain"),
         ("ADDRESS", "*@example.com", "is not an address"),
