@@ -41,7 +41,7 @@ CASES: dict[str, Sequence[bytes]] = {
 def counts(measuring: BillingFixture) -> dict[str, Counter[str]]:
     """Return the requests of each case for all its messages, of a poll that finds nothing, and of a sweep."""
     cases = {title: measuring.messages(mails) for title, mails in CASES.items()}
-    return {**cases, "a poll that finds nothing": measuring.look(), "a sweep": measuring.sweep()}
+    return {**cases, "a poll that finds nothing": measuring.poll(), "a sweep": measuring.sweep()}
 
 
 def billing(bench: Bench) -> None:

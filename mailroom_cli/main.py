@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailroom_cli.commands.settings.command import STARTED, settings_command
+from mailroom_cli.commands.settings.command import DEFAULT_FILE, settings_command
 from mailroom_cli.demo import DEMO_FOLDER
 from mailroom_cli.errors import plain_errors
 from mailroom_cli.terminal import UtcFormatter, open_console, say, wide_console
@@ -63,7 +63,7 @@ def demo(
 
 
 @cli.command()
-def run_once(settings: Settings = STARTED) -> None:
+def run_once(settings: Settings = DEFAULT_FILE) -> None:
     """Drain every mailbox and route every stored message, then exit.
 
     Exit status 1 if a mailbox or a message failed; standard error has a line for each failure.
@@ -85,7 +85,7 @@ def run_once(settings: Settings = STARTED) -> None:
 
 @cli.command()
 def serve(
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
     port: Annotated[int, typer.Option(help="Port for HTTP functions on the loopback address.")] = 7071,
 ) -> None:
     """Run the functions on this machine (timers, queues and HTTP) until Ctrl-C."""
@@ -100,7 +100,7 @@ def serve(
 @cli.command()
 def check(
     mailbox: Annotated[str | None, typer.Argument(help="Name of one mailbox; default: all mailboxes.")] = None,
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
     routes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check only this routes file, as if it were config/routes.json.")
     ] = None,
@@ -125,7 +125,7 @@ def check(
 
 
 @cli.command()
-def status(settings: Settings = STARTED) -> None:
+def status(settings: Settings = DEFAULT_FILE) -> None:
     """Show storage, mailboxes, routes, Graph subscriptions and queues."""
     from rich.text import Text  # noqa: PLC0415
 
@@ -151,7 +151,7 @@ def explain(
         str | None, typer.Option(help="Mailbox in which the message would arrive; default: each mailbox.")
     ] = None,
     folder: Annotated[str, typer.Option(help="Folder in which the message would arrive.")] = "INBOX",
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Show how a message would be routed, and why; store nothing."""
     from mailroom_cli.app_context import missing_store_lines, open_app  # noqa: PLC0415
@@ -178,7 +178,7 @@ def replay(
     reissue: Annotated[
         bool, typer.Option("--reissue", help="RECORD is a result: write a new result that replaces it.")
     ] = False,
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Route unhandled, failed, duplicate or blocked messages again with the current routes."""
     from mailroom_cli.app_context import missing_store_lines, open_app  # noqa: PLC0415
@@ -227,7 +227,7 @@ def find(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Largest number of arrivals to show.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each arrival.")] = False,
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Show where messages are stored and how they were routed.
 
@@ -277,7 +277,7 @@ def forget(
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Erase; without it, only list what would be erased.")] = False,
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Erase a message, or all mail from and to a person: raw messages, results and records.
 
@@ -303,7 +303,7 @@ def forget(
 @cli.command()
 def enable(
     mailbox: Annotated[str, typer.Argument(help="Name of the mailbox in the settings.")],
-    settings: Settings = STARTED,
+    settings: Settings = DEFAULT_FILE,
     unreadable: Annotated[
         bool, typer.Option("--unreadable", help="Also retry messages that the server could not return.")
     ] = False,
@@ -330,7 +330,7 @@ def _mailbox_name(app: App, mailbox: str) -> str:
     """
     name = mailbox.lower()
     # Mailboxes with configuration errors count: an operator's machine may not have their secrets.
-    names = {*app.settings.mailboxes, *app.settings.faulty}
+    names = {*app.settings.mailboxes, *app.settings.mailbox_errors}
     if name not in names:
         raise ConfigurationError(
             f"the settings have no mailbox {name}; their mailboxes are: {', '.join(sorted(names)) or 'none'}"

@@ -49,7 +49,7 @@ def show_mailboxes(app: App, console: Console) -> None:
             str(health.failures),
             Text(_problem(settings, health)),
         )
-    for name, errors in app.settings.faulty.items():
+    for name, errors in app.settings.mailbox_errors.items():
         table.add_row(name, "invalid settings", "", "", "", "", Text("\n".join(errors)))
     console.print(table)
 

@@ -1,7 +1,7 @@
-"""Mail addresses: what is one, and when two are the same (RFC 5321 section 4.1.2, RFC 6531, rule 2.1).
+"""Parse and normalise mail addresses (RFC 5321 section 4.1.2, RFC 6531, rule 2.1).
 
-Settings, routes, messages and commands normalise addresses here and nowhere else. Two normalisers would disagree, and a
-route whose address has another form than the message's never matches.
+Settings, routes, messages and commands use this module alone: with two normalisers, a route's address could have
+another form than the message's, and never match.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ from functools import lru_cache
 
 import idna
 
+from shared.errors import InvalidValue
+
 MOST_INTERNATIONAL = 1000
-"""International domains of a message that are converted: each takes 20 to 40 µs, and hostile mail names 50,000 a MB."""
+"""International domains that are converted for a message: each takes 20 to 40 µs, and hostile mail has 50,000 a MB."""
 
 _LONGEST = 998
 _LONGEST_DOMAIN = 253
 _ATEXT = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,\".]"
 _DOT_ATOM = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
-_LENIENT_LOCAL = re.compile(rf"(?:{_ATEXT}|\.)+")  # with dots that RFC 5322 forbids: some mailers assign such addresses
+_LENIENT_LOCAL = re.compile(rf"(?:{_ATEXT}|\.)+")  # some providers assign addresses with dots that RFC 5322 forbids
 _QUOTED = re.compile(r'"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*)"')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TO_ESCAPE = re.compile(r'(["\\])')
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _ASCII_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-# What nearly every address is, in lower case. Any other takes the long way to the same form.
+# Nearly every address, in lower case: a fast path to the same form.
 _PLAIN = re.compile(rf"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@{_LABEL}(?:\.{_LABEL})*")
 _LITERAL = re.compile(r"\[[!-Z^-~]{1,200}\]")
+
+_INVALID_DOMAIN = "does not have a valid domain; write it as in example.com"
 
 _JOINERS = "\u200c\u200d"
 # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt): soft hyphen, zero-width space and byte order mark,
@@ -45,10 +49,10 @@ _INVISIBLE_BUT_JOINERS = re.compile(f"(?![{_JOINERS}])[{_IGNORABLE}]")
 
 
 def normalise(address: str) -> str | None:
-    """Return the form in which two addresses are the same if their texts are.
+    """Return an address in a form that all spellings of the same address share.
 
-    Lower case throughout (mail systems fold local parts, whatever RFC 5321 allows), NFC, the domain in A-labels
-    (RFC 5890), a quoted local part without quotes where it needs none, no invisible characters.
+    The form is in lower case (mail systems fold local parts, whatever RFC 5321 allows) and NFC. The domain is in
+    A-labels (RFC 5890). A local part is quoted only where needed. Invisible characters are removed.
 
     Args:
         address: as written, without angle brackets.
@@ -68,7 +72,7 @@ def normalise(address: str) -> str | None:
 
 
 class _Converting(threading.local):
-    """The international domains that the message at hand has named so far; None between messages."""
+    """The international domains of the message that is being parsed, in its thread; None between messages."""
 
     domains: set[str] | None = None
 
@@ -78,9 +82,9 @@ _converting = _Converting()
 
 @contextmanager
 def converting_few() -> Iterator[None]:
-    """Take only the first international domains for domains, while a message is read.
+    """Accept only the first `MOST_INTERNATIONAL` international domains while a message is parsed.
 
-    What counts is the message alone, and not what a cache holds: each try reads the same addresses.
+    The limit depends on the message alone, not on the cache, so that each try parses the same addresses.
     """
     before, _converting.domains = _converting.domains, set()
     try:
@@ -104,10 +108,10 @@ def tag_as_written(address: str, normal: str) -> str | None:
 
     Args:
         address: as written, without angle brackets.
-        normal: what `normalise` makes of it.
+        normal: the address as `normalise` returns it.
 
     Returns:
-        None if there is no tag, or `normal` has it as it is written.
+        None if the address has no tag, or `normal` has it as it is written.
     """
     local = without_invisible(address).rpartition("@")[0]
     if quoted := _QUOTED.fullmatch(local):
@@ -123,10 +127,10 @@ def normalise_domain(domain: str) -> str | None:
 
 
 def without_invisible(address: str) -> str:
-    """Return an address, or what may be one, without invisible characters and surrounding white space.
+    """Return a text without invisible characters and surrounding white space.
 
-    Invisible characters come with text that was copied from a page, and are neither seen nor typed. A joiner (U+200C,
-    U+200D) stays in a domain that is registered with it, as RFC 5892 appendix A allows in some scripts.
+    Invisible characters come with text that was copied from a web page. A joiner (U+200C, U+200D) stays in a domain
+    that is registered with it, as RFC 5892 appendix A allows in some scripts.
     """
     address = address.strip()
     if address.isascii() or not _INVISIBLE.search(address):
@@ -138,7 +142,7 @@ def without_invisible(address: str) -> str:
 def _visible_domain(domain: str) -> str:
     domain = _INVISIBLE_BUT_JOINERS.sub("", domain)
     bare = _without_joiners(domain)
-    # A-labels are longer than what they stand for: nothing longer is worth the work, or a place in the cache.
+    # A-labels are longer than their U-labels: a longer domain is invalid, and must not fill the cache.
     return domain if len(domain) <= _LONGEST_DOMAIN and _may_convert(domain) and _domain(domain) else bare
 
 
@@ -161,7 +165,7 @@ def _local(local: str) -> str | None:
 
 
 def _fold(text: str) -> str:
-    # Lower case may decompose, so that it is composed again.
+    # Lower-casing may decompose characters: compose them again.
     return text.lower() if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
@@ -170,7 +174,7 @@ def _domain(domain: str) -> str | None:
     if domain.startswith("["):
         return domain.lower() if _LITERAL.fullmatch(domain) else None
     if not domain.isascii():
-        # Every label that is not ASCII gets five characters longer at least: too long is seen before the slow work.
+        # Encoding adds at least five characters to a non-ASCII label: check the length before the slow encoding.
         if sum(len(label) + 1 + (0 if label.isascii() else 5) for label in domain.split(".")) > _LONGEST_DOMAIN:
             return None
         try:
@@ -179,3 +183,46 @@ def _domain(domain: str) -> str | None:
             return None
     domain = domain.lower().removesuffix(".")
     return domain if len(domain) <= _LONGEST_DOMAIN and _ASCII_DOMAIN.fullmatch(domain) else None
+
+
+def parse_address(text: str) -> str:
+    """Parse an address, and normalise it.
+
+    Raises:
+        InvalidValue: the text is not an address.
+    """
+    address = normalise(text)
+    local, at, domain = without_invisible(text).rpartition("@")
+    if address is None and at and normalise(f"{local}@localhost") and normalise_domain(domain) is None:
+        raise InvalidValue(_INVALID_DOMAIN, text)
+    if address is None or address.startswith("*@"):
+        raise InvalidValue("is not an address; write name@example.com", text)
+    return address
+
+
+def parse_pattern(text: str) -> str:
+    """Parse an address or `*@domain`, and normalise it.
+
+    Raises:
+        InvalidValue: the text is neither.
+    """
+    pattern = without_invisible(text)
+    if pattern == "*":
+        raise InvalidValue(
+            "is not allowed alone; name addresses or *@example.com, or remove the setting to allow any", text
+        )
+    if not pattern.startswith("*@"):
+        return parse_address(text)
+    domain = normalise_domain(pattern[2:])
+    if domain is None:
+        raise InvalidValue(_INVALID_DOMAIN, text)
+    return f"*@{domain}"
+
+
+def parse_route_address(text: str) -> str:
+    """Parse a route's ADDRESS: a pattern, or `*`.
+
+    Raises:
+        InvalidValue: the text is neither.
+    """
+    return "*" if without_invisible(text) == "*" else parse_pattern(text)

@@ -104,7 +104,14 @@ def build_app(
     watch = partial(open_subscriptions, tokens=tokens, graph_endpoint=way, now=now)
     subscriptions = SubscriptionManager(settings, stores, watch, now)
     poller = Poller(
-        settings.mailboxes, settings.faulty, intake, health, connect, settings.poll_budget, subscriptions.is_active, now
+        settings.mailboxes,
+        settings.mailbox_errors,
+        intake,
+        health,
+        connect,
+        settings.poll_budget,
+        subscriptions.is_active,
+        now,
     )
     book = RouteRepository(settings, stores.blobs, now)
     tables = RouteTableCache(settings, book.read)

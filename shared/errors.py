@@ -35,6 +35,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "FolderMissing",
+    "InvalidValue",
     "LeaseLost",
     "MailboxBusy",
     "MailboxError",
@@ -153,3 +154,18 @@ def printable(response: bytes | str | object, limit: int = 200) -> str:
     text = response.decode("utf-8", "replace") if isinstance(response, bytes) else str(response)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class InvalidValue(ValueError):
+    """A text that is not a valid value of a setting; `shared.config` turns it into a configuration error.
+
+    Attributes:
+        detail: the sentence that follows the value: what is wrong with it, and the fix.
+        value: the value to show before `detail`, unless it turns out to hold a secret; None: no value is shown.
+    """
+
+    def __init__(self, detail: str, value: str | None = None) -> None:
+        # The value is not an argument: a traceback must not show it.
+        super().__init__(detail)
+        self.detail = detail
+        self.value = value

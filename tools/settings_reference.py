@@ -1,6 +1,6 @@
-"""Writes docs/reference/settings.md, made of the fields that settings are read by, and of the bindings that name some.
+"""Write docs/settings.md from the fields that settings are read with, and from the bindings that name settings.
 
-`make docs` runs it; a test holds that the page is as it would write it.
+`make docs` runs it. A test compares the page with what it would write.
 """
 
 from __future__ import annotations
@@ -19,68 +19,70 @@ PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "reference" / "sett
 _HEAD = """\
 # Settings
 
-<!-- Written by `make docs` from the code (tools/settings_reference.py); changes by hand are lost. -->
+<!-- Written by `make docs` from the code (tools/settings_reference.py); manual changes are lost. -->
 
-App settings, the same in Azure and in `local.settings.json`. Names are matched without case, and two that differ by
-case alone are refused; lists are separated by `;`; an empty value is as if it were not set. Everything is checked at
-start, and all faults are told at once, each with its setting and the remedy. What is wrong with one mailbox stops that
-mailbox alone. What is wrong with a route stops nothing: mail is collected, and the mail that the route may take waits
-to be routed until the setting is right: that of `MAILBOX` if the route has one, otherwise all.
+App settings, the same in Azure and in `local.settings.json`. Names are matched without case, and two
+that differ by case alone are refused. Lists are separated by `;`. An empty value counts as not set.
+All settings are checked at start, and all configuration errors are reported at once, each with the
+setting's name and how to fix it. An error in a mailbox stops only that mailbox. An error in a route
+stops nothing: mail is still stored, and the mail that the route may apply to waits to be routed
+until the setting is right. That is the mail of `MAILBOX` if the route has one, otherwise all mail.
 
 ```
-mailroom settings --preset gmail-imap --output local.settings.json    a file to start from, with comments
-mailroom settings --check                                             what is wrong with it; connects to nothing
-mailroom settings --azure                                             a script that puts it into a function app
+mailroom settings --preset gmail-imap --output local.settings.json    write a file to start from
+mailroom settings --check                                             report all errors, offline
+mailroom settings --azure                                             write a script for Azure CLI
 ```
 
-The script asks for each secret, puts it into a Key Vault, and a reference to it into the app:
-`@Microsoft.KeyVault(SecretUri=…)`. Azure resolves references, this machine does not. **secret** stands at the settings
-whose values are shown nowhere.
+The script asks for each secret, puts it into a Key Vault, and sets a reference to it in the app:
+`@Microsoft.KeyVault(SecretUri=…)`. Azure resolves references, this machine does not. The values of
+settings that are marked **secret** are never shown.
 """
 
 _CHAPTERS: Final[dict[Scope, str]] = {
     "app": """
 ## The app
 
-Scope: the whole app. Each stands once.
+Scope: the whole app. Set each setting once.
 """,
     "mailboxes": """
 ## A mailbox
 
-Scope: one mailbox. Each is named `MAILBOXES__<name>__<SETTING>`, as in `MAILBOXES__support__HOST`. A mailbox's name has
-letters, digits and single underscores, a letter first, and 40 characters at most. [Permissions](permissions.md) and
-[Office 365](../how-to/office365.md) say what servers ask for.
+Scope: one mailbox. Each setting is named `MAILBOXES__<name>__<SETTING>`, as in
+`MAILBOXES__support__HOST`. A mailbox's name has letters, digits and single underscores, a letter
+first, and 40 characters at most. [Permissions](permissions.md) and [Office 365](office365.md)
+describe what servers require.
 """,
     "routes": """
 ## A route
 
-Scope: one route. Each is named `ROUTES__<name>__<SETTING>`, as in `ROUTES__sales__ADDRESS`; names are as those of
-mailboxes. All conditions that are given must hold. Routes that are many, or change without a restart, stand in
-[a file beside the mail](../how-to/routes.md).
+Scope: one route. Each setting is named `ROUTES__<name>__<SETTING>`, as in `ROUTES__sales__ADDRESS`;
+names follow the rules for mailboxes. All conditions that are set must hold. Put many routes, or
+routes that change without a restart, into [a file beside the mail](routes.md).
 """,
 }
 
 _PLATFORM = """
 ## Azure Functions
 
-Not Mailroom's own: the host and its libraries read them. The templates in `infra/` and the script above set what is
-needed.
+Settings that the host and its libraries read. The templates in `infra/` and the script above set
+the required ones.
 
 | setting | value | meaning |
 | --- | --- | --- |
 """
 
 _OF_THE_PLATFORM: Final[Mapping[str, str]] = {
-    "FUNCTIONS_WORKER_RUNTIME": "The functions' language. In `local.settings.json` alone: a function app "
-    "has it from when it was made.",
+    "FUNCTIONS_WORKER_RUNTIME": "The functions' language. Only in `local.settings.json`: a function app "
+    "has it since it was created.",
     "PYTHON_THREADPOOL_THREAD_COUNT": "How many functions run at a time in one worker: [host.json](host.md).",
-    "PYTHON_ENABLE_OPENTELEMETRY": "The worker gives us the host's trace: [telemetry](telemetry.md).",
+    "PYTHON_ENABLE_OPENTELEMETRY": "The worker passes the host's trace on to the app: [telemetry](telemetry.md).",
     "AzureWebJobsStorage__accountName": "The account of the app's own storage, in place of a connection string.",
     "AzureWebJobsStorage__credential": "The host signs in to it by the app's identity.",
     "AzureWebJobsStorage__clientId": "The client id of a user-assigned identity, for the host.",
     "AZURE_CLIENT_ID": "The same, for `MAIL_STORAGE`.",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "Telemetry is sent by the app's identity; for a user-assigned one "
-    "`ClientId=…;` stands before it.",
+    "`ClientId=…;` precedes it.",
 }
 _VALUES = {
     **PLATFORM,
@@ -101,23 +103,23 @@ _TYPED = re.compile(
     r"|0(?: \*){5}|UseDevelopmentStorage=true|AzureWebJobsStorage\w*|TLS=none|\bgraph_webhook\b|(?<=by );|\*(?=[ .])"
     rf"|\b(?:{'|'.join([*_NAMES, *_HYPHENATED])})\b"
 )
-"""TLS is a setting, and more often the thing itself."""
+"""Texts that are code. TLS alone is not: it is a setting, but mostly means the protocol."""
 
 
 def named_by_bindings() -> dict[str, list[str]]:
-    """The functions that cannot start without a setting, by the setting: their bindings have it between two `%`."""
-    found: dict[str, list[str]] = {}
-    # An app anew, since one gives its functions out once.
+    """Return the functions that cannot start without a setting, by setting: their bindings have it between two `%`."""
+    functions: dict[str, list[str]] = {}
+    # A new app: an app returns its functions once.
     for function in run_module("function_app")["app"].get_functions():
         for binding in function.get_bindings():
             for value in binding.get_dict_repr().values():
                 for name in re.findall(r"%(\w+)%", str(value)):
-                    found.setdefault(name, []).append(function.get_function_name())
-    return found
+                    functions.setdefault(name, []).append(function.get_function_name())
+    return functions
 
 
 def page() -> str:
-    """The page's text."""
+    """Return the page's text."""
     return "".join([_HEAD, *(_chapter(scope) for scope in _CHAPTERS), _presets(), _platform()])
 
 
@@ -131,7 +133,7 @@ def _rows(scope: Scope) -> Iterator[str]:
         meaning = _code(setting.whole_meaning)
         if functions := bindings.get(setting.name):
             named = " and ".join(f"`{function}`" for function in functions)
-            meaning = f"{meaning.rstrip('.')}. The binding of {named} names it: the function does not start without."
+            meaning = f"{meaning.rstrip('.')}. The binding of {named} names it: the function does not start without it."
         yield _row(f"`{setting.name}`" + (" **secret**" if setting.secret else ""), _default(setting), meaning)
 
 
@@ -142,7 +144,7 @@ def _default(setting: Setting) -> str:
 
 
 def _code(sentence: str) -> str:
-    """A sentence with what is to be typed, or is typed elsewhere, as code."""
+    """Return a sentence with the settings, values and paths in it as code."""
     return _TYPED.sub(r"`\g<0>`", sentence)
 
 
@@ -158,7 +160,7 @@ def _presets() -> str:
         for preset, server in PRESETS.items()
     ]
     return (
-        "\n## Presets\n\nWhat `PRESET` stands for.\n\n| preset | `PROTOCOL` | `HOST` | `PORT` | `TLS` |\n"
+        "\n## Presets\n\nThe servers that `PRESET` names.\n\n| preset | `PROTOCOL` | `HOST` | `PORT` | `TLS` |\n"
         "| --- | --- | --- | --- | --- |\n" + "".join(rows)
     )
 

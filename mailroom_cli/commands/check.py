@@ -23,7 +23,7 @@ def check(app: App, only: str | None = None) -> Iterator[tuple[bool, str]]:
     """
     for warning in app.settings.warnings:
         yield True, f"note: {warning}"
-    for name, errors in app.settings.faulty.items():
+    for name, errors in app.settings.mailbox_errors.items():
         if only in (None, name):
             yield from ((False, f"mailbox {name}: {error}") for error in errors)
     yield from check_routes(app, only)
@@ -65,13 +65,13 @@ def check_routes_file(app: App, file: Path) -> Iterator[tuple[bool, str]]:
 
 def _describe_routes(routes: RouteSet, app: App, file: str, only: str | None) -> Iterator[tuple[bool, str]]:
     yield from ((True, f"note: {warning}") for warning in routes.warnings)
-    errors = routes.all_faults if only is None else routes.keeps(only)
+    errors = routes.all_errors if only is None else routes.errors_for(only)
     if not errors:
         from_file = f"no {file}" if routes.from_file is None else f"{routes.from_file} in {file}"
         yield True, f"routes: {len(app.settings.routes)} in the settings, {from_file}"
-    for error in routes.faults:
+    for error in routes.errors:
         yield False, f"routes: {error}; until then no mail is routed"
-    for name, mailbox_errors in routes.faulty.items():
+    for name, mailbox_errors in routes.mailbox_errors.items():
         if only in (None, name):
             for error in mailbox_errors:
                 yield False, f"routes: {error}; until then no mail of mailbox {name} is routed"

@@ -54,7 +54,7 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
         yield f"in mailbox {name}, {folder}:"
         table = app.tables.for_mailbox(name)
         if table is None:
-            errors = app.route_repository.read().keeps(name)
+            errors = app.route_repository.read().errors_for(name)
             yield from (f"  not routed until this error is corrected: {error}" for error in errors)
             continue
         hints = dict.fromkeys(envelope_hints(message, table.reading))

@@ -69,7 +69,7 @@ def forget(
         MessageMissing: no message has this id.
         TransientError: the storage failed, or a message changed meanwhile. The same call continues the work.
     """
-    eraser = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.faulty})
+    eraser = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.mailbox_errors})
     address = parse_person(target) if "@" in target else ""
     groups = eraser.by_address(address) if address else eraser.by_id(parse_id(target))
     result = ErasureResult(

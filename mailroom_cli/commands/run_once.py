@@ -62,7 +62,7 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
     """
     began = utc_now()
     await asyncio.to_thread(app.release_dead)
-    failures = [f"mailbox {name}: {'; '.join(errors)}" for name, errors in app.settings.faulty.items()]
+    failures = [f"mailbox {name}: {'; '.join(errors)}" for name, errors in app.settings.mailbox_errors.items()]
     route_errors = await asyncio.to_thread(_route_errors, app)
     failures += [f"routes: {error}" for error in route_errors]
     polls = [poll.mailbox for poll in app.poller.due(PollReason.MANUAL)]
@@ -187,7 +187,7 @@ class _Run:
 def _route_errors(app: App) -> tuple[str, ...]:
     """Return the errors that stop routing; empty if the storage cannot be read now."""
     try:
-        return app.route_repository.read().all_faults
+        return app.route_repository.read().all_errors
     except TransientError:
         return ()
 

@@ -1,16 +1,8 @@
-"""App settings → validated, frozen objects. The only reader of the environment."""
+"""The app settings as validated, frozen objects. No other package reads the environment."""
 
+from shared.config.choices import After, MailProtocol, PlusAddressing, SignIn, Tls
 from shared.config.loader import load_settings
-from shared.config.model import (
-    After,
-    AppSettings,
-    MailboxSettings,
-    MailProtocol,
-    PlusAddressing,
-    RouteSettings,
-    SignIn,
-    Tls,
-)
+from shared.config.model import AppSettings, MailboxSettings
 from shared.config.route_set import RouteSet, load_routes
 from shared.config.routes_file import ROUTES_PATH
 
@@ -22,7 +14,6 @@ __all__ = [
     "MailboxSettings",
     "PlusAddressing",
     "RouteSet",
-    "RouteSettings",
     "SignIn",
     "Tls",
     "load_routes",

@@ -1,4 +1,4 @@
-"""From the environment's keys to places: which settings there are, and which are misspelled, doubled or unknown."""
+"""Map the environment's keys to places: find the settings, and report misspelled, repeated and unknown ones."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pydantic import BaseModel
-
-from shared.config.schema import SECRETS, WrittenMailbox, WrittenRoute, WrittenSettings, setting_name
+from shared.config.model import OWNED, SECRETS, AppSettings, declarations
 from shared.config.validation import ErrorCollector, Place, closest_name
 from shared.errors import printable
 
-KINDS: Mapping[str, type[BaseModel]] = {"mailboxes": WrittenMailbox, "routes": WrittenRoute}
-_WORDS = {"mailboxes": "mailbox", "routes": "route"}
 APP_STORAGE = "azurewebjobsstorage"
-"""It may have parts of its own after `__`: the host's identity form."""
+"""A setting that may have parts after `__`: the host's identity form."""
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LONGEST_NAME = 40
+NAME_RULE = f"use letters, digits and single underscores, a letter first, {LONGEST_NAME} characters at most"
 
-_OURS = re.compile(r"(mail|poll|route|sweep|graph|sign_in|loop)", re.IGNORECASE)
-_VERY_LIKE = 0.85
+_SINGULAR = {"mailboxes": "mailbox", "routes": "route"}
+_APP_PREFIX = re.compile(r"(mail|poll|route|sweep|graph|sign_in|loop)", re.IGNORECASE)
+_VERY_SIMILAR = 0.85
 _NEAR_MISS = re.compile(r"([A-Za-z]{4,10})([_:.-]+)(.+)")
 _SEPARATOR = re.compile(r"[_:.-]+")
 _OF_A_CLUSTER = re.compile(r"service|port_\d.*", re.IGNORECASE)
 """Names in variables that Kubernetes and Docker set for a service, as in MAILBOXES_SERVICE_HOST."""
 _REFERENCE = "@microsoft.keyvault("
-_KEY = re.compile(r"(key|signature)=", re.IGNORECASE)
-_NOT_RESOLVED = (
+_KEY_PART = re.compile(r"(key|signature)=", re.IGNORECASE)
+_UNRESOLVED = (
     "is a reference that Azure did not resolve; check that the app's identity may read the vault's secrets "
     "and that the vault's and the secret's names are right"
 )
@@ -37,10 +35,10 @@ _IDENTITY_FORM = "takes one value; the identity form is for AzureWebJobsStorage 
 
 
 class SettingValue(NamedTuple):
-    """One setting that is given.
+    """The value of a setting.
 
     Attributes:
-        key: as the environment spells it.
+        key: the setting's name as the environment spells it.
         value: not empty.
     """
 
@@ -49,129 +47,125 @@ class SettingValue(NamedTuple):
 
 
 class _NearMiss(NamedTuple):
-    """A setting of a mailbox or a route that is misspelled, as in ROUTES_sales_ADDRESS.
+    """A misspelled setting of a mailbox or a route, such as ROUTES_sales_ADDRESS.
 
     Attributes:
         kind: `mailboxes` or `routes`.
-        name: as it is spelled.
-        setting: lower case.
-        apart: it is written with `__`, as nothing but a setting is.
-        plural: it begins as settings of this kind do.
+        name: the mailbox's or route's name as it is spelled.
+        setting: the known setting that it resembles, in lower case.
+        is_certain: the key has `__` or a character that only a setting has.
+        is_plural: the key begins with the kind, correctly spelled.
     """
 
     kind: str
     name: str
     setting: str
-    apart: bool
-    plural: bool
+    is_certain: bool
+    is_plural: bool
 
     @property
-    def meant(self) -> str:
-        """The right spelling."""
+    def correct_key(self) -> str:
+        """The correct spelling."""
         return f"{self.kind.upper()}__{self.name}__{self.setting.upper()}"
 
     @property
     def place(self) -> Place:
+        """The place of the setting that is meant."""
         return (self.kind, self.name.lower(), self.setting)
 
 
 @dataclass
 class EnvironmentKeys:
-    """What was found.
+    """The settings that are set.
 
     Attributes:
-        values: the settings that can be looked at further, by place.
-        given: the places of all known settings that are given, the faulty ones included.
-        names: the mailboxes' and routes' names that may be names, lower case, with their spelling; by kind.
-        spelling: how one that is not given would be spelled.
+        values: the settings that can be validated, by place.
+        places: the places of all known settings that are set, invalid ones included.
+        names: the valid names of mailboxes and routes in lower case, with their spelling; by kind.
+        spelling: how to spell a setting that is not set.
     """
 
     values: dict[Place, SettingValue] = field(default_factory=dict)
-    given: set[Place] = field(default_factory=set)
-    names: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    places: set[Place] = field(default_factory=set)
+    names: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in OWNED})
     spelling: str = "{kind}__{name}__{setting}"
 
     def spell(self, kind: str, name: str, setting: str) -> str:
-        """A mailbox's or route's setting as the operator would spell it."""
+        """Return a setting of a mailbox or a route as the operator would spell it."""
         spelled = self.names[kind].get(name, name)
         return self.spelling.format(kind=kind.upper(), name=spelled, setting=setting)
 
 
 def is_reference(value: str) -> bool:
-    """Whether a value is a reference to Key Vault, which Azure alone resolves."""
+    """Return whether a value is a reference to Key Vault, which only Azure resolves."""
     return value.strip().lower().startswith(_REFERENCE)
 
 
-def secrets_in(environment: Mapping[str, str]) -> set[str]:
-    """The values that no fault may show."""
-    found = set()
+def find_secrets(environment: Mapping[str, str]) -> set[str]:
+    """Return the values that no error may show."""
+    secrets = set()
     for key, value in environment.items():
         folded = key.lower()
-        if folded.rpartition("__")[2] in SECRETS or folded.startswith(APP_STORAGE) or _is_a_misspelled_secret(key):
-            found |= {
-                value,
-                value.strip(),
-                *_keys(folded, value),
-                *(part.partition("=")[2] for part in value.split(";") if _KEY.search(part)),
-            }
-    return found
-
-
-def _is_a_misspelled_secret(key: str) -> bool:
-    near = _near_miss(key)
-    return near is not None and near.setting in SECRETS
-
-
-def _keys(folded: str, value: str) -> set[str]:
-    """The keys in a setting that may hold two."""
-    return {part.strip() for part in value.split(";")} if folded == "graph_client_state_key" else set()
+        near = _near_miss(key)
+        if (
+            folded.rpartition("__")[2] in SECRETS
+            or folded.startswith(APP_STORAGE)
+            or (near is not None and near.setting in SECRETS)
+        ):
+            secrets |= {value, value.strip()}
+            secrets |= {part.partition("=")[2] for part in value.split(";") if _KEY_PART.search(part)}
+            if folded == "graph_client_state_key":
+                secrets |= {part.strip() for part in value.split(";")}
+    return secrets
 
 
 def find_settings(environment: Mapping[str, str], report: ErrorCollector) -> EnvironmentKeys:
-    """Sort the environment's keys; what does not belong to the app is left alone, and so are empty values."""
+    """Find the settings in an environment. Variables of other programs and empty values are ignored."""
     keys = EnvironmentKeys()
     near_misses: list[tuple[SettingValue, _NearMiss]] = []
     for key, value in sorted(environment.items()):
         if not value.strip():
             continue
         kind, delimiter, rest = key.partition("__")
-        kind = kind.lower()
-        if kind in KINDS and delimiter:
-            _nested(keys, report, key, rest, value)
-        elif kind in KINDS:
-            remedy = f"{kind.upper()}__<name>__{'HOST' if kind == 'mailboxes' else 'ADDRESS'}"
-            trouble = f"is no setting of its own; write one setting each, as in {remedy}"
+        kind, folded = kind.lower(), key.lower()
+        if kind in OWNED and delimiter:
+            _add_owned(keys, report, SettingValue(key, value), rest)
+        elif kind in OWNED:
+            example = f"{kind.upper()}__<name>__{'HOST' if kind == 'mailboxes' else 'ADDRESS'}"
+            detail = f"is not a setting by itself; write each setting separately, as in {example}"
             if kind == "routes":
-                report.routing_fault("", key, trouble)
+                report.routing_error("", key, detail)
             else:
-                report.app_fault(key, trouble)
-        elif not _of_the_app(keys, report, key, value):
-            near = _near_miss(key)
-            if near is not None:
-                near_misses.append((SettingValue(key, value), near))
-            elif _OURS.match(key):
-                _perhaps_misspelled(report, key)
-    _tell_near_misses(near_misses, keys, report)
+                report.app_error(key, detail)
+        elif folded in declarations(AppSettings) or folded.startswith(APP_STORAGE + "__"):
+            _add_value(keys, report, (folded,), SettingValue(key, value))
+        elif (near := _near_miss(key)) is not None:
+            near_misses.append((SettingValue(key, value), near))
+        elif _APP_PREFIX.match(key):
+            _report_misspelled(report, key)
+    _report_near_misses(near_misses, keys, report)
     return keys
 
 
-def _tell_near_misses(
+def _report_near_misses(
     near_misses: Sequence[tuple[SettingValue, _NearMiss]], keys: EnvironmentKeys, report: ErrorCollector
 ) -> None:
-    """Report settings that would go unseen: mail must not go elsewhere for it (rule 3.1), nor be removed.
+    """Report settings that would be ignored: mail must not be misrouted (rule 3.1) or removed because of a misspelling.
 
-    Variables that may be another program's are warned of at most.
+    A variable that may be another program's gets a warning at most.
     """
-    meant = {near.place[:2] for given, near in near_misses if near.apart or _is_an_address(near, given.value)}
-    for given, near in near_misses:
-        hint = f"did you mean {near.meant}?"
-        if near.place[:2] in meant or near.place[1] in keys.names[near.kind]:
-            report.fault(near.place, given.key, f"is no setting; {hint}")
-        elif near.plural and not _OF_A_CLUSTER.fullmatch(near.name):
-            report.warn(given.key, f"is no setting and is ignored; {hint}")
+    owners = {
+        near.place[:2] for variable, near in near_misses if near.is_certain or _is_route_address(near, variable.value)
+    }
+    for variable, near in near_misses:
+        hint = f"did you mean {near.correct_key}?"
+        if near.place[:2] in owners or near.place[1] in keys.names[near.kind]:
+            report.error(near.place, variable.key, f"is not a setting; {hint}")
+        elif near.is_plural and not _OF_A_CLUSTER.fullmatch(near.name):
+            report.warn(variable.key, f"is not a setting and is ignored; {hint}")
 
 
-def _is_an_address(near: _NearMiss, value: str) -> bool:
+def _is_route_address(near: _NearMiss, value: str) -> bool:
     return near.setting == "address" and ("@" in value or value.strip() == "*")
 
 
@@ -180,95 +174,87 @@ def _near_miss(key: str) -> _NearMiss | None:
     if match is None:
         return None
     head, separator, rest = match.groups()
-    kind = closest_name(head, KINDS, likeness=_VERY_LIKE)
-    parts = _name_and_setting(kind, rest) if kind is not None else None
+    kind = closest_name(head, OWNED, cutoff=_VERY_SIMILAR)
+    parts = _split_name(kind, rest) if kind is not None else None
     if kind is None or parts is None:
         return None
-    apart = "__" in key or bool(set(separator) - {"_"})
-    return _NearMiss(kind, *parts, apart, head.lower() == kind)
+    is_certain = "__" in key or bool(set(separator) - {"_"})
+    return _NearMiss(kind, *parts, is_certain, head.lower() == kind)
 
 
-def _name_and_setting(kind: str, rest: str) -> tuple[str, str] | None:
-    """A name and a known setting that are joined in another way than by `__`; the setting as it would be right."""
-    known = KINDS[kind].model_fields
-    words = _SEPARATOR.split(rest)
-    joined = [("_".join(words[:at]), "_".join(words[at:]).lower()) for at in range(1, len(words))]
-    joined = [(name, setting) for name, setting in joined if NAME.fullmatch(name.lower())]
-    exact = next((found for found in joined if found[1] in known), None)
+def _split_name(kind: str, text: str) -> tuple[str, str] | None:
+    """Split a name and a known setting that are joined by another separator than `__`; correct the setting."""
+    settings = declarations(OWNED[kind])
+    words = _SEPARATOR.split(text)
+    splits = [("_".join(words[:at]), "_".join(words[at:]).lower()) for at in range(1, len(words))]
+    splits = [(name, setting) for name, setting in splits if NAME.fullmatch(name.lower())]
+    exact = next((split for split in splits if split[1] in settings), None)
     if exact is not None:
         return exact
-    near = ((name, closest_name(setting, known, likeness=_VERY_LIKE)) for name, setting in joined)
-    return next(((name, setting) for name, setting in near if setting is not None), None)
+    similar = ((name, closest_name(setting, settings, cutoff=_VERY_SIMILAR)) for name, setting in splits)
+    return next(((name, setting) for name, setting in similar if setting is not None), None)
 
 
-def _nested(keys: EnvironmentKeys, report: ErrorCollector, key: str, rest: str, value: str) -> None:
+def _add_owned(keys: EnvironmentKeys, report: ErrorCollector, variable: SettingValue, rest: str) -> None:
+    """Add a setting of a mailbox or a route; `rest` is its key without the kind."""
+    key = variable.key
     kind = key.partition("__")[0].lower()
     spelling, delimiter, setting = rest.partition("__")
-    place = (kind, printable(spelling.lower()), setting.lower())
-    name, word, known = spelling.lower(), _WORDS[kind], KINDS[kind].model_fields
-    joined = None if delimiter else _name_and_setting(kind, rest)
-    if joined is not None:
-        near = _NearMiss(kind, *joined, apart=True, plural=True)
-        report.fault(near.place, key, f"names no setting; did you mean {near.meant}?")
+    name, owner, settings = spelling.lower(), _SINGULAR[kind], declarations(OWNED[kind])
+    place = (kind, printable(name), setting.lower())
+    split = None if delimiter else _split_name(kind, rest)
+    if split is not None:
+        near = _NearMiss(kind, *split, is_certain=True, is_plural=True)
+        report.error(near.place, key, f"does not name a setting; did you mean {near.correct_key}?")
         return
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-        remedy = f"use letters, digits and single underscores, a letter first, {LONGEST_NAME} characters at most"
-        report.fault(place, key, f"has no name that a {word} may have; {remedy}")
+        report.error(place, key, f"does not have a valid name of a {owner}; {NAME_RULE}")
         return
     first = keys.names[kind].setdefault(name, spelling)
     if first != spelling:
-        # Told once for the two, by the names alone; whose settings they are cannot be known.
-        trouble = f"differs from {kind.upper()}__{first} by case alone; use one spelling for each {word}"
-        _doubled(report, place, f"{kind.upper()}__{spelling}", trouble)
+        # One error by the names alone: which setting belongs to which spelling is unknown.
+        detail = f"differs from {kind.upper()}__{first} by case alone; use one spelling for each {owner}"
+        _report_repeated(report, place, f"{kind.upper()}__{spelling}", detail)
     if not delimiter or not setting:
-        report.fault(
-            place, key, f"names no setting; write {kind.upper()}__{spelling}__{min(known).upper()} or its like"
-        )
-    elif place[2] not in known:
-        likely = closest_name(setting, known)
-        hint = f"did you mean {likely.upper()}?" if likely else f"known are {', '.join(sorted(known)).upper()}"
-        report.fault(place, key, f"is no setting of a {word}; {hint}")
+        example = f"{kind.upper()}__{spelling}__{min(settings).upper()}"
+        report.error(place, key, f"does not name a setting; write {example} or another setting")
+    elif place[2] not in settings:
+        likely = closest_name(setting, settings)
+        hint = f"did you mean {likely.upper()}?" if likely else f"known are {', '.join(sorted(settings)).upper()}"
+        report.error(place, key, f"is not a setting of a {owner}; {hint}")
     else:
-        _take(keys, report, place, SettingValue(key, value))
+        _add_value(keys, report, place, variable)
 
 
-def _of_the_app(keys: EnvironmentKeys, report: ErrorCollector, key: str, value: str) -> bool:
-    folded = key.lower()
-    if folded not in WrittenSettings.model_fields and not folded.startswith(APP_STORAGE + "__"):
-        return False
-    _take(keys, report, (folded,), SettingValue(key, value))
-    return True
-
-
-def _perhaps_misspelled(report: ErrorCollector, key: str) -> None:
+def _report_misspelled(report: ErrorCollector, key: str) -> None:
     head, delimiter, rest = key.partition("__")
-    flat = [setting_name(name) for name in WrittenSettings.model_fields if name not in KINDS]
-    near = closest_name(head, (*flat, "MAILBOXES", "ROUTES"), likeness=_VERY_LIKE)
+    names = [declaration.name for declaration in declarations(AppSettings).values()]
+    near = closest_name(head, (*names, "MAILBOXES", "ROUTES"), cutoff=_VERY_SIMILAR)
     if delimiter and near in ("MAILBOXES", "ROUTES"):
-        # A rule or a mailbox that goes unseen changes where mail goes: no warning is loud enough.
+        # An error, not a warning: a mailbox or a route that is ignored changes where mail goes.
         name, _, setting = rest.lower().partition("__")
-        report.fault((near.lower(), printable(name), setting), key, f"is no setting; did you mean {near}__{rest}?")
+        report.error((near.lower(), printable(name), setting), key, f"is not a setting; did you mean {near}__{rest}?")
     elif delimiter and near == "MAIL_STORAGE":
-        report.app_fault(key, f"is no setting: MAIL_STORAGE {_IDENTITY_FORM}")
-    elif not delimiter and near in flat:
-        report.warn(key, f"is no setting and is ignored; did you mean {near}?")
+        report.app_error(key, f"is not a setting: MAIL_STORAGE {_IDENTITY_FORM}")
+    elif not delimiter and near in names:
+        report.warn(key, f"is not a setting and is ignored; did you mean {near}?")
 
 
-def _take(keys: EnvironmentKeys, report: ErrorCollector, place: Place, given: SettingValue) -> None:
-    keys.given.add(place)
+def _add_value(keys: EnvironmentKeys, report: ErrorCollector, place: Place, variable: SettingValue) -> None:
+    keys.places.add(place)
     if place in keys.values:
         other = keys.values[place].key
-        _doubled(report, place, given.key, f"differs from {other} by case alone; remove one of the two")
-    elif is_reference(given.value):
-        report.fault(place, given.key, _NOT_RESOLVED)
+        _report_repeated(report, place, variable.key, f"differs from {other} by case alone; remove one of the two")
+    elif is_reference(variable.value):
+        report.error(place, variable.key, _UNRESOLVED)
     else:
-        value = given.value if place[-1] in SECRETS else given.value.strip()
-        keys.values[place] = SettingValue(given.key, value)
+        value = variable.value if place[-1] in SECRETS else variable.value.strip()
+        keys.values[place] = SettingValue(variable.key, value)
 
 
-def _doubled(report: ErrorCollector, place: Place, key: str, trouble: str) -> None:
-    # Of two routes that one name stands for, it cannot be told whose either is.
+def _report_repeated(report: ErrorCollector, place: Place, key: str, detail: str) -> None:
+    # Of two routes with one name, either may be for any mailbox.
     if place[0] == "routes":
-        report.routing_fault("", key, trouble)
+        report.routing_error("", key, detail)
     else:
-        report.fault(place, key, trouble)
+        report.error(place, key, detail)

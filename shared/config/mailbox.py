@@ -1,30 +1,20 @@
-"""From what is written of one mailbox to a mailbox that can be used, or to everything that is wrong with it."""
+"""Check the settings of one mailbox against each other."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from shared.addresses import normalise
 from shared.config.certificates import ca_file_error
-from shared.config.model import (
-    GLOBAL_GRAPH,
-    PACE,
-    SUBSCRIBED_PACE,
-    After,
-    DeliveryField,
-    MailboxSettings,
-    MailProtocol,
-    Tls,
-)
-from shared.config.parsers import ANYWHERE, is_loopback
-from shared.config.presets import DEFAULT_PORTS, PRESETS
-from shared.config.schema import WrittenMailbox
+from shared.config.choices import After, MailProtocol, Tls
+from shared.config.model import POLL_INTERVAL, SUBSCRIBED_POLL_INTERVAL, MailboxSettings
+from shared.config.parsers import is_loopback, parse_move_target
+from shared.config.presets import DEFAULT_PORTS, GLOBAL_GRAPH, PRESETS
 from shared.config.section import Section
-from shared.config.sign_in import sign_in_from_section
+from shared.config.sign_in import check_sign_in
 
 DELETED_ITEMS = frozenset({"deleteditems", "deleted items"})
-"""What FOLDERS may call Graph's well-known folder `deleteditems`, in lower case (Graph: mailFolder resource type)."""
+"""Names in FOLDERS of Graph's well-known folder `deleteditems`, in lower case (Graph: mailFolder resource type)."""
 
 _NOT_WITH_GRAPH = {
     "HOST": "set GRAPH_ENDPOINT for another cloud, or remove it",
@@ -34,130 +24,100 @@ _NOT_WITH_GRAPH = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
+class _Server(NamedTuple):
+    """The server's settings; None if they are neither set nor known."""
+
     protocol: MailProtocol | None
     host: str | None
     port: int | None
     tls: Tls
 
 
-def mailbox_from_section(
-    part: Section[WrittenMailbox], graph_endpoint: str = GLOBAL_GRAPH, *, certificates: bool = True
+def build_mailbox(
+    section: Section, graph_endpoint: str = GLOBAL_GRAPH, *, certificates: bool = True
 ) -> MailboxSettings | None:
-    """Check one mailbox.
+    """Check a mailbox's settings against each other, and build the mailbox.
 
     Args:
-        part: what is written of it.
-        graph_endpoint: where Microsoft Graph is.
-        certificates: whether they are opened.
+        section: the mailbox's settings.
+        graph_endpoint: the URL of Microsoft Graph.
+        certificates: open the certificates to check them.
 
     Returns:
-        The mailbox, or None if something that it cannot be without is missing. It is usable only if the part's report
-        has no fault of it.
+        The mailbox; None if a required setting is missing or invalid. It is usable only if no error was reported.
     """
-    written = part.written
-    server = _server_of(part, graph_endpoint)
-    _check_collecting(part, server.protocol)
-    sign_in = sign_in_from_section(part, graph=server.protocol is MailProtocol.GRAPH, certificates=certificates)
-    if written.address is None:
-        part.missing("ADDRESS", "give the mailbox's primary address")
-    if server.protocol is None or server.host is None or server.port is None:
+    values = section.values
+    server = _build_server(section, graph_endpoint)
+    move_to = parse_move_target(section.text("AFTER")) if values.get("after") is After.MOVE else None
+    _check_folders(section, server.protocol, move_to)
+    sign_in = check_sign_in(section, graph=server.protocol is MailProtocol.GRAPH, certificates=certificates)
+    if "address" not in values:
+        section.missing("ADDRESS", "give the mailbox's primary address")
+    if sign_in is None or "address" not in values or None in server:
         return None
-    if sign_in is None or written.address is None:
-        return None
-    shared = written.shared_mailbox
-    return MailboxSettings(
-        name=part.name,
-        enabled=written.enabled,
-        protocol=server.protocol,
-        address=written.address,
-        host=server.host,
-        port=server.port,
-        tls=server.tls,
-        ca_file=written.ca_file,
-        allow_plaintext=written.allow_plaintext,
-        sign_in=sign_in,
-        username=written.username,
-        password=written.password,
-        tenant_id=written.tenant_id,
-        client_id=written.client_id,
-        client_secret=written.client_secret,
-        certificate=written.certificate,
-        certificate_file=written.certificate_file,
-        certificate_password=written.certificate_password,
-        shared_mailbox=(shared and normalise(shared)) or shared,
-        shared_login=written.shared_login,
-        folders=written.folders,
-        after=written.after.after,
-        move_to=written.after.move_to,
-        since=written.since,
-        poll_every=written.poll_every or PACE,
-        poll_every_subscribed=written.poll_every or SUBSCRIBED_PACE,
-        max_message_bytes=written.max_message_bytes,
-        disable_after=written.disable_after,
-        aliases=written.aliases,
-        delivery_hints=written.delivery_hints,
-        delivery_fields=tuple(
-            DeliveryField(name.removesuffix(ANYWHERE), name.endswith(ANYWHERE)) for name in written.delivery_fields
-        ),
-        trusted_hops=written.trusted_hops,
-        received_by=written.received_by,
-        plus_addressing=written.plus_addressing,
-        fallback=written.fallback,
-        blocked_senders=written.blocked_senders,
-    )
+    interval = values.get("poll_every")
+    derived = {
+        **server._asdict(),
+        "sign_in": sign_in,
+        "move_to": move_to,
+        "poll_every": interval or POLL_INTERVAL,
+        "poll_every_subscribed": interval or SUBSCRIBED_POLL_INTERVAL,
+    }
+    return MailboxSettings(name=section.name, **{**values, **derived})
 
 
-def _server_of(part: Section[WrittenMailbox], graph_endpoint: str) -> _Server:
-    written = part.written
-    preset = PRESETS[written.preset] if written.preset is not None else None
-    protocol = written.protocol or (preset.protocol if preset else None)
-    host = written.host or (preset.host if preset else None)
-    tls = written.tls or (preset.tls if preset else Tls.IMPLICIT)
-    port = written.port or (DEFAULT_PORTS.get((protocol, tls)) if protocol is not None else None)
+def _build_server(section: Section, graph_endpoint: str) -> _Server:
+    values = section.values
+    preset = PRESETS[values["preset"]] if "preset" in values else None
+    protocol = values.get("protocol", preset and preset.protocol)
+    host = values.get("host", preset and preset.host)
+    tls = values.get("tls", preset.tls if preset else Tls.IMPLICIT)
+    port = values.get("port") or (DEFAULT_PORTS.get((protocol, tls)) if protocol else None)
     if preset and protocol is not preset.protocol:
-        part.fault("PROTOCOL", f"contradicts PRESET, which is for {preset.protocol}; remove one of the two")
-    # A preset that is wrong might have filled both in: its own fault is enough.
-    if not part.given("PRESET"):
+        section.error("PROTOCOL", f"contradicts PRESET, which is for {preset.protocol}; remove one of the two")
+    # An invalid preset might fill both in: its own error is enough.
+    if not section.is_set("PRESET"):
         if protocol is None:
-            part.missing("PROTOCOL", "use imap, pop3 or graph, or set PRESET")
+            section.missing("PROTOCOL", "use imap, pop3 or graph, or set PRESET")
         if host is None and protocol is not MailProtocol.GRAPH:
-            part.missing("HOST", "give the mail server's name, or set PRESET")
-    if written.ca_file is not None and (trouble := ca_file_error(written.ca_file)):
-        part.fault("CA_FILE", trouble)
+            section.missing("HOST", "give the mail server's name, or set PRESET")
+    if "ca_file" in values and (detail := ca_file_error(values["ca_file"])):
+        section.error("CA_FILE", detail)
     if protocol is MailProtocol.GRAPH:
-        for name, remedy in _NOT_WITH_GRAPH.items():
-            if part.given(name):
-                part.fault(name, f"is not used with graph; {remedy}")
-        where = urlsplit(graph_endpoint)
-        return _Server(protocol, where.hostname, where.port or DEFAULT_PORTS[protocol, Tls.IMPLICIT], Tls.IMPLICIT)
-    if tls is Tls.NONE and host is not None and not is_loopback(host) and not written.allow_plaintext:
-        remedy = "use implicit or starttls, or set ALLOW_PLAINTEXT=true"
-        part.fault("TLS", f"sends password and mail in the clear to a host that is not this machine; {remedy}", "none")
+        for name, fix in _NOT_WITH_GRAPH.items():
+            if section.is_set(name):
+                section.error(name, f"is not used with graph; {fix}")
+        url = urlsplit(graph_endpoint)
+        return _Server(protocol, url.hostname, url.port or DEFAULT_PORTS[protocol, Tls.IMPLICIT], Tls.IMPLICIT)
+    if tls is Tls.NONE and host is not None and not is_loopback(host) and not values.get("allow_plaintext"):
+        fix = "use implicit or starttls, or set ALLOW_PLAINTEXT=true"
+        section.error("TLS", f"sends password and mail in the clear to a host that is not this machine; {fix}", "none")
     return _Server(protocol, host, port, tls)
 
 
-def _check_collecting(part: Section[WrittenMailbox], protocol: MailProtocol | None) -> None:
-    written = part.written
-    after, target = written.after
+def _check_folders(section: Section, protocol: MailProtocol | None, move_to: str | None) -> None:
+    folders: tuple[str, ...] = section.values.get("folders", ("INBOX",))
+    after = section.values.get("after")
     if protocol is MailProtocol.POP3:
         if after is After.MOVE:
-            part.fault("AFTER", "POP3 has no folders to move to; use delete or keep", None)
+            section.error("AFTER", "POP3 has no folders to move to; use delete or keep")
         if after is After.TRASH:
-            part.fault("AFTER", "trash needs a folder for deleted items, and POP3 has none; use delete or keep", None)
-        if written.folders != ("INBOX",):
-            part.fault("FOLDERS", "POP3 has INBOX alone; remove the setting, or use imap")
-    elif target is not None and _compared(target, protocol) in [_compared(one, protocol) for one in written.folders]:
-        part.fault("AFTER", "is a folder that is collected, so that mail would come again; move it to another", target)
+            section.error("AFTER", "trash needs a folder for deleted items, and POP3 has none; use delete or keep")
+        if folders != ("INBOX",):
+            section.error("FOLDERS", "POP3 has INBOX alone; remove the setting, or use imap")
+    elif move_to is not None and _fold(move_to, protocol) in [_fold(folder, protocol) for folder in folders]:
+        section.error(
+            "AFTER", "is a folder that is polled, so that mail would arrive again; move it to another", move_to
+        )
     elif after is After.TRASH and protocol is MailProtocol.GRAPH:
-        for folder in written.folders:
-            if _compared(folder, protocol) in DELETED_ITEMS:
-                part.fault("AFTER", f"trash moves mail to {folder}, which FOLDERS collects; use delete, or move:FOLDER")
+        for folder in folders:
+            if _fold(folder, protocol) in DELETED_ITEMS:
+                detail = f"trash moves mail to {folder}, which FOLDERS polls; use delete, or move:FOLDER"
+                section.error("AFTER", detail)
 
 
-def _compared(folder: str, protocol: MailProtocol | None) -> str:
-    """A folder's path as its server compares it: Exchange does so without case, IMAP's servers differ."""
+def _fold(folder: str, protocol: MailProtocol | None) -> str:
+    """Return a folder's path as its server compares it: Exchange ignores case, IMAP servers differ."""
     if protocol is not MailProtocol.GRAPH:
         return folder
     return "/".join(name.strip() for name in folder.split("/") if name.strip()).casefold()

@@ -1,26 +1,37 @@
-"""What the rest of the app knows of the settings: frozen objects, checked as a whole before anybody sees them."""
+"""The settings of a mailbox and of the app: each is declared here once, with its type, default, parser and meaning.
+
+A field with a description is a setting. Its name is the field's in upper case, or the field's `title`. The other fields
+are derived while the settings are read. A route is declared in `shared.routing.model`, the same way.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import SecretStr
+from pydantic import ConfigDict, Field, SecretStr, SkipValidation
+from pydantic.dataclasses import dataclass, is_pydantic_dataclass
+from pydantic.fields import FieldInfo
 
-from shared.addresses import normalise
+from shared.addresses import normalise, parse_address
+from shared.config import parsers
+from shared.config.choices import After, DeliveryField, MailProtocol, PlusAddressing, SignIn, Tls
+from shared.config.parsers import parse_choice
+from shared.config.presets import GLOBAL_GRAPH, Preset
 from shared.config.secret_fingerprint import file_content, fingerprint
+from shared.routing.model import Patterns, Route
+from shared.setting_values import Boolean, LowerCase, from_text, list_of, parse_integer
 from shared.storage.location import StorageLocation
 
 DEFAULT_MAX_MESSAGE_BYTES = 150 * 1024 * 1024
 
 LOOP_LIMIT = 25
-"""Hops that no message makes that arrives: servers give up at a few dozen themselves (RFC 5321 section 6.3)."""
+"""More hops than a delivered message makes: servers give up at a few dozen themselves (RFC 5321 section 6.3)."""
 
 MAX_RECIPIENTS = 200
 """Recipients of a message that get a result: more than people write to, and few enough to bound its cost."""
@@ -28,160 +39,155 @@ MAX_RECIPIENTS = 200
 MAX_ATTACHMENTS = 200
 """Attachments of a message that are blobs of their own."""
 
-PACE, SUBSCRIBED_PACE = 60, 15 * 60
-"""Seconds between two looks at a mailbox; the second while Graph notifies us, since notifications get lost."""
+POLL_INTERVAL, SUBSCRIBED_POLL_INTERVAL = 60, 15 * 60
+"""Seconds between two polls of a mailbox, without and with Graph notifications, of which some get lost."""
 
-GLOBAL_GRAPH = "https://graph.microsoft.com/v1.0"
 LONGEST_SUBSCRIPTION = 4230
 """Minutes that a subscription to messages may last (Graph: subscription resource type, maximum length)."""
 
+_SHORTEST_SUBSCRIPTION = 45
+_LONGEST_INTERVAL = 24 * 60 * 60
+_LARGEST = 1_000_000
+_MOST_HOPS = 50
+_CONFIG = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-class MailProtocol(StrEnum):
-    """How mail is collected."""
-
-    IMAP = "imap"
-    POP3 = "pop3"
-    GRAPH = "graph"
-    """Microsoft Graph over HTTPS: mailboxes of Office 365."""
-
-
-class Tls(StrEnum):
-    """How the connection is protected (rule 1.1)."""
-
-    IMPLICIT = "implicit"
-    STARTTLS = "starttls"
-    NONE = "none"
+Host = Annotated[str | None, from_text(parsers.parse_host)]
+Identifier = Annotated[str | None, from_text(parsers.parse_identifier)]
+Count = Annotated[int, from_text(parse_integer(1, _LARGEST))]
 
 
-class SignIn(StrEnum):
-    """How the mailbox is signed in to (rule 1.4)."""
-
-    PASSWORD = "password"  # noqa: S105  the name of a method, no password
-    CLIENT_SECRET = "client-secret"  # noqa: S105  likewise
-    CERTIFICATE = "certificate"
-    MANAGED_IDENTITY = "managed-identity"
-    """The app's own identity in Azure: no secret at all."""
-
-
-class After(StrEnum):
-    """What becomes of a message in the mailbox once it is stored (rule 1.3)."""
-
-    DELETE = "delete"
-    """Removed for good, where the server can."""
-    TRASH = "trash"
-    r"""Moved to the deleted items: Graph's `deleteditems`; IMAP's folder with the special use \Trash (RFC 6154)."""
-    MOVE = "move"
-    KEEP = "keep"
-
-
-class PlusAddressing(StrEnum):
-    """What the part of a local part after `+` means (rule 2.4)."""
-
-    MIXED = "mixed"
-    OFF = "off"
-    ONLY = "only"
-
-
-class DeliveryField(NamedTuple):
-    """A delivery header that DELIVERY_FIELDS names.
-
-    Attributes:
-        name: in lower case.
-        anywhere: the header counts wherever it is, not only above the trusted `Received`.
-    """
-
-    name: str
-    anywhere: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
 class MailboxSettings:
-    """One mailbox, usable as it is. No secret is in its repr.
+    """The settings of one mailbox, `MAILBOXES__<name>__<SETTING>`. Its repr holds no secret.
 
     Attributes:
-        name: lower case.
-        enabled: false leaves it alone.
-        protocol: IMAP, POP3 or Microsoft Graph.
-        address: the primary address, normalised.
-        host: DNS name or IP address of the mail server; for Graph, of GRAPH_ENDPOINT.
-        port: its port.
-        tls: how the connection is protected.
-        ca_file: PEM certificates to trust besides the machine's own.
-        allow_plaintext: TLS `none` is meant for a host that is not loopback.
-        sign_in: which of the credentials below are there.
-        username: the login, where it is not the address.
-        password: for `password`.
-        tenant_id: for OAuth.
-        client_id: for OAuth; for `managed-identity` that of a user-assigned one, or None.
-        client_secret: for `client-secret`.
-        certificate: for `certificate`: PEM text, or PFX in base64.
-        certificate_file: the same in a file, PEM or PFX.
-        certificate_password: of the private key in either.
-        shared_mailbox: the mailbox to open with another's sign-in; normalised if it is an address.
-        shared_login: the login's template for that, with `{username}` and `{shared}`.
-        folders: what is collected; `INBOX` is spelled so.
-        after: what becomes of a stored message.
-        move_to: the folder for `move`, else None.
-        since: no mail from before is taken (UTC); `now` counts from first contact; None: everything.
-        poll_every: seconds from one look to the next.
-        poll_every_subscribed: the same while Graph notifies us of new mail.
-        max_message_bytes: a larger message is not downloaded.
-        disable_after: failures in a row after which the mailbox is disabled.
-        aliases: further addresses of the mailbox, normalised; empty: any address that a route of it names may be one.
-        delivery_hints: mail is routed by delivery headers where To and Cc name an alias's mailbox, or match no route.
-        delivery_fields: further delivery headers.
-        trusted_hops: how many `Received` lines, from the top, are of servers of our own.
-        received_by: the `by` host of the last of these, or None: any.
-        plus_addressing: what plus addresses mean.
-        fallback: the name of an enabled route of this mailbox or of all.
-        blocked_senders: normalised addresses or `*@domain`.
+        name: the mailbox's name in lower case.
+        protocol: set, or the preset's.
+        host: set, the preset's, or for Graph that of GRAPH_ENDPOINT.
+        port: set, or the usual port of the protocol and TLS.
+        sign_in: set, or determined by the credentials.
+        move_to: the folder of AFTER=move:FOLDER; else None.
+        since: `now` is the first contact with the mailbox; None: no limit.
+        poll_every_subscribed: seconds between two polls while Graph sends notifications.
+        shared_mailbox: normalised if it is an address.
+        aliases: normalised; empty: any address that a route of the mailbox names may be one.
     """
 
     name: str
-    protocol: MailProtocol
-    address: str
-    host: str
-    port: int
-    enabled: bool = True
-    tls: Tls = Tls.IMPLICIT
-    ca_file: Path | None = None
-    allow_plaintext: bool = False
-    sign_in: SignIn = SignIn.PASSWORD
-    username: str | None = None
-    password: SecretStr | None = None
-    tenant_id: str | None = None
-    client_id: str | None = None
-    client_secret: SecretStr | None = None
-    certificate: SecretStr | None = None
-    certificate_file: Path | None = None
-    certificate_password: SecretStr | None = None
-    shared_mailbox: str | None = None
-    shared_login: str | None = None
-    folders: tuple[str, ...] = ("INBOX",)
-    after: After = After.DELETE
+    preset: Annotated[Preset | None, from_text(parse_choice(Preset))] = Field(
+        default=None, description="A well-known server; fills in PROTOCOL, HOST, PORT and TLS where they are not set."
+    )
+    protocol: Annotated[MailProtocol, from_text(parse_choice(MailProtocol))] = Field(
+        description="How mail is retrieved: imap, pop3, or graph (Office 365)."
+    )
+    address: Annotated[str, from_text(parse_address)] = Field(description="The mailbox's primary address.")
+    host: Annotated[str, from_text(parsers.parse_host)] = Field(description="The mail server.")
+    port: Annotated[int, from_text(parsers.parse_port)] = Field(
+        description="The server's port. Default: the usual one for PROTOCOL and TLS."
+    )
+    tls: Annotated[Tls, from_text(parse_choice(Tls))] = Field(
+        default=Tls.IMPLICIT,
+        description="TLS from the first byte, after STARTTLS or STLS, or none. Default: implicit.",
+    )
+    ca_file: Path | None = Field(
+        default=None, description="A PEM file with certificates to trust in addition to the machine's roots."
+    )
+    allow_plaintext: Boolean = Field(
+        default=False, description="Allow TLS=none for a host that is not loopback: password and mail go in the clear."
+    )
+    username: str | None = Field(default=None, description="The login for PASSWORD. Default: ADDRESS.")
+    password: SecretStr | None = Field(default=None, description="The password, or app password.")
+    sign_in: Annotated[SignIn, from_text(parse_choice(SignIn))] = Field(
+        default=SignIn.PASSWORD,
+        description="How to sign in. Default: determined by the credentials that are set; managed-identity, which "
+        "needs none, must be named.",
+    )
+    tenant_id: Identifier = Field(default=None, description="The tenant, for OAuth: its id or one of its domains.")
+    client_id: Identifier = Field(
+        default=None,
+        description="The app registration's client id, for OAuth; or that of a user-assigned managed identity.",
+    )
+    client_secret: SecretStr | None = Field(default=None, description="The app registration's secret.")
+    certificate: Annotated[SecretStr | None, from_text(parsers.parse_certificate)] = Field(
+        default=None, description="The app registration's certificate and its private key: PEM text, or PFX in base64."
+    )
+    certificate_file: Path | None = Field(default=None, description="The same in a file, PEM or PFX.")
+    certificate_password: SecretStr | None = Field(
+        default=None, description="The password of the certificate's private key."
+    )
+    shared_mailbox: Annotated[str | None, from_text(parsers.parse_shared_mailbox)] = Field(
+        default=None, description="The shared mailbox to open with this sign-in. With OAuth: its address."
+    )
+    shared_login: str | None = Field(
+        default=None,
+        description=r"The login for a shared mailbox, with {username} and {shared}. Default: {username}\{shared}.",
+    )
+    folders: Annotated[tuple[str, ...], from_text(parsers.parse_folders)] = Field(
+        default=("INBOX",),
+        description="The folders to poll, separated by ;. POP3 has INBOX alone. Graph: paths, as in INBOX/Orders.",
+    )
+    after: Annotated[After, from_text(parsers.parse_after)] = Field(
+        default=After.DELETE,
+        description="What happens to a message in the mailbox once it is stored: delete (permanently, where the server "
+        "can), trash (not POP3: moved to the deleted items), move:FOLDER (not POP3) or keep.",
+    )
     move_to: str | None = None
-    since: datetime | Literal["now"] | None = None
-    poll_every: int = PACE
-    poll_every_subscribed: int = SUBSCRIBED_PACE
-    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-    disable_after: int = 10
-    aliases: tuple[str, ...] = ()
-    delivery_hints: bool = True
-    delivery_fields: tuple[DeliveryField, ...] = ()
-    trusted_hops: int = 1
-    received_by: str | None = None
-    plus_addressing: PlusAddressing = PlusAddressing.MIXED
-    fallback: str | None = None
-    blocked_senders: tuple[str, ...] = ()
+    since: Annotated[datetime | Literal["now"] | None, from_text(parsers.parse_since)] = Field(
+        default=None,
+        description="Take no mail from before this date or date-time (UTC), or from before first contact (now).",
+    )
+    poll_every: Annotated[int, from_text(parse_integer(1, _LONGEST_INTERVAL))] = Field(
+        default=POLL_INTERVAL,
+        description=f"Seconds from one poll of the mailbox to the next. Default: {POLL_INTERVAL}, or "
+        f"{SUBSCRIBED_POLL_INTERVAL} while Graph sends notifications of new mail.",
+    )
+    poll_every_subscribed: int = SUBSCRIBED_POLL_INTERVAL
+    max_message_bytes: Annotated[int, from_text(parsers.parse_size)] = Field(
+        default=DEFAULT_MAX_MESSAGE_BYTES, description="A larger message stays in the mailbox: bytes, or as in 150MB."
+    )
+    disable_after: Count = Field(default=10, description="Failures in a row after which the mailbox is disabled.")
+    aliases: Annotated[tuple[str, ...], from_text(list_of(parse_address))] = Field(
+        default=(),
+        description="The mailbox's aliases, separated by ;. Mail whose To names ADDRESS, and whose delivery header "
+        "names an alias, is routed by the alias. Default: each address that a route of this mailbox names.",
+    )
+    delivery_hints: Boolean = Field(
+        default=True,
+        description="Route by delivery headers (X-Original-To, Delivered-To and others that the receiving server "
+        "writes) mail to an alias, and mail whose To and Cc match no route.",
+    )
+    delivery_fields: Annotated[tuple[DeliveryField, ...], from_text(parsers.parse_delivery_fields)] = Field(
+        default=(),
+        description="Further delivery headers, separated by ;, that count before all others. A header counts above "
+        "the trusted Received line only; NAME! counts anywhere, if the provider removes it from outside mail.",
+    )
+    trusted_hops: Annotated[int, from_text(parse_integer(1, _MOST_HOPS))] = Field(
+        default=1, description="How many Received lines, from the top, are written by your own servers."
+    )
+    received_by: Host = Field(
+        default=None, description="The by host that the last of these must name; otherwise nothing above it counts."
+    )
+    plus_addressing: Annotated[PlusAddressing, from_text(parse_choice(PlusAddressing))] = Field(
+        default=PlusAddressing.MIXED,
+        description="mixed: base+ref@domain matches base@domain too; off: it does not; "
+        "only: mixed, and threads are found by the reference alone.",
+    )
+    fallback: LowerCase = Field(
+        default=None, description="The route for mail to the primary address that no other route took."
+    )
+    blocked_senders: Patterns = Field(
+        default=(), description="Addresses or *@domain, separated by ;, whose mail is recorded but not routed."
+    )
+    enabled: Boolean = Field(default=True, description="false: the mailbox is not polled.")
 
     @property
     def login(self) -> str:
-        r"""What is given to LOGIN or USER with a password: `primary\shared` for a shared mailbox (rule 1.5)."""
+        r"""The name for LOGIN or USER with a password: `primary\shared` for a shared mailbox (rule 1.5)."""
         username = self.username or self.address
         if self.shared_mailbox is None:
             return username
         parts = {"username": username, "shared": self.shared_mailbox}
-        # In one pass, so that a brace in a name is not taken for a placeholder.
+        # In one pass: a name may have braces, which are not a placeholder.
         return re.sub(r"\{(username|shared)\}", lambda m: parts[m[1]], self.shared_login or r"{username}\{shared}")
 
     @property
@@ -191,9 +197,9 @@ class MailboxSettings:
 
     @property
     def sign_in_fingerprint(self) -> str:
-        """16 hex digits that change when where or how the mailbox is signed in to changes, secrets included.
+        """16 hex digits that change when the server, the login or a credential changes.
 
-        Derived slowly (scrypt), so that a weak password cannot be guessed from it; once a process.
+        They are derived slowly (scrypt), so that a weak password cannot be guessed from them, and once a process.
         """
         secrets = (self.password, self.client_secret, self.certificate, self.certificate_password)
         return fingerprint(
@@ -207,85 +213,153 @@ class MailboxSettings:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteSettings:
-    """One route (rules 3.1, 3.2), usable as it is. Its name and its mailbox's are lower case.
-
-    Attributes:
-        name: the route's name.
-        mailbox: whose route it is; None: every mailbox's.
-        address: a normalised address, `*@domain`, `*` (a wildcard route), or None (only a fallback).
-        order: the smaller comes first.
-        senders: normalised addresses or `*@domain`; empty: any.
-        recipients: the same, over all recipients.
-        subject_words: any of them; empty: any subject.
-        attachment_types: extensions, lower case, without the dot; empty: no condition.
-        important: take only what is marked important.
-        folders: whose mail it takes; empty: any.
-        enabled: false: it takes nothing.
-    """
-
-    name: str
-    mailbox: str | None = None
-    address: str | None = None
-    order: int = 100
-    senders: tuple[str, ...] = ()
-    recipients: tuple[str, ...] = ()
-    subject_words: tuple[str, ...] = ()
-    attachment_types: tuple[str, ...] = ()
-    important: bool = False
-    folders: tuple[str, ...] = ()
-    enabled: bool = True
+MailboxErrors = Annotated[Mapping[str, tuple[str, ...]], SkipValidation]
+"""Configuration errors by the name of the mailbox."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _empty_mapping() -> MappingProxyType[str, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
 class AppSettings:
     """All settings.
 
     Attributes:
-        app_storage: queues and leases.
-        mail_storage: blobs and records.
-        mail_container: the container, or folder, of all mail.
-        poll_schedule: six fields; empty if it is not set, since the host and not the app reads it.
-        poll_budget: seconds after which a poll stops and enqueues itself again.
-        loop_limit: `Received` lines after which a message goes in circles (rule 5.3).
-        max_recipients: recipients of a message that get a result (rule 3.10).
-        max_attachments: attachments of a message that are blobs of their own; the others share an archive.
-        sign_in_authority: `https://host`, without a path.
-        graph_endpoint: Microsoft Graph, with its version: `https://host/v1.0`.
-        graph_webhook_url: the notification function's public address; None: nobody notifies us.
-        graph_client_state_keys: what the proof in notifications is made with, the first, and checked with, all.
-        graph_subscription_minutes: how long a subscription is asked for.
-        telemetry: Application Insights's connection string; None: nothing is exported.
-        mailboxes: by name, the usable ones, those with ENABLED=false included.
-        faulty: the other ones' faults by name; each names the setting and the remedy.
-        routes: by order, then name; those with ENABLED=false, and those of faulty mailboxes, included.
-        fallbacks: the route that a mailbox names as FALLBACK, by mailbox, the faulty ones' included.
-        route_faults: what is wrong with routes, by the mailbox whose mail waits for it; by "" if all mail does.
-        wrong_routes: the names of the routes that are not among `routes` since something is wrong with them.
-        warnings: what is allowed and looks like a mistake.
+        app_storage: the storage of queues and leases.
+        mail_storage: the storage of blobs and records.
+        poll_schedule: empty if it is not set, since the Functions host reads it, not the app.
+        graph_client_state_keys: notifications are proven with the first key, and verified with all.
+        mailboxes: the valid mailboxes by name, those with ENABLED=false included.
+        mailbox_errors: the configuration errors of the other mailboxes.
+        routes: the valid routes by order, then name; disabled ones, and those of invalid mailboxes, included.
+        fallbacks: the FALLBACK of each mailbox that sets it, invalid mailboxes included.
+        route_errors: the configuration errors of routes, by the mailbox whose mail they hold; "" is all mail.
+        invalid_routes: the names of the invalid routes.
+        warnings: valid settings that look like a mistake.
         secrets: values that no message may show.
     """
 
-    app_storage: StorageLocation
-    mail_storage: StorageLocation
-    mail_container: str = "mail"
-    poll_schedule: str = ""
-    poll_budget: float = 300
-    loop_limit: int = LOOP_LIMIT
-    max_recipients: int = MAX_RECIPIENTS
-    max_attachments: int = MAX_ATTACHMENTS
-    sign_in_authority: str = "https://login.microsoftonline.com"
-    graph_endpoint: str = GLOBAL_GRAPH
-    graph_webhook_url: str | None = None
-    graph_client_state_keys: tuple[SecretStr, ...] = ()
-    graph_subscription_minutes: int = LONGEST_SUBSCRIPTION
-    telemetry: SecretStr | None = None
-    mailboxes: Mapping[str, MailboxSettings] = field(default_factory=lambda: MappingProxyType({}))
-    faulty: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    routes: tuple[RouteSettings, ...] = ()
-    fallbacks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    route_faults: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    wrong_routes: frozenset[str] = frozenset()
+    app_storage: StorageLocation = Field(
+        title="AzureWebJobsStorage",
+        description="The app's own storage: a connection string, UseDevelopmentStorage=true, or folder:PATH; or in the "
+        "host's identity form, as AzureWebJobsStorage__accountName and its like. A relative PATH is relative to the "
+        "settings file.",
+    )
+    mail_storage: StorageLocation = Field(
+        description="Where mail and records are stored: a connection string, https://ACCOUNT.blob.core.windows.net, "
+        "UseDevelopmentStorage=true, or folder:PATH, relative to the settings file. Default: the app's own storage."
+    )
+    mail_container: Annotated[str, from_text(parsers.parse_container)] = Field(
+        default="mail", description="The container of all mail."
+    )
+    store_mode: Annotated[int, from_text(parsers.parse_file_mode)] = Field(
+        default=0o600,
+        description="The mode of the files that are stored in a folder, in octal digits; folders get x wherever r is "
+        "set (0640: 0750). Azure's storages have none. Default: 0600.",
+    )
+    poll_schedule: Annotated[str, from_text(parsers.parse_schedule)] = Field(
+        default="", description="When mailboxes are polled: six fields, seconds first. Usual: 0 * * * * *"
+    )
+    poll_budget: Annotated[float, from_text(parsers.parse_seconds)] = Field(
+        default=300, description="Seconds after which a poll stops and enqueues itself again."
+    )
+    loop_limit: Count = Field(
+        default=LOOP_LIMIT, description="A message with more Received lines is treated as a mail loop."
+    )
+    max_recipients: Count = Field(
+        default=MAX_RECIPIENTS,
+        description="Recipients of one message that get a result, in the order of To and Cc. The others are listed in "
+        "a record under unhandled/.",
+    )
+    max_attachments: Count = Field(
+        default=MAX_ATTACHMENTS,
+        description="Attachments of one message that are stored as blobs of their own. The others share one ZIP file.",
+    )
+    sign_in_authority: Annotated[str, from_text(parsers.parse_authority)] = Field(
+        default="https://login.microsoftonline.com", description="The token service's host; TENANT_ID follows it."
+    )
+    graph_endpoint: Annotated[str, from_text(parsers.parse_endpoint)] = Field(
+        default=GLOBAL_GRAPH, description="Microsoft Graph, with its version; other clouds have other hosts."
+    )
+    graph_webhook_url: Annotated[str | None, from_text(parsers.parse_webhook)] = Field(
+        default=None,
+        description="The public address of the function graph_webhook, as in https://APP.azurewebsites.net/api/"
+        "graph_webhook. Not set: Graph sends no notifications, and only the timer polls.",
+    )
+    graph_client_state_keys: Annotated[tuple[SecretStr, ...], from_text(parsers.parse_keys)] = Field(
+        default=(),
+        title="GRAPH_CLIENT_STATE_KEY",
+        description="The key that proves a notification to be meant for this app: 32 random characters or more. Two, "
+        "separated by ;, while the first takes over from the second.",
+    )
+    graph_subscription_minutes: Annotated[int, from_text(parse_integer(_SHORTEST_SUBSCRIPTION, _LARGEST))] = Field(
+        default=LONGEST_SUBSCRIPTION,
+        description="The requested lifetime of a subscription, in minutes; Graph's maximum is used where it is less.",
+    )
+    telemetry: SecretStr | None = Field(
+        default=None,
+        title="APPLICATIONINSIGHTS_CONNECTION_STRING",
+        description="The connection string of Application Insights. Not set: telemetry is not exported.",
+    )
+    mailboxes: Annotated[Mapping[str, MailboxSettings], SkipValidation] = field(default_factory=_empty_mapping)
+    mailbox_errors: MailboxErrors = field(default_factory=_empty_mapping)
+    routes: Annotated[tuple[Route, ...], SkipValidation] = ()
+    fallbacks: Annotated[Mapping[str, str], SkipValidation] = field(default_factory=_empty_mapping)
+    route_errors: MailboxErrors = field(default_factory=_empty_mapping)
+    invalid_routes: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     secrets: tuple[SecretStr, ...] = field(default=(), repr=False, compare=False)
+
+
+Model = type[object]
+"""`AppSettings`, `MailboxSettings` or `Route`."""
+
+OWNED: Mapping[str, Model] = {"mailboxes": MailboxSettings, "routes": Route}
+"""The models of which there may be several, by the word that their settings' names begin with, in lower case."""
+
+
+class Declaration:
+    """A setting that a model declares.
+
+    Attributes:
+        field: the model's field.
+        name: the setting's name, for a mailbox or a route without its prefix.
+        info: the field's type, parser, default and description.
+    """
+
+    def __init__(self, field_name: str, info: FieldInfo) -> None:
+        self.field = field_name
+        self.name = info.title or field_name.upper()
+        self.info = info
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the setting's value is never shown, and never trimmed."""
+        return bool({SecretStr, StorageLocation} & set(_types(self.info.annotation)))
+
+
+def _types(annotation: Any) -> list[Any]:
+    return [annotation, *(inner for argument in get_args(annotation) for inner in _types(argument))]
+
+
+def _declare(model: Model) -> Mapping[str, Declaration]:
+    assert is_pydantic_dataclass(model)
+    declared = [Declaration(name, info) for name, info in model.__pydantic_fields__.items() if info.description]
+    return {declaration.name.lower(): declaration for declaration in declared}
+
+
+_DECLARATIONS: Mapping[Model, Mapping[str, Declaration]] = {
+    model: _declare(model) for model in (AppSettings, MailboxSettings, Route)
+}
+
+
+def declarations(model: Model) -> Mapping[str, Declaration]:
+    """Return the settings that a model declares, in their order, by name in lower case."""
+    return _DECLARATIONS[model]
+
+
+SECRETS = frozenset(
+    name for settings in _DECLARATIONS.values() for name, setting in settings.items() if setting.is_secret
+)
+"""The settings whose values are never shown, and never trimmed: their names in lower case, without prefix."""

@@ -1,11 +1,11 @@
-"""Servers that many mailboxes are on (rule 1.1). A preset fills in what the mailbox's own settings leave open."""
+"""Servers that many mailboxes are on (rule 1.1). A preset fills in the settings that a mailbox does not set itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.config.model import MailProtocol, Tls
+from shared.config.choices import MailProtocol, Tls
 
 DEFAULT_PORTS = {
     (MailProtocol.IMAP, Tls.IMPLICIT): 993,
@@ -16,8 +16,10 @@ DEFAULT_PORTS = {
     (MailProtocol.POP3, Tls.NONE): 110,
     (MailProtocol.GRAPH, Tls.IMPLICIT): 443,
 }
-"""RFC 8314 section 7; a preset's ports are these too."""
+"""The ports of RFC 8314 section 7; presets use them too."""
 
+
+GLOBAL_GRAPH = "https://graph.microsoft.com/v1.0"
 
 WITHOUT_PERMANENT_DELETE = frozenset(
     {"graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"}
@@ -26,7 +28,7 @@ WITHOUT_PERMANENT_DELETE = frozenset(
 
 
 class Preset(StrEnum):
-    """The presets' names."""
+    """The name of a preset."""
 
     GMAIL_IMAP = "gmail-imap"
     GMAIL_POP3 = "gmail-pop3"
@@ -37,12 +39,12 @@ class Preset(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a preset stands for.
+    """The server that a preset represents.
 
     Attributes:
-        protocol: what is spoken there.
-        host: its name; None: GRAPH_ENDPOINT has it.
-        tls: how the connection is protected; with the protocol it says the port.
+        protocol: how mail is retrieved from it.
+        host: its DNS name; None: the host of GRAPH_ENDPOINT.
+        tls: how the connection is protected; with the protocol, it determines the port.
     """
 
     protocol: MailProtocol

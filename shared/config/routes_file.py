@@ -1,4 +1,4 @@
-"""The routes file: routes that are kept with the mail, so that they change without a restart.
+"""The routes file: routes that are stored with the mail, so that they change without a restart.
 
 It is JSON: `{"routes": {"sales": {"ADDRESS": "sales@example.com", "SENDERS": ["*@example.org"]}}}`. A route's fields
 are the settings of a route, `ROUTES__x__FIELD`, in any case; a list is an array, or text separated by `;`.
@@ -10,120 +10,120 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shared.config.env_keys import LONGEST_NAME, NAME, EnvironmentKeys, SettingValue
-from shared.config.schema import WrittenRoute
-from shared.config.validation import APP, ErrorCollector, InvalidValue, closest_name
-from shared.errors import printable
+from shared.config.env_keys import LONGEST_NAME, NAME, NAME_RULE, EnvironmentKeys, SettingValue
+from shared.config.model import declarations
+from shared.config.validation import APP, ErrorCollector, closest_name
+from shared.errors import InvalidValue, printable
+from shared.routing.model import Route
 
 ROUTES_PATH = "config/routes.json"
 """The file's path in the container of all mail."""
 
 LARGEST_FILE = 10_000_000
-"""Bytes of the file: room for 50,000 routes. It is read whole, and again whenever it changes."""
+"""The file's maximum size in bytes: room for 50,000 routes. It is read whole, and again whenever it changes."""
+
+_KINDS = {bool: "true or false", int: "a whole number", tuple: "an array of texts, or a text separated by ;"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """A JSON object as it is written: a name that stands there twice is there twice."""
+    """A JSON object as it is written: repeated names are kept."""
 
     pairs: list[tuple[str, Any]]
 
 
-def read_routes_file(data: bytes, called: str, report: ErrorCollector) -> EnvironmentKeys | None:
-    """Sort what a routes file holds, and report what is misspelled, doubled or of the wrong kind.
+def read_routes_file(data: bytes, source: str, report: ErrorCollector) -> EnvironmentKeys | None:
+    """Find the routes' settings in a routes file, and report misspelled, repeated and mistyped ones.
 
     Args:
-        data: the file.
-        called: what faults call it.
-        report: takes the faults.
+        data: the file's content.
+        source: the file's name in errors.
+        report: takes the errors.
 
     Returns:
-        The routes' settings as the environment would have had them; None if the file cannot be read at all.
+        The settings as the environment would have them; None if the file cannot be read at all.
     """
-    # A path may have braces of its own.
-    keys = EnvironmentKeys(spelling=called.replace("{", "{{").replace("}", "}}") + ", {name}.{setting}")
+    # A path may contain braces.
+    keys = EnvironmentKeys(spelling=source.replace("{", "{{").replace("}", "}}") + ", {name}.{setting}")
     if len(data) > LARGEST_FILE:
-        report.app_fault(called, f"has more than {LARGEST_FILE} bytes; remove routes that nobody needs")
+        report.app_error(source, f"has more than {LARGEST_FILE} bytes; remove routes that are not needed")
         return None
     try:
-        read = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_Object)
+        document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_Object)
     except UnicodeDecodeError:
-        report.app_fault(called, "is not in UTF-8; save it so")
+        report.app_error(source, "is not in UTF-8; save it so")
     except json.JSONDecodeError as error:
-        report.app_fault(called, f"is no JSON: {error.msg}, line {error.lineno}, column {error.colno}; correct it")
+        report.app_error(source, f"is not JSON: {error.msg}, line {error.lineno}, column {error.colno}; correct it")
     except (ValueError, RecursionError):
-        report.app_fault(called, 'is no JSON that can be read; write it as in {"routes": {"sales": {…}}}')
+        report.app_error(source, 'is not JSON that can be read; write it as in {"routes": {"sales": {…}}}')
     else:
-        for name, route in _routes(read, called, report):
-            _route(name, route, called, keys, report)
-        return keys if not report.of(APP) or keys.names["routes"] else None
+        for name, route in _routes(document, source, report):
+            _add_route(name, route, source, keys, report)
+        return keys if not report.errors(APP) or keys.names["routes"] else None
     return None
 
 
-def _routes(read: object, called: str, report: ErrorCollector) -> list[tuple[str, Any]]:
-    if not isinstance(read, _Object) or [name for name, _ in read.pairs] != ["routes"]:
-        report.app_fault(called, 'is not of the one field routes; write it as in {"routes": {"sales": {…}}}')
+def _routes(document: object, source: str, report: ErrorCollector) -> list[tuple[str, Any]]:
+    if not isinstance(document, _Object) or [name for name, _ in document.pairs] != ["routes"]:
+        report.app_error(source, 'does not have routes as its only field; write it as in {"routes": {"sales": {…}}}')
         return []
-    ((_, routes),) = read.pairs
+    ((_, routes),) = document.pairs
     if not isinstance(routes, _Object):
-        report.app_fault(called, 'has routes that are no object; write them by name, as in {"sales": {…}}')
+        report.app_error(source, 'has routes that are not an object; write them by name, as in {"sales": {…}}')
         return []
     return routes.pairs
 
 
-def _route(spelling: str, route: object, called: str, keys: EnvironmentKeys, report: ErrorCollector) -> None:
-    # What is wrong with the route as a whole is everybody's: whose mail it is for is not known.
-    name, key = spelling.lower(), f"{called}, {printable(spelling)}"
+def _add_route(spelling: str, route: object, source: str, keys: EnvironmentKeys, report: ErrorCollector) -> None:
+    # An error of the route as a whole holds all mail: the route's mailbox is not known.
+    name, key = spelling.lower(), f"{source}, {printable(spelling)}"
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-        remedy = f"use letters, digits and single underscores, a letter first, {LONGEST_NAME} characters at most"
-        report.app_fault(key, f"has no name that a route may have; {remedy}")
+        report.app_error(key, f"does not have a valid name of a route; {NAME_RULE}")
     elif not isinstance(route, _Object):
-        report.app_fault(key, 'is no object; write its fields, as in {"ADDRESS": "sales@example.com"}')
+        report.app_error(key, 'is not an object; write its fields, as in {"ADDRESS": "sales@example.com"}')
     elif name in keys.names["routes"]:
-        report.app_fault(key, "is there twice, whatever the case; use one name for each route")
+        report.app_error(key, "is repeated, whatever the case; use one name for each route")
     else:
         keys.names["routes"][name] = spelling
         for field, value in route.pairs:
-            _field(name, field, value, keys, report)
+            _add_field(name, field, value, keys, report)
 
 
-def _field(name: str, field: str, value: object, keys: EnvironmentKeys, report: ErrorCollector) -> None:
-    place = ("routes", name, field.lower())
-    key = keys.spell(*place[:2], printable(field))
-    if place[2] not in WrittenRoute.model_fields:
-        near = closest_name(field, WrittenRoute.model_fields)
-        known = ", ".join(sorted(WrittenRoute.model_fields)).upper()
-        report.fault(
-            place, key, f"is no field of a route; {f'did you mean {near.upper()}?' if near else f'known are {known}'}"
-        )
-    elif place in keys.given:
+def _add_field(name: str, field: str, value: object, keys: EnvironmentKeys, report: ErrorCollector) -> None:
+    setting, fields = field.lower(), declarations(Route)
+    place = ("routes", name, setting)
+    key = keys.spell("routes", name, printable(field))
+    if setting not in fields:
+        near = closest_name(field, fields)
+        hint = f"did you mean {near.upper()}?" if near else f"known are {', '.join(sorted(fields)).upper()}"
+        report.error(place, key, f"is not a field of a route; {hint}")
+    elif place in keys.places:
         keys.values.pop(place, None)
-        report.fault(place, key, "is there twice, whatever the case; remove one of the two")
+        report.error(place, key, "is repeated, whatever the case; remove one of the two")
     else:
-        keys.given.add(place)
+        keys.places.add(place)
         try:
-            text = _text(place[2], value)
-        except InvalidValue as wrong:
-            report.fault(place, key, wrong.rest)
+            text = _to_text(setting, value)
+        except InvalidValue as invalid:
+            report.error(place, key, invalid.detail)
         else:
             if text:
                 keys.values[place] = SettingValue(key, text)
 
 
-def _text(field: str, value: object) -> str:
-    """A field's value as a setting would have it.
+def _to_text(setting: str, value: object) -> str:
+    """Return a field's value as the text of a setting.
 
     Raises:
-        Wrong: it is of another kind.
+        InvalidValue: the value is of the wrong kind.
     """
-    usual = type(WrittenRoute.model_fields[field].default)
+    kind = type(declarations(Route)[setting].info.default)
     if isinstance(value, str):
         return value.strip()
-    if usual in (bool, int) and type(value) is usual:
+    if kind in (bool, int) and type(value) is kind:
         return str(value).lower()
-    if usual is tuple and isinstance(value, list):
+    if kind is tuple and isinstance(value, list):
         if not all(isinstance(entry, str) and ";" not in entry for entry in value):
-            raise InvalidValue("has an entry that is no text, or holds a ; as no entry may; write texts alone")
+            raise InvalidValue("has an entry that is not a text, or that contains a ;; write texts without ;")
         return ";".join(value)
-    kinds = {bool: "true or false", int: "a whole number", tuple: "an array of texts, or a text separated by ;"}
-    raise InvalidValue(f"is of the wrong kind; write {kinds.get(usual, 'a text')}, or leave it out")
+    raise InvalidValue(f"is of the wrong kind; write {_KINDS.get(kind, 'a text')}, or leave it out")

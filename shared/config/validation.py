@@ -1,122 +1,122 @@
-"""What is wrong with the settings, collected until everything has been looked at. No line of it shows a secret."""
+"""Collect configuration errors until all settings are checked. No error or warning shows a secret."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-from shared.errors import printable
+from pydantic import ValidationError
+
+from shared.errors import InvalidValue, printable
 
 Place = tuple[str, ...]
-"""Where a setting belongs, in lower case: `("mail_container",)` or `("mailboxes", "support", "port")`."""
+"""The place of a setting, in lower case: `("mail_container",)` or `("mailboxes", "support", "port")`."""
 
 Owner = tuple[str, str]
-"""Whose fault it is: `("mailboxes", name)`, `("routes", name)`, `(ROUTING, mailbox)`, `ALL_ROUTING` or `APP`."""
+"""What an error disables: `("mailboxes", name)`, `("routes", name)`, `(ROUTING, mailbox)`, `ALL_ROUTING` or `APP`."""
 
 APP: Owner = ("", "")
 
 ROUTING = "routing"
-"""The kind of owner that has what is wrong with the routes of a mailbox. It holds the mailbox's mail, not the app."""
+"""The first part of the owner of errors that hold a mailbox's mail: it is stored, and routed once they are fixed."""
 
 ALL_ROUTING: Owner = (ROUTING, "")
-"""The owner of what is wrong with routes that may take any mailbox's mail."""
+"""The owner of errors in routes that may apply to every mailbox."""
 
 _LONGEST_VALUE = 60
-_TELLING = 4
-_PARTS = 3  # kind, name, setting
-
-
-class InvalidValue(ValueError):
-    """What is wrong with one value; told to the report, it never leaves this package.
-
-    Attributes:
-        rest: the sentence that follows the value: what is wrong, and the remedy.
-        value: shown before it, unless it turns out to hold a secret; None: nothing is shown.
-    """
-
-    def __init__(self, rest: str, value: str | None = None) -> None:
-        super().__init__(rest)
-        self.rest = rest
-        self.value = value
+_SHORTEST_SECRET_PART = 4
+_OWNED_PARTS = 3  # kind, name, setting
 
 
 class ErrorCollector:
-    """Collects faults and warnings.
+    """Collects configuration errors and warnings.
 
     Attributes:
-        warnings: what is allowed and looks like a mistake.
+        warnings: valid settings that look like a mistake.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self.warnings: list[str] = []
         self._secrets = {secret.casefold() for secret in secrets} - {""}
-        # Each once, in order, and found fast: ten thousand routes may have as many faults.
+        # Dictionaries as ordered sets: ten thousand routes may have as many errors.
         self._lines: dict[Owner, dict[str, None]] = {}
         self._places: set[Place] = set()
 
-    def fault(self, place: Place, key: str, rest: str, value: str | None = None) -> None:
-        """Note a fault.
+    def error(self, place: Place, key: str, detail: str, value: str | None = None) -> None:
+        """Report an error.
 
         Args:
-            place: where the setting belongs; tells whose fault it is.
+            place: the setting's place, which determines the owner.
             key: the setting as the operator spells it.
-            rest: what is wrong, and the remedy.
-            value: put before `rest`, if it may be shown.
+            detail: what is wrong, and how to fix it.
+            value: shown before `detail`, unless it holds a secret.
         """
         self._places.add(place)
-        self._add((place[0], place[1]) if len(place) == _PARTS else APP, self._line(key, rest, value))
+        self._add((place[0], place[1]) if len(place) == _OWNED_PARTS else APP, self._line(key, detail, value))
 
-    def app_fault(self, key: str, rest: str, value: str | None = None) -> None:
-        """Note a fault of the whole app, whatever the setting belongs to."""
-        self._add(APP, self._line(key, rest, value))
+    def validation_error(self, place: Place, key: str, error: ValidationError) -> None:
+        """Report what pydantic found wrong with a setting's value. The error itself holds the value: do not keep it."""
+        for problem in error.errors(include_input=False, include_url=False):
+            cause = problem.get("ctx", {}).get("error")
+            if isinstance(cause, InvalidValue):
+                self.error(place, key, cause.detail, cause.value)
+            else:
+                self.error(place, key, f"{problem['msg']}; correct it")
 
-    def routing_fault(self, mailbox: str, key: str, rest: str, value: str | None = None) -> None:
-        """Note a fault that holds a mailbox's mail; an empty name holds the mail of all."""
-        self._add((ROUTING, mailbox), self._line(key, rest, value))
+    def app_error(self, key: str, detail: str) -> None:
+        """Report an error of the whole app, whatever the setting's place is."""
+        self._add(APP, self._line(key, detail, None))
 
-    def warn(self, key: str, rest: str, value: str | None = None) -> None:
-        """Note a warning."""
-        line = self._line(key, rest, value)
+    def routing_error(self, mailbox: str, key: str, detail: str, value: str | None = None) -> None:
+        """Report an error that holds a mailbox's mail; an empty name holds the mail of all mailboxes."""
+        self._add((ROUTING, mailbox), self._line(key, detail, value))
+
+    def warn(self, key: str, detail: str, value: str | None = None) -> None:
+        """Report a warning."""
+        line = self._line(key, detail, value)
         if line not in self.warnings:
             self.warnings.append(line)
 
     def has(self, place: Place) -> bool:
-        """Whether a fault of this very setting was noted."""
+        """Return whether an error of exactly this setting was reported."""
         return place in self._places
 
-    def of(self, owner: Owner) -> tuple[str, ...]:
-        """One owner's faults."""
+    def errors(self, owner: Owner) -> tuple[str, ...]:
+        """Return the errors of an owner."""
         return tuple(self._lines.get(owner, ()))
 
-    def by_mailbox(self) -> dict[str, tuple[str, ...]]:
-        """The faults that hold mail, by mailbox; by "" those that hold all mail."""
-        return {mailbox: self.of((ROUTING, mailbox)) for mailbox in sorted(self.owners(ROUTING))}
+    def routing_errors(self) -> dict[str, tuple[str, ...]]:
+        """Return the errors that hold mail, by mailbox; those under "" hold all mail."""
+        return {mailbox: self.errors((ROUTING, mailbox)) for mailbox in sorted(self.owners(ROUTING))}
 
     def owners(self, kind: str) -> list[str]:
-        """The names of a kind's owners that have faults."""
+        """Return the names of a kind's owners that have errors."""
         return [name for owner_kind, name in self._lines if owner_kind == kind]
 
-    def give(self, owner: Owner, to: Owner) -> None:
-        """Make one owner's faults another's."""
+    def reassign(self, owner: Owner, new_owner: Owner) -> None:
+        """Move the errors of an owner to another."""
         for line in self._lines.pop(owner, {}):
-            self._add(to, line)
+            self._add(new_owner, line)
 
     def _add(self, owner: Owner, line: str) -> None:
         self._lines.setdefault(owner, {})[line] = None
 
-    def _line(self, key: str, rest: str, value: str | None) -> str:
+    def _line(self, key: str, detail: str, value: str | None) -> str:
         if value is None:
-            return f"{printable(key)}: {rest}"
-        return f"{printable(key)}: {'the value' if self._is_secret(value) else printable(value, _LONGEST_VALUE)} {rest}"
+            return f"{printable(key)}: {detail}"
+        shown = "the value" if self._has_secret(value) else printable(value, _LONGEST_VALUE)
+        return f"{printable(key)}: {shown} {detail}"
 
-    def _is_secret(self, value: str) -> bool:
-        """Whether a value holds a secret, or is a telling part of one, as it is when a list was split."""
+    def _has_secret(self, value: str) -> bool:
+        """Return whether a value holds a secret, or is a long enough part of one, such as an entry of a split list."""
         folded = value.casefold()
-        return any(secret in folded or (len(folded) >= _TELLING and folded in secret) for secret in self._secrets)
+        return any(
+            secret in folded or (len(folded) >= _SHORTEST_SECRET_PART and folded in secret) for secret in self._secrets
+        )
 
 
-def closest_name(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """The known name that is most like `name`, whatever the case; None if none is like it."""
-    by_case = {candidate.upper(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.upper(), by_case, n=1, cutoff=likeness)
-    return by_case[found[0]] if found else None
+def closest_name(name: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the name that resembles `name` most, in any case; None if the similarity of all is below `cutoff`."""
+    by_upper_case = {candidate.upper(): candidate for candidate in names}
+    matches = difflib.get_close_matches(name.upper(), by_upper_case, n=1, cutoff=cutoff)
+    return by_upper_case[matches[0]] if matches else None

@@ -78,7 +78,7 @@ class RouteRepository:
 
 def _tell(routes: RouteSet, before: RouteSet | None) -> None:
     """Log what changed, once."""
-    faults = routes.all_faults
+    faults = routes.all_errors
     if faults:
         more = f"; and {len(faults) - MOST_LOGGED} more" if len(faults) > MOST_LOGGED else ""
         _log.error("routes-wrong: mail waits until they are right: %s%s", "; ".join(faults[:MOST_LOGGED]), more)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from shared.addresses import normalise
-from shared.config import AppSettings, MailboxSettings, PlusAddressing, RouteSet, RouteSettings
+from shared.config import AppSettings, MailboxSettings, PlusAddressing, RouteSet
 from shared.routing.model import Route
 from shared.routing.route_table import RouteTable, TrustPolicy
 
@@ -16,7 +16,7 @@ class _Indexed:
     """What was made of the routes at one time; `tables` grows as mailboxes are asked for."""
 
     source: RouteSet
-    routes: tuple[tuple[str | None, Route], ...]
+    routes: tuple[Route, ...]
     tables: dict[str, RouteTable] = field(default_factory=dict)
 
 
@@ -41,18 +41,18 @@ class RouteTableCache:
         Raises:
             TransientError: the storage is ill, and the routes file was never seen.
         """
-        if mailbox in self._settings.faulty:
+        if mailbox in self._settings.mailbox_errors:
             return None
         now = self._routes()
-        if now.keeps(mailbox):
+        if now.errors_for(mailbox):
             return None
         indexed = self._indexed
         if indexed.source is not now:
-            enabled = (route for route in now.routes if route.enabled)
+            enabled = tuple(route for route in now.routes if route.enabled)
             # Replaced as a whole: another thread may be at work with the one before.
-            indexed = self._indexed = _Indexed(now, tuple((route.mailbox, to_route(route)) for route in enabled))
+            indexed = self._indexed = _Indexed(now, enabled)
         if mailbox not in indexed.tables:
-            routes = [route for owner, route in indexed.routes if owner in (None, mailbox)]
+            routes = [route for route in indexed.routes if route.mailbox in (None, mailbox)]
             indexed.tables[mailbox] = self._table(routes, self._settings.mailboxes.get(mailbox))
         return indexed.tables[mailbox]
 
@@ -85,18 +85,3 @@ class RouteTableCache:
         everybody = (normalise(address) for one in mailboxes for address in (one.mailbox_address, *one.aliases))
         own = frozenset(address for address in everybody if address is not None)
         return TrustPolicy(own=own, loop_limit=self._settings.loop_limit)
-
-
-def to_route(route: RouteSettings) -> Route:
-    """A configured route as routing knows it."""
-    return Route(
-        name=route.name,
-        address=route.address,
-        order=route.order,
-        senders=route.senders,
-        recipients=route.recipients,
-        subject_words=route.subject_words,
-        attachment_types=route.attachment_types,
-        important=route.important,
-        folders=route.folders,
-    )

@@ -66,7 +66,7 @@ def collect_health_metrics(settings: AppSettings, stores: Storage, now: Now = ut
     health = HealthRecords(stores.records, now)
     at = now()
     failing: dict[str, float] = {}
-    disabled: dict[str, bool] = dict.fromkeys(settings.faulty, True)
+    disabled: dict[str, bool] = dict.fromkeys(settings.mailbox_errors, True)
     left: dict[str, float] = {}
     for name, mailbox in settings.mailboxes.items():
         if not mailbox.enabled:

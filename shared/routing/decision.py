@@ -1,4 +1,4 @@
-"""Who gets a message: the order of rule 3.5."""
+"""Decide which recipients get a message, in the order of rule 3.5."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.routing.model import (
 from shared.routing.route_table import Candidate, RouteTable
 
 TRIED_LIMIT = 1000
-"""Entries in the list of what was tried: a message may name a hundred thousand addresses."""
+"""The maximum number of entries in `Decision.tried`: a message may name a hundred thousand addresses."""
 
 ALIAS_RANKS: Final = 3
 """Ranks of delivery headers that may name an alias of the mailbox: DELIVERY_FIELDS, X-Original-To, Delivered-To."""
@@ -41,9 +41,9 @@ def decide(mail: RoutingInput, table: RouteTable) -> Decision:
     matches = matching.matches()
     tried = matching.tried
     if not matches:  # (e)
-        return Decision(unhandled=_why(mail, tried), tried=tuple(tried))
+        return Decision(unhandled=_unhandled_reason(mail, tried), tried=tuple(tried))
     served, unserved = matching.within(table.max_recipients, matches)
-    # `*` first: a named recipient claims it too, and must find there what the wildcard's own result made of it.
+    # `*` first: a named recipient claims it too, and must find the claim of the wildcard's result.
     in_order = sorted(served, key=lambda recipient: (recipient != ANYBODY, recipient))
     return Decision(
         matches=tuple(matches[recipient] for recipient in in_order), tried=tuple(tried), unserved=tuple(unserved)
@@ -51,17 +51,18 @@ def decide(mail: RoutingInput, table: RouteTable) -> Decision:
 
 
 class _Matching:
-    """The routes of one mailbox asked about one message; `tried` notes each route that does not take it."""
+    """The match of one message with the routes of one mailbox."""
 
     def __init__(self, mail: RoutingInput, table: RouteTable) -> None:
         self._mail = mail
         self._table = table
-        # Whether a route's conditions hold does not depend on the recipient: a message may name a hundred thousand.
-        self._why_not: Callable[[Route], str | None] = cache(partial(first_failed_condition, mail=mail))
+        # Evaluated once a route: conditions do not depend on the recipient, of which there may be a hundred thousand.
+        self._failed_condition: Callable[[Route], str | None] = cache(partial(first_failed_condition, mail=mail))
         self._tried: dict[TriedRoute, None] = {}
 
     @property
     def tried(self) -> list[TriedRoute]:
+        """The routes that were tried and did not match."""
         return list(self._tried)
 
     def matches(self) -> dict[str, Match]:
@@ -78,7 +79,9 @@ class _Matching:
             match = self._plain(address, where, mail.tags.get(address))
             if match is not None:
                 matches[address] = match
-        matches |= self._primary([one for one in recipients if one not in matches and table.is_primary(one)])  # (b)
+        matches |= self._primary(
+            [address for address in recipients if address not in matches and table.is_primary(address)]
+        )  # (b)
         if not matches:  # (c)
             matches = self._envelope(ranks)
         if not matches:  # (d)
@@ -88,16 +91,16 @@ class _Matching:
         return matches
 
     def within(self, limit: int, matches: Mapping[str, Match]) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the recipients that are served, and the others: those that the message names first are served.
+        """Return the recipients within the limit, which the message names first, and the others.
 
-        Routes and message alone decide, so that a second try, or another worker, serves the same recipients.
+        Only the routes and the message determine them: a second try, or another worker, gets the same recipients.
         """
         recipients = list(matches)
         if len(recipients) <= limit:
             return recipients, ()
-        # `*` and aliases stand for the primary address, and have no place of their own.
-        place = {address: number for number, address in enumerate(dict.fromkeys((*self._mail.to, *self._mail.cc)))}
-        recipients.sort(key=lambda recipient: place.get(recipient, -1))
+        # `*` and aliases represent the primary address: they have no position, and come first.
+        positions = {address: number for number, address in enumerate(dict.fromkeys((*self._mail.to, *self._mail.cc)))}
+        recipients.sort(key=lambda recipient: positions.get(recipient, -1))
         return recipients[:limit], recipients[limit:]
 
     def _aliases(
@@ -105,8 +108,8 @@ class _Matching:
     ) -> tuple[dict[str, Match], bool]:
         """Return the aliases that the most specific delivery header names and a plain route takes.
 
-        The second value is whether they take the primary address's place: the header does not name it as well. An
-        alias that is in To or Cc was not rewritten, and is matched there, beside the primary address.
+        The second value is whether they replace the primary address, since the header does not name it as well. An
+        alias in To or Cc was not rewritten: it is matched there, in addition to the primary address.
         """
         primary = next(filter(self._table.is_primary, recipients), None)
         rank = next(filter(None, ranks[:ALIAS_RANKS]), None)
@@ -172,21 +175,21 @@ class _Matching:
         return self._table.reference(address) and self._mail.tags.get(address, self._table.reference(address))
 
     def _first(self, address: str, candidates: Iterable[Candidate]) -> Candidate | None:
-        found: list[TriedRoute] = []
+        tried: list[TriedRoute] = []
         for candidate in candidates:
-            because = self._why_not(candidate.route)
-            if because is None:
+            reason = self._failed_condition(candidate.route)
+            if reason is None:
                 break
-            found.append(TriedRoute(address, candidate.route.name, because))
+            tried.append(TriedRoute(address, candidate.route.name, reason))
         else:
             candidate = None
-            found = found or [TriedRoute(address, None, "no route is for it")]
-        for entry in found[: TRIED_LIMIT - len(self._tried)]:
+            tried = tried or [TriedRoute(address, None, "no route matches it")]
+        for entry in tried[: TRIED_LIMIT - len(self._tried)]:
             self._tried[entry] = None
         return candidate
 
 
-def _why(mail: RoutingInput, tried: list[TriedRoute]) -> Unhandled:
+def _unhandled_reason(mail: RoutingInput, tried: list[TriedRoute]) -> Unhandled:
     if any(entry.route is not None and entry.address != ANYBODY for entry in tried):
         return Unhandled.CONDITIONS
     if mail.to or mail.cc or mail.hints:

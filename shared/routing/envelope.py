@@ -1,7 +1,7 @@
-"""Which delivery headers count, and in which order: the most specific first (rule 2.2).
+"""Rank the envelope recipients of delivery headers, the most specific first (rule 2.2).
 
-Servers rewrite an alias to the primary address, and never the other way round. A header that names the address that
-the sender's server asked for is therefore more specific than one that names the mailbox that the message ended in.
+Servers rewrite an alias to the primary address, never the reverse. A header with the address that the sending server
+gave is therefore more specific than a header with the mailbox that the message was delivered to.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AS_DELIVERED: Final = "delivered-to"
 """The header with the recipient as it was after aliases were expanded (Postfix: local(8), virtual(8))."""
 
 Group = Sequence[EnvelopeHint]
-"""What one header says, or several of one name above the same `Received`."""
+"""The recipients of one header, or of several with one name above the same `Received`."""
 
 
 def by_specificity(hints: Iterable[EnvelopeHint], reading: TrustPolicy) -> list[list[Group]]:
@@ -29,7 +29,7 @@ def by_specificity(hints: Iterable[EnvelopeHint], reading: TrustPolicy) -> list[
 
     Args:
         hints: all envelope recipients of a message.
-        reading: what DELIVERY_FIELDS names, and which `Received` is the trusted one.
+        reading: holds DELIVERY_FIELDS, and which `Received` is the trusted one.
 
     Returns:
         Four ranks, each a list of groups, the most specific first. DELIVERY_FIELDS is one group: a mail-flow rule can
@@ -49,7 +49,7 @@ def by_specificity(hints: Iterable[EnvelopeHint], reading: TrustPolicy) -> list[
             delivered.setdefault(-hint.hop, []).append(hint)
         else:
             others.setdefault((hint.where, -hint.hop), []).append(hint)
-    # The lower a header is, the earlier it was written, and the nearer it is to what was asked for.
+    # The lower a header is, the earlier it was written, and the closer it is to the address that the sender gave.
     return [[configured] if configured else [], _ordered(asked_for), _ordered(delivered), list(others.values())]
 
 

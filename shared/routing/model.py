@@ -1,4 +1,4 @@
-"""What routing works with: routes, what they may ask of a message, and what was decided. No I/O."""
+"""The types of routing: routes, the properties of a message that routes match, and decisions. No I/O."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from shared.addresses import parse_pattern, parse_route_address
+from shared.setting_values import Boolean, LowerCase, Texts, from_text, list_of, parse_folder, parse_integer
 
 ANYBODY = "*"
-"""The recipient of a result that a wildcard route took: the message does not say whom it was for."""
+"""The recipient of a wildcard route's result: the message does not name a recipient that a route takes."""
 
 Matched = str
-"""What made a route take a message (rule 2.3): `to`, `cc`, `wildcard`, `fallback`, or the name of the delivery header
+"""Where a route's match was (rule 2.3): `to`, `cc`, `wildcard`, `fallback`, or the name of the delivery header
 that named the recipient (`received-for`: the `for` of a `Received`)."""
 
 
@@ -32,50 +39,74 @@ class EnvelopeHint:
     hop: int = field(default=1, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+ORDER_LIMIT = 1_000_000
+"""The largest and, negated, the smallest ORDER of a route."""
+
+Patterns = Annotated[tuple[str, ...], from_text(list_of(parse_pattern))]
+"""Normalised addresses or `*@domain`."""
+
+
+def _parse_folders(text: str) -> tuple[str, ...]:
+    folders = list_of(parse_folder)(text)
+    return () if "*" in folders else folders
+
+
+def _parse_extension(text: str) -> str:
+    return text.lower().lstrip("*.")
+
+
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", hide_input_in_errors=True))
 class Route:
-    """One rule (rules 3.1, 3.2).
+    """A route (rules 3.1, 3.2). Each field with a description is a setting, `ROUTES__<name>__<FIELD>`.
 
     Attributes:
-        name: its name, and the folder under `routed/`.
-        address: a normalised address, `*@domain`, `*` (a wildcard route), or None (only a fallback).
-        order: the smaller comes first; equal ones by name.
-        senders: addresses or `*@domain`, which must match every address in From; empty: any.
-        recipients: the same over To and Cc.
-        subject_words: one of which must be in the subject, whole, whatever the case; empty: any.
-        attachment_types: extensions, one of which an attachment must have; empty: any.
-        important: take only what is marked important.
-        folders: the folders whose mail is taken; empty or `*`: any.
+        name: the route's name in lower case, and the folder under `routed/`.
     """
 
     name: str
-    address: str | None
-    order: int = 100
-    senders: tuple[str, ...] = ()
-    recipients: tuple[str, ...] = ()
-    subject_words: tuple[str, ...] = ()
-    attachment_types: tuple[str, ...] = ()
-    important: bool = False
-    folders: tuple[str, ...] = ()
+    mailbox: LowerCase = Field(default=None, description="The mailbox whose mail it routes. Default: every mailbox.")
+    address: Annotated[str | None, from_text(parse_route_address)] = Field(
+        default=None,
+        description="The recipient it takes: an address, *@domain, or * (a wildcard route, for mail by Bcc).",
+    )
+    order: Annotated[int, from_text(parse_integer(-ORDER_LIMIT, ORDER_LIMIT))] = Field(
+        default=100, description="The route with the smaller number is tried first; equal ones by name."
+    )
+    senders: Patterns = Field(
+        default=(),
+        description="Addresses or *@domain, separated by ;, that every address in a well-formed From must match.",
+    )
+    recipients: Patterns = Field(
+        default=(), description="Addresses or *@domain, separated by ;, of which one must be in To or Cc."
+    )
+    subject_words: Texts = Field(default=(), description="Words, separated by ;, of which one must be in the subject.")
+    attachment_types: Annotated[tuple[str, ...], from_text(list_of(_parse_extension))] = Field(
+        default=(), description="File extensions, separated by ;, of which one attachment must have one."
+    )
+    important: Boolean = Field(default=False, description="Take only mail that is marked important.")
+    folders: Annotated[tuple[str, ...], from_text(_parse_folders)] = Field(
+        default=(), description="The folders whose mail it takes, separated by ;. Empty or *: any."
+    )
+    enabled: Boolean = Field(default=True, description="false: it takes nothing.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingInput:
-    """What the rules may ask of a message. All addresses are normalised.
+    """The properties of a message that routes match. All addresses are normalised.
 
     Attributes:
         to: addresses in To.
         cc: addresses in Cc.
-        invalid: what stood in To and Cc and is no address.
+        invalid: texts in To and Cc that are not an address.
         senders: addresses in From.
-        senders_well_formed: From can be read in one way only; if not, it satisfies no SENDERS.
+        senders_well_formed: From has only one interpretation; if not, it matches no SENDERS.
         subject: decoded.
         extensions: of the attachments' names, lower case, without the dot.
-        important: rule 3.2's reading of the importance headers.
-        folder: where it was collected.
-        hints: whom the receiving server says that it is for.
+        important: the importance headers mark it as important (rule 3.2).
+        folder: the folder it arrived in.
+        hints: the envelope recipients.
         tags: by address in To and Cc, the part after `+` as written, where its case differs.
-        loops: why it goes in circles, in words; None if it does not (rule 5.3).
+        loops: the reason why it is a mail loop, as a sentence; None if it is not (rule 5.3).
     """
 
     to: tuple[str, ...]
@@ -97,9 +128,9 @@ class Match:
     """One recipient and the route that takes it.
 
     Attributes:
-        recipient: a normalised address as it stood in the header, or `*`.
+        recipient: a normalised address from the header, or `*`.
         route: the route's name.
-        matched: what matched.
+        matched: where the match was.
         reference: the part after `+`, as written, where the route names the address without it (rule 2.4).
         instead_of: the primary address, where an alias that a delivery header names is matched in its place.
         plus_address: the normalised address that has the reference, where the recipient is `*`.
@@ -122,19 +153,19 @@ class Unhandled(StrEnum):
     CONDITIONS = "conditions"
     LOOP = "loop"
     TOO_MANY_RECIPIENTS = "too-many-recipients"
-    """Others have a result: only the recipients that the record lists have none."""
+    """Only the recipients that the record lists have no result; the others have one."""
 
     @property
     def detail(self) -> str:
-        """The same for a person."""
-        return _WORDS[self]
+        """The reason as a sentence."""
+        return _DETAILS[self]
 
 
-_WORDS = {
-    Unhandled.NO_RECIPIENT: "To and Cc name nobody, and no wildcard route takes the sender's mail.",
+_DETAILS = {
+    Unhandled.NO_RECIPIENT: "To and Cc name no recipient, and no wildcard route takes the sender's mail.",
     Unhandled.INVALID_RECIPIENTS: "No address in To or Cc can be read, and no wildcard route takes the sender's mail.",
-    Unhandled.NO_ROUTE: "No route is for any of the addresses that it is for.",
-    Unhandled.LOOP: "It goes in circles.",
+    Unhandled.NO_ROUTE: "No route matches any recipient of the message.",
+    Unhandled.LOOP: "The message is in a mail loop.",
     Unhandled.TOO_MANY_RECIPIENTS: "More recipients match a route than MAX_RECIPIENTS allows for one message.",
     Unhandled.CONDITIONS: "There are routes for the message, but a condition of each does not hold.",
 }
@@ -142,12 +173,12 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class TriedRoute:
-    """A route that was looked at for an address and did not take it.
+    """A route that was tried for an address and did not match.
 
     Attributes:
         address: the recipient, or `*`.
         route: the route's name, or None where no route is for the address.
-        because: the condition that does not hold, in words.
+        reason: the condition that does not hold, as a sentence.
     """
 
     address: str
@@ -157,15 +188,15 @@ class TriedRoute:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who gets a message.
+    """The recipients that get a message.
 
     Attributes:
         matches: in the order of their recipients; each recipient once.
-        unhandled: why there is no match; None if there is one or the sender is blocked.
+        unhandled: the reason why no route matches; None if one does, or the sender is blocked.
         blocked_by: the entry of BLOCKED_SENDERS that the sender matches.
-        tried: what did not take it, for the record.
-        unserved: recipients beyond the limit of RouteTable, in the order of the message: a route is for them, and they
-            get no result.
+        tried: the routes that did not match, for the record.
+        unserved: recipients beyond the limit of RouteTable, in the order of the message: a route matches them, but
+            they get no result.
     """
 
     matches: tuple[Match, ...] = ()

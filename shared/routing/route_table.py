@@ -1,4 +1,4 @@
-"""Which routes are for an address: by look-up, so that ten thousand routes cost what ten do."""
+"""Look up the routes for an address: with an index, ten thousand routes are as fast as ten."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from shared.routing.model import ANYBODY, Route
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A route that is for an address.
+    """A route whose ADDRESS matches an address.
 
     Attributes:
         route: the route.
-        reference: what stood after `+`, where the route names the address without it.
+        reference: the plus tag of the address, where the route names the address without it.
     """
 
     route: Route
@@ -26,16 +26,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustPolicy:
-    """What is believed of the mail of a mailbox.
+    """The parts of a mailbox's mail that are trusted.
 
     Attributes:
-        hints: the receiving server's lines tell whom mail is for (rule 2.2).
-        hops: how many `Received` lines, from the top, are of servers of our own.
+        hints: use the envelope recipients of delivery headers (rule 2.2).
+        hops: how many `Received` lines, from the top, are of trusted servers.
         received_by: the `by` host of the last of these; None: any.
-        fields: the delivery headers of DELIVERY_FIELDS in lower case; true: it counts anywhere in the header.
+        fields: the delivery headers of DELIVERY_FIELDS in lower case; true: the header counts anywhere.
         by_tag_alone: threads are found by the plus-address reference alone (rule 2.4).
-        own: the addresses of all our mailboxes, normalised: automatic mail from one of them goes in circles (rule 5.3).
-        loop_limit: and so does what has more `Received` lines than this.
+        own: the normalised addresses of all mailboxes: automatic mail from one of them is a mail loop (rule 5.3).
+        loop_limit: a message with more `Received` lines is a mail loop too.
     """
 
     hints: bool = True
@@ -56,12 +56,12 @@ class RouteTable:
 
     Args:
         routes: the enabled ones that belong to this mailbox or to all.
-        primary: the mailbox's primary address, normalised; None if it has none that can be one.
-        aliases: further addresses of the mailbox, normalised; none: each address that a route names may be one.
+        primary: the mailbox's primary address, normalised; None if it is unknown or not an address.
+        aliases: further addresses of the mailbox, normalised; empty: each address that a route names may be one.
         fallback: the name of the route that FALLBACK names.
         plus_addressing: whether `base+ref@domain` is also for the routes of `base@domain` (rule 2.4).
         blocked_senders: addresses or `*@domain`.
-        reading: what of this mailbox's mail is believed.
+        reading: the parts of this mailbox's mail that are trusted.
         max_recipients: recipients of one message that get a result.
         max_attachments: attachments of one message that are blobs of their own.
     """
@@ -96,15 +96,15 @@ class RouteTable:
         self._plus_addressing = plus_addressing
 
     def plain(self, address: str) -> Iterator[Candidate]:
-        """The plain routes for a normalised address, first one first."""
+        """Return the plain routes for a normalised address, in their order."""
         domain = address.rpartition("@")[2]
         exact = self._by_address.get(address, [])
-        found = [exact, self._by_address.get(f"*@{domain}", [])]
+        candidates = [exact, self._by_address.get(f"*@{domain}", [])]
         base, reference = self._split(address)
         if base is not None and not exact:
             of_base = self._by_address.get(base, [])
-            found.append([Candidate(candidate.route, reference or None) for candidate in of_base])
-        return merge(*found, key=_rank)
+            candidates.append([Candidate(candidate.route, reference or None) for candidate in of_base])
+        return merge(*candidates, key=_rank)
 
     def is_primary(self, address: str) -> bool:
         """Return whether a normalised address is the primary address, or the primary address with a plus tag.
@@ -117,10 +117,10 @@ class RouteTable:
         return base is not None and base == self.primary and address not in self._by_address
 
     def is_alias(self, address: str, *, as_delivered: bool = False) -> bool:
-        """Return whether a delivery header that names a normalised address may put it in the primary address's place.
+        """Return whether a normalised address in a delivery header may replace the primary address.
 
         Args:
-            address: what the header names.
+            address: the address in the header.
             as_delivered: the header is Delivered-To. Some servers write internal names of mailboxes into it (qmail in
                 Plesk: `3-sales@example.com`), which a `*@domain` route of the primary address's domain would take.
         """

@@ -35,7 +35,7 @@ def test_explain_shows_recipients_routes_and_reasons_and_stores_nothing(tmp_path
     output = ran.stdout
     assert "sales+offer7@example.com: route sales takes it by to, reference offer7" in output
     assert "billing@example.com: route invoices: ATTACHMENT_TYPES does not hold" in output
-    assert "nobody@example.com: no route is for it" in output
+    assert "nobody@example.com: no route matches it" in output
     assert "automatic: auto-reply" in output
     assert "support@example.com (delivered-to)" in output
     assert "stored as routed/sales/" in output

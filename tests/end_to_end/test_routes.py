@@ -98,7 +98,7 @@ def test_3_1_a_running_app_follows_the_routes_file_and_loses_nothing_while_it_is
             user.deliver([letters[2]])
             wait_until(lambda: not user.left() and list(stores.records.scan(Table.OUTBOX)))
             output = mailroom("status", settings=settings).stdout
-            assert "config/routes.json, orders.SENDERS: example.net is no address" in " ".join(output.split())
+            assert "config/routes.json, orders.SENDERS: example.net is not an address" in " ".join(output.split())
             ran = mailroom("run-once", settings=settings)
             assert ran.returncode == 1
             assert "routes: config/routes.json, orders.SENDERS" in ran.stderr
@@ -123,7 +123,7 @@ def test_check_reports_the_stored_routes_file_and_a_local_one(dovecot: Dovecot, 
     file.write_bytes(encode_routes(BROKEN))
     ran = mailroom("check", "--routes", str(file), settings=settings)
     assert ran.returncode == 1
-    assert ran.stdout.startswith(f"WRONG routes: {file}, orders.SENDERS: example.net is no address")
+    assert ran.stdout.startswith(f"WRONG routes: {file}, orders.SENDERS: example.net is not an address")
     assert "support" not in ran.stdout, "no mailbox is checked"
     file.write_bytes(encode_routes(ORDERS))
     ran = mailroom("check", "--routes", str(file), settings=settings)
@@ -141,7 +141,7 @@ def test_check_reports_the_stored_routes_file_and_a_local_one(dovecot: Dovecot, 
     stores.close()
     ran = mailroom("check", settings=settings)
     assert ran.returncode == 1
-    assert "WRONG routes: config/routes.json, orders.SENDERS: example.net is no address" in ran.stdout
+    assert "WRONG routes: config/routes.json, orders.SENDERS: example.net is not an address" in ran.stdout
     assert "ok    mailbox support, INBOX: signed in" in ran.stdout
 
 
@@ -170,8 +170,8 @@ def test_an_invalid_route_in_the_settings_stops_routing_but_no_command(dovecot: 
     user.deliver(letters)
     settings = settings_file(tmp_path, storage, wrong)
     errors = [
-        "ROUTES_bob_ADDRESS: is no setting; did you mean ROUTES__bob__ADDRESS?",
-        "ROUTES__orders__ADDRESS: the value is no address; write name@example.com",
+        "ROUTES_bob_ADDRESS: is not a setting; did you mean ROUTES__bob__ADDRESS?",
+        "ROUTES__orders__ADDRESS: the value is not an address; write name@example.com",
     ]
     ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 1

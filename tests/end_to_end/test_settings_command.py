@@ -80,7 +80,7 @@ def test_a_file_is_overwritten_only_with_force(tmp_path: Path) -> None:
     file.write_text("mine" * 10_000)
     refused = run("--output", file)
     assert refused.returncode == 2
-    assert refused.stderr == f"{file} is there already; name another, or give --force to write over it\n"
+    assert refused.stderr == f"{file} exists already; name another file, or give --force to overwrite it\n"
     assert file.read_text().startswith("mine")
     assert run("--output", file, "--force", "--preset", "office365-graph").returncode == 0
     assert file.read_text() == run("--preset", "Office365-Graph").stdout
@@ -89,7 +89,7 @@ def test_a_file_is_overwritten_only_with_force(tmp_path: Path) -> None:
     assert "cannot be write_settings: No such file or directory" in unwritable.stderr
     unknown = run("--preset", "gmail")
     assert unknown.returncode == 2
-    assert unknown.stderr.startswith("gmail is no preset; there are: gmail-imap, gmail-pop3,")
+    assert unknown.stderr.startswith("gmail is not a preset; use one of gmail-imap, gmail-pop3,")
 
 
 def test_all_errors_are_reported_at_once_without_secrets(tmp_path: Path) -> None:
@@ -162,4 +162,4 @@ def test_a_settings_file_needs_exactly_one_of_check_and_azure(tmp_path: Path) ->
     for words in (("--settings", file), ("--settings", file, "--check", "--azure")):
         ran = run(*words)
         assert (ran.returncode, ran.stdout) == (2, "")
-        assert ran.stderr.startswith("what is to be done? --check or")
+        assert ran.stderr.startswith("choose what to do: --check or")

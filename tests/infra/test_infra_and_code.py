@@ -10,8 +10,7 @@ import pytest
 from tree_sitter import Node
 
 from shared.config import load_settings
-from shared.config.env_keys import KINDS
-from shared.config.schema import WrittenSettings, setting_name
+from shared.config.model import AppSettings, declarations
 from shared.documents import blob_paths
 from shared.observability import metric_names
 from shared.storage.azure.leases import CONTAINER
@@ -71,7 +70,7 @@ def mailroom_settings() -> set[str]:
 
 
 def test_infra_sets_exactly_the_settings_of_the_app() -> None:
-    flat = {setting_name(name) for name in WrittenSettings.model_fields if name not in KINDS}
+    flat = {declaration.name for declaration in declarations(AppSettings).values()}
     assert mailroom_settings() == flat - {"STORE_MODE"}, "STORE_MODE is only for folder storage"
 
 

@@ -1,4 +1,4 @@
-"""What a deployment writes into the app settings, and what the app reads there."""
+"""The app settings that a deployment writes, read by the app."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ GIVEN: dict[str, Any] = {
 
 
 def written(**given: Any) -> dict[str, str]:
-    """The app settings."""
+    """Return the app settings."""
     path = INFRA / "app/settings.bicep"
-    resource = next(one for one in every(tree(path), "resource_declaration") if "'appsettings'" in text(one))
+    resource = next(item for item in every(tree(path), "resource_declaration") if "'appsettings'" in text(item))
     body = next(every(resource, "object"))
-    found: dict[str, str] = File(path, **GIVEN | given).value(text(properties(body)["properties"]))
-    assert all(isinstance(value, str) for value in found.values()), "app settings are texts"
-    return found
+    result: dict[str, str] = File(path, **GIVEN | given).value(text(properties(body)["properties"]))
+    assert all(isinstance(value, str) for value in result.values()), "app settings are texts"
+    return result
 
 
 def resolved(settings: dict[str, str], secrets: dict[str, str]) -> dict[str, str]:
-    """With the references replaced, as Azure does before the app reads them."""
+    """Return the settings with the references replaced, as Azure does before the app reads them."""
     references = {f"@Microsoft.KeyVault(SecretUri={VAULT}secrets/{name})": value for name, value in secrets.items()}
     return {name: references.get(value, value) for name, value in settings.items()}
 
@@ -56,7 +56,7 @@ def test_mailboxes_routes_and_secrets_become_settings_that_the_app_reads() -> No
         tuning={"POLL_BUDGET": "60"},
     )
     read = load_settings(resolved(settings, {"support-password": "hush", "graph-key": "0123456789abcdef" * 4}))
-    assert not read.faulty
+    assert not read.mailbox_errors
     support, office = read.mailboxes["support"], read.mailboxes["office"]
     assert (support.host, support.port) == ("imap.example.com", 993)
     assert support.password is not None
@@ -68,7 +68,7 @@ def test_mailboxes_routes_and_secrets_become_settings_that_the_app_reads() -> No
     assert read.graph_client_state_keys
 
 
-def test_a_user_assigned_identity_is_named_to_everybody_who_signs_in() -> None:
+def test_a_user_assigned_identity_is_named_in_all_settings() -> None:
     settings = written()
     assert settings["AzureWebJobsStorage__clientId"] == IDENTITY
     assert settings["AZURE_CLIENT_ID"] == IDENTITY
@@ -76,7 +76,7 @@ def test_a_user_assigned_identity_is_named_to_everybody_who_signs_in() -> None:
     assert load_settings(settings).app_storage.client_id == IDENTITY
 
 
-def test_a_system_assigned_identity_is_named_to_nobody() -> None:
+def test_a_system_assigned_identity_is_not_named() -> None:
     office = {"PROTOCOL": "graph", "ADDRESS": "office@example.com", "SIGN_IN": "managed-identity"}
     settings = written(identityClientId="", mailboxes={"office": office})
     assert settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"] == "Authorization=AAD"
@@ -89,17 +89,17 @@ def test_a_mailbox_with_an_identity_of_its_own_keeps_it() -> None:
     assert written(mailboxes={"office": office})["MAILBOXES__office__CLIENT_ID"] == own
 
 
-def test_without_a_key_graph_notifies_nobody() -> None:
+def test_without_a_key_graph_sends_no_notifications() -> None:
     settings = written()
     assert not [name for name in settings if name.startswith(("GRAPH_WEBHOOK", "GRAPH_CLIENT"))]
     assert load_settings(settings).graph_webhook_url is None
 
 
-def test_a_reference_that_azure_did_not_resolve_is_a_fault_of_its_mailbox_alone() -> None:
+def test_an_unresolved_reference_is_an_error_of_its_mailbox_alone() -> None:
     boxes = {
         name: {"PROTOCOL": "imap", "HOST": "imap.example.com", "ADDRESS": f"{name}@example.com"} for name in ("a", "b")
     }
     settings = written(mailboxes=boxes, mailboxSecrets={name: {"PASSWORD": f"{name}-password"} for name in boxes})
     read = load_settings(resolved(settings, {"a-password": "hush"}))
     assert set(read.mailboxes) == {"a"}
-    assert set(read.faulty) == {"b"}
+    assert set(read.mailbox_errors) == {"b"}

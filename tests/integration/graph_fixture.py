@@ -44,7 +44,7 @@ class SubscriptionFixture:
     def app(self) -> App:
         """Return the app of a new process."""
         settings = load_settings({**self.values, **self.extra})
-        assert not settings.faulty, settings.faulty
+        assert not settings.mailbox_errors, settings.mailbox_errors
         return build_app(settings, self.stores, now=self.now)
 
     def reconcile(self) -> None:

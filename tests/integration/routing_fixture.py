@@ -98,7 +98,7 @@ class World(Holding):
         def connect(settings: MailboxSettings) -> Mailbox:
             return self.servers[settings.name].open()
 
-        settings = replace(settings_for(f"folder:{self.folder}", self.values), faulty=faulty or {})
+        settings = replace(settings_for(f"folder:{self.folder}", self.values), mailbox_errors=faulty or {})
         return app_on(settings, connect, stores=stores or self.stores, now=lambda: self.time)
 
     def run(self, *mailboxes: str, stores: Storage | None = None) -> None:

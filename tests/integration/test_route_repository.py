@@ -142,17 +142,17 @@ def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCap
 
     store_routes(desk.stores.blobs, {f"route_{n}": {"ADDRESS": "nobody"} for n in range(30)})
     for _ in range(3):
-        assert len(desk.book.read().faults) == 30
+        assert len(desk.book.read().errors) == 30
         desk.later()
     (line,) = logged()
     assert line.startswith("routes-wrong: ")
-    assert "config/routes.json, route_0.ADDRESS: nobody is no address" in line
-    assert line.count("is no address") == 10
+    assert "config/routes.json, route_0.ADDRESS: nobody is not an address" in line
+    assert line.count("is not an address") == 10
     assert line.endswith("and 20 more")
     store_routes(desk.stores.blobs, "{")
     desk.later()
     desk.book.read()
-    assert "is no JSON" in logged()[0]
+    assert "is not JSON" in logged()[0]
     store_routes(desk.stores.blobs, SALES)
     desk.later()
     assert desk.names() == ["sales"]

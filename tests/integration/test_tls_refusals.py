@@ -199,7 +199,7 @@ def test_an_unknown_host_name_names_the_setting() -> None:
         Pop3Mailbox(mailbox_settings(host="no-such-host.invalid"), no_token)
 
 
-@pytest.mark.parametrize("host", ["a" * 70 + ".example", "x..example", ".", ""])
+@pytest.mark.parametrize("host", ["a" * 70 + ".example", "x..example"])
 def test_an_invalid_host_name_is_reported(host: str) -> None:
     with pytest.raises(ConnectFailed):
         Pop3Mailbox(mailbox_settings(host=host), no_token)

@@ -42,7 +42,7 @@ def settings_for(storage: str, extra: Mapping[str, str] = TWO_MAILBOXES) -> AppS
         for key, value in defaults.items():
             values.setdefault(f"MAILBOXES__{name}__{key}", value)
     settings = load_settings(values)
-    assert not settings.faulty, settings.faulty
+    assert not settings.mailbox_errors, settings.mailbox_errors
     return settings
 
 

@@ -1,4 +1,4 @@
-"""What `check` says of a mailbox's addresses."""
+"""The notes of `check` about a mailbox's addresses."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def test_aliases_with_a_route_are_proposed() -> None:
     assert "docs/how-to/aliases.md" in warning
 
 
-def test_without_a_route_of_its_own_the_primary_address_takes_nothing_away() -> None:
+def test_without_a_route_the_primary_address_hides_no_alias() -> None:
     assert len(notes(SALES, routes={SALES: "sales"})) == 2
 
 
-def test_one_route_for_both_takes_nothing_away() -> None:
+def test_a_route_for_both_hides_no_alias() -> None:
     assert len(notes(SALES, routes={SALES: "all", PRIMARY: "all"})) == 2
 
 
-def test_without_a_route_of_an_alias_there_is_nothing_to_propose() -> None:
+def test_without_a_route_of_an_alias_nothing_is_proposed() -> None:
     assert len(notes(UNROUTED)) == 1
 
 
-def test_what_is_configured_is_not_proposed_again() -> None:
+def test_a_configured_alias_is_not_proposed_again() -> None:
     assert len(notes(SALES, configured=[SALES])) == 1
     _, proposed, warning = notes(SALES, ORDERS, configured=[SALES])
     assert proposed.endswith(f"ALIASES={SALES};{ORDERS}"), "the whole value, to be copied"
@@ -56,5 +56,5 @@ def test_what_is_configured_is_not_proposed_again() -> None:
     assert SALES not in warning
 
 
-def test_a_mailbox_that_is_set_up_by_an_alias_is_told_of_its_primary_address() -> None:
+def test_a_mailbox_with_an_alias_as_its_address_gets_a_note() -> None:
     assert any("other@example.com in its place" in note for note in notes(PRIMARY, primary="other@example.com"))

@@ -53,7 +53,7 @@ def test_only_the_file_counts_without_environment(tmp_path: Path, monkeypatch: p
     file = write_settings(tmp_path, AzureWebJobsStorage="folder:mail", MAIL_CONTAINER="post")
     with open_app(file, environment=False) as app:
         assert app.settings.mail_container == "post"
-        assert app.settings.faulty == {}
+        assert app.settings.mailbox_errors == {}
         assert app.settings.mail_storage.folder == tmp_path / "mail"
         assert os.environ["MAIL_CONTAINER"] == "post"
     assert dict(os.environ) == before

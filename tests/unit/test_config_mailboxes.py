@@ -1,4 +1,4 @@
-"""One mailbox: server, TLS, folders, what becomes of its mail."""
+"""One mailbox: server, TLS, folders, and what happens to its mail."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import trustme
 from shared.config import After, MailboxSettings, MailProtocol, PlusAddressing, Tls
 from shared.config.parsers import NO_DELIVERY_FIELDS
 from shared.mime.delivery_headers import NEVER_DELIVERY
-from tests.unit.test_config import SALES, mailbox, read, route, support_faults
+from tests.unit.test_config import SALES, mailbox, read, route, support_errors
 
 
 def support(**settings: str) -> MailboxSettings:
-    found = read(mailbox("support", **settings), SALES)
-    assert found.faulty == {}
-    return found.mailboxes["support"]
+    result = read(mailbox("support", **settings), SALES)
+    assert result.mailbox_errors == {}
+    return result.mailboxes["support"]
 
 
 @pytest.mark.parametrize(
@@ -30,19 +30,19 @@ def support(**settings: str) -> MailboxSettings:
     ],
 )
 def test_1_1_presets_fill_in_the_server(preset: str, protocol: str, host: str, port: int) -> None:
-    found = support(PRESET=preset, PROTOCOL="", HOST="")
-    assert (found.protocol, found.host, found.port, found.tls) == (protocol, host, port, Tls.IMPLICIT)
+    result = support(PRESET=preset, PROTOCOL="", HOST="")
+    assert (result.protocol, result.host, result.port, result.tls) == (protocol, host, port, Tls.IMPLICIT)
 
 
-def test_1_1_what_is_set_wins_over_the_preset() -> None:
-    found = support(PRESET="gmail-imap", PROTOCOL="", HOST="mail.example.com", TLS="starttls")
-    assert (found.host, found.port, found.tls) == ("mail.example.com", 143, Tls.STARTTLS)
+def test_1_1_a_setting_overrides_the_preset() -> None:
+    result = support(PRESET="gmail-imap", PROTOCOL="", HOST="mail.example.com", TLS="starttls")
+    assert (result.host, result.port, result.tls) == ("mail.example.com", 143, Tls.STARTTLS)
     assert support(PRESET="gmail-imap", PORT="1993").port == 1993
 
 
 def test_1_1_a_preset_for_another_protocol_is_a_contradiction() -> None:
-    (fault,) = support_faults(PRESET="gmail-imap", PROTOCOL="pop3")
-    assert fault == "MAILBOXES__support__PROTOCOL: contradicts PRESET, which is for imap; remove one of the two"
+    (error,) = support_errors(PRESET="gmail-imap", PROTOCOL="pop3")
+    assert error == "MAILBOXES__support__PROTOCOL: contradicts PRESET, which is for imap; remove one of the two"
 
 
 @pytest.mark.parametrize(
@@ -62,16 +62,16 @@ def test_1_1_default_ports(protocol: str, tls: str, port: int) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.1", "::1", "[::1]"])
 @pytest.mark.parametrize(("protocol", "port"), [("imap", 143), ("pop3", 110)])
-def test_1_2_no_tls_is_taken_for_loopback(host: str, protocol: str, port: int) -> None:
+def test_1_2_plaintext_is_allowed_for_loopback(host: str, protocol: str, port: int) -> None:
     assert support(HOST=host, PROTOCOL=protocol, TLS="none").port == port
 
 
 @pytest.mark.parametrize("host", ["imap.example.com", "localhost.example.com", "10.0.0.1", "128.0.0.1", "0.0.0.0"])
-def test_1_2_no_tls_is_refused_elsewhere_unless_in_so_many_words(host: str) -> None:
-    (fault,) = support_faults(HOST=host, TLS="none")
-    assert fault.startswith("MAILBOXES__support__TLS: none sends password and mail in the clear")
-    assert "ALLOW_PLAINTEXT=true" in fault
-    assert support_faults(HOST=host, TLS="none", ALLOW_PLAINTEXT="false") == (fault,)
+def test_1_2_plaintext_elsewhere_must_be_allowed_explicitly(host: str) -> None:
+    (error,) = support_errors(HOST=host, TLS="none")
+    assert error.startswith("MAILBOXES__support__TLS: none sends password and mail in the clear")
+    assert "ALLOW_PLAINTEXT=true" in error
+    assert support_errors(HOST=host, TLS="none", ALLOW_PLAINTEXT="false") == (error,)
     assert support(HOST=host, TLS="none", ALLOW_PLAINTEXT="true").tls is Tls.NONE
 
 
@@ -81,24 +81,24 @@ def test_1_2_a_private_ca_is_a_pem_file(tmp_path: Path) -> None:
     assert support(CA_FILE=str(pem)).ca_file == pem
 
 
-def test_1_2_a_ca_file_must_be_there_and_hold_a_certificate(tmp_path: Path) -> None:
+def test_1_2_a_ca_file_must_exist_and_hold_a_certificate(tmp_path: Path) -> None:
     text = tmp_path / "ca.txt"
     text.write_text("no certificate")
     empty = tmp_path / "empty.pem"
     empty.write_text("")
-    for path, trouble in ((tmp_path / "none.pem", "is not there"), (tmp_path, "is not there")):
-        (fault,) = support_faults(CA_FILE=str(path))
-        assert fault.startswith("MAILBOXES__support__CA_FILE: names a file")
-        assert trouble in fault
+    for path, trouble in ((tmp_path / "none.pem", "does not exist"), (tmp_path, "does not exist")):
+        (error,) = support_errors(CA_FILE=str(path))
+        assert error.startswith("MAILBOXES__support__CA_FILE: names a file")
+        assert trouble in error
     for path in (text, empty):
-        (fault,) = support_faults(CA_FILE=str(path))
-        assert "without a certificate in PEM" in fault
+        (error,) = support_errors(CA_FILE=str(path))
+        assert "without a certificate in PEM" in error
 
 
 @pytest.mark.parametrize("missing", ["PROTOCOL", "HOST", "ADDRESS"])
-def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
-    (fault,) = support_faults(**{missing: ""})
-    assert fault.startswith(f"MAILBOXES__support__{missing}: is not set; ")
+def test_a_mailbox_requires_settings(missing: str) -> None:
+    (error,) = support_errors(**{missing: ""})
+    assert error.startswith(f"MAILBOXES__support__{missing}: is not set; ")
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,14 @@ def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
         ("TLS", "ssl", "use implicit, starttls or none"),
         ("PORT", "0", "0 is not a port; use 1 to 65535"),
         ("PORT", "65536", "65536 is not a port; use 1 to 65535"),
-        ("PORT", "99_3", "the value is no whole number; use 1 to 65535"),
+        ("PORT", "99_3", "the value is not a whole number; use 1 to 65535"),
         ("HOST", "imaps://imap.example.com", "write the name alone"),
         ("HOST", "imap.example.com:993", "write the name alone"),
         ("HOST", "imap example.com", "write the name alone"),
-        ("ADDRESS", "support", "support is no address; write name@example.com"),
-        ("ADDRESS", "a@-b", "no domain"),
-        ("ADDRESS", "*@example.com", "no address"),
+        ("HOST", ".", "write the name alone"),
+        ("ADDRESS", "support", "support is not an address; write name@example.com"),
+        ("ADDRESS", "a@-b", "a@-b does not have a valid domain"),
+        ("ADDRESS", "*@example.com", "is not an address"),
         ("ALLOW_PLAINTEXT", "maybe", "use true or false"),
         ("ENABLED", "2", "use true or false"),
         ("FOLDERS", "A; B;A", "A is named twice"),
@@ -128,20 +129,20 @@ def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
         ("AFTER", "delete:x", "use delete, trash, keep, or move:"),
         ("AFTER", "trash:x", "use delete, trash, keep, or move:"),
         ("AFTER", "delete-permanently:x", "use delete, trash, keep, or move:"),
-        ("AFTER", " Delete-Permanently ", "delete-permanently is no longer a value, since delete removes for good"),
+        ("AFTER", " Delete-Permanently ", "delete-permanently was replaced by delete, which deletes permanently"),
         ("AFTER", "delete-permanently", "use delete"),
         ("SINCE", "yesterday", "write 2026-11-23"),
         ("SINCE", "2026-02-30", "write 2026-11-23"),
         ("SINCE", "0001-01-01T00:00+14:00", "write 2026-11-23"),
         ("POLL_EVERY", "0", "0 is not in range; use 1 to 86400"),
-        ("POLL_EVERY", "5m", "the value is no whole number"),
+        ("POLL_EVERY", "5m", "the value is not a whole number"),
         ("MAX_MESSAGE_BYTES", "lots", "such as 150MB"),
         ("MAX_MESSAGE_BYTES", "0", "such as 150MB"),
         ("MAX_MESSAGE_BYTES", "1.5MB", "such as 150MB"),
         ("DISABLE_AFTER", "0", "0 is not in range"),
         ("PLUS_ADDRESSING", "on", "use mixed, off or only"),
-        ("ALIASES", "sales@example.com;sales", "sales is no address"),
-        ("ALIASES", "*@example.com", "*@example.com is no address"),
+        ("ALIASES", "sales@example.com;sales", "sales is not an address"),
+        ("ALIASES", "*@example.com", "*@example.com is not an address"),
         ("DELIVERY_FIELDS", "X-Alias:", "X-Alias: is not a header's name; write the name alone"),
         ("DELIVERY_FIELDS", "X Alias", "X Alias is not a header's name"),
         ("DELIVERY_FIELDS", "X-Alias;!", "! is not a header's name"),
@@ -150,46 +151,46 @@ def test_what_a_mailbox_cannot_be_without(missing: str) -> None:
         ("DELIVERY_FIELDS", "X-Alias;To!", "To! is a header that the sender writes"),
         ("DELIVERY_FIELDS", "Subject", "Subject is a header that the sender writes"),
         ("DELIVERY_FIELDS", "Received", "Received is read without this setting; see TRUSTED_HOPS"),
-        ("DELIVERY_FIELDS", "Fallback", "Fallback has a meaning of its own in results"),
+        ("DELIVERY_FIELDS", "Fallback", "Fallback has another meaning in results"),
         ("DELIVERY_FIELDS", "X-Alias;x-alias!", "x-alias is named with ! and without"),
-        ("BLOCKED_SENDERS", "a@example.com;*", "* is not taken alone"),
-        ("BLOCKED_SENDERS", "example.com", "example.com is no address"),
+        ("BLOCKED_SENDERS", "a@example.com;*", "* is not allowed alone"),
+        ("BLOCKED_SENDERS", "example.com", "example.com is not an address"),
     ],
 )
-def test_wrong_values_are_told_with_a_remedy(setting: str, value: str, words: str) -> None:
-    found = support_faults(**{setting: value})
-    assert len(found) == 1
-    assert found[0].startswith(f"MAILBOXES__support__{setting}: ")
-    assert words in found[0]
+def test_an_invalid_value_is_reported_with_a_fix(setting: str, value: str, words: str) -> None:
+    result = support_errors(**{setting: value})
+    assert len(result) == 1
+    assert result[0].startswith(f"MAILBOXES__support__{setting}: ")
+    assert words in result[0]
 
 
-def test_a_wrong_value_is_told_once_and_not_as_missing_too() -> None:
-    assert len(support_faults(HOST="a b", PROTOCOL="x", ADDRESS="y", PORT="z")) == 4
-    assert len(support_faults(PRESET="hotmail", HOST="", PROTOCOL="")) == 1
-    assert len(support_faults(SIGN_IN="oauth")) == 1
+def test_an_invalid_value_is_reported_once_and_not_as_missing() -> None:
+    assert len(support_errors(HOST="a b", PROTOCOL="x", ADDRESS="y", PORT="z")) == 4
+    assert len(support_errors(PRESET="hotmail", HOST="", PROTOCOL="")) == 1
+    assert len(support_errors(SIGN_IN="oauth")) == 1
 
 
 def test_the_defaults() -> None:
-    found = support()
-    assert found == MailboxSettings(
+    result = support()
+    assert result == MailboxSettings(
         name="support",
         protocol=MailProtocol.IMAP,
         address="support@example.com",
         host="imap.example.com",
         port=993,
-        password=found.password,
+        password=result.password,
     )
-    assert found.enabled
-    assert found.folders == ("INBOX",)
-    assert (found.after, found.move_to, found.since, found.fallback) == (After.DELETE, None, None, None)
-    assert (found.poll_every, found.disable_after) == (60, 10)
-    assert found.max_message_bytes == 150 * 1024 * 1024
-    assert found.plus_addressing is PlusAddressing.MIXED
-    assert found.blocked_senders == ()
+    assert result.enabled
+    assert result.folders == ("INBOX",)
+    assert (result.after, result.move_to, result.since, result.fallback) == (After.DELETE, None, None, None)
+    assert (result.poll_every, result.disable_after) == (60, 10)
+    assert result.max_message_bytes == 150 * 1024 * 1024
+    assert result.plus_addressing is PlusAddressing.MIXED
+    assert result.blocked_senders == ()
 
 
 def test_every_other_setting() -> None:
-    found = support(
+    result = support(
         ADDRESS=" Support@EXÄMPLE.com ",
         ENABLED="No",
         FOLDERS=" inbox ; Sub/Folder;;sub/folder ",
@@ -199,42 +200,42 @@ def test_every_other_setting() -> None:
         PLUS_ADDRESSING="Only",
         BLOCKED_SENDERS="Spam@Example.org; *@BÜCHER.example",
     )
-    assert not found.enabled
-    assert found.address == found.mailbox_address == "support@xn--exmple-cua.com"
-    assert found.folders == ("INBOX", "Sub/Folder", "sub/folder")
-    assert (found.after, found.move_to) == (After.MOVE, "Archive/2026")
-    assert (found.poll_every, found.disable_after) == (300, 3)
-    assert found.plus_addressing is PlusAddressing.ONLY
-    assert found.blocked_senders == ("spam@example.org", "*@xn--bcher-kva.example")
+    assert not result.enabled
+    assert result.address == result.mailbox_address == "support@xn--exmple-cua.com"
+    assert result.folders == ("INBOX", "Sub/Folder", "sub/folder")
+    assert (result.after, result.move_to) == (After.MOVE, "Archive/2026")
+    assert (result.poll_every, result.disable_after) == (300, 3)
+    assert result.plus_addressing is PlusAddressing.ONLY
+    assert result.blocked_senders == ("spam@example.org", "*@xn--bcher-kva.example")
 
 
 def test_1_3_pop3_has_delete_and_keep() -> None:
     assert support(PROTOCOL="pop3", AFTER="keep").after is After.KEEP
-    (fault,) = support_faults(PROTOCOL="pop3", AFTER="move:Archive")
-    assert fault == "MAILBOXES__support__AFTER: POP3 has no folders to move to; use delete or keep"
-    (fault,) = support_faults(PROTOCOL="pop3", AFTER="trash")
-    assert fault.startswith("MAILBOXES__support__AFTER: trash needs a folder for deleted items, and POP3 has none; ")
-    assert fault.endswith("use delete or keep")
+    (error,) = support_errors(PROTOCOL="pop3", AFTER="move:Archive")
+    assert error == "MAILBOXES__support__AFTER: POP3 has no folders to move to; use delete or keep"
+    (error,) = support_errors(PROTOCOL="pop3", AFTER="trash")
+    assert error.startswith("MAILBOXES__support__AFTER: trash needs a folder for deleted items, and POP3 has none; ")
+    assert error.endswith("use delete or keep")
 
 
 def test_1_3_imap_has_trash() -> None:
-    found = support(AFTER="trash")
-    assert (found.after, found.move_to) == (After.TRASH, None)
+    result = support(AFTER="trash")
+    assert (result.after, result.move_to) == (After.TRASH, None)
 
 
 def test_1_6_pop3_has_the_inbox_alone() -> None:
     assert support(PROTOCOL="pop3", FOLDERS="Inbox").folders == ("INBOX",)
-    (fault,) = support_faults(PROTOCOL="pop3", FOLDERS="INBOX;Archive")
-    assert "POP3 has INBOX alone" in fault
+    (error,) = support_errors(PROTOCOL="pop3", FOLDERS="INBOX;Archive")
+    assert "POP3 has INBOX alone" in error
 
 
 @pytest.mark.parametrize(
     ("folders", "target"), [("", "INBOX"), ("", "inbox"), ("A;B", "B"), ("Inbox;A", "iNBOX"), ("A", "A")]
 )
-def test_1_3_a_move_target_among_the_collected_folders_is_refused(folders: str, target: str) -> None:
-    (fault,) = support_faults(FOLDERS=folders, AFTER=f"move:{target}")
-    assert fault.startswith("MAILBOXES__support__AFTER: ")
-    assert "is a folder that is collected" in fault
+def test_1_3_a_move_target_among_the_polled_folders_is_refused(folders: str, target: str) -> None:
+    (error,) = support_errors(FOLDERS=folders, AFTER=f"move:{target}")
+    assert error.startswith("MAILBOXES__support__AFTER: ")
+    assert "is a folder that is polled" in error
 
 
 def test_1_3_folders_other_than_inbox_differ_by_case() -> None:
@@ -267,10 +268,10 @@ def test_1_7_sizes(text: str, size: int) -> None:
     ],
 )
 def test_1_11_since_is_utc(text: str, moment: datetime) -> None:
-    found = support(SINCE=text).since
-    assert found == moment
-    assert isinstance(found, datetime)
-    assert found.tzinfo is UTC
+    result = support(SINCE=text).since
+    assert result == moment
+    assert isinstance(result, datetime)
+    assert result.tzinfo is UTC
 
 
 def test_1_11_since_now() -> None:
@@ -285,31 +286,31 @@ def test_a_fallback_must_be_an_enabled_route_of_the_mailbox_or_of_all() -> None:
     for name, words in (
         ("owm", "owm names a route that does not exist; did you mean own?"),
         ("nothing_like_it", "names a route that does not exist; define it"),
-        ("others", "others is another mailbox's route; name one of support or of every mailbox"),
-        ("off", "off is a route that is switched off"),
+        ("others", "others is another mailbox's route; name a route of support or of every mailbox"),
+        ("off", "off is a disabled route"),
     ):
-        found = read(
+        result = read(
             mailbox("support", FALLBACK=name),
             mailbox("other"),
             route("own", MAILBOX="support", ADDRESS="*@x.org"),
             others,
             off,
         )
-        assert list(found.mailboxes) == ["other", "support"]
-        (fault,) = found.route_faults["support"]
-        assert fault.startswith("MAILBOXES__support__FALLBACK: ")
-        assert words in fault
+        assert list(result.mailboxes) == ["other", "support"]
+        (error,) = result.route_errors["support"]
+        assert error.startswith("MAILBOXES__support__FALLBACK: ")
+        assert words in error
 
 
 def test_3_9_aliases_are_normalised() -> None:
-    found = support(ALIASES=" Sales@EX\u00c4MPLE.com ;sales@xn--exmple-cua.com; billing+x@example.com ")
-    assert found.aliases == ("sales@xn--exmple-cua.com", "billing+x@example.com")
+    result = support(ALIASES=" Sales@EX\u00c4MPLE.com ;sales@xn--exmple-cua.com; billing+x@example.com ")
+    assert result.aliases == ("sales@xn--exmple-cua.com", "billing+x@example.com")
     assert support().aliases == ()
 
 
 def test_2_2_delivery_fields_are_names_with_and_without_an_exclamation_mark() -> None:
-    found = support(DELIVERY_FIELDS="X-Alias!; Resent-From ;X-Gm-Original-To;resent-from;Delivered-To")
-    assert found.delivery_fields == (
+    result = support(DELIVERY_FIELDS="X-Alias!; Resent-From ;X-Gm-Original-To;resent-from;Delivered-To")
+    assert result.delivery_fields == (
         ("x-alias", True),
         ("resent-from", False),
         ("x-gm-original-to", False),
@@ -317,6 +318,6 @@ def test_2_2_delivery_fields_are_names_with_and_without_an_exclamation_mark() ->
     )
 
 
-def test_2_2_what_reading_leaves_out_is_refused() -> None:
-    """The parser keeps no header for the routing that no setting can name."""
+def test_2_2_headers_that_the_parser_drops_are_refused() -> None:
+    """The parser drops only headers that no setting can name."""
     assert NEVER_DELIVERY < NO_DELIVERY_FIELDS

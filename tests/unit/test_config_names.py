@@ -1,4 +1,4 @@
-"""Names of settings, mailboxes and routes: case, misspellings, what is unknown or not in this version."""
+"""Names of settings, mailboxes and routes: case, misspellings, unknown names."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.test_config import SALES, SUPPORT, faults, mailbox, read, route, route_faults, support_faults
+from tests.unit.test_config import SALES, SUPPORT, app_errors, mailbox, read, route, route_errors, support_errors
 
 
 @pytest.mark.parametrize("name", ["a", "support", "a1", "support_2", "a_b_c", "a" * 40])
-def test_names_that_may_be(name: str) -> None:
-    found = read(mailbox(name), route(name, MAILBOX=name, ADDRESS="a@example.com"))
-    assert list(found.mailboxes) == [name]
-    assert found.routes[0].mailbox == name
+def test_valid_names(name: str) -> None:
+    result = read(mailbox(name), route(name, MAILBOX=name, ADDRESS="a@example.com"))
+    assert list(result.mailboxes) == [name]
+    assert result.routes[0].mailbox == name
 
 
 @pytest.mark.parametrize("name", ["1a", "_a", "a-b", "a.b", "ä", "a" * 41])
-def test_names_that_may_not_be(name: str) -> None:
-    found = read(mailbox("good"), mailbox(name), SALES)
-    assert list(found.mailboxes) == ["good"]
-    assert len(found.faulty) == 1
-    assert all("has no name that a mailbox may have" in fault for fault in next(iter(found.faulty.values())))
+def test_invalid_names(name: str) -> None:
+    result = read(mailbox("good"), mailbox(name), SALES)
+    assert list(result.mailboxes) == ["good"]
+    assert len(result.mailbox_errors) == 1
+    assert all(
+        "does not have a valid name of a mailbox" in error for error in next(iter(result.mailbox_errors.values()))
+    )
 
 
-def test_a_route_of_a_mailbox_without_a_good_name_stops_that_mailbox_alone() -> None:
-    found = read(mailbox("good"), mailbox("my-box"), SALES, route("x", MAILBOX="my-box", ADDRESS="x@example.com"))
-    assert list(found.mailboxes) == ["good"]
-    assert list(found.faulty) == ["my-box"]
+def test_a_route_of_a_mailbox_with_an_invalid_name_stops_only_that_mailbox() -> None:
+    result = read(mailbox("good"), mailbox("my-box"), SALES, route("x", MAILBOX="my-box", ADDRESS="x@example.com"))
+    assert list(result.mailboxes) == ["good"]
+    assert list(result.mailbox_errors) == ["my-box"]
 
 
 def test_an_upper_cased_environment_is_the_same() -> None:
@@ -37,69 +39,69 @@ def test_an_upper_cased_environment_is_the_same() -> None:
 
 
 def test_names_are_matched_without_case() -> None:
-    found = read(mailbox("Support", FALLBACK="REST"), route("Rest", MAILBOX="SUPPORT"))
-    assert found.mailboxes["support"].fallback == "rest"
-    assert found.routes[0].mailbox == "support"
+    result = read(mailbox("Support", FALLBACK="REST"), route("Rest", MAILBOX="SUPPORT"))
+    assert result.mailboxes["support"].fallback == "rest"
+    assert result.routes[0].mailbox == "support"
 
 
-def test_two_mailboxes_that_differ_by_case_alone_are_refused() -> None:
-    found = read({**SUPPORT, "MAILBOXES__Support__PORT": "994"}, SALES)
-    (fault,) = found.faulty["support"]
-    assert "MAILBOXES__Support" in fault
-    assert "MAILBOXES__support" in fault
-    assert "differs from" in fault
-    assert "by case alone" in fault
+def test_mailboxes_that_differ_only_by_case_are_refused() -> None:
+    result = read({**SUPPORT, "MAILBOXES__Support__PORT": "994"}, SALES)
+    (error,) = result.mailbox_errors["support"]
+    assert "MAILBOXES__Support" in error
+    assert "MAILBOXES__support" in error
+    assert "differs from" in error
+    assert "by case alone" in error
 
 
-def test_two_routes_that_differ_by_case_alone_hold_all_mail() -> None:
-    (fault,) = route_faults(SUPPORT, SALES, {"ROUTES__Sales__MAILBOX": "support"})
-    assert "by case alone" in fault
+def test_routes_that_differ_only_by_case_hold_all_mail() -> None:
+    (error,) = route_errors(SUPPORT, SALES, {"ROUTES__Sales__MAILBOX": "support"})
+    assert "by case alone" in error
 
 
-def test_one_setting_twice_by_case_is_refused() -> None:
-    found = read({**SUPPORT, "MAILBOXES__support__host": "other.example.com"}, SALES)
-    (fault,) = found.faulty["support"]
-    assert "MAILBOXES__support__HOST" in fault
-    assert "MAILBOXES__support__host" in fault
-    (fault,) = faults(SUPPORT, SALES, {"MAIL_CONTAINER": "a23", "mail_container": "b23"})
-    assert "by case alone" in fault
+def test_settings_that_differ_only_by_case_are_refused() -> None:
+    result = read({**SUPPORT, "MAILBOXES__support__host": "other.example.com"}, SALES)
+    (error,) = result.mailbox_errors["support"]
+    assert "MAILBOXES__support__HOST" in error
+    assert "MAILBOXES__support__host" in error
+    (error,) = app_errors(SUPPORT, SALES, {"MAIL_CONTAINER": "a23", "mail_container": "b23"})
+    assert "by case alone" in error
 
 
 @pytest.mark.parametrize(
     ("setting", "near"),
     [("PASWORD", "PASSWORD"), ("FOLDER", "FOLDERS"), ("pol_every", "POLL_EVERY"), ("_HOST", "HOST")],
 )
-def test_an_unknown_setting_of_a_mailbox_is_a_fault_with_the_nearest_name(setting: str, near: str) -> None:
-    (fault,) = support_faults(**{setting: "x"})
-    assert fault == f"MAILBOXES__support__{setting}: is no setting of a mailbox; did you mean {near}?"
+def test_an_unknown_setting_of_a_mailbox_is_an_error_with_the_closest_name(setting: str, near: str) -> None:
+    (error,) = support_errors(**{setting: "x"})
+    assert error == f"MAILBOXES__support__{setting}: is not a setting of a mailbox; did you mean {near}?"
 
 
-def test_a_setting_that_is_like_none_lists_what_is_known() -> None:
-    (fault,) = support_faults(QQQ="x")
-    assert "known are ADDRESS, AFTER, ALIASES, ALLOW_PLAINTEXT" in fault
+def test_an_unknown_setting_without_a_close_name_lists_the_known_names() -> None:
+    (error,) = support_errors(QQQ="x")
+    assert "known are ADDRESS, AFTER, ALIASES, ALLOW_PLAINTEXT" in error
 
 
 def test_a_setting_below_a_setting_is_unknown() -> None:
-    (fault,) = support_faults(PASSWORD__X="x")
-    assert "PASSWORD__X: is no setting" in fault
+    (error,) = support_errors(PASSWORD__X="x")
+    assert "PASSWORD__X: is not a setting" in error
 
 
 def test_a_key_that_ends_at_the_name() -> None:
-    found = read(SUPPORT, SALES, {"MAILBOXES__other": "x"})
-    (fault, *_) = found.faulty["other"]
-    assert fault.startswith("MAILBOXES__other: names no setting")
+    result = read(SUPPORT, SALES, {"MAILBOXES__other": "x"})
+    (error, *_) = result.mailbox_errors["other"]
+    assert error.startswith("MAILBOXES__other: does not name a setting")
 
 
-@pytest.mark.parametrize(("key", "faults_of"), [("MAILBOXES", faults), ("routes", route_faults)])
-def test_json_in_one_setting_is_refused(key: str, faults_of: Callable[..., tuple[str, ...]]) -> None:
-    (fault,) = faults_of(SUPPORT, SALES, {key: '{"support": {"password": "hush"}}'})
-    assert fault.startswith(f"{key}: is no setting of its own")
-    assert "hush" not in fault
+@pytest.mark.parametrize(("key", "errors_of"), [("MAILBOXES", app_errors), ("routes", route_errors)])
+def test_json_in_one_setting_is_refused(key: str, errors_of: Callable[..., tuple[str, ...]]) -> None:
+    (error,) = errors_of(SUPPORT, SALES, {key: '{"support": {"password": "hush"}}'})
+    assert error.startswith(f"{key}: is not a setting by itself")
+    assert "hush" not in error
 
 
-def test_an_unknown_setting_of_everybodys_route_holds_all_mail() -> None:
-    (fault,) = route_faults(SUPPORT, SALES, {"ROUTES__sales__SENDER": "a@example.com"})
-    assert fault == "ROUTES__sales__SENDER: is no setting of a route; did you mean SENDERS?"
+def test_an_unknown_setting_of_a_route_for_all_mailboxes_holds_all_mail() -> None:
+    (error,) = route_errors(SUPPORT, SALES, {"ROUTES__sales__SENDER": "a@example.com"})
+    assert error == "ROUTES__sales__SENDER: is not a setting of a route; did you mean SENDERS?"
 
 
 @pytest.mark.parametrize(
@@ -120,17 +122,17 @@ def test_an_unknown_setting_of_everybodys_route_holds_all_mail() -> None:
         ("ROUTE_Sales_FOLDERS", "ROUTES__Sales__FOLDERS"),
     ],
 )
-def test_3_1_a_route_that_would_go_unseen_holds_all_mail(key: str, near: str) -> None:
-    (fault,) = route_faults(SUPPORT, SALES, {key: "bob@example.com"})
-    assert fault.startswith(f"{key}: ")
-    assert fault.endswith(f"no setting; did you mean {near}?")
+def test_3_1_a_misspelled_route_holds_all_mail(key: str, near: str) -> None:
+    (error,) = route_errors(SUPPORT, SALES, {key: "bob@example.com"})
+    assert error.startswith(f"{key}: ")
+    assert error.endswith(f" setting; did you mean {near}?")
 
 
-def test_3_1_a_misspelled_setting_of_a_mailboxs_route_holds_its_mail_alone() -> None:
+def test_3_1_a_misspelled_setting_of_a_mailboxs_route_holds_only_its_mail() -> None:
     own = route("own", MAILBOX="support", ADDRESS="own@example.com")
     for key in ("ROUTES_own_SENDERS", "ROUTES__own_SENDERS", "ROUTE__own__SENDERS"):
-        (fault,) = route_faults(SUPPORT, mailbox("other"), own, {key: "x@y.example"}, mailbox="support")
-        assert fault.endswith("did you mean ROUTES__own__SENDERS?")
+        (error,) = route_errors(SUPPORT, mailbox("other"), own, {key: "x@y.example"}, mailbox="support")
+        assert error.endswith("did you mean ROUTES__own__SENDERS?")
 
 
 @pytest.mark.parametrize(
@@ -140,31 +142,31 @@ def test_3_1_a_misspelled_setting_of_a_mailboxs_route_holds_its_mail_alone() -> 
         *("MAILBOXES__support_AFTER", "MAILBOXES_support__AFTER", "MAILBOXES.support.AFTER"),
     ],
 )
-def test_a_setting_of_a_mailbox_that_would_go_unseen_stops_that_mailbox(key: str) -> None:
-    """Without it, mail might be removed that was to be kept."""
-    found = read(SUPPORT, mailbox("other"), SALES, {key: "keep"})
-    (fault,) = found.faulty["support"]
-    assert fault.startswith(f"{key}: ")
-    assert fault.endswith("did you mean MAILBOXES__support__AFTER?")
-    assert (list(found.mailboxes), found.route_faults) == (["other"], {})
+def test_a_misspelled_setting_of_a_mailbox_stops_that_mailbox(key: str) -> None:
+    """If it were ignored, mail that should be kept might be removed."""
+    result = read(SUPPORT, mailbox("other"), SALES, {key: "keep"})
+    (error,) = result.mailbox_errors["support"]
+    assert error.startswith(f"{key}: ")
+    assert error.endswith("did you mean MAILBOXES__support__AFTER?")
+    assert (list(result.mailboxes), result.route_errors) == (["other"], {})
 
 
-def test_a_whole_mailbox_that_would_go_unseen_is_faulty() -> None:
+def test_a_misspelled_mailbox_is_invalid() -> None:
     new = {key.replace("__", "_").replace("support", "new"): value for key, value in SUPPORT.items()}
-    found = read(SUPPORT, SALES, new)
-    assert list(found.mailboxes) == ["support"]
-    assert {fault.partition(": is no setting; did you mean ")[2] for fault in found.faulty["new"]} == {
+    result = read(SUPPORT, SALES, new)
+    assert list(result.mailboxes) == ["support"]
+    assert {error.partition(": is not a setting; did you mean ")[2] for error in result.mailbox_errors["new"]} == {
         f"{key.replace('support', 'new')}?" for key in SUPPORT
     }
 
 
-def test_what_may_be_a_setting_of_ours_is_warned_of() -> None:
-    found = read(SUPPORT, SALES, {"MAILBOXES_new_HOST": "imap.example.com", "ROUTES_new_ORDER": "1"})
-    assert found.warnings == (
-        "MAILBOXES_new_HOST: is no setting and is ignored; did you mean MAILBOXES__new__HOST?",
-        "ROUTES_new_ORDER: is no setting and is ignored; did you mean ROUTES__new__ORDER?",
+def test_a_variable_that_may_be_a_setting_is_a_warning() -> None:
+    result = read(SUPPORT, SALES, {"MAILBOXES_new_HOST": "imap.example.com", "ROUTES_new_ORDER": "1"})
+    assert result.warnings == (
+        "MAILBOXES_new_HOST: is not a setting and is ignored; did you mean MAILBOXES__new__HOST?",
+        "ROUTES_new_ORDER: is not a setting and is ignored; did you mean ROUTES__new__ORDER?",
     )
-    assert (found.faulty, found.route_faults) == ({}, {})
+    assert (result.mailbox_errors, result.route_errors) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,9 @@ def test_what_may_be_a_setting_of_ours_is_warned_of() -> None:
     ],
 )
 def test_a_misspelled_setting_of_the_app_is_a_warning(key: str, near: str) -> None:
-    assert read(SUPPORT, SALES, {key: "x"}).warnings == (f"{key}: is no setting and is ignored; did you mean {near}?",)
+    assert read(SUPPORT, SALES, {key: "x"}).warnings == (
+        f"{key}: is not a setting and is ignored; did you mean {near}?",
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,25 +193,25 @@ def test_a_misspelled_setting_of_the_app_is_a_warning(key: str, near: str) -> No
         *("REQUESTS_CA_BUNDLE", "ROUTE_53_ENABLED", "MAILBOX_IMAP_HOST", "SMTP_MAILBOX_ADDRESS"),
     ],
 )
-def test_what_is_not_ours_is_left_alone(key: str) -> None:
+def test_variables_of_other_programs_are_ignored(key: str) -> None:
     assert read(SUPPORT, SALES, {key: "/var/mail/root"}).warnings == ()
 
 
 def test_the_identity_form_is_for_the_apps_storage_alone() -> None:
-    (fault,) = faults(SUPPORT, SALES, {"MAIL_STORAGE__accountName": "acct"})
-    assert "MAIL_STORAGE takes one value" in fault
+    (error,) = app_errors(SUPPORT, SALES, {"MAIL_STORAGE__accountName": "acct"})
+    assert "MAIL_STORAGE takes one value" in error
 
 
 REFERENCE = "@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/hush)"
 
 
-def test_a_reference_that_azure_did_not_resolve_is_a_fault_in_any_setting() -> None:
+def test_an_unresolved_reference_is_an_error_in_any_setting() -> None:
     for setting in ("PASSWORD", "HOST", "PORT", "FOLDERS"):
-        (fault,) = support_faults(**{setting: REFERENCE})
-        assert fault.startswith(f"MAILBOXES__support__{setting}: is a reference that Azure did not resolve")
-        assert "hush" not in fault
+        (error,) = support_errors(**{setting: REFERENCE})
+        assert error.startswith(f"MAILBOXES__support__{setting}: is a reference that Azure did not resolve")
+        assert "hush" not in error
     for setting in ("MAIL_STORAGE", "AzureWebJobsStorage", "AzureWebJobsStorage__accountName", "POLL_SCHEDULE"):
-        (fault,) = faults(SUPPORT, SALES, {setting: REFERENCE.lower()})
-        assert fault.startswith(f"{setting}: is a reference that Azure did not resolve")
-    (fault,) = route_faults(SUPPORT, SALES, {"ROUTES__sales__MAILBOX": REFERENCE})
-    assert "did not resolve" in fault
+        (error,) = app_errors(SUPPORT, SALES, {setting: REFERENCE.lower()})
+        assert error.startswith(f"{setting}: is a reference that Azure did not resolve")
+    (error,) = route_errors(SUPPORT, SALES, {"ROUTES__sales__MAILBOX": REFERENCE})
+    assert "did not resolve" in error

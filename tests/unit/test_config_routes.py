@@ -1,30 +1,31 @@
-"""Routes for themselves, and between routes and mailboxes."""
+"""Routes by themselves, and with mailboxes."""
 
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from shared.addresses import normalise
-from shared.config import RouteSettings
-from shared.config.addresses import parse_address
-from shared.config.validation import InvalidValue
+from shared.addresses import normalise, parse_address
 from shared.dispatch.routing_input import to_routing_input
+from shared.errors import InvalidValue
 from shared.mime.parser import parse
+from shared.routing.model import Route
 from shared.routing.route_table import TrustPolicy
-from tests.unit.test_config import SALES, SUPPORT, mailbox, read, route, route_faults
+from tests.unit.test_config import SALES, SUPPORT, mailbox, read, route, route_errors
 
 
-def only(**settings: str) -> RouteSettings:
-    (found,) = read(SUPPORT, route("one", **settings)).routes
-    return found
+def only(**settings: str) -> Route:
+    (result,) = read(SUPPORT, route("one", **settings)).routes
+    return result
 
 
 def test_the_defaults() -> None:
-    assert only(ADDRESS="Sales@Example.COM") == RouteSettings(name="one", address="sales@example.com")
+    assert only(ADDRESS="Sales@Example.COM") == Route(name="one", address="sales@example.com")
 
 
 def test_every_setting() -> None:
@@ -39,7 +40,7 @@ def test_every_setting() -> None:
         IMPORTANT="true",
         FOLDERS="inbox;Sub/Folder",
         ENABLED="false",
-    ) == RouteSettings(
+    ) == Route(
         name="one",
         mailbox="support",
         address="*@xn--bcher-kva.example",
@@ -54,7 +55,26 @@ def test_every_setting() -> None:
     )
 
 
-def test_folders_of_a_star_are_any() -> None:
+def test_a_route_accepts_texts_and_values_alike() -> None:
+    texts: dict[str, Any] = {
+        "order": "5",
+        "senders": "A@x.example; *@y.example",
+        "important": "yes",
+        "folders": "inbox;*",
+    }
+    values: dict[str, Any] = {"order": 5, "senders": ("a@x.example", "*@y.example"), "important": True, "folders": ()}
+    assert Route(name="r", address="A@b.example", **texts) == Route(name="r", address="a@b.example", **values)
+
+
+def test_a_route_reports_all_errors_at_once_and_no_value() -> None:
+    invalid: dict[str, Any] = {"address": "hush", "order": "hush", "important": "hush", "color": "hush"}
+    with pytest.raises(ValidationError) as caught:
+        Route(name="r", **invalid)
+    assert {error["loc"] for error in caught.value.errors()} == {("address",), ("order",), ("important",), ("color",)}
+    assert "hush" not in f"{caught.value} {caught.value!r}"
+
+
+def test_folders_of_a_star_are_all_folders() -> None:
     assert only(ADDRESS="a@example.com", FOLDERS="*").folders == ()
 
 
@@ -88,9 +108,9 @@ def test_2_1_addresses_are_normalised(written: str, address: str) -> None:
         *("A <a@example.com>", "a@example.com;b@example.com", f"a@{'x' * 64}.com", "a@ä..com"),
     ],
 )
-def test_2_1_what_is_no_address_is_refused(written: str) -> None:
-    (fault,) = route_faults(SUPPORT, route("one", ADDRESS=written))
-    assert fault.startswith("ROUTES__one__ADDRESS: ")
+def test_2_1_an_invalid_address_is_refused(written: str) -> None:
+    (error,) = route_errors(SUPPORT, route("one", ADDRESS=written))
+    assert error.startswith("ROUTES__one__ADDRESS: ")
 
 
 INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202e\u2060\u2066\u2069\ufe0f\ufeff"
@@ -109,7 +129,7 @@ DOMAINS = (
 
 @st.composite
 def written_addresses(draw: st.DrawFn) -> str:
-    """What somebody may have typed or pasted: quoted or not, in any script, with characters that nobody sees."""
+    """Draw addresses as they are typed or pasted: quoted or not, in any script, with invisible characters."""
     plain = st.text("aÄßİΣς\u0308\u094d.+" + INVISIBLE, max_size=8)
     escaped = st.lists(st.sampled_from([*'aÄ."@,;<(+', *INVISIBLE, r"\"", r"\\", "a b", r"\a"]), max_size=6)
     quoted = escaped.map(lambda parts: '"' + "".join(part for part in parts if part != '"') + '"')
@@ -126,7 +146,7 @@ def written_addresses(draw: st.DrawFn) -> str:
 @example("desk@example.com\u200b")
 @example("\ufeffdesk@example.com")
 @example("a@example.com.")
-def test_2_1_settings_routes_and_messages_give_an_address_one_form(text: str) -> None:
+def test_2_1_settings_routes_and_messages_normalise_an_address_alike(text: str) -> None:
     try:
         ours = parse_address(text)
     except InvalidValue:
@@ -140,17 +160,17 @@ def test_2_1_settings_routes_and_messages_give_an_address_one_form(text: str) ->
         assert only(ADDRESS=text).address == ours
 
 
-def test_2_1_an_address_that_was_copied_from_a_page_is_the_address_that_is_seen() -> None:
-    found = read(
+def test_2_1_invisible_characters_in_a_copied_address_are_removed() -> None:
+    result = read(
         mailbox("support", ADDRESS="\u202asupport@example.com\u202c", BLOCKED_SENDERS="*@\u200bspam.example"),
         route(
             "one", ADDRESS="\ufeffsales@example.com", SENDERS="\u2060*@customer.exam\u00adple", RECIPIENTS="a@b.c\u200b"
         ),
         route("bcc", ADDRESS="\u200b*", SENDERS="ann@b.example\u200d"),
     )
-    assert found.mailboxes["support"].address == "support@example.com"
-    assert found.mailboxes["support"].blocked_senders == ("*@spam.example",)
-    bcc, one = found.routes
+    assert result.mailboxes["support"].address == "support@example.com"
+    assert result.mailboxes["support"].blocked_senders == ("*@spam.example",)
+    bcc, one = result.routes
     assert (bcc.address, bcc.senders) == ("*", ("ann@b.example",))
     assert (one.address, one.senders, one.recipients) == ("sales@example.com", ("*@customer.example",), ("a@b.c",))
 
@@ -164,79 +184,79 @@ def test_2_1_hostile_invisible_characters_cost_no_more_than_their_number(text: s
     assert perf_counter() - began < 2
 
 
-def test_3_1_routes_come_by_order_then_name() -> None:
-    found = read(
+def test_3_1_routes_are_sorted_by_order_then_name() -> None:
+    result = read(
         SUPPORT,
         route("b", ADDRESS="b@example.com"),
         route("a", ADDRESS="a@example.com"),
         route("z", ADDRESS="z@example.com", ORDER="1"),
     )
-    assert [one.name for one in found.routes] == ["z", "a", "b"]
+    assert [item.name for item in result.routes] == ["z", "a", "b"]
 
 
 def test_3_1_a_fallback_needs_no_address() -> None:
-    found = read(mailbox("support", FALLBACK="rest"), route("rest", ORDER="7"))
-    assert found.routes == (RouteSettings(name="rest", order=7),)
+    result = read(mailbox("support", FALLBACK="rest"), route("rest", ORDER="7"))
+    assert result.routes == (Route(name="rest", order=7),)
 
 
 def test_3_1_a_route_without_address_that_is_no_fallback_is_refused() -> None:
-    (fault,) = route_faults(SUPPORT, route("one", ORDER="1"))
-    assert fault == "ROUTES__one__ADDRESS: is not set; give it an address, or name the route as a mailbox's FALLBACK"
-    assert read(SUPPORT, SALES, route("one", ENABLED="false")).faulty == {}
+    (error,) = route_errors(SUPPORT, route("one", ORDER="1"))
+    assert error == "ROUTES__one__ADDRESS: is not set; give it an address, or name the route as a mailbox's FALLBACK"
+    assert read(SUPPORT, SALES, route("one", ENABLED="false")).mailbox_errors == {}
 
 
 @pytest.mark.parametrize("senders", ["", ";"])
 def test_3_4_a_wildcard_route_must_name_senders(senders: str) -> None:
-    (fault,) = route_faults(SUPPORT, route("bcc", ADDRESS="*", SENDERS=senders))
-    assert fault.startswith("ROUTES__bcc__SENDERS: is not set; a route with ADDRESS=* must name")
+    (error,) = route_errors(SUPPORT, route("bcc", ADDRESS="*", SENDERS=senders))
+    assert error.startswith("ROUTES__bcc__SENDERS: is not set; a route with ADDRESS=* must name")
     assert only(ADDRESS="*", SENDERS="*@example.com").address == "*"
 
 
-def test_3_4_none_of_the_senders_may_be_a_bare_star() -> None:
-    (fault,) = route_faults(SUPPORT, route("bcc", ADDRESS="*", SENDERS="a@example.com; *"))
-    assert fault.startswith("ROUTES__bcc__SENDERS: * is not taken alone")
+def test_3_4_a_sender_may_not_be_a_bare_star() -> None:
+    (error,) = route_errors(SUPPORT, route("bcc", ADDRESS="*", SENDERS="a@example.com; *"))
+    assert error.startswith("ROUTES__bcc__SENDERS: * is not allowed alone")
 
 
-def test_3_1_a_fault_in_a_route_holds_its_mailboxs_mail_and_the_mailbox_is_collected() -> None:
-    found = read(mailbox("good"), SUPPORT, SALES, route("own", MAILBOX="Support", ADDRESS="nobody", ORDER="x"))
-    assert (list(found.mailboxes), found.faulty) == (["good", "support"], {})
-    assert found.route_faults == {
+def test_3_1_an_error_in_a_route_holds_its_mailboxs_mail_and_the_mailbox_is_polled() -> None:
+    result = read(mailbox("good"), SUPPORT, SALES, route("own", MAILBOX="Support", ADDRESS="nobody", ORDER="x"))
+    assert (list(result.mailboxes), result.mailbox_errors) == (["good", "support"], {})
+    assert result.route_errors == {
         "support": (
-            "ROUTES__own__ADDRESS: nobody is no address; write name@example.com",
-            "ROUTES__own__ORDER: the value is no whole number; use -1000000 to 1000000",
+            "ROUTES__own__ADDRESS: nobody is not an address; write name@example.com",
+            "ROUTES__own__ORDER: the value is not a whole number; use -1000000 to 1000000",
         )
     }
-    assert [one.name for one in found.routes] == ["sales"]
-    assert found.wrong_routes == {"own"}
+    assert [item.name for item in result.routes] == ["sales"]
+    assert result.invalid_routes == {"own"}
 
 
-def test_3_1_a_fault_in_everybodys_route_holds_all_mail_and_stops_nothing_else() -> None:
-    (fault,) = route_faults(SUPPORT, SALES, route("one", ADDRESS="nobody"))
-    assert fault.startswith("ROUTES__one__ADDRESS: ")
+def test_3_1_an_error_in_a_route_for_all_mailboxes_holds_all_mail_and_stops_nothing_else() -> None:
+    (error,) = route_errors(SUPPORT, SALES, route("one", ADDRESS="nobody"))
+    assert error.startswith("ROUTES__one__ADDRESS: ")
 
 
-def test_3_1_a_route_of_a_mailbox_that_is_not_there_holds_all_mail() -> None:
-    (fault,) = route_faults(SUPPORT, SALES, route("one", MAILBOX="suport", ADDRESS="a@example.com"))
-    assert fault == "ROUTES__one__MAILBOX: suport is no mailbox; did you mean support?"
+def test_3_1_a_route_of_an_unknown_mailbox_holds_all_mail() -> None:
+    (error,) = route_errors(SUPPORT, SALES, route("one", MAILBOX="suport", ADDRESS="a@example.com"))
+    assert error == "ROUTES__one__MAILBOX: suport is not a mailbox; did you mean support?"
 
 
-def test_routes_of_a_faulty_mailbox_stay() -> None:
-    found = read(mailbox("support", PORT="x"), route("own", MAILBOX="support", ADDRESS="a@example.com"))
-    assert list(found.faulty) == ["support"]
-    assert [one.name for one in found.routes] == ["own"]
+def test_routes_of_an_invalid_mailbox_stay() -> None:
+    result = read(mailbox("support", PORT="x"), route("own", MAILBOX="support", ADDRESS="a@example.com"))
+    assert list(result.mailbox_errors) == ["support"]
+    assert [item.name for item in result.routes] == ["own"]
 
 
 def test_3_8_one_address_in_two_mailboxes_is_a_warning() -> None:
     two = {**mailbox("one"), **mailbox("two")}
-    found = read(
+    result = read(
         two,
         route("a", MAILBOX="one", ADDRESS="sales@example.com"),
         route("b", MAILBOX="two", ADDRESS="SALES@example.com"),
     )
-    (warning,) = found.warnings
+    (warning,) = result.warnings
     assert warning == (
         "ROUTES__b__ADDRESS: sales@example.com is the address of route a too, for another mailbox; "
-        "the copy that comes first wins"
+        "only the copy that arrives first is routed"
     )
 
 
@@ -247,7 +267,7 @@ def test_3_8_no_warning_where_nothing_is_shared() -> None:
         ({"MAILBOX": "one"}, {"MAILBOX": "two", "ENABLED": "false"}),
         ({"MAILBOX": "one"}, {"MAILBOX": "off"}),
     ):
-        found = read(two, route("a", ADDRESS="x@example.com", **first), route("b", ADDRESS="x@example.com", **second))
-        assert found.warnings == ()
+        result = read(two, route("a", ADDRESS="x@example.com", **first), route("b", ADDRESS="x@example.com", **second))
+        assert result.warnings == ()
     stars = [route(name, MAILBOX=name, ADDRESS="*", SENDERS="*@example.org") for name in ("one", "two")]
     assert read(two, *stars).warnings == ()

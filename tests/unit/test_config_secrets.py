@@ -1,4 +1,4 @@
-"""No secret is ever printed: not by a fault, a warning, a repr or a traceback."""
+"""No error, warning, repr or traceback shows a secret."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.config import AppSettings, load_settings
-from shared.config.schema import WrittenMailbox, WrittenRoute, WrittenSettings
+from shared.config import AppSettings, MailboxSettings, load_settings
+from shared.config.model import declarations
 from shared.errors import ConfigurationError
+from shared.routing.model import Route
 from tests.sizes import size
 from tests.unit.test_config import APP, SALES, mailbox, route
 
@@ -35,13 +36,13 @@ def outcome(environment: Mapping[str, str]) -> AppSettings | ConfigurationError:
         return wrong
 
 
-def faults_and_warnings(found: AppSettings | ConfigurationError) -> list[str]:
-    """Everything that is printed about settings that are wrong."""
-    if isinstance(found, AppSettings):
-        return [*found.warnings, *(fault for faults in found.faulty.values() for fault in faults)]
-    assert found.__cause__ is None
-    assert found.__context__ is None
-    return [str(found), repr(found), *found.faults, *traceback.format_exception(found)]
+def errors_and_warnings(result: AppSettings | ConfigurationError) -> list[str]:
+    """Return all texts that are printed about invalid settings."""
+    if isinstance(result, AppSettings):
+        return [*result.warnings, *(error for errors in result.mailbox_errors.values() for error in errors)]
+    assert result.__cause__ is None
+    assert result.__context__ is None
+    return [str(result), repr(result), *result.faults, *traceback.format_exception(result)]
 
 
 def assert_silent(*texts: object) -> None:
@@ -49,48 +50,50 @@ def assert_silent(*texts: object) -> None:
         assert MARK.casefold() not in f"{text} {text!r} {text!s}".casefold()
 
 
-def assert_silent_faults(*parts: Mapping[str, str]) -> None:
-    found = faults_and_warnings(outcome({key: value for part in parts for key, value in part.items()}))
-    assert_silent(*found)
+def assert_silent_errors(*parts: Mapping[str, str]) -> None:
+    result = errors_and_warnings(outcome({key: value for part in parts for key, value in part.items()}))
+    assert_silent(*result)
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_settings_that_are_right_are_silent(secret: str) -> None:
+def test_valid_settings_show_no_secret(secret: str) -> None:
     for own in (
         mailbox("support", **({"PASSWORD": ""} | {secret: SECRETS[secret]})),
         {"AzureWebJobsStorage": CONNECTION},
         {"MAIL_STORAGE": CONNECTION},
     ):
-        found = load_settings({**APP, **SALES, **mailbox("right", PASSWORD=SECRET), **own})
-        assert "right" in found.mailboxes
-        assert_silent(found, *found.mailboxes.values(), *found.faulty.values())
+        result = load_settings({**APP, **SALES, **mailbox("right", PASSWORD=SECRET), **own})
+        assert "right" in result.mailboxes
+        assert_silent(result, *result.mailboxes.values(), *result.mailbox_errors.values())
 
 
 @pytest.mark.parametrize(
-    "setting", [name.upper() for name in WrittenMailbox.model_fields] + ["UNKNOWN", "DELIVERY_HINTS", ""]
+    "setting", [name.upper() for name in declarations(MailboxSettings)] + ["UNKNOWN", "DELIVERY_HINTS", ""]
 )
 def test_a_secret_in_the_wrong_setting_of_a_mailbox_is_not_shown(setting: str) -> None:
     for secret in SECRETS.values():
         right = mailbox("right", PASSWORD=secret, PROTOCOL="pop3")
-        assert_silent_faults(APP, SALES, mailbox("support", **SECRETS | {setting: secret}))
-        assert_silent_faults(APP, SALES, right, mailbox("support", **{setting: secret}))
-        assert_silent_faults(SALES, mailbox("support", **SECRETS | {setting: secret}))  # with a fault of the whole app
+        assert_silent_errors(APP, SALES, mailbox("support", **SECRETS | {setting: secret}))
+        assert_silent_errors(APP, SALES, right, mailbox("support", **{setting: secret}))
+        assert_silent_errors(SALES, mailbox("support", **SECRETS | {setting: secret}))  # with a error of the whole app
 
 
-@pytest.mark.parametrize("setting", [name.upper() for name in WrittenRoute.model_fields] + ["UNKNOWN"])
+@pytest.mark.parametrize("setting", [name.upper() for name in declarations(Route)] + ["UNKNOWN"])
 def test_a_secret_in_a_route_is_not_shown(setting: str) -> None:
     right = mailbox("support", PASSWORD=SECRET)
-    assert_silent_faults(APP, right, route("sales", **{setting: SECRET}))
-    assert_silent_faults(APP, right, route("sales", **{"MAILBOX": "support", setting: f"a;{SECRET}"}))
+    assert_silent_errors(APP, right, route("sales", **{setting: SECRET}))
+    assert_silent_errors(APP, right, route("sales", **{"MAILBOX": "support", setting: f"a;{SECRET}"}))
 
 
 @pytest.mark.parametrize(
-    "setting", [name.upper() for name in WrittenSettings.model_fields] + ["GRAPH_CLIENT_STATE_KEY", "MAIL_CONTAINR"]
+    "setting",
+    [name.upper() for name in declarations(AppSettings)]
+    + ["MAILBOXES", "ROUTES", "GRAPH_CLIENT_STATE_KEY", "MAIL_CONTAINR"],
 )
 def test_a_secret_in_a_setting_of_the_app_is_not_shown(setting: str) -> None:
     right = mailbox("support", PASSWORD=SECRET)
-    assert_silent_faults(APP, SALES, right, {setting: SECRET})
-    assert_silent_faults(SALES, right, {setting: SECRET})
+    assert_silent_errors(APP, SALES, right, {setting: SECRET})
+    assert_silent_errors(SALES, right, {setting: SECRET})
 
 
 @pytest.mark.parametrize(
@@ -106,24 +109,26 @@ def test_a_secret_in_a_setting_of_the_app_is_not_shown(setting: str) -> None:
         f"sas:{MARK}",
     ],
 )
-def test_a_storage_that_is_wrong_is_not_shown(text: str) -> None:
+def test_an_invalid_storage_is_not_shown(text: str) -> None:
     for setting in ("AzureWebJobsStorage", "MAIL_STORAGE"):
-        assert_silent_faults(APP, SALES, mailbox("support", PASSWORD=SECRET), {setting: text})
+        assert_silent_errors(APP, SALES, mailbox("support", PASSWORD=SECRET), {setting: text})
 
 
-def test_an_empty_or_a_common_secret_does_not_garble_faults() -> None:
-    (fault,) = load_settings({**APP, **SALES, **mailbox("support", PASSWORD="imap", PORT="0")}).faulty["support"]
-    assert fault == "MAILBOXES__support__PORT: 0 is not a port; use 1 to 65535"
+def test_an_empty_or_a_common_secret_does_not_garble_errors() -> None:
+    (error,) = load_settings({**APP, **SALES, **mailbox("support", PASSWORD="imap", PORT="0")}).mailbox_errors[
+        "support"
+    ]
+    assert error == "MAILBOXES__support__PORT: 0 is not a port; use 1 to 65535"
 
 
-def test_a_value_that_holds_a_secret_is_told_without_it() -> None:
-    found = load_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET, FALLBACK=SECRET)})
-    (fault,) = found.route_faults["support"]
-    assert fault.startswith("MAILBOXES__support__FALLBACK: the value names a route that does not exist; ")
-    (fault,) = load_settings(
+def test_a_value_that_holds_a_secret_is_not_shown() -> None:
+    result = load_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET, FALLBACK=SECRET)})
+    (error,) = result.route_errors["support"]
+    assert error.startswith("MAILBOXES__support__FALLBACK: the value names a route that does not exist; ")
+    (error,) = load_settings(
         {**APP, **SALES, "MAILBOXES_x_PASSWORD": SECRET, "ROUTES__a__ADDRESS": SECRET}
-    ).route_faults[""]
-    assert fault.startswith("ROUTES__a__ADDRESS: the value is no address")
+    ).route_errors[""]
+    assert error.startswith("ROUTES__a__ADDRESS: the value is not an address")
 
 
 def test_a_secret_survives_a_copy_and_stays_hidden() -> None:
@@ -133,12 +138,12 @@ def test_a_secret_survives_a_copy_and_stays_hidden() -> None:
         assert MARK not in repr(other)
 
 
-BOXES = [f"MAILBOXES__{box}__{name.upper()}" for box in ("a", "A", "b") for name in WrittenMailbox.model_fields]
+BOXES = [f"MAILBOXES__{box}__{name.upper()}" for box in ("a", "A", "b") for name in declarations(MailboxSettings)]
 NAMES = st.sampled_from(
     [
         *BOXES,
-        *(f"ROUTES__{box}__{name.upper()}" for box in ("a", "b") for name in WrittenRoute.model_fields),
-        *(name.upper() for name in WrittenSettings.model_fields),
+        *(f"ROUTES__{box}__{name.upper()}" for box in ("a", "b") for name in declarations(Route)),
+        *(name.upper() for name in (*declarations(AppSettings), "mailboxes", "routes")),
         *(
             "MAILBOXES__-__HOST",
             "MAILBOXES__a",
@@ -172,16 +177,16 @@ VALUES = st.sampled_from(
 
 @settings(max_examples=size(80, soak=3_000), deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=25))
-def test_whatever_is_written_is_answered_with_settings_or_faults(environment: dict[str, str]) -> None:
-    found = outcome({"AzureWebJobsStorage": "folder:x", **environment})
-    for line in faults_and_warnings(found) if isinstance(found, AppSettings) else found.faults:
+def test_any_environment_gives_settings_or_errors(environment: dict[str, str]) -> None:
+    result = outcome({"AzureWebJobsStorage": "folder:x", **environment})
+    for line in errors_and_warnings(result) if isinstance(result, AppSettings) else result.faults:
         assert ": " in line
         assert line.isprintable()
-    if isinstance(found, ConfigurationError):
-        assert found.faults
+    if isinstance(result, ConfigurationError):
+        assert result.faults
         return
-    assert not set(found.mailboxes) & set(found.faulty)
+    assert not set(result.mailboxes) & set(result.mailbox_errors)
     given_names = {key.split("__")[1].lower() for key, text in environment.items() if key in BOXES and text.strip()}
-    assert given_names <= {*found.mailboxes, *found.faulty}
-    routes = {one.name for one in found.routes}
-    assert all(one.fallback is None or one.fallback in routes for one in found.mailboxes.values())
+    assert given_names <= {*result.mailboxes, *result.mailbox_errors}
+    routes = {item.name for item in result.routes}
+    assert all(item.fallback is None or item.fallback in routes for item in result.mailboxes.values())

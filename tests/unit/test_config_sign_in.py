@@ -1,4 +1,4 @@
-"""How a mailbox is signed in to: told from what is set, what it lacks, what contradicts it."""
+"""The sign-in to a mailbox: how it is determined, and missing and contradicting credentials."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_an
 from pydantic import SecretStr
 
 from shared.config import MailboxSettings, MailProtocol, SignIn
-from tests.unit.test_config import SALES, mailbox, read, support_faults
+from tests.unit.test_config import SALES, mailbox, read, support_errors
 
 OAUTH = {"PASSWORD": "", "TENANT_ID": "example.onmicrosoft.com", "CLIENT_ID": "0f8fad5b-d9cb-469f-a165-70867728950e"}
 SECRET = {**OAUTH, "CLIENT_SECRET": "hush-secret"}
 
 
 def support(**settings: str) -> MailboxSettings:
-    found = read(mailbox("support", **settings), SALES)
-    assert found.faulty == {}
-    return found.mailboxes["support"]
+    result = read(mailbox("support", **settings), SALES)
+    assert result.mailbox_errors == {}
+    return result.mailboxes["support"]
 
 
 class Identity:
-    """A certificate and its key, in every form that the settings take."""
+    """A certificate and its key, in every form that the settings accept."""
 
     def __init__(self) -> None:
         issued = trustme.CA().issue_cert("app.example.com")
@@ -63,9 +63,9 @@ def identity() -> Identity:
 
 
 def test_1_4_a_password_signs_in_with_the_address_or_the_username() -> None:
-    found = support()
-    assert found.sign_in is SignIn.PASSWORD
-    assert found.login == "support@example.com"
+    result = support()
+    assert result.sign_in is SignIn.PASSWORD
+    assert result.login == "support@example.com"
     assert support(USERNAME="sup").login == "sup"
 
 
@@ -76,11 +76,11 @@ def test_1_4_a_secret_is_kept_as_it_is() -> None:
         assert password.get_secret_value() == text
 
 
-def test_1_4_client_credentials_are_told_from_the_secret() -> None:
-    found = support(**SECRET)
-    assert found.sign_in is SignIn.CLIENT_SECRET
-    assert (found.tenant_id, found.client_id) == (OAUTH["TENANT_ID"], OAUTH["CLIENT_ID"])
-    assert support(**SECRET, SIGN_IN="Client-Secret") == found
+def test_1_4_a_client_secret_determines_the_sign_in() -> None:
+    result = support(**SECRET)
+    assert result.sign_in is SignIn.CLIENT_SECRET
+    assert (result.tenant_id, result.client_id) == (OAUTH["TENANT_ID"], OAUTH["CLIENT_ID"])
+    assert support(**SECRET, SIGN_IN="Client-Secret") == result
 
 
 def test_1_4_a_certificate_in_every_form(identity: Identity, tmp_path: Path) -> None:
@@ -94,15 +94,15 @@ def test_1_4_a_certificate_in_every_form(identity: Identity, tmp_path: Path) -> 
         (pfx[:70] + "\n" + pfx[70:] + "\n", ""),
         (locked_pfx, "locked"),
     ):
-        found = support(**OAUTH, CERTIFICATE=text, CERTIFICATE_PASSWORD=password)
-        assert found.sign_in is SignIn.CERTIFICATE
-        assert found.certificate is not None
-        assert r"\n" not in found.certificate.get_secret_value()
+        result = support(**OAUTH, CERTIFICATE=text, CERTIFICATE_PASSWORD=password)
+        assert result.sign_in is SignIn.CERTIFICATE
+        assert result.certificate is not None
+        assert r"\n" not in result.certificate.get_secret_value()
     for number, data in enumerate((identity.pem.encode(), identity.pfx)):
         path = tmp_path / f"{number}.bin"
         path.write_bytes(data)
-        found = support(**OAUTH, CERTIFICATE_FILE=str(path))
-        assert (found.sign_in, found.certificate_file) == (SignIn.CERTIFICATE, path)
+        result = support(**OAUTH, CERTIFICATE_FILE=str(path))
+        assert (result.sign_in, result.certificate_file) == (SignIn.CERTIFICATE, path)
 
 
 def test_1_4_a_certificate_that_cannot_be_used(identity: Identity, tmp_path: Path) -> None:
@@ -119,14 +119,14 @@ def test_1_4_a_certificate_that_cannot_be_used(identity: Identity, tmp_path: Pat
         (locked_pfx, "wrong", "check it, and CERTIFICATE_PASSWORD"),
         (pfx[: len(pfx) // 8 * 4], "", "check it, and CERTIFICATE_PASSWORD"),
     ):
-        (fault,) = support_faults(**OAUTH, CERTIFICATE=text, CERTIFICATE_PASSWORD=password)
-        assert fault.startswith("MAILBOXES__support__CERTIFICATE: ")
-        assert words in fault
-    (fault,) = support_faults(**OAUTH, CERTIFICATE_FILE=str(tmp_path / "none.pem"))
-    assert fault.startswith("MAILBOXES__support__CERTIFICATE_FILE: names a file that is not there")
+        (error,) = support_errors(**OAUTH, CERTIFICATE=text, CERTIFICATE_PASSWORD=password)
+        assert error.startswith("MAILBOXES__support__CERTIFICATE: ")
+        assert words in error
+    (error,) = support_errors(**OAUTH, CERTIFICATE_FILE=str(tmp_path / "none.pem"))
+    assert error.startswith("MAILBOXES__support__CERTIFICATE_FILE: names a file that does not exist")
     (tmp_path / "bad.pem").write_text("nothing")
-    (fault,) = support_faults(**OAUTH, CERTIFICATE_FILE=str(tmp_path / "bad.pem"))
-    assert fault.startswith("MAILBOXES__support__CERTIFICATE_FILE: cannot be opened")
+    (error,) = support_errors(**OAUTH, CERTIFICATE_FILE=str(tmp_path / "bad.pem"))
+    assert error.startswith("MAILBOXES__support__CERTIFICATE_FILE: cannot be opened")
 
 
 @pytest.mark.parametrize(
@@ -134,64 +134,64 @@ def test_1_4_a_certificate_that_cannot_be_used(identity: Identity, tmp_path: Pat
     [
         ({"PASSWORD": ""}, ["PASSWORD: is not set; set it, or TENANT_ID"]),
         ({"PASSWORD": "", "SIGN_IN": "password"}, ["PASSWORD: is not set"]),
-        (OAUTH, ["SIGN_IN: cannot be told; set CLIENT_SECRET, or CERTIFICATE"]),
+        (OAUTH, ["SIGN_IN: cannot be determined; set CLIENT_SECRET, or CERTIFICATE"]),
         ({**SECRET, "TENANT_ID": ""}, ["TENANT_ID: is not set"]),
         ({**SECRET, "CLIENT_ID": "", "TENANT_ID": ""}, ["TENANT_ID: is not set", "CLIENT_ID: is not set"]),
         ({**OAUTH, "SIGN_IN": "client-secret"}, ["CLIENT_SECRET: is not set"]),
         ({**OAUTH, "SIGN_IN": "certificate"}, ["CERTIFICATE: is not set"]),
-        ({**SECRET, "PASSWORD": "x"}, ["SIGN_IN: cannot be told, since PASSWORD and CLIENT_SECRET are set"]),
+        ({**SECRET, "PASSWORD": "x"}, ["SIGN_IN: cannot be determined, since PASSWORD and CLIENT_SECRET are set"]),
         ({"TENANT_ID": "t", "CLIENT_ID": "c"}, ["CLIENT_ID: is not used", "TENANT_ID: is not used"]),
         ({"CERTIFICATE_PASSWORD": "x"}, ["CERTIFICATE_PASSWORD: is not used when signing in with a password"]),
         ({**SECRET, "PASSWORD": "x", "SIGN_IN": "client-secret"}, ["PASSWORD: is not used"]),
         ({**SECRET, "USERNAME": "sup"}, ["USERNAME: is not used when signing in with a client secret; remove it"]),
-        ({**SECRET, "TENANT_ID": "a/b"}, ["TENANT_ID: the value is no id"]),
+        ({**SECRET, "TENANT_ID": "a/b"}, ["TENANT_ID: the value is not an id"]),
         (
             {"SIGN_IN": "oauth"},
             ["SIGN_IN: the value is not known; use password, client-secret, certificate or managed-identity"],
         ),
     ],
 )
-def test_1_4_what_lacks_and_what_contradicts(settings: dict[str, str], about: list[str]) -> None:
-    found = sorted(fault.removeprefix("MAILBOXES__support__") for fault in support_faults(**settings))
-    assert len(found) == len(about)
-    for fault, words in zip(found, sorted(about), strict=True):
-        assert fault.startswith(words)
+def test_1_4_missing_and_contradicting_credentials(settings: dict[str, str], about: list[str]) -> None:
+    result = sorted(error.removeprefix("MAILBOXES__support__") for error in support_errors(**settings))
+    assert len(result) == len(about)
+    for error, words in zip(result, sorted(about), strict=True):
+        assert error.startswith(words)
 
 
-def test_1_4_two_certificates_are_one_too_many(identity: Identity, tmp_path: Path) -> None:
+def test_1_4_two_certificates_are_refused(identity: Identity, tmp_path: Path) -> None:
     path = tmp_path / "app.pem"
     path.write_text(identity.pem)
-    (fault,) = support_faults(**OAUTH, CERTIFICATE=identity.pem, CERTIFICATE_FILE=str(path))
-    assert "remove one of the two" in fault
+    (error,) = support_errors(**OAUTH, CERTIFICATE=identity.pem, CERTIFICATE_FILE=str(path))
+    assert "remove one of the two" in error
 
 
 def test_1_5_a_shared_mailbox_with_a_password() -> None:
-    found = support(SHARED_MAILBOX="Team@Example.com")
-    assert found.login == r"support@example.com\team@example.com"
-    assert found.mailbox_address == "team@example.com"
-    found = support(SHARED_MAILBOX="Team", USERNAME=r"CORP\{shared}")
-    assert found.login == r"CORP\{shared}\Team"
-    assert found.mailbox_address == "support@example.com"
+    result = support(SHARED_MAILBOX="Team@Example.com")
+    assert result.login == r"support@example.com\team@example.com"
+    assert result.mailbox_address == "team@example.com"
+    result = support(SHARED_MAILBOX="Team", USERNAME=r"CORP\{shared}")
+    assert result.login == r"CORP\{shared}\Team"
+    assert result.mailbox_address == "support@example.com"
     assert support(SHARED_MAILBOX="Team", SHARED_LOGIN="{shared}*{username}", USERNAME="svc").login == "Team*svc"
 
 
 def test_1_5_a_shared_mailbox_with_oauth_is_an_address() -> None:
     assert support(**SECRET, SHARED_MAILBOX="team@example.com").mailbox_address == "team@example.com"
-    (fault,) = support_faults(**SECRET, SHARED_MAILBOX="team")
-    assert fault.startswith("MAILBOXES__support__SHARED_MAILBOX: team is no address")
+    (error,) = support_errors(**SECRET, SHARED_MAILBOX="team")
+    assert error.startswith("MAILBOXES__support__SHARED_MAILBOX: team is not an address")
 
 
 @pytest.mark.parametrize("template", ["{username}", "shared", "{shared}{user}", "{0}{shared}"])
 def test_1_5_the_login_template_is_checked(template: str) -> None:
-    (fault,) = support_faults(SHARED_MAILBOX="team", SHARED_LOGIN=template)
-    assert "write it with {username} and {shared}" in fault
+    (error,) = support_errors(SHARED_MAILBOX="team", SHARED_LOGIN=template)
+    assert "write it with {username} and {shared}" in error
 
 
 def test_1_5_a_login_template_that_is_not_used_is_refused() -> None:
-    (fault,) = support_faults(SHARED_LOGIN="{shared}*{username}")
-    assert "is not used without SHARED_MAILBOX" in fault
-    (fault,) = support_faults(**SECRET, SHARED_MAILBOX="team@example.com", SHARED_LOGIN="{shared}*{username}")
-    assert "is not used with OAuth" in fault
+    (error,) = support_errors(SHARED_LOGIN="{shared}*{username}")
+    assert "is not used without SHARED_MAILBOX" in error
+    (error,) = support_errors(**SECRET, SHARED_MAILBOX="team@example.com", SHARED_LOGIN="{shared}*{username}")
+    assert "is not used with OAuth" in error
 
 
 BASE = MailboxSettings(
@@ -204,7 +204,7 @@ BASE = MailboxSettings(
 )
 
 
-def test_1_9_the_fingerprint_changes_with_the_sign_in_and_with_nothing_else() -> None:
+def test_1_9_the_fingerprint_changes_only_with_the_sign_in() -> None:
     first = BASE.sign_in_fingerprint
     assert len(first) == 16
     assert int(first, 16) >= 0
@@ -221,7 +221,7 @@ def test_1_9_the_fingerprint_changes_with_the_sign_in_and_with_nothing_else() ->
         replace(BASE, client_id="t"),
         replace(BASE, name="other"),
     ]
-    assert len({first, *(one.sign_in_fingerprint for one in changed)}) == len(changed) + 1
+    assert len({first, *(item.sign_in_fingerprint for item in changed)}) == len(changed) + 1
 
 
 def test_1_9_a_renewed_certificate_file_changes_the_fingerprint(tmp_path: Path) -> None:

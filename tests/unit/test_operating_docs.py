@@ -100,7 +100,7 @@ def test_the_parameters_by_example_are_valid_settings() -> None:
         for name, fields in parameters["value"].items():
             values |= {f"{prefix}__{name}__{field}": value for field, value in fields.items()}
     settings = load_settings(values)
-    assert settings.faulty == {}
+    assert settings.mailbox_errors == {}
     assert set(settings.mailboxes) == {"support"}
 
 
@@ -110,5 +110,5 @@ def test_an_operators_settings_lack_only_the_secret() -> None:
     values = {"POLL_SCHEDULE": "0 * * * * *", **example_values, "AzureWebJobsStorage__accountName": "stapp"}
     values["MAIL_STORAGE"] = example_values["MAIL_STORAGE"].replace("ACCOUNT", "stmail")
     settings = load_settings(values, complete=False)
-    (errors,) = settings.faulty.values()
+    (errors,) = settings.mailbox_errors.values()
     assert [error for error in errors if "PASSWORD" not in error] == []

@@ -51,7 +51,7 @@ def test_the_settings_by_example_are_valid() -> None:
     values = json_block(CONFIGURING)["Values"]
     assert isinstance(values, dict)
     settings = load_settings(values)
-    assert settings.faulty == {}
+    assert settings.mailbox_errors == {}
     assert set(settings.mailboxes) == {"support", "office", "contracts", "orders"}
     assert {route.name for route in settings.routes} == {"helpdesk", "sales", "invoices", "partners"}
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
+from shared.routing.conditions import first_failed_condition
 from shared.routing.decision import TRIED_LIMIT, decide
 from shared.routing.model import Decision, Route, RoutingInput, Unhandled
 from shared.routing.route_table import RouteTable
@@ -116,7 +115,7 @@ def test_2_4_a_route_for_the_plus_address_itself_comes_before_its_base() -> None
     assert (match.route, match.reference) == ("own", None)
 
 
-def test_2_4_off_makes_a_plus_address_one_like_any_other() -> None:
+def test_2_4_off_makes_a_plus_address_a_plain_address() -> None:
     assert decide(mail("sales+t42@example.com"), RouteTable([SALES], plus_addressing=False)).matches == ()
 
 
@@ -129,7 +128,7 @@ def test_2_4_off_makes_a_plus_address_one_like_any_other() -> None:
         (mail("sales@example.com"), Unhandled.CONDITIONS),
     ],
 )
-def test_2_5_and_3_6_unhandled_says_why(message: RoutingInput, reason: Unhandled) -> None:
+def test_2_5_and_3_6_unhandled_has_a_reason(message: RoutingInput, reason: Unhandled) -> None:
     table = RouteTable([Route(name="sales", address="sales@example.com", important=True)])
     decision = decide(message, table)
     assert decision.unhandled is reason
@@ -140,10 +139,10 @@ def test_2_5_one_valid_recipient_is_enough() -> None:
     assert taken(decide(mail("sales@example.com", invalid=("junk",)), RouteTable([SALES])))
 
 
-def test_3_6_unhandled_lists_what_was_tried() -> None:
+def test_3_6_unhandled_lists_the_routes_that_were_tried() -> None:
     picky = Route(name="picky", address="sales@example.com", subject_words=("urgent",))
     decision = decide(mail("sales@example.com other@example.com"), RouteTable([picky]))
-    assert [(one.address, one.route) for one in decision.tried] == [
+    assert [(item.address, item.route) for item in decision.tried] == [
         ("sales@example.com", "picky"),
         ("other@example.com", None),
         ("*", None),
@@ -184,7 +183,7 @@ def test_3_2_conditions(condition: dict[str, object], holds: RoutingInput, fails
         assert not decide(fails, table).matches
 
 
-def test_3_3_the_first_route_in_order_that_takes_it_wins() -> None:
+def test_3_3_the_first_matching_route_in_order_wins() -> None:
     late = Route(name="a", address="x@y.example", order=20)
     domain = Route(name="b", address="*@y.example", order=10)
     picky = Route(name="c", address="x@y.example", order=5, important=True)
@@ -194,7 +193,7 @@ def test_3_3_the_first_route_in_order_that_takes_it_wins() -> None:
     assert match.route == "c"
 
 
-def test_3_7_a_blocked_sender_goes_nowhere() -> None:
+def test_3_7_mail_of_a_blocked_sender_is_not_routed() -> None:
     decision = decide(mail("sales@example.com"), RouteTable([SALES], blocked_senders=("*@elsewhere.example",)))
     assert decision.matches == ()
     assert decision.blocked_by == "*@elsewhere.example"
@@ -202,33 +201,33 @@ def test_3_7_a_blocked_sender_goes_nowhere() -> None:
 
 
 def test_3_5_the_wildcard_recipient_comes_first_whatever_the_others_begin_with() -> None:
-    odd = Route(name="odd", address='"!"@example.com')
-    decision = decide(mail(f'"!"@example.com {PRIMARY}', sender=PARTNER), RouteTable([odd, WILD], primary=PRIMARY))
-    assert [match.recipient for match in decision.matches] == ["*", '"!"@example.com']
+    odd = Route(name="odd", address="!@example.com")
+    decision = decide(mail(f"!@example.com {PRIMARY}", sender=PARTNER), RouteTable([odd, WILD], primary=PRIMARY))
+    assert [match.recipient for match in decision.matches] == ["*", "!@example.com"]
 
 
-def test_of_ten_thousand_routes_only_those_for_the_address_are_looked_at() -> None:
+def test_of_ten_thousand_routes_only_those_for_the_address_are_tried() -> None:
     routes = [Route(name=f"r{n}", address=f"u{n}@example.com", important=True) for n in range(10_000)]
     decision = decide(mail("u7@example.com u8@example.com"), RouteTable(routes))
-    assert [(one.address, one.route) for one in decision.tried] == [
+    assert [(item.address, item.route) for item in decision.tried] == [
         ("u7@example.com", "r7"),
         ("u8@example.com", "r8"),
         ("*", None),
     ]
 
 
-def test_conditions_are_asked_once_a_route_however_many_recipients_there_are() -> None:
-    asked = []
+def test_conditions_are_evaluated_once_a_route_however_many_recipients_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluated = []
 
-    class Watched(tuple[str, ...]):
-        __slots__ = ()
+    def count(route: Route, mail: RoutingInput) -> str | None:
+        evaluated.append(route.name)
+        return first_failed_condition(route, mail)
 
-        def __iter__(self) -> Iterator[str]:
-            asked.append(len(self))
-            return super().__iter__()
-
-    route = Route(name="r", address="*@example.com", recipients=Watched(["nobody@example.com"]))
+    monkeypatch.setattr("shared.routing.decision.first_failed_condition", count)
+    route = Route(name="r", address="*@example.com", recipients=("nobody@example.com",))
     decision = decide(mail(" ".join(f"u{n}@example.com" for n in range(5_000))), RouteTable([route]))
-    assert len(asked) == 1
+    assert evaluated == ["r"]
     assert decision.unhandled is Unhandled.CONDITIONS
     assert len(decision.tried) == TRIED_LIMIT

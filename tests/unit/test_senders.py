@@ -1,4 +1,4 @@
-"""SENDERS and BLOCKED_SENDERS on From as it really is (rules 3.2, 3.7): what another reader may read otherwise."""
+"""SENDERS and BLOCKED_SENDERS on real From headers, which readers interpret differently (rules 3.2, 3.7)."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_3_2_all_authors_match(headers: str) -> None:
         f"Reply-To: {BOSS}",
     ],
 )
-def test_3_2_not_all_authors_match_or_from_is_not_well_formed(headers: str) -> None:
+def test_3_2_not_all_authors_match_or_from_is_malformed(headers: str) -> None:
     assert decision(headers).matches == ()
 
 
@@ -79,7 +79,7 @@ def test_3_2_not_all_authors_match_or_from_is_not_well_formed(headers: str) -> N
         "From: Ann <mail x@other.test>",
     ],
 )
-def test_3_7_any_author_who_is_blocked_counts(headers: str) -> None:
+def test_3_7_any_blocked_author_counts(headers: str) -> None:
     assert decision(headers, blocked_senders=("*@other.test",)).blocked_by == "*@other.test"
 
 
@@ -88,9 +88,9 @@ def test_3_6_a_bad_from_is_not_a_bad_recipient() -> None:
     routes = RouteTable([PARTNERS])
     mail = to_routing_input(message, "INBOX", routes.reading)
     assert (mail.invalid, mail.senders, mail.senders_well_formed) == ((), (), False)
-    found = decide(mail, routes)
-    assert found.unhandled is not None
-    assert found.unhandled.value == "no-recipient"
+    result = decide(mail, routes)
+    assert result.unhandled is not None
+    assert result.unhandled.value == "no-recipient"
 
 
 def test_4_1_fingerprints_do_not_depend_on_names() -> None:

@@ -1,4 +1,4 @@
-"""`mailroom settings --azure`: the script is run by bash, with a command az that notes what it was told."""
+"""`mailroom settings --azure`: the script is run by bash, with a fake az that logs its arguments."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ VALUES = {
 AZ = """\
 import json, sys
 words = sys.argv[1:]
-told = {"words": words, "input": None}
+call = {"words": words, "input": None}
 if "--file" in words:
-    told["file"] = open(words[words.index("--file") + 1], "rb").read().decode("latin-1")
+    call["file"] = open(words[words.index("--file") + 1], "rb").read().decode("latin-1")
 with open(LOG, "a") as log:
-    log.write(json.dumps(told) + "\\n")
+    log.write(json.dumps(call) + "\\n")
 print("what az has set", "SECRET" if "none" not in words else "")
 """
 
 
 @dataclass(frozen=True)
-class Told:
+class AzCall:
     words: list[str]
     file: bytes | None
 
@@ -53,7 +53,7 @@ class Told:
         return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
-def run(text: str, folder: Path, keyboard: str = "") -> tuple[subprocess.CompletedProcess[str], list[Told]]:
+def run(text: str, folder: Path, keyboard: str = "") -> tuple[subprocess.CompletedProcess[str], list[AzCall]]:
     commands, log = folder / "bin", folder / "log"
     commands.mkdir()
     (folder / "az.py").write_text(AZ.replace("LOG", repr(str(log))))
@@ -75,10 +75,10 @@ def run(text: str, folder: Path, keyboard: str = "") -> tuple[subprocess.Complet
     assert list((folder / "tmp").iterdir()) == []  # no secret is left behind
     lines = log.read_text().splitlines() if log.exists() else []
     read = [json.loads(line) for line in lines]
-    return ran, [Told(one["words"], one["file"].encode("latin-1") if "file" in one else None) for one in read]
+    return ran, [AzCall(item["words"], item["file"].encode("latin-1") if "file" in item else None) for item in read]
 
 
-def test_az_is_told_every_value_as_it_is_and_no_secret(tmp_path: Path) -> None:
+def test_az_gets_every_value_unchanged_and_no_secret(tmp_path: Path) -> None:
     text = script(VALUES, Target("my group", "app", "kv"))
     assert "hush" not in text
     assert "aHVzaA" not in text
@@ -101,24 +101,24 @@ def test_az_is_told_every_value_as_it_is_and_no_secret(tmp_path: Path) -> None:
         "PYTHON_THREADPOOL_THREAD_COUNT": "32",
         "PYTHON_ENABLE_OPENTELEMETRY": "true",
     }
-    # az shows what it has set, unless it is told not to.
-    assert all(one.after("--output") == "none" for one in (secret, settings))
+    # az prints what it has set, unless --output is none.
+    assert all(item.after("--output") == "none" for item in (secret, settings))
 
 
-def test_what_bindings_name_is_set_even_if_the_file_does_not_have_it(tmp_path: Path) -> None:
+def test_settings_that_bindings_name_are_set_even_if_the_file_lacks_them(tmp_path: Path) -> None:
     ran, (settings,) = run(script({}, Target()), tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert settings.settings["POLL_SCHEDULE"] == "0 * * * * *"
 
 
-def test_no_answer_and_nothing_is_changed(tmp_path: Path) -> None:
-    ran, told = run(script(VALUES, Target()), tmp_path, "\n")
+def test_without_an_answer_nothing_changes(tmp_path: Path) -> None:
+    ran, calls = run(script(VALUES, Target()), tmp_path, "\n")
     assert ran.returncode != 0
-    assert "mailboxes__support__password: nothing was given" in ran.stderr
-    assert told == []
+    assert "mailboxes__support__password: nothing was entered" in ran.stderr
+    assert calls == []
 
 
-def test_a_secret_of_several_lines_is_asked_for_as_such(tmp_path: Path) -> None:
+def test_a_secret_of_several_lines_is_read_whole(tmp_path: Path) -> None:
     pem = "-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----\n"
     text = script({"MAILBOXES__a__CERTIFICATE": pem}, Target())
     assert "hush" not in text
@@ -138,7 +138,7 @@ def test_a_certificates_file_becomes_a_secret(content: bytes, encoding: str, tmp
     assert "MAILBOXES__a__CERTIFICATE_FILE" not in settings.settings
 
 
-def test_a_certificates_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_certificates_file_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="MAILBOXES__a__CERTIFICATE_FILE: cannot be read: No such file"):
         script({"MAILBOXES__a__CERTIFICATE_FILE": str(tmp_path / "none.pem")}, Target())
 
@@ -163,7 +163,7 @@ def test_a_reference_stays_as_it_is(tmp_path: Path) -> None:
     assert settings.settings["MAILBOXES__a__PASSWORD"] == reference
 
 
-def test_a_value_is_not_taken_for_a_file(tmp_path: Path) -> None:
+def test_a_value_is_not_read_from_a_file(tmp_path: Path) -> None:
     _, (settings,) = run(script({"ROUTES__a__SUBJECT_WORDS": "@home;office"}, Target()), tmp_path)
     given = settings.settings["ROUTES__a__SUBJECT_WORDS"]
     assert not given.startswith("@")
@@ -172,7 +172,7 @@ def test_a_value_is_not_taken_for_a_file(tmp_path: Path) -> None:
     assert route.subject_words == ("@home", "office")
 
 
-def test_what_is_not_ours_is_named_and_left_out(tmp_path: Path) -> None:
+def test_variables_of_other_programs_are_named_and_left_out(tmp_path: Path) -> None:
     text = script({"OTHER\nrm -rf x": "hush", "MAILBOXES__a__COLOUR": "hush", "EMPTY": " "}, Target())
     assert "hush" not in text
     assert "EMPTY" not in text
@@ -186,7 +186,7 @@ def test_no_two_secrets_share_a_name() -> None:
     assert secret_name("GRAPH_CLIENT_STATE_KEY") == "graph-client-state-key"
 
 
-def test_a_file_of_roots_is_to_be_deployed() -> None:
+def test_a_ca_file_must_be_deployed() -> None:
     text = script({"MAILBOXES__a__CA_FILE": "roots.pem"}, Target())
     assert "# MAILBOXES__a__CA_FILE: deploy the file with the app" in text
     assert "MAILBOXES__a__CA_FILE=roots.pem" in text

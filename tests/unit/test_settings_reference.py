@@ -1,4 +1,4 @@
-"""docs/reference/settings.md is what the code says, and says all of it."""
+"""docs/settings.md matches the code, and is complete."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import re
 
 import pytest
 
-from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS, MODELS, PLATFORM, Scope, as_written, settings_of
+from mailroom_cli.commands.settings.reference import (
+    LOCAL_DEFAULTS,
+    MODELS,
+    PLATFORM,
+    Scope,
+    format_default,
+    settings_of,
+)
 from shared.config import After, load_settings
-from shared.config.parsers import Removal
+from shared.config.model import declarations
 from shared.config.presets import Preset
 from tests.unit.test_operating_docs import read
 from tools.settings_reference import PAGE, _code, named_by_bindings, page
@@ -20,15 +27,15 @@ def chapter(heading: str) -> str:
     return TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
 
-def test_the_page_is_what_the_code_says() -> None:
+def test_the_page_matches_the_code() -> None:
     assert page() == TEXT, "run `make docs`"
 
 
 @pytest.mark.parametrize(("scope", "heading"), [("app", "The app"), ("mailboxes", "A mailbox"), ("routes", "A route")])
 def test_every_setting_that_is_read_is_in_its_table(scope: Scope, heading: str) -> None:
-    told = re.findall(r"^\| `(\w+)`(?: \*\*secret\*\*)? \|", chapter(heading), re.MULTILINE)
-    read_by_the_code = [name for name in MODELS[scope].model_fields if name not in MODELS]
-    assert [name.lower() for name in told] == read_by_the_code
+    names = re.findall(r"^\| `(\w+)`(?: \*\*secret\*\*)? \|", chapter(heading), re.MULTILINE)
+    read_by_the_code = list(declarations(MODELS[scope]))
+    assert [name.lower() for name in names] == read_by_the_code
 
 
 def test_secrets_are_marked_and_nothing_else() -> None:
@@ -39,7 +46,7 @@ def test_secrets_are_marked_and_nothing_else() -> None:
     }
 
 
-def test_a_default_that_is_shown_as_a_value_is_taken_and_changes_nothing() -> None:
+def test_a_default_that_is_shown_as_a_value_is_valid_and_changes_nothing() -> None:
     base = {
         "AzureWebJobsStorage": "folder:mail",
         "MAILBOXES__m__PROTOCOL": "imap",
@@ -57,18 +64,18 @@ def test_a_default_that_is_shown_as_a_value_is_taken_and_changes_nothing() -> No
     assert shown >= 15
 
 
-def test_what_bindings_name_is_a_setting_has_a_value_here_and_is_told() -> None:
+def test_settings_that_bindings_name_have_a_local_value_and_are_described() -> None:
     bindings = named_by_bindings()
     assert bindings == {"POLL_SCHEDULE": ["poll_timer"]}
     assert set(bindings) == set(LOCAL_DEFAULTS)
     assert "The binding of `poll_timer` names it" in chapter("The app")
 
 
-def test_what_the_platform_is_told_is_what_the_templates_tell_it() -> None:
+def test_the_platforms_settings_match_the_templates() -> None:
     template = read("infra/app/settings.bicep")
     platform = template.partition("var platform = {")[2].partition("\n}")[0]
-    told = dict(re.findall(r"^  (PYTHON_\w+): '(\w+)'$", platform, re.MULTILINE))
-    assert told == PLATFORM
+    template_platform = dict(re.findall(r"^  (PYTHON_\w+): '(\w+)'$", platform, re.MULTILINE))
+    assert template_platform == PLATFORM
     names = set(
         re.findall(r"^  (\w+):", platform + template.partition("var userAssigned")[2].partition("\n}")[0], re.MULTILINE)
     )
@@ -77,22 +84,22 @@ def test_what_the_platform_is_told_is_what_the_templates_tell_it() -> None:
     assert names <= page_has
 
 
-def test_every_preset_is_told() -> None:
+def test_every_preset_is_described() -> None:
     assert re.findall(r"^\| `([\w-]+)` \|", chapter("Presets"), re.MULTILINE) == list(Preset)
 
 
 def test_how_defaults_are_written() -> None:
-    assert as_written(150 * 1024**2) == "150MB"
-    assert as_written(1024**2 + 1) == "1048577"
-    assert as_written(True) == "true"
-    assert as_written(("a", "b")) == "a;b"
-    assert as_written(Removal(After.MOVE, "Old")) == "move:Old"
-    assert as_written(None) == as_written(()) == as_written("") == ""
+    assert format_default(150 * 1024**2) == "150MB"
+    assert format_default(1024**2 + 1) == "1048577"
+    assert format_default(True) == "true"
+    assert format_default(("a", "b")) == "a;b"
+    assert format_default(After.KEEP) == "keep"
+    assert format_default(None) == format_default(()) == format_default("") == ""
     with pytest.raises(TypeError, match="kind object"):
-        as_written(object())
+        format_default(object())
 
 
-def test_what_is_typed_is_code() -> None:
+def test_texts_to_type_are_code() -> None:
     assert (
         _code("TLS as in TLS=none; HOST, by ;, or *. Not HOSTS.")
         == "TLS as in `TLS=none`; `HOST`, by `;`, or `*`. Not HOSTS."

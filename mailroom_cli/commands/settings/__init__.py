@@ -1,1 +1,1 @@
-"""`mailroom settings`: a file to start from, the check of one, and its way into Azure."""
+"""`mailroom settings`: write a file to start from, check a file, and write a script that sets it up in Azure."""

@@ -1,4 +1,4 @@
-"""The command `mailroom settings`: what it takes, and what it writes where."""
+"""The command `mailroom settings`: its options and its output."""
 
 from __future__ import annotations
 
@@ -12,98 +12,100 @@ from mailroom_cli.errors import plain_errors
 from mailroom_cli.terminal import say
 from shared.errors import ConfigurationError
 
-STARTED = Path("local.settings.json")
+DEFAULT_FILE = Path("local.settings.json")
 """The file that all commands read, unless another is named."""
 
-_OWNER_ALONE = 0o600
+_OWNER_ONLY = 0o600
 
 
 def settings_command(
     *,
     settings: Annotated[
-        Path, typer.Option("--settings", metavar="FILE", help="What --check and --azure read.")
-    ] = STARTED,
+        Path, typer.Option("--settings", metavar="FILE", help="The file for --check and --azure.")
+    ] = DEFAULT_FILE,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Say all that is wrong with a file; connect to nothing. Exit status 1 if so."),
+        typer.Option(
+            "--check", help="Report all errors in a file; connect to nothing. Exit status 1 if there are any."
+        ),
     ] = False,
     azure: Annotated[
         bool, typer.Option("--azure", help="A file as a script for Azure CLI, which asks for secrets and holds none.")
     ] = False,
     preset: Annotated[
-        str, typer.Option(help="Where the mailbox to start with is, as in gmail-imap; without: on an IMAP server.")
+        str, typer.Option(help="Where the first mailbox is, as in gmail-imap; without: on an IMAP server.")
     ] = "",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write into this; without: print.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     resource_group: Annotated[str, typer.Option(metavar="NAME", help="For --azure.")] = "GROUP",
     app: Annotated[str, typer.Option(metavar="NAME", help="The function app, for --azure.")] = "APP",
     vault: Annotated[str, typer.Option(metavar="NAME", help="The Key Vault, for --azure.")] = "VAULT",
 ) -> None:
-    """A commented local.settings.json to start from; what is wrong with one; its way into Azure."""
+    """Write a commented local.settings.json to start from, check a file, or write a script that sets it up in Azure."""
     with plain_errors():
-        if (check and azure) or (settings != STARTED and not check and not azure):
-            raise ConfigurationError("what is to be done? --check or --azure, or --output FILE to write one anew")
+        if (check and azure) or (settings != DEFAULT_FILE and not check and not azure):
+            raise ConfigurationError("choose what to do: --check or --azure, or --output FILE to write a new file")
         if check:
             raise typer.Exit(_check(settings))
-        text = _script(settings, resource_group, app, vault) if azure else _start(preset)
+        text = _script(settings, resource_group, app, vault) if azure else _template(preset)
         if output is None:
-            # A file's content, of the settings of whoever asks: it must arrive as it is.
+            # The content of a file: it must not be reformatted for the terminal.
             typer.echo(text, nl=False)
         else:
             _write(output, text, force=force)
 
 
 def _check(file: Path) -> int:
-    """Tell what a file's settings are like. The exit status."""
-    from mailroom_cli.commands.settings.validate import CheckedFile, check_file  # noqa: PLC0415  reading settings takes a while to load
+    """Report the errors and warnings of a file's settings. Return the exit status."""
+    from mailroom_cli.commands.settings.validate import CheckedFile, check_file  # noqa: PLC0415  slow to import
 
     try:
-        found = check_file(file)
+        checked = check_file(file)
     except ConfigurationError as error:
-        found = CheckedFile({}, error.faults)
-    for line in found.faults:
+        checked = CheckedFile({}, error.faults)
+    for line in checked.errors:
         say(f"WRONG {line}")
-    for line in found.notes:
+    for line in checked.notes:
         say(f"note  {line}")
-    if not found.faults:
+    if not checked.errors:
         say(f"ok    {file}")
-    return 1 if found.faults else 0
+    return 1 if checked.errors else 0
 
 
 def _script(file: Path, group: str, app: str, vault: str) -> str:
     from mailroom_cli.commands.settings.azure_script import Target, script  # noqa: PLC0415
     from mailroom_cli.commands.settings.validate import check_file  # noqa: PLC0415
 
-    found = check_file(file)
-    if found.faults:
-        raise ConfigurationError(*found.faults)
-    return script(found.values, Target(group, app, vault))
+    checked = check_file(file)
+    if checked.errors:
+        raise ConfigurationError(*checked.errors)
+    return script(checked.values, Target(group, app, vault))
 
 
-def _start(preset: str) -> str:
+def _template(preset: str) -> str:
     from mailroom_cli.commands.settings.template import starting_file  # noqa: PLC0415
     from shared.config.presets import Preset  # noqa: PLC0415
 
     word = preset.lower()
     if word and word not in list(Preset):
-        raise ConfigurationError(f"{preset} is no preset; there are: {', '.join(Preset)}")
+        raise ConfigurationError(f"{preset} is not a preset; use one of {', '.join(Preset)}")
     return starting_file(Preset(word) if word else None)
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
-    """Write a file that its owner alone can read: it is to hold secrets.
+    """Write a file that only its owner can read: it is to hold secrets.
 
     Raises:
-        ConfigurationError: there is one already, and `force` is not given; or it cannot be written.
+        ConfigurationError: the file exists and `force` is not set, or it cannot be written.
     """
-    over = os.O_TRUNC if force else os.O_EXCL
+    mode = os.O_TRUNC if force else os.O_EXCL
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | over, _OWNER_ALONE), "w", encoding="utf-8") as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | mode, _OWNER_ONLY), "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        trouble = "is there already; name another, or give --force to write over it"
+        problem = "exists already; name another file, or give --force to overwrite it"
     except OSError as error:
-        trouble = f"cannot be written: {error.strerror}"
+        problem = f"cannot be written: {error.strerror}"
     else:
         return
-    raise ConfigurationError(f"{path} {trouble}")
+    raise ConfigurationError(f"{path} {problem}")

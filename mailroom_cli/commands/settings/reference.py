@@ -1,4 +1,4 @@
-"""Every setting in words, taken from the fields that settings are read by: nothing is written of it a second time."""
+"""Describe every setting, by the fields that settings are read with: nothing is written a second time."""
 
 from __future__ import annotations
 
@@ -7,45 +7,44 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Literal, get_args
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
-from shared.config.parsers import Removal
-from shared.config.schema import SECRETS, WrittenMailbox, WrittenRoute, WrittenSettings, setting_name
+from shared.config.model import OWNED, AppSettings, Declaration, declarations
 
 Scope = Literal["app", "mailboxes", "routes"]
-"""Whose setting it is; of a mailbox or a route, its name begins with this word in upper case."""
+"""What a setting applies to; the name of a mailbox's or a route's setting begins with this word in upper case."""
 
-MODELS: Final[dict[Scope, type[BaseModel]]] = {
-    "app": WrittenSettings,
-    "mailboxes": WrittenMailbox,
-    "routes": WrittenRoute,
+MODELS: Final[dict[Scope, type[object]]] = {
+    "app": AppSettings,
+    "mailboxes": OWNED["mailboxes"],
+    "routes": OWNED["routes"],
 }
 
 LOCAL_DEFAULTS: Final = {"POLL_SCHEDULE": "0 * * * * *"}
-"""What the functions' bindings name, and so has no default in the code: its values on this machine."""
+"""Settings that the functions' bindings name, and that have no default in the code: their values on this machine."""
 
 PLATFORM: Final = {
     "PYTHON_THREADPOOL_THREAD_COUNT": "32",
     "PYTHON_ENABLE_OPENTELEMETRY": "true",
 }
-"""What the worker of Azure Functions is to be told, with its values; infra/app/settings.bicep says why."""
+"""Settings of the Azure Functions worker, with their values; infra/app/settings.bicep gives the reasons."""
 
 _UNITS = ((1024**3, "GB"), (1024**2, "MB"), (1024, "KB"))
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting.
+    """The description of a setting.
 
     Attributes:
-        field: its name in the code.
-        scope: whose it is.
-        name: as it is spelled; of a mailbox's or a route's, the part after their name.
-        default: what holds if it is not set, as an operator would write it; empty: nothing does.
+        field: its name in lower case, without the prefix of a mailbox or a route.
+        scope: what it applies to.
+        name: its name, without the prefix of a mailbox or a route.
+        default: the value that holds if it is not set, as an operator would write it; empty: none.
         value: whether `default` may be written as a value; else it is a sentence, or empty.
         meaning: one or more sentences.
-        choices: the words that it may be; empty: others than some words.
+        choices: its possible words; empty: other values than words.
         secret: its value is never shown.
     """
 
@@ -66,46 +65,46 @@ class Setting:
         return f"{self.meaning} One of {', '.join(self.choices)}."
 
     def key(self, owner: str) -> str:
-        """The name as the environment has it; `owner` is the mailbox's or the route's."""
+        """Return the name as the environment spells it; `owner` is the name of the mailbox or the route."""
         return self.name if self.scope == "app" else f"{self.scope.upper()}__{owner}__{self.name}"
 
 
 def settings_of(scope: Scope) -> Iterator[Setting]:
-    """Every setting of a scope, in the order of the code."""
-    model = MODELS[scope]
-    for field, info in model.model_fields.items():
-        if field not in MODELS:
-            yield _described(scope, field, info)
+    """Yield every setting of a scope, in the order of the code."""
+    for declaration in declarations(MODELS[scope]).values():
+        yield _describe(scope, declaration)
 
 
-def _described(scope: Scope, field: str, info: FieldInfo) -> Setting:
-    meaning, told, words = (info.description or "").partition(" Default: ")
-    default = words.rstrip(".") if told else as_written(info.default)
+def _describe(scope: Scope, declaration: Declaration) -> Setting:
+    info = declaration.info
+    meaning, has_default, sentence = (info.description or "").partition(" Default: ")
+    default = sentence.rstrip(".") if has_default else format_default(info.default)
+    choices = _choices(info)
     return Setting(
-        field=field,
+        field=declaration.name.lower(),
         scope=scope,
-        name=setting_name(field, MODELS[scope]),
+        name=declaration.name,
         default=default,
-        value=bool(default) and (not told or default in _choices(info)),
+        value=bool(default) and (not has_default or default in choices),
         meaning=meaning,
-        choices=_choices(info),
-        secret=field in SECRETS,
+        choices=choices,
+        secret=declaration.is_secret,
     )
 
 
-def as_written(value: Any) -> str:
-    """A default as an operator would write it; nothing at all is empty.
+def format_default(value: Any) -> str:
+    """Return a default as an operator would write it; "" for none.
 
     Raises:
-        TypeError: no setting has had a default of this kind; say here how it is written.
+        TypeError: the value is of a kind that no default has; add here how to write it.
     """
+    if value is PydanticUndefined:
+        return ""
     match value:
         case None | "" | ():
             return ""
         case bool():
             return str(value).lower()
-        case Removal():
-            return f"move:{value.move_to}" if value.move_to else value.after.value
         case tuple():
             return ";".join(map(str, value))
         case int() if unit := next(((size, name) for size, name in _UNITS if value >= size and not value % size), None):
@@ -116,7 +115,7 @@ def as_written(value: Any) -> str:
 
 
 def _choices(info: FieldInfo) -> tuple[str, ...]:
-    kinds = (info.annotation, *get_args(info.annotation))
+    types = (info.annotation, *get_args(info.annotation))
     return tuple(
-        choice.value for kind in kinds if isinstance(kind, type) and issubclass(kind, StrEnum) for choice in kind
+        choice.value for kind in types if isinstance(kind, type) and issubclass(kind, StrEnum) for choice in kind
     )

@@ -1,4 +1,4 @@
-"""A commented local.settings.json to start from. Core Tools skip comments in that file, as Mailroom does."""
+"""Write a commented local.settings.json to start from. Core Tools and Mailroom skip the comments in that file."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS, Setting, settings_of
-from shared.config.model import MailProtocol, SignIn
+from shared.config import MailProtocol, SignIn
 from shared.config.presets import PRESETS, Preset
 
 MAILBOX, ROUTE = "support", "helpdesk"
-"""The names of the mailbox and the route that are begun."""
+"""The names of the mailbox and the route in the file."""
 
 STORE = "./mailroom-mail"
-"""Where mail is stored to begin with: beside the file, and named in .gitignore and .funcignore."""
+"""The folder of stored mail: beside the file, and named in .gitignore and .funcignore."""
 
 _WIDTH = 112
 _INDENT = "    "
 
 _HEAD = """\
-// Mailroom's settings on this machine. Comments are skipped, by Mailroom and by Azure Functions Core Tools alike.
-// A setting that begins with // is not set; what stands in it is its default, or else an example.
-// Fill in what is empty; then mailroom settings --check says what is wrong, and mailroom check tries it.
-// All settings: docs/reference/settings.md
+// Mailroom's settings on this machine. Mailroom and Azure Functions Core Tools skip the comments.
+// A setting that begins with // is not set; it shows its default, or else an example.
+// Fill in the empty settings. Then run mailroom settings --check, which reports errors, and mailroom check, which
+// connects.
+// All settings: docs/settings.md
 """
 
 EXAMPLES: Final = {
@@ -52,7 +53,7 @@ EXAMPLES: Final = {
     ("routes", "attachment_types"): "pdf;xml",
     ("routes", "folders"): "INBOX",
 }
-"""What is shown of a setting that has no default to show."""
+"""The values that are shown of settings without a default."""
 
 _PASSWORD = frozenset({"username", "password", "shared_login"})
 _OAUTH = ("tenant_id", "client_id", "client_secret")
@@ -64,12 +65,12 @@ _TOKENS = frozenset({"sign_in_authority"})
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What kind of mailbox is begun.
+    """The kind of the mailbox in the file.
 
     Attributes:
         preset: its preset, or None.
-        protocol: how it is collected.
-        oauth: it is signed in to by OAuth, not by a password.
+        protocol: how its mail is retrieved.
+        oauth: the sign-in uses OAuth, not a password.
     """
 
     preset: Preset | None
@@ -78,78 +79,81 @@ class _Kind:
 
 
 def starting_file(preset: Preset | None = None) -> str:
-    """The file's text: a mailbox and a route that takes its mail, with what has to be filled in left empty.
+    """Return the file's text: a mailbox and a route that takes its mail, with required values left empty.
 
     Args:
-        preset: where the mailbox is; None: on an IMAP server.
+        preset: the mailbox's server; None: an IMAP server.
     """
     protocol = PRESETS[preset].protocol if preset is not None else MailProtocol.IMAP
     kind = _Kind(preset, protocol, oauth=preset is not None and preset.value.startswith("office365"))
-    lines = [*_of_the_app(kind), *_of_the_mailbox(kind), *_of_the_route()]
+    lines = [*_app_lines(kind), *_mailbox_lines(kind), *_route_lines()]
     lines += [
         "",
-        *_comment("The language of the functions, for Core Tools. It is the last, so that it needs no comma."),
+        *_comment("The language of the functions, for Core Tools. It is the last setting, and has no comma."),
     ]
     lines += [_entry("FUNCTIONS_WORKER_RUNTIME", "python").removesuffix(",")]
     body = "\n".join(_INDENT + line if line else "" for line in lines)
     return f'{_HEAD}{{\n  "IsEncrypted": false,\n  "Values": {{\n{body}\n  }}\n}}\n'
 
 
-def _of_the_app(kind: _Kind) -> Iterator[str]:
-    live = {"azurewebjobsstorage": f"folder:{STORE}", **{name.lower(): value for name, value in LOCAL_DEFAULTS.items()}}
-    apart = (frozenset() if kind.protocol is MailProtocol.GRAPH else _GRAPH) | (frozenset() if kind.oauth else _TOKENS)
+def _app_lines(kind: _Kind) -> Iterator[str]:
+    assigned = {
+        "azurewebjobsstorage": f"folder:{STORE}",
+        **{name.lower(): value for name, value in LOCAL_DEFAULTS.items()},
+    }
+    omitted = (frozenset() if kind.protocol is MailProtocol.GRAPH else _GRAPH) | (
+        frozenset() if kind.oauth else _TOKENS
+    )
     yield from _comment(f"folder:{STORE} needs no Azure. For func start: UseDevelopmentStorage=true, and Azurite.")
     for setting in settings_of("app"):
-        if setting.field not in apart:
-            yield from _told(setting, "", live.get(setting.field))
+        if setting.field not in omitted:
+            yield from _setting_lines(setting, "", assigned.get(setting.field))
 
 
-def _of_the_mailbox(kind: _Kind) -> Iterator[str]:
+def _mailbox_lines(kind: _Kind) -> Iterator[str]:
     oauth = {"sign_in": SignIn.CLIENT_SECRET.value, **dict.fromkeys(_OAUTH, "")}
     server = {"protocol": kind.protocol.value, "host": ""} if kind.preset is None else {"preset": kind.preset.value}
-    live = {
+    assigned = {
         **server,
         "address": "",
         **(oauth if kind.oauth else {"password": ""}),
-        # Until it is seen to work; the default takes the mail away.
+        # Until the setup works; the default deletes the mail.
         "after": "keep",
         "fallback": ROUTE,
     }
-    apart = _CERTIFICATE | (_PASSWORD if kind.oauth else oauth.keys())
-    apart |= {"preset"} if kind.preset is None else _SERVER
+    omitted = _CERTIFICATE | (_PASSWORD if kind.oauth else oauth.keys())
+    omitted |= {"preset"} if kind.preset is None else _SERVER
     if kind.protocol is MailProtocol.POP3:
-        apart |= {"folders"}
+        omitted |= {"folders"}
     yield ""
-    yield from _comment(f"A mailbox, here called {MAILBOX}. For another, give these settings once more, with its name.")
-    yield from _comment(
-        "Other ways to sign in, by a certificate or by the app's identity in Azure: docs/reference/settings.md."
-    )
-    described = {setting.field: setting for setting in settings_of("mailboxes") if setting.field not in apart}
-    # What has to be filled in comes first.
-    for field in (*live, *(field for field in described if field not in live)):
-        yield from _told(described[field], MAILBOX, live.get(field))
+    yield from _comment(f"A mailbox, here called {MAILBOX}. For another, repeat these settings with its name.")
+    yield from _comment("Other ways to sign in, by a certificate or by the app's identity in Azure: docs/settings.md.")
+    described = {setting.field: setting for setting in settings_of("mailboxes") if setting.field not in omitted}
+    # Settings with a value, or with an empty one to fill in, come first.
+    for field in (*assigned, *(field for field in described if field not in assigned)):
+        yield from _setting_lines(described[field], MAILBOX, assigned.get(field))
 
 
-def _of_the_route() -> Iterator[str]:
+def _route_lines() -> Iterator[str]:
     yield ""
     yield from _comment(
-        f"A route, here called {ROUTE}: with these two settings it takes what comes for the mailbox's own address, "
-        "since it is the FALLBACK above. For other recipients, give ADDRESS, or routes with other names."
+        f"A route, here called {ROUTE}: it takes the mail for the mailbox's address, "
+        "since it is the FALLBACK above. For other recipients, set ADDRESS, or add routes with other names."
     )
     for setting in settings_of("routes"):
-        yield from _told(setting, ROUTE, {"mailbox": MAILBOX}.get(setting.field))
+        yield from _setting_lines(setting, ROUTE, {"mailbox": MAILBOX}.get(setting.field))
 
 
-def _told(setting: Setting, owner: str, live: str | None) -> Iterator[str]:
-    """A setting's meaning, and the setting: with a value, or commented out."""
+def _setting_lines(setting: Setting, owner: str, assigned: str | None) -> Iterator[str]:
+    """Yield a setting's meaning, and the setting: with a value, or commented out."""
     meaning = setting.whole_meaning
     if setting.default and not setting.value:
         meaning += f" Default: {setting.default}."
-    elif setting.default and live is not None and live != setting.default:
+    elif setting.default and assigned is not None and assigned != setting.default:
         meaning += f" Default: {setting.default}"
     yield from _comment(meaning)
-    if live is not None:
-        yield _entry(setting.key(owner), live)
+    if assigned is not None:
+        yield _entry(setting.key(owner), assigned)
     else:
         shown = setting.default if setting.value else EXAMPLES[setting.scope, setting.field]
         yield f"// {_entry(setting.key(owner), shown)}"

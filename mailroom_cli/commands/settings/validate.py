@@ -1,4 +1,4 @@
-"""A file of settings by itself: what is wrong with it, and where each of its values belongs."""
+"""Check a file of settings by itself, and classify its settings: Mailroom's, and secret ones."""
 
 from __future__ import annotations
 
@@ -9,85 +9,85 @@ from pathlib import Path
 from mailroom_cli.commands.settings.reference import LOCAL_DEFAULTS
 from mailroom_cli.settings_file import load_settings_file
 from shared.config import ROUTES_PATH, load_routes, load_settings
-from shared.config.env_keys import APP_STORAGE, KINDS, is_reference
-from shared.config.schema import SECRETS, WrittenSettings
+from shared.config.env_keys import APP_STORAGE, is_reference
+from shared.config.model import OWNED, SECRETS, AppSettings, declarations
 from shared.config.validation import Place, closest_name
 from shared.errors import ConfigurationError
 
-_STAND_IN = "stands in for what a vault holds"
-_STAND_INS = {APP_STORAGE: "UseDevelopmentStorage=true", "mail_storage": "UseDevelopmentStorage=true"}
+_PLACEHOLDER = "a placeholder for a secret of the vault"
+_PLACEHOLDERS = {APP_STORAGE: "UseDevelopmentStorage=true", "mail_storage": "UseDevelopmentStorage=true"}
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """What was found in a file.
+    """The result of a file's check.
 
     Attributes:
-        values: names and values, as they are written.
-        faults: each with its setting and the remedy; empty: the app starts, and every mailbox can be used.
-        notes: what is allowed, and may be a mistake.
+        values: names and values as they are written.
+        errors: the configuration errors; empty: the app starts, and every mailbox can be used.
+        notes: valid settings that may be a mistake.
     """
 
     values: Mapping[str, str]
-    faults: tuple[str, ...]
+    errors: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
 def check_file(file: Path) -> CheckedFile:
-    """Check a file's settings, and nothing else: the environment is not looked at, and nothing is connected to.
+    """Check the settings in a file, without the environment and without any connection.
 
-    Secrets may be references to Key Vault, which Azure alone resolves: something stands in for each.
+    Secrets may be references to Key Vault, which only Azure resolves: a placeholder replaces each.
 
     Raises:
-        ConfigurationError: the file cannot be read, or is no file of settings.
+        ConfigurationError: the file cannot be read, or is not a file of settings.
     """
     values = load_settings_file(file)
     references = [key for key, value in values.items() if is_reference(value) and is_secret(key)]
-    stood_in = values | {key: _STAND_INS.get(place_of(key)[-1], _STAND_IN) for key in references}
-    # What stands in for a certificate, or for its password, is not to be opened.
+    resolved = values | {key: _PLACEHOLDERS.get(place_of(key)[-1], _PLACEHOLDER) for key in references}
+    # The placeholder of a certificate, or of its password, must not be opened.
     certificates = not any("certificate" in place_of(key)[-1] for key in references)
     try:
-        settings = load_settings(stood_in, certificates=certificates, complete=False)
+        settings = load_settings(resolved, certificates=certificates, complete=False)
     except ConfigurationError as error:
         return CheckedFile(values, error.faults)
     routes = load_routes(settings, None, complete=False)
-    there = {*(route.name for route in settings.routes), *settings.wrong_routes}
-    given = {key.lower() for key, value in values.items() if value.strip()}
+    names = {*(route.name for route in settings.routes), *settings.invalid_routes}
+    set_keys = {key.lower() for key, value in values.items() if value.strip()}
     notes = [
         *settings.warnings,
         *routes.warnings,
-        *(f"{key}: is a reference that Azure alone resolves; on this machine, give the secret" for key in references),
+        *(f"{key}: is a reference that only Azure resolves; on this machine, give the secret" for key in references),
         *(
-            f"MAILBOXES__{mailbox}__FALLBACK: the route {fallback} is not here; it has to be in {ROUTES_PATH}"
-            + (f", or did you mean {near}?" if (near := closest_name(fallback, there)) else "")
+            f"MAILBOXES__{mailbox}__FALLBACK: the route {fallback} is not in this file; it must be in {ROUTES_PATH}"
+            + (f", or did you mean {near}?" if (near := closest_name(fallback, names)) else "")
             for mailbox, fallback in settings.fallbacks.items()
-            if mailbox in settings.mailboxes and fallback not in there
+            if mailbox in settings.mailboxes and fallback not in names
         ),
         *(
-            f"{name}: is not set; a timer names it, which Azure and Core Tools do not start without, set it to {usual}"
+            f"{name}: is not set; a timer names it, and Azure and Core Tools do not start without; set it to {usual}"
             for name, usual in LOCAL_DEFAULTS.items()
-            if name.lower() not in given
+            if name.lower() not in set_keys
         ),
     ]
-    faults = [fault for faults in settings.faulty.values() for fault in faults]
-    return CheckedFile(values, (*faults, *routes.all_faults), tuple(notes))
+    errors = [error for errors in settings.mailbox_errors.values() for error in errors]
+    return CheckedFile(values, (*errors, *routes.all_errors), tuple(notes))
 
 
 def place_of(key: str) -> Place:
-    """Where a setting belongs, if it is one of ours."""
+    """Return the place of a setting of Mailroom."""
     return tuple(key.lower().split("__"))
 
 
 def is_ours(key: str) -> bool:
-    """Whether a setting is the app's, a mailbox's or a route's; not of the host, whose storage's parts are its own."""
+    """Return whether a setting is the app's, a mailbox's or a route's; the parts of the host's storage are not."""
     match place_of(key):
         case (kind, _, setting):
-            return kind in KINDS and setting in KINDS[kind].model_fields
+            return kind in OWNED and setting in declarations(OWNED[kind])
         case (setting,):
-            return setting in WrittenSettings.model_fields and setting not in KINDS
+            return setting in declarations(AppSettings)
     return False
 
 
 def is_secret(key: str) -> bool:
-    """Whether a setting's value is never to be shown."""
+    """Return whether a setting's value is never shown."""
     return is_ours(key) and place_of(key)[-1] in SECRETS

@@ -14,7 +14,7 @@ from typing import Final
 import requests
 
 from shared.config import MailboxSettings
-from shared.config.model import GLOBAL_GRAPH
+from shared.config.presets import GLOBAL_GRAPH
 from shared.mailboxes.tls import context_for
 
 CACHE_SECONDS: Final = 600.0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from shared.config import MailboxSettings, MailProtocol, SignIn
-from shared.config.model import GLOBAL_GRAPH
+from shared.config.presets import GLOBAL_GRAPH
 from shared.errors import ConfigurationError
 from shared.mailboxes.tls import setting_name
 
