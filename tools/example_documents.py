@@ -171,7 +171,7 @@ class ExampleStore:
             values |= {f"MAILBOXES__{name}__{key}": value for key, value in MAILBOX.items()}
             values[f"MAILBOXES__{name}__PASSWORD"] = f"secret-of-{name}"
         app_settings = load_settings(values)
-        assert not app_settings.faulty, app_settings.faulty
+        assert not app_settings.mailbox_errors, app_settings.mailbox_errors
         app = build_app(app_settings, self.storage, now=lambda: NOW)
         poller = replace(app.poller, connect=lambda mailbox: ExampleMailbox(self.servers[mailbox.name]))
         return replace(app, poller=poller)

@@ -1,4 +1,5 @@
-"""Write docs/settings.md from the fields that settings are read with, and from the bindings that name settings.
+"""Write docs/reference/settings.md from the fields that settings are read with, and from the bindings that name
+settings.
 
 `make docs` runs it. A test compares the page with what it would write.
 """
@@ -50,7 +51,7 @@ Scope: the whole app. Set each setting once.
 
 Scope: one mailbox. Each setting is named `MAILBOXES__<name>__<SETTING>`, as in
 `MAILBOXES__support__HOST`. A mailbox's name has letters, digits and single underscores, a letter
-first, and 40 characters at most. [Permissions](permissions.md) and [Office 365](office365.md)
+first, and 40 characters at most. [Permissions](permissions.md) and [Office 365](../how-to/office365.md)
 describe what servers require.
 """,
     "routes": """
@@ -58,7 +59,7 @@ describe what servers require.
 
 Scope: one route. Each setting is named `ROUTES__<name>__<SETTING>`, as in `ROUTES__sales__ADDRESS`;
 names follow the rules for mailboxes. All conditions that are set must hold. Put many routes, or
-routes that change without a restart, into [a file beside the mail](routes.md).
+routes that change without a restart, into [a file beside the mail](../how-to/routes.md).
 """,
 }
 

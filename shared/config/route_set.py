@@ -1,4 +1,5 @@
-"""Check routes by themselves, against each other and against the mailboxes (docs/rules.md, "Recipients and routes").
+"""Check routes by themselves, against each other and against the mailboxes (docs/reference/rules.md, "Recipients and
+routes").
 
 The routes of the settings and those of the routes file are checked together.
 """

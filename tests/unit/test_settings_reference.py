@@ -1,4 +1,4 @@
-"""docs/settings.md matches the code, and is complete."""
+"""docs/reference/settings.md matches the code, and is complete."""
 
 from __future__ import annotations
 

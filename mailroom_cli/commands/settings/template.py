@@ -26,7 +26,7 @@ _HEAD = """\
 // A setting that begins with // is not set; it shows its default, or else an example.
 // Fill in the empty settings. Then run mailroom settings --check, which reports errors, and mailroom check, which
 // connects.
-// All settings: docs/settings.md
+// All settings: docs/reference/settings.md
 """
 
 EXAMPLES: Final = {
@@ -127,7 +127,9 @@ def _mailbox_lines(kind: _Kind) -> Iterator[str]:
         omitted |= {"folders"}
     yield ""
     yield from _comment(f"A mailbox, here called {MAILBOX}. For another, repeat these settings with its name.")
-    yield from _comment("Other ways to sign in, by a certificate or by the app's identity in Azure: docs/settings.md.")
+    yield from _comment(
+        "Other ways to sign in, by a certificate or by the app's identity in Azure: docs/reference/settings.md."
+    )
     described = {setting.field: setting for setting in settings_of("mailboxes") if setting.field not in omitted}
     # Settings with a value, or with an empty one to fill in, come first.
     for field in (*assigned, *(field for field in described if field not in assigned)):
