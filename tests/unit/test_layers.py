@@ -12,22 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    (
-        "shared.addresses",
-        "shared.clock",
-        "shared.errors",
-        "shared.keys",
-        "shared.setting_values",
-        "shared.temporary_files",
-    ),
-    (
-        "shared.backoff",
-        "shared.mime",
-        "shared.observability",
-        "shared.queue_messages",
-        "shared.routing",
-        "shared.storage",
-    ),
+    ("shared.clock", "shared.errors", "shared.keys", "shared.temporary_files"),
+    ("shared.addresses", "shared.backoff", "shared.observability", "shared.queue_messages", "shared.setting_values"),
+    ("shared.mime", "shared.routing", "shared.storage"),
     ("shared.config", "shared.lease", "shared.receipts"),
     ("shared.mailbox_health", "shared.mailboxes", "shared.message_metrics"),
     ("shared.documents", "shared.graph_notifications"),
