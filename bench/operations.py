@@ -37,7 +37,7 @@ KINDS = {
     "leases.renew": "lease operations",
     "leases.release": "lease operations",
 }
-"""By operation; what is not here, such as `settle`, asks for nothing."""
+"""Kinds by operation. Operations that are not listed, such as `flush`, send no request."""
 
 PER_ITEM = {
     "records.create_many": 1,
