@@ -37,7 +37,7 @@ KINDS = {
     "leases.renew": "lease operations",
     "leases.release": "lease operations",
 }
-"""Kinds of requests by operation. An operation that is not listed, such as `flush`, makes no request."""
+"""Kinds by operation. Operations that are not listed, such as `flush`, send no request."""
 
 PER_ITEM = {
     "records.create_many": 1,

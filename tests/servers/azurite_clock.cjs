@@ -1,4 +1,4 @@
-// Loaded into Azurite (node --require). `POST /SECONDS` on AZURITE_CLOCK_PORT sets its clock so far ahead of the real time.
+// Loaded into Azurite (node --require). `POST /SECONDS` on AZURITE_CLOCK_PORT sets its time that far ahead of the real time.
 "use strict";
 const http = require("node:http");
 
@@ -18,4 +18,4 @@ http
     response.end();
   })
   .listen(Number(process.env.AZURITE_CLOCK_PORT), "127.0.0.1")
-  .unref(); // It keeps no process alive.
+  .unref(); // It does not keep the process alive.

@@ -1,6 +1,6 @@
 'use strict';
 
-// hoodiecrow has one account a server: each port number on the standard input starts another server.
+// hoodiecrow serves one account. Each port number on the standard input starts another server.
 // Arguments: hoodiecrow's folder, certificate, key, user name, password.
 const fs = require('fs');
 const path = require('path');

@@ -1,6 +1,6 @@
-// Reads JSON lines, each an HTML page; writes JSON lines, each the page's text by the tree that the HTML standard gives
-// it (parse5). Blocks stand on lines of their own. What is hidden, and what is shown for a picture, a rule and a list
-// item, is as docs/reference/parsing.md says.
+// Reads JSON lines with HTML pages. Writes JSON lines with the text of each page, taken from the tree that the HTML
+// standard defines (parse5). Each block is on a separate line. Hidden elements, pictures, rules and list items are treated
+// as in docs/parsing.md.
 import { createInterface } from "node:readline";
 import { parse } from "parse5";
 

@@ -1,5 +1,5 @@
-// Reads a file of messages, each behind its length in four bytes. Writes JSON lines, each what mailparser and
-// postal-mime read of one message: node other_readers.mjs FILE
+// Reads a file of messages, each after its length in four bytes. Writes a JSON line for each message, with the results of
+// mailparser and postal-mime: node other_readers.mjs FILE
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { simpleParser } from "mailparser";

@@ -1,7 +1,7 @@
 'use strict';
 
-// WildDuck's IMAP and POP3 servers on accounts in memory. Any name signs in with the password; its account is empty.
-// MOVE is refused to a name that begins with "nomove".
+// WildDuck's IMAP and POP3 servers with accounts in memory. Any name can sign in with the password; its account is empty.
+// A name that begins with "nomove" may not use MOVE.
 // Arguments: WildDuck's folder, the ports of IMAP, IMAPS, POP3 and POP3S, certificate, key, password.
 const { EventEmitter } = require('events');
 const fs = require('fs');
@@ -16,7 +16,7 @@ const imapHandler = require(path.join(folder, 'imap-core/lib/handler/imap-handle
 const parseMimeTree = require(path.join(folder, 'imap-core/lib/indexer/parse-mime-tree'));
 const POP3Server = require(path.join(folder, 'lib/pop3/server'));
 
-const CHUNK = 64 * 1024; // what its database hands out at a time
+const CHUNK = 64 * 1024; // the bytes that its database returns at a time
 const accounts = new Map(); // by name
 const folders = new Map(); // by ID
 const cert = fs.readFileSync(certificate);
@@ -88,13 +88,13 @@ function imapServer(options) {
         callback(null, true);
     };
     server.onOpen = (name, session, callback) => {
-        const opened = foldersOf(session).get(name);
-        callback(null, opened ? { ...opened, uidList: opened.messages.map(message => message.uid) } : 'NONEXISTENT');
+        const folder = foldersOf(session).get(name);
+        callback(null, folder ? { ...folder, uidList: folder.messages.map(message => message.uid) } : 'NONEXISTENT');
     };
     server.onStatus = (name, session, callback) => {
-        const asked = foldersOf(session).get(name);
-        const unseen = asked && asked.messages.filter(message => !message.flags.includes('\\Seen')).length;
-        callback(null, asked ? { ...asked, messages: asked.messages.length, unseen } : 'NONEXISTENT');
+        const folder = foldersOf(session).get(name);
+        const unseen = folder && folder.messages.filter(message => !message.flags.includes('\\Seen')).length;
+        callback(null, folder ? { ...folder, messages: folder.messages.length, unseen } : 'NONEXISTENT');
     };
 
     const add = (target, flags, raw) => {

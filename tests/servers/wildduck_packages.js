@@ -1,6 +1,6 @@
 'use strict';
 
-// Keep, of WildDuck's dependencies, those that its IMAP and POP3 servers load; the rest serves its database and its API.
+// Keep the dependencies that WildDuck's IMAP and POP3 servers load. The others are for its database and its API.
 const fs = require('fs');
 
 const LOADED = [
