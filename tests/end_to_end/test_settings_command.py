@@ -86,7 +86,7 @@ def test_a_file_is_overwritten_only_with_force(tmp_path: Path) -> None:
     assert file.read_text() == run("--preset", "Office365-Graph").stdout
     unwritable = run("--output", tmp_path / "no" / "file")
     assert (unwritable.returncode, unwritable.stdout) == (2, "")
-    assert "cannot be write_settings: No such file or directory" in unwritable.stderr
+    assert "cannot be written: No such file or directory" in unwritable.stderr
     unknown = run("--preset", "gmail")
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("gmail is not a preset; use one of gmail-imap, gmail-pop3,")
