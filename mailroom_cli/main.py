@@ -220,14 +220,14 @@ def find(
     from mailroom_cli.commands.find import as_line, find_message_histories, show  # noqa: PLC0415
     from mailroom_cli.render import wide_console  # noqa: PLC0415
     from mailroom_cli.stores import require_store  # noqa: PLC0415
-    from shared.operations.search import ArrivalQuery, parse_id, parse_message_id, parse_person  # noqa: PLC0415
+    from shared.operations.search import ArrivalQuery, parse_id, parse_message_id, parse_recipient  # noqa: PLC0415
 
     with plain_errors():
         wanted = ArrivalQuery(
             id=parse_id(id_) if id_ else "",
             message_id=parse_message_id(message_id),
-            sender=parse_person(sender) if sender else "",
-            recipient=parse_person(recipient) if recipient else "",
+            sender=parse_recipient(sender) if sender else "",
+            recipient=parse_recipient(recipient) if recipient else "",
             mailbox=mailbox.lower(),
             since=None if since is None else since.date(),
             until=None if until is None else until.date(),

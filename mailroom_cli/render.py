@@ -17,7 +17,7 @@ from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.config import MailboxSettings, MailProtocol
 from shared.dispatch.record_resolution import resolved_record_path
-from shared.documents.blob_paths import FATES, NeverDownloaded, parsed_path, route_of_result, skipped_path
+from shared.documents.blob_paths import RECORD_KINDS, SkippedKind, parsed_path, route_of_result, skipped_path
 from shared.mailbox_health import MailboxHealth
 from shared.receipts import Receipt
 from shared.storage.base import QueueName, Record, Storage
@@ -151,10 +151,10 @@ def _fate(fate: str, recipient: str, what: str) -> str:
 def _record(fate: str, receipt: Receipt) -> str:
     """The path of the record of a message that has no result, or "" if it leaves none."""
     folder = {"duplicate": "duplicates"}.get(fate, fate)
-    for left in get_args(NeverDownloaded):
+    for left in get_args(SkippedKind):
         if folder == left:
             return skipped_path(left, receipt.mailbox, receipt.stored_at, receipt.arrival)
-    for one in FATES:
+    for one in RECORD_KINDS:
         if folder == one:
             return resolved_record_path(one, receipt)
     return ""

@@ -26,7 +26,7 @@ def poll_timer(
 
     if timer.past_due:
         log.warning("the clock is late: polls that were missed are not made up for, one look does for all")
-    polls.set([poll.to_json() for poll in app().poller.due(PollReason.TIMER, traceparent_of(context))])
+    polls.set([poll.to_json() for poll in app().poller.due_polls(PollReason.TIMER, traceparent_of(context))])
     try:
         app().subscriptions.request_missing(traceparent_of(context))
     except TransientError as error:

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from shared.clock import Now, utc_now
 from shared.config import AppSettings, load_settings
-from shared.dispatch.route_repository import RouteRepository
-from shared.dispatch.route_tables import RouteTableCache
+from shared.dispatch.route_repository import RouteRepository, RouteTableCache
 from shared.dispatch.router import MessageRouter
 from shared.errors import TransientError
 from shared.graph_notifications.subscription_manager import SubscriptionManager
@@ -64,7 +63,7 @@ class App:
     router: MessageRouter
     subscriptions: SubscriptionManager
     route_repository: RouteRepository
-    tables: RouteTableCache
+    route_tables: RouteTableCache
 
     def release_dead(self) -> None:
         """Release what killed processes held, where their owner is known. Elsewhere it is free after its time."""

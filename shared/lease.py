@@ -15,7 +15,7 @@ from shared.storage.base import Leases
 LEASE_SECONDS = 60
 """The longest that a blob lease of fixed length may be: a worker that died keeps others out no longer than this."""
 
-LONGEST = 1800.0
+MAX_HOLD_SECONDS = 1800.0
 """Seconds: a function's time on Flex Consumption. What is not done by then is not done by that worker."""
 
 _log = logging.getLogger("mailroom.lease")
@@ -49,7 +49,9 @@ class RenewingLease:
         self._renewer.start()
 
     @classmethod
-    def acquire(cls, leases: Leases, name: str, seconds: int = LEASE_SECONDS, longest: float = LONGEST) -> Self | None:
+    def acquire(
+        cls, leases: Leases, name: str, seconds: int = LEASE_SECONDS, longest: float = MAX_HOLD_SECONDS
+    ) -> Self | None:
         """The lease, or None if another holds it."""
         asked_at = time.monotonic()
         token = leases.acquire(name, seconds)

@@ -30,10 +30,10 @@ directnic): polling each minute would keep them for ever."""
 BUSY_LIMIT = timedelta(hours=1)
 """A mailbox that is busy for this long counts as failing: the alert is raised, as after an hour of failures."""
 
-EARLY = timedelta(seconds=6)
+MAX_EARLY = timedelta(seconds=6)
 """How much before its time a mailbox may be looked at: else a tick that comes a little early would be one missed."""
 
-CLOCKS_DIFFER = timedelta(seconds=1)
+MAX_CLOCK_SKEW = timedelta(seconds=1)
 """How far the clocks of two instances may be apart."""
 
 _log = logging.getLogger("mailroom.health")
@@ -176,7 +176,7 @@ class HealthRecords:
             # One that failed is tried again as its backoff says, whoever notifies.
             seconds = settings.poll_every_subscribed if subscribed and not health.failures else settings.poll_every
             pace = timedelta(seconds=seconds)
-            if self._now() < health.last_poll + pace - min(pace * 0.1, EARLY):
+            if self._now() < health.last_poll + pace - min(pace * 0.1, MAX_EARLY):
                 return f"mailbox {settings.name} has its own pace: every {seconds} s"
         return None
 
@@ -192,11 +192,11 @@ class HealthRecords:
             last look began, whatever became of it.
         """
         health = self.get(mailbox)
-        served = health.last_served is not None and health.last_served > asked + CLOCKS_DIFFER
+        served = health.last_served is not None and health.last_served > asked + MAX_CLOCK_SKEW
         ago = float("inf") if health.last_poll is None else (self._now() - health.last_poll).total_seconds()
         return served, ago
 
-    def contacted(self, settings: MailboxSettings, reason: PollReason = PollReason.TIMER) -> MailboxHealth:
+    def record_contact(self, settings: MailboxSettings, reason: PollReason = PollReason.TIMER) -> MailboxHealth:
         """Note that a mailbox is being looked at. Gives how it fares, this contact and look included."""
         now = self._now()
         before = self.get(settings.name)
@@ -213,7 +213,7 @@ class HealthRecords:
         self._records.merge(Table.MAILBOXES, health_key(settings.name), values)
         return replace(before, last_poll=now)
 
-    def succeeded(
+    def record_success(
         self,
         settings: MailboxSettings,
         *,
@@ -262,7 +262,7 @@ class HealthRecords:
             **settled,
         )
 
-    def failed(self, settings: MailboxSettings, error: MailboxError | ConfigurationError) -> None:
+    def record_failure(self, settings: MailboxSettings, error: MailboxError | ConfigurationError) -> None:
         """Note a failure: back off, and disable the mailbox after DISABLE_AFTER in a row."""
         before = self.get(settings.name)
         changed = before.fingerprint not in ("", settings.sign_in_fingerprint)
@@ -291,7 +291,7 @@ class HealthRecords:
         if disabled and (changed or not before.disabled):
             _log.error("mailbox-disabled: mailbox %s stopped after %d failures: %s", settings.name, failures, text)
 
-    def busy(self, settings: MailboxSettings, error: MailboxBusy) -> float:
+    def record_busy(self, settings: MailboxSettings, error: MailboxBusy) -> float:
         """Note that the server answered "not now": no failure at first, and one after an hour (`BUSY_LIMIT`).
 
         Args:
@@ -313,7 +313,7 @@ class HealthRecords:
         self._write(settings, **values)
         return float(pause.total_seconds())
 
-    def unavailable(self, settings: MailboxSettings, error: TransientError) -> None:
+    def record_unavailable(self, settings: MailboxSettings, error: TransientError) -> None:
         """Note that a service between us and the mailbox did not answer. Backing off is left to the queue."""
         self._write(settings, **self._busy_values(settings, self.get(settings.name), error))
 

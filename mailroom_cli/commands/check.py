@@ -129,7 +129,7 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
         return
     try:
         addresses = mailbox.addresses()
-        table = app.tables.for_mailbox(settings.name)
+        table = app.route_tables.for_mailbox(settings.name)
     except AccessRefused as error:
         yield f"{error}. It is optional, and lets check propose ALIASES (docs/permissions.md)"
         return

@@ -50,7 +50,7 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
             continue
         yield ""
         yield f"in mailbox {name}, {folder}:"
-        table = app.tables.for_mailbox(name)
+        table = app.route_tables.for_mailbox(name)
         if table is None:
             yield from (
                 f"  not routed until this is right: {fault}" for fault in app.route_repository.read().keeps(name)

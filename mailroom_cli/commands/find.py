@@ -16,8 +16,8 @@ from rich.text import Text
 from mailroom_cli.terminal import escaped
 from shared.dispatch.deduplication import Claim, Claims
 from shared.dispatch.record_resolution import is_unresolved, resolved_record_path
-from shared.documents.blob_paths import FATES, raw_path, skipped_path
-from shared.documents.describing import format_time
+from shared.documents.blob_paths import RECORD_KINDS, raw_path, skipped_path
+from shared.documents.writer import format_time
 from shared.operations.search import ArrivalQuery, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import FingerprintKind
@@ -99,7 +99,7 @@ def _story(stores: Storage, receipt: Receipt, claims: Sequence[Record]) -> Story
             for claim in sorted(claims, key=lambda one: (str(one.values["recipient"]), str(one.values["kind"])))
         ],
         "same_message_id": [
-            {"recipient": recipient, **one.as_reference()}
+            {"recipient": recipient, **one.to_reference()}
             for recipient, one in _same_message_id(stores, receipt, claims)
         ],
         "last_error": receipt.last_error or None,
@@ -111,13 +111,13 @@ def _same_message_id(stores: Storage, receipt: Receipt, claims: Sequence[Record]
     for record in claims:
         recipient = str(record.values["recipient"])
         if record.values["kind"] == FingerprintKind.MESSAGE_ID and record.values["named"] == recipient:
-            prints = Claim.from_record(record).prints
+            prints = Claim.from_record(record).fingerprints
             different = Claims(stores.records, receipt, stores.blobs).different(prints, recipient)
             yield from ((recipient, one) for one in different)
 
 
 def _records(stores: Storage, receipt: Receipt) -> Iterator[dict[str, object]]:
-    paths = [resolved_record_path(fate, receipt) for fate in FATES] if receipt.message else []
+    paths = [resolved_record_path(fate, receipt) for fate in RECORD_KINDS] if receipt.message else []
     if receipt.state is State.OVERSIZED:
         paths.append(skipped_path("oversized", receipt.mailbox, receipt.stored_at, receipt.arrival))
     if receipt.state is State.UNREADABLE:

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from shared.bootstrap import App
 from shared.dispatch.artifacts import Artifacts
-from shared.operations.erasure import Eraser, Group
-from shared.operations.search import parse_id, parse_person
+from shared.operations.erasure import Eraser, ErasureGroup
+from shared.operations.search import parse_id, parse_recipient
 from shared.receipts import TRUNCATED
 from shared.routing.model import ANYBODY
 
@@ -31,8 +31,8 @@ class ErasureResult:
     """
 
     address: str
-    groups: list[Group]
-    refused: list[Group]
+    groups: list[ErasureGroup]
+    refused: list[ErasureGroup]
     found: list[Artifacts] = field(default_factory=list)
     unread: int = 0
 
@@ -44,7 +44,7 @@ def check_target(what: str) -> None:
         ConfigurationError: it is neither.
     """
     if "@" in what:
-        parse_person(what)
+        parse_recipient(what)
     else:
         parse_id(what)
 
@@ -67,16 +67,16 @@ def forget(
         TransientError: the storage is ill, or a message changed meanwhile: the same request goes on from there.
     """
     forgetting = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.faulty})
-    address = parse_person(what) if "@" in what else ""
-    groups = forgetting.by_address(address) if address else forgetting.by_id(parse_id(what))
+    address = parse_recipient(what) if "@" in what else ""
+    groups = forgetting.find_by_address(address) if address else forgetting.find_by_id(parse_id(what))
     outcome = ErasureResult(address, [one for one in groups if not one.refused], [one for one in groups if one.refused])
     if not really and outcome.groups:
-        outcome.found.append(forgetting.look(outcome.groups, address))
+        outcome.found.append(forgetting.collect_artifacts(outcome.groups, address))
     for start in range(0, len(outcome.groups) if really else 0, BATCH):
         batch = outcome.groups[start : start + BATCH]
         outcome.found.append(forgetting.erase(batch, address, waiting))
         progress(start + len(batch), len(outcome.groups))
-    outcome.unread = forgetting.unread() if address else 0
+    outcome.unread = forgetting.count_unparsed() if address else 0
     return outcome
 
 

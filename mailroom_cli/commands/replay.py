@@ -17,14 +17,14 @@ from rich.text import Text
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import ConfigurationError, MessageUnreadable
-from shared.operations.replay import ReplayRequests, StoredRecord, kinds_of
-from shared.operations.replay_preview import Foreseen, preview_replay
+from shared.operations.replay import ReplayRequests, StoredRecord, parse_kind
+from shared.operations.replay_preview import PreviewedOutcome, preview_replay
 from shared.storage.base import Table
 
 AT_ONCE = 16
 """Records read at once: what one client of the storage does best with."""
 
-UNTOLD: Foreseen = "settings wrong"
+UNTOLD: PreviewedOutcome = "settings wrong"
 """What a dry run says of mail whose routes it cannot know."""
 
 BATCH = 512
@@ -101,9 +101,9 @@ def replay(app: App, wanted: ReplayOptions, progress: Callable[[int, int], None]
     wanted.check()
     replays = ReplayRequests(app.storage, utc_now)
     if wanted.records:
-        paths = [path for record in wanted.records for path in replays.named(record, reissue=wanted.reissue)]
+        paths = [path for record in wanted.records for path in replays.resolve_paths(record, reissue=wanted.reissue)]
     else:
-        paths = list(replays.within(kinds_of(wanted.kind), wanted.mailbox, wanted.since, wanted.until))
+        paths = list(replays.list_records(parse_kind(wanted.kind), wanted.mailbox, wanted.since, wanted.until))
     paths = list(dict.fromkeys(paths))
     reissue = uuid4().hex if wanted.reissue else ""
     outcome = ReplayResult()
@@ -116,7 +116,7 @@ def replay(app: App, wanted: ReplayOptions, progress: Callable[[int, int], None]
             fresh = {one.path if reissue else one.arrival: one for one in found}
             chosen = [one for key, one in fresh.items() if key not in seen]
             seen.update(fresh)
-            lost = replays.without_bytes(chosen)
+            lost = replays.not_routable(chosen)
             outcome.failures += [f"{path}: its arrival has no receipt, or was forgotten" for path in sorted(lost)]
             chosen = [one for one in chosen if one.path not in lost]
             if wanted.dry_run:
@@ -160,7 +160,7 @@ def show(outcome: ReplayResult, wanted: ReplayOptions, console: Console) -> None
 
 def _read(replays: ReplayRequests, path: str) -> StoredRecord | str:
     try:
-        return replays.read(path) or f"{path} is gone"
+        return replays.read_record(path) or f"{path} is gone"
     except MessageUnreadable as error:
         return str(error)
 

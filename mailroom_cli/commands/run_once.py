@@ -63,7 +63,7 @@ async def drain_once(app: App, told: ProgressReporter, patience: WaitLimits = Wa
     failures = [f"mailbox {name}: {'; '.join(faults)}" for name, faults in app.settings.faulty.items()]
     wrong_routes = await asyncio.to_thread(_wrong_routes, app)
     failures += [f"routes: {fault}" for fault in wrong_routes]
-    polls = [poll.mailbox for poll in app.poller.due(PollReason.MANUAL)]
+    polls = [poll.mailbox for poll in app.poller.due_polls(PollReason.MANUAL)]
     failures += [
         app.health.skip_reason(settings, PollReason.MANUAL) or f"mailbox {settings.name}: not due"
         for settings in app.settings.mailboxes.values()

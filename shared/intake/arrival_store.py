@@ -8,18 +8,18 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from shared import message_metrics
 from shared.clock import Now, credible
 from shared.config import MailboxSettings, MailProtocol
 from shared.documents.blob_paths import raw_path
 from shared.keys import arrival_key, digest
 from shared.mailboxes.base import FetchResult, ListedMessage
 from shared.mailboxes.spool import Content
+from shared.observability import metrics, tracing
 from shared.queue_messages import RouteRequest
 from shared.receipts import Receipt, State
 from shared.storage.base import QueueName, Storage, Table, Values
 
-WITHOUT_KEY = "sha256:"
+DIGEST_KEY_PREFIX = "sha256:"
 """How the server key of a message begins for which the server had none: the digest of its bytes follows."""
 
 
@@ -50,7 +50,7 @@ class ArrivalStore:
         traceparent: the trace that the announcements carry on, where nobody traces messages.
     """
 
-    stores: Storage
+    storage: Storage
     settings: MailboxSettings
     folder: str
     now: Now
@@ -87,10 +87,10 @@ class ArrivalStore:
         """
         for upload in wait_for(uploads, return_when=FIRST_EXCEPTION).done:
             upload.result()
-        self.stores.blobs.settle()
+        self.storage.blobs.settle()
         items = [self._stored(item, content) for item, content in batch]
         receipts = [item.receipt for item in items if item.receipt is not None]
-        there = self.stores.records.create_many(
+        there = self.storage.records.create_many(
             Table.RECEIPTS, {receipt.arrival: receipt.to_values() for receipt in receipts}
         )
         with_key = {item.arrival for item, _ in batch if item.arrival}
@@ -98,23 +98,23 @@ class ArrivalStore:
         for (old, _), new in zip(batch, items, strict=True):
             if old.receipt is not None and new.receipt is not None:
                 # It was recorded as oversized, and the limit has grown past it since.
-                self.stores.records.merge(Table.RECEIPTS, new.arrival, new.receipt.to_values())
+                self.storage.records.merge(Table.RECEIPTS, new.arrival, new.receipt.to_values())
         self._announce(receipts)
         # Here, and not once they are removed from the mailbox: if that fails, the next look finds them known.
-        message_metrics.stored(receipts)
+        _count_stored(receipts)
         return items
 
     def republish(self, items: Iterable[Candidate]) -> None:
         """Announce those that were stored earlier and are not routed yet: the worker before us may have died there."""
         waiting = [item.receipt for item in items if item.receipt is not None and item.receipt.state is State.STORED]
         if waiting:
-            pending = self.stores.records.get_many(Table.OUTBOX, [receipt.arrival for receipt in waiting])
+            pending = self.storage.records.get_many(Table.OUTBOX, [receipt.arrival for receipt in waiting])
             traces = {key: str(record.values.get("traceparent", "")) for key, record in pending.items()}
             self._announce(waiting, traces, retries=1)
 
-    def removed(self, arrivals: Iterable[str]) -> None:
+    def mark_removed(self, arrivals: Iterable[str]) -> None:
         """Note that messages are gone from the mailbox for certain."""
-        self.stores.records.merge_many(Table.RECEIPTS, {arrival: {"removed": True} for arrival in arrivals})
+        self.storage.records.merge_many(Table.RECEIPTS, {arrival: {"removed": True} for arrival in arrivals})
 
     @property
     def _by_immutable_id(self) -> bool:
@@ -128,11 +128,11 @@ class ArrivalStore:
 
     def _receipts(self, items: Iterable[Candidate]) -> dict[str, Receipt]:
         keys = [item.arrival for item in items if item.arrival]
-        found = self.stores.records.get_many(Table.RECEIPTS, keys) if keys else {}
+        found = self.storage.records.get_many(Table.RECEIPTS, keys) if keys else {}
         return {key: Receipt.from_record(record) for key, record in found.items()}
 
     def _put_raw(self, content: Content) -> None:
-        self.stores.blobs.create(raw_path(content.sha256), content.data, content_type="message/rfc822")
+        self.storage.blobs.create(raw_path(content.sha256), content.data, content_type="message/rfc822")
 
     def _take_anew(self, there: Mapping[str, Receipt]) -> None:
         """Have what was forgotten collected like any other mail, where only its bytes tell that it was here before.
@@ -140,24 +140,24 @@ class ArrivalStore:
         Nobody knows whether it is a left-over or was sent again; and its bytes are stored by now, and must not be
         without a receipt that says so.
         """
-        records = self.stores.records.get_many(Table.RECEIPTS, list(there)) if there else {}
+        records = self.storage.records.get_many(Table.RECEIPTS, list(there)) if there else {}
         for key, record in records.items():
             if Receipt.from_record(record).state is State.ERASED:
-                self.stores.records.replace(Table.RECEIPTS, key, there[key].to_values(), etag=record.etag)
+                self.storage.records.replace(Table.RECEIPTS, key, there[key].to_values(), etag=record.etag)
 
     def _stored(self, item: Candidate, content: Content) -> Candidate:
-        arrival = item.arrival or self.key(WITHOUT_KEY + content.sha256)
+        arrival = item.arrival or self.key(DIGEST_KEY_PREFIX + content.sha256)
         item = replace(item, arrival=arrival)
-        return replace(item, receipt=self.receipt(item, message=content.sha256, size=content.size))
+        return replace(item, receipt=self.new_receipt(item, message=content.sha256, size=content.size))
 
-    def receipt(self, item: Candidate, *, message: str, size: int) -> Receipt:
+    def new_receipt(self, item: Candidate, *, message: str, size: int) -> Receipt:
         """A new receipt of a listed message; its time is that of the one it has already."""
         return Receipt(
             arrival=item.arrival,
             mailbox=self.settings.name,
             protocol=self.settings.protocol.value,
             folder=self.folder,
-            server_key=item.listed.key or WITHOUT_KEY + message,
+            server_key=item.listed.key or DIGEST_KEY_PREFIX + message,
             message=message,
             size=size,
             reported_size=item.listed.size,
@@ -175,11 +175,7 @@ class ArrivalStore:
             traces: those that they have already, of an earlier announcement; the others begin one.
             retries: 1 if they may have been tried before.
         """
-        begun = {
-            one.arrival: message_metrics.requested(one) or self.traceparent
-            for one in receipts
-            if not traces.get(one.arrival)
-        }
+        begun = {one.arrival: _start_trace(one) or self.traceparent for one in receipts if not traces.get(one.arrival)}
         traces = {**traces, **begun}
         pending: dict[str, Values] = {
             receipt.arrival: {
@@ -189,9 +185,9 @@ class ArrivalStore:
             }
             for receipt in receipts
         }
-        self.stores.records.create_many(Table.OUTBOX, pending)
+        self.storage.records.create_many(Table.OUTBOX, pending)
         bodies = [RouteRequest(one.arrival, retries, traces[one.arrival]).to_json() for one in receipts]
-        self.stores.queues[QueueName.ROUTE_REQUESTS].put_many(bodies)
+        self.storage.queues[QueueName.ROUTE_REQUESTS].put_many(bodies)
 
 
 def _is_same(listed: ListedMessage, receipt: Receipt) -> bool:
@@ -207,8 +203,24 @@ def _key_of_reused(item: Candidate) -> str:
     return digest(item.arrival, str(item.listed.size), received.isoformat() if received is not None else "")
 
 
-def end(uploads: Sequence[Future[None]]) -> None:
+def cancel_uploads(uploads: Sequence[Future[None]]) -> None:
     """Return once no upload runs; those that have not begun never do."""
     for upload in uploads:
         upload.cancel()
     wait_for(uploads)
+
+
+def _start_trace(receipt: Receipt) -> str:
+    """Start a stored message's trace. Return the `traceparent` of its route request; empty if tracing is off."""
+    return tracing.collected(receipt.mailbox, receipt.arrival, receipt.message, receipt.size)
+
+
+def _count_stored(receipts: Iterable[Receipt]) -> None:
+    """Record the metrics of messages that were stored for the first time."""
+    for receipt in receipts:
+        mailbox = {"mailbox": receipt.mailbox}
+        metrics.collected.add(1, mailbox)
+        metrics.stored_bytes.add(receipt.size, mailbox)
+        if receipt.received is not None:
+            age = (receipt.stored_at - receipt.received).total_seconds()
+            metrics.collected_age.record(max(0.0, age), mailbox)

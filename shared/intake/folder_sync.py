@@ -20,8 +20,8 @@ from itertools import takewhile
 
 from shared.config import After, MailProtocol
 from shared.errors import CommitUncertain
-from shared.intake.arrival_store import ArrivalStore, Candidate, end
-from shared.intake.placeholders import Placeholder, placeholder
+from shared.intake.arrival_store import ArrivalStore, Candidate, cancel_uploads
+from shared.intake.placeholders import Placeholder, find_placeholder
 from shared.intake.removals import LeaseGuard, Removals
 from shared.intake.skipped import record_oversized, record_unreadable
 from shared.intake.undelivered import UndeliveredMessages
@@ -36,7 +36,7 @@ BATCH_BYTES = 4 * 1024 * 1024
 BATCHES_STORING = 2
 """Batches that wait for the store before the wire waits as well: bounds memory and temporary disk."""
 
-LOOK_UP = 500
+LOOKUP_SIZE = 500
 """Receipts that are looked up at once."""
 
 _log = logging.getLogger("mailroom.intake")
@@ -64,17 +64,17 @@ class DrainStats:
     stored_bytes: int = 0
     known: int = 0
     removed: int = 0
-    left: int = 0
+    skipped: int = 0
     gone: int = 0
-    set_aside: int = 0
+    newly_skipped: int = 0
     more: bool = False
     uncertain: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def dealt_with(self) -> int:
+    def processed(self) -> int:
         """Those that another look need not deal with: that there are some means that it comes further than this one."""
-        return self.collected + self.known + self.set_aside
+        return self.collected + self.known + self.newly_skipped
 
 
 Progress = Callable[[str, int, int], None]
@@ -139,10 +139,12 @@ class FolderSync:
     def _keeps(self) -> bool:
         return self.arrivals.settings.after is After.KEEP
 
-    def cut_short(self) -> bool:
+    def run(self) -> bool:
         """Take what there is; True if another listing is wanted for the rest."""
         settings, folder = self.arrivals.settings, self.arrivals.folder
-        mark = WatermarkStore(self.arrivals.stores.records, settings, folder, self.arrivals.now, self.unreadable_before)
+        mark = WatermarkStore(
+            self.arrivals.storage.records, settings, folder, self.arrivals.now, self.unreadable_before
+        )
         before = mark.read() if self._keeps else Watermark()
         # POP3 has to read the headers of every message for it, the others give it away.
         received = self.since is not None or settings.protocol is not MailProtocol.POP3
@@ -176,7 +178,7 @@ class FolderSync:
                 _log.warning("%s; the next poll removes what is still in the mailbox", error)
                 self.drained.uncertain = True
             else:
-                self.arrivals.removed(self._removing)
+                self.arrivals.mark_removed(self._removing)
                 self.drained.removed += len(self._removing)
                 self.removals.end()
         if self._keeps:
@@ -188,7 +190,7 @@ class FolderSync:
         upto = self.mailbox.watermark(self._dealt_with)
         changed = self._has_other_uidvalidity(before.upto, upto)
         skipped_before = 0 if changed else before.skipped
-        self.drained.left += skipped_before
+        self.drained.skipped += skipped_before
         if upto is not None and upto != before.upto:
             passed = takewhile(lambda number: number in self._dealt_with, (message.number for message in listed))
             mark.advance(before, upto, skipped_before + len(self._skipped.intersection(passed)))
@@ -211,7 +213,7 @@ class FolderSync:
         """Return what was fetched, or, where the server delivered a placeholder, what that says."""
         if fetched.content is None or self.arrivals.settings.protocol is MailProtocol.GRAPH:
             return fetched
-        found = placeholder(fetched.content)
+        found = find_placeholder(fetched.content)
         if found is None:
             return fetched
         fetched.content.close()
@@ -245,19 +247,19 @@ class FolderSync:
         """Those to be downloaded; what is known already goes to `_known` on the way."""
         limit = self.arrivals.settings.max_message_bytes
         candidates = [one for one in listed if self._may_be_taken(one)]
-        for start in range(0, len(candidates), LOOK_UP):
-            for item in self.arrivals.look_up(candidates[start : start + LOOK_UP]):
+        for start in range(0, len(candidates), LOOKUP_SIZE):
+            for item in self.arrivals.look_up(candidates[start : start + LOOKUP_SIZE]):
                 # What came off the wire counts where it was more than the server tells.
                 size = max(item.listed.size, item.receipt.size if item.receipt is not None else 0)
                 if item.receipt is not None and item.receipt.was_downloaded:
                     self._known.append(item)
                 elif item.receipt is not None and not self._may_be_readable(item.receipt):
                     self._skip(item.listed)
-                    self.drained.left += 1
+                    self.drained.skipped += 1
                 elif size > limit:
                     record_oversized(self.arrivals, item, size)
                     self._skip(item.listed)
-                    self.drained.left += 1
+                    self.drained.skipped += 1
                 else:
                     yield item
 
@@ -299,7 +301,7 @@ class FolderSync:
             set_aside = sum(one.oversized or one.unreadable is not None for one in fetched)
             return _Stored(items, left, set_aside, gone=len(fetched) - len(items) - left)
         finally:
-            end(uploads)
+            cancel_uploads(uploads)
             for one in fetched:
                 if one.content is not None:
                     one.content.close()
@@ -348,9 +350,9 @@ class FolderSync:
         self._dealt_with.update(item.listed.number for item in items)
         self.drained.collected += len(stored.items)
         self.drained.known += max(0, len(items) - len(stored.items))
-        self.drained.left += stored.left
+        self.drained.skipped += stored.left
         self.drained.gone += stored.gone
-        self.drained.set_aside += stored.set_aside
+        self.drained.newly_skipped += stored.set_aside
         self.drained.stored_bytes += sum(item.receipt.size for item in stored.items if item.receipt is not None)
         if items or stored.left:
             self.progress(settings.name, len(self._dealt_with), len(listed))

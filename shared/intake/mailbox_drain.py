@@ -31,7 +31,7 @@ class MailboxDrain:
         progress: told after each batch.
     """
 
-    stores: Storage
+    storage: Storage
     uploads: Executor
     now: Now = utc_now
     progress: Progress = no_progress
@@ -73,7 +73,7 @@ class MailboxDrain:
         missing: FolderMissing | None = None
         counted: list[UndeliveredMessages] = []
         for folder in mailbox.folders:
-            arrivals = ArrivalStore(self.stores, settings, folder, self.now, traceparent)
+            arrivals = ArrivalStore(self.storage, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
             removals = Removals(arrivals, last_settled, unsettled, account_since)
@@ -123,14 +123,14 @@ def _drain_folder(
 ) -> None:
     """Take rounds over a folder until it has no mail left, or the time is up."""
     while True:
-        before = drained.dealt_with + len(refused)
-        cut = folder_round().cut_short()
-        if cut and drained.dealt_with and time.monotonic() >= deadline:
+        before = drained.processed + len(refused)
+        cut = folder_round().run()
+        if cut and drained.processed and time.monotonic() >= deadline:
             drained.more = True
             return
         # As long as nothing was dealt with, what is refused is passed over, whatever the time: another poll would meet
         # it again, and never come to the messages behind it.
-        if not cut or drained.dealt_with + len(refused) == before:
+        if not cut or drained.processed + len(refused) == before:
             return
 
 
@@ -139,7 +139,7 @@ def _count(folders: Sequence[UndeliveredMessages], drained: DrainStats) -> Mailb
     busy: MailboxBusy | None = None
     for undelivered in folders:
         try:
-            drained.set_aside += undelivered.record(delivered=drained.collected > 0)
+            drained.newly_skipped += undelivered.record(delivered=drained.collected > 0)
         except MailboxBusy as error:
             busy = busy or error
     return busy

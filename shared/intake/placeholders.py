@@ -38,7 +38,7 @@ _MARK = re.compile(
 )
 
 
-def placeholder(content: Content) -> tuple[Placeholder, str] | None:
+def find_placeholder(content: Content) -> tuple[Placeholder, str] | None:
     """Return what a placeholder says and its subject, or None if the content is an ordinary message."""
     data = content.data
     if not isinstance(data, bytes) or len(data) > _LARGEST or not _MARK.search(data):

@@ -28,13 +28,13 @@ from shared.observability import log_context, metrics, tracing
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName, Table
 
-MOST_RETRIES = 4
+MAX_RETRIES = 4
 """Times that a look is put back on the queue because a service was ill; then the clock takes over."""
 
-SPACING = 2.0
+NOTIFIED_SPACING = 2.0
 """Seconds between two looks that notifications ask for: in a burst of them, one look does for all that came."""
 
-REPEAT_AFTER = 20.0
+RECHECK_DELAY = 20.0
 """Seconds after which a look that found nothing is repeated: a message may be notified of before it can be seen."""
 
 _log = logging.getLogger("mailroom.poll")
@@ -56,7 +56,7 @@ class Poller:
     """
 
     mailboxes: Mapping[str, MailboxSettings]
-    faulty: Mapping[str, tuple[str, ...]]
+    configuration_errors: Mapping[str, tuple[str, ...]]
     intake: MailboxDrain
     health: HealthRecords
     connect: Callable[[MailboxSettings], Mailbox]
@@ -64,9 +64,9 @@ class Poller:
     subscribed: Callable[[MailboxSettings], bool] = lambda _: False
     now: Now = utc_now
 
-    def due(self, reason: PollReason, traceparent: str = "") -> list[Poll]:
+    def due_polls(self, reason: PollReason, traceparent: str = "") -> list[Poll]:
         """The polls to enqueue now."""
-        for name, faults in self.faulty.items():
+        for name, faults in self.configuration_errors.items():
             with log_context.bind(mailbox=name):
                 _log.warning("mailbox %s is not collected, its settings are wrong: %s", name, "; ".join(faults))
         due = []
@@ -120,17 +120,17 @@ class Poller:
         if served:
             _log.debug("mailbox %s was looked at since it was notified of", poll.mailbox)
             return False
-        if ago < SPACING:
-            self.intake.stores.queues[QueueName.POLLS].put_many([poll.to_json()], delay=SPACING)
+        if ago < NOTIFIED_SPACING:
+            self.intake.storage.queues[QueueName.POLLS].put_many([poll.to_json()], delay=NOTIFIED_SPACING)
             return False
         return True
 
     def _lease(self, mailbox: str) -> RenewingLease | None:
         """The lease; or, held by another, a mark that asks its holder to look again."""
-        leases = self.intake.stores.leases
+        leases = self.intake.storage.leases
         lease = RenewingLease.acquire(leases, mailbox)
         if lease is None:
-            self.intake.stores.records.create(Table.MAILBOXES, _again_key(mailbox), {"name": mailbox})
+            self.intake.storage.records.create(Table.MAILBOXES, _again_key(mailbox), {"name": mailbox})
             # The holder may have looked for the mark before we made it, and be gone by now.
             lease = RenewingLease.acquire(leases, mailbox)
         return lease
@@ -138,7 +138,7 @@ class Poller:
     def _drain(self, settings: MailboxSettings, poll: Poll, lease: RenewingLease) -> DrainStats | None:
         began = time.monotonic()
         try:
-            health = self.health.contacted(settings, poll.reason)
+            health = self.health.record_contact(settings, poll.reason)
             assert health.first_contact is not None
             with self._remembering(settings, health), self.connect(settings) as mailbox:
                 drained = self.intake.run(
@@ -154,26 +154,26 @@ class Poller:
                     account_since=health.account_since,
                 )
         except MailboxBusy as error:
-            pause = self.health.busy(settings, error)
+            pause = self.health.record_busy(settings, error)
             _log.info("mailbox %s: its server is busy, next try in %d s: %s", settings.name, pause, error)
-            if settings.protocol is MailProtocol.GRAPH and poll.retries < MOST_RETRIES:
+            if settings.protocol is MailProtocol.GRAPH and poll.retries < MAX_RETRIES:
                 # While Graph notifies us the clock takes its time, and would come back much later than was asked.
                 again = Poll(poll.mailbox, PollReason.FOLLOW_UP, poll.retries + 1, poll.traceparent)
-                self.intake.stores.queues[QueueName.POLLS].put_many([again.to_json()], delay=pause + 1)
+                self.intake.storage.queues[QueueName.POLLS].put_many([again.to_json()], delay=pause + 1)
         except (MailboxError, ConfigurationError) as error:
             tracing.failed(error)
-            self.health.failed(settings, error)
+            self.health.record_failure(settings, error)
         except TransientError:
             raise
         except Exception as error:  # noqa: BLE001  the last line: a fault of ours must not repeat five times a second
             _log.exception("mailbox %s: a fault in Mailroom itself", settings.name)
             tracing.failed(error)
-            self.health.failed(settings, MailboxError(f"a fault in Mailroom itself: {type(error).__name__}"))
+            self.health.record_failure(settings, MailboxError(f"a fault in Mailroom itself: {type(error).__name__}"))
         else:
-            self.health.succeeded(
+            self.health.record_success(
                 settings,
                 collected=drained.collected,
-                left=drained.left,
+                left=drained.skipped,
                 began=health.last_poll,
                 warnings=drained.warnings,
                 # A folder that was not listed for lack of time is not settled either.
@@ -186,7 +186,7 @@ class Poller:
                 drained.stored_bytes,
                 drained.known,
                 drained.removed,
-                drained.left,
+                drained.skipped,
                 "; the time is up, another look follows" if drained.more else "",
             )
             return drained
@@ -212,7 +212,7 @@ class Poller:
 
     def _go_on(self, settings: MailboxSettings, poll: Poll, drained: DrainStats | None) -> None:
         """Enqueue the next look if mail is left, if somebody asked while we held the lease, or if we came too early."""
-        stores = self.intake.stores
+        stores = self.intake.storage
         key = _again_key(poll.mailbox)
         asked = stores.records.get(Table.MAILBOXES, key) is not None
         if asked:
@@ -222,13 +222,13 @@ class Poller:
         if asked or (drained is not None and drained.more):
             again = Poll(poll.mailbox, PollReason.FOLLOW_UP, traceparent=poll.traceparent)
             early = notified and not (drained is not None and drained.more)
-            polls.put_many([again.to_json()], delay=SPACING if early else 0)
+            polls.put_many([again.to_json()], delay=NOTIFIED_SPACING if early else 0)
         elif notified and drained is not None and poll.reason in (PollReason.NOTIFIED, PollReason.FOLLOW_UP):
             nothing = not (drained.collected or drained.known)
             if nothing or drained.gone:
-                asked_at = self.now() + timedelta(seconds=REPEAT_AFTER / 2)
+                asked_at = self.now() + timedelta(seconds=RECHECK_DELAY / 2)
                 repeat = Poll(poll.mailbox, PollReason.RECHECK, traceparent=poll.traceparent, requested_at=asked_at)
-                polls.put_many([repeat.to_json()], delay=REPEAT_AFTER)
+                polls.put_many([repeat.to_json()], delay=RECHECK_DELAY)
 
     def _note_unavailable(self, settings: MailboxSettings, error: TransientError) -> None:
         """Show in `status` that a service does not answer, if the storage can be written.
@@ -237,12 +237,12 @@ class Poller:
         """
         if isinstance(error, ServiceUnavailable):
             with suppress(TransientError):
-                self.health.unavailable(settings, error)
+                self.health.record_unavailable(settings, error)
 
     def _put_back(self, poll: Poll, error: TransientError) -> None:
         tracing.failed(error)
         metrics.failure(error, "mailbox")
-        if poll.retries >= MOST_RETRIES:
+        if poll.retries >= MAX_RETRIES:
             _log.warning("mailbox %s: the next tick of the clock looks at it: %s", poll.mailbox, error)
             return
         pause = service_backoff(error, poll.retries)
@@ -251,7 +251,7 @@ class Poller:
         reason = PollReason.MANUAL if poll.reason is PollReason.MANUAL else PollReason.FOLLOW_UP
         again = Poll(poll.mailbox, reason, poll.retries + 1, poll.traceparent)
         try:
-            self.intake.stores.queues[QueueName.POLLS].put_many([again.to_json()], delay=pause)
+            self.intake.storage.queues[QueueName.POLLS].put_many([again.to_json()], delay=pause)
         except TransientError as second:
             _log.warning("mailbox %s: the next tick of the clock looks at it instead: %s", poll.mailbox, second)
 

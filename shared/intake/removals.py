@@ -15,13 +15,13 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from shared.config import After
-from shared.intake.arrival_store import WITHOUT_KEY, ArrivalStore, Candidate
+from shared.intake.arrival_store import DIGEST_KEY_PREFIX, ArrivalStore, Candidate
 from shared.keys import digest
 from shared.mailboxes.base import ListedMessage
 from shared.receipts import Receipt, State
 from shared.storage.base import Filter, Table, Values
 
-CLOCKS_DIFFER = timedelta(hours=1)
+MAX_CLOCK_SKEW = timedelta(hours=1)
 """How far the clocks of two machines may be apart."""
 
 _log = logging.getLogger("mailroom.intake")
@@ -89,7 +89,7 @@ class Removals:
             _log.info(
                 "mailbox %s, %s: %d messages were removed by an earlier poll", name, self.arrivals.folder, len(gone)
             )
-            self.arrivals.removed(gone)
+            self.arrivals.mark_removed(gone)
         self._record(settled_at=now, oldest=now)
         self.last_settled = now
         return True
@@ -113,7 +113,7 @@ class Removals:
     def _not_removed(self, since: datetime | None) -> Iterator[Receipt]:
         arrivals = self.arrivals
         equal: dict[str, str | bool] = {"mailbox": arrivals.settings.name, "folder": arrivals.folder, "removed": False}
-        for record in arrivals.stores.records.scan(Table.RECEIPTS, Filter(equal=equal, since=since)):
+        for record in arrivals.storage.records.scan(Table.RECEIPTS, Filter(equal=equal, since=since)):
             receipt = Receipt.from_record(record)
             if (
                 receipt.protocol == arrivals.settings.protocol.value
@@ -124,11 +124,11 @@ class Removals:
 
     def _record(self, **times: datetime) -> None:
         values: Values = {"folder": self.arrivals.folder, **times}
-        self.arrivals.stores.records.merge(Table.MAILBOXES, self._key, values)
+        self.arrivals.storage.records.merge(Table.MAILBOXES, self._key, values)
 
     @property
     def _values(self) -> Values:
-        record = self.arrivals.stores.records.get(Table.MAILBOXES, self._key)
+        record = self.arrivals.storage.records.get(Table.MAILBOXES, self._key)
         return record.values if record is not None else {}
 
     @property
@@ -137,7 +137,7 @@ class Removals:
 
     @staticmethod
     def _earlier_by_a_margin(time: datetime | None) -> datetime | None:
-        return None if time is None else time - CLOCKS_DIFFER
+        return None if time is None else time - MAX_CLOCK_SKEW
 
 
 def _gone(
@@ -152,6 +152,6 @@ def _gone(
         # With another UIDVALIDITY, the message may be listed under another UID, or in a folder that was renamed.
         and one.server_key.startswith(prefix)
         # What had no key when it was downloaded may be listed under one now.
-        and not (keys and one.server_key.startswith(WITHOUT_KEY))
+        and not (keys and one.server_key.startswith(DIGEST_KEY_PREFIX))
         and (since is None or one.received is None or one.received >= since)
     ]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from shared.documents.blob_paths import skipped_path
-from shared.documents.describing import JSON, to_bytes, to_document
-from shared.documents.schema import OversizedDocument, ToldFields, UnreadableDocument
+from shared.documents.schema import OversizedDocument, ReportedFields, UnreadableDocument
+from shared.documents.writer import JSON, to_bytes, to_document
 from shared.intake.arrival_store import ArrivalStore, Candidate
 from shared.receipts import Receipt, State
 from shared.storage.base import Table
@@ -27,14 +27,14 @@ def record_oversized(arrivals: ArrivalStore, item: Candidate, size: int) -> None
     if not item.arrival:
         # The server has no keys: its size stands in, since its bytes are not known.
         item = replace(item, arrival=arrivals.key(f"size:{size}"))
-    record = arrivals.stores.records.get(Table.RECEIPTS, item.arrival)
+    record = arrivals.storage.records.get(Table.RECEIPTS, item.arrival)
     if record is not None and record.values.get("recorded"):
         if size > int(str(record.values["size"])):
-            arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, {"size": size})
+            arrivals.storage.records.merge(Table.RECEIPTS, item.arrival, {"size": size})
         return
     if record is None:
-        receipt = replace(arrivals.receipt(item, message="", size=size), state=State.OVERSIZED)
-        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.to_values())
+        receipt = replace(arrivals.new_receipt(item, message="", size=size), state=State.OVERSIZED)
+        arrivals.storage.records.create(Table.RECEIPTS, item.arrival, receipt.to_values())
     else:
         receipt = Receipt.from_record(record)
     path = skipped_path("oversized", arrivals.settings.name, receipt.stored_at, item.arrival)
@@ -45,8 +45,8 @@ def record_oversized(arrivals: ArrivalStore, item: Candidate, size: int) -> None
         "arrival": to_document(receipt),
         "size": size,
     }
-    arrivals.stores.blobs.create(path, to_bytes(told), content_type=JSON)
-    arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, {"recorded": True})
+    arrivals.storage.blobs.create(path, to_bytes(told), content_type=JSON)
+    arrivals.storage.records.merge(Table.RECEIPTS, item.arrival, {"recorded": True})
     _log.warning(
         "mailbox %s, %s: a message of %d octets is left: %s", arrivals.settings.name, arrivals.folder, size, path
     )
@@ -66,10 +66,10 @@ def record_unreadable(
     """
     size = item.listed.size
     receipt = replace(
-        arrivals.receipt(item, message="", size=size), state=State.UNREADABLE, retried_daily=retried_daily
+        arrivals.new_receipt(item, message="", size=size), state=State.UNREADABLE, retried_daily=retried_daily
     )
     if item.receipt is None:
-        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.to_values())
+        arrivals.storage.records.create(Table.RECEIPTS, item.arrival, receipt.to_values())
     path = skipped_path("unreadable", arrivals.settings.name, receipt.stored_at, item.arrival)
     record: UnreadableDocument = {
         "schema": "mailroom/unreadable/1",
@@ -80,11 +80,11 @@ def record_unreadable(
         "size": size,
         "message": _told(told),
     }
-    arrivals.stores.blobs.create(path, to_bytes(record), content_type=JSON)
-    arrivals.stores.blobs.settle()
+    arrivals.storage.blobs.create(path, to_bytes(record), content_type=JSON)
+    arrivals.storage.blobs.settle()
     # Last: until there is a time, the message is tried again, and this made good.
     done = replace(receipt, last_refused_at=arrivals.now())
-    arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, done.to_values())
+    arrivals.storage.records.merge(Table.RECEIPTS, item.arrival, done.to_values())
     _log.warning(
         "mailbox %s, %s: message %s cannot be read and is skipped; it stays in the mailbox: %s",
         arrivals.settings.name,
@@ -94,7 +94,7 @@ def record_unreadable(
     )
 
 
-def _told(told: Mapping[str, object]) -> ToldFields:
+def _told(told: Mapping[str, object]) -> ReportedFields:
     to = told.get("to")
     return {
         "subject": _text(told.get("subject")),

@@ -24,7 +24,7 @@ POLLS_BEFORE_SKIPPING = 3
 GRAPH_SETTLING_TIME = timedelta(minutes=2)
 """Graph answers 404 for some seconds after a notification; notifications can trigger three polls in that time."""
 
-SERVER_TROUBLE = 20
+MIN_UNDELIVERED_FOR_BUSY = 20
 """Undelivered messages that are blamed on the server, if it delivered none at all in the same poll."""
 
 MAX_COUNTED = 250
@@ -62,7 +62,7 @@ class UndeliveredMessages:
         if not self._reasons:
             return 0
         settings = self.arrivals.settings
-        if not delivered and len(self._reasons) >= SERVER_TROUBLE:
+        if not delivered and len(self._reasons) >= MIN_UNDELIVERED_FOR_BUSY:
             raise MailboxBusy(
                 f"mailbox {settings.name}, {self.arrivals.folder}: the server delivered none of the "
                 f"{len(self._reasons)} messages that it was asked for: {next(iter(self._reasons.values()))[1]}"
@@ -93,13 +93,13 @@ class UndeliveredMessages:
 
     def _read(self) -> Mapping[str, tuple[int, str]]:
         """For each arrival, the polls counted so far and the time of the first of them."""
-        record = self.arrivals.stores.records.get(Table.MAILBOXES, self._key)
+        record = self.arrivals.storage.records.get(Table.MAILBOXES, self._key)
         stored = json.loads(str(record.values.get("undelivered", "{}"))) if record is not None else {}
         return {arrival: (int(polls), str(first)) for arrival, (polls, first) in stored.items()}
 
     def _write(self, counts: Mapping[str, Sequence[int | str]]) -> None:
         # Arrivals that were delivered, or are no longer listed, are not among the counts and start at zero again.
         text = json.dumps(counts)
-        self.arrivals.stores.records.merge(
+        self.arrivals.storage.records.merge(
             Table.MAILBOXES, self._key, {"folder": self.arrivals.folder, "undelivered": text}
         )

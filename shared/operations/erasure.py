@@ -17,26 +17,26 @@ from dataclasses import dataclass, replace
 from shared.dispatch.artifacts import Artifacts, collect_artifacts, delete_artifacts, shared_messages
 from shared.errors import ConfigurationError, MessageMissing, ServiceUnavailable, WriteConflict
 from shared.lease import RenewingLease
-from shared.operations.search import ArrivalQuery, SearchResult, find_arrivals
+from shared.operations.search import ArrivalQuery, RecipientLookup, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.model import ANYBODY
 from shared.storage.base import Filter, Record, Storage, Table
 from shared.storage.matching import scan_by_values
 
-LEASE_PATIENCE = 900.0
+LEASE_TIMEOUT = 900.0
 """Seconds to wait for a mailbox that is being drained."""
 
-LEASE_PAUSE = 1.0
+LEASE_RETRY_INTERVAL = 1.0
 """Seconds between two tries to hold it."""
 
-LEASE_LONGEST = 4 * 3600.0
+MAX_HOLD_SECONDS = 4 * 3600.0
 """Seconds for which mailboxes are held at most. Many millions of receipts take longer to look at than any drain may."""
 
 _log = logging.getLogger("mailroom.forget")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ErasureGroup:
     """Arrivals of one message that go together.
 
     Attributes:
@@ -60,11 +60,11 @@ class Eraser:
         patience: seconds to wait for a mailbox that is being drained.
     """
 
-    stores: Storage
+    storage: Storage
     mailboxes: Collection[str]
-    patience: float = LEASE_PATIENCE
+    lease_timeout: float = LEASE_TIMEOUT
 
-    def by_id(self, beginning: str) -> list[Group]:
+    def find_by_id(self, beginning: str) -> list[ErasureGroup]:
         """All arrivals of one message; none if it is forgotten already.
 
         Args:
@@ -74,7 +74,7 @@ class Eraser:
             MessageMissing: there is none.
             ConfigurationError: there are several messages whose ids begin so.
         """
-        found = list(find_arrivals(self.stores.records, ArrivalQuery(id=beginning)))
+        found = list(find_arrivals(self.storage.records, ArrivalQuery(id=beginning)))
         if not found:
             raise MessageMissing(f"nothing is known of {beginning}")
         names = sorted({receipt.message or receipt.arrival for receipt in found})
@@ -82,34 +82,36 @@ class Eraser:
             raise ConfigurationError(f"{beginning} may be any of {len(names)}: {', '.join(names[:5])}, …")
         return list(self._groups(found, whole=names))
 
-    def by_address(self, address: str) -> list[Group]:
+    def find_by_address(self, address: str) -> list[ErasureGroup]:
         """All mail from somebody, and all that was for them.
 
         Args:
             address: normalised.
         """
-        records = self.stores.records
+        records = self.storage.records
         sent = list(find_arrivals(records, ArrivalQuery(sender=address)))
-        given = SearchResult(records, address)
+        given = RecipientLookup(records, address)
         got = [one for one in find_arrivals(records, ArrivalQuery(recipient=address)) if _was_for(one, given)]
         chosen = {receipt.arrival: receipt for receipt in (*sent, *got)}
         return list(self._groups(chosen.values(), whole={receipt.message for receipt in sent}))
 
-    def unread(self) -> int:
+    def count_unparsed(self) -> int:
         """How many arrivals nobody has read yet, or ever could: from whom and for whom they are is not known."""
         never = (Filter(equal={"state": state.value}) for state in (State.STORED, State.FAILED))
         found = (
-            Receipt.from_record(record) for where in never for record in self.stores.records.scan(Table.RECEIPTS, where)
+            Receipt.from_record(record)
+            for where in never
+            for record in self.storage.records.scan(Table.RECEIPTS, where)
         )
         return sum(1 for receipt in found if not receipt.senders)
 
-    def look(self, groups: Iterable[Group], address: str = "") -> Artifacts:
+    def collect_artifacts(self, groups: Iterable[ErasureGroup], address: str = "") -> Artifacts:
         """What would go with these."""
         receipts = [receipt for group in groups for receipt in group.receipts]
-        return collect_artifacts(self.stores, receipts, address=address)
+        return collect_artifacts(self.storage, receipts, address=address)
 
     @contextmanager
-    def alone(self, waiting: Callable[[str], None] = lambda _mailbox: None) -> Iterator[Callable[[], None]]:
+    def hold_mailboxes(self, waiting: Callable[[str], None] = lambda _mailbox: None) -> Iterator[Callable[[], None]]:
         """Hold all mailboxes, so that none is drained meanwhile.
 
         An intake that finds a message's bytes stored, and records an arrival of them, must not meet their removal.
@@ -123,17 +125,17 @@ class Eraser:
         Raises:
             ServiceUnavailable: a mailbox was drained all the time.
         """
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.lease_timeout
         with ExitStack() as held:
             leases = []
             # Those of other settings too, that were drained into this storage.
-            others = {str(record.values.get("name", "")) for record in self.stores.records.scan(Table.MAILBOXES)}
+            others = {str(record.values.get("name", "")) for record in self.storage.records.scan(Table.MAILBOXES)}
             for mailbox in sorted({*self.mailboxes, *others} - {""}):
-                while (lease := RenewingLease.acquire(self.stores.leases, mailbox, longest=LEASE_LONGEST)) is None:
+                while (lease := RenewingLease.acquire(self.storage.leases, mailbox, longest=MAX_HOLD_SECONDS)) is None:
                     if time.monotonic() > deadline:
                         raise ServiceUnavailable(f"mailbox {mailbox} is being drained all the time; try again later")
                     waiting(mailbox)
-                    time.sleep(LEASE_PAUSE)
+                    time.sleep(LEASE_RETRY_INTERVAL)
                 leases.append(held.enter_context(lease))
 
             def ensure() -> None:
@@ -143,7 +145,7 @@ class Eraser:
             yield ensure
 
     def erase(
-        self, groups: Sequence[Group], address: str = "", waiting: Callable[[str], None] = lambda _mailbox: None
+        self, groups: Sequence[ErasureGroup], address: str = "", waiting: Callable[[str], None] = lambda _mailbox: None
     ) -> Artifacts:
         """Remove all that some messages left. Gives what went.
 
@@ -161,20 +163,20 @@ class Eraser:
         """
         receipts = [receipt for group in groups for receipt in group.receipts]
         self._mark(receipts)
-        found = self.look(groups, address)
-        with self.alone(waiting) as ensure:
+        found = self.collect_artifacts(groups, address)
+        with self.hold_mailboxes(waiting) as ensure:
             for receipt in receipts:
                 if not receipt.was_downloaded:
                     self._as_chosen(receipt)  # it cannot be marked, and may have been downloaded meanwhile
-            found.retain(shared_messages(self.stores.records, receipts))
-            delete_artifacts(self.stores, found, ensure)
+            found.retain(shared_messages(self.storage.records, receipts))
+            delete_artifacts(self.storage, found, ensure)
             for receipt in receipts:
                 ensure()
                 self._make_bare(receipt)
         _log.warning("forgotten: %d arrivals of %d messages", len(receipts), len(groups))
         return found
 
-    def _groups(self, chosen: Iterable[Receipt], whole: Collection[str]) -> Iterator[Group]:
+    def _groups(self, chosen: Iterable[Receipt], whole: Collection[str]) -> Iterator[ErasureGroup]:
         """Arrivals by message.
 
         Args:
@@ -184,9 +186,9 @@ class Eraser:
         grouped: defaultdict[str, dict[str, Receipt]] = defaultdict(dict)
         for receipt in chosen:
             grouped[receipt.message or receipt.arrival][receipt.arrival] = receipt
-        waiting = {str(record.values.get("arrival", record.key)) for record in self.stores.records.scan(Table.OUTBOX)}
+        waiting = {str(record.values.get("arrival", record.key)) for record in self.storage.records.scan(Table.OUTBOX)}
         unread: set[str] = set()
-        for record in scan_by_values(self.stores.records, Table.RECEIPTS, "message", grouped):
+        for record in scan_by_values(self.storage.records, Table.RECEIPTS, "message", grouped):
             sibling = Receipt.from_record(record)
             if sibling.state is State.STORED or sibling.arrival in waiting:
                 unread.add(sibling.message)
@@ -196,14 +198,14 @@ class Eraser:
             left = tuple(one for _, one in sorted(receipts.items()) if not one.is_fully_erased)
             if left:
                 why = "it waits to be routed: the app does it, or `mailroom run-once`" if name in unread else ""
-                yield Group(left[0].message, left, why)
+                yield ErasureGroup(left[0].message, left, why)
 
     def _mark(self, receipts: Iterable[Receipt]) -> None:
         for receipt in receipts:
             record = self._as_chosen(receipt)
             if record is not None and receipt.was_downloaded:
                 values = {"state": State.ERASED.value}
-                self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
+                self.storage.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
 
     def _as_chosen(self, receipt: Receipt) -> Record | None:
         """An arrival's record as it is now; None if it is marked already, or gone.
@@ -211,7 +213,7 @@ class Eraser:
         Raises:
             WriteConflict: it was downloaded or routed since it was chosen, and may be somebody else's now.
         """
-        record = self.stores.records.get(Table.RECEIPTS, receipt.arrival)
+        record = self.storage.records.get(Table.RECEIPTS, receipt.arrival)
         now = None if record is None else Receipt.from_record(record)
         if now is None or now.state is State.ERASED:
             return None
@@ -221,7 +223,7 @@ class Eraser:
 
     def _make_bare(self, receipt: Receipt) -> None:
         """Leave of a receipt what keeps its message from being collected again, and nothing of the message."""
-        record = self.stores.records.get(Table.RECEIPTS, receipt.arrival)
+        record = self.storage.records.get(Table.RECEIPTS, receipt.arrival)
         # What was never downloaded may be one day: it stays in its mailbox, and its receipt says nothing of what it is.
         if record is None or not receipt.was_downloaded:
             return
@@ -229,9 +231,9 @@ class Eraser:
         # Where a server has no keys, the message's id stands in.
         server_key = "" if receipt.message in whole.server_key else whole.server_key
         bare = replace(whole, message="", server_key=server_key)
-        self.stores.records.replace(Table.RECEIPTS, receipt.arrival, bare.to_values(), etag=record.etag)
+        self.storage.records.replace(Table.RECEIPTS, receipt.arrival, bare.to_values(), etag=record.etag)
 
 
-def _was_for(receipt: Receipt, given: SearchResult) -> bool:
+def _was_for(receipt: Receipt, given: RecipientLookup) -> bool:
     """Whether routing dealt with them; or with nobody by name, where To or Cc names them."""
-    return given.by(receipt) or not set(receipt.outcomes) - {ANYBODY}
+    return given.was_routed_for(receipt) or not set(receipt.outcomes) - {ANYBODY}

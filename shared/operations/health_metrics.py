@@ -31,24 +31,24 @@ class HealthMetrics:
         left: seconds until Graph stops notifying us; by the mailboxes of Graph that are to be notified of.
     """
 
-    failing: Mapping[str, float]
+    failing_seconds: Mapping[str, float]
     disabled: Mapping[str, bool]
-    pending: int
-    oldest: float
-    poison: Mapping[QueueName, int]
-    left: Mapping[str, float]
+    outbox_size: int
+    oldest_seconds: float
+    poison_lengths: Mapping[QueueName, int]
+    subscription_seconds: Mapping[str, float]
 
     def emit(self) -> None:
         """As metrics."""
-        for mailbox, seconds in self.failing.items():
+        for mailbox, seconds in self.failing_seconds.items():
             metrics.mailbox_failing.set(seconds, {"mailbox": mailbox})
         for mailbox, disabled in self.disabled.items():
             metrics.mailbox_disabled.set(int(disabled), {"mailbox": mailbox})
-        metrics.outbox.set(self.pending)
-        metrics.outbox_oldest.set(self.oldest)
-        for queue, length in self.poison.items():
+        metrics.outbox.set(self.outbox_size)
+        metrics.outbox_oldest.set(self.oldest_seconds)
+        for queue, length in self.poison_lengths.items():
             metrics.poison_waiting.set(length, {"queue": queue.value})
-        for mailbox, seconds in self.left.items():
+        for mailbox, seconds in self.subscription_seconds.items():
             metrics.subscription_left.set(seconds, {"mailbox": mailbox})
 
 

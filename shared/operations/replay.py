@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from datetime import date
 
 from shared.clock import Now
-from shared.dispatch.attempt import ROUTABLE
-from shared.dispatch.outbox import republish_replays
-from shared.documents.blob_paths import FATES, RecordKind, is_first_result
+from shared.dispatch.outbox import publish_replays
+from shared.documents.blob_paths import RECORD_KINDS, RecordKind, is_first_result
 from shared.errors import ConfigurationError, MessageMissing, MessageUnreadable
 from shared.queue_messages import ReplayRequest, RouteRequest
-from shared.receipts import State
+from shared.receipts import ROUTABLE_STATES, State
 from shared.storage.base import Storage, Table
 
-LEFT = {
+NOT_REPLAYABLE = {
     "unreadable": "it was never downloaded; `mailroom enable MAILBOX --unreadable` has it tried again",
     "oversized": "it was never downloaded; a larger MAX_MESSAGE_BYTES has it tried again",
 }
@@ -52,10 +51,10 @@ class ReplayRequests:
         now: the time.
     """
 
-    stores: Storage
+    storage: Storage
     now: Now
 
-    def within(
+    def list_records(
         self, kinds: Sequence[RecordKind], mailbox: str | None, since: date | None, until: date | None
     ) -> Iterator[str]:
         """The paths of records by the day on which their messages were stored, in UTC.
@@ -71,12 +70,12 @@ class ReplayRequests:
             prefix = f"{kind}/" if mailbox is None else f"{kind}/{mailbox}/"
             if mailbox is not None and first is not None:
                 prefix += posixpath.commonprefix([first, last or f"{self.now():%Y/%m/%d}"])
-            for path in self.stores.blobs.list(prefix):
+            for path in self.storage.blobs.list(prefix):
                 day = "/".join(path.split("/")[2:5])
                 if (first is None or day >= first) and (last is None or day <= last):
                     yield path
 
-    def named(self, record: str, *, reissue: bool) -> list[str]:
+    def resolve_paths(self, record: str, *, reissue: bool) -> list[str]:
         """The paths that somebody means: this one, or all that begin so.
 
         Args:
@@ -89,8 +88,8 @@ class ReplayRequests:
         """
         record = record.strip().lstrip("/")
         kind = record.partition("/")[0]
-        if kind in LEFT:
-            raise ConfigurationError(f"{record}: {LEFT[kind]}")
+        if kind in NOT_REPLAYABLE:
+            raise ConfigurationError(f"{record}: {NOT_REPLAYABLE[kind]}")
         if reissue and kind != "routed":
             raise ConfigurationError(f"{record} is no result: --reissue writes a result anew, a path under routed/")
         if not reissue and kind == "routed":
@@ -98,11 +97,11 @@ class ReplayRequests:
                 f"{record} is a result: only --reissue writes it anew, and consumers see another event"
             )
         *folders, _ = record.split("/")
-        if not folders or {"", ".", ".."} & {*folders} or (not reissue and kind not in FATES):
+        if not folders or {"", ".", ".."} & {*folders} or (not reissue and kind not in RECORD_KINDS):
             raise ConfigurationError(
-                f"{record} is no path of a record: they begin with {', '.join(f'{k}/' for k in FATES)}"
+                f"{record} is no path of a record: they begin with {', '.join(f'{k}/' for k in RECORD_KINDS)}"
             )
-        found = list(self.stores.blobs.list(record))
+        found = list(self.storage.blobs.list(record))
         if record in found:
             return [record]
         found = [path for path in found if not reissue or is_first_result(path)]
@@ -110,13 +109,13 @@ class ReplayRequests:
             raise MessageMissing(f"there is nothing at {record}")
         return found
 
-    def read(self, path: str) -> StoredRecord | None:
+    def read_record(self, path: str) -> StoredRecord | None:
         """What a record tells of its arrival; None if it is gone.
 
         Raises:
             MessageUnreadable: it is no document of Mailroom's.
         """
-        data = self.stores.blobs.read(path)
+        data = self.storage.blobs.read(path)
         if data is None:
             return None
         try:
@@ -128,10 +127,10 @@ class ReplayRequests:
             raise MessageUnreadable(f"{path} is no record of Mailroom's: it names no arrival") from None
         return StoredRecord(path, path.partition("/")[0], mailbox, key, is_open)
 
-    def without_bytes(self, many: Sequence[StoredRecord]) -> set[str]:
+    def not_routable(self, many: Sequence[StoredRecord]) -> set[str]:
         """Which of these paths cannot be routed: their arrival's receipt is gone, or its message was forgotten."""
-        receipts = self.stores.records.get_many(Table.RECEIPTS, list({one.arrival for one in many}))
-        routable = {key for key, one in receipts.items() if State(str(one.values["state"])) in ROUTABLE}
+        receipts = self.storage.records.get_many(Table.RECEIPTS, list({one.arrival for one in many}))
+        routable = {key for key, one in receipts.items() if State(str(one.values["state"])) in ROUTABLE_STATES}
         return {one.path for one in many if one.arrival not in routable}
 
     def request(self, many: Iterable[StoredRecord], *, reissue: str = "") -> None:
@@ -142,18 +141,18 @@ class ReplayRequests:
             reissue: the id of this request, where new results are to replace those named; empty: results are kept.
         """
         wanted = [(RouteRequest(one.arrival, replay=ReplayRequest(one.path, reissue)), one.mailbox) for one in many]
-        republish_replays(self.stores, wanted, self.now())
+        publish_replays(self.storage, wanted, self.now())
 
 
-def kinds_of(kind: str | None) -> tuple[RecordKind, ...]:
+def parse_kind(kind: str | None) -> tuple[RecordKind, ...]:
     """The kinds of record that somebody asks for; None: all.
 
     Raises:
         ConfigurationError: there is no such kind.
     """
     if kind is None:
-        return FATES
-    found = tuple(fate for fate in FATES if fate == kind)
+        return RECORD_KINDS
+    found = tuple(fate for fate in RECORD_KINDS if fate == kind)
     if not found:
-        raise ConfigurationError(f"there is no kind {kind}; there are: {', '.join(FATES)}")
+        raise ConfigurationError(f"there is no kind {kind}; there are: {', '.join(RECORD_KINDS)}")
     return found

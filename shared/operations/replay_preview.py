@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from shared.dispatch.deduplication import Claims
-from shared.dispatch.raw import open_raw
 from shared.dispatch.router import MessageRouter
-from shared.dispatch.routing_input import to_routing_input, visible_content
+from shared.dispatch.routing_input import open_raw, to_routing_input, visible_content
 from shared.documents.blob_paths import is_result_for
 from shared.documents.schema import Outcome
 from shared.errors import MessageMissing
@@ -16,10 +15,12 @@ from shared.routing.decision import decide
 from shared.routing.fingerprints import fingerprints
 from shared.storage.base import Record
 
-Foreseen = Outcome | Literal["routed already", "settings wrong", "bytes missing", "a new result", "no new result"]
+PreviewedOutcome = (
+    Outcome | Literal["routed already", "settings wrong", "bytes missing", "a new result", "no new result"]
+)
 
 
-def preview_replay(sorter: MessageRouter, record: Record, *, reissue: str = "") -> Foreseen:
+def preview_replay(sorter: MessageRouter, record: Record, *, reissue: str = "") -> PreviewedOutcome:
     """Say what would become of an arrival.
 
     Args:
@@ -32,12 +33,12 @@ def preview_replay(sorter: MessageRouter, record: Record, *, reissue: str = "") 
         `no new result`: today's routes do not name its recipient.
     """
     receipt = Receipt.from_record(record)
-    table = sorter.tables(receipt.mailbox)
+    table = sorter.route_table_for(receipt.mailbox)
     if table is None:
         return "settings wrong"
     try:
-        with open_raw(sorter.stores.blobs, receipt.message, size=receipt.size) as data:
-            message = sorter.read(data)
+        with open_raw(sorter.storage.blobs, receipt.message, size=receipt.size) as data:
+            message = sorter.parse(data)
             decision = decide(to_routing_input(message, receipt.folder, table.reading), table)
             prints = fingerprints(receipt.message, visible_content(message, table.reading))
     except MessageMissing:
@@ -50,7 +51,9 @@ def preview_replay(sorter: MessageRouter, record: Record, *, reissue: str = "") 
     fates = set()
     for match in decision.matches:
         if match.recipient not in has:
-            owner = Claims(sorter.stores.records, receipt, sorter.stores.blobs).find_duplicate(prints, match.recipient)
+            owner = Claims(sorter.storage.records, receipt, sorter.storage.blobs).find_duplicate(
+                prints, match.recipient
+            )
             fates.add("routed" if owner is None else "duplicate")
     if "routed" in fates:
         return "routed"

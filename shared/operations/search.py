@@ -15,7 +15,7 @@ from shared.receipts import MAX_MESSAGE_ID_LENGTH, TRUNCATED, Receipt
 from shared.routing.model import ANYBODY
 from shared.storage.base import Filter, Records, Table
 
-LEAST_DIGITS: Final = 8
+MIN_ID_DIGITS: Final = 8
 """Hex digits of an id that are enough to name it."""
 
 
@@ -43,7 +43,7 @@ class ArrivalQuery:
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class RecipientLookup:
     """Knows by which arrivals somebody was dealt with.
 
     Attributes:
@@ -54,7 +54,7 @@ class SearchResult:
     records: Records
     address: str
 
-    def by(self, receipt: Receipt) -> bool:
+    def was_routed_for(self, receipt: Receipt) -> bool:
         """Whether routing dealt with them: gave a result, or found a duplicate."""
         # What the receipt has no room for, the claims tell.
         return self.address in receipt.outcomes or (TRUNCATED in receipt.outcomes and receipt.arrival in self._owners)
@@ -69,7 +69,7 @@ class SearchResult:
 def find_arrivals(records: Records, wanted: ArrivalQuery) -> Iterator[Receipt]:
     """The receipts of the arrivals that fit, each once, in no promised order."""
     seen: set[str] = set()
-    given = SearchResult(records, wanted.recipient)
+    given = RecipientLookup(records, wanted.recipient)
     for where in _scans(wanted):
         for record in records.scan(Table.RECEIPTS, where):
             receipt = Receipt.from_record(record)
@@ -85,9 +85,9 @@ def parse_id(text: str) -> str:
         ConfigurationError: it cannot be one.
     """
     text = text.strip().lower()
-    if not re.fullmatch(rf"[0-9a-f]{{{LEAST_DIGITS},64}}", text):
+    if not re.fullmatch(rf"[0-9a-f]{{{MIN_ID_DIGITS},64}}", text):
         raise ConfigurationError(
-            f"{text} is no id: it has {LEAST_DIGITS} to 64 hex digits, of a message's or an arrival's"
+            f"{text} is no id: it has {MIN_ID_DIGITS} to 64 hex digits, of a message's or an arrival's"
         )
     return text
 
@@ -98,7 +98,7 @@ def parse_message_id(text: str) -> str:
     return (text[1:-1] if text.startswith("<") and text.endswith(">") else text)[:MAX_MESSAGE_ID_LENGTH]
 
 
-def parse_person(text: str) -> str:
+def parse_recipient(text: str) -> str:
     """An address as routing compares it; `*` stands for itself.
 
     Raises:
@@ -129,11 +129,11 @@ def _scans(wanted: ArrivalQuery) -> Iterator[Filter]:
         yield Filter(equal=equal, since=since, until=until)
 
 
-def _fits(receipt: Receipt, wanted: ArrivalQuery, given: SearchResult) -> bool:
+def _fits(receipt: Receipt, wanted: ArrivalQuery, given: RecipientLookup) -> bool:
     if wanted.sender and wanted.sender not in receipt.senders:
         return False
     who = wanted.recipient
-    return not who or who in receipt.to_and_cc or given.by(receipt)
+    return not who or who in receipt.to_and_cc or given.was_routed_for(receipt)
 
 
 def _midnight(day: date) -> datetime:

@@ -39,7 +39,7 @@ async def _failed(folder: str) -> tuple[list[str], str, list[bytes]]:
     world.server.deliver(letter(1))
     app = world.app()
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    bootstrap.install_app(replace(app, router=replace(app.router, read=faulty)))
+    bootstrap.install_app(replace(app, router=replace(app.router, parse=faulty)))
     engine = await Engine.start(ROOT)
     told = []
     (item,) = world.stores.queues[QueueName.ROUTE_REQUESTS].receive(1, hidden_for=60)
@@ -57,7 +57,7 @@ def test_the_text_of_a_fault_goes_nowhere(tmp_path: Path) -> None:
     assert [one.partition("\n")[0].partition(" ")[0] for one in told] == ["Fault:", "Fault:", ""]
     assert all("ValueError" in one and "in faulty" in one for one in told[:2]), "its class and its frames"
     (record,) = records
-    assert b"a fault: ValueError" in record
+    assert b"an unexpected error: ValueError" in record
     assert "message-failed: message" in logged
     for shown in (*told, logged, record.decode()):
         assert "Zwetschge" not in shown

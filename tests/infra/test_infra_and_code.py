@@ -149,7 +149,7 @@ def test_no_mail_is_moved_or_deleted_unless_it_is_asked_for() -> None:
 
 
 def test_lifecycle_rules_are_about_the_folders_that_are_written() -> None:
-    written = {"messages", "routed", *get_args(blob_paths.RecordKind), *get_args(blob_paths.NeverDownloaded)}
+    written = {"messages", "routed", *get_args(blob_paths.RecordKind), *get_args(blob_paths.SkippedKind)}
     rules = lifecycle(coolAfterDays=30, archiveAfterDays=90, deleteAfterDays=365)
     assert set(rules["delete-everything"]["filters"]["prefixMatch"]) == {f"mail/{folder}/" for folder in written}
     for name in ("cool-messages", "archive-messages"):

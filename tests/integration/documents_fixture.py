@@ -112,7 +112,7 @@ class PublishedWorld:
 
         self.servers["support"].deliver(data)
         app = self.app()
-        sorter = replace(app.router, read=read)  # type: ignore[arg-type]  # it gives no message
+        sorter = replace(app.router, parse=read)  # type: ignore[arg-type]  # it gives no message
         app.poller.poll(Poll("support", PollReason.MANUAL))
         queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
         for item in queue.receive(32, hidden_for=60):

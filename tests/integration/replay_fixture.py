@@ -100,7 +100,7 @@ class ReplayWorld(Holding):
             raise ValueError("a fault of ours")
 
         app = self.app(settings)
-        return replace(app, router=replace(app.router, read=read))  # type: ignore[arg-type]  # it gives no message
+        return replace(app, router=replace(app.router, parse=read))  # type: ignore[arg-type]  # it gives no message
 
     def gives_up(self, settings: Mapping[str, str], data: bytes) -> str:
         """A message that five tries could not route. Gives its record's path."""

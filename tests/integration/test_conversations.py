@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.dispatch.conversations import Conversations, ThreadReferences
+from shared.dispatch.routing_input import Conversations, ThreadReferences
 from shared.storage.base import Table
 from tests.integration.routing_fixture import World, identity
 

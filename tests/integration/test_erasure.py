@@ -210,7 +210,7 @@ def test_8_5_what_is_forgotten_is_not_routed_by_an_announcement(world: ReplayWor
     app = world.collect(BOTH, TO_BOTH)
     ask(world, identity(TO_BOTH))
     [receipt] = world.receipts()
-    assert app.router.route(RouteRequest(receipt.arrival)) == "before"
+    assert app.router.route(RouteRequest(receipt.arrival)) == "already-processed"
     assert app.router.dead_letter(RouteRequest(receipt.arrival)) is None
     assert list(world.stores.blobs.list()) == []
     assert Receipt.from_record(next(world.stores.records.scan(Table.RECEIPTS))).state is State.ERASED

@@ -29,11 +29,15 @@ def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayWorld) -> None:
     told: list[str] = []
     lease = RenewingLease.acquire(world.stores.leases, "office")
     assert lease is not None
-    forgetting = Eraser(world.stores, {"office", "support"}, patience=0.5)
-    with lease, pytest.raises(ServiceUnavailable, match="office is being drained"), forgetting.alone(told.append):
+    forgetting = Eraser(world.stores, {"office", "support"}, lease_timeout=0.5)
+    with (
+        lease,
+        pytest.raises(ServiceUnavailable, match="office is being drained"),
+        forgetting.hold_mailboxes(told.append),
+    ):
         pytest.fail("it is drained")
     assert set(told) == {"office"}
-    with forgetting.alone() as ensure:
+    with forgetting.hold_mailboxes() as ensure:
         ensure()
         assert RenewingLease.acquire(world.stores.leases, "support") is None
 
@@ -45,7 +49,7 @@ def test_8_5_who_dies_over_it_at_any_step_is_finished_by_the_next(
     storage_of: str, way: Way, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Receipts have no room to tell who was given what: that has to be found by the claims.
-    monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 0)
+    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
     world = ReplayWorld(storage_of)
     try:
         at = 0

@@ -49,7 +49,7 @@ def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayWorld) ->
     slow = world.app(OFFICE_ONLY)
 
     def decided_then_forgotten(data: Any) -> Message:
-        message = slow.router.read(data)
+        message = slow.router.parse(data)
         assert app.router.route(announcement) == "routed"
         ask(world, identity(TO_BOTH))
         return message
@@ -61,7 +61,7 @@ def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayWorld) ->
 
     come: list[str] = []
     stores = replace(world.stores, blobs=Watched(world.stores.blobs, list=comes))
-    MessageRouter(stores, slow.router.tables, decided_then_forgotten).route(announcement)
+    MessageRouter(stores, slow.router.route_table_for, decided_then_forgotten).route(announcement)
     assert come
     assert list(world.results()) == [("billing", "billing@example.com")]
     assert world.stores.blobs.exists(parsed_path(identity(TO_BOTH)))
@@ -77,7 +77,7 @@ def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayWorld, tol
     slow = world.app(told)
 
     def decided_then_forgotten(data: Any) -> Message:
-        message = slow.router.read(data)
+        message = slow.router.parse(data)
         app.router.route(announcement)
         ask(world, identity(TO_BOTH))
         return message
@@ -87,7 +87,7 @@ def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayWorld, tol
 
     stores = replace(world.stores, blobs=Watched(world.stores.blobs, delete_many=ill))
     with pytest.raises(ServiceUnavailable):
-        MessageRouter(stores, slow.router.tables, decided_then_forgotten).route(announcement)
+        MessageRouter(stores, slow.router.route_table_for, decided_then_forgotten).route(announcement)
     assert list(world.stores.blobs.list())
     app.router.route(announcement)
     assert list(world.stores.blobs.list()) == []
@@ -103,7 +103,7 @@ def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayW
     slow = world.app(BOTH)
 
     def decided_then_forgotten(data: object) -> object:
-        message = slow.router.read(data)
+        message = slow.router.parse(data)
         assert app.router.route(announcement) == "routed"
         ask(world, identity(TO_BOTH))
         return message
@@ -113,7 +113,7 @@ def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayW
 
     heard = listen()
     before = counted()
-    late = MessageRouter(world.stores, slow.router.tables, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
+    late = MessageRouter(world.stores, slow.router.route_table_for, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
     late.route(RouteRequest(announcement.arrival))
     assert counted() - before == 2, "by the first worker, and not by the late one again"
     assert list(world.stores.blobs.list()) == []

@@ -67,7 +67,7 @@ class Watched:
 def test_8_5_a_replayed_result_goes_that_no_receipt_had_room_for(
     world: ReplayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 0)
+    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
     world.collect(BILLING, TO_BOTH)
     world.replay(ACCOUNTS, world.only("routed/"), reissue=True)
     told = Console(file=StringIO(), width=200)
@@ -107,7 +107,7 @@ def test_8_5_what_is_downloaded_meanwhile_keeps_its_results(world: ReplayWorld) 
     """A message was too large, its record is to go; while forgetting waits for the mailbox, it is collected."""
     world.collect(SMALL, TO_BOTH)
     [receipt] = world.receipts()
-    chosen = forgetting(world).by_id(receipt.arrival)
+    chosen = forgetting(world).find_by_id(receipt.arrival)
     with pytest.raises(WriteConflict):
         forgetting(replace_leases(world, lambda: world.collect(BOTH))).erase(chosen)
     assert sum(world.results().values()) == 2
@@ -120,7 +120,7 @@ def test_8_5_what_is_downloaded_meanwhile_keeps_its_results(world: ReplayWorld) 
 def test_8_5_what_is_given_to_somebody_else_meanwhile_stays(world: ReplayWorld) -> None:
     """It names them and nobody got it, when it was chosen; then a replay finds somebody."""
     world.collect({}, letter("nobody@example.com, billing@example.com"))
-    chosen = forgetting(world).by_address("nobody@example.com")
+    chosen = forgetting(world).find_by_address("nobody@example.com")
     world.replay(BILLING, world.only("unhandled/"))
     with pytest.raises(WriteConflict):
         forgetting(world).erase(chosen, "nobody@example.com")
@@ -131,7 +131,7 @@ def test_8_5_what_is_given_to_somebody_else_meanwhile_stays(world: ReplayWorld) 
 def test_8_5_bytes_stay_for_what_arrives_meanwhile(world: ReplayWorld) -> None:
     """The same bytes come into another mailbox after all was looked at, and before the mailboxes are held."""
     world.collect(BOTH, TO_BOTH)
-    chosen = forgetting(world).by_id(identity(TO_BOTH))
+    chosen = forgetting(world).find_by_id(identity(TO_BOTH))
 
     def comes() -> None:
         world.servers["office"].deliver(TO_BOTH)
@@ -163,7 +163,7 @@ def replace_leases(world: ReplayWorld, meanwhile: Any) -> ReplayWorld:
 
 def test_8_5_no_bytes_go_once_a_lease_is_lost(world: ReplayWorld) -> None:
     world.collect(BOTH, TO_BOTH, letter("sales@example.com", 2))
-    found = forgetting(world).look(forgetting(world).by_address("a@b.example"))
+    found = forgetting(world).collect_artifacts(forgetting(world).find_by_address("a@b.example"))
     assert len(found.bytes) == 4
     gone: list[str] = []
 
@@ -190,7 +190,7 @@ def test_8_5_the_thread_of_an_arrival_that_stays_is_found_on(world: ReplayWorld)
 
 def test_8_5_mailboxes_of_other_settings_are_not_drained_meanwhile(world: ReplayWorld) -> None:
     world.collect(BOTH, TO_BOTH, mailbox="office")
-    with Eraser(world.stores, {"support"}).alone():
+    with Eraser(world.stores, {"support"}).hold_mailboxes():
         assert RenewingLease.acquire(world.stores.leases, "office") is None
 
 
@@ -211,7 +211,7 @@ def test_8_5_what_only_its_bytes_tell_apart_is_collected_anew(world: ReplayWorld
 
 
 def test_8_5_who_is_in_claims_alone_costs_one_look_at_them(world: ReplayWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 0)
+    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 0)
     world.collect(BOTH, *(letter("sales@example.com", number, f"text {number}") for number in range(5)))
     looks: list[Table] = []

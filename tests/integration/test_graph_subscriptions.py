@@ -328,7 +328,7 @@ def test_a_tick_reads_no_record_of_a_folder_that_was_subscribed_to(
         return original(records, mailbox, folder)
 
     monkeypatch.setattr(SubscriptionRecord, "read", counted)
-    app.poller.due(PollReason.TIMER)
+    app.poller.due_polls(PollReason.TIMER)
     before = len(read)
     app.subscriptions.request_missing()
     assert len(read) == before, "what the timer reads anyway is enough"

@@ -53,15 +53,15 @@ def stores(storage: str) -> Iterator[Storage]:
 
 def test_all_is_well_where_nothing_is(storage: str, stores: Storage) -> None:
     vitals = collect_health_metrics(settings_on(storage), stores, lambda: NOW)
-    assert vitals.failing == {"office": 0.0}
+    assert vitals.failing_seconds == {"office": 0.0}
     assert vitals.disabled == {"office": False, "broken": True}
-    assert (vitals.pending, vitals.oldest) == (0, 0.0)
-    assert vitals.poison == {
+    assert (vitals.outbox_size, vitals.oldest_seconds) == (0, 0.0)
+    assert vitals.poison_lengths == {
         QueueName.POLLS_POISON: 0,
         QueueName.ROUTE_REQUESTS_POISON: 0,
         QueueName.LIFECYCLE_POISON: 0,
     }
-    assert vitals.left == {"office": 0.0}, "nobody notifies us yet"
+    assert vitals.subscription_seconds == {"office": 0.0}, "nobody notifies us yet"
 
 
 def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(storage: str, stores: Storage) -> None:
@@ -74,20 +74,20 @@ def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(sto
 
     health = HealthRecords(stores.records, now)
     for _ in range(3):
-        health.failed(office, ConnectFailed("does not answer"))
+        health.record_failure(office, ConnectFailed("does not answer"))
         time += timedelta(minutes=20)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 3600.0}
-    health.succeeded(office, collected=0, left=0)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 0.0}
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 3600.0}
+    health.record_success(office, collected=0, left=0)
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 0.0}
     time += timedelta(minutes=5)
-    health.failed(office, ConnectFailed("does not answer"))
+    health.record_failure(office, ConnectFailed("does not answer"))
     time += timedelta(minutes=1)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 60.0}
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 60.0}
     for _ in range(office.disable_after):
-        health.failed(office, ConnectFailed("does not answer"))
+        health.record_failure(office, ConnectFailed("does not answer"))
     assert collect_health_metrics(settings, stores, now).disabled["office"]
     health.enable("office")
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 0.0}
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 0.0}
 
 
 def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(storage: str, stores: Storage) -> None:
@@ -100,12 +100,14 @@ def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(stora
 
     health = HealthRecords(stores.records, now)
     for _ in range(3):
-        health.busy(office, MailboxBusy("[SYS/TEMP] try again later"))
+        health.record_busy(office, MailboxBusy("[SYS/TEMP] try again later"))
         time += timedelta(minutes=25)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 4500.0}, "the alert's threshold is 3,600"
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 4500.0}, (
+        "the alert's threshold is 3,600"
+    )
     assert not collect_health_metrics(settings, stores, now).disabled["office"]
-    health.succeeded(office, collected=0, left=0)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 0.0}
+    health.record_success(office, collected=0, left=0)
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 0.0}
 
 
 def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, stores: Storage) -> None:

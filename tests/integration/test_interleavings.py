@@ -155,7 +155,7 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
 
 def _sorting(app: App, announcement: RouteRequest) -> Callable[[Turns, int], None]:
     def job(turns: Turns, worker: int) -> None:
-        replace(app.router, stores=turns.stores(app.storage, worker)).route(announcement)
+        replace(app.router, storage=turns.stores(app.storage, worker)).route(announcement)
 
     return job
 

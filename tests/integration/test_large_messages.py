@@ -50,7 +50,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from shared.mime.parser import parse
-from shared.dispatch.raw import opened
+from shared.dispatch.routing_input import opened
 from shared.storage.folder.blobs import FolderBlobs
 
 def most():

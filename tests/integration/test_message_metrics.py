@@ -77,7 +77,7 @@ def test_every_look_that_a_service_spoils_is_counted_the_last_as_well(
         raise ServiceUnavailable("the storage is ill")
 
     app = world.app()
-    monkeypatch.setattr(type(app.poller.health), "contacted", ill)
+    monkeypatch.setattr(type(app.poller.health), "record_contact", ill)
     for retries in range(6):
         app.poller.poll(Poll("support", PollReason.FOLLOW_UP, retries))
     assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox") - before == 6

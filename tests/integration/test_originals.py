@@ -54,7 +54,7 @@ class Originals(ReplayWorld):
         if key not in self._apps:
             self._apps[key] = super().app(settings)
         app = self._apps[key]
-        return app if stores is None else replace(app, router=replace(app.router, stores=stores))
+        return app if stores is None else replace(app, router=replace(app.router, storage=stores))
 
 
 @pytest.fixture

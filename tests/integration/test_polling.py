@@ -134,7 +134,7 @@ def test_1_9_poll_every(world: World) -> None:
     world.extra = {"POLL_EVERY": "600"}
     for minute in range(31):
         world.time = START + timedelta(minutes=minute)
-        for request in world.app().poller.due(PollReason.TIMER):
+        for request in world.app().poller.due_polls(PollReason.TIMER):
             world.app().poller.poll(request)
     assert world.sign_ins == 4
 
@@ -159,8 +159,10 @@ def test_a_poll_for_a_mailbox_that_is_configured_no_more_is_dropped(world: World
 def test_a_faulty_mailbox_is_said_aloud_and_does_not_stop_the_others(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    poller = replace(world.app().poller, faulty={"office": ("MAILBOXES__office__HOST is missing",)})
-    assert poller.due(PollReason.TIMER, "00-aa-bb-01") == [Poll("support", PollReason.TIMER, traceparent="00-aa-bb-01")]
+    poller = replace(world.app().poller, configuration_errors={"office": ("MAILBOXES__office__HOST is missing",)})
+    assert poller.due_polls(PollReason.TIMER, "00-aa-bb-01") == [
+        Poll("support", PollReason.TIMER, traceparent="00-aa-bb-01")
+    ]
     assert "MAILBOXES__office__HOST" in caplog.text
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConnectFailed, MailboxBusy
-from shared.intake.poller import MOST_RETRIES, REPEAT_AFTER, SPACING
+from shared.intake.poller import MAX_RETRIES, NOTIFIED_SPACING, RECHECK_DELAY
 from shared.queue_messages import Poll, PollReason
 from tests.integration.polling_fixture import START, GraphWorld, World, letter
 from tests.servers.faults import Faults
@@ -70,8 +70,8 @@ def test_a_notification_right_after_a_look_waits_and_is_served_then(world: Graph
     world.server.deliver(letter(2))
     early = asked_now(world)
     assert world.serve(early) is None
-    assert world.taken_off() == [(early, SPACING)], "as it came, its time included"
-    world.later(SPACING)
+    assert world.taken_off() == [(early, NOTIFIED_SPACING)], "as it came, its time included"
+    world.later(NOTIFIED_SPACING)
     drained = world.serve(early)
     assert drained is not None
     assert drained.collected == 1
@@ -84,13 +84,13 @@ def test_a_burst_of_notifications_is_two_looks(world: GraphWorld) -> None:
     ]
     looks = world.run(*burst, at_most=80)
     assert [reason for reason, _ in looks[:2]] == ["notified", "notified"]
-    assert looks[1][1] == pytest.approx(SPACING)
+    assert looks[1][1] == pytest.approx(NOTIFIED_SPACING)
     assert [reason for reason, _ in looks[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
 
 
 def test_a_look_that_finds_nothing_is_repeated_once_20_seconds_later(world: GraphWorld) -> None:
-    assert world.run(asked_now(world)) == [("notified", 0.0), ("repeat", REPEAT_AFTER)]
-    assert REPEAT_AFTER == 20
+    assert world.run(asked_now(world)) == [("notified", 0.0), ("repeat", RECHECK_DELAY)]
+    assert RECHECK_DELAY == 20
 
 
 def test_what_only_the_repeated_look_can_see_is_collected(world: GraphWorld) -> None:
@@ -127,7 +127,7 @@ def test_8_3_a_look_that_met_messages_graph_says_do_not_exist_is_repeated(world:
     drained = world.notified()
     assert drained is not None
     assert (drained.collected, drained.gone) == (1, 1)
-    assert [(poll.reason, delay) for poll, delay in world.taken_off()] == [(PollReason.RECHECK, REPEAT_AFTER)]
+    assert [(poll.reason, delay) for poll, delay in world.taken_off()] == [(PollReason.RECHECK, RECHECK_DELAY)]
 
 
 @pytest.mark.parametrize("reason", [PollReason.TIMER, PollReason.RECHECK, PollReason.MANUAL])
@@ -149,7 +149,7 @@ def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world:
 
     def notify_as_another_instance() -> None:
         world.server.before_batch = lambda: None
-        world.later(SPACING)
+        world.later(NOTIFIED_SPACING)
         world.server.deliver(letter(2))
         assert world.notified() is None
 
@@ -157,14 +157,14 @@ def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world:
     assert world.notified() is not None
     assert world.sign_ins == 1, "one worker at a time"
     [(again, delay)] = world.taken_off()
-    assert (again, delay) == (Poll("support", PollReason.FOLLOW_UP), SPACING)
+    assert (again, delay) == (Poll("support", PollReason.FOLLOW_UP), NOTIFIED_SPACING)
     world.later(delay)
     assert world.run(again) == [("again", 0.0)]
     assert world.server.messages == {}
 
 
 def test_1_10_the_look_after_a_look_may_be_repeated_once_too(world: GraphWorld) -> None:
-    assert world.run(Poll("support", PollReason.FOLLOW_UP)) == [("again", 0.0), ("repeat", REPEAT_AFTER)]
+    assert world.run(Poll("support", PollReason.FOLLOW_UP)) == [("again", 0.0), ("repeat", RECHECK_DELAY)]
 
 
 def test_what_is_left_when_the_time_is_up_is_gone_on_with_at_once(world: GraphWorld) -> None:
@@ -220,7 +220,7 @@ def looks_by_the_clock(world: GraphWorld, until: int, start: int = 0) -> list[in
     for minute in range(start, until):
         world.time = START + timedelta(minutes=minute)
         before = world.sign_ins
-        for poll in world.app().poller.due(PollReason.TIMER):
+        for poll in world.app().poller.due_polls(PollReason.TIMER):
             world.serve(poll)
         minutes += [minute] * (world.sign_ins - before)
     assert world.taken_off() == []
@@ -250,7 +250,7 @@ def test_1_9_a_busy_graph_is_asked_again_when_it_said(world: GraphWorld, told: f
 def test_1_9_a_graph_that_stays_busy_is_asked_so_often_and_then_by_the_clock(world: GraphWorld) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=30)
     looks = world.run(asked_now(world))
-    times = accumulate(30.0 * 2**busy + 1 for busy in range(MOST_RETRIES))
+    times = accumulate(30.0 * 2**busy + 1 for busy in range(MAX_RETRIES))
     assert looks == [("notified", 0.0), *(("again", time) for time in times)]
     world.fails = None
     world.later(900)
@@ -282,7 +282,7 @@ def test_8_1_a_notification_that_comes_back_after_a_crash_is_not_taken_for_serve
     world.later(5)
     world.server.deliver(letter(1))
     app = world.app()
-    app.health.contacted(app.settings.mailboxes["support"], PollReason.NOTIFIED)
+    app.health.record_contact(app.settings.mailboxes["support"], PollReason.NOTIFIED)
     world.later(600)
     drained = world.notified(asked=came)
     assert drained is not None

@@ -134,7 +134,7 @@ class LosesIt:
 def test_1_10_a_lease_that_cannot_be_released_ends_by_itself(world: World) -> None:
     stores = replace(world.stores, leases=Unreleased(world.stores.leases))
     app = world.app()
-    poller = replace(app.poller, intake=replace(app.poller.intake, stores=stores))
+    poller = replace(app.poller, intake=replace(app.poller.intake, storage=stores))
     assert poller.poll(Poll("support", PollReason.TIMER)) is not None
     assert world.app().health.get("support").failures == 0
 

@@ -47,7 +47,7 @@ def dies_before_recording(world: World) -> None:
             raise ProcessGone
 
     app = world.app()
-    intake = replace(app.poller.intake, stores=watched(world, merge_many=gone))
+    intake = replace(app.poller.intake, storage=watched(world, merge_many=gone))
     with suppress(ProcessGone):
         replace(app.poller, intake=intake).poll(POLL)
         pytest.fail("the process was to end")
@@ -64,7 +64,7 @@ def operations(world: World) -> list[str]:
     app = world.app()
     ways = {name: note(name) for name in ("get", "get_many", "merge", "merge_many", "create_many", "scan")}
     stores = watched(world, **ways)
-    replace(app.poller, intake=replace(app.poller.intake, stores=stores)).poll(POLL)
+    replace(app.poller, intake=replace(app.poller.intake, storage=stores)).poll(POLL)
     return names
 
 

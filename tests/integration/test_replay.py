@@ -192,7 +192,7 @@ def test_a_first_try_that_a_replay_overtakes_leaves_no_open_record(world: Replay
         world.app(BOTH).router.route(replace(first, replay=ReplayRequest("unhandled/x")))
         return parse(data)
 
-    replace(app.router, read=read).route(first)
+    replace(app.router, parse=read).route(first)
     assert world.read(world.only("unhandled/"))["resolved"]["results"] == world.paths("routed/")
     [receipt] = world.receipts()
     assert set(receipt.outcomes) == {"billing@example.com", "sales@example.com"}
@@ -274,6 +274,6 @@ def test_what_was_forgotten_is_not_replayed(world: ReplayWorld) -> None:
     assert world.ask(BOTH, "unhandled/").failures == [
         f"{world.only('unhandled/')}: its arrival has no receipt, or was forgotten"
     ]
-    assert world.app(BOTH).router.route(announcement) == "before"
+    assert world.app(BOTH).router.route(announcement) == "already-processed"
     assert world.results() == Counter()
     assert world.pending() == 0

@@ -119,7 +119,7 @@ def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
         def work(turns: Turns, worker: int) -> None:
             app, announcement = jobs[number]
             with suppress(TransientError):
-                replace(app.router, stores=turns.stores(app.storage, worker)).route(announcement)
+                replace(app.router, storage=turns.stores(app.storage, worker)).route(announcement)
                 done.add(number)
 
         return work

@@ -122,7 +122,7 @@ def test_8_4_an_error_that_a_later_try_got_over_is_no_reason_to_give_up_a_replay
     with pytest.raises(ValueError, match="a fault") as caught:
         failing.route(announcement)
     failing.record_error(announcement, caught.value)
-    assert world.receipts()[0].last_error == "a fault: ValueError"
+    assert world.receipts()[0].last_error == "an unexpected error: ValueError"
     app = world.app(NOBODY)
     app.router.route(announcement)
     assert world.receipts()[0].last_error == ""
@@ -147,9 +147,9 @@ def test_8_4_what_is_given_up_beside_a_try_that_succeeds_leaves_no_open_record(w
             assert giving_up.dead_letter(announcement) is not None
             return parse(data)
 
-        assert replace(app.router, read=read).route(announcement) == "routed"
+        assert replace(app.router, parse=read).route(announcement) == "routed"
     else:
-        create = giving_up.stores.blobs.create
+        create = giving_up.storage.blobs.create
 
         class _Late:
             """Another routes the arrival between its receipt's mark and its record."""
@@ -164,8 +164,8 @@ def test_8_4_what_is_given_up_beside_a_try_that_succeeds_leaves_no_open_record(w
         [before] = world.receipts()
         values = {"state": "routed", "outcome": "routed", "outcomes": '{"billing@example.com": "routed routed/x"}'}
         routed = (Table.RECEIPTS, before.arrival, values)
-        late = replace(giving_up.stores, blobs=_Late())  # type: ignore[arg-type]  # the rest is the storage's own
-        replace(giving_up, stores=late).dead_letter(announcement)
+        late = replace(giving_up.storage, blobs=_Late())  # type: ignore[arg-type]  # the rest is the storage's own
+        replace(giving_up, storage=late).dead_letter(announcement)
     [receipt] = world.receipts()
     assert receipt.state is State.ROUTED
     resolved = world.read(world.only("failed/"))["resolved"]

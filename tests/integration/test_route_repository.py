@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.config import ROUTES_PATH, AppSettings, load_settings
-from shared.dispatch.route_repository import LOOK_EVERY, RouteRepository
+from shared.dispatch.route_repository import CHECK_INTERVAL, RouteRepository
 from shared.errors import ServiceUnavailable
 from shared.receipts import State
 from shared.storage.base import Blobs, BlobVersion, Storage
@@ -64,7 +64,7 @@ class Desk:
         return [route.name for route in self.book.read().routes]
 
     def later(self) -> None:
-        self.time += LOOK_EVERY
+        self.time += CHECK_INTERVAL
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def desk(storage: str) -> Iterator[Desk]:
 def test_3_1_the_file_counts_as_it_stands_ten_seconds_ago_at_most(desk: Desk) -> None:
     assert desk.names() == []
     store_routes(desk.stores.blobs, SALES)
-    desk.time += LOOK_EVERY - timedelta(seconds=1)
+    desk.time += CHECK_INTERVAL - timedelta(seconds=1)
     assert desk.names() == []
     desk.time += timedelta(seconds=1)
     assert desk.names() == ["sales"]
@@ -157,7 +157,7 @@ def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCap
     desk.later()
     assert desk.names() == ["sales"]
     changed, doubtful = logged()
-    assert changed == "routes-changed: config/routes.json was read anew, with 1 routes"
+    assert changed == "routes-changed: config/routes.json was read again, with 1 routes"
     assert doubtful.startswith("routes-doubtful: MAILBOXES__support__ADDRESS: support@example.com has no route")
     store_routes(desk.stores.blobs, {**SALES, **ORDERS})
     desk.later()
@@ -180,7 +180,7 @@ def test_3_1_a_route_that_is_added_takes_mail_without_a_restart(world: World) ->
         work_until_idle(app)
         assert len(world.results()) == times
         store_routes(world.stores.blobs, ORDERS)
-        world.time += LOOK_EVERY
+        world.time += CHECK_INTERVAL
     assert world.results() == [("orders", "orders+2@example.com")]
 
 
@@ -198,7 +198,7 @@ def test_8_1_while_the_file_is_wrong_mail_is_collected_and_waits_and_none_is_los
     assert sorted(receipt.state for receipt in world.receipts()) == [State.ROUTED, State.STORED]
 
     store_routes(world.stores.blobs, ORDERS)
-    world.time += LOOK_EVERY
+    world.time += CHECK_INTERVAL
     let_time_pass(world.folder)
     work_until_idle(app)
     assert world.results() == [("office", "office@example.com"), ("orders", "orders@example.com")]
@@ -239,7 +239,10 @@ def test_8_1_while_a_setting_of_a_route_is_wrong_mail_is_collected_and_waits(
     assert {receipt.last_error for receipt in receipts.values()} == {""}
     assert {route for route, _ in world.results()}.isdisjoint(waiting)
     assert not world.paths("unhandled/")
-    assert sum(f"routes-wrong: mail waits until they are right: {wrong}" in line for line in caplog.messages) == 1
+    assert (
+        sum(f"routes-wrong: mail waits until these errors are corrected: {wrong}" in line for line in caplog.messages)
+        == 1
+    )
 
     for key in values:
         del world.values[key]

@@ -133,7 +133,7 @@ def test_sorting_twice_leaves_what_sorting_once_leaves(world: World) -> None:
     before = {path: world.stores.blobs.read(path) for path in world.paths("")}
     app = world.app()
     for receipt in world.receipts():
-        assert app.router.route(RouteRequest(receipt.arrival)) == "before"
+        assert app.router.route(RouteRequest(receipt.arrival)) == "already-processed"
         # As if the worker had died just before it noted that it was done.
         world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.STORED.value})
         world.time += timedelta(days=1)
@@ -162,7 +162,7 @@ def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.
         raise ValueError("a fault of ours")
 
     app = world.app()
-    sorter = replace(app.router, read=read)  # type: ignore[arg-type]  # a reader that raises gives no message
+    sorter = replace(app.router, parse=read)  # type: ignore[arg-type]  # a reader that raises gives no message
     with pytest.raises(ValueError, match="a fault of ours") as caught:
         sorter.route(announcement)
     sorter.record_error(announcement, caught.value)
@@ -172,9 +172,9 @@ def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.
     assert path == f"failed/support/2026/11/23/{receipt.message}-{receipt.arrival[:12]}.json"
     assert world.paths("failed/") == [path]
     told = world.read(path)
-    assert told["error"] == "a fault: ValueError"
+    assert told["error"] == "an unexpected error: ValueError"
     assert told["arrival"]["mailbox"] == "support"
-    assert (receipt.state, receipt.last_error) == (State.FAILED, "a fault: ValueError")
+    assert (receipt.state, receipt.last_error) == (State.FAILED, "an unexpected error: ValueError")
     assert [one.getMessage().split(":")[0] for one in caplog.records if one.levelno == logging.ERROR] == [
         "message-failed"
     ]

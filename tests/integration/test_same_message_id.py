@@ -14,7 +14,7 @@ import pytest
 from mailroom_cli.commands.explain import explain
 from mailroom_cli.commands.find import find_message_histories
 from mailroom_cli.commands.forget import forget
-from shared.dispatch import attempt, deduplication
+from shared.dispatch import deduplication, router
 from shared.errors import ServiceUnavailable
 from shared.operations.search import ArrivalQuery
 from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
@@ -292,7 +292,7 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: 
         erasing = _AtOperation(world, at, receipt(world, gone).message)
         sorter = world.app(SALES).router
         with suppress(ServiceUnavailable):
-            replace(sorter, stores=replace(world.stores, records=erasing)).route(routed)
+            replace(sorter, storage=replace(world.stores, records=erasing)).route(routed)
         for one in (second, third):
             sorter.route(one, tried=True)
         copy = arrives(world, letter(FOOTER + "\n\nscanned twice", number=at))
@@ -378,7 +378,7 @@ def test_4_4_a_message_that_is_read_otherwise_than_by_the_first_try_claims_what_
 ) -> None:
     """A version that reads more of a message comes between two tries."""
     for at in range(1, 40):
-        monkeypatch.setattr(attempt, "fingerprints", lambda message, seen: fingerprints(message, seen)[:1])
+        monkeypatch.setattr(router, "fingerprints", lambda message, seen: fingerprints(message, seen)[:1])
         data = letter(GENUINE, number=at)
         first = arrives(world, data, route=False)
         faults = Faults(at, Way.GONE_AFTER)

@@ -14,7 +14,7 @@ from mailroom_cli.commands.find import find_message_histories
 from shared.clock import utc_now
 from shared.documents.blob_paths import raw_path
 from shared.errors import ConfigurationError
-from shared.operations.search import ArrivalQuery, find_arrivals, parse_id, parse_message_id, parse_person
+from shared.operations.search import ArrivalQuery, find_arrivals, parse_id, parse_message_id, parse_recipient
 from shared.receipts import Receipt
 from tests.end_to_end.command import identity
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld, letter
@@ -84,7 +84,7 @@ def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayWorl
 
 
 def test_who_has_no_room_in_the_receipt_is_found_by_a_claim(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 500)
+    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 500)
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 3)
     world = ReplayWorld(storage)
     many = [f"{number}@list.example" for number in range(5)]
@@ -137,9 +137,9 @@ def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayWor
 def test_what_is_asked_for_is_read_leniently_and_checked() -> None:
     assert parse_id(" ABCDEF01 ") == "abcdef01"
     assert parse_message_id(" <x@y> ") == parse_message_id("x@y") == "x@y"
-    assert parse_person("Ann@B\u00fccher.example") == "ann@xn--bcher-kva.example"
+    assert parse_recipient("Ann@B\u00fccher.example") == "ann@xn--bcher-kva.example"
     for wrong in ("abcdef0", "0" * 65, "xyzxyzxy", ""):
         with pytest.raises(ConfigurationError):
             parse_id(wrong)
     with pytest.raises(ConfigurationError):
-        parse_person("nobody")
+        parse_recipient("nobody")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.intake.undelivered import SERVER_TROUBLE
+from shared.intake.undelivered import MIN_UNDELIVERED_FOR_BUSY
 from shared.mailbox_health import MailboxHealth
 from shared.mailboxes.base import ListedMessage
 from shared.queue_messages import Poll, PollReason
@@ -130,7 +130,7 @@ def test_1_8_under_keep_a_skipped_message_does_not_hold_the_watermark_back(world
 
 
 def test_1_9_a_server_that_delivers_nothing_at_all_is_busy_and_no_message_is_skipped(world: World) -> None:
-    numbers = range(1, SERVER_TROUBLE + 1)
+    numbers = range(1, MIN_UNDELIVERED_FOR_BUSY + 1)
     world.server.deliver(*map(letter, numbers))
     refuse(world, *numbers)
     for _ in range(4):
@@ -142,7 +142,7 @@ def test_1_9_a_server_that_delivers_nothing_at_all_is_busy_and_no_message_is_ski
     refuse(world)
     world.time += timedelta(hours=2)
     world.look()
-    assert len(world.results()) == SERVER_TROUBLE
+    assert len(world.results()) == MIN_UNDELIVERED_FOR_BUSY
 
 
 @pytest.mark.parametrize("after", ["delete", "keep"])
@@ -177,7 +177,7 @@ def test_1_8_a_folder_of_which_nothing_is_delivered_does_not_keep_the_mail_of_th
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged, inbox = MemoryServer(), world.server
-    damaged.deliver(*map(letter, range(SERVER_TROUBLE)))
+    damaged.deliver(*map(letter, range(MIN_UNDELIVERED_FOR_BUSY)))
     damaged.refused = dict.fromkeys(damaged.messages, REFUSAL)
     world.extra = {"FOLDERS": "Damaged;INBOX"}
     monkeypatch.setattr(MemoryServer, "open", lambda _server: Folders({"Damaged": damaged, "INBOX": inbox}))
@@ -186,9 +186,9 @@ def test_1_8_a_folder_of_which_nothing_is_delivered_does_not_keep_the_mail_of_th
         poll(world)
         assert len(world.results()) == polls
         assert health(world).busy_reason == ""
-    assert len(skipped(world)) == SERVER_TROUBLE
+    assert len(skipped(world)) == MIN_UNDELIVERED_FOR_BUSY
     poll(world)
-    assert len(damaged.messages) == health(world).left == SERVER_TROUBLE
+    assert len(damaged.messages) == health(world).left == MIN_UNDELIVERED_FOR_BUSY
 
 
 def test_8_3_graphs_404_right_after_a_notification_is_not_final(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_8_1_a_crash_at_any_step_of_the_third_poll_loses_nothing(tmp_path: Path,
         faults = Faults(at, way)
         app = world.app()
         with suppress(ProcessGone):
-            intake = replace(app.poller.intake, stores=faults.stores(world.stores))
+            intake = replace(app.poller.intake, storage=faults.stores(world.stores))
             replace(app.poller, intake=intake).poll(Poll("support", PollReason.MANUAL))
         let_time_pass(world.folder)
         poll(world, 3)

@@ -198,7 +198,7 @@ def test_8_3_one_that_was_too_large_and_cannot_be_read_either_is_asked_for_once(
 def look_with(world: World, faults: Faults) -> None:
     app = world.app()
     stores = faults.stores(world.stores)
-    intake = replace(app.poller.intake, stores=stores)
+    intake = replace(app.poller.intake, storage=stores)
     with suppress(ProcessGone):
         replace(app.poller, intake=intake).poll(Poll("support", PollReason.MANUAL))
 

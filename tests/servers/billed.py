@@ -132,7 +132,7 @@ class Measuring:
         """What a look at the mailbox takes, from the clock's tick on, and with it the collecting of what is in it."""
         queue = self._app.storage.queues[QueueName.POLLS]
         self._bill.take()
-        self._app.poller.due(PollReason.TIMER)
+        self._app.poller.due_polls(PollReason.TIMER)
         queue.put_many([Poll("support", PollReason.MANUAL).to_json()])
         (item,) = queue.receive(1, hidden_for=60)
         self._app.poller.poll(Poll.from_json(item.body))

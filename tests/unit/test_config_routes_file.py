@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shared.config import AppSettings, RouteSet, RouteSettings, load_routes, load_settings
 from shared.config.routes_file import LARGEST_FILE
 from shared.config.schema import WrittenRoute
-from shared.dispatch.route_tables import RouteTableCache
+from shared.dispatch.route_repository import RouteTableCache
 from tests.unit.test_config import APP, SALES, SUPPORT, mailbox, route
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/routes.md").read_text()

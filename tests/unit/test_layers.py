@@ -21,7 +21,6 @@ COMMON = (
     "shared.lease",
     "shared.mailbox_health",
     "shared.observability",
-    "shared.message_metrics",
 )
 
 MAY_IMPORT = {
@@ -39,10 +38,9 @@ MAY_IMPORT = {
     "shared.mailboxes": {"shared.addresses", "shared.errors", "shared.config", "shared.clock", TEMPORARY},
     "shared.observability": {"shared.errors"},
     "shared.receipts": {"shared.storage"},
-    "shared.queue_messages": {"shared.errors"},
+    "shared.queue_messages": {"shared.errors", "shared.keys"},
     "shared.lease": {"shared.errors", "shared.storage"},
     "shared.mailbox_health": {*LOW, "shared.queue_messages", "shared.observability"},
-    "shared.message_metrics": {"shared.receipts", "shared.observability"},
     "shared.documents": {*LOW, "shared.mime", "shared.routing", "shared.mailboxes.spool"},
     "shared.intake": {*LOW, *COMMON, "shared.mime", "shared.mailboxes", "shared.documents"},
     "shared.dispatch": {*LOW, *COMMON, "shared.mime", "shared.routing", "shared.mailboxes.spool", "shared.documents"},

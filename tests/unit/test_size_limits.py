@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.documents.describing import to_bytes
-from shared.documents.size_limits import fit, shorten_lists
+from shared.documents.writer import fit, shorten_lists, to_bytes
 
 
 def document(**fields: object) -> dict[str, Any]:
