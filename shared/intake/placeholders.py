@@ -23,7 +23,7 @@ class Placeholder(StrEnum):
 
 
 _LARGEST = 64 * 1024
-"""Bytes; a placeholder quotes subject and author of the original, and no more."""
+"""Size in bytes; a placeholder quotes only the subject and the author of the original."""
 
 _EXCHANGE = re.compile(
     r"retrieval using the (?:imap4?|pop3?) protocol failed for the following message\b", re.IGNORECASE

@@ -131,7 +131,7 @@ def test_8_5_what_waits_to_be_routed_is_refused(world: ReplayWorld) -> None:
         assert (outcome.groups, outcome.found) == ([], [])
         assert outcome.unread == int("@" in what)
         assert refusals(outcome) == [
-            f"message {identity(TO_BOTH)}: it waits to be routed: the app does it, or `mailroom run-once`"
+            f"message {identity(TO_BOTH)}: it waits to be routed; the app routes it, or `mailroom run-once`"
         ]
     assert left_of(world.stores, identity(TO_BOTH))
     work_until_idle(world.app(BOTH))

@@ -248,7 +248,7 @@ def test_what_cannot_be_replayed_is_refused_and_told(world: ReplayWorld) -> None
     assert sorted(outcome.failures) == sorted(
         [
             f"{record}: its arrival has no receipt, or was forgotten",
-            "unhandled/support/2026/11/24/junk.json is no record of Mailroom's: it names no arrival",
+            "unhandled/support/2026/11/24/junk.json is not a record that Mailroom wrote: it names no arrival",
         ]
     )
     assert world.announced() == []
