@@ -4,8 +4,8 @@ A claim's owner may be a duplicate itself: it claimed the raw bytes and lost the
 carries its owner's fingerprints, and an arrival that it stops follows it to the arrival that holds all of its claims:
 the original (docs/duplicates.md, "Which one is named").
 
-Different messages may have one Message-ID. Each takes a place in a list of claims on it, the first free one behind all
-messages that are different (docs/duplicates.md, "One Message-ID, several messages").
+Different messages may have one Message-ID. Each takes a position in a list of claims on it, the first free one behind
+all messages that are different (docs/duplicates.md, "One Message-ID, several messages").
 
 A claim without a result is finished by its owner, whatever the current routes are: a duplicate of the message already
 names the owner as the original. `unfinished_matches` finds these claims.
@@ -28,7 +28,7 @@ from shared.routing.fingerprints import Comparison, Fingerprint, FingerprintKind
 from shared.routing.model import ANYBODY, Decision, EnvelopeHint, Match, Matched
 from shared.storage.base import Blobs, Record, Records, Table, Value, Values
 
-MAX_PLACES = 64
+MAX_POSITIONS = 64
 """Different messages with one Message-ID that hold a claim on it. Further ones hold none, and still get results."""
 
 MAX_ADDRESSES = 1000
@@ -38,7 +38,7 @@ ERASED_CLAIM: Mapping[str, Value] = dict.fromkeys(("owner", "message", "result",
     "kind": FingerprintKind.MESSAGE_ID.value,
     "prints": "[]",
 }
-"""The properties of a claim on a Message-ID after its message is erased. It keeps its place: the list has no gaps."""
+"""The properties of a claim on a Message-ID whose message was erased. It keeps its position: the list has no gaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Claim:
         recipient: the claimed recipient.
         result_recipient: whose result it is: the claimed recipient, or the named recipient of mail that claimed `*`.
         fingerprints: the fingerprints of the owner's message, in claim order.
-        place: for a Message-ID, the place in the list of different messages.
+        position: for a Message-ID, the position in the list of different messages.
         different: the claims before it in that list.
     """
 
@@ -64,7 +64,7 @@ class Claim:
     recipient: str
     result_recipient: str
     fingerprints: tuple[Fingerprint, ...]
-    place: int = 0
+    position: int = 0
     different: tuple[Claim, ...] = ()
 
     @property
@@ -199,9 +199,9 @@ class Claims:
         self._has_claimed_anybody = True
 
     def _take_open_anybody_claim(self) -> None:
-        """Take a place for `*` behind different messages with the same Message-ID.
+        """Take a position for `*` behind different messages with the same Message-ID.
 
-        This follows our claim on the raw bytes: another arrival of the same bytes takes the place as its own.
+        This follows our claim on the raw bytes: another arrival of the same bytes takes the position as its own.
         """
         if self._open_anybody_claim is not None:
             claim, fingerprint = self._open_anybody_claim
@@ -351,11 +351,11 @@ class Claims:
             The deciding claim, like `_take`.
         """
         claim = self._take(own.fingerprint, own)
-        if claim.owner == own.owner and claim.place < MAX_PLACES:
+        if claim.owner == own.owner and claim.position < MAX_POSITIONS:
             record = self.records.get(Table.RECEIPTS, own.owner)
             if record is None or Receipt.from_record(record).state is State.ERASED:
                 # Erased since its claim was read: nothing may be claimed for it.
-                erase_claims(self.records, {_key(own.fingerprint, own.recipient, claim.place): own.kind})
+                erase_claims(self.records, {_key(own.fingerprint, own.recipient, claim.position): own.kind})
                 raise ServiceUnavailable("the arrival that claimed the same message was erased meanwhile")
         return claim
 
@@ -368,21 +368,21 @@ class Claims:
 
         Returns:
             The deciding claim: the owner's, or that of another arrival whose message is the same. If the list of a
-            Message-ID is full of different messages, the owner's, which has no place and is not stored.
+            Message-ID is full of different messages, the owner's, which has no position and is not stored.
         """
         different: list[Claim] = []
         records: dict[str, Record] = {}
-        for place in range(_places(fingerprint)):
-            key = _key(fingerprint, own.recipient, place)
-            if place > 1 and key not in records:
-                records |= self._read_ahead(fingerprint, own.recipient, place)
+        for position in range(_positions(fingerprint)):
+            key = _key(fingerprint, own.recipient, position)
+            if position > 1 and key not in records:
+                records |= self._read_ahead(fingerprint, own.recipient, position)
             if key not in records and self.records.create(Table.CLAIMS, key, own.to_values()):
-                return replace(own, place=place, different=tuple(different))
+                return replace(own, position=position, different=tuple(different))
             claim = Claim.from_record(records.get(key) or self._read_existing(key))
             if _decides(claim, fingerprint, own):
-                return replace(claim, place=place, different=tuple(different))
+                return replace(claim, position=position, different=tuple(different))
             different += [claim] if claim.owner else []
-        return replace(own, place=MAX_PLACES, different=tuple(different))
+        return replace(own, position=MAX_POSITIONS, different=tuple(different))
 
     def _find_deciding(self, fingerprint: Fingerprint, own: Claim, records: Mapping[str, Record]) -> Claim | None:
         """Return the deciding claim, like `_take`, or None if there is none. Take no claim.
@@ -399,7 +399,7 @@ class Claims:
         return next((claim for claim in claims if _decides(claim, fingerprint, own)), None)
 
     def _list(self, fingerprint: Fingerprint, recipient: str, first: Record | None = None) -> Iterator[Claim]:
-        """Yield all claims on a fingerprint in the order of their places. Only a Message-ID may have more than one.
+        """Yield all claims on a fingerprint in the order of their positions. Only a Message-ID may have more than one.
 
         Args:
             fingerprint: the claimed fingerprint.
@@ -407,18 +407,18 @@ class Claims:
             first: the first claim, if it was read.
         """
         records = {_key(fingerprint, recipient): first} if first is not None else {}
-        for place in range(_places(fingerprint)):
-            key = _key(fingerprint, recipient, place)
+        for position in range(_positions(fingerprint)):
+            key = _key(fingerprint, recipient, position)
             if key not in records:
-                records |= self._read_ahead(fingerprint, recipient, place)
+                records |= self._read_ahead(fingerprint, recipient, position)
             if key not in records:
                 return
             yield Claim.from_record(records[key])
 
-    def _read_ahead(self, fingerprint: Fingerprint, recipient: str, place: int) -> dict[str, Record]:
-        """Read the claim at a place, and as many behind it as there are before it."""
-        places = range(place, min(max(2 * place, 2), _places(fingerprint)))
-        return self.records.get_many(Table.CLAIMS, [_key(fingerprint, recipient, at) for at in places])
+    def _read_ahead(self, fingerprint: Fingerprint, recipient: str, position: int) -> dict[str, Record]:
+        """Read the claim at a position, and as many behind it as there are before it."""
+        positions = range(position, min(max(2 * position, 2), _positions(fingerprint)))
+        return self.records.get_many(Table.CLAIMS, [_key(fingerprint, recipient, at) for at in positions])
 
     def _read_existing(self, key: str) -> Record:
         record = self.records.get(Table.CLAIMS, key)
@@ -471,7 +471,7 @@ def unfinished_matches(
 
 
 def erase_claims(records: Records, claims: Mapping[str, str]) -> None:
-    """Erase claims. A claim on a Message-ID keeps its place in the list, and nothing else.
+    """Erase claims. A claim on a Message-ID keeps its position in the list, and nothing else.
 
     Args:
         records: where they are stored.
@@ -482,13 +482,13 @@ def erase_claims(records: Records, claims: Mapping[str, str]) -> None:
     records.delete_many(Table.CLAIMS, [key for key in claims if key not in set(blanked)])
 
 
-def _key(fingerprint: Fingerprint, recipient: str, place: int = 0) -> str:
-    digest = f"{fingerprint.digest} {place}" if place else fingerprint.digest
+def _key(fingerprint: Fingerprint, recipient: str, position: int = 0) -> str:
+    digest = f"{fingerprint.digest} {position}" if position else fingerprint.digest
     return claim_key(fingerprint.kind, digest, recipient)
 
 
-def _places(fingerprint: Fingerprint) -> int:
-    return MAX_PLACES if fingerprint.kind is FingerprintKind.MESSAGE_ID else 1
+def _positions(fingerprint: Fingerprint) -> int:
+    return MAX_POSITIONS if fingerprint.kind is FingerprintKind.MESSAGE_ID else 1
 
 
 def _decides(claim: Claim, fingerprint: Fingerprint, own: Claim) -> bool:

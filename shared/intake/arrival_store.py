@@ -106,7 +106,7 @@ class ArrivalStore:
                 # It was recorded as oversized or unreadable before.
                 self.storage.records.merge(Table.RECEIPTS, new.arrival, new.receipt.to_values())
         self._publish(receipts)
-        # Before the removal from the mailbox: if that fails, the next poll finds the messages known.
+        # Before the removal from the mailbox: if that fails, the next poll finds the messages already stored.
         _count_stored(receipts)
         return stored
 

@@ -49,7 +49,7 @@ class DrainStats:
     Attributes:
         collected: messages downloaded and stored.
         stored_bytes: the size in bytes of these.
-        known: messages that had a receipt from an earlier poll.
+        already_stored: messages that had a receipt from an earlier poll.
         removed: messages deleted or moved, for certain.
         skipped: messages that stay in the mailbox: oversized, unreadable, or not delivered by the server.
         gone: messages that were listed, and no longer existed when they were fetched.
@@ -62,7 +62,7 @@ class DrainStats:
 
     collected: int = 0
     stored_bytes: int = 0
-    known: int = 0
+    already_stored: int = 0
     removed: int = 0
     skipped: int = 0
     gone: int = 0
@@ -74,7 +74,7 @@ class DrainStats:
     @property
     def processed(self) -> int:
         """The messages that the next poll need not process. If there are any, it gets further than this one."""
-        return self.collected + self.known + self.newly_skipped
+        return self.collected + self.already_stored + self.newly_skipped
 
 
 Progress = Callable[[str, int, int], None]
@@ -136,7 +136,7 @@ class FolderSync:
     _is_incomplete: bool = False
     _fetching: int = 0
     _candidates: dict[int, Candidate] = field(default_factory=dict)
-    _known: list[Candidate] = field(default_factory=list)
+    _already_stored: list[Candidate] = field(default_factory=list)
     _processed: set[int] = field(default_factory=set)
     _skipped: set[int] = field(default_factory=set)
     _removing: list[str] = field(default_factory=list)
@@ -192,7 +192,7 @@ class FolderSync:
         try:
             self.mailbox.commit()
         except CommitUncertain as error:
-            # Neither a failure nor a removal: a message that is listed again is known then, and is removed again.
+            # Neither a failure nor a removal: a message that is listed again is already stored, and is removed again.
             _log.warning("%s; the next poll removes what is still in the mailbox", error)
             self.stats.uncertain = True
         else:
@@ -259,7 +259,7 @@ class FolderSync:
             yield batch
 
     def _to_download(self, listed: Sequence[ListedMessage]) -> Iterator[Candidate]:
-        """Yield the messages to be downloaded. Add known messages to `_known`, and record oversized ones."""
+        """Yield the messages to be downloaded. Add stored ones to `_already_stored`, and record oversized ones."""
         limit = self.arrivals.settings.max_message_bytes
         messages = [message for message in listed if self._is_eligible(message)]
         for start in range(0, len(messages), LOOKUP_SIZE):
@@ -267,7 +267,7 @@ class FolderSync:
                 # An earlier download may have shown that the message is larger than the server reports.
                 size = max(candidate.listed.size, candidate.receipt.size if candidate.receipt is not None else 0)
                 if candidate.receipt is not None and candidate.receipt.was_downloaded:
-                    self._known.append(candidate)
+                    self._already_stored.append(candidate)
                 elif candidate.receipt is not None and not self._is_retried(candidate.receipt):
                     self._skip(candidate.listed)
                     self.stats.skipped += 1
@@ -364,16 +364,16 @@ class FolderSync:
         return True
 
     def _finish_batch(self, stored: _StoredBatch, listed: Sequence[ListedMessage]) -> None:
-        """Remove the stored messages of a batch, and the messages that were known before."""
+        """Remove the stored messages of a batch, and the messages that were already stored."""
         settings = self.arrivals.settings
-        known, self._known = self._known, []
-        self.arrivals.republish(known)
-        candidates = [*stored.candidates, *known]
+        already_stored, self._already_stored = self._already_stored, []
+        self.arrivals.republish(already_stored)
+        candidates = [*stored.candidates, *already_stored]
         finished = candidates if self._keeps else self._remove(candidates)
         self._processed.update(candidate.listed.number for candidate in finished)
         receipts = [candidate.receipt for candidate in stored.candidates if candidate.receipt is not None]
         self.stats.collected += len(stored.candidates)
-        self.stats.known += max(0, len(finished) - len(stored.candidates))
+        self.stats.already_stored += max(0, len(finished) - len(stored.candidates))
         self.stats.skipped += stored.skipped
         self.stats.gone += stored.gone
         self.stats.newly_skipped += stored.newly_skipped
@@ -384,7 +384,7 @@ class FolderSync:
     def _remove(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """Remove messages, a batch at a time. Return those that were removed before the time was up.
 
-        The known messages may be a whole mailbox, for instance after `keep` was changed to `delete`.
+        The messages already stored may be a whole mailbox, for instance after `keep` was changed to `delete`.
         """
         self.removals.begin(candidates)
         for start in range(0, len(candidates), BATCH_MESSAGES):

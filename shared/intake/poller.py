@@ -185,11 +185,11 @@ class Poller:
                 uncertain=stats.uncertain or (health.unsettled and stats.more),
             )
             _log.info(
-                "mailbox %s: %d collected (%d bytes), %d known before, %d removed, %d skipped%s",
+                "mailbox %s: %d collected (%d bytes), %d already stored, %d removed, %d skipped%s",
                 settings.name,
                 stats.collected,
                 stats.stored_bytes,
-                stats.known,
+                stats.already_stored,
                 stats.removed,
                 stats.skipped,
                 "; the time budget is used up, another poll follows" if stats.more else "",
@@ -229,7 +229,7 @@ class Poller:
             follow_up = Poll(poll.mailbox, PollReason.FOLLOW_UP, traceparent=poll.traceparent)
             polls.put_many([follow_up.to_json()], delay=NOTIFIED_SPACING if is_graph and not has_more else 0)
         elif is_graph and stats is not None and poll.reason in (PollReason.NOTIFIED, PollReason.FOLLOW_UP):
-            found_nothing = not (stats.collected or stats.known)
+            found_nothing = not (stats.collected or stats.already_stored)
             if found_nothing or stats.gone:
                 requested_at = self.now() + timedelta(seconds=RECHECK_DELAY / 2)
                 recheck = Poll(

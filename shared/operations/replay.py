@@ -155,7 +155,7 @@ def parse_kind(kind: str | None) -> tuple[RecordKind, ...]:
     """
     if kind is None:
         return RECORD_KINDS
-    kinds = tuple(known for known in RECORD_KINDS if known == kind)
+    kinds = tuple(record_kind for record_kind in RECORD_KINDS if record_kind == kind)
     if not kinds:
         raise ConfigurationError(f"there is no kind {kind}; the kinds are {', '.join(RECORD_KINDS)}")
     return kinds

@@ -210,7 +210,7 @@ def test_1_10_what_was_known_before_is_removed_a_batch_at_a_time_under_the_lease
 
     settings = app.settings.mailboxes["support"]
     drained = app.poller.intake.run(settings, mailbox, Guard(), budget=300, first_contact=world.time)
-    assert (drained.known, drained.removed, drained.more) == (250, 250, False)
+    assert (drained.already_stored, drained.removed, drained.more) == (250, 250, False)
     assert asked[:3] == [250, 150, 50]
 
 
