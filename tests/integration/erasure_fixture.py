@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mailroom_cli.commands.forget import ErasureResult, forget
 from shared.storage.base import Storage, Table
-from tests.integration.replay_fixture import BOTH, ReplayWorld, letter
+from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
 
 TO_BOTH = letter("sales@example.com, billing@example.com")
 KEEP = {**BOTH, "MAILBOXES__support__AFTER": "keep", "MAILBOXES__office__AFTER": "keep"}
@@ -16,12 +16,12 @@ OFFICE_ONLY = {
 }
 
 
-def ask(world: ReplayWorld, what: str, *, really: bool = True, stores: Storage | None = None) -> ErasureResult:
+def run_forget(world: ReplayFixture, what: str, *, really: bool = True, stores: Storage | None = None) -> ErasureResult:
     app = world.app(BOTH, stores)
     return forget(app, what, really=really, progress=lambda _done, _of: None, waiting=lambda _mailbox: None)
 
 
-def everything(stores: Storage) -> str:
+def dump_storage(stores: Storage) -> str:
     """All that the storage holds, as one text: paths, what is in them, and records."""
     told = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
     for table in Table:

@@ -25,7 +25,7 @@ def letter(number: int, size: int = 0) -> bytes:
     return head.encode().ljust(size, b"x") + b"\r\n"
 
 
-class World:
+class IntakeFixture:
     """One mailbox on a server in memory and a storage in a folder; `app` is a new process each time."""
 
     def __init__(self, folder: Path) -> None:
@@ -48,7 +48,7 @@ class World:
         app = app_on(self.settings, connect, stores=self.stores, now=lambda: self.time)
         return replace(app, poller=replace(app.poller, budget=budget))
 
-    def look(self, budget: float = 300) -> App:
+    def poll(self, budget: float = 300) -> App:
         """Poll once and do what comes of it."""
         app = self.app(budget)
         poll(app, "support")

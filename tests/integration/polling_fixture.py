@@ -28,7 +28,7 @@ def letter(number: int) -> bytes:
     return f"From: a@b.example\r\nTo: support@example.com\r\nSubject: {number}\r\n\r\n".encode()
 
 
-class World:
+class PollingFixture:
     """One mailbox, and a storage in a folder. `fails` is what the next sign-ins raise."""
 
     def __init__(self, folder: Path) -> None:
@@ -57,11 +57,11 @@ class World:
         stores = self.stores if faults is None else faults.stores(self.stores)
         return app_on(settings, connect, stores=stores, now=lambda: self.time)
 
-    def look(self, reason: PollReason = PollReason.TIMER) -> bool:
+    def poll(self, reason: PollReason = PollReason.TIMER) -> bool:
         """One tick of the clock for the mailbox; whether it was drained."""
         return self.app().poller.poll(Poll("support", reason)) is not None
 
-    def enqueued(self) -> list[Poll]:
+    def take_polls(self) -> list[Poll]:
         """The polls on the queue, which is empty then."""
         queue = self.stores.queues[QueueName.POLLS]
         found = []
@@ -71,13 +71,13 @@ class World:
                 queue.delete(item)
         return found
 
-    def tamper(self, statement: str) -> None:
+    def execute_sql(self, statement: str) -> None:
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
             database.execute(statement)
         database.close()
 
 
-class GraphWorld(World):
+class GraphPollingFixture(PollingFixture):
     """A mailbox of Graph's, as far as its settings go. `subscribed` says whether we are notified of its mail."""
 
     subscribed = True
@@ -90,17 +90,17 @@ class GraphWorld(World):
         app = super().app(faults)
         return replace(app, poller=replace(app.poller, subscribed=lambda _settings: self.subscribed))
 
-    def later(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
 
-    def notified(self, asked: datetime | None = None) -> DrainStats | None:
+    def poll_notified(self, asked: datetime | None = None) -> DrainStats | None:
         """What comes of a notification: one that comes now, or came before."""
-        return self.serve(Poll("support", PollReason.NOTIFIED, requested_at=asked or self.time))
+        return self.run_poll(Poll("support", PollReason.NOTIFIED, requested_at=asked or self.time))
 
-    def serve(self, poll: Poll) -> DrainStats | None:
+    def run_poll(self, poll: Poll) -> DrainStats | None:
         return self.app().poller.poll(poll)
 
-    def taken_off(self) -> list[tuple[Poll, float]]:
+    def take_delayed_polls(self) -> list[tuple[Poll, float]]:
         """What was put on the queue, each with the seconds that it is hidden for; the queue is empty then."""
         told = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
@@ -120,9 +120,9 @@ class GraphWorld(World):
             due, poll = waiting.pop(0)
             self.time = max(self.time, start + timedelta(seconds=due))
             before = self.sign_ins
-            self.serve(poll)
+            self.run_poll(poll)
             now = (self.time - start).total_seconds()
             looks += [(str(poll.reason), now)] * (self.sign_ins - before)
-            waiting += [(now + delay, one) for one, delay in self.taken_off()]
+            waiting += [(now + delay, one) for one, delay in self.take_delayed_polls()]
             waiting.sort(key=lambda one: one[0])
         raise AssertionError("polls go on for ever")

@@ -35,7 +35,7 @@ def routes(**changes: str) -> dict[str, str]:
     return {**own, **changes}
 
 
-class ReplayWorld(Holding):
+class ReplayFixture(Holding):
     """A storage of either kind, and apps on it with whatever routes.
 
     Args:
@@ -51,7 +51,7 @@ class ReplayWorld(Holding):
         read = settings_for(self.storage, routes(**settings))
         return app_on(read, lambda mailbox: self.servers[mailbox.name].open(), stores=stores or self.stores)
 
-    def collect(self, settings: Mapping[str, str], *messages: bytes, mailbox: str = "support") -> App:
+    def poll_and_route(self, settings: Mapping[str, str], *messages: bytes, mailbox: str = "support") -> App:
         """Let messages arrive and be routed by these routes."""
         self.servers[mailbox].deliver(*messages)
         app = self.app(settings)
@@ -61,17 +61,17 @@ class ReplayWorld(Holding):
 
     def replay(self, settings: Mapping[str, str], *records: str, **wanted: Any) -> ReplayResult:
         """Ask for replays as the command does, and let them be worked on by these routes."""
-        outcome = self.ask(settings, *records, **wanted)
+        outcome = self.request_replay(settings, *records, **wanted)
         work_until_idle(self.app(settings))
         return outcome
 
-    def ask(
+    def request_replay(
         self, settings: Mapping[str, str], *records: str, stores: Storage | None = None, **wanted: Any
     ) -> ReplayResult:
         """Ask for replays, and leave them on the queue."""
         return replay(self.app(settings, stores), ReplayOptions(records=records, **wanted), lambda _done, _of: None)
 
-    def announced(self) -> list[RouteRequest]:
+    def take_route_requests(self) -> list[RouteRequest]:
         """Take off the queue what is on it."""
         queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
         found = []
@@ -81,7 +81,7 @@ class ReplayWorld(Holding):
                 queue.delete(item)
         return found
 
-    def only(self, prefix: str) -> str:
+    def only_path(self, prefix: str) -> str:
         [path] = self.stores.blobs.list(prefix)
         return path
 
@@ -90,10 +90,10 @@ class ReplayWorld(Holding):
         read = [self.read(path) for path in self.paths("routed/")]
         return Counter((one["route"], one["recipient"]) for one in read)
 
-    def pending(self) -> int:
+    def outbox_size(self) -> int:
         return sum(1 for _ in self.stores.records.scan(Table.OUTBOX))
 
-    def failing(self, settings: Mapping[str, str]) -> App:
+    def app_with_failing_parser(self, settings: Mapping[str, str]) -> App:
         """An app whose reader has a fault."""
 
         def read(_data: object) -> None:
@@ -102,14 +102,14 @@ class ReplayWorld(Holding):
         app = self.app(settings)
         return replace(app, router=replace(app.router, parse=read))  # type: ignore[arg-type]  # it gives no message
 
-    def gives_up(self, settings: Mapping[str, str], data: bytes) -> str:
+    def dead_letter(self, settings: Mapping[str, str], data: bytes) -> str:
         """A message that five tries could not route. Gives its record's path."""
         self.servers["support"].deliver(data)
-        app = self.failing(settings)
+        app = self.app_with_failing_parser(settings)
         app.poller.poll(Poll("support", PollReason.MANUAL))
-        for announcement in self.announced():
+        for announcement in self.take_route_requests():
             with pytest.raises(ValueError, match="a fault") as caught:
                 app.router.route(announcement)
             app.router.record_error(announcement, caught.value)
             app.router.dead_letter(announcement)
-        return self.only("failed/")
+        return self.only_path("failed/")

@@ -43,7 +43,7 @@ def identity(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-class Doing:
+class InterceptedCalls:
     """A collaborator that does as another does, but for what a test puts in the way.
 
     Args:
@@ -68,7 +68,7 @@ class Doing:
         return method
 
 
-def gone_at(prefix: str) -> Callable[..., None]:
+def process_gone_at(prefix: str) -> Callable[..., None]:
     """The process ends where it would create this blob."""
 
     def create(path: str, *_args: object, **_kwargs: object) -> None:
@@ -78,12 +78,12 @@ def gone_at(prefix: str) -> Callable[..., None]:
     return create
 
 
-def gone(*_args: object, **_kwargs: object) -> None:
+def raise_process_gone(*_args: object, **_kwargs: object) -> None:
     """The process ends here."""
     raise ProcessGone
 
 
-class World(Holding):
+class RoutingFixture(Holding):
     """Two mailboxes with routes of their own, and a storage; `app` is a new process each time."""
 
     def __init__(self, folder: Path) -> None:
@@ -106,7 +106,7 @@ class World(Holding):
         poll(app, *mailboxes)
         work_until_idle(app)
 
-    def dies(self, *mailboxes: str, **parts: object) -> None:
+    def run_until_killed(self, *mailboxes: str, **parts: object) -> None:
         """A run in which one part of the storage ends the process; afterwards its locks have run out."""
         with suppress(ProcessGone):
             self.run(*mailboxes, stores=replace(self.stores, **parts))  # type: ignore[arg-type]  # a double of the part
@@ -118,7 +118,7 @@ class World(Holding):
         read = [self.read(path) for path in self.paths("routed/")]
         return sorted((one["route"], one["recipient"]) for one in read)
 
-    def forget_announcements(self) -> None:
+    def drop_route_requests(self) -> None:
         """What Queue Storage does not, and a person with a portal might."""
         queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
         while items := queue.receive(32, hidden_for=60):

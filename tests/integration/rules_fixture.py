@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.routing_fixture import World, identity
+from tests.integration.routing_fixture import RoutingFixture, identity
 
 TEXT = "Content-Type: text/plain\r\n\r\nhello"
 PDF = 'Content-Type: application/pdf\r\nContent-Disposition: attachment; filename="Offer.PDF"\r\n\r\n%PDF'
 
 
-def taken(world: World, *messages: bytes, mailbox: str = "support") -> list[dict[str, Any]]:
+def results_of(world: RoutingFixture, *messages: bytes, mailbox: str = "support") -> list[dict[str, Any]]:
     """All results, once these messages have come to a mailbox, one after the other."""
     for data in messages:
         world.servers[mailbox].deliver(data)
@@ -18,7 +18,7 @@ def taken(world: World, *messages: bytes, mailbox: str = "support") -> list[dict
     return [world.read(path) for path in world.paths("routed/")]
 
 
-def parsed(world: World, data: bytes) -> dict[str, Any]:
+def read_message(world: RoutingFixture, data: bytes) -> dict[str, Any]:
     return world.read(f"messages/{identity(data)[:2]}/{identity(data)}/message.json")
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from shared.dispatch.routing_input import Conversations, ThreadReferences
 from shared.storage.base import Table
-from tests.integration.routing_fixture import World, identity
+from tests.integration.routing_fixture import RoutingFixture, identity
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    made = RoutingFixture(tmp_path)
     yield made
     made.stores.close()
 
@@ -27,7 +27,7 @@ def letter(number: int, *refers: int, to: str = "sales@example.com", subject: st
     return f"{head}\r\n{number}\r\n".encode()
 
 
-def conversations(world: World, *messages: bytes) -> list[str]:
+def conversations(world: RoutingFixture, *messages: bytes) -> list[str]:
     """The conversation of each message, which come one after the other."""
     for data in messages:
         world.servers["support"].deliver(data)
@@ -39,38 +39,38 @@ def conversations(world: World, *messages: bytes) -> list[str]:
     return [found[identity(data)] for data in messages]
 
 
-def test_6_1_a_reply_belongs_to_what_it_replies_to(world: World) -> None:
+def test_6_1_a_reply_belongs_to_what_it_replies_to(world: RoutingFixture) -> None:
     first, reply, second = letter(1), letter(2, 1), letter(3, 1, 2)
     assert conversations(world, first, reply, second) == [identity(first)] * 3
 
 
-def test_6_1_a_reply_that_comes_before_its_parent_is_found_too(world: World) -> None:
+def test_6_1_a_reply_that_comes_before_its_parent_is_found_too(world: RoutingFixture) -> None:
     reply, first, second = letter(2, 1), letter(1), letter(3, 1, 2)
     assert conversations(world, reply, first, second) == [identity(reply)] * 3
 
 
-def test_6_1_a_gap_is_bridged_by_the_references(world: World) -> None:
+def test_6_1_a_gap_is_bridged_by_the_references(world: RoutingFixture) -> None:
     first, late = letter(1), letter(4, 1, 2, 3)
     assert conversations(world, first, late) == [identity(first)] * 2
 
 
-def test_6_1_the_subject_is_never_used(world: World) -> None:
+def test_6_1_the_subject_is_never_used(world: RoutingFixture) -> None:
     one, other = letter(1, subject="Rechnung"), letter(2, subject="Re: Rechnung")
     assert conversations(world, one, other) == [identity(one), identity(other)]
 
 
-def test_6_1_without_any_message_id_a_message_is_its_own_conversation(world: World) -> None:
+def test_6_1_without_any_message_id_a_message_is_its_own_conversation(world: RoutingFixture) -> None:
     plain = b"From: a@b.example\r\nTo: sales@example.com\r\n\r\nhello\r\n"
     assert conversations(world, plain) == [identity(plain)]
 
 
-def test_6_1_a_plus_address_reference_is_a_thread(world: World) -> None:
+def test_6_1_a_plus_address_reference_is_a_thread(world: RoutingFixture) -> None:
     one, other = letter(1, to="sales+offer7@example.com"), letter(2, to="sales+offer7@example.com", subject="x")
     unlike = letter(3, to="sales+offer8@example.com")
     assert conversations(world, one, other, unlike) == [identity(one), identity(one), identity(unlike)]
 
 
-def test_6_1_in_reply_to_comes_before_references_and_the_last_of_these_first(world: World) -> None:
+def test_6_1_in_reply_to_comes_before_references_and_the_last_of_these_first(world: RoutingFixture) -> None:
     records = Conversations(world.stores.records)
     for name in ("a", "b", "c"):
         records.register(ThreadReferences(message_id=name), f"of {name}")
@@ -81,7 +81,7 @@ def test_6_1_in_reply_to_comes_before_references_and_the_last_of_these_first(wor
     assert records.find(ThreadReferences(), "own") == "own"
 
 
-def test_2_4_with_only_a_thread_is_found_by_the_reference_alone(world: World) -> None:
+def test_2_4_with_only_a_thread_is_found_by_the_reference_alone(world: RoutingFixture) -> None:
     records = Conversations(world.stores.records)
     records.register(ThreadReferences(message_id="a"), "of a")
     tagged = ThreadReferences(message_id="b", in_reply_to=["a"], tagged=["sales+7@example.com"], by_tag_alone=True)
@@ -90,7 +90,7 @@ def test_2_4_with_only_a_thread_is_found_by_the_reference_alone(world: World) ->
     assert records.find(ThreadReferences(tagged=["sales+7@example.com"], by_tag_alone=True), "another") == "own"
 
 
-def test_6_1_a_conversation_is_registered_once_and_never_moved(world: World) -> None:
+def test_6_1_a_conversation_is_registered_once_and_never_moved(world: RoutingFixture) -> None:
     records = Conversations(world.stores.records)
     records.register(ThreadReferences(message_id="a", references=["b"]), "first")
     records.register(ThreadReferences(message_id="b", references=["a"]), "second")
@@ -98,7 +98,7 @@ def test_6_1_a_conversation_is_registered_once_and_never_moved(world: World) -> 
     assert {str(one.values["conversation"]) for one in world.stores.records.scan(Table.CONVERSATIONS)} == {"first"}
 
 
-def test_6_1_hostile_references_cost_no_more_than_fifty_look_ups(world: World) -> None:
+def test_6_1_hostile_references_cost_no_more_than_fifty_look_ups(world: RoutingFixture) -> None:
     records = Conversations(world.stores.records)
     records.register(ThreadReferences(references=[str(n) for n in range(100_000)]), "first")
     assert len(list(world.stores.records.scan(Table.CONVERSATIONS))) == 50

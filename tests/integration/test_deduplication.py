@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from shared.documents.blob_paths import raw_path
-from tests.integration.routing_fixture import WILDCARDS, World, identity, letter
+from tests.integration.routing_fixture import WILDCARDS, RoutingFixture, identity, letter
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    made = RoutingFixture(tmp_path)
     yield made
     made.stores.close()
 
 
-def test_the_same_bytes_in_two_mailboxes_with_different_routes_give_both_results(world: World) -> None:
+def test_the_same_bytes_in_two_mailboxes_with_different_routes_give_both_results(world: RoutingFixture) -> None:
     data = letter("support@example.com, office@example.com")
     for server in world.servers.values():
         server.deliver(data)
@@ -30,7 +30,7 @@ def test_the_same_bytes_in_two_mailboxes_with_different_routes_give_both_results
     )
 
 
-def test_3_8_the_same_bytes_under_one_route_give_one_result_and_a_record_that_names_it(world: World) -> None:
+def test_3_8_the_same_bytes_under_one_route_give_one_result_and_a_record_that_names_it(world: RoutingFixture) -> None:
     data = letter("sales@example.com")
     world.servers["support"].deliver(data)
     world.run("support")
@@ -48,7 +48,7 @@ def test_3_8_the_same_bytes_under_one_route_give_one_result_and_a_record_that_na
     assert first.outcomes == {"sales@example.com": f"routed {result}"}
 
 
-def test_4_2_a_copy_that_is_new_for_one_recipient_and_not_for_the_other(world: World) -> None:
+def test_4_2_a_copy_that_is_new_for_one_recipient_and_not_for_the_other(world: RoutingFixture) -> None:
     data = letter("sales@example.com, office@example.com")
     world.servers["support"].deliver(data)
     world.run("support")
@@ -59,7 +59,7 @@ def test_4_2_a_copy_that_is_new_for_one_recipient_and_not_for_the_other(world: W
     assert [one["recipient"] for one in world.read(path)["duplicates"]] == ["sales@example.com"]
 
 
-def test_a_named_recipients_mail_makes_a_later_wildcard_copy_a_duplicate(world: World) -> None:
+def test_a_named_recipients_mail_makes_a_later_wildcard_copy_a_duplicate(world: RoutingFixture) -> None:
     world.values |= WILDCARDS
     data = letter("support@example.com")
     world.servers["support"].deliver(data)
@@ -73,7 +73,7 @@ def test_a_named_recipients_mail_makes_a_later_wildcard_copy_a_duplicate(world: 
     assert told["duplicate_of"]["result"] == world.paths("routed/")[0]
 
 
-def test_wildcard_copies_in_two_mailboxes_give_one_result(world: World) -> None:
+def test_wildcard_copies_in_two_mailboxes_give_one_result(world: RoutingFixture) -> None:
     world.values |= WILDCARDS
     for server in world.servers.values():
         server.deliver(letter("friends@elsewhere.example"))
@@ -84,7 +84,7 @@ def test_wildcard_copies_in_two_mailboxes_give_one_result(world: World) -> None:
     assert world.paths("unhandled/") == []
 
 
-def test_a_wildcard_copy_that_came_first_takes_nothing_from_a_named_recipient(world: World) -> None:
+def test_a_wildcard_copy_that_came_first_takes_nothing_from_a_named_recipient(world: RoutingFixture) -> None:
     world.values |= WILDCARDS
     data = letter("support@example.com")
     world.servers["office"].deliver(data)
@@ -94,7 +94,7 @@ def test_a_wildcard_copy_that_came_first_takes_nothing_from_a_named_recipient(wo
     assert world.results() == [("any_office", "*"), ("support", "support@example.com")]
 
 
-def test_4_1_a_copy_that_differs_in_its_bytes_alone_is_a_duplicate_by_what_is_visible(world: World) -> None:
+def test_4_1_a_copy_that_differs_in_its_bytes_alone_is_a_duplicate_by_what_is_visible(world: RoutingFixture) -> None:
     """A server that builds mail anew, a gateway with a footer: docs/duplicates.md."""
     head = b"From: a@b.example\r\nTo: sales@example.com\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n"
     first = head + b"Message-ID: <1@b.example>\r\n\r\ntext\r\n"
@@ -108,7 +108,7 @@ def test_4_1_a_copy_that_differs_in_its_bytes_alone_is_a_duplicate_by_what_is_vi
     assert by == {identity(with_footer): "message-id", identity(renamed): "content"}
 
 
-def test_4_3_one_message_id_for_everything_loses_nothing(world: World) -> None:
+def test_4_3_one_message_id_for_everything_loses_nothing(world: RoutingFixture) -> None:
     for number in range(3):
         head = f"From: a@b.example\r\nTo: sales@example.com\r\nDate: Tue, 24 Nov 2026 09:00:0{number} +0000\r\n"
         world.servers["support"].deliver(f"{head}Message-ID: <always@b.example>\r\n\r\ntext\r\n".encode())

@@ -15,17 +15,17 @@ from shared.documents.blob_paths import raw_path
 from shared.keys import shorten
 from shared.receipts import State
 from shared.storage.base import Table
-from tests.integration.routing_fixture import DAY, Doing, World, identity, letter
+from tests.integration.routing_fixture import DAY, InterceptedCalls, RoutingFixture, identity, letter
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    made = RoutingFixture(tmp_path)
     yield made
     made.stores.close()
 
 
-def test_7_4_a_result_is_complete_in_itself(world: World) -> None:
+def test_7_4_a_result_is_complete_in_itself(world: RoutingFixture) -> None:
     data = letter("Sales+REF7@Example.COM")
     world.servers["support"].deliver(data)
     world.servers["support"].received = {1: DAY - timedelta(hours=1)}
@@ -77,7 +77,7 @@ PGI+MTwvYj4=\r
 """
 
 
-def test_7_3_the_parsed_message_is_complete(world: World) -> None:
+def test_7_3_the_parsed_message_is_complete(world: RoutingFixture) -> None:
     world.servers["support"].deliver(ATTACHED)
     world.run("support")
     [path] = [path for path in world.paths("messages/") if path.endswith("message.json")]
@@ -99,42 +99,42 @@ def test_7_3_the_parsed_message_is_complete(world: World) -> None:
     assert world.read(result)["paths"]["attachments"] == [attachment["path"]]
 
 
-def test_7_1_the_raw_bytes_are_stored_as_downloaded(world: World) -> None:
+def test_7_1_the_raw_bytes_are_stored_as_downloaded(world: RoutingFixture) -> None:
     data = b"To: support@example.com\nSubject: \xff\x00 bare\r\r\n\r\n.\r\nno end"
     world.servers["support"].deliver(data)
     world.run("support")
     assert world.stores.blobs.read(f"messages/{identity(data)[:2]}/{identity(data)}/raw.eml") == data
 
 
-def test_7_5_an_attachment_is_stored_so_that_opening_it_runs_nothing(world: World) -> None:
+def test_7_5_an_attachment_is_stored_so_that_opening_it_runs_nothing(world: RoutingFixture) -> None:
     written: dict[str, Mapping[str, object]] = {}
 
     def create(path: str, _data: object, **how: object) -> None:
         written[path] = how
 
     world.servers["support"].deliver(ATTACHED)
-    blobs: Any = Doing(world.stores.blobs, create=create)
+    blobs: Any = InterceptedCalls(world.stores.blobs, create=create)
     world.run("support", stores=replace(world.stores, blobs=blobs))
     [path] = [path for path in written if "/attachments/" in path]
     assert path.endswith("/attachments/01-invoice.html")
     assert written[path] == {"content_type": "application/octet-stream", "download_name": "invoice.html"}
 
 
-def test_7_4_a_result_appears_after_everything_it_points_to(world: World) -> None:
+def test_7_4_a_result_appears_after_everything_it_points_to(world: RoutingFixture) -> None:
     order: list[str] = []
 
     def create(path: str, *_args: object, **_how: object) -> None:
         order.append(path)
 
     world.servers["support"].deliver(ATTACHED)
-    blobs: Any = Doing(world.stores.blobs, create=create, settle=lambda: order.append("(settled)"))
+    blobs: Any = InterceptedCalls(world.stores.blobs, create=create, settle=lambda: order.append("(settled)"))
     world.run("support", stores=replace(world.stores, blobs=blobs))
     kinds = [path.rpartition("/")[2] for path in order if not path.startswith("routed/")]
     assert order[-2].startswith("routed/")
     assert kinds == ["raw.eml", "(settled)", "01-invoice.html", "message.json", "(settled)", "(settled)"]
 
 
-def test_3_6_an_unhandled_record_says_why_and_what_was_tried(world: World) -> None:
+def test_3_6_an_unhandled_record_says_why_and_what_was_tried(world: RoutingFixture) -> None:
     world.values["ROUTES__sales__SENDERS"] = "*@known.example"
     data = letter("nobody@example.com, sales@example.com")
     world.servers["support"].deliver(data)
@@ -156,14 +156,14 @@ def test_3_6_an_unhandled_record_says_why_and_what_was_tried(world: World) -> No
 @pytest.mark.parametrize(
     ("to", "reason"), [("nobody@example.com", "no-route"), ("", "no-recipient"), ("@@@", "invalid-recipients")]
 )
-def test_3_6_the_reason_is_a_code(world: World, to: str, reason: str) -> None:
+def test_3_6_the_reason_is_a_code(world: RoutingFixture, to: str, reason: str) -> None:
     world.servers["support"].deliver(letter(to))
     world.run("support")
     [path] = world.paths("unhandled/")
     assert world.read(path)["reason"] == reason
 
 
-def test_3_7_mail_from_a_blocked_sender_goes_nowhere_else(world: World) -> None:
+def test_3_7_mail_from_a_blocked_sender_goes_nowhere_else(world: RoutingFixture) -> None:
     world.values["MAILBOXES__support__BLOCKED_SENDERS"] = "*@b.example"
     data = letter("support@example.com")
     for server in world.servers.values():
@@ -183,7 +183,7 @@ def lines(records: Iterable[logging.LogRecord]) -> str:
 
 
 def test_no_log_line_holds_an_address_a_subject_a_content_or_a_secret(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: RoutingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     world.values |= {

@@ -12,20 +12,20 @@ from shared.errors import MessageMissing, ServiceUnavailable
 from shared.lease import RenewingLease
 from shared.operations.erasure import Eraser
 from tests.end_to_end.command import identity
-from tests.integration.erasure_fixture import KEEP, TO_BOTH, ask, everything
-from tests.integration.replay_fixture import BOTH, ReplayWorld
+from tests.integration.erasure_fixture import KEEP, TO_BOTH, dump_storage, run_forget
+from tests.integration.replay_fixture import BOTH, ReplayFixture
 from tests.servers.faults import Faults, ProcessGone, Way
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
+def world(storage: str) -> Iterator[ReplayFixture]:
+    made = ReplayFixture(storage)
     yield made
     made.stores.close()
 
 
-def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayWorld) -> None:
-    world.collect(BOTH, TO_BOTH)
+def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayFixture) -> None:
+    world.poll_and_route(BOTH, TO_BOTH)
     told: list[str] = []
     lease = RenewingLease.acquire(world.stores.leases, "office")
     assert lease is not None
@@ -50,23 +50,23 @@ def test_8_5_who_dies_over_it_at_any_step_is_finished_by_the_next(
 ) -> None:
     # Receipts have no room to tell who was given what: that has to be found by the claims.
     monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
-    world = ReplayWorld(storage_of)
+    world = ReplayFixture(storage_of)
     try:
         at = 0
         while True:
             at += 1
-            world.collect(KEEP, TO_BOTH)
-            world.collect(KEEP, TO_BOTH, mailbox="office")
+            world.poll_and_route(KEEP, TO_BOTH)
+            world.poll_and_route(KEEP, TO_BOTH, mailbox="office")
             faults = Faults(at, way)
             stores = replace(world.stores, blobs=faults.around(world.stores.blobs, ServiceUnavailable))
             stores = replace(stores, records=faults.around(world.stores.records, ServiceUnavailable))
             with suppress(ProcessGone, ServiceUnavailable):
-                ask(world, what, stores=stores)
+                run_forget(world, what, stores=stores)
             done = faults.count < at
             with suppress(MessageMissing):
-                ask(world, what)
+                run_forget(world, what)
             assert list(world.stores.blobs.list()) == [], (at, faults.names[-3:])
-            told = everything(world.stores)
+            told = dump_storage(world.stores)
             assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told], faults.names[-3:]
             assert all(receipt.is_fully_erased for receipt in world.receipts())
             if done:

@@ -16,48 +16,48 @@ from shared.observability import metric_names
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from tests.end_to_end.command import identity
-from tests.integration.erasure_fixture import OFFICE_ONLY, TO_BOTH, ask, everything
-from tests.integration.replay_fixture import BOTH, ReplayWorld
+from tests.integration.erasure_fixture import OFFICE_ONLY, TO_BOTH, dump_storage, run_forget
+from tests.integration.replay_fixture import BOTH, ReplayFixture
 from tests.integration.test_erasure_races import Watched
 from tests.servers.telemetry import listen
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
+def world(storage: str) -> Iterator[ReplayFixture]:
+    made = ReplayFixture(storage)
     yield made
     made.stores.close()
 
 
-def test_8_5_a_late_error_is_not_noted_in_a_bare_receipt(world: ReplayWorld) -> None:
+def test_8_5_a_late_error_is_not_noted_in_a_bare_receipt(world: ReplayFixture) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(BOTH)
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.announced()
+    [announcement] = world.take_route_requests()
     app.router.route(announcement)
-    ask(world, identity(TO_BOTH))
+    run_forget(world, identity(TO_BOTH))
     app.router.record_error(announcement, MessageMissing(f"message {identity(TO_BOTH)} has no raw bytes"))
-    assert identity(TO_BOTH) not in everything(world.stores)
+    assert identity(TO_BOTH) not in dump_storage(world.stores)
 
 
-def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayWorld) -> None:
+def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayFixture) -> None:
     """It finds that what it gave was forgotten; the same bytes have come into another mailbox and were routed."""
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(OFFICE_ONLY)
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.announced()
+    [announcement] = world.take_route_requests()
     slow = world.app(OFFICE_ONLY)
 
     def decided_then_forgotten(data: Any) -> Message:
         message = slow.router.parse(data)
         assert app.router.route(announcement) == "routed"
-        ask(world, identity(TO_BOTH))
+        run_forget(world, identity(TO_BOTH))
         return message
 
     def comes(prefix: str = "") -> None:
         if prefix == message_folder(identity(TO_BOTH)) and not world.servers["office"].messages and not come:
             come.append(prefix)
-            world.collect(OFFICE_ONLY, TO_BOTH, mailbox="office")
+            world.poll_and_route(OFFICE_ONLY, TO_BOTH, mailbox="office")
 
     come: list[str] = []
     stores = replace(world.stores, blobs=Watched(world.stores.blobs, list=comes))
@@ -69,17 +69,17 @@ def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayWorld) ->
 
 
 @pytest.mark.parametrize("told", [BOTH, {}], ids=["routed", "unhandled"])
-def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayWorld, told: dict[str, str]) -> None:
+def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayFixture, told: dict[str, str]) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(told)
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.announced()
+    [announcement] = world.take_route_requests()
     slow = world.app(told)
 
     def decided_then_forgotten(data: Any) -> Message:
         message = slow.router.parse(data)
         app.router.route(announcement)
-        ask(world, identity(TO_BOTH))
+        run_forget(world, identity(TO_BOTH))
         return message
 
     def ill(_paths: object) -> None:
@@ -91,21 +91,21 @@ def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayWorld, tol
     assert list(world.stores.blobs.list())
     app.router.route(announcement)
     assert list(world.stores.blobs.list()) == []
-    assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in everything(world.stores)]
+    assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in dump_storage(world.stores)]
 
 
-def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayWorld) -> None:
+def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayFixture) -> None:
     """A second announcement of the same: the first was routed, and forgotten, while this one was being worked on."""
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(BOTH)
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.announced()
+    [announcement] = world.take_route_requests()
     slow = world.app(BOTH)
 
     def decided_then_forgotten(data: object) -> object:
         message = slow.router.parse(data)
         assert app.router.route(announcement) == "routed"
-        ask(world, identity(TO_BOTH))
+        run_forget(world, identity(TO_BOTH))
         return message
 
     def counted() -> float:
@@ -117,6 +117,6 @@ def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayW
     late.route(RouteRequest(announcement.arrival))
     assert counted() - before == 2, "by the first worker, and not by the late one again"
     assert list(world.stores.blobs.list()) == []
-    told = everything(world.stores)
+    told = dump_storage(world.stores)
     assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told]
     assert [receipt.state for receipt in world.receipts()] == [State.ERASED]

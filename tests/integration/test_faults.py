@@ -56,7 +56,7 @@ EXPECTED = Counter(
 UNHANDLED = Counter([identity(NOBODY)])
 
 
-class World:
+class FaultFixture:
     """Two mailboxes and a storage, which survive what happens to the processes that work on them."""
 
     def __init__(self, folder: Path, *, commits: bool = False, has_keys: bool = True) -> None:
@@ -71,7 +71,7 @@ class World:
         self.servers["office"].deliver(*OFFICE_MAIL)
         self.truth = open_storage(self.settings.app_storage, self.settings.mail_storage, "mail")
 
-    def left(self) -> bool:
+    def has_mail(self) -> bool:
         """Whether any mailbox holds anything."""
         return any(server.messages for server in self.servers.values())
 
@@ -112,17 +112,17 @@ def read_json(stores: Storage, path: str) -> dict[str, object]:
     return read
 
 
-def assert_removals_are_known(world: World) -> None:
+def assert_removals_are_known(world: FaultFixture) -> None:
     """Check that the receipts of messages that are gone say so, where the servers' keys show it."""
     if all(server.has_keys for server in world.servers.values()):
         receipts = [Receipt.from_record(record) for record in world.truth.records.scan(Table.RECEIPTS)]
         assert all(receipt.removed for receipt in receipts)
 
 
-def assert_nothing_lost_nothing_doubled(world: World) -> None:
+def assert_nothing_lost_nothing_doubled(world: FaultFixture) -> None:
     stores = world.truth
     assert world.violations == []
-    assert not world.left()
+    assert not world.has_mail()
     for data in {*SUPPORT_MAIL, *OFFICE_MAIL}:
         assert stores.blobs.read(raw_path(identity(data))) == data
     results = [read_json(stores, path) for path in stores.blobs.list("routed/")]
@@ -142,7 +142,7 @@ def assert_nothing_lost_nothing_doubled(world: World) -> None:
 def steps(**kind: bool) -> int:
     """How many operations an undisturbed run makes."""
     with TemporaryDirectory() as folder:
-        world = World(Path(folder), **kind)
+        world = FaultFixture(Path(folder), **kind)
         faults = Faults()
         world.run(faults)
         world.run()
@@ -166,7 +166,7 @@ def test_8_1_a_fault_at_every_step(kind: str, way: Way, tmp_path: Path) -> None:
     fault_at = partial(Faults, way=way)
     for at in range(1, count + 1):
         folder = tmp_path / str(at)
-        world = World(folder, **KINDS[kind])
+        world = FaultFixture(folder, **KINDS[kind])
         faults = fault_at(at)
         world.run(faults)
         let_time_pass(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.routing_fixture import World
+from tests.integration.routing_fixture import RoutingFixture
 from tests.servers.counting import CountingBlobs
 from tests.sizes import size
 from tests.unit.mime.hostile import KINDS
@@ -22,15 +22,15 @@ OTHERS = 5
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    made = RoutingFixture(tmp_path)
     made.values["ROUTES__sales__ADDRESS"] = "*@example.com"
     yield made
     made.stores.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_7_8_what_is_written_is_bounded_by_the_size(world: World, kind: str) -> None:
+def test_7_8_what_is_written_is_bounded_by_the_size(world: RoutingFixture, kind: str) -> None:
     data = KINDS[kind](SIZE)
     blobs = CountingBlobs(world.stores.blobs)
     world.servers["support"].deliver(data)

@@ -12,7 +12,7 @@ from shared.graph_notifications.subscription_record import SubscriptionRecord
 from shared.observability import metric_names
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName, Table
-from tests.integration.intake_fixture import World, letter
+from tests.integration.intake_fixture import IntakeFixture, letter
 from tests.servers.telemetry import Listening, listen
 
 
@@ -22,8 +22,8 @@ def heard() -> Listening:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[IntakeFixture]:
+    made = IntakeFixture(tmp_path)
     yield made
     made.stores.close()
 
@@ -33,19 +33,21 @@ def counted(heard: Listening, name: str, **attributes: str) -> float:
     return sum(one.value for one in heard.points() if one.name == name and one.attributes == attributes)
 
 
-def test_what_is_stored_is_counted_once_whatever_becomes_of_its_removal(world: World, heard: Listening) -> None:
+def test_what_is_stored_is_counted_once_whatever_becomes_of_its_removal(world: IntakeFixture, heard: Listening) -> None:
     before = counted(heard, metric_names.COLLECTED, mailbox="support")
     world.server.refuses_removal = RemovalRefused("mailbox support: NO [NOPERM] no right to delete")
     world.server.deliver(letter(1), letter(2))
-    world.look()
+    world.poll()
     assert counted(heard, metric_names.COLLECTED, mailbox="support") - before == 2
     world.server.refuses_removal = None
-    world.look()
+    world.poll()
     assert world.server.messages == {}
     assert counted(heard, metric_names.COLLECTED, mailbox="support") - before == 2
 
 
-def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(world: World, heard: Listening) -> None:
+def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(
+    world: IntakeFixture, heard: Listening
+) -> None:
     def traces() -> list[str]:
         return [
             format(span.context.trace_id, "032x")
@@ -69,7 +71,7 @@ def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(world: 
 
 
 def test_every_look_that_a_service_spoils_is_counted_the_last_as_well(
-    world: World, heard: Listening, monkeypatch: pytest.MonkeyPatch
+    world: IntakeFixture, heard: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox")
 
@@ -83,7 +85,7 @@ def test_every_look_that_a_service_spoils_is_counted_the_last_as_well(
     assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox") - before == 6
 
 
-def test_a_subscription_that_fails_is_counted(world: World, heard: Listening) -> None:
+def test_a_subscription_that_fails_is_counted(world: IntakeFixture, heard: Listening) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription")
     subscriptions = world.app().subscriptions
     subscriptions._failed(SubscriptionRecord(mailbox="support", folder="INBOX"), ServiceUnavailable("Graph is ill"))

@@ -20,7 +20,7 @@ from shared.operations.search import ArrivalQuery
 from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
-from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld
+from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture
 from tests.servers.faults import Faults, ProcessGone, Way
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
@@ -41,7 +41,7 @@ FORGED = letter("q", "something else")
 """The same Message-ID, and another body."""
 
 
-class Originals(ReplayWorld):
+class OriginalsFixture(ReplayFixture):
     """A storage, and an app for each set of routes."""
 
     def __init__(self, storage: str) -> None:
@@ -58,41 +58,41 @@ class Originals(ReplayWorld):
 
 
 @pytest.fixture
-def quick(tmp_path: Path) -> Iterator[ReplayWorld]:
+def quick(tmp_path: Path) -> Iterator[ReplayFixture]:
     """A world in a folder, for tests with a thousand routings."""
-    made = Originals(f"folder:{tmp_path}/mail")
+    made = OriginalsFixture(f"folder:{tmp_path}/mail")
     yield made
     made.stores.close()
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = Originals(storage)
+def world(storage: str) -> Iterator[ReplayFixture]:
+    made = OriginalsFixture(storage)
     yield made
     made.stores.close()
 
 
-def stored(world: ReplayWorld, data: bytes, routes: dict[str, str] = SALES, mailbox: str = "support") -> RouteRequest:
+def stored(world: ReplayFixture, data: bytes, routes: dict[str, str] = SALES, mailbox: str = "support") -> RouteRequest:
     """A message that has arrived and is not routed yet."""
     world.servers[mailbox].deliver(data)
     world.app(routes).poller.poll(Poll(mailbox, PollReason.MANUAL))
-    (announcement,) = world.announced()
+    (announcement,) = world.take_route_requests()
     return announcement
 
 
 def route(
-    world: ReplayWorld, announcement: RouteRequest, routes: dict[str, str] = SALES, *, tried: bool = False
+    world: ReplayFixture, announcement: RouteRequest, routes: dict[str, str] = SALES, *, tried: bool = False
 ) -> None:
     world.app(routes).router.route(announcement, tried=tried)
 
 
-def receipt(world: ReplayWorld, announcement: RouteRequest) -> Receipt:
+def receipt(world: ReplayFixture, announcement: RouteRequest) -> Receipt:
     record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
     assert record is not None
     return Receipt.from_record(record)
 
 
-def assert_originals(world: ReplayWorld) -> int:
+def assert_originals(world: ReplayFixture) -> int:
     """Every entry of a duplicate names an arrival that has the result. Return how many entries there are."""
     receipts = {one.arrival: one for one in map(Receipt.from_record, world.stores.records.scan(Table.RECEIPTS))}
     named = 0
@@ -116,14 +116,14 @@ def assert_originals(world: ReplayWorld) -> int:
     return named
 
 
-def duplicate(world: ReplayWorld, announcement: RouteRequest) -> dict[str, Any]:
+def duplicate(world: ReplayFixture, announcement: RouteRequest) -> dict[str, Any]:
     (path,) = [one for one in world.paths("duplicates/") if announcement.arrival[:12] in one]
     (entry,) = world.read(path)["duplicates"]
     assert isinstance(entry, dict)
     return entry
 
 
-def test_4_1_a_copy_of_a_duplicate_names_the_arrival_that_has_the_result(world: ReplayWorld) -> None:
+def test_4_1_a_copy_of_a_duplicate_names_the_arrival_that_has_the_result(world: ReplayFixture) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT, mailbox="office")
     route(world, first)
     route(world, second)
@@ -136,7 +136,7 @@ def test_4_1_a_copy_of_a_duplicate_names_the_arrival_that_has_the_result(world: 
         assert entry["by"] == "content", "their bytes differ from the original's"
 
 
-def test_4_1_explain_and_find_name_the_arrival_that_has_the_result(world: ReplayWorld, tmp_path: Path) -> None:
+def test_4_1_explain_and_find_name_the_arrival_that_has_the_result(world: ReplayFixture, tmp_path: Path) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
     route(world, first)
     route(world, second)
@@ -151,7 +151,7 @@ def test_4_1_explain_and_find_name_the_arrival_that_has_the_result(world: Replay
     assert story["outcomes"] == {"sales@example.com": f"duplicate {first.arrival}"}
 
 
-def test_4_1_a_chain_by_content_and_message_id_is_followed_to_its_end(world: ReplayWorld) -> None:
+def test_4_1_a_chain_by_content_and_message_id_is_followed_to_its_end(world: ReplayFixture) -> None:
     """The copy shares its bytes with a duplicate by content of a duplicate by Message-ID."""
     root, middle = stored(world, SAME_ID), stored(world, SAME_CONTENT)
     route(world, root)
@@ -185,7 +185,7 @@ RESULTS = {"forged": 2, "forged twice": 3}
     [*((Way.GONE_AFTER, kind) for kind in MESSAGES), (Way.REPLY_LOST, "chain"), (Way.REPLY_LOST, "forged")],
 )
 def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
-    quick: ReplayWorld, way: Way, kind: str
+    quick: ReplayFixture, way: Way, kind: str
 ) -> None:
     """One of three dies at any operation, the others follow in either order, and the dead one last."""
     world, messages, operations, rounds = quick, MESSAGES[kind], 0, 0
@@ -215,7 +215,7 @@ def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
 
 @pytest.mark.parametrize("later", [NOBODY, SALES], ids=["nobody", "sales"])
 def test_4_4_a_wildcards_copy_names_a_result_whoever_died_over_the_mail_that_named_somebody(
-    quick: ReplayWorld, later: dict[str, str]
+    quick: ReplayFixture, later: dict[str, str]
 ) -> None:
     """The named mail's claim on `*` is taken before its own, and may be all that it has taken."""
     world = quick
@@ -239,7 +239,7 @@ def test_4_4_a_wildcards_copy_names_a_result_whoever_died_over_the_mail_that_nam
 
 
 def test_4_4_a_named_mail_that_is_a_duplicate_itself_makes_a_wildcards_copy_one_of_the_original(
-    world: ReplayWorld,
+    world: ReplayFixture,
 ) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
     route(world, first)
@@ -251,7 +251,7 @@ def test_4_4_a_named_mail_that_is_a_duplicate_itself_makes_a_wildcards_copy_one_
     assert_originals(world)
 
 
-def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_that_one(world: ReplayWorld) -> None:
+def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_that_one(world: ReplayFixture) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
     route(world, first)
     route(world, second)
@@ -266,7 +266,7 @@ def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_that_one(worl
     assert claims == [], "nothing is claimed for what was erased"
 
 
-def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_of_it(quick: ReplayWorld) -> None:
+def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_of_it(quick: ReplayFixture) -> None:
     world = quick
     first = stored(world, SAME_CONTENT)
     faults = Faults(next(at for at in range(1, 30) if _has_claimed_raw_alone(world, at)), Way.GONE_AFTER)
@@ -296,7 +296,7 @@ def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_o
     assert set(receipt(world, copy).results()) == {"sales@example.com"}
 
 
-def _has_claimed_raw_alone(world: ReplayWorld, at: int) -> bool:
+def _has_claimed_raw_alone(world: ReplayFixture, at: int) -> bool:
     """Whether a try that ends after this operation has the first claim on its recipient, and no other."""
     announcement = stored(world, SAME_CONTENT.replace(b"Chairs", f"probe {at}".encode()))
     faults = Faults(at, Way.GONE_AFTER)
@@ -308,7 +308,7 @@ def _has_claimed_raw_alone(world: ReplayWorld, at: int) -> bool:
     return [one["kind"] for one in claims if one["recipient"] == "sales@example.com"] == ["raw"]
 
 
-def test_4_4_a_replay_that_died_is_finished_when_routes_have_changed_since(quick: ReplayWorld) -> None:
+def test_4_4_a_replay_that_died_is_finished_when_routes_have_changed_since(quick: ReplayFixture) -> None:
     """It may have claimed recipients that today's routes do not name, and others are duplicates of it."""
     world = quick
     data = letter("p", to="billing@example.com, sales@example.com")
@@ -329,6 +329,6 @@ def test_4_4_a_replay_that_died_is_finished_when_routes_have_changed_since(quick
     pytest.fail("it did not come to its end")
 
 
-def _replay(world: ReplayWorld, announcement: RouteRequest) -> ReplayRequest:
+def _replay(world: ReplayFixture, announcement: RouteRequest) -> ReplayRequest:
     one = receipt(world, announcement)
     return ReplayRequest(f"unhandled/{one.mailbox}/x", "")

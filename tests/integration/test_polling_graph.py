@@ -13,71 +13,71 @@ import pytest
 from shared.errors import ConnectFailed, MailboxBusy
 from shared.intake.poller import MAX_RETRIES, NOTIFIED_SPACING, RECHECK_DELAY
 from shared.queue_messages import Poll, PollReason
-from tests.integration.polling_fixture import START, GraphWorld, World, letter
+from tests.integration.polling_fixture import START, GraphPollingFixture, PollingFixture, letter
 from tests.servers.faults import Faults
 
 DOWN = ConnectFailed("mailbox support: graph.microsoft.com:443 does not answer")
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[GraphWorld]:
-    made = GraphWorld(tmp_path)
+def world(tmp_path: Path) -> Iterator[GraphPollingFixture]:
+    made = GraphPollingFixture(tmp_path)
     yield made
     made.stores.close()
 
 
-def asked_now(world: GraphWorld) -> Poll:
+def asked_now(world: GraphPollingFixture) -> Poll:
     return Poll("support", PollReason.NOTIFIED, requested_at=world.time)
 
 
-def test_a_notification_is_a_look_whatever_the_pace(world: GraphWorld) -> None:
+def test_a_notification_is_a_look_whatever_the_pace(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
-    assert world.look()
-    world.later(5)
+    assert world.poll()
+    world.advance(5)
     world.server.deliver(letter(2))
-    drained = world.notified()
+    drained = world.poll_notified()
     assert drained is not None
     assert drained.collected == 1
-    assert world.taken_off() == []
+    assert world.take_delayed_polls() == []
     assert world.app().health.get("support").last_notified == world.time
 
 
-def test_a_notification_that_came_before_the_last_look_began_is_served_by_it(world: GraphWorld) -> None:
+def test_a_notification_that_came_before_the_last_look_began_is_served_by_it(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
     came = world.time
-    world.later(10)
-    assert world.look()
-    assert world.notified(asked=came) is None
-    assert world.notified(asked=came + timedelta(seconds=8)) is None
+    world.advance(10)
+    assert world.poll()
+    assert world.poll_notified(asked=came) is None
+    assert world.poll_notified(asked=came + timedelta(seconds=8)) is None
     assert world.sign_ins == 1
-    assert world.taken_off() == []
+    assert world.take_delayed_polls() == []
 
 
 def test_of_a_notification_within_a_second_of_the_look_nobody_can_tell_and_it_is_looked_again(
-    world: GraphWorld,
+    world: GraphPollingFixture,
 ) -> None:
     """The clocks of two instances differ."""
     world.server.deliver(letter(1))
-    assert world.look()
-    world.later(30)
-    assert world.notified(asked=START - timedelta(seconds=1)) is not None
+    assert world.poll()
+    world.advance(30)
+    assert world.poll_notified(asked=START - timedelta(seconds=1)) is not None
 
 
-def test_a_notification_right_after_a_look_waits_and_is_served_then(world: GraphWorld) -> None:
+def test_a_notification_right_after_a_look_waits_and_is_served_then(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
-    assert world.notified() is not None
-    world.later(0.5)
+    assert world.poll_notified() is not None
+    world.advance(0.5)
     world.server.deliver(letter(2))
     early = asked_now(world)
-    assert world.serve(early) is None
-    assert world.taken_off() == [(early, NOTIFIED_SPACING)], "as it came, its time included"
-    world.later(NOTIFIED_SPACING)
-    drained = world.serve(early)
+    assert world.run_poll(early) is None
+    assert world.take_delayed_polls() == [(early, NOTIFIED_SPACING)], "as it came, its time included"
+    world.advance(NOTIFIED_SPACING)
+    drained = world.run_poll(early)
     assert drained is not None
     assert drained.collected == 1
 
 
-def test_a_burst_of_notifications_is_two_looks(world: GraphWorld) -> None:
+def test_a_burst_of_notifications_is_two_looks(world: GraphPollingFixture) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 8)))
     burst = [
         Poll("support", PollReason.NOTIFIED, requested_at=START + timedelta(milliseconds=10 * ms)) for ms in range(30)
@@ -88,100 +88,100 @@ def test_a_burst_of_notifications_is_two_looks(world: GraphWorld) -> None:
     assert [reason for reason, _ in looks[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
 
 
-def test_a_look_that_finds_nothing_is_repeated_once_20_seconds_later(world: GraphWorld) -> None:
+def test_a_look_that_finds_nothing_is_repeated_once_20_seconds_later(world: GraphPollingFixture) -> None:
     assert world.run(asked_now(world)) == [("notified", 0.0), ("repeat", RECHECK_DELAY)]
     assert RECHECK_DELAY == 20
 
 
-def test_what_only_the_repeated_look_can_see_is_collected(world: GraphWorld) -> None:
-    assert world.notified() is not None
-    [(repeat, delay)] = world.taken_off()
-    world.later(delay)
+def test_what_only_the_repeated_look_can_see_is_collected(world: GraphPollingFixture) -> None:
+    assert world.poll_notified() is not None
+    [(repeat, delay)] = world.take_delayed_polls()
+    world.advance(delay)
     world.server.deliver(letter(1))
-    drained = world.serve(repeat)
+    drained = world.run_poll(repeat)
     assert drained is not None
     assert drained.collected == 1
-    assert world.taken_off() == []
+    assert world.take_delayed_polls() == []
 
 
-def test_a_look_that_another_one_made_needless_is_not_repeated(world: GraphWorld) -> None:
-    assert world.notified() is not None
-    [(repeat, delay)] = world.taken_off()
-    world.later(delay - 5)
+def test_a_look_that_another_one_made_needless_is_not_repeated(world: GraphPollingFixture) -> None:
+    assert world.poll_notified() is not None
+    [(repeat, delay)] = world.take_delayed_polls()
+    world.advance(delay - 5)
     world.server.deliver(letter(1))
-    assert world.notified() is not None
-    world.later(5)
-    assert world.serve(repeat) is None
+    assert world.poll_notified() is not None
+    world.advance(5)
+    assert world.run_poll(repeat) is None
     assert world.sign_ins == 2
-    assert world.taken_off() == []
+    assert world.take_delayed_polls() == []
 
 
-def test_a_look_that_finds_something_is_not_repeated(world: GraphWorld) -> None:
+def test_a_look_that_finds_something_is_not_repeated(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     assert world.run(asked_now(world)) == [("notified", 0.0)]
 
 
-def test_8_3_a_look_that_met_messages_graph_says_do_not_exist_is_repeated(world: GraphWorld) -> None:
+def test_8_3_a_look_that_met_messages_graph_says_do_not_exist_is_repeated(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     world.server.gone = {2}
-    drained = world.notified()
+    drained = world.poll_notified()
     assert drained is not None
     assert (drained.collected, drained.gone) == (1, 1)
-    assert [(poll.reason, delay) for poll, delay in world.taken_off()] == [(PollReason.RECHECK, RECHECK_DELAY)]
+    assert [(poll.reason, delay) for poll, delay in world.take_delayed_polls()] == [(PollReason.RECHECK, RECHECK_DELAY)]
 
 
 @pytest.mark.parametrize("reason", [PollReason.TIMER, PollReason.RECHECK, PollReason.MANUAL])
-def test_who_was_not_notified_does_not_look_twice(world: GraphWorld, reason: PollReason) -> None:
-    assert world.look(reason)
-    assert world.taken_off() == []
+def test_who_was_not_notified_does_not_look_twice(world: GraphPollingFixture, reason: PollReason) -> None:
+    assert world.poll(reason)
+    assert world.take_delayed_polls() == []
 
 
 def test_other_protocols_never_look_twice(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = PollingFixture(tmp_path)
     for reason in (PollReason.NOTIFIED, PollReason.FOLLOW_UP):
-        assert world.look(reason)
-    assert world.enqueued() == []
+        assert world.poll(reason)
+    assert world.take_polls() == []
     world.stores.close()
 
 
-def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world: GraphWorld) -> None:
+def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
 
     def notify_as_another_instance() -> None:
         world.server.before_batch = lambda: None
-        world.later(NOTIFIED_SPACING)
+        world.advance(NOTIFIED_SPACING)
         world.server.deliver(letter(2))
-        assert world.notified() is None
+        assert world.poll_notified() is None
 
     world.server.before_batch = notify_as_another_instance
-    assert world.notified() is not None
+    assert world.poll_notified() is not None
     assert world.sign_ins == 1, "one worker at a time"
-    [(again, delay)] = world.taken_off()
+    [(again, delay)] = world.take_delayed_polls()
     assert (again, delay) == (Poll("support", PollReason.FOLLOW_UP), NOTIFIED_SPACING)
-    world.later(delay)
+    world.advance(delay)
     assert world.run(again) == [("again", 0.0)]
     assert world.server.messages == {}
 
 
-def test_1_10_the_look_after_a_look_may_be_repeated_once_too(world: GraphWorld) -> None:
+def test_1_10_the_look_after_a_look_may_be_repeated_once_too(world: GraphPollingFixture) -> None:
     assert world.run(Poll("support", PollReason.FOLLOW_UP)) == [("again", 0.0), ("repeat", RECHECK_DELAY)]
 
 
-def test_what_is_left_when_the_time_is_up_is_gone_on_with_at_once(world: GraphWorld) -> None:
+def test_what_is_left_when_the_time_is_up_is_gone_on_with_at_once(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
     world.server.told = dict.fromkeys((1, 2, 3), 3 * 1024 * 1024)
     app = world.app()
     replace(app.poller, budget=0).poll(asked_now(world))
-    assert world.taken_off() == [(Poll("support", PollReason.FOLLOW_UP), 0)]
+    assert world.take_delayed_polls() == [(Poll("support", PollReason.FOLLOW_UP), 0)]
 
 
-def test_1_9_the_clock_looks_every_quarter_of_an_hour_while_graph_notifies_us(world: GraphWorld) -> None:
+def test_1_9_the_clock_looks_every_quarter_of_an_hour_while_graph_notifies_us(world: GraphPollingFixture) -> None:
     minutes = looks_by_the_clock(world, 61)
     assert paces(minutes) <= {14, 15}, "a tick that comes a little early counts"
     assert len(minutes) in (4, 5)
 
 
-def test_1_9_the_clock_looks_every_minute_while_nobody_notifies_us(world: GraphWorld) -> None:
+def test_1_9_the_clock_looks_every_minute_while_nobody_notifies_us(world: GraphPollingFixture) -> None:
     world.subscribed = False
     assert looks_by_the_clock(world, 20) == list(range(20))
     world.subscribed = True
@@ -190,12 +190,14 @@ def test_1_9_the_clock_looks_every_minute_while_nobody_notifies_us(world: GraphW
     assert looks_by_the_clock(world, 33, start=30) == [30, 31, 32]
 
 
-def test_1_9_a_pace_that_is_set_holds_whoever_notifies(world: GraphWorld) -> None:
+def test_1_9_a_pace_that_is_set_holds_whoever_notifies(world: GraphPollingFixture) -> None:
     world.extra = {"POLL_EVERY": "300"}
     assert looks_by_the_clock(world, 16) == [0, 5, 10, 15]
 
 
-def test_1_9_a_mailbox_that_fails_is_tried_as_its_backoff_says_though_graph_notifies_us(world: GraphWorld) -> None:
+def test_1_9_a_mailbox_that_fails_is_tried_as_its_backoff_says_though_graph_notifies_us(
+    world: GraphPollingFixture,
+) -> None:
     world.fails = DOWN
     assert looks_by_the_clock(world, 20) == [0, 1, 3, 7, 15]
     world.fails = None
@@ -204,26 +206,26 @@ def test_1_9_a_mailbox_that_fails_is_tried_as_its_backoff_says_though_graph_noti
     assert paces(minutes) <= {14, 15}
 
 
-def test_1_9_notifications_do_not_shorten_a_backoff(world: GraphWorld) -> None:
+def test_1_9_notifications_do_not_shorten_a_backoff(world: GraphPollingFixture) -> None:
     world.fails = DOWN
-    assert world.notified() is None
+    assert world.poll_notified() is None
     for _ in range(5):
-        world.later(10)
-        assert world.notified() is None
+        world.advance(10)
+        assert world.poll_notified() is None
     assert world.sign_ins == 1
-    assert world.taken_off() == []
+    assert world.take_delayed_polls() == []
 
 
-def looks_by_the_clock(world: GraphWorld, until: int, start: int = 0) -> list[int]:
+def looks_by_the_clock(world: GraphPollingFixture, until: int, start: int = 0) -> list[int]:
     """The minutes at which ticks of the clock made looks."""
     minutes = []
     for minute in range(start, until):
         world.time = START + timedelta(minutes=minute)
         before = world.sign_ins
         for poll in world.app().poller.due_polls(PollReason.TIMER):
-            world.serve(poll)
+            world.run_poll(poll)
         minutes += [minute] * (world.sign_ins - before)
-    assert world.taken_off() == []
+    assert world.take_delayed_polls() == []
     return minutes
 
 
@@ -232,58 +234,60 @@ def paces(minutes: list[int]) -> set[int]:
 
 
 @pytest.mark.parametrize(("told", "pause"), [(120.0, 121.0), (None, 61), (0.0, 61)])
-def test_1_9_a_busy_graph_is_asked_again_when_it_said(world: GraphWorld, told: float | None, pause: float) -> None:
+def test_1_9_a_busy_graph_is_asked_again_when_it_said(
+    world: GraphPollingFixture, told: float | None, pause: float
+) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=told)
-    assert world.notified() is None
+    assert world.poll_notified() is None
     assert world.app().health.get("support").failures == 0
-    [(again, delay)] = world.taken_off()
+    [(again, delay)] = world.take_delayed_polls()
     assert (again.reason, again.retries, delay) == (PollReason.FOLLOW_UP, 1, pause)
-    world.later(delay - 2)
-    assert world.notified() is None
+    world.advance(delay - 2)
+    assert world.poll_notified() is None
     assert world.sign_ins == 1, "not before its time"
-    world.later(2)
+    world.advance(2)
     world.fails = None
     world.server.deliver(letter(1))
     assert world.run(again) == [("again", 0.0)]
 
 
-def test_1_9_a_graph_that_stays_busy_is_asked_so_often_and_then_by_the_clock(world: GraphWorld) -> None:
+def test_1_9_a_graph_that_stays_busy_is_asked_so_often_and_then_by_the_clock(world: GraphPollingFixture) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=30)
     looks = world.run(asked_now(world))
     times = accumulate(30.0 * 2**busy + 1 for busy in range(MAX_RETRIES))
     assert looks == [("notified", 0.0), *(("again", time) for time in times)]
     world.fails = None
-    world.later(900)
-    assert world.look(PollReason.TIMER)
+    world.advance(900)
+    assert world.poll(PollReason.TIMER)
 
 
 def test_1_9_other_protocols_wait_for_the_clock_when_busy(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = PollingFixture(tmp_path)
     world.fails = MailboxBusy("[IN-USE]", retry_after=1)
-    assert not world.look()
-    assert world.enqueued() == []
+    assert not world.poll()
+    assert world.take_polls() == []
     world.stores.close()
 
 
-def test_a_storage_that_is_ill_puts_a_notification_back_as_a_look_of_its_own(world: GraphWorld) -> None:
+def test_a_storage_that_is_ill_puts_a_notification_back_as_a_look_of_its_own(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
     world.app(Faults(1)).poller.poll(asked_now(world))
-    [(again, delay)] = world.taken_off()
+    [(again, delay)] = world.take_delayed_polls()
     assert (again.reason, again.retries, again.requested_at) == (PollReason.FOLLOW_UP, 1, None)
     assert delay > 0
-    drained = world.serve(again)
+    drained = world.run_poll(again)
     assert drained is not None
     assert drained.collected == 1
 
 
-def test_8_1_a_notification_that_comes_back_after_a_crash_is_not_taken_for_served(world: GraphWorld) -> None:
+def test_8_1_a_notification_that_comes_back_after_a_crash_is_not_taken_for_served(world: GraphPollingFixture) -> None:
     """The look that died had begun since: it does not count, since it did not end well."""
     came = world.time
-    world.later(5)
+    world.advance(5)
     world.server.deliver(letter(1))
     app = world.app()
     app.health.record_contact(app.settings.mailboxes["support"], PollReason.NOTIFIED)
-    world.later(600)
-    drained = world.notified(asked=came)
+    world.advance(600)
+    drained = world.poll_notified(asked=came)
     assert drained is not None
     assert drained.collected == 1

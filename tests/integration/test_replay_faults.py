@@ -17,7 +17,7 @@ from shared.errors import ServiceUnavailable, TransientError
 from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import State
 from tests.integration.interleaving import Turns
-from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
+from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import let_time_pass
@@ -29,19 +29,19 @@ TO_THREE = letter("sales@example.com, billing@example.com, clerk@example.com")
 SEEDS = {"folder": size(15, soak=200), "azure": size(2, soak=20)}
 
 
-def beginning(storage: str) -> tuple[ReplayWorld, str]:
+def beginning(storage: str) -> tuple[ReplayFixture, str]:
     """A message with a result for billing@, a duplicates record of its copy, and the copy's path to be replayed."""
-    world = ReplayWorld(storage)
-    world.collect(BILLING, TO_THREE)
-    world.collect(BILLING, TO_THREE, mailbox="office")
-    return world, world.only("duplicates/office/")
+    world = ReplayFixture(storage)
+    world.poll_and_route(BILLING, TO_THREE)
+    world.poll_and_route(BILLING, TO_THREE, mailbox="office")
+    return world, world.only_path("duplicates/office/")
 
 
-def assert_as_after_one_replay(world: ReplayWorld, path: str, first: str) -> None:
+def assert_as_after_one_replay(world: ReplayFixture, path: str, first: str) -> None:
     assert world.results() == Counter(
         {("billing", "billing@example.com"): 1, ("sales", "sales@example.com"): 1, ("clerk", "clerk@example.com"): 1}
     )
-    assert world.only("routed/billing/") == first
+    assert world.only_path("routed/billing/") == first
     assert world.paths("unhandled/", "failed/", "blocked/") == []
     assert [one["recipient"] for one in world.read(path)["duplicates"]] == ["billing@example.com"]
     receipts = {one.mailbox: one for one in world.receipts()}
@@ -50,10 +50,10 @@ def assert_as_after_one_replay(world: ReplayWorld, path: str, first: str) -> Non
     assert fates == ["duplicate", "routed", "routed"]
     for what in receipts["office"].outcomes.values():
         assert not what.startswith("routed ") or world.stores.blobs.exists(what.removeprefix("routed "))
-    assert world.pending() == 0
+    assert world.outbox_size() == 0
 
 
-def work_with(world: ReplayWorld, faults: Faults) -> None:
+def work_with(world: ReplayFixture, faults: Faults) -> None:
     """A process works on the queues until a fault ends it, or until it is idle."""
     with suppress(ProcessGone, Exception):
         work_until_idle(world.app(CLERK, faults.stores(world.stores)))
@@ -62,8 +62,8 @@ def work_with(world: ReplayWorld, faults: Faults) -> None:
 def steps(folder: Path) -> int:
     """How many operations an undisturbed replay makes."""
     world, path = beginning(f"folder:{folder}")
-    first = world.only("routed/")
-    world.ask(CLERK, path)
+    first = world.only_path("routed/")
+    world.request_replay(CLERK, path)
     faults = Faults()
     work_with(world, faults)
     assert_as_after_one_replay(world, path, first)
@@ -78,8 +78,8 @@ def test_8_1_a_replay_that_a_fault_meets_at_any_step_is_done_once(way: Way, tmp_
     for at in range(1, count + 1):
         folder = tmp_path / str(at)
         world, path = beginning(f"folder:{folder}")
-        first = world.only("routed/")
-        world.ask(CLERK, path)
+        first = world.only_path("routed/")
+        world.request_replay(CLERK, path)
         faults = Faults(at, way)
         work_with(world, faults)
         let_time_pass(folder)
@@ -96,13 +96,13 @@ def test_8_1_a_replay_that_a_fault_meets_at_any_step_is_done_once(way: Way, tmp_
 def test_8_1_a_fault_while_a_replay_is_asked_for_doubles_nothing(way: Way, tmp_path: Path) -> None:
     for at in range(1, 6):
         world, path = beginning(f"folder:{tmp_path / str(at)}")
-        first = world.only("routed/")
+        first = world.only_path("routed/")
         with suppress(ProcessGone, ServiceUnavailable):
-            world.ask(CLERK, path, stores=Faults(at, way).stores(world.stores))
+            world.request_replay(CLERK, path, stores=Faults(at, way).stores(world.stores))
         app = world.app(CLERK)
         app.router.sweep(timedelta(0))
         work_until_idle(app)
-        world.ask(CLERK, path)  # the operator asks once more, not knowing how far it came
+        world.request_replay(CLERK, path)  # the operator asks once more, not knowing how far it came
         work_until_idle(app)
         assert_as_after_one_replay(world, path, first)
         world.stores.close()
@@ -131,7 +131,7 @@ def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
         app.router.route(announcement)
 
 
-def assert_routed_for_three(world: ReplayWorld, again: int) -> None:
+def assert_routed_for_three(world: ReplayFixture, again: int) -> None:
     [receipt] = world.receipts()
     assert receipt.state is State.ROUTED
     assert set(receipt.outcomes) == {"sales@example.com", "billing@example.com", "clerk@example.com"}
@@ -144,7 +144,7 @@ def assert_routed_for_three(world: ReplayWorld, again: int) -> None:
     for path in world.paths("unhandled/"):
         assert world.read(path)["resolved"] is not None, "it has results, and its record says that nobody has any"
     assert world.paths("duplicates/", "failed/", "blocked/") == []
-    assert world.pending() == 0
+    assert world.outbox_size() == 0
 
 
 @pytest.mark.parametrize("deaths", [0.0, 0.03])
@@ -152,9 +152,9 @@ def test_4_4_replays_beside_each_other_give_each_recipient_one_result(
     storage: str, deaths: float, request: pytest.FixtureRequest
 ) -> None:
     for seed, place in places(storage, request):
-        world = ReplayWorld(place)
-        world.collect(BILLING, TO_THREE)
-        billing = world.only("routed/")
+        world = ReplayFixture(place)
+        world.poll_and_route(BILLING, TO_THREE)
+        billing = world.only_path("routed/")
         [receipt] = world.receipts()
         asked = [
             (CLERK, ReplayRequest("failed/x")),
@@ -173,10 +173,10 @@ def test_4_4_a_replay_beside_the_first_try_gives_each_recipient_one_result(
     storage: str, deaths: float, request: pytest.FixtureRequest
 ) -> None:
     for seed, place in places(storage, request):
-        world = ReplayWorld(place)
+        world = ReplayFixture(place)
         world.servers["support"].deliver(TO_THREE)
         world.app(NOBODY).poller.poll(Poll("support", PollReason.MANUAL))
-        [first] = world.announced()
+        [first] = world.take_route_requests()
         again = RouteRequest(first.arrival, replay=ReplayRequest("unhandled/x"))
         # The routes change between the two; and an old worker still has those that are for nobody.
         jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), again)]

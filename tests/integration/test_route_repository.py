@@ -16,7 +16,7 @@ from shared.errors import ServiceUnavailable
 from shared.receipts import State
 from shared.storage.base import Blobs, BlobVersion, Storage
 from shared.storage.factory import open_storage
-from tests.integration.routing_fixture import DAY, Doing, World, letter
+from tests.integration.routing_fixture import DAY, InterceptedCalls, RoutingFixture, letter
 from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
 from tests.servers.pump import poll, work_until_idle
 from tests.servers.routes_file import store_routes
@@ -166,13 +166,13 @@ def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCap
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    world = RoutingFixture(tmp_path)
     yield world
     world.stores.close()
 
 
-def test_3_1_a_route_that_is_added_takes_mail_without_a_restart(world: World) -> None:
+def test_3_1_a_route_that_is_added_takes_mail_without_a_restart(world: RoutingFixture) -> None:
     app = world.app()
     for times, to in enumerate(("orders@example.com", "orders+2@example.com")):
         world.servers["support"].deliver(letter(to))
@@ -184,7 +184,7 @@ def test_3_1_a_route_that_is_added_takes_mail_without_a_restart(world: World) ->
     assert world.results() == [("orders", "orders+2@example.com")]
 
 
-def test_8_1_while_the_file_is_wrong_mail_is_collected_and_waits_and_none_is_lost(world: World) -> None:
+def test_8_1_while_the_file_is_wrong_mail_is_collected_and_waits_and_none_is_lost(world: RoutingFixture) -> None:
     app = world.app()
     store_routes(
         world.stores.blobs, {"orders": {"ADDRESS": "orders@example.com", "MAILBOX": "support", "SENDERS": "all"}}
@@ -223,7 +223,7 @@ WRONG_SETTINGS = {
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS)
 def test_8_1_while_a_setting_of_a_route_is_wrong_mail_is_collected_and_waits(
-    world: World, wrong: str, caplog: pytest.LogCaptureFixture
+    world: RoutingFixture, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     values, waiting = WRONG_SETTINGS[wrong]
     world.values |= values
@@ -254,14 +254,14 @@ def test_8_1_while_a_setting_of_a_route_is_wrong_mail_is_collected_and_waits(
     assert not world.paths("failed/")
 
 
-def test_8_1_a_storage_that_does_not_give_the_file_out_counts_against_no_message(world: World) -> None:
+def test_8_1_a_storage_that_does_not_give_the_file_out_counts_against_no_message(world: RoutingFixture) -> None:
     def ill(path: str, **_: object) -> None:
         if path == ROUTES_PATH:
             raise ServiceUnavailable("ill")
 
     store_routes(world.stores.blobs, ORDERS)
     world.servers["support"].deliver(letter("orders@example.com"))
-    app = world.app(replace(world.stores, blobs=Doing(world.stores.blobs, version=ill)))
+    app = world.app(replace(world.stores, blobs=InterceptedCalls(world.stores.blobs, version=ill)))
     poll(app, "support")
     for _ in range(7):
         let_time_pass(world.folder)
@@ -272,7 +272,7 @@ def test_8_1_a_storage_that_does_not_give_the_file_out_counts_against_no_message
     assert world.results() == [("orders", "orders@example.com")]
 
 
-def test_every_route_of_the_settings_may_stand_in_the_file_instead(world: World) -> None:
+def test_every_route_of_the_settings_may_stand_in_the_file_instead(world: RoutingFixture) -> None:
     routes: dict[str, dict[str, str]] = {}
     for key, value in TWO_MAILBOXES.items():
         kind, name, setting = key.split("__")

@@ -17,7 +17,7 @@ from shared.bootstrap import build_app
 from shared.config import load_settings
 from shared.storage.factory import open_storage
 from tests.end_to_end.command import mailboxes
-from tests.integration.routing_fixture import World
+from tests.integration.routing_fixture import RoutingFixture
 from tests.servers.dovecot import Dovecot
 from tests.servers.graph import Graph
 from tests.servers.memory_mailbox import MemoryServer
@@ -254,14 +254,14 @@ TO_ALIAS = {
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    made = RoutingFixture(tmp_path)
     yield made
     made.stores.close()
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
-def test_3_5_the_table(world: World, row: Row) -> None:
+def test_3_5_the_table(world: RoutingFixture, row: Row) -> None:
     world.values = {**MAILBOXES, **row.settings}
     for mailbox, data in row.arrivals:
         world.servers[mailbox].deliver(data)
@@ -275,7 +275,7 @@ def test_3_5_the_table(world: World, row: Row) -> None:
 
 @pytest.mark.parametrize("aliases", [ALIASES, {}], ids=["with ALIASES", "without"])
 @pytest.mark.parametrize("row", TO_ALIAS.values(), ids=TO_ALIAS)
-def test_3_9_the_table_of_aliases(world: World, row: Row, aliases: dict[str, str]) -> None:
+def test_3_9_the_table_of_aliases(world: RoutingFixture, row: Row, aliases: dict[str, str]) -> None:
     world.values = {**row.settings, **aliases}
     world.servers["production"] = MemoryServer()
     ((mailbox, data),) = row.arrivals

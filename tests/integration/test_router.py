@@ -16,22 +16,28 @@ from shared.errors import MessageMissing, TransientError
 from shared.queue_messages import Poll, RouteRequest
 from shared.receipts import State
 from shared.storage.base import QueueName, Table
-from tests.integration.routing_fixture import Doing, World, gone, gone_at, letter
+from tests.integration.routing_fixture import (
+    InterceptedCalls,
+    RoutingFixture,
+    letter,
+    process_gone_at,
+    raise_process_gone,
+)
 from tests.servers.faults import ProcessGone
 from tests.servers.memory_app import let_time_pass
 from tests.servers.pump import poll, work_until_idle
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    made = RoutingFixture(tmp_path)
     yield made
     made.stores.close()
 
 
-def test_8_1_a_kill_between_claim_and_result_is_finished_by_the_next_try(world: World) -> None:
+def test_8_1_a_kill_between_claim_and_result_is_finished_by_the_next_try(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
     assert world.results() == []
     assert list(world.stores.records.scan(Table.CLAIMS))
     work_until_idle(world.app())
@@ -40,10 +46,10 @@ def test_8_1_a_kill_between_claim_and_result_is_finished_by_the_next_try(world: 
     assert not list(world.stores.records.scan(Table.OUTBOX))
 
 
-def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: World) -> None:
+def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
-    world.forget_announcements()
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
+    world.drop_route_requests()
     world.time += timedelta(minutes=61)
     app = world.app()
     assert app.router.sweep() == 1
@@ -52,11 +58,11 @@ def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: World) 
     assert app.router.sweep() == 0
 
 
-def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: World) -> None:
+def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: RoutingFixture) -> None:
     data = letter("sales@example.com")
     world.servers["support"].deliver(data)
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
-    world.forget_announcements()
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
+    world.drop_route_requests()
     world.servers["office"].deliver(data)
     world.run("office")
     assert world.results() == []
@@ -68,13 +74,13 @@ def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: 
     assert world.paths("routed/") == [world.read(path)["duplicates"][0]["duplicate_of"]["result"]]
 
 
-def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_look(world: World) -> None:
+def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_look(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
     queues = {
         **world.stores.queues,
-        QueueName.ROUTE_REQUESTS: Doing(world.stores.queues["route-requests"], put_many=gone),
+        QueueName.ROUTE_REQUESTS: InterceptedCalls(world.stores.queues["route-requests"], put_many=raise_process_gone),
     }
-    world.dies("support", queues=queues)
+    world.run_until_killed("support", queues=queues)
     assert [receipt.state for receipt in world.receipts()] == [State.STORED]
     assert len(world.servers["support"].messages) == 1
     world.run("support")
@@ -83,11 +89,11 @@ def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_loo
     assert world.results() == [("support", "support@example.com")]
 
 
-def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_sweep_after_an_hour(world: World) -> None:
+def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_sweep_after_an_hour(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
     queues = {
         **world.stores.queues,
-        QueueName.ROUTE_REQUESTS: Doing(world.stores.queues["route-requests"], put_many=gone),
+        QueueName.ROUTE_REQUESTS: InterceptedCalls(world.stores.queues["route-requests"], put_many=raise_process_gone),
     }
     app = world.app(replace(world.stores, queues=queues))
     poll(app, "support")
@@ -102,11 +108,11 @@ def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_sweep_after_
     assert world.results() == [("support", "support@example.com")]
 
 
-def test_a_retry_after_midnight_writes_the_same_paths(world: World) -> None:
+def test_a_retry_after_midnight_writes_the_same_paths(world: RoutingFixture) -> None:
     world.servers["support"].deliver(
         letter("support@example.com"), letter("nobody@example.com"), letter("sales@example.com")
     )
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
     world.time += timedelta(days=1)
     work_until_idle(world.app())
     paths = [*world.paths("routed/"), *world.paths("unhandled/")]
@@ -116,9 +122,9 @@ def test_a_retry_after_midnight_writes_the_same_paths(world: World) -> None:
     assert claims == set(world.paths("routed/"))
 
 
-def test_a_route_renamed_between_two_tries_leaves_the_result_where_the_claim_says(world: World) -> None:
+def test_a_route_renamed_between_two_tries_leaves_the_result_where_the_claim_says(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
     world.values = {name.replace("ROUTES__support", "ROUTES__helpdesk"): v for name, v in world.values.items()}
     work_until_idle(world.app())
     [path] = world.paths("routed/")
@@ -127,7 +133,7 @@ def test_a_route_renamed_between_two_tries_leaves_the_result_where_the_claim_say
     assert receipt.outcomes == {"support@example.com": f"routed {path}"}
 
 
-def test_sorting_twice_leaves_what_sorting_once_leaves(world: World) -> None:
+def test_sorting_twice_leaves_what_sorting_once_leaves(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com, sales@example.com"), letter("nobody@example.com"))
     world.run("support")
     before = {path: world.stores.blobs.read(path) for path in world.paths("")}
@@ -141,7 +147,7 @@ def test_sorting_twice_leaves_what_sorting_once_leaves(world: World) -> None:
     assert {path: world.stores.blobs.read(path) for path in world.paths("")} == before
 
 
-def stored(world: World, data: bytes) -> RouteRequest:
+def stored(world: RoutingFixture, data: bytes) -> RouteRequest:
     """A message that is stored in `support` and not routed."""
     world.servers["support"].deliver(data)
     app = world.app()
@@ -150,12 +156,12 @@ def stored(world: World, data: bytes) -> RouteRequest:
     for item in queue.receive(4, hidden_for=60):
         app.poller.poll(Poll.from_json(item.body))
         queue.delete(item)
-    world.forget_announcements()
+    world.drop_route_requests()
     [receipt] = world.receipts()
     return RouteRequest(receipt.arrival)
 
 
-def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_8_4_giving_up_records_the_message_and_why(world: RoutingFixture, caplog: pytest.LogCaptureFixture) -> None:
     announcement = stored(world, letter("support@example.com"))
 
     def read(_data: object) -> None:
@@ -185,7 +191,7 @@ def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.
     assert world.paths("failed/") == [path], "told twice, recorded once"
 
 
-def test_8_4_giving_up_what_was_routed_after_all_leaves_it(world: World) -> None:
+def test_8_4_giving_up_what_was_routed_after_all_leaves_it(world: RoutingFixture) -> None:
     announcement = stored(world, letter("support@example.com"))
     app = world.app()
     app.router.route(announcement)
@@ -194,7 +200,9 @@ def test_8_4_giving_up_what_was_routed_after_all_leaves_it(world: World) -> None
     assert world.paths("failed/") == []
 
 
-def test_8_4_an_arrival_without_a_receipt_can_only_be_given_up(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_8_4_an_arrival_without_a_receipt_can_only_be_given_up(
+    world: RoutingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
     sorter = world.app().router
     with pytest.raises(MessageMissing) as caught:
         sorter.route(RouteRequest("ab" * 32))
@@ -204,7 +212,7 @@ def test_8_4_an_arrival_without_a_receipt_can_only_be_given_up(world: World, cap
     assert world.receipts() == []
 
 
-def test_8_4_a_receipt_without_its_bytes_says_so_when_it_is_given_up(world: World) -> None:
+def test_8_4_a_receipt_without_its_bytes_says_so_when_it_is_given_up(world: RoutingFixture) -> None:
     announcement = stored(world, letter("support@example.com"))
     [receipt] = world.receipts()
     (world.folder / "mail" / raw_path(receipt.message)).unlink(missing_ok=True)
@@ -218,7 +226,7 @@ def test_8_4_a_receipt_without_its_bytes_says_so_when_it_is_given_up(world: Worl
     assert "raw.eml" in world.read(path)["error"]
 
 
-def test_a_faulty_mailboxs_mail_waits(world: World) -> None:
+def test_a_faulty_mailboxs_mail_waits(world: RoutingFixture) -> None:
     announcement = stored(world, letter("support@example.com"))
     app = world.app(faulty={"support": ("MAILBOXES__support__HOST is missing",)})
     with pytest.raises(TransientError) as caught:

@@ -17,7 +17,7 @@ from shared.errors import ConfigurationError
 from shared.operations.search import ArrivalQuery, find_arrivals, parse_id, parse_message_id, parse_recipient
 from shared.receipts import Receipt
 from tests.end_to_end.command import identity
-from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld, letter
+from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture, letter
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "finding.md"
 
@@ -26,19 +26,19 @@ ANNS = ANN + b"Date: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <o'neill.1@c
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
-    made.collect(BOTH, ANNS, letter("billing@example.com", 2), letter("nobody@example.com", 3))
-    made.collect(BOTH, letter("billing@example.com", 2, "text"), mailbox="office")
+def world(storage: str) -> Iterator[ReplayFixture]:
+    made = ReplayFixture(storage)
+    made.poll_and_route(BOTH, ANNS, letter("billing@example.com", 2), letter("nobody@example.com", 3))
+    made.poll_and_route(BOTH, letter("billing@example.com", 2, "text"), mailbox="office")
     yield made
     made.stores.close()
 
 
-def found(world: ReplayWorld, **wanted: Any) -> list[Receipt]:
+def found(world: ReplayFixture, **wanted: Any) -> list[Receipt]:
     return list(find_arrivals(world.stores.records, ArrivalQuery(**wanted)))
 
 
-def messages(world: ReplayWorld, **wanted: Any) -> list[str]:
+def messages(world: ReplayFixture, **wanted: Any) -> list[str]:
     return sorted(receipt.message for receipt in found(world, **wanted))
 
 
@@ -49,7 +49,7 @@ def ids(*data: bytes) -> list[str]:
 TWO, THREE = letter("billing@example.com", 2), letter("nobody@example.com", 3)
 
 
-def test_a_message_is_found_by_what_is_known_of_it(world: ReplayWorld) -> None:
+def test_a_message_is_found_by_what_is_known_of_it(world: ReplayFixture) -> None:
     assert messages(world, message_id="o'neill.1@customer.example") == ids(ANNS)
     assert messages(world, sender="ann@customer.example") == ids(ANNS)
     assert messages(world, sender="bob@customer.example") == ids(ANNS), "the second of two senders"
@@ -64,7 +64,7 @@ def test_a_message_is_found_by_what_is_known_of_it(world: ReplayWorld) -> None:
     assert messages(world) == ids(ANNS, TWO, TWO, THREE)
 
 
-def test_a_message_is_found_by_the_beginning_of_its_id_or_its_arrivals(world: ReplayWorld) -> None:
+def test_a_message_is_found_by_the_beginning_of_its_id_or_its_arrivals(world: ReplayFixture) -> None:
     assert messages(world, id=identity(TWO)) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8]) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8], mailbox="support") == ids(TWO)
@@ -73,7 +73,7 @@ def test_a_message_is_found_by_the_beginning_of_its_id_or_its_arrivals(world: Re
     assert messages(world, id="0" * 64) == []
 
 
-def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayWorld) -> None:
+def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayFixture) -> None:
     # The tests may have begun before midnight.
     today = utc_now().date()
     yesterday = today - timedelta(1)
@@ -86,9 +86,9 @@ def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayWorl
 def test_who_has_no_room_in_the_receipt_is_found_by_a_claim(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 500)
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 3)
-    world = ReplayWorld(storage)
+    world = ReplayFixture(storage)
     many = [f"{number}@list.example" for number in range(5)]
-    world.collect({"ROUTES__list__ADDRESS": "*@list.example"}, letter(", ".join(many)))
+    world.poll_and_route({"ROUTES__list__ADDRESS": "*@list.example"}, letter(", ".join(many)))
     [receipt] = world.receipts()
     last = many[-1]
     assert last not in receipt.outcomes
@@ -98,7 +98,7 @@ def test_who_has_no_room_in_the_receipt_is_found_by_a_claim(storage: str, monkey
     world.stores.close()
 
 
-def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
+def test_a_story_tells_where_everything_is(world: ReplayFixture) -> None:
     told, more = find_message_histories(world.stores, ArrivalQuery(id=identity(ANNS)), 10)
     assert not more
     [story] = told
@@ -108,7 +108,7 @@ def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
     assert story["from"] == ["ann@customer.example", "bob@customer.example"]
     assert story["to_and_cc"] == ["sales@example.com", "x@other.example"]
     assert (story["state"], story["outcome"], story["where"]) == ("routed", "routed", "in the storage")
-    path = world.only("routed/sales/")
+    path = world.only_path("routed/sales/")
     assert story["raw"] == {"path": raw_path(identity(ANNS)), "exists": True}
     assert story["outcomes"] == {"sales@example.com": f"routed {path}"}
     assert story["results"] == [{"recipient": "sales@example.com", "path": path, "exists": True}]
@@ -122,11 +122,11 @@ def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
     assert after["results"] == [{"recipient": "sales@example.com", "path": path, "exists": False}]
 
 
-def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayWorld) -> None:
+def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayFixture) -> None:
     def records() -> object:
         return find_message_histories(world.stores, ArrivalQuery(id=identity(THREE)), 10)[0][0]["records"]
 
-    path = world.only("unhandled/")
+    path = world.only_path("unhandled/")
     assert records() == [{"path": path, "resolved": False}]
     world.replay({**BILLING, "ROUTES__nobody__ADDRESS": "nobody@example.com"}, path)
     assert records() == [{"path": path, "resolved": True}]

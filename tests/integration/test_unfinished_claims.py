@@ -12,7 +12,7 @@ import pytest
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt
 from shared.storage.base import Table
-from tests.integration.replay_fixture import BOTH, ReplayWorld, letter
+from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.pump import work_until_idle
 
@@ -23,21 +23,21 @@ BCC = {"ROUTES__bcc__ADDRESS": "*", "ROUTES__bcc__SENDERS": "*@b.example"}
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
+def world(storage: str) -> Iterator[ReplayFixture]:
+    made = ReplayFixture(storage)
     yield made
     made.stores.close()
 
 
-def arrived(world: ReplayWorld, number: int) -> RouteRequest:
+def arrived(world: ReplayFixture, number: int) -> RouteRequest:
     """A message to two recipients that is stored and not routed yet."""
     world.servers["support"].deliver(letter("billing@example.com, sales@example.com", number))
     world.app(BOTH).poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.announced()
+    [announcement] = world.take_route_requests()
     return announcement
 
 
-def dies(world: ReplayWorld, announcement: RouteRequest, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
+def dies(world: ReplayFixture, announcement: RouteRequest, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
     """A try that ends at one operation; False if it came to its end before."""
     faults = Faults(at, way)
     with suppress(ProcessGone):
@@ -48,14 +48,14 @@ def dies(world: ReplayWorld, announcement: RouteRequest, at: int, way: Way, rout
 @pytest.mark.parametrize("later", [NOBODY, ELSEWHERE, BLOCKED], ids=["nobody", "elsewhere", "blocked"])
 @pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER])
 def test_4_1_a_death_at_any_operation_and_other_routes_give_every_recipient_one_result(
-    world: ReplayWorld, way: Way, later: dict[str, str]
+    world: ReplayFixture, way: Way, later: dict[str, str]
 ) -> None:
     number = 1
     while True:
         announcement = arrived(world, number)
         died = dies(world, announcement, number, way)
         copy = b"X-Gateway: 1\r\n" + letter("billing@example.com, sales@example.com", number)
-        world.collect(BOTH, copy, mailbox="office")
+        world.poll_and_route(BOTH, copy, mailbox="office")
         world.app(later).router.route(announcement, tried=True)
         number += 1
         if not died:
@@ -71,7 +71,7 @@ def test_4_1_a_death_at_any_operation_and_other_routes_give_every_recipient_one_
     assert number > 8, "it died at operations"
 
 
-def test_what_is_finished_is_told_as_routed_and_not_as_unhandled_too(world: ReplayWorld) -> None:
+def test_what_is_finished_is_told_as_routed_and_not_as_unhandled_too(world: ReplayFixture) -> None:
     announcement = arrived(world, 1)
     at = next(n for n in range(1, 30) if _first_result_at(world, n))
     announcement = arrived(world, 2)
@@ -85,14 +85,14 @@ def test_what_is_finished_is_told_as_routed_and_not_as_unhandled_too(world: Repl
     assert set(Receipt.from_record(record).outcomes) == {"billing@example.com"}
 
 
-def _first_result_at(world: ReplayWorld, at: int) -> bool:
+def _first_result_at(world: ReplayFixture, at: int) -> bool:
     """Whether a try that ends after this operation leaves the first result; tried on messages of its own."""
     announcement = arrived(world, 100 + at)
     dies(world, announcement, at, Way.GONE_AFTER)
     return bool(world.paths("routed/"))
 
 
-def test_a_wildcards_claim_is_finished_and_a_named_recipients_is_not_taken_for_one(world: ReplayWorld) -> None:
+def test_a_wildcards_claim_is_finished_and_a_named_recipients_is_not_taken_for_one(world: ReplayFixture) -> None:
     for at in range(1, 25):
         announcement = arrived(world, at)
         died = dies(world, announcement, at, Way.GONE_AFTER, BCC)
@@ -110,15 +110,15 @@ def test_a_wildcards_claim_is_finished_and_a_named_recipients_is_not_taken_for_o
     assert routed
 
 
-def test_an_arrival_that_is_announced_again_counts_as_tried(world: ReplayWorld) -> None:
+def test_an_arrival_that_is_announced_again_counts_as_tried(world: ReplayFixture) -> None:
     """By the sweep, and by a look that finds it stored and not routed."""
     announcement = arrived(world, 1)
     assert announcement.retries == 0
     assert world.app(BOTH).router.sweep(timedelta(0)) == 1
-    [again] = world.announced()
+    [again] = world.take_route_requests()
     assert again.retries == 1
     world.servers["support"].messages[1] = letter("billing@example.com, sales@example.com", 1)
     world.app(BOTH).poller.poll(Poll("support", PollReason.MANUAL))
-    [again] = world.announced()
+    [again] = world.take_route_requests()
     assert again.retries == 1
     work_until_idle(world.app(BOTH))
