@@ -39,7 +39,7 @@ def conversations(world: RoutingFixture, *messages: bytes) -> list[str]:
     return [found[identity(data)] for data in messages]
 
 
-def test_6_1_a_reply_belongs_to_what_it_replies_to(world: RoutingFixture) -> None:
+def test_6_1_a_reply_belongs_to_the_conversation_of_its_parent(world: RoutingFixture) -> None:
     first, reply, second = letter(1), letter(2, 1), letter(3, 1, 2)
     assert conversations(world, first, reply, second) == [identity(first)] * 3
 

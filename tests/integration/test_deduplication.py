@@ -18,7 +18,7 @@ def world(tmp_path: Path) -> Iterator[RoutingFixture]:
     made.stores.close()
 
 
-def test_the_same_bytes_in_two_mailboxes_with_different_routes_give_both_results(world: RoutingFixture) -> None:
+def test_the_same_bytes_in_two_mailboxes_with_different_routes_have_two_results(world: RoutingFixture) -> None:
     data = letter("support@example.com, office@example.com")
     for server in world.servers.values():
         server.deliver(data)
@@ -30,7 +30,7 @@ def test_the_same_bytes_in_two_mailboxes_with_different_routes_give_both_results
     )
 
 
-def test_3_8_the_same_bytes_under_one_route_give_one_result_and_a_record_that_names_it(world: RoutingFixture) -> None:
+def test_3_8_the_same_bytes_under_one_route_have_one_result_and_a_record_that_names_it(world: RoutingFixture) -> None:
     data = letter("sales@example.com")
     world.servers["support"].deliver(data)
     world.run("support")
@@ -73,7 +73,7 @@ def test_a_named_recipients_mail_makes_a_later_wildcard_copy_a_duplicate(world: 
     assert told["duplicate_of"]["result"] == world.paths("routed/")[0]
 
 
-def test_wildcard_copies_in_two_mailboxes_give_one_result(world: RoutingFixture) -> None:
+def test_wildcard_copies_in_two_mailboxes_have_one_result(world: RoutingFixture) -> None:
     world.values |= WILDCARDS
     for server in world.servers.values():
         server.deliver(letter("friends@elsewhere.example"))
@@ -94,7 +94,7 @@ def test_a_wildcard_copy_that_came_first_takes_nothing_from_a_named_recipient(wo
     assert world.results() == [("any_office", "*"), ("support", "support@example.com")]
 
 
-def test_4_1_a_copy_that_differs_in_its_bytes_alone_is_a_duplicate_by_what_is_visible(world: RoutingFixture) -> None:
+def test_4_1_a_copy_with_other_bytes_and_the_same_content_is_a_duplicate(world: RoutingFixture) -> None:
     """A server that builds mail anew, a gateway with a footer: docs/duplicates.md."""
     head = b"From: a@b.example\r\nTo: sales@example.com\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n"
     first = head + b"Message-ID: <1@b.example>\r\n\r\ntext\r\n"
@@ -108,7 +108,7 @@ def test_4_1_a_copy_that_differs_in_its_bytes_alone_is_a_duplicate_by_what_is_vi
     assert by == {identity(with_footer): "message-id", identity(renamed): "content"}
 
 
-def test_4_3_one_message_id_for_everything_loses_nothing(world: RoutingFixture) -> None:
+def test_4_3_one_message_id_for_all_messages_loses_none(world: RoutingFixture) -> None:
     for number in range(3):
         head = f"From: a@b.example\r\nTo: sales@example.com\r\nDate: Tue, 24 Nov 2026 09:00:0{number} +0000\r\n"
         world.servers["support"].deliver(f"{head}Message-ID: <always@b.example>\r\n\r\ntext\r\n".encode())

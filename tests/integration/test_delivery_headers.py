@@ -59,7 +59,7 @@ def test_2_2_and_2_3_a_hint_routes_what_to_and_cc_do_not(world: RoutingFixture, 
         b"Delivered-To: sales@example.com\r\nFrom: a@b.example\r\nTo: nobody@example.com\r\n\r\nno Received at all\r\n",
     ],
 )
-def test_2_2_what_a_sender_can_write_is_as_if_it_were_not_there(world: RoutingFixture, forged: bytes) -> None:
+def test_2_2_a_header_that_the_sender_can_forge_is_ignored(world: RoutingFixture, forged: bytes) -> None:
     results, (unhandled,) = sorted_as(world, forged)
     assert results == []
     assert unhandled["reason"] in ("no-recipient", "no-route")
@@ -71,14 +71,14 @@ def test_2_2_hints_come_after_to_and_cc(world: RoutingFixture) -> None:
     assert [(one["recipient"], one["matched"]) for one in results] == [("sales@example.com", "to")]
 
 
-def test_2_2_switched_off_only_to_and_cc_count(world: RoutingFixture) -> None:
+def test_2_2_with_hints_switched_off_only_to_and_cc_count(world: RoutingFixture) -> None:
     world.values["MAILBOXES__support__DELIVERY_HINTS"] = "false"
     results, (unhandled,) = sorted_as(world, letter(above="Delivered-To: sales@example.com\r\n"))
     assert results == []
     assert unhandled["reason"] == "no-recipient"
 
 
-def test_2_2_behind_gateways_of_our_own_the_line_is_further_down(world: RoutingFixture) -> None:
+def test_2_2_behind_our_own_gateways_the_trusted_line_is_further_down(world: RoutingFixture) -> None:
     inner = MX.format(clause=" for <sales@example.com>").replace("mail.example.com", "gateway.example.com")
     data = letter(below=inner)
     world.values |= {
@@ -89,7 +89,7 @@ def test_2_2_behind_gateways_of_our_own_the_line_is_further_down(world: RoutingF
     assert result["matched"] == "received-for"
 
 
-def test_2_2_a_line_that_another_host_wrote_is_not_believed(world: RoutingFixture) -> None:
+def test_2_2_a_line_that_another_host_wrote_is_not_trusted(world: RoutingFixture) -> None:
     world.values["MAILBOXES__support__RECEIVED_BY"] = "other.example.com"
     results, _ = sorted_as(world, letter(clause=" for <sales@example.com>"))
     assert results == []
@@ -125,7 +125,7 @@ def test_3_9_and_4_2_copies_to_the_alias_and_to_the_primary_address_have_a_resul
     assert {one["by"] for (one,) in duplicates} == {"content"}
 
 
-def test_3_9_and_4_4_an_alias_that_was_claimed_has_its_result_whatever_the_settings_say_by_then(
+def test_3_9_and_4_4_a_claimed_alias_has_its_result_after_the_settings_changed(
     world: RoutingFixture,
 ) -> None:
     world.servers["support"].deliver(to_alias("sales@example.com", 1))
@@ -135,7 +135,7 @@ def test_3_9_and_4_4_an_alias_that_was_claimed_has_its_result_whatever_the_setti
     assert world.results() == [("sales", "sales@example.com"), ("support", "support@example.com")]
 
 
-def test_2_2_hints_are_told_once_for_each_field(world: RoutingFixture) -> None:
+def test_2_2_hints_are_listed_once_for_each_field(world: RoutingFixture) -> None:
     data = letter(
         above="X-Original-To: Sales+A@example.com\r\nX-Original-To: sales+a@example.com\r\n" + MX.format(clause=""),
         to="support@example.com",
@@ -168,7 +168,7 @@ def test_5_3_a_message_with_too_many_hops_is_unhandled_as_a_loop(world: RoutingF
     assert "26 Received" in unhandled["tried"][0]["reason"]
 
 
-def test_5_3_twenty_five_hops_are_no_loop_and_the_limit_can_be_set(world: RoutingFixture) -> None:
+def test_5_3_twenty_five_hops_are_not_a_loop_and_the_limit_can_be_set(world: RoutingFixture) -> None:
     results, _ = sorted_as(world, letter(below=MX.format(clause="") * 24, to="sales@example.com"))
     assert len(results) == 1
     world.values["LOOP_LIMIT"] = "3"

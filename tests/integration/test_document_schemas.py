@@ -52,7 +52,7 @@ def test_7_2_every_kind_of_document_is_valid(world: PublishedWorld) -> None:
     assert set(found) == {f"mailroom/{kind}/1" for kind in kinds}
 
 
-def test_7_2_what_a_replay_writes_and_marks_is_valid(world: PublishedWorld) -> None:
+def test_7_2_documents_of_a_replay_are_valid(world: PublishedWorld) -> None:
     world.leave_every_kind()
     before = [path for prefix in ("unhandled/", "failed/", "blocked/") for path, _ in world.documents(prefix)]
     [again, *_] = [path for path, _ in world.documents("routed/sales/")]
@@ -64,7 +64,7 @@ def test_7_2_what_a_replay_writes_and_marks_is_valid(world: PublishedWorld) -> N
     assert [one["replaces"] for _, one in world.documents("routed/") if one["replaces"]] == [again]
 
 
-def test_7_2_what_hostile_mail_leaves_is_valid(world: PublishedWorld) -> None:
+def test_7_2_documents_of_hostile_mail_are_valid(world: PublishedWorld) -> None:
     messages = hostile()
     world.collect("support", *messages)
     documents = dict(world.documents())
@@ -75,7 +75,7 @@ def test_7_2_what_hostile_mail_leaves_is_valid(world: PublishedWorld) -> None:
     assert any(one.get("defects") for one in documents.values())
 
 
-def test_7_2_what_machines_and_gateways_write_is_valid(world: PublishedWorld) -> None:
+def test_7_2_documents_of_automatic_mail_are_valid(world: PublishedWorld) -> None:
     answer = f"From: Ann <ann@customer.example>\nTo: sales+ref9@example.com\nSubject: Re: Ten chairs\n{PLAIN}\n"
     threaded = (
         "Auto-Submitted: auto-replied\nIn-Reply-To: <demo-1@demo.example>\nReferences: <a@b.example> <c@d.example>"
@@ -94,7 +94,7 @@ def test_7_2_what_machines_and_gateways_write_is_valid(world: PublishedWorld) ->
 
 
 @pytest.mark.parametrize("told", [{}, {"to": None, "from": None}, {"to": [None, "a@b.example"], "subject": 7}])
-def test_7_2_what_a_server_tells_of_unreadable_mail_is_valid_whatever_it_is(
+def test_7_2_records_of_unreadable_mail_are_valid_whatever_the_server_reports(
     tmp_path: Path, told: dict[str, Any]
 ) -> None:
     world = PublishedWorld(f"folder:{tmp_path}")
@@ -107,7 +107,7 @@ def test_7_2_what_a_server_tells_of_unreadable_mail_is_valid_whatever_it_is(
     world.stores.close()
 
 
-def test_1_8_what_a_server_cut_in_the_middle_of_a_character_does_not_stop_the_mailbox(world: PublishedWorld) -> None:
+def test_1_8_a_subject_cut_in_the_middle_of_a_character_does_not_stop_the_mailbox(world: PublishedWorld) -> None:
     server = world.servers["support"]
     server.deliver(b"sealed")
     # As JSON has it: escapes of halves of surrogate pairs are read without a murmur.
@@ -122,7 +122,7 @@ def test_1_8_what_a_server_cut_in_the_middle_of_a_character_does_not_stop_the_ma
 
 @pytest.mark.parametrize("year", [MINYEAR, 500, 1601, MAXYEAR])
 @pytest.mark.parametrize("hours", [-12, 14])
-def test_1_8_a_time_at_which_nothing_was_received_stops_nothing(world: PublishedWorld, year: int, hours: int) -> None:
+def test_1_8_an_impossible_received_time_stops_nothing(world: PublishedWorld, year: int, hours: int) -> None:
     day = datetime(year, 1, 1) if hours > 0 else datetime(year, 12, 31, 23, 59)  # noqa: DTZ001  the zone comes below
     server = world.servers["office"]  # it has no SINCE, which would leave such mail
     server.deliver(b"To: sales@example.com\r\n\r\ntext\r\n")
@@ -137,7 +137,7 @@ def test_1_8_a_time_at_which_nothing_was_received_stops_nothing(world: Published
     assert app.health.get("office").failures == 0
 
 
-def test_7_2_what_the_demonstration_writes_through_the_functions_is_valid(tmp_path: Path) -> None:
+def test_7_2_documents_of_the_demonstration_are_valid(tmp_path: Path) -> None:
     into = tmp_path / "mail"
     assert run_demo(into, Console(file=io.StringIO())) == 0
     world = PublishedWorld(f"folder:{into}")
@@ -150,7 +150,7 @@ def test_7_2_what_the_demonstration_writes_through_the_functions_is_valid(tmp_pa
     }
 
 
-def test_7_2_the_judge_sees_what_is_wrong(tmp_path: Path) -> None:
+def test_7_2_the_validator_rejects_invalid_documents(tmp_path: Path) -> None:
     world = PublishedWorld(f"folder:{tmp_path}")
     world.collect("support", SALES + b"\r\ntext\r\n")
     [(_, result)] = world.documents("routed/")

@@ -106,7 +106,7 @@ def test_7_1_the_raw_bytes_are_stored_as_downloaded(world: RoutingFixture) -> No
     assert world.stores.blobs.read(f"messages/{identity(data)[:2]}/{identity(data)}/raw.eml") == data
 
 
-def test_7_5_an_attachment_is_stored_so_that_opening_it_runs_nothing(world: RoutingFixture) -> None:
+def test_7_5_an_attachment_is_stored_so_that_a_browser_executes_nothing(world: RoutingFixture) -> None:
     written: dict[str, Mapping[str, object]] = {}
 
     def create(path: str, _data: object, **how: object) -> None:
@@ -120,7 +120,7 @@ def test_7_5_an_attachment_is_stored_so_that_opening_it_runs_nothing(world: Rout
     assert written[path] == {"content_type": "application/octet-stream", "download_name": "invoice.html"}
 
 
-def test_7_4_a_result_appears_after_everything_it_points_to(world: RoutingFixture) -> None:
+def test_7_4_a_result_is_written_after_everything_it_refers_to(world: RoutingFixture) -> None:
     order: list[str] = []
 
     def create(path: str, *_args: object, **_how: object) -> None:
@@ -134,7 +134,7 @@ def test_7_4_a_result_appears_after_everything_it_points_to(world: RoutingFixtur
     assert kinds == ["raw.eml", "(settled)", "01-invoice.html", "message.json", "(settled)", "(settled)"]
 
 
-def test_3_6_an_unhandled_record_says_why_and_what_was_tried(world: RoutingFixture) -> None:
+def test_3_6_an_unhandled_record_holds_the_reason_and_the_routes_tried(world: RoutingFixture) -> None:
     world.values["ROUTES__sales__SENDERS"] = "*@known.example"
     data = letter("nobody@example.com, sales@example.com")
     world.servers["support"].deliver(data)

@@ -33,7 +33,7 @@ def left_of(stores: Storage, message: str) -> list[str]:
     return [path for path in stores.blobs.list() if message in path]
 
 
-def test_8_5_a_message_goes_with_all_that_it_left_and_nothing_else_does(world: ReplayFixture) -> None:
+def test_8_5_a_message_is_erased_with_all_its_artifacts_and_nothing_else(world: ReplayFixture) -> None:
     world.poll_and_route(KEEP, TO_BOTH, OTHER)
     world.poll_and_route(KEEP, TO_BOTH, mailbox="office")
     assert len(world.receipts()) == 3
@@ -62,7 +62,7 @@ def test_8_5_a_message_goes_with_all_that_it_left_and_nothing_else_does(world: R
     assert run_forget(world, other.arrival, really=False).groups[0].message == identity(OTHER)
 
 
-def test_8_5_what_is_kept_in_the_mailbox_is_not_collected_again(world: ReplayFixture) -> None:
+def test_8_5_an_erased_message_kept_in_the_mailbox_is_not_collected_again(world: ReplayFixture) -> None:
     world.poll_and_route(KEEP, TO_BOTH)
     run_forget(world, identity(TO_BOTH))
     assert list(world.servers["support"].messages.values()) == [TO_BOTH]
@@ -76,7 +76,7 @@ def test_8_5_what_is_kept_in_the_mailbox_is_not_collected_again(world: ReplayFix
     ).is_fully_erased
 
 
-def test_8_5_what_comes_anew_is_new_mail(world: ReplayFixture) -> None:
+def test_8_5_an_erased_message_that_arrives_again_is_new_mail(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH)
     run_forget(world, identity(TO_BOTH))
     world.poll_and_route(BOTH, TO_BOTH)
@@ -85,7 +85,7 @@ def test_8_5_what_comes_anew_is_new_mail(world: ReplayFixture) -> None:
     assert not world.paths("duplicates/")
 
 
-def test_8_5_a_sender_is_forgotten_wherever_their_mail_went(world: ReplayFixture) -> None:
+def test_8_5_a_sender_is_erased_for_all_recipients(world: ReplayFixture) -> None:
     spam = letter("nobody@example.com", 3).replace(b"a@b.example", b"ann@customer.example")
     world.poll_and_route(BOTH, TO_BOTH, OTHER, spam)
     world.poll_and_route(BOTH, OTHER, mailbox="office")
@@ -99,7 +99,7 @@ def test_8_5_a_sender_is_forgotten_wherever_their_mail_went(world: ReplayFixture
     assert run_forget(world, "ann@customer.example").groups == []
 
 
-def test_8_5_a_recipient_is_forgotten_and_the_bytes_stay_for_another_arrival(world: ReplayFixture) -> None:
+def test_8_5_a_recipient_is_erased_and_the_bytes_stay_for_another_arrival(world: ReplayFixture) -> None:
     world.poll_and_route(OFFICE_ONLY, TO_BOTH)
     world.poll_and_route(OFFICE_ONLY, TO_BOTH, mailbox="office")
     assert len(world.paths("routed/")) == 2
@@ -114,14 +114,14 @@ def test_8_5_a_recipient_is_forgotten_and_the_bytes_stay_for_another_arrival(wor
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_unhandled_mail_is_forgotten_with_whom_it_names(world: ReplayFixture) -> None:
+def test_8_5_unhandled_mail_is_erased_with_the_recipients_it_names(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, letter("nobody@example.com"), letter("sales@example.com, nobody@example.com", 2))
     [group] = run_forget(world, "nobody@example.com").groups
     assert group.message == identity(letter("nobody@example.com"))
     assert list(world.results()) == [("sales", "sales@example.com")], "this was for somebody else"
 
 
-def test_8_5_what_waits_to_be_routed_is_refused(world: ReplayFixture) -> None:
+def test_8_5_mail_that_waits_to_be_routed_is_refused(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH)
     world.servers["office"].deliver(TO_BOTH)
     app = world.app(BOTH)
@@ -139,7 +139,7 @@ def test_8_5_what_waits_to_be_routed_is_refused(world: ReplayFixture) -> None:
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_what_waits_for_a_replay_is_refused(world: ReplayFixture) -> None:
+def test_8_5_mail_that_waits_for_a_replay_is_refused(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, letter("sales@example.com"))
     world.request_replay(BOTH, world.only_path("unhandled/"))
     assert len(refusals(run_forget(world, "a@b.example"))) == 1
@@ -148,7 +148,7 @@ def test_8_5_what_waits_for_a_replay_is_refused(world: ReplayFixture) -> None:
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_results_that_replays_wrote_go_too(world: ReplayFixture) -> None:
+def test_8_5_results_that_replays_wrote_are_erased_too(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, TO_BOTH)
     first = world.only_path("routed/")
     moved = {"ROUTES__accounts__ADDRESS": "billing@example.com"}
@@ -159,7 +159,7 @@ def test_8_5_results_that_replays_wrote_go_too(world: ReplayFixture) -> None:
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_a_thread_goes_with_its_last_message(world: ReplayFixture) -> None:
+def test_8_5_a_thread_is_erased_with_its_last_message(world: ReplayFixture) -> None:
     reply = letter("billing@example.com", 2, "yes").replace(b"\r\n\r\n", b"\r\nIn-Reply-To: <1@b.example>\r\n\r\n", 1)
     world.poll_and_route(BOTH, TO_BOTH, reply)
 
@@ -173,7 +173,7 @@ def test_8_5_a_thread_goes_with_its_last_message(world: ReplayFixture) -> None:
     assert told() == set()
 
 
-def test_8_5_what_failed_is_forgotten_by_its_id(world: ReplayFixture) -> None:
+def test_8_5_a_dead_letter_is_erased_by_its_id(world: ReplayFixture) -> None:
     world.dead_letter(BOTH, TO_BOTH)
     assert run_forget(world, "a@b.example").unread == 1
     run_forget(world, identity(TO_BOTH))
@@ -181,7 +181,7 @@ def test_8_5_what_failed_is_forgotten_by_its_id(world: ReplayFixture) -> None:
     assert [receipt.last_error for receipt in world.receipts()] == [""]
 
 
-def test_8_5_of_what_was_never_downloaded_the_record_goes_and_the_mail_stays(world: ReplayFixture) -> None:
+def test_8_5_of_a_skipped_message_the_record_is_erased_and_the_mail_stays(world: ReplayFixture) -> None:
     small = {**BOTH, "MAILBOXES__support__MAX_MESSAGE_BYTES": "20"}
     world.poll_and_route(small, TO_BOTH)
     [receipt] = world.receipts()
@@ -193,7 +193,7 @@ def test_8_5_of_what_was_never_downloaded_the_record_goes_and_the_mail_stays(wor
     assert world.stores.blobs.exists(raw_path(identity(TO_BOTH)))
 
 
-def test_8_5_a_beginning_that_several_messages_have_is_refused(world: ReplayFixture) -> None:
+def test_8_5_an_id_prefix_that_several_messages_share_is_rejected(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH)
     [record] = world.stores.records.scan(Table.RECEIPTS)
     world.stores.records.create(
@@ -206,7 +206,7 @@ def test_8_5_a_beginning_that_several_messages_have_is_refused(world: ReplayFixt
     assert left_of(world.stores, identity(TO_BOTH))
 
 
-def test_8_5_what_is_forgotten_is_not_routed_by_an_announcement(world: ReplayFixture) -> None:
+def test_8_5_an_erased_message_is_not_routed_by_a_route_request(world: ReplayFixture) -> None:
     app = world.poll_and_route(BOTH, TO_BOTH)
     run_forget(world, identity(TO_BOTH))
     [receipt] = world.receipts()
@@ -216,7 +216,7 @@ def test_8_5_what_is_forgotten_is_not_routed_by_an_announcement(world: ReplayFix
     assert Receipt.from_record(next(world.stores.records.scan(Table.RECEIPTS))).state is State.ERASED
 
 
-def test_8_5_routes_of_today_are_no_condition(world: ReplayFixture) -> None:
+def test_8_5_the_current_routes_do_not_matter(world: ReplayFixture) -> None:
     world.poll_and_route(CLERK, letter("clerk@example.com"))
     run_forget(world, identity(letter("clerk@example.com")))  # by an app that has no such route any more
     assert list(world.stores.blobs.list(message_folder(identity(letter("clerk@example.com"))))) == []

@@ -45,7 +45,7 @@ def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayFixture) -> None:
 @pytest.mark.parametrize(
     ("way", "what"), [(Way.GONE_BEFORE, identity(TO_BOTH)), (Way.REPLY_LOST, "a@b.example")], ids=["id", "address"]
 )
-def test_8_5_who_dies_over_it_at_any_step_is_finished_by_the_next(
+def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
     storage_of: str, way: Way, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Receipts have no room to tell who was given what: that has to be found by the claims.

@@ -29,7 +29,7 @@ def world(storage: str) -> Iterator[ReplayFixture]:
     made.stores.close()
 
 
-def test_8_5_a_late_error_is_not_noted_in_a_bare_receipt(world: ReplayFixture) -> None:
+def test_8_5_a_late_error_is_not_recorded_in_a_bare_receipt(world: ReplayFixture) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(BOTH)
     app.poller.poll(Poll("support", PollReason.MANUAL))
@@ -40,7 +40,7 @@ def test_8_5_a_late_error_is_not_noted_in_a_bare_receipt(world: ReplayFixture) -
     assert identity(TO_BOTH) not in dump_storage(world.stores)
 
 
-def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayFixture) -> None:
+def test_8_5_a_late_worker_keeps_the_message_that_arrived_again(world: ReplayFixture) -> None:
     """It finds that what it gave was forgotten; the same bytes have come into another mailbox and were routed."""
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(OFFICE_ONLY)
@@ -69,7 +69,7 @@ def test_8_5_a_late_worker_leaves_what_arrived_anew_whole(world: ReplayFixture) 
 
 
 @pytest.mark.parametrize("told", [BOTH, {}], ids=["routed", "unhandled"])
-def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayFixture, told: dict[str, str]) -> None:
+def test_8_5_after_a_late_worker_that_dies_its_results_are_deleted(world: ReplayFixture, told: dict[str, str]) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(told)
     app.poller.poll(Poll("support", PollReason.MANUAL))
@@ -94,7 +94,7 @@ def test_8_5_a_late_worker_that_dies_is_cleaned_up_after(world: ReplayFixture, t
     assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in dump_storage(world.stores)]
 
 
-def test_8_5_a_worker_that_still_gives_it_takes_back_what_it_gave(world: ReplayFixture) -> None:
+def test_8_5_a_worker_that_still_routes_it_rolls_back_its_results(world: ReplayFixture) -> None:
     """A second announcement of the same: the first was routed, and forgotten, while this one was being worked on."""
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(BOTH)

@@ -64,7 +64,7 @@ class Watched:
         return watched if name in self._before else method
 
 
-def test_8_5_a_replayed_result_goes_that_no_receipt_had_room_for(
+def test_8_5_a_replayed_result_missing_from_a_truncated_receipt_is_erased(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
@@ -76,7 +76,7 @@ def test_8_5_a_replayed_result_goes_that_no_receipt_had_room_for(
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_replaced_results_go_though_a_consumer_took_what_named_them(world: ReplayFixture) -> None:
+def test_8_5_replaced_results_are_erased_after_a_consumer_deleted_their_replacement(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, TO_BOTH)
     world.replay(CASH, world.only_path("routed/billing/"), reissue=True)
     world.replay(ACCOUNTS, world.only_path("routed/cash/"), reissue=True)
@@ -87,7 +87,7 @@ def test_8_5_replaced_results_go_though_a_consumer_took_what_named_them(world: R
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_what_is_no_arrivals_stays(world: ReplayFixture) -> None:
+def test_8_5_blobs_of_other_arrivals_stay(world: ReplayFixture) -> None:
     """Routes in a blob, and what others put beside results, whatever its name says."""
     world.poll_and_route(BOTH, TO_BOTH)
     others = {
@@ -103,7 +103,7 @@ def test_8_5_what_is_no_arrivals_stays(world: ReplayFixture) -> None:
     assert {path: world.stores.blobs.read(path) for path in world.stores.blobs.list()} == others
 
 
-def test_8_5_what_is_downloaded_meanwhile_keeps_its_results(world: ReplayFixture) -> None:
+def test_8_5_a_message_downloaded_meanwhile_keeps_its_results(world: ReplayFixture) -> None:
     """A message was too large, its record is to go; while forgetting waits for the mailbox, it is collected."""
     world.poll_and_route(SMALL, TO_BOTH)
     [receipt] = world.receipts()
@@ -117,7 +117,7 @@ def test_8_5_what_is_downloaded_meanwhile_keeps_its_results(world: ReplayFixture
     assert set(claims) == {receipt.arrival}
 
 
-def test_8_5_what_is_given_to_somebody_else_meanwhile_stays(world: ReplayFixture) -> None:
+def test_8_5_a_message_routed_for_another_person_meanwhile_stays(world: ReplayFixture) -> None:
     """It names them and nobody got it, when it was chosen; then a replay finds somebody."""
     world.poll_and_route({}, letter("nobody@example.com, billing@example.com"))
     chosen = forgetting(world).find_by_address("nobody@example.com")
@@ -128,7 +128,7 @@ def test_8_5_what_is_given_to_somebody_else_meanwhile_stays(world: ReplayFixture
     assert [one.state for one in world.receipts()] == [State.ROUTED]
 
 
-def test_8_5_bytes_stay_for_what_arrives_meanwhile(world: ReplayFixture) -> None:
+def test_8_5_bytes_stay_for_an_arrival_recorded_meanwhile(world: ReplayFixture) -> None:
     """The same bytes come into another mailbox after all was looked at, and before the mailboxes are held."""
     world.poll_and_route(BOTH, TO_BOTH)
     chosen = forgetting(world).find_by_id(identity(TO_BOTH))
@@ -161,7 +161,7 @@ def replace_leases(world: ReplayFixture, meanwhile: Any) -> ReplayFixture:
     return changed
 
 
-def test_8_5_no_bytes_go_once_a_lease_is_lost(world: ReplayFixture) -> None:
+def test_8_5_no_bytes_are_deleted_once_a_lease_is_lost(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH, letter("sales@example.com", 2))
     found = forgetting(world).collect_artifacts(forgetting(world).find_by_address("a@b.example"))
     assert len(found.bytes) == 4
@@ -180,7 +180,7 @@ def test_8_5_no_bytes_go_once_a_lease_is_lost(world: ReplayFixture) -> None:
     assert len(gone) == 1
 
 
-def test_8_5_the_thread_of_an_arrival_that_stays_is_found_on(world: ReplayFixture) -> None:
+def test_8_5_the_thread_of_an_arrival_that_stays_is_still_found(world: ReplayFixture) -> None:
     world.poll_and_route(OFFICE_ONLY, TO_BOTH)
     world.poll_and_route(OFFICE_ONLY, TO_BOTH, mailbox="office")
     run_forget(world, "sales@example.com")
@@ -194,7 +194,7 @@ def test_8_5_mailboxes_of_other_settings_are_not_drained_meanwhile(world: Replay
         assert RenewingLease.acquire(world.stores.leases, "office") is None
 
 
-def test_8_5_what_only_its_bytes_tell_apart_is_collected_anew(world: ReplayFixture) -> None:
+def test_8_5_a_message_without_a_server_key_is_collected_again(world: ReplayFixture) -> None:
     """A POP3 server without UIDL: bytes that are stored always have a receipt that says so."""
     world.servers["support"].has_keys = False
     world.poll_and_route(BOTH, TO_BOTH)
@@ -210,7 +210,7 @@ def test_8_5_what_only_its_bytes_tell_apart_is_collected_anew(world: ReplayFixtu
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_who_is_in_claims_alone_costs_one_look_at_them(
+def test_8_5_a_recipient_found_only_in_claims_costs_one_scan(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
@@ -222,7 +222,7 @@ def test_8_5_who_is_in_claims_alone_costs_one_look_at_them(
     assert looks.count(Table.CLAIMS) == 1
 
 
-def test_8_5_forgetting_many_reads_the_tables_a_few_times(world: ReplayFixture) -> None:
+def test_8_5_erasing_many_messages_scans_the_tables_a_few_times(world: ReplayFixture) -> None:
     mail = [letter("sales@example.com", number, f"text {number}") for number in range(12)]
     world.poll_and_route(BOTH, *mail)
     looks: list[Table] = []
@@ -235,9 +235,7 @@ def test_8_5_forgetting_many_reads_the_tables_a_few_times(world: ReplayFixture) 
     assert Counter(looks) - listed == {Table.RECEIPTS: 1, Table.MAILBOXES: 1}, "while the mailboxes are held"
 
 
-def test_8_5_what_is_removed_from_a_folder_stays_so_in_a_power_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_8_5_deleted_files_stay_deleted_after_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = ReplayFixture(f"folder:{tmp_path}")
     world.poll_and_route(BOTH, TO_BOTH)
     synced: set[str] = set()

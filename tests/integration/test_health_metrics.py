@@ -51,7 +51,7 @@ def stores(storage: str) -> Iterator[Storage]:
     opened.close()
 
 
-def test_all_is_well_where_nothing_is(storage: str, stores: Storage) -> None:
+def test_an_empty_storage_has_no_failures(storage: str, stores: Storage) -> None:
     vitals = collect_health_metrics(settings_on(storage), stores, lambda: NOW)
     assert vitals.failing_seconds == {"office": 0.0}
     assert vitals.disabled == {"office": False, "broken": True}
@@ -110,7 +110,7 @@ def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(stora
     assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 0.0}
 
 
-def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, stores: Storage) -> None:
+def test_the_outbox_and_the_poison_queues_are_measured(storage: str, stores: Storage) -> None:
     for minutes, key in ((3, "aa"), (20, "bb")):
         waiting: Values = {"mailbox": "office", "stored_at": NOW - timedelta(minutes=minutes)}
         stores.records.create(Table.OUTBOX, key * 32, waiting)
@@ -130,7 +130,7 @@ def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, store
     assert found[metric_names.MAILBOX_FAILING, ("mailbox", "office")] == 0
 
 
-def test_what_was_measured_once_is_told_once(storage: str, stores: Storage) -> None:
+def test_a_measured_value_is_reported_once(storage: str, stores: Storage) -> None:
     """Else an instance that lives on would go on telling what is otherwise by now, and hide that nobody measures."""
     heard = listen()
     collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()

@@ -23,7 +23,7 @@ def world(tmp_path: Path) -> Iterator[IntakeFixture]:
     made.stores.close()
 
 
-def test_1_3_nothing_is_removed_before_it_is_stored_recorded_and_announced(world: IntakeFixture) -> None:
+def test_1_3_nothing_is_removed_before_it_is_stored_recorded_and_published(world: IntakeFixture) -> None:
     removed: list[bytes] = []
 
     def must_be_stored(data: bytes) -> None:
@@ -45,7 +45,7 @@ def test_1_3_nothing_is_removed_before_it_is_stored_recorded_and_announced(world
     assert len(world.results()) == 7
 
 
-def test_1_3_keep_takes_nothing_twice_across_restarts(world: IntakeFixture) -> None:
+def test_1_3_keep_downloads_nothing_twice_across_restarts(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(letter(1), letter(2))
     for _ in range(4):
@@ -58,7 +58,7 @@ def test_1_3_keep_takes_nothing_twice_across_restarts(world: IntakeFixture) -> N
     assert not any(receipt.removed for receipt in world.receipts())
 
 
-def test_1_3_keep_asks_for_nothing_below_what_it_has_dealt_with(world: IntakeFixture) -> None:
+def test_1_3_keep_reads_no_receipt_below_the_watermark(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(letter(1), letter(2))
     world.poll()
@@ -83,7 +83,7 @@ def test_8_3_a_uid_reused_below_the_watermark_hides_a_message_for_a_day_at_most(
     assert world.server.listings[-1] == "1.2", "the watermark counts again"
 
 
-def test_1_3_keep_without_a_mark_is_held_by_the_receipts(world: IntakeFixture) -> None:
+def test_1_3_keep_without_a_watermark_downloads_nothing_twice(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(letter(1), letter(2))
     world.poll()
@@ -94,7 +94,7 @@ def test_1_3_keep_without_a_mark_is_held_by_the_receipts(world: IntakeFixture) -
     assert world.server.downloads == 2
 
 
-def test_1_3_a_changed_limit_makes_the_mark_void(world: IntakeFixture) -> None:
+def test_1_3_a_changed_limit_invalidates_the_watermark(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep", "MAX_MESSAGE_BYTES": "1000"}
     world.server.deliver(letter(1, 2000), letter(2))
     world.poll()
@@ -107,7 +107,7 @@ def test_1_3_a_changed_limit_makes_the_mark_void(world: IntakeFixture) -> None:
     assert len(world.results()) == 2
 
 
-def test_1_3_a_mark_does_not_pass_a_message_that_was_refused(world: IntakeFixture) -> None:
+def test_1_3_a_watermark_does_not_pass_a_refused_message(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(letter(1), letter(2), letter(3))
     world.server.refused = {2: "NO later"}
@@ -118,7 +118,7 @@ def test_1_3_a_mark_does_not_pass_a_message_that_was_refused(world: IntakeFixtur
     assert len(world.results()) == 3
 
 
-def test_1_3_from_keep_to_delete_removes_what_was_taken_and_takes_nothing_again(world: IntakeFixture) -> None:
+def test_1_3_from_keep_to_delete_removes_stored_messages_and_downloads_nothing_again(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(letter(1), letter(2))
     world.poll()
@@ -138,7 +138,7 @@ def test_1_3_move_removes_through_the_mailbox(world: IntakeFixture) -> None:
     assert all(receipt.removed for receipt in world.receipts())
 
 
-def test_1_11_since_a_date_leaves_what_came_before(world: IntakeFixture) -> None:
+def test_1_11_since_a_date_ignores_older_messages(world: IntakeFixture) -> None:
     world.extra = {"SINCE": "2026-11-20"}
     world.server.deliver(letter(1), letter(2), letter(3))
     world.server.received = {
@@ -164,7 +164,7 @@ def test_1_11_since_now_counts_from_first_contact(world: IntakeFixture) -> None:
     assert len(world.results()) == 1
 
 
-def test_1_11_without_since_everything_is_taken_oldest_first(world: IntakeFixture) -> None:
+def test_1_11_without_since_everything_is_collected_oldest_first(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
     world.server.received = {1: DAY - timedelta(days=4000)}
     world.poll()
@@ -172,7 +172,7 @@ def test_1_11_without_since_everything_is_taken_oldest_first(world: IntakeFixtur
     assert world.server.messages == {}
 
 
-def test_1_11_an_earlier_since_takes_the_older_ones(world: IntakeFixture) -> None:
+def test_1_11_an_earlier_since_collects_the_older_messages(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep", "SINCE": "2026-11-20"}
     world.server.deliver(letter(1), letter(2))
     world.server.received = {1: DAY - timedelta(days=30), 2: DAY}
@@ -183,7 +183,7 @@ def test_1_11_an_earlier_since_takes_the_older_ones(world: IntakeFixture) -> Non
     assert sorted(world.server.downloaded) == [1, 2]
 
 
-def test_8_3_a_change_of_uidvalidity_gives_duplicates_and_no_second_result(world: IntakeFixture) -> None:
+def test_8_3_a_change_of_uidvalidity_causes_duplicates_and_no_second_result(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(letter(1), letter(2))
     world.poll()
@@ -199,7 +199,7 @@ def test_8_3_a_change_of_uidvalidity_gives_duplicates_and_no_second_result(world
     assert world.app().health.get("support").warning == ""
 
 
-def test_8_3_a_server_without_keys_gives_each_message_once(world: IntakeFixture) -> None:
+def test_8_3_a_server_without_keys_has_each_message_collected_once(world: IntakeFixture) -> None:
     world.server.has_keys, world.server.commits = False, True
     world.server.deliver(letter(1), letter(1), letter(2))
     world.poll()
@@ -219,7 +219,7 @@ def test_8_3_a_reused_key_with_another_size_is_a_new_message(world: IntakeFixtur
     assert len(world.receipts()) == 2
 
 
-def test_8_3_a_reused_key_with_another_size_under_keep_is_taken_once(world: IntakeFixture) -> None:
+def test_8_3_a_reused_key_with_another_size_under_keep_is_collected_once(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.keys = {1: "uidl", 2: "uidl"}
     world.server.deliver(letter(1))
@@ -267,7 +267,7 @@ def test_8_2_a_refused_removal_is_the_mailboxs_failure_and_nothing_is_downloaded
     assert not any(receipt.removed for receipt in world.receipts())
 
 
-def test_8_2_a_message_that_is_gone_when_asked_for_stops_nothing(world: IntakeFixture) -> None:
+def test_8_2_a_message_that_is_gone_when_it_is_fetched_stops_nothing(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
     world.server.gone = {2}
     world.poll()

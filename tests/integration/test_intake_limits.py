@@ -45,7 +45,7 @@ def test_1_7_an_oversized_message_is_recorded_once_and_stays(world: IntakeFixtur
     assert world.app().health.get("support").left == 1
 
 
-def test_1_7_an_oversized_message_is_taken_when_the_limit_grows(world: IntakeFixture) -> None:
+def test_1_7_an_oversized_message_is_collected_when_the_limit_grows(world: IntakeFixture) -> None:
     world.extra = {"MAX_MESSAGE_BYTES": "1000"}
     world.server.deliver(letter(1, 2000))
     world.poll()
@@ -61,7 +61,7 @@ def test_1_7_an_oversized_message_is_taken_when_the_limit_grows(world: IntakeFix
     assert receipt.size == 2002
 
 
-def test_1_7_a_message_that_overflows_while_it_streams_is_recorded_and_not_downloaded_at_every_look(
+def test_1_7_a_message_that_overflows_while_it_streams_is_recorded_and_not_downloaded_at_every_poll(
     world: IntakeFixture,
 ) -> None:
     world.extra = {"MAX_MESSAGE_BYTES": "1000"}
@@ -95,7 +95,7 @@ def test_1_7_an_oversized_message_without_a_key_is_recorded_as_well(world: Intak
     assert world.app().health.get("support").left == 1
 
 
-def test_1_8_a_refused_message_does_not_stop_those_behind_it(
+def test_1_8_a_refused_message_does_not_stop_the_messages_behind_it(
     world: IntakeFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 6)))
@@ -130,7 +130,7 @@ BIG = 3 * 1024 * 1024
 """As told: each message is a batch of its own."""
 
 
-def test_1_8_refused_messages_never_make_a_poll_repeat_itself_for_ever(world: IntakeFixture) -> None:
+def test_1_8_refused_messages_never_make_a_poll_repeat_itself_forever(world: IntakeFixture) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 6)))
     world.server.told = dict.fromkeys(range(1, 6), BIG)
     world.server.refused = {1: "NO", 2: "NO"}
@@ -138,7 +138,7 @@ def test_1_8_refused_messages_never_make_a_poll_repeat_itself_for_ever(world: In
     assert sorted(world.server.messages) == [1, 2], "those behind were taken"
 
 
-def test_1_8_refused_messages_do_not_hold_up_a_session_that_commits_now_and_then(world: IntakeFixture) -> None:
+def test_1_8_refused_messages_do_not_delay_a_session_that_commits_periodically(world: IntakeFixture) -> None:
     """POP3 commits and lists anew after so many; what was refused must not be all that is asked for again."""
     world.server.commits = True
     world.server.deliver(*(letter(number) for number in range(1, 9)))
@@ -150,7 +150,7 @@ def test_1_8_refused_messages_do_not_hold_up_a_session_that_commits_now_and_then
     assert world.stores.queues[QueueName.POLLS].length() == 0
 
 
-def test_a_drain_whose_time_is_up_hands_on_and_finishes_in_the_end(world: IntakeFixture) -> None:
+def test_a_drain_whose_time_is_up_is_continued_by_the_next_poll(world: IntakeFixture) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 8)))
     world.server.told = dict.fromkeys(range(1, 8), BIG)
     assert rounds(world, 20) > 1
@@ -159,7 +159,7 @@ def test_a_drain_whose_time_is_up_hands_on_and_finishes_in_the_end(world: Intake
     assert len(world.receipts()) == 7
 
 
-def test_a_drain_under_keep_whose_time_is_up_goes_on_behind_what_it_took(world: IntakeFixture) -> None:
+def test_a_drain_under_keep_whose_time_is_up_continues_at_the_watermark(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(*(letter(number) for number in range(1, 8)))
     world.server.told = dict.fromkeys(range(1, 8), BIG)
@@ -195,7 +195,7 @@ def test_1_7_contents_are_closed_whatever_happens(world: IntakeFixture, monkeypa
     assert len(closed) >= len(opened)
 
 
-def test_1_10_what_was_known_before_is_removed_a_batch_at_a_time_under_the_lease(world: IntakeFixture) -> None:
+def test_1_10_messages_already_stored_are_removed_a_batch_at_a_time_under_the_lease(world: IntakeFixture) -> None:
     """A whole mailbox may be, after `keep` was changed to `delete`."""
     world.server.deliver(*[letter(number) for number in range(250)])
     world.extra = {"AFTER": "keep"}
@@ -216,7 +216,7 @@ def test_1_10_what_was_known_before_is_removed_a_batch_at_a_time_under_the_lease
     assert asked[:3] == [250, 150, 50]
 
 
-def test_1_8_a_budget_that_is_used_up_leaves_the_rest_of_the_known_to_another_look(world: IntakeFixture) -> None:
+def test_1_8_a_used_up_budget_leaves_the_other_stored_messages_to_the_next_poll(world: IntakeFixture) -> None:
     world.server.deliver(*[letter(number) for number in range(250)])
     world.extra = {"AFTER": "keep"}
     world.poll()

@@ -70,14 +70,14 @@ def test_3_10_to_comes_before_cc_and_each_address_counts_once(world: ReplayFixtu
     assert served(world) == ["bob@example.com", "zoe@example.com"]
 
 
-def test_3_10_as_many_as_are_allowed_leave_no_record(world: ReplayFixture) -> None:
+def test_3_10_as_many_recipients_as_allowed_leave_no_record(world: ReplayFixture) -> None:
     world.poll_and_route({**ALL, **TWO}, letter(*FIVE[:2]))
     assert len(world.results()) == 2
     assert not world.paths("unhandled/")
 
 
 @pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER])
-def test_4_1_a_death_at_any_operation_serves_the_same_recipients(world: ReplayFixture, way: Way) -> None:
+def test_4_1_after_a_crash_at_any_operation_the_same_recipients_are_served(world: ReplayFixture, way: Way) -> None:
     for number in count(1):
         world.servers["support"].deliver(letter(*FIVE, number=number))
         app = world.app({**ALL, **TWO})
@@ -97,7 +97,7 @@ def test_4_1_a_death_at_any_operation_serves_the_same_recipients(world: ReplayFi
     assert number > 10, "it died at operations"
 
 
-def test_4_1_what_a_try_began_with_a_larger_limit_is_finished_with_a_smaller_one(world: ReplayFixture) -> None:
+def test_4_1_claims_of_an_attempt_with_a_larger_limit_are_finished_with_a_smaller_one(world: ReplayFixture) -> None:
     for number in count(1):
         world.servers["support"].deliver(letter(*FIVE, number=number))
         world.app(ALL).poller.poll(Poll("support", PollReason.MANUAL))
@@ -233,7 +233,7 @@ def test_7_8_attachments_beyond_the_limit_are_in_an_archive(folder: RoutingFixtu
         assert identity(contents[one["member"]]) == one["sha256"]
 
 
-def test_7_8_the_archive_has_the_same_bytes_at_each_try(folder: RoutingFixture) -> None:
+def test_7_8_the_archive_has_the_same_bytes_at_each_attempt(folder: RoutingFixture) -> None:
     folder.values["MAX_ATTACHMENTS"] = "1"
     data = attached(3, "x")
     written = []

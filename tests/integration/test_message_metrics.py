@@ -33,7 +33,7 @@ def counted(heard: Listening, name: str, **attributes: str) -> float:
     return sum(one.value for one in heard.points() if one.name == name and one.attributes == attributes)
 
 
-def test_what_is_stored_is_counted_once_whatever_becomes_of_its_removal(world: IntakeFixture, heard: Listening) -> None:
+def test_a_stored_message_is_counted_once_even_if_its_removal_fails(world: IntakeFixture, heard: Listening) -> None:
     before = counted(heard, metric_names.COLLECTED, mailbox="support")
     world.server.refuses_removal = RemovalRefused("mailbox support: NO [NOPERM] no right to delete")
     world.server.deliver(letter(1), letter(2))
@@ -45,7 +45,7 @@ def test_what_is_stored_is_counted_once_whatever_becomes_of_its_removal(world: I
     assert counted(heard, metric_names.COLLECTED, mailbox="support") - before == 2
 
 
-def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(
+def test_a_waiting_message_keeps_its_trace_when_its_request_is_published_again(
     world: IntakeFixture, heard: Listening
 ) -> None:
     def traces() -> list[str]:
@@ -70,7 +70,7 @@ def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(
     assert pending.values["traceparent"] in announced
 
 
-def test_every_look_that_a_service_spoils_is_counted_the_last_as_well(
+def test_every_poll_with_a_transient_error_is_counted_including_the_last(
     world: IntakeFixture, heard: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox")

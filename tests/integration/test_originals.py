@@ -184,7 +184,7 @@ RESULTS = {"forged": 2, "forged twice": 3}
     ("way", "kind"),
     [*((Way.GONE_AFTER, kind) for kind in MESSAGES), (Way.REPLY_LOST, "chain"), (Way.REPLY_LOST, "forged")],
 )
-def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
+def test_4_4_after_a_crash_at_any_operation_every_duplicate_names_a_result(
     quick: ReplayFixture, way: Way, kind: str
 ) -> None:
     """One of three dies at any operation, the others follow in either order, and the dead one last."""
@@ -214,7 +214,7 @@ def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
 
 
 @pytest.mark.parametrize("later", [NOBODY, SALES], ids=["nobody", "sales"])
-def test_4_4_a_wildcards_copy_names_a_result_whoever_died_over_the_mail_that_named_somebody(
+def test_4_4_a_wildcard_copy_names_a_result_after_the_named_recipients_worker_crashed(
     quick: ReplayFixture, later: dict[str, str]
 ) -> None:
     """The named mail's claim on `*` is taken before its own, and may be all that it has taken."""
@@ -238,7 +238,7 @@ def test_4_4_a_wildcards_copy_names_a_result_whoever_died_over_the_mail_that_nam
     assert duplicates > 3
 
 
-def test_4_4_a_named_mail_that_is_a_duplicate_itself_makes_a_wildcards_copy_one_of_the_original(
+def test_4_4_a_wildcard_copy_of_a_duplicate_is_a_duplicate_of_the_original(
     world: ReplayFixture,
 ) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
@@ -251,7 +251,7 @@ def test_4_4_a_named_mail_that_is_a_duplicate_itself_makes_a_wildcards_copy_one_
     assert_originals(world)
 
 
-def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_that_one(world: ReplayFixture) -> None:
+def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_the_duplicate(world: ReplayFixture) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
     route(world, first)
     route(world, second)
@@ -266,7 +266,7 @@ def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_that_one(worl
     assert claims == [], "nothing is claimed for what was erased"
 
 
-def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_of_it(quick: ReplayFixture) -> None:
+def test_8_5_a_claim_taken_for_a_copy_that_is_erased_meanwhile_is_deleted(quick: ReplayFixture) -> None:
     world = quick
     first = stored(world, SAME_CONTENT)
     faults = Faults(next(at for at in range(1, 30) if _has_claimed_raw_alone(world, at)), Way.GONE_AFTER)
@@ -308,7 +308,7 @@ def _has_claimed_raw_alone(world: ReplayFixture, at: int) -> bool:
     return [one["kind"] for one in claims if one["recipient"] == "sales@example.com"] == ["raw"]
 
 
-def test_4_4_a_replay_that_died_is_finished_when_routes_have_changed_since(quick: ReplayFixture) -> None:
+def test_4_4_a_replay_that_crashed_is_finished_after_routes_changed(quick: ReplayFixture) -> None:
     """It may have claimed recipients that today's routes do not name, and others are duplicates of it."""
     world = quick
     data = letter("p", to="billing@example.com, sales@example.com")

@@ -75,13 +75,13 @@ def test_8_3_a_message_that_exchange_delivers_later_is_collected(world: IntakeFi
     assert world.server.messages == {}
 
 
-def test_8_3_a_placeholder_is_known_unfolded_too(world: IntakeFixture) -> None:
+def test_8_3_a_placeholder_is_recognised_unfolded_too(world: IntakeFixture) -> None:
     world.server.deliver(placeholder(folded=False, number=20004))
     world.poll()
     assert len(list(world.stores.blobs.list("unreadable/"))) == 1
 
 
-def test_8_3_a_placeholder_in_another_language_is_known_by_its_author(world: IntakeFixture) -> None:
+def test_8_3_a_placeholder_in_another_language_is_recognised_by_its_author(world: IntakeFixture) -> None:
     subject = b"Fehler beim Abrufen der folgenden Nachricht mit dem IMAP4-Protokoll: 2"
     data = placeholder(folded=False).replace(
         b"Retrieval using the IMAP4 protocol failed for the following message: 2", subject
@@ -101,7 +101,7 @@ def courier() -> bytes:
     )
 
 
-def test_8_3_couriers_placeholder_for_a_deleted_message_is_no_mail(world: IntakeFixture) -> None:
+def test_8_3_couriers_placeholder_for_a_deleted_message_is_not_collected(world: IntakeFixture) -> None:
     world.server.deliver(courier(), letter(2))
     world.poll()
     assert [receipt.server_key for receipt in world.receipts()] == ["1.2"]

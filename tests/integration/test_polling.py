@@ -32,7 +32,7 @@ def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [name for name in names if name.startswith("mailbox-")]
 
 
-def test_1_9_a_mailbox_that_fails_is_left_alone_until_its_time_and_never_raises(world: PollingFixture) -> None:
+def test_1_9_a_failing_mailbox_is_not_polled_during_its_backoff_and_never_raises(world: PollingFixture) -> None:
     world.fails = ConnectFailed("mailbox support: 127.0.0.1:1 does not answer")
     tries = []
     for minute in range(70):
@@ -44,7 +44,7 @@ def test_1_9_a_mailbox_that_fails_is_left_alone_until_its_time_and_never_raises(
     assert tries == [0, 1, 3, 7, 15, 31, 63]
 
 
-def test_1_9_rejected_credentials_are_tried_once_and_then_in_a_quarter_of_an_hour(world: PollingFixture) -> None:
+def test_1_9_rejected_credentials_are_tried_once_and_then_after_15_minutes(world: PollingFixture) -> None:
     world.fails = AuthenticationError("mailbox support: the password was rejected")
     for minute in range(15):
         world.time = START + timedelta(minutes=minute)
@@ -56,7 +56,9 @@ def test_1_9_rejected_credentials_are_tried_once_and_then_in_a_quarter_of_an_hou
     assert world.sign_ins == 2
 
 
-def test_1_9_a_mailbox_stops_aloud_and_recovers_aloud(world: PollingFixture, caplog: pytest.LogCaptureFixture) -> None:
+def test_1_9_a_mailbox_raises_alerts_when_it_is_disabled_and_when_it_recovers(
+    world: PollingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
     world.extra = {"DISABLE_AFTER": "3"}
     world.fails = ConnectFailed("mailbox support: 127.0.0.1:1 does not answer")
     for hour in range(0, 60, 2):
@@ -84,7 +86,7 @@ def test_1_9_changed_sign_in_settings_enable_it(world: PollingFixture, caplog: p
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-recovered"]
 
 
-def test_1_9_a_busy_server_is_no_failure(world: PollingFixture) -> None:
+def test_1_9_a_busy_server_is_not_a_failure(world: PollingFixture) -> None:
     world.extra = {"DISABLE_AFTER": "1"}
     world.fails = MailboxBusy("[IN-USE] another session has it", retry_after=120)
     for _ in range(3):
@@ -119,7 +121,7 @@ def test_1_9_a_mailbox_that_is_busy_for_an_hour_raises_its_alert(
     assert alerts(caplog) == ["mailbox-failing", "mailbox-recovered"]
 
 
-def test_1_9_a_service_that_does_not_answer_is_shown_and_alerts_after_an_hour(
+def test_1_9_a_service_that_does_not_respond_is_shown_and_alerts_after_an_hour(
     world: PollingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.fails = ServiceUnavailable("the token service answers 503")
@@ -139,11 +141,11 @@ def test_1_9_poll_every(world: PollingFixture) -> None:
     assert world.sign_ins == 4
 
 
-def test_two_polls_of_one_tick_are_one_look(world: PollingFixture) -> None:
+def test_two_polls_of_one_timer_tick_are_one_poll(world: PollingFixture) -> None:
     assert [world.poll(), world.poll()] == [True, False]
 
 
-def test_1_9_a_fault_of_ours_is_a_failure_and_does_not_raise(world: PollingFixture) -> None:
+def test_1_9_an_unexpected_error_is_a_failure_and_does_not_raise(world: PollingFixture) -> None:
     world.fails = ZeroDivisionError("ours")
     assert not world.poll()
     health = world.app().health.get("support")
@@ -151,12 +153,12 @@ def test_1_9_a_fault_of_ours_is_a_failure_and_does_not_raise(world: PollingFixtu
     assert "ZeroDivisionError" in health.last_error
 
 
-def test_a_poll_for_a_mailbox_that_is_configured_no_more_is_dropped(world: PollingFixture) -> None:
+def test_a_poll_for_a_mailbox_that_is_no_longer_configured_is_dropped(world: PollingFixture) -> None:
     assert world.app().poller.poll(Poll("gone", PollReason.TIMER)) is None
     assert world.sign_ins == 0
 
 
-def test_a_faulty_mailbox_is_said_aloud_and_does_not_stop_the_others(
+def test_a_mailbox_with_invalid_settings_is_logged_and_does_not_stop_the_others(
     world: PollingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     poller = replace(world.app().poller, configuration_errors={"office": ("MAILBOXES__office__HOST is missing",)})
@@ -167,7 +169,7 @@ def test_a_faulty_mailbox_is_said_aloud_and_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("at", range(1, 8))
-def test_an_ill_storage_puts_the_poll_back_with_a_delay(world: PollingFixture, at: int) -> None:
+def test_a_poll_is_requeued_with_a_delay_when_storage_is_unavailable(world: PollingFixture, at: int) -> None:
     world.server.deliver(letter(1))
     app = world.app(Faults(at))
     app.poller.poll(Poll("support", PollReason.FOLLOW_UP, retries=1))
@@ -178,7 +180,7 @@ def test_an_ill_storage_puts_the_poll_back_with_a_delay(world: PollingFixture, a
     assert world.take_polls() == [Poll("support", PollReason.FOLLOW_UP, retries=2)]
 
 
-def test_what_was_learned_about_a_pop3_server_outlives_the_process(
+def test_the_pipelining_record_of_a_pop3_server_outlives_the_process(
     world: PollingFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.extra = {"PROTOCOL": "pop3"}

@@ -30,7 +30,7 @@ def asked_now(world: GraphPollingFixture) -> Poll:
     return Poll("support", PollReason.NOTIFIED, requested_at=world.time)
 
 
-def test_a_notification_is_a_look_whatever_the_pace(world: GraphPollingFixture) -> None:
+def test_a_notification_triggers_a_poll_whatever_the_interval(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
     assert world.poll()
     world.advance(5)
@@ -42,7 +42,7 @@ def test_a_notification_is_a_look_whatever_the_pace(world: GraphPollingFixture) 
     assert world.app().health.get("support").last_notified == world.time
 
 
-def test_a_notification_that_came_before_the_last_look_began_is_served_by_it(world: GraphPollingFixture) -> None:
+def test_a_notification_that_came_before_the_last_poll_began_is_served_by_it(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
     came = world.time
     world.advance(10)
@@ -53,7 +53,7 @@ def test_a_notification_that_came_before_the_last_look_began_is_served_by_it(wor
     assert world.take_delayed_polls() == []
 
 
-def test_of_a_notification_within_a_second_of_the_look_nobody_can_tell_and_it_is_looked_again(
+def test_a_notification_within_a_second_of_the_last_poll_triggers_another_poll(
     world: GraphPollingFixture,
 ) -> None:
     """The clocks of two instances differ."""
@@ -63,7 +63,7 @@ def test_of_a_notification_within_a_second_of_the_look_nobody_can_tell_and_it_is
     assert world.poll_notified(asked=START - timedelta(seconds=1)) is not None
 
 
-def test_a_notification_right_after_a_look_waits_and_is_served_then(world: GraphPollingFixture) -> None:
+def test_a_notification_right_after_a_poll_is_postponed_and_served(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
     assert world.poll_notified() is not None
     world.advance(0.5)
@@ -77,7 +77,7 @@ def test_a_notification_right_after_a_look_waits_and_is_served_then(world: Graph
     assert drained.collected == 1
 
 
-def test_a_burst_of_notifications_is_two_looks(world: GraphPollingFixture) -> None:
+def test_a_burst_of_notifications_triggers_two_polls(world: GraphPollingFixture) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 8)))
     burst = [
         Poll("support", PollReason.NOTIFIED, requested_at=START + timedelta(milliseconds=10 * ms)) for ms in range(30)
@@ -88,12 +88,12 @@ def test_a_burst_of_notifications_is_two_looks(world: GraphPollingFixture) -> No
     assert [reason for reason, _ in looks[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
 
 
-def test_a_look_that_finds_nothing_is_repeated_once_20_seconds_later(world: GraphPollingFixture) -> None:
+def test_a_poll_that_finds_nothing_is_repeated_once_20_seconds_later(world: GraphPollingFixture) -> None:
     assert world.run(asked_now(world)) == [("notified", 0.0), ("repeat", RECHECK_DELAY)]
     assert RECHECK_DELAY == 20
 
 
-def test_what_only_the_repeated_look_can_see_is_collected(world: GraphPollingFixture) -> None:
+def test_a_message_that_only_the_recheck_sees_is_collected(world: GraphPollingFixture) -> None:
     assert world.poll_notified() is not None
     [(repeat, delay)] = world.take_delayed_polls()
     world.advance(delay)
@@ -104,7 +104,7 @@ def test_what_only_the_repeated_look_can_see_is_collected(world: GraphPollingFix
     assert world.take_delayed_polls() == []
 
 
-def test_a_look_that_another_one_made_needless_is_not_repeated(world: GraphPollingFixture) -> None:
+def test_a_recheck_that_another_poll_made_unnecessary_is_dropped(world: GraphPollingFixture) -> None:
     assert world.poll_notified() is not None
     [(repeat, delay)] = world.take_delayed_polls()
     world.advance(delay - 5)
@@ -116,12 +116,12 @@ def test_a_look_that_another_one_made_needless_is_not_repeated(world: GraphPolli
     assert world.take_delayed_polls() == []
 
 
-def test_a_look_that_finds_something_is_not_repeated(world: GraphPollingFixture) -> None:
+def test_a_poll_that_finds_mail_is_not_repeated(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     assert world.run(asked_now(world)) == [("notified", 0.0)]
 
 
-def test_8_3_a_look_that_met_messages_graph_says_do_not_exist_is_repeated(world: GraphPollingFixture) -> None:
+def test_8_3_a_poll_that_met_messages_graph_reports_as_missing_is_repeated(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     world.server.gone = {2}
     drained = world.poll_notified()
@@ -131,12 +131,12 @@ def test_8_3_a_look_that_met_messages_graph_says_do_not_exist_is_repeated(world:
 
 
 @pytest.mark.parametrize("reason", [PollReason.TIMER, PollReason.RECHECK, PollReason.MANUAL])
-def test_who_was_not_notified_does_not_look_twice(world: GraphPollingFixture, reason: PollReason) -> None:
+def test_a_poll_without_a_notification_is_not_repeated(world: GraphPollingFixture, reason: PollReason) -> None:
     assert world.poll(reason)
     assert world.take_delayed_polls() == []
 
 
-def test_other_protocols_never_look_twice(tmp_path: Path) -> None:
+def test_polls_over_other_protocols_are_never_repeated(tmp_path: Path) -> None:
     world = PollingFixture(tmp_path)
     for reason in (PollReason.NOTIFIED, PollReason.FOLLOW_UP):
         assert world.poll(reason)
@@ -144,7 +144,7 @@ def test_other_protocols_never_look_twice(tmp_path: Path) -> None:
     world.stores.close()
 
 
-def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world: GraphPollingFixture) -> None:
+def test_1_10_a_notification_during_a_drain_triggers_a_poll_after_it(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
 
     def notify_as_another_instance() -> None:
@@ -163,11 +163,11 @@ def test_1_10_a_notification_while_it_is_drained_is_another_look_after_it(world:
     assert world.server.messages == {}
 
 
-def test_1_10_the_look_after_a_look_may_be_repeated_once_too(world: GraphPollingFixture) -> None:
+def test_1_10_a_follow_up_poll_may_be_repeated_once_too(world: GraphPollingFixture) -> None:
     assert world.run(Poll("support", PollReason.FOLLOW_UP)) == [("again", 0.0), ("repeat", RECHECK_DELAY)]
 
 
-def test_what_is_left_when_the_time_is_up_is_gone_on_with_at_once(world: GraphPollingFixture) -> None:
+def test_mail_that_is_left_when_the_time_is_up_is_polled_at_once(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
     world.server.told = dict.fromkeys((1, 2, 3), 3 * 1024 * 1024)
     app = world.app()
@@ -175,13 +175,13 @@ def test_what_is_left_when_the_time_is_up_is_gone_on_with_at_once(world: GraphPo
     assert world.take_delayed_polls() == [(Poll("support", PollReason.FOLLOW_UP), 0)]
 
 
-def test_1_9_the_clock_looks_every_quarter_of_an_hour_while_graph_notifies_us(world: GraphPollingFixture) -> None:
+def test_1_9_the_timer_polls_every_15_minutes_while_graph_notifies_us(world: GraphPollingFixture) -> None:
     minutes = looks_by_the_clock(world, 61)
     assert paces(minutes) <= {14, 15}, "a tick that comes a little early counts"
     assert len(minutes) in (4, 5)
 
 
-def test_1_9_the_clock_looks_every_minute_while_nobody_notifies_us(world: GraphPollingFixture) -> None:
+def test_1_9_the_timer_polls_every_minute_without_notifications(world: GraphPollingFixture) -> None:
     world.subscribed = False
     assert looks_by_the_clock(world, 20) == list(range(20))
     world.subscribed = True
@@ -190,12 +190,12 @@ def test_1_9_the_clock_looks_every_minute_while_nobody_notifies_us(world: GraphP
     assert looks_by_the_clock(world, 33, start=30) == [30, 31, 32]
 
 
-def test_1_9_a_pace_that_is_set_holds_whoever_notifies(world: GraphPollingFixture) -> None:
+def test_1_9_a_configured_interval_applies_despite_notifications(world: GraphPollingFixture) -> None:
     world.extra = {"POLL_EVERY": "300"}
     assert looks_by_the_clock(world, 16) == [0, 5, 10, 15]
 
 
-def test_1_9_a_mailbox_that_fails_is_tried_as_its_backoff_says_though_graph_notifies_us(
+def test_1_9_the_backoff_of_a_failing_mailbox_applies_despite_notifications(
     world: GraphPollingFixture,
 ) -> None:
     world.fails = DOWN
@@ -234,7 +234,7 @@ def paces(minutes: list[int]) -> set[int]:
 
 
 @pytest.mark.parametrize(("told", "pause"), [(120.0, 121.0), (None, 61), (0.0, 61)])
-def test_1_9_a_busy_graph_is_asked_again_when_it_said(
+def test_1_9_a_busy_graph_is_polled_again_after_the_requested_delay(
     world: GraphPollingFixture, told: float | None, pause: float
 ) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=told)
@@ -251,7 +251,7 @@ def test_1_9_a_busy_graph_is_asked_again_when_it_said(
     assert world.run(again) == [("again", 0.0)]
 
 
-def test_1_9_a_graph_that_stays_busy_is_asked_so_often_and_then_by_the_clock(world: GraphPollingFixture) -> None:
+def test_1_9_a_graph_that_stays_busy_is_retried_and_then_polled_by_the_timer(world: GraphPollingFixture) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=30)
     looks = world.run(asked_now(world))
     times = accumulate(30.0 * 2**busy + 1 for busy in range(MAX_RETRIES))
@@ -261,7 +261,7 @@ def test_1_9_a_graph_that_stays_busy_is_asked_so_often_and_then_by_the_clock(wor
     assert world.poll(PollReason.TIMER)
 
 
-def test_1_9_other_protocols_wait_for_the_clock_when_busy(tmp_path: Path) -> None:
+def test_1_9_over_other_protocols_a_busy_mailbox_waits_for_the_timer(tmp_path: Path) -> None:
     world = PollingFixture(tmp_path)
     world.fails = MailboxBusy("[IN-USE]", retry_after=1)
     assert not world.poll()
@@ -269,7 +269,7 @@ def test_1_9_other_protocols_wait_for_the_clock_when_busy(tmp_path: Path) -> Non
     world.stores.close()
 
 
-def test_a_storage_that_is_ill_puts_a_notification_back_as_a_look_of_its_own(world: GraphPollingFixture) -> None:
+def test_a_notified_poll_is_requeued_as_a_follow_up_when_storage_is_unavailable(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
     world.app(Faults(1)).poller.poll(asked_now(world))
     [(again, delay)] = world.take_delayed_polls()
@@ -280,7 +280,7 @@ def test_a_storage_that_is_ill_puts_a_notification_back_as_a_look_of_its_own(wor
     assert drained.collected == 1
 
 
-def test_8_1_a_notification_that_comes_back_after_a_crash_is_not_taken_for_served(world: GraphPollingFixture) -> None:
+def test_8_1_a_notification_redelivered_after_a_crash_is_not_treated_as_served(world: GraphPollingFixture) -> None:
     """The look that died had begun since: it does not count, since it did not end well."""
     came = world.time
     world.advance(5)

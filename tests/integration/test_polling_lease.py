@@ -24,7 +24,7 @@ def world(tmp_path: Path) -> Iterator[PollingFixture]:
     made.stores.close()
 
 
-def test_1_10_a_poll_that_finds_the_lease_held_makes_the_holder_look_again(world: PollingFixture) -> None:
+def test_1_10_a_poll_that_finds_the_lease_held_makes_the_holder_poll_again(world: PollingFixture) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
     second: list[object] = []
 
@@ -41,7 +41,7 @@ def test_1_10_a_poll_that_finds_the_lease_held_makes_the_holder_look_again(world
     assert world.take_polls() == [], "once more, and not for ever"
 
 
-def test_1_10_ten_polls_that_find_the_lease_held_are_one_more_look(world: PollingFixture) -> None:
+def test_1_10_ten_polls_that_find_the_lease_held_trigger_one_more_poll(world: PollingFixture) -> None:
     world.server.deliver(letter(1))
 
     def ask_ten_times() -> None:
@@ -52,7 +52,7 @@ def test_1_10_ten_polls_that_find_the_lease_held_are_one_more_look(world: Pollin
     assert world.take_polls() == [Poll("support", PollReason.FOLLOW_UP)]
 
 
-def test_1_10_the_holder_looks_again_although_it_failed_once_it_may(world: PollingFixture) -> None:
+def test_1_10_the_holder_polls_again_after_its_backoff_if_it_failed(world: PollingFixture) -> None:
     world.server.deliver(letter(1))
 
     def ask_and_break() -> None:
@@ -67,12 +67,12 @@ def test_1_10_the_holder_looks_again_although_it_failed_once_it_may(world: Polli
     assert world.sign_ins == before, "backoff holds for it too"
 
 
-def test_1_10_another_mailboxs_lease_is_none_of_ours(world: PollingFixture) -> None:
+def test_1_10_another_mailboxs_lease_does_not_matter(world: PollingFixture) -> None:
     assert world.stores.leases.acquire("office", 60) is not None
     assert world.poll()
 
 
-def test_1_10_a_worker_that_slept_past_its_lease_removes_nothing_more(
+def test_1_10_a_worker_that_was_suspended_past_its_lease_removes_nothing(
     world: PollingFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 30)))

@@ -68,7 +68,7 @@ def operations(world: IntakeFixture) -> list[str]:
     return names
 
 
-def test_8_2_after_a_kill_the_next_poll_records_what_is_gone(world: IntakeFixture) -> None:
+def test_8_2_after_a_kill_the_next_poll_records_the_removals(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     world.poll()
     world.server.deliver(letter(3), letter(4))
@@ -79,7 +79,7 @@ def test_8_2_after_a_kill_the_next_poll_records_what_is_gone(world: IntakeFixtur
     assert set(removed(world).values()) == {True}
 
 
-def test_8_2_what_is_still_listed_is_not_recorded_as_removed(world: IntakeFixture) -> None:
+def test_8_2_a_message_that_is_still_listed_is_not_recorded_as_removed(world: IntakeFixture) -> None:
     world.extra["AFTER"] = "keep"
     world.server.deliver(letter(1), letter(2))
     world.poll()
@@ -97,7 +97,7 @@ def test_8_2_what_is_still_listed_is_not_recorded_as_removed(world: IntakeFixtur
 
 
 @pytest.mark.parametrize("kind", ["keep", "another UIDVALIDITY", "no keys"])
-def test_8_2_where_the_listing_does_not_show_it_nothing_is_recorded(world: IntakeFixture, kind: str) -> None:
+def test_8_2_an_inconclusive_listing_records_nothing(world: IntakeFixture, kind: str) -> None:
     world.server.deliver(letter(1))
     dies_before_recording(world)
     world.server.deliver(letter(2))
@@ -119,7 +119,7 @@ def is_stored_and_stays(world: IntakeFixture) -> None:
     assert len(world.server.messages) == 1
 
 
-def test_8_2_a_listing_that_breaks_off_shows_nothing_and_the_next_one_decides(world: IntakeFixture) -> None:
+def test_8_2_an_interrupted_listing_records_nothing_and_the_next_one_decides(world: IntakeFixture) -> None:
     is_stored_and_stays(world)
     world.server.unlisted = {1}
     world.poll()
@@ -130,7 +130,7 @@ def test_8_2_a_listing_that_breaks_off_shows_nothing_and_the_next_one_decides(wo
     assert removed(world) == {"1.1": True}
 
 
-def test_8_2_a_poll_that_settles_nothing_does_not_shorten_what_the_next_one_looks_at(world: IntakeFixture) -> None:
+def test_8_2_a_poll_that_settles_nothing_does_not_narrow_the_next_comparison(world: IntakeFixture) -> None:
     """It ends well, long after the poll that was killed."""
     world.server.deliver(letter(0))
     world.poll()
@@ -172,7 +172,7 @@ def test_8_2_old_mail_that_is_removed_meanwhile_hides_no_older_mail(world: Intak
     assert removed(world) == {"1.1": True, "1.2": True}
 
 
-def test_8_2_an_empty_folder_with_another_uidvalidity_shows_nothing(world: IntakeFixture) -> None:
+def test_8_2_an_empty_folder_with_another_uidvalidity_records_nothing(world: IntakeFixture) -> None:
     """The folder was renamed, and another took its name; or the server is restored, and its mail comes later."""
     is_stored_and_stays(world)
     world.server.messages.clear()
@@ -182,7 +182,7 @@ def test_8_2_an_empty_folder_with_another_uidvalidity_shows_nothing(world: Intak
 
 
 @pytest.mark.parametrize("setting", ["HOST", "USERNAME", "PROTOCOL"])
-def test_8_2_the_listing_of_another_account_shows_nothing(world: IntakeFixture, setting: str) -> None:
+def test_8_2_the_listing_of_another_account_records_nothing(world: IntakeFixture, setting: str) -> None:
     world.server.keys = {1: "u1", 2: "u2"}
     is_stored_and_stays(world)
     messages, world.server.messages = world.server.messages, {}
@@ -243,7 +243,7 @@ def test_8_2_a_worker_that_lost_its_lease_records_nothing(world: IntakeFixture) 
     assert removed(world) == {"1.1": False}
 
 
-def test_8_2_the_commit_whose_answer_was_lost_is_settled_by_the_next_poll(
+def test_8_2_a_commit_whose_response_was_lost_is_settled_by_the_next_poll(
     world: IntakeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.server.commits = True
@@ -275,7 +275,7 @@ def test_8_2_old_mail_that_is_removed_is_settled_too(world: IntakeFixture) -> No
     assert removed(world) == {"1.1": True, "1.2": True}
 
 
-def test_8_2_ordinary_polls_ask_and_write_nothing_for_it(world: IntakeFixture) -> None:
+def test_8_2_ordinary_polls_read_and_write_nothing_for_it(world: IntakeFixture) -> None:
     for number in range(3):
         world.server.deliver(letter(number))
         names = operations(world)

@@ -30,7 +30,7 @@ def world(storage: str) -> Iterator[ReplayFixture]:
     made.stores.close()
 
 
-def test_8_4_what_failed_is_routed_by_a_replay_and_its_record_marked(world: ReplayFixture) -> None:
+def test_8_4_a_dead_letter_is_routed_by_a_replay_and_its_record_marked(world: ReplayFixture) -> None:
     record = world.dead_letter(BILLING, TO_BOTH)
     assert world.receipts()[0].state is State.FAILED
     before = world.read(record)
@@ -46,7 +46,7 @@ def test_8_4_what_failed_is_routed_by_a_replay_and_its_record_marked(world: Repl
     assert world.outbox_size() == 0
 
 
-def test_8_4_a_replay_that_fails_is_recorded_and_leaves_what_was(
+def test_8_4_a_replay_that_fails_is_recorded_and_keeps_the_outcome(
     world: ReplayFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.poll_and_route(BILLING, letter("sales@example.com"))
@@ -99,7 +99,7 @@ def test_a_recipient_who_has_a_result_keeps_it_and_a_new_one_gets_one(world: Rep
     assert sorted(what.split(" ")[0] for what in receipt.outcomes.values()) == ["duplicate", "routed"]
 
 
-def test_a_result_that_a_consumer_took_away_is_not_written_anew(world: ReplayFixture) -> None:
+def test_a_result_that_a_consumer_deleted_is_not_written_again(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, letter("billing@example.com, sales@example.com"))
     taken = world.only_path("routed/")
     world.stores.blobs.delete_many([taken])
@@ -111,7 +111,7 @@ def test_a_result_that_a_consumer_took_away_is_not_written_anew(world: ReplayFix
     assert receipt.outcomes["billing@example.com"] == f"routed {taken}"
 
 
-def test_a_replay_that_finds_nobody_again_leaves_the_record_open(world: ReplayFixture) -> None:
+def test_a_replay_without_a_match_leaves_the_record_unresolved(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, letter("sales@example.com"))
     record = world.only_path("unhandled/")
     before = world.stores.blobs.read(record)
@@ -123,7 +123,7 @@ def test_a_replay_that_finds_nobody_again_leaves_the_record_open(world: ReplayFi
     assert world.receipts()[0].outcomes == {"*": "unhandled conditions"}
 
 
-def test_a_replay_takes_nothing_back_when_routes_are_gone(world: ReplayFixture) -> None:
+def test_a_replay_keeps_results_when_routes_are_gone(world: ReplayFixture) -> None:
     record = world.dead_letter(BILLING, letter("billing@example.com"))
     world.replay(BILLING, record)
     [before] = world.receipts()
@@ -144,7 +144,7 @@ def test_a_blocked_message_is_routed_once_its_sender_is_not(world: ReplayFixture
     assert world.read(record)["resolved"]["outcome"] == "routed"
 
 
-def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayFixture) -> None:
+def test_reissue_writes_a_new_result_that_names_the_replaced_one(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH)
     first = world.only_path("routed/billing/")
     world.request_replay(BOTH, first, reissue=True)
@@ -167,7 +167,7 @@ def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayFixt
     assert world.outbox_size() == 0
 
 
-def test_sweep_announces_a_lost_replay_again_with_the_same_meaning(world: ReplayFixture) -> None:
+def test_sweep_publishes_a_lost_replay_again_unchanged(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH)
     first = world.only_path("routed/billing/")
     world.request_replay(BOTH, first, reissue=True)
@@ -184,7 +184,7 @@ def test_sweep_announces_a_lost_replay_again_with_the_same_meaning(world: Replay
     assert world.outbox_size() == 0
 
 
-def test_a_first_try_that_a_replay_overtakes_leaves_no_open_record(world: ReplayFixture) -> None:
+def test_a_first_attempt_that_a_replay_overtakes_leaves_no_unresolved_record(world: ReplayFixture) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app({"ROUTES__rest__ADDRESS": "rest@example.com"})
     app.poller.poll(Poll("support", PollReason.MANUAL))
@@ -232,7 +232,7 @@ def test_records_are_found_by_day_kind_and_mailbox(world: ReplayFixture) -> None
     assert (again.wanted.total(), again.resolved) == (2, 1)
 
 
-def test_what_cannot_be_replayed_is_refused_and_told(world: ReplayFixture) -> None:
+def test_a_path_that_cannot_be_replayed_is_rejected_with_the_reason(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, letter("sales@example.com"), letter("billing@example.com", 2))
     record, result = world.only_path("unhandled/"), world.only_path("routed/")
     for path in (result, "messages/", "unreadable/support/x", "oversized/support/", "unhandled", "unhandled/../x", "/"):
@@ -268,7 +268,7 @@ def test_a_replay_of_bytes_that_are_gone_says_so(world: ReplayFixture) -> None:
         world.app(BOTH).router.route(announcement)
 
 
-def test_what_was_forgotten_is_not_replayed(world: ReplayFixture) -> None:
+def test_an_erased_message_is_not_replayed(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, letter("sales@example.com"))
     world.request_replay(BOTH, "unhandled/")
     [announcement] = world.take_route_requests()

@@ -72,7 +72,7 @@ def steps(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
-def test_8_1_a_replay_that_a_fault_meets_at_any_step_is_done_once(way: Way, tmp_path: Path) -> None:
+def test_8_1_a_replay_with_an_injected_fault_at_any_step_is_done_once(way: Way, tmp_path: Path) -> None:
     count = steps(tmp_path / "steps")
     assert count > 20
     for at in range(1, count + 1):
@@ -93,7 +93,7 @@ def test_8_1_a_replay_that_a_fault_meets_at_any_step_is_done_once(way: Way, tmp_
 
 
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
-def test_8_1_a_fault_while_a_replay_is_asked_for_doubles_nothing(way: Way, tmp_path: Path) -> None:
+def test_8_1_a_fault_while_a_replay_is_requested_duplicates_nothing(way: Way, tmp_path: Path) -> None:
     for at in range(1, 6):
         world, path = beginning(f"folder:{tmp_path / str(at)}")
         first = world.only_path("routed/")
@@ -148,7 +148,7 @@ def assert_routed_for_three(world: ReplayFixture, again: int) -> None:
 
 
 @pytest.mark.parametrize("deaths", [0.0, 0.03])
-def test_4_4_replays_beside_each_other_give_each_recipient_one_result(
+def test_4_4_concurrent_replays_give_each_recipient_one_result(
     storage: str, deaths: float, request: pytest.FixtureRequest
 ) -> None:
     for seed, place in places(storage, request):
@@ -169,7 +169,7 @@ def test_4_4_replays_beside_each_other_give_each_recipient_one_result(
 
 
 @pytest.mark.parametrize("deaths", [0.0, 0.03])
-def test_4_4_a_replay_beside_the_first_try_gives_each_recipient_one_result(
+def test_4_4_a_replay_during_the_first_attempt_gives_each_recipient_one_result(
     storage: str, deaths: float, request: pytest.FixtureRequest
 ) -> None:
     for seed, place in places(storage, request):

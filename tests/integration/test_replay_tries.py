@@ -51,7 +51,7 @@ def test_a_dry_run_knows_a_duplicate_that_holds_a_claim_of_its_own(world: Replay
 
 
 @pytest.mark.parametrize(("routes", "foretold"), [(ELSEWHERE, "a new result"), (NOBODY, "no new result")])
-def test_a_dry_run_says_whether_again_would_write_anything(
+def test_a_dry_run_says_whether_reissue_would_write_a_result(
     world: ReplayFixture, routes: dict[str, str], foretold: str
 ) -> None:
     world.poll_and_route(BILLING, letter("billing@example.com"))
@@ -62,7 +62,7 @@ def test_a_dry_run_says_whether_again_would_write_anything(
     assert len(world.paths("routed/")) == (2 if foretold == "a new result" else 1)
 
 
-def test_again_is_about_one_recipient_and_leaves_what_is_told_of_the_others(world: ReplayFixture) -> None:
+def test_reissue_is_about_one_recipient_and_keeps_the_outcomes_of_the_others(world: ReplayFixture) -> None:
     mail = letter("billing@example.com, clerk@example.com, sales@example.com")
     world.poll_and_route(BILLING, mail, mailbox="office")
     world.poll_and_route(BOTH, b"X-Gateway: 1\r\n" + mail)
@@ -78,7 +78,7 @@ def test_again_is_about_one_recipient_and_leaves_what_is_told_of_the_others(worl
     assert world.paths("routed/clerk/") == []
 
 
-def test_again_for_nobody_by_name_writes_nothing_once_somebody_is_named(world: ReplayFixture) -> None:
+def test_reissue_of_a_wildcard_result_writes_nothing_once_a_recipient_is_named(world: ReplayFixture) -> None:
     wildcard = {"ROUTES__any__ADDRESS": "*", "ROUTES__any__SENDERS": "*@b.example"}
     world.poll_and_route(wildcard, letter("sales@example.com"))
     first = world.only_path("routed/any/")
@@ -94,7 +94,7 @@ def test_again_for_nobody_by_name_writes_nothing_once_somebody_is_named(world: R
 
 
 @pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.REPLY_LOST])
-def test_8_1_a_retry_of_again_after_a_change_of_routes_writes_no_second_result(way: Way, tmp_path: Path) -> None:
+def test_8_1_a_retry_of_reissue_after_a_change_of_routes_writes_no_second_result(way: Way, tmp_path: Path) -> None:
     routes = Counter[str]()
     for at in range(1, 100):
         world = ReplayFixture(f"folder:{tmp_path / str(at)}")
@@ -116,7 +116,7 @@ def test_8_1_a_retry_of_again_after_a_change_of_routes_writes_no_second_result(w
     assert min(routes["billing"], routes["accounts"]) >= 3, "tries ended before its place was settled, and after"
 
 
-def test_8_4_an_error_that_a_later_try_got_over_is_no_reason_to_give_up_a_replay(world: ReplayFixture) -> None:
+def test_8_4_an_error_that_a_later_attempt_survived_does_not_dead_letter_a_replay(world: ReplayFixture) -> None:
     announcement = arrived(world)
     failing = world.app_with_failing_parser(NOBODY).router
     with pytest.raises(ValueError, match="a fault") as caught:
@@ -135,7 +135,7 @@ def test_8_4_an_error_that_a_later_try_got_over_is_no_reason_to_give_up_a_replay
 
 
 @pytest.mark.parametrize("first", ["given up", "routed"])
-def test_8_4_what_is_given_up_beside_a_try_that_succeeds_leaves_no_open_record(
+def test_8_4_a_dead_letter_beside_a_successful_attempt_leaves_no_unresolved_record(
     world: ReplayFixture, first: str
 ) -> None:
     """Of two announcements of one arrival, whichever comes first to its end."""
@@ -175,9 +175,7 @@ def test_8_4_what_is_given_up_beside_a_try_that_succeeds_leaves_no_open_record(
     assert resolved["results"] == list(receipt.results().values())
 
 
-def test_how_old_mail_was_when_it_was_replayed_is_no_measure_of_the_intake(
-    world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_age_of_a_replayed_message_is_not_measured(world: ReplayFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     ages: list[float] = []
 
     class _Ages:

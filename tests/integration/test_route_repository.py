@@ -77,7 +77,7 @@ def desk(storage: str) -> Iterator[Desk]:
     stores.close()
 
 
-def test_3_1_the_file_counts_as_it_stands_ten_seconds_ago_at_most(desk: Desk) -> None:
+def test_3_1_a_changed_file_applies_within_ten_seconds(desk: Desk) -> None:
     assert desk.names() == []
     store_routes(desk.stores.blobs, SALES)
     desk.time += CHECK_INTERVAL - timedelta(seconds=1)
@@ -93,7 +93,7 @@ def test_3_1_the_file_counts_as_it_stands_ten_seconds_ago_at_most(desk: Desk) ->
     assert desk.book.read().from_file is None
 
 
-def test_the_storage_is_asked_seldom_and_for_the_content_only_when_it_changed(desk: Desk) -> None:
+def test_the_file_is_checked_seldom_and_read_only_when_it_changed(desk: Desk) -> None:
     store_routes(desk.stores.blobs, SALES)
     first = desk.book.read()
     for _ in range(100):
@@ -108,7 +108,7 @@ def test_the_storage_is_asked_seldom_and_for_the_content_only_when_it_changed(de
     assert desk.watched.looks == 5, "a clock that was set back does not stop it from looking"
 
 
-def test_a_storage_that_is_ill_at_the_first_need_makes_mail_wait(desk: Desk) -> None:
+def test_mail_waits_while_storage_is_unavailable_at_the_first_read(desk: Desk) -> None:
     store_routes(desk.stores.blobs, SALES)
     desk.watched.ill = True
     for _ in range(2):
@@ -118,7 +118,7 @@ def test_a_storage_that_is_ill_at_the_first_need_makes_mail_wait(desk: Desk) -> 
     assert desk.names() == ["sales"]
 
 
-def test_a_storage_that_is_ill_later_leaves_what_was_seen(desk: Desk) -> None:
+def test_the_last_routes_stay_in_use_while_storage_is_unavailable(desk: Desk) -> None:
     store_routes(desk.stores.blobs, SALES)
     assert desk.names() == ["sales"]
     store_routes(desk.stores.blobs, ORDERS)
@@ -132,7 +132,7 @@ def test_a_storage_that_is_ill_later_leaves_what_was_seen(desk: Desk) -> None:
     assert desk.names() == ["orders"]
 
 
-def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_are_logged_once_per_change(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "mailroom.routes")
 
     def logged() -> list[str]:
@@ -172,7 +172,7 @@ def world(tmp_path: Path) -> Iterator[RoutingFixture]:
     world.stores.close()
 
 
-def test_3_1_a_route_that_is_added_takes_mail_without_a_restart(world: RoutingFixture) -> None:
+def test_3_1_an_added_route_applies_without_a_restart(world: RoutingFixture) -> None:
     app = world.app()
     for times, to in enumerate(("orders@example.com", "orders+2@example.com")):
         world.servers["support"].deliver(letter(to))
@@ -184,7 +184,7 @@ def test_3_1_a_route_that_is_added_takes_mail_without_a_restart(world: RoutingFi
     assert world.results() == [("orders", "orders+2@example.com")]
 
 
-def test_8_1_while_the_file_is_wrong_mail_is_collected_and_waits_and_none_is_lost(world: RoutingFixture) -> None:
+def test_8_1_while_the_file_is_invalid_mail_is_collected_and_waits_and_none_is_lost(world: RoutingFixture) -> None:
     app = world.app()
     store_routes(
         world.stores.blobs, {"orders": {"ADDRESS": "orders@example.com", "MAILBOX": "support", "SENDERS": "all"}}
@@ -222,7 +222,7 @@ WRONG_SETTINGS = {
 
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS)
-def test_8_1_while_a_setting_of_a_route_is_wrong_mail_is_collected_and_waits(
+def test_8_1_while_a_setting_of_a_route_is_invalid_mail_is_collected_and_waits(
     world: RoutingFixture, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     values, waiting = WRONG_SETTINGS[wrong]
@@ -254,7 +254,7 @@ def test_8_1_while_a_setting_of_a_route_is_wrong_mail_is_collected_and_waits(
     assert not world.paths("failed/")
 
 
-def test_8_1_a_storage_that_does_not_give_the_file_out_counts_against_no_message(world: RoutingFixture) -> None:
+def test_8_1_an_unreadable_routes_file_counts_no_attempt_against_a_message(world: RoutingFixture) -> None:
     def ill(path: str, **_: object) -> None:
         if path == ROUTES_PATH:
             raise ServiceUnavailable("ill")
@@ -272,7 +272,7 @@ def test_8_1_a_storage_that_does_not_give_the_file_out_counts_against_no_message
     assert world.results() == [("orders", "orders@example.com")]
 
 
-def test_every_route_of_the_settings_may_stand_in_the_file_instead(world: RoutingFixture) -> None:
+def test_every_route_of_the_settings_may_be_in_the_file_instead(world: RoutingFixture) -> None:
     routes: dict[str, dict[str, str]] = {}
     for key, value in TWO_MAILBOXES.items():
         kind, name, setting = key.split("__")

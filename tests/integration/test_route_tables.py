@@ -289,7 +289,7 @@ def test_3_9_the_table_of_aliases(world: RoutingFixture, row: Row, aliases: dict
 
 @pytest.mark.parametrize("aliases", [ALIASES, {}], ids=["with ALIASES", "without"])
 @pytest.mark.parametrize("protocol", ["imap", "pop3", "graph"])
-def test_3_9_the_alias_s_route_takes_mail_of_every_protocol(
+def test_3_9_the_aliass_route_matches_mail_of_every_protocol(
     dovecot: Dovecot,
     graphs: Callable[..., Graph],
     tmp_path: Path,

@@ -74,7 +74,7 @@ def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: 
     assert world.paths("routed/") == [world.read(path)["duplicates"][0]["duplicate_of"]["result"]]
 
 
-def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_look(world: RoutingFixture) -> None:
+def test_8_1_a_kill_between_receipt_and_route_request_is_finished_by_the_next_poll(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
     queues = {
         **world.stores.queues,
@@ -89,7 +89,7 @@ def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_loo
     assert world.results() == [("support", "support@example.com")]
 
 
-def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_sweep_after_an_hour(world: RoutingFixture) -> None:
+def test_8_1_a_kill_between_receipt_and_route_request_is_finished_by_sweep_after_an_hour(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
     queues = {
         **world.stores.queues,
@@ -122,7 +122,7 @@ def test_a_retry_after_midnight_writes_the_same_paths(world: RoutingFixture) -> 
     assert claims == set(world.paths("routed/"))
 
 
-def test_a_route_renamed_between_two_tries_leaves_the_result_where_the_claim_says(world: RoutingFixture) -> None:
+def test_a_route_renamed_between_two_attempts_leaves_the_result_at_the_claimed_path(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
     world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
     world.values = {name.replace("ROUTES__support", "ROUTES__helpdesk"): v for name, v in world.values.items()}
@@ -133,7 +133,7 @@ def test_a_route_renamed_between_two_tries_leaves_the_result_where_the_claim_say
     assert receipt.outcomes == {"support@example.com": f"routed {path}"}
 
 
-def test_sorting_twice_leaves_what_sorting_once_leaves(world: RoutingFixture) -> None:
+def test_routing_twice_leaves_what_routing_once_leaves(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com, sales@example.com"), letter("nobody@example.com"))
     world.run("support")
     before = {path: world.stores.blobs.read(path) for path in world.paths("")}
@@ -161,7 +161,9 @@ def stored(world: RoutingFixture, data: bytes) -> RouteRequest:
     return RouteRequest(receipt.arrival)
 
 
-def test_8_4_giving_up_records_the_message_and_why(world: RoutingFixture, caplog: pytest.LogCaptureFixture) -> None:
+def test_8_4_a_dead_letter_names_the_message_and_the_error(
+    world: RoutingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
     announcement = stored(world, letter("support@example.com"))
 
     def read(_data: object) -> None:
@@ -191,7 +193,7 @@ def test_8_4_giving_up_records_the_message_and_why(world: RoutingFixture, caplog
     assert world.paths("failed/") == [path], "told twice, recorded once"
 
 
-def test_8_4_giving_up_what_was_routed_after_all_leaves_it(world: RoutingFixture) -> None:
+def test_8_4_a_message_that_was_routed_after_all_is_not_dead_lettered(world: RoutingFixture) -> None:
     announcement = stored(world, letter("support@example.com"))
     app = world.app()
     app.router.route(announcement)
@@ -200,7 +202,7 @@ def test_8_4_giving_up_what_was_routed_after_all_leaves_it(world: RoutingFixture
     assert world.paths("failed/") == []
 
 
-def test_8_4_an_arrival_without_a_receipt_can_only_be_given_up(
+def test_8_4_an_arrival_without_a_receipt_leaves_no_record(
     world: RoutingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     sorter = world.app().router
@@ -212,7 +214,7 @@ def test_8_4_an_arrival_without_a_receipt_can_only_be_given_up(
     assert world.receipts() == []
 
 
-def test_8_4_a_receipt_without_its_bytes_says_so_when_it_is_given_up(world: RoutingFixture) -> None:
+def test_8_4_the_dead_letter_of_a_receipt_without_bytes_says_so(world: RoutingFixture) -> None:
     announcement = stored(world, letter("support@example.com"))
     [receipt] = world.receipts()
     (world.folder / "mail" / raw_path(receipt.message)).unlink(missing_ok=True)
@@ -226,7 +228,7 @@ def test_8_4_a_receipt_without_its_bytes_says_so_when_it_is_given_up(world: Rout
     assert "raw.eml" in world.read(path)["error"]
 
 
-def test_a_faulty_mailboxs_mail_waits(world: RoutingFixture) -> None:
+def test_mail_of_a_mailbox_with_invalid_settings_waits(world: RoutingFixture) -> None:
     announcement = stored(world, letter("support@example.com"))
     app = world.app(faulty={"support": ("MAILBOXES__support__HOST is missing",)})
     with pytest.raises(TransientError) as caught:

@@ -56,7 +56,7 @@ def test_2_3_a_result_says_what_matched_so_that_a_rewritten_alias_can_be_seen(
     assert [one["address"] for one in result["hints"]] == (["sales@example.com"] if above else [])
 
 
-def test_2_5_what_is_no_address_is_listed_and_the_rest_of_the_message_goes_on(world: RoutingFixture) -> None:
+def test_2_5_an_invalid_address_is_listed_and_the_others_are_routed(world: RoutingFixture) -> None:
     data = letter("The Sales Team, sales@example.com")
     [result] = results_of(world, data)
     assert result["recipient"] == "sales@example.com"
@@ -68,7 +68,7 @@ def test_2_5_what_is_no_address_is_listed_and_the_rest_of_the_message_goes_on(wo
     assert (told["reason"], told["invalid_addresses"]) == ("invalid-recipients", ["The Sales Team"])
 
 
-def test_3_1_a_route_is_one_mailboxs_or_all_mailboxes_and_can_be_disabled(world: RoutingFixture) -> None:
+def test_3_1_a_route_applies_to_one_or_all_mailboxes_and_can_be_disabled(world: RoutingFixture) -> None:
     results_of(world, letter("office@example.com"))
     assert world.results() == [], "it is the other mailbox's route"
     results_of(world, letter("office@example.com", subject="again"), mailbox="office")
@@ -100,7 +100,7 @@ PLAIN = letter("sales@example.com", subject="Angebot 7")
         ("FOLDERS", "Archive", None, PLAIN),
     ],
 )
-def test_3_2_a_route_takes_what_its_conditions_hold_for_and_the_body_is_never_one(
+def test_3_2_a_route_matches_by_its_conditions_and_never_by_the_body(
     world: RoutingFixture, setting: str, value: str, holds: bytes | None, fails: bytes | None
 ) -> None:
     world.values[f"ROUTES__sales__{setting}"] = value
@@ -141,7 +141,7 @@ def test_4_2_an_aliass_second_copy_is_a_duplicate_and_another_recipients_is_not(
     assert [path.split("/")[1] for path in world.paths("duplicates/")] == ["office", "support"]
 
 
-def test_4_3_without_a_message_id_nothing_is_dropped_for_that(world: RoutingFixture) -> None:
+def test_4_3_a_missing_message_id_drops_nothing(world: RoutingFixture) -> None:
     bare = "From: a@b.example\r\nTo: sales@example.com\r\nSubject: x\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n"
     doubled = f"{bare}Message-ID: <1@b.example>\r\nMessage-ID: <2@b.example>\r\n"
     pairs = enumerate((bare, bare, doubled, doubled))
@@ -150,14 +150,14 @@ def test_4_3_without_a_message_id_nothing_is_dropped_for_that(world: RoutingFixt
     assert world.paths("duplicates/") == []
 
 
-def test_4_4_the_same_mail_built_anew_with_other_boundaries_gives_no_second_result(world: RoutingFixture) -> None:
+def test_4_4_the_same_mail_with_other_mime_boundaries_has_no_second_result(world: RoutingFixture) -> None:
     first, second = mixed(TEXT, PDF), mixed(TEXT, PDF, boundary="other")
     assert len(results_of(world, first, second)) == 1
     [path] = world.paths("duplicates/")
     assert world.read(path)["message"] == identity(second)
 
 
-def test_4_4_an_announcement_that_comes_again_makes_nothing(world: RoutingFixture) -> None:
+def test_4_4_a_route_request_delivered_twice_writes_nothing(world: RoutingFixture) -> None:
     results_of(world, letter("sales@example.com"))
     before = world.paths("")
     [receipt] = world.receipts()
@@ -166,7 +166,7 @@ def test_4_4_an_announcement_that_comes_again_makes_nothing(world: RoutingFixtur
     assert world.paths("") == before
 
 
-def test_4_4_a_delete_that_the_server_delays_makes_no_second_result(world: RoutingFixture) -> None:
+def test_4_4_a_delete_that_the_server_delays_causes_no_second_result(world: RoutingFixture) -> None:
     """The server says yes, lists the message once more, and removes it at the second asking."""
     server = world.servers["support"]
     server.deliver(letter("sales@example.com"))

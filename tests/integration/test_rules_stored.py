@@ -38,7 +38,7 @@ def test_5_2_a_delivery_reports_recipients_and_codes_are_in_the_parsed_message(w
     assert report["original_message_id"] == "offer-7@example.com"
 
 
-def test_6_1_a_result_carries_what_it_refers_to_as_sent(world: RoutingFixture) -> None:
+def test_6_1_a_result_holds_its_references_as_sent(world: RoutingFixture) -> None:
     head = "In-Reply-To: <2@x.example>\r\nReferences: <1@x.example>\r\n <2@x.example>\r\n"
     [result] = results_of(world, mixed(TEXT, headers=head))
     assert result["in_reply_to"] == ["2@x.example"]
@@ -52,7 +52,7 @@ RESULT = {
 }  # fmt: skip
 
 
-def test_7_4_a_result_has_all_that_a_consumer_needs(world: RoutingFixture) -> None:
+def test_7_4_a_result_has_every_field_that_a_consumer_needs(world: RoutingFixture) -> None:
     [result] = results_of(world, mixed(TEXT, PDF))
     assert set(result) >= RESULT
     paths: Sequence[str] = [result["paths"]["raw"], result["paths"]["message"], *result["paths"]["attachments"]]
@@ -69,7 +69,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("part", KINDS.values(), ids=KINDS)
-def test_7_5_what_is_no_text_of_the_message_is_stored_as_an_attachment(world: RoutingFixture, part: str) -> None:
+def test_7_5_a_part_that_is_not_text_is_stored_as_an_attachment(world: RoutingFixture, part: str) -> None:
     data = mixed(TEXT, part)
     [result] = results_of(world, data)
     [path] = result["paths"]["attachments"]
@@ -81,7 +81,7 @@ def test_7_5_what_is_no_text_of_the_message_is_stored_as_an_attachment(world: Ro
 HTML = '<p>Hi <img src="https://t.example/open.gif"><script src="https://t.example/x.js"></script>there</p>'
 
 
-def test_7_5_html_is_kept_as_sent_and_what_it_points_to_stays_where_it_is(world: RoutingFixture) -> None:
+def test_7_5_html_is_kept_as_sent_and_its_links_are_not_fetched(world: RoutingFixture) -> None:
     data = mixed(f"Content-Type: text/html\r\n\r\n{HTML}")
     [result] = results_of(world, data)
     told = read_message(world, data)
@@ -99,7 +99,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
-def test_7_6_what_is_damaged_is_stored_raw_and_routed_all_the_same(world: RoutingFixture, data: bytes) -> None:
+def test_7_6_a_damaged_message_is_stored_raw_and_still_routed(world: RoutingFixture, data: bytes) -> None:
     [result] = results_of(world, data)
     assert result["route"] == "sales"
     assert world.stores.blobs.read(result["paths"]["raw"]) == data
@@ -107,7 +107,7 @@ def test_7_6_what_is_damaged_is_stored_raw_and_routed_all_the_same(world: Routin
 
 
 @pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "koi8-r", "utf-8", "shift_jis", "no-such-charset"])
-def test_7_7_what_is_stored_is_utf_8(world: RoutingFixture, charset: str) -> None:
+def test_7_7_documents_are_utf_8(world: RoutingFixture, charset: str) -> None:
     word = {"koi8-r": "\u043f\u0440\u0438\u0432\u0435\u0442", "shift_jis": "\u65e5\u672c\u8a9e"}.get(
         charset, "Gr\u00fc\u00dfe"
     )

@@ -106,7 +106,7 @@ def test_4_3_a_forged_body_that_is_empty_or_almost_the_same_suppresses_nothing(w
 
 
 @pytest.mark.parametrize("bodies", list(permutations((GENUINE, FOOTER, BANNER))))
-def test_4_1_a_footer_or_a_banner_that_a_gateway_adds_makes_no_second_result(
+def test_4_1_a_footer_or_a_banner_that_a_gateway_adds_causes_no_second_result(
     world: ReplayFixture, bodies: tuple[str, ...]
 ) -> None:
     """Two copies with different additions are not the same: neither contains the other. They are the original's."""
@@ -140,7 +140,7 @@ def test_4_3_messages_of_html_alone_are_compared_by_its_text(world: ReplayFixtur
     assert outcome(world, copy) == f"duplicate {genuine.arrival}"
 
 
-def test_4_3_one_paragraph_of_two_hundred_makes_another_message(world: ReplayFixture) -> None:
+def test_4_3_another_paragraph_among_two_hundred_is_another_message(world: ReplayFixture) -> None:
     paragraphs = [f"{number}. chair" for number in range(200)]
     genuine = arrives(world, letter("\r\n\r\n".join(paragraphs)))
     for place in (0, 57, 101, 150, 199):
@@ -220,7 +220,7 @@ def test_4_1_the_settings_say_which_line_is_trusted(world: ReplayFixture) -> Non
     assert outcome(world, arrives(world, letter("a fourth", top), settings=unread)).startswith("routed")
 
 
-def test_4_2_it_is_judged_for_each_recipient(world: ReplayFixture) -> None:
+def test_4_2_each_recipient_is_deduplicated_on_its_own(world: ReplayFixture) -> None:
     settings = {**SALES, "ROUTES__press__ADDRESS": "press@example.com", "ROUTES__press__SENDERS": "*@customer.example"}
     to = "sales@example.com, press@example.com"
     first = arrives(world, letter(FORGED, to=to))
@@ -244,7 +244,7 @@ def test_4_1_a_wildcards_copy_is_a_duplicate_of_the_message_with_its_body(world:
 
 @pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER, Way.REPLY_LOST])
 @pytest.mark.parametrize("bodies", [(FORGED, GENUINE), (GENUINE, FORGED)], ids=["forged first", "genuine first"])
-def test_8_1_both_have_a_result_whatever_dies_at_any_operation(
+def test_8_1_after_a_crash_at_any_operation_both_messages_have_a_result(
     world: ReplayFixture, bodies: tuple[str, str], way: Way
 ) -> None:
     """The second dies, and its copy with a footer is routed before it comes back; the first one before or after."""
@@ -268,7 +268,7 @@ def test_8_1_both_have_a_result_whatever_dies_at_any_operation(
     assert at > 20
 
 
-def test_8_5_an_erased_message_is_different_from_all_and_keeps_its_place(world: ReplayFixture) -> None:
+def test_8_5_an_erased_message_differs_from_all_and_keeps_its_position(world: ReplayFixture) -> None:
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     erase(world, receipt(world, forged).message)
@@ -331,7 +331,7 @@ def test_8_5_an_original_that_is_erased_makes_its_copies_new_mail(world: ReplayF
     assert outcome(world, footer) == f"duplicate {third.arrival}", "a replay finds who has the result now"
 
 
-def test_4_4_a_replay_marks_the_first_message_and_gives_nothing_twice(world: ReplayFixture) -> None:
+def test_4_4_a_replay_marks_the_first_message_and_writes_no_second_result(world: ReplayFixture) -> None:
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     (path,) = receipt(world, forged).results().values()
@@ -345,7 +345,7 @@ def test_4_4_a_replay_marks_the_first_message_and_gives_nothing_twice(world: Rep
     assert world.paths("") == before
 
 
-def test_4_4_what_was_compared_first_counts_when_settings_change_between_two_tries(world: ReplayFixture) -> None:
+def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attempts(world: ReplayFixture) -> None:
     """A copy was compared with what the first try stored; the second must not come to another decision."""
     top = PASSED + RECEIVED
     trusting = SALES
@@ -373,7 +373,7 @@ def test_4_4_what_was_compared_first_counts_when_settings_change_between_two_tri
     assert outcome(world, first).startswith("routed")
 
 
-def test_4_4_a_message_that_is_read_otherwise_than_by_the_first_try_claims_what_that_one_would_have(
+def test_4_4_a_message_parsed_differently_than_at_the_first_attempt_takes_the_same_claims(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A version that reads more of a message comes between two tries."""
@@ -393,7 +393,7 @@ def test_4_4_a_message_that_is_read_otherwise_than_by_the_first_try_claims_what_
     pytest.fail("it did not come to its end")
 
 
-def test_4_3_more_different_messages_than_places_have_results_all_the_same(
+def test_4_3_more_different_messages_than_positions_still_have_results(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deduplication, "PLACES", 4)

@@ -49,7 +49,7 @@ def ids(*data: bytes) -> list[str]:
 TWO, THREE = letter("billing@example.com", 2), letter("nobody@example.com", 3)
 
 
-def test_a_message_is_found_by_what_is_known_of_it(world: ReplayFixture) -> None:
+def test_a_message_is_found_by_each_property(world: ReplayFixture) -> None:
     assert messages(world, message_id="o'neill.1@customer.example") == ids(ANNS)
     assert messages(world, sender="ann@customer.example") == ids(ANNS)
     assert messages(world, sender="bob@customer.example") == ids(ANNS), "the second of two senders"
@@ -64,7 +64,7 @@ def test_a_message_is_found_by_what_is_known_of_it(world: ReplayFixture) -> None
     assert messages(world) == ids(ANNS, TWO, TWO, THREE)
 
 
-def test_a_message_is_found_by_the_beginning_of_its_id_or_its_arrivals(world: ReplayFixture) -> None:
+def test_a_message_is_found_by_a_prefix_of_its_id_or_its_arrivals_key(world: ReplayFixture) -> None:
     assert messages(world, id=identity(TWO)) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8]) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8], mailbox="support") == ids(TWO)
@@ -83,7 +83,9 @@ def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayFixt
     assert messages(world, until=date.max, sender="ann@customer.example") == ids(ANNS)
 
 
-def test_who_has_no_room_in_the_receipt_is_found_by_a_claim(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipient_missing_from_a_truncated_receipt_is_found_by_a_claim(
+    storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 500)
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 3)
     world = ReplayFixture(storage)
@@ -98,7 +100,7 @@ def test_who_has_no_room_in_the_receipt_is_found_by_a_claim(storage: str, monkey
     world.stores.close()
 
 
-def test_a_story_tells_where_everything_is(world: ReplayFixture) -> None:
+def test_a_history_lists_all_paths(world: ReplayFixture) -> None:
     told, more = find_message_histories(world.stores, ArrivalQuery(id=identity(ANNS)), 10)
     assert not more
     [story] = told
@@ -122,7 +124,7 @@ def test_a_story_tells_where_everything_is(world: ReplayFixture) -> None:
     assert after["results"] == [{"recipient": "sales@example.com", "path": path, "exists": False}]
 
 
-def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayFixture) -> None:
+def test_a_history_lists_records_and_whether_they_are_resolved(world: ReplayFixture) -> None:
     def records() -> object:
         return find_message_histories(world.stores, ArrivalQuery(id=identity(THREE)), 10)[0][0]["records"]
 
@@ -134,7 +136,7 @@ def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayFix
     assert not find_message_histories(world.stores, ArrivalQuery(), 4)[1]
 
 
-def test_what_is_asked_for_is_read_leniently_and_checked() -> None:
+def test_arguments_are_parsed_leniently_and_checked() -> None:
     assert parse_id(" ABCDEF01 ") == "abcdef01"
     assert parse_message_id(" <x@y> ") == parse_message_id("x@y") == "x@y"
     assert parse_recipient("Ann@B\u00fccher.example") == "ann@xn--bcher-kva.example"

@@ -68,7 +68,7 @@ def test_1_8_a_message_refused_at_three_polls_is_skipped_and_stays(world: Intake
 
 
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
-def test_8_3_a_message_that_is_listed_and_never_there_is_skipped_too(world: IntakeFixture, protocol: str) -> None:
+def test_8_3_a_message_that_is_listed_and_never_exists_is_skipped_too(world: IntakeFixture, protocol: str) -> None:
     world.extra = {"PROTOCOL": protocol}
     world.server.deliver(letter(1), letter(2))
     world.server.undelivered = {1}
@@ -175,7 +175,7 @@ class Folders(MemoryMailbox):
         return super().list(folder, received=received, above=above, since=since)
 
 
-def test_1_8_a_folder_of_which_nothing_is_delivered_does_not_keep_the_mail_of_the_next(
+def test_1_8_a_folder_of_which_nothing_is_delivered_does_not_delay_the_next_folder(
     world: IntakeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged, inbox = MemoryServer(), world.server

@@ -47,7 +47,7 @@ def dies(world: ReplayFixture, announcement: RouteRequest, at: int, way: Way, ro
 
 @pytest.mark.parametrize("later", [NOBODY, ELSEWHERE, BLOCKED], ids=["nobody", "elsewhere", "blocked"])
 @pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER])
-def test_4_1_a_death_at_any_operation_and_other_routes_give_every_recipient_one_result(
+def test_4_1_after_a_crash_at_any_operation_other_routes_give_every_recipient_one_result(
     world: ReplayFixture, way: Way, later: dict[str, str]
 ) -> None:
     number = 1
@@ -71,7 +71,7 @@ def test_4_1_a_death_at_any_operation_and_other_routes_give_every_recipient_one_
     assert number > 8, "it died at operations"
 
 
-def test_what_is_finished_is_told_as_routed_and_not_as_unhandled_too(world: ReplayFixture) -> None:
+def test_a_finished_claim_is_recorded_as_routed_and_not_as_unhandled(world: ReplayFixture) -> None:
     announcement = arrived(world, 1)
     at = next(n for n in range(1, 30) if _first_result_at(world, n))
     announcement = arrived(world, 2)
@@ -92,7 +92,7 @@ def _first_result_at(world: ReplayFixture, at: int) -> bool:
     return bool(world.paths("routed/"))
 
 
-def test_a_wildcards_claim_is_finished_and_a_named_recipients_is_not_taken_for_one(world: ReplayFixture) -> None:
+def test_a_wildcard_claim_is_finished_and_a_named_recipients_claim_is_not(world: ReplayFixture) -> None:
     for at in range(1, 25):
         announcement = arrived(world, at)
         died = dies(world, announcement, at, Way.GONE_AFTER, BCC)
@@ -110,7 +110,7 @@ def test_a_wildcards_claim_is_finished_and_a_named_recipients_is_not_taken_for_o
     assert routed
 
 
-def test_an_arrival_that_is_announced_again_counts_as_tried(world: ReplayFixture) -> None:
+def test_an_arrival_whose_request_is_published_again_counts_as_tried(world: ReplayFixture) -> None:
     """By the sweep, and by a look that finds it stored and not routed."""
     announcement = arrived(world, 1)
     assert announcement.retries == 0

@@ -58,7 +58,7 @@ def enable(world: IntakeFixture, *, unreadable: bool = True) -> None:
     world.time += timedelta(minutes=1)
 
 
-def test_8_3_it_is_recorded_once_and_stays_and_does_not_stop_the_others(
+def test_8_3_an_unreadable_message_is_recorded_once_and_stays_and_does_not_stop_the_others(
     world: IntakeFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
@@ -77,7 +77,7 @@ def test_8_3_it_is_recorded_once_and_stays_and_does_not_stop_the_others(
     assert (health.failures, health.last_error) == (0, "")
 
 
-def test_8_3_the_record_says_what_the_server_tells_and_what_helps(world: IntakeFixture) -> None:
+def test_8_3_the_record_holds_what_the_server_reports_and_the_fix(world: IntakeFixture) -> None:
     world.server.deliver(letter(1))
     seal(world, 1)
     world.poll()
@@ -93,7 +93,7 @@ def test_8_3_the_record_says_what_the_server_tells_and_what_helps(world: IntakeF
     assert list(world.stores.blobs.list("messages/")) == [], "there are no bytes"
 
 
-def test_8_3_it_is_counted_among_what_is_left(world: IntakeFixture) -> None:
+def test_8_3_an_unreadable_message_is_counted_as_skipped(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     seal(world, 1)
     world.poll()
@@ -103,7 +103,7 @@ def test_8_3_it_is_counted_among_what_is_left(world: IntakeFixture) -> None:
         assert world.app().health.get("support").left == 1
 
 
-def test_8_3_it_is_tried_again_once_when_somebody_wants(world: IntakeFixture) -> None:
+def test_8_3_an_unreadable_message_is_requested_again_once_on_demand(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     seal(world, 1)
     world.poll()
@@ -119,7 +119,7 @@ def test_8_3_it_is_tried_again_once_when_somebody_wants(world: IntakeFixture) ->
     assert len(world.results()) == 1
 
 
-def test_8_3_enabling_a_mailbox_does_not_try_it_again(world: IntakeFixture) -> None:
+def test_8_3_enabling_a_mailbox_does_not_request_unreadable_messages_again(world: IntakeFixture) -> None:
     world.server.deliver(letter(1))
     seal(world, 1)
     world.poll()
@@ -128,7 +128,7 @@ def test_8_3_enabling_a_mailbox_does_not_try_it_again(world: IntakeFixture) -> N
     assert world.server.downloaded == [1]
 
 
-def test_8_3_what_can_be_read_in_the_end_is_stored_and_routed(world: IntakeFixture) -> None:
+def test_8_3_a_message_that_becomes_readable_is_stored_and_routed(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     seal(world, 1)
     world.poll()
@@ -146,7 +146,7 @@ def test_8_3_what_can_be_read_in_the_end_is_stored_and_routed(world: IntakeFixtu
     assert len(records(world)) == 1, "what was, was"
 
 
-def test_8_3_mail_behind_it_is_taken_when_it_comes(world: IntakeFixture) -> None:
+def test_8_3_mail_behind_an_unreadable_message_is_collected(world: IntakeFixture) -> None:
     world.server.deliver(letter(1))
     seal(world, 1)
     world.poll()
@@ -156,7 +156,7 @@ def test_8_3_mail_behind_it_is_taken_when_it_comes(world: IntakeFixture) -> None
     assert world.server.downloaded == [1, 2]
 
 
-def test_1_8_one_after_another_of_them_neither_holds_up_mail_nor_makes_a_look_repeat_itself(
+def test_1_8_many_unreadable_messages_neither_delay_mail_nor_repeat_a_poll(
     world: IntakeFixture,
 ) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 6)))
@@ -170,7 +170,7 @@ def test_1_8_one_after_another_of_them_neither_holds_up_mail_nor_makes_a_look_re
     assert world.stores.queues[QueueName.POLLS].length() == 0
 
 
-def test_1_7_one_that_is_too_large_by_now_is_recorded_as_that_too_and_left(world: IntakeFixture) -> None:
+def test_1_7_an_unreadable_message_that_became_oversized_is_recorded_as_oversized_too(world: IntakeFixture) -> None:
     world.server.deliver(letter(1, 2000))
     seal(world, 1)
     world.poll()
@@ -183,7 +183,7 @@ def test_1_7_one_that_is_too_large_by_now_is_recorded_as_that_too_and_left(world
     assert 1 in world.server.messages
 
 
-def test_8_3_one_that_was_too_large_and_cannot_be_read_either_is_asked_for_once(world: IntakeFixture) -> None:
+def test_8_3_an_oversized_message_that_is_unreadable_is_requested_once(world: IntakeFixture) -> None:
     world.extra["MAX_MESSAGE_BYTES"] = "1000"
     world.server.deliver(letter(1, 2000))
     seal(world, 1)
@@ -207,7 +207,7 @@ def look_with(world: IntakeFixture, faults: Faults) -> None:
 
 @pytest.mark.parametrize("way", list(Way), ids=lambda way: way.value)
 @pytest.mark.parametrize("after", ["delete", "keep"])
-def test_8_1_whatever_breaks_while_it_is_recorded_is_made_good_by_the_next_look(
+def test_8_1_any_failure_while_it_is_recorded_is_repaired_by_the_next_poll(
     tmp_path: Path, after: str, way: Way
 ) -> None:
     for at in itertools.count(1):
@@ -240,7 +240,7 @@ def assert_made_good(world: IntakeFixture) -> None:
     assert 1 in world.server.messages
 
 
-def test_8_3_a_record_that_could_not_be_written_is_written_at_the_next_look(
+def test_8_3_a_record_that_could_not_be_written_is_written_at_the_next_poll(
     world: IntakeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.server.deliver(letter(1))
@@ -267,9 +267,7 @@ def test_8_3_a_record_that_could_not_be_written_is_written_at_the_next_look(
 
 
 @pytest.mark.parametrize("commits", [False, True], ids=["at once", "on commit"])
-def test_1_8_messages_that_overflow_while_they_stream_do_not_hold_up_mail_either(
-    world: IntakeFixture, commits: bool
-) -> None:
+def test_1_8_messages_that_overflow_while_they_stream_do_not_delay_mail(world: IntakeFixture, commits: bool) -> None:
     world.extra["MAX_MESSAGE_BYTES"] = "3MB"
     world.server.commits = commits
     world.server.deliver(*(letter(number, 3 * 1024 * 1024) for number in range(1, 6)), letter(6))

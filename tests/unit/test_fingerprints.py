@@ -43,7 +43,7 @@ def test_4_1_the_one_order_in_which_claims_are_taken() -> None:
         replace(SEEN, attachments=(("logo.png", "bb"), ("order.pdf", "aa"))),
     ],
 )
-def test_4_1_what_servers_change_on_the_way_is_no_difference(same: VisibleContent) -> None:
+def test_4_1_changes_by_relaying_servers_make_no_difference(same: VisibleContent) -> None:
     assert kinds(same, "y") == {**kinds(SEEN), "raw": "y"}
 
 
@@ -85,7 +85,7 @@ def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(o
         (replace(SEEN, whole=False), ["raw", "message-id"]),
     ],
 )
-def test_4_3_what_could_not_be_read_makes_nothing_the_same(seen: VisibleContent, left: list[str]) -> None:
+def test_4_3_an_unparseable_header_is_ignored_in_comparisons(seen: VisibleContent, left: list[str]) -> None:
     assert list(kinds(seen)) == left
 
 
@@ -97,7 +97,7 @@ def test_4_3_what_could_not_be_read_makes_nothing_the_same(seen: VisibleContent,
         ("Message-ID: <1@x>\n", ["raw", "content", "message-id"]),
     ],
 )
-def test_4_3_a_message_id_that_is_missing_empty_or_there_twice_is_none(head: str, left: list[str]) -> None:
+def test_4_3_a_message_id_that_is_missing_empty_or_repeated_is_ignored(head: str, left: list[str]) -> None:
     raw = f"From: a@b.example\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n{head}\ntext\n".encode()
     seen = visible_content(parse(raw))
     assert list(kinds(seen)) == left
@@ -105,7 +105,7 @@ def test_4_3_a_message_id_that_is_missing_empty_or_there_twice_is_none(head: str
     assert replace(seen, sent=seen.sent + timedelta(seconds=1)) != seen
 
 
-def test_4_4_the_same_mail_built_anew_with_other_boundaries_is_the_same() -> None:
+def test_4_4_the_same_mail_with_other_mime_boundaries_is_the_same() -> None:
     def built(boundary: str) -> bytes:
         return (
             "From: a@b.example\nTo: sales@example.com\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n"
@@ -232,7 +232,7 @@ def test_4_3_a_claim_holds_64_digests_at_most() -> None:
         "\n\n".join(reversed(MANY.split("\n\n"))),
     ],
 )
-def test_4_3_a_body_with_many_paragraphs_does_not_contain_what_it_has_no_room_for(other: str) -> None:
+def test_4_3_a_body_with_many_paragraphs_does_not_contain_the_paragraphs_left_out(other: str) -> None:
     assert not are_same(comparison(MANY), comparison(other))
     assert not are_same(comparison(BODY), comparison(MANY)), "nothing of it is among the digests"
 

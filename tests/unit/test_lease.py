@@ -91,7 +91,7 @@ def test_1_10_a_held_lease_renews_itself_and_is_released(clock: Clock) -> None:
     assert not lease._renewer.is_alive()
 
 
-def test_1_10_a_lease_that_another_has_is_lost_at_once(clock: Clock) -> None:
+def test_1_10_a_lease_that_another_worker_holds_is_lost_at_once(clock: Clock) -> None:
     leases = CountedLeases(LeaseLost("gone"))
     lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None
@@ -104,7 +104,7 @@ def test_1_10_a_lease_that_another_has_is_lost_at_once(clock: Clock) -> None:
             lease.ensure()
 
 
-def test_1_10_an_ill_storage_loses_the_lease_only_when_its_time_is_up(clock: Clock) -> None:
+def test_1_10_an_unavailable_storage_loses_the_lease_only_when_it_expires(clock: Clock) -> None:
     leases = CountedLeases(*[ServiceUnavailable("ill")] * 100)
     lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None
@@ -119,7 +119,7 @@ def test_1_10_an_ill_storage_loses_the_lease_only_when_its_time_is_up(clock: Clo
             lease.ensure()
 
 
-def test_1_10_a_storage_that_is_well_again_saves_the_lease(clock: Clock) -> None:
+def test_1_10_a_storage_that_recovers_in_time_keeps_the_lease(clock: Clock) -> None:
     leases = CountedLeases(ServiceUnavailable("ill"))
     lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None

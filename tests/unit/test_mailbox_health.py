@@ -83,7 +83,7 @@ def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [name for name in names if name.startswith("mailbox-")]
 
 
-def test_a_mailbox_never_looked_at_is_due(health: HealthRecords) -> None:
+def test_a_mailbox_that_was_never_polled_is_due(health: HealthRecords) -> None:
     assert all(health.skip_reason(mailbox(), reason) is None for reason in PollReason)
 
 
@@ -98,7 +98,7 @@ def test_1_9_backoff_doubles_and_is_capped(health: HealthRecords, clock: Clock) 
     assert set(minutes[8:]) == {60}
 
 
-def test_1_9_a_failed_mailbox_is_not_tried_before_its_time(health: HealthRecords, clock: Clock) -> None:
+def test_1_9_a_failed_mailbox_is_not_polled_before_its_backoff_ends(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox()
     health.record_failure(settings, DOWN)
     clock.pass_(seconds=59)
@@ -128,7 +128,7 @@ def test_1_9_rejected_credentials_back_off_at_once(health: HealthRecords, clock:
     assert minutes == [15, 30, 60, 120, 240, 240, 240, 240]
 
 
-def test_1_9_rejected_credentials_are_not_tried_again_even_by_hand(health: HealthRecords, clock: Clock) -> None:
+def test_1_9_rejected_credentials_are_not_tried_again_even_manually(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox()
     health.record_failure(settings, REFUSED)
     assert all(health.skip_reason(settings, reason) is not None for reason in PollReason)
@@ -136,7 +136,7 @@ def test_1_9_rejected_credentials_are_not_tried_again_even_by_hand(health: Healt
     assert health.skip_reason(settings, PollReason.TIMER) is None
 
 
-def test_1_9_other_credentials_are_tried_at_once(health: HealthRecords) -> None:
+def test_1_9_changed_credentials_are_tried_at_once(health: HealthRecords) -> None:
     health.record_failure(mailbox(), REFUSED)
     assert health.skip_reason(mailbox(PASSWORD="another"), PollReason.TIMER) is None
     assert health.skip_reason(mailbox(POLL_EVERY="120"), PollReason.TIMER) is not None, "no sign-in setting"
@@ -209,9 +209,7 @@ def test_1_9_changed_sign_in_settings_enable_it_though_the_server_is_busy_then(
     assert health.skip_reason(mended, PollReason.TIMER) is None
 
 
-def test_1_9_stopping_a_second_time_is_said_aloud_again(
-    health: HealthRecords, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_1_9_a_second_disabling_raises_the_alert_again(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
     settings = mailbox(DISABLE_AFTER="2")
     for _ in range(2):
         health.record_failure(settings, DOWN)
@@ -222,7 +220,7 @@ def test_1_9_stopping_a_second_time_is_said_aloud_again(
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-disabled"]
 
 
-def test_1_9_a_busy_server_is_no_failure_at_first(
+def test_1_9_a_busy_server_is_not_a_failure_at_first(
     health: HealthRecords, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = mailbox(DISABLE_AFTER="1")
@@ -235,7 +233,7 @@ def test_1_9_a_busy_server_is_no_failure_at_first(
     assert alerts(caplog) == []
 
 
-def test_1_9_the_pauses_of_a_busy_server_grow_past_half_an_hour(health: HealthRecords) -> None:
+def test_1_9_the_backoff_of_a_busy_server_grows_past_half_an_hour(health: HealthRecords) -> None:
     settings = mailbox()
     assert [health.record_busy(settings, BUSY) / 60 for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     health.record_success(settings, collected=0, left=0)
@@ -278,7 +276,7 @@ def test_1_9_a_busy_hour_counts_from_the_last_poll_that_finished(health: HealthR
     assert health.get("support").is_failing(clock.time)
 
 
-def test_1_9_a_service_that_never_answers_counts_like_a_busy_server(
+def test_1_9_a_service_that_never_responds_counts_like_a_busy_server(
     health: HealthRecords, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = mailbox()
@@ -291,7 +289,7 @@ def test_1_9_a_service_that_never_answers_counts_like_a_busy_server(
     assert health.get("support").is_failing(clock.time)
 
 
-def test_1_9_recovery_is_no_error(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
+def test_1_9_recovery_is_not_logged_as_an_error(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
     settings = mailbox(DISABLE_AFTER="1")
     health.record_failure(settings, DOWN)
     health.enable("support")
@@ -308,7 +306,7 @@ def test_a_warning_is_kept_until_a_poll_without_it(health: HealthRecords, caplog
     assert health.get("support").warning == ""
 
 
-def test_1_9_poll_every_is_the_clocks_pace_alone(health: HealthRecords, clock: Clock) -> None:
+def test_1_9_poll_every_applies_to_the_timer_alone(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox(POLL_EVERY="600")
     health.record_contact(settings)
     clock.pass_(minutes=8)
@@ -319,20 +317,20 @@ def test_1_9_poll_every_is_the_clocks_pace_alone(health: HealthRecords, clock: C
     assert health.skip_reason(settings, PollReason.TIMER) is None
 
 
-def test_1_9_a_tick_a_little_early_is_no_tick_missed(health: HealthRecords, clock: Clock) -> None:
+def test_1_9_a_slightly_early_timer_tick_is_not_skipped(health: HealthRecords, clock: Clock) -> None:
     health.record_contact(mailbox())
     clock.pass_(seconds=58)
     assert health.skip_reason(mailbox(), PollReason.TIMER) is None
 
 
-def test_1_11_first_contact_is_noted_once(health: HealthRecords, clock: Clock) -> None:
+def test_1_11_first_contact_is_recorded_once(health: HealthRecords, clock: Clock) -> None:
     assert health.record_contact(mailbox()).first_contact == START
     clock.pass_(days=3)
     assert health.record_contact(mailbox()).first_contact == START
     assert health.get("support").last_poll == START + timedelta(days=3)
 
 
-def test_wrong_settings_count_like_a_failure(health: HealthRecords) -> None:
+def test_a_configuration_error_counts_as_a_failure(health: HealthRecords) -> None:
     health.record_failure(mailbox(), ConfigurationError("MAILBOXES__support__CA_FILE names no file"))
     assert health.get("support").failures == 1
     assert "CA_FILE" in health.get("support").last_error
