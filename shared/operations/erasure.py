@@ -80,7 +80,7 @@ class Eraser:
         ids = sorted({receipt.message or receipt.arrival for receipt in receipts})
         if len(ids) > 1:
             raise ConfigurationError(
-                f"{prefix} is the beginning of {len(ids)} ids; give more digits: {', '.join(ids[:5])}, …"
+                f"{prefix} is the beginning of {len(ids)} ids; give more digits, such as {ids[0][: len(prefix) + 8]}"
             )
         return list(self._groups(receipts, complete=ids))
 

@@ -1,4 +1,4 @@
-"""What the tests of `forget` share: two messages' worth of settings, the command, and a look at all that there is."""
+"""Helpers of the `forget` tests: settings, the command, and a dump of the storage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run_forget(world: ReplayFixture, what: str, *, really: bool = True, stores: 
 
 
 def dump_storage(stores: Storage) -> str:
-    """All that the storage holds, as one text: paths, what is in them, and records."""
+    """Return the whole storage as one text: paths, blobs, and records."""
     told = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
     for table in Table:
         told += [f"{record.key} {record.values}" for record in stores.records.scan(table)]

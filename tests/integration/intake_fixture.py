@@ -1,4 +1,4 @@
-"""What the tests of the intake share: one mailbox on a server in memory, and a storage."""
+"""The fixture of the intake tests: one mailbox on a server in memory, and a storage."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class IntakeFixture:
         return replace(app, poller=replace(app.poller, budget=budget))
 
     def poll(self, budget: float = 300) -> App:
-        """Poll once and do what comes of it."""
+        """Poll once and route until idle."""
         app = self.app(budget)
         poll(app, "support")
         work_until_idle(app)

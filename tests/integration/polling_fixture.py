@@ -1,4 +1,4 @@
-"""What the tests of polling share: mailboxes in memory, a storage, and a clock."""
+"""The fixtures of the polling tests: mailboxes in memory, a storage, and a time that is set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def letter(number: int) -> bytes:
 
 
 class PollingFixture:
-    """One mailbox, and a storage in a folder. `fails` is what the next sign-ins raise."""
+    """One mailbox, and a storage in a folder. `fails` is the error that the next sign-ins raise."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,11 +58,11 @@ class PollingFixture:
         return app_on(settings, connect, stores=stores, now=lambda: self.time)
 
     def poll(self, reason: PollReason = PollReason.TIMER) -> bool:
-        """One tick of the clock for the mailbox; whether it was drained."""
+        """Poll the mailbox as the timer does; return whether it was drained."""
         return self.app().poller.poll(Poll("support", reason)) is not None
 
     def take_polls(self) -> list[Poll]:
-        """The polls on the queue, which is empty then."""
+        """Return the polls on the queue, and empty it."""
         queue = self.stores.queues[QueueName.POLLS]
         found = []
         while items := queue.receive(32, hidden_for=60):
@@ -78,7 +78,7 @@ class PollingFixture:
 
 
 class GraphPollingFixture(PollingFixture):
-    """A mailbox of Graph's, as far as its settings go. `subscribed` says whether we are notified of its mail."""
+    """A mailbox with Graph settings. `subscribed` says whether Graph notifies us of its mail."""
 
     subscribed = True
 
@@ -94,14 +94,14 @@ class GraphPollingFixture(PollingFixture):
         self.time += timedelta(seconds=seconds)
 
     def poll_notified(self, asked: datetime | None = None) -> DrainStats | None:
-        """What comes of a notification: one that comes now, or came before."""
+        """Poll as a notification requests, which comes now or came before."""
         return self.run_poll(Poll("support", PollReason.NOTIFIED, requested_at=asked or self.time))
 
     def run_poll(self, poll: Poll) -> DrainStats | None:
         return self.app().poller.poll(poll)
 
     def take_delayed_polls(self) -> list[tuple[Poll, float]]:
-        """What was put on the queue, each with the seconds that it is hidden for; the queue is empty then."""
+        """Return the polls on the queue with the seconds that each is delayed, and empty the queue."""
         told = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
             found = [(Poll.from_json(body), round(seconds, 3)) for body, seconds in database.execute(told)]
@@ -110,7 +110,7 @@ class GraphPollingFixture(PollingFixture):
         return found
 
     def run(self, *polls: Poll, at_most: int = 20) -> list[tuple[str, float]]:
-        """Serve polls and all that comes of them, each in its time: the reasons and seconds of the looks."""
+        """Run polls and their follow-ups, each at its time; return the reason and second of each."""
         start = self.time
         looks: list[tuple[str, float]] = []
         waiting = [(0.0, poll) for poll in polls]

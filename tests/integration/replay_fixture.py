@@ -1,4 +1,4 @@
-"""What the tests of replays share: one mailbox's mail, routes that change, and replays of what it left."""
+"""The fixture of the replay tests: the mail of a mailbox, routes that change, and replays of its records."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def letter(to: str, number: int = 1, text: str = "text") -> bytes:
 
 
 def routes(**changes: str) -> dict[str, str]:
-    """Two mailboxes, and no routes but these."""
+    """Return settings of two mailboxes, with these routes only."""
     own = {name: value for name, value in TWO_MAILBOXES.items() if name.startswith("MAILBOXES__")}
     return {**own, **changes}
 
 
 class ReplayFixture(Holding):
-    """A storage of either kind, and apps on it with whatever routes.
+    """A storage of either kind, and apps on it with any routes.
 
     Args:
         storage: its address.
@@ -52,7 +52,7 @@ class ReplayFixture(Holding):
         return app_on(read, lambda mailbox: self.servers[mailbox.name].open(), stores=stores or self.stores)
 
     def poll_and_route(self, settings: Mapping[str, str], *messages: bytes, mailbox: str = "support") -> App:
-        """Let messages arrive and be routed by these routes."""
+        """Deliver messages, collect them, and route them by these routes."""
         self.servers[mailbox].deliver(*messages)
         app = self.app(settings)
         poll(app, mailbox)
@@ -60,7 +60,7 @@ class ReplayFixture(Holding):
         return app
 
     def replay(self, settings: Mapping[str, str], *records: str, **wanted: Any) -> ReplayResult:
-        """Ask for replays as the command does, and let them be worked on by these routes."""
+        """Request replays as the command does, and route them by these routes."""
         outcome = self.request_replay(settings, *records, **wanted)
         work_until_idle(self.app(settings))
         return outcome
@@ -68,11 +68,11 @@ class ReplayFixture(Holding):
     def request_replay(
         self, settings: Mapping[str, str], *records: str, stores: Storage | None = None, **wanted: Any
     ) -> ReplayResult:
-        """Ask for replays, and leave them on the queue."""
+        """Request replays, and leave them on the queue."""
         return replay(self.app(settings, stores), ReplayOptions(records=records, **wanted), lambda _done, _of: None)
 
     def take_route_requests(self) -> list[RouteRequest]:
-        """Take off the queue what is on it."""
+        """Return the route requests on the queue, and empty it."""
         queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
         found = []
         while items := queue.receive(32, hidden_for=60):
@@ -86,7 +86,7 @@ class ReplayFixture(Holding):
         return path
 
     def results(self) -> Counter[tuple[str, str]]:
-        """Route and recipient of each result."""
+        """Return route and recipient of each result."""
         read = [self.read(path) for path in self.paths("routed/")]
         return Counter((one["route"], one["recipient"]) for one in read)
 
@@ -94,21 +94,21 @@ class ReplayFixture(Holding):
         return sum(1 for _ in self.stores.records.scan(Table.OUTBOX))
 
     def app_with_failing_parser(self, settings: Mapping[str, str]) -> App:
-        """An app whose reader has a fault."""
+        """Return an app whose parser raises an unexpected error."""
 
         def read(_data: object) -> None:
-            raise ValueError("a fault of ours")
+            raise ValueError("an unexpected error")
 
         app = self.app(settings)
         return replace(app, router=replace(app.router, parse=read))  # type: ignore[arg-type]  # it gives no message
 
     def dead_letter(self, settings: Mapping[str, str], data: bytes) -> str:
-        """A message that five tries could not route. Gives its record's path."""
+        """Deliver a message that five attempts cannot route. Return its record's path."""
         self.servers["support"].deliver(data)
         app = self.app_with_failing_parser(settings)
         app.poller.poll(Poll("support", PollReason.MANUAL))
         for announcement in self.take_route_requests():
-            with pytest.raises(ValueError, match="a fault") as caught:
+            with pytest.raises(ValueError, match="an unexpected error") as caught:
                 app.router.route(announcement)
             app.router.record_error(announcement, caught.value)
             app.router.dead_letter(announcement)

@@ -1,4 +1,4 @@
-"""Threads (rule 6.1): by what a message refers to, in whatever order the messages come."""
+"""Conversations (rule 6.1): found by references, in whatever order the messages arrive."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def letter(number: int, *refers: int, to: str = "sales@example.com", subject: st
 
 
 def conversations(world: RoutingFixture, *messages: bytes) -> list[str]:
-    """The conversation of each message, which come one after the other."""
+    """Return the conversation of each message; they arrive one after the other."""
     for data in messages:
         world.servers["support"].deliver(data)
         world.run("support")

@@ -1,4 +1,4 @@
-"""Who gets a result and who is a duplicate (docs/receipts.md, "Out"; rule 3.8)."""
+"""Which arrival has a result and which is a duplicate (docs/receipts.md, "Out"; rule 3.8)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_wildcard_copy_that_came_first_takes_nothing_from_a_named_recipient(wo
 
 
 def test_4_1_a_copy_with_other_bytes_and_the_same_content_is_a_duplicate(world: RoutingFixture) -> None:
-    """A server that builds mail anew, a gateway with a footer: docs/duplicates.md."""
+    """A server rebuilds the MIME structure, and a gateway adds a footer: docs/duplicates.md."""
     head = b"From: a@b.example\r\nTo: sales@example.com\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n"
     first = head + b"Message-ID: <1@b.example>\r\n\r\ntext\r\n"
     with_footer = head + b"Message-ID: <1@b.example>\r\n\r\ntext\r\n-- \r\nscanned\r\n"

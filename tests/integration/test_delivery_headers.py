@@ -28,7 +28,7 @@ def letter(above: str = "", clause: str = "", below: str = "", to: str = "undisc
 
 
 def sorted_as(world: RoutingFixture, data: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Results and unhandled records of a message that comes alone."""
+    """Return the results and unhandled records of a single message."""
     world.servers["support"].deliver(data)
     world.run("support")
     return [world.read(p) for p in world.paths("routed/")], [world.read(p) for p in world.paths("unhandled/")]
@@ -107,13 +107,13 @@ def test_3_5_a_hint_never_falls_back(world: RoutingFixture) -> None:
 
 
 def to_alias(alias: str, copy: int) -> bytes:
-    """A copy of one message, as Postfix delivers it: To names the primary address of the mailbox."""
+    """Return a copy of a message as Postfix delivers it: To names the primary address of the mailbox."""
     above = f"X-Original-To: {alias}\r\nDelivered-To: support@example.com\r\n"
     return letter(above, clause=f" ({copy})", to="Support <support@example.com>")
 
 
 def test_3_9_and_4_2_copies_to_the_alias_and_to_the_primary_address_have_a_result_each(world: RoutingFixture) -> None:
-    """The claim is on the recipient of the result: the alias, not the primary address whose place it takes."""
+    """The claim is on the recipient of the result: the alias, not the primary address that it replaces."""
     world.servers["support"].deliver(to_alias("support@example.com", 1))
     world.run("support")
     for copy, alias in enumerate(("sales@example.com", "SALES@example.com", "support@example.com"), 2):

@@ -23,7 +23,7 @@ from tests.unit.mime.test_hostile import HOSTILE, PAGES, SAMPLE, TOKENS, body, f
 SALES = b"To: sales@example.com\r\n"
 
 CUT = 4_000
-"""Octets of each hostile message that are taken: more of the same would only take longer."""
+"""Bytes of each hostile message that are used: more would only take longer."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def world(storage: str) -> Iterator[PublishedWorld]:
 
 
 def hostile() -> list[bytes]:
-    """Mail that was made to hurt, for nobody, and the same for somebody."""
+    """Hostile mail without a recipient, and the same with one."""
     pages = [body(b"Content-Type: text/html", fill(page, CUT)) for page in PAGES.values()]
     cut = [build()[:CUT] for build in HOSTILE.values()]
     dated = [SAMPLE.replace(b"10:00:00", b"10:%02d:00" % minute) for minute in range(len(TOKENS))]
@@ -110,7 +110,7 @@ def test_7_2_records_of_unreadable_mail_are_valid_whatever_the_server_reports(
 def test_1_8_a_subject_cut_in_the_middle_of_a_character_does_not_stop_the_mailbox(world: PublishedWorld) -> None:
     server = world.servers["support"]
     server.deliver(b"sealed")
-    # As JSON has it: escapes of halves of surrogate pairs are read without a murmur.
+    # In JSON, escapes of lone surrogates are parsed without an error.
     server.refused, server.unreadable = {1: "sealed"}, {1: json.loads(r'{"subject": "Party \ud83c", "to": ["\udf89"]}')}
     world.collect("support", SALES + b"\r\nbehind it\r\n")
     found = judged(world.documents())

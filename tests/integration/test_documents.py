@@ -1,4 +1,4 @@
-"""What sorting writes, and what it does not log (rules 3.6, 3.7, 7.1 to 7.5)."""
+"""The documents that routing writes, and what is never logged (rules 3.6, 3.7, 7.1 to 7.5)."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_3_7_mail_from_a_blocked_sender_goes_nowhere_else(world: RoutingFixture)
     assert world.read(path)["blocked_by"] == "*@b.example"
     assert world.paths("routed/") == []
     assert receipt.outcomes == {"*": "blocked *@b.example"}
-    assert not list(world.stores.records.scan(Table.CLAIMS)), "a blocked message is in nobody's way"
+    assert not list(world.stores.records.scan(Table.CLAIMS)), "a blocked message claims no recipient"
 
 
 def lines(records: Iterable[logging.LogRecord]) -> str:

@@ -1,4 +1,4 @@
-"""`forget` (rule 8.5): all of a message's, or a person's, bytes, records and results; on every storage."""
+"""`forget` (rule 8.5) erases the bytes, records and results of a message or a person, on every storage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def world(storage: str) -> Iterator[ReplayFixture]:
 
 
 def left_of(stores: Storage, message: str) -> list[str]:
-    """Paths that a message's id is in."""
+    """Return the paths that contain a message's id."""
     return [path for path in stores.blobs.list() if message in path]
 
 
@@ -118,7 +118,7 @@ def test_8_5_unhandled_mail_is_erased_with_the_recipients_it_names(world: Replay
     world.poll_and_route(BOTH, letter("nobody@example.com"), letter("sales@example.com, nobody@example.com", 2))
     [group] = run_forget(world, "nobody@example.com").groups
     assert group.message == identity(letter("nobody@example.com"))
-    assert list(world.results()) == [("sales", "sales@example.com")], "this was for somebody else"
+    assert list(world.results()) == [("sales", "sales@example.com")], "this was for another recipient"
 
 
 def test_8_5_mail_that_waits_to_be_routed_is_refused(world: ReplayFixture) -> None:
@@ -199,7 +199,7 @@ def test_8_5_an_id_prefix_that_several_messages_share_is_rejected(world: ReplayF
     world.stores.records.create(
         Table.RECEIPTS, identity(TO_BOTH)[:60] + "0000", {**record.values, "message": "ab" * 32}
     )
-    with pytest.raises(ConfigurationError, match="any of 2"):
+    with pytest.raises(ConfigurationError, match="beginning of 2 ids"):
         run_forget(world, identity(TO_BOTH)[:20])
     with pytest.raises(MessageMissing):
         run_forget(world, "0" * 20)

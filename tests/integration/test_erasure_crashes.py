@@ -1,4 +1,4 @@
-"""`forget` (rule 8.5) ended at any step, and alone with the mailboxes while it works."""
+"""`forget` (rule 8.5) that crashes at any step, and its leases on the mailboxes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayFixture) -> None:
 def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
     storage_of: str, way: Way, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Receipts have no room to tell who was given what: that has to be found by the claims.
+    # Receipts are truncated, so that recipients have to be found by the claims.
     monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
     world = ReplayFixture(storage_of)
     try:
@@ -78,5 +78,5 @@ def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
 
 @pytest.fixture
 def storage_of(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder: what happens at each step is the same on Azurite, and takes longer."""
+    """A folder: Azurite behaves the same at each step, and takes longer."""
     return f"folder:{tmp_path_factory.mktemp('forgotten')}"

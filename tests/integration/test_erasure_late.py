@@ -1,4 +1,4 @@
-"""`forget` (rule 8.5) and a worker that is still busy with what is forgotten meanwhile."""
+"""`forget` (rule 8.5) and a worker that still routes the message that is erased."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_8_5_a_late_error_is_not_recorded_in_a_bare_receipt(world: ReplayFixture
 
 
 def test_8_5_a_late_worker_keeps_the_message_that_arrived_again(world: ReplayFixture) -> None:
-    """It finds that what it gave was forgotten; the same bytes have come into another mailbox and were routed."""
+    """It finds its arrival erased; the same bytes have arrived in another mailbox and were routed."""
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(OFFICE_ONLY)
     app.poller.poll(Poll("support", PollReason.MANUAL))
@@ -83,7 +83,7 @@ def test_8_5_after_a_late_worker_that_dies_its_results_are_deleted(world: Replay
         return message
 
     def ill(_paths: object) -> None:
-        raise ServiceUnavailable("the storage is ill")
+        raise ServiceUnavailable("storage is unavailable")
 
     stores = replace(world.stores, blobs=Watched(world.stores.blobs, delete_many=ill))
     with pytest.raises(ServiceUnavailable):
@@ -95,7 +95,7 @@ def test_8_5_after_a_late_worker_that_dies_its_results_are_deleted(world: Replay
 
 
 def test_8_5_a_worker_that_still_routes_it_rolls_back_its_results(world: ReplayFixture) -> None:
-    """A second announcement of the same: the first was routed, and forgotten, while this one was being worked on."""
+    """A second route request: the first was done, and the arrival erased, while this one was being handled."""
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(BOTH)
     app.poller.poll(Poll("support", PollReason.MANUAL))

@@ -1,4 +1,4 @@
-"""`forget` (rule 8.5) beside what changes meanwhile: all that was chosen goes, and nothing else does."""
+"""`forget` (rule 8.5) during concurrent changes: what was selected is erased, and nothing else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def forgetting(world: ReplayFixture) -> Eraser:
 
 
 class Watched:
-    """Calls others before methods of an object; else it does as the object does.
+    """An object whose methods call a function first.
 
     Args:
         inner: the object.
@@ -88,7 +88,7 @@ def test_8_5_replaced_results_are_erased_after_a_consumer_deleted_their_replacem
 
 
 def test_8_5_blobs_of_other_arrivals_stay(world: ReplayFixture) -> None:
-    """Routes in a blob, and what others put beside results, whatever its name says."""
+    """Routes in a blob, and other people's blobs beside results, whatever their names are."""
     world.poll_and_route(BOTH, TO_BOTH)
     others = {
         "config/routes.json": b'{"routes": {}}',
@@ -104,7 +104,7 @@ def test_8_5_blobs_of_other_arrivals_stay(world: ReplayFixture) -> None:
 
 
 def test_8_5_a_message_downloaded_meanwhile_keeps_its_results(world: ReplayFixture) -> None:
-    """A message was too large, its record is to go; while forgetting waits for the mailbox, it is collected."""
+    """The record of an oversized message is to be erased; while `forget` waits for the mailbox, it is collected."""
     world.poll_and_route(SMALL, TO_BOTH)
     [receipt] = world.receipts()
     chosen = forgetting(world).find_by_id(receipt.arrival)
@@ -118,7 +118,7 @@ def test_8_5_a_message_downloaded_meanwhile_keeps_its_results(world: ReplayFixtu
 
 
 def test_8_5_a_message_routed_for_another_person_meanwhile_stays(world: ReplayFixture) -> None:
-    """It names them and nobody got it, when it was chosen; then a replay finds somebody."""
+    """When it is selected, it names the person and has no result; then a replay finds a recipient."""
     world.poll_and_route({}, letter("nobody@example.com, billing@example.com"))
     chosen = forgetting(world).find_by_address("nobody@example.com")
     world.replay(BILLING, world.only_path("unhandled/"))
@@ -129,7 +129,7 @@ def test_8_5_a_message_routed_for_another_person_meanwhile_stays(world: ReplayFi
 
 
 def test_8_5_bytes_stay_for_an_arrival_recorded_meanwhile(world: ReplayFixture) -> None:
-    """The same bytes come into another mailbox after all was looked at, and before the mailboxes are held."""
+    """The same bytes arrive in another mailbox after the scan, and before the leases are held."""
     world.poll_and_route(BOTH, TO_BOTH)
     chosen = forgetting(world).find_by_id(identity(TO_BOTH))
 
@@ -148,7 +148,7 @@ def test_8_5_bytes_stay_for_an_arrival_recorded_meanwhile(world: ReplayFixture) 
 
 
 def replace_leases(world: ReplayFixture, meanwhile: Any) -> ReplayFixture:
-    """The world, where something takes place before the first lease is asked for."""
+    """Return the storage, with a call before the first lease is acquired."""
     left = [meanwhile]
 
     def acquire(*_args: object, **_named: object) -> None:

@@ -1,4 +1,4 @@
-"""Rule 8.1: a fault at every step, in every way, loses nothing and doubles nothing."""
+"""Rule 8.1: fault injection of every kind at every step loses nothing and duplicates nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def letter(to: str, number: int) -> bytes:
 
 
 BOTH = letter("sales@example.com, support@example.com, office@example.com", 1)
-"""In both mailboxes: sales@ is everybody's, the other two belong to one mailbox each."""
+"""In both mailboxes: the route of sales@ applies to all mailboxes, the other two to one mailbox each."""
 ALONE = letter("support@example.com", 2)
 NOBODY = letter("nobody@example.com", 3)
 OFFICE = letter("office@example.com", 4)
@@ -57,7 +57,7 @@ UNHANDLED = Counter([identity(NOBODY)])
 
 
 class FaultFixture:
-    """Two mailboxes and a storage, which survive what happens to the processes that work on them."""
+    """Two mailboxes and a storage, which survive crashes of the processes that work on them."""
 
     def __init__(self, folder: Path, *, commits: bool = False, has_keys: bool = True) -> None:
         self.folder = folder
@@ -72,16 +72,16 @@ class FaultFixture:
         self.truth = open_storage(self.settings.app_storage, self.settings.mail_storage, "mail")
 
     def has_mail(self) -> bool:
-        """Whether any mailbox holds anything."""
+        """Return whether any mailbox has messages."""
         return any(server.messages for server in self.servers.values())
 
     def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
-        """A session, whose operations may fail."""
+        """Return a session whose operations may fail."""
         session = self.servers[settings.name].open()
         return session if faults is None else faults.mailbox(session)
 
     def run(self, faults: Faults | None = None) -> None:
-        """One process's life: look at both mailboxes, route until idle."""
+        """Run one process: poll both mailboxes, route until idle."""
         stores = self.truth if faults is None else faults.stores(self.truth)
 
         app = app_on(self.settings, lambda settings: self.connect(settings, faults), stores=stores)
@@ -95,7 +95,7 @@ class FaultFixture:
             work_until_idle(app)
 
     def _must_be_stored(self, data: bytes) -> None:
-        # Noted and not raised: a poll ends well whatever is raised in it.
+        # Recorded and not raised: a poll never raises.
         message = identity(data)
         if self.truth.blobs.read(raw_path(message)) != data:
             self.violations.append("removed before its bytes were stored")
@@ -113,7 +113,7 @@ def read_json(stores: Storage, path: str) -> dict[str, object]:
 
 
 def assert_removals_are_known(world: FaultFixture) -> None:
-    """Check that the receipts of messages that are gone say so, where the servers' keys show it."""
+    """Check that the receipts of removed messages say so, if the servers' keys show it."""
     if all(server.has_keys for server in world.servers.values()):
         receipts = [Receipt.from_record(record) for record in world.truth.records.scan(Table.RECEIPTS)]
         assert all(receipt.removed for receipt in receipts)
@@ -140,7 +140,7 @@ def assert_nothing_lost_nothing_doubled(world: FaultFixture) -> None:
 
 
 def steps(**kind: bool) -> int:
-    """How many operations an undisturbed run makes."""
+    """Return the number of operations of an undisturbed run."""
     with TemporaryDirectory() as folder:
         world = FaultFixture(Path(folder), **kind)
         faults = Faults()

@@ -1,4 +1,4 @@
-"""Rule 8.1 for Microsoft Graph: a fault at every request and every operation of the storage, in every way."""
+"""Rule 8.1 for Microsoft Graph: fault injection of every kind at every request and storage operation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _worlds = itertools.count()
 
 
 class GraphFaultFixture(FaultFixture):
-    """The two mailboxes on a stand-in for Graph, at addresses that no other world uses."""
+    """Two mailboxes on the Graph simulator, at addresses that no other fixture uses."""
 
     def __init__(self, folder: Path, graph: Graph, tokens: TokenCache, after: str = "delete") -> None:
         self.folder = folder
@@ -81,12 +81,12 @@ class GraphFaultFixture(FaultFixture):
         return session
 
 
-class _broken(httpx.ReadError):  # noqa: N801  stands where an exception class is asked for
+class _broken(httpx.ReadError):  # noqa: N801  used in place of an exception class
     pass
 
 
 def look(world: GraphFaultFixture, faults: Faults) -> None:
-    """One disturbed life of a process, and undisturbed ones until all is done."""
+    """Run one process with injected faults, and undisturbed ones until all is done."""
     world.run(faults)
     let_time_pass(world.folder)
     world.run()
@@ -95,7 +95,7 @@ def look(world: GraphFaultFixture, faults: Faults) -> None:
 
 WAYS = [
     *((way, "delete") for way in Way),
-    # What they have besides: the mark that is put down last, and a removal that may be asked for twice.
+    # Additional operations: the watermark, which is written last, and a removal that may be requested twice.
     (Way.GONE_BEFORE, "keep"),
     (Way.REPLY_LOST, "move:Archive"),
 ]
@@ -113,7 +113,7 @@ def test_8_1_a_fault_at_every_step_of_graph(
     undisturbed.truth.close()
     asked = sum(name.startswith("request") for name in counting.names)
     messages = len(SUPPORT_MAIL + OFFICE_MAIL)
-    # A listing, or for a target that is asked for by name also that; and for each message its content and its removal.
+    # A listing, a look-up of a target folder by name, and for each message its content and its removal.
     assert asked == {"delete": 2 + 2 * messages, "keep": 2 + messages, "move:Archive": 4 + 2 * messages}[after]
     fault_at = partial(Faults, way=way)
     for at in range(1, counting.count + 1):

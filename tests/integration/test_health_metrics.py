@@ -1,4 +1,4 @@
-"""What alerts are made of, measured on both storages and told as metrics."""
+"""The measurements behind the alerts, on both storages, and their metrics."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_empty_storage_has_no_failures(storage: str, stores: Storage) -> None
         QueueName.ROUTE_REQUESTS_POISON: 0,
         QueueName.LIFECYCLE_POISON: 0,
     }
-    assert vitals.subscription_seconds == {"office": 0.0}, "nobody notifies us yet"
+    assert vitals.subscription_seconds == {"office": 0.0}, "no subscription exists yet"
 
 
 def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(storage: str, stores: Storage) -> None:
@@ -131,7 +131,7 @@ def test_the_outbox_and_the_poison_queues_are_measured(storage: str, stores: Sto
 
 
 def test_a_measured_value_is_reported_once(storage: str, stores: Storage) -> None:
-    """Else an instance that lives on would go on telling what is otherwise by now, and hide that nobody measures."""
+    """Otherwise an idle instance would keep reporting an old value, and hide that no instance measures."""
     heard = listen()
     collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
     assert metric_names.OUTBOX_OLDEST in {one.name for one in heard.points()}

@@ -1,4 +1,4 @@
-"""The way in: what is taken, and never twice (rules 1.3, 1.11, 8.2, 8.3)."""
+"""Intake: which messages are collected, and never twice (rules 1.3, 1.11, 8.2, 8.3)."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_1_11_since_a_date_ignores_older_messages(world: IntakeFixture) -> None:
     }
     world.poll()
     assert list(world.server.messages) == [1]
-    assert sorted(world.server.downloaded) == [2, 3], "a message whose time nobody tells is taken"
+    assert sorted(world.server.downloaded) == [2, 3], "a message without a received time is collected"
 
 
 def test_1_11_since_now_counts_from_first_contact(world: IntakeFixture) -> None:

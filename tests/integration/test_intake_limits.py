@@ -1,4 +1,4 @@
-"""What is too large, what the server refuses, and drains whose time is up (rules 1.7, 1.8)."""
+"""Oversized messages, refused messages, and drains whose time is up (rules 1.7, 1.8)."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_1_8_a_refused_message_does_not_stop_the_messages_behind_it(
 
 
 def rounds(world: IntakeFixture, at_most: int, budget: float = 0) -> int:
-    """How many polls it takes until no other is enqueued; the test's failure if it is more than `at_most`."""
+    """Return the number of polls until no other is enqueued; fail if it is more than `at_most`."""
     app = world.app(budget)
     poll(app, "support")
     polls = world.stores.queues[QueueName.POLLS]
@@ -127,7 +127,7 @@ def rounds(world: IntakeFixture, at_most: int, budget: float = 0) -> int:
 
 
 BIG = 3 * 1024 * 1024
-"""As told: each message is a batch of its own."""
+"""As reported: each message is a batch of its own."""
 
 
 def test_1_8_refused_messages_never_make_a_poll_repeat_itself_forever(world: IntakeFixture) -> None:
@@ -139,7 +139,7 @@ def test_1_8_refused_messages_never_make_a_poll_repeat_itself_forever(world: Int
 
 
 def test_1_8_refused_messages_do_not_delay_a_session_that_commits_periodically(world: IntakeFixture) -> None:
-    """POP3 commits and lists anew after so many; what was refused must not be all that is asked for again."""
+    """POP3 commits and lists again after so many; the next batch must not consist of refused messages only."""
     world.server.commits = True
     world.server.deliver(*(letter(number) for number in range(1, 9)))
     world.server.told = dict.fromkeys(range(1, 9), BIG)
@@ -196,7 +196,7 @@ def test_1_7_contents_are_closed_whatever_happens(world: IntakeFixture, monkeypa
 
 
 def test_1_10_messages_already_stored_are_removed_a_batch_at_a_time_under_the_lease(world: IntakeFixture) -> None:
-    """A whole mailbox may be, after `keep` was changed to `delete`."""
+    """It may be a whole mailbox, after `keep` was changed to `delete`."""
     world.server.deliver(*[letter(number) for number in range(250)])
     world.extra = {"AFTER": "keep"}
     world.poll()

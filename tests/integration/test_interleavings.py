@@ -1,4 +1,4 @@
-"""Rule 4.4: whatever order several workers' operations come in, and whoever dies, each recipient gets one result.
+"""Rule 4.4: in any order of several workers' operations, and with any crash, each recipient gets one result.
 
 The messages are chained: some share their bytes, some what is visible, some a Message-ID. Between two that are the same
 there is one result for each recipient; and whoever has none names one that has. Some have a Message-ID in common and
@@ -63,7 +63,7 @@ DIFFERENT = {"support": (B, FORGED, SIGNED), "office": (FORGED_TOO, C, SIGNED_TO
 
 
 def stored(stores: Storage, storage: str, mail: Mapping[str, Sequence[bytes]]) -> App:
-    """An app whose mail is stored and announced, and not routed."""
+    """Return an app whose mail is stored, with route requests, and not routed."""
     servers = {name: MemoryServer() for name in mail}
     for name, messages in mail.items():
         servers[name].deliver(*messages)
@@ -110,7 +110,7 @@ def assert_one_result_each(stores: Storage) -> None:
         for recipient, outcome in one.outcomes.items():
             fate, _, what = outcome.partition(" ")
             if fate == "duplicate":
-                # A wildcard's copy may be a duplicate of mail that named somebody.
+                # A wildcard's copy may be a duplicate of mail for a named recipient.
                 results_of = receipts[what].results()
                 assert results_of if recipient == "*" else recipient in results_of, f"{recipient}: {what} has no result"
     for path in stores.blobs.list("duplicates/"):

@@ -24,7 +24,7 @@ from tests.servers.faults import Faults, ProcessGone, Way
 TWO = {"MAX_RECIPIENTS": "2"}
 ALL = {"ROUTES__all__ADDRESS": "*@example.com"}
 FIVE = ("eve@example.com", "dan@example.com", "cho@example.com", "bob@example.com", "ann@example.com")
-"""In this order in To: not that of the alphabet."""
+"""In the order of To, which is not alphabetical."""
 
 
 def letter(*to: str, number: int = 1, cc: str = "") -> bytes:

@@ -1,4 +1,4 @@
-"""What is counted and traced is right whatever goes wrong on the way: a removal, a look that meets what waits."""
+"""Metrics and traces are right whatever fails: a removal, or a poll that meets waiting messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def world(tmp_path: Path) -> Iterator[IntakeFixture]:
 
 
 def counted(heard: Listening, name: str, **attributes: str) -> float:
-    """What a counter has come to in this process, which other tests share."""
+    """Return the value of a counter in this process, which other tests share."""
     return sum(one.value for one in heard.points() if one.name == name and one.attributes == attributes)
 
 
@@ -56,7 +56,7 @@ def test_a_waiting_message_keeps_its_trace_when_its_request_is_published_again(
         ]
 
     before = len(traces())
-    world.server.refuses_removal = RemovalRefused("mailbox support: NO")  # so that the next look meets it again
+    world.server.refuses_removal = RemovalRefused("mailbox support: NO")  # so that the next poll meets it again
     world.server.deliver(letter(1))
     world.app().poller.poll(Poll("support", PollReason.MANUAL))
     world.server.refuses_removal = None
@@ -76,7 +76,7 @@ def test_every_poll_with_a_transient_error_is_counted_including_the_last(
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox")
 
     def ill(*_given: object, **_more: object) -> None:
-        raise ServiceUnavailable("the storage is ill")
+        raise ServiceUnavailable("storage is unavailable")
 
     app = world.app()
     monkeypatch.setattr(type(app.poller.health), "record_contact", ill)
@@ -88,5 +88,7 @@ def test_every_poll_with_a_transient_error_is_counted_including_the_last(
 def test_a_subscription_that_fails_is_counted(world: IntakeFixture, heard: Listening) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription")
     subscriptions = world.app().subscriptions
-    subscriptions._failed(SubscriptionRecord(mailbox="support", folder="INBOX"), ServiceUnavailable("Graph is ill"))
+    subscriptions._failed(
+        SubscriptionRecord(mailbox="support", folder="INBOX"), ServiceUnavailable("Graph is unavailable")
+    )
     assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription") - before == 1

@@ -1,4 +1,4 @@
-"""What is recorded of a duplicate names the arrival that has the result (docs/duplicates.md, "Which one is named")."""
+"""The record of a duplicate names the arrival that has the result (docs/duplicates.md, "Which one is named")."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def letter(message_id: str, body: str = "text", to: str = "sales@example.com") -
 WINNER = letter("p")
 SAME_CONTENT = letter("q")
 SAME_ID = letter("q", "text\r\n-- \r\nwith a footer")
-"""The Message-ID of the one before, and a gateway's footer."""
+"""The same Message-ID, and a gateway's footer."""
 FORGED = letter("q", "something else")
 """The same Message-ID, and another body."""
 
@@ -49,7 +49,7 @@ class OriginalsFixture(ReplayFixture):
         self._apps: dict[tuple[tuple[str, str], ...], App] = {}
 
     def app(self, settings: Mapping[str, str], stores: Storage | None = None) -> App:
-        """An app on these routes, the same each time; with a storage of its own, if one is given."""
+        """Return the app for these routes, the same each time; a new one if a storage is passed."""
         key = tuple(sorted(settings.items()))
         if key not in self._apps:
             self._apps[key] = super().app(settings)
@@ -59,7 +59,7 @@ class OriginalsFixture(ReplayFixture):
 
 @pytest.fixture
 def quick(tmp_path: Path) -> Iterator[ReplayFixture]:
-    """A world in a folder, for tests with a thousand routings."""
+    """A fixture in a folder, for tests with a thousand routings."""
     made = OriginalsFixture(f"folder:{tmp_path}/mail")
     yield made
     made.stores.close()
@@ -73,7 +73,7 @@ def world(storage: str) -> Iterator[ReplayFixture]:
 
 
 def stored(world: ReplayFixture, data: bytes, routes: dict[str, str] = SALES, mailbox: str = "support") -> RouteRequest:
-    """A message that has arrived and is not routed yet."""
+    """Store a message without routing it."""
     world.servers[mailbox].deliver(data)
     world.app(routes).poller.poll(Poll(mailbox, PollReason.MANUAL))
     (announcement,) = world.take_route_requests()
@@ -93,7 +93,7 @@ def receipt(world: ReplayFixture, announcement: RouteRequest) -> Receipt:
 
 
 def assert_originals(world: ReplayFixture) -> int:
-    """Every entry of a duplicate names an arrival that has the result. Return how many entries there are."""
+    """Check that every entry of a duplicate names an arrival that has the result. Return the number of entries."""
     receipts = {one.arrival: one for one in map(Receipt.from_record, world.stores.records.scan(Table.RECEIPTS))}
     named = 0
     for path in world.paths("duplicates/"):
@@ -177,7 +177,7 @@ MESSAGES = {
     "forged twice": (FORGED, SAME_CONTENT, FORGED.replace(b"else", b"other")),
 }
 RESULTS = {"forged": 2, "forged twice": 3}
-"""How many of the three have a result, where it is not one."""
+"""The number of results of the three, if it is not one."""
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ RESULTS = {"forged": 2, "forged twice": 3}
 def test_4_4_after_a_crash_at_any_operation_every_duplicate_names_a_result(
     quick: ReplayFixture, way: Way, kind: str
 ) -> None:
-    """One of three dies at any operation, the others follow in either order, and the dead one last."""
+    """One of three dies at any operation, the others follow in either order, and its retry comes last."""
     world, messages, operations, rounds = quick, MESSAGES[kind], 0, 0
     for dying, second, third in permutations(range(3)):
         at = 0
@@ -209,7 +209,7 @@ def test_4_4_after_a_crash_at_any_operation_every_duplicate_names_a_result(
     assert operations > 8
     results = len(world.paths("routed/"))
     assert assert_originals(world) == 3 * rounds - results
-    # In "chain" the first and the last are not the same: both have results where the one between comes last.
+    # In "chain" the first and the last differ: both have results if the middle message comes last.
     assert results == rounds * RESULTS.get(kind, 1) or (kind == "chain" and rounds < results < 2 * rounds)
 
 
@@ -217,7 +217,7 @@ def test_4_4_after_a_crash_at_any_operation_every_duplicate_names_a_result(
 def test_4_4_a_wildcard_copy_names_a_result_after_the_named_recipients_worker_crashed(
     quick: ReplayFixture, later: dict[str, str]
 ) -> None:
-    """The named mail's claim on `*` is taken before its own, and may be all that it has taken."""
+    """The claim of named mail on `*` is taken before its own, and may be its only claim."""
     world = quick
     named, bcc = letter("p"), letter("q", to="sales@example.com")
     duplicates = 0
@@ -275,7 +275,7 @@ def test_8_5_a_claim_taken_for_a_copy_that_is_erased_meanwhile_is_deleted(quick:
     copy = stored(world, SAME_CONTENT, mailbox="office")
 
     class Erasing:
-        """Records in which the first arrival is erased as soon as the copy claims for it."""
+        """Records that erase the first arrival as soon as the copy claims for it."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(world.stores.records, name)
@@ -297,7 +297,7 @@ def test_8_5_a_claim_taken_for_a_copy_that_is_erased_meanwhile_is_deleted(quick:
 
 
 def _has_claimed_raw_alone(world: ReplayFixture, at: int) -> bool:
-    """Whether a try that ends after this operation has the first claim on its recipient, and no other."""
+    """Return whether an attempt that ends after this operation holds exactly the first claim on its recipient."""
     announcement = stored(world, SAME_CONTENT.replace(b"Chairs", f"probe {at}".encode()))
     faults = Faults(at, Way.GONE_AFTER)
     with suppress(ProcessGone):
@@ -309,7 +309,7 @@ def _has_claimed_raw_alone(world: ReplayFixture, at: int) -> bool:
 
 
 def test_4_4_a_replay_that_crashed_is_finished_after_routes_changed(quick: ReplayFixture) -> None:
-    """It may have claimed recipients that today's routes do not name, and others are duplicates of it."""
+    """It may have claimed recipients that the current routes do not match, and other mail duplicates it."""
     world = quick
     data = letter("p", to="billing@example.com, sales@example.com")
     for at in range(1, 40):

@@ -1,4 +1,4 @@
-"""Exchange's placeholder for a message that it cannot convert is no mail (rule 8.3)."""
+"""Exchange's placeholder for a message that it cannot convert is not mail (rule 8.3)."""
 
 from __future__ import annotations
 

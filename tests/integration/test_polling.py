@@ -1,4 +1,4 @@
-"""One look at a mailbox: when, and what becomes of its failures (rule 1.9)."""
+"""Polls of a mailbox: when they run, and how failures are handled (rule 1.9)."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_the_pipelining_record_of_a_pop3_server_outlives_the_process(
     seen: list[str] = []
 
     def poll(learned: str) -> None:
-        """Poll in a new process, which learns something."""
+        """Poll in a new process, and return its record of the server."""
         with monkeypatch.context() as process:
             process.setattr(RECORDS, "_records", {})
             app = world.app()

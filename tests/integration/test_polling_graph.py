@@ -1,4 +1,4 @@
-"""When a mailbox that Graph notifies us of is looked at, and when again."""
+"""When a mailbox that Graph notifies us of is polled, and when the poll is repeated."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_notification_that_came_before_the_last_poll_began_is_served_by_it(wor
 def test_a_notification_within_a_second_of_the_last_poll_triggers_another_poll(
     world: GraphPollingFixture,
 ) -> None:
-    """The clocks of two instances differ."""
+    """The system times of two instances differ."""
     world.server.deliver(letter(1))
     assert world.poll()
     world.advance(30)
@@ -217,7 +217,7 @@ def test_1_9_notifications_do_not_shorten_a_backoff(world: GraphPollingFixture) 
 
 
 def looks_by_the_clock(world: GraphPollingFixture, until: int, start: int = 0) -> list[int]:
-    """The minutes at which ticks of the clock made looks."""
+    """Return the minutes at which timer ticks polled the mailbox."""
     minutes = []
     for minute in range(start, until):
         world.time = START + timedelta(minutes=minute)
@@ -281,7 +281,7 @@ def test_a_notified_poll_is_requeued_as_a_follow_up_when_storage_is_unavailable(
 
 
 def test_8_1_a_notification_redelivered_after_a_crash_is_not_treated_as_served(world: GraphPollingFixture) -> None:
-    """The look that died had begun since: it does not count, since it did not end well."""
+    """The poll that died had begun since: it does not count, since it did not succeed."""
     came = world.time
     world.advance(5)
     world.server.deliver(letter(1))

@@ -92,7 +92,7 @@ def test_1_10_a_worker_that_was_suspended_past_its_lease_removes_nothing(
     assert len(removed_late) < 2, "at most what was begun before"
     assert world.app().health.get("support").failures == 0, "no failure of the mailbox"
 
-    # Whoever looks next finishes it, and downloads nothing that is stored already.
+    # The next poll finishes it, and downloads nothing that is stored already.
     slept = 0.0
     world.server.before_batch = lambda: None
     world.time += timedelta(minutes=2)
@@ -117,7 +117,7 @@ def test_1_10_nothing_is_removed_after_the_lease_is_lost(world: PollingFixture, 
 
 
 class LosesIt:
-    """A lease that is lost after so many good answers."""
+    """A lease that is lost after a number of successful checks."""
 
     def __init__(self, server: MemoryServer, good: int) -> None:
         self._server = server
@@ -140,7 +140,7 @@ def test_1_10_a_lease_that_cannot_be_released_ends_by_itself(world: PollingFixtu
 
 
 class Unreleased:
-    """Leases that are acquired and cannot be given up."""
+    """Leases that are acquired and cannot be released."""
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases

@@ -1,4 +1,4 @@
-"""What a poll removed and could not record is recorded by the next poll that does not list it (rule 8.2)."""
+"""Removals that a poll could not record are recorded by the next poll that does not list them (rule 8.2)."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def removed(world: IntakeFixture) -> dict[str, bool]:
 
 
 def watched(world: IntakeFixture, **ways: Any) -> Storage:
-    """The storage, with something in the way of its records."""
+    """Return the storage with intercepted calls of its records."""
     records: Any = InterceptedCalls(world.stores.records, **ways)
     return replace(world.stores, records=records)
 
 
 def dies_before_recording(world: IntakeFixture) -> None:
-    """Let a poll remove what it lists, and the process end before the receipts say so."""
+    """Poll and remove the listed messages, in a process that ends before the receipts say so."""
 
     def gone(table: Table, *_: object) -> None:
         if table is Table.RECEIPTS:
@@ -112,7 +112,7 @@ def test_8_2_an_inconclusive_listing_records_nothing(world: IntakeFixture, kind:
 
 
 def is_stored_and_stays(world: IntakeFixture) -> None:
-    """Let a poll store a message and fail before it removes it."""
+    """Poll and store a message, and fail before it is removed."""
     world.server.deliver(letter(1))
     world.server.refuses_removal = ServiceUnavailable("not now")
     world.poll()
@@ -226,7 +226,7 @@ def test_8_2_messages_without_keys_are_settled_once_none_is_listed(world: Intake
 
 
 def test_8_2_a_worker_that_lost_its_lease_records_nothing(world: IntakeFixture) -> None:
-    """Meanwhile another may have stored what came after the listing."""
+    """Meanwhile another worker may have stored messages that arrived after the listing."""
     is_stored_and_stays(world)
     world.server.messages.clear()
     app = world.app()
@@ -280,7 +280,7 @@ def test_8_2_ordinary_polls_read_and_write_nothing_for_it(world: IntakeFixture) 
         world.server.deliver(letter(number))
         names = operations(world)
         assert not {"scan receipts", "merge mailboxes"} & set(names)
-        assert names.count("get mailboxes") == 1, "whether somebody asked for another poll"
+        assert names.count("get mailboxes") == 1, "whether another poll was requested"
         world.time += timedelta(hours=5)
     world.server.deliver(letter(9))
     dies_before_recording(world)

@@ -1,4 +1,4 @@
-"""Replays (docs/replay.md, rule 8.4): who has a result keeps it, who is new gets one, and records are marked."""
+"""Replays (docs/replay.md, rule 8.4): results are kept, added recipients get one, and records are marked."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_8_4_a_replay_that_fails_is_recorded_and_keeps_the_outcome(
     world.request_replay(BOTH, record)
     [announcement] = world.take_route_requests()
     sorter = world.app_with_failing_parser(BOTH).router
-    with pytest.raises(ValueError, match="a fault") as caught:
+    with pytest.raises(ValueError, match="an unexpected error") as caught:
         sorter.route(announcement)
     sorter.record_error(announcement, caught.value)
     path = sorter.dead_letter(announcement)
@@ -163,7 +163,7 @@ def test_reissue_writes_a_new_result_that_names_the_replaced_one(world: ReplayFi
     world.replay(BOTH, new, reissue=True)
     assert len(world.paths("routed/billing/")) == 3
     world.replay(BOTH, "routed/", reissue=True)
-    assert len(world.paths("routed/")) == 6, "each first result is written anew, and not what replaced one"
+    assert len(world.paths("routed/")) == 6, "each first result is written again, and not its replacement"
     assert world.outbox_size() == 0
 
 

@@ -1,4 +1,4 @@
-"""Rules 8.1 and 4.4 for replays: whatever befalls one, at whatever step, and whatever runs beside it."""
+"""Rules 8.1 and 4.4 for replays: injected faults at every step, and concurrent work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SEEDS = {"folder": size(15, soak=200), "azure": size(2, soak=20)}
 
 
 def beginning(storage: str) -> tuple[ReplayFixture, str]:
-    """A message with a result for billing@, a duplicates record of its copy, and the copy's path to be replayed."""
+    """Store a message with a result for billing@ and a copy with a duplicates record; return the record's path."""
     world = ReplayFixture(storage)
     world.poll_and_route(BILLING, TO_THREE)
     world.poll_and_route(BILLING, TO_THREE, mailbox="office")
@@ -54,13 +54,13 @@ def assert_as_after_one_replay(world: ReplayFixture, path: str, first: str) -> N
 
 
 def work_with(world: ReplayFixture, faults: Faults) -> None:
-    """A process works on the queues until a fault ends it, or until it is idle."""
+    """Run a process on the queues until an injected fault ends it, or until it is idle."""
     with suppress(ProcessGone, Exception):
         work_until_idle(world.app(CLERK, faults.stores(world.stores)))
 
 
 def steps(folder: Path) -> int:
-    """How many operations an undisturbed replay makes."""
+    """Return the number of operations of an undisturbed replay."""
     world, path = beginning(f"folder:{folder}")
     first = world.only_path("routed/")
     world.request_replay(CLERK, path)
@@ -112,7 +112,7 @@ Job = tuple[App, RouteRequest]
 
 
 def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
-    """Run jobs beside each other; what died or was to be tried again comes again, alone, until it is done."""
+    """Run jobs concurrently; retry the ones that died or failed, alone, until they are done."""
     done = set()
 
     def job(number: int) -> Callable[[Turns, int], None]:
@@ -142,7 +142,7 @@ def assert_routed_for_three(world: ReplayFixture, again: int) -> None:
         | {("clerk", "clerk@example.com"): 1}
     )
     for path in world.paths("unhandled/"):
-        assert world.read(path)["resolved"] is not None, "it has results, and its record says that nobody has any"
+        assert world.read(path)["resolved"] is not None, "it has results, and its record says that it has none"
     assert world.paths("duplicates/", "failed/", "blocked/") == []
     assert world.outbox_size() == 0
 
@@ -178,7 +178,7 @@ def test_4_4_a_replay_during_the_first_attempt_gives_each_recipient_one_result(
         world.app(NOBODY).poller.poll(Poll("support", PollReason.MANUAL))
         [first] = world.take_route_requests()
         again = RouteRequest(first.arrival, replay=ReplayRequest("unhandled/x"))
-        # The routes change between the two; and an old worker still has those that are for nobody.
+        # The routes change between the two, and an old worker still has routes that match no recipient.
         jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), again)]
         with told_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
@@ -195,7 +195,7 @@ def told_seed(seed: int) -> Iterator[None]:
 
 
 def places(storage: str, request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
-    """A storage of its own for each seed."""
+    """Return a new storage for each seed."""
     if storage.startswith("folder:"):
         yield from ((seed, f"{storage}-{seed}") for seed in range(SEEDS["folder"]))
         return

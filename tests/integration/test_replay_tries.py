@@ -1,4 +1,4 @@
-"""Replays and the tries before and beside them: what is foretold, what a retry repeats, what an old error says."""
+"""Replays and the attempts before and beside them: previews, retries, and old errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture
 from tests.servers.faults import Faults, ProcessGone, Way
 
 ELSEWHERE = {"ROUTES__accounts__ADDRESS": "billing@example.com"}
-"""billing@'s mail, by a route of another name."""
+"""The mail of billing@, by a route with another name."""
 NOBODY = {"ROUTES__rest__ADDRESS": "rest@example.com"}
 
 
@@ -32,7 +32,7 @@ def world(storage: str) -> Iterator[ReplayFixture]:
 
 
 def arrived(world: ReplayFixture) -> RouteRequest:
-    """A message that is stored and not routed yet."""
+    """Store a message without routing it."""
     world.servers["support"].deliver(letter("billing@example.com"))
     world.app(BILLING).poller.poll(Poll("support", PollReason.MANUAL))
     [announcement] = world.take_route_requests()
@@ -119,7 +119,7 @@ def test_8_1_a_retry_of_reissue_after_a_change_of_routes_writes_no_second_result
 def test_8_4_an_error_that_a_later_attempt_survived_does_not_dead_letter_a_replay(world: ReplayFixture) -> None:
     announcement = arrived(world)
     failing = world.app_with_failing_parser(NOBODY).router
-    with pytest.raises(ValueError, match="a fault") as caught:
+    with pytest.raises(ValueError, match="an unexpected error") as caught:
         failing.route(announcement)
     failing.record_error(announcement, caught.value)
     assert world.receipts()[0].last_error == "an unexpected error: ValueError"
@@ -138,10 +138,10 @@ def test_8_4_an_error_that_a_later_attempt_survived_does_not_dead_letter_a_repla
 def test_8_4_a_dead_letter_beside_a_successful_attempt_leaves_no_unresolved_record(
     world: ReplayFixture, first: str
 ) -> None:
-    """Of two announcements of one arrival, whichever comes first to its end."""
+    """Two route requests of one arrival, whichever ends first."""
     announcement = arrived(world)
     giving_up, app = world.app_with_failing_parser(BILLING).router, world.app(BILLING)
-    giving_up.record_error(announcement, ValueError("a fault of ours"))
+    giving_up.record_error(announcement, ValueError("an unexpected error"))
 
     if first == "given up":
 
@@ -154,7 +154,7 @@ def test_8_4_a_dead_letter_beside_a_successful_attempt_leaves_no_unresolved_reco
         create = giving_up.storage.blobs.create
 
         class _Late:
-            """Another routes the arrival between its receipt's mark and its record."""
+            """Another worker routes the arrival between the write of its receipt and of its record."""
 
             def __getattr__(self, name: str) -> object:
                 return getattr(world.stores.blobs, name)

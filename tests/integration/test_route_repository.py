@@ -1,4 +1,4 @@
-"""The routes file while the app runs: it changes, is wrong, is gone, and its storage is ill."""
+"""The routes file while the app runs: it changes, is invalid, is deleted, and its storage is unavailable."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ORDERS = {"orders": {"ADDRESS": "orders@example.com"}}
 
 @dataclass
 class Watched:
-    """Blobs that note how the file is read. `ill` makes that fail."""
+    """Blobs that record how the file is read. `ill` makes that fail."""
 
     inner: Blobs
     ill: bool = False
@@ -45,7 +45,7 @@ class Watched:
 
 @dataclass
 class Desk:
-    """A book on a real storage, and a clock."""
+    """A route repository on a real storage, and a time that is set."""
 
     settings: AppSettings
     stores: Storage
@@ -105,7 +105,7 @@ def test_the_file_is_checked_seldom_and_read_only_when_it_changed(desk: Desk) ->
     assert (desk.watched.looks, desk.watched.contents) == (4, 1)
     desk.time -= timedelta(days=1)
     assert desk.book.read() is first
-    assert desk.watched.looks == 5, "a clock that was set back does not stop it from looking"
+    assert desk.watched.looks == 5, "a system time that was set back does not stop the checks"
 
 
 def test_mail_waits_while_storage_is_unavailable_at_the_first_read(desk: Desk) -> None:
@@ -126,7 +126,7 @@ def test_the_last_routes_stay_in_use_while_storage_is_unavailable(desk: Desk) ->
     desk.later()
     for _ in range(5):
         assert desk.names() == ["sales"]
-    assert desk.watched.looks == 2, "it is not asked more often for being ill"
+    assert desk.watched.looks == 2, "an unavailable storage is not read more often"
     desk.watched.ill = False
     desk.later()
     assert desk.names() == ["orders"]
@@ -218,7 +218,7 @@ WRONG_SETTINGS = {
         ["support"],
     ),
 }
-"""By the setting that is wrong: settings, and the mailboxes whose mail waits for it."""
+"""By the invalid setting: settings, and the mailboxes whose mail waits for it."""
 
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS)

@@ -1,4 +1,4 @@
-"""The table of rule 3.5, row by row and from raw bytes on: what comes in, and who has a result of it in the end.
+"""The table of rule 3.5, row by row and from raw bytes on: which mail arrives, and which recipients have a result.
 
 Rows of mail to an alias (docs/aliases.md) run on the mailbox `production`, over each protocol.
 """
@@ -44,10 +44,10 @@ def wildcard(mailbox: str) -> dict[str, str]:
 
 
 def mail(to: str = "", cc: str = "", *, sender: str = STRANGER, above: str = "", below: str = "") -> bytes:
-    """A message as a receiving server hands it out; Bcc is whatever mailbox it comes in without being named.
+    """Return a message as a receiving server delivers it; a mailbox that no header names is a Bcc.
 
     Args:
-        to: its To; without one, nobody is named.
+        to: its To; without one, no recipient is named.
         cc: its Cc.
         sender: its From.
         above: a header line that the receiving server wrote above its Received.
@@ -199,7 +199,7 @@ BY_ADDRESS = ("production", "production@example.com", "to")
 
 
 def by_alias(where: str) -> set[tuple[str, str, str]]:
-    """The one result of mail to the alias, by the header that named it."""
+    """The only result of mail to the alias, by the header that named it."""
     return {("sales", "sales@example.com", where)}
 
 

@@ -1,4 +1,4 @@
-"""Sorting that is stopped, repeated or given up (docs/receipts.md, "When something fails"; rules 8.1, 8.4)."""
+"""Routing that is interrupted, repeated or dead-lettered (docs/receipts.md, "When something fails"; rules 8.1, 8.4)."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_routing_twice_leaves_what_routing_once_leaves(world: RoutingFixture) ->
     app = world.app()
     for receipt in world.receipts():
         assert app.router.route(RouteRequest(receipt.arrival)) == "already-processed"
-        # As if the worker had died just before it noted that it was done.
+        # As if the worker had died just before it recorded the outcome.
         world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.STORED.value})
         world.time += timedelta(days=1)
         assert app.router.route(RouteRequest(receipt.arrival)) in ("routed", "unhandled")
@@ -148,7 +148,7 @@ def test_routing_twice_leaves_what_routing_once_leaves(world: RoutingFixture) ->
 
 
 def stored(world: RoutingFixture, data: bytes) -> RouteRequest:
-    """A message that is stored in `support` and not routed."""
+    """Store a message in `support` without routing it."""
     world.servers["support"].deliver(data)
     app = world.app()
     poll(app, "support")
@@ -167,11 +167,11 @@ def test_8_4_a_dead_letter_names_the_message_and_the_error(
     announcement = stored(world, letter("support@example.com"))
 
     def read(_data: object) -> None:
-        raise ValueError("a fault of ours")
+        raise ValueError("an unexpected error")
 
     app = world.app()
     sorter = replace(app.router, parse=read)  # type: ignore[arg-type]  # a reader that raises gives no message
-    with pytest.raises(ValueError, match="a fault of ours") as caught:
+    with pytest.raises(ValueError, match="an unexpected error") as caught:
         sorter.route(announcement)
     sorter.record_error(announcement, caught.value)
     world.time += timedelta(days=2)
@@ -190,7 +190,7 @@ def test_8_4_a_dead_letter_names_the_message_and_the_error(
     assert not list(world.stores.records.scan(Table.OUTBOX))
     assert sorter.sweep(timedelta(0)) == 0
     sorter.dead_letter(announcement)
-    assert world.paths("failed/") == [path], "told twice, recorded once"
+    assert world.paths("failed/") == [path], "reported twice, recorded once"
 
 
 def test_8_4_a_message_that_was_routed_after_all_is_not_dead_lettered(world: RoutingFixture) -> None:

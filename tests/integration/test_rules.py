@@ -1,4 +1,4 @@
-"""Clauses of rules 2 to 4, each from raw bytes to what is stored: what the tests of single parts do not show."""
+"""Clauses of rules 2 to 4, each from raw bytes to stored documents: what unit tests do not show."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_2_3_a_result_says_what_matched_so_that_a_rewritten_alias_can_be_seen(
     top = f"{above}\r\n{RECEIVED}" if above else RECEIVED
     [result] = results_of(world, f"{top}From: a@b.example\r\n{to}\r\n\r\ntext\r\n".encode())
     assert result["matched"] == matched
-    # Exchange put the primary address in the alias's place: what matched is not for whom it was delivered.
+    # Exchange replaced the alias with the primary address: the match is not the envelope recipient.
     assert [one["address"] for one in result["hints"]] == (["sales@example.com"] if above else [])
 
 
@@ -167,7 +167,7 @@ def test_4_4_a_route_request_delivered_twice_writes_nothing(world: RoutingFixtur
 
 
 def test_4_4_a_delete_that_the_server_delays_causes_no_second_result(world: RoutingFixture) -> None:
-    """The server says yes, lists the message once more, and removes it at the second asking."""
+    """The server accepts the removal, lists the message once more, and removes it at the second request."""
     server = world.servers["support"]
     server.deliver(letter("sales@example.com"))
     world.run("support")

@@ -1,4 +1,4 @@
-"""Clauses of rules 5 to 7, each from raw bytes to what is stored: what the tests of single parts do not show."""
+"""Clauses of rules 5 to 7, each from raw bytes to stored documents: what unit tests do not show."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ def test_4_2_each_recipient_is_deduplicated_on_its_own(world: ReplayFixture) -> 
 
 
 def test_4_1_a_wildcards_copy_is_a_duplicate_of_the_message_with_its_body(world: ReplayFixture) -> None:
-    """Mail that names somebody takes a place on `*` behind a forged message, too."""
+    """Mail for a named recipient takes a position on `*` behind a forged message, too."""
     arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     copy = arrives(world, letter(FOOTER), "office", WILD)
@@ -274,7 +274,7 @@ def test_8_5_an_erased_message_differs_from_all_and_keeps_its_position(world: Re
     erase(world, receipt(world, forged).message)
     assert receipt(world, forged).state is State.ERASED
     footer = arrives(world, letter(FOOTER))
-    assert outcome(world, footer) == f"duplicate {genuine.arrival}", "though the first place is nobody's"
+    assert outcome(world, footer) == f"duplicate {genuine.arrival}", "though the first position is blank"
     again = arrives(world, letter(FORGED, "X-Copy: 1\r\n"))
     assert result(world, again)["same_message_id"] == [reference(world, genuine)], "what is sent again is new mail"
     left = [one for one in world.stores.records.scan(Table.CLAIMS) if not one.values["owner"]]
@@ -297,7 +297,7 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: 
             sorter.route(one, tried=True)
         copy = arrives(world, letter(FOOTER + "\n\nscanned twice", number=at))
         results = [one for one in (second, third, copy) if receipt(world, one).results()]
-        # What is a duplicate of an erased message stays one, and further copies are new mail.
+        # A duplicate of an erased message stays one, and further copies are new mail.
         duplicates = [outcome(world, one).split(" ")[1] for one in (third, copy) if one not in results]
         owners = {one.arrival for one in results} | {second.arrival}
         assert len(results) == 1
@@ -308,7 +308,7 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: 
 
 
 class _AtOperation:
-    """Records in which a message is erased before one operation."""
+    """Records that erase a message before one operation."""
 
     def __init__(self, world: ReplayFixture, at: int, message: str) -> None:
         self.world, self.at, self.message, self.count = world, at, message, 0
@@ -346,7 +346,7 @@ def test_4_4_a_replay_marks_the_first_message_and_writes_no_second_result(world:
 
 
 def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attempts(world: ReplayFixture) -> None:
-    """A copy was compared with what the first try stored; the second must not come to another decision."""
+    """A copy was compared with the fingerprints of the first attempt; the second must not decide differently."""
     top = PASSED + RECEIVED
     trusting = SALES
     doubting = {**SALES, "MAILBOXES__support__DELIVERY_HINTS": "false"}
@@ -361,7 +361,7 @@ def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attem
         third = receipt(world, copy)
         owners = {second.arrival, copy.arrival}
         has = [one for one in owners if receipt(world, RouteRequest(one)).results()]
-        # The second is a duplicate of the first only if nothing was compared with it before.
+        # The second is a duplicate of the first only if no copy was compared with it before.
         assert has, "one of the two has a result"
         for told in third.outcomes.values():
             fate, _, what = told.partition(" ")
@@ -376,7 +376,7 @@ def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attem
 def test_4_4_a_message_parsed_differently_than_at_the_first_attempt_takes_the_same_claims(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version that reads more of a message comes between two tries."""
+    """A version that parses more of a message is deployed between two attempts."""
     for at in range(1, 40):
         monkeypatch.setattr(router, "fingerprints", lambda message, seen: fingerprints(message, seen)[:1])
         data = letter(GENUINE, number=at)

@@ -1,4 +1,4 @@
-"""Arrivals found by what is known of a message (docs/finding.md), on every storage."""
+"""Arrivals found by the properties of a message (docs/finding.md), on every storage."""
 
 from __future__ import annotations
 

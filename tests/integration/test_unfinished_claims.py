@@ -1,4 +1,4 @@
-"""What a try claimed is finished by the next, whatever the routes say by then (docs/receipts.md, "Out")."""
+"""Claims of one attempt are finished by the next, whatever the current routes are (docs/receipts.md, "Out")."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def world(storage: str) -> Iterator[ReplayFixture]:
 
 
 def arrived(world: ReplayFixture, number: int) -> RouteRequest:
-    """A message to two recipients that is stored and not routed yet."""
+    """Store a message to two recipients without routing it."""
     world.servers["support"].deliver(letter("billing@example.com, sales@example.com", number))
     world.app(BOTH).poller.poll(Poll("support", PollReason.MANUAL))
     [announcement] = world.take_route_requests()
@@ -38,7 +38,7 @@ def arrived(world: ReplayFixture, number: int) -> RouteRequest:
 
 
 def dies(world: ReplayFixture, announcement: RouteRequest, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
-    """A try that ends at one operation; False if it came to its end before."""
+    """Run an attempt that ends at one operation; return False if it finished before."""
     faults = Faults(at, way)
     with suppress(ProcessGone):
         world.app(routes, faults.stores(world.stores)).router.route(announcement)
@@ -86,7 +86,7 @@ def test_a_finished_claim_is_recorded_as_routed_and_not_as_unhandled(world: Repl
 
 
 def _first_result_at(world: ReplayFixture, at: int) -> bool:
-    """Whether a try that ends after this operation leaves the first result; tried on messages of its own."""
+    """Return whether an attempt that ends after this operation leaves the first result; uses messages of its own."""
     announcement = arrived(world, 100 + at)
     dies(world, announcement, at, Way.GONE_AFTER)
     return bool(world.paths("routed/"))
@@ -111,7 +111,7 @@ def test_a_wildcard_claim_is_finished_and_a_named_recipients_claim_is_not(world:
 
 
 def test_an_arrival_whose_request_is_published_again_counts_as_tried(world: ReplayFixture) -> None:
-    """By the sweep, and by a look that finds it stored and not routed."""
+    """By the sweep, and by a poll that finds it stored and not routed."""
     announcement = arrived(world, 1)
     assert announcement.retries == 0
     assert world.app(BOTH).router.sweep(timedelta(0)) == 1

@@ -1,4 +1,4 @@
-"""What a server will never give out: recorded once, left in the mailbox, asked for again when somebody wants (8.3)."""
+"""Messages that a server never delivers: recorded once, kept in the mailbox, requested again on demand (8.3)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[IntakeFixt
 
 
 def seal(world: IntakeFixture, *numbers: int) -> None:
-    """The server will never give these out."""
+    """The server never delivers these."""
     world.server.refused = dict.fromkeys(numbers, WHY)
     world.server.unreadable = dict.fromkeys(numbers, TOLD)
 
@@ -71,7 +71,7 @@ def test_8_3_an_unreadable_message_is_recorded_once_and_stays_and_does_not_stop_
     assert len(world.results()) == 2
     assert states(world) == ["routed", "routed", "unreadable"]
     [path] = records(world)
-    assert path.startswith("unreadable/support/2026/11/23/"), "the day is the first look's"
+    assert path.startswith("unreadable/support/2026/11/23/"), "the day is that of the first poll"
     assert [one.levelname for one in caplog.records if path in one.getMessage()] == ["WARNING"], "said once"
     health = world.app().health.get("support")
     assert (health.failures, health.last_error) == (0, "")
@@ -98,7 +98,7 @@ def test_8_3_an_unreadable_message_is_counted_as_skipped(world: IntakeFixture) -
     seal(world, 1)
     world.poll()
     assert world.app().health.get("support").left == 1
-    if world.extra["AFTER"] == "delete":  # under keep a look sees what is new alone
+    if world.extra["AFTER"] == "delete":  # Under `keep` a poll sees only new messages.
         world.poll()
         assert world.app().health.get("support").left == 1
 
@@ -135,7 +135,7 @@ def test_8_3_a_message_that_becomes_readable_is_stored_and_routed(world: IntakeF
     seal(world)
     world.time = DAY + timedelta(days=1)
     world.poll()
-    assert world.server.downloaded.count(1) == 1, "nobody has asked"
+    assert world.server.downloaded.count(1) == 1, "it was not requested again"
     enable(world)
     for _ in range(2):
         world.poll()
@@ -164,7 +164,7 @@ def test_1_8_many_unreadable_messages_neither_delay_mail_nor_repeat_a_poll(
     seal(world, *range(1, 6))
     world.server.deliver(letter(6))
     world.poll(budget=0)
-    assert sorted(world.server.downloaded) == [1, 2, 3, 4, 5, 6], "each look goes on where the one before it stopped"
+    assert sorted(world.server.downloaded) == [1, 2, 3, 4, 5, 6], "each poll continues where the one before it stopped"
     assert len(records(world)) == 5
     assert len(world.results()) == 1
     assert world.stores.queues[QueueName.POLLS].length() == 0

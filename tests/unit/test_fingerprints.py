@@ -1,4 +1,4 @@
-"""By what two messages are the same (rules 4.1, 4.3)."""
+"""The fingerprints by which two messages are the same (rules 4.1, 4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How mailboxes fare (rule 1.9), and the lease that one worker has of a mailbox (rule 1.10)."""
+"""The health of mailboxes (rule 1.9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands on the queues goes there and back, and what an older release put there is read."""
+"""Queue messages are parsed as they were written, those of an older release included."""
 
 from __future__ import annotations
 

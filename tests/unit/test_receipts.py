@@ -1,4 +1,4 @@
-"""Receipts as records, and what stands on the queues."""
+"""Receipts as records, and queue messages."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_bare_receipt_was_downloaded_and_is_fully_erased() -> None:
 
 
 def test_writing_a_receipt_again_keeps_what_routing_added() -> None:
-    """A merge of `values` must not carry the outcomes of nobody over those that are there."""
+    """A merge of `to_values` must not replace existing outcomes by empty ones."""
     added = {"outcomes", "last_error", "outcome", "conversation", "routed_at"}
     assert not {*added, *search_columns((), (), None)} & RECEIPT.to_values().keys()
 

@@ -1,4 +1,4 @@
-"""The published schemas: complete, closed, strict, and what the types say (rule 7.2)."""
+"""The published schemas: complete, closed, strict, and generated from the types (rule 7.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def texts(folder: Path) -> dict[str, str]:
 
 
 def objects(schema: object) -> Iterator[dict[str, Any]]:
-    """Every object that a schema describes."""
+    """Yield every object that a schema describes."""
     if isinstance(schema, dict):
         if schema.get("type") == "object":
             yield schema
@@ -36,7 +36,7 @@ def objects(schema: object) -> Iterator[dict[str, Any]]:
 
 
 def places(document: object) -> Iterator[tuple[str | int, ...]]:
-    """The way to every object in a document."""
+    """Yield the path to every object in a document."""
     inner: list[tuple[str | int, object]] = []
     if isinstance(document, dict):
         yield ()
