@@ -32,6 +32,9 @@ LEASE_RETRY_INTERVAL = 1.0
 MAX_HOLD_SECONDS = 4 * 3600.0
 """Seconds for which leases are held at most: to scan many millions of receipts takes longer than any drain."""
 
+MAX_LISTED_IDS = 5
+"""Ids that an error lists if a prefix is ambiguous."""
+
 _log = logging.getLogger("mailroom.erasure")
 
 
@@ -79,9 +82,8 @@ class Eraser:
             raise MessageMissing(f"there is no message or arrival {prefix}")
         ids = sorted({receipt.message or receipt.arrival for receipt in receipts})
         if len(ids) > 1:
-            raise ConfigurationError(
-                f"{prefix} is the beginning of {len(ids)} ids; give more digits, such as {ids[0][: len(prefix) + 8]}"
-            )
+            listed = ", ".join(ids[:MAX_LISTED_IDS]) + (", …" if len(ids) > MAX_LISTED_IDS else "")
+            raise ConfigurationError(f"{prefix} is the beginning of {len(ids)} ids; give more digits: {listed}")
         return list(self._groups(receipts, complete=ids))
 
     def find_by_address(self, address: str) -> list[ErasureGroup]:

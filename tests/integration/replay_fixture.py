@@ -107,9 +107,9 @@ class ReplayFixture(Holding):
         self.servers["support"].deliver(data)
         app = self.app_with_failing_parser(settings)
         app.poller.poll(Poll("support", PollReason.MANUAL))
-        for announcement in self.take_route_requests():
+        for route_request in self.take_route_requests():
             with pytest.raises(ValueError, match="an unexpected error") as caught:
-                app.router.route(announcement)
-            app.router.record_error(announcement, caught.value)
-            app.router.dead_letter(announcement)
+                app.router.route(route_request)
+            app.router.record_error(route_request, caught.value)
+            app.router.dead_letter(route_request)
         return self.only_path("failed/")

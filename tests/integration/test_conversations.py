@@ -14,16 +14,16 @@ from tests.integration.routing_fixture import RoutingFixture, identity
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def letter(number: int, *refers: int, to: str = "sales@example.com", subject: str = "Angebot") -> bytes:
     head = f"From: a@b.example\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{number}@b.example>\r\n"
     if refers:
         head += f"In-Reply-To: <{refers[-1]}@b.example>\r\n"
-        head += "References: " + " ".join(f"<{one}@b.example>" for one in refers) + "\r\n"
+        head += "References: " + " ".join(f"<{refer}@b.example>" for refer in refers) + "\r\n"
     return f"{head}\r\n{number}\r\n".encode()
 
 
@@ -95,7 +95,9 @@ def test_6_1_a_conversation_is_registered_once_and_never_moved(world: RoutingFix
     records.register(ThreadReferences(message_id="a", references=["b"]), "first")
     records.register(ThreadReferences(message_id="b", references=["a"]), "second")
     assert records.find(ThreadReferences(message_id="b"), "own") == "first"
-    assert {str(one.values["conversation"]) for one in world.stores.records.scan(Table.CONVERSATIONS)} == {"first"}
+    assert {str(record.values["conversation"]) for record in world.stores.records.scan(Table.CONVERSATIONS)} == {
+        "first"
+    }
 
 
 def test_6_1_hostile_references_cost_no_more_than_fifty_look_ups(world: RoutingFixture) -> None:

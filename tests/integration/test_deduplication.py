@@ -13,9 +13,9 @@ from tests.integration.routing_fixture import WILDCARDS, RoutingFixture, identit
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def test_the_same_bytes_in_two_mailboxes_with_different_routes_have_two_results(world: RoutingFixture) -> None:
@@ -56,7 +56,7 @@ def test_4_2_a_copy_that_is_new_for_one_recipient_and_not_for_the_other(world: R
     world.run("office")
     assert world.results() == [("office", "office@example.com"), ("sales", "sales@example.com")]
     [path] = world.paths("duplicates/office/")
-    assert [one["recipient"] for one in world.read(path)["duplicates"]] == ["sales@example.com"]
+    assert [duplicate["recipient"] for duplicate in world.read(path)["duplicates"]] == ["sales@example.com"]
 
 
 def test_a_named_recipients_mail_makes_a_later_wildcard_copy_a_duplicate(world: RoutingFixture) -> None:

@@ -17,9 +17,9 @@ MX = (
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def letter(above: str = "", clause: str = "", below: str = "", to: str = "undisclosed-recipients:;") -> bytes:
@@ -68,7 +68,7 @@ def test_2_2_a_header_that_the_sender_can_forge_is_ignored(world: RoutingFixture
 def test_2_2_hints_come_after_to_and_cc(world: RoutingFixture) -> None:
     data = letter(above="Delivered-To: support@example.com\r\n", to="sales@example.com")
     results, _ = sorted_as(world, data)
-    assert [(one["recipient"], one["matched"]) for one in results] == [("sales@example.com", "to")]
+    assert [(result["recipient"], result["matched"]) for result in results] == [("sales@example.com", "to")]
 
 
 def test_2_2_with_hints_switched_off_only_to_and_cc_count(world: RoutingFixture) -> None:

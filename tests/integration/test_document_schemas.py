@@ -28,9 +28,9 @@ CUT = 4_000
 
 @pytest.fixture
 def world(storage: str) -> Iterator[PublishedWorld]:
-    made = PublishedWorld(storage)
-    yield made
-    made.stores.close()
+    fixture = PublishedWorld(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 def hostile() -> list[bytes]:
@@ -72,7 +72,7 @@ def test_7_2_documents_of_hostile_mail_are_valid(world: PublishedWorld) -> None:
     assert found["mailroom/message/1"] == len(set(messages))
     assert found["mailroom/result/1"] >= len(HOSTILE)
     assert found["mailroom/unhandled/1"] > 0
-    assert any(one.get("defects") for one in documents.values())
+    assert any(document.get("defects") for document in documents.values())
 
 
 def test_7_2_documents_of_automatic_mail_are_valid(world: PublishedWorld) -> None:
@@ -86,11 +86,11 @@ def test_7_2_documents_of_automatic_mail_are_valid(world: PublishedWorld) -> Non
     world.collect("support", POSTFIX.encode(), SALES + POSTFIX.encode(), message(answer + threaded, "Away."), hinted)
     judged(world.documents())
     results = [one for _, one in world.documents("routed/")]
-    assert any(one["report"] for one in results)
-    assert {one["automatic"]["kind"] for one in results if one["automatic"]} >= {"bounce", "list"}
-    assert any(one["references"] for one in results)
-    assert any(one["reference"] for one in results)
-    assert any(one["hints"] for one in results)
+    assert any(result["report"] for result in results)
+    assert {result["automatic"]["kind"] for result in results if result["automatic"]} >= {"bounce", "list"}
+    assert any(result["references"] for result in results)
+    assert any(result["reference"] for result in results)
+    assert any(result["hints"] for result in results)
 
 
 @pytest.mark.parametrize("told", [{}, {"to": None, "from": None}, {"to": [None, "a@b.example"], "subject": 7}])

@@ -20,9 +20,9 @@ from tests.integration.routing_fixture import DAY, InterceptedCalls, RoutingFixt
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def test_7_4_a_result_is_complete_in_itself(world: RoutingFixture) -> None:
@@ -179,7 +179,7 @@ def test_3_7_mail_from_a_blocked_sender_goes_nowhere_else(world: RoutingFixture)
 
 
 def lines(records: Iterable[logging.LogRecord]) -> str:
-    return "\n".join(f"{one.name} {one.getMessage()} {one.exc_text or ''}" for one in records)
+    return "\n".join(f"{record.name} {record.getMessage()} {record.exc_text or ''}" for record in records)
 
 
 def test_no_log_line_holds_an_address_a_subject_a_content_or_a_secret(
@@ -201,7 +201,7 @@ def test_no_log_line_holds_an_address_a_subject_a_content_or_a_secret(
     world.servers["office"].deliver(letter("support@example.com"), letter("sales@example.com, sales@example.com"))
     world.run("support", "office")
     world.run("support", "office")
-    informed = lines(one for one in caplog.records if one.levelno >= logging.INFO)
+    informed = lines(record for record in caplog.records if record.levelno >= logging.INFO)
     assert "mailbox support" in informed
     assert "@" not in informed
     assert "Angebot" not in informed

@@ -23,9 +23,9 @@ OTHER = letter("billing@example.com", 2, "another text").replace(b"a@b.example",
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(storage)
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 def left_of(stores: Storage, message: str) -> list[str]:
@@ -108,7 +108,7 @@ def test_8_5_a_recipient_is_erased_and_the_bytes_stay_for_another_arrival(world:
     assert list(world.results()) == [("billing", "billing@example.com")]
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
     assert world.stores.blobs.exists(parsed_path(identity(TO_BOTH)))
-    claimed = {str(one.values["recipient"]) for one in world.stores.records.scan(Table.CLAIMS)}
+    claimed = {str(record.values["recipient"]) for record in world.stores.records.scan(Table.CLAIMS)}
     assert claimed == {"billing@example.com", ""}, "of a claim on a Message-ID the place stays"
     assert [one.kept for one in run_forget(world, "billing@example.com").found] == [set()]
     assert list(world.stores.blobs.list()) == []

@@ -19,9 +19,9 @@ from tests.servers.faults import Faults, ProcessGone, Way
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(storage)
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayFixture) -> None:
@@ -29,15 +29,15 @@ def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayFixture) -> None:
     told: list[str] = []
     lease = RenewingLease.acquire(world.stores.leases, "office")
     assert lease is not None
-    forgetting = Eraser(world.stores, {"office", "support"}, lease_timeout=0.5)
+    eraser = Eraser(world.stores, {"office", "support"}, lease_timeout=0.5)
     with (
         lease,
         pytest.raises(ServiceUnavailable, match="office is being drained"),
-        forgetting.hold_mailboxes(told.append),
+        eraser.hold_mailboxes(told.append),
     ):
         pytest.fail("it is drained")
     assert set(told) == {"office"}
-    with forgetting.hold_mailboxes() as ensure:
+    with eraser.hold_mailboxes() as ensure:
         ensure()
         assert RenewingLease.acquire(world.stores.leases, "support") is None
 

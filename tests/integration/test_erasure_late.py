@@ -24,19 +24,19 @@ from tests.servers.telemetry import listen
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(storage)
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 def test_8_5_a_late_error_is_not_recorded_in_a_bare_receipt(world: ReplayFixture) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(BOTH)
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.take_route_requests()
-    app.router.route(announcement)
+    [route_request] = world.take_route_requests()
+    app.router.route(route_request)
     run_forget(world, identity(TO_BOTH))
-    app.router.record_error(announcement, MessageMissing(f"message {identity(TO_BOTH)} has no raw bytes"))
+    app.router.record_error(route_request, MessageMissing(f"message {identity(TO_BOTH)} has no raw bytes"))
     assert identity(TO_BOTH) not in dump_storage(world.stores)
 
 
@@ -45,12 +45,12 @@ def test_8_5_a_late_worker_keeps_the_message_that_arrived_again(world: ReplayFix
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(OFFICE_ONLY)
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.take_route_requests()
+    [route_request] = world.take_route_requests()
     slow = world.app(OFFICE_ONLY)
 
     def decided_then_forgotten(data: Any) -> Message:
         message = slow.router.parse(data)
-        assert app.router.route(announcement) == "routed"
+        assert app.router.route(route_request) == "routed"
         run_forget(world, identity(TO_BOTH))
         return message
 
@@ -61,7 +61,7 @@ def test_8_5_a_late_worker_keeps_the_message_that_arrived_again(world: ReplayFix
 
     come: list[str] = []
     stores = replace(world.stores, blobs=Watched(world.stores.blobs, list=comes))
-    MessageRouter(stores, slow.router.route_table_for, decided_then_forgotten).route(announcement)
+    MessageRouter(stores, slow.router.route_table_for, decided_then_forgotten).route(route_request)
     assert come
     assert list(world.results()) == [("billing", "billing@example.com")]
     assert world.stores.blobs.exists(parsed_path(identity(TO_BOTH)))
@@ -73,12 +73,12 @@ def test_8_5_after_a_late_worker_that_dies_its_results_are_deleted(world: Replay
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(told)
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.take_route_requests()
+    [route_request] = world.take_route_requests()
     slow = world.app(told)
 
     def decided_then_forgotten(data: Any) -> Message:
         message = slow.router.parse(data)
-        app.router.route(announcement)
+        app.router.route(route_request)
         run_forget(world, identity(TO_BOTH))
         return message
 
@@ -87,9 +87,9 @@ def test_8_5_after_a_late_worker_that_dies_its_results_are_deleted(world: Replay
 
     stores = replace(world.stores, blobs=Watched(world.stores.blobs, delete_many=ill))
     with pytest.raises(ServiceUnavailable):
-        MessageRouter(stores, slow.router.route_table_for, decided_then_forgotten).route(announcement)
+        MessageRouter(stores, slow.router.route_table_for, decided_then_forgotten).route(route_request)
     assert list(world.stores.blobs.list())
-    app.router.route(announcement)
+    app.router.route(route_request)
     assert list(world.stores.blobs.list()) == []
     assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in dump_storage(world.stores)]
 
@@ -99,22 +99,22 @@ def test_8_5_a_worker_that_still_routes_it_rolls_back_its_results(world: ReplayF
     world.servers["support"].deliver(TO_BOTH)
     app = world.app(BOTH)
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.take_route_requests()
+    [route_request] = world.take_route_requests()
     slow = world.app(BOTH)
 
     def decided_then_forgotten(data: object) -> object:
         message = slow.router.parse(data)
-        assert app.router.route(announcement) == "routed"
+        assert app.router.route(route_request) == "routed"
         run_forget(world, identity(TO_BOTH))
         return message
 
     def counted() -> float:
-        return sum(one.value for one in heard.points() if one.name == metric_names.RESULTS)
+        return sum(point.value for point in heard.points() if point.name == metric_names.RESULTS)
 
     heard = listen()
     before = counted()
     late = MessageRouter(world.stores, slow.router.route_table_for, decided_then_forgotten)  # type: ignore[arg-type]  # gives a message
-    late.route(RouteRequest(announcement.arrival))
+    late.route(RouteRequest(route_request.arrival))
     assert counted() - before == 2, "by the first worker, and not by the late one again"
     assert list(world.stores.blobs.list()) == []
     told = dump_storage(world.stores)

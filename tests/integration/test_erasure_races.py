@@ -33,12 +33,12 @@ SMALL = {**BOTH, "MAILBOXES__support__MAX_MESSAGE_BYTES": "20"}
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(storage)
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
-def forgetting(world: ReplayFixture) -> Eraser:
+def eraser(world: ReplayFixture) -> Eraser:
     return Eraser(world.stores, world.servers)
 
 
@@ -107,9 +107,9 @@ def test_8_5_a_message_downloaded_meanwhile_keeps_its_results(world: ReplayFixtu
     """The record of an oversized message is to be erased; while `forget` waits for the mailbox, it is collected."""
     world.poll_and_route(SMALL, TO_BOTH)
     [receipt] = world.receipts()
-    chosen = forgetting(world).find_by_id(receipt.arrival)
+    chosen = eraser(world).find_by_id(receipt.arrival)
     with pytest.raises(WriteConflict):
-        forgetting(replace_leases(world, lambda: world.poll_and_route(BOTH))).erase(chosen)
+        eraser(replace_leases(world, lambda: world.poll_and_route(BOTH))).erase(chosen)
     assert sum(world.results().values()) == 2
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
     assert [one.state for one in world.receipts()] == [State.ROUTED]
@@ -120,24 +120,24 @@ def test_8_5_a_message_downloaded_meanwhile_keeps_its_results(world: ReplayFixtu
 def test_8_5_a_message_routed_for_another_person_meanwhile_stays(world: ReplayFixture) -> None:
     """When it is selected, it names the person and has no result; then a replay finds a recipient."""
     world.poll_and_route({}, letter("nobody@example.com, billing@example.com"))
-    chosen = forgetting(world).find_by_address("nobody@example.com")
+    chosen = eraser(world).find_by_address("nobody@example.com")
     world.replay(BILLING, world.only_path("unhandled/"))
     with pytest.raises(WriteConflict):
-        forgetting(world).erase(chosen, "nobody@example.com")
+        eraser(world).erase(chosen, "nobody@example.com")
     assert list(world.results()) == [("billing", "billing@example.com")]
-    assert [one.state for one in world.receipts()] == [State.ROUTED]
+    assert [receipt.state for receipt in world.receipts()] == [State.ROUTED]
 
 
 def test_8_5_bytes_stay_for_an_arrival_recorded_meanwhile(world: ReplayFixture) -> None:
     """The same bytes arrive in another mailbox after the scan, and before the leases are held."""
     world.poll_and_route(BOTH, TO_BOTH)
-    chosen = forgetting(world).find_by_id(identity(TO_BOTH))
+    chosen = eraser(world).find_by_id(identity(TO_BOTH))
 
     def comes() -> None:
         world.servers["office"].deliver(TO_BOTH)
         world.app(BOTH).poller.poll(Poll("office", PollReason.MANUAL))
 
-    found = forgetting(replace_leases(world, comes)).erase(chosen)
+    found = eraser(replace_leases(world, comes)).erase(chosen)
     assert found.kept == {identity(TO_BOTH)}
     assert found.bytes == []
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
@@ -163,7 +163,7 @@ def replace_leases(world: ReplayFixture, meanwhile: Any) -> ReplayFixture:
 
 def test_8_5_no_bytes_are_deleted_once_a_lease_is_lost(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH, letter("sales@example.com", 2))
-    found = forgetting(world).collect_artifacts(forgetting(world).find_by_address("a@b.example"))
+    found = eraser(world).collect_artifacts(eraser(world).find_by_address("a@b.example"))
     assert len(found.bytes) == 4
     gone: list[str] = []
 
@@ -199,10 +199,10 @@ def test_8_5_a_message_without_a_server_key_is_collected_again(world: ReplayFixt
     world.servers["support"].has_keys = False
     world.poll_and_route(BOTH, TO_BOTH)
     run_forget(world, identity(TO_BOTH))
-    assert [one.state for one in world.receipts()] == [State.ERASED]
+    assert [receipt.state for receipt in world.receipts()] == [State.ERASED]
     world.poll_and_route(BOTH, TO_BOTH)
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
-    assert [one.state for one in find_arrivals(world.stores.records, ArrivalQuery(id=identity(TO_BOTH)))] == [
+    assert [arrival.state for arrival in find_arrivals(world.stores.records, ArrivalQuery(id=identity(TO_BOTH)))] == [
         State.ROUTED
     ]
     assert sum(world.results().values()) == 2

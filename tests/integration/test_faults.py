@@ -126,9 +126,9 @@ def assert_nothing_lost_nothing_doubled(world: FaultFixture) -> None:
     for data in {*SUPPORT_MAIL, *OFFICE_MAIL}:
         assert stores.blobs.read(raw_path(identity(data))) == data
     results = [read_json(stores, path) for path in stores.blobs.list("routed/")]
-    assert Counter((one["route"], one["recipient"], one["message"]) for one in results) == EXPECTED
-    for one in results:
-        paths = one["paths"]
+    assert Counter((result["route"], result["recipient"], result["message"]) for result in results) == EXPECTED
+    for result in results:
+        paths = result["paths"]
         assert isinstance(paths, dict)
         assert stores.blobs.exists(paths["raw"])
         assert stores.blobs.exists(paths["message"])

@@ -52,16 +52,16 @@ def stores(storage: str) -> Iterator[Storage]:
 
 
 def test_an_empty_storage_has_no_failures(storage: str, stores: Storage) -> None:
-    vitals = collect_health_metrics(settings_on(storage), stores, lambda: NOW)
-    assert vitals.failing_seconds == {"office": 0.0}
-    assert vitals.disabled == {"office": False, "broken": True}
-    assert (vitals.outbox_size, vitals.oldest_seconds) == (0, 0.0)
-    assert vitals.poison_lengths == {
+    health_metrics = collect_health_metrics(settings_on(storage), stores, lambda: NOW)
+    assert health_metrics.failing_seconds == {"office": 0.0}
+    assert health_metrics.disabled == {"office": False, "broken": True}
+    assert (health_metrics.outbox_size, health_metrics.oldest_seconds) == (0, 0.0)
+    assert health_metrics.poison_lengths == {
         QueueName.POLLS_POISON: 0,
         QueueName.ROUTE_REQUESTS_POISON: 0,
         QueueName.LIFECYCLE_POISON: 0,
     }
-    assert vitals.subscription_seconds == {"office": 0.0}, "no subscription exists yet"
+    assert health_metrics.subscription_seconds == {"office": 0.0}, "no subscription exists yet"
 
 
 def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(storage: str, stores: Storage) -> None:
@@ -121,7 +121,7 @@ def test_the_outbox_and_the_poison_queues_are_measured(storage: str, stores: Sto
         )
     heard = listen()
     collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
-    found = {(one.name, *sorted(one.attributes.items())): one.value for one in heard.points()}
+    found = {(point.name, *sorted(point.attributes.items())): point.value for point in heard.points()}
     assert found[metric_names.OUTBOX,] == 2
     assert found[metric_names.OUTBOX_OLDEST,] == 1200
     assert found[metric_names.POISON_WAITING, ("queue", "route-requests-poison")] == 1
@@ -134,7 +134,7 @@ def test_a_measured_value_is_reported_once(storage: str, stores: Storage) -> Non
     """Otherwise an idle instance would keep reporting an old value, and hide that no instance measures."""
     heard = listen()
     collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
-    assert metric_names.OUTBOX_OLDEST in {one.name for one in heard.points()}
+    assert metric_names.OUTBOX_OLDEST in {point.name for point in heard.points()}
     gauges = {
         metric_names.OUTBOX,
         metric_names.OUTBOX_OLDEST,
@@ -142,4 +142,4 @@ def test_a_measured_value_is_reported_once(storage: str, stores: Storage) -> Non
         metric_names.SUBSCRIPTION_LEFT,
     }
     gauges |= {metric_names.MAILBOX_FAILING, metric_names.MAILBOX_DISABLED}
-    assert {one.name for one in heard.points()} & gauges == set()
+    assert {point.name for point in heard.points()} & gauges == set()

@@ -18,9 +18,9 @@ from tests.integration.intake_fixture import DAY, IntakeFixture, letter
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[IntakeFixture]:
-    made = IntakeFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = IntakeFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def test_1_3_nothing_is_removed_before_it_is_stored_recorded_and_published(world: IntakeFixture) -> None:

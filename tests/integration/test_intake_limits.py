@@ -22,9 +22,9 @@ from tests.servers.pump import poll
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[IntakeFixture]:
-    made = IntakeFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = IntakeFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def test_1_7_an_oversized_message_is_recorded_once_and_stays(world: IntakeFixture) -> None:

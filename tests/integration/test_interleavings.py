@@ -80,7 +80,7 @@ def arrivals(stores: Storage) -> list[Receipt]:
 
 def assert_one_result_each(stores: Storage) -> None:
     receipts = {one.arrival: one for one in arrivals(stores)}
-    assert {one.state for one in receipts.values()} == {State.ROUTED}
+    assert {receipt.state for receipt in receipts.values()} == {State.ROUTED}
     assert not list(stores.records.scan(Table.OUTBOX))
     results: dict[tuple[str, str], str] = {}
     for path in stores.blobs.list("routed/"):
@@ -100,14 +100,14 @@ def assert_one_result_each(stores: Storage) -> None:
         for other_recipient, other in results:
             if recipient == other_recipient and arrival != other:
                 assert not are_same(arrival, other), "two that are the same have a result each"
-    for one in receipts.values():
-        same = {arrival for arrival in receipts if are_same(one.arrival, arrival)}
+    for receipt in receipts.values():
+        same = {arrival for arrival in receipts if are_same(receipt.arrival, arrival)}
         closure = {arrival for arrival in receipts if any(are_same(arrival, other) for other in same)}
-        for recipient in one.outcomes:
+        for recipient in receipt.outcomes:
             given = {arrival for arrival in closure if receipts[arrival].results().keys() & {recipient, "*"}}
             assert given or recipient == "*", f"{recipient}: no message that is the same has a result"
-    for one in receipts.values():
-        for recipient, outcome in one.outcomes.items():
+    for receipt in receipts.values():
+        for recipient, outcome in receipt.outcomes.items():
             fate, _, what = outcome.partition(" ")
             if fate == "duplicate":
                 # A wildcard's copy may be a duplicate of mail for a named recipient.
@@ -137,11 +137,11 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
         try:
             app = stored(stores, place, mail)
             random = Random(seed)
-            announced = [RouteRequest(one.arrival) for one in arrivals(stores)] * 2
-            random.shuffle(announced)
+            route_requests = [RouteRequest(arrival.arrival) for arrival in arrivals(stores)] * 2
+            random.shuffle(route_requests)
             turns = Turns(random, deaths)
-            turns.run([_sorting(app, one) for one in announced[:10]])
-            for one in [*announced, *announced]:  # what died comes back, and what was done comes twice
+            turns.run([_sorting(app, one) for one in route_requests[:10]])
+            for one in [*route_requests, *route_requests]:  # what died comes back, and what was done comes twice
                 app.router.route(one)
             assert_one_result_each(stores)
             if mail is DIFFERENT:
@@ -153,9 +153,9 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
             stores.close()
 
 
-def _sorting(app: App, announcement: RouteRequest) -> Callable[[Turns, int], None]:
+def _sorting(app: App, route_request: RouteRequest) -> Callable[[Turns, int], None]:
     def job(turns: Turns, worker: int) -> None:
-        replace(app.router, storage=turns.stores(app.storage, worker)).route(announcement)
+        replace(app.router, storage=turns.stores(app.storage, worker)).route(route_request)
 
     return job
 

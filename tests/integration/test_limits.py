@@ -34,16 +34,16 @@ def letter(*to: str, number: int = 1, cc: str = "") -> bytes:
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(storage)
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def served(world: ReplayFixture) -> list[str]:
@@ -82,18 +82,18 @@ def test_4_1_after_a_crash_at_any_operation_the_same_recipients_are_served(world
         world.servers["support"].deliver(letter(*FIVE, number=number))
         app = world.app({**ALL, **TWO})
         app.poller.poll(Poll("support", PollReason.MANUAL))
-        [announcement] = world.take_route_requests()
+        [route_request] = world.take_route_requests()
         faults = Faults(number, way)
         with suppress(ProcessGone):
-            world.app({**ALL, **TWO}, faults.stores(world.stores)).router.route(announcement)
-        world.app({**ALL, **TWO}).router.route(announcement, tried=True)
+            world.app({**ALL, **TWO}, faults.stores(world.stores)).router.route(route_request)
+        world.app({**ALL, **TWO}).router.route(route_request, tried=True)
         if faults.count < number:
             break
     given = Counter((one["recipient"], one["envelope"]["subject"]) for one in map(world.read, world.paths("routed/")))
     assert given == {(who, str(n)): 1 for who in FIVE[:2] for n in range(1, number + 1)}
     records = [world.read(path) for path in world.paths("unhandled/")]
-    assert [one["recipients"] for one in records] == [list(FIVE[2:])] * number
-    assert all(one["resolved"] is None for one in records)
+    assert [record["recipients"] for record in records] == [list(FIVE[2:])] * number
+    assert all(record["resolved"] is None for record in records)
     assert number > 10, "it died at operations"
 
 
@@ -101,15 +101,15 @@ def test_4_1_claims_of_an_attempt_with_a_larger_limit_are_finished_with_a_smalle
     for number in count(1):
         world.servers["support"].deliver(letter(*FIVE, number=number))
         world.app(ALL).poller.poll(Poll("support", PollReason.MANUAL))
-        [announcement] = world.take_route_requests()
+        [route_request] = world.take_route_requests()
         faults = Faults(number, Way.GONE_BEFORE)
         with suppress(ProcessGone):
-            world.app(ALL, faults.stores(world.stores)).router.route(announcement)
-        world.app({**ALL, **TWO}).router.route(announcement, tried=True)
+            world.app(ALL, faults.stores(world.stores)).router.route(route_request)
+        world.app({**ALL, **TWO}).router.route(route_request, tried=True)
         owned = {
-            str(one.values["named"])
-            for one in world.stores.records.scan(Table.CLAIMS)
-            if number_of(world, one) == number
+            str(record.values["named"])
+            for record in world.stores.records.scan(Table.CLAIMS)
+            if number_of(world, record) == number
         }
         given = {
             one["recipient"]
@@ -146,7 +146,7 @@ def test_3_10_a_copy_is_a_duplicate_for_the_recipients_that_were_served(world: R
     world.poll_and_route({**ALL, **TWO}, b"X-Copy: 1\r\n" + letter(*FIVE), mailbox="office")
     world.poll_and_route({**ALL, **TWO}, letter(*FIVE), mailbox="office")
     [same] = [one for one in map(world.read, world.paths("duplicates/")) if one["message"] == identity(letter(*FIVE))]
-    assert [one["recipient"] for one in same["duplicates"]] == ["dan@example.com", "eve@example.com"]
+    assert [duplicate["recipient"] for duplicate in same["duplicates"]] == ["dan@example.com", "eve@example.com"]
 
 
 def collected(folder: RoutingFixture, data: bytes) -> CountingBlobs:
@@ -224,13 +224,16 @@ def test_7_8_attachments_beyond_the_limit_are_in_an_archive(folder: RoutingFixtu
     collected(folder, data)
     [result] = map(folder.read, folder.paths("routed/"))
     parsed = folder.read(result["paths"]["message"])
-    assert [one["member"] for one in parsed["attachments"]] == [None] * 3 + ["04-same-4.csv", "05-same-5.csv"]
-    assert result["paths"]["attachments"] == [one["path"] for one in parsed["attachments"][:3]]
-    assert {one["path"] for one in parsed["attachments"][3:]} == {result["paths"]["archive"]}
+    assert [attachment["member"] for attachment in parsed["attachments"]] == [None] * 3 + [
+        "04-same-4.csv",
+        "05-same-5.csv",
+    ]
+    assert result["paths"]["attachments"] == [attachment["path"] for attachment in parsed["attachments"][:3]]
+    assert {attachment["path"] for attachment in parsed["attachments"][3:]} == {result["paths"]["archive"]}
     with ZipFile(io.BytesIO(folder.stores.blobs.read(result["paths"]["archive"]) or b"")) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
-    for one in parsed["attachments"][3:]:
-        assert identity(contents[one["member"]]) == one["sha256"]
+    for attachment in parsed["attachments"][3:]:
+        assert identity(contents[attachment["member"]]) == attachment["sha256"]
 
 
 def test_7_8_the_archive_has_the_same_bytes_at_each_attempt(folder: RoutingFixture) -> None:

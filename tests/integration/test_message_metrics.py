@@ -23,14 +23,14 @@ def heard() -> Listening:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[IntakeFixture]:
-    made = IntakeFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = IntakeFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def counted(heard: Listening, name: str, **attributes: str) -> float:
     """Return the value of a counter in this process, which other tests share."""
-    return sum(one.value for one in heard.points() if one.name == name and one.attributes == attributes)
+    return sum(point.value for point in heard.points() if point.name == name and point.attributes == attributes)
 
 
 def test_a_stored_message_is_counted_once_even_if_its_removal_fails(world: IntakeFixture, heard: Listening) -> None:
@@ -63,11 +63,11 @@ def test_a_waiting_message_keeps_its_trace_when_its_request_is_published_again(
     world.app().poller.poll(Poll("support", PollReason.MANUAL))
     (trace,) = traces()[before:]
     arrivals = world.stores.queues[QueueName.ROUTE_REQUESTS]
-    announced = [RouteRequest.from_json(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
-    assert len(announced) == 2
-    assert {one.split("-")[1] for one in announced} == {trace}
+    route_requests = [RouteRequest.from_json(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
+    assert len(route_requests) == 2
+    assert {one.split("-")[1] for one in route_requests} == {trace}
     (pending,) = world.stores.records.scan(Table.OUTBOX)
-    assert pending.values["traceparent"] in announced
+    assert pending.values["traceparent"] in route_requests
 
 
 def test_every_poll_with_a_transient_error_is_counted_including_the_last(

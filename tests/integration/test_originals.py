@@ -60,34 +60,34 @@ class OriginalsFixture(ReplayFixture):
 @pytest.fixture
 def quick(tmp_path: Path) -> Iterator[ReplayFixture]:
     """A fixture in a folder, for tests with a thousand routings."""
-    made = OriginalsFixture(f"folder:{tmp_path}/mail")
-    yield made
-    made.stores.close()
+    fixture = OriginalsFixture(f"folder:{tmp_path}/mail")
+    yield fixture
+    fixture.stores.close()
 
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = OriginalsFixture(storage)
-    yield made
-    made.stores.close()
+    fixture = OriginalsFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 def stored(world: ReplayFixture, data: bytes, routes: dict[str, str] = SALES, mailbox: str = "support") -> RouteRequest:
     """Store a message without routing it."""
     world.servers[mailbox].deliver(data)
     world.app(routes).poller.poll(Poll(mailbox, PollReason.MANUAL))
-    (announcement,) = world.take_route_requests()
-    return announcement
+    (route_request,) = world.take_route_requests()
+    return route_request
 
 
 def route(
-    world: ReplayFixture, announcement: RouteRequest, routes: dict[str, str] = SALES, *, tried: bool = False
+    world: ReplayFixture, route_request: RouteRequest, routes: dict[str, str] = SALES, *, tried: bool = False
 ) -> None:
-    world.app(routes).router.route(announcement, tried=tried)
+    world.app(routes).router.route(route_request, tried=tried)
 
 
-def receipt(world: ReplayFixture, announcement: RouteRequest) -> Receipt:
-    record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
+def receipt(world: ReplayFixture, route_request: RouteRequest) -> Receipt:
+    record = world.stores.records.get(Table.RECEIPTS, route_request.arrival)
     assert record is not None
     return Receipt.from_record(record)
 
@@ -116,8 +116,8 @@ def assert_originals(world: ReplayFixture) -> int:
     return named
 
 
-def duplicate(world: ReplayFixture, announcement: RouteRequest) -> dict[str, Any]:
-    (path,) = [one for one in world.paths("duplicates/") if announcement.arrival[:12] in one]
+def duplicate(world: ReplayFixture, route_request: RouteRequest) -> dict[str, Any]:
+    (path,) = [one for one in world.paths("duplicates/") if route_request.arrival[:12] in one]
     (entry,) = world.read(path)["duplicates"]
     assert isinstance(entry, dict)
     return entry
@@ -262,7 +262,7 @@ def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_the_duplicate
     route(world, third)
     assert duplicate(world, third)["duplicate_of"] == duplicate(world, second)["duplicate_of"]
     assert receipt(world, third).outcomes == {"sales@example.com": f"duplicate {first.arrival}"}
-    claims = [one for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == first.arrival]
+    claims = [record for record in world.stores.records.scan(Table.CLAIMS) if record.values["owner"] == first.arrival]
     assert claims == [], "nothing is claimed for what was erased"
 
 
@@ -281,15 +281,15 @@ def test_8_5_a_claim_taken_for_a_copy_that_is_erased_meanwhile_is_deleted(quick:
             return getattr(world.stores.records, name)
 
         def create(self, table: Table, key: str, values: Any) -> bool:
-            made = world.stores.records.create(table, key, values)
+            fixture = world.stores.records.create(table, key, values)
             if table is Table.CLAIMS and values["owner"] == first.arrival:
                 world.stores.records.merge(Table.RECEIPTS, first.arrival, {"state": State.ERASED.value, "message": ""})
-            return made
+            return fixture
 
     erasing = replace(world.stores, records=Erasing())
     with pytest.raises(ServiceUnavailable):
         world.app(SALES, erasing).router.route(copy)
-    left = [one for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == first.arrival]
+    left = [record for record in world.stores.records.scan(Table.CLAIMS) if record.values["owner"] == first.arrival]
     assert {one.values["kind"] for one in left if one.values["recipient"] != "*"} == {"raw"}
     world.stores.records.delete_many(Table.CLAIMS, [one.key for one in left])
     route(world, copy, tried=True)
@@ -298,14 +298,16 @@ def test_8_5_a_claim_taken_for_a_copy_that_is_erased_meanwhile_is_deleted(quick:
 
 def _has_claimed_raw_alone(world: ReplayFixture, at: int) -> bool:
     """Return whether an attempt that ends after this operation holds exactly the first claim on its recipient."""
-    announcement = stored(world, SAME_CONTENT.replace(b"Chairs", f"probe {at}".encode()))
+    route_request = stored(world, SAME_CONTENT.replace(b"Chairs", f"probe {at}".encode()))
     faults = Faults(at, Way.GONE_AFTER)
     with suppress(ProcessGone):
-        world.app(SALES, faults.stores(world.stores)).router.route(announcement)
+        world.app(SALES, faults.stores(world.stores)).router.route(route_request)
     claims = [
-        one.values for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == announcement.arrival
+        record.values
+        for record in world.stores.records.scan(Table.CLAIMS)
+        if record.values["owner"] == route_request.arrival
     ]
-    return [one["kind"] for one in claims if one["recipient"] == "sales@example.com"] == ["raw"]
+    return [claim["kind"] for claim in claims if claim["recipient"] == "sales@example.com"] == ["raw"]
 
 
 def test_4_4_a_replay_that_crashed_is_finished_after_routes_changed(quick: ReplayFixture) -> None:
@@ -329,6 +331,6 @@ def test_4_4_a_replay_that_crashed_is_finished_after_routes_changed(quick: Repla
     pytest.fail("it did not come to its end")
 
 
-def _replay(world: ReplayFixture, announcement: RouteRequest) -> ReplayRequest:
-    one = receipt(world, announcement)
+def _replay(world: ReplayFixture, route_request: RouteRequest) -> ReplayRequest:
+    one = receipt(world, route_request)
     return ReplayRequest(f"unhandled/{one.mailbox}/x", "")

@@ -22,9 +22,9 @@ from tests.servers.faults import Faults
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[PollingFixture]:
-    made = PollingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = PollingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -21,9 +21,9 @@ DOWN = ConnectFailed("mailbox support: graph.microsoft.com:443 does not answer")
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[GraphPollingFixture]:
-    made = GraphPollingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = GraphPollingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def asked_now(world: GraphPollingFixture) -> Poll:

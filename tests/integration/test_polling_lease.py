@@ -19,9 +19,9 @@ from tests.servers.memory_mailbox import MemoryServer
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[PollingFixture]:
-    made = PollingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = PollingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def test_1_10_a_poll_that_finds_the_lease_held_makes_the_holder_poll_again(world: PollingFixture) -> None:

@@ -24,13 +24,13 @@ POLL = Poll("support", PollReason.MANUAL)
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[IntakeFixture]:
-    made = IntakeFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = IntakeFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def removed(world: IntakeFixture) -> dict[str, bool]:
-    return {one.server_key: one.removed for one in world.receipts()}
+    return {receipt.server_key: receipt.removed for receipt in world.receipts()}
 
 
 def watched(world: IntakeFixture, **ways: Any) -> Storage:

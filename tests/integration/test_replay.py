@@ -25,9 +25,9 @@ TO_BOTH = letter("sales@example.com, billing@example.com")
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(storage)
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 def test_8_4_a_dead_letter_is_routed_by_a_replay_and_its_record_marked(world: ReplayFixture) -> None:
@@ -52,12 +52,12 @@ def test_8_4_a_replay_that_fails_is_recorded_and_keeps_the_outcome(
     world.poll_and_route(BILLING, letter("sales@example.com"))
     record = world.only_path("unhandled/")
     world.request_replay(BOTH, record)
-    [announcement] = world.take_route_requests()
-    sorter = world.app_with_failing_parser(BOTH).router
+    [route_request] = world.take_route_requests()
+    router = world.app_with_failing_parser(BOTH).router
     with pytest.raises(ValueError, match="an unexpected error") as caught:
-        sorter.route(announcement)
-    sorter.record_error(announcement, caught.value)
-    path = sorter.dead_letter(announcement)
+        router.route(route_request)
+    router.record_error(route_request, caught.value)
+    path = router.dead_letter(route_request)
     assert path == world.only_path("failed/")
     assert "message-failed" in caplog.text
     assert world.read(record)["resolved"] is None
@@ -74,10 +74,10 @@ def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: Rep
     world.replay(BILLING, record)
     assert world.read(record)["resolved"]["outcome"] == "unhandled"
     world.request_replay(BOTH, world.only_path("unhandled/"))
-    [announcement] = world.take_route_requests()
-    sorter = world.app_with_failing_parser(BOTH).router
-    sorter.record_error(announcement, MessageMissing("the second time"))
-    sorter.dead_letter(announcement)
+    [route_request] = world.take_route_requests()
+    router = world.app_with_failing_parser(BOTH).router
+    router.record_error(route_request, MessageMissing("the second time"))
+    router.dead_letter(route_request)
     assert world.read(record)["resolved"] is None
     assert world.read(record)["error"] == "the second time"
 
@@ -93,7 +93,7 @@ def test_a_recipient_who_has_a_result_keeps_it_and_a_new_one_gets_one(world: Rep
     assert world.stores.blobs.read(first) == before
     assert world.results() == Counter({("billing", "billing@example.com"): 1, ("clerk", "clerk@example.com"): 1})
     record = world.read(path)
-    assert [one["recipient"] for one in record["duplicates"]] == ["billing@example.com"]
+    assert [duplicate["recipient"] for duplicate in record["duplicates"]] == ["billing@example.com"]
     assert record["resolved"] is None, "for billing@ it is a duplicate still"
     [receipt] = [one for one in world.receipts() if one.mailbox == "office"]
     assert sorted(what.split(" ")[0] for what in receipt.outcomes.values()) == ["duplicate", "routed"]
@@ -148,10 +148,10 @@ def test_reissue_writes_a_new_result_that_names_the_replaced_one(world: ReplayFi
     world.poll_and_route(BOTH, TO_BOTH)
     first = world.only_path("routed/billing/")
     world.request_replay(BOTH, first, reissue=True)
-    [announcement] = world.take_route_requests()
+    [route_request] = world.take_route_requests()
     app = world.app(BOTH)
     for _ in range(2):  # delivered twice
-        app.router.route(announcement)
+        app.router.route(route_request)
     [new] = set(world.paths("routed/billing/")) - {first}
     assert new.startswith(first.removesuffix(".json") + "-")
     assert len(new) == len(first) + 13
@@ -263,19 +263,19 @@ def test_a_replay_of_bytes_that_are_gone_says_so(world: ReplayFixture) -> None:
     outcome = world.request_replay(BOTH, "unhandled/", dry_run=True)
     assert outcome.wanted == Counter({("unhandled", "support", "bytes missing"): 1})
     world.request_replay(BOTH, "unhandled/")
-    [announcement] = world.take_route_requests()
+    [route_request] = world.take_route_requests()
     with pytest.raises(MessageMissing, match=r"raw\.eml"):
-        world.app(BOTH).router.route(announcement)
+        world.app(BOTH).router.route(route_request)
 
 
 def test_an_erased_message_is_not_replayed(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, letter("sales@example.com"))
     world.request_replay(BOTH, "unhandled/")
-    [announcement] = world.take_route_requests()
-    world.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"state": State.ERASED.value})
+    [route_request] = world.take_route_requests()
+    world.stores.records.merge(Table.RECEIPTS, route_request.arrival, {"state": State.ERASED.value})
     assert world.request_replay(BOTH, "unhandled/").failures == [
         f"{world.only_path('unhandled/')}: its arrival has no receipt, or was forgotten"
     ]
-    assert world.app(BOTH).router.route(announcement) == "already-processed"
+    assert world.app(BOTH).router.route(route_request) == "already-processed"
     assert world.results() == Counter()
     assert world.outbox_size() == 0

@@ -43,9 +43,9 @@ def assert_as_after_one_replay(world: ReplayFixture, path: str, first: str) -> N
     )
     assert world.only_path("routed/billing/") == first
     assert world.paths("unhandled/", "failed/", "blocked/") == []
-    assert [one["recipient"] for one in world.read(path)["duplicates"]] == ["billing@example.com"]
-    receipts = {one.mailbox: one for one in world.receipts()}
-    assert {one.state for one in receipts.values()} == {State.ROUTED}
+    assert [duplicate["recipient"] for duplicate in world.read(path)["duplicates"]] == ["billing@example.com"]
+    receipts = {receipt.mailbox: receipt for receipt in world.receipts()}
+    assert {receipt.state for receipt in receipts.values()} == {State.ROUTED}
     fates = sorted(what.partition(" ")[0] for what in receipts["office"].outcomes.values())
     assert fates == ["duplicate", "routed", "routed"]
     for what in receipts["office"].outcomes.values():
@@ -117,9 +117,9 @@ def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
 
     def job(number: int) -> Callable[[Turns, int], None]:
         def work(turns: Turns, worker: int) -> None:
-            app, announcement = jobs[number]
+            app, route_request = jobs[number]
             with suppress(TransientError):
-                replace(app.router, storage=turns.stores(app.storage, worker)).route(announcement)
+                replace(app.router, storage=turns.stores(app.storage, worker)).route(route_request)
                 done.add(number)
 
         return work
@@ -127,8 +127,8 @@ def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
     Turns(random, deaths).run([job(number) for number in range(len(jobs))])
     left = [one for number, one in enumerate(jobs) if number not in done]
     random.shuffle(left)
-    for app, announcement in left:
-        app.router.route(announcement)
+    for app, route_request in left:
+        app.router.route(route_request)
 
 
 def assert_routed_for_three(world: ReplayFixture, again: int) -> None:

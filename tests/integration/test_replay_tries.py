@@ -26,17 +26,17 @@ NOBODY = {"ROUTES__rest__ADDRESS": "rest@example.com"}
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(storage)
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 def arrived(world: ReplayFixture) -> RouteRequest:
     """Store a message without routing it."""
     world.servers["support"].deliver(letter("billing@example.com"))
     world.app(BILLING).poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.take_route_requests()
-    return announcement
+    [route_request] = world.take_route_requests()
+    return route_request
 
 
 def test_a_dry_run_knows_a_duplicate_that_holds_a_claim_of_its_own(world: ReplayFixture) -> None:
@@ -68,10 +68,10 @@ def test_reissue_is_about_one_recipient_and_keeps_the_outcomes_of_the_others(wor
     world.poll_and_route(BOTH, b"X-Gateway: 1\r\n" + mail)
     first, record = world.only_path("routed/sales/"), world.only_path("duplicates/support/")
     before = world.stores.blobs.read(record)
-    outcomes = {one.arrival: one.outcomes for one in world.receipts()}
+    outcomes = {receipt.arrival: receipt.outcomes for receipt in world.receipts()}
     world.replay(CLERK, first, reissue=True)
     [new] = set(world.paths("routed/sales/")) - {first}
-    [changed] = [one for one in world.receipts() if one.outcomes != outcomes[one.arrival]]
+    [changed] = [receipt for receipt in world.receipts() if receipt.outcomes != outcomes[receipt.arrival]]
     assert changed.outcomes == {**outcomes[changed.arrival], "sales@example.com": f"routed {new}"}
     assert changed.outcomes["billing@example.com"].startswith("duplicate ")
     assert world.stores.blobs.read(record) == before
@@ -101,11 +101,11 @@ def test_8_1_a_retry_of_reissue_after_a_change_of_routes_writes_no_second_result
         world.poll_and_route(BILLING, letter("billing@example.com"))
         first = world.only_path("routed/")
         world.request_replay(BILLING, first, reissue=True)
-        [announcement] = world.take_route_requests()
+        [route_request] = world.take_route_requests()
         faults = Faults(at, way)
         with suppress(ProcessGone, ServiceUnavailable):
-            world.app(BILLING, faults.stores(world.stores)).router.route(announcement)
-        world.app(ELSEWHERE).router.route(announcement)
+            world.app(BILLING, faults.stores(world.stores)).router.route(route_request)
+        world.app(ELSEWHERE).router.route(route_request)
         [replaced] = [path for path in world.paths("routed/") if world.read(path)["replaces"] == first]
         [receipt] = world.receipts()
         assert receipt.outcomes == {"billing@example.com": f"routed {replaced}"}, faults.names
@@ -117,14 +117,14 @@ def test_8_1_a_retry_of_reissue_after_a_change_of_routes_writes_no_second_result
 
 
 def test_8_4_an_error_that_a_later_attempt_survived_does_not_dead_letter_a_replay(world: ReplayFixture) -> None:
-    announcement = arrived(world)
+    route_request = arrived(world)
     failing = world.app_with_failing_parser(NOBODY).router
     with pytest.raises(ValueError, match="an unexpected error") as caught:
-        failing.route(announcement)
-    failing.record_error(announcement, caught.value)
+        failing.route(route_request)
+    failing.record_error(route_request, caught.value)
     assert world.receipts()[0].last_error == "an unexpected error: ValueError"
     app = world.app(NOBODY)
-    app.router.route(announcement)
+    app.router.route(route_request)
     assert world.receipts()[0].last_error == ""
     world.request_replay(BOTH, world.only_path("unhandled/"))
     [untried] = world.take_route_requests()
@@ -139,19 +139,19 @@ def test_8_4_a_dead_letter_beside_a_successful_attempt_leaves_no_unresolved_reco
     world: ReplayFixture, first: str
 ) -> None:
     """Two route requests of one arrival, whichever ends first."""
-    announcement = arrived(world)
-    giving_up, app = world.app_with_failing_parser(BILLING).router, world.app(BILLING)
-    giving_up.record_error(announcement, ValueError("an unexpected error"))
+    route_request = arrived(world)
+    router, app = world.app_with_failing_parser(BILLING).router, world.app(BILLING)
+    router.record_error(route_request, ValueError("an unexpected error"))
 
     if first == "given up":
 
         def read(data: bytes) -> Message:
-            assert giving_up.dead_letter(announcement) is not None
+            assert router.dead_letter(route_request) is not None
             return parse(data)
 
-        assert replace(app.router, parse=read).route(announcement) == "routed"
+        assert replace(app.router, parse=read).route(route_request) == "routed"
     else:
-        create = giving_up.storage.blobs.create
+        create = router.storage.blobs.create
 
         class _Late:
             """Another worker routes the arrival between the write of its receipt and of its record."""
@@ -166,8 +166,8 @@ def test_8_4_a_dead_letter_beside_a_successful_attempt_leaves_no_unresolved_reco
         [before] = world.receipts()
         values = {"state": "routed", "outcome": "routed", "outcomes": '{"billing@example.com": "routed routed/x"}'}
         routed = (Table.RECEIPTS, before.arrival, values)
-        late = replace(giving_up.storage, blobs=_Late())  # type: ignore[arg-type]  # the rest is the storage's own
-        replace(giving_up, storage=late).dead_letter(announcement)
+        late = replace(router.storage, blobs=_Late())  # type: ignore[arg-type]  # the rest is the storage's own
+        replace(router, storage=late).dead_letter(route_request)
     [receipt] = world.receipts()
     assert receipt.state is State.ROUTED
     resolved = world.read(world.only_path("failed/"))["resolved"]

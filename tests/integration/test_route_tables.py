@@ -255,9 +255,9 @@ TO_ALIAS = {
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
@@ -267,7 +267,7 @@ def test_3_5_the_table(world: RoutingFixture, row: Row) -> None:
         world.servers[mailbox].deliver(data)
         world.run(mailbox)
     results = [world.read(path) for path in world.paths("routed/")]
-    assert {(one["route"], one["recipient"], one["matched"]) for one in results} == row.results
+    assert {(result["route"], result["recipient"], result["matched"]) for result in results} == row.results
     assert len(results) == len(row.results)
     assert [path.split("/")[1] for path in world.paths("unhandled/")] == row.unhandled
     assert [path.split("/")[1] for path in world.paths("duplicates/")] == row.duplicates
@@ -282,7 +282,7 @@ def test_3_9_the_table_of_aliases(world: RoutingFixture, row: Row, aliases: dict
     world.servers[mailbox].deliver(data)
     world.run(mailbox)
     results = [world.read(path) for path in world.paths("routed/")]
-    assert {(one["route"], one["recipient"], one["matched"]) for one in results} == row.results
+    assert {(result["route"], result["recipient"], result["matched"]) for result in results} == row.results
     assert len(results) == len(row.results)
     assert world.paths("unhandled/") == world.paths("duplicates/") == []
 
@@ -316,6 +316,8 @@ def test_3_9_the_aliass_route_matches_mail_of_every_protocol(
         results = [json.loads(stores.blobs.read(path) or b"") for path in stores.blobs.list("routed/")]
     finally:
         stores.close()
-    assert {(one["route"], one["recipient"], one["matched"]) for one in results} == by_alias("x-original-to")
+    assert {(result["route"], result["recipient"], result["matched"]) for result in results} == by_alias(
+        "x-original-to"
+    )
     assert len(results) == 1
     assert results[0]["arrival"]["protocol"] == protocol

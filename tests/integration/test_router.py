@@ -30,9 +30,9 @@ from tests.servers.pump import poll, work_until_idle
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def test_8_1_a_kill_between_claim_and_result_is_finished_by_the_next_try(world: RoutingFixture) -> None:
@@ -99,11 +99,11 @@ def test_8_1_a_kill_between_receipt_and_route_request_is_finished_by_sweep_after
     poll(app, "support")
     with suppress(ProcessGone):
         work_until_idle(app)
-    sorter = world.app().router
+    router = world.app().router
     world.time += timedelta(minutes=59)
-    assert sorter.sweep() == 0
+    assert router.sweep() == 0
     world.time += timedelta(minutes=2)
-    assert sorter.sweep() == 1
+    assert router.sweep() == 1
     work_until_idle(replace(world.app(), poller=replace(app.poller, mailboxes={})))
     assert world.results() == [("support", "support@example.com")]
 
@@ -164,18 +164,18 @@ def stored(world: RoutingFixture, data: bytes) -> RouteRequest:
 def test_8_4_a_dead_letter_names_the_message_and_the_error(
     world: RoutingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    announcement = stored(world, letter("support@example.com"))
+    route_request = stored(world, letter("support@example.com"))
 
     def read(_data: object) -> None:
         raise ValueError("an unexpected error")
 
     app = world.app()
-    sorter = replace(app.router, parse=read)  # type: ignore[arg-type]  # a reader that raises gives no message
+    router = replace(app.router, parse=read)  # type: ignore[arg-type]  # a reader that raises gives no message
     with pytest.raises(ValueError, match="an unexpected error") as caught:
-        sorter.route(announcement)
-    sorter.record_error(announcement, caught.value)
+        router.route(route_request)
+    router.record_error(route_request, caught.value)
     world.time += timedelta(days=2)
-    path = sorter.dead_letter(announcement)
+    path = router.dead_letter(route_request)
     [receipt] = world.receipts()
     assert path == f"failed/support/2026/11/23/{receipt.message}-{receipt.arrival[:12]}.json"
     assert world.paths("failed/") == [path]
@@ -183,21 +183,21 @@ def test_8_4_a_dead_letter_names_the_message_and_the_error(
     assert told["error"] == "an unexpected error: ValueError"
     assert told["arrival"]["mailbox"] == "support"
     assert (receipt.state, receipt.last_error) == (State.FAILED, "an unexpected error: ValueError")
-    assert [one.getMessage().split(":")[0] for one in caplog.records if one.levelno == logging.ERROR] == [
+    assert [record.getMessage().split(":")[0] for record in caplog.records if record.levelno == logging.ERROR] == [
         "message-failed"
     ]
     assert world.stores.blobs.exists(raw_path(receipt.message)), "the raw bytes are never lost"
     assert not list(world.stores.records.scan(Table.OUTBOX))
-    assert sorter.sweep(timedelta(0)) == 0
-    sorter.dead_letter(announcement)
+    assert router.sweep(timedelta(0)) == 0
+    router.dead_letter(route_request)
     assert world.paths("failed/") == [path], "reported twice, recorded once"
 
 
 def test_8_4_a_message_that_was_routed_after_all_is_not_dead_lettered(world: RoutingFixture) -> None:
-    announcement = stored(world, letter("support@example.com"))
+    route_request = stored(world, letter("support@example.com"))
     app = world.app()
-    app.router.route(announcement)
-    assert app.router.dead_letter(announcement) is None
+    app.router.route(route_request)
+    assert app.router.dead_letter(route_request) is None
     assert world.receipts()[0].state is State.ROUTED
     assert world.paths("failed/") == []
 
@@ -205,40 +205,40 @@ def test_8_4_a_message_that_was_routed_after_all_is_not_dead_lettered(world: Rou
 def test_8_4_an_arrival_without_a_receipt_leaves_no_record(
     world: RoutingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sorter = world.app().router
+    router = world.app().router
     with pytest.raises(MessageMissing) as caught:
-        sorter.route(RouteRequest("ab" * 32))
-    sorter.record_error(RouteRequest("ab" * 32), caught.value)
-    assert sorter.dead_letter(RouteRequest("ab" * 32)) is None
+        router.route(RouteRequest("ab" * 32))
+    router.record_error(RouteRequest("ab" * 32), caught.value)
+    assert router.dead_letter(RouteRequest("ab" * 32)) is None
     assert "message-failed" in caplog.text
     assert world.receipts() == []
 
 
 def test_8_4_the_dead_letter_of_a_receipt_without_bytes_says_so(world: RoutingFixture) -> None:
-    announcement = stored(world, letter("support@example.com"))
+    route_request = stored(world, letter("support@example.com"))
     [receipt] = world.receipts()
     (world.folder / "mail" / raw_path(receipt.message)).unlink(missing_ok=True)
     (world.folder / raw_path(receipt.message)).unlink(missing_ok=True)
-    sorter = world.app().router
+    router = world.app().router
     with pytest.raises(MessageMissing, match=r"raw\.eml") as caught:
-        sorter.route(announcement)
-    sorter.record_error(announcement, caught.value)
-    path = sorter.dead_letter(announcement)
+        router.route(route_request)
+    router.record_error(route_request, caught.value)
+    path = router.dead_letter(route_request)
     assert path is not None
     assert "raw.eml" in world.read(path)["error"]
 
 
 def test_mail_of_a_mailbox_with_invalid_settings_waits(world: RoutingFixture) -> None:
-    announcement = stored(world, letter("support@example.com"))
+    route_request = stored(world, letter("support@example.com"))
     app = world.app(faulty={"support": ("MAILBOXES__support__HOST is missing",)})
     with pytest.raises(TransientError) as caught:
-        app.router.route(announcement)
-    app.router.requeue(announcement, caught.value)
+        app.router.route(route_request)
+    app.router.requeue(route_request, caught.value)
     queue = world.stores.queues[QueueName.ROUTE_REQUESTS]
     assert queue.receive(4, hidden_for=1) == [], "not before its pause is over"
     let_time_pass(world.folder)
     [item] = queue.receive(4, hidden_for=600)
-    assert RouteRequest.from_json(item.body) == replace(announcement, retries=1)
+    assert RouteRequest.from_json(item.body) == replace(route_request, retries=1)
     assert world.receipts()[0].state is State.STORED
     app = world.app()
     app.router.route(RouteRequest.from_json(item.body))

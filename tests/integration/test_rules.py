@@ -19,9 +19,9 @@ RECEIVED = "Received: from mx.sender.example by mail.example.com with ESMTPS id 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_2_3_a_result_says_what_matched_so_that_a_rewritten_alias_can_be_seen(
     [result] = results_of(world, f"{top}From: a@b.example\r\n{to}\r\n\r\ntext\r\n".encode())
     assert result["matched"] == matched
     # Exchange replaced the alias with the primary address: the match is not the envelope recipient.
-    assert [one["address"] for one in result["hints"]] == (["sales@example.com"] if above else [])
+    assert [hint["address"] for hint in result["hints"]] == (["sales@example.com"] if above else [])
 
 
 def test_2_5_an_invalid_address_is_listed_and_the_others_are_routed(world: RoutingFixture) -> None:

@@ -14,9 +14,9 @@ from tests.integration.rules_fixture import PDF, TEXT, mixed, read_message, resu
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 BOUNCE = (

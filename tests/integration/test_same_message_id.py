@@ -44,9 +44,9 @@ def letter(body: str, top: str = "", to: str = "sales@example.com", number: int 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(f"folder:{tmp_path}/mail")
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(f"folder:{tmp_path}/mail")
+    yield fixture
+    fixture.stores.close()
 
 
 def arrives(
@@ -55,30 +55,30 @@ def arrives(
     world.servers[mailbox].deliver(data)
     app = world.app(settings)
     app.poller.poll(Poll(mailbox, PollReason.MANUAL))
-    (announcement,) = world.take_route_requests()
+    (route_request,) = world.take_route_requests()
     if route:
-        app.router.route(announcement)
-    return announcement
+        app.router.route(route_request)
+    return route_request
 
 
-def receipt(world: ReplayFixture, announcement: RouteRequest) -> Receipt:
-    record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
+def receipt(world: ReplayFixture, route_request: RouteRequest) -> Receipt:
+    record = world.stores.records.get(Table.RECEIPTS, route_request.arrival)
     assert record is not None
     return Receipt.from_record(record)
 
 
-def result(world: ReplayFixture, announcement: RouteRequest, recipient: str = "sales@example.com") -> dict[str, Any]:
-    read: dict[str, Any] = world.read(receipt(world, announcement).results()[recipient])
+def result(world: ReplayFixture, route_request: RouteRequest, recipient: str = "sales@example.com") -> dict[str, Any]:
+    read: dict[str, Any] = world.read(receipt(world, route_request).results()[recipient])
     return read
 
 
-def outcome(world: ReplayFixture, announcement: RouteRequest) -> str:
-    (told,) = receipt(world, announcement).outcomes.values()
+def outcome(world: ReplayFixture, route_request: RouteRequest) -> str:
+    (told,) = receipt(world, route_request).outcomes.values()
     return told
 
 
-def reference(world: ReplayFixture, announcement: RouteRequest) -> dict[str, str]:
-    one = receipt(world, announcement)
+def reference(world: ReplayFixture, route_request: RouteRequest) -> dict[str, str]:
+    one = receipt(world, route_request)
     (path,) = one.results().values()
     return {"arrival": one.arrival, "message": one.message, "result": path}
 
@@ -277,7 +277,7 @@ def test_8_5_an_erased_message_differs_from_all_and_keeps_its_position(world: Re
     assert outcome(world, footer) == f"duplicate {genuine.arrival}", "though the first position is blank"
     again = arrives(world, letter(FORGED, "X-Copy: 1\r\n"))
     assert result(world, again)["same_message_id"] == [reference(world, genuine)], "what is sent again is new mail"
-    left = [one for one in world.stores.records.scan(Table.CLAIMS) if not one.values["owner"]]
+    left = [record for record in world.stores.records.scan(Table.CLAIMS) if not record.values["owner"]]
     assert {one.values["kind"] for one in left} == {"message-id"}
     assert {value for one in left for name, value in one.values.items() if name != "kind"} == {"", "[]"}
 
@@ -290,11 +290,11 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: 
         third = arrives(world, letter(FOOTER, number=at), "office", route=False)
         routed, gone = (second, first) if erased is FORGED else (third, second)
         erasing = _AtOperation(world, at, receipt(world, gone).message)
-        sorter = world.app(SALES).router
+        message_router = world.app(SALES).router
         with suppress(ServiceUnavailable):
-            replace(sorter, storage=replace(world.stores, records=erasing)).route(routed)
+            replace(message_router, storage=replace(world.stores, records=erasing)).route(routed)
         for one in (second, third):
-            sorter.route(one, tried=True)
+            message_router.route(one, tried=True)
         copy = arrives(world, letter(FOOTER + "\n\nscanned twice", number=at))
         results = [one for one in (second, third, copy) if receipt(world, one).results()]
         # A duplicate of an erased message stays one, and further copies are new mail.
@@ -335,13 +335,13 @@ def test_4_4_a_replay_marks_the_first_message_and_writes_no_second_result(world:
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     (path,) = receipt(world, forged).results().values()
-    sorter = world.app(SALES).router
-    sorter.route(RouteRequest(forged.arrival, replay=ReplayRequest(path, "again-1")))
+    message_router = world.app(SALES).router
+    message_router.route(RouteRequest(forged.arrival, replay=ReplayRequest(path, "again-1")))
     (new,) = [one for one in world.paths("routed/") if world.read(one)["replaces"] == path]
     assert world.read(new)["same_message_id"] == [reference(world, genuine)]
     before = world.paths("")
     for one in (forged, genuine):
-        sorter.route(RouteRequest(one.arrival, replay=ReplayRequest("unhandled/support/x", "")), tried=True)
+        message_router.route(RouteRequest(one.arrival, replay=ReplayRequest("unhandled/support/x", "")), tried=True)
     assert world.paths("") == before
 
 
@@ -360,7 +360,7 @@ def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attem
         world.app(trusting).router.route(second, tried=True)
         third = receipt(world, copy)
         owners = {second.arrival, copy.arrival}
-        has = [one for one in owners if receipt(world, RouteRequest(one)).results()]
+        has = [owner for owner in owners if receipt(world, RouteRequest(owner)).results()]
         # The second is a duplicate of the first only if no copy was compared with it before.
         assert has, "one of the two has a result"
         for told in third.outcomes.values():
@@ -397,19 +397,37 @@ def test_4_3_more_different_messages_than_positions_still_have_results(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deduplication, "PLACES", 4)
-    announcements = [arrives(world, letter(f"body {number}")) for number in range(8)]
-    assert [len(result(world, one)["same_message_id"]) for one in announcements] == [0, 1, 2, 3, 3, 3, 3, 3]
+    route_requests = [arrives(world, letter(f"body {number}")) for number in range(8)]
+    assert [len(result(world, route_request)["same_message_id"]) for route_request in route_requests] == [
+        0,
+        1,
+        2,
+        3,
+        3,
+        3,
+        3,
+        3,
+    ]
     copies = [arrives(world, letter(f"body {number}", "X-Copy: 1\r\n")) for number in (2, 7)]
-    expected = [f"duplicate {announcements[number].arrival}" for number in (2, 7)]
+    expected = [f"duplicate {route_requests[number].arrival}" for number in (2, 7)]
     assert [outcome(world, copy) for copy in copies] == expected, "by content, whatever the place"
     footer = arrives(world, letter("body 3\r\n\r\nfooter"))
-    assert outcome(world, footer) == f"duplicate {announcements[3].arrival}"
+    assert outcome(world, footer) == f"duplicate {route_requests[3].arrival}"
 
 
 def test_4_3_a_result_names_three_others_at_most(world: ReplayFixture) -> None:
-    announcements = [arrives(world, letter(f"body {number}")) for number in range(8)]
-    assert [len(result(world, one)["same_message_id"]) for one in announcements] == [0, 1, 2, 3, 3, 3, 3, 3]
-    (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=announcements[0].arrival), 10)
+    route_requests = [arrives(world, letter(f"body {number}")) for number in range(8)]
+    assert [len(result(world, route_request)["same_message_id"]) for route_request in route_requests] == [
+        0,
+        1,
+        2,
+        3,
+        3,
+        3,
+        3,
+        3,
+    ]
+    (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=route_requests[0].arrival), 10)
     others = story["same_message_id"]
     assert isinstance(others, list)
     assert len(others) == 7
@@ -418,11 +436,11 @@ def test_4_3_a_result_names_three_others_at_most(world: ReplayFixture) -> None:
 def test_4_3_a_result_names_the_others_whatever_the_size_of_its_headers(world: ReplayFixture) -> None:
     to = ", ".join(["sales@example.com", *(f"somebody.number.{number}@elsewhere.example" for number in range(300))])
     top = "References: " + " ".join(f"<{number}@customer.example>" for number in range(300)) + "\r\n"
-    announcements = [arrives(world, letter(f"body {number}", top, to)) for number in range(5)]
-    last = result(world, announcements[-1])
-    assert last["same_message_id"] == [reference(world, one) for one in announcements[:3]]
+    route_requests = [arrives(world, letter(f"body {number}", top, to)) for number in range(5)]
+    last = result(world, route_requests[-1])
+    assert last["same_message_id"] == [reference(world, route_request) for route_request in route_requests[:3]]
     assert "same_message_id" not in last["truncated"]
-    (path,) = receipt(world, announcements[-1]).results().values()
+    (path,) = receipt(world, route_requests[-1]).results().values()
     assert len(world.stores.blobs.read(path) or b"") <= 3584
 
 

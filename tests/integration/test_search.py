@@ -27,11 +27,11 @@ ANNS = ANN + b"Date: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <o'neill.1@c
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(storage)
-    made.poll_and_route(BOTH, ANNS, letter("billing@example.com", 2), letter("nobody@example.com", 3))
-    made.poll_and_route(BOTH, letter("billing@example.com", 2, "text"), mailbox="office")
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(storage)
+    fixture.poll_and_route(BOTH, ANNS, letter("billing@example.com", 2), letter("nobody@example.com", 3))
+    fixture.poll_and_route(BOTH, letter("billing@example.com", 2, "text"), mailbox="office")
+    yield fixture
+    fixture.stores.close()
 
 
 def found(world: ReplayFixture, **wanted: Any) -> list[Receipt]:

@@ -24,24 +24,24 @@ BCC = {"ROUTES__bcc__ADDRESS": "*", "ROUTES__bcc__SENDERS": "*@b.example"}
 
 @pytest.fixture
 def world(storage: str) -> Iterator[ReplayFixture]:
-    made = ReplayFixture(storage)
-    yield made
-    made.stores.close()
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 def arrived(world: ReplayFixture, number: int) -> RouteRequest:
     """Store a message to two recipients without routing it."""
     world.servers["support"].deliver(letter("billing@example.com, sales@example.com", number))
     world.app(BOTH).poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.take_route_requests()
-    return announcement
+    [route_request] = world.take_route_requests()
+    return route_request
 
 
-def dies(world: ReplayFixture, announcement: RouteRequest, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
+def dies(world: ReplayFixture, route_request: RouteRequest, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
     """Run an attempt that ends at one operation; return False if it finished before."""
     faults = Faults(at, way)
     with suppress(ProcessGone):
-        world.app(routes, faults.stores(world.stores)).router.route(announcement)
+        world.app(routes, faults.stores(world.stores)).router.route(route_request)
     return faults.count >= at
 
 
@@ -52,34 +52,34 @@ def test_4_1_after_a_crash_at_any_operation_other_routes_give_every_recipient_on
 ) -> None:
     number = 1
     while True:
-        announcement = arrived(world, number)
-        died = dies(world, announcement, number, way)
+        route_request = arrived(world, number)
+        died = dies(world, route_request, number, way)
         copy = b"X-Gateway: 1\r\n" + letter("billing@example.com, sales@example.com", number)
         world.poll_and_route(BOTH, copy, mailbox="office")
-        world.app(later).router.route(announcement, tried=True)
+        world.app(later).router.route(route_request, tried=True)
         number += 1
         if not died:
             break
     results = [world.read(path) for path in world.paths("routed/")]
-    given = Counter((one["recipient"], one["envelope"]["subject"]) for one in results)
+    given = Counter((result["recipient"], result["envelope"]["subject"]) for result in results)
     expected = {(f"{who}@example.com", str(n)): 1 for who in ("billing", "sales") for n in range(1, number)}
     assert given == expected
     there = set(world.paths("routed/"))
     assert all(world.read(path)["route"] == path.split("/")[1] for path in there)
     for path in world.paths("duplicates/"):
-        assert all(one["duplicate_of"]["result"] in there for one in world.read(path)["duplicates"])
+        assert all(duplicate["duplicate_of"]["result"] in there for duplicate in world.read(path)["duplicates"])
     assert number > 8, "it died at operations"
 
 
 def test_a_finished_claim_is_recorded_as_routed_and_not_as_unhandled(world: ReplayFixture) -> None:
-    announcement = arrived(world, 1)
+    route_request = arrived(world, 1)
     at = next(n for n in range(1, 30) if _first_result_at(world, n))
-    announcement = arrived(world, 2)
-    assert dies(world, announcement, at, Way.GONE_AFTER)
+    route_request = arrived(world, 2)
+    assert dies(world, route_request, at, Way.GONE_AFTER)
     assert len([path for path in world.paths("routed/") if world.read(path)["envelope"]["subject"] == "2"]) == 1
-    world.app(NOBODY).router.route(announcement, tried=True)
+    world.app(NOBODY).router.route(route_request, tried=True)
     assert not [path for path in world.paths("unhandled/") if world.read(path)["envelope"]["subject"] == "2"]
-    record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
+    record = world.stores.records.get(Table.RECEIPTS, route_request.arrival)
     assert record is not None
     assert record.values["outcome"] == "routed"
     assert set(Receipt.from_record(record).outcomes) == {"billing@example.com"}
@@ -87,16 +87,16 @@ def test_a_finished_claim_is_recorded_as_routed_and_not_as_unhandled(world: Repl
 
 def _first_result_at(world: ReplayFixture, at: int) -> bool:
     """Return whether an attempt that ends after this operation leaves the first result; uses messages of its own."""
-    announcement = arrived(world, 100 + at)
-    dies(world, announcement, at, Way.GONE_AFTER)
+    route_request = arrived(world, 100 + at)
+    dies(world, route_request, at, Way.GONE_AFTER)
     return bool(world.paths("routed/"))
 
 
 def test_a_wildcard_claim_is_finished_and_a_named_recipients_claim_is_not(world: ReplayFixture) -> None:
     for at in range(1, 25):
-        announcement = arrived(world, at)
-        died = dies(world, announcement, at, Way.GONE_AFTER, BCC)
-        world.app(NOBODY).router.route(announcement, tried=True)
+        route_request = arrived(world, at)
+        died = dies(world, route_request, at, Way.GONE_AFTER, BCC)
+        world.app(NOBODY).router.route(route_request, tried=True)
         if not died:
             break
     else:
@@ -112,8 +112,8 @@ def test_a_wildcard_claim_is_finished_and_a_named_recipients_claim_is_not(world:
 
 def test_an_arrival_whose_request_is_published_again_counts_as_tried(world: ReplayFixture) -> None:
     """By the sweep, and by a poll that finds it stored and not routed."""
-    announcement = arrived(world, 1)
-    assert announcement.retries == 0
+    route_request = arrived(world, 1)
+    assert route_request.retries == 0
     assert world.app(BOTH).router.sweep(timedelta(0)) == 1
     [again] = world.take_route_requests()
     assert again.retries == 1

@@ -32,10 +32,10 @@ TOLD: dict[str, object] = {
 
 @pytest.fixture(params=["delete", "keep"])
 def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[IntakeFixture]:
-    made = IntakeFixture(tmp_path)
-    made.extra = {"AFTER": request.param}
-    yield made
-    made.stores.close()
+    fixture = IntakeFixture(tmp_path)
+    fixture.extra = {"AFTER": request.param}
+    yield fixture
+    fixture.stores.close()
 
 
 def seal(world: IntakeFixture, *numbers: int) -> None:
@@ -72,7 +72,7 @@ def test_8_3_an_unreadable_message_is_recorded_once_and_stays_and_does_not_stop_
     assert states(world) == ["routed", "routed", "unreadable"]
     [path] = records(world)
     assert path.startswith("unreadable/support/2026/11/23/"), "the day is that of the first poll"
-    assert [one.levelname for one in caplog.records if path in one.getMessage()] == ["WARNING"], "said once"
+    assert [record.levelname for record in caplog.records if path in record.getMessage()] == ["WARNING"], "said once"
     health = world.app().health.get("support")
     assert (health.failures, health.last_error) == (0, "")
 

@@ -18,11 +18,11 @@ def work_until_idle(app: App) -> None:
             queues[QueueName.POLLS].delete(item)
         arrivals = queues[QueueName.ROUTE_REQUESTS].receive(4, hidden_for=600)
         for item in arrivals:
-            announcement = RouteRequest.from_json(item.body)
+            route_request = RouteRequest.from_json(item.body)
             try:
-                app.router.route(announcement, tried=item.dequeue_count > 1)
+                app.router.route(route_request, tried=item.dequeue_count > 1)
             except TransientError as error:
-                app.router.requeue(announcement, error)
+                app.router.requeue(route_request, error)
             queues[QueueName.ROUTE_REQUESTS].delete(item)
         if not polls and not arrivals:
             return

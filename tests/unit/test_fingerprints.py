@@ -26,7 +26,7 @@ SEEN = VisibleContent(
 
 
 def kinds(seen: VisibleContent, message: str = "x") -> dict[str, str]:
-    return {one.kind: one.digest for one in fingerprints(message, seen)}
+    return {fingerprint.kind: fingerprint.digest for fingerprint in fingerprints(message, seen)}
 
 
 def test_4_1_the_one_order_in_which_claims_are_taken() -> None:

@@ -163,7 +163,7 @@ def test_1_9_one_alert_when_it_stops_and_one_when_it_recovers(
     for _ in range(2):
         health.record_success(settings, collected=0, left=0)
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-recovered"]
-    assert all("support" in one.getMessage() for one in caplog.records), "each line says which mailbox"
+    assert all("support" in record.getMessage() for record in caplog.records), "each line says which mailbox"
 
 
 def test_1_9_ten_failures_disable_by_default(health: HealthRecords) -> None:

@@ -87,8 +87,8 @@ def test_writing_a_receipt_again_keeps_what_routing_added() -> None:
 
 
 @pytest.mark.parametrize("announcement", [RouteRequest("ab"), RouteRequest("ab", 3, "00-aa-bb-01")])
-def test_a_route_request_is_parsed_as_it_was_written(announcement: RouteRequest) -> None:
-    assert RouteRequest.from_json(announcement.to_json()) == announcement
+def test_a_route_request_is_parsed_as_it_was_written(route_request: RouteRequest) -> None:
+    assert RouteRequest.from_json(route_request.to_json()) == route_request
 
 
 @pytest.mark.parametrize("reason", PollReason)

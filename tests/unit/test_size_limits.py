@@ -72,7 +72,9 @@ TEXT = st.one_of(st.text(max_size=3_000), st.sampled_from(["€" * 900, '"\\\n' 
     st.integers(1_500, 20_000),
 )
 def test_no_document_exceeds_its_limit(texts: dict[str, str], addresses: list[dict[str, str]], limit: int) -> None:
-    whole = document(**texts, **{"from": addresses, "thread": {"references": [one["address"] for one in addresses]}})
+    whole = document(
+        **texts, **{"from": addresses, "thread": {"references": [address["address"] for address in addresses]}}
+    )
     assert len(fit(whole, limit)) <= limit
 
 
