@@ -97,9 +97,8 @@ class MessageRouter:
         record = self.storage.records.get(Table.RECEIPTS, request.arrival)
         if record is None:
             raise MessageMissing(f"arrival {request.arrival} has a route request and no receipt")
-        receipt_values = record.values
-        with tracing.set_attributes(mailbox=str(receipt_values["mailbox"]), message=str(receipt_values["message"])):
-            receipt = Receipt.from_record(record)
+        receipt = Receipt.from_record(record)
+        with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
             status = self._finish_if_processed(request, receipt)
             if status is not None:
                 return status
@@ -259,21 +258,21 @@ class RoutingAttempt:
         Raises:
             WriteConflict: another replay of this arrival ended meanwhile; the message must be routed again.
         """
-        records = self.storage.records
-        conversations = Conversations(records)
+        conversations = Conversations(self.storage.records)
         thread = thread_references(self.message, self.decision, by_tag_alone=self.table.reading.by_tag_alone)
-        conversation = str(self.record.values.get("conversation", "")) or conversations.find(
-            thread, self.receipt.message
-        )
+        conversation = self.receipt.conversation or conversations.find(thread, self.receipt.message)
         documents = self._document_writer(conversation)
+        # 1. and 2. For each recipient: the claims, then the result.
         self._write_results(documents)
+        # After the recipients: the records, durable before the receipt says that the message is routed.
         outcome, true_kinds = self._write_records(documents)
         self.storage.blobs.settle()
         conversations.register(thread, conversation)
         if self._is_replay:
             self._resolve_records(outcome, true_kinds)
+        # The receipt, then the outbox entry. Only then does the host delete the route request.
         is_final = self._write_receipt(self._receipt_values(outcome, conversation))
-        records.delete_many(Table.OUTBOX, {self.receipt.arrival, self.request.outbox_key})
+        self.storage.records.delete_many(Table.OUTBOX, {self.receipt.arrival, self.request.outbox_key})
         if is_final:
             self._count(outcome)
         return outcome
