@@ -16,14 +16,16 @@ OFFICE_ONLY = {
 }
 
 
-def run_forget(world: ReplayFixture, what: str, *, really: bool = True, stores: Storage | None = None) -> ErasureResult:
+def run_forget(
+    world: ReplayFixture, argument: str, *, really: bool = True, stores: Storage | None = None
+) -> ErasureResult:
     app = world.app(BOTH, stores)
-    return forget(app, what, really=really, progress=lambda _done, _of: None, waiting=lambda _mailbox: None)
+    return forget(app, argument, really=really, progress=lambda _done, _of: None, waiting=lambda _mailbox: None)
 
 
 def dump_storage(stores: Storage) -> str:
     """Return the whole storage as one text: paths, blobs, and records."""
-    told = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
+    texts = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
     for table in Table:
-        told += [f"{record.key} {record.values}" for record in stores.records.scan(table)]
-    return "\n".join(told)
+        texts += [f"{record.key} {record.values}" for record in stores.records.scan(table)]
+    return "\n".join(texts)

@@ -102,9 +102,9 @@ class GraphPollingFixture(PollingFixture):
 
     def take_delayed_polls(self) -> list[tuple[Poll, float]]:
         """Return the polls on the queue with the seconds that each is delayed, and empty the queue."""
-        told = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
+        query = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
-            found = [(Poll.from_json(body), round(seconds, 3)) for body, seconds in database.execute(told)]
+            found = [(Poll.from_json(body), round(seconds, 3)) for body, seconds in database.execute(query)]
             database.execute("DELETE FROM messages WHERE queue = 'polls'")
         database.close()
         return found
@@ -112,17 +112,17 @@ class GraphPollingFixture(PollingFixture):
     def run(self, *polls: Poll, at_most: int = 20) -> list[tuple[str, float]]:
         """Run polls and their follow-ups, each at its time; return the reason and second of each."""
         start = self.time
-        looks: list[tuple[str, float]] = []
+        polls_made: list[tuple[str, float]] = []
         waiting = [(0.0, poll) for poll in polls]
         for _ in range(at_most):
             if not waiting:
-                return looks
+                return polls_made
             due, poll = waiting.pop(0)
             self.time = max(self.time, start + timedelta(seconds=due))
             before = self.sign_ins
             self.run_poll(poll)
             now = (self.time - start).total_seconds()
-            looks += [(str(poll.reason), now)] * (self.sign_ins - before)
+            polls_made += [(str(poll.reason), now)] * (self.sign_ins - before)
             waiting += [(now + delay, one) for one, delay in self.take_delayed_polls()]
             waiting.sort(key=lambda one: one[0])
         raise AssertionError("polls go on for ever")

@@ -74,12 +74,12 @@ class ReplayFixture(Holding):
     def take_route_requests(self) -> list[RouteRequest]:
         """Return the route requests on the queue, and empty it."""
         queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
-        found = []
+        route_requests = []
         while items := queue.receive(32, hidden_for=60):
             for item in items:
-                found.append(RouteRequest.from_json(item.body))
+                route_requests.append(RouteRequest.from_json(item.body))
                 queue.delete(item)
-        return found
+        return route_requests
 
     def only_path(self, prefix: str) -> str:
         [path] = self.stores.blobs.list(prefix)

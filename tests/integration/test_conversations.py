@@ -32,11 +32,11 @@ def conversations(world: RoutingFixture, *messages: bytes) -> list[str]:
     for data in messages:
         world.servers["support"].deliver(data)
         world.run("support")
-    found = {}
+    conversation_by_message = {}
     for path in world.paths("routed/"):
         result = world.read(path)
-        found[result["message"]] = str(result["conversation"])
-    return [found[identity(data)] for data in messages]
+        conversation_by_message[result["message"]] = str(result["conversation"])
+    return [conversation_by_message[identity(data)] for data in messages]
 
 
 def test_6_1_a_reply_belongs_to_the_conversation_of_its_parent(world: RoutingFixture) -> None:

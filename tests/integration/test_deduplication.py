@@ -41,9 +41,9 @@ def test_3_8_the_same_bytes_under_one_route_have_one_result_and_a_record_that_na
     [path] = world.paths("duplicates/")
     first, second = sorted(world.receipts(), key=lambda one: one.mailbox != "support")
     assert path == f"duplicates/office/2026/11/23/{identity(data)}-{second.arrival[:12]}.json"
-    [told] = world.read(path)["duplicates"]
-    assert told["recipient"] == "sales@example.com"
-    assert told["duplicate_of"] == {"arrival": first.arrival, "message": identity(data), "result": result}
+    [entry] = world.read(path)["duplicates"]
+    assert entry["recipient"] == "sales@example.com"
+    assert entry["duplicate_of"] == {"arrival": first.arrival, "message": identity(data), "result": result}
     assert second.outcomes == {"sales@example.com": f"duplicate {first.arrival}"}
     assert first.outcomes == {"sales@example.com": f"routed {result}"}
 
@@ -68,9 +68,9 @@ def test_a_named_recipients_mail_makes_a_later_wildcard_copy_a_duplicate(world: 
     world.run("office")
     assert world.results() == [("support", "support@example.com")]
     [path] = world.paths("duplicates/office/")
-    [told] = world.read(path)["duplicates"]
-    assert told["recipient"] == "*"
-    assert told["duplicate_of"]["result"] == world.paths("routed/")[0]
+    [entry] = world.read(path)["duplicates"]
+    assert entry["recipient"] == "*"
+    assert entry["duplicate_of"]["result"] == world.paths("routed/")[0]
 
 
 def test_wildcard_copies_in_two_mailboxes_have_one_result(world: RoutingFixture) -> None:

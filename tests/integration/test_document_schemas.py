@@ -45,11 +45,11 @@ def hostile() -> list[bytes]:
 
 def test_7_2_every_kind_of_document_is_valid(world: PublishedWorld) -> None:
     world.leave_every_kind()
-    found = judged(world.documents())
-    assert found["mailroom/result/1"] > 5
-    assert found["mailroom/message/1"] > 10
+    counts = judged(world.documents())
+    assert counts["mailroom/result/1"] > 5
+    assert counts["mailroom/message/1"] > 10
     kinds = {"result", "message", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable"}
-    assert set(found) == {f"mailroom/{kind}/1" for kind in kinds}
+    assert set(counts) == {f"mailroom/{kind}/1" for kind in kinds}
 
 
 def test_7_2_documents_of_a_replay_are_valid(world: PublishedWorld) -> None:
@@ -68,10 +68,10 @@ def test_7_2_documents_of_hostile_mail_are_valid(world: PublishedWorld) -> None:
     messages = hostile()
     world.collect("support", *messages)
     documents = dict(world.documents())
-    found = judged(documents.items())
-    assert found["mailroom/message/1"] == len(set(messages))
-    assert found["mailroom/result/1"] >= len(HOSTILE)
-    assert found["mailroom/unhandled/1"] > 0
+    counts = judged(documents.items())
+    assert counts["mailroom/message/1"] == len(set(messages))
+    assert counts["mailroom/result/1"] >= len(HOSTILE)
+    assert counts["mailroom/unhandled/1"] > 0
     assert any(document.get("defects") for document in documents.values())
 
 
@@ -93,17 +93,17 @@ def test_7_2_documents_of_automatic_mail_are_valid(world: PublishedWorld) -> Non
     assert any(result["hints"] for result in results)
 
 
-@pytest.mark.parametrize("told", [{}, {"to": None, "from": None}, {"to": [None, "a@b.example"], "subject": 7}])
+@pytest.mark.parametrize("reported", [{}, {"to": None, "from": None}, {"to": [None, "a@b.example"], "subject": 7}])
 def test_7_2_records_of_unreadable_mail_are_valid_whatever_the_server_reports(
-    tmp_path: Path, told: dict[str, Any]
+    tmp_path: Path, reported: dict[str, Any]
 ) -> None:
     world = PublishedWorld(f"folder:{tmp_path}")
     server = world.servers["support"]
-    server.refused, server.unreadable = {1: "sealed"}, {1: told}
+    server.refused, server.unreadable = {1: "sealed"}, {1: reported}
     world.collect("support", b"sealed")
     assert judged(world.documents()) == {"mailroom/unreadable/1": 1}
     [(_, record)] = world.documents()
-    assert record["message"]["to"] == (["a@b.example"] if told.get("to") else [])
+    assert record["message"]["to"] == (["a@b.example"] if reported.get("to") else [])
     world.stores.close()
 
 
@@ -113,8 +113,8 @@ def test_1_8_a_subject_cut_in_the_middle_of_a_character_does_not_stop_the_mailbo
     # In JSON, escapes of lone surrogates are parsed without an error.
     server.refused, server.unreadable = {1: "sealed"}, {1: json.loads(r'{"subject": "Party \ud83c", "to": ["\udf89"]}')}
     world.collect("support", SALES + b"\r\nbehind it\r\n")
-    found = judged(world.documents())
-    assert found["mailroom/unreadable/1"] == found["mailroom/result/1"] == 1
+    counts = judged(world.documents())
+    assert counts["mailroom/unreadable/1"] == counts["mailroom/result/1"] == 1
     [(_, record)] = world.documents("unreadable/")
     assert record["message"]["subject"] == "Party ?"
     assert world.app().health.get("support").failures == 0
@@ -141,11 +141,11 @@ def test_7_2_documents_of_the_demonstration_are_valid(tmp_path: Path) -> None:
     into = tmp_path / "mail"
     assert run_demo(into, Console(file=io.StringIO())) == 0
     world = PublishedWorld(f"folder:{into}")
-    found = judged(world.documents())
+    counts = judged(world.documents())
     protocols = {one["arrival"]["protocol"] for path, one in world.documents() if "arrival" in one}
     world.stores.close()
     assert protocols == {"imap", "graph"}
-    assert set(found) >= {
+    assert set(counts) >= {
         f"mailroom/{kind}/1" for kind in ("message", "result", "unhandled", "duplicates", "unreadable")
     }
 

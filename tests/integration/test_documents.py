@@ -81,16 +81,16 @@ def test_7_3_the_parsed_message_is_complete(world: RoutingFixture) -> None:
     world.servers["support"].deliver(ATTACHED)
     world.run("support")
     [path] = [path for path in world.paths("messages/") if path.endswith("message.json")]
-    told = world.read(path)
-    assert told["schema"] == "mailroom/message/1"
-    assert told["id"] == identity(ATTACHED)
-    assert told["raw"] == raw_path(identity(ATTACHED))
-    assert told["subject"] == "Grüße"
-    assert told["sent"].startswith("2026-11-23T09:00:00")
-    assert told["text"].strip() == "hello"
+    document = world.read(path)
+    assert document["schema"] == "mailroom/message/1"
+    assert document["id"] == identity(ATTACHED)
+    assert document["raw"] == raw_path(identity(ATTACHED))
+    assert document["subject"] == "Grüße"
+    assert document["sent"].startswith("2026-11-23T09:00:00")
+    assert document["text"].strip() == "hello"
     named = {"size", "message_id", "from", "sender", "reply_to", "to", "cc", "bcc", "subject", "text", "html"}
-    assert named | {"attachments", "headers", "defects"} <= set(told)
-    [attachment] = told["attachments"]
+    assert named | {"attachments", "headers", "defects"} <= set(document)
+    [attachment] = document["attachments"]
     assert attachment["sha256"] == identity(b"<b>1</b>")
     assert attachment["content_type"] == "text/html"
     assert attachment["size"] == 8
@@ -142,13 +142,13 @@ def test_3_6_an_unhandled_record_holds_the_reason_and_the_routes_tried(world: Ro
     [path] = world.paths("unhandled/")
     [receipt] = world.receipts()
     assert path == f"unhandled/support/2026/11/23/{identity(data)}-{receipt.arrival[:12]}.json"
-    told = world.read(path)
-    assert told["reason"] == "conditions"
-    assert len(told["detail"].split()) > 5
-    tried = {(one["address"], one["route"]) for one in told["tried"]}
+    document = world.read(path)
+    assert document["reason"] == "conditions"
+    assert len(document["detail"].split()) > 5
+    tried = {(one["address"], one["route"]) for one in document["tried"]}
     assert {("nobody@example.com", None), ("sales@example.com", "sales")} <= tried
-    assert any("SENDERS" in one["reason"] for one in told["tried"])
-    assert told["paths"]["raw"] == raw_path(identity(data))
+    assert any("SENDERS" in one["reason"] for one in document["tried"])
+    assert document["paths"]["raw"] == raw_path(identity(data))
     assert receipt.state is State.ROUTED
     assert receipt.outcomes == {"*": "unhandled conditions"}
 

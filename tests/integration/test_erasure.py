@@ -54,10 +54,10 @@ def test_8_5_a_message_is_erased_with_all_its_artifacts_and_nothing_else(world: 
     left = list(world.stores.records.scan(Table.CLAIMS))
     assert {record.key for record in left if record.values["owner"]} == claims
     assert {record.values["kind"] for record in left if not record.values["owner"]} == {"message-id"}
-    told = dump_storage(world.stores)
+    content = dump_storage(world.stores)
     for gone in (identity(TO_BOTH), "sales@example.com", "a@b.example", "1@b.example"):
-        assert gone not in told, gone
-    assert identity(OTHER) in told
+        assert gone not in content, gone
+    assert identity(OTHER) in content
     assert sorted(receipt.state for receipt in world.receipts()) == [State.ERASED, State.ERASED, State.ROUTED]
     assert run_forget(world, other.arrival, really=False).groups[0].message == identity(OTHER)
 
@@ -91,9 +91,9 @@ def test_8_5_a_sender_is_erased_for_all_recipients(world: ReplayFixture) -> None
     world.poll_and_route(BOTH, OTHER, mailbox="office")
     outcome = run_forget(world, " Ann@Customer.Example ")
     assert {group.message for group in outcome.groups} == {identity(OTHER), identity(spam)}
-    told = dump_storage(world.stores)
+    content = dump_storage(world.stores)
     for gone in ("ann@customer.example", "nobody@example.com", identity(OTHER), identity(spam)):
-        assert gone not in told, gone
+        assert gone not in content, gone
     assert left_of(world.stores, identity(TO_BOTH))
     assert sum(world.results().values()) == 2
     assert run_forget(world, "ann@customer.example").groups == []
@@ -163,14 +163,14 @@ def test_8_5_a_thread_is_erased_with_its_last_message(world: ReplayFixture) -> N
     reply = letter("billing@example.com", 2, "yes").replace(b"\r\n\r\n", b"\r\nIn-Reply-To: <1@b.example>\r\n\r\n", 1)
     world.poll_and_route(BOTH, TO_BOTH, reply)
 
-    def told() -> set[str]:
+    def content() -> set[str]:
         return {str(record.values["text"]) for record in world.stores.records.scan(Table.CONVERSATIONS)}
 
-    assert told() == {"1@b.example", "2@b.example"}
+    assert content() == {"1@b.example", "2@b.example"}
     run_forget(world, identity(TO_BOTH))
-    assert told() == {"2@b.example"}
+    assert content() == {"2@b.example"}
     run_forget(world, identity(reply))
-    assert told() == set()
+    assert content() == set()
 
 
 def test_8_5_a_dead_letter_is_erased_by_its_id(world: ReplayFixture) -> None:

@@ -26,17 +26,17 @@ def world(storage: str) -> Iterator[ReplayFixture]:
 
 def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH)
-    told: list[str] = []
+    reported: list[str] = []
     lease = RenewingLease.acquire(world.stores.leases, "office")
     assert lease is not None
     eraser = Eraser(world.stores, {"office", "support"}, lease_timeout=0.5)
     with (
         lease,
         pytest.raises(ServiceUnavailable, match="office is being drained"),
-        eraser.hold_mailboxes(told.append),
+        eraser.hold_mailboxes(reported.append),
     ):
         pytest.fail("it is drained")
-    assert set(told) == {"office"}
+    assert set(reported) == {"office"}
     with eraser.hold_mailboxes() as ensure:
         ensure()
         assert RenewingLease.acquire(world.stores.leases, "support") is None
@@ -66,8 +66,10 @@ def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
             with suppress(MessageMissing):
                 run_forget(world, what)
             assert list(world.stores.blobs.list()) == [], (at, faults.names[-3:])
-            told = dump_storage(world.stores)
-            assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told], faults.names[-3:]
+            reported = dump_storage(world.stores)
+            assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in reported], faults.names[
+                -3:
+            ]
             assert all(receipt.is_fully_erased for receipt in world.receipts())
             if done:
                 assert at > 10

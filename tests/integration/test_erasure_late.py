@@ -68,13 +68,15 @@ def test_8_5_a_late_worker_keeps_the_message_that_arrived_again(world: ReplayFix
     assert world.stores.blobs.exists(raw_path(identity(TO_BOTH)))
 
 
-@pytest.mark.parametrize("told", [BOTH, {}], ids=["routed", "unhandled"])
-def test_8_5_after_a_late_worker_that_dies_its_results_are_deleted(world: ReplayFixture, told: dict[str, str]) -> None:
+@pytest.mark.parametrize("routes", [BOTH, {}], ids=["routed", "unhandled"])
+def test_8_5_after_a_late_worker_that_dies_its_results_are_deleted(
+    world: ReplayFixture, routes: dict[str, str]
+) -> None:
     world.servers["support"].deliver(TO_BOTH)
-    app = world.app(told)
+    app = world.app(routes)
     app.poller.poll(Poll("support", PollReason.MANUAL))
     [route_request] = world.take_route_requests()
-    slow = world.app(told)
+    slow = world.app(routes)
 
     def decided_then_forgotten(data: Any) -> Message:
         message = slow.router.parse(data)
@@ -117,6 +119,6 @@ def test_8_5_a_worker_that_still_routes_it_rolls_back_its_results(world: ReplayF
     late.route(RouteRequest(route_request.arrival))
     assert counted() - before == 2, "by the first worker, and not by the late one again"
     assert list(world.stores.blobs.list()) == []
-    told = dump_storage(world.stores)
-    assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told]
+    routes = dump_storage(world.stores)
+    assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in routes]
     assert [receipt.state for receipt in world.receipts()] == [State.ERASED]

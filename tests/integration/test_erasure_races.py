@@ -70,9 +70,9 @@ def test_8_5_a_replayed_result_missing_from_a_truncated_receipt_is_erased(
     monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
     world.poll_and_route(BILLING, TO_BOTH)
     world.replay(ACCOUNTS, world.only_path("routed/"), reissue=True)
-    told = Console(file=StringIO(), width=200)
-    show(run_forget(world, "billing@example.com"), told, really=True)
-    assert "mail for others too, with their results: …" in told.file.getvalue()  # type: ignore[attr-defined]  # the file above
+    texts = Console(file=StringIO(), width=200)
+    show(run_forget(world, "billing@example.com"), texts, really=True)
+    assert "mail for others too, with their results: …" in texts.file.getvalue()  # type: ignore[attr-defined]  # the file above
     assert list(world.stores.blobs.list()) == []
 
 
@@ -137,9 +137,9 @@ def test_8_5_bytes_stay_for_an_arrival_recorded_meanwhile(world: ReplayFixture) 
         world.servers["office"].deliver(TO_BOTH)
         world.app(BOTH).poller.poll(Poll("office", PollReason.MANUAL))
 
-    found = eraser(replace_leases(world, comes)).erase(chosen)
-    assert found.kept == {identity(TO_BOTH)}
-    assert found.bytes == []
+    artifacts = eraser(replace_leases(world, comes)).erase(chosen)
+    assert artifacts.kept == {identity(TO_BOTH)}
+    assert artifacts.bytes == []
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
     work_until_idle(world.app(BOTH))
     assert sum(world.results().values()) == 2
@@ -163,8 +163,8 @@ def replace_leases(world: ReplayFixture, meanwhile: Any) -> ReplayFixture:
 
 def test_8_5_no_bytes_are_deleted_once_a_lease_is_lost(world: ReplayFixture) -> None:
     world.poll_and_route(BOTH, TO_BOTH, letter("sales@example.com", 2))
-    found = eraser(world).collect_artifacts(eraser(world).find_by_address("a@b.example"))
-    assert len(found.bytes) == 4
+    artifacts = eraser(world).collect_artifacts(eraser(world).find_by_address("a@b.example"))
+    assert len(artifacts.bytes) == 4
     gone: list[str] = []
 
     def removes(paths: Iterable[str]) -> None:
@@ -176,7 +176,7 @@ def test_8_5_no_bytes_are_deleted_once_a_lease_is_lost(world: ReplayFixture) -> 
 
     watched: Any = Watched(world.stores.blobs, delete_many=removes)
     with pytest.raises(LeaseLost):
-        delete_artifacts(replace(world.stores, blobs=watched), found, ensure)
+        delete_artifacts(replace(world.stores, blobs=watched), artifacts, ensure)
     assert len(gone) == 1
 
 
@@ -184,8 +184,8 @@ def test_8_5_the_thread_of_an_arrival_that_stays_is_still_found(world: ReplayFix
     world.poll_and_route(OFFICE_ONLY, TO_BOTH)
     world.poll_and_route(OFFICE_ONLY, TO_BOTH, mailbox="office")
     run_forget(world, "sales@example.com")
-    told = [record.values["text"] for record in world.stores.records.scan(Table.CONVERSATIONS)]
-    assert told == ["1@b.example"]
+    texts = [record.values["text"] for record in world.stores.records.scan(Table.CONVERSATIONS)]
+    assert texts == ["1@b.example"]
 
 
 def test_8_5_mailboxes_of_other_settings_are_not_drained_meanwhile(world: ReplayFixture) -> None:
@@ -216,23 +216,23 @@ def test_8_5_a_recipient_found_only_in_claims_costs_one_scan(
     monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 0)
     world.poll_and_route(BOTH, *(letter("sales@example.com", number, f"text {number}") for number in range(5)))
-    looks: list[Table] = []
-    records: Any = Watched(world.stores.records, scan=lambda table, *_where: looks.append(table))
+    scans: list[Table] = []
+    records: Any = Watched(world.stores.records, scan=lambda table, *_where: scans.append(table))
     assert len(list(find_arrivals(records, ArrivalQuery(recipient="sales@example.com")))) == 5
-    assert looks.count(Table.CLAIMS) == 1
+    assert scans.count(Table.CLAIMS) == 1
 
 
 def test_8_5_erasing_many_messages_scans_the_tables_a_few_times(world: ReplayFixture) -> None:
     mail = [letter("sales@example.com", number, f"text {number}") for number in range(12)]
     world.poll_and_route(BOTH, *mail)
-    looks: list[Table] = []
-    records: Any = Watched(world.stores.records, scan=lambda table, *_where: looks.append(table))
+    scans: list[Table] = []
+    records: Any = Watched(world.stores.records, scan=lambda table, *_where: scans.append(table))
     run_forget(world, "a@b.example", really=False, stores=replace(world.stores, records=records))
-    listed = Counter(looks)
+    listed = Counter(scans)
     assert listed == {Table.RECEIPTS: 8, Table.OUTBOX: 1, Table.CLAIMS: 1, Table.CONVERSATIONS: 1}
-    looks.clear()
+    scans.clear()
     assert len(run_forget(world, "a@b.example", stores=replace(world.stores, records=records)).groups) == 12
-    assert Counter(looks) - listed == {Table.RECEIPTS: 1, Table.MAILBOXES: 1}, "while the mailboxes are held"
+    assert Counter(scans) - listed == {Table.RECEIPTS: 1, Table.MAILBOXES: 1}, "while the mailboxes are held"
 
 
 def test_8_5_deleted_files_stay_deleted_after_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

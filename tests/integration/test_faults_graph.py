@@ -85,7 +85,7 @@ class _broken(httpx.ReadError):  # noqa: N801  used in place of an exception cla
     pass
 
 
-def look(world: GraphFaultFixture, faults: Faults) -> None:
+def run_until_done(world: GraphFaultFixture, faults: Faults) -> None:
     """Run one process with injected faults, and undisturbed ones until all is done."""
     world.run(faults)
     let_time_pass(world.folder)
@@ -109,18 +109,18 @@ def test_8_1_a_fault_at_every_step_of_graph(
     tokens = graph.tokens
     undisturbed = GraphFaultFixture(tmp_path / "0", graph, tokens, after)
     counting = Faults()
-    look(undisturbed, counting)
+    run_until_done(undisturbed, counting)
     undisturbed.truth.close()
-    asked = sum(name.startswith("request") for name in counting.names)
+    requests = sum(name.startswith("request") for name in counting.names)
     messages = len(SUPPORT_MAIL + OFFICE_MAIL)
     # A listing, a look-up of a target folder by name, and for each message its content and its removal.
-    assert asked == {"delete": 2 + 2 * messages, "keep": 2 + messages, "move:Archive": 4 + 2 * messages}[after]
+    assert requests == {"delete": 2 + 2 * messages, "keep": 2 + messages, "move:Archive": 4 + 2 * messages}[after]
     fault_at = partial(Faults, way=way)
     for at in range(1, counting.count + 1):
         world = GraphFaultFixture(tmp_path / str(at), graph, tokens, after)
         faults = fault_at(at)
         try:
-            look(world, faults)
+            run_until_done(world, faults)
         except AssertionError as error:
             name = faults.names[at - 1] if len(faults.names) >= at else "(not reached)"
             raise AssertionError(f"after operation {at} of {counting.count}, {name}, {way.value}: {error}") from error

@@ -112,8 +112,8 @@ def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(stora
 
 def test_the_outbox_and_the_poison_queues_are_measured(storage: str, stores: Storage) -> None:
     for minutes, key in ((3, "aa"), (20, "bb")):
-        waiting: Values = {"mailbox": "office", "stored_at": NOW - timedelta(minutes=minutes)}
-        stores.records.create(Table.OUTBOX, key * 32, waiting)
+        values: Values = {"mailbox": "office", "stored_at": NOW - timedelta(minutes=minutes)}
+        stores.records.create(Table.OUTBOX, key * 32, values)
     stores.queues[QueueName.ROUTE_REQUESTS_POISON].put_many(["one"])
     for folder, hours in zip(settings_on(storage).mailboxes["office"].folders, (30, 2), strict=True):
         SubscriptionRecord(mailbox="office", folder=folder, subscription="s", until=NOW + timedelta(hours=hours)).write(
@@ -121,13 +121,13 @@ def test_the_outbox_and_the_poison_queues_are_measured(storage: str, stores: Sto
         )
     heard = listen()
     collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
-    found = {(point.name, *sorted(point.attributes.items())): point.value for point in heard.points()}
-    assert found[metric_names.OUTBOX,] == 2
-    assert found[metric_names.OUTBOX_OLDEST,] == 1200
-    assert found[metric_names.POISON_WAITING, ("queue", "route-requests-poison")] == 1
-    assert found[metric_names.SUBSCRIPTION_LEFT, ("mailbox", "office")] == 7200
-    assert found[metric_names.MAILBOX_DISABLED, ("mailbox", "broken")] == 1
-    assert found[metric_names.MAILBOX_FAILING, ("mailbox", "office")] == 0
+    metrics = {(point.name, *sorted(point.attributes.items())): point.value for point in heard.points()}
+    assert metrics[metric_names.OUTBOX,] == 2
+    assert metrics[metric_names.OUTBOX_OLDEST,] == 1200
+    assert metrics[metric_names.POISON_WAITING, ("queue", "route-requests-poison")] == 1
+    assert metrics[metric_names.SUBSCRIPTION_LEFT, ("mailbox", "office")] == 7200
+    assert metrics[metric_names.MAILBOX_DISABLED, ("mailbox", "broken")] == 1
+    assert metrics[metric_names.MAILBOX_FAILING, ("mailbox", "office")] == 0
 
 
 def test_a_measured_value_is_reported_once(storage: str, stores: Storage) -> None:

@@ -66,7 +66,7 @@ def test_1_7_a_message_that_overflows_while_it_streams_is_recorded_and_not_downl
 ) -> None:
     world.extra = {"MAX_MESSAGE_BYTES": "1000"}
     world.server.deliver(letter(1, 2000), letter(2))
-    world.server.told = {1: 10}
+    world.server.reported_sizes = {1: 10}
     for _ in range(3):
         world.poll()
     assert list(world.server.messages) == [1]
@@ -132,7 +132,7 @@ BIG = 3 * 1024 * 1024
 
 def test_1_8_refused_messages_never_make_a_poll_repeat_itself_forever(world: IntakeFixture) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 6)))
-    world.server.told = dict.fromkeys(range(1, 6), BIG)
+    world.server.reported_sizes = dict.fromkeys(range(1, 6), BIG)
     world.server.refused = {1: "NO", 2: "NO"}
     assert rounds(world, 12) <= 12
     assert sorted(world.server.messages) == [1, 2], "those behind were taken"
@@ -142,7 +142,7 @@ def test_1_8_refused_messages_do_not_delay_a_session_that_commits_periodically(w
     """POP3 commits and lists again after so many; the next batch must not consist of refused messages only."""
     world.server.commits = True
     world.server.deliver(*(letter(number) for number in range(1, 9)))
-    world.server.told = dict.fromkeys(range(1, 9), BIG)
+    world.server.reported_sizes = dict.fromkeys(range(1, 9), BIG)
     world.server.refused = {1: "-ERR", 2: "-ERR", 3: "-ERR"}
     rounds(world, 6, budget=0.3)
     assert sorted(world.server.messages) == [1, 2, 3]
@@ -152,7 +152,7 @@ def test_1_8_refused_messages_do_not_delay_a_session_that_commits_periodically(w
 
 def test_a_drain_whose_time_is_up_is_continued_by_the_next_poll(world: IntakeFixture) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 8)))
-    world.server.told = dict.fromkeys(range(1, 8), BIG)
+    world.server.reported_sizes = dict.fromkeys(range(1, 8), BIG)
     assert rounds(world, 20) > 1
     assert world.server.messages == {}
     assert sorted(world.server.downloaded) == list(range(1, 8))
@@ -162,7 +162,7 @@ def test_a_drain_whose_time_is_up_is_continued_by_the_next_poll(world: IntakeFix
 def test_a_drain_under_keep_whose_time_is_up_continues_at_the_watermark(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(*(letter(number) for number in range(1, 8)))
-    world.server.told = dict.fromkeys(range(1, 8), BIG)
+    world.server.reported_sizes = dict.fromkeys(range(1, 8), BIG)
     assert rounds(world, 20) > 1
     assert sorted(world.server.downloaded) == list(range(1, 8))
 
@@ -202,18 +202,18 @@ def test_1_10_messages_already_stored_are_removed_a_batch_at_a_time_under_the_le
     world.poll()
     assert len(world.server.messages) == 250
     world.extra = {"AFTER": "delete"}
-    asked: list[int] = []
+    sizes: list[int] = []
     app = world.app()
     mailbox = world.server.open()
 
     class Guard:
         def ensure(self) -> None:
-            asked.append(len(world.server.messages))
+            sizes.append(len(world.server.messages))
 
     settings = app.settings.mailboxes["support"]
     drained = app.poller.intake.run(settings, mailbox, Guard(), budget=300, first_contact=world.time)
     assert (drained.already_stored, drained.removed, drained.more) == (250, 250, False)
-    assert asked[:3] == [250, 150, 50]
+    assert sizes[:3] == [250, 150, 50]
 
 
 def test_1_8_a_used_up_budget_leaves_the_other_stored_messages_to_the_next_poll(world: IntakeFixture) -> None:

@@ -84,8 +84,8 @@ def assert_one_result_each(stores: Storage) -> None:
     assert not list(stores.records.scan(Table.OUTBOX))
     results: dict[tuple[str, str], str] = {}
     for path in stores.blobs.list("routed/"):
-        told = json.loads(stores.blobs.read(path) or b"")
-        key = told["recipient"], told["arrival"]["id"]
+        result = json.loads(stores.blobs.read(path) or b"")
+        key = result["recipient"], result["arrival"]["id"]
         assert key not in results, "two results of one arrival for one recipient"
         results[key] = path
     prints = {
@@ -104,8 +104,8 @@ def assert_one_result_each(stores: Storage) -> None:
         same = {arrival for arrival in receipts if are_same(receipt.arrival, arrival)}
         closure = {arrival for arrival in receipts if any(are_same(arrival, other) for other in same)}
         for recipient in receipt.outcomes:
-            given = {arrival for arrival in closure if receipts[arrival].results().keys() & {recipient, "*"}}
-            assert given or recipient == "*", f"{recipient}: no message that is the same has a result"
+            owners = {arrival for arrival in closure if receipts[arrival].results().keys() & {recipient, "*"}}
+            assert owners or recipient == "*", f"{recipient}: no message that is the same has a result"
     for receipt in receipts.values():
         for recipient, outcome in receipt.outcomes.items():
             fate, _, what = outcome.partition(" ")

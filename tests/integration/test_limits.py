@@ -89,8 +89,10 @@ def test_4_1_after_a_crash_at_any_operation_the_same_recipients_are_served(world
         world.app({**ALL, **TWO}).router.route(route_request, tried=True)
         if faults.count < number:
             break
-    given = Counter((one["recipient"], one["envelope"]["subject"]) for one in map(world.read, world.paths("routed/")))
-    assert given == {(who, str(n)): 1 for who in FIVE[:2] for n in range(1, number + 1)}
+    result_counts = Counter(
+        (one["recipient"], one["envelope"]["subject"]) for one in map(world.read, world.paths("routed/"))
+    )
+    assert result_counts == {(who, str(n)): 1 for who in FIVE[:2] for n in range(1, number + 1)}
     records = [world.read(path) for path in world.paths("unhandled/")]
     assert [record["recipients"] for record in records] == [list(FIVE[2:])] * number
     assert all(record["resolved"] is None for record in records)
@@ -111,12 +113,12 @@ def test_4_1_claims_of_an_attempt_with_a_larger_limit_are_finished_with_a_smalle
             for record in world.stores.records.scan(Table.CLAIMS)
             if number_of(world, record) == number
         }
-        given = {
+        result_counts = {
             one["recipient"]
             for one in map(world.read, world.paths("routed/"))
             if one["envelope"]["subject"] == str(number)
         }
-        assert given == owned >= set(FIVE[:2]), "each recipient that is claimed has its result"
+        assert result_counts == owned >= set(FIVE[:2]), "each recipient that is claimed has its result"
         if faults.count < number:
             break
 

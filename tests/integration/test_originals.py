@@ -318,13 +318,13 @@ def test_4_4_a_replay_that_crashed_is_finished_after_routes_changed(quick: Repla
         message = data.replace(b"Chairs", str(at).encode())
         first = stored(world, message)
         route(world, first)
-        asked = RouteRequest(first.arrival, replay=_replay(world, first))
+        replay_request = RouteRequest(first.arrival, replay=_replay(world, first))
         faults = Faults(at, Way.GONE_AFTER)
         with suppress(ProcessGone):
-            world.app(BOTH, faults.stores(world.stores)).router.route(asked)
+            world.app(BOTH, faults.stores(world.stores)).router.route(replay_request)
         copy = stored(world, message, BILLING, mailbox="office")
         route(world, copy, BILLING)
-        route(world, asked, NOBODY, tried=True)
+        route(world, replay_request, NOBODY, tried=True)
         assert_originals(world)
         if faults.count < at:
             return

@@ -184,7 +184,7 @@ def test_the_pipelining_record_of_a_pop3_server_outlives_the_process(
     world: PollingFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.extra = {"PROTOCOL": "pop3"}
-    seen: list[str] = []
+    records: list[str] = []
 
     def poll(learned: str) -> None:
         """Poll in a new process, and return its record of the server."""
@@ -193,7 +193,7 @@ def test_the_pipelining_record_of_a_pop3_server_outlives_the_process(
             app = world.app()
 
             def connect(settings: MailboxSettings) -> Mailbox:
-                seen.append(RECORDS.record(settings).no_pipelining)
+                records.append(RECORDS.record(settings).no_pipelining)
                 if learned:
                     RECORDS.record(settings).disable_pipelining(learned)
                 return app.poller.connect(settings)
@@ -203,7 +203,7 @@ def test_the_pipelining_record_of_a_pop3_server_outlives_the_process(
     poll("")
     poll("two answers were mixed up")
     poll("")
-    assert seen == ["", "", "two answers were mixed up"]
+    assert records == ["", "", "two answers were mixed up"]
     world.extra["PORT"] = "2"
     poll("")
-    assert seen[-1] == "", "it is another server"
+    assert records[-1] == "", "it is another server"

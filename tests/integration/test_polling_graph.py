@@ -82,10 +82,10 @@ def test_a_burst_of_notifications_triggers_two_polls(world: GraphPollingFixture)
     burst = [
         Poll("support", PollReason.NOTIFIED, requested_at=START + timedelta(milliseconds=10 * ms)) for ms in range(30)
     ]
-    looks = world.run(*burst, at_most=80)
-    assert [reason for reason, _ in looks[:2]] == ["notified", "notified"]
-    assert looks[1][1] == pytest.approx(NOTIFIED_SPACING)
-    assert [reason for reason, _ in looks[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
+    polls = world.run(*burst, at_most=80)
+    assert [reason for reason, _ in polls[:2]] == ["notified", "notified"]
+    assert polls[1][1] == pytest.approx(NOTIFIED_SPACING)
+    assert [reason for reason, _ in polls[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
 
 
 def test_a_poll_that_finds_nothing_is_repeated_once_20_seconds_later(world: GraphPollingFixture) -> None:
@@ -169,7 +169,7 @@ def test_1_10_a_follow_up_poll_may_be_repeated_once_too(world: GraphPollingFixtu
 
 def test_mail_that_is_left_when_the_time_is_up_is_polled_at_once(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
-    world.server.told = dict.fromkeys((1, 2, 3), 3 * 1024 * 1024)
+    world.server.reported_sizes = dict.fromkeys((1, 2, 3), 3 * 1024 * 1024)
     app = world.app()
     replace(app.poller, budget=0).poll(asked_now(world))
     assert world.take_delayed_polls() == [(Poll("support", PollReason.FOLLOW_UP), 0)]
@@ -233,11 +233,11 @@ def paces(minutes: list[int]) -> set[int]:
     return {later - earlier for earlier, later in pairwise(minutes)}
 
 
-@pytest.mark.parametrize(("told", "pause"), [(120.0, 121.0), (None, 61), (0.0, 61)])
+@pytest.mark.parametrize(("requested", "pause"), [(120.0, 121.0), (None, 61), (0.0, 61)])
 def test_1_9_a_busy_graph_is_polled_again_after_the_requested_delay(
-    world: GraphPollingFixture, told: float | None, pause: float
+    world: GraphPollingFixture, requested: float | None, pause: float
 ) -> None:
-    world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=told)
+    world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=requested)
     assert world.poll_notified() is None
     assert world.app().health.get("support").failures == 0
     [(again, delay)] = world.take_delayed_polls()
@@ -253,9 +253,9 @@ def test_1_9_a_busy_graph_is_polled_again_after_the_requested_delay(
 
 def test_1_9_a_graph_that_stays_busy_is_retried_and_then_polled_by_the_timer(world: GraphPollingFixture) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=30)
-    looks = world.run(asked_now(world))
+    polls = world.run(asked_now(world))
     times = accumulate(30.0 * 2**busy + 1 for busy in range(MAX_RETRIES))
-    assert looks == [("notified", 0.0), *(("again", time) for time in times)]
+    assert polls == [("notified", 0.0), *(("again", time) for time in times)]
     world.fails = None
     world.advance(900)
     assert world.poll(PollReason.TIMER)

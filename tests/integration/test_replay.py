@@ -206,7 +206,7 @@ def test_records_are_found_by_day_kind_and_mailbox(world: ReplayFixture) -> None
     world.poll_and_route(BILLING, letter("clerk@example.com", 3), mailbox="office")
     today = utc_now().date()
     yesterday = today - timedelta(days=1)
-    for wanted, count in (
+    for options, count in (
         ({"since": today}, 3),
         ({"since": yesterday, "until": today}, 3),
         ({"since": today - timedelta(days=40), "until": today, "mailbox": "support"}, 2),
@@ -216,7 +216,7 @@ def test_records_are_found_by_day_kind_and_mailbox(world: ReplayFixture) -> None
         ({"since": today, "kind": "failed"}, 0),
         ({"since": today, "kind": "unhandled"}, 3),
     ):
-        assert world.request_replay(BOTH, dry_run=True, **wanted).wanted.total() == count, wanted
+        assert world.request_replay(BOTH, dry_run=True, **options).wanted.total() == count, options
     outcome = world.request_replay(BOTH, since=today, dry_run=True)
     assert outcome.wanted == Counter(
         {

@@ -46,8 +46,8 @@ def assert_as_after_one_replay(world: ReplayFixture, path: str, first: str) -> N
     assert [duplicate["recipient"] for duplicate in world.read(path)["duplicates"]] == ["billing@example.com"]
     receipts = {receipt.mailbox: receipt for receipt in world.receipts()}
     assert {receipt.state for receipt in receipts.values()} == {State.ROUTED}
-    fates = sorted(what.partition(" ")[0] for what in receipts["office"].outcomes.values())
-    assert fates == ["duplicate", "routed", "routed"]
+    outcomes = sorted(what.partition(" ")[0] for what in receipts["office"].outcomes.values())
+    assert outcomes == ["duplicate", "routed", "routed"]
     for what in receipts["office"].outcomes.values():
         assert not what.startswith("routed ") or world.stores.blobs.exists(what.removeprefix("routed "))
     assert world.outbox_size() == 0
@@ -156,12 +156,12 @@ def test_4_4_concurrent_replays_give_each_recipient_one_result(
         world.poll_and_route(BILLING, TO_THREE)
         billing = world.only_path("routed/")
         [receipt] = world.receipts()
-        asked = [
+        replays = [
             (CLERK, ReplayRequest("failed/x")),
             (BOTH, ReplayRequest("blocked/x")),
             (BILLING, ReplayRequest(billing, "one")),
         ]
-        jobs = [(world.app(routes), RouteRequest(receipt.arrival, replay=replay)) for routes, replay in asked]
+        jobs = [(world.app(routes), RouteRequest(receipt.arrival, replay=replay)) for routes, replay in replays]
         with told_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
             assert_routed_for_three(world, again=1)

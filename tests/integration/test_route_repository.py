@@ -38,9 +38,9 @@ class Watched:
         self.looks += 1
         if self.ill:
             raise ServiceUnavailable("ill")
-        found = self.inner.version(path, unless=unless)
-        self.contents += found is not None and found.data is not None
-        return found
+        blob = self.inner.version(path, unless=unless)
+        self.contents += blob is not None and blob.data is not None
+        return blob
 
 
 @dataclass
@@ -136,9 +136,9 @@ def test_errors_are_logged_once_per_change(desk: Desk, caplog: pytest.LogCapture
     caplog.set_level(logging.INFO, "mailroom.routes")
 
     def logged() -> list[str]:
-        found = [record.getMessage() for record in caplog.records]
+        messages = [record.getMessage() for record in caplog.records]
         caplog.clear()
-        return found
+        return messages
 
     store_routes(desk.stores.blobs, {f"route_{n}": {"ADDRESS": "nobody"} for n in range(30)})
     for _ in range(3):
@@ -225,7 +225,7 @@ WRONG_SETTINGS = {
 def test_8_1_while_a_setting_of_a_route_is_invalid_mail_is_collected_and_waits(
     world: RoutingFixture, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    values, waiting = WRONG_SETTINGS[wrong]
+    values, waiting_mailboxes = WRONG_SETTINGS[wrong]
     world.values |= values
     for name, server in world.servers.items():
         server.deliver(letter(f"orders@example.com, {name}@example.com"))
@@ -234,10 +234,10 @@ def test_8_1_while_a_setting_of_a_route_is_invalid_mail_is_collected_and_waits(
     work_until_idle(app)
     assert not any(server.messages for server in world.servers.values()), "it is collected"
     receipts = {receipt.mailbox: receipt for receipt in world.receipts()}
-    held = sorted(name for name, receipt in receipts.items() if receipt.state is State.STORED)
-    assert held == waiting
+    actually_waiting = sorted(name for name, receipt in receipts.items() if receipt.state is State.STORED)
+    assert actually_waiting == waiting_mailboxes
     assert {receipt.last_error for receipt in receipts.values()} == {""}
-    assert {route for route, _ in world.results()}.isdisjoint(waiting)
+    assert {route for route, _ in world.results()}.isdisjoint(waiting_mailboxes)
     assert not world.paths("unhandled/")
     assert (
         sum(f"routes-wrong: mail waits until these errors are corrected: {wrong}" in line for line in caplog.messages)

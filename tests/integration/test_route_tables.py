@@ -205,8 +205,8 @@ def by_alias(where: str) -> set[tuple[str, str, str]]:
 
 def production(data: bytes, results: set[tuple[str, str, str]], **settings: str) -> Row:
     """A row with mail for the mailbox `production`; `settings` are further ones of that mailbox."""
-    given = {f"MAILBOXES__production__{name}": value for name, value in settings.items()}
-    return Row(PRODUCTION | given, [("production", data)], results)
+    extra = {f"MAILBOXES__production__{name}": value for name, value in settings.items()}
+    return Row(PRODUCTION | extra, [("production", data)], results)
 
 
 FOR_SALES = f"Received: {OURS.replace(' id', ' for <sales@example.com> id')}"

@@ -179,9 +179,9 @@ def test_8_4_a_dead_letter_names_the_message_and_the_error(
     [receipt] = world.receipts()
     assert path == f"failed/support/2026/11/23/{receipt.message}-{receipt.arrival[:12]}.json"
     assert world.paths("failed/") == [path]
-    told = world.read(path)
-    assert told["error"] == "an unexpected error: ValueError"
-    assert told["arrival"]["mailbox"] == "support"
+    document = world.read(path)
+    assert document["error"] == "an unexpected error: ValueError"
+    assert document["arrival"]["mailbox"] == "support"
     assert (receipt.state, receipt.last_error) == (State.FAILED, "an unexpected error: ValueError")
     assert [record.getMessage().split(":")[0] for record in caplog.records if record.levelno == logging.ERROR] == [
         "message-failed"

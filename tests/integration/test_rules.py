@@ -64,8 +64,8 @@ def test_2_5_an_invalid_address_is_listed_and_the_others_are_routed(world: Routi
     other = letter("The Sales Team")
     results_of(world, other)
     [path] = world.paths("unhandled/")
-    told = world.read(path)
-    assert (told["reason"], told["invalid_addresses"]) == ("invalid-recipients", ["The Sales Team"])
+    record = world.read(path)
+    assert (record["reason"], record["invalid_addresses"]) == ("invalid-recipients", ["The Sales Team"])
 
 
 def test_3_1_a_route_applies_to_one_or_all_mailboxes_and_can_be_disabled(world: RoutingFixture) -> None:

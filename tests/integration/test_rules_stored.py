@@ -74,8 +74,8 @@ def test_7_5_a_part_that_is_not_text_is_stored_as_an_attachment(world: RoutingFi
     [result] = results_of(world, data)
     [path] = result["paths"]["attachments"]
     assert world.stores.blobs.read(path) == part.partition("\r\n\r\n")[2].encode()
-    told = read_message(world, data)
-    assert (told["text"], told["attachments"][0]["path"]) == ("hello", path)
+    document = read_message(world, data)
+    assert (document["text"], document["attachments"][0]["path"]) == ("hello", path)
 
 
 HTML = '<p>Hi <img src="https://t.example/open.gif"><script src="https://t.example/x.js"></script>there</p>'
@@ -84,8 +84,8 @@ HTML = '<p>Hi <img src="https://t.example/open.gif"><script src="https://t.examp
 def test_7_5_html_is_kept_as_sent_and_its_links_are_not_fetched(world: RoutingFixture) -> None:
     data = mixed(f"Content-Type: text/html\r\n\r\n{HTML}")
     [result] = results_of(world, data)
-    told = read_message(world, data)
-    assert (told["html"], told["text"]) == (HTML, "Hi there")
+    document = read_message(world, data)
+    assert (document["html"], document["text"]) == (HTML, "Hi there")
     assert result["paths"]["attachments"] == []
 
 

@@ -73,8 +73,8 @@ def result(world: ReplayFixture, route_request: RouteRequest, recipient: str = "
 
 
 def outcome(world: ReplayFixture, route_request: RouteRequest) -> str:
-    (told,) = receipt(world, route_request).outcomes.values()
-    return told
+    (text,) = receipt(world, route_request).outcomes.values()
+    return text
 
 
 def reference(world: ReplayFixture, route_request: RouteRequest) -> dict[str, str]:
@@ -363,9 +363,9 @@ def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attem
         has = [owner for owner in owners if receipt(world, RouteRequest(owner)).results()]
         # The second is a duplicate of the first only if no copy was compared with it before.
         assert has, "one of the two has a result"
-        for told in third.outcomes.values():
-            fate, _, what = told.partition(" ")
-            assert fate == "routed" or receipt(world, RouteRequest(what)).results()
+        for text in third.outcomes.values():
+            kind, _, what = text.partition(" ")
+            assert kind == "routed" or receipt(world, RouteRequest(what)).results()
         if faults.count < at:
             break
     else:
@@ -378,7 +378,7 @@ def test_4_4_a_message_parsed_differently_than_at_the_first_attempt_takes_the_sa
 ) -> None:
     """A version that parses more of a message is deployed between two attempts."""
     for at in range(1, 40):
-        monkeypatch.setattr(router, "fingerprints", lambda message, seen: fingerprints(message, seen)[:1])
+        monkeypatch.setattr(router, "fingerprints", lambda message, content: fingerprints(message, content)[:1])
         data = letter(GENUINE, number=at)
         first = arrives(world, data, route=False)
         faults = Faults(at, Way.GONE_AFTER)

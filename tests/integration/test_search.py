@@ -34,12 +34,12 @@ def world(storage: str) -> Iterator[ReplayFixture]:
     fixture.stores.close()
 
 
-def found(world: ReplayFixture, **wanted: Any) -> list[Receipt]:
-    return list(find_arrivals(world.stores.records, ArrivalQuery(**wanted)))
+def search(world: ReplayFixture, **query: Any) -> list[Receipt]:
+    return list(find_arrivals(world.stores.records, ArrivalQuery(**query)))
 
 
-def messages(world: ReplayFixture, **wanted: Any) -> list[str]:
-    return sorted(receipt.message for receipt in found(world, **wanted))
+def messages(world: ReplayFixture, **query: Any) -> list[str]:
+    return sorted(receipt.message for receipt in search(world, **query))
 
 
 def ids(*data: bytes) -> list[str]:
@@ -68,8 +68,8 @@ def test_a_message_is_found_by_a_prefix_of_its_id_or_its_arrivals_key(world: Rep
     assert messages(world, id=identity(TWO)) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8]) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8], mailbox="support") == ids(TWO)
-    [one] = found(world, id=identity(ANNS))
-    assert [other.arrival for other in found(world, id=one.arrival[:8])] == [one.arrival]
+    [one] = search(world, id=identity(ANNS))
+    assert [other.arrival for other in search(world, id=one.arrival[:8])] == [one.arrival]
     assert messages(world, id="0" * 64) == []
 
 
@@ -77,9 +77,9 @@ def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayFixt
     # The tests may have begun before midnight.
     today = utc_now().date()
     yesterday = today - timedelta(1)
-    assert len(found(world, since=yesterday, until=today)) == 4
-    assert found(world, since=today + timedelta(1)) == []
-    assert found(world, until=yesterday - timedelta(1)) == []
+    assert len(search(world, since=yesterday, until=today)) == 4
+    assert search(world, since=today + timedelta(1)) == []
+    assert search(world, until=yesterday - timedelta(1)) == []
     assert messages(world, until=date.max, sender="ann@customer.example") == ids(ANNS)
 
 
@@ -95,27 +95,27 @@ def test_a_recipient_missing_from_a_truncated_receipt_is_found_by_a_claim(
     last = many[-1]
     assert last not in receipt.outcomes
     assert last not in receipt.to_and_cc
-    assert [one.arrival for one in found(world, recipient=last)] == [receipt.arrival]
-    assert found(world, recipient="5@list.example") == []
+    assert [one.arrival for one in search(world, recipient=last)] == [receipt.arrival]
+    assert search(world, recipient="5@list.example") == []
     world.stores.close()
 
 
 def test_a_history_lists_all_paths(world: ReplayFixture) -> None:
-    told, more = find_message_histories(world.stores, ArrivalQuery(id=identity(ANNS)), 10)
+    histories, more = find_message_histories(world.stores, ArrivalQuery(id=identity(ANNS)), 10)
     assert not more
-    [story] = told
+    [history] = histories
     table = DOCS.read_text().partition("\n| name | what |\n| --- | --- |\n")[2].partition("\n\n")[0]
     cells = [line.split(" | ")[0] for line in table.splitlines()]
-    assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(story)
-    assert story["from"] == ["ann@customer.example", "bob@customer.example"]
-    assert story["to_and_cc"] == ["sales@example.com", "x@other.example"]
-    assert (story["state"], story["outcome"], story["where"]) == ("routed", "routed", "in the storage")
+    assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(history)
+    assert history["from"] == ["ann@customer.example", "bob@customer.example"]
+    assert history["to_and_cc"] == ["sales@example.com", "x@other.example"]
+    assert (history["state"], history["outcome"], history["where"]) == ("routed", "routed", "in the storage")
     path = world.only_path("routed/sales/")
-    assert story["raw"] == {"path": raw_path(identity(ANNS)), "exists": True}
-    assert story["outcomes"] == {"sales@example.com": f"routed {path}"}
-    assert story["results"] == [{"recipient": "sales@example.com", "path": path, "exists": True}]
-    assert story["records"] == []
-    claims = story["claims"]
+    assert history["raw"] == {"path": raw_path(identity(ANNS)), "exists": True}
+    assert history["outcomes"] == {"sales@example.com": f"routed {path}"}
+    assert history["results"] == [{"recipient": "sales@example.com", "path": path, "exists": True}]
+    assert history["records"] == []
+    claims = history["claims"]
     assert isinstance(claims, list)
     assert {claim["recipient"] for claim in claims} == {"*", "sales@example.com"}
     assert {claim["kind"] for claim in claims} == {"raw", "content", "message-id"}

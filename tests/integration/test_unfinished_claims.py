@@ -61,9 +61,9 @@ def test_4_1_after_a_crash_at_any_operation_other_routes_give_every_recipient_on
         if not died:
             break
     results = [world.read(path) for path in world.paths("routed/")]
-    given = Counter((result["recipient"], result["envelope"]["subject"]) for result in results)
+    result_counts = Counter((result["recipient"], result["envelope"]["subject"]) for result in results)
     expected = {(f"{who}@example.com", str(n)): 1 for who in ("billing", "sales") for n in range(1, number)}
-    assert given == expected
+    assert result_counts == expected
     there = set(world.paths("routed/"))
     assert all(world.read(path)["route"] == path.split("/")[1] for path in there)
     for path in world.paths("duplicates/"):

@@ -160,7 +160,7 @@ def test_1_8_many_unreadable_messages_neither_delay_mail_nor_repeat_a_poll(
     world: IntakeFixture,
 ) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 6)))
-    world.server.told = dict.fromkeys(range(1, 6), 3 * 1024 * 1024)
+    world.server.reported_sizes = dict.fromkeys(range(1, 6), 3 * 1024 * 1024)
     seal(world, *range(1, 6))
     world.server.deliver(letter(6))
     world.poll(budget=0)
@@ -271,7 +271,7 @@ def test_1_8_messages_that_overflow_while_they_stream_do_not_delay_mail(world: I
     world.extra["MAX_MESSAGE_BYTES"] = "3MB"
     world.server.commits = commits
     world.server.deliver(*(letter(number, 3 * 1024 * 1024) for number in range(1, 6)), letter(6))
-    world.server.told = dict.fromkeys(range(1, 7), 3 * 1024 * 1024 - 1)  # each is a batch of its own
+    world.server.reported_sizes = dict.fromkeys(range(1, 7), 3 * 1024 * 1024 - 1)  # each is a batch of its own
     world.poll(budget=0)
     assert len(world.results()) == 1
     assert world.server.downloaded == [1, 2, 3, 4, 5, 6]

@@ -30,7 +30,7 @@ class MemoryServer:
     """The numbers of what was downloaded, or begun to be."""
     listings: list[str | None] = field(default_factory=list)
     """What each listing was asked to begin above."""
-    told: dict[int, int] = field(default_factory=dict)
+    reported_sizes: dict[int, int] = field(default_factory=dict)
     """Sizes that the server tells, where they are not the true ones."""
     keys: dict[int, str] = field(default_factory=dict)
     """Keys that the server gives, where it does not count."""
@@ -131,7 +131,7 @@ class MemoryMailbox:
             ListedMessage(
                 self._key(number),
                 number,
-                self._server.told.get(number, len(data)),
+                self._server.reported_sizes.get(number, len(data)),
                 self._server.received.get(number) if received else None,
             )
             for number, data in sorted(self._server.messages.items())

@@ -25,8 +25,8 @@ SEEN = VisibleContent(
 )
 
 
-def kinds(seen: VisibleContent, message: str = "x") -> dict[str, str]:
-    return {fingerprint.kind: fingerprint.digest for fingerprint in fingerprints(message, seen)}
+def kinds(content: VisibleContent, message: str = "x") -> dict[str, str]:
+    return {fingerprint.kind: fingerprint.digest for fingerprint in fingerprints(message, content)}
 
 
 def test_4_1_the_one_order_in_which_claims_are_taken() -> None:
@@ -77,7 +77,7 @@ def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(o
 
 
 @pytest.mark.parametrize(
-    ("seen", "left"),
+    ("content", "left"),
     [
         (replace(SEEN, message_id=None), ["raw", "content"]),
         (replace(SEEN, sent=None), ["raw"]),
@@ -85,8 +85,8 @@ def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(o
         (replace(SEEN, whole=False), ["raw", "message-id"]),
     ],
 )
-def test_4_3_an_unparseable_header_is_ignored_in_comparisons(seen: VisibleContent, left: list[str]) -> None:
-    assert list(kinds(seen)) == left
+def test_4_3_an_unparseable_header_is_ignored_in_comparisons(content: VisibleContent, left: list[str]) -> None:
+    assert list(kinds(content)) == left
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_4_3_an_unparseable_header_is_ignored_in_comparisons(seen: VisibleConten
 )
 def test_4_3_a_message_id_that_is_missing_empty_or_repeated_is_ignored(head: str, left: list[str]) -> None:
     raw = f"From: a@b.example\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n{head}\ntext\n".encode()
-    seen = visible_content(parse(raw))
-    assert list(kinds(seen)) == left
-    assert seen.sent == datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
-    assert replace(seen, sent=seen.sent + timedelta(seconds=1)) != seen
+    content = visible_content(parse(raw))
+    assert list(kinds(content)) == left
+    assert content.sent == datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
+    assert replace(content, sent=content.sent + timedelta(seconds=1)) != content
 
 
 def test_4_4_the_same_mail_with_other_mime_boundaries_is_the_same() -> None:
@@ -126,10 +126,10 @@ def test_4_1_a_message_past_a_cap_has_no_content_fingerprint() -> None:
 
 
 def comparison(text: str, *attachments: str, sender: str = "") -> Comparison:
-    seen = replace(
+    content = replace(
         SEEN, bodies=(text, ""), attachments=[("a.pdf", digest) for digest in attachments], authenticated=sender
     )
-    found = fingerprints("x", seen)[-1].comparison
+    found = fingerprints("x", content)[-1].comparison
     assert found is not None
     assert Comparison.from_json(json.loads(json.dumps(found.as_json()))) == found
     return found
@@ -265,8 +265,8 @@ def test_4_3_another_attachment_of_the_same_name_is_another_message() -> None:
 
 def test_4_3_without_text_another_html_is_another_message() -> None:
     def pictures(html: str) -> Comparison:
-        seen = replace(SEEN, bodies=("", html))
-        found = fingerprints("x", seen)[-1].comparison
+        content = replace(SEEN, bodies=("", html))
+        found = fingerprints("x", content)[-1].comparison
         assert found is not None
         return found
 

@@ -46,9 +46,9 @@ def test_an_additional_field_of_a_newer_release_is_ignored() -> None:
     assert Poll.from_json(json.dumps(body)).requested_at == ASKED
 
 
-@pytest.mark.parametrize("asked", ["", "soon", "2026-11-23T12:00:00", "2026-13-01T00:00:00+00:00", 7, None, [], {}])
-def test_an_invalid_time_never_suppresses_a_poll(asked: object) -> None:
-    body = {"v": 1, "mailbox": "support", "reason": "notified", "asked": asked}
+@pytest.mark.parametrize("time", ["", "soon", "2026-11-23T12:00:00", "2026-13-01T00:00:00+00:00", 7, None, [], {}])
+def test_an_invalid_time_never_suppresses_a_poll(time: object) -> None:
+    body = {"v": 1, "mailbox": "support", "reason": "notified", "asked": time}
     assert Poll.from_json(json.dumps(body)).requested_at is None
 
 

@@ -72,14 +72,14 @@ def test_7_2_a_schema_is_closed_and_describes_each_field(kind: str) -> None:
     schema = validator(f"mailroom/{kind}/1").schema
     assert isinstance(schema, dict)
     assert schema["properties"]["schema"]["const"] == f"mailroom/{kind}/1"
-    found = list(objects(schema))
-    assert found
-    for one in found:
-        assert one["additionalProperties"] is False, one["title"]
-        assert sorted(one["required"]) == sorted(one["properties"]), one["title"]
-        assert one["description"], one["title"]
-        for name, field in one["properties"].items():
-            assert "description" in field or "$ref" in field, f"{one['title']}.{name}"
+    described = list(objects(schema))
+    assert described
+    for object_schema in described:
+        assert object_schema["additionalProperties"] is False, object_schema["title"]
+        assert sorted(object_schema["required"]) == sorted(object_schema["properties"]), object_schema["title"]
+        assert object_schema["description"], object_schema["title"]
+        for name, field in object_schema["properties"].items():
+            assert "description" in field or "$ref" in field, f"{object_schema['title']}.{name}"
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
