@@ -140,7 +140,7 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
             route_requests = [RouteRequest(arrival.arrival) for arrival in arrivals(stores)] * 2
             random.shuffle(route_requests)
             turns = Turns(random, deaths)
-            turns.run([_sorting(app, one) for one in route_requests[:10]])
+            turns.run([_routing_job(app, one) for one in route_requests[:10]])
             for one in [*route_requests, *route_requests]:  # what died comes back, and what was done comes twice
                 app.router.route(one)
             assert_one_result_each(stores)
@@ -153,7 +153,7 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
             stores.close()
 
 
-def _sorting(app: App, route_request: RouteRequest) -> Callable[[Turns, int], None]:
+def _routing_job(app: App, route_request: RouteRequest) -> Callable[[Turns, int], None]:
     def job(turns: Turns, worker: int) -> None:
         replace(app.router, storage=turns.stores(app.storage, worker)).route(route_request)
 

@@ -86,7 +86,7 @@ def test_writing_a_receipt_again_keeps_what_routing_added() -> None:
     assert not {*added, *search_columns((), (), None)} & RECEIPT.to_values().keys()
 
 
-@pytest.mark.parametrize("announcement", [RouteRequest("ab"), RouteRequest("ab", 3, "00-aa-bb-01")])
+@pytest.mark.parametrize("route_request", [RouteRequest("ab"), RouteRequest("ab", 3, "00-aa-bb-01")])
 def test_a_route_request_is_parsed_as_it_was_written(route_request: RouteRequest) -> None:
     assert RouteRequest.from_json(route_request.to_json()) == route_request
 
@@ -126,7 +126,7 @@ JUNK = [
 
 
 @pytest.mark.parametrize("body", JUNK, ids=range(len(JUNK)))
-@pytest.mark.parametrize("codec", [RouteRequest.from_json, Poll.from_json], ids=["announcement", "poll"])
+@pytest.mark.parametrize("codec", [RouteRequest.from_json, Poll.from_json], ids=["route_request", "poll"])
 def test_an_invalid_queue_message_is_rejected(codec: Callable[[str], object], body: str) -> None:
     with pytest.raises(MessageUnreadable):
         codec(body)
