@@ -54,7 +54,7 @@ async def _failed(folder: str) -> tuple[list[str], str, list[bytes]]:
 
 def test_the_text_of_a_fault_goes_nowhere(tmp_path: Path) -> None:
     told, logged, records = in_own_process(_failed, str(tmp_path))
-    assert [one.partition("\n")[0].partition(" ")[0] for one in told] == ["Fault:", "Fault:", ""]
+    assert [one.partition("\n")[0].partition(" ")[0] for one in told] == ["ScrubbedError:", "ScrubbedError:", ""]
     assert all("ValueError" in one and "in faulty" in one for one in told[:2]), "its class and its frames"
     (record,) = records
     assert b"an unexpected error: ValueError" in record

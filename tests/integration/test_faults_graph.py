@@ -53,7 +53,7 @@ class GraphFaultFixture(FaultFixture):
             self._delivered |= {box.deliver(data): data for data in mail}
         self.truth = open_storage(self.settings.app_storage, self.settings.mail_storage, "mail")
 
-    def left(self) -> bool:
+    def has_mail(self) -> bool:
         left = [
             one for address in self._addresses.values() for one in self._graph.server.mailbox(address).left("Inbox")
         ]

@@ -396,7 +396,7 @@ def test_4_4_a_message_parsed_differently_than_at_the_first_attempt_takes_the_sa
 def test_4_3_more_different_messages_than_positions_still_have_results(
     world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deduplication, "PLACES", 4)
+    monkeypatch.setattr(deduplication, "MAX_POSITIONS", 4)
     route_requests = [arrives(world, letter(f"body {number}")) for number in range(8)]
     assert [len(result(world, route_request)["same_message_id"]) for route_request in route_requests] == [
         0,
