@@ -231,9 +231,9 @@ class Claims:
         A claim of our own decides nothing: a duplicate by content holds the claim on its raw bytes.
         """
         own = self._own(fingerprints, recipient, "")
-        records = self.records.get_many(Table.CLAIMS, [_key(fingerprint, recipient) for fingerprint in fingerprints])
+        existing = self.records.get_many(Table.CLAIMS, [_key(fingerprint, recipient) for fingerprint in fingerprints])
         claims = (
-            self._find_deciding(fingerprint, replace(own, kind=fingerprint.kind), records)
+            self._find_deciding(fingerprint, replace(own, kind=fingerprint.kind), existing)
             for fingerprint in fingerprints
         )
         other = next((claim for claim in claims if claim is not None and claim.owner != self.receipt.arrival), None)
@@ -297,12 +297,12 @@ class Claims:
     def _find_stopping(self, claim: Claim, *, decide: bool) -> Claim | None:
         """Return the other arrival's claim that stops the owner of a claim; the owner's last claim if none does."""
         keys = [_key(fingerprint, claim.result_recipient) for fingerprint in claim.undecided]
-        records = self.records.get_many(Table.CLAIMS, keys) if keys else {}
+        existing = self.records.get_many(Table.CLAIMS, keys) if keys else {}
         for kind in [fingerprint.kind for fingerprint in claim.undecided]:
             if not claim.has_kind(kind):
                 continue
             own = replace(claim, recipient=claim.result_recipient, kind=kind)
-            other = self._find_deciding(own.fingerprint, own, records)
+            other = self._find_deciding(own.fingerprint, own, existing)
             if other is None:
                 recorded = self._recorded_outcome(claim)
                 if recorded is not None or not decide:
@@ -371,28 +371,28 @@ class Claims:
             Message-ID is full of different messages, the owner's, which has no position and is not stored.
         """
         different: list[Claim] = []
-        records: dict[str, Record] = {}
+        existing: dict[str, Record] = {}
         for position in range(_positions(fingerprint)):
             key = _key(fingerprint, own.recipient, position)
-            if position > 1 and key not in records:
-                records |= self._read_ahead(fingerprint, own.recipient, position)
-            if key not in records and self.records.create(Table.CLAIMS, key, own.to_values()):
+            if position > 1 and key not in existing:
+                existing |= self._read_ahead(fingerprint, own.recipient, position)
+            if key not in existing and self.records.create(Table.CLAIMS, key, own.to_values()):
                 return replace(own, position=position, different=tuple(different))
-            claim = Claim.from_record(records.get(key) or self._read_existing(key))
+            claim = Claim.from_record(existing.get(key) or self._read_existing(key))
             if _decides(claim, fingerprint, own):
                 return replace(claim, position=position, different=tuple(different))
             different += [claim] if claim.owner else []
         return replace(own, position=MAX_POSITIONS, different=tuple(different))
 
-    def _find_deciding(self, fingerprint: Fingerprint, own: Claim, records: Mapping[str, Record]) -> Claim | None:
+    def _find_deciding(self, fingerprint: Fingerprint, own: Claim, existing: Mapping[str, Record]) -> Claim | None:
         """Return the deciding claim, like `_take`, or None if there is none. Take no claim.
 
         Args:
             fingerprint: the owner's.
             own: the claim that `_take` would create.
-            records: the existing first claims on the owner's fingerprints.
+            existing: the existing first claims on the owner's fingerprints.
         """
-        first = records.get(_key(fingerprint, own.recipient))
+        first = existing.get(_key(fingerprint, own.recipient))
         if first is None:
             return None
         claims = self._list(fingerprint, own.recipient, first)
@@ -406,14 +406,14 @@ class Claims:
             recipient: the claimed recipient.
             first: the first claim, if it was read.
         """
-        records = {_key(fingerprint, recipient): first} if first is not None else {}
+        existing = {_key(fingerprint, recipient): first} if first is not None else {}
         for position in range(_positions(fingerprint)):
             key = _key(fingerprint, recipient, position)
-            if key not in records:
-                records |= self._read_ahead(fingerprint, recipient, position)
-            if key not in records:
+            if key not in existing:
+                existing |= self._read_ahead(fingerprint, recipient, position)
+            if key not in existing:
                 return
-            yield Claim.from_record(records[key])
+            yield Claim.from_record(existing[key])
 
     def _read_ahead(self, fingerprint: Fingerprint, recipient: str, position: int) -> dict[str, Record]:
         """Read the claim at a position, and as many behind it as there are before it."""
