@@ -202,11 +202,11 @@ def _file(kind: str, size: int) -> Iterator[Path]:
 
 def _routed(kind: str, size: int) -> list[float]:
     from tests.integration import test_hostile_stored  # noqa: PLC0415
-    from tests.integration.routing_fixture import World  # noqa: PLC0415
+    from tests.integration.routing_fixture import RoutingFixture  # noqa: PLC0415
 
     data = KINDS[kind](size)
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder))
+        world = RoutingFixture(Path(folder))
         started = time.process_time()
         stored = test_hostile_stored.stored(world, data)
         seconds = time.process_time() - started

@@ -25,7 +25,7 @@ from typing import Any
 from bench.child import ROOT
 from bench.report import progress, table
 from bench.running import Bench
-from shared.documents.as_json import message_fields
+from shared.documents.message_document import message_fields
 from shared.mime.parser import parse
 from tests.unit.mime.samples import sample
 

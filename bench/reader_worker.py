@@ -27,7 +27,7 @@ def messages(file: Path) -> Iterator[bytes]:
 
 def mailroom() -> Callable[[bytes], object]:
     """Return Mailroom's reader: bytes to JSON with digests, text from HTML included."""
-    from shared.documents.as_json import message_fields  # noqa: PLC0415  the version on the path
+    from shared.documents.message_document import message_fields  # noqa: PLC0415  the version on the path
     from shared.mime.parser import parse  # noqa: PLC0415
 
     return lambda data: json.dumps(message_fields(parse(data)), ensure_ascii=False)

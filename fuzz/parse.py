@@ -14,7 +14,7 @@ from pathlib import Path
 import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["shared.mime"]):
-    from shared.documents.as_json import message_fields
+    from shared.documents.message_document import message_fields
     from shared.mime.buffer import Buffer
     from shared.mime.defects import MOST
     from shared.mime.parser import read_message

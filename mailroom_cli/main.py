@@ -235,14 +235,14 @@ def find(
     """
     from mailroom_cli.app_context import open_app, require_store  # noqa: PLC0415
     from mailroom_cli.commands.find import find_message_histories, show, to_json_line  # noqa: PLC0415
-    from shared.operations.search import ArrivalQuery, parse_id, parse_message_id, parse_person  # noqa: PLC0415
+    from shared.operations.search import ArrivalQuery, parse_id, parse_message_id, parse_recipient  # noqa: PLC0415
 
     with plain_errors():
         query = ArrivalQuery(
             id=parse_id(id_) if id_ else "",
             message_id=parse_message_id(message_id),
-            sender=parse_person(sender) if sender else "",
-            recipient=parse_person(recipient) if recipient else "",
+            sender=parse_recipient(sender) if sender else "",
+            recipient=parse_recipient(recipient) if recipient else "",
             mailbox=mailbox.lower(),
             since=None if since is None else since.date(),
             until=None if until is None else until.date(),

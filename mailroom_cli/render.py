@@ -16,7 +16,7 @@ from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.config import MailboxSettings, MailProtocol
 from shared.dispatch.record_resolution import resolved_record_path
-from shared.documents.blob_paths import FATES, NeverDownloaded, parsed_path, route_of_result, skipped_path
+from shared.documents.blob_paths import RECORD_KINDS, SkippedKind, parsed_path, route_of_result, skipped_path
 from shared.mailbox_health import MailboxHealth
 from shared.receipts import Receipt
 from shared.storage.base import QueueName, Record, Storage
@@ -150,10 +150,10 @@ def _describe_outcome(outcome: str, recipient: str, detail: str) -> str:
 def _record_path(outcome: str, receipt: Receipt) -> str:
     """Return the path of the record of a message without a result, or "" if it has no record."""
     folder = {"duplicate": "duplicates"}.get(outcome, outcome)
-    for kind in get_args(NeverDownloaded):
+    for kind in get_args(SkippedKind):
         if folder == kind:
             return skipped_path(kind, receipt.mailbox, receipt.stored_at, receipt.arrival)
-    for kind in FATES:
+    for kind in RECORD_KINDS:
         if folder == kind:
             return resolved_record_path(kind, receipt)
     return ""

@@ -27,7 +27,7 @@ def poll_timer(
 
     if timer.past_due:
         log.warning("poll_timer runs late: one poll replaces the polls that were missed")
-    polls.set([poll.to_json() for poll in app().poller.due(PollReason.TIMER, traceparent_of(context))])
+    polls.set([poll.to_json() for poll in app().poller.due_polls(PollReason.TIMER, traceparent_of(context))])
     try:
         app().subscriptions.request_missing(traceparent_of(context))
     except TransientError as error:

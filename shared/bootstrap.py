@@ -1,6 +1,6 @@
-"""The one place that wires everything together, once a process, at the first call.
+"""The composition root: builds the app from its settings, once per process, at the first call.
 
-The functions ask here for what they trigger. Nothing is built at import: indexing an app must not need its storage.
+The functions call `app()`. Nothing is built at import: indexing the functions must not need storage.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from pathlib import Path
 
 from shared.clock import Now, utc_now
 from shared.config import AppSettings, load_settings
-from shared.dispatch.route_repository import RouteRepository
-from shared.dispatch.route_tables import RouteTableCache
+from shared.dispatch.route_repository import RouteRepository, RouteTableCache
 from shared.dispatch.router import MessageRouter
 from shared.errors import TransientError
 from shared.graph_notifications.subscription_manager import SubscriptionManager
@@ -34,27 +33,27 @@ from shared.storage.base import Storage
 from shared.storage.factory import open_storage
 
 ROOT = Path(__file__).resolve().parents[1]
-"""The function app's folder, which local.settings.json is in where Core Tools run it."""
+"""The function app's folder, in which Core Tools look for local.settings.json."""
 
 UPLOADS = 16
 """Uploads at once, over all mailboxes that the process drains: what one client of the storage does best with."""
 
-_log = logging.getLogger("mailroom.wiring")
+_log = logging.getLogger("mailroom.bootstrap")
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """Everything that the functions call.
+    """The objects that the functions call.
 
     Attributes:
-        settings: as read at start.
-        stores: the storage.
-        health: how the mailboxes fare.
-        poller: looks at mailboxes.
-        sorter: routes arrivals.
-        subscriptions: looks after what makes Graph notify us.
-        book: all routes, as they stand now.
-        tables: the same by mailbox, for routing.
+        settings: the settings, as read at start.
+        storage: the storage.
+        health: the health of the mailboxes.
+        poller: polls mailboxes.
+        router: routes stored messages.
+        subscriptions: keeps the Graph subscriptions.
+        route_repository: the current routes.
+        route_tables: the current routes by mailbox, as routing uses them.
     """
 
     settings: AppSettings
@@ -64,16 +63,16 @@ class App:
     router: MessageRouter
     subscriptions: SubscriptionManager
     route_repository: RouteRepository
-    tables: RouteTableCache
+    route_tables: RouteTableCache
 
     def release_dead(self) -> None:
-        """Release what killed processes held, where their owner is known. Elsewhere it is free after its time."""
+        """Release the queue messages and leases of killed processes, if the storage knows them. Others expire."""
         with suppress(TransientError):
             if count := self.storage.release_dead():
                 _log.info("%d messages and leases of killed processes were released", count)
 
     def remove_leftover_files(self) -> None:
-        """Remove the temporary files of killed processes. What cannot be removed now is removed later."""
+        """Remove the temporary files of killed processes. Files that cannot be removed now are removed later."""
         count = remove_leftover_files()
         with suppress(TransientError):
             count += self.storage.remove_leftover_files()
@@ -82,27 +81,27 @@ class App:
 
 
 def build_app(
-    settings: AppSettings, stores: Storage | None = None, *, now: Now = utc_now, progress: Progress = no_progress
+    settings: AppSettings, storage: Storage | None = None, *, now: Now = utc_now, progress: Progress = no_progress
 ) -> App:
     """Build an app from its settings.
 
     Args:
-        settings: validated.
-        stores: the storage; None: as the settings name it.
-        now: the time.
-        progress: told as mailboxes are drained.
+        settings: validated settings.
+        storage: the storage; None: the one that the settings name.
+        now: returns the current time.
+        progress: called while mailboxes are drained.
     """
-    if stores is None:
-        stores = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
-    health = HealthRecords(stores.records, now)
+    if storage is None:
+        storage = open_storage(settings.app_storage, settings.mail_storage, settings.mail_container)
+    health = HealthRecords(storage.records, now)
     uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
     remove_leftover_files()
     tokens = TokenCache(settings.sign_in_authority, settings.graph_endpoint)
-    way = GraphEndpoint(settings.graph_endpoint, settings.poll_budget)
-    connect = partial(open_mailbox, tokens=tokens, graph_endpoint=way)
-    intake = MailboxDrain(stores, uploads, now, progress)
-    watch = partial(open_subscriptions, tokens=tokens, graph_endpoint=way, now=now)
-    subscriptions = SubscriptionManager(settings, stores, watch, now)
+    endpoint = GraphEndpoint(settings.graph_endpoint, settings.poll_budget)
+    connect = partial(open_mailbox, tokens=tokens, graph_endpoint=endpoint)
+    intake = MailboxDrain(storage, uploads, now, progress)
+    open_subscriptions_for = partial(open_subscriptions, tokens=tokens, graph_endpoint=endpoint, now=now)
+    subscriptions = SubscriptionManager(settings, storage, open_subscriptions_for, now)
     poller = Poller(
         settings.mailboxes,
         settings.mailbox_errors,
@@ -113,17 +112,17 @@ def build_app(
         subscriptions.is_active,
         now,
     )
-    book = RouteRepository(settings, stores.blobs, now)
-    tables = RouteTableCache(settings, book.read)
+    route_repository = RouteRepository(settings, storage.blobs, now)
+    route_tables = RouteTableCache(settings, route_repository.read)
     return App(
         settings,
-        stores,
+        storage,
         health,
         poller,
-        MessageRouter(stores, tables.for_mailbox, parse, now),
+        MessageRouter(storage, route_tables.for_mailbox, parse, now),
         subscriptions,
-        book,
-        tables,
+        route_repository,
+        route_tables,
     )
 
 
@@ -132,12 +131,12 @@ _app: App | None = None
 
 
 def app() -> App:
-    """The process's app, wired at the first call from the app settings.
+    """Return the process's app, built from the app settings at the first call.
 
     Raises:
-        ConfigurationError: faults of the whole app. The next call tries again.
+        ConfigurationError: the settings of the whole app are invalid. The next call tries again.
     """
-    global _app  # noqa: PLW0603  the worker is one process, and wires once
+    global _app  # noqa: PLW0603  a worker is one process with one app
     with _lock:
         if _app is None:
             settings = load_settings(complete=False, base=ROOT)
@@ -146,8 +145,8 @@ def app() -> App:
         return _app
 
 
-def install_app(ready: App) -> None:
-    """Let the functions of this process find an app that is wired already."""
+def install_app(built: App) -> None:
+    """Make `app()` return an app that was built already."""
     global _app  # noqa: PLW0603
     with _lock:
-        _app = ready
+        _app = built

@@ -1,4 +1,4 @@
-"""One worker a mailbox: a lease that renews itself, and knows when it cannot be trusted any more (rule 1.10)."""
+"""The lease of a mailbox: one worker at a time. It renews itself, and knows when it may be lost (rule 1.10)."""
 
 from __future__ import annotations
 
@@ -13,63 +13,69 @@ from shared.errors import LeaseLost, TransientError
 from shared.storage.base import Leases
 
 LEASE_SECONDS = 60
-"""The longest that a blob lease of fixed length may be: a worker that died keeps others out no longer than this."""
+"""The longest length of a blob lease that ends by itself: the lease of a worker that died ends no later."""
 
-LONGEST = 1800.0
-"""Seconds: a function's time on Flex Consumption. What is not done by then is not done by that worker."""
+MAX_HOLD_SECONDS = 1800.0
+"""Seconds that a function may run on Flex Consumption. Work that takes longer is not finished by the same worker."""
 
 _log = logging.getLogger("mailroom.lease")
 
 
 class RenewingLease:
-    """A lease that was acquired; renewed in the background at a quarter of its length until it is released.
+    """An acquired lease, renewed in the background at a quarter of its length until it is released.
 
     Args:
         leases: where it is held.
-        name: of what.
-        token: what `acquire` gave.
-        seconds: its length.
-        asked_at: `time.monotonic()` before it was acquired.
-        longest: seconds after which it is renewed no more, whatever happens: work that hangs must not hold it for good.
+        name: the name of the leased mailbox.
+        token: the token that `acquire` of the storage returned.
+        seconds: the length of the lease.
+        requested_at: `time.monotonic()` before it was acquired.
+        max_hold: seconds after which it is no longer renewed, so that work that hangs does not hold it forever.
     """
 
-    def __init__(self, leases: Leases, name: str, token: str, seconds: int, *, asked_at: float, longest: float) -> None:
+    def __init__(
+        self, leases: Leases, name: str, token: str, seconds: int, *, requested_at: float, max_hold: float
+    ) -> None:
         self._leases = leases
         self._name = name
         self._token = token
         self._seconds = seconds
-        self._renewed = asked_at
-        self._until = asked_at + longest
-        self._lost = False
-        self._done = threading.Event()
-        # With the holder's context: what it logs is about the same mailbox, and in the same trace.
+        self._renewed_at = requested_at
+        self._renewed_until = requested_at + max_hold
+        self._is_lost = False
+        self._is_released = threading.Event()
+        # In the holder's context, so that its log lines name the same mailbox and belong to the same trace.
         self._renewer = threading.Thread(
             target=copy_context().run, args=[self._renew], name=f"lease-{name}", daemon=True
         )
         self._renewer.start()
 
     @classmethod
-    def acquire(cls, leases: Leases, name: str, seconds: int = LEASE_SECONDS, longest: float = LONGEST) -> Self | None:
-        """The lease, or None if another holds it."""
-        asked_at = time.monotonic()
+    def acquire(
+        cls, leases: Leases, name: str, seconds: int = LEASE_SECONDS, max_hold: float = MAX_HOLD_SECONDS
+    ) -> Self | None:
+        """Acquire the lease. Return None if another worker holds it."""
+        requested_at = time.monotonic()
         token = leases.acquire(name, seconds)
-        return None if token is None else cls(leases, name, token, seconds, asked_at=asked_at, longest=longest)
+        return (
+            None if token is None else cls(leases, name, token, seconds, requested_at=requested_at, max_hold=max_hold)
+        )
 
     def ensure(self) -> None:
-        """Return if nobody else can hold the lease now.
+        """Return if no other worker can hold the lease now.
 
-        A renewal counts from when it was asked for, not from when it was answered, and a tenth of the length is kept in
-        hand for what the caller does next.
+        The lease counts from the request of the last renewal, not from its response. A tenth of its length is reserved
+        for the caller's next step.
 
         Raises:
             LeaseLost: it is lost, or was not renewed for so long that it may be.
         """
-        if self._lost or time.monotonic() > self._renewed + self._seconds * 0.9:
-            raise LeaseLost(f"mailbox {self._name}: the lease is lost; whoever holds it goes on with the mailbox")
+        if self._is_lost or time.monotonic() > self._renewed_at + self._seconds * 0.9:
+            raise LeaseLost(f"mailbox {self._name}: the lease is lost; the worker that holds it now continues")
 
     def release(self) -> None:
-        """Stop renewing and give it up. An ill storage does not matter here: it ends by itself."""
-        self._done.set()
+        """Stop renewing the lease and release it. If storage is unavailable, the lease ends by itself."""
+        self._is_released.set()
         self._renewer.join()
         try:
             self._leases.release(self._name, self._token)
@@ -85,18 +91,18 @@ class RenewingLease:
         self.release()
 
     def _renew(self) -> None:
-        while not self._done.wait(self._seconds / 4):
-            asked_at = time.monotonic()
-            if asked_at > self._until:
-                _log.error("mailbox %s: its drain hangs; the lease is given up", self._name)
-                self._lost = True
+        while not self._is_released.wait(self._seconds / 4):
+            requested_at = time.monotonic()
+            if requested_at > self._renewed_until:
+                _log.error("mailbox %s: its drain hangs; the lease is no longer renewed", self._name)
+                self._is_lost = True
                 return
             try:
                 self._leases.renew(self._name, self._token)
             except LeaseLost:
-                self._lost = True
+                self._is_lost = True
                 return
             except TransientError as error:
                 _log.warning("mailbox %s: the lease was not renewed, trying again: %s", self._name, error)
             else:
-                self._renewed = asked_at
+                self._renewed_at = requested_at

@@ -1,4 +1,4 @@
-"""The health of each mailbox: backoff, disabling, and the alerts when it stops and when it recovers (rule 1.9)."""
+"""The health of each mailbox: its failures, backoff, disabling, and the alerts for them (rule 1.9)."""
 
 from __future__ import annotations
 
@@ -19,63 +19,64 @@ from shared.storage.base import Records, Table, Value
 FIRST_BACKOFF = timedelta(minutes=1)
 LONGEST_BACKOFF = timedelta(hours=1)
 SIGN_IN_BACKOFF = timedelta(minutes=15)
-"""The first pause after rejected credentials: servers lock accounts after a handful of tries within minutes."""
+"""The first backoff after rejected credentials: servers lock accounts after a few attempts within minutes."""
 LONGEST_SIGN_IN_BACKOFF = timedelta(hours=4)
 
 FIRST_BUSY_BACKOFF = timedelta(minutes=1)
 LONGEST_BUSY_BACKOFF = timedelta(hours=1)
 """For a server that answers "not now". Some locks end only after half an hour without a connection (MDaemon,
-directnic): polling each minute would keep them for ever."""
+directnic): polling each minute would keep them forever."""
 
 BUSY_LIMIT = timedelta(hours=1)
 """A mailbox that is busy for this long counts as failing: the alert is raised, as after an hour of failures."""
 
-EARLY = timedelta(seconds=6)
-"""How much before its time a mailbox may be looked at: else a tick that comes a little early would be one missed."""
+MAX_EARLY = timedelta(seconds=6)
+"""How long before its time a mailbox may be polled, so that a timer that fires a little early does not skip it."""
 
-CLOCKS_DIFFER = timedelta(seconds=1)
-"""How far the clocks of two instances may be apart."""
+MAX_CLOCK_SKEW = timedelta(seconds=1)
+"""How far the system times of two instances may differ."""
 
 _log = logging.getLogger("mailroom.health")
 
 
 def health_key(mailbox: str) -> str:
-    """The key of a mailbox's record."""
+    """Return the key of a mailbox's record."""
     return digest("health", mailbox)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxHealth:
-    """What is known of how a mailbox fares.
+    """The health of a mailbox; the names of its attributes are those of the record's properties.
 
     Attributes:
-        failures: in a row.
-        last_error: of the latest failure; empty after a success.
-        refused: the latest failure was rejected credentials.
-        next_try: not before this; None if nothing holds it back.
-        disabled: it is not tried until it is enabled by hand or its sign-in settings change.
-        alerted: it was said aloud that it is disabled, and not yet that it recovered.
-        fingerprint: of the sign-in settings that the failures belong to.
-        first_contact: when it was first reached; what `SINCE=now` counts from.
-        last_poll: when the last look at it began.
-        last_served: when the last look began that was drained without failure.
-        last_notified: when a look that Graph had asked for last began.
-        unreadable_before: what was found unreadable before this is tried again.
-        last_success: when it was last drained without failure.
+        failures: failures in a row.
+        last_error: the error of the latest failure; empty after a success.
+        refused: whether the latest failure was rejected credentials.
+        next_try: the end of the backoff; None if there is none.
+        disabled: whether it is not polled until `mailroom enable`, or until its sign-in settings change.
+        alerted: whether an alert was raised because it was disabled, and it has not recovered since.
+        fingerprint: the fingerprint of the sign-in settings that the failures belong to.
+        first_contact: when it was first polled; the time that `SINCE=now` means.
+        last_poll: when the last poll began.
+        last_served: when the last poll that succeeded began.
+        last_notified: when the last poll that Graph triggered began.
+        unreadable_before: messages that were found unreadable before this time are requested again.
+        last_success: when a poll last succeeded.
         last_failure: when it last failed.
-        failing_since: when the first of its failures in a row was; None if it never failed since it last worked.
+        failing_since: when the first of the failures in a row was; None if the last poll did not fail.
         busy_since: when its server first answered "not now" since the last poll that finished; None if it has not.
         busy_polls: polls in a row that ended so.
-        busy_reason: the server's latest answer of this kind.
-        busy_alerted: an alert was raised because it was busy for an hour, and it has not recovered since.
+        busy_reason: the server's latest response of this kind.
+        busy_alerted: whether an alert was raised because it was busy for an hour, and it has not recovered since.
         no_pipelining: why the POP3 server is sent one command at a time (docs/reference/pop3.md); empty if it is not.
         warning: what the operator should know although the last poll succeeded; empty if nothing.
-        collected: messages that the last look collected.
-        left: messages that the last look saw and left in the mailbox: oversized, unreadable, refused by the server.
-        unsettled: the last poll did not end well, or goes on: it may have removed messages without recording it.
-        last_settled: when a poll last ended after which it was not unsettled; None: never.
+        collected: messages that the last poll collected.
+        left: messages that the last poll skipped: oversized, unreadable, or not delivered by the server.
+        unsettled: whether the last poll did not end well or still runs: it may have removed messages without recording
+            it.
+        last_settled: when a poll last ended with all removals recorded; None: never.
         account: a digest of the server and the account that were polled last.
-        account_since: when these became other ones; None if they have been the same from the beginning.
+        account_since: when the server or the account changed; None if they never did.
     """
 
     failures: int = 0
@@ -107,7 +108,7 @@ class MailboxHealth:
     account_since: datetime | None = None
 
     def failing_for(self, now: datetime) -> timedelta:
-        """Return for how long it has failed or been busy without a poll that finished; zero for one that works."""
+        """Return for how long it has failed or been busy without a poll that finished; zero if it is ok."""
         starts = [self.busy_since]
         if self.failures:
             starts.append(self.failing_since or self.last_failure)
@@ -119,10 +120,10 @@ class MailboxHealth:
 
     @classmethod
     def from_record(cls, values: Mapping[str, Value]) -> MailboxHealth:
-        """From a record's properties; what is missing has its default."""
-        known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
-        # A table has no way to say "no time": the oldest there is stands for none.
-        return cls(**{name: None if value == NEVER else value for name, value in known.items()})  # type: ignore[arg-type]
+        """Parse a record's properties; a missing property has its default."""
+        fields = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
+        # A merge cannot delete a property, so NEVER means None.
+        return cls(**{name: None if value == NEVER else value for name, value in fields.items()})  # type: ignore[arg-type]
 
 
 NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -133,11 +134,11 @@ _NOT_BUSY: Mapping[str, Value] = MappingProxyType(
 
 
 class HealthRecords:
-    """Reads and writes the mailboxes' records.
+    """The stored health of all mailboxes.
 
     Args:
-        records: where they are.
-        now: the time.
+        records: where it is stored.
+        now: returns the current time.
     """
 
     def __init__(self, records: Records, now: Now = utc_now) -> None:
@@ -145,17 +146,17 @@ class HealthRecords:
         self._now = now
 
     def get(self, mailbox: str) -> MailboxHealth:
-        """How a mailbox fares; one that was never looked at fares well."""
+        """Return the health of a mailbox; that of one that was never polled is ok."""
         record = self._records.get(Table.MAILBOXES, health_key(mailbox))
         return MailboxHealth() if record is None else MailboxHealth.from_record(record.values)
 
     def skip_reason(self, settings: MailboxSettings, reason: PollReason, *, subscribed: bool = False) -> str | None:
-        """Why a mailbox is not to be looked at now, in words; None if it is.
+        """Return why a mailbox is not to be polled now; None if it is.
 
         Args:
             settings: the mailbox's.
-            reason: who asks.
-            subscribed: Graph notifies us of its new mail, so that the clock may take its time.
+            reason: the reason of the poll.
+            subscribed: whether Graph notifies us of its new mail, so that the timer polls it rarely.
         """
         if not settings.enabled:
             return f"mailbox {settings.name} is switched off by MAILBOXES__{settings.name}__ENABLED"
@@ -164,40 +165,40 @@ class HealthRecords:
             return None
         if health.disabled:
             return (
-                f"mailbox {settings.name} is disabled after {health.failures} failures: {health.last_error}; mend it, "
-                f"then run `mailroom enable {settings.name}` or change its sign-in settings"
+                f"mailbox {settings.name} is disabled after {health.failures} failures: {health.last_error}; "
+                f"correct the cause, then run `mailroom enable {settings.name}` or change its sign-in settings"
             )
         if reason is PollReason.MANUAL and not health.refused:
             return None
         if health.next_try is not None and self._now() < health.next_try:
-            cause = health.busy_reason or health.last_error or "its server asked to wait"
+            cause = health.busy_reason or health.last_error or "its server requested a delay"
             return f"mailbox {settings.name} is not tried before {health.next_try:%Y-%m-%d %H:%M:%S} UTC: {cause}"
         if reason is PollReason.TIMER and health.last_poll is not None:
-            # One that failed is tried again as its backoff says, whoever notifies.
+            # After a failure the backoff applies instead, whether or not Graph notifies us.
             seconds = settings.poll_every_subscribed if subscribed and not health.failures else settings.poll_every
-            pace = timedelta(seconds=seconds)
-            if self._now() < health.last_poll + pace - min(pace * 0.1, EARLY):
-                return f"mailbox {settings.name} has its own pace: every {seconds} s"
+            interval = timedelta(seconds=seconds)
+            if self._now() < health.last_poll + interval - min(interval * 0.1, MAX_EARLY):
+                return f"mailbox {settings.name} is not due: it is polled every {seconds} s"
         return None
 
-    def seconds_since_last_poll(self, mailbox: str, asked: datetime) -> tuple[bool, float]:
-        """What a notification needs to know of the last look.
+    def seconds_since_last_poll(self, mailbox: str, requested_at: datetime) -> tuple[bool, float]:
+        """Return whether a notification was served by the last poll, and how long ago that poll began.
 
         Args:
             mailbox: its name.
-            asked: when the notification came.
+            requested_at: when the notification came.
 
         Returns:
-            Whether a look that went well began since (with a second for clocks that differ), and the seconds since the
-            last look began, whatever became of it.
+            Whether a successful poll began since (with a second for system times that differ), and the seconds since
+            the last poll began, whether or not it succeeded.
         """
         health = self.get(mailbox)
-        served = health.last_served is not None and health.last_served > asked + CLOCKS_DIFFER
-        ago = float("inf") if health.last_poll is None else (self._now() - health.last_poll).total_seconds()
-        return served, ago
+        served = health.last_served is not None and health.last_served > requested_at + MAX_CLOCK_SKEW
+        seconds = float("inf") if health.last_poll is None else (self._now() - health.last_poll).total_seconds()
+        return served, seconds
 
-    def contacted(self, settings: MailboxSettings, reason: PollReason = PollReason.TIMER) -> MailboxHealth:
-        """Note that a mailbox is being looked at. Gives how it fares, this contact and look included."""
+    def record_contact(self, settings: MailboxSettings, reason: PollReason = PollReason.TIMER) -> MailboxHealth:
+        """Record that a poll begins. Return the health before it, with this poll and contact included."""
         now = self._now()
         before = self.get(settings.name)
         account = digest("account", settings.protocol, settings.host, settings.login, settings.mailbox_address)
@@ -213,7 +214,7 @@ class HealthRecords:
         self._records.merge(Table.MAILBOXES, health_key(settings.name), values)
         return replace(before, last_poll=now)
 
-    def succeeded(
+    def record_success(
         self,
         settings: MailboxSettings,
         *,
@@ -223,15 +224,15 @@ class HealthRecords:
         warnings: Sequence[str] = (),
         uncertain: bool = False,
     ) -> None:
-        """Note a poll that succeeded; log the recovery of a mailbox for which an alert was raised.
+        """Record a poll that succeeded; log the recovery of a mailbox for which an alert was raised.
 
         Args:
             settings: the mailbox's.
             collected: messages that it collected.
-            left: messages that it saw and skipped.
+            left: messages that it skipped.
             began: when it began.
-            warnings: what the operator should know all the same.
-            uncertain: it may have removed messages without recording it.
+            warnings: what the operator should know although it succeeded.
+            uncertain: whether it may have removed messages without recording it.
         """
         health = self.get(settings.name)
         now = self._now()
@@ -262,14 +263,14 @@ class HealthRecords:
             **settled,
         )
 
-    def failed(self, settings: MailboxSettings, error: MailboxError | ConfigurationError) -> None:
-        """Note a failure: back off, and disable the mailbox after DISABLE_AFTER in a row."""
+    def record_failure(self, settings: MailboxSettings, error: MailboxError | ConfigurationError) -> None:
+        """Record a failure: back off, and disable the mailbox after DISABLE_AFTER failures in a row."""
         before = self.get(settings.name)
         changed = before.fingerprint not in ("", settings.sign_in_fingerprint)
         failures = 1 if changed else before.failures + 1
         refused = isinstance(error, AuthenticationError)
         first, longest = (SIGN_IN_BACKOFF, LONGEST_SIGN_IN_BACKOFF) if refused else (FIRST_BACKOFF, LONGEST_BACKOFF)
-        pause = min(first * 2 ** min(failures - 1, 20), longest)
+        backoff = min(first * 2 ** min(failures - 1, 20), longest)
         disabled = failures >= settings.disable_after
         text = printable(error, 1000)
         self._write(
@@ -277,7 +278,7 @@ class HealthRecords:
             failures=failures,
             last_error=text,
             refused=refused,
-            next_try=self._now() + pause,
+            next_try=self._now() + backoff,
             disabled=disabled,
             alerted=disabled or before.alerted,
             last_failure=self._now(),
@@ -286,35 +287,35 @@ class HealthRecords:
         )
         metrics.count_failure(error, "mailbox")
         _log.warning(
-            "mailbox %s failed (%d in a row), next try in %d s: %s", settings.name, failures, pause.seconds, text
+            "mailbox %s failed (%d in a row), next retry in %d s: %s", settings.name, failures, backoff.seconds, text
         )
         if disabled and (changed or not before.disabled):
             _log.error("mailbox-disabled: mailbox %s stopped after %d failures: %s", settings.name, failures, text)
 
-    def busy(self, settings: MailboxSettings, error: MailboxBusy) -> float:
-        """Note that the server answered "not now": no failure at first, and one after an hour (`BUSY_LIMIT`).
+    def record_busy(self, settings: MailboxSettings, error: MailboxBusy) -> float:
+        """Record that the server answered "not now": not a failure at first, and one after an hour (`BUSY_LIMIT`).
 
         Args:
             settings: the mailbox's.
-            error: what it answered, and for how long it asked to wait.
+            error: its response, and the delay that it requested.
 
         Returns:
-            Seconds until the next try: doubled with each busy poll in a row, and never less than was asked for.
+            Seconds until the next retry: doubled with each busy poll in a row, and never less than requested.
         """
         changed = self._has_other_credentials(settings)
         before = MailboxHealth() if changed else self.get(settings.name)
-        asked = timedelta(seconds=error.retry_after or 0)
-        doubled = (asked or FIRST_BUSY_BACKOFF) * 2 ** min(before.busy_polls, 20)
-        pause = max(min(doubled, LONGEST_BUSY_BACKOFF), asked)
-        values = {**self._busy_values(settings, before, error), "next_try": self._now() + pause}
+        requested = timedelta(seconds=error.retry_after or 0)
+        doubled = (requested or FIRST_BUSY_BACKOFF) * 2 ** min(before.busy_polls, 20)
+        backoff = max(min(doubled, LONGEST_BUSY_BACKOFF), requested)
+        values = {**self._busy_values(settings, before, error), "next_try": self._now() + backoff}
         if changed:
             # Failures under the old credentials do not count against the new ones.
             values |= {"failures": 0, "last_error": "", "refused": False, "disabled": False}
         self._write(settings, **values)
-        return float(pause.total_seconds())
+        return float(backoff.total_seconds())
 
-    def unavailable(self, settings: MailboxSettings, error: TransientError) -> None:
-        """Note that a service between us and the mailbox did not answer. Backing off is left to the queue."""
+    def record_unavailable(self, settings: MailboxSettings, error: TransientError) -> None:
+        """Record that a service that a poll needs did not respond. The queue does the backoff."""
         self._write(settings, **self._busy_values(settings, self.get(settings.name), error))
 
     def _busy_values(self, settings: MailboxSettings, before: MailboxHealth, error: TransientError) -> dict[str, Value]:
@@ -340,15 +341,15 @@ class HealthRecords:
         return self.get(settings.name).fingerprint not in ("", settings.sign_in_fingerprint)
 
     def remember_pipelining(self, settings: MailboxSettings, reason: str) -> None:
-        """Keep why a POP3 server is sent one command at a time, for the next process that drains the mailbox."""
+        """Record why a POP3 server is sent one command at a time, for the next process that drains the mailbox."""
         self._records.merge(Table.MAILBOXES, health_key(settings.name), {"no_pipelining": reason})
 
     def enable(self, mailbox: str, *, unreadable: bool = False) -> None:
-        """Forget a mailbox's failures, so that it is tried at the next look.
+        """Delete a mailbox's failures, so that the next poll tries it.
 
         Args:
             mailbox: its name.
-            unreadable: try again, too, what its server would not give out until now.
+            unreadable: whether messages that its server did not deliver are requested again, too.
         """
         values: dict[str, Value] = {
             "name": mailbox,

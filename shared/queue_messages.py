@@ -1,4 +1,7 @@
-"""What stands on the queues: small, versioned JSON with keys, never mail."""
+"""The messages on the queues: small, versioned JSON that holds keys and never mail.
+
+A queue message asks for work that may be done twice: its consumer is idempotent (docs/explanation/receipts.md).
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared.errors import MessageUnreadable
+from shared.keys import digest
 
 QUEUE_VERSION = 1
-"""The version in every queue message; a message of another version is refused, not guessed at."""
+"""The version in every queue message. A message of another version is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """That an arrival is to be routed anew, by the routes of today (docs/how-to/replay.md).
+    """The part of a route request that makes it a replay: route again, with the current routes (docs/how-to/replay.md).
 
     Attributes:
-        record: the path of the record, or of the result, that somebody named.
-        again: the id of the request for a new result that replaces the one at `record`; empty: results are kept.
+        record: the path of the record, or of the result, that the operator named.
+        reissue: the id of the request for a new result that replaces the result at `record`; empty: keep all results.
     """
 
     record: str
@@ -28,13 +32,13 @@ class ReplayRequest:
 
 @dataclass(frozen=True, slots=True)
 class RouteRequest:
-    """What stands on the queue `route-requests`: route this arrival.
+    """A message on the queue `route-requests`: route this arrival.
 
     Attributes:
         arrival: the receipt's key.
-        retries: how often it was put back because a service was ill; one more if it was announced before.
+        retries: how often it was requeued after a transient error; one more if it was published before.
         traceparent: the trace that it belongs to (W3C Trace Context), or empty.
-        replay: given, it is routed anew whatever became of it before.
+        replay: if set, the arrival is routed again whatever its outcome was.
     """
 
     arrival: str
@@ -42,10 +46,17 @@ class RouteRequest:
     traceparent: str = ""
     replay: ReplayRequest | None = None
 
+    @property
+    def outbox_key(self) -> str:
+        """The key of its outbox entry: the arrival's key, or a key of its own for each replay."""
+        if self.replay is None:
+            return self.arrival
+        return digest("replay", self.arrival, self.replay.record, self.replay.reissue)
+
     def to_json(self) -> str:
-        """As a queue message."""
+        """Return the queue message."""
         replay = self.replay or ReplayRequest("")
-        return _body(
+        return _to_json(
             arrival=self.arrival,
             retries=self.retries,
             traceparent=self.traceparent,
@@ -55,46 +66,46 @@ class RouteRequest:
 
     @classmethod
     def from_json(cls, body: str) -> RouteRequest:
-        """From a queue message.
+        """Parse a queue message.
 
         Raises:
-            MessageUnreadable: it is not one that `body` wrote.
+            MessageUnreadable: the text is not one that `to_json` wrote.
         """
-        fields = _fields(body)
+        fields = _parse(body)
         arrival, retries = fields.get("arrival"), fields.get("retries", 0)
         if not isinstance(arrival, str) or not isinstance(retries, int):
             raise MessageUnreadable("a message on the queue `route-requests` names no arrival")
-        record, again = fields.get("replay", ""), fields.get("again", "")
-        if not isinstance(record, str) or not isinstance(again, str):
-            raise MessageUnreadable("a message on the queue `route-requests` asks for a replay of no record")
-        replay = ReplayRequest(record, again) if record else None
+        record, reissue = fields.get("replay", ""), fields.get("again", "")
+        if not isinstance(record, str) or not isinstance(reissue, str):
+            raise MessageUnreadable("a message on the queue `route-requests` asks for a replay without naming a record")
+        replay = ReplayRequest(record, reissue) if record else None
         return cls(arrival, retries, str(fields.get("traceparent", "")), replay)
 
 
 class PollReason(StrEnum):
-    """Why a mailbox is looked at."""
+    """Why a mailbox is polled."""
 
     TIMER = "clock"
     NOTIFIED = "notified"
-    """Microsoft Graph said that something is new."""
+    """Microsoft Graph sent a change notification."""
     RECHECK = "repeat"
-    """A look right after a notification found nothing: what is new may not have been visible yet."""
+    """A poll right after a notification found nothing: the new message may not have been visible yet."""
     FOLLOW_UP = "again"
-    """More was left, or somebody asked while it was being drained."""
+    """The last poll did not drain the mailbox, or another poll was requested while it ran."""
     MANUAL = "by-hand"
-    """`mailroom run-once`: now, whatever its pace and backoff; only rejected credentials are not tried again."""
+    """`mailroom run-once` ignores interval and backoff, except the backoff after rejected credentials."""
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """What stands on the queue `polls`: look at this mailbox now.
+    """A message on the queue `polls`: poll this mailbox now.
 
     Attributes:
         mailbox: its name in the settings.
-        reason: who asks.
-        retries: how often it was put back because a service was ill.
+        reason: why it is polled.
+        retries: how often it was requeued after a transient error.
         traceparent: the trace that it belongs to, or empty.
-        asked: a look that begins after this serves as well; None: none does.
+        requested_at: a poll that began after this time makes this one unnecessary; None: it is always necessary.
     """
 
     mailbox: str
@@ -104,8 +115,8 @@ class Poll:
     requested_at: datetime | None = None
 
     def to_json(self) -> str:
-        """As a queue message."""
-        return _body(
+        """Return the queue message."""
+        return _to_json(
             mailbox=self.mailbox,
             reason=self.reason.value,
             retries=self.retries,
@@ -115,22 +126,26 @@ class Poll:
 
     @classmethod
     def from_json(cls, body: str) -> Poll:
-        """From a queue message.
+        """Parse a queue message.
 
         Raises:
-            MessageUnreadable: it is not one that `body` wrote.
+            MessageUnreadable: the text is not one that `to_json` wrote.
         """
-        fields = _fields(body)
+        fields = _parse(body)
         mailbox, retries = fields.get("mailbox"), fields.get("retries", 0)
         if not isinstance(mailbox, str) or not isinstance(retries, int) or fields.get("reason") not in list(PollReason):
-            raise MessageUnreadable("a message on the queue `polls` names no mailbox, or no known reason")
+            raise MessageUnreadable("a message on the queue `polls` names no mailbox or an unknown reason")
         return cls(
-            mailbox, PollReason(str(fields["reason"])), retries, str(fields.get("traceparent", "")), _time(fields)
+            mailbox,
+            PollReason(str(fields["reason"])),
+            retries,
+            str(fields.get("traceparent", "")),
+            _requested_at(fields),
         )
 
 
 class LifecycleKind(StrEnum):
-    """What Graph says of a subscription (Graph: lifecycle notifications)."""
+    """What Graph reports about a subscription (Graph: lifecycle notifications)."""
 
     REAUTHORIZATION_REQUIRED = "reauthorizationRequired"
     SUBSCRIPTION_REMOVED = "subscriptionRemoved"
@@ -139,14 +154,14 @@ class LifecycleKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LifecycleEvent:
-    """What stands on the queue `lifecycle`: do something about this subscription.
+    """A message on the queue `lifecycle`: handle this event of a subscription.
 
     Attributes:
         mailbox: its name in the settings.
         folder: its path in the settings.
-        kind: what Graph said.
-        subscription: of which subscription, by Graph's id; empty: the folder has none, and one is to be created.
-        retries: how often it was put back.
+        kind: the event.
+        subscription: Graph's id of the subscription; empty: the folder has none, and one is to be created.
+        retries: how often it was requeued.
         traceparent: the trace that it belongs to, or empty.
     """
 
@@ -158,8 +173,8 @@ class LifecycleEvent:
     traceparent: str = ""
 
     def to_json(self) -> str:
-        """As a queue message."""
-        return _body(
+        """Return the queue message."""
+        return _to_json(
             mailbox=self.mailbox,
             folder=self.folder,
             kind=self.kind.value,
@@ -170,16 +185,18 @@ class LifecycleEvent:
 
     @classmethod
     def from_json(cls, body: str) -> LifecycleEvent:
-        """From a queue message.
+        """Parse a queue message.
 
         Raises:
-            MessageUnreadable: it is not one that `body` wrote.
+            MessageUnreadable: the text is not one that `to_json` wrote.
         """
-        fields = _fields(body)
+        fields = _parse(body)
         mailbox, folder, retries = fields.get("mailbox"), fields.get("folder"), fields.get("retries", 0)
-        named = isinstance(mailbox, str) and isinstance(folder, str)
-        if not named or not isinstance(retries, int) or fields.get("kind") not in list(LifecycleKind):
-            raise MessageUnreadable("a message on the queue `lifecycle` names no folder of a mailbox, or no event")
+        names_folder = isinstance(mailbox, str) and isinstance(folder, str)
+        if not names_folder or not isinstance(retries, int) or fields.get("kind") not in list(LifecycleKind):
+            raise MessageUnreadable(
+                "a message on the queue `lifecycle` names no folder of a mailbox or an unknown event"
+            )
         return cls(
             str(mailbox),
             str(folder),
@@ -190,23 +207,23 @@ class LifecycleEvent:
         )
 
 
-def _body(**fields: str | int) -> str:
+def _to_json(**fields: str | int) -> str:
     return json.dumps({"v": QUEUE_VERSION, **{name: value for name, value in fields.items() if value != ""}})
 
 
-def _time(fields: dict[str, object]) -> datetime | None:
+def _requested_at(fields: dict[str, object]) -> datetime | None:
     try:
-        asked = datetime.fromisoformat(str(fields.get("asked", "")))
+        time = datetime.fromisoformat(str(fields.get("asked", "")))
     except ValueError:
-        return None  # then nothing but another look will do
-    return asked if asked.tzinfo is not None else None
+        return None  # An absent or invalid time must not suppress a poll.
+    return time if time.tzinfo is not None else None
 
 
-def _fields(body: str) -> dict[str, object]:
+def _parse(body: str) -> dict[str, object]:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or fields.get("v") != QUEUE_VERSION:
-        raise MessageUnreadable(f"a queue message is not JSON of version {QUEUE_VERSION}: sent by another release?")
+        raise MessageUnreadable(f"a queue message is not JSON of version {QUEUE_VERSION}; another release may write it")
     return fields

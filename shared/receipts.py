@@ -1,5 +1,5 @@
-"""Receipts: the record of an arrival. Created once, updated, and kept for good; docs/explanation/receipts.md says
-when.
+"""Receipts: the durable records of arrivals, created once, updated, and kept for good
+(docs/explanation/receipts.md).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MAX_ADDRESSES: Final = 100
 """Addresses of a message's senders, and of its To and Cc, that a receipt holds."""
 
 TRUNCATED: Final = "…"
-"""The recipient in outcomes that says that there were more than a receipt has room for."""
+"""The key in `outcomes` which says that the message has more recipients than a receipt has room for."""
 
 
 class State(StrEnum):
-    """How far an arrival has come."""
+    """The processing state of an arrival."""
 
     STORED = "stored"
     ROUTED = "routed"
@@ -32,9 +32,13 @@ class State(StrEnum):
     OVERSIZED = "oversized"
     """Never downloaded: larger than MAX_MESSAGE_BYTES. Stays in the mailbox."""
     UNREADABLE = "unreadable"
-    """Never downloaded: the server will not give it out (rule 8.3). Stays in the mailbox."""
+    """Never downloaded: the server does not deliver it (rule 8.3). Stays in the mailbox."""
     ERASED = "forgotten"
-    """Removed for good (rule 8.5). Its receipt stays, bare, so that it is not collected a second time."""
+    """Erased (rule 8.5). Its bare receipt stays, so that the message is not downloaded a second time."""
+
+
+ROUTABLE_STATES: Final = (State.STORED, State.ROUTED, State.FAILED)
+"""The states of an arrival whose raw bytes are stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,27 +46,27 @@ class Receipt:
     """The record of one arrival.
 
     Attributes:
-        arrival: its key.
-        mailbox: name in the settings.
+        arrival: the arrival's key.
+        mailbox: the mailbox's name in the settings.
         protocol: `imap`, `pop3` or `graph`.
-        folder: where it was collected.
-        server_key: the server's key for it.
-        message: the id of the bytes; empty as long as they were never downloaded.
-        size: octets; of the bytes, or as told while they were never downloaded.
-        told_size: octets as the server told them before the download.
-        received: when the server received it, if it told.
+        folder: the folder that the message was in.
+        server_key: the server's key for the message.
+        message: the id of the bytes; empty if they were never downloaded.
+        size: size in bytes; as reported by the server if the message was never downloaded.
+        reported_size: size in bytes that the server reported before the download.
+        received: when the server received the message, if it reports that.
         stored_at: when the receipt was created, UTC; its day is the day in all paths.
-        state: how far it has come.
-        removed: whether it was removed from the mailbox. Under `keep` the receipt itself says that it was taken.
-        outcomes: by recipient, `routed PATH`, `duplicate ARRIVAL`, or one key `*` for what befell the whole.
-        last_error: why the latest try to route it failed.
-        tried_at: when the server last would not give it out, for `unreadable`.
-        retried_daily: an unreadable message that is asked for again once a day.
-        senders: addresses in From, normalised; like all that follows, noted when it is routed.
-        named: addresses in To and Cc, normalised.
-        message_id: its Message-ID (RFC 5322), without angle brackets; empty if it has none that counts.
-        fate: `routed`, `unhandled`, `duplicate`, `blocked` or `failed`.
-        conversation: the id of the first message of its thread that was seen.
+        state: the processing state.
+        removed: whether the message was removed from the mailbox. Under `keep` it never is.
+        outcomes: by recipient, `routed PATH` or `duplicate ARRIVAL`; `*` for an outcome of the whole message.
+        last_error: why the latest attempt to route it failed.
+        last_refused_at: when the server last did not deliver it, for `unreadable`.
+        retried_daily: whether an unreadable message is requested again once a day.
+        senders: addresses in From, normalised; like all that follows, recorded when the message is routed.
+        to_and_cc: addresses in To and Cc, normalised.
+        message_id: its Message-ID (RFC 5322), without angle brackets; empty if it has no valid one.
+        outcome: `routed`, `unhandled`, `duplicate`, `blocked` or `failed`.
+        conversation: the id of the first message seen of its thread.
         routed_at: when it was last routed.
     """
 
@@ -91,20 +95,20 @@ class Receipt:
 
     @property
     def was_downloaded(self) -> bool:
-        """Whether its bytes were stored: it need not be fetched any more."""
+        """Whether its bytes were stored, so that it need not be downloaded again."""
         return self.state not in (State.OVERSIZED, State.UNREADABLE)
 
     @property
     def is_fully_erased(self) -> bool:
-        """Whether it is forgotten, and nothing is left to be removed."""
+        """Whether it is erased and nothing is left to be deleted."""
         return self.state is State.ERASED and not self.message
 
     def results(self) -> dict[str, str]:
-        """By recipient, the path of the result that is theirs."""
+        """Return the path of each recipient's result, by recipient."""
         return results_by_recipient(self.outcomes)
 
     def to_values(self) -> Values:
-        """As a record's properties; the key is not among them."""
+        """Return the record's properties, without the key."""
         values: dict[str, str | int | bool | datetime] = {
             "mailbox": self.mailbox,
             "protocol": self.protocol,
@@ -127,10 +131,10 @@ class Receipt:
 
     @classmethod
     def from_record(cls, record: Record) -> Receipt:
-        """From a record that began as `values`, with what was merged into it since."""
+        """Parse a record that was created from `to_values`, with everything merged into it since."""
         values = record.values
-        received, stored_at, tried_at = values.get("received"), values["stored_at"], values.get("last_refused_at")
-        routed_at = values.get("routed_at")
+        received, stored_at, routed_at = values.get("received"), values["stored_at"], values.get("routed_at")
+        last_refused_at = values.get("last_refused_at")
         assert isinstance(stored_at, datetime)
         return cls(
             arrival=record.key,
@@ -147,7 +151,7 @@ class Receipt:
             removed=bool(values["removed"]),
             outcomes=json.loads(str(values.get("outcomes", "{}"))),
             last_error=str(values.get("last_error", "")),
-            last_refused_at=tried_at if isinstance(tried_at, datetime) else None,
+            last_refused_at=last_refused_at if isinstance(last_refused_at, datetime) else None,
             retried_daily=bool(values.get("retried_daily", False)),
             senders=tuple(json.loads(str(values.get("senders", "[]")))),
             to_and_cc=tuple(json.loads(str(values.get("to_and_cc", "[]")))),
@@ -159,25 +163,26 @@ class Receipt:
 
 
 def results_by_recipient(outcomes: Mapping[str, str]) -> dict[str, str]:
-    """By recipient, the path of the result that outcomes tell of."""
-    given = ((who, what.partition(" ")) for who, what in outcomes.items())
-    return {who: path for who, (fate, _, path) in given if fate == "routed"}
+    """Return the path of each recipient's result, by recipient, from a receipt's outcomes."""
+    parts = ((recipient, text.partition(" ")) for recipient, text in outcomes.items())
+    return {recipient: path for recipient, (outcome, _, path) in parts if outcome == "routed"}
 
 
-def search_columns(senders: Sequence[str], named: Sequence[str], message_id: str | None) -> Values:
-    """What a receipt notes of a message once it is read, so that it is found by it.
+def search_columns(senders: Sequence[str], to_and_cc: Sequence[str], message_id: str | None) -> Values:
+    """Return the properties by which a routed arrival is found.
 
-    The first sender stands alone as well, as storage can be asked for it; that there are more is rare, and noted.
+    The first sender has a property of its own, since storage can filter by it. More than one sender is rare, and a
+    flag says so.
 
     Args:
         senders: addresses in From, normalised.
-        named: addresses in To and Cc, normalised.
-        message_id: its Message-ID.
+        to_and_cc: addresses in To and Cc, normalised.
+        message_id: the Message-ID.
     """
     return {
         "sender": senders[0] if senders else "",
         "several_senders": len(senders) > 1,
         "senders": json.dumps(senders[:MAX_ADDRESSES], ensure_ascii=False),
-        "to_and_cc": json.dumps(named[:MAX_ADDRESSES], ensure_ascii=False),
+        "to_and_cc": json.dumps(to_and_cc[:MAX_ADDRESSES], ensure_ascii=False),
         "message_id": (message_id or "")[:MAX_MESSAGE_ID_LENGTH],
     }

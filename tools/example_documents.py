@@ -223,7 +223,7 @@ class ExampleStore:
 
         self.servers["support"].deliver(data)
         app = self.app()
-        router = replace(app.router, read=fail)  # type: ignore[arg-type]  # it returns no message
+        router = replace(app.router, parse=fail)  # type: ignore[arg-type]  # it returns no message
         app.poller.poll(Poll("support", PollReason.MANUAL))
         queue = self.storage.queues[QueueName.ROUTE_REQUESTS]
         for item in queue.receive(32, hidden_for=60):

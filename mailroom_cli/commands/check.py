@@ -133,7 +133,7 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
         return
     try:
         addresses = mailbox.addresses()
-        table = app.tables.for_mailbox(settings.name)
+        table = app.route_tables.for_mailbox(settings.name)
     except AccessRefused as error:
         yield f"{error}. This permission is optional; with it, check proposes ALIASES (docs/reference/permissions.md)"
         return

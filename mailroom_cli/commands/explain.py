@@ -52,7 +52,7 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
             continue
         yield ""
         yield f"in mailbox {name}, {folder}:"
-        table = app.tables.for_mailbox(name)
+        table = app.route_tables.for_mailbox(name)
         if table is None:
             errors = app.route_repository.read().errors_for(name)
             yield from (f"  not routed until this error is corrected: {error}" for error in errors)

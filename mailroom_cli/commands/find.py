@@ -16,8 +16,8 @@ from rich.text import Text
 from mailroom_cli.terminal import escape_json_line
 from shared.dispatch.deduplication import Claim, Claims
 from shared.dispatch.record_resolution import is_unresolved, resolved_record_path
-from shared.documents.blob_paths import FATES, raw_path, skipped_path
-from shared.documents.describing import format_time
+from shared.documents.blob_paths import RECORD_KINDS, raw_path, skipped_path
+from shared.documents.writer import format_time
 from shared.operations.search import ArrivalQuery, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import FingerprintKind
@@ -100,7 +100,7 @@ def _history(storage: Storage, receipt: Receipt, claims: Sequence[Record]) -> Hi
             for claim in sorted(claims, key=lambda claim: (str(claim.values["recipient"]), str(claim.values["kind"])))
         ],
         "same_message_id": [
-            {"recipient": recipient, **claim.as_reference()}
+            {"recipient": recipient, **claim.to_reference()}
             for recipient, claim in _same_message_id(storage, receipt, claims)
         ],
         "last_error": receipt.last_error or None,
@@ -112,13 +112,13 @@ def _same_message_id(storage: Storage, receipt: Receipt, claims: Sequence[Record
     for record in claims:
         recipient = str(record.values["recipient"])
         if record.values["kind"] == FingerprintKind.MESSAGE_ID and record.values["named"] == recipient:
-            prints = Claim.from_record(record).prints
+            prints = Claim.from_record(record).fingerprints
             different = Claims(storage.records, receipt, storage.blobs).different(prints, recipient)
             yield from ((recipient, claim) for claim in different)
 
 
 def _records(storage: Storage, receipt: Receipt) -> Iterator[dict[str, object]]:
-    paths = [resolved_record_path(kind, receipt) for kind in FATES] if receipt.message else []
+    paths = [resolved_record_path(kind, receipt) for kind in RECORD_KINDS] if receipt.message else []
     if receipt.state is State.OVERSIZED:
         paths.append(skipped_path("oversized", receipt.mailbox, receipt.stored_at, receipt.arrival))
     if receipt.state is State.UNREADABLE:

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from shared.bootstrap import App
 from shared.dispatch.artifacts import Artifacts
-from shared.operations.erasure import Eraser, Group
-from shared.operations.search import parse_id, parse_person
+from shared.operations.erasure import Eraser, ErasureGroup
+from shared.operations.search import parse_id, parse_recipient
 from shared.receipts import TRUNCATED
 from shared.routing.model import ANYBODY
 
@@ -34,8 +34,8 @@ class ErasureResult:
     """
 
     address: str
-    groups: list[Group]
-    refused: list[Group]
+    groups: list[ErasureGroup]
+    refused: list[ErasureGroup]
     artifacts: list[Artifacts] = field(default_factory=list)
     unread: int = 0
 
@@ -47,7 +47,7 @@ def check_target(target: str) -> None:
         ConfigurationError: it is neither.
     """
     if "@" in target:
-        parse_person(target)
+        parse_recipient(target)
     else:
         parse_id(target)
 
@@ -70,18 +70,18 @@ def forget(
         TransientError: the storage failed, or a message changed meanwhile. The same call continues the work.
     """
     eraser = Eraser(app.storage, {*app.settings.mailboxes, *app.settings.mailbox_errors})
-    address = parse_person(target) if "@" in target else ""
-    groups = eraser.by_address(address) if address else eraser.by_id(parse_id(target))
+    address = parse_recipient(target) if "@" in target else ""
+    groups = eraser.find_by_address(address) if address else eraser.find_by_id(parse_id(target))
     result = ErasureResult(
         address, [group for group in groups if not group.refused], [group for group in groups if group.refused]
     )
     if not really and result.groups:
-        result.artifacts.append(eraser.look(result.groups, address))
+        result.artifacts.append(eraser.collect_artifacts(result.groups, address))
     for start in range(0, len(result.groups) if really else 0, BATCH):
         batch = result.groups[start : start + BATCH]
         result.artifacts.append(eraser.erase(batch, address, waiting))
         progress(start + len(batch), len(result.groups))
-    result.unread = eraser.unread() if address else 0
+    result.unread = eraser.count_unparsed() if address else 0
     return result
 
 

@@ -17,8 +17,8 @@ from rich.text import Text
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import ConfigurationError, MessageUnreadable
-from shared.operations.replay import ReplayRequests, StoredRecord, kinds_of
-from shared.operations.replay_preview import Foreseen, preview_replay
+from shared.operations.replay import ReplayRequests, StoredRecord, parse_kind
+from shared.operations.replay_preview import PreviewedOutcome, preview_replay
 from shared.storage.base import Table as StorageTable
 
 THREADS = 16
@@ -27,7 +27,7 @@ THREADS = 16
 BATCH = 512
 """Records whose replay is requested together."""
 
-UNKNOWN_OUTCOME: Foreseen = "settings wrong"
+UNKNOWN_OUTCOME: PreviewedOutcome = "settings wrong"
 """The outcome that a dry run shows for messages whose routes are invalid."""
 
 
@@ -103,9 +103,9 @@ def replay(app: App, options: ReplayOptions, progress: Callable[[int, int], None
     options.check()
     requests = ReplayRequests(app.storage, utc_now)
     if options.records:
-        paths = [path for record in options.records for path in requests.named(record, reissue=options.reissue)]
+        paths = [path for record in options.records for path in requests.resolve_paths(record, reissue=options.reissue)]
     else:
-        paths = list(requests.within(kinds_of(options.kind), options.mailbox, options.since, options.until))
+        paths = list(requests.list_records(parse_kind(options.kind), options.mailbox, options.since, options.until))
     paths = list(dict.fromkeys(paths))
     reissue = uuid4().hex if options.reissue else ""
     result = ReplayResult()
@@ -118,7 +118,7 @@ def replay(app: App, options: ReplayOptions, progress: Callable[[int, int], None
             by_key = {record.path if reissue else record.arrival: record for record in records}
             selected = [record for key, record in by_key.items() if key not in seen]
             seen.update(by_key)
-            lost = requests.without_bytes(selected)
+            lost = requests.not_routable(selected)
             result.failures += [f"{path}: its arrival has no receipt, or was erased" for path in sorted(lost)]
             selected = [record for record in selected if record.path not in lost]
             if options.dry_run:
@@ -167,7 +167,7 @@ def show(result: ReplayResult, options: ReplayOptions, console: Console) -> None
 def _read(requests: ReplayRequests, path: str) -> StoredRecord | str:
     """Return the record at `path`, or a line that says why it cannot be replayed."""
     try:
-        return requests.read(path) or f"{path} no longer exists"
+        return requests.read_record(path) or f"{path} no longer exists"
     except MessageUnreadable as error:
         return str(error)
 

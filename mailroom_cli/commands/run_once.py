@@ -65,7 +65,7 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
     failures = [f"mailbox {name}: {'; '.join(errors)}" for name, errors in app.settings.mailbox_errors.items()]
     route_errors = await asyncio.to_thread(_route_errors, app)
     failures += [f"routes: {error}" for error in route_errors]
-    polls = [poll.mailbox for poll in app.poller.due(PollReason.MANUAL)]
+    polls = [poll.mailbox for poll in app.poller.due_polls(PollReason.MANUAL)]
     failures += [
         app.health.skip_reason(settings, PollReason.MANUAL) or f"mailbox {settings.name}: not due"
         for settings in app.settings.mailboxes.values()

@@ -1,4 +1,4 @@
-"""What an arrival left in the storage: everything that has to go for it to be forgotten (rule 8.5)."""
+"""The artifacts of an arrival: everything in storage that an erasure deletes (rule 8.5)."""
 
 from __future__ import annotations
 
@@ -8,28 +8,35 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from shared.dispatch.conversations import conversation_key
 from shared.dispatch.deduplication import erase_claims
 from shared.dispatch.record_resolution import resolved_record_path
-from shared.documents.blob_paths import FATES, RESULTS, message_folder, message_of, raw_path, skipped_path
+from shared.dispatch.routing_input import conversation_key
+from shared.documents.blob_paths import (
+    RECORD_KINDS,
+    RESULTS_PREFIX,
+    message_folder,
+    message_in_path,
+    raw_path,
+    skipped_path,
+)
 from shared.receipts import Receipt, State
 from shared.storage.base import Blobs, Record, Records, Storage, Table, scan_by_values
 
-AT_ONCE = 16
-"""Arrivals whose documents are looked for at once: what one client of the storage does best with."""
+CONCURRENCY = 16
+"""Blob requests at once: what one client of the storage does best with."""
 
 
 @dataclass(slots=True)
 class Artifacts:
-    """What goes with some arrivals.
+    """The artifacts of some arrivals.
 
     Attributes:
-        results: paths.
-        records: paths of what was recorded of the arrivals besides.
-        claims: what they are on, by key.
-        conversations: keys of entries.
+        results: paths of results.
+        records: paths of records.
+        claims: the kinds of claims, by key.
+        conversations: keys of conversation entries.
         bytes: paths of the messages, raw and parsed, and of their attachments.
-        kept: ids of messages whose bytes stay, since another arrival of theirs does.
+        kept: ids of messages whose bytes are kept, since another arrival has the same message.
     """
 
     results: list[str] = field(default_factory=list)
@@ -40,126 +47,126 @@ class Artifacts:
     kept: set[str] = field(default_factory=set)
 
     def retain(self, messages: Collection[str]) -> None:
-        """Let the bytes of these messages stay as well."""
+        """Keep the bytes of these messages as well."""
         self.kept |= set(messages)
         folders = tuple(map(message_folder, messages))
         self.bytes = [path for path in self.bytes if not path.startswith(folders)]
 
 
-def collect_artifacts(stores: Storage, receipts: Sequence[Receipt], *, address: str = "") -> Artifacts:
-    """Look for all that these arrivals left.
+def collect_artifacts(storage: Storage, receipts: Sequence[Receipt], *, address: str = "") -> Artifacts:
+    """Find all artifacts of arrivals.
 
     Args:
-        stores: where.
+        storage: the storage.
         receipts: the arrivals'.
-        address: whom it is about, where it is about somebody: conversations are found by their plus-address, too.
+        address: the address of the person to be erased, if any: its plus-address conversations are included.
     """
     arrivals = {receipt.arrival for receipt in receipts}
     messages = {receipt.message for receipt in receipts} - {""}
-    found = Artifacts()
-    claims = scan_by_values(stores.records, Table.CLAIMS, "owner", arrivals)
-    found.claims = {record.key: str(record.values["kind"]) for record in claims}
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="belongings") as several:
-        found.results = _results(stores.blobs, messages, arrivals, several)
-        found.records = [path for paths in several.map(partial(_records, stores.blobs), receipts) for path in paths]
-    found.kept = shared_messages(stores.records, receipts)
-    for message in sorted(messages - found.kept):
-        found.bytes += stores.blobs.list(message_folder(message))
-    # What stays goes on to be found by its Message-ID.
-    gone = [receipt for receipt in receipts if receipt.message not in found.kept]
-    found.conversations = list(_conversations(stores, gone, arrivals, address))
-    return found
+    artifacts = Artifacts()
+    claims = scan_by_values(storage.records, Table.CLAIMS, "owner", arrivals)
+    artifacts.claims = {record.key: str(record.values["kind"]) for record in claims}
+    with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="artifacts") as executor:
+        artifacts.results = _result_paths(storage.blobs, messages, arrivals, executor)
+        paths_by_receipt = executor.map(partial(_record_paths, storage.blobs), receipts)
+        artifacts.records = [path for paths in paths_by_receipt for path in paths]
+    artifacts.kept = shared_messages(storage.records, receipts)
+    for message in sorted(messages - artifacts.kept):
+        artifacts.bytes += storage.blobs.list(message_folder(message))
+    # A message that is kept must still be found by its Message-ID.
+    erased = [receipt for receipt in receipts if receipt.message not in artifacts.kept]
+    artifacts.conversations = list(_conversation_keys(storage, erased, arrivals, address))
+    return artifacts
 
 
 def shared_messages(records: Records, receipts: Iterable[Receipt]) -> set[str]:
-    """The ids of messages whose bytes have to stay, since other arrivals of theirs do.
+    """Return the ids of messages whose bytes must be kept, since other arrivals have the same message.
 
     Args:
-        records: where the receipts are.
-        receipts: those of the arrivals that go.
+        records: where the receipts are stored.
+        receipts: the receipts of the arrivals to be erased.
     """
-    going = {receipt.arrival: receipt.message for receipt in receipts}
-    siblings = scan_by_values(records, Table.RECEIPTS, "message", going.values())
-    return {str(record.values["message"]) for record in siblings if _stays(record, going)}
+    erased = {receipt.arrival: receipt.message for receipt in receipts}
+    siblings = scan_by_values(records, Table.RECEIPTS, "message", erased.values())
+    return {str(record.values["message"]) for record in siblings if _is_kept(record, erased)}
 
 
-def delete_artifacts(stores: Storage, found: Artifacts, ensure: Callable[[], None] = lambda: None) -> None:
-    """Remove what arrivals left: what points to something before that to which it points.
+def delete_artifacts(storage: Storage, artifacts: Artifacts, ensure: Callable[[], None] = lambda: None) -> None:
+    """Delete artifacts, referrers before referents.
 
     Args:
-        stores: where it is.
-        found: what goes.
-        ensure: raises when nothing may be removed any more; asked before each file of bytes.
+        storage: the storage.
+        artifacts: the artifacts to delete.
+        ensure: raises if nothing may be deleted any more; called before each file of bytes.
     """
-    for paths in (found.results, found.records):
+    for paths in (artifacts.results, artifacts.records):
         ensure()
-        stores.blobs.delete_many(paths)
-    stores.records.delete_many(Table.CONVERSATIONS, found.conversations)
-    erase_claims(stores.records, found.claims)
-    for path in found.bytes:
-        # One by one: an intake that comes by our lease may count on bytes that it found stored.
+        storage.blobs.delete_many(paths)
+    storage.records.delete_many(Table.CONVERSATIONS, artifacts.conversations)
+    erase_claims(storage.records, artifacts.claims)
+    for path in artifacts.bytes:
+        # One at a time: if our lease is lost, a drain may rely on bytes that it found stored.
         ensure()
-        stores.blobs.delete_many([path])
-    stores.blobs.flush()
+        storage.blobs.delete_many([path])
+    storage.blobs.flush()
 
 
-def roll_back(stores: Storage, receipt: Receipt) -> None:
-    """Remove what was given of an arrival by a worker who found at the end that it had been forgotten meanwhile.
+def roll_back(storage: Storage, receipt: Receipt) -> None:
+    """Delete what a routing attempt wrote for an arrival that was erased meanwhile.
 
     Args:
-        stores: where.
-        receipt: the arrival's, as the worker would have written it; or as it stands, if the worker did not come so far.
+        storage: the storage.
+        receipt: the receipt as the attempt would have written it, or as it is stored if the attempt died before.
     """
     if not receipt.message:
-        message = _still_named(stores, receipt)
-        # What is told by no thread before it is a conversation's first message.
+        message = _referenced_message(storage, receipt)
+        # Without an earlier message of its thread, a message is the first of its conversation.
         receipt = replace(receipt, message=message, conversation=message)
-    found = collect_artifacts(stores, [receipt])
-    if raw_path(receipt.message) in found.bytes:
-        # The raw bytes are not a worker's: they have arrived anew, and all that is made of them is that arrival's.
-        found.bytes = []
-    delete_artifacts(stores, found)
+    artifacts = collect_artifacts(storage, [receipt])
+    if raw_path(receipt.message) in artifacts.bytes:
+        # An attempt writes no raw bytes: the message has arrived again, and its files belong to the new arrival.
+        artifacts.bytes = []
+    delete_artifacts(storage, artifacts)
 
 
-def _still_named(stores: Storage, receipt: Receipt) -> str:
-    """The message of a bare receipt, as what a worker left of it tells; empty, if none left anything."""
-    for claim in scan_by_values(stores.records, Table.CLAIMS, "owner", [receipt.arrival]):
+def _referenced_message(storage: Storage, receipt: Receipt) -> str:
+    """Return the message of a bare receipt that its claims or records name; an empty string if there are none."""
+    for claim in scan_by_values(storage.records, Table.CLAIMS, "owner", [receipt.arrival]):
         return str(claim.values["message"])
-    for fate in FATES:
-        before, after = resolved_record_path(fate, receipt).rsplit("/", 1)
-        for path in stores.blobs.list(f"{before}/"):
-            if path.endswith(after):
-                return message_of(path)
+    for kind in RECORD_KINDS:
+        folder, suffix = resolved_record_path(kind, receipt).rsplit("/", 1)
+        for path in storage.blobs.list(f"{folder}/"):
+            if path.endswith(suffix):
+                return message_in_path(path)
     return ""
 
 
-def _results(
-    blobs: Blobs, messages: Collection[str], arrivals: Collection[str], several: ThreadPoolExecutor
+def _result_paths(
+    blobs: Blobs, messages: Collection[str], arrivals: Collection[str], executor: ThreadPoolExecutor
 ) -> list[str]:
-    """Whatever results there are of these arrivals, whichever routes and replays they are of.
+    """Return the paths of all results of these arrivals, by any route and replay.
 
-    All results are listed for it: receipts and claims do not tell of those that a replay replaced, or died over, and
-    what one is written in place of may be gone.
+    All results are listed. Receipts and claims do not name a result that a replay replaced, or wrote before it died.
     """
     if not messages:
         return []
-    named = [path for path in blobs.list(RESULTS) if message_of(path) in messages]
-    # The same message for somebody else, by another arrival, stands beside it.
-    owners = several.map(lambda path: _owner(blobs.read(path)), named)
-    return [path for path, owner in zip(named, owners, strict=True) if owner in arrivals]
+    candidates = [path for path in blobs.list(RESULTS_PREFIX) if message_in_path(path) in messages]
+    # Another arrival of the same message may have results for other recipients in the same folder.
+    owners = executor.map(lambda path: _owner(blobs.read(path)), candidates)
+    return [path for path, owner in zip(candidates, owners, strict=True) if owner in arrivals]
 
 
 def _owner(data: bytes | None) -> str:
-    """The arrival whose a result is; empty, if it is gone, or is none."""
+    """Return the arrival that a result belongs to; an empty string if the blob is gone or is not a result."""
     try:
         return str(json.loads(data or b"")["arrival"]["id"])
     except (ValueError, RecursionError, LookupError, TypeError):
         return ""
 
 
-def _records(blobs: Blobs, receipt: Receipt) -> list[str]:
-    paths = [resolved_record_path(fate, receipt) for fate in FATES] if receipt.message else []
-    # An arrival may have been left for its size, and been downloaded once the limit was larger.
+def _record_paths(blobs: Blobs, receipt: Receipt) -> list[str]:
+    paths = [resolved_record_path(kind, receipt) for kind in RECORD_KINDS] if receipt.message else []
+    # A message may have been skipped as oversized, and downloaded after the limit was raised.
     paths += [
         skipped_path("oversized", receipt.mailbox, receipt.stored_at, receipt.arrival),
         skipped_path("unreadable", receipt.mailbox, receipt.stored_at, receipt.arrival),
@@ -167,25 +174,25 @@ def _records(blobs: Blobs, receipt: Receipt) -> list[str]:
     return [path for path in paths if blobs.exists(path)]
 
 
-def _conversations(
-    stores: Storage, receipts: Sequence[Receipt], arrivals: Collection[str], address: str
+def _conversation_keys(
+    storage: Storage, receipts: Sequence[Receipt], arrivals: Collection[str], address: str
 ) -> Iterator[str]:
-    """Entries of conversations that end with these arrivals, and those that name one of these messages themselves."""
-    threads = {receipt.conversation for receipt in receipts if receipt.conversation}
-    going_on = {
+    """Yield the keys of conversations that end with these arrivals, and of the entries that name their messages."""
+    conversations = {receipt.conversation for receipt in receipts if receipt.conversation}
+    continued = {
         str(record.values["conversation"])
-        for record in scan_by_values(stores.records, Table.RECEIPTS, "conversation", threads)
-        if _stays(record, arrivals)
+        for record in scan_by_values(storage.records, Table.RECEIPTS, "conversation", conversations)
+        if _is_kept(record, arrivals)
     }
-    own = {conversation_key("message-id", receipt.message_id) for receipt in receipts if receipt.message_id}
+    own_keys = {conversation_key("message-id", receipt.message_id) for receipt in receipts if receipt.message_id}
     if address:
-        own.add(conversation_key("tag", address))
-    found = {
-        record.key for record in scan_by_values(stores.records, Table.CONVERSATIONS, "conversation", threads - going_on)
-    }
-    there = stores.records.get_many(Table.CONVERSATIONS, sorted(own - found)) if own - found else {}
-    yield from sorted(found | {key for key, one in there.items() if one.values["conversation"] in threads})
+        own_keys.add(conversation_key("tag", address))
+    ended = conversations - continued
+    keys = {record.key for record in scan_by_values(storage.records, Table.CONVERSATIONS, "conversation", ended)}
+    missing = sorted(own_keys - keys)
+    entries = storage.records.get_many(Table.CONVERSATIONS, missing) if missing else {}
+    yield from sorted(keys | {key for key, entry in entries.items() if entry.values["conversation"] in conversations})
 
 
-def _stays(record: Record, going: Collection[str]) -> bool:
-    return record.key not in going and record.values["state"] != State.ERASED.value
+def _is_kept(record: Record, erased: Collection[str]) -> bool:
+    return record.key not in erased and record.values["state"] != State.ERASED.value

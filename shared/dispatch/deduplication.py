@@ -1,12 +1,15 @@
 """Claims: which arrival a fingerprint's recipient belongs to, decided once and for good
 (docs/explanation/receipts.md, "Dispatch").
 
-A claim's owner may be a duplicate itself: it claimed the raw bytes and lost at the content. So a claim carries its
-owner's fingerprints, and whoever is stopped by it follows it to the arrival that holds all of its claims: the original
-(docs/explanation/duplicates.md, "Which one is named").
+A claim's owner may be a duplicate itself: it claimed the raw bytes and lost the claim on the content. So a claim
+carries its owner's fingerprints, and an arrival that it stops follows it to the arrival that holds all of its claims:
+the original (docs/explanation/duplicates.md, "Which one is named").
 
-Different messages may have one Message-ID. Each takes a place in a list of claims on it, the first free one behind all
-messages that are different (docs/explanation/duplicates.md, "One Message-ID, several messages").
+Different messages may have one Message-ID. Each takes a position in a list of claims on it, the first free one behind
+all messages that are different (docs/explanation/duplicates.md, "One Message-ID, several messages").
+
+A claim without a result is finished by its owner, whatever the current routes are: a duplicate of the message already
+names the owner as the original. `unfinished_matches` finds these claims.
 """
 
 from __future__ import annotations
@@ -14,40 +17,44 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from shared.dispatch.record_resolution import resolved_record_path
-from shared.documents.blob_paths import is_result_for
+from shared.documents.blob_paths import is_result_for, route_of_result
 from shared.documents.schema import Duplicate, Original
 from shared.errors import ServiceUnavailable
 from shared.keys import claim_key, reissue_key
 from shared.receipts import TRUNCATED, Receipt, State
-from shared.routing.fingerprints import Comparison, Fingerprint, FingerprintKind
-from shared.routing.model import ANYBODY
+from shared.routing.fingerprints import Comparison, Fingerprint, FingerprintKind, VisibleContent
+from shared.routing.model import ANYBODY, Decision, EnvelopeHint, Match, Matched
 from shared.storage.base import Blobs, Record, Records, Table, Value, Values
 
-PLACES = 64
-"""Different messages with one Message-ID that take a claim on it. Further ones hold no claim on it and get results."""
+MAX_POSITIONS = 64
+"""Different messages with one Message-ID that hold a claim on it. Further ones hold none, and still get results."""
 
-NO_OWNER: Mapping[str, Value] = dict.fromkeys(("owner", "message", "result", "recipient", "named"), "") | {
+MAX_ADDRESSES = 1000
+"""Addresses of a message whose claims are looked up: a message may name a hundred thousand."""
+
+ERASED_CLAIM: Mapping[str, Value] = dict.fromkeys(("owner", "message", "result", "recipient", "named"), "") | {
     "kind": FingerprintKind.MESSAGE_ID.value,
     "prints": "[]",
 }
-"""What a claim on a Message-ID keeps when its message is erased: its place, so that no list has a gap."""
+"""The properties of a claim on a Message-ID whose message was erased. It keeps its position: the list has no gaps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim as it stands.
+    """A claim as it is stored.
 
     Attributes:
         owner: the arrival that made it.
         message: the owner's message id.
         result: the path of the owner's result.
         kind: the fingerprint's kind.
-        recipient: who is claimed.
-        named: whose the result is: who is claimed, or for a claim on `*` by mail that names somebody, that recipient.
-        prints: the fingerprints of the owner's message, in the one order.
-        place: for a Message-ID, the place in the list of different messages.
+        recipient: the claimed recipient.
+        result_recipient: whose result it is: the claimed recipient, or the named recipient of mail that claimed `*`.
+        fingerprints: the fingerprints of the owner's message, in claim order.
+        position: for a Message-ID, the position in the list of different messages.
         different: the claims before it in that list.
     """
 
@@ -56,393 +63,448 @@ class Claim:
     result: str
     kind: FingerprintKind
     recipient: str
-    named: str
-    prints: tuple[Fingerprint, ...]
-    place: int = 0
+    result_recipient: str
+    fingerprints: tuple[Fingerprint, ...]
+    position: int = 0
     different: tuple[Claim, ...] = ()
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """The owner's fingerprint that this is the claim on."""
-        return next((one for one in self.prints if one.kind is self.kind), Fingerprint(self.kind, ""))
+        """The claimed fingerprint."""
+        own = (fingerprint for fingerprint in self.fingerprints if fingerprint.kind is self.kind)
+        return next(own, Fingerprint(self.kind, ""))
 
-    def has(self, kind: FingerprintKind) -> bool:
+    def has_kind(self, kind: FingerprintKind) -> bool:
         """Return whether the owner's message has a fingerprint of a kind."""
-        return any(one.kind is kind for one in self.prints)
+        return any(fingerprint.kind is kind for fingerprint in self.fingerprints)
 
     @property
-    def open(self) -> tuple[Fingerprint, ...]:
-        """The fingerprints on which the owner may have been stopped, or may yet be."""
-        if self.named != self.recipient:
-            return self.prints  # whoever is named claims `*` first, and does not care who has it
-        kinds = [one.kind for one in self.prints]
-        return self.prints[kinds.index(self.kind) + 1 :] if self.kind in kinds else ()
+    def undecided(self) -> tuple[Fingerprint, ...]:
+        """The fingerprints on which another claim may stop the owner, or may have stopped it."""
+        if self.result_recipient != self.recipient:
+            return self.fingerprints  # A named recipient's mail claims `*` first, and is not stopped by its claims.
+        kinds = [fingerprint.kind for fingerprint in self.fingerprints]
+        return self.fingerprints[kinds.index(self.kind) + 1 :] if self.kind in kinds else ()
 
-    def values(self) -> Values:
-        """As a record's properties; the key is not among them."""
+    def to_values(self) -> Values:
+        """Return the record's properties, without the key."""
         return {
             "owner": self.owner,
             "message": self.message,
             "result": self.result,
             "recipient": self.recipient,
             "kind": self.kind.value,
-            "named": self.named,
-            "prints": json.dumps([_print_as_json(one) for one in self.prints]),
+            "named": self.result_recipient,
+            "prints": json.dumps([_to_json(fingerprint) for fingerprint in self.fingerprints]),
         }
 
     @classmethod
     def from_record(cls, record: Record) -> Claim:
-        """From a record that has `values`."""
+        """Parse a record that was created from `to_values`."""
         values = record.values
-        prints = json.loads(str(values.get("prints", "[]")))
+        fingerprints = json.loads(str(values.get("prints", "[]")))
         return cls(
             owner=str(values["owner"]),
             message=str(values["message"]),
             result=str(values["result"]),
             kind=FingerprintKind(str(values["kind"])),
             recipient=str(values["recipient"]),
-            named=str(values.get("named", values["recipient"])),
-            prints=tuple(
-                Fingerprint(FingerprintKind(kind), digest, *map(Comparison.from_json, compared))
-                for kind, digest, *compared in prints
+            result_recipient=str(values.get("named", values["recipient"])),
+            fingerprints=tuple(
+                Fingerprint(FingerprintKind(kind), digest, *map(Comparison.from_json, comparison))
+                for kind, digest, *comparison in fingerprints
             ),
         )
 
-    def as_reference(self) -> Original:
-        """What a document says of the owner's result."""
+    def to_reference(self) -> Original:
+        """Return the owner's result as documents refer to it."""
         return {"arrival": self.owner, "message": self.message, "result": self.result}
 
-    def as_original(self, recipient: str, route: str) -> Duplicate:
-        """What a duplicate's record tells of it, and of the recipient who had the message by it."""
+    def to_duplicate(self, recipient: str, route: str) -> Duplicate:
+        """Return the entry in a duplicate's record that names the owner as the original."""
         return {
             "recipient": recipient,
             "route": route,
-            "duplicate_of": self.as_reference(),
+            "duplicate_of": self.to_reference(),
             "by": self.kind,
         }
 
 
 @dataclass(slots=True)
 class Claims:
-    """Takes claims for one arrival.
+    """The claims that one arrival takes.
 
     Attributes:
-        records: where they are.
+        records: where claims are stored.
         receipt: the arrival's.
-        blobs: where the records of duplicates are.
+        blobs: where the records of duplicates are stored.
     """
 
     records: Records
     receipt: Receipt
     blobs: Blobs
-    _took_anybody: bool = field(default=False, init=False)
-    _anybody_open: tuple[Claim, Fingerprint] | None = field(default=None, init=False)
+    _has_claimed_anybody: bool = field(default=False, init=False)
+    _open_anybody_claim: tuple[Claim, Fingerprint] | None = field(default=None, init=False)
 
-    def claim(self, prints: Sequence[Fingerprint], recipient: str, result: str) -> Claim:
-        """Claim a recipient under each fingerprint, in order, until another arrival is found to have been first.
+    def claim(self, fingerprints: Sequence[Fingerprint], recipient: str, result: str) -> Claim:
+        """Claim a recipient under each fingerprint, in claim order, until another arrival holds a claim.
 
-        A recipient that is named claims `*` as well, before itself: mail that named it is what a wildcard route's copy
-        duplicates. Who holds that is of no consequence here.
+        A named recipient's mail claims `*` as well, first: a wildcard route's copy is a duplicate of it. Another
+        arrival's claim on `*` does not stop it.
 
         Args:
-            prints: the message's fingerprints, in the one order.
+            fingerprints: the message's fingerprints, in claim order.
             recipient: a normalised address, or `*`.
-            result: where the result is to be.
+            result: the path that the result is to have.
 
         Returns:
-            Our claim, whose `result` is where an earlier try of ours put it, if there was one; or the original's.
+            Our claim, whose `result` is the path that an earlier attempt of ours stored; or the original's claim.
         """
-        own = self._own(prints, recipient, result)
+        own = self._own(fingerprints, recipient, result)
         if recipient != ANYBODY:
             self._claim_anybody(own)
         for kind in FingerprintKind:
-            if not own.has(kind):
+            if not own.has_kind(kind):
                 continue
             own = replace(own, kind=kind)
             claim = self._take(own.fingerprint, own)
             if claim.owner != self.receipt.arrival:
-                return self._original(claim, prints, decide=True)
-            # An earlier try may have begun with another route: one path for all, which others' duplicates name. It may
-            # have read the message with other settings, too: others compare themselves with what it stored.
-            own = replace(own, result=claim.result, prints=claim.prints or own.prints, different=claim.different)
+                return self._find_original(claim, fingerprints, decide=True)
+            # An earlier attempt may have claimed under another route: its path is kept, since duplicates name it. It
+            # may also have parsed the message by other settings: others compare with the fingerprints that it stored.
+            own = replace(
+                own,
+                result=claim.result,
+                fingerprints=claim.fingerprints or own.fingerprints,
+                different=claim.different,
+            )
             if recipient != ANYBODY:
-                self._go_on_with_anybody()
+                self._take_open_anybody_claim()
         return own
 
     def _claim_anybody(self, own: Claim) -> None:
-        """Claim `*` for a message that names somebody, whoever else has it."""
-        if self._took_anybody:
+        """Claim `*` for a message that names a recipient. Existing claims stay."""
+        if self._has_claimed_anybody:
             return
-        anybody = {_key(one, ANYBODY): (one, replace(own, recipient=ANYBODY, kind=one.kind)) for one in own.prints}
-        rows = {key: claim.values() for key, (_, claim) in anybody.items()}
-        existing = self.records.create_many(Table.CLAIMS, rows)
+        claims = {
+            _key(fingerprint, ANYBODY): (fingerprint, replace(own, recipient=ANYBODY, kind=fingerprint.kind))
+            for fingerprint in own.fingerprints
+        }
+        existing = self.records.create_many(
+            Table.CLAIMS, {key: claim.to_values() for key, (_, claim) in claims.items()}
+        )
         for key in existing:
-            fingerprint, claim = anybody[key]
+            fingerprint, claim = claims[key]
             if fingerprint.kind is FingerprintKind.MESSAGE_ID:
-                self._anybody_open = claim, fingerprint
-        self._took_anybody = True
+                self._open_anybody_claim = claim, fingerprint
+        self._has_claimed_anybody = True
 
-    def _go_on_with_anybody(self) -> None:
-        """Take a place for `*` behind different messages with the same Message-ID.
+    def _take_open_anybody_claim(self) -> None:
+        """Take a position for `*` behind different messages with the same Message-ID.
 
-        It waits until a claim on the raw bytes is ours: another arrival of the same bytes takes the place for its own.
+        This follows our claim on the raw bytes: another arrival of the same bytes takes the position as its own.
         """
-        if self._anybody_open is not None:
-            claim, fingerprint = self._anybody_open
+        if self._open_anybody_claim is not None:
+            claim, fingerprint = self._open_anybody_claim
             self._take(fingerprint, claim)
-            self._anybody_open = None
+            self._open_anybody_claim = None
 
     def claim_replacement(self, request: str, recipient: str, result: str) -> str:
-        """Claim the place of the result that a replay writes in place of another.
+        """Claim the path of the result that a replay writes in place of another.
 
         Args:
-            request: what asks for it, and for the replacement of which result.
+            request: the id of the request, with the path of the replaced result.
             recipient: a normalised address, or `*`.
-            result: where the result is to be.
+            result: the path that the new result is to have.
 
         Returns:
-            Where it is to be: where an earlier try had put it, though the routes may have changed since.
+            The path that the new result is to have: an earlier attempt's, although the routes may have changed since.
         """
         key = reissue_key(request, recipient)
-        values = {**self._own((), recipient, result).values(), "kind": "again"}
+        values = {**self._own((), recipient, result).to_values(), "kind": "again"}
         if self.records.create(Table.CLAIMS, key, values):
             return result
-        return str(self._there(key).values["result"])
+        return str(self._read_existing(key).values["result"])
 
-    def find_duplicate(self, prints: Sequence[Fingerprint], recipient: str) -> Claim | None:
-        """Return the original's claim where another arrival holds the recipient; nothing is taken.
+    def find_duplicate(self, fingerprints: Sequence[Fingerprint], recipient: str) -> Claim | None:
+        """Return the original's claim if another arrival holds the recipient. Take no claim.
 
-        A claim of our own decides nothing: what is a duplicate by its content holds that of its raw bytes.
+        A claim of our own decides nothing: a duplicate by content holds the claim on its raw bytes.
         """
-        own = self._own(prints, recipient, "")
-        known = self.records.get_many(Table.CLAIMS, [_key(one, recipient) for one in prints])
-        claims = (self._existing(one, replace(own, kind=one.kind), known) for one in prints)
+        own = self._own(fingerprints, recipient, "")
+        existing = self.records.get_many(Table.CLAIMS, [_key(fingerprint, recipient) for fingerprint in fingerprints])
+        claims = (
+            self._find_deciding(fingerprint, replace(own, kind=fingerprint.kind), existing)
+            for fingerprint in fingerprints
+        )
         other = next((claim for claim in claims if claim is not None and claim.owner != self.receipt.arrival), None)
-        return None if other is None else self._original(other, prints, decide=False)
+        return None if other is None else self._find_original(other, fingerprints, decide=False)
 
-    def different(self, prints: Sequence[Fingerprint], recipient: str) -> tuple[Claim, ...]:
-        """Return the claims of other messages that have the same Message-ID, and have results of their own.
+    def different(self, fingerprints: Sequence[Fingerprint], recipient: str) -> tuple[Claim, ...]:
+        """Return the claims of different messages that have the same Message-ID and results of their own.
 
         Args:
-            prints: the message's fingerprints.
+            fingerprints: the message's fingerprints.
             recipient: a normalised address, or `*`.
         """
-        lists = [self._list(one, recipient) for one in prints if one.kind is FingerprintKind.MESSAGE_ID]
+        lists = [
+            self._list(fingerprint, recipient)
+            for fingerprint in fingerprints
+            if fingerprint.kind is FingerprintKind.MESSAGE_ID
+        ]
         others = [claim for claims in lists for claim in claims if claim.owner not in {"", self.receipt.arrival}]
-        return tuple(claim for claim in others if not _are_same(claim, prints))
+        return tuple(claim for claim in others if not _are_same(claim, fingerprints))
 
-    def unfinished(self, prints: Sequence[Fingerprint], recipients: Iterable[str]) -> dict[str, str]:
-        """The recipients that an earlier try of ours has claimed, each with the path that its result was to have.
+    def unfinished(self, fingerprints: Sequence[Fingerprint], recipients: Iterable[str]) -> dict[str, str]:
+        """Return the recipients that an earlier attempt of ours claimed, each with the path of its result.
 
         Args:
-            prints: the message's fingerprints.
-            recipients: normalised addresses, or `*`: whom it may have been.
+            fingerprints: the message's fingerprints.
+            recipients: the possible recipients: normalised addresses, or `*`.
         """
-        keys = [_key(one, recipient) for recipient in {ANYBODY: None, **dict.fromkeys(recipients)} for one in prints]
-        found = map(Claim.from_record, self.records.get_many(Table.CLAIMS, keys).values())
-        ours = [claim for claim in found if claim.owner == self.receipt.arrival]
-        # Whoever is named claims `*` as well, with the path of its own result; and may have come no further.
-        return {claim.named: claim.result for claim in ours if is_result_for(claim.result, claim.named)}
+        candidates = {ANYBODY: None, **dict.fromkeys(recipients)}
+        keys = [_key(fingerprint, recipient) for recipient in candidates for fingerprint in fingerprints]
+        claims = map(Claim.from_record, self.records.get_many(Table.CLAIMS, keys).values())
+        # Mail for a named recipient claims `*` as well, with the path of that recipient's result. The attempt may have
+        # ended there.
+        return {
+            claim.result_recipient: claim.result
+            for claim in claims
+            if claim.owner == self.receipt.arrival and is_result_for(claim.result, claim.result_recipient)
+        }
 
-    def _original(self, claim: Claim, prints: Sequence[Fingerprint], *, decide: bool) -> Claim:
-        """Follow a claim of another arrival to the arrival that has the result, or is the one to write it.
+    def _find_original(self, claim: Claim, fingerprints: Sequence[Fingerprint], *, decide: bool) -> Claim:
+        """Follow another arrival's claim to the arrival that has the result, or is to write it.
 
-        Each step leads to a claim of a later kind, and at most one from `*` to a recipient that is named.
+        Each step leads to a claim of a later kind, and at most one step from `*` to a named recipient.
 
         Args:
-            claim: what stopped us.
-            prints: our message's fingerprints.
-            decide: where it is open whether the claim's owner is the original, decide it. False: take it for it.
+            claim: the claim that stopped us.
+            fingerprints: our message's fingerprints.
+            decide: if it is undecided whether the claim's owner is the original, decide it. False: assume that it is.
 
         Returns:
-            The original's claim, by the last fingerprint of ours that led to it.
+            The original's claim, by the last of our fingerprints that led to it.
         """
         kind = claim.kind
         while True:
-            stopped = self._stops(claim, decide=decide)
-            if stopped is None or stopped.owner == claim.owner:
-                return replace(stopped or claim, kind=kind)
-            claim = stopped
-            if _are_same(claim, prints):
+            stopping = self._find_stopping(claim, decide=decide)
+            if stopping is None or stopping.owner == claim.owner:
+                return replace(stopping or claim, kind=kind)
+            claim = stopping
+            if _are_same(claim, fingerprints):
                 kind = claim.kind
 
-    def _stops(self, claim: Claim, *, decide: bool) -> Claim | None:
-        """The claim of another arrival that stops the owner of this one; or the owner's last claim, if none does."""
-        keys = [_key(one, claim.named) for one in claim.open]
-        known = self.records.get_many(Table.CLAIMS, keys) if keys else {}
-        for kind in [one.kind for one in claim.open]:
-            if not claim.has(kind):
+    def _find_stopping(self, claim: Claim, *, decide: bool) -> Claim | None:
+        """Return the other arrival's claim that stops the owner of a claim; the owner's last claim if none does."""
+        keys = [_key(fingerprint, claim.result_recipient) for fingerprint in claim.undecided]
+        existing = self.records.get_many(Table.CLAIMS, keys) if keys else {}
+        for kind in [fingerprint.kind for fingerprint in claim.undecided]:
+            if not claim.has_kind(kind):
                 continue
-            own = replace(claim, recipient=claim.named, kind=kind)
-            other = self._existing(own.fingerprint, own, known)
+            own = replace(claim, recipient=claim.result_recipient, kind=kind)
+            other = self._find_deciding(own.fingerprint, own, existing)
             if other is None:
-                decided = self._decided(claim)
-                if decided is not None or not decide:
-                    return decided
-                other = self._take_for(own)
+                recorded = self._recorded_outcome(claim)
+                if recorded is not None or not decide:
+                    return recorded
+                other = self._take_for_owner(own)
             if other.owner != claim.owner:
                 return other
             claim = other
         return claim
 
-    def _decided(self, claim: Claim) -> Claim | None:
-        """What the receipt of a claim's owner says, which has no claim of a later kind; None if nothing yet.
+    def _recorded_outcome(self, claim: Claim) -> Claim | None:
+        """Return the deciding claim by the receipt of a claim's owner; None if the receipt is undecided.
 
-        Its original may have been erased, with its claims.
+        The owner has no claim of a later kind, since its original may have been erased, with its claims.
         """
         record = self.records.get(Table.RECEIPTS, claim.owner)
         if record is None:
             return claim
         owner = Receipt.from_record(record)
-        fate = owner.outcomes.get(claim.named, "").partition(" ")[0]
-        if fate == "duplicate":
-            return self._recorded(owner, claim)
-        return claim if fate == "routed" or TRUNCATED in owner.outcomes or owner.state is State.ERASED else None
+        outcome = owner.outcomes.get(claim.result_recipient, "").partition(" ")[0]
+        if outcome == "duplicate":
+            return self._recorded_original(owner, claim)
+        is_final = outcome == "routed" or TRUNCATED in owner.outcomes or owner.state is State.ERASED
+        return claim if is_final else None
 
-    def _recorded(self, owner: Receipt, claim: Claim) -> Claim:
-        """The original that the record of a duplicate names; the duplicate's own claim, if its record is gone."""
+    def _recorded_original(self, owner: Receipt, claim: Claim) -> Claim:
+        """Return the original that a duplicate's record names; the duplicate's own claim if the record is gone."""
         try:
             entries = json.loads(self.blobs.read(resolved_record_path("duplicates", owner)) or b"")["duplicates"]
-            original = next(one["duplicate_of"] for one in entries if one["recipient"] == claim.named)
+            original = next(entry["duplicate_of"] for entry in entries if entry["recipient"] == claim.result_recipient)
             arrival, message, result = (str(original[name]) for name in ("arrival", "message", "result"))
         except (ValueError, LookupError, TypeError, StopIteration):
             return claim
-        return replace(claim, owner=arrival, message=message, result=result, prints=())
+        return replace(claim, owner=arrival, message=message, result=result, fingerprints=())
 
-    def _take_for(self, own: Claim) -> Claim:
-        """Take a claim for the owner of an earlier one, as its own next try would.
+    def _take_for_owner(self, own: Claim) -> Claim:
+        """Take a claim for the owner of an earlier claim, as the owner's next attempt would.
 
-        An arrival that has begun to claim a recipient goes on until it has the result, or is stopped. So it is decided
-        now, and not when it is routed again, which it is.
+        An arrival that has begun to claim a recipient continues until it has the result or is stopped. So the claim is
+        decided now, before the owner is routed again.
 
         Args:
             own: the claim as its owner would take it.
 
         Returns:
-            As `_take` does.
+            The deciding claim, like `_take`.
         """
         claim = self._take(own.fingerprint, own)
-        if claim.owner == own.owner and claim.place < PLACES:
+        if claim.owner == own.owner and claim.position < MAX_POSITIONS:
             record = self.records.get(Table.RECEIPTS, own.owner)
             if record is None or Receipt.from_record(record).state is State.ERASED:
-                # Erased since we looked: nothing may be claimed for it.
-                erase_claims(self.records, {_key(own.fingerprint, own.recipient, claim.place): own.kind})
-                raise ServiceUnavailable("the arrival that has claimed the same message was forgotten meanwhile")
+                # Erased since its claim was read: nothing may be claimed for it.
+                erase_claims(self.records, {_key(own.fingerprint, own.recipient, claim.position): own.kind})
+                raise ServiceUnavailable("the arrival that claimed the same message was erased meanwhile")
         return claim
 
     def _take(self, fingerprint: Fingerprint, own: Claim) -> Claim:
-        """Take a claim, unless one of the same message is there.
+        """Create a claim, unless a claim of the same message exists.
 
         Args:
             fingerprint: the owner's.
-            own: the claim as it is to be.
+            own: the claim to create.
 
         Returns:
-            The claim that decides: the owner's, or that of another arrival whose message is the same. Where the list
-            of a Message-ID is full of different messages, the owner's, which has no place and is not stored.
+            The deciding claim: the owner's, or that of another arrival whose message is the same. If the list of a
+            Message-ID is full of different messages, the owner's, which has no position and is not stored.
         """
         different: list[Claim] = []
-        known: dict[str, Record] = {}
-        for place in range(_places(fingerprint)):
-            key = _key(fingerprint, own.recipient, place)
-            if place > 1 and key not in known:
-                known |= self._read_ahead(fingerprint, own.recipient, place)
-            if key not in known and self.records.create(Table.CLAIMS, key, own.values()):
-                return replace(own, place=place, different=tuple(different))
-            claim = Claim.from_record(known.get(key) or self._there(key))
+        existing: dict[str, Record] = {}
+        for position in range(_positions(fingerprint)):
+            key = _key(fingerprint, own.recipient, position)
+            if position > 1 and key not in existing:
+                existing |= self._read_ahead(fingerprint, own.recipient, position)
+            if key not in existing and self.records.create(Table.CLAIMS, key, own.to_values()):
+                return replace(own, position=position, different=tuple(different))
+            claim = Claim.from_record(existing.get(key) or self._read_existing(key))
             if _decides(claim, fingerprint, own):
-                return replace(claim, place=place, different=tuple(different))
+                return replace(claim, position=position, different=tuple(different))
             different += [claim] if claim.owner else []
-        return replace(own, place=PLACES, different=tuple(different))
+        return replace(own, position=MAX_POSITIONS, different=tuple(different))
 
-    def _existing(self, fingerprint: Fingerprint, own: Claim, known: Mapping[str, Record]) -> Claim | None:
-        """The claim that decides, as `_take` has it; None if there is none. Nothing is taken.
+    def _find_deciding(self, fingerprint: Fingerprint, own: Claim, existing: Mapping[str, Record]) -> Claim | None:
+        """Return the deciding claim, like `_take`, or None if there is none. Take no claim.
 
         Args:
             fingerprint: the owner's.
-            own: the claim as it would be.
-            known: the first claims on the owner's fingerprints, as far as there are any.
+            own: the claim that `_take` would create.
+            existing: the existing first claims on the owner's fingerprints.
         """
-        first = known.get(_key(fingerprint, own.recipient))
+        first = existing.get(_key(fingerprint, own.recipient))
         if first is None:
             return None
         claims = self._list(fingerprint, own.recipient, first)
         return next((claim for claim in claims if _decides(claim, fingerprint, own)), None)
 
     def _list(self, fingerprint: Fingerprint, recipient: str, first: Record | None = None) -> Iterator[Claim]:
-        """All claims on a fingerprint, in the order of their places; of several only a Message-ID may have.
+        """Yield all claims on a fingerprint in the order of their positions. Only a Message-ID may have more than one.
 
         Args:
-            fingerprint: which.
-            recipient: who is claimed.
+            fingerprint: the claimed fingerprint.
+            recipient: the claimed recipient.
             first: the first claim, if it was read.
         """
-        known = {_key(fingerprint, recipient): first} if first is not None else {}
-        for place in range(_places(fingerprint)):
-            key = _key(fingerprint, recipient, place)
-            if key not in known:
-                known |= self._read_ahead(fingerprint, recipient, place)
-            if key not in known:
+        existing = {_key(fingerprint, recipient): first} if first is not None else {}
+        for position in range(_positions(fingerprint)):
+            key = _key(fingerprint, recipient, position)
+            if key not in existing:
+                existing |= self._read_ahead(fingerprint, recipient, position)
+            if key not in existing:
                 return
-            yield Claim.from_record(known[key])
+            yield Claim.from_record(existing[key])
 
-    def _read_ahead(self, fingerprint: Fingerprint, recipient: str, place: int) -> dict[str, Record]:
-        """Read the claim at a place, and as many behind it as there are before it."""
-        places = range(place, min(max(2 * place, 2), _places(fingerprint)))
-        return self.records.get_many(Table.CLAIMS, [_key(fingerprint, recipient, at) for at in places])
+    def _read_ahead(self, fingerprint: Fingerprint, recipient: str, position: int) -> dict[str, Record]:
+        """Read the claim at a position, and as many behind it as there are before it."""
+        positions = range(position, min(max(2 * position, 2), _positions(fingerprint)))
+        return self.records.get_many(Table.CLAIMS, [_key(fingerprint, recipient, at) for at in positions])
 
-    def _there(self, key: str) -> Record:
+    def _read_existing(self, key: str) -> Record:
         record = self.records.get(Table.CLAIMS, key)
         if record is None:
-            raise ServiceUnavailable("a claim was there and is gone: its message was forgotten meanwhile")
+            raise ServiceUnavailable("a claim disappeared: its message was erased meanwhile")
         return record
 
-    def _own(self, prints: Sequence[Fingerprint], recipient: str, result: str) -> Claim:
+    def _own(self, fingerprints: Sequence[Fingerprint], recipient: str, result: str) -> Claim:
         return Claim(
             owner=self.receipt.arrival,
             message=self.receipt.message,
             result=result,
-            kind=prints[0].kind if prints else FingerprintKind.RAW,
+            kind=fingerprints[0].kind if fingerprints else FingerprintKind.RAW,
             recipient=recipient,
-            named=recipient,
-            prints=tuple(prints),
+            result_recipient=recipient,
+            fingerprints=tuple(fingerprints),
         )
 
 
-def erase_claims(records: Records, claims: Mapping[str, str]) -> None:
-    """Erase claims. One on a Message-ID keeps its place in the list, and nothing else.
+def unfinished_matches(
+    claims: Claims,
+    fingerprints: Sequence[Fingerprint],
+    decision: Decision,
+    content: VisibleContent,
+    hints: Sequence[EnvelopeHint],
+) -> tuple[Match, ...]:
+    """Return the recipients that an earlier attempt claimed and the current routes do not match.
 
     Args:
-        records: where they are.
-        claims: what they are on, as their `kind` has it, by key.
+        claims: the arrival's.
+        fingerprints: the message's fingerprints.
+        decision: the matches by the current routes.
+        content: the message's addresses.
+        hints: the message's envelope recipients.
     """
-    places = [key for key, kind in claims.items() if kind == FingerprintKind.MESSAGE_ID]
-    records.merge_many(Table.CLAIMS, dict.fromkeys(places, NO_OWNER))
-    records.delete_many(Table.CLAIMS, [key for key in claims if key not in set(places)])
+    matched_by: dict[str, Matched] = {ANYBODY: "wildcard"}
+    for addresses, header in ((content.to, "to"), (content.cc, "cc")):
+        matched_by |= {address: header for address in addresses if address not in matched_by}
+    matched_by |= {hint.address: hint.where for hint in hints if hint.address not in matched_by}
+    matched = {match.recipient for match in decision.matches}
+    # With a larger MAX_RECIPIENTS, or other routes, the earlier attempt may have served recipients beyond the limit.
+    unmatched = islice((address for address in matched_by if address not in matched), MAX_ADDRESSES)
+    unfinished = claims.unfinished(fingerprints, (*decision.unserved, *unmatched))
+    return tuple(
+        # A recipient that no header names was named by a delivery header that is no longer trusted.
+        Match(recipient, route_of_result(path), matched_by.get(recipient, "to"))
+        for recipient, path in sorted(unfinished.items())
+        if recipient not in matched
+    )
 
 
-def _key(fingerprint: Fingerprint, recipient: str, place: int = 0) -> str:
-    digest = f"{fingerprint.digest} {place}" if place else fingerprint.digest
+def erase_claims(records: Records, claims: Mapping[str, str]) -> None:
+    """Erase claims. A claim on a Message-ID keeps its position in the list, and nothing else.
+
+    Args:
+        records: where they are stored.
+        claims: each claim's `kind`, by key.
+    """
+    blanked = [key for key, kind in claims.items() if kind == FingerprintKind.MESSAGE_ID]
+    records.merge_many(Table.CLAIMS, dict.fromkeys(blanked, ERASED_CLAIM))
+    records.delete_many(Table.CLAIMS, [key for key in claims if key not in set(blanked)])
+
+
+def _key(fingerprint: Fingerprint, recipient: str, position: int = 0) -> str:
+    digest = f"{fingerprint.digest} {position}" if position else fingerprint.digest
     return claim_key(fingerprint.kind, digest, recipient)
 
 
-def _places(fingerprint: Fingerprint) -> int:
-    return PLACES if fingerprint.kind is FingerprintKind.MESSAGE_ID else 1
+def _positions(fingerprint: Fingerprint) -> int:
+    return MAX_POSITIONS if fingerprint.kind is FingerprintKind.MESSAGE_ID else 1
 
 
 def _decides(claim: Claim, fingerprint: Fingerprint, own: Claim) -> bool:
-    """Whether a claim on a fingerprint is the owner's own, or that of another arrival whose message is the same."""
+    """Return whether a claim on a fingerprint is the owner's own, or of another arrival whose message is the same."""
     if claim.kind is not FingerprintKind.MESSAGE_ID:
         return True
-    # An erased message is different from all. `explain` asks for an arrival without a key.
+    # An erased message is different from all. `explain` uses an arrival without a key.
     return claim.owner != "" and (claim.owner == own.owner or fingerprint.is_same(claim.fingerprint))
 
 
-def _are_same(claim: Claim, prints: Sequence[Fingerprint]) -> bool:
-    """Whether a message is the same as the owner's of a claim by the fingerprint that is claimed."""
-    return any(one.is_same(claim.fingerprint) for one in prints)
+def _are_same(claim: Claim, fingerprints: Sequence[Fingerprint]) -> bool:
+    """Return whether a message is the same as that of a claim's owner by the claimed fingerprint."""
+    return any(fingerprint.is_same(claim.fingerprint) for fingerprint in fingerprints)
 
 
-def _print_as_json(fingerprint: Fingerprint) -> list[object]:
-    compared = [fingerprint.comparison.as_json()] if fingerprint.comparison is not None else []
-    return [fingerprint.kind.value, fingerprint.digest, *compared]
+def _to_json(fingerprint: Fingerprint) -> list[object]:
+    comparison = [fingerprint.comparison.as_json()] if fingerprint.comparison is not None else []
+    return [fingerprint.kind.value, fingerprint.digest, *comparison]

@@ -1,7 +1,8 @@
-"""What is announced and not done yet: a table beside the queue, so that a lost queue message is announced again.
+"""The outbox: the table of arrivals and replays whose route request is not done yet.
 
-An arrival that was stored stands there under its own key; each replay of it under one of its own, since it has
-another meaning, and ends at another time.
+It makes the queue a transactional outbox: an entry is written before its route request is published, and deleted after
+the request is done. So a lost queue message is published again. A stored arrival has an entry under its own key. Each
+replay has an entry of its own, since it is another request and ends at another time.
 """
 
 from __future__ import annotations
@@ -12,67 +13,58 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from shared.errors import WriteConflict
-from shared.keys import digest
 from shared.queue_messages import ReplayRequest, RouteRequest
 from shared.storage.base import QueueName, Record, Storage, Table, Values
 
-_log = logging.getLogger("mailroom.sort")
+_log = logging.getLogger("mailroom.dispatch")
 
 
-def outbox_key(announcement: RouteRequest) -> str:
-    """The key of the entry of what was announced."""
-    replay = announcement.replay
-    if replay is None:
-        return announcement.arrival
-    return digest("replay", announcement.arrival, replay.record, replay.reissue)
-
-
-def republish_replays(stores: Storage, announcements: Iterable[tuple[RouteRequest, str]], now: datetime) -> None:
-    """Put replays on the table, then on the queue. There already is fine.
+def publish_replays(storage: Storage, requests: Iterable[tuple[RouteRequest, str]], now: datetime) -> None:
+    """Write replays to the outbox, then to the queue. Existing entries stay.
 
     Args:
-        stores: where to.
-        announcements: with a replay each, and the mailbox of the arrival.
-        now: since when they are pending.
+        storage: the storage.
+        requests: route requests with a replay, each with the mailbox of its arrival.
+        now: the time of the request.
     """
     entries: dict[str, Values] = {}
     bodies = []
-    for announcement, mailbox in announcements:
-        replay = announcement.replay
+    for request, mailbox in requests:
+        replay = request.replay
         assert replay is not None
-        entries[outbox_key(announcement)] = {
+        entries[request.outbox_key] = {
             "mailbox": mailbox,
             "stored_at": now,
-            "arrival": announcement.arrival,
+            "arrival": request.arrival,
             "replay": replay.record,
             "again": replay.reissue,
         }
-        bodies.append(announcement.to_json())
+        bodies.append(request.to_json())
     if bodies:
-        stores.records.create_many(Table.OUTBOX, entries)
-        stores.queues[QueueName.ROUTE_REQUESTS].put_many(bodies)
+        storage.records.create_many(Table.OUTBOX, entries)
+        storage.queues[QueueName.ROUTE_REQUESTS].put_many(bodies)
 
 
-def republish_overdue(stores: Storage, older_than: timedelta, now: datetime) -> int:
-    """Announce again what has been pending for so long. Gives how many there were."""
-    waiting = []
-    for record in stores.records.scan(Table.OUTBOX):
+def republish_overdue(storage: Storage, older_than: timedelta, now: datetime) -> int:
+    """Publish again the route requests that have been in the outbox for too long. Return how many there were."""
+    overdue = []
+    for record in storage.records.scan(Table.OUTBOX):
         since = record.values.get("announced_at", record.values["stored_at"])
         if not isinstance(since, datetime) or since > now - older_than:
             continue
-        with suppress(WriteConflict):  # another sweeps as well, or it is routed by now
-            stores.records.merge(Table.OUTBOX, record.key, {"announced_at": now}, etag=record.etag)
-            waiting.append(_announcement(record).to_json())
-    if waiting:
-        _log.warning("%d arrivals have been waiting for over %s; they are announced again", len(waiting), older_than)
-        stores.queues[QueueName.ROUTE_REQUESTS].put_many(waiting)
-    return len(waiting)
+        with suppress(WriteConflict):  # Another sweep publishes it, or it is routed by now.
+            storage.records.merge(Table.OUTBOX, record.key, {"announced_at": now}, etag=record.etag)
+            overdue.append(_to_request(record).to_json())
+    if overdue:
+        _log.warning("%d arrivals were in the outbox for over %s; they are published again", len(overdue), older_than)
+        storage.queues[QueueName.ROUTE_REQUESTS].put_many(overdue)
+    return len(overdue)
 
 
-def _announcement(record: Record) -> RouteRequest:
+def _to_request(record: Record) -> RouteRequest:
     values = record.values
-    trace = str(values.get("traceparent", ""))
+    traceparent = str(values.get("traceparent", ""))
     if not values.get("replay"):
-        return RouteRequest(record.key, retries=1, traceparent=trace)  # it may have been tried
+        return RouteRequest(record.key, retries=1, traceparent=traceparent)  # An attempt may have been made.
     replay = ReplayRequest(str(values["replay"]), str(values.get("again", "")))
-    return RouteRequest(str(values["arrival"]), traceparent=trace, replay=replay)
+    return RouteRequest(str(values["arrival"]), traceparent=traceparent, replay=replay)

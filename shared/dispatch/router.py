@@ -1,174 +1,485 @@
-"""The way out: from a stored arrival to its results and records (docs/explanation/receipts.md, "Dispatch",
-"When something fails").
+"""The router: routes a stored message in the steps of docs/explanation/receipts.md, "Dispatch", and handles its failures.
 
-Sorting the same arrival twice, one after the other or at once, leaves what sorting it once leaves.
+It is the idempotent consumer of the outbox. To route the same arrival twice, one after the other or at once, leaves
+what routing it once leaves. A replay takes the same steps: existing results are kept, even if a consumer deleted them
+from storage since. Only recipients that the current routes add receive a result.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
 from shared.backoff import service_backoff
 from shared.clock import Now, utc_now
 from shared.dispatch.artifacts import roll_back
-from shared.dispatch.attempt import ROUTABLE, RoutingAttempt, settle_records
-from shared.dispatch.outbox import outbox_key, republish_overdue
-from shared.dispatch.raw import open_raw
-from shared.dispatch.record_resolution import resolved_record_path
-from shared.dispatch.routing_input import to_routing_input
-from shared.documents.schema import Outcome
-from shared.documents.writer import create_record, failed_record, overwrite_record
-from shared.errors import MailroomError, MessageMissing, ServiceUnavailable, TransientError, printable
+from shared.dispatch.deduplication import Claims, unfinished_matches
+from shared.dispatch.outbox import republish_overdue
+from shared.dispatch.record_resolution import mark_resolved, resolve_outdated_records, resolved_record_path
+from shared.dispatch.routing_input import (
+    Conversations,
+    envelope_hints,
+    open_raw,
+    thread_references,
+    to_routing_input,
+    visible_content,
+)
+from shared.documents.blob_paths import RecordKind, is_result_for, reissued_result_path, result_path, route_of_result
+from shared.documents.schema import Duplicate, Outcome
+from shared.documents.writer import DocumentWriter, create_record, overwrite_record, to_failed_record
+from shared.errors import (
+    MailroomError,
+    MessageMissing,
+    ServiceUnavailable,
+    TransientError,
+    WriteConflict,
+    printable,
+)
 from shared.mime.parser import Message
 from shared.observability import log_context, metrics, tracing
 from shared.queue_messages import RouteRequest
-from shared.receipts import Receipt, State
+from shared.receipts import ROUTABLE_STATES, TRUNCATED, Receipt, State, results_by_recipient, search_columns
 from shared.routing.decision import decide
+from shared.routing.fingerprints import Fingerprint, VisibleContent, fingerprints
+from shared.routing.model import Decision, Match, Unhandled
 from shared.routing.route_table import RouteTable
 from shared.storage.base import QueueName, Record, Storage, Table, Values
 
 SWEEP_AGE = timedelta(hours=1)
-"""How long an arrival may be pending before it is announced again."""
+"""How long a route request may be in the outbox before it is published again."""
 
-MOST_RETRIES = 8
-"""Times that an arrival is put back on its queue, an hour in all: what is pending longer is the sweep's."""
+MAX_RETRIES = 8
+"""Times that a route request is requeued after transient errors, an hour in all; then the sweep publishes it again."""
 
-Sorted = Outcome | Literal["before", "failed"]
+MAX_OUTCOME_LENGTH = 100_000
+"""Characters of outcomes in a receipt; beyond it, only the number of outcomes is kept. A table entity holds 1 MiB."""
 
-_log = logging.getLogger("mailroom.sort")
+MAX_RECEIPT_WRITES = 5
+"""Attempts to write a receipt that another worker changes between our reading and our writing."""
+
+RouteStatus = Outcome | Literal["already-processed", "failed"]
+
+_log = logging.getLogger("mailroom.dispatch")
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRouter:
-    """Routes arrivals.
+    """Routes stored messages.
 
     Attributes:
-        stores: where they are, and where results go.
-        tables: gives a mailbox's routes; None while its settings or routes are wrong, so that its mail waits.
-        read: bytes in, message out; never raises.
-        now: the time.
+        storage: where arrivals are stored and results are written.
+        route_table_for: returns a mailbox's routes; None while its settings or routes are invalid: its mail waits.
+        parse: parses a message; never raises.
+        now: returns the current time.
     """
 
-    stores: Storage
-    tables: Callable[[str], RouteTable | None]
-    read: Callable[..., Message]
+    storage: Storage
+    route_table_for: Callable[[str], RouteTable | None]
+    parse: Callable[..., Message]
     now: Now = utc_now
 
-    def route(self, announcement: RouteRequest, *, tried: bool = False) -> Sorted:
-        """Give a stored message to everybody whom the routes name.
+    def route(self, request: RouteRequest, *, tried: bool = False) -> RouteStatus:
+        """Route a stored message: match its recipients, then write each recipient's result.
 
         Args:
-            announcement: of it.
-            tried: this is not the first delivery of the announcement.
+            request: the route request.
+            tried: whether the request was delivered before.
 
         Raises:
-            MessageMissing: the receipt or the bytes are not there.
-            TransientError: a service is ill; nothing is counted against the message.
+            MessageMissing: the receipt or the raw bytes do not exist.
+            TransientError: a service is unavailable; no attempt is counted against the message.
         """
-        record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
+        record = self.storage.records.get(Table.RECEIPTS, request.arrival)
         if record is None:
-            raise MessageMissing(f"arrival {announcement.arrival} was announced and has no receipt")
-        with tracing.set_attributes(mailbox=str(record.values["mailbox"]), message=str(record.values["message"])):
-            return self._sort(announcement, record, tried=tried)
-
-    def _sort(self, announcement: RouteRequest, record: Record, *, tried: bool) -> Sorted:
+            raise MessageMissing(f"arrival {request.arrival} has a route request and no receipt")
         receipt = Receipt.from_record(record)
-        if receipt.state is State.FAILED and announcement.replay is None:
-            self.dead_letter(announcement)  # its record may be what the worker before us died over
+        with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
+            status = self._finish_if_processed(request, receipt)
+            if status is not None:
+                return status
+            table = self._route_table(receipt.mailbox)
+            with open_raw(self.storage.blobs, receipt.message, size=receipt.size) as data:
+                message = self.parse(data)
+                decision = decide(to_routing_input(message, receipt.folder, table.reading), table)
+                tried = tried or request.retries > 0
+                attempt = RoutingAttempt(self.storage, self.now, record, request, message, decision, table, tried)
+                outcome = attempt.run()
+            attempt.log(outcome)
+            return outcome
+
+    def _finish_if_processed(self, request: RouteRequest, receipt: Receipt) -> RouteStatus | None:
+        """Finish a request whose arrival need not be routed, and return its status; None if it must be routed."""
+        is_replay = request.replay is not None
+        if receipt.state is State.FAILED and not is_replay:
+            self.dead_letter(request)  # An earlier worker may have died before it wrote the record.
             return "failed"
         if receipt.state is State.ERASED:
-            roll_back(self.stores, receipt)  # what a worker before us gave, and died over
-        if receipt.state is not State.STORED and (announcement.replay is None or receipt.state not in ROUTABLE):
-            self.stores.records.delete_many(Table.OUTBOX, [outbox_key(announcement)])
-            return "before"
-        table = self.tables(receipt.mailbox)
+            roll_back(self.storage, receipt)  # An earlier worker may have written results and died.
+        if receipt.state is State.STORED or (is_replay and receipt.state in ROUTABLE_STATES):
+            return None
+        self.storage.records.delete_many(Table.OUTBOX, [request.outbox_key])
+        return "already-processed"
+
+    def _route_table(self, mailbox: str) -> RouteTable:
+        table = self.route_table_for(mailbox)
         if table is None:
             raise ServiceUnavailable(
-                f"mailbox {receipt.mailbox}: its settings or routes are wrong; its mail is routed once they are right",
+                f"mailbox {mailbox}: its settings or routes are invalid; its mail is routed once they are corrected "
+                "(`mailroom check` lists the errors)",
                 retry_after=300,
             )
-        with open_raw(self.stores.blobs, receipt.message, size=receipt.size) as data:
-            message = self.read(data)
-            decision = decide(to_routing_input(message, receipt.folder, table.reading), table)
-            giving = RoutingAttempt(self.stores, self.now, record, announcement, tried or announcement.retries > 0)
-            outcome = giving.run(message, decision, table)
-        anew = ", routed anew" if announcement.replay is not None else ""
-        with log_context.bind(**({"route": giving.routes} if giving.routes else {})):
-            _log.info("message %s of mailbox %s%s: %s", receipt.message, receipt.mailbox, anew, outcome)
-        return outcome
+        return table
 
-    def requeue(self, announcement: RouteRequest, error: TransientError) -> None:
-        """Announce again, after a pause, what could not be routed because a service was ill.
+    def requeue(self, request: RouteRequest, error: TransientError) -> None:
+        """Publish a route request again, with backoff, after a transient error.
 
         Raises:
-            TransientError: the queue is ill as well; the host's own retry takes over.
+            TransientError: the queue is unavailable as well; the host's own retry applies.
         """
         tracing.failed(error)
         metrics.count_failure(error, "message")
-        if announcement.retries >= MOST_RETRIES:
-            _log.warning("arrival %s: a service is still ill, the sweep goes on: %s", announcement.arrival, error)
+        if request.retries >= MAX_RETRIES:
+            _log.warning("arrival %s: still a transient error; `sweep` retries later: %s", request.arrival, error)
             return
-        pause = service_backoff(error, announcement.retries)
-        _log.warning("arrival %s: a service is ill, another try in %d s: %s", announcement.arrival, pause, error)
-        self._announce_later(announcement, pause)
+        backoff = service_backoff(error, request.retries)
+        _log.warning("arrival %s: transient error, next retry in %d s: %s", request.arrival, backoff, error)
+        self._publish_later(request, backoff)
 
-    def record_error(self, announcement: RouteRequest, error: Exception) -> None:
-        """Note with the receipt why a try failed, for the record that the last one leaves."""
+    def record_error(self, request: RouteRequest, error: Exception) -> None:
+        """Record in the receipt why an attempt failed, for the dead letter that the last attempt leaves."""
         metrics.count_failure(error, "message")
-        record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
-        # One that is forgotten names nothing any more, and an error may name the message.
+        record = self.storage.records.get(Table.RECEIPTS, request.arrival)
+        # An erased arrival's receipt must not name anything, and an error may name the message.
         if record is not None and Receipt.from_record(record).state is not State.ERASED:
             # The text of an error that is not ours may quote the message.
-            text = printable(error, 1000) if isinstance(error, MailroomError) else f"a fault: {type(error).__name__}"
-            self.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"last_error": text})
+            is_ours = isinstance(error, MailroomError)
+            text = printable(error, 1000) if is_ours else f"an unexpected error: {type(error).__name__}"
+            self.storage.records.merge(Table.RECEIPTS, request.arrival, {"last_error": text})
 
-    def dead_letter(self, announcement: RouteRequest) -> str | None:
-        """Record an arrival that five tries could not route (rule 8.4). Gives the record's path.
+    def dead_letter(self, request: RouteRequest) -> str | None:
+        """Record an arrival that five attempts could not route (rule 8.4). Return the record's path.
 
-        Its raw bytes stay, and its receipt says `failed`; but what had been routed before and failed in a replay stays
-        what it was, and its record says that the replay failed. None if there is nothing to record: it has no receipt,
-        or was routed after all.
+        Its raw bytes stay, and its state becomes `failed`. An arrival that was routed before and fails in a replay
+        keeps its state; its record says that the replay failed. Return None if there is nothing to record: it has no
+        receipt, or was routed after all.
         """
-        record = self.stores.records.get(Table.RECEIPTS, announcement.arrival)
+        record = self.storage.records.get(Table.RECEIPTS, request.arrival)
         if record is None:
             metrics.poisoned.add(1, {"mailbox": "unknown"})
-            _log.error("message-failed: arrival %s has no receipt; nothing can be recorded", announcement.arrival)
-            self.stores.records.delete_many(Table.OUTBOX, [outbox_key(announcement)])
+            _log.error("message-failed: arrival %s has no receipt; nothing can be recorded", request.arrival)
+            self.storage.records.delete_many(Table.OUTBOX, [request.outbox_key])
             return None
         receipt = Receipt.from_record(record)
-        replayed = announcement.replay is not None
-        if receipt.state not in ((State.STORED, State.FAILED) if not replayed else ROUTABLE):
+        is_replay = request.replay is not None
+        if receipt.state not in ((State.STORED, State.FAILED) if not is_replay else ROUTABLE_STATES):
             return None
-        untried = receipt.state is State.STORED or replayed
-        if untried and not receipt.last_error and announcement.retries < MOST_RETRIES:
-            # No try came so far as to fail: the app did not start, or was stopped. That is not the message's fault.
-            self._announce_later(announcement, service_backoff(TransientError(""), 1))
+        is_pending = receipt.state is State.STORED or is_replay
+        if is_pending and not receipt.last_error and request.retries < MAX_RETRIES:
+            # No attempt failed because of the message: the app did not start, or was stopped.
+            self._publish_later(request, service_backoff(TransientError(""), 1))
             return None
         if receipt.state is State.STORED:
-            # If it was routed since we read the receipt, this raises, and the next try sees that it was.
+            # If it was routed since we read the receipt, this raises, and the next attempt finds it routed.
             values: Values = {"state": State.FAILED.value, "outcome": "failed"}
-            self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
+            self.storage.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
         path = resolved_record_path("failed", receipt)
-        error = receipt.last_error or "the worker was stopped, or its time ran out, at every try"
-        (overwrite_record if replayed else create_record)(self.stores.blobs, path, failed_record(receipt, error))
-        after = None if replayed else self.stores.records.get(Table.RECEIPTS, receipt.arrival)
-        if after is not None:
-            settle_records(self.stores, after, self.now())  # another announcement of the same may have come through
-        self.stores.blobs.flush()
-        self.stores.records.delete_many(Table.OUTBOX, {receipt.arrival, outbox_key(announcement)})
+        error = receipt.last_error or "every attempt was stopped or timed out before it ended"
+        (overwrite_record if is_replay else create_record)(self.storage.blobs, path, to_failed_record(receipt, error))
+        latest = None if is_replay else self.storage.records.get(Table.RECEIPTS, receipt.arrival)
+        if latest is not None:
+            # Another route request for the same arrival may have succeeded.
+            resolve_outdated_records(self.storage, latest, self.now())
+        self.storage.blobs.flush()
+        self.storage.records.delete_many(Table.OUTBOX, {receipt.arrival, request.outbox_key})
         metrics.poisoned.add(1, {"mailbox": receipt.mailbox})
         with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
             _log.error("message-failed: message %s of mailbox %s: %s", receipt.message, receipt.mailbox, error)
         return path
 
-    def _announce_later(self, announcement: RouteRequest, pause: float) -> None:
-        again = replace(announcement, retries=announcement.retries + 1)
-        self.stores.queues[QueueName.ROUTE_REQUESTS].put_many([again.to_json()], delay=pause)
+    def _publish_later(self, request: RouteRequest, backoff: float) -> None:
+        retry = replace(request, retries=request.retries + 1)
+        self.storage.queues[QueueName.ROUTE_REQUESTS].put_many([retry.to_json()], delay=backoff)
 
     def sweep(self, older_than: timedelta = SWEEP_AGE) -> int:
-        """Announce again what has been pending for so long. Gives how many there were."""
-        return republish_overdue(self.stores, older_than, self.now())
+        """Publish again the route requests that have been in the outbox for too long. Return how many there were."""
+        return republish_overdue(self.storage, older_than, self.now())
+
+
+@dataclass(slots=True)
+class RoutingAttempt:
+    """One attempt to route one arrival by a decision.
+
+    Attributes:
+        storage: where results are written.
+        now: returns the current time.
+        record: the arrival's receipt, as read before the decision.
+        request: the route request.
+        message: the parsed message.
+        decision: the matches by the current routes.
+        table: the current routes, with the trust policy and limits of the mailbox.
+        tried: whether an earlier attempt may have claimed recipients and died before it wrote their results.
+    """
+
+    storage: Storage
+    now: Now
+    record: Record
+    request: RouteRequest
+    message: Message
+    decision: Decision
+    table: RouteTable
+    tried: bool = False
+    receipt: Receipt = field(init=False)
+    _content: VisibleContent = field(init=False)
+    _fingerprints: tuple[Fingerprint, ...] = field(init=False)
+    _claims: Claims = field(init=False)
+    _outcomes: dict[str, str] = field(default_factory=dict, init=False)
+    _duplicates: list[Duplicate] = field(default_factory=list, init=False)
+    _routes: list[str] = field(default_factory=list, init=False)
+    _unserved: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Start with the existing results: none at the first attempt."""
+        self.receipt = Receipt.from_record(self.record)
+        self._content = visible_content(self.message, self.table.reading)
+        self._fingerprints = fingerprints(self.receipt.message, self._content)
+        self._claims = Claims(self.storage.records, self.receipt, self.storage.blobs)
+        self._unserved = int(str(self.record.values.get("unserved", 0)))
+        if self._was_routed:
+            self._outcomes = {recipient: f"routed {path}" for recipient, path in self.receipt.results().items()}
+
+    def run(self) -> Outcome:
+        """Take the steps of docs/explanation/receipts.md, "Dispatch", in order. Return the outcome.
+
+        Raises:
+            WriteConflict: another replay of this arrival ended meanwhile; the message must be routed again.
+        """
+        conversations = Conversations(self.storage.records)
+        thread = thread_references(self.message, self.decision, by_tag_alone=self.table.reading.by_tag_alone)
+        conversation = self.receipt.conversation or conversations.find(thread, self.receipt.message)
+        documents = self._document_writer(conversation)
+        # 1. and 2. For each recipient: the claims, then the result.
+        self._write_results(documents)
+        # After the recipients: the records, durable before the receipt says that the message is routed.
+        outcome, true_kinds = self._write_records(documents)
+        self.storage.blobs.flush()
+        conversations.register(thread, conversation)
+        if self._is_replay:
+            self._resolve_records(outcome, true_kinds)
+        # The receipt, then the outbox entry. Only then does the host delete the route request.
+        is_final = self._write_receipt(self._receipt_values(outcome, conversation))
+        self.storage.records.delete_many(Table.OUTBOX, {self.receipt.arrival, self.request.outbox_key})
+        if is_final:
+            self._count(outcome)
+        return outcome
+
+    def log(self, outcome: Outcome) -> None:
+        """Log the outcome."""
+        receipt, routes = self.receipt, ";".join(sorted(set(self._routes)))
+        replayed = ", replayed" if self._is_replay else ""
+        with log_context.bind(**({"route": routes} if routes else {})):
+            _log.info("message %s of mailbox %s%s: %s", receipt.message, receipt.mailbox, replayed, outcome)
+
+    def _document_writer(self, conversation: str) -> DocumentWriter:
+        return DocumentWriter(
+            self.storage.blobs,
+            self.receipt,
+            self.message,
+            conversation,
+            envelope_hints(self.message, self.table.reading),
+            # An earlier attempt may have left a record by other routes.
+            overwrites_records=self._is_replay or self.tried,
+            max_attachments=self.table.max_attachments,
+            unserved=self.decision.unserved,
+        )
+
+    def _write_results(self, documents: DocumentWriter) -> None:
+        """Claim each recipient and write its result, then those of recipients that an earlier attempt claimed."""
+        for match in self.decision.matches:
+            if self._is_requested(match):
+                self._write_result(match, documents)
+        if self.tried or self._is_replay:
+            content, hints = self._content, documents.hints
+            for match in unfinished_matches(self._claims, self._fingerprints, self.decision, content, hints):
+                if not self._is_finished(match.recipient):
+                    self._write_result(match, documents)
+
+    def _write_result(self, match: Match, documents: DocumentWriter) -> None:
+        """Claim a recipient, and write its result or note the duplicate."""
+        recipient, receipt = match.recipient, self.receipt
+        if recipient not in self._outcomes:
+            path = result_path(match.route, receipt.stored_at, receipt.message, recipient)
+            claim = self._claims.claim(self._fingerprints, recipient, path)
+            # A wildcard's copy may be a duplicate of this same arrival, which named a recipient at an earlier attempt.
+            if (claim.owner, claim.result_recipient) != (receipt.arrival, recipient):
+                self._duplicates.append(claim.to_duplicate(recipient, match.route))
+                self._outcomes[recipient] = f"duplicate {claim.owner}"
+                return
+            # An earlier attempt may have claimed the recipient under another route, which the claim's path names.
+            claimed = replace(match, route=route_of_result(claim.result))
+            different = [other.to_reference() for other in claim.different]
+            documents.write_result(claimed, claim.result, different=different)
+            self._routes.append(claimed.route)
+            self._outcomes[recipient] = f"routed {claim.result}"
+        replay = self.request.replay
+        if replay is not None and replay.reissue and is_result_for(replay.record, recipient):
+            reissue = replay.reissue + replay.record
+            path = reissued_result_path(match.route, receipt.stored_at, receipt.message, recipient, reissue)
+            path = self._claims.claim_replacement(reissue, recipient, path)
+            different = [other.to_reference() for other in self._claims.different(self._fingerprints, recipient)]
+            documents.write_result(match, path, replaces=replay.record, different=different)
+            self._routes.append(match.route)
+            self._outcomes[recipient] = f"routed {path}"
+
+    def _write_records(self, documents: DocumentWriter) -> tuple[Outcome, set[RecordKind]]:
+        """Write the records. Return the outcome and the kinds of record that are true."""
+        decision, previous_outcome = self.decision, self.record.values.get("outcome")
+        no_recipient = not any(map(self._is_requested, decision.matches))
+        if (no_recipient or self._reissued) and self._was_routed and previous_outcome in ("routed", "duplicate"):
+            # The current routes match no recipient, or the replay is about another recipient. Existing results are
+            # kept, and the arrival does not become unhandled.
+            previous_kinds = {text.partition(" ")[0] for text in self.receipt.outcomes.values()}
+            if self._duplicates and "duplicate" not in previous_kinds:
+                documents.write_duplicates(self._duplicates)
+            self._outcomes = {**self.receipt.outcomes, **self._outcomes}
+            has_result = previous_outcome == "routed" or results_by_recipient(self._outcomes)
+            return "routed" if has_result else "duplicate", {"unhandled", "duplicates", "blocked"}
+        if not self._outcomes and decision.blocked_by is not None:
+            documents.write_blocked(decision.blocked_by)
+            self._outcomes["*"] = f"blocked {decision.blocked_by}"
+            return "blocked", {"blocked"}
+        if not self._outcomes and decision.unhandled is not None:
+            documents.write_unhandled(decision)
+            self._outcomes["*"] = f"unhandled {decision.unhandled}"
+            return "unhandled", {"unhandled"}
+        true_kinds: set[RecordKind] = set()
+        if self._duplicates:
+            true_kinds = {"duplicates"}
+            documents.write_duplicates(self._duplicates)
+        self._unserved = len(decision.unserved)
+        if decision.unserved:
+            true_kinds.add("unhandled")
+            documents.write_unserved(decision.unserved)
+        return "routed" if results_by_recipient(self._outcomes) else "duplicate", true_kinds
+
+    def _resolve_records(self, outcome: Outcome, true_kinds: Collection[RecordKind]) -> None:
+        """Mark the records that this replay made untrue as resolved."""
+        results = list(results_by_recipient(self._outcomes).values())
+        mark_resolved(
+            self.storage.blobs, self.receipt, except_kinds=true_kinds, at=self.now(), outcome=outcome, results=results
+        )
+
+    def _receipt_values(self, outcome: Outcome, conversation: str) -> Values:
+        content = self._content
+        return {
+            "state": State.ROUTED.value,
+            "outcome": outcome,
+            "conversation": conversation,
+            "outcomes": _outcomes_json(self._outcomes),
+            "routed_at": self.now(),
+            "last_error": "",
+            "unserved": self._unserved,
+            **search_columns(content.senders, (*content.to, *content.cc), content.message_id),
+        }
+
+    def _write_receipt(self, values: Values) -> bool:
+        """Write the receipt. Return False if another worker finished this arrival since we read it, or it was erased.
+
+        The write is conditional on the etag. After a conflict, the receipt's new state decides.
+        """
+        records, latest, was_dead_lettered = self.storage.records, self.record, False
+        for _ in range(MAX_RECEIPT_WRITES):
+            try:
+                records.merge(Table.RECEIPTS, latest.key, values, etag=latest.etag)
+            except WriteConflict:
+                changed = records.get(Table.RECEIPTS, latest.key)
+                if changed is None:
+                    raise
+                state = State(str(changed.values["state"]))
+                if state is State.ERASED:
+                    routed = replace(self.record, values={**self.record.values, **values})
+                    roll_back(self.storage, Receipt.from_record(routed))
+                    return False
+                if not self._is_replay and state not in (State.STORED, State.FAILED):
+                    # Another request for the same arrival, or a replay by other routes, finished first. A record that
+                    # we wrote may be untrue.
+                    resolve_outdated_records(self.storage, changed, self.now())
+                    return False
+                if state not in ROUTABLE_STATES or changed.values.get("routed_at") != self.record.values.get(
+                    "routed_at"
+                ):
+                    raise
+                # Another property changed: the message was removed from its mailbox, or an attempt's error recorded.
+                latest = changed
+                was_dead_lettered = was_dead_lettered or (not self._is_replay and state is State.FAILED)
+            else:
+                if was_dead_lettered:  # By another request for the same arrival: its record is no longer true.
+                    routed = replace(latest, values={**latest.values, **values})
+                    resolve_outdated_records(self.storage, routed, self.now())
+                return True
+        raise WriteConflict(f"the receipt of arrival {latest.key} changed at each of {MAX_RECEIPT_WRITES} attempts")
+
+    def _count(self, outcome: Outcome) -> None:
+        """Record the metrics of a message that was routed, and the outcome in its trace."""
+        mailbox = {"mailbox": self.receipt.mailbox}
+        results_by_route = Counter(self._routes)
+        for route, results in results_by_route.items():
+            metrics.results.add(results, {**mailbox, "route": route})
+        if self._duplicates:
+            metrics.duplicates.add(len(self._duplicates), mailbox)
+        if outcome == "blocked":
+            metrics.blocked.add(1, mailbox)
+        unhandled = self.decision.unhandled if outcome == "unhandled" else None
+        if self.decision.unserved:
+            unhandled = Unhandled.TOO_MANY_RECIPIENTS
+        if unhandled is not None:
+            metrics.unhandled.add(1, {**mailbox, "reason": unhandled.value})
+        if not self._is_replay:  # The age of a replayed message says nothing about the delay of routing.
+            age = (self.now() - self.receipt.stored_at).total_seconds()
+            metrics.routed_age.record(max(0.0, age), mailbox)
+        tracing.annotate(fate=outcome, route=";".join(sorted(results_by_route)))
+
+    @property
+    def _is_replay(self) -> bool:
+        return self.request.replay is not None
+
+    @property
+    def _was_routed(self) -> bool:
+        return self.receipt.state is State.ROUTED
+
+    @property
+    def _reissued(self) -> str:
+        """The path of the result that a new one is to replace; empty if none is."""
+        replay = self.request.replay
+        return replay.record if replay is not None and replay.reissue else ""
+
+    def _is_finished(self, recipient: str) -> bool:
+        """Return whether the receipt holds a recipient's outcome, so that no earlier attempt left it unfinished."""
+        if not self._was_routed:
+            return False
+        outcome = self.receipt.outcomes.get(recipient, "").partition(" ")[0]
+        return bool(self._reissued) or outcome in ("routed", "duplicate") or TRUNCATED in self.receipt.outcomes
+
+    def _is_requested(self, match: Match) -> bool:
+        """Return whether a match is to be routed: to reissue one result, only its recipient is.
+
+        An arrival that was not completely routed is routed for all its recipients.
+        """
+        return not self._reissued or not self._was_routed or is_result_for(self._reissued, match.recipient)
+
+
+def _outcomes_json(outcomes: Mapping[str, str]) -> str:
+    """Return outcomes as JSON of a bounded length, with the number of the others under `TRUNCATED`."""
+    kept: dict[str, str] = {}
+    room = MAX_OUTCOME_LENGTH
+    for recipient, outcome in outcomes.items():
+        room -= len(recipient) + len(outcome)
+        if room < 0:
+            kept[TRUNCATED] = f"and {len(outcomes) - len(kept)} more"
+            break
+        kept[recipient] = outcome
+    return json.dumps(kept, ensure_ascii=False)

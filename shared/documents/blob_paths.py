@@ -1,7 +1,6 @@
-"""Where everything stands in the container (docs/reference/rules.md, "What is stored"): the one place that builds
-paths.
+"""The paths of all blobs in the container (docs/reference/rules.md, "What is stored"). No other module builds paths.
 
-The day in a path is the receipt's, so that a second try after midnight writes the same path.
+The day in a path is that of the receipt, so that a second attempt after midnight writes the same path.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ from typing import Final, Literal, get_args
 from shared.keys import SHORT, shorten
 
 RecordKind = Literal["unhandled", "duplicates", "blocked", "failed"]
-"""What becomes of a message that leaves a record and no result."""
+"""The kinds of record of a downloaded message that has no result, or not for every recipient."""
 
-FATES: Final[tuple[RecordKind, ...]] = get_args(RecordKind)
+RECORD_KINDS: Final[tuple[RecordKind, ...]] = get_args(RecordKind)
 
-NeverDownloaded = Literal["oversized", "unreadable"]
-"""Why a message that stays in its mailbox has a record."""
+SkippedKind = Literal["oversized", "unreadable"]
+"""The kinds of record of a message that was skipped and stays in its mailbox."""
 
-RESULTS: Final = "routed/"
-"""How the paths of all results begin."""
+RESULTS_PREFIX: Final = "routed/"
+"""The prefix of the paths of all results."""
 
 
 def message_folder(message: str) -> str:
-    """The folder of a message, with a `/` at its end.
+    """Return the folder of a message, with a `/` at its end.
 
     Args:
         message: its id, the SHA-256 of its bytes.
@@ -33,17 +32,17 @@ def message_folder(message: str) -> str:
 
 
 def raw_path(message: str) -> str:
-    """The bytes exactly as downloaded."""
+    """Return the path of the bytes exactly as downloaded."""
     return message_folder(message) + "raw.eml"
 
 
 def parsed_path(message: str) -> str:
-    """The parsed message."""
+    """Return the path of the parsed message."""
     return message_folder(message) + "message.json"
 
 
 def attachment_path(message: str, number: int, safe_name: str) -> str:
-    """An attachment's decoded bytes."""
+    """Return the path of an attachment's decoded bytes."""
     return f"{message_folder(message)}attachments/{member_name(number, safe_name)}"
 
 
@@ -58,45 +57,48 @@ def archive_path(message: str) -> str:
 
 
 def result_path(route: str, stored_at: datetime, message: str, recipient: str) -> str:
-    """The result of one recipient of one message."""
-    return f"{RESULTS}{route}/{_day(stored_at)}/{message}-{shorten(recipient)}.json"
+    """Return the path of the result of one recipient of one message."""
+    return f"{RESULTS_PREFIX}{route}/{_day(stored_at)}/{message}-{shorten(recipient)}.json"
 
 
-def reissued_result_path(route: str, stored_at: datetime, message: str, recipient: str, again: str) -> str:
-    """The result that a replay, known by `again`, writes in place of an earlier one; a retry writes the same path."""
-    return result_path(route, stored_at, message, recipient).removesuffix(".json") + f"-{shorten(again)}.json"
+def reissued_result_path(route: str, stored_at: datetime, message: str, recipient: str, reissue: str) -> str:
+    """Return the path of the result that a replay writes in place of another.
+
+    A retry writes the same path, since `reissue` is the id of the replay.
+    """
+    return result_path(route, stored_at, message, recipient).removesuffix(".json") + f"-{shorten(reissue)}.json"
 
 
 def is_result_for(path: str, recipient: str) -> bool:
-    """Whether a result's path is one of this recipient, whichever route it is under and whether or not the first."""
-    return path.startswith(RESULTS) and path.rpartition("/")[2].removesuffix(".json").split("-")[1:2] == [
+    """Return whether a path is that of a result of this recipient, under any route, first or reissued."""
+    return path.startswith(RESULTS_PREFIX) and path.rpartition("/")[2].removesuffix(".json").split("-")[1:2] == [
         shorten(recipient)
     ]
 
 
 def route_of_result(path: str) -> str:
-    """The route that a result's path names."""
+    """Return the route in the path of a result."""
     return path.split("/")[1]
 
 
-def message_of(path: str) -> str:
-    """The id of the message that the path of a result, or of its arrival's record, names."""
+def message_in_path(path: str) -> str:
+    """Return the message id in the path of a result, or of a record of a downloaded message."""
     return path.rpartition("/")[2].partition("-")[0]
 
 
 def is_first_result(path: str) -> bool:
-    """Whether a path is a result's, and no replay put it in another's place."""
-    return path.startswith(RESULTS) and path.rpartition("/")[2].count("-") == 1
+    """Return whether a path is that of a result which did not replace another."""
+    return path.startswith(RESULTS_PREFIX) and path.rpartition("/")[2].count("-") == 1
 
 
-def record_path(fate: RecordKind, mailbox: str, stored_at: datetime, message: str, arrival: str) -> str:
-    """What became of an arrival that has no result, or not for every recipient."""
-    return f"{fate}/{mailbox}/{_day(stored_at)}/{message}-{arrival[:SHORT]}.json"
+def record_path(kind: RecordKind, mailbox: str, stored_at: datetime, message: str, arrival: str) -> str:
+    """Return the path of the record of an arrival that has no result, or not for every recipient."""
+    return f"{kind}/{mailbox}/{_day(stored_at)}/{message}-{arrival[:SHORT]}.json"
 
 
-def skipped_path(why: NeverDownloaded, mailbox: str, stored_at: datetime, arrival: str) -> str:
-    """A message that was never downloaded and stays in its mailbox."""
-    return f"{why}/{mailbox}/{_day(stored_at)}/{arrival[:SHORT]}.json"
+def skipped_path(kind: SkippedKind, mailbox: str, stored_at: datetime, arrival: str) -> str:
+    """Return the path of the record of a skipped message."""
+    return f"{kind}/{mailbox}/{_day(stored_at)}/{arrival[:SHORT]}.json"
 
 
 def _day(stored_at: datetime) -> str:

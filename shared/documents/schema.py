@@ -1,7 +1,9 @@
-"""The documents that consumers read, as types: what writes them is checked against these, and the published schemas are
-made of them (docs/reference/results.md, rule 7.2). `message.json` is in shared/documents/message_document.py.
+"""The types of the documents that consumers read, from which the published schemas are generated.
 
-A change of what is valid here is a new number in `schema`: docs/reference/results.md promises it.
+The code that writes a document is type-checked against its type (docs/reference/results.md, rule 7.2). `message.json`
+is in
+shared/documents/message_document.py. A change of the values that are valid requires a new number in `schema`:
+docs/reference/results.md promises it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from shared.routing.fingerprints import FingerprintKind
 from shared.routing.model import Unhandled
 
 Outcome = Literal["routed", "unhandled", "duplicate", "blocked"]
-"""What becomes of an arrival that can be routed."""
+"""The outcome of an arrival that could be routed."""
 
 Version = FieldDoc("The version of this document's schema.")
 MessageId = Annotated[Digest, FieldDoc("The message: SHA-256 of its raw bytes, in hex.")]
@@ -27,30 +29,30 @@ class ArrivalFields(TypedDict):
 
     id: Annotated[Digest, FieldDoc("The arrival's key, in hex.")]
     mailbox: Annotated[str, FieldDoc("The mailbox's name in the settings.")]
-    protocol: Annotated[Literal["imap", "pop3", "graph"], FieldDoc("How it was collected.")]
-    folder: Annotated[str, FieldDoc("The folder where it was collected.")]
+    protocol: Annotated[Literal["imap", "pop3", "graph"], FieldDoc("The protocol of the mailbox.")]
+    folder: Annotated[str, FieldDoc("The mailbox folder.")]
     server_key: Annotated[str, FieldDoc("The server's key: `UIDVALIDITY.UID`, a UIDL, an immutable id, or `sha256:…`.")]
-    received: Annotated[Time | None, FieldDoc("When the server received it; null if it was not asked or did not tell.")]
+    received: Annotated[Time | None, FieldDoc("When the server received it; null if that is unknown.")]
     stored: Annotated[Time, FieldDoc("When Mailroom first saw it. Its day is the day in all paths.")]
 
 
 Truncated = Annotated[
-    list[str], FieldDoc("Fields that hold only a part, such as `envelope.to`, to bound the document's size.")
+    list[str], FieldDoc("Fields that are incomplete, such as `envelope.to`, to bound the document's size.")
 ]
 
 
 class EnvelopeFields(From):
-    """What mail is sorted by."""
+    """The header fields by which mail is routed."""
 
     to: Annotated[list[MailAddress], FieldDoc("The addresses of every To.")]
     cc: Annotated[list[MailAddress], FieldDoc("The addresses of every Cc.")]
     subject: Annotated[str, FieldDoc("Decoded; empty if there is none.")]
-    sent: Annotated[Time | None, FieldDoc("When the message says that it was sent, in UTC.")]
+    sent: Annotated[Time | None, FieldDoc("When the message was sent, by its Date field, in UTC.")]
     message_id: Annotated[str | None, FieldDoc("Its Message-ID, without angle brackets.")]
 
 
 class Paths(TypedDict):
-    """Where the message is in the container. All of it is there before this document is."""
+    """The message's paths in the container. All of these blobs exist before this document does."""
 
     raw: Annotated[str, FieldDoc("The bytes exactly as downloaded.")]
     message: Annotated[str, FieldDoc("The parsed message: `message.json`.")]
@@ -69,94 +71,96 @@ class Original(TypedDict):
 
 
 _SAME_MESSAGE_ID = (
-    "The first 3 results for the same recipient of messages that came before and have the same Message-ID, date, "
-    "sender, recipients, subject and attachments' names, and another body. Any of them, or this one, may be forged."
+    "The first 3 results for the same recipient of earlier messages that have the same Message-ID, date, sender, "
+    "recipients, subject and attachments' names, and another body. Any of them, or this one, may be forged."
 )
 _MATCHED = (
     "What matched: `to`, `cc`, `wildcard`, `fallback`, or the delivery header that named the recipient, in lower case, "
-    "such as `x-original-to`; `received-for` is the `for` of a Received line."
+    "such as `x-original-to`; `received-for` is the `for` of a Received field."
 )
 _REFERENCE = "The part of the address after `+`, as written, if the route is for the address without it."
 
 
 class HintFields(TypedDict):
-    """An address that the receiving server wrote."""
+    """An envelope recipient that the receiving server wrote into a header."""
 
     address: Annotated[str, FieldDoc("Normalised.")]
     where: Annotated[str, FieldDoc("The field's name in lower case, such as `delivered-to`, or `received-for`.")]
 
 
 class CommonFields(TypedDict):
-    """What all results of a message have alike."""
+    """The fields that all results of a message share."""
 
     in_reply_to: Annotated[list[str], FieldDoc("Message-IDs of In-Reply-To.")]
-    references: Annotated[list[str], FieldDoc("Message-IDs of References; the last, if there is no room for all.")]
-    hints: Annotated[list[HintFields], FieldDoc("Whom the receiving server says that it is for.")]
-    automatic: Annotated[Automatic | None, FieldDoc("What kind of automatic mail it is; null if it is none.")]
+    references: Annotated[list[str], FieldDoc("Message-IDs of References; the last ones if not all fit.")]
+    hints: Annotated[list[HintFields], FieldDoc("The envelope recipients, by the receiving server's headers.")]
+    automatic: Annotated[Automatic | None, FieldDoc("The kind of automatic mail; null if it is not automatic.")]
     report: Annotated[
-        ReportKind | None, FieldDoc("What it reports on, if it is a report; `message.json` has the report.")
+        ReportKind | None, FieldDoc("The kind of report, if it is a report; `message.json` has its content.")
     ]
     envelope: EnvelopeFields
-    attachments: Annotated[int, FieldDoc("How many attachments the message has.")]
+    attachments: Annotated[int, FieldDoc("The number of attachments.")]
     paths: Paths
     truncated: Truncated
 
 
 class ResultDocument(CommonFields):
-    """The result of one recipient: `routed/<route>/…`. Its appearance is the event to wait for."""
+    """The result of one recipient: `routed/<route>/…`. Its creation is the event to wait for."""
 
     schema: Annotated[Literal["mailroom/result/1"], Version]
     message: MessageId
     arrival: Annotated[ArrivalFields, FieldDoc("The arrival that it is the result of.")]
     route: Annotated[str, FieldDoc("The route's name.")]
     recipient: Annotated[
-        str, FieldDoc("The recipient, normalised; `*` if a wildcard route took it and nobody is named.")
+        str, FieldDoc("The recipient, normalised; `*` if a wildcard route matched and no recipient is named.")
     ]
     matched: Annotated[str, FieldDoc(_MATCHED)]
     reference: Annotated[str | None, FieldDoc(_REFERENCE)]
-    conversation: Annotated[Digest, FieldDoc("The first message of the thread that was seen. A hint, no proof.")]
-    replaces: Annotated[str | None, FieldDoc("The path of the result that a replay wrote this one in place of.")]
+    conversation: Annotated[Digest, FieldDoc("The first message seen of the thread. A hint, not a proof.")]
+    replaces: Annotated[str | None, FieldDoc("The path of the result that this one replaces after a replay.")]
     same_message_id: Annotated[list[Original], FieldDoc(_SAME_MESSAGE_ID)]
 
 
 class Resolved(TypedDict):
-    """That an arrival was routed anew, and its record tells what was."""
+    """The mark of a record whose arrival was routed again. The record describes the earlier outcome."""
 
-    at: Annotated[Time, FieldDoc("When.")]
-    outcome: Annotated[Outcome, FieldDoc("What became of it.")]
+    at: Annotated[Time, FieldDoc("When the arrival was routed again.")]
+    outcome: Annotated[Outcome, FieldDoc("Its new outcome.")]
     results: Annotated[list[str], FieldDoc("The paths of its results.")]
 
 
 class Record(TypedDict):
-    """What every record of an arrival has."""
+    """The fields of every record of a downloaded message."""
 
     message: MessageId
     arrival: ArrivalFields
-    resolved: Annotated[Resolved | None, FieldDoc("Null as long as the record waits for somebody; a replay sets it.")]
+    resolved: Annotated[
+        Resolved | None, FieldDoc("Null while the record is unresolved; a replay that resolves it sets this.")
+    ]
 
 
 class RecordWithEnvelope(Record):
-    """What every record of an arrival has that could be read."""
+    """The fields of every record of a message that could be parsed."""
 
     envelope: EnvelopeFields
     truncated: Truncated
 
 
 class Tried(TypedDict):
-    """A route that did not take the message."""
+    """A route that did not match the message."""
 
     address: Annotated[str, FieldDoc("The recipient, or `*`.")]
     route: Annotated[str | None, FieldDoc("The route's name; null if no route is for the address.")]
-    reason: Annotated[str, FieldDoc("The condition that does not hold, in words.")]
+    reason: Annotated[str, FieldDoc("The condition that does not hold, for people.")]
 
 
 class UnhandledDocument(RecordWithEnvelope):
     """Why a message has no result, or not for all recipients: `unhandled/<mailbox>/…`."""
 
     schema: Annotated[Literal["mailroom/unhandled/1"], Version]
-    reason: Annotated[Unhandled, FieldDoc("Why, for machines.")]
+    reason: Annotated[Unhandled, FieldDoc("Why, for programs.")]
     detail: Annotated[str, FieldDoc("Why, for people.")]
-    tried: Annotated[list[Tried], FieldDoc("What was looked at, and why it did not take the message.")]
+    tried: Annotated[list[Tried], FieldDoc("The routes that were tried, and why they did not match.")]
     recipients: Annotated[
         list[str], FieldDoc("Recipients without a result, for `too-many-recipients`; the others have one.")
     ]
@@ -165,19 +169,19 @@ class UnhandledDocument(RecordWithEnvelope):
 
 
 class Duplicate(TypedDict):
-    """A recipient who had the message before."""
+    """A recipient that has a result of the same message already."""
 
     recipient: Annotated[str, FieldDoc("Normalised, or `*`.")]
-    route: Annotated[str, FieldDoc("The route that would have taken it.")]
+    route: Annotated[str, FieldDoc("The route that matched.")]
     duplicate_of: Original
-    by: Annotated[FingerprintKind, FieldDoc("What is the same.")]
+    by: Annotated[FingerprintKind, FieldDoc("What the two messages share.")]
 
 
 class DuplicatesDocument(RecordWithEnvelope):
-    """Which recipients had a message before: `duplicates/<mailbox>/…`. Others may have a result."""
+    """The recipients that had a message already: `duplicates/<mailbox>/…`. Others may have a result."""
 
     schema: Annotated[Literal["mailroom/duplicates/1"], Version]
-    duplicates: Annotated[list[Duplicate], FieldDoc("Who had it, and by what.")]
+    duplicates: Annotated[list[Duplicate], FieldDoc("The recipients, each with the original.")]
 
 
 class BlockedDocument(RecordWithEnvelope):
@@ -188,22 +192,22 @@ class BlockedDocument(RecordWithEnvelope):
 
 
 class FailedDocument(Record):
-    """A message that could not be routed in five tries: `failed/<mailbox>/…`. Its raw bytes are stored."""
+    """A message that could not be routed in five attempts: `failed/<mailbox>/…`. Its raw bytes are stored."""
 
     schema: Annotated[Literal["mailroom/failed/1"], Version]
-    error: Annotated[str, FieldDoc("Why the last try failed, in words.")]
+    error: Annotated[str, FieldDoc("Why the last attempt failed, for people.")]
 
 
 class SkippedDocument(TypedDict):
-    """What the record of a message has that was never downloaded."""
+    """The fields of the record of a message that was never downloaded."""
 
-    detail: Annotated[str, FieldDoc("Why, and what helps, for people.")]
+    detail: Annotated[str, FieldDoc("Why, and how to fix it, for people.")]
     arrival: ArrivalFields
-    size: Annotated[int, FieldDoc("Octets, as far as the server told.")]
+    size: Annotated[int, FieldDoc("Size in bytes, as far as the server reports it.")]
 
 
 class OversizedDocument(SkippedDocument):
-    """A message that is too large: `oversized/<mailbox>/…`. It stays in its mailbox until the limit is larger."""
+    """A message that is too large: `oversized/<mailbox>/…`. It stays in its mailbox until the limit is raised."""
 
     schema: Annotated[Literal["mailroom/oversized/1"], Version]
 
@@ -211,17 +215,17 @@ class OversizedDocument(SkippedDocument):
 _From = TypedDict("_From", {"from": Annotated[str | None, FieldDoc("The author's address.")]})
 
 
-class ToldFields(_From):
-    """What a server tells of a message that it does not give out. As told, and not verified."""
+class ReportedFields(_From):
+    """What a server reports about a message that it does not deliver. Not verified."""
 
     subject: Annotated[str | None, FieldDoc("Decoded.")]
     to: Annotated[list[str], FieldDoc("Addresses.")]
     message_id: Annotated[str | None, FieldDoc("As the server has it, with angle brackets.")]
-    received: Annotated[str | None, FieldDoc("When the server received it, as it writes it.")]
+    received: Annotated[str | None, FieldDoc("When the server received it, as the server writes it.")]
 
 
 class UnreadableDocument(SkippedDocument):
-    """A message that the server will never give out: `unreadable/<mailbox>/…`. It stays in its mailbox."""
+    """A message that the server does not deliver: `unreadable/<mailbox>/…`. It stays in its mailbox."""
 
     schema: Annotated[Literal["mailroom/unreadable/1"], Version]
-    message: Annotated[ToldFields, FieldDoc("What the server tells of it instead.")]
+    message: Annotated[ReportedFields, FieldDoc("What the server reports about it.")]

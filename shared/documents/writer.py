@@ -1,19 +1,25 @@
-"""What sorting writes into the container: the parsed message, its attachments, results and records (rules 7.2 to 7.5).
+"""Write the documents of an arrival: the parsed message, its attachments, results and records (rules 7.2 to 7.5).
 
-All of it is create-only, and a document appears after everything that it points to.
+All writes are create-only, except to records. A document is written after everything that it refers to.
+
+Documents have a bounded size: a small message must not become a large document (docs/reference/results.md, "Sizes").
+Only the
+longest fields are cut, all of them to the same number of bytes, and `truncated` names them. Which fields these are
+depends on the document alone, so that each attempt writes the same bytes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import accumulate, takewhile
 from pathlib import Path
-from typing import cast
+from typing import Any, Final, cast
 from zipfile import ZipFile, ZipInfo
 
-from shared.documents.as_json import message_fields
+from shared.config import MailProtocol
 from shared.documents.blob_paths import (
     RecordKind,
     archive_path,
@@ -23,10 +29,10 @@ from shared.documents.blob_paths import (
     raw_path,
     record_path,
 )
-from shared.documents.describing import JSON, format_time, to_bytes, to_document
 from shared.documents.message_document import Attachment as AttachmentFields
-from shared.documents.message_document import MessageDocument, MessageFields, StoredAttachment
+from shared.documents.message_document import MessageDocument, MessageFields, StoredAttachment, message_fields
 from shared.documents.schema import (
+    ArrivalFields,
     BlockedDocument,
     CommonFields,
     Duplicate,
@@ -40,57 +46,76 @@ from shared.documents.schema import (
     ResultDocument,
     UnhandledDocument,
 )
-from shared.documents.size_limits import fit, shorten_lists
 from shared.mailboxes.spool import temporary_file
 from shared.mime.parser import Attachment, Message
 from shared.receipts import Receipt
 from shared.routing.model import Decision, EnvelopeHint, Match, TriedRoute, Unhandled
 from shared.storage.base import Blobs
 
-RESULT_LIMIT = 3584
-"""Bytes of a result, and of a record beside what its message and its duplicates take: a message has up to 200 results.
+JSON: Final = "application/json"
+"""The content type of all documents."""
 
-A recipient costs at most 4 kB with it.
+RESULT_LIMIT = 3584
+"""Bytes of a result, and of a record apart from its message and its duplicates. A message has up to 200 results.
+
+With it, a recipient costs at most 4 kB.
 """
 
-PARSED_TIMES = 4
+MESSAGE_SIZE_FACTOR = 4
 """How many times the size of the message `message.json` may have."""
 
-SMALL, FIXED, PER_ATTACHMENT = 64 * 1024, 1024, 512
-"""A message of fewer bytes may have these more in `message.json`: the fields' names, and each attachment's entry."""
+SMALL_MESSAGE, FIELD_NAMES_SIZE, ATTACHMENT_ENTRY_SIZE = 64 * 1024, 1024, 512
+"""For a message below the first size, `message.json` may have the second size more, and the third per attachment."""
 
-PER_DUPLICATE = 1024
+DUPLICATE_SIZE = 1024
 """Bytes of a record for each duplicate: two ids, a path and a recipient."""
 
-REPEATED_LIMIT = 2560
-"""Bytes of what all results of a message have alike."""
+COMMON_FIELDS_LIMIT = 2560
+"""Bytes of the fields that all results of a message share."""
 
-LARGEST_MEMBER = 1024**3
+ZIP64_SIZE = 1024**3
 """Bytes above which a member of a ZIP file is written with 64-bit sizes: the format's own limit is 4 GB."""
 
-MOST_DIFFERENT = 3
-"""Results of messages with the same Message-ID that a result names; `find` shows all."""
+MAX_SAME_MESSAGE_ID = 3
+"""Results of different messages with the same Message-ID that a result names; `find` shows all."""
 
-PER_DIFFERENT = 384
-"""Bytes of a result for each of these: two ids and a path. What results have alike takes so much less."""
+SAME_MESSAGE_ID_SIZE = 384
+"""Bytes of a result for each of these: two ids and a path. The common fields get so much less room."""
 
-LARGE = 1024 * 1024
-"""Octets above which an attachment is decoded into a file instead of into memory."""
+MAX_ATTACHMENT_IN_MEMORY = 1024 * 1024
+"""Bytes above which an attachment is decoded into a file instead of into memory."""
+
+MIN_FIELD_SIZE: Final = 128
+"""Bytes that a field may always have: the longest path without an attachment's name has 94."""
+
+CUTTABLE_TEXTS: Final = frozenset({"subject", "text", "html", "name"})
+"""Fields whose text may be cut. Any other text is an identifier, and half an identifier identifies something else."""
+
+KEEP_LAST: Final = frozenset({"references"})
+"""Lists whose last entries are kept when they are cut."""
+
+_SEPARATOR_SIZE: Final = 3
+"""Bytes between two entries of a list, apart from the indentation: a comma, a line feed, and one as a margin."""
+
+_MAX_LINES: Final = 1_000
+"""Entries of the longest list that is written with one entry on a line."""
+
+FieldPath = tuple[str, ...]
 
 
 @dataclass(slots=True)
-class Documents:
+class DocumentWriter:
     """Writes the documents of one arrival.
 
     Attributes:
-        blobs: where to.
+        blobs: where they are written.
         receipt: the arrival's.
         message: the parsed message.
-        conversation: the id of the first message of its thread that was seen.
-        hints: whom the receiving server says that it is for.
-        rewrite: a replay or a retry: a record that says something else by now is written over.
+        conversation: the id of the first message seen of its thread.
+        hints: the envelope recipients.
+        overwrites_records: whether a record with other content is overwritten: for a replay or a retry.
         max_attachments: attachments that are blobs of their own.
-        unserved: recipients beyond the limit of recipients.
+        unserved: recipients beyond MAX_RECIPIENTS.
     """
 
     blobs: Blobs
@@ -98,29 +123,29 @@ class Documents:
     message: Message
     conversation: str
     hints: Sequence[EnvelopeHint] = ()
-    rewrite: bool = False
+    overwrites_records: bool = False
     max_attachments: int = 200
     unserved: Sequence[str] = ()
-    _parsed: bool = field(default=False, init=False)
-    _told: MessageFields | None = field(default=None, init=False)
-    _told_repeatedly: CommonFields | None = field(default=None, init=False)
+    _has_written_message: bool = field(default=False, init=False)
+    _message_fields_cache: MessageFields | None = field(default=None, init=False)
+    _common_fields_cache: CommonFields | None = field(default=None, init=False)
 
-    def result(
+    def write_result(
         self, match: Match, path: str, *, replaces: str | None = None, different: Sequence[Original] = ()
     ) -> None:
-        """Write the result of one recipient: complete in itself (rule 7.4), and its appearance is the event.
+        """Write the result of one recipient. It is complete in itself (rule 7.4), and its creation is the event.
 
         Args:
             match: the recipient and its route.
-            path: where; as the claim has it.
-            replaces: the path of the result that this one is written in place of, by a replay.
+            path: the path in the claim.
+            replaces: the path of the result that this one replaces after a replay.
             different: the results of messages with the same Message-ID and another body.
         """
-        self._write_parsed()
-        listed = list(different[:MOST_DIFFERENT])
-        repeated: Mapping[str, object] = self._repeated()
-        if listed:
-            repeated = shorten_lists(repeated, REPEATED_LIMIT - PER_DIFFERENT * len(listed))
+        self._write_message()
+        same_message_id = list(different[:MAX_SAME_MESSAGE_ID])
+        common: Mapping[str, object] = self._common_fields()
+        if same_message_id:
+            common = shorten_lists(common, COMMON_FIELDS_LIMIT - SAME_MESSAGE_ID_SIZE * len(same_message_id))
         result: ResultDocument = {
             "schema": "mailroom/result/1",
             "message": self.receipt.message,
@@ -131,91 +156,90 @@ class Documents:
             "reference": match.reference,
             "conversation": self.conversation,
             "replaces": replaces,
-            "same_message_id": listed,
-            **cast(CommonFields, repeated),
+            "same_message_id": same_message_id,
+            **cast(CommonFields, common),
         }
         self.blobs.create(path, fit(result, RESULT_LIMIT), content_type=JSON)
 
-    def unhandled(self, decision: Decision) -> None:
-        """Record that the message has no result, why, and what was tried (rule 3.6)."""
+    def write_unhandled(self, decision: Decision) -> None:
+        """Record that the message has no result, why, and which routes were tried (rule 3.6)."""
         assert decision.unhandled is not None
         self._write_unhandled(decision.unhandled, decision.tried, ())
 
-    def too_many_recipients(self, unserved: Sequence[str]) -> None:
-        """Record the recipients that have no result since others before them took all that a message may have."""
+    def write_unserved(self, unserved: Sequence[str]) -> None:
+        """Record the recipients that have no result because the message has more than MAX_RECIPIENTS."""
         self._write_unhandled(Unhandled.TOO_MANY_RECIPIENTS, (), unserved)
 
     def _write_unhandled(self, reason: Unhandled, tried: Sequence[TriedRoute], recipients: Sequence[str]) -> None:
-        self._write_parsed()
+        self._write_message()
         record: UnhandledDocument = {
             "schema": "mailroom/unhandled/1",
-            **self._record(),
+            **self._record_fields(),
             "reason": reason,
             "detail": reason.detail,
-            "tried": [{"address": one.address, "route": one.route, "reason": one.reason} for one in tried],
+            "tried": [{"address": route.address, "route": route.route, "reason": route.reason} for route in tried],
             "recipients": list(recipients),
             "invalid_addresses": list(self.message.invalid_recipients),
-            "paths": self._repeated()["paths"],
+            "paths": self._common_fields()["paths"],
         }
         self._write_record("unhandled", record)
 
-    def duplicates(self, duplicates: Sequence[Duplicate]) -> None:
-        """Record who had the message before (rule 4.2)."""
+    def write_duplicates(self, duplicates: Sequence[Duplicate]) -> None:
+        """Record the recipients that had the message already (rule 4.2)."""
         record: DuplicatesDocument = {
             "schema": "mailroom/duplicates/1",
-            **self._record(),
+            **self._record_fields(),
             "duplicates": list(duplicates),
         }
-        self._write_record("duplicates", record, more=PER_DUPLICATE * len(duplicates))
+        self._write_record("duplicates", record, additional_size=DUPLICATE_SIZE * len(duplicates))
 
-    def blocked(self, blocked_by: str) -> None:
+    def write_blocked(self, blocked_by: str) -> None:
         """Record that the sender is blocked, and by which entry (rule 3.7)."""
-        record: BlockedDocument = {"schema": "mailroom/blocked/1", **self._record(), "blocked_by": blocked_by}
+        record: BlockedDocument = {"schema": "mailroom/blocked/1", **self._record_fields(), "blocked_by": blocked_by}
         self._write_record("blocked", record)
 
-    def _record(self) -> RecordWithEnvelope:
-        repeated = self._repeated()
-        return {**_record(self.receipt), "envelope": repeated["envelope"], "truncated": self._truncated("envelope")}
+    def _record_fields(self) -> RecordWithEnvelope:
+        common = self._common_fields()
+        truncated = [name for name in common["truncated"] if name.startswith("envelope")]
+        return {**_record_fields(self.receipt), "envelope": common["envelope"], "truncated": truncated}
 
-    def _truncated(self, name: str) -> list[str]:
-        return [one for one in self._repeated()["truncated"] if one.startswith(name)]
-
-    def _write_record(self, fate: RecordKind, record: Record, *, more: int = 0) -> None:
+    def _write_record(self, kind: RecordKind, record: Record, *, additional_size: int = 0) -> None:
         receipt = self.receipt
-        path = record_path(fate, receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
-        write = overwrite_record if self.rewrite else create_record
-        write(self.blobs, path, fit(record, RESULT_LIMIT + self.message.size + more))
+        path = record_path(kind, receipt.mailbox, receipt.stored_at, receipt.message, receipt.arrival)
+        write = overwrite_record if self.overwrites_records else create_record
+        write(self.blobs, path, fit(record, RESULT_LIMIT + self.message.size + additional_size))
 
-    def _write_parsed(self) -> None:
-        if self._parsed:
+    def _write_message(self) -> None:
+        """Write the attachments, then `message.json`, once."""
+        if self._has_written_message:
             return
         message, attachments = self.receipt.message, self.message.attachments
         for attachment in attachments[: self.max_attachments]:
             self._write_attachment(attachment)
         if self._archive is not None:
             self._write_archive(self._archive, attachments[self.max_attachments :])
-        parsed = self._as_json()
-        told: MessageDocument = {
+        fields = self._message_fields()
+        document: MessageDocument = {
             "schema": "mailroom/message/1",
             "id": message,
             "raw": raw_path(message),
-            **parsed,
-            "attachments": [self._stored(*pair) for pair in zip(parsed["attachments"], attachments, strict=True)],
+            **fields,
+            "attachments": [self._stored(*pair) for pair in zip(fields["attachments"], attachments, strict=True)],
             "truncated": [],
         }
         if self.unserved:
-            told["defects"] = [
-                *told["defects"],
+            document["defects"] = [
+                *document["defects"],
                 f"{len(self.unserved)} recipients beyond MAX_RECIPIENTS have no result",
             ]
         size = self.message.size
-        limit = PARSED_TIMES * size
-        if size < SMALL:
-            limit += FIXED + PER_ATTACHMENT * min(len(attachments), self.max_attachments)
-        self.blobs.create(parsed_path(message), fit(told, limit), content_type=JSON)
-        # A result must never be there without what it points to, a power failure between the two included.
+        limit = MESSAGE_SIZE_FACTOR * size
+        if size < SMALL_MESSAGE:
+            limit += FIELD_NAMES_SIZE + ATTACHMENT_ENTRY_SIZE * min(len(attachments), self.max_attachments)
+        self.blobs.create(parsed_path(message), fit(document, limit), content_type=JSON)
+        # A result must never exist without what it refers to, not even after a power failure between the two writes.
         self.blobs.flush()
-        self._parsed = True
+        self._has_written_message = True
 
     def _stored(self, fields: AttachmentFields, attachment: Attachment) -> StoredAttachment:
         if attachment.number <= self.max_attachments or self._archive is None:
@@ -228,13 +252,13 @@ class Documents:
         return archive_path(self.receipt.message) if len(self.message.attachments) > self.max_attachments else None
 
     def _write_archive(self, path: str, attachments: Sequence[Attachment]) -> None:
-        """Write attachments into one ZIP file, uncompressed and without times: the same bytes at each try."""
+        """Write attachments into one ZIP file, uncompressed and without times: the same bytes at each attempt."""
         file = temporary_file()
         try:
-            with file.writer() as written, ZipFile(written, "w") as archive:
+            with file.writer() as target, ZipFile(target, "w") as archive:
                 for attachment in attachments:
                     member = ZipInfo(member_name(attachment.number, attachment.safe_name))
-                    with archive.open(member, "w", force_zip64=attachment.size > LARGEST_MEMBER) as content:
+                    with archive.open(member, "w", force_zip64=attachment.size > ZIP64_SIZE) as content:
                         for chunk in attachment.chunks():
                             content.write(chunk)
             self.blobs.create(path, Path(file.path), content_type="application/zip", download_name="attachments.zip")
@@ -242,18 +266,18 @@ class Documents:
             file.remove()
 
     def _write_attachment(self, attachment: Attachment) -> None:
-        path = attachment_path(self.receipt.message, attachment.number, attachment.safe_name)
-        # Never the type that the sender names: opening it from the storage must run nothing (rule 7.5).
+        path = self._attachment_path(attachment)
+        # Never the type that the sender declares: a browser that opens the blob must not execute it (rule 7.5).
         content_type = "application/octet-stream"
-        if attachment.size <= LARGE:
+        if attachment.size <= MAX_ATTACHMENT_IN_MEMORY:
             data = b"".join(attachment.chunks())
             self.blobs.create(path, data, content_type=content_type, download_name=attachment.safe_name)
             return
         file = temporary_file()
         try:
-            with file.writer() as decoded:
+            with file.writer() as target:
                 for chunk in attachment.chunks():
-                    decoded.write(chunk)
+                    target.write(chunk)
             self.blobs.create(path, Path(file.path), content_type=content_type, download_name=attachment.safe_name)
         finally:
             file.remove()
@@ -261,61 +285,91 @@ class Documents:
     def _attachment_path(self, attachment: Attachment) -> str:
         return attachment_path(self.receipt.message, attachment.number, attachment.safe_name)
 
-    def _repeated(self) -> CommonFields:
-        """Return what every result of the message has: there may be hundreds, so its size is bounded."""
-        if self._told_repeatedly is None:
-            parsed, message = self._as_json(), self.receipt.message
-            apart = self.message.attachments[: self.max_attachments]
-            whole: CommonFields = {
-                "in_reply_to": parsed["thread"]["in_reply_to"],
-                "references": parsed["thread"]["references"],
-                "hints": [{"address": one.address, "where": one.where} for one in dict.fromkeys(self.hints)],
-                "automatic": parsed["automatic"],
+    def _common_fields(self) -> CommonFields:
+        """Return the fields that all results of the message share. A message may have hundreds, so they are bounded."""
+        if self._common_fields_cache is None:
+            fields, message = self._message_fields(), self.receipt.message
+            with_own_blob = self.message.attachments[: self.max_attachments]
+            common: CommonFields = {
+                "in_reply_to": fields["thread"]["in_reply_to"],
+                "references": fields["thread"]["references"],
+                "hints": [{"address": hint.address, "where": hint.where} for hint in dict.fromkeys(self.hints)],
+                "automatic": fields["automatic"],
                 "report": self.message.report.kind if self.message.report else None,
                 "envelope": {
-                    "from": parsed["from"],
-                    "to": parsed["to"],
-                    "cc": parsed["cc"],
-                    "subject": parsed["subject"],
-                    "sent": parsed["sent"],
-                    "message_id": parsed["message_id"],
+                    "from": fields["from"],
+                    "to": fields["to"],
+                    "cc": fields["cc"],
+                    "subject": fields["subject"],
+                    "sent": fields["sent"],
+                    "message_id": fields["message_id"],
                 },
-                "attachments": len(parsed["attachments"]),
+                "attachments": len(fields["attachments"]),
                 "paths": {
                     "raw": raw_path(message),
                     "message": parsed_path(message),
-                    "attachments": [self._attachment_path(attachment) for attachment in apart],
+                    "attachments": [self._attachment_path(attachment) for attachment in with_own_blob],
                     "archive": self._archive,
                 },
                 "truncated": [],
             }
-            self._told_repeatedly = cast(CommonFields, shorten_lists(whole, REPEATED_LIMIT))
-        return self._told_repeatedly
+            self._common_fields_cache = cast(CommonFields, shorten_lists(common, COMMON_FIELDS_LIMIT))
+        return self._common_fields_cache
 
-    def _as_json(self) -> MessageFields:
-        if self._told is None:
-            self._told = message_fields(self.message)
-        return self._told
+    def _message_fields(self) -> MessageFields:
+        if self._message_fields_cache is None:
+            self._message_fields_cache = message_fields(self.message)
+        return self._message_fields_cache
 
 
-def failed_record(receipt: Receipt, error: str) -> bytes:
-    """The record of an arrival that could not be routed (rule 8.4).
+def to_document(receipt: Receipt) -> ArrivalFields:
+    """Return an arrival's fields in results and records."""
+    return {
+        "id": receipt.arrival,
+        "mailbox": receipt.mailbox,
+        "protocol": MailProtocol(receipt.protocol).value,
+        "folder": receipt.folder,
+        "server_key": receipt.server_key,
+        "received": format_time(receipt.received) if receipt.received else None,
+        "stored": format_time(receipt.stored_at),
+    }
+
+
+def _record_fields(receipt: Receipt) -> Record:
+    return {"message": receipt.message, "arrival": to_document(receipt), "resolved": None}
+
+
+def to_failed_record(receipt: Receipt, error: str) -> bytes:
+    """Return the record of an arrival that could not be routed (rule 8.4).
 
     Args:
         receipt: the arrival's.
-        error: why the last try failed, in words.
+        error: why the last attempt failed.
     """
-    record: FailedDocument = {"schema": "mailroom/failed/1", **_record(receipt), "error": error}
+    record: FailedDocument = {"schema": "mailroom/failed/1", **_record_fields(receipt), "error": error}
     return to_bytes(record)
 
 
+def to_resolved_record(data: bytes, *, at: datetime, outcome: Outcome, results: Sequence[str]) -> bytes:
+    """Return a record, marked as resolved.
+
+    Args:
+        data: the record as it is stored.
+        at: when a replay resolved it.
+        outcome: the arrival's new outcome.
+        results: the paths of the arrival's results.
+    """
+    resolved: Resolved = {"at": format_time(at), "outcome": outcome, "results": list(results)}
+    return to_bytes({**json.loads(data), "resolved": resolved})
+
+
 def create_record(blobs: Blobs, path: str, data: bytes) -> None:
-    """Write a record; one that is there already is an earlier try's."""
+    """Write a record. An existing one is from an earlier attempt and stays."""
     blobs.create(path, data, content_type=JSON)
 
 
 def overwrite_record(blobs: Blobs, path: str, data: bytes) -> None:
-    """Write a record; over the one that is there, if that says something else.
+    """Write a record, over an existing one with other content.
 
     Raises:
         WriteConflict: another replay writes the same record now.
@@ -327,18 +381,123 @@ def overwrite_record(blobs: Blobs, path: str, data: bytes) -> None:
         blobs.replace(path, data, etag=version.etag, content_type=JSON)
 
 
-def marked(data: bytes, *, at: datetime, outcome: Outcome, results: Sequence[str]) -> bytes:
-    """A record, marked as resolved.
+def format_time(time: datetime) -> str:
+    """Return a time in the format of all documents: ISO 8601, UTC, to the second."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def to_bytes(document: object) -> bytes:
+    """Return readable JSON in UTF-8, with each field and each entry of a list on its own line.
+
+    A lone surrogate, which a server leaves when it cuts a subject, cannot be encoded and becomes a `?`.
+    """
+    return _lines(document, 0).encode("utf-8", "replace") + b"\n"
+
+
+def _lines(value: object, depth: int) -> str:
+    line, end = "\n" + " " * (depth + 1), "\n" + " " * depth
+    if isinstance(value, dict) and value:
+        fields = (f"{_encode(str(key))}: {_lines(field, depth + 1)}" for key, field in value.items())
+        return f"{{{line}{f',{line}'.join(fields)}{end}}}"
+    # A longer list is encoded at once: an encoder that is called for each entry takes several times as long.
+    if isinstance(value, list) and 0 < len(value) <= _MAX_LINES:
+        return f"[{line}{f',{line}'.join(map(_encode, value))}{end}]"
+    return _encode(value)
+
+
+def fit(document: Mapping[str, object], limit: int) -> bytes:
+    """Return a document in JSON, with at most `limit` bytes.
 
     Args:
-        data: the record as it is.
-        at: when a replay resolved it.
-        outcome: the outcome of its arrival then.
-        results: the paths of the arrival's results.
+        document: the complete document.
+        limit: bytes; a few hundred at least.
     """
-    resolved: Resolved = {"at": format_time(at), "outcome": outcome, "results": list(results)}
-    return to_bytes({**json.loads(data), "resolved": resolved})
+    data = to_bytes(document)
+    return data if len(data) <= limit else to_bytes(_shorten(document, len(data) - limit))
 
 
-def _record(receipt: Receipt) -> Record:
-    return {"message": receipt.message, "arrival": to_document(receipt), "resolved": None}
+def shorten_lists(document: Mapping[str, object], limit: int) -> dict[str, Any]:
+    """Return a document's fields, shortened so that they have at most `limit` bytes as JSON."""
+    excess = len(to_bytes(document)) - limit
+    return dict(document) if excess <= 0 else _shorten(document, excess)
+
+
+def _shorten(document: Mapping[str, object], excess: int) -> dict[str, Any]:
+    leaves = dict(_leaves(document, ()))
+    sizes = {path: _size(value, len(path)) for path, value in leaves.items()}
+    # The names of the cut fields take room in `truncated`.
+    names_size = 8 + sum(len(".".join(path)) + 6 for path, size in sizes.items() if size > MIN_FIELD_SIZE)
+    limit = _field_limit(list(sizes.values()), sum(sizes.values()) - excess - names_size)
+    cut = {path: _cut(path[-1], leaves[path], limit, len(path)) for path, size in sizes.items() if size > limit}
+    fields = _with_replaced(document, cut, ())
+    fields["truncated"] = list(dict.fromkeys((*fields["truncated"], *(".".join(path) for path in cut))))
+    return fields
+
+
+def _leaves(document: Mapping[str, object], parents: FieldPath) -> Iterator[tuple[FieldPath, object]]:
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*parents, key))
+        else:
+            yield (*parents, key), value
+
+
+def _size(value: object, depth: int) -> int:
+    """Return the bytes of a value at a depth: each of its lines but the first is indented as deeply."""
+    data = to_bytes(value)
+    return len(data) - 1 + depth * (data.count(b"\n") - 1)
+
+
+def _field_limit(sizes: list[int], room: int) -> int:
+    """Return the number of bytes to which the longest fields must be cut, so that all together take `room`."""
+    remaining = len(sizes)
+    for size in sorted(sizes):
+        if size * remaining > room:
+            break
+        room -= size
+        remaining -= 1
+    return max(MIN_FIELD_SIZE, room // max(remaining, 1))
+
+
+def _cut(name: str, value: object, room: int, depth: int) -> object:
+    if isinstance(value, str):
+        return _cut_text(value, room) if name in CUTTABLE_TEXTS else None
+    if not isinstance(value, Sequence):
+        return value
+    entries = value[::-1] if name in KEEP_LAST else value
+    sizes = (_size(entry, depth + 1) + depth + 1 + _SEPARATOR_SIZE for entry in entries)
+    room -= 2 + depth + _SEPARATOR_SIZE
+    kept = list(entries[: sum(1 for _ in takewhile(lambda total: total <= room, accumulate(sizes)))])
+    if not kept and isinstance(entries[0], Mapping) and "name" in entries[0]:
+        # An author's address is more important than the name before it.
+        nameless = {**entries[0], "name": ""}
+        name_room = room - _size(nameless, depth + 1) - depth - 1 - _SEPARATOR_SIZE
+        if name_room >= 0:
+            kept = [{**nameless, "name": _cut_text(str(entries[0]["name"]), name_room)}]
+    return kept[::-1] if name in KEEP_LAST else kept
+
+
+def _cut_text(text: str, room: int) -> str:
+    """Return the beginning of a text that has at most `room` bytes in JSON, its quotes included."""
+    fitting, too_long = 0, min(len(text), room) + 1
+    while too_long - fitting > 1:
+        middle = (fitting + too_long) // 2
+        if len(to_bytes(text[:middle])) - 1 <= room:
+            fitting = middle
+        else:
+            too_long = middle
+    return text[:fitting]
+
+
+def _with_replaced(
+    document: Mapping[str, object], values: Mapping[FieldPath, object], parents: FieldPath
+) -> dict[str, Any]:
+    return {
+        key: _with_replaced(value, values, (*parents, key))
+        if isinstance(value, Mapping)
+        else values.get((*parents, key), value)
+        for key, value in document.items()
+    }

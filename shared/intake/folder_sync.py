@@ -1,8 +1,8 @@
-"""One round over a folder: list, fetch, store, remove (docs/explanation/receipts.md, "Intake").
+"""Process one listing of a folder: list, fetch, store, remove (docs/explanation/receipts.md, "Intake").
 
-One thread is on the mailbox's connection, which fetches, and removes between two fetches; one stores the batches
-before, the uploads of each several at once. So the wire and the store work at the same time, and a message is removed
-only when everything about its batch has been acknowledged.
+One thread uses the mailbox's connection: it fetches, and removes between two fetches. A second thread stores the
+batches before, with several uploads at once. So download and storage overlap. A message is removed only when all
+writes of its batch have been acknowledged.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from itertools import takewhile
 
 from shared.config import After, MailProtocol
 from shared.errors import CommitUncertain
-from shared.intake.arrival_store import ArrivalStore, Candidate, end
-from shared.intake.placeholders import Placeholder, placeholder
+from shared.intake.arrival_store import ArrivalStore, Candidate, cancel_uploads
+from shared.intake.placeholders import Placeholder, find_placeholder
 from shared.intake.removals import LeaseGuard, Removals
 from shared.intake.skipped import record_oversized, record_unreadable
 from shared.intake.undelivered import UndeliveredMessages
@@ -31,12 +31,12 @@ from shared.receipts import Receipt, State
 
 BATCH_MESSAGES = 100
 BATCH_BYTES = 4 * 1024 * 1024
-"""What is fetched with one command at the most; a larger message comes alone."""
+"""The most that is fetched with one command; a larger message is a batch of its own."""
 
 BATCHES_STORING = 2
-"""Batches that wait for the store before the wire waits as well: bounds memory and temporary disk."""
+"""Batches that wait for storage before fetching waits as well: bounds memory and temporary disk."""
 
-LOOK_UP = 500
+LOOKUP_SIZE = 500
 """Receipts that are looked up at once."""
 
 _log = logging.getLogger("mailroom.intake")
@@ -47,71 +47,78 @@ class DrainStats:
     """What a drain did.
 
     Attributes:
-        collected: downloaded and stored now.
-        stored_bytes: octets of these.
-        known: had a receipt already, from an earlier look.
-        removed: deleted or moved, for certain.
-        left: stay in the mailbox: oversized, unreadable, or the server did not give them out.
-        gone: were listed, and not there any more when they were asked for.
-        set_aside: found now to be oversized or unreadable: recorded, and not asked for again.
-        more: the time was up before everything was taken.
-        uncertain: which messages were removed is not known, as the server's answer was lost, or the listing was
-            incomplete: the next poll finds out.
-        warnings: what the operator should know about a folder, though the poll succeeded.
+        collected: messages downloaded and stored.
+        stored_bytes: the size in bytes of these.
+        already_stored: messages that had a receipt from an earlier poll.
+        removed: messages deleted or moved, for certain.
+        skipped: messages that stay in the mailbox: oversized, unreadable, or not delivered by the server.
+        gone: messages that were listed, and no longer existed when they were fetched.
+        newly_skipped: messages that were recorded as oversized or unreadable now, and are not requested again.
+        more: whether the time was up before the mailbox was drained.
+        uncertain: whether it is unknown which messages were removed, since the server's response was lost or the
+            listing was incomplete: the next poll finds out.
+        warnings: what the operator should know about a folder, although the poll succeeded.
     """
 
     collected: int = 0
     stored_bytes: int = 0
-    known: int = 0
+    already_stored: int = 0
     removed: int = 0
-    left: int = 0
+    skipped: int = 0
     gone: int = 0
-    set_aside: int = 0
+    newly_skipped: int = 0
     more: bool = False
     uncertain: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def dealt_with(self) -> int:
-        """Those that another look need not deal with: that there are some means that it comes further than this one."""
-        return self.collected + self.known + self.set_aside
+    def processed(self) -> int:
+        """The messages that the next poll need not process. If there are any, it gets further than this one."""
+        return self.collected + self.already_stored + self.newly_skipped
 
 
 Progress = Callable[[str, int, int], None]
-"""Told after each batch: the mailbox's name, messages dealt with, and messages listed in the folder."""
+"""Called after each batch with the mailbox's name, the messages processed, and the messages listed in the folder."""
 
 
-def no_progress(_mailbox: str, _done: int, _listed: int) -> None:
-    """For those who do not want to know."""
+def no_progress(_mailbox: str, _processed: int, _listed: int) -> None:
+    """Ignore progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
-    """What became of a batch: the items that are stored and announced, and how many stay, are set aside, were gone."""
+class _StoredBatch:
+    """The outcome of a batch.
 
-    items: Sequence[Candidate]
-    left: int = 0
-    set_aside: int = 0
+    Attributes:
+        candidates: the messages that are stored, with their route requests published.
+        skipped: how many messages stay in the mailbox.
+        newly_skipped: how many of these were recorded now.
+        gone: how many messages no longer existed.
+    """
+
+    candidates: Sequence[Candidate]
+    skipped: int = 0
+    newly_skipped: int = 0
     gone: int = 0
 
 
 @dataclass(slots=True)
 class FolderSync:
-    """One listing of one folder, taken to its end, or until the time is up or the session wants to commit.
+    """One listing of one folder, processed until it ends, the time is up, or the session needs a commit.
 
     Attributes:
-        arrivals: the folder's storage side.
+        arrivals: the folder's arrivals in storage.
         uploads: runs the uploads of a batch, several at once.
-        progress: told after each batch.
+        progress: called after each batch.
         mailbox: the open session.
-        guard: asked before each removal.
-        drained: what is done is counted here.
-        deadline: by `time.monotonic()`, after which no new batch is begun.
-        since: what was received before is left alone.
-        refused: keys that the server did not give out in this drain; added to.
-        undelivered: counts the messages that were listed and not delivered at this poll.
+        guard: checked before each removal.
+        stats: counts what is done.
+        deadline: by `time.monotonic()`; after it no new batch begins.
+        since: messages received before this time are ignored.
+        refused_keys: keys of messages that the server did not deliver in this drain; added to.
+        undelivered: counts the messages that were listed and not delivered in this poll.
         removals: records what this poll removes, and what an earlier one may have removed.
-        unreadable_before: what was found unreadable before this is tried again; None: nothing is.
+        unreadable_before: messages that were found unreadable before this time are requested again; None: none are.
     """
 
     arrivals: ArrivalStore
@@ -119,79 +126,89 @@ class FolderSync:
     progress: Progress
     mailbox: Mailbox
     guard: LeaseGuard
-    drained: DrainStats
+    stats: DrainStats
     deadline: float
     since: datetime | None
-    refused: set[str]
+    refused_keys: set[str]
     undelivered: UndeliveredMessages
     removals: Removals
     unreadable_before: datetime | None = None
-    _cut: bool = False
-    _wanting: int = 0
-    _asked: dict[int, Candidate] = field(default_factory=dict)
-    _known: list[Candidate] = field(default_factory=list)
-    _dealt_with: set[int] = field(default_factory=set)
+    _is_incomplete: bool = False
+    _fetching: int = 0
+    _candidates: dict[int, Candidate] = field(default_factory=dict)
+    _already_stored: list[Candidate] = field(default_factory=list)
+    _processed: set[int] = field(default_factory=set)
     _skipped: set[int] = field(default_factory=set)
     _removing: list[str] = field(default_factory=list)
-    _storing: deque[Future[_Stored]] = field(default_factory=deque)
+    _storing: deque[Future[_StoredBatch]] = field(default_factory=deque)
 
     @property
     def _keeps(self) -> bool:
         return self.arrivals.settings.after is After.KEEP
 
-    def cut_short(self) -> bool:
-        """Take what there is; True if another listing is wanted for the rest."""
+    def run(self) -> bool:
+        """List the folder and process its messages. Return True if another listing is needed for the rest."""
         settings, folder = self.arrivals.settings, self.arrivals.folder
-        mark = WatermarkStore(self.arrivals.stores.records, settings, folder, self.arrivals.now, self.unreadable_before)
-        before = mark.read() if self._keeps else Watermark()
-        # POP3 has to read the headers of every message for it, the others give it away.
+        records, now = self.arrivals.storage.records, self.arrivals.now
+        watermarks = WatermarkStore(records, settings, folder, now, self.unreadable_before)
+        watermark = watermarks.read() if self._keeps else Watermark()
+        # POP3 must read the headers of every message to get the time; the other protocols list it at no cost.
         received = self.since is not None or settings.protocol is not MailProtocol.POP3
-        listed = self.mailbox.list(folder, received=received, above=before.upto, since=self.since)
+        listed = self.mailbox.list(folder, received=received, above=watermark.upto, since=self.since)
         if not self.removals.settle(listed, self.mailbox.key_prefix, self.since, self.guard):
-            self.drained.uncertain = True
+            self.stats.uncertain = True
+        self._fetch_and_store(listed)
+        self._finish_batch(_StoredBatch([]), listed)
+        if self._removing:
+            self._commit_removals()
+        if self._keeps:
+            self._advance(watermarks, watermark, listed)
+        return self._is_incomplete
+
+    def _fetch_and_store(self, listed: Sequence[ListedMessage]) -> None:
+        """Fetch batches in this thread, and store each in another thread while the next one is fetched."""
+        settings = self.arrivals.settings
         with ThreadPoolExecutor(1, thread_name_prefix=f"store-{settings.name}") as storer:
             fetching = self.mailbox.fetch(self._batches(listed), max_bytes=settings.max_message_bytes)
             try:
                 with closing(fetching):
                     for batch in fetching:
-                        fetched = [self._without_placeholder(one) for one in batch]
+                        fetched = [self._without_placeholder(result) for result in batch]
                         # Its uploads begin now, while the batch before may still be waiting for its records.
                         uploads = self.arrivals.upload(fetched, self.uploads)
                         self._storing.append(storer.submit(copy_context().run, self._store, fetched, uploads))
                         while len(self._storing) >= BATCHES_STORING or (self._storing and self._storing[0].done()):
-                            self._settle(self._storing.popleft().result(), listed)
+                            self._finish_batch(self._storing.popleft().result(), listed)
                 while self._storing:
-                    self._settle(self._storing.popleft().result(), listed)
+                    self._finish_batch(self._storing.popleft().result(), listed)
             finally:
-                # After a failure each is still run, and finds its way to closing what it holds, or was run already.
+                # After an error, each task still runs, and closes the contents that it holds.
                 for future in self._storing:
                     future.exception()
-        self._settle(_Stored([]), listed)
-        if self._removing:
-            self.guard.ensure()
-            try:
-                self.mailbox.commit()
-            except CommitUncertain as error:
-                # Not a failure, and not a removal: what is listed again is known then, and is removed again.
-                _log.warning("%s; the next poll removes what is still in the mailbox", error)
-                self.drained.uncertain = True
-            else:
-                self.arrivals.removed(self._removing)
-                self.drained.removed += len(self._removing)
-                self.removals.end()
-        if self._keeps:
-            self._advance(mark, before, listed)
-        return self._cut
 
-    def _advance(self, mark: WatermarkStore, before: Watermark, listed: Sequence[ListedMessage]) -> None:
+    def _commit_removals(self) -> None:
+        """Commit the removals on the server, then record them in the receipts."""
+        self.guard.ensure()
+        try:
+            self.mailbox.commit()
+        except CommitUncertain as error:
+            # Neither a failure nor a removal: a message that is listed again is already stored, and is removed again.
+            _log.warning("%s; the next poll removes what is still in the mailbox", error)
+            self.stats.uncertain = True
+        else:
+            self.arrivals.mark_removed(self._removing)
+            self.stats.removed += len(self._removing)
+            self.removals.end()
+
+    def _advance(self, watermarks: WatermarkStore, before: Watermark, listed: Sequence[ListedMessage]) -> None:
         """Move the watermark behind the messages that need not be listed again."""
-        upto = self.mailbox.watermark(self._dealt_with)
+        upto = self.mailbox.watermark(self._processed)
         changed = self._has_other_uidvalidity(before.upto, upto)
         skipped_before = 0 if changed else before.skipped
-        self.drained.left += skipped_before
+        self.stats.skipped += skipped_before
         if upto is not None and upto != before.upto:
-            passed = takewhile(lambda number: number in self._dealt_with, (message.number for message in listed))
-            mark.advance(before, upto, skipped_before + len(self._skipped.intersection(passed)))
+            passed = takewhile(lambda number: number in self._processed, (message.number for message in listed))
+            watermarks.advance(before, upto, skipped_before + len(self._skipped.intersection(passed)))
 
     def _has_other_uidvalidity(self, before: str | None, after: str | None) -> bool:
         """Return whether UIDVALIDITY changed since the last poll (RFC 3501 section 2.3.1.1), and warn if it did."""
@@ -200,7 +217,7 @@ class FolderSync:
         old, new = before.partition(".")[0], after.partition(".")[0]
         if old != new:
             name = self.arrivals.settings.name
-            self.drained.warnings.append(
+            self.stats.warnings.append(
                 f"folder {self.arrivals.folder!r}: the server changed its UIDVALIDITY from {old} to {new}, and every "
                 f"message was downloaded again. If this repeats, the server cannot keep UIDs: set "
                 f"MAILBOXES__{name}__AFTER to delete or to move:FOLDER"
@@ -208,14 +225,14 @@ class FolderSync:
         return old != new
 
     def _without_placeholder(self, fetched: FetchResult) -> FetchResult:
-        """Return what was fetched, or, where the server delivered a placeholder, what that says."""
+        """Return the fetch result. If the server delivered a placeholder, return what the placeholder reports."""
         if fetched.content is None or self.arrivals.settings.protocol is MailProtocol.GRAPH:
             return fetched
-        found = placeholder(fetched.content)
-        if found is None:
+        placeholder = find_placeholder(fetched.content)
+        if placeholder is None:
             return fetched
         fetched.content.close()
-        kind, subject = found
+        kind, subject = placeholder
         if kind is Placeholder.GONE:
             return FetchResult(fetched.listed, None)
         return FetchResult(
@@ -223,61 +240,62 @@ class FolderSync:
         )
 
     def _batches(self, listed: Sequence[ListedMessage]) -> Iterator[list[ListedMessage]]:
-        """Cut what is to be downloaded into batches."""
+        """Yield the messages to be downloaded, in batches."""
         batch: list[ListedMessage] = []
-        size = 0
-        for item in self._wanted(listed):
-            told = item.listed.size
-            if batch and (len(batch) >= BATCH_MESSAGES or size + told > BATCH_BYTES):
+        batch_size = 0
+        for candidate in self._to_download(listed):
+            size = candidate.listed.size
+            if batch and (len(batch) >= BATCH_MESSAGES or batch_size + size > BATCH_BYTES):
                 yield batch
-                batch, size = [], 0
+                batch, batch_size = [], 0
                 if self._must_stop():
-                    self._cut = True
+                    self._is_incomplete = True
                     return
-            self._asked[item.listed.number] = item
-            self._wanting += 1
-            batch.append(item.listed)
-            size += told
+            self._candidates[candidate.listed.number] = candidate
+            self._fetching += 1
+            batch.append(candidate.listed)
+            batch_size += size
         if batch:
             yield batch
 
-    def _wanted(self, listed: Sequence[ListedMessage]) -> Iterator[Candidate]:
-        """Those to be downloaded; what is known already goes to `_known` on the way."""
+    def _to_download(self, listed: Sequence[ListedMessage]) -> Iterator[Candidate]:
+        """Yield the messages to be downloaded. Add stored ones to `_already_stored`, and record oversized ones."""
         limit = self.arrivals.settings.max_message_bytes
-        candidates = [one for one in listed if self._may_be_taken(one)]
-        for start in range(0, len(candidates), LOOK_UP):
-            for item in self.arrivals.look_up(candidates[start : start + LOOK_UP]):
-                # What came off the wire counts where it was more than the server tells.
-                size = max(item.listed.size, item.receipt.size if item.receipt is not None else 0)
-                if item.receipt is not None and item.receipt.was_downloaded:
-                    self._known.append(item)
-                elif item.receipt is not None and not self._may_be_readable(item.receipt):
-                    self._skip(item.listed)
-                    self.drained.left += 1
+        messages = [message for message in listed if self._is_eligible(message)]
+        for start in range(0, len(messages), LOOKUP_SIZE):
+            for candidate in self.arrivals.look_up(messages[start : start + LOOKUP_SIZE]):
+                # An earlier download may have shown that the message is larger than the server reports.
+                size = max(candidate.listed.size, candidate.receipt.size if candidate.receipt is not None else 0)
+                if candidate.receipt is not None and candidate.receipt.was_downloaded:
+                    self._already_stored.append(candidate)
+                elif candidate.receipt is not None and not self._is_retried(candidate.receipt):
+                    self._skip(candidate.listed)
+                    self.stats.skipped += 1
                 elif size > limit:
-                    record_oversized(self.arrivals, item, size)
-                    self._skip(item.listed)
-                    self.drained.left += 1
+                    record_oversized(self.arrivals, candidate, size)
+                    self._skip(candidate.listed)
+                    self.stats.skipped += 1
                 else:
-                    yield item
+                    yield candidate
 
     def _skip(self, listed: ListedMessage) -> None:
         """Leave a message in the mailbox that was recorded as oversized or unreadable."""
-        self._dealt_with.add(listed.number)
+        self._processed.add(listed.number)
         self._skipped.add(listed.number)
 
-    def _may_be_taken(self, one: ListedMessage) -> bool:
-        if one.key in self.refused:
+    def _is_eligible(self, message: ListedMessage) -> bool:
+        """Return whether a message is recent enough, and was not refused in this drain."""
+        if message.key in self.refused_keys:
             return False
-        if self.since is not None and one.received is not None and one.received < self.since:
-            self._dealt_with.add(one.number)
+        if self.since is not None and message.received is not None and message.received < self.since:
+            self._processed.add(message.number)
             return False
         return True
 
-    def _may_be_readable(self, receipt: Receipt) -> bool:
-        """Return whether to ask for a message again that was unreadable before (rule 8.3).
+    def _is_retried(self, receipt: Receipt) -> bool:
+        """Return whether to request a message again that was unreadable before (rule 8.3).
 
-        A message that the server refused without saying that it always will is asked for again once a day.
+        A message that the server did not refuse for good is requested again once a day.
         """
         if receipt.state is not State.UNREADABLE or receipt.last_refused_at is None:
             return True
@@ -286,87 +304,95 @@ class FolderSync:
         return self.unreadable_before is not None and receipt.last_refused_at < self.unreadable_before
 
     def _must_stop(self) -> bool:
-        wish = self.mailbox.commit_every
-        wanting = self._wanting
-        return (time.monotonic() >= self.deadline and wanting > 0) or (wish is not None and wanting >= wish)
+        commit_every, fetching = self.mailbox.commit_every, self._fetching
+        is_late = time.monotonic() >= self.deadline and fetching > 0
+        return is_late or (commit_every is not None and fetching >= commit_every)
 
-    def _store(self, fetched: Sequence[FetchResult], uploads: Sequence[Future[None]]) -> _Stored:
-        """Store what came, in the storing thread. The contents are closed whatever happens."""
+    def _store(self, fetched: Sequence[FetchResult], uploads: Sequence[Future[None]]) -> _StoredBatch:
+        """Store a batch, in the storing thread. Close the contents in any case."""
         try:
-            batch = [(self._asked[one.listed.number], one.content) for one in fetched if one.content is not None]
-            items = self.arrivals.store(batch, uploads) if batch else []
-            left = sum(self._left(one) for one in fetched)
-            set_aside = sum(one.oversized or one.unreadable is not None for one in fetched)
-            return _Stored(items, left, set_aside, gone=len(fetched) - len(items) - left)
+            batch = [
+                (self._candidates[result.listed.number], result.content)
+                for result in fetched
+                if result.content is not None
+            ]
+            stored = self.arrivals.store(batch, uploads) if batch else []
+            skipped = sum(self._record_skipped(result) for result in fetched)
+            newly_skipped = sum(result.oversized or result.unreadable is not None for result in fetched)
+            return _StoredBatch(stored, skipped, newly_skipped, gone=len(fetched) - len(stored) - skipped)
         finally:
-            end(uploads)
-            for one in fetched:
-                if one.content is not None:
-                    one.content.close()
+            cancel_uploads(uploads)
+            for result in fetched:
+                if result.content is not None:
+                    result.content.close()
 
-    def _left(self, one: FetchResult) -> bool:
-        """Note a message that stays in the mailbox; False for one that is stored or gone."""
-        item = self._asked[one.listed.number]
-        if one.oversized:
-            record_oversized(self.arrivals, item, max(one.listed.size, self.arrivals.settings.max_message_bytes + 1))
-            self._skip(one.listed)
+    def _record_skipped(self, fetched: FetchResult) -> bool:
+        """Record a message that stays in the mailbox. Return False for a message that is stored or gone."""
+        candidate, listed = self._candidates[fetched.listed.number], fetched.listed
+        if fetched.oversized:
+            size = max(listed.size, self.arrivals.settings.max_message_bytes + 1)
+            record_oversized(self.arrivals, candidate, size)
+            self._skip(listed)
             return True
-        if one.postponed:
-            self._cut = True
+        if fetched.postponed:
+            self._is_incomplete = True
             return False
-        if one.refused is None:
-            if one.content is None:
-                self.undelivered.add(item, "the server lists it and says that it does not exist")
+        if fetched.refused is None:
+            if fetched.content is None:
+                self.undelivered.add(candidate, "the server lists it and says that it does not exist")
             return False
-        if one.unreadable is not None:
-            # Graph describes the items that it never delivers. A placeholder may be due to a passing error of Exchange.
-            retried_daily = not one.unreadable
-            record_unreadable(self.arrivals, item, one.refused, one.unreadable, retried_daily=retried_daily)
-            self._skip(one.listed)
+        if fetched.unreadable is not None:
+            # Graph describes items that it never delivers. A placeholder may be due to a transient error of Exchange.
+            retried_daily = not fetched.unreadable
+            record_unreadable(
+                self.arrivals, candidate, fetched.refused, fetched.unreadable, retried_daily=retried_daily
+            )
+            self._skip(listed)
             return True
-        # Not final: a connection that breaks looks like a message that cannot be read. The next poll tries again.
-        self.undelivered.add(item, one.refused)
-        self._wanting -= 1
-        if one.listed.key is not None:
-            self.refused.add(one.listed.key)
+        # Not final: a broken connection looks like a message that cannot be read. The next poll requests it again.
+        self.undelivered.add(candidate, fetched.refused)
+        self._fetching -= 1
+        if listed.key is not None:
+            self.refused_keys.add(listed.key)
         _log.warning(
-            "mailbox %s, %s: message %s stays, the server does not give it out: %s",
+            "mailbox %s, %s: message %s stays in the mailbox, the server does not deliver it: %s",
             self.arrivals.settings.name,
             self.arrivals.folder,
-            one.listed.key,
-            one.refused,
+            listed.key,
+            fetched.refused,
         )
         return True
 
-    def _settle(self, stored: _Stored, listed: Sequence[ListedMessage]) -> None:
-        """Remove what is stored and announced, and what was known before."""
+    def _finish_batch(self, stored: _StoredBatch, listed: Sequence[ListedMessage]) -> None:
+        """Remove the stored messages of a batch, and the messages that were already stored."""
         settings = self.arrivals.settings
-        known, self._known = self._known, []
-        self.arrivals.republish(known)
-        everything = [*stored.items, *known]
-        items = everything if self._keeps else self._remove(everything)
-        self._dealt_with.update(item.listed.number for item in items)
-        self.drained.collected += len(stored.items)
-        self.drained.known += max(0, len(items) - len(stored.items))
-        self.drained.left += stored.left
-        self.drained.gone += stored.gone
-        self.drained.set_aside += stored.set_aside
-        self.drained.stored_bytes += sum(item.receipt.size for item in stored.items if item.receipt is not None)
-        if items or stored.left:
-            self.progress(settings.name, len(self._dealt_with), len(listed))
+        already_stored, self._already_stored = self._already_stored, []
+        self.arrivals.republish(already_stored)
+        candidates = [*stored.candidates, *already_stored]
+        finished = candidates if self._keeps else self._remove(candidates)
+        self._processed.update(candidate.listed.number for candidate in finished)
+        receipts = [candidate.receipt for candidate in stored.candidates if candidate.receipt is not None]
+        self.stats.collected += len(stored.candidates)
+        self.stats.already_stored += max(0, len(finished) - len(stored.candidates))
+        self.stats.skipped += stored.skipped
+        self.stats.gone += stored.gone
+        self.stats.newly_skipped += stored.newly_skipped
+        self.stats.stored_bytes += sum(receipt.size for receipt in receipts)
+        if finished or stored.skipped:
+            self.progress(settings.name, len(self._processed), len(listed))
 
-    def _remove(self, items: Sequence[Candidate]) -> Sequence[Candidate]:
-        """Remove messages, a batch at a time, and give those that were: the rest when the time is up is another look's.
+    def _remove(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Remove messages, a batch at a time. Return those that were removed before the time was up.
 
-        What was known before may be a whole mailbox, after `keep` was changed to `delete` for instance.
+        The messages already stored may be a whole mailbox, for instance after `keep` was changed to `delete`.
         """
-        self.removals.begin(items)
-        for start in range(0, len(items), BATCH_MESSAGES):
+        self.removals.begin(candidates)
+        for start in range(0, len(candidates), BATCH_MESSAGES):
             if start and time.monotonic() >= self.deadline:
-                self._cut = True
-                return items[:start]
+                self._is_incomplete = True
+                return candidates[:start]
             self.guard.ensure()
-            batch = items[start : start + BATCH_MESSAGES]
-            self.mailbox.remove([item.listed for item in batch])
-            self._removing += [item.arrival for item in batch]
-        return items
+            batch = candidates[start : start + BATCH_MESSAGES]
+            self.mailbox.remove([candidate.listed for candidate in batch])
+            self._removing += [candidate.arrival for candidate in batch]
+        return candidates

@@ -1,6 +1,4 @@
-"""The way in: from a mailbox into storage, every message once (docs/explanation/receipts.md, "Intake"; rules 1.3, 1.7,
-1.8, 1.11).
-"""
+"""Drain a mailbox into storage, every message once (docs/explanation/receipts.md, "Intake"; rules 1.3, 1.7, 1.8, 1.11)."""
 
 from __future__ import annotations
 
@@ -27,13 +25,13 @@ class MailboxDrain:
     """Drains mailboxes into storage.
 
     Attributes:
-        stores: where to.
+        storage: where messages are stored.
         uploads: runs the uploads of a batch, several at once.
-        now: the time.
-        progress: told after each batch.
+        now: returns the current time.
+        progress: called after each batch.
     """
 
-    stores: Storage
+    storage: Storage
     uploads: Executor
     now: Now = utc_now
     progress: Progress = no_progress
@@ -52,96 +50,96 @@ class MailboxDrain:
         unsettled: bool = False,
         account_since: datetime | None = None,
     ) -> DrainStats:
-        """Take everything that may be taken from an open mailbox.
+        """Drain all folders of an open mailbox.
 
         Args:
             settings: the mailbox's.
             mailbox: the open session; left open.
-            guard: asked before each removal.
-            budget: seconds after which no new batch is begun; one is always begun.
-            first_contact: what `SINCE=now` counts from.
-            unreadable_before: what was found unreadable before this is tried again; None: nothing is.
-            traceparent: the trace that the announcements carry on.
+            guard: checked before each removal.
+            budget: seconds after which no new batch begins; at least one batch is processed.
+            first_contact: the time that `SINCE=now` means.
+            unreadable_before: messages that were found unreadable before this time are requested again; None: none are.
+            traceparent: the trace that the route requests continue.
             last_settled: when a poll of the mailbox last ended with all removals recorded; None: never.
-            unsettled: the poll before this one did not end well, and may have removed messages all the same.
-            account_since: what was stored before this is of another account; None: nothing is.
+            unsettled: whether the previous poll did not end well, and may have removed messages without recording it.
+            account_since: messages stored before this time are of another account; None: none are.
 
         Raises:
-            MailboxError: the mailbox; what was stored until then stays stored and announced.
-            TransientError: the storage, or the lease is lost.
+            MailboxError: the mailbox failed; the messages stored until then stay stored, with their route requests.
+            TransientError: storage is unavailable, or the lease is lost.
         """
-        drained = DrainStats()
+        stats = DrainStats()
         deadline = time.monotonic() + budget
         missing: FolderMissing | None = None
-        counted: list[UndeliveredMessages] = []
+        undelivered_by_folder: list[UndeliveredMessages] = []
         for folder in mailbox.folders:
-            arrivals = ArrivalStore(self.stores, settings, folder, self.now, traceparent)
+            arrivals = ArrivalStore(self.storage, settings, folder, self.now, traceparent)
             since = first_contact if settings.since == "now" else settings.since
             undelivered = UndeliveredMessages(arrivals)
             removals = Removals(arrivals, last_settled, unsettled, account_since)
-            # Of this folder alone: two folders may have the same UIDVALIDITY, and so the same keys.
-            refused: set[str] = set()
-            counted.append(undelivered)
-            folder_round = partial(
+            # For each folder: two folders may have the same UIDVALIDITY, and so the same keys.
+            refused_keys: set[str] = set()
+            undelivered_by_folder.append(undelivered)
+            new_sync = partial(
                 FolderSync,
                 arrivals,
                 self.uploads,
                 self.progress,
                 mailbox,
                 guard,
-                drained,
+                stats,
                 deadline,
                 since,
-                refused,
+                refused_keys,
                 undelivered,
                 removals,
                 unreadable_before,
             )
             try:
-                _drain_folder(folder_round, drained, refused, deadline)
+                _drain_folder(new_sync, stats, refused_keys, deadline)
             except FolderMissing as error:
-                missing = missing or error  # raised at the end: the other folders' mail need not wait for it
+                missing = missing or error  # Raised at the end, so that the other folders are drained.
             except MailboxBusy:
-                # It says nothing of this folder's messages.
-                _count(counted[:-1], drained)
+                # It says nothing about this folder's messages.
+                _record_undelivered(undelivered_by_folder[:-1], stats)
                 raise
             except MailboxError:
-                # Messages that break the connection must be skipped in the end, or nothing behind them is collected.
-                _count(counted, drained)
+                # Messages that break the connection must be skipped at last, or the ones behind them never arrive.
+                _record_undelivered(undelivered_by_folder, stats)
                 raise
-            if drained.more:
+            if stats.more:
                 break
-        # Only now: a folder of which nothing is delivered must not keep the other folders' mail.
-        busy = _count(counted, drained)
+        # Last: a folder of which nothing is delivered must not delay the other folders' mail.
+        busy = _record_undelivered(undelivered_by_folder, stats)
         if busy is not None:
             raise busy
-        if missing is not None and not drained.more:
+        if missing is not None and not stats.more:
             raise missing
-        return drained
+        return stats
 
 
 def _drain_folder(
-    folder_round: Callable[[], FolderSync], drained: DrainStats, refused: Collection[str], deadline: float
+    new_sync: Callable[[], FolderSync], stats: DrainStats, refused_keys: Collection[str], deadline: float
 ) -> None:
-    """Take rounds over a folder until it has no mail left, or the time is up."""
+    """List and process a folder until it is drained, or the time is up."""
     while True:
-        before = drained.dealt_with + len(refused)
-        cut = folder_round().cut_short()
-        if cut and drained.dealt_with and time.monotonic() >= deadline:
-            drained.more = True
+        before = stats.processed + len(refused_keys)
+        is_incomplete = new_sync().run()
+        if is_incomplete and stats.processed and time.monotonic() >= deadline:
+            stats.more = True
             return
-        # As long as nothing was dealt with, what is refused is passed over, whatever the time: another poll would meet
-        # it again, and never come to the messages behind it.
-        if not cut or drained.dealt_with + len(refused) == before:
+        # While nothing was processed, go on past refused messages even if the time is up. The next poll would meet the
+        # same messages again, and never reach the ones behind them.
+        if not is_incomplete or stats.processed + len(refused_keys) == before:
             return
 
 
-def _count(folders: Sequence[UndeliveredMessages], drained: DrainStats) -> MailboxBusy | None:
-    """Count what was not delivered of each folder; return the error where the server seems to be in trouble."""
+def _record_undelivered(folders: Sequence[UndeliveredMessages], stats: DrainStats) -> MailboxBusy | None:
+    """Count the undelivered messages of each folder. Return an error if the server seems to be overloaded."""
     busy: MailboxBusy | None = None
     for undelivered in folders:
         try:
-            drained.set_aside += undelivered.record(delivered=drained.collected > 0)
+            stats.newly_skipped += undelivered.record(delivered=stats.collected > 0)
         except MailboxBusy as error:
             busy = busy or error
     return busy

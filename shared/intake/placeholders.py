@@ -23,7 +23,7 @@ class Placeholder(StrEnum):
 
 
 _LARGEST = 64 * 1024
-"""Bytes; a placeholder quotes subject and author of the original, and no more."""
+"""Size in bytes; a placeholder quotes only the subject and the author of the original."""
 
 _EXCHANGE = re.compile(
     r"retrieval using the (?:imap4?|pop3?) protocol failed for the following message\b", re.IGNORECASE
@@ -38,7 +38,7 @@ _MARK = re.compile(
 )
 
 
-def placeholder(content: Content) -> tuple[Placeholder, str] | None:
+def find_placeholder(content: Content) -> tuple[Placeholder, str] | None:
     """Return what a placeholder says and its subject, or None if the content is an ordinary message."""
     data = content.data
     if not isinstance(data, bytes) or len(data) > _LARGEST or not _MARK.search(data):

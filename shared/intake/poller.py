@@ -1,7 +1,7 @@
-"""One look at a mailbox: is it due, may we have it, drain it, and note how it went (rules 1.9, 1.10).
+"""Poll a mailbox: check that it is due, take its lease, drain it, and record its health (rules 1.9, 1.10).
 
-A poll never raises: whatever goes wrong is noted with the mailbox, so that a wrong password is tried once and not as
-often as the host would repeat the queue message.
+`poll` never raises. Every error is recorded in the mailbox's health, so that a wrong password is tried once, and not
+as often as the host retries the queue message.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from shared.observability import log_context, metrics, tracing
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName, Table
 
-MOST_RETRIES = 4
-"""Times that a look is put back on the queue because a service was ill; then the clock takes over."""
+MAX_RETRIES = 4
+"""Times that a poll is requeued after a transient error; then the next timer poll takes over."""
 
-SPACING = 2.0
-"""Seconds between two looks that notifications ask for: in a burst of them, one look does for all that came."""
+NOTIFIED_SPACING = 2.0
+"""Seconds between two polls that notifications trigger: one poll serves a burst of notifications."""
 
-REPEAT_AFTER = 20.0
-"""Seconds after which a look that found nothing is repeated: a message may be notified of before it can be seen."""
+RECHECK_DELAY = 20.0
+"""Seconds after which a notified poll that found nothing is repeated: Graph may notify before a message is visible."""
 
 _log = logging.getLogger("mailroom.poll")
 
 
 @dataclass(frozen=True, slots=True)
 class Poller:
-    """Looks at mailboxes.
+    """Polls mailboxes.
 
     Attributes:
-        mailboxes: the usable ones, by name.
-        faulty: the faults of those whose settings are wrong, by name.
-        intake: the way in.
-        health: how each fares.
+        mailboxes: the mailboxes with valid settings, by name.
+        configuration_errors: the errors of the other mailboxes, by name.
+        intake: drains a mailbox.
+        health: the health of each mailbox.
         connect: opens a session.
-        budget: seconds that one look may take before it hands on to the next.
-        subscribed: whether Graph notifies us of a mailbox's new mail.
-        now: the time.
+        budget: seconds that one poll may take before the next one continues.
+        subscribed: returns whether Graph notifies us of a mailbox's new mail.
+        now: returns the current time.
     """
 
     mailboxes: Mapping[str, MailboxSettings]
-    faulty: Mapping[str, tuple[str, ...]]
+    configuration_errors: Mapping[str, tuple[str, ...]]
     intake: MailboxDrain
     health: HealthRecords
     connect: Callable[[MailboxSettings], Mailbox]
@@ -64,84 +64,88 @@ class Poller:
     subscribed: Callable[[MailboxSettings], bool] = lambda _: False
     now: Now = utc_now
 
-    def due(self, reason: PollReason, traceparent: str = "") -> list[Poll]:
-        """The polls to enqueue now."""
-        for name, faults in self.faulty.items():
+    def due_polls(self, reason: PollReason, traceparent: str = "") -> list[Poll]:
+        """Return the polls to enqueue now."""
+        for name, errors in self.configuration_errors.items():
             with log_context.bind(mailbox=name):
-                _log.warning("mailbox %s is not collected, its settings are wrong: %s", name, "; ".join(faults))
-        due = []
+                _log.warning("mailbox %s is not polled, its settings are invalid: %s", name, "; ".join(errors))
+        polls = []
         for settings in self.mailboxes.values():
             with log_context.bind(mailbox=settings.name):
-                why_not = self._not_now(settings, reason)
-                if why_not is None:
-                    due.append(Poll(settings.name, reason, traceparent=traceparent))
+                skip_reason = self._skip_reason(settings, reason)
+                if skip_reason is None:
+                    polls.append(Poll(settings.name, reason, traceparent=traceparent))
                 else:
-                    _log.info("%s", why_not)
-        return due
+                    _log.info("%s", skip_reason)
+        return polls
 
     def poll(self, poll: Poll) -> DrainStats | None:
-        """Look at a mailbox now. Gives what was done, or None if it was not looked at or failed."""
+        """Poll a mailbox now. Return what was done, or None if it was not drained or failed."""
         settings = self.mailboxes.get(poll.mailbox)
         if settings is None:
-            _log.warning("mailbox %s is not (or wrongly) configured, a poll for it is dropped", poll.mailbox)
+            _log.warning("mailbox %s has no valid settings; its poll is dropped", poll.mailbox)
             return None
         try:
-            why_not = self._not_now(settings, poll.reason)
-            if why_not is not None:
-                _log.info("%s", why_not)
+            skip_reason = self._skip_reason(settings, poll.reason)
+            if skip_reason is not None:
+                _log.info("%s", skip_reason)
                 return None
-            if poll.requested_at is not None and not self._worth_a_look(poll, poll.requested_at):
+            if poll.requested_at is not None and self._is_stale(poll, poll.requested_at):
                 return None
-            lease = self._lease(poll.mailbox)
+            lease = self._acquire_lease(poll.mailbox)
             if lease is None:
-                _log.info("mailbox %s is being drained; its worker looks again when it is done", poll.mailbox)
+                _log.info("mailbox %s is being drained; the worker that drains it polls again", poll.mailbox)
                 return None
             with lease:
-                drained = self._drain(settings, poll, lease)
-            self._go_on(settings, poll, drained)
+                stats = self._drain(settings, poll, lease)
+            self._schedule_follow_up(settings, poll, stats)
         except TransientError as error:
-            self._note_unavailable(settings, error)
-            self._put_back(poll, error)
-        except Exception as error:  # noqa: BLE001  see the module's docstring
-            _log.exception("mailbox %s: a fault in Mailroom itself", poll.mailbox)
+            self._record_unavailable(settings, error)
+            self._requeue(poll, error)
+        except Exception as error:  # noqa: BLE001  `poll` never raises
+            _log.exception("mailbox %s: an unexpected error in Mailroom", poll.mailbox)
             tracing.failed(error)
             metrics.count_failure(error, "mailbox")
         else:
-            return drained
+            return stats
         return None
 
-    def _not_now(self, settings: MailboxSettings, reason: PollReason) -> str | None:
+    def _skip_reason(self, settings: MailboxSettings, reason: PollReason) -> str | None:
         subscribed = reason is PollReason.TIMER and self.subscribed(settings)
         return self.health.skip_reason(settings, reason, subscribed=subscribed)
 
-    def _worth_a_look(self, poll: Poll, asked: datetime) -> bool:
-        """Whether a notification wants a look now: not if one began since, and not at once after the last."""
-        served, ago = self.health.seconds_since_last_poll(poll.mailbox, asked)
-        if served:
-            _log.debug("mailbox %s was looked at since it was notified of", poll.mailbox)
-            return False
-        if ago < SPACING:
-            self.intake.stores.queues[QueueName.POLLS].put_many([poll.to_json()], delay=SPACING)
-            return False
-        return True
+    def _is_stale(self, poll: Poll, requested_at: datetime) -> bool:
+        """Return whether a notified poll need not run now.
 
-    def _lease(self, mailbox: str) -> RenewingLease | None:
-        """The lease; or, held by another, a mark that asks its holder to look again."""
-        leases = self.intake.stores.leases
+        It need not if a poll began since the notification. Right after another poll, it is postponed.
+        """
+        is_served, seconds = self.health.seconds_since_last_poll(poll.mailbox, requested_at)
+        if is_served:
+            _log.debug("mailbox %s was polled since the notification", poll.mailbox)
+            return True
+        if seconds < NOTIFIED_SPACING:
+            self.intake.storage.queues[QueueName.POLLS].put_many([poll.to_json()], delay=NOTIFIED_SPACING)
+            return True
+        return False
+
+    def _acquire_lease(self, mailbox: str) -> RenewingLease | None:
+        """Return the mailbox's lease. If another worker holds it, leave a record that asks it to poll again."""
+        leases = self.intake.storage.leases
         lease = RenewingLease.acquire(leases, mailbox)
         if lease is None:
-            self.intake.stores.records.create(Table.MAILBOXES, _again_key(mailbox), {"name": mailbox})
-            # The holder may have looked for the mark before we made it, and be gone by now.
+            self.intake.storage.records.create(Table.MAILBOXES, _follow_up_key(mailbox), {"name": mailbox})
+            # The holder may have checked for the record before we created it, and released the lease since.
             lease = RenewingLease.acquire(leases, mailbox)
         return lease
 
     def _drain(self, settings: MailboxSettings, poll: Poll, lease: RenewingLease) -> DrainStats | None:
+        """Connect, drain, and record the mailbox's health. Return None if the mailbox failed or is busy."""
         began = time.monotonic()
         try:
-            health = self.health.contacted(settings, poll.reason)
+            health = self.health.record_contact(settings, poll.reason)
             assert health.first_contact is not None
-            with self._remembering(settings, health), self.connect(settings) as mailbox:
-                drained = self.intake.run(
+            with self._remembering_pipelining(settings, health), self.connect(settings) as mailbox:
+                stats = self.intake.run(
                     settings,
                     mailbox,
                     lease,
@@ -154,54 +158,55 @@ class Poller:
                     account_since=health.account_since,
                 )
         except MailboxBusy as error:
-            pause = self.health.busy(settings, error)
-            _log.info("mailbox %s: its server is busy, next try in %d s: %s", settings.name, pause, error)
-            if settings.protocol is MailProtocol.GRAPH and poll.retries < MOST_RETRIES:
-                # While Graph notifies us the clock takes its time, and would come back much later than was asked.
-                again = Poll(poll.mailbox, PollReason.FOLLOW_UP, poll.retries + 1, poll.traceparent)
-                self.intake.stores.queues[QueueName.POLLS].put_many([again.to_json()], delay=pause + 1)
+            backoff = self.health.record_busy(settings, error)
+            _log.info("mailbox %s: its server is busy, next retry in %d s: %s", settings.name, backoff, error)
+            if settings.protocol is MailProtocol.GRAPH and poll.retries < MAX_RETRIES:
+                # While Graph notifies us, the timer polls rarely: its next poll may be much later than the backoff.
+                retry = Poll(poll.mailbox, PollReason.FOLLOW_UP, poll.retries + 1, poll.traceparent)
+                self.intake.storage.queues[QueueName.POLLS].put_many([retry.to_json()], delay=backoff + 1)
         except (MailboxError, ConfigurationError) as error:
             tracing.failed(error)
-            self.health.failed(settings, error)
+            self.health.record_failure(settings, error)
         except TransientError:
             raise
-        except Exception as error:  # noqa: BLE001  the last line: a fault of ours must not repeat five times a second
-            _log.exception("mailbox %s: a fault in Mailroom itself", settings.name)
+        except Exception as error:  # noqa: BLE001  an error in our code must back off as well
+            _log.exception("mailbox %s: an unexpected error in Mailroom", settings.name)
             tracing.failed(error)
-            self.health.failed(settings, MailboxError(f"a fault in Mailroom itself: {type(error).__name__}"))
+            failure = MailboxError(f"an unexpected error in Mailroom: {type(error).__name__}")
+            self.health.record_failure(settings, failure)
         else:
-            self.health.succeeded(
+            self.health.record_success(
                 settings,
-                collected=drained.collected,
-                left=drained.left,
+                collected=stats.collected,
+                left=stats.skipped,
                 began=health.last_poll,
-                warnings=drained.warnings,
+                warnings=stats.warnings,
                 # A folder that was not listed for lack of time is not settled either.
-                uncertain=drained.uncertain or (health.unsettled and drained.more),
+                uncertain=stats.uncertain or (health.unsettled and stats.more),
             )
             _log.info(
-                "mailbox %s: %d collected (%d octets), %d known before, %d removed, %d left%s",
+                "mailbox %s: %d collected (%d bytes), %d already stored, %d removed, %d skipped%s",
                 settings.name,
-                drained.collected,
-                drained.stored_bytes,
-                drained.known,
-                drained.removed,
-                drained.left,
-                "; the time is up, another look follows" if drained.more else "",
+                stats.collected,
+                stats.stored_bytes,
+                stats.already_stored,
+                stats.removed,
+                stats.skipped,
+                "; the time budget is used up, another poll follows" if stats.more else "",
             )
-            return drained
+            return stats
         finally:
             metrics.drain_seconds.record(time.monotonic() - began, {"mailbox": settings.name})
         return None
 
     @contextmanager
-    def _remembering(self, settings: MailboxSettings, health: MailboxHealth) -> Iterator[None]:
-        """Give the POP3 client what an earlier process learned about its server, and keep what this one learns."""
+    def _remembering_pipelining(self, settings: MailboxSettings, health: MailboxHealth) -> Iterator[None]:
+        """Share between processes why a POP3 server is sent one command at a time (docs/reference/pop3.md)."""
         if settings.protocol is not MailProtocol.POP3:
             yield
             return
         server = RECORDS.record(settings)
-        # Other sign-in settings may name another server, and the host is among them.
+        # The fingerprint includes the host: with other sign-in settings, the record may be another server's.
         if health.fingerprint == settings.sign_in_fingerprint:
             server.no_pipelining = server.no_pipelining or health.no_pipelining
         try:
@@ -210,51 +215,54 @@ class Poller:
             if server.no_pipelining != health.no_pipelining:
                 self.health.remember_pipelining(settings, server.no_pipelining)
 
-    def _go_on(self, settings: MailboxSettings, poll: Poll, drained: DrainStats | None) -> None:
-        """Enqueue the next look if mail is left, if somebody asked while we held the lease, or if we came too early."""
-        stores = self.intake.stores
-        key = _again_key(poll.mailbox)
-        asked = stores.records.get(Table.MAILBOXES, key) is not None
-        if asked:
-            stores.records.delete_many(Table.MAILBOXES, [key])
-        polls = stores.queues[QueueName.POLLS]
-        notified = settings.protocol is MailProtocol.GRAPH
-        if asked or (drained is not None and drained.more):
-            again = Poll(poll.mailbox, PollReason.FOLLOW_UP, traceparent=poll.traceparent)
-            early = notified and not (drained is not None and drained.more)
-            polls.put_many([again.to_json()], delay=SPACING if early else 0)
-        elif notified and drained is not None and poll.reason in (PollReason.NOTIFIED, PollReason.FOLLOW_UP):
-            nothing = not (drained.collected or drained.known)
-            if nothing or drained.gone:
-                asked_at = self.now() + timedelta(seconds=REPEAT_AFTER / 2)
-                repeat = Poll(poll.mailbox, PollReason.RECHECK, traceparent=poll.traceparent, requested_at=asked_at)
-                polls.put_many([repeat.to_json()], delay=REPEAT_AFTER)
+    def _schedule_follow_up(self, settings: MailboxSettings, poll: Poll, stats: DrainStats | None) -> None:
+        """Enqueue the next poll if mail remains, if it was requested while we held the lease, or as a recheck."""
+        storage = self.intake.storage
+        key = _follow_up_key(poll.mailbox)
+        is_requested = storage.records.get(Table.MAILBOXES, key) is not None
+        if is_requested:
+            storage.records.delete_many(Table.MAILBOXES, [key])
+        polls = storage.queues[QueueName.POLLS]
+        is_graph = settings.protocol is MailProtocol.GRAPH
+        has_more = stats is not None and stats.more
+        if is_requested or has_more:
+            follow_up = Poll(poll.mailbox, PollReason.FOLLOW_UP, traceparent=poll.traceparent)
+            polls.put_many([follow_up.to_json()], delay=NOTIFIED_SPACING if is_graph and not has_more else 0)
+        elif is_graph and stats is not None and poll.reason in (PollReason.NOTIFIED, PollReason.FOLLOW_UP):
+            found_nothing = not (stats.collected or stats.already_stored)
+            if found_nothing or stats.gone:
+                requested_at = self.now() + timedelta(seconds=RECHECK_DELAY / 2)
+                recheck = Poll(
+                    poll.mailbox, PollReason.RECHECK, traceparent=poll.traceparent, requested_at=requested_at
+                )
+                polls.put_many([recheck.to_json()], delay=RECHECK_DELAY)
 
-    def _note_unavailable(self, settings: MailboxSettings, error: TransientError) -> None:
-        """Show in `status` that a service does not answer, if the storage can be written.
+    def _record_unavailable(self, settings: MailboxSettings, error: TransientError) -> None:
+        """Show in `status` that a service does not respond, if storage can be written.
 
-        Losing the lease or a conditional write says nothing about the mailbox.
+        A lost lease or a write conflict says nothing about the mailbox.
         """
         if isinstance(error, ServiceUnavailable):
             with suppress(TransientError):
-                self.health.unavailable(settings, error)
+                self.health.record_unavailable(settings, error)
 
-    def _put_back(self, poll: Poll, error: TransientError) -> None:
+    def _requeue(self, poll: Poll, error: TransientError) -> None:
+        """Enqueue a poll again, with backoff, after a transient error."""
         tracing.failed(error)
         metrics.count_failure(error, "mailbox")
-        if poll.retries >= MOST_RETRIES:
-            _log.warning("mailbox %s: the next tick of the clock looks at it: %s", poll.mailbox, error)
+        if poll.retries >= MAX_RETRIES:
+            _log.warning("mailbox %s: the next timer poll retries: %s", poll.mailbox, error)
             return
-        pause = service_backoff(error, poll.retries)
-        _log.warning("mailbox %s: another look in %d s: %s", poll.mailbox, pause, error)
-        # Not for its own reason: the mailbox was looked at just now, in vain.
+        backoff = service_backoff(error, poll.retries)
+        _log.warning("mailbox %s: transient error, next retry in %d s: %s", poll.mailbox, backoff, error)
+        # FOLLOW_UP instead of the original reason: the interval of TIMER would skip it, since a poll just began.
         reason = PollReason.MANUAL if poll.reason is PollReason.MANUAL else PollReason.FOLLOW_UP
-        again = Poll(poll.mailbox, reason, poll.retries + 1, poll.traceparent)
+        retry = Poll(poll.mailbox, reason, poll.retries + 1, poll.traceparent)
         try:
-            self.intake.stores.queues[QueueName.POLLS].put_many([again.to_json()], delay=pause)
-        except TransientError as second:
-            _log.warning("mailbox %s: the next tick of the clock looks at it instead: %s", poll.mailbox, second)
+            self.intake.storage.queues[QueueName.POLLS].put_many([retry.to_json()], delay=backoff)
+        except TransientError as queue_error:
+            _log.warning("mailbox %s: the next timer poll retries: %s", poll.mailbox, queue_error)
 
 
-def _again_key(mailbox: str) -> str:
+def _follow_up_key(mailbox: str) -> str:
     return digest("again", mailbox)

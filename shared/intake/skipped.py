@@ -1,4 +1,4 @@
-"""What stays in its mailbox, too large or never given out by the server: recorded once (rules 1.7, 8.3)."""
+"""Record skipped messages, once: oversized ones, and ones that the server does not deliver (rules 1.7, 8.3)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from shared.documents.blob_paths import skipped_path
-from shared.documents.describing import JSON, to_bytes, to_document
-from shared.documents.schema import OversizedDocument, ToldFields, UnreadableDocument
+from shared.documents.schema import OversizedDocument, ReportedFields, UnreadableDocument
+from shared.documents.writer import JSON, to_bytes, to_document
 from shared.intake.arrival_store import ArrivalStore, Candidate
 from shared.receipts import Receipt, State
 from shared.storage.base import Table
@@ -16,94 +16,102 @@ from shared.storage.base import Table
 _log = logging.getLogger("mailroom.intake")
 
 
-def record_oversized(arrivals: ArrivalStore, item: Candidate, size: int) -> None:
+def record_oversized(arrivals: ArrivalStore, candidate: Candidate, size: int) -> None:
     """Record, once, a message that is too large to be downloaded (rule 1.7).
 
     Args:
-        arrivals: of the folder that it is in.
-        item: with its receipt, if it was recorded before.
-        size: octets, as far as known.
+        arrivals: the arrivals of its folder.
+        candidate: the message, with its receipt if it was recorded before.
+        size: its size in bytes, as far as it is known.
     """
-    if not item.arrival:
-        # The server has no keys: its size stands in, since its bytes are not known.
-        item = replace(item, arrival=arrivals.key(f"size:{size}"))
-    record = arrivals.stores.records.get(Table.RECEIPTS, item.arrival)
+    settings, storage = arrivals.settings, arrivals.storage
+    if not candidate.arrival:
+        # The server has no keys, and the digest of the bytes is unknown: the size is used as the key.
+        candidate = replace(candidate, arrival=arrivals.key(f"size:{size}"))
+    record = storage.records.get(Table.RECEIPTS, candidate.arrival)
     if record is not None and record.values.get("recorded"):
         if size > int(str(record.values["size"])):
-            arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, {"size": size})
+            storage.records.merge(Table.RECEIPTS, candidate.arrival, {"size": size})
         return
     if record is None:
-        receipt = replace(arrivals.receipt(item, message="", size=size), state=State.OVERSIZED)
-        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.to_values())
+        receipt = replace(arrivals.new_receipt(candidate, message="", size=size), state=State.OVERSIZED)
+        storage.records.create(Table.RECEIPTS, candidate.arrival, receipt.to_values())
     else:
         receipt = Receipt.from_record(record)
-    path = skipped_path("oversized", arrivals.settings.name, receipt.stored_at, item.arrival)
-    told: OversizedDocument = {
+    path = skipped_path("oversized", settings.name, receipt.stored_at, candidate.arrival)
+    document: OversizedDocument = {
         "schema": "mailroom/oversized/1",
-        "detail": f"{size} octets are more than MAILBOXES__{arrivals.settings.name}__MAX_MESSAGE_BYTES "
-        f"({arrivals.settings.max_message_bytes}); the message stays in the mailbox until the limit is larger.",
+        "detail": f"{size} bytes are more than MAILBOXES__{settings.name}__MAX_MESSAGE_BYTES "
+        f"({settings.max_message_bytes}); the message stays in the mailbox until the limit is larger.",
         "arrival": to_document(receipt),
         "size": size,
     }
-    arrivals.stores.blobs.create(path, to_bytes(told), content_type=JSON)
-    arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, {"recorded": True})
+    storage.blobs.create(path, to_bytes(document), content_type=JSON)
+    # Written last: until `recorded` is set, the next poll writes the record again.
+    storage.records.merge(Table.RECEIPTS, candidate.arrival, {"recorded": True})
     _log.warning(
-        "mailbox %s, %s: a message of %d octets is left: %s", arrivals.settings.name, arrivals.folder, size, path
+        "mailbox %s, %s: a message of %d bytes is skipped as oversized: %s", settings.name, arrivals.folder, size, path
     )
 
 
 def record_unreadable(
-    arrivals: ArrivalStore, item: Candidate, why: str, told: Mapping[str, object], *, retried_daily: bool = False
+    arrivals: ArrivalStore,
+    candidate: Candidate,
+    reason: str,
+    reported: Mapping[str, object],
+    *,
+    retried_daily: bool = False,
 ) -> None:
     """Record, once, a message that the server does not deliver, with the metadata that it has (rule 8.3).
 
     Args:
-        arrivals: of the folder that it is in.
-        item: with its receipt, if it was recorded before.
-        why: in the server's words.
-        told: what is known of the message.
-        retried_daily: the server may deliver it later, so that it is asked for once a day.
+        arrivals: the arrivals of its folder.
+        candidate: the message, with its receipt if it was recorded before.
+        reason: the server's response.
+        reported: what the server reports about the message.
+        retried_daily: whether the server may deliver it later, so that it is requested once a day.
     """
-    size = item.listed.size
+    settings, storage = arrivals.settings, arrivals.storage
+    size = candidate.listed.size
     receipt = replace(
-        arrivals.receipt(item, message="", size=size), state=State.UNREADABLE, retried_daily=retried_daily
+        arrivals.new_receipt(candidate, message="", size=size), state=State.UNREADABLE, retried_daily=retried_daily
     )
-    if item.receipt is None:
-        arrivals.stores.records.create(Table.RECEIPTS, item.arrival, receipt.to_values())
-    path = skipped_path("unreadable", arrivals.settings.name, receipt.stored_at, item.arrival)
-    record: UnreadableDocument = {
+    if candidate.receipt is None:
+        storage.records.create(Table.RECEIPTS, candidate.arrival, receipt.to_values())
+    path = skipped_path("unreadable", settings.name, receipt.stored_at, candidate.arrival)
+    document: UnreadableDocument = {
         "schema": "mailroom/unreadable/1",
-        "detail": f"The server does not deliver the message: {why}. It stays in the mailbox and is tried "
+        "detail": f"The server does not deliver the message: {reason}. It stays in the mailbox and is tried "
         f"again {'once a day, and ' if retried_daily else ''}after "
-        f"`mailroom enable {arrivals.settings.name} --unreadable`.",
+        f"`mailroom enable {settings.name} --unreadable`.",
         "arrival": to_document(receipt),
         "size": size,
-        "message": _told(told),
+        "message": _reported_fields(reported),
     }
-    arrivals.stores.blobs.create(path, to_bytes(record), content_type=JSON)
-    arrivals.stores.blobs.flush()
-    # Last: until there is a time, the message is tried again, and this made good.
-    done = replace(receipt, last_refused_at=arrivals.now())
-    arrivals.stores.records.merge(Table.RECEIPTS, item.arrival, done.to_values())
+    storage.blobs.create(path, to_bytes(document), content_type=JSON)
+    storage.blobs.flush()
+    # Written last: until `last_refused_at` is set, the next poll retries the message.
+    refused = replace(receipt, last_refused_at=arrivals.now())
+    storage.records.merge(Table.RECEIPTS, candidate.arrival, refused.to_values())
     _log.warning(
         "mailbox %s, %s: message %s cannot be read and is skipped; it stays in the mailbox: %s",
-        arrivals.settings.name,
+        settings.name,
         arrivals.folder,
-        item.listed.key,
+        candidate.listed.key,
         path,
     )
 
 
-def _told(told: Mapping[str, object]) -> ToldFields:
-    to = told.get("to")
+def _reported_fields(reported: Mapping[str, object]) -> ReportedFields:
+    to = reported.get("to")
     return {
-        "subject": _text(told.get("subject")),
-        "from": _text(told.get("from")),
-        "to": [str(one) for one in to if one is not None] if isinstance(to, Iterable) else [],
-        "message_id": _text(told.get("message_id")),
-        "received": _text(told.get("received")),
+        "subject": _text(reported.get("subject")),
+        "from": _text(reported.get("from")),
+        "to": [str(address) for address in to if address is not None] if isinstance(to, Iterable) else [],
+        "message_id": _text(reported.get("message_id")),
+        "received": _text(reported.get("received")),
     }
 
 
-def _text(told: object) -> str | None:
-    return None if told is None else str(told)
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

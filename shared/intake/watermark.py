@@ -1,7 +1,7 @@
-"""The watermark of a folder under `keep`, so that a poll does not ask for a hundred thousand receipts.
+"""The watermark of a folder under `keep`, so that a poll does not read a hundred thousand receipts.
 
-A watermark says "what is listed up to here was processed, by these limits". It saves work and nothing else: each
-message below it has its receipt. The protocol decides what it is: IMAP's is a UID, Graph's a link to the changes since.
+A watermark is a position up to which everything was processed, by certain limits. It only saves work: each message
+below it has its receipt. Its value depends on the protocol: a UID over IMAP, a link to later changes over Graph.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from shared.keys import digest
 from shared.storage.base import Records, Table, Values
 
 FULL_LISTING_AFTER = timedelta(days=1)
-"""Everything is listed once a day where messages were skipped, so that they are asked for again; and over IMAP, where
-some servers reuse UIDs below the watermark, so that no new message stays hidden."""
+"""How often everything is listed: if messages were skipped, to request them again; and over IMAP, since some servers
+reuse UIDs below the watermark, to find new messages there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Watermark:
     """The part of a folder that need not be listed again.
 
     Attributes:
-        upto: what the mailbox gave for it; None: nothing.
-        skipped: messages in that part that were skipped, so that `status` goes on counting them.
+        upto: the position, in the protocol's format; None: the beginning.
+        skipped: messages in that part that were skipped, so that `status` still counts them.
         listed_at: when that part was last listed; None: never.
     """
 
@@ -42,7 +42,7 @@ class WatermarkStore:
         records: where it is stored.
         settings: the mailbox's: a watermark made under other limits does not count.
         folder: the folder.
-        now: the time.
+        now: returns the current time.
         unreadable_before: the time before which unreadable messages are tried again; one of the limits.
     """
 
@@ -53,7 +53,7 @@ class WatermarkStore:
     unreadable_before: datetime | None = None
 
     def read(self) -> Watermark:
-        """Return the watermark, an empty one if there is none that counts."""
+        """Return the stored watermark; an empty one if there is none, its limits differ, or a full listing is due."""
         record = self.records.get(Table.MAILBOXES, self._key)
         if record is None or record.values.get("limits") != self._limits:
             return Watermark()
@@ -68,8 +68,8 @@ class WatermarkStore:
         """Store a new watermark.
 
         Args:
-            before: what `read` returned.
-            upto: what the mailbox gave.
+            before: the watermark that `read` returned.
+            upto: the new position.
             skipped: messages below it that were skipped.
         """
         values: Values = {
@@ -87,5 +87,5 @@ class WatermarkStore:
 
     @property
     def _limits(self) -> str:
-        again = f" {self.unreadable_before.isoformat()}" if self.unreadable_before is not None else ""
-        return f"{self.settings.max_message_bytes} {self.settings.since}{again}"
+        unreadable = f" {self.unreadable_before.isoformat()}" if self.unreadable_before is not None else ""
+        return f"{self.settings.max_message_bytes} {self.settings.since}{unreadable}"

@@ -1,8 +1,8 @@
-"""Mail that is to be forgotten: chosen, looked through, and removed for good (rule 8.5, docs/how-to/finding.md).
+"""Erase mail: select it, collect its artifacts, and delete them (rule 8.5, docs/how-to/finding.md).
 
-An arrival is marked as forgotten first, so that nothing is given anew of it; then all that it left goes; its receipt is
-made bare last. Whoever dies in between leaves receipts that are marked and still say what they are of: the same request
-finds them again, and goes on.
+An arrival is marked as erased first, so that no new result of it is written. Then its artifacts are deleted. Its
+receipt is made bare last. A crash in between leaves marked receipts that still name their message: the same request
+finds them again and continues.
 """
 
 from __future__ import annotations
@@ -17,31 +17,34 @@ from dataclasses import dataclass, replace
 from shared.dispatch.artifacts import Artifacts, collect_artifacts, delete_artifacts, shared_messages
 from shared.errors import ConfigurationError, MessageMissing, ServiceUnavailable, WriteConflict
 from shared.lease import RenewingLease
-from shared.operations.search import ArrivalQuery, SearchResult, find_arrivals
+from shared.operations.search import ArrivalQuery, RecipientLookup, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.model import ANYBODY
 from shared.storage.base import Filter, Record, Storage, Table, scan_by_values
 
-LEASE_PATIENCE = 900.0
-"""Seconds to wait for a mailbox that is being drained."""
+LEASE_TIMEOUT = 900.0
+"""Seconds to wait for the lease of a mailbox that is being drained."""
 
-LEASE_PAUSE = 1.0
-"""Seconds between two tries to hold it."""
+LEASE_RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to acquire a lease."""
 
-LEASE_LONGEST = 4 * 3600.0
-"""Seconds for which mailboxes are held at most. Many millions of receipts take longer to look at than any drain may."""
+MAX_HOLD_SECONDS = 4 * 3600.0
+"""Seconds for which leases are held at most: to scan many millions of receipts takes longer than any drain."""
 
-_log = logging.getLogger("mailroom.forget")
+MAX_LISTED_IDS = 5
+"""Ids that an error lists if a prefix is ambiguous."""
+
+_log = logging.getLogger("mailroom.erasure")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Arrivals of one message that go together.
+class ErasureGroup:
+    """Arrivals of one message that are erased together.
 
     Attributes:
         message: its id; empty if it was never downloaded.
         receipts: the arrivals'.
-        refused: why they cannot go now; empty if they can.
+        refused: why they cannot be erased now; empty if they can.
     """
 
     message: str
@@ -51,89 +54,97 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Eraser:
-    """Forgets mail.
+    """Erases mail.
 
     Attributes:
-        stores: where it is.
-        mailboxes: all that the settings name.
-        patience: seconds to wait for a mailbox that is being drained.
+        storage: where it is stored.
+        mailboxes: the names of all mailboxes in the settings.
+        lease_timeout: seconds to wait for a mailbox that is being drained.
     """
 
-    stores: Storage
+    storage: Storage
     mailboxes: Collection[str]
-    patience: float = LEASE_PATIENCE
+    lease_timeout: float = LEASE_TIMEOUT
 
-    def by_id(self, beginning: str) -> list[Group]:
-        """All arrivals of one message; none if it is forgotten already.
+    def find_by_id(self, prefix: str) -> list[ErasureGroup]:
+        """Return all arrivals of one message; none if it is erased already.
 
         Args:
-            beginning: of the message's id, or of one of its arrivals' keys.
+            prefix: a prefix of the message's id, or of the key of one of its arrivals.
 
         Raises:
-            MessageMissing: there is none.
-            ConfigurationError: there are several messages whose ids begin so.
+            MessageMissing: there is no such message.
+            ConfigurationError: there are several messages whose ids have this prefix.
         """
-        found = list(find_arrivals(self.stores.records, ArrivalQuery(id=beginning)))
-        if not found:
-            raise MessageMissing(f"nothing is known of {beginning}")
-        names = sorted({receipt.message or receipt.arrival for receipt in found})
-        if len(names) > 1:
-            raise ConfigurationError(f"{beginning} may be any of {len(names)}: {', '.join(names[:5])}, …")
-        return list(self._groups(found, whole=names))
+        receipts = list(find_arrivals(self.storage.records, ArrivalQuery(id=prefix)))
+        if not receipts:
+            raise MessageMissing(f"there is no message or arrival {prefix}")
+        ids = sorted({receipt.message or receipt.arrival for receipt in receipts})
+        if len(ids) > 1:
+            listed = ", ".join(ids[:MAX_LISTED_IDS]) + (", …" if len(ids) > MAX_LISTED_IDS else "")
+            raise ConfigurationError(f"{prefix} is the beginning of {len(ids)} ids; give more digits: {listed}")
+        return list(self._groups(receipts, complete=ids))
 
-    def by_address(self, address: str) -> list[Group]:
-        """All mail from somebody, and all that was for them.
+    def find_by_address(self, address: str) -> list[ErasureGroup]:
+        """Return all mail from a person, and all mail for this person.
 
         Args:
-            address: normalised.
+            address: the person's address, normalised.
         """
-        records = self.stores.records
+        records = self.storage.records
         sent = list(find_arrivals(records, ArrivalQuery(sender=address)))
-        given = SearchResult(records, address)
-        got = [one for one in find_arrivals(records, ArrivalQuery(recipient=address)) if _was_for(one, given)]
-        chosen = {receipt.arrival: receipt for receipt in (*sent, *got)}
-        return list(self._groups(chosen.values(), whole={receipt.message for receipt in sent}))
+        recipient = RecipientLookup(records, address)
+        candidates = find_arrivals(records, ArrivalQuery(recipient=address))
+        received = [receipt for receipt in candidates if _is_for(receipt, recipient)]
+        receipts = {receipt.arrival: receipt for receipt in (*sent, *received)}
+        return list(self._groups(receipts.values(), complete={receipt.message for receipt in sent}))
 
-    def unread(self) -> int:
-        """How many arrivals nobody has read yet, or ever could: from whom and for whom they are is not known."""
-        never = (Filter(equal={"state": state.value}) for state in (State.STORED, State.FAILED))
-        found = (
-            Receipt.from_record(record) for where in never for record in self.stores.records.scan(Table.RECEIPTS, where)
+    def count_unparsed(self) -> int:
+        """Return the number of arrivals that were never parsed: their senders and recipients are unknown."""
+        filters = (Filter(equal={"state": state.value}) for state in (State.STORED, State.FAILED))
+        receipts = (
+            Receipt.from_record(record)
+            for filter_ in filters
+            for record in self.storage.records.scan(Table.RECEIPTS, filter_)
         )
-        return sum(1 for receipt in found if not receipt.senders)
+        return sum(1 for receipt in receipts if not receipt.senders)
 
-    def look(self, groups: Iterable[Group], address: str = "") -> Artifacts:
-        """What would go with these."""
+    def collect_artifacts(self, groups: Iterable[ErasureGroup], address: str = "") -> Artifacts:
+        """Return the artifacts that an erasure of these groups would delete."""
         receipts = [receipt for group in groups for receipt in group.receipts]
-        return collect_artifacts(self.stores, receipts, address=address)
+        return collect_artifacts(self.storage, receipts, address=address)
 
     @contextmanager
-    def alone(self, waiting: Callable[[str], None] = lambda _mailbox: None) -> Iterator[Callable[[], None]]:
-        """Hold all mailboxes, so that none is drained meanwhile.
+    def hold_mailboxes(self, waiting: Callable[[str], None] = lambda _mailbox: None) -> Iterator[Callable[[], None]]:
+        """Hold the leases of all mailboxes, so that none is drained meanwhile.
 
-        An intake that finds a message's bytes stored, and records an arrival of them, must not meet their removal.
+        A drain that finds a message's bytes stored, and records an arrival of it, must not overlap with the deletion of
+        these bytes.
 
         Args:
-            waiting: told the name of a mailbox that is being drained now.
+            waiting: called with the name of a mailbox that is being drained.
 
         Yields:
-            What to call before each removal.
+            The function to call before each deletion; it raises `LeaseLost` if a lease may be lost.
 
         Raises:
             ServiceUnavailable: a mailbox was drained all the time.
         """
-        deadline = time.monotonic() + self.patience
-        with ExitStack() as held:
+        deadline = time.monotonic() + self.lease_timeout
+        with ExitStack() as stack:
             leases = []
-            # Those of other settings too, that were drained into this storage.
-            others = {str(record.values.get("name", "")) for record in self.stores.records.scan(Table.MAILBOXES)}
-            for mailbox in sorted({*self.mailboxes, *others} - {""}):
-                while (lease := RenewingLease.acquire(self.stores.leases, mailbox, longest=LEASE_LONGEST)) is None:
+            # Mailboxes that are no longer in the settings may have been drained into this storage, too.
+            recorded = {str(record.values.get("name", "")) for record in self.storage.records.scan(Table.MAILBOXES)}
+            for mailbox in sorted({*self.mailboxes, *recorded} - {""}):
+                while True:
+                    lease = RenewingLease.acquire(self.storage.leases, mailbox, max_hold=MAX_HOLD_SECONDS)
+                    if lease is not None:
+                        break
                     if time.monotonic() > deadline:
                         raise ServiceUnavailable(f"mailbox {mailbox} is being drained all the time; try again later")
                     waiting(mailbox)
-                    time.sleep(LEASE_PAUSE)
-                leases.append(held.enter_context(lease))
+                    time.sleep(LEASE_RETRY_INTERVAL)
+                leases.append(stack.enter_context(lease))
 
             def ensure() -> None:
                 for lease in leases:
@@ -142,95 +153,102 @@ class Eraser:
             yield ensure
 
     def erase(
-        self, groups: Sequence[Group], address: str = "", waiting: Callable[[str], None] = lambda _mailbox: None
+        self,
+        groups: Sequence[ErasureGroup],
+        address: str = "",
+        waiting: Callable[[str], None] = lambda _mailbox: None,
     ) -> Artifacts:
-        """Remove all that some messages left. Gives what went.
+        """Delete all artifacts of messages. Return what was deleted.
 
-        What reads whole tables comes before the mailboxes are held, but for the one look that they are held for.
+        Whole tables are scanned before the leases are held, except for one scan that needs them.
 
         Args:
-            groups: none of them refused.
-            address: whom it is about, if it is about somebody.
-            waiting: told the name of a mailbox that is being drained now.
+            groups: the groups, none of them refused.
+            address: the address of the person to be erased, if any.
+            waiting: called with the name of a mailbox that is being drained.
 
         Raises:
-            WriteConflict: one of them is not any more what was chosen; the same request goes on where this one ended.
-            LeaseLost: a mailbox may be drained by now; the same goes for it.
-            ServiceUnavailable: a mailbox was drained all the time, or the storage is ill; the same goes for it.
+            WriteConflict: an arrival changed since it was selected; the same request continues where this one ended.
+            LeaseLost: a mailbox may be drained by now; the same request continues.
+            ServiceUnavailable: a mailbox was drained all the time, or storage is unavailable; the same request
+                continues.
         """
         receipts = [receipt for group in groups for receipt in group.receipts]
-        self._mark(receipts)
-        found = self.look(groups, address)
-        with self.alone(waiting) as ensure:
+        self._mark_erased(receipts)
+        artifacts = self.collect_artifacts(groups, address)
+        with self.hold_mailboxes(waiting) as ensure:
             for receipt in receipts:
                 if not receipt.was_downloaded:
-                    self._as_chosen(receipt)  # it cannot be marked, and may have been downloaded meanwhile
-            found.retain(shared_messages(self.stores.records, receipts))
-            delete_artifacts(self.stores, found, ensure)
+                    self._read_unchanged(receipt)  # It cannot be marked, and may have been downloaded meanwhile.
+            artifacts.retain(shared_messages(self.storage.records, receipts))
+            delete_artifacts(self.storage, artifacts, ensure)
             for receipt in receipts:
                 ensure()
                 self._make_bare(receipt)
         _log.warning("forgotten: %d arrivals of %d messages", len(receipts), len(groups))
-        return found
+        return artifacts
 
-    def _groups(self, chosen: Iterable[Receipt], whole: Collection[str]) -> Iterator[Group]:
-        """Arrivals by message.
+    def _groups(self, receipts: Iterable[Receipt], complete: Collection[str]) -> Iterator[ErasureGroup]:
+        """Yield arrivals grouped by message.
 
         Args:
-            chosen: the arrivals.
-            whole: ids of messages of which all arrivals go.
+            receipts: the selected arrivals'.
+            complete: ids of messages of which all arrivals are erased.
         """
         grouped: defaultdict[str, dict[str, Receipt]] = defaultdict(dict)
-        for receipt in chosen:
-            grouped[receipt.message or receipt.arrival][receipt.arrival] = receipt
-        waiting = {str(record.values.get("arrival", record.key)) for record in self.stores.records.scan(Table.OUTBOX)}
-        unread: set[str] = set()
-        for record in scan_by_values(self.stores.records, Table.RECEIPTS, "message", grouped):
-            sibling = Receipt.from_record(record)
-            if sibling.state is State.STORED or sibling.arrival in waiting:
-                unread.add(sibling.message)
-            if sibling.message in whole:
-                grouped[sibling.message][sibling.arrival] = sibling
-        for name, receipts in sorted(grouped.items()):
-            left = tuple(one for _, one in sorted(receipts.items()) if not one.is_fully_erased)
-            if left:
-                why = "it waits to be routed: the app does it, or `mailroom run-once`" if name in unread else ""
-                yield Group(left[0].message, left, why)
-
-    def _mark(self, receipts: Iterable[Receipt]) -> None:
         for receipt in receipts:
-            record = self._as_chosen(receipt)
+            grouped[receipt.message or receipt.arrival][receipt.arrival] = receipt
+        outbox = {str(record.values.get("arrival", record.key)) for record in self.storage.records.scan(Table.OUTBOX)}
+        unrouted: set[str] = set()
+        for record in scan_by_values(self.storage.records, Table.RECEIPTS, "message", grouped):
+            sibling = Receipt.from_record(record)
+            if sibling.state is State.STORED or sibling.arrival in outbox:
+                unrouted.add(sibling.message)
+            if sibling.message in complete:
+                grouped[sibling.message][sibling.arrival] = sibling
+        for message, group in sorted(grouped.items()):
+            remaining = tuple(receipt for _, receipt in sorted(group.items()) if not receipt.is_fully_erased)
+            if remaining:
+                is_unrouted = message in unrouted
+                reason = "it waits to be routed; the app routes it, or `mailroom run-once`" if is_unrouted else ""
+                yield ErasureGroup(remaining[0].message, remaining, reason)
+
+    def _mark_erased(self, receipts: Iterable[Receipt]) -> None:
+        for receipt in receipts:
+            record = self._read_unchanged(receipt)
             if record is not None and receipt.was_downloaded:
                 values = {"state": State.ERASED.value}
-                self.stores.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
+                self.storage.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
 
-    def _as_chosen(self, receipt: Receipt) -> Record | None:
-        """An arrival's record as it is now; None if it is marked already, or gone.
+    def _read_unchanged(self, receipt: Receipt) -> Record | None:
+        """Return an arrival's current record; None if it is marked already, or gone.
 
         Raises:
-            WriteConflict: it was downloaded or routed since it was chosen, and may be somebody else's now.
+            WriteConflict: it was downloaded or routed since it was selected, and may concern another person now.
         """
-        record = self.stores.records.get(Table.RECEIPTS, receipt.arrival)
-        now = None if record is None else Receipt.from_record(record)
-        if now is None or now.state is State.ERASED:
+        record = self.storage.records.get(Table.RECEIPTS, receipt.arrival)
+        current = None if record is None else Receipt.from_record(record)
+        if current is None or current.state is State.ERASED:
             return None
-        if (now.state, now.routed_at) != (receipt.state, receipt.routed_at):
-            raise WriteConflict(f"arrival {receipt.arrival} was {now.state} meanwhile; look again at what goes")
+        if (current.state, current.routed_at) != (receipt.state, receipt.routed_at):
+            raise WriteConflict(
+                f"arrival {receipt.arrival} was {current.state} since it was selected; run the command again"
+            )
         return record
 
     def _make_bare(self, receipt: Receipt) -> None:
-        """Leave of a receipt what keeps its message from being collected again, and nothing of the message."""
-        record = self.stores.records.get(Table.RECEIPTS, receipt.arrival)
-        # What was never downloaded may be one day: it stays in its mailbox, and its receipt says nothing of what it is.
+        """Reduce a receipt to what keeps its message from being downloaded again, without a trace of the message."""
+        record = self.storage.records.get(Table.RECEIPTS, receipt.arrival)
+        # A message that was never downloaded may be downloaded later. Its receipt holds none of its content.
         if record is None or not receipt.was_downloaded:
             return
-        whole = Receipt.from_record(record)
-        # Where a server has no keys, the message's id stands in.
-        server_key = "" if receipt.message in whole.server_key else whole.server_key
-        bare = replace(whole, message="", server_key=server_key)
-        self.stores.records.replace(Table.RECEIPTS, receipt.arrival, bare.to_values(), etag=record.etag)
+        current = Receipt.from_record(record)
+        # If the server has no keys, the server key contains the message's id.
+        server_key = "" if receipt.message in current.server_key else current.server_key
+        bare = replace(current, message="", server_key=server_key)
+        self.storage.records.replace(Table.RECEIPTS, receipt.arrival, bare.to_values(), etag=record.etag)
 
 
-def _was_for(receipt: Receipt, given: SearchResult) -> bool:
-    """Whether routing dealt with them; or with nobody by name, where To or Cc names them."""
-    return given.by(receipt) or not set(receipt.outcomes) - {ANYBODY}
+def _is_for(receipt: Receipt, recipient: RecipientLookup) -> bool:
+    """Return whether an arrival was routed for a recipient, or named it and was not routed for any named recipient."""
+    return recipient.was_routed_for(receipt) or not set(receipt.outcomes) - {ANYBODY}

@@ -1,7 +1,7 @@
-"""How the intake fares as a whole, measured every few minutes: what alerts are made of (docs/how-to/operating.md).
+"""Measure the health of the intake every few minutes: the metrics that alerts are made of (docs/how-to/operating.md).
 
-Metrics that count things tell what happened. These tell what did not: a mailbox that stays ill, mail that waits, a
-subscription that nobody renews, and what stands on a poison queue.
+Counters report what happened. These gauges report what did not: a mailbox that keeps failing, mail that waits, a
+subscription that is not renewed, and messages on a poison queue.
 """
 
 from __future__ import annotations
@@ -20,68 +20,68 @@ from shared.storage.base import QueueName, Storage, Table
 
 @dataclass(frozen=True, slots=True)
 class HealthMetrics:
-    """What was measured.
+    """The measured values.
 
     Attributes:
-        failing: seconds for which each mailbox has failed or been busy, 0 for one that works; by name.
-        disabled: whether each is tried no more; by name.
-        pending: messages that are stored and not routed.
-        oldest: seconds for which the oldest of these has been waiting.
-        poison: messages on each poison queue.
-        left: seconds until Graph stops notifying us; by the mailboxes of Graph that are to be notified of.
+        failing_seconds: seconds for which each mailbox has failed or been busy, 0 if it is ok; by name.
+        disabled: whether each mailbox is disabled; by name.
+        outbox_size: entries in the outbox.
+        oldest_seconds: the age of the oldest entry in seconds.
+        poison_lengths: messages on each poison queue.
+        subscription_seconds: seconds until the first subscription expires; by Graph mailbox that is notified.
     """
 
-    failing: Mapping[str, float]
+    failing_seconds: Mapping[str, float]
     disabled: Mapping[str, bool]
-    pending: int
-    oldest: float
-    poison: Mapping[QueueName, int]
-    left: Mapping[str, float]
+    outbox_size: int
+    oldest_seconds: float
+    poison_lengths: Mapping[QueueName, int]
+    subscription_seconds: Mapping[str, float]
 
     def emit(self) -> None:
-        """As metrics."""
-        for mailbox, seconds in self.failing.items():
+        """Set the gauges."""
+        for mailbox, seconds in self.failing_seconds.items():
             metrics.mailbox_failing.set(seconds, {"mailbox": mailbox})
         for mailbox, disabled in self.disabled.items():
             metrics.mailbox_disabled.set(int(disabled), {"mailbox": mailbox})
-        metrics.outbox.set(self.pending)
-        metrics.outbox_oldest.set(self.oldest)
-        for queue, length in self.poison.items():
+        metrics.outbox.set(self.outbox_size)
+        metrics.outbox_oldest.set(self.oldest_seconds)
+        for queue, length in self.poison_lengths.items():
             metrics.poison_waiting.set(length, {"queue": queue.value})
-        for mailbox, seconds in self.left.items():
+        for mailbox, seconds in self.subscription_seconds.items():
             metrics.subscription_left.set(seconds, {"mailbox": mailbox})
 
 
-def collect_health_metrics(settings: AppSettings, stores: Storage, now: Now = utc_now) -> HealthMetrics:
-    """Measure.
+def collect_health_metrics(settings: AppSettings, storage: Storage, now: Now = utc_now) -> HealthMetrics:
+    """Read the health of all mailboxes, the outbox, the poison queues and the subscriptions.
 
     Args:
-        settings: the app's.
-        stores: the storage.
-        now: the time.
+        settings: the app's settings.
+        storage: the storage.
+        now: returns the current time.
 
     Raises:
-        TransientError: the storage is ill.
+        TransientError: storage is unavailable.
     """
-    health = HealthRecords(stores.records, now)
+    health_records = HealthRecords(storage.records, now)
     at = now()
     failing: dict[str, float] = {}
     disabled: dict[str, bool] = dict.fromkeys(settings.mailbox_errors, True)
-    left: dict[str, float] = {}
+    subscriptions: dict[str, float] = {}
     for name, mailbox in settings.mailboxes.items():
         if not mailbox.enabled:
             continue
-        fares = health.get(name)
-        failing[name] = max(0.0, fares.failing_for(at).total_seconds())
-        disabled[name] = fares.disabled
+        health = health_records.get(name)
+        failing[name] = max(0.0, health.failing_for(at).total_seconds())
+        disabled[name] = health.disabled
         if mailbox.protocol is MailProtocol.GRAPH and settings.graph_webhook_url is not None:
-            ends = [SubscriptionRecord.read(stores.records, name, folder).until for folder in mailbox.folders]
-            left[name] = max(0.0, (min(ends) - at).total_seconds())
-    waiting = [record.values.get("stored_at") for record in stores.records.scan(Table.OUTBOX)]
-    oldest = max((_seconds(since, at) for since in waiting if isinstance(since, datetime)), default=0.0)
-    poison = {queue: stores.queues[queue].length() for queue in QueueName if queue.value.endswith("-poison")}
-    return HealthMetrics(failing, disabled, len(waiting), oldest, poison, left)
+            expiries = [SubscriptionRecord.read(storage.records, name, folder).until for folder in mailbox.folders]
+            subscriptions[name] = max(0.0, (min(expiries) - at).total_seconds())
+    times = [record.values.get("stored_at") for record in storage.records.scan(Table.OUTBOX)]
+    oldest = max((_age_in_seconds(time, at) for time in times if isinstance(time, datetime)), default=0.0)
+    poison_lengths = {queue: storage.queues[queue].length() for queue in QueueName if queue.value.endswith("-poison")}
+    return HealthMetrics(failing, disabled, len(times), oldest, poison_lengths, subscriptions)
 
 
-def _seconds(since: datetime, now: datetime) -> float:
-    return max(0.0, (now - since).total_seconds())
+def _age_in_seconds(time: datetime, now: datetime) -> float:
+    return max(0.0, (now - time).total_seconds())

@@ -1,6 +1,4 @@
-"""Replays, on the side of whoever asks: records found, read, and announced to be routed anew
-(docs/how-to/replay.md).
-"""
+"""Request replays: find records, read them, and publish route requests for their arrivals (docs/how-to/replay.md)."""
 
 from __future__ import annotations
 
@@ -11,31 +9,30 @@ from dataclasses import dataclass
 from datetime import date
 
 from shared.clock import Now
-from shared.dispatch.attempt import ROUTABLE
-from shared.dispatch.outbox import republish_replays
-from shared.documents.blob_paths import FATES, RecordKind, is_first_result
+from shared.dispatch.outbox import publish_replays
+from shared.documents.blob_paths import RECORD_KINDS, RecordKind, is_first_result
 from shared.errors import ConfigurationError, MessageMissing, MessageUnreadable
 from shared.queue_messages import ReplayRequest, RouteRequest
-from shared.receipts import State
+from shared.receipts import ROUTABLE_STATES, State
 from shared.storage.base import Storage, Table
 
-LEFT = {
-    "unreadable": "it was never downloaded; `mailroom enable MAILBOX --unreadable` has it tried again",
-    "oversized": "it was never downloaded; a larger MAX_MESSAGE_BYTES has it tried again",
+NOT_REPLAYABLE = {
+    "unreadable": "the message was never downloaded; `mailroom enable MAILBOX --unreadable` requests it again",
+    "oversized": "the message was never downloaded; a larger MAX_MESSAGE_BYTES lets it be downloaded",
 }
-"""Why a message that stays in its mailbox has nothing to be routed, by kind of record."""
+"""Why a skipped message cannot be replayed, by kind of record."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record, or a result, as far as a replay needs it.
+    """The part of a record, or of a result, that a replay uses.
 
     Attributes:
-        path: where it is.
+        path: its path.
         kind: the first part of the path: `unhandled`, …, or `routed`.
-        mailbox: where its arrival came in.
+        mailbox: the arrival's mailbox.
         arrival: the receipt's key.
-        is_open: whether it is not marked as resolved.
+        is_unresolved: whether it is not marked as resolved.
     """
 
     path: str
@@ -47,24 +44,24 @@ class StoredRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequests:
-    """Finds what may be replayed, and asks for it.
+    """Finds records that can be replayed, and requests their replay.
 
     Attributes:
-        stores: where everything is.
-        now: the time.
+        storage: where they are stored.
+        now: returns the current time.
     """
 
-    stores: Storage
+    storage: Storage
     now: Now
 
-    def within(
+    def list_records(
         self, kinds: Sequence[RecordKind], mailbox: str | None, since: date | None, until: date | None
     ) -> Iterator[str]:
-        """The paths of records by the day on which their messages were stored, in UTC.
+        """Yield the paths of records by the day on which their messages were stored, in UTC.
 
         Args:
-            kinds: which records.
-            mailbox: of this one only; None: of all.
+            kinds: the kinds of record.
+            mailbox: the mailbox's name; None: all mailboxes.
             since: the first day; None: from the beginning.
             until: the last day; None: to the end.
         """
@@ -73,89 +70,92 @@ class ReplayRequests:
             prefix = f"{kind}/" if mailbox is None else f"{kind}/{mailbox}/"
             if mailbox is not None and first is not None:
                 prefix += posixpath.commonprefix([first, last or f"{self.now():%Y/%m/%d}"])
-            for path in self.stores.blobs.list(prefix):
+            for path in self.storage.blobs.list(prefix):
                 day = "/".join(path.split("/")[2:5])
                 if (first is None or day >= first) and (last is None or day <= last):
                     yield path
 
-    def named(self, record: str, *, reissue: bool) -> list[str]:
-        """The paths that somebody means: this one, or all that begin so.
+    def resolve_paths(self, record: str, *, reissue: bool) -> list[str]:
+        """Return the paths that an operator's argument names: one path, or all paths with this prefix.
 
         Args:
-            record: a path in the container, or how paths begin.
-            reissue: results are meant, not records. Of a beginning, the first ones: what replaced one is the same mail.
+            record: a path in the container, or a prefix of paths.
+            reissue: whether it names results instead of records. A prefix selects first results only: a reissued result
+                is of the same mail.
 
         Raises:
-            ConfigurationError: it is no path of what can be replayed.
-            MessageMissing: nothing is there.
+            ConfigurationError: it is not a path of a document that can be replayed.
+            MessageMissing: there is no document with this path or prefix.
         """
         record = record.strip().lstrip("/")
         kind = record.partition("/")[0]
-        if kind in LEFT:
-            raise ConfigurationError(f"{record}: {LEFT[kind]}")
+        if kind in NOT_REPLAYABLE:
+            raise ConfigurationError(f"{record}: {NOT_REPLAYABLE[kind]}")
         if reissue and kind != "routed":
-            raise ConfigurationError(f"{record} is no result: --reissue writes a result anew, a path under routed/")
+            raise ConfigurationError(f"{record} is not a result: --reissue needs a path under routed/")
         if not reissue and kind == "routed":
             raise ConfigurationError(
-                f"{record} is a result: only --reissue writes it anew, and consumers see another event"
+                f"{record} is a result: only --reissue writes it again, and consumers then see another event"
             )
         *folders, _ = record.split("/")
-        if not folders or {"", ".", ".."} & {*folders} or (not reissue and kind not in FATES):
-            raise ConfigurationError(
-                f"{record} is no path of a record: they begin with {', '.join(f'{k}/' for k in FATES)}"
-            )
-        found = list(self.stores.blobs.list(record))
-        if record in found:
+        if not folders or {"", ".", ".."} & {*folders} or (not reissue and kind not in RECORD_KINDS):
+            prefixes = ", ".join(f"{kind}/" for kind in RECORD_KINDS)
+            raise ConfigurationError(f"{record} is not the path of a record; such paths begin with {prefixes}")
+        paths = list(self.storage.blobs.list(record))
+        if record in paths:
             return [record]
-        found = [path for path in found if not reissue or is_first_result(path)]
-        if not found:
+        paths = [path for path in paths if not reissue or is_first_result(path)]
+        if not paths:
             raise MessageMissing(f"there is nothing at {record}")
-        return found
+        return paths
 
-    def read(self, path: str) -> StoredRecord | None:
-        """What a record tells of its arrival; None if it is gone.
+    def read_record(self, path: str) -> StoredRecord | None:
+        """Read a record. Return None if it is gone.
 
         Raises:
-            MessageUnreadable: it is no document of Mailroom's.
+            MessageUnreadable: the blob is not a document that Mailroom wrote.
         """
-        data = self.stores.blobs.read(path)
+        data = self.storage.blobs.read(path)
         if data is None:
             return None
         try:
-            told = json.loads(data)
-            arrival = told["arrival"]
+            document = json.loads(data)
+            arrival = document["arrival"]
             mailbox, key = str(arrival["mailbox"]), str(arrival["id"])
-            is_open = told.get("resolved") is None
+            is_unresolved = document.get("resolved") is None
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            raise MessageUnreadable(f"{path} is no record of Mailroom's: it names no arrival") from None
-        return StoredRecord(path, path.partition("/")[0], mailbox, key, is_open)
+            raise MessageUnreadable(f"{path} is not a record that Mailroom wrote: it names no arrival") from None
+        return StoredRecord(path, path.partition("/")[0], mailbox, key, is_unresolved)
 
-    def without_bytes(self, many: Sequence[StoredRecord]) -> set[str]:
-        """Which of these paths cannot be routed: their arrival's receipt is gone, or its message was forgotten."""
-        receipts = self.stores.records.get_many(Table.RECEIPTS, list({one.arrival for one in many}))
-        routable = {key for key, one in receipts.items() if State(str(one.values["state"])) in ROUTABLE}
-        return {one.path for one in many if one.arrival not in routable}
+    def not_routable(self, records: Sequence[StoredRecord]) -> set[str]:
+        """Return the paths of records that cannot be replayed: their arrival's receipt is gone or erased."""
+        receipts = self.storage.records.get_many(Table.RECEIPTS, list({record.arrival for record in records}))
+        routable = {key for key, receipt in receipts.items() if State(str(receipt.values["state"])) in ROUTABLE_STATES}
+        return {record.path for record in records if record.arrival not in routable}
 
-    def request(self, many: Iterable[StoredRecord], *, reissue: str = "") -> None:
-        """Have arrivals routed anew.
+    def request(self, records: Iterable[StoredRecord], *, reissue: str = "") -> None:
+        """Publish a replay for each record's arrival.
 
         Args:
-            many: a record of each.
-            reissue: the id of this request, where new results are to replace those named; empty: results are kept.
+            records: one record of each arrival.
+            reissue: the id of this request if new results are to replace the named ones; empty: results are kept.
         """
-        wanted = [(RouteRequest(one.arrival, replay=ReplayRequest(one.path, reissue)), one.mailbox) for one in many]
-        republish_replays(self.stores, wanted, self.now())
+        requests = [
+            (RouteRequest(record.arrival, replay=ReplayRequest(record.path, reissue)), record.mailbox)
+            for record in records
+        ]
+        publish_replays(self.storage, requests, self.now())
 
 
-def kinds_of(kind: str | None) -> tuple[RecordKind, ...]:
-    """The kinds of record that somebody asks for; None: all.
+def parse_kind(kind: str | None) -> tuple[RecordKind, ...]:
+    """Return the kinds of record that an operator's argument names; None: all.
 
     Raises:
         ConfigurationError: there is no such kind.
     """
     if kind is None:
-        return FATES
-    found = tuple(fate for fate in FATES if fate == kind)
-    if not found:
-        raise ConfigurationError(f"there is no kind {kind}; there are: {', '.join(FATES)}")
-    return found
+        return RECORD_KINDS
+    kinds = tuple(record_kind for record_kind in RECORD_KINDS if record_kind == kind)
+    if not kinds:
+        raise ConfigurationError(f"there is no kind {kind}; the kinds are {', '.join(RECORD_KINDS)}")
+    return kinds

@@ -15,7 +15,7 @@ from shared.mime.parser import Message
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName
 from tests.end_to_end.own_process import in_own_process
-from tests.integration.intake_fixture import World, letter
+from tests.integration.intake_fixture import IntakeFixture, letter
 
 ROOT = Path(__file__).parents[2]
 WORD = "Zwet" + "schge"  # a traceback quotes this line
@@ -35,11 +35,11 @@ async def _failed(folder: str) -> tuple[list[str], str, list[bytes]]:
     logged = io.StringIO()
     logging.basicConfig(level=logging.INFO, stream=logged)
     os.environ["POLL_SCHEDULE"] = "0 * * * * *"
-    world = World(Path(folder))
+    world = IntakeFixture(Path(folder))
     world.server.deliver(letter(1))
     app = world.app()
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    bootstrap.install_app(replace(app, router=replace(app.router, read=failing_parser)))
+    bootstrap.install_app(replace(app, router=replace(app.router, parse=failing_parser)))
     engine = await Engine.start(ROOT)
     errors = []
     (item,) = world.stores.queues[QueueName.ROUTE_REQUESTS].receive(1, hidden_for=60)

@@ -64,7 +64,9 @@ async def drained(settings: Path, at: float, event: str) -> tuple[list[str], str
     progress = ProgressReporter(Console(file=printed, width=200))
     with open_app(settings, progress.drained) as app:
         # The run polls the mailbox although the backoff of an earlier failure is not over.
-        HealthRecords(app.storage.records).failed(app.settings.mailboxes["support"], ConnectFailed("no route to host"))
+        HealthRecords(app.storage.records).record_failure(
+            app.settings.mailboxes["support"], ConnectFailed("no route to host")
+        )
         token = app.storage.leases.acquire("support", LEASE_SECONDS)
         assert token is not None
         happens = {"expires": lambda: _expire(app), "is released": lambda: _finish(app, token), "stays": nothing}
@@ -81,7 +83,7 @@ def _expire(app: App) -> None:
 
 def _finish(app: App, token: str) -> None:
     """Do what a worker does after it has drained the mailbox."""
-    HealthRecords(app.storage.records).succeeded(app.settings.mailboxes["support"], collected=1, left=0)
+    HealthRecords(app.storage.records).record_success(app.settings.mailboxes["support"], collected=1, left=0)
     app.storage.leases.release("support", token)
 
 

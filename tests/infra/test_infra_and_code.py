@@ -148,7 +148,7 @@ def test_by_default_no_mail_is_moved_or_deleted() -> None:
 
 
 def test_lifecycle_rules_cover_the_folders_of_the_code() -> None:
-    written = {"messages", "routed", *get_args(blob_paths.RecordKind), *get_args(blob_paths.NeverDownloaded)}
+    written = {"messages", "routed", *get_args(blob_paths.RecordKind), *get_args(blob_paths.SkippedKind)}
     rules = lifecycle(coolAfterDays=30, archiveAfterDays=90, deleteAfterDays=365)
     assert set(rules["delete-everything"]["filters"]["prefixMatch"]) == {f"mail/{folder}/" for folder in written}
     for name in ("cool-messages", "archive-messages"):

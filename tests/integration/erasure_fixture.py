@@ -1,10 +1,10 @@
-"""What the tests of `forget` share: two messages' worth of settings, the command, and a look at all that there is."""
+"""Helpers of the `forget` tests: settings, the command, and a dump of the storage."""
 
 from __future__ import annotations
 
 from mailroom_cli.commands.forget import ErasureResult, forget
 from shared.storage.base import Storage, Table
-from tests.integration.replay_fixture import BOTH, ReplayWorld, letter
+from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
 
 TO_BOTH = letter("sales@example.com, billing@example.com")
 KEEP = {**BOTH, "MAILBOXES__support__AFTER": "keep", "MAILBOXES__office__AFTER": "keep"}
@@ -16,14 +16,16 @@ OFFICE_ONLY = {
 }
 
 
-def ask(world: ReplayWorld, what: str, *, really: bool = True, stores: Storage | None = None) -> ErasureResult:
+def run_forget(
+    world: ReplayFixture, argument: str, *, really: bool = True, stores: Storage | None = None
+) -> ErasureResult:
     app = world.app(BOTH, stores)
-    return forget(app, what, really=really, progress=lambda _done, _of: None, waiting=lambda _mailbox: None)
+    return forget(app, argument, really=really, progress=lambda _done, _of: None, waiting=lambda _mailbox: None)
 
 
-def everything(stores: Storage) -> str:
-    """All that the storage holds, as one text: paths, what is in them, and records."""
-    told = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
+def dump_storage(stores: Storage) -> str:
+    """Return the whole storage as one text: paths, blobs, and records."""
+    texts = [path + (stores.blobs.read(path) or b"").decode("latin-1") for path in stores.blobs.list()]
     for table in Table:
-        told += [f"{record.key} {record.values}" for record in stores.records.scan(table)]
-    return "\n".join(told)
+        texts += [f"{record.key} {record.values}" for record in stores.records.scan(table)]
+    return "\n".join(texts)

@@ -1,4 +1,4 @@
-"""What a storage holds, as tests look at it."""
+"""Reading a storage in tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.storage.base import Storage, Table
 
 
 class Holding:
-    """Looks into a storage; worlds of tests are one.
+    """The content of a storage; the fixtures of tests derive from it.
 
     Args:
         stores: the storage.

@@ -1,4 +1,4 @@
-"""What the tests of the intake share: one mailbox on a server in memory, and a storage."""
+"""The fixture of the intake tests: one mailbox on a server in memory, and a storage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def letter(number: int, size: int = 0) -> bytes:
     return head.encode().ljust(size, b"x") + b"\r\n"
 
 
-class World:
+class IntakeFixture:
     """One mailbox on a server in memory and a storage in a folder; `app` is a new process each time."""
 
     def __init__(self, folder: Path) -> None:
@@ -48,8 +48,8 @@ class World:
         app = app_on(self.settings, connect, stores=self.stores, now=lambda: self.time)
         return replace(app, poller=replace(app.poller, budget=budget))
 
-    def look(self, budget: float = 300) -> App:
-        """Poll once and do what comes of it."""
+    def poll(self, budget: float = 300) -> App:
+        """Poll once and route until idle."""
         app = self.app(budget)
         poll(app, "support")
         work_until_idle(app)

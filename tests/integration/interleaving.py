@@ -1,4 +1,4 @@
-"""Several workers, one storage operation at a time: whose turn it is, a seed decides."""
+"""Several workers, one storage operation at a time, in an order that a seed decides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.servers.faults import ProcessGone
 
 
 class Turns:
-    """Lets workers do one operation after the other, in an order that a random generator chooses.
+    """Runs workers one operation at a time, in an order that a random generator chooses.
 
     Args:
         random: chooses, and decides who dies.
@@ -29,7 +29,7 @@ class Turns:
         self.taken: list[tuple[int, str]] = []
 
     def run(self, jobs: Sequence[Callable[[Turns, int], None]]) -> None:
-        """Run a job for each worker; what they raise is theirs, but for what is no end of a process."""
+        """Run a job for each worker. Raise the first error that is not the end of a process."""
         errors: list[BaseException] = []
 
         def work(number: int, job: Callable[[Turns, int], None]) -> None:
@@ -62,7 +62,7 @@ class Turns:
             raise errors[0]
 
     def stores(self, stores: Storage, worker: int) -> Storage:
-        """A storage each of whose operations waits for the worker's turn."""
+        """Return a storage whose operations wait for the worker's turn."""
         queues = {name: _Turned(self, worker, queue) for name, queue in stores.queues.items()}
         blobs, records = _Turned(self, worker, stores.blobs), _Turned(self, worker, stores.records)
         return Storage(blobs, records, queues, stores.leases, stores.close)

@@ -1,4 +1,4 @@
-"""What the tests of polling share: mailboxes in memory, a storage, and a clock."""
+"""The fixtures of the polling tests: mailboxes in memory, a storage, and a time that is set."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def letter(number: int) -> bytes:
     return f"From: a@b.example\r\nTo: support@example.com\r\nSubject: {number}\r\n\r\n".encode()
 
 
-class World:
-    """One mailbox, and a storage in a folder. `fails` is what the next sign-ins raise."""
+class PollingFixture:
+    """One mailbox, and a storage in a folder. `fails` is the error that the next sign-ins raise."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,12 +57,12 @@ class World:
         stores = self.stores if faults is None else faults.stores(self.stores)
         return app_on(settings, connect, stores=stores, now=lambda: self.time)
 
-    def look(self, reason: PollReason = PollReason.TIMER) -> bool:
-        """One tick of the clock for the mailbox; whether it was drained."""
+    def poll(self, reason: PollReason = PollReason.TIMER) -> bool:
+        """Poll the mailbox as the timer does; return whether it was drained."""
         return self.app().poller.poll(Poll("support", reason)) is not None
 
-    def enqueued(self) -> list[Poll]:
-        """The polls on the queue, which is empty then."""
+    def take_polls(self) -> list[Poll]:
+        """Return the polls on the queue, and empty it."""
         queue = self.stores.queues[QueueName.POLLS]
         found = []
         while items := queue.receive(32, hidden_for=60):
@@ -71,14 +71,14 @@ class World:
                 queue.delete(item)
         return found
 
-    def tamper(self, statement: str) -> None:
+    def execute_sql(self, statement: str) -> None:
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
             database.execute(statement)
         database.close()
 
 
-class GraphWorld(World):
-    """A mailbox of Graph's, as far as its settings go. `subscribed` says whether we are notified of its mail."""
+class GraphPollingFixture(PollingFixture):
+    """A mailbox with Graph settings. `subscribed` says whether Graph notifies us of its mail."""
 
     subscribed = True
 
@@ -90,39 +90,39 @@ class GraphWorld(World):
         app = super().app(faults)
         return replace(app, poller=replace(app.poller, subscribed=lambda _settings: self.subscribed))
 
-    def later(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
 
-    def notified(self, asked: datetime | None = None) -> DrainStats | None:
-        """What comes of a notification: one that comes now, or came before."""
-        return self.serve(Poll("support", PollReason.NOTIFIED, requested_at=asked or self.time))
+    def poll_notified(self, asked: datetime | None = None) -> DrainStats | None:
+        """Poll as a notification requests, which comes now or came before."""
+        return self.run_poll(Poll("support", PollReason.NOTIFIED, requested_at=asked or self.time))
 
-    def serve(self, poll: Poll) -> DrainStats | None:
+    def run_poll(self, poll: Poll) -> DrainStats | None:
         return self.app().poller.poll(poll)
 
-    def taken_off(self) -> list[tuple[Poll, float]]:
-        """What was put on the queue, each with the seconds that it is hidden for; the queue is empty then."""
-        told = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
+    def take_delayed_polls(self) -> list[tuple[Poll, float]]:
+        """Return the polls on the queue with the seconds that each is delayed, and empty the queue."""
+        query = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
-            found = [(Poll.from_json(body), round(seconds, 3)) for body, seconds in database.execute(told)]
+            found = [(Poll.from_json(body), round(seconds, 3)) for body, seconds in database.execute(query)]
             database.execute("DELETE FROM messages WHERE queue = 'polls'")
         database.close()
         return found
 
     def run(self, *polls: Poll, at_most: int = 20) -> list[tuple[str, float]]:
-        """Serve polls and all that comes of them, each in its time: the reasons and seconds of the looks."""
+        """Run polls and their follow-ups, each at its time; return the reason and second of each."""
         start = self.time
-        looks: list[tuple[str, float]] = []
+        polls_made: list[tuple[str, float]] = []
         waiting = [(0.0, poll) for poll in polls]
         for _ in range(at_most):
             if not waiting:
-                return looks
+                return polls_made
             due, poll = waiting.pop(0)
             self.time = max(self.time, start + timedelta(seconds=due))
             before = self.sign_ins
-            self.serve(poll)
+            self.run_poll(poll)
             now = (self.time - start).total_seconds()
-            looks += [(str(poll.reason), now)] * (self.sign_ins - before)
-            waiting += [(now + delay, one) for one, delay in self.taken_off()]
+            polls_made += [(str(poll.reason), now)] * (self.sign_ins - before)
+            waiting += [(now + delay, one) for one, delay in self.take_delayed_polls()]
             waiting.sort(key=lambda one: one[0])
         raise AssertionError("polls go on for ever")

@@ -1,4 +1,4 @@
-"""What the tests of replays share: one mailbox's mail, routes that change, and replays of what it left."""
+"""The fixture of the replay tests: the mail of a mailbox, routes that change, and replays of its records."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def letter(to: str, number: int = 1, text: str = "text") -> bytes:
 
 
 def routes(**changes: str) -> dict[str, str]:
-    """Two mailboxes, and no routes but these."""
+    """Return settings of two mailboxes, with these routes only."""
     own = {name: value for name, value in TWO_MAILBOXES.items() if name.startswith("MAILBOXES__")}
     return {**own, **changes}
 
 
-class ReplayWorld(Holding):
-    """A storage of either kind, and apps on it with whatever routes.
+class ReplayFixture(Holding):
+    """A storage of either kind, and apps on it with any routes.
 
     Args:
         storage: its address.
@@ -51,8 +51,8 @@ class ReplayWorld(Holding):
         read = settings_for(self.storage, routes(**settings))
         return app_on(read, lambda mailbox: self.servers[mailbox.name].open(), stores=stores or self.stores)
 
-    def collect(self, settings: Mapping[str, str], *messages: bytes, mailbox: str = "support") -> App:
-        """Let messages arrive and be routed by these routes."""
+    def poll_and_route(self, settings: Mapping[str, str], *messages: bytes, mailbox: str = "support") -> App:
+        """Deliver messages, collect them, and route them by these routes."""
         self.servers[mailbox].deliver(*messages)
         app = self.app(settings)
         poll(app, mailbox)
@@ -60,56 +60,56 @@ class ReplayWorld(Holding):
         return app
 
     def replay(self, settings: Mapping[str, str], *records: str, **wanted: Any) -> ReplayResult:
-        """Ask for replays as the command does, and let them be worked on by these routes."""
-        outcome = self.ask(settings, *records, **wanted)
+        """Request replays as the command does, and route them by these routes."""
+        outcome = self.request_replay(settings, *records, **wanted)
         work_until_idle(self.app(settings))
         return outcome
 
-    def ask(
+    def request_replay(
         self, settings: Mapping[str, str], *records: str, stores: Storage | None = None, **wanted: Any
     ) -> ReplayResult:
-        """Ask for replays, and leave them on the queue."""
+        """Request replays, and leave them on the queue."""
         return replay(self.app(settings, stores), ReplayOptions(records=records, **wanted), lambda _done, _of: None)
 
-    def announced(self) -> list[RouteRequest]:
-        """Take off the queue what is on it."""
+    def take_route_requests(self) -> list[RouteRequest]:
+        """Return the route requests on the queue, and empty it."""
         queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
-        found = []
+        route_requests = []
         while items := queue.receive(32, hidden_for=60):
             for item in items:
-                found.append(RouteRequest.from_json(item.body))
+                route_requests.append(RouteRequest.from_json(item.body))
                 queue.delete(item)
-        return found
+        return route_requests
 
-    def only(self, prefix: str) -> str:
+    def only_path(self, prefix: str) -> str:
         [path] = self.stores.blobs.list(prefix)
         return path
 
     def results(self) -> Counter[tuple[str, str]]:
-        """Route and recipient of each result."""
+        """Return route and recipient of each result."""
         read = [self.read(path) for path in self.paths("routed/")]
         return Counter((one["route"], one["recipient"]) for one in read)
 
-    def pending(self) -> int:
+    def outbox_size(self) -> int:
         return sum(1 for _ in self.stores.records.scan(Table.OUTBOX))
 
-    def failing(self, settings: Mapping[str, str]) -> App:
-        """An app whose reader has a fault."""
+    def app_with_failing_parser(self, settings: Mapping[str, str]) -> App:
+        """Return an app whose parser raises an unexpected error."""
 
         def read(_data: object) -> None:
-            raise ValueError("a fault of ours")
+            raise ValueError("an unexpected error")
 
         app = self.app(settings)
-        return replace(app, router=replace(app.router, read=read))  # type: ignore[arg-type]  # it gives no message
+        return replace(app, router=replace(app.router, parse=read))  # type: ignore[arg-type]  # it gives no message
 
-    def gives_up(self, settings: Mapping[str, str], data: bytes) -> str:
-        """A message that five tries could not route. Gives its record's path."""
+    def dead_letter(self, settings: Mapping[str, str], data: bytes) -> str:
+        """Deliver a message that five attempts cannot route. Return its record's path."""
         self.servers["support"].deliver(data)
-        app = self.failing(settings)
+        app = self.app_with_failing_parser(settings)
         app.poller.poll(Poll("support", PollReason.MANUAL))
-        for announcement in self.announced():
-            with pytest.raises(ValueError, match="a fault") as caught:
-                app.router.route(announcement)
-            app.router.record_error(announcement, caught.value)
-            app.router.dead_letter(announcement)
-        return self.only("failed/")
+        for route_request in self.take_route_requests():
+            with pytest.raises(ValueError, match="an unexpected error") as caught:
+                app.router.route(route_request)
+            app.router.record_error(route_request, caught.value)
+            app.router.dead_letter(route_request)
+        return self.only_path("failed/")

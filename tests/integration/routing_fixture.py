@@ -1,4 +1,4 @@
-"""What the tests of sorting share: two mailboxes with routes, a storage, and ways to end a process."""
+"""The fixture of the routing tests: two mailboxes with routes, a storage, and ends of a process."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def identity(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-class Doing:
-    """A collaborator that does as another does, but for what a test puts in the way.
+class InterceptedCalls:
+    """A wrapper that calls functions of a test before methods of an object.
 
     Args:
         inner: the other.
@@ -68,8 +68,8 @@ class Doing:
         return method
 
 
-def gone_at(prefix: str) -> Callable[..., None]:
-    """The process ends where it would create this blob."""
+def process_gone_at(prefix: str) -> Callable[..., None]:
+    """Return a function that ends the process where it would create a blob with this prefix."""
 
     def create(path: str, *_args: object, **_kwargs: object) -> None:
         if path.startswith(prefix):
@@ -78,12 +78,12 @@ def gone_at(prefix: str) -> Callable[..., None]:
     return create
 
 
-def gone(*_args: object, **_kwargs: object) -> None:
-    """The process ends here."""
+def raise_process_gone(*_args: object, **_kwargs: object) -> None:
+    """End the process."""
     raise ProcessGone
 
 
-class World(Holding):
+class RoutingFixture(Holding):
     """Two mailboxes with routes of their own, and a storage; `app` is a new process each time."""
 
     def __init__(self, folder: Path) -> None:
@@ -106,20 +106,20 @@ class World(Holding):
         poll(app, *mailboxes)
         work_until_idle(app)
 
-    def dies(self, *mailboxes: str, **parts: object) -> None:
-        """A run in which one part of the storage ends the process; afterwards its locks have run out."""
+    def run_until_killed(self, *mailboxes: str, **parts: object) -> None:
+        """Run until a part of the storage ends the process, then expire its locks."""
         with suppress(ProcessGone):
             self.run(*mailboxes, stores=replace(self.stores, **parts))  # type: ignore[arg-type]  # a double of the part
             pytest.fail("the process was to end")
         let_time_pass(self.folder)
 
     def results(self) -> list[tuple[str, str]]:
-        """Route and recipient of each result."""
+        """Return route and recipient of each result."""
         read = [self.read(path) for path in self.paths("routed/")]
         return sorted((one["route"], one["recipient"]) for one in read)
 
-    def forget_announcements(self) -> None:
-        """What Queue Storage does not, and a person with a portal might."""
+    def drop_route_requests(self) -> None:
+        """Lose the queued route requests, as an operator in the portal might."""
         queue = self.stores.queues[QueueName.ROUTE_REQUESTS]
         while items := queue.receive(32, hidden_for=60):
             for item in items:

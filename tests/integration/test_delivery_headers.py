@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.routing_fixture import Doing, World, gone_at
+from tests.integration.routing_fixture import InterceptedCalls, RoutingFixture, process_gone_at
 
 MX = (
     "Received: from mx.sender.example by mail.example.com with ESMTPS id 1{clause}; Tue, 24 Nov 2026 09:00:00 +0000\r\n"
@@ -16,10 +16,10 @@ MX = (
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.stores.close()
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def letter(above: str = "", clause: str = "", below: str = "", to: str = "undisclosed-recipients:;") -> bytes:
@@ -27,8 +27,8 @@ def letter(above: str = "", clause: str = "", below: str = "", to: str = "undisc
     return f"{head}Date: Tue, 24 Nov 2026 09:00:00 +0000\r\n\r\ntext\r\n".encode()
 
 
-def sorted_as(world: World, data: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Results and unhandled records of a message that comes alone."""
+def sorted_as(world: RoutingFixture, data: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the results and unhandled records of a single message."""
     world.servers["support"].deliver(data)
     world.run("support")
     return [world.read(p) for p in world.paths("routed/")], [world.read(p) for p in world.paths("unhandled/")]
@@ -42,7 +42,7 @@ def sorted_as(world: World, data: bytes) -> tuple[list[dict[str, Any]], list[dic
         (letter(clause=" for <sales@example.com>"), "received-for"),
     ],
 )
-def test_2_2_and_2_3_a_hint_routes_what_to_and_cc_do_not(world: World, data: bytes, where: str) -> None:
+def test_2_2_and_2_3_a_hint_routes_what_to_and_cc_do_not(world: RoutingFixture, data: bytes, where: str) -> None:
     (result,), unhandled = sorted_as(world, data)
     assert (result["recipient"], result["route"], result["matched"]) == ("sales@example.com", "sales", where)
     assert result["hints"] == [{"address": "sales@example.com", "where": where}]
@@ -59,26 +59,26 @@ def test_2_2_and_2_3_a_hint_routes_what_to_and_cc_do_not(world: World, data: byt
         b"Delivered-To: sales@example.com\r\nFrom: a@b.example\r\nTo: nobody@example.com\r\n\r\nno Received at all\r\n",
     ],
 )
-def test_2_2_what_a_sender_can_write_is_as_if_it_were_not_there(world: World, forged: bytes) -> None:
+def test_2_2_a_header_that_the_sender_can_forge_is_ignored(world: RoutingFixture, forged: bytes) -> None:
     results, (unhandled,) = sorted_as(world, forged)
     assert results == []
     assert unhandled["reason"] in ("no-recipient", "no-route")
 
 
-def test_2_2_hints_come_after_to_and_cc(world: World) -> None:
+def test_2_2_hints_come_after_to_and_cc(world: RoutingFixture) -> None:
     data = letter(above="Delivered-To: support@example.com\r\n", to="sales@example.com")
     results, _ = sorted_as(world, data)
-    assert [(one["recipient"], one["matched"]) for one in results] == [("sales@example.com", "to")]
+    assert [(result["recipient"], result["matched"]) for result in results] == [("sales@example.com", "to")]
 
 
-def test_2_2_switched_off_only_to_and_cc_count(world: World) -> None:
+def test_2_2_with_hints_switched_off_only_to_and_cc_count(world: RoutingFixture) -> None:
     world.values["MAILBOXES__support__DELIVERY_HINTS"] = "false"
     results, (unhandled,) = sorted_as(world, letter(above="Delivered-To: sales@example.com\r\n"))
     assert results == []
     assert unhandled["reason"] == "no-recipient"
 
 
-def test_2_2_behind_gateways_of_our_own_the_line_is_further_down(world: World) -> None:
+def test_2_2_behind_our_own_gateways_the_trusted_line_is_further_down(world: RoutingFixture) -> None:
     inner = MX.format(clause=" for <sales@example.com>").replace("mail.example.com", "gateway.example.com")
     data = letter(below=inner)
     world.values |= {
@@ -89,13 +89,13 @@ def test_2_2_behind_gateways_of_our_own_the_line_is_further_down(world: World) -
     assert result["matched"] == "received-for"
 
 
-def test_2_2_a_line_that_another_host_wrote_is_not_believed(world: World) -> None:
+def test_2_2_a_line_that_another_host_wrote_is_not_trusted(world: RoutingFixture) -> None:
     world.values["MAILBOXES__support__RECEIVED_BY"] = "other.example.com"
     results, _ = sorted_as(world, letter(clause=" for <sales@example.com>"))
     assert results == []
 
 
-def test_3_5_a_hint_never_falls_back(world: World) -> None:
+def test_3_5_a_hint_never_falls_back(world: RoutingFixture) -> None:
     """An alias without a route, `Delivered-To` the primary address, and a fallback: unhandled."""
     world.values |= {"MAILBOXES__support__FALLBACK": "rest", "ROUTES__rest__MAILBOX": "support"}
     world.values.pop("ROUTES__support__ADDRESS")
@@ -107,13 +107,13 @@ def test_3_5_a_hint_never_falls_back(world: World) -> None:
 
 
 def to_alias(alias: str, copy: int) -> bytes:
-    """A copy of one message, as Postfix delivers it: To names the primary address of the mailbox."""
+    """Return a copy of a message as Postfix delivers it: To names the primary address of the mailbox."""
     above = f"X-Original-To: {alias}\r\nDelivered-To: support@example.com\r\n"
     return letter(above, clause=f" ({copy})", to="Support <support@example.com>")
 
 
-def test_3_9_and_4_2_copies_to_the_alias_and_to_the_primary_address_have_a_result_each(world: World) -> None:
-    """The claim is on the recipient of the result: the alias, not the primary address whose place it takes."""
+def test_3_9_and_4_2_copies_to_the_alias_and_to_the_primary_address_have_a_result_each(world: RoutingFixture) -> None:
+    """The claim is on the recipient of the result: the alias, not the primary address that it replaces."""
     world.servers["support"].deliver(to_alias("support@example.com", 1))
     world.run("support")
     for copy, alias in enumerate(("sales@example.com", "SALES@example.com", "support@example.com"), 2):
@@ -125,15 +125,17 @@ def test_3_9_and_4_2_copies_to_the_alias_and_to_the_primary_address_have_a_resul
     assert {one["by"] for (one,) in duplicates} == {"content"}
 
 
-def test_3_9_and_4_4_an_alias_that_was_claimed_has_its_result_whatever_the_settings_say_by_then(world: World) -> None:
+def test_3_9_and_4_4_a_claimed_alias_has_its_result_after_the_settings_changed(
+    world: RoutingFixture,
+) -> None:
     world.servers["support"].deliver(to_alias("sales@example.com", 1))
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
     world.values["MAILBOXES__support__ALIASES"] = "press@example.com"
     world.run()
     assert world.results() == [("sales", "sales@example.com"), ("support", "support@example.com")]
 
 
-def test_2_2_hints_are_told_once_for_each_field(world: World) -> None:
+def test_2_2_hints_are_listed_once_for_each_field(world: RoutingFixture) -> None:
     data = letter(
         above="X-Original-To: Sales+A@example.com\r\nX-Original-To: sales+a@example.com\r\n" + MX.format(clause=""),
         to="support@example.com",
@@ -151,7 +153,7 @@ def test_2_2_hints_are_told_once_for_each_field(world: World) -> None:
     ]
 
 
-def test_5_3_automatic_mail_from_an_alias_of_ours_is_a_loop(world: World) -> None:
+def test_5_3_automatic_mail_from_an_alias_of_ours_is_a_loop(world: RoutingFixture) -> None:
     world.values["MAILBOXES__office__ALIASES"] = "press@example.com"
     head = f"{MX.format(clause='')}From: press@example.com\r\nTo: sales@example.com\r\n"
     results, (unhandled,) = sorted_as(world, f"{head}Auto-Submitted: auto-replied\r\n\r\nx".encode())
@@ -159,14 +161,14 @@ def test_5_3_automatic_mail_from_an_alias_of_ours_is_a_loop(world: World) -> Non
     assert unhandled["reason"] == "loop"
 
 
-def test_5_3_a_message_with_too_many_hops_is_unhandled_as_a_loop(world: World) -> None:
+def test_5_3_a_message_with_too_many_hops_is_unhandled_as_a_loop(world: RoutingFixture) -> None:
     results, (unhandled,) = sorted_as(world, letter(below=MX.format(clause="") * 25, to="sales@example.com"))
     assert results == []
     assert unhandled["reason"] == "loop"
     assert "26 Received" in unhandled["tried"][0]["reason"]
 
 
-def test_5_3_twenty_five_hops_are_no_loop_and_the_limit_can_be_set(world: World) -> None:
+def test_5_3_twenty_five_hops_are_not_a_loop_and_the_limit_can_be_set(world: RoutingFixture) -> None:
     results, _ = sorted_as(world, letter(below=MX.format(clause="") * 24, to="sales@example.com"))
     assert len(results) == 1
     world.values["LOOP_LIMIT"] = "3"
@@ -175,7 +177,7 @@ def test_5_3_twenty_five_hops_are_no_loop_and_the_limit_can_be_set(world: World)
 
 
 @pytest.mark.parametrize("field", ["From: office@example.com", "From: x@b.example\r\nSender: Office@Example.com"])
-def test_5_3_automatic_mail_from_a_mailbox_of_ours_is_a_loop(world: World, field: str) -> None:
+def test_5_3_automatic_mail_from_a_mailbox_of_ours_is_a_loop(world: RoutingFixture, field: str) -> None:
     data = f"{MX.format(clause='')}{field}\r\nTo: sales@example.com\r\nAuto-Submitted: auto-replied\r\n\r\nx\r\n"
     results, (unhandled,) = sorted_as(world, data.encode())
     assert results == []
@@ -183,7 +185,7 @@ def test_5_3_automatic_mail_from_a_mailbox_of_ours_is_a_loop(world: World, field
     assert "office@example.com" in unhandled["tried"][0]["reason"]
 
 
-def test_5_1_a_result_says_what_kind_of_mail_it_is(world: World) -> None:
+def test_5_1_a_result_says_what_kind_of_mail_it_is(world: RoutingFixture) -> None:
     data = b"From: a@b.example\r\nTo: sales@example.com\r\nAuto-Submitted: auto-replied\r\n\r\naway\r\n"
     (result,), _ = sorted_as(world, data)
     assert result["automatic"]["kind"] == "auto-reply"

@@ -1,4 +1,4 @@
-"""What sorting writes, and what it does not log (rules 3.6, 3.7, 7.1 to 7.5)."""
+"""The documents that routing writes, and what is never logged (rules 3.6, 3.7, 7.1 to 7.5)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from shared.documents.blob_paths import raw_path
 from shared.keys import shorten
 from shared.receipts import State
 from shared.storage.base import Table
-from tests.integration.routing_fixture import DAY, Doing, World, identity, letter
+from tests.integration.routing_fixture import DAY, InterceptedCalls, RoutingFixture, identity, letter
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.stores.close()
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
-def test_7_4_a_result_is_complete_in_itself(world: World) -> None:
+def test_7_4_a_result_is_complete_in_itself(world: RoutingFixture) -> None:
     data = letter("Sales+REF7@Example.COM")
     world.servers["support"].deliver(data)
     world.servers["support"].received = {1: DAY - timedelta(hours=1)}
@@ -77,20 +77,20 @@ PGI+MTwvYj4=\r
 """
 
 
-def test_7_3_the_parsed_message_is_complete(world: World) -> None:
+def test_7_3_the_parsed_message_is_complete(world: RoutingFixture) -> None:
     world.servers["support"].deliver(ATTACHED)
     world.run("support")
     [path] = [path for path in world.paths("messages/") if path.endswith("message.json")]
-    told = world.read(path)
-    assert told["schema"] == "mailroom/message/1"
-    assert told["id"] == identity(ATTACHED)
-    assert told["raw"] == raw_path(identity(ATTACHED))
-    assert told["subject"] == "Grüße"
-    assert told["sent"].startswith("2026-11-23T09:00:00")
-    assert told["text"].strip() == "hello"
+    document = world.read(path)
+    assert document["schema"] == "mailroom/message/1"
+    assert document["id"] == identity(ATTACHED)
+    assert document["raw"] == raw_path(identity(ATTACHED))
+    assert document["subject"] == "Grüße"
+    assert document["sent"].startswith("2026-11-23T09:00:00")
+    assert document["text"].strip() == "hello"
     named = {"size", "message_id", "from", "sender", "reply_to", "to", "cc", "bcc", "subject", "text", "html"}
-    assert named | {"attachments", "headers", "defects"} <= set(told)
-    [attachment] = told["attachments"]
+    assert named | {"attachments", "headers", "defects"} <= set(document)
+    [attachment] = document["attachments"]
     assert attachment["sha256"] == identity(b"<b>1</b>")
     assert attachment["content_type"] == "text/html"
     assert attachment["size"] == 8
@@ -99,42 +99,42 @@ def test_7_3_the_parsed_message_is_complete(world: World) -> None:
     assert world.read(result)["paths"]["attachments"] == [attachment["path"]]
 
 
-def test_7_1_the_raw_bytes_are_stored_as_downloaded(world: World) -> None:
+def test_7_1_the_raw_bytes_are_stored_as_downloaded(world: RoutingFixture) -> None:
     data = b"To: support@example.com\nSubject: \xff\x00 bare\r\r\n\r\n.\r\nno end"
     world.servers["support"].deliver(data)
     world.run("support")
     assert world.stores.blobs.read(f"messages/{identity(data)[:2]}/{identity(data)}/raw.eml") == data
 
 
-def test_7_5_an_attachment_is_stored_so_that_opening_it_runs_nothing(world: World) -> None:
+def test_7_5_an_attachment_is_stored_so_that_a_browser_executes_nothing(world: RoutingFixture) -> None:
     written: dict[str, Mapping[str, object]] = {}
 
     def create(path: str, _data: object, **how: object) -> None:
         written[path] = how
 
     world.servers["support"].deliver(ATTACHED)
-    blobs: Any = Doing(world.stores.blobs, create=create)
+    blobs: Any = InterceptedCalls(world.stores.blobs, create=create)
     world.run("support", stores=replace(world.stores, blobs=blobs))
     [path] = [path for path in written if "/attachments/" in path]
     assert path.endswith("/attachments/01-invoice.html")
     assert written[path] == {"content_type": "application/octet-stream", "download_name": "invoice.html"}
 
 
-def test_7_4_a_result_appears_after_everything_it_points_to(world: World) -> None:
+def test_7_4_a_result_is_written_after_everything_it_refers_to(world: RoutingFixture) -> None:
     order: list[str] = []
 
     def create(path: str, *_args: object, **_how: object) -> None:
         order.append(path)
 
     world.servers["support"].deliver(ATTACHED)
-    blobs: Any = Doing(world.stores.blobs, create=create, flush=lambda: order.append("(settled)"))
+    blobs: Any = InterceptedCalls(world.stores.blobs, create=create, settle=lambda: order.append("(settled)"))
     world.run("support", stores=replace(world.stores, blobs=blobs))
     kinds = [path.rpartition("/")[2] for path in order if not path.startswith("routed/")]
     assert order[-2].startswith("routed/")
     assert kinds == ["raw.eml", "(settled)", "01-invoice.html", "message.json", "(settled)", "(settled)"]
 
 
-def test_3_6_an_unhandled_record_says_why_and_what_was_tried(world: World) -> None:
+def test_3_6_an_unhandled_record_holds_the_reason_and_the_routes_tried(world: RoutingFixture) -> None:
     world.values["ROUTES__sales__SENDERS"] = "*@known.example"
     data = letter("nobody@example.com, sales@example.com")
     world.servers["support"].deliver(data)
@@ -142,13 +142,13 @@ def test_3_6_an_unhandled_record_says_why_and_what_was_tried(world: World) -> No
     [path] = world.paths("unhandled/")
     [receipt] = world.receipts()
     assert path == f"unhandled/support/2026/11/23/{identity(data)}-{receipt.arrival[:12]}.json"
-    told = world.read(path)
-    assert told["reason"] == "conditions"
-    assert len(told["detail"].split()) > 5
-    tried = {(one["address"], one["route"]) for one in told["tried"]}
+    document = world.read(path)
+    assert document["reason"] == "conditions"
+    assert len(document["detail"].split()) > 5
+    tried = {(one["address"], one["route"]) for one in document["tried"]}
     assert {("nobody@example.com", None), ("sales@example.com", "sales")} <= tried
-    assert any("SENDERS" in one["reason"] for one in told["tried"])
-    assert told["paths"]["raw"] == raw_path(identity(data))
+    assert any("SENDERS" in one["reason"] for one in document["tried"])
+    assert document["paths"]["raw"] == raw_path(identity(data))
     assert receipt.state is State.ROUTED
     assert receipt.outcomes == {"*": "unhandled conditions"}
 
@@ -156,14 +156,14 @@ def test_3_6_an_unhandled_record_says_why_and_what_was_tried(world: World) -> No
 @pytest.mark.parametrize(
     ("to", "reason"), [("nobody@example.com", "no-route"), ("", "no-recipient"), ("@@@", "invalid-recipients")]
 )
-def test_3_6_the_reason_is_a_code(world: World, to: str, reason: str) -> None:
+def test_3_6_the_reason_is_a_code(world: RoutingFixture, to: str, reason: str) -> None:
     world.servers["support"].deliver(letter(to))
     world.run("support")
     [path] = world.paths("unhandled/")
     assert world.read(path)["reason"] == reason
 
 
-def test_3_7_mail_from_a_blocked_sender_goes_nowhere_else(world: World) -> None:
+def test_3_7_mail_from_a_blocked_sender_goes_nowhere_else(world: RoutingFixture) -> None:
     world.values["MAILBOXES__support__BLOCKED_SENDERS"] = "*@b.example"
     data = letter("support@example.com")
     for server in world.servers.values():
@@ -175,15 +175,15 @@ def test_3_7_mail_from_a_blocked_sender_goes_nowhere_else(world: World) -> None:
     assert world.read(path)["blocked_by"] == "*@b.example"
     assert world.paths("routed/") == []
     assert receipt.outcomes == {"*": "blocked *@b.example"}
-    assert not list(world.stores.records.scan(Table.CLAIMS)), "a blocked message is in nobody's way"
+    assert not list(world.stores.records.scan(Table.CLAIMS)), "a blocked message claims no recipient"
 
 
 def lines(records: Iterable[logging.LogRecord]) -> str:
-    return "\n".join(f"{one.name} {one.getMessage()} {one.exc_text or ''}" for one in records)
+    return "\n".join(f"{record.name} {record.getMessage()} {record.exc_text or ''}" for record in records)
 
 
 def test_no_log_line_holds_an_address_a_subject_a_content_or_a_secret(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: RoutingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     world.values |= {
@@ -201,7 +201,7 @@ def test_no_log_line_holds_an_address_a_subject_a_content_or_a_secret(
     world.servers["office"].deliver(letter("support@example.com"), letter("sales@example.com, sales@example.com"))
     world.run("support", "office")
     world.run("support", "office")
-    informed = lines(one for one in caplog.records if one.levelno >= logging.INFO)
+    informed = lines(record for record in caplog.records if record.levelno >= logging.INFO)
     assert "mailbox support" in informed
     assert "@" not in informed
     assert "Angebot" not in informed

@@ -1,4 +1,4 @@
-"""`forget` (rule 8.5): all of a message's, or a person's, bytes, records and results; on every storage."""
+"""`forget` (rule 8.5) erases the bytes, records and results of a message or a person, on every storage."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
 from tests.end_to_end.command import identity
-from tests.integration.erasure_fixture import KEEP, OFFICE_ONLY, TO_BOTH, ask, everything
-from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
+from tests.integration.erasure_fixture import KEEP, OFFICE_ONLY, TO_BOTH, dump_storage, run_forget
+from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
 from tests.servers.pump import work_until_idle
 
 OTHER = letter("billing@example.com", 2, "another text").replace(b"a@b.example", b"ann@customer.example")
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
-    yield made
-    made.stores.close()
+def world(storage: str) -> Iterator[ReplayFixture]:
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 def left_of(stores: Storage, message: str) -> list[str]:
-    """Paths that a message's id is in."""
+    """Return the paths that contain a message's id."""
     return [path for path in stores.blobs.list() if message in path]
 
 
-def test_8_5_a_message_goes_with_all_that_it_left_and_nothing_else_does(world: ReplayWorld) -> None:
-    world.collect(KEEP, TO_BOTH, OTHER)
-    world.collect(KEEP, TO_BOTH, mailbox="office")
+def test_8_5_a_message_is_erased_with_all_its_artifacts_and_nothing_else(world: ReplayFixture) -> None:
+    world.poll_and_route(KEEP, TO_BOTH, OTHER)
+    world.poll_and_route(KEEP, TO_BOTH, mailbox="office")
     assert len(world.receipts()) == 3
     before = {path: world.stores.blobs.read(path) for path in world.stores.blobs.list()}
     [other] = find_arrivals(world.stores.records, ArrivalQuery(sender="ann@customer.example"))
     claims = {one.key for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == other.arrival}
 
-    listed = ask(world, identity(TO_BOTH)[:10], really=False)
+    listed = run_forget(world, identity(TO_BOTH)[:10], really=False)
     assert {path: world.stores.blobs.read(path) for path in world.stores.blobs.list()} == before
     assert len(world.receipts()) == 3
-    went = ask(world, identity(TO_BOTH)[:10])
+    went = run_forget(world, identity(TO_BOTH)[:10])
 
     assert went.artifacts == listed.artifacts, "the list says what goes"
     [one] = went.artifacts
@@ -54,21 +54,21 @@ def test_8_5_a_message_goes_with_all_that_it_left_and_nothing_else_does(world: R
     left = list(world.stores.records.scan(Table.CLAIMS))
     assert {record.key for record in left if record.values["owner"]} == claims
     assert {record.values["kind"] for record in left if not record.values["owner"]} == {"message-id"}
-    told = everything(world.stores)
+    content = dump_storage(world.stores)
     for gone in (identity(TO_BOTH), "sales@example.com", "a@b.example", "1@b.example"):
-        assert gone not in told, gone
-    assert identity(OTHER) in told
+        assert gone not in content, gone
+    assert identity(OTHER) in content
     assert sorted(receipt.state for receipt in world.receipts()) == [State.ERASED, State.ERASED, State.ROUTED]
-    assert ask(world, other.arrival, really=False).groups[0].message == identity(OTHER)
+    assert run_forget(world, other.arrival, really=False).groups[0].message == identity(OTHER)
 
 
-def test_8_5_what_is_kept_in_the_mailbox_is_not_collected_again(world: ReplayWorld) -> None:
-    world.collect(KEEP, TO_BOTH)
-    ask(world, identity(TO_BOTH))
+def test_8_5_an_erased_message_kept_in_the_mailbox_is_not_collected_again(world: ReplayFixture) -> None:
+    world.poll_and_route(KEEP, TO_BOTH)
+    run_forget(world, identity(TO_BOTH))
     assert list(world.servers["support"].messages.values()) == [TO_BOTH]
     for record in list(world.stores.records.scan(Table.MAILBOXES)):
         world.stores.records.delete_many(Table.MAILBOXES, [record.key])  # the mark that it is passed over by, too
-    world.collect(KEEP)
+    world.poll_and_route(KEEP)
     assert world.servers["support"].downloads == 1
     assert left_of(world.stores, identity(TO_BOTH)) == []
     assert next(
@@ -76,148 +76,148 @@ def test_8_5_what_is_kept_in_the_mailbox_is_not_collected_again(world: ReplayWor
     ).is_fully_erased
 
 
-def test_8_5_what_comes_anew_is_new_mail(world: ReplayWorld) -> None:
-    world.collect(BOTH, TO_BOTH)
-    ask(world, identity(TO_BOTH))
-    world.collect(BOTH, TO_BOTH)
+def test_8_5_an_erased_message_that_arrives_again_is_new_mail(world: ReplayFixture) -> None:
+    world.poll_and_route(BOTH, TO_BOTH)
+    run_forget(world, identity(TO_BOTH))
+    world.poll_and_route(BOTH, TO_BOTH)
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
     assert sum(world.results().values()) == 2
     assert not world.paths("duplicates/")
 
 
-def test_8_5_a_sender_is_forgotten_wherever_their_mail_went(world: ReplayWorld) -> None:
+def test_8_5_a_sender_is_erased_for_all_recipients(world: ReplayFixture) -> None:
     spam = letter("nobody@example.com", 3).replace(b"a@b.example", b"ann@customer.example")
-    world.collect(BOTH, TO_BOTH, OTHER, spam)
-    world.collect(BOTH, OTHER, mailbox="office")
-    outcome = ask(world, " Ann@Customer.Example ")
+    world.poll_and_route(BOTH, TO_BOTH, OTHER, spam)
+    world.poll_and_route(BOTH, OTHER, mailbox="office")
+    outcome = run_forget(world, " Ann@Customer.Example ")
     assert {group.message for group in outcome.groups} == {identity(OTHER), identity(spam)}
-    told = everything(world.stores)
+    content = dump_storage(world.stores)
     for gone in ("ann@customer.example", "nobody@example.com", identity(OTHER), identity(spam)):
-        assert gone not in told, gone
+        assert gone not in content, gone
     assert left_of(world.stores, identity(TO_BOTH))
     assert sum(world.results().values()) == 2
-    assert ask(world, "ann@customer.example").groups == []
+    assert run_forget(world, "ann@customer.example").groups == []
 
 
-def test_8_5_a_recipient_is_forgotten_and_the_bytes_stay_for_another_arrival(world: ReplayWorld) -> None:
-    world.collect(OFFICE_ONLY, TO_BOTH)
-    world.collect(OFFICE_ONLY, TO_BOTH, mailbox="office")
+def test_8_5_a_recipient_is_erased_and_the_bytes_stay_for_another_arrival(world: ReplayFixture) -> None:
+    world.poll_and_route(OFFICE_ONLY, TO_BOTH)
+    world.poll_and_route(OFFICE_ONLY, TO_BOTH, mailbox="office")
     assert len(world.paths("routed/")) == 2
-    outcome = ask(world, "sales@example.com")
+    outcome = run_forget(world, "sales@example.com")
     assert [found.kept for found in outcome.artifacts] == [{identity(TO_BOTH)}]
     assert list(world.results()) == [("billing", "billing@example.com")]
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
     assert world.stores.blobs.exists(parsed_path(identity(TO_BOTH)))
-    claimed = {str(one.values["recipient"]) for one in world.stores.records.scan(Table.CLAIMS)}
+    claimed = {str(record.values["recipient"]) for record in world.stores.records.scan(Table.CLAIMS)}
     assert claimed == {"billing@example.com", ""}, "of a claim on a Message-ID the place stays"
-    assert [one.kept for one in ask(world, "billing@example.com").artifacts] == [set()]
+    assert [one.kept for one in run_forget(world, "billing@example.com").artifacts] == [set()]
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_unhandled_mail_is_forgotten_with_whom_it_names(world: ReplayWorld) -> None:
-    world.collect(BOTH, letter("nobody@example.com"), letter("sales@example.com, nobody@example.com", 2))
-    [group] = ask(world, "nobody@example.com").groups
+def test_8_5_unhandled_mail_is_erased_with_the_recipients_it_names(world: ReplayFixture) -> None:
+    world.poll_and_route(BOTH, letter("nobody@example.com"), letter("sales@example.com, nobody@example.com", 2))
+    [group] = run_forget(world, "nobody@example.com").groups
     assert group.message == identity(letter("nobody@example.com"))
-    assert list(world.results()) == [("sales", "sales@example.com")], "this was for somebody else"
+    assert list(world.results()) == [("sales", "sales@example.com")], "this was for another recipient"
 
 
-def test_8_5_what_waits_to_be_routed_is_refused(world: ReplayWorld) -> None:
-    world.collect(BOTH, TO_BOTH)
+def test_8_5_mail_that_waits_to_be_routed_is_refused(world: ReplayFixture) -> None:
+    world.poll_and_route(BOTH, TO_BOTH)
     world.servers["office"].deliver(TO_BOTH)
     app = world.app(BOTH)
     app.poller.poll(Poll("office", PollReason.MANUAL))
     for what in (identity(TO_BOTH), "sales@example.com", "a@b.example"):
-        outcome = ask(world, what)
+        outcome = run_forget(world, what)
         assert (outcome.groups, outcome.artifacts) == ([], [])
         assert outcome.unread == int("@" in what)
         assert refusals(outcome) == [
-            f"message {identity(TO_BOTH)}: it waits to be routed: the app does it, or `mailroom run-once`"
+            f"message {identity(TO_BOTH)}: it waits to be routed; the app routes it, or `mailroom run-once`"
         ]
     assert left_of(world.stores, identity(TO_BOTH))
     work_until_idle(world.app(BOTH))
-    assert refusals(ask(world, identity(TO_BOTH))) == []
+    assert refusals(run_forget(world, identity(TO_BOTH))) == []
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_what_waits_for_a_replay_is_refused(world: ReplayWorld) -> None:
-    world.collect(BILLING, letter("sales@example.com"))
-    world.ask(BOTH, world.only("unhandled/"))
-    assert len(refusals(ask(world, "a@b.example"))) == 1
+def test_8_5_mail_that_waits_for_a_replay_is_refused(world: ReplayFixture) -> None:
+    world.poll_and_route(BILLING, letter("sales@example.com"))
+    world.request_replay(BOTH, world.only_path("unhandled/"))
+    assert len(refusals(run_forget(world, "a@b.example"))) == 1
     work_until_idle(world.app(BOTH))
-    assert refusals(ask(world, "a@b.example")) == []
+    assert refusals(run_forget(world, "a@b.example")) == []
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_results_that_replays_wrote_go_too(world: ReplayWorld) -> None:
-    world.collect(BILLING, TO_BOTH)
-    first = world.only("routed/")
+def test_8_5_results_that_replays_wrote_are_erased_too(world: ReplayFixture) -> None:
+    world.poll_and_route(BILLING, TO_BOTH)
+    first = world.only_path("routed/")
     moved = {"ROUTES__accounts__ADDRESS": "billing@example.com"}
     world.replay(moved, first, reissue=True)
-    world.replay({"ROUTES__books__ADDRESS": "billing@example.com"}, world.only("routed/accounts/"), reissue=True)
+    world.replay({"ROUTES__books__ADDRESS": "billing@example.com"}, world.only_path("routed/accounts/"), reissue=True)
     assert len(world.paths("routed/")) == 3
-    ask(world, identity(TO_BOTH))
+    run_forget(world, identity(TO_BOTH))
     assert list(world.stores.blobs.list()) == []
 
 
-def test_8_5_a_thread_goes_with_its_last_message(world: ReplayWorld) -> None:
+def test_8_5_a_thread_is_erased_with_its_last_message(world: ReplayFixture) -> None:
     reply = letter("billing@example.com", 2, "yes").replace(b"\r\n\r\n", b"\r\nIn-Reply-To: <1@b.example>\r\n\r\n", 1)
-    world.collect(BOTH, TO_BOTH, reply)
+    world.poll_and_route(BOTH, TO_BOTH, reply)
 
-    def told() -> set[str]:
+    def content() -> set[str]:
         return {str(record.values["text"]) for record in world.stores.records.scan(Table.CONVERSATIONS)}
 
-    assert told() == {"1@b.example", "2@b.example"}
-    ask(world, identity(TO_BOTH))
-    assert told() == {"2@b.example"}
-    ask(world, identity(reply))
-    assert told() == set()
+    assert content() == {"1@b.example", "2@b.example"}
+    run_forget(world, identity(TO_BOTH))
+    assert content() == {"2@b.example"}
+    run_forget(world, identity(reply))
+    assert content() == set()
 
 
-def test_8_5_what_failed_is_forgotten_by_its_id(world: ReplayWorld) -> None:
-    world.gives_up(BOTH, TO_BOTH)
-    assert ask(world, "a@b.example").unread == 1
-    ask(world, identity(TO_BOTH))
+def test_8_5_a_dead_letter_is_erased_by_its_id(world: ReplayFixture) -> None:
+    world.dead_letter(BOTH, TO_BOTH)
+    assert run_forget(world, "a@b.example").unread == 1
+    run_forget(world, identity(TO_BOTH))
     assert list(world.stores.blobs.list()) == []
     assert [receipt.last_error for receipt in world.receipts()] == [""]
 
 
-def test_8_5_of_what_was_never_downloaded_the_record_goes_and_the_mail_stays(world: ReplayWorld) -> None:
+def test_8_5_of_a_skipped_message_the_record_is_erased_and_the_mail_stays(world: ReplayFixture) -> None:
     small = {**BOTH, "MAILBOXES__support__MAX_MESSAGE_BYTES": "20"}
-    world.collect(small, TO_BOTH)
+    world.poll_and_route(small, TO_BOTH)
     [receipt] = world.receipts()
-    [one] = ask(world, receipt.arrival).artifacts
+    [one] = run_forget(world, receipt.arrival).artifacts
     assert len(one.records) == 1
     assert list(world.stores.blobs.list()) == []
     assert [one.state for one in world.receipts()] == [State.OVERSIZED]
-    world.collect(BOTH)
+    world.poll_and_route(BOTH)
     assert world.stores.blobs.exists(raw_path(identity(TO_BOTH)))
 
 
-def test_8_5_a_beginning_that_several_messages_have_is_refused(world: ReplayWorld) -> None:
-    world.collect(BOTH, TO_BOTH)
+def test_8_5_an_id_prefix_that_several_messages_share_is_rejected(world: ReplayFixture) -> None:
+    world.poll_and_route(BOTH, TO_BOTH)
     [record] = world.stores.records.scan(Table.RECEIPTS)
     world.stores.records.create(
         Table.RECEIPTS, identity(TO_BOTH)[:60] + "0000", {**record.values, "message": "ab" * 32}
     )
-    with pytest.raises(ConfigurationError, match="any of 2"):
-        ask(world, identity(TO_BOTH)[:20])
+    with pytest.raises(ConfigurationError, match="beginning of 2 ids"):
+        run_forget(world, identity(TO_BOTH)[:20])
     with pytest.raises(MessageMissing):
-        ask(world, "0" * 20)
+        run_forget(world, "0" * 20)
     assert left_of(world.stores, identity(TO_BOTH))
 
 
-def test_8_5_what_is_forgotten_is_not_routed_by_an_announcement(world: ReplayWorld) -> None:
-    app = world.collect(BOTH, TO_BOTH)
-    ask(world, identity(TO_BOTH))
+def test_8_5_an_erased_message_is_not_routed_by_a_route_request(world: ReplayFixture) -> None:
+    app = world.poll_and_route(BOTH, TO_BOTH)
+    run_forget(world, identity(TO_BOTH))
     [receipt] = world.receipts()
-    assert app.router.route(RouteRequest(receipt.arrival)) == "before"
+    assert app.router.route(RouteRequest(receipt.arrival)) == "already-processed"
     assert app.router.dead_letter(RouteRequest(receipt.arrival)) is None
     assert list(world.stores.blobs.list()) == []
     assert Receipt.from_record(next(world.stores.records.scan(Table.RECEIPTS))).state is State.ERASED
 
 
-def test_8_5_routes_of_today_are_no_condition(world: ReplayWorld) -> None:
-    world.collect(CLERK, letter("clerk@example.com"))
-    ask(world, identity(letter("clerk@example.com")))  # by an app that has no such route any more
+def test_8_5_the_current_routes_do_not_matter(world: ReplayFixture) -> None:
+    world.poll_and_route(CLERK, letter("clerk@example.com"))
+    run_forget(world, identity(letter("clerk@example.com")))  # by an app that has no such route any more
     assert list(world.stores.blobs.list(message_folder(identity(letter("clerk@example.com"))))) == []
     assert list(world.stores.blobs.list()) == []

@@ -1,4 +1,4 @@
-"""`forget` (rule 8.5) ended at any step, and alone with the mailboxes while it works."""
+"""`forget` (rule 8.5) that crashes at any step, and its leases on the mailboxes."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from shared.errors import MessageMissing, ServiceUnavailable
 from shared.lease import RenewingLease
 from shared.operations.erasure import Eraser
 from tests.end_to_end.command import identity
-from tests.integration.erasure_fixture import KEEP, TO_BOTH, ask, everything
-from tests.integration.replay_fixture import BOTH, ReplayWorld
+from tests.integration.erasure_fixture import KEEP, TO_BOTH, dump_storage, run_forget
+from tests.integration.replay_fixture import BOTH, ReplayFixture
 from tests.servers.faults import Faults, ProcessGone, Way
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
-    yield made
-    made.stores.close()
+def world(storage: str) -> Iterator[ReplayFixture]:
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
-def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayWorld) -> None:
-    world.collect(BOTH, TO_BOTH)
-    told: list[str] = []
+def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayFixture) -> None:
+    world.poll_and_route(BOTH, TO_BOTH)
+    reported: list[str] = []
     lease = RenewingLease.acquire(world.stores.leases, "office")
     assert lease is not None
-    forgetting = Eraser(world.stores, {"office", "support"}, patience=0.5)
-    with lease, pytest.raises(ServiceUnavailable, match="office is being drained"), forgetting.alone(told.append):
+    eraser = Eraser(world.stores, {"office", "support"}, lease_timeout=0.5)
+    with (
+        lease,
+        pytest.raises(ServiceUnavailable, match="office is being drained"),
+        eraser.hold_mailboxes(reported.append),
+    ):
         pytest.fail("it is drained")
-    assert set(told) == {"office"}
-    with forgetting.alone() as ensure:
+    assert set(reported) == {"office"}
+    with eraser.hold_mailboxes() as ensure:
         ensure()
         assert RenewingLease.acquire(world.stores.leases, "support") is None
 
@@ -41,29 +45,31 @@ def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayWorld) -> None:
 @pytest.mark.parametrize(
     ("way", "what"), [(Way.GONE_BEFORE, identity(TO_BOTH)), (Way.REPLY_LOST, "a@b.example")], ids=["id", "address"]
 )
-def test_8_5_who_dies_over_it_at_any_step_is_finished_by_the_next(
+def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
     storage_of: str, way: Way, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Receipts have no room to tell who was given what: that has to be found by the claims.
-    monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 0)
-    world = ReplayWorld(storage_of)
+    # Receipts are truncated, so that recipients have to be found by the claims.
+    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
+    world = ReplayFixture(storage_of)
     try:
         at = 0
         while True:
             at += 1
-            world.collect(KEEP, TO_BOTH)
-            world.collect(KEEP, TO_BOTH, mailbox="office")
+            world.poll_and_route(KEEP, TO_BOTH)
+            world.poll_and_route(KEEP, TO_BOTH, mailbox="office")
             faults = Faults(at, way)
             stores = replace(world.stores, blobs=faults.around(world.stores.blobs, ServiceUnavailable))
             stores = replace(stores, records=faults.around(world.stores.records, ServiceUnavailable))
             with suppress(ProcessGone, ServiceUnavailable):
-                ask(world, what, stores=stores)
+                run_forget(world, what, stores=stores)
             done = faults.count < at
             with suppress(MessageMissing):
-                ask(world, what)
+                run_forget(world, what)
             assert list(world.stores.blobs.list()) == [], (at, faults.names[-3:])
-            told = everything(world.stores)
-            assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in told], faults.names[-3:]
+            reported = dump_storage(world.stores)
+            assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in reported], faults.names[
+                -3:
+            ]
             assert all(receipt.is_fully_erased for receipt in world.receipts())
             if done:
                 assert at > 10
@@ -74,5 +80,5 @@ def test_8_5_who_dies_over_it_at_any_step_is_finished_by_the_next(
 
 @pytest.fixture
 def storage_of(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder: what happens at each step is the same on Azurite, and takes longer."""
+    """A folder: Azurite behaves the same at each step, and takes longer."""
     return f"folder:{tmp_path_factory.mktemp('forgotten')}"

@@ -1,4 +1,4 @@
-"""Rule 8.1: a fault at every step, in every way, loses nothing and doubles nothing."""
+"""Rule 8.1: fault injection of every kind at every step loses nothing and duplicates nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def letter(to: str, number: int) -> bytes:
 
 
 BOTH = letter("sales@example.com, support@example.com, office@example.com", 1)
-"""In both mailboxes: sales@ is everybody's, the other two belong to one mailbox each."""
+"""In both mailboxes: the route of sales@ applies to all mailboxes, the other two to one mailbox each."""
 ALONE = letter("support@example.com", 2)
 NOBODY = letter("nobody@example.com", 3)
 OFFICE = letter("office@example.com", 4)
@@ -56,8 +56,8 @@ EXPECTED = Counter(
 UNHANDLED = Counter([identity(NOBODY)])
 
 
-class World:
-    """Two mailboxes and a storage, which survive what happens to the processes that work on them."""
+class FaultFixture:
+    """Two mailboxes and a storage, which survive crashes of the processes that work on them."""
 
     def __init__(self, folder: Path, *, commits: bool = False, has_keys: bool = True) -> None:
         self.folder = folder
@@ -71,17 +71,17 @@ class World:
         self.servers["office"].deliver(*OFFICE_MAIL)
         self.truth = open_storage(self.settings.app_storage, self.settings.mail_storage, "mail")
 
-    def left(self) -> bool:
-        """Whether any mailbox holds anything."""
+    def has_mail(self) -> bool:
+        """Return whether any mailbox has messages."""
         return any(server.messages for server in self.servers.values())
 
     def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
-        """A session, whose operations may fail."""
+        """Return a session whose operations may fail."""
         session = self.servers[settings.name].open()
         return session if faults is None else faults.mailbox(session)
 
     def run(self, faults: Faults | None = None) -> None:
-        """One process's life: look at both mailboxes, route until idle."""
+        """Run one process: poll both mailboxes, route until idle."""
         stores = self.truth if faults is None else faults.stores(self.truth)
 
         app = app_on(self.settings, lambda settings: self.connect(settings, faults), stores=stores)
@@ -95,7 +95,7 @@ class World:
             work_until_idle(app)
 
     def _must_be_stored(self, data: bytes) -> None:
-        # Noted and not raised: a poll ends well whatever is raised in it.
+        # Recorded and not raised: a poll never raises.
         message = identity(data)
         if self.truth.blobs.read(raw_path(message)) != data:
             self.violations.append("removed before its bytes were stored")
@@ -112,23 +112,23 @@ def read_json(stores: Storage, path: str) -> dict[str, object]:
     return read
 
 
-def assert_removals_are_known(world: World) -> None:
-    """Check that the receipts of messages that are gone say so, where the servers' keys show it."""
+def assert_removals_are_known(world: FaultFixture) -> None:
+    """Check that the receipts of removed messages say so, if the servers' keys show it."""
     if all(server.has_keys for server in world.servers.values()):
         receipts = [Receipt.from_record(record) for record in world.truth.records.scan(Table.RECEIPTS)]
         assert all(receipt.removed for receipt in receipts)
 
 
-def assert_nothing_lost_nothing_doubled(world: World) -> None:
+def assert_nothing_lost_nothing_doubled(world: FaultFixture) -> None:
     stores = world.truth
     assert world.violations == []
-    assert not world.left()
+    assert not world.has_mail()
     for data in {*SUPPORT_MAIL, *OFFICE_MAIL}:
         assert stores.blobs.read(raw_path(identity(data))) == data
     results = [read_json(stores, path) for path in stores.blobs.list("routed/")]
-    assert Counter((one["route"], one["recipient"], one["message"]) for one in results) == EXPECTED
-    for one in results:
-        paths = one["paths"]
+    assert Counter((result["route"], result["recipient"], result["message"]) for result in results) == EXPECTED
+    for result in results:
+        paths = result["paths"]
         assert isinstance(paths, dict)
         assert stores.blobs.exists(paths["raw"])
         assert stores.blobs.exists(paths["message"])
@@ -140,9 +140,9 @@ def assert_nothing_lost_nothing_doubled(world: World) -> None:
 
 
 def steps(**kind: bool) -> int:
-    """How many operations an undisturbed run makes."""
+    """Return the number of operations of an undisturbed run."""
     with TemporaryDirectory() as folder:
-        world = World(Path(folder), **kind)
+        world = FaultFixture(Path(folder), **kind)
         faults = Faults()
         world.run(faults)
         world.run()
@@ -166,7 +166,7 @@ def test_8_1_a_fault_at_every_step(kind: str, way: Way, tmp_path: Path) -> None:
     fault_at = partial(Faults, way=way)
     for at in range(1, count + 1):
         folder = tmp_path / str(at)
-        world = World(folder, **KINDS[kind])
+        world = FaultFixture(folder, **KINDS[kind])
         faults = fault_at(at)
         world.run(faults)
         let_time_pass(folder)

@@ -22,7 +22,7 @@ from shared.storage.factory import open_storage
 from tests.integration.test_faults import (
     OFFICE_MAIL,
     SUPPORT_MAIL,
-    World,
+    FaultFixture,
     assert_nothing_lost_nothing_doubled,
 )
 from tests.servers.faults import Faults, Way
@@ -32,7 +32,7 @@ from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
 _worlds = itertools.count()
 
 
-class GraphWorld(World):
+class GraphFaultFixture(FaultFixture):
     """The two mailboxes on a Graph simulator, at addresses that no other fixture uses."""
 
     def __init__(self, folder: Path, graph: Graph, tokens: TokenCache, after: str = "delete") -> None:
@@ -85,7 +85,7 @@ class _broken(httpx.ReadError):  # noqa: N801  stands where an exception class i
     pass
 
 
-def look(world: GraphWorld, faults: Faults) -> None:
+def look(world: GraphFaultFixture, faults: Faults) -> None:
     """One disturbed life of a process, and undisturbed ones until all is done."""
     world.run(faults)
     let_time_pass(world.folder)
@@ -107,7 +107,7 @@ def test_8_1_a_fault_at_every_step_of_graph(
 ) -> None:
     monkeypatch.setattr("shared.mailboxes.graph.client.MIN_BACKOFF", 0.01)
     tokens = graph.tokens
-    undisturbed = GraphWorld(tmp_path / "0", graph, tokens, after)
+    undisturbed = GraphFaultFixture(tmp_path / "0", graph, tokens, after)
     counting = Faults()
     look(undisturbed, counting)
     undisturbed.truth.close()
@@ -117,7 +117,7 @@ def test_8_1_a_fault_at_every_step_of_graph(
     assert asked == {"delete": 2 + 2 * messages, "keep": 2 + messages, "move:Archive": 4 + 2 * messages}[after]
     fault_at = partial(Faults, way=way)
     for at in range(1, counting.count + 1):
-        world = GraphWorld(tmp_path / str(at), graph, tokens, after)
+        world = GraphFaultFixture(tmp_path / str(at), graph, tokens, after)
         faults = fault_at(at)
         try:
             look(world, faults)

@@ -329,7 +329,7 @@ def test_a_timer_run_does_not_read_the_record_of_a_subscribed_folder(
         return original(records, mailbox, folder)
 
     monkeypatch.setattr(SubscriptionRecord, "read", counted)
-    app.poller.due(PollReason.TIMER)
+    app.poller.due_polls(PollReason.TIMER)
     before = len(read)
     app.subscriptions.request_missing()
     assert len(read) == before, "what the timer reads anyway is enough"

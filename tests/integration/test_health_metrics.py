@@ -1,4 +1,4 @@
-"""What alerts are made of, measured on both storages and told as metrics."""
+"""The measurements behind the alerts, on both storages, and their metrics."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def stores(storage: str) -> Iterator[Storage]:
     opened.close()
 
 
-def test_all_is_well_where_nothing_is(storage: str, stores: Storage) -> None:
-    vitals = collect_health_metrics(settings_on(storage), stores, lambda: NOW)
-    assert vitals.failing == {"office": 0.0}
-    assert vitals.disabled == {"office": False, "broken": True}
-    assert (vitals.pending, vitals.oldest) == (0, 0.0)
-    assert vitals.poison == {
+def test_an_empty_storage_has_no_failures(storage: str, stores: Storage) -> None:
+    health_metrics = collect_health_metrics(settings_on(storage), stores, lambda: NOW)
+    assert health_metrics.failing_seconds == {"office": 0.0}
+    assert health_metrics.disabled == {"office": False, "broken": True}
+    assert (health_metrics.outbox_size, health_metrics.oldest_seconds) == (0, 0.0)
+    assert health_metrics.poison_lengths == {
         QueueName.POLLS_POISON: 0,
         QueueName.ROUTE_REQUESTS_POISON: 0,
         QueueName.LIFECYCLE_POISON: 0,
     }
-    assert vitals.left == {"office": 0.0}, "nobody notifies us yet"
+    assert health_metrics.subscription_seconds == {"office": 0.0}, "no subscription exists yet"
 
 
 def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(storage: str, stores: Storage) -> None:
@@ -74,20 +74,20 @@ def test_a_mailbox_has_been_failing_since_the_first_of_its_failures_in_a_row(sto
 
     health = HealthRecords(stores.records, now)
     for _ in range(3):
-        health.failed(office, ConnectFailed("does not answer"))
+        health.record_failure(office, ConnectFailed("does not answer"))
         time += timedelta(minutes=20)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 3600.0}
-    health.succeeded(office, collected=0, left=0)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 0.0}
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 3600.0}
+    health.record_success(office, collected=0, left=0)
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 0.0}
     time += timedelta(minutes=5)
-    health.failed(office, ConnectFailed("does not answer"))
+    health.record_failure(office, ConnectFailed("does not answer"))
     time += timedelta(minutes=1)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 60.0}
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 60.0}
     for _ in range(office.disable_after):
-        health.failed(office, ConnectFailed("does not answer"))
+        health.record_failure(office, ConnectFailed("does not answer"))
     assert collect_health_metrics(settings, stores, now).disabled["office"]
     health.enable("office")
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 0.0}
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 0.0}
 
 
 def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(storage: str, stores: Storage) -> None:
@@ -100,18 +100,20 @@ def test_a_mailbox_that_is_only_busy_has_been_failing_since_the_first_time(stora
 
     health = HealthRecords(stores.records, now)
     for _ in range(3):
-        health.busy(office, MailboxBusy("[SYS/TEMP] try again later"))
+        health.record_busy(office, MailboxBusy("[SYS/TEMP] try again later"))
         time += timedelta(minutes=25)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 4500.0}, "the alert's threshold is 3,600"
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 4500.0}, (
+        "the alert's threshold is 3,600"
+    )
     assert not collect_health_metrics(settings, stores, now).disabled["office"]
-    health.succeeded(office, collected=0, left=0)
-    assert collect_health_metrics(settings, stores, now).failing == {"office": 0.0}
+    health.record_success(office, collected=0, left=0)
+    assert collect_health_metrics(settings, stores, now).failing_seconds == {"office": 0.0}
 
 
-def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, stores: Storage) -> None:
+def test_the_outbox_and_the_poison_queues_are_measured(storage: str, stores: Storage) -> None:
     for minutes, key in ((3, "aa"), (20, "bb")):
-        waiting: Values = {"mailbox": "office", "stored_at": NOW - timedelta(minutes=minutes)}
-        stores.records.create(Table.OUTBOX, key * 32, waiting)
+        values: Values = {"mailbox": "office", "stored_at": NOW - timedelta(minutes=minutes)}
+        stores.records.create(Table.OUTBOX, key * 32, values)
     stores.queues[QueueName.ROUTE_REQUESTS_POISON].put_many(["one"])
     for folder, hours in zip(settings_on(storage).mailboxes["office"].folders, (30, 2), strict=True):
         SubscriptionRecord(mailbox="office", folder=folder, subscription="s", until=NOW + timedelta(hours=hours)).write(
@@ -119,20 +121,20 @@ def test_what_waits_and_what_was_given_up_is_told_as_metrics(storage: str, store
         )
     heard = listen()
     collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
-    found = {(one.name, *sorted(one.attributes.items())): one.value for one in heard.points()}
-    assert found[metric_names.OUTBOX,] == 2
-    assert found[metric_names.OUTBOX_OLDEST,] == 1200
-    assert found[metric_names.POISON_WAITING, ("queue", "route-requests-poison")] == 1
-    assert found[metric_names.SUBSCRIPTION_LEFT, ("mailbox", "office")] == 7200
-    assert found[metric_names.MAILBOX_DISABLED, ("mailbox", "broken")] == 1
-    assert found[metric_names.MAILBOX_FAILING, ("mailbox", "office")] == 0
+    metrics = {(point.name, *sorted(point.attributes.items())): point.value for point in heard.points()}
+    assert metrics[metric_names.OUTBOX,] == 2
+    assert metrics[metric_names.OUTBOX_OLDEST,] == 1200
+    assert metrics[metric_names.POISON_WAITING, ("queue", "route-requests-poison")] == 1
+    assert metrics[metric_names.SUBSCRIPTION_LEFT, ("mailbox", "office")] == 7200
+    assert metrics[metric_names.MAILBOX_DISABLED, ("mailbox", "broken")] == 1
+    assert metrics[metric_names.MAILBOX_FAILING, ("mailbox", "office")] == 0
 
 
-def test_what_was_measured_once_is_told_once(storage: str, stores: Storage) -> None:
-    """Else an instance that lives on would go on telling what is otherwise by now, and hide that nobody measures."""
+def test_a_measured_value_is_reported_once(storage: str, stores: Storage) -> None:
+    """Otherwise an idle instance would keep reporting an old value, and hide that no instance measures."""
     heard = listen()
     collect_health_metrics(settings_on(storage), stores, lambda: NOW).emit()
-    assert metric_names.OUTBOX_OLDEST in {one.name for one in heard.points()}
+    assert metric_names.OUTBOX_OLDEST in {point.name for point in heard.points()}
     gauges = {
         metric_names.OUTBOX,
         metric_names.OUTBOX_OLDEST,
@@ -140,4 +142,4 @@ def test_what_was_measured_once_is_told_once(storage: str, stores: Storage) -> N
         metric_names.SUBSCRIPTION_LEFT,
     }
     gauges |= {metric_names.MAILBOX_FAILING, metric_names.MAILBOX_DISABLED}
-    assert {one.name for one in heard.points()} & gauges == set()
+    assert {point.name for point in heard.points()} & gauges == set()

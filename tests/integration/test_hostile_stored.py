@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.routing_fixture import World
+from tests.integration.routing_fixture import RoutingFixture
 from tests.servers.counting import CountingBlobs
 from tests.sizes import size
 from tests.unit.mime.hostile import KINDS
@@ -56,7 +56,7 @@ class Stored:
         return self.results + self.apart + OTHERS
 
 
-def stored(world: World, data: bytes) -> Stored:
+def stored(world: RoutingFixture, data: bytes) -> Stored:
     """Collect and route a message, and return what was written."""
     world.values["ROUTES__sales__ADDRESS"] = "*@example.com"
     blobs = CountingBlobs(world.stores.blobs)
@@ -78,14 +78,14 @@ def stored(world: World, data: bytes) -> Stored:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    made = RoutingFixture(tmp_path)
     yield made
     made.stores.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_7_8_what_is_written_is_bounded_by_the_size(world: World, kind: str) -> None:
+def test_7_8_what_is_written_is_bounded_by_the_size(world: RoutingFixture, kind: str) -> None:
     data = KINDS[kind](SIZE)
     message = stored(world, data)
     assert message.parsed <= 4 * len(data) + 128 * 1024

@@ -1,4 +1,4 @@
-"""Rule 4.4: whatever order several workers' operations come in, and whoever dies, each recipient gets one result.
+"""Rule 4.4: in any order of several workers' operations, and with any crash, each recipient gets one result.
 
 The messages are chained: some share their bytes, some what is visible, some a Message-ID. Between two that are the same
 there is one result for each recipient; and whoever has none names one that has. Some have a Message-ID in common and
@@ -63,7 +63,7 @@ DIFFERENT = {"support": (B, FORGED, SIGNED), "office": (FORGED_TOO, C, SIGNED_TO
 
 
 def stored(stores: Storage, storage: str, mail: Mapping[str, Sequence[bytes]]) -> App:
-    """An app whose mail is stored and announced, and not routed."""
+    """Return an app whose mail is stored, with route requests, and not routed."""
     servers = {name: MemoryServer() for name in mail}
     for name, messages in mail.items():
         servers[name].deliver(*messages)
@@ -80,12 +80,12 @@ def arrivals(stores: Storage) -> list[Receipt]:
 
 def assert_one_result_each(stores: Storage) -> None:
     receipts = {one.arrival: one for one in arrivals(stores)}
-    assert {one.state for one in receipts.values()} == {State.ROUTED}
+    assert {receipt.state for receipt in receipts.values()} == {State.ROUTED}
     assert not list(stores.records.scan(Table.OUTBOX))
     results: dict[tuple[str, str], str] = {}
     for path in stores.blobs.list("routed/"):
-        told = json.loads(stores.blobs.read(path) or b"")
-        key = told["recipient"], told["arrival"]["id"]
+        result = json.loads(stores.blobs.read(path) or b"")
+        key = result["recipient"], result["arrival"]["id"]
         assert key not in results, "two results of one arrival for one recipient"
         results[key] = path
     prints = {
@@ -100,17 +100,17 @@ def assert_one_result_each(stores: Storage) -> None:
         for other_recipient, other in results:
             if recipient == other_recipient and arrival != other:
                 assert not are_same(arrival, other), "two that are the same have a result each"
-    for one in receipts.values():
-        same = {arrival for arrival in receipts if are_same(one.arrival, arrival)}
+    for receipt in receipts.values():
+        same = {arrival for arrival in receipts if are_same(receipt.arrival, arrival)}
         closure = {arrival for arrival in receipts if any(are_same(arrival, other) for other in same)}
-        for recipient in one.outcomes:
-            given = {arrival for arrival in closure if receipts[arrival].results().keys() & {recipient, "*"}}
-            assert given or recipient == "*", f"{recipient}: no message that is the same has a result"
-    for one in receipts.values():
-        for recipient, outcome in one.outcomes.items():
+        for recipient in receipt.outcomes:
+            owners = {arrival for arrival in closure if receipts[arrival].results().keys() & {recipient, "*"}}
+            assert owners or recipient == "*", f"{recipient}: no message that is the same has a result"
+    for receipt in receipts.values():
+        for recipient, outcome in receipt.outcomes.items():
             fate, _, what = outcome.partition(" ")
             if fate == "duplicate":
-                # A wildcard's copy may be a duplicate of mail that named somebody.
+                # A wildcard's copy may be a duplicate of mail for a named recipient.
                 results_of = receipts[what].results()
                 assert results_of if recipient == "*" else recipient in results_of, f"{recipient}: {what} has no result"
     for path in stores.blobs.list("duplicates/"):
@@ -137,11 +137,11 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
         try:
             app = stored(stores, place, mail)
             random = Random(seed)
-            announced = [RouteRequest(one.arrival) for one in arrivals(stores)] * 2
-            random.shuffle(announced)
+            route_requests = [RouteRequest(arrival.arrival) for arrival in arrivals(stores)] * 2
+            random.shuffle(route_requests)
             turns = Turns(random, deaths)
-            turns.run([_sorting(app, one) for one in announced[:10]])
-            for one in [*announced, *announced]:  # what died comes back, and what was done comes twice
+            turns.run([_routing_job(app, one) for one in route_requests[:10]])
+            for one in [*route_requests, *route_requests]:  # what died comes back, and what was done comes twice
                 app.router.route(one)
             assert_one_result_each(stores)
             if mail is DIFFERENT:
@@ -153,9 +153,9 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
             stores.close()
 
 
-def _sorting(app: App, announcement: RouteRequest) -> Callable[[Turns, int], None]:
+def _routing_job(app: App, route_request: RouteRequest) -> Callable[[Turns, int], None]:
     def job(turns: Turns, worker: int) -> None:
-        replace(app.router, stores=turns.stores(app.storage, worker)).route(announcement)
+        replace(app.router, storage=turns.stores(app.storage, worker)).route(route_request)
 
     return job
 

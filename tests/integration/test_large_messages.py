@@ -64,7 +64,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from shared.mime.parser import parse
-from shared.dispatch.raw import open_raw
+from shared.dispatch.routing_input import open_raw
 from shared.storage.folder.blobs import FolderBlobs
 
 def peak_memory():

@@ -16,15 +16,15 @@ import pytest
 
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import Record, Table
-from tests.integration.replay_fixture import ReplayWorld
-from tests.integration.routing_fixture import World, identity
+from tests.integration.replay_fixture import ReplayFixture
+from tests.integration.routing_fixture import RoutingFixture, identity
 from tests.servers.counting import CountingBlobs
 from tests.servers.faults import Faults, ProcessGone, Way
 
 TWO = {"MAX_RECIPIENTS": "2"}
 ALL = {"ROUTES__all__ADDRESS": "*@example.com"}
 FIVE = ("eve@example.com", "dan@example.com", "cho@example.com", "bob@example.com", "ann@example.com")
-"""In this order in To: not that of the alphabet."""
+"""In the order of To, which is not alphabetical."""
 
 
 def letter(*to: str, number: int = 1, cc: str = "") -> bytes:
@@ -33,27 +33,27 @@ def letter(*to: str, number: int = 1, cc: str = "") -> bytes:
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
-    yield made
-    made.stores.close()
+def world(storage: str) -> Iterator[ReplayFixture]:
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.stores.close()
+def folder(tmp_path: Path) -> Iterator[RoutingFixture]:
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
-def served(world: ReplayWorld) -> list[str]:
+def served(world: ReplayFixture) -> list[str]:
     return sorted(recipient for _, recipient in world.results())
 
 
-def test_3_10_the_recipients_that_a_message_names_first_are_served(world: ReplayWorld) -> None:
-    world.collect({**ALL, **TWO}, letter(*FIVE))
+def test_3_10_the_recipients_that_a_message_names_first_are_served(world: ReplayFixture) -> None:
+    world.poll_and_route({**ALL, **TWO}, letter(*FIVE))
     assert served(world) == ["dan@example.com", "eve@example.com"]
-    record = world.read(world.only("unhandled/"))
+    record = world.read(world.only_path("unhandled/"))
     assert record["reason"] == "too-many-recipients"
     assert record["recipients"] == list(FIVE[2:])
     assert record["resolved"] is None
@@ -63,70 +63,74 @@ def test_3_10_the_recipients_that_a_message_names_first_are_served(world: Replay
     assert receipt.outcome == "routed"
 
 
-def test_3_10_to_comes_before_cc_and_each_address_counts_once(world: ReplayWorld) -> None:
-    world.collect({**ALL, **TWO}, letter("zoe@example.com", "ZOE@example.com", cc="bob@example.com, ann@example.com"))
+def test_3_10_to_comes_before_cc_and_each_address_counts_once(world: ReplayFixture) -> None:
+    world.poll_and_route(
+        {**ALL, **TWO}, letter("zoe@example.com", "ZOE@example.com", cc="bob@example.com, ann@example.com")
+    )
     assert served(world) == ["bob@example.com", "zoe@example.com"]
 
 
-def test_3_10_as_many_as_are_allowed_leave_no_record(world: ReplayWorld) -> None:
-    world.collect({**ALL, **TWO}, letter(*FIVE[:2]))
+def test_3_10_as_many_recipients_as_allowed_leave_no_record(world: ReplayFixture) -> None:
+    world.poll_and_route({**ALL, **TWO}, letter(*FIVE[:2]))
     assert len(world.results()) == 2
     assert not world.paths("unhandled/")
 
 
 @pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER])
-def test_4_1_a_death_at_any_operation_serves_the_same_recipients(world: ReplayWorld, way: Way) -> None:
+def test_4_1_after_a_crash_at_any_operation_the_same_recipients_are_served(world: ReplayFixture, way: Way) -> None:
     for number in count(1):
         world.servers["support"].deliver(letter(*FIVE, number=number))
         app = world.app({**ALL, **TWO})
         app.poller.poll(Poll("support", PollReason.MANUAL))
-        [announcement] = world.announced()
+        [route_request] = world.take_route_requests()
         faults = Faults(number, way)
         with suppress(ProcessGone):
-            world.app({**ALL, **TWO}, faults.stores(world.stores)).router.route(announcement)
-        world.app({**ALL, **TWO}).router.route(announcement, tried=True)
+            world.app({**ALL, **TWO}, faults.stores(world.stores)).router.route(route_request)
+        world.app({**ALL, **TWO}).router.route(route_request, tried=True)
         if faults.count < number:
             break
-    given = Counter((one["recipient"], one["envelope"]["subject"]) for one in map(world.read, world.paths("routed/")))
-    assert given == {(who, str(n)): 1 for who in FIVE[:2] for n in range(1, number + 1)}
+    result_counts = Counter(
+        (one["recipient"], one["envelope"]["subject"]) for one in map(world.read, world.paths("routed/"))
+    )
+    assert result_counts == {(who, str(n)): 1 for who in FIVE[:2] for n in range(1, number + 1)}
     records = [world.read(path) for path in world.paths("unhandled/")]
-    assert [one["recipients"] for one in records] == [list(FIVE[2:])] * number
-    assert all(one["resolved"] is None for one in records)
+    assert [record["recipients"] for record in records] == [list(FIVE[2:])] * number
+    assert all(record["resolved"] is None for record in records)
     assert number > 10, "it died at operations"
 
 
-def test_4_1_what_a_try_began_with_a_larger_limit_is_finished_with_a_smaller_one(world: ReplayWorld) -> None:
+def test_4_1_claims_of_an_attempt_with_a_larger_limit_are_finished_with_a_smaller_one(world: ReplayFixture) -> None:
     for number in count(1):
         world.servers["support"].deliver(letter(*FIVE, number=number))
         world.app(ALL).poller.poll(Poll("support", PollReason.MANUAL))
-        [announcement] = world.announced()
+        [route_request] = world.take_route_requests()
         faults = Faults(number, Way.GONE_BEFORE)
         with suppress(ProcessGone):
-            world.app(ALL, faults.stores(world.stores)).router.route(announcement)
-        world.app({**ALL, **TWO}).router.route(announcement, tried=True)
+            world.app(ALL, faults.stores(world.stores)).router.route(route_request)
+        world.app({**ALL, **TWO}).router.route(route_request, tried=True)
         owned = {
-            str(one.values["named"])
-            for one in world.stores.records.scan(Table.CLAIMS)
-            if number_of(world, one) == number
+            str(record.values["named"])
+            for record in world.stores.records.scan(Table.CLAIMS)
+            if number_of(world, record) == number
         }
-        given = {
+        result_counts = {
             one["recipient"]
             for one in map(world.read, world.paths("routed/"))
             if one["envelope"]["subject"] == str(number)
         }
-        assert given == owned >= set(FIVE[:2]), "each recipient that is claimed has its result"
+        assert result_counts == owned >= set(FIVE[:2]), "each recipient that is claimed has its result"
         if faults.count < number:
             break
 
 
-def number_of(world: ReplayWorld, claim: Record) -> int:
+def number_of(world: ReplayFixture, claim: Record) -> int:
     message = str(claim.values["message"])
     return int(world.read(f"messages/{message[:2]}/{message}/message.json")["subject"])
 
 
-def test_3_10_a_replay_with_a_larger_limit_serves_the_others(world: ReplayWorld) -> None:
-    world.collect({**ALL, **TWO}, letter(*FIVE))
-    record = world.only("unhandled/")
+def test_3_10_a_replay_with_a_larger_limit_serves_the_others(world: ReplayFixture) -> None:
+    world.poll_and_route({**ALL, **TWO}, letter(*FIVE))
+    record = world.only_path("unhandled/")
     world.replay({**ALL, **TWO}, record)
     assert len(world.results()) == 2
     assert world.read(record)["resolved"] is None
@@ -139,15 +143,15 @@ def test_3_10_a_replay_with_a_larger_limit_serves_the_others(world: ReplayWorld)
     assert world.read(record)["resolved"]["outcome"] == "routed"
 
 
-def test_3_10_a_copy_is_a_duplicate_for_the_recipients_that_were_served(world: ReplayWorld) -> None:
-    world.collect({**ALL, **TWO}, letter(*FIVE))
-    world.collect({**ALL, **TWO}, b"X-Copy: 1\r\n" + letter(*FIVE), mailbox="office")
-    world.collect({**ALL, **TWO}, letter(*FIVE), mailbox="office")
+def test_3_10_a_copy_is_a_duplicate_for_the_recipients_that_were_served(world: ReplayFixture) -> None:
+    world.poll_and_route({**ALL, **TWO}, letter(*FIVE))
+    world.poll_and_route({**ALL, **TWO}, b"X-Copy: 1\r\n" + letter(*FIVE), mailbox="office")
+    world.poll_and_route({**ALL, **TWO}, letter(*FIVE), mailbox="office")
     [same] = [one for one in map(world.read, world.paths("duplicates/")) if one["message"] == identity(letter(*FIVE))]
-    assert [one["recipient"] for one in same["duplicates"]] == ["dan@example.com", "eve@example.com"]
+    assert [duplicate["recipient"] for duplicate in same["duplicates"]] == ["dan@example.com", "eve@example.com"]
 
 
-def collected(folder: World, data: bytes) -> CountingBlobs:
+def collected(folder: RoutingFixture, data: bytes) -> CountingBlobs:
     """Let one message arrive and be routed; return what was written."""
     blobs = CountingBlobs(folder.stores.blobs)
     folder.servers["support"].deliver(data)
@@ -155,7 +159,7 @@ def collected(folder: World, data: bytes) -> CountingBlobs:
     return blobs
 
 
-def assert_bounded(folder: World, data: bytes, blobs: CountingBlobs) -> None:
+def assert_bounded(folder: RoutingFixture, data: bytes, blobs: CountingBlobs) -> None:
     parsed = folder.read(next(path for path, _ in blobs.sizes if path.endswith("message.json")))
     recipients = max(len(folder.paths("routed/")), 1)
     assert blobs.written <= 8 * len(data) + 4_000 * recipients + 2_000 * len(parsed["attachments"])
@@ -164,7 +168,7 @@ def assert_bounded(folder: World, data: bytes, blobs: CountingBlobs) -> None:
         assert size <= 4_000 or not path.startswith("routed/"), path
 
 
-def test_7_8_a_report_to_thousands_costs_little(folder: World) -> None:
+def test_7_8_a_report_to_thousands_costs_little(folder: RoutingFixture) -> None:
     folder.values |= ALL
     to = ", ".join(f"sales+reference-{n:05}@example.com" for n in range(2_000))
     recipients = "".join(
@@ -195,7 +199,7 @@ def attached(parts: int, content: str = "") -> bytes:
     return f"{head}{part * parts}--e--\r\n".encode()
 
 
-def test_7_8_thousands_of_empty_attachments_are_one_archive(folder: World) -> None:
+def test_7_8_thousands_of_empty_attachments_are_one_archive(folder: RoutingFixture) -> None:
     data = attached(9_990)
     blobs = collected(folder, data)
     assert len(blobs.sizes) == 1 + 200 + 1 + 1 + 1
@@ -207,7 +211,7 @@ def test_7_8_thousands_of_empty_attachments_are_one_archive(folder: World) -> No
         assert len(archive.namelist()) == 9_790
 
 
-def test_7_8_attachments_beyond_the_limit_are_in_an_archive(folder: World) -> None:
+def test_7_8_attachments_beyond_the_limit_are_in_an_archive(folder: RoutingFixture) -> None:
     folder.values["MAX_ATTACHMENTS"] = "3"
     data = b"".join(
         [
@@ -222,21 +226,24 @@ def test_7_8_attachments_beyond_the_limit_are_in_an_archive(folder: World) -> No
     collected(folder, data)
     [result] = map(folder.read, folder.paths("routed/"))
     parsed = folder.read(result["paths"]["message"])
-    assert [one["member"] for one in parsed["attachments"]] == [None] * 3 + ["04-same-4.csv", "05-same-5.csv"]
-    assert result["paths"]["attachments"] == [one["path"] for one in parsed["attachments"][:3]]
-    assert {one["path"] for one in parsed["attachments"][3:]} == {result["paths"]["archive"]}
+    assert [attachment["member"] for attachment in parsed["attachments"]] == [None] * 3 + [
+        "04-same-4.csv",
+        "05-same-5.csv",
+    ]
+    assert result["paths"]["attachments"] == [attachment["path"] for attachment in parsed["attachments"][:3]]
+    assert {attachment["path"] for attachment in parsed["attachments"][3:]} == {result["paths"]["archive"]}
     with ZipFile(io.BytesIO(folder.stores.blobs.read(result["paths"]["archive"]) or b"")) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
-    for one in parsed["attachments"][3:]:
-        assert identity(contents[one["member"]]) == one["sha256"]
+    for attachment in parsed["attachments"][3:]:
+        assert identity(contents[attachment["member"]]) == attachment["sha256"]
 
 
-def test_7_8_the_archive_has_the_same_bytes_at_each_try(folder: World) -> None:
+def test_7_8_the_archive_has_the_same_bytes_at_each_attempt(folder: RoutingFixture) -> None:
     folder.values["MAX_ATTACHMENTS"] = "1"
     data = attached(3, "x")
     written = []
     for storage in ("one", "two"):
-        other = World(folder.folder / storage)
+        other = RoutingFixture(folder.folder / storage)
         other.values = folder.values
         collected(other, data)
         [path] = [path for path in other.paths("messages/") if path.endswith("archive.zip")]
@@ -248,7 +255,7 @@ def test_7_8_the_archive_has_the_same_bytes_at_each_try(folder: World) -> None:
 @pytest.mark.parametrize("content_type", ["text/plain", "text/html", "text/plain; charset=tis-620"])
 @pytest.mark.parametrize("byte", [b"\x00", b"\x01", b"\x1b", b"\x7f", b"\xe1", b"\xff", b'"', b"&nbsp;"])
 def test_7_8_the_parsed_message_is_at_most_four_times_the_message(
-    folder: World, content_type: str, byte: bytes
+    folder: RoutingFixture, content_type: str, byte: bytes
 ) -> None:
     head = f"From: a@b.example\r\nTo: support@example.com\r\nContent-Type: {content_type}\r\nSubject: ".encode()
     data = head + byte * 20_000 + b"\r\n\r\n" + byte * 100_000
@@ -258,7 +265,7 @@ def test_7_8_the_parsed_message_is_at_most_four_times_the_message(
     assert_bounded(folder, data, blobs)
 
 
-def test_7_8_control_characters_are_left_out_of_the_parsed_message(folder: World) -> None:
+def test_7_8_control_characters_are_left_out_of_the_parsed_message(folder: RoutingFixture) -> None:
     data = b"From: a@b.example\r\nTo: support@example.com\r\nSubject: a\x01b\r\n\r\none\x00\x1b two\x0c\r\n\tthree\r\n"
     collected(folder, data)
     [result] = map(folder.read, folder.paths("routed/"))

@@ -1,4 +1,4 @@
-"""What is counted and traced is right whatever goes wrong on the way: a removal, a look that meets what waits."""
+"""Metrics and traces are right whatever fails: a removal, or a poll that meets waiting messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.graph_notifications.subscription_manager import SubscriptionRecord
 from shared.observability import metric_names
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName, Table
-from tests.integration.intake_fixture import World, letter
+from tests.integration.intake_fixture import IntakeFixture, letter
 from tests.servers.telemetry import Listening, listen
 
 
@@ -22,30 +22,32 @@ def heard() -> Listening:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.stores.close()
+def world(tmp_path: Path) -> Iterator[IntakeFixture]:
+    fixture = IntakeFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def counted(heard: Listening, name: str, **attributes: str) -> float:
-    """What a counter has come to in this process, which other tests share."""
-    return sum(one.value for one in heard.points() if one.name == name and one.attributes == attributes)
+    """Return the value of a counter in this process, which other tests share."""
+    return sum(point.value for point in heard.points() if point.name == name and point.attributes == attributes)
 
 
-def test_what_is_stored_is_counted_once_whatever_becomes_of_its_removal(world: World, heard: Listening) -> None:
+def test_a_stored_message_is_counted_once_even_if_its_removal_fails(world: IntakeFixture, heard: Listening) -> None:
     before = counted(heard, metric_names.COLLECTED, mailbox="support")
     world.server.refuses_removal = RemovalRefused("mailbox support: NO [NOPERM] no right to delete")
     world.server.deliver(letter(1), letter(2))
-    world.look()
+    world.poll()
     assert counted(heard, metric_names.COLLECTED, mailbox="support") - before == 2
     world.server.refuses_removal = None
-    world.look()
+    world.poll()
     assert world.server.messages == {}
     assert counted(heard, metric_names.COLLECTED, mailbox="support") - before == 2
 
 
-def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(world: World, heard: Listening) -> None:
+def test_a_waiting_message_keeps_its_trace_when_its_request_is_published_again(
+    world: IntakeFixture, heard: Listening
+) -> None:
     def traces() -> list[str]:
         return [
             format(span.context.trace_id, "032x")
@@ -54,38 +56,39 @@ def test_a_message_that_waits_keeps_its_trace_when_it_is_announced_again(world: 
         ]
 
     before = len(traces())
-    world.server.refuses_removal = RemovalRefused("mailbox support: NO")  # so that the next look meets it again
+    world.server.refuses_removal = RemovalRefused("mailbox support: NO")  # so that the next poll meets it again
     world.server.deliver(letter(1))
     world.app().poller.poll(Poll("support", PollReason.MANUAL))
     world.server.refuses_removal = None
     world.app().poller.poll(Poll("support", PollReason.MANUAL))
     (trace,) = traces()[before:]
     arrivals = world.stores.queues[QueueName.ROUTE_REQUESTS]
-    announced = [RouteRequest.from_json(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
-    assert len(announced) == 2
-    assert {one.split("-")[1] for one in announced} == {trace}
+    route_requests = [RouteRequest.from_json(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
+    assert len(route_requests) == 2
+    assert {one.split("-")[1] for one in route_requests} == {trace}
     (pending,) = world.stores.records.scan(Table.OUTBOX)
-    assert pending.values["traceparent"] in announced
+    assert pending.values["traceparent"] in route_requests
 
 
-def test_every_look_that_a_service_spoils_is_counted_the_last_as_well(
-    world: World, heard: Listening, monkeypatch: pytest.MonkeyPatch
+def test_every_poll_with_a_transient_error_is_counted_including_the_last(
+    world: IntakeFixture, heard: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox")
 
     def ill(*_given: object, **_more: object) -> None:
-        raise ServiceUnavailable("the storage is ill")
+        raise ServiceUnavailable("storage is unavailable")
 
     app = world.app()
-    monkeypatch.setattr(type(app.poller.health), "contacted", ill)
+    monkeypatch.setattr(type(app.poller.health), "record_contact", ill)
     for retries in range(6):
         app.poller.poll(Poll("support", PollReason.FOLLOW_UP, retries))
     assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox") - before == 6
 
 
-def test_a_subscription_that_fails_is_counted(world: World, heard: Listening) -> None:
+def test_a_subscription_that_fails_is_counted(world: IntakeFixture, heard: Listening) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription")
     subscriptions = world.app().subscriptions
-    record = SubscriptionRecord(mailbox="support", folder="INBOX")
-    subscriptions._record_failure(record, ServiceUnavailable("Graph is unavailable"))
+    subscriptions._record_failure(
+        SubscriptionRecord(mailbox="support", folder="INBOX"), ServiceUnavailable("Graph is unavailable")
+    )
     assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription") - before == 1

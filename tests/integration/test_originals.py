@@ -1,5 +1,5 @@
-"""What is recorded of a duplicate names the arrival that has the result (docs/explanation/duplicates.md, "Which one
-is named").
+"""The record of a duplicate names the arrival that has the result (docs/explanation/duplicates.md, "Which one is
+named").
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.operations.search import ArrivalQuery
 from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
-from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld
+from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture
 from tests.servers.faults import Faults, ProcessGone, Way
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
@@ -38,12 +38,12 @@ def letter(message_id: str, body: str = "text", to: str = "sales@example.com") -
 WINNER = letter("p")
 SAME_CONTENT = letter("q")
 SAME_ID = letter("q", "text\r\n-- \r\nwith a footer")
-"""The Message-ID of the one before, and a gateway's footer."""
+"""The same Message-ID, and a gateway's footer."""
 FORGED = letter("q", "something else")
 """The same Message-ID, and another body."""
 
 
-class Originals(ReplayWorld):
+class OriginalsFixture(ReplayFixture):
     """A storage, and an app for each set of routes."""
 
     def __init__(self, storage: str) -> None:
@@ -51,51 +51,51 @@ class Originals(ReplayWorld):
         self._apps: dict[tuple[tuple[str, str], ...], App] = {}
 
     def app(self, settings: Mapping[str, str], stores: Storage | None = None) -> App:
-        """An app on these routes, the same each time; with a storage of its own, if one is given."""
+        """Return the app for these routes, the same each time; a new one if a storage is passed."""
         key = tuple(sorted(settings.items()))
         if key not in self._apps:
             self._apps[key] = super().app(settings)
         app = self._apps[key]
-        return app if stores is None else replace(app, router=replace(app.router, stores=stores))
+        return app if stores is None else replace(app, router=replace(app.router, storage=stores))
 
 
 @pytest.fixture
-def quick(tmp_path: Path) -> Iterator[ReplayWorld]:
-    """A world in a folder, for tests with a thousand routings."""
-    made = Originals(f"folder:{tmp_path}/mail")
-    yield made
-    made.stores.close()
+def quick(tmp_path: Path) -> Iterator[ReplayFixture]:
+    """A fixture in a folder, for tests with a thousand routings."""
+    fixture = OriginalsFixture(f"folder:{tmp_path}/mail")
+    yield fixture
+    fixture.stores.close()
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = Originals(storage)
-    yield made
-    made.stores.close()
+def world(storage: str) -> Iterator[ReplayFixture]:
+    fixture = OriginalsFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
-def stored(world: ReplayWorld, data: bytes, routes: dict[str, str] = SALES, mailbox: str = "support") -> RouteRequest:
-    """A message that has arrived and is not routed yet."""
+def stored(world: ReplayFixture, data: bytes, routes: dict[str, str] = SALES, mailbox: str = "support") -> RouteRequest:
+    """Store a message without routing it."""
     world.servers[mailbox].deliver(data)
     world.app(routes).poller.poll(Poll(mailbox, PollReason.MANUAL))
-    (announcement,) = world.announced()
-    return announcement
+    (route_request,) = world.take_route_requests()
+    return route_request
 
 
 def route(
-    world: ReplayWorld, announcement: RouteRequest, routes: dict[str, str] = SALES, *, tried: bool = False
+    world: ReplayFixture, route_request: RouteRequest, routes: dict[str, str] = SALES, *, tried: bool = False
 ) -> None:
-    world.app(routes).router.route(announcement, tried=tried)
+    world.app(routes).router.route(route_request, tried=tried)
 
 
-def receipt(world: ReplayWorld, announcement: RouteRequest) -> Receipt:
-    record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
+def receipt(world: ReplayFixture, route_request: RouteRequest) -> Receipt:
+    record = world.stores.records.get(Table.RECEIPTS, route_request.arrival)
     assert record is not None
     return Receipt.from_record(record)
 
 
-def assert_originals(world: ReplayWorld) -> int:
-    """Every entry of a duplicate names an arrival that has the result. Return how many entries there are."""
+def assert_originals(world: ReplayFixture) -> int:
+    """Check that every entry of a duplicate names an arrival that has the result. Return the number of entries."""
     receipts = {one.arrival: one for one in map(Receipt.from_record, world.stores.records.scan(Table.RECEIPTS))}
     named = 0
     for path in world.paths("duplicates/"):
@@ -118,14 +118,14 @@ def assert_originals(world: ReplayWorld) -> int:
     return named
 
 
-def duplicate(world: ReplayWorld, announcement: RouteRequest) -> dict[str, Any]:
-    (path,) = [one for one in world.paths("duplicates/") if announcement.arrival[:12] in one]
+def duplicate(world: ReplayFixture, route_request: RouteRequest) -> dict[str, Any]:
+    (path,) = [one for one in world.paths("duplicates/") if route_request.arrival[:12] in one]
     (entry,) = world.read(path)["duplicates"]
     assert isinstance(entry, dict)
     return entry
 
 
-def test_4_1_a_copy_of_a_duplicate_names_the_arrival_that_has_the_result(world: ReplayWorld) -> None:
+def test_4_1_a_copy_of_a_duplicate_names_the_arrival_that_has_the_result(world: ReplayFixture) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT, mailbox="office")
     route(world, first)
     route(world, second)
@@ -138,7 +138,7 @@ def test_4_1_a_copy_of_a_duplicate_names_the_arrival_that_has_the_result(world: 
         assert entry["by"] == "content", "their bytes differ from the original's"
 
 
-def test_4_1_explain_and_find_name_the_arrival_that_has_the_result(world: ReplayWorld, tmp_path: Path) -> None:
+def test_4_1_explain_and_find_name_the_arrival_that_has_the_result(world: ReplayFixture, tmp_path: Path) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
     route(world, first)
     route(world, second)
@@ -153,7 +153,7 @@ def test_4_1_explain_and_find_name_the_arrival_that_has_the_result(world: Replay
     assert story["outcomes"] == {"sales@example.com": f"duplicate {first.arrival}"}
 
 
-def test_4_1_a_chain_by_content_and_message_id_is_followed_to_its_end(world: ReplayWorld) -> None:
+def test_4_1_a_chain_by_content_and_message_id_is_followed_to_its_end(world: ReplayFixture) -> None:
     """The copy shares its bytes with a duplicate by content of a duplicate by Message-ID."""
     root, middle = stored(world, SAME_ID), stored(world, SAME_CONTENT)
     route(world, root)
@@ -179,17 +179,17 @@ MESSAGES = {
     "forged twice": (FORGED, SAME_CONTENT, FORGED.replace(b"else", b"other")),
 }
 RESULTS = {"forged": 2, "forged twice": 3}
-"""How many of the three have a result, where it is not one."""
+"""The number of results of the three, if it is not one."""
 
 
 @pytest.mark.parametrize(
     ("way", "kind"),
     [*((Way.GONE_AFTER, kind) for kind in MESSAGES), (Way.REPLY_LOST, "chain"), (Way.REPLY_LOST, "forged")],
 )
-def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
-    quick: ReplayWorld, way: Way, kind: str
+def test_4_4_after_a_crash_at_any_operation_every_duplicate_names_a_result(
+    quick: ReplayFixture, way: Way, kind: str
 ) -> None:
-    """One of three dies at any operation, the others follow in either order, and the dead one last."""
+    """One of three dies at any operation, the others follow in either order, and its retry comes last."""
     world, messages, operations, rounds = quick, MESSAGES[kind], 0, 0
     for dying, second, third in permutations(range(3)):
         at = 0
@@ -211,15 +211,15 @@ def test_4_4_whoever_dies_at_any_operation_every_duplicate_names_a_result(
     assert operations > 8
     results = len(world.paths("routed/"))
     assert assert_originals(world) == 3 * rounds - results
-    # In "chain" the first and the last are not the same: both have results where the one between comes last.
+    # In "chain" the first and the last differ: both have results if the middle message comes last.
     assert results == rounds * RESULTS.get(kind, 1) or (kind == "chain" and rounds < results < 2 * rounds)
 
 
 @pytest.mark.parametrize("later", [NOBODY, SALES], ids=["nobody", "sales"])
-def test_4_4_a_wildcards_copy_names_a_result_whoever_died_over_the_mail_that_named_somebody(
-    quick: ReplayWorld, later: dict[str, str]
+def test_4_4_a_wildcard_copy_names_a_result_after_the_named_recipients_worker_crashed(
+    quick: ReplayFixture, later: dict[str, str]
 ) -> None:
-    """The named mail's claim on `*` is taken before its own, and may be all that it has taken."""
+    """The claim of named mail on `*` is taken before its own, and may be its only claim."""
     world = quick
     named, bcc = letter("p"), letter("q", to="sales@example.com")
     duplicates = 0
@@ -240,8 +240,8 @@ def test_4_4_a_wildcards_copy_names_a_result_whoever_died_over_the_mail_that_nam
     assert duplicates > 3
 
 
-def test_4_4_a_named_mail_that_is_a_duplicate_itself_makes_a_wildcards_copy_one_of_the_original(
-    world: ReplayWorld,
+def test_4_4_a_wildcard_copy_of_a_duplicate_is_a_duplicate_of_the_original(
+    world: ReplayFixture,
 ) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
     route(world, first)
@@ -253,7 +253,7 @@ def test_4_4_a_named_mail_that_is_a_duplicate_itself_makes_a_wildcards_copy_one_
     assert_originals(world)
 
 
-def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_that_one(world: ReplayWorld) -> None:
+def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_the_duplicate(world: ReplayFixture) -> None:
     first, second = stored(world, WINNER), stored(world, SAME_CONTENT)
     route(world, first)
     route(world, second)
@@ -264,11 +264,11 @@ def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_that_one(worl
     route(world, third)
     assert duplicate(world, third)["duplicate_of"] == duplicate(world, second)["duplicate_of"]
     assert receipt(world, third).outcomes == {"sales@example.com": f"duplicate {first.arrival}"}
-    claims = [one for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == first.arrival]
+    claims = [record for record in world.stores.records.scan(Table.CLAIMS) if record.values["owner"] == first.arrival]
     assert claims == [], "nothing is claimed for what was erased"
 
 
-def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_of_it(quick: ReplayWorld) -> None:
+def test_8_5_a_claim_taken_for_a_copy_that_is_erased_meanwhile_is_deleted(quick: ReplayFixture) -> None:
     world = quick
     first = stored(world, SAME_CONTENT)
     faults = Faults(next(at for at in range(1, 30) if _has_claimed_raw_alone(world, at)), Way.GONE_AFTER)
@@ -277,60 +277,62 @@ def test_8_5_a_copy_that_helps_a_copy_that_is_erased_meanwhile_leaves_no_claim_o
     copy = stored(world, SAME_CONTENT, mailbox="office")
 
     class Erasing:
-        """Records in which the first arrival is erased as soon as the copy claims for it."""
+        """Records that erase the first arrival as soon as the copy claims for it."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(world.stores.records, name)
 
         def create(self, table: Table, key: str, values: Any) -> bool:
-            made = world.stores.records.create(table, key, values)
+            fixture = world.stores.records.create(table, key, values)
             if table is Table.CLAIMS and values["owner"] == first.arrival:
                 world.stores.records.merge(Table.RECEIPTS, first.arrival, {"state": State.ERASED.value, "message": ""})
-            return made
+            return fixture
 
     erasing = replace(world.stores, records=Erasing())
     with pytest.raises(ServiceUnavailable):
         world.app(SALES, erasing).router.route(copy)
-    left = [one for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == first.arrival]
+    left = [record for record in world.stores.records.scan(Table.CLAIMS) if record.values["owner"] == first.arrival]
     assert {one.values["kind"] for one in left if one.values["recipient"] != "*"} == {"raw"}
     world.stores.records.delete_many(Table.CLAIMS, [one.key for one in left])
     route(world, copy, tried=True)
     assert set(receipt(world, copy).results()) == {"sales@example.com"}
 
 
-def _has_claimed_raw_alone(world: ReplayWorld, at: int) -> bool:
-    """Whether a try that ends after this operation has the first claim on its recipient, and no other."""
-    announcement = stored(world, SAME_CONTENT.replace(b"Chairs", f"probe {at}".encode()))
+def _has_claimed_raw_alone(world: ReplayFixture, at: int) -> bool:
+    """Return whether an attempt that ends after this operation holds exactly the first claim on its recipient."""
+    route_request = stored(world, SAME_CONTENT.replace(b"Chairs", f"probe {at}".encode()))
     faults = Faults(at, Way.GONE_AFTER)
     with suppress(ProcessGone):
-        world.app(SALES, faults.stores(world.stores)).router.route(announcement)
+        world.app(SALES, faults.stores(world.stores)).router.route(route_request)
     claims = [
-        one.values for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == announcement.arrival
+        record.values
+        for record in world.stores.records.scan(Table.CLAIMS)
+        if record.values["owner"] == route_request.arrival
     ]
-    return [one["kind"] for one in claims if one["recipient"] == "sales@example.com"] == ["raw"]
+    return [claim["kind"] for claim in claims if claim["recipient"] == "sales@example.com"] == ["raw"]
 
 
-def test_4_4_a_replay_that_died_is_finished_when_routes_have_changed_since(quick: ReplayWorld) -> None:
-    """It may have claimed recipients that today's routes do not name, and others are duplicates of it."""
+def test_4_4_a_replay_that_crashed_is_finished_after_routes_changed(quick: ReplayFixture) -> None:
+    """It may have claimed recipients that the current routes do not match, and other mail duplicates it."""
     world = quick
     data = letter("p", to="billing@example.com, sales@example.com")
     for at in range(1, 40):
         message = data.replace(b"Chairs", str(at).encode())
         first = stored(world, message)
         route(world, first)
-        asked = RouteRequest(first.arrival, replay=_replay(world, first))
+        replay_request = RouteRequest(first.arrival, replay=_replay(world, first))
         faults = Faults(at, Way.GONE_AFTER)
         with suppress(ProcessGone):
-            world.app(BOTH, faults.stores(world.stores)).router.route(asked)
+            world.app(BOTH, faults.stores(world.stores)).router.route(replay_request)
         copy = stored(world, message, BILLING, mailbox="office")
         route(world, copy, BILLING)
-        route(world, asked, NOBODY, tried=True)
+        route(world, replay_request, NOBODY, tried=True)
         assert_originals(world)
         if faults.count < at:
             return
     pytest.fail("it did not come to its end")
 
 
-def _replay(world: ReplayWorld, announcement: RouteRequest) -> ReplayRequest:
-    one = receipt(world, announcement)
+def _replay(world: ReplayFixture, route_request: RouteRequest) -> ReplayRequest:
+    one = receipt(world, route_request)
     return ReplayRequest(f"unhandled/{one.mailbox}/x", "")

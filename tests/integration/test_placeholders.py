@@ -1,4 +1,4 @@
-"""Exchange's placeholder for a message that it cannot convert is no mail (rule 8.3)."""
+"""Exchange's placeholder for a message that it cannot convert is not mail (rule 8.3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.intake_fixture import World, letter
+from tests.integration.intake_fixture import IntakeFixture, letter
 
 
 def placeholder(protocol: str = "IMAP4", number: int = 2, *, folded: bool = True) -> bytes:
@@ -36,8 +36,8 @@ def forward() -> bytes:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[IntakeFixture]:
+    world = IntakeFixture(tmp_path)
     yield world
     world.stores.close()
 
@@ -45,12 +45,12 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.mark.parametrize("after", ["delete", "keep"])
 @pytest.mark.parametrize(("protocol", "name"), [("imap", "IMAP4"), ("pop3", "POP3")])
 def test_8_3_a_placeholder_is_recorded_as_unreadable_and_the_original_stays(
-    world: World, protocol: str, name: str, after: str
+    world: IntakeFixture, protocol: str, name: str, after: str
 ) -> None:
     world.extra = {"PROTOCOL": protocol, "AFTER": after}
     world.server.deliver(letter(1), placeholder(name), letter(3))
-    world.look()
-    world.look()
+    world.poll()
+    world.poll()
     assert len(world.results()) == 2
     [path] = world.stores.blobs.list("unreadable/")
     assert f"Retrieval using the {name} protocol failed" in str(world.read(path)["detail"])
@@ -59,36 +59,36 @@ def test_8_3_a_placeholder_is_recorded_as_unreadable_and_the_original_stays(
     assert world.app().health.get("support").left == 1
 
 
-def test_8_3_a_message_that_exchange_delivers_later_is_collected(world: World) -> None:
+def test_8_3_a_message_that_exchange_delivers_later_is_collected(world: IntakeFixture) -> None:
     """Its size is that of the original, whatever is delivered."""
     later = letter(9, len(placeholder()) - 2)
     world.server.deliver(placeholder())
-    world.look()
+    world.poll()
     world.server.messages[1] = later
     assert len(later) == len(placeholder())
     world.time += timedelta(hours=23)
-    world.look()
+    world.poll()
     assert world.results() == []
     world.time += timedelta(hours=2)
-    world.look()
+    world.poll()
     assert len(world.results()) == 1
     assert world.server.messages == {}
 
 
-def test_8_3_a_placeholder_is_known_unfolded_too(world: World) -> None:
+def test_8_3_a_placeholder_is_recognised_unfolded_too(world: IntakeFixture) -> None:
     world.server.deliver(placeholder(folded=False, number=20004))
-    world.look()
+    world.poll()
     assert len(list(world.stores.blobs.list("unreadable/"))) == 1
 
 
-def test_8_3_a_placeholder_in_another_language_is_known_by_its_author(world: World) -> None:
+def test_8_3_a_placeholder_in_another_language_is_recognised_by_its_author(world: IntakeFixture) -> None:
     subject = b"Fehler beim Abrufen der folgenden Nachricht mit dem IMAP4-Protokoll: 2"
     data = placeholder(folded=False).replace(
         b"Retrieval using the IMAP4 protocol failed for the following message: 2", subject
     )
     assert subject in data
     world.server.deliver(data)
-    world.look()
+    world.poll()
     assert len(list(world.stores.blobs.list("unreadable/"))) == 1
 
 
@@ -101,13 +101,13 @@ def courier() -> bytes:
     )
 
 
-def test_8_3_couriers_placeholder_for_a_deleted_message_is_no_mail(world: World) -> None:
+def test_8_3_couriers_placeholder_for_a_deleted_message_is_not_collected(world: IntakeFixture) -> None:
     world.server.deliver(courier(), letter(2))
-    world.look()
+    world.poll()
     assert [receipt.server_key for receipt in world.receipts()] == ["1.2"]
     assert list(world.stores.blobs.list("unreadable/")) == [], "the message is gone"
-    world.look()
-    world.look()
+    world.poll()
+    world.poll()
     assert len(list(world.stores.blobs.list("unreadable/"))) == 1, "it was listed at three polls all the same"
     assert 1 in world.server.messages
 
@@ -135,9 +135,9 @@ def test_8_3_couriers_placeholder_for_a_deleted_message_is_no_mail(world: World)
         "no mail protocol",
     ],
 )
-def test_8_3_ordinary_mail_about_a_placeholder_is_collected(world: World, message: bytes) -> None:
+def test_8_3_ordinary_mail_about_a_placeholder_is_collected(world: IntakeFixture, message: bytes) -> None:
     world.server.deliver(message)
-    world.look()
+    world.poll()
     assert list(world.stores.blobs.list("unreadable/")) == []
     assert len(world.receipts()) == 1
     assert world.server.messages == {}

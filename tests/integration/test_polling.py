@@ -1,4 +1,4 @@
-"""One look at a mailbox: when, and what becomes of its failures (rule 1.9)."""
+"""Polls of a mailbox: when they run, and how failures are handled (rule 1.9)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from shared.mailboxes.base import Mailbox
 from shared.mailboxes.pop3.server_record import RECORDS
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName
-from tests.integration.polling_fixture import START, World, letter
+from tests.integration.polling_fixture import START, PollingFixture, letter
 from tests.servers.faults import Faults
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.stores.close()
+def world(tmp_path: Path) -> Iterator[PollingFixture]:
+    fixture = PollingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -32,79 +32,81 @@ def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [name for name in names if name.startswith("mailbox-")]
 
 
-def test_1_9_a_mailbox_that_fails_is_left_alone_until_its_time_and_never_raises(world: World) -> None:
+def test_1_9_a_failing_mailbox_is_not_polled_during_its_backoff_and_never_raises(world: PollingFixture) -> None:
     world.fails = ConnectFailed("mailbox support: 127.0.0.1:1 does not answer")
     tries = []
     for minute in range(70):
         world.time = START + timedelta(minutes=minute)
         before = world.sign_ins
-        world.look()
+        world.poll()
         if world.sign_ins > before:
             tries.append(minute)
     assert tries == [0, 1, 3, 7, 15, 31, 63]
 
 
-def test_1_9_rejected_credentials_are_tried_once_and_then_in_a_quarter_of_an_hour(world: World) -> None:
+def test_1_9_rejected_credentials_are_tried_once_and_then_after_15_minutes(world: PollingFixture) -> None:
     world.fails = AuthenticationError("mailbox support: the password was rejected")
     for minute in range(15):
         world.time = START + timedelta(minutes=minute)
         for reason in PollReason:
-            world.look(reason)
+            world.poll(reason)
     assert world.sign_ins == 1
     world.time = START + timedelta(minutes=15)
-    world.look()
+    world.poll()
     assert world.sign_ins == 2
 
 
-def test_1_9_a_mailbox_stops_aloud_and_recovers_aloud(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_1_9_a_mailbox_raises_alerts_when_it_is_disabled_and_when_it_recovers(
+    world: PollingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
     world.extra = {"DISABLE_AFTER": "3"}
     world.fails = ConnectFailed("mailbox support: 127.0.0.1:1 does not answer")
     for hour in range(0, 60, 2):
         world.time = START + timedelta(hours=hour)
-        world.look()
+        world.poll()
     assert world.sign_ins == 3
     assert alerts(caplog) == ["mailbox-disabled"]
     world.fails = None
-    assert not world.look()
+    assert not world.poll()
     world.app().health.enable("support")
-    assert world.look()
+    assert world.poll()
     world.time += timedelta(minutes=1)
-    assert world.look()
+    assert world.poll()
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-recovered"]
 
 
-def test_1_9_changed_sign_in_settings_enable_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_1_9_changed_sign_in_settings_enable_it(world: PollingFixture, caplog: pytest.LogCaptureFixture) -> None:
     world.extra = {"DISABLE_AFTER": "1"}
     world.fails = AuthenticationError("mailbox support: the password was rejected")
-    world.look()
+    world.poll()
     world.fails = None
-    assert not world.look()
+    assert not world.poll()
     world.extra["PASSWORD"] = "another"
-    assert world.look()
+    assert world.poll()
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-recovered"]
 
 
-def test_1_9_a_busy_server_is_no_failure(world: World) -> None:
+def test_1_9_a_busy_server_is_not_a_failure(world: PollingFixture) -> None:
     world.extra = {"DISABLE_AFTER": "1"}
     world.fails = MailboxBusy("[IN-USE] another session has it", retry_after=120)
     for _ in range(3):
-        world.look()
+        world.poll()
     assert world.sign_ins == 1
     assert world.app().health.get("support").failures == 0
     world.fails = None
     world.time += timedelta(seconds=120)
-    assert world.look()
+    assert world.poll()
 
 
 def test_1_9_a_mailbox_that_is_busy_for_an_hour_raises_its_alert(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: PollingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.fails = MailboxBusy("mailbox support: not now: [IN-USE] maildrop already locked")
     polls = []
     for minute in range(130):
         world.time = START + timedelta(minutes=minute)
         before = world.sign_ins
-        world.look()
+        world.poll()
         if world.sign_ins > before:
             polls.append(minute)
         expected = ["mailbox-failing"] if minute >= 63 else []
@@ -115,81 +117,83 @@ def test_1_9_a_mailbox_that_is_busy_for_an_hour_raises_its_alert(
     assert "[IN-USE]" in health.busy_reason
     world.fails = None
     world.time += timedelta(hours=1)
-    assert world.look()
+    assert world.poll()
     assert alerts(caplog) == ["mailbox-failing", "mailbox-recovered"]
 
 
-def test_1_9_a_service_that_does_not_answer_is_shown_and_alerts_after_an_hour(
-    world: World, caplog: pytest.LogCaptureFixture
+def test_1_9_a_service_that_does_not_respond_is_shown_and_alerts_after_an_hour(
+    world: PollingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.fails = ServiceUnavailable("the token service answers 503")
-    world.look()
+    world.poll()
     assert "503" in world.app().health.get("support").busy_reason
     world.time += timedelta(hours=1)
-    world.look()
+    world.poll()
     assert alerts(caplog) == ["mailbox-failing"]
 
 
-def test_1_9_poll_every(world: World) -> None:
+def test_1_9_poll_every(world: PollingFixture) -> None:
     world.extra = {"POLL_EVERY": "600"}
     for minute in range(31):
         world.time = START + timedelta(minutes=minute)
-        for request in world.app().poller.due(PollReason.TIMER):
+        for request in world.app().poller.due_polls(PollReason.TIMER):
             world.app().poller.poll(request)
     assert world.sign_ins == 4
 
 
-def test_two_polls_of_one_tick_are_one_look(world: World) -> None:
-    assert [world.look(), world.look()] == [True, False]
+def test_two_polls_of_one_timer_tick_are_one_poll(world: PollingFixture) -> None:
+    assert [world.poll(), world.poll()] == [True, False]
 
 
-def test_1_9_a_fault_of_ours_is_a_failure_and_does_not_raise(world: World) -> None:
+def test_1_9_an_unexpected_error_is_a_failure_and_does_not_raise(world: PollingFixture) -> None:
     world.fails = ZeroDivisionError("ours")
-    assert not world.look()
+    assert not world.poll()
     health = world.app().health.get("support")
     assert health.failures == 1
     assert "ZeroDivisionError" in health.last_error
 
 
-def test_a_poll_for_a_mailbox_that_is_configured_no_more_is_dropped(world: World) -> None:
+def test_a_poll_for_a_mailbox_that_is_no_longer_configured_is_dropped(world: PollingFixture) -> None:
     assert world.app().poller.poll(Poll("gone", PollReason.TIMER)) is None
     assert world.sign_ins == 0
 
 
-def test_a_faulty_mailbox_is_said_aloud_and_does_not_stop_the_others(
-    world: World, caplog: pytest.LogCaptureFixture
+def test_a_mailbox_with_invalid_settings_is_logged_and_does_not_stop_the_others(
+    world: PollingFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    poller = replace(world.app().poller, faulty={"office": ("MAILBOXES__office__HOST is missing",)})
-    assert poller.due(PollReason.TIMER, "00-aa-bb-01") == [Poll("support", PollReason.TIMER, traceparent="00-aa-bb-01")]
+    poller = replace(world.app().poller, configuration_errors={"office": ("MAILBOXES__office__HOST is missing",)})
+    assert poller.due_polls(PollReason.TIMER, "00-aa-bb-01") == [
+        Poll("support", PollReason.TIMER, traceparent="00-aa-bb-01")
+    ]
     assert "MAILBOXES__office__HOST" in caplog.text
 
 
 @pytest.mark.parametrize("at", range(1, 8))
-def test_an_ill_storage_puts_the_poll_back_with_a_delay(world: World, at: int) -> None:
+def test_a_poll_is_requeued_with_a_delay_when_storage_is_unavailable(world: PollingFixture, at: int) -> None:
     world.server.deliver(letter(1))
     app = world.app(Faults(at))
     app.poller.poll(Poll("support", PollReason.FOLLOW_UP, retries=1))
     assert world.app().health.get("support").failures == 0
-    assert world.enqueued() == [], "it is hidden until its pause is over"
+    assert world.take_polls() == [], "it is hidden until its pause is over"
     assert world.stores.queues[QueueName.POLLS].length() == 1
-    world.tamper("UPDATE messages SET visible = 0 WHERE queue = 'polls'")
-    assert world.enqueued() == [Poll("support", PollReason.FOLLOW_UP, retries=2)]
+    world.execute_sql("UPDATE messages SET visible = 0 WHERE queue = 'polls'")
+    assert world.take_polls() == [Poll("support", PollReason.FOLLOW_UP, retries=2)]
 
 
-def test_what_was_learned_about_a_pop3_server_outlives_the_process(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_the_pipelining_record_of_a_pop3_server_outlives_the_process(
+    world: PollingFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.extra = {"PROTOCOL": "pop3"}
-    seen: list[str] = []
+    records: list[str] = []
 
     def poll(learned: str) -> None:
-        """Poll in a new process, which learns something."""
+        """Poll in a new process, and return its record of the server."""
         with monkeypatch.context() as process:
             process.setattr(RECORDS, "_records", {})
             app = world.app()
 
             def connect(settings: MailboxSettings) -> Mailbox:
-                seen.append(RECORDS.record(settings).no_pipelining)
+                records.append(RECORDS.record(settings).no_pipelining)
                 if learned:
                     RECORDS.record(settings).disable_pipelining(learned)
                 return app.poller.connect(settings)
@@ -199,7 +203,7 @@ def test_what_was_learned_about_a_pop3_server_outlives_the_process(
     poll("")
     poll("two answers were mixed up")
     poll("")
-    assert seen == ["", "", "two answers were mixed up"]
+    assert records == ["", "", "two answers were mixed up"]
     world.extra["PORT"] = "2"
     poll("")
-    assert seen[-1] == "", "it is another server"
+    assert records[-1] == "", "it is another server"

@@ -1,4 +1,4 @@
-"""Replays (docs/how-to/replay.md, rule 8.4): who has a result keeps it, who is new gets one, and records are marked."""
+"""Replays (docs/how-to/replay.md, rule 8.4): results are kept, added recipients get one, and records are marked."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from shared.mime.parser import Message, parse
 from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import State
 from shared.storage.base import Table
-from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
+from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
 from tests.servers.pump import work_until_idle
 
 TO_BOTH = letter("sales@example.com, billing@example.com")
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
-    yield made
-    made.stores.close()
+def world(storage: str) -> Iterator[ReplayFixture]:
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
-def test_8_4_what_failed_is_routed_by_a_replay_and_its_record_marked(world: ReplayWorld) -> None:
-    record = world.gives_up(BILLING, TO_BOTH)
+def test_8_4_a_dead_letter_is_routed_by_a_replay_and_its_record_marked(world: ReplayFixture) -> None:
+    record = world.dead_letter(BILLING, TO_BOTH)
     assert world.receipts()[0].state is State.FAILED
     before = world.read(record)
     assert before["resolved"] is None
@@ -43,77 +43,77 @@ def test_8_4_what_failed_is_routed_by_a_replay_and_its_record_marked(world: Repl
     assert after["resolved"]["outcome"] == "routed"
     assert sorted(after["resolved"]["results"]) == world.paths("routed/")
     assert {**after, "resolved": None} == before, "but for the mark it is what it was"
-    assert world.pending() == 0
+    assert world.outbox_size() == 0
 
 
-def test_8_4_a_replay_that_fails_is_recorded_and_leaves_what_was(
-    world: ReplayWorld, caplog: pytest.LogCaptureFixture
+def test_8_4_a_replay_that_fails_is_recorded_and_keeps_the_outcome(
+    world: ReplayFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.collect(BILLING, letter("sales@example.com"))
-    record = world.only("unhandled/")
-    world.ask(BOTH, record)
-    [announcement] = world.announced()
-    sorter = world.failing(BOTH).router
-    with pytest.raises(ValueError, match="a fault") as caught:
-        sorter.route(announcement)
-    sorter.record_error(announcement, caught.value)
-    path = sorter.dead_letter(announcement)
-    assert path == world.only("failed/")
+    world.poll_and_route(BILLING, letter("sales@example.com"))
+    record = world.only_path("unhandled/")
+    world.request_replay(BOTH, record)
+    [route_request] = world.take_route_requests()
+    router = world.app_with_failing_parser(BOTH).router
+    with pytest.raises(ValueError, match="an unexpected error") as caught:
+        router.route(route_request)
+    router.record_error(route_request, caught.value)
+    path = router.dead_letter(route_request)
+    assert path == world.only_path("failed/")
     assert "message-failed" in caplog.text
     assert world.read(record)["resolved"] is None
     assert world.receipts()[0].state is State.ROUTED
-    assert world.pending() == 0
+    assert world.outbox_size() == 0
     world.replay(BOTH, path)
     assert world.results() == Counter({("sales", "sales@example.com"): 1})
     assert [world.read(one)["resolved"]["outcome"] for one in (path, record)] == ["routed", "routed"]
     assert [one.levelno for one in caplog.records].count(logging.ERROR) == 1
 
 
-def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: ReplayWorld) -> None:
-    record = world.gives_up(BILLING, letter("sales@example.com"))
+def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: ReplayFixture) -> None:
+    record = world.dead_letter(BILLING, letter("sales@example.com"))
     world.replay(BILLING, record)
     assert world.read(record)["resolved"]["outcome"] == "unhandled"
-    world.ask(BOTH, world.only("unhandled/"))
-    [announcement] = world.announced()
-    sorter = world.failing(BOTH).router
-    sorter.record_error(announcement, MessageMissing("the second time"))
-    sorter.dead_letter(announcement)
+    world.request_replay(BOTH, world.only_path("unhandled/"))
+    [route_request] = world.take_route_requests()
+    router = world.app_with_failing_parser(BOTH).router
+    router.record_error(route_request, MessageMissing("the second time"))
+    router.dead_letter(route_request)
     assert world.read(record)["resolved"] is None
     assert world.read(record)["error"] == "the second time"
 
 
-def test_a_recipient_who_has_a_result_keeps_it_and_a_new_one_gets_one(world: ReplayWorld) -> None:
-    world.collect(BILLING, letter("billing@example.com, clerk@example.com"))
-    world.collect(
+def test_a_recipient_who_has_a_result_keeps_it_and_a_new_one_gets_one(world: ReplayFixture) -> None:
+    world.poll_and_route(BILLING, letter("billing@example.com, clerk@example.com"))
+    world.poll_and_route(
         BILLING, letter("billing@example.com, clerk@example.com", text="text\r\n\r\nwith a footer"), mailbox="office"
     )
-    first, path = world.only("routed/"), world.only("duplicates/office/")
+    first, path = world.only_path("routed/"), world.only_path("duplicates/office/")
     before = world.stores.blobs.read(first)
     world.replay(CLERK, path)
     assert world.stores.blobs.read(first) == before
     assert world.results() == Counter({("billing", "billing@example.com"): 1, ("clerk", "clerk@example.com"): 1})
     record = world.read(path)
-    assert [one["recipient"] for one in record["duplicates"]] == ["billing@example.com"]
+    assert [duplicate["recipient"] for duplicate in record["duplicates"]] == ["billing@example.com"]
     assert record["resolved"] is None, "for billing@ it is a duplicate still"
     [receipt] = [one for one in world.receipts() if one.mailbox == "office"]
     assert sorted(what.split(" ")[0] for what in receipt.outcomes.values()) == ["duplicate", "routed"]
 
 
-def test_a_result_that_a_consumer_took_away_is_not_written_anew(world: ReplayWorld) -> None:
-    world.collect(BILLING, letter("billing@example.com, sales@example.com"))
-    taken = world.only("routed/")
+def test_a_result_that_a_consumer_deleted_is_not_written_again(world: ReplayFixture) -> None:
+    world.poll_and_route(BILLING, letter("billing@example.com, sales@example.com"))
+    taken = world.only_path("routed/")
     world.stores.blobs.delete_many([taken])
     [receipt] = world.receipts()
     app = world.app(BOTH)
     assert app.router.route(RouteRequest(receipt.arrival, replay=ReplayRequest("failed/x"))) == "routed"
-    assert world.only("routed/").startswith("routed/sales/")
+    assert world.only_path("routed/").startswith("routed/sales/")
     [receipt] = world.receipts()
     assert receipt.outcomes["billing@example.com"] == f"routed {taken}"
 
 
-def test_a_replay_that_finds_nobody_again_leaves_the_record_open(world: ReplayWorld) -> None:
-    world.collect(BILLING, letter("sales@example.com"))
-    record = world.only("unhandled/")
+def test_a_replay_without_a_match_leaves_the_record_unresolved(world: ReplayFixture) -> None:
+    world.poll_and_route(BILLING, letter("sales@example.com"))
+    record = world.only_path("unhandled/")
     before = world.stores.blobs.read(record)
     world.replay(BILLING, record)
     assert world.stores.blobs.read(record) == before
@@ -123,8 +123,8 @@ def test_a_replay_that_finds_nobody_again_leaves_the_record_open(world: ReplayWo
     assert world.receipts()[0].outcomes == {"*": "unhandled conditions"}
 
 
-def test_a_replay_takes_nothing_back_when_routes_are_gone(world: ReplayWorld) -> None:
-    record = world.gives_up(BILLING, letter("billing@example.com"))
+def test_a_replay_keeps_results_when_routes_are_gone(world: ReplayFixture) -> None:
+    record = world.dead_letter(BILLING, letter("billing@example.com"))
     world.replay(BILLING, record)
     [before] = world.receipts()
     world.replay({"ROUTES__other__ADDRESS": "other@example.com"}, record)
@@ -134,22 +134,24 @@ def test_a_replay_takes_nothing_back_when_routes_are_gone(world: ReplayWorld) ->
     assert world.paths("unhandled/") == []
 
 
-def test_a_blocked_message_is_routed_once_its_sender_is_not(world: ReplayWorld) -> None:
-    world.collect({**BILLING, "MAILBOXES__support__BLOCKED_SENDERS": "*@b.example"}, letter("billing@example.com"))
-    record = world.only("blocked/")
+def test_a_blocked_message_is_routed_once_its_sender_is_not(world: ReplayFixture) -> None:
+    world.poll_and_route(
+        {**BILLING, "MAILBOXES__support__BLOCKED_SENDERS": "*@b.example"}, letter("billing@example.com")
+    )
+    record = world.only_path("blocked/")
     world.replay(BILLING, record)
     assert world.results() == Counter({("billing", "billing@example.com"): 1})
     assert world.read(record)["resolved"]["outcome"] == "routed"
 
 
-def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayWorld) -> None:
-    world.collect(BOTH, TO_BOTH)
-    first = world.only("routed/billing/")
-    world.ask(BOTH, first, reissue=True)
-    [announcement] = world.announced()
+def test_reissue_writes_a_new_result_that_names_the_replaced_one(world: ReplayFixture) -> None:
+    world.poll_and_route(BOTH, TO_BOTH)
+    first = world.only_path("routed/billing/")
+    world.request_replay(BOTH, first, reissue=True)
+    [route_request] = world.take_route_requests()
     app = world.app(BOTH)
     for _ in range(2):  # delivered twice
-        app.router.route(announcement)
+        app.router.route(route_request)
     [new] = set(world.paths("routed/billing/")) - {first}
     assert new.startswith(first.removesuffix(".json") + "-")
     assert len(new) == len(first) + 13
@@ -161,50 +163,50 @@ def test_again_writes_a_new_result_that_names_what_it_replaces(world: ReplayWorl
     world.replay(BOTH, new, reissue=True)
     assert len(world.paths("routed/billing/")) == 3
     world.replay(BOTH, "routed/", reissue=True)
-    assert len(world.paths("routed/")) == 6, "each first result is written anew, and not what replaced one"
-    assert world.pending() == 0
+    assert len(world.paths("routed/")) == 6, "each first result is written again, and not its replacement"
+    assert world.outbox_size() == 0
 
 
-def test_sweep_announces_a_lost_replay_again_with_the_same_meaning(world: ReplayWorld) -> None:
-    world.collect(BOTH, TO_BOTH)
-    first = world.only("routed/billing/")
-    world.ask(BOTH, first, reissue=True)
-    [lost] = world.announced()
+def test_sweep_publishes_a_lost_replay_again_unchanged(world: ReplayFixture) -> None:
+    world.poll_and_route(BOTH, TO_BOTH)
+    first = world.only_path("routed/billing/")
+    world.request_replay(BOTH, first, reissue=True)
+    [lost] = world.take_route_requests()
     [receipt] = world.receipts()
     world.app(BOTH).router.route(RouteRequest(receipt.arrival))
-    assert world.pending() == 1, "what is done is not the replay"
+    assert world.outbox_size() == 1, "what is done is not the replay"
     app = world.app(BOTH)
     assert app.router.sweep(timedelta(0)) == 1
-    assert world.announced() == [lost]
+    assert world.take_route_requests() == [lost]
     assert app.router.sweep(timedelta(0)) == 1
     work_until_idle(app)
     assert len(world.paths("routed/billing/")) == 2
-    assert world.pending() == 0
+    assert world.outbox_size() == 0
 
 
-def test_a_first_try_that_a_replay_overtakes_leaves_no_open_record(world: ReplayWorld) -> None:
+def test_a_first_attempt_that_a_replay_overtakes_leaves_no_unresolved_record(world: ReplayFixture) -> None:
     world.servers["support"].deliver(TO_BOTH)
     app = world.app({"ROUTES__rest__ADDRESS": "rest@example.com"})
     app.poller.poll(Poll("support", PollReason.MANUAL))
-    [first] = world.announced()
+    [first] = world.take_route_requests()
 
     def read(data: bytes) -> Message:
         world.app(BOTH).router.route(replace(first, replay=ReplayRequest("unhandled/x")))
         return parse(data)
 
-    replace(app.router, read=read).route(first)
-    assert world.read(world.only("unhandled/"))["resolved"]["results"] == world.paths("routed/")
+    replace(app.router, parse=read).route(first)
+    assert world.read(world.only_path("unhandled/"))["resolved"]["results"] == world.paths("routed/")
     [receipt] = world.receipts()
     assert set(receipt.outcomes) == {"billing@example.com", "sales@example.com"}
-    assert world.pending() == 0
+    assert world.outbox_size() == 0
 
 
-def test_records_are_found_by_day_kind_and_mailbox(world: ReplayWorld) -> None:
-    world.collect(BILLING, letter("sales@example.com", 1), letter("clerk@example.com", 2))
-    world.collect(BILLING, letter("clerk@example.com", 3), mailbox="office")
+def test_records_are_found_by_day_kind_and_mailbox(world: ReplayFixture) -> None:
+    world.poll_and_route(BILLING, letter("sales@example.com", 1), letter("clerk@example.com", 2))
+    world.poll_and_route(BILLING, letter("clerk@example.com", 3), mailbox="office")
     today = utc_now().date()
     yesterday = today - timedelta(days=1)
-    for wanted, count in (
+    for options, count in (
         ({"since": today}, 3),
         ({"since": yesterday, "until": today}, 3),
         ({"since": today - timedelta(days=40), "until": today, "mailbox": "support"}, 2),
@@ -214,8 +216,8 @@ def test_records_are_found_by_day_kind_and_mailbox(world: ReplayWorld) -> None:
         ({"since": today, "kind": "failed"}, 0),
         ({"since": today, "kind": "unhandled"}, 3),
     ):
-        assert world.ask(BOTH, dry_run=True, **wanted).counts.total() == count, wanted
-    outcome = world.ask(BOTH, since=today, dry_run=True)
+        assert world.request_replay(BOTH, dry_run=True, **options).counts.total() == count, options
+    outcome = world.request_replay(BOTH, since=today, dry_run=True)
     assert outcome.counts == Counter(
         {
             ("unhandled", "support", "routed"): 1,
@@ -223,57 +225,57 @@ def test_records_are_found_by_day_kind_and_mailbox(world: ReplayWorld) -> None:
             ("unhandled", "office", "unhandled"): 1,
         }
     )
-    assert world.announced() == []
-    assert world.pending() == 0
+    assert world.take_route_requests() == []
+    assert world.outbox_size() == 0
     world.replay(BOTH, since=today)
     again = world.replay(BOTH, since=today)
     assert (again.counts.total(), again.resolved) == (2, 1)
 
 
-def test_what_cannot_be_replayed_is_refused_and_told(world: ReplayWorld) -> None:
-    world.collect(BILLING, letter("sales@example.com"), letter("billing@example.com", 2))
-    record, result = world.only("unhandled/"), world.only("routed/")
+def test_a_path_that_cannot_be_replayed_is_rejected_with_the_reason(world: ReplayFixture) -> None:
+    world.poll_and_route(BILLING, letter("sales@example.com"), letter("billing@example.com", 2))
+    record, result = world.only_path("unhandled/"), world.only_path("routed/")
     for path in (result, "messages/", "unreadable/support/x", "oversized/support/", "unhandled", "unhandled/../x", "/"):
         with pytest.raises(ConfigurationError):
-            world.ask(BILLING, path)
+            world.request_replay(BILLING, path)
     with pytest.raises(ConfigurationError):
-        world.ask(BILLING, record, reissue=True)
+        world.request_replay(BILLING, record, reissue=True)
     with pytest.raises(MessageMissing):
-        world.ask(BILLING, "unhandled/nowhere/")
+        world.request_replay(BILLING, "unhandled/nowhere/")
     world.stores.blobs.create("unhandled/support/2026/11/24/junk.json", b"[1]", content_type="application/json")
     [receipt] = [one for one in world.receipts() if "*" in one.outcomes]
     world.stores.records.delete_many(Table.RECEIPTS, [receipt.arrival])
-    outcome = world.ask(BILLING, "unhandled/")
+    outcome = world.request_replay(BILLING, "unhandled/")
     assert outcome.counts.total() == 0
     assert sorted(outcome.failures) == sorted(
         [
-            f"{record}: its arrival has no receipt, or was erased",
-            "unhandled/support/2026/11/24/junk.json is no record of Mailroom's: it names no arrival",
+            f"{record}: its arrival has no receipt, or was forgotten",
+            "unhandled/support/2026/11/24/junk.json is not a record that Mailroom wrote: it names no arrival",
         ]
     )
-    assert world.announced() == []
+    assert world.take_route_requests() == []
 
 
-def test_a_replay_of_bytes_that_are_gone_says_so(world: ReplayWorld) -> None:
-    world.collect(BILLING, letter("sales@example.com"))
+def test_a_replay_of_bytes_that_are_gone_says_so(world: ReplayFixture) -> None:
+    world.poll_and_route(BILLING, letter("sales@example.com"))
     [receipt] = world.receipts()
     world.stores.blobs.delete_many([raw_path(receipt.message)])
-    outcome = world.ask(BOTH, "unhandled/", dry_run=True)
+    outcome = world.request_replay(BOTH, "unhandled/", dry_run=True)
     assert outcome.counts == Counter({("unhandled", "support", "bytes missing"): 1})
-    world.ask(BOTH, "unhandled/")
-    [announcement] = world.announced()
+    world.request_replay(BOTH, "unhandled/")
+    [route_request] = world.take_route_requests()
     with pytest.raises(MessageMissing, match=r"raw\.eml"):
-        world.app(BOTH).router.route(announcement)
+        world.app(BOTH).router.route(route_request)
 
 
-def test_what_was_forgotten_is_not_replayed(world: ReplayWorld) -> None:
-    world.collect(BILLING, letter("sales@example.com"))
-    world.ask(BOTH, "unhandled/")
-    [announcement] = world.announced()
-    world.stores.records.merge(Table.RECEIPTS, announcement.arrival, {"state": State.ERASED.value})
-    assert world.ask(BOTH, "unhandled/").failures == [
-        f"{world.only('unhandled/')}: its arrival has no receipt, or was erased"
+def test_an_erased_message_is_not_replayed(world: ReplayFixture) -> None:
+    world.poll_and_route(BILLING, letter("sales@example.com"))
+    world.request_replay(BOTH, "unhandled/")
+    [route_request] = world.take_route_requests()
+    world.stores.records.merge(Table.RECEIPTS, route_request.arrival, {"state": State.ERASED.value})
+    assert world.request_replay(BOTH, "unhandled/").failures == [
+        f"{world.only_path('unhandled/')}: its arrival has no receipt, or was forgotten"
     ]
-    assert world.app(BOTH).router.route(announcement) == "before"
+    assert world.app(BOTH).router.route(route_request) == "already-processed"
     assert world.results() == Counter()
-    assert world.pending() == 0
+    assert world.outbox_size() == 0

@@ -1,4 +1,4 @@
-"""Rules 8.1 and 4.4 for replays: whatever befalls one, at whatever step, and whatever runs beside it."""
+"""Rules 8.1 and 4.4 for replays: injected faults at every step, and concurrent work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.errors import ServiceUnavailable, TransientError
 from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import State
 from tests.integration.interleaving import Turns
-from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayWorld, letter
+from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import let_time_pass
@@ -29,41 +29,41 @@ TO_THREE = letter("sales@example.com, billing@example.com, clerk@example.com")
 SEEDS = {"folder": size(15, soak=200), "azure": size(2, soak=20)}
 
 
-def beginning(storage: str) -> tuple[ReplayWorld, str]:
-    """A message with a result for billing@, a duplicates record of its copy, and the copy's path to be replayed."""
-    world = ReplayWorld(storage)
-    world.collect(BILLING, TO_THREE)
-    world.collect(BILLING, TO_THREE, mailbox="office")
-    return world, world.only("duplicates/office/")
+def beginning(storage: str) -> tuple[ReplayFixture, str]:
+    """Store a message with a result for billing@ and a copy with a duplicates record; return the record's path."""
+    world = ReplayFixture(storage)
+    world.poll_and_route(BILLING, TO_THREE)
+    world.poll_and_route(BILLING, TO_THREE, mailbox="office")
+    return world, world.only_path("duplicates/office/")
 
 
-def assert_as_after_one_replay(world: ReplayWorld, path: str, first: str) -> None:
+def assert_as_after_one_replay(world: ReplayFixture, path: str, first: str) -> None:
     assert world.results() == Counter(
         {("billing", "billing@example.com"): 1, ("sales", "sales@example.com"): 1, ("clerk", "clerk@example.com"): 1}
     )
-    assert world.only("routed/billing/") == first
+    assert world.only_path("routed/billing/") == first
     assert world.paths("unhandled/", "failed/", "blocked/") == []
-    assert [one["recipient"] for one in world.read(path)["duplicates"]] == ["billing@example.com"]
-    receipts = {one.mailbox: one for one in world.receipts()}
-    assert {one.state for one in receipts.values()} == {State.ROUTED}
-    fates = sorted(what.partition(" ")[0] for what in receipts["office"].outcomes.values())
-    assert fates == ["duplicate", "routed", "routed"]
+    assert [duplicate["recipient"] for duplicate in world.read(path)["duplicates"]] == ["billing@example.com"]
+    receipts = {receipt.mailbox: receipt for receipt in world.receipts()}
+    assert {receipt.state for receipt in receipts.values()} == {State.ROUTED}
+    outcomes = sorted(what.partition(" ")[0] for what in receipts["office"].outcomes.values())
+    assert outcomes == ["duplicate", "routed", "routed"]
     for what in receipts["office"].outcomes.values():
         assert not what.startswith("routed ") or world.stores.blobs.exists(what.removeprefix("routed "))
-    assert world.pending() == 0
+    assert world.outbox_size() == 0
 
 
-def work_with(world: ReplayWorld, faults: Faults) -> None:
-    """A process works on the queues until a fault ends it, or until it is idle."""
+def work_with(world: ReplayFixture, faults: Faults) -> None:
+    """Run a process on the queues until an injected fault ends it, or until it is idle."""
     with suppress(ProcessGone, Exception):
         work_until_idle(world.app(CLERK, faults.stores(world.stores)))
 
 
 def steps(folder: Path) -> int:
-    """How many operations an undisturbed replay makes."""
+    """Return the number of operations of an undisturbed replay."""
     world, path = beginning(f"folder:{folder}")
-    first = world.only("routed/")
-    world.ask(CLERK, path)
+    first = world.only_path("routed/")
+    world.request_replay(CLERK, path)
     faults = Faults()
     work_with(world, faults)
     assert_as_after_one_replay(world, path, first)
@@ -72,14 +72,14 @@ def steps(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
-def test_8_1_a_replay_that_a_fault_meets_at_any_step_is_done_once(way: Way, tmp_path: Path) -> None:
+def test_8_1_a_replay_with_an_injected_fault_at_any_step_is_done_once(way: Way, tmp_path: Path) -> None:
     count = steps(tmp_path / "steps")
     assert count > 20
     for at in range(1, count + 1):
         folder = tmp_path / str(at)
         world, path = beginning(f"folder:{folder}")
-        first = world.only("routed/")
-        world.ask(CLERK, path)
+        first = world.only_path("routed/")
+        world.request_replay(CLERK, path)
         faults = Faults(at, way)
         work_with(world, faults)
         let_time_pass(folder)
@@ -93,16 +93,16 @@ def test_8_1_a_replay_that_a_fault_meets_at_any_step_is_done_once(way: Way, tmp_
 
 
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
-def test_8_1_a_fault_while_a_replay_is_asked_for_doubles_nothing(way: Way, tmp_path: Path) -> None:
+def test_8_1_a_fault_while_a_replay_is_requested_duplicates_nothing(way: Way, tmp_path: Path) -> None:
     for at in range(1, 6):
         world, path = beginning(f"folder:{tmp_path / str(at)}")
-        first = world.only("routed/")
+        first = world.only_path("routed/")
         with suppress(ProcessGone, ServiceUnavailable):
-            world.ask(CLERK, path, stores=Faults(at, way).stores(world.stores))
+            world.request_replay(CLERK, path, stores=Faults(at, way).stores(world.stores))
         app = world.app(CLERK)
         app.router.sweep(timedelta(0))
         work_until_idle(app)
-        world.ask(CLERK, path)  # the operator asks once more, not knowing how far it came
+        world.request_replay(CLERK, path)  # the operator asks once more, not knowing how far it came
         work_until_idle(app)
         assert_as_after_one_replay(world, path, first)
         world.stores.close()
@@ -112,14 +112,14 @@ Job = tuple[App, RouteRequest]
 
 
 def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
-    """Run jobs beside each other; what died or was to be tried again comes again, alone, until it is done."""
+    """Run jobs concurrently; retry the ones that died or failed, alone, until they are done."""
     done = set()
 
     def job(number: int) -> Callable[[Turns, int], None]:
         def work(turns: Turns, worker: int) -> None:
-            app, announcement = jobs[number]
+            app, route_request = jobs[number]
             with suppress(TransientError):
-                replace(app.router, stores=turns.stores(app.storage, worker)).route(announcement)
+                replace(app.router, storage=turns.stores(app.storage, worker)).route(route_request)
                 done.add(number)
 
         return work
@@ -127,11 +127,11 @@ def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
     Turns(random, deaths).run([job(number) for number in range(len(jobs))])
     left = [one for number, one in enumerate(jobs) if number not in done]
     random.shuffle(left)
-    for app, announcement in left:
-        app.router.route(announcement)
+    for app, route_request in left:
+        app.router.route(route_request)
 
 
-def assert_routed_for_three(world: ReplayWorld, again: int) -> None:
+def assert_routed_for_three(world: ReplayFixture, again: int) -> None:
     [receipt] = world.receipts()
     assert receipt.state is State.ROUTED
     assert set(receipt.outcomes) == {"sales@example.com", "billing@example.com", "clerk@example.com"}
@@ -142,26 +142,26 @@ def assert_routed_for_three(world: ReplayWorld, again: int) -> None:
         | {("clerk", "clerk@example.com"): 1}
     )
     for path in world.paths("unhandled/"):
-        assert world.read(path)["resolved"] is not None, "it has results, and its record says that nobody has any"
+        assert world.read(path)["resolved"] is not None, "it has results, and its record says that it has none"
     assert world.paths("duplicates/", "failed/", "blocked/") == []
-    assert world.pending() == 0
+    assert world.outbox_size() == 0
 
 
 @pytest.mark.parametrize("deaths", [0.0, 0.03])
-def test_4_4_replays_beside_each_other_give_each_recipient_one_result(
+def test_4_4_concurrent_replays_give_each_recipient_one_result(
     storage: str, deaths: float, request: pytest.FixtureRequest
 ) -> None:
     for seed, place in places(storage, request):
-        world = ReplayWorld(place)
-        world.collect(BILLING, TO_THREE)
-        billing = world.only("routed/")
+        world = ReplayFixture(place)
+        world.poll_and_route(BILLING, TO_THREE)
+        billing = world.only_path("routed/")
         [receipt] = world.receipts()
-        asked = [
+        replays = [
             (CLERK, ReplayRequest("failed/x")),
             (BOTH, ReplayRequest("blocked/x")),
             (BILLING, ReplayRequest(billing, "one")),
         ]
-        jobs = [(world.app(routes), RouteRequest(receipt.arrival, replay=replay)) for routes, replay in asked]
+        jobs = [(world.app(routes), RouteRequest(receipt.arrival, replay=replay)) for routes, replay in replays]
         with told_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
             assert_routed_for_three(world, again=1)
@@ -169,16 +169,16 @@ def test_4_4_replays_beside_each_other_give_each_recipient_one_result(
 
 
 @pytest.mark.parametrize("deaths", [0.0, 0.03])
-def test_4_4_a_replay_beside_the_first_try_gives_each_recipient_one_result(
+def test_4_4_a_replay_during_the_first_attempt_gives_each_recipient_one_result(
     storage: str, deaths: float, request: pytest.FixtureRequest
 ) -> None:
     for seed, place in places(storage, request):
-        world = ReplayWorld(place)
+        world = ReplayFixture(place)
         world.servers["support"].deliver(TO_THREE)
         world.app(NOBODY).poller.poll(Poll("support", PollReason.MANUAL))
-        [first] = world.announced()
+        [first] = world.take_route_requests()
         again = RouteRequest(first.arrival, replay=ReplayRequest("unhandled/x"))
-        # The routes change between the two; and an old worker still has those that are for nobody.
+        # The routes change between the two, and an old worker still has routes that match no recipient.
         jobs = [(world.app(NOBODY), first), (world.app(CLERK), again), (world.app(NOBODY), again)]
         with told_seed(seed):
             run_in_turns(jobs, Random(seed), deaths)
@@ -195,7 +195,7 @@ def told_seed(seed: int) -> Iterator[None]:
 
 
 def places(storage: str, request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
-    """A storage of its own for each seed."""
+    """Return a new storage for each seed."""
     if storage.startswith("folder:"):
         yield from ((seed, f"{storage}-{seed}") for seed in range(SEEDS["folder"]))
         return

@@ -1,4 +1,4 @@
-"""The routes file while the app runs: it changes, is wrong, is gone, and its storage is ill."""
+"""The routes file while the app runs: it changes, is invalid, is deleted, and its storage is unavailable."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from shared.config import ROUTES_PATH, AppSettings, load_settings
-from shared.dispatch.route_repository import LOOK_EVERY, RouteRepository
+from shared.dispatch.route_repository import CHECK_INTERVAL, RouteRepository
 from shared.errors import ServiceUnavailable
 from shared.receipts import State
 from shared.storage.base import Blobs, BlobVersion, Storage
 from shared.storage.factory import open_storage
-from tests.integration.routing_fixture import DAY, Doing, World, letter
+from tests.integration.routing_fixture import DAY, InterceptedCalls, RoutingFixture, letter
 from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
 from tests.servers.pump import poll, work_until_idle
 from tests.servers.routes_file import store_routes
@@ -27,7 +27,7 @@ ORDERS = {"orders": {"ADDRESS": "orders@example.com"}}
 
 @dataclass
 class Watched:
-    """Blobs that note how the file is read. `ill` makes that fail."""
+    """Blobs that record how the file is read. `ill` makes that fail."""
 
     inner: Blobs
     ill: bool = False
@@ -38,14 +38,14 @@ class Watched:
         self.looks += 1
         if self.ill:
             raise ServiceUnavailable("ill")
-        found = self.inner.read_version(path, unless_etag=unless_etag)
-        self.contents += found is not None and found.data is not None
-        return found
+        blob = self.inner.read_version(path, unless_etag=unless_etag, max_bytes=max_bytes)
+        self.contents += blob is not None and blob.data is not None
+        return blob
 
 
 @dataclass
 class Desk:
-    """A book on a real storage, and a clock."""
+    """A route repository on a real storage, and a time that is set."""
 
     settings: AppSettings
     stores: Storage
@@ -64,7 +64,7 @@ class Desk:
         return [route.name for route in self.book.read().routes]
 
     def later(self) -> None:
-        self.time += LOOK_EVERY
+        self.time += CHECK_INTERVAL
 
 
 @pytest.fixture
@@ -77,10 +77,10 @@ def desk(storage: str) -> Iterator[Desk]:
     stores.close()
 
 
-def test_3_1_the_file_counts_as_it_stands_ten_seconds_ago_at_most(desk: Desk) -> None:
+def test_3_1_a_changed_file_applies_within_ten_seconds(desk: Desk) -> None:
     assert desk.names() == []
     store_routes(desk.stores.blobs, SALES)
-    desk.time += LOOK_EVERY - timedelta(seconds=1)
+    desk.time += CHECK_INTERVAL - timedelta(seconds=1)
     assert desk.names() == []
     desk.time += timedelta(seconds=1)
     assert desk.names() == ["sales"]
@@ -93,7 +93,7 @@ def test_3_1_the_file_counts_as_it_stands_ten_seconds_ago_at_most(desk: Desk) ->
     assert desk.book.read().from_file is None
 
 
-def test_the_storage_is_asked_seldom_and_for_the_content_only_when_it_changed(desk: Desk) -> None:
+def test_the_file_is_checked_seldom_and_read_only_when_it_changed(desk: Desk) -> None:
     store_routes(desk.stores.blobs, SALES)
     first = desk.book.read()
     for _ in range(100):
@@ -105,10 +105,10 @@ def test_the_storage_is_asked_seldom_and_for_the_content_only_when_it_changed(de
     assert (desk.watched.looks, desk.watched.contents) == (4, 1)
     desk.time -= timedelta(days=1)
     assert desk.book.read() is first
-    assert desk.watched.looks == 5, "a clock that was set back does not stop it from looking"
+    assert desk.watched.looks == 5, "a system time that was set back does not stop the checks"
 
 
-def test_a_storage_that_is_ill_at_the_first_need_makes_mail_wait(desk: Desk) -> None:
+def test_mail_waits_while_storage_is_unavailable_at_the_first_read(desk: Desk) -> None:
     store_routes(desk.stores.blobs, SALES)
     desk.watched.ill = True
     for _ in range(2):
@@ -118,7 +118,7 @@ def test_a_storage_that_is_ill_at_the_first_need_makes_mail_wait(desk: Desk) -> 
     assert desk.names() == ["sales"]
 
 
-def test_a_storage_that_is_ill_later_leaves_what_was_seen(desk: Desk) -> None:
+def test_the_last_routes_stay_in_use_while_storage_is_unavailable(desk: Desk) -> None:
     store_routes(desk.stores.blobs, SALES)
     assert desk.names() == ["sales"]
     store_routes(desk.stores.blobs, ORDERS)
@@ -126,19 +126,19 @@ def test_a_storage_that_is_ill_later_leaves_what_was_seen(desk: Desk) -> None:
     desk.later()
     for _ in range(5):
         assert desk.names() == ["sales"]
-    assert desk.watched.looks == 2, "it is not asked more often for being ill"
+    assert desk.watched.looks == 2, "an unavailable storage is not read more often"
     desk.watched.ill = False
     desk.later()
     assert desk.names() == ["orders"]
 
 
-def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_are_logged_once_per_change(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "mailroom.routes")
 
     def logged() -> list[str]:
-        found = [record.getMessage() for record in caplog.records]
+        messages = [record.getMessage() for record in caplog.records]
         caplog.clear()
-        return found
+        return messages
 
     store_routes(desk.stores.blobs, {f"route_{n}": {"ADDRESS": "nobody"} for n in range(30)})
     for _ in range(3):
@@ -157,7 +157,7 @@ def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCap
     desk.later()
     assert desk.names() == ["sales"]
     changed, doubtful = logged()
-    assert changed == "routes-changed: config/routes.json was read anew, with 1 routes"
+    assert changed == "routes-changed: config/routes.json was read again, with 1 routes"
     assert doubtful.startswith("routes-doubtful: MAILBOXES__support__ADDRESS: support@example.com has no route")
     store_routes(desk.stores.blobs, {**SALES, **ORDERS})
     desk.later()
@@ -166,13 +166,13 @@ def test_what_is_wrong_is_logged_once_a_change(desk: Desk, caplog: pytest.LogCap
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    world = RoutingFixture(tmp_path)
     yield world
     world.stores.close()
 
 
-def test_3_1_a_route_that_is_added_takes_mail_without_a_restart(world: World) -> None:
+def test_3_1_an_added_route_applies_without_a_restart(world: RoutingFixture) -> None:
     app = world.app()
     for times, to in enumerate(("orders@example.com", "orders+2@example.com")):
         world.servers["support"].deliver(letter(to))
@@ -180,11 +180,11 @@ def test_3_1_a_route_that_is_added_takes_mail_without_a_restart(world: World) ->
         work_until_idle(app)
         assert len(world.results()) == times
         store_routes(world.stores.blobs, ORDERS)
-        world.time += LOOK_EVERY
+        world.time += CHECK_INTERVAL
     assert world.results() == [("orders", "orders+2@example.com")]
 
 
-def test_8_1_while_the_file_is_wrong_mail_is_collected_and_waits_and_none_is_lost(world: World) -> None:
+def test_8_1_while_the_file_is_invalid_mail_is_collected_and_waits_and_none_is_lost(world: RoutingFixture) -> None:
     app = world.app()
     store_routes(
         world.stores.blobs, {"orders": {"ADDRESS": "orders@example.com", "MAILBOX": "support", "SENDERS": "all"}}
@@ -198,7 +198,7 @@ def test_8_1_while_the_file_is_wrong_mail_is_collected_and_waits_and_none_is_los
     assert sorted(receipt.state for receipt in world.receipts()) == [State.ROUTED, State.STORED]
 
     store_routes(world.stores.blobs, ORDERS)
-    world.time += LOOK_EVERY
+    world.time += CHECK_INTERVAL
     let_time_pass(world.folder)
     work_until_idle(app)
     assert world.results() == [("office", "office@example.com"), ("orders", "orders@example.com")]
@@ -218,14 +218,14 @@ WRONG_SETTINGS = {
         ["support"],
     ),
 }
-"""By the setting that is wrong: settings, and the mailboxes whose mail waits for it."""
+"""By the invalid setting: settings, and the mailboxes whose mail waits for it."""
 
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS)
-def test_8_1_while_a_setting_of_a_route_is_wrong_mail_is_collected_and_waits(
-    world: World, wrong: str, caplog: pytest.LogCaptureFixture
+def test_8_1_while_a_setting_of_a_route_is_invalid_mail_is_collected_and_waits(
+    world: RoutingFixture, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    values, waiting = WRONG_SETTINGS[wrong]
+    values, waiting_mailboxes = WRONG_SETTINGS[wrong]
     world.values |= values
     for name, server in world.servers.items():
         server.deliver(letter(f"orders@example.com, {name}@example.com"))
@@ -234,12 +234,15 @@ def test_8_1_while_a_setting_of_a_route_is_wrong_mail_is_collected_and_waits(
     work_until_idle(app)
     assert not any(server.messages for server in world.servers.values()), "it is collected"
     receipts = {receipt.mailbox: receipt for receipt in world.receipts()}
-    held = sorted(name for name, receipt in receipts.items() if receipt.state is State.STORED)
-    assert held == waiting
+    actually_waiting = sorted(name for name, receipt in receipts.items() if receipt.state is State.STORED)
+    assert actually_waiting == waiting_mailboxes
     assert {receipt.last_error for receipt in receipts.values()} == {""}
-    assert {route for route, _ in world.results()}.isdisjoint(waiting)
+    assert {route for route, _ in world.results()}.isdisjoint(waiting_mailboxes)
     assert not world.paths("unhandled/")
-    assert sum(f"routes-wrong: mail waits until they are right: {wrong}" in line for line in caplog.messages) == 1
+    assert (
+        sum(f"routes-wrong: mail waits until these errors are corrected: {wrong}" in line for line in caplog.messages)
+        == 1
+    )
 
     for key in values:
         del world.values[key]
@@ -251,14 +254,14 @@ def test_8_1_while_a_setting_of_a_route_is_wrong_mail_is_collected_and_waits(
     assert not world.paths("failed/")
 
 
-def test_8_1_a_storage_that_does_not_give_the_file_out_counts_against_no_message(world: World) -> None:
+def test_8_1_an_unreadable_routes_file_counts_no_attempt_against_a_message(world: RoutingFixture) -> None:
     def ill(path: str, **_: object) -> None:
         if path == ROUTES_PATH:
             raise ServiceUnavailable("ill")
 
     store_routes(world.stores.blobs, ORDERS)
     world.servers["support"].deliver(letter("orders@example.com"))
-    app = world.app(replace(world.stores, blobs=Doing(world.stores.blobs, version=ill)))
+    app = world.app(replace(world.stores, blobs=InterceptedCalls(world.stores.blobs, version=ill)))
     poll(app, "support")
     for _ in range(7):
         let_time_pass(world.folder)
@@ -269,7 +272,7 @@ def test_8_1_a_storage_that_does_not_give_the_file_out_counts_against_no_message
     assert world.results() == [("orders", "orders@example.com")]
 
 
-def test_every_route_of_the_settings_may_stand_in_the_file_instead(world: World) -> None:
+def test_every_route_of_the_settings_may_be_in_the_file_instead(world: RoutingFixture) -> None:
     routes: dict[str, dict[str, str]] = {}
     for key, value in TWO_MAILBOXES.items():
         kind, name, setting = key.split("__")

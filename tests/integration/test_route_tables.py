@@ -1,4 +1,4 @@
-"""The table of rule 3.5, row by row and from raw bytes on: what comes in, and who has a result of it in the end.
+"""The table of rule 3.5, row by row and from raw bytes on: which mail arrives, and which recipients have a result.
 
 Rows of mail to an alias (docs/how-to/aliases.md) run on the mailbox `production`, over each protocol.
 """
@@ -17,7 +17,7 @@ from shared.bootstrap import build_app
 from shared.config import load_settings
 from shared.storage.factory import open_storage
 from tests.end_to_end.command import mailboxes
-from tests.integration.routing_fixture import World
+from tests.integration.routing_fixture import RoutingFixture
 from tests.servers.dovecot import Dovecot
 from tests.servers.graph import Graph
 from tests.servers.memory_mailbox import MemoryServer
@@ -44,10 +44,10 @@ def wildcard(mailbox: str) -> dict[str, str]:
 
 
 def mail(to: str = "", cc: str = "", *, sender: str = STRANGER, above: str = "", below: str = "") -> bytes:
-    """A message as a receiving server hands it out; Bcc is whatever mailbox it comes in without being named.
+    """Return a message as a receiving server delivers it; a mailbox that no header names is a Bcc.
 
     Args:
-        to: its To; without one, nobody is named.
+        to: its To; without one, no recipient is named.
         cc: its Cc.
         sender: its From.
         above: a header line that the receiving server wrote above its Received.
@@ -199,14 +199,14 @@ BY_ADDRESS = ("production", "production@example.com", "to")
 
 
 def by_alias(where: str) -> set[tuple[str, str, str]]:
-    """The one result of mail to the alias, by the header that named it."""
+    """The only result of mail to the alias, by the header that named it."""
     return {("sales", "sales@example.com", where)}
 
 
 def production(data: bytes, results: set[tuple[str, str, str]], **settings: str) -> Row:
     """A row with mail for the mailbox `production`; `settings` are further ones of that mailbox."""
-    given = {f"MAILBOXES__production__{name}": value for name, value in settings.items()}
-    return Row(PRODUCTION | given, [("production", data)], results)
+    extra = {f"MAILBOXES__production__{name}": value for name, value in settings.items()}
+    return Row(PRODUCTION | extra, [("production", data)], results)
 
 
 FOR_SALES = f"Received: {OURS.replace(' id', ' for <sales@example.com> id')}"
@@ -254,20 +254,20 @@ TO_ALIAS = {
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.stores.close()
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
-def test_3_5_the_table(world: World, row: Row) -> None:
+def test_3_5_the_table(world: RoutingFixture, row: Row) -> None:
     world.values = {**MAILBOXES, **row.settings}
     for mailbox, data in row.arrivals:
         world.servers[mailbox].deliver(data)
         world.run(mailbox)
     results = [world.read(path) for path in world.paths("routed/")]
-    assert {(one["route"], one["recipient"], one["matched"]) for one in results} == row.results
+    assert {(result["route"], result["recipient"], result["matched"]) for result in results} == row.results
     assert len(results) == len(row.results)
     assert [path.split("/")[1] for path in world.paths("unhandled/")] == row.unhandled
     assert [path.split("/")[1] for path in world.paths("duplicates/")] == row.duplicates
@@ -275,21 +275,21 @@ def test_3_5_the_table(world: World, row: Row) -> None:
 
 @pytest.mark.parametrize("aliases", [ALIASES, {}], ids=["with ALIASES", "without"])
 @pytest.mark.parametrize("row", TO_ALIAS.values(), ids=TO_ALIAS)
-def test_3_9_the_table_of_aliases(world: World, row: Row, aliases: dict[str, str]) -> None:
+def test_3_9_the_table_of_aliases(world: RoutingFixture, row: Row, aliases: dict[str, str]) -> None:
     world.values = {**row.settings, **aliases}
     world.servers["production"] = MemoryServer()
     ((mailbox, data),) = row.arrivals
     world.servers[mailbox].deliver(data)
     world.run(mailbox)
     results = [world.read(path) for path in world.paths("routed/")]
-    assert {(one["route"], one["recipient"], one["matched"]) for one in results} == row.results
+    assert {(result["route"], result["recipient"], result["matched"]) for result in results} == row.results
     assert len(results) == len(row.results)
     assert world.paths("unhandled/") == world.paths("duplicates/") == []
 
 
 @pytest.mark.parametrize("aliases", [ALIASES, {}], ids=["with ALIASES", "without"])
 @pytest.mark.parametrize("protocol", ["imap", "pop3", "graph"])
-def test_3_9_the_alias_s_route_takes_mail_of_every_protocol(
+def test_3_9_the_aliass_route_matches_mail_of_every_protocol(
     dovecot: Dovecot,
     graphs: Callable[..., Graph],
     tmp_path: Path,
@@ -316,6 +316,8 @@ def test_3_9_the_alias_s_route_takes_mail_of_every_protocol(
         results = [json.loads(stores.blobs.read(path) or b"") for path in stores.blobs.list("routed/")]
     finally:
         stores.close()
-    assert {(one["route"], one["recipient"], one["matched"]) for one in results} == by_alias("x-original-to")
+    assert {(result["route"], result["recipient"], result["matched"]) for result in results} == by_alias(
+        "x-original-to"
+    )
     assert len(results) == 1
     assert results[0]["arrival"]["protocol"] == protocol

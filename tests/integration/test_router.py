@@ -1,5 +1,5 @@
-"""Sorting that is stopped, repeated or given up (docs/explanation/receipts.md, "When something fails"; rules 8.1,
-8.4).
+"""Routing that is interrupted, repeated or dead-lettered (docs/explanation/receipts.md, "When something fails"; rules
+8.1, 8.4).
 """
 
 from __future__ import annotations
@@ -18,22 +18,28 @@ from shared.errors import MessageMissing, TransientError
 from shared.queue_messages import Poll, RouteRequest
 from shared.receipts import State
 from shared.storage.base import QueueName, Table
-from tests.integration.routing_fixture import Doing, World, gone, gone_at, letter
+from tests.integration.routing_fixture import (
+    InterceptedCalls,
+    RoutingFixture,
+    letter,
+    process_gone_at,
+    raise_process_gone,
+)
 from tests.servers.faults import ProcessGone
 from tests.servers.memory_app import let_time_pass
 from tests.servers.pump import poll, work_until_idle
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.stores.close()
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
-def test_8_1_a_kill_between_claim_and_result_is_finished_by_the_next_try(world: World) -> None:
+def test_8_1_a_kill_between_claim_and_result_is_finished_by_the_next_try(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
     assert world.results() == []
     assert list(world.stores.records.scan(Table.CLAIMS))
     work_until_idle(world.app())
@@ -42,10 +48,10 @@ def test_8_1_a_kill_between_claim_and_result_is_finished_by_the_next_try(world: 
     assert not list(world.stores.records.scan(Table.OUTBOX))
 
 
-def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: World) -> None:
+def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
-    world.forget_announcements()
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
+    world.drop_route_requests()
     world.time += timedelta(minutes=61)
     app = world.app()
     assert app.router.sweep() == 1
@@ -54,11 +60,11 @@ def test_8_1_a_kill_between_claim_and_result_is_finished_by_sweep(world: World) 
     assert app.router.sweep() == 0
 
 
-def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: World) -> None:
+def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: RoutingFixture) -> None:
     data = letter("sales@example.com")
     world.servers["support"].deliver(data)
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
-    world.forget_announcements()
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
+    world.drop_route_requests()
     world.servers["office"].deliver(data)
     world.run("office")
     assert world.results() == []
@@ -70,13 +76,13 @@ def test_8_1_a_copy_that_comes_between_claim_and_result_is_the_duplicate(world: 
     assert world.paths("routed/") == [world.read(path)["duplicates"][0]["duplicate_of"]["result"]]
 
 
-def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_look(world: World) -> None:
+def test_8_1_a_kill_between_receipt_and_route_request_is_finished_by_the_next_poll(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
     queues = {
         **world.stores.queues,
-        QueueName.ROUTE_REQUESTS: Doing(world.stores.queues["route-requests"], put_many=gone),
+        QueueName.ROUTE_REQUESTS: InterceptedCalls(world.stores.queues["route-requests"], put_many=raise_process_gone),
     }
-    world.dies("support", queues=queues)
+    world.run_until_killed("support", queues=queues)
     assert [receipt.state for receipt in world.receipts()] == [State.STORED]
     assert len(world.servers["support"].messages) == 1
     world.run("support")
@@ -85,30 +91,30 @@ def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_the_next_loo
     assert world.results() == [("support", "support@example.com")]
 
 
-def test_8_1_a_kill_between_receipt_and_announcement_is_finished_by_sweep_after_an_hour(world: World) -> None:
+def test_8_1_a_kill_between_receipt_and_route_request_is_finished_by_sweep_after_an_hour(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
     queues = {
         **world.stores.queues,
-        QueueName.ROUTE_REQUESTS: Doing(world.stores.queues["route-requests"], put_many=gone),
+        QueueName.ROUTE_REQUESTS: InterceptedCalls(world.stores.queues["route-requests"], put_many=raise_process_gone),
     }
     app = world.app(replace(world.stores, queues=queues))
     poll(app, "support")
     with suppress(ProcessGone):
         work_until_idle(app)
-    sorter = world.app().router
+    router = world.app().router
     world.time += timedelta(minutes=59)
-    assert sorter.sweep() == 0
+    assert router.sweep() == 0
     world.time += timedelta(minutes=2)
-    assert sorter.sweep() == 1
+    assert router.sweep() == 1
     work_until_idle(replace(world.app(), poller=replace(app.poller, mailboxes={})))
     assert world.results() == [("support", "support@example.com")]
 
 
-def test_a_retry_after_midnight_writes_the_same_paths(world: World) -> None:
+def test_a_retry_after_midnight_writes_the_same_paths(world: RoutingFixture) -> None:
     world.servers["support"].deliver(
         letter("support@example.com"), letter("nobody@example.com"), letter("sales@example.com")
     )
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
     world.time += timedelta(days=1)
     work_until_idle(world.app())
     paths = [*world.paths("routed/"), *world.paths("unhandled/")]
@@ -118,9 +124,9 @@ def test_a_retry_after_midnight_writes_the_same_paths(world: World) -> None:
     assert claims == set(world.paths("routed/"))
 
 
-def test_a_route_renamed_between_two_tries_leaves_the_result_where_the_claim_says(world: World) -> None:
+def test_a_route_renamed_between_two_attempts_leaves_the_result_at_the_claimed_path(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com"))
-    world.dies("support", blobs=Doing(world.stores.blobs, create=gone_at("routed/")))
+    world.run_until_killed("support", blobs=InterceptedCalls(world.stores.blobs, create=process_gone_at("routed/")))
     world.values = {name.replace("ROUTES__support", "ROUTES__helpdesk"): v for name, v in world.values.items()}
     work_until_idle(world.app())
     [path] = world.paths("routed/")
@@ -129,22 +135,22 @@ def test_a_route_renamed_between_two_tries_leaves_the_result_where_the_claim_say
     assert receipt.outcomes == {"support@example.com": f"routed {path}"}
 
 
-def test_sorting_twice_leaves_what_sorting_once_leaves(world: World) -> None:
+def test_routing_twice_leaves_what_routing_once_leaves(world: RoutingFixture) -> None:
     world.servers["support"].deliver(letter("support@example.com, sales@example.com"), letter("nobody@example.com"))
     world.run("support")
     before = {path: world.stores.blobs.read(path) for path in world.paths("")}
     app = world.app()
     for receipt in world.receipts():
-        assert app.router.route(RouteRequest(receipt.arrival)) == "before"
-        # As if the worker had died just before it noted that it was done.
+        assert app.router.route(RouteRequest(receipt.arrival)) == "already-processed"
+        # As if the worker had died just before it recorded the outcome.
         world.stores.records.merge(Table.RECEIPTS, receipt.arrival, {"state": State.STORED.value})
         world.time += timedelta(days=1)
         assert app.router.route(RouteRequest(receipt.arrival)) in ("routed", "unhandled")
     assert {path: world.stores.blobs.read(path) for path in world.paths("")} == before
 
 
-def stored(world: World, data: bytes) -> RouteRequest:
-    """A message that is stored in `support` and not routed."""
+def stored(world: RoutingFixture, data: bytes) -> RouteRequest:
+    """Store a message in `support` without routing it."""
     world.servers["support"].deliver(data)
     app = world.app()
     poll(app, "support")
@@ -152,85 +158,89 @@ def stored(world: World, data: bytes) -> RouteRequest:
     for item in queue.receive(4, hidden_for=60):
         app.poller.poll(Poll.from_json(item.body))
         queue.delete(item)
-    world.forget_announcements()
+    world.drop_route_requests()
     [receipt] = world.receipts()
     return RouteRequest(receipt.arrival)
 
 
-def test_8_4_giving_up_records_the_message_and_why(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    announcement = stored(world, letter("support@example.com"))
+def test_8_4_a_dead_letter_names_the_message_and_the_error(
+    world: RoutingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    route_request = stored(world, letter("support@example.com"))
 
     def read(_data: object) -> None:
-        raise ValueError("a fault of ours")
+        raise ValueError("an unexpected error")
 
     app = world.app()
-    sorter = replace(app.router, read=read)  # type: ignore[arg-type]  # a reader that raises gives no message
-    with pytest.raises(ValueError, match="a fault of ours") as caught:
-        sorter.route(announcement)
-    sorter.record_error(announcement, caught.value)
+    router = replace(app.router, parse=read)  # type: ignore[arg-type]  # a reader that raises gives no message
+    with pytest.raises(ValueError, match="an unexpected error") as caught:
+        router.route(route_request)
+    router.record_error(route_request, caught.value)
     world.time += timedelta(days=2)
-    path = sorter.dead_letter(announcement)
+    path = router.dead_letter(route_request)
     [receipt] = world.receipts()
     assert path == f"failed/support/2026/11/23/{receipt.message}-{receipt.arrival[:12]}.json"
     assert world.paths("failed/") == [path]
-    told = world.read(path)
-    assert told["error"] == "a fault: ValueError"
-    assert told["arrival"]["mailbox"] == "support"
-    assert (receipt.state, receipt.last_error) == (State.FAILED, "a fault: ValueError")
-    assert [one.getMessage().split(":")[0] for one in caplog.records if one.levelno == logging.ERROR] == [
+    document = world.read(path)
+    assert document["error"] == "an unexpected error: ValueError"
+    assert document["arrival"]["mailbox"] == "support"
+    assert (receipt.state, receipt.last_error) == (State.FAILED, "an unexpected error: ValueError")
+    assert [record.getMessage().split(":")[0] for record in caplog.records if record.levelno == logging.ERROR] == [
         "message-failed"
     ]
     assert world.stores.blobs.exists(raw_path(receipt.message)), "the raw bytes are never lost"
     assert not list(world.stores.records.scan(Table.OUTBOX))
-    assert sorter.sweep(timedelta(0)) == 0
-    sorter.dead_letter(announcement)
-    assert world.paths("failed/") == [path], "told twice, recorded once"
+    assert router.sweep(timedelta(0)) == 0
+    router.dead_letter(route_request)
+    assert world.paths("failed/") == [path], "reported twice, recorded once"
 
 
-def test_8_4_giving_up_what_was_routed_after_all_leaves_it(world: World) -> None:
-    announcement = stored(world, letter("support@example.com"))
+def test_8_4_a_message_that_was_routed_after_all_is_not_dead_lettered(world: RoutingFixture) -> None:
+    route_request = stored(world, letter("support@example.com"))
     app = world.app()
-    app.router.route(announcement)
-    assert app.router.dead_letter(announcement) is None
+    app.router.route(route_request)
+    assert app.router.dead_letter(route_request) is None
     assert world.receipts()[0].state is State.ROUTED
     assert world.paths("failed/") == []
 
 
-def test_8_4_an_arrival_without_a_receipt_can_only_be_given_up(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    sorter = world.app().router
+def test_8_4_an_arrival_without_a_receipt_leaves_no_record(
+    world: RoutingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    router = world.app().router
     with pytest.raises(MessageMissing) as caught:
-        sorter.route(RouteRequest("ab" * 32))
-    sorter.record_error(RouteRequest("ab" * 32), caught.value)
-    assert sorter.dead_letter(RouteRequest("ab" * 32)) is None
+        router.route(RouteRequest("ab" * 32))
+    router.record_error(RouteRequest("ab" * 32), caught.value)
+    assert router.dead_letter(RouteRequest("ab" * 32)) is None
     assert "message-failed" in caplog.text
     assert world.receipts() == []
 
 
-def test_8_4_a_receipt_without_its_bytes_says_so_when_it_is_given_up(world: World) -> None:
-    announcement = stored(world, letter("support@example.com"))
+def test_8_4_the_dead_letter_of_a_receipt_without_bytes_says_so(world: RoutingFixture) -> None:
+    route_request = stored(world, letter("support@example.com"))
     [receipt] = world.receipts()
     (world.folder / "mail" / raw_path(receipt.message)).unlink(missing_ok=True)
     (world.folder / raw_path(receipt.message)).unlink(missing_ok=True)
-    sorter = world.app().router
+    router = world.app().router
     with pytest.raises(MessageMissing, match=r"raw\.eml") as caught:
-        sorter.route(announcement)
-    sorter.record_error(announcement, caught.value)
-    path = sorter.dead_letter(announcement)
+        router.route(route_request)
+    router.record_error(route_request, caught.value)
+    path = router.dead_letter(route_request)
     assert path is not None
     assert "raw.eml" in world.read(path)["error"]
 
 
-def test_a_faulty_mailboxs_mail_waits(world: World) -> None:
-    announcement = stored(world, letter("support@example.com"))
+def test_mail_of_a_mailbox_with_invalid_settings_waits(world: RoutingFixture) -> None:
+    route_request = stored(world, letter("support@example.com"))
     app = world.app(faulty={"support": ("MAILBOXES__support__HOST is missing",)})
     with pytest.raises(TransientError) as caught:
-        app.router.route(announcement)
-    app.router.requeue(announcement, caught.value)
+        app.router.route(route_request)
+    app.router.requeue(route_request, caught.value)
     queue = world.stores.queues[QueueName.ROUTE_REQUESTS]
     assert queue.receive(4, hidden_for=1) == [], "not before its pause is over"
     let_time_pass(world.folder)
     [item] = queue.receive(4, hidden_for=600)
-    assert RouteRequest.from_json(item.body) == replace(announcement, retries=1)
+    assert RouteRequest.from_json(item.body) == replace(route_request, retries=1)
     assert world.receipts()[0].state is State.STORED
     app = world.app()
     app.router.route(RouteRequest.from_json(item.body))

@@ -1,4 +1,4 @@
-"""Clauses of rules 5 to 7, each from raw bytes to what is stored: what the tests of single parts do not show."""
+"""Clauses of rules 5 to 7, each from raw bytes to stored documents: what unit tests do not show."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.routing_fixture import World, identity, letter
-from tests.integration.rules_fixture import PDF, TEXT, mixed, parsed, taken
+from tests.integration.routing_fixture import RoutingFixture, identity, letter
+from tests.integration.rules_fixture import PDF, TEXT, mixed, read_message, results_of
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.stores.close()
+def world(tmp_path: Path) -> Iterator[RoutingFixture]:
+    fixture = RoutingFixture(tmp_path)
+    yield fixture
+    fixture.stores.close()
 
 
 BOUNCE = (
@@ -29,18 +29,18 @@ BOUNCE = (
 )
 
 
-def test_5_2_a_delivery_reports_recipients_and_codes_are_in_the_parsed_message(world: World) -> None:
-    [result] = taken(world, BOUNCE)
+def test_5_2_a_delivery_reports_recipients_and_codes_are_in_the_parsed_message(world: RoutingFixture) -> None:
+    [result] = results_of(world, BOUNCE)
     assert result["automatic"]["kind"] == "bounce"
     assert result["report"] == "delivery"
-    report = parsed(world, BOUNCE)["report"]
+    report = read_message(world, BOUNCE)["report"]
     assert [(one["address"], one["status"]) for one in report["failed"]] == [("gone@b.example", "5.1.1")]
     assert report["original_message_id"] == "offer-7@example.com"
 
 
-def test_6_1_a_result_carries_what_it_refers_to_as_sent(world: World) -> None:
+def test_6_1_a_result_holds_its_references_as_sent(world: RoutingFixture) -> None:
     head = "In-Reply-To: <2@x.example>\r\nReferences: <1@x.example>\r\n <2@x.example>\r\n"
-    [result] = taken(world, mixed(TEXT, headers=head))
+    [result] = results_of(world, mixed(TEXT, headers=head))
     assert result["in_reply_to"] == ["2@x.example"]
     assert result["references"] == ["1@x.example", "2@x.example"]
     assert len(result["conversation"]) == 64
@@ -52,8 +52,8 @@ RESULT = {
 }  # fmt: skip
 
 
-def test_7_4_a_result_has_all_that_a_consumer_needs(world: World) -> None:
-    [result] = taken(world, mixed(TEXT, PDF))
+def test_7_4_a_result_has_every_field_that_a_consumer_needs(world: RoutingFixture) -> None:
+    [result] = results_of(world, mixed(TEXT, PDF))
     assert set(result) >= RESULT
     paths: Sequence[str] = [result["paths"]["raw"], result["paths"]["message"], *result["paths"]["attachments"]]
     assert len(paths) == 3
@@ -69,23 +69,23 @@ KINDS = {
 
 
 @pytest.mark.parametrize("part", KINDS.values(), ids=KINDS)
-def test_7_5_what_is_no_text_of_the_message_is_stored_as_an_attachment(world: World, part: str) -> None:
+def test_7_5_a_part_that_is_not_text_is_stored_as_an_attachment(world: RoutingFixture, part: str) -> None:
     data = mixed(TEXT, part)
-    [result] = taken(world, data)
+    [result] = results_of(world, data)
     [path] = result["paths"]["attachments"]
     assert world.stores.blobs.read(path) == part.partition("\r\n\r\n")[2].encode()
-    told = parsed(world, data)
-    assert (told["text"], told["attachments"][0]["path"]) == ("hello", path)
+    document = read_message(world, data)
+    assert (document["text"], document["attachments"][0]["path"]) == ("hello", path)
 
 
 HTML = '<p>Hi <img src="https://t.example/open.gif"><script src="https://t.example/x.js"></script>there</p>'
 
 
-def test_7_5_html_is_kept_as_sent_and_what_it_points_to_stays_where_it_is(world: World) -> None:
+def test_7_5_html_is_kept_as_sent_and_its_links_are_not_fetched(world: RoutingFixture) -> None:
     data = mixed(f"Content-Type: text/html\r\n\r\n{HTML}")
-    [result] = taken(world, data)
-    told = parsed(world, data)
-    assert (told["html"], told["text"]) == (HTML, "Hi there")
+    [result] = results_of(world, data)
+    document = read_message(world, data)
+    assert (document["html"], document["text"]) == (HTML, "Hi there")
     assert result["paths"]["attachments"] == []
 
 
@@ -99,15 +99,15 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
-def test_7_6_what_is_damaged_is_stored_raw_and_routed_all_the_same(world: World, data: bytes) -> None:
-    [result] = taken(world, data)
+def test_7_6_a_damaged_message_is_stored_raw_and_still_routed(world: RoutingFixture, data: bytes) -> None:
+    [result] = results_of(world, data)
     assert result["route"] == "sales"
     assert world.stores.blobs.read(result["paths"]["raw"]) == data
-    assert parsed(world, data)["defects"]
+    assert read_message(world, data)["defects"]
 
 
 @pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "koi8-r", "utf-8", "shift_jis", "no-such-charset"])
-def test_7_7_what_is_stored_is_utf_8(world: World, charset: str) -> None:
+def test_7_7_documents_are_utf_8(world: RoutingFixture, charset: str) -> None:
     word = {"koi8-r": "\u043f\u0440\u0438\u0432\u0435\u0442", "shift_jis": "\u65e5\u672c\u8a9e"}.get(
         charset, "Gr\u00fc\u00dfe"
     )
@@ -116,7 +116,7 @@ def test_7_7_what_is_stored_is_utf_8(world: World, charset: str) -> None:
         f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: base64\r\n\r\n"
         + base64.b64encode(sent).decode()
     )
-    taken(world, data)
+    results_of(world, data)
     stored = world.stores.blobs.read(f"messages/{identity(data)[:2]}/{identity(data)}/message.json")
     assert stored is not None
     assert word in stored.decode("utf-8")

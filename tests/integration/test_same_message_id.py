@@ -14,14 +14,14 @@ import pytest
 from mailroom_cli.commands.explain import explain
 from mailroom_cli.commands.find import find_message_histories
 from mailroom_cli.commands.forget import forget
-from shared.dispatch import attempt, deduplication
+from shared.dispatch import deduplication, router
 from shared.errors import ServiceUnavailable
 from shared.operations.search import ArrivalQuery
 from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import fingerprints
 from shared.storage.base import Table
-from tests.integration.replay_fixture import ReplayWorld
+from tests.integration.replay_fixture import ReplayFixture
 from tests.integration.routing_fixture import identity
 from tests.servers.faults import Faults, ProcessGone, Way
 
@@ -43,53 +43,53 @@ def letter(body: str, top: str = "", to: str = "sales@example.com", number: int 
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(f"folder:{tmp_path}/mail")
-    yield made
-    made.stores.close()
+def world(tmp_path: Path) -> Iterator[ReplayFixture]:
+    fixture = ReplayFixture(f"folder:{tmp_path}/mail")
+    yield fixture
+    fixture.stores.close()
 
 
 def arrives(
-    world: ReplayWorld, data: bytes, mailbox: str = "support", settings: dict[str, str] = SALES, *, route: bool = True
+    world: ReplayFixture, data: bytes, mailbox: str = "support", settings: dict[str, str] = SALES, *, route: bool = True
 ) -> RouteRequest:
     world.servers[mailbox].deliver(data)
     app = world.app(settings)
     app.poller.poll(Poll(mailbox, PollReason.MANUAL))
-    (announcement,) = world.announced()
+    (route_request,) = world.take_route_requests()
     if route:
-        app.router.route(announcement)
-    return announcement
+        app.router.route(route_request)
+    return route_request
 
 
-def receipt(world: ReplayWorld, announcement: RouteRequest) -> Receipt:
-    record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
+def receipt(world: ReplayFixture, route_request: RouteRequest) -> Receipt:
+    record = world.stores.records.get(Table.RECEIPTS, route_request.arrival)
     assert record is not None
     return Receipt.from_record(record)
 
 
-def result(world: ReplayWorld, announcement: RouteRequest, recipient: str = "sales@example.com") -> dict[str, Any]:
-    read: dict[str, Any] = world.read(receipt(world, announcement).results()[recipient])
+def result(world: ReplayFixture, route_request: RouteRequest, recipient: str = "sales@example.com") -> dict[str, Any]:
+    read: dict[str, Any] = world.read(receipt(world, route_request).results()[recipient])
     return read
 
 
-def outcome(world: ReplayWorld, announcement: RouteRequest) -> str:
-    (told,) = receipt(world, announcement).outcomes.values()
-    return told
+def outcome(world: ReplayFixture, route_request: RouteRequest) -> str:
+    (text,) = receipt(world, route_request).outcomes.values()
+    return text
 
 
-def reference(world: ReplayWorld, announcement: RouteRequest) -> dict[str, str]:
-    one = receipt(world, announcement)
+def reference(world: ReplayFixture, route_request: RouteRequest) -> dict[str, str]:
+    one = receipt(world, route_request)
     (path,) = one.results().values()
     return {"arrival": one.arrival, "message": one.message, "result": path}
 
 
-def erase(world: ReplayWorld, message: str) -> None:
+def erase(world: ReplayFixture, message: str) -> None:
     forget(world.app(SALES), message, really=True, progress=lambda *_: None, waiting=lambda *_: None)
 
 
 @pytest.mark.parametrize("bodies", list(permutations((FORGED, GENUINE, "a third body"))))
 def test_4_3_different_bodies_have_results_each_and_name_those_before(
-    world: ReplayWorld, bodies: tuple[str, ...]
+    world: ReplayFixture, bodies: tuple[str, ...]
 ) -> None:
     first, second, third = (arrives(world, letter(body)) for body in bodies)
     assert result(world, first)["same_message_id"] == []
@@ -99,15 +99,15 @@ def test_4_3_different_bodies_have_results_each_and_name_those_before(
 
 
 @pytest.mark.parametrize("body", ["", "\r\n-- \r\n", "Dear", "Ann", GENUINE.replace("ten", "two")])
-def test_4_3_a_forged_body_that_is_empty_or_almost_the_same_suppresses_nothing(world: ReplayWorld, body: str) -> None:
+def test_4_3_a_forged_body_that_is_empty_or_almost_the_same_suppresses_nothing(world: ReplayFixture, body: str) -> None:
     arrives(world, letter(body))
     genuine = arrives(world, letter(GENUINE))
     assert outcome(world, genuine).startswith("routed")
 
 
 @pytest.mark.parametrize("bodies", list(permutations((GENUINE, FOOTER, BANNER))))
-def test_4_1_a_footer_or_a_banner_that_a_gateway_adds_makes_no_second_result(
-    world: ReplayWorld, bodies: tuple[str, ...]
+def test_4_1_a_footer_or_a_banner_that_a_gateway_adds_causes_no_second_result(
+    world: ReplayFixture, bodies: tuple[str, ...]
 ) -> None:
     """Two copies with different additions are not the same: neither contains the other. They are the original's."""
     original = arrives(world, letter(GENUINE))
@@ -123,7 +123,7 @@ MIXED = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"
 HTML = "MIME-Version: 1.0\r\nContent-Type: text/html\r\n"
 
 
-def test_4_3_another_attachment_of_the_same_name_suppresses_nothing(world: ReplayWorld) -> None:
+def test_4_3_another_attachment_of_the_same_name_suppresses_nothing(world: ReplayFixture) -> None:
     forged = arrives(world, letter(INVOICE.format(footer="", account="a new account"), MIXED))
     genuine = arrives(world, letter(INVOICE.format(footer="", account="the account"), MIXED))
     assert result(world, genuine)["same_message_id"] == [reference(world, forged)]
@@ -131,7 +131,7 @@ def test_4_3_another_attachment_of_the_same_name_suppresses_nothing(world: Repla
     assert outcome(world, copy) == f"duplicate {genuine.arrival}"
 
 
-def test_4_3_messages_of_html_alone_are_compared_by_its_text(world: ReplayWorld) -> None:
+def test_4_3_messages_of_html_alone_are_compared_by_its_text(world: ReplayFixture) -> None:
     page = "<p>Dear team,</p><p>we would like {} chairs.</p>"
     forged = arrives(world, letter(page.format("two"), HTML))
     genuine = arrives(world, letter(page.format("ten"), HTML))
@@ -140,7 +140,7 @@ def test_4_3_messages_of_html_alone_are_compared_by_its_text(world: ReplayWorld)
     assert outcome(world, copy) == f"duplicate {genuine.arrival}"
 
 
-def test_4_3_one_paragraph_of_two_hundred_makes_another_message(world: ReplayWorld) -> None:
+def test_4_3_another_paragraph_among_two_hundred_is_another_message(world: ReplayFixture) -> None:
     paragraphs = [f"{number}. chair" for number in range(200)]
     genuine = arrives(world, letter("\r\n\r\n".join(paragraphs)))
     for place in (0, 57, 101, 150, 199):
@@ -160,14 +160,14 @@ def test_4_3_one_paragraph_of_two_hundred_makes_another_message(world: ReplayWor
         ("X-Message-ID: <1@customer.example>", False),
     ],
 )
-def test_4_3_a_message_id_counts_as_written_and_alone(world: ReplayWorld, written: str, *, same: bool) -> None:
+def test_4_3_a_message_id_counts_as_written_and_alone(world: ReplayFixture, written: str, *, same: bool) -> None:
     arrives(world, letter(GENUINE))
     data = letter(FOOTER).replace(b"Message-ID: <1@customer.example>", written.encode())
     assert outcome(world, arrives(world, data)).startswith("duplicate" if same else "routed")
 
 
 @pytest.mark.parametrize("mailbox", ["support", "office"])
-def test_4_1_copies_of_the_second_message_are_duplicates_of_it(world: ReplayWorld, mailbox: str) -> None:
+def test_4_1_copies_of_the_second_message_are_duplicates_of_it(world: ReplayFixture, mailbox: str) -> None:
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     same_bytes = arrives(world, letter(GENUINE), "office")
@@ -181,7 +181,7 @@ def test_4_1_copies_of_the_second_message_are_duplicates_of_it(world: ReplayWorl
     assert sorted(kinds) == ["content", "message-id", "message-id", "raw"]
 
 
-def test_4_1_two_bodies_of_the_same_authenticated_sender_have_one_result(world: ReplayWorld) -> None:
+def test_4_1_two_bodies_of_the_same_authenticated_sender_have_one_result(world: ReplayFixture) -> None:
     first = arrives(world, letter(GENUINE, PASSED + RECEIVED))
     second = arrives(world, letter("the same in other words", PASSED + RECEIVED))
     assert outcome(world, second) == f"duplicate {first.arrival}"
@@ -201,14 +201,14 @@ def test_4_1_two_bodies_of_the_same_authenticated_sender_have_one_result(world: 
     ids=["below the line", "another server's", "failed", "another domain", "no line"],
 )
 def test_4_3_a_sender_that_no_server_of_ours_authenticated_has_a_result_for_each_body(
-    world: ReplayWorld, top: str
+    world: ReplayFixture, top: str
 ) -> None:
     arrives(world, letter(FORGED, top))
     genuine = arrives(world, letter(GENUINE, PASSED + RECEIVED))
     assert len(result(world, genuine)["same_message_id"]) == 1
 
 
-def test_4_1_the_settings_say_which_line_is_trusted(world: ReplayWorld) -> None:
+def test_4_1_the_settings_say_which_line_is_trusted(world: ReplayFixture) -> None:
     inner = RECEIVED.replace("mx.example.com", "inner.example.com").replace("mail.customer.example", "mx.example.com")
     hops = {**SALES, "MAILBOXES__support__TRUSTED_HOPS": "2", "MAILBOXES__support__RECEIVED_BY": "mx.example.com"}
     top = inner + PASSED + RECEIVED
@@ -220,7 +220,7 @@ def test_4_1_the_settings_say_which_line_is_trusted(world: ReplayWorld) -> None:
     assert outcome(world, arrives(world, letter("a fourth", top), settings=unread)).startswith("routed")
 
 
-def test_4_2_it_is_judged_for_each_recipient(world: ReplayWorld) -> None:
+def test_4_2_each_recipient_is_deduplicated_on_its_own(world: ReplayFixture) -> None:
     settings = {**SALES, "ROUTES__press__ADDRESS": "press@example.com", "ROUTES__press__SENDERS": "*@customer.example"}
     to = "sales@example.com, press@example.com"
     first = arrives(world, letter(FORGED, to=to))
@@ -232,8 +232,8 @@ def test_4_2_it_is_judged_for_each_recipient(world: ReplayWorld) -> None:
     assert set(receipt(world, first).outcomes) == {"sales@example.com"}
 
 
-def test_4_1_a_wildcards_copy_is_a_duplicate_of_the_message_with_its_body(world: ReplayWorld) -> None:
-    """Mail that names somebody takes a place on `*` behind a forged message, too."""
+def test_4_1_a_wildcards_copy_is_a_duplicate_of_the_message_with_its_body(world: ReplayFixture) -> None:
+    """Mail for a named recipient takes a position on `*` behind a forged message, too."""
     arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     copy = arrives(world, letter(FOOTER), "office", WILD)
@@ -244,8 +244,8 @@ def test_4_1_a_wildcards_copy_is_a_duplicate_of_the_message_with_its_body(world:
 
 @pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER, Way.REPLY_LOST])
 @pytest.mark.parametrize("bodies", [(FORGED, GENUINE), (GENUINE, FORGED)], ids=["forged first", "genuine first"])
-def test_8_1_both_have_a_result_whatever_dies_at_any_operation(
-    world: ReplayWorld, bodies: tuple[str, str], way: Way
+def test_8_1_after_a_crash_at_any_operation_both_messages_have_a_result(
+    world: ReplayFixture, bodies: tuple[str, str], way: Way
 ) -> None:
     """The second dies, and its copy with a footer is routed before it comes back; the first one before or after."""
     at = 0
@@ -268,36 +268,36 @@ def test_8_1_both_have_a_result_whatever_dies_at_any_operation(
     assert at > 20
 
 
-def test_8_5_an_erased_message_is_different_from_all_and_keeps_its_place(world: ReplayWorld) -> None:
+def test_8_5_an_erased_message_differs_from_all_and_keeps_its_position(world: ReplayFixture) -> None:
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     erase(world, receipt(world, forged).message)
     assert receipt(world, forged).state is State.ERASED
     footer = arrives(world, letter(FOOTER))
-    assert outcome(world, footer) == f"duplicate {genuine.arrival}", "though the first place is nobody's"
+    assert outcome(world, footer) == f"duplicate {genuine.arrival}", "though the first position is blank"
     again = arrives(world, letter(FORGED, "X-Copy: 1\r\n"))
     assert result(world, again)["same_message_id"] == [reference(world, genuine)], "what is sent again is new mail"
-    left = [one for one in world.stores.records.scan(Table.CLAIMS) if not one.values["owner"]]
+    left = [record for record in world.stores.records.scan(Table.CLAIMS) if not record.values["owner"]]
     assert {one.values["kind"] for one in left} == {"message-id"}
     assert {value for one in left for name, value in one.values.items() if name != "kind"} == {"", "[]"}
 
 
 @pytest.mark.parametrize("erased", [FORGED, GENUINE], ids=["the first", "the second"])
-def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: ReplayWorld, erased: str) -> None:
+def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: ReplayFixture, erased: str) -> None:
     for at in range(1, 60):
         first = arrives(world, letter(FORGED, number=at))
         second = arrives(world, letter(GENUINE, number=at), route=erased is GENUINE)
         third = arrives(world, letter(FOOTER, number=at), "office", route=False)
         routed, gone = (second, first) if erased is FORGED else (third, second)
         erasing = _AtOperation(world, at, receipt(world, gone).message)
-        sorter = world.app(SALES).router
+        message_router = world.app(SALES).router
         with suppress(ServiceUnavailable):
-            replace(sorter, stores=replace(world.stores, records=erasing)).route(routed)
+            replace(message_router, storage=replace(world.stores, records=erasing)).route(routed)
         for one in (second, third):
-            sorter.route(one, tried=True)
+            message_router.route(one, tried=True)
         copy = arrives(world, letter(FOOTER + "\n\nscanned twice", number=at))
         results = [one for one in (second, third, copy) if receipt(world, one).results()]
-        # What is a duplicate of an erased message stays one, and further copies are new mail.
+        # A duplicate of an erased message stays one, and further copies are new mail.
         duplicates = [outcome(world, one).split(" ")[1] for one in (third, copy) if one not in results]
         owners = {one.arrival for one in results} | {second.arrival}
         assert len(results) == 1
@@ -308,9 +308,9 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: 
 
 
 class _AtOperation:
-    """Records in which a message is erased before one operation."""
+    """Records that erase a message before one operation."""
 
-    def __init__(self, world: ReplayWorld, at: int, message: str) -> None:
+    def __init__(self, world: ReplayFixture, at: int, message: str) -> None:
         self.world, self.at, self.message, self.count = world, at, message, 0
 
     def __getattr__(self, name: str) -> Any:
@@ -320,33 +320,33 @@ class _AtOperation:
         return getattr(self.world.stores.records, name)
 
 
-def test_8_5_an_original_that_is_erased_makes_its_copies_new_mail(world: ReplayWorld) -> None:
+def test_8_5_an_original_that_is_erased_makes_its_copies_new_mail(world: ReplayFixture) -> None:
     genuine = arrives(world, letter(GENUINE))
     footer = arrives(world, letter(FOOTER))
     assert outcome(world, footer) == f"duplicate {genuine.arrival}"
     erase(world, receipt(world, genuine).message)
     third = arrives(world, letter(FOOTER + "\r\n\r\nscanned twice"))
     assert result(world, third)["same_message_id"] == []
-    world.replay(SALES, world.only("duplicates/"))
+    world.replay(SALES, world.only_path("duplicates/"))
     assert outcome(world, footer) == f"duplicate {third.arrival}", "a replay finds who has the result now"
 
 
-def test_4_4_a_replay_marks_the_first_message_and_gives_nothing_twice(world: ReplayWorld) -> None:
+def test_4_4_a_replay_marks_the_first_message_and_writes_no_second_result(world: ReplayFixture) -> None:
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     (path,) = receipt(world, forged).results().values()
-    sorter = world.app(SALES).router
-    sorter.route(RouteRequest(forged.arrival, replay=ReplayRequest(path, "again-1")))
+    message_router = world.app(SALES).router
+    message_router.route(RouteRequest(forged.arrival, replay=ReplayRequest(path, "again-1")))
     (new,) = [one for one in world.paths("routed/") if world.read(one)["replaces"] == path]
     assert world.read(new)["same_message_id"] == [reference(world, genuine)]
     before = world.paths("")
     for one in (forged, genuine):
-        sorter.route(RouteRequest(one.arrival, replay=ReplayRequest("unhandled/support/x", "")), tried=True)
+        message_router.route(RouteRequest(one.arrival, replay=ReplayRequest("unhandled/support/x", "")), tried=True)
     assert world.paths("") == before
 
 
-def test_4_4_what_was_compared_first_counts_when_settings_change_between_two_tries(world: ReplayWorld) -> None:
-    """A copy was compared with what the first try stored; the second must not come to another decision."""
+def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attempts(world: ReplayFixture) -> None:
+    """A copy was compared with the fingerprints of the first attempt; the second must not decide differently."""
     top = PASSED + RECEIVED
     trusting = SALES
     doubting = {**SALES, "MAILBOXES__support__DELIVERY_HINTS": "false"}
@@ -360,12 +360,12 @@ def test_4_4_what_was_compared_first_counts_when_settings_change_between_two_tri
         world.app(trusting).router.route(second, tried=True)
         third = receipt(world, copy)
         owners = {second.arrival, copy.arrival}
-        has = [one for one in owners if receipt(world, RouteRequest(one)).results()]
-        # The second is a duplicate of the first only if nothing was compared with it before.
+        has = [owner for owner in owners if receipt(world, RouteRequest(owner)).results()]
+        # The second is a duplicate of the first only if no copy was compared with it before.
         assert has, "one of the two has a result"
-        for told in third.outcomes.values():
-            fate, _, what = told.partition(" ")
-            assert fate == "routed" or receipt(world, RouteRequest(what)).results()
+        for text in third.outcomes.values():
+            kind, _, what = text.partition(" ")
+            assert kind == "routed" or receipt(world, RouteRequest(what)).results()
         if faults.count < at:
             break
     else:
@@ -373,12 +373,12 @@ def test_4_4_what_was_compared_first_counts_when_settings_change_between_two_tri
     assert outcome(world, first).startswith("routed")
 
 
-def test_4_4_a_message_that_is_read_otherwise_than_by_the_first_try_claims_what_that_one_would_have(
-    world: ReplayWorld, monkeypatch: pytest.MonkeyPatch
+def test_4_4_a_message_parsed_differently_than_at_the_first_attempt_takes_the_same_claims(
+    world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version that reads more of a message comes between two tries."""
+    """A version that parses more of a message is deployed between two attempts."""
     for at in range(1, 40):
-        monkeypatch.setattr(attempt, "fingerprints", lambda message, seen: fingerprints(message, seen)[:1])
+        monkeypatch.setattr(router, "fingerprints", lambda message, content: fingerprints(message, content)[:1])
         data = letter(GENUINE, number=at)
         first = arrives(world, data, route=False)
         faults = Faults(at, Way.GONE_AFTER)
@@ -393,40 +393,58 @@ def test_4_4_a_message_that_is_read_otherwise_than_by_the_first_try_claims_what_
     pytest.fail("it did not come to its end")
 
 
-def test_4_3_more_different_messages_than_places_have_results_all_the_same(
-    world: ReplayWorld, monkeypatch: pytest.MonkeyPatch
+def test_4_3_more_different_messages_than_positions_still_have_results(
+    world: ReplayFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deduplication, "PLACES", 4)
-    announcements = [arrives(world, letter(f"body {number}")) for number in range(8)]
-    assert [len(result(world, one)["same_message_id"]) for one in announcements] == [0, 1, 2, 3, 3, 3, 3, 3]
+    monkeypatch.setattr(deduplication, "MAX_POSITIONS", 4)
+    route_requests = [arrives(world, letter(f"body {number}")) for number in range(8)]
+    assert [len(result(world, route_request)["same_message_id"]) for route_request in route_requests] == [
+        0,
+        1,
+        2,
+        3,
+        3,
+        3,
+        3,
+        3,
+    ]
     copies = [arrives(world, letter(f"body {number}", "X-Copy: 1\r\n")) for number in (2, 7)]
-    expected = [f"duplicate {announcements[number].arrival}" for number in (2, 7)]
+    expected = [f"duplicate {route_requests[number].arrival}" for number in (2, 7)]
     assert [outcome(world, copy) for copy in copies] == expected, "by content, whatever the place"
     footer = arrives(world, letter("body 3\r\n\r\nfooter"))
-    assert outcome(world, footer) == f"duplicate {announcements[3].arrival}"
+    assert outcome(world, footer) == f"duplicate {route_requests[3].arrival}"
 
 
-def test_4_3_a_result_names_three_others_at_most(world: ReplayWorld) -> None:
-    announcements = [arrives(world, letter(f"body {number}")) for number in range(8)]
-    assert [len(result(world, one)["same_message_id"]) for one in announcements] == [0, 1, 2, 3, 3, 3, 3, 3]
-    (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=announcements[0].arrival), 10)
+def test_4_3_a_result_names_three_others_at_most(world: ReplayFixture) -> None:
+    route_requests = [arrives(world, letter(f"body {number}")) for number in range(8)]
+    assert [len(result(world, route_request)["same_message_id"]) for route_request in route_requests] == [
+        0,
+        1,
+        2,
+        3,
+        3,
+        3,
+        3,
+        3,
+    ]
+    (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=route_requests[0].arrival), 10)
     others = story["same_message_id"]
     assert isinstance(others, list)
     assert len(others) == 7
 
 
-def test_4_3_a_result_names_the_others_whatever_the_size_of_its_headers(world: ReplayWorld) -> None:
+def test_4_3_a_result_names_the_others_whatever_the_size_of_its_headers(world: ReplayFixture) -> None:
     to = ", ".join(["sales@example.com", *(f"somebody.number.{number}@elsewhere.example" for number in range(300))])
     top = "References: " + " ".join(f"<{number}@customer.example>" for number in range(300)) + "\r\n"
-    announcements = [arrives(world, letter(f"body {number}", top, to)) for number in range(5)]
-    last = result(world, announcements[-1])
-    assert last["same_message_id"] == [reference(world, one) for one in announcements[:3]]
+    route_requests = [arrives(world, letter(f"body {number}", top, to)) for number in range(5)]
+    last = result(world, route_requests[-1])
+    assert last["same_message_id"] == [reference(world, route_request) for route_request in route_requests[:3]]
     assert "same_message_id" not in last["truncated"]
-    (path,) = receipt(world, announcements[-1]).results().values()
+    (path,) = receipt(world, route_requests[-1]).results().values()
     assert len(world.stores.blobs.read(path) or b"") <= 3584
 
 
-def test_find_and_explain_show_messages_with_the_same_message_id(world: ReplayWorld, tmp_path: Path) -> None:
+def test_find_and_explain_show_messages_with_the_same_message_id(world: ReplayFixture, tmp_path: Path) -> None:
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
     for one, other in ((forged, genuine), (genuine, forged)):

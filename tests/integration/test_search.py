@@ -1,4 +1,4 @@
-"""Arrivals found by what is known of a message (docs/how-to/finding.md), on every storage."""
+"""Arrivals found by the properties of a message (docs/how-to/finding.md), on every storage."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mailroom_cli.commands.find import find_message_histories
 from shared.clock import utc_now
 from shared.documents.blob_paths import raw_path
 from shared.errors import ConfigurationError
-from shared.operations.search import ArrivalQuery, find_arrivals, parse_id, parse_message_id, parse_person
+from shared.operations.search import ArrivalQuery, find_arrivals, parse_id, parse_message_id, parse_recipient
 from shared.receipts import Receipt
 from tests.end_to_end.command import identity
-from tests.integration.replay_fixture import BILLING, BOTH, ReplayWorld, letter
+from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture, letter
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "finding.md"
 
@@ -26,20 +26,20 @@ ANNS = ANN + b"Date: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <o'neill.1@c
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
-    made.collect(BOTH, ANNS, letter("billing@example.com", 2), letter("nobody@example.com", 3))
-    made.collect(BOTH, letter("billing@example.com", 2, "text"), mailbox="office")
-    yield made
-    made.stores.close()
+def world(storage: str) -> Iterator[ReplayFixture]:
+    fixture = ReplayFixture(storage)
+    fixture.poll_and_route(BOTH, ANNS, letter("billing@example.com", 2), letter("nobody@example.com", 3))
+    fixture.poll_and_route(BOTH, letter("billing@example.com", 2, "text"), mailbox="office")
+    yield fixture
+    fixture.stores.close()
 
 
-def found(world: ReplayWorld, **wanted: Any) -> list[Receipt]:
-    return list(find_arrivals(world.stores.records, ArrivalQuery(**wanted)))
+def search(world: ReplayFixture, **query: Any) -> list[Receipt]:
+    return list(find_arrivals(world.stores.records, ArrivalQuery(**query)))
 
 
-def messages(world: ReplayWorld, **wanted: Any) -> list[str]:
-    return sorted(receipt.message for receipt in found(world, **wanted))
+def messages(world: ReplayFixture, **query: Any) -> list[str]:
+    return sorted(receipt.message for receipt in search(world, **query))
 
 
 def ids(*data: bytes) -> list[str]:
@@ -49,7 +49,7 @@ def ids(*data: bytes) -> list[str]:
 TWO, THREE = letter("billing@example.com", 2), letter("nobody@example.com", 3)
 
 
-def test_a_message_is_found_by_what_is_known_of_it(world: ReplayWorld) -> None:
+def test_a_message_is_found_by_each_property(world: ReplayFixture) -> None:
     assert messages(world, message_id="o'neill.1@customer.example") == ids(ANNS)
     assert messages(world, sender="ann@customer.example") == ids(ANNS)
     assert messages(world, sender="bob@customer.example") == ids(ANNS), "the second of two senders"
@@ -64,56 +64,58 @@ def test_a_message_is_found_by_what_is_known_of_it(world: ReplayWorld) -> None:
     assert messages(world) == ids(ANNS, TWO, TWO, THREE)
 
 
-def test_a_message_is_found_by_the_beginning_of_its_id_or_its_arrivals(world: ReplayWorld) -> None:
+def test_a_message_is_found_by_a_prefix_of_its_id_or_its_arrivals_key(world: ReplayFixture) -> None:
     assert messages(world, id=identity(TWO)) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8]) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8], mailbox="support") == ids(TWO)
-    [one] = found(world, id=identity(ANNS))
-    assert [other.arrival for other in found(world, id=one.arrival[:8])] == [one.arrival]
+    [one] = search(world, id=identity(ANNS))
+    assert [other.arrival for other in search(world, id=one.arrival[:8])] == [one.arrival]
     assert messages(world, id="0" * 64) == []
 
 
-def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayWorld) -> None:
+def test_a_message_is_found_by_the_days_on_which_it_was_stored(world: ReplayFixture) -> None:
     # The tests may have begun before midnight.
     today = utc_now().date()
     yesterday = today - timedelta(1)
-    assert len(found(world, since=yesterday, until=today)) == 4
-    assert found(world, since=today + timedelta(1)) == []
-    assert found(world, until=yesterday - timedelta(1)) == []
+    assert len(search(world, since=yesterday, until=today)) == 4
+    assert search(world, since=today + timedelta(1)) == []
+    assert search(world, until=yesterday - timedelta(1)) == []
     assert messages(world, until=date.max, sender="ann@customer.example") == ids(ANNS)
 
 
-def test_who_has_no_room_in_the_receipt_is_found_by_a_claim(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.dispatch.attempt.OUTCOME_LIMIT", 500)
+def test_a_recipient_missing_from_a_truncated_receipt_is_found_by_a_claim(
+    storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 500)
     monkeypatch.setattr("shared.receipts.MAX_ADDRESSES", 3)
-    world = ReplayWorld(storage)
+    world = ReplayFixture(storage)
     many = [f"{number}@list.example" for number in range(5)]
-    world.collect({"ROUTES__list__ADDRESS": "*@list.example"}, letter(", ".join(many)))
+    world.poll_and_route({"ROUTES__list__ADDRESS": "*@list.example"}, letter(", ".join(many)))
     [receipt] = world.receipts()
     last = many[-1]
     assert last not in receipt.outcomes
     assert last not in receipt.to_and_cc
-    assert [one.arrival for one in found(world, recipient=last)] == [receipt.arrival]
-    assert found(world, recipient="5@list.example") == []
+    assert [one.arrival for one in search(world, recipient=last)] == [receipt.arrival]
+    assert search(world, recipient="5@list.example") == []
     world.stores.close()
 
 
-def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
-    told, more = find_message_histories(world.stores, ArrivalQuery(id=identity(ANNS)), 10)
+def test_a_history_lists_all_paths(world: ReplayFixture) -> None:
+    histories, more = find_message_histories(world.stores, ArrivalQuery(id=identity(ANNS)), 10)
     assert not more
-    [story] = told
+    [history] = histories
     table = DOCS.read_text().partition("\n| name | what |\n| --- | --- |\n")[2].partition("\n\n")[0]
     cells = [line.split(" | ")[0] for line in table.splitlines()]
-    assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(story)
-    assert story["from"] == ["ann@customer.example", "bob@customer.example"]
-    assert story["to_and_cc"] == ["sales@example.com", "x@other.example"]
-    assert (story["state"], story["outcome"], story["where"]) == ("routed", "routed", "in storage")
-    path = world.only("routed/sales/")
-    assert story["raw"] == {"path": raw_path(identity(ANNS)), "exists": True}
-    assert story["outcomes"] == {"sales@example.com": f"routed {path}"}
-    assert story["results"] == [{"recipient": "sales@example.com", "path": path, "exists": True}]
-    assert story["records"] == []
-    claims = story["claims"]
+    assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(history)
+    assert history["from"] == ["ann@customer.example", "bob@customer.example"]
+    assert history["to_and_cc"] == ["sales@example.com", "x@other.example"]
+    assert (history["state"], history["outcome"], history["where"]) == ("routed", "routed", "in the storage")
+    path = world.only_path("routed/sales/")
+    assert history["raw"] == {"path": raw_path(identity(ANNS)), "exists": True}
+    assert history["outcomes"] == {"sales@example.com": f"routed {path}"}
+    assert history["results"] == [{"recipient": "sales@example.com", "path": path, "exists": True}]
+    assert history["records"] == []
+    claims = history["claims"]
     assert isinstance(claims, list)
     assert {claim["recipient"] for claim in claims} == {"*", "sales@example.com"}
     assert {claim["kind"] for claim in claims} == {"raw", "content", "message-id"}
@@ -122,11 +124,11 @@ def test_a_story_tells_where_everything_is(world: ReplayWorld) -> None:
     assert after["results"] == [{"recipient": "sales@example.com", "path": path, "exists": False}]
 
 
-def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayWorld) -> None:
+def test_a_history_lists_records_and_whether_they_are_resolved(world: ReplayFixture) -> None:
     def records() -> object:
         return find_message_histories(world.stores, ArrivalQuery(id=identity(THREE)), 10)[0][0]["records"]
 
-    path = world.only("unhandled/")
+    path = world.only_path("unhandled/")
     assert records() == [{"path": path, "resolved": False}]
     world.replay({**BILLING, "ROUTES__nobody__ADDRESS": "nobody@example.com"}, path)
     assert records() == [{"path": path, "resolved": True}]
@@ -134,12 +136,12 @@ def test_a_story_tells_of_records_and_whether_they_are_resolved(world: ReplayWor
     assert not find_message_histories(world.stores, ArrivalQuery(), 4)[1]
 
 
-def test_what_is_asked_for_is_read_leniently_and_checked() -> None:
+def test_arguments_are_parsed_leniently_and_checked() -> None:
     assert parse_id(" ABCDEF01 ") == "abcdef01"
     assert parse_message_id(" <x@y> ") == parse_message_id("x@y") == "x@y"
-    assert parse_person("Ann@B\u00fccher.example") == "ann@xn--bcher-kva.example"
+    assert parse_recipient("Ann@B\u00fccher.example") == "ann@xn--bcher-kva.example"
     for wrong in ("abcdef0", "0" * 65, "xyzxyzxy", ""):
         with pytest.raises(ConfigurationError):
             parse_id(wrong)
     with pytest.raises(ConfigurationError):
-        parse_person("nobody")
+        parse_recipient("nobody")

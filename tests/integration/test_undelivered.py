@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.intake.undelivered import SERVER_TROUBLE
+from shared.intake.undelivered import MIN_UNDELIVERED_FOR_BUSY
 from shared.mailbox_health import MailboxHealth
 from shared.mailboxes.base import ListedMessage
 from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
-from tests.integration.intake_fixture import World, letter
-from tests.integration.polling_fixture import GraphWorld
+from tests.integration.intake_fixture import IntakeFixture, letter
+from tests.integration.polling_fixture import GraphPollingFixture
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import let_time_pass
 from tests.servers.memory_mailbox import MemoryMailbox, MemoryServer
@@ -26,31 +26,31 @@ REFUSAL = "NO [UNAVAILABLE] UID FETCH Server error - Please try again later"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[IntakeFixture]:
+    world = IntakeFixture(tmp_path)
     yield world
     world.stores.close()
 
 
-def poll(world: World, times: int = 1) -> None:
+def poll(world: IntakeFixture, times: int = 1) -> None:
     for _ in range(times):
         world.time += timedelta(minutes=5)
-        world.look()
+        world.poll()
 
 
-def refuse(world: World, *numbers: int) -> None:
+def refuse(world: IntakeFixture, *numbers: int) -> None:
     world.server.refused = dict.fromkeys(numbers, REFUSAL)
 
 
-def skipped(world: World) -> list[str]:
+def skipped(world: IntakeFixture) -> list[str]:
     return list(world.stores.blobs.list("unreadable/"))
 
 
-def health(world: World) -> MailboxHealth:
+def health(world: IntakeFixture) -> MailboxHealth:
     return world.app().health.get("support")
 
 
-def test_1_8_a_message_refused_at_three_polls_is_skipped_and_stays(world: World) -> None:
+def test_1_8_a_message_refused_at_three_polls_is_skipped_and_stays(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
     refuse(world, 2)
     poll(world, 2)
@@ -68,7 +68,7 @@ def test_1_8_a_message_refused_at_three_polls_is_skipped_and_stays(world: World)
 
 
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
-def test_8_3_a_message_that_is_listed_and_never_there_is_skipped_too(world: World, protocol: str) -> None:
+def test_8_3_a_message_that_is_listed_and_never_exists_is_skipped_too(world: IntakeFixture, protocol: str) -> None:
     world.extra = {"PROTOCOL": protocol}
     world.server.deliver(letter(1), letter(2))
     world.server.undelivered = {1}
@@ -80,7 +80,7 @@ def test_8_3_a_message_that_is_listed_and_never_there_is_skipped_too(world: Worl
     assert (list(world.server.messages), len(world.results())) == ([1], 1)
 
 
-def test_8_3_three_polls_in_a_row_count(world: World) -> None:
+def test_8_3_three_polls_in_a_row_count(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     refuse(world, 1, 2)
     poll(world, 2)
@@ -94,7 +94,7 @@ def test_8_3_three_polls_in_a_row_count(world: World) -> None:
 
 @pytest.mark.parametrize("after", ["delete", "keep"])
 def test_1_8_a_skipped_message_is_tried_again_the_next_day_and_collected_when_it_comes(
-    world: World, after: str
+    world: IntakeFixture, after: str
 ) -> None:
     world.extra = {"AFTER": after}
     world.server.deliver(letter(1))
@@ -114,7 +114,7 @@ def test_1_8_a_skipped_message_is_tried_again_the_next_day_and_collected_when_it
     assert health(world).left == 0
 
 
-def test_1_8_under_keep_a_skipped_message_does_not_hold_the_watermark_back(world: World) -> None:
+def test_1_8_under_keep_a_skipped_message_does_not_hold_the_watermark_back(world: IntakeFixture) -> None:
     world.extra = {"AFTER": "keep"}
     world.server.deliver(letter(1), letter(2))
     refuse(world, 1)
@@ -129,24 +129,26 @@ def test_1_8_under_keep_a_skipped_message_does_not_hold_the_watermark_back(world
     assert health(world).left == 0
 
 
-def test_1_9_a_server_that_delivers_nothing_at_all_is_busy_and_no_message_is_skipped(world: World) -> None:
-    numbers = range(1, SERVER_TROUBLE + 1)
+def test_1_9_a_server_that_delivers_nothing_at_all_is_busy_and_no_message_is_skipped(world: IntakeFixture) -> None:
+    numbers = range(1, MIN_UNDELIVERED_FOR_BUSY + 1)
     world.server.deliver(*map(letter, numbers))
     refuse(world, *numbers)
     for _ in range(4):
         world.time += timedelta(hours=2)
-        world.look()
+        world.poll()
     assert skipped(world) == []
     assert REFUSAL in health(world).busy_reason
     assert health(world).is_failing(world.time)
     refuse(world)
     world.time += timedelta(hours=2)
-    world.look()
-    assert len(world.results()) == SERVER_TROUBLE
+    world.poll()
+    assert len(world.results()) == MIN_UNDELIVERED_FOR_BUSY
 
 
 @pytest.mark.parametrize("after", ["delete", "keep"])
-def test_1_8_a_message_that_the_session_postponed_is_collected_by_the_same_poll(world: World, after: str) -> None:
+def test_1_8_a_message_that_the_session_postponed_is_collected_by_the_same_poll(
+    world: IntakeFixture, after: str
+) -> None:
     world.extra = {"AFTER": after}
     world.server.deliver(*map(letter, range(5)))
     world.server.postponed = {2, 3}
@@ -173,11 +175,11 @@ class Folders(MemoryMailbox):
         return super().list(folder, received=received, above=above, since=since)
 
 
-def test_1_8_a_folder_of_which_nothing_is_delivered_does_not_keep_the_mail_of_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_1_8_a_folder_of_which_nothing_is_delivered_does_not_delay_the_next_folder(
+    world: IntakeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged, inbox = MemoryServer(), world.server
-    damaged.deliver(*map(letter, range(SERVER_TROUBLE)))
+    damaged.deliver(*map(letter, range(MIN_UNDELIVERED_FOR_BUSY)))
     damaged.refused = dict.fromkeys(damaged.messages, REFUSAL)
     world.extra = {"FOLDERS": "Damaged;INBOX"}
     monkeypatch.setattr(MemoryServer, "open", lambda _server: Folders({"Damaged": damaged, "INBOX": inbox}))
@@ -186,21 +188,21 @@ def test_1_8_a_folder_of_which_nothing_is_delivered_does_not_keep_the_mail_of_th
         poll(world)
         assert len(world.results()) == polls
         assert health(world).busy_reason == ""
-    assert len(skipped(world)) == SERVER_TROUBLE
+    assert len(skipped(world)) == MIN_UNDELIVERED_FOR_BUSY
     poll(world)
-    assert len(damaged.messages) == health(world).left == SERVER_TROUBLE
+    assert len(damaged.messages) == health(world).left == MIN_UNDELIVERED_FOR_BUSY
 
 
 def test_8_3_graphs_404_right_after_a_notification_is_not_final(tmp_path: Path) -> None:
-    world = GraphWorld(tmp_path)
+    world = GraphPollingFixture(tmp_path)
     world.server.deliver(letter(1))
     world.server.undelivered = {1}
     for _ in range(5):
         world.time += timedelta(seconds=5)
-        world.look(PollReason.MANUAL)
+        world.poll(PollReason.MANUAL)
     assert list(world.stores.blobs.list("unreadable/")) == []
     world.time += timedelta(minutes=5)
-    world.look(PollReason.MANUAL)
+    world.poll(PollReason.MANUAL)
     assert len(list(world.stores.blobs.list("unreadable/"))) == 1
     world.stores.close()
 
@@ -208,14 +210,14 @@ def test_8_3_graphs_404_right_after_a_notification_is_not_final(tmp_path: Path) 
 @pytest.mark.parametrize("way", list(Way), ids=lambda way: way.value)
 def test_8_1_a_crash_at_any_step_of_the_third_poll_loses_nothing(tmp_path: Path, way: Way) -> None:
     for at in itertools.count(1):
-        world = World(tmp_path / str(at))
+        world = IntakeFixture(tmp_path / str(at))
         world.server.deliver(letter(1), letter(2))
         refuse(world, 1)
         poll(world, 2)
         faults = Faults(at, way)
         app = world.app()
         with suppress(ProcessGone):
-            intake = replace(app.poller.intake, stores=faults.stores(world.stores))
+            intake = replace(app.poller.intake, storage=faults.stores(world.stores))
             replace(app.poller, intake=intake).poll(Poll("support", PollReason.MANUAL))
         let_time_pass(world.folder)
         poll(world, 3)

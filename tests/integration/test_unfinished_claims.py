@@ -1,5 +1,5 @@
-"""What a try claimed is finished by the next, whatever the routes say by then
-(docs/explanation/receipts.md, "Dispatch").
+"""Claims of one attempt are finished by the next, whatever the current routes are (docs/explanation/receipts.md,
+"Dispatch").
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt
 from shared.storage.base import Table
-from tests.integration.replay_fixture import BOTH, ReplayWorld, letter
+from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.pump import work_until_idle
 
@@ -25,80 +25,80 @@ BCC = {"ROUTES__bcc__ADDRESS": "*", "ROUTES__bcc__SENDERS": "*@b.example"}
 
 
 @pytest.fixture
-def world(storage: str) -> Iterator[ReplayWorld]:
-    made = ReplayWorld(storage)
-    yield made
-    made.stores.close()
+def world(storage: str) -> Iterator[ReplayFixture]:
+    fixture = ReplayFixture(storage)
+    yield fixture
+    fixture.stores.close()
 
 
-def arrived(world: ReplayWorld, number: int) -> RouteRequest:
-    """A message to two recipients that is stored and not routed yet."""
+def arrived(world: ReplayFixture, number: int) -> RouteRequest:
+    """Store a message to two recipients without routing it."""
     world.servers["support"].deliver(letter("billing@example.com, sales@example.com", number))
     world.app(BOTH).poller.poll(Poll("support", PollReason.MANUAL))
-    [announcement] = world.announced()
-    return announcement
+    [route_request] = world.take_route_requests()
+    return route_request
 
 
-def dies(world: ReplayWorld, announcement: RouteRequest, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
-    """A try that ends at one operation; False if it came to its end before."""
+def dies(world: ReplayFixture, route_request: RouteRequest, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
+    """Run an attempt that ends at one operation; return False if it finished before."""
     faults = Faults(at, way)
     with suppress(ProcessGone):
-        world.app(routes, faults.stores(world.stores)).router.route(announcement)
+        world.app(routes, faults.stores(world.stores)).router.route(route_request)
     return faults.count >= at
 
 
 @pytest.mark.parametrize("later", [NOBODY, ELSEWHERE, BLOCKED], ids=["nobody", "elsewhere", "blocked"])
 @pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER])
-def test_4_1_a_death_at_any_operation_and_other_routes_give_every_recipient_one_result(
-    world: ReplayWorld, way: Way, later: dict[str, str]
+def test_4_1_after_a_crash_at_any_operation_other_routes_give_every_recipient_one_result(
+    world: ReplayFixture, way: Way, later: dict[str, str]
 ) -> None:
     number = 1
     while True:
-        announcement = arrived(world, number)
-        died = dies(world, announcement, number, way)
+        route_request = arrived(world, number)
+        died = dies(world, route_request, number, way)
         copy = b"X-Gateway: 1\r\n" + letter("billing@example.com, sales@example.com", number)
-        world.collect(BOTH, copy, mailbox="office")
-        world.app(later).router.route(announcement, tried=True)
+        world.poll_and_route(BOTH, copy, mailbox="office")
+        world.app(later).router.route(route_request, tried=True)
         number += 1
         if not died:
             break
     results = [world.read(path) for path in world.paths("routed/")]
-    given = Counter((one["recipient"], one["envelope"]["subject"]) for one in results)
+    result_counts = Counter((result["recipient"], result["envelope"]["subject"]) for result in results)
     expected = {(f"{who}@example.com", str(n)): 1 for who in ("billing", "sales") for n in range(1, number)}
-    assert given == expected
+    assert result_counts == expected
     there = set(world.paths("routed/"))
     assert all(world.read(path)["route"] == path.split("/")[1] for path in there)
     for path in world.paths("duplicates/"):
-        assert all(one["duplicate_of"]["result"] in there for one in world.read(path)["duplicates"])
+        assert all(duplicate["duplicate_of"]["result"] in there for duplicate in world.read(path)["duplicates"])
     assert number > 8, "it died at operations"
 
 
-def test_what_is_finished_is_told_as_routed_and_not_as_unhandled_too(world: ReplayWorld) -> None:
-    announcement = arrived(world, 1)
+def test_a_finished_claim_is_recorded_as_routed_and_not_as_unhandled(world: ReplayFixture) -> None:
+    route_request = arrived(world, 1)
     at = next(n for n in range(1, 30) if _first_result_at(world, n))
-    announcement = arrived(world, 2)
-    assert dies(world, announcement, at, Way.GONE_AFTER)
+    route_request = arrived(world, 2)
+    assert dies(world, route_request, at, Way.GONE_AFTER)
     assert len([path for path in world.paths("routed/") if world.read(path)["envelope"]["subject"] == "2"]) == 1
-    world.app(NOBODY).router.route(announcement, tried=True)
+    world.app(NOBODY).router.route(route_request, tried=True)
     assert not [path for path in world.paths("unhandled/") if world.read(path)["envelope"]["subject"] == "2"]
-    record = world.stores.records.get(Table.RECEIPTS, announcement.arrival)
+    record = world.stores.records.get(Table.RECEIPTS, route_request.arrival)
     assert record is not None
     assert record.values["outcome"] == "routed"
     assert set(Receipt.from_record(record).outcomes) == {"billing@example.com"}
 
 
-def _first_result_at(world: ReplayWorld, at: int) -> bool:
-    """Whether a try that ends after this operation leaves the first result; tried on messages of its own."""
-    announcement = arrived(world, 100 + at)
-    dies(world, announcement, at, Way.GONE_AFTER)
+def _first_result_at(world: ReplayFixture, at: int) -> bool:
+    """Return whether an attempt that ends after this operation leaves the first result; uses messages of its own."""
+    route_request = arrived(world, 100 + at)
+    dies(world, route_request, at, Way.GONE_AFTER)
     return bool(world.paths("routed/"))
 
 
-def test_a_wildcards_claim_is_finished_and_a_named_recipients_is_not_taken_for_one(world: ReplayWorld) -> None:
+def test_a_wildcard_claim_is_finished_and_a_named_recipients_claim_is_not(world: ReplayFixture) -> None:
     for at in range(1, 25):
-        announcement = arrived(world, at)
-        died = dies(world, announcement, at, Way.GONE_AFTER, BCC)
-        world.app(NOBODY).router.route(announcement, tried=True)
+        route_request = arrived(world, at)
+        died = dies(world, route_request, at, Way.GONE_AFTER, BCC)
+        world.app(NOBODY).router.route(route_request, tried=True)
         if not died:
             break
     else:
@@ -112,15 +112,15 @@ def test_a_wildcards_claim_is_finished_and_a_named_recipients_is_not_taken_for_o
     assert routed
 
 
-def test_an_arrival_that_is_announced_again_counts_as_tried(world: ReplayWorld) -> None:
-    """By the sweep, and by a look that finds it stored and not routed."""
-    announcement = arrived(world, 1)
-    assert announcement.retries == 0
+def test_an_arrival_whose_request_is_published_again_counts_as_tried(world: ReplayFixture) -> None:
+    """By the sweep, and by a poll that finds it stored and not routed."""
+    route_request = arrived(world, 1)
+    assert route_request.retries == 0
     assert world.app(BOTH).router.sweep(timedelta(0)) == 1
-    [again] = world.announced()
+    [again] = world.take_route_requests()
     assert again.retries == 1
     world.servers["support"].messages[1] = letter("billing@example.com, sales@example.com", 1)
     world.app(BOTH).poller.poll(Poll("support", PollReason.MANUAL))
-    [again] = world.announced()
+    [again] = world.take_route_requests()
     assert again.retries == 1
     work_until_idle(world.app(BOTH))

@@ -1,4 +1,4 @@
-"""What a server will never give out: recorded once, left in the mailbox, asked for again when somebody wants (8.3)."""
+"""Messages that a server never delivers: recorded once, kept in the mailbox, requested again on demand (8.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.errors import ServiceUnavailable
 from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
 from shared.storage.base import QueueName
-from tests.integration.intake_fixture import DAY, World, letter
+from tests.integration.intake_fixture import DAY, IntakeFixture, letter
 from tests.servers.faults import Faults, ProcessGone, Way
 from tests.servers.memory_app import let_time_pass
 
@@ -31,56 +31,56 @@ TOLD: dict[str, object] = {
 
 
 @pytest.fixture(params=["delete", "keep"])
-def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
-    made = World(tmp_path)
-    made.extra = {"AFTER": request.param}
-    yield made
-    made.stores.close()
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[IntakeFixture]:
+    fixture = IntakeFixture(tmp_path)
+    fixture.extra = {"AFTER": request.param}
+    yield fixture
+    fixture.stores.close()
 
 
-def seal(world: World, *numbers: int) -> None:
-    """The server will never give these out."""
+def seal(world: IntakeFixture, *numbers: int) -> None:
+    """The server never delivers these."""
     world.server.refused = dict.fromkeys(numbers, WHY)
     world.server.unreadable = dict.fromkeys(numbers, TOLD)
 
 
-def records(world: World) -> list[str]:
+def records(world: IntakeFixture) -> list[str]:
     return list(world.stores.blobs.list("unreadable/"))
 
 
-def states(world: World) -> list[str]:
+def states(world: IntakeFixture) -> list[str]:
     return sorted(receipt.state.value for receipt in world.receipts())
 
 
-def enable(world: World, *, unreadable: bool = True) -> None:
+def enable(world: IntakeFixture, *, unreadable: bool = True) -> None:
     world.time += timedelta(minutes=1)
     world.app().health.enable("support", unreadable=unreadable)
     world.time += timedelta(minutes=1)
 
 
-def test_8_3_it_is_recorded_once_and_stays_and_does_not_stop_the_others(
-    world: World, caplog: pytest.LogCaptureFixture
+def test_8_3_an_unreadable_message_is_recorded_once_and_stays_and_does_not_stop_the_others(
+    world: IntakeFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.server.deliver(letter(1), letter(2), letter(3))
     seal(world, 2)
     for days in range(3):
         world.time = DAY + timedelta(days=days)
-        world.look()
+        world.poll()
     assert 2 in world.server.messages
     assert world.server.downloaded == [1, 2, 3], "nothing is asked for again"
     assert len(world.results()) == 2
     assert states(world) == ["routed", "routed", "unreadable"]
     [path] = records(world)
-    assert path.startswith("unreadable/support/2026/11/23/"), "the day is the first look's"
-    assert [one.levelname for one in caplog.records if path in one.getMessage()] == ["WARNING"], "said once"
+    assert path.startswith("unreadable/support/2026/11/23/"), "the day is that of the first poll"
+    assert [record.levelname for record in caplog.records if path in record.getMessage()] == ["WARNING"], "said once"
     health = world.app().health.get("support")
     assert (health.failures, health.last_error) == (0, "")
 
 
-def test_8_3_the_record_says_what_the_server_tells_and_what_helps(world: World) -> None:
+def test_8_3_the_record_holds_what_the_server_reports_and_the_fix(world: IntakeFixture) -> None:
     world.server.deliver(letter(1))
     seal(world, 1)
-    world.look()
+    world.poll()
     record = world.read(records(world)[0])
     assert record["schema"] == "mailroom/unreadable/1"
     assert record["message"] == TOLD
@@ -93,24 +93,24 @@ def test_8_3_the_record_says_what_the_server_tells_and_what_helps(world: World) 
     assert list(world.stores.blobs.list("messages/")) == [], "there are no bytes"
 
 
-def test_8_3_it_is_counted_among_what_is_left(world: World) -> None:
+def test_8_3_an_unreadable_message_is_counted_as_skipped(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     seal(world, 1)
-    world.look()
+    world.poll()
     assert world.app().health.get("support").left == 1
-    if world.extra["AFTER"] == "delete":  # under keep a look sees what is new alone
-        world.look()
+    if world.extra["AFTER"] == "delete":  # Under `keep` a poll sees only new messages.
+        world.poll()
         assert world.app().health.get("support").left == 1
 
 
-def test_8_3_it_is_tried_again_once_when_somebody_wants(world: World) -> None:
+def test_8_3_an_unreadable_message_is_requested_again_once_on_demand(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     seal(world, 1)
-    world.look()
+    world.poll()
     for tries in (2, 3):
         enable(world)
         for _ in range(3):
-            world.look()
+            world.poll()
             world.time += timedelta(minutes=1)
         assert world.server.downloaded.count(1) == tries, "once for each time it is wanted"
     assert world.server.downloaded.count(2) == 1
@@ -119,26 +119,26 @@ def test_8_3_it_is_tried_again_once_when_somebody_wants(world: World) -> None:
     assert len(world.results()) == 1
 
 
-def test_8_3_enabling_a_mailbox_does_not_try_it_again(world: World) -> None:
+def test_8_3_enabling_a_mailbox_does_not_request_unreadable_messages_again(world: IntakeFixture) -> None:
     world.server.deliver(letter(1))
     seal(world, 1)
-    world.look()
+    world.poll()
     enable(world, unreadable=False)
-    world.look()
+    world.poll()
     assert world.server.downloaded == [1]
 
 
-def test_8_3_what_can_be_read_in_the_end_is_stored_and_routed(world: World) -> None:
+def test_8_3_a_message_that_becomes_readable_is_stored_and_routed(world: IntakeFixture) -> None:
     world.server.deliver(letter(1), letter(2))
     seal(world, 1)
-    world.look()
+    world.poll()
     seal(world)
     world.time = DAY + timedelta(days=1)
-    world.look()
-    assert world.server.downloaded.count(1) == 1, "nobody has asked"
+    world.poll()
+    assert world.server.downloaded.count(1) == 1, "it was not requested again"
     enable(world)
     for _ in range(2):
-        world.look()
+        world.poll()
     assert states(world) == ["routed", "routed"]
     assert sorted(path[:26] for path in world.results()) == ["routed/support/2026/11/23/"] * 2
     assert (1 in world.server.messages) == (world.extra["AFTER"] == "keep")
@@ -146,70 +146,72 @@ def test_8_3_what_can_be_read_in_the_end_is_stored_and_routed(world: World) -> N
     assert len(records(world)) == 1, "what was, was"
 
 
-def test_8_3_mail_behind_it_is_taken_when_it_comes(world: World) -> None:
+def test_8_3_mail_behind_an_unreadable_message_is_collected(world: IntakeFixture) -> None:
     world.server.deliver(letter(1))
     seal(world, 1)
-    world.look()
+    world.poll()
     world.server.deliver(letter(2))
-    world.look()
+    world.poll()
     assert len(world.results()) == 1
     assert world.server.downloaded == [1, 2]
 
 
-def test_1_8_one_after_another_of_them_neither_holds_up_mail_nor_makes_a_look_repeat_itself(world: World) -> None:
+def test_1_8_many_unreadable_messages_neither_delay_mail_nor_repeat_a_poll(
+    world: IntakeFixture,
+) -> None:
     world.server.deliver(*(letter(number) for number in range(1, 6)))
-    world.server.told = dict.fromkeys(range(1, 6), 3 * 1024 * 1024)
+    world.server.reported_sizes = dict.fromkeys(range(1, 6), 3 * 1024 * 1024)
     seal(world, *range(1, 6))
     world.server.deliver(letter(6))
-    world.look(budget=0)
-    assert sorted(world.server.downloaded) == [1, 2, 3, 4, 5, 6], "each look goes on where the one before it stopped"
+    world.poll(budget=0)
+    assert sorted(world.server.downloaded) == [1, 2, 3, 4, 5, 6], "each poll continues where the one before it stopped"
     assert len(records(world)) == 5
     assert len(world.results()) == 1
     assert world.stores.queues[QueueName.POLLS].length() == 0
 
 
-def test_1_7_one_that_is_too_large_by_now_is_recorded_as_that_too_and_left(world: World) -> None:
+def test_1_7_an_unreadable_message_that_became_oversized_is_recorded_as_oversized_too(world: IntakeFixture) -> None:
     world.server.deliver(letter(1, 2000))
     seal(world, 1)
-    world.look()
+    world.poll()
     world.extra["MAX_MESSAGE_BYTES"] = "1000"
     enable(world)
     for _ in range(2):
-        world.look()
+        world.poll()
     assert world.server.downloaded == [1]
     assert len(list(world.stores.blobs.list("oversized/"))) == 1
     assert 1 in world.server.messages
 
 
-def test_8_3_one_that_was_too_large_and_cannot_be_read_either_is_asked_for_once(world: World) -> None:
+def test_8_3_an_oversized_message_that_is_unreadable_is_requested_once(world: IntakeFixture) -> None:
     world.extra["MAX_MESSAGE_BYTES"] = "1000"
     world.server.deliver(letter(1, 2000))
     seal(world, 1)
-    world.look()
+    world.poll()
     assert states(world) == ["oversized"]
     world.extra["MAX_MESSAGE_BYTES"] = "3000"
     for _ in range(3):
-        world.look()
+        world.poll()
     assert world.server.downloaded == [1]
     assert states(world) == ["unreadable"]
     assert len(records(world)) == 1
 
 
-def look_with(world: World, faults: Faults) -> None:
+def look_with(world: IntakeFixture, faults: Faults) -> None:
     app = world.app()
     stores = faults.stores(world.stores)
-    intake = replace(app.poller.intake, stores=stores)
+    intake = replace(app.poller.intake, storage=stores)
     with suppress(ProcessGone):
         replace(app.poller, intake=intake).poll(Poll("support", PollReason.MANUAL))
 
 
 @pytest.mark.parametrize("way", list(Way), ids=lambda way: way.value)
 @pytest.mark.parametrize("after", ["delete", "keep"])
-def test_8_1_whatever_breaks_while_it_is_recorded_is_made_good_by_the_next_look(
+def test_8_1_any_failure_while_it_is_recorded_is_repaired_by_the_next_poll(
     tmp_path: Path, after: str, way: Way
 ) -> None:
     for at in itertools.count(1):
-        one = World(tmp_path / str(at))
+        one = IntakeFixture(tmp_path / str(at))
         one.extra = {"AFTER": after}
         one.server.deliver(letter(1), letter(2))
         seal(one, 1)
@@ -222,13 +224,13 @@ def test_8_1_whatever_breaks_while_it_is_recorded_is_made_good_by_the_next_look(
             return
 
 
-def assert_made_good(world: World) -> None:
+def assert_made_good(world: IntakeFixture) -> None:
     let_time_pass(world.folder)
     for _ in range(2):
         world.time += timedelta(minutes=10)
-        world.look()
+        world.poll()
     before = world.server.downloads
-    world.look()
+    world.poll()
     assert world.server.downloads == before, "done with"
     assert world.server.downloaded.count(1) <= 2
     [path] = records(world)
@@ -238,8 +240,8 @@ def assert_made_good(world: World) -> None:
     assert 1 in world.server.messages
 
 
-def test_8_3_a_record_that_could_not_be_written_is_written_at_the_next_look(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_8_3_a_record_that_could_not_be_written_is_written_at_the_next_poll(
+    world: IntakeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.server.deliver(letter(1))
     seal(world, 1)
@@ -249,14 +251,14 @@ def test_8_3_a_record_that_could_not_be_written_is_written_at_the_next_look(
             raise ServiceUnavailable("ill")
 
         broken.setattr(world.stores.blobs, "create", create)
-        world.look()
+        world.poll()
     [receipt] = world.receipts()
     assert (receipt.state, receipt.last_refused_at) == (State.UNREADABLE, None)
     assert records(world) == []
     world.time += timedelta(days=1)
     let_time_pass(world.folder)
-    world.look()
-    world.look()
+    world.poll()
+    world.poll()
     [path] = records(world)
     assert path.startswith("unreadable/support/2026/11/23/"), "the day is the receipt's"
     assert world.server.downloaded == [1, 1]
@@ -265,12 +267,12 @@ def test_8_3_a_record_that_could_not_be_written_is_written_at_the_next_look(
 
 
 @pytest.mark.parametrize("commits", [False, True], ids=["at once", "on commit"])
-def test_1_8_messages_that_overflow_while_they_stream_do_not_hold_up_mail_either(world: World, commits: bool) -> None:
+def test_1_8_messages_that_overflow_while_they_stream_do_not_delay_mail(world: IntakeFixture, commits: bool) -> None:
     world.extra["MAX_MESSAGE_BYTES"] = "3MB"
     world.server.commits = commits
     world.server.deliver(*(letter(number, 3 * 1024 * 1024) for number in range(1, 6)), letter(6))
-    world.server.told = dict.fromkeys(range(1, 7), 3 * 1024 * 1024 - 1)  # each is a batch of its own
-    world.look(budget=0)
+    world.server.reported_sizes = dict.fromkeys(range(1, 7), 3 * 1024 * 1024 - 1)  # each is a batch of its own
+    world.poll(budget=0)
     assert len(world.results()) == 1
     assert world.server.downloaded == [1, 2, 3, 4, 5, 6]
     assert world.stores.queues[QueueName.POLLS].length() == 0

@@ -132,7 +132,7 @@ class BillingFixture:
         """Return the requests for a poll of the mailbox, from the timer on, including the storing of new messages."""
         queue = self._app.storage.queues[QueueName.POLLS]
         self._bill.reset()
-        self._app.poller.due(PollReason.TIMER)
+        self._app.poller.due_polls(PollReason.TIMER)
         queue.put_many([Poll("support", PollReason.MANUAL).to_json()])
         (item,) = queue.receive(1, hidden_for=60)
         self._app.poller.poll(Poll.from_json(item.body))

@@ -1,6 +1,6 @@
 // Reads JSON lines with HTML pages. Writes JSON lines with the text of each page, taken from the tree that the HTML
 // standard defines (parse5). Each block is on a separate line. Hidden elements, pictures, rules and list items are treated
-// as in docs/parsing.md.
+// as in docs/reference/parsing.md.
 import { createInterface } from "node:readline";
 import { parse } from "parse5";
 

@@ -30,7 +30,7 @@ class MemoryServer:
     """The numbers of the messages whose download began."""
     listings: list[str | None] = field(default_factory=list)
     """The argument `above` of each listing."""
-    told: dict[int, int] = field(default_factory=dict)
+    reported_sizes: dict[int, int] = field(default_factory=dict)
     """Sizes that the server reports in place of the real ones."""
     keys: dict[int, str] = field(default_factory=dict)
     """Keys that the server reports in place of numbers."""
@@ -131,7 +131,7 @@ class MemoryMailbox:
             ListedMessage(
                 self._key(number),
                 number,
-                self._server.told.get(number, len(data)),
+                self._server.reported_sizes.get(number, len(data)),
                 self._server.received.get(number) if received else None,
             )
             for number, data in sorted(self._server.messages.items())

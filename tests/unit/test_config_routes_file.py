@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shared.config import AppSettings, RouteSet, load_routes, load_settings
 from shared.config.model import declarations
 from shared.config.routes_file import LARGEST_FILE
-from shared.dispatch.route_tables import RouteTableCache
+from shared.dispatch.route_repository import RouteTableCache
 from shared.routing.model import Route
 from tests.unit.test_config import APP, SALES, SUPPORT, mailbox, route
 

@@ -1,4 +1,4 @@
-"""By what two messages are the same (rules 4.1, 4.3)."""
+"""The fingerprints by which two messages are the same (rules 4.1, 4.3)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SEEN = VisibleContent(
 )
 
 
-def kinds(seen: VisibleContent, message: str = "x") -> dict[str, str]:
-    return {one.kind: one.digest for one in fingerprints(message, seen)}
+def kinds(content: VisibleContent, message: str = "x") -> dict[str, str]:
+    return {fingerprint.kind: fingerprint.digest for fingerprint in fingerprints(message, content)}
 
 
 def test_4_1_the_one_order_in_which_claims_are_taken() -> None:
@@ -43,7 +43,7 @@ def test_4_1_the_one_order_in_which_claims_are_taken() -> None:
         replace(SEEN, attachments=(("logo.png", "bb"), ("order.pdf", "aa"))),
     ],
 )
-def test_4_1_what_servers_change_on_the_way_is_no_difference(same: VisibleContent) -> None:
+def test_4_1_changes_by_relaying_servers_make_no_difference(same: VisibleContent) -> None:
     assert kinds(same, "y") == {**kinds(SEEN), "raw": "y"}
 
 
@@ -77,7 +77,7 @@ def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(o
 
 
 @pytest.mark.parametrize(
-    ("seen", "left"),
+    ("content", "left"),
     [
         (replace(SEEN, message_id=None), ["raw", "content"]),
         (replace(SEEN, sent=None), ["raw"]),
@@ -85,8 +85,8 @@ def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(o
         (replace(SEEN, whole=False), ["raw", "message-id"]),
     ],
 )
-def test_4_3_what_could_not_be_read_makes_nothing_the_same(seen: VisibleContent, left: list[str]) -> None:
-    assert list(kinds(seen)) == left
+def test_4_3_an_unparseable_header_is_ignored_in_comparisons(content: VisibleContent, left: list[str]) -> None:
+    assert list(kinds(content)) == left
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,15 @@ def test_4_3_what_could_not_be_read_makes_nothing_the_same(seen: VisibleContent,
         ("Message-ID: <1@x>\n", ["raw", "content", "message-id"]),
     ],
 )
-def test_4_3_a_message_id_that_is_missing_empty_or_there_twice_is_none(head: str, left: list[str]) -> None:
+def test_4_3_a_message_id_that_is_missing_empty_or_repeated_is_ignored(head: str, left: list[str]) -> None:
     raw = f"From: a@b.example\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n{head}\ntext\n".encode()
-    seen = visible_content(parse(raw))
-    assert list(kinds(seen)) == left
-    assert seen.sent == datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
-    assert replace(seen, sent=seen.sent + timedelta(seconds=1)) != seen
+    content = visible_content(parse(raw))
+    assert list(kinds(content)) == left
+    assert content.sent == datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
+    assert replace(content, sent=content.sent + timedelta(seconds=1)) != content
 
 
-def test_4_4_the_same_mail_built_anew_with_other_boundaries_is_the_same() -> None:
+def test_4_4_the_same_mail_with_other_mime_boundaries_is_the_same() -> None:
     def built(boundary: str) -> bytes:
         return (
             "From: a@b.example\nTo: sales@example.com\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n"
@@ -126,10 +126,10 @@ def test_4_1_a_message_past_a_cap_has_no_content_fingerprint() -> None:
 
 
 def comparison(text: str, *attachments: str, sender: str = "") -> Comparison:
-    seen = replace(
+    content = replace(
         SEEN, bodies=(text, ""), attachments=[("a.pdf", digest) for digest in attachments], authenticated=sender
     )
-    found = fingerprints("x", seen)[-1].comparison
+    found = fingerprints("x", content)[-1].comparison
     assert found is not None
     assert Comparison.from_json(json.loads(json.dumps(found.as_json()))) == found
     return found
@@ -232,7 +232,7 @@ def test_4_3_a_claim_holds_64_digests_at_most() -> None:
         "\n\n".join(reversed(MANY.split("\n\n"))),
     ],
 )
-def test_4_3_a_body_with_many_paragraphs_does_not_contain_what_it_has_no_room_for(other: str) -> None:
+def test_4_3_a_body_with_many_paragraphs_does_not_contain_the_paragraphs_left_out(other: str) -> None:
     assert not are_same(comparison(MANY), comparison(other))
     assert not are_same(comparison(BODY), comparison(MANY)), "nothing of it is among the digests"
 
@@ -265,8 +265,8 @@ def test_4_3_another_attachment_of_the_same_name_is_another_message() -> None:
 
 def test_4_3_without_text_another_html_is_another_message() -> None:
     def pictures(html: str) -> Comparison:
-        seen = replace(SEEN, bodies=("", html))
-        found = fingerprints("x", seen)[-1].comparison
+        content = replace(SEEN, bodies=("", html))
+        found = fingerprints("x", content)[-1].comparison
         assert found is not None
         return found
 

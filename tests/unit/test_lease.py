@@ -1,4 +1,4 @@
-"""A held lease renews itself, and knows when it cannot be trusted (rule 1.10)."""
+"""A held lease renews itself, and knows when it may be lost (rule 1.10)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.lease import RenewingLease
 
 
 class Clock:
-    """A clock that the test advances: a wait of the lease's thread ends in `next_wait`, and takes no real time."""
+    """A time source that the test advances: a wait of the lease's thread ends in `next_wait`, without real time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -39,14 +39,14 @@ class Clock:
         monkeypatch.setattr("shared.lease.threading", SimpleNamespace(Event=Event, Thread=threading.Thread))
 
     def next_wait(self, count: int = 1) -> None:
-        """End the wait that the lease's thread is in, and return when it waits again; so many times."""
+        """End the current wait of the lease's thread, and return when it waits again; repeat this."""
         for _ in range(count):
             self.end_wait()
             with self.changed:
                 assert self.changed.wait_for(lambda: self.waits == self._ended + 1, 30)
 
     def end_wait(self) -> None:
-        """End the wait that the lease's thread is in."""
+        """End the current wait of the lease's thread."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.waits == self._ended + 1, 30)
             self._ended += 1
@@ -59,7 +59,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class CountedLeases:
-    """Leases that count; what is in `answers` is raised by the next renewals."""
+    """Leases that count renewals; the next renewals raise the errors in `answers`."""
 
     def __init__(self, *answers: Exception) -> None:
         self.answers = list(answers)
@@ -91,7 +91,7 @@ def test_1_10_a_held_lease_renews_itself_and_is_released(clock: Clock) -> None:
     assert not lease._renewer.is_alive()
 
 
-def test_1_10_a_lease_that_another_has_is_lost_at_once(clock: Clock) -> None:
+def test_1_10_a_lease_that_another_worker_holds_is_lost_at_once(clock: Clock) -> None:
     leases = CountedLeases(LeaseLost("gone"))
     lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None
@@ -104,7 +104,7 @@ def test_1_10_a_lease_that_another_has_is_lost_at_once(clock: Clock) -> None:
             lease.ensure()
 
 
-def test_1_10_an_ill_storage_loses_the_lease_only_when_its_time_is_up(clock: Clock) -> None:
+def test_1_10_an_unavailable_storage_loses_the_lease_only_when_it_expires(clock: Clock) -> None:
     leases = CountedLeases(*[ServiceUnavailable("ill")] * 100)
     lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None
@@ -119,7 +119,7 @@ def test_1_10_an_ill_storage_loses_the_lease_only_when_its_time_is_up(clock: Clo
             lease.ensure()
 
 
-def test_1_10_a_storage_that_is_well_again_saves_the_lease(clock: Clock) -> None:
+def test_1_10_a_storage_that_recovers_in_time_keeps_the_lease(clock: Clock) -> None:
     leases = CountedLeases(ServiceUnavailable("ill"))
     lease = RenewingLease.acquire(leases, "support", 60)
     assert lease is not None

@@ -1,4 +1,4 @@
-"""How mailboxes fare (rule 1.9), and the lease that one worker has of a mailbox (rule 1.10)."""
+"""The health of mailboxes (rule 1.9)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def mailbox(**extra: str) -> MailboxSettings:
 
 
 def pause_after(health: HealthRecords, settings: MailboxSettings, error: MailboxError, clock: Clock) -> timedelta:
-    health.failed(settings, error)
+    health.record_failure(settings, error)
     next_try = health.get("support").next_try
     assert next_try is not None
     return next_try - clock.time
@@ -83,7 +83,7 @@ def alerts(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [name for name in names if name.startswith("mailbox-")]
 
 
-def test_a_mailbox_never_looked_at_is_due(health: HealthRecords) -> None:
+def test_a_mailbox_that_was_never_polled_is_due(health: HealthRecords) -> None:
     assert all(health.skip_reason(mailbox(), reason) is None for reason in PollReason)
 
 
@@ -98,9 +98,9 @@ def test_1_9_backoff_doubles_and_is_capped(health: HealthRecords, clock: Clock) 
     assert set(minutes[8:]) == {60}
 
 
-def test_1_9_a_failed_mailbox_is_not_tried_before_its_time(health: HealthRecords, clock: Clock) -> None:
+def test_1_9_a_failed_mailbox_is_not_polled_before_its_backoff_ends(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox()
-    health.failed(settings, DOWN)
+    health.record_failure(settings, DOWN)
     clock.pass_(seconds=59)
     why_not = health.skip_reason(settings, PollReason.TIMER)
     assert why_not is not None
@@ -114,8 +114,8 @@ def test_1_9_a_failed_mailbox_is_not_tried_before_its_time(health: HealthRecords
 def test_1_9_a_success_ends_the_backoff(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox(POLL_EVERY="60")
     for _ in range(3):
-        health.failed(settings, DOWN)
-    health.succeeded(settings, collected=2, left=1)
+        health.record_failure(settings, DOWN)
+    health.record_success(settings, collected=2, left=1)
     now = health.get("support")
     assert (now.failures, now.last_error, now.next_try, now.collected, now.left) == (0, "", None, 2, 1)
     assert health.skip_reason(settings, PollReason.TIMER) is None
@@ -128,16 +128,16 @@ def test_1_9_rejected_credentials_back_off_at_once(health: HealthRecords, clock:
     assert minutes == [15, 30, 60, 120, 240, 240, 240, 240]
 
 
-def test_1_9_rejected_credentials_are_not_tried_again_even_by_hand(health: HealthRecords, clock: Clock) -> None:
+def test_1_9_rejected_credentials_are_not_tried_again_even_manually(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox()
-    health.failed(settings, REFUSED)
+    health.record_failure(settings, REFUSED)
     assert all(health.skip_reason(settings, reason) is not None for reason in PollReason)
     clock.pass_(minutes=15)
     assert health.skip_reason(settings, PollReason.TIMER) is None
 
 
-def test_1_9_other_credentials_are_tried_at_once(health: HealthRecords) -> None:
-    health.failed(mailbox(), REFUSED)
+def test_1_9_changed_credentials_are_tried_at_once(health: HealthRecords) -> None:
+    health.record_failure(mailbox(), REFUSED)
     assert health.skip_reason(mailbox(PASSWORD="another"), PollReason.TIMER) is None
     assert health.skip_reason(mailbox(POLL_EVERY="120"), PollReason.TIMER) is not None, "no sign-in setting"
 
@@ -147,11 +147,11 @@ def test_1_9_one_alert_when_it_stops_and_one_when_it_recovers(
 ) -> None:
     settings = mailbox(DISABLE_AFTER="3")
     for _ in range(2):
-        health.failed(settings, DOWN)
+        health.record_failure(settings, DOWN)
     assert alerts(caplog) == []
     assert not health.get("support").disabled
     for _ in range(3):
-        health.failed(settings, DOWN)
+        health.record_failure(settings, DOWN)
     assert alerts(caplog) == ["mailbox-disabled"]
     clock.pass_(days=400)
     why_not = [health.skip_reason(settings, reason) for reason in PollReason]
@@ -161,40 +161,40 @@ def test_1_9_one_alert_when_it_stops_and_one_when_it_recovers(
     assert health.skip_reason(settings, PollReason.TIMER) is None
     assert alerts(caplog) == ["mailbox-disabled"], "it has not worked yet"
     for _ in range(2):
-        health.succeeded(settings, collected=0, left=0)
+        health.record_success(settings, collected=0, left=0)
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-recovered"]
-    assert all("support" in one.getMessage() for one in caplog.records), "each line says which mailbox"
+    assert all("support" in record.getMessage() for record in caplog.records), "each line says which mailbox"
 
 
 def test_1_9_ten_failures_disable_by_default(health: HealthRecords) -> None:
     settings = mailbox()
     for _ in range(9):
-        health.failed(settings, DOWN)
+        health.record_failure(settings, DOWN)
     assert not health.get("support").disabled
-    health.failed(settings, DOWN)
+    health.record_failure(settings, DOWN)
     assert health.get("support").disabled
 
 
 def test_1_9_failures_count_only_in_a_row(health: HealthRecords) -> None:
     settings = mailbox(DISABLE_AFTER="2")
     for _ in range(3):
-        health.failed(settings, DOWN)
+        health.record_failure(settings, DOWN)
         health.enable("support")
-        health.succeeded(settings, collected=0, left=0)
-    health.failed(settings, DOWN)
+        health.record_success(settings, collected=0, left=0)
+    health.record_failure(settings, DOWN)
     assert not health.get("support").disabled
 
 
 def test_1_9_changed_sign_in_settings_enable_it(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
-        health.failed(mailbox(DISABLE_AFTER="2"), REFUSED)
+        health.record_failure(mailbox(DISABLE_AFTER="2"), REFUSED)
     mended = mailbox(DISABLE_AFTER="2", PASSWORD="another")
     assert health.skip_reason(mended, PollReason.TIMER) is None
-    health.failed(mended, REFUSED)
+    health.record_failure(mended, REFUSED)
     now = health.get("support")
     assert (now.failures, now.disabled) == (1, False), "the new credentials have tries of their own"
     health.enable("support")
-    health.succeeded(mended, collected=0, left=0)
+    health.record_success(mended, collected=0, left=0)
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-recovered"]
 
 
@@ -202,31 +202,29 @@ def test_1_9_changed_sign_in_settings_enable_it_though_the_server_is_busy_then(
     health: HealthRecords, clock: Clock
 ) -> None:
     for _ in range(2):
-        health.failed(mailbox(DISABLE_AFTER="2"), REFUSED)
+        health.record_failure(mailbox(DISABLE_AFTER="2"), REFUSED)
     mended = mailbox(DISABLE_AFTER="2", PASSWORD="another")
-    health.busy(mended, BUSY)
+    health.record_busy(mended, BUSY)
     clock.pass_(minutes=2)
     assert health.skip_reason(mended, PollReason.TIMER) is None
 
 
-def test_1_9_stopping_a_second_time_is_said_aloud_again(
-    health: HealthRecords, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_1_9_a_second_disabling_raises_the_alert_again(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
     settings = mailbox(DISABLE_AFTER="2")
     for _ in range(2):
-        health.failed(settings, DOWN)
+        health.record_failure(settings, DOWN)
     health.enable("support")
     for _ in range(2):
-        health.failed(settings, DOWN)
+        health.record_failure(settings, DOWN)
     assert health.get("support").disabled
     assert alerts(caplog) == ["mailbox-disabled", "mailbox-disabled"]
 
 
-def test_1_9_a_busy_server_is_no_failure_at_first(
+def test_1_9_a_busy_server_is_not_a_failure_at_first(
     health: HealthRecords, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = mailbox(DISABLE_AFTER="1")
-    assert health.busy(settings, MailboxBusy("[LOGIN-DELAY] once in 90 s", retry_after=90)) == 90
+    assert health.record_busy(settings, MailboxBusy("[LOGIN-DELAY] once in 90 s", retry_after=90)) == 90
     now = health.get("support")
     assert (now.failures, now.is_failing(clock.time)) == (0, False)
     assert "LOGIN-DELAY" in (health.skip_reason(settings, PollReason.TIMER) or ""), "status and logs quote the server"
@@ -235,11 +233,11 @@ def test_1_9_a_busy_server_is_no_failure_at_first(
     assert alerts(caplog) == []
 
 
-def test_1_9_the_pauses_of_a_busy_server_grow_past_half_an_hour(health: HealthRecords) -> None:
+def test_1_9_the_backoff_of_a_busy_server_grows_past_half_an_hour(health: HealthRecords) -> None:
     settings = mailbox()
-    assert [health.busy(settings, BUSY) / 60 for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    health.succeeded(settings, collected=0, left=0)
-    assert health.busy(settings, BUSY) == 60, "a poll that finished ends the growth"
+    assert [health.record_busy(settings, BUSY) / 60 for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    health.record_success(settings, collected=0, left=0)
+    assert health.record_busy(settings, BUSY) == 60, "a poll that finished ends the growth"
 
 
 def test_1_9_a_server_that_is_busy_for_an_hour_raises_one_alert(
@@ -248,18 +246,18 @@ def test_1_9_a_server_that_is_busy_for_an_hour_raises_one_alert(
     settings = mailbox(DISABLE_AFTER="1")
     busy_at, alerted_at = 0.0, None
     while alerted_at is None:
-        pause = health.busy(settings, BUSY)
+        pause = health.record_busy(settings, BUSY)
         alerted_at = busy_at if alerts(caplog) else None
         busy_at += pause / 60
         clock.pass_(seconds=pause)
     assert 60 <= alerted_at < 120, "the first poll after an hour"
     assert alerts(caplog) == ["mailbox-failing"]
     assert "IN-USE" in caplog.text
-    health.busy(settings, BUSY)
+    health.record_busy(settings, BUSY)
     assert alerts(caplog) == ["mailbox-failing"], "one alert, not one a poll"
     now = health.get("support")
     assert (now.is_failing(clock.time), now.disabled, now.busy_since) == (True, False, START)
-    health.succeeded(settings, collected=0, left=0)
+    health.record_success(settings, collected=0, left=0)
     assert alerts(caplog) == ["mailbox-failing", "mailbox-recovered"]
     now = health.get("support")
     assert (now.is_failing(clock.time), now.busy_since, now.busy_reason) == (False, None, "")
@@ -268,49 +266,49 @@ def test_1_9_a_server_that_is_busy_for_an_hour_raises_one_alert(
 def test_1_9_a_busy_hour_counts_from_the_last_poll_that_finished(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox()
     for _ in range(5):
-        health.busy(settings, BUSY)
+        health.record_busy(settings, BUSY)
         clock.pass_(minutes=50)
-        health.succeeded(settings, collected=0, left=0)
-    health.busy(settings, BUSY)
+        health.record_success(settings, collected=0, left=0)
+    health.record_busy(settings, BUSY)
     clock.pass_(minutes=59)
     assert not health.get("support").is_failing(clock.time)
     clock.pass_(minutes=1)
     assert health.get("support").is_failing(clock.time)
 
 
-def test_1_9_a_service_that_never_answers_counts_like_a_busy_server(
+def test_1_9_a_service_that_never_responds_counts_like_a_busy_server(
     health: HealthRecords, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = mailbox()
     down = ServiceUnavailable("the token service answers 503")
-    health.unavailable(settings, down)
+    health.record_unavailable(settings, down)
     assert health.skip_reason(settings, PollReason.TIMER) is None, "the queue's own delay is the backoff"
     clock.pass_(minutes=61)
-    health.unavailable(settings, down)
+    health.record_unavailable(settings, down)
     assert alerts(caplog) == ["mailbox-failing"]
     assert health.get("support").is_failing(clock.time)
 
 
-def test_1_9_recovery_is_no_error(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
+def test_1_9_recovery_is_not_logged_as_an_error(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
     settings = mailbox(DISABLE_AFTER="1")
-    health.failed(settings, DOWN)
+    health.record_failure(settings, DOWN)
     health.enable("support")
-    health.succeeded(settings, collected=0, left=0)
+    health.record_success(settings, collected=0, left=0)
     [recovered] = [record for record in caplog.records if "mailbox-recovered" in record.getMessage()]
     assert recovered.levelno == logging.WARNING
 
 
 def test_a_warning_is_kept_until_a_poll_without_it(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
-    health.succeeded(mailbox(), collected=0, left=0, warnings=["folder 'INBOX': UIDVALIDITY changed"])
+    health.record_success(mailbox(), collected=0, left=0, warnings=["folder 'INBOX': UIDVALIDITY changed"])
     assert health.get("support").warning == "folder 'INBOX': UIDVALIDITY changed"
     assert "UIDVALIDITY changed" in caplog.text
-    health.succeeded(mailbox(), collected=0, left=0)
+    health.record_success(mailbox(), collected=0, left=0)
     assert health.get("support").warning == ""
 
 
-def test_1_9_poll_every_is_the_clocks_pace_alone(health: HealthRecords, clock: Clock) -> None:
+def test_1_9_poll_every_applies_to_the_timer_alone(health: HealthRecords, clock: Clock) -> None:
     settings = mailbox(POLL_EVERY="600")
-    health.contacted(settings)
+    health.record_contact(settings)
     clock.pass_(minutes=8)
     assert health.skip_reason(settings, PollReason.TIMER) is not None
     assert health.skip_reason(settings, PollReason.FOLLOW_UP) is None
@@ -319,26 +317,26 @@ def test_1_9_poll_every_is_the_clocks_pace_alone(health: HealthRecords, clock: C
     assert health.skip_reason(settings, PollReason.TIMER) is None
 
 
-def test_1_9_a_tick_a_little_early_is_no_tick_missed(health: HealthRecords, clock: Clock) -> None:
-    health.contacted(mailbox())
+def test_1_9_a_slightly_early_timer_tick_is_not_skipped(health: HealthRecords, clock: Clock) -> None:
+    health.record_contact(mailbox())
     clock.pass_(seconds=58)
     assert health.skip_reason(mailbox(), PollReason.TIMER) is None
 
 
-def test_1_11_first_contact_is_noted_once(health: HealthRecords, clock: Clock) -> None:
-    assert health.contacted(mailbox()).first_contact == START
+def test_1_11_first_contact_is_recorded_once(health: HealthRecords, clock: Clock) -> None:
+    assert health.record_contact(mailbox()).first_contact == START
     clock.pass_(days=3)
-    assert health.contacted(mailbox()).first_contact == START
+    assert health.record_contact(mailbox()).first_contact == START
     assert health.get("support").last_poll == START + timedelta(days=3)
 
 
-def test_wrong_settings_count_like_a_failure(health: HealthRecords) -> None:
-    health.failed(mailbox(), ConfigurationError("MAILBOXES__support__CA_FILE names no file"))
+def test_a_configuration_error_counts_as_a_failure(health: HealthRecords) -> None:
+    health.record_failure(mailbox(), ConfigurationError("MAILBOXES__support__CA_FILE names no file"))
     assert health.get("support").failures == 1
     assert "CA_FILE" in health.get("support").last_error
 
 
 def test_an_endless_error_text_is_cut(health: HealthRecords) -> None:
-    health.failed(mailbox(), ConnectFailed("x\r\n" * 100_000))
+    health.record_failure(mailbox(), ConnectFailed("x\r\n" * 100_000))
     assert len(health.get("support").last_error) <= 1000
     assert health.get("support").last_error.isprintable()

@@ -1,4 +1,4 @@
-"""What stands on the queues goes there and back, and what an older release put there is read."""
+"""Queue messages are parsed as they were written, those of an older release included."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     ],
     ids=lambda one: type(one).__name__,
 )
-def test_there_and_back(message: RouteRequest | Poll | LifecycleEvent) -> None:
+def test_queue_messages_round_trip(message: RouteRequest | Poll | LifecycleEvent) -> None:
     assert type(message).from_json(message.to_json()) == message
     assert json.loads(message.to_json())["v"] == 1
 
 
-def test_what_an_older_release_put_there_is_read() -> None:
+def test_a_queue_message_of_an_older_release_is_parsed() -> None:
     assert RouteRequest.from_json('{"v": 1, "arrival": "a1", "retries": 0}') == RouteRequest("a1")
     assert Poll.from_json('{"v": 1, "mailbox": "support", "reason": "clock"}') == Poll("support", PollReason.TIMER)
     old = json.dumps({"v": 1, "mailbox": "support", "reason": "again", "retries": 2, "traceparent": TRACE})
     assert Poll.from_json(old) == Poll("support", PollReason.FOLLOW_UP, 2, TRACE)
 
 
-def test_what_a_newer_release_adds_is_left_alone() -> None:
+def test_an_additional_field_of_a_newer_release_is_ignored() -> None:
     body = json.loads(Poll("support", PollReason.NOTIFIED, requested_at=ASKED).to_json()) | {"more": [1]}
     assert Poll.from_json(json.dumps(body)).requested_at == ASKED
 
 
-@pytest.mark.parametrize("asked", ["", "soon", "2026-11-23T12:00:00", "2026-13-01T00:00:00+00:00", 7, None, [], {}])
-def test_a_time_that_is_none_asks_for_a_look_in_any_case(asked: object) -> None:
-    body = {"v": 1, "mailbox": "support", "reason": "notified", "asked": asked}
+@pytest.mark.parametrize("time", ["", "soon", "2026-11-23T12:00:00", "2026-13-01T00:00:00+00:00", 7, None, [], {}])
+def test_an_invalid_time_never_suppresses_a_poll(time: object) -> None:
+    body = {"v": 1, "mailbox": "support", "reason": "notified", "asked": time}
     assert Poll.from_json(json.dumps(body)).requested_at is None
 
 
@@ -68,12 +68,14 @@ def test_a_time_that_is_none_asks_for_a_look_in_any_case(asked: object) -> None:
     ],
     ids=lambda body: ascii(body)[:60],
 )
-def test_what_is_none_of_ours_is_refused_in_words(kind: type[RouteRequest | Poll | LifecycleEvent], body: str) -> None:
+def test_a_foreign_queue_message_is_rejected_with_the_reason(
+    kind: type[RouteRequest | Poll | LifecycleEvent], body: str
+) -> None:
     with pytest.raises(MessageUnreadable, match=r"queue"):
         kind.from_json(body)
 
 
 @pytest.mark.parametrize("fields", ['"replay": 5', '"replay": null', '"replay": "failed/x", "again": true'])
-def test_a_replay_of_no_record_is_refused(fields: str) -> None:
+def test_a_replay_without_a_record_is_rejected(fields: str) -> None:
     with pytest.raises(MessageUnreadable, match="replay"):
         RouteRequest.from_json(f'{{"v": 1, "arrival": "a1", {fields}}}')

@@ -1,4 +1,4 @@
-"""Receipts as records, and what stands on the queues."""
+"""Receipts as records, and queue messages."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ RECEIPT = Receipt(
         replace(RECEIPT, state=State.FAILED, removed=True),
     ],
 )
-def test_a_receipt_reads_as_it_was_written(receipt: Receipt) -> None:
+def test_a_receipt_is_parsed_as_it_was_written(receipt: Receipt) -> None:
     assert Receipt.from_record(Record(receipt.arrival, dict(receipt.to_values()), "e")) == receipt
 
 
-def test_a_receipt_reads_what_sorting_added() -> None:
+def test_a_receipt_is_parsed_with_what_routing_added() -> None:
     added = {"outcomes": json.dumps({"sales@example.com": "routed x"}), "last_error": "ValueError: y"}
     receipt = Receipt.from_record(Record(RECEIPT.arrival, {**RECEIPT.to_values(), **added}, "e"))
     assert receipt.outcomes == {"sales@example.com": "routed x"}
     assert receipt.last_error == "ValueError: y"
 
 
-def test_a_receipt_reads_what_it_is_found_by() -> None:
+def test_a_receipt_is_parsed_with_its_search_columns() -> None:
     senders = ("ann@customer.example", "bob@customer.example")
     noted = search_columns(senders, ("sales@example.com",), "1@customer.example")
     assert (noted["sender"], noted["several_senders"]) == (senders[0], True)
@@ -72,7 +72,7 @@ def test_a_receipt_reads_what_it_is_found_by() -> None:
     assert len(str(search_columns((), (), "x" * 2000)["message_id"])) == MAX_MESSAGE_ID_LENGTH
 
 
-def test_a_forgotten_receipt_was_downloaded_and_has_nothing_left() -> None:
+def test_a_bare_receipt_was_downloaded_and_is_fully_erased() -> None:
     marked = replace(RECEIPT, state=State.ERASED)
     assert marked.was_downloaded
     assert not marked.is_fully_erased
@@ -80,19 +80,19 @@ def test_a_forgotten_receipt_was_downloaded_and_has_nothing_left() -> None:
     assert not replace(RECEIPT, state=State.OVERSIZED, message="").is_fully_erased
 
 
-def test_writing_a_receipt_again_leaves_what_sorting_added() -> None:
-    """A merge of `values` must not carry the outcomes of nobody over those that are there."""
+def test_writing_a_receipt_again_keeps_what_routing_added() -> None:
+    """A merge of `to_values` must not replace existing outcomes by empty ones."""
     added = {"outcomes", "last_error", "outcome", "conversation", "routed_at"}
     assert not {*added, *search_columns((), (), None)} & RECEIPT.to_values().keys()
 
 
-@pytest.mark.parametrize("announcement", [RouteRequest("ab"), RouteRequest("ab", 3, "00-aa-bb-01")])
-def test_an_announcement_reads_as_it_was_written(announcement: RouteRequest) -> None:
-    assert RouteRequest.from_json(announcement.to_json()) == announcement
+@pytest.mark.parametrize("route_request", [RouteRequest("ab"), RouteRequest("ab", 3, "00-aa-bb-01")])
+def test_a_route_request_is_parsed_as_it_was_written(route_request: RouteRequest) -> None:
+    assert RouteRequest.from_json(route_request.to_json()) == route_request
 
 
 @pytest.mark.parametrize("reason", PollReason)
-def test_a_poll_reads_as_it_was_written(reason: PollReason) -> None:
+def test_a_poll_is_parsed_as_it_was_written(reason: PollReason) -> None:
     poll = Poll("support", reason, 2, "00-aa-bb-01")
     assert Poll.from_json(poll.to_json()) == poll
     assert Poll.from_json(Poll("support", reason).to_json()) == Poll("support", reason)
@@ -126,19 +126,19 @@ JUNK = [
 
 
 @pytest.mark.parametrize("body", JUNK, ids=range(len(JUNK)))
-@pytest.mark.parametrize("codec", [RouteRequest.from_json, Poll.from_json], ids=["announcement", "poll"])
-def test_junk_on_a_queue_is_refused(codec: Callable[[str], object], body: str) -> None:
+@pytest.mark.parametrize("codec", [RouteRequest.from_json, Poll.from_json], ids=["route_request", "poll"])
+def test_an_invalid_queue_message_is_rejected(codec: Callable[[str], object], body: str) -> None:
     with pytest.raises(MessageUnreadable):
         codec(body)
 
 
 @pytest.mark.parametrize("reason", ['"never"', "null", "5", "[]", "{}", '["clock"]'])
-def test_a_poll_for_no_known_reason_is_refused(reason: str) -> None:
+def test_a_poll_with_an_unknown_reason_is_rejected(reason: str) -> None:
     with pytest.raises(MessageUnreadable):
         Poll.from_json(f'{{"v": 1, "mailbox": "support", "reason": {reason}}}')
 
 
-def test_what_a_later_release_adds_is_ignored() -> None:
+def test_a_field_of_a_later_release_is_ignored() -> None:
     assert RouteRequest.from_json('{"v": 1, "arrival": "ab", "new": {"x": 1}}') == RouteRequest("ab")
 
 

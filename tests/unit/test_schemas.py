@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from shared.documents.blob_paths import FATES
+from shared.documents.blob_paths import RECORD_KINDS
 from tests.published import EXAMPLES, ROOT, SCHEMAS, schema_errors, validator
 from tools import published
 
-KINDS = ("message", "result", *FATES, "oversized", "unreadable")
+KINDS = ("message", "result", *RECORD_KINDS, "oversized", "unreadable")
 WRITTEN = sorted(EXAMPLES.glob("*.json"))
 
 

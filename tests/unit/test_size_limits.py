@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.documents.describing import to_bytes
-from shared.documents.size_limits import fit, shorten_lists
+from shared.documents.writer import fit, shorten_lists, to_bytes
 
 
 def document(**fields: object) -> dict[str, Any]:
@@ -52,13 +51,13 @@ def test_an_author_with_a_long_name_keeps_the_address() -> None:
     assert len(kept["name"]) > 300
 
 
-def test_half_an_id_is_no_id() -> None:
+def test_an_identifier_is_never_cut() -> None:
     cut = json.loads(fit(document(envelope={"message_id": "i" * 5_000}), 1_000))
     assert cut["envelope"]["message_id"] is None
     assert cut["truncated"] == ["envelope.message_id"]
 
 
-def test_what_was_cut_before_stays_named() -> None:
+def test_fields_that_were_cut_before_stay_named() -> None:
     once = shorten_lists(document(text="t" * 5_000, html="h" * 5_000), 4_000)
     assert json.loads(fit({**once, "subject": "s" * 5_000}, 3_000))["truncated"] == ["text", "html", "subject"]
 
@@ -72,20 +71,22 @@ TEXT = st.one_of(st.text(max_size=3_000), st.sampled_from(["€" * 900, '"\\\n' 
     st.lists(st.fixed_dictionaries({"name": TEXT, "address": st.text(max_size=300)}), max_size=30),
     st.integers(1_500, 20_000),
 )
-def test_no_document_passes_its_limit(texts: dict[str, str], addresses: list[dict[str, str]], limit: int) -> None:
-    whole = document(**texts, **{"from": addresses, "thread": {"references": [one["address"] for one in addresses]}})
+def test_no_document_exceeds_its_limit(texts: dict[str, str], addresses: list[dict[str, str]], limit: int) -> None:
+    whole = document(
+        **texts, **{"from": addresses, "thread": {"references": [address["address"] for address in addresses]}}
+    )
     assert len(fit(whole, limit)) <= limit
 
 
 @pytest.mark.parametrize(
     "value", [{}, [], "", None, 3, {"a": []}, {"a": {"b": [1, 2]}}, ["x", {"y": "z"}], [0] * 1_001]
 )
-def test_what_is_written_is_json(value: object) -> None:
+def test_documents_are_json(value: object) -> None:
     assert json.loads(to_bytes(value)) == value
     assert to_bytes(value).endswith(b"\n")
 
 
-def test_an_entry_of_a_list_is_a_line() -> None:
+def test_each_entry_of_a_list_is_on_a_line() -> None:
     assert to_bytes({"to": [{"name": "", "address": "a@b.example"}], "cc": []}) == (
         b'{\n "to": [\n  {"name": "", "address": "a@b.example"}\n ],\n "cc": []\n}\n'
     )

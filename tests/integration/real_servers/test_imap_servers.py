@@ -9,7 +9,7 @@ import pytest
 
 from shared.config import After, Tls
 from shared.errors import RemovalRefused
-from shared.intake.placeholders import Placeholder, placeholder
+from shared.intake.placeholders import Placeholder, find_placeholder
 from shared.mailboxes.imap.mailbox import ImapMailbox
 from shared.mailboxes.spool import Content
 from tests.integration.imap_support import LIMIT, content_of, drain, fetch_all, in_batches, no_token
@@ -329,5 +329,5 @@ def _expunge(client: imaplib.IMAP4, uids: list[int]) -> None:
 
 def _is_placeholder(content: bytes | None) -> bool:
     """Return whether the content is a server's placeholder for a deleted message."""
-    kind = placeholder(Content.from_bytes(content)) if content is not None else None
+    kind = find_placeholder(Content.from_bytes(content)) if content is not None else None
     return kind is not None and kind[0] is Placeholder.GONE

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.addresses import normalise
-from shared.documents.as_json import message_fields
+from shared.documents.message_document import message_fields
 from shared.mime.address_list import MOST_INVALID, MOST_NAMES, Address, read_list
 from shared.mime.defects import Defects
 from shared.mime.parser import parse

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.dispatch.routing_input import visible_content
-from shared.documents.as_json import message_fields
+from shared.documents.message_document import message_fields
 from shared.mime.buffer import Buffer
 from shared.mime.parser import Message, read_message
 from shared.routing.fingerprints import fingerprints

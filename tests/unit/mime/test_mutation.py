@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from shared.documents.as_json import message_fields
+from shared.documents.message_document import message_fields
 from shared.mime.buffer import Buffer
 from shared.mime.defects import MOST
 from shared.mime.parser import read_message

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.documents.as_json import message_fields
+from shared.documents.message_document import message_fields
 from shared.mime.buffer import Buffer
 from shared.mime.parser import Message, parse, read_message
 from shared.mime.reports import MOST_RECIPIENTS

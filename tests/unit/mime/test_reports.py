@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.documents.as_json import message_fields
+from shared.documents.message_document import message_fields
 from shared.mime.parser import parse
 from shared.mime.reports import Report, ReportedRecipient
 from tests.unit.mime.report_samples import (

@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from shared.documents.as_json import message_fields
+from shared.documents.message_document import message_fields
 from shared.mime.parser import parse
 
 # What the standard library writes faithfully: text without controls, no white space that folding may change.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.documents.as_json import message_fields
+from shared.documents.message_document import message_fields
 from shared.mime.buffer import PIECE, Buffer
 from shared.mime.defects import Defects
 from shared.mime.parser import Message, parse, read_message
