@@ -100,6 +100,7 @@ class PlainMailbox:
 
     folders: Sequence[str] = ("INBOX",)
     commit_every: int | None = None
+    key_prefix: str | None = "1."
 
     def __init__(self, version: Version) -> None:
         self._version = version
@@ -122,7 +123,7 @@ class PlainMailbox:
         """Remove all messages, which are stored together."""
         self._removed = self._removed or bool(messages)
 
-    def mark(self, dealt_with: object) -> None:
+    def mark(self, processed: object) -> None:
         """Return None: there is no watermark."""
 
     watermark = mark

@@ -1,4 +1,4 @@
-"""The router: routes a stored message in the steps of docs/explanation/receipts.md, "Dispatch", and handles its failures.
+"""The router: routes a stored message in the steps of docs/explanation/receipts.md, "Dispatch", and handles failures.
 
 It is the idempotent consumer of the outbox. To route the same arrival twice, one after the other or at once, leaves
 what routing it once leaves. A replay takes the same steps: existing results are kept, even if a consumer deleted them

@@ -1,5 +1,6 @@
-"""Store arrivals: look up receipts, store batches, publish route requests (docs/explanation/receipts.md, "Intake", steps
-1 to 5).
+"""Store arrivals: look up receipts, store batches, publish route requests.
+
+The steps are those of docs/explanation/receipts.md, "Intake", 1 to 5.
 
 This is where the transactional outbox is written. The order of the writes is raw bytes, receipt, outbox entry, queue
 message. A crash between two of them leaves what the next poll or `sweep` completes.

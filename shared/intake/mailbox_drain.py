@@ -1,4 +1,4 @@
-"""Drain a mailbox into storage, every message once (docs/explanation/receipts.md, "Intake"; rules 1.3, 1.7, 1.8, 1.11)."""
+"""Drain a mailbox into storage, every message once (rules 1.3, 1.7, 1.8, 1.11; docs/explanation/receipts.md)."""
 
 from __future__ import annotations
 
