@@ -63,11 +63,7 @@ def load_settings(
     }
     endpoint = values.get("graph_endpoint", GLOBAL_GRAPH)
     built = {name: build_mailbox(section, endpoint, certificates=certificates) for name, section in sections.items()}
-    fallbacks = {
-        name: sections[name].values["fallback"]
-        for name in keys.names["mailboxes"]
-        if "fallback" in sections[name].values
-    }
+    fallbacks = {name: section.values["fallback"] for name, section in sections.items() if "fallback" in section.values}
     _check_webhook(built.values(), keys, report)
     mailbox_errors = {name: report.errors(("mailboxes", name)) for name in sorted(report.owners("mailboxes"))}
     names = {*sections, *mailbox_errors}
