@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.documents.as_json import message_fields
-from shared.mime.automatic_mail import LONGEST_EVIDENCE, MOST_EVIDENCE
+from shared.mime.automatic_mail import MAX_EVIDENCE, MAX_EVIDENCE_LENGTH
 from shared.mime.buffer import Buffer
 from shared.mime.parser import Message, parse, read_message
 
@@ -272,8 +272,8 @@ def test_5_1_the_evidence_is_told(header: str, evidence: list[str]) -> None:
 
 def test_5_1_evidence_has_bounds() -> None:
     message = read("".join(f"Auto-Submitted: x{number}{'y' * 500}\n" for number in range(100)))
-    assert len(message.automatic_evidence) == MOST_EVIDENCE
-    assert {len(one) for one in message.automatic_evidence} == {LONGEST_EVIDENCE}
+    assert len(message.automatic_evidence) == MAX_EVIDENCE
+    assert {len(one) for one in message.automatic_evidence} == {MAX_EVIDENCE_LENGTH}
 
 
 def test_5_1_it_is_stored_with_the_message() -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from shared.addresses import normalise
 from shared.mime.delivery_headers import (
     DELIVERY_FIELDS,
-    LONGEST_OTHER,
-    MOST_FIELDS,
-    MOST_HINTS,
-    MOST_OTHERS,
-    Hint,
+    MAX_FIELDS,
+    MAX_HINTS,
+    MAX_OTHER_FIELD_SIZE,
+    MAX_OTHER_FIELDS,
+    DeliveryHint,
     delivery_hints,
     received_count,
 )
@@ -223,7 +223,7 @@ def test_2_2_what_is_no_address_is_no_hint() -> None:
 def test_2_2_a_hint_is_no_participant() -> None:
     message = parse(b"Delivered-To: box@us.example\nReceived: from x by y; date\nTo: c@d.example\n\n")
     assert [one.address for one in (*message.to, *message.cc, *message.bcc)] == ["c@d.example"]
-    assert delivery_hints(message.trace) == (Hint("box@us.example", "delivered-to"),)
+    assert delivery_hints(message.trace) == (DeliveryHint("box@us.example", "delivered-to"),)
 
 
 def test_5_3_received_lines_are_counted() -> None:
@@ -235,7 +235,7 @@ def test_5_3_received_lines_are_counted() -> None:
 def test_5_3_endless_received_lines_are_counted_and_kept_in_part() -> None:
     message = parse(b"Received: x\n" * 5000 + b"\n")
     assert message.received == 5000
-    assert len(message.trace) == MOST_FIELDS
+    assert len(message.trace) == MAX_FIELDS
 
 
 ENDLESS = {
@@ -252,7 +252,7 @@ def test_7_6_no_received_takes_long(start: bytes, pattern: bytes) -> None:
     started = time.thread_time()
     found = hints(b"Delivered-To: " + value + b"\nReceived: " + value)
     assert time.thread_time() - started < GUARD
-    assert len(found) <= 2 * MOST_HINTS
+    assert len(found) <= 2 * MAX_HINTS
 
 
 WORDS = ["from", "by", "for", "for <a@b.example>", "a@b.example", "b", "(", ")", "<", ">", '"', "\\", ";", ",", "\n\t"]
@@ -277,7 +277,7 @@ def test_2_2_any_header_is_read(fields: list[tuple[str, str]], hops: int, receiv
     assert lines < hops or with_named == delivery_hints(fields, hops=hops, fields=named)
 
 
-FLOOD = [f"X-Junk-{number}: j{number}@x.example" for number in range(MOST_OTHERS + 500)]
+FLOOD = [f"X-Junk-{number}: j{number}@x.example" for number in range(MAX_OTHER_FIELDS + 500)]
 
 
 def test_2_2_a_field_that_a_setting_names_is_read_from_what_parsing_kept() -> None:
@@ -298,24 +298,24 @@ def test_2_2_a_field_that_a_setting_names_is_read_from_what_parsing_kept() -> No
 def test_7_6_endless_further_fields_are_kept_in_part_and_hide_no_trace() -> None:
     source = "\n".join([*FLOOD, "Delivered-To: box@us.example", "Received: from x by y; date"])
     message = parse(f"{source}\n\nbody".encode())
-    assert len(message.trace) == MOST_OTHERS + 2
+    assert len(message.trace) == MAX_OTHER_FIELDS + 2
     assert [one.where for one in delivery_hints(message.trace)] == ["delivered-to"]
-    assert len(delivery_hints(message.trace, fields={f"x-junk-{n}": True for n in range(5000)})) == MOST_HINTS + 1
+    assert len(delivery_hints(message.trace, fields={f"x-junk-{n}": True for n in range(5000)})) == MAX_HINTS + 1
 
 
 def test_7_6_a_further_field_that_is_long_or_holds_no_address_is_not_kept() -> None:
-    long = "a@b.example, " * (LONGEST_OTHER // 13)
+    long = "a@b.example, " * (MAX_OTHER_FIELD_SIZE // 13)
     for value in (long + "a@b.example", "none", "=?utf-8?q?a=40b.example?="):
         assert parse(f"X-Alias: {value}\n\nbody".encode()).trace == ()
     assert parse(f"X-Alias: {long}\n\nbody".encode()).trace
 
 
 def test_2_2_hints_of_one_field_that_counts_anywhere_do_not_push_out_those_above_the_line() -> None:
-    many = ", ".join(f"u{n}@us.example" for n in range(MOST_HINTS + 5))
+    many = ", ".join(f"u{n}@us.example" for n in range(MAX_HINTS + 5))
     fields = [("x-alias", many), ("delivered-to", "box@us.example"), ("received", "from x by y; date")]
     found = delivery_hints(fields, fields={"x-alias": True})
-    assert len(found) == MOST_HINTS + 1
-    assert found[-1] == Hint("box@us.example", "delivered-to")
+    assert len(found) == MAX_HINTS + 1
+    assert found[-1] == DeliveryHint("box@us.example", "delivered-to")
 
 
 @pytest.mark.parametrize(

@@ -220,5 +220,5 @@ def test_7_6_a_fault_of_ours_loses_no_message(monkeypatch: pytest.MonkeyPatch) -
     def fails(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("shared.mime.parser.split", fails)
+    monkeypatch.setattr("shared.mime.parser.parse_structure", fails)
     assert parse(b"To: a@b.example\n\n") == Message(size=17, defects=("the message could not be read: RuntimeError",))

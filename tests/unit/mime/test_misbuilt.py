@@ -8,8 +8,8 @@ import base64
 import pytest
 
 from shared.mime.defects import Defects
+from shared.mime.headers import parse_parameters
 from shared.mime.multipart import MAX_PART_HEADER
-from shared.mime.parameters import read
 from shared.mime.parser import Message, parse
 
 PDF = b"%PDF-1.7 sample\n"
@@ -105,7 +105,7 @@ def test_7_6_structured_headers_may_be_encoded_words() -> None:
 
 
 def test_7_6_an_encoded_word_in_a_parameter_adds_no_parameter() -> None:
-    value = read("a/b; name==?utf-8?q?x=3B_boundary=3Dq?=", Defects())
+    value = parse_parameters("a/b; name==?utf-8?q?x=3B_boundary=3Dq?=", Defects())
     assert value.parameters == {"name": "x; boundary=q"}
 
 
@@ -200,7 +200,7 @@ def test_7_6_an_encoding_as_disposition_hides_no_text(encoding: str) -> None:
     ],
 )
 def test_7_6_quotes_within_a_file_name_belong_to_it(value: str, name: str) -> None:
-    assert read(f"attachment; filename={value}", Defects()).parameters["filename"] == name
+    assert parse_parameters(f"attachment; filename={value}", Defects()).parameters["filename"] == name
 
 
 @pytest.mark.parametrize(("named", "used"), [("a", "b"), ("=_A", "=_A_1"), ("--Part", "--part")])

@@ -9,7 +9,7 @@ import pytest
 
 from shared.documents.as_json import message_fields
 from shared.mime.buffer import Buffer
-from shared.mime.defects import MOST
+from shared.mime.defects import MAX_DEFECTS
 from shared.mime.parser import read_message
 from tests.sizes import size
 from tests.unit.mime.samples import sample
@@ -60,7 +60,7 @@ def check(mail: bytes) -> None:
     message = read_message(Buffer(mail))
     json.dumps(message_fields(message), ensure_ascii=False).encode()
     assert message.size == len(mail)
-    assert len(message.defects) <= MOST + 1
+    assert len(message.defects) <= MAX_DEFECTS + 1
     for number, attachment in enumerate(message.attachments, 1):
         content = b"".join(attachment.chunks())
         assert (attachment.number, attachment.size) == (number, len(content))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.mime.body_selection import MOST_TEXT
+from shared.mime.body_selection import MAX_TEXT
 from shared.mime.multipart import MAX_DEPTH, MAX_HEADER, MAX_PARTS
 from shared.mime.parser import Attachment, parse
 
@@ -217,7 +217,7 @@ def test_7_6_a_header_past_the_cap_is_kept_as_it_is() -> None:
 
 
 def test_7_6_giant_text_becomes_an_attachment() -> None:
-    message = parse(mixed("\nhello", "\n" + "x" * MOST_TEXT).encode())
+    message = parse(mixed("\nhello", "\n" + "x" * MAX_TEXT).encode())
     assert message.text == "hello"
-    assert [attachment.size for attachment in message.attachments] == [MOST_TEXT]
+    assert [attachment.size for attachment in message.attachments] == [MAX_TEXT]
     assert len(message.defects) == 1

@@ -102,5 +102,5 @@ def test_7_3_as_json() -> None:
         "thread": {"in_reply_to": ["0@b"], "references": ["0@b"]},
         "authentication_results": ["mx; spf=pass"],
         "invalid_addresses": ["foo"],
-        "defects": ["there are invalid addresses in To"],
+        "defects": ["To contains invalid addresses"],
     }

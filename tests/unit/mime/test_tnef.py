@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.documents.as_json import message_fields
-from shared.mime.buffer import PIECE, Buffer
+from shared.mime.buffer import PIECE_SIZE, Buffer
 from shared.mime.defects import Defects
 from shared.mime.parser import Message, parse, read_message
-from shared.mime.rtf import ALWAYS_READ, decompress, read_rtf
-from shared.mime.tnef import MOST_FILES, read_tnef
+from shared.mime.rtf import ALWAYS_READ, decompress, parse_rtf
+from shared.mime.tnef import MAX_FILES, parse_tnef
 from tests.unit.mime import tnef_samples as made
 
 GUARD = 20  # seconds a megabyte; machines that run tests are busy
@@ -171,23 +171,23 @@ def test_7_6_small_compressed_rtf_does_not_become_large() -> None:
     rtf = decompress(head + content)
     assert rtf == b"ab" * (len(rtf) // 2) + b"a" * (len(rtf) % 2)
     assert len(rtf) == ALWAYS_READ + 3 * len(content)
-    assert len(decompress(head + content, always=0)) == 3 * len(content)
+    assert len(decompress(head + content, unconditional_size=0)) == 3 * len(content)
     assert len(decompress(head + content[:5_000])) > 8 * 4_900, "the beginning is always read"
 
 
 def test_7_6_files_are_counted() -> None:
-    packed = made.tnef(*(made.attached(b"x", title=b"%d.txt" % number) for number in range(MOST_FILES + 50)))
+    packed = made.tnef(*(made.attached(b"x", title=b"%d.txt" % number) for number in range(MAX_FILES + 50)))
     message = parse(made.message(packed))
-    assert len(message.attachments) == MOST_FILES + 1
+    assert len(message.attachments) == MAX_FILES + 1
     assert message.attachments[0].name == "winmail.dat"
     assert any("more than" in defect for defect in message.defects)
 
 
 def test_7_6_files_of_several_are_counted_together() -> None:
-    packed = made.tnef(*(made.attached(b"x", title=b"%d.txt" % number) for number in range(MOST_FILES - 1)))
+    packed = made.tnef(*(made.attached(b"x", title=b"%d.txt" % number) for number in range(MAX_FILES - 1)))
     part = made.message(packed).partition(b"--b\nContent-Type: application")
     data = part[0] + 3 * (part[1] + part[2].removesuffix(b"--b--\n")) + b"--b--\n"
-    assert len(parse(data).attachments) == MOST_FILES + 2
+    assert len(parse(data).attachments) == MAX_FILES + 2
 
 
 ENDLESS = {
@@ -250,18 +250,18 @@ def test_7_6_any_bytes_are_read(chance: random.Random) -> None:
 
 @given(st.binary(max_size=300))
 def test_7_6_any_rtf_is_read(data: bytes) -> None:
-    read_rtf(decompress(b"\0\0\0\0\xff\xff\0\0LZFu\0\0\0\0" + data))
-    "".join(read_rtf(data)).encode()
+    parse_rtf(decompress(b"\0\0\0\0\xff\xff\0\0LZFu\0\0\0\0" + data))
+    "".join(parse_rtf(data)).encode()
 
 
 def test_7_6_it_is_read_however_it_is_cut() -> None:
-    content = made.tnef(made.attached(b"x" * 3 * PIECE, title=b"a.bin"), made.attached(b"y", title=b"b.bin"))
-    for size in (1000, PIECE, 7 * PIECE):
+    content = made.tnef(made.attached(b"x" * 3 * PIECE_SIZE, title=b"a.bin"), made.attached(b"y", title=b"b.bin"))
+    for size in (1000, PIECE_SIZE, 7 * PIECE_SIZE):
         pieces = (content[at : at + size] for at in range(0, len(content), size))
-        found = read_tnef(pieces, Defects(), with_text=False)
+        found = parse_tnef(pieces, Defects(), with_text=False)
         assert found is not None
         assert [(one.name, content[one.start : one.end][:2]) for one in found.files] == [
             ("a.bin", b"xx"),
             ("b.bin", b"y"),
         ]
-        assert found.whole
+        assert found.complete

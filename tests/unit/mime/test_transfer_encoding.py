@@ -7,12 +7,12 @@ import random
 import pytest
 
 from shared.mime.defects import Defects
-from shared.mime.transfer_encoding import decoded
+from shared.mime.transfer_encoding import decode_pieces
 
 
 def read(pieces: list[bytes], encoding: str) -> tuple[bytes, set[str]]:
     defects = Defects()
-    return b"".join(decoded(pieces, encoding, defects)), set(defects.as_tuple())
+    return b"".join(decode_pieces(pieces, encoding, defects)), set(defects.as_tuple())
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-uuencode"])

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from shared.mime.parser import Message, parse
-from shared.mime.uuencoded import MOST_FILES
+from shared.mime.transfer_encoding import MAX_UU_FILES
 
 CONTENT = bytes(range(256)) * 3
 
@@ -23,7 +23,7 @@ def files(message: Message) -> list[tuple[str, bytes]]:
     return [(attachment.name, b"".join(attachment.chunks())) for attachment in message.attachments]
 
 
-NO_END = ("a file in the text has no end",)
+NO_END = ("a file in the text has no end marker",)
 FILE = encoded("a file.bin", CONTENT)
 CASES = {
     "one": (f"before\n{FILE}after\n", "before\nafter\n", [("a file.bin", CONTENT)]),
@@ -56,7 +56,7 @@ def test_7_5_files_in_the_text(body: str, text: str, found: list[tuple[str, byte
         assert message.defects == (() if body.count("begin ") == body.count("\nend") or not found else NO_END)
     else:
         assert [name for name, _ in files(message)] == ["a file.bin"]
-        assert "there are bad lines in uuencoded content" in message.defects
+        assert "uuencoded content contains invalid lines" in message.defects
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_7_7_names_in_any_charset() -> None:
 
 
 def test_7_6_files_past_the_cap_stay_text() -> None:
-    message = parse(b"X: y\n\n" + encoded("n", b"x").encode() * (MOST_FILES + 2))
-    assert len(message.attachments) == MOST_FILES
+    message = parse(b"X: y\n\n" + encoded("n", b"x").encode() * (MAX_UU_FILES + 2))
+    assert len(message.attachments) == MAX_UU_FILES
     assert message.text == encoded("n", b"x") * 2
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.mime import dates, html_text, parameters, transfer_encoding
+from shared.mime import dates, headers, html_text, transfer_encoding
 from shared.mime.defects import Defects
 
 NEVER = re.compile(r"(?!)")
@@ -30,7 +30,7 @@ DATE = st.tuples(
 def test_a_date(text: str) -> None:
     def read() -> object:
         defects = Defects()
-        return dates.read_date(text, defects), defects.as_tuple()
+        return dates.parse_date(text, defects), defects.as_tuple()
 
     short = read()
     with pytest.MonkeyPatch.context() as patch:
@@ -51,11 +51,11 @@ def test_a_date(text: str) -> None:
 def test_a_value_with_parameters_that_was_read_before(text: str) -> None:
     def read() -> object:
         defects = Defects()
-        return parameters.read(text, defects), defects.as_tuple()
+        return headers.parse_parameters(text, defects), defects.as_tuple()
 
     first, again = read(), read()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parameters, "_SHORT", -1)
+        patch.setattr(headers, "_MAX_CACHED_LENGTH", -1)
         assert first == again == read()
 
 
@@ -79,7 +79,7 @@ def test_a_tag(attributes: str) -> None:
 
 @given(st.text(alphabet=" \n\t\r\f\va\xa0\u2003é", max_size=40))
 def test_white_space(text: str) -> None:
-    assert html_text._folded(text) == re.sub(r"[ \t\n\f\r\v]+", " ", text).strip(" ")
+    assert html_text._fold(text) == re.sub(r"[ \t\n\f\r\v]+", " ", text).strip(" ")
 
 
 @given(
@@ -92,7 +92,7 @@ def test_white_space(text: str) -> None:
 )
 def test_character_references(text: str) -> None:
     numbers = re.sub(r"&#0*(?:[0-9]{8,}|[xX][0-9A-Fa-f]{8,});?", "\N{REPLACEMENT CHARACTER}", text)
-    assert html_text._unescaped(text) == html.unescape(numbers)
+    assert html_text._unescape(text) == html.unescape(numbers)
 
 
 @given(
@@ -103,13 +103,13 @@ def test_character_references(text: str) -> None:
 def test_quoted_printable(data: bytes) -> None:
     def read() -> object:
         defects = Defects()
-        return transfer_encoding._unquoted(data, defects), defects.as_tuple()
+        return transfer_encoding._decode_escapes(data, defects), defects.as_tuple()
 
     short = read()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             transfer_encoding,
-            "_unquoted",
-            lambda data, defects: binascii.a2b_qp(transfer_encoding._repaired(data, defects)),
+            "_decode_escapes",
+            lambda data, defects: binascii.a2b_qp(transfer_encoding._repair_escapes(data, defects)),
         )
         assert read() == short
