@@ -56,12 +56,12 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
                 f"  not routed until this is right: {fault}" for fault in app.route_repository.read().keeps(name)
             )
             continue
-        hints = dict.fromkeys(envelope_hints(message, table.reading))
+        hints = dict.fromkeys(envelope_hints(message, table.trust_policy))
         if hints:
             yield "  the receiving server says it is for: " + ", ".join(f"{h.address} ({h.where})" for h in hints)
         receipt = _receipt(name, mailbox.protocol.value, folder, identity, len(data))
-        decision = decide(to_routing_input(message, folder, table.reading), table)
-        prints = fingerprints(identity, visible_content(message, table.reading))
+        decision = decide(to_routing_input(message, folder, table.trust_policy), table)
+        prints = fingerprints(identity, visible_content(message, table.trust_policy))
         yield from _decided(decision, receipt, prints, Claims(app.storage.records, receipt, app.storage.blobs))
 
 

@@ -12,7 +12,7 @@ from shared.dispatch.artifacts import Artifacts
 from shared.operations.erasure import Eraser, Group
 from shared.operations.search import parse_id, parse_person
 from shared.receipts import TRUNCATED
-from shared.routing.model import ANYBODY
+from shared.routing.model import ANY_RECIPIENT
 
 BATCH = 2000
 """Messages that are removed while the mailboxes are held once. For each batch whole tables are read."""
@@ -134,4 +134,4 @@ def _others(outcome: ErasureResult) -> Sequence[str]:
     who = {who for receipt in receipts for who in receipt.results()}
     # Some receipts have no room for everybody: that there are more is all that is known here.
     who |= {TRUNCATED for receipt in receipts if TRUNCATED in receipt.outcomes}
-    return sorted(who - {outcome.address, ANYBODY})
+    return sorted(who - {outcome.address, ANY_RECIPIENT})

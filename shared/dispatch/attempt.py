@@ -91,7 +91,7 @@ class RoutingAttempt:
         Raises:
             WriteConflict: another replay of this arrival ended meanwhile; to be decided anew.
         """
-        receipt, records, reading = self.receipt, self.stores.records, table.reading
+        receipt, records, reading = self.receipt, self.stores.records, table.trust_policy
         thread = thread_references(message, decision, by_tag_alone=reading.by_tag_alone)
         conversations = Conversations(records)
         conversation = str(self.record.values.get("conversation", "")) or conversations.find(thread, receipt.message)

@@ -21,7 +21,7 @@ from shared.errors import ServiceUnavailable
 from shared.keys import claim_key, reissue_key
 from shared.receipts import TRUNCATED, Receipt, State
 from shared.routing.fingerprints import Comparison, Fingerprint, FingerprintKind
-from shared.routing.model import ANYBODY
+from shared.routing.model import ANY_RECIPIENT
 from shared.storage.base import Blobs, Record, Records, Table, Value, Values
 
 PLACES = 64
@@ -152,7 +152,7 @@ class Claims:
             Our claim, whose `result` is where an earlier try of ours put it, if there was one; or the original's.
         """
         own = self._own(prints, recipient, result)
-        if recipient != ANYBODY:
+        if recipient != ANY_RECIPIENT:
             self._claim_anybody(own)
         for kind in FingerprintKind:
             if not own.has(kind):
@@ -164,7 +164,7 @@ class Claims:
             # An earlier try may have begun with another route: one path for all, which others' duplicates name. It may
             # have read the message with other settings, too: others compare themselves with what it stored.
             own = replace(own, result=claim.result, prints=claim.prints or own.prints, different=claim.different)
-            if recipient != ANYBODY:
+            if recipient != ANY_RECIPIENT:
                 self._go_on_with_anybody()
         return own
 
@@ -172,7 +172,9 @@ class Claims:
         """Claim `*` for a message that names somebody, whoever else has it."""
         if self._took_anybody:
             return
-        anybody = {_key(one, ANYBODY): (one, replace(own, recipient=ANYBODY, kind=one.kind)) for one in own.prints}
+        anybody = {
+            _key(one, ANY_RECIPIENT): (one, replace(own, recipient=ANY_RECIPIENT, kind=one.kind)) for one in own.prints
+        }
         rows = {key: claim.values() for key, (_, claim) in anybody.items()}
         existing = self.records.create_many(Table.CLAIMS, rows)
         for key in existing:
@@ -237,7 +239,9 @@ class Claims:
             prints: the message's fingerprints.
             recipients: normalised addresses, or `*`: whom it may have been.
         """
-        keys = [_key(one, recipient) for recipient in {ANYBODY: None, **dict.fromkeys(recipients)} for one in prints]
+        keys = [
+            _key(one, recipient) for recipient in {ANY_RECIPIENT: None, **dict.fromkeys(recipients)} for one in prints
+        ]
         found = map(Claim.from_record, self.records.get_many(Table.CLAIMS, keys).values())
         ours = [claim for claim in found if claim.owner == self.receipt.arrival]
         # Whoever is named claims `*` as well, with the path of its own result; and may have come no further.
@@ -443,5 +447,5 @@ def _are_same(claim: Claim, prints: Sequence[Fingerprint]) -> bool:
 
 
 def _print_as_json(fingerprint: Fingerprint) -> list[object]:
-    compared = [fingerprint.comparison.as_json()] if fingerprint.comparison is not None else []
+    compared = [fingerprint.comparison.to_json()] if fingerprint.comparison is not None else []
     return [fingerprint.kind.value, fingerprint.digest, *compared]

@@ -12,7 +12,7 @@ from itertools import islice
 from shared.dispatch.deduplication import Claims
 from shared.documents.blob_paths import route_of_result
 from shared.routing.fingerprints import Fingerprint, VisibleContent
-from shared.routing.model import ANYBODY, Decision, EnvelopeHint, Match, Matched
+from shared.routing.model import ANY_RECIPIENT, Decision, EnvelopeHint, Match, Matched
 
 MOST_ASKED = 1000
 """Addresses that are looked up: a message may name a hundred thousand."""
@@ -34,7 +34,7 @@ def unfinished_recipients(
         seen: whom the message names.
         hints: whom its server named.
     """
-    where: dict[str, Matched] = {ANYBODY: "wildcard"}
+    where: dict[str, Matched] = {ANY_RECIPIENT: "wildcard"}
     for addresses, matched in ((seen.to, "to"), (seen.cc, "cc")):
         where |= {address: matched for address in addresses if address not in where}
     where |= {hint.address: hint.where for hint in hints if hint.address not in where}

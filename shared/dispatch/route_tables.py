@@ -59,7 +59,7 @@ class RouteTableCache:
     def _table(self, routes: list[Route], own: MailboxSettings | None) -> RouteTable:
         most, apart = self._settings.max_recipients, self._settings.max_attachments
         if own is None:
-            return RouteTable(routes, reading=self._reading(), max_recipients=most, max_attachments=apart)
+            return RouteTable(routes, trust_policy=self._reading(), max_recipients=most, max_attachments=apart)
         return RouteTable(
             routes,
             primary=normalise(own.mailbox_address),
@@ -67,7 +67,7 @@ class RouteTableCache:
             fallback=own.fallback,
             plus_addressing=own.plus_addressing is not PlusAddressing.OFF,
             blocked_senders=own.blocked_senders,
-            reading=replace(
+            trust_policy=replace(
                 self._reading(),
                 hints=own.delivery_hints,
                 hops=own.trusted_hops,
@@ -84,7 +84,7 @@ class RouteTableCache:
         mailboxes = self._settings.mailboxes.values()
         everybody = (normalise(address) for one in mailboxes for address in (one.mailbox_address, *one.aliases))
         own = frozenset(address for address in everybody if address is not None)
-        return TrustPolicy(own=own, loop_limit=self._settings.loop_limit)
+        return TrustPolicy(own_addresses=own, loop_limit=self._settings.loop_limit)
 
 
 def to_route(route: RouteSettings) -> Route:

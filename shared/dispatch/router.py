@@ -92,7 +92,7 @@ class MessageRouter:
             )
         with open_raw(self.stores.blobs, receipt.message, size=receipt.size) as data:
             message = self.read(data)
-            decision = decide(to_routing_input(message, receipt.folder, table.reading), table)
+            decision = decide(to_routing_input(message, receipt.folder, table.trust_policy), table)
             giving = RoutingAttempt(self.stores, self.now, record, announcement, tried or announcement.retries > 0)
             outcome = giving.run(message, decision, table)
         anew = ", routed anew" if announcement.replay is not None else ""

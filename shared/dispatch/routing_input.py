@@ -36,7 +36,7 @@ def to_routing_input(message: Message, folder: str, reading: TrustPolicy) -> Rou
         folder=folder,
         hints=envelope_hints(message, reading),
         tags=_tags((*message.to, *message.cc)),
-        loops=_loops(message, reading),
+        loop=_loops(message, reading),
     )
 
 
@@ -54,7 +54,7 @@ def _loops(message: Message, reading: TrustPolicy) -> str | None:
         return f"{message.received} Received lines are more than LOOP_LIMIT ({reading.loop_limit})"
     if message.automatic is None:
         return None
-    ours = next((one for one in _normalised((*message.from_, *message.sender)) if one in reading.own), None)
+    ours = next((one for one in _normalised((*message.from_, *message.sender)) if one in reading.own_addresses), None)
     return None if ours is None else f"it is automatic mail ({message.automatic}) from our own mailbox {ours}"
 
 

@@ -19,7 +19,7 @@ from shared.errors import ConfigurationError, MessageMissing, ServiceUnavailable
 from shared.lease import RenewingLease
 from shared.operations.search import ArrivalQuery, SearchResult, find_arrivals
 from shared.receipts import Receipt, State
-from shared.routing.model import ANYBODY
+from shared.routing.model import ANY_RECIPIENT
 from shared.storage.base import Filter, Record, Storage, Table
 from shared.storage.matching import scan_by_values
 
@@ -234,4 +234,4 @@ class Eraser:
 
 def _was_for(receipt: Receipt, given: SearchResult) -> bool:
     """Whether routing dealt with them; or with nobody by name, where To or Cc names them."""
-    return given.by(receipt) or not set(receipt.outcomes) - {ANYBODY}
+    return given.by(receipt) or not set(receipt.outcomes) - {ANY_RECIPIENT}

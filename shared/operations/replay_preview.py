@@ -38,8 +38,8 @@ def preview_replay(sorter: MessageRouter, record: Record, *, reissue: str = "") 
     try:
         with open_raw(sorter.stores.blobs, receipt.message, size=receipt.size) as data:
             message = sorter.read(data)
-            decision = decide(to_routing_input(message, receipt.folder, table.reading), table)
-            prints = fingerprints(receipt.message, visible_content(message, table.reading))
+            decision = decide(to_routing_input(message, receipt.folder, table.trust_policy), table)
+            prints = fingerprints(receipt.message, visible_content(message, table.trust_policy))
     except MessageMissing:
         return "bytes missing"
     if any(is_result_for(reissue, match.recipient) for match in decision.matches):

@@ -1,4 +1,4 @@
-"""Who gets a message: the order of rule 3.5."""
+"""Decide which routes take a message, and for which recipients, in the order of rule 3.5."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from shared.routing.conditions import first_failed_condition, matching_pattern
 from shared.routing.envelope import AS_DELIVERED, Group, by_specificity
 from shared.routing.model import (
-    ANYBODY,
+    ANY_RECIPIENT,
     Decision,
     EnvelopeHint,
     Match,
@@ -22,42 +22,42 @@ from shared.routing.model import (
 )
 from shared.routing.route_table import Candidate, RouteTable
 
-TRIED_LIMIT = 1000
-"""Entries in the list of what was tried: a message may name a hundred thousand addresses."""
+MAX_TRIED = 1000
+"""Maximum number of tried routes in a record. A message may name a hundred thousand addresses."""
 
 ALIAS_RANKS: Final = 3
-"""Ranks of delivery headers that may name an alias of the mailbox: DELIVERY_FIELDS, X-Original-To, Delivered-To."""
+"""Number of ranks of delivery headers that may name an alias: DELIVERY_FIELDS, X-Original-To, Delivered-To."""
 
 
 def decide(mail: RoutingInput, table: RouteTable) -> Decision:
-    """Match a message's recipients with the routes of the mailbox that it arrived in (rules 2.1, 2.5, 3.1 to 3.7)."""
+    """Match a message's recipients with the routes of its mailbox (rules 2.1, 2.5, 3.1 to 3.7)."""
     blocked_by = matching_pattern(table.blocked_senders, mail.senders)
     if blocked_by is not None:
         return Decision(blocked_by=blocked_by)
-    if mail.loops is not None:
-        return Decision(unhandled=Unhandled.LOOP, tried=(TriedRoute(ANYBODY, None, mail.loops),))
+    if mail.loop is not None:
+        return Decision(unhandled=Unhandled.LOOP, tried=(TriedRoute(ANY_RECIPIENT, None, mail.loop),))
 
-    matching = _Matching(mail, table)
-    matches = matching.matches()
-    tried = matching.tried
+    matcher = _Matcher(mail, table)
+    matches = matcher.matches()
+    tried = matcher.tried
     if not matches:  # (e)
-        return Decision(unhandled=_why(mail, tried), tried=tuple(tried))
-    served, unserved = matching.within(table.max_recipients, matches)
-    # `*` first: a named recipient claims it too, and must find there what the wildcard's own result made of it.
-    in_order = sorted(served, key=lambda recipient: (recipient != ANYBODY, recipient))
+        return Decision(unhandled=_unhandled_reason(mail, tried), tried=tuple(tried))
+    served, unserved = matcher.limit_recipients(table.max_recipients, matches)
+    # `*` first: a named recipient claims it as well, and must find the outcome of the wildcard's own result there.
+    ordered = sorted(served, key=lambda recipient: (recipient != ANY_RECIPIENT, recipient))
     return Decision(
-        matches=tuple(matches[recipient] for recipient in in_order), tried=tuple(tried), unserved=tuple(unserved)
+        matches=tuple(matches[recipient] for recipient in ordered), tried=tuple(tried), unserved=tuple(unserved)
     )
 
 
-class _Matching:
-    """The routes of one mailbox asked about one message; `tried` notes each route that does not take it."""
+class _Matcher:
+    """The matching of one message with the routes of a mailbox. `tried` lists each route that does not take it."""
 
     def __init__(self, mail: RoutingInput, table: RouteTable) -> None:
         self._mail = mail
         self._table = table
-        # Whether a route's conditions hold does not depend on the recipient: a message may name a hundred thousand.
-        self._why_not: Callable[[Route], str | None] = cache(partial(first_failed_condition, mail=mail))
+        # Whether a route's conditions hold does not depend on the recipient, and a message may name a hundred thousand.
+        self._failed_condition: Callable[[Route], str | None] = cache(partial(first_failed_condition, mail=mail))
         self._tried: dict[TriedRoute, None] = {}
 
     @property
@@ -65,48 +65,50 @@ class _Matching:
         return list(self._tried)
 
     def matches(self) -> dict[str, Match]:
-        """Return the matches by recipient, in the order of rule 3.5."""
+        """Return the matches by recipient in the order of rule 3.5."""
         mail, table = self._mail, self._table
         recipients: dict[str, Matched] = dict.fromkeys(mail.to, "to")
         recipients |= {address: "cc" for address in mail.cc if address not in recipients}
-        ranks = by_specificity(mail.hints, table.reading)
+        ranks = by_specificity(mail.hints, table.trust_policy)
 
-        matches, replaces = self._aliases(recipients, ranks)
+        matches, replaces = self._match_aliases(recipients, ranks)
         if replaces:
             recipients = {address: where for address, where in recipients.items() if not table.is_primary(address)}
         for address, where in recipients.items():  # (a)
-            match = self._plain(address, where, mail.tags.get(address))
+            match = self._match_plain(address, where, mail.tags.get(address))
             if match is not None:
                 matches[address] = match
-        matches |= self._primary([one for one in recipients if one not in matches and table.is_primary(one)])  # (b)
+        matches |= self._match_primary(
+            [address for address in recipients if address not in matches and table.is_primary(address)]
+        )  # (b)
         if not matches:  # (c)
-            matches = self._envelope(ranks)
+            matches = self._match_envelope(ranks)
         if not matches:  # (d)
-            wildcard = self._first(ANYBODY, map(Candidate, table.wildcards))
+            wildcard = self._first_taking(ANY_RECIPIENT, map(Candidate, table.wildcards))
             if wildcard is not None:
-                matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
+                matches[ANY_RECIPIENT] = Match(ANY_RECIPIENT, wildcard.route.name, "wildcard")
         return matches
 
-    def within(self, limit: int, matches: Mapping[str, Match]) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the recipients that are served, and the others: those that the message names first are served.
+    def limit_recipients(self, limit: int, matches: Mapping[str, Match]) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the recipients that are served, and the others. Recipients that the message names first are served.
 
-        Routes and message alone decide, so that a second try, or another worker, serves the same recipients.
+        Only routes and message decide, so that a retry or another worker serves the same recipients.
         """
         recipients = list(matches)
         if len(recipients) <= limit:
             return recipients, ()
-        # `*` and aliases stand for the primary address, and have no place of their own.
-        place = {address: number for number, address in enumerate(dict.fromkeys((*self._mail.to, *self._mail.cc)))}
-        recipients.sort(key=lambda recipient: place.get(recipient, -1))
+        # `*` and aliases replace the primary address, and have no position of their own.
+        positions = {address: number for number, address in enumerate(dict.fromkeys((*self._mail.to, *self._mail.cc)))}
+        recipients.sort(key=lambda recipient: positions.get(recipient, -1))
         return recipients[:limit], recipients[limit:]
 
-    def _aliases(
+    def _match_aliases(
         self, recipients: Mapping[str, Matched], ranks: Sequence[Sequence[Group]]
     ) -> tuple[dict[str, Match], bool]:
         """Return the aliases that the most specific delivery header names and a plain route takes.
 
-        The second value is whether they take the primary address's place: the header does not name it as well. An
-        alias that is in To or Cc was not rewritten, and is matched there, beside the primary address.
+        The second value is whether they replace the primary address, which is so if the header does not name it as
+        well. An alias in To or Cc was not rewritten. It is matched there, in addition to the primary address.
         """
         primary = next(filter(self._table.is_primary, recipients), None)
         rank = next(filter(None, ranks[:ALIAS_RANKS]), None)
@@ -115,79 +117,79 @@ class _Matching:
         for group in rank:
             names_primary = any(self._table.is_primary(hint.address) for hint in group)
             aliases = [hint for hint in group if hint.address not in recipients and self._is_alias(hint)]
-            matches = self._plain_all(aliases, instead_of=None if names_primary else primary)
+            matches = self._match_hints(aliases, instead_of=None if names_primary else primary)
             if matches:
                 return matches, not names_primary
         return {}, False
 
     def _is_alias(self, hint: EnvelopeHint) -> bool:
-        as_delivered = hint.where == AS_DELIVERED and hint.where not in self._table.reading.fields
+        as_delivered = hint.where == AS_DELIVERED and hint.where not in self._table.trust_policy.fields
         return self._table.is_alias(hint.address, as_delivered=as_delivered)
 
-    def _primary(self, addresses: Sequence[str]) -> dict[str, Match]:
-        """Match the primary address, without and with plus tags, by wildcard routes, else by the fallback."""
+    def _match_primary(self, addresses: Sequence[str]) -> dict[str, Match]:
+        """Match the primary address, with and without plus tags, by wildcard routes, or else by the fallback."""
         if not addresses:
             return {}
-        wildcard = self._first(addresses[0], map(Candidate, self._table.wildcards))
+        wildcard = self._first_taking(addresses[0], map(Candidate, self._table.wildcards))
         if wildcard is not None:
             tagged = next(filter(self._table.reference, addresses), None)
-            reference = None if tagged is None else self._reference(tagged)
+            reference = None if tagged is None else self._reference_of(tagged)
             name = wildcard.route.name
-            return {ANYBODY: Match(ANYBODY, name, "wildcard", reference, plus_address=tagged)}
+            return {ANY_RECIPIENT: Match(ANY_RECIPIENT, name, "wildcard", reference, plus_address=tagged)}
         fallback = self._table.fallback
         if fallback is None:
             return {}
         return {
-            address: Match(address, fallback.name, "fallback", self._reference(address))
+            address: Match(address, fallback.name, "fallback", self._reference_of(address))
             for address in addresses
-            if self._first(address, [Candidate(fallback)]) is not None
+            if self._first_taking(address, [Candidate(fallback)]) is not None
         }
 
-    def _envelope(self, ranks: Iterable[Sequence[Group]]) -> dict[str, Match]:
-        """Match one group of envelope recipients by plain routes: the most specific that a route takes."""
+    def _match_envelope(self, ranks: Iterable[Sequence[Group]]) -> dict[str, Match]:
+        """Match the most specific group of envelope recipients that a plain route takes."""
         for rank in ranks:
-            groups = [matches for group in rank if (matches := self._plain_all(group))]
-            # Of two equally specific headers, the one that names the primary address was written after rewriting.
+            groups = [matches for group in rank if (matches := self._match_hints(group))]
+            # Of two equally specific headers, the header with the primary address was written after rewriting.
             groups.sort(key=lambda matches: all(map(self._table.is_primary, matches)))
             if groups:
                 return groups[0]
         return {}
 
-    def _plain_all(self, hints: Iterable[EnvelopeHint], instead_of: str | None = None) -> dict[str, Match]:
+    def _match_hints(self, hints: Iterable[EnvelopeHint], instead_of: str | None = None) -> dict[str, Match]:
         matches: dict[str, Match] = {}
         for hint in hints:
-            match = self._plain(hint.address, hint.where, hint.tag)
+            match = self._match_plain(hint.address, hint.where, hint.tag)
             if match is not None:
                 matches.setdefault(hint.address, replace(match, instead_of=instead_of))
         return matches
 
-    def _plain(self, address: str, where: Matched, tag: str | None) -> Match | None:
-        candidate = self._first(address, self._table.plain(address))
+    def _match_plain(self, address: str, where: Matched, tag: str | None) -> Match | None:
+        candidate = self._first_taking(address, self._table.plain_routes(address))
         if candidate is None:
             return None
         reference = candidate.reference and (tag or candidate.reference)
         return Match(address, candidate.route.name, where, reference)
 
-    def _reference(self, address: str) -> str | None:
+    def _reference_of(self, address: str) -> str | None:
         return self._table.reference(address) and self._mail.tags.get(address, self._table.reference(address))
 
-    def _first(self, address: str, candidates: Iterable[Candidate]) -> Candidate | None:
-        found: list[TriedRoute] = []
+    def _first_taking(self, address: str, candidates: Iterable[Candidate]) -> Candidate | None:
+        tried: list[TriedRoute] = []
         for candidate in candidates:
-            because = self._why_not(candidate.route)
-            if because is None:
+            reason = self._failed_condition(candidate.route)
+            if reason is None:
                 break
-            found.append(TriedRoute(address, candidate.route.name, because))
+            tried.append(TriedRoute(address, candidate.route.name, reason))
         else:
             candidate = None
-            found = found or [TriedRoute(address, None, "no route is for it")]
-        for entry in found[: TRIED_LIMIT - len(self._tried)]:
+            tried = tried or [TriedRoute(address, None, "no route has this address")]
+        for entry in tried[: MAX_TRIED - len(self._tried)]:
             self._tried[entry] = None
         return candidate
 
 
-def _why(mail: RoutingInput, tried: list[TriedRoute]) -> Unhandled:
-    if any(entry.route is not None and entry.address != ANYBODY for entry in tried):
+def _unhandled_reason(mail: RoutingInput, tried: list[TriedRoute]) -> Unhandled:
+    if any(entry.route is not None and entry.address != ANY_RECIPIENT for entry in tried):
         return Unhandled.CONDITIONS
     if mail.to or mail.cc or mail.hints:
         return Unhandled.NO_ROUTE

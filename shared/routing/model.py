@@ -1,4 +1,4 @@
-"""What routing works with: routes, what they may ask of a message, and what was decided. No I/O."""
+"""The data of routing: routes, the input that they are matched with, and the decision. No I/O."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-ANYBODY = "*"
-"""The recipient of a result that a wildcard route took: the message does not say whom it was for."""
+ANY_RECIPIENT = "*"
+"""The recipient of a result from a wildcard route: the message does not name the recipient."""
 
 Matched = str
-"""What made a route take a message (rule 2.3): `to`, `cc`, `wildcard`, `fallback`, or the name of the delivery header
-that named the recipient (`received-for`: the `for` of a `Received`)."""
+"""The property that a route matched (rule 2.3): `to`, `cc`, `wildcard`, `fallback`, or the name of the delivery header
+with the recipient (`received-for`: the `for` of a `Received`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class EnvelopeHint:
     """An envelope recipient that a receiving server wrote into a delivery header (rule 2.2).
 
     Attributes:
-        address: normalised.
+        address: the normalised address.
         where: the header's name in lower case, such as `delivered-to`, or `received-for`.
-        tag: the part of the address after `+` as written, where its case differs; else None.
-        hop: the number, from the top, of the `Received` line that is next below the header, or that has the `for`.
+        tag: the part of the address after `+` as written, if its case differs; else None.
+        hop: the number, from the top, of the next `Received` line below the header, or of the line with the `for`.
     """
 
     address: str
@@ -61,21 +61,21 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingInput:
-    """What the rules may ask of a message. All addresses are normalised.
+    """The properties of a message that routing uses. All addresses are normalised.
 
     Attributes:
         to: addresses in To.
         cc: addresses in Cc.
-        invalid: what stood in To and Cc and is no address.
+        invalid: pieces of To and Cc that are not addresses.
         senders: addresses in From.
-        senders_well_formed: From can be read in one way only; if not, it satisfies no SENDERS.
-        subject: decoded.
-        extensions: of the attachments' names, lower case, without the dot.
-        important: rule 3.2's reading of the importance headers.
-        folder: where it was collected.
-        hints: whom the receiving server says that it is for.
-        tags: by address in To and Cc, the part after `+` as written, where its case differs.
-        loops: why it goes in circles, in words; None if it does not (rule 5.3).
+        senders_well_formed: whether From is unambiguous. An ambiguous From never satisfies SENDERS.
+        subject: the decoded subject.
+        extensions: extensions of the attachments' names in lower case, without the dot.
+        important: whether the importance headers mark the message as important (rule 3.2).
+        folder: the folder that the message was downloaded from.
+        hints: envelope recipients that the receiving servers recorded.
+        tags: by address in To and Cc, the part after `+` as written, if its case differs.
+        loop: the reason why the message is part of a mail loop (rule 5.3), or None.
     """
 
     to: tuple[str, ...]
@@ -88,21 +88,21 @@ class RoutingInput:
     folder: str
     hints: tuple[EnvelopeHint, ...] = ()
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    loops: str | None = None
+    loop: str | None = None
     senders_well_formed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One recipient and the route that takes it.
+    """A recipient and the route that takes the message for it.
 
     Attributes:
-        recipient: a normalised address as it stood in the header, or `*`.
+        recipient: a normalised address as in the header, or `*`.
         route: the route's name.
-        matched: what matched.
-        reference: the part after `+`, as written, where the route names the address without it (rule 2.4).
-        instead_of: the primary address, where an alias that a delivery header names is matched in its place.
-        plus_address: the normalised address that has the reference, where the recipient is `*`.
+        matched: the property that matched.
+        reference: the part after `+` as written, if the route names the address without it (rule 2.4).
+        instead_of: the primary address, if an alias from a delivery header replaces it.
+        plus_address: the normalised address with the reference, if the recipient is `*`.
     """
 
     recipient: str
@@ -114,7 +114,7 @@ class Match:
 
 
 class Unhandled(StrEnum):
-    """Why no route took a message (rule 3.6)."""
+    """The reason why no route took a message (rule 3.6)."""
 
     NO_RECIPIENT = "no-recipient"
     INVALID_RECIPIENTS = "invalid-recipients"
@@ -122,32 +122,32 @@ class Unhandled(StrEnum):
     CONDITIONS = "conditions"
     LOOP = "loop"
     TOO_MANY_RECIPIENTS = "too-many-recipients"
-    """Others have a result: only the recipients that the record lists have none."""
+    """Other recipients have a result. Only the recipients that the record lists have none."""
 
     @property
     def detail(self) -> str:
-        """The same for a person."""
-        return _WORDS[self]
+        """Return the reason as a sentence."""
+        return _DETAILS[self]
 
 
-_WORDS = {
-    Unhandled.NO_RECIPIENT: "To and Cc name nobody, and no wildcard route takes the sender's mail.",
+_DETAILS = {
+    Unhandled.NO_RECIPIENT: "To and Cc contain no address, and no wildcard route takes the sender's mail.",
     Unhandled.INVALID_RECIPIENTS: "No address in To or Cc can be read, and no wildcard route takes the sender's mail.",
-    Unhandled.NO_ROUTE: "No route is for any of the addresses that it is for.",
-    Unhandled.LOOP: "It goes in circles.",
+    Unhandled.NO_ROUTE: "None of the message's recipients matches a route.",
+    Unhandled.LOOP: "The message is part of a mail loop.",
     Unhandled.TOO_MANY_RECIPIENTS: "More recipients match a route than MAX_RECIPIENTS allows for one message.",
-    Unhandled.CONDITIONS: "There are routes for the message, but a condition of each does not hold.",
+    Unhandled.CONDITIONS: "Routes match the message's recipients, but each has a condition that does not hold.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class TriedRoute:
-    """A route that was looked at for an address and did not take it.
+    """A route that was tried for an address and did not take the message.
 
     Attributes:
         address: the recipient, or `*`.
-        route: the route's name, or None where no route is for the address.
-        because: the condition that does not hold, in words.
+        route: the route's name, or None if no route has the address.
+        reason: the condition that does not hold, as text.
     """
 
     address: str
@@ -157,15 +157,15 @@ class TriedRoute:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who gets a message.
+    """The recipients and routes of a message.
 
     Attributes:
-        matches: in the order of their recipients; each recipient once.
-        unhandled: why there is no match; None if there is one or the sender is blocked.
+        matches: one match for each recipient, in the order of their recipients.
+        unhandled: the reason why there is no match; None if there is one, or if the sender is blocked.
         blocked_by: the entry of BLOCKED_SENDERS that the sender matches.
-        tried: what did not take it, for the record.
-        unserved: recipients beyond the limit of RouteTable, in the order of the message: a route is for them, and they
-            get no result.
+        tried: the routes that did not take the message, for the record.
+        unserved: recipients beyond the limit of RouteTable, in the order of the message. They match a route, and get no
+            result.
     """
 
     matches: tuple[Match, ...] = ()

@@ -1,4 +1,4 @@
-"""Which routes are for an address: by look-up, so that ten thousand routes cost what ten do."""
+"""The index from an address to its routes: a look-up takes the same time for ten thousand routes as for ten."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from heapq import merge
 from types import MappingProxyType
 
-from shared.routing.model import ANYBODY, Route
+from shared.routing.model import ANY_RECIPIENT, Route
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A route that is for an address.
+    """A route that has an address.
 
     Attributes:
         route: the route.
-        reference: what stood after `+`, where the route names the address without it.
+        reference: the part after `+`, if the route names the address without it.
     """
 
     route: Route
@@ -26,16 +26,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustPolicy:
-    """What is believed of the mail of a mailbox.
+    """The trust in headers of a mailbox's mail.
 
     Attributes:
-        hints: the receiving server's lines tell whom mail is for (rule 2.2).
-        hops: how many `Received` lines, from the top, are of servers of our own.
-        received_by: the `by` host of the last of these; None: any.
-        fields: the delivery headers of DELIVERY_FIELDS in lower case; true: it counts anywhere in the header.
-        by_tag_alone: threads are found by the plus-address reference alone (rule 2.4).
-        own: the addresses of all our mailboxes, normalised: automatic mail from one of them goes in circles (rule 5.3).
-        loop_limit: and so does what has more `Received` lines than this.
+        hints: whether the receiving server's headers name the envelope recipient (rule 2.2).
+        hops: number of `Received` lines, from the top, that our own servers write.
+        received_by: the `by` host of the last of these lines; None accepts any host.
+        fields: the delivery headers of DELIVERY_FIELDS in lower case; true if it counts anywhere in the header.
+        by_tag_alone: whether only the plus-address reference identifies a thread (rule 2.4).
+        own_addresses: normalised addresses of all our mailboxes. Automatic mail from them is a mail loop (rule 5.3).
+        loop_limit: maximum number of `Received` lines; a message with more is part of a mail loop.
     """
 
     hints: bool = True
@@ -43,7 +43,7 @@ class TrustPolicy:
     received_by: str | None = None
     fields: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     by_tag_alone: bool = False
-    own: frozenset[str] = frozenset()
+    own_addresses: frozenset[str] = frozenset()
     loop_limit: int = 25
 
 
@@ -52,18 +52,18 @@ def _rank(candidate: Candidate) -> tuple[int, str]:
 
 
 class RouteTable:
-    """The routes of one mailbox, indexed.
+    """The indexed routes of one mailbox.
 
     Args:
-        routes: the enabled ones that belong to this mailbox or to all.
-        primary: the mailbox's primary address, normalised; None if it has none that can be one.
-        aliases: further addresses of the mailbox, normalised; none: each address that a route names may be one.
+        routes: the enabled routes of this mailbox, and those of all mailboxes.
+        primary: the mailbox's normalised primary address; None if it has none.
+        aliases: further normalised addresses of the mailbox. If empty, every address in a route may be an alias.
         fallback: the name of the route that FALLBACK names.
-        plus_addressing: whether `base+ref@domain` is also for the routes of `base@domain` (rule 2.4).
+        plus_addressing: whether the routes of `base@domain` also have `base+ref@domain` (rule 2.4).
         blocked_senders: addresses or `*@domain`.
-        reading: what of this mailbox's mail is believed.
-        max_recipients: recipients of one message that get a result.
-        max_attachments: attachments of one message that are blobs of their own.
+        trust_policy: the trust in headers of this mailbox's mail.
+        max_recipients: maximum number of recipients of one message that get a result.
+        max_attachments: maximum number of attachments of one message that become blobs of their own.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class RouteTable:
         fallback: str | None = None,
         plus_addressing: bool = True,
         blocked_senders: tuple[str, ...] = (),
-        reading: TrustPolicy | None = None,
+        trust_policy: TrustPolicy | None = None,
         max_recipients: int = 200,
         max_attachments: int = 200,
     ) -> None:
@@ -84,50 +84,50 @@ class RouteTable:
         for route in ordered:
             if route.address is not None:
                 by_address[route.address].append(Candidate(route))
-        self.wildcards = tuple(candidate.route for candidate in by_address.pop(ANYBODY, ()))
+        self.wildcards = tuple(candidate.route for candidate in by_address.pop(ANY_RECIPIENT, ()))
         self._by_address: Mapping[str, list[Candidate]] = dict(by_address)
         self.primary = primary
         self._aliases = frozenset(aliases)
         self.fallback = next((route for route in ordered if route.name == fallback), None)
         self.blocked_senders = blocked_senders
-        self.reading = reading or TrustPolicy()
+        self.trust_policy = trust_policy or TrustPolicy()
         self.max_recipients = max_recipients
         self.max_attachments = max_attachments
         self._plus_addressing = plus_addressing
 
-    def plain(self, address: str) -> Iterator[Candidate]:
-        """The plain routes for a normalised address, first one first."""
+    def plain_routes(self, address: str) -> Iterator[Candidate]:
+        """Return the plain routes for a normalised address in their order."""
         domain = address.rpartition("@")[2]
         exact = self._by_address.get(address, [])
-        found = [exact, self._by_address.get(f"*@{domain}", [])]
-        base, reference = self._split(address)
+        groups = [exact, self._by_address.get(f"*@{domain}", [])]
+        base, reference = self._split_tag(address)
         if base is not None and not exact:
-            of_base = self._by_address.get(base, [])
-            found.append([Candidate(candidate.route, reference or None) for candidate in of_base])
-        return merge(*found, key=_rank)
+            base_routes = self._by_address.get(base, [])
+            groups.append([Candidate(candidate.route, reference or None) for candidate in base_routes])
+        return merge(*groups, key=_rank)
 
     def is_primary(self, address: str) -> bool:
-        """Return whether a normalised address is the primary address, or the primary address with a plus tag.
+        """Return whether a normalised address is the primary address, with or without a plus tag.
 
-        A plus address that a route names in full is an address like any other (rule 2.4).
+        A plus address that a route names in full counts as any other address (rule 2.4).
         """
         if address == self.primary:
             return True
-        base = self._split(address)[0]
+        base = self._split_tag(address)[0]
         return base is not None and base == self.primary and address not in self._by_address
 
     def is_alias(self, address: str, *, as_delivered: bool = False) -> bool:
-        """Return whether a delivery header that names a normalised address may put it in the primary address's place.
+        """Return whether a normalised address in a delivery header may replace the primary address.
 
         Args:
-            address: what the header names.
-            as_delivered: the header is Delivered-To. Some servers write internal names of mailboxes into it (qmail in
-                Plesk: `3-sales@example.com`), which a `*@domain` route of the primary address's domain would take.
+            address: the address in the header.
+            as_delivered: whether the header is Delivered-To. Some servers write internal names of mailboxes into it
+                (qmail in Plesk: `3-sales@example.com`), which a `*@domain` route of the primary's domain would take.
         """
         if self.is_primary(address):
             return False
         allowed = self._aliases or self._by_address
-        if address in allowed or self._split(address)[0] in allowed:
+        if address in allowed or self._split_tag(address)[0] in allowed:
             return True
         domain = address.rpartition("@")[2]
         if self._aliases or f"*@{domain}" not in self._by_address:
@@ -136,10 +136,10 @@ class RouteTable:
 
     def reference(self, address: str) -> str | None:
         """Return the plus tag of a normalised address; None if it has none, or plus addressing is off."""
-        return self._split(address)[1] or None
+        return self._split_tag(address)[1] or None
 
-    def _split(self, address: str) -> tuple[str | None, str]:
-        """Return a plus address without its tag, and the tag; None and "" if the address has none."""
+    def _split_tag(self, address: str) -> tuple[str | None, str]:
+        """Split a plus address into the address without tag, and the tag; None and "" if it has no tag."""
         if not self._plus_addressing or "+" not in address:
             return None, ""
         local, _, domain = address.rpartition("@")

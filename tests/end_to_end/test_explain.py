@@ -35,7 +35,7 @@ def test_explain_tells_recipients_routes_and_why_and_stores_nothing(tmp_path: Pa
     told = ran.stdout
     assert "sales+offer7@example.com: route sales takes it by to, reference offer7" in told
     assert "billing@example.com: route invoices: ATTACHMENT_TYPES does not hold" in told
-    assert "nobody@example.com: no route is for it" in told
+    assert "nobody@example.com: no route has this address" in told
     assert "automatic: auto-reply" in told
     assert "support@example.com (delivered-to)" in told
     assert "stored as routed/sales/" in told

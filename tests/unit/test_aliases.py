@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.dispatch.routing_input import thread_references, to_routing_input
 from shared.mime.parser import parse
 from shared.routing.decision import decide
-from shared.routing.model import ANYBODY, Decision, EnvelopeHint, Route, RoutingInput
+from shared.routing.model import ANY_RECIPIENT, Decision, EnvelopeHint, Route, RoutingInput
 from shared.routing.route_table import RouteTable, TrustPolicy
 
 PRIMARY = "production@example.com"
@@ -28,7 +28,7 @@ ROUTES = (
     Route(name="billing", address=BILLING),
 )
 FALLBACK = Route(name="rest", address=None)
-WILDCARD = Route(name="partners", address=ANYBODY, senders=("*@partner.example",))
+WILDCARD = Route(name="partners", address=ANY_RECIPIENT, senders=("*@partner.example",))
 
 
 def decided(
@@ -47,10 +47,10 @@ def decided(
         aliases=aliases,
         fallback=fallback,
         plus_addressing=plus_addressing,
-        reading=reading,
+        trust_policy=reading,
     )
     data = "\r\n".join([*lines, f"To: {to}", "From: ann@partner.example", "", "text"]).encode()
-    return decide(to_routing_input(parse(data), "INBOX", table.reading), table)
+    return decide(to_routing_input(parse(data), "INBOX", table.trust_policy), table)
 
 
 def taken(decision: Decision) -> list[tuple[str, str, str]]:
@@ -250,7 +250,7 @@ def test_2_4_the_primary_address_with_a_tag_is_the_primary_address(tag: str) -> 
     to = f"Production+{tag}@Example.com"
     assert tagged(decided(to=to, routes=(FALLBACK,), fallback="rest")) == [(recipient, "fallback", tag)]
     wildcard = decided(to=to, routes=(FALLBACK, WILDCARD), fallback="rest")
-    assert tagged(wildcard) == [(ANYBODY, "wildcard", tag)]
+    assert tagged(wildcard) == [(ANY_RECIPIENT, "wildcard", tag)]
     thread = thread_references(parse(b"To: x@y.example\r\n\r\n"), wildcard, by_tag_alone=True)
     assert thread.tagged == [recipient]
 
@@ -381,7 +381,7 @@ def test_3_5_without_delivery_headers_to_and_cc_alone_decide(
     if PRIMARY in named and PRIMARY not in expected and not partner:
         expected[PRIMARY] = "rest"
     if partner and (not expected or (PRIMARY in named and PRIMARY not in expected)):
-        expected[ANYBODY] = "partners"
+        expected[ANY_RECIPIENT] = "partners"
     mail = RoutingInput(
         to=tuple(one for one in dict.fromkeys(to) if one in named),
         cc=tuple(one for one in dict.fromkeys(cc) if one in named),

@@ -131,7 +131,7 @@ def comparison(text: str, *attachments: str, sender: str = "") -> Comparison:
     )
     found = fingerprints("x", seen)[-1].comparison
     assert found is not None
-    assert Comparison.from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert Comparison.from_json(json.loads(json.dumps(found.to_json()))) == found
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.routing.decision import TRIED_LIMIT, decide
+from shared.routing.decision import MAX_TRIED, decide
 from shared.routing.model import Decision, Route, RoutingInput, Unhandled
 from shared.routing.route_table import RouteTable
 
@@ -231,4 +231,4 @@ def test_conditions_are_asked_once_a_route_however_many_recipients_there_are() -
     decision = decide(mail(" ".join(f"u{n}@example.com" for n in range(5_000))), RouteTable([route]))
     assert len(asked) == 1
     assert decision.unhandled is Unhandled.CONDITIONS
-    assert len(decision.tried) == TRIED_LIMIT
+    assert len(decision.tried) == MAX_TRIED

@@ -16,7 +16,7 @@ PARTNERS = Route(name="partners", address="*", senders=("*@partner.example", "an
 def decision(headers: str, **table: tuple[str, ...]) -> Decision:
     message = parse(f"To: desk@example.com\n{headers}\n\nx".encode())
     routes = RouteTable([PARTNERS], **table)  # type: ignore[arg-type]
-    return decide(to_routing_input(message, "INBOX", routes.reading), routes)
+    return decide(to_routing_input(message, "INBOX", routes.trust_policy), routes)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_3_7_any_author_who_is_blocked_counts(headers: str) -> None:
 def test_3_6_a_bad_from_is_not_a_bad_recipient() -> None:
     message = parse(b"From: Mail System <MAILER-DAEMON>\n\nx")
     routes = RouteTable([PARTNERS])
-    mail = to_routing_input(message, "INBOX", routes.reading)
+    mail = to_routing_input(message, "INBOX", routes.trust_policy)
     assert (mail.invalid, mail.senders, mail.senders_well_formed) == ((), (), False)
     found = decide(mail, routes)
     assert found.unhandled is not None
