@@ -48,7 +48,7 @@ def _above_trusted_line(
     """Return the fields above the trusted line, and the hosts of the `Received` lines up to and including it.
 
     Returns:
-        None if there is no trusted line.
+        None without a trusted line.
     """
     fields: list[str] = []
     hosts: list[str | None] = []

@@ -132,7 +132,7 @@ def classify_automatic_mail(headers: Headers, report: Report | None, subject: st
         subject: the decoded subject; None to read it from the headers.
 
     Returns:
-        None if there is no evidence that the message is automatic.
+        None without evidence that the message is automatic.
     """
     marks: dict[_Mark, None] = {}
     evidence: dict[str, None] = {}

@@ -1,4 +1,7 @@
-"""Select the text and the attachments among a message's parts (RFC 2046 section 5.1, RFC 2183, RFC 2387)."""
+"""Select the text and the attachments among a message's parts (RFC 2046 section 5.1, RFC 2183, RFC 2387).
+
+`TextReader` decodes the selected parts, and unfolds `format=flowed` text (RFC 3676).
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,11 @@ _VISIBLE = re.compile(
     "[^\\s\0-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
+
+_SIGNATURE_LINE = "-- "
+_SLICE_LENGTH = 64 * 1024  # characters
+_MAX_PIECES = 10_000
+"""Number of strings after which a list is joined: a line of two characters takes 60 bytes of memory by itself."""
 
 
 @dataclass(slots=True)
@@ -296,12 +304,6 @@ class TextReader:
         content_type = ParametrisedValue("application/octet-stream", {})
         part = Part(Headers([], self._defects), content_type, text.start + file.start, text.start + file.end)
         return Leaf(part, "attachment", decode_words(header_text(file.name, self._defects), self._defects), UUENCODED)
-
-
-_SIGNATURE_LINE = "-- "
-_SLICE_LENGTH = 64 * 1024  # characters
-_MAX_PIECES = 10_000
-"""Number of strings after which a list is joined: a line of two characters takes 60 bytes of memory by itself."""
 
 
 def unfold_flowed(text: str, *, delete_space: bool) -> str:

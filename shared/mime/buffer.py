@@ -11,7 +11,7 @@ PIECE_SIZE = 256 * 1024
 _MIN_WINDOW = 8 * 1024
 _RELEASE_EVERY = 32 * PIECE_SIZE
 _FAULT_AROUND = 64 * 1024
-"""Bytes that Linux maps around each page that is read (fault-around). Small distant slices map as much."""
+"""Bytes that Linux maps around each page that is read (`fault_around_bytes`). Small distant slices map as much."""
 
 
 class Buffer:

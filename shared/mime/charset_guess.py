@@ -169,9 +169,8 @@ def rank_charsets(sample: bytes, languages: Iterable[str] = ()) -> list[Guess]:
     guesses = [Guess(_single_byte_cost(words, codec, declared), codec) for codec in _SINGLE_BYTE]
     # A truncated sample may end within a character.
     truncated = len(sample) >= SAMPLE_SIZE
-    share = _non_ascii(words) / max(
-        _non_ascii(sample), 1
-    )  # part of the sample that single-byte candidates were compared by
+    # Single-byte candidates were compared by this share of the sample.
+    share = _non_ascii(words) / max(_non_ascii(sample), 1)
     for codec in _MULTI_BYTE:
         cost = _multi_byte_cost(sample, codec, declared, truncated=truncated)
         if cost is not None:
@@ -211,11 +210,11 @@ def _single_byte_cost(words: bytes, codec: str, declared: frozenset[str]) -> flo
     kinds = words.translate(table.kinds)
     folded = f" {codecs.charmap_decode(words, 'strict', table.folded)[0]} "
     pairs = {pair: count for pair, count in Counter(pairwise(folded)).items() if max(pair) > "\x7f"}
-    language = min(
+    cost = min(
         _language_cost(pairs, name) * (_DECLARED_FACTOR if name in declared else 1.0) for name in candidate.languages
     )
     return (
-        language
+        cost
         + candidate.handicap
         + _SYMBOL * (kinds.count(b"p") + kinds.count(b"s") + kinds.count(b"q"))
         + _RARER_SYMBOL * (kinds.count(b"r") + kinds.count(b"i"))

@@ -1,4 +1,8 @@
-"""Header blocks and their fields (RFC 5322 section 2.2), including malformed ones that real mail has."""
+"""Header blocks, their fields (RFC 5322 section 2.2), and values with parameters (RFC 2045 section 5.1, RFC 2231).
+
+Real mail has malformed blocks and values. `parse_block` and `parse_parameters` repair the common errors; well-formed
+values take a shorter path.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +49,39 @@ PART_FIELDS = frozenset(
 """Fields that are kept for parts other than the message itself."""
 
 _MAX_SAME_NAME = 2  # in a part: the value that is used, and a second value as evidence of the repetition
+
+_MAX_REST = 300
+"""Maximum number of characters after an inner quote that may still belong to the value."""
+
+_MAX_CACHED_LENGTH = 80
+"""Maximum length of a value whose result is cached."""
+
+_NOT_CACHED_MARKS = ("*", "=?", "boundary", "name")
+
+_LETTER = r"[A-Za-z0-9!#$&^_.+-]"
+_KNOWN = frozenset({"boundary", "charset", "delsp", "filename", "format", "name", "report-type", "type"})
+_KNOWN_NAME = rf"(?:{'|'.join(sorted(_KNOWN))})(?:\*\d{{0,4}}\*?)?"
+
+_KIND = re.compile(rf"\s*({_LETTER}{{1,127}}+)(?!\s?=)(?:\s?/\s?({_LETTER}{{1,127}}))?")
+_WELL_FORMED = re.compile(
+    rf"""\s*+{_LETTER}{{1,127}}+ (?:/{_LETTER}{{1,127}}+)?
+    (?:\s*+ ;\s*+ [^\s=;,:"']{{1,200}}+ = (?:"[^"\\]*+" | [^\s;,:"]++) )*+
+    \s*+ ;?+ \s*+""",
+    re.VERBOSE,
+)
+_PARAMETER = re.compile(r';\s*+([^\s=;"]+)=(?:"([^"]*)"|([^\s;]+))')
+
+_SEPARATORS = re.compile(r"(?:[\s;,:]|\([^()]{0,1000}\))*+")
+_ASSIGNMENT = re.compile(r'([^\s=;,:"]{1,200}+)\s*+=\s*+')
+_COLON = re.compile(r"(filename|name)\s*+:\s*+", re.IGNORECASE)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_AFTER_QUOTED = re.compile(rf"\s*+(?:[;:(]|\Z|,?\s{{0,9}}{_KNOWN_NAME}\s?=)", re.IGNORECASE)
+_NEXT = re.compile(rf'\s*;\s{{0,9}}[^\s=;"]{{1,50}}\s?=|[\s,]{_KNOWN_NAME}\s?=', re.IGNORECASE)
+_SWALLOWED = re.compile(r"[;,\s]\s{0,9}[A-Za-z][A-Za-z0-9*-]{0,40}\s?=\s?\Z")
+_END_OF_BARE = re.compile(rf";|[\s,](?={_KNOWN_NAME}\s?=)", re.IGNORECASE)
+_ESCAPED = re.compile(r'\\(["\\])')
+_SECTION = re.compile(r"(.+?)(?:\*(\d{1,4}))?(\*)?", re.DOTALL)
+_WORDS = re.compile(r"\s*+(?:=\?[^?\s]{1,80}\?[BbQq]\?[^?]*+\?=\s*+)++")
 
 
 class Headers:
@@ -219,40 +256,6 @@ def _repair(block: bytes, defects: Defects) -> tuple[bytes, int]:
             defects.add("the header begins with a line that is not a field: skipped")
         end = line_end
     return b"".join(kept), end
-
-
-_MAX_REST = 300
-"""Maximum number of characters after an inner quote that may still belong to the value."""
-
-_MAX_CACHED_LENGTH = 80
-"""Maximum length of a value whose result is cached."""
-
-_NOT_CACHED_MARKS = ("*", "=?", "boundary", "name")
-
-_LETTER = r"[A-Za-z0-9!#$&^_.+-]"
-_KNOWN = frozenset({"boundary", "charset", "delsp", "filename", "format", "name", "report-type", "type"})
-_KNOWN_NAME = rf"(?:{'|'.join(sorted(_KNOWN))})(?:\*\d{{0,4}}\*?)?"
-
-_KIND = re.compile(rf"\s*({_LETTER}{{1,127}}+)(?!\s?=)(?:\s?/\s?({_LETTER}{{1,127}}))?")
-_WELL_FORMED = re.compile(
-    rf"""\s*+{_LETTER}{{1,127}}+ (?:/{_LETTER}{{1,127}}+)?
-    (?:\s*+ ;\s*+ [^\s=;,:"']{{1,200}}+ = (?:"[^"\\]*+" | [^\s;,:"]++) )*+
-    \s*+ ;?+ \s*+""",
-    re.VERBOSE,
-)
-_PARAMETER = re.compile(r';\s*+([^\s=;"]+)=(?:"([^"]*)"|([^\s;]+))')
-
-_SEPARATORS = re.compile(r"(?:[\s;,:]|\([^()]{0,1000}\))*+")
-_ASSIGNMENT = re.compile(r'([^\s=;,:"]{1,200}+)\s*+=\s*+')
-_COLON = re.compile(r"(filename|name)\s*+:\s*+", re.IGNORECASE)
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
-_AFTER_QUOTED = re.compile(rf"\s*+(?:[;:(]|\Z|,?\s{{0,9}}{_KNOWN_NAME}\s?=)", re.IGNORECASE)
-_NEXT = re.compile(rf'\s*;\s{{0,9}}[^\s=;"]{{1,50}}\s?=|[\s,]{_KNOWN_NAME}\s?=', re.IGNORECASE)
-_SWALLOWED = re.compile(r"[;,\s]\s{0,9}[A-Za-z][A-Za-z0-9*-]{0,40}\s?=\s?\Z")
-_END_OF_BARE = re.compile(rf";|[\s,](?={_KNOWN_NAME}\s?=)", re.IGNORECASE)
-_ESCAPED = re.compile(r'\\(["\\])')
-_SECTION = re.compile(r"(.+?)(?:\*(\d{1,4}))?(\*)?", re.DOTALL)
-_WORDS = re.compile(r"\s*+(?:=\?[^?\s]{1,80}\?[BbQq]\?[^?]*+\?=\s*+)++")
 
 
 @dataclass(frozen=True, slots=True)

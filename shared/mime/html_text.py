@@ -17,7 +17,7 @@ _NAME_END = r"(?=[ \t\n\f\r/>])"
 _ATTRIBUTE = rf"""
     (?P<name>[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)           # 13.2.5.33: an equals sign at its start belongs to the name
     (?:{_SPACE}*+={_SPACE}*+
-        (?: "(?P<double>[^"]*+)" | '(?P<single>[^']*+)'     # 13.2.5.36, 37: quoted only right behind the equals sign
+        (?: "(?P<double>[^"]*+)" | '(?P<single>[^']*+)'     # 13.2.5.36, 37: quoted only right after the equals sign
           | ["'](?P<open>[^>]*+)                         # never closed: it ends with the tag
           | (?P<bare>[^ \t\n\f\r>"'][^ \t\n\f\r>]*+)       # 13.2.5.38: a quote inside belongs to the value
           | (?=>) )
@@ -25,7 +25,7 @@ _ATTRIBUTE = rf"""
 """
 _UNNAMED = re.sub(r"\?P<\w+>", "?:", _ATTRIBUTE)
 _USUAL_ATTRIBUTES = r"""
-    (?: [^>=]++ (?<![ \t\n\f\r/]) =                     # an equals sign right behind a name
+    (?: [^>=]++ (?<![ \t\n\f\r/]) =                     # an equals sign right after a name
         (?: "[^"]*+" | '[^']*+' | [^ \t\n\f\r>"'][^ \t\n\f\r>]*+ )
     )*+ [^>=]*+ >
 """

@@ -72,7 +72,7 @@ class Message:
         cc: addresses of every `Cc`.
         bcc: addresses of every `Bcc`.
         subject: decoded subject, or "".
-        text: plain text, converted from HTML if there is no plain part; "" if there is neither.
+        text: plain text, or converted HTML if the message has only HTML; "" without either.
         html: untrusted HTML, or None.
         attachments: everything that is not part of `text` or `html`.
         headers: every field in order, name and decoded value.

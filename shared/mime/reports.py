@@ -58,6 +58,16 @@ _ACTIONS = frozenset({"failed", "delayed", "delivered", "relayed", "expanded"})
 _EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 _ID = re.compile(r"<([^<>]*)>")
 
+MAX_VALUE_LENGTH = 1000
+"""Maximum length of a value in characters."""
+
+_MAX_RAW = 4 * MAX_VALUE_LENGTH
+_FIELD = re.compile(rb"([!-9;-~]{1,80})[ \t]*:(.*)", re.DOTALL)
+_TYPED = re.compile(r"\s*([A-Za-z0-9-]{1,40})\s*;(.*)", re.DOTALL)
+_STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+_UNICODE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
+_LAST_CHARACTER = 0x10FFFF
+
 
 @dataclass(frozen=True, slots=True)
 class ReportedRecipient:
@@ -269,18 +279,7 @@ def _replied_message_id(headers: Headers) -> str | None:
 
 def _message_id(text: str) -> str | None:
     match = _ID.search(text)
-    return "".join(decode_words(match[1] if match else text, Defects()).split())[:MAX_TEXT] or None
-
-
-MAX_TEXT = 1000
-"""Maximum length of a value in characters."""
-
-_MAX_RAW = 4 * MAX_TEXT
-_FIELD = re.compile(rb"([!-9;-~]{1,80})[ \t]*:(.*)", re.DOTALL)
-_TYPED = re.compile(r"\s*([A-Za-z0-9-]{1,40})\s*;(.*)", re.DOTALL)
-_STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
-_UNICODE = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
-_LAST_CHARACTER = 0x10FFFF
+    return "".join(decode_words(match[1] if match else text, Defects()).split())[:MAX_VALUE_LENGTH] or None
 
 
 def parse_fields(data: bytes) -> Iterator[tuple[bool, str, str]]:
@@ -353,5 +352,5 @@ def without_comments(text: str) -> str:
 
 
 def shorten(text: str | None) -> str | None:
-    """Return a value decoded, without controls, at most `MAX_TEXT` characters long; None if nothing is left."""
-    return decode_words(text, Defects())[:MAX_TEXT] or None if text else None
+    """Return a value decoded, without controls, at most `MAX_VALUE_LENGTH` characters long; None if nothing is left."""
+    return decode_words(text, Defects())[:MAX_VALUE_LENGTH] or None if text else None

@@ -1,4 +1,4 @@
-"""Content transfer encodings, decoded as a stream (RFC 2045 section 6)."""
+"""Content transfer encodings, decoded as a stream (RFC 2045 section 6), and uuencoded files within a text."""
 
 from __future__ import annotations
 
@@ -27,6 +27,17 @@ UUENCODED = "x-uuencode"
 
 UNENCODED = "unencoded"
 """The encoding of content that declares an encoding and is plain text instead."""
+
+MAX_UU_FILES = 1_000
+"""Maximum number of files in one text. Anything after them stays text."""
+
+_MAX_OTHER_LINES = 10
+"""Consecutive lines without uuencoded content that end a file without an `end` line."""
+
+_BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,250})\r?\n", re.MULTILINE)
+_FULL_LINES = re.compile(rb"(?:M[ -`]{0,61}\r?\n)+")
+# Without small letters, and at most 63 octets: hardly any line of prose matches.
+_UU_LINE = re.compile(rb"([ -`])([ -`]{0,86})")
 
 
 def parse_transfer_encoding(text: str | None) -> str:
@@ -174,18 +185,6 @@ def _decode_uu_line(line: bytes, defects: Defects) -> bytes:
         return binascii.a2b_uu(line[: 1 + (length * 4 + 2) // 3])
     except binascii.Error:
         return b""
-
-
-MAX_UU_FILES = 1_000
-"""Maximum number of files in one text. Anything after them stays text."""
-
-_MAX_OTHER_LINES = 10
-"""Consecutive lines without uuencoded content that end a file without an `end` line."""
-
-_BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,250})\r?\n", re.MULTILINE)
-_FULL_LINES = re.compile(rb"(?:M[ -`]{0,61}\r?\n)+")
-# Without small letters, and at most 63 octets: hardly any line of prose matches.
-_UU_LINE = re.compile(rb"([ -`])([ -`]{0,86})")
 
 
 class UuencodedFile(NamedTuple):

@@ -56,7 +56,7 @@ class Comparison:
 
     Attributes:
         paragraphs: sorted digests of the text's distinct paragraphs; empty for a text of more than 47.
-        whole: digest of all paragraphs in order; empty if there is no text.
+        whole: digest of all paragraphs in order; empty without text.
         edges: digests of the first paragraph without its first lines, and of the last without its last lines. For a
             text of more than 47 paragraphs: the values of `whole` without possible additions of a gateway at both ends.
         attachments: digest of the attachments' digests; empty if there are none.

@@ -161,7 +161,7 @@ class Decision:
 
     Attributes:
         matches: one match for each recipient, in the order of their recipients.
-        unhandled: the reason why there is no match; None if there is one, or if the sender is blocked.
+        unhandled: the reason why no route matches; None if a route matches or the sender is blocked.
         blocked_by: the entry of BLOCKED_SENDERS that the sender matches.
         tried: the routes that did not take the message, for the record.
         unserved: recipients beyond the limit of RouteTable, in the order of the message. They match a route, and get no

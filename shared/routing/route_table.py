@@ -1,4 +1,4 @@
-"""The index from an address to its routes: a look-up takes the same time for ten thousand routes as for ten."""
+"""The index from an address to its routes: a lookup takes the same time for ten thousand routes as for ten."""
 
 from __future__ import annotations
 
