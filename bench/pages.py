@@ -115,7 +115,7 @@ def _peak() -> int:
 
 def _right(convert: Converter) -> tuple[int, set[str]]:
     """Pages that are converted without fault, and the others' names."""
-    wrong = {name for name, page in PAGES.items() if page.faults(convert(page.source))}
+    wrong = {name for name, page in PAGES.items() if page.conversion_errors(convert(page.source))}
     return len(PAGES) - len(wrong), wrong
 
 

@@ -1,4 +1,4 @@
-"""By what two messages are the same (rules 4.1, 4.3)."""
+"""Fingerprints by which two messages are the same (rules 4.1, 4.3)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SEEN = VisibleContent(
 )
 
 
-def kinds(seen: VisibleContent, message: str = "x") -> dict[str, str]:
-    return {one.kind: one.digest for one in fingerprints(message, seen)}
+def kinds(content: VisibleContent, message: str = "x") -> dict[str, str]:
+    return {fingerprint.kind: fingerprint.digest for fingerprint in fingerprints(message, content)}
 
 
-def test_4_1_the_one_order_in_which_claims_are_taken() -> None:
+def test_4_1_the_order_of_claims() -> None:
     assert list(kinds(SEEN)) == ["raw", "content", "message-id"]
     assert kinds(SEEN)["raw"] == "x"
 
@@ -43,17 +43,17 @@ def test_4_1_the_one_order_in_which_claims_are_taken() -> None:
         replace(SEEN, attachments=(("logo.png", "bb"), ("order.pdf", "aa"))),
     ],
 )
-def test_4_1_what_servers_change_on_the_way_is_no_difference(same: VisibleContent) -> None:
+def test_4_1_changes_in_transit_make_no_difference(same: VisibleContent) -> None:
     assert kinds(same, "y") == {**kinds(SEEN), "raw": "y"}
 
 
-def test_4_1_a_footer_that_a_gateway_adds_leaves_the_message_id() -> None:
+def test_4_1_a_gateway_footer_keeps_the_message_id_fingerprint() -> None:
     other = kinds(replace(SEEN, bodies=("We would like ten chairs.\n--\nScanned.", "")), "y")
     assert other["content"] != kinds(SEEN)["content"]
     assert other["message-id"] == kinds(SEEN)["message-id"]
 
 
-def test_4_1_another_message_id_leaves_the_content() -> None:
+def test_4_1_another_message_id_keeps_the_content_fingerprint() -> None:
     other = kinds(replace(SEEN, message_id="2@customer.example"), "y")
     assert other["content"] == kinds(SEEN)["content"]
     assert other["message-id"] != kinds(SEEN)["message-id"]
@@ -85,7 +85,7 @@ def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(o
         (replace(SEEN, whole=False), ["raw", "message-id"]),
     ],
 )
-def test_4_3_what_could_not_be_read_makes_nothing_the_same(seen: VisibleContent, left: list[str]) -> None:
+def test_4_3_unreadable_headers_make_no_messages_the_same(seen: VisibleContent, left: list[str]) -> None:
     assert list(kinds(seen)) == left
 
 
@@ -97,7 +97,7 @@ def test_4_3_what_could_not_be_read_makes_nothing_the_same(seen: VisibleContent,
         ("Message-ID: <1@x>\n", ["raw", "content", "message-id"]),
     ],
 )
-def test_4_3_a_message_id_that_is_missing_empty_or_there_twice_is_none(head: str, left: list[str]) -> None:
+def test_4_3_a_missing_empty_or_repeated_message_id_has_no_fingerprint(head: str, left: list[str]) -> None:
     raw = f"From: a@b.example\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n{head}\ntext\n".encode()
     seen = visible_content(parse(raw))
     assert list(kinds(seen)) == left
@@ -105,7 +105,7 @@ def test_4_3_a_message_id_that_is_missing_empty_or_there_twice_is_none(head: str
     assert replace(seen, sent=seen.sent + timedelta(seconds=1)) != seen
 
 
-def test_4_4_the_same_mail_built_anew_with_other_boundaries_is_the_same() -> None:
+def test_4_4_the_same_mail_with_other_boundaries_is_the_same() -> None:
     def built(boundary: str) -> bytes:
         return (
             "From: a@b.example\nTo: sales@example.com\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n"
@@ -118,7 +118,7 @@ def test_4_4_the_same_mail_built_anew_with_other_boundaries_is_the_same() -> Non
     )
 
 
-def test_4_1_a_message_past_a_cap_has_no_content_fingerprint() -> None:
+def test_4_1_a_message_beyond_a_limit_has_no_content_fingerprint() -> None:
     parts = b"".join(b"--b\r\n\r\nx\r\n" for _ in range(10_100))
     raw = b"From: a@b.example\r\nDate: Tue, 24 Nov 2026 09:00:00 +0100\r\nMessage-ID: <1@x>\r\n"
     raw += b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n"
@@ -129,15 +129,15 @@ def comparison(text: str, *attachments: str, sender: str = "") -> Comparison:
     seen = replace(
         SEEN, bodies=(text, ""), attachments=[("a.pdf", digest) for digest in attachments], authenticated=sender
     )
-    found = fingerprints("x", seen)[-1].comparison
-    assert found is not None
-    assert Comparison.from_json(json.loads(json.dumps(found.to_json()))) == found
-    return found
+    compared = fingerprints("x", seen)[-1].comparison
+    assert compared is not None
+    assert Comparison.from_json(json.loads(json.dumps(compared.to_json()))) == compared
+    return compared
 
 
-def are_same(one: Comparison, other: Comparison) -> bool:
-    assert one.is_same(other) == other.is_same(one)
-    return one.is_same(other)
+def are_same(first: Comparison, second: Comparison) -> bool:
+    assert first.is_same(second) == second.is_same(first)
+    return first.is_same(second)
 
 
 BODY = "Dear team,\nwe would like\nten chairs.\n\nKind regards\nAnn"
@@ -156,7 +156,7 @@ MANY = "\n\n".join(f"paragraph {number}" for number in range(200))
         BODY.replace("\n\n", "\n \t\n") + "\n\nScanned.",
         "Dear team, we\nwould like ten  chairs.\n\nKind regards\nAnn\n***\nScanned",
         BODY.partition("\n\n")[0],
-        BODY + "\nScanned by the gateway,\nand found clean.",
+        BODY + "\nScanned by the gateway,\nand compared clean.",
         "[External]\n" + BODY,
         "[External]\nBeware.\n" + BODY + "\n" + "Scanned.\n" * 2,
     ],
@@ -201,13 +201,13 @@ def test_4_1_lines_at_an_edge_are_a_banner_or_a_footer_if_they_are_few() -> None
 
 @pytest.mark.parametrize("added", ["footer", "\n\n".join(f"footer {number}" for number in range(8))])
 @pytest.mark.parametrize("count", [40, 46, 47, 48, 200])
-def test_4_1_a_long_text_is_compared_without_what_was_added_at_its_ends(count: int, added: str) -> None:
+def test_4_1_a_long_text_is_compared_without_additions_at_its_ends(count: int, added: str) -> None:
     text = MANY[: MANY.index(f"\n\nparagraph {count}")] if count < 200 else MANY
     for footer in ("", f"\n\n{added}", "\nfooter"):
         for banner in ("", "banner\n\n", "banner\n\nwith a link\n\n", "banner\n"):
             mixed = len({len(part.strip("\n")) + 2 == len(part) for part in (banner, footer) if part}) == 2
             if mixed and count < 47:
-                continue  # of a short text, either paragraphs or lines were added
+                continue  # in a short text, either paragraphs or lines were added
             other = comparison(f"{banner}{text}{footer}")
             assert are_same(comparison(text), other)
             assert not (banner or footer) or not are_same(comparison(f"{text}\n\nother"), other)
@@ -216,8 +216,8 @@ def test_4_1_a_long_text_is_compared_without_what_was_added_at_its_ends(count: i
 def test_4_3_a_claim_holds_64_digests_at_most() -> None:
     lines = "\n".join(f"line {number}" for number in range(20))
     for count in (1, 2, 46, 47, 48, 49, 1000):
-        found = comparison("\n\n".join(f"{lines} {number}" for number in range(count)))
-        assert len(found.paragraphs) + len(found.edges) + bool(found.whole) <= 64
+        compared = comparison("\n\n".join(f"{lines} {number}" for number in range(count)))
+        assert len(compared.paragraphs) + len(compared.edges) + bool(compared.whole) <= 64
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_4_3_a_claim_holds_64_digests_at_most() -> None:
         "\n\n".join(reversed(MANY.split("\n\n"))),
     ],
 )
-def test_4_3_a_body_with_many_paragraphs_does_not_contain_what_it_has_no_room_for(other: str) -> None:
+def test_4_3_a_body_with_many_paragraphs_contains_no_shorter_body(other: str) -> None:
     assert not are_same(comparison(MANY), comparison(other))
     assert not are_same(comparison(BODY), comparison(MANY)), "nothing of it is among the digests"
 
@@ -250,7 +250,7 @@ def test_4_3_no_paragraph_of_a_long_text_can_be_replaced(count: int) -> None:
 @pytest.mark.parametrize(
     ("one", "other"), [("\U0001f44d", "\U0001f44e"), ("\u2713", "\u2717"), ("?", "!"), ("+", "\u00b1")]
 )
-def test_4_3_a_line_of_signs_is_text(one: str, other: str) -> None:
+def test_4_3_a_line_of_symbols_is_text(one: str, other: str) -> None:
     assert not are_same(comparison(f"Dear team,\n\n{one}"), comparison(f"Dear team,\n\n{other}"))
     assert are_same(comparison(one), comparison(f"{one}\n\nScanned."))
 
@@ -266,9 +266,9 @@ def test_4_3_another_attachment_of_the_same_name_is_another_message() -> None:
 def test_4_3_without_text_another_html_is_another_message() -> None:
     def pictures(html: str) -> Comparison:
         seen = replace(SEEN, bodies=("", html))
-        found = fingerprints("x", seen)[-1].comparison
-        assert found is not None
-        return found
+        compared = fingerprints("x", seen)[-1].comparison
+        assert compared is not None
+        return compared
 
     assert are_same(pictures("<img src=cid:1>"), pictures("<img  src=cid:1>\n"))
     assert not are_same(pictures("<img src=cid:1>"), pictures("<a href=//forged.example><img src=cid:1>"))
@@ -291,10 +291,10 @@ def test_4_1_the_same_authenticated_sender_is_the_same_whatever_the_body() -> No
 
 
 def test_4_3_a_message_id_alone_does_not_make_two_messages_the_same() -> None:
-    one, other = (fingerprints("x", replace(SEEN, bodies=(text, "")))[-1] for text in ("one", "two"))
-    assert one == other, "their digests are equal"
-    assert not one.is_same(other)
-    assert not Fingerprint(one.kind, one.digest).is_same(one), "a claim without paragraphs"
+    first, second = (fingerprints("x", replace(SEEN, bodies=(text, "")))[-1] for text in ("one", "two"))
+    assert first == second, "their digests are equal"
+    assert not first.is_same(second)
+    assert not Fingerprint(first.kind, first.digest).is_same(first), "a claim without paragraphs"
     raw = fingerprints("x", SEEN)[0]
     assert raw.is_same(raw)
     assert not raw.is_same(fingerprints("y", SEEN)[0])

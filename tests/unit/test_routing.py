@@ -1,4 +1,4 @@
-"""Rules 2.1 to 2.5 and 3.1 to 3.7 on decisions alone: no storage, no parsing."""
+"""Rules 2.1 to 2.5 and 3.1 to 3.7 for decisions alone, without storage and parsing."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("message", "routes", "expected"), TABLE)
-def test_3_5_the_table(message: RoutingInput, routes: tuple[Route, ...], expected: list[tuple[str, str, str]]) -> None:
+def test_3_5_the_order_of_matching(
+    message: RoutingInput, routes: tuple[Route, ...], expected: list[tuple[str, str, str]]
+) -> None:
     decision = decide(message, RouteTable(routes, primary=PRIMARY, fallback="rest"))
     assert taken(decision) == expected
     assert (decision.unhandled is None) == bool(expected)
@@ -116,7 +118,7 @@ def test_2_4_a_route_for_the_plus_address_itself_comes_before_its_base() -> None
     assert (match.route, match.reference) == ("own", None)
 
 
-def test_2_4_off_makes_a_plus_address_one_like_any_other() -> None:
+def test_2_4_without_plus_addressing_a_plus_address_is_ordinary() -> None:
     assert decide(mail("sales+t42@example.com"), RouteTable([SALES], plus_addressing=False)).matches == ()
 
 
@@ -129,7 +131,7 @@ def test_2_4_off_makes_a_plus_address_one_like_any_other() -> None:
         (mail("sales@example.com"), Unhandled.CONDITIONS),
     ],
 )
-def test_2_5_and_3_6_unhandled_says_why(message: RoutingInput, reason: Unhandled) -> None:
+def test_2_5_and_3_6_unhandled_gives_the_reason(message: RoutingInput, reason: Unhandled) -> None:
     table = RouteTable([Route(name="sales", address="sales@example.com", important=True)])
     decision = decide(message, table)
     assert decision.unhandled is reason
@@ -140,10 +142,10 @@ def test_2_5_one_valid_recipient_is_enough() -> None:
     assert taken(decide(mail("sales@example.com", invalid=("junk",)), RouteTable([SALES])))
 
 
-def test_3_6_unhandled_lists_what_was_tried() -> None:
+def test_3_6_unhandled_lists_the_tried_routes() -> None:
     picky = Route(name="picky", address="sales@example.com", subject_words=("urgent",))
     decision = decide(mail("sales@example.com other@example.com"), RouteTable([picky]))
-    assert [(one.address, one.route) for one in decision.tried] == [
+    assert [(entry.address, entry.route) for entry in decision.tried] == [
         ("sales@example.com", "picky"),
         ("other@example.com", None),
         ("*", None),
@@ -194,7 +196,7 @@ def test_3_3_the_first_route_in_order_that_takes_it_wins() -> None:
     assert match.route == "c"
 
 
-def test_3_7_a_blocked_sender_goes_nowhere() -> None:
+def test_3_7_mail_of_a_blocked_sender_is_not_routed() -> None:
     decision = decide(mail("sales@example.com"), RouteTable([SALES], blocked_senders=("*@elsewhere.example",)))
     assert decision.matches == ()
     assert decision.blocked_by == "*@elsewhere.example"
@@ -207,17 +209,17 @@ def test_3_5_the_wildcard_recipient_comes_first_whatever_the_others_begin_with()
     assert [match.recipient for match in decision.matches] == ["*", '"!"@example.com']
 
 
-def test_of_ten_thousand_routes_only_those_for_the_address_are_looked_at() -> None:
+def test_of_ten_thousand_routes_only_those_for_the_address_are_examined() -> None:
     routes = [Route(name=f"r{n}", address=f"u{n}@example.com", important=True) for n in range(10_000)]
     decision = decide(mail("u7@example.com u8@example.com"), RouteTable(routes))
-    assert [(one.address, one.route) for one in decision.tried] == [
+    assert [(entry.address, entry.route) for entry in decision.tried] == [
         ("u7@example.com", "r7"),
         ("u8@example.com", "r8"),
         ("*", None),
     ]
 
 
-def test_conditions_are_asked_once_a_route_however_many_recipients_there_are() -> None:
+def test_conditions_are_evaluated_once_per_route() -> None:
     asked = []
 
     class Watched(tuple[str, ...]):

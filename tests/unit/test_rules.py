@@ -1,4 +1,4 @@
-"""Each rule of docs/rules.md has tests that carry its number."""
+"""Each rule of docs/rules.md has tests with its number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SENDERS and BLOCKED_SENDERS on From as it really is (rules 3.2, 3.7): what another reader may read otherwise."""
+"""SENDERS and BLOCKED_SENDERS with real From fields that other readers may read differently (rules 3.2, 3.7)."""
 
 import pytest
 
@@ -83,22 +83,22 @@ def test_3_7_any_author_who_is_blocked_counts(headers: str) -> None:
     assert decision(headers, blocked_senders=("*@other.test",)).blocked_by == "*@other.test"
 
 
-def test_3_6_a_bad_from_is_not_a_bad_recipient() -> None:
+def test_3_6_an_invalid_from_is_not_an_invalid_recipient() -> None:
     message = parse(b"From: Mail System <MAILER-DAEMON>\n\nx")
     routes = RouteTable([PARTNERS])
     mail = to_routing_input(message, "INBOX", routes.trust_policy)
     assert (mail.invalid, mail.senders, mail.senders_well_formed) == ((), (), False)
-    found = decide(mail, routes)
-    assert found.unhandled is not None
-    assert found.unhandled.value == "no-recipient"
+    result = decide(mail, routes)
+    assert result.unhandled is not None
+    assert result.unhandled.value == "no-recipient"
 
 
 def test_4_1_fingerprints_do_not_depend_on_names() -> None:
     date = "Date: Mon, 23 Nov 2026 08:00:00 +0000\nMessage-ID: <1@x.example>\n\nx"
-    one, two, nobody, system = (
+    first, second, unnamed, system = (
         fingerprints("id", visible_content(parse(f"From: {author}\n{date}".encode())))
         for author in (BOSS, f"Boss, The <{BOSS}>", "", "Mail System <MAILER-DAEMON>")
     )
-    assert one == two
-    assert nobody == system
-    assert [len(one), len(nobody)] == [3, 2]
+    assert first == second
+    assert unnamed == system
+    assert [len(first), len(unnamed)] == [3, 2]

@@ -1,4 +1,4 @@
-"""What nearly all mail has is read in a shorter way, and gives what the long way gives."""
+"""Each fast path for common input agrees with the general parser."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DATE = st.tuples(
 
 
 @given(DATE)
-def test_a_date(text: str) -> None:
+def test_dates_agree(text: str) -> None:
     def read() -> object:
         defects = Defects()
         return dates.parse_date(text, defects), defects.as_tuple()
@@ -48,7 +48,7 @@ def test_a_date(text: str) -> None:
         max_size=6,
     ).map("".join)
 )  # fmt: skip
-def test_a_value_with_parameters_that_was_read_before(text: str) -> None:
+def test_cached_values_with_parameters_agree(text: str) -> None:
     def read() -> object:
         defects = Defects()
         return headers.parse_parameters(text, defects), defects.as_tuple()
@@ -67,8 +67,8 @@ def test_a_value_with_parameters_that_was_read_before(text: str) -> None:
         max_size=14,
     ).map("".join)
 )
-def test_a_tag(attributes: str) -> None:
-    """The first way to read attributes ends a tag where the standard's does, wherever it finds an end."""
+def test_tags_agree(attributes: str) -> None:
+    """The fast pattern for attributes ends a tag where the standard does, if it finds an end."""
     text = f"<a{attributes}"
     tag = html_text._TAG.match(text)
     long_way = re.compile(
@@ -78,7 +78,7 @@ def test_a_tag(attributes: str) -> None:
 
 
 @given(st.text(alphabet=" \n\t\r\f\va\xa0\u2003é", max_size=40))
-def test_white_space(text: str) -> None:
+def test_folded_white_space_agrees(text: str) -> None:
     assert html_text._fold(text) == re.sub(r"[ \t\n\f\r\v]+", " ", text).strip(" ")
 
 
@@ -90,7 +90,7 @@ def test_white_space(text: str) -> None:
         max_size=8,
     ).map("".join)
 )
-def test_character_references(text: str) -> None:
+def test_character_references_agree(text: str) -> None:
     numbers = re.sub(r"&#0*(?:[0-9]{8,}|[xX][0-9A-Fa-f]{8,});?", "\N{REPLACEMENT CHARACTER}", text)
     assert html_text._unescape(text) == html.unescape(numbers)
 
@@ -100,7 +100,7 @@ def test_character_references(text: str) -> None:
         st.sampled_from([b"=", b"a", b"4", b" ", b"\t", b"\r", b"\n", b"=C3=A9", b"=\r\n", b"=\n"]), max_size=10
     ).map(b"".join)
 )
-def test_quoted_printable(data: bytes) -> None:
+def test_quoted_printable_agrees(data: bytes) -> None:
     def read() -> object:
         defects = Defects()
         return transfer_encoding._decode_escapes(data, defects), defects.as_tuple()

@@ -1,4 +1,4 @@
-"""Text whose lines were broken for transport (RFC 3676): in `text` they are whole again."""
+"""`format=flowed` text (RFC 3676) is unfolded in `text`."""
 
 import tracemalloc
 

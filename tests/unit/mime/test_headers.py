@@ -218,11 +218,11 @@ def test_7_3_message_ids() -> None:
 
 
 @pytest.mark.parametrize(("header", "expected"), [("", None), ("Message-ID: x@y\n", "x@y"), ("Message-ID: <>\n", None)])
-def test_4_3_an_odd_message_id(header: str, expected: str | None) -> None:
+def test_4_3_a_malformed_message_id(header: str, expected: str | None) -> None:
     assert parse(f"{header}X: y\n\n".encode()).message_id == expected
 
 
-def test_4_3_a_doubled_message_id_is_none() -> None:
+def test_4_3_a_repeated_message_id_is_ignored() -> None:
     message = parse(b"Message-ID: <a@b>\nMessage-ID: <a@b>\n\n")
     assert message.message_id is None
     assert len(message.defects) == 1

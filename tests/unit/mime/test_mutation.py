@@ -1,4 +1,4 @@
-"""Valid mail, damaged at random but the same way in every run: it is read all the same (rule 7.6)."""
+"""Valid mail with random but reproducible damage is still read (rule 7.6)."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from tests.sizes import size
 from tests.unit.mime.samples import sample
 
 MAILS, VARIANTS = 40, 8  # for each seed
-GUARD = 20  # seconds a megabyte; ten times what is promised, since machines that run tests are busy
+GUARD = 20  # seconds a megabyte (ten times the limit, since machines that run tests are busy)
 
 INSERTED = [
     b"\0", b"\0" * 9, b"\r", b"\n", b"\r\r\n", b"\n\r", b"\r\n\r\n", b"\n\n", b"\n--", b"\n----\n", b"\n--b\n",
@@ -27,7 +27,7 @@ INSERTED = [
 
 
 def damaged(source: random.Random, mail: bytes) -> bytes:
-    """The mail with one to eight changes."""
+    """Return the mail with one to eight changes."""
     for _ in range(source.randint(1, 8)):
         at = source.randrange(len(mail) + 1)
         end = min(at + source.choice([1, 2, 10, 80, 500]), len(mail))
@@ -48,7 +48,7 @@ def damaged(source: random.Random, mail: bytes) -> bytes:
 
 
 def look_alike(source: random.Random, mail: bytes) -> bytes:
-    """A line that is nearly a delimiter of the mail's, or is one."""
+    """Return a line that is a delimiter of the mail, or resembles one."""
     lines = [line for line in mail.splitlines() if line.startswith(b"--")] or [b"--"]
     line = source.choice(lines)
     end = source.randrange(len(line) + 1)
@@ -56,7 +56,7 @@ def look_alike(source: random.Random, mail: bytes) -> bytes:
 
 
 def check(mail: bytes) -> None:
-    """Read it without the safety net of `parse`; what it gives can be stored, and holds together."""
+    """Parse mail without the safety net of `parse`, and check that the result is consistent and can be stored."""
     message = read_message(Buffer(mail))
     json.dumps(message_fields(message), ensure_ascii=False).encode()
     assert message.size == len(mail)
@@ -82,7 +82,7 @@ def test_7_6_damaged_mail_of_every_kind_is_read(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(size(4, soak=100)))
-def test_7_6_a_piece_many_times_over_takes_no_longer_for_its_size(seed: int) -> None:
+def test_7_6_a_repeated_piece_takes_time_in_proportion_to_its_size(seed: int) -> None:
     source = random.Random(seed)
     mail = damaged(source, sample(source, 2_000))
     at = source.randrange(len(mail))

@@ -1,4 +1,4 @@
-"""Charsets, text from HTML, names."""
+"""Charsets, text from HTML, file names."""
 
 import time
 
@@ -61,7 +61,7 @@ def test_7_7_a_page_may_name_its_charset() -> None:
     assert message.text == "привет"
 
 
-def test_7_7_lone_surrogates_go() -> None:
+def test_7_7_lone_surrogates_are_replaced() -> None:
     assert replace_surrogates("a\ud800b") == "a\N{REPLACEMENT CHARACTER}b"
     assert replace_surrogates("\ud83d\ude00") == "😀"
 
@@ -149,8 +149,10 @@ def test_7_5_names_are_made_safe(name: str, safe: str) -> None:
 
 def test_7_5_names_are_unique_whatever_the_case() -> None:
     names = SafeFilenames()
-    given = [names.assign(name, "a/b") for name in ["a.txt", "A.TXT", "a-2.txt", "a.txt", "ß.txt", "SS.txt", "ﬁ", "fi"]]
-    assert given == ["a.txt", "A-2.TXT", "a-2-2.txt", "a-3.txt", "ß.txt", "SS-2.txt", "fi", "fi-2"]
+    assigned = [
+        names.assign(name, "a/b") for name in ["a.txt", "A.TXT", "a-2.txt", "a.txt", "ß.txt", "SS.txt", "ﬁ", "fi"]
+    ]
+    assert assigned == ["a.txt", "A-2.TXT", "a-2-2.txt", "a-3.txt", "ß.txt", "SS-2.txt", "fi", "fi-2"]
     long = [names.assign("é" * 100 + ".pdf", "a/b") for _ in range(2000)]
     assert len({name.casefold() for name in long}) == len(long)
     assert max(len(name.encode()) for name in long) <= MAX_LENGTH
@@ -159,18 +161,18 @@ def test_7_5_names_are_unique_whatever_the_case() -> None:
 def test_7_5_each_name_gets_the_first_number_that_is_free() -> None:
     names = SafeFilenames()
     assert names.assign("a-3.txt", "a/b") == "a-3.txt"
-    given = [names.assign("a.txt", "a/b") for _ in range(200)]
-    assert given == ["a.txt", "a-2.txt", *(f"a-{number}.txt" for number in range(4, 202))]
+    assigned = [names.assign("a.txt", "a/b") for _ in range(200)]
+    assert assigned == ["a.txt", "a-2.txt", *(f"a-{number}.txt" for number in range(4, 202))]
 
 
 def test_7_6_long_names_that_end_alike_do_not_take_long() -> None:
     names, cut = SafeFilenames(), "x" * 117
     started = time.thread_time()
-    given = [names.assign(cut + chr(0x4E00 + number), "a/b") for number in range(4_000) for _ in range(2)]
+    assigned = [names.assign(cut + chr(0x4E00 + number), "a/b") for number in range(4_000) for _ in range(2)]
     assert time.thread_time() - started < 4
-    assert given[1::2][:9] == [*(f"{cut}-{number}" for number in range(2, 10)), f"{cut}-10"]
-    assert given[-1] == f"{cut[:115]}-4001"
-    assert len(set(given)) == len(given)
+    assert assigned[1::2][:9] == [*(f"{cut}-{number}" for number in range(2, 10)), f"{cut}-10"]
+    assert assigned[-1] == f"{cut[:115]}-4001"
+    assert len(set(assigned)) == len(assigned)
 
 
 @pytest.mark.parametrize(
@@ -182,5 +184,5 @@ def test_7_6_long_names_that_end_alike_do_not_take_long() -> None:
         ("x/y", "attachment.bin"),
     ],
 )
-def test_7_5_nameless_ones_get_a_name(kind: str, name: str) -> None:
+def test_7_5_unnamed_attachments_get_a_name(kind: str, name: str) -> None:
     assert SafeFilenames().assign("", kind) == name

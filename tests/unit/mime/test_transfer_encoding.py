@@ -1,4 +1,4 @@
-"""Content decoded piece by piece is what it is decoded at once, wherever it is cut (RFC 2045 section 6)."""
+"""Content decoded in pieces equals content decoded at once, wherever it is split (RFC 2045 section 6)."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ def read(pieces: list[bytes], encoding: str) -> tuple[bytes, set[str]]:
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-uuencode"])
-def test_7_6_pieces_may_be_cut_anywhere(encoding: str) -> None:
+def test_7_6_pieces_may_be_split_anywhere(encoding: str) -> None:
     source = random.Random(3)
     for _ in range(2_000):
         content = source.randbytes(source.randrange(45))
