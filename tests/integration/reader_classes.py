@@ -193,7 +193,7 @@ CLASSES: Final = (
     ),
     Class("a line of the header that is not a field", ("subject",), defect("a line of the header is not a field")),
     Class(
-        "no empty line behind a header",
+        "no empty line after a header",
         BODY,
         either(defect("no empty line between"), named("test_7_6_boundaries[parts without content]")),
     ),
@@ -218,7 +218,7 @@ CLASSES: Final = (
     Class("other characters within base64", ("subject",), named("word: b with junk"), ("mailparser",)),
     # Structure and parameters.
     Class("a multipart that cannot be read", BODY, defect("multipart (declares (no|a)|has no (readable|parts))")),
-    Class("parts behind the closing delimiter", ("attachments",), named("test_7_6_boundaries[more behind the end]")),
+    Class("parts after the closing delimiter", ("attachments",), named("test_7_6_boundaries[more behind the end]")),
     Class("a type that cannot be read", BODY, defect("a Content-Type cannot be read")),
     Class("a structured header that is an encoded word", BODY, defect("structured header is written as")),
     Class(
@@ -239,7 +239,7 @@ CLASSES: Final = (
     Class("winmail.dat", BODY, source(rb"ms-tnef|winmail\.dat")),
     # Transfer encodings.
     Class("prose that is declared base64", BODY, defect("declared base64 but is")),
-    Class("text behind base64 data", BODY, defect("text follows base64 data")),
+    Class("text after base64 data", BODY, defect("text follows base64 data")),
     Class("odd soft line breaks in quoted-printable", BODY, source(rb"=([ \t]+\r?$|\r(?!\n))")),
     # Addresses.
     Class("quoted local parts", ADDRESSES, drops_quotes, ("postal-mime",)),

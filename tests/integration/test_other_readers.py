@@ -107,7 +107,7 @@ def assert_agreement(comparison: Comparison, beginnings: tuple[str, ...], agreem
 
 def test_7_3_the_docs_give_a_verdict_on_each_class() -> None:
     docs = (ROOT / "docs" / "parsing.md").read_text("utf-8")
-    section = docs.partition("## Beside mailparser and postal-mime\n")[2].partition("\n## ")[0]
+    section = docs.partition("## Comparison with mailparser and postal-mime\n")[2].partition("\n## ")[0]
     rows = [re.split(r"\s*\|\s*", line.strip("| ")) for line in section.splitlines() if line.startswith("|")]
     rows = rows[rows.index(["class", "ours", "theirs", "verdict"]) + 2 :]
     assert [row[0] for row in rows] == [entry.name for entry in CLASSES]
