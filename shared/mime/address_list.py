@@ -370,16 +370,16 @@ def _split_words(tokens: list[Token]) -> list[str]:
     White space around the dots and the `@` of an address does not separate (RFC 5322 section 4.4).
     """
     words: list[list[str]] = []
-    apart = True
+    is_separate = True
     for kind, text in tokens:
         if kind in _INSIGNIFICANT:
-            apart = True
+            is_separate = True
             continue
-        if words and (not apart or words[-1][-1].endswith((".", "@")) or text.startswith((".", "@"))):
+        if words and (not is_separate or words[-1][-1].endswith((".", "@")) or text.startswith((".", "@"))):
             words[-1].append(text)
         else:
             words.append([text])
-        apart = False
+        is_separate = False
     return ["".join(word) for word in words]
 
 

@@ -197,8 +197,8 @@ def _all_marks(headers: Headers, report: Report | None) -> Iterator[_Evidence]:
 
 
 def _report_marks(headers: Headers, report: Report | None) -> Iterator[_Evidence]:
-    if report is not None and report.found_in:
-        yield "reported", "Content-Type", report.found_in
+    if report is not None and report.fields_type:
+        yield "reported", "Content-Type", report.fields_type
         if report.failed:
             yield "failed", "Action", "failed"
     for text in headers.get_all("x-failed-recipients"):

@@ -102,9 +102,14 @@ def _data_length(data: bytes) -> int:
             last = index
     if last < 0:
         return len(data)
-    after = last + 1
-    if after < len(texts) and encoded[after] and len(texts[after]) % 4 == 0 and not texts[last].endswith(b"="):
-        last = after  # the last line is shorter than the others
+    following = last + 1
+    if (
+        following < len(texts)
+        and encoded[following]
+        and len(texts[following]) % 4 == 0
+        and not texts[last].endswith(b"=")
+    ):
+        last = following  # the last line is shorter than the others
     if _CONTROL.search(data, sum(map(len, lines[: last + 1]))):
         return len(data)
     rest = [text.split() for text in texts[last + 1 :]]

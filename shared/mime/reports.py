@@ -96,7 +96,7 @@ class Report:
 
     Attributes:
         kind: the subject of the report; `other` is a `multipart/report` of any other type.
-        found_in: the content type of the part with the fields; "" if only `X-Failed-Recipients` reports a failure.
+        fields_type: the content type of the part with the fields; "" if only `X-Failed-Recipients` reports a failure.
         failed: recipients that will not receive the message.
         others: the other recipients: delayed, delivered, relayed, expanded.
         reporting_mta: the server that wrote the report.
@@ -105,7 +105,7 @@ class Report:
     """
 
     kind: ReportKind
-    found_in: str = ""
+    fields_type: str = ""
     failed: tuple[ReportedRecipient, ...] = ()
     others: tuple[ReportedRecipient, ...] = ()
     reporting_mta: str | None = None
@@ -126,14 +126,14 @@ def read_report(root: Part, buffer: Buffer, defects: Defects) -> Report | None:
     Returns:
         None if the message is not a report and has no `X-Failed-Recipients`.
     """
-    whole, machine = _find_report(root)
+    report_part, fields_part = _find_report(root)
     failed_addresses_in_header = _failed_recipients(root.headers)
-    if whole is None and not failed_addresses_in_header:
+    if report_part is None and not failed_addresses_in_header:
         return None
-    found_in = (machine or whole).content_type.kind if whole else ""
-    whole = whole or root
-    fields, recipients = _read_fields(machine, buffer, defects) if machine else ({}, [])
-    kind = _report_kind(whole, machine, by_header=bool(failed_addresses_in_header))
+    fields_type = (fields_part or report_part).content_type.kind if report_part else ""
+    report_part = report_part or root
+    fields, recipients = _read_fields(fields_part, buffer, defects) if fields_part else ({}, [])
+    kind = _report_kind(report_part, fields_part, by_header=bool(failed_addresses_in_header))
     if kind != "delivery":
         recipients = []
     failed = [recipient for recipient in recipients if _has_failed(recipient)]
@@ -142,7 +142,7 @@ def read_report(root: Part, buffer: Buffer, defects: Defects) -> Report | None:
     failed_addresses = {recipient.address for recipient in failed} - {None}
     return Report(
         kind=kind,
-        found_in=found_in,
+        fields_type=fields_type,
         failed=tuple(failed),
         others=tuple(
             recipient
@@ -150,7 +150,7 @@ def read_report(root: Part, buffer: Buffer, defects: Defects) -> Report | None:
             if not _has_failed(recipient) and recipient.address not in failed_addresses
         ),
         reporting_mta=parse_host(fields.get("reporting-mta")),
-        original_message_id=_original_message_id(whole, fields, buffer) or _replied_message_id(root.headers),
+        original_message_id=_original_message_id(report_part, fields, buffer) or _replied_message_id(root.headers),
         disposition=_disposition_type(fields) if kind == "disposition" else None,
     )
 
@@ -160,13 +160,15 @@ def _find_report(root: Part) -> tuple[Part | None, Part | None]:
     if root.content_type.kind in _KINDS:
         return root, root
     wrapped = (child for child in root.children if child.content_type.kind == "multipart/report")
-    whole = root if root.content_type.kind == "multipart/report" else next(wrapped, root)
-    proper = whole.content_type.kind == "multipart/report"
+    report_part = root if root.content_type.kind == "multipart/report" else next(wrapped, root)
+    proper = report_part.content_type.kind == "multipart/report"
     parts = (
-        child for child in whole.children if child.content_type.kind in _KINDS and (proper or not _is_attachment(child))
+        child
+        for child in report_part.children
+        if child.content_type.kind in _KINDS and (proper or not _is_attachment(child))
     )
-    machine = next(parts, None)
-    return whole if proper or machine else None, machine
+    fields_part = next(parts, None)
+    return report_part if proper or fields_part else None, fields_part
 
 
 def _is_attachment(part: Part) -> bool:
@@ -175,10 +177,10 @@ def _is_attachment(part: Part) -> bool:
     return bool(texts) and texts[0].lower().lstrip().startswith("attachment")
 
 
-def _report_kind(whole: Part, machine: Part | None, *, by_header: bool) -> ReportKind:
-    if machine is not None:
-        return _KINDS[machine.content_type.kind]
-    report_type = (whole.content_type.token("report-type") or "").lower()
+def _report_kind(report_part: Part, fields_part: Part | None, *, by_header: bool) -> ReportKind:
+    if fields_part is not None:
+        return _KINDS[fields_part.content_type.kind]
+    report_type = (report_part.content_type.token("report-type") or "").lower()
     return _TYPES.get(report_type, "delivery" if by_header else "other")
 
 
@@ -257,12 +259,12 @@ def _disposition_type(fields: dict[str, str]) -> str | None:
     return shorten("".join(text.lower().split()))
 
 
-def _original_message_id(whole: Part, fields: dict[str, str], buffer: Buffer) -> str | None:
+def _original_message_id(report_part: Part, fields: dict[str, str], buffer: Buffer) -> str | None:
     """Return the reported message's ID from the fields, or else from the returned message or its header."""
     reported = fields.get("original-message-id") or fields.get("x-original-message-id")
     if reported and (message_id := _message_id(reported)):
         return message_id
-    returned = next((child for child in whole.children if child.content_type.kind in _RETURNED), None)
+    returned = next((child for child in report_part.children if child.content_type.kind in _RETURNED), None)
     if returned is None:
         return None
     data = _read_content(returned, buffer, MAX_HEADER).lstrip(b"\r\n")

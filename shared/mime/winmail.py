@@ -88,11 +88,11 @@ def _within_budget(tnef: Tnef, leaf: Leaf) -> list[TnefFile]:
     return files
 
 
-def _to_leaf(file: TnefFile, whole: Leaf, defects: Defects) -> Leaf:
+def _to_leaf(file: TnefFile, tnef_leaf: Leaf, defects: Defects) -> Leaf:
     fields = [("Content-ID", f"<{file.content_id}>".encode())] if file.content_id else []
     content_type = ParametrisedValue(file.content_type or "application/octet-stream", {})
-    part = Part(Headers(fields, defects), content_type, whole.part.start, whole.part.end)
-    return Leaf(part, "", file.name, whole.encoding, byte_range=(file.start, file.end))
+    part = Part(Headers(fields, defects), content_type, tnef_leaf.part.start, tnef_leaf.part.end)
+    return Leaf(part, "", file.name, tnef_leaf.encoding, byte_range=(file.start, file.end))
 
 
 def _normalise_line_ends(text: str) -> str:

@@ -23,7 +23,7 @@ from tests.unit.mime.report_samples import (
 def test_5_2_postfix(line_end: str) -> None:
     assert reported(POSTFIX.replace("\n", line_end)) == Report(
         kind="delivery",
-        found_in="message/delivery-status",
+        fields_type="message/delivery-status",
         failed=(
             ReportedRecipient(
                 address="nobody@b.example",
@@ -69,7 +69,7 @@ def test_5_2_without_a_report_the_header_names_failed_recipients() -> None:
         ("x@b.example", "failed", None),
         ("y@b.example", "failed", None),
     ]
-    assert (report.kind, report.found_in, report.original_message_id) == ("delivery", "", None)
+    assert (report.kind, report.fields_type, report.original_message_id) == ("delivery", "", None)
 
 
 def test_5_2_a_report_without_recipients_gets_them_from_the_header() -> None:
@@ -90,7 +90,7 @@ def test_5_2_a_bare_delivery_status() -> None:
 def test_5_2_read_receipts() -> None:
     assert reported(MDN) == Report(
         kind="disposition",
-        found_in="message/disposition-notification",
+        fields_type="message/disposition-notification",
         original_message_id="1@us.example",
         disposition="displayed",
     )
