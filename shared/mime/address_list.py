@@ -117,8 +117,8 @@ def read_list(text: str, defects: Defects, *, recover: bool = True) -> tuple[lis
     Args:
         text: the header's value, with encoded words left undecoded.
         defects: collects the repairs.
-        recover: whether to accept an address in an encoded word, a quoted string, a comment, or between other text in
-            angle brackets, which RFC 2047 and RFC 5322 do not allow.
+        recover: whether to accept an address where RFC 2047 and RFC 5322 do not allow it: in an encoded word, a quoted
+            string, a comment, or between other text in angle brackets.
 
     Returns:
         The addresses, and the pieces that are not addresses (decoded, shortened). Neither contains empty groups.

@@ -1,7 +1,7 @@
 """The sender's domain as authenticated by a receiving server: `Authentication-Results` (RFC 8601, RFC 7489).
 
-Anyone can write such a field. A field counts only above the trusted `Received` line, where only our servers write, and
-only if it names one of the servers that wrote the `Received` lines there.
+Anyone can write such a field. A field counts only above the trusted `Received` line, where only our servers write. It
+must also name a server that wrote one of the `Received` lines there.
 """
 
 from __future__ import annotations

@@ -431,7 +431,7 @@ CHARSETS: Final[dict[str, Kind]] = {
     "Thai pages": text(b"\xa1", b"text/html; charset=tis-620"),
     "euro signs": text(b"\x80", b"text/html; charset=windows-1252"),
     "an unknown charset": text(b"\xe9", b"text/plain; charset=x-unknown"),
-    "a charset that is no charset": text(b"\xe9", b"text/plain; charset=idna"),
+    "a codec that is not a charset": text(b"\xe9", b"text/plain; charset=idna"),
     "NULs": text(b"\0"),
     "controls": text(b"\x01"),
     "controls in pages": text(b"\x01", b"text/html"),

@@ -32,10 +32,10 @@ def test_dates_agree(text: str) -> None:
         defects = Defects()
         return dates.parse_date(text, defects), defects.as_tuple()
 
-    short = read()
+    fast = read()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dates, "_USUAL", NEVER)
-        assert read() == short
+        assert read() == fast
 
 
 @given(
@@ -71,10 +71,10 @@ def test_tags_agree(attributes: str) -> None:
     """The fast pattern for attributes ends a tag where the standard does, if it finds an end."""
     text = f"<a{attributes}"
     tag = html_text._TAG.match(text)
-    long_way = re.compile(
+    general = re.compile(
         rf"<(/?+)([A-Za-z][^ \t\n\f\r/>]*+)((?:[ \t\n\f\r/]++|{html_text._UNNAMED})*+>)", re.VERBOSE
     ).match(text)
-    assert (tag and tag.span()) == (long_way and long_way.span())
+    assert (tag and tag.span()) == (general and general.span())
 
 
 @given(st.text(alphabet=" \n\t\r\f\va\xa0\u2003é", max_size=40))
@@ -105,11 +105,11 @@ def test_quoted_printable_agrees(data: bytes) -> None:
         defects = Defects()
         return transfer_encoding._decode_escapes(data, defects), defects.as_tuple()
 
-    short = read()
+    fast = read()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             transfer_encoding,
             "_decode_escapes",
             lambda data, defects: binascii.a2b_qp(transfer_encoding._repair_escapes(data, defects)),
         )
-        assert read() == short
+        assert read() == fast
