@@ -99,7 +99,7 @@ def read_authors(texts: Iterable[str], defects: Defects) -> tuple[list[Author], 
     remaining = MAX_FROM_LENGTH
     for text in texts:
         if len(text) > remaining:
-            defects.cap(f"From is longer than {MAX_FROM_LENGTH} characters: it is ignored")
+            defects.add_exceeded_limit(f"From is longer than {MAX_FROM_LENGTH} characters: it is ignored")
             return [], [_shorten(text, defects)]
         remaining -= len(text)
         valid, rejected = read_list(text, defects)

@@ -52,7 +52,9 @@ def limit_specials(text: str, defects: Defects) -> str:
     shortened = [_cut(piece) if len(piece) > MAX_SPECIALS else piece for piece in pieces]
     if sum(map(len, shortened)) == len(text):
         return text
-    defects.cap(f"a mailbox in a list of addresses has more than {MAX_SPECIALS} special characters and spaces")
+    defects.add_exceeded_limit(
+        f"a mailbox in a list of addresses has more than {MAX_SPECIALS} special characters and spaces"
+    )
     return "".join(shortened)
 
 

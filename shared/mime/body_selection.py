@@ -168,7 +168,9 @@ class _BodySelector:
     def _fits(self, leaf: Leaf) -> bool:
         size = (leaf.footer[1] if leaf.footer else leaf.part.end) - leaf.part.start
         if size > self._bytes_left:
-            self._defects.cap(f"there are more than {MAX_TEXT} bytes of text: the rest is kept as attachments")
+            self._defects.add_exceeded_limit(
+                f"there are more than {MAX_TEXT} bytes of text: the rest is kept as attachments"
+            )
             return False
         self._bytes_left -= size
         return True

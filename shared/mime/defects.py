@@ -14,16 +14,16 @@ class Defects:
     """The defects of a message in the order of discovery, without repetitions.
 
     Attributes:
-        capped: whether a limit was exceeded, so that something was kept unparsed.
+        limit_exceeded: whether a limit was exceeded, so that something was kept unparsed.
         charset_hints: the message's hints at its charset. They are kept here because every reader of text needs both.
             Without a message, undeclared text is Windows-1252.
     """
 
-    __slots__ = ("_defects", "capped", "charset_hints")
+    __slots__ = ("_defects", "charset_hints", "limit_exceeded")
 
     def __init__(self, charset_hints: CharsetHints | None = None) -> None:
         self._defects: dict[str, None] = {}
-        self.capped = False
+        self.limit_exceeded = False
         self.charset_hints = charset_hints or CharsetHints()
 
     def add(self, text: str) -> None:
@@ -33,9 +33,9 @@ class Defects:
         elif len(self._defects) == MAX_DEFECTS:
             self._defects["there are more defects than are listed here"] = None
 
-    def cap(self, text: str) -> None:
+    def add_exceeded_limit(self, text: str) -> None:
         """Add a defect for an exceeded limit."""
-        self.capped = True
+        self.limit_exceeded = True
         self.add(text)
 
     def as_tuple(self) -> tuple[str, ...]:

@@ -141,7 +141,9 @@ class _StructureParser:
             if delimiter.closing:
                 position = delimiter.end - 1
             elif self._count >= MAX_PARTS:
-                self._defects.cap(f"there are more than {MAX_PARTS} parts: the rest is kept as one attachment")
+                self._defects.add_exceeded_limit(
+                    f"there are more than {MAX_PARTS} parts: the rest is kept as one attachment"
+                )
                 multipart.closed = True
                 multipart.part.children.append(self._opaque_part(delimiter.start + 1, self._buffer.size))
                 break
@@ -165,10 +167,12 @@ class _StructureParser:
             self._kept_bytes += sum(len(value) for _, value in headers.fields)
         if truncated:
             limit = MAX_HEADER if parent is None else MAX_PART_HEADER
-            self._defects.cap(f"a header is longer than {limit} bytes: the rest is kept as an attachment")
+            self._defects.add_exceeded_limit(
+                f"a header is longer than {limit} bytes: the rest is kept as an attachment"
+            )
             part.content_type, part.opaque = OPAQUE, True
         elif self._kept_bytes > MAX_PART_FIELDS:
-            self._defects.cap(
+            self._defects.add_exceeded_limit(
                 f"parts have more than {MAX_PART_FIELDS} bytes of fields: the rest are kept as attachments"
             )
             part.headers = Headers([], self._defects)
@@ -249,7 +253,9 @@ class _StructureParser:
 
     def _open_multipart(self, part: Part) -> None:
         if len(self._open) >= MAX_DEPTH:
-            self._defects.cap(f"there are more than {MAX_DEPTH} multiparts inside each other: kept as an attachment")
+            self._defects.add_exceeded_limit(
+                f"there are more than {MAX_DEPTH} multiparts inside each other: kept as an attachment"
+            )
             part.content_type, part.opaque = OPAQUE, True
             return
         boundary = part.content_type.parameters.get("boundary", "").encode().rstrip()

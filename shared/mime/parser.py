@@ -98,7 +98,7 @@ def read_message(buffer: Buffer) -> Message:
         received=received_count(headers.fields),
         trace=trace_fields(headers.fields, defects),
         defects=defects.as_tuple(),
-        whole=not defects.capped,
+        whole=not defects.limit_exceeded,
     )
 
 

@@ -55,7 +55,7 @@ def test_the_excess_of_one_mailbox_is_cut_and_the_others_stay() -> None:
     defects = Defects()
     addresses, _ = read_list("a@b.example, " + "(<" * 50_000 + ", c@d.example", defects)
     assert [address.address for address in addresses] == ["a@b.example", "c@d.example"]
-    assert defects.capped
+    assert defects.limit_exceeded
     assert str(MAX_SPECIALS) in defects.as_tuple()[0]
 
 
