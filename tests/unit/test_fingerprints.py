@@ -13,7 +13,7 @@ from shared.dispatch.routing_input import visible_content
 from shared.mime.parser import parse
 from shared.routing.fingerprints import Comparison, Fingerprint, VisibleContent, fingerprints
 
-SEEN = VisibleContent(
+ORIGINAL = VisibleContent(
     senders=("ann@customer.example",),
     to=("sales@example.com", "billing@example.com"),
     cc=("support@example.com",),
@@ -30,79 +30,79 @@ def kinds(content: VisibleContent, message: str = "x") -> dict[str, str]:
 
 
 def test_4_1_the_order_of_claims() -> None:
-    assert list(kinds(SEEN)) == ["raw", "content", "message-id"]
-    assert kinds(SEEN)["raw"] == "x"
+    assert list(kinds(ORIGINAL)) == ["raw", "content", "message-id"]
+    assert kinds(ORIGINAL)["raw"] == "x"
 
 
 @pytest.mark.parametrize(
     "same",
     [
-        replace(SEEN, to=("billing@example.com", "sales@example.com", "sales@example.com")),
-        replace(SEEN, subject="Ten  chairs "),
-        replace(SEEN, bodies=("We would\r\n  like ten chairs.\n\n", "")),
-        replace(SEEN, attachments=(("logo.png", "bb"), ("order.pdf", "aa"))),
+        replace(ORIGINAL, to=("billing@example.com", "sales@example.com", "sales@example.com")),
+        replace(ORIGINAL, subject="Ten  chairs "),
+        replace(ORIGINAL, bodies=("We would\r\n  like ten chairs.\n\n", "")),
+        replace(ORIGINAL, attachments=(("logo.png", "bb"), ("order.pdf", "aa"))),
     ],
 )
 def test_4_1_changes_in_transit_make_no_difference(same: VisibleContent) -> None:
-    assert kinds(same, "y") == {**kinds(SEEN), "raw": "y"}
+    assert kinds(same, "y") == {**kinds(ORIGINAL), "raw": "y"}
 
 
 def test_4_1_a_gateway_footer_keeps_the_message_id_fingerprint() -> None:
-    other = kinds(replace(SEEN, bodies=("We would like ten chairs.\n--\nScanned.", "")), "y")
-    assert other["content"] != kinds(SEEN)["content"]
-    assert other["message-id"] == kinds(SEEN)["message-id"]
+    other = kinds(replace(ORIGINAL, bodies=("We would like ten chairs.\n--\nScanned.", "")), "y")
+    assert other["content"] != kinds(ORIGINAL)["content"]
+    assert other["message-id"] == kinds(ORIGINAL)["message-id"]
 
 
 def test_4_1_another_message_id_keeps_the_content_fingerprint() -> None:
-    other = kinds(replace(SEEN, message_id="2@customer.example"), "y")
-    assert other["content"] == kinds(SEEN)["content"]
-    assert other["message-id"] != kinds(SEEN)["message-id"]
+    other = kinds(replace(ORIGINAL, message_id="2@customer.example"), "y")
+    assert other["content"] == kinds(ORIGINAL)["content"]
+    assert other["message-id"] != kinds(ORIGINAL)["message-id"]
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        replace(SEEN, sent=datetime(2026, 11, 24, 9, 0, 1, tzinfo=UTC)),
-        replace(SEEN, senders=("bob@customer.example",)),
-        replace(SEEN, to=("sales@example.com",)),
-        replace(SEEN, cc=()),
-        replace(SEEN, to=SEEN.cc, cc=SEEN.to),
-        replace(SEEN, subject="Eleven chairs"),
-        replace(SEEN, attachments=(("order2.pdf", "aa"), ("logo.png", "bb"))),
-        replace(SEEN, attachments=SEEN.attachments[:1]),
+        replace(ORIGINAL, sent=datetime(2026, 11, 24, 9, 0, 1, tzinfo=UTC)),
+        replace(ORIGINAL, senders=("bob@customer.example",)),
+        replace(ORIGINAL, to=("sales@example.com",)),
+        replace(ORIGINAL, cc=()),
+        replace(ORIGINAL, to=ORIGINAL.cc, cc=ORIGINAL.to),
+        replace(ORIGINAL, subject="Eleven chairs"),
+        replace(ORIGINAL, attachments=(("order2.pdf", "aa"), ("logo.png", "bb"))),
+        replace(ORIGINAL, attachments=ORIGINAL.attachments[:1]),
     ],
 )
 def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(other: VisibleContent) -> None:
-    assert kinds(other)["message-id"] != kinds(SEEN)["message-id"]
+    assert kinds(other)["message-id"] != kinds(ORIGINAL)["message-id"]
 
 
 @pytest.mark.parametrize(
-    ("seen", "left"),
+    ("content", "expected"),
     [
-        (replace(SEEN, message_id=None), ["raw", "content"]),
-        (replace(SEEN, sent=None), ["raw"]),
-        (replace(SEEN, senders=()), ["raw", "message-id"]),
-        (replace(SEEN, whole=False), ["raw", "message-id"]),
+        (replace(ORIGINAL, message_id=None), ["raw", "content"]),
+        (replace(ORIGINAL, sent=None), ["raw"]),
+        (replace(ORIGINAL, senders=()), ["raw", "message-id"]),
+        (replace(ORIGINAL, whole=False), ["raw", "message-id"]),
     ],
 )
-def test_4_3_unreadable_headers_make_no_messages_the_same(seen: VisibleContent, left: list[str]) -> None:
-    assert list(kinds(seen)) == left
+def test_4_3_unreadable_headers_make_no_messages_the_same(content: VisibleContent, expected: list[str]) -> None:
+    assert list(kinds(content)) == expected
 
 
 @pytest.mark.parametrize(
-    ("head", "left"),
+    ("head", "expected"),
     [
         ("Message-ID: <1@x>\nMessage-ID: <1@x>\n", ["raw", "content"]),
         ("Message-ID: \n", ["raw", "content"]),
         ("Message-ID: <1@x>\n", ["raw", "content", "message-id"]),
     ],
 )
-def test_4_3_a_missing_empty_or_repeated_message_id_has_no_fingerprint(head: str, left: list[str]) -> None:
+def test_4_3_a_missing_empty_or_repeated_message_id_has_no_fingerprint(head: str, expected: list[str]) -> None:
     raw = f"From: a@b.example\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n{head}\ntext\n".encode()
-    seen = visible_content(parse(raw))
-    assert list(kinds(seen)) == left
-    assert seen.sent == datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
-    assert replace(seen, sent=seen.sent + timedelta(seconds=1)) != seen
+    content = visible_content(parse(raw))
+    assert list(kinds(content)) == expected
+    assert content.sent == datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
+    assert replace(content, sent=content.sent + timedelta(seconds=1)) != content
 
 
 def test_4_4_the_same_mail_with_other_boundaries_is_the_same() -> None:
@@ -126,10 +126,10 @@ def test_4_1_a_message_beyond_a_limit_has_no_content_fingerprint() -> None:
 
 
 def comparison(text: str, *attachments: str, sender: str = "") -> Comparison:
-    seen = replace(
-        SEEN, bodies=(text, ""), attachments=[("a.pdf", digest) for digest in attachments], authenticated=sender
+    content = replace(
+        ORIGINAL, bodies=(text, ""), attachments=[("a.pdf", digest) for digest in attachments], authenticated=sender
     )
-    compared = fingerprints("x", seen)[-1].comparison
+    compared = fingerprints("x", content)[-1].comparison
     assert compared is not None
     assert Comparison.from_json(json.loads(json.dumps(compared.to_json()))) == compared
     return compared
@@ -242,17 +242,17 @@ def test_4_3_no_paragraph_of_a_long_text_can_be_replaced(count: int) -> None:
     """A digest of 48 paragraphs out of 200 would not show most of these, and a sender may choose which it shows."""
     paragraphs = MANY.split("\n\n")[:count]
     text = comparison("\n\n".join(paragraphs))
-    for place in range(count):
-        changed = [*paragraphs[:place], "pay to the new account", *paragraphs[place + 1 :]]
-        assert not are_same(text, comparison("\n\n".join(changed))), place
+    for index in range(count):
+        changed = [*paragraphs[:index], "pay to the new account", *paragraphs[index + 1 :]]
+        assert not are_same(text, comparison("\n\n".join(changed))), index
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("\U0001f44d", "\U0001f44e"), ("\u2713", "\u2717"), ("?", "!"), ("+", "\u00b1")]
+    ("first", "second"), [("\U0001f44d", "\U0001f44e"), ("\u2713", "\u2717"), ("?", "!"), ("+", "\u00b1")]
 )
-def test_4_3_a_line_of_symbols_is_text(one: str, other: str) -> None:
-    assert not are_same(comparison(f"Dear team,\n\n{one}"), comparison(f"Dear team,\n\n{other}"))
-    assert are_same(comparison(one), comparison(f"{one}\n\nScanned."))
+def test_4_3_a_line_of_symbols_is_text(first: str, second: str) -> None:
+    assert not are_same(comparison(f"Dear team,\n\n{first}"), comparison(f"Dear team,\n\n{second}"))
+    assert are_same(comparison(first), comparison(f"{first}\n\nScanned."))
 
 
 def test_4_3_another_attachment_of_the_same_name_is_another_message() -> None:
@@ -265,8 +265,8 @@ def test_4_3_another_attachment_of_the_same_name_is_another_message() -> None:
 
 def test_4_3_without_text_another_html_is_another_message() -> None:
     def pictures(html: str) -> Comparison:
-        seen = replace(SEEN, bodies=("", html))
-        compared = fingerprints("x", seen)[-1].comparison
+        content = replace(ORIGINAL, bodies=("", html))
+        compared = fingerprints("x", content)[-1].comparison
         assert compared is not None
         return compared
 
@@ -282,7 +282,7 @@ def test_4_1_without_text_equal_attachments_make_a_body_the_same() -> None:
     assert not are_same(comparison(""), comparison("Scanned."))
 
 
-def test_4_1_the_same_authenticated_sender_is_the_same_whatever_the_body() -> None:
+def test_4_1_messages_of_the_same_authenticated_sender_are_the_same() -> None:
     ann = comparison("one", sender="customer.example")
     assert are_same(ann, comparison("two", sender="customer.example"))
     assert not are_same(ann, comparison("two", sender="other.example"))
@@ -291,13 +291,13 @@ def test_4_1_the_same_authenticated_sender_is_the_same_whatever_the_body() -> No
 
 
 def test_4_3_a_message_id_alone_does_not_make_two_messages_the_same() -> None:
-    first, second = (fingerprints("x", replace(SEEN, bodies=(text, "")))[-1] for text in ("one", "two"))
+    first, second = (fingerprints("x", replace(ORIGINAL, bodies=(text, "")))[-1] for text in ("one", "two"))
     assert first == second, "their digests are equal"
     assert not first.is_same(second)
     assert not Fingerprint(first.kind, first.digest).is_same(first), "a claim without paragraphs"
-    raw = fingerprints("x", SEEN)[0]
+    raw = fingerprints("x", ORIGINAL)[0]
     assert raw.is_same(raw)
-    assert not raw.is_same(fingerprints("y", SEEN)[0])
+    assert not raw.is_same(fingerprints("y", ORIGINAL)[0])
 
 
 def test_7_6_paragraphs_of_hostile_texts_take_linear_time() -> None:

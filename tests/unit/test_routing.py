@@ -40,13 +40,13 @@ def mail(
     )
 
 
-def taken(decision: Decision) -> list[tuple[str, str, str]]:
+def matches_of(decision: Decision) -> list[tuple[str, str, str]]:
     return [(match.recipient, match.route, match.matched) for match in decision.matches]
 
 
 PARTNER = "boss@partner.example"
 
-TABLE = [
+MATCHING_CASES = [
     pytest.param(mail("sales@example.com"), (SALES,), [("sales@example.com", "sales", "to")], id="one in To"),
     pytest.param(mail("", "sales@example.com"), (SALES,), [("sales@example.com", "sales", "cc")], id="one in Cc"),
     pytest.param(
@@ -92,17 +92,17 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("message", "routes", "expected"), TABLE)
+@pytest.mark.parametrize(("message", "routes", "expected"), MATCHING_CASES)
 def test_3_5_the_order_of_matching(
     message: RoutingInput, routes: tuple[Route, ...], expected: list[tuple[str, str, str]]
 ) -> None:
     decision = decide(message, RouteTable(routes, primary=PRIMARY, fallback="rest"))
-    assert taken(decision) == expected
+    assert matches_of(decision) == expected
     assert (decision.unhandled is None) == bool(expected)
 
 
 def test_2_1_an_address_in_to_and_cc_counts_once() -> None:
-    assert taken(decide(mail("sales@example.com", "sales@example.com"), RouteTable([SALES]))) == [
+    assert matches_of(decide(mail("sales@example.com", "sales@example.com"), RouteTable([SALES]))) == [
         ("sales@example.com", "sales", "to")
     ]
 
@@ -139,12 +139,12 @@ def test_2_5_and_3_6_unhandled_gives_the_reason(message: RoutingInput, reason: U
 
 
 def test_2_5_one_valid_recipient_is_enough() -> None:
-    assert taken(decide(mail("sales@example.com", invalid=("junk",)), RouteTable([SALES])))
+    assert matches_of(decide(mail("sales@example.com", invalid=("junk",)), RouteTable([SALES])))
 
 
 def test_3_6_unhandled_lists_the_tried_routes() -> None:
-    picky = Route(name="picky", address="sales@example.com", subject_words=("urgent",))
-    decision = decide(mail("sales@example.com other@example.com"), RouteTable([picky]))
+    conditional = Route(name="picky", address="sales@example.com", subject_words=("urgent",))
+    decision = decide(mail("sales@example.com other@example.com"), RouteTable([conditional]))
     assert [(entry.address, entry.route) for entry in decision.tried] == [
         ("sales@example.com", "picky"),
         ("other@example.com", None),
@@ -186,13 +186,13 @@ def test_3_2_conditions(condition: dict[str, object], holds: RoutingInput, fails
         assert not decide(fails, table).matches
 
 
-def test_3_3_the_first_route_in_order_that_takes_it_wins() -> None:
-    late = Route(name="a", address="x@y.example", order=20)
+def test_3_3_the_first_matching_route_in_order_takes_the_message() -> None:
+    later = Route(name="a", address="x@y.example", order=20)
     domain = Route(name="b", address="*@y.example", order=10)
-    picky = Route(name="c", address="x@y.example", order=5, important=True)
-    (match,) = decide(mail("x@y.example"), RouteTable([late, domain, picky])).matches
+    conditional = Route(name="c", address="x@y.example", order=5, important=True)
+    (match,) = decide(mail("x@y.example"), RouteTable([later, domain, conditional])).matches
     assert match.route == "b"
-    (match,) = decide(mail("x@y.example", important=True), RouteTable([late, domain, picky])).matches
+    (match,) = decide(mail("x@y.example", important=True), RouteTable([later, domain, conditional])).matches
     assert match.route == "c"
 
 
@@ -203,9 +203,9 @@ def test_3_7_mail_of_a_blocked_sender_is_not_routed() -> None:
     assert decision.unhandled is None
 
 
-def test_3_5_the_wildcard_recipient_comes_first_whatever_the_others_begin_with() -> None:
-    odd = Route(name="odd", address='"!"@example.com')
-    decision = decide(mail(f'"!"@example.com {PRIMARY}', sender=PARTNER), RouteTable([odd, WILD], primary=PRIMARY))
+def test_3_5_the_wildcard_recipient_comes_first() -> None:
+    unusual = Route(name="odd", address='"!"@example.com')
+    decision = decide(mail(f'"!"@example.com {PRIMARY}', sender=PARTNER), RouteTable([unusual, WILD], primary=PRIMARY))
     assert [match.recipient for match in decision.matches] == ["*", '"!"@example.com']
 
 
@@ -220,17 +220,17 @@ def test_of_ten_thousand_routes_only_those_for_the_address_are_examined() -> Non
 
 
 def test_conditions_are_evaluated_once_per_route() -> None:
-    asked = []
+    evaluations = []
 
     class Watched(tuple[str, ...]):
         __slots__ = ()
 
         def __iter__(self) -> Iterator[str]:
-            asked.append(len(self))
+            evaluations.append(len(self))
             return super().__iter__()
 
     route = Route(name="r", address="*@example.com", recipients=Watched(["nobody@example.com"]))
     decision = decide(mail(" ".join(f"u{n}@example.com" for n in range(5_000))), RouteTable([route]))
-    assert len(asked) == 1
+    assert len(evaluations) == 1
     assert decision.unhandled is Unhandled.CONDITIONS
     assert len(decision.tried) == MAX_TRIED

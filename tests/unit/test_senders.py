@@ -79,7 +79,7 @@ def test_3_2_not_all_authors_match_or_from_is_not_well_formed(headers: str) -> N
         "From: Ann <mail x@other.test>",
     ],
 )
-def test_3_7_any_author_who_is_blocked_counts(headers: str) -> None:
+def test_3_7_any_blocked_author_blocks_the_message(headers: str) -> None:
     assert decision(headers, blocked_senders=("*@other.test",)).blocked_by == "*@other.test"
 
 

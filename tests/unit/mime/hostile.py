@@ -28,18 +28,18 @@ def numbered(unit: str, before: bytes = b"", after: bytes = b"", *, joint: bytes
     """Return a kind: a text with a different number (`%d`) in each repetition."""
 
     def build(size: int) -> bytes:
-        room = size - len(before) - len(after)
+        remaining = size - len(before) - len(after)
         units = (unit.replace("%d", str(number)).encode() for number in count())
-        return before + joint.join(_within(units, room, len(joint))) + after
+        return before + joint.join(_within(units, remaining, len(joint))) + after
 
     return build
 
 
-def _within(units: Iterator[bytes], room: int, joint: int) -> list[bytes]:
+def _within(units: Iterator[bytes], remaining: int, joint: int) -> list[bytes]:
     kept = []
     for unit in units:
-        room -= len(unit) + joint
-        if room < 0:
+        remaining -= len(unit) + joint
+        if remaining < 0:
             break
         kept.append(unit)
     return kept
@@ -130,7 +130,7 @@ def _rtf(unit: bytes, size: int, before: bytes) -> bytes:
     plain = (before + unit * 32)[:32]  # four control bytes, each with eight literals
     filled = 207 + len(plain)  # the dictionary begins with 207 bytes
     runs = (struct.pack(">H", (filled + 17 * number - len(unit)) % 4096 << 4 | 15) for number in count())
-    literals = b"".join(b"\0" + plain[at : at + 8] for at in range(0, len(plain), 8))
+    literals = b"".join(b"\0" + plain[position : position + 8] for position in range(0, len(plain), 8))
     references = b"".join(b"\xff" + b"".join(islice(runs, 8)) for _ in range((size - len(literals)) // 17))
     content = literals + references
     return struct.pack("<IIII", len(content) + 12, 0xFFFFFFF, 0x75465A4C, 0) + content

@@ -32,13 +32,13 @@ class Page:
         plain = [" ".join(_DECORATION.sub("", line).split()) for line in text.splitlines()]
         words = " ".join(filter(None, plain))
         errors: set[str] = set()
-        at = 0
+        position = 0
         for line in self.lines:
-            at = words.find(line, at)
-            if at < 0:
+            position = words.find(line, position)
+            if position < 0:
                 errors.add("words")
                 break
-            at += len(line)
+            position += len(line)
         if not set(self.lines) <= set(plain):
             errors.add("lines")
         if any(word in text for word in self.hidden):

@@ -49,14 +49,16 @@ class Piece:
 def sample(source: random.Random, size: int = 3_000) -> bytes:
     """Return a message of about `size` bytes: text, mostly with HTML, and attachments in larger messages."""
     charset = source.choice(["us-ascii", *["utf-8"] * 4, *CHARSETS])
-    room = size if size < _SMALL and source.random() < 0.7 else min(size // 4, 12_000)
-    text = _text(source, charset, room if source.random() < 0.3 else room // 4)
+    remaining = size if size < _SMALL and source.random() < 0.7 else min(size // 4, 12_000)
+    text = _text(source, charset, remaining if source.random() < 0.3 else remaining // 4)
     body = text
-    if len(text.content) <= room // 2:
-        body = multipart(source, "alternative", [text, _html(source, charset, max(room - len(text.content), 200))])
-    left = size - len(body.content)
-    if left > size // 4:
-        attached = [_attachment(source, left // count) for count in [source.randint(1, 3)] for _ in range(count)]
+    if len(text.content) <= remaining // 2:
+        body = multipart(source, "alternative", [text, _html(source, charset, max(remaining - len(text.content), 200))])
+    remaining_size = size - len(body.content)
+    if remaining_size > size // 4:
+        attached = [
+            _attachment(source, remaining_size // count) for count in [source.randint(1, 3)] for _ in range(count)
+        ]
         body = multipart(source, "mixed", [body, *attached])
     mail = (_headers(source, charset) + body.head).encode() + b"\n" + body.content
     return mail if source.random() < 0.1 else mail.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -156,10 +158,10 @@ def _cut(charset: str, seed: int, size: int) -> str:
 def _attachment(source: random.Random, size: int) -> Piece:
     """Return a file in base64, occasionally a message or a calendar."""
     start = source.randrange(500_000)
-    what = source.random()
-    if what < 0.04 and size < _SMALL:
+    share = source.random()
+    if share < 0.04 and size < _SMALL:
         return Piece("Content-Type: message/rfc822\nContent-Disposition: attachment\n", sample(source, max(size, 500)))
-    if what < 0.08:
+    if share < 0.08:
         event = "BEGIN:VCALENDAR\nMETHOD:REQUEST\nEND:VCALENDAR\n"
         return Piece('Content-Type: text/calendar; charset=utf-8; method="REQUEST"\n', event.encode())
     need = size * 57 // 78

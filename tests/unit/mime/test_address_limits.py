@@ -25,10 +25,10 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=8))
 def test_the_fast_path_agrees_with_the_general_parser(pieces: list[str]) -> None:
     text = ",".join(pieces)
-    short = _read(text)
+    fast = _read(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(address_list, "_simple_prefix", lambda *_: ([], 0))
-        assert _read(text) == short
+        assert _read(text) == fast
 
 
 def _read(text: str) -> object:
@@ -63,8 +63,8 @@ def test_only_the_first_international_domains_are_converted() -> None:
     domains = [f"d\u00fc{number}.example" for number in range(MOST_INTERNATIONAL + 2)]
     text = ", ".join(f"a@{domain}" for domain in [*domains, *domains]) + ", last@example.com"
     data = f"From: x@b.example\nTo: {text}\n\n".encode()
-    first, again = parse(data), parse(data)
-    assert first == again
+    first, second = parse(data), parse(data)
+    assert first == second
     assert {address.address for address in first.to} == {
         *(f"a@{domain}" for domain in domains[:MOST_INTERNATIONAL]),
         "last@example.com",

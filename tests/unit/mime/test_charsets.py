@@ -164,11 +164,11 @@ def test_iso_2022_jp_in_words_names_and_pages() -> None:
 
 
 def test_iso_2022_kr_loses_one_character_only() -> None:
-    good = b"\x1b$)C\n\x0eGQ1[\x0f ok\n"
-    assert text_message(good, "iso-2022-kr").text == good.decode("iso2022_kr")
-    assert text_message(good.replace(b"1[", b"ID"), "iso-2022-kr").text == f"\n한{REPLACEMENT} ok\n"
+    valid = b"\x1b$)C\n\x0eGQ1[\x0f ok\n"
+    assert text_message(valid, "iso-2022-kr").text == valid.decode("iso2022_kr")
+    assert text_message(valid.replace(b"1[", b"ID"), "iso-2022-kr").text == f"\n한{REPLACEMENT} ok\n"
     assert text_message("한글".encode("cp949"), "iso-2022-kr").text == "한글"
-    assert text_message(good).text == "\n한글 ok\n"
+    assert text_message(valid).text == "\n한글 ok\n"
 
 
 def test_the_decoder_agrees_with_pythons_where_that_decodes() -> None:

@@ -311,8 +311,8 @@ def test_7_6_a_field_that_is_long_or_has_no_address_is_not_kept() -> None:
 
 
 def test_2_2_a_field_that_counts_anywhere_does_not_displace_trusted_hints() -> None:
-    many = ", ".join(f"u{n}@us.example" for n in range(MAX_HINTS + 5))
-    fields = [("x-alias", many), ("delivered-to", "box@us.example"), ("received", "from x by y; date")]
+    addresses = ", ".join(f"u{n}@us.example" for n in range(MAX_HINTS + 5))
+    fields = [("x-alias", addresses), ("delivered-to", "box@us.example"), ("received", "from x by y; date")]
     result = delivery_hints(fields, fields={"x-alias": True})
     assert len(result) == MAX_HINTS + 1
     assert result[-1] == DeliveryHint("box@us.example", "delivered-to")

@@ -53,10 +53,10 @@ def test_cached_values_with_parameters_agree(text: str) -> None:
         defects = Defects()
         return headers.parse_parameters(text, defects), defects.as_tuple()
 
-    first, again = read(), read()
+    first, second = read(), read()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(headers, "_MAX_CACHED_LENGTH", -1)
-        assert first == again == read()
+        assert first == second == read()
 
 
 @given(

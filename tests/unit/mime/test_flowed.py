@@ -55,9 +55,9 @@ def test_7_6_many_short_lines_take_little_memory(line: str) -> None:
 
 
 def test_7_3_a_long_text_is_read_like_a_short_one() -> None:
-    many = 30_000
-    assert unfold_flowed("ab \n" * many, delete_space=False) == "ab " * many
-    assert unfold_flowed("ab\n" * many, delete_space=False) == "ab\n" * many
-    assert unfold_flowed("ab \ncd\n" * many, delete_space=False) == "ab cd\n" * many
-    assert unfold_flowed("> ab \n" * many, delete_space=False) == f"> {'ab ' * many}\n"
-    assert unfold_flowed("\n" * 10 * many, delete_space=False) == "\n" * 10 * many
+    count = 30_000
+    assert unfold_flowed("ab \n" * count, delete_space=False) == "ab " * count
+    assert unfold_flowed("ab\n" * count, delete_space=False) == "ab\n" * count
+    assert unfold_flowed("ab \ncd\n" * count, delete_space=False) == "ab cd\n" * count
+    assert unfold_flowed("> ab \n" * count, delete_space=False) == f"> {'ab ' * count}\n"
+    assert unfold_flowed("\n" * 10 * count, delete_space=False) == "\n" * 10 * count

@@ -54,18 +54,18 @@ def test_7_6_no_kind_takes_long(kind: str) -> None:
     assert 0.8 * SIZE < len(data) < 1.1 * SIZE
     Path("/proc/self/clear_refs").write_text("5", "ascii")  # resets the peak memory
     before = resident("VmRSS")
-    taken, message = cost(data)
+    seconds, message = cost(data)
     assert resident("VmHWM") - before < MEMORY
     assert message.size == len(data)
     limit = SECONDS * len(data) / MEGABYTE
     for _ in range(TRIES - 1):
-        if taken >= limit:
-            taken = min(taken, cost(data)[0])
-    assert taken < limit, f"{taken / len(data) * MEGABYTE:.1f} s of CPU for a megabyte"
+        if seconds >= limit:
+            seconds = min(seconds, cost(data)[0])
+    assert seconds < limit, f"{seconds / len(data) * MEGABYTE:.1f} s of CPU for a megabyte"
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_7_6_time_grows_with_the_size_alone(kind: str) -> None:
-    small, large = (min(cost(KINDS[kind](many * MEGABYTE))[0] for _ in range(2)) for many in (1, 4))
+    small, large = (min(cost(KINDS[kind](megabytes * MEGABYTE))[0] for _ in range(2)) for megabytes in (1, 4))
     assert large < 8 * small + 0.5

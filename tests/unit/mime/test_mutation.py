@@ -29,21 +29,23 @@ INSERTED = [
 def damaged(source: random.Random, mail: bytes) -> bytes:
     """Return the mail with one to eight changes."""
     for _ in range(source.randint(1, 8)):
-        at = source.randrange(len(mail) + 1)
-        end = min(at + source.choice([1, 2, 10, 80, 500]), len(mail))
+        position = source.randrange(len(mail) + 1)
+        end = min(position + source.choice([1, 2, 10, 80, 500]), len(mail))
         match source.choice(["cut", "flip", "flip", "repeat", "delete", "insert", "insert", "insert", "fake"]):
             case "cut":
-                mail = mail[:at] if source.random() < 0.3 else mail[at:] if source.random() < 0.1 else mail
+                mail = mail[:position] if source.random() < 0.3 else mail[position:] if source.random() < 0.1 else mail
             case "flip":
-                mail = mail[:at] + bytes(byte ^ 1 << source.randrange(8) for byte in mail[at:end]) + mail[end:]
+                mail = (
+                    mail[:position] + bytes(byte ^ 1 << source.randrange(8) for byte in mail[position:end]) + mail[end:]
+                )
             case "repeat":
-                mail = mail[:at] + mail[at:end] * source.choice([2, 3, 40]) + mail[end:]
+                mail = mail[:position] + mail[position:end] * source.choice([2, 3, 40]) + mail[end:]
             case "delete":
-                mail = mail[:at] + mail[end:]
+                mail = mail[:position] + mail[end:]
             case "insert":
-                mail = mail[:at] + source.choice(INSERTED) + mail[at:]
+                mail = mail[:position] + source.choice(INSERTED) + mail[position:]
             case _:
-                mail = mail[:at] + look_alike(source, mail) + mail[at:]
+                mail = mail[:position] + look_alike(source, mail) + mail[position:]
     return mail
 
 
@@ -85,9 +87,9 @@ def test_7_6_damaged_mail_of_every_kind_is_read(seed: int) -> None:
 def test_7_6_a_repeated_piece_takes_time_in_proportion_to_its_size(seed: int) -> None:
     source = random.Random(seed)
     mail = damaged(source, sample(source, 2_000))
-    at = source.randrange(len(mail))
-    piece = mail[at : at + source.choice([1, 3, 20, 200])] + source.choice(INSERTED)
-    data = mail[:at] + piece * (100_000 // len(piece)) + mail[at:]
+    position = source.randrange(len(mail))
+    piece = mail[position : position + source.choice([1, 3, 20, 200])] + source.choice(INSERTED)
+    data = mail[:position] + piece * (100_000 // len(piece)) + mail[position:]
     began = time.thread_time()
     check(data)
     assert time.thread_time() - began < GUARD * len(data) / 1e6

@@ -169,7 +169,7 @@ def test_7_6_transfer_encodings(encoding: str, data: bytes, expected: bytes, def
 def test_7_6_long_content_is_decoded_in_pieces(width: int) -> None:
     original = bytes(range(256)) * 8000
     encoded = base64.b64encode(original)
-    lines = b"\r\n".join(encoded[at : at + width] for at in range(0, len(encoded), width))
+    lines = b"\r\n".join(encoded[position : position + width] for position in range(0, len(encoded), width))
     quoted = b"".join(b"=%02X" % byte for byte in original[:400_000])
     for head, body, expected in (
         ("base64", lines, original),

@@ -174,6 +174,6 @@ PIECES = st.sampled_from(
     st.lists(PIECES, max_size=25).map("".join), st.sampled_from([POSTFIX, EXCHANGE, MDN, FEEDBACK, ""]), st.floats(0, 1)
 )
 def test_7_6_any_report_is_read(junk: str, source: str, where: float) -> None:
-    at = int(len(source) * where)
-    check(read_message(Buffer((source[:at] + junk + source[at:]).encode())))
+    position = int(len(source) * where)
+    check(read_message(Buffer((source[:position] + junk + source[position:]).encode())))
     check(read_message(Buffer(delivery(junk).encode())))

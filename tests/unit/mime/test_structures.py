@@ -37,7 +37,7 @@ class Built:
 
 
 def uuencoded(data: bytes) -> bytes:
-    lines = [binascii.b2a_uu(data[at : at + 45]) for at in range(0, len(data), 45)]
+    lines = [binascii.b2a_uu(data[position : position + 45]) for position in range(0, len(data), 45)]
     return b"".join([b"begin 644 x\n", *lines, b"`\nend"])
 
 
@@ -130,10 +130,10 @@ class Builder:
 
     def part(self, depth: int) -> Built:
         """Return any part that is not text of the message."""
-        what = self.draw(st.integers(0, 3 if depth > 0 else 0))
-        if what == 1:
+        choice = self.draw(st.integers(0, 3 if depth > 0 else 0))
+        if choice == 1:
             return self.message(depth)
-        if what >= 2 and len(self.boundaries) > 1:
+        if choice >= 2 and len(self.boundaries) > 1:
             count = self.draw(st.integers(1, 3))
             kind = self.draw(st.sampled_from(["mixed", "x-odd", "report"]))
             return self.multipart(kind, [self.part(depth - 1) for _ in range(count)])

@@ -170,7 +170,11 @@ def test_7_3_compressed_rtf() -> None:
 def test_7_6_small_compressed_rtf_does_not_become_large() -> None:
     # References that repeat two characters: 17 bytes for two (MS-OXRTFCP section 2.2.1.5).
     references = b"".join(struct.pack(">H", (207 + 2 + 17 * number - 2) % 4096 << 4 | 15) for number in range(40_000))
-    content = b"\xfcab" + references[:12] + b"".join(b"\xff" + references[at : at + 16] for at in range(12, 80_000, 16))
+    content = (
+        b"\xfcab"
+        + references[:12]
+        + b"".join(b"\xff" + references[position : position + 16] for position in range(12, 80_000, 16))
+    )
     head = struct.pack("<IIII", len(content) + 12, 2**31, 0x75465A4C, 0)
     rtf = decompress(head + content)
     assert rtf == b"ab" * (len(rtf) // 2) + b"a" * (len(rtf) % 2)
@@ -261,7 +265,7 @@ def test_7_6_any_rtf_is_read(data: bytes) -> None:
 def test_7_6_a_tnef_is_read_in_pieces_of_any_size() -> None:
     content = build.tnef(build.attached(b"x" * 3 * PIECE_SIZE, title=b"a.bin"), build.attached(b"y", title=b"b.bin"))
     for size in (1000, PIECE_SIZE, 7 * PIECE_SIZE):
-        pieces = (content[at : at + size] for at in range(0, len(content), size))
+        pieces = (content[position : position + size] for position in range(0, len(content), size))
         result = parse_tnef(pieces, Defects(), with_text=False)
         assert result is not None
         assert [(file.name, content[file.start : file.end][:2]) for file in result.files] == [

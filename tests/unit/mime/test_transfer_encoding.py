@@ -32,4 +32,7 @@ def test_7_6_pieces_may_be_split_anywhere(encoding: str) -> None:
                 data[source.randrange(len(data))] = source.choice(b"=\n\r !A\0\xff-_ \tM`")
         whole = read([bytes(data)], encoding)
         for size in (1, 3, 7, 50):
-            assert read([bytes(data[at : at + size]) for at in range(0, len(data), size)], encoding) == whole
+            assert (
+                read([bytes(data[position : position + size]) for position in range(0, len(data), size)], encoding)
+                == whole
+            )

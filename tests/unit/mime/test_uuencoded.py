@@ -12,7 +12,9 @@ CONTENT = bytes(range(256)) * 3
 
 
 def encoded(name: str, data: bytes, *, end: str = "end\n") -> str:
-    lines = [binascii.b2a_uu(data[at : at + 45], backtick=True).decode() for at in range(0, len(data), 45)]
+    lines = [
+        binascii.b2a_uu(data[position : position + 45], backtick=True).decode() for position in range(0, len(data), 45)
+    ]
     return f"begin 644 {name}\n{''.join(lines)}`\n{end}"
 
 
