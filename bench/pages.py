@@ -119,7 +119,7 @@ def _peak() -> int:
 
 def _check_pages(convert: Converter) -> tuple[int, set[str]]:
     """Return the number of pages that are converted correctly, and the names of the others."""
-    wrong = {name for name, page in PAGES.items() if page.faults(convert(page.source))}
+    wrong = {name for name, page in PAGES.items() if page.conversion_errors(convert(page.source))}
     return len(PAGES) - len(wrong), wrong
 
 

@@ -16,7 +16,7 @@ import atheris  # type: ignore[import-untyped]
 with atheris.instrument_imports(include=["shared.mime"]):
     from shared.documents.message_document import message_fields
     from shared.mime.buffer import Buffer
-    from shared.mime.defects import MOST
+    from shared.mime.defects import MAX_DEFECTS
     from shared.mime.parser import read_message
 
 from fuzz.seeds import LONGEST, write_seeds
@@ -47,7 +47,7 @@ def check_input(data: bytes) -> None:
     message = read_message(Buffer(data))
     json.dumps(message_fields(message), ensure_ascii=False).encode()
     assert message.size == len(data)
-    assert len(message.defects) <= MOST + 1
+    assert len(message.defects) <= MAX_DEFECTS + 1
     names: set[str] = set()
     for number, attachment in enumerate(message.attachments, 1):
         content = b"".join(attachment.chunks())

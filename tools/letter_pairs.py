@@ -41,21 +41,19 @@ LEAST_COUNT = 3
 LEAST_COST = 2
 WIDTH = 100
 
-HEAD = '''"""How common letter pairs and characters are, for `charset_guess`.
+HEAD = '''"""Costs of letter pairs and characters by language, for `charset_guess`.
 
 Counted by `tools/letter_pairs.py` in the translations of Django 6.1, Django REST framework, django-allauth, Wagtail and
 Sphinx (BSD and MIT licences), and in the names of countries, languages, currencies, months and days of the Unicode
-CLDR (by Babel). A cost of n bits says that the pair is one in two to the n of those that are not wholly ASCII.
+CLDR (by Babel). A pair with a cost of n bits is one in two to the n of the pairs that are not entirely ASCII.
 """
 
-# ruff: noqa: RUF001 - letters of all alphabets look alike
+# ruff: noqa: RUF001 - letters of different alphabets look alike
 
 from __future__ import annotations
 
 '''
-PAIRS_DOC = (
-    "Letter pairs by language and cost: small letters, a space for all else; one of the two at least is not ASCII."
-)
+PAIRS_DOC = "Letter pairs by language and cost: small letters, and a space for other characters; not both are ASCII."
 
 _PLACEHOLDER = re.compile(r"%\([a-z_]+\)[sd]|%[sd]|\{[^}]*\}|<[^>]*>|https?://\S+|&\w+;")
 _TONES = "\u0300\u0301\u0303\u0309\u0323"

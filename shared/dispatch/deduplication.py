@@ -506,5 +506,5 @@ def _are_same(claim: Claim, fingerprints: Sequence[Fingerprint]) -> bool:
 
 
 def _to_json(fingerprint: Fingerprint) -> list[object]:
-    comparison = [fingerprint.comparison.as_json()] if fingerprint.comparison is not None else []
+    comparison = [fingerprint.comparison.to_json()] if fingerprint.comparison is not None else []
     return [fingerprint.kind.value, fingerprint.digest, *comparison]

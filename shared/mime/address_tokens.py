@@ -1,80 +1,118 @@
-"""The words of an address header (RFC 5322 section 3.2), cut into the elements of its list; linear time."""
+"""Tokens of an address header (RFC 5322 section 3.2), grouped into the elements of its list, in linear time.
+
+`limit_specials` bounds the lists that are built to take long.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
+from typing import Final
 
 from shared.addresses import without_invisible
 from shared.mime.defects import Defects
-from shared.mime.encoded_words import decoded
+from shared.mime.encoded_words import decode_words
+
+UNLIMITED_LENGTH: Final = 10_000
+"""Length in characters up to which a list is never cut."""
+
+MAX_SPECIALS: Final = 2_000
+"""Special characters and spaces of one mailbox. The longest display names with comments have a few dozen."""
+
+_SEPARATOR: Final = re.compile("([,;])")
+_SPECIAL_CHARACTER: Final = re.compile(r"[()<>\[\]:@\\\"]|\s+")
 
 ATOM, QUOTED, LITERAL, COMMENT, SPACE, SPECIAL = "atom", "quoted", "literal", "comment", "space", "special"
 
 Token = tuple[str, str]
-"""A kind, and the text as written."""
+"""Kind and text of a token."""
 
-# An encoded word is one atom even if it holds what an atom may not, as many mailers have it.
+# An encoded word is one atom even if it contains characters that an atom may not contain, as many mailers write it.
 _PLAIN = re.compile(
     r'(=\?[^?\s]{1,80}\?[BbQq]\?[^?\s]*\?=|[^\s"(),:;<>@\[\]]+)|(\s+)|(\[[^\[\]\\\s]{0,250}\])|.', re.DOTALL
 )
-_KINDS = (SPECIAL, ATOM, SPACE, LITERAL)  # by the number of the group that matched
+_KINDS = (SPECIAL, ATOM, SPACE, LITERAL)  # by the index of the matching group
 _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PAREN = re.compile(r"\\.|[()]", re.DOTALL)
-_MOST_OF_A_PATH = 256  # tokens, as a path has at most 256 octets (RFC 5321 section 4.5.3.1.3)
-_MOST_COMMAS = 8  # in a display name without quotes
+_MAX_PATH_TOKENS = 256  # a path has at most 256 octets (RFC 5321 section 4.5.3.1.3)
+_MAX_NAME_COMMAS = 8  # in a display name without quotes
 
 
-def elements(text: str) -> Iterator[list[Token]]:
-    """Return the elements of a list of addresses: what its commas separate, groups dissolved.
+def limit_specials(text: str, defects: Defects) -> str:
+    """Return a list of addresses with each mailbox cut after `MAX_SPECIALS` special characters.
 
-    Pieces without an address before a mailbox in angle brackets belong to its display name, which lacks the quotes that
-    RFC 5322 requires: `Doe, Jane <jane@example.com>`.
+    Args:
+        text: the value of a field.
+        defects: collects the cut.
+    """
+    if len(text) <= UNLIMITED_LENGTH:
+        return text
+    pieces = _SEPARATOR.split(text)
+    shortened = [_cut(piece) if len(piece) > MAX_SPECIALS else piece for piece in pieces]
+    if sum(map(len, shortened)) == len(text):
+        return text
+    defects.add_exceeded_limit(
+        f"a mailbox in a list of addresses has more than {MAX_SPECIALS} special characters and spaces"
+    )
+    return "".join(shortened)
+
+
+def _cut(piece: str) -> str:
+    first_excess = next(islice(_SPECIAL_CHARACTER.finditer(piece), MAX_SPECIALS, None), None)
+    return piece if first_excess is None else piece[: first_excess.start()]
+
+
+def split_elements(text: str) -> Iterator[list[Token]]:
+    """Split a list of addresses into its elements: the token lists between its commas, with groups dissolved.
+
+    A piece without an address before a mailbox in angle brackets is part of its display name, which lacks the quotes
+    that RFC 5322 requires: `Doe, Jane <jane@example.com>`.
     """
     element: list[Token] = []
-    commas: list[int] = []  # places in `element`: each follows a piece that may be the beginning of a display name
+    commas: list[int] = []  # indexes into `element`; each follows a piece that may begin a display name
     angle = route = at_sign = False
-    for token in tokens(text):
+    for token in tokenize(text):
         kind, mark = token
         if kind != SPECIAL:
             element.append(token)
             continue
-        if (mark == "," and not (route and len(element) < _MOST_OF_A_PATH)) or mark == ";":
-            if mark == "," and not angle and not at_sign and _is_held(element, commas):
+        if (mark == "," and not (route and len(element) < _MAX_PATH_TOKENS)) or mark == ";":
+            if mark == "," and not angle and not at_sign and _keep_comma(element, commas):
                 continue
-            yield from _pieces(element, commas)
+            yield from _split_at_commas(element, commas)
             element, commas, angle, route, at_sign = [], [], False, False, False
             continue
         if mark == ":" and not angle and not at_sign:
-            yield from _pieces(element[: commas[-1]] if commas else [], commas[:-1])
-            element, commas = [], []  # it was the name of a group
+            yield from _split_at_commas(element[: commas[-1]] if commas else [], commas[:-1])
+            element, commas = [], []  # the element was the name of a group
             continue
         if mark == "<":
             angle, commas = True, []
         elif mark == "@":
             at_sign = True
-            route = route or (angle and _last_mark(element) == "<")
+            route = route or (angle and _last_significant(element) == "<")
         elif mark in {">", ":"}:
             angle, route = angle and mark == ":", False
         element.append(token)
-    yield from _pieces(element, commas)
+    yield from _split_at_commas(element, commas)
 
 
-def _is_held(element: list[Token], commas: list[int]) -> bool:
-    """Return whether a comma behind an element may be part of a display name; if so, add it to the element."""
+def _keep_comma(element: list[Token], commas: list[int]) -> bool:
+    """Return whether a comma after an element may be part of a display name; if so, add it to the element."""
     start = commas[-1] + 1 if commas else 0
     if commas and _is_blank(element, start):
         del element[start:]
         return True
-    if len(commas) == _MOST_COMMAS or not _may_be_part_of_a_name(element, start):
+    if len(commas) == _MAX_NAME_COMMAS or not _may_be_name(element, start):
         return False
     commas.append(len(element))
     element.append((SPECIAL, ","))
     return True
 
 
-def _pieces(element: list[Token], commas: list[int]) -> Iterator[list[Token]]:
-    """Return an element cut at its commas, which turned out to separate."""
+def _split_at_commas(element: list[Token], commas: list[int]) -> Iterator[list[Token]]:
+    """Return an element split at its commas, which proved to be separators."""
     start = 0
     for comma in commas:
         yield element[start:comma]
@@ -83,60 +121,60 @@ def _pieces(element: list[Token], commas: list[int]) -> Iterator[list[Token]]:
         yield rest
 
 
-def _may_be_part_of_a_name(element: list[Token], start: int) -> bool:
-    """Return whether the tokens from `start` on are words, without an address, not even an encoded one."""
-    words = False
+def _may_be_name(element: list[Token], start: int) -> bool:
+    """Return whether the tokens from `start` on are words without an address, encoded or not."""
+    has_words = False
     for kind, text in element[start:]:
         if kind == SPACE:
             continue
-        if "@" in text or text in {"<", ">"} or ("=?" in text and "@" in decoded(text, Defects())):
+        if "@" in text or text in {"<", ">"} or ("=?" in text and "@" in decode_words(text, Defects())):
             return False
-        words = words or (kind != COMMENT and (text.isascii() or bool(without_invisible(text))))
-    return words
+        has_words = has_words or (kind != COMMENT and (text.isascii() or bool(without_invisible(text))))
+    return has_words
 
 
 def _is_blank(element: list[Token], start: int) -> bool:
     return all(kind == SPACE or not (text.isascii() or without_invisible(text)) for kind, text in element[start:])
 
 
-def _last_mark(element: list[Token]) -> str:
-    """What stands last in an element, two tokens of white space or comment left aside."""
-    solid = [text for kind, text in element[-3:] if kind not in {SPACE, COMMENT}]
-    return solid[-1] if solid else ""
+def _last_significant(element: list[Token]) -> str:
+    """Return the last significant token of an element, ignoring up to two tokens of white space or comment."""
+    significant = [text for kind, text in element[-3:] if kind not in {SPACE, COMMENT}]
+    return significant[-1] if significant else ""
 
 
-def tokens(text: str) -> Iterator[Token]:
-    """Words, quoted strings, comments, domain literals, white space and single characters.
+def tokenize(text: str) -> Iterator[Token]:
+    """Split a header into words, quoted strings, comments, domain literals, white space and single characters.
 
-    An opening quote or parenthesis that is not closed is looked for to the end once; from then on, all of its kind
-    are white space.
+    The end of an unclosed quote or parenthesis is searched for once. After that, every such character is white space,
+    which keeps the time linear.
     """
-    at = 0
+    position = 0
     closed = {'"': True, "(": True}
-    while at < len(text):
-        match = _PLAIN.match(text, at)
+    while position < len(text):
+        match = _PLAIN.match(text, position)
         assert match is not None  # its last branch takes anything
         kind, word, end = _KINDS[match.lastindex or 0], match[0], match.end()
         if closed.get(word):
             kind = QUOTED if word == '"' else COMMENT
-            end = _end_of_quoted(text, at) if kind == QUOTED else _end_of_comment(text, at)
+            end = _quoted_end(text, position) if kind == QUOTED else _comment_end(text, position)
             closed[word] = end > 0
-            end = end or at + 1
-            word = text[at:end]
+            end = end or position + 1
+            word = text[position:end]
         if word in closed:
             kind = SPACE
         yield kind, " " if kind == SPACE else word
-        at = end
+        position = end
 
 
-def _end_of_quoted(text: str, at: int) -> int:
-    match = _QUOTED.match(text, at)
+def _quoted_end(text: str, position: int) -> int:
+    match = _QUOTED.match(text, position)
     return match.end() if match else 0
 
 
-def _end_of_comment(text: str, at: int) -> int:
+def _comment_end(text: str, position: int) -> int:
     depth = 0
-    for match in _PAREN.finditer(text, at):
+    for match in _PAREN.finditer(text, position):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
         if not depth:
             return match.end()

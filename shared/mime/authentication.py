@@ -1,7 +1,7 @@
-"""Which domain a receiving server of ours found to be the sender's: its `Authentication-Results` (RFC 8601, RFC 7489).
+"""The sender's domain as authenticated by a receiving server: `Authentication-Results` (RFC 8601, RFC 7489).
 
-Anyone can write such a field. One counts only above the trusted `Received` line, where our own servers write, and only
-if it names one of the servers that wrote the lines there.
+Anyone can write such a field. A field counts only above the trusted `Received` line, where only our servers write. It
+must also name a server that wrote one of the `Received` lines there.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from shared.addresses import normalise_domain
-from shared.mime.delivery_headers import AUTHENTICATION_RESULTS, RECEIVED, received_by_host, same_host, tokens
+from shared.mime.delivery_headers import AUTHENTICATION_RESULTS, RECEIVED, received_by_host, same_host, tokenize
 
-WITHOUT_ID = (".outlook.com",)
-"""Ends of the names of servers that write the field without an authserv-id, which RFC 8601 section 2.2 requires.
+NO_AUTHSERV_ID_SUFFIXES = (".outlook.com",)
+"""Name suffixes of servers that omit the authserv-id, which RFC 8601 section 2.2 requires.
 
 Exchange Online: `Authentication-Results: spf=pass (sender IP is …) smtp.mailfrom=…; dmarc=pass action=none …`
 (learn.microsoft.com/defender-office-365/message-headers-eop-mdo, "Authentication-results message header").
@@ -20,21 +20,21 @@ Exchange Online: `Authentication-Results: spf=pass (sender IP is …) smtp.mailf
 
 
 def dmarc_domain(trace: Iterable[tuple[str, str]], *, hops: int = 1, received_by: str | None = None) -> str | None:
-    """Return the domain in From for which our receiving servers recorded a DMARC pass.
+    """Return the From domain for which our receiving servers recorded a DMARC pass.
 
     Args:
         trace: `Message.trace`.
-        hops: the line that is trusted: the n-th `Received` from the top.
-        received_by: the host that must have written that line; None is any.
+        hops: the trusted line is the n-th `Received` from the top.
+        received_by: the host that must have written that line; None accepts any host.
 
     Returns:
-        A normalised domain. None if no field that counts has a DMARC result, or if one of several is not a pass for
-        this domain.
+        A normalised domain. None if no counted field has a DMARC result, or if any result is not a pass for this
+        domain.
     """
-    above = _above_trusted_line(trace, hops, received_by)
-    if above is None:
+    trusted = _above_trusted_line(trace, hops, received_by)
+    if trusted is None:
         return None
-    fields, hosts = above
+    fields, hosts = trusted
     results = [result for text in fields for result in _dmarc_results(text, hosts)]
     domains = {domain for _, domain in results}
     if len(domains) != 1 or any(result != "pass" for result, _ in results):
@@ -45,14 +45,18 @@ def dmarc_domain(trace: Iterable[tuple[str, str]], *, hops: int = 1, received_by
 def _above_trusted_line(
     trace: Iterable[tuple[str, str]], hops: int, received_by: str | None
 ) -> tuple[list[str], list[str | None]] | None:
-    """The fields above the trusted line, and the hosts that wrote the `Received` lines up to it; None without one."""
+    """Return the fields above the trusted line, and the hosts of the `Received` lines up to and including it.
+
+    Returns:
+        None without a trusted line.
+    """
     fields: list[str] = []
     hosts: list[str | None] = []
     for name, text in trace:
-        where = name.lower()
-        if where == AUTHENTICATION_RESULTS:
+        lower = name.lower()
+        if lower == AUTHENTICATION_RESULTS:
             fields.append(text)
-        elif where == RECEIVED:
+        elif lower == RECEIVED:
             hosts.append(received_by_host(text))
             if len(hosts) == hops:
                 trusted = received_by is None or same_host(hosts[-1], received_by)
@@ -61,11 +65,11 @@ def _above_trusted_line(
 
 
 def _dmarc_results(text: str, hosts: list[str | None]) -> Iterator[tuple[str, str | None]]:
-    """The DMARC results of a field, each with the domain in From; none if no server of ours wrote the field.
+    """Return the DMARC results of a field, each with its From domain; none unless one of our servers wrote the field.
 
-    Comments are skipped and quoted strings are whole words, so that an address that the field quotes is no result.
+    Comments are skipped and quoted strings are single words, so that quoted text cannot become a result.
     """
-    words = tokens(text)
+    words = tokenize(text)
     if words is None:
         return
     parts: list[list[str]] = [[]]
@@ -76,21 +80,21 @@ def _dmarc_results(text: str, hosts: list[str | None]) -> Iterator[tuple[str, st
             parts[-1].append(word)
     first = parts[0][0] if parts[0] else ""
     if "=" in first:
-        if not (hosts[-1] or "").lower().rstrip(".").endswith(WITHOUT_ID):
+        if not (hosts[-1] or "").lower().rstrip(".").endswith(NO_AUTHSERV_ID_SUFFIXES):
             return
     elif not _is_ours(first, hosts):
         return
     for part in parts:
         method, _, result = part[0].partition("=") if part else ("", "", "")
         if method.partition("/")[0].lower() == "dmarc":
-            # With white space around the equals sign, which RFC 8601 section 2.2 allows, the result is empty: no pass.
-            named = [word.partition("=")[2] for word in part if word.lower().startswith("header.from=")]
-            domain = normalise_domain(named[0].rpartition("@")[2]) if len(named) == 1 else None
+            # White space around the equals sign (RFC 8601 section 2.2) leaves the result empty, which is not a pass.
+            from_values = [word.partition("=")[2] for word in part if word.lower().startswith("header.from=")]
+            domain = normalise_domain(from_values[0].rpartition("@")[2]) if len(from_values) == 1 else None
             yield result.lower(), domain
 
 
 def _is_ours(authserv_id: str, hosts: list[str | None]) -> bool:
-    """Return whether an authserv-id names one of these hosts, or a domain of one (RFC 8601 section 2.5)."""
-    ours = authserv_id.lower().rstrip(".")
-    known = [host.lower().rstrip(".") for host in hosts if host is not None]
-    return "." in ours and any(host == ours or host.endswith(f".{ours}") for host in known)
+    """Return whether an authserv-id names one of these hosts, or a domain of one of them (RFC 8601 section 2.5)."""
+    authserv = authserv_id.lower().rstrip(".")
+    normalised = [host.lower().rstrip(".") for host in hosts if host is not None]
+    return "." in authserv and any(host == authserv or host.endswith(f".{authserv}") for host in normalised)

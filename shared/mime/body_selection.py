@@ -1,4 +1,7 @@
-"""Which parts are the text of a message, and which are attachments (RFC 2046 section 5.1, RFC 2183, RFC 2387)."""
+"""Select the text and the attachments among a message's parts (RFC 2046 section 5.1, RFC 2183, RFC 2387).
+
+`TextReader` decodes the selected parts, and unfolds `format=flowed` text (RFC 3676).
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,34 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.mime.base64_extent import end_of_data
+from shared.mime.base64_extent import find_data_end
 from shared.mime.buffer import Buffer
-from shared.mime.charsets import declared_in_html, decode
+from shared.mime.charsets import decode, html_charset
 from shared.mime.defects import Defects
-from shared.mime.encoded_words import decoded as decoded_words
-from shared.mime.encoded_words import header_text
-from shared.mime.flowed import unfolded
-from shared.mime.headers import Headers
+from shared.mime.encoded_words import decode_words, header_text
+from shared.mime.headers import Headers, ParametrisedValue, parse_parameters
 from shared.mime.html_text import html_to_text
 from shared.mime.multipart import Part
-from shared.mime.parameters import Parametrised, read
-from shared.mime.tnef import sliced
-from shared.mime.transfer_encoding import IDENTITY, UNENCODED, UUENCODED, decoded, encoding_of
-from shared.mime.uuencoded import File, files, without
+from shared.mime.tnef import slice_pieces
+from shared.mime.transfer_encoding import (
+    IDENTITY,
+    UNENCODED,
+    UUENCODED,
+    UuencodedFile,
+    decode_pieces,
+    find_uuencoded_files,
+    parse_transfer_encoding,
+    remove_uuencoded_files,
+)
 
-MOST_TEXT = 5 * 1024 * 1024
-"""Bytes, as sent, of all the text of a message. Text beyond becomes an attachment, so that memory has a bound."""
+MAX_TEXT = 5 * 1024 * 1024
+"""Maximum size of a message's text as sent, in bytes. Further text becomes an attachment, which bounds memory."""
 
-_KINDS = frozenset({"text/plain", "text/html"})
+_TEXT_TYPES = frozenset({"text/plain", "text/html"})
 
-# Types of text that programs read: files, wherever they are. All others are shown as plain text where the body is
-# (RFC 2046 section 4.1.4). After the IANA registry of media types, with older names.
-_FILES = frozenset(
+# Text types that programs read: always files. All other text types are shown as plain text in the position of the body
+# (RFC 2046 section 4.1.4). Source: the IANA registry of media types, and older names.
+_FILE_TYPES = frozenset(
     f"text/{subtype}"
     for subtype in (
         "cache-manifest", "calendar", "comma-separated-values", "css", "csv", "csv-schema", "directory", "ecmascript",
@@ -38,32 +46,37 @@ _FILES = frozenset(
     )
 )  # fmt: skip
 
-_ENCODINGS = frozenset({"7bit", "8bit", "base64", "binary", "quoted-printable", "uuencode", "x-uuencode"})
+_TRANSFER_ENCODINGS = frozenset({"7bit", "8bit", "base64", "binary", "quoted-printable", "uuencode", "x-uuencode"})
 
-# A letter that is no hexadecimal digit, in bytes without shifts into another character set: visible in any encoding
-# but base64.
-_PLAINLY_VISIBLE = re.compile(rb"[^+~\x1b\0g-zG-Z]*+[g-zG-Z]")
-_HEAD = 200
+# A letter that is not a hexadecimal digit, without a preceding shift into another character set. It is visible in every
+# transfer encoding except base64.
+_VISIBLE_UNDECODED = re.compile(rb"[^+~\x1b\0g-zG-Z]*+[g-zG-Z]")
+_VISIBILITY_SAMPLE = 200
 
-# All but white space, controls, the empty Braille cell, and Default_Ignorable_Code_Point of Unicode
+# All but white space, controls, the empty Braille cell, and Unicode's Default_Ignorable_Code_Point
 # (DerivedCoreProperties.txt).
 _VISIBLE = re.compile(
     "[^\\s\0-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
 
+_SIGNATURE_LINE = "-- "
+_SLICE_LENGTH = 64 * 1024  # characters
+_MAX_PIECES = 10_000
+"""Number of strings after which a list is joined: a line of two characters takes 60 bytes of memory by itself."""
+
 
 @dataclass(slots=True)
 class Leaf:
-    """A part that holds content.
+    """A part with content of its own.
 
     Attributes:
-        part: where it is.
-        disposition: `attachment`, `inline`, or what else it says; "" if it says nothing.
-        name: decoded file name; "" if it has none.
-        encoding: transfer encoding.
-        footer: where text that follows its base64 data begins and ends; None if there is none.
-        inside: which bytes of the decoded content it is; None if all.
+        part: the position of the part.
+        disposition: `attachment`, `inline`, another declared disposition, or "".
+        name: the decoded file name, or "".
+        encoding: the transfer encoding.
+        footer: start and end of text that follows the part's base64 data; None if there is none.
+        byte_range: start and end of the leaf within the decoded content; None for all of it.
     """
 
     part: Part
@@ -71,31 +84,31 @@ class Leaf:
     name: str
     encoding: str
     footer: tuple[int, int] | None = None
-    inside: tuple[int, int] | None = None
+    byte_range: tuple[int, int] | None = None
 
-    def is_text(self, *, named: bool) -> bool:
-        """Whether it may be the text of a message.
+    def may_be_text(self, *, allow_name: bool) -> bool:
+        """Return whether the leaf may be the text of a message.
 
         Args:
-            named: whether it may have a file name.
+            allow_name: whether a leaf with a file name may be text.
         """
         if self.disposition not in {"", "inline"} or self.part.opaque:
             return False
-        kind = self.part.content.kind
-        if kind in _KINDS:
-            return named or not self.name
-        return named and not self.name and kind.startswith("text/") and kind not in _FILES
+        kind = self.part.content_type.kind
+        if kind in _TEXT_TYPES:
+            return allow_name or not self.name
+        return allow_name and not self.name and kind.startswith("text/") and kind not in _FILE_TYPES
 
 
 @dataclass(frozen=True, slots=True)
-class Bodies:
-    """What was chosen.
+class BodySelection:
+    """The leaves of a message, and those that are its text.
 
     Attributes:
-        texts: leaves whose text is the message's, in order; those of HTML are converted.
-        htmls: leaves whose HTML is the message's, in order.
-        leaves: all leaves, in order, these included.
-        blanks: leaves without visible characters that were passed over for another alternative.
+        texts: leaves that make up the message's text, in order. HTML is converted.
+        htmls: leaves that make up the message's HTML, in order.
+        leaves: all leaves in order.
+        blanks: leaves without visible characters that were replaced by another alternative.
     """
 
     texts: tuple[Leaf, ...]
@@ -104,49 +117,49 @@ class Bodies:
     blanks: tuple[Leaf, ...] = ()
 
 
-_Chosen = tuple[list[Leaf], list[Leaf]]
+_Selected = tuple[list[Leaf], list[Leaf]]
 
 
-def choose(root: Part, texts: Texts, buffer: Buffer, defects: Defects) -> Bodies:
-    """Choose a message's text, and list its leaves."""
-    return _Chooser(texts, buffer, defects).run(root)
+def select_bodies(root: Part, texts: TextReader, buffer: Buffer, defects: Defects) -> BodySelection:
+    """Select the leaves that are the message's text and HTML."""
+    return _BodySelector(texts, buffer, defects).run(root)
 
 
-class _Chooser:
-    def __init__(self, texts: Texts, buffer: Buffer, defects: Defects) -> None:
+class _BodySelector:
+    def __init__(self, texts: TextReader, buffer: Buffer, defects: Defects) -> None:
         self._texts = texts
         self._buffer = buffer
         self._defects = defects
         self._leaves: list[Leaf] = []
         self._blanks: list[Leaf] = []
-        self._room = MOST_TEXT
+        self._bytes_left = MAX_TEXT
 
-    def run(self, root: Part) -> Bodies:
-        texts, htmls = self._choose(root, named=True)
-        return Bodies(tuple(texts), tuple(htmls), tuple(self._leaves), tuple(self._blanks))
+    def run(self, root: Part) -> BodySelection:
+        texts, htmls = self._select(root, allow_name=True)
+        return BodySelection(tuple(texts), tuple(htmls), tuple(self._leaves), tuple(self._blanks))
 
-    def _choose(self, part: Part, *, named: bool) -> _Chosen:
-        """The texts and HTMLs of a part.
+    def _select(self, part: Part, *, allow_name: bool) -> _Selected:
+        """Return the text and HTML leaves of a part.
 
         Args:
             part: any part.
-            named: whether a text with a file name is text all the same: the first one, and in an alternative any.
+            allow_name: whether a leaf with a file name may be text: true up to the first text, and in alternatives.
         """
         if not part.children:
-            if part.content.kind.startswith("multipart/"):
-                return [], []  # without any content
-            leaf = _leaf(part, self._buffer, self._defects)
+            if part.content_type.kind.startswith("multipart/"):
+                return [], []  # an empty multipart
+            leaf = _to_leaf(part, self._buffer, self._defects)
             self._leaves.append(leaf)
-            if not leaf.is_text(named=named) or not self._fits(leaf):
+            if not leaf.may_be_text(allow_name=allow_name) or not self._fits(leaf):
                 return [], []
-            return [leaf], [leaf] if part.content.kind == "text/html" else []
-        if part.content.kind == "multipart/alternative":
-            return self._best([self._choose(child, named=named) for child in part.children])
+            return [leaf], [leaf] if part.content_type.kind == "text/html" else []
+        if part.content_type.kind == "multipart/alternative":
+            return self._select_alternative([self._select(child, allow_name=allow_name) for child in part.children])
         texts: list[Leaf] = []
         htmls: list[Leaf] = []
-        related = part.content.kind == "multipart/related"
+        related = part.content_type.kind == "multipart/related"
         for child in part.children:
-            more = self._choose(child, named=named and not texts)
+            more = self._select(child, allow_name=allow_name and not texts)
             if not (related and texts):
                 texts += more[0]
                 htmls += more[1]
@@ -154,138 +167,199 @@ class _Chooser:
 
     def _fits(self, leaf: Leaf) -> bool:
         size = (leaf.footer[1] if leaf.footer else leaf.part.end) - leaf.part.start
-        if size > self._room:
-            self._defects.cap(f"there are more than {MOST_TEXT} bytes of text: the rest is kept as attachments")
+        if size > self._bytes_left:
+            self._defects.add_exceeded_limit(
+                f"there are more than {MAX_TEXT} bytes of text: the rest is kept as attachments"
+            )
             return False
-        self._room -= size
+        self._bytes_left -= size
         return True
 
-    def _best(self, choices: list[_Chosen]) -> _Chosen:
-        """Choose the first plain text and the last HTML of an alternative: senders put the best last.
+    def _select_alternative(self, choices: list[_Selected]) -> _Selected:
+        """Return the first plain text and the last HTML of the alternatives: senders put the best alternative last.
 
-        Plain text without visible characters gives way to any other text, and text of another type to both.
+        Any other text replaces plain text without visible characters. Text of another type is used only without both.
         """
         htmls = next((htmls for _, htmls in reversed(choices) if htmls), [])
         texts = [texts for texts, _ in choices if texts]
-        plains = [choice for choice in texts if any(leaf.part.content.kind == "text/plain" for leaf in choice)]
+        plains = [choice for choice in texts if any(leaf.part.content_type.kind == "text/plain" for leaf in choice)]
         if len(texts) == 1:
             return texts[0], htmls
         plain = next((choice for choice in plains if not self._is_blank(choice)), None)
         if plain is not None or htmls:
             skipped = plains[: plains.index(plain)] if plain is not None else plains
-            self._blanks += [leaf for choice in skipped for leaf in choice if leaf.part.content.kind == "text/plain"]
+            self._blanks += [
+                leaf for choice in skipped for leaf in choice if leaf.part.content_type.kind == "text/plain"
+            ]
             return plain if plain is not None else list(htmls), htmls
         others = (choice for choice in texts if choice not in plains)
         return next(iter(plains), None) or next(others, []), htmls
 
     def _is_blank(self, choice: list[Leaf]) -> bool:
-        return all(self._texts.is_blank(leaf) for leaf in choice if leaf.part.content.kind == "text/plain")
+        return all(self._texts.is_blank(leaf) for leaf in choice if leaf.part.content_type.kind == "text/plain")
 
 
-def _leaf(part: Part, buffer: Buffer, defects: Defects) -> Leaf:
-    text = part.headers.text("content-disposition")
-    disposition = _disposition(text, defects) if text else Parametrised("", {})
-    name = disposition.parameters.get("filename") or part.content.parameters.get("name") or ""
-    encoding = encoding_of(part.headers.text("content-transfer-encoding"))
-    leaf = Leaf(part, disposition.kind, decoded_words(name, defects) if name else "", encoding)
+def _to_leaf(part: Part, buffer: Buffer, defects: Defects) -> Leaf:
+    text = part.headers.get("content-disposition")
+    disposition = _parse_disposition(text, defects) if text else ParametrisedValue("", {})
+    name = disposition.parameters.get("filename") or part.content_type.parameters.get("name") or ""
+    encoding = parse_transfer_encoding(part.headers.get("content-transfer-encoding"))
+    leaf = Leaf(part, disposition.kind, decode_words(name, defects) if name else "", encoding)
     if encoding == "base64":
-        end = end_of_data(buffer, part.start, part.end)
+        end = find_data_end(buffer, part.start, part.end)
         if end == part.start < part.end:
-            defects.add("the content is said to be base64 and is text: kept as it is")
+            defects.add("the content is declared base64 but is plain text: kept unchanged")
             leaf.encoding = UNENCODED
         elif end < part.end:
-            defects.add("text follows base64 data: not part of it")
+            defects.add("text follows base64 data: excluded from the content")
             leaf.footer = (end, part.end)
             part.end = end
     return leaf
 
 
-def _disposition(text: str, defects: Defects) -> Parametrised:
-    """A disposition; a file name without a type, or with a transfer encoding in its place, makes an attachment."""
-    disposition = read(text, defects)
-    misplaced = disposition.kind in _ENCODINGS
+def _parse_disposition(text: str, defects: Defects) -> ParametrisedValue:
+    """Parse a disposition. A file name without a type, or with a transfer encoding as type, makes an attachment."""
+    disposition = parse_parameters(text, defects)
+    misplaced = disposition.kind in _TRANSFER_ENCODINGS
     if misplaced:
         defects.add("a Content-Disposition is a transfer encoding: ignored")
     if misplaced or (not disposition.kind and not text.startswith(";")):
         kind = "attachment" if disposition.parameters.get("filename") else ""
-        return Parametrised(kind, disposition.parameters)
+        return ParametrisedValue(kind, disposition.parameters)
     return disposition
 
 
-def content(leaf: Leaf, buffer: Buffer, defects: Defects) -> Iterator[bytes]:
-    """A leaf's decoded content, in pieces."""
-    pieces = decoded(buffer.pieces(leaf.part.start, leaf.part.end), leaf.encoding, defects)
-    return pieces if leaf.inside is None else sliced(pieces, *leaf.inside)
+def decoded_content(leaf: Leaf, buffer: Buffer, defects: Defects) -> Iterator[bytes]:
+    """Return a leaf's decoded content in pieces."""
+    pieces = decode_pieces(buffer.pieces(leaf.part.start, leaf.part.end), leaf.encoding, defects)
+    return pieces if leaf.byte_range is None else slice_pieces(pieces, *leaf.byte_range)
 
 
-class Texts:
-    """Reads chosen leaves as text, each once."""
+class TextReader:
+    """A reader of the selected leaves. Each leaf is decoded once."""
 
     def __init__(self, buffer: Buffer, defects: Defects) -> None:
         self._buffer = buffer
         self._defects = defects
-        self._read: dict[int, str] = {}
+        self._decoded: dict[int, str] = {}
         self._files: list[Leaf] = []
 
-    def text(self, bodies: Bodies) -> str:
-        """The message's plain text."""
-        alone = len(bodies.leaves) == 1
-        return "\n".join(self._shown(leaf, alone=alone) for leaf in bodies.texts)
+    def read_text(self, bodies: BodySelection) -> str:
+        """Return the message's plain text."""
+        is_only_leaf = len(bodies.leaves) == 1
+        return "\n".join(self._render(leaf, is_only_leaf=is_only_leaf) for leaf in bodies.texts)
 
-    def html(self, bodies: Bodies) -> str | None:
-        """The message's HTML, as sent but for its charset and line ends; None if it has none."""
-        return "\n".join(self._of(leaf) for leaf in bodies.htmls) if bodies.htmls else None
+    def read_html(self, bodies: BodySelection) -> str | None:
+        """Return the message's HTML with the charset decoded and line ends normalised; None if it has none."""
+        return "\n".join(self._decode(leaf) for leaf in bodies.htmls) if bodies.htmls else None
 
-    def files(self, bodies: Bodies) -> Iterator[Leaf]:
-        """The leaves that are neither text nor HTML of the message, and files that the text held, once it was read."""
-        read = {id(leaf) for leaf in (*bodies.texts, *bodies.htmls, *bodies.blanks)}
-        yield from (leaf for leaf in bodies.leaves if id(leaf) not in read)
+    def attachments(self, bodies: BodySelection) -> Iterator[Leaf]:
+        """Return the leaves that are neither text nor HTML, and then the files that `read_text` found in the text."""
+        text_ids = {id(leaf) for leaf in (*bodies.texts, *bodies.htmls, *bodies.blanks)}
+        yield from (leaf for leaf in bodies.leaves if id(leaf) not in text_ids)
         yield from self._files
 
     def is_blank(self, leaf: Leaf) -> bool:
-        """Return whether plain text has no visible characters. Most text shows one at its beginning, undecoded."""
+        """Return whether plain text has no visible characters. Most text need not be decoded for that."""
         part = leaf.part
-        if leaf.encoding != "base64" and _PLAINLY_VISIBLE.match(
-            self._buffer.slice(part.start, min(part.start + _HEAD, part.end))
+        if leaf.encoding != "base64" and _VISIBLE_UNDECODED.match(
+            self._buffer.slice(part.start, min(part.start + _VISIBILITY_SAMPLE, part.end))
         ):
             return False
-        return _VISIBLE.search(self._of(leaf)) is None
+        return _VISIBLE.search(self._decode(leaf)) is None
 
-    def _shown(self, leaf: Leaf, *, alone: bool) -> str:
-        """A leaf as plain text, with the footer that follows it."""
-        is_html = leaf.part.content.kind == "text/html"
-        text = html_to_text(self._of(leaf)) if is_html else self._plain(leaf, alone=alone)
+    def _render(self, leaf: Leaf, *, is_only_leaf: bool) -> str:
+        """Return a leaf as plain text, with the footer after its base64 data."""
+        is_html = leaf.part.content_type.kind == "text/html"
+        text = html_to_text(self._decode(leaf)) if is_html else self._render_plain(leaf, is_only_leaf=is_only_leaf)
         if leaf.footer is None:
             return text
-        footer = Part(leaf.part.headers, leaf.part.content, *leaf.footer)
-        return "\n\n".join((text.rstrip("\n"), self._of(Leaf(footer, "", "", UNENCODED)).strip("\n")))
+        footer = Part(leaf.part.headers, leaf.part.content_type, *leaf.footer)
+        return "\n\n".join((text.rstrip("\n"), self._decode(Leaf(footer, "", "", UNENCODED)).strip("\n")))
 
-    def _plain(self, leaf: Leaf, *, alone: bool) -> str:
-        text = self._of(leaf, with_files=alone)
-        content = leaf.part.content
-        if (content.token("format") or "").lower() != "flowed":
+    def _render_plain(self, leaf: Leaf, *, is_only_leaf: bool) -> str:
+        text = self._decode(leaf, with_files=is_only_leaf)
+        content_type = leaf.part.content_type
+        if (content_type.token("format") or "").lower() != "flowed":
             return text
-        return unfolded(text, delete_space=(content.token("delsp") or "").lower() == "yes")
+        return unfold_flowed(text, delete_space=(content_type.token("delsp") or "").lower() == "yes")
 
-    def _of(self, leaf: Leaf, *, with_files: bool = False) -> str:
-        if id(leaf) not in self._read:
-            data = b"".join(content(leaf, self._buffer, self._defects))
-            if with_files and leaf.encoding in IDENTITY and (found := files(data)):
-                if not all(one.whole for one in found):
-                    self._defects.add("a file in the text has no end")
-                data = without(data, found)
-                self._files = [self._file(leaf.part, one) for one in found]
+    def _decode(self, leaf: Leaf, *, with_files: bool = False) -> str:
+        if id(leaf) not in self._decoded:
+            data = b"".join(decoded_content(leaf, self._buffer, self._defects))
+            if with_files and leaf.encoding in IDENTITY and (embedded := find_uuencoded_files(data)):
+                if not all(file.complete for file in embedded):
+                    self._defects.add("a file in the text has no end marker")
+                data = remove_uuencoded_files(data, embedded)
+                self._files = [self._file_leaf(leaf.part, file) for file in embedded]
             inner = None
-            if leaf.part.content.kind == "text/html" and not data.isascii():
-                inner = declared_in_html(data)
-            text = decode(data, leaf.part.content.token("charset"), self._defects, inner=inner)
-            if "\0" in text:  # PostgreSQL, XML and Excel refuse it; browsers drop it, too
-                self._defects.add("there are NUL characters in the text: removed")
+            if leaf.part.content_type.kind == "text/html" and not data.isascii():
+                inner = html_charset(data)
+            text = decode(data, leaf.part.content_type.token("charset"), self._defects, inner=inner)
+            if "\0" in text:  # PostgreSQL, XML and Excel refuse NUL; browsers drop it
+                self._defects.add("the text contains NUL characters: removed")
                 text = text.replace("\0", "")
-            self._read[id(leaf)] = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-        return self._read[id(leaf)]
+            self._decoded[id(leaf)] = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+        return self._decoded[id(leaf)]
 
-    def _file(self, text: Part, file: File) -> Leaf:
-        content = Parametrised("application/octet-stream", {})
-        part = Part(Headers([], self._defects), content, text.start + file.start, text.start + file.end)
-        return Leaf(part, "attachment", decoded_words(header_text(file.name, self._defects), self._defects), UUENCODED)
+    def _file_leaf(self, text: Part, file: UuencodedFile) -> Leaf:
+        content_type = ParametrisedValue("application/octet-stream", {})
+        part = Part(Headers([], self._defects), content_type, text.start + file.start, text.start + file.end)
+        return Leaf(part, "attachment", decode_words(header_text(file.name, self._defects), self._defects), UUENCODED)
+
+
+def unfold_flowed(text: str, *, delete_space: bool) -> str:
+    """Return `format=flowed` text with every paragraph on one line (RFC 3676).
+
+    Args:
+        text: decoded text with LF as line end.
+        delete_space: whether `DelSp=yes`: the space that marks a broken line is not part of the text, as in languages
+            without spaces.
+
+    Returns:
+        The text. A quoted paragraph keeps its quote marks once. The line above a signature is never joined.
+    """
+    out: list[str] = []
+    paragraph: list[str] = []
+    depth = 0
+    for line in _iterate_lines(text):
+        _join_many(out, "\n")
+        _join_many(paragraph, "")
+        if not paragraph and (not line or (line[0] not in "> " and line[-1] != " ")):
+            out.append(line)  # most lines are a paragraph by themselves
+            depth = 0
+            continue
+        content = line.lstrip(">")
+        quoted = len(line) - len(content)
+        content = content.removeprefix(" ")  # space-stuffing (RFC 3676 section 4.4)
+        is_signature = content == _SIGNATURE_LINE
+        if paragraph and (is_signature or quoted != depth):
+            out.append(_format_paragraph(paragraph, depth))
+            paragraph = []
+        depth = quoted
+        if content.endswith(" ") and not is_signature:
+            paragraph.append(content[:-1] if delete_space else content)
+        else:
+            out.append(_format_paragraph([*paragraph, content], depth))
+            paragraph = []
+    if paragraph:
+        out.append(_format_paragraph(paragraph, depth))
+    return "\n".join(out)
+
+
+def _iterate_lines(text: str) -> Iterator[str]:
+    start = 0
+    while (end := text.find("\n", start + _SLICE_LENGTH)) >= 0:
+        yield from text[start:end].split("\n")
+        start = end + 1
+    yield from text[start:].split("\n")
+
+
+def _join_many(pieces: list[str], joint: str) -> None:
+    if len(pieces) >= _MAX_PIECES:
+        pieces[:] = [joint.join(pieces)]
+
+
+def _format_paragraph(pieces: list[str], depth: int) -> str:
+    text = "".join(pieces)
+    return f"{'>' * depth} {text}" if depth and text else ">" * depth + text

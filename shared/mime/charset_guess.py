@@ -1,14 +1,15 @@
-"""Guesses the charset of bytes that declare none and are not UTF-8.
+"""Guess the charset of bytes that have no declared charset and are not UTF-8.
 
-Each candidate decodes a sample. The cost of a candidate is the number of bits that the most fitting language needs for
-the sample's letter pairs (`letter_pairs`), and a penalty for what text does not have: symbols within words, controls,
-capitals behind small letters. The cheapest candidate wins. Windows-1252 has a head start; rare charsets start behind.
+Each candidate decodes a sample. The cost of a candidate has two parts. The first is the number of bits that its best
+language needs for the sample's letter pairs (`letter_pairs`). The second is a penalty for anything unusual in text:
+symbols within words, controls, capitals after small letters. The cheapest candidate wins. Windows-1252 has an
+advantage; rare charsets have a handicap.
 
-`docs/reference/parsing.md` has the measurements: charset-normalizer, chardet and chardetng are right less often on
-short texts.
+`docs/reference/parsing.md` has the measurements. On short texts, charset-normalizer, chardet and chardetng are right
+less often.
 """
 
-# ruff: noqa: RUF001 - typographic characters on purpose
+# ruff: noqa: RUF001 - typographic characters are intended
 
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ from typing import NamedTuple
 
 from shared.mime.letter_pairs import CHARACTERS, PAIRS
 
-SAMPLE = 1000
-"""Bytes that a charset is guessed from: lines that are not ASCII."""
+SAMPLE_SIZE = 1000
+"""Maximum size of a sample in bytes. A sample consists of lines that are not ASCII."""
 
-_MOST_WORDS = 400
-"""Bytes of words that single-byte candidates are compared by."""
+_MAX_WORDS = 400
+"""Bytes of words used to compare single-byte candidates."""
 
-_LONGEST_SEARCH = 256 * 1024
+_MAX_SEARCH = 256 * 1024
 _ASCII = bytes(range(128))
 
 _WESTERN = ("fr", "de", "es", "pt", "it", "sv", "da", "nb", "fi", "is", "nl", "ca", "et")
@@ -43,7 +44,7 @@ class _Candidate(NamedTuple):
     handicap: float = 0
 
 
-# A charset that few senders leave undeclared has a handicap (bits); the most common one has a head start.
+# Bits: a handicap for a charset that few senders leave undeclared, an advantage for the most common charset.
 _SINGLE_BYTE = {
     "cp1252": _Candidate(_WESTERN, -9),
     "cp1250": _Candidate(_CENTRAL),
@@ -69,7 +70,7 @@ _SINGLE_BYTE = {
 }
 _MULTI_BYTE = {"cp932": "ja", "euc_jp": "ja", "gb18030": "zh-hans", "big5hkscs": "zh-hant", "cp949": "ko"}
 
-# The first byte of the characters that the national standard lists as common (level 1), in a codec that is ordered so.
+# Range of the first byte of common characters (level 1 of the national standard), in a codec ordered by that standard.
 _COMMON_ROWS = {
     "cp932": ("euc_jp", 0xA1, 0xCF),
     "euc_jp": ("euc_jp", 0xA1, 0xCF),
@@ -78,103 +79,104 @@ _COMMON_ROWS = {
     "cp949": ("euc_kr", 0xA1, 0xC8),
 }
 
-# Bits. Found by trial on messages in 33 languages that the letter pairs were not counted in.
+# Bits, found by experiment on messages in 33 languages. The letter pairs were counted in other texts.
 _UNLISTED_PAIR = 11.5
 _FOREIGN_LETTER = 20
 _MIXED_SCRIPTS = 24
 _SYMBOL = 6
 _RARER_SYMBOL = 7
-_ODD_SYMBOL = 18
+_UNUSUAL_SYMBOL = 18
 _CONTROL = 40
 _SYMBOL_IN_WORD = 20
-_SYMBOL_BESIDE_LETTER = 14
-_SYMBOL_BEHIND_SYMBOL = 8
-_CAPITAL_BEHIND_SMALL = 8
-_PER_CHARACTER = 6  # two bytes of a multi-byte charset are one character, and two or three pairs of any other
+_SYMBOL_NEXT_TO_LETTER = 14
+_SYMBOL_AFTER_SYMBOL = 8
+_CAPITAL_AFTER_SMALL = 8
+_PER_CHARACTER = 6  # two bytes of a multi-byte charset are one character, but two or three pairs of other charsets
 _UNLISTED_COMMON = 13
 _UNLISTED = 20
 _OUTSIDE_STANDARD = 22
 _PRIVATE = 25
 _HALF_WIDTH = 6
 _WRONG_BYTES = 30
-_BESIDE_SMALL_LETTER = 12
-_MOST_WRONG = 20  # one wrong character in so many, at most
+_NEXT_TO_SMALL_LETTER = 12
+_CHARACTERS_PER_ERROR = 20  # at most one undecodable character in so many
 
-# Kinds of bytes: l and u are small and capital ASCII letters, L and U such letters beyond ASCII, c is a letter without
-# case or a mark, x is a control or undefined, o is an odd symbol, - is the rest of ASCII. The other symbols follow.
+# Kinds of bytes. l and u: small and capital ASCII letters; L and U: the same beyond ASCII. c: a letter without case, or
+# a mark. x: a control, or undefined. o: an unusual symbol. -: the rest of ASCII. The other symbols follow.
 _KINDS = {
-    "q": "’\N{SOFT HYPHEN}",  # belongs in words
-    "p": "«»“”‘„–—…‚‹›\N{NO-BREAK SPACE}",  # beside words
-    "s": "•€£§°´·",  # alone, or beside digits
+    "q": "’\N{SOFT HYPHEN}",  # within words
+    "p": "«»“”‘„–—…‚‹›\N{NO-BREAK SPACE}",  # next to words
+    "s": "•€£§°´·",  # alone, or next to digits
     "r": "®©™±×¹²³¼½¾ªº№",  # rarer, not before letters
     "i": "¿¡",  # rarer, before letters
 }
 _KIND_OF = {char: kind for kind, chars in _KINDS.items() for char in chars}
 _IN_WORD = re.compile(rb"[luLUc][psriox](?=[luLUc])")
-_BESIDE_LETTER = re.compile(rb"(?<![luLUc])[sro](?=[luLUc])|[luLUc][so](?![luLUc])")
-_BEHIND_SYMBOL = re.compile(rb"[qpsriox](?=[qpsriox])")
-_BEHIND_SMALL = re.compile(rb"l(?=U)|L(?=[uU])")
+_NEXT_TO_LETTER = re.compile(rb"(?<![luLUc])[sro](?=[luLUc])|[luLUc][so](?![luLUc])")
+_AFTER_SYMBOL = re.compile(rb"[qpsriox](?=[qpsriox])")
+_AFTER_SMALL = re.compile(rb"l(?=U)|L(?=[uU])")
 _EVIDENCE = re.compile(rb"[A-Za-z\x80-\xff]")
-_LEAST_EVIDENCE = 3
+_MIN_EVIDENCE = 3
 _MIXED = re.compile(r"[a-z][\u0100-\uffff]|[\u0100-\uffff][a-z]")
 
 
 class _Table(NamedTuple):
-    """A single-byte charset: what each byte is when case and everything but letters is folded, and its kind."""
+    """A single-byte charset: each byte's letter in lower case (space if not a letter), and each byte's kind."""
 
     folded: str
     kinds: bytes
 
 
 class Guess(NamedTuple):
-    """A charset that bytes may be in.
+    """A candidate charset with its cost.
 
     Attributes:
-        cost: bits; the lower the likelier.
-        codec: the charset's codec.
+        cost: cost in bits; a lower cost means a likelier charset.
+        codec: the Python codec of the charset.
     """
 
     cost: float
     codec: str
 
 
-def sample_of(data: bytes) -> bytes:
-    """Return the lines of `data` that are not ASCII, up to `SAMPLE` bytes."""
+def take_sample(data: bytes) -> bytes:
+    """Return the lines of `data` that are not ASCII, at most `SAMPLE_SIZE` bytes."""
     lines: list[bytes] = []
-    room = SAMPLE
-    for line in data[:_LONGEST_SEARCH].split(b"\n"):
+    remaining = SAMPLE_SIZE
+    for line in data[:_MAX_SEARCH].split(b"\n"):
         if line.isascii():
             continue
-        if len(line) > room:
+        if len(line) > remaining:
             first = len(line) - len(line.lstrip(_ASCII))
-            line = line[max(first - 8, 0) :][:room]  # noqa: PLW2901 - the part of the line that counts
+            line = line[max(first - 8, 0) :][:remaining]  # noqa: PLW2901 - the relevant part of the line
         lines.append(line)
-        room -= len(line)
-        if room <= 0:
+        remaining -= len(line)
+        if remaining <= 0:
             break
     return b"\n".join(lines)
 
 
-def guesses(sample: bytes, languages: Iterable[str] = ()) -> list[Guess]:
+def rank_charsets(sample: bytes, languages: Iterable[str] = ()) -> list[Guess]:
     """Return all candidates, the likeliest first.
 
     Args:
-        sample: bytes, as `sample_of` returns them.
-        languages: languages that the message says it is in (keys of `PAIRS` and `CHARACTERS`).
+        sample: bytes, as `take_sample` returns them.
+        languages: languages that the message declares (keys of `PAIRS` and `CHARACTERS`).
     """
-    if len(_EVIDENCE.findall(sample)) < _LEAST_EVIDENCE:
+    if len(_EVIDENCE.findall(sample)) < _MIN_EVIDENCE:
         return [Guess(0, "cp1252")]
-    likely = frozenset(languages)
-    words = b" ".join(word for word in sample.split() if not word.isascii())[:_MOST_WORDS]
-    found = [Guess(_single_byte(words, codec, likely), codec) for codec in _SINGLE_BYTE]
-    # A sample that was cut may end within a character.
-    cut = len(sample) >= SAMPLE
-    part = _non_ascii(words) / max(_non_ascii(sample), 1)  # of the sample that single-byte candidates were compared by
+    declared = frozenset(languages)
+    words = b" ".join(word for word in sample.split() if not word.isascii())[:_MAX_WORDS]
+    guesses = [Guess(_single_byte_cost(words, codec, declared), codec) for codec in _SINGLE_BYTE]
+    # A truncated sample may end within a character.
+    truncated = len(sample) >= SAMPLE_SIZE
+    # Single-byte candidates were compared by this share of the sample.
+    share = _non_ascii(words) / max(_non_ascii(sample), 1)
     for codec in _MULTI_BYTE:
-        cost = _multi_byte(sample, codec, likely, cut=cut)
+        cost = _multi_byte_cost(sample, codec, declared, truncated=truncated)
         if cost is not None:
-            found.append(Guess(cost * part, codec))
-    return sorted(found)
+            guesses.append(Guess(cost * share, codec))
+    return sorted(guesses)
 
 
 def _non_ascii(data: bytes) -> int:
@@ -192,11 +194,11 @@ def _table(codec: str) -> _Table:
             kinds.append(small if char.islower() else capital if char.isupper() else caseless)
         else:
             folded.append(" ")
-            kinds += _kind(char).encode()
+            kinds += _symbol_kind(char).encode()
     return _Table("".join(folded), bytes(kinds))
 
 
-def _kind(char: str) -> str:
+def _symbol_kind(char: str) -> str:
     if char.isascii():
         return "-"
     if kind := _KIND_OF.get(char):
@@ -204,39 +206,41 @@ def _kind(char: str) -> str:
     return "x" if unicodedata.category(char) == "Cc" or char == "\N{REPLACEMENT CHARACTER}" else "o"
 
 
-def _single_byte(words: bytes, codec: str, likely: frozenset[str]) -> float:
+def _single_byte_cost(words: bytes, codec: str, declared: frozenset[str]) -> float:
     candidate, table = _SINGLE_BYTE[codec], _table(codec)
     kinds = words.translate(table.kinds)
     folded = f" {codecs.charmap_decode(words, 'strict', table.folded)[0]} "
     pairs = {pair: count for pair, count in Counter(pairwise(folded)).items() if max(pair) > "\x7f"}
-    language = min(_language(pairs, name) * (_IS_DECLARED if name in likely else 1.0) for name in candidate.languages)
+    cost = min(
+        _language_cost(pairs, name) * (_DECLARED_FACTOR if name in declared else 1.0) for name in candidate.languages
+    )
     return (
-        language
+        cost
         + candidate.handicap
         + _SYMBOL * (kinds.count(b"p") + kinds.count(b"s") + kinds.count(b"q"))
         + _RARER_SYMBOL * (kinds.count(b"r") + kinds.count(b"i"))
-        + _ODD_SYMBOL * kinds.count(b"o")
+        + _UNUSUAL_SYMBOL * kinds.count(b"o")
         + _CONTROL * kinds.count(b"x")
         + _SYMBOL_IN_WORD * len(_IN_WORD.findall(kinds))
-        + _SYMBOL_BESIDE_LETTER * len(_BESIDE_LETTER.findall(kinds))
-        + _SYMBOL_BEHIND_SYMBOL * len(_BEHIND_SYMBOL.findall(kinds))
-        + _CAPITAL_BEHIND_SMALL * len(_BEHIND_SMALL.findall(kinds))
+        + _SYMBOL_NEXT_TO_LETTER * len(_NEXT_TO_LETTER.findall(kinds))
+        + _SYMBOL_AFTER_SYMBOL * len(_AFTER_SYMBOL.findall(kinds))
+        + _CAPITAL_AFTER_SMALL * len(_AFTER_SMALL.findall(kinds))
     )
 
 
-_IS_DECLARED = 0.8
-"""Factor for the languages that the message names."""
+_DECLARED_FACTOR = 0.8
+"""Factor for the languages that the message declares."""
 
 
 @cache
 def _pair_costs(language: str) -> tuple[dict[tuple[str, str], int], frozenset[str]]:
     costs: dict[tuple[str, str], int] = {}
     for cost, text in PAIRS[language].items():
-        costs.update(((text[at], text[at + 1]), cost) for at in range(0, len(text), 2))
+        costs.update(((text[index], text[index + 1]), cost) for index in range(0, len(text), 2))
     return costs, frozenset(char for pair in costs for char in pair)
 
 
-def _language(pairs: dict[tuple[str, str], int], language: str) -> float:
+def _language_cost(pairs: dict[tuple[str, str], int], language: str) -> float:
     costs, letters = _pair_costs(language)
     total = 0.0
     for pair, count in pairs.items():
@@ -258,31 +262,31 @@ def _character_costs(language: str) -> dict[str, int]:
     return {char: cost for cost, text in CHARACTERS[language].items() for char in text}
 
 
-def _multi_byte(sample: bytes, codec: str, likely: frozenset[str], *, cut: bool) -> float | None:
-    """Return the cost of a multi-byte charset, or None if too many bytes are not in it."""
+def _multi_byte_cost(sample: bytes, codec: str, declared: frozenset[str], *, truncated: bool) -> float | None:
+    """Return the cost of a multi-byte charset, or None if too many bytes cannot be decoded."""
     text = sample.decode(codec, "replace")
-    text = text.rstrip("\N{REPLACEMENT CHARACTER}") if cut else text
-    wrong = text.count("\N{REPLACEMENT CHARACTER}")
-    if wrong > 1 and wrong * _MOST_WRONG > len(text):
+    text = text.rstrip("\N{REPLACEMENT CHARACTER}") if truncated else text
+    errors = text.count("\N{REPLACEMENT CHARACTER}")
+    if errors > 1 and errors * _CHARACTERS_PER_ERROR > len(text):
         return None
     language = _MULTI_BYTE[codec]
     costs = _character_costs(language)
     total = 0.0
     for char, count in Counter(text).items():
         if char > "\x7f" and char != "\N{REPLACEMENT CHARACTER}":
-            total += ((costs.get(char) or _unlisted(char, codec)) + _PER_CHARACTER) * count
-    total *= _IS_DECLARED if language in likely else 1.0
-    return total + _WRONG_BYTES * wrong + _BESIDE_SMALL_LETTER * len(_MIXED.findall(text)) + _PER_CHARACTER
+            total += ((costs.get(char) or _unlisted_cost(char, codec)) + _PER_CHARACTER) * count
+    total *= _DECLARED_FACTOR if language in declared else 1.0
+    return total + _WRONG_BYTES * errors + _NEXT_TO_SMALL_LETTER * len(_MIXED.findall(text)) + _PER_CHARACTER
 
 
 @cache
-def _unlisted(char: str, codec: str) -> float:
+def _unlisted_cost(char: str, codec: str) -> float:
     if "\N{HALFWIDTH IDEOGRAPHIC FULL STOP}" <= char <= "\N{HALFWIDTH KATAKANA SEMI-VOICED SOUND MARK}":
         return _HALF_WIDTH
     if "\ue000" <= char <= "\uf8ff" or char > "\uffff":
         return _PRIVATE
     if "\u0370" <= char < "\u0500" or "\u2500" <= char < "\u25a0":  # Greek, Cyrillic, box drawing
-        return _ODD_SYMBOL
+        return _UNUSUAL_SYMBOL
     standard, first, last = _COMMON_ROWS[codec]
     try:
         code = char.encode(standard)

@@ -1,4 +1,4 @@
-"""Which charset bytes are in that declare none: as the message says elsewhere, or else as they look."""
+"""Choose the charset of undeclared bytes: from the message's hints, or by a guess."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from shared.mime.buffer import Buffer
 from shared.mime.charset_labels import codec_for, is_ascii_compatible
 
-_SEARCHED = 256 * 1024
-"""Bytes at the beginning of a message that are searched for names of charsets."""
+_SEARCH_SIZE = 256 * 1024
+"""Bytes at the beginning of a message that are searched for charset names."""
 
-_SEARCHED_LINES = 64 * 1024
+_LINE_SEARCH_SIZE = 64 * 1024
 """Bytes at the beginning of a message that are searched for other undeclared text."""
 
-_MOST_GUESSES = 16
-"""Guesses for one message. A guess takes some milliseconds."""
+_MAX_GUESSES = 16
+"""Maximum number of guesses per message. A guess takes some milliseconds."""
 
-_SHORT = 60
-"""Bytes beyond ASCII below which a text is guessed together with the other undeclared text of its message."""
+_SHORT_TEXT = 60
+"""Number of non-ASCII bytes below which text is guessed together with the message's other undeclared text."""
 
 # Encoded words (RFC 2047), parameters (RFC 2231), `charset=` in Content-Type and in HTML, also quoted-printable.
-_NAMED = re.compile(
+_CHARSET_NAME = re.compile(
     rb"=\?([A-Za-z0-9_.:+-]{2,40})(?:\*[A-Za-z-]{0,20})?\?[BbQq]\?"
     rb"|\*=\"?([A-Za-z0-9_.:+-]{2,40})'"
     rb"|charset[ \t]{0,9}=(?:3D)?[ \t]{0,9}[\"']?([A-Za-z0-9_.:+-]{2,40})",
@@ -28,20 +28,20 @@ _NAMED = re.compile(
 )
 _LANGUAGE = re.compile(rb"^content-language:[ \t]{0,9}([a-z]{2,3}(?:-[a-z]{2,8})?)", re.IGNORECASE | re.MULTILINE)
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-_LONGEST_LINE = 1000
+_MAX_LINE = 1000
 
-# Languages of Content-Language (RFC 5646) under other names than the statistics have.
+# Languages of Content-Language (RFC 5646) that the statistics have under another name.
 _LANGUAGES = {
     "no": "nb", "nn": "nb", "iw": "he", "bs": "hr", "sh": "hr",
     "zh": "zh-hans", "zh-cn": "zh-hans", "zh-sg": "zh-hans", "zh-tw": "zh-hant", "zh-hk": "zh-hant", "zh-mo": "zh-hant",
 }  # fmt: skip
 
-# Codecs of the same language for 8-bit text, where the message names one that has 7 bits.
+# 8-bit codecs of the same language, where the message names a 7-bit charset.
 _EIGHT_BIT_CODECS = {"iso2022_jp": ("cp932", "euc_jp"), "iso2022_kr": ("cp949",), "hz": ("gb18030",)}
 
-_UNDECLARING = frozenset({"ascii", "utf_8"})
+_NOT_INFORMATIVE = frozenset({"ascii", "utf_8"})
 
-# A charset that the message names is taken unless another one is much likelier: that many times, and bits.
+# A charset that the message names is used unless another charset is much likelier: by this factor and these bits.
 _MUCH_LIKELIER = 1.3
 _MUCH_LIKELIER_BITS = 20
 _NOT_COMPARABLE = 1.1
@@ -50,8 +50,8 @@ _NOT_COMPARABLE = 1.1
 class CharsetHints:
     """A message's hints at its charset, read when the first undeclared bytes need them.
 
-    They are read from the message's raw bytes and not from its parts, so that they do not depend on which header or
-    part is read first.
+    They come from the raw bytes of the message and not from its parts. The result therefore does not depend on the
+    order in which headers and parts are read.
     """
 
     __slots__ = ("_buffer", "_choices", "_languages", "_lines", "_named")
@@ -63,7 +63,7 @@ class CharsetHints:
         self._lines: bytes | None = None
         self._choices: dict[tuple[bytes, str | None], tuple[str, bool]] = {}
 
-    def codec_of(self, data: bytes, inner: str | None = None) -> tuple[str, bool]:
+    def choose_codec(self, data: bytes, inner: str | None = None) -> tuple[str, bool]:
         """Return the codec for bytes that are neither ASCII nor UTF-8, and whether the message names it.
 
         Args:
@@ -72,40 +72,44 @@ class CharsetHints:
         """
         if self._buffer is None:
             return "cp1252", False
-        from shared.mime.charset_guess import sample_of  # noqa: PLC0415 - few messages need it, and its tables are large
+        from shared.mime.charset_guess import take_sample  # noqa: PLC0415 - few messages need it, and its tables are large
 
-        sample = sample_of(data)
+        sample = take_sample(data)
         key = (sample, inner)
         if key not in self._choices:
-            if len(self._choices) >= _MOST_GUESSES:
+            if len(self._choices) >= _MAX_GUESSES:
                 return next(iter(self._choices.values()))
             self._choices[key] = self._choose(sample, inner)
         return self._choices[key]
 
     def _choose(self, sample: bytes, inner: str | None) -> tuple[str, bool]:
-        from shared.mime.charset_guess import guesses  # noqa: PLC0415 - as above
+        from shared.mime.charset_guess import rank_charsets  # noqa: PLC0415 - as above
 
         named = self._named_codecs()
         if inner is not None:
             named = (*_codecs_for(inner), *named)
-        ranked = guesses(sample, self._languages)
+        ranked = rank_charsets(sample, self._languages)
         best = ranked[0]
         costs = {guess.codec: guess.cost for guess in ranked}
         hints = [
-            (costs.get(codec, best.cost * _NOT_COMPARABLE if _decodes(sample, codec) else float("inf")), at, codec)
-            for at, codec in enumerate(dict.fromkeys(named))
+            (
+                costs.get(codec, best.cost * _NOT_COMPARABLE if _decodes(sample, codec) else float("inf")),
+                position,
+                codec,
+            )
+            for position, codec in enumerate(dict.fromkeys(named))
         ]
         if hints and min(hints)[0] <= max(best.cost, 0) * _MUCH_LIKELIER + _MUCH_LIKELIER_BITS:
             return min(hints)[2], True
-        if _non_ascii(sample) < _SHORT and not named and (lines := self._undeclared_lines()) and lines != sample:
-            return guesses(sample + b"\n" + lines, self._languages)[0].codec, False
+        if _non_ascii(sample) < _SHORT_TEXT and not named and (lines := self._undeclared_lines()) and lines != sample:
+            return rank_charsets(sample + b"\n" + lines, self._languages)[0].codec, False
         return best.codec, False
 
     def _named_codecs(self) -> tuple[str, ...]:
-        """Return the codecs for the charsets that the message names, in order."""
+        """Return the codecs of the charsets that the message names, in order."""
         if self._named is None:
-            data = self._buffer.slice(0, _SEARCHED) if self._buffer else b""
-            labels = dict.fromkeys(match[1] or match[2] or match[3] for match in _NAMED.finditer(data))
+            data = self._buffer.slice(0, _SEARCH_SIZE) if self._buffer else b""
+            labels = dict.fromkeys(match[1] or match[2] or match[3] for match in _CHARSET_NAME.finditer(data))
             codecs = (codec for label in labels for codec in _codecs_for(label.decode("ascii")))
             self._named = tuple(dict.fromkeys(codecs))
             tags = (match[1].decode("ascii").lower() for match in _LANGUAGE.finditer(data))
@@ -113,24 +117,24 @@ class CharsetHints:
         return self._named
 
     def _undeclared_lines(self) -> bytes:
-        """Return other lines of the message that are neither ASCII nor UTF-8 nor binary."""
-        from shared.mime.charset_guess import SAMPLE  # noqa: PLC0415 - as above
+        """Return the message's other lines that are neither ASCII nor UTF-8 nor binary."""
+        from shared.mime.charset_guess import SAMPLE_SIZE  # noqa: PLC0415 - as above
 
         if self._lines is None:
-            data = self._buffer.slice(0, _SEARCHED_LINES) if self._buffer else b""
+            data = self._buffer.slice(0, _LINE_SEARCH_SIZE) if self._buffer else b""
             lines: list[bytes] = []
-            room = SAMPLE
+            remaining = SAMPLE_SIZE
             for line in data.split(b"\n"):
-                if room > 0 and not line.isascii() and len(line) <= _LONGEST_LINE and _is_undeclared_text(line):
+                if remaining > 0 and not line.isascii() and len(line) <= _MAX_LINE and _is_undeclared_text(line):
                     lines.append(line)
-                    room -= len(line)
+                    remaining -= len(line)
             self._lines = b"\n".join(lines)
         return self._lines
 
 
 def _codecs_for(label: str) -> tuple[str, ...]:
     codec = codec_for(label)
-    if codec is None or codec in _UNDECLARING:
+    if codec is None or codec in _NOT_INFORMATIVE:
         return ()
     if family := next((name for name in _EIGHT_BIT_CODECS if codec.startswith(name)), None):
         return _EIGHT_BIT_CODECS[family]
@@ -148,7 +152,7 @@ def _is_undeclared_text(line: bytes) -> bool:
 
 
 def _decodes(sample: bytes, codec: str) -> bool:
-    """Return whether bytes are text in a charset without statistics."""
+    """Return whether bytes are valid text in a charset without statistics."""
     try:
         text = sample.decode(codec)
     except UnicodeError:

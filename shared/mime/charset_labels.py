@@ -1,4 +1,4 @@
-"""Names of charsets, as mail declares them, and the Python codecs that decode them."""
+"""Charset labels as mail declares them, and the Python codecs that decode them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from encodings.aliases import aliases
 from functools import lru_cache
 
-_LONGEST_LABEL = 80
+_MAX_LABEL_LENGTH = 80
 _IGNORED = re.compile(r"[^0-9a-z]+")
 _CODE_PAGE = re.compile(r"(?:x|cs)?(?:windows|win|microsoft|ms|cp|ccsid|ibm|dos|oem|ansi)0{0,3}(\d{2,5})")
 
-# Encoding Standard (WHATWG), section 4.2 "Names and labels". The standard's "replacement" labels (ISO-2022-KR, HZ) are
-# decoded here: mail has no scripts to protect. A label is listed with the codec for the superset that mailers send.
+# Encoding Standard (WHATWG), section 4.2 "Names and labels". Labels that the standard maps to "replacement"
+# (ISO-2022-KR, HZ) are decoded here: mail has no scripts to protect. The codec decodes the superset that mailers send.
 _WHATWG = {
     "utf_8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
     "cp866": "866 cp866 csibm866 ibm866",
@@ -77,8 +77,8 @@ _CODE_PAGES = {
 }  # fmt: skip
 
 # Every text codec of Python 3.13 ("Standard Encodings" of the codecs module), and the superset that mailers mean where
-# that differs. Left out: `charmap`, `idna`, `punycode`, `raw_unicode_escape`, `undefined`, `unicode_escape`, which are
-# not charsets, and `mbcs` and `oem`, which exist on Windows only.
+# it differs. Excluded are `charmap`, `idna`, `punycode`, `raw_unicode_escape`, `undefined` and `unicode_escape`, which
+# are not charsets, and `mbcs` and `oem`, which exist on Windows only.
 _SUPERSETS = {
     "big5": "big5hkscs", "euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030", "iso8859_1": "cp1252",
     "iso8859_11": "cp874", "iso8859_9": "cp1254", "latin_1": "cp1252", "shift_jis": "cp932", "tis_620": "cp874",
@@ -97,7 +97,7 @@ _PYTHON = (
 )
 PYTHON_CODECS = tuple(_PYTHON.split())
 
-# Names that mailers send and neither list has: Mac OS names (RFC 1700 style `x-mac-*`), MySQL's and Java's names.
+# Labels that mailers send and neither list contains: Mac OS names (RFC 1700 style `x-mac-*`), MySQL and Java names.
 _OTHERS = {
     "iso8859_6": "iso-8859-6-bidi",
     "iso8859_8": "iso-8859-8-bidi",
@@ -126,39 +126,39 @@ def is_ascii_compatible(codec: str) -> bool:
     return not codec.startswith(_NOT_ASCII_PREFIXES)
 
 
-def _key(label: str) -> str:
+def _normalise(label: str) -> str:
     return _IGNORED.sub("", label.lower())
 
 
-def _table() -> dict[str, str]:
-    table = {_key(codec): _SUPERSETS.get(codec, codec) for codec in PYTHON_CODECS}
+def _build_table() -> dict[str, str]:
+    table = {_normalise(codec): _SUPERSETS.get(codec, codec) for codec in PYTHON_CODECS}
     codecs = frozenset(PYTHON_CODECS)
     for alias, codec in aliases.items():
         if codec in codecs:
-            table.setdefault(_key(alias), _SUPERSETS.get(codec, codec))
+            table.setdefault(_normalise(alias), _SUPERSETS.get(codec, codec))
     for labels in (_OTHERS, _WHATWG):
         for codec, names in labels.items():
-            table.update((_key(name), codec) for name in names.split())
+            table.update((_normalise(name), codec) for name in names.split())
     return table
 
 
-_CODECS = _table()
+_CODECS = _build_table()
 
 
 def codec_for(label: str) -> str | None:
-    """Return the codec for a charset label, or None if no charset has that label.
+    """Return the codec for a charset label, or None if the label is unknown.
 
-    Case, hyphens and other punctuation do not count, as in Unicode Technical Standard 22 (charset alias matching).
-    `ascii` is the codec for US-ASCII alone: what it does not decode is undeclared.
+    Case, hyphens and other punctuation are ignored, as in Unicode Technical Standard 22 (charset alias matching).
+    `ascii` is the codec for US-ASCII alone. Bytes beyond it count as undeclared.
     """
-    return _codec_for(label) if len(label) <= _LONGEST_LABEL else None
+    return _look_up(label) if len(label) <= _MAX_LABEL_LENGTH else None
 
 
 @lru_cache(maxsize=256)
-def _codec_for(label: str) -> str | None:
+def _look_up(label: str) -> str | None:
     if not label.isascii() or "\0" in label:
         return None
-    key = _key(label)
+    key = _normalise(label)
     codec = _CODECS.get(key)
     if codec is None and (match := _CODE_PAGE.fullmatch(key)):
         codec = _CODE_PAGES.get(match[1]) or _CODECS.get(f"cp{match[1]}")

@@ -1,9 +1,9 @@
-"""What the receiving servers wrote on a message: delivery hints (rule 2.2) and hops (rule 5.3).
+"""Fields written by receiving servers: delivery hints (rule 2.2) and hops (rule 5.3).
 
-Every server puts its lines on top, so that what stands above a trusted server's `Received` was written by it or behind
-it, and what stands below may be anybody's. The trusted line itself quotes strangers (the name that a client gives
-itself; in comments, the sender's address), who may choose names that look like a clause. A line that could be read in
-two ways therefore gives no hint, and encoded words in it are not decoded: decoding would make syntax of what was text.
+Every server prepends its lines. Lines above a trusted server's `Received` were therefore written by it or by later
+servers, and lines below it may be forged. The trusted line itself contains text that a sender chooses (the client's
+name; in comments, the sender's address), and such text may imitate a clause. Therefore an ambiguous line gives no hint,
+and its encoded words stay undecoded: decoding would turn text into syntax.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ AUTHENTICATION_RESULTS = "authentication-results"
 DELIVERY_FIELDS = frozenset(
     {"delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-forwarded-to", "resent-to"}
 )
-"""Fields, in lower case, in which receiving servers say for whom a message is."""
+"""Fields, in lower case, in which receiving servers record the envelope recipient."""
 
 NEVER_DELIVERY = frozenset(
     {"from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references", "return-path"}
 )
-"""Fields with addresses or Message-IDs that senders write; DELIVERY_FIELDS refuses them."""
+"""Fields with addresses or Message-IDs that senders write. DELIVERY_FIELDS refuses them."""
 
 _TRACE_FIELDS = frozenset({RECEIVED, AUTHENTICATION_RESULTS, *DELIVERY_FIELDS})
 
 RECEIVED_FOR = "received-for"
 
-MOST_FIELDS = 1000
-"""Trace fields that are kept, from the top; far below any line that may be trusted."""
+MAX_FIELDS = 1000
+"""Maximum number of trace fields, counted from the top; far more than lie above any trusted line."""
 
-MOST_OTHERS = 1000
-"""Further fields that are kept, from the top, because DELIVERY_FIELDS may name them."""
+MAX_OTHER_FIELDS = 1000
+"""Maximum number of other fields, counted from the top. They are kept because DELIVERY_FIELDS may name them."""
 
-LONGEST_OTHER = 8192
-"""Bytes of such a field: a few addresses, and no signature or policy of a scanner."""
+MAX_OTHER_FIELD_SIZE = 8192
+"""Maximum size of such a field in bytes: enough for a few addresses, too small for signatures and scanner results."""
 
-MOST_HINTS = 1000
-"""Hints of one message, from the top; and as many again of fields that count anywhere."""
+MAX_HINTS = 1000
+"""Maximum number of hints per message, counted from the top, and the same number for fields that count anywhere."""
 
 NO_FIELDS: Mapping[str, bool] = MappingProxyType({})
 
-# A word may hold quoted strings, and white space and commas if these stand in angle brackets. Possessive throughout:
-# nothing is looked at twice.
+# A word may contain quoted strings, and within angle brackets white space and commas. All quantifiers are possessive,
+# so that matching takes linear time.
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
 _WORD = re.compile(rf'(?:<(?:[^<>"]|{_QUOTED})*+>|[^\s"(),;<>]|{_QUOTED})++', re.DOTALL)
 _SPACE = re.compile(r"\s*+")
@@ -60,14 +60,14 @@ _ROUTE = re.compile(r"@[^:\"]*:")
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
+class DeliveryHint:
     """An address that a receiving server wrote.
 
     Attributes:
-        address: normalised.
+        address: the normalised address.
         where: the field's name in lower case; `received-for` is the `for` clause of a `Received`.
-        tag: the part after `+` as written, where its case differs; else None.
-        hop: the number, from the top, of the `Received` that is next below the field, or that has the clause.
+        tag: the part after `+` as written, if its case differs; else None.
+        hop: the number, from the top, of the next `Received` below the field, or of the `Received` with the clause.
     """
 
     address: str
@@ -78,7 +78,7 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """What counts of one `Received`: the host behind `by`, and the addresses behind `for`, as written."""
+    """The relevant parts of a `Received`: the host after `by`, and the addresses after `for`, as written."""
 
     host: str | None = None
     addresses: tuple[str, ...] = ()
@@ -87,33 +87,33 @@ class _Received:
 def trace_fields(fields: Iterable[tuple[str, bytes]], defects: Defects) -> tuple[tuple[str, str], ...]:
     """Return the fields that `delivery_hints` and `dmarc_domain` may read.
 
-    Which fields DELIVERY_FIELDS names is a setting of the mailbox, and a message is read without settings (rule 7.3).
-    So each short field that may hold an address is kept.
+    DELIVERY_FIELDS, a setting of the mailbox, names the fields to read, and a message is parsed without settings
+    (rule 7.3). Therefore every short field that may contain an address is kept.
 
     Args:
-        fields: every field of a header, name and raw value, in order.
-        defects: where repairs are noted.
+        fields: name and raw value of every field of a header, in order.
+        defects: collects the repairs.
 
     Returns:
-        Name in lower case and text, in order, at most `MOST_FIELDS` and `MOST_OTHERS`. Encoded words are left as they
-        are.
+        Name in lower case and text in order, at most `MAX_FIELDS` and `MAX_OTHER_FIELDS`, with encoded words left
+        undecoded.
     """
-    found: list[tuple[str, str]] = []
-    room, others = MOST_FIELDS, MOST_OTHERS
+    kept: list[tuple[str, str]] = []
+    trace_room, other_room = MAX_FIELDS, MAX_OTHER_FIELDS
     for name, raw in fields:
         lower = name.lower()
         if lower in _TRACE_FIELDS:
-            if room:
-                room -= 1
-                found.append((lower, header_text(raw, defects)))
-        elif others and b"@" in raw and len(raw) <= LONGEST_OTHER and lower not in NEVER_DELIVERY:
-            others -= 1
-            found.append((lower, header_text(raw, defects)))
-    return tuple(found)
+            if trace_room:
+                trace_room -= 1
+                kept.append((lower, header_text(raw, defects)))
+        elif other_room and b"@" in raw and len(raw) <= MAX_OTHER_FIELD_SIZE and lower not in NEVER_DELIVERY:
+            other_room -= 1
+            kept.append((lower, header_text(raw, defects)))
+    return tuple(kept)
 
 
 def received_count(headers: Iterable[tuple[str, object]]) -> int:
-    """How many `Received` a header has, by the names of its fields (rule 5.3)."""
+    """Return the number of `Received` among the names of a header's fields (rule 5.3)."""
     return sum(name.lower() == RECEIVED for name, _ in headers)
 
 
@@ -124,21 +124,21 @@ def delivery_hints(
     hops: int = 1,
     received_by: str | None = None,
     fields: Mapping[str, bool] = NO_FIELDS,
-) -> tuple[Hint, ...]:
+) -> tuple[DeliveryHint, ...]:
     """Return the delivery hints of a message (rule 2.2).
 
     Args:
-        headers: name and text of its fields in order; `Message.trace`, rather than decoded headers.
-        hops: the line that is trusted: the n-th `Received` from the top.
-        received_by: the host that must have written that line; None is any.
-        fields: names of further fields in lower case; true: the field counts below the trusted line as well.
+        headers: name and text of the fields in order. Use `Message.trace`, not decoded headers.
+        hops: the trusted line is the n-th `Received` from the top.
+        received_by: the host that must have written that line; None accepts any host.
+        fields: names of further fields in lower case. True: the field counts below the trusted line as well.
 
     Returns:
-        Each address once for each place where it was found, from the top. If the message has fewer `Received` than
-        `hops`, or if another host wrote the trusted one, only what counts anywhere.
+        Each address once for each field, from the top. Only the fields that count anywhere are used if the message has
+        fewer `Received` than `hops`, or if another host wrote the trusted line.
     """
-    found: dict[tuple[str, str, int], Hint] = {}
-    room = {False: MOST_HINTS, True: MOST_HINTS}
+    hints: dict[tuple[str, str, int], DeliveryHint] = {}
+    remaining = {False: MAX_HINTS, True: MAX_HINTS}
     lines = 0
     above, trusted = hops > 0, False
 
@@ -146,73 +146,77 @@ def delivery_hints(
         anywhere = fields.get(where, False)
         for address in addresses:
             normal = normalise(address)
-            if normal and (normal, where, hop) not in found and room[anywhere]:
-                room[anywhere] -= 1
-                found[normal, where, hop] = Hint(normal, where, tag_as_written(address, normal), hop)
+            if normal and (normal, where, hop) not in hints and remaining[anywhere]:
+                remaining[anywhere] -= 1
+                hints[normal, where, hop] = DeliveryHint(normal, where, tag_as_written(address, normal), hop)
 
     for name, text in headers:
         where = name.lower()
         if where == RECEIVED:
             lines += 1
             if above:
-                received = _read(text)
+                received = _parse_received(text)
                 add(received.addresses, RECEIVED_FOR, lines)
                 above = lines < hops
                 trusted = not above and (received_by is None or same_host(received.host, received_by))
         elif fields.get(where) or (above and (where in DELIVERY_FIELDS or where in fields)):
-            add(_listed(text), where, lines + 1)
-    return tuple(one for one in found.values() if trusted or fields.get(one.where))
+            add(_addresses_in(text), where, lines + 1)
+    return tuple(hint for hint in hints.values() if trusted or fields.get(hint.where))
 
 
-def _listed(text: str) -> Iterator[str]:
-    return (one.address for one in read_list(text, Defects(), recover=False)[0])
+def _addresses_in(text: str) -> Iterator[str]:
+    return (address.address for address in read_list(text, Defects(), recover=False)[0])
 
 
 def received_by_host(text: str) -> str | None:
-    """Return the host behind `by` of a `Received`; None if the line could be read in two ways."""
-    return _read(text).host
+    """Return the host after `by` of a `Received`; None if the line is ambiguous."""
+    return _parse_received(text).host
 
 
 def same_host(host: str | None, expected: str) -> bool:
-    """Return whether a host of a `Received` is the one that a setting names."""
+    """Return whether the host of a `Received` is the host that a setting names."""
     return host is not None and host.lower().rstrip(".") == expected.strip().lower().rstrip(".")
 
 
-def _read(text: str) -> _Received:
-    """Read a `Received` (RFC 5321 section 4.4).
+def _parse_received(text: str) -> _Received:
+    """Parse a `Received` (RFC 5321 section 4.4).
 
-    There must be one `by` clause; one `for` clause at most, behind it and before the date; nothing unbalanced. If not,
-    somebody's name was made to look like a clause, or the line is broken: nothing of it counts.
+    A valid line has exactly one `by` clause, and at most one `for` clause, which follows it and precedes the date.
+    Otherwise a name imitates a clause, or the line is broken: nothing in it counts.
     """
-    words = tokens(text)
+    words = tokenize(text)
     if words is None:
         return _Received()
     lower = [word.lower() for word in words]
-    places = [at for at, word in enumerate(lower[:-1]) if word == "by" and words[at + 1] not in {";", ","}]
-    if len(places) != 1:
+    by_indexes = [index for index, word in enumerate(lower[:-1]) if word == "by" and words[index + 1] not in {";", ","}]
+    if len(by_indexes) != 1:
         return _Received()
-    by = places[0]
+    by = by_indexes[0]
     end = lower.index(";") if ";" in lower else len(words)
-    clauses = [(at, found) for at, word in enumerate(lower) if word == "for" and (found := _paths(words, at + 1))]
-    if len(clauses) > 1 or by > end or any(not by < at < end for at, _ in clauses):
+    clauses = [
+        (index, addresses)
+        for index, word in enumerate(lower)
+        if word == "for" and (addresses := _parse_paths(words, index + 1))
+    ]
+    if len(clauses) > 1 or by > end or any(not by < index < end for index, _ in clauses):
         return _Received()
     return _Received(words[by + 1], clauses[0][1] if clauses else ())
 
 
-def _paths(words: list[str], at: int) -> tuple[str, ...]:
-    """The addresses from a place on, up to what is neither an address nor a comma."""
-    found: list[str] = []
-    while at < len(words) and len(found) < MOST_HINTS:
-        if words[at] != ",":
-            address = _path(words[at])
+def _parse_paths(words: list[str], position: int) -> tuple[str, ...]:
+    """Return the addresses from an index on, up to the first word that is neither an address nor a comma."""
+    addresses: list[str] = []
+    while position < len(words) and len(addresses) < MAX_HINTS:
+        if words[position] != ",":
+            address = _strip_route(words[position])
             if not normalise(address):
                 break
-            found.append(address)
-        at += 1
-    return tuple(found)
+            addresses.append(address)
+        position += 1
+    return tuple(addresses)
 
 
-def _path(word: str) -> str:
+def _strip_route(word: str) -> str:
     if word.startswith("<") and word.endswith(">"):
         word = word[1:-1].strip()
         route = _ROUTE.match(word)
@@ -220,38 +224,38 @@ def _path(word: str) -> str:
     return word
 
 
-def tokens(text: str) -> list[str] | None:
-    """Return the words, semicolons and commas outside of comments; None if something is not closed, or closed twice."""
-    found: list[str] = []
-    at = 0
+def tokenize(text: str) -> list[str] | None:
+    """Return the words, semicolons and commas outside comments; None if anything is unbalanced."""
+    words: list[str] = []
+    position = 0
     while True:
-        space = _SPACE.match(text, at)
-        at = space.end() if space else at
-        if at == len(text):
-            return found
-        if text[at] == "(":
-            end = _end_of_comment(text, at)
-        elif text[at] in ";,":
-            found.append(text[at])
-            end = at + 1
-        elif word := _WORD.match(text, at):
-            found.append(word[0])
+        space = _SPACE.match(text, position)
+        position = space.end() if space else position
+        if position == len(text):
+            return words
+        if text[position] == "(":
+            end = _comment_end(text, position)
+        elif text[position] in ";,":
+            words.append(text[position])
+            end = position + 1
+        elif word := _WORD.match(text, position):
+            words.append(word[0])
             end = word.end()
         else:
             return None
         if end < 0:
             return None
-        at = end
+        position = end
 
 
-def _end_of_comment(text: str, at: int) -> int:
-    """Where a comment ends; -1 if it does not, or may have been ended by an address in it.
+def _comment_end(text: str, position: int) -> int:
+    """Return the end of a comment; -1 if it has no end, or if an address in it may have ended it.
 
-    Quotes mean nothing in a comment, but an address with a quoted parenthesis, copied there, ends it early: then a
-    quote or an angle bracket is left open.
+    Quotes have no meaning in a comment. An address with a quoted parenthesis that a server copies into a comment ends
+    it early, and leaves a quote or an angle bracket open.
     """
     depth = angles = quotes = 0
-    for match in _IN_COMMENT.finditer(text, at):
+    for match in _IN_COMMENT.finditer(text, position):
         mark = match[0]
         depth += (mark == "(") - (mark == ")")
         angles += (mark == "<") - (mark == ">")

@@ -1,4 +1,4 @@
-"""Encoded words: text in headers that is not ASCII (RFC 2047)."""
+"""Encoded words: non-ASCII text in headers (RFC 2047)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.mime.charsets import clean, decode, decode_header
+from shared.mime.charsets import decode, decode_header, replace_surrogates
 from shared.mime.defects import Defects
 
-# Each part ends at the next question mark, so that no input is looked at twice.
+# Each part ends at the next question mark, which keeps matching linear.
 _WORD = re.compile(r"=\?([^?\s]{1,80})\?([BbQq])\?([^?]*)\?=")
 _WORD_WITH_OCTETS = re.compile(rb"(=\?[^?\s]{1,80}\?([BbQq])\?)([^?]*[\x1b\x80-\xff][^?]*)\?=")
 _OCTET = re.compile(rb"[\x1b\x80-\xff]")
@@ -28,52 +28,52 @@ _HEX = re.compile(r"[0-9A-Fa-f]{2}")
 class _Word:
     charset: str
     data: list[bytes]
-    cut: str = ""
-    """What may be the beginning of an escape, at the end of the payload."""
+    incomplete: str = ""
+    """A possible incomplete escape at the end of the payload."""
 
 
 def header_text(raw: bytes, defects: Defects) -> str:
-    """Return the bytes of a header's value as text, encoded words left as they are.
+    """Decode the bytes of a header's value, with encoded words left undecoded.
 
-    Raw text that is not ASCII is UTF-8 (RFC 6532), ISO-2022-JP (RFC 1468), or in the charset that the message hints at.
+    Raw text that is not ASCII is UTF-8 (RFC 6532), ISO-2022-JP (RFC 1468), or in a charset from the message's hints.
     """
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
     if b"=?" in raw:
-        raw = _WORD_WITH_OCTETS.sub(_escaped, raw)
+        raw = _WORD_WITH_OCTETS.sub(_escape_octets, raw)
     return decode_header(raw, defects)
 
 
-def _escaped(match: re.Match[bytes]) -> bytes:
-    """Escape the octets of an encoded word that are not text: they belong to the word's charset."""
+def _escape_octets(match: re.Match[bytes]) -> bytes:
+    """Escape the raw octets within an encoded word, which belong to the word's charset."""
     payload = match[3]
     if match[2] in b"Bb":
         return match[1] + payload.translate(None, _NOT_ASCII) + b"?="
     return match[1] + _OCTET.sub(lambda octet: b"=%02X" % octet[0][0], payload) + b"?="
 
 
-def decoded(text: str, defects: Defects) -> str:
-    """Text with its encoded words decoded, on one line, without controls."""
+def decode_words(text: str, defects: Defects) -> str:
+    """Return text on one line, with encoded words decoded and controls removed."""
     if "=?" in text:
-        text = clean(_with_decoded_words(text, defects))
+        text = replace_surrogates(_decode_each_word(text, defects))
     if not text.isprintable():
         text = _CONTROLS.sub(" ", text)
     return text.strip()
 
 
-def _with_decoded_words(text: str, defects: Defects) -> str:
+def _decode_each_word(text: str, defects: Defects) -> str:
     word = _WORD.search(text)
     if word is None or text.find("=?", word.end()) >= 0:
-        return "".join(_pieces(text, defects))
-    middle = decode(_bytes_of(word[2], word[3]), word[1].partition("*")[0].lower(), defects)  # there is only this one
+        return "".join(_decode_adjacent_words(text, defects))
+    middle = decode(_payload_bytes(word[2], word[3]), word[1].partition("*")[0].lower(), defects)  # the only word
     return f"{text[: word.start()]}{middle}{text[word.end() :]}"
 
 
-def _pieces(text: str, defects: Defects) -> Iterator[str]:
-    """Plain text and decoded words by turns.
+def _decode_adjacent_words(text: str, defects: Defects) -> Iterator[str]:
+    """Return plain text and decoded words in order.
 
-    White space between two words is not theirs. Words of one charset are joined before they are decoded, since some
-    mailers cut in the middle of a character, or even of its escape. RFC 2047 section 5 forbids both.
+    White space between two words is removed. Adjacent words of one charset are joined before they are decoded: some
+    mailers split a character, or even an escape, between them, which RFC 2047 section 5 forbids.
     """
     end = 0
     word: _Word | None = None
@@ -81,12 +81,18 @@ def _pieces(text: str, defects: Defects) -> Iterator[str]:
         between = text[end : match.start()]
         charset = match[1].partition("*")[0].lower()
         encoding, payload = match[2], match[3]
-        follows = word is not None and word.charset == charset and not between.strip()
-        if word is not None and word.cut and follows and encoding in "qQ" and _HEX.match(word.cut[1:] + payload[:2]):
-            word.data[-1] = word.data[-1][: -len(word.cut)]
-            payload = word.cut + payload
-        data = _bytes_of(encoding, payload)
-        cut = _CUT_ESCAPE.search(payload, max(len(payload) - 2, 0)) if encoding in "qQ" else None
+        is_adjacent = word is not None and word.charset == charset and not between.strip()
+        if (
+            word is not None
+            and word.incomplete
+            and is_adjacent
+            and encoding in "qQ"
+            and _HEX.match(word.incomplete[1:] + payload[:2])
+        ):
+            word.data[-1] = word.data[-1][: -len(word.incomplete)]
+            payload = word.incomplete + payload
+        data = _payload_bytes(encoding, payload)
+        incomplete = _CUT_ESCAPE.search(payload, max(len(payload) - 2, 0)) if encoding in "qQ" else None
         end = match.end()
         if word is None:
             yield between
@@ -95,20 +101,20 @@ def _pieces(text: str, defects: Defects) -> Iterator[str]:
             yield between
         elif word.charset == charset:
             word.data.append(data)
-            word.cut = cut[0] if cut else ""
+            word.incomplete = incomplete[0] if incomplete else ""
             continue
         else:
             yield decode(b"".join(word.data), word.charset, defects)
-        word = _Word(charset, [data], cut[0] if cut else "")
+        word = _Word(charset, [data], incomplete[0] if incomplete else "")
     if word is not None:
         yield decode(b"".join(word.data), word.charset, defects)
     yield text[end:]
 
 
-def _bytes_of(encoding: str, payload: str) -> bytes:
+def _payload_bytes(encoding: str, payload: str) -> bytes:
     raw = payload.encode("utf-8", "replace")
     if encoding in "qQ":
-        # a2b_qp would drop an equal sign that begins no escape (RFC 2045 section 6.7).
+        # a2b_qp would drop an equal sign that does not begin an escape (RFC 2045 section 6.7).
         return binascii.a2b_qp(_BAD_ESCAPE.sub(b"=3D", raw.replace(b" ", b"_")), header=True)
     raw = raw.translate(None, _NOT_BASE64)
     raw = raw[:-1] if len(raw) % 4 == 1 else raw

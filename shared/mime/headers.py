@@ -1,21 +1,29 @@
-"""Header blocks: from bytes to fields (RFC 5322 section 2.2, and what is really sent)."""
+"""Header blocks, their fields (RFC 5322 section 2.2), and values with parameters (RFC 2045 section 5.1, RFC 2231).
+
+Real mail has malformed blocks and values. `parse_block` and `parse_parameters` repair the common errors; well-formed
+values take a shorter path.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
 
+from shared.mime.charsets import decode
 from shared.mime.defects import Defects
-from shared.mime.encoded_words import decoded, header_text
+from shared.mime.encoded_words import decode_words, header_text
 
 _ANY_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:([^\n]*+)", re.MULTILINE)
 _ORDINARY_FIELD = re.compile(rb"^([!#-9;<>-~]++)[ \t]*+:([^\n]*+)", re.MULTILINE)
-"""A field whose name has no equals sign and no quote, which a line with a parameter has."""
+"""A field whose name contains no equals sign and no quote, unlike a line with a parameter."""
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _LINE = re.compile(rb"[^\n]*(?:\n|\Z)")
 
-# In a block with lines that are none of a header, what stands above the last of these is still the header.
+# In a block with invalid lines, everything up to the last line that matches this is still the header.
 _FAMILIAR = re.compile(
     rb"(?:bcc|cc|content-(?:disposition|id|transfer-encoding|type)|date|dkim-signature|from|importance|in-reply-to"
     rb"|list-[a-z]+|message-id|mime-version|received|references|reply-to|return-path|sender|subject|to|x-[!-9;-~]+)"
@@ -23,10 +31,10 @@ _FAMILIAR = re.compile(
     re.IGNORECASE,
 )
 
-_FAMILIAR_LINES = re.compile(rb"^" + _FAMILIAR.pattern, re.IGNORECASE | re.MULTILINE)
+_FAMILIAR_LINE = re.compile(rb"^" + _FAMILIAR.pattern, re.IGNORECASE | re.MULTILINE)
 _EMPTY_LINE = re.compile(rb"\r{0,2}\n\r{0,2}\n|\r\r")
-_SEVERAL = 3
-_LARGE = 64 * 1024  # bytes of a header
+_MIN_FAMILIAR = 3
+_LARGE_BLOCK = 64 * 1024  # bytes
 
 _WITH_PARAMETERS = re.compile(rb"content-(?:disposition|type)[ \t]*:", re.IGNORECASE)
 _PARAMETER_LINE = re.compile(
@@ -35,19 +43,52 @@ _PARAMETER_LINE = re.compile(
     re.IGNORECASE,
 )
 
-OF_A_PART = frozenset(
+PART_FIELDS = frozenset(
     {"content-disposition", "content-id", "content-language", "content-transfer-encoding", "content-type"}
 )
-"""Fields that are kept of a part other than the message itself."""
+"""Fields that are kept for parts other than the message itself."""
 
-_MOST_OF_ONE_NAME = 2  # of a part: the value that counts, and the one that shows that it is repeated
+_MAX_SAME_NAME = 2  # in a part: the value that is used, and a second value as evidence of the repetition
+
+_MAX_REST = 300
+"""Maximum number of characters after an inner quote that may still belong to the value."""
+
+_MAX_CACHED_LENGTH = 80
+"""Maximum length of a value whose result is cached."""
+
+_NOT_CACHED_MARKS = ("*", "=?", "boundary", "name")
+
+_LETTER = r"[A-Za-z0-9!#$&^_.+-]"
+_KNOWN = frozenset({"boundary", "charset", "delsp", "filename", "format", "name", "report-type", "type"})
+_KNOWN_NAME = rf"(?:{'|'.join(sorted(_KNOWN))})(?:\*\d{{0,4}}\*?)?"
+
+_KIND = re.compile(rf"\s*({_LETTER}{{1,127}}+)(?!\s?=)(?:\s?/\s?({_LETTER}{{1,127}}))?")
+_WELL_FORMED = re.compile(
+    rf"""\s*+{_LETTER}{{1,127}}+ (?:/{_LETTER}{{1,127}}+)?
+    (?:\s*+ ;\s*+ [^\s=;,:"']{{1,200}}+ = (?:"[^"\\]*+" | [^\s;,:"]++) )*+
+    \s*+ ;?+ \s*+""",
+    re.VERBOSE,
+)
+_PARAMETER = re.compile(r';\s*+([^\s=;"]+)=(?:"([^"]*)"|([^\s;]+))')
+
+_SEPARATORS = re.compile(r"(?:[\s;,:]|\([^()]{0,1000}\))*+")
+_ASSIGNMENT = re.compile(r'([^\s=;,:"]{1,200}+)\s*+=\s*+')
+_COLON = re.compile(r"(filename|name)\s*+:\s*+", re.IGNORECASE)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_AFTER_QUOTED = re.compile(rf"\s*+(?:[;:(]|\Z|,?\s{{0,9}}{_KNOWN_NAME}\s?=)", re.IGNORECASE)
+_NEXT = re.compile(rf'\s*;\s{{0,9}}[^\s=;"]{{1,50}}\s?=|[\s,]{_KNOWN_NAME}\s?=', re.IGNORECASE)
+_SWALLOWED = re.compile(r"[;,\s]\s{0,9}[A-Za-z][A-Za-z0-9*-]{0,40}\s?=\s?\Z")
+_END_OF_BARE = re.compile(rf";|[\s,](?={_KNOWN_NAME}\s?=)", re.IGNORECASE)
+_ESCAPED = re.compile(r'\\(["\\])')
+_SECTION = re.compile(r"(.+?)(?:\*(\d{1,4}))?(\*)?", re.DOTALL)
+_WORDS = re.compile(r"\s*+(?:=\?[^?\s]{1,80}\?[BbQq]\?[^?]*+\?=\s*+)++")
 
 
 class Headers:
-    """The fields of one header block, in order.
+    """The fields of a header block, in order.
 
     Attributes:
-        fields: name as written, and raw value, unfolded.
+        fields: name as written and raw unfolded value.
     """
 
     __slots__ = ("_defects", "_index", "fields")
@@ -59,17 +100,17 @@ class Headers:
         for name, value in fields:
             self._index.setdefault(name.lower(), []).append(value)
 
-    def texts(self, name: str) -> list[str]:
-        """The values of every field of a name, given in lower case. Encoded words are left as they are."""
+    def get_all(self, name: str) -> list[str]:
+        """Return the values of every field of a name (in lower case), with encoded words left undecoded."""
         values = self._index.get(name)
         return [header_text(value, self._defects) for value in values] if values else []
 
     def has_any(self, names: frozenset[str]) -> bool:
-        """Return whether there is a field of any of these names, given in lower case."""
+        """Return whether there is a field with any of these names (in lower case)."""
         return not names.isdisjoint(self._index)
 
-    def text(self, name: str) -> str | None:
-        """The first of these values, or None."""
+    def get(self, name: str) -> str | None:
+        """Return the first value of a name (in lower case), or None."""
         values = self._index.get(name)
         if not values:
             return None
@@ -77,89 +118,89 @@ class Headers:
             self._defects.add(f"there is more than one {name.title()}: the first one counts")
         return header_text(values[0], self._defects)
 
-    def decoded(self) -> Iterator[tuple[str, str]]:
-        """Every field, in order, with its decoded value."""
+    def decoded_fields(self) -> Iterator[tuple[str, str]]:
+        """Return every field in order with its decoded value."""
         for name, value in self.fields:
             if value.isascii() and b"=?" not in value and (text := value.decode("ascii")).isprintable():
                 yield name, text
                 continue
-            yield name, decoded(header_text(value, self._defects), self._defects)
+            yield name, decode_words(header_text(value, self._defects), self._defects)
 
     def close_quotes(self, block: bytes) -> None:
-        """Close a parameter's quote at the end of its line if nothing closes it.
+        """Close a parameter's unclosed quote at the end of its line.
 
-        Unfolding removes the line ends, so the block is needed. A quote on the last line is left to `parameters.read`.
+        Unfolding removes the line ends, so the block is needed. `parse_parameters` handles a quote on the last line.
         """
         for name in ("content-type", "content-disposition"):
             values = self._index.get(name)
             if values and values[0].count(b'"') % 2:
-                closed = _with_closed_quote(name, block)
+                closed = _close_quote(name, block)
                 if closed is not None:
                     self._defects.add("a parameter's quote is not closed")
                     values[0] = closed
 
 
-def _with_closed_quote(name: str, block: bytes) -> bytes | None:
-    """The first field of a name, unfolded, its last odd quote closed at the line's end; None on its last line."""
+def _close_quote(name: str, block: bytes) -> bytes | None:
+    """Return the first field of a name, unfolded, with its odd quote closed at its line's end; None on the last."""
     field = re.search(rb"^%s[ \t]*:([^\n]*+(?:\n[ \t][^\n]*+)*+)" % name.encode(), block, re.IGNORECASE | re.MULTILINE)
     lines = field[1].split(b"\n") if field else []
     odd = [index for index, line in enumerate(lines) if line.count(b'"') % 2]
     if not odd or odd[-1] == len(lines) - 1:
         return None
     lines[odd[-1]] = lines[odd[-1]].rstrip(b"; \t\r") + b'";'
-    return _unfolded(b"\n".join(line.rstrip(b"\r") for line in lines)).strip()
+    return _unfold(b"\n".join(line.rstrip(b"\r") for line in lines)).strip()
 
 
-def read_block(
+def parse_block(
     block: bytes, defects: Defects, *, bare_cr: bool = False, names: frozenset[str] | None = None
 ) -> tuple[Headers, int]:
-    """Read a header block.
+    """Parse a header block.
 
     Args:
-        block: from the first line of the header up to the empty line or the end.
-        defects: where repairs are noted.
+        block: the block from the first line of the header up to the empty line or the end.
+        defects: collects the repairs.
         bare_cr: whether a CR alone ends a line.
         names: the fields to keep, in lower case; None keeps all.
 
     Returns:
-        The fields, and how many bytes of the block they take: fewer than all if what follows is no header, which then
-        is the beginning of the body.
+        The fields, and the number of bytes that they take. If that is less than the whole block, the rest is the
+        beginning of the body.
     """
     if bare_cr and b"\r" in block:
-        block = block.replace(b"\r\n", b" \n").replace(b"\r", b"\n")  # as long as it was
-    fields, end = _fields(block, _ORDINARY_FIELD), len(block)
+        block = block.replace(b"\r\n", b" \n").replace(b"\r", b"\n")  # keeps the length
+    fields, end = _parse_fields(block, _ORDINARY_FIELD), len(block)
     if fields is None:
         dashes = block.find(b"\n--")
-        block, end = _repaired(block[: dashes + 1] if dashes >= 0 else block, defects)
-        fields = _fields(block, _ANY_FIELD) or []
+        block, end = _repair(block[: dashes + 1] if dashes >= 0 else block, defects)
+        fields = _parse_fields(block, _ANY_FIELD) or []
     if names is not None:
-        fields = _only(fields, names)
+        fields = _select_fields(fields, names)
     headers = Headers(fields, defects)
     headers.close_quotes(block)
     return headers, end
 
 
 def looks_like_header(data: bytes) -> bool:
-    """Return whether data begins with a header: fields only, a familiar one among them, or several familiar ones."""
+    """Return whether data begins with a header: only fields including a familiar one, or several familiar fields."""
     block = _EMPTY_LINE.split(data, maxsplit=1)[0].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if block.startswith((b"From ", b">From ")):
-        block = block.partition(b"\n")[2]  # an mbox file's separator
-    familiar = len(_FAMILIAR_LINES.findall(block))
-    return familiar >= _SEVERAL or (familiar > 0 and _fields(block, _ORDINARY_FIELD) is not None)
+        block = block.partition(b"\n")[2]  # the separator of an mbox file
+    familiar = len(_FAMILIAR_LINE.findall(block))
+    return familiar >= _MIN_FAMILIAR or (familiar > 0 and _parse_fields(block, _ORDINARY_FIELD) is not None)
 
 
-def _fields(block: bytes, pattern: re.Pattern[bytes]) -> list[tuple[str, bytes]] | None:
-    """The fields of a block, or None if it has a line that is not a field."""
+def _parse_fields(block: bytes, pattern: re.Pattern[bytes]) -> list[tuple[str, bytes]] | None:
+    """Return the fields of a block, or None if a line is not a field."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n").replace(b"\r\n", b"\n")
-    lines = _unfolded(block).strip(b"\n")
+    lines = _unfold(block).strip(b"\n")
     if not lines:
         return []
-    if len(lines) > _LARGE:
-        # `findall` would hold each of hundreds of thousands of fields twice, and each name as often as it is there.
+    if len(lines) > _LARGE_BLOCK:
+        # `findall` would hold each of hundreds of thousands of fields twice, and every repetition of a name.
         names: dict[str, str] = {}
-        found = ((match[1].decode("ascii"), match[2].strip()) for match in pattern.finditer(lines))
-        fields = [(names.setdefault(name, name), value) for name, value in found]
+        pairs = ((match[1].decode("ascii"), match[2].strip()) for match in pattern.finditer(lines))
+        fields = [(names.setdefault(name, name), value) for name, value in pairs]
     else:
         fields = [(name.decode("ascii"), value.strip()) for name, value in pattern.findall(lines)]
     if len(fields) <= lines.count(b"\n") and len(fields) < sum(map(bool, lines.split(b"\n"))):
@@ -167,51 +208,201 @@ def _fields(block: bytes, pattern: re.Pattern[bytes]) -> list[tuple[str, bytes]]
     return fields
 
 
-def _unfolded(block: bytes) -> bytes:
+def _unfold(block: bytes) -> bytes:
     return block.replace(b"\n ", b" ").replace(b"\n\t", b"\t")
 
 
-def _only(fields: list[tuple[str, bytes]], names: frozenset[str]) -> list[tuple[str, bytes]]:
-    """The fields of these names, each name at most twice."""
+def _select_fields(fields: list[tuple[str, bytes]], names: frozenset[str]) -> list[tuple[str, bytes]]:
+    """Return the fields with these names, at most two of each name."""
     kept: list[tuple[str, bytes]] = []
     count: dict[str, int] = {}
     for name, value in fields:
         key = name.lower()
-        if key in names and count.get(key, 0) < _MOST_OF_ONE_NAME:
+        if key in names and count.get(key, 0) < _MAX_SAME_NAME:
             count[key] = count.get(key, 0) + 1
             kept.append((name, value))
     return kept
 
 
-def _lines(block: bytes) -> Iterator[tuple[bytes, int]]:
-    """Return each line of a block, and where it ends."""
+def _iterate_lines(block: bytes) -> Iterator[tuple[bytes, int]]:
+    """Return each line of a block, and its end."""
     return ((match[0], match.end()) for match in _LINE.finditer(block) if match[0])
 
 
-def _repaired(block: bytes, defects: Defects) -> tuple[bytes, int]:
-    """A block without the lines that are none of a header, and where it ends."""
-    # Twice, and not once into a list: lines of two bytes would take a hundred bytes of memory each.
-    last = max((index for index, (line, _) in enumerate(_lines(block)) if _FAMILIAR.match(line)), default=-1)
+def _repair(block: bytes, defects: Defects) -> tuple[bytes, int]:
+    """Return a block without the lines that do not belong to a header, and the end of the header."""
+    # Two passes instead of a list: lines of two bytes would take a hundred bytes of memory each.
+    last = max((index for index, (line, _) in enumerate(_iterate_lines(block)) if _FAMILIAR.match(line)), default=-1)
     kept: list[bytes] = []
     end = 0
-    parametrised = False
-    for index, (line, line_end) in enumerate(_lines(block)):
-        if parametrised and kept[-1].rstrip().endswith(b";") and _PARAMETER_LINE.fullmatch(line):
-            defects.add("a parameter stands on a line without indent")
+    has_parameters = False
+    for index, (line, line_end) in enumerate(_iterate_lines(block)):
+        if has_parameters and kept[-1].rstrip().endswith(b";") and _PARAMETER_LINE.fullmatch(line):
+            defects.add("a parameter is on a line without indent")
             kept.append(b" " + line)
         elif _FIELD.match(line) or not line.strip() or (kept and line[:1] in b" \t"):
             kept.append(line)
             if line[:1] not in b" \t":
-                parametrised = _WITH_PARAMETERS.match(line) is not None
+                has_parameters = _WITH_PARAMETERS.match(line) is not None
         elif line.startswith((b"From ", b">From ")) and not kept:
-            pass  # an mbox file's separator
+            pass  # the separator of an mbox file
         elif index > last or line.startswith(b"--"):
-            defects.add("no empty line stands between header and body")
+            defects.add("no empty line between header and body")
             break
         elif kept:
-            defects.add("a line of the header is no field: taken as the rest of the one above")
+            defects.add("a line of the header is not a field: taken as continuation of the field above")
             kept.append(b" " + line)
         else:
-            defects.add("the header begins with a line that is no field: skipped")
+            defects.add("the header begins with a line that is not a field: skipped")
         end = line_end
     return b"".join(kept), end
+
+
+@dataclass(frozen=True, slots=True)
+class ParametrisedValue:
+    """A structured header value with its parameters.
+
+    Attributes:
+        kind: the type in lower case, `text/plain` or `attachment`; "" if it is missing or unreadable.
+        parameters: decoded values of the parameters that Mailroom uses, by name in lower case.
+    """
+
+    kind: str
+    parameters: dict[str, str]
+
+    def token(self, name: str) -> str | None:
+        """Return the first word of a parameter's value, without a following comment; None if there is none."""
+        words = self.parameters.get(name, "").split(None, 1)
+        return words[0].strip("'\"") or None if words else None
+
+
+def parse_parameters(text: str, defects: Defects) -> ParametrisedValue:
+    """Parse a value with parameters. The first value of a repeated parameter is used.
+
+    Only parameters in `_KNOWN` are kept, which bounds memory.
+    """
+    if len(text) <= _MAX_CACHED_LENGTH and (cached := _parse_cached(text)):
+        return cached
+    if "=?" in text and (match := _WORDS.match(text)):
+        defects.add("a structured header is written as an encoded word: decoded")
+        text = decode_words(match[0], defects) + text[match.end() :]
+    if _WELL_FORMED.fullmatch(text):
+        return _parse_well_formed(text, defects)
+    text = _strip_outer_quotes(text)
+    match = _KIND.match(text)
+    kind = f"{match[1]}/{match[2]}" if match and match[2] else match[1] if match else ""
+    pairs = list(_scan(text, match.end() if match else 0, defects))
+    return ParametrisedValue(kind.lower(), _collect(pairs, defects) if pairs else {})
+
+
+def _parse_well_formed(text: str, defects: Defects) -> ParametrisedValue:
+    pairs = [(name, quoted or bare) for name, quoted, bare in _PARAMETER.findall(text)] if "=" in text else []
+    return ParametrisedValue(text.partition(";")[0].strip().lower(), _collect(pairs, defects) if pairs else {})
+
+
+@lru_cache(maxsize=256)
+def _parse_cached(text: str) -> ParametrisedValue | None:
+    """Return a value that many messages share; None for other values, and for values with a file name."""
+    if any(mark in text for mark in _NOT_CACHED_MARKS) or not _WELL_FORMED.fullmatch(text):
+        return None
+    return _parse_well_formed(text, Defects())
+
+
+def _collect(pairs: list[tuple[str, str]], defects: Defects) -> dict[str, str]:
+    plain: dict[str, str] = {}
+    sections: dict[str, dict[int, tuple[str, bool]]] = {}
+    for raw_name, value in pairs:
+        name = raw_name.lower()
+        if name in _KNOWN:
+            plain.setdefault(name, value)
+        elif "*" in name and (section := _SECTION.fullmatch(name)) and section[1] in _KNOWN:
+            pieces = sections.setdefault(section[1], {})
+            pieces.setdefault(int(section[2] or 0), (value, bool(section[3])))
+    for name, value in plain.items():
+        if "=?" in value and name in {"name", "filename"}:
+            plain[name] = decode_words(value, defects)  # common, against RFC 2047 section 5
+    for name, pieces in sections.items():
+        plain[name] = _join_sections(pieces, defects)
+    return plain
+
+
+def _strip_outer_quotes(text: str) -> str:
+    """Return the value without quotes around its type, or around all of it."""
+    stripped = text.strip()
+    if not stripped.startswith('"'):
+        return text
+    if ";" in stripped[1:].partition('"')[0]:
+        return stripped[1:].removesuffix('"')
+    return stripped.replace('"', "", 2)
+
+
+def _scan(text: str, position: int, defects: Defects) -> Iterator[tuple[str, str]]:
+    """Return names and values from all recognisable parameters. The scan never goes back."""
+    while (position := _match_end(_SEPARATORS, text, position)) < len(text):
+        match = _ASSIGNMENT.match(text, position) or _COLON.match(text, position)
+        if match is None:
+            position = _value_end(text, position)
+            continue
+        position = match.end()
+        if text[position : position + 1] == '"':
+            value, position = _read_quoted(text, position, defects, repair=match[1].partition("*")[0].lower() in _KNOWN)
+        else:
+            start, position = position, _value_end(text, position)
+            value = text[start:position].strip(", \t\r\n")
+        yield match[1], value
+
+
+def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
+    return match.end() if match else position
+
+
+def _value_end(text: str, position: int) -> int:
+    """Return the end of an unquoted value: a semicolon, or a parameter without one (RFC 2045 section 5.1)."""
+    match = _END_OF_BARE.search(text, position)
+    return match.start() if match else len(text)
+
+
+def _read_quoted(text: str, position: int, defects: Defects, *, repair: bool) -> tuple[str, int]:
+    """Return the quoted value at `position`, and its end.
+
+    An unclosed quote extends to the end of the text, or to the next parameter with an opening quote. Quotes within the
+    value belong to it if the value ends with a quote before the next parameter.
+    """
+    match = _QUOTED.match(text, position)
+    if match is None:
+        defects.add("a parameter's quote is not closed")
+        return _ESCAPED.sub(r"\1", text[position + 1 :].rstrip("; \t").removesuffix('"')), len(text)
+    value, end = match[1], match.end()
+    if repair and not _AFTER_QUOTED.match(text, end):
+        if swallowed := _SWALLOWED.search(value):
+            defects.add("a parameter's quote is not closed")
+            return value[: swallowed.start()].rstrip("; \t"), position + 1 + swallowed.start()
+        following = _NEXT.search(text, end, end + _MAX_REST)
+        limit = following.start() if following else len(text)
+        rest = text[end:limit].rstrip("; \t") if limit - end <= _MAX_REST else ""
+        if rest.endswith('"'):
+            defects.add("a parameter has quotes within its quotes")
+            value, end = _balance_quotes(f'{value}"{rest[:-1]}'), limit
+    return _ESCAPED.sub(r"\1", value) if "\\" in value else value, end
+
+
+def _balance_quotes(value: str) -> str:
+    """Return a value without duplicated quotes around it or at its end."""
+    if value.startswith('"') and value.endswith('"'):
+        return value[1:-1]
+    return value.removesuffix('"') if value.count('"') % 2 else value
+
+
+def _join_sections(pieces: dict[int, tuple[str, bool]], defects: Defects) -> str:
+    """Join the sections of one parameter (RFC 2231 sections 3 and 4)."""
+    ordered = [pieces[number] for number in sorted(pieces)]
+    charset: str | None = None
+    first, extended = ordered[0]
+    if extended and first.count("'") >= 2:  # noqa: PLR2004 - charset'language'value
+        charset, _, first = first.split("'", 2)
+        ordered[0] = (first, True)
+    elif not any(extended for _, extended in ordered):
+        return decode_words("".join(value for value, _ in ordered), defects)
+    data = b"".join(unquote_to_bytes(value) if extended else value.encode() for value, extended in ordered)
+    return decode(data, charset or None, defects)

@@ -1,9 +1,9 @@
-"""ISO-2022 charsets, as mailers send them: ISO-2022-JP with all its extensions, ISO-2022-KR and ISO-2022-CN.
+"""ISO-2022 charsets as mailers send them: ISO-2022-JP with all its extensions, ISO-2022-KR and ISO-2022-CN.
 
-Python's codecs refuse a whole text for one character that they do not know. Mailers send many of those: NEC row 13 and
-the IBM extensions (code pages 50220 to 50222 of Microsoft), half-width kana, and characters of other extensions than
-the declared one. This decoder reads every designation of RFC 1468, RFC 1554, RFC 1557, RFC 1922 (GB 2312 only), RFC
-2237 and JIS X 0213, whichever is declared. One unknown character costs one character.
+Python's codecs reject a whole text because of a single unknown character. Mailers send many of those: NEC row 13 and
+the IBM extensions (code pages 50220 to 50222 of Microsoft), half-width kana, and characters of extensions that are not
+declared. This decoder reads every designation of RFC 1468, RFC 1554, RFC 1557, RFC 1922 (GB 2312 only), RFC 2237 and
+JIS X 0213, whichever is declared. An unknown character costs only itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _EIGHT_BIT = dict.fromkeys(range(0x80, 0x100), _REPLACEMENT) | _KANA_8BIT
 
 
 def has_designation(data: bytes) -> bool:
-    """Return whether bytes contain an escape sequence of ISO-2022 followed by characters of the set that it selects.
+    """Return whether bytes contain an ISO-2022 escape sequence followed by characters of the set that it selects.
 
     Escape sequences of terminals (`ESC [`, and `ESC ( B` alone) do not count.
     """
@@ -74,7 +74,7 @@ def decode(data: bytes, *, korean: bool = False) -> tuple[str, bool]:
     end = 0
     for match in _CONTROL.finditer(data):
         if match.start() > end:
-            out.append(_run(data[end : match.start()], g1 if shifted else g0))
+            out.append(_decode_run(data[end : match.start()], g1 if shifted else g0))
         end = match.end()
         sequence = match[0]
         if sequence[:1] in b"\r\n":
@@ -90,15 +90,15 @@ def decode(data: bytes, *, korean: bool = False) -> tuple[str, bool]:
             g1 = _G1[sequence[1:]]
         else:
             g2 = _G2.get(sequence[1:], g2)
-    out.append(_run(data[end:], g1 if shifted else g0))
+    out.append(_decode_run(data[end:], g1 if shifted else g0))
     text = "".join(out)
     return text, _REPLACEMENT not in text
 
 
-def _run(run: bytes, selected: _Set) -> str:
-    """Decode bytes of one set."""
+def _decode_run(run: bytes, selected: _Set) -> str:
+    """Decode bytes of a single character set."""
     if selected == "ascii" or selected == "roman":  # noqa: PLR1714 - narrows the type
-        text = run.decode("ascii") if run.isascii() else _eight_bit(run)
+        text = run.decode("ascii") if run.isascii() else _decode_eight_bit(run)
         return text.translate(_ROMAN) if selected == "roman" else text
     if selected == "kana":
         return run.decode("latin-1").translate(_KANA | _EIGHT_BIT)
@@ -107,10 +107,10 @@ def _run(run: bytes, selected: _Set) -> str:
             return run.translate(_HIGH).decode(codec)
         except UnicodeDecodeError:
             pass
-    return "".join([_character(found, selected) for found in _CHARACTER.findall(run)])
+    return "".join([_decode_character(code, selected) for code in _CHARACTER.findall(run)])
 
 
-def _eight_bit(run: bytes) -> str:
+def _decode_eight_bit(run: bytes) -> str:
     try:
         return run.decode("utf-8")
     except UnicodeDecodeError:
@@ -118,32 +118,32 @@ def _eight_bit(run: bytes) -> str:
 
 
 @lru_cache(maxsize=16_384)
-def _character(code: bytes, selected: _Set) -> str:
-    if len(code) == 1:  # half a character, or a byte that belongs to no set
+def _decode_character(code: bytes, selected: _Set) -> str:
+    if len(code) == 1:  # half a character, or a byte outside every set
         return _EIGHT_BIT.get(code[0], code.decode("latin-1") if code[0] <= 0x20 or code[0] == 0x7F else _REPLACEMENT)  # noqa: PLR2004 - white space and controls
     high = code.translate(_HIGH)
     if selected == "jis":
-        return decoded_pair(high, "euc_jp") or cp932_pair(high) or _REPLACEMENT
+        return decode_pair_with(high, "euc_jp") or decode_cp932_pair(high) or _REPLACEMENT
     if selected == "jis-supplement":
-        return decoded_pair(b"\x8f" + high, "euc_jp") or _REPLACEMENT
+        return decode_pair_with(b"\x8f" + high, "euc_jp") or _REPLACEMENT
     if selected == "jis-2000-2":
-        return decoded_pair(b"\x8f" + high, "euc_jis_2004") or _REPLACEMENT
-    return decoded_pair(high, _CODECS[selected]) or _REPLACEMENT
+        return decode_pair_with(b"\x8f" + high, "euc_jis_2004") or _REPLACEMENT
+    return decode_pair_with(high, _CODECS[selected]) or _REPLACEMENT
 
 
-def decoded_pair(code: bytes, codec: str) -> str:
-    """Return the character for a code, or "" if the codec has none."""
+def decode_pair_with(code: bytes, codec: str) -> str:
+    """Return the character of a code, or "" if the codec has none."""
     try:
         return code.decode(codec)
     except UnicodeDecodeError:
         return ""
 
 
-def cp932_pair(code: bytes) -> str:
-    """Return the character of code page 932 for two bytes of EUC-JP: NEC row 13 and the IBM extensions; or ""."""
+def decode_cp932_pair(code: bytes) -> str:
+    """Return the character of code page 932 for two bytes of EUC-JP (NEC row 13, IBM extensions), or ""."""
     row, cell = code[0] - 0xA0, code[1] - 0xA0
     if not (1 <= row <= 94 and 1 <= cell <= 94):  # noqa: PLR2004 - JIS X 0208 has 94 rows of 94 cells
         return ""
     lead = (row - 1) // 2 + (0x81 if row <= 62 else 0xC1)  # noqa: PLR2004 - Shift_JIS leaves A0 to DF to kana
     trail = cell + 0x9E if row % 2 == 0 else cell + 0x3F + (cell >= 64)  # noqa: PLR2004 - 7F is left out
-    return decoded_pair(bytes([lead, trail]), "cp932")
+    return decode_pair_with(bytes([lead, trail]), "cp932")

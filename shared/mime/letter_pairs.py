@@ -1,11 +1,11 @@
-"""How common letter pairs and characters are, for `charset_guess`.
+"""Costs of letter pairs and characters by language, for `charset_guess`.
 
 Counted by `tools/letter_pairs.py` in the translations of Django 6.1, Django REST framework, django-allauth, Wagtail and
 Sphinx (BSD and MIT licences), and in the names of countries, languages, currencies, months and days of the Unicode
-CLDR (by Babel). A cost of n bits says that the pair is one in two to the n of those that are not wholly ASCII.
+CLDR (by Babel). A pair with a cost of n bits is one in two to the n of the pairs that are not entirely ASCII.
 """
 
-# ruff: noqa: RUF001 - letters of all alphabets look alike
+# ruff: noqa: RUF001 - letters of different alphabets look alike
 
 from __future__ import annotations
 
@@ -413,7 +413,7 @@ PAIRS: dict[str, dict[int, str]] = {
         ),
     },
 }
-"""Letter pairs by language and cost: small letters, a space for all else; one of the two at least is not ASCII."""
+"""Letter pairs by language and cost: small letters, and a space for other characters; not both are ASCII."""
 
 CHARACTERS: dict[str, dict[int, str]] = {
     "ja": {

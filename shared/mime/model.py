@@ -1,4 +1,4 @@
-"""What a message is made of, once read (rule 7.3)."""
+"""The parsed message (rule 7.3)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from shared.mime.automatic_mail import Kind
 from shared.mime.buffer import Buffer
 from shared.mime.defects import Defects
 from shared.mime.reports import Report
-from shared.mime.tnef import sliced
-from shared.mime.transfer_encoding import decoded
+from shared.mime.tnef import slice_pieces
+from shared.mime.transfer_encoding import decode_pieces
 
 __all__ = ["Address", "Attachment", "Author", "Importance", "Kind", "Message", "Report"]
 
@@ -22,17 +22,17 @@ Importance = Literal["high", "normal", "low"]
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What a message carries beside its text.
+    """An attachment of a message.
 
     Attributes:
-        number: its place among the message's attachments, from 1.
-        name: file name as sent, decoded; "" if it has none.
-        safe_name: a name that any file system can stand, unique in the message (rule 7.5).
-        content_type: as sent, in lower case, without parameters.
-        size: octets, decoded.
+        number: position among the message's attachments, from 1.
+        name: decoded file name as sent, or "".
+        safe_name: file name that is valid in any file system and unique in the message (rule 7.5).
+        content_type: declared type in lower case, without parameters.
+        size: decoded size in bytes.
         sha256: hex digest of the decoded content.
-        disposition: `inline` is what the text shows in its place.
-        content_id: without angle brackets; None if it has none.
+        disposition: `inline` if the text shows the attachment in its place.
+        content_id: Content-ID without angle brackets, or None.
     """
 
     number: int
@@ -44,53 +44,53 @@ class Attachment:
     disposition: Literal["attachment", "inline"]
     content_id: str | None
     _buffer: Buffer = field(repr=False, compare=False)
-    _place: tuple[int, int, str] = field(repr=False, compare=False)
-    _inside: tuple[int, int] | None = field(default=None, repr=False, compare=False)
+    _extent: tuple[int, int, str] = field(repr=False, compare=False)
+    _byte_range: tuple[int, int] | None = field(default=None, repr=False, compare=False)
 
     def chunks(self) -> Iterator[bytes]:
-        """The decoded content, decoded anew, in pieces of at most 1 MB.
+        """Return the decoded content in pieces of at most 1 MB. Each call decodes again.
 
-        A mapping that was given to `parse` must still be open.
+        A mapping that was passed to `parse` must still be open.
         """
-        start, end, encoding = self._place
-        pieces = decoded(self._buffer.pieces(start, end), encoding, Defects())
-        return pieces if self._inside is None else sliced(pieces, *self._inside)
+        start, end, encoding = self._extent
+        pieces = decode_pieces(self._buffer.pieces(start, end), encoding, Defects())
+        return pieces if self._byte_range is None else slice_pieces(pieces, *self._byte_range)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a message says. All text is valid UTF-8.
+    """A parsed message. All text is valid UTF-8.
 
     Attributes:
-        size: octets of the raw message.
-        sent: when it says that it was sent, in UTC; None if it does not say so readably.
-        message_id: without angle brackets; None if it is missing, empty or there twice.
-        from_: authors; names without an address only if none has one (rule 2.5).
-        sender: who sent it for them.
-        reply_to: where replies go.
+        size: size of the raw message in bytes.
+        sent: time of `Date` in UTC; None if it is missing or unreadable.
+        message_id: Message-ID without angle brackets; None if it is missing, empty or repeated.
+        from_: authors; names without an address only if no author has an address (rule 2.5).
+        sender: addresses of `Sender`.
+        reply_to: addresses of `Reply-To`.
         to: addresses of every `To`.
         cc: addresses of every `Cc`.
         bcc: addresses of every `Bcc`.
-        subject: decoded; "" if there is none.
-        text: its text, made from HTML where there is no plain part; "" if there is neither.
-        html: its HTML, untrusted; None if there is none.
-        attachments: everything that is not text or HTML above.
+        subject: decoded subject, or "".
+        text: plain text, or converted HTML if the message has only HTML; "" without either.
+        html: untrusted HTML, or None.
+        attachments: everything that is not part of `text` or `html`.
         headers: every field in order, name and decoded value.
-        important: whether it is marked so, as routes understand it (rule 3.2).
-        importance: the same, with a name for the contrary.
-        in_reply_to: Message-IDs, without angle brackets.
-        references: Message-IDs, without angle brackets.
-        authentication_results: every `Authentication-Results` field in order. Anybody can write one: what to trust is
-            told by the server that it names first, and by where it stands among the headers.
+        important: whether the importance is high, as routes define it (rule 3.2).
+        importance: the importance.
+        in_reply_to: Message-IDs without angle brackets.
+        references: Message-IDs without angle brackets.
+        authentication_results: every `Authentication-Results` field in order. Anyone can write such a field. Whether it
+            is trustworthy depends on the server that it names first and on its position in the header.
         invalid_senders: pieces of `From` that are not addresses (rule 2.5).
         invalid_recipients: pieces of `To` and `Cc` that are not addresses (rule 2.5).
-        automatic: what kind of automatic mail it is (rule 5.1); None if it is none.
-        automatic_evidence: what said so.
-        report: what it reports, if it is a report (rule 5.2).
-        received: how many `Received` it has (rule 5.3).
-        trace: the fields that `delivery_hints` and `dmarc_domain` read, in order, encoded words left as they are.
-        defects: what had to be repaired in order to read it.
-        whole: no cap was passed: all of it was read.
+        automatic: kind of automatic mail (rule 5.1), or None.
+        automatic_evidence: the evidence for `automatic`.
+        report: content of a report (rule 5.2), or None.
+        received: number of `Received` fields (rule 5.3).
+        trace: fields that `delivery_hints` and `dmarc_domain` read, in order, with encoded words left undecoded.
+        defects: the repairs that reading the message needed.
+        whole: whether all of the message was parsed: no limit was exceeded.
     """
 
     size: int

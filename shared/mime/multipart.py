@@ -1,7 +1,7 @@
-"""The parts of a message, as places in its buffer (RFC 2046 section 5.1).
+"""The parts of a message, as positions in its buffer (RFC 2046 section 5.1).
 
-One pass from the beginning to the end, whatever the nesting: every line that begins with `--` is looked at once, and
-compared with the boundaries that are open there.
+The parser makes one pass from beginning to end, whatever the nesting. It visits every line that begins with `--` once,
+and compares it with the boundaries of the open multiparts.
 """
 
 from __future__ import annotations
@@ -12,50 +12,56 @@ from typing import NamedTuple
 
 from shared.mime.buffer import Buffer, Finder
 from shared.mime.defects import Defects
-from shared.mime.headers import OF_A_PART, Headers, looks_like_header, read_block
-from shared.mime.parameters import Parametrised, read
+from shared.mime.headers import (
+    PART_FIELDS,
+    Headers,
+    ParametrisedValue,
+    looks_like_header,
+    parse_block,
+    parse_parameters,
+)
 
 MAX_DEPTH = 100
-"""Multiparts inside each other."""
+"""Maximum number of nested multiparts."""
 
 MAX_PARTS = 10_000
-"""Parts of one message."""
+"""Maximum number of parts of one message."""
 
 MAX_HEADER = 1024 * 1024
-"""Bytes of the message's own header block."""
+"""Maximum size of the message's own header block in bytes."""
 
 MAX_PART_HEADER = 64 * 1024
-"""Bytes of the header block of any other part."""
+"""Maximum size of the header block of any other part in bytes."""
 
 MAX_PART_FIELDS = 8 * 1024 * 1024
-"""Bytes of the fields that are kept of all these parts together."""
+"""Maximum size of the kept fields of all these parts together, in bytes."""
 
-LONGEST_BOUNDARY = 500
-"""Bytes; RFC 2046 allows 70."""
+MAX_BOUNDARY = 500
+"""Maximum size of a boundary in bytes. RFC 2046 allows 70."""
 
-OPAQUE = Parametrised("application/octet-stream", {})
+OPAQUE = ParametrisedValue("application/octet-stream", {})
 
 _LOOKAHEAD = 2 * 1024
 """Bytes from a multipart's start in which its first delimiter is expected."""
 
-_MOST_BLANK = 8 * 1024
-"""Bytes of white space before the message's header."""
+_MAX_BLANK = 8 * 1024
+"""Maximum number of white space bytes before the message's header."""
 
-_MOST_GUESSES = 20
-"""Multiparts of one message whose boundary is looked for if it is named wrongly."""
+_MAX_GUESSES = 20
+"""Maximum number of multiparts with a wrong boundary for which another boundary is searched."""
 
-_LONGEST_EMPTY = 64 * 1024
-"""Bytes of white space and delimiters that a multipart without parts may hold."""
+_MAX_EMPTY_SIZE = 64 * 1024
+"""Maximum number of bytes (white space and delimiters) in a multipart without parts."""
 
-_NO_BOUNDARY = b"\n"  # in no line
-_FILES = frozenset({"application", "audio", "font", "image", "model", "video"})
+_NO_BOUNDARY = b"\n"  # occurs in no line
+_FILE_TYPES = frozenset({"application", "audio", "font", "image", "model", "video"})
 
 _BARE_CR = re.compile(rb"[!-9;-~]{1,80}[ \t]*:[^\r\n]{0,2000}\r(?:[!-9;-~]{1,80}[ \t]*:|[ \t])")
 _FIRST_LINE = re.compile(rb"\s{0,80}--([^\s]{1,200})[ \t]*\r?\n")
 _MULTIPART = re.compile(r"multipart(?![a-z0-9])")
 _DASH_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))--([^\s]{1,200}+)[ \t]*+(?:\r?\n|\r)")
 _END_OF_DELIMITER = re.compile(rb"(?:--)?[ \t]*+(?:[\r\n]|\Z)")
-_LONGEST_PADDING = 80
+_MAX_PADDING = 80
 _CONTENT_FIELD = re.compile(rb"content-[a-z-]{1,40}[ \t]*:", re.IGNORECASE)
 _HEADER_END = re.compile(rb"\n(?:\r{0,2}\n|(--))")
 _HEADER_END_CR = re.compile(rb"\n(?:\r{0,2}\n|(--))|\r(?:\r|\n\r\n|(--))")
@@ -67,19 +73,19 @@ _BLANK_LINES = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t]*+(?:\r{1,2}\n|\r|\n))*+")
 
 @dataclass(slots=True)
 class Part:
-    """One part; the root is the message itself.
+    """A part of a message. The root is the message itself.
 
     Attributes:
-        headers: its header.
-        content: its content type and parameters.
-        start: where its content begins in the buffer.
-        end: where its content ends.
-        children: its parts, if it is a multipart.
-        opaque: a cap was passed: kept as bytes, whatever it says it is.
+        headers: the part's header.
+        content_type: the part's type and parameters.
+        start: the start of its content in the buffer.
+        end: the end of its content.
+        children: the parts of a multipart.
+        opaque: whether a limit was exceeded, so that the part is kept as bytes regardless of its type.
     """
 
     headers: Headers
-    content: Parametrised
+    content_type: ParametrisedValue
     start: int
     end: int
     children: list[Part] = field(default_factory=list)
@@ -87,8 +93,8 @@ class Part:
 
 
 @dataclass(slots=True)
-class _Open:
-    """A multipart whose parts are being collected."""
+class _OpenMultipart:
+    """An open multipart, whose parts are being collected."""
 
     part: Part
     boundary: bytes
@@ -96,18 +102,18 @@ class _Open:
 
 
 class _Delimiter(NamedTuple):
-    at: int
-    after: int
+    start: int
+    end: int
     level: int
     closing: bool
 
 
-def split(buffer: Buffer, defects: Defects) -> Part:
-    """Find the parts of a message."""
-    return _Splitter(buffer, defects).run()
+def parse_structure(buffer: Buffer, defects: Defects) -> Part:
+    """Return the root part of a message, with all its parts."""
+    return _StructureParser(buffer, defects).run()
 
 
-class _Splitter:
+class _StructureParser:
     def __init__(self, buffer: Buffer, defects: Defects) -> None:
         self._buffer = buffer
         self._defects = defects
@@ -115,181 +121,186 @@ class _Splitter:
         self._bare_cr = _BARE_CR.match(buffer.slice(self._start, self._start + 4096)) is not None
         self._dashes = self._dash_finder()
         self._header_ends = _HEADER_END_CR if self._bare_cr else _HEADER_END
-        self._open: list[_Open] = []
+        self._open: list[_OpenMultipart] = []
         self._levels: dict[bytes, list[int]] = {}
         self._current: Part | None = None
         self._count = 0
-        self._kept = 0
+        self._kept_bytes = 0
         self._guesses = 0
 
     def run(self) -> Part:
-        root, position = self._begin(self._start, None)
+        root, position = self._begin_part(self._start, None)
         while self._open:
-            found = self._delimiter(position, self._buffer.size)
-            if found is None:
+            delimiter = self._next_delimiter(position, self._buffer.size)
+            if delimiter is None:
                 break
-            self._finish_current(found.at)
-            self._close_to(found.level, found.at)
-            multipart = self._open[found.level]
-            multipart.closed = found.closing
-            if found.closing:
-                position = found.after - 1
+            self._finish_current(delimiter.start)
+            self._close_to(delimiter.level, delimiter.start)
+            multipart = self._open[delimiter.level]
+            multipart.closed = delimiter.closing
+            if delimiter.closing:
+                position = delimiter.end - 1
             elif self._count >= MAX_PARTS:
-                self._defects.cap(f"there are more than {MAX_PARTS} parts: the rest is kept as one attachment")
+                self._defects.add_exceeded_limit(
+                    f"there are more than {MAX_PARTS} parts: the rest is kept as one attachment"
+                )
                 multipart.closed = True
-                multipart.part.children.append(self._opaque(found.at + 1, self._buffer.size))
+                multipart.part.children.append(self._opaque_part(delimiter.start + 1, self._buffer.size))
                 break
             else:
-                _, position = self._begin(found.after, multipart.part)
+                _, position = self._begin_part(delimiter.end, multipart.part)
         self._finish_current(self._buffer.size)
         self._close_to(-1, self._buffer.size)
         return root
 
-    def _begin(self, start: int, parent: Part | None) -> tuple[Part, int]:
-        """Read a part's header. Gives the part, and from where the next delimiter is looked for."""
+    def _begin_part(self, start: int, parent: Part | None) -> tuple[Part, int]:
+        """Parse a part's header; return the part, and the position from which to search for the next delimiter."""
         self._count += 1
-        headers, body, cut = self._header(start, root=parent is None)
-        default = "message/rfc822" if parent is not None and parent.content.kind == "multipart/digest" else "text/plain"
-        content = self._content(headers, default)
-        part = Part(headers, content, body, self._buffer.size)
+        headers, body, truncated = self._parse_header(start, root=parent is None)
+        default = (
+            "message/rfc822" if parent is not None and parent.content_type.kind == "multipart/digest" else "text/plain"
+        )
+        content_type = self._parse_content_type(headers, default)
+        part = Part(headers, content_type, body, self._buffer.size)
         if parent is not None:
             parent.children.append(part)
-        if parent is not None:
-            self._kept += sum(len(value) for _, value in headers.fields)
-        if cut:
-            most = MAX_HEADER if parent is None else MAX_PART_HEADER
-            self._defects.cap(f"a header is longer than {most} bytes: the rest is kept as an attachment")
-            part.content, part.opaque = OPAQUE, True
-        elif self._kept > MAX_PART_FIELDS:
-            self._defects.cap(
+            self._kept_bytes += sum(len(value) for _, value in headers.fields)
+        if truncated:
+            limit = MAX_HEADER if parent is None else MAX_PART_HEADER
+            self._defects.add_exceeded_limit(
+                f"a header is longer than {limit} bytes: the rest is kept as an attachment"
+            )
+            part.content_type, part.opaque = OPAQUE, True
+        elif self._kept_bytes > MAX_PART_FIELDS:
+            self._defects.add_exceeded_limit(
                 f"parts have more than {MAX_PART_FIELDS} bytes of fields: the rest are kept as attachments"
             )
             part.headers = Headers([], self._defects)
-            part.content, part.opaque = OPAQUE, True
-        elif content.kind.startswith("multipart/"):
+            part.content_type, part.opaque = OPAQUE, True
+        elif content_type.kind.startswith("multipart/"):
             self._open_multipart(part)
         self._current = part
         return part, max(body - 1, 0)
 
-    def _header(self, start: int, *, root: bool) -> tuple[Headers, int, bool]:
-        """The header block that begins at `start`, where the body begins, and whether the block was cut."""
+    def _parse_header(self, start: int, *, root: bool) -> tuple[Headers, int, bool]:
+        """Return the header block at `start`, the start of the body, and whether the block was truncated."""
         size = self._buffer.size
         limit = min(size, start + (MAX_HEADER if root else MAX_PART_HEADER))
         if start == 0 and (first := re.match(rb"\r{0,2}\n", self._buffer.slice(0, 3))):
             return Headers([], self._defects), first.end(), False
-        end, body = self._header_end(start, limit)
-        cut = end == limit < size
+        end, body = self._find_header_end(start, limit)
+        truncated = end == limit < size
         block = self._buffer.slice(start, end)
-        if cut:
+        if truncated:
             end = body = start + (block.rfind(b"\n") + 1 or len(block))
             block = block[: end - start]
-        names = None if root else OF_A_PART
-        headers, used = read_block(block, self._defects, bare_cr=self._bare_cr, names=names)
-        if used < len(block):
-            self._dashes = self._dash_finder()  # what was passed as header may hold delimiters
-            return headers, start + used, False
-        return headers, body, cut
+        names = None if root else PART_FIELDS
+        headers, consumed = parse_block(block, self._defects, bare_cr=self._bare_cr, names=names)
+        if consumed < len(block):
+            self._dashes = self._dash_finder()  # bytes that were passed as header may contain delimiters
+            return headers, start + consumed, False
+        return headers, body, truncated
 
-    def _header_end(self, start: int, limit: int) -> tuple[int, int]:
-        """Where a header block ends, and where the body begins: `limit` for both if nothing ends it.
+    def _find_header_end(self, start: int, limit: int) -> tuple[int, int]:
+        """Return the end of a header block and the start of the body: `limit` for both if nothing ends the block.
 
-        An empty line ends it, and so do a delimiter and a line of dashes that is not a field. What is behind is not
-        read here, so that nested headers without an empty line take linear time.
+        A block ends at an empty line, at a delimiter, or at a line of dashes that is not a field. Nothing beyond the
+        end is read here, so that nested headers without an empty line take linear time.
         """
-        first = max(start - 1, 0)  # the line break before the block is part of an empty first line
-        at = 0
-        for window in (_USUAL_HEADER, limit - first):
-            data = self._buffer.slice(first, min(first + window, limit))
-            while match := self._header_ends.search(data, at):
+        block_start = max(start - 1, 0)  # the line break before the block is part of an empty first line
+        position = 0
+        for window in (_USUAL_HEADER, limit - block_start):
+            data = self._buffer.slice(block_start, min(block_start + window, limit))
+            while match := self._header_ends.search(data, position):
                 if match.lastindex is None:
-                    return max(first + match.start() + 1, start), first + match.end()
-                dashes = first + match.start()
+                    return max(block_start + match.start() + 1, start), block_start + match.end()
+                dashes = block_start + match.start()
                 line, _ = self._dash_line(dashes)
                 if line in self._levels or (line.endswith(b"--") and line[:-2] in self._levels):
                     return max(dashes + 1, start), max(dashes + 1, start)
                 if not _FIELD_LINE.match(b"--" + line):
-                    self._defects.add("no empty line stands between header and body")
+                    self._defects.add("no empty line between header and body")
                     return max(dashes + 1, start), max(dashes + 1, start)
-                at = match.start() + 1
-            if first + window >= limit:
+                position = match.start() + 1
+            if block_start + window >= limit:
                 break
         return limit, limit
 
     def _dash_finder(self) -> Finder:
         return Finder(self._buffer, (b"\n--", b"\r--") if self._bare_cr else (b"\n--",))
 
-    def _content(self, headers: Headers, default: str) -> Parametrised:
-        text = headers.text("content-type")
+    def _parse_content_type(self, headers: Headers, default: str) -> ParametrisedValue:
+        text = headers.get("content-type")
         if text is None:
-            return Parametrised(default, {})
-        content = read(text, self._defects)
-        if "/" in content.kind:
-            return content
-        if _MULTIPART.match(content.kind) and "boundary" in content.parameters:
-            self._defects.add(
-                "a multipart names no readable subtype: taken as multipart/mixed (RFC 2046 section 5.1.3)"
-            )
-            return Parametrised("multipart/mixed", content.parameters)
-        if content.kind in _FILES or "name" in content.parameters or self._is_file(headers):
+            return ParametrisedValue(default, {})
+        content_type = parse_parameters(text, self._defects)
+        if "/" in content_type.kind:
+            return content_type
+        if _MULTIPART.match(content_type.kind) and "boundary" in content_type.parameters:
+            self._defects.add("a multipart has no readable subtype: taken as multipart/mixed (RFC 2046 section 5.1.3)")
+            return ParametrisedValue("multipart/mixed", content_type.parameters)
+        if content_type.kind in _FILE_TYPES or "name" in content_type.parameters or self._is_file(headers):
             self._defects.add("a Content-Type cannot be read: taken as application/octet-stream")
-            return Parametrised(OPAQUE.kind, content.parameters)
+            return ParametrisedValue(OPAQUE.kind, content_type.parameters)
         self._defects.add("a Content-Type cannot be read: taken as text/plain")
-        return Parametrised("text/plain", content.parameters)
+        return ParametrisedValue("text/plain", content_type.parameters)
 
     def _is_file(self, headers: Headers) -> bool:
-        """Return whether the disposition says that a part is a file."""
-        text = headers.text("content-disposition")
-        disposition = read(text, self._defects) if text else OPAQUE
+        """Return whether the disposition marks a part as a file."""
+        text = headers.get("content-disposition")
+        disposition = parse_parameters(text, self._defects) if text else OPAQUE
         return disposition.kind == "attachment" or bool(disposition.parameters.get("filename"))
 
     def _open_multipart(self, part: Part) -> None:
         if len(self._open) >= MAX_DEPTH:
-            self._defects.cap(f"there are more than {MAX_DEPTH} multiparts inside each other: kept as an attachment")
-            part.content, part.opaque = OPAQUE, True
+            self._defects.add_exceeded_limit(
+                f"there are more than {MAX_DEPTH} multiparts inside each other: kept as an attachment"
+            )
+            part.content_type, part.opaque = OPAQUE, True
             return
-        boundary = part.content.parameters.get("boundary", "").encode().rstrip()
+        boundary = part.content_type.parameters.get("boundary", "").encode().rstrip()
         head = self._buffer.slice(part.start, part.start + _LOOKAHEAD)
-        if not 0 < len(boundary) <= LONGEST_BOUNDARY:
-            boundary = self._unnamed_boundary(head)
-            self._defects.add("a multipart names no usable boundary")
+        if not 0 < len(boundary) <= MAX_BOUNDARY:
+            boundary = self._undeclared_boundary(head)
+            self._defects.add("a multipart declares no usable boundary")
         elif not _has_delimiter(b"--" + boundary, head):
-            boundary = self._other_boundary(part, boundary, head)
+            boundary = self._actual_boundary(part, boundary, head)
         self._levels.setdefault(boundary, []).append(len(self._open))
-        self._open.append(_Open(part, boundary))
+        self._open.append(_OpenMultipart(part, boundary))
 
-    def _unnamed_boundary(self, head: bytes) -> bytes:
-        first = _FIRST_LINE.match(head[:LONGEST_BOUNDARY])
+    def _undeclared_boundary(self, head: bytes) -> bytes:
+        first = _FIRST_LINE.match(head[:MAX_BOUNDARY])
         if first and not first[1].endswith(b"--"):
             return first[1]
-        return self._boundary_in(head) or _NO_BOUNDARY
+        return self._find_boundary(head) or _NO_BOUNDARY
 
-    def _other_boundary(self, part: Part, named: bytes, head: bytes) -> bytes:
-        """The boundary of a multipart that does not begin with the one that it names."""
+    def _actual_boundary(self, part: Part, declared: bytes, head: bytes) -> bytes:
+        """Return the boundary of a multipart that does not begin with its declared boundary."""
         self._guesses += 1
-        if self._guesses > _MOST_GUESSES or self._is_used(named, part.start):
-            return named
-        other = self._boundary_in(head)
-        if other is None:
-            return named
-        self._defects.add("a multipart names a boundary that it does not use: another one delimits its parts")
-        return other
+        if self._guesses > _MAX_GUESSES or self._is_used(declared, part.start):
+            return declared
+        actual = self._find_boundary(head)
+        if actual is None:
+            return declared
+        self._defects.add("a multipart declares a boundary that it does not use: another boundary delimits its parts")
+        return actual
 
     def _is_used(self, boundary: bytes, start: int) -> bool:
         """Return whether a line from `start` on is a delimiter with this boundary."""
         needle = b"\n--" + boundary
-        for _ in range(_MOST_GUESSES):
+        for _ in range(_MAX_GUESSES):
             start = self._buffer.find(needle, start, self._buffer.size)
             if start < 0:
                 return False
             start += len(needle)
-            if _END_OF_DELIMITER.match(self._buffer.slice(start, start + _LONGEST_PADDING)):
+            if _END_OF_DELIMITER.match(self._buffer.slice(start, start + _MAX_PADDING)):
                 return True
         return True
 
-    def _boundary_in(self, head: bytes) -> bytes | None:
-        """The boundary of the first line that clearly begins a part: a `Content-` field follows it.
+    def _find_boundary(self, head: bytes) -> bytes | None:
+        """Return the boundary of the first line that clearly begins a part: a `Content-` field follows the line.
 
-        The search ends at a delimiter of a multipart around this one.
+        The search ends at a delimiter of an enclosing multipart.
         """
         for match in _DASH_LINE.finditer(head):
             boundary = match[1]
@@ -299,42 +310,42 @@ class _Splitter:
                 return boundary
         return None
 
-    def _delimiter(self, position: int, end: int) -> _Delimiter | None:
-        """The next line from `position` on that is a delimiter of an open multipart and begins before `end`."""
-        while (dashes := self._dashes.next(position, self._buffer.size)) and dashes[0] < end:
-            at = dashes[0]
-            line, after = self._dash_line(at)
+    def _next_delimiter(self, position: int, end: int) -> _Delimiter | None:
+        """Return the next line from `position` on that is a delimiter of an open multipart and begins before `end`."""
+        while (dashes := self._dashes.find_next(position, self._buffer.size)) and dashes[0] < end:
+            start = dashes[0]
+            line, line_end = self._dash_line(start)
             if line in self._levels:
-                return _Delimiter(at, after, self._level(line), closing=False)
+                return _Delimiter(start, line_end, self._level(line), closing=False)
             if line.endswith(b"--") and line[:-2] in self._levels:
-                return _Delimiter(at, after, self._level(line[:-2]), closing=True)
-            position = at + 1
+                return _Delimiter(start, line_end, self._level(line[:-2]), closing=True)
+            position = start + 1
         return None
 
-    def _dash_line(self, at: int) -> tuple[bytes, int]:
-        """The line behind the line break at `at`, without its dashes and white space, and where the next one begins."""
-        line = self._buffer.slice(at + 1, at + LONGEST_BOUNDARY + 8).split(b"\n", 1)[0]
+    def _dash_line(self, start: int) -> tuple[bytes, int]:
+        """Return the line after the line break at `start` without dashes and white space, and the next line's start."""
+        line = self._buffer.slice(start + 1, start + MAX_BOUNDARY + 8).split(b"\n", 1)[0]
         line = line.split(b"\r", 1)[0] if self._bare_cr else line
-        after = min(at + 1 + len(line) + 1, self._buffer.size)
-        if self._bare_cr and self._buffer.slice(after - 1, after + 1) == b"\r\n":
-            after += 1
-        return line.rstrip(b" \t\r")[2:], after
+        end = min(start + 1 + len(line) + 1, self._buffer.size)
+        if self._bare_cr and self._buffer.slice(end - 1, end + 1) == b"\r\n":
+            end += 1
+        return line.rstrip(b" \t\r")[2:], end
 
     def _level(self, boundary: bytes) -> int:
-        """Which of the multiparts that share a boundary is meant: the innermost that is not closed yet."""
+        """Return the level of the multipart that a boundary delimits: the innermost open one with this boundary."""
         levels = self._levels[boundary]
         return next((level for level in reversed(levels) if not self._open[level].closed), levels[-1])
 
-    def _finish_current(self, at: int) -> None:
-        """End the part before a delimiter's line; the line break before it is the delimiter's."""
+    def _finish_current(self, end: int) -> None:
+        """End the current part before a delimiter's line; the line break before it belongs to the delimiter."""
         part, self._current = self._current, None
         if part is None:
             return
-        if at < self._buffer.size and self._buffer.slice(at - 1, at + 1) == b"\r\n":
-            at -= 1
-        part.end = max(at, part.start)
+        if end < self._buffer.size and self._buffer.slice(end - 1, end + 1) == b"\r\n":
+            end -= 1
+        part.end = max(end, part.start)
 
-    def _close_to(self, level: int, at: int) -> None:
+    def _close_to(self, level: int, end: int) -> None:
         while len(self._open) > level + 1:
             multipart = self._open.pop()
             levels = self._levels[multipart.boundary]
@@ -342,7 +353,7 @@ class _Splitter:
             if not levels:
                 del self._levels[multipart.boundary]
             part = multipart.part
-            part.end = max(at, part.start)
+            part.end = max(end, part.start)
             if part.children:
                 if not multipart.closed:
                     self._defects.add("a multipart has no closing boundary")
@@ -350,34 +361,34 @@ class _Splitter:
                 self._defects.add("a multipart has no parts and no content")
             else:
                 self._defects.add("a multipart has no parts: taken as text")
-                part.content = Parametrised("text/plain", {})
+                part.content_type = ParametrisedValue("text/plain", {})
 
     def _is_empty(self, part: Part) -> bool:
-        """Return whether nothing but white space and a closing delimiter is in a multipart without parts."""
-        if part.end - part.start > _LONGEST_EMPTY:
+        """Return whether a multipart without parts contains only white space and a closing delimiter."""
+        if part.end - part.start > _MAX_EMPTY_SIZE:
             return False
         content = self._buffer.slice(part.start, part.end).strip()
         return not content or _ONLY_CLOSING.fullmatch(content) is not None
 
-    def _opaque(self, start: int, end: int) -> Part:
+    def _opaque_part(self, start: int, end: int) -> Part:
         return Part(Headers([], self._defects), OPAQUE, min(start, end), end, opaque=True)
 
 
 def _header_start(buffer: Buffer) -> int:
-    """Where the message's header begins: behind blank lines and a byte order mark, if a header follows them."""
+    """Return the start of the message's header: after blank lines and a byte order mark, if a header follows them."""
     if buffer.slice(0, 1) not in {b"\r", b"\n", b" ", b"\t", b"\xef"}:
         return 0
-    match = _BLANK_LINES.match(buffer.slice(0, _MOST_BLANK))
+    match = _BLANK_LINES.match(buffer.slice(0, _MAX_BLANK))
     start = match.end() if match else 0
     return start if looks_like_header(buffer.slice(start, start + _LOOKAHEAD)) else 0
 
 
 def _has_delimiter(delimiter: bytes, data: bytes) -> bool:
     """Return whether a line of data is a delimiter, closing or not."""
-    at = data.find(delimiter)
-    while at >= 0:
-        end = at + len(delimiter)
-        if (at == 0 or data[at - 1] in b"\r\n") and _END_OF_DELIMITER.match(data, end):
+    start = data.find(delimiter)
+    while start >= 0:
+        end = start + len(delimiter)
+        if (start == 0 or data[start - 1] in b"\r\n") and _END_OF_DELIMITER.match(data, end):
             return True
-        at = data.find(delimiter, end)
+        start = data.find(delimiter, end)
     return False

@@ -1,6 +1,6 @@
-"""By what two messages are the same (docs/explanation/duplicates.md), in the one order in which claims are taken.
+"""Fingerprints by which messages are recognised as duplicates (docs/explanation/duplicates.md).
 
-The order is what makes the claims hold: raw bytes, visible content, Message-ID.
+Claims are made in a fixed order, on which their correctness depends: raw bytes, visible content, Message-ID.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import zip_longest
 
-MOST_PARAGRAPHS = 47
-"""Paragraphs whose digests a claim holds; with those of edges and of the whole text, there are 64 at most.
+MAX_PARAGRAPHS = 47
+"""Maximum number of paragraphs whose digests a claim holds. With those of edges and of the whole text, at most 64.
 
-Of a longer text it holds none of them: to compare a selection would hide a change in the others.
+Of a longer text, a claim holds no paragraphs: comparing a selection would hide a change in the others.
 """
 
-EDGE_LINES = 8
-"""Lines that a gateway may have added to the first or the last paragraph, without an empty line between.
+MAX_EDGE_LINES = 8
+"""Maximum number of lines that a gateway may have added to the first or last paragraph without an empty line.
 
-They are not more than the lines that were there.
+The added lines must not outnumber the original ones.
 """
 
-LONG_TEXT_BANNER, LONG_TEXT_FOOTER = 2, 8
-"""Paragraphs that a gateway may have added before and behind a text of more than 47."""
+MAX_BANNER_PARAGRAPHS, MAX_FOOTER_PARAGRAPHS = 2, 8
+"""Numbers of paragraphs that a gateway may have added before and after a text of more than 47 paragraphs."""
 
-LONG_TEXT_HEAD, LONG_TEXT_TAIL = 2, 3
-"""Lines that it may have added to such a text's first and last paragraph; 60 combinations in all."""
+MAX_BANNER_LINES, MAX_FOOTER_LINES = 2, 3
+"""Numbers of lines that it may have added to such a text's first and last paragraph; 60 combinations in all."""
 
-DIGEST = 16
-"""Hex digits of such a digest: 64 bits. Each recipient has three claims, and each of them holds all digests."""
+DIGEST_LENGTH = 16
+"""Length of a digest in hex digits: 64 bits. Each recipient has three claims, and each claim holds all digests."""
 
 _PARAGRAPH_END = re.compile(r"\n[\s_=*#~>.\u2010-\u2015\u2022\u2500-\u257f-]*\n")
-"""An empty line, or lines of white space and rules: `-- `, `____`, `>`. Linear: a run is read twice at most.
+"""An empty line, or lines of white space and rules: `-- `, `____`, `>`. Linear: a run is read at most twice.
 
-Other signs are text: in an answer, a line with a thumb up is not a line with a thumb down.
+Other symbols are text: in an answer, a thumb up differs from a thumb down.
 """
 
 
 class FingerprintKind(StrEnum):
-    """In which way two messages are the same."""
+    """The property by which two messages are the same."""
 
     RAW = "raw"
     CONTENT = "content"
@@ -52,15 +52,15 @@ class FingerprintKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What decides whether two messages with the same Message-ID are the same.
+    """The data that decides whether two messages with the same Message-ID are the same.
 
     Attributes:
-        paragraphs: digests of the text's paragraphs, each once, sorted; none of a text of more than 47.
-        whole: one digest over all paragraphs in order; empty if there is no text.
-        edges: digests of the first paragraph without its first lines, and of the last without its last lines; of a text
-            of more than 47 paragraphs, what `whole` would be without what a gateway may have added at both ends.
-        attachments: one digest over those of the attachments; empty if there are none.
-        sender: the domain of a DMARC pass that a receiving server of ours recorded; empty if there is none.
+        paragraphs: sorted digests of the text's distinct paragraphs; empty for a text of more than 47.
+        whole: digest of all paragraphs in order; empty without text.
+        edges: digests of the first paragraph without its first lines, and of the last without its last lines. For a
+            text of more than 47 paragraphs: the values of `whole` without possible additions of a gateway at both ends.
+        attachments: digest of the attachments' digests; empty if there are none.
+        sender: domain of a DMARC pass that one of our receiving servers recorded; empty if there is none.
     """
 
     paragraphs: tuple[str, ...] = ()
@@ -70,10 +70,10 @@ class Comparison:
     sender: str = ""
 
     def is_same(self, other: Comparison) -> bool:
-        """Return whether one body contains the other, or both have the same authenticated sender. Symmetric.
+        """Return whether a body contains the other, or both have the same authenticated sender. Symmetric.
 
-        Messages without text need attachments to be the same. An empty text would be contained in every text, and a
-        forged message is easily empty.
+        Messages without text must have attachments to be the same. Every text would contain an empty text, and a forged
+        message is easily empty.
         """
         if self.sender and self.sender == other.sender:
             return True
@@ -84,18 +84,18 @@ class Comparison:
         return self._contains(other) or other._contains(self)
 
     def _contains(self, other: Comparison) -> bool:
-        """Return whether all paragraphs of another text are among ours."""
+        """Return whether this text contains all paragraphs of another text."""
         if not self.paragraphs:
             return other.whole in {self.whole, *self.edges}
         if not other.paragraphs:
             return False
         missing = set(other.paragraphs) - set(self.paragraphs)
         surplus = set(self.paragraphs) - set(other.paragraphs)
-        # Where lines were added, they are all that was: else "Kind regards" would be contained in most texts.
+        # Added lines must be the only change: otherwise most texts would contain "Kind regards".
         return not missing or (len(missing) == len(surplus) and missing <= set(self.edges))
 
-    def as_json(self) -> Mapping[str, str]:
-        """As a claim stores it."""
+    def to_json(self) -> Mapping[str, str]:
+        """Return the form that a claim stores."""
         values = {
             "paragraphs": " ".join(self.paragraphs),
             "whole": self.whole,
@@ -107,7 +107,7 @@ class Comparison:
 
     @classmethod
     def from_json(cls, values: Mapping[str, str]) -> Comparison:
-        """From what `as_json` gave."""
+        """Return the comparison with the values of `to_json`."""
         return cls(
             paragraphs=tuple(values.get("paragraphs", "").split()),
             whole=values.get("whole", ""),
@@ -119,12 +119,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """One way in which a message may be the same as another.
+    """A property by which a message may be the same as another.
 
     Attributes:
-        kind: in which way.
-        digest: hex digits; equal for messages that are the same in this way.
-        comparison: for a Message-ID, what decides besides the digest; None: equal digests decide alone.
+        kind: the kind of property.
+        digest: hex digits, equal for messages that are the same by this property.
+        comparison: for a Message-ID, further data that must agree; None if equal digests are sufficient.
     """
 
     kind: FingerprintKind
@@ -132,7 +132,7 @@ class Fingerprint:
     comparison: Comparison | None = field(default=None, compare=False)
 
     def is_same(self, other: Fingerprint) -> bool:
-        """Return whether two messages with these fingerprints are the same by them. Symmetric."""
+        """Return whether two messages are the same by these fingerprints. Symmetric."""
         if (self.kind, self.digest) != (other.kind, other.digest):
             return False
         if self.kind is not FingerprintKind.MESSAGE_ID:
@@ -142,19 +142,19 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisibleContent:
-    """What a reader sees of a message. All addresses are normalised.
+    """The visible content of a message. All addresses are normalised.
 
     Attributes:
         senders: addresses in From.
         to: addresses in To.
         cc: addresses in Cc.
-        subject: decoded.
-        sent: Date; None if it is missing or cannot be read.
-        message_id: None unless there is exactly one, not empty.
+        subject: the decoded subject.
+        sent: time of Date; None if it is missing or unreadable.
+        message_id: the Message-ID; None if it is missing, empty or repeated.
         bodies: the text, and the HTML.
-        attachments: file name and digest of each.
-        whole: no cap was passed in reading it: all of it was seen.
-        authenticated: the domain of a DMARC pass that a receiving server of ours recorded; empty if there is none.
+        attachments: file name and digest of each attachment.
+        whole: whether all of the message was parsed: no limit was exceeded.
+        authenticated: domain of a DMARC pass that one of our receiving servers recorded; empty if there is none.
     """
 
     senders: Sequence[str] = ()
@@ -169,109 +169,116 @@ class VisibleContent:
     authenticated: str = ""
 
 
-def fingerprints(message: str, seen: VisibleContent) -> tuple[Fingerprint, ...]:
-    """All fingerprints of a message, in the order in which they are claimed.
+def fingerprints(message: str, content: VisibleContent) -> tuple[Fingerprint, ...]:
+    """Return all fingerprints of a message in the order in which they are claimed.
 
     Args:
-        message: its id, the SHA-256 of its bytes.
-        seen: what is visible of it.
+        message: the message's id, the SHA-256 of its bytes.
+        content: the visible content.
 
     Returns:
-        The raw bytes' always; the content's if From and Date were read and all of it was seen; the Message-ID's if
-        there is one, and a Date: a sender that uses one Message-ID for everything is not to lose mail (rule 4.3).
+        The fingerprint of the raw bytes, always. That of the content if From and Date were read and the message was
+        parsed completely. That of the Message-ID if there is one, and a Date: mail must not be lost if a sender uses
+        one Message-ID for every message (rule 4.3).
     """
-    found = [Fingerprint(FingerprintKind.RAW, message)]
-    if seen.sent is None:
-        return tuple(found)
-    # Each address once, whatever the order: servers on the way have been seen to sort them.
-    head = [_once(seen.senders), _once(seen.to), _once(seen.cc), _folded(seen.subject), seen.sent.isoformat()]
-    if seen.senders and seen.whole:
-        digests = sorted(digest for _, digest in seen.attachments)
-        found.append(
-            Fingerprint(FingerprintKind.CONTENT, _digest(*head, [_folded(body) for body in seen.bodies], digests))
+    prints = [Fingerprint(FingerprintKind.RAW, message)]
+    if content.sent is None:
+        return tuple(prints)
+    # Addresses are sorted without repetitions: some servers in transit sort them.
+    head = [
+        _sorted_unique(content.senders),
+        _sorted_unique(content.to),
+        _sorted_unique(content.cc),
+        _fold(content.subject),
+        content.sent.isoformat(),
+    ]
+    if content.senders and content.whole:
+        digests = sorted(digest for _, digest in content.attachments)
+        prints.append(
+            Fingerprint(FingerprintKind.CONTENT, _digest(*head, [_fold(body) for body in content.bodies], digests))
         )
-    if seen.message_id:
-        # The body is not in the digest, as gateways add footers to it: it is compared.
-        names = sorted(_folded(name) for name, _ in seen.attachments)
-        digest = _digest(seen.message_id, *head, names)
-        found.append(Fingerprint(FingerprintKind.MESSAGE_ID, digest, _comparison(seen)))
-    return tuple(found)
+    if content.message_id:
+        # The body is compared instead of being part of the digest, since gateways add footers to it.
+        names = sorted(_fold(name) for name, _ in content.attachments)
+        digest = _digest(content.message_id, *head, names)
+        prints.append(Fingerprint(FingerprintKind.MESSAGE_ID, digest, _to_comparison(content)))
+    return tuple(prints)
 
 
-def _comparison(seen: VisibleContent) -> Comparison:
-    text, *others = seen.bodies or ("",)
-    paragraphs = _paragraphs(text)
-    folded = list(map(_folded, paragraphs))
-    known = {paragraph: _short(paragraph) for paragraph in set(folded)}
-    digests = [known[paragraph] for paragraph in folded]
-    attachments: list[object] = [sorted(digest for _, digest in seen.attachments)] if seen.attachments else []
+def _to_comparison(content: VisibleContent) -> Comparison:
+    text, *others = content.bodies or ("",)
+    paragraphs = _split_paragraphs(text)
+    folded = list(map(_fold, paragraphs))
+    digest_of = {paragraph: _short_digest(paragraph) for paragraph in set(folded)}
+    digests = [digest_of[paragraph] for paragraph in folded]
+    attachments: list[object] = [sorted(digest for _, digest in content.attachments)] if content.attachments else []
     if attachments and not digests:
-        attachments += map(_folded, others)  # all that is shown beside the attachments
+        attachments += map(_fold, others)  # everything else that is shown with the attachments
     whole, edges = "", list[str]()
-    if len(known) > MOST_PARAGRAPHS:
-        whole, *edges = _trimmed(paragraphs, digests)
+    if len(digest_of) > MAX_PARAGRAPHS:
+        whole, *edges = _trimmed_digests(paragraphs, digests)
     elif digests:
-        whole = _short("".join(digests))
-        heads, tails = _heads(paragraphs[0], EDGE_LINES), _tails(paragraphs[-1], EDGE_LINES)
+        whole = _short_digest("".join(digests))
+        heads, tails = _heads(paragraphs[0], MAX_EDGE_LINES), _tails(paragraphs[-1], MAX_EDGE_LINES)
         edges = [edge for pair in zip_longest(heads, tails) for edge in pair if edge is not None]
     return Comparison(
-        paragraphs=tuple(sorted(known.values())) if len(known) <= MOST_PARAGRAPHS else (),
+        paragraphs=tuple(sorted(digest_of.values())) if len(digest_of) <= MAX_PARAGRAPHS else (),
         whole=whole,
         edges=tuple(edges),
         attachments=_digest(*attachments) if attachments else "",
-        sender=seen.authenticated,
+        sender=content.authenticated,
     )
 
 
-def _paragraphs(text: str) -> list[str]:
-    """The paragraphs of a text. They are compared with white space folded, as a gateway may wrap lines anew."""
+def _split_paragraphs(text: str) -> list[str]:
+    """Split a text into paragraphs. They are compared with white space folded, since gateways wrap lines."""
     return [paragraph for paragraph in _PARAGRAPH_END.split(f"\n{text}\n") if not paragraph.isspace() and paragraph]
 
 
-def _trimmed(paragraphs: Sequence[str], digests: Sequence[str]) -> Iterator[str]:
-    """The digest of a long text, and then what it would be without what a gateway may have added at both ends."""
+def _trimmed_digests(paragraphs: Sequence[str], digests: Sequence[str]) -> Iterator[str]:
+    """Return the digest of a long text, then its digests without possible additions of a gateway at both ends."""
     first, inner, last = (
-        digests[:LONG_TEXT_BANNER],
-        "".join(digests[LONG_TEXT_BANNER:-LONG_TEXT_FOOTER]).encode(),
-        digests[-LONG_TEXT_FOOTER:],
+        digests[:MAX_BANNER_PARAGRAPHS],
+        "".join(digests[MAX_BANNER_PARAGRAPHS:-MAX_FOOTER_PARAGRAPHS]).encode(),
+        digests[-MAX_FOOTER_PARAGRAPHS:],
     )
-    heads = [first[count:] for count in range(LONG_TEXT_BANNER + 1)]
-    heads += [[cut, *first[1:]] for cut in _heads(paragraphs[0], LONG_TEXT_HEAD)]
-    tails = [last[: LONG_TEXT_FOOTER - count] for count in range(LONG_TEXT_FOOTER + 1)]
-    tails += [[*last[:-1], cut] for cut in _tails(paragraphs[-1], LONG_TEXT_TAIL)]
+    heads = [first[count:] for count in range(MAX_BANNER_PARAGRAPHS + 1)]
+    heads += [[cut, *first[1:]] for cut in _heads(paragraphs[0], MAX_BANNER_LINES)]
+    tails = [last[: MAX_FOOTER_PARAGRAPHS - count] for count in range(MAX_FOOTER_PARAGRAPHS + 1)]
+    tails += [[*last[:-1], cut] for cut in _tails(paragraphs[-1], MAX_FOOTER_LINES)]
     for head in heads:
-        begun = hashlib.sha256("".join(head).encode() + inner)
+        prefix = hashlib.sha256("".join(head).encode() + inner)
         for tail in tails:
-            ended = begun.copy()
-            ended.update("".join(tail).encode())
-            yield ended.hexdigest()[:DIGEST]
+            digest = prefix.copy()
+            digest.update("".join(tail).encode())
+            yield digest.hexdigest()[:DIGEST_LENGTH]
 
 
-def _heads(first: str, most: int) -> list[str]:
-    """Digests of what a text's first paragraph was before a gateway put lines on top of it."""
-    lines = _lines(first)
-    return [_short(" ".join(lines[count:])) for count in range(1, most + 1) if len(lines) >= 2 * count]
+def _heads(first: str, limit: int) -> list[str]:
+    """Return the digests of a text's first paragraph without lines that a gateway may have added above it."""
+    lines = _split_lines(first)
+    return [_short_digest(" ".join(lines[count:])) for count in range(1, limit + 1) if len(lines) >= 2 * count]
 
 
-def _tails(last: str, most: int) -> list[str]:
-    """Digests of what a text's last paragraph was before a gateway put lines below it."""
-    lines = _lines(last)
-    return [_short(" ".join(lines[:-count])) for count in range(1, most + 1) if len(lines) >= 2 * count]
+def _tails(last: str, limit: int) -> list[str]:
+    """Return the digests of a text's last paragraph without lines that a gateway may have added below it."""
+    lines = _split_lines(last)
+    return [_short_digest(" ".join(lines[:-count])) for count in range(1, limit + 1) if len(lines) >= 2 * count]
 
 
-def _lines(paragraph: str) -> list[str]:
-    return [_folded(line) for line in paragraph.strip("\n").split("\n")]
+def _split_lines(paragraph: str) -> list[str]:
+    return [_fold(line) for line in paragraph.strip("\n").split("\n")]
 
 
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST]
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]
 
 
-def _once(addresses: Iterable[str]) -> list[str]:
+def _sorted_unique(addresses: Iterable[str]) -> list[str]:
     return sorted(set(addresses))
 
 
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     return " ".join(text.split())
 
 

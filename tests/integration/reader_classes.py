@@ -19,7 +19,7 @@ Explains = Callable[[Disagreement], bool]
 BODY: Final = ("text", "words", "html", "attachments")
 ADDRESSES: Final = ("from", "to", "cc")
 NAMES: Final = ("subject", "from", "attachments")
-"""Fields with text of the header that may be in any charset."""
+"""Fields with header text, which may be in any charset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Class:
     """Disagreements with one reason.
 
     Attributes:
-        name: as docs/reference/parsing.md names it.
-        fields: the fields in which it shows.
-        explains: whether it is the reason of a disagreement in one of these fields.
+        name: the name in docs/reference/parsing.md.
+        fields: the fields that it concerns.
+        explains: returns whether it is the reason of a disagreement in one of these fields.
         readers: the readers that it concerns.
     """
 
@@ -50,18 +50,18 @@ def defect(pattern: str) -> Explains:
 
 
 def source(pattern: bytes) -> Explains:
-    """Explain by what the message's source has."""
+    """Explain by a pattern in the message's source."""
     compiled = re.compile(pattern, re.IGNORECASE | re.MULTILINE)
     return lambda case: compiled.search(case.mail) is not None
 
 
 def named(*ids: str) -> Explains:
-    """Explain by where the message comes from: a test's name, or a row of a table."""
+    """Explain by the origin of the message: a test's name, or a row of a table."""
     return lambda case: any(part in case.id for part in ids)
 
 
 def either(*explanations: Explains) -> Explains:
-    """Explain by any of some reasons."""
+    """Explain by any of several reasons."""
     return lambda case: any(explains(case) for explains in explanations)
 
 
@@ -72,7 +72,7 @@ def lacks_visible_text(case: Disagreement) -> bool:
 
 
 def has_other_line_ends(case: Disagreement) -> bool:
-    """Return whether the attachments are the same but for line ends, and a line's end at their end."""
+    """Return whether the attachments differ only in line ends, and in a line end at their end."""
     rest = list(case.theirs)
     if len(case.ours) != len(rest):
         return False
@@ -96,7 +96,7 @@ def rewritten(attachment: Attachment) -> set[tuple[int, str]]:
 
 
 def differs_in_quote_marks(case: Disagreement) -> bool:
-    """Return whether the text is flowed, and white space and quote marks are all that differs."""
+    """Return whether the text is flowed, and differs only in white space and quote marks."""
     ours, theirs = ("".join(words).replace(">", "") for words in (case.ours, case.theirs))
     return b"flowed" in case.mail.lower() and ours == theirs
 
@@ -134,22 +134,22 @@ def lacks_address(case: Disagreement) -> bool:
 
 
 def drops_quotes(case: Disagreement) -> bool:
-    """Return whether quotes around a local part are all that differs."""
+    """Return whether the only difference is quotes around a local part."""
     return repr(case.theirs).replace('"', "") == repr(case.ours).replace('"', "") != repr(case.ours)
 
 
 def repeats_address(case: Disagreement) -> bool:
-    """Return whether a name that is the address itself is all that differs."""
+    """Return whether the only difference is a name that repeats the address."""
     return [("" if name == address else name, address) for name, address in case.ours] == list(case.theirs)
 
 
 def has_invisible_characters(case: Disagreement) -> bool:
-    """Return whether invisible characters are all that differs."""
+    """Return whether the only difference is invisible characters."""
     return repr([visible_entry(entry) for entry in case.theirs]) == repr(list(case.ours))
 
 
 def visible_entry(entry: str | tuple[str, str]) -> str | tuple[str, str]:
-    """Return an address, or a name and an address, without characters that cannot be seen."""
+    """Return an address, or a name and an address, without invisible characters."""
     return without_invisible(entry) if isinstance(entry, str) else (entry[0], without_invisible(entry[1]))
 
 
@@ -158,7 +158,7 @@ def is_null_date(case: Disagreement) -> bool:
     return case.ours is None
 
 
-def is_no_date_of_javascript(case: Disagreement) -> bool:
+def is_not_a_javascript_date(case: Disagreement) -> bool:
     """Return whether the other reader reads no date. mailparser takes the time of reading instead."""
     if case.theirs is None:
         return True
@@ -176,7 +176,7 @@ Python's `email` names GB 2312 `eucgb2312_cn` in encoded words.
 """
 
 CLASSES: Final = (
-    # What is shown to be all that differs.
+    # Classes that compare the values.
     Class("line ends of files", ("attachments",), has_other_line_ends),
     # The whole message.
     Class("a message past the other reader's limits", ("error",), lambda case: "exceeded" in case.theirs),
@@ -191,11 +191,11 @@ CLASSES: Final = (
         ("subject", "to", "words"),
         lambda case: case.mail[:1].isspace() or case.mail.startswith(b"\xef\xbb\xbf"),
     ),
-    Class("a line of the header that is not a field", ("subject",), defect("a line of the header is no field")),
+    Class("a line of the header that is not a field", ("subject",), defect("a line of the header is not a field")),
     Class(
-        "no empty line behind a header",
+        "no empty line after a header",
         BODY,
-        either(defect("no empty line stands between"), named("test_7_6_boundaries[parts without content]")),
+        either(defect("no empty line between"), named("test_7_6_boundaries[parts without content]")),
     ),
     Class("NUL", ("words", *NAMES), source(rb"\0")),
     # Text.
@@ -207,7 +207,7 @@ CLASSES: Final = (
     Class("multipart/digest", ("text", "attachments"), source(rb"multipart/digest"), ("mailparser",)),
     Class("uuencoded files in the text", BODY, source(rb"^begin [0-7]{3}")),
     # Charsets.
-    Class("text in a charset that is not declared", ("words",), defect("no charset is named|is said to be ASCII")),
+    Class("text in a charset that is not declared", ("words",), defect("no charset is named|is declared ASCII")),
     Class("text that is not in the declared charset", ("words", "attachments"), defect("not in|is unknown")),
     Class("a charset that the other reader lacks", ("words", *NAMES), source(LABELS)),
     Class("unassigned bytes of Windows-1252", ("words",), named("[latin-1 is cp1252]"), ("mailparser",)),
@@ -217,8 +217,8 @@ CLASSES: Final = (
     Class("a character cut between two encodings", ("subject",), named("word: split across encodings")),
     Class("other characters within base64", ("subject",), named("word: b with junk"), ("mailparser",)),
     # Structure and parameters.
-    Class("a multipart that cannot be read", BODY, defect("multipart (names no|has no parts|names a boundary)")),
-    Class("parts behind the closing delimiter", ("attachments",), named("test_7_6_boundaries[more behind the end]")),
+    Class("a multipart that cannot be read", BODY, defect("multipart (declares (no|a)|has no (readable|parts))")),
+    Class("parts after the closing delimiter", ("attachments",), named("test_7_6_boundaries[more behind the end]")),
     Class("a type that cannot be read", BODY, defect("a Content-Type cannot be read")),
     Class("a structured header that is an encoded word", BODY, defect("structured header is written as")),
     Class(
@@ -238,8 +238,8 @@ CLASSES: Final = (
     Class("backslashes in a file name", ("attachments",), source(rb"name=\"[^\"\n]*\\[^\"\\]")),
     Class("winmail.dat", BODY, source(rb"ms-tnef|winmail\.dat")),
     # Transfer encodings.
-    Class("prose that is declared base64", BODY, defect("said to be base64 and is text")),
-    Class("text behind base64 data", BODY, defect("text follows base64 data")),
+    Class("prose that is declared base64", BODY, defect("declared base64 but is")),
+    Class("text after base64 data", BODY, defect("text follows base64 data")),
     Class("odd soft line breaks in quoted-printable", BODY, source(rb"=([ \t]+\r?$|\r(?!\n))")),
     # Addresses.
     Class("quoted local parts", ADDRESSES, drops_quotes, ("postal-mime",)),
@@ -253,7 +253,7 @@ CLASSES: Final = (
     Class("a comma in a name without quotes", ADDRESSES, splits_name_at_comma),
     # Dates.
     Class("a date that is in doubt or impossible", ("date",), is_null_date),
-    Class("a date that JavaScript does not read", ("date",), is_no_date_of_javascript),
+    Class("a date that JavaScript does not read", ("date",), is_not_a_javascript_date),
     Class(
         "obsolete years, leap seconds, offsets without a sign",
         ("date",),

@@ -36,7 +36,7 @@ RECORDED = (
     "tests/unit/test_fingerprints.py",
     "tests/unit/test_senders.py",
 )  # fmt: skip
-"""Tests whose messages are compared. The hostile and the randomly damaged messages test limits, not readings."""
+"""Tests whose messages are compared. Hostile and randomly damaged messages test limits instead of results."""
 
 UNTIMED = "not takes_long and not linear_time"
 """Tests that measure time are left out: their messages are large, or alike."""
@@ -46,15 +46,15 @@ LONGEST_HOSTILE = 1_000_000
 
 
 def messages_to_read(folder: Path) -> dict[str, bytes]:
-    """Return every message by an id that names where it comes from."""
+    """Return every message by an id that names its origin."""
     return dict(chain(_recorded(folder), _from_tables(), _generated()))
 
 
 def _recorded(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Run the tests in a process of their own, and yield what they parsed."""
+    """Run the tests in a separate process, and yield the messages that they parsed."""
     file = folder / "recorded"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", UNTIMED]
-    ran = subprocess.run(
+    process = subprocess.run(
         [*command, "-p", "tests.integration.recorded_messages", *RECORDED],
         cwd=ROOT,
         env={**os.environ, "RECORDED_MESSAGES": str(file), "PYTEST_ADDOPTS": ""},
@@ -62,7 +62,7 @@ def _recorded(folder: Path) -> Iterator[tuple[str, bytes]]:
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stdout[-2_000:]
+    assert process.returncode == 0, process.stdout[-2_000:]
     numbers: Counter[str] = Counter()
     for line in file.read_text("ascii").splitlines():
         test, mail = json.loads(line)
@@ -71,7 +71,7 @@ def _recorded(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _from_tables() -> Iterator[tuple[str, bytes]]:
-    """Yield a message for each row of the tables that test the readers of single header fields."""
+    """Yield a message for each row of the tables that test the parsers of single header fields."""
     head = "From: kim@example.com\n"
     for name, (value, *_) in LISTS.items():
         yield f"list: {name}", f"{head}To: {value}\nCc: {value}\nSubject: list\n\nx\n".encode()

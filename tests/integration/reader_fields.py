@@ -1,4 +1,4 @@
-"""What Mailroom and two other readers read of a message, made comparable."""
+"""Comparable values of the fields that Mailroom and two other readers read."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _ISO_DATE: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z")
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """One field of one message that another reader reads in another way.
+    """A field of a message that another reader reads differently.
 
     Attributes:
-        id: where the message comes from (`reader_corpus`).
+        id: the origin of the message (`reader_corpus`).
         mail: the message.
-        message: what Mailroom reads.
+        message: the message as Mailroom reads it.
         reader: the other reader's name.
         field: the field's name, or "error" if the other reader refuses the message.
         ours: our value.
@@ -59,9 +59,9 @@ class Disagreement:
 
 
 def read_with_others(folder: Path, mails: Iterable[bytes]) -> list[dict[str, Any]]:
-    """Return what the other readers read, by reader, for each message; all in one process.
+    """Return the values of the other readers for each message, by reader; all in one process.
 
-    Node.js looks up ES modules beside the script alone, hence the links.
+    Node.js searches for ES modules only next to the script, hence the links.
     """
     (folder / SCRIPT.name).symlink_to(SCRIPT)
     (folder / "node_modules").symlink_to(MODULES)
@@ -72,13 +72,13 @@ def read_with_others(folder: Path, mails: Iterable[bytes]) -> list[dict[str, Any
     # mailparser and postal-mime read dates without a zone as local time.
     environment = {**os.environ, "TZ": "UTC"}
     command = ["node", "--preserve-symlinks-main", "--preserve-symlinks", str(folder / SCRIPT.name), str(file)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert ran.returncode == 0, ran.stderr
-    return [json.loads(line) for line in ran.stdout.split("\n") if line]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert process.returncode == 0, process.stderr
+    return [json.loads(line) for line in process.stdout.split("\n") if line]
 
 
 def our_values(message: Message) -> Values:
-    """Return what Mailroom reads."""
+    """Return the values that Mailroom reads."""
     return {
         "subject": plain(message.subject),
         "from": [(plain(author.name), comparable_address(author.address or "")) for author in message.from_],
@@ -93,7 +93,7 @@ def our_values(message: Message) -> Values:
 
 
 def their_values(read: dict[str, Any]) -> Values:
-    """Return what another reader reads."""
+    """Return the values that another reader reads."""
     date = _ISO_DATE.fullmatch(read["date"] or "")
     return {
         "subject": plain(read["subject"]),
@@ -126,8 +126,8 @@ def is_made_from_html(message: Message) -> bool:
 def plain(text: str) -> str:
     """Return text in NFC, with single spaces.
 
-    Before that, C1 control characters become what Windows-1252 has at their place, as the Encoding Standard reads
-    ISO-8859-1. Node.js 20 leaves them (https://github.com/nodejs/node/issues/56542).
+    C1 control characters are replaced by the characters of Windows-1252 first, as the Encoding Standard decodes
+    ISO-8859-1. Node.js 20 keeps them (https://github.com/nodejs/node/issues/56542).
     """
     return " ".join(unicodedata.normalize("NFC", text.translate(_C1)).split())
 

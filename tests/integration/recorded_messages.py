@@ -18,8 +18,8 @@ import pytest
 from shared.mime import parser
 from shared.mime.parser import Message
 
-LONGEST = 200_000
-"""Bytes of a message that is recorded. Longer ones test limits and memory."""
+MAX_SIZE = 200_000
+"""Maximum size of a recorded message in bytes. Longer messages test limits and memory."""
 
 _parse = parser.parse
 _current_test = ""
@@ -29,7 +29,7 @@ _recorded: set[bytes] = set()
 def recording_parse(data: bytes | mmap.mmap | memoryview) -> Message:
     """Record a message, and parse it."""
     mail = bytes(data)
-    if _current_test and len(mail) <= LONGEST and mail not in _recorded:
+    if _current_test and len(mail) <= MAX_SIZE and mail not in _recorded:
         _recorded.add(mail)
         with Path(os.environ["RECORDED_MESSAGES"]).open("a", encoding="ascii") as file:
             file.write(json.dumps([_current_test, base64.b64encode(mail).decode("ascii")]) + "\n")
@@ -40,13 +40,13 @@ parser.parse = recording_parse
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out the tests that draw their messages at random."""
+    """Deselect the tests that generate their messages at random."""
     items[:] = [item for item in items if not getattr(getattr(item, "obj", None), "is_hypothesis_test", False)]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Name the test that parses."""
+    """Store the id of the running test."""
     global _current_test  # noqa: PLW0603 - hooks share state through the module; one test runs at a time
     _current_test = item.nodeid
     try:

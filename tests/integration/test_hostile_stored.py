@@ -1,4 +1,4 @@
-"""Every kind of hostile mail, collected and routed: what is written is bounded by its size (rule 7.8)."""
+"""The bytes written for every kind of hostile mail are bounded by its size (rule 7.8)."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tests.sizes import size
 from tests.unit.mime.hostile import KINDS
 
 SIZE = size(50_000, soak=1_000_000)
-MOST = 200
-"""Recipients with a result, and attachments with a blob of their own."""
+LIMIT = 200
+"""Maximum number of recipients with a result, and of attachments that are blobs of their own."""
 
 OTHERS = 5
-"""The raw bytes, message.json, an archive, and up to two records."""
+"""Number of other blobs: the raw bytes, message.json, an archive, and up to two records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a message left in storage.
+    """The blobs that a message leaves in storage.
 
     Attributes:
         size: bytes received.
         parsed: bytes of message.json.
         results: number of results, one for each recipient served.
-        apart: number of attachments with a blob of their own.
+        separate: number of attachments that are blobs of their own.
         attachments: number of attachments.
         paths: number of blobs.
         writes: number of blob writes.
@@ -39,38 +39,38 @@ class Stored:
     size: int
     parsed: int
     results: int
-    apart: int
+    separate: int
     attachments: int
     paths: int
     writes: int
     written: int
 
     @property
-    def most_written(self) -> int:
+    def max_written(self) -> int:
         """Return the bytes that may be written."""
         return 8 * self.size + 4_000 * max(self.results, 1) + 2_000 * self.attachments
 
     @property
-    def most_writes(self) -> int:
+    def max_writes(self) -> int:
         """Return the number of blobs that may be written."""
-        return self.results + self.apart + OTHERS
+        return self.results + self.separate + OTHERS
 
 
 def stored(world: RoutingFixture, data: bytes) -> Stored:
-    """Collect and route a message, and return what was written."""
+    """Drain and route a message, and return the blobs that were written."""
     world.values["ROUTES__sales__ADDRESS"] = "*@example.com"
     blobs = CountingBlobs(world.stores.blobs)
     world.servers["support"].deliver(data)
     world.run("support", stores=replace(world.stores, blobs=blobs))
     sizes = dict(blobs.sizes)
     [parsed] = [path for path in sizes if path.endswith("/message.json")]
-    apart = [path for path in sizes if "/attachments/" in path and not path.endswith("/archive.zip")]
+    separate = [path for path in sizes if "/attachments/" in path and not path.endswith("/archive.zip")]
     return Stored(
         size=len(data),
         parsed=sizes[parsed],
         results=sum(path.startswith("routed/") for path in sizes),
-        apart=len(apart),
-        attachments=max(len(world.read(parsed)["attachments"]), len(apart)),
+        separate=len(separate),
+        attachments=max(len(world.read(parsed)["attachments"]), len(separate)),
         paths=len(sizes),
         writes=len(blobs.sizes),
         written=blobs.written,
@@ -79,17 +79,17 @@ def stored(world: RoutingFixture, data: bytes) -> Stored:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[RoutingFixture]:
-    made = RoutingFixture(tmp_path)
-    yield made
-    made.stores.close()
+    world = RoutingFixture(tmp_path)
+    yield world
+    world.stores.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_7_8_what_is_written_is_bounded_by_the_size(world: RoutingFixture, kind: str) -> None:
+def test_7_8_written_bytes_are_bounded_by_the_size(world: RoutingFixture, kind: str) -> None:
     data = KINDS[kind](SIZE)
     message = stored(world, data)
     assert message.parsed <= 4 * len(data) + 128 * 1024
-    assert message.results <= MOST
-    assert message.apart <= MOST
-    assert message.writes == message.paths <= message.most_writes
-    assert message.written <= message.most_written
+    assert message.results <= LIMIT
+    assert message.separate <= LIMIT
+    assert message.writes == message.paths <= message.max_writes
+    assert message.written <= message.max_written

@@ -1,6 +1,4 @@
-"""The words of a page's text are those of the tree that the HTML standard gives it (rule 7.3,
-docs/reference/parsing.md).
-"""
+"""The words of a page's text are those of its tree by the HTML standard (rule 7.3, docs/reference/parsing.md)."""
 
 from __future__ import annotations
 
@@ -22,14 +20,14 @@ SCRIPT = ROOT / "tests" / "servers" / "html_words.mjs"
 
 COUNT = 900
 AGREEMENT = 0.97
-"""Of tag soup, a third of it well formed. What remains is text that the tree moves out of a broken table or link."""
+"""Required share of agreeing pages; a third is well formed. The tree moves text out of broken tables and links."""
 
 _TARGET = re.compile(r"\s?<(?:https?://|mailto:)[^>]*>")
 
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder from which Node.js finds the script and parse5 (ES modules are looked up beside the script alone)."""
+    """Link the script and parse5 into a folder: Node.js searches for ES modules only next to the script."""
     folder = tmp_path_factory.mktemp("parse5")
     (folder / SCRIPT.name).symlink_to(SCRIPT)
     (folder / "node_modules").symlink_to(MODULES)
@@ -37,12 +35,12 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words_of_trees(oracle: Path, pages: Sequence[str]) -> list[list[str]]:
-    """The words of each page's tree, in order."""
+    """Return the words of each page's tree in order."""
     command = ["node", "--preserve-symlinks-main", "--preserve-symlinks", str(oracle)]
     lines = "".join(json.dumps(page) + "\n" for page in pages)
-    ran = subprocess.run(command, input=lines, capture_output=True, text=True, check=False, cwd=oracle.parent)
-    assert ran.returncode == 0, ran.stderr
-    return [words(json.loads(line)) for line in ran.stdout.split("\n") if line]
+    process = subprocess.run(command, input=lines, capture_output=True, text=True, check=False, cwd=oracle.parent)
+    assert process.returncode == 0, process.stderr
+    return [words(json.loads(line)) for line in process.stdout.split("\n") if line]
 
 
 def words(text: str) -> list[str]:
@@ -128,17 +126,17 @@ def test_7_3_inline_elements_neither_glue_nor_cut_words(oracle: Path) -> None:
 def test_7_3_blocks_breaks_cells_and_items_cut_words(oracle: Path) -> None:
     expected = ["before", "within", "after"]
     shown = {name: [word for word in words(html_to_text(page)) if word.strip("*-")] for name, page in CUTTING.items()}
-    assert {name: found for name, found in shown.items() if found != expected} == {}
+    assert {name: actual for name, actual in shown.items() if actual != expected} == {}
     assert [words(html_to_text(page)) for page in CUTTING.values()] == words_of_trees(oracle, list(CUTTING.values()))
 
 
 QUOTES = {
-    "behind a value without quotes": '<font color=#336699">shown</font> <a href="/x">too</a>',
-    "twice behind a value": '<a href="/x"">shown</a> <b title="y">too</b>',
+    "after a value without quotes": '<font color=#336699">shown</font> <a href="/x">too</a>',
+    "twice after a value": '<a href="/x"">shown</a> <b title="y">too</b>',
     "in a value without quotes": "<p align=le\"ft>shown</p><p align='center'>too</p>",
     "in a name": '<p cla"ss=x>shown</p><p title="a">too</p>',
     "alone": '<p ">shown</p><p title="a">too</p>',
-    "behind white space": '<p title = "a > b" >shown</p><p>too</p>',
+    "after white space": '<p title = "a > b" >shown</p><p>too</p>',
     "of the other kind": "<p title='a\"b'>shown</p><p title=\"c'd\">too</p>",
     "never closed before another tag's": '<p width="80% noshade align="left">shown <b>too</b>',
     "an equals sign first": '<p ="x">shown</p> <p =>too</p>',
@@ -147,7 +145,7 @@ QUOTES = {
 
 
 @pytest.mark.parametrize("page", QUOTES.values(), ids=QUOTES)
-def test_7_3_a_quote_counts_only_right_behind_an_equals_sign(oracle: Path, page: str) -> None:
+def test_7_3_a_quote_counts_only_right_after_an_equals_sign(oracle: Path, page: str) -> None:
     assert words(html_to_text(page)) == ["shown", "too"]
     assert words_of_trees(oracle, [page]) == [["shown", "too"]]
 
@@ -168,7 +166,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("page", RAW.values(), ids=RAW)
-def test_7_3_what_is_in_a_tag_is_never_text_and_what_is_not_always_is(oracle: Path, page: str) -> None:
+def test_7_3_text_within_tags_is_hidden_and_other_text_is_shown(oracle: Path, page: str) -> None:
     assert words(html_to_text(page)) == ["before", "after"]
     assert words_of_trees(oracle, [page]) == [["before", "after"]]
 

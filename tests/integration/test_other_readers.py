@@ -1,4 +1,4 @@
-"""Mailroom reads as mailparser and postal-mime do, or a class of docs/reference/parsing.md gives the verdict (rule
+"""Mailroom agrees with mailparser and postal-mime, or a class of docs/reference/parsing.md has the verdict (rule
 7.3).
 """
 
@@ -26,11 +26,11 @@ from tests.integration.reader_fields import (
 pytestmark = pytest.mark.servers  # for the packages that `tools/servers.sh` installs
 
 ORDINARY = ("sample ", "mixed ", "mix ")
-"""Beginnings of the ids of generated mail that nothing is wrong with."""
+"""Beginnings of the ids of generated ordinary mail."""
 
 MESSAGES = 2_300
 AGREEMENT = 0.84
-"""Of the fields of all messages. Those of the unit tests are built to be hard to read."""
+"""Required share of agreeing fields of all messages. Those of the unit tests are built to be hard to read."""
 
 ORDINARY_AGREEMENT = 0.94
 
@@ -39,12 +39,12 @@ VERDICTS = ("ours", "theirs", "taste")
 
 @dataclass(slots=True)
 class Comparison:
-    """What was compared.
+    """The result of a comparison.
 
     Attributes:
-        messages: how many messages were read.
-        fields: how many fields were compared, by message and reader.
-        disagreements: the fields that another reader reads in another way, and the messages that it refuses.
+        messages: number of messages.
+        fields: number of compared fields by message and reader.
+        disagreements: the fields that another reader reads differently, and the messages that it refuses.
     """
 
     messages: int = 0
@@ -64,10 +64,11 @@ def compare(folder: Path) -> Comparison:
                 result.disagreements.append(Disagreement(name, mail, message, reader, "error", "", error, {}))
                 continue
             theirs = their_values(read[reader])
-            for each in compared_fields(message, ours, theirs):
+            for field_name in compared_fields(message, ours, theirs):
                 result.fields[name, reader] += 1
-                if ours[each] != theirs[each]:
-                    case = Disagreement(name, mail, message, reader, each, ours[each], theirs[each], theirs)
+                our_value, their_value = ours[field_name], theirs[field_name]
+                if our_value != their_value:
+                    case = Disagreement(name, mail, message, reader, field_name, our_value, their_value, theirs)
                     result.disagreements.append(case)
     return result
 
@@ -75,18 +76,18 @@ def compare(folder: Path) -> Comparison:
 def test_7_3_each_disagreement_belongs_to_a_class_and_most_fields_agree(tmp_path: Path) -> None:
     # A single test: each worker of pytest-xdist that runs a part of it would read all messages.
     comparison = compare(tmp_path)
-    first = [next((each for each in CLASSES if each.matches(case)), None) for case in comparison.disagreements]
-    unexplained = [case for case, found in zip(comparison.disagreements, first, strict=True) if found is None]
+    first = [next((entry for entry in CLASSES if entry.matches(case)), None) for case in comparison.disagreements]
+    unexplained = [case for case, entry in zip(comparison.disagreements, first, strict=True) if entry is None]
     assert not unexplained, "\n".join(map(str, unexplained[:20]))
 
-    assert [each.name for each in CLASSES if each not in first] == [], "no message shows these classes any more"
+    assert [entry.name for entry in CLASSES if entry not in first] == [], "these classes occur in no message"
 
     assert comparison.messages >= MESSAGES
     assert_agreement(comparison, ("",), AGREEMENT)
     assert_agreement(comparison, ORDINARY, ORDINARY_AGREEMENT)
 
     cases = zip(comparison.disagreements, first, strict=True)
-    ordinary = {found.name for case, found in cases if found and case.id.startswith(ORDINARY)}
+    ordinary = {entry.name for case, entry in cases if entry and case.id.startswith(ORDINARY)}
     assert ordinary == {"no visible plain text", "a charset that the other reader lacks", "line ends of files"}
 
 
@@ -94,7 +95,9 @@ def assert_agreement(comparison: Comparison, beginnings: tuple[str, ...], agreem
     """Fail if less than a share of the fields agrees, in messages whose id has one of some beginnings."""
     for reader in READERS:
         compared = sum(
-            count for (name, each), count in comparison.fields.items() if each == reader and name.startswith(beginnings)
+            count
+            for (name, other), count in comparison.fields.items()
+            if other == reader and name.startswith(beginnings)
         )
         differ = sum(
             case.reader == reader and case.field != "error" and case.id.startswith(beginnings)
@@ -106,8 +109,8 @@ def assert_agreement(comparison: Comparison, beginnings: tuple[str, ...], agreem
 
 def test_7_3_the_docs_give_a_verdict_on_each_class() -> None:
     docs = (ROOT / "docs" / "reference" / "parsing.md").read_text("utf-8")
-    section = docs.partition("## Beside mailparser and postal-mime\n")[2].partition("\n## ")[0]
+    section = docs.partition("## Comparison with mailparser and postal-mime\n")[2].partition("\n## ")[0]
     rows = [re.split(r"\s*\|\s*", line.strip("| ")) for line in section.splitlines() if line.startswith("|")]
     rows = rows[rows.index(["class", "ours", "theirs", "verdict"]) + 2 :]
-    assert [row[0] for row in rows] == [each.name for each in CLASSES]
+    assert [row[0] for row in rows] == [entry.name for entry in CLASSES]
     assert all(len(row) == 4 and row[3].startswith(VERDICTS) for row in rows)

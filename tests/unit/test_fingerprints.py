@@ -1,4 +1,4 @@
-"""The fingerprints by which two messages are the same (rules 4.1, 4.3)."""
+"""Fingerprints by which two messages are the same (rules 4.1, 4.3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.dispatch.routing_input import visible_content
 from shared.mime.parser import parse
 from shared.routing.fingerprints import Comparison, Fingerprint, VisibleContent, fingerprints
 
-SEEN = VisibleContent(
+ORIGINAL = VisibleContent(
     senders=("ann@customer.example",),
     to=("sales@example.com", "billing@example.com"),
     cc=("support@example.com",),
@@ -29,83 +29,83 @@ def kinds(content: VisibleContent, message: str = "x") -> dict[str, str]:
     return {fingerprint.kind: fingerprint.digest for fingerprint in fingerprints(message, content)}
 
 
-def test_4_1_the_one_order_in_which_claims_are_taken() -> None:
-    assert list(kinds(SEEN)) == ["raw", "content", "message-id"]
-    assert kinds(SEEN)["raw"] == "x"
+def test_4_1_the_order_of_claims() -> None:
+    assert list(kinds(ORIGINAL)) == ["raw", "content", "message-id"]
+    assert kinds(ORIGINAL)["raw"] == "x"
 
 
 @pytest.mark.parametrize(
     "same",
     [
-        replace(SEEN, to=("billing@example.com", "sales@example.com", "sales@example.com")),
-        replace(SEEN, subject="Ten  chairs "),
-        replace(SEEN, bodies=("We would\r\n  like ten chairs.\n\n", "")),
-        replace(SEEN, attachments=(("logo.png", "bb"), ("order.pdf", "aa"))),
+        replace(ORIGINAL, to=("billing@example.com", "sales@example.com", "sales@example.com")),
+        replace(ORIGINAL, subject="Ten  chairs "),
+        replace(ORIGINAL, bodies=("We would\r\n  like ten chairs.\n\n", "")),
+        replace(ORIGINAL, attachments=(("logo.png", "bb"), ("order.pdf", "aa"))),
     ],
 )
-def test_4_1_changes_by_relaying_servers_make_no_difference(same: VisibleContent) -> None:
-    assert kinds(same, "y") == {**kinds(SEEN), "raw": "y"}
+def test_4_1_changes_in_transit_make_no_difference(same: VisibleContent) -> None:
+    assert kinds(same, "y") == {**kinds(ORIGINAL), "raw": "y"}
 
 
-def test_4_1_a_footer_that_a_gateway_adds_leaves_the_message_id() -> None:
-    other = kinds(replace(SEEN, bodies=("We would like ten chairs.\n--\nScanned.", "")), "y")
-    assert other["content"] != kinds(SEEN)["content"]
-    assert other["message-id"] == kinds(SEEN)["message-id"]
+def test_4_1_a_gateway_footer_keeps_the_message_id_fingerprint() -> None:
+    other = kinds(replace(ORIGINAL, bodies=("We would like ten chairs.\n--\nScanned.", "")), "y")
+    assert other["content"] != kinds(ORIGINAL)["content"]
+    assert other["message-id"] == kinds(ORIGINAL)["message-id"]
 
 
-def test_4_1_another_message_id_leaves_the_content() -> None:
-    other = kinds(replace(SEEN, message_id="2@customer.example"), "y")
-    assert other["content"] == kinds(SEEN)["content"]
-    assert other["message-id"] != kinds(SEEN)["message-id"]
+def test_4_1_another_message_id_keeps_the_content_fingerprint() -> None:
+    other = kinds(replace(ORIGINAL, message_id="2@customer.example"), "y")
+    assert other["content"] == kinds(ORIGINAL)["content"]
+    assert other["message-id"] != kinds(ORIGINAL)["message-id"]
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        replace(SEEN, sent=datetime(2026, 11, 24, 9, 0, 1, tzinfo=UTC)),
-        replace(SEEN, senders=("bob@customer.example",)),
-        replace(SEEN, to=("sales@example.com",)),
-        replace(SEEN, cc=()),
-        replace(SEEN, to=SEEN.cc, cc=SEEN.to),
-        replace(SEEN, subject="Eleven chairs"),
-        replace(SEEN, attachments=(("order2.pdf", "aa"), ("logo.png", "bb"))),
-        replace(SEEN, attachments=SEEN.attachments[:1]),
+        replace(ORIGINAL, sent=datetime(2026, 11, 24, 9, 0, 1, tzinfo=UTC)),
+        replace(ORIGINAL, senders=("bob@customer.example",)),
+        replace(ORIGINAL, to=("sales@example.com",)),
+        replace(ORIGINAL, cc=()),
+        replace(ORIGINAL, to=ORIGINAL.cc, cc=ORIGINAL.to),
+        replace(ORIGINAL, subject="Eleven chairs"),
+        replace(ORIGINAL, attachments=(("order2.pdf", "aa"), ("logo.png", "bb"))),
+        replace(ORIGINAL, attachments=ORIGINAL.attachments[:1]),
     ],
 )
 def test_4_3_the_same_message_id_with_anything_else_visible_is_another_message(other: VisibleContent) -> None:
-    assert kinds(other)["message-id"] != kinds(SEEN)["message-id"]
+    assert kinds(other)["message-id"] != kinds(ORIGINAL)["message-id"]
 
 
 @pytest.mark.parametrize(
-    ("content", "left"),
+    ("content", "expected"),
     [
-        (replace(SEEN, message_id=None), ["raw", "content"]),
-        (replace(SEEN, sent=None), ["raw"]),
-        (replace(SEEN, senders=()), ["raw", "message-id"]),
-        (replace(SEEN, whole=False), ["raw", "message-id"]),
+        (replace(ORIGINAL, message_id=None), ["raw", "content"]),
+        (replace(ORIGINAL, sent=None), ["raw"]),
+        (replace(ORIGINAL, senders=()), ["raw", "message-id"]),
+        (replace(ORIGINAL, whole=False), ["raw", "message-id"]),
     ],
 )
-def test_4_3_an_unparseable_header_is_ignored_in_comparisons(content: VisibleContent, left: list[str]) -> None:
-    assert list(kinds(content)) == left
+def test_4_3_unreadable_headers_make_no_messages_the_same(content: VisibleContent, expected: list[str]) -> None:
+    assert list(kinds(content)) == expected
 
 
 @pytest.mark.parametrize(
-    ("head", "left"),
+    ("head", "expected"),
     [
         ("Message-ID: <1@x>\nMessage-ID: <1@x>\n", ["raw", "content"]),
         ("Message-ID: \n", ["raw", "content"]),
         ("Message-ID: <1@x>\n", ["raw", "content", "message-id"]),
     ],
 )
-def test_4_3_a_message_id_that_is_missing_empty_or_repeated_is_ignored(head: str, left: list[str]) -> None:
+def test_4_3_a_missing_empty_or_repeated_message_id_has_no_fingerprint(head: str, expected: list[str]) -> None:
     raw = f"From: a@b.example\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n{head}\ntext\n".encode()
     content = visible_content(parse(raw))
-    assert list(kinds(content)) == left
+    assert list(kinds(content)) == expected
     assert content.sent == datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
     assert replace(content, sent=content.sent + timedelta(seconds=1)) != content
 
 
-def test_4_4_the_same_mail_with_other_mime_boundaries_is_the_same() -> None:
+def test_4_4_the_same_mail_with_other_boundaries_is_the_same() -> None:
     def built(boundary: str) -> bytes:
         return (
             "From: a@b.example\nTo: sales@example.com\nDate: Tue, 24 Nov 2026 09:00:00 +0100\n"
@@ -118,7 +118,7 @@ def test_4_4_the_same_mail_with_other_mime_boundaries_is_the_same() -> None:
     )
 
 
-def test_4_1_a_message_past_a_cap_has_no_content_fingerprint() -> None:
+def test_4_1_a_message_beyond_a_limit_has_no_content_fingerprint() -> None:
     parts = b"".join(b"--b\r\n\r\nx\r\n" for _ in range(10_100))
     raw = b"From: a@b.example\r\nDate: Tue, 24 Nov 2026 09:00:00 +0100\r\nMessage-ID: <1@x>\r\n"
     raw += b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n"
@@ -127,17 +127,17 @@ def test_4_1_a_message_past_a_cap_has_no_content_fingerprint() -> None:
 
 def comparison(text: str, *attachments: str, sender: str = "") -> Comparison:
     content = replace(
-        SEEN, bodies=(text, ""), attachments=[("a.pdf", digest) for digest in attachments], authenticated=sender
+        ORIGINAL, bodies=(text, ""), attachments=[("a.pdf", digest) for digest in attachments], authenticated=sender
     )
-    found = fingerprints("x", content)[-1].comparison
-    assert found is not None
-    assert Comparison.from_json(json.loads(json.dumps(found.as_json()))) == found
-    return found
+    compared = fingerprints("x", content)[-1].comparison
+    assert compared is not None
+    assert Comparison.from_json(json.loads(json.dumps(compared.to_json()))) == compared
+    return compared
 
 
-def are_same(one: Comparison, other: Comparison) -> bool:
-    assert one.is_same(other) == other.is_same(one)
-    return one.is_same(other)
+def are_same(first: Comparison, second: Comparison) -> bool:
+    assert first.is_same(second) == second.is_same(first)
+    return first.is_same(second)
 
 
 BODY = "Dear team,\nwe would like\nten chairs.\n\nKind regards\nAnn"
@@ -156,7 +156,7 @@ MANY = "\n\n".join(f"paragraph {number}" for number in range(200))
         BODY.replace("\n\n", "\n \t\n") + "\n\nScanned.",
         "Dear team, we\nwould like ten  chairs.\n\nKind regards\nAnn\n***\nScanned",
         BODY.partition("\n\n")[0],
-        BODY + "\nScanned by the gateway,\nand found clean.",
+        BODY + "\nScanned by the gateway,\nand compared clean.",
         "[External]\n" + BODY,
         "[External]\nBeware.\n" + BODY + "\n" + "Scanned.\n" * 2,
     ],
@@ -201,13 +201,13 @@ def test_4_1_lines_at_an_edge_are_a_banner_or_a_footer_if_they_are_few() -> None
 
 @pytest.mark.parametrize("added", ["footer", "\n\n".join(f"footer {number}" for number in range(8))])
 @pytest.mark.parametrize("count", [40, 46, 47, 48, 200])
-def test_4_1_a_long_text_is_compared_without_what_was_added_at_its_ends(count: int, added: str) -> None:
+def test_4_1_a_long_text_is_compared_without_additions_at_its_ends(count: int, added: str) -> None:
     text = MANY[: MANY.index(f"\n\nparagraph {count}")] if count < 200 else MANY
     for footer in ("", f"\n\n{added}", "\nfooter"):
         for banner in ("", "banner\n\n", "banner\n\nwith a link\n\n", "banner\n"):
             mixed = len({len(part.strip("\n")) + 2 == len(part) for part in (banner, footer) if part}) == 2
             if mixed and count < 47:
-                continue  # of a short text, either paragraphs or lines were added
+                continue  # in a short text, either paragraphs or lines were added
             other = comparison(f"{banner}{text}{footer}")
             assert are_same(comparison(text), other)
             assert not (banner or footer) or not are_same(comparison(f"{text}\n\nother"), other)
@@ -216,8 +216,8 @@ def test_4_1_a_long_text_is_compared_without_what_was_added_at_its_ends(count: i
 def test_4_3_a_claim_holds_64_digests_at_most() -> None:
     lines = "\n".join(f"line {number}" for number in range(20))
     for count in (1, 2, 46, 47, 48, 49, 1000):
-        found = comparison("\n\n".join(f"{lines} {number}" for number in range(count)))
-        assert len(found.paragraphs) + len(found.edges) + bool(found.whole) <= 64
+        compared = comparison("\n\n".join(f"{lines} {number}" for number in range(count)))
+        assert len(compared.paragraphs) + len(compared.edges) + bool(compared.whole) <= 64
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_4_3_a_claim_holds_64_digests_at_most() -> None:
         "\n\n".join(reversed(MANY.split("\n\n"))),
     ],
 )
-def test_4_3_a_body_with_many_paragraphs_does_not_contain_the_paragraphs_left_out(other: str) -> None:
+def test_4_3_a_body_with_many_paragraphs_contains_no_shorter_body(other: str) -> None:
     assert not are_same(comparison(MANY), comparison(other))
     assert not are_same(comparison(BODY), comparison(MANY)), "nothing of it is among the digests"
 
@@ -242,17 +242,17 @@ def test_4_3_no_paragraph_of_a_long_text_can_be_replaced(count: int) -> None:
     """A digest of 48 paragraphs out of 200 would not show most of these, and a sender may choose which it shows."""
     paragraphs = MANY.split("\n\n")[:count]
     text = comparison("\n\n".join(paragraphs))
-    for place in range(count):
-        changed = [*paragraphs[:place], "pay to the new account", *paragraphs[place + 1 :]]
-        assert not are_same(text, comparison("\n\n".join(changed))), place
+    for index in range(count):
+        changed = [*paragraphs[:index], "pay to the new account", *paragraphs[index + 1 :]]
+        assert not are_same(text, comparison("\n\n".join(changed))), index
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("\U0001f44d", "\U0001f44e"), ("\u2713", "\u2717"), ("?", "!"), ("+", "\u00b1")]
+    ("first", "second"), [("\U0001f44d", "\U0001f44e"), ("\u2713", "\u2717"), ("?", "!"), ("+", "\u00b1")]
 )
-def test_4_3_a_line_of_signs_is_text(one: str, other: str) -> None:
-    assert not are_same(comparison(f"Dear team,\n\n{one}"), comparison(f"Dear team,\n\n{other}"))
-    assert are_same(comparison(one), comparison(f"{one}\n\nScanned."))
+def test_4_3_a_line_of_symbols_is_text(first: str, second: str) -> None:
+    assert not are_same(comparison(f"Dear team,\n\n{first}"), comparison(f"Dear team,\n\n{second}"))
+    assert are_same(comparison(first), comparison(f"{first}\n\nScanned."))
 
 
 def test_4_3_another_attachment_of_the_same_name_is_another_message() -> None:
@@ -265,10 +265,10 @@ def test_4_3_another_attachment_of_the_same_name_is_another_message() -> None:
 
 def test_4_3_without_text_another_html_is_another_message() -> None:
     def pictures(html: str) -> Comparison:
-        content = replace(SEEN, bodies=("", html))
-        found = fingerprints("x", content)[-1].comparison
-        assert found is not None
-        return found
+        content = replace(ORIGINAL, bodies=("", html))
+        compared = fingerprints("x", content)[-1].comparison
+        assert compared is not None
+        return compared
 
     assert are_same(pictures("<img src=cid:1>"), pictures("<img  src=cid:1>\n"))
     assert not are_same(pictures("<img src=cid:1>"), pictures("<a href=//forged.example><img src=cid:1>"))
@@ -282,7 +282,7 @@ def test_4_1_without_text_equal_attachments_make_a_body_the_same() -> None:
     assert not are_same(comparison(""), comparison("Scanned."))
 
 
-def test_4_1_the_same_authenticated_sender_is_the_same_whatever_the_body() -> None:
+def test_4_1_messages_of_the_same_authenticated_sender_are_the_same() -> None:
     ann = comparison("one", sender="customer.example")
     assert are_same(ann, comparison("two", sender="customer.example"))
     assert not are_same(ann, comparison("two", sender="other.example"))
@@ -291,13 +291,13 @@ def test_4_1_the_same_authenticated_sender_is_the_same_whatever_the_body() -> No
 
 
 def test_4_3_a_message_id_alone_does_not_make_two_messages_the_same() -> None:
-    one, other = (fingerprints("x", replace(SEEN, bodies=(text, "")))[-1] for text in ("one", "two"))
-    assert one == other, "their digests are equal"
-    assert not one.is_same(other)
-    assert not Fingerprint(one.kind, one.digest).is_same(one), "a claim without paragraphs"
-    raw = fingerprints("x", SEEN)[0]
+    first, second = (fingerprints("x", replace(ORIGINAL, bodies=(text, "")))[-1] for text in ("one", "two"))
+    assert first == second, "their digests are equal"
+    assert not first.is_same(second)
+    assert not Fingerprint(first.kind, first.digest).is_same(first), "a claim without paragraphs"
+    raw = fingerprints("x", ORIGINAL)[0]
     assert raw.is_same(raw)
-    assert not raw.is_same(fingerprints("y", SEEN)[0])
+    assert not raw.is_same(fingerprints("y", ORIGINAL)[0])
 
 
 def test_7_6_paragraphs_of_hostile_texts_take_linear_time() -> None:

@@ -1,7 +1,7 @@
-"""Mail that was made to cost time, memory or storage: a growing collection, each kind of any size.
+"""Mail that is made to cost time, memory or storage: a growing collection of kinds, each of any size.
 
-A kind is a small function from a size in bytes to a message of about that size. Whoever finds another one adds it here:
-`test_hostile_kinds.py` and `test_hostile_stored.py` hold all kinds to the same limits.
+A kind is a small function from a size in bytes to a message of about that size. Add new kinds here:
+`test_hostile_kinds.py` and `test_hostile_stored.py` check all kinds against the same limits.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ MIXED: Final = HEAD + b"Content-Type: multipart/mixed; boundary=b\n"
 
 
 def repeated(unit: bytes, before: bytes = b"", after: bytes = b"") -> Kind:
-    """Return a kind: the same bytes again and again."""
+    """Return a kind: repetitions of the same bytes."""
     return lambda size: before + unit * max(1, (size - len(before) - len(after)) // len(unit)) + after
 
 
 def numbered(unit: str, before: bytes = b"", after: bytes = b"", *, joint: bytes = b"") -> Kind:
-    """Return a kind: a text with another number (`%d`) each time."""
+    """Return a kind: a text with a different number (`%d`) in each repetition."""
 
     def build(size: int) -> bytes:
-        room = size - len(before) - len(after)
+        remaining = size - len(before) - len(after)
         units = (unit.replace("%d", str(number)).encode() for number in count())
-        return before + joint.join(_within(units, room, len(joint))) + after
+        return before + joint.join(_within(units, remaining, len(joint))) + after
 
     return build
 
 
-def _within(units: Iterator[bytes], room: int, joint: int) -> list[bytes]:
+def _within(units: Iterator[bytes], remaining: int, joint: int) -> list[bytes]:
     kept = []
     for unit in units:
-        room -= len(unit) + joint
-        if room < 0:
+        remaining -= len(unit) + joint
+        if remaining < 0:
             break
         kept.append(unit)
     return kept
@@ -73,7 +73,7 @@ def page(unit: bytes, before: bytes = b"", after: bytes = b"") -> Kind:
 
 
 def parts(unit: bytes, before: bytes = b"") -> Kind:
-    """Return a kind: a multipart of the same part."""
+    """Return a kind: a multipart with repetitions of a part."""
     return repeated(unit, MIXED + b"\n" + before, b"\n--b--\n")
 
 
@@ -89,7 +89,7 @@ def deep(unit: str, end: str = "") -> Kind:
 
 
 def levels(number: int, unit: str, filling: bytes) -> Kind:
-    """Return a kind: some levels, and then the same again and again in the innermost."""
+    """Return a kind: some levels, with repetitions in the innermost level."""
     return repeated(filling, HEAD + "".join(unit.replace("%d", str(level)) for level in range(number)).encode())
 
 
@@ -130,14 +130,14 @@ def _rtf(unit: bytes, size: int, before: bytes) -> bytes:
     plain = (before + unit * 32)[:32]  # four control bytes, each with eight literals
     filled = 207 + len(plain)  # the dictionary begins with 207 bytes
     runs = (struct.pack(">H", (filled + 17 * number - len(unit)) % 4096 << 4 | 15) for number in count())
-    literals = b"".join(b"\0" + plain[at : at + 8] for at in range(0, len(plain), 8))
+    literals = b"".join(b"\0" + plain[position : position + 8] for position in range(0, len(plain), 8))
     references = b"".join(b"\xff" + b"".join(islice(runs, 8)) for _ in range((size - len(literals)) // 17))
     content = literals + references
     return struct.pack("<IIII", len(content) + 12, 0xFFFFFFF, 0x75465A4C, 0) + content
 
 
 def rich(unit: bytes, number: int = 1, before: bytes = rb"{\rtf1 ") -> Kind:
-    """Return a kind: TNEF with compressed text that repeats itself; several of them one after another."""
+    """Return a kind: TNEF with compressed text that repeats itself; optionally several in sequence."""
 
     def build(size: int) -> bytes:
         text = _rtf(unit, size // number * 72 // 100, before)
@@ -162,7 +162,7 @@ def _noise(size: int) -> bytes:
 
 
 def _long_names(size: int) -> bytes:
-    """Pairs of names of 120 bytes whose last character alone differs: a number behind a name takes its place."""
+    """Return pairs of names of 120 bytes that differ only in the last character, which a number replaces."""
     unit = "--b\nContent-Type: a/b; name=" + "x" * 117 + "%s\n\n\n"
     pairs = (2 * (unit % chr(0x4E00 + number)) for number in range(size // 2 // len(unit.encode())))
     return MIXED + b"\n" + "".join(pairs).encode() + b"--b--\n"
@@ -431,7 +431,7 @@ CHARSETS: Final[dict[str, Kind]] = {
     "Thai pages": text(b"\xa1", b"text/html; charset=tis-620"),
     "euro signs": text(b"\x80", b"text/html; charset=windows-1252"),
     "an unknown charset": text(b"\xe9", b"text/plain; charset=x-unknown"),
-    "a charset that is no charset": text(b"\xe9", b"text/plain; charset=idna"),
+    "a codec that is not a charset": text(b"\xe9", b"text/plain; charset=idna"),
     "NULs": text(b"\0"),
     "controls": text(b"\x01"),
     "controls in pages": text(b"\x01", b"text/html"),

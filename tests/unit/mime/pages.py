@@ -1,4 +1,4 @@
-"""HTML as mail programs and newsletters write it, and what a reader must find in its text: for any converter."""
+"""HTML as mail programs and newsletters write it, with the required properties of its text, for any converter."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _DECORATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page.
+    """An HTML page with the expected properties of its text.
 
     Attributes:
-        source: its HTML.
-        lines: what must be read in this order, each on a line of its own.
+        source: the HTML.
+        lines: text that must appear in this order, each on its own line.
         hidden: words that a mail program does not show.
-        targets: addresses of links that must be there.
+        targets: addresses of links that must appear.
     """
 
     source: str
@@ -27,25 +27,25 @@ class Page:
     hidden: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
 
-    def faults(self, text: str) -> set[str]:
-        """What a converter made wrong: `words` (lost, or cut, or glued), `lines`, `hidden`, `links`."""
+    def conversion_errors(self, text: str) -> set[str]:
+        """Return the errors of a converter: `words` (lost, cut or glued), `lines`, `hidden`, `links`."""
         plain = [" ".join(_DECORATION.sub("", line).split()) for line in text.splitlines()]
         words = " ".join(filter(None, plain))
-        found: set[str] = set()
-        at = 0
+        errors: set[str] = set()
+        position = 0
         for line in self.lines:
-            at = words.find(line, at)
-            if at < 0:
-                found.add("words")
+            position = words.find(line, position)
+            if position < 0:
+                errors.add("words")
                 break
-            at += len(line)
+            position += len(line)
         if not set(self.lines) <= set(plain):
-            found.add("lines")
+            errors.add("lines")
         if any(word in text for word in self.hidden):
-            found.add("hidden")
+            errors.add("hidden")
         if not all(target in text for target in self.targets):
-            found.add("links")
-        return found
+            errors.add("links")
+        return errors
 
 
 WORD = """<html xmlns:o="urn:schemas-microsoft-com:office:office" xmlns:w="urn:schemas-microsoft-com:office:word"><head>
@@ -166,29 +166,29 @@ PAGES: dict[str, Page] = {
 _MEGABYTE = 1_000_000
 
 
-def _of(piece: str) -> Callable[[], str]:
+def _repeat(piece: str) -> Callable[[], str]:
     return lambda: piece * (_MEGABYTE // len(piece))
 
 
 HOSTILE: dict[str, Callable[[], str]] = {
-    "div": _of("<div>w"),
-    "b and p": _of("<b><p>w"),
-    "tables in tables": _of("<table><tr><td>w"),
-    "lists in lists": _of("<ul><li>w"),
-    "quotations": _of("<blockquote>w"),
-    "pre": _of("<pre>\n w"),
-    "links in links": _of("<a><div>w"),
-    "fonts": _of("<font color=red>w"),
-    "drawings": _of("<svg><p>w"),
+    "div": _repeat("<div>w"),
+    "b and p": _repeat("<b><p>w"),
+    "tables in tables": _repeat("<table><tr><td>w"),
+    "lists in lists": _repeat("<ul><li>w"),
+    "quotations": _repeat("<blockquote>w"),
+    "pre": _repeat("<pre>\n w"),
+    "links in links": _repeat("<a><div>w"),
+    "fonts": _repeat("<font color=red>w"),
+    "drawings": _repeat("<svg><p>w"),
     "attributes": lambda: "<p " + " ".join(f"a{number}" for number in range(140_000)) + ">w",
     "one attribute": lambda: "<p " + "a=b " * (_MEGABYTE // 4) + ">w",
-    "open quotes": _of('<a "'),
-    "open comments": _of("<!--"),
-    "open brackets": _of("<"),
-    "numbers": _of("&#99"),
-    "ordinary rows": _of(
+    "open quotes": _repeat('<a "'),
+    "open comments": _repeat("<!--"),
+    "open brackets": _repeat("<"),
+    "numbers": _repeat("&#99"),
+    "ordinary rows": _repeat(
         "<table><tr><td style='padding:4px'><p>Words &amp; <a href='https://x.example/1'>more</a>"
         "</p></td></tr></table>\n"
     ),
 }
-"""A megabyte each, as nobody but an attacker (or a broken template) writes it; each `w` is text."""
+"""Pages of a megabyte, as only an attacker or a broken template writes them. Each `w` is text."""

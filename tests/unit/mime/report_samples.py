@@ -1,4 +1,4 @@
-"""Reports as mail systems really send them, and reports to order."""
+"""Reports as mail systems send them, and reports built from parts."""
 
 from shared.mime.parser import parse
 from shared.mime.reports import Report
@@ -201,7 +201,7 @@ def reported(source: str | bytes) -> Report:
 
 
 def delivery(fields: str, *, third: str = "", header: str = "", kind: str = "message/delivery-status") -> str:
-    """A delivery report with the given fields, third part and further header lines."""
+    """Return a delivery report with these fields, third part and further header lines."""
     return (
         f"{header}Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n"
         f"--b\n\nSorry.\n--b\nContent-Type: {kind}\n\n{fields}\n{third and f'--b{chr(10)}{third}{chr(10)}'}--b--\n"

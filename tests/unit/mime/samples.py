@@ -1,4 +1,4 @@
-"""Valid mail of every kind that is common, generated: the same bytes for the same generator."""
+"""Generated valid mail of every common kind. The same generator gives the same bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHARSETS = {
     "gb2312": _CHINESE,
     "euc-kr": _KOREAN,
 }
-"""Charsets, and words that can be written in them."""
+"""Charsets, and words that they can encode."""
 
 _NOISE = random.Random(7).randbytes(1_000_000)
 _SMALL = 40_000
@@ -47,23 +47,25 @@ class Piece:
 
 
 def sample(source: random.Random, size: int = 3_000) -> bytes:
-    """A message of about `size` octets: text, mostly HTML beside it, and from some size on attachments."""
+    """Return a message of about `size` bytes: text, mostly with HTML, and attachments in larger messages."""
     charset = source.choice(["us-ascii", *["utf-8"] * 4, *CHARSETS])
-    room = size if size < _SMALL and source.random() < 0.7 else min(size // 4, 12_000)
-    text = _text(source, charset, room if source.random() < 0.3 else room // 4)
+    remaining = size if size < _SMALL and source.random() < 0.7 else min(size // 4, 12_000)
+    text = _text(source, charset, remaining if source.random() < 0.3 else remaining // 4)
     body = text
-    if len(text.content) <= room // 2:
-        body = multipart(source, "alternative", [text, _html(source, charset, max(room - len(text.content), 200))])
-    left = size - len(body.content)
-    if left > size // 4:
-        attached = [_attachment(source, left // count) for count in [source.randint(1, 3)] for _ in range(count)]
+    if len(text.content) <= remaining // 2:
+        body = multipart(source, "alternative", [text, _html(source, charset, max(remaining - len(text.content), 200))])
+    remaining_size = size - len(body.content)
+    if remaining_size > size // 4:
+        attached = [
+            _attachment(source, remaining_size // count) for count in [source.randint(1, 3)] for _ in range(count)
+        ]
         body = multipart(source, "mixed", [body, *attached])
     mail = (_headers(source, charset) + body.head).encode() + b"\n" + body.content
     return mail if source.random() < 0.1 else mail.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
 def multipart(source: random.Random, kind: str, parts: list[Piece]) -> Piece:
-    """Parts in one."""
+    """Return a multipart with these parts."""
     boundary = f"{source.choice(['--=_', '', '=_Part_', 'b', '0000'])}{source.randrange(10**9)}"
     delimiter = f"\n--{boundary}\n".encode()
     inner = delimiter.join([source.choice([b"", b"a preamble\n"]), *(part.bytes() for part in parts)])
@@ -99,7 +101,7 @@ def _headers(source: random.Random, charset: str) -> str:
 
 
 def _word(source: random.Random, charset: str, count: int = 2) -> str:
-    """Some words for a header, encoded where that is needed."""
+    """Return words for a header, encoded if necessary."""
     words = " ".join(source.choices(CHARSETS[charset].split(), k=count))
     if words.isascii():
         return words
@@ -111,14 +113,14 @@ def _word(source: random.Random, charset: str, count: int = 2) -> str:
 
 @functools.cache
 def _lines(charset: str, seed: int) -> str:
-    """Some twenty kilobytes of text."""
+    """Return about twenty kilobytes of text."""
     source = random.Random(seed)
     words = CHARSETS[charset].split()
     return "\n".join(" ".join(source.choices(words, k=source.randint(0, 12))) for _ in range(300)) + "\n"
 
 
 def _written(source: random.Random, kind: str, charset: str, text: str) -> Piece:
-    """Text as a part, in some transfer encoding that suits it."""
+    """Return text as a part in a suitable transfer encoding."""
     data = text.encode(charset, "replace")
     encoding = source.choice(["8bit", "quoted-printable", "base64", "quoted-printable"])
     if charset in {"us-ascii", "iso-2022-jp"}:
@@ -154,12 +156,12 @@ def _cut(charset: str, seed: int, size: int) -> str:
 
 
 def _attachment(source: random.Random, size: int) -> Piece:
-    """A file, in base64; seldom a message or a calendar."""
+    """Return a file in base64, occasionally a message or a calendar."""
     start = source.randrange(500_000)
-    what = source.random()
-    if what < 0.04 and size < _SMALL:
+    share = source.random()
+    if share < 0.04 and size < _SMALL:
         return Piece("Content-Type: message/rfc822\nContent-Disposition: attachment\n", sample(source, max(size, 500)))
-    if what < 0.08:
+    if share < 0.08:
         event = "BEGIN:VCALENDAR\nMETHOD:REQUEST\nEND:VCALENDAR\n"
         return Piece('Content-Type: text/calendar; charset=utf-8; method="REQUEST"\n', event.encode())
     need = size * 57 // 78

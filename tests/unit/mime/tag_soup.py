@@ -1,4 +1,4 @@
-"""Random HTML pages, from well-formed newsletters to tag soup: the same ones for the same seed."""
+"""Random HTML pages, from well-formed newsletters to tag soup. The same seed gives the same page."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class _Soup:
         if chance < self._wild / 3:
             return start + content  # never closed
         if chance < self._wild / 2:
-            return f"{start}{content}</{self._source.choice(_INLINE + _BLOCKS)}>"  # closed by another
+            return f"{start}{content}</{self._source.choice(_INLINE + _BLOCKS)}>"  # closed by another tag
         return f"{start}{content}</{name}{' ' if chance > 0.97 else ''}>"
 
     def _inline(self, depth: int) -> str:

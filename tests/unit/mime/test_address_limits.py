@@ -1,4 +1,4 @@
-"""Lists of addresses that are long: what is cut, what is not, and that the short way reads what the long one does."""
+"""Long lists of addresses: which are cut, and that the fast path agrees with the general parser."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from shared.addresses import MOST_INTERNATIONAL, normalise
 from shared.mime import address_list
-from shared.mime.address_limits import LONG, MOST_SPECIALS, without_excess
 from shared.mime.address_list import read_list
+from shared.mime.address_tokens import MAX_SPECIALS, UNLIMITED_LENGTH, limit_specials
 from shared.mime.defects import Defects
 from shared.mime.parser import parse
 
@@ -23,18 +23,18 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=8))
-def test_the_short_way_reads_what_the_long_one_does(pieces: list[str]) -> None:
+def test_the_fast_path_agrees_with_the_general_parser(pieces: list[str]) -> None:
     text = ",".join(pieces)
-    short = _read(text)
+    fast = _read(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(address_list, "_simple_prefix", lambda *_: ([], 0))
-        assert _read(text) == short
+        assert _read(text) == fast
 
 
 def _read(text: str) -> object:
     defects = Defects()
-    found, invalid = read_list(text, defects)
-    return [(one.name, one.address, one.repaired) for one in found], invalid, defects.as_tuple()
+    addresses, invalid = read_list(text, defects)
+    return [(address.name, address.address, address.repaired) for address in addresses], invalid, defects.as_tuple()
 
 
 @pytest.mark.parametrize(
@@ -47,28 +47,28 @@ def _read(text: str) -> object:
     ],
 )
 def test_an_ordinary_list_is_not_cut_however_long(text: str) -> None:
-    assert len(text) > LONG
-    assert without_excess(text, Defects()) == text
+    assert len(text) > UNLIMITED_LENGTH
+    assert limit_specials(text, Defects()) == text
 
 
 def test_the_excess_of_one_mailbox_is_cut_and_the_others_stay() -> None:
     defects = Defects()
-    found, _ = read_list("a@b.example, " + "(<" * 50_000 + ", c@d.example", defects)
-    assert [one.address for one in found] == ["a@b.example", "c@d.example"]
-    assert defects.capped
-    assert str(MOST_SPECIALS) in defects.as_tuple()[0]
+    addresses, _ = read_list("a@b.example, " + "(<" * 50_000 + ", c@d.example", defects)
+    assert [address.address for address in addresses] == ["a@b.example", "c@d.example"]
+    assert defects.limit_exceeded
+    assert str(MAX_SPECIALS) in defects.as_tuple()[0]
 
 
 def test_only_the_first_international_domains_are_converted() -> None:
     domains = [f"d\u00fc{number}.example" for number in range(MOST_INTERNATIONAL + 2)]
     text = ", ".join(f"a@{domain}" for domain in [*domains, *domains]) + ", last@example.com"
     data = f"From: x@b.example\nTo: {text}\n\n".encode()
-    first, again = parse(data), parse(data)
-    assert first == again
-    assert {one.address for one in first.to} == {
-        *(f"a@{one}" for one in domains[:MOST_INTERNATIONAL]),
+    first, second = parse(data), parse(data)
+    assert first == second
+    assert {address.address for address in first.to} == {
+        *(f"a@{domain}" for domain in domains[:MOST_INTERNATIONAL]),
         "last@example.com",
     }
     assert first.invalid_addresses
     assert normalise(f"a@{domains[-1]}"), "a message's limit is not that of the next one"
-    assert [one.address for one in parse(f"To: a@{domains[-1]}\n\n".encode()).to] == [f"a@{domains[-1]}"]
+    assert [address.address for address in parse(f"To: a@{domains[-1]}\n\n".encode()).to] == [f"a@{domains[-1]}"]

@@ -1,10 +1,10 @@
-"""Addresses and lists of them."""
+"""Addresses and address lists."""
 
 import pytest
 
 from shared.addresses import normalise
 from shared.documents.message_document import message_fields
-from shared.mime.address_list import MOST_INVALID, MOST_NAMES, Address, read_list
+from shared.mime.address_list import MAX_INVALID, MAX_NAMES, Address, read_list
 from shared.mime.defects import Defects
 from shared.mime.parser import parse
 
@@ -63,13 +63,13 @@ LISTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "found", "invalid"), LISTS.values(), ids=LISTS)
-def test_2_1_lists_are_read(text: str, found: list[tuple[str, str]], invalid: list[str]) -> None:
-    assert read_list(text, Defects()) == ([Address(*one) for one in found], invalid)
+@pytest.mark.parametrize(("text", "addresses", "invalid"), LISTS.values(), ids=LISTS)
+def test_2_1_lists_are_read(text: str, addresses: list[tuple[str, str]], invalid: list[str]) -> None:
+    assert read_list(text, Defects()) == ([Address(*entry) for entry in addresses], invalid)
 
 
 AUTHORS: dict[str, tuple[str, list[tuple[str, str | None]], list[str]]] = {
-    # An address where RFC 5322 has none.
+    # An address where RFC 5322 allows none.
     "quoted within brackets": ('"Corner Shop" <"shop@b.example">', [("Corner Shop", "shop@b.example")], []),
     "quoted beside another": ('"a@b.example" <"c@d.example">', [("a@b.example", "c@d.example")], []),
     "wholly quoted": ('"shop@b.example"', [("", "shop@b.example")], []),
@@ -125,17 +125,17 @@ AUTHORS: dict[str, tuple[str, list[tuple[str, str | None]], list[str]]] = {
 @pytest.mark.parametrize(("text", "authors", "invalid"), AUTHORS.values(), ids=AUTHORS)
 def test_2_5_authors_are_read(text: str, authors: list[tuple[str, str | None]], invalid: list[str]) -> None:
     message = parse(f"From: {text}\n\nx".encode())
-    assert [(one.name, one.address) for one in message.from_] == authors
+    assert [(author.name, author.address) for author in message.from_] == authors
     assert list(message.invalid_addresses) == list(message.invalid_senders) == invalid
     stored = message_fields(message)
-    assert [(one["name"], one["address"]) for one in stored["from"]] == authors
+    assert [(author["name"], author["address"]) for author in stored["from"]] == authors
     assert stored["invalid_addresses"] == invalid
 
 
 def test_2_5_a_name_without_an_address_counts_only_if_no_from_has_an_address() -> None:
-    assert [one.name for one in parse(b"From: root\nFrom: Jo <jo@b.example>\n\n").from_] == ["Jo"]
-    assert [one.name for one in parse(b"From: root\nFrom: jo\n\n").from_] == ["root", "jo"]
-    assert len(parse(b"From: " + b"".join(b"n%d <x>, " % n for n in range(2000)) + b"\n\n").from_) == MOST_NAMES
+    assert [author.name for author in parse(b"From: root\nFrom: Jo <jo@b.example>\n\n").from_] == ["Jo"]
+    assert [author.name for author in parse(b"From: root\nFrom: jo\n\n").from_] == ["root", "jo"]
+    assert len(parse(b"From: " + b"".join(b"n%d <x>, " % n for n in range(2000)) + b"\n\n").from_) == MAX_NAMES
 
 
 WELL_FORMED = [
@@ -159,7 +159,7 @@ REPAIRED = [
 def test_3_2_an_author_who_was_repaired_is_marked(text: str, repaired: bool) -> None:
     message = parse(f"From: {text}\n\nx".encode())
     assert message.from_
-    assert any(one.repaired for one in message.from_) is repaired
+    assert any(author.repaired for author in message.from_) is repaired
     assert message.invalid_senders == ()
 
 
@@ -197,7 +197,7 @@ NORMAL = {
     '"a\u2060 b"@c.example': '"a b"@c.example',
     "a@b\u00fccher\u200b.example": "a@xn--bcher-kva.example",
     "a@b\u200d.example": "a@b.example",
-    # A joiner that a registry takes is part of the domain, and one in a local part is not.
+    # A joiner that a registry accepts is part of the domain. A joiner in a local part is dropped.
     "\u0646\u200c\u0646@\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example": "\u0646\u0646@xn--mgba3gch31f060k.example",
     "\u200b@b.example": None,
     "a@\u200b": None,
@@ -216,27 +216,27 @@ def test_2_1_addresses_are_compared_in_normal_form(written: str, normal: str | N
 
 
 @pytest.mark.parametrize("written", [address for address in NORMAL.values() if address])
-def test_2_1_a_normal_form_is_its_own(written: str) -> None:
+def test_2_1_normalising_twice_changes_nothing(written: str) -> None:
     assert normalise(written) == written
 
 
 def test_2_1_every_to_and_cc_counts() -> None:
     message = parse(b"To: a@b.example\nTo: c@d.example\nCc: e@f.example,\n g@h.example\nBcc: i@j.example\n\n")
-    assert [one.address for one in message.to] == ["a@b.example", "c@d.example"]
-    assert [one.address for one in message.cc] == ["e@f.example", "g@h.example"]
-    assert [one.address for one in message.bcc] == ["i@j.example"]
+    assert [address.address for address in message.to] == ["a@b.example", "c@d.example"]
+    assert [address.address for address in message.cc] == ["e@f.example", "g@h.example"]
+    assert [address.address for address in message.bcc] == ["i@j.example"]
 
 
-def test_2_5_what_is_no_address_is_listed_and_the_rest_is_kept() -> None:
+def test_2_5_invalid_pieces_are_listed_and_valid_addresses_kept() -> None:
     message = parse(b"From: nobody\nTo: foo, a@b.example\nCc: bar@\n\n")
-    assert [one.address for one in message.to] == ["a@b.example"]
+    assert [address.address for address in message.to] == ["a@b.example"]
     assert message.invalid_addresses == ("nobody", "foo", "bar@")
     assert message.invalid_recipients == ("foo", "bar@")
-    assert "there are invalid addresses in From" in message.defects
+    assert "From contains invalid addresses" in message.defects
 
 
-def test_2_5_endless_junk_is_listed_in_part() -> None:
+def test_2_5_the_list_of_invalid_pieces_is_limited() -> None:
     message = parse(b"To: " + b"x, " * 5000 + b"a@b.example\nCc: " + b"y" * 5000 + b"\n\n")
-    assert [one.address for one in message.to] == ["a@b.example"]
-    assert len(message.invalid_addresses) == MOST_INVALID + 1
+    assert [address.address for address in message.to] == ["a@b.example"]
+    assert len(message.invalid_addresses) == MAX_INVALID + 1
     assert max(map(len, message.invalid_addresses)) == 320

@@ -1,4 +1,4 @@
-"""Which DMARC pass counts: one that a server of ours recorded above the trusted line."""
+"""A DMARC pass counts only if one of our servers recorded it above the trusted line."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_4_3_two_results_that_differ_authenticate_no_sender() -> None:
 @pytest.mark.parametrize(
     "written", ["dmarc = fail", "dmarc =fail", "dmarc= fail", "dmarc (policy) = fail", "dmarc /1=fail"]
 )
-def test_4_3_a_result_with_white_space_is_no_pass_and_contradicts_one(written: str) -> None:
+def test_4_3_a_result_with_white_space_is_not_a_pass_and_contradicts_a_pass(written: str) -> None:
     """RFC 8601 section 2.2 allows comments and white space around the equals sign."""
     failed = f"Authentication-Results: mx.example.com; {written} header.from=customer.example"
     assert domain(failed, RECEIVED) is None
@@ -99,7 +99,7 @@ def test_4_3_a_result_with_white_space_is_no_pass_and_contradicts_one(written: s
     assert domain(PASSED, failed, RECEIVED) is None
 
 
-def test_4_3_the_settings_say_which_line_is_trusted() -> None:
+def test_4_3_the_settings_select_the_trusted_line() -> None:
     assert domain(INNER, PASSED, RECEIVED) is None
     assert domain(INNER, PASSED, RECEIVED, hops=2) == "customer.example"
     assert domain(INNER, PASSED, RECEIVED, hops=2, received_by="mx.example.com") == "customer.example"
@@ -108,7 +108,7 @@ def test_4_3_the_settings_say_which_line_is_trusted() -> None:
     assert domain(INNER, PASSED, hops=2) is None
 
 
-def test_4_1_exchange_online_writes_no_authserv_id() -> None:
+def test_4_1_exchange_online_omits_the_authserv_id() -> None:
     assert domain(EXCHANGE_INNER, EXCHANGE_RESULTS, EXCHANGE_OUTER, hops=2) == "customer.example"
     assert domain(EXCHANGE_INNER, EXCHANGE_RESULTS, EXCHANGE_OUTER) is None
     assert domain(EXCHANGE_RESULTS, RECEIVED) is None, "another server must name itself"

@@ -1,4 +1,4 @@
-"""Bytes into text: labels, ISO-2022, undeclared and wrongly declared charsets, raw headers, NUL."""
+"""Decoding of bytes: labels, ISO-2022, undeclared and wrongly declared charsets, raw headers, NUL."""
 
 # ruff: noqa: RUF001 - letters of all alphabets look alike
 
@@ -12,11 +12,11 @@ import pytest
 
 from shared.mime import iso2022
 from shared.mime.buffer import Buffer
-from shared.mime.charset_guess import guesses, sample_of
+from shared.mime.charset_guess import rank_charsets, take_sample
 from shared.mime.charset_hints import CharsetHints
 from shared.mime.charset_labels import PYTHON_CODECS, codec_for, is_ascii_compatible
 from shared.mime.defects import Defects
-from shared.mime.encoded_words import decoded
+from shared.mime.encoded_words import decode_words
 from shared.mime.parser import Message, parse
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -45,7 +45,7 @@ def text_message(data: bytes, charset: str = "", *headers: bytes, kind: str = "t
         "hp-roman8": "hp_roman8", "ucs-2": "utf_16_le", "hz-gb-2312": "hz", "us-ascii": "ascii",
     }.items(),
 )  # fmt: skip
-def test_labels(label: str, codec: str) -> None:
+def test_labels_have_codecs(label: str, codec: str) -> None:
     assert codec_for(label) == codec
 
 
@@ -145,7 +145,7 @@ JIS = {
 
 @pytest.mark.parametrize(("data", "text"), JIS.values(), ids=JIS)
 @pytest.mark.parametrize("charset", ["ISO-2022-JP", "iso-2022-jp-ms", "cp50221", "iso-2022-jp-2", "ISO-2022-JP-EXT"])
-def test_iso_2022_jp_as_it_is_sent(charset: str, data: bytes, text: str) -> None:
+def test_iso_2022_jp_as_mailers_send_it(charset: str, data: bytes, text: str) -> None:
     message = text_message(data, charset)
     assert message.text == text
     assert bool(message.defects) is (REPLACEMENT in text)
@@ -164,11 +164,11 @@ def test_iso_2022_jp_in_words_names_and_pages() -> None:
 
 
 def test_iso_2022_kr_loses_one_character_only() -> None:
-    good = b"\x1b$)C\n\x0eGQ1[\x0f ok\n"
-    assert text_message(good, "iso-2022-kr").text == good.decode("iso2022_kr")
-    assert text_message(good.replace(b"1[", b"ID"), "iso-2022-kr").text == f"\n한{REPLACEMENT} ok\n"
+    valid = b"\x1b$)C\n\x0eGQ1[\x0f ok\n"
+    assert text_message(valid, "iso-2022-kr").text == valid.decode("iso2022_kr")
+    assert text_message(valid.replace(b"1[", b"ID"), "iso-2022-kr").text == f"\n한{REPLACEMENT} ok\n"
     assert text_message("한글".encode("cp949"), "iso-2022-kr").text == "한글"
-    assert text_message(good).text == "\n한글 ok\n"
+    assert text_message(valid).text == "\n한글 ok\n"
 
 
 def test_the_decoder_agrees_with_pythons_where_that_decodes() -> None:
@@ -219,20 +219,20 @@ UNDECLARED = {
 
 @pytest.mark.parametrize(("codec", "text"), UNDECLARED.values(), ids=UNDECLARED)
 @pytest.mark.parametrize("charset", ["", "us-ascii", "utf-8", "x-unknown"])
-def test_undeclared_text_is_read_by_its_looks(charset: str, codec: str, text: str) -> None:
+def test_the_charset_of_undeclared_text_is_guessed(charset: str, codec: str, text: str) -> None:
     message = text_message(text.encode(codec), charset)
     assert message.text == text
     assert message.defects
 
 
 @pytest.mark.parametrize(("codec", "text"), UNDECLARED.values(), ids=UNDECLARED)
-def test_undeclared_pages_are_read_by_their_looks(codec: str, text: str) -> None:
+def test_the_charset_of_undeclared_pages_is_guessed(codec: str, text: str) -> None:
     page = b"<html><body><p>" + text.encode(codec) + b"</p></body></html>"
     assert text_message(page, kind="text/html").text == text
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\xe9\n", b"caf\xe9", b"na\xefve", b"5 \xb5m", b"\xa9 2026"])
-def test_little_text_is_windows_1252(data: bytes) -> None:
+def test_short_text_is_windows_1252(data: bytes) -> None:
     message = text_message(data)
     assert message.text == data.decode("cp1252")
     assert message.defects == ("no charset is named: read as Windows-1252",)
@@ -266,11 +266,11 @@ def test_the_language_that_a_message_names_counts() -> None:
     assert parse(b"Content-Language: zh-TW\n\n" + data).text == "發票"
 
 
-def test_a_hint_that_does_not_fit_is_not_followed() -> None:
+def test_an_improbable_hint_is_ignored() -> None:
     text = "Не работает отопление, прошу прислать мастера."
     message = parse(b"Subject: =?iso-8859-1?Q?Caf=E9?=\n\n" + text.encode("koi8-r"))
     assert message.text == text
-    assert message.defects == ("no charset is named: read as koi8_r, by its looks",)
+    assert message.defects == ("no charset is named: read as koi8_r, a guess",)
 
 
 def test_broken_utf_8_stays_utf_8() -> None:
@@ -284,21 +284,21 @@ def test_guesses_are_few_and_fast() -> None:
     message = parse(b"Content-Type: multipart/mixed; boundary=b\n\n" + parts)
     assert message.text.count("é") == 3000
     assert time.process_time() - started < 5
-    assert len(sample_of(b"a" * 300_000 + b"\xe9")) == 0
-    assert len(sample_of(b"a" * 200_000 + b"\xe9" * 50_000)) <= 1500
+    assert len(take_sample(b"a" * 300_000 + b"\xe9")) == 0
+    assert len(take_sample(b"a" * 200_000 + b"\xe9" * 50_000)) <= 1500
 
 
 def test_candidates_are_ranked() -> None:
-    ranked = guesses("Не работает".encode("cp1251"))
+    ranked = rank_charsets("Не работает".encode("cp1251"))
     assert ranked[0].codec == "cp1251"
     assert ranked == sorted(ranked)
 
 
 def test_without_a_message_undeclared_bytes_are_windows_1252() -> None:
-    assert CharsetHints().codec_of(b"\xcf\xf0\xe8\xe2\xe5\xf2") == ("cp1252", False)
-    assert decoded("=?unknown-8bit?q?=CF=F0=E8?=", Defects()) == "Ïðè"
+    assert CharsetHints().choose_codec(b"\xcf\xf0\xe8\xe2\xe5\xf2") == ("cp1252", False)
+    assert decode_words("=?unknown-8bit?q?=CF=F0=E8?=", Defects()) == "Ïðè"
     hints = CharsetHints(Buffer(b"Content-Type: text/plain; charset=windows-1251\n\n"))
-    assert decoded("=?unknown-8bit?q?=CF=F0=E8?=", Defects(hints)) == "При"
+    assert decode_words("=?unknown-8bit?q?=CF=F0=E8?=", Defects(hints)) == "При"
 
 
 # 06: raw headers
@@ -327,7 +327,7 @@ def test_raw_headers_are_in_the_charset_that_the_message_names(charset: str, tex
 
 
 @pytest.mark.parametrize("language", ["French", "Swedish", "Turkish", "Russian, KOI8-R", "Thai", "Korean"])
-def test_raw_headers_without_hints_are_read_by_their_looks(language: str) -> None:
+def test_the_charset_of_raw_headers_without_hints_is_guessed(language: str) -> None:
     codec, text = UNDECLARED[language]
     message = parse(b"Subject: " + text.encode(codec) + b"\n\nok")
     assert message.subject == text
@@ -368,7 +368,7 @@ def test_undeclared_iso_2022_jp_in_headers() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("charset", ["", "us-ascii", "utf-8"])
-def test_escapes_of_terminals_stay(charset: str, data: bytes) -> None:
+def test_terminal_escapes_are_kept(charset: str, data: bytes) -> None:
     assert text_message(data, charset).text == data.decode("ascii")
 
 
@@ -376,7 +376,7 @@ def test_declared_charsets_keep_their_escapes() -> None:
     assert text_message(b"\x1b$B=P2Y\x1b(B", "iso-8859-1").text == "\x1b$B=P2Y\x1b(B"
 
 
-# 13: UTF-8 that is declared to be something else
+# 13: UTF-8 declared as another charset
 
 
 @pytest.mark.parametrize(
@@ -388,12 +388,12 @@ def test_declared_charsets_keep_their_escapes() -> None:
         ("tis-620", "ใบเสนอราคา"),
     ],
 )  # fmt: skip
-def test_utf_8_that_is_declared_single_byte(charset: str, text: str) -> None:
+def test_utf_8_declared_as_single_byte_is_utf_8(charset: str, text: str) -> None:
     data = text.encode()
     assert text_message(data, charset).text == text
     assert text_message(b"<p>" + data, charset, kind="text/html").html == f"<p>{text}"
     word = f"=?{charset}?B?{base64.b64encode(data).decode()}?="
-    assert decoded(word, Defects()) == text
+    assert decode_words(word, Defects()) == text
     assert parse(f'Content-Disposition: attachment; filename="{word}"\n\nx'.encode()).attachments[0].name == text
 
 
@@ -406,7 +406,7 @@ def test_utf_8_that_is_declared_single_byte(charset: str, text: str) -> None:
         ("iso-8859-5", "УЖ ТА".encode("iso8859_5")),
     ],
 )  # fmt: skip
-def test_a_sequence_is_not_enough(charset: str, data: bytes) -> None:
+def test_a_single_utf_8_sequence_is_not_enough(charset: str, data: bytes) -> None:
     assert text_message(data, charset).text == data.decode(codec_for(charset) or "", "replace")
 
 
@@ -440,7 +440,7 @@ def test_nul_never_reaches_text(charset: str) -> None:
         message = text_message(data, charset, kind=kind)
         assert message.text.strip() == "Hello"
         assert "\0" not in (message.html or "")
-        assert "there are NUL characters in the text: removed" in message.defects
+        assert "the text contains NUL characters: removed" in message.defects
 
 
 def test_nul_never_reaches_headers() -> None:

@@ -1,4 +1,4 @@
-"""Delivery hints: what the receiving servers wrote, and nothing that a sender could."""
+"""Delivery hints come from fields of the receiving servers, and never from fields that a sender can write."""
 
 import time
 
@@ -9,24 +9,24 @@ from hypothesis import strategies as st
 from shared.addresses import normalise
 from shared.mime.delivery_headers import (
     DELIVERY_FIELDS,
-    LONGEST_OTHER,
-    MOST_FIELDS,
-    MOST_HINTS,
-    MOST_OTHERS,
-    Hint,
+    MAX_FIELDS,
+    MAX_HINTS,
+    MAX_OTHER_FIELD_SIZE,
+    MAX_OTHER_FIELDS,
+    DeliveryHint,
     delivery_hints,
     received_count,
 )
 from shared.mime.parser import parse
 
-GUARD = 5  # seconds for a fifth of a megabyte; machines that run tests are busy
+GUARD = 5  # seconds for a fifth of a megabyte (machines that run tests are busy)
 
 
 def hints(source: str | bytes, *, hops: int = 1, received_by: str | None = None) -> list[tuple[str, str]]:
-    """Hints of a message with the given header, by address and place."""
+    """Return address and field of each hint of a message with this header."""
     data = source.encode() if isinstance(source, str) else source
     message = parse(data + b"\n\nbody")
-    return [(one.address, one.where) for one in delivery_hints(message.trace, hops=hops, received_by=received_by)]
+    return [(hint.address, hint.where) for hint in delivery_hints(message.trace, hops=hops, received_by=received_by)]
 
 
 LINES: dict[str, tuple[str, list[str]]] = {
@@ -98,11 +98,11 @@ LINES: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize(("line", "expected"), LINES.values(), ids=LINES)
 def test_2_2_the_for_clause_of_the_first_received(line: str, expected: list[str]) -> None:
     below = "Received: from c by d for <below@us.example>; date\nDelivered-To: below@us.example"
-    for one in (line, line.replace("\n", "\r\n")):
-        assert hints(f"Received: {one}\n{below}") == [(address, "received-for") for address in expected]
+    for source in (line, line.replace("\n", "\r\n")):
+        assert hints(f"Received: {source}\n{below}") == [(address, "received-for") for address in expected]
 
 
-# What a client may call itself, or a sender's address may be, quoted by the server in its own line.
+# Client names and sender addresses that a server quotes in its own line.
 TRICKS = {
     "name": "from x by mx.us.example for <boss@us.example>; date (x [192.0.2.1]) by mx.us.example with SMTP id 1; date",
     "name, and a true for": "from x by y for <boss@us.example> by mx.us.example for <box@us.example>; date",
@@ -141,7 +141,7 @@ def test_2_2_a_field_counts_above_the_first_received_only(field: str) -> None:
     assert hints(f"{received}\n{field}: boss@us.example") == []
 
 
-def test_2_2_forged_lines_below_the_first_received_count_for_nothing() -> None:
+def test_2_2_forged_lines_below_the_first_received_are_ignored() -> None:
     source = (
         "Return-Path: <x@a.example>\nX-Original-To: alias@us.example\nDelivered-To: box@us.example\n"
         "Received: from a.example by mx.us.example (Postfix) id 1 for <alias@us.example>; date\n"
@@ -196,18 +196,18 @@ def test_2_2_trusted_hops_move_the_line_down(hops: int, expected: list[str]) -> 
         (1, "mx.us.example", False),
     ],
 )
-def test_2_2_the_trusted_line_must_be_that_of_received_by(hops: int, received_by: str, trusted: bool) -> None:
+def test_2_2_received_by_must_have_written_the_trusted_line(hops: int, received_by: str, trusted: bool) -> None:
     assert bool(hints(GATEWAY, hops=hops, received_by=received_by)) is trusted
 
 
 @pytest.mark.parametrize("line", ["(qmail 1 invoked by uid 8); date", "from x by mx.us.example by b; date", "("])
-def test_2_2_a_line_that_names_no_host_for_certain_is_not_that_of_received_by(line: str) -> None:
+def test_2_2_a_line_with_an_ambiguous_host_is_not_trusted(line: str) -> None:
     source = f"Delivered-To: box@us.example\nReceived: {line}"
     assert hints(source)
     assert hints(source, received_by="mx.us.example") == []
 
 
-def test_2_2_an_address_is_told_once_for_each_place() -> None:
+def test_2_2_an_address_is_returned_once_for_each_field() -> None:
     source = "Delivered-To: a@us.example\nDelivered-To: A@us.example\nEnvelope-To: a@us.example, b@us.example\n"
     assert hints(f"{source}Received: from x by y; date") == [
         ("a@us.example", "delivered-to"),
@@ -216,14 +216,14 @@ def test_2_2_an_address_is_told_once_for_each_place() -> None:
     ]
 
 
-def test_2_2_what_is_no_address_is_no_hint() -> None:
+def test_2_2_invalid_addresses_give_no_hint() -> None:
     assert hints("Delivered-To: box\nX-Original-To: =?utf-8?q?boss=40us.example?=\nReceived: from x by y; date") == []
 
 
-def test_2_2_a_hint_is_no_participant() -> None:
+def test_2_2_a_hint_is_not_a_participant() -> None:
     message = parse(b"Delivered-To: box@us.example\nReceived: from x by y; date\nTo: c@d.example\n\n")
-    assert [one.address for one in (*message.to, *message.cc, *message.bcc)] == ["c@d.example"]
-    assert delivery_hints(message.trace) == (Hint("box@us.example", "delivered-to"),)
+    assert [address.address for address in (*message.to, *message.cc, *message.bcc)] == ["c@d.example"]
+    assert delivery_hints(message.trace) == (DeliveryHint("box@us.example", "delivered-to"),)
 
 
 def test_5_3_received_lines_are_counted() -> None:
@@ -232,10 +232,10 @@ def test_5_3_received_lines_are_counted() -> None:
     assert received_count(message.headers) == 3
 
 
-def test_5_3_endless_received_lines_are_counted_and_kept_in_part() -> None:
+def test_5_3_all_received_lines_are_counted_and_a_limited_number_kept() -> None:
     message = parse(b"Received: x\n" * 5000 + b"\n")
     assert message.received == 5000
-    assert len(message.trace) == MOST_FIELDS
+    assert len(message.trace) == MAX_FIELDS
 
 
 ENDLESS = {
@@ -250,9 +250,9 @@ ENDLESS = {
 def test_7_6_no_received_takes_long(start: bytes, pattern: bytes) -> None:
     value = start + pattern * (100_000 // len(pattern))
     started = time.thread_time()
-    found = hints(b"Delivered-To: " + value + b"\nReceived: " + value)
+    result = hints(b"Delivered-To: " + value + b"\nReceived: " + value)
     assert time.thread_time() - started < GUARD
-    assert len(found) <= 2 * MOST_HINTS
+    assert len(result) <= 2 * MAX_HINTS
 
 
 WORDS = ["from", "by", "for", "for <a@b.example>", "a@b.example", "b", "(", ")", "<", ">", '"', "\\", ";", ",", "\n\t"]
@@ -263,59 +263,59 @@ TEXTS = st.text(max_size=40) | st.lists(st.sampled_from([*WORDS, " ", "é", "\0"
 @settings(deadline=None)
 @given(st.lists(st.tuples(FIELDS, TEXTS), max_size=8), st.integers(-1, 5), st.none() | st.sampled_from(["b", ""]))
 def test_2_2_any_header_is_read(fields: list[tuple[str, str]], hops: int, received_by: str | None) -> None:
-    found = delivery_hints(fields, hops=hops, received_by=received_by)
+    result = delivery_hints(fields, hops=hops, received_by=received_by)
     lines = received_count(fields)
-    assert not found or 0 < hops <= lines
-    for one in found:
-        assert normalise(one.address) == one.address
-    # What stands below the trusted line changes nothing.
+    assert not result or 0 < hops <= lines
+    for hint in result:
+        assert normalise(hint.address) == hint.address
+    # Lines below the trusted line change nothing.
     below = [("Delivered-To", "boss@us.example"), ("Received", "from x by b for <boss@us.example>; date")]
     if lines >= hops:
-        assert delivery_hints([*fields, *below], hops=hops, received_by=received_by) == found
+        assert delivery_hints([*fields, *below], hops=hops, received_by=received_by) == result
     named = {"subject": False}
     with_named = delivery_hints([*fields, ("Subject", "boss@us.example")], hops=hops, fields=named)
     assert lines < hops or with_named == delivery_hints(fields, hops=hops, fields=named)
 
 
-FLOOD = [f"X-Junk-{number}: j{number}@x.example" for number in range(MOST_OTHERS + 500)]
+FLOOD = [f"X-Junk-{number}: j{number}@x.example" for number in range(MAX_OTHER_FIELDS + 500)]
 
 
-def test_2_2_a_field_that_a_setting_names_is_read_from_what_parsing_kept() -> None:
+def test_2_2_a_configured_field_is_read_from_the_parsed_message() -> None:
     source = "X-Alias: Us <Box+T1@us.example>\nReceived: from x by y; date\nX-Alias: boss@us.example\nTo: c@d.example"
     trace = parse(f"{source}\n\nbody".encode()).trace
     assert delivery_hints(trace) == ()
     (above,) = delivery_hints(trace, fields={"x-alias": False})
     assert (above.address, above.where, above.tag, above.hop) == ("box+t1@us.example", "x-alias", "T1", 1)
     anywhere = delivery_hints(trace, fields={"x-alias": True})
-    assert [(one.address, one.hop) for one in anywhere] == [("box+t1@us.example", 1), ("boss@us.example", 2)]
-    assert [one.address for one in delivery_hints(trace, fields={"x-alias": True}, hops=9)] == [
+    assert [(hint.address, hint.hop) for hint in anywhere] == [("box+t1@us.example", 1), ("boss@us.example", 2)]
+    assert [hint.address for hint in delivery_hints(trace, fields={"x-alias": True}, hops=9)] == [
         "box+t1@us.example",
         "boss@us.example",
     ]
     assert delivery_hints(trace, fields={"to": True}) == ()
 
 
-def test_7_6_endless_further_fields_are_kept_in_part_and_hide_no_trace() -> None:
+def test_7_6_a_limited_number_of_other_fields_is_kept_and_hides_no_trace_field() -> None:
     source = "\n".join([*FLOOD, "Delivered-To: box@us.example", "Received: from x by y; date"])
     message = parse(f"{source}\n\nbody".encode())
-    assert len(message.trace) == MOST_OTHERS + 2
-    assert [one.where for one in delivery_hints(message.trace)] == ["delivered-to"]
-    assert len(delivery_hints(message.trace, fields={f"x-junk-{n}": True for n in range(5000)})) == MOST_HINTS + 1
+    assert len(message.trace) == MAX_OTHER_FIELDS + 2
+    assert [hint.where for hint in delivery_hints(message.trace)] == ["delivered-to"]
+    assert len(delivery_hints(message.trace, fields={f"x-junk-{n}": True for n in range(5000)})) == MAX_HINTS + 1
 
 
-def test_7_6_a_further_field_that_is_long_or_holds_no_address_is_not_kept() -> None:
-    long = "a@b.example, " * (LONGEST_OTHER // 13)
+def test_7_6_a_field_that_is_long_or_has_no_address_is_not_kept() -> None:
+    long = "a@b.example, " * (MAX_OTHER_FIELD_SIZE // 13)
     for value in (long + "a@b.example", "none", "=?utf-8?q?a=40b.example?="):
         assert parse(f"X-Alias: {value}\n\nbody".encode()).trace == ()
     assert parse(f"X-Alias: {long}\n\nbody".encode()).trace
 
 
-def test_2_2_hints_of_one_field_that_counts_anywhere_do_not_push_out_those_above_the_line() -> None:
-    many = ", ".join(f"u{n}@us.example" for n in range(MOST_HINTS + 5))
-    fields = [("x-alias", many), ("delivered-to", "box@us.example"), ("received", "from x by y; date")]
-    found = delivery_hints(fields, fields={"x-alias": True})
-    assert len(found) == MOST_HINTS + 1
-    assert found[-1] == Hint("box@us.example", "delivered-to")
+def test_2_2_a_field_that_counts_anywhere_does_not_displace_trusted_hints() -> None:
+    addresses = ", ".join(f"u{n}@us.example" for n in range(MAX_HINTS + 5))
+    fields = [("x-alias", addresses), ("delivered-to", "box@us.example"), ("received", "from x by y; date")]
+    result = delivery_hints(fields, fields={"x-alias": True})
+    assert len(result) == MAX_HINTS + 1
+    assert result[-1] == DeliveryHint("box@us.example", "delivered-to")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_2_2_hints_of_one_field_that_counts_anywhere_do_not_push_out_those_above
     ],
 )
 def test_2_4_the_tag_is_as_written(line: str, tags: list[str | None]) -> None:
-    assert [one.tag for one in delivery_hints([("Received", f"from x by y {line}; date")])] == tags
+    assert [hint.tag for hint in delivery_hints([("Received", f"from x by y {line}; date")])] == tags
 
 
 @pytest.mark.parametrize("field", ["delivered-to", "x-forwarded-to"])

@@ -1,10 +1,10 @@
-"""Text whose lines were broken for transport (RFC 3676): in `text` they are whole again."""
+"""`format=flowed` text (RFC 3676) is unfolded in `text`."""
 
 import tracemalloc
 
 import pytest
 
-from shared.mime.flowed import unfolded
+from shared.mime.body_selection import unfold_flowed
 from shared.mime.parser import parse
 
 CASES = {
@@ -48,16 +48,16 @@ def test_7_3_only_text_is_unfolded() -> None:
 def test_7_6_many_short_lines_take_little_memory(line: str) -> None:
     text = line * (1_000_000 // len(line))
     tracemalloc.start()
-    unfolded(text, delete_space=False)
+    unfold_flowed(text, delete_space=False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 6 * len(text)
 
 
 def test_7_3_a_long_text_is_read_like_a_short_one() -> None:
-    many = 30_000
-    assert unfolded("ab \n" * many, delete_space=False) == "ab " * many
-    assert unfolded("ab\n" * many, delete_space=False) == "ab\n" * many
-    assert unfolded("ab \ncd\n" * many, delete_space=False) == "ab cd\n" * many
-    assert unfolded("> ab \n" * many, delete_space=False) == f"> {'ab ' * many}\n"
-    assert unfolded("\n" * 10 * many, delete_space=False) == "\n" * 10 * many
+    count = 30_000
+    assert unfold_flowed("ab \n" * count, delete_space=False) == "ab " * count
+    assert unfold_flowed("ab\n" * count, delete_space=False) == "ab\n" * count
+    assert unfold_flowed("ab \ncd\n" * count, delete_space=False) == "ab cd\n" * count
+    assert unfold_flowed("> ab \n" * count, delete_space=False) == f"> {'ab ' * count}\n"
+    assert unfold_flowed("\n" * 10 * count, delete_space=False) == "\n" * 10 * count

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.mime.dates import read_date
+from shared.mime.dates import parse_date
 from shared.mime.defects import Defects
-from shared.mime.encoded_words import decoded
-from shared.mime.parameters import read
+from shared.mime.encoded_words import decode_words
+from shared.mime.headers import parse_parameters
 from shared.mime.parser import Importance, parse
 
 WORDS = {
@@ -51,7 +51,7 @@ WORDS = {
 
 @pytest.mark.parametrize(("text", "expected"), WORDS.values(), ids=WORDS)
 def test_7_7_encoded_words(text: str, expected: str) -> None:
-    assert decoded(text, Defects()) == expected
+    assert decode_words(text, Defects()) == expected
 
 
 RAW = {
@@ -85,7 +85,7 @@ def test_7_6_a_header_without_an_empty_line_ends_where_the_text_begins() -> None
     message = parse(b"Subject: a\nDear reader,\nplease note: this\n\nBye\n")
     assert message.subject == "a"
     assert message.text == "Dear reader,\nplease note: this\n\nBye\n"
-    assert message.defects == ("no empty line stands between header and body",)
+    assert message.defects == ("no empty line between header and body",)
 
 
 def test_7_3_headers_are_kept_in_order_as_decoded_text() -> None:
@@ -117,7 +117,7 @@ PARAMETERS: dict[str, tuple[str, str, str | None]] = {
 
 @pytest.mark.parametrize(("text", "name", "value"), PARAMETERS.values(), ids=PARAMETERS)
 def test_7_3_parameters(text: str, name: str, value: str | None) -> None:
-    assert read(text, Defects()).parameters.get(name) == value
+    assert parse_parameters(text, Defects()).parameters.get(name) == value
 
 
 DATES: dict[str, tuple[str, datetime | None, bool]] = {
@@ -183,7 +183,7 @@ DATES: dict[str, tuple[str, datetime | None, bool]] = {
 @pytest.mark.parametrize(("text", "sent", "defect"), DATES.values(), ids=DATES)
 def test_7_3_dates(text: str, sent: datetime | None, defect: bool) -> None:
     defects = Defects()
-    assert read_date(text, defects) == sent
+    assert parse_date(text, defects) == sent
     assert bool(defects.as_tuple()) is defect, defects.as_tuple()
 
 
@@ -218,11 +218,11 @@ def test_7_3_message_ids() -> None:
 
 
 @pytest.mark.parametrize(("header", "expected"), [("", None), ("Message-ID: x@y\n", "x@y"), ("Message-ID: <>\n", None)])
-def test_4_3_an_odd_message_id(header: str, expected: str | None) -> None:
+def test_4_3_a_malformed_message_id(header: str, expected: str | None) -> None:
     assert parse(f"{header}X: y\n\n".encode()).message_id == expected
 
 
-def test_4_3_a_doubled_message_id_is_none() -> None:
+def test_4_3_a_repeated_message_id_is_ignored() -> None:
     message = parse(b"Message-ID: <a@b>\nMessage-ID: <a@b>\n\n")
     assert message.message_id is None
     assert len(message.defects) == 1

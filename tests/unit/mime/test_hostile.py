@@ -1,4 +1,4 @@
-"""Mail that was made to hurt, and mail that nobody made: nothing raises, nothing hangs (rule 7.6)."""
+"""Hostile and random mail: parsing never raises and never hangs (rule 7.6)."""
 
 import json
 import random
@@ -18,7 +18,7 @@ from shared.mime.parser import Message, parse, read_message
 from tests.sizes import size
 
 MEGABYTE = 1_000_000
-GUARD = 20  # seconds a megabyte; ten times what is promised, since machines that run tests are busy
+GUARD = 20  # seconds a megabyte (ten times the limit, since machines that run tests are busy)
 
 
 def fill(pattern: bytes, size: int = MEGABYTE // 2) -> bytes:
@@ -110,7 +110,7 @@ PAGES = {
 
 
 def written(message: Message) -> str:
-    """What would be stored, having made sure that it can be."""
+    """Return the stored form of a message, after checking that it can be stored."""
     text = json.dumps(message_fields(message), ensure_ascii=False)
     text.encode()
     assert repr(message)
@@ -133,7 +133,7 @@ def test_7_6_headers_of_parts_are_not_kept() -> None:
     message = read_message(Buffer(data))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert [one.name for one in message.attachments] == ["x"] * 20
+    assert [attachment.name for attachment in message.attachments] == ["x"] * 20
     assert peak < 10 * MEGABYTE
 
 
@@ -146,7 +146,7 @@ def test_7_6_no_page_takes_long(pattern: bytes) -> None:
 
 
 def sample() -> bytes:
-    """A message with a bit of everything."""
+    """Return a message with many kinds of content."""
     mail = EmailMessage()
     mail["From"] = Address("Jörg Müller", "joerg", "example.com")
     mail["To"] = [Address("A, B", "a", "example.com"), Address("", "c d", "example.com")]
@@ -188,7 +188,7 @@ def mutate(data: bytes, changes: list[tuple[int, float, float, int]]) -> bytes:
             3: bytes(byte ^ (1 << token % 8) for byte in data[start:end]),
             4: data[start:end] + TOKENS[token % len(TOKENS)],
         }[kind]
-        data = data[:start] + middle + (b"" if kind == 0 and how_far > 0.98 else data[end:])  # sometimes cut off
+        data = data[:start] + middle + (b"" if kind == 0 and how_far > 0.98 else data[end:])  # sometimes truncated
     return data
 
 
@@ -216,9 +216,9 @@ def test_7_6_damaged_mail_is_read(changes: list[tuple[int, float, float, int]]) 
         assert sum(map(len, attachment.chunks())) == attachment.size
 
 
-def test_7_6_a_fault_of_ours_loses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_7_6_a_parser_error_loses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("shared.mime.parser.split", fails)
+    monkeypatch.setattr("shared.mime.parser.parse_structure", fails)
     assert parse(b"To: a@b.example\n\n") == Message(size=17, defects=("the message could not be read: RuntimeError",))

@@ -1,4 +1,4 @@
-"""Every kind of hostile mail within the limits of rule 7.6: time and memory for a megabyte, and it is read."""
+"""Every kind of hostile mail is read within the limits of rule 7.6: time and memory for a megabyte."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MEGABYTE = 1_000_000
 SIZE = size(150_000, soak=MEGABYTE)
 
 SECONDS = 2.0
-"""CPU time for a megabyte: reading, JSON and fingerprints together."""
+"""CPU time for a megabyte: parsing, JSON and fingerprints together."""
 
 MEMORY = 150 * MEGABYTE
-"""Bytes above those before, for a message of a megabyte; a smaller one may have as many."""
+"""Maximum growth of memory in bytes for a message of a megabyte or less."""
 
 TRIES = 3
-"""A busy machine disturbs the measurement: the best of these counts."""
+"""Number of measurements, of which the best counts, since a busy machine disturbs them."""
 
 
 def test_the_collection_is_large_enough() -> None:
@@ -40,7 +40,7 @@ def resident(name: str) -> int:
 
 
 def cost(data: bytes) -> tuple[float, Message]:
-    """Return the CPU time of everything that reading a message costs."""
+    """Return the CPU time of parsing, JSON and fingerprints, and the message."""
     started = time.thread_time()
     message = read_message(Buffer(data))
     json.dumps(message_fields(message), ensure_ascii=False).encode("utf-8", "replace")
@@ -52,20 +52,20 @@ def cost(data: bytes) -> tuple[float, Message]:
 def test_7_6_no_kind_takes_long(kind: str) -> None:
     data = KINDS[kind](SIZE)
     assert 0.8 * SIZE < len(data) < 1.1 * SIZE
-    Path("/proc/self/clear_refs").write_text("5", "ascii")  # the highest use of memory is counted from here
+    Path("/proc/self/clear_refs").write_text("5", "ascii")  # resets the peak memory
     before = resident("VmRSS")
-    taken, message = cost(data)
+    seconds, message = cost(data)
     assert resident("VmHWM") - before < MEMORY
     assert message.size == len(data)
     limit = SECONDS * len(data) / MEGABYTE
     for _ in range(TRIES - 1):
-        if taken >= limit:
-            taken = min(taken, cost(data)[0])
-    assert taken < limit, f"{taken / len(data) * MEGABYTE:.1f} s of CPU for a megabyte"
+        if seconds >= limit:
+            seconds = min(seconds, cost(data)[0])
+    assert seconds < limit, f"{seconds / len(data) * MEGABYTE:.1f} s of CPU for a megabyte"
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_7_6_time_grows_with_the_size_alone(kind: str) -> None:
-    small, large = (min(cost(KINDS[kind](many * MEGABYTE))[0] for _ in range(2)) for many in (1, 4))
+    small, large = (min(cost(KINDS[kind](megabytes * MEGABYTE))[0] for _ in range(2)) for megabytes in (1, 4))
     assert large < 8 * small + 0.5

@@ -1,4 +1,4 @@
-"""Text from pages as they come: nothing that is read is lost, nothing that is hidden is shown, and none takes long."""
+"""Text of real pages: visible text is kept, hidden text is not shown, and no page takes long."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 from shared.mime.html_text import html_to_text
 from tests.unit.mime.pages import HOSTILE, PAGES, Page
 
-GUARD = 20  # seconds a megabyte; ten times what is promised, since machines that run tests are busy
+GUARD = 20  # seconds a megabyte (ten times the limit, since machines that run tests are busy)
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_7_3_text_from_pages_as_mail_programs_write_them(page: Page) -> None:
     text = html_to_text(page.source)
-    assert page.faults(text) == set(), text
+    assert page.conversion_errors(text) == set(), text
 
 
 @pytest.mark.parametrize(
-    ("text", "faults"),
+    ("text", "errors"),
     [
         ("one\ntwo <https://x.example>", set()),
         ("one\n* two (https://x.example)", set()),
@@ -31,8 +31,8 @@ def test_7_3_text_from_pages_as_mail_programs_write_them(page: Page) -> None:
         ("one\ntwo\np{} <https://x.example>", {"hidden"}),
     ],
 )
-def test_what_a_converter_makes_wrong_is_told(text: str, faults: set[str]) -> None:
-    assert Page("", ("one", "two"), hidden=("p{}",), targets=("https://x.example",)).faults(text) == faults
+def test_each_conversion_error_is_reported(text: str, errors: set[str]) -> None:
+    assert Page("", ("one", "two"), hidden=("p{}",), targets=("https://x.example",)).conversion_errors(text) == errors
 
 
 @pytest.mark.parametrize("build", HOSTILE.values(), ids=HOSTILE)

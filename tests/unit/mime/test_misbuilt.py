@@ -1,6 +1,6 @@
-"""Mail whose structure, headers, parameters or encodings are built wrongly, read as its sender meant it (rule 7.6).
+"""Mail with malformed structure, headers, parameters or encodings is read as its sender intended (rule 7.6).
 
-Beside each class are messages that resemble it and are read literally.
+Each class also has messages that resemble it and are read literally.
 """
 
 import base64
@@ -8,8 +8,8 @@ import base64
 import pytest
 
 from shared.mime.defects import Defects
+from shared.mime.headers import parse_parameters
 from shared.mime.multipart import MAX_PART_HEADER
-from shared.mime.parameters import read
 from shared.mime.parser import Message, parse
 
 PDF = b"%PDF-1.7 sample\n"
@@ -23,7 +23,7 @@ def multipart(*parts: str, kind: str = "multipart/mixed", boundary: str = "b", n
 
 
 def message(source: str, charset: str = "utf-8") -> Message:
-    """The same message with LF and CRLF: both are read the same."""
+    """Parse a message with LF and with CRLF, which must give the same result."""
     source = f"From: kim@example.com\nSubject: sample\n{source}"
     read_lf, read_crlf = (parse(source.replace("\n", end).encode(charset)) for end in ("\n", "\r\n"))
     assert read_crlf.text == read_lf.text
@@ -32,7 +32,7 @@ def message(source: str, charset: str = "utf-8") -> Message:
 
 
 def contents(read_message: Message) -> dict[str, bytes]:
-    return {one.name: b"".join(one.chunks()) for one in read_message.attachments}
+    return {attachment.name: b"".join(attachment.chunks()) for attachment in read_message.attachments}
 
 
 BLANKS = {
@@ -51,7 +51,7 @@ BLANKS = {
 
 
 @pytest.mark.parametrize("blank", BLANKS.values(), ids=BLANKS)
-def test_7_3_a_blank_alternative_gives_way(blank: str) -> None:
+def test_7_3_a_blank_alternative_is_replaced(blank: str) -> None:
     related = multipart(HTML, kind="multipart/related", boundary="r")
     for other in (HTML, related):
         read_message = message(multipart(blank, other, kind="multipart/alternative"))
@@ -59,7 +59,7 @@ def test_7_3_a_blank_alternative_gives_way(blank: str) -> None:
         assert read_message.attachments == ()
 
 
-def test_7_3_a_blank_alternative_gives_way_to_plain_text_first() -> None:
+def test_7_3_a_blank_alternative_is_replaced_by_plain_text_first() -> None:
     assert message(multipart("\n ", "\nplain", HTML, kind="multipart/alternative")).text == "plain"
 
 
@@ -105,7 +105,7 @@ def test_7_6_structured_headers_may_be_encoded_words() -> None:
 
 
 def test_7_6_an_encoded_word_in_a_parameter_adds_no_parameter() -> None:
-    value = read("a/b; name==?utf-8?q?x=3B_boundary=3Dq?=", Defects())
+    value = parse_parameters("a/b; name==?utf-8?q?x=3B_boundary=3Dq?=", Defects())
     assert value.parameters == {"name": "x; boundary=q"}
 
 
@@ -200,7 +200,7 @@ def test_7_6_an_encoding_as_disposition_hides_no_text(encoding: str) -> None:
     ],
 )
 def test_7_6_quotes_within_a_file_name_belong_to_it(value: str, name: str) -> None:
-    assert read(f"attachment; filename={value}", Defects()).parameters["filename"] == name
+    assert parse_parameters(f"attachment; filename={value}", Defects()).parameters["filename"] == name
 
 
 @pytest.mark.parametrize(("named", "used"), [("a", "b"), ("=_A", "=_A_1"), ("--Part", "--part")])
@@ -232,7 +232,7 @@ PROSE = [
 
 
 @pytest.mark.parametrize("prose", PROSE)
-def test_7_6_prose_that_is_said_to_be_base64_stays(prose: str) -> None:
+def test_7_6_prose_that_is_declared_base64_is_kept(prose: str) -> None:
     header = "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64"
     assert message(f"{header}\n\n{prose}").text == prose
 
@@ -259,7 +259,7 @@ def test_7_6_text_behind_base64_is_not_decoded(footer: str, content: str) -> Non
 
 
 @pytest.mark.parametrize("footer", [b"\n\x1b$B$3$s\x1b(B a, b\n", b"-- \nGr\xfc\xdfe, Kim\n"])
-def test_7_6_a_footer_in_another_charset_leaves_a_file_alone(footer: bytes) -> None:
+def test_7_6_a_footer_in_another_charset_does_not_change_a_file(footer: bytes) -> None:
     header = b"Content-Type: a/b; name=x\nContent-Transfer-Encoding: base64\n\n"
     assert contents(parse(header + PDF_BASE64.encode() + b"\n" + footer)) == {"x": PDF}
 
@@ -267,7 +267,7 @@ def test_7_6_a_footer_in_another_charset_leaves_a_file_alone(footer: bytes) -> N
 @pytest.mark.parametrize(
     "junk", ["aGVs\n!bG8=", "aGVs bG8=", "> aGVsbG8=", "aGVsbG8=!", "aGVs\n\nbG8=\n\n", "*aGVsbG8="]
 )
-def test_7_6_junk_in_base64_is_skipped_as_before(junk: str) -> None:
+def test_7_6_other_characters_in_base64_are_skipped(junk: str) -> None:
     assert message(f"Content-Transfer-Encoding: base64\n\n{junk}").text == "hello"
 
 
@@ -350,7 +350,7 @@ def test_7_6_an_equal_sign_that_begins_no_escape_stays(encoded: str, text: str) 
         "pdf\nContent-Disposition: attachment; filename=f.bin", "pdf\nContent-Disposition: inline; filename=f.bin",
     ],
 )  # fmt: skip
-def test_7_6_an_unreadable_type_of_a_file_is_no_text(header: str) -> None:
+def test_7_6_an_unreadable_type_of_a_file_is_not_text(header: str) -> None:
     for read_message in (message(f"Content-Type: {header}\n\nx"), message(multipart(f"Content-Type: {header}\n\nx"))):
         assert read_message.text == ""
         assert contents(read_message) == {"f.bin": b"x"}
@@ -358,7 +358,7 @@ def test_7_6_an_unreadable_type_of_a_file_is_no_text(header: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "text; charset=utf-8", "text/", "plain", "pdf\nContent-Disposition: inline"])
-def test_7_6_an_unreadable_type_is_text_where_nothing_names_a_file(kind: str) -> None:
+def test_7_6_an_unreadable_type_without_a_file_name_is_text(kind: str) -> None:
     assert message(f"Content-Type: {kind}\n\nhello").text == "hello"
 
 
@@ -371,7 +371,7 @@ def test_7_6_the_header_of_a_part_ends_at_a_line_of_dashes(end: str) -> None:
     assert read_message.text.endswith("--x\nSubject: y")
 
 
-def test_7_6_the_header_of_a_part_past_the_cap_is_kept_as_it_is() -> None:
+def test_7_6_a_part_with_an_oversized_header_is_kept_unparsed() -> None:
     header = "Content-Type: a/b; name=x\n" + "X: y\n" * (MAX_PART_HEADER // 4)
     read_message = message(multipart("\nsee file", f"{header}\nbody"))
     assert read_message.text == "see file"

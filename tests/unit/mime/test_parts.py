@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.mime.body_selection import MOST_TEXT
+from shared.mime.body_selection import MAX_TEXT
 from shared.mime.multipart import MAX_DEPTH, MAX_HEADER, MAX_PARTS
 from shared.mime.parser import Attachment, parse
 
@@ -72,15 +72,15 @@ CHOICES: dict[str, tuple[str, str, str | None, list[str]]] = {
 @pytest.mark.parametrize(("source", "text", "html", "names"), CHOICES.values(), ids=CHOICES)
 def test_7_3_text_and_attachments(source: str, text: str, html: str | None, names: list[str], line_end: str) -> None:
     data = f"MIME-Version: 1.0\n{source}".replace("\n", line_end).encode()
-    for one in (data, memoryview(b"xx" + data)[2:]):
-        message = parse(one)
+    for message_bytes in (data, memoryview(b"xx" + data)[2:]):
+        message = parse(message_bytes)
         assert message.text.rstrip("\n") == text
         assert message.html == html
         assert [attachment.name for attachment in message.attachments] == names
         assert [attachment.number for attachment in message.attachments] == list(range(1, len(names) + 1))
 
 
-def test_7_5_what_an_attachment_says() -> None:
+def test_7_5_attributes_of_attachments() -> None:
     parts = mixed(
         PDF,
         IMAGE,
@@ -169,7 +169,7 @@ def test_7_6_transfer_encodings(encoding: str, data: bytes, expected: bytes, def
 def test_7_6_long_content_is_decoded_in_pieces(width: int) -> None:
     original = bytes(range(256)) * 8000
     encoded = base64.b64encode(original)
-    lines = b"\r\n".join(encoded[at : at + width] for at in range(0, len(encoded), width))
+    lines = b"\r\n".join(encoded[position : position + width] for position in range(0, len(encoded), width))
     quoted = b"".join(b"=%02X" % byte for byte in original[:400_000])
     for head, body, expected in (
         ("base64", lines, original),
@@ -193,7 +193,7 @@ def test_7_6_a_mapped_file_reads_the_same(tmp_path: Path) -> None:
         assert content(message.attachments[49]).startswith(b"pdf")
 
 
-def test_7_6_nesting_past_the_cap_is_kept_as_it_is() -> None:
+def test_7_6_nesting_beyond_the_limit_is_kept_unparsed() -> None:
     levels = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n" for n in range(500))
     message = parse((levels + "\nhello").encode())
     assert [attachment.content_type for attachment in message.attachments] == ["application/octet-stream"]
@@ -201,23 +201,23 @@ def test_7_6_nesting_past_the_cap_is_kept_as_it_is() -> None:
     assert any(str(MAX_DEPTH) in defect for defect in message.defects)
 
 
-def test_7_6_parts_past_the_cap_are_kept_as_they_are() -> None:
+def test_7_6_parts_beyond_the_limit_are_kept_unparsed() -> None:
     message = parse(mixed(PLAIN, *["Content-Type: a/b\n\nx"] * (MAX_PARTS + 5)).encode())
     assert message.text == "plain"
     assert content(message.attachments[-1]).count(b"a/b") == 5 + 2
     assert any(str(MAX_PARTS) in defect for defect in message.defects)
 
 
-def test_7_6_a_header_past_the_cap_is_kept_as_it_is() -> None:
+def test_7_6_a_header_beyond_the_limit_is_kept_unparsed() -> None:
     message = parse(b"To: a@b.example\n" + b"X: y\n" * (MAX_HEADER // 4) + b"\nbody")
-    assert [one.address for one in message.to] == ["a@b.example"]
+    assert [address.address for address in message.to] == ["a@b.example"]
     assert content(message.attachments[0]).endswith(b"X: y\n\nbody")
     assert message.text == ""
     assert message.defects == (f"a header is longer than {MAX_HEADER} bytes: the rest is kept as an attachment",)
 
 
 def test_7_6_giant_text_becomes_an_attachment() -> None:
-    message = parse(mixed("\nhello", "\n" + "x" * MOST_TEXT).encode())
+    message = parse(mixed("\nhello", "\n" + "x" * MAX_TEXT).encode())
     assert message.text == "hello"
-    assert [attachment.size for attachment in message.attachments] == [MOST_TEXT]
+    assert [attachment.size for attachment in message.attachments] == [MAX_TEXT]
     assert len(message.defects) == 1

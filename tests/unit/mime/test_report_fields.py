@@ -1,4 +1,4 @@
-"""The fields of reports, well-formed and not: who failed, who it is, and which message it is about."""
+"""Well-formed and malformed fields of reports: failed recipients, addresses, and the reported message."""
 
 import json
 import time
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from shared.documents.message_document import message_fields
 from shared.mime.buffer import Buffer
 from shared.mime.parser import Message, parse, read_message
-from shared.mime.reports import MOST_RECIPIENTS
+from shared.mime.reports import MAX_RECIPIENTS
 from tests.unit.mime.report_samples import EXCHANGE, FEEDBACK, MDN, POSTFIX, delivery, reported
 
-GUARD = 20  # seconds a megabyte; machines that run tests are busy
+GUARD = 20  # seconds a megabyte (machines that run tests are busy)
 
 FATES: dict[str, tuple[str, bool, str | None]] = {
     "failed": ("Action: failed", True, None),
@@ -26,17 +26,17 @@ FATES: dict[str, tuple[str, bool, str | None]] = {
     "by the status": ("Status: 5.7.1", True, "5.7.1"),
     "by the status, unknown action": ("Action: error\nStatus: 5.7.1", True, "5.7.1"),
     "by the diagnostic": ("Diagnostic-Code: smtp; 550 5.7.26 no SPF for 5.1.1.9", True, "5.7.26"),
-    "an address is no status": ("Action: failed\nDiagnostic-Code: smtp; 550 blocked 5.1.1.9", True, None),
+    "an address is not a status": ("Action: failed\nDiagnostic-Code: smtp; 550 blocked 5.1.1.9", True, None),
     "no status": ("Status: unknown", False, None),
     "first counts": ("Action: failed\nAction: delivered", True, None),
 }
 
 
 @pytest.mark.parametrize(("fields", "failed", "status"), FATES.values(), ids=FATES)
-def test_5_2_who_failed(fields: str, failed: bool, status: str | None) -> None:
+def test_5_2_failed_recipients(fields: str, failed: bool, status: str | None) -> None:
     report = reported(delivery(f"Final-Recipient: rfc822; x@b.example\n{fields}\n"))
-    (found,) = report.failed or report.others
-    assert (bool(report.failed), found.status) == (failed, status)
+    (recipient,) = report.failed or report.others
+    assert (bool(report.failed), recipient.status) == (failed, status)
 
 
 NAMES: dict[str, tuple[str, str]] = {
@@ -57,7 +57,7 @@ NAMES: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize(("written", "address"), NAMES.values(), ids=NAMES)
 def test_5_2_recipients_are_named(written: str, address: str) -> None:
     report = reported(delivery(f"Final-Recipient: {written}\nAction: failed\n", kind="message/global-delivery-status"))
-    assert [one.address for one in report.failed] == [address]
+    assert [recipient.address for recipient in report.failed] == [address]
 
 
 LAYOUTS: dict[str, str] = {
@@ -74,10 +74,10 @@ TWO = "Original-Recipient: rfc822; o{0}@b.example\nFinal-Recipient: rfc822; {0}@
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize(("first", "second"), [(ONE, ONE), (TWO, TWO), (TWO, ONE)])
-def test_5_2_recipients_are_told_apart(layout: str, first: str, second: str) -> None:
+def test_5_2_recipients_are_separated(layout: str, first: str, second: str) -> None:
     report = reported(delivery(layout.format(first.format("x"), second.format("y"))))
-    assert [one.address for one in report.failed] == ["x@b.example", "y@b.example"]
-    assert [one.original for one in report.failed] == [
+    assert [recipient.address for recipient in report.failed] == ["x@b.example", "y@b.example"]
+    assert [recipient.original for recipient in report.failed] == [
         "ox@b.example" if first == TWO else None,
         "oy@b.example" if second == TWO else None,
     ]
@@ -108,18 +108,18 @@ def test_5_2_the_original_message_id(third: str, expected: str | None) -> None:
 @pytest.mark.parametrize(
     ("header", "expected"), [("In-Reply-To: <1@b>\n", "1@b"), ("In-Reply-To: <1@b> <2@b>\n", None), ("", None)]
 )
-def test_5_2_where_nothing_was_returned_the_answered_message_is_meant(header: str, expected: str | None) -> None:
+def test_5_2_without_a_returned_message_the_replied_message_is_used(header: str, expected: str | None) -> None:
     assert reported(delivery("Action: failed\n", header=header)).original_message_id == expected
 
 
-def test_5_2_endless_recipients_are_read_in_part() -> None:
+def test_5_2_the_number_of_recipients_is_limited() -> None:
     fields = "".join(f"Final-Recipient: rfc822; u{number}@b.example\nAction: failed\n\n" for number in range(3000))
     message = parse(delivery(fields).encode())
     assert message.report is not None
-    assert len(message.report.failed) == MOST_RECIPIENTS
+    assert len(message.report.failed) == MAX_RECIPIENTS
     assert any("recipients" in defect for defect in message.defects)
     names = ", ".join(f"u{number}@b.example" for number in range(3000))
-    assert len(reported(f"X-Failed-Recipients: {names}\n\n").failed) == MOST_RECIPIENTS
+    assert len(reported(f"X-Failed-Recipients: {names}\n\n").failed) == MAX_RECIPIENTS
 
 
 def test_5_2_long_values_are_cut() -> None:
@@ -145,10 +145,10 @@ def test_7_6_no_report_takes_long(start: bytes, pattern: bytes) -> None:
     assert time.thread_time() - began < GUARD
 
 
-def checked(message: Message) -> None:
+def check(message: Message) -> None:
     json.dumps(message_fields(message), ensure_ascii=False).encode()
     if message.report is not None:
-        assert len(message.report.failed) + len(message.report.others) <= 2 * MOST_RECIPIENTS
+        assert len(message.report.failed) + len(message.report.others) <= 2 * MAX_RECIPIENTS
 
 
 PIECES = st.sampled_from(
@@ -174,6 +174,6 @@ PIECES = st.sampled_from(
     st.lists(PIECES, max_size=25).map("".join), st.sampled_from([POSTFIX, EXCHANGE, MDN, FEEDBACK, ""]), st.floats(0, 1)
 )
 def test_7_6_any_report_is_read(junk: str, source: str, where: float) -> None:
-    at = int(len(source) * where)
-    checked(read_message(Buffer((source[:at] + junk + source[at:]).encode())))
-    checked(read_message(Buffer(delivery(junk).encode())))
+    position = int(len(source) * where)
+    check(read_message(Buffer((source[:position] + junk + source[position:]).encode())))
+    check(read_message(Buffer(delivery(junk).encode())))

@@ -1,4 +1,4 @@
-"""Delivery reports and their kin, as mail systems really send them."""
+"""Delivery reports and other reports, as mail systems send them."""
 
 import json
 
@@ -23,7 +23,7 @@ from tests.unit.mime.report_samples import (
 def test_5_2_postfix(line_end: str) -> None:
     assert reported(POSTFIX.replace("\n", line_end)) == Report(
         kind="delivery",
-        found_in="message/delivery-status",
+        fields_type="message/delivery-status",
         failed=(
             ReportedRecipient(
                 address="nobody@b.example",
@@ -50,32 +50,32 @@ def test_5_2_postfix(line_end: str) -> None:
 
 def test_5_2_exchange() -> None:
     report = reported(EXCHANGE)
-    assert [(one.address, one.status) for one in report.failed] == [("x@b.example", "5.1.10")]
+    assert [(recipient.address, recipient.status) for recipient in report.failed] == [("x@b.example", "5.1.10")]
     assert report.reporting_mta == "AM0.example.outlook.com"
     assert report.original_message_id == "AM0PR@us.example"
 
 
 def test_5_2_gmail() -> None:
     report = reported(GMAIL)
-    assert [(one.address, one.status, one.remote_mta) for one in report.failed] == [
+    assert [(recipient.address, recipient.status, recipient.remote_mta) for recipient in report.failed] == [
         ("x@b.example", "5.1.1", "mx.b.example.")
     ]
     assert report.original_message_id == "1@us.example"
 
 
-def test_5_2_without_a_report_the_header_names_who_failed() -> None:
+def test_5_2_without_a_report_the_header_names_failed_recipients() -> None:
     report = reported(EXIM_WITHOUT_MIME)
-    assert [(one.address, one.action, one.status) for one in report.failed] == [
+    assert [(recipient.address, recipient.action, recipient.status) for recipient in report.failed] == [
         ("x@b.example", "failed", None),
         ("y@b.example", "failed", None),
     ]
-    assert (report.kind, report.found_in, report.original_message_id) == ("delivery", "", None)
+    assert (report.kind, report.fields_type, report.original_message_id) == ("delivery", "", None)
 
 
-def test_5_2_a_report_that_names_nobody_is_filled_from_the_header() -> None:
+def test_5_2_a_report_without_recipients_gets_them_from_the_header() -> None:
     header = "X-Failed-Recipients: x@b.example\nIn-Reply-To: <1@us.example>\n"
     report = reported(delivery("Action: failed\nStatus: 5.0.0\n", header=header))
-    assert [one.address for one in report.failed] == ["x@b.example"]
+    assert [recipient.address for recipient in report.failed] == ["x@b.example"]
     assert report.original_message_id == "1@us.example"
     assert reported(delivery("Action: failed\nStatus: 5.0.0\n")).failed == (
         ReportedRecipient(None, action="failed", status="5.0.0"),
@@ -84,13 +84,13 @@ def test_5_2_a_report_that_names_nobody_is_filled_from_the_header() -> None:
 
 def test_5_2_a_bare_delivery_status() -> None:
     report = reported("Content-Type: message/delivery-status\n\nFinal-Recipient: rfc822;x@b.example\nAction: failed\n")
-    assert [one.address for one in report.failed] == ["x@b.example"]
+    assert [recipient.address for recipient in report.failed] == ["x@b.example"]
 
 
 def test_5_2_read_receipts() -> None:
     assert reported(MDN) == Report(
         kind="disposition",
-        found_in="message/disposition-notification",
+        fields_type="message/disposition-notification",
         original_message_id="1@us.example",
         disposition="displayed",
     )
@@ -117,11 +117,11 @@ def test_5_2_feedback_and_other_reports() -> None:
 
 def test_5_2_a_report_that_a_gateway_wrapped() -> None:
     wrapped = "Content-Type: multipart/mixed; boundary=w\n\n--w\n{}\n--w\n\nThis mail was scanned.\n--w--\n"
-    assert [one.address for one in reported(wrapped.format(POSTFIX[POSTFIX.index("Content-Type") :])).failed] == [
-        "nobody@b.example"
-    ]
+    assert [
+        recipient.address for recipient in reported(wrapped.format(POSTFIX[POSTFIX.index("Content-Type") :])).failed
+    ] == ["nobody@b.example"]
     loose = "Content-Type: message/delivery-status\n{}\nFinal-Recipient: rfc822; x@b.example\nAction: failed\n"
-    assert [one.address for one in reported(wrapped.format(loose.format(""))).failed] == ["x@b.example"]
+    assert [recipient.address for recipient in reported(wrapped.format(loose.format(""))).failed] == ["x@b.example"]
     assert parse(wrapped.format(loose.format("Content-Disposition: attachment\n")).encode()).report is None
 
 
@@ -133,7 +133,7 @@ def test_5_2_a_forwarded_report_is_an_attachment() -> None:
     assert len(message.attachments) == 1
 
 
-def test_5_2_ordinary_mail_is_no_report() -> None:
+def test_5_2_ordinary_mail_is_not_a_report() -> None:
     assert parse(b"To: a@b.example\n\nFinal-Recipient: rfc822; x@b.example\nAction: failed\n").report is None
 
 

@@ -1,4 +1,4 @@
-"""Messages built from parts, by the standard library, and read back."""
+"""Messages that the standard library builds are read back."""
 
 import datetime as dt
 import json
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.documents.message_document import message_fields
 from shared.mime.parser import parse
 
-# What the standard library writes faithfully: text without controls, no white space that folding may change.
+# Text that the standard library writes unchanged: without controls and white space that folding may change.
 LETTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
 WORD = st.text(LETTERS, min_size=1, max_size=12).filter(lambda word: "=?" not in word)
 WORDS = st.lists(WORD, min_size=1, max_size=6).map(" ".join)
@@ -30,7 +30,7 @@ ATTACHMENTS = st.lists(st.tuples(NAMES, st.binary(max_size=300)), max_size=3)
     attachments=ATTACHMENTS,
     crlf=st.booleans(),
 )
-def test_7_3_what_was_built_is_read(
+def test_7_3_a_built_message_is_read_back(
     *, subject: str, to: list[str], text: str, html: str | None, attachments: list[tuple[str, bytes]], crlf: bool
 ) -> None:
     mail = EmailMessage(policy=policy.SMTP if crlf else policy.default)
@@ -46,14 +46,14 @@ def test_7_3_what_was_built_is_read(
         mail.add_attachment(data, maintype="application", subtype="x-test", filename=name)
 
     data = mail.as_bytes()
-    # Where it folds, some versions write a space twice, and read it so themselves.
+    # Some versions write a space twice at a fold, and also read two.
     assume(message_from_bytes(data, policy=policy.default)["subject"] == subject)
     message = parse(data)
 
     assert message.defects == ()
     assert message.subject == subject
-    assert [one.address for one in message.to] == [f"{local}@example.com" for local in to]
-    assert [(one.name, one.address) for one in message.from_] == [("Sender", "s@example.com")]
+    assert [address.address for address in message.to] == [f"{local}@example.com" for local in to]
+    assert [(author.name, author.address) for author in message.from_] == [("Sender", "s@example.com")]
     assert message.text == text
     assert message.html == html
     assert [(a.name, b"".join(a.chunks())) for a in message.attachments] == attachments
@@ -102,5 +102,5 @@ def test_7_3_as_json() -> None:
         "thread": {"in_reply_to": ["0@b"], "references": ["0@b"]},
         "authentication_results": ["mx; spf=pass"],
         "invalid_addresses": ["foo"],
-        "defects": ["there are invalid addresses in To"],
+        "defects": ["To contains invalid addresses"],
     }

@@ -1,4 +1,4 @@
-"""Mail built byte by byte, parts in parts, and its parts got back byte for byte (rules 7.3 and 7.6)."""
+"""The nested parts of generated mail are read back byte for byte (rules 7.3 and 7.6)."""
 
 import base64
 import binascii
@@ -17,27 +17,27 @@ from shared.mime.parser import parse
 from tests.sizes import size
 from tests.unit.mime.samples import CHARSETS, sample
 
-# Prefixes and look-alikes of each other. None ends in `--`: with `b` beside it, `--b--` would be both.
+# Prefixes and look-alikes of each other. None ends in `--`: next to `b`, `--b--` would be both.
 BOUNDARIES = [
     "b", "bb", "bbb", "b-", "b-b", "-b", "--b", "b--b", "b b", "b_1", "b_10", "b_100", "=_b", "=_b=", "B", "'b'", "b:b",
     "----=_Part_1", "----=_Part_11", "----=_Part_1_", "0", "00", "x" * 70, "x" * 69,
 ]  # fmt: skip
 
-Found = tuple[str, str, bytes]  # name, content type, content
+Content = tuple[str, str, bytes]  # name, content type, content
 
 
 @dataclass
 class Built:
-    """A part as bytes with LF line ends, and what is to be found in it."""
+    """A part as bytes with LF line ends, and its expected contents."""
 
     data: bytes
     text: str | None = None
     html: str | None = None
-    found: list[Found] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
 
 
 def uuencoded(data: bytes) -> bytes:
-    lines = [binascii.b2a_uu(data[at : at + 45]) for at in range(0, len(data), 45)]
+    lines = [binascii.b2a_uu(data[position : position + 45]) for position in range(0, len(data), 45)]
     return b"".join([b"begin 644 x\n", *lines, b"`\nend"])
 
 
@@ -51,7 +51,7 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def is_safe(data: bytes, line_end: bytes) -> bool:
-    """Whether no line of it is a delimiter, and its end is no half of a line break."""
+    """Return whether no line of the data is a delimiter, and its end is not half a line break."""
     delimiters = {f"--{boundary}".encode() for boundary in BOUNDARIES}
     lines = [line.rstrip(b" \t\r") for line in data.split(b"\n")]
     plain = not any(line in delimiters or line.removesuffix(b"--") in delimiters for line in lines)
@@ -66,7 +66,7 @@ CONTENT = st.one_of(
 
 
 class Builder:
-    """Draws parts. Every multipart has a boundary of its own."""
+    """A generator of random parts. Every multipart has its own boundary."""
 
     def __init__(self, draw: st.DrawFn, line_end: bytes) -> None:
         self.draw = draw
@@ -95,13 +95,13 @@ class Builder:
             f'Content-Disposition: attachment; filename="{name}"',
             f"Content-Transfer-Encoding: {encoding}",
         )
-        return Built(head + self.encoded(content, encoding), found=[(name, kind, content)])
+        return Built(head + self.encoded(content, encoding), contents=[(name, kind, content)])
 
     def message(self, depth: int) -> Built:
-        """A message in a message: one attachment, whatever is in it."""
+        """Return a message within a message, which is a single attachment."""
         inner = self.head("From: a@b.example") if self.draw(st.booleans()) else b"Subject: inner" + self.line_end
         inner += self.part(depth - 1).data if inner.startswith(b"Subject") else b"text"
-        return Built(self.head("Content-Type: message/rfc822") + inner, found=[("", "message/rfc822", inner)])
+        return Built(self.head("Content-Type: message/rfc822") + inner, contents=[("", "message/rfc822", inner)])
 
     def written(self, kind: str) -> tuple[bytes, str]:
         charset = self.draw(st.sampled_from(list(CHARSETS)))
@@ -123,17 +123,17 @@ class Builder:
         plain, text = self.written("text/plain")
         page, html = self.written("text/html")
         if not text.strip():
-            text = html_to_text(html)  # RFC 2046 section 5.1.4: a blank alternative is no alternative
+            text = html_to_text(html)  # RFC 2046 section 5.1.4: a blank alternative does not count
         related = self.multipart("related", [Built(page, html=html), self.file()]) if self.draw(st.booleans()) else None
         second = related or Built(page, html=html)
         return self.multipart("alternative", [Built(plain, text=text), second])
 
     def part(self, depth: int) -> Built:
-        """Anything that is no text of the message."""
-        what = self.draw(st.integers(0, 3 if depth > 0 else 0))
-        if what == 1:
+        """Return any part that is not text of the message."""
+        choice = self.draw(st.integers(0, 3 if depth > 0 else 0))
+        if choice == 1:
             return self.message(depth)
-        if what >= 2 and len(self.boundaries) > 1:
+        if choice >= 2 and len(self.boundaries) > 1:
             count = self.draw(st.integers(1, 3))
             kind = self.draw(st.sampled_from(["mixed", "x-odd", "report"]))
             return self.multipart(kind, [self.part(depth - 1) for _ in range(count)])
@@ -151,7 +151,7 @@ class Builder:
             head + preamble + inner + delimiter + b"--" + self.draw(st.sampled_from([b"", end, end + b"epilogue"])),
             text=next((part.text for part in parts if part.text is not None), None),
             html=next((part.html for part in parts if part.html is not None), None),
-            found=[one for part in parts for one in part.found],
+            contents=[entry for part in parts for entry in part.contents],
         )
 
 
@@ -168,16 +168,16 @@ def messages(draw: st.DrawFn) -> Built:
 
 @settings(deadline=None, max_examples=size(60, soak=5_000))
 @given(messages())
-def test_7_3_parts_in_parts_are_got_back(built: Built) -> None:
+def test_7_3_nested_parts_are_read_back(built: Built) -> None:
     message = parse(built.data)
     assert message.defects == ()
-    assert [(a.name, a.content_type, b"".join(a.chunks())) for a in message.attachments] == built.found
+    assert [(a.name, a.content_type, b"".join(a.chunks())) for a in message.attachments] == built.contents
     assert message.text == (built.text or "")
     assert message.html == built.html
 
 
 def leaves(part: Message) -> Iterator[tuple[str, str | None]]:
-    """Type and digest of the parts that hold content, as the standard library sees them; a message is one of them."""
+    """Return type and digest of the parts with content by the standard library; a message is such a part."""
     kind, payload = part.get_content_type(), part.get_payload(decode=True)
     if kind != "message/rfc822" and part.is_multipart():
         for child in part.get_payload():
@@ -192,9 +192,11 @@ def test_7_3_ordinary_mail_is_read_as_the_standard_library_does() -> None:
     for _ in range(100):
         mail = sample(source, source.choice([800, 3_000, 10_000, 60_000]))
         message = parse(mail)
-        found = [
+        contents = [
             (a.content_type, None if a.content_type == "message/rfc822" else a.sha256) for a in message.attachments
         ]
         expected = list(leaves(message_from_bytes(mail)))
         assert message.defects == ()
-        assert found == [leaf for n, leaf in enumerate(expected) if n > 1 or leaf[0] not in {"text/plain", "text/html"}]
+        assert contents == [
+            leaf for n, leaf in enumerate(expected) if n > 1 or leaf[0] not in {"text/plain", "text/html"}
+        ]

@@ -1,13 +1,13 @@
-"""Charsets, text from HTML, names."""
+"""Charsets, text from HTML, file names."""
 
 import time
 
 import pytest
 
-from shared.mime.charsets import clean
+from shared.mime.charsets import replace_surrogates
 from shared.mime.html_text import html_to_text
 from shared.mime.parser import parse
-from shared.mime.safe_filenames import LONGEST, SafeNames
+from shared.mime.safe_filenames import MAX_LENGTH, SafeFilenames
 
 CHARSETS: dict[str, tuple[str, bytes, str, bool]] = {
     "utf-8": ("utf-8", "é€日".encode(), "é€日", False),
@@ -47,7 +47,7 @@ def test_7_7_an_unnamed_charset_is_guessed() -> None:
     russian = "Здравствуйте, это письмо достаточно длинное, чтобы узнать язык. " * 8
     message = parse(b"Content-Type: text/plain\n\n" + russian.encode("cp1251"))
     assert message.text == russian
-    assert message.defects == ("no charset is named: read as cp1251, by its looks",)
+    assert message.defects == ("no charset is named: read as cp1251, a guess",)
 
 
 def test_7_7_a_short_text_is_not_taken_for_utf_16() -> None:
@@ -61,9 +61,9 @@ def test_7_7_a_page_may_name_its_charset() -> None:
     assert message.text == "привет"
 
 
-def test_7_7_lone_surrogates_go() -> None:
-    assert clean("a\ud800b") == "a\N{REPLACEMENT CHARACTER}b"
-    assert clean("\ud83d\ude00") == "😀"
+def test_7_7_lone_surrogates_are_replaced() -> None:
+    assert replace_surrogates("a\ud800b") == "a\N{REPLACEMENT CHARACTER}b"
+    assert replace_surrogates("\ud83d\ude00") == "😀"
 
 
 PAGES = {
@@ -143,34 +143,36 @@ NAMES = {
 
 @pytest.mark.parametrize(("name", "safe"), NAMES.items())
 def test_7_5_names_are_made_safe(name: str, safe: str) -> None:
-    assert SafeNames().give(name, "application/pdf") == safe
-    assert len(safe.encode()) <= LONGEST
+    assert SafeFilenames().assign(name, "application/pdf") == safe
+    assert len(safe.encode()) <= MAX_LENGTH
 
 
 def test_7_5_names_are_unique_whatever_the_case() -> None:
-    names = SafeNames()
-    given = [names.give(name, "a/b") for name in ["a.txt", "A.TXT", "a-2.txt", "a.txt", "ß.txt", "SS.txt", "ﬁ", "fi"]]
-    assert given == ["a.txt", "A-2.TXT", "a-2-2.txt", "a-3.txt", "ß.txt", "SS-2.txt", "fi", "fi-2"]
-    long = [names.give("é" * 100 + ".pdf", "a/b") for _ in range(2000)]
+    names = SafeFilenames()
+    assigned = [
+        names.assign(name, "a/b") for name in ["a.txt", "A.TXT", "a-2.txt", "a.txt", "ß.txt", "SS.txt", "ﬁ", "fi"]
+    ]
+    assert assigned == ["a.txt", "A-2.TXT", "a-2-2.txt", "a-3.txt", "ß.txt", "SS-2.txt", "fi", "fi-2"]
+    long = [names.assign("é" * 100 + ".pdf", "a/b") for _ in range(2000)]
     assert len({name.casefold() for name in long}) == len(long)
-    assert max(len(name.encode()) for name in long) <= LONGEST
+    assert max(len(name.encode()) for name in long) <= MAX_LENGTH
 
 
 def test_7_5_each_name_gets_the_first_number_that_is_free() -> None:
-    names = SafeNames()
-    assert names.give("a-3.txt", "a/b") == "a-3.txt"
-    given = [names.give("a.txt", "a/b") for _ in range(200)]
-    assert given == ["a.txt", "a-2.txt", *(f"a-{number}.txt" for number in range(4, 202))]
+    names = SafeFilenames()
+    assert names.assign("a-3.txt", "a/b") == "a-3.txt"
+    assigned = [names.assign("a.txt", "a/b") for _ in range(200)]
+    assert assigned == ["a.txt", "a-2.txt", *(f"a-{number}.txt" for number in range(4, 202))]
 
 
 def test_7_6_long_names_that_end_alike_do_not_take_long() -> None:
-    names, cut = SafeNames(), "x" * 117
+    names, cut = SafeFilenames(), "x" * 117
     started = time.thread_time()
-    given = [names.give(cut + chr(0x4E00 + number), "a/b") for number in range(4_000) for _ in range(2)]
+    assigned = [names.assign(cut + chr(0x4E00 + number), "a/b") for number in range(4_000) for _ in range(2)]
     assert time.thread_time() - started < 4
-    assert given[1::2][:9] == [*(f"{cut}-{number}" for number in range(2, 10)), f"{cut}-10"]
-    assert given[-1] == f"{cut[:115]}-4001"
-    assert len(set(given)) == len(given)
+    assert assigned[1::2][:9] == [*(f"{cut}-{number}" for number in range(2, 10)), f"{cut}-10"]
+    assert assigned[-1] == f"{cut[:115]}-4001"
+    assert len(set(assigned)) == len(assigned)
 
 
 @pytest.mark.parametrize(
@@ -182,5 +184,5 @@ def test_7_6_long_names_that_end_alike_do_not_take_long() -> None:
         ("x/y", "attachment.bin"),
     ],
 )
-def test_7_5_nameless_ones_get_a_name(kind: str, name: str) -> None:
-    assert SafeNames().give("", kind) == name
+def test_7_5_unnamed_attachments_get_a_name(kind: str, name: str) -> None:
+    assert SafeFilenames().assign("", kind) == name

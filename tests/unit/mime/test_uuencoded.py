@@ -1,4 +1,4 @@
-"""Files in the text, as mailers from before MIME sent them."""
+"""Uuencoded files in the text, as mailers without MIME send them."""
 
 import binascii
 import time
@@ -6,13 +6,15 @@ import time
 import pytest
 
 from shared.mime.parser import Message, parse
-from shared.mime.uuencoded import MOST_FILES
+from shared.mime.transfer_encoding import MAX_UU_FILES
 
 CONTENT = bytes(range(256)) * 3
 
 
 def encoded(name: str, data: bytes, *, end: str = "end\n") -> str:
-    lines = [binascii.b2a_uu(data[at : at + 45], backtick=True).decode() for at in range(0, len(data), 45)]
+    lines = [
+        binascii.b2a_uu(data[position : position + 45], backtick=True).decode() for position in range(0, len(data), 45)
+    ]
     return f"begin 644 {name}\n{''.join(lines)}`\n{end}"
 
 
@@ -23,7 +25,7 @@ def files(message: Message) -> list[tuple[str, bytes]]:
     return [(attachment.name, b"".join(attachment.chunks())) for attachment in message.attachments]
 
 
-NO_END = ("a file in the text has no end",)
+NO_END = ("a file in the text has no end marker",)
 FILE = encoded("a file.bin", CONTENT)
 CASES = {
     "one": (f"before\n{FILE}after\n", "before\nafter\n", [("a file.bin", CONTENT)]),
@@ -47,16 +49,18 @@ CASES = {
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
-@pytest.mark.parametrize(("body", "text", "found"), CASES.values(), ids=CASES)
-def test_7_5_files_in_the_text(body: str, text: str, found: list[tuple[str, bytes]] | None, line_end: str) -> None:
+@pytest.mark.parametrize(("body", "text", "expected"), CASES.values(), ids=CASES)
+def test_7_5_uuencoded_files_in_the_text_are_attachments(
+    body: str, text: str, expected: list[tuple[str, bytes]] | None, line_end: str
+) -> None:
     message = parse(f"Subject: x\n\n{body}".replace("\n", line_end).encode())
     assert message.text == text
-    if found is not None:
-        assert files(message) == found
-        assert message.defects == (() if body.count("begin ") == body.count("\nend") or not found else NO_END)
+    if expected is not None:
+        assert files(message) == expected
+        assert message.defects == (() if body.count("begin ") == body.count("\nend") or not expected else NO_END)
     else:
         assert [name for name, _ in files(message)] == ["a file.bin"]
-        assert "there are bad lines in uuencoded content" in message.defects
+        assert "uuencoded content contains invalid lines" in message.defects
 
 
 @pytest.mark.parametrize(
@@ -67,12 +71,12 @@ def test_7_5_files_in_the_text(body: str, text: str, found: list[tuple[str, byte
         "Content-Type: text/plain\nContent-Disposition: attachment; filename=x.txt",
     ],
 )
-def test_7_5_not_where_mime_says_what_it_is(head: str) -> None:
+def test_7_5_text_with_a_transfer_encoding_has_no_uuencoded_files(head: str) -> None:
     message = parse(f"{head}\n\n{FILE}".encode())
     assert len(message.attachments) == ("attachment" in head)
 
 
-def test_7_5_not_beside_attachments() -> None:
+def test_7_5_text_next_to_attachments_has_no_uuencoded_files() -> None:
     parts = f"--b\n\n{FILE}\n--b\nContent-Type: a/b\n\nx\n--b--\n"
     message = parse(f"Content-Type: multipart/mixed; boundary=b\n\n{parts}".encode())
     assert message.text == FILE
@@ -85,9 +89,9 @@ def test_7_7_names_in_any_charset() -> None:
     assert message.text == "é\n"
 
 
-def test_7_6_files_past_the_cap_stay_text() -> None:
-    message = parse(b"X: y\n\n" + encoded("n", b"x").encode() * (MOST_FILES + 2))
-    assert len(message.attachments) == MOST_FILES
+def test_7_6_files_beyond_the_limit_stay_text() -> None:
+    message = parse(b"X: y\n\n" + encoded("n", b"x").encode() * (MAX_UU_FILES + 2))
+    assert len(message.attachments) == MAX_UU_FILES
     assert message.text == encoded("n", b"x") * 2
 
 

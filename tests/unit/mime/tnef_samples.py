@@ -1,4 +1,4 @@
-"""Writes TNEF (MS-OXTNEF), as Outlook and Exchange do: for tests."""
+"""Build TNEF (MS-OXTNEF) as Outlook and Exchange do."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def value(data: bytes) -> bytes:
 
 
 def text(number: int, content: str) -> bytes:
-    """A property of Unicode."""
+    """Return a Unicode property."""
     return struct.pack("<HHI", 0x1F, number, 1) + value(content.encode("utf-16-le") + b"\0\0")
 
 
 def narrow(number: int, content: bytes) -> bytes:
-    """A property in the message's code page."""
+    """Return a property in the message's code page."""
     return struct.pack("<HHI", 0x1E, number, 1) + value(content + b"\0")
 
 
@@ -41,7 +41,7 @@ def whole(number: int, content: int) -> bytes:
 
 
 def named(content: str) -> bytes:
-    """A property with a name instead of a number."""
+    """Return a property with a name instead of a number."""
     return (
         struct.pack("<HH16sI", 0x1F, 0x8001, b"g" * 16, 1)
         + value("Keywords\0".encode("utf-16-le"))
@@ -58,10 +58,10 @@ def properties(*items: bytes) -> bytes:
 
 
 def attached(data: bytes | None, *items: bytes, title: bytes = b"", kind: int = FILE) -> bytes:
-    made = attribute(RENDERING, struct.pack("<HIHHI", kind, 0xFFFFFFFF, 0, 0, 0))
-    made += attribute(TITLE, title + b"\0") if title else b""
-    made += attribute(DATA, data) if data is not None else b""
-    return made + (attribute(PROPERTIES, properties(*items)) if items else b"")
+    result = attribute(RENDERING, struct.pack("<HIHHI", kind, 0xFFFFFFFF, 0, 0, 0))
+    result += attribute(TITLE, title + b"\0") if title else b""
+    result += attribute(DATA, data) if data is not None else b""
+    return result + (attribute(PROPERTIES, properties(*items)) if items else b"")
 
 
 def tnef(*attributes: bytes, code_page: int = 1252) -> bytes:
@@ -72,7 +72,7 @@ def tnef(*attributes: bytes, code_page: int = 1252) -> bytes:
 
 
 def message(content: bytes, body: str | None = "See the files.\n", name: str = "winmail.dat") -> bytes:
-    """A message with a TNEF, as the only part if it has no other text."""
+    """Return a message with a TNEF, which is its only part if it has no other text."""
     part = (
         f'Content-Type: application/ms-tnef; name="{name}"\nContent-Transfer-Encoding: base64\n\n'.encode()
         + base64.encodebytes(content)
