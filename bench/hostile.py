@@ -113,7 +113,7 @@ def _print_written(figures: dict[str, Written]) -> None:
     table(
         "Blob writes",
         ("kind", "writes", "limit"),
-        [(kind, str(figures[kind].writes), str(figures[kind].max_writes)) for kind in chosen],
+        [(kind, str(figures[kind].writes), str(figures[kind].most_writes)) for kind in chosen],
     )
     table("CPU time of intake and routing", ("kind", "s/MB"), _worst(figures, lambda one: one.seconds, "{:.2f}"))
 
@@ -138,7 +138,7 @@ def _written(kinds: Iterable[str], size: int) -> Iterator[tuple[str, Written]]:
         factor, share = figures.written / figures.size, 100 * figures.written / figures.limit
         progress(
             f"{kind}: {factor:.2f} times the size, {share:.0f} % of the limit, "
-            f"{figures.writes} of {figures.max_writes} writes, {figures.seconds:.2f} s/MB"
+            f"{figures.writes} of {figures.most_writes} writes, {figures.seconds:.2f} s/MB"
         )
         yield kind, figures
 
@@ -216,7 +216,7 @@ def _routed(kind: str, size: int) -> list[float]:
         stored.written,
         stored.max_written,
         stored.writes,
-        stored.max_writes,
+        stored.most_writes,
         seconds / stored.size * MEGABYTE,
     )
     return list(astuple(written))

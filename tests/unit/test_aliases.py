@@ -1,4 +1,4 @@
-"""Rules 2.2, 2.4 and 3.9: which delivery header counts, and whether an alias replaces the primary address."""
+"""Rules 2.2, 2.4 and 3.9: which delivery header counts, and whether an alias takes the primary address's place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.dispatch.routing_input import thread_references, to_routing_input
 from shared.mime.parser import parse
 from shared.routing.decision import decide
-from shared.routing.model import ANYBODY, Decision, EnvelopeHint, Route, RoutingInput
+from shared.routing.model import ANY_RECIPIENT, Decision, EnvelopeHint, Route, RoutingInput
 from shared.routing.route_table import RouteTable, TrustPolicy
 
 PRIMARY = "production@example.com"
@@ -28,7 +28,7 @@ ROUTES = (
     Route(name="billing", address=BILLING),
 )
 FALLBACK = Route(name="rest", address=None)
-WILDCARD = Route(name="partners", address=ANYBODY, senders=("*@partner.example",))
+WILDCARD = Route(name="partners", address=ANY_RECIPIENT, senders=("*@partner.example",))
 
 
 def decided(
@@ -40,17 +40,17 @@ def decided(
     fallback: str | None = None,
     plus_addressing: bool = True,
 ) -> Decision:
-    """Return the decision on a message with these header lines above its To."""
+    """Decide on a message with these header lines above its To."""
     table = RouteTable(
         routes,
         primary=PRIMARY,
         aliases=aliases,
         fallback=fallback,
         plus_addressing=plus_addressing,
-        reading=reading,
+        trust_policy=reading,
     )
     data = "\r\n".join([*lines, f"To: {to}", "From: ann@partner.example", "", "text"]).encode()
-    return decide(to_routing_input(parse(data), "INBOX", table.reading), table)
+    return decide(to_routing_input(parse(data), "INBOX", table.trust_policy), table)
 
 
 def taken(decision: Decision) -> list[tuple[str, str, str]]:
@@ -105,13 +105,13 @@ def test_3_9_the_primary_address_in_cc_is_replaced_too() -> None:
     ]
 
 
-def test_3_9_other_recipients_are_matched_unchanged() -> None:
+def test_3_9_other_recipients_are_matched_as_ever() -> None:
     decision = decided(f"X-Original-To: {SALES}", OURS, to=f"{PRIMARY}, {BILLING}")
     assert taken(decision) == [(BILLING, "billing", "to"), by_alias("x-original-to")]
 
 
-def test_3_9_an_alias_in_to_was_not_rewritten() -> None:
-    """The sender wrote to both: neither replaces the other."""
+def test_3_9_an_alias_that_to_names_was_not_rewritten() -> None:
+    """The sender wrote to both, and both are there: nothing is to be replaced."""
     decision = decided(f"X-Original-To: {SALES}", OURS, to=f"{PRIMARY}, {SALES}")
     assert taken(decision) == [BY_ADDRESS, by_alias("to")]
 
@@ -120,7 +120,7 @@ def test_3_9_without_the_primary_address_in_to_and_cc_nothing_is_replaced() -> N
     assert taken(decided(f"X-Original-To: {SALES}", OURS, to=BILLING)) == [(BILLING, "billing", "to")]
 
 
-def test_3_9_only_configured_aliases_replace_the_primary_address() -> None:
+def test_3_9_aliases_names_all_that_may_take_the_place() -> None:
     assert taken(decided(f"X-Original-To: {SALES}", OURS, aliases=(BILLING,))) == [BY_ADDRESS]
     assert taken(decided(f"X-Original-To: {PRIMARY}", OURS, aliases=(PRIMARY,))) == [BY_ADDRESS]
 
@@ -129,7 +129,7 @@ def test_3_9_a_route_whose_condition_does_not_hold_takes_no_alias() -> None:
     picky = Route(name="sales", address=SALES, important=True)
     decision = decided(f"X-Original-To: {SALES}", OURS, routes=(ROUTES[0], picky))
     assert taken(decision) == [BY_ADDRESS]
-    assert [(item.address, item.route) for item in decision.tried] == [(SALES, "sales")]
+    assert [(one.address, one.route) for one in decision.tried] == [(SALES, "sales")]
 
 
 def test_3_9_a_wildcard_route_takes_no_alias() -> None:
@@ -155,17 +155,17 @@ def test_3_9_a_route_of_a_whole_domain_takes_an_alias() -> None:
     assert taken(decision) == [("any@brand.example", "brand", "delivered-to")]
 
 
-def test_3_9_an_internal_name_in_delivered_to_is_not_an_alias() -> None:
+def test_3_9_an_internal_name_in_delivered_to_is_no_alias() -> None:
     """Plesk's qmail writes the mailbox's domain number before each address."""
     routes = (ROUTES[0], Route(name="all", address="*@example.com", order=200))
     assert taken(decided("Delivered-To: 3-production@example.com", OURS, routes=routes)) == [BY_ADDRESS]
 
 
-def test_3_9_a_match_names_the_address_that_it_replaces() -> None:
+def test_3_9_a_match_says_in_whose_place_it_is() -> None:
     (match,) = decided(f"X-Original-To: {SALES}", OURS).matches
     assert match.instead_of == PRIMARY
     both = decided(f"Envelope-To: {SALES}, {PRIMARY}", OURS).matches
-    assert [item.instead_of for item in both] == [None, None]
+    assert [one.instead_of for one in both] == [None, None]
 
 
 # DELIVERY_FIELDS ------------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_2_2_delivery_fields(lines: list[str], reading: TrustPolicy, expected: l
 
 
 def test_2_2_behind_a_gateway_the_lowest_trusted_header_is_the_most_specific() -> None:
-    """The gateway expands the alias; the server behind it knows only the mailbox."""
+    """The gateway expands the alias; the server behind it knows the mailbox alone."""
     reading = TrustPolicy(hops=2)
     lines = [f"X-Original-To: {PRIMARY}", f"Delivered-To: {PRIMARY}", FOR_PRIMARY, FOR_SALES]
     assert taken(decided(*lines, reading=reading)) == [by_alias("received-for")]
@@ -250,12 +250,12 @@ def test_2_4_the_primary_address_with_a_tag_is_the_primary_address(tag: str) -> 
     to = f"Production+{tag}@Example.com"
     assert tagged(decided(to=to, routes=(FALLBACK,), fallback="rest")) == [(recipient, "fallback", tag)]
     wildcard = decided(to=to, routes=(FALLBACK, WILDCARD), fallback="rest")
-    assert tagged(wildcard) == [(ANYBODY, "wildcard", tag)]
+    assert tagged(wildcard) == [(ANY_RECIPIENT, "wildcard", tag)]
     thread = thread_references(parse(b"To: x@y.example\r\n\r\n"), wildcard, by_tag_alone=True)
     assert thread.tagged == [recipient]
 
 
-def test_2_4_an_empty_tag_is_not_a_reference() -> None:
+def test_2_4_a_tag_of_nothing_is_no_reference() -> None:
     decision = decided(to="production+@example.com", routes=(FALLBACK,), fallback="rest")
     assert tagged(decision) == [("production+@example.com", "fallback", None)]
 
@@ -268,12 +268,12 @@ def test_2_4_the_primary_address_with_and_without_a_tag_are_two_recipients() -> 
     ]
 
 
-def test_2_4_with_plus_addressing_off_a_tag_makes_another_address() -> None:
+def test_2_4_switched_off_a_tag_makes_another_address() -> None:
     to = "production+T1@example.com"
     assert decided(to=to, routes=(FALLBACK,), fallback="rest", plus_addressing=False).matches == ()
 
 
-def test_2_4_a_plus_address_with_its_own_route_is_not_the_primary_address() -> None:
+def test_2_4_a_plus_address_with_a_route_of_its_own_is_not_the_primary_address() -> None:
     own = Route(name="own", address="production+t1@example.com", important=True)
     assert decided(to="production+T1@example.com", routes=(FALLBACK, own), fallback="rest").matches == ()
 
@@ -307,7 +307,7 @@ def test_2_4_the_reference_keeps_its_case(to: str, reference: str) -> None:
     assert match.recipient == match.recipient.lower()
 
 
-def test_2_4_each_reference_is_as_written_in_its_header() -> None:
+def test_2_4_the_reference_of_each_place_is_as_written_there() -> None:
     (match,) = decided(f"Received: {RECEIVED.format(clause=' for <sales+REF7@example.com>')}", to=UNDISCLOSED).matches
     assert (match.recipient, match.matched, match.reference) == ("sales+ref7@example.com", "received-for", "REF7")
 
@@ -374,17 +374,17 @@ def test_2_2_no_field_below_the_trusted_line_changes_the_decision(
 def test_3_5_without_delivery_headers_to_and_cc_alone_decide(
     to: list[str], cc: list[str], aliases: tuple[str, ...], partner: bool, routes: tuple[Route, ...]
 ) -> None:
-    """A second, short implementation of rule 3.5 for mail without tags and hints agrees."""
-    named = [item for item in dict.fromkeys((*to, *cc)) if "@" in item and "+" not in item]
+    """Rule 3.5 written down a second time, as short as it can be, for mail without a tag and without hints."""
+    named = [one for one in dict.fromkeys((*to, *cc)) if "@" in one and "+" not in one]
     by_address = {route.address: route.name for route in routes}
-    expected = {item: by_address[item] for item in named if item in by_address}
+    expected = {one: by_address[one] for one in named if one in by_address}
     if PRIMARY in named and PRIMARY not in expected and not partner:
         expected[PRIMARY] = "rest"
     if partner and (not expected or (PRIMARY in named and PRIMARY not in expected)):
-        expected[ANYBODY] = "partners"
+        expected[ANY_RECIPIENT] = "partners"
     mail = RoutingInput(
-        to=tuple(item for item in dict.fromkeys(to) if item in named),
-        cc=tuple(item for item in dict.fromkeys(cc) if item in named),
+        to=tuple(one for one in dict.fromkeys(to) if one in named),
+        cc=tuple(one for one in dict.fromkeys(cc) if one in named),
         invalid=(),
         senders=("ann@partner.example" if partner else "eve@elsewhere.example",),
         subject="",
@@ -406,12 +406,12 @@ HINTS = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(HINTS, NAMED, ALIAS_LISTS)
-def test_3_9_an_alias_replaces_only_the_primary_address(
+def test_3_9_an_alias_takes_no_other_place_than_the_primary_address_s(
     hints: list[EnvelopeHint], to: list[str], aliases: tuple[str, ...]
 ) -> None:
-    """With delivery headers, each recipient of the decision without them has a result, or an alias replaced it."""
+    """With delivery headers, each recipient of the decision without them has a result, or an alias took its place."""
     mail = RoutingInput(
-        to=tuple(dict.fromkeys(item.lower() for item in to if "@" in item)),
+        to=tuple(dict.fromkeys(one.lower() for one in to if "@" in one)),
         cc=(),
         invalid=(),
         senders=("eve@elsewhere.example",),
@@ -422,10 +422,10 @@ def test_3_9_an_alias_replaces_only_the_primary_address(
         hints=tuple(hints),
     )
     table = RouteTable(WITH_ALL, primary=PRIMARY, aliases=aliases, fallback="rest")
-    without = {item.recipient for item in decide(replace(mail, hints=()), table).matches}
+    without = {one.recipient for one in decide(replace(mail, hints=()), table).matches}
     matches = decide(mail, table).matches
-    lost = without - {item.recipient for item in matches}
+    lost = without - {one.recipient for one in matches}
     assert all(map(table.is_primary, lost))
-    assert not lost or any(item.instead_of is not None for item in matches)
-    assert len({item.recipient for item in matches}) == len(matches)
-    assert all(item.matched != "to" or item.recipient in mail.to for item in matches)
+    assert not lost or any(one.instead_of is not None for one in matches)
+    assert len({one.recipient for one in matches}) == len(matches)
+    assert all(one.matched != "to" or one.recipient in mail.to for one in matches)

@@ -1,4 +1,4 @@
-"""SENDERS and BLOCKED_SENDERS on real From headers, which readers interpret differently (rules 3.2, 3.7)."""
+"""SENDERS and BLOCKED_SENDERS with real From fields that other readers may read differently (rules 3.2, 3.7)."""
 
 import pytest
 
@@ -16,7 +16,7 @@ PARTNERS = Route(name="partners", address="*", senders=("*@partner.example", "an
 def decision(headers: str, **table: tuple[str, ...]) -> Decision:
     message = parse(f"To: desk@example.com\n{headers}\n\nx".encode())
     routes = RouteTable([PARTNERS], **table)  # type: ignore[arg-type]
-    return decide(to_routing_input(message, "INBOX", routes.reading), routes)
+    return decide(to_routing_input(message, "INBOX", routes.trust_policy), routes)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_3_2_all_authors_match(headers: str) -> None:
         f"Reply-To: {BOSS}",
     ],
 )
-def test_3_2_not_all_authors_match_or_from_is_malformed(headers: str) -> None:
+def test_3_2_not_all_authors_match_or_from_is_not_well_formed(headers: str) -> None:
     assert decision(headers).matches == ()
 
 
@@ -79,14 +79,14 @@ def test_3_2_not_all_authors_match_or_from_is_malformed(headers: str) -> None:
         "From: Ann <mail x@other.test>",
     ],
 )
-def test_3_7_any_blocked_author_counts(headers: str) -> None:
+def test_3_7_any_blocked_author_blocks_the_message(headers: str) -> None:
     assert decision(headers, blocked_senders=("*@other.test",)).blocked_by == "*@other.test"
 
 
-def test_3_6_a_bad_from_is_not_a_bad_recipient() -> None:
+def test_3_6_an_invalid_from_is_not_an_invalid_recipient() -> None:
     message = parse(b"From: Mail System <MAILER-DAEMON>\n\nx")
     routes = RouteTable([PARTNERS])
-    mail = to_routing_input(message, "INBOX", routes.reading)
+    mail = to_routing_input(message, "INBOX", routes.trust_policy)
     assert (mail.invalid, mail.senders, mail.senders_well_formed) == ((), (), False)
     result = decide(mail, routes)
     assert result.unhandled is not None
@@ -95,10 +95,10 @@ def test_3_6_a_bad_from_is_not_a_bad_recipient() -> None:
 
 def test_4_1_fingerprints_do_not_depend_on_names() -> None:
     date = "Date: Mon, 23 Nov 2026 08:00:00 +0000\nMessage-ID: <1@x.example>\n\nx"
-    one, two, nobody, system = (
+    first, second, unnamed, system = (
         fingerprints("id", visible_content(parse(f"From: {author}\n{date}".encode())))
         for author in (BOSS, f"Boss, The <{BOSS}>", "", "Mail System <MAILER-DAEMON>")
     )
-    assert one == two
-    assert nobody == system
-    assert [len(one), len(nobody)] == [3, 2]
+    assert first == second
+    assert unnamed == system
+    assert [len(first), len(unnamed)] == [3, 2]
