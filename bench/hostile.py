@@ -216,7 +216,7 @@ def _routed(kind: str, size: int) -> list[float]:
         stored.written,
         stored.max_written,
         stored.writes,
-        stored.most_writes,
+        stored.max_writes,
         seconds / stored.size * MEGABYTE,
     )
     return list(astuple(written))

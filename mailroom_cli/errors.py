@@ -20,7 +20,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        for line in error.faults:
+        for line in error.errors:
             say(line, err=True)
         raise typer.Exit(2) from None
     except MailroomError as error:

@@ -146,7 +146,7 @@ class ConfigurationError(MailroomError):
 
     def __init__(self, *errors: str) -> None:
         super().__init__("\n".join(errors))
-        self.faults = errors
+        self.errors = errors
 
 
 def printable(response: bytes | str | object, limit: int = 200) -> str:

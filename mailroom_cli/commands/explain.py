@@ -57,12 +57,12 @@ def explain(app: App, file: Path, only: str | None = None, folder: str = "INBOX"
             errors = app.route_repository.read().errors_for(name)
             yield from (f"  not routed until this error is corrected: {error}" for error in errors)
             continue
-        hints = dict.fromkeys(envelope_hints(message, table.reading))
+        hints = dict.fromkeys(envelope_hints(message, table.trust_policy))
         if hints:
             yield "  envelope recipients: " + ", ".join(f"{hint.address} ({hint.where})" for hint in hints)
         receipt = _receipt(name, mailbox.protocol.value, folder, message_id, len(data))
-        decision = decide(to_routing_input(message, folder, table.reading), table)
-        message_fingerprints = fingerprints(message_id, visible_content(message, table.reading))
+        decision = decide(to_routing_input(message, folder, table.trust_policy), table)
+        message_fingerprints = fingerprints(message_id, visible_content(message, table.trust_policy))
         claims = Claims(app.storage.records, receipt, app.storage.blobs)
         yield from _describe_decision(decision, receipt, message_fingerprints, claims)
 

@@ -12,7 +12,7 @@ from shared.dispatch.artifacts import Artifacts
 from shared.operations.erasure import Eraser, ErasureGroup
 from shared.operations.search import parse_id, parse_recipient
 from shared.receipts import TRUNCATED
-from shared.routing.model import ANYBODY
+from shared.routing.model import ANY_RECIPIENT
 
 BATCH = 2000
 """Messages erased while the mailboxes' leases are held once. Each batch reads whole tables."""
@@ -141,4 +141,4 @@ def _other_recipients(result: ErasureResult) -> Sequence[str]:
     recipients = {recipient for receipt in receipts for recipient in receipt.results()}
     # A receipt has room for a limited number of recipients. TRUNCATED marks one that had more.
     recipients |= {TRUNCATED for receipt in receipts if TRUNCATED in receipt.outcomes}
-    return sorted(recipients - {result.address, ANYBODY})
+    return sorted(recipients - {result.address, ANY_RECIPIENT})

@@ -145,7 +145,7 @@ def _place(location: StorageLocation, file_mode: int, base: Path | None) -> Stor
     if location.folder is None:
         return location
     location = replace(location, file_mode=file_mode)
-    return location if base is None else location.below(base)
+    return location if base is None else location.resolve_against(base)
 
 
 def _check_webhook(mailboxes: Iterable[MailboxSettings | None], keys: EnvironmentKeys, report: ErrorCollector) -> None:

@@ -26,7 +26,7 @@ from shared.errors import ServiceUnavailable
 from shared.keys import claim_key, reissue_key
 from shared.receipts import TRUNCATED, Receipt, State
 from shared.routing.fingerprints import Comparison, Fingerprint, FingerprintKind, VisibleContent
-from shared.routing.model import ANYBODY, Decision, EnvelopeHint, Match, Matched
+from shared.routing.model import ANY_RECIPIENT, Decision, EnvelopeHint, Match, Matched
 from shared.storage.base import Blobs, Record, Records, Table, Value, Values
 
 MAX_POSITIONS = 64
@@ -161,7 +161,7 @@ class Claims:
             Our claim, whose `result` is the path that an earlier attempt of ours stored; or the original's claim.
         """
         own = self._own(fingerprints, recipient, result)
-        if recipient != ANYBODY:
+        if recipient != ANY_RECIPIENT:
             self._claim_anybody(own)
         for kind in FingerprintKind:
             if not own.has_kind(kind):
@@ -178,7 +178,7 @@ class Claims:
                 fingerprints=claim.fingerprints or own.fingerprints,
                 different=claim.different,
             )
-            if recipient != ANYBODY:
+            if recipient != ANY_RECIPIENT:
                 self._take_open_anybody_claim()
         return own
 
@@ -187,7 +187,7 @@ class Claims:
         if self._has_claimed_anybody:
             return
         claims = {
-            _key(fingerprint, ANYBODY): (fingerprint, replace(own, recipient=ANYBODY, kind=fingerprint.kind))
+            _key(fingerprint, ANY_RECIPIENT): (fingerprint, replace(own, recipient=ANY_RECIPIENT, kind=fingerprint.kind))
             for fingerprint in own.fingerprints
         }
         existing = self.records.create_many(
@@ -262,7 +262,7 @@ class Claims:
             fingerprints: the message's fingerprints.
             recipients: the possible recipients: normalised addresses, or `*`.
         """
-        candidates = {ANYBODY: None, **dict.fromkeys(recipients)}
+        candidates = {ANY_RECIPIENT: None, **dict.fromkeys(recipients)}
         keys = [_key(fingerprint, recipient) for recipient in candidates for fingerprint in fingerprints]
         claims = map(Claim.from_record, self.records.get_many(Table.CLAIMS, keys).values())
         # Mail for a named recipient claims `*` as well, with the path of that recipient's result. The attempt may have
@@ -455,7 +455,7 @@ def unfinished_matches(
         content: the message's addresses.
         hints: the message's envelope recipients.
     """
-    matched_by: dict[str, Matched] = {ANYBODY: "wildcard"}
+    matched_by: dict[str, Matched] = {ANY_RECIPIENT: "wildcard"}
     for addresses, header in ((content.to, "to"), (content.cc, "cc")):
         matched_by |= {address: header for address in addresses if address not in matched_by}
     matched_by |= {hint.address: hint.where for hint in hints if hint.address not in matched_by}

@@ -149,7 +149,7 @@ class RouteTableCache:
         if mailbox is None:
             return RouteTable(
                 routes,
-                reading=self._common_trust(),
+                trust_policy=self._common_trust(),
                 max_recipients=max_recipients,
                 max_attachments=max_attachments,
             )
@@ -160,7 +160,7 @@ class RouteTableCache:
             fallback=mailbox.fallback,
             plus_addressing=mailbox.plus_addressing is not PlusAddressing.OFF,
             blocked_senders=mailbox.blocked_senders,
-            reading=replace(
+            trust_policy=replace(
                 self._common_trust(),
                 hints=mailbox.delivery_hints,
                 hops=mailbox.trusted_hops,

@@ -105,7 +105,7 @@ class MessageRouter:
             table = self._route_table(receipt.mailbox)
             with open_raw(self.storage.blobs, receipt.message, size=receipt.size) as data:
                 message = self.parse(data)
-                decision = decide(to_routing_input(message, receipt.folder, table.reading), table)
+                decision = decide(to_routing_input(message, receipt.folder, table.trust_policy), table)
                 tried = tried or request.retries > 0
                 attempt = RoutingAttempt(self.storage, self.now, record, request, message, decision, table, tried)
                 outcome = attempt.run()
@@ -245,7 +245,7 @@ class RoutingAttempt:
     def __post_init__(self) -> None:
         """Start with the existing results: none at the first attempt."""
         self.receipt = Receipt.from_record(self.record)
-        self._content = visible_content(self.message, self.table.reading)
+        self._content = visible_content(self.message, self.table.trust_policy)
         self._fingerprints = fingerprints(self.receipt.message, self._content)
         self._claims = Claims(self.storage.records, self.receipt, self.storage.blobs)
         self._unserved = int(str(self.record.values.get("unserved", 0)))
@@ -259,7 +259,7 @@ class RoutingAttempt:
             WriteConflict: another replay of this arrival ended meanwhile; the message must be routed again.
         """
         conversations = Conversations(self.storage.records)
-        thread = thread_references(self.message, self.decision, by_tag_alone=self.table.reading.by_tag_alone)
+        thread = thread_references(self.message, self.decision, by_tag_alone=self.table.trust_policy.by_tag_alone)
         conversation = self.receipt.conversation or conversations.find(thread, self.receipt.message)
         documents = self._document_writer(conversation)
         # 1. and 2. For each recipient: the claims, then the result.
@@ -290,7 +290,7 @@ class RoutingAttempt:
             self.receipt,
             self.message,
             conversation,
-            envelope_hints(self.message, self.table.reading),
+            envelope_hints(self.message, self.table.trust_policy),
             # An earlier attempt may have left a record by other routes.
             overwrites_records=self._is_replay or self.tried,
             max_attachments=self.table.max_attachments,

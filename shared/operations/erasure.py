@@ -19,7 +19,7 @@ from shared.errors import ConfigurationError, MessageMissing, ServiceUnavailable
 from shared.lease import RenewingLease
 from shared.operations.search import ArrivalQuery, RecipientLookup, find_arrivals
 from shared.receipts import Receipt, State
-from shared.routing.model import ANYBODY
+from shared.routing.model import ANY_RECIPIENT
 from shared.storage.base import Filter, Record, Storage, Table, scan_by_values
 
 LEASE_TIMEOUT = 900.0
@@ -251,4 +251,4 @@ class Eraser:
 
 def _is_for(receipt: Receipt, recipient: RecipientLookup) -> bool:
     """Return whether an arrival was routed for a recipient, or named it and was not routed for any named recipient."""
-    return recipient.was_routed_for(receipt) or not set(receipt.outcomes) - {ANYBODY}
+    return recipient.was_routed_for(receipt) or not set(receipt.outcomes) - {ANY_RECIPIENT}

@@ -39,8 +39,8 @@ def preview_replay(router: MessageRouter, record: Record, *, reissue: str = "") 
     try:
         with open_raw(router.storage.blobs, receipt.message, size=receipt.size) as data:
             message = router.parse(data)
-            decision = decide(to_routing_input(message, receipt.folder, table.reading), table)
-            message_fingerprints = fingerprints(receipt.message, visible_content(message, table.reading))
+            decision = decide(to_routing_input(message, receipt.folder, table.trust_policy), table)
+            message_fingerprints = fingerprints(receipt.message, visible_content(message, table.trust_policy))
     except MessageMissing:
         return "bytes missing"
     if any(is_result_for(reissue, match.recipient) for match in decision.matches):

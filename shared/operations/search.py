@@ -12,7 +12,7 @@ from typing import Final
 from shared.addresses import normalise
 from shared.errors import ConfigurationError
 from shared.receipts import MAX_MESSAGE_ID_LENGTH, TRUNCATED, Receipt
-from shared.routing.model import ANYBODY
+from shared.routing.model import ANY_RECIPIENT
 from shared.storage.base import Filter, Records, Table
 
 MIN_ID_DIGITS: Final = 8
@@ -104,8 +104,8 @@ def parse_recipient(text: str) -> str:
     Raises:
         ConfigurationError: it is not an address.
     """
-    if text.strip() == ANYBODY:
-        return ANYBODY
+    if text.strip() == ANY_RECIPIENT:
+        return ANY_RECIPIENT
     address = normalise(text)
     if address is None:
         raise ConfigurationError(f"{text} is not an address; write it like name@example.com")

@@ -10,7 +10,7 @@ from typing import Final
 from shared.routing.conditions import first_failed_condition, matching_pattern
 from shared.routing.envelope import AS_DELIVERED, Group, by_specificity
 from shared.routing.model import (
-    ANYBODY,
+    ANY_RECIPIENT,
     Decision,
     EnvelopeHint,
     Match,
@@ -22,7 +22,7 @@ from shared.routing.model import (
 )
 from shared.routing.route_table import Candidate, RouteTable
 
-TRIED_LIMIT = 1000
+MAX_TRIED = 1000
 """The maximum number of entries in `Decision.tried`: a message may name a hundred thousand addresses."""
 
 ALIAS_RANKS: Final = 3
@@ -35,7 +35,7 @@ def decide(mail: RoutingInput, table: RouteTable) -> Decision:
     if blocked_by is not None:
         return Decision(blocked_by=blocked_by)
     if mail.loops is not None:
-        return Decision(unhandled=Unhandled.LOOP, tried=(TriedRoute(ANYBODY, None, mail.loops),))
+        return Decision(unhandled=Unhandled.LOOP, tried=(TriedRoute(ANY_RECIPIENT, None, mail.loops),))
 
     matching = _Matching(mail, table)
     matches = matching.matches()
@@ -44,7 +44,7 @@ def decide(mail: RoutingInput, table: RouteTable) -> Decision:
         return Decision(unhandled=_unhandled_reason(mail, tried), tried=tuple(tried))
     served, unserved = matching.within(table.max_recipients, matches)
     # `*` first: a named recipient claims it too, and must find the claim of the wildcard's result.
-    in_order = sorted(served, key=lambda recipient: (recipient != ANYBODY, recipient))
+    in_order = sorted(served, key=lambda recipient: (recipient != ANY_RECIPIENT, recipient))
     return Decision(
         matches=tuple(matches[recipient] for recipient in in_order), tried=tuple(tried), unserved=tuple(unserved)
     )
@@ -70,7 +70,7 @@ class _Matching:
         mail, table = self._mail, self._table
         recipients: dict[str, Matched] = dict.fromkeys(mail.to, "to")
         recipients |= {address: "cc" for address in mail.cc if address not in recipients}
-        ranks = by_specificity(mail.hints, table.reading)
+        ranks = by_specificity(mail.hints, table.trust_policy)
 
         matches, replaces = self._aliases(recipients, ranks)
         if replaces:
@@ -85,9 +85,9 @@ class _Matching:
         if not matches:  # (c)
             matches = self._envelope(ranks)
         if not matches:  # (d)
-            wildcard = self._first(ANYBODY, map(Candidate, table.wildcards))
+            wildcard = self._first(ANY_RECIPIENT, map(Candidate, table.wildcards))
             if wildcard is not None:
-                matches[ANYBODY] = Match(ANYBODY, wildcard.route.name, "wildcard")
+                matches[ANY_RECIPIENT] = Match(ANY_RECIPIENT, wildcard.route.name, "wildcard")
         return matches
 
     def within(self, limit: int, matches: Mapping[str, Match]) -> tuple[Sequence[str], Sequence[str]]:
@@ -124,7 +124,7 @@ class _Matching:
         return {}, False
 
     def _is_alias(self, hint: EnvelopeHint) -> bool:
-        as_delivered = hint.where == AS_DELIVERED and hint.where not in self._table.reading.fields
+        as_delivered = hint.where == AS_DELIVERED and hint.where not in self._table.trust_policy.fields
         return self._table.is_alias(hint.address, as_delivered=as_delivered)
 
     def _primary(self, addresses: Sequence[str]) -> dict[str, Match]:
@@ -136,7 +136,7 @@ class _Matching:
             tagged = next(filter(self._table.reference, addresses), None)
             reference = None if tagged is None else self._reference(tagged)
             name = wildcard.route.name
-            return {ANYBODY: Match(ANYBODY, name, "wildcard", reference, plus_address=tagged)}
+            return {ANY_RECIPIENT: Match(ANY_RECIPIENT, name, "wildcard", reference, plus_address=tagged)}
         fallback = self._table.fallback
         if fallback is None:
             return {}
@@ -165,7 +165,7 @@ class _Matching:
         return matches
 
     def _plain(self, address: str, where: Matched, tag: str | None) -> Match | None:
-        candidate = self._first(address, self._table.plain(address))
+        candidate = self._first(address, self._table.plain_routes(address))
         if candidate is None:
             return None
         reference = candidate.reference and (tag or candidate.reference)
@@ -184,13 +184,13 @@ class _Matching:
         else:
             candidate = None
             tried = tried or [TriedRoute(address, None, "no route matches it")]
-        for entry in tried[: TRIED_LIMIT - len(self._tried)]:
+        for entry in tried[: MAX_TRIED - len(self._tried)]:
             self._tried[entry] = None
         return candidate
 
 
 def _unhandled_reason(mail: RoutingInput, tried: list[TriedRoute]) -> Unhandled:
-    if any(entry.route is not None and entry.address != ANYBODY for entry in tried):
+    if any(entry.route is not None and entry.address != ANY_RECIPIENT for entry in tried):
         return Unhandled.CONDITIONS
     if mail.to or mail.cc or mail.hints:
         return Unhandled.NO_ROUTE

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from shared.addresses import parse_pattern, parse_route_address
 from shared.setting_values import Boolean, LowerCase, Texts, from_text, list_of, parse_folder, parse_integer
 
-ANYBODY = "*"
+ANY_RECIPIENT = "*"
 """The recipient of a wildcard route's result: the message does not name a recipient that a route takes."""
 
 Matched = str

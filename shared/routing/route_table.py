@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import merge
 from types import MappingProxyType
 
-from shared.routing.model import ANYBODY, Route
+from shared.routing.model import ANY_RECIPIENT, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class RouteTable:
         fallback: the name of the route that FALLBACK names.
         plus_addressing: whether `base+ref@domain` is also for the routes of `base@domain` (rule 2.4).
         blocked_senders: addresses or `*@domain`.
-        reading: the parts of this mailbox's mail that are trusted.
+        trust_policy: the parts of this mailbox's mail that are trusted.
         max_recipients: recipients of one message that get a result.
         max_attachments: attachments of one message that are blobs of their own.
     """
@@ -75,7 +75,7 @@ class RouteTable:
         fallback: str | None = None,
         plus_addressing: bool = True,
         blocked_senders: tuple[str, ...] = (),
-        reading: TrustPolicy | None = None,
+        trust_policy: TrustPolicy | None = None,
         max_recipients: int = 200,
         max_attachments: int = 200,
     ) -> None:
@@ -84,18 +84,18 @@ class RouteTable:
         for route in ordered:
             if route.address is not None:
                 by_address[route.address].append(Candidate(route))
-        self.wildcards = tuple(candidate.route for candidate in by_address.pop(ANYBODY, ()))
+        self.wildcards = tuple(candidate.route for candidate in by_address.pop(ANY_RECIPIENT, ()))
         self._by_address: Mapping[str, list[Candidate]] = dict(by_address)
         self.primary = primary
         self._aliases = frozenset(aliases)
         self.fallback = next((route for route in ordered if route.name == fallback), None)
         self.blocked_senders = blocked_senders
-        self.reading = reading or TrustPolicy()
+        self.trust_policy = trust_policy or TrustPolicy()
         self.max_recipients = max_recipients
         self.max_attachments = max_attachments
         self._plus_addressing = plus_addressing
 
-    def plain(self, address: str) -> Iterator[Candidate]:
+    def plain_routes(self, address: str) -> Iterator[Candidate]:
         """Return the plain routes for a normalised address, in their order."""
         domain = address.rpartition("@")[2]
         exact = self._by_address.get(address, [])

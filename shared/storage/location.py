@@ -52,7 +52,7 @@ class StorageLocation:
         account = values.get("accountname")
         return f"storage account {account}" if account else "the storage of a connection string"
 
-    def below(self, folder: Path) -> StorageLocation:
+    def resolve_against(self, folder: Path) -> StorageLocation:
         """Return the location with a relative folder resolved against `folder`."""
         if self.folder is None or self.folder.is_absolute():
             return self

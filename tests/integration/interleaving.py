@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from shared.storage.base import Storage
-from tests.servers.faults import ProcessGone
+from tests.servers.faults import ProcessKilled
 
 
 class Turns:
@@ -35,7 +35,7 @@ class Turns:
         def work(number: int, job: Callable[[Turns, int], None]) -> None:
             try:
                 job(self, number)
-            except ProcessGone:
+            except ProcessKilled:
                 pass
             except BaseException as error:  # noqa: BLE001  raised where it can be seen
                 errors.append(error)
@@ -75,7 +75,7 @@ class Turns:
             self._changed.wait_for(lambda: self._turn == worker)
         try:
             if self._deaths and self._random.random() < self._deaths:
-                raise ProcessGone
+                raise ProcessKilled
             self.taken.append((worker, name))
             return operation()
         finally:

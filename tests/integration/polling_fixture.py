@@ -16,7 +16,7 @@ from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName
 from shared.storage.factory import open_storage
 from shared.storage.folder.blobs import HIDDEN
-from tests.servers.faults import Faults
+from tests.servers.faults import FaultInjector
 from tests.servers.memory_app import app_on, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 
@@ -46,7 +46,7 @@ class PollingFixture:
         values = {"ADDRESS": "support@example.com", **self.extra}
         return {f"MAILBOXES__support__{name}": value for name, value in values.items()}
 
-    def app(self, faults: Faults | None = None) -> App:
+    def app(self, faults: FaultInjector | None = None) -> App:
         def connect(_settings: MailboxSettings) -> Mailbox:
             self.sign_ins += 1
             if self.fails is not None:
@@ -86,7 +86,7 @@ class GraphPollingFixture(PollingFixture):
     def values(self) -> dict[str, str]:
         return {f"MAILBOXES__support__{name}": value for name, value in GRAPH.items()} | super().values
 
-    def app(self, faults: Faults | None = None) -> App:
+    def app(self, faults: FaultInjector | None = None) -> App:
         app = super().app(faults)
         return replace(app, poller=replace(app.poller, subscribed=lambda _settings: self.subscribed))
 

@@ -18,7 +18,7 @@ from shared.mailboxes.base import Mailbox
 from shared.storage.base import QueueName, Storage
 from shared.storage.factory import open_storage
 from tests.integration.holding import Holding
-from tests.servers.faults import ProcessGone
+from tests.servers.faults import ProcessKilled
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle
@@ -73,14 +73,14 @@ def process_gone_at(prefix: str) -> Callable[..., None]:
 
     def create(path: str, *_args: object, **_kwargs: object) -> None:
         if path.startswith(prefix):
-            raise ProcessGone
+            raise ProcessKilled
 
     return create
 
 
 def raise_process_gone(*_args: object, **_kwargs: object) -> None:
     """End the process."""
-    raise ProcessGone
+    raise ProcessKilled
 
 
 class RoutingFixture(Holding):
@@ -108,7 +108,7 @@ class RoutingFixture(Holding):
 
     def run_until_killed(self, *mailboxes: str, **parts: object) -> None:
         """Run until a part of the storage ends the process, then expire its locks."""
-        with suppress(ProcessGone):
+        with suppress(ProcessKilled):
             self.run(*mailboxes, stores=replace(self.stores, **parts))  # type: ignore[arg-type]  # a double of the part
             pytest.fail("the process was to end")
         let_time_pass(self.folder)

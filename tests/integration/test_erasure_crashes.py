@@ -14,7 +14,7 @@ from shared.operations.erasure import Eraser
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import KEEP, TO_BOTH, dump_storage, run_forget
 from tests.integration.replay_fixture import BOTH, ReplayFixture
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayFixture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "what"), [(Way.GONE_BEFORE, identity(TO_BOTH)), (Way.REPLY_LOST, "a@b.example")], ids=["id", "address"]
+    ("way", "what"), [(FailureMode.GONE_BEFORE, identity(TO_BOTH)), (FailureMode.REPLY_LOST, "a@b.example")], ids=["id", "address"]
 )
 def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
-    storage_of: str, way: Way, what: str, monkeypatch: pytest.MonkeyPatch
+    storage_of: str, way: FailureMode, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Receipts are truncated, so that recipients have to be found by the claims.
     monkeypatch.setattr("shared.dispatch.router.MAX_OUTCOME_LENGTH", 0)
@@ -57,10 +57,10 @@ def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
             at += 1
             world.poll_and_route(KEEP, TO_BOTH)
             world.poll_and_route(KEEP, TO_BOTH, mailbox="office")
-            faults = Faults(at, way)
+            faults = FaultInjector(at, way)
             stores = replace(world.stores, blobs=faults.around(world.stores.blobs, ServiceUnavailable))
             stores = replace(stores, records=faults.around(world.stores.records, ServiceUnavailable))
-            with suppress(ProcessGone, ServiceUnavailable):
+            with suppress(ProcessKilled, ServiceUnavailable):
                 run_forget(world, what, stores=stores)
             done = faults.count < at
             with suppress(MessageMissing):

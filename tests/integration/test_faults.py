@@ -19,7 +19,7 @@ from shared.mailboxes.base import Mailbox
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
 from shared.storage.factory import open_storage
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle
@@ -75,17 +75,17 @@ class FaultFixture:
         """Return whether any mailbox has messages."""
         return any(server.messages for server in self.servers.values())
 
-    def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
+    def connect(self, settings: MailboxSettings, faults: FaultInjector | None) -> Mailbox:
         """Return a session whose operations may fail."""
         session = self.servers[settings.name].open()
         return session if faults is None else faults.mailbox(session)
 
-    def run(self, faults: Faults | None = None) -> None:
+    def run(self, faults: FaultInjector | None = None) -> None:
         """Run one process: poll both mailboxes, route until idle."""
         stores = self.truth if faults is None else faults.stores(self.truth)
 
         app = app_on(self.settings, lambda settings: self.connect(settings, faults), stores=stores)
-        with suppress(ProcessGone, Exception):
+        with suppress(ProcessKilled, Exception):
             poll(app, "support", "office")
             work_until_idle(app)
         if faults is None:
@@ -143,7 +143,7 @@ def steps(**kind: bool) -> int:
     """Return the number of operations of an undisturbed run."""
     with TemporaryDirectory() as folder:
         world = FaultFixture(Path(folder), **kind)
-        faults = Faults()
+        faults = FaultInjector()
         world.run(faults)
         world.run()
         assert_nothing_lost_nothing_doubled(world)
@@ -158,12 +158,12 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
+@pytest.mark.parametrize("way", FailureMode, ids=lambda way: way.value.replace(" ", "-"))
 @pytest.mark.parametrize("kind", KINDS)
-def test_8_1_a_fault_at_every_step(kind: str, way: Way, tmp_path: Path) -> None:
+def test_8_1_a_fault_at_every_step(kind: str, way: FailureMode, tmp_path: Path) -> None:
     count = steps(**KINDS[kind])
     assert count > 60
-    fault_at = partial(Faults, way=way)
+    fault_at = partial(FaultInjector, way=way)
     for at in range(1, count + 1):
         folder = tmp_path / str(at)
         world = FaultFixture(folder, **KINDS[kind])

@@ -25,7 +25,7 @@ from tests.integration.test_faults import (
     FaultFixture,
     assert_nothing_lost_nothing_doubled,
 )
-from tests.servers.faults import Faults, Way
+from tests.servers.faults import FaultInjector, FailureMode
 from tests.servers.graph import Graph
 from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
 
@@ -62,7 +62,7 @@ class GraphFaultFixture(FaultFixture):
             return False
         return bool(left)
 
-    def connect(self, settings: MailboxSettings, faults: Faults | None) -> Mailbox:
+    def connect(self, settings: MailboxSettings, faults: FaultInjector | None) -> Mailbox:
         session = GraphMailbox(replace(settings, address=self._addresses[settings.name]), self._tokens, self._endpoint)
         once = session._client._send_once
 
@@ -85,7 +85,7 @@ class _broken(httpx.ReadError):  # noqa: N801  stands where an exception class i
     pass
 
 
-def look(world: GraphFaultFixture, faults: Faults) -> None:
+def look(world: GraphFaultFixture, faults: FaultInjector) -> None:
     """One disturbed life of a process, and undisturbed ones until all is done."""
     world.run(faults)
     let_time_pass(world.folder)
@@ -94,28 +94,28 @@ def look(world: GraphFaultFixture, faults: Faults) -> None:
 
 
 WAYS = [
-    *((way, "delete") for way in Way),
+    *((way, "delete") for way in FailureMode),
     # What they have besides: the mark that is put down last, and a removal that may be asked for twice.
-    (Way.GONE_BEFORE, "keep"),
-    (Way.REPLY_LOST, "move:Archive"),
+    (FailureMode.GONE_BEFORE, "keep"),
+    (FailureMode.REPLY_LOST, "move:Archive"),
 ]
 
 
 @pytest.mark.parametrize(("way", "after"), WAYS, ids=[f"{way.value.replace(' ', '-')}-{after}" for way, after in WAYS])
 def test_8_1_a_fault_at_every_step_of_graph(
-    way: Way, after: str, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: FailureMode, after: str, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.mailboxes.graph.client.MIN_BACKOFF", 0.01)
     tokens = graph.tokens
     undisturbed = GraphFaultFixture(tmp_path / "0", graph, tokens, after)
-    counting = Faults()
+    counting = FaultInjector()
     look(undisturbed, counting)
     undisturbed.truth.close()
     asked = sum(name.startswith("request") for name in counting.names)
     messages = len(SUPPORT_MAIL + OFFICE_MAIL)
     # A listing, or for a target that is asked for by name also that; and for each message its content and its removal.
     assert asked == {"delete": 2 + 2 * messages, "keep": 2 + messages, "move:Archive": 4 + 2 * messages}[after]
-    fault_at = partial(Faults, way=way)
+    fault_at = partial(FaultInjector, way=way)
     for at in range(1, counting.count + 1):
         world = GraphFaultFixture(tmp_path / str(at), graph, tokens, after)
         faults = fault_at(at)

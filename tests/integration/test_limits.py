@@ -19,7 +19,7 @@ from shared.storage.base import Record, Table
 from tests.integration.replay_fixture import ReplayFixture
 from tests.integration.routing_fixture import RoutingFixture, identity
 from tests.servers.counting import CountingBlobs
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 
 TWO = {"MAX_RECIPIENTS": "2"}
 ALL = {"ROUTES__all__ADDRESS": "*@example.com"}
@@ -76,15 +76,15 @@ def test_3_10_as_many_recipients_as_allowed_leave_no_record(world: ReplayFixture
     assert not world.paths("unhandled/")
 
 
-@pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER])
-def test_4_1_after_a_crash_at_any_operation_the_same_recipients_are_served(world: ReplayFixture, way: Way) -> None:
+@pytest.mark.parametrize("way", [FailureMode.GONE_BEFORE, FailureMode.GONE_AFTER])
+def test_4_1_after_a_crash_at_any_operation_the_same_recipients_are_served(world: ReplayFixture, way: FailureMode) -> None:
     for number in count(1):
         world.servers["support"].deliver(letter(*FIVE, number=number))
         app = world.app({**ALL, **TWO})
         app.poller.poll(Poll("support", PollReason.MANUAL))
         [route_request] = world.take_route_requests()
-        faults = Faults(number, way)
-        with suppress(ProcessGone):
+        faults = FaultInjector(number, way)
+        with suppress(ProcessKilled):
             world.app({**ALL, **TWO}, faults.stores(world.stores)).router.route(route_request)
         world.app({**ALL, **TWO}).router.route(route_request, tried=True)
         if faults.count < number:
@@ -104,8 +104,8 @@ def test_4_1_claims_of_an_attempt_with_a_larger_limit_are_finished_with_a_smalle
         world.servers["support"].deliver(letter(*FIVE, number=number))
         world.app(ALL).poller.poll(Poll("support", PollReason.MANUAL))
         [route_request] = world.take_route_requests()
-        faults = Faults(number, Way.GONE_BEFORE)
-        with suppress(ProcessGone):
+        faults = FaultInjector(number, FailureMode.GONE_BEFORE)
+        with suppress(ProcessKilled):
             world.app(ALL, faults.stores(world.stores)).router.route(route_request)
         world.app({**ALL, **TWO}).router.route(route_request, tried=True)
         owned = {

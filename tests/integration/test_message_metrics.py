@@ -13,11 +13,11 @@ from shared.observability import metric_names
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName, Table
 from tests.integration.intake_fixture import IntakeFixture, letter
-from tests.servers.telemetry import Listening, listen
+from tests.servers.telemetry import TelemetryRecorder, listen
 
 
 @pytest.fixture
-def heard() -> Listening:
+def heard() -> TelemetryRecorder:
     return listen()
 
 
@@ -28,12 +28,12 @@ def world(tmp_path: Path) -> Iterator[IntakeFixture]:
     fixture.stores.close()
 
 
-def counted(heard: Listening, name: str, **attributes: str) -> float:
+def counted(heard: TelemetryRecorder, name: str, **attributes: str) -> float:
     """Return the value of a counter in this process, which other tests share."""
     return sum(point.value for point in heard.points() if point.name == name and point.attributes == attributes)
 
 
-def test_a_stored_message_is_counted_once_even_if_its_removal_fails(world: IntakeFixture, heard: Listening) -> None:
+def test_a_stored_message_is_counted_once_even_if_its_removal_fails(world: IntakeFixture, heard: TelemetryRecorder) -> None:
     before = counted(heard, metric_names.COLLECTED, mailbox="support")
     world.server.refuses_removal = RemovalRefused("mailbox support: NO [NOPERM] no right to delete")
     world.server.deliver(letter(1), letter(2))
@@ -46,7 +46,7 @@ def test_a_stored_message_is_counted_once_even_if_its_removal_fails(world: Intak
 
 
 def test_a_waiting_message_keeps_its_trace_when_its_request_is_published_again(
-    world: IntakeFixture, heard: Listening
+    world: IntakeFixture, heard: TelemetryRecorder
 ) -> None:
     def traces() -> list[str]:
         return [
@@ -71,7 +71,7 @@ def test_a_waiting_message_keeps_its_trace_when_its_request_is_published_again(
 
 
 def test_every_poll_with_a_transient_error_is_counted_including_the_last(
-    world: IntakeFixture, heard: Listening, monkeypatch: pytest.MonkeyPatch
+    world: IntakeFixture, heard: TelemetryRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox")
 
@@ -85,7 +85,7 @@ def test_every_poll_with_a_transient_error_is_counted_including_the_last(
     assert counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox") - before == 6
 
 
-def test_a_subscription_that_fails_is_counted(world: IntakeFixture, heard: Listening) -> None:
+def test_a_subscription_that_fails_is_counted(world: IntakeFixture, heard: TelemetryRecorder) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="subscription")
     subscriptions = world.app().subscriptions
     subscriptions._record_failure(

@@ -23,7 +23,7 @@ from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
 WILD = {**SALES, "ROUTES__wild__ADDRESS": "*", "ROUTES__wild__SENDERS": "*@b.example"}
@@ -184,10 +184,10 @@ RESULTS = {"forged": 2, "forged twice": 3}
 
 @pytest.mark.parametrize(
     ("way", "kind"),
-    [*((Way.GONE_AFTER, kind) for kind in MESSAGES), (Way.REPLY_LOST, "chain"), (Way.REPLY_LOST, "forged")],
+    [*((FailureMode.GONE_AFTER, kind) for kind in MESSAGES), (FailureMode.REPLY_LOST, "chain"), (FailureMode.REPLY_LOST, "forged")],
 )
 def test_4_4_after_a_crash_at_any_operation_every_duplicate_names_a_result(
-    quick: ReplayFixture, way: Way, kind: str
+    quick: ReplayFixture, way: FailureMode, kind: str
 ) -> None:
     """One of three dies at any operation, the others follow in either order, and its retry comes last."""
     world, messages, operations, rounds = quick, MESSAGES[kind], 0, 0
@@ -200,8 +200,8 @@ def test_4_4_after_a_crash_at_any_operation_every_duplicate_names_a_result(
                 stored(world, data.replace(b"Chairs", f"{way.name} {dying} {second} {at}".encode()))
                 for data in messages
             ]
-            faults = Faults(at, way)
-            with suppress(ProcessGone, ServiceUnavailable):
+            faults = FaultInjector(at, way)
+            with suppress(ProcessKilled, ServiceUnavailable):
                 world.app(SALES, faults.stores(world.stores)).router.route(mail[dying])
             for one in (second, third, dying):
                 route(world, mail[one], tried=True)
@@ -226,8 +226,8 @@ def test_4_4_a_wildcard_copy_names_a_result_after_the_named_recipients_worker_cr
     for at in range(1, 40):
         numbered = [data.replace(b"Chairs", str(at).encode()) for data in (named, bcc)]
         first = stored(world, numbered[0], WILD)
-        faults = Faults(at, Way.GONE_AFTER)
-        with suppress(ProcessGone):
+        faults = FaultInjector(at, FailureMode.GONE_AFTER)
+        with suppress(ProcessKilled):
             world.app(SALES, faults.stores(world.stores)).router.route(first)
         copy = stored(world, numbered[1], WILD, mailbox="office")
         route(world, copy, {key: value for key, value in WILD.items() if "sales" not in key})
@@ -271,8 +271,8 @@ def test_8_5_a_copy_of_a_duplicate_whose_original_was_erased_names_the_duplicate
 def test_8_5_a_claim_taken_for_a_copy_that_is_erased_meanwhile_is_deleted(quick: ReplayFixture) -> None:
     world = quick
     first = stored(world, SAME_CONTENT)
-    faults = Faults(next(at for at in range(1, 30) if _has_claimed_raw_alone(world, at)), Way.GONE_AFTER)
-    with suppress(ProcessGone):
+    faults = FaultInjector(next(at for at in range(1, 30) if _has_claimed_raw_alone(world, at)), FailureMode.GONE_AFTER)
+    with suppress(ProcessKilled):
         world.app(SALES, faults.stores(world.stores)).router.route(first)
     copy = stored(world, SAME_CONTENT, mailbox="office")
 
@@ -301,8 +301,8 @@ def test_8_5_a_claim_taken_for_a_copy_that_is_erased_meanwhile_is_deleted(quick:
 def _has_claimed_raw_alone(world: ReplayFixture, at: int) -> bool:
     """Return whether an attempt that ends after this operation holds exactly the first claim on its recipient."""
     route_request = stored(world, SAME_CONTENT.replace(b"Chairs", f"probe {at}".encode()))
-    faults = Faults(at, Way.GONE_AFTER)
-    with suppress(ProcessGone):
+    faults = FaultInjector(at, FailureMode.GONE_AFTER)
+    with suppress(ProcessKilled):
         world.app(SALES, faults.stores(world.stores)).router.route(route_request)
     claims = [
         record.values
@@ -321,8 +321,8 @@ def test_4_4_a_replay_that_crashed_is_finished_after_routes_changed(quick: Repla
         first = stored(world, message)
         route(world, first)
         replay_request = RouteRequest(first.arrival, replay=_replay(world, first))
-        faults = Faults(at, Way.GONE_AFTER)
-        with suppress(ProcessGone):
+        faults = FaultInjector(at, FailureMode.GONE_AFTER)
+        with suppress(ProcessKilled):
             world.app(BOTH, faults.stores(world.stores)).router.route(replay_request)
         copy = stored(world, message, BILLING, mailbox="office")
         route(world, copy, BILLING)

@@ -17,7 +17,7 @@ from shared.mailboxes.pop3.server_record import RECORDS
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName
 from tests.integration.polling_fixture import START, PollingFixture, letter
-from tests.servers.faults import Faults
+from tests.servers.faults import FaultInjector
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_mailbox_with_invalid_settings_is_logged_and_does_not_stop_the_others(
 @pytest.mark.parametrize("at", range(1, 8))
 def test_a_poll_is_requeued_with_a_delay_when_storage_is_unavailable(world: PollingFixture, at: int) -> None:
     world.server.deliver(letter(1))
-    app = world.app(Faults(at))
+    app = world.app(FaultInjector(at))
     app.poller.poll(Poll("support", PollReason.FOLLOW_UP, retries=1))
     assert world.app().health.get("support").failures == 0
     assert world.take_polls() == [], "it is hidden until its pause is over"

@@ -14,7 +14,7 @@ from shared.errors import ConnectFailed, MailboxBusy
 from shared.intake.poller import MAX_RETRIES, NOTIFIED_SPACING, RECHECK_DELAY
 from shared.queue_messages import Poll, PollReason
 from tests.integration.polling_fixture import START, GraphPollingFixture, PollingFixture, letter
-from tests.servers.faults import Faults
+from tests.servers.faults import FaultInjector
 
 DOWN = ConnectFailed("mailbox support: graph.microsoft.com:443 does not answer")
 
@@ -271,7 +271,7 @@ def test_1_9_over_other_protocols_a_busy_mailbox_waits_for_the_timer(tmp_path: P
 
 def test_a_notified_poll_is_requeued_as_a_follow_up_when_storage_is_unavailable(world: GraphPollingFixture) -> None:
     world.server.deliver(letter(1))
-    world.app(Faults(1)).poller.poll(asked_now(world))
+    world.app(FaultInjector(1)).poller.poll(asked_now(world))
     [(again, delay)] = world.take_delayed_polls()
     assert (again.reason, again.retries, again.requested_at) == (PollReason.FOLLOW_UP, 1, None)
     assert delay > 0

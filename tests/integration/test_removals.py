@@ -16,7 +16,7 @@ from shared.queue_messages import Poll, PollReason
 from shared.storage.base import Storage, Table
 from tests.integration.intake_fixture import IntakeFixture, letter
 from tests.integration.routing_fixture import InterceptedCalls
-from tests.servers.faults import ProcessGone
+from tests.servers.faults import ProcessKilled
 from tests.servers.memory_app import let_time_pass
 
 POLL = Poll("support", PollReason.MANUAL)
@@ -44,11 +44,11 @@ def dies_before_recording(world: IntakeFixture) -> None:
 
     def gone(table: Table, *_: object) -> None:
         if table is Table.RECEIPTS:
-            raise ProcessGone
+            raise ProcessKilled
 
     app = world.app()
     intake = replace(app.poller.intake, storage=watched(world, merge_many=gone))
-    with suppress(ProcessGone):
+    with suppress(ProcessKilled):
         replace(app.poller, intake=intake).poll(POLL)
         pytest.fail("the process was to end")
     let_time_pass(world.folder)

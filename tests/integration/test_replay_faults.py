@@ -19,7 +19,7 @@ from shared.receipts import State
 from tests.integration.interleaving import Turns
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 from tests.servers.memory_app import let_time_pass
 from tests.servers.pump import work_until_idle
 from tests.sizes import size
@@ -53,9 +53,9 @@ def assert_as_after_one_replay(world: ReplayFixture, path: str, first: str) -> N
     assert world.outbox_size() == 0
 
 
-def work_with(world: ReplayFixture, faults: Faults) -> None:
+def work_with(world: ReplayFixture, faults: FaultInjector) -> None:
     """Run a process on the queues until an injected fault ends it, or until it is idle."""
-    with suppress(ProcessGone, Exception):
+    with suppress(ProcessKilled, Exception):
         work_until_idle(world.app(CLERK, faults.stores(world.stores)))
 
 
@@ -64,15 +64,15 @@ def steps(folder: Path) -> int:
     world, path = beginning(f"folder:{folder}")
     first = world.only_path("routed/")
     world.request_replay(CLERK, path)
-    faults = Faults()
+    faults = FaultInjector()
     work_with(world, faults)
     assert_as_after_one_replay(world, path, first)
     world.stores.close()
     return faults.count
 
 
-@pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
-def test_8_1_a_replay_with_an_injected_fault_at_any_step_is_done_once(way: Way, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", FailureMode, ids=lambda way: way.value.replace(" ", "-"))
+def test_8_1_a_replay_with_an_injected_fault_at_any_step_is_done_once(way: FailureMode, tmp_path: Path) -> None:
     count = steps(tmp_path / "steps")
     assert count > 20
     for at in range(1, count + 1):
@@ -80,7 +80,7 @@ def test_8_1_a_replay_with_an_injected_fault_at_any_step_is_done_once(way: Way, 
         world, path = beginning(f"folder:{folder}")
         first = world.only_path("routed/")
         world.request_replay(CLERK, path)
-        faults = Faults(at, way)
+        faults = FaultInjector(at, way)
         work_with(world, faults)
         let_time_pass(folder)
         work_until_idle(world.app(CLERK))
@@ -92,13 +92,13 @@ def test_8_1_a_replay_with_an_injected_fault_at_any_step_is_done_once(way: Way, 
             world.stores.close()
 
 
-@pytest.mark.parametrize("way", Way, ids=lambda way: way.value.replace(" ", "-"))
-def test_8_1_a_fault_while_a_replay_is_requested_duplicates_nothing(way: Way, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", FailureMode, ids=lambda way: way.value.replace(" ", "-"))
+def test_8_1_a_fault_while_a_replay_is_requested_duplicates_nothing(way: FailureMode, tmp_path: Path) -> None:
     for at in range(1, 6):
         world, path = beginning(f"folder:{tmp_path / str(at)}")
         first = world.only_path("routed/")
-        with suppress(ProcessGone, ServiceUnavailable):
-            world.request_replay(CLERK, path, stores=Faults(at, way).stores(world.stores))
+        with suppress(ProcessKilled, ServiceUnavailable):
+            world.request_replay(CLERK, path, stores=FaultInjector(at, way).stores(world.stores))
         app = world.app(CLERK)
         app.router.sweep(timedelta(0))
         work_until_idle(app)

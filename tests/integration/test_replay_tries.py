@@ -17,7 +17,7 @@ from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from shared.storage.base import QueueName, Table
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 
 ELSEWHERE = {"ROUTES__accounts__ADDRESS": "billing@example.com"}
 """The mail of billing@, by a route with another name."""
@@ -93,8 +93,8 @@ def test_reissue_of_a_wildcard_result_writes_nothing_once_a_recipient_is_named(w
     assert world.outbox_size() == 0
 
 
-@pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.REPLY_LOST])
-def test_8_1_a_retry_of_reissue_after_a_change_of_routes_writes_no_second_result(way: Way, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [FailureMode.GONE_BEFORE, FailureMode.REPLY_LOST])
+def test_8_1_a_retry_of_reissue_after_a_change_of_routes_writes_no_second_result(way: FailureMode, tmp_path: Path) -> None:
     routes = Counter[str]()
     for at in range(1, 100):
         world = ReplayFixture(f"folder:{tmp_path / str(at)}")
@@ -102,8 +102,8 @@ def test_8_1_a_retry_of_reissue_after_a_change_of_routes_writes_no_second_result
         first = world.only_path("routed/")
         world.request_replay(BILLING, first, reissue=True)
         [route_request] = world.take_route_requests()
-        faults = Faults(at, way)
-        with suppress(ProcessGone, ServiceUnavailable):
+        faults = FaultInjector(at, way)
+        with suppress(ProcessKilled, ServiceUnavailable):
             world.app(BILLING, faults.stores(world.stores)).router.route(route_request)
         world.app(ELSEWHERE).router.route(route_request)
         [replaced] = [path for path in world.paths("routed/") if world.read(path)["replaces"] == first]

@@ -25,7 +25,7 @@ from tests.integration.routing_fixture import (
     process_gone_at,
     raise_process_gone,
 )
-from tests.servers.faults import ProcessGone
+from tests.servers.faults import ProcessKilled
 from tests.servers.memory_app import let_time_pass
 from tests.servers.pump import poll, work_until_idle
 
@@ -99,7 +99,7 @@ def test_8_1_a_kill_between_receipt_and_route_request_is_finished_by_sweep_after
     }
     app = world.app(replace(world.stores, queues=queues))
     poll(app, "support")
-    with suppress(ProcessGone):
+    with suppress(ProcessKilled):
         work_until_idle(app)
     router = world.app().router
     world.time += timedelta(minutes=59)

@@ -23,7 +23,7 @@ from shared.routing.fingerprints import fingerprints
 from shared.storage.base import Table
 from tests.integration.replay_fixture import ReplayFixture
 from tests.integration.routing_fixture import identity
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
 WILD = {"ROUTES__wild__ADDRESS": "*", "ROUTES__wild__SENDERS": "*@customer.example"}
@@ -242,10 +242,10 @@ def test_4_1_a_wildcards_copy_is_a_duplicate_of_the_message_with_its_body(world:
     assert len(result(world, other, "*")["same_message_id"]) == 2
 
 
-@pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER, Way.REPLY_LOST])
+@pytest.mark.parametrize("way", [FailureMode.GONE_BEFORE, FailureMode.GONE_AFTER, FailureMode.REPLY_LOST])
 @pytest.mark.parametrize("bodies", [(FORGED, GENUINE), (GENUINE, FORGED)], ids=["forged first", "genuine first"])
 def test_8_1_after_a_crash_at_any_operation_both_messages_have_a_result(
-    world: ReplayFixture, bodies: tuple[str, str], way: Way
+    world: ReplayFixture, bodies: tuple[str, str], way: FailureMode
 ) -> None:
     """The second dies, and its copy with a footer is routed before it comes back; the first one before or after."""
     at = 0
@@ -255,8 +255,8 @@ def test_8_1_after_a_crash_at_any_operation_both_messages_have_a_result(
         copy = arrives(world, letter(bodies[1] + "\r\n\r\nfooter", number=at), "office", route=False)
         if at % 2:
             world.app(SALES).router.route(first)
-        faults = Faults((at + 1) // 2, way)
-        with suppress(ProcessGone, ServiceUnavailable):
+        faults = FaultInjector((at + 1) // 2, way)
+        with suppress(ProcessKilled, ServiceUnavailable):
             world.app(SALES, faults.stores(world.stores)).router.route(second)
         for one in (first, copy, second):
             world.app(SALES).router.route(one, tried=True)
@@ -353,8 +353,8 @@ def test_4_4_the_first_comparison_applies_when_settings_change_between_two_attem
     first = arrives(world, letter(FORGED, top))
     for at in range(1, 40):
         second = arrives(world, letter(f"{GENUINE} {at}", top), settings=doubting, route=False)
-        faults = Faults(at, Way.GONE_AFTER)
-        with suppress(ProcessGone):
+        faults = FaultInjector(at, FailureMode.GONE_AFTER)
+        with suppress(ProcessKilled):
             world.app(doubting, faults.stores(world.stores)).router.route(second)
         copy = arrives(world, letter(f"{GENUINE} {at}\r\n\r\nfooter {at}"), "office")
         world.app(trusting).router.route(second, tried=True)
@@ -381,8 +381,8 @@ def test_4_4_a_message_parsed_differently_than_at_the_first_attempt_takes_the_sa
         monkeypatch.setattr(router, "fingerprints", lambda message, content: fingerprints(message, content)[:1])
         data = letter(GENUINE, number=at)
         first = arrives(world, data, route=False)
-        faults = Faults(at, Way.GONE_AFTER)
-        with suppress(ProcessGone):
+        faults = FaultInjector(at, FailureMode.GONE_AFTER)
+        with suppress(ProcessKilled):
             world.app(SALES, faults.stores(world.stores)).router.route(first)
         monkeypatch.undo()
         world.app(SALES).router.route(first, tried=True)

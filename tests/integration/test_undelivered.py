@@ -18,7 +18,7 @@ from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
 from tests.integration.intake_fixture import IntakeFixture, letter
 from tests.integration.polling_fixture import GraphPollingFixture
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 from tests.servers.memory_app import let_time_pass
 from tests.servers.memory_mailbox import MemoryMailbox, MemoryServer
 
@@ -207,16 +207,16 @@ def test_8_3_graphs_404_right_after_a_notification_is_not_final(tmp_path: Path) 
     world.stores.close()
 
 
-@pytest.mark.parametrize("way", list(Way), ids=lambda way: way.value)
-def test_8_1_a_crash_at_any_step_of_the_third_poll_loses_nothing(tmp_path: Path, way: Way) -> None:
+@pytest.mark.parametrize("way", list(FailureMode), ids=lambda way: way.value)
+def test_8_1_a_crash_at_any_step_of_the_third_poll_loses_nothing(tmp_path: Path, way: FailureMode) -> None:
     for at in itertools.count(1):
         world = IntakeFixture(tmp_path / str(at))
         world.server.deliver(letter(1), letter(2))
         refuse(world, 1)
         poll(world, 2)
-        faults = Faults(at, way)
+        faults = FaultInjector(at, way)
         app = world.app()
-        with suppress(ProcessGone):
+        with suppress(ProcessKilled):
             intake = replace(app.poller.intake, storage=faults.stores(world.stores))
             replace(app.poller, intake=intake).poll(Poll("support", PollReason.MANUAL))
         let_time_pass(world.folder)

@@ -15,7 +15,7 @@ from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt
 from shared.storage.base import Table
 from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 from tests.servers.pump import work_until_idle
 
 NOBODY = {"ROUTES__rest__ADDRESS": "rest@example.com"}
@@ -39,18 +39,18 @@ def arrived(world: ReplayFixture, number: int) -> RouteRequest:
     return route_request
 
 
-def dies(world: ReplayFixture, route_request: RouteRequest, at: int, way: Way, routes: dict[str, str] = BOTH) -> bool:
+def dies(world: ReplayFixture, route_request: RouteRequest, at: int, way: FailureMode, routes: dict[str, str] = BOTH) -> bool:
     """Run an attempt that ends at one operation; return False if it finished before."""
-    faults = Faults(at, way)
-    with suppress(ProcessGone):
+    faults = FaultInjector(at, way)
+    with suppress(ProcessKilled):
         world.app(routes, faults.stores(world.stores)).router.route(route_request)
     return faults.count >= at
 
 
 @pytest.mark.parametrize("later", [NOBODY, ELSEWHERE, BLOCKED], ids=["nobody", "elsewhere", "blocked"])
-@pytest.mark.parametrize("way", [Way.GONE_BEFORE, Way.GONE_AFTER])
+@pytest.mark.parametrize("way", [FailureMode.GONE_BEFORE, FailureMode.GONE_AFTER])
 def test_4_1_after_a_crash_at_any_operation_other_routes_give_every_recipient_one_result(
-    world: ReplayFixture, way: Way, later: dict[str, str]
+    world: ReplayFixture, way: FailureMode, later: dict[str, str]
 ) -> None:
     number = 1
     while True:
@@ -77,7 +77,7 @@ def test_a_finished_claim_is_recorded_as_routed_and_not_as_unhandled(world: Repl
     route_request = arrived(world, 1)
     at = next(n for n in range(1, 30) if _first_result_at(world, n))
     route_request = arrived(world, 2)
-    assert dies(world, route_request, at, Way.GONE_AFTER)
+    assert dies(world, route_request, at, FailureMode.GONE_AFTER)
     assert len([path for path in world.paths("routed/") if world.read(path)["envelope"]["subject"] == "2"]) == 1
     world.app(NOBODY).router.route(route_request, tried=True)
     assert not [path for path in world.paths("unhandled/") if world.read(path)["envelope"]["subject"] == "2"]
@@ -90,14 +90,14 @@ def test_a_finished_claim_is_recorded_as_routed_and_not_as_unhandled(world: Repl
 def _first_result_at(world: ReplayFixture, at: int) -> bool:
     """Return whether an attempt that ends after this operation leaves the first result; uses messages of its own."""
     route_request = arrived(world, 100 + at)
-    dies(world, route_request, at, Way.GONE_AFTER)
+    dies(world, route_request, at, FailureMode.GONE_AFTER)
     return bool(world.paths("routed/"))
 
 
 def test_a_wildcard_claim_is_finished_and_a_named_recipients_claim_is_not(world: ReplayFixture) -> None:
     for at in range(1, 25):
         route_request = arrived(world, at)
-        died = dies(world, route_request, at, Way.GONE_AFTER, BCC)
+        died = dies(world, route_request, at, FailureMode.GONE_AFTER, BCC)
         world.app(NOBODY).router.route(route_request, tried=True)
         if not died:
             break

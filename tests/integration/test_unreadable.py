@@ -17,7 +17,7 @@ from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
 from shared.storage.base import QueueName
 from tests.integration.intake_fixture import DAY, IntakeFixture, letter
-from tests.servers.faults import Faults, ProcessGone, Way
+from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
 from tests.servers.memory_app import let_time_pass
 
 WHY = "ErrorMimeContentConversionFailed The item's content cannot be converted"
@@ -197,25 +197,25 @@ def test_8_3_an_oversized_message_that_is_unreadable_is_requested_once(world: In
     assert len(records(world)) == 1
 
 
-def look_with(world: IntakeFixture, faults: Faults) -> None:
+def look_with(world: IntakeFixture, faults: FaultInjector) -> None:
     app = world.app()
     stores = faults.stores(world.stores)
     intake = replace(app.poller.intake, storage=stores)
-    with suppress(ProcessGone):
+    with suppress(ProcessKilled):
         replace(app.poller, intake=intake).poll(Poll("support", PollReason.MANUAL))
 
 
-@pytest.mark.parametrize("way", list(Way), ids=lambda way: way.value)
+@pytest.mark.parametrize("way", list(FailureMode), ids=lambda way: way.value)
 @pytest.mark.parametrize("after", ["delete", "keep"])
 def test_8_1_any_failure_while_it_is_recorded_is_repaired_by_the_next_poll(
-    tmp_path: Path, after: str, way: Way
+    tmp_path: Path, after: str, way: FailureMode
 ) -> None:
     for at in itertools.count(1):
         one = IntakeFixture(tmp_path / str(at))
         one.extra = {"AFTER": after}
         one.server.deliver(letter(1), letter(2))
         seal(one, 1)
-        faults = Faults(at, way)
+        faults = FaultInjector(at, way)
         look_with(one, faults)
         assert_made_good(one)
         one.stores.close()

@@ -12,11 +12,11 @@ from shared.errors import ConnectionLost, ServiceUnavailable
 from shared.storage.base import Storage
 
 
-class ProcessGone(BaseException):
+class ProcessKilled(BaseException):
     """A simulated kill of the process: no later operation takes effect."""
 
 
-class Way(Enum):
+class FailureMode(Enum):
     """The mode in which an operation fails."""
 
     RAISES = "raises"
@@ -25,7 +25,7 @@ class Way(Enum):
     GONE_AFTER = "gone after"
 
 
-class Faults:
+class FaultInjector:
     """A counter of operations that makes one of them fail.
 
     Args:
@@ -37,7 +37,7 @@ class Faults:
         names: the names of the operations so far.
     """
 
-    def __init__(self, at: int = 0, way: Way = Way.RAISES) -> None:
+    def __init__(self, at: int = 0, way: FailureMode = FailureMode.RAISES) -> None:
         self._at = at
         self._way = way
         self._lock = threading.Lock()
@@ -67,30 +67,30 @@ class Faults:
         """Count an operation. Raise the error that occurs before it, or return the error that occurs after it."""
         with self._lock:
             if self._gone:
-                raise ProcessGone
+                raise ProcessKilled
             self.count += 1
             self.names.append(name)
             if self.count != self._at:
                 return None
-            if self._way is Way.RAISES:
+            if self._way is FailureMode.RAISES:
                 raise error(f"operation {self._at}, {name}, fails")
-            if self._way is Way.GONE_BEFORE:
+            if self._way is FailureMode.GONE_BEFORE:
                 self._gone = True
-                raise ProcessGone
-            if self._way is Way.GONE_AFTER:
-                return ProcessGone()
+                raise ProcessKilled
+            if self._way is FailureMode.GONE_AFTER:
+                return ProcessKilled()
             return error(f"the reply to operation {self._at}, {name}, is lost")
 
     def after(self, fault: Exception | BaseException | None) -> None:
         """Raise the error that occurs after an operation."""
         if fault is not None:
-            if isinstance(fault, ProcessGone):
+            if isinstance(fault, ProcessKilled):
                 self._gone = True
             raise fault
 
 
 class _Wrapped:
-    def __init__(self, faults: Faults, inner: object, error: type[Exception]) -> None:
+    def __init__(self, faults: FaultInjector, inner: object, error: type[Exception]) -> None:
         self._faults = faults
         self._inner = inner
         self._error = error

@@ -33,7 +33,7 @@ class Point:
     value: float
 
 
-class Listening:
+class TelemetryRecorder:
     """The telemetry of this process from now on. A process has one instance: providers cannot be replaced."""
 
     def __init__(self) -> None:
@@ -78,6 +78,6 @@ class Listening:
 
 
 @functools.cache
-def listen() -> Listening:
+def listen() -> TelemetryRecorder:
     """Return the recorder of this process."""
-    return Listening()
+    return TelemetryRecorder()

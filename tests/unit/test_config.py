@@ -65,7 +65,7 @@ def app_errors(*parts: Mapping[str, str]) -> tuple[str, ...]:
     """Return the errors of the whole app."""
     with pytest.raises(ConfigurationError) as caught:
         read(*parts)
-    return caught.value.faults
+    return caught.value.errors
 
 
 def route_errors(*parts: Mapping[str, str], mailbox: str = "") -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def test_an_error_of_the_app_stops_it_and_names_the_setting(setting: str, value:
 def test_without_the_apps_own_storage_nothing_starts() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings({**SUPPORT, **SALES})
-    (error,) = caught.value.faults
+    (error,) = caught.value.errors
     assert error.startswith("AzureWebJobsStorage: is missing")
 
 

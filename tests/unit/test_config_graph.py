@@ -226,7 +226,7 @@ def test_one_or_two_keys_prove_notifications(text: str, keys: tuple[str, ...]) -
 def test_an_invalid_key_is_not_shown(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         whole(**GRAPH, GRAPH_WEBHOOK_URL=HOOK, GRAPH_CLIENT_STATE_KEY=text)
-    [error] = caught.value.faults
+    [error] = caught.value.errors
     assert error.startswith("GRAPH_CLIENT_STATE_KEY: the value is not a key, or a pair of keys separated by ;, of 32 ")
     assert "openssl rand -hex 32" in error
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
@@ -245,7 +245,7 @@ def test_a_key_in_another_setting_is_not_shown_either() -> None:
 def test_a_webhook_url_without_a_key_is_an_error_of_the_app(server: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         whole(**server, GRAPH_WEBHOOK_URL=HOOK)
-    [error] = caught.value.faults
+    [error] = caught.value.errors
     assert error.startswith("GRAPH_CLIENT_STATE_KEY: is not set, and GRAPH_WEBHOOK_URL is; make one with openssl ")
 
 

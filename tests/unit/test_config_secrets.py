@@ -42,7 +42,7 @@ def errors_and_warnings(result: AppSettings | ConfigurationError) -> list[str]:
         return [*result.warnings, *(error for errors in result.mailbox_errors.values() for error in errors)]
     assert result.__cause__ is None
     assert result.__context__ is None
-    return [str(result), repr(result), *result.faults, *traceback.format_exception(result)]
+    return [str(result), repr(result), *result.errors, *traceback.format_exception(result)]
 
 
 def assert_silent(*texts: object) -> None:
@@ -179,11 +179,11 @@ VALUES = st.sampled_from(
 @given(st.dictionaries(NAMES, VALUES, max_size=25))
 def test_any_environment_gives_settings_or_errors(environment: dict[str, str]) -> None:
     result = outcome({"AzureWebJobsStorage": "folder:x", **environment})
-    for line in errors_and_warnings(result) if isinstance(result, AppSettings) else result.faults:
+    for line in errors_and_warnings(result) if isinstance(result, AppSettings) else result.errors:
         assert ": " in line
         assert line.isprintable()
     if isinstance(result, ConfigurationError):
-        assert result.faults
+        assert result.errors
         return
     assert not set(result.mailboxes) & set(result.mailbox_errors)
     given_names = {key.split("__")[1].lower() for key, text in environment.items() if key in BOXES and text.strip()}

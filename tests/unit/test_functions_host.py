@@ -129,7 +129,7 @@ def test_all_missing_settings_are_reported_at_once() -> None:
     queue = {"type": "queueTrigger", "name": "q", "queueName": "%TWO%-%THREE%", "connection": "AzureWebJobsStorage"}
     with pytest.raises(ConfigurationError) as caught:
         read_functions([_indexed("a", timer), _indexed("b", queue)], {"Two": "x"})
-    assert [error.split(" is not set")[0] for error in caught.value.faults] == ["ONE", "THREE"]
+    assert [error.split(" is not set")[0] for error in caught.value.errors] == ["ONE", "THREE"]
 
 
 def test_another_connection_or_no_trigger_is_refused() -> None:

@@ -55,7 +55,7 @@ def test_all_errors_are_reported_at_once_with_their_paths(tmp_path: Path) -> Non
     )
     with pytest.raises(ConfigurationError) as caught:
         read_config(folder, {"AzureFunctionsJobHost__extensions__queues__newBatchThreshold": "many"})
-    assert sorted(error.split(" is invalid")[0] for error in caught.value.faults) == [
+    assert sorted(error.split(" is invalid")[0] for error in caught.value.errors) == [
         "AzureFunctionsJobHost__extensions__queues__newBatchThreshold",
         "host.json: extensions.queues.batchSize",
         "host.json: extensions.queues.maxDequeueCount",

@@ -22,7 +22,7 @@ def error_text(folder: Path, content: str | bytes) -> str:
         load(folder, content)
     assert caught.value.__context__ is None
     assert "hush" not in "".join(traceback.format_exception(caught.value))
-    (text,) = caught.value.faults
+    (text,) = caught.value.errors
     path = f"{folder / 'local.settings.json'}: "
     assert text.startswith(path)
     return text.removeprefix(path)
@@ -89,7 +89,7 @@ def test_values_that_are_not_text_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, '{"Values": {"A": [], "B": {}}}')
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.errors) == 2
 
 
 def test_a_duplicate_name_is_refused(tmp_path: Path) -> None:

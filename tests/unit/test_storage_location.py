@@ -177,8 +177,8 @@ def test_the_display_name_contains_no_key(text: str, display_name: str) -> None:
     ],
 )
 def test_a_relative_folder_is_resolved_against_another_folder(text: str, path: str) -> None:
-    assert parse(text).below(Path("/base")).folder == Path(path)
+    assert parse(text).resolve_against(Path("/base")).folder == Path(path)
 
 
 def test_an_account_has_no_relative_part() -> None:
-    assert parse(BLOB).below(Path("/base")) == parse(BLOB)
+    assert parse(BLOB).resolve_against(Path("/base")) == parse(BLOB)

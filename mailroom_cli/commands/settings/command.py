@@ -62,7 +62,7 @@ def _check(file: Path) -> int:
     try:
         checked = check_file(file)
     except ConfigurationError as error:
-        checked = CheckedFile({}, error.faults)
+        checked = CheckedFile({}, error.errors)
     for line in checked.errors:
         say(f"WRONG {line}")
     for line in checked.notes:

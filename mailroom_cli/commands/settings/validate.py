@@ -49,7 +49,7 @@ def check_file(file: Path) -> CheckedFile:
     try:
         settings = load_settings(resolved, certificates=certificates, complete=False)
     except ConfigurationError as error:
-        return CheckedFile(values, error.faults)
+        return CheckedFile(values, error.errors)
     routes = load_routes(settings, None, complete=False)
     names = {*(route.name for route in settings.routes), *settings.invalid_routes}
     set_keys = {key.lower() for key, value in values.items() if value.strip()}
