@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import MAXYEAR, UTC, datetime
+from functools import partial
+from typing import Final
 
 Now = Callable[[], datetime]
 """Returns the time, aware, in UTC."""
 
+utc_now: Final[Now] = partial(datetime.now, UTC)
+"""Returns the machine's time."""
+
 FIRST_YEAR = 1601
 """The first year that a table can store (Understanding the Table service data model: DateTime)."""
-
-
-def utc_now() -> datetime:
-    """Return the machine's time."""
-    return datetime.now(UTC)
 
 
 def credible(time: datetime | None) -> datetime | None:

@@ -142,7 +142,11 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
         return
 
     def route_of(address: str) -> str | None:
-        return next((candidate.route.name for candidate in table.plain_routes(address)), None) if table is not None else None
+        return (
+            next((candidate.route.name for candidate in table.plain_routes(address)), None)
+            if table is not None
+            else None
+        )
 
     yield from alias_notes(settings, addresses, route_of, settings.aliases)
 

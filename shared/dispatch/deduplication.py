@@ -187,7 +187,10 @@ class Claims:
         if self._has_claimed_anybody:
             return
         claims = {
-            _key(fingerprint, ANY_RECIPIENT): (fingerprint, replace(own, recipient=ANY_RECIPIENT, kind=fingerprint.kind))
+            _key(fingerprint, ANY_RECIPIENT): (
+                fingerprint,
+                replace(own, recipient=ANY_RECIPIENT, kind=fingerprint.kind),
+            )
             for fingerprint in own.fingerprints
         }
         existing = self.records.create_many(

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Final
 
 from shared.errors import MailroomError
-from shared.observability.metric_names import prefixed_attributes
+from shared.observability.metric_names import PREFIX
 
 LOGGER = "mailroom"
 
@@ -102,3 +102,8 @@ def _without_chain(error: BaseException) -> ScrubbedError:
     name = type(error).__name__
     text = f"{name}: {ADDRESS.sub(MASK, str(error))}" if isinstance(error, MailroomError) else name
     return ScrubbedError(text).with_traceback(error.__traceback__)
+
+
+def prefixed_attributes(**attributes: str | float) -> dict[str, str | int | float]:
+    """Return attributes with the names that telemetry shows. Spans and log records share them, for one query."""
+    return {PREFIX + name: value for name, value in attributes.items()}

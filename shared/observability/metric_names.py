@@ -70,8 +70,3 @@ ALL: Final = frozenset(
     value for name, value in globals().items() if name.isupper() and isinstance(value, str) and value != PREFIX
 )
 """The names of all metrics."""
-
-
-def prefixed_attributes(**attributes: str | float) -> dict[str, str | int | float]:
-    """Return attributes with the names that telemetry shows. Spans and log records share them, for one query."""
-    return {PREFIX + name: value for name, value in attributes.items()}

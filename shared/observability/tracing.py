@@ -18,7 +18,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.observability import log_context
-from shared.observability.metric_names import prefixed_attributes
+from shared.observability.log_context import prefixed_attributes
 
 _tracer = trace.get_tracer("mailroom")
 _propagator = TraceContextTextMapPropagator()

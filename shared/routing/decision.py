@@ -1,14 +1,18 @@
-"""Decide which recipients get a message, in the order of rule 3.5."""
+"""Decide which recipients get a message, in the order of rule 3.5.
+
+The parts, in order: the decision, the conditions of a route (rule 3.2), and the ranks of the envelope recipients
+(rule 2.2). Servers rewrite an alias to the primary address, never the reverse. A header with the address that the
+sending server gave is therefore more specific than a header with the mailbox that the message was delivered to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Final
 
-from shared.routing.conditions import first_failed_condition, matching_pattern
-from shared.routing.envelope import AS_DELIVERED, Group, by_specificity
 from shared.routing.model import (
     ANY_RECIPIENT,
     Decision,
@@ -20,13 +24,24 @@ from shared.routing.model import (
     TriedRoute,
     Unhandled,
 )
-from shared.routing.route_table import Candidate, RouteTable
+from shared.routing.route_table import Candidate, RouteTable, TrustPolicy
 
 MAX_TRIED = 1000
 """The maximum number of entries in `Decision.tried`: a message may name a hundred thousand addresses."""
 
 ALIAS_RANKS: Final = 3
 """Ranks of delivery headers that may name an alias of the mailbox: DELIVERY_FIELDS, X-Original-To, Delivered-To."""
+
+RECEIVED_FOR: Final = "received-for"
+
+AS_ASKED_FOR: Final = ("x-original-to", "envelope-to", "x-envelope-to", RECEIVED_FOR)
+"""Headers with the recipient as the sending server gave it: Postfix's, Exim's, and the trusted `Received`'s `for`."""
+
+AS_DELIVERED: Final = "delivered-to"
+"""The header with the recipient as it was after aliases were expanded (Postfix: local(8), virtual(8))."""
+
+Group = Sequence[EnvelopeHint]
+"""The recipients of one header, or of several with one name above the same `Received`."""
 
 
 def decide(mail: RoutingInput, table: RouteTable) -> Decision:
@@ -195,3 +210,91 @@ def _unhandled_reason(mail: RoutingInput, tried: list[TriedRoute]) -> Unhandled:
     if mail.to or mail.cc or mail.hints:
         return Unhandled.NO_ROUTE
     return Unhandled.INVALID_RECIPIENTS if mail.invalid else Unhandled.NO_RECIPIENT
+
+
+def matching_pattern(patterns: Iterable[str], addresses: Iterable[str]) -> str | None:
+    """Return the first of `patterns` (addresses or `*@domain`) that an address matches; all are normalised."""
+    exact = set(addresses)
+    domains = {address.rpartition("@")[2] for address in exact}
+    for pattern in patterns:
+        if pattern in exact or (pattern.startswith("*@") and pattern[2:] in domains):
+            return pattern
+    return None
+
+
+def match_all(patterns: tuple[str, ...], addresses: Collection[str]) -> bool:
+    """Return whether there are addresses (normalised), and every one of them matches one of `patterns`."""
+    allowed = _as_set(patterns)
+    return bool(addresses) and all(
+        address in allowed or f"*@{address.rpartition('@')[2]}" in allowed for address in addresses
+    )
+
+
+@lru_cache(maxsize=1024)
+def _as_set(patterns: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(patterns)
+
+
+def first_failed_condition(route: Route, mail: RoutingInput) -> str | None:
+    """Return a sentence that names the first condition of a route that does not hold; None if all hold."""
+    words, types = route.subject_words, route.attachment_types
+    checks = (
+        ("SENDERS", not route.senders or (mail.senders_well_formed and match_all(route.senders, mail.senders))),
+        ("RECIPIENTS", not route.recipients or matching_pattern(route.recipients, (*mail.to, *mail.cc)) is not None),
+        ("SUBJECT_WORDS", not words or _word_pattern(words).search(mail.subject) is not None),
+        ("ATTACHMENT_TYPES", not types or bool(_extensions(types) & mail.extensions)),
+        ("IMPORTANT", not route.important or mail.important),
+        ("FOLDERS", _matches_folder(mail.folder, route.folders)),
+    )
+    return next((f"{setting} does not hold" for setting, holds in checks if not holds), None)
+
+
+@lru_cache(maxsize=1024)
+def _word_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    # Not \b, which requires a word character on one side: "C++" does not end with one.
+    return re.compile(r"(?<!\w)(?:" + "|".join(re.escape(word) for word in words) + r")(?!\w)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1024)
+def _extensions(types: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(name.lower().lstrip("*.") for name in types)
+
+
+def _matches_folder(folder: str, folders: tuple[str, ...]) -> bool:
+    if not folders or "*" in folders:
+        return True
+    # INBOX alone is the same in any case (RFC 3501 section 5.1).
+    return folder in folders or (folder.upper() == "INBOX" and any(name.upper() == "INBOX" for name in folders))
+
+
+def by_specificity(hints: Iterable[EnvelopeHint], reading: TrustPolicy) -> list[list[Group]]:
+    """Return the envelope recipients in ranks, the most specific first.
+
+    Args:
+        hints: all envelope recipients of a message.
+        reading: holds DELIVERY_FIELDS, and which `Received` is the trusted one.
+
+    Returns:
+        Four ranks, each a list of groups, the most specific first. DELIVERY_FIELDS is one group: a mail-flow rule can
+        write only one value into a header, so that each alias needs a header of its own.
+    """
+    configured: list[EnvelopeHint] = []
+    asked_for: dict[tuple[int, int], list[EnvelopeHint]] = {}
+    delivered: dict[int, list[EnvelopeHint]] = {}
+    others: dict[tuple[str, int], list[EnvelopeHint]] = {}
+    for hint in hints:
+        trusted = hint.where != RECEIVED_FOR or hint.hop == reading.hops
+        if hint.where in reading.fields:
+            configured.append(hint)
+        elif hint.where in AS_ASKED_FOR and trusted:
+            asked_for.setdefault((AS_ASKED_FOR.index(hint.where), -hint.hop), []).append(hint)
+        elif hint.where == AS_DELIVERED:
+            delivered.setdefault(-hint.hop, []).append(hint)
+        else:
+            others.setdefault((hint.where, -hint.hop), []).append(hint)
+    # The lower a header is, the earlier it was written, and the closer it is to the address that the sender gave.
+    return [[configured] if configured else [], _ordered(asked_for), _ordered(delivered), list(others.values())]
+
+
+def _ordered(groups: Mapping[tuple[int, int], list[EnvelopeHint]] | Mapping[int, list[EnvelopeHint]]) -> list[Group]:
+    return [group for _, group in sorted(groups.items())]

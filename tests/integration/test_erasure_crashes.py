@@ -14,7 +14,7 @@ from shared.operations.erasure import Eraser
 from tests.end_to_end.command import identity
 from tests.integration.erasure_fixture import KEEP, TO_BOTH, dump_storage, run_forget
 from tests.integration.replay_fixture import BOTH, ReplayFixture
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ def test_8_5_no_mailbox_is_drained_meanwhile(world: ReplayFixture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "what"), [(FailureMode.GONE_BEFORE, identity(TO_BOTH)), (FailureMode.REPLY_LOST, "a@b.example")], ids=["id", "address"]
+    ("way", "what"),
+    [(FailureMode.GONE_BEFORE, identity(TO_BOTH)), (FailureMode.REPLY_LOST, "a@b.example")],
+    ids=["id", "address"],
 )
 def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
     storage_of: str, way: FailureMode, what: str, monkeypatch: pytest.MonkeyPatch

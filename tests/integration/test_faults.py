@@ -19,7 +19,7 @@ from shared.mailboxes.base import Mailbox
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
 from shared.storage.factory import open_storage
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 from tests.servers.memory_app import TWO_MAILBOXES, app_on, let_time_pass, settings_for
 from tests.servers.memory_mailbox import MemoryServer
 from tests.servers.pump import poll, work_until_idle

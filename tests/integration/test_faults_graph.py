@@ -25,7 +25,7 @@ from tests.integration.test_faults import (
     FaultFixture,
     assert_nothing_lost_nothing_doubled,
 )
-from tests.servers.faults import FaultInjector, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector
 from tests.servers.graph import Graph
 from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
 

@@ -19,7 +19,7 @@ from shared.storage.base import Record, Table
 from tests.integration.replay_fixture import ReplayFixture
 from tests.integration.routing_fixture import RoutingFixture, identity
 from tests.servers.counting import CountingBlobs
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 
 TWO = {"MAX_RECIPIENTS": "2"}
 ALL = {"ROUTES__all__ADDRESS": "*@example.com"}
@@ -77,7 +77,9 @@ def test_3_10_as_many_recipients_as_allowed_leave_no_record(world: ReplayFixture
 
 
 @pytest.mark.parametrize("way", [FailureMode.GONE_BEFORE, FailureMode.GONE_AFTER])
-def test_4_1_after_a_crash_at_any_operation_the_same_recipients_are_served(world: ReplayFixture, way: FailureMode) -> None:
+def test_4_1_after_a_crash_at_any_operation_the_same_recipients_are_served(
+    world: ReplayFixture, way: FailureMode
+) -> None:
     for number in count(1):
         world.servers["support"].deliver(letter(*FIVE, number=number))
         app = world.app({**ALL, **TWO})

@@ -33,7 +33,9 @@ def counted(heard: TelemetryRecorder, name: str, **attributes: str) -> float:
     return sum(point.value for point in heard.points() if point.name == name and point.attributes == attributes)
 
 
-def test_a_stored_message_is_counted_once_even_if_its_removal_fails(world: IntakeFixture, heard: TelemetryRecorder) -> None:
+def test_a_stored_message_is_counted_once_even_if_its_removal_fails(
+    world: IntakeFixture, heard: TelemetryRecorder
+) -> None:
     before = counted(heard, metric_names.COLLECTED, mailbox="support")
     world.server.refuses_removal = RemovalRefused("mailbox support: NO [NOPERM] no right to delete")
     world.server.deliver(letter(1), letter(2))

@@ -23,7 +23,7 @@ from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
 from tests.integration.replay_fixture import BILLING, BOTH, ReplayFixture
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
 WILD = {**SALES, "ROUTES__wild__ADDRESS": "*", "ROUTES__wild__SENDERS": "*@b.example"}
@@ -184,7 +184,11 @@ RESULTS = {"forged": 2, "forged twice": 3}
 
 @pytest.mark.parametrize(
     ("way", "kind"),
-    [*((FailureMode.GONE_AFTER, kind) for kind in MESSAGES), (FailureMode.REPLY_LOST, "chain"), (FailureMode.REPLY_LOST, "forged")],
+    [
+        *((FailureMode.GONE_AFTER, kind) for kind in MESSAGES),
+        (FailureMode.REPLY_LOST, "chain"),
+        (FailureMode.REPLY_LOST, "forged"),
+    ],
 )
 def test_4_4_after_a_crash_at_any_operation_every_duplicate_names_a_result(
     quick: ReplayFixture, way: FailureMode, kind: str

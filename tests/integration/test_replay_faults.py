@@ -19,7 +19,7 @@ from shared.receipts import State
 from tests.integration.interleaving import Turns
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
 from tests.servers.azurite import ACCOUNTS, Azurite, _unused
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 from tests.servers.memory_app import let_time_pass
 from tests.servers.pump import work_until_idle
 from tests.sizes import size

@@ -17,7 +17,7 @@ from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import State
 from shared.storage.base import QueueName, Table
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 
 ELSEWHERE = {"ROUTES__accounts__ADDRESS": "billing@example.com"}
 """The mail of billing@, by a route with another name."""
@@ -94,7 +94,9 @@ def test_reissue_of_a_wildcard_result_writes_nothing_once_a_recipient_is_named(w
 
 
 @pytest.mark.parametrize("way", [FailureMode.GONE_BEFORE, FailureMode.REPLY_LOST])
-def test_8_1_a_retry_of_reissue_after_a_change_of_routes_writes_no_second_result(way: FailureMode, tmp_path: Path) -> None:
+def test_8_1_a_retry_of_reissue_after_a_change_of_routes_writes_no_second_result(
+    way: FailureMode, tmp_path: Path
+) -> None:
     routes = Counter[str]()
     for at in range(1, 100):
         world = ReplayFixture(f"folder:{tmp_path / str(at)}")

@@ -23,7 +23,7 @@ from shared.routing.fingerprints import fingerprints
 from shared.storage.base import Table
 from tests.integration.replay_fixture import ReplayFixture
 from tests.integration.routing_fixture import identity
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 
 SALES = {"ROUTES__sales__ADDRESS": "sales@example.com"}
 WILD = {"ROUTES__wild__ADDRESS": "*", "ROUTES__wild__SENDERS": "*@customer.example"}

@@ -18,7 +18,7 @@ from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
 from tests.integration.intake_fixture import IntakeFixture, letter
 from tests.integration.polling_fixture import GraphPollingFixture
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 from tests.servers.memory_app import let_time_pass
 from tests.servers.memory_mailbox import MemoryMailbox, MemoryServer
 

@@ -15,7 +15,7 @@ from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt
 from shared.storage.base import Table
 from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 from tests.servers.pump import work_until_idle
 
 NOBODY = {"ROUTES__rest__ADDRESS": "rest@example.com"}
@@ -39,7 +39,9 @@ def arrived(world: ReplayFixture, number: int) -> RouteRequest:
     return route_request
 
 
-def dies(world: ReplayFixture, route_request: RouteRequest, at: int, way: FailureMode, routes: dict[str, str] = BOTH) -> bool:
+def dies(
+    world: ReplayFixture, route_request: RouteRequest, at: int, way: FailureMode, routes: dict[str, str] = BOTH
+) -> bool:
     """Run an attempt that ends at one operation; return False if it finished before."""
     faults = FaultInjector(at, way)
     with suppress(ProcessKilled):

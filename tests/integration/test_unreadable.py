@@ -17,7 +17,7 @@ from shared.queue_messages import Poll, PollReason
 from shared.receipts import State
 from shared.storage.base import QueueName
 from tests.integration.intake_fixture import DAY, IntakeFixture, letter
-from tests.servers.faults import FaultInjector, ProcessKilled, FailureMode
+from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 from tests.servers.memory_app import let_time_pass
 
 WHY = "ErrorMimeContentConversionFailed The item's content cannot be converted"
