@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 AZURITE := .tools/node_modules/.bin/azurite
 
-.PHONY: docs run test test-fast test-soak check bench fuzz servers package clean help
+.PHONY: docs lock run test test-fast test-soak check bench fuzz servers package clean help
 
 help:
 	@echo "make run    collect sample mail from embedded mail servers into ./mailroom-demo"
@@ -20,38 +20,39 @@ help:
 	@echo "make bench  what it does a second, beside what one would otherwise pick"
 	@echo "make docs   what is made of the code, anew: docs/schemas, docs/examples and docs/settings.md"
 	@echo "make fuzz   the parser on hostile bytes, for a minute; FUZZ_SECONDS=1800 for longer"
+	@echo "make lock   write requirements.txt and requirements-dev.txt from pyproject.toml; UPGRADE=1 takes the newest versions"
 	@echo "make package  what azd and func would deploy, into .tools/package.zip"
 
-run: .venv/run.stamp
+run: .venv/stamp
 	@$(BIN)/mailroom demo
 
-test: .venv/test.stamp servers .tools/checkov/installed
+test: .venv/stamp servers .tools/checkov/installed
 	@$(PYTEST)
 
-test-fast: .venv/test.stamp
+test-fast: .venv/stamp
 	@$(PYTEST) -q -m "not servers and not slow"
 
-test-soak: .venv/test.stamp servers .tools/checkov/installed
+test-soak: .venv/stamp servers .tools/checkov/installed
 	@MAILROOM_SOAK=1 $(PYTEST)
 
-check: .venv/test.stamp
+check: .venv/stamp
 	@$(BIN)/ruff format --check --quiet . || { echo "ruff format would change files: run .venv/bin/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
 	@tools/bicep.sh
 
-bench: .venv/test.stamp servers
+bench: .venv/stamp servers
 	@$(BIN)/python -m bench
 
 # What is interesting is kept in .tools/fuzz/corpus from one run to the next; what failed lies in .tools/fuzz.
-fuzz: .venv/test.stamp .tools/fuzz/packages
+fuzz: .venv/stamp .tools/fuzz/packages
 	@PYTHONPATH=.tools/fuzz/packages $(BIN)/python -m fuzz.parse .tools/fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
 
 .tools/fuzz/packages:
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --target $@ "atheris>=3" || { rm -rf $@; exit 1; }
 
-docs: .venv/test.stamp
+docs: .venv/stamp
 	@$(BIN)/python -m tools.published
 	@$(BIN)/python -m tools.settings_reference
 
@@ -68,14 +69,15 @@ servers:
 	@touch $@
 
 # What azd and func would send, to look at.
-package: .venv/test.stamp
+package: .venv/stamp
 	@$(BIN)/python -m tools.package .tools/package.zip
+
+# The exact versions of all packages, from the dependencies that pyproject.toml states. UPGRADE=1 takes the newest.
+lock:
+	@PYTHON="$(PYTHON)" tools/lock.sh $(if $(UPGRADE),--upgrade)
 
 clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache *.egg-info
 
-.venv/run.stamp: requirements.txt pyproject.toml
-	@tools/venv.sh "$(PYTHON)" local && touch $@
-
-.venv/test.stamp: requirements.txt pyproject.toml
-	@tools/venv.sh "$(PYTHON)" local,test && touch $@ .venv/run.stamp
+.venv/stamp: requirements-dev.txt pyproject.toml
+	@tools/venv.sh "$(PYTHON)" && touch $@

@@ -1,8 +1,7 @@
 #!/bin/sh
-# Makes .venv and installs Mailroom into it, with the extras named. Usage: tools/venv.sh PYTHON EXTRAS
+# Makes .venv and installs Mailroom into it, with the exact versions of requirements-dev.txt. Usage: tools/venv.sh PYTHON
 set -eu
 python=$1
-extras=$2
 if [ -z "$python" ]; then
     echo "Python 3.11 or newer is needed and none was found: install it (Debian: apt-get install python3 python3-venv)." >&2
     exit 1
@@ -19,13 +18,18 @@ if [ ! -x .venv/bin/python ]; then
         exit 1
     }
 fi
-echo "Installing packages into .venv ($extras)"
+echo "Installing packages into .venv"
 log=.venv/install.log
+pip=".venv/bin/python -m pip --disable-pip-version-check"
 {
-    .venv/bin/python -m pip install --disable-pip-version-check -q -e ".[$extras]" &&
-        # The worker engine's package declares Python 3.13; it runs on 3.11 as well, and the tests show it.
-        .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps --ignore-requires-python \
-            "azure-functions-runtime>=1.3,<2" "azurefunctions-extensions-base>=1.2,<2"
+    $pip install -q --require-hashes -r requirements-dev.txt &&
+        # setuptools comes from the lock as well: pip downloads nothing to build the package itself.
+        $pip install -q --no-deps --no-build-isolation -e . &&
+        # The worker engine's package requires Python 3.13. It runs on 3.11 and 3.12 too, and the tests show it.
+        if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
+            $pip install -q --no-deps --ignore-requires-python \
+                "azure-functions-runtime==1.3.0" "azurefunctions-extensions-base==1.2.0"
+        fi
 } >"$log" 2>&1 || {
     tail -n 20 "$log" >&2
     echo "Packages could not be installed; see above, and $log for the whole." >&2
