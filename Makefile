@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 AZURITE := .tools/node_modules/.bin/azurite
 
-.PHONY: docs run test test-fast test-soak check bench fuzz servers package clean help
+.PHONY: docs lock run test test-fast test-soak check bench fuzz servers package clean help
 
 help:
 	@echo "make run        Run the demo: drain sample mail from embedded mail servers into ./mailroom-demo"
@@ -21,22 +21,23 @@ help:
 	@echo "make docs       Generate docs/schemas, docs/examples and docs/reference/settings.md"
 	@echo "make fuzz       Fuzz the parser for a minute; set FUZZ_SECONDS=1800 for longer"
 	@echo "make package    Build the package that azd and func deploy: .tools/package.zip"
+	@echo "make lock       Write requirements*.txt from pyproject.toml; UPGRADE=1 takes the newest versions"
 	@echo "make servers    Install the servers that the tests need"
 	@echo "make clean      Delete the virtual environment, tools and caches"
 
-run: .venv/run.stamp
+run: .venv/stamp
 	@$(BIN)/mailroom demo
 
-test: .venv/test.stamp servers .tools/checkov/installed
+test: .venv/stamp servers .tools/checkov/installed
 	@$(PYTEST)
 
-test-fast: .venv/test.stamp
+test-fast: .venv/stamp
 	@$(PYTEST) -q -m "not servers and not slow"
 
-test-soak: .venv/test.stamp servers .tools/checkov/installed
+test-soak: .venv/stamp servers .tools/checkov/installed
 	@MAILROOM_SOAK=1 $(PYTEST)
 
-check: .venv/test.stamp
+check: .venv/stamp
 	@$(BIN)/ruff format --check --quiet . || { echo "ruff format would change files: run .venv/bin/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -44,17 +45,17 @@ check: .venv/test.stamp
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
 	@tools/bicep.sh
 
-bench: .venv/test.stamp servers
+bench: .venv/stamp servers
 	@$(BIN)/python -m bench
 
 # The corpus stays in .tools/fuzz/corpus for the next run. Inputs that failed are in .tools/fuzz.
-fuzz: .venv/test.stamp .tools/fuzz/packages
+fuzz: .venv/stamp .tools/fuzz/packages
 	@PYTHONPATH=.tools/fuzz/packages $(BIN)/python -m fuzz.parse .tools/fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
 
 .tools/fuzz/packages:
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --target $@ "atheris>=3" || { rm -rf $@; exit 1; }
 
-docs: .venv/test.stamp
+docs: .venv/stamp
 	@$(BIN)/python -m tools.published
 	@$(BIN)/python -m tools.settings_reference
 
@@ -71,14 +72,15 @@ servers:
 	@touch $@
 
 # The package that azd and func send, for inspection.
-package: .venv/test.stamp
+package: .venv/stamp
 	@$(BIN)/python -m tools.package .tools/package.zip
+
+# The locks hold the exact versions of the packages that pyproject.toml names.
+lock:
+	@PYTHON="$(PYTHON)" tools/lock.sh $(if $(UPGRADE),--upgrade)
 
 clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache *.egg-info
 
-.venv/run.stamp: requirements.txt pyproject.toml
-	@tools/venv.sh "$(PYTHON)" local && touch $@
-
-.venv/test.stamp: requirements.txt pyproject.toml
-	@tools/venv.sh "$(PYTHON)" local,test && touch $@ .venv/run.stamp
+.venv/stamp: requirements-dev.txt pyproject.toml
+	@tools/venv.sh "$(PYTHON)" && touch $@

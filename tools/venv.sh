@@ -1,8 +1,7 @@
 #!/bin/sh
-# Create .venv and install Mailroom with these extras into it. Usage: tools/venv.sh PYTHON EXTRAS
+# Create .venv and install Mailroom into it, with the exact versions of requirements-dev.txt. Usage: tools/venv.sh PYTHON
 set -eu
 python=$1
-extras=$2
 if [ -z "$python" ]; then
     echo "Python 3.11 or newer was not found: install it (Debian: apt-get install python3 python3-venv)." >&2
     exit 1
@@ -19,15 +18,20 @@ if [ ! -x .venv/bin/python ]; then
         exit 1
     }
 fi
-echo "Installing packages into .venv ($extras)"
+echo "Installing packages into .venv"
 log=.venv/install.log
+pip=".venv/bin/python -m pip --disable-pip-version-check"
 {
-    .venv/bin/python -m pip install --disable-pip-version-check -q -e ".[$extras]" &&
+    $pip install -q --require-hashes -r requirements-dev.txt &&
+        # setuptools comes from the lock as well: pip downloads nothing to build the package itself.
+        $pip install -q --no-deps --no-build-isolation -e . &&
         # The worker engine's package requires Python 3.13, but it also runs on 3.11, as the tests show.
-        .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps --ignore-requires-python \
-            "azure-functions-runtime>=1.3,<2" "azurefunctions-extensions-base>=1.2,<2"
+        if .venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
+            $pip install -q --no-deps --ignore-requires-python \
+                "azure-functions-runtime==1.3.0" "azurefunctions-extensions-base==1.2.0"
+        fi
 } >"$log" 2>&1 || {
     tail -n 20 "$log" >&2
-    echo "Packages could not be installed: see the errors above, and $log for the full log." >&2
+    echo "Packages could not be installed; see above, and $log for the whole." >&2
     exit 1
 }
