@@ -1,1 +1,1 @@
-"""What the functions share: settings, mail, routing, mailboxes, storage, and the way in and out."""
+"""The code that the functions share: configuration, mailboxes, storage, intake, routing and dispatch."""

@@ -141,7 +141,7 @@ class ConfigurationError(MailroomError):
     """Missing or invalid settings.
 
     Attributes:
-        faults: every configuration error, each with the setting's name and how to fix it.
+        errors: every configuration error, each with the setting's name and how to fix it.
     """
 
     def __init__(self, *errors: str) -> None:

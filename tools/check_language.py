@@ -25,9 +25,22 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKED: tuple[str, ...] = (
     "README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "SECURITY.md",
+    "Makefile",
+    "bench",
     "docs",
+    "function_app.py",
+    "functions_host",
+    "fuzz",
+    "graph_simulator",
+    "graph_webhook",
     "infra",
+    "mailroom_cli",
+    "poll_timer",
+    "route_message",
+    "shared",
+    "tools",
 )
 """Files and folders that a run without arguments reads, relative to the repository."""
 

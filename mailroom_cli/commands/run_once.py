@@ -36,13 +36,13 @@ class WaitLimits:
     Attributes:
         seconds: longest wait; longer than the lease of a worker that was killed.
         every: seconds between two attempts.
-        clock: returns the time in seconds, like `time.monotonic`.
+        monotonic: returns the time in seconds, like `time.monotonic`.
         sleep: waits for a number of seconds.
     """
 
     seconds: float = LEASE_SECONDS * 1.5
     every: float = 1.0
-    clock: Callable[[], float] = monotonic
+    monotonic: Callable[[], float] = monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -146,7 +146,7 @@ class _Run:
         Returns:
             The mailboxes whose lease another worker still holds.
         """
-        start = self.limits.clock()
+        start = self.limits.monotonic()
         waiting, leased = sorted(self.next_tries), set[str]()
         while True:
             waiting = [name for name in waiting if await asyncio.to_thread(self._is_unfinished, name)]
@@ -157,7 +157,7 @@ class _Run:
                 self.poll(sorted(freed))
                 await host.drain()
                 continue
-            waited = self.limits.clock() - start
+            waited = self.limits.monotonic() - start
             if not waiting or waited >= (self.limits.seconds if held else OTHER_RUN_SECONDS):
                 return leased
             for name in sorted(held):
@@ -170,9 +170,9 @@ class _Run:
         Returns:
             Whether it waited for any message.
         """
-        start = self.limits.clock()
+        start = self.limits.monotonic()
         waited = False
-        while await asyncio.to_thread(_count_unrouted, self.app) and self.limits.clock() - start < OTHER_RUN_SECONDS:
+        while await asyncio.to_thread(_count_unrouted, self.app) and self.limits.monotonic() - start < OTHER_RUN_SECONDS:
             waited = True
             await self.limits.sleep(self.limits.every)
         return waited

@@ -112,7 +112,7 @@ def _stored_names(folder: Path) -> Iterator[tuple[str, str]]:
     with closing(Database(path)) as database:
         records = FolderRecords(database)
         for record in records.scan(Table.RECEIPTS):
-            # A message that was never downloaded has no id; "*" stands for it.
+            # A message that was never downloaded has no id; "*" is used in its place.
             yield str(record.values.get("message") or "*"), str(record.values.get("mailbox"))
         for record in records.scan(Table.MAILBOXES):
             # Every polled mailbox has a record with its name. Other records of a mailbox have none.

@@ -176,7 +176,7 @@ def certificate_error(error: ssl.SSLCertVerificationError, settings: MailboxSett
         return f"its certificate expired{since}; the server needs a new certificate"
     if code == NOT_YET_VALID:
         until = f" until {peer.not_before:%Y-%m-%d %H:%M} UTC" if peer else ""
-        return f"its certificate is not valid yet{until}; check the clocks of both machines"
+        return f"its certificate is not valid yet{until}; check the system time of both machines"
     if code in (WRONG_HOST, WRONG_IP):
         names = f"for {', '.join(peer.names) or 'no name at all'}" if peer else "for another name"
         return f"its certificate is {names}, not for {settings.host!r}; check {setting_name(settings, 'HOST')}"

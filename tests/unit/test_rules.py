@@ -1,4 +1,4 @@
-"""Each rule of docs/rules.md has tests with its number."""
+"""Each rule of docs/reference/rules.md has tests with its number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_rule_has_a_test_with_its_number() -> None:
-    rules = set(re.findall(r"^\| (\d+\.\d+) \|", (ROOT / "docs/rules.md").read_text(), re.MULTILINE))
+    rules = set(re.findall(r"^\| (\d+\.\d+) \|", (ROOT / "docs/reference/rules.md").read_text(), re.MULTILINE))
     tested = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
         for name in re.findall(r"def (test_\w+)", path.read_text()):
