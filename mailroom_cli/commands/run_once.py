@@ -170,9 +170,9 @@ class _Run:
         Returns:
             Whether it waited for any message.
         """
-        start = self.limits.monotonic()
         waited = False
-        while await asyncio.to_thread(_count_unrouted, self.app) and self.limits.monotonic() - start < OTHER_RUN_SECONDS:
+        deadline = self.limits.monotonic() + OTHER_RUN_SECONDS
+        while await asyncio.to_thread(_count_unrouted, self.app) and self.limits.monotonic() < deadline:
             waited = True
             await self.limits.sleep(self.limits.every)
         return waited
