@@ -32,7 +32,7 @@ def claim_key(kind: str, fingerprint: str, recipient: str) -> str:
 
 def reissue_key(request: str, recipient: str) -> str:
     """Return the key of the claim on a result that a replay writes in place of a recipient's earlier result."""
-    return digest("again", request, recipient)
+    return digest("reissue", request, recipient)
 
 
 def shorten(text: str) -> str:

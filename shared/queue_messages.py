@@ -61,7 +61,7 @@ class RouteRequest:
             retries=self.retries,
             traceparent=self.traceparent,
             replay=replay.record,
-            again=replay.reissue,
+            reissue=replay.reissue,
         )
 
     @classmethod
@@ -75,7 +75,7 @@ class RouteRequest:
         arrival, retries = fields.get("arrival"), fields.get("retries", 0)
         if not isinstance(arrival, str) or not isinstance(retries, int):
             raise MessageUnreadable("a message on the queue `route-requests` names no arrival")
-        record, reissue = fields.get("replay", ""), fields.get("again", "")
+        record, reissue = fields.get("replay", ""), fields.get("reissue", "")
         if not isinstance(record, str) or not isinstance(reissue, str):
             raise MessageUnreadable("a message on the queue `route-requests` asks for a replay without naming a record")
         replay = ReplayRequest(record, reissue) if record else None
@@ -85,14 +85,14 @@ class RouteRequest:
 class PollReason(StrEnum):
     """Why a mailbox is polled."""
 
-    TIMER = "clock"
+    TIMER = "timer"
     NOTIFIED = "notified"
     """Microsoft Graph sent a change notification."""
-    RECHECK = "repeat"
+    RECHECK = "recheck"
     """A poll right after a notification found nothing: the new message may not have been visible yet."""
-    FOLLOW_UP = "again"
+    FOLLOW_UP = "follow-up"
     """The last poll did not drain the mailbox, or another poll was requested while it ran."""
-    MANUAL = "by-hand"
+    MANUAL = "manual"
     """`mailroom run-once` ignores interval and backoff, except the backoff after rejected credentials."""
 
 
@@ -121,7 +121,7 @@ class Poll:
             reason=self.reason.value,
             retries=self.retries,
             traceparent=self.traceparent,
-            asked=self.requested_at.isoformat() if self.requested_at is not None else "",
+            requested_at=self.requested_at.isoformat() if self.requested_at is not None else "",
         )
 
     @classmethod
@@ -213,7 +213,7 @@ def _to_json(**fields: str | int) -> str:
 
 def _requested_at(fields: dict[str, object]) -> datetime | None:
     try:
-        time = datetime.fromisoformat(str(fields.get("asked", "")))
+        time = datetime.fromisoformat(str(fields.get("requested_at", "")))
     except ValueError:
         return None  # An absent or invalid time must not suppress a poll.
     return time if time.tzinfo is not None else None

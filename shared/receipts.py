@@ -33,7 +33,7 @@ class State(StrEnum):
     """Never downloaded: larger than MAX_MESSAGE_BYTES. Stays in the mailbox."""
     UNREADABLE = "unreadable"
     """Never downloaded: the server does not deliver it (rule 8.3). Stays in the mailbox."""
-    ERASED = "forgotten"
+    ERASED = "erased"
     """Erased (rule 8.5). Its bare receipt stays, so that the message is not downloaded a second time."""
 
 

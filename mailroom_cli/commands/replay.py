@@ -27,7 +27,7 @@ THREADS = 16
 BATCH = 512
 """Records whose replay is requested together."""
 
-UNKNOWN_OUTCOME: PreviewedOutcome = "settings wrong"
+UNKNOWN_OUTCOME: PreviewedOutcome = "invalid settings"
 """The outcome that a dry run shows for messages whose routes are invalid."""
 
 

@@ -224,7 +224,7 @@ class Claims:
             The path that the new result is to have: an earlier attempt's, although the routes may have changed since.
         """
         key = reissue_key(request, recipient)
-        values = {**self._own((), recipient, result).to_values(), "kind": "again"}
+        values = {**self._own((), recipient, result).to_values(), "kind": "reissue"}
         if self.records.create(Table.CLAIMS, key, values):
             return result
         return str(self._read_existing(key).values["result"])

@@ -37,7 +37,7 @@ def publish_replays(storage: Storage, requests: Iterable[tuple[RouteRequest, str
             "stored_at": now,
             "arrival": request.arrival,
             "replay": replay.record,
-            "again": replay.reissue,
+            "reissue": replay.reissue,
         }
         bodies.append(request.to_json())
     if bodies:
@@ -49,11 +49,11 @@ def republish_overdue(storage: Storage, older_than: timedelta, now: datetime) ->
     """Publish again the route requests that have been in the outbox for too long. Return how many there were."""
     overdue = []
     for record in storage.records.scan(Table.OUTBOX):
-        since = record.values.get("announced_at", record.values["stored_at"])
+        since = record.values.get("published_at", record.values["stored_at"])
         if not isinstance(since, datetime) or since > now - older_than:
             continue
         with suppress(WriteConflict):  # Another sweep publishes it, or it is routed by now.
-            storage.records.merge(Table.OUTBOX, record.key, {"announced_at": now}, etag=record.etag)
+            storage.records.merge(Table.OUTBOX, record.key, {"published_at": now}, etag=record.etag)
             overdue.append(_to_request(record).to_json())
     if overdue:
         _log.warning("%d arrivals were in the outbox for over %s; they are published again", len(overdue), older_than)
@@ -66,5 +66,5 @@ def _to_request(record: Record) -> RouteRequest:
     traceparent = str(values.get("traceparent", ""))
     if not values.get("replay"):
         return RouteRequest(record.key, retries=1, traceparent=traceparent)  # An attempt may have been made.
-    replay = ReplayRequest(str(values["replay"]), str(values.get("again", "")))
+    replay = ReplayRequest(str(values["replay"]), str(values.get("reissue", "")))
     return RouteRequest(str(values["arrival"]), traceparent=traceparent, replay=replay)

@@ -441,7 +441,7 @@ class RoutingAttempt:
         if not self._is_replay:  # The age of a replayed message says nothing about the delay of routing.
             age = (self.now() - self.receipt.stored_at).total_seconds()
             metrics.routed_age.record(max(0.0, age), mailbox)
-        tracing.annotate(fate=outcome, route=";".join(sorted(results_by_route)))
+        tracing.annotate(outcome=outcome, route=";".join(sorted(results_by_route)))
 
     @property
     def _is_replay(self) -> bool:

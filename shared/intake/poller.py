@@ -265,4 +265,4 @@ class Poller:
 
 
 def _follow_up_key(mailbox: str) -> str:
-    return digest("again", mailbox)
+    return digest("follow-up", mailbox)

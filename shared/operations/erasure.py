@@ -185,7 +185,7 @@ class Eraser:
             for receipt in receipts:
                 ensure()
                 self._make_bare(receipt)
-        _log.warning("forgotten: %d arrivals of %d messages", len(receipts), len(groups))
+        _log.warning("erased: %d arrivals of %d messages", len(receipts), len(groups))
         return artifacts
 
     def _groups(self, receipts: Iterable[Receipt], complete: Collection[str]) -> Iterator[ErasureGroup]:

@@ -16,7 +16,7 @@ from shared.routing.fingerprints import fingerprints
 from shared.storage.base import Record
 
 PreviewedOutcome = (
-    Outcome | Literal["routed already", "settings wrong", "bytes missing", "a new result", "no new result"]
+    Outcome | Literal["routed already", "invalid settings", "bytes missing", "a new result", "no new result"]
 )
 
 
@@ -35,7 +35,7 @@ def preview_replay(router: MessageRouter, record: Record, *, reissue: str = "") 
     receipt = Receipt.from_record(record)
     table = router.route_table_for(receipt.mailbox)
     if table is None:
-        return "settings wrong"
+        return "invalid settings"
     try:
         with open_raw(router.storage.blobs, receipt.message, size=receipt.size) as data:
             message = router.parse(data)

@@ -78,8 +78,8 @@ def test_8_5_an_erased_message_is_not_stored_again(dovecot: Dovecot, storage: st
     finally:
         stores.close()
     assert sorted(match["state"] for match in find(settings, "--mailbox", "support")) == [
-        "forgotten",
-        "forgotten",
+        "erased",
+        "erased",
         "routed",
     ]
     assert mailroom("forget", identity(mail[0]), settings=settings).returncode == 1, "no message has this id any more"

@@ -71,7 +71,7 @@ def test_one_message_has_one_trace_from_the_mailbox_to_its_results(telemetry: di
         assert collected["trace"] == routed["trace"]
         assert routed["parent"] == collected["id"]
         assert routed["attributes"]["mailroom.mailbox"] == "support"
-        outcomes.add((routed["attributes"]["mailroom.fate"], routed["attributes"]["mailroom.route"]))
+        outcomes.add((routed["attributes"]["mailroom.outcome"], routed["attributes"]["mailroom.route"]))
     assert outcomes == {("routed", "sales"), ("duplicate", "")}
 
 

@@ -85,11 +85,11 @@ def test_a_burst_of_notifications_triggers_two_polls(world: GraphPollingFixture)
     polls = world.run(*burst, at_most=80)
     assert [reason for reason, _ in polls[:2]] == ["notified", "notified"]
     assert polls[1][1] == pytest.approx(NOTIFIED_SPACING)
-    assert [reason for reason, _ in polls[2:]] in ([], ["repeat"]), "the second found nothing, since all was taken"
+    assert [reason for reason, _ in polls[2:]] in ([], ["recheck"]), "the second found nothing, since all was taken"
 
 
 def test_a_poll_that_finds_nothing_is_repeated_once_20_seconds_later(world: GraphPollingFixture) -> None:
-    assert world.run(asked_now(world)) == [("notified", 0.0), ("repeat", RECHECK_DELAY)]
+    assert world.run(asked_now(world)) == [("notified", 0.0), ("recheck", RECHECK_DELAY)]
     assert RECHECK_DELAY == 20
 
 
@@ -159,12 +159,12 @@ def test_1_10_a_notification_during_a_drain_triggers_a_poll_after_it(world: Grap
     [(again, delay)] = world.take_delayed_polls()
     assert (again, delay) == (Poll("support", PollReason.FOLLOW_UP), NOTIFIED_SPACING)
     world.advance(delay)
-    assert world.run(again) == [("again", 0.0)]
+    assert world.run(again) == [("follow-up", 0.0)]
     assert world.server.messages == {}
 
 
 def test_1_10_a_follow_up_poll_may_be_repeated_once_too(world: GraphPollingFixture) -> None:
-    assert world.run(Poll("support", PollReason.FOLLOW_UP)) == [("again", 0.0), ("repeat", RECHECK_DELAY)]
+    assert world.run(Poll("support", PollReason.FOLLOW_UP)) == [("follow-up", 0.0), ("recheck", RECHECK_DELAY)]
 
 
 def test_mail_that_is_left_when_the_time_is_up_is_polled_at_once(world: GraphPollingFixture) -> None:
@@ -248,14 +248,14 @@ def test_1_9_a_busy_graph_is_polled_again_after_the_requested_delay(
     world.advance(2)
     world.fails = None
     world.server.deliver(letter(1))
-    assert world.run(again) == [("again", 0.0)]
+    assert world.run(again) == [("follow-up", 0.0)]
 
 
 def test_1_9_a_graph_that_stays_busy_is_retried_and_then_polled_by_the_timer(world: GraphPollingFixture) -> None:
     world.fails = MailboxBusy("mailbox support: ApplicationThrottled", retry_after=30)
     polls = world.run(asked_now(world))
     times = accumulate(30.0 * 2**busy + 1 for busy in range(MAX_RETRIES))
-    assert polls == [("notified", 0.0), *(("again", time) for time in times)]
+    assert polls == [("notified", 0.0), *(("follow-up", time) for time in times)]
     world.fails = None
     world.advance(900)
     assert world.poll(PollReason.TIMER)

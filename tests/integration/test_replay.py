@@ -249,7 +249,7 @@ def test_a_path_that_cannot_be_replayed_is_rejected_with_the_reason(world: Repla
     assert outcome.counts.total() == 0
     assert sorted(outcome.failures) == sorted(
         [
-            f"{record}: its arrival has no receipt, or was forgotten",
+            f"{record}: its arrival has no receipt, or was erased",
             "unhandled/support/2026/11/24/junk.json is not a record that Mailroom wrote: it names no arrival",
         ]
     )
@@ -274,7 +274,7 @@ def test_an_erased_message_is_not_replayed(world: ReplayFixture) -> None:
     [route_request] = world.take_route_requests()
     world.stores.records.merge(Table.RECEIPTS, route_request.arrival, {"state": State.ERASED.value})
     assert world.request_replay(BOTH, "unhandled/").failures == [
-        f"{world.only_path('unhandled/')}: its arrival has no receipt, or was forgotten"
+        f"{world.only_path('unhandled/')}: its arrival has no receipt, or was erased"
     ]
     assert world.app(BOTH).router.route(route_request) == "already-processed"
     assert world.results() == Counter()

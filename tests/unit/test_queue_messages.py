@@ -36,8 +36,8 @@ def test_queue_messages_round_trip(message: RouteRequest | Poll | LifecycleEvent
 
 def test_a_queue_message_of_an_older_release_is_parsed() -> None:
     assert RouteRequest.from_json('{"v": 1, "arrival": "a1", "retries": 0}') == RouteRequest("a1")
-    assert Poll.from_json('{"v": 1, "mailbox": "support", "reason": "clock"}') == Poll("support", PollReason.TIMER)
-    old = json.dumps({"v": 1, "mailbox": "support", "reason": "again", "retries": 2, "traceparent": TRACE})
+    assert Poll.from_json('{"v": 1, "mailbox": "support", "reason": "timer"}') == Poll("support", PollReason.TIMER)
+    old = json.dumps({"v": 1, "mailbox": "support", "reason": "follow-up", "retries": 2, "traceparent": TRACE})
     assert Poll.from_json(old) == Poll("support", PollReason.FOLLOW_UP, 2, TRACE)
 
 
@@ -48,7 +48,7 @@ def test_an_additional_field_of_a_newer_release_is_ignored() -> None:
 
 @pytest.mark.parametrize("time", ["", "soon", "2026-11-23T12:00:00", "2026-13-01T00:00:00+00:00", 7, None, [], {}])
 def test_an_invalid_time_never_suppresses_a_poll(time: object) -> None:
-    body = {"v": 1, "mailbox": "support", "reason": "notified", "asked": time}
+    body = {"v": 1, "mailbox": "support", "reason": "notified", "requested_at": time}
     assert Poll.from_json(json.dumps(body)).requested_at is None
 
 
@@ -58,10 +58,10 @@ def test_an_invalid_time_never_suppresses_a_poll(time: object) -> None:
     [
         *("", "null", "[]", "{}", "7", '{"v": 1}', '{"v": 2, "arrival": "a"}', "[" * 100_000, "{", "\ud800"),
         *('{"v": 1, "arrival": 7}', '{"v": 1, "arrival": "a", "retries": "many"}', '{"v": 1, "mailbox": "m"}'),
-        *('{"v": 1, "mailbox": "m", "reason": "why"}', '{"v": 1, "mailbox": ["m"], "reason": "clock"}'),
+        *('{"v": 1, "mailbox": "m", "reason": "why"}', '{"v": 1, "mailbox": ["m"], "reason": "timer"}'),
         *(
-            '{"v": 1, "mailbox": "m", "reason": ["clock"]}',
-            '{"v": 1, "mailbox": "m", "reason": "clock", "retries": null}',
+            '{"v": 1, "mailbox": "m", "reason": ["timer"]}',
+            '{"v": 1, "mailbox": "m", "reason": "timer", "retries": null}',
         ),
         *('{"v": 1, "mailbox": "m", "folder": "f"}', '{"v": 1, "mailbox": "m", "folder": "f", "kind": "MISSED"}'),
         *('{"v": 1, "folder": "f", "kind": "missed"}', '{"v": 1, "mailbox": "m", "folder": 7, "kind": "missed"}'),
@@ -75,7 +75,7 @@ def test_a_foreign_queue_message_is_rejected_with_the_reason(
         kind.from_json(body)
 
 
-@pytest.mark.parametrize("fields", ['"replay": 5', '"replay": null', '"replay": "failed/x", "again": true'])
+@pytest.mark.parametrize("fields", ['"replay": 5', '"replay": null', '"replay": "failed/x", "reissue": true'])
 def test_a_replay_without_a_record_is_rejected(fields: str) -> None:
     with pytest.raises(MessageUnreadable, match="replay"):
         RouteRequest.from_json(f'{{"v": 1, "arrival": "a1", {fields}}}')
