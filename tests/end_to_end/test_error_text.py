@@ -57,7 +57,7 @@ def test_the_text_of_an_unexpected_error_is_not_shown(tmp_path: Path) -> None:
     assert [error.partition("\n")[0].partition(" ")[0] for error in errors] == ["ScrubbedError:", "ScrubbedError:", ""]
     assert all("ValueError" in error and "in failing_parser" in error for error in errors[:2]), "class and frames"
     (record,) = records
-    assert b"a fault: ValueError" in record
+    assert b"an unexpected error: ValueError" in record
     assert "message-failed: message" in logged
     for shown in (*errors, logged, record.decode()):
         assert "Zwetschge" not in shown

@@ -41,7 +41,7 @@ from datetime import timedelta
 from shared.dispatch import route_repository
 
 if int(sys.argv.pop(1)) == 0:
-    route_repository.LOOK_EVERY = timedelta(0)
+    route_repository.CHECK_INTERVAL = timedelta(0)
 from mailroom_cli.main import main
 main()
 """

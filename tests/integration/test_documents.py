@@ -127,7 +127,7 @@ def test_7_4_a_result_is_written_after_everything_it_refers_to(world: RoutingFix
         order.append(path)
 
     world.servers["support"].deliver(ATTACHED)
-    blobs: Any = InterceptedCalls(world.stores.blobs, create=create, settle=lambda: order.append("(settled)"))
+    blobs: Any = InterceptedCalls(world.stores.blobs, create=create, flush=lambda: order.append("(settled)"))
     world.run("support", stores=replace(world.stores, blobs=blobs))
     kinds = [path.rpartition("/")[2] for path in order if not path.startswith("routed/")]
     assert order[-2].startswith("routed/")

@@ -72,7 +72,7 @@ def test_8_5_a_replayed_result_missing_from_a_truncated_receipt_is_erased(
     world.replay(ACCOUNTS, world.only_path("routed/"), reissue=True)
     texts = Console(file=StringIO(), width=200)
     show(run_forget(world, "billing@example.com"), texts, really=True)
-    assert "mail for others too, with their results: …" in texts.file.getvalue()  # type: ignore[attr-defined]  # the file above
+    assert "these messages also have results for others: …" in texts.file.getvalue()  # type: ignore[attr-defined]  # the file above
     assert list(world.stores.blobs.list()) == []
 
 

@@ -53,14 +53,14 @@ class GraphFaultFixture(FaultFixture):
             self._delivered |= {box.deliver(data): data for data in mail}
         self.truth = open_storage(self.settings.app_storage, self.settings.mail_storage, "mail")
 
-    def left(self) -> bool:
-        left = [
-            one for address in self._addresses.values() for one in self._graph.server.mailbox(address).contents("Inbox")
-        ]
+    def has_mail(self) -> bool:
+        """Return whether any mailbox has messages that should have been removed."""
+        boxes = (self._graph.server.mailbox(address) for address in self._addresses.values())
+        messages = [message for box in boxes for message in box.contents("Inbox")]
         if self._after == "keep":
-            assert Counter(left) == Counter([*SUPPORT_MAIL, *OFFICE_MAIL])
+            assert Counter(messages) == Counter([*SUPPORT_MAIL, *OFFICE_MAIL])
             return False
-        return bool(left)
+        return bool(messages)
 
     def connect(self, settings: MailboxSettings, faults: FaultInjector | None) -> Mailbox:
         session = GraphMailbox(replace(settings, address=self._addresses[settings.name]), self._tokens, self._endpoint)
@@ -81,12 +81,12 @@ class GraphFaultFixture(FaultFixture):
         return session
 
 
-class _broken(httpx.ReadError):  # noqa: N801  stands where an exception class is asked for
+class _broken(httpx.ReadError):  # noqa: N801  used like a function that creates an error
     pass
 
 
-def look(world: GraphFaultFixture, faults: FaultInjector) -> None:
-    """One disturbed life of a process, and undisturbed ones until all is done."""
+def run_until_done(world: GraphFaultFixture, faults: FaultInjector) -> None:
+    """Run a process with faults, then processes without faults until all work is done."""
     world.run(faults)
     let_time_pass(world.folder)
     world.run()
@@ -95,7 +95,7 @@ def look(world: GraphFaultFixture, faults: FaultInjector) -> None:
 
 WAYS = [
     *((way, "delete") for way in FailureMode),
-    # What they have besides: the mark that is put down last, and a removal that may be asked for twice.
+    # Also the watermark, which is written last, and a removal that may be requested twice.
     (FailureMode.GONE_BEFORE, "keep"),
     (FailureMode.REPLY_LOST, "move:Archive"),
 ]
@@ -109,7 +109,7 @@ def test_8_1_a_fault_at_every_step_of_graph(
     tokens = graph.tokens
     undisturbed = GraphFaultFixture(tmp_path / "0", graph, tokens, after)
     counting = FaultInjector()
-    look(undisturbed, counting)
+    run_until_done(undisturbed, counting)
     undisturbed.truth.close()
     asked = sum(name.startswith("request") for name in counting.names)
     messages = len(SUPPORT_MAIL + OFFICE_MAIL)
@@ -120,7 +120,7 @@ def test_8_1_a_fault_at_every_step_of_graph(
         world = GraphFaultFixture(tmp_path / str(at), graph, tokens, after)
         faults = fault_at(at)
         try:
-            look(world, faults)
+            run_until_done(world, faults)
         except AssertionError as error:
             name = faults.names[at - 1] if len(faults.names) >= at else "(not reached)"
             raise AssertionError(f"after operation {at} of {counting.count}, {name}, {way.value}: {error}") from error

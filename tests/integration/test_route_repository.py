@@ -261,7 +261,7 @@ def test_8_1_an_unreadable_routes_file_counts_no_attempt_against_a_message(world
 
     store_routes(world.stores.blobs, ORDERS)
     world.servers["support"].deliver(letter("orders@example.com"))
-    app = world.app(replace(world.stores, blobs=InterceptedCalls(world.stores.blobs, version=ill)))
+    app = world.app(replace(world.stores, blobs=InterceptedCalls(world.stores.blobs, read_version=ill)))
     poll(app, "support")
     for _ in range(7):
         let_time_pass(world.folder)

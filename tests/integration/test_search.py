@@ -109,7 +109,7 @@ def test_a_history_lists_all_paths(world: ReplayFixture) -> None:
     assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(history)
     assert history["from"] == ["ann@customer.example", "bob@customer.example"]
     assert history["to_and_cc"] == ["sales@example.com", "x@other.example"]
-    assert (history["state"], history["outcome"], history["where"]) == ("routed", "routed", "in the storage")
+    assert (history["state"], history["outcome"], history["where"]) == ("routed", "routed", "in storage")
     path = world.only_path("routed/sales/")
     assert history["raw"] == {"path": raw_path(identity(ANNS)), "exists": True}
     assert history["outcomes"] == {"sales@example.com": f"routed {path}"}
