@@ -115,7 +115,7 @@ def _print_written(figures: dict[str, Written]) -> None:
         ("kind", "writes", "limit"),
         [(kind, str(figures[kind].writes), str(figures[kind].most_writes)) for kind in chosen],
     )
-    table("CPU time of intake and routing", ("kind", "s/MB"), _worst(figures, lambda one: one.seconds, "{:.2f}"))
+    table("CPU time of intake and routing", ("kind", "s/MB"), _worst(figures, lambda item: item.seconds, "{:.2f}"))
 
 
 def _worst(figures: dict[str, _Figures], by: Callable[[_Figures], float], form: str) -> list[tuple[str, str]]:

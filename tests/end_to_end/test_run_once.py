@@ -30,7 +30,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.mail import hostile_bodies, plain_mail
 from tests.sizes import size
 
-IMAP_MESSAGES, POP_MESSAGES = size(200, soak=2_000), size(60, soak=500)
+IMAP_MESSAGES, POP_MESSAGES = size(80, soak=2_000), size(30, soak=500)
 
 
 def test_many_messages_over_imaps_and_pop3s(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_same_bytes_in_two_mailboxes_give_both_their_results(
 
 def test_two_runs_at_the_same_time_create_no_duplicates(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
     user = dovecot.user()
-    mail = [plain_mail(n, to="sales@example.com") for n in range(size(200, soak=300))]
+    mail = [plain_mail(n, to="sales@example.com") for n in range(size(80, soak=300))]
     user.deliver(mail)
     routes = {"ROUTES__sales__ADDRESS": "sales@example.com"}
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **routes})

@@ -45,7 +45,7 @@ class Turns:
                     self._changed.notify_all()
 
         self._live = set(range(len(jobs)))
-        threads = [threading.Thread(target=work, args=one) for one in enumerate(jobs)]
+        threads = [threading.Thread(target=work, args=job) for job in enumerate(jobs)]
         for thread in threads:
             thread.start()
         with self._changed:

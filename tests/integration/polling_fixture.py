@@ -124,5 +124,5 @@ class GraphPollingFixture(PollingFixture):
             now = (self.time - start).total_seconds()
             polls_made += [(str(poll.reason), now)] * (self.sign_ins - before)
             waiting += [(now + delay, one) for one, delay in self.take_delayed_polls()]
-            waiting.sort(key=lambda one: one[0])
+            waiting.sort(key=lambda item: item[0])
         raise AssertionError("polls go on for ever")

@@ -88,7 +88,7 @@ class ReplayFixture(Holding):
     def results(self) -> Counter[tuple[str, str]]:
         """Return route and recipient of each result."""
         read = [self.read(path) for path in self.paths("routed/")]
-        return Counter((one["route"], one["recipient"]) for one in read)
+        return Counter((item["route"], item["recipient"]) for item in read)
 
     def outbox_size(self) -> int:
         return sum(1 for _ in self.stores.records.scan(Table.OUTBOX))

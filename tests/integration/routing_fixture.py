@@ -116,7 +116,7 @@ class RoutingFixture(Holding):
     def results(self) -> list[tuple[str, str]]:
         """Return route and recipient of each result."""
         read = [self.read(path) for path in self.paths("routed/")]
-        return sorted((one["route"], one["recipient"]) for one in read)
+        return sorted((item["route"], item["recipient"]) for item in read)
 
     def drop_route_requests(self) -> None:
         """Lose the queued route requests, as an operator in the portal might."""

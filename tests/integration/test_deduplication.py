@@ -39,7 +39,7 @@ def test_3_8_the_same_bytes_under_one_route_have_one_result_and_a_record_that_na
     assert world.results() == [("sales", "sales@example.com")]
     [result] = world.paths("routed/")
     [path] = world.paths("duplicates/")
-    first, second = sorted(world.receipts(), key=lambda one: one.mailbox != "support")
+    first, second = sorted(world.receipts(), key=lambda item: item.mailbox != "support")
     assert path == f"duplicates/office/2026/11/23/{identity(data)}-{second.arrival[:12]}.json"
     [entry] = world.read(path)["duplicates"]
     assert entry["recipient"] == "sales@example.com"

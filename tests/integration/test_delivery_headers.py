@@ -173,7 +173,7 @@ def test_5_3_twenty_five_hops_are_not_a_loop_and_the_limit_can_be_set(world: Rou
     assert len(results) == 1
     world.values["LOOP_LIMIT"] = "3"
     _, unhandled = sorted_as(world, letter(below=MX.format(clause="") * 3, to="support@example.com"))
-    assert [one["reason"] for one in unhandled] == ["loop"]
+    assert [item["reason"] for item in unhandled] == ["loop"]
 
 
 @pytest.mark.parametrize("field", ["From: office@example.com", "From: x@b.example\r\nSender: Office@Example.com"])
@@ -192,4 +192,4 @@ def test_5_1_a_result_says_what_kind_of_mail_it_is(world: RoutingFixture) -> Non
     assert result["automatic"]["evidence"]
     plain = b"From: a@b.example\r\nTo: support@example.com\r\n\r\nhello\r\n"
     results, _ = sorted_as(world, plain)
-    assert [one["automatic"] for one in results if one["recipient"] == "support@example.com"] == [None]
+    assert [result["automatic"] for result in results if result["recipient"] == "support@example.com"] == [None]

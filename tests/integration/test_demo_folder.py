@@ -55,9 +55,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_missing_and_an_empty_folder_are_marked(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for one in (folder, tmp_path / "empty", tmp_path / "a" / "b"):
-        prepare(one, [SAMPLE], MAILBOXES)
-        assert json.loads((one / MARK).read_bytes()) == {
+    for item in (folder, tmp_path / "empty", tmp_path / "a" / "b"):
+        prepare(item, [SAMPLE], MAILBOXES)
+        assert json.loads((item / MARK).read_bytes()) == {
             "messages": [id_of(SAMPLE)],
             "mailboxes": ["office", "support"],
         }

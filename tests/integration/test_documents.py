@@ -145,9 +145,9 @@ def test_3_6_an_unhandled_record_holds_the_reason_and_the_routes_tried(world: Ro
     document = world.read(path)
     assert document["reason"] == "conditions"
     assert len(document["detail"].split()) > 5
-    tried = {(one["address"], one["route"]) for one in document["tried"]}
+    tried = {(item["address"], item["route"]) for item in document["tried"]}
     assert {("nobody@example.com", None), ("sales@example.com", "sales")} <= tried
-    assert any("SENDERS" in one["reason"] for one in document["tried"])
+    assert any("SENDERS" in item["reason"] for item in document["tried"])
     assert document["paths"]["raw"] == raw_path(identity(data))
     assert receipt.state is State.ROUTED
     assert receipt.outcomes == {"*": "unhandled conditions"}

@@ -39,7 +39,9 @@ def test_8_5_a_message_is_erased_with_all_its_artifacts_and_nothing_else(world: 
     assert len(world.receipts()) == 3
     before = {path: world.stores.blobs.read(path) for path in world.stores.blobs.list()}
     [other] = find_arrivals(world.stores.records, ArrivalQuery(sender="ann@customer.example"))
-    claims = {one.key for one in world.stores.records.scan(Table.CLAIMS) if one.values["owner"] == other.arrival}
+    claims = {
+        record.key for record in world.stores.records.scan(Table.CLAIMS) if record.values["owner"] == other.arrival
+    }
 
     listed = run_forget(world, identity(TO_BOTH)[:10], really=False)
     assert {path: world.stores.blobs.read(path) for path in world.stores.blobs.list()} == before
@@ -110,7 +112,7 @@ def test_8_5_a_recipient_is_erased_and_the_bytes_stay_for_another_arrival(world:
     assert world.stores.blobs.exists(parsed_path(identity(TO_BOTH)))
     claimed = {str(record.values["recipient"]) for record in world.stores.records.scan(Table.CLAIMS)}
     assert claimed == {"billing@example.com", ""}, "of a claim on a Message-ID the place stays"
-    assert [one.kept for one in run_forget(world, "billing@example.com").artifacts] == [set()]
+    assert [artifact.kept for artifact in run_forget(world, "billing@example.com").artifacts] == [set()]
     assert list(world.stores.blobs.list()) == []
 
 
@@ -188,7 +190,7 @@ def test_8_5_of_a_skipped_message_the_record_is_erased_and_the_mail_stays(world:
     [one] = run_forget(world, receipt.arrival).artifacts
     assert len(one.records) == 1
     assert list(world.stores.blobs.list()) == []
-    assert [one.state for one in world.receipts()] == [State.OVERSIZED]
+    assert [receipt.state for receipt in world.receipts()] == [State.OVERSIZED]
     world.poll_and_route(BOTH)
     assert world.stores.blobs.exists(raw_path(identity(TO_BOTH)))
 

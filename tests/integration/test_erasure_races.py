@@ -112,7 +112,7 @@ def test_8_5_a_message_downloaded_meanwhile_keeps_its_results(world: ReplayFixtu
         eraser(replace_leases(world, lambda: world.poll_and_route(BOTH))).erase(chosen)
     assert sum(world.results().values()) == 2
     assert world.stores.blobs.read(raw_path(identity(TO_BOTH))) == TO_BOTH
-    assert [one.state for one in world.receipts()] == [State.ROUTED]
+    assert [receipt.state for receipt in world.receipts()] == [State.ROUTED]
     claims = [record.values["owner"] for record in world.stores.records.scan(Table.CLAIMS)]
     assert set(claims) == {receipt.arrival}
 

@@ -133,7 +133,7 @@ def assert_nothing_lost_nothing_doubled(world: FaultFixture) -> None:
         assert stores.blobs.exists(paths["raw"])
         assert stores.blobs.exists(paths["message"])
     unhandled = [read_json(stores, path) for path in stores.blobs.list("unhandled/")]
-    assert Counter(one["message"] for one in unhandled) == UNHANDLED
+    assert Counter(item["message"] for item in unhandled) == UNHANDLED
     receipts = [Receipt.from_record(record) for record in stores.records.scan(Table.RECEIPTS)]
     assert {receipt.state for receipt in receipts} == {State.ROUTED}
     assert not list(stores.records.scan(Table.OUTBOX))

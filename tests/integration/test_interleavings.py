@@ -79,7 +79,7 @@ def arrivals(stores: Storage) -> list[Receipt]:
 
 
 def assert_one_result_each(stores: Storage) -> None:
-    receipts = {one.arrival: one for one in arrivals(stores)}
+    receipts = {arrival.arrival: arrival for arrival in arrivals(stores)}
     assert {receipt.state for receipt in receipts.values()} == {State.ROUTED}
     assert not list(stores.records.scan(Table.OUTBOX))
     results: dict[tuple[str, str], str] = {}
@@ -140,9 +140,9 @@ def test_4_4_any_order_of_several_workers_gives_one_result(
             route_requests = [RouteRequest(arrival.arrival) for arrival in arrivals(stores)] * 2
             random.shuffle(route_requests)
             turns = Turns(random, deaths)
-            turns.run([_routing_job(app, one) for one in route_requests[:10]])
-            for one in [*route_requests, *route_requests]:  # what died comes back, and what was done comes twice
-                app.router.route(one)
+            turns.run([_routing_job(app, route_request) for route_request in route_requests[:10]])
+            for item in [*route_requests, *route_requests]:  # what died comes back, and what was done comes twice
+                app.router.route(item)
             assert_one_result_each(stores)
             if mail is DIFFERENT:
                 routes = Counter(path.split("/")[1] for path in stores.blobs.list("routed/"))

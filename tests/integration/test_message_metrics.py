@@ -67,7 +67,7 @@ def test_a_waiting_message_keeps_its_trace_when_its_request_is_published_again(
     arrivals = world.stores.queues[QueueName.ROUTE_REQUESTS]
     route_requests = [RouteRequest.from_json(item.body).traceparent for item in arrivals.receive(32, hidden_for=60)]
     assert len(route_requests) == 2
-    assert {one.split("-")[1] for one in route_requests} == {trace}
+    assert {route_request.split("-")[1] for route_request in route_requests} == {trace}
     (pending,) = world.stores.records.scan(Table.OUTBOX)
     assert pending.values["traceparent"] in route_requests
 

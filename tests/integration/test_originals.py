@@ -96,7 +96,7 @@ def receipt(world: ReplayFixture, route_request: RouteRequest) -> Receipt:
 
 def assert_originals(world: ReplayFixture) -> int:
     """Check that every entry of a duplicate names an arrival that has the result. Return the number of entries."""
-    receipts = {one.arrival: one for one in map(Receipt.from_record, world.stores.records.scan(Table.RECEIPTS))}
+    receipts = {item.arrival: item for item in map(Receipt.from_record, world.stores.records.scan(Table.RECEIPTS))}
     named = 0
     for path in world.paths("duplicates/"):
         document: dict[str, Any] = world.read(path)
@@ -111,15 +111,15 @@ def assert_originals(world: ReplayFixture) -> int:
             result: dict[str, Any] = world.read(original["result"])
             assert result["arrival"]["id"] == original["arrival"]
             assert result["recipient"] == entry["recipient"] or entry["recipient"] == "*"
-    for one in receipts.values():
-        for outcome in one.outcomes.values():
+    for value in receipts.values():
+        for outcome in value.outcomes.values():
             fate, _, what = outcome.partition(" ")
             assert fate != "duplicate" or receipts[what].results()
     return named
 
 
 def duplicate(world: ReplayFixture, route_request: RouteRequest) -> dict[str, Any]:
-    (path,) = [one for one in world.paths("duplicates/") if route_request.arrival[:12] in one]
+    (path,) = [path for path in world.paths("duplicates/") if route_request.arrival[:12] in path]
     (entry,) = world.read(path)["duplicates"]
     assert isinstance(entry, dict)
     return entry
@@ -207,8 +207,8 @@ def test_4_4_after_a_crash_at_any_operation_every_duplicate_names_a_result(
             faults = FaultInjector(at, way)
             with suppress(ProcessKilled, ServiceUnavailable):
                 world.app(SALES, faults.stores(world.stores)).router.route(mail[dying])
-            for one in (second, third, dying):
-                route(world, mail[one], tried=True)
+            for item in (second, third, dying):
+                route(world, mail[item], tried=True)
             rounds += 1
             if faults.count < at:
                 break
@@ -296,8 +296,8 @@ def test_8_5_a_claim_taken_for_a_copy_that_is_erased_meanwhile_is_deleted(quick:
     with pytest.raises(ServiceUnavailable):
         world.app(SALES, erasing).router.route(copy)
     left = [record for record in world.stores.records.scan(Table.CLAIMS) if record.values["owner"] == first.arrival]
-    assert {one.values["kind"] for one in left if one.values["recipient"] != "*"} == {"raw"}
-    world.stores.records.delete_many(Table.CLAIMS, [one.key for one in left])
+    assert {item.values["kind"] for item in left if item.values["recipient"] != "*"} == {"raw"}
+    world.stores.records.delete_many(Table.CLAIMS, [item.key for item in left])
     route(world, copy, tried=True)
     assert set(receipt(world, copy).results()) == {"sales@example.com"}
 

@@ -65,8 +65,8 @@ def test_8_4_a_replay_that_fails_is_recorded_and_keeps_the_outcome(
     assert world.outbox_size() == 0
     world.replay(BOTH, path)
     assert world.results() == Counter({("sales", "sales@example.com"): 1})
-    assert [world.read(one)["resolved"]["outcome"] for one in (path, record)] == ["routed", "routed"]
-    assert [one.levelno for one in caplog.records].count(logging.ERROR) == 1
+    assert [world.read(item)["resolved"]["outcome"] for item in (path, record)] == ["routed", "routed"]
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
 
 
 def test_8_4_a_replay_that_fails_a_second_time_opens_its_record_again(world: ReplayFixture) -> None:
@@ -95,7 +95,7 @@ def test_a_recipient_who_has_a_result_keeps_it_and_a_new_one_gets_one(world: Rep
     record = world.read(path)
     assert [duplicate["recipient"] for duplicate in record["duplicates"]] == ["billing@example.com"]
     assert record["resolved"] is None, "for billing@ it is a duplicate still"
-    [receipt] = [one for one in world.receipts() if one.mailbox == "office"]
+    [receipt] = [receipt for receipt in world.receipts() if receipt.mailbox == "office"]
     assert sorted(what.split(" ")[0] for what in receipt.outcomes.values()) == ["duplicate", "routed"]
 
 
@@ -243,7 +243,7 @@ def test_a_path_that_cannot_be_replayed_is_rejected_with_the_reason(world: Repla
     with pytest.raises(MessageMissing):
         world.request_replay(BILLING, "unhandled/nowhere/")
     world.stores.blobs.create("unhandled/support/2026/11/24/junk.json", b"[1]", content_type="application/json")
-    [receipt] = [one for one in world.receipts() if "*" in one.outcomes]
+    [receipt] = [receipt for receipt in world.receipts() if "*" in receipt.outcomes]
     world.stores.records.delete_many(Table.RECEIPTS, [receipt.arrival])
     outcome = world.request_replay(BILLING, "unhandled/")
     assert outcome.counts.total() == 0

@@ -156,7 +156,7 @@ TABLE = {
     ),
     "routed To/Cc in one mailbox, Bcc to another with a wildcard route": Row(
         SALES | {"ROUTES__sales__MAILBOX": "support"} | wildcard("office"),
-        [(one, mail("sales@example.com", sender=PARTNER)) for one in BOTH],
+        [(item, mail("sales@example.com", sender=PARTNER)) for item in BOTH],
         {TO_SALES},
         duplicates=["office"],
     ),
@@ -167,7 +167,7 @@ TABLE = {
             "ROUTES__office__ADDRESS": "office@example.com",
             "ROUTES__office__MAILBOX": "office",
         },
-        [(one, TO_BOTH) for one in BOTH],
+        [(item, TO_BOTH) for item in BOTH],
         {("support", "support@example.com", "to"), ("office", "office@example.com", "to")},
     ),
     "Bcc, wildcard route disabled": Row(

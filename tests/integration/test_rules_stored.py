@@ -34,7 +34,7 @@ def test_5_2_a_delivery_reports_recipients_and_codes_are_in_the_parsed_message(w
     assert result["automatic"]["kind"] == "bounce"
     assert result["report"] == "delivery"
     report = read_message(world, BOUNCE)["report"]
-    assert [(one["address"], one["status"]) for one in report["failed"]] == [("gone@b.example", "5.1.1")]
+    assert [(item["address"], item["status"]) for item in report["failed"]] == [("gone@b.example", "5.1.1")]
     assert report["original_message_id"] == "offer-7@example.com"
 
 

@@ -176,7 +176,7 @@ def test_4_1_copies_of_the_second_message_are_duplicates_of_it(world: ReplayFixt
     of_the_forged = arrives(world, letter(FORGED + "\r\n\r\nfooter"), mailbox)
     expected = [genuine, genuine, genuine, forged]
     copies = [same_bytes, rebuilt, footer, of_the_forged]
-    assert [outcome(world, copy) for copy in copies] == [f"duplicate {one.arrival}" for one in expected]
+    assert [outcome(world, copy) for copy in copies] == [f"duplicate {item.arrival}" for item in expected]
     kinds = [world.read(path)["duplicates"][0]["by"] for path in world.paths("duplicates/")]
     assert sorted(kinds) == ["content", "message-id", "message-id", "raw"]
 
@@ -258,9 +258,9 @@ def test_8_1_after_a_crash_at_any_operation_both_messages_have_a_result(
         faults = FaultInjector((at + 1) // 2, way)
         with suppress(ProcessKilled, ServiceUnavailable):
             world.app(SALES, faults.stores(world.stores)).router.route(second)
-        for one in (first, copy, second):
-            world.app(SALES).router.route(one, tried=True)
-        results = [one for one in (first, second, copy) if receipt(world, one).results()]
+        for item in (first, copy, second):
+            world.app(SALES).router.route(item, tried=True)
+        results = [item for item in (first, second, copy) if receipt(world, item).results()]
         assert first in results
         assert len(results) == 2, "the second or its copy"
         if faults.count < (at + 1) // 2:
@@ -278,8 +278,8 @@ def test_8_5_an_erased_message_differs_from_all_and_keeps_its_position(world: Re
     again = arrives(world, letter(FORGED, "X-Copy: 1\r\n"))
     assert result(world, again)["same_message_id"] == [reference(world, genuine)], "what is sent again is new mail"
     left = [record for record in world.stores.records.scan(Table.CLAIMS) if not record.values["owner"]]
-    assert {one.values["kind"] for one in left} == {"message-id"}
-    assert {value for one in left for name, value in one.values.items() if name != "kind"} == {"", "[]"}
+    assert {item.values["kind"] for item in left} == {"message-id"}
+    assert {value for item in left for name, value in item.values.items() if name != "kind"} == {"", "[]"}
 
 
 @pytest.mark.parametrize("erased", [FORGED, GENUINE], ids=["the first", "the second"])
@@ -293,13 +293,13 @@ def test_8_5_erasing_during_any_operation_leaves_one_result_to_each_body(world: 
         message_router = world.app(SALES).router
         with suppress(ServiceUnavailable):
             replace(message_router, storage=replace(world.stores, records=erasing)).route(routed)
-        for one in (second, third):
-            message_router.route(one, tried=True)
+        for item in (second, third):
+            message_router.route(item, tried=True)
         copy = arrives(world, letter(FOOTER + "\n\nscanned twice", number=at))
-        results = [one for one in (second, third, copy) if receipt(world, one).results()]
+        results = [item for item in (second, third, copy) if receipt(world, item).results()]
         # A duplicate of an erased message stays one, and further copies are new mail.
-        duplicates = [outcome(world, one).split(" ")[1] for one in (third, copy) if one not in results]
-        owners = {one.arrival for one in results} | {second.arrival}
+        duplicates = [outcome(world, item).split(" ")[1] for item in (third, copy) if item not in results]
+        owners = {result.arrival for result in results} | {second.arrival}
         assert len(results) == 1
         assert set(duplicates) <= owners
         if erasing.count < at:
@@ -337,11 +337,11 @@ def test_4_4_a_replay_marks_the_first_message_and_writes_no_second_result(world:
     (path,) = receipt(world, forged).results().values()
     message_router = world.app(SALES).router
     message_router.route(RouteRequest(forged.arrival, replay=ReplayRequest(path, "again-1")))
-    (new,) = [one for one in world.paths("routed/") if world.read(one)["replaces"] == path]
+    (new,) = [item for item in world.paths("routed/") if world.read(item)["replaces"] == path]
     assert world.read(new)["same_message_id"] == [reference(world, genuine)]
     before = world.paths("")
-    for one in (forged, genuine):
-        message_router.route(RouteRequest(one.arrival, replay=ReplayRequest("unhandled/support/x", "")), tried=True)
+    for item in (forged, genuine):
+        message_router.route(RouteRequest(item.arrival, replay=ReplayRequest("unhandled/support/x", "")), tried=True)
     assert world.paths("") == before
 
 

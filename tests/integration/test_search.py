@@ -95,7 +95,7 @@ def test_a_recipient_missing_from_a_truncated_receipt_is_found_by_a_claim(
     last = many[-1]
     assert last not in receipt.outcomes
     assert last not in receipt.to_and_cc
-    assert [one.arrival for one in search(world, recipient=last)] == [receipt.arrival]
+    assert [item.arrival for item in search(world, recipient=last)] == [receipt.arrival]
     assert search(world, recipient="5@list.example") == []
     world.stores.close()
 

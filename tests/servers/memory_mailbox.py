@@ -116,8 +116,8 @@ class MemoryMailbox:
         self._marked.clear()
 
     def watermark(self, processed: Collection[int]) -> str | None:
-        first = takewhile(lambda one: one.number in processed, self._listed)
-        *_, last = (None, *(one.key for one in first))
+        first = takewhile(lambda item: item.number in processed, self._listed)
+        *_, last = (None, *(item.key for item in first))
         return last
 
     def list(

@@ -129,7 +129,7 @@ def test_3_9_a_route_whose_condition_does_not_hold_takes_no_alias() -> None:
     picky = Route(name="sales", address=SALES, important=True)
     decision = decided(f"X-Original-To: {SALES}", OURS, routes=(ROUTES[0], picky))
     assert taken(decision) == [BY_ADDRESS]
-    assert [(one.address, one.route) for one in decision.tried] == [(SALES, "sales")]
+    assert [(item.address, item.route) for item in decision.tried] == [(SALES, "sales")]
 
 
 def test_3_9_a_wildcard_route_takes_no_alias() -> None:
@@ -165,7 +165,7 @@ def test_3_9_a_match_says_in_whose_place_it_is() -> None:
     (match,) = decided(f"X-Original-To: {SALES}", OURS).matches
     assert match.instead_of == PRIMARY
     both = decided(f"Envelope-To: {SALES}, {PRIMARY}", OURS).matches
-    assert [one.instead_of for one in both] == [None, None]
+    assert [item.instead_of for item in both] == [None, None]
 
 
 # DELIVERY_FIELDS ------------------------------------------------------------------------------------------------------
@@ -375,16 +375,16 @@ def test_3_5_without_delivery_headers_to_and_cc_alone_decide(
     to: list[str], cc: list[str], aliases: tuple[str, ...], partner: bool, routes: tuple[Route, ...]
 ) -> None:
     """Rule 3.5 written down a second time, as short as it can be, for mail without a tag and without hints."""
-    named = [one for one in dict.fromkeys((*to, *cc)) if "@" in one and "+" not in one]
+    named = [fromkey for fromkey in dict.fromkeys((*to, *cc)) if "@" in fromkey and "+" not in fromkey]
     by_address = {route.address: route.name for route in routes}
-    expected = {one: by_address[one] for one in named if one in by_address}
+    expected = {item: by_address[item] for item in named if item in by_address}
     if PRIMARY in named and PRIMARY not in expected and not partner:
         expected[PRIMARY] = "rest"
     if partner and (not expected or (PRIMARY in named and PRIMARY not in expected)):
         expected[ANY_RECIPIENT] = "partners"
     mail = RoutingInput(
-        to=tuple(one for one in dict.fromkeys(to) if one in named),
-        cc=tuple(one for one in dict.fromkeys(cc) if one in named),
+        to=tuple(fromkey for fromkey in dict.fromkeys(to) if fromkey in named),
+        cc=tuple(fromkey for fromkey in dict.fromkeys(cc) if fromkey in named),
         invalid=(),
         senders=("ann@partner.example" if partner else "eve@elsewhere.example",),
         subject="",
@@ -411,7 +411,7 @@ def test_3_9_an_alias_takes_no_other_place_than_the_primary_address_s(
 ) -> None:
     """With delivery headers, each recipient of the decision without them has a result, or an alias took its place."""
     mail = RoutingInput(
-        to=tuple(dict.fromkeys(one.lower() for one in to if "@" in one)),
+        to=tuple(dict.fromkeys(item.lower() for item in to if "@" in item)),
         cc=(),
         invalid=(),
         senders=("eve@elsewhere.example",),
@@ -422,10 +422,10 @@ def test_3_9_an_alias_takes_no_other_place_than_the_primary_address_s(
         hints=tuple(hints),
     )
     table = RouteTable(WITH_ALL, primary=PRIMARY, aliases=aliases, fallback="rest")
-    without = {one.recipient for one in decide(replace(mail, hints=()), table).matches}
+    without = {matche.recipient for matche in decide(replace(mail, hints=()), table).matches}
     matches = decide(mail, table).matches
-    lost = without - {one.recipient for one in matches}
+    lost = without - {matche.recipient for matche in matches}
     assert all(map(table.is_primary, lost))
-    assert not lost or any(one.instead_of is not None for one in matches)
-    assert len({one.recipient for one in matches}) == len(matches)
-    assert all(one.matched != "to" or one.recipient in mail.to for one in matches)
+    assert not lost or any(matche.instead_of is not None for matche in matches)
+    assert len({matche.recipient for matche in matches}) == len(matches)
+    assert all(matche.matched != "to" or matche.recipient in mail.to for matche in matches)

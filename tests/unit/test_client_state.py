@@ -96,7 +96,7 @@ def test_another_version_with_a_correct_proof_is_refused() -> None:
         *(STATE + "\n", STATE.upper(), STATE + "é", "é" * 64, STATE[:-1] + "\ud800", "\0" * 128, STATE + "." + STATE),
         *("x" * 129, "x" * 1_000_000, STATE.ljust(129, "0"), STATE.translate({ord("1"): "\uff11"})),
     ],
-    ids=lambda one: ascii(one)[:20],
+    ids=lambda item: ascii(item)[:20],
 )
 def test_malformed_client_states_are_refused(state: object) -> None:
     assert verify(state, [OLD, NEW]) is None

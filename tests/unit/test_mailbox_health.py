@@ -155,7 +155,7 @@ def test_1_9_one_alert_when_it_stops_and_one_when_it_recovers(
     assert alerts(caplog) == ["mailbox-disabled"]
     clock.pass_(days=400)
     why_not = [health.skip_reason(settings, reason) for reason in PollReason]
-    assert all("mailroom enable support" in (one or "") for one in why_not)
+    assert all("mailroom enable support" in (item or "") for item in why_not)
 
     health.enable("support")
     assert health.skip_reason(settings, PollReason.TIMER) is None

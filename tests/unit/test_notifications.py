@@ -184,7 +184,7 @@ def test_a_body_above_256_kilobytes_is_refused_with_413() -> None:
 
 
 @given(
-    st.binary(max_size=300) | st.recursive(st.none() | st.text(), st.lists).map(lambda one: json.dumps(one).encode())
+    st.binary(max_size=300) | st.recursive(st.none() | st.text(), st.lists).map(lambda item: json.dumps(item).encode())
 )
 @settings(max_examples=size(50, soak=2_000), deadline=None)
 def test_any_body_gets_a_status(data: bytes) -> None:

@@ -27,7 +27,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         *(LifecycleEvent("support", "INBOX/Büro 注文", kind, "id", 1, TRACE) for kind in LifecycleKind),
         LifecycleEvent("support", "INBOX", LifecycleKind.MISSED, ""),
     ],
-    ids=lambda one: type(one).__name__,
+    ids=lambda item: type(item).__name__,
 )
 def test_queue_messages_round_trip(message: RouteRequest | Poll | LifecycleEvent) -> None:
     assert type(message).from_json(message.to_json()) == message

@@ -74,12 +74,12 @@ def test_7_2_a_schema_is_closed_and_says_what_each_field_is(kind: str) -> None:
     assert schema["properties"]["schema"]["const"] == f"mailroom/{kind}/1"
     found = list(objects(schema))
     assert found
-    for one in found:
-        assert one["additionalProperties"] is False, one["title"]
-        assert sorted(one["required"]) == sorted(one["properties"]), one["title"]
-        assert one["description"], one["title"]
-        for name, field in one["properties"].items():
-            assert "description" in field or "$ref" in field, f"{one['title']}.{name}"
+    for item in found:
+        assert item["additionalProperties"] is False, item["title"]
+        assert sorted(item["required"]) == sorted(item["properties"]), item["title"]
+        assert item["description"], item["title"]
+        for name, field in item["properties"].items():
+            assert "description" in field or "$ref" in field, f"{item['title']}.{name}"
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
