@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from shared.errors import TransientError
 
@@ -17,6 +17,14 @@ MAX_RETRY_AFTER: Final = 3600.0
 """Seconds to which a `Retry-After` header is cut."""
 
 
+_Time = TypeVar("_Time", float, timedelta)
+
+
+def exponential_backoff(first: _Time, longest: _Time, failures: int) -> _Time:
+    """Return `first`, doubled `failures` times, at most `longest`."""
+    return min(first * (1 << min(failures, 20)), longest)
+
+
 def service_backoff(error: TransientError, retries: int) -> float:
     """Return the seconds until the next retry: the service's own wish if it is longer than our backoff.
 
@@ -24,7 +32,7 @@ def service_backoff(error: TransientError, retries: int) -> float:
         error: the service's error.
         retries: number of retries so far.
     """
-    backoff = min(MIN_BACKOFF * 2.0 ** min(retries, 10), MAX_BACKOFF)
+    backoff = exponential_backoff(MIN_BACKOFF, MAX_BACKOFF, retries)
     return max(backoff, error.retry_after or 0.0)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from shared.backoff import exponential_backoff
 from shared.clock import Now, utc_now
 from shared.config import MailboxSettings
 from shared.errors import AuthenticationError, ConfigurationError, MailboxBusy, MailboxError, TransientError, printable
@@ -270,7 +271,7 @@ class HealthRecords:
         failures = 1 if changed else before.failures + 1
         refused = isinstance(error, AuthenticationError)
         first, longest = (SIGN_IN_BACKOFF, LONGEST_SIGN_IN_BACKOFF) if refused else (FIRST_BACKOFF, LONGEST_BACKOFF)
-        backoff = min(first * 2 ** min(failures - 1, 20), longest)
+        backoff = exponential_backoff(first, longest, failures - 1)
         disabled = failures >= settings.disable_after
         text = printable(error, 1000)
         self._write(
@@ -305,8 +306,8 @@ class HealthRecords:
         changed = self._has_other_credentials(settings)
         before = MailboxHealth() if changed else self.get(settings.name)
         requested = timedelta(seconds=error.retry_after or 0)
-        doubled = (requested or FIRST_BUSY_BACKOFF) * 2 ** min(before.busy_polls, 20)
-        backoff = max(min(doubled, LONGEST_BUSY_BACKOFF), requested)
+        first = requested or FIRST_BUSY_BACKOFF
+        backoff = max(exponential_backoff(first, LONGEST_BUSY_BACKOFF, before.busy_polls), requested)
         values = {**self._busy_values(settings, before, error), "next_try": self._now() + backoff}
         if changed:
             # Failures under the old credentials do not count against the new ones.

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.backoff import MAX_BACKOFF, MAX_RETRY_AFTER, MIN_BACKOFF, parse_retry_after, service_backoff
+from shared.backoff import (
+    MAX_BACKOFF,
+    MAX_RETRY_AFTER,
+    MIN_BACKOFF,
+    exponential_backoff,
+    parse_retry_after,
+    service_backoff,
+)
 from shared.errors import ServiceUnavailable
 
 
@@ -18,6 +25,16 @@ from shared.errors import ServiceUnavailable
 )
 def test_the_backoff_doubles_up_to_its_maximum(retries: int, backoff: float) -> None:
     assert service_backoff(ServiceUnavailable("unavailable"), retries) == backoff
+
+
+def test_seconds_and_durations_double_alike() -> None:
+    hour = timedelta(hours=1)
+    assert [exponential_backoff(1.0, 30.0, failures) for failures in (0, 1, 4, 5, 10_000)] == [1, 2, 16, 30, 30]
+    assert [exponential_backoff(hour / 60, hour, failures) for failures in (0, 3, 10_000)] == [
+        hour / 60,
+        hour * 8 / 60,
+        hour,
+    ]
 
 
 def test_a_longer_retry_after_wins() -> None:

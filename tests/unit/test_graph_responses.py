@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.backoff import MAX_RETRY_AFTER
 from shared.config import MailProtocol
 from shared.errors import MailboxBusy
-from shared.mailboxes.graph.errors import MAX_RETRY_AFTER, GraphResponseError, graph_error
+from shared.mailboxes.graph.errors import GraphResponseError, graph_error
 from tests.servers.settings import mailbox_settings
 from tests.sizes import size
 

@@ -31,6 +31,7 @@ from kiota_http.middleware.options import RedirectHandlerOption, RetryHandlerOpt
 from msgraph.graph_request_adapter import GraphRequestAdapter
 from msgraph_core import GraphClientFactory
 
+from shared.backoff import exponential_backoff
 from shared.config import MailboxSettings
 from shared.errors import AuthenticationError, ConnectionLost, MailboxBusy, ServiceUnavailable
 from shared.mailboxes.graph.endpoint import GraphEndpoint
@@ -394,4 +395,4 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 
 
 def _delay(retry_after: float | None, failures: int) -> float:
-    return retry_after or min(MIN_BACKOFF * 2.0**failures, MAX_BACKOFF)
+    return retry_after or exponential_backoff(MIN_BACKOFF, MAX_BACKOFF, failures)

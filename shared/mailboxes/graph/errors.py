@@ -6,12 +6,11 @@ import json
 import re
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx
 
+from shared.backoff import parse_retry_after
 from shared.config import MailboxSettings
 from shared.errors import (
     AccessRefused,
@@ -56,9 +55,6 @@ PERMANENTLY_UNREADABLE: Final = frozenset(
 SYNC_STATE_LOST: Final = frozenset({"syncstatenotfound", "syncstateinvalid", "resyncrequired"})
 """Codes of an expired delta link, in lower case: start over (Graph: delta query overview)."""
 
-MAX_RETRY_AFTER: Final = 3600.0
-"""Seconds to which a `Retry-After` is limited."""
-
 _NO_SEGMENT = re.compile(r"resource not found for the segment", re.IGNORECASE)
 """How Graph's OData layer refuses an unknown path (observed as 400 BadRequest)."""
 
@@ -89,7 +85,7 @@ class GraphResponseError(Exception):
             code, text = printable(error["code"], 80), printable(error.get("message") or "", 300)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass
-        return cls(response.status_code, code, text, _parse_retry_after(response.headers.get("Retry-After")))
+        return cls(response.status_code, code, text, parse_retry_after(response.headers.get("Retry-After")))
 
     @property
     def is_gone(self) -> bool:
@@ -205,17 +201,3 @@ def _cause_chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _parse_retry_after(text: str | None) -> float | None:
-    """Return the seconds of a `Retry-After`, which is a number of seconds or a date (RFC 9110 section 10.2.3)."""
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds == seconds else None  # noqa: PLR0124  NaN

@@ -6,8 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from azure.core.exceptions import (
@@ -18,6 +16,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
+from shared.backoff import parse_retry_after
 from shared.errors import ServiceUnavailable, Throttled, TransientError, printable
 
 THROTTLED = frozenset({429, 503})
@@ -105,18 +104,8 @@ def error_code(error: AzureError) -> str:
 
 
 def _retry_after(error: AzureError) -> float | None:
-    """Return the seconds of a Retry-After header, which is a number or a date (RFC 9110 section 10.2.3)."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    value = str(headers.get("Retry-After", "")).strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if until.tzinfo is None:
-        return None
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    return parse_retry_after(headers.get("Retry-After"))
 
 
 def _root_cause(error: AzureError) -> str:
