@@ -48,6 +48,7 @@ SERVERS = {
 
 
 SLOW = (
+    "tests/contract/test_azure_errors.py",
     "tests/end_to_end/",
     "tests/infra/test_checkov.py",
     "tests/integration/test_exporter.py",
@@ -58,13 +59,19 @@ SLOW = (
     "tests/integration/test_interleavings.py",
     "tests/integration/real_servers/",
     "tests/integration/test_html_words.py",
+    "tests/integration/test_hostile_stored.py",
     "tests/integration/test_large_messages.py",
     "tests/integration/test_document_schemas.py",
+    "tests/integration/test_originals.py",
     "tests/integration/test_other_readers.py",
     "tests/integration/test_replay_faults.py",
+    "tests/integration/test_same_message_id.py",
     "tests/integration/test_sign_in",
     "tests/integration/test_simulator_sdk.py",
     "tests/integration/test_unreadable.py",
+    "tests/unit/mime/test_hostile",
+    "tests/unit/mime/test_mutation.py",
+    "tests/unit/mime/test_report_fields.py",
 )
 """Tests that need no server but that `make test-fast` omits: they start processes, or repeat a run often."""
 
