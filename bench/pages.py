@@ -1,8 +1,7 @@
 """`python -m bench.pages`: measure text from HTML, also of the libraries that are installed. It asserts nothing.
 
-The project does not require these libraries; install them to repeat the measurement (docs/reference/parsing.md). Each
-page is
-converted in a separate process, since some conversions never end and some take a gigabyte.
+The project does not require these libraries; install them to repeat the measurement (docs/reference/parsing.md).
+Each page is converted in a separate process, since some conversions never end and some take a gigabyte.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The types of the documents that consumers read, from which the published schemas are generated.
 
 The code that writes a document is type-checked against its type (docs/reference/results.md, rule 7.2). `message.json`
-is in
-shared/documents/message_document.py. A change of the values that are valid requires a new number in `schema`:
-docs/reference/results.md promises it.
+is in shared/documents/message_document.py. A change of the valid values requires a new number in `schema`
+(docs/reference/results.md, "What is stable").
 """
 
 from __future__ import annotations

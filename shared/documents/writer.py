@@ -3,9 +3,8 @@
 All writes are create-only, except to records. A document is written after everything that it refers to.
 
 Documents have a bounded size: a small message must not become a large document (docs/reference/results.md, "Sizes").
-Only the
-longest fields are cut, all of them to the same number of bytes, and `truncated` names them. Which fields these are
-depends on the document alone, so that each attempt writes the same bytes.
+Only the longest fields are cut, all of them to the same number of bytes, and `truncated` names them. Which fields these
+are depends on the document alone, so that each attempt writes the same bytes.
 """
 
 from __future__ import annotations
