@@ -14,7 +14,7 @@ AZURITE := .tools/node_modules/.bin/azurite
 help:
 	@echo "make run        Run the demo: drain sample mail from embedded mail servers into ./mailroom-demo"
 	@echo "make test       Run all tests on real servers; install missing servers first"
-	@echo "make test-fast  Run the tests that need no server; takes less than a minute"
+	@echo "make test-fast  Run the tests that need no server; takes about a minute"
 	@echo "make test-soak  Run all tests with full volumes and all random seeds; takes an hour"
 	@echo "make check      Check format, lint, types, language, layers and Bicep files"
 	@echo "make bench      Measure throughput, also of comparable libraries"
