@@ -1,0 +1,104 @@
+"""Commands that change what is stored: `replay`, `forget` and `enable`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from mailroom_cli.command_line.options import DEFAULT_FILE, Settings, mailbox_name
+from mailroom_cli.errors import plain_errors
+from mailroom_cli.terminal import open_console, say, wide_console
+
+
+def replay(
+    records: Annotated[
+        list[str] | None, typer.Argument(metavar="RECORD…", help="Paths of records, or the beginning of their paths.")
+    ] = None,
+    *,
+    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day, UTC.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only unhandled, failed, duplicates or blocked.")] = None,
+    mailbox: Annotated[str | None, typer.Option(help="Only messages of this mailbox.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the outcomes; change nothing.")] = False,
+    reissue: Annotated[
+        bool, typer.Option("--reissue", help="RECORD is a result: write a new result that replaces it.")
+    ] = False,
+    settings: Settings = DEFAULT_FILE,
+) -> None:
+    """Route unhandled, failed, duplicate or blocked messages again with the current routes."""
+    from mailroom_cli.app_context import missing_store_lines, open_app  # noqa: PLC0415
+    from mailroom_cli.commands.replay import ReplayOptions, show  # noqa: PLC0415
+    from mailroom_cli.commands.replay import replay as request_replay  # noqa: PLC0415
+    from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
+
+    options = ReplayOptions(
+        records=[record.strip().lstrip("/") for record in records or ()],
+        since=None if since is None else since.date(),
+        until=None if until is None else until.date(),
+        kind=kind,
+        mailbox=None if mailbox is None else mailbox.lower(),
+        dry_run=dry_run,
+        reissue=reissue,
+    )
+    with plain_errors(), open_app(settings, create=False) as app:
+        options.check()
+        for line in missing_store_lines(app.settings.mail_storage) if not options.records else ():
+            say(line, err=True)
+        with ProgressReporter(open_console(stderr=True)) as progress:
+            result = request_replay(app, options, progress.replayed)
+        show(result, options, wide_console())
+    for failure in result.failures:
+        say(failure, err=True)
+    raise typer.Exit(1 if result.failures else 0)
+
+
+def forget(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID|ADDRESS",
+            help="Id of a message, key of an arrival, or a person's address: all mail from or to it.",
+        ),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Erase; without it, only list what would be erased.")] = False,
+    settings: Settings = DEFAULT_FILE,
+) -> None:
+    """Erase a message, or all mail from and to a person: raw messages, results and records.
+
+    Without --yes, list what would be erased and change nothing.
+    """
+    from mailroom_cli.app_context import open_app, require_store  # noqa: PLC0415
+    from mailroom_cli.commands.forget import check_target, refusals, show  # noqa: PLC0415
+    from mailroom_cli.commands.forget import forget as erase  # noqa: PLC0415
+    from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
+
+    with plain_errors(), open_app(settings, create=False) as app:
+        check_target(target)
+        require_store(app.settings.mail_storage, app.settings.app_storage)
+        with ProgressReporter(open_console(stderr=True)) as progress:
+            result = erase(app, target, really=yes, progress=progress.erased, waiting=progress.waiting_for_drain)
+        show(result, wide_console(), really=yes)
+    refused = refusals(result)
+    for line in refused:
+        say(line, err=True)
+    raise typer.Exit(1 if refused else 0)
+
+
+def enable(
+    mailbox: Annotated[str, typer.Argument(help="Name of the mailbox in the settings.")],
+    settings: Settings = DEFAULT_FILE,
+    unreadable: Annotated[
+        bool, typer.Option("--unreadable", help="Also retry messages that the server could not return.")
+    ] = False,
+) -> None:
+    """Enable a disabled mailbox, or end the backoff of a failing one."""
+    from mailroom_cli.app_context import open_app, require_store  # noqa: PLC0415
+
+    with plain_errors(), open_app(settings, create=False) as app:
+        mailbox = mailbox_name(app, mailbox)
+        require_store(app.settings.mail_storage)
+        app.health.enable(mailbox, unreadable=unreadable)
+        retry = " and retries its unreadable messages" if unreadable else ""
+        say(f"mailbox {mailbox} is enabled: the next run of the poll timer polls it{retry}")

@@ -1,0 +1,61 @@
+"""Commands that collect mail: `demo`, `run-once` and `serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailroom_cli.command_line.options import DEFAULT_FILE, Settings
+from mailroom_cli.demo import DEMO_FOLDER
+from mailroom_cli.errors import plain_errors
+from mailroom_cli.terminal import open_console, say, wide_console
+
+
+def demo(
+    into: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder for the sample mail: a new one, or the folder of an earlier demo."),
+    ] = Path(DEMO_FOLDER),
+) -> None:
+    """Drain sample mailboxes on embedded mail servers into a folder, and route the mail."""
+    from mailroom_cli.demo.run import run_demo  # noqa: PLC0415
+
+    with plain_errors():
+        raise typer.Exit(run_demo(into, wide_console()))
+
+
+def run_once(settings: Settings = DEFAULT_FILE) -> None:
+    """Drain every mailbox and route every stored message, then exit.
+
+    Exit status 1 if a mailbox or a message failed; standard error has a line for each failure.
+    """
+    from mailroom_cli.app_context import open_app  # noqa: PLC0415
+    from mailroom_cli.commands.run_once import drain_once  # noqa: PLC0415
+    from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
+
+    with (
+        plain_errors(),
+        ProgressReporter(open_console(stderr=True)) as progress,
+        open_app(settings, progress.drained) as app,
+    ):
+        failures = asyncio.run(drain_once(app, progress))
+    for failure in failures:
+        say(failure, err=True)
+    raise typer.Exit(1 if failures else 0)
+
+
+def serve(
+    settings: Settings = DEFAULT_FILE,
+    port: Annotated[int, typer.Option(help="Port for HTTP functions on the loopback address.")] = 7071,
+) -> None:
+    """Run the functions on this machine (timers, queues and HTTP) until Ctrl-C."""
+    from mailroom_cli.app_context import open_app  # noqa: PLC0415
+    from mailroom_cli.commands.serve import serve_app  # noqa: PLC0415
+
+    with plain_errors(), open_app(settings) as app:
+        logging.getLogger("mailroom").setLevel(min(logging.INFO, logging.getLogger("mailroom").level))
+        serve_app(app, port)
