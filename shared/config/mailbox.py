@@ -99,8 +99,8 @@ def _complete_sign_in(section: Section) -> None:
         return
     section.values["sign_in"] = sign_in
     method = sign_in.replace("-", " ")
-    for setting in {*chain(*_CREDENTIALS.values())}.difference(_CREDENTIALS[sign_in]):
-        if section.is_set(setting):
+    for setting in dict.fromkeys(chain(*_CREDENTIALS.values())):
+        if setting not in _CREDENTIALS[sign_in] and section.is_set(setting):
             section.error(setting, f"is not used when signing in with a {method}; remove it, or correct SIGN_IN")
     for setting, fix in _CREDENTIALS[sign_in].items():
         if fix is not None:
@@ -197,14 +197,15 @@ def _check_files(section: Section, *, certificates: bool) -> None:
     if "ca_file" in values:
         with section.reporting("CA_FILE"):
             _check_ca_file(values["ca_file"])
-    if not certificates or section.is_invalid("CERTIFICATE_PASSWORD"):
+    if values.get("sign_in") is not SignIn.CERTIFICATE or section.is_invalid("CERTIFICATE_PASSWORD"):
         return
-    for field in {"certificate", "certificate_file"} & values.keys():
-        # Slow to import: a worker that starts for a notification loads no certificate.
-        from shared.config.certificates import load_certificate  # noqa: PLC0415
+    for field in ("certificate", "certificate_file"):
+        if certificates and field in values:
+            # Slow to import: a worker that starts for a notification loads no certificate.
+            from shared.config.certificates import load_certificate  # noqa: PLC0415
 
-        with section.reporting(field.upper()):
-            load_certificate(values[field], values.get("certificate_password")).check_dates()
+            with section.reporting(field.upper()):
+                load_certificate(values[field], values.get("certificate_password")).check_dates()
 
 
 def _check_ca_file(path: Path) -> None:

@@ -73,14 +73,13 @@ def load_routes(
         checker.hold(None, report.line(key, "is a route of the settings too; remove one of the two"))
         checker.valid.pop(name, None)
         del checker.sections[name]
-    from_file = {*checker.valid}
     checker.valid |= own_routes
     checker.invalid |= settings.invalid_routes
     checker.check_together(complete=complete)
     routes = checker.valid_routes()
     checker.warn_of_shared_addresses(settings.mailboxes)
-    number = None if data is None else sum(route.name in from_file for route in routes)
-    route_set = _route_set(routes, number, checker)
+    from_file = None if data is None else sum(route.name not in own_routes for route in routes)
+    route_set = _route_set(routes, from_file, checker)
     no_route = complete and not own_routes and not sections and not settings.invalid_routes
     if no_route and settings.mailboxes:
         warn_of_no_route(report)
@@ -135,7 +134,7 @@ class RouteChecker:
                 hint = f"did you mean {near}?" if near else "correct it, or remove the route"
                 section.error("MAILBOX", f"is not a mailbox; {hint}", mailbox)
             if section.errors:
-                self.invalid.add(section.name)
+                self.invalid |= {section.name} - {""}
                 self.hold(None if section.is_repeated else mailbox, *section.errors)
             else:
                 self.valid[section.name] = Route(name=section.name, **values)

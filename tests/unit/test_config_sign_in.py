@@ -175,6 +175,17 @@ def test_1_4_missing_and_contradicting_credentials(settings: dict[str, str], abo
         assert error.startswith(words)
 
 
+def test_1_4_a_certificate_that_is_not_used_is_not_opened() -> None:
+    (error,) = support_errors(**SECRET, SIGN_IN="client-secret", CERTIFICATE="not base64!")
+    assert error.startswith("MAILBOXES__support__CERTIFICATE: is not used when signing in with a client secret")
+
+
+def test_1_4_a_certificate_with_an_invalid_password_is_not_opened(identity: Identity) -> None:
+    reference = "@Microsoft.KeyVault(SecretUri=https://v)"
+    (error,) = support_errors(**OAUTH, CERTIFICATE=identity.locked_pem, CERTIFICATE_PASSWORD=reference)
+    assert error.startswith("MAILBOXES__support__CERTIFICATE_PASSWORD: is a reference that Azure did not resolve")
+
+
 def test_1_4_two_certificates_are_refused(identity: Identity, tmp_path: Path) -> None:
     path = tmp_path / "app.pem"
     path.write_text(identity.pem)
