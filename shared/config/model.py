@@ -21,16 +21,7 @@ from pydantic.fields import FieldInfo
 from shared.addresses import normalise, parse_address
 from shared.config import parsers
 from shared.config.parsers import parse_choice
-from shared.config.presets import (
-    GLOBAL_GRAPH,
-    After,
-    DeliveryField,
-    MailProtocol,
-    PlusAddressing,
-    Preset,
-    SignIn,
-    Tls,
-)
+from shared.config.presets import GLOBAL_GRAPH, After, DeliveryField, MailProtocol, PlusAddressing, Preset, SignIn, Tls
 from shared.config.secret_fingerprint import file_content, fingerprint
 from shared.routing.model import Patterns, Route
 from shared.setting_values import Boolean, LowerCase, from_text, list_of, parse_integer
