@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -138,6 +139,7 @@ def test_1_4_a_certificate_that_cannot_be_used(identity: Identity, tmp_path: Pat
             (error,) = support_errors(**OAUTH, **{setting: value}, CERTIFICATE_PASSWORD=password)
             assert error.startswith(f"MAILBOXES__support__{setting}: ")
             assert words in error
+            assert not {"locked", "wrong", "BEGIN"} & set(re.findall(r"\w+", error))
     assert support_errors(**OAUTH, CERTIFICATE="not base64!") == (f"MAILBOXES__support__CERTIFICATE: {NOT_BASE64}",)
     (error,) = support_errors(**OAUTH, CERTIFICATE_FILE=str(tmp_path / "none.pem"))
     assert error.startswith("MAILBOXES__support__CERTIFICATE_FILE: names a file that does not exist")
