@@ -1,8 +1,8 @@
 """The app settings as validated, frozen objects. No other package reads the environment."""
 
-from shared.config.choices import After, MailProtocol, PlusAddressing, SignIn, Tls
 from shared.config.loader import load_settings
 from shared.config.model import AppSettings, MailboxSettings
+from shared.config.presets import After, MailProtocol, PlusAddressing, SignIn, Tls
 from shared.config.route_set import RouteSet, load_routes
 from shared.config.routes_file import ROUTES_PATH
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from shared.config.choices import MailProtocol
-from shared.config.env_keys import APP_STORAGE, EnvironmentKeys, find_secrets, find_settings
+from shared.config.env_keys import APP_STORAGE, find_secrets, find_settings
 from shared.config.mailbox import build_mailbox
-from shared.config.model import AppSettings, MailboxSettings
-from shared.config.presets import GLOBAL_GRAPH
-from shared.config.route_set import RouteChecks, by_order, read_routes, warn_of_no_route, warn_of_shared_addresses
-from shared.config.section import read_section
-from shared.config.validation import APP, ErrorCollector
+from shared.config.model import AppSettings
+from shared.config.presets import GLOBAL_GRAPH, MailProtocol
+from shared.config.route_set import RouteChecker, warn_of_no_route
+from shared.config.section import Section
+from shared.config.validation import Report
 from shared.errors import ConfigurationError
 from shared.storage.location import HOST_SETTING, StorageLocation, app_storage
-
-_MAIL_STORAGE = "mail_storage"
 
 
 def load_settings(
@@ -49,95 +45,62 @@ def load_settings(
     """
     environment = os.environ if environment is None else environment
     secrets = find_secrets(environment)
-    report = ErrorCollector(secrets)
-    keys = find_settings(environment, report)
-    values = read_section(AppSettings, (), keys, report, skip=("app_storage", "mail_storage")).values
-    own_storage, mail_storage = (
-        location and _place(location, values.get("store_mode", location.file_mode), base)
-        for location in _read_storages(environment, keys, report)
-    )
+    report = Report(secrets)
+    found = find_settings(environment, report)
+    app, values = found.app, found.app.read(skip=("app_storage",))
+    _read_app_storage(app, environment)
 
-    sections = {
-        name: read_section(MailboxSettings, ("mailboxes", name), keys, report)
-        for name in sorted(keys.names["mailboxes"])
-    }
     endpoint = values.get("graph_endpoint", GLOBAL_GRAPH)
-    built = {name: build_mailbox(section, endpoint, certificates=certificates) for name, section in sections.items()}
+    sections = dict(sorted(found.owned["mailboxes"].items()))
+    built = {
+        name: build_mailbox(section, endpoint, certificates=certificates)
+        for name, section in sections.items()
+        if section.keys
+    }
+    mailbox_errors = {name: tuple(section.errors) for name, section in sections.items() if section.errors}
+    mailboxes = {name: mailbox for name, mailbox in built.items() if mailbox is not None and name not in mailbox_errors}
     fallbacks = {name: section.values["fallback"] for name, section in sections.items() if "fallback" in section.values}
-    _check_webhook(built.values(), keys, report)
-    mailbox_errors = {name: report.errors(("mailboxes", name)) for name in sorted(report.owners("mailboxes"))}
-    names = {*sections, *mailbox_errors}
-    routes = read_routes(keys, names, report)
+    _check_webhook(app, graph=any(mailbox and mailbox.protocol is MailProtocol.GRAPH for mailbox in built.values()))
 
-    def key(name: str) -> str:
-        return keys.spell("routes", name, "ADDRESS")
-
-    invalid = routes.invalid
+    routes = RouteChecker(sections.keys(), fallbacks, report)
+    routes.read(found.owned["routes"])
     if complete:
-        invalid |= RouteChecks(routes.valid, invalid, fallbacks, names, report, key).check()
-    route_errors = report.routing_errors()
-    app_errors = report.errors(APP)
-    if app_errors or own_storage is None or mail_storage is None:
+        routes.check_together()
+    route_errors = routes.errors_by_mailbox()
+    if app.errors:
         # Outside of every except block, so that no exception with a value is chained.
         others = (route_errors.pop("", ()), *mailbox_errors.values(), *route_errors.values())
-        raise ConfigurationError(*dict.fromkeys((*app_errors, *(error for errors in others for error in errors))))
+        raise ConfigurationError(*dict.fromkeys((*app.errors, *(error for errors in others for error in errors))))
 
-    mailboxes = {name: mailbox for name, mailbox in built.items() if mailbox is not None and name not in mailbox_errors}
-    ordered = by_order(route for route in routes.valid.values() if route.name not in invalid)
-    warn_of_shared_addresses(ordered, mailboxes, key, report)
-    if not names:
+    routes.warn_of_shared_addresses(mailboxes)
+    if not routes.mailboxes:
         report.warn("MAILBOXES__<name>__HOST", "no mailbox is set, so that no mail is retrieved; set one up")
-    elif mailboxes and not keys.names["routes"] and complete:
+    elif mailboxes and not routes.sections and complete:
         warn_of_no_route(report)
+    for name in ("app_storage", "mail_storage"):
+        location = values.get(name, values["app_storage"])
+        values[name] = _place(location, values.get("store_mode", location.file_mode), base)
     return AppSettings(
-        app_storage=own_storage,
-        mail_storage=mail_storage,
+        **values,
         mailboxes=MappingProxyType(mailboxes),
         mailbox_errors=MappingProxyType(mailbox_errors),
-        routes=ordered,
+        routes=routes.valid_routes(),
         fallbacks=MappingProxyType(fallbacks),
         route_errors=MappingProxyType(route_errors),
-        invalid_routes=invalid,
+        invalid_routes=frozenset(routes.invalid),
         warnings=tuple(report.warnings),
         secrets=tuple(map(SecretStr, sorted(secrets))),
-        **values,
     )
 
 
-def _read_storages(
-    environment: Mapping[str, str], keys: EnvironmentKeys, report: ErrorCollector
-) -> tuple[StorageLocation | None, StorageLocation | None]:
-    """Return the app's storage and that of the mail, which by default is the same; None if the setting is invalid."""
-    own = mail = None
-    parts = [place for place in keys.places if place[0].startswith(APP_STORAGE)]
-    if not any(report.has(place) for place in parts):
-        own = _parse_storage(HOST_SETTING, environment, [keys.values[place].value for place in parts], report)
-    if (_MAIL_STORAGE,) not in keys.places:
-        return own, own
-    if not report.has((_MAIL_STORAGE,)):
-        key, text = keys.values[_MAIL_STORAGE,]
-        mail = _parse_storage(key, None, [text], report)
-    return own, mail
-
-
-def _parse_storage(
-    key: str, environment: Mapping[str, str] | None, texts: list[str], report: ErrorCollector
-) -> StorageLocation | None:
-    """Parse the app's storage from the environment, or else the mail's from its text."""
-    try:
-        for text in texts:
-            urlsplit(text.strip())
-    except ValueError:
-        # The library's message quotes the text, which may hold a key.
-        report.app_error(key, "is not a storage's address; check it for a missing or a strange character")
-        return None
-    try:
-        if environment is not None:
-            return app_storage(environment)
-        return StorageLocation.parse(texts[0], setting=_MAIL_STORAGE.upper())
-    except ValueError as error:
-        report.app_error(key, str(error))
-    return None
+def _read_app_storage(app: Section, environment: Mapping[str, str]) -> None:
+    """Read the app's own storage, whose settings are the Functions host's."""
+    parts = [setting for setting in app.keys if setting.startswith(APP_STORAGE)]
+    if all(part in app.texts for part in parts):  # else its error was reported
+        try:
+            app.values["app_storage"] = app_storage(environment)
+        except ValueError as error:
+            app.error(HOST_SETTING, str(error))
 
 
 def _place(location: StorageLocation, file_mode: int, base: Path | None) -> StorageLocation:
@@ -148,15 +111,12 @@ def _place(location: StorageLocation, file_mode: int, base: Path | None) -> Stor
     return location if base is None else location.resolve_against(base)
 
 
-def _check_webhook(mailboxes: Iterable[MailboxSettings | None], keys: EnvironmentKeys, report: ErrorCollector) -> None:
+def _check_webhook(app: Section, *, graph: bool) -> None:
     """Check that notifications have a URL and a key. Only Graph mailboxes use them."""
-    graph = any(mailbox is not None and mailbox.protocol is MailProtocol.GRAPH for mailbox in mailboxes)
-    has_url, has_key = ((name,) in keys.places for name in ("graph_webhook_url", "graph_client_state_key"))
-    if has_url and not has_key:
-        key = "GRAPH_CLIENT_STATE_KEY"
-        report.app_error(key, "is not set, and GRAPH_WEBHOOK_URL is; make one with openssl rand -hex 32")
-    elif graph and not has_url:
-        report.warn(
-            "GRAPH_WEBHOOK_URL",
-            "is not set: Graph sends no notifications of new mail, and only the timer polls; set it",
-        )
+    if app.is_set("GRAPH_WEBHOOK_URL"):
+        if not app.is_set("GRAPH_CLIENT_STATE_KEY"):
+            detail = "is not set, and GRAPH_WEBHOOK_URL is; make one with openssl rand -hex 32"
+            app.error("GRAPH_CLIENT_STATE_KEY", detail)
+    elif graph:
+        detail = "is not set: Graph sends no notifications of new mail, and only the timer polls; set it"
+        app.report.warn("GRAPH_WEBHOOK_URL", detail)

@@ -20,9 +20,8 @@ from pydantic.fields import FieldInfo
 
 from shared.addresses import normalise, parse_address
 from shared.config import parsers
-from shared.config.choices import After, DeliveryField, MailProtocol, PlusAddressing, SignIn, Tls
 from shared.config.parsers import parse_choice
-from shared.config.presets import GLOBAL_GRAPH, Preset
+from shared.config.presets import GLOBAL_GRAPH, After, DeliveryField, MailProtocol, PlusAddressing, Preset, SignIn, Tls
 from shared.config.secret_fingerprint import file_content, fingerprint
 from shared.routing.model import Patterns, Route
 from shared.setting_values import Boolean, LowerCase, from_text, list_of, parse_integer
@@ -45,6 +44,7 @@ POLL_INTERVAL, SUBSCRIBED_POLL_INTERVAL = 60, 15 * 60
 LONGEST_SUBSCRIPTION = 4230
 """Minutes that a subscription to messages may last (Graph: subscription resource type, maximum length)."""
 
+_LAST_PORT = 65535
 _SHORTEST_SUBSCRIPTION = 45
 _LONGEST_INTERVAL = 24 * 60 * 60
 _LARGEST = 1_000_000
@@ -82,7 +82,7 @@ class MailboxSettings:
     )
     address: Annotated[str, from_text(parse_address)] = Field(description="The mailbox's primary address.")
     host: Annotated[str, from_text(parsers.parse_host)] = Field(description="The mail server.")
-    port: Annotated[int, from_text(parsers.parse_port)] = Field(
+    port: Annotated[int, from_text(parse_integer(1, _LAST_PORT, "a port"))] = Field(
         description="The server's port. Default: the usual one for PROTOCOL and TLS."
     )
     tls: Annotated[Tls, from_text(parse_choice(Tls))] = Field(
@@ -108,14 +108,14 @@ class MailboxSettings:
         description="The app registration's client id, for OAuth; or that of a user-assigned managed identity.",
     )
     client_secret: SecretStr | None = Field(default=None, description="The app registration's secret.")
-    certificate: Annotated[SecretStr | None, from_text(parsers.parse_certificate)] = Field(
+    certificate: SecretStr | None = Field(
         default=None, description="The app registration's certificate and its private key: PEM text, or PFX in base64."
     )
     certificate_file: Path | None = Field(default=None, description="The same in a file, PEM or PFX.")
     certificate_password: SecretStr | None = Field(
         default=None, description="The password of the certificate's private key."
     )
-    shared_mailbox: Annotated[str | None, from_text(parsers.parse_shared_mailbox)] = Field(
+    shared_mailbox: Annotated[str | None, from_text(lambda text: normalise(text) or text)] = Field(
         default=None, description="The shared mailbox to open with this sign-in. With OAuth: its address."
     )
     shared_login: str | None = Field(
@@ -246,7 +246,7 @@ class AppSettings:
         "host's identity form, as AzureWebJobsStorage__accountName and its like. A relative PATH is relative to the "
         "settings file.",
     )
-    mail_storage: StorageLocation = Field(
+    mail_storage: Annotated[StorageLocation, from_text(parsers.parse_storage)] = Field(
         description="Where mail and records are stored: a connection string, https://ACCOUNT.blob.core.windows.net, "
         "UseDevelopmentStorage=true, or folder:PATH, relative to the settings file. Default: the app's own storage."
     )

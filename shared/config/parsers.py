@@ -16,26 +16,18 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
-from shared.addresses import normalise
-from shared.config.choices import After, DeliveryField
-from shared.config.presets import GLOBAL_GRAPH
+from shared.config.presets import GLOBAL_GRAPH, After, DeliveryField
 from shared.config.validation import closest_name
 from shared.errors import InvalidValue
-from shared.setting_values import parse_folder, parse_integer, parse_list
+from shared.setting_values import parse_folder, parse_list
+from shared.storage.location import StorageLocation
 
 Choice = TypeVar("Choice", bound=StrEnum)
+Value = TypeVar("Value")
 
-_DECIMAL = re.compile(r"[-+]?[0-9]{1,15}(\.[0-9]{1,15})?")
-_SIZE = re.compile(r"([0-9]{1,15})\s*([kmg]?)i?b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _FILE_MODE = re.compile(r"(?:0o)?([0-7]{3,4})")
-_CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 _HOST = re.compile(r"[^\s/@:\[\]()<>,;\"'\\\x00-\x1f\x7f]{1,253}")
-_IDENTIFIER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
-_SCHEDULE_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
-_SCHEDULE_FIELDS = 6
-_LAST_PORT = 65535
-_VERSION = re.compile(r"/[A-Za-z0-9.]+/?")
 _SHORTEST_KEY, _MOST_KEYS = 32, 2
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")  # RFC 5322 section 3.6.8; a line has at most 78 characters
 _ANYWHERE = "!"
@@ -47,8 +39,12 @@ NO_DELIVERY_FIELDS = frozenset(
 )
 """Headers that the sender writes, in lower case."""
 
-_READ_WITHOUT_SETTING = frozenset({"received", "received-for"})
-_RESERVED_IN_RESULTS = frozenset({"wildcard", "fallback"})  # values of `matched` in a result
+_REFUSED_FIELDS = {
+    **dict.fromkeys(NO_DELIVERY_FIELDS, "is a header that the sender writes; name one that the receiving server adds"),
+    **dict.fromkeys(("received", "received-for"), "is read without this setting; see TRUSTED_HOPS and RECEIVED_BY"),
+    # Values of `matched` in a result.
+    **dict.fromkeys(("wildcard", "fallback"), "has another meaning in results; give the header another name"),
+}
 
 
 def parse_choice(choices: type[Choice]) -> Callable[[str], Choice]:
@@ -67,24 +63,52 @@ def parse_choice(choices: type[Choice]) -> Callable[[str], Choice]:
     return parse
 
 
-parse_port = parse_integer(1, _LAST_PORT, "a port")
+def matching(pattern: str, detail: str, convert: Callable[[re.Match[str]], Value]) -> Callable[[str], Value]:
+    """Return a parser for texts that a regular expression matches as a whole; `convert` makes the match a value."""
+
+    def parse(text: str) -> Value:
+        match = re.fullmatch(pattern, text)
+        if match is None:
+            raise InvalidValue(f"the value is not {detail}")
+        return convert(match)
+
+    return parse
 
 
-def parse_seconds(text: str) -> float:
-    """Parse a number of seconds above 0, with or without decimals."""
-    if not _DECIMAL.fullmatch(text) or float(text) <= 0:
-        raise InvalidValue("the value is not a number of seconds; use a number above 0, such as 300")
-    return float(text)
+parse_identifier = matching(
+    r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?",
+    "an id; copy it from the app registration's overview",
+    re.Match.group,
+)
+parse_container = matching(
+    r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*",
+    "a container's name; use 3 to 63 lower-case letters, digits and single hyphens",
+    re.Match.group,
+)
+parse_seconds = matching(
+    r"(?=.*[1-9])\+?[0-9]{1,15}(\.[0-9]{1,15})?",
+    "a number of seconds; use a number above 0, such as 300",
+    lambda match: float(match[0]),
+)
+parse_size = matching(
+    r"(?i)0*([1-9][0-9]{0,14})\s*([kmg]?)i?b?",
+    "a size; use a number of bytes above 0, or one with KB, MB or GB, such as 150MB",
+    lambda match: int(match[1]) * _UNITS[match[2].lower()],
+)
+# NCRONTAB. With five fields, the host would take minutes for seconds.
+parse_schedule = matching(
+    r"[0-9A-Za-z*/,-]+(\s+[0-9A-Za-z*/,-]+){5}",
+    "a schedule of six fields, seconds first; write it as in 0 * * * * *",
+    lambda match: " ".join(match[0].split()),
+)
 
 
-def parse_size(text: str) -> int:
-    """Parse a size in bytes, such as `1000` or `150MB`; units are powers of 1024."""
-    match = _SIZE.fullmatch(text)
-    if not match or int(match[1]) == 0:
-        raise InvalidValue(
-            "the value is not a size; use a number of bytes above 0, or one with KB, MB or GB, such as 150MB"
-        )
-    return int(match[1]) * _UNITS[match[2].lower()]
+def parse_storage(text: str) -> StorageLocation:
+    """Parse the location of the storage of mail."""
+    try:
+        return StorageLocation.parse(text, setting="MAIL_STORAGE")
+    except ValueError as error:
+        raise InvalidValue(str(error)) from None
 
 
 def parse_file_mode(text: str) -> int:
@@ -138,19 +162,13 @@ def parse_delivery_fields(text: str) -> tuple[DeliveryField, ...]:
     for entry in parse_list(text):
         field = DeliveryField(entry.removesuffix(_ANYWHERE).lower(), entry.endswith(_ANYWHERE))
         if not _FIELD_NAME.fullmatch(field.name):
-            raise InvalidValue(
-                "is not a header's name; write the name alone, without colon and blanks, as in X-Alias", entry
-            )
-        if field.name in NO_DELIVERY_FIELDS:
-            raise InvalidValue("is a header that the sender writes; name one that the receiving server adds", entry)
-        if field.name in _READ_WITHOUT_SETTING:
-            raise InvalidValue("is read without this setting; see TRUSTED_HOPS and RECEIVED_BY", entry)
-        if field.name in _RESERVED_IN_RESULTS:
-            raise InvalidValue("has another meaning in results; give the header another name", entry)
+            fix = "write the name alone, without colon and blanks, as in X-Alias"
+            raise InvalidValue(f"is not a header's name; {fix}", entry)
+        if field.name in _REFUSED_FIELDS:
+            raise InvalidValue(_REFUSED_FIELDS[field.name], entry)
         if fields.setdefault(field.name, field) != field:
-            raise InvalidValue(
-                f"is named with {_ANYWHERE} and without; keep one of the two", entry.removesuffix(_ANYWHERE)
-            )
+            detail = f"is named with {_ANYWHERE} and without; keep one of the two"
+            raise InvalidValue(detail, entry.removesuffix(_ANYWHERE))
     return tuple(fields.values())
 
 
@@ -173,9 +191,8 @@ def parse_host(text: str) -> str:
         pass
     host = text.rstrip(".")
     if not _HOST.fullmatch(host):
-        raise InvalidValue(
-            "the value is not a host name; write the name alone, as in imap.example.com, and the port in PORT"
-        )
+        fix = "write the name alone, as in imap.example.com, and the port in PORT"
+        raise InvalidValue(f"the value is not a host name; {fix}")
     return host
 
 
@@ -187,64 +204,29 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def parse_shared_mailbox(text: str) -> str:
-    """Return a shared mailbox's name, normalised if it is an address."""
-    return normalise(text) or text
+def https_url(path: str, detail: str) -> Callable[[str], str]:
+    """Return a parser for https URLs whose path a regular expression matches, without query and fragment."""
+
+    def parse(text: str) -> str:
+        parts = _split_url(text)
+        if parts is None or not re.fullmatch(path, parts.path) or parts.query or parts.fragment:
+            raise InvalidValue(f"the value is not {detail}")
+        port = f":{parts.port}" if parts.port is not None else ""
+        return f"https://{parts.hostname}{port}{parts.path.rstrip('/')}"
+
+    return parse
 
 
-def parse_identifier(text: str) -> str:
-    """Parse a tenant or client id: a GUID, or one of the tenant's domains."""
-    if not _IDENTIFIER.fullmatch(text):
-        raise InvalidValue("the value is not an id; copy it from the app registration's overview")
-    return text
-
-
-def parse_certificate(text: str) -> str:
-    r"""Return PEM or base64; `\n` in a single line of PEM is replaced by a line feed."""
-    return text if "\n" in text.strip() else text.replace(r"\n", "\n")
-
-
-def parse_schedule(text: str) -> str:
-    """Parse an NCRONTAB schedule. With five fields, the host would take minutes for seconds."""
-    fields = text.split()
-    if len(fields) != _SCHEDULE_FIELDS or not all(map(_SCHEDULE_FIELD.fullmatch, fields)):
-        raise InvalidValue("the value is not a schedule of six fields, seconds first; write it as in 0 * * * * *")
-    return " ".join(fields)
-
-
-def parse_container(text: str) -> str:
-    """Parse the name of a container in Blob Storage."""
-    if not _CONTAINER.fullmatch(text):
-        raise InvalidValue(
-            "the value is not a container's name; use 3 to 63 lower-case letters, digits and single hyphens"
-        )
-    return text
-
-
-def parse_authority(text: str) -> str:
-    """Parse the URL of the token service: https, a host, perhaps a port, no path."""
-    parts = _split_https(text)
-    if parts is None or parts.path.strip("/") or parts.query or parts.fragment:
-        raise InvalidValue(
-            "the value is not the URL of a token service; write https and the host alone, TENANT_ID follows it"
-        )
-    return _origin(parts)
-
-
-def parse_endpoint(text: str) -> str:
-    """Parse the URL of Microsoft Graph: https, a host, perhaps a port, and the version as its path."""
-    parts = _split_https(text)
-    if parts is None or not _VERSION.fullmatch(parts.path) or parts.query or parts.fragment:
-        raise InvalidValue(
-            f"the value is not the URL of Microsoft Graph; write it with its version, as in {GLOBAL_GRAPH}"
-        )
-    return _origin(parts) + parts.path.rstrip("/")
+parse_authority = https_url("/*", "the URL of a token service; write https and the host alone, TENANT_ID follows it")
+parse_endpoint = https_url(
+    "/[A-Za-z0-9.]+/?", f"the URL of Microsoft Graph; write it with its version, as in {GLOBAL_GRAPH}"
+)
 
 
 def parse_webhook(text: str) -> str:
     """Parse the URL that Graph sends notifications to: https, or http to this machine for tests."""
     # urlsplit ignores line feeds and tabs.
-    parts = _split_https(text, loopback=True) if text.isprintable() and " " not in text else None
+    parts = _split_url(text, loopback=True) if text.isprintable() and " " not in text else None
     if parts is None or not parts.path.strip("/") or parts.fragment:
         raise InvalidValue(
             "the value is not a URL that Graph could send notifications to; write the function's whole public "
@@ -264,19 +246,14 @@ def parse_keys(text: str) -> tuple[SecretStr, ...]:
     return tuple(map(SecretStr, keys))
 
 
-def _split_https(text: str, *, loopback: bool = False) -> SplitResult | None:
-    """Split a URL; return None if it is not an https URL with a valid host."""
+def _split_url(text: str, *, loopback: bool = False) -> SplitResult | None:
+    """Split an https URL; return None if it is not one. With `loopback`, http to this machine is accepted too."""
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
         return None
     host = parts.hostname or ""
-    if "@" in parts.netloc or not (_HOST.fullmatch(host) or (loopback and is_loopback(host))):
-        return None
-    plain = loopback and parts.scheme == "http" and is_loopback(host)
-    return parts if parts.scheme == "https" or plain else None
-
-
-def _origin(parts: SplitResult) -> str:
-    return f"https://{parts.hostname}" + (f":{parts.port}" if parts.port is not None else "")
+    local = loopback and is_loopback(host)
+    valid = parts.scheme == "https" or (local and parts.scheme == "http")
+    return parts if valid and "@" not in parts.netloc and (local or _HOST.fullmatch(host)) else None

@@ -1,11 +1,68 @@
-"""Servers that many mailboxes are on (rule 1.1). A preset fills in the settings that a mailbox does not set itself."""
+"""The words that settings choose from, and the presets: servers that many mailboxes are on (rule 1.1)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
-from shared.config.choices import MailProtocol, Tls
+
+class MailProtocol(StrEnum):
+    """How mail is retrieved."""
+
+    IMAP = "imap"
+    POP3 = "pop3"
+    GRAPH = "graph"
+    """Microsoft Graph over HTTPS: mailboxes of Office 365."""
+
+
+class Tls(StrEnum):
+    """How the connection is protected (rule 1.1)."""
+
+    IMPLICIT = "implicit"
+    STARTTLS = "starttls"
+    NONE = "none"
+
+
+class SignIn(StrEnum):
+    """How to sign in to the mailbox (rule 1.4)."""
+
+    PASSWORD = "password"  # noqa: S105  the name of a method, not a password
+    CLIENT_SECRET = "client-secret"  # noqa: S105  likewise
+    CERTIFICATE = "certificate"
+    MANAGED_IDENTITY = "managed-identity"
+    """The app's own identity in Azure, without any secret."""
+
+
+class After(StrEnum):
+    """What happens to a message in the mailbox once it is stored (rule 1.3)."""
+
+    DELETE = "delete"
+    """Deleted permanently, where the server can."""
+    TRASH = "trash"
+    r"""Moved to the deleted items: Graph's `deleteditems`; IMAP's folder with the special use \Trash (RFC 6154)."""
+    MOVE = "move"
+    KEEP = "keep"
+
+
+class PlusAddressing(StrEnum):
+    """What the part of a local part after `+` means (rule 2.4)."""
+
+    MIXED = "mixed"
+    OFF = "off"
+    ONLY = "only"
+
+
+class DeliveryField(NamedTuple):
+    """A delivery header that DELIVERY_FIELDS names.
+
+    Attributes:
+        name: in lower case.
+        anywhere: the header counts wherever it is, not only above the trusted `Received`.
+    """
+
+    name: str
+    anywhere: bool = False
+
 
 DEFAULT_PORTS = {
     (MailProtocol.IMAP, Tls.IMPLICIT): 993,
@@ -17,7 +74,6 @@ DEFAULT_PORTS = {
     (MailProtocol.GRAPH, Tls.IMPLICIT): 443,
 }
 """The ports of RFC 8314 section 7; presets use them too."""
-
 
 GLOBAL_GRAPH = "https://graph.microsoft.com/v1.0"
 
@@ -37,9 +93,8 @@ class Preset(StrEnum):
     OFFICE365_GRAPH = "office365-graph"
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """The server that a preset represents.
+class Server(NamedTuple):
+    """The server that a preset represents. A preset fills in the settings that a mailbox does not set itself.
 
     Attributes:
         protocol: how mail is retrieved from it.

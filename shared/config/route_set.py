@@ -6,19 +6,17 @@ The routes of the settings and those of the routes file are checked together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from shared.config.choices import PlusAddressing
-from shared.config.env_keys import EnvironmentKeys
 from shared.config.model import AppSettings, MailboxSettings
+from shared.config.presets import PlusAddressing
 from shared.config.routes_file import ROUTES_PATH, read_routes_file
-from shared.config.section import Section, read_section
-from shared.config.validation import ALL_ROUTING, APP, ROUTING, ErrorCollector, closest_name
-from shared.routing.model import Route
-
-WILDCARD = "*"
+from shared.config.section import Section
+from shared.config.validation import Report, closest_name
+from shared.errors import InvalidValue
+from shared.routing.model import ANY_RECIPIENT, Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,238 +58,191 @@ def load_routes(
         source: the file's name in errors.
         complete: False: a file may exist that is not at hand, so that a FALLBACK may name one of its routes.
     """
-    report = ErrorCollector(secret.get_secret_value() for secret in settings.secrets)
-    keys = EnvironmentKeys() if data is None else read_routes_file(data, source, report)
-    if keys is None:
-        return _route_set(settings, report, settings.routes, 0)
-    mailboxes = {*settings.mailboxes, *settings.mailbox_errors}
+    report = Report(secret.get_secret_value() for secret in settings.secrets)
+    checker = RouteChecker({*settings.mailboxes, *settings.mailbox_errors}, settings.fallbacks, report)
+    checker.errors = {mailbox: [*errors] for mailbox, errors in settings.route_errors.items()}
+    try:
+        sections = {} if data is None else read_routes_file(data, source, report)
+    except InvalidValue as invalid:
+        checker.hold(None, report.line(source, invalid.detail))
+        return _route_set(settings.routes, 0, checker)
     own_routes = {route.name: route for route in settings.routes}
-    names = keys.names["routes"]
-    repeated = sorted(({*own_routes} | settings.invalid_routes) & names.keys())
-    for name in repeated:
-        report.routing_error("", f"{source}, {names[name]}", "is a route of the settings too; remove one of the two")
-    file_routes = read_routes(keys, mailboxes, report)
-    for name in repeated:
-        file_routes.valid.pop(name, None)
-
-    def key(name: str) -> str:
-        return (keys if name in names and name not in own_routes else EnvironmentKeys()).spell(
-            "routes", name, "ADDRESS"
-        )
-
-    routes = {**own_routes, **file_routes.valid}
-    invalid = {*settings.invalid_routes, *file_routes.invalid}
-    invalid |= RouteChecks(routes, invalid, settings.fallbacks, mailboxes, report, key, complete).check()
-    ordered = by_order(route for route in routes.values() if route.name not in invalid)
-    warn_of_shared_addresses(ordered, settings.mailboxes, key, report)
-    _warn_of_aliases_without_a_route(ordered, settings.mailboxes, report)
-    from_file = None if data is None else sum(1 for name in file_routes.valid if name not in invalid)
-    route_set = _route_set(settings, report, ordered, from_file)
-    if complete and settings.mailboxes and not own_routes and not names and not settings.invalid_routes:
+    checker.read(sections)
+    for name in sorted(sections.keys() & (own_routes.keys() | settings.invalid_routes)):
+        key = checker.address_key(name).removesuffix(".ADDRESS")
+        checker.hold(None, report.line(key, "is a route of the settings too; remove one of the two"))
+        checker.valid.pop(name, None)
+        del checker.sections[name]
+    checker.valid |= own_routes
+    checker.invalid |= settings.invalid_routes
+    checker.check_together(complete=complete)
+    routes = checker.valid_routes()
+    checker.warn_of_shared_addresses(settings.mailboxes)
+    from_file = None if data is None else sum(route.name not in own_routes for route in routes)
+    route_set = _route_set(routes, from_file, checker)
+    no_route = complete and not own_routes and not sections and not settings.invalid_routes
+    if no_route and settings.mailboxes:
         warn_of_no_route(report)
-    elif complete:
-        _warn_of_unrouted_mailboxes(route_set, settings.mailboxes, report)
+    _warn_of_unrouted_addresses(settings.mailboxes, route_set, report, complete=complete)
     return replace(route_set, warnings=tuple(line for line in report.warnings if line not in settings.warnings))
 
 
-def by_order(routes: Iterable[Route]) -> tuple[Route, ...]:
-    """Return routes by order, then name."""
-    return tuple(sorted(routes, key=lambda route: (route.order, route.name)))
-
-
-def _route_set(
-    settings: AppSettings, report: ErrorCollector, routes: tuple[Route, ...], from_file: int | None
-) -> RouteSet:
-    """Return the routes with all errors, those of the settings first."""
-    reported = report.routing_errors()
-    reported[""] = (*report.errors(APP), *reported.get("", ()))
-    errors = {
-        mailbox: tuple(dict.fromkeys((*settings.route_errors.get(mailbox, ()), *reported.get(mailbox, ()))))
-        for mailbox in sorted({*settings.route_errors, *reported})
-    }
-    general = errors.pop("")
+def _route_set(routes: tuple[Route, ...], from_file: int | None, checker: RouteChecker) -> RouteSet:
+    errors = checker.errors_by_mailbox()
+    general = errors.pop("", ())
     return RouteSet(routes=routes, from_file=from_file, errors=general, mailbox_errors=MappingProxyType(errors))
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRoutes:
-    """Routes after each was checked by itself.
+@dataclass(slots=True)
+class RouteChecker:
+    """Checks routes: each by itself, then all together.
 
     Attributes:
-        valid: by name.
-        invalid: the names of the other routes.
-    """
-
-    valid: dict[str, Route]
-    invalid: frozenset[str]
-
-
-def read_routes(keys: EnvironmentKeys, mailboxes: Collection[str], report: ErrorCollector) -> ReadRoutes:
-    """Check each route by itself (rule 3.4), and whether its MAILBOX exists.
-
-    The errors of a route hold its mailbox's mail, or all mail if the route may apply to every mailbox: mail that is
-    routed while a route is missing could be misrouted. A route of an unknown mailbox may be meant for any.
-
-    Args:
-        keys: the settings that are set.
         mailboxes: the names of all mailboxes, invalid ones included.
-        report: takes the errors.
-    """
-    sections = {name: read_section(Route, ("routes", name), keys, report) for name in keys.names["routes"]}
-    for section in sections.values():
-        # SENDERS may be set and still be empty, such as `;`.
-        if section.values.get("address") == WILDCARD and not section.values.get("senders"):
-            section.missing("SENDERS", "a route with ADDRESS=* must name the senders whose mail it takes")
-        _check_mailbox(section, mailboxes)
-    invalid = frozenset(report.owners("routes"))
-    valid = {name: Route(name=name, **section.values) for name, section in sections.items() if name not in invalid}
-    for name in report.owners("routes"):
-        mailbox = keys.values.get(("routes", name, "mailbox"))
-        exists = mailbox is not None and mailbox.value.lower() in mailboxes
-        report.reassign(("routes", name), (ROUTING, mailbox.value.lower()) if mailbox and exists else ALL_ROUTING)
-    return ReadRoutes(valid, invalid)
-
-
-def _check_mailbox(section: Section, mailboxes: Collection[str]) -> None:
-    mailbox = section.values.get("mailbox")
-    if mailbox is not None and mailbox not in mailboxes:
-        near = closest_name(mailbox, mailboxes)
-        hint = f"did you mean {near}?" if near else "correct it, or remove the route"
-        section.error("MAILBOX", f"is not a mailbox; {hint}", section.text("MAILBOX"))
-
-
-@dataclass(frozen=True, slots=True)
-class RouteChecks:
-    """Checks routes that are valid by themselves against each other and against the mailboxes.
-
-    Attributes:
-        routes: by name.
-        invalid: the names of invalid routes.
         fallbacks: the route that a mailbox names as FALLBACK, by mailbox.
-        mailboxes: the names of all mailboxes, invalid ones included.
-        report: takes the errors.
-        key: returns how a route's ADDRESS is spelled.
-        complete: these are all routes: a FALLBACK that is not among them does not exist.
+        report: words the errors.
+        errors: the errors that hold the mail of a mailbox, by mailbox; those under "" hold all mail.
+        sections: the settings of the routes that were read, by name.
+        valid: the routes that are valid by themselves, by name.
+        invalid: the names of the others, and of those that cannot be used together with the rest.
     """
 
-    routes: Mapping[str, Route]
-    invalid: Collection[str]
-    fallbacks: Mapping[str, str]
     mailboxes: Collection[str]
-    report: ErrorCollector
-    key: Callable[[str], str]
-    complete: bool = True
+    fallbacks: Mapping[str, str]
+    report: Report
+    errors: dict[str, list[str]] = field(default_factory=dict)
+    sections: dict[str, Section] = field(default_factory=dict)
+    valid: dict[str, Route] = field(default_factory=dict)
+    invalid: set[str] = field(default_factory=set)
 
-    def check(self) -> frozenset[str]:
-        """Check the routes. Return the names of those that cannot be used."""
+    def read(self, sections: Mapping[str, Section]) -> None:
+        """Check each route by itself (rule 3.4), and whether its MAILBOX exists.
+
+        The errors of a route hold its mailbox's mail, or all mail if the route may apply to every mailbox: mail that
+        is routed while a route is missing could be misrouted. A route of an unknown mailbox may be meant for any.
+        """
+        self.sections = dict(sections)
+        for section in sections.values():
+            values = section.read()
+            # SENDERS may be set and still be empty, such as `;`.
+            without_senders = not values.get("senders") and not section.is_invalid("SENDERS")
+            if values.get("address") == ANY_RECIPIENT and without_senders:
+                section.error("SENDERS", "is not set; a route with ADDRESS=* must name the senders whose mail it takes")
+            mailbox = values.get("mailbox")
+            if mailbox is not None and mailbox not in self.mailboxes:
+                near = closest_name(mailbox, self.mailboxes)
+                hint = f"did you mean {near}?" if near else "correct it, or remove the route"
+                section.error("MAILBOX", f"is not a mailbox; {hint}", mailbox)
+            if section.errors:
+                self.invalid |= {section.name} - {""}
+                self.hold(None if section.is_repeated else mailbox, *section.errors)
+            else:
+                self.valid[section.name] = Route(name=section.name, **values)
+
+    def hold(self, mailbox: str | None, *errors: str) -> None:
+        """Add errors that hold a mailbox's mail, or all mail if the mailbox is not known."""
+        owner = mailbox if mailbox is not None and mailbox in self.mailboxes else ""
+        self.errors.setdefault(owner, []).extend(errors)
+
+    def errors_by_mailbox(self) -> dict[str, tuple[str, ...]]:
+        """Return the errors that hold mail, each once; those under "" come first."""
+        return {mailbox: tuple(dict.fromkeys(errors)) for mailbox, errors in sorted(self.errors.items())}
+
+    def address_key(self, route: str) -> str:
+        """Return how the ADDRESS of a route is spelled."""
+        return self.sections[route].key("ADDRESS") if route in self.sections else f"ROUTES__{route}__ADDRESS"
+
+    def valid_routes(self) -> tuple[Route, ...]:
+        """Return the routes that can be used, by order, then name."""
+        routes = (route for route in self.valid.values() if route.name not in self.invalid)
+        return tuple(sorted(routes, key=lambda route: (route.order, route.name)))
+
+    def check_together(self, *, complete: bool = True) -> None:
+        """Check the FALLBACK of each mailbox, and that every route has an address or is a FALLBACK.
+
+        Args:
+            complete: these are all routes: a FALLBACK that is not among them does not exist.
+        """
         for mailbox, fallback in self.fallbacks.items():
-            self._check_fallback(mailbox, fallback)
+            if fallback not in self.invalid:  # its own error is reported
+                self._check_fallback(mailbox, fallback, complete=complete)
         # A route that a misspelled FALLBACK means gets no error itself.
         named = {*self.fallbacks.values(), *map(self._closest_route, self.fallbacks.values())}
-        without = [route for route in self.routes.values() if route.address is None and route.enabled]
-        unused = [route for route in without if route.name not in named]
-        for route in unused:
-            owner = route.mailbox if route.mailbox in self.mailboxes else None
-            fix = "give it an address, or name the route as a mailbox's FALLBACK"
-            self.report.routing_error(owner or "", self.key(route.name), f"is not set; {fix}")
-        return frozenset(route.name for route in unused)
+        for route in self.valid.values():
+            if route.address is None and route.enabled and route.name not in named:
+                self.invalid.add(route.name)
+                detail = "is not set; give it an address, or name the route as a mailbox's FALLBACK"
+                self.hold(route.mailbox, self.report.line(self.address_key(route.name), detail))
+
+    def _check_fallback(self, mailbox: str, fallback: str, *, complete: bool) -> None:
+        route = self.valid.get(fallback)
+        if route is None:
+            near = self._closest_route(fallback)
+            hint = f"did you mean {near}?" if near else "define it, as in ROUTES__<name>__MAILBOX, or remove FALLBACK"
+            detail = f"names a route that does not exist; {hint}" if complete else None
+        elif route.mailbox not in (None, mailbox):
+            detail = f"is another mailbox's route; name a route of {mailbox} or of every mailbox"
+        else:
+            detail = None if route.enabled else "is a disabled route; enable it, or name another"
+        if detail is not None:
+            self.hold(mailbox, self.report.line(f"MAILBOXES__{mailbox}__FALLBACK", detail, fallback))
 
     def _closest_route(self, fallback: str) -> str | None:
         """Return the route that a misspelled FALLBACK may mean; a route without an address is most likely."""
-        if fallback in self.routes or fallback in self.invalid:
+        if fallback in self.valid or fallback in self.invalid:
             return None
-        without = [name for name, route in self.routes.items() if route.address is None]
-        return closest_name(fallback, without) or closest_name(fallback, self.routes)
+        without = [name for name, route in self.valid.items() if route.address is None]
+        return closest_name(fallback, without) or closest_name(fallback, self.valid)
 
-    def _check_fallback(self, mailbox: str, fallback: str) -> None:
-        if fallback in self.invalid:
-            return  # its own error is reported
-        key = f"MAILBOXES__{mailbox}__FALLBACK"
-        route = self.routes.get(fallback)
-        if route is None and self.complete:
-            near = self._closest_route(fallback)
-            hint = f"did you mean {near}?" if near else "define it, as in ROUTES__<name>__MAILBOX, or remove FALLBACK"
-            self.report.routing_error(mailbox, key, f"names a route that does not exist; {hint}", fallback)
-        elif route is not None and route.mailbox not in (None, mailbox):
-            detail = f"is another mailbox's route; name a route of {mailbox} or of every mailbox"
-            self.report.routing_error(mailbox, key, detail, fallback)
-        elif route is not None and not route.enabled:
-            detail = "is a disabled route; enable it, or name another"
-            self.report.routing_error(mailbox, key, detail, fallback)
+    def warn_of_shared_addresses(self, mailboxes: Mapping[str, MailboxSettings]) -> None:
+        """Warn of an address in the routes of two mailboxes (rule 3.8): only the copy that arrives first is routed.
+
+        Args:
+            mailboxes: the valid mailboxes.
+        """
+        names: dict[str, dict[str | None, str]] = {}
+        for route in self.valid_routes():
+            active = route.mailbox is None or (route.mailbox in mailboxes and mailboxes[route.mailbox].enabled)
+            if route.enabled and active and route.address not in (None, ANY_RECIPIENT):
+                names.setdefault(route.address, {}).setdefault(route.mailbox, route.name)
+        for address, by_mailbox in names.items():
+            if len(by_mailbox) > 1 and len(mailboxes) > 1:
+                first, second, *_ = by_mailbox.values()
+                detail = "for another mailbox; only the copy that arrives first is routed"
+                self.report.warn(self.address_key(second), f"is the address of route {first} too, {detail}", address)
 
 
-def warn_of_shared_addresses(
-    routes: Sequence[Route],
-    mailboxes: Mapping[str, MailboxSettings],
-    key: Callable[[str], str],
-    report: ErrorCollector,
+def _warn_of_unrouted_addresses(
+    mailboxes: Mapping[str, MailboxSettings], route_set: RouteSet, report: Report, *, complete: bool
 ) -> None:
-    """Warn of an address in the routes of two mailboxes (rule 3.8): only the copy that arrives first is routed.
-
-    Args:
-        routes: all, by order.
-        mailboxes: the valid mailboxes.
-        key: returns how a route's ADDRESS is spelled.
-        report: takes the warnings.
-    """
-    names: dict[str, dict[str | None, str]] = {}
-    for route in routes:
-        active = route.mailbox is None or (route.mailbox in mailboxes and mailboxes[route.mailbox].enabled)
-        if route.enabled and active and route.address is not None and route.address != WILDCARD:
-            names.setdefault(route.address, {}).setdefault(route.mailbox, route.name)
-    for address, by_mailbox in names.items():
-        if len(by_mailbox) > 1 and len(mailboxes) > 1:
-            first, *others = by_mailbox.values()
-            report.warn(
-                key(others[0]),
-                f"is the address of route {first} too, for another mailbox; only the copy that arrives first is routed",
-                address,
-            )
-
-
-def _warn_of_aliases_without_a_route(
-    routes: Sequence[Route], mailboxes: Mapping[str, MailboxSettings], report: ErrorCollector
-) -> None:
-    """Warn of aliases that no plain route of their mailbox takes: their mail is routed by the primary address."""
-    for name, mailbox in mailboxes.items():
-        if not mailbox.aliases:
-            continue
-        addresses = {route.address for route in routes if route.enabled and route.mailbox in (None, name)}
-        for alias in mailbox.aliases:
-            local, _, domain = alias.rpartition("@")
-            if addresses.isdisjoint({alias, f"*@{domain}", f"{local.partition('+')[0]}@{domain}"}):
-                report.warn(
-                    EnvironmentKeys().spell("mailboxes", name, "ALIASES"),
-                    "has no route of this mailbox, so that its mail goes where mail to ADDRESS goes; set up a route "
-                    "with this ADDRESS, or correct the alias",
-                    alias,
-                )
-
-
-def _warn_of_unrouted_mailboxes(
-    route_set: RouteSet, mailboxes: Mapping[str, MailboxSettings], report: ErrorCollector
-) -> None:
-    """Warn of mailboxes whose own address no route takes, unless an invalid route may be the missing one."""
-    if not route_set.routes or route_set.errors:
-        return
-    addresses: dict[str | None, set[str]] = {}
+    """Warn of aliases that no plain route of their mailbox takes, and of mailboxes whose own address no route takes."""
+    addresses: dict[str | None, set[str | None]] = {}
     for route in route_set.routes:
-        if route.enabled and route.address is not None:
+        if route.enabled:
             addresses.setdefault(route.mailbox, set()).add(route.address)
-    for mailbox in mailboxes.values():
-        address = mailbox.mailbox_address
+
+    def is_routed(mailbox: MailboxSettings, address: str, *others: str) -> bool:
         local, _, domain = address.rpartition("@")
-        matching = {address, f"*@{domain}", WILDCARD}
-        base, plus, _ = local.partition("+")
-        if plus and mailbox.plus_addressing is not PlusAddressing.OFF:
-            matching.add(f"{base}@{domain}")
-        routed = any(matching & addresses.get(owner, set()) for owner in (None, mailbox.name))
-        if mailbox.enabled and mailbox.fallback is None and mailbox.name not in route_set.mailbox_errors and not routed:
-            fix = f"add one, or set MAILBOXES__{mailbox.name}__FALLBACK"
+        matching = {address, f"*@{domain}", *others}
+        if mailbox.plus_addressing is not PlusAddressing.OFF:
+            matching.add(f"{local.partition('+')[0]}@{domain}")
+        return any(not matching.isdisjoint(addresses.get(owner, set())) for owner in (None, mailbox.name))
+
+    for name, mailbox in mailboxes.items():
+        for alias in mailbox.aliases:
+            if not is_routed(mailbox, alias):
+                detail = "has no route of this mailbox, so that its mail goes where mail to ADDRESS goes"
+                fix = "set up a route with this ADDRESS, or correct the alias"
+                report.warn(f"MAILBOXES__{name}__ALIASES", f"{detail}; {fix}", alias)
+        # Without any route there is another warning, and an invalid route might be the missing one.
+        is_known = complete and route_set.routes and not route_set.errors_for(name)
+        own, expects_route = mailbox.mailbox_address, mailbox.enabled and mailbox.fallback is None
+        if is_known and expects_route and not is_routed(mailbox, own, ANY_RECIPIENT):
+            fix = f"add one, or set MAILBOXES__{name}__FALLBACK"
             detail = f"has no route, so that mail to it will be unhandled; {fix}"
-            report.warn(f"MAILBOXES__{mailbox.name}__ADDRESS", detail, address)
+            report.warn(f"MAILBOXES__{name}__ADDRESS", detail, own)
 
 
-def warn_of_no_route(report: ErrorCollector) -> None:
+def warn_of_no_route(report: Report) -> None:
     """Warn that no route is set at all."""
     report.warn("ROUTES__<name>__ADDRESS", "no route is set, so that all mail will be unhandled; set one up")

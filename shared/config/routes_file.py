@@ -10,9 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shared.config.env_keys import LONGEST_NAME, NAME, NAME_RULE, EnvironmentKeys, SettingValue
+from shared.config.env_keys import NAME, NAME_RULE
 from shared.config.model import declarations
-from shared.config.validation import APP, ErrorCollector, closest_name
+from shared.config.section import Section
+from shared.config.validation import Report
 from shared.errors import InvalidValue, printable
 from shared.routing.model import Route
 
@@ -32,83 +33,69 @@ class _Object:
     pairs: list[tuple[str, Any]]
 
 
-def read_routes_file(data: bytes, source: str, report: ErrorCollector) -> EnvironmentKeys | None:
-    """Find the routes' settings in a routes file, and report misspelled, repeated and mistyped ones.
+def read_routes_file(data: bytes, source: str, report: Report) -> dict[str, Section]:
+    """Return the settings of each route in a routes file, and report misspelled, repeated and mistyped ones.
 
     Args:
         data: the file's content.
         source: the file's name in errors.
-        report: takes the errors.
+        report: words the errors.
 
-    Returns:
-        The settings as the environment would have them; None if the file cannot be read at all.
+    Raises:
+        InvalidValue: the file cannot be read at all.
     """
-    # A path may contain braces.
-    keys = EnvironmentKeys(spelling=source.replace("{", "{{").replace("}", "}}") + ", {name}.{setting}")
+    sections: dict[str, Section] = {}
+    for spelling, route in _parse(data).pairs:
+        name, key = spelling.lower(), f"{source}, {printable(spelling)}"
+        is_new = name not in sections
+        section = sections.setdefault(name, Section(Route, name, f"{key}.", report, "a field of a route"))
+        if not NAME.fullmatch(name):
+            section.error_at(key, f"does not have a valid name of a route; {NAME_RULE}")
+        elif not isinstance(route, _Object):
+            section.error_at(key, 'is not an object; write its fields, as in {"ADDRESS": "sales@example.com"}')
+        elif not is_new:
+            section.is_repeated = True
+            section.error_at(key, "is repeated, whatever the case; use one name for each route")
+        else:
+            for field, value in route.pairs:
+                _add_field(section, field, value)
+    return sections
+
+
+def _parse(data: bytes) -> _Object:
+    """Return the routes in a file."""
     if len(data) > LARGEST_FILE:
-        report.app_error(source, f"has more than {LARGEST_FILE} bytes; remove routes that are not needed")
-        return None
+        raise InvalidValue(f"has more than {LARGEST_FILE} bytes; remove routes that are not needed")
     try:
         document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_Object)
     except UnicodeDecodeError:
-        report.app_error(source, "is not in UTF-8; save it so")
+        raise InvalidValue("is not in UTF-8; save it so") from None
     except json.JSONDecodeError as error:
-        report.app_error(source, f"is not JSON: {error.msg}, line {error.lineno}, column {error.colno}; correct it")
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InvalidValue(f"is not JSON: {error.msg}, {place}; correct it") from None
     except (ValueError, RecursionError):
-        report.app_error(source, 'is not JSON that can be read; write it as in {"routes": {"sales": {…}}}')
-    else:
-        for name, route in _routes(document, source, report):
-            _add_route(name, route, source, keys, report)
-        return keys if not report.errors(APP) or keys.names["routes"] else None
-    return None
-
-
-def _routes(document: object, source: str, report: ErrorCollector) -> list[tuple[str, Any]]:
+        raise InvalidValue('is not JSON that can be read; write it as in {"routes": {"sales": {…}}}') from None
     if not isinstance(document, _Object) or [name for name, _ in document.pairs] != ["routes"]:
-        report.app_error(source, 'does not have routes as its only field; write it as in {"routes": {"sales": {…}}}')
-        return []
-    ((_, routes),) = document.pairs
+        raise InvalidValue('does not have routes as its only field; write it as in {"routes": {"sales": {…}}}')
+    routes = document.pairs[0][1]
     if not isinstance(routes, _Object):
-        report.app_error(source, 'has routes that are not an object; write them by name, as in {"sales": {…}}')
-        return []
-    return routes.pairs
+        raise InvalidValue('has routes that are not an object; write them by name, as in {"sales": {…}}')
+    return routes
 
 
-def _add_route(spelling: str, route: object, source: str, keys: EnvironmentKeys, report: ErrorCollector) -> None:
-    # An error of the route as a whole holds all mail: the route's mailbox is not known.
-    name, key = spelling.lower(), f"{source}, {printable(spelling)}"
-    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-        report.app_error(key, f"does not have a valid name of a route; {NAME_RULE}")
-    elif not isinstance(route, _Object):
-        report.app_error(key, 'is not an object; write its fields, as in {"ADDRESS": "sales@example.com"}')
-    elif name in keys.names["routes"]:
-        report.app_error(key, "is repeated, whatever the case; use one name for each route")
-    else:
-        keys.names["routes"][name] = spelling
-        for field, value in route.pairs:
-            _add_field(name, field, value, keys, report)
-
-
-def _add_field(name: str, field: str, value: object, keys: EnvironmentKeys, report: ErrorCollector) -> None:
-    setting, fields = field.lower(), declarations(Route)
-    place = ("routes", name, setting)
-    key = keys.spell("routes", name, printable(field))
-    if setting not in fields:
-        near = closest_name(field, fields)
-        hint = f"did you mean {near.upper()}?" if near else f"known are {', '.join(sorted(fields)).upper()}"
-        report.error(place, key, f"is not a field of a route; {hint}")
-    elif place in keys.places:
-        keys.values.pop(place, None)
-        report.error(place, key, "is repeated, whatever the case; remove one of the two")
-    else:
-        keys.places.add(place)
-        try:
-            text = _to_text(setting, value)
-        except InvalidValue as invalid:
-            report.error(place, key, invalid.detail)
-        else:
-            if text:
-                keys.values[place] = SettingValue(key, text)
+def _add_field(section: Section, field: str, value: object) -> None:
+    setting, key = field.lower(), section.prefix + printable(field)
+    if section.is_set(setting):
+        section.texts.pop(setting, None)
+        section.error_at(key, "is repeated, whatever the case; remove one of the two")
+        return
+    if setting not in declarations(Route):
+        section.add_unknown(setting, key)
+        return
+    section.keys[setting] = key
+    with section.reporting(setting):
+        text = _to_text(setting, value)
+        section.add(setting, key, text) if text else section.keys.pop(setting)
 
 
 def _to_text(setting: str, value: object) -> str:

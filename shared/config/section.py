@@ -1,90 +1,118 @@
-"""The settings of the app, of one mailbox or of one route, while they are checked."""
+"""The settings of the app, of one mailbox or of one route, from their texts to their values."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.config.env_keys import EnvironmentKeys
-from shared.config.model import Declaration, Model, declarations
-from shared.config.validation import ErrorCollector, Place
+from shared.config.model import SECRETS, Declaration, Model, declarations
+from shared.config.validation import Report, closest_name
+from shared.errors import InvalidValue
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Section:
-    """The settings of one owner.
+    """The settings of the app, of one mailbox or of one route. An error of one of them disables the whole section.
 
     Attributes:
-        owner: `("mailboxes", name)`, `("routes", name)`, or nothing for the app.
-        values: the valid values that are set, by field of the model.
-        keys: which settings are set, and how they are spelled.
-        report: takes the errors.
+        model: declares the settings.
+        name: the name of the mailbox or the route in lower case; empty for the app.
+        prefix: precedes the name of each setting, as the operator spells it.
+        report: words the errors.
+        noun: what an unknown setting is not, such as "a setting of a mailbox".
+        errors: the configuration errors, each once.
+        keys: how each setting that is set is spelled, by its name in lower case; invalid ones are included.
+        texts: the settings that can be validated, likewise.
+        values: the valid values, by field of the model: those that are set, and those derived from others.
+        is_repeated: another section or setting has the same name; which of them is meant is unknown.
     """
 
-    owner: Place
-    values: dict[str, Any]
-    keys: EnvironmentKeys
-    report: ErrorCollector
+    model: Model
+    name: str
+    prefix: str
+    report: Report
+    noun: str = "a setting"
+    errors: list[str] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    is_repeated: bool = False
 
-    @property
-    def name(self) -> str:
-        """The name of the mailbox or the route, in lower case."""
-        return self.owner[1]
+    def add(self, setting: str, key: str, text: str) -> None:
+        """Add a setting that is set, by its name in lower case."""
+        self.keys[setting] = key
+        self.texts[setting] = text if setting in SECRETS else text.strip()
 
-    def place(self, setting: str) -> Place:
-        """Return the place of a setting."""
-        return (*self.owner, setting.lower())
+    def add_unknown(self, setting: str, key: str) -> None:
+        """Report a setting that the model does not declare, with the name that it resembles."""
+        settings = declarations(self.model)
+        near = closest_name(setting, settings)
+        hint = f"did you mean {near.upper()}?" if near else f"known are {', '.join(sorted(settings)).upper()}"
+        self.keys[setting] = key
+        self.error(setting, f"is not {self.noun}; {hint}")
+
+    def read(self, *, skip: Collection[str] = ()) -> dict[str, Any]:
+        """Validate each setting, and return the values. An invalid one is reported and left out; the rest is checked.
+
+        Args:
+            skip: fields that are read otherwise.
+        """
+        for setting, declaration in declarations(self.model).items():
+            if setting in self.texts and declaration.field not in skip:
+                try:
+                    self.values[declaration.field] = _adapter(declaration).validate_python(self.texts[setting])
+                except ValidationError as error:
+                    self._report_invalid(setting, error)
+        return self.values
+
+    def _report_invalid(self, setting: str, error: ValidationError) -> None:
+        # The exception itself holds the value: it is not kept.
+        for problem in error.errors(include_input=False, include_url=False):
+            cause = problem.get("ctx", {}).get("error")
+            if isinstance(cause, InvalidValue):
+                self.error(setting, cause.detail, cause.value)
+            else:
+                self.error(setting, f"{problem['msg']}; correct it")
 
     def is_set(self, setting: str) -> bool:
         """Return whether a setting is set, be it valid or not."""
-        return self.place(setting) in self.keys.places
+        return setting.lower() in self.keys
 
-    def text(self, setting: str) -> str:
-        """Return the text of a setting that is set."""
-        return self.keys.values[self.place(setting)].value
+    def is_invalid(self, setting: str) -> bool:
+        """Return whether a setting is set and an error of it was reported."""
+        return self.is_set(setting) and setting.lower() not in self.values
 
     def key(self, setting: str) -> str:
         """Return a setting's name as the operator spells it, or would spell it."""
-        value = self.keys.values.get(self.place(setting))
-        return value.key if value else self.keys.spell(self.owner[0], self.name, setting)
+        return self.keys.get(setting.lower(), self.prefix + setting)
 
     def error(self, setting: str, detail: str, value: str | None = None) -> None:
-        """Report an error of a setting."""
-        self.report.error(self.place(setting), self.key(setting), detail, value)
+        """Report an error of a setting: what is wrong, and how to fix it."""
+        self.error_at(self.key(setting), detail, value)
 
-    def missing(self, setting: str, fix: str) -> None:
-        """Report that a setting is missing, unless it is set and an error of it was reported."""
-        if not self.report.has(self.place(setting)):
-            self.error(setting, f"is not set; {fix}")
+    def error_at(self, key: str, detail: str, value: str | None = None) -> None:
+        """Report an error of another key of the environment or the file."""
+        line = self.report.line(key, detail, value)
+        if line not in self.errors:
+            self.errors.append(line)
 
-
-def read_section(
-    model: Model, owner: Place, keys: EnvironmentKeys, report: ErrorCollector, *, skip: Collection[str] = ()
-) -> Section:
-    """Validate each setting of one owner; report an invalid value, and leave it out so that the rest can be checked.
-
-    Args:
-        model: declares the settings.
-        owner: whose settings they are.
-        keys: the settings that are set.
-        report: takes the errors.
-        skip: fields that are read otherwise.
-    """
-    values: dict[str, Any] = {}
-    for name, declaration in declarations(model).items():
-        place = (*owner, name)
-        value = keys.values.get(place)
-        if value is None or declaration.field in skip:
-            continue
+    @contextmanager
+    def reporting(self, setting: str) -> Iterator[None]:
+        """Report an `InvalidValue` that the block raises as an error of a setting."""
         try:
-            values[declaration.field] = _adapter(declaration).validate_python(value.value)
-        except ValidationError as error:
-            report.validation_error(place, value.key, error)
-    return Section(owner, values, keys, report)
+            yield
+        except InvalidValue as invalid:
+            self.error(setting, invalid.detail, invalid.value)
+
+    def require(self, setting: str, fix: str) -> None:
+        """Report that a setting is missing, unless it is set, or derived from others."""
+        if not self.is_set(setting) and setting.lower() not in self.values:
+            self.error(setting, f"is not set; {fix}")
 
 
 @cache

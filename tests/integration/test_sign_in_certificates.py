@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from datetime import timedelta
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from shared.mailboxes.oauth.token_cache import TokenCache
 from tests.servers.authority import App, Authority
 from tests.servers.certificates import application, self_signed
 from tests.servers.settings import mailbox_settings, oauth
+from tests.unit.test_config_sign_in import NOT_BASE64, Identity, as_text
 
 ADDRESS = "support@example.com"
 
@@ -49,59 +50,46 @@ def test_1_4_certificates_in_every_form(
     assert TokenCache(authority.url).token(changes) == authority.issued[0]
 
 
-CERTIFICATE_ERRORS = [
-    ("no certificate", ConfigurationError, "CERTIFICATE: is neither PEM nor a PFX"),
-    ("cut PEM", ConfigurationError, "CERTIFICATE: "),
-    ("no key", ConfigurationError, "CERTIFICATE: the PEM contains no private key"),
-    ("key alone", ConfigurationError, "CERTIFICATE: the PEM contains no certificate"),
-    ("another's key", ConfigurationError, "CERTIFICATE: none of its certificates belongs to its private key"),
-    ("wrong password", ConfigurationError, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
-    ("wrong password, PFX", ConfigurationError, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
-    ("no password", ConfigurationError, "MAILBOXES__support__CERTIFICATE_PASSWORD"),
-    ("elliptic", ConfigurationError, "CERTIFICATE: its private key is not an RSA key"),
-    ("expired", AuthenticationError, "CERTIFICATE: expired on 20"),
-    ("not yet valid", AuthenticationError, "CERTIFICATE: not valid until 20"),
-    ("of another app", AuthenticationError, "AADSTS700027"),
-]
+@pytest.fixture(scope="module")
+def identity() -> Identity:
+    return Identity()
 
 
-@pytest.mark.parametrize(("case", "kind", "expected"), CERTIFICATE_ERRORS)
-def test_1_4_certificate_errors_name_the_setting(
-    authority: Authority, ca_file: Path, case: str, kind: type[MailroomError], expected: str
-) -> None:
-    pair, other = application(), application()
-    app = authority.register(ADDRESS, certificate=pair)
-    hour = timedelta(hours=1)
-    texts: dict[str, bytes] = {
-        "no certificate": b"what is this?",
-        "cut PEM": pair.pem()[:300] + b"\n-----END PRIVATE KEY-----\n" + pair.certificate_pem,
-        "no key": pair.certificate_pem,
-        "key alone": pair.key_pem,
-        "another's key": other.key_pem + pair.certificate_pem,
-        "wrong password": pair.pem(b"right-pw"),
-        "wrong password, PFX": base64.b64encode(pair.pfx(b"right-pw")),
-        "no password": pair.pem(b"right-pw"),
-        "elliptic": self_signed().pem(),
-        "expired": application(start=-20 * hour, end=-hour).pem(),
-        "not yet valid": application(start=hour, end=20 * hour).pem(),
-        "of another app": other.pem(),
-    }
-    password = SecretStr("wr0ng-pw") if "wrong password" in case else None
-    changes = oauth(
-        mailbox_settings(),
-        authority,
-        app,
-        ca_file,
-        certificate=SecretStr(texts[case].decode()),
-        certificate_password=password,
-    )
-    with pytest.raises(kind) as caught:
-        TokenCache(authority.url).token(changes)
-    text = str(caught.value)
-    assert expected in text
-    assert "wr0ng-pw" not in text
-    assert "PRIVATE KEY-----" not in text
+def refusal(authority: Authority, settings: MailboxSettings) -> MailroomError:
+    """Return the error of a sign-in, which holds no secret."""
+    with pytest.raises(MailroomError) as caught:
+        TokenCache(authority.url).token(settings)
     assert caught.value.__cause__ is caught.value.__context__ is None
+    assert not {"wrong", "locked"} & set(re.findall(r"\w+", str(caught.value)))
+    assert "PRIVATE KEY-----" not in str(caught.value)
+    return caught.value
+
+
+def test_1_4_a_sign_in_refuses_what_the_configuration_refuses(
+    authority: Authority, ca_file: Path, tmp_path: Path, identity: Identity
+) -> None:
+    app = authority.register(ADDRESS, certificate=application())
+    file = tmp_path / "app.any"
+    for rule, (data, password, words) in identity.refused.items():
+        file.write_bytes(data)
+        kind = AuthenticationError if rule in ("expired", "not yet valid") else ConfigurationError
+        for source in ({"certificate": SecretStr(as_text(data))}, {"certificate": None, "certificate_file": file}):
+            options = source | {"certificate_password": SecretStr(password) if password else None}
+            error = refusal(authority, oauth(mailbox_settings(), authority, app, ca_file, **options))
+            assert type(error) is kind
+            assert str(error).startswith(f"MAILBOXES__support__{[*source][-1].upper()}: ")
+            assert words in str(error)
+    text = SecretStr("not base64!")
+    error = refusal(authority, oauth(mailbox_settings(), authority, app, ca_file, certificate=text))
+    assert str(error) == f"MAILBOXES__support__CERTIFICATE: {NOT_BASE64}"
+
+
+def test_1_4_a_certificate_of_another_app_names_the_setting(authority: Authority, ca_file: Path) -> None:
+    app = authority.register(ADDRESS, certificate=application())
+    other = SecretStr(application().pem().decode())
+    error = refusal(authority, oauth(mailbox_settings(), authority, app, ca_file, certificate=other))
+    assert isinstance(error, AuthenticationError)
+    assert "AADSTS700027" in str(error)
 
 
 def test_a_changed_certificate_file_is_read_again(authority: Authority, ca_file: Path, tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_routes_that_differ_only_by_case_hold_all_mail() -> None:
     assert "by case alone" in error
 
 
+def test_a_route_that_is_set_twice_is_invalid() -> None:
+    result = read(SUPPORT, SALES, {"ROUTES__Sales__MAILBOX": "support"}, {"ROUTES": "x"})
+    assert result.routes == ()
+    assert result.invalid_routes == {"sales"}
+
+
 def test_settings_that_differ_only_by_case_are_refused() -> None:
     result = read({**SUPPORT, "MAILBOXES__support__host": "other.example.com"}, SALES)
     (error,) = result.mailbox_errors["support"]
@@ -97,6 +103,11 @@ def test_json_in_one_setting_is_refused(key: str, errors_of: Callable[..., tuple
     (error,) = errors_of(SUPPORT, SALES, {key: '{"support": {"password": "hush"}}'})
     assert error.startswith(f"{key}: is not a setting by itself")
     assert "hush" not in error
+
+
+def test_a_misspelled_setting_is_not_reported_as_missing_too() -> None:
+    (error,) = read(mailbox("support", HOST=""), SALES, {"MAILBOXES__support_HOST": "x"}).mailbox_errors["support"]
+    assert error == "MAILBOXES__support_HOST: is not a setting; did you mean MAILBOXES__support__HOST?"
 
 
 def test_an_unknown_setting_of_a_route_for_all_mailboxes_holds_all_mail() -> None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from pydantic import SecretStr
 
 from shared.config import MailboxSettings, MailProtocol, SignIn
+from shared.config.certificates import load_certificate
+from tests.servers.certificates import Pair, application, self_signed
 from tests.unit.test_config import SALES, mailbox, read, support_errors
 
 OAUTH = {"PASSWORD": "", "TENANT_ID": "example.onmicrosoft.com", "CLIENT_ID": "0f8fad5b-d9cb-469f-a165-70867728950e"}
@@ -33,28 +30,56 @@ def support(**settings: str) -> MailboxSettings:
     return result.mailboxes["support"]
 
 
+NOT_BASE64 = "is neither PEM nor PFX in base64; paste the whole PEM text, or the output of base64 -w0 FILE.pfx"
+
+
 class Identity:
-    """A certificate and its key, in every form that the settings accept."""
+    """An application's certificate and its key, in every form that the settings accept, and in forms that they refuse.
+
+    Attributes:
+        refused: a file's content, CERTIFICATE_PASSWORD and words of the error, by the rule that is broken.
+    """
 
     def __init__(self) -> None:
-        issued = trustme.CA().issue_cert("app.example.com")
-        key = load_pem_private_key(issued.private_key_pem.bytes(), None)
-        certificate = x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes())
-        self.certificate = issued.cert_chain_pems[0].bytes().decode()
-        self.key = issued.private_key_pem.bytes().decode()
-        self.pem = self.certificate + self.key
-        self.locked_pem = (
-            self.certificate
-            + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"locked")).decode()
-        )
-        self.pfx = serialize_key_and_certificates(b"app", key, certificate, None, NoEncryption())  # type: ignore[arg-type]  # an EC key is taken
-        self.locked_pfx = serialize_key_and_certificates(  # the same
-            b"app",
-            key,  # type: ignore[arg-type]  # an EC key is taken
-            certificate,
-            None,
-            BestAvailableEncryption(b"locked"),
-        )
+        pair, other, hour = application(), application(), timedelta(hours=1)
+        self.certificate, self.key, self.pem = pair.certificate_pem.decode(), pair.key_pem.decode(), pair.pem().decode()
+        self.locked_pem = pair.pem(b"locked").decode()
+        self.pfx, self.locked_pfx = pair.pfx(), pair.pfx(b"locked")
+        key_alone = serialize_key_and_certificates(None, rsa_key(pair), None, None, NoEncryption())
+        mixed = serialize_key_and_certificates(None, rsa_key(other), None, [pair.certificate], NoEncryption())
+        cut_key = pair.key_pem[:300] + b"\n-----END PRIVATE KEY-----\n" + pair.certificate_pem
+        check = "check it, and CERTIFICATE_PASSWORD"
+        not_rsa = "has a private key that is not an RSA key"
+        not_its_own = "has no certificate that belongs to its private key"
+        self.refused = {
+            "neither": (b"nothing", "", "cannot be opened as PFX"),
+            "no key": (pair.certificate_pem, "", "has no private key that can be opened"),
+            "cut key": (cut_key, "", check),
+            "no certificate": (pair.key_pem, "", "has no certificate in PEM"),
+            "password of a key that has none": (pair.pem(), "locked", "is not encrypted; remove CERTIFICATE_PASSWORD"),
+            "no password": (pair.pem(b"locked"), "", "has a private key that is encrypted; set CERTIFICATE_PASSWORD"),
+            "wrong password": (pair.pem(b"locked"), "wrong", check),
+            "no password of a PFX": (self.locked_pfx, "", check),
+            "wrong password of a PFX": (self.locked_pfx, "wrong", check),
+            "cut PFX": (self.pfx[: len(self.pfx) // 2], "", check),
+            "PFX without a certificate": (key_alone, "", "has no certificate with its private key"),
+            "elliptic": (self_signed().pem(), "", not_rsa),
+            "elliptic PFX": (self_signed().pfx(), "", not_rsa),
+            "another's key": (other.key_pem + pair.certificate_pem, "", not_its_own),
+            "another's key in a PFX": (mixed, "", not_its_own),
+            "expired": (application(start=-20 * hour, end=-hour).pem(), "", "expired on 20"),
+            "not yet valid": (application(start=hour, end=20 * hour).pem(), "", "not valid until 20"),
+        }
+
+
+def rsa_key(pair: Pair) -> rsa.RSAPrivateKey:
+    assert isinstance(pair.key, rsa.RSAPrivateKey)
+    return pair.key
+
+
+def as_text(data: bytes) -> str:
+    """Return a certificate's file as the text of CERTIFICATE."""
+    return data.decode() if b"-----" in data else base64.b64encode(data).decode()
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +122,8 @@ def test_1_4_a_certificate_in_every_form(identity: Identity, tmp_path: Path) -> 
         result = support(**OAUTH, CERTIFICATE=text, CERTIFICATE_PASSWORD=password)
         assert result.sign_in is SignIn.CERTIFICATE
         assert result.certificate is not None
-        assert r"\n" not in result.certificate.get_secret_value()
+        loaded = load_certificate(result.certificate, result.certificate_password)
+        assert loaded.certificate.public_bytes(Encoding.PEM).decode() == identity.certificate
     for number, data in enumerate((identity.pem.encode(), identity.pfx)):
         path = tmp_path / f"{number}.bin"
         path.write_bytes(data)
@@ -106,22 +132,15 @@ def test_1_4_a_certificate_in_every_form(identity: Identity, tmp_path: Path) -> 
 
 
 def test_1_4_a_certificate_that_cannot_be_used(identity: Identity, tmp_path: Path) -> None:
-    pfx, locked_pfx = (base64.b64encode(data).decode() for data in (identity.pfx, identity.locked_pfx))
-    for text, password, words in (
-        ("not base64!", "", "is neither PEM nor PFX in base64"),
-        (base64.b64encode(b"nothing").decode(), "", "cannot be opened as PFX"),
-        (identity.certificate, "", "has no private key that can be opened"),
-        (identity.key, "", "has no certificate in PEM"),
-        (identity.pem, "locked", "is not encrypted; remove CERTIFICATE_PASSWORD"),
-        (identity.locked_pem, "", "set CERTIFICATE_PASSWORD"),
-        (identity.locked_pem, "wrong", "check it, and CERTIFICATE_PASSWORD"),
-        (locked_pfx, "", "check it, and CERTIFICATE_PASSWORD"),
-        (locked_pfx, "wrong", "check it, and CERTIFICATE_PASSWORD"),
-        (pfx[: len(pfx) // 8 * 4], "", "check it, and CERTIFICATE_PASSWORD"),
-    ):
-        (error,) = support_errors(**OAUTH, CERTIFICATE=text, CERTIFICATE_PASSWORD=password)
-        assert error.startswith("MAILBOXES__support__CERTIFICATE: ")
-        assert words in error
+    file = tmp_path / "app.any"
+    for data, password, words in identity.refused.values():
+        file.write_bytes(data)
+        for setting, value in (("CERTIFICATE", as_text(data)), ("CERTIFICATE_FILE", str(file))):
+            (error,) = support_errors(**OAUTH, **{setting: value}, CERTIFICATE_PASSWORD=password)
+            assert error.startswith(f"MAILBOXES__support__{setting}: ")
+            assert words in error
+            assert not {"locked", "wrong", "BEGIN"} & set(re.findall(r"\w+", error))
+    assert support_errors(**OAUTH, CERTIFICATE="not base64!") == (f"MAILBOXES__support__CERTIFICATE: {NOT_BASE64}",)
     (error,) = support_errors(**OAUTH, CERTIFICATE_FILE=str(tmp_path / "none.pem"))
     assert error.startswith("MAILBOXES__support__CERTIFICATE_FILE: names a file that does not exist")
     (tmp_path / "bad.pem").write_text("nothing")
@@ -156,6 +175,17 @@ def test_1_4_missing_and_contradicting_credentials(settings: dict[str, str], abo
     assert len(result) == len(about)
     for error, words in zip(result, sorted(about), strict=True):
         assert error.startswith(words)
+
+
+def test_1_4_a_certificate_that_is_not_used_is_not_opened() -> None:
+    (error,) = support_errors(**SECRET, SIGN_IN="client-secret", CERTIFICATE="not base64!")
+    assert error.startswith("MAILBOXES__support__CERTIFICATE: is not used when signing in with a client secret")
+
+
+def test_1_4_a_certificate_with_an_invalid_password_is_not_opened(identity: Identity) -> None:
+    reference = "@Microsoft.KeyVault(SecretUri=https://v)"
+    (error,) = support_errors(**OAUTH, CERTIFICATE=identity.locked_pem, CERTIFICATE_PASSWORD=reference)
+    assert error.startswith("MAILBOXES__support__CERTIFICATE_PASSWORD: is a reference that Azure did not resolve")
 
 
 def test_1_4_two_certificates_are_refused(identity: Identity, tmp_path: Path) -> None:

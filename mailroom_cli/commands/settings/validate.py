@@ -11,8 +11,11 @@ from mailroom_cli.settings_file import load_settings_file
 from shared.config import ROUTES_PATH, load_routes, load_settings
 from shared.config.env_keys import APP_STORAGE, is_reference
 from shared.config.model import OWNED, SECRETS, AppSettings, declarations
-from shared.config.validation import Place, closest_name
+from shared.config.validation import closest_name
 from shared.errors import ConfigurationError
+
+Place = tuple[str, ...]
+"""The place of a setting, in lower case: `("mail_container",)` or `("mailboxes", "support", "port")`."""
 
 _PLACEHOLDER = "a placeholder for a secret of the vault"
 _PLACEHOLDERS = {APP_STORAGE: "UseDevelopmentStorage=true", "mail_storage": "UseDevelopmentStorage=true"}

@@ -23,7 +23,7 @@ from shared.errors import (
     Throttled,
     printable,
 )
-from shared.mailboxes.oauth.client_certificate import load_app_certificate
+from shared.mailboxes.oauth.client_certificate import certificate_credential
 from shared.mailboxes.oauth.http_session import (
     SERVER_ERRORS,
     TOO_MANY_REQUESTS,
@@ -179,7 +179,7 @@ def authentication_error(result: dict[str, Any], settings: MailboxSettings) -> M
 
 def _credential(settings: MailboxSettings) -> str | dict[str, str]:
     if settings.sign_in is SignIn.CERTIFICATE:
-        return load_app_certificate(settings).as_credential()
+        return certificate_credential(settings)
     if settings.client_secret is None or not settings.client_secret.get_secret_value():
         raise ConfigurationError(f"{setting_name(settings, 'CLIENT_SECRET')} is needed for {settings.sign_in}")
     return settings.client_secret.get_secret_value()
