@@ -14,7 +14,7 @@ from functions_host.host_json import HostConfig
 from tests.end_to_end.own_process import APPS
 from tests.memory_queue import MemoryQueue, storage_with_queues
 
-QUEUES = ("work", "work-poison", "many", "single", "echo", "echo-poison")
+QUEUES = ("work", "work-poison", "many", "many-poison", "single", "echo", "echo-poison")
 QUICK = HostConfig(batch_size=3, new_batch_threshold=1, max_polling_interval=0.2)
 
 
