@@ -31,6 +31,9 @@ log = logging.getLogger("mailroom.host")
 GRACE = 10.0
 """Seconds that running functions have to finish when the host stops, as in the Functions host."""
 
+CUT_OFF = 1.0
+"""Seconds that a check of a queue, which is under way when the host stops, has to end; then it is cut off."""
+
 HTTP_THREADS = 8
 """HTTP functions that may run at once in addition to full queues."""
 
@@ -247,19 +250,22 @@ class Host:
         self, timer_tasks: list[asyncio.Task[None]], queue_tasks: list[asyncio.Task[None]], server: HttpServer | None
     ) -> int:
         """Wait up to `GRACE` seconds for running functions, and return how many are abandoned."""
+        ends_at = asyncio.get_running_loop().time() + GRACE
+        if queue_tasks:
+            _, polling = await asyncio.wait(queue_tasks, timeout=CUT_OFF)
+            for task in polling:
+                task.cancel()
         functions = [*timer_tasks, *(item for queue in self._queues for item in queue.items)]
         if server is not None:
             functions.append(asyncio.create_task(server.close()))
-        tasks = [*functions, *queue_tasks]
         late: set[asyncio.Task[None]] = set()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=GRACE)
+        if functions:
+            _, late = await asyncio.wait(functions, timeout=ends_at - asyncio.get_running_loop().time())
         for task in late:
             task.cancel()
-        abandoned = len(late.intersection(functions))
-        if abandoned:
-            log.warning("%d functions still run after %d s and are abandoned", abandoned, GRACE)
-        return abandoned
+        if late:
+            log.warning("%d functions still run after %d s and are abandoned", len(late), GRACE)
+        return len(late)
 
     def _idle(self) -> bool:
         return self.invoker.active == 0 and all(queue.empty_at == self.invoker.revision for queue in self._queues)

@@ -126,7 +126,7 @@ class TimerListener:
             status = await self._run_once(status)
 
     async def _read_at_start(self, now: datetime) -> TimerStatus:
-        """Return the timer's status, written anew if there is none or the schedule has changed since."""
+        """Return the timer's status; write a new one if there is none, or the schedule has changed since."""
         status = await self._invoker.call_in_thread(self._statuses.read, self.name) if self.is_monitored else None
         if status is None:
             status = TimerStatus(NEVER, self.schedule.after(now), now)

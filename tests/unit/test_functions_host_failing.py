@@ -197,3 +197,14 @@ def test_functions_that_still_run_when_the_host_fails_are_counted() -> None:
         return caught.value.abandoned
 
     assert in_virtual_time(fail_meanwhile) == 1
+
+
+def test_a_stop_does_not_wait_for_retries_of_a_queue_that_cannot_be_read() -> None:
+    async def stop_while_retrying() -> float:
+        host = VirtualHost({"work": succeed})
+        host.queues["work"].failing = {"receive": FOREVER}
+        await host.serve_for(20)
+        host.close()
+        return seconds()
+
+    assert in_virtual_time(stop_while_retrying) == pytest.approx(21)
