@@ -42,6 +42,7 @@ class ListenerPace:
         wakes: `QueueListener.poll_within` shortens a wait.
         runs_late: run the messages of a batch that arrives after the stop was requested. The Functions host does not.
         stays_up: retry without limit when storage fails, instead of reporting an error.
+        gives_up: report every error after the last retry, even one that the Functions host survives.
         retries: how storage calls are retried.
     """
 
@@ -49,11 +50,16 @@ class ListenerPace:
     wakes: bool = False
     runs_late: bool = False
     stays_up: bool = False
+    gives_up: bool = False
     retries: RetryPolicy = HOST_RETRIES
 
 
 DRAINING = ListenerPace(
-    DRAIN_POLL_INTERVAL, wakes=True, runs_late=True, retries=RetryPolicy(DRAIN_TRIES, 0.2, is_patient=True)
+    DRAIN_POLL_INTERVAL,
+    wakes=True,
+    runs_late=True,
+    gives_up=True,
+    retries=RetryPolicy(DRAIN_TRIES, 0.2, is_patient=True),
 )
 """The pace at which queues are drained."""
 
@@ -180,7 +186,7 @@ class QueueListener:
         """Return the seconds until the next check after every try to read the queue failed; None: the host ends."""
         if self._pace.stays_up:
             wait = PATIENT_DELAY
-        elif is_survived(error) and self._pace.longest_wait is None:
+        elif is_survived(error) and not self._pace.gives_up:
             wait = self._interval.next()
         else:
             self._fail("it cannot be read", error)

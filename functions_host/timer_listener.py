@@ -90,7 +90,7 @@ class TimerListener:
         self._statuses = statuses
         self._lock = lock
         self._now = now
-        self.is_monitored = _is_monitored(self.schedule, now())
+        self.is_monitored = trigger.use_monitor and _is_monitored(self.schedule, now())
         self.running = False
 
     async def run(self, stopped: asyncio.Event) -> None:

@@ -51,6 +51,8 @@ async def _with_undecodable_bodies(connection_string: str) -> tuple[list[object]
         async with Host.started(APPS / "queues", storage, QUICK) as host:
             # The function of the poison queue would take the messages; its own trigger is tested elsewhere.
             host._queues = [queue for queue in host._queues if queue.name == "work"]
+            storage.queues["work-poison"].length()
+            service.delete_queue("work-poison")  # it is created again
             await host.drain()
         calls = [call["body"] for call in seen()]
         poisoned = [message.content for message in service.get_queue_client("work-poison").peek_messages(32)]

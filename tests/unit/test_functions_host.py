@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from functions_host import AppNotLoaded, Function, QueueOutput, QueueTrigger, new_traceparent
+from functions_host import AppNotLoaded, Function, QueueOutput, QueueTrigger, TimerTrigger, new_traceparent
 from functions_host.function_index import read_functions
 from functions_host.http_server import HttpKeys, _aiohttp_path, _is_loopback
 from functions_host.output_bindings import message_bodies, messages_by_queue
@@ -159,3 +159,17 @@ def test_another_connection_or_no_trigger_is_refused() -> None:
         )
     with pytest.raises(AppNotLoaded, match="has 0 triggers"):
         read_functions([_indexed("a", {"type": "queue", "name": "q", "queueName": "q"})], {})
+
+
+def test_a_timer_without_a_monitor_and_a_queue_of_bytes() -> None:
+    timer = {"type": "timerTrigger", "name": "t", "schedule": "0 * * * * *"}
+    functions = read_functions([_indexed("a", timer), _indexed("b", {**timer, "useMonitor": False})], {})
+    assert [function.trigger.use_monitor for function in functions if isinstance(function.trigger, TimerTrigger)] == [
+        True,
+        False,
+    ]
+    queue = {"type": "queueTrigger", "name": "q", "queueName": "q"}
+    for data_type in (None, "", "string", "STRING"):
+        read_functions([_indexed("a", {**queue, "dataType": data_type})], {})
+    with pytest.raises(AppNotLoaded, match="function a: the local host passes queue messages as text"):
+        read_functions([_indexed("a", {**queue, "dataType": "BINARY"})], {})

@@ -55,6 +55,7 @@ class VirtualTimer:
         statuses: Statuses | None = None,
         leases: MemoryLeases | None = None,
         on_startup: bool = False,
+        use_monitor: bool = True,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.engine = FakeEngine({schedule: body})
@@ -62,7 +63,7 @@ class VirtualTimer:
         self.leases = leases or MemoryLeases(loop.time)
         self.stop = asyncio.Event()
         invoker = FunctionInvoker(cast("Engine", self.engine), storage_with_queues({}), HostConfig())
-        function = Function(schedule, schedule, TimerTrigger("item", schedule, run_on_startup=on_startup))
+        function = Function(schedule, schedule, TimerTrigger("item", schedule, on_startup, use_monitor))
         lock = TimerLock(self.leases, "tick", invoker)
         self.listener = TimerListener(function, invoker, self.statuses, lock, now)
         self.task = asyncio.create_task(self.listener.run(self.stop))
@@ -170,6 +171,13 @@ def test_schedules_under_a_minute_have_no_status_and_are_never_past_due() -> Non
 def test_every_minute_is_monitored(schedule: str, monitored: bool) -> None:
     timer = in_virtual_time(lambda: _run_for(400, schedule))
     assert bool(timer.statuses.written) is monitored
+
+
+def test_a_timer_whose_monitor_is_off_has_no_status() -> None:
+    timer = in_virtual_time(lambda: _run_for(130, EVERY_MINUTE, use_monitor=False))
+    assert timer.times == pytest.approx([60, 120], abs=0.005)
+    assert timer.statuses.written == []
+    assert timer.inputs[0]["ScheduleStatus"] is None
 
 
 def test_a_failed_run_is_not_tried_again() -> None:
