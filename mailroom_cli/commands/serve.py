@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from functions_host.host_mode import HostMode
 from functions_host.http_server import HttpConfig
 from functions_host.process import run_host
@@ -40,20 +43,27 @@ def serve_app(app: App, port: int, *, fast_hops: bool = False, stay_up: bool = F
 
     app.release_dead()
     start(app.settings.telemetry)
-    run_host(
-        ROOT,
-        app.storage,
-        HttpConfig(port=port),
-        statuses=timer_statuses(app.settings.app_storage),
-        ready=ready,
-        mode=HostMode(fast_hops=fast_hops, stay_up=stay_up),
-    )
+    with _timer_statuses(app.settings.app_storage) as statuses:
+        run_host(
+            ROOT,
+            app.storage,
+            HttpConfig(port=port),
+            statuses=statuses,
+            ready=ready,
+            mode=HostMode(fast_hops=fast_hops, stay_up=stay_up),
+        )
 
 
-def timer_statuses(location: StorageLocation) -> TimerStatuses:
-    """Return where the timers' status is kept: with the queues and leases, in the app's own storage."""
+@contextmanager
+def _timer_statuses(location: StorageLocation) -> Iterator[TimerStatuses]:
+    """Yield where the timers' status is kept: with the queues and leases, in the app's own storage."""
     if location.folder is not None:
-        return StatusFolder(location.folder / HIDDEN / TIMERS, FileModes(location.file_mode))
+        yield StatusFolder(location.folder / HIDDEN / TIMERS, FileModes(location.file_mode))
+        return
     from shared.storage.azure.accounts import StorageAccount  # noqa: PLC0415  a folder needs no Azure SDK
 
-    return StatusBlobs(StorageAccount(location))
+    account = StorageAccount(location)
+    try:
+        yield StatusBlobs(account)
+    finally:
+        account.close()
