@@ -28,11 +28,13 @@ class TimerTrigger:
         name: the function's parameter.
         schedule: NCRONTAB expression, with app settings resolved.
         run_on_startup: also run once when the host starts.
+        use_monitor: keep the timer's status, unless it is due more than once a minute.
     """
 
     name: str
     schedule: str
     run_on_startup: bool
+    use_monitor: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,20 @@ def _read_function(metadata: Any, settings: Mapping[str, str], errors: list[str]
             )
         match kind:
             case "timerTrigger":
-                triggers.append(TimerTrigger(binding["name"], binding["schedule"], bool(binding.get("runOnStartup"))))
+                triggers.append(
+                    TimerTrigger(
+                        binding["name"],
+                        binding["schedule"],
+                        run_on_startup=bool(binding.get("runOnStartup")),
+                        use_monitor=bool(binding.get("useMonitor", True)),
+                    )
+                )
             case "queueTrigger":
+                if str(binding.get("dataType") or "string").lower() != "string":
+                    raise AppNotLoaded(
+                        f"function {metadata.name}: the local host passes queue messages as text, and does not support "
+                        f"the data type {binding['dataType']}"
+                    )
                 triggers.append(QueueTrigger(binding["name"], binding["queueName"]))
             case "httpTrigger":
                 triggers.append(_read_http_trigger(metadata.name, binding))

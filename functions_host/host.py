@@ -14,27 +14,28 @@ from typing import Self
 
 from functions_host.function_index import HttpTrigger, QueueTrigger, TimerTrigger
 from functions_host.host_json import HostConfig, read_config
+from functions_host.host_mode import AS_IN_AZURE, HostMode
 from functions_host.http_server import HttpConfig, HttpServer
 from functions_host.invoker import Counts, FunctionInvoker
-from functions_host.queue_listener import QueueListener
-from functions_host.timer_listener import LastRuns, NoLastRuns, TimerListener, timer_payload
+from functions_host.queue_listener import DRAIN_POLL_INTERVAL, DRAINING, ListenerPace, QueueListener
+from functions_host.storage_retry import HOST_RETRIES, PATIENT_RETRIES, QueueStorageFailed
+from functions_host.timer_listener import TimerListener, timer_payload
+from functions_host.timer_lock import TimerLock
+from functions_host.timer_status import NoStatuses, TimerStatuses
 from functions_host.worker import Engine, InvocationResult
 from functions_host.worker_messages import TypedData
 from shared.storage.base import QueueItem, Storage
 
 log = logging.getLogger("mailroom.host")
 
-GRACE = 30.0
-"""Seconds that running functions have to finish when the host stops."""
+GRACE = 10.0
+"""Seconds that running functions have to finish when the host stops, as in the Functions host."""
+
+CUT_OFF = 1.0
+"""Seconds that a check of a queue, which is under way when the host stops, has to end; then it is cut off."""
 
 HTTP_THREADS = 8
 """HTTP functions that may run at once in addition to full queues."""
-
-DRAIN_POLL_INTERVAL = 0.1
-"""Seconds between two checks of an empty queue while draining."""
-
-DRAIN_MAX_FAILURES = 7
-"""Failed checks of a queue in a row after which draining ends with an error: about twelve seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +59,36 @@ class Host:
         engine: the engine that has loaded the app.
         storage: the app's own storage.
         config: the settings of host.json.
-        last_runs: keeps the timers' last runs across restarts.
+        statuses: keeps the timers' status across restarts.
+        mode: deviations from the Functions host.
 
     Raises:
-        AppNotLoaded: a function names a queue that the storage does not have.
+        AppNotLoaded: a function names a queue that the storage does not have, or whose poison queue it does not have.
         ConfigurationError: a schedule is invalid.
     """
 
-    def __init__(self, engine: Engine, storage: Storage, config: HostConfig, last_runs: LastRuns | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        storage: Storage,
+        config: HostConfig,
+        statuses: TimerStatuses | None = None,
+        mode: HostMode = AS_IN_AZURE,
+    ) -> None:
         self.engine = engine
         self.config = config
-        self._last_runs = last_runs or NoLastRuns()
+        self._mode = mode
+        self._failure: QueueStorageFailed | None = None
+        self._failed = asyncio.Event()
         self.invoker = FunctionInvoker(engine, storage, config)
+        statuses = statuses or NoStatuses()
         self._queues = [
-            QueueListener(f, self.invoker, config) for f in engine.functions if isinstance(f.trigger, QueueTrigger)
+            QueueListener(f, self.invoker, config, self._fail)
+            for f in engine.functions
+            if isinstance(f.trigger, QueueTrigger)
         ]
         self._timers = [
-            TimerListener(f, self.invoker, self._last_runs)
+            TimerListener(f, self.invoker, statuses, TimerLock(storage.leases, f.name, self.invoker))
             for f in engine.functions
             if isinstance(f.trigger, TimerTrigger)
         ]
@@ -90,7 +104,12 @@ class Host:
     @classmethod
     @asynccontextmanager
     async def started(
-        cls, app_dir: Path, storage: Storage, config: HostConfig | None = None, last_runs: LastRuns | None = None
+        cls,
+        app_dir: Path,
+        storage: Storage,
+        config: HostConfig | None = None,
+        statuses: TimerStatuses | None = None,
+        mode: HostMode = AS_IN_AZURE,
     ) -> AsyncIterator[Self]:
         """Load the app and yield its host; no trigger is running yet.
 
@@ -98,14 +117,15 @@ class Host:
             app_dir: folder of `function_app.py` and `host.json`.
             storage: the app's own storage.
             config: the host's settings; None reads host.json and the environment.
-            last_runs: keeps the timers' last runs across restarts; None keeps none.
+            statuses: keeps the timers' status across restarts; None keeps none.
+            mode: deviations from the Functions host.
 
         Raises:
             AppNotLoaded: the app cannot be indexed, or needs a binding that the local host does not support.
             ConfigurationError: host.json, a schedule or a setting that a binding names is invalid.
         """
         config = config or read_config(app_dir, os.environ)
-        host = cls(await Engine.start(app_dir), storage, config, last_runs)
+        host = cls(await Engine.start(app_dir), storage, config, statuses, mode)
         try:
             yield host
         finally:
@@ -127,26 +147,33 @@ class Host:
 
         Raises:
             ConfigurationError: HTTP cannot listen on its address.
+            QueueStorageFailed: queue storage failed in a way that ends the Functions host; `mode` may prevent it.
         """
+        retries = PATIENT_RETRIES if self._mode.stay_up else HOST_RETRIES
+        pace = ListenerPace(wakes=self._mode.fast_hops, stays_up=self._mode.stay_up, retries=retries)
         server = HttpServer(self.engine.functions, self.invoker, http, self.config.route_prefix) if http else None
         try:
             port = await server.open() if server is not None else 0
             async with _raise_first_error(asyncio.TaskGroup()) as group:
-                timer_tasks = [group.create_task(timer.run(stop.is_set, stop)) for timer in self._timers]
-                queue_tasks = [group.create_task(queue.run(stop.is_set, group)) for queue in self._queues]
+                timer_tasks = [group.create_task(timer.run(stop)) for timer in self._timers]
+                queue_tasks = [group.create_task(queue.run(stop.is_set, group, pace)) for queue in self._queues]
                 if ready is not None:
                     ready(port)
-                await stop.wait()
+                await self._wait_for(stop)
                 log.info("stopping: %d functions are running", self.invoker.active)
-                self._poll_now()
-                await asyncio.gather(*queue_tasks)
-                return await self._finish(timer_tasks, server)
+                for queue in self._queues:
+                    queue.stop()
+                abandoned = await self._finish(timer_tasks, queue_tasks, server)
+            if self._failure is not None:
+                self._failure.abandoned = abandoned
+                raise self._failure
+            return abandoned
         finally:
             if server is not None:
                 await server.close()
 
     async def drain(
-        self, progress: Callable[[Mapping[str, Counts]], None] | None = None, *, max_failures: int = DRAIN_MAX_FAILURES
+        self, progress: Callable[[Mapping[str, Counts]], None] | None = None, *, pace: ListenerPace = DRAINING
     ) -> DrainResult:
         """Run the queue functions until no function is running and no queue has a visible message.
 
@@ -154,26 +181,27 @@ class Host:
 
         Args:
             progress: called several times a second, while the counts by function change, with these counts.
-            max_failures: failed checks of a queue in a row after which to raise.
+            pace: how fast to drain, and how often to retry when the storage fails.
 
         Raises:
-            TransientError: a queue could not be read `max_failures` times in a row.
+            QueueStorageFailed: the storage failed at every try.
         """
         done = False
         reported = -1
         async with _raise_first_error(asyncio.TaskGroup()) as group:
             for queue in self._queues:
                 queue.empty_at = -1
-                group.create_task(
-                    queue.run(lambda: done, group, max_interval=DRAIN_POLL_INTERVAL, max_failures=max_failures)
-                )
-            while not self._idle():
+                group.create_task(queue.run(lambda: done, group, pace))
+            while not self._idle() and self._failure is None:
                 await asyncio.sleep(DRAIN_POLL_INTERVAL / 5)
                 if progress is not None and reported != self.invoker.revision:
                     reported = self.invoker.revision
                     progress(self.invoker.counts)
             done = True
-            self._poll_now()
+            for queue in self._queues:
+                queue.stop()
+        if self._failure is not None:
+            raise self._failure
         hidden = {queue.name: await self.invoker.call_in_thread(queue.queue.length) for queue in self._queues}
         counts = {name: replace(count) for name, count in self.invoker.counts.items()}
         return DrainResult(counts, {name: number for name, number in hidden.items() if number})
@@ -194,24 +222,45 @@ class Host:
         trigger = function.trigger
         if isinstance(trigger, TimerTrigger):
             timer = next(timer for timer in self._timers if timer.name == name)
-            last = await self.invoker.call_in_thread(self._last_runs.read, name)
-            payload = timer_payload(timer.schedule, last, past_due=past_due)
+            payload = timer_payload(await timer.read_status(), past_due=past_due)
             return await self.invoker.invoke(function, {trigger.name: payload}, log_suffix=", run manually")
         if isinstance(trigger, QueueTrigger):
             item = QueueItem("manual", "", body, 1, datetime.now(UTC))
             queue = next(queue for queue in self._queues if queue.function is function)
             inputs = {trigger.name: TypedData(string=body)}
-            return await self.invoker.invoke(function, inputs, queue.metadata(item), log_suffix=", run manually")
+            return await self.invoker.invoke(function, inputs, queue.runner.metadata(item), log_suffix=", run manually")
         raise ValueError(f"function {name} has an HTTP trigger: call it over HTTP")
 
-    async def _finish(self, timer_tasks: list[asyncio.Task[None]], server: HttpServer | None) -> int:
+    def _fail(self, error: QueueStorageFailed) -> None:
+        """End the host because of an error; the first one counts."""
+        if self._failure is None:
+            log.error("the host ends: %s", error)
+            self._failure = error
+            self._failed.set()
+
+    async def _wait_for(self, stop: asyncio.Event) -> None:
+        """Wait until `stop` is set, or set it when the host fails."""
+        waiting = [asyncio.create_task(event.wait()) for event in (stop, self._failed)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        stop.set()
+
+    async def _finish(
+        self, timer_tasks: list[asyncio.Task[None]], queue_tasks: list[asyncio.Task[None]], server: HttpServer | None
+    ) -> int:
         """Wait up to `GRACE` seconds for running functions, and return how many are abandoned."""
-        tasks = [*timer_tasks, *(item for queue in self._queues for item in queue.items)]
+        ends_at = asyncio.get_running_loop().time() + GRACE
+        if queue_tasks:
+            _, polling = await asyncio.wait(queue_tasks, timeout=CUT_OFF)
+            for task in polling:
+                task.cancel()
+        functions = [*timer_tasks, *(item for queue in self._queues for item in queue.items)]
         if server is not None:
-            tasks.append(asyncio.create_task(server.close()))
+            functions.append(asyncio.create_task(server.close()))
         late: set[asyncio.Task[None]] = set()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=GRACE)
+        if functions:
+            _, late = await asyncio.wait(functions, timeout=ends_at - asyncio.get_running_loop().time())
         for task in late:
             task.cancel()
         if late:
@@ -220,10 +269,6 @@ class Host:
 
     def _idle(self) -> bool:
         return self.invoker.active == 0 and all(queue.empty_at == self.invoker.revision for queue in self._queues)
-
-    def _poll_now(self) -> None:
-        for queue in self._queues:
-            queue.poll_within(0)
 
     def _poll_queue(self, name: str) -> None:
         for queue in self._queues:

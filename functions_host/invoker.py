@@ -87,15 +87,6 @@ class FunctionInvoker:
                 f"function {function.name} uses the queue {name}, which the storage does not have"
             ) from None
 
-    def poison_queue(self, name: str) -> Queue | None:
-        """Return the queue for messages of the queue `name` that failed every try; None for a poison queue."""
-        if name.endswith("-poison"):
-            return None
-        try:
-            return self._storage.queues[f"{name}-poison"]
-        except KeyError:
-            return None
-
     @contextmanager
     def operation(self) -> Iterator[None]:
         """Count an operation in `active` for as long as the context lasts."""
@@ -135,15 +126,18 @@ class FunctionInvoker:
         began = time.monotonic()
         with self.operation():
             result = await self._run(function, inputs, metadata, traceparent)
-        counts = self.counts[function.name]
         if result.error is None:
-            counts.succeeded += 1
+            self.counts[function.name].succeeded += 1
             log.debug("function %s%s succeeded in %.3f s", function.name, log_suffix, time.monotonic() - began)
         else:
-            counts.failed += 1
-            log.error("function %s%s failed: %s", function.name, log_suffix, " ".join(str(result.error).split()))
-            log.debug("%s", result.error.trace)
+            self.count_failure(function, log_suffix, result.error)
         return result
+
+    def count_failure(self, function: Function, log_suffix: str, error: InvocationError) -> None:
+        """Count and log an invocation that failed, or that could not begin because its input is invalid."""
+        self.counts[function.name].failed += 1
+        log.error("function %s%s failed: %s", function.name, log_suffix, " ".join(str(error).split()))
+        log.debug("%s", error.trace)
 
     async def _run(
         self,

@@ -11,9 +11,13 @@ from pathlib import Path
 from types import FrameType
 
 from functions_host.host import Host
+from functions_host.host_mode import AS_IN_AZURE, HostMode
 from functions_host.http_server import HttpConfig
-from functions_host.timer_listener import LastRuns
+from functions_host.storage_retry import QueueStorageFailed
+from functions_host.timer_status import TimerStatuses
 from shared.storage.base import Storage
+
+log = logging.getLogger("mailroom.host")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,8 +26,10 @@ def run_host(
     app_dir: Path,
     storage: Storage,
     http: HttpConfig | None = None,
-    last_runs: LastRuns | None = None,
+    *,
+    statuses: TimerStatuses | None = None,
     ready: Callable[[int], None] | None = None,
+    mode: HostMode = AS_IN_AZURE,
 ) -> None:
     """Start the host and serve until Ctrl-C or SIGTERM; a second signal ends the process at once.
 
@@ -33,18 +39,26 @@ def run_host(
         app_dir: folder of `function_app.py` and `host.json`.
         storage: the app's own storage.
         http: address and keys of the HTTP server; None serves no HTTP.
-        last_runs: keeps the timers' last runs across restarts.
+        statuses: keeps the timers' status across restarts.
         ready: called with the HTTP port once all triggers are running.
+        mode: deviations from the Functions host.
 
     Raises:
-        AppNotLoaded, ConfigurationError: see `Host.started` and `Host.serve`.
+        AppNotLoaded, ConfigurationError, QueueStorageFailed: see `Host.started` and `Host.serve`.
     """
 
     async def serve(stop: asyncio.Event) -> int:
-        async with Host.started(app_dir, storage, last_runs=last_runs) as host:
+        async with Host.started(app_dir, storage, statuses=statuses, mode=mode) as host:
             return await host.serve(stop, http, ready)
 
-    if run_until_signalled(serve):
+    try:
+        abandoned = run_until_signalled(serve)
+    except QueueStorageFailed as error:
+        if not error.abandoned:
+            raise
+        log.error("%s", error)  # noqa: TRY400  the text says it all
+        abandoned = error.abandoned
+    if abandoned:
         logging.shutdown()
         os._exit(1)  # a regular exit would wait for the threads of the abandoned functions
 

@@ -1,107 +1,54 @@
-"""The timer trigger: runs a function on schedule, one run at a time; one run replaces all missed runs."""
+"""The timer trigger: runs a function on schedule, one run at a time; one run replaces all missed runs.
+
+The rules are those of `TimerListener` in the WebJobs SDK's timer extension, as measured (docs/reference/host.md).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Protocol
+from itertools import pairwise
 
 from functions_host.function_index import Function, TimerTrigger
 from functions_host.invoker import FunctionInvoker
 from functions_host.ncrontab import Schedule
+from functions_host.timer_lock import TimerLock
+from functions_host.timer_status import NEVER, TimerStatus, TimerStatuses
 from functions_host.worker_messages import TypedData
-
-log = logging.getLogger("mailroom.host")
-
-PAST_DUE_AFTER = timedelta(seconds=1)
-"""The delay from which a run is marked as past due."""
 
 LONGEST_SLEEP = 30.0
 """Seconds after which a waiting timer reads the system time again; the time may change while the timer waits."""
 
+MIN_MONITORED_INTERVAL = timedelta(minutes=1)
+"""A schedule with shorter intervals has no status."""
 
-class LastRuns(Protocol):
-    """Keeps the time of each timer's last run across restarts."""
-
-    def read(self, timer: str) -> datetime | None:
-        """Return the time of the timer's last run, or None if it is unknown."""
-
-    def write(self, timer: str, when: datetime) -> None:
-        """Record that the timer ran at `when`."""
+_SCHEDULE_TOLERANCE = timedelta(seconds=1)
+_EXAMINED_TIMES = 10
 
 
-class NoLastRuns:
-    """Keeps no times: after a restart, a timer waits for its next due time."""
-
-    def read(self, timer: str) -> datetime | None:
-        """Return None."""
-        del timer
-        return None
-
-    def write(self, timer: str, when: datetime) -> None:
-        """Do nothing."""
+def utc_now() -> datetime:
+    """Return the current time."""
+    return datetime.now(UTC)
 
 
-class LastRunsFile:
-    """A JSON file with the times of the timers' last runs. An unreadable file counts as empty.
-
-    Args:
-        path: the file; its folder must exist.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-
-    def read(self, timer: str) -> datetime | None:
-        """Return the time of the timer's last run, or None if it is unknown."""
-        try:
-            when = datetime.fromisoformat(self._read()[timer])
-        except (KeyError, TypeError, ValueError):
-            return None
-        return when if when.tzinfo is not None else None
-
-    def write(self, timer: str, when: datetime) -> None:
-        """Record that the timer ran at `when`. If the file cannot be written, log a warning and continue."""
-        new_file = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
-        with self._lock:
-            runs = {**self._read(), timer: when.isoformat()}
-            try:
-                new_file.write_text(json.dumps(runs), "utf-8")
-                new_file.replace(self._path)
-            except OSError as error:
-                log.warning(
-                    "timer %s: the time of its last run cannot be written to %s: %s", timer, self._path, error.strerror
-                )
-
-    def _read(self) -> dict[str, str]:
-        try:
-            runs = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return runs if isinstance(runs, dict) else {}
-
-
-def timer_payload(schedule: Schedule, last: datetime | None, *, past_due: bool) -> TypedData:
+def timer_payload(status: TimerStatus | None, *, past_due: bool) -> TypedData:
     """Return the input of a timer function.
 
     Args:
-        schedule: the timer's schedule.
-        last: time of the previous run; None if it is unknown.
-        past_due: whether this run is late.
+        status: the timer's status before the run; None for a schedule that has none.
+        past_due: whether this run replaces a run that was missed while no host ran the timer.
     """
-    now = datetime.now(UTC)
-    last_run = (last or datetime.min.replace(tzinfo=UTC)).isoformat()
-    status = {"Last": last_run, "Next": schedule.after(now).isoformat(), "LastUpdated": last_run}
     return TypedData(
-        json=json.dumps({"Schedule": {"AdjustForDST": True}, "ScheduleStatus": status, "IsPastDue": past_due})
+        json=json.dumps(
+            {
+                "Schedule": {"AdjustForDST": True},
+                "ScheduleStatus": status.to_dict() if status is not None else None,
+                "IsPastDue": past_due,
+            }
+        )
     )
 
 
@@ -111,13 +58,28 @@ class TimerListener:
     Args:
         function: a function with a timer trigger.
         invoker: runs the function.
-        last_runs: keeps the times of the last runs.
+        statuses: keeps the status.
+        lock: keeps two hosts from running the function.
+        now: returns the current time.
+
+    Attributes:
+        name: the function's name.
+        schedule: its schedule.
+        is_monitored: whether the timer has a status.
+        running: whether the function is running.
 
     Raises:
         ConfigurationError: the schedule is invalid.
     """
 
-    def __init__(self, function: Function, invoker: FunctionInvoker, last_runs: LastRuns) -> None:
+    def __init__(
+        self,
+        function: Function,
+        invoker: FunctionInvoker,
+        statuses: TimerStatuses,
+        lock: TimerLock,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         trigger = function.trigger
         assert isinstance(trigger, TimerTrigger)
         self.schedule = Schedule(trigger.schedule)
@@ -125,29 +87,81 @@ class TimerListener:
         self._function = function
         self.name = function.name
         self._invoker = invoker
-        self._last_runs = last_runs
+        self._statuses = statuses
+        self._lock = lock
+        self._now = now
+        self.is_monitored = trigger.use_monitor and _is_monitored(self.schedule, now())
+        self.running = False
 
-    async def run(self, stopping: Callable[[], bool], stopped: asyncio.Event) -> None:
-        """Run the function whenever it is due.
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Run the function whenever it is due, while this host holds the timer's lock, until `stopped` is set."""
+        try:
+            while not stopped.is_set() and await self._lock.acquire(stopped):
+                await self._run_while_locked(stopped)
+                await self._lock.release()
+        finally:
+            self._lock.abandon()
 
-        Args:
-            stopping: ends the listener when it returns true; called before each wait and each run.
-            stopped: ends a wait when it is set.
-        """
-        last = await self._invoker.call_in_thread(self._last_runs.read, self.name)
-        now = datetime.now(UTC)
-        due = self.schedule.after(min(last, now) if last is not None else now)
-        if self._trigger.run_on_startup:
-            due = min(due, now)
-        while not stopping():
-            wait = (due - datetime.now(UTC)).total_seconds()
+    async def read_status(self) -> TimerStatus | None:
+        """Return the status that a run now would see; None for a schedule that has none."""
+        if not self.is_monitored:
+            return None
+        status = await self._invoker.call_in_thread(self._statuses.read, self.name)
+        now = self._now()
+        return status or TimerStatus(NEVER, self.schedule.after(now), now)
+
+    async def _run_while_locked(self, stopped: asyncio.Event) -> None:
+        now = self._now()
+        status = await self._read_at_start(now)
+        if self.is_monitored and now > status.next:
+            status = await self._run_once(status, past_due=True)
+        elif self._trigger.run_on_startup:
+            status = await self._run_once(status, on_startup=True)
+        while not stopped.is_set() and not self._lock.lost.is_set():
+            wait = (status.next - self._now()).total_seconds()
             if wait > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stopped.wait(), min(wait, LONGEST_SLEEP))
                 continue
-            began = datetime.now(UTC)
-            payload = timer_payload(self.schedule, last, past_due=began - due > PAST_DUE_AFTER)
+            status = await self._run_once(status)
+
+    async def _read_at_start(self, now: datetime) -> TimerStatus:
+        """Return the timer's status; write a new one if there is none, or the schedule has changed since."""
+        status = await self._invoker.call_in_thread(self._statuses.read, self.name) if self.is_monitored else None
+        if status is None:
+            status = TimerStatus(NEVER, self.schedule.after(now), now)
+        else:
+            since = status.last if status.last != NEVER else status.last_updated
+            expected = self.schedule.after(min(since, now))
+            if abs(expected - status.next) <= _SCHEDULE_TOLERANCE:
+                return status
+            status = TimerStatus(NEVER, expected, since)
+        await self._write(status)
+        return status
+
+    async def _run_once(self, status: TimerStatus, *, past_due: bool = False, on_startup: bool = False) -> TimerStatus:
+        """Run the function, write the new status, and return it."""
+        began = self._now()
+        payload = timer_payload(status if self.is_monitored else None, past_due=past_due)
+        self.running = True
+        try:
             await self._invoker.invoke(self._function, {self._trigger.name: payload})
-            await self._invoker.call_in_thread(self._last_runs.write, self.name, began)
-            last = began
-            due = self.schedule.after(began)  # in the past if the run missed due times: one run replaces them all
+        finally:
+            self.running = False
+        # A run that began before its time, by the system's inaccuracy, must not be followed by one at that time.
+        last = began if past_due or on_startup else max(began, status.next)
+        new_status = TimerStatus(last, self.schedule.after(last), last)
+        await self._write(new_status)
+        return new_status
+
+    async def _write(self, status: TimerStatus) -> None:
+        if self.is_monitored:
+            await self._invoker.call_in_thread(self._statuses.write, self.name, status)
+
+
+def _is_monitored(schedule: Schedule, now: datetime) -> bool:
+    """Return whether the next due times are a minute or more apart."""
+    times = [schedule.after(now)]
+    while len(times) < _EXAMINED_TIMES:
+        times.append(schedule.after(times[-1]))
+    return all(later - earlier >= MIN_MONITORED_INTERVAL for earlier, later in pairwise(times))

@@ -62,11 +62,13 @@ class TransientError(MailroomError):
 
     Attributes:
         retry_after: the seconds that the service asked to wait; None: it did not say.
+        status: the HTTP status of the service's response; None: there was no response, or no HTTP.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class ServiceUnavailable(TransientError):

@@ -81,6 +81,14 @@ class Filter:
 MATCH_ALL: Final = Filter()
 
 
+class BodyEncoding(StrEnum):
+    """How the text of a message on a queue is encoded. The queues use base64 of UTF-8 text."""
+
+    TEXT = "text"
+    NOT_UTF8 = "not UTF-8"
+    NOT_BASE64 = "not base64"
+
+
 @dataclass(frozen=True, slots=True)
 class QueueItem:
     """A queue message as it was received.
@@ -88,9 +96,11 @@ class QueueItem:
     Attributes:
         id: the queue's id of the message.
         receipt: the pop receipt; it becomes invalid when the message is received again.
-        body: the text of the message.
+        body: the text of the message; what is on the queue if that is not base64 of UTF-8 text.
         dequeue_count: how often the message was received, including this time.
         inserted: when the message was put on the queue.
+        encoding: whether `body` was decoded.
+        encoded: what is on the queue; None: `body` is not encoded there.
     """
 
     id: str
@@ -98,6 +108,8 @@ class QueueItem:
     body: str
     dequeue_count: int
     inserted: datetime
+    encoding: BodyEncoding = BodyEncoding.TEXT
+    encoded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +190,16 @@ class Queue(Protocol):
 
     def release(self, item: QueueItem, *, delay: float = 0) -> None:
         """Make a received message visible again after `delay` seconds, unless it has been received again since."""
+
+    def renew(self, item: QueueItem, *, hidden_for: float) -> QueueItem | None:
+        """Hide a received message for `hidden_for` seconds from now on.
+
+        Returns:
+            The message with its current receipt; None: it has been received again since, or is gone.
+        """
+
+    def forward(self, item: QueueItem, *, ttl: float) -> None:
+        """Put a message of another queue of this storage on this queue, byte for byte, to expire in `ttl` seconds."""
 
     def length(self) -> int:
         """Return the approximate number of messages, including hidden ones."""

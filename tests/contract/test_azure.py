@@ -16,7 +16,7 @@ from azure.storage.queue import QueueServiceClient
 
 from shared.errors import ServiceUnavailable
 from shared.keys import digest
-from shared.storage.base import QueueName, Storage, Table
+from shared.storage.base import BodyEncoding, QueueName, Storage, Table
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
 
@@ -78,15 +78,43 @@ def test_messages_are_base64_and_do_not_expire(stores: Storage, queues: QueueSer
     assert message.expires_on > datetime.now(UTC) + timedelta(days=3650)
 
 
-@pytest.mark.parametrize("text", ["not base64!", "{}", "////"])
-def test_a_message_without_base64_does_not_block_the_queue(
+UNDECODABLE = {
+    "not base64!": BodyEncoding.NOT_BASE64,
+    "{}": BodyEncoding.NOT_BASE64,
+    "YWJj=": BodyEncoding.NOT_BASE64,
+    "<a>&amp;": BodyEncoding.NOT_BASE64,
+    "////": BodyEncoding.NOT_UTF8,
+}
+
+
+@pytest.mark.parametrize("text", UNDECODABLE)
+def test_a_message_that_cannot_be_decoded_does_not_block_the_queue_and_is_forwarded_as_it_is(
     stores: Storage, queues: QueueServiceClient, text: str
 ) -> None:
     stores.queues[QueueName.POLLS].put_many(["good"])
     queues.get_queue_client("polls").send_message(text)
-    assert sorted(item.body for item in stores.queues[QueueName.POLLS].receive(32, hidden_for=60)) == sorted(
-        ["good", text]
-    )
+    received = {item.body: item for item in stores.queues[QueueName.POLLS].receive(32, hidden_for=60)}
+    assert {body: item.encoding for body, item in received.items()} == {
+        "good": BodyEncoding.TEXT,
+        text: UNDECODABLE[text],
+    }
+    for item in received.values():
+        stores.queues[QueueName.POLLS_POISON].forward(item, ttl=7 * 86400)
+    messages = queues.get_queue_client("polls-poison").peek_messages(5)
+    assert sorted(message.content for message in messages) == sorted(["Z29vZA==", text])
+    for message in messages:
+        assert message.expires_on is not None
+        assert message.inserted_on is not None
+        assert message.expires_on - message.inserted_on == timedelta(days=7)
+
+
+def test_white_space_in_base64_is_ignored_as_the_functions_host_does(
+    stores: Storage, queues: QueueServiceClient
+) -> None:
+    stores.queues[QueueName.POLLS].length()
+    queues.get_queue_client("polls").send_message("Z2\n9v ZA==")
+    (item,) = stores.queues[QueueName.POLLS].receive(1, hidden_for=60)
+    assert (item.body, item.encoding) == ("good", BodyEncoding.TEXT)
 
 
 def test_a_record_as_a_table_entity(stores: Storage, tables: TableServiceClient) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from shared.storage.base import QueueName, Storage
+from shared.storage.base import BodyEncoding, QueueName, Storage
 from tests.contract.conftest import PassTime
 
 
@@ -85,6 +85,43 @@ def test_receive_returns_at_most_the_requested_count(stores: Storage) -> None:
     queue = stores.queues[QueueName.ROUTE_REQUESTS]
     queue.put_many(str(number) for number in range(40))
     assert [len(queue.receive(count, hidden_for=60)) for count in (1, 5, 32, 32)] == [1, 5, 32, 2]
+
+
+def test_a_renewed_message_stays_hidden_and_keeps_its_owner(stores: Storage, pass_time: PassTime) -> None:
+    queue = stores.queues[QueueName.POLLS]
+    queue.put_many(["x"])
+    (item,) = queue.receive(1, hidden_for=2)
+    renewed = queue.renew(item, hidden_for=600)
+    assert renewed is not None
+    assert (renewed.id, renewed.body, renewed.dequeue_count) == (item.id, "x", 1)
+    pass_time(300)
+    assert queue.receive(1, hidden_for=600) == []
+    renewed = queue.renew(renewed, hidden_for=600)
+    assert renewed is not None
+    pass_time(598)
+    assert queue.receive(1, hidden_for=600) == []
+    pass_time(3)
+    (received_again,) = queue.receive(1, hidden_for=600)
+    assert received_again.dequeue_count == 2
+    assert queue.renew(renewed, hidden_for=600) is None
+    queue.delete(renewed)
+    assert queue.length() == 1
+    queue.delete(received_again)
+    assert queue.length() == 0
+    assert queue.renew(received_again, hidden_for=600) is None
+
+
+def test_a_forwarded_message_has_the_same_body_and_a_ttl(stores: Storage, pass_time: PassTime) -> None:
+    queue, poison = stores.queues[QueueName.POLLS], stores.queues[QueueName.POLLS_POISON]
+    queue.put_many(["ä", ""])
+    for item in queue.receive(2, hidden_for=600):
+        assert item.encoding is BodyEncoding.TEXT
+        poison.forward(item, ttl=2)
+    forwarded = poison.receive(32, hidden_for=1)
+    assert sorted(item.body for item in forwarded) == ["", "ä"]
+    assert {item.dequeue_count for item in forwarded} == {1}
+    pass_time(2.2)
+    assert poison.receive(32, hidden_for=1) == []
 
 
 def test_a_message_expires_after_its_ttl(stores: Storage, pass_time: PassTime) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from functions_host.host import Host
+from functions_host.host_mode import HostMode
 from functions_host.http_server import HttpConfig
 from shared import bootstrap
 from shared.bootstrap import build_app
@@ -58,7 +59,7 @@ async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | 
     app = build_app(load_settings())
     bootstrap.install_app(app)
     ending = asyncio.Event()
-    async with Host.started(ROOT, app.storage) as host:
+    async with Host.started(ROOT, app.storage, mode=HostMode(fast_hops=True)) as host:
         serving = asyncio.create_task(host.serve(ending, HttpConfig(port=port)))
         renewing = asyncio.create_task(_renew(host, seconds))
         while not await asyncio.to_thread(Path(stop).exists):

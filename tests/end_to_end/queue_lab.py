@@ -14,7 +14,7 @@ from functions_host.host_json import HostConfig
 from tests.end_to_end.own_process import APPS
 from tests.memory_queue import MemoryQueue, storage_with_queues
 
-QUEUES = ("work", "work-poison", "many", "single", "echo", "echo-poison")
+QUEUES = ("work", "work-poison", "many", "many-poison", "single", "echo", "echo-poison")
 QUICK = HostConfig(batch_size=3, new_batch_threshold=1, max_polling_interval=0.2)
 
 
@@ -32,6 +32,11 @@ class ScenarioResult:
         return [call for call in self.seen if call["function"] == function]
 
 
+def seen() -> list[dict[str, Any]]:
+    """Return the calls of the sample app's functions in this process."""
+    return list(sys.modules["function_app"].SEEN)
+
+
 class QueueLab:
     """Queues in memory, and the log of the host that runs on them."""
 
@@ -41,9 +46,10 @@ class QueueLab:
         self.log: list[str] = []
 
     def result(self, drained: DrainResult, more: Any = None) -> ScenarioResult:
-        seen = list(sys.modules["function_app"].SEEN)
         left = {name: [m.body for m in queue._messages.values()] for name, queue in self.queues.items()}
-        return ScenarioResult(drained, seen, {name: bodies for name, bodies in left.items() if bodies}, self.log, more)
+        return ScenarioResult(
+            drained, seen(), {name: bodies for name, bodies in left.items() if bodies}, self.log, more
+        )
 
     @contextmanager
     def logging(self) -> Iterator[None]:

@@ -26,11 +26,12 @@ from functions_host.process import run_host
 from functions_host.host import GRACE
 from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
+from tests.end_to_end.queue_lab import QUEUES
 from tests.memory_queue import storage_with_queues
 
 if __name__ == "__main__":
     database = Database(Path(sys.argv[1]))
-    queues = {name: FolderQueue(database, name) for name in ("work", "work-poison", "many", "single", "echo")}
+    queues = {name: FolderQueue(database, name) for name in QUEUES}
     run_host(Path(sys.argv[2]), storage_with_queues(queues), ready=lambda port: print("ready", flush=True))
     print("ended in order", flush=True)
 """

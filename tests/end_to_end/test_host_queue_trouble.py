@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from functions_host.host import Host
 from functions_host.host_json import HostConfig
-from shared.errors import ServiceUnavailable
+from functions_host.queue_listener import DRAINING
+from functions_host.storage_retry import QueueStorageFailed, RetryPolicy
 from tests.end_to_end.own_process import APPS, in_own_process
 from tests.end_to_end.queue_lab import QUEUES, QUICK, QueueLab, ScenarioResult, drain
 from tests.memory_queue import MemoryQueue, storage_with_queues
@@ -41,8 +44,8 @@ def test_no_message_body_stops_the_listener() -> None:
     ]
     result = in_own_process(drain, {"work": hostile, "many": ["no number", "1"]})
     assert {call["body"] for call in result.calls_of("work")} == {*hostile, "part 0 é"}
-    assert set(result.left) == {"many", "single"}
-    assert result.left["many"] == ["no number"]  # the fixture has no poison queue for it, so that it stays hidden
+    assert set(result.left) == {"many-poison", "single"}
+    assert result.left["many-poison"] == ["no number"]
     assert len(result.calls_of("work_poison")) == 1
 
 
@@ -58,14 +61,14 @@ async def _dead_storage() -> str:
     lab.queues["many"].failing = {"receive": 1000}
     async with Host.started(APPS / "queues", lab.stores, QUICK) as host:
         try:
-            await host.drain(max_failures=3)
-        except ServiceUnavailable as error:
+            await host.drain(pace=replace(DRAINING, retries=RetryPolicy(3, 0.05, is_patient=True)))
+        except QueueStorageFailed as error:
             return str(error)
     return "drained"
 
 
 def test_draining_ends_when_the_storage_keeps_failing() -> None:
-    assert in_own_process(_dead_storage) == "the queue fails (receive)"
+    assert in_own_process(_dead_storage) == "queue many: it cannot be read: the queue fails (receive)"
 
 
 async def _tried_too_often() -> ScenarioResult:
@@ -85,16 +88,17 @@ def test_a_message_whose_last_try_was_interrupted_is_not_run_a_sixth_time() -> N
     assert [call["body"] for call in result.calls_of("work_poison")] == ["fail"]
 
 
-def test_a_function_that_exceeds_its_timeout_fails_and_its_message_stays_hidden() -> None:
-    config = HostConfig(batch_size=3, new_batch_threshold=1, function_timeout=0.3)
+def test_a_function_that_exceeds_its_timeout_is_retried_and_moved_to_the_poison_queue() -> None:
+    config = HostConfig(batch_size=3, new_batch_threshold=1, function_timeout=0.3, max_dequeue_count=2)
     result = in_own_process(drain, {"work": ["sleep 1.5", "fine"]}, config)
-    assert result.left == {"work": ["sleep 1.5"]}
-    assert result.drained.hidden == {"work": 1}
-    assert result.drained.functions["work"].failed == 1
+    assert result.left == {}
+    assert [call["try"] for call in result.calls_of("work") if call["body"] == "sleep 1.5"] == [1, 2]
+    assert [call["body"] for call in result.calls_of("work_poison")] == ["sleep 1.5"]
+    assert result.drained.functions["work"].failed == 2
     assert any("FunctionTimeout: it exceeded its timeout of 0.3 s" in line for line in result.log)
 
 
-@pytest.mark.parametrize("missing", ["single", "work"])
+@pytest.mark.parametrize("missing", ["single", "work", "work-poison"])
 def test_a_queue_that_is_missing_in_the_storage_is_reported(missing: str) -> None:
     with pytest.raises(Exception, match=f"the queue {missing}, which the storage does not have"):
         in_own_process(_without, missing)

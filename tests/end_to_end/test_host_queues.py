@@ -12,7 +12,7 @@ from typing import Any
 
 from functions_host.host import DrainResult, Host
 from functions_host.host_json import HostConfig
-from functions_host.queue_listener import HIDDEN_FOR
+from functions_host.message_runner import HIDDEN_FOR
 from shared.storage.folder.database import Database
 from shared.storage.folder.queues import FolderQueue
 from tests.end_to_end.own_process import APPS, in_own_process
@@ -64,7 +64,7 @@ def test_a_message_that_fails_five_times_is_on_the_poison_queue_for_seven_days()
     lives, hidden = result.more
     assert all(7 * 86400 - 60 < life <= 7 * 86400 for life in lives)
     assert len(lives) >= 2
-    # The poison queue has no poison queue: a message that fails there stays hidden and is not retried at once.
+    # A message that fails on a poison queue stays hidden for its ten minutes.
     assert [(c["body"], c["try"]) for c in sorted(result.calls_of("work_poison"), key=lambda c: str(c["body"]))] == [
         ("fail", 1),
         ("fail for good", 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from functions_host import AppNotLoaded, Function, QueueOutput, QueueTrigger, new_traceparent
+from functions_host import AppNotLoaded, Function, QueueOutput, QueueTrigger, TimerTrigger, new_traceparent
 from functions_host.function_index import read_functions
 from functions_host.http_server import HttpKeys, _aiohttp_path, _is_loopback
 from functions_host.output_bindings import message_bodies, messages_by_queue
-from functions_host.timer_listener import LastRunsFile, NoLastRuns
+from functions_host.timer_status import NEVER, NoStatuses, StatusFolder, TimerStatus
 from functions_host.worker_messages import Message, ParameterBinding, TypedData
 from shared.errors import ConfigurationError
 
@@ -50,27 +51,46 @@ def test_two_outputs_on_the_same_queue_are_both_put() -> None:
     assert put == {"q": ["1", "2"], "s": ["3"]}
 
 
-def test_last_runs_are_kept_and_a_damaged_file_counts_as_empty(tmp_path: Path) -> None:
-    path = tmp_path / "timers.json"
-    when = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    last_runs = LastRunsFile(path)
-    assert last_runs.read("tick") is None
-    last_runs.write("tick", when)
-    last_runs.write("tock", when)
-    assert LastRunsFile(path).read("tick") == LastRunsFile(path).read("tock") == when
-    assert [entry.name for entry in tmp_path.iterdir()] == ["timers.json"]
-    for damaged in ("", "[]", '{"tick": 5}', '{"tick": "yesterday"}', '{"tick": "2026-11-23T12:00:00"}'):
-        path.write_text(damaged)
-        assert last_runs.read("tick") is None
-    last_runs.write("tick", when)
-    assert last_runs.read("tick") == when
+STATUS = TimerStatus(
+    datetime(2026, 11, 23, 12, tzinfo=UTC),
+    datetime(2026, 11, 23, 13, tzinfo=UTC),
+    datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC),
+)
 
 
-def test_last_runs_that_cannot_be_written_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    LastRunsFile(tmp_path / "nowhere" / "timers.json").write("tick", datetime.now(UTC))
-    assert "timer tick: the time of its last run cannot be written" in caplog.text
-    NoLastRuns().write("tick", datetime.now(UTC))
-    assert NoLastRuns().read("tick") is None
+def test_the_status_of_timers_is_kept_and_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "timers"
+    statuses = StatusFolder(folder)
+    assert statuses.read("tick") is None
+    statuses.write("tick", STATUS)
+    statuses.write("tock", STATUS)
+    assert StatusFolder(folder).read("tick") == StatusFolder(folder).read("tock") == STATUS
+    assert sorted(entry.name for entry in folder.iterdir()) == ["tick.json", "tock.json"]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "tick.json")] == [0o700, 0o600]
+    texts = ("", "[]", '{"Last": 5}', json.dumps(STATUS.to_dict() | {"Next": "2026-11-23T12:00:00"}), "\x00")
+    for damaged in texts:
+        (folder / "tick.json").write_text(damaged)
+        assert statuses.read("tick") is None
+    statuses.write("tick", STATUS)
+    assert statuses.read("tick") == STATUS
+
+
+def test_a_status_has_the_names_of_the_functions_host() -> None:
+    text = (
+        '{"Last":"2026-11-23T12:00:00.0000001+00:00","Next":"2026-11-23T13:00:00Z",'
+        '"LastUpdated":"0001-01-01T00:00:00Z"}'
+    )
+    status = TimerStatus.from_json(text)
+    assert status is not None
+    assert set(status.to_dict()) == set(json.loads(text))
+    assert status.last_updated == NEVER
+
+
+def test_a_status_that_cannot_be_written_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    StatusFolder(tmp_path / "nowhere" / "timers").write("tick", STATUS)
+    assert "timer tick: its status cannot be written" in caplog.text
+    NoStatuses().write("tick", STATUS)
+    assert NoStatuses().read("tick") is None
 
 
 def test_keys_authorize_calls_by_level() -> None:
@@ -139,3 +159,17 @@ def test_another_connection_or_no_trigger_is_refused() -> None:
         )
     with pytest.raises(AppNotLoaded, match="has 0 triggers"):
         read_functions([_indexed("a", {"type": "queue", "name": "q", "queueName": "q"})], {})
+
+
+def test_a_timer_without_a_monitor_and_a_queue_of_bytes() -> None:
+    timer = {"type": "timerTrigger", "name": "t", "schedule": "0 * * * * *"}
+    functions = read_functions([_indexed("a", timer), _indexed("b", {**timer, "useMonitor": False})], {})
+    assert [function.trigger.use_monitor for function in functions if isinstance(function.trigger, TimerTrigger)] == [
+        True,
+        False,
+    ]
+    queue = {"type": "queueTrigger", "name": "q", "queueName": "q"}
+    for data_type in (None, "", "string", "STRING"):
+        read_functions([_indexed("a", {**queue, "dataType": data_type})], {})
+    with pytest.raises(AppNotLoaded, match="function a: the local host passes queue messages as text"):
+        read_functions([_indexed("a", {**queue, "dataType": "BINARY"})], {})

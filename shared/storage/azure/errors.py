@@ -56,21 +56,24 @@ def map_error(error: AzureError, setting: str, service: Service) -> TransientErr
     status = error.status_code if isinstance(error, HttpResponseError) else None
     answer = " ".join(filter(None, [str(status or ""), error_code(error)])) or type(error).__name__
     if status in THROTTLED:
-        return Throttled(f"{who} is throttling requests ({answer})", retry_after=_retry_after(error))
+        return Throttled(f"{who} is throttling requests ({answer})", retry_after=_retry_after(error), status=status)
     if status in DENIED:
         return ServiceUnavailable(
             f"{who} denied access ({answer}); check the key in {setting}, or that the identity has the role Storage "
-            f"{service} Data Contributor on the account, and that the account's firewall admits the app"
+            f"{service} Data Contributor on the account, and that the account's firewall admits the app",
+            status=status,
         )
     if isinstance(error, ClientAuthenticationError):
         return ServiceUnavailable(
             f"{who}: sign-in failed ({_root_cause(error)}); check the key or the identity that {setting} names, or "
-            "sign in with `az login`"
+            "sign in with `az login`",
+            status=status,
         )
     if status == NOT_FOUND:
         return ServiceUnavailable(
             f"{who} did not find the resource ({answer}); check that {setting} names the right account, and that the "
-            f"identity may create missing resources (role Storage {service} Data Contributor)"
+            f"identity may create missing resources (role Storage {service} Data Contributor)",
+            status=status,
         )
     if isinstance(error, ServiceRequestError):
         return ServiceUnavailable(
@@ -82,7 +85,8 @@ def map_error(error: AzureError, setting: str, service: Service) -> TransientErr
             "and the network"
         )
     return ServiceUnavailable(
-        f"{who} returned an unexpected response ({answer}); check the account's health in the Azure portal"
+        f"{who} returned an unexpected response ({answer}); check the account's health in the Azure portal",
+        status=status,
     )
 
 

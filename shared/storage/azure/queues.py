@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable
-from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from azure.core.exceptions import HttpResponseError
@@ -14,7 +14,7 @@ from azure.storage.queue import QueueMessage, TextBase64EncodePolicy
 from shared.storage.azure.accounts import StorageAccount
 from shared.storage.azure.errors import Service, error_code
 from shared.storage.azure.lazy_create import LazyResource
-from shared.storage.base import QueueItem
+from shared.storage.base import BodyEncoding, QueueItem
 
 NEVER_EXPIRES = -1
 """The time to live of a message that does not expire. The service's default is seven days."""
@@ -33,7 +33,9 @@ class AzureQueue:
 
     def __init__(self, account: StorageAccount, name: str) -> None:
         # Received text is decoded here and not by the SDK: a message that is not base64 must not stop the others.
-        self._client = account.queues().get_queue_client(str(name), message_encode_policy=TextBase64EncodePolicy())
+        service = account.queues()
+        self._client = service.get_queue_client(str(name), message_encode_policy=TextBase64EncodePolicy())
+        self._without_encoding = service.get_queue_client(str(name))
         self._queue = LazyResource(account.setting, Service.QUEUE, self._client.create_queue)
         self._pool = account.pool
 
@@ -76,6 +78,27 @@ class AzureQueue:
                 if error_code(error) not in _STALE_RECEIPT:
                     raise
 
+    def renew(self, item: QueueItem, *, hidden_for: float) -> QueueItem | None:
+        """Hide a received message for longer. The service issues a new receipt."""
+        with self._queue.used():
+            try:
+                message = self._client.update_message(
+                    item.id, item.receipt, visibility_timeout=max(1, math.ceil(hidden_for))
+                )
+            except HttpResponseError as error:
+                if error_code(error) not in _STALE_RECEIPT:
+                    raise
+                return None
+            return replace(item, receipt=str(message.pop_receipt))
+
+    def forward(self, item: QueueItem, *, ttl: float) -> None:
+        """Put a message of another queue on this queue, byte for byte as it is there."""
+        if item.encoded is None:
+            self.put_many([item.body], ttl=ttl)
+            return
+        with self._queue.used():
+            self._without_encoding.send_message(item.encoded, time_to_live=max(1, math.ceil(ttl)))
+
     def length(self) -> int:
         """Return the approximate number of messages."""
         with self._queue.used():
@@ -83,13 +106,27 @@ class AzureQueue:
 
 
 def _to_item(message: QueueMessage) -> QueueItem:
-    text = str(message.content)
-    with suppress(ValueError):  # put manually, without base64: the reader of the message reports what is wrong
-        text = base64.b64decode(text, validate=True).decode("utf-8")
+    encoded = str(message.content or "")
+    body, encoding = _decode(encoded)
     return QueueItem(
         str(message.id),
         str(message.pop_receipt),
-        text,
+        body,
         message.dequeue_count or 1,
         message.inserted_on or datetime.now(UTC),
+        encoding,
+        encoded,
     )
+
+
+def _decode(encoded: str) -> tuple[str, BodyEncoding]:
+    """Return a message's text, or what is on the queue if that cannot be decoded."""
+    try:
+        # As Convert.FromBase64String of .NET, which the Functions host uses: white space is ignored.
+        data = base64.b64decode("".join(encoded.split()), validate=True)
+    except ValueError:
+        return encoded, BodyEncoding.NOT_BASE64
+    try:
+        return data.decode("utf-8"), BodyEncoding.TEXT
+    except UnicodeDecodeError:
+        return encoded, BodyEncoding.NOT_UTF8

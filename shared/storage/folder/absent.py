@@ -131,6 +131,16 @@ class AbsentQueue(_AbsentStore):
     def release(self, item: QueueItem, *, delay: float = 0) -> None:
         """Return: there is nothing to release."""
 
+    def renew(self, item: QueueItem, *, hidden_for: float) -> QueueItem | None:
+        """Return None."""
+        del item, hidden_for
+        return None
+
+    def forward(self, item: QueueItem, *, ttl: float) -> None:
+        """Raise `ServiceUnavailable`."""
+        del item, ttl
+        self._refuse()
+
     def length(self) -> int:
         """Return 0."""
         return 0

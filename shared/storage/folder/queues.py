@@ -67,6 +67,19 @@ class FolderQueue:
                 (time.time() + delay, int(item.id), item.receipt),
             )
 
+    def renew(self, item: QueueItem, *, hidden_for: float) -> QueueItem | None:
+        """Hide a received message for longer. The receipt, which names the owner, stays."""
+        with self._database.writing() as connection:
+            cursor = connection.execute(
+                "UPDATE messages SET visible = ? WHERE id = ? AND receipt = ?",
+                (time.time() + hidden_for, int(item.id), item.receipt),
+            )
+            return item if cursor.rowcount else None
+
+    def forward(self, item: QueueItem, *, ttl: float) -> None:
+        """Put a message of another queue on this queue."""
+        self.put_many([item.body], ttl=ttl)
+
     def length(self) -> int:
         """Return the number of messages."""
         with self._database.reading() as connection:
