@@ -18,7 +18,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -60,7 +60,7 @@ Ignores = Callable[[str], bool]
 """Returns whether a relative path is ignored. Its parts are separated by `/`, and a folder ends with `/`."""
 
 
-class PackageNotBuilt(Exception):  # noqa: N818
+class PackageNotBuilt(Exception):
     """The package cannot be built; the text says why."""
 
 
@@ -137,9 +137,7 @@ def install_locked() -> Path:
         command += ["--implementation", "cp", "--python-version", ".".join(map(str, PYTHON))]
         for platform in PLATFORMS:
             command += ["--platform", platform]
-        ran = subprocess.run([*command, "-r", str(lock)], capture_output=True, text=True, check=False)
-        if ran.returncode:
-            raise PackageNotBuilt(f"the packages of {lock.name} could not be installed:\n{ran.stderr[-2000:]}")
+        _run([*command, "-r", str(lock)], f"the packages of {lock.name} could not be installed")
 
     return _cached("locked", key, install)
 
@@ -197,7 +195,8 @@ def find_python() -> str:
         if candidate is None:
             continue
         check = [candidate, "-c", f"import sys; sys.exit(sys.version_info[:2] != {PYTHON})"]
-        if subprocess.run(check, capture_output=True, check=False).returncode == 0:
+        with suppress(PackageNotBuilt):
+            _run(check, "another version")
             return candidate
     raise PackageNotBuilt(
         f"{name} was not found: install it, or run make clean and make package PYTHON=/path/to/{name}"
@@ -244,11 +243,18 @@ def _compile(folder: Path, files: Iterable[Path]) -> None:
     script = "import py_compile, sys\nfor name in sys.stdin.read().splitlines(): py_compile.compile(name, dfile=name, "
     script += "doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
     names = "\n".join(sorted(path.as_posix() for path in files))
-    ran = subprocess.run(
-        [find_python(), "-c", script], input=names, cwd=folder, capture_output=True, text=True, check=False
-    )
+    _run([find_python(), "-c", script], "the bytecode could not be written", folder, names)
+
+
+def _run(command: list[str], failure: str, folder: Path = ROOT, text: str = "") -> None:
+    """Run a command of this script with a text as its standard input.
+
+    Raises:
+        PackageNotBuilt: it failed; with `failure` and the end of its output.
+    """
+    ran = subprocess.run(command, cwd=folder, input=text, capture_output=True, text=True, check=False)  # noqa: S603
     if ran.returncode:
-        raise PackageNotBuilt(f"the bytecode could not be written:\n{ran.stderr[-2000:]}")
+        raise PackageNotBuilt(f"{failure}:\n{ran.stderr[-2000:]}")
 
 
 def _cached(name: str, key: str, make: Callable[[Path], None]) -> Path:

@@ -41,7 +41,7 @@ NOT_RUN = {".pyi", ".pyx", ".pxd", ".c", ".h"}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class UnknownModule(Exception):  # noqa: N818
+class UnknownModule(Exception):
     """The SDK imports a module that it does not have: its structure is not the one that this module understands."""
 
 
@@ -59,6 +59,15 @@ class App:
     def imports(self) -> set[str]:
         """Return the modules that the app imports, those of functions included."""
         return {name for path in self.trees for name in self.imports_of(path)}
+
+    def imported_modules(self) -> set[str]:
+        """Return the modules that the app imports, without the names that it imports from them."""
+        return {
+            module
+            for path, tree in self.trees.items()
+            for node in ast.walk(tree)
+            for _, module in _imported(node, ".".join(path.parent.parts))
+        }
 
     def imports_of(self, path: Path) -> set[str]:
         """Return the modules that one file imports, those of functions included."""

@@ -7,6 +7,7 @@ other dependencies. Beside this file is a copy of `functions_host`, in place of 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import sys
 import threading
@@ -27,6 +28,7 @@ from shared.mailboxes.graph.client import GraphClient
 from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.requests import MailboxRequests, SubscriptionRequests
 from shared.mailboxes.oauth.token_cache import TokenCache
+from shared.observability.exporter import start
 from shared.storage.base import QueueName
 
 GRAPH = "office"
@@ -148,7 +150,7 @@ def send_every_request(built: App, message: str, webhook: str) -> list[str]:
         last = ("move", "delete", "delete_permanently")
         for name in [*sorted(_public(mail) - set(last)), *last]:
             method = getattr(mail, name)
-            send(method, link=f"{user}/messages?$top=1", folder=_folder(name))
+            send(method, link=f"{user}/mailFolders/inbox/messages?$top=1", folder=_folder(name))
             if name == "folders_named":
                 send(method, parent="inbox")
         values["subscription"] = send(subscriptions.create)["id"]
@@ -181,11 +183,19 @@ async def main(options: Mapping[str, Any]) -> None:
     webhook = f"http://127.0.0.1:{options['port']}/api/graph_webhook"
     sent = await asyncio.to_thread(send_every_request, app(), options["message"], webhook)
     server.shutdown()
+    for module in options["modules"]:
+        importlib.import_module(module)
     health = {name: app().health.get(name).last_error for name in app().settings.mailboxes}
     folders = {name: str(getattr(module, "__file__", None) or "") for name, module in sys.modules.items()}
     app().storage.close()
     engine.stop()
-    report = {"functions": functions.counts, "requests": sent, "errors": health, "files": folders, "path": sys.path}
+    report = {
+        "functions": functions.counts,
+        "requests": sent,
+        "errors": health,
+        "files": folders,
+        "exports": start(None),
+    }
     print("REPORT " + json.dumps(report))
 
 
