@@ -80,7 +80,7 @@ lock:
 	@PYTHON="$(PYTHON)" tools/lock.sh $(if $(UPGRADE),--upgrade)
 
 clean:
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf .venv .tools .python_packages .mypy_cache .ruff_cache .pytest_cache *.egg-info
 
 .venv/stamp: requirements-dev.txt pyproject.toml
 	@tools/venv.sh "$(PYTHON)" && touch $@

@@ -132,7 +132,7 @@ def install_locked() -> Path:
     key = _digest([lock.read_bytes(), repr((PYTHON, PLATFORMS)).encode()])
 
     def install(folder: Path) -> None:
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
+        command = [find_python(), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
         command += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--target", str(folder)]
         command += ["--implementation", "cp", "--python-version", ".".join(map(str, PYTHON))]
         for platform in PLATFORMS:
@@ -198,9 +198,7 @@ def find_python() -> str:
         with suppress(PackageNotBuilt):
             _run(check, "another version")
             return candidate
-    raise PackageNotBuilt(
-        f"{name} was not found: install it, or run make clean and make package PYTHON=/path/to/{name}"
-    )
+    raise PackageNotBuilt(f"{name} was not found: install it (the package has bytecode for this version)")
 
 
 def _prune(folder: Path) -> None:
@@ -214,7 +212,8 @@ def _prune(folder: Path) -> None:
     kept: set[Path] = set()
     for distribution in prune.installed_distributions(site):
         if canonicalize_name(distribution.metadata["Name"]) in needed:
-            files = {Path(str(file)) for file in distribution.files or []}
+            # Scripts are outside the folder: `../../bin/…`.
+            files = {Path(str(file)) for file in distribution.files or [] if ".." not in file.parts}
             kept |= {file for file in files if file.parts[0] != prune.SDK or file in reachable}
     kept = {path for path in kept if path.suffix not in prune.NOT_RUN and (locked / path).is_file()}
     started = prune.imported_at_start(app, site, [WORKER_ENGINE])

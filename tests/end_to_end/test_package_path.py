@@ -22,7 +22,7 @@ from tests.servers.azurite import free_ports
 from tests.servers.dovecot import Dovecot
 from tests.servers.graph import STATE_KEY, Graph
 from tests.servers.mail import plain_mail
-from tools.package import ROOT, SITE_PACKAGES, WORKER_ENGINE, app_files, build, dependencies, find_python
+from tools.package import PYTHON, ROOT, SITE_PACKAGES, WORKER_ENGINE, app_files, build, dependencies, find_python
 from tools.prune import App
 
 DRIVER = Path(__file__).with_name("package_driver.py")
@@ -133,7 +133,7 @@ def test_the_package_alone_drains_and_routes_imap_pop3_and_graph(
 
     # Nothing but the package, the driver and the standard library was imported.
     here = {str(package.app), str(tmp_path / "host")}
-    library = Path(json.__file__).parents[1].name
+    library = f"python{PYTHON[0]}.{PYTHON[1]}"
     foreign = {
         name: file
         for name, file in report["files"].items()
