@@ -20,7 +20,7 @@ help:
 	@echo "make bench      Measure throughput, also of comparable libraries"
 	@echo "make docs       Generate docs/schemas, docs/examples and docs/reference/settings.md"
 	@echo "make fuzz       Fuzz the parser for a minute; set FUZZ_SECONDS=1800 for longer"
-	@echo "make package    Build the package that azd and func deploy: .tools/package.zip"
+	@echo "make package    Build .python_packages, which azd and func deploy with the app, and .tools/package.zip"
 	@echo "make lock       Write requirements*.txt from pyproject.toml; UPGRADE=1 takes the newest versions"
 	@echo "make servers    Install the servers that the tests need"
 	@echo "make clean      Delete the virtual environment, tools and caches"
@@ -71,7 +71,7 @@ servers:
 	} >.tools/checkov.log 2>&1 || { tail -n 20 .tools/checkov.log >&2; rm -rf .tools/checkov; exit 1; }
 	@touch $@
 
-# The package that azd and func send, for inspection.
+# The pruned dependencies, and the package as azd and func send it. Needs Python 3.13; no compiler.
 package: .venv/stamp
 	@$(BIN)/python -m tools.package .tools/package.zip
 
@@ -80,7 +80,7 @@ lock:
 	@PYTHON="$(PYTHON)" tools/lock.sh $(if $(UPGRADE),--upgrade)
 
 clean:
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf .venv .tools .python_packages .mypy_cache .ruff_cache .pytest_cache *.egg-info
 
 .venv/stamp: requirements-dev.txt pyproject.toml
 	@tools/venv.sh "$(PYTHON)" && touch $@
