@@ -17,6 +17,7 @@ from shared.routing.model import (
     ANY_RECIPIENT,
     Decision,
     EnvelopeHint,
+    FailedCondition,
     Match,
     Matched,
     Route,
@@ -39,6 +40,9 @@ AS_ASKED_FOR: Final = ("x-original-to", "envelope-to", "x-envelope-to", RECEIVED
 
 AS_DELIVERED: Final = "delivered-to"
 """The header with the recipient as it was after aliases were expanded (Postfix: local(8), virtual(8))."""
+
+AMBIGUOUS_SENDER: Final = "(From has more than one reading)"
+"""Listed with the senders of a message whose From is not well-formed: it matches no SENDERS."""
 
 Group = Sequence[EnvelopeHint]
 """The recipients of one header, or of several with one name above the same `Received`."""
@@ -237,8 +241,30 @@ def _as_set(patterns: tuple[str, ...]) -> frozenset[str]:
 
 def first_failed_condition(route: Route, mail: RoutingInput) -> str | None:
     """Return a sentence that names the first condition of a route that does not hold; None if all hold."""
+    return next((f"{setting} does not hold" for setting, holds in _conditions(route, mail) if not holds), None)
+
+
+def failed_conditions(route: Route, mail: RoutingInput) -> list[FailedCondition]:
+    """Return every condition of a route that does not hold, with the message's values, for people."""
+    wanted_and_actual: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+        "SENDERS": (route.senders, (*mail.senders, *(() if mail.senders_well_formed else (AMBIGUOUS_SENDER,)))),
+        "RECIPIENTS": (route.recipients, (*mail.to, *mail.cc)),
+        "SUBJECT_WORDS": (route.subject_words, (mail.subject,) if mail.subject else ()),
+        "ATTACHMENT_TYPES": (route.attachment_types, sorted(mail.extensions)),
+        "IMPORTANT": (("true",), ("false",)),
+        "FOLDERS": (route.folders, (mail.folder,)),
+    }
+    return [
+        FailedCondition(setting, *map(tuple, wanted_and_actual[setting]))
+        for setting, holds in _conditions(route, mail)
+        if not holds
+    ]
+
+
+def _conditions(route: Route, mail: RoutingInput) -> tuple[tuple[str, bool], ...]:
+    """Return whether each condition of a route holds, by the setting's name."""
     words, types = route.subject_words, route.attachment_types
-    checks = (
+    return (
         ("SENDERS", not route.senders or (mail.senders_well_formed and match_all(route.senders, mail.senders))),
         ("RECIPIENTS", not route.recipients or matching_pattern(route.recipients, (*mail.to, *mail.cc)) is not None),
         ("SUBJECT_WORDS", not words or _word_pattern(words).search(mail.subject) is not None),
@@ -246,7 +272,6 @@ def first_failed_condition(route: Route, mail: RoutingInput) -> str | None:
         ("IMPORTANT", not route.important or mail.important),
         ("FOLDERS", _matches_folder(mail.folder, route.folders)),
     )
-    return next((f"{setting} does not hold" for setting, holds in checks if not holds), None)
 
 
 @lru_cache(maxsize=1024)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from mailroom_cli.commands.explain import ExplainOptions, explain
+from mailroom_cli.commands.explain_text import describe
 from mailroom_cli.commands.replay import ReplayOptions, ReplayResult, replay
 from shared.bootstrap import App
 from shared.queue_messages import Poll, PollReason, RouteRequest
@@ -70,6 +72,11 @@ class ReplayFixture(Holding):
     ) -> ReplayResult:
         """Request replays, and leave them on the queue."""
         return replay(self.app(settings, stores), ReplayOptions(records=records, **wanted), lambda _done, _of: None)
+
+    def explain(self, settings: Mapping[str, str], target: object, mailbox: str | None = None) -> list[str]:
+        """Return the lines in which the command explains a file, an id or a path."""
+        explanations = explain(self.app(settings), str(target), ExplainOptions(mailbox), bytes)
+        return list(describe(self.stores, explanations))
 
     def take_route_requests(self) -> list[RouteRequest]:
         """Return the route requests on the queue, and empty it."""
