@@ -72,6 +72,11 @@ def path_in_store(app: App, text: str) -> str:
     return (path or text).lstrip("/")
 
 
+def is_in_folder(app: App, text: str) -> bool:
+    """Return whether a text is a path within the store's folder."""
+    return bool(_without_folder(app.settings.mail_storage, text.strip()))
+
+
 def is_stored_path(path: str) -> bool:
     """Return whether a path in the container names a stored message, or is the beginning of such a path."""
     return path.startswith(STORED_PREFIXES)

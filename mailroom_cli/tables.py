@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
+from rich.segment import Segment, Segments
 from rich.text import Text
 
 _GAP: Final = 2
@@ -45,7 +46,8 @@ def print_table(console: Console, columns: Sequence[Column], rows: Iterable[Sequ
     texts = [[" ".join(text.split()) for text in row] for row in rows]
     if not console.is_terminal:
         for row in ([column.heading for column in columns], *texts):
-            console.print(Text("\t".join(row).rstrip("\t")), soft_wrap=True)
+            # Not a `Text`, whose tabs are printed as spaces.
+            console.print(Segments([Segment("\t".join(row).rstrip("\t"))], new_lines=True), soft_wrap=True)
         return
     widths = _widths(columns, texts, console.width)
     for number, row in enumerate([[column.heading for column in columns], *texts]):

@@ -24,7 +24,7 @@ from shared.errors import ConfigurationError, MessageMissing, MessageUnreadable
 from shared.mime.parser import Message, parse
 from shared.operations.replay import ReplayRequests
 from shared.operations.search import ArrivalOutcome, find_by_id, is_id, outcome_of, parse_id
-from shared.receipts import Receipt, State
+from shared.receipts import TRUNCATED, Receipt, State
 from shared.routing.decision import decide, failed_conditions
 from shared.routing.fingerprints import Fingerprint, fingerprints
 from shared.routing.model import ANY_RECIPIENT, Decision, FailedCondition, Match, RoutingInput
@@ -196,7 +196,7 @@ class ExplainedRouting:
         mailbox: the mailbox's name.
         folder: the folder in which the message is, or would arrive.
         outcome: the outcome; None: it is not routed until `errors` are corrected.
-        errors: errors in the mailbox's settings or routes.
+        errors: errors in the mailbox's settings or routes, or that the raw message is missing.
         detail: the reason why it is unhandled or blocked, as a sentence.
         envelope_recipients: envelope recipients, by address the header that names it.
         matches: recipients that a route takes.
@@ -271,7 +271,7 @@ def explain(app: App, target: str, options: ExplainOptions, read_stdin: Callable
     if target == "-":
         return [_explain_file(app, read_stdin(), options)]
     path = path_in_store(app, target)
-    if is_stored_path(path) and not (path == target and Path(target).is_file()):
+    if is_stored_path(path) and (is_in_folder(app, target) or not Path(target).is_file()):
         receipts = _receipts_at(app.storage, path)
     elif is_id(target) and not Path(target).is_file():
         receipts = find_by_id(app.storage.records, parse_id(target))
@@ -286,7 +286,9 @@ def to_json_line(explanation: Explanation) -> str:
     if fields["message"] is not None:
         fields["message"] = {name.rstrip("_"): value for name, value in fields["message"].items()}
     for routing in fields["now"]:
-        routing["envelope_recipients"] = dict(routing["envelope_recipients"])
+        routing["envelope_recipients"] = [
+            {"address": address, "header": header} for address, header in routing["envelope_recipients"]
+        ]
     return escape_json_line(json.dumps(fields, ensure_ascii=False, default=format_time))
 
 
@@ -312,12 +314,18 @@ def _receipts_at(storage: Storage, path: str) -> list[Receipt]:
     folder = re.match(r"messages/[0-9a-f]{2}/([0-9a-f]{64})(?:/|$)", path)
     if folder is not None:
         return find_by_id(storage.records, folder[1])
-    paths = [path] if storage.blobs.exists(path) else list(storage.blobs.list(path))
-    names = sorted({message_in_path(item) for item in paths})
-    if not names:
+    if {"", ".", ".."} & {*path.split("/")[:-1]}:
+        raise ConfigurationError(f"{path} is not the path of a stored message")
+    paths: list[str] = []
+    for item in storage.blobs.list(path):
+        if item == path:
+            paths = [item]
+            break
+        paths.append(item)
+        if message_in_path(item) != message_in_path(paths[0]):
+            raise ConfigurationError(f"{path} is the beginning of several messages' paths; give more of it")
+    if not paths:
         raise MessageMissing(f"there is nothing at {path}")
-    if len(names) > 1:
-        raise ConfigurationError(f"{path} is the beginning of {len(names)} messages' paths; give more of it")
     # An arrival may have several results; two arrivals of one message may have records.
     arrivals = {record.arrival for item in paths if (record := ReplayRequests(storage, utc_now).read_record(item))}
     records = storage.records.get_many(Table.RECEIPTS, sorted(arrivals)).values()
@@ -343,12 +351,15 @@ def _explain_arrival(app: App, receipt: Receipt, options: ExplainOptions) -> Exp
         return Explanation(id_, None, happened, ())
     mailbox, folder = options.mailbox or receipt.mailbox, options.folder or receipt.folder
     is_elsewhere = (mailbox, folder) != (receipt.mailbox, receipt.folder)
-    with open_raw(app.storage.blobs, receipt.message, size=receipt.size) as data:
-        message = parse(data)
-        # Elsewhere it would be a new arrival, which has no results and claims of its own.
-        place = replace(receipt, mailbox=mailbox, folder=folder, outcomes={}, arrival="") if is_elsewhere else receipt
-        routing = _explain_routing(app, message, place)
-        return Explanation(id_, _summary(message, receipt.message), happened, (routing,))
+    # Elsewhere it would be a new arrival, which has no results and claims of its own.
+    place = replace(receipt, mailbox=mailbox, folder=folder, outcomes={}, arrival="") if is_elsewhere else receipt
+    try:
+        with open_raw(app.storage.blobs, receipt.message, size=receipt.size) as data:
+            message = parse(data)
+            routing = _explain_routing(app, message, place)
+            return Explanation(id_, _summary(message, receipt.message), happened, (routing,))
+    except MessageMissing as error:
+        return Explanation(id_, None, happened, (ExplainedRouting(mailbox, folder, None, (str(error),)),))
 
 
 def _summary(message: Message, id_: str) -> MessageSummary:
@@ -422,6 +433,8 @@ def _recipients(
             yield RecipientHistory(
                 recipient, outcome, duplicate_of=_duplicate_of(detail, original, by=by, result=result)
             )
+        elif recipient == TRUNCATED:
+            yield RecipientHistory(recipient, outcome, detail=text)
         else:
             yield RecipientHistory(recipient, outcome, detail=detail or None)
 
@@ -481,7 +494,7 @@ def _outcome_and_detail(
     if decision.blocked_by is not None:
         return "blocked", f"BLOCKED_SENDERS has {decision.blocked_by}; From has {', '.join(mail.senders)}"
     if decision.unhandled is not None:
-        return "unhandled", f"{decision.unhandled.value}: {decision.unhandled.detail}"
+        return "unhandled", decision.unhandled.detail
     return ("duplicate" if all(match.duplicate_of for match in matches) else "routed"), None
 
 

@@ -68,8 +68,10 @@ class _Describer:
     ids: ShortIds
 
     def lines(self, explanation: Explanation, *, with_headers: bool) -> Iterator[str]:
-        noun = "arrival" if explanation.happened and explanation.message is None else "message"
-        yield f"{noun} {self.ids.short(explanation.id)}" + ("" if with_headers else ", which arrived again")
+        noun = "arrival" if explanation.happened and explanation.happened.arrival == explanation.id else "message"
+        again = "" if with_headers else " arrived again"
+        outcome = f": {explanation.happened.outcome}" if explanation.happened else ""
+        yield f"{noun} {self.ids.short(explanation.id)}{again}{outcome}"
         if explanation.message is not None and with_headers:
             yield from self._message(explanation.message)
         if explanation.happened is not None:
@@ -98,7 +100,7 @@ class _Describer:
 
     def _happened(self, history: ArrivalHistory, id_: str) -> Iterator[str]:
         yield ""
-        yield f"what happened: {history.outcome}"
+        yield "what happened"
         if history.outcome in ("oversized", "unreadable"):
             yield f"  listed {_format(history.stored)} in mailbox {history.mailbox}, folder {history.folder}"
         else:
@@ -125,21 +127,20 @@ class _Describer:
         if item.result is not None:
             yield f"  {recipient}: a result of route {item.route}"
             yield f"    {self.ids.shorten(item.result)}" + ("" if item.exists else " (it no longer exists)")
-        elif item.outcome == "duplicate":
-            yield f"  {recipient}: {self._original(item.duplicate_of)}"
+        elif item.duplicate_of is not None:
+            first, *rest = self._original(item.duplicate_of)
+            yield f"  {recipient}: {first}"
+            yield from (f"  {line}" for line in rest)
         elif item.detail is not None and item.outcome != "unhandled":
             yield f"  {item.outcome} by {item.detail}" if item.outcome == "blocked" else f"  {recipient}: {item.detail}"
 
-    def _original(self, original: DuplicateOf | None) -> str:
-        if original is None:
-            return "not a duplicate of another message"
-        message = self.ids.short(original.message or original.arrival)
-        text = f"a duplicate of {'message' if original.message else 'erased arrival'} {message}"
-        if original.by is not None:
-            text += f", by {SAME.get(original.by, original.by)}"
+    def _original(self, original: DuplicateOf) -> Iterator[str]:
+        """Yield what a message is a duplicate of, and where the original is."""
+        noun = "message" if original.message else "the erased arrival"
+        by = f", by {SAME.get(original.by, original.by)}" if original.by else ""
+        yield f"a duplicate of {noun} {self.ids.short(original.message or original.arrival)}{by}"
         if original.mailbox is not None and original.stored is not None:
-            text += f" (mailbox {original.mailbox}, {_format(original.stored)})"
-        return text
+            yield f"  which arrived in mailbox {original.mailbox}, {_format(original.stored)}"
 
     def _routing(self, routing: ExplainedRouting) -> Iterator[str]:
         if routing.outcome is None:
@@ -162,7 +163,7 @@ class _Describer:
                 f"  {len(routing.unserved)} recipients beyond MAX_RECIPIENTS get no result, such as "
                 f"{routing.unserved[0]}"
             )
-        yield f"  outcome: {routing.outcome}" + (f", {routing.detail}" if routing.detail else "")
+        yield f"  outcome: {routing.outcome}" + (f"; {routing.detail}" if routing.detail else "")
 
     def _attempt(self, attempt: ExplainedAttempt) -> Iterator[str]:
         address = "any recipient" if attempt.address == ANY_RECIPIENT else attempt.address
@@ -186,7 +187,7 @@ class _Describer:
         if match.has_result and match.result is not None:
             yield f"    has its result already: {self.ids.shorten(match.result)}"
         elif match.duplicate_of is not None:
-            yield f"    {self._original(match.duplicate_of)}"
+            yield from (f"    {line}" for line in self._original(match.duplicate_of))
         elif match.result is not None:
             yield "    not a duplicate of another message"
             yield f"    stored as {self.ids.shorten(match.result)}"

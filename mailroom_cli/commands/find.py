@@ -90,8 +90,7 @@ def show_lines(storage: Storage, receipts: Sequence[Receipt], console: Console) 
         (
             ids.short(display_id(receipt)),
             f"{receipt.stored_at:{time_format}}",
-            sender_text(receipt),
-            receipt.subject,
+            *_sender_and_subject(storage, receipt),
             outcome_of(receipt),
             ", ".join(routes_of(receipt)),
         )
@@ -103,6 +102,18 @@ def show_lines(storage: Storage, receipts: Sequence[Receipt], console: Console) 
         console.print()
     for error in errors:
         console.print(Text(error), soft_wrap=True)
+
+
+def _sender_and_subject(storage: Storage, receipt: Receipt) -> tuple[str, str]:
+    """Return an arrival's senders and subject. Of an unreadable message, they are as its server lists them."""
+    if receipt.state is not State.UNREADABLE:
+        return sender_text(receipt), receipt.subject
+    path = skipped_path("unreadable", receipt.mailbox, receipt.stored_at, receipt.arrival)
+    try:
+        listed = json.loads(storage.blobs.read(path) or b"{}").get("message") or {}
+        return str(listed["from"] or ""), str(listed["subject"] or "")
+    except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
+        return "", ""
 
 
 def sender_text(receipt: Receipt) -> str:

@@ -13,6 +13,7 @@ from mailroom_cli.commands.explain import ExplainOptions, explain
 from mailroom_cli.commands.explain_text import describe
 from mailroom_cli.commands.replay import ReplayOptions, ReplayResult, replay
 from shared.bootstrap import App
+from shared.clock import Now, utc_now
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName, Storage, Table
 from tests.end_to_end.command import opened
@@ -47,11 +48,14 @@ class ReplayFixture(Holding):
     def __init__(self, storage: str) -> None:
         self.storage = storage
         super().__init__(opened(storage))
+        self.now: Now = utc_now
         self.servers = {"support": MemoryServer(), "office": MemoryServer()}
 
     def app(self, settings: Mapping[str, str], stores: Storage | None = None) -> App:
         read = settings_for(self.storage, routes(**settings))
-        return app_on(read, lambda mailbox: self.servers[mailbox.name].open(), stores=stores or self.stores)
+        return app_on(
+            read, lambda mailbox: self.servers[mailbox.name].open(), stores=stores or self.stores, now=self.now
+        )
 
     def poll_and_route(self, settings: Mapping[str, str], *messages: bytes, mailbox: str = "support") -> App:
         """Deliver messages, collect them, and route them by these routes."""

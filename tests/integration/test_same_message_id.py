@@ -453,6 +453,9 @@ def test_find_and_explain_show_messages_with_the_same_message_id(world: ReplayFi
     file = tmp_path / "third.eml"
     file.write_bytes(letter("a third body"))
     lines = [line for line in world.explain(SALES, file, "office") if "the same Message-ID" in line]
-    assert [identity(letter(body))[:8] in line for body, line in zip((FORGED, GENUINE), lines, strict=True)] == [True, True]
+    assert [identity(letter(body))[:8] in line for body, line in zip((FORGED, GENUINE), lines, strict=True)] == [
+        True,
+        True,
+    ]
     file.write_bytes(letter(FOOTER))
     assert not [line for line in world.explain(SALES, file, "office") if "stored as" in line]
