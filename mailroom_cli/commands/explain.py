@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from mailroom_cli.ids import is_stored_path, path_in_store
+from mailroom_cli.ids import is_in_folder, is_stored_path, path_in_store
 from mailroom_cli.terminal import escape_json_line
 from shared.bootstrap import App
 from shared.clock import utc_now
