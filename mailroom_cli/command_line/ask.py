@@ -64,17 +64,13 @@ def find(
         str, typer.Option(metavar="WHEN", help="Stored until then, written likewise; a day counts to its end.")
     ] = "",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Largest number of messages to show.")] = 100,
-    long: Annotated[
-        bool, typer.Option("--long", metavar="", help="Show paths, claims and all other properties.")
-    ] = False,
+    long: Annotated[bool, typer.Option("--long", help="Show paths, claims and all other properties.")] = False,
     as_json: AsJson = False,
     settings: Settings = DEFAULT_FILE,
 ) -> None:
     """List messages with their outcomes, one line for each arrival, the newest last.
 
     Exit status 1 if no message matches.
-
-    Example: mailroom find --sender ann@customer.example --since yesterday
     """
     from mailroom_cli.app_context import open_app, require_store  # noqa: PLC0415
     from mailroom_cli.commands.find import find_newest, histories_of, show, show_lines, to_json_line  # noqa: PLC0415
@@ -173,10 +169,7 @@ def explain(
     as_json: AsJson = False,
     settings: Settings = DEFAULT_FILE,
 ) -> None:
-    """Show what happened to a message, how it would be routed now, and why; store nothing.
-
-    Example: mailroom explain 26fb03a6
-    """
+    """Show what happened to a message, how it would be routed now, and why; store nothing."""
     from mailroom_cli.app_context import missing_store_lines, open_app  # noqa: PLC0415
     from mailroom_cli.commands.explain import ExplainOptions, to_json_line  # noqa: PLC0415
     from mailroom_cli.commands.explain import explain as explain_message  # noqa: PLC0415
@@ -186,6 +179,8 @@ def explain(
     with plain_errors(), open_app(settings, create=False) as app:
         for line in missing_store_lines(app.settings.mail_storage):
             say(line, err=True)
-        explanations = explain_message(app, message, options, typer.get_binary_stream("stdin").read)
+        explanations, omitted = explain_message(app, message, options, typer.get_binary_stream("stdin").read)
         for line in map(to_json_line, explanations) if as_json else describe(app.storage, explanations):
             say(line)
+    if omitted:
+        say(f"{omitted} older arrivals of this message are not shown; `find --id` lists them", err=True)

@@ -26,19 +26,16 @@ def replay(
     ] = None,
     mailbox: Annotated[str | None, typer.Option(metavar="NAME", help="Only messages of this mailbox.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="List the messages and their new outcomes; change nothing.")
+        bool, typer.Option("--dry-run", help="List the messages and their new outcomes; change nothing.")
     ] = False,
     reissue: Annotated[
         bool,
-        typer.Option("--reissue", metavar="", help="RECORD is a result: write a new result that replaces it."),
+        typer.Option("--reissue", help="RECORD is a result: write a new result that replaces it."),
     ] = False,
     as_json: AsJson = False,
     settings: Settings = DEFAULT_FILE,
 ) -> None:
-    """Route unhandled, failed, duplicate or blocked messages again with the current routes.
-
-    Example: mailroom replay 26fb03a6 --dry-run
-    """
+    """Route unhandled, failed, duplicate or blocked messages again with the current routes."""
     from mailroom_cli.app_context import missing_store_lines, open_app  # noqa: PLC0415
     from mailroom_cli.commands.replay import ReplayOptions, show  # noqa: PLC0415
     from mailroom_cli.commands.replay import replay as request_replay  # noqa: PLC0415
@@ -84,17 +81,13 @@ def forget(
             help="Id of a message, key of an arrival, or a person's address: all mail from or to it.",
         ),
     ],
-    yes: Annotated[
-        bool, typer.Option("--yes", metavar="", help="Erase; without it, only list what would be erased.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Erase; without it, only list what would be erased.")] = False,
     as_json: AsJson = False,
     settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Erase a message, or all mail from and to a person: raw messages, results and records.
 
     Without --yes, list what would be erased and change nothing.
-
-    Example: mailroom forget ann@customer.example
     """
     from mailroom_cli.app_context import open_app, require_store  # noqa: PLC0415
     from mailroom_cli.commands.forget import check_target, refusals, show, to_json_line  # noqa: PLC0415

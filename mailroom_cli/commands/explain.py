@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -245,7 +246,9 @@ class ExplainOptions:
     folder: str | None = None
 
 
-def explain(app: App, target: str, options: ExplainOptions, read_stdin: Callable[[], bytes]) -> list[Explanation]:
+def explain(
+    app: App, target: str, options: ExplainOptions, read_stdin: Callable[[], bytes]
+) -> tuple[list[Explanation], int]:
     """Explain a message: what happened to it if it is stored, and what would happen now.
 
     Args:
@@ -255,7 +258,8 @@ def explain(app: App, target: str, options: ExplainOptions, read_stdin: Callable
         read_stdin: returns the raw message for `-`.
 
     Returns:
-        An explanation of the file, or of each arrival of the stored message, the newest last.
+        An explanation of the file, or of each of the newest `MAX_ARRIVALS` arrivals of the stored message, the newest
+        last; and the number of its other arrivals.
 
     Raises:
         ConfigurationError: the target is not a file, an id or a path, or the settings have no such mailbox.
@@ -269,15 +273,16 @@ def explain(app: App, target: str, options: ExplainOptions, read_stdin: Callable
             f"{', '.join(app.settings.mailboxes) or 'none'}"
         )
     if target == "-":
-        return [_explain_file(app, read_stdin(), options)]
+        return [_explain_file(app, read_stdin(), options)], 0
     path = path_in_store(app, target)
     if is_stored_path(path) and (is_in_folder(app, target) or not Path(target).is_file()):
         receipts = _receipts_at(app.storage, path)
     elif is_id(target) and not Path(target).is_file():
         receipts = find_by_id(app.storage.records, parse_id(target))
     else:
-        return [_explain_file(app, _read_file(target), options)]
-    return [_explain_arrival(app, receipt, options) for receipt in receipts[-MAX_ARRIVALS:]]
+        return [_explain_file(app, _read_file(target), options)], 0
+    newest = receipts[-MAX_ARRIVALS:]
+    return [_explain_arrival(app, receipt, options) for receipt in newest], len(receipts) - len(newest)
 
 
 def to_json_line(explanation: Explanation) -> str:
@@ -532,14 +537,14 @@ def _from_claim(storage: Storage, claim: Claim) -> DuplicateOf:
 def _explain_tried(decision: Decision, mail: RoutingInput, table: RouteTable) -> Iterator[ExplainedAttempt]:
     near_misses = NearMisses(table)
     routes = {route.name: route for route in table.routes}
+    conditions = cache(lambda name: tuple(failed_conditions(routes[name], mail)) if name in routes else ())
     for tried in decision.tried:
-        route = routes.get(tried.route or "")
         has_no_route = tried.route is None and tried.address != ANY_RECIPIENT and not table.is_primary(tried.address)
         yield ExplainedAttempt(
             tried.address,
             tried.route,
             tried.reason,
-            () if route is None else tuple(failed_conditions(route, mail)),
+            conditions(tried.route),
             tuple(near_misses.find(tried.address)) if has_no_route else (),
         )
 

@@ -29,6 +29,9 @@ MAX_LINES: Final = 100
 MAX_VALUES: Final = 5
 """Values of a condition that are printed; `--json` has all of them."""
 
+MAX_VALUE_LENGTH: Final = 200
+"""Characters of a value that are printed."""
+
 SAME: Final[Mapping[str, str]] = {
     FingerprintKind.RAW: "the same bytes",
     FingerprintKind.CONTENT: "the same content",
@@ -86,7 +89,7 @@ class _Describer:
         for label, addresses in (("from", message.from_), ("to", message.to), ("cc", message.cc)):
             if addresses or label != "cc":
                 yield f"  {label + ':':<9}{_list(addresses)}"
-        yield f"  subject: {searchable_subject(message.subject)}"
+        yield f"  subject: {searchable_subject(message.subject)[:MAX_VALUE_LENGTH]}"
         sent = _format(message.sent) if message.sent else "unknown"
         yield f"  sent:    {sent}; {message.attachments} attachments"
         if message.automatic is not None:
@@ -199,7 +202,7 @@ class _Describer:
 def _list(values: Sequence[str], *, separator: str = ", ", none: str = "none") -> str:
     """Return some values as text, with the number of the others."""
     more = f" and {len(values) - MAX_VALUES} more" if len(values) > MAX_VALUES else ""
-    return separator.join(values[:MAX_VALUES]) + more if values else none
+    return separator.join(value[:MAX_VALUE_LENGTH] for value in values[:MAX_VALUES]) + more if values else none
 
 
 def _format(time: datetime) -> str:

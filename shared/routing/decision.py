@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache, partial
+from itertools import chain, islice
 from typing import Final
 
 from shared.routing.model import (
@@ -29,6 +30,9 @@ from shared.routing.route_table import Candidate, RouteTable, TrustPolicy
 
 MAX_TRIED = 1000
 """The maximum number of entries in `Decision.tried`: a message may name a hundred thousand addresses."""
+
+MAX_VALUES: Final = 100
+"""Values that a failed condition lists, of the route's and of the message's."""
 
 ALIAS_RANKS: Final = 3
 """Ranks of delivery headers that may name an alias of the mailbox: DELIVERY_FIELDS, X-Original-To, Delivered-To."""
@@ -245,19 +249,23 @@ def first_failed_condition(route: Route, mail: RoutingInput) -> str | None:
 
 
 def failed_conditions(route: Route, mail: RoutingInput) -> list[FailedCondition]:
-    """Return every condition of a route that does not hold, with the message's values, for people."""
-    wanted_and_actual: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-        "SENDERS": (route.senders, (*mail.senders, *(() if mail.senders_well_formed else (AMBIGUOUS_SENDER,)))),
-        "RECIPIENTS": (route.recipients, (*mail.to, *mail.cc)),
+    """Return every condition of a route that does not hold, with at most `MAX_VALUES` of its and the message's values.
+
+    For people: a message may name a hundred thousand recipients.
+    """
+    ambiguous = () if mail.senders_well_formed else (AMBIGUOUS_SENDER,)
+    wanted_and_actual: Mapping[str, tuple[Sequence[str], Iterable[str]]] = {
+        "SENDERS": (route.senders, chain(ambiguous, mail.senders)),
+        "RECIPIENTS": (route.recipients, chain(mail.to, mail.cc)),
         "SUBJECT_WORDS": (route.subject_words, (mail.subject,) if mail.subject else ()),
         "ATTACHMENT_TYPES": (route.attachment_types, sorted(mail.extensions)),
         "IMPORTANT": (("true",), ("false",)),
         "FOLDERS": (route.folders, (mail.folder,)),
     }
+    failed = ((*wanted_and_actual[setting], setting) for setting, holds in _conditions(route, mail) if not holds)
     return [
-        FailedCondition(setting, *map(tuple, wanted_and_actual[setting]))
-        for setting, holds in _conditions(route, mail)
-        if not holds
+        FailedCondition(setting, tuple(islice(wanted, MAX_VALUES)), tuple(islice(actual, MAX_VALUES)))
+        for wanted, actual, setting in failed
     ]
 
 

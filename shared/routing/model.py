@@ -192,8 +192,8 @@ class FailedCondition:
 
     Attributes:
         setting: the condition's name in the route's settings, such as `SENDERS`.
-        wanted: the values in the setting.
-        actual: the values of the message.
+        wanted: the first values in the setting.
+        actual: the first values of the message.
     """
 
     setting: str

@@ -219,6 +219,20 @@ def test_explain_shows_errors_in_routes_and_a_missing_raw_message(world: Operato
     assert "has a receipt and no raw bytes" in text
 
 
+def test_explain_shows_the_newest_arrivals_of_a_message(
+    world: OperatorFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailroom_cli.commands.explain.MAX_ARRIVALS", 2)
+    data = letter("sales@example.com")
+    for mailbox in ("support", "office", "support"):
+        world.poll_and_route(BOTH, data, mailbox=mailbox)
+    ran = world.run("explain", identity(data), settings=BOTH)
+    assert ran.stdout.count("what happened") == 2
+    assert ran.stdout.count("subject: 1") == 1, "the same headers"
+    assert f"message {identity(data)[:8]} arrived again: duplicate" in ran.stdout
+    assert "1 older arrivals of this message are not shown" in ran.stderr
+
+
 def test_explain_prints_a_bounded_number_of_lines_without_controls(world: OperatorFixture) -> None:
     many = ", ".join(f"{number}@elsewhere.example" for number in range(2000))
     data = letter(many).replace(b"Subject: 1", b"Subject: =?utf-8?q?a=0Aoutcome:_routed=1B[2J?=")

@@ -79,7 +79,7 @@ class ReplayFixture(Holding):
 
     def explain(self, settings: Mapping[str, str], target: object, mailbox: str | None = None) -> list[str]:
         """Return the lines in which the command explains a file, an id or a path."""
-        explanations = explain(self.app(settings), str(target), ExplainOptions(mailbox), bytes)
+        explanations, _ = explain(self.app(settings), str(target), ExplainOptions(mailbox), bytes)
         return list(describe(self.stores, explanations))
 
     def take_route_requests(self) -> list[RouteRequest]:
