@@ -19,6 +19,7 @@ from mailroom_cli.commands.explain import (
 )
 from mailroom_cli.ids import ShortIds
 from shared.receipts import searchable_subject
+from shared.routing.decision import MAX_VALUES
 from shared.routing.fingerprints import FingerprintKind
 from shared.routing.model import ANY_RECIPIENT
 from shared.storage.base import Storage
@@ -26,8 +27,8 @@ from shared.storage.base import Storage
 MAX_LINES: Final = 100
 """Entries of one kind that are printed for a mailbox: a message may name a hundred thousand recipients."""
 
-MAX_VALUES: Final = 5
-"""Values of a condition that are printed; `--json` has all of them."""
+MAX_PRINTED: Final = 5
+"""Addresses or values that are printed in a line; `--json` has more of them."""
 
 MAX_VALUE_LENGTH: Final = 200
 """Characters of a value that are printed."""
@@ -201,8 +202,10 @@ class _Describer:
 
 def _list(values: Sequence[str], *, separator: str = ", ", none: str = "none") -> str:
     """Return some values as text, with the number of the others."""
-    more = f" and {len(values) - MAX_VALUES} more" if len(values) > MAX_VALUES else ""
-    return separator.join(value[:MAX_VALUE_LENGTH] for value in values[:MAX_VALUES]) + more if values else none
+    more = f" and {len(values) - MAX_PRINTED} more" if len(values) > MAX_PRINTED else ""
+    if len(values) == MAX_VALUES:  # A failed condition lists no more than these.
+        more = " and more"
+    return separator.join(value[:MAX_VALUE_LENGTH] for value in values[:MAX_PRINTED]) + more if values else none
 
 
 def _format(time: datetime) -> str:

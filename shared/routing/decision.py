@@ -222,12 +222,26 @@ def _unhandled_reason(mail: RoutingInput, tried: list[TriedRoute]) -> Unhandled:
 
 def matching_pattern(patterns: Iterable[str], addresses: Iterable[str]) -> str | None:
     """Return the first of `patterns` (addresses or `*@domain`) that an address matches; all are normalised."""
-    exact = set(addresses)
-    domains = {address.rpartition("@")[2] for address in exact}
+    return _first_in(patterns, *_index(addresses))
+
+
+def _first_in(patterns: Iterable[str], addresses: Collection[str], domains: Collection[str]) -> str | None:
     for pattern in patterns:
-        if pattern in exact or (pattern.startswith("*@") and pattern[2:] in domains):
+        if pattern in addresses or (pattern.startswith("*@") and pattern[2:] in domains):
             return pattern
     return None
+
+
+def _index(addresses: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return addresses and their domains."""
+    exact = frozenset(addresses)
+    return exact, frozenset(address.rpartition("@")[2] for address in exact)
+
+
+@lru_cache(maxsize=4)
+def _index_recipients(to: tuple[str, ...], cc: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the addresses in To and Cc and their domains, indexed once for the routes of a message."""
+    return _index(chain(to, cc))
 
 
 def match_all(patterns: tuple[str, ...], addresses: Collection[str]) -> bool:
@@ -274,12 +288,16 @@ def _conditions(route: Route, mail: RoutingInput) -> tuple[tuple[str, bool], ...
     words, types = route.subject_words, route.attachment_types
     return (
         ("SENDERS", not route.senders or (mail.senders_well_formed and match_all(route.senders, mail.senders))),
-        ("RECIPIENTS", not route.recipients or matching_pattern(route.recipients, (*mail.to, *mail.cc)) is not None),
+        ("RECIPIENTS", not route.recipients or _names_recipient(route.recipients, mail)),
         ("SUBJECT_WORDS", not words or _word_pattern(words).search(mail.subject) is not None),
         ("ATTACHMENT_TYPES", not types or bool(_extensions(types) & mail.extensions)),
         ("IMPORTANT", not route.important or mail.important),
         ("FOLDERS", _matches_folder(mail.folder, route.folders)),
     )
+
+
+def _names_recipient(patterns: Iterable[str], mail: RoutingInput) -> bool:
+    return _first_in(patterns, *_index_recipients(mail.to, mail.cc)) is not None
 
 
 @lru_cache(maxsize=1024)
