@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
-from rich.segment import Segment, Segments
 from rich.text import Text
+
+from mailroom_cli.terminal import without_controls
 
 _GAP: Final = 2
 """Spaces between two columns."""
@@ -46,8 +47,8 @@ def print_table(console: Console, columns: Sequence[Column], rows: Iterable[Sequ
     texts = [[" ".join(text.split()) for text in row] for row in rows]
     if not console.is_terminal:
         for row in ([column.heading for column in columns], *texts):
-            # Not a `Text`, whose tabs are printed as spaces.
-            console.print(Segments([Segment("\t".join(row).rstrip("\t"))], new_lines=True), soft_wrap=True)
+            # The console's own methods would replace the tabs by spaces.
+            console.file.write(without_controls("\t".join(row).rstrip("\t")) + "\n")
         return
     widths = _widths(columns, texts, console.width)
     for number, row in enumerate([[column.heading for column in columns], *texts]):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from shared.clock import utc_now
 from shared.receipts import Receipt
 from shared.storage.base import Table
-from tests.end_to_end.command import identity
+from tests.end_to_end.command import ROOT, identity
 from tests.end_to_end.in_process import OperatorFixture, columns
 from tests.integration.replay_fixture import BILLING, BOTH, letter
 
@@ -165,6 +168,30 @@ def test_every_command_takes_the_beginning_of_an_id_and_refuses_an_ambiguous_one
         missing = world.run(*words, "0" * 8, settings=BOTH)
         assert missing.exit_code == 1
         assert "there is no message or arrival 00000000" in missing.stderr
+
+
+def test_the_mail_of_the_demo_is_listed_and_explained_in_80_columns(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mailroom_cli", "demo", "--into", str(tmp_path / "mail")]
+    demo = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert demo.returncode == 0, demo.stderr
+    world = OperatorFixture(f"folder:{tmp_path / 'mail'}", tmp_path)
+    with columns(80):
+        ran = world.run("find", "--since", "yesterday", settings=BOTH)
+        assert ran.exit_code == 0, ran.output
+        assert max(map(len, ran.stdout.splitlines())) <= 80
+        cells = [re.split(r" {2,}", line) for line in ran.stdout.splitlines()[1:]]
+        assert [len(row[0]) for row in cells] == [8] * 25
+        [press] = [row for row in cells if "For the press" in row]
+        assert press[2].startswith("eve@")
+        assert press[3:] == ["For the press", "unhandled"]
+        explained = world.run("explain", press[0], settings={**BOTH, "ROUTES__press__ADDRESS": "pres@example.com"})
+    assert max(map(len, explained.stdout.splitlines())) <= 80
+    assert (
+        "  press@example.com: no route matches it\n    similar to pres@example.com of route press\n" in explained.stdout
+    )
+    [unreadable] = listed(world, "--outcome", "unreadable")
+    assert unreadable[2:] == ["kai@customer.example", "For your eyes only", "unreadable"], "as its server lists it"
+    world.stores.close()
 
 
 def arrival(world: OperatorFixture, data: bytes) -> str:
