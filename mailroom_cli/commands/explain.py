@@ -448,10 +448,13 @@ def _duplicate_kinds(
     records: Mapping[str, Mapping[str, object]],
 ) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
     """Yield each recipient of a duplicate with the shared fingerprint's kind and the original's result."""
-    for document in records.values():
+    for path, document in records.items():
         entries = document.get("duplicates")
-        for entry in entries if isinstance(entries, list) else ():
-            yield str(entry["recipient"]), (str(entry["by"]), str(entry["duplicate_of"]["result"]))
+        try:
+            for entry in entries if isinstance(entries, list) else ():
+                yield str(entry["recipient"]), (str(entry["by"]), str(entry["duplicate_of"]["result"]))
+        except (LookupError, TypeError):
+            raise MessageUnreadable(f"{path} is not a record that Mailroom wrote") from None
 
 
 def _duplicate_of(arrival: str, original: Receipt | None, *, by: str | None, result: str | None) -> DuplicateOf:
