@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from shared.clock import credible
 from shared.storage.base import Record, Values
 
 MAX_MESSAGE_ID_LENGTH: Final = 998
@@ -19,8 +21,13 @@ MAX_MESSAGE_ID_LENGTH: Final = 998
 MAX_ADDRESSES: Final = 100
 """Addresses of a message's senders, and of its To and Cc, that a receipt holds."""
 
+MAX_SUBJECT_LENGTH: Final = 200
+"""Characters of a subject that a receipt holds."""
+
 TRUNCATED: Final = "…"
 """The key in `outcomes` which says that the message has more recipients than a receipt has room for."""
+
+_SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
 class State(StrEnum):
@@ -65,6 +72,8 @@ class Receipt:
         senders: addresses in From, normalised; like all that follows, recorded when the message is routed.
         to_and_cc: addresses in To and Cc, normalised.
         message_id: its Message-ID (RFC 5322), without angle brackets; empty if it has no valid one.
+        subject: its subject, as `searchable_subject` returns it.
+        sent: the time of `Date`, UTC; None if it is missing or implausible.
         outcome: `routed`, `unhandled`, `duplicate`, `blocked` or `failed`.
         conversation: the id of the first message seen of its thread.
         routed_at: when it was last routed.
@@ -89,6 +98,8 @@ class Receipt:
     senders: tuple[str, ...] = ()
     to_and_cc: tuple[str, ...] = ()
     message_id: str = ""
+    subject: str = ""
+    sent: datetime | None = None
     outcome: str = ""
     conversation: str = ""
     routed_at: datetime | None = None
@@ -134,7 +145,7 @@ class Receipt:
         """Parse a record that was created from `to_values`, with everything merged into it since."""
         values = record.values
         received, stored_at, routed_at = values.get("received"), values["stored_at"], values.get("routed_at")
-        last_refused_at = values.get("last_refused_at")
+        last_refused_at, sent = values.get("last_refused_at"), values.get("sent")
         assert isinstance(stored_at, datetime)
         return cls(
             arrival=record.key,
@@ -156,6 +167,8 @@ class Receipt:
             senders=tuple(json.loads(str(values.get("senders", "[]")))),
             to_and_cc=tuple(json.loads(str(values.get("to_and_cc", "[]")))),
             message_id=str(values.get("message_id", "")),
+            subject=str(values.get("subject", "")),
+            sent=sent if isinstance(sent, datetime) else None,
             outcome=str(values.get("outcome", "")),
             conversation=str(values.get("conversation", "")),
             routed_at=routed_at if isinstance(routed_at, datetime) else None,
@@ -168,8 +181,15 @@ def results_by_recipient(outcomes: Mapping[str, str]) -> dict[str, str]:
     return {recipient: path for recipient, (outcome, _, path) in parts if outcome == "routed"}
 
 
-def search_columns(senders: Sequence[str], to_and_cc: Sequence[str], message_id: str | None) -> Values:
-    """Return the properties by which a routed arrival is found.
+def search_columns(
+    senders: Sequence[str],
+    to_and_cc: Sequence[str],
+    message_id: str | None,
+    *,
+    subject: str = "",
+    sent: datetime | None = None,
+) -> Values:
+    """Return the properties by which a routed arrival is found and listed.
 
     The first sender has a property of its own, since storage can filter by it. More than one sender is rare, and a
     flag says so.
@@ -178,11 +198,21 @@ def search_columns(senders: Sequence[str], to_and_cc: Sequence[str], message_id:
         senders: addresses in From, normalised.
         to_and_cc: addresses in To and Cc, normalised.
         message_id: the Message-ID.
+        subject: the decoded subject.
+        sent: the time of `Date`.
     """
+    sent = credible(sent)
     return {
         "sender": senders[0] if senders else "",
         "several_senders": len(senders) > 1,
         "senders": json.dumps(senders[:MAX_ADDRESSES], ensure_ascii=False),
         "to_and_cc": json.dumps(to_and_cc[:MAX_ADDRESSES], ensure_ascii=False),
         "message_id": (message_id or "")[:MAX_MESSAGE_ID_LENGTH],
+        "subject": searchable_subject(subject)[:MAX_SUBJECT_LENGTH],
+        **({} if sent is None else {"sent": sent}),
     }
+
+
+def searchable_subject(subject: str) -> str:
+    """Return a subject on one line: each run of white space and control characters becomes a space."""
+    return _SPACE_OR_CONTROL.sub(" ", subject).strip()

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from mailroom_cli.command_line.options import DEFAULT_FILE, Settings, mailbox_name
+from mailroom_cli.command_line.options import DEFAULT_FILE, AsJson, Settings, mailbox_name
 from mailroom_cli.errors import plain_errors
 from mailroom_cli.terminal import open_console, say, wide_console
 
 
 def replay(
     records: Annotated[
-        list[str] | None, typer.Argument(metavar="RECORD…", help="Paths of records, or the beginning of their paths.")
+        list[str] | None,
+        typer.Argument(metavar="RECORD…", help="Ids of messages, paths of records, or the beginning of their paths."),
     ] = None,
     *,
-    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, UTC.")] = None,
-    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day, UTC.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only unhandled, failed, duplicates or blocked.")] = None,
-    mailbox: Annotated[str | None, typer.Option(help="Only messages of this mailbox.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the outcomes; change nothing.")] = False,
-    reissue: Annotated[
-        bool, typer.Option("--reissue", help="RECORD is a result: write a new result that replaces it.")
+    since: Annotated[
+        str, typer.Option(metavar="DAY", help="First day: today, yesterday, 7d or a day such as 2026-11-24, UTC.")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="DAY", help="Last day, written likewise.")] = "",
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Only unhandled, failed, duplicates or blocked.")
+    ] = None,
+    mailbox: Annotated[str | None, typer.Option(metavar="NAME", help="Only messages of this mailbox.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the messages and their new outcomes; change nothing.")
     ] = False,
+    reissue: Annotated[
+        bool,
+        typer.Option("--reissue", help="RECORD is a result: write a new result that replaces it."),
+    ] = False,
+    as_json: AsJson = False,
     settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Route unhandled, failed, duplicate or blocked messages again with the current routes."""
@@ -32,23 +40,34 @@ def replay(
     from mailroom_cli.commands.replay import ReplayOptions, show  # noqa: PLC0415
     from mailroom_cli.commands.replay import replay as request_replay  # noqa: PLC0415
     from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
+    from shared.clock import utc_now  # noqa: PLC0415
+    from shared.operations.search import parse_day  # noqa: PLC0415
 
-    options = ReplayOptions(
-        records=[record.strip().lstrip("/") for record in records or ()],
-        since=None if since is None else since.date(),
-        until=None if until is None else until.date(),
-        kind=kind,
-        mailbox=None if mailbox is None else mailbox.lower(),
-        dry_run=dry_run,
-        reissue=reissue,
-    )
-    with plain_errors(), open_app(settings, create=False) as app:
-        options.check()
-        for line in missing_store_lines(app.settings.mail_storage) if not options.records else ():
-            say(line, err=True)
-        with ProgressReporter(open_console(stderr=True)) as progress:
-            result = request_replay(app, options, progress.replayed)
-        show(result, options, wide_console())
+    with plain_errors():
+        now = utc_now()
+        options = ReplayOptions(
+            records=records or (),
+            since=parse_day(since, now=now, option="--since") if since else None,
+            until=parse_day(until, now=now, option="--until") if until else None,
+            kind=kind,
+            mailbox=None if mailbox is None else mailbox.lower(),
+            dry_run=dry_run,
+            reissue=reissue,
+            as_json=as_json,
+        )
+        with open_app(settings, create=False) as app:
+            options.check()
+            for line in missing_store_lines(app.settings.mail_storage) if not options.records else ():
+                say(line, err=True)
+            with ProgressReporter(open_console(stderr=True)) as progress:
+                result = request_replay(app, options, progress.replayed)
+            if as_json:
+                for message in result.messages:
+                    say(message.to_json_line())
+            else:
+                show(app.storage.records, result, options, wide_console())
+    if as_json and result.resolved:
+        say(f"{result.resolved} records are already resolved and were not replayed", err=True)
     for failure in result.failures:
         say(failure, err=True)
     raise typer.Exit(1 if result.failures else 0)
@@ -63,6 +82,7 @@ def forget(
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Erase; without it, only list what would be erased.")] = False,
+    as_json: AsJson = False,
     settings: Settings = DEFAULT_FILE,
 ) -> None:
     """Erase a message, or all mail from and to a person: raw messages, results and records.
@@ -70,7 +90,7 @@ def forget(
     Without --yes, list what would be erased and change nothing.
     """
     from mailroom_cli.app_context import open_app, require_store  # noqa: PLC0415
-    from mailroom_cli.commands.forget import check_target, refusals, show  # noqa: PLC0415
+    from mailroom_cli.commands.forget import check_target, refusals, show, to_json_line  # noqa: PLC0415
     from mailroom_cli.commands.forget import forget as erase  # noqa: PLC0415
     from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
 
@@ -79,7 +99,10 @@ def forget(
         require_store(app.settings.mail_storage, app.settings.app_storage)
         with ProgressReporter(open_console(stderr=True)) as progress:
             result = erase(app, target, really=yes, progress=progress.erased, waiting=progress.waiting_for_drain)
-        show(result, wide_console(), really=yes)
+        if as_json:
+            say(to_json_line(result, really=yes))
+        else:
+            show(result, wide_console(), really=yes)
     refused = refusals(result)
     for line in refused:
         say(line, err=True)

@@ -6,19 +6,22 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from heapq import nlargest
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mailroom_cli.ids import ShortIds
+from mailroom_cli.tables import Column, print_table
 from mailroom_cli.terminal import escape_json_line
+from shared.clock import utc_now
 from shared.dispatch.deduplication import Claim, Claims
 from shared.dispatch.record_resolution import is_unresolved, resolved_record_path
-from shared.documents.blob_paths import RECORD_KINDS, raw_path, skipped_path
+from shared.documents.blob_paths import RECORD_KINDS, raw_path, route_of_result, skipped_path
 from shared.documents.writer import format_time
-from shared.operations.search import ArrivalQuery, find_arrivals
+from shared.operations.search import ArrivalQuery, display_id, find_arrivals, outcome_of
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import FingerprintKind
 from shared.storage.base import Record, Storage, scan_by_values
@@ -28,27 +31,100 @@ History = dict[str, object]
 """Everything known about an arrival, with the fields of `--json`."""
 
 
-def find_message_histories(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list[History], bool]:
-    """Return the history of each matching arrival, in the order in which they were stored.
+def find_newest(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list[Receipt], int]:
+    """Return the newest matching arrivals, in the order in which they were stored, and the number of all.
 
     Args:
         storage: stores the arrivals.
         query: selects the arrivals.
         limit: largest number of arrivals to return.
 
-    Returns:
-        The histories, and whether more arrivals match.
-
     Raises:
         TransientError: the storage failed.
     """
-    matches = list(islice(find_arrivals(storage.records, query), limit + 1))
-    receipts = sorted(matches[:limit], key=lambda receipt: (receipt.stored_at, receipt.arrival))
+    count = 0
+
+    def counted() -> Iterator[Receipt]:
+        nonlocal count
+        for receipt in find_arrivals(storage.records, query):
+            count += 1
+            yield receipt
+
+    newest = nlargest(limit, counted(), key=lambda receipt: (receipt.stored_at, receipt.arrival))
+    return newest[::-1], count
+
+
+def find_message_histories(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list[History], bool]:
+    """Return the history of each of the newest matching arrivals, the newest last, and whether more arrivals match.
+
+    The arguments and errors are those of `find_newest`.
+    """
+    receipts, count = find_newest(storage, query, limit)
+    return histories_of(storage, receipts), count > len(receipts)
+
+
+def histories_of(storage: Storage, receipts: Sequence[Receipt]) -> list[History]:
+    """Return the history of each arrival."""
     claims: defaultdict[str, list[Record]] = defaultdict(list)
     arrivals = (receipt.arrival for receipt in receipts)
     for record in scan_by_values(storage.records, StorageTable.CLAIMS, "owner", arrivals):
         claims[str(record.values["owner"])].append(record)
-    return [_history(storage, receipt, claims[receipt.arrival]) for receipt in receipts], len(matches) > limit
+    return [_history(storage, receipt, claims[receipt.arrival]) for receipt in receipts]
+
+
+def show_lines(storage: Storage, receipts: Sequence[Receipt], console: Console) -> None:
+    """Print a line for each arrival, and the errors below them."""
+    ids = ShortIds.of_receipts(storage.records, receipts)
+    # On a terminal, the year is left out where it is this year: other columns need the room.
+    is_this_year = all(receipt.stored_at.year == utc_now().year for receipt in receipts)
+    time_format = "%m-%d %H:%M" if is_this_year and console.is_terminal else "%Y-%m-%d %H:%M"
+    columns = (
+        Column("id"),
+        Column("stored UTC"),
+        Column("from", can_shrink=True),
+        Column("subject", can_shrink=True),
+        Column("outcome"),
+        Column("route", can_shrink=True),
+    )
+    rows = [
+        (
+            ids.short(display_id(receipt)),
+            f"{receipt.stored_at:{time_format}}",
+            *_sender_and_subject(storage, receipt),
+            outcome_of(receipt),
+            ", ".join(routes_of(receipt)),
+        )
+        for receipt in receipts
+    ]
+    print_table(console, columns, rows)
+    errors = [f"{ids.short(display_id(receipt))}: {receipt.last_error}" for receipt in receipts if receipt.last_error]
+    if errors:
+        console.print()
+    for error in errors:
+        console.print(Text(error), soft_wrap=True)
+
+
+def _sender_and_subject(storage: Storage, receipt: Receipt) -> tuple[str, str]:
+    """Return an arrival's senders and subject. Of an unreadable message, they are as its server lists them."""
+    if receipt.state is not State.UNREADABLE:
+        return sender_text(receipt), receipt.subject
+    path = skipped_path("unreadable", receipt.mailbox, receipt.stored_at, receipt.arrival)
+    try:
+        listed = json.loads(storage.blobs.read(path) or b"{}").get("message") or {}
+        return str(listed["from"] or ""), str(listed["subject"] or "")
+    except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
+        return "", ""
+
+
+def sender_text(receipt: Receipt) -> str:
+    """Return an arrival's first sender, and the number of the others."""
+    others = f" +{len(receipt.senders) - 1}" if len(receipt.senders) > 1 else ""
+    return receipt.senders[0] + others if receipt.senders else ""
+
+
+def routes_of(receipt: Receipt) -> list[str]:
+    """Return the routes of an arrival's results."""
+    return sorted({route_of_result(path) for path in receipt.results().values()})
 
 
 def show(histories: Iterable[History], console: Console) -> None:
@@ -86,6 +162,8 @@ def _history(storage: Storage, receipt: Receipt, claims: Sequence[Record]) -> Hi
         "removed": receipt.removed,
         "from": list(receipt.senders),
         "to_and_cc": list(receipt.to_and_cc),
+        "subject": receipt.subject or None,
+        "sent": _format_time(receipt.sent),
         "message_id": receipt.message_id or None,
         "conversation": receipt.conversation or None,
         "raw": {"path": raw, "exists": storage.blobs.exists(raw)} if raw else None,
@@ -153,7 +231,13 @@ def _rows(history: History) -> Iterator[tuple[str, str]]:
         assert isinstance(addresses, list)
         if addresses:
             yield label, ", ".join(addresses)
-    for name, label in (("message_id", "Message-ID"), ("conversation", "conversation"), ("last_error", "last error")):
+    for name, label in (
+        ("subject", "subject"),
+        ("sent", "sent"),
+        ("message_id", "Message-ID"),
+        ("conversation", "conversation"),
+        ("last_error", "last error"),
+    ):
         if history[name]:
             yield label, f"{history[name]}"
     raw, outcomes, results = history["raw"], history["outcomes"], history["results"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from mailroom_cli.terminal import escape_json_line
 from shared.bootstrap import App
 from shared.dispatch.artifacts import Artifacts
 from shared.operations.erasure import Eraser, ErasureGroup
@@ -122,6 +124,29 @@ def show(result: ErasureResult, console: Console, *, really: bool) -> None:
         )
     if not really:
         console.print("nothing was changed; use --yes to erase all of this permanently")
+
+
+def to_json_line(result: ErasureResult, *, really: bool) -> str:
+    """Return what was erased, or would be erased, as a line of JSON."""
+    artifacts = result.artifacts
+    fields = {
+        "address": result.address or None,
+        "erased": really,
+        "messages": [
+            {"message": group.message or None, "arrivals": [receipt.arrival for receipt in group.receipts]}
+            for group in result.groups
+        ],
+        "refused": [{"message": group.message or None, "reason": group.refused} for group in result.refused],
+        "results": [path for batch in artifacts for path in batch.results],
+        "records": [path for batch in artifacts for path in batch.records],
+        "bytes": [path for batch in artifacts for path in batch.bytes],
+        "claims": _count(result, "claims"),
+        "conversations": _count(result, "conversations"),
+        "bytes_kept": sorted({message for batch in artifacts for message in batch.kept}),
+        "other_recipients": list(_other_recipients(result)),
+        "unread_arrivals": result.unread,
+    }
+    return escape_json_line(json.dumps(fields, ensure_ascii=False))
 
 
 def refusals(result: ErasureResult) -> list[str]:

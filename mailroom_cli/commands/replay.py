@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import repeat
 from uuid import uuid4
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from mailroom_cli.commands.find import sender_text
+from mailroom_cli.ids import ShortIds, path_in_store
+from mailroom_cli.tables import Column, print_table
+from mailroom_cli.terminal import escape_json_line
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import ConfigurationError, MessageUnreadable
 from shared.operations.replay import ReplayRequests, StoredRecord, parse_kind
-from shared.operations.replay_preview import PreviewedOutcome, preview_replay
-from shared.storage.base import Table as StorageTable
+from shared.operations.replay_preview import PreviewedOutcome, ReplayPreview, preview_replay
+from shared.operations.search import display_id, is_id, outcome_of, parse_id
+from shared.receipts import Receipt
+from shared.storage.base import Records
 
 THREADS = 16
 """Records read at once; one storage client gains nothing from more."""
@@ -36,13 +41,14 @@ class ReplayOptions:
     """The options of a replay.
 
     Attributes:
-        records: paths of records, or the beginning of their paths; empty if a range is replayed.
+        records: ids of messages, paths of records, or the beginning of their paths; empty if a range is replayed.
         since: first day of the range, UTC.
         until: last day of the range, UTC.
         kind: only records of this kind in the range.
         mailbox: only records of this mailbox in the range.
         dry_run: preview the outcomes and change nothing.
         reissue: write new results that replace the named results.
+        as_json: list the messages as JSON.
     """
 
     records: Sequence[str] = ()
@@ -52,6 +58,7 @@ class ReplayOptions:
     mailbox: str | None = None
     dry_run: bool = False
     reissue: bool = False
+    as_json: bool = False
 
     def check(self) -> None:
         """Check that the options fit together.
@@ -72,17 +79,51 @@ class ReplayOptions:
             raise ConfigurationError("--since is after --until: swap the two days")
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayedMessage:
+    """A message that is replayed, or would be.
+
+    Attributes:
+        record: the record that selected it.
+        receipt: the receipt of its arrival, as it is now.
+        preview: the outcome that the replay would have; None if it is requested.
+    """
+
+    record: StoredRecord
+    receipt: Receipt
+    preview: ReplayPreview | None
+
+    def to_json_line(self) -> str:
+        """Return the message as a line of JSON."""
+        fields = {
+            "message": self.receipt.message,
+            "arrival": self.receipt.arrival,
+            "record": self.record.path,
+            "kind": self.record.kind,
+            "mailbox": self.record.mailbox,
+            "from": self.receipt.senders,
+            "subject": self.receipt.subject or None,
+            "outcome": outcome_of(self.receipt),
+            "new_outcome": None if self.preview is None else self.preview.outcome,
+            "routes": None if self.preview is None else self.preview.routes,
+            "requested": self.preview is None,
+        }
+        return escape_json_line(json.dumps(fields, ensure_ascii=False))
+
+
 @dataclass(slots=True)
 class ReplayResult:
     """The result of a replay or a dry run.
 
     Attributes:
         counts: number of messages by kind, mailbox and, in a dry run, outcome.
+        messages: the messages, in a dry run or for JSON; otherwise empty, since there may be millions.
         resolved: number of records that were not replayed, since they are already resolved.
         failures: a line for each record that could not be replayed.
     """
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    messages: list[ReplayedMessage] = field(default_factory=list)
     resolved: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -103,7 +144,8 @@ def replay(app: App, options: ReplayOptions, progress: Callable[[int, int], None
     options.check()
     requests = ReplayRequests(app.storage, utc_now)
     if options.records:
-        paths = [path for record in options.records for path in requests.resolve_paths(record, reissue=options.reissue)]
+        options = replace(options, records=[path_in_store(app, record) for record in options.records])
+        paths = [path for record in options.records for path in _resolve(requests, record, options)]
     else:
         paths = list(requests.list_records(parse_kind(options.kind), options.mailbox, options.since, options.until))
     paths = list(dict.fromkeys(paths))
@@ -118,29 +160,33 @@ def replay(app: App, options: ReplayOptions, progress: Callable[[int, int], None
             by_key = {record.path if reissue else record.arrival: record for record in records}
             selected = [record for key, record in by_key.items() if key not in seen]
             seen.update(by_key)
-            lost = requests.not_routable(selected)
+            receipts = requests.routable_receipts(selected)
+            lost = [record.path for record in selected if record.arrival not in receipts]
             result.failures += [f"{path}: its arrival has no receipt, or was erased" for path in sorted(lost)]
-            selected = [record for record in selected if record.path not in lost]
+            selected = [record for record in selected if record.arrival in receipts]
+            previews: Iterable[ReplayPreview | None] = repeat(None)
             if options.dry_run:
-                outcomes = pool.map(lambda record: _preview(app, record, options), selected)
-                result.counts.update(
-                    (record.kind, record.mailbox, outcome) for record, outcome in zip(selected, outcomes, strict=True)
-                )
+                previews = pool.map(lambda record: _preview(app, record, receipts[record.arrival], options), selected)  # noqa: B023
             else:
                 requests.request(selected, reissue=reissue)
-                result.counts.update((record.kind, record.mailbox, "") for record in selected)
+            for record, preview in zip(selected, previews, strict=False):
+                result.counts[record.kind, record.mailbox, "" if preview is None else preview.outcome] += 1
+                if options.dry_run or options.as_json:
+                    result.messages.append(ReplayedMessage(record, receipts[record.arrival], preview))
             progress(start + len(batch), len(paths))
     return result
 
 
-def show(result: ReplayResult, options: ReplayOptions, console: Console) -> None:
-    """Print the number of messages that are replayed, or the outcomes of a dry run."""
+def show(records: Records, result: ReplayResult, options: ReplayOptions, console: Console) -> None:
+    """Print the number of messages that are replayed, or a line for each message of a dry run."""
+    if options.dry_run and result.messages:
+        _show_messages(records, result.messages, console)
+    elif result.counts:
+        columns = (Column("kind"), Column("mailbox"), Column("messages", is_number=True))
+        rows = [(kind, mailbox, str(count)) for (kind, mailbox, _), count in sorted(result.counts.items())]
+        print_table(console, columns, rows)
     if result.counts:
-        table = Table("kind", "mailbox", "messages", *(["new outcome"] if options.dry_run else []), box=SIMPLE)
-        for (kind, mailbox, outcome), count in sorted(result.counts.items()):
-            row = (kind, mailbox, str(count), *([outcome] if options.dry_run else []))
-            table.add_row(*map(Text, row))
-        console.print(table)
+        console.print()
     for mailbox in sorted({mailbox for _, mailbox, outcome in result.counts if outcome == UNKNOWN_OUTCOME}):
         console.print(
             f"mailbox {mailbox}: its new outcomes are unknown, since its settings or routes are invalid: run "
@@ -152,6 +198,10 @@ def show(result: ReplayResult, options: ReplayOptions, console: Console) -> None
     if not count:
         console.print("nothing to replay")
     elif options.dry_run:
+        outcomes: Counter[str] = Counter()
+        for (_, _, outcome), messages in result.counts.items():
+            outcomes[outcome] += messages
+        console.print("new outcomes: " + ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in sorted(outcomes)))
         console.print(f"nothing was changed; without --dry-run, {count} messages are routed again")
     else:
         console.print(
@@ -185,8 +235,36 @@ def _select(
             result.resolved += 1
 
 
-def _preview(app: App, record: StoredRecord, options: ReplayOptions) -> str:
-    receipt = app.storage.records.get(StorageTable.RECEIPTS, record.arrival)
-    if receipt is None:
-        return "bytes missing"
+def _resolve(requests: ReplayRequests, record: str, options: ReplayOptions) -> list[str]:
+    """Return the paths that an argument names: a message's records by its id, or paths."""
+    if is_id(record):
+        return requests.paths_by_id(parse_id(record), reissue=options.reissue)
+    return requests.resolve_paths(record, reissue=options.reissue)
+
+
+def _preview(app: App, record: StoredRecord, receipt: Receipt, options: ReplayOptions) -> ReplayPreview:
     return preview_replay(app.router, receipt, reissue=record.path if options.reissue else "")
+
+
+def _show_messages(records: Records, messages: Sequence[ReplayedMessage], console: Console) -> None:
+    ids = ShortIds.of_receipts(records, (message.receipt for message in messages))
+    columns = (
+        Column("id"),
+        Column("from", can_shrink=True),
+        Column("subject", can_shrink=True),
+        Column("outcome now"),
+        Column("then"),
+        Column("route", can_shrink=True),
+    )
+    rows = [
+        (
+            ids.short(display_id(message.receipt)),
+            sender_text(message.receipt),
+            message.receipt.subject,
+            outcome_of(message.receipt),
+            message.preview.outcome if message.preview else "",
+            ", ".join(message.preview.routes) if message.preview else "",
+        )
+        for message in messages
+    ]
+    print_table(console, columns, rows)

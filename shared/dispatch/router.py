@@ -383,7 +383,13 @@ class RoutingAttempt:
             "routed_at": self.now(),
             "last_error": "",
             "unserved": self._unserved,
-            **search_columns(content.senders, (*content.to, *content.cc), content.message_id),
+            **search_columns(
+                content.senders,
+                (*content.to, *content.cc),
+                content.message_id,
+                subject=content.subject,
+                sent=content.sent,
+            ),
         }
 
     def _write_receipt(self, values: Values) -> bool:

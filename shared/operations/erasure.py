@@ -15,9 +15,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from shared.dispatch.artifacts import Artifacts, collect_artifacts, delete_artifacts, shared_messages
-from shared.errors import ConfigurationError, MessageMissing, ServiceUnavailable, WriteConflict
+from shared.errors import ServiceUnavailable, WriteConflict
 from shared.lease import RenewingLease
-from shared.operations.search import ArrivalQuery, RecipientLookup, find_arrivals
+from shared.operations.search import ArrivalQuery, RecipientLookup, display_id, find_arrivals, find_by_id
 from shared.receipts import Receipt, State
 from shared.routing.model import ANY_RECIPIENT
 from shared.storage.base import Filter, Record, Storage, Table, scan_by_values
@@ -30,9 +30,6 @@ LEASE_RETRY_INTERVAL = 1.0
 
 MAX_HOLD_SECONDS = 4 * 3600.0
 """Seconds for which leases are held at most: to scan many millions of receipts takes longer than any drain."""
-
-MAX_LISTED_IDS = 5
-"""Ids that an error lists if a prefix is ambiguous."""
 
 _log = logging.getLogger("mailroom.erasure")
 
@@ -76,14 +73,8 @@ class Eraser:
             MessageMissing: there is no such message.
             ConfigurationError: there are several messages whose ids have this prefix.
         """
-        receipts = list(find_arrivals(self.storage.records, ArrivalQuery(id=prefix)))
-        if not receipts:
-            raise MessageMissing(f"there is no message or arrival {prefix}")
-        ids = sorted({receipt.message or receipt.arrival for receipt in receipts})
-        if len(ids) > 1:
-            listed = ", ".join(ids[:MAX_LISTED_IDS]) + (", …" if len(ids) > MAX_LISTED_IDS else "")
-            raise ConfigurationError(f"{prefix} is the beginning of {len(ids)} ids; give more digits: {listed}")
-        return list(self._groups(receipts, complete=ids))
+        receipts = find_by_id(self.storage.records, prefix)
+        return list(self._groups(receipts, complete={display_id(receipt) for receipt in receipts}))
 
     def find_by_address(self, address: str) -> list[ErasureGroup]:
         """Return all mail from a person, and all mail for this person.

@@ -10,10 +10,12 @@ from datetime import date
 
 from shared.clock import Now
 from shared.dispatch.outbox import publish_replays
+from shared.dispatch.record_resolution import resolved_record_path
 from shared.documents.blob_paths import RECORD_KINDS, RecordKind, is_first_result
 from shared.errors import ConfigurationError, MessageMissing, MessageUnreadable
+from shared.operations.search import find_by_id, outcome_of
 from shared.queue_messages import ReplayRequest, RouteRequest
-from shared.receipts import ROUTABLE_STATES, State
+from shared.receipts import ROUTABLE_STATES, Receipt
 from shared.storage.base import Storage, Table
 
 NOT_REPLAYABLE = {
@@ -127,11 +129,41 @@ class ReplayRequests:
             raise MessageUnreadable(f"{path} is not a record that Mailroom wrote: it names no arrival") from None
         return StoredRecord(path, path.partition("/")[0], mailbox, key, is_unresolved)
 
-    def not_routable(self, records: Sequence[StoredRecord]) -> set[str]:
-        """Return the paths of records that cannot be replayed: their arrival's receipt is gone or erased."""
-        receipts = self.storage.records.get_many(Table.RECEIPTS, list({record.arrival for record in records}))
-        routable = {key for key, receipt in receipts.items() if State(str(receipt.values["state"])) in ROUTABLE_STATES}
-        return {record.path for record in records if record.arrival not in routable}
+    def paths_by_id(self, prefix: str, *, reissue: bool) -> list[str]:
+        """Return the paths of a message's records, or of its results.
+
+        Args:
+            prefix: a message's id, an arrival's key, or the beginning of one.
+            reissue: whether results are replayed instead of records.
+
+        Raises:
+            MessageMissing: there is no such message, or it has no records or results.
+            ConfigurationError: several messages have such an id, or the message was never downloaded.
+        """
+        receipts = find_by_id(self.storage.records, prefix)
+        for receipt in receipts:
+            if not receipt.was_downloaded:
+                raise ConfigurationError(f"{prefix}: {NOT_REPLAYABLE[receipt.state]}")
+        paths = [path for receipt in receipts for path in self._paths_of(receipt, reissue=reissue)]
+        if not paths:
+            outcomes = ", ".join(sorted({outcome_of(receipt) for receipt in receipts}))
+            kind = "result to write again" if reissue else "record to replay"
+            raise MessageMissing(f"message {prefix} has no {kind}; its outcome is: {outcomes}")
+        return paths
+
+    def _paths_of(self, receipt: Receipt, *, reissue: bool) -> list[str]:
+        if not receipt.message:
+            return []
+        paths = (
+            receipt.results().values() if reissue else [resolved_record_path(kind, receipt) for kind in RECORD_KINDS]
+        )
+        return [path for path in paths if self.storage.blobs.exists(path)]
+
+    def routable_receipts(self, records: Sequence[StoredRecord]) -> dict[str, Receipt]:
+        """Return the receipts of records, by arrival, without those that cannot be routed: they are gone or erased."""
+        found = self.storage.records.get_many(Table.RECEIPTS, list({record.arrival for record in records}))
+        receipts = {key: Receipt.from_record(record) for key, record in found.items()}
+        return {key: receipt for key, receipt in receipts.items() if receipt.state in ROUTABLE_STATES}
 
     def request(self, records: Iterable[StoredRecord], *, reissue: str = "") -> None:
         """Publish a replay for each record's arrival.

@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal, get_args
 
 from shared.addresses import normalise
-from shared.errors import ConfigurationError
-from shared.receipts import MAX_MESSAGE_ID_LENGTH, TRUNCATED, Receipt
+from shared.clock import FIRST_YEAR
+from shared.errors import ConfigurationError, MessageMissing
+from shared.receipts import MAX_MESSAGE_ID_LENGTH, TRUNCATED, Receipt, State, searchable_subject
 from shared.routing.model import ANY_RECIPIENT
-from shared.storage.base import Filter, Records, Table
+from shared.storage.base import MAX_FILTERED_SCANS, Filter, Records, Table
 
 MIN_ID_DIGITS: Final = 8
-"""Hex digits with which the prefix of an id may be given."""
+"""Hex digits with which the prefix of an id may be given, and with which ids are displayed at least."""
+
+MAX_CANDIDATES: Final = 10
+"""Ids that an error lists if a prefix is ambiguous."""
+
+ArrivalOutcome = Literal[
+    "routed", "duplicate", "unhandled", "blocked", "failed", "waiting", "erased", "oversized", "unreadable"
+]
+"""An arrival's outcome, as `find` lists it; `waiting`: stored and not yet routed."""
+
+OUTCOMES: Final[tuple[ArrivalOutcome, ...]] = get_args(ArrivalOutcome)
+
+_OUTCOMES_BY_STATE: Final[Mapping[State, ArrivalOutcome]] = {
+    State.STORED: "waiting",
+    State.FAILED: "failed",
+    State.OVERSIZED: "oversized",
+    State.UNREADABLE: "unreadable",
+    State.ERASED: "erased",
+}
+"""The outcomes of all states but `routed`, whose outcome routing decides."""
+
+_UNPARSED: Final[tuple[ArrivalOutcome, ...]] = ("waiting", "failed")
+"""The outcomes of downloaded arrivals that may never have been parsed."""
+
+_TIME_FORMS: Final = "today, yesterday, 7d, 12h or a day"
+
+_EARLIEST: Final = datetime(FIRST_YEAR + 1, 1, 1, tzinfo=UTC)
+"""The earliest time that a query names: tables compare times from 1601 on only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,18 +58,27 @@ class ArrivalQuery:
         message_id: the Message-ID.
         sender: an address in From, normalised.
         recipient: a recipient by routing, or an address in To or Cc; normalised, or `*`.
+        subject: a part of the subject, in any case.
+        outcome: the outcome.
         mailbox: the mailbox's name in the settings.
-        since: the first day on which it was stored, UTC.
-        until: the last day.
+        since: the earliest time at which it was stored, inclusive, UTC.
+        until: the latest time, exclusive.
     """
 
     id: str = ""
     message_id: str = ""
     sender: str = ""
     recipient: str = ""
+    subject: str = ""
+    outcome: ArrivalOutcome | None = None
     mailbox: str = ""
-    since: date | None = None
-    until: date | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def uses_content(self) -> bool:
+        """Whether it uses a property that an arrival has only after it was parsed."""
+        return bool(self.message_id or self.sender or self.recipient or self.subject)
 
 
 @dataclass(frozen=True)
@@ -66,6 +105,13 @@ class RecipientLookup:
         return {str(record.values["owner"]) for record in claims}
 
 
+def outcome_of(receipt: Receipt) -> ArrivalOutcome:
+    """Return an arrival's outcome. For a part of its recipients it may be a duplicate and still be `routed`."""
+    if receipt.state is not State.ROUTED:
+        return _OUTCOMES_BY_STATE[receipt.state]
+    return next((outcome for outcome in OUTCOMES if outcome == receipt.outcome), "routed")
+
+
 def find_arrivals(records: Records, query: ArrivalQuery) -> Iterator[Receipt]:
     """Yield the receipts of the arrivals that match, each once, in no particular order."""
     keys: set[str] = set()
@@ -78,18 +124,99 @@ def find_arrivals(records: Records, query: ArrivalQuery) -> Iterator[Receipt]:
                 yield receipt
 
 
+def find_by_id(records: Records, prefix: str) -> list[Receipt]:
+    """Return the arrivals of one message, or one arrival, by the beginning of its id.
+
+    Args:
+        records: where receipts are stored.
+        prefix: a message's id or an arrival's key, or a prefix of one.
+
+    Raises:
+        MessageMissing: there is no such message.
+        ConfigurationError: several messages have such an id; the error lists them.
+    """
+    receipts = list(find_arrivals(records, ArrivalQuery(id=prefix)))
+    if not receipts:
+        raise MessageMissing(f"there is no message or arrival {prefix}")
+    by_id = {display_id(receipt): receipt for receipt in receipts}
+    if len(by_id) > 1:
+        ids = sorted(by_id)[:MAX_CANDIDATES]
+        short_ids = shorten_ids(records, ids)
+        more = [f"  and {len(by_id) - len(ids)} more"] if len(by_id) > len(ids) else []
+        raise ConfigurationError(
+            f"{prefix} is the beginning of {len(by_id)} ids; give more digits:",
+            *(f"  {short_ids[id_]}  {_describe(by_id[id_])}" for id_ in ids),
+            *more,
+        )
+    return sorted(receipts, key=lambda receipt: (receipt.stored_at, receipt.arrival))
+
+
+def resolve_id(records: Records, prefix: str) -> str:
+    """Return the whole id of a message, or the key of an arrival, by the beginning of one.
+
+    The arguments and errors are those of `find_by_id`.
+    """
+    receipts = find_by_id(records, prefix)
+    names_message = any(receipt.message.startswith(prefix) for receipt in receipts)
+    return receipts[0].message if names_message else receipts[0].arrival
+
+
+def display_id(receipt: Receipt) -> str:
+    """Return the id by which an arrival is displayed: its message's; its own if it has no message."""
+    return receipt.message or receipt.arrival
+
+
+def shorten_ids(records: Records, ids: Collection[str]) -> dict[str, str]:
+    """Return the shortest prefix of each id that no other id in the store has, of `MIN_ID_DIGITS` at least.
+
+    Args:
+        records: where receipts are stored.
+        ids: ids of messages and keys of arrivals.
+    """
+    by_prefix: defaultdict[str, set[str]] = defaultdict(set)
+    for id_ in ids:
+        by_prefix[id_[:MIN_ID_DIGITS]].add(id_)
+    lengths = dict.fromkeys(ids, MIN_ID_DIGITS)
+    for owner, other in _ids_with_prefixes(records, by_prefix):
+        for id_ in by_prefix.get(other[:MIN_ID_DIGITS], ()):
+            # A message's prefix may also be that of its own arrival: both name the same message.
+            if id_ not in (other, owner):
+                lengths[id_] = max(lengths[id_], _common_length(id_, other) + 1)
+    return {id_: id_[: lengths[id_]] for id_ in ids}
+
+
+def count_unparsed(records: Records, query: ArrivalQuery) -> int:
+    """Return the number of downloaded arrivals in a query's mailbox and time that were never parsed.
+
+    They wait to be routed, or failed: their senders, recipients and subjects are unknown.
+    """
+    receipts = (
+        receipt
+        for outcome in _UNPARSED
+        for receipt in find_arrivals(
+            records, ArrivalQuery(mailbox=query.mailbox, since=query.since, until=query.until, outcome=outcome)
+        )
+    )
+    return sum(1 for receipt in receipts if not receipt.senders)
+
+
 def parse_id(text: str) -> str:
     """Parse an id or a prefix of one.
 
     Raises:
         ConfigurationError: it is not one.
     """
-    text = text.strip().lower()
-    if not re.fullmatch(rf"[0-9a-f]{{{MIN_ID_DIGITS},64}}", text):
+    id_ = text.strip().lower()
+    if not is_id(id_):
         raise ConfigurationError(
-            f"{text} is not an id: give {MIN_ID_DIGITS} to 64 hex digits of a message's or an arrival's id"
+            f"{text.strip()} is not an id: give {MIN_ID_DIGITS} to 64 hex digits of a message's or an arrival's id"
         )
-    return text
+    return id_
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text has the form of an id or of a prefix of one."""
+    return re.fullmatch(rf"[0-9a-f]{{{MIN_ID_DIGITS},64}}", text.strip().lower()) is not None
 
 
 def parse_message_id(text: str) -> str:
@@ -112,13 +239,122 @@ def parse_recipient(text: str) -> str:
     return address
 
 
+def parse_outcome(text: str) -> ArrivalOutcome:
+    """Parse an outcome.
+
+    Raises:
+        ConfigurationError: there is no such outcome.
+    """
+    for outcome in OUTCOMES:
+        if outcome == text.strip().lower():
+            return outcome
+    raise ConfigurationError(f"there is no outcome {text}; the outcomes are {', '.join(OUTCOMES)}")
+
+
+def parse_time(text: str, *, now: datetime, option: str) -> datetime:
+    """Return a time, UTC: the beginning of a day, or the time before a number of days or hours.
+
+    Args:
+        text: `today`, `yesterday`, a day such as `2026-11-24`, or an age such as `7d` or `12h`.
+        now: the current time.
+        option: the option that it was given to, for errors.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    age = _parse_age(text)
+    if age is not None:
+        try:
+            return max(now - age, _EARLIEST)
+        except OverflowError:
+            return _EARLIEST
+    return max(_midnight(_parse_day(text, now=now, option=option, forms=_TIME_FORMS)), _EARLIEST)
+
+
+def parse_end(text: str, *, now: datetime, option: str) -> datetime | None:
+    """Return the exclusive end of a range, UTC: the end of a day, or the time before a number of days or hours.
+
+    The arguments and errors are those of `parse_time`. None: the range has no end.
+    """
+    if _parse_age(text) is not None:
+        return parse_time(text, now=now, option=option)
+    day = _parse_day(text, now=now, option=option, forms=_TIME_FORMS)
+    return None if day == date.max else max(_midnight(day + timedelta(days=1)), _EARLIEST)
+
+
+def parse_day(text: str, *, now: datetime, option: str) -> date:
+    """Return a day, UTC, from `today`, `yesterday`, a number of days before today such as `7d`, or a date.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    age = _parse_age(text)
+    if age is not None and text.strip().lower().endswith("d"):
+        try:
+            return now.date() - age
+        except OverflowError:
+            return date.min
+    return _parse_day(text, now=now, option=option, forms="today, yesterday, 7d or a day")
+
+
+def _parse_day(text: str, *, now: datetime, option: str, forms: str) -> date:
+    word = text.strip().lower()
+    if word in ("today", "yesterday"):
+        return now.date() - timedelta(days=int(word == "yesterday"))
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", word, re.ASCII):
+            return date.fromisoformat(word)
+    except ValueError:
+        pass  # 2026-02-30 has the form of a day.
+    raise ConfigurationError(f"{option}: {text} is not a time; write {forms} such as 2026-11-24, all in UTC")
+
+
+def _parse_age(text: str) -> timedelta | None:
+    age = re.fullmatch(r"(\d{1,9})([dh])", text.strip().lower(), re.ASCII)
+    if age is None:
+        return None
+    return timedelta(days=int(age[1])) if age[2] == "d" else timedelta(hours=int(age[1]))
+
+
+def _describe(receipt: Receipt) -> str:
+    """Return a line that distinguishes an arrival from others."""
+    sender = f" from {receipt.senders[0]}" if receipt.senders else ""
+    return f"{outcome_of(receipt)}{sender}, stored {receipt.stored_at:%Y-%m-%d %H:%M} from mailbox {receipt.mailbox}"
+
+
+def _ids_with_prefixes(records: Records, prefixes: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each id in the store, after the id of its message, where one of them begins with one of several prefixes.
+
+    Keys are looked up by an index, but messages by reading all receipts: many prefixes are one scan.
+    """
+    prefixes = list(prefixes)
+    if len(prefixes) <= MAX_FILTERED_SCANS:
+        filters = [Filter(key_prefix=prefix) for prefix in prefixes]
+        filters += [Filter(prefixes={"message": prefix}) for prefix in prefixes]
+    else:
+        filters = [Filter()]
+    for filter_ in filters:
+        for record in records.scan(Table.RECEIPTS, filter_):
+            message = str(record.values["message"])
+            yield message, record.key
+            if message:
+                yield message, message
+
+
+def _common_length(text: str, other: str) -> int:
+    return next((number for number, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), len(text))
+
+
 def _filters(query: ArrivalQuery) -> Iterator[Filter]:
     """Yield the most selective storage filters for a query. Each receipt is checked against the query as well."""
     equal: dict[str, str | bool] = {"mailbox": query.mailbox} if query.mailbox else {}
     if query.message_id:
         equal["message_id"] = query.message_id
-    since = None if query.since is None else _midnight(query.since)
-    until = None if query.until in (None, date.max) else _midnight(query.until + timedelta(days=1))
+    if query.outcome is not None:
+        states = [state for state, outcome in _OUTCOMES_BY_STATE.items() if outcome == query.outcome]
+        # A failed arrival has that outcome in its state alone; all others were routed.
+        equal |= {"state": states[0].value} if states else {"state": State.ROUTED.value, "outcome": query.outcome}
+    since, until = query.since, query.until
     if query.id:
         yield Filter(key_prefix=query.id, equal=equal, since=since, until=until)
         yield Filter(prefixes={"message": query.id}, equal=equal, since=since, until=until)
@@ -132,7 +368,13 @@ def _filters(query: ArrivalQuery) -> Iterator[Filter]:
 def _matches(receipt: Receipt, query: ArrivalQuery, recipient: RecipientLookup) -> bool:
     if query.sender and query.sender not in receipt.senders:
         return False
+    if query.subject and _fold(query.subject) not in _fold(receipt.subject):
+        return False
     return not query.recipient or query.recipient in receipt.to_and_cc or recipient.was_routed_for(receipt)
+
+
+def _fold(subject: str) -> str:
+    return unicodedata.normalize("NFC", searchable_subject(subject)).casefold()
 
 
 def _midnight(day: date) -> datetime:

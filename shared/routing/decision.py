@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache, partial
+from itertools import chain, islice
 from typing import Final
 
 from shared.routing.model import (
     ANY_RECIPIENT,
     Decision,
     EnvelopeHint,
+    FailedCondition,
     Match,
     Matched,
     Route,
@@ -29,6 +31,9 @@ from shared.routing.route_table import Candidate, RouteTable, TrustPolicy
 MAX_TRIED = 1000
 """The maximum number of entries in `Decision.tried`: a message may name a hundred thousand addresses."""
 
+MAX_VALUES: Final = 100
+"""Values that a failed condition lists, of the route's and of the message's."""
+
 ALIAS_RANKS: Final = 3
 """Ranks of delivery headers that may name an alias of the mailbox: DELIVERY_FIELDS, X-Original-To, Delivered-To."""
 
@@ -39,6 +44,9 @@ AS_ASKED_FOR: Final = ("x-original-to", "envelope-to", "x-envelope-to", RECEIVED
 
 AS_DELIVERED: Final = "delivered-to"
 """The header with the recipient as it was after aliases were expanded (Postfix: local(8), virtual(8))."""
+
+AMBIGUOUS_SENDER: Final = "(From has more than one reading)"
+"""Listed with the senders of a message whose From is not well-formed: it matches no SENDERS."""
 
 Group = Sequence[EnvelopeHint]
 """The recipients of one header, or of several with one name above the same `Received`."""
@@ -214,12 +222,26 @@ def _unhandled_reason(mail: RoutingInput, tried: list[TriedRoute]) -> Unhandled:
 
 def matching_pattern(patterns: Iterable[str], addresses: Iterable[str]) -> str | None:
     """Return the first of `patterns` (addresses or `*@domain`) that an address matches; all are normalised."""
-    exact = set(addresses)
-    domains = {address.rpartition("@")[2] for address in exact}
+    return _first_in(patterns, *_index(addresses))
+
+
+def _first_in(patterns: Iterable[str], addresses: Collection[str], domains: Collection[str]) -> str | None:
     for pattern in patterns:
-        if pattern in exact or (pattern.startswith("*@") and pattern[2:] in domains):
+        if pattern in addresses or (pattern.startswith("*@") and pattern[2:] in domains):
             return pattern
     return None
+
+
+def _index(addresses: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return addresses and their domains."""
+    exact = frozenset(addresses)
+    return exact, frozenset(address.rpartition("@")[2] for address in exact)
+
+
+@lru_cache(maxsize=4)
+def _index_recipients(to: tuple[str, ...], cc: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the addresses in To and Cc and their domains, indexed once for the routes of a message."""
+    return _index(chain(to, cc))
 
 
 def match_all(patterns: tuple[str, ...], addresses: Collection[str]) -> bool:
@@ -237,16 +259,45 @@ def _as_set(patterns: tuple[str, ...]) -> frozenset[str]:
 
 def first_failed_condition(route: Route, mail: RoutingInput) -> str | None:
     """Return a sentence that names the first condition of a route that does not hold; None if all hold."""
+    return next((f"{setting} does not hold" for setting, holds in _conditions(route, mail) if not holds), None)
+
+
+def failed_conditions(route: Route, mail: RoutingInput) -> list[FailedCondition]:
+    """Return every condition of a route that does not hold, with at most `MAX_VALUES` of its and the message's values.
+
+    For people: a message may name a hundred thousand recipients.
+    """
+    ambiguous = () if mail.senders_well_formed else (AMBIGUOUS_SENDER,)
+    wanted_and_actual: Mapping[str, tuple[Sequence[str], Iterable[str]]] = {
+        "SENDERS": (route.senders, chain(ambiguous, mail.senders)),
+        "RECIPIENTS": (route.recipients, chain(mail.to, mail.cc)),
+        "SUBJECT_WORDS": (route.subject_words, (mail.subject,) if mail.subject else ()),
+        "ATTACHMENT_TYPES": (route.attachment_types, sorted(mail.extensions)),
+        "IMPORTANT": (("true",), ("false",)),
+        "FOLDERS": (route.folders, (mail.folder,)),
+    }
+    failed = ((*wanted_and_actual[setting], setting) for setting, holds in _conditions(route, mail) if not holds)
+    return [
+        FailedCondition(setting, tuple(islice(wanted, MAX_VALUES)), tuple(islice(actual, MAX_VALUES)))
+        for wanted, actual, setting in failed
+    ]
+
+
+def _conditions(route: Route, mail: RoutingInput) -> tuple[tuple[str, bool], ...]:
+    """Return whether each condition of a route holds, by the setting's name."""
     words, types = route.subject_words, route.attachment_types
-    checks = (
+    return (
         ("SENDERS", not route.senders or (mail.senders_well_formed and match_all(route.senders, mail.senders))),
-        ("RECIPIENTS", not route.recipients or matching_pattern(route.recipients, (*mail.to, *mail.cc)) is not None),
+        ("RECIPIENTS", not route.recipients or _names_recipient(route.recipients, mail)),
         ("SUBJECT_WORDS", not words or _word_pattern(words).search(mail.subject) is not None),
         ("ATTACHMENT_TYPES", not types or bool(_extensions(types) & mail.extensions)),
         ("IMPORTANT", not route.important or mail.important),
         ("FOLDERS", _matches_folder(mail.folder, route.folders)),
     )
-    return next((f"{setting} does not hold" for setting, holds in checks if not holds), None)
+
+
+def _names_recipient(patterns: Iterable[str], mail: RoutingInput) -> bool:
+    return _first_in(patterns, *_index_recipients(mail.to, mail.cc)) is not None
 
 
 @lru_cache(maxsize=1024)

@@ -187,6 +187,21 @@ class TriedRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedCondition:
+    """A condition of a route that does not hold for a message.
+
+    Attributes:
+        setting: the condition's name in the route's settings, such as `SENDERS`.
+        wanted: the first values in the setting.
+        actual: the first values of the message.
+    """
+
+    setting: str
+    wanted: tuple[str, ...]
+    actual: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The recipients that get a message.
 

@@ -80,6 +80,7 @@ class RouteTable:
         max_attachments: int = 200,
     ) -> None:
         ordered = sorted(routes, key=lambda route: (route.order, route.name))
+        self.routes = tuple(ordered)
         by_address: dict[str, list[Candidate]] = defaultdict(list)
         for route in ordered:
             if route.address is not None:

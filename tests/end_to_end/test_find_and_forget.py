@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from shared.documents.blob_paths import raw_path
+from shared.queue_messages import Poll, PollReason
 from shared.storage.base import Table
 from tests.end_to_end.command import identity, mailboxes, mailroom, opened, settings_file
+from tests.end_to_end.in_process import OperatorFixture
+from tests.integration.replay_fixture import BOTH, letter
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
 
@@ -41,7 +44,7 @@ def test_8_5_an_erased_message_is_not_stored_again(dovecot: Dovecot, storage: st
     by_recipient = find(settings, "--recipient", "nobody@example.com")
     assert [match["message"] for match in by_recipient] == [identity(mail[1])]
     assert find(settings, "--sender", "nobody@example.com") == []
-    output = mailroom("find", "--id", identity(mail[0]), settings=settings)
+    output = mailroom("find", "--id", identity(mail[0]), "--long", settings=settings)
     for shown in (
         history["arrival"],
         history["results"][0]["path"],
@@ -51,7 +54,7 @@ def test_8_5_an_erased_message_is_not_stored_again(dovecot: Dovecot, storage: st
         assert shown in output.stdout
     assert mailroom("find", settings=settings).returncode == 2
     assert (
-        "more than 1 arrivals match"
+        "3 messages match, and the newest 1 are shown"
         in mailroom("find", "--mailbox", "support", "--limit", "1", settings=settings).stderr
     )
 
@@ -83,6 +86,44 @@ def test_8_5_an_erased_message_is_not_stored_again(dovecot: Dovecot, storage: st
         "routed",
     ]
     assert mailroom("forget", identity(mail[0]), settings=settings).returncode == 1, "no message has this id any more"
+
+
+def test_forget_lists_as_json_what_it_erases(tmp_path: Path) -> None:
+    world = OperatorFixture(f"folder:{tmp_path / 'mail'}", tmp_path)
+    anns, waiting = letter("sales@example.com, billing@example.com"), letter("sales@example.com", 2)
+    world.poll_and_route(BOTH, anns)
+    before = set(world.stores.blobs.list())
+    [receipt] = world.receipts()
+
+    def forget(*words: str) -> dict[str, Any]:
+        ran = world.run("forget", *words, "--json", settings=BOTH)
+        assert ran.exit_code == 0, ran.output
+        found = json.loads(ran.stdout)
+        assert isinstance(found, dict)
+        return found
+
+    listed = forget("Sales@example.com")
+    assert set(world.stores.blobs.list()) == before
+    assert (listed["address"], listed["erased"]) == ("sales@example.com", False)
+    assert listed["messages"] == [{"message": identity(anns), "arrivals": [receipt.arrival]}]
+    assert {*listed["results"], *listed["records"], *listed["bytes"]} == before
+    assert (listed["refused"], listed["other_recipients"]) == ([], ["billing@example.com"])
+    erased = forget(identity(anns)[:8], "--yes")
+    assert {
+        **erased,
+        "address": listed["address"],
+        "erased": False,
+        "other_recipients": ["billing@example.com"],
+    } == listed
+    assert not list(world.stores.blobs.list())
+    world.servers["support"].deliver(waiting)
+    world.app(BOTH).poller.poll(Poll("support", PollReason.MANUAL))
+    ran = world.run("forget", identity(waiting)[:8], "--yes", "--json", settings=BOTH)
+    assert ran.exit_code == 1
+    [refused] = json.loads(ran.stdout)["refused"]
+    assert refused["message"] == identity(waiting)
+    assert "it waits to be routed" in refused["reason"]
+    world.stores.close()
 
 
 def test_8_5_a_message_that_is_not_routed_yet_cannot_be_erased(dovecot: Dovecot, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.command import (
     assert_all_stored,
     identity,
@@ -16,8 +18,11 @@ from tests.end_to_end.command import (
     results,
     settings_file,
 )
+from tests.end_to_end.in_process import OperatorFixture, columns
+from tests.integration.replay_fixture import BILLING, BOTH, letter
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
+from tests.servers.pump import work_until_idle
 
 
 def test_8_4_replay_routes_unhandled_messages_with_a_new_route(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
@@ -37,15 +42,21 @@ def test_8_4_replay_routes_unhandled_messages_with_a_new_route(dovecot: Dovecot,
     settings = settings_file(tmp_path, storage, {**secretless, **both})
     dry = mailroom("replay", "unhandled/support/", "--dry-run", settings=settings)
     assert dry.returncode == 0, dry.stderr
-    assert dry.stdout.split()[:4] == ["kind", "mailbox", "messages", "new"]
+    heading, *lines = dry.stdout.splitlines()
+    assert heading == "id\tfrom\tsubject\toutcome now\tthen\troute"
+    assert {tuple(line.split("\t")[3:]) for line in lines[:8]} == {("unhandled", "invalid settings")}
     assert "replay does not use PASSWORD, so that any value will do" in " ".join(dry.stdout.split())
     assert "nothing was changed; without --dry-run, 8 messages" in dry.stdout
     anything = {**secretless, **both, "MAILBOXES__support__PASSWORD": "x"}
     preview = mailroom("replay", "unhandled/", "--dry-run", settings=settings_file(tmp_path, storage, anything))
-    assert ["unhandled", "support", "8", "routed"] in [line.split() for line in preview.stdout.splitlines()]
+    rows = [line.split("\t") for line in preview.stdout.splitlines()[1:9]]
+    assert {row[0] for row in rows} == {identity(data)[:8] for data in mail[1::2]}
+    assert {tuple(row[3:]) for row in rows} == {("unhandled", "routed", "sales")}
+    assert "new outcomes: 8 routed" in preview.stdout
     settings = settings_file(tmp_path, storage, {**secretless, **both})
     requested = mailroom("replay", "--since", "2026-01-01", "--kind", "unhandled", settings=settings)
     assert requested.returncode == 0, requested.stderr
+    assert requested.stdout.splitlines()[:2] == ["kind\tmailbox\tmessages", "unhandled\tsupport\t8"]
     assert "the replay of 8 messages is requested" in requested.stdout
     assert "records: 8 of 8" in requested.stderr
 
@@ -74,6 +85,67 @@ def test_8_4_replay_routes_unhandled_messages_with_a_new_route(dovecot: Dovecot,
     [new] = set(stores.blobs.list(result.removesuffix(".json"))) - {result}
     assert json.loads(stores.blobs.read(new) or b"")["replaces"] == result
     stores.close()
+
+
+def test_replay_takes_paths_with_the_store_in_front_and_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = OperatorFixture(f"folder:{tmp_path / 'mail'}", tmp_path)
+    first, second = letter("sales@example.com"), letter("sales@example.com", 2)
+    world.poll_and_route(BILLING, first, second)
+    paths = world.paths("unhandled/")
+    monkeypatch.chdir(tmp_path)
+    for names in (
+        [f"mail/{path}" for path in paths],
+        [f"{tmp_path}/mail/{path}" for path in paths],
+        ["mail/unhandled/"],
+        [f"{tmp_path}/mail/unhandled/support/"],
+        ["./mail/unhandled/support/20"],
+        [identity(first)[:8], identity(second)],
+        [path.partition("-")[0] + "\u2026" for path in paths],
+    ):
+        ran = world.run("replay", *names, "--dry-run", "--json", settings=BOTH)
+        assert ran.exit_code == 0, ran.output
+        lines = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert sorted(line["record"] for line in lines) == paths, names
+    by_message = {line["message"]: line for line in lines}
+    assert by_message[identity(second)] == {
+        "message": identity(second),
+        "arrival": by_message[identity(second)]["arrival"],
+        "record": next(path for path in paths if identity(second) in path),
+        "kind": "unhandled",
+        "mailbox": "support",
+        "from": ["a@b.example"],
+        "subject": "2",
+        "outcome": "unhandled",
+        "new_outcome": "routed",
+        "routes": ["sales"],
+        "requested": False,
+    }
+    with columns(80):
+        shown = world.run("replay", "--since", "yesterday", "--until", "today", "--dry-run", settings=BOTH)
+    assert [len(line) <= 80 for line in shown.stdout.splitlines()[:3]] == [True] * 3
+    assert world.run("replay", "--until", "yesterday", settings=BOTH).stdout.strip() == "nothing to replay"
+    assert world.run("replay", "--since", "12h", settings=BOTH).exit_code == 2
+    ran = world.run("replay", f"mail/{paths[0]}", "--json", settings=BOTH)
+    [line] = map(json.loads, ran.stdout.splitlines())
+    assert (line["requested"], line["new_outcome"]) == (True, None)
+    work_until_idle(world.app(BOTH))
+    resolved = world.run("replay", "mail/unhandled/", "--dry-run", "--json", settings=BOTH)
+    assert "1 records are already resolved and were not replayed" in resolved.stderr
+    assert len(resolved.stdout.splitlines()) == 1
+    named = world.run("replay", f"mail/{paths[0]}", "--dry-run", settings=BOTH)
+    assert "routed already" in named.stdout, "a resolved record that is named by its whole path"
+    world.stores.close()
+
+
+def test_replay_takes_the_url_and_the_container_in_front_of_a_path(azure_storage: str, tmp_path: Path) -> None:
+    world = OperatorFixture(azure_storage, tmp_path)
+    world.poll_and_route(BILLING, letter("sales@example.com"))
+    path = world.only_path("unhandled/")
+    for name in (f"mail/{path}", f"https://account.blob.core.windows.net/mail/{path}", path):
+        ran = world.run("replay", name, "--dry-run", "--json", settings=BOTH)
+        assert ran.exit_code == 0, ran.output
+        assert json.loads(ran.stdout)["record"] == path
+    world.stores.close()
 
 
 def test_replay_reports_invalid_options(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from mailroom_cli.commands.forget import ErasureResult, forget
 from shared.storage.base import Storage, Table
 from tests.integration.replay_fixture import BOTH, ReplayFixture, letter
 
-TO_BOTH = letter("sales@example.com, billing@example.com")
+SUBJECT = "Chairs for the cellar"
+TO_BOTH = letter("sales@example.com, billing@example.com").replace(b"Subject: 1", b"Subject: " + SUBJECT.encode())
 KEEP = {**BOTH, "MAILBOXES__support__AFTER": "keep", "MAILBOXES__office__AFTER": "keep"}
 OFFICE_ONLY = {
     "ROUTES__sales__ADDRESS": "sales@example.com",

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from mailroom_cli.commands.explain import ExplainOptions, explain
+from mailroom_cli.commands.explain_text import describe
 from mailroom_cli.commands.replay import ReplayOptions, ReplayResult, replay
 from shared.bootstrap import App
+from shared.clock import Now, utc_now
 from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.storage.base import QueueName, Storage, Table
 from tests.end_to_end.command import opened
@@ -45,11 +48,14 @@ class ReplayFixture(Holding):
     def __init__(self, storage: str) -> None:
         self.storage = storage
         super().__init__(opened(storage))
+        self.now: Now = utc_now
         self.servers = {"support": MemoryServer(), "office": MemoryServer()}
 
     def app(self, settings: Mapping[str, str], stores: Storage | None = None) -> App:
         read = settings_for(self.storage, routes(**settings))
-        return app_on(read, lambda mailbox: self.servers[mailbox.name].open(), stores=stores or self.stores)
+        return app_on(
+            read, lambda mailbox: self.servers[mailbox.name].open(), stores=stores or self.stores, now=self.now
+        )
 
     def poll_and_route(self, settings: Mapping[str, str], *messages: bytes, mailbox: str = "support") -> App:
         """Deliver messages, collect them, and route them by these routes."""
@@ -70,6 +76,11 @@ class ReplayFixture(Holding):
     ) -> ReplayResult:
         """Request replays, and leave them on the queue."""
         return replay(self.app(settings, stores), ReplayOptions(records=records, **wanted), lambda _done, _of: None)
+
+    def explain(self, settings: Mapping[str, str], target: object, mailbox: str | None = None) -> list[str]:
+        """Return the lines in which the command explains a file, an id or a path."""
+        explanations, _ = explain(self.app(settings), str(target), ExplainOptions(mailbox), bytes)
+        return list(describe(self.stores, explanations))
 
     def take_route_requests(self) -> list[RouteRequest]:
         """Return the route requests on the queue, and empty it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -14,7 +15,7 @@ from shared.queue_messages import Poll, PollReason, RouteRequest
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
 from tests.end_to_end.command import identity
-from tests.integration.erasure_fixture import KEEP, OFFICE_ONLY, TO_BOTH, dump_storage, run_forget
+from tests.integration.erasure_fixture import KEEP, OFFICE_ONLY, SUBJECT, TO_BOTH, dump_storage, run_forget
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
 from tests.servers.pump import work_until_idle
 
@@ -43,6 +44,8 @@ def test_8_5_a_message_is_erased_with_all_its_artifacts_and_nothing_else(world: 
         record.key for record in world.stores.records.scan(Table.CLAIMS) if record.values["owner"] == other.arrival
     }
 
+    assert {receipt.subject for receipt in world.receipts()} == {SUBJECT, "2"}
+    assert {receipt.sent for receipt in world.receipts()} == {datetime(2026, 11, 24, 9, tzinfo=UTC)}
     listed = run_forget(world, identity(TO_BOTH)[:10], really=False)
     assert {path: world.stores.blobs.read(path) for path in world.stores.blobs.list()} == before
     assert len(world.receipts()) == 3
@@ -57,8 +60,10 @@ def test_8_5_a_message_is_erased_with_all_its_artifacts_and_nothing_else(world: 
     assert {record.key for record in left if record.values["owner"]} == claims
     assert {record.values["kind"] for record in left if not record.values["owner"]} == {"message-id"}
     content = dump_storage(world.stores)
-    for gone in (identity(TO_BOTH), "sales@example.com", "a@b.example", "1@b.example"):
+    for gone in (identity(TO_BOTH), "sales@example.com", "a@b.example", "1@b.example", SUBJECT):
         assert gone not in content, gone
+    for receipt in world.receipts():
+        assert (receipt.sent is None) == (receipt.state is State.ERASED)
     assert identity(OTHER) in content
     assert sorted(receipt.state for receipt in world.receipts()) == [State.ERASED, State.ERASED, State.ROUTED]
     assert run_forget(world, other.arrival, really=False).groups[0].message == identity(OTHER)
@@ -201,8 +206,9 @@ def test_8_5_an_id_prefix_that_several_messages_share_is_rejected(world: ReplayF
     world.stores.records.create(
         Table.RECEIPTS, identity(TO_BOTH)[:60] + "0000", {**record.values, "message": "ab" * 32}
     )
-    with pytest.raises(ConfigurationError, match="beginning of 2 ids"):
+    with pytest.raises(ConfigurationError, match="beginning of 2 ids") as refused:
         run_forget(world, identity(TO_BOTH)[:20])
+    assert [line.split()[0] for line in refused.value.errors[1:]] == sorted(["abababab", identity(TO_BOTH)[:61]])
     with pytest.raises(MessageMissing):
         run_forget(world, "0" * 20)
     assert left_of(world.stores, identity(TO_BOTH))

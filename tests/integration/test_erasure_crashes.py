@@ -12,7 +12,7 @@ from shared.errors import MessageMissing, ServiceUnavailable
 from shared.lease import RenewingLease
 from shared.operations.erasure import Eraser
 from tests.end_to_end.command import identity
-from tests.integration.erasure_fixture import KEEP, TO_BOTH, dump_storage, run_forget
+from tests.integration.erasure_fixture import KEEP, SUBJECT, TO_BOTH, dump_storage, run_forget
 from tests.integration.replay_fixture import BOTH, ReplayFixture
 from tests.servers.faults import FailureMode, FaultInjector, ProcessKilled
 
@@ -59,6 +59,7 @@ def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
             at += 1
             world.poll_and_route(KEEP, TO_BOTH)
             world.poll_and_route(KEEP, TO_BOTH, mailbox="office")
+            assert "'sent'" in dump_storage(world.stores)
             faults = FaultInjector(at, way)
             stores = replace(world.stores, blobs=faults.around(world.stores.blobs, ServiceUnavailable))
             stores = replace(stores, records=faults.around(world.stores.records, ServiceUnavailable))
@@ -69,9 +70,8 @@ def test_8_5_a_crash_at_any_step_is_finished_by_the_next_erasure(
                 run_forget(world, what)
             assert list(world.stores.blobs.list()) == [], (at, faults.names[-3:])
             reported = dump_storage(world.stores)
-            assert not [gone for gone in (identity(TO_BOTH), "@b.example", "sales@") if gone in reported], faults.names[
-                -3:
-            ]
+            erased = (identity(TO_BOTH), "@b.example", "sales@", SUBJECT, "'sent'")
+            assert not [gone for gone in erased if gone in reported], faults.names[-3:]
             assert all(receipt.is_fully_erased for receipt in world.receipts())
             if done:
                 assert at > 10

@@ -14,9 +14,11 @@ from shared.clock import utc_now
 from shared.documents.blob_paths import raw_path
 from shared.errors import ConfigurationError, MessageMissing
 from shared.mime.parser import Message, parse
+from shared.operations.replay_preview import ReplayPreview
 from shared.queue_messages import Poll, PollReason, ReplayRequest, RouteRequest
 from shared.receipts import State
 from shared.storage.base import Table
+from tests.end_to_end.command import identity
 from tests.integration.replay_fixture import BILLING, BOTH, CLERK, ReplayFixture, letter
 from tests.servers.pump import work_until_idle
 
@@ -266,6 +268,30 @@ def test_a_replay_of_bytes_that_are_gone_says_so(world: ReplayFixture) -> None:
     [route_request] = world.take_route_requests()
     with pytest.raises(MessageMissing, match=r"raw\.eml"):
         world.app(BOTH).router.route(route_request)
+
+
+def test_records_and_results_are_found_by_the_beginning_of_an_id(world: ReplayFixture) -> None:
+    unhandled, routed = letter("sales@example.com"), letter("billing@example.com", 2)
+    world.poll_and_route(BILLING, unhandled, routed)
+    record, result = world.only_path("unhandled/"), world.only_path("routed/")
+    outcome = world.request_replay(BOTH, identity(unhandled)[:8], dry_run=True)
+    [message] = outcome.messages
+    assert (message.record.path, message.preview) == (record, ReplayPreview("routed", ("sales",)))
+    with pytest.raises(MessageMissing, match="has no record to replay; its outcome is: routed"):
+        world.request_replay(BOTH, identity(routed)[:8])
+    with pytest.raises(MessageMissing, match="has no result to write again; its outcome is: unhandled"):
+        world.request_replay(BOTH, identity(unhandled)[:8], reissue=True)
+    with pytest.raises(MessageMissing, match="there is no message"):
+        world.request_replay(BOTH, "0" * 8)
+    world.replay(BOTH, identity(routed)[:8], reissue=True)
+    [new] = set(world.paths("routed/billing/")) - {result}
+    assert world.read(new)["replaces"] == result
+    world.replay(BOTH, identity(unhandled))
+    assert world.read(record)["resolved"]["outcome"] == "routed"
+    world.poll_and_route({**BOTH, "MAILBOXES__support__MAX_MESSAGE_BYTES": "20"}, letter("sales@example.com", 3))
+    [oversized] = [receipt for receipt in world.receipts() if not receipt.message]
+    with pytest.raises(ConfigurationError, match="MAX_MESSAGE_BYTES"):
+        world.request_replay(BOTH, oversized.arrival[:8])
 
 
 def test_an_erased_message_is_not_replayed(world: ReplayFixture) -> None:

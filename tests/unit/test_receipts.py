@@ -23,7 +23,7 @@ from shared.documents.blob_paths import (
 )
 from shared.errors import MessageUnreadable
 from shared.queue_messages import QUEUE_VERSION, Poll, PollReason, RouteRequest
-from shared.receipts import MAX_MESSAGE_ID_LENGTH, Receipt, State, search_columns
+from shared.receipts import MAX_MESSAGE_ID_LENGTH, MAX_SUBJECT_LENGTH, Receipt, State, search_columns
 from shared.storage.base import Record
 
 RECEIPT = Receipt(
@@ -67,9 +67,21 @@ def test_a_receipt_is_parsed_with_its_search_columns() -> None:
     receipt = Receipt.from_record(Record(RECEIPT.arrival, {**RECEIPT.to_values(), **noted, "outcome": "routed"}, "e"))
     assert (receipt.senders, receipt.to_and_cc) == (senders, ("sales@example.com",))
     assert (receipt.message_id, receipt.outcome) == ("1@customer.example", "routed")
+    assert (receipt.subject, receipt.sent) == ("", None)
     assert search_columns((), (), None)["sender"] == ""
     assert search_columns((), (), None)["several_senders"] is False
     assert len(str(search_columns((), (), "x" * 2000)["message_id"])) == MAX_MESSAGE_ID_LENGTH
+
+
+def test_a_receipt_holds_the_beginning_of_the_subject_on_one_line_and_a_credible_date() -> None:
+    sent = datetime(2026, 11, 24, 9, tzinfo=UTC)
+    columns = search_columns((), (), None, subject=" a\r\n\tb\x00\x1b[1m\x9bc " + "x" * 1000, sent=sent)
+    receipt = Receipt.from_record(Record(RECEIPT.arrival, {**RECEIPT.to_values(), **columns}, "e"))
+    assert receipt.subject == ("a b [1m c " + "x" * 1000)[:MAX_SUBJECT_LENGTH]
+    assert receipt.sent == sent
+    for year in (1, 1601, 9999):
+        assert "sent" not in search_columns((), (), None, sent=sent.replace(year=year))
+    assert not {"subject", "sent"} & replace(receipt, state=State.ERASED).to_values().keys(), "a bare receipt"
 
 
 def test_a_bare_receipt_was_downloaded_and_is_fully_erased() -> None:
