@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from shared.clock import Now, utc_now
@@ -323,7 +323,7 @@ class SubscriptionManager:
             minutes=self._minutes_until(created.expires),
         )
         self._write(new)
-        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, created.expires)
+        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, _utc(created.expires))
         self._request_poll(mailbox)  # Graph sent no notifications of earlier mail
 
     def _renew(
@@ -334,7 +334,7 @@ class SubscriptionManager:
             cleared = self._write(SubscriptionRecord(mailbox=mailbox.name, folder=record.folder))
             self._create(graph, mailbox, cleared, lease)
             return
-        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, renewed.expires)
+        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, _utc(renewed.expires))
         minutes = self._minutes_until(renewed.expires)
         self._write(replace(record, until=renewed.expires, minutes=minutes, error=""))
 
@@ -377,3 +377,7 @@ def _group_by_sign_in(mailboxes: Iterable[MailboxSettings]) -> dict[tuple[object
 
 def _record_key(mailbox: str, folder: str) -> str:
     return digest("subscription", mailbox, folder)
+
+
+def _utc(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -76,7 +76,7 @@ class Poller:
                 if skip_reason is None:
                     polls.append(Poll(settings.name, reason, traceparent=traceparent))
                 else:
-                    _log.info("%s", skip_reason)
+                    _log.debug("%s", skip_reason)
         return polls
 
     def poll(self, poll: Poll) -> DrainStats | None:
@@ -88,13 +88,13 @@ class Poller:
         try:
             skip_reason = self._skip_reason(settings, poll.reason)
             if skip_reason is not None:
-                _log.info("%s", skip_reason)
+                _log.debug("%s", skip_reason)
                 return None
             if poll.requested_at is not None and self._is_stale(poll, poll.requested_at):
                 return None
             lease = self._acquire_lease(poll.mailbox)
             if lease is None:
-                _log.info("mailbox %s is being drained; the worker that drains it polls again", poll.mailbox)
+                _log.debug("mailbox %s is being drained; the worker that drains it polls again", poll.mailbox)
                 return None
             with lease:
                 stats = self._drain(settings, poll, lease)
@@ -184,7 +184,9 @@ class Poller:
                 # A folder that was not listed for lack of time is not settled either.
                 uncertain=stats.uncertain or (health.unsettled and stats.more),
             )
-            _log.info(
+            _log.log(
+                # The first poll is logged in any case: it shows that the mailbox works.
+                logging.DEBUG if stats.is_idle and health.last_success is not None else logging.INFO,
                 "mailbox %s: %d collected (%d bytes), %d already stored, %d removed, %d skipped%s",
                 settings.name,
                 stats.collected,
