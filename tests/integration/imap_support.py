@@ -226,7 +226,7 @@ class ScriptedImap:
     def _login(self, *_: object) -> list[bytes]:
         return []
 
-    def _list(self, *_: object) -> list[bytes]:
+    def _list(self, command: bytes, *_: object) -> list[bytes]:
         return [b'* LIST () "/" INBOX']
 
     def _noop(self, *_: object) -> list[bytes]:
