@@ -57,8 +57,8 @@ def read_routes_file(data: bytes, source: str, report: ErrorCollector) -> Enviro
     except (ValueError, RecursionError):
         report.app_error(source, 'is not JSON that can be read; write it as in {"routes": {"sales": {…}}}')
     else:
-        for name, route in _routes(document, source, report):
-            _add_route(name, route, source, keys, report)
+        for number, (name, route) in enumerate(_routes(document, source, report), 1):
+            _add_route(name, route, f"{source}, route {number}", keys, report)
         return keys if not report.errors(APP) or keys.names["routes"] else None
     return None
 
@@ -74,29 +74,34 @@ def _routes(document: object, source: str, report: ErrorCollector) -> list[tuple
     return routes.pairs
 
 
-def _add_route(spelling: str, route: object, source: str, keys: EnvironmentKeys, report: ErrorCollector) -> None:
+def _add_route(spelling: str, route: object, position: str, keys: EnvironmentKeys, report: ErrorCollector) -> None:
     # An error of the route as a whole holds all mail: the route's mailbox is not known.
-    name, key = spelling.lower(), f"{source}, {printable(spelling)}"
+    name = spelling.lower()
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-        report.app_error(key, f"does not have a valid name of a route; {NAME_RULE}")
+        # The name is not shown: it may be a secret that was pasted in the wrong place.
+        report.app_error(position, f"does not have a valid name of a route; {NAME_RULE}")
     elif not isinstance(route, _Object):
-        report.app_error(key, 'is not an object; write its fields, as in {"ADDRESS": "sales@example.com"}')
+        report.app_error(position, 'is not an object; write its fields, as in {"ADDRESS": "sales@example.com"}')
     elif name in keys.names["routes"]:
-        report.app_error(key, "is repeated, whatever the case; use one name for each route")
+        report.app_error(f"{position}, {spelling}", "is repeated, whatever the case; use one name for each route")
     else:
         keys.names["routes"][name] = spelling
-        for field, value in route.pairs:
-            _add_field(name, field, value, keys, report)
+        for number, pair in enumerate(route.pairs, 1):
+            _add_field(name, pair, f"{position}, {spelling}, field {number}", keys, report)
 
 
-def _add_field(name: str, field: str, value: object, keys: EnvironmentKeys, report: ErrorCollector) -> None:
-    setting, fields = field.lower(), declarations(Route)
+def _add_field(
+    name: str, pair: tuple[str, object], position: str, keys: EnvironmentKeys, report: ErrorCollector
+) -> None:
+    (field, value), fields = pair, declarations(Route)
+    setting = field.lower()
     place = ("routes", name, setting)
     key = keys.spell("routes", name, printable(field))
     if setting not in fields:
+        # Neither here: the position identifies the field.
         near = closest_name(field, fields)
-        hint = f"did you mean {near.upper()}?" if near else f"known are {', '.join(sorted(fields)).upper()}"
-        report.error(place, key, f"is not a field of a route; {hint}")
+        hint = f"did you mean {near.upper()}?" if near else f"known fields are {', '.join(sorted(fields)).upper()}"
+        report.error(place, position, f"is not a field of a route; {hint}")
     elif place in keys.places:
         keys.values.pop(place, None)
         report.error(place, key, "is repeated, whatever the case; remove one of the two")

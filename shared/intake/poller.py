@@ -16,7 +16,14 @@ from datetime import datetime, timedelta
 from shared.backoff import service_backoff
 from shared.clock import Now, utc_now
 from shared.config import MailboxSettings, MailProtocol
-from shared.errors import ConfigurationError, MailboxBusy, MailboxError, ServiceUnavailable, TransientError
+from shared.errors import (
+    ConfigurationError,
+    MailboxBusy,
+    MailboxError,
+    ServiceUnavailable,
+    TransientError,
+    without_mailbox,
+)
 from shared.intake.folder_sync import DrainStats
 from shared.intake.mailbox_drain import MailboxDrain
 from shared.keys import digest
@@ -159,7 +166,8 @@ class Poller:
                 )
         except MailboxBusy as error:
             backoff = self.health.record_busy(settings, error)
-            _log.info("mailbox %s: its server is busy, next retry in %d s: %s", settings.name, backoff, error)
+            reason = without_mailbox(error, settings.name)
+            _log.info("mailbox %s: its server is busy, next retry in %d s: %s", settings.name, backoff, reason)
             if settings.protocol is MailProtocol.GRAPH and poll.retries < MAX_RETRIES:
                 # While Graph notifies us, the timer polls rarely: its next poll may be much later than the backoff.
                 retry = Poll(poll.mailbox, PollReason.FOLLOW_UP, poll.retries + 1, poll.traceparent)
@@ -252,14 +260,15 @@ class Poller:
         """Enqueue a poll again, with backoff, after a transient error."""
         tracing.failed(error)
         metrics.count_failure(error, "mailbox")
+        reason = without_mailbox(error, poll.mailbox)
         if poll.retries >= MAX_RETRIES:
-            _log.warning("mailbox %s: the next timer poll retries: %s", poll.mailbox, error)
+            _log.warning("mailbox %s: the next timer poll retries: %s", poll.mailbox, reason)
             return
         backoff = service_backoff(error, poll.retries)
-        _log.warning("mailbox %s: transient error, next retry in %d s: %s", poll.mailbox, backoff, error)
+        _log.warning("mailbox %s: transient error, next retry in %d s: %s", poll.mailbox, backoff, reason)
         # FOLLOW_UP instead of the original reason: the interval of TIMER would skip it, since a poll just began.
-        reason = PollReason.MANUAL if poll.reason is PollReason.MANUAL else PollReason.FOLLOW_UP
-        retry = Poll(poll.mailbox, reason, poll.retries + 1, poll.traceparent)
+        poll_reason = PollReason.MANUAL if poll.reason is PollReason.MANUAL else PollReason.FOLLOW_UP
+        retry = Poll(poll.mailbox, poll_reason, poll.retries + 1, poll.traceparent)
         try:
             self.intake.storage.queues[QueueName.POLLS].put_many([retry.to_json()], delay=backoff)
         except TransientError as queue_error:

@@ -176,7 +176,7 @@ class ImapMailbox:
         if self._closed or self._reconnects >= MAX_RECONNECTS:
             raise error
         self._reconnects += 1
-        _log.info("%s: reconnecting: %s", self.where, error)
+        _log.info("%s; reconnecting", error)
         before = self._selected
         self._session.close()
         try:

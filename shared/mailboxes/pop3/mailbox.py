@@ -233,7 +233,7 @@ class Pop3Mailbox:
         if self._session is None or without_key or self._reconnects >= MAX_RECONNECTS:
             raise error
         self._reconnects += 1
-        _log.info("reconnecting: %s", error)
+        _log.info("%s; reconnecting", error)
         self._session.disconnect()
         try:
             self._session = open_session(self._settings, self._tokens, self._timeouts)
