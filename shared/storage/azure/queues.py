@@ -34,7 +34,9 @@ class AzureQueue:
     def __init__(self, account: StorageAccount, name: str) -> None:
         # Received text is decoded here and not by the SDK: a message that is not base64 must not stop the others.
         self._client = account.queues().get_queue_client(str(name), message_encode_policy=TextBase64EncodePolicy())
-        self._queue = LazyResource(account.setting, Service.QUEUE, self._client.create_queue)
+        self._queue = LazyResource(
+            account.setting, Service.QUEUE, self._client.create_queue, is_emulator=account.is_emulator
+        )
         self._pool = account.pool
 
     def put_many(self, bodies: Iterable[str], *, delay: float = 0, ttl: float | None = None) -> None:
