@@ -44,6 +44,7 @@ from shared.errors import (
 from shared.mime.parser import Message
 from shared.observability import log_context, metrics, tracing
 from shared.observability.log_context import short_id
+from shared.observability.rate_limited_log import RateLimitedLog
 from shared.queue_messages import RouteRequest
 from shared.receipts import ROUTABLE_STATES, TRUNCATED, Receipt, State, results_by_recipient, search_columns
 from shared.routing.decision import decide
@@ -79,6 +80,7 @@ class MessageRouter:
         parse: parses a message; never raises.
         now: returns the current time.
         summary: counts the outcomes, and logs one line for many messages.
+        transient_errors: counts the transient errors, of which one a minute is logged at level WARNING.
     """
 
     storage: Storage
@@ -86,6 +88,7 @@ class MessageRouter:
     parse: Callable[..., Message]
     now: Now = utc_now
     summary: OutcomeSummary = field(default_factory=OutcomeSummary)
+    transient_errors: RateLimitedLog = field(default_factory=RateLimitedLog)
 
     def route(self, request: RouteRequest, *, tried: bool = False) -> RouteStatus:
         """Route a stored message: match its recipients, then write each recipient's result.
@@ -153,7 +156,11 @@ class MessageRouter:
             _log.warning("arrival %s: still a transient error; `sweep` retries later: %s", arrival, error)
             return
         backoff = service_backoff(error, request.retries)
-        _log.warning("arrival %s: transient error, next retry in %d s: %s", arrival, backoff, error)
+        # A service that is unavailable, or an invalid route, concerns every message that waits.
+        count = self.transient_errors.add(1, self.now())
+        others = f" (and {count - 1} more since the last such line)" if count > 1 else ""
+        level = logging.WARNING if count else logging.DEBUG
+        _log.log(level, "arrival %s: transient error, next retry in %d s: %s%s", arrival, backoff, error, others)
         self._publish_later(request, backoff)
 
     def record_error(self, request: RouteRequest, error: Exception) -> None:

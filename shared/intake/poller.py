@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.backoff import service_backoff
@@ -32,6 +32,7 @@ from shared.mailbox_health import HealthRecords, MailboxHealth
 from shared.mailboxes.base import Mailbox
 from shared.mailboxes.pop3.server_record import RECORDS
 from shared.observability import log_context, metrics, tracing
+from shared.observability.rate_limited_log import RateLimitedLog
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName, Table
 
@@ -43,6 +44,9 @@ NOTIFIED_SPACING = 2.0
 
 RECHECK_DELAY = 20.0
 """Seconds after which a notified poll that found nothing is repeated: Graph may notify before a message is visible."""
+
+INVALID_LOG_INTERVAL = timedelta(hours=1)
+"""Minimum time between two warnings about a mailbox with invalid settings, which every timer poll meets."""
 
 _log = logging.getLogger("mailroom.poll")
 
@@ -70,12 +74,15 @@ class Poller:
     budget: float
     subscribed: Callable[[MailboxSettings], bool] = lambda _: False
     now: Now = utc_now
+    _invalid: dict[str, RateLimitedLog] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def due_polls(self, reason: PollReason, traceparent: str = "") -> list[Poll]:
         """Return the polls to enqueue now."""
         for name, errors in self.configuration_errors.items():
+            is_due = self._invalid.setdefault(name, RateLimitedLog(INVALID_LOG_INTERVAL)).add(1, self.now())
+            level = logging.WARNING if is_due else logging.DEBUG
             with log_context.bind(mailbox=name):
-                _log.warning("mailbox %s is not polled, its settings are invalid: %s", name, "; ".join(errors))
+                _log.log(level, "mailbox %s is not polled, its settings are invalid: %s", name, "; ".join(errors))
         polls = []
         for settings in self.mailboxes.values():
             with log_context.bind(mailbox=settings.name):

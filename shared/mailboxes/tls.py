@@ -75,6 +75,14 @@ def setting_name(settings: MailboxSettings, name: str) -> str:
     return f"MAILBOXES__{settings.name}__{name}"
 
 
+def implicit_tls_fix(settings: MailboxSettings) -> str:
+    """Return what to change if a server does not offer TLS after the greeting, for the error's text."""
+    return (
+        f"set {setting_name(settings, 'TLS')}={Tls.IMPLICIT} and {setting_name(settings, 'PORT')} to the server's TLS "
+        f"port ({DEFAULT_PORTS[settings.protocol, Tls.IMPLICIT]}), if it has one"
+    )
+
+
 def sign_in_fix(settings: MailboxSettings, protocol: str) -> str:
     """Return what to check after a refused sign-in, for the error's text.
 

@@ -14,6 +14,7 @@ import pytest
 from mailroom_cli.logging_setup import JsonFormatter, UtcFormatter
 from shared.bootstrap import App
 from shared.dispatch.outcome_summary import OutcomeSummary
+from shared.errors import TransientError
 from shared.intake import folder_sync
 from shared.observability.log_context import install_log_context
 from shared.observability.tracing import polling, routing
@@ -125,3 +126,34 @@ def test_the_summary_of_a_quiet_process_is_logged_after_some_minutes(
     now[0] += seconds
     summary.add("unhandled")
     assert ("outcomes of 2 messages: 1 routed, 1 unhandled" in caplog.text) == (seconds > 0)
+
+
+def test_many_messages_with_a_transient_error_log_one_warning_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "mailroom")
+    fixture = IntakeFixture(tmp_path)
+    for number in range(20):
+        fixture.server.deliver(letter(number))
+    app = fixture.app()
+    app = replace(app, router=replace(app.router, route_table_for=lambda _: None))
+    app.poller.poll(Poll("support", PollReason.MANUAL))
+    requests = [RouteRequest(receipt.arrival) for receipt in fixture.receipts()]
+
+    def levels() -> list[int]:
+        """Return the level of each line about a retry, and forget the lines."""
+        lines = [record for record in caplog.records if "transient error, next retry in" in record.getMessage()]
+        caplog.clear()
+        return [record.levelno for record in lines]
+
+    for request in requests:
+        with pytest.raises(TransientError) as caught:
+            app.router.route(request)
+        app.router.requeue(request, caught.value)
+    assert levels() == [logging.WARNING, *[logging.DEBUG] * 19]
+    fixture.time += timedelta(minutes=1)
+    app.router.requeue(requests[0], caught.value)
+    assert "mailbox support: its settings or routes are invalid" in caplog.text
+    assert "(and 19 more since the last such line)" in caplog.text
+    assert levels() == [logging.WARNING]
+    fixture.stores.close()

@@ -207,3 +207,17 @@ def test_the_pipelining_record_of_a_pop3_server_outlives_the_process(
     world.extra["PORT"] = "2"
     poll("")
     assert records[-1] == "", "it is another server"
+
+
+def test_a_mailbox_with_invalid_settings_is_reported_once_an_hour(
+    world: PollingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "mailroom")
+    time = [START]
+    errors = {"office": ("MAILBOXES__office__HOST is missing",)}
+    poller = replace(world.app().poller, configuration_errors=errors, now=lambda: time[0])
+    for _ in range(61):
+        poller.due_polls(PollReason.TIMER)
+        time[0] += timedelta(minutes=1)
+    line = "mailbox office is not polled, its settings are invalid: MAILBOXES__office__HOST is missing"
+    assert [record.getMessage() for record in caplog.records] == [line, line]

@@ -214,7 +214,9 @@ def removal_error(error: CommandRejected, target: str | None, where: str) -> Mai
     if target is not None and error.code in MISSING_CODES:
         name = _setting(where, "AFTER")
         return FolderMissing(f"{where}: folder {target!r} of {name} is missing or not writable: {printable(error)}")
-    return RemovalRefused(f"{where}: {printable(error)}")
+    return RemovalRefused(
+        f"{where}: {printable(error)}; allow the account to remove messages, or set {_setting(where, 'AFTER')}=keep"
+    )
 
 
 def _rejection_error(error: CommandRejected, where: str) -> MailroomError:

@@ -46,7 +46,7 @@ from shared.mailboxes.imap.syntax import folder_name, quoted_string
 from shared.mailboxes.imap.wire import Wire
 from shared.mailboxes.oauth.token_cache import xoauth2
 from shared.mailboxes.temporary_refusals import is_temporary_refusal
-from shared.mailboxes.tls import connecting, context_for, setting_name, sign_in_fix
+from shared.mailboxes.tls import connecting, context_for, implicit_tls_fix, setting_name, sign_in_fix
 
 CONNECT_TIMEOUT = 30.0
 READ_TIMEOUT = 60.0
@@ -289,7 +289,7 @@ def _greeting_error(error: Exception, settings: MailboxSettings, where: str) -> 
 
 def _start_tls(client: IMAPClient, context: object, settings: MailboxSettings, where: str) -> None:
     """Start TLS (RFC 3501 section 6.2.1) and drop all responses received before the handshake."""
-    imap, fix = _imap(client), f"set {setting_name(settings, 'TLS')}=implicit and its PORT, if supported"
+    imap, fix = _imap(client), implicit_tls_fix(settings)
     if imap.state != "NONAUTH" or b"STARTTLS" not in client.capabilities():
         raise TlsRefused(f"{where}: the server does not offer STARTTLS; {fix}")
     try:

@@ -26,6 +26,7 @@ from shared.mailboxes.tls import (
     connect_socket,
     connecting,
     context_for,
+    implicit_tls_fix,
     setting_name,
     sign_in_fix,
     wrap_socket,
@@ -181,19 +182,15 @@ class Session:
 
     def _start_tls(self) -> None:
         """Start TLS with STLS (RFC 2595 section 4), which must succeed before the sign-in."""
-        tls = setting_name(self._settings, "TLS")
+        fix = implicit_tls_fix(self._settings)
         if not self.supports("STLS"):
-            raise TlsRefused(
-                f"{self.where}: the server does not offer STLS; set {tls}=implicit and its PORT, if supported"
-            )
+            raise TlsRefused(f"{self.where}: the server does not offer STLS; {fix}")
         context = context_for(self._settings)
         with self.map_errors():
             self.wire.send(b"STLS")
             accepted, text = self.wire.read_response()
         if not accepted:
-            raise TlsRefused(
-                f"{self.where}: STLS was refused: {printable(text)}; set {tls}=implicit and its PORT, if supported"
-            )
+            raise TlsRefused(f"{self.where}: STLS was refused: {printable(text)}; {fix}")
         with connecting(self._settings):
             self.wire.connection.settimeout(self._timeouts.connect)
             self.wire.replace(wrap_socket(self.wire.connection, context, self._settings))
