@@ -40,12 +40,12 @@ def foreign_greeting_error(settings: MailboxSettings, greeting: bytes) -> Connec
     expected = settings.protocol.upper()
     if server is None or server == expected:
         return None
-    port = f"set {setting_name(settings, 'PORT')} to the server's {expected} port ({_default_port(settings)})"
+    fix = f"{setting_name(settings, 'PORT')} to the server's {expected} port ({_default_port(settings)})"
     if server != "SMTP":
-        port = f"set {setting_name(settings, 'PROTOCOL')}={server.lower()}, or {port}"
+        fix = f"{setting_name(settings, 'PROTOCOL')}={server.lower()}, or {fix}"
     return ConnectFailed(
         f"mailbox {settings.name} at {settings.host}:{settings.port}: the server greets as {server}, not as "
-        f"{expected}; {port}"
+        f"{expected}; set {fix}"
     )
 
 

@@ -25,8 +25,8 @@ from shared.observability.metric_names import PREFIX
 
 LOGGER = "mailroom"
 
-ADDRESS: Final = re.compile(r"[^\s@<>()\[\]\"',;:/]{1,64}@[^\s@<>()\[\]\"',;:/]{1,255}")
-"""Text that looks like an e-mail address."""
+ADDRESS: Final = re.compile(r"(?!\*@)[^\s@<>()\[\]\"',;:/]{1,64}@[^\s@<>()\[\]\"',;:/]{1,255}")
+"""Text that looks like an e-mail address. A pattern of a route, such as `*@example.com`, is not one."""
 
 MASK: Final = "(address)"
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import httpx
 
 from shared.config import MailboxSettings
-from shared.errors import FolderMissing, printable
+from shared.errors import FolderMissing, MailroomError, printable
 from shared.mailboxes.base import ListedMessage
 from shared.mailboxes.folder_names import existing_folders
 from shared.mailboxes.graph.client import Build, GraphClient
@@ -103,13 +103,16 @@ async def _find_folder(client: GraphClient, requests: MailboxRequests, path: str
 async def _existing_folders(client: GraphClient, requests: MailboxRequests, path: str) -> str:
     """Return the paths of the folders beside the first missing folder of a path, for an error's text."""
     above, parent = "", None
-    for name in (part.strip() for part in path.split("/") if part.strip()):
-        at_top = parent is None and name.upper() == INBOX
-        folder = "inbox" if at_top else await _find_by_name(client, requests, name, parent)
-        if folder is None:
-            break
-        above, parent = f"{above}{name}/", folder
-    page = await client.json(requests.folders(parent))
+    try:
+        for name in (part.strip() for part in path.split("/") if part.strip()):
+            at_top = parent is None and name.upper() == INBOX
+            folder = "inbox" if at_top else await _find_by_name(client, requests, name, parent)
+            if folder is None:
+                break
+            above, parent = f"{above}{name}/", folder
+        page = await client.json(requests.folders(parent))
+    except (GraphResponseError, MailroomError, httpx.HTTPError):
+        return ""  # the missing folder is the error to report
     names = [f"{above}{folder.get('displayName')}" for folder in page_items(page)]
     return existing_folders(names, path, more=NEXT in page)
 
