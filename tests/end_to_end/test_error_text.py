@@ -78,3 +78,11 @@ def test_a_mailbox_is_named_once_in_each_line_about_it(dovecot: Dovecot, tmp_pat
         assert "MAILBOXES__orders__PASSWORD" in failure
         assert "wrong-and-secret" not in ran.stderr
     assert failure.endswith("correct the sign-in, then run `mailroom enable orders`")
+
+
+def test_check_names_a_mailbox_whose_name_is_part_of_other_words(dovecot: Dovecot, tmp_path: Path) -> None:
+    values = mailboxes(dovecot, o=dovecot.user())
+    values["MAILBOXES__o__PASSWORD"] = "wrong-and-secret"
+    ran = mailroom("check", settings=settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values))
+    (line,) = [line for line in ran.stdout.splitlines() if "sign-in refused" in line]
+    assert f"mailbox o: {dovecot.host}:{dovecot.imaps}: sign-in refused" in line
