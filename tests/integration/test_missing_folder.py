@@ -10,7 +10,7 @@ from shared.config import After
 from shared.errors import FolderMissing
 from shared.mailboxes.folder_names import MAX_FOLDERS, existing_folders
 from shared.mailboxes.imap.mailbox import ImapMailbox
-from tests.integration.imap_support import no_token, settings_for
+from tests.integration.imap_support import Peer, ScriptedImap, no_token, settings_for
 from tests.servers.dovecot import Dovecot
 from tests.servers.graph import Graph
 from tests.servers.mail import plain_mail
@@ -82,3 +82,24 @@ def test_names_are_printable_and_short() -> None:
     assert text.isprintable()
     assert len(text) < 200
     assert existing_folders([], "c") == ""
+
+
+@pytest.mark.parametrize("answer", [b"NO not allowed", b""], ids=["refused", "connection closed"])
+def test_imap_without_a_list_still_reports_the_missing_folder(answer: bytes) -> None:
+    def hook(peer: Peer, tag: bytes, command: bytes) -> bool:
+        if command.startswith((b"SELECT", b"EXAMINE")):
+            peer.send(tag + b" NO [NONEXISTENT] no such folder")
+        elif command.startswith(b"LIST") and answer:
+            peer.send(tag + b" " + answer)
+        elif command.startswith(b"LIST"):
+            peer.hang_up()
+        else:
+            return False
+        return True
+
+    with (
+        ScriptedImap(hook=hook) as server,
+        ImapMailbox(server.settings(folders=("Sales",)), no_token) as mailbox,
+        pytest.raises(FolderMissing, match=r"'Sales' of MAILBOXES__support__FOLDERS is missing .*no such folder$"),
+    ):
+        mailbox.list("Sales")
