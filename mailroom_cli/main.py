@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable
 from typing import Annotated, Final
 
@@ -11,7 +9,7 @@ import typer
 
 from mailroom_cli.command_line import ask, repair, run, set_up
 from mailroom_cli.commands.settings.command import settings_command
-from mailroom_cli.terminal import UtcFormatter
+from mailroom_cli.logging_setup import TEXT_FORMAT, configure_logging
 
 cli = typer.Typer(
     help="Drain mailboxes into storage: each message exactly once, routed to results.",
@@ -40,11 +38,7 @@ def main_options(
     ] = 0,
 ) -> None:
     """Set up logging for every command."""
-    level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(UtcFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("mailroom").setLevel(level)
+    configure_logging(verbose, quiet=False, log_format=TEXT_FORMAT)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Output to the terminal: text, tables and log lines, without characters that control the terminal.
+"""Output to the terminal: text and tables, without characters that control the terminal.
 
 Subjects, Message-IDs and server responses come from outside. Two kinds of characters are dangerous:
 
@@ -9,10 +9,8 @@ Subjects, Message-IDs and server responses come from outside. Two kinds of chara
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import typer
@@ -65,19 +63,6 @@ def wide_console() -> Console:
     """Return a console for the terminal, or a console of `PLAIN_WIDTH` if the output is not a terminal."""
     console = open_console()
     return console if console.is_terminal else open_console(width=PLAIN_WIDTH)
-
-
-class UtcFormatter(logging.Formatter):
-    """Formats log lines with UTC times such as `2026-11-23T09:00:00.123Z`, like all other times of Mailroom."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the log line without unsafe characters."""
-        return without_controls(super().format(record))
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  logging's name
-        """Return the time at which the record was created."""
-        time = datetime.fromtimestamp(record.created, UTC)
-        return time.strftime(datefmt) if datefmt else f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}Z"
 
 
 class _SafeRenderHook(RenderHook):

@@ -50,6 +50,7 @@ __all__ = [
     "TransientError",
     "WriteConflict",
     "printable",
+    "without_mailbox",
 ]
 
 
@@ -156,6 +157,19 @@ def printable(response: bytes | str | object, limit: int = 200) -> str:
     text = response.decode("utf-8", "replace") if isinstance(response, bytes) else str(response)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def without_mailbox(error: BaseException | str, mailbox: str) -> str:
+    """Return an error's text without the mailbox at its beginning, for a sentence that names the mailbox already.
+
+    Args:
+        error: the error; it may begin with `mailbox NAME: `, `mailbox NAME, FOLDER: ` or `mailbox NAME at HOST: `.
+        mailbox: the mailbox's name.
+    """
+    text = str(error)
+    for separator in (": ", ", ", " at "):
+        text = text.removeprefix(f"mailbox {mailbox}{separator}")
+    return text
 
 
 class InvalidValue(ValueError):

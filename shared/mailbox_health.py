@@ -11,7 +11,15 @@ from types import MappingProxyType
 from shared.backoff import exponential_backoff
 from shared.clock import Now, utc_now
 from shared.config import MailboxSettings
-from shared.errors import AuthenticationError, ConfigurationError, MailboxBusy, MailboxError, TransientError, printable
+from shared.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    MailboxBusy,
+    MailboxError,
+    TransientError,
+    printable,
+    without_mailbox,
+)
 from shared.keys import digest
 from shared.observability import metrics
 from shared.queue_messages import PollReason
@@ -173,7 +181,11 @@ class HealthRecords:
             return None
         if health.next_try is not None and self._now() < health.next_try:
             cause = health.busy_reason or health.last_error or "its server requested a delay"
-            return f"mailbox {settings.name} is not tried before {health.next_try:%Y-%m-%d %H:%M:%S} UTC: {cause}"
+            advice = "correct the sign-in, then run" if health.refused else "to poll it now, run"
+            return (
+                f"mailbox {settings.name} is not tried before {health.next_try:%Y-%m-%d %H:%M:%S} UTC: {cause}; "
+                f"{advice} `mailroom enable {settings.name}`"
+            )
         if reason is PollReason.TIMER and health.last_poll is not None:
             # After a failure the backoff applies instead, whether or not Graph notifies us.
             seconds = settings.poll_every_subscribed if subscribed and not health.failures else settings.poll_every
@@ -245,6 +257,9 @@ class HealthRecords:
             _log.warning("mailbox-recovered: mailbox %s works again", settings.name)
         elif health.failures:
             _log.info("mailbox %s works again after %d failures", settings.name, health.failures)
+        elif health.busy_polls:
+            since = f"{health.busy_since or now:%Y-%m-%d %H:%M:%SZ}"
+            _log.info("mailbox %s works again; its server or the storage was busy since %s", settings.name, since)
         self._write(
             settings,
             failures=0,
@@ -273,7 +288,7 @@ class HealthRecords:
         first, longest = (SIGN_IN_BACKOFF, LONGEST_SIGN_IN_BACKOFF) if refused else (FIRST_BACKOFF, LONGEST_BACKOFF)
         backoff = exponential_backoff(first, longest, failures - 1)
         disabled = failures >= settings.disable_after
-        text = printable(error, 1000)
+        text = printable(without_mailbox(error, settings.name), 1000)
         self._write(
             settings,
             failures=failures,
@@ -323,18 +338,19 @@ class HealthRecords:
         now = self._now()
         since = before.busy_since or now
         alert = now - since >= BUSY_LIMIT
+        reason = printable(without_mailbox(error, settings.name), 1000)
         if alert and not before.busy_alerted:
             metrics.count_failure(error, "mailbox")
             _log.error(
                 "mailbox-failing: no poll of mailbox %s has finished since %s: %s",
                 settings.name,
                 f"{since:%Y-%m-%d %H:%M:%SZ}",
-                printable(error),
+                reason,
             )
         return {
             "busy_since": since,
             "busy_polls": before.busy_polls + 1,
-            "busy_reason": printable(error, 1000),
+            "busy_reason": reason,
             "busy_alerted": alert or before.busy_alerted,
         }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.bootstrap import App
 from shared.config import ROUTES_PATH, After, MailboxSettings, RouteSet, load_routes
-from shared.errors import AccessRefused, ConfigurationError, MailroomError
+from shared.errors import AccessRefused, ConfigurationError, MailroomError, without_mailbox
 from shared.mailboxes.base import HasAddresses, Mailbox, MailboxAddresses
 
 
@@ -122,7 +122,7 @@ def _check_mailbox(settings: MailboxSettings, app: App) -> Iterator[tuple[bool, 
             for note in result.notes:
                 yield True, f"note: mailbox {settings.name}, {folder}: {note}"
             for problem in result.problems:
-                yield False, problem if settings.name in problem else f"mailbox {settings.name}, {folder}: {problem}"
+                yield False, f"mailbox {settings.name}, {folder}: {without_mailbox(problem, settings.name)}"
         for note in _address_notes(settings, mailbox, app):
             yield True, f"note: {note}" if note.startswith("mailbox ") else f"note: mailbox {settings.name}: {note}"
 
@@ -152,7 +152,7 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
 
 
 def _name_mailbox(settings: MailboxSettings, text: str) -> str:
-    return text if settings.name in text else f"mailbox {settings.name}: {text}"
+    return f"mailbox {settings.name}: {without_mailbox(text, settings.name)}"
 
 
 def _after_storing(settings: MailboxSettings) -> str:

@@ -45,20 +45,23 @@ def read_routes_file(data: bytes, source: str, report: Report) -> dict[str, Sect
         InvalidValue: the file cannot be read at all.
     """
     sections: dict[str, Section] = {}
-    for spelling, route in _parse(data).pairs:
-        name, key = spelling.lower(), f"{source}, {printable(spelling)}"
+    for number, (spelling, route) in enumerate(_parse(data).pairs, 1):
+        # Neither a name nor a field that is invalid is shown: it may be a secret that was pasted in the wrong place.
+        name, position = spelling.lower(), f"{source}, route {number}"
         is_new = name not in sections
-        section = sections.setdefault(name, Section(Route, name, f"{key}.", report, "a field of a route"))
-        if not NAME.fullmatch(name):
-            section.error_at(key, f"does not have a valid name of a route; {NAME_RULE}")
+        is_valid = NAME.fullmatch(name) is not None
+        prefix = f"{source}, {spelling}." if is_valid and isinstance(route, _Object) else f"{position}."
+        section = sections.setdefault(name, Section(Route, name, prefix, report, "a field of a route"))
+        if not is_valid:
+            section.error_at(position, f"does not have a valid name of a route; {NAME_RULE}")
         elif not isinstance(route, _Object):
-            section.error_at(key, 'is not an object; write its fields, as in {"ADDRESS": "sales@example.com"}')
+            section.error_at(position, 'is not an object; write its fields, as in {"ADDRESS": "sales@example.com"}')
         elif not is_new:
             section.is_repeated = True
-            section.error_at(key, "is repeated, whatever the case; use one name for each route")
+            section.error_at(f"{position}, {spelling}", "is repeated, whatever the case; use one name for each route")
         else:
-            for field, value in route.pairs:
-                _add_field(section, field, value)
+            for field_number, (field, value) in enumerate(route.pairs, 1):
+                _add_field(section, field, value, f"{position}, {spelling}, field {field_number}")
     return sections
 
 
@@ -83,14 +86,14 @@ def _parse(data: bytes) -> _Object:
     return routes
 
 
-def _add_field(section: Section, field: str, value: object) -> None:
+def _add_field(section: Section, field: str, value: object, position: str) -> None:
     setting, key = field.lower(), section.prefix + printable(field)
     if section.is_set(setting):
         section.texts.pop(setting, None)
         section.error_at(key, "is repeated, whatever the case; remove one of the two")
         return
     if setting not in declarations(Route):
-        section.add_unknown(setting, key)
+        section.add_unknown(setting, position)
         return
     section.keys[setting] = key
     with section.reporting(setting):

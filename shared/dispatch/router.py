@@ -20,6 +20,7 @@ from shared.clock import Now, utc_now
 from shared.dispatch.artifacts import roll_back
 from shared.dispatch.deduplication import Claims, unfinished_matches
 from shared.dispatch.outbox import republish_overdue
+from shared.dispatch.outcome_summary import OutcomeSummary
 from shared.dispatch.record_resolution import mark_resolved, resolve_outdated_records, resolved_record_path
 from shared.dispatch.routing_input import (
     Conversations,
@@ -42,6 +43,8 @@ from shared.errors import (
 )
 from shared.mime.parser import Message
 from shared.observability import log_context, metrics, tracing
+from shared.observability.log_context import short_id
+from shared.observability.rate_limited_log import RateLimitedLog
 from shared.queue_messages import RouteRequest
 from shared.receipts import ROUTABLE_STATES, TRUNCATED, Receipt, State, results_by_recipient, search_columns
 from shared.routing.decision import decide
@@ -76,12 +79,16 @@ class MessageRouter:
         route_table_for: returns a mailbox's routes; None while its settings or routes are invalid: its mail waits.
         parse: parses a message; never raises.
         now: returns the current time.
+        summary: counts the outcomes, and logs one line for many messages.
+        transient_errors: counts the transient errors, of which one a minute is logged at level WARNING.
     """
 
     storage: Storage
     route_table_for: Callable[[str], RouteTable | None]
     parse: Callable[..., Message]
     now: Now = utc_now
+    summary: OutcomeSummary = field(default_factory=OutcomeSummary)
+    transient_errors: RateLimitedLog = field(default_factory=RateLimitedLog)
 
     def route(self, request: RouteRequest, *, tried: bool = False) -> RouteStatus:
         """Route a stored message: match its recipients, then write each recipient's result.
@@ -96,7 +103,7 @@ class MessageRouter:
         """
         record = self.storage.records.get(Table.RECEIPTS, request.arrival)
         if record is None:
-            raise MessageMissing(f"arrival {request.arrival} has a route request and no receipt")
+            raise MessageMissing(f"arrival {short_id(request.arrival)} has a route request and no receipt")
         receipt = Receipt.from_record(record)
         with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
             status = self._finish_if_processed(request, receipt)
@@ -110,7 +117,8 @@ class MessageRouter:
                 attempt = RoutingAttempt(self.storage, self.now, record, request, message, decision, table, tried)
                 outcome = attempt.run()
             attempt.log(outcome)
-            return outcome
+        self.summary.add(outcome)
+        return outcome
 
     def _finish_if_processed(self, request: RouteRequest, receipt: Receipt) -> RouteStatus | None:
         """Finish a request whose arrival need not be routed, and return its status; None if it must be routed."""
@@ -143,11 +151,16 @@ class MessageRouter:
         """
         tracing.failed(error)
         metrics.count_failure(error, "message")
+        arrival = short_id(request.arrival)
         if request.retries >= MAX_RETRIES:
-            _log.warning("arrival %s: still a transient error; `sweep` retries later: %s", request.arrival, error)
+            _log.warning("arrival %s: still a transient error; `sweep` retries later: %s", arrival, error)
             return
         backoff = service_backoff(error, request.retries)
-        _log.warning("arrival %s: transient error, next retry in %d s: %s", request.arrival, backoff, error)
+        # A service that is unavailable, or an invalid route, concerns every message that waits.
+        count = self.transient_errors.add(1, self.now())
+        others = f" (and {count - 1} more since the last such line)" if count > 1 else ""
+        level = logging.WARNING if count else logging.DEBUG
+        _log.log(level, "arrival %s: transient error, next retry in %d s: %s%s", arrival, backoff, error, others)
         self._publish_later(request, backoff)
 
     def record_error(self, request: RouteRequest, error: Exception) -> None:
@@ -171,7 +184,7 @@ class MessageRouter:
         record = self.storage.records.get(Table.RECEIPTS, request.arrival)
         if record is None:
             metrics.poisoned.add(1, {"mailbox": "unknown"})
-            _log.error("message-failed: arrival %s has no receipt; nothing can be recorded", request.arrival)
+            _log.error("message-failed: arrival %s has no receipt; nothing can be recorded", short_id(request.arrival))
             self.storage.records.delete_many(Table.OUTBOX, [request.outbox_key])
             return None
         receipt = Receipt.from_record(record)
@@ -198,7 +211,8 @@ class MessageRouter:
         self.storage.records.delete_many(Table.OUTBOX, {receipt.arrival, request.outbox_key})
         metrics.poisoned.add(1, {"mailbox": receipt.mailbox})
         with tracing.set_attributes(mailbox=receipt.mailbox, message=receipt.message):
-            _log.error("message-failed: message %s of mailbox %s: %s", receipt.message, receipt.mailbox, error)
+            message = short_id(receipt.message)
+            _log.error("message-failed: message %s of mailbox %s: %s", message, receipt.mailbox, error)
         return path
 
     def _publish_later(self, request: RouteRequest, backoff: float) -> None:
@@ -206,7 +220,11 @@ class MessageRouter:
         self.storage.queues[QueueName.ROUTE_REQUESTS].put_many([retry.to_json()], delay=backoff)
 
     def sweep(self, older_than: timedelta = SWEEP_AGE) -> int:
-        """Publish again the route requests that have been in the outbox for too long. Return how many there were."""
+        """Publish again the route requests that have been in the outbox for too long. Return how many there were.
+
+        It also logs the summary of the outcomes: the timer calls it every few minutes.
+        """
+        self.summary.flush()
         return republish_overdue(self.storage, older_than, self.now())
 
 
@@ -282,7 +300,7 @@ class RoutingAttempt:
         receipt, routes = self.receipt, ";".join(sorted(set(self._routes)))
         replayed = ", replayed" if self._is_replay else ""
         with log_context.bind(**({"route": routes} if routes else {})):
-            _log.info("message %s of mailbox %s%s: %s", receipt.message, receipt.mailbox, replayed, outcome)
+            _log.debug("message %s of mailbox %s%s: %s", short_id(receipt.message), receipt.mailbox, replayed, outcome)
 
     def _document_writer(self, conversation: str) -> DocumentWriter:
         return DocumentWriter(

@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from shared.clock import Now, utc_now
 from shared.config import AppSettings, MailboxSettings, MailProtocol
-from shared.errors import LeaseLost, MailboxBusy, MailboxError, MailroomError, printable
+from shared.errors import LeaseLost, MailboxBusy, MailboxError, MailroomError, printable, without_mailbox
 from shared.graph_notifications.client_state import client_state, folder_token, key_name
 from shared.keys import digest
 from shared.lease import RenewingLease
@@ -158,7 +158,7 @@ class SubscriptionManager:
             return
         lease = RenewingLease.acquire(self.storage.leases, LEASE)
         if lease is None:
-            _log.info("another worker manages the subscriptions")
+            _log.debug("another worker manages the subscriptions")
             return
         with lease:
             for group in _group_by_sign_in(mailboxes).values():
@@ -323,7 +323,7 @@ class SubscriptionManager:
             minutes=self._minutes_until(created.expires),
         )
         self._write(new)
-        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, created.expires)
+        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, _utc(created.expires))
         self._request_poll(mailbox)  # Graph sent no notifications of earlier mail
 
     def _renew(
@@ -334,7 +334,7 @@ class SubscriptionManager:
             cleared = self._write(SubscriptionRecord(mailbox=mailbox.name, folder=record.folder))
             self._create(graph, mailbox, cleared, lease)
             return
-        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, renewed.expires)
+        _log.info("mailbox %s, %s: subscribed until %s", mailbox.name, record.folder, _utc(renewed.expires))
         minutes = self._minutes_until(renewed.expires)
         self._write(replace(record, until=renewed.expires, minutes=minutes, error=""))
 
@@ -356,14 +356,15 @@ class SubscriptionManager:
 
     def _record_failure(self, record: SubscriptionRecord, error: MailroomError) -> None:
         metrics.count_failure(error, "subscription")
+        text = without_mailbox(error, record.mailbox)
         with log_context.bind(mailbox=record.mailbox):
             _log.warning(
                 "mailbox %s, %s: the subscription could not be created or renewed, so only the timer polls: %s",
                 record.mailbox,
                 record.folder,
-                error,
+                text,
             )
-        self._write(replace(record, error=printable(error, 1000)))
+        self._write(replace(record, error=printable(text, 1000)))
 
 
 def _group_by_sign_in(mailboxes: Iterable[MailboxSettings]) -> dict[tuple[object, ...], list[MailboxSettings]]:
@@ -377,3 +378,7 @@ def _group_by_sign_in(mailboxes: Iterable[MailboxSettings]) -> dict[tuple[object
 
 def _record_key(mailbox: str, folder: str) -> str:
     return digest("subscription", mailbox, folder)
+
+
+def _utc(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from pydantic import SecretStr
@@ -25,36 +24,9 @@ from shared.graph_notifications.notifications import (
     parse_notifications,
     validation_response,
 )
+from shared.observability.rate_limited_log import RateLimitedLog
 
 _log = logging.getLogger("mailroom.webhook")
-
-
-LOG_INTERVAL = timedelta(minutes=1)
-"""Minimum time between log lines about unauthenticated requests, of which thousands a second may arrive."""
-
-
-class RateLimitedLog:
-    """A counter of frequent events that is reported once per `LOG_INTERVAL`. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._count = 0
-        self._reported: datetime | None = None
-
-    def add(self, number: int, now: datetime) -> int:
-        """Return the count since the last report if a report is due and the count is not 0; otherwise 0.
-
-        Args:
-            number: events since the last call.
-            now: the current time.
-        """
-        with self._lock:
-            self._count += number
-            # `abs`: the system time may have been set back.
-            if not self._count or (self._reported is not None and abs(now - self._reported) < LOG_INTERVAL):
-                return 0
-            count, self._count, self._reported = self._count, 0, now
-            return count
 
 
 @dataclass(frozen=True, slots=True)

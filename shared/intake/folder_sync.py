@@ -39,6 +39,9 @@ BATCHES_STORING = 2
 LOOKUP_SIZE = 500
 """Receipts that are looked up at once."""
 
+LOGGED_MESSAGES = 1000
+"""Messages after which a long drain logs its progress."""
+
 _log = logging.getLogger("mailroom.intake")
 
 
@@ -70,6 +73,11 @@ class DrainStats:
     more: bool = False
     uncertain: bool = False
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the drain changed nothing: there was no new message, and none to remove."""
+        return not (self.collected or self.removed or self.newly_skipped or self.more or self.uncertain)
 
     @property
     def processed(self) -> int:
@@ -372,7 +380,7 @@ class FolderSync:
         finished = candidates if self._keeps else self._remove(candidates)
         self._processed.update(candidate.listed.number for candidate in finished)
         receipts = [candidate.receipt for candidate in stored.candidates if candidate.receipt is not None]
-        self.stats.collected += len(stored.candidates)
+        self._collect(len(stored.candidates))
         self.stats.already_stored += max(0, len(finished) - len(stored.candidates))
         self.stats.skipped += stored.skipped
         self.stats.gone += stored.gone
@@ -380,6 +388,14 @@ class FolderSync:
         self.stats.stored_bytes += sum(receipt.size for receipt in receipts)
         if finished or stored.skipped:
             self.progress(settings.name, len(self._processed), len(listed))
+
+    def _collect(self, count: int) -> None:
+        """Count collected messages, and log one line for each `LOGGED_MESSAGES` of them."""
+        before = self.stats.collected
+        self.stats.collected += count
+        if self.stats.collected // LOGGED_MESSAGES > before // LOGGED_MESSAGES:
+            settings, folder = self.arrivals.settings, self.arrivals.folder
+            _log.info("mailbox %s, %s: %d messages collected so far", settings.name, folder, self.stats.collected)
 
     def _remove(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """Remove messages, a batch at a time. Return those that were removed before the time was up.

@@ -17,6 +17,7 @@ from shared.intake.folder_sync import DrainStats, FolderSync, Progress, no_progr
 from shared.intake.removals import LeaseGuard, Removals
 from shared.intake.undelivered import UndeliveredMessages
 from shared.mailboxes.base import Mailbox
+from shared.observability import log_context
 from shared.storage.base import Storage
 
 
@@ -96,7 +97,8 @@ class MailboxDrain:
                 unreadable_before,
             )
             try:
-                _drain_folder(new_sync, stats, refused_keys, deadline)
+                with log_context.bind(folder=folder):
+                    _drain_folder(new_sync, stats, refused_keys, deadline)
             except FolderMissing as error:
                 missing = missing or error  # Raised at the end, so that the other folders are drained.
             except MailboxBusy:

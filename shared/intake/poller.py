@@ -10,13 +10,20 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.backoff import service_backoff
 from shared.clock import Now, utc_now
 from shared.config import MailboxSettings, MailProtocol
-from shared.errors import ConfigurationError, MailboxBusy, MailboxError, ServiceUnavailable, TransientError
+from shared.errors import (
+    ConfigurationError,
+    MailboxBusy,
+    MailboxError,
+    ServiceUnavailable,
+    TransientError,
+    without_mailbox,
+)
 from shared.intake.folder_sync import DrainStats
 from shared.intake.mailbox_drain import MailboxDrain
 from shared.keys import digest
@@ -25,6 +32,7 @@ from shared.mailbox_health import HealthRecords, MailboxHealth
 from shared.mailboxes.base import Mailbox
 from shared.mailboxes.pop3.server_record import RECORDS
 from shared.observability import log_context, metrics, tracing
+from shared.observability.rate_limited_log import RateLimitedLog
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName, Table
 
@@ -36,6 +44,9 @@ NOTIFIED_SPACING = 2.0
 
 RECHECK_DELAY = 20.0
 """Seconds after which a notified poll that found nothing is repeated: Graph may notify before a message is visible."""
+
+INVALID_LOG_INTERVAL = timedelta(hours=1)
+"""Minimum time between two warnings about a mailbox with invalid settings, which every timer poll meets."""
 
 _log = logging.getLogger("mailroom.poll")
 
@@ -63,12 +74,15 @@ class Poller:
     budget: float
     subscribed: Callable[[MailboxSettings], bool] = lambda _: False
     now: Now = utc_now
+    _invalid: dict[str, RateLimitedLog] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def due_polls(self, reason: PollReason, traceparent: str = "") -> list[Poll]:
         """Return the polls to enqueue now."""
         for name, errors in self.configuration_errors.items():
+            is_due = self._invalid.setdefault(name, RateLimitedLog(INVALID_LOG_INTERVAL)).add(1, self.now())
+            level = logging.WARNING if is_due else logging.DEBUG
             with log_context.bind(mailbox=name):
-                _log.warning("mailbox %s is not polled, its settings are invalid: %s", name, "; ".join(errors))
+                _log.log(level, "mailbox %s is not polled, its settings are invalid: %s", name, "; ".join(errors))
         polls = []
         for settings in self.mailboxes.values():
             with log_context.bind(mailbox=settings.name):
@@ -76,7 +90,7 @@ class Poller:
                 if skip_reason is None:
                     polls.append(Poll(settings.name, reason, traceparent=traceparent))
                 else:
-                    _log.info("%s", skip_reason)
+                    _log.debug("%s", skip_reason)
         return polls
 
     def poll(self, poll: Poll) -> DrainStats | None:
@@ -88,13 +102,13 @@ class Poller:
         try:
             skip_reason = self._skip_reason(settings, poll.reason)
             if skip_reason is not None:
-                _log.info("%s", skip_reason)
+                _log.debug("%s", skip_reason)
                 return None
             if poll.requested_at is not None and self._is_stale(poll, poll.requested_at):
                 return None
             lease = self._acquire_lease(poll.mailbox)
             if lease is None:
-                _log.info("mailbox %s is being drained; the worker that drains it polls again", poll.mailbox)
+                _log.debug("mailbox %s is being drained; the worker that drains it polls again", poll.mailbox)
                 return None
             with lease:
                 stats = self._drain(settings, poll, lease)
@@ -159,7 +173,8 @@ class Poller:
                 )
         except MailboxBusy as error:
             backoff = self.health.record_busy(settings, error)
-            _log.info("mailbox %s: its server is busy, next retry in %d s: %s", settings.name, backoff, error)
+            reason = without_mailbox(error, settings.name)
+            _log.info("mailbox %s: its server is busy, next retry in %d s: %s", settings.name, backoff, reason)
             if settings.protocol is MailProtocol.GRAPH and poll.retries < MAX_RETRIES:
                 # While Graph notifies us, the timer polls rarely: its next poll may be much later than the backoff.
                 retry = Poll(poll.mailbox, PollReason.FOLLOW_UP, poll.retries + 1, poll.traceparent)
@@ -184,7 +199,9 @@ class Poller:
                 # A folder that was not listed for lack of time is not settled either.
                 uncertain=stats.uncertain or (health.unsettled and stats.more),
             )
-            _log.info(
+            _log.log(
+                # The first poll is logged in any case: it shows that the mailbox works.
+                logging.DEBUG if stats.is_idle and health.last_success is not None else logging.INFO,
                 "mailbox %s: %d collected (%d bytes), %d already stored, %d removed, %d skipped%s",
                 settings.name,
                 stats.collected,
@@ -250,14 +267,15 @@ class Poller:
         """Enqueue a poll again, with backoff, after a transient error."""
         tracing.failed(error)
         metrics.count_failure(error, "mailbox")
+        reason = without_mailbox(error, poll.mailbox)
         if poll.retries >= MAX_RETRIES:
-            _log.warning("mailbox %s: the next timer poll retries: %s", poll.mailbox, error)
+            _log.warning("mailbox %s: the next timer poll retries: %s", poll.mailbox, reason)
             return
         backoff = service_backoff(error, poll.retries)
-        _log.warning("mailbox %s: transient error, next retry in %d s: %s", poll.mailbox, backoff, error)
+        _log.warning("mailbox %s: transient error, next retry in %d s: %s", poll.mailbox, backoff, reason)
         # FOLLOW_UP instead of the original reason: the interval of TIMER would skip it, since a poll just began.
-        reason = PollReason.MANUAL if poll.reason is PollReason.MANUAL else PollReason.FOLLOW_UP
-        retry = Poll(poll.mailbox, reason, poll.retries + 1, poll.traceparent)
+        poll_reason = PollReason.MANUAL if poll.reason is PollReason.MANUAL else PollReason.FOLLOW_UP
+        retry = Poll(poll.mailbox, poll_reason, poll.retries + 1, poll.traceparent)
         try:
             self.intake.storage.queues[QueueName.POLLS].put_many([retry.to_json()], delay=backoff)
         except TransientError as queue_error:

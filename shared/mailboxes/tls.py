@@ -22,7 +22,8 @@ from typing import Any, Final
 
 from cryptography import x509
 
-from shared.config import MailboxSettings, Tls
+from shared.config import MailboxSettings, SignIn, Tls
+from shared.config.presets import DEFAULT_PORTS
 from shared.errors import ConfigurationError, ConnectFailed, MailroomError, TlsRefused, printable
 
 CONNECT_TIMEOUT: Final = 30.0
@@ -38,13 +39,15 @@ CERTIFICATE_MESSAGE: Final = 11
 MAX_NAMES: Final = 8
 """Names of a certificate that an error lists."""
 
-_NOT_TLS = (
+NOT_TLS_REASONS: Final = (
     "WRONG_VERSION_NUMBER",
     "HTTP_REQUEST",
     "RECORD_LAYER_FAILURE",
     "UNKNOWN_PROTOCOL",
     "PACKET_LENGTH_TOO_LONG",
 )
+"""OpenSSL's reasons of a handshake whose response is not TLS."""
+
 _TOO_OLD = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE")
 
 _certificate_message: ContextVar[bytes | None] = ContextVar("certificate_message", default=None)
@@ -70,6 +73,26 @@ class PeerCertificate:
 def setting_name(settings: MailboxSettings, name: str) -> str:
     """Return the full name of a mailbox's setting: `MAILBOXES__support__HOST`."""
     return f"MAILBOXES__{settings.name}__{name}"
+
+
+def implicit_tls_fix(settings: MailboxSettings) -> str:
+    """Return what to change if a server does not offer TLS after the greeting, for the error's text."""
+    return (
+        f"set {setting_name(settings, 'TLS')}={Tls.IMPLICIT} and {setting_name(settings, 'PORT')} to the server's TLS "
+        f"port ({DEFAULT_PORTS[settings.protocol, Tls.IMPLICIT]}), if it has one"
+    )
+
+
+def sign_in_fix(settings: MailboxSettings, protocol: str) -> str:
+    """Return what to check after a refused sign-in, for the error's text.
+
+    Args:
+        settings: the mailbox's settings.
+        protocol: `IMAP` or `POP`, as in the name of the app's permission.
+    """
+    if settings.sign_in is SignIn.PASSWORD:
+        return f"{setting_name(settings, 'USERNAME')} and {setting_name(settings, 'PASSWORD')}"
+    return f"{setting_name(settings, 'ADDRESS')} and the app's permission for the mailbox ({protocol}.AccessAsApp)"
 
 
 def context_for(settings: MailboxSettings) -> ssl.SSLContext:
@@ -199,9 +222,13 @@ def peer_certificate() -> PeerCertificate | None:
 
 def _handshake_error(error: ssl.SSLError, settings: MailboxSettings) -> str:
     reason = getattr(error, "reason", None) or ""
-    if reason in _NOT_TLS:
-        names = f"{setting_name(settings, 'TLS')} and {setting_name(settings, 'PORT')}"
-        return f"the server does not speak TLS at this port; check {names}"
+    if reason in NOT_TLS_REASONS:
+        tls, port = setting_name(settings, "TLS"), setting_name(settings, "PORT")
+        default = DEFAULT_PORTS[settings.protocol, Tls.IMPLICIT]
+        return (
+            f"the server does not begin with TLS at this port; set {tls}={Tls.STARTTLS}, or {port} to the server's TLS "
+            f"port ({default})"
+        )
     if any(word in reason for word in _TOO_OLD):
         return "the server does not support TLS 1.2 or newer, and older versions are never used"
     return f"the TLS handshake failed: {printable(reason or error)}"

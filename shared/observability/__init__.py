@@ -8,8 +8,10 @@ OpenTelemetry's API does nothing, so callers need not check whether telemetry is
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
-import azure.functions as func
+if TYPE_CHECKING:
+    import azure.functions as func
 
 log = logging.getLogger("mailroom")
 """The logger of the functions."""

@@ -1,7 +1,8 @@
 """The context of log records: the mailbox, the arrival, the message and the route that a record is about.
 
 The fields are attributes of the record, with the same names as the attributes of spans, so that telemetry shows them
-as columns. If nothing collects attributes, they are appended to the text: `[mailbox=support message=ab…]`.
+as columns. If nothing collects attributes, they are appended to the text: `[mailbox=support message=9f86d081884c]`.
+Ids are shortened in texts, and complete in attributes.
 
 An error of another library is logged with its class and its traceback, without its text, which may quote a message.
 Chained errors are not logged. E-mail addresses, which servers often include in their responses, are masked above
@@ -24,10 +25,15 @@ from shared.observability.metric_names import PREFIX
 
 LOGGER = "mailroom"
 
-ADDRESS: Final = re.compile(r"[^\s@<>()\[\]\"',;:/]{1,64}@[^\s@<>()\[\]\"',;:/]{1,255}")
-"""Text that looks like an e-mail address."""
+ADDRESS: Final = re.compile(r"(?!\*@)[^\s@<>()\[\]\"',;:/]{1,64}@[^\s@<>()\[\]\"',;:/]{1,255}")
+"""Text that looks like an e-mail address. A pattern of a route, such as `*@example.com`, is not one."""
 
 MASK: Final = "(address)"
+
+SHORT_ID_LENGTH: Final = 12
+"""Hex digits of an id in the text of a log record: `mailroom find --id` accepts them."""
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 _fields: ContextVar[Mapping[str, str]] = ContextVar("fields", default=MappingProxyType({}))
 _lock = threading.Lock()
@@ -43,13 +49,18 @@ def bind(**fields: str) -> Iterator[None]:
     """Add fields to the log records within the context.
 
     Args:
-        fields: `mailbox`, `arrival`, `message`, `route`: only names, keys and ids.
+        fields: `mailbox`, `folder`, `arrival`, `message`, `route`: only names, keys and ids.
     """
-    token = _fields.set({**_fields.get(), **fields})
+    token = _fields.set({**_fields.get(), **{name: ADDRESS.sub(MASK, value) for name, value in fields.items()}})
     try:
         yield
     finally:
         _fields.reset(token)
+
+
+def short_id(key: str) -> str:
+    """Return the first digits of a message's id or an arrival's key, for the text of a log record or an error."""
+    return key[:SHORT_ID_LENGTH] if _DIGEST.fullmatch(key) else key
 
 
 def scrub(error: BaseException) -> BaseException:
@@ -93,7 +104,7 @@ def _add_context(record: logging.LogRecord, *, append_fields: bool) -> None:
     if record.levelno > logging.DEBUG:
         text = ADDRESS.sub(MASK, text)
     if append_fields and fields:
-        text += f" [{' '.join(f'{name}={value}' for name, value in fields.items())}]"
+        text += f" [{' '.join(f'{name}={short_id(value)}' for name, value in fields.items())}]"
     record.msg, record.args = text, ()
 
 

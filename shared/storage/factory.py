@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.errors import ConfigurationError
 from shared.storage.base import Blobs, Leases, Queue, QueueName, Records, Storage
 from shared.storage.folder.absent import AbsentBlobs, AbsentLeases, AbsentQueue, AbsentRecords
 from shared.storage.folder.blobs import HIDDEN, FolderBlobs
@@ -33,8 +35,10 @@ def open_storage(app: StorageLocation, mail: StorageLocation, container: str, *,
 
     Raises:
         ServiceUnavailable: a folder cannot be created or written to.
-        ConfigurationError: a location is incomplete.
+        ConfigurationError: a location is incomplete, or is a file.
     """
+    for location in dict.fromkeys((app, mail)):
+        _refuse_file(location)
     with ExitStack() as closing:
         opener = _Opener(closing, create=create)
         queues, leases = opener.open_app_side(app)
@@ -43,6 +47,20 @@ def open_storage(app: StorageLocation, mail: StorageLocation, container: str, *,
         if isinstance(blobs, FolderBlobs):
             storage = replace(storage, remove_leftover_files=blobs.remove_leftover_files)
         return storage
+
+
+def _refuse_file(location: StorageLocation) -> None:
+    """Raise an error if the location's folder, or a folder above it, is a file."""
+    if location.folder is None:
+        return
+    folder = location.folder.absolute()
+    for path in (folder, *folder.parents):
+        # Not the methods of `Path`: they raise an error for a path that may not be read.
+        if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
+            raise ConfigurationError(
+                f"{location.setting}: {path} is a file and not a folder; write folder:PATH with the path of a folder, "
+                "which need not exist yet"
+            )
 
 
 class _Opener:

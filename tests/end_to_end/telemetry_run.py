@@ -31,6 +31,7 @@ def main(settings: Path, unknown: str, poisoned: str) -> None:
         poisoned: key of an arrival without a receipt, for a dead letter.
     """
     logging.getLogger("mailroom").setLevel(logging.INFO)
+    logging.getLogger("mailroom.dispatch").setLevel(logging.DEBUG)
     telemetry = listen()
     install_log_context(append_fields=False)
     with open_app(settings) as app:

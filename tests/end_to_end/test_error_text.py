@@ -14,8 +14,10 @@ from shared import bootstrap
 from shared.mime.parser import Message
 from shared.queue_messages import Poll, PollReason
 from shared.storage.base import QueueName
+from tests.end_to_end.command import mailboxes, mailroom, settings_file
 from tests.end_to_end.own_process import in_own_process
 from tests.integration.intake_fixture import IntakeFixture, letter
+from tests.servers.dovecot import Dovecot
 
 ROOT = Path(__file__).parents[2]
 WORD = "Zwet" + "schge"  # a traceback quotes this line
@@ -61,3 +63,26 @@ def test_the_text_of_an_unexpected_error_is_not_shown(tmp_path: Path) -> None:
     assert "message-failed: message" in logged
     for shown in (*errors, logged, record.decode()):
         assert "Zwetschge" not in shown
+
+
+def test_a_mailbox_is_named_once_in_each_line_about_it(dovecot: Dovecot, tmp_path: Path) -> None:
+    values = mailboxes(dovecot, orders=dovecot.user())
+    values["MAILBOXES__orders__PASSWORD"] = "wrong-and-secret"
+    settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
+    for _ in range(2):  # the second run meets the backoff
+        ran = mailroom("run-once", settings=settings, verbose=True)
+        lines = [line.partition(" [mailbox=")[0] for line in ran.stderr.splitlines() if "mailbox orders" in line]
+        assert lines
+        assert [line for line in lines if line.count("mailbox orders") != 1] == []
+        failure = lines[-1]
+        assert "MAILBOXES__orders__PASSWORD" in failure
+        assert "wrong-and-secret" not in ran.stderr
+    assert failure.endswith("correct the sign-in, then run `mailroom enable orders`")
+
+
+def test_check_names_a_mailbox_whose_name_is_part_of_other_words(dovecot: Dovecot, tmp_path: Path) -> None:
+    values = mailboxes(dovecot, o=dovecot.user())
+    values["MAILBOXES__o__PASSWORD"] = "wrong-and-secret"
+    ran = mailroom("check", settings=settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values))
+    (line,) = [line for line in ran.stdout.splitlines() if "sign-in refused" in line]
+    assert f"mailbox o: {dovecot.host}:{dovecot.imaps}: sign-in refused" in line

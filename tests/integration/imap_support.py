@@ -226,6 +226,9 @@ class ScriptedImap:
     def _login(self, *_: object) -> list[bytes]:
         return []
 
+    def _list(self, command: bytes, *_: object) -> list[bytes]:
+        return [b'* LIST () "/" INBOX']
+
     def _noop(self, *_: object) -> list[bytes]:
         return []
 

@@ -55,7 +55,7 @@ def test_1_6_folders_with_odd_names(dovecot: Dovecot) -> None:
             assert drain(mailbox, name) == [plain_mail(1, to=f"x@{len(name)}.example")]
             assert mailbox.check_folder(name).messages == 0
         assert drain(mailbox, "Büro/Ä & Ö") == [plain_mail(2)]
-        with pytest.raises(FolderMissing, match="'Nowhere' of FOLDERS"):
+        with pytest.raises(FolderMissing, match="'Nowhere' of MAILBOXES__support__FOLDERS"):
             mailbox.list("Nowhere")
         with pytest.raises(FolderMissing):
             mailbox.list("new\r\nline")

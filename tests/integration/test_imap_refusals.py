@@ -81,7 +81,7 @@ def test_a_refused_move_names_the_setting() -> None:
     with (
         ScriptedImap(MAILS, hook) as server,
         opened(server, after=After.MOVE, move_to="Archive") as mailbox,
-        pytest.raises(FolderMissing, match="'Archive' of AFTER"),
+        pytest.raises(FolderMissing, match="'Archive' of MAILBOXES__support__AFTER"),
     ):
         drain(mailbox)
 

@@ -138,11 +138,11 @@ def test_1_3_a_missing_move_target_is_reported_at_once(server: Dovecot) -> None:
     user = server.user()
     user.deliver([plain_mail(1)])
     with ImapMailbox(settings_for(server, user, after=After.MOVE, move_to="Nowhere"), no_token) as mailbox:
-        with pytest.raises(FolderMissing, match="'Nowhere' of AFTER"):
+        with pytest.raises(FolderMissing, match="'Nowhere' of MAILBOXES__support__AFTER"):
             mailbox.list("INBOX")
         rights = mailbox.check_folder("INBOX")
         assert rights.messages == 1
-        assert "'Nowhere' of AFTER" in rights.problems[0]
+        assert "'Nowhere' of MAILBOXES__support__AFTER" in rights.problems[0]
     assert user.left() == [plain_mail(1)]
 
 

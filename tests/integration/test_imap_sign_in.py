@@ -158,8 +158,18 @@ def test_1_4_passwords_that_cannot_be_sent(password: str, capabilities: bytes) -
 
 
 def test_1_9_a_wrong_password(dovecot: Dovecot) -> None:
-    with pytest.raises(AuthenticationError, match=r"AUTHENTICATIONFAILED.*sign-in settings"):
-        ImapMailbox(settings_for(dovecot, dovecot.user(), password=SecretStr("wrong")), no_token)
+    fix = "check MAILBOXES__support__USERNAME and MAILBOXES__support__PASSWORD$"
+    with pytest.raises(AuthenticationError, match=rf"AUTHENTICATIONFAILED.*; {fix}") as caught:
+        ImapMailbox(settings_for(dovecot, dovecot.user(), password=SecretStr("wrong-and-secret")), no_token)
+    assert "wrong-and-secret" not in str(caught.value)
+
+
+def test_1_9_a_refused_token_names_the_address_and_the_permission(dovecot: Dovecot) -> None:
+    settings = settings_for(dovecot, dovecot.user(), sign_in=SignIn.CLIENT_SECRET, password=None)
+    fix = r"check MAILBOXES__support__ADDRESS and the app's permission for the mailbox \(IMAP.AccessAsApp\)$"
+    with pytest.raises(AuthenticationError, match=fix) as caught:
+        ImapMailbox(settings, lambda: "a-secret-token")
+    assert "a-secret-token" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -207,3 +207,28 @@ def test_the_pipelining_record_of_a_pop3_server_outlives_the_process(
     world.extra["PORT"] = "2"
     poll("")
     assert records[-1] == "", "it is another server"
+
+
+def test_a_mailbox_with_invalid_settings_is_reported_once_an_hour(
+    world: PollingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "mailroom")
+    time = [START]
+    errors = {"office": ("MAILBOXES__office__HOST is missing",)}
+    poller = replace(world.app().poller, configuration_errors=errors, now=lambda: time[0])
+    for _ in range(61):
+        poller.due_polls(PollReason.TIMER)
+        time[0] += timedelta(minutes=1)
+    line = "mailbox office is not polled, its settings are invalid: MAILBOXES__office__HOST is missing"
+    assert [record.getMessage() for record in caplog.records] == [line, line]
+
+
+def test_the_first_poll_of_an_empty_mailbox_is_logged_and_later_ones_are_not(
+    world: PollingFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "mailroom")
+    poller = world.app().poller
+    for _ in range(2):
+        poller.poll(Poll("support", PollReason.MANUAL))
+    lines = [record for record in caplog.records if "support: 0 collected" in record.getMessage()]
+    assert [record.levelno for record in lines] == [logging.INFO, logging.DEBUG]

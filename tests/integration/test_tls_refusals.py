@@ -184,7 +184,7 @@ def test_1_2_after_refused_stls_no_password_is_sent(ca_file: Path) -> None:
 
 
 def test_1_2_a_port_without_tls_is_reported(dovecot: Dovecot) -> None:
-    with pytest.raises(TlsRefused, match="does not speak TLS at this port"):
+    with pytest.raises(TlsRefused, match="does not begin with TLS at this port"):
         Pop3Mailbox(pop3_settings(dovecot, dovecot.user(), port=dovecot.pop3), no_token)
 
 

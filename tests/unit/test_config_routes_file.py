@@ -99,17 +99,20 @@ def test_3_1_routes_of_file_and_settings_are_sorted_together() -> None:
         (b'{"routes": {}, "more": 1}', "config/routes.json: does not have routes as its only field"),
         (b'{"routes": {}, "routes": {}}', "config/routes.json: does not have routes as its only field"),
         (b'{"routes": []}', "config/routes.json: has routes that are not an object"),
-        (written(**{"my-route": {}}), "config/routes.json, my-route: does not have a valid name of a route"),
-        (written(a__b={"ADDRESS": "a@b.example"}), "config/routes.json, a__b: does not have a valid name of a route"),
-        (written(a="x"), "config/routes.json, a: is not an object"),
-        (written(a={"ADDRESS": "a@b.example"}, A={}), "config/routes.json, A: is repeated"),
-        (b'{"routes": {"a": {"ADDRESS": "a@b.c"}, "a": {}}}', "config/routes.json, a: is repeated"),
+        (written(**{"my-route": {}}), "config/routes.json, route 1: does not have a valid name of a route"),
+        (
+            written(a__b={"ADDRESS": "a@b.example"}),
+            "config/routes.json, route 1: does not have a valid name of a route",
+        ),
+        (written(a="x"), "config/routes.json, route 1: is not an object"),
+        (written(a={"ADDRESS": "a@b.example"}, A={}), "config/routes.json, route 2, A: is repeated"),
+        (b'{"routes": {"a": {"ADDRESS": "a@b.c"}, "a": {}}}', "config/routes.json, route 2, a: is repeated"),
         (written(Sales={"ADDRESS": "x@y.example"}), "config/routes.json, Sales: is a route of the settings too"),
         (written(a={}), "config/routes.json, a.ADDRESS: is not set; give it an address"),
         (written(a={"ADDRESS": "x y"}), "config/routes.json, a.ADDRESS: x y is not an address"),
         (
             written(a={"ADDRESS": "a@b.example", "SENDER": "x@y.example"}),
-            "config/routes.json, a.SENDER: is not a field",
+            "config/routes.json, route 1, a, field 2: is not a field",
         ),
         (written(a={"ADDRESS": "a@b.example", "address": ""}), "config/routes.json, a.address: is repeated"),
         (written(a={"ADDRESS": None}), "config/routes.json, a.ADDRESS: is of the wrong kind; write a text"),
@@ -384,3 +387,22 @@ def test_a_too_large_file_is_not_read() -> None:
     file = written(one={"ADDRESS": "one@example.com"})
     assert read(file.ljust(LARGEST_FILE)).from_file == 1
     assert "has more than 10000000 bytes" in error(file.ljust(LARGEST_FILE + 1))
+
+
+SECRET = "Hunter2-s3cr3t"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (written(a={"ADDRESS": "a@b.example"}, **{SECRET: {}}), "route 2: does not have a valid name of a route"),
+        (written(a={"ADDRESS": "a@b.example"}, hunter2="x"), "route 2: is not an object"),
+        (written(a={"ADDRESS": "a@b.example", SECRET: "x"}), "route 1, a, field 2: is not a field of a route; known"),
+        (written(a={"ADDRESS": "a@b.example", "Adress": "x"}), "route 1, a, field 2: is not a field of a route; did"),
+    ],
+)
+def test_a_secret_in_the_place_of_a_name_is_not_shown(data: bytes, expected: str) -> None:
+    errors = "\n".join([*read(data).all_errors, *read(data).warnings])
+    assert f"config/routes.json, {expected}" in errors
+    assert SECRET.lower() not in errors.lower()
+    assert "hunter2" not in errors.lower()

@@ -135,7 +135,7 @@ def test_own_errors_are_returned_unchanged() -> None:
     ],
 )
 def test_1_9_sign_in_errors(text: str, becomes: type[MailroomError]) -> None:
-    assert type(sign_in_error(text, WHERE)) is becomes
+    assert type(sign_in_error(text, WHERE, "the settings")) is becomes
 
 
 def test_folder_errors() -> None:
@@ -148,7 +148,8 @@ def test_folder_errors() -> None:
     assert kind(imaplib.IMAP4.error("select failed: [EXPIRED] over")) is SessionExpired
     assert kind(imaplib.IMAP4.abort("EOF")) is ConnectionLost
     assert kind(imaplib.IMAP4.readonly("INBOX is not writable")) is RemovalRefused
-    assert "'Büro' of FOLDERS" in str(folder_error(CommandRejected("STATUS", "NO", "no"), "Büro", "FOLDERS", WHERE))
+    text = str(folder_error(CommandRejected("STATUS", "NO", "no"), "Büro", "FOLDERS", WHERE))
+    assert "'Büro' of MAILBOXES__support__FOLDERS" in text
 
 
 def test_removal_errors() -> None:
@@ -214,7 +215,7 @@ def test_throttling_is_busy_for_the_suggested_backoff() -> None:
         folder_error(CommandRejected("SELECT", "NO", text), "INBOX", "FOLDERS", WHERE),
         removal_error(CommandRejected("UID STORE 1", "BAD", text), None, WHERE),
         removal_error(CommandRejected("UID MOVE 1", "NO", text), "Archive", WHERE),
-        sign_in_error(text, WHERE),
+        sign_in_error(text, WHERE, "the settings"),
         interrupted_sign_in_error(text, WHERE),
     ):
         assert isinstance(error, MailboxBusy)

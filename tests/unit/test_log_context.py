@@ -97,3 +97,8 @@ with bind(mailbox="support", arrival="ab"), RenewingLease.acquire(UnavailableLea
     )
     assert "WARNING mailbox support: the lease was not renewed" in log
     assert "the storage is unavailable [mailbox=support arrival=ab]" in log
+
+
+def test_a_pattern_of_addresses_is_not_masked() -> None:
+    log = run_and_get_log("log.warning('write *@example.com, or ann@example.com; x*@example.com')\n")
+    assert "WARNING write *@example.com, or (address); (address)" in log

@@ -17,6 +17,7 @@ from shared.errors import (
     MailboxBusy,
     MailboxError,
     ServiceUnavailable,
+    without_mailbox,
 )
 from shared.mailbox_health import HealthRecords
 from shared.queue_messages import PollReason
@@ -340,3 +341,58 @@ def test_an_endless_error_text_is_cut(health: HealthRecords) -> None:
     health.record_failure(mailbox(), ConnectFailed("x\r\n" * 100_000))
     assert len(health.get("support").last_error) <= 1000
     assert health.get("support").last_error.isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mailbox support: no route to host",
+        "mailbox support at mail.example.com:993: no route to host",
+        "mailbox support, INBOX: no route to host",
+        "no route to host",
+    ],
+)
+def test_every_line_about_a_mailbox_names_it_once(
+    text: str, health: HealthRecords, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "mailroom")
+    once = mailbox(DISABLE_AFTER="1")
+    health.record_busy(once, MailboxBusy(text))
+    lines = [str(health.skip_reason(once, PollReason.TIMER))]
+    clock.pass_(hours=2)
+    health.record_busy(once, MailboxBusy(text))
+    health.record_failure(once, ConnectFailed(text))
+    lines += [f"mailbox support: {health.get('support').last_error}", str(health.skip_reason(once, PollReason.TIMER))]
+    lines += [record.getMessage() for record in caplog.records]
+    assert len(lines) == 6
+    for line in lines:
+        assert line.count("mailbox support") == 1, line
+        assert "no route to host" in line, line
+
+
+def test_another_mailbox_with_a_similar_name_is_kept_in_the_text() -> None:
+    assert without_mailbox("mailbox support2: down", "support") == "mailbox support2: down"
+    assert without_mailbox(ConnectFailed("mailbox support at h:1: down"), "support") == "h:1: down"
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (REFUSED, "correct the sign-in, then run `mailroom enable support`"),
+        (DOWN, "to poll it now, run `mailroom enable support`"),
+    ],
+)
+def test_1_9_a_mailbox_that_backs_off_names_the_command_that_ends_it(
+    error: MailboxError, advice: str, health: HealthRecords
+) -> None:
+    health.record_failure(mailbox(), error)
+    assert str(health.skip_reason(mailbox(), PollReason.TIMER)).endswith(advice)
+    health.enable("support")
+    assert health.skip_reason(mailbox(), PollReason.TIMER) is None
+
+
+def test_1_9_a_busy_mailbox_that_works_again_is_logged(health: HealthRecords, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mailroom")
+    health.record_busy(mailbox(), BUSY)
+    health.record_success(mailbox(), collected=0, left=0)
+    assert "mailbox support works again; its server or the storage was busy since 2026-11-23 10:00:00Z" in caplog.text

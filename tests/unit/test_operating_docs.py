@@ -6,7 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from shared.config import load_settings
+from shared.config import MailProtocol, Tls, load_settings
+from shared.mailboxes.greeting import foreign_greeting_error
+from tests.servers.settings import mailbox_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,6 +72,13 @@ def test_the_texts_that_the_docs_quote_are_in_the_code() -> None:
     ):
         assert text.strip() in docs, text
         assert text in code, text
+
+
+def test_the_error_in_the_docs_is_what_the_code_raises() -> None:
+    settings = mailbox_settings(
+        protocol=MailProtocol.IMAP, host="imap.example.com", port=995, tls=Tls.IMPLICIT, address="support@example.com"
+    )
+    assert str(foreign_greeting_error(settings, b"+OK ready")) in " ".join(read("docs/how-to/operating.md").split())
 
 
 def test_the_numbers_in_the_docs_are_right() -> None:

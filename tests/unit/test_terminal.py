@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mailroom_cli.commands.find import to_json_line
-from mailroom_cli.terminal import UtcFormatter, escape_json_line, open_console, say, without_controls
+from mailroom_cli.logging_setup import UtcFormatter
+from mailroom_cli.terminal import escape_json_line, open_console, say, without_controls
 
 UNSAFE = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"]
 UNSAFE += [

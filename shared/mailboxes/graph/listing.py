@@ -19,8 +19,9 @@ from typing import Any, Final
 import httpx
 
 from shared.config import MailboxSettings
-from shared.errors import FolderMissing, printable
+from shared.errors import FolderMissing, MailroomError, printable
 from shared.mailboxes.base import ListedMessage
+from shared.mailboxes.folder_names import existing_folders
 from shared.mailboxes.graph.client import Build, GraphClient
 from shared.mailboxes.graph.endpoint import GraphEndpoint, PageSizes
 from shared.mailboxes.graph.errors import BUSY, UNAUTHORIZED, GraphResponseError
@@ -75,6 +76,7 @@ async def folder_id(
         raise FolderMissing(
             f"mailbox {settings.name}: the folder {path!r} does not exist; check {setting_name(settings, name)}, whose "
             "names are as Outlook shows them, with / between a folder and its subfolder"
+            f"{await _existing_folders(client, requests, path)}"
         )
     endpoint.folder_ids.put(settings.name, path, folder)
     return folder
@@ -96,6 +98,23 @@ async def _find_folder(client: GraphClient, requests: MailboxRequests, path: str
     for name in rest:
         folder = None if folder is None else await _find_by_name(client, requests, name, folder)
     return folder
+
+
+async def _existing_folders(client: GraphClient, requests: MailboxRequests, path: str) -> str:
+    """Return the paths of the folders beside the first missing folder of a path, for an error's text."""
+    above, parent = "", None
+    try:
+        for name in (part.strip() for part in path.split("/") if part.strip()):
+            at_top = parent is None and name.upper() == INBOX
+            folder = "inbox" if at_top else await _find_by_name(client, requests, name, parent)
+            if folder is None:
+                break
+            above, parent = f"{above}{name}/", folder
+        page = await client.json(requests.folders(parent))
+    except (GraphResponseError, MailroomError, httpx.HTTPError):
+        return ""  # the missing folder is the error to report
+    names = [f"{above}{folder.get('displayName')}" for folder in page_items(page)]
+    return existing_folders(names, path, more=NEXT in page)
 
 
 async def _find_by_name(client: GraphClient, requests: MailboxRequests, name: str, parent: str | None) -> str | None:

@@ -75,7 +75,10 @@ class MailboxRequests:
 
     def folders_named(self, name: str, parent: str | None) -> Build:
         """List the folders with a display name below `parent`, or at the top level."""
-        condition = f"displayName eq '{name.replace(chr(39), chr(39) * 2)}'"
+        return self.folders(parent, f"displayName eq '{name.replace(chr(39), chr(39) * 2)}'")
+
+    def folders(self, parent: str | None, condition: str | None = None) -> Build:
+        """List the first page of the folders below `parent`, or at the top level, that meet a condition."""
         if parent is None:
             top = MailFoldersRequestBuilder.MailFoldersRequestBuilderGetQueryParameters
             query = top(filter=condition, select=["id", "displayName"], top=FOLDER_PAGE_SIZE)

@@ -157,11 +157,17 @@ def map_error(error: Exception, where: str) -> MailroomError:
     return ConnectionLost(f"{where}: the server's response is unparseable ({type(error).__name__})")
 
 
-def sign_in_error(text: str, where: str) -> MailroomError:
-    """Return the error for a refused LOGIN or AUTHENTICATE. The text must no longer contain a secret."""
+def sign_in_error(text: str, where: str, fix: str) -> MailroomError:
+    """Return the error for a refused LOGIN or AUTHENTICATE. The text must no longer contain a secret.
+
+    Args:
+        text: the text after NO or BAD.
+        where: the mailbox and its server.
+        fix: what the operator should check, for the error's text.
+    """
     if is_temporary_refusal(text):
         return MailboxBusy(f"{where}: not now: {printable(text)}", retry_after=suggested_backoff(text))
-    return AuthenticationError(f"{where}: sign-in refused: {printable(text)}; check the mailbox's sign-in settings")
+    return AuthenticationError(f"{where}: sign-in refused: {printable(text)}; check {fix}")
 
 
 def interrupted_sign_in_error(text: str, where: str) -> MailroomError:
@@ -174,7 +180,8 @@ def interrupted_sign_in_error(text: str, where: str) -> MailroomError:
 def read_only_error(where: str, text: str) -> RemovalRefused:
     """Return the error for a read-only folder from which messages must be removed."""
     return RemovalRefused(
-        f"{where}: the folder is read-only ({printable(text)}); set AFTER=keep, or grant write permission"
+        f"{where}: the folder is read-only ({printable(text)}); set {_setting(where, 'AFTER')}=keep, or grant "
+        "write permission"
     )
 
 
@@ -195,9 +202,8 @@ def folder_error(error: Exception, folder: str, setting: str, where: str) -> Mai
             return about_session
         if is_temporary_refusal(text):
             return MailboxBusy(f"{where}: folder {folder!r} cannot be opened now: {printable(text)}")
-        return FolderMissing(
-            f"{where}: folder {folder!r} of {setting} is missing or may not be opened: {printable(text)}"
-        )
+        name = _setting(where, setting)
+        return FolderMissing(f"{where}: folder {folder!r} of {name} is missing or may not be opened: {printable(text)}")
     return map_error(error, where)
 
 
@@ -206,8 +212,11 @@ def removal_error(error: CommandRejected, target: str | None, where: str) -> Mai
     if error.code in BUSY_CODES or _UNAVAILABLE.search(error.text) or session_error(error.text, where) is not None:
         return _rejection_error(error, where)
     if target is not None and error.code in MISSING_CODES:
-        return FolderMissing(f"{where}: folder {target!r} of AFTER is missing or not writable: {printable(error)}")
-    return RemovalRefused(f"{where}: {printable(error)}")
+        name = _setting(where, "AFTER")
+        return FolderMissing(f"{where}: folder {target!r} of {name} is missing or not writable: {printable(error)}")
+    return RemovalRefused(
+        f"{where}: {printable(error)}; allow the account to remove messages, or set {_setting(where, 'AFTER')}=keep"
+    )
 
 
 def _rejection_error(error: CommandRejected, where: str) -> MailroomError:

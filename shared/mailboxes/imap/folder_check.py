@@ -7,6 +7,7 @@ from shared.mailboxes.imap.errors import session_error
 from shared.mailboxes.imap.remove import target_error
 from shared.mailboxes.imap.session import Session
 from shared.mailboxes.imap.syntax import folder_name
+from shared.mailboxes.tls import setting_name
 
 
 def check_selected_folder(session: Session, folder: str, *, removes: bool, target: str | None) -> FolderCheck:
@@ -35,7 +36,8 @@ def check_selected_folder(session: Session, folder: str, *, removes: bool, targe
         else:
             target_rights = _my_rights(session, target)
             if target_rights is not None and "i" not in target_rights:
-                problems.append(f"folder {target!r} of AFTER: the account has no permission to insert (right i)")
+                name = setting_name(session.settings, "AFTER")
+                problems.append(f"folder {target!r} of {name}: the account has no permission to insert (right i)")
     return FolderCheck(folder, messages, tuple(problems))
 
 

@@ -176,7 +176,7 @@ class ImapMailbox:
         if self._closed or self._reconnects >= MAX_RECONNECTS:
             raise error
         self._reconnects += 1
-        _log.info("%s: reconnecting: %s", self.where, error)
+        _log.info("%s; reconnecting", error)
         before = self._selected
         self._session.close()
         try:
@@ -236,7 +236,8 @@ class ImapMailbox:
     def _same_folder_error(self, folder: str) -> RemovalRefused:
         return RemovalRefused(
             f"{self.where}: folder {folder!r} of {setting_name(self._settings, 'FOLDERS')} is the target of "
-            f"{setting_name(self._settings, 'AFTER')}; drain another folder, or set AFTER=delete"
+            f"{setting_name(self._settings, 'AFTER')}; drain another folder, or "
+            "set the latter to delete"
         )
 
     def _archives_when_deleting(self) -> bool:

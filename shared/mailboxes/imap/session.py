@@ -19,7 +19,18 @@ from typing import Any
 from imapclient import IMAPClient, SocketTimeout
 
 from shared.config import MailboxSettings, SignIn, Tls
-from shared.errors import AuthenticationError, ConnectFailed, MailboxError, MailroomError, TlsRefused, printable
+from shared.errors import (
+    AuthenticationError,
+    ConnectFailed,
+    FolderMissing,
+    MailboxError,
+    MailroomError,
+    TlsRefused,
+    printable,
+)
+from shared.mailboxes.folder_names import existing_folders
+from shared.mailboxes.greeting import foreign_greeting_error
+from shared.mailboxes.imap.client import open_client
 from shared.mailboxes.imap.errors import (
     CommandRejected,
     folder_error,
@@ -30,11 +41,12 @@ from shared.mailboxes.imap.errors import (
     session_error,
     sign_in_error,
 )
+from shared.mailboxes.imap.folder_names import list_folder_names
 from shared.mailboxes.imap.syntax import folder_name, quoted_string
 from shared.mailboxes.imap.wire import Wire
 from shared.mailboxes.oauth.token_cache import xoauth2
 from shared.mailboxes.temporary_refusals import is_temporary_refusal
-from shared.mailboxes.tls import connecting, context_for
+from shared.mailboxes.tls import connecting, context_for, implicit_tls_fix, setting_name, sign_in_fix
 
 CONNECT_TIMEOUT = 30.0
 READ_TIMEOUT = 60.0
@@ -45,6 +57,9 @@ LOGOUT_TIMEOUT = 5.0
 
 VERSION = "0.1.0"
 """The version that IMAP ID sends; pyproject.toml has the same."""
+
+_UNEXPECTED = "unexpected response: "
+"""How imaplib begins the error for a line that is not IMAP; the line follows."""
 
 _EXISTS = re.compile(rb"\* (\d+) EXISTS\b", re.IGNORECASE)
 _CODE = re.compile(rb"\* OK \[(UIDVALIDITY|UIDNEXT|READ-ONLY)(?: (\d+))?\]", re.IGNORECASE)
@@ -74,6 +89,7 @@ class Session:
         tokens: returns a valid access token; called only if the sign-in uses tokens.
 
     Attributes:
+        settings: the mailbox's settings.
         where: the mailbox and its server, for error texts.
         wire: sends pipelined commands and reads responses.
 
@@ -83,6 +99,7 @@ class Session:
 
     def __init__(self, settings: MailboxSettings, tokens: Callable[[], str]) -> None:
         self.where = f"mailbox {settings.name} at {settings.host}:{settings.port}"
+        self.settings = settings
         self._client = _connect(settings, self.where)
         try:
             _sign_in(self._client, settings, tokens, self.where)
@@ -129,12 +146,13 @@ class Session:
                     raise
                 values = self._select(b"EXAMINE ", folder_name(folder))
         except Exception as error:
-            raise folder_error(error, folder, "FOLDERS", self.where) from error
+            raise self._with_folder_names(folder_error(error, folder, "FOLDERS", self.where), folder) from error
         if for_removal and "READ-ONLY" in values:
             raise read_only_error(self.where, f"SELECT {folder}: READ-ONLY")
         if not values.get("UIDVALIDITY"):
             raise MailboxError(
-                f"{self.where}: folder {folder!r} has no UIDVALIDITY; set PROTOCOL=pop3 for this mailbox"
+                f"{self.where}: folder {folder!r} has no UIDVALIDITY; set "
+                f"{setting_name(self.settings, 'PROTOCOL')}=pop3"
             )
         return SelectedFolder(values["UIDVALIDITY"], values.get("EXISTS", 0), values.get("UIDNEXT"))
 
@@ -185,7 +203,16 @@ class Session:
             self.wire.wait_all_discarding()
             return int(self._client.folder_status(folder, ["MESSAGES"])[b"MESSAGES"])
         except Exception as error:
-            raise folder_error(error, folder, setting, self.where) from error
+            raise self._with_folder_names(folder_error(error, folder, setting, self.where), folder) from error
+
+    def _with_folder_names(self, error: MailroomError, folder: str) -> MailroomError:
+        """Return the error; if the folder is missing, with the folders that exist."""
+        if not isinstance(error, FolderMissing):
+            return error
+        try:
+            return FolderMissing(f"{error}{existing_folders(list_folder_names(self.wire), folder)}")
+        except Exception:  # noqa: BLE001  the missing folder is the error to report
+            return error
 
     def close(self) -> None:
         """Log out if that can be done at once, and disconnect. Never raises."""
@@ -220,15 +247,9 @@ def _connect(settings: MailboxSettings, where: str) -> IMAPClient:
     context = None if settings.tls is Tls.NONE else context_for(settings)
     with connecting(settings):
         try:
-            client = IMAPClient(
-                settings.host,
-                settings.port,
-                ssl=implicit,
-                ssl_context=context if implicit else None,
-                timeout=SocketTimeout(CONNECT_TIMEOUT, READ_TIMEOUT),
-            )
+            client = open_client(settings, context if implicit else None, SocketTimeout(CONNECT_TIMEOUT, READ_TIMEOUT))
         except imaplib.IMAP4.error as error:
-            raise _greeting_error(error, where) from error
+            raise _greeting_error(error, settings, where) from error
         # Small commands are sent while other responses arrive; none of them may wait for an acknowledgement.
         client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         imap = _imap(client)
@@ -236,8 +257,8 @@ def _connect(settings: MailboxSettings, where: str) -> IMAPClient:
         imap._log = imap._mesg = _discard_log  # noqa: SLF001  see the module's docstring
         try:
             if settings.tls is Tls.STARTTLS:
-                _start_tls(client, context, where)
-            _refuse_preauth(imap.state, where)
+                _start_tls(client, context, settings, where)
+            _refuse_preauth(imap.state, settings, where)
         except BaseException:
             with contextlib.suppress(Exception):
                 client.shutdown()
@@ -245,32 +266,38 @@ def _connect(settings: MailboxSettings, where: str) -> IMAPClient:
     return client
 
 
-def _refuse_preauth(state: str, where: str) -> None:
+def _refuse_preauth(state: str, settings: MailboxSettings, where: str) -> None:
     if state != "NONAUTH":
         raise AuthenticationError(
-            f"{where}: the connection is already signed in as an unknown user (PREAUTH); check HOST and PORT"
+            f"{where}: the connection is already signed in as an unknown user (PREAUTH); check "
+            f"{setting_name(settings, 'HOST')} and {setting_name(settings, 'PORT')}"
         )
 
 
-def _greeting_error(error: Exception, where: str) -> MailroomError:
+def _greeting_error(error: Exception, settings: MailboxSettings, where: str) -> MailroomError:
     """Return the error for a greeting that is BYE or not IMAP."""
     text = server_text(error)
+    # imaplib takes `+OK` for a continuation, and then reports that there was no greeting: "None".
+    greeting = "+OK" if text == "None" else text.removeprefix(_UNEXPECTED)
+    foreign = foreign_greeting_error(settings, greeting.encode())
+    if foreign is not None:
+        return foreign
     refused = isinstance(error, imaplib.IMAP4.abort) or is_temporary_refusal(text)
     mapped = interrupted_sign_in_error(text, where) if refused else map_error(error, where)
     return ConnectFailed(f"{where}: no IMAP greeting: {printable(text)}") if type(mapped) is MailboxError else mapped
 
 
-def _start_tls(client: IMAPClient, context: object, where: str) -> None:
+def _start_tls(client: IMAPClient, context: object, settings: MailboxSettings, where: str) -> None:
     """Start TLS (RFC 3501 section 6.2.1) and drop all responses received before the handshake."""
-    imap = _imap(client)
+    imap, fix = _imap(client), implicit_tls_fix(settings)
     if imap.state != "NONAUTH" or b"STARTTLS" not in client.capabilities():
-        raise TlsRefused(f"{where}: the server does not offer STARTTLS; set TLS=implicit and its PORT, if supported")
+        raise TlsRefused(f"{where}: the server does not offer STARTTLS; {fix}")
     try:
         client.starttls(context)
     except imaplib.IMAP4.abort as error:
         raise map_error(error, where) from error
     except imaplib.IMAP4.error as error:
-        raise TlsRefused(f"{where}: STARTTLS refused: {printable(server_text(error))}") from error
+        raise TlsRefused(f"{where}: STARTTLS refused: {printable(server_text(error))}; {fix}") from error
     imap.untagged_responses.clear()
 
 
@@ -290,7 +317,7 @@ def _try_sign_in(
     secret = (settings.password.get_secret_value() if settings.password else "") if by_password else tokens()
     try:
         if by_password:
-            _log_in(client, settings.login, secret, where)
+            _log_in(client, settings, secret, where)
         else:
             client.sasl_login("XOAUTH2", _Xoauth2(xoauth2(settings.mailbox_address, secret)))
     except MailroomError as error:
@@ -300,7 +327,9 @@ def _try_sign_in(
         cause = error if isinstance(error, imaplib.IMAP4.abort) else error.__context__
         text = _redact(server_text(error), secret)
         interrupted = isinstance(cause, imaplib.IMAP4.abort)
-        return interrupted_sign_in_error(text, where) if interrupted else sign_in_error(text, where)
+        if interrupted:
+            return interrupted_sign_in_error(text, where)
+        return sign_in_error(text, where, sign_in_fix(settings, "IMAP"))
     except OSError as error:
         return map_error(error, where)
     except Exception as error:  # noqa: BLE001  the text of any exception may contain the secret
@@ -308,18 +337,20 @@ def _try_sign_in(
     return None
 
 
-def _log_in(client: IMAPClient, login: str, password: str, where: str) -> None:
+def _log_in(client: IMAPClient, settings: MailboxSettings, password: str, where: str) -> None:
     """Sign in with LOGIN, or with SASL PLAIN if LOGIN is disabled or the password is not ASCII (RFC 3501)."""
-    offered = client.capabilities()
+    login, offered = settings.login, client.capabilities()
     if re.search(r"[\r\n\0]", login + password):
-        raise AuthenticationError(f"{where}: USERNAME or PASSWORD contains a line break or a NUL; remove it")
+        names = f"{setting_name(settings, 'USERNAME')} or {setting_name(settings, 'PASSWORD')}"
+        raise AuthenticationError(f"{where}: {names} contains a line break or a NUL; remove it")
     if (login + password).isascii() and b"LOGINDISABLED" not in offered:
         client.login(quoted_string(login.encode("ascii")).decode("ascii"), password)
     elif b"AUTH=PLAIN" in offered:
         client.sasl_login("PLAIN", lambda _challenge: f"\0{login}\0{password}".encode())
     else:
         raise AuthenticationError(
-            f"{where}: the server accepts no password (LOGINDISABLED), or only ASCII passwords; check TLS and PASSWORD"
+            f"{where}: the server accepts no password (LOGINDISABLED), or only ASCII passwords; check "
+            f"{setting_name(settings, 'TLS')} and {setting_name(settings, 'PASSWORD')}"
         )
 
 

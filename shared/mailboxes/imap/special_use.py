@@ -5,12 +5,12 @@ from __future__ import annotations
 from imapclient import imap_utf7
 
 from shared.mailboxes.imap.errors import session_error
+from shared.mailboxes.imap.folder_names import NOT_SELECTABLE
 from shared.mailboxes.imap.remove import Target
 from shared.mailboxes.imap.session import Session
 from shared.mailboxes.imap.syntax import quoted_string
 
 _TRASH = b"\\TRASH"
-_NOT_SELECTABLE = frozenset({b"\\NOSELECT", b"\\NONEXISTENT"})
 
 
 def find_trash(session: Session, *, purge: bool) -> Target | None:
@@ -47,7 +47,7 @@ def _target(response: list[object], *, purge: bool) -> Target | None:
             flags = {flag.upper() for flag in attributes if isinstance(flag, bytes)}
         case _:
             return None
-    if _TRASH not in flags or flags & _NOT_SELECTABLE:
+    if _TRASH not in flags or flags & NOT_SELECTABLE:
         return None
     try:
         return Target(str(imap_utf7.decode(raw)), quoted_string(raw), purge)

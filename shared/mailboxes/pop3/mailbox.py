@@ -139,7 +139,10 @@ class Pop3Mailbox:
         """
         with self._drop_on_error():
             if self._settings.after is not After.DELETE:
-                raise RemovalRefused(f"mailbox {self._settings.name}: POP3 can only delete; set AFTER=delete")
+                raise RemovalRefused(
+                    f"mailbox {self._settings.name}: POP3 can only delete; set "
+                    f"{setting_name(self._settings, 'AFTER')}=delete"
+                )
             self._pipeline.delete(self._check_listed(messages))
 
     def commit(self) -> None:
@@ -230,7 +233,7 @@ class Pop3Mailbox:
         if self._session is None or without_key or self._reconnects >= MAX_RECONNECTS:
             raise error
         self._reconnects += 1
-        _log.info("reconnecting: %s", error)
+        _log.info("%s; reconnecting", error)
         self._session.disconnect()
         try:
             self._session = open_session(self._settings, self._tokens, self._timeouts)
@@ -244,7 +247,8 @@ class Pop3Mailbox:
         """Return a context with an idle session, opened if necessary and dropped after an error."""
         if folder.upper() != INBOX:
             raise FolderMissing(
-                f"mailbox {self._settings.name}: POP3 has only {INBOX}, not {printable(folder)}; check FOLDERS"
+                f"mailbox {self._settings.name}: POP3 has only {INBOX}, not {printable(folder)}; check "
+                f"{setting_name(self._settings, 'FOLDERS')}"
             )
         with self._drop_on_error():
             if self._session is None:

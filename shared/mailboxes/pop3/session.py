@@ -16,11 +16,21 @@ from dataclasses import dataclass
 
 from shared.config import MailboxSettings, SignIn, Tls
 from shared.errors import AuthenticationError, ConnectFailed, ConnectionLost, MailroomError, TlsRefused, printable
+from shared.mailboxes.greeting import await_greeting, foreign_greeting_error
 from shared.mailboxes.oauth.token_cache import xoauth2
 from shared.mailboxes.pop3.errors import ProtocolViolation, command_error, sign_in_error
 from shared.mailboxes.pop3.server_record import KNOWN_BROKEN
-from shared.mailboxes.pop3.wire import Wire
-from shared.mailboxes.tls import CONNECT_TIMEOUT, connect_socket, connecting, context_for, setting_name, wrap_socket
+from shared.mailboxes.pop3.wire import Wire, parse_status
+from shared.mailboxes.tls import (
+    CONNECT_TIMEOUT,
+    connect_socket,
+    connecting,
+    context_for,
+    implicit_tls_fix,
+    setting_name,
+    sign_in_fix,
+    wrap_socket,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +146,14 @@ class Session:
 
     def _read_greeting(self) -> None:
         with connecting(self._settings):
+            if self._settings.tls is not Tls.IMPLICIT:
+                await_greeting(self._settings, self.wire.connection)
             try:
-                ready, text = self.wire.read_response()
+                greeting = self.wire.read_line()
+                foreign = foreign_greeting_error(self._settings, greeting)
+                if foreign is not None:
+                    raise foreign
+                ready, text = parse_status(greeting)
             except ProtocolViolation as error:
                 raise ConnectFailed(f"{self.where}: no POP3 greeting: {error}") from error
         self.wire.connection.settimeout(self._timeouts.read)
@@ -166,19 +182,15 @@ class Session:
 
     def _start_tls(self) -> None:
         """Start TLS with STLS (RFC 2595 section 4), which must succeed before the sign-in."""
-        tls = setting_name(self._settings, "TLS")
+        fix = implicit_tls_fix(self._settings)
         if not self.supports("STLS"):
-            raise TlsRefused(
-                f"{self.where}: the server does not offer STLS; set {tls}=implicit and its PORT, if supported"
-            )
+            raise TlsRefused(f"{self.where}: the server does not offer STLS; {fix}")
         context = context_for(self._settings)
         with self.map_errors():
             self.wire.send(b"STLS")
             accepted, text = self.wire.read_response()
         if not accepted:
-            raise TlsRefused(
-                f"{self.where}: STLS was refused: {printable(text)}; set {tls}=implicit and its PORT, if supported"
-            )
+            raise TlsRefused(f"{self.where}: STLS was refused: {printable(text)}; {fix}")
         with connecting(self._settings):
             self.wire.connection.settimeout(self._timeouts.connect)
             self.wire.replace(wrap_socket(self.wire.connection, context, self._settings))
@@ -202,10 +214,8 @@ class Session:
             secret = _secret(settings, tokens)
             if settings.sign_in is SignIn.PASSWORD:
                 accepted, text = self._password(secret)
-                fix = f"{setting_name(settings, 'USERNAME')} and {setting_name(settings, 'PASSWORD')}"
             else:
                 accepted, text = self._token(secret)
-                fix = f"{setting_name(settings, 'ADDRESS')} and the app's permission for the mailbox (POP.AccessAsApp)"
         except MailroomError as error:
             return error
         except ProtocolViolation as error:
@@ -214,12 +224,13 @@ class Session:
             return None
         # A server may repeat the line that it refuses.
         text = text.replace(secret, "…") if secret else text
-        return sign_in_error(text, self.where, fix, login_delay=self.login_delay)
+        return sign_in_error(text, self.where, sign_in_fix(settings, "POP"), login_delay=self.login_delay)
 
     def _password(self, password: str) -> tuple[bool, str]:
         login = self._settings.login
         if re.search(r"[\r\n\0]", login + password):
-            raise AuthenticationError(f"{self.where}: USERNAME or PASSWORD contains a line break or a NUL; remove it")
+            names = f"{setting_name(self._settings, 'USERNAME')} or {setting_name(self._settings, 'PASSWORD')}"
+            raise AuthenticationError(f"{self.where}: {names} contains a line break or a NUL; remove it")
         mechanisms = (self._capabilities or {}).get("SASL", "").upper().split()
         if "PLAIN" in mechanisms and not self.may_support("USER"):
             return self._sasl(b"PLAIN", f"\0{login}\0{password}".encode())

@@ -64,11 +64,7 @@ class Wire:
 
     def read_response(self) -> tuple[bool, str]:
         """Read the first line of the next response. Return whether it is `+OK`, and its text."""
-        line = self.read_line()
-        status, _, text = line.partition(b" ")
-        if status.upper() not in (b"+OK", b"-ERR"):
-            raise GarbledResponse("the server's response is not POP3: neither +OK nor -ERR")
-        return status[:1] == b"+", text.decode("utf-8", "replace").strip()
+        return parse_status(self.read_line())
 
     def read_multiline(self, sink: Sink) -> None:
         """Pass the rest of a multi-line response to `sink` in parts, with dot-stuffing undone and nothing else."""
@@ -122,6 +118,14 @@ class Wire:
             raise ProtocolViolation("the server closed the connection")
         self._buffer = self._buffer[self._position :] + received if self._position < len(self._buffer) else received
         self._position = 0
+
+
+def parse_status(line: bytes) -> tuple[bool, str]:
+    """Return whether the first line of a response is `+OK`, and its text."""
+    status, _, text = line.partition(b" ")
+    if status.upper() not in (b"+OK", b"-ERR"):
+        raise GarbledResponse("the server's response is not POP3: neither +OK nor -ERR")
+    return status[:1] == b"+", text.decode("utf-8", "replace").strip()
 
 
 def _unstuff(buffer: bytes, start: int, end: int) -> bytes:

@@ -43,6 +43,8 @@ STORAGE_RETRIES: dict[str, Any] = {
 CONNECT_SECONDS = 20
 READ_SECONDS = 60
 
+_EMULATOR = "usedevelopmentstorage=true"
+
 # The only account of the storage emulator. Its key is public (Azurite's documentation).
 _DEVELOPMENT = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
@@ -52,8 +54,11 @@ _DEVELOPMENT = (
 )
 
 # The SDKs log every request at INFO, the level that a worker logs. urllib3 logs URLs with signatures at DEBUG.
-for _logger in ("azure.core", "azure.data", "azure.identity", "azure.storage", "urllib3"):
+for _logger in ("azure.core", "azure.data", "azure.storage", "urllib3"):
     logging.getLogger(_logger).setLevel(logging.WARNING)
+
+# A failed sign-in would be logged as a dozen lines, for each request. `map_error` says the same in one.
+logging.getLogger("azure.identity").setLevel(logging.ERROR)
 
 
 class StorageAccount:
@@ -64,11 +69,13 @@ class StorageAccount:
 
     Attributes:
         setting: the setting that names the account.
+        is_emulator: whether the account is the storage emulator's, on this machine.
         pool: the threads for parallel requests.
     """
 
     def __init__(self, location: StorageLocation) -> None:
         self.setting = location.setting
+        self.is_emulator = (location.connection_string or "").lower().startswith(_EMULATOR)
         self._location = location
         self._clients: list[Any] = []
         self.pool = ThreadPoolExecutor(MAX_PARALLEL_REQUESTS, thread_name_prefix="storage")
@@ -120,7 +127,7 @@ class StorageAccount:
         transport = _Transport()
         try:
             if connection_string is not None:
-                if connection_string.lower().startswith("usedevelopmentstorage=true"):
+                if self.is_emulator:
                     connection_string = _DEVELOPMENT
                 client = client_class.from_connection_string(connection_string, transport=transport, **options)
             else:

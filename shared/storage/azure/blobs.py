@@ -42,7 +42,9 @@ class AzureBlobs:
 
     def __init__(self, account: StorageAccount, container: str) -> None:
         self._client = account.blobs().get_container_client(container)
-        self._container = LazyResource(account.setting, Service.BLOB, self._client.create_container)
+        self._container = LazyResource(
+            account.setting, Service.BLOB, self._client.create_container, is_emulator=account.is_emulator
+        )
 
     def create(self, path: str, data: bytes | Path, *, content_type: str, download_name: str | None = None) -> bool:
         """Create a blob as a whole, and return whether it was created."""

@@ -23,6 +23,10 @@ THROTTLED = frozenset({429, 503})
 DENIED = frozenset({401, 403})
 NOT_FOUND = 404
 
+AZURITE = "npx azurite --location azurite-data"
+"""The command that starts the storage emulator (npm package azurite)."""
+
+_CLI_REASON = re.compile(r"^\s*AzureCliCredential: (.+)$", re.MULTILINE)
 _CODE_HEADER = "x-ms-error-code"
 _SIGNATURE = re.compile(r"(?i)(with url: |sig=)[^\s&]+")
 
@@ -36,21 +40,22 @@ class Service(StrEnum):
 
 
 @contextmanager
-def mapped_errors(setting: str, service: Service) -> Iterator[None]:
+def mapped_errors(setting: str, service: Service, *, is_emulator: bool = False) -> Iterator[None]:
     """Raise the SDKs' errors as `TransientError` or a subclass of it.
 
     Args:
         setting: the setting that names the account.
         service: the service that is used.
+        is_emulator: whether the account is the storage emulator's, on this machine.
     """
     try:
         yield
     except AzureError as error:
         # Not chained: the SDK's exceptions refer to the request, whose URL and headers may contain signatures.
-        raise map_error(error, setting, service) from None
+        raise map_error(error, setting, service, is_emulator=is_emulator) from None
 
 
-def map_error(error: AzureError, setting: str, service: Service) -> TransientError:
+def map_error(error: AzureError, setting: str, service: Service, *, is_emulator: bool = False) -> TransientError:
     """Return the error of Mailroom for an error of an SDK. Its text contains nothing of the request or the content."""
     who = f"{setting}: the {service} service"
     status = error.status_code if isinstance(error, HttpResponseError) else None
@@ -63,6 +68,11 @@ def map_error(error: AzureError, setting: str, service: Service) -> TransientErr
             f"{service} Data Contributor on the account, and that the account's firewall admits the app",
             status=status,
         )
+    if isinstance(error, ClientAuthenticationError) and str(error).startswith("DefaultAzureCredential "):
+        return ServiceUnavailable(
+            f"{who}: there is no sign-in to Azure here{_cli_reason(str(error))}; run `az login` on your own machine, "
+            "or assign an identity to the app in Azure"
+        )
     if isinstance(error, ClientAuthenticationError):
         return ServiceUnavailable(
             f"{who}: sign-in failed ({_root_cause(error)}); check the key or the identity that {setting} names, or "
@@ -74,6 +84,11 @@ def map_error(error: AzureError, setting: str, service: Service) -> TransientErr
             f"{who} did not find the resource ({answer}); check that {setting} names the right account, and that the "
             f"identity may create missing resources (role Storage {service} Data Contributor)",
             status=status,
+        )
+    if isinstance(error, ServiceRequestError) and is_emulator:
+        return ServiceUnavailable(
+            f"{who} of the storage emulator does not run on this machine ({_root_cause(error)}); start Azurite: "
+            f"{AZURITE}"
         )
     if isinstance(error, ServiceRequestError):
         return ServiceUnavailable(
@@ -105,6 +120,12 @@ def error_code(error: AzureError) -> str:
         return str(body["odata.error"]["code"])
     except (AzureError, ValueError, LookupError, TypeError, AttributeError):
         return ""
+
+
+def _cli_reason(text: str) -> str:
+    """Return why the Azure CLI's sign-in cannot be used, in parentheses; the other credentials need no mention."""
+    match = _CLI_REASON.search(text)
+    return f" ({printable(match[1], 100)})" if match else ""
 
 
 def _retry_after(error: AzureError) -> float | None:

@@ -21,10 +21,14 @@ class LazyResource:
         setting: the setting that names the account, for errors.
         service: the service that has the resource.
         create: creates the resource.
+        is_emulator: whether the account is the storage emulator's.
     """
 
-    def __init__(self, setting: str, service: Service, create: Callable[[], object]) -> None:
+    def __init__(
+        self, setting: str, service: Service, create: Callable[[], object], *, is_emulator: bool = False
+    ) -> None:
         self._setting = setting
+        self._is_emulator = is_emulator
         self._service = service
         self._create = create
         self._created = False
@@ -36,7 +40,7 @@ class LazyResource:
 
         If the resource was deleted in the meantime, the next use creates it again.
         """
-        with mapped_errors(self._setting, self._service):
+        with mapped_errors(self._setting, self._service, is_emulator=self._is_emulator):
             try:
                 self._ensure_created()
                 yield

@@ -44,7 +44,9 @@ class AzureLeases:
 
     def __init__(self, account: StorageAccount) -> None:
         self._client = account.blobs().get_container_client(CONTAINER)
-        self._container = LazyResource(account.setting, Service.BLOB, self._client.create_container)
+        self._container = LazyResource(
+            account.setting, Service.BLOB, self._client.create_container, is_emulator=account.is_emulator
+        )
 
     def acquire(self, name: str, seconds: int) -> str | None:
         """Return a token, or None if the lease is held."""

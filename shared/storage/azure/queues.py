@@ -36,7 +36,9 @@ class AzureQueue:
         service = account.queues()
         self._client = service.get_queue_client(str(name), message_encode_policy=TextBase64EncodePolicy())
         self._without_encoding = service.get_queue_client(str(name))
-        self._queue = LazyResource(account.setting, Service.QUEUE, self._client.create_queue)
+        self._queue = LazyResource(
+            account.setting, Service.QUEUE, self._client.create_queue, is_emulator=account.is_emulator
+        )
         self._pool = account.pool
 
     def put_many(self, bodies: Iterable[str], *, delay: float = 0, ttl: float | None = None) -> None:

@@ -67,7 +67,7 @@ class AzureRecords:
         )
         self._tables = {table: account.table(f"{prefix}{table}") for table in Table}
         self._resources = {
-            table: LazyResource(account.setting, Service.TABLE, client.create_table)
+            table: LazyResource(account.setting, Service.TABLE, client.create_table, is_emulator=account.is_emulator)
             for table, client in self._tables.items()
         }
 

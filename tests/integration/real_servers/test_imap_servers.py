@@ -179,7 +179,7 @@ def test_1_4_a_wrong_password_is_refused(imap_account: Account, make_mailbox: Ma
     imap_account.deliver(FEW)
     mailbox = make_mailbox(imap_account, "imap", PASSWORD="wr0ng-secret")
     error = mailbox.failing_poll()
-    assert "mailbox support" in error
+    assert "MAILBOXES__support__PASSWORD" in error
     assert "sign-in" in error
     assert "wr0ng-secret" not in error
     assert mailbox.app().health.get("support").refused
