@@ -12,6 +12,7 @@ import pytest
 
 from tests.servers.certificates import Ca
 from tests.servers.chroot import PROJECT
+from tests.servers.logs import ServerLog
 
 SCRIPTS = Path(__file__).resolve().parent
 
@@ -33,6 +34,7 @@ class NodeServer:
         self.ca_file = ca.write(self._folder)
         self.certificate, self.key = ca.server().write(self._folder, "server")
         self._log = (self._folder / "log").open("wb")
+        self._server_log = ServerLog(name, self._folder / "log")
 
     def start(self, *arguments: object) -> None:
         """Start the script and wait until it reports that it is ready."""
@@ -58,7 +60,7 @@ class NodeServer:
 
     def log(self) -> str:
         """Return what the script has logged so far."""
-        return (self._folder / "log").read_text("utf-8", "replace")
+        return self._server_log.all()
 
     def stop(self) -> None:
         """End the script and remove its folder."""
@@ -67,6 +69,7 @@ class NodeServer:
         self._pipe(self._process.stdin).close()
         self._pipe(self._process.stdout).close()
         self._log.close()
+        self._server_log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _pipe(self, pipe: IO[bytes] | None) -> IO[bytes]:
