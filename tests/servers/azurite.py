@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.logs import ServerLog
+from tests.servers.missing import require_installed
 from tests.servers.ports import free_ports
 
 __all__ = ["ACCOUNTS", "KEY", "Azurite", "free_ports"]
@@ -56,14 +57,14 @@ _unused = itertools.count()
 
 def find_azurite() -> str:
     """Return the path of the azurite command; fail the test if it is not installed."""
-    for path in (
+    candidates = (
         ROOT / ".tools/node_modules/.bin/azurite",
         os.environ.get("MAILROOM_AZURITE"),
         shutil.which("azurite"),
-    ):
-        if path and Path(path).exists():
-            return str(path)
-    pytest.fail("Azurite is missing: run `make test` (it installs it through npm), or `npm install -g azurite@3.35`")
+    )
+    paths = [str(path) for path in candidates if path and Path(path).exists()]
+    require_installed("Azurite", installed=bool(paths))
+    return paths[0]
 
 
 @contextmanager

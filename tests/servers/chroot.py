@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.logs import ServerLog
+from tests.servers.missing import require_installed, require_root
 
 PROJECT = Path(__file__).resolve().parents[2]
 RAM_DISK = Path("/dev/shm")
@@ -47,8 +48,8 @@ class Chroot:
             users: further users with their IDs, each with a group of the same name and ID.
         """
         source = PROJECT / ".tools" / "roots" / name
-        if not source.is_dir() or os.geteuid() != 0:
-            pytest.fail(f"{name} is needed for this test, and root to run it: run tools/servers.sh", pytrace=False)
+        require_installed(name, installed=source.is_dir())
+        require_root(name)
         _remove_leftover_roots(name)
         self._base = Path(tempfile.mkdtemp(prefix=f"{name}-{os.getpid()}-", dir=temporary_folder()))
         self.path = self._base / "root"

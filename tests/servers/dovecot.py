@@ -27,6 +27,7 @@ from tests.servers.certificates import Ca, Pair
 from tests.servers.dovecot_configuration import configuration, oauth2
 from tests.servers.logs import ServerLog
 from tests.servers.maildir import User, nobody
+from tests.servers.missing import require_installed, require_root
 from tests.servers.ports import free_ports
 
 if TYPE_CHECKING:
@@ -37,10 +38,6 @@ __all__ = ["MASTER", "MASTER_PASSWORD", "Dovecot", "User", "access_token", "free
 ISSUER = "https://issuer.test/"
 USERS = 3_000
 MASTER, MASTER_PASSWORD = "svc", "svcpw"
-MISSING = (
-    "Dovecot 2.3 is needed for this test, and root to run it: apt-get install -y --no-install-recommends "
-    "dovecot-imapd dovecot-pop3d"
-)
 
 
 class Dovecot:
@@ -76,8 +73,9 @@ class Dovecot:
             extra: more lines for the configuration.
             key: the key that signs its tokens.
         """
-        if shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None or os.geteuid() != 0:
-            pytest.fail(MISSING, pytrace=False)
+        command = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        require_installed("Dovecot", installed=command is not None)
+        require_root("Dovecot")
         self.key = key or secrets.token_bytes(32)
         self._folder = Path(tempfile.mkdtemp(prefix="dove"))
         self._folder.chmod(0o755)
