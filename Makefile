@@ -32,7 +32,7 @@ test: .venv/stamp servers .tools/checkov/installed
 	@$(PYTEST)
 
 test-fast: .venv/stamp
-	@$(PYTEST) -q -m "not servers and not slow"
+	@$(PYTEST) -q --fast
 
 test-soak: .venv/stamp servers .tools/checkov/installed
 	@MAILROOM_SOAK=1 $(PYTEST)

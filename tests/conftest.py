@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 from tests.sizes import SOAK
 
 pytest_plugins = [
+    "tests.servers.logs",
     "tests.servers.azurite",
     "tests.servers.dovecot",
     "tests.servers.authority",
@@ -73,7 +75,10 @@ SLOW = (
     "tests/unit/mime/test_mutation.py",
     "tests/unit/mime/test_report_fields.py",
 )
-"""Tests that need no server but that `make test-fast` omits: they start processes, or repeat a run often."""
+"""Tests that need no server but that `make test-fast` omits: they start processes, or repeat a run often.
+
+Each is the beginning of the paths of files.
+"""
 
 
 def use_ram_disk() -> None:
@@ -93,6 +98,21 @@ def use_ram_disk() -> None:
 
 use_ram_disk()
 
+
+def use_small_trust_store() -> None:
+    """Replace the machine's root certificates by one certificate, in this process and in all that it starts.
+
+    Loading the usual 150 root certificates takes 25 ms of CPU time for each TLS context, and a session has several.
+    No test connects to a public server.
+    """
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        os.environ.pop(name, None)
+    os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("servers") / "trust_store.pem")
+    os.environ["SSL_CERT_DIR"] = os.devnull
+
+
+use_small_trust_store()
+
 # The tests start hundreds of processes. Compiling the same modules in each would take longer than running them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -102,6 +122,19 @@ HASH_SEED = os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(1, 2**3
 hypothesis.settings.register_profile("usual", max_examples=40, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", max_examples=2_000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("soak" if SOAK else "usual")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `make test-fast`."""
+    parser.addoption("--fast", action="store_true", help="run only tests that need no server and are not slow")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import the slow test files for `--fast`: importing and collecting them takes seconds in each worker."""
+    if not config.getoption("fast") or not collection_path.is_relative_to(config.rootpath):
+        return None
+    path = collection_path.relative_to(config.rootpath).as_posix()
+    return True if f"{path}/".startswith(SLOW) else None
 
 
 def pytest_report_header() -> str:
@@ -116,12 +149,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("servers")
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
-    if SOAK:
-        return
-    soak_items = [item for item in items if item.get_closest_marker("soak")]
-    if soak_items:
-        config.hook.pytest_deselected(items=soak_items)
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    excluded = set() if SOAK else {"soak"}
+    if config.getoption("fast"):
+        excluded |= {"servers", "slow"}
+    deselected = [item for item in items if not excluded.isdisjoint(marker.name for marker in item.iter_markers())]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if excluded.isdisjoint(marker.name for marker in item.iter_markers())]
+
+
+def pytest_collection_finish() -> None:
+    """Exclude modules and collected tests from garbage collection, which would visit them again in most tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,8 @@
-"""Run the `mailroom` command as a separate process on real servers."""
+"""Run the `mailroom` command as a separate process on real servers.
+
+`mailroom` runs it to its end, in a process that has imported it before. `command` is the command line of a new process,
+for tests that send signals to it, and for a test of each kind of start.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,18 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from mailroom_cli.main import main
 from shared.documents.blob_paths import raw_path
 from shared.receipts import Receipt, State
 from shared.storage.base import Storage, Table
 from shared.storage.factory import open_storage
 from shared.storage.location import StorageLocation
+from tests.servers import logs, prepared_process
 from tests.servers.dovecot import Dovecot, User
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,15 +79,32 @@ def mailroom(
         environment: environment variables in addition to those of this process.
         verbose: write log lines to standard error.
     """
-    return subprocess.run(
-        command(*(["--verbose"] if verbose else []), *words, settings=settings),
-        cwd=cwd,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    words = (*(["--verbose"] if verbose else []), *words, "--settings", str(settings))
+    return run_mailroom(*words, timeout=timeout, cwd=cwd, environment=environment)
+
+
+def run_mailroom(
+    *words: str, timeout: float, cwd: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `mailroom` with exactly these arguments; see `mailroom`."""
+    arguments = ["mailroom", *words]
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder)
+        process = prepared_process.context().Process(
+            target=prepared_process.run_program,
+            args=(main, arguments, cwd, {**os.environ, **(environment or {})}, output),
+        )
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(arguments, timeout)
+        status = process.exitcode
+        process.close()
+        stdout, stderr = ((output / name).read_text("utf-8") for name in ("stdout", "stderr"))
+    logs.add_output(f"standard error of mailroom {' '.join(words)}", stderr)
+    return subprocess.CompletedProcess(arguments, status, stdout, stderr)
 
 
 def opened(storage: str) -> Storage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -56,6 +57,7 @@ def running(
 
 async def _serve(values: dict[str, str], port: int, stop: str, seconds: float | None) -> None:
     os.environ.update(values)
+    logging.getLogger("mailroom").setLevel(logging.INFO)
     app = build_app(load_settings())
     bootstrap.install_app(app)
     ending = asyncio.Event()

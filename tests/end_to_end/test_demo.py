@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.command import ROOT, identity, mailboxes, mailroom, opened, settings_file
+from tests.end_to_end.command import ROOT, identity, mailboxes, mailroom, opened, run_mailroom, settings_file
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
 
@@ -64,15 +63,7 @@ def test_every_path_that_the_demo_shows_exists(shown: tuple[list[str], Path]) ->
 
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mailroom_cli", "demo", *words],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return run_mailroom("demo", *words, timeout=TIMEOUT, cwd=folder, environment=environment)
 
 
 def files(folder: Path) -> dict[str, bytes]:

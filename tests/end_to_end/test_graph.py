@@ -24,7 +24,7 @@ from tests.servers.graph import STATE_KEY, Graph
 from tests.servers.mail import plain_mail
 from tests.sizes import size
 
-MESSAGES = size(120, soak=1_000)
+MESSAGES = size(75, soak=1_000)
 
 
 def letter(number: int) -> bytes:

@@ -13,7 +13,7 @@ from functions_host import Engine, Function, HttpTrigger, QueueOutput, QueueTrig
 from functions_host.worker_messages import RpcHttp, TypedData
 from mailroom_cli.commands.settings.reference import PLATFORM
 from shared.errors import ConfigurationError
-from tests.end_to_end.own_process import in_own_process
+from tests.end_to_end.own_process import in_new_interpreter, in_own_process
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ async def _indexed(**settings: str) -> tuple[dict[str, Function], float]:
 
 
 def test_the_apps_functions_triggers_queues_and_schedules(capsys: pytest.CaptureFixture[str]) -> None:
-    functions, seconds = in_own_process(_indexed, POLL_SCHEDULE="0 */2 * * * *")
+    functions, seconds = in_new_interpreter(_indexed, POLL_SCHEDULE="0 */2 * * * *")
     with capsys.disabled():
         print(f"\nworker engine: start with the app {seconds * 1000:.0f} ms")
     triggers = {name: function.trigger for name, function in functions.items()}

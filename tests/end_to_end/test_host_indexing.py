@@ -10,7 +10,7 @@ import pytest
 
 from functions_host import AppNotLoaded, Engine, Function, HttpTrigger, QueueOutput, QueueTrigger, TimerTrigger
 from shared.errors import ConfigurationError
-from tests.end_to_end.own_process import APPS, in_own_process
+from tests.end_to_end.own_process import APPS, in_new_interpreter, in_own_process
 
 
 async def _functions(app: str, **settings: str) -> dict[str, Function]:
@@ -89,7 +89,7 @@ async def _measured() -> tuple[float, float]:
 
 
 def test_the_engine_starts_within_three_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    start, call = in_own_process(_measured)
+    start, call = in_new_interpreter(_measured)
     with capsys.disabled():
         print(f"\nworker engine: start with a sample app {start * 1000:.0f} ms, first invocation {call * 1000:.1f} ms")
     assert start < 3

@@ -30,7 +30,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.mail import hostile_bodies, plain_mail
 from tests.sizes import size
 
-IMAP_MESSAGES, POP_MESSAGES = size(80, soak=2_000), size(30, soak=500)
+IMAP_MESSAGES, POP_MESSAGES = size(40, soak=2_000), size(20, soak=500)
 
 
 def test_many_messages_over_imaps_and_pop3s(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_same_bytes_in_two_mailboxes_give_both_their_results(
 
 def test_two_runs_at_the_same_time_create_no_duplicates(dovecot: Dovecot, storage: str, tmp_path: Path) -> None:
     user = dovecot.user()
-    mail = [plain_mail(n, to="sales@example.com") for n in range(size(80, soak=300))]
+    mail = [plain_mail(n, to="sales@example.com") for n in range(size(40, soak=300))]
     user.deliver(mail)
     routes = {"ROUTES__sales__ADDRESS": "sales@example.com"}
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **routes})
@@ -112,12 +112,12 @@ def test_two_runs_at_the_same_time_create_no_duplicates(dovecot: Dovecot, storag
 
 def test_8_1_the_next_run_resumes_after_a_kill(dovecot: Dovecot, tmp_path: Path) -> None:
     user = dovecot.user()
-    mail = [plain_mail(n, size=30_000, to="sales@example.com") for n in range(400)]
+    mail = [plain_mail(n, size=30_000, to="sales@example.com") for n in range(size(200, soak=400))]
     user.deliver(mail)
     storage = f"folder:{tmp_path / 'mail'}"
     routes = {"ROUTES__sales__ADDRESS": "sales@example.com"}
     settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, support=user), **routes})
-    for stored in (30, 150, 300):
+    for stored in (30, len(mail) * 3 // 8, len(mail) * 3 // 4):
         process = subprocess.Popen(command("run-once", settings=settings), cwd=ROOT, stderr=subprocess.DEVNULL)
         while process.poll() is None and sum(1 for _ in (tmp_path / "mail").glob("messages/*/*/raw.eml")) < stored:
             time.sleep(0.005)

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from shared.mime.html_text import html_to_text
 from shared.mime.parser import Message
+from tests.servers.node_server import link_parsers
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ROOT / ".tools" / "readers" / "node_modules"
 SCRIPT = ROOT / "tests" / "servers" / "other_readers.mjs"
 
 READERS: Final = ("mailparser", "postal-mime")
@@ -59,12 +59,9 @@ class Disagreement:
 
 
 def read_with_others(folder: Path, mails: Iterable[bytes]) -> list[dict[str, Any]]:
-    """Return the values of the other readers for each message, by reader; all in one process.
-
-    Node.js searches for ES modules only next to the script, hence the links.
-    """
+    """Return the values of the other readers for each message, by reader; all in one process."""
     (folder / SCRIPT.name).symlink_to(SCRIPT)
-    (folder / "node_modules").symlink_to(MODULES)
+    link_parsers(folder)
     file = folder / "messages"
     with file.open("wb") as out:
         for mail in mails:

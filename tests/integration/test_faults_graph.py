@@ -25,7 +25,7 @@ from tests.integration.test_faults import (
     FaultFixture,
     assert_nothing_lost_nothing_doubled,
 )
-from tests.servers.faults import FailureMode, FaultInjector
+from tests.servers.faults import FailureMode, FaultInjector, failure_points
 from tests.servers.graph import Graph
 from tests.servers.memory_app import TWO_MAILBOXES, let_time_pass
 
@@ -116,7 +116,7 @@ def test_8_1_a_fault_at_every_step_of_graph(
     # A listing, or for a target that is asked for by name also that; and for each message its content and its removal.
     assert asked == {"delete": 2 + 2 * messages, "keep": 2 + messages, "move:Archive": 4 + 2 * messages}[after]
     fault_at = partial(FaultInjector, way=way)
-    for at in range(1, counting.count + 1):
+    for at in failure_points(counting.names, way, routing=5):
         world = GraphFaultFixture(tmp_path / str(at), graph, tokens, after)
         faults = fault_at(at)
         try:

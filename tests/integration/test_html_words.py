@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from shared.mime.html_text import html_to_text
+from tests.servers.node_server import link_parsers
 from tests.unit.mime.pages import PAGES
 from tests.unit.mime.tag_soup import tag_soup
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ROOT / ".tools" / "readers" / "node_modules"
 SCRIPT = ROOT / "tests" / "servers" / "html_words.mjs"
 
 COUNT = 900
@@ -27,10 +27,10 @@ _TARGET = re.compile(r"\s?<(?:https?://|mailto:)[^>]*>")
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Link the script and parse5 into a folder: Node.js searches for ES modules only next to the script."""
+    """Link the script and parse5 into a folder."""
     folder = tmp_path_factory.mktemp("parse5")
     (folder / SCRIPT.name).symlink_to(SCRIPT)
-    (folder / "node_modules").symlink_to(MODULES)
+    link_parsers(folder)
     return folder / SCRIPT.name
 
 

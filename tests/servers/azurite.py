@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.logs import ServerLog
+from tests.servers.missing import require_installed
 from tests.servers.ports import free_ports
 
 __all__ = ["ACCOUNTS", "KEY", "Azurite", "free_ports"]
@@ -55,22 +57,23 @@ _unused = itertools.count()
 
 def find_azurite() -> str:
     """Return the path of the azurite command; fail the test if it is not installed."""
-    for path in (
+    candidates = (
         ROOT / ".tools/node_modules/.bin/azurite",
         os.environ.get("MAILROOM_AZURITE"),
         shutil.which("azurite"),
-    ):
-        if path and Path(path).exists():
-            return str(path)
-    pytest.fail("Azurite is missing: run `make test` (it installs it through npm), or `npm install -g azurite@3.35`")
+    )
+    paths = [str(path) for path in candidates if path and Path(path).exists()]
+    require_installed("Azurite", installed=bool(paths))
+    return paths[0]
 
 
 @contextmanager
-def running(folder: Path, accounts: Sequence[str]) -> Iterator[Azurite]:
+def running(folder: Path, accounts: Sequence[str], *, log_requests: bool = False) -> Iterator[Azurite]:
     """Run Azurite in memory with the given accounts, and its log in `folder`."""
     for _ in range(3):
+        log = ServerLog("Azurite", folder / "azurite.log")
         azurite = Azurite(*free_ports(4))
-        process = _start(azurite, folder / "azurite.log", accounts)
+        process = _start(azurite, folder / "azurite.log", accounts, log_requests=log_requests)
         try:
             if _wait_until_listening(azurite, process):
                 yield azurite
@@ -82,13 +85,14 @@ def running(folder: Path, accounts: Sequence[str]) -> Iterator[Azurite]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
+            log.close()
     pytest.fail(f"Azurite did not start: {(folder / 'azurite.log').read_text(errors='replace')[-2000:]}")
 
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     """Yield an Azurite in memory that has an account for each test."""
-    with running(tmp_path_factory.mktemp("azurite"), ACCOUNTS) as started:
+    with running(tmp_path_factory.mktemp("azurite"), ACCOUNTS, log_requests=True) as started:
         yield started
 
 
@@ -106,8 +110,10 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("azure_storage"))
 
 
-def _start(azurite: Azurite, log: Path, accounts: Sequence[str]) -> subprocess.Popen[bytes]:
-    command = [find_azurite(), "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence"]
+def _start(azurite: Azurite, log: Path, accounts: Sequence[str], *, log_requests: bool) -> subprocess.Popen[bytes]:
+    command = [find_azurite(), "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence"]
+    if not log_requests:
+        command.append("--silent")
     for service, port in (("blob", azurite.blob), ("queue", azurite.queue), ("table", azurite.table)):
         command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
     environment = {

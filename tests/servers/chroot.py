@@ -22,6 +22,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.logs import ServerLog
+from tests.servers.missing import require_installed, require_root
+
 PROJECT = Path(__file__).resolve().parents[2]
 RAM_DISK = Path("/dev/shm")
 MAIL_UID = 5000
@@ -45,13 +48,14 @@ class Chroot:
             users: further users with their IDs, each with a group of the same name and ID.
         """
         source = PROJECT / ".tools" / "roots" / name
-        if not source.is_dir() or os.geteuid() != 0:
-            pytest.fail(f"{name} is needed for this test, and root to run it: run tools/servers.sh", pytrace=False)
+        require_installed(name, installed=source.is_dir())
+        require_root(name)
         _remove_leftover_roots(name)
         self._base = Path(tempfile.mkdtemp(prefix=f"{name}-{os.getpid()}-", dir=temporary_folder()))
         self.path = self._base / "root"
         subprocess.run(["cp", "-a", str(source), str(self.path)], check=True)
         self._log = (self._base / "log").open("ab", buffering=0)
+        self._server_log = ServerLog(name.capitalize(), self._base / "log")
         self._processes: list[subprocess.Popen[bytes]] = []
         more = users or {}
         for folder in ("dev", "etc", "run", "srv", "tmp", "var/run", "var/tmp"):
@@ -129,7 +133,7 @@ class Chroot:
 
     def log(self) -> str:
         """Return what the daemons have logged so far."""
-        return (self._base / "log").read_text("utf-8", "replace")
+        return self._server_log.all()
 
     def stop(self) -> None:
         """End every process that runs in this root, and remove the root."""
@@ -145,6 +149,7 @@ class Chroot:
         self._receiver.join(10)
         self._syslog.close()
         self._log.close()
+        self._server_log.close()
         shutil.rmtree(self._base, ignore_errors=True)
 
     def _receive_syslog(self) -> None:

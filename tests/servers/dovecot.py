@@ -25,7 +25,9 @@ import pytest
 
 from tests.servers.certificates import Ca, Pair
 from tests.servers.dovecot_configuration import configuration, oauth2
+from tests.servers.logs import ServerLog
 from tests.servers.maildir import User, nobody
+from tests.servers.missing import require_installed, require_root
 from tests.servers.ports import free_ports
 
 if TYPE_CHECKING:
@@ -36,10 +38,6 @@ __all__ = ["MASTER", "MASTER_PASSWORD", "Dovecot", "User", "access_token", "free
 ISSUER = "https://issuer.test/"
 USERS = 3_000
 MASTER, MASTER_PASSWORD = "svc", "svcpw"
-MISSING = (
-    "Dovecot 2.3 is needed for this test, and root to run it: apt-get install -y --no-install-recommends "
-    "dovecot-imapd dovecot-pop3d"
-)
 
 
 class Dovecot:
@@ -75,11 +73,13 @@ class Dovecot:
             extra: more lines for the configuration.
             key: the key that signs its tokens.
         """
-        if shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None or os.geteuid() != 0:
-            pytest.fail(MISSING, pytrace=False)
+        command = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        require_installed("Dovecot", installed=command is not None)
+        require_root("Dovecot")
         self.key = key or secrets.token_bytes(32)
         self._folder = Path(tempfile.mkdtemp(prefix="dove"))
         self._folder.chmod(0o755)
+        self._log = ServerLog("Dovecot", self._folder / "log" / "dovecot.log")
         self.ca_file = ca.write(self._folder / "tls")
         (certificate or ca.server()).write(self._folder / "tls", "server")
         self._options = (tls, imap_capability, mechanisms, extra)
@@ -89,7 +89,7 @@ class Dovecot:
             self.imap, self.imaps, self.pop3, self.pop3s = free_ports(4)
             if self._start():
                 return
-        log = (self._folder / "log" / "dovecot.log").read_text("utf-8", "replace")
+        log = self.log()
         self.stop()
         pytest.fail(f"Dovecot did not start:\n{log[-2_000:]}", pytrace=False)
 
@@ -107,7 +107,7 @@ class Dovecot:
 
     def log(self) -> str:
         """Return the log so far."""
-        return (self._folder / "log" / "dovecot.log").read_text("utf-8", "replace")
+        return self._log.all()
 
     def kick(self, user: User) -> None:
         """Cut the connections of a user, as a restart of the server does."""
@@ -131,6 +131,7 @@ class Dovecot:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
+        self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:

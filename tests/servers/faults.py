@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from enum import Enum
 from functools import wraps
 from typing import Any, Self
 
 from shared.errors import ConnectionLost, ServiceUnavailable
 from shared.storage.base import Storage
+from tests.sizes import size
 
 
 class ProcessKilled(BaseException):
@@ -23,6 +24,27 @@ class FailureMode(Enum):
     GONE_BEFORE = "gone before"
     REPLY_LOST = "reply lost"
     GONE_AFTER = "gone after"
+
+
+def failure_points(names: Sequence[str], way: FailureMode, *, routing: int = 1) -> list[int]:
+    """Return the numbers of the operations that fail, each in a run of its own.
+
+    `make test-soak` uses all operations. `make test` leaves out runs that repeat others:
+
+    * A process that ends after an operation leaves the same state as one that ends before the next operation.
+      GONE_AFTER therefore uses every third operation, with a GONE_BEFORE at every operation in another test.
+    * Routing does not depend on the kind of mailbox. Its operations are all used for one kind of mailbox, and for the
+      others each `routing`-th operation.
+
+    Args:
+        names: the names of the operations of an undisturbed run: polls first, then routing.
+        way: the mode in which they fail.
+        routing: the step between two operations of routing.
+    """
+    polls = names.index("receive", names.index("receive") + 1)
+    step = size(3, soak=1) if way is FailureMode.GONE_AFTER else 1
+    routing = size(max(routing, step), soak=1)
+    return [*range(1, polls + 1, step), *range(polls + 1, len(names) + 1, routing)]
 
 
 class FaultInjector:

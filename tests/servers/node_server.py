@@ -1,4 +1,4 @@
-"""Mail servers from npm. A short Node script runs each of them."""
+"""Mail servers from npm, each run by a short Node script, and parsers from npm."""
 
 from __future__ import annotations
 
@@ -12,8 +12,20 @@ import pytest
 
 from tests.servers.certificates import Ca
 from tests.servers.chroot import PROJECT
+from tests.servers.logs import ServerLog
+from tests.servers.missing import require_installed
 
 SCRIPTS = Path(__file__).resolve().parent
+
+
+def link_parsers(folder: Path) -> None:
+    """Link the parsers parse5, mailparser and postal-mime into a folder.
+
+    Node.js searches for ES modules only next to the script that imports them.
+    """
+    modules = PROJECT / ".tools" / "readers" / "node_modules"
+    require_installed(".tools/readers", installed=modules.is_dir())
+    (folder / "node_modules").symlink_to(modules)
 
 
 class NodeServer:
@@ -27,12 +39,12 @@ class NodeServer:
         """Prepare the script `name.js` for the package in .tools/peers/`name`."""
         self.package = PROJECT / ".tools" / "peers" / name
         self.name = name
-        if not self.package.is_dir():
-            pytest.fail(f"{name} is needed for this test: run tools/servers.sh", pytrace=False)
+        require_installed(name, installed=self.package.is_dir())
         self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         self.ca_file = ca.write(self._folder)
         self.certificate, self.key = ca.server().write(self._folder, "server")
         self._log = (self._folder / "log").open("wb")
+        self._server_log = ServerLog(name, self._folder / "log")
 
     def start(self, *arguments: object) -> None:
         """Start the script and wait until it reports that it is ready."""
@@ -58,7 +70,7 @@ class NodeServer:
 
     def log(self) -> str:
         """Return what the script has logged so far."""
-        return (self._folder / "log").read_text("utf-8", "replace")
+        return self._server_log.all()
 
     def stop(self) -> None:
         """End the script and remove its folder."""
@@ -67,6 +79,7 @@ class NodeServer:
         self._pipe(self._process.stdin).close()
         self._pipe(self._process.stdout).close()
         self._log.close()
+        self._server_log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _pipe(self, pipe: IO[bytes] | None) -> IO[bytes]:

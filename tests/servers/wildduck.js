@@ -22,7 +22,8 @@ const folders = new Map(); // by ID
 const cert = fs.readFileSync(certificate);
 const key = fs.readFileSync(privateKey);
 const context = tls.createSecureContext({ cert, key });
-const quiet = { info() {}, debug() {}, error: (...args) => console.error(...args.slice(1)) };
+const log = (_entry, ...message) => console.error(...message);
+const logger = { info: log, debug: log, error: log };
 let uidValidity = 1700000000;
 
 function newFolder(user, name) {
@@ -251,7 +252,7 @@ function pop3Server(options) {
 const shared = {
     cert,
     key,
-    logger: quiet,
+    logger,
     ignoreSTARTTLS: true,
     SNICallback: (name, callback) => callback(null, context)
 };

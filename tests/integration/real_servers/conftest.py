@@ -32,12 +32,10 @@ class Server:
     Attributes:
         name: its fixture's name.
         new_account: returns an account that no test has had before.
-        log: returns what the server has logged.
     """
 
     name: str
     new_account: Callable[[], Account]
-    log: Callable[[], str]
 
     def folder(self, *names: str) -> str:
         """Return the name by which the server knows a folder."""
@@ -49,11 +47,11 @@ def open_server(running: object, name: str) -> Server:
     """Return a server's fixture as a `Server`."""
     match running:
         case Courier() | Cyrus() | Mailutils():
-            return Server(name, running.account, running.root.log)
+            return Server(name, running.account)
         case WildDuck() | Hoodiecrow():
-            return Server(name, running.account, running.node.log)
+            return Server(name, running.account)
         case Dovecot():
-            return Server(name, lambda: dovecot_user(running)[1], running.log)
+            return Server(name, lambda: dovecot_user(running)[1])
     raise AssertionError(running)
 
 
@@ -64,24 +62,16 @@ def dovecot_user(dovecot: Dovecot) -> tuple[User, Account]:
     return user, Account(user.name, user.password, dovecot.ca_file, *ports)
 
 
-def with_log(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Yield the server of a parameter, and print its log of the test, which pytest shows on failure."""
-    server = open_server(request.getfixturevalue(request.param), request.param)
-    before = len(server.log())
-    yield server
-    print(f"{server.name} logged:\n{server.log()[before:][-6_000:]}")
-
-
 @pytest.fixture(params=IMAP_SERVERS)
-def imap_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Yield each IMAP server."""
-    yield from with_log(request)
+def imap_server(request: pytest.FixtureRequest) -> Server:
+    """Return each IMAP server."""
+    return open_server(request.getfixturevalue(request.param), request.param)
 
 
 @pytest.fixture(params=POP3_SERVERS)
-def pop3_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Yield each POP3 server."""
-    yield from with_log(request)
+def pop3_server(request: pytest.FixtureRequest) -> Server:
+    """Return each POP3 server."""
+    return open_server(request.getfixturevalue(request.param), request.param)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ of the fields: X-Original-To before Delivered-To, and one result (docs/how-to/al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -19,11 +19,9 @@ Collect = Callable[[int], MailboxFixture]
 
 
 @pytest.fixture
-def target(postfix: Postfix) -> Iterator[PostfixMailbox]:
-    """Yield a new mailbox behind Postfix, and print its log of the test, which pytest shows on failure."""
-    before = len(postfix.root.log())
-    yield postfix.mailbox()
-    print(f"postfix logged:\n{postfix.root.log()[before:][-6_000:]}")
+def target(postfix: Postfix) -> PostfixMailbox:
+    """Return a new mailbox behind Postfix."""
+    return postfix.mailbox()
 
 
 @pytest.fixture(params=["with ALIASES", "without ALIASES"])
