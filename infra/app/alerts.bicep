@@ -237,6 +237,8 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (hasReceivers)
   }
 }
 
+var actionGroup = hasReceivers ? people.?id ?? '' : ''
+
 resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
   for rule in rules: {
     name: '${prefix}-${rule.name}'
@@ -284,15 +286,11 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
         ]
       }
       actions: {
-        actionGroups: hasReceivers
-          ? [
-              people!.id
-            ]
-          : []
+        actionGroups: empty(actionGroup) ? [] : [actionGroup]
       }
     }
   }
 ]
 
 @description('Resource id of the action group; empty: no addresses and no webhooks are set.')
-output actionGroupId string = hasReceivers ? people!.id : ''
+output actionGroupId string = actionGroup

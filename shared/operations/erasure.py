@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from shared.dispatch.artifacts import Artifacts, collect_artifacts, delete_artifacts, shared_messages
 from shared.errors import ConfigurationError, MessageMissing, ServiceUnavailable, WriteConflict
 from shared.lease import RenewingLease
+from shared.observability import metrics
 from shared.operations.search import ArrivalQuery, RecipientLookup, find_arrivals
 from shared.receipts import Receipt, State
 from shared.routing.model import ANY_RECIPIENT
@@ -185,6 +186,8 @@ class Eraser:
             for receipt in receipts:
                 ensure()
                 self._make_bare(receipt)
+                if receipt.was_downloaded:
+                    metrics.count_outcome(receipt.mailbox, "erased", receipt.outcome)
         _log.warning("erased: %d arrivals of %d messages", len(receipts), len(groups))
         return artifacts
 
