@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mailroom_cli.main import cli
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.dispatch.outbox import republish_overdue
@@ -197,3 +200,22 @@ def test_an_export_keeps_an_existing_file_and_leaves_none_behind(world: ReplayFi
 def test_an_export_is_readable_by_its_owner_alone(world: ReplayFixture, tmp_path: Path) -> None:
     export_records(world.stores.records, tmp_path / "records.gz")
     assert (tmp_path / "records.gz").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_commands_export_and_import(world: ReplayFixture, storage: str, tmp_path: Path) -> None:
+    world.poll_and_route(BOTH, SALES, BILLING)
+    before = all_records(world)
+    settings, file = tmp_path / "settings.json", tmp_path / "records.gz"
+    settings.write_text(json.dumps({"Values": {"AzureWebJobsStorage": storage}}))
+
+    exported = CliRunner().invoke(cli, ["export", str(file), "--settings", str(settings)])
+    lose_tables(world)
+    imported = CliRunner().invoke(cli, ["import", str(file), "--settings", str(settings)])
+
+    count = sum(map(len, before.values()))
+    assert exported.output.splitlines()[-1] == f"exported {count} records to {file}"
+    assert imported.output.splitlines()[-1] == f"imported {count} records; 0 existed already and were kept"
+    assert all_records(world) == before
+    refused = CliRunner().invoke(cli, ["export", str(file), "--settings", str(settings)])
+    assert refused.exit_code != 0
+    assert "exists already" in refused.output
