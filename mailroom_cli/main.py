@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from mailroom_cli.command_line import ask, repair, run, set_up
+from mailroom_cli.command_line import ask, backup, repair, run, set_up
 from mailroom_cli.commands.settings.command import settings_command
 from mailroom_cli.logging_setup import TEXT_FORMAT, configure_logging
 
@@ -22,7 +22,12 @@ GROUPS: Final[dict[str, dict[str, Callable[..., None]]]] = {
     "Set up": {"settings": settings_command, "check": set_up.check},
     "Run": {"demo": run.demo, "run-once": run.run_once, "serve": run.serve},
     "Ask": {"status": ask.status, "find": ask.find, "explain": ask.explain},
-    "Repair": {"replay": repair.replay, "forget": repair.forget, "enable": repair.enable},
+    "Repair": {
+        "replay": repair.replay,
+        "forget": repair.forget,
+        "enable": repair.enable,
+    },
+    "Back up": {"export": backup.export, "import": backup.import_},
 }
 """The commands, by the heading under which `mailroom --help` lists them."""
 

@@ -68,6 +68,16 @@ class ProgressReporter:
         """Show how many records are replayed; called after each batch."""
         self._show("records", done, total)
 
+    def copied(self, done: int) -> None:
+        """Show how many records are exported or imported; called after each batch."""
+        with self._lock:
+            if self._bars is not None:
+                if "records" not in self._tasks:
+                    self._tasks["records"] = self._bars.add_task("records", total=None)
+                self._bars.update(self._tasks["records"], completed=done)
+            elif self._is_due("records", PLAIN_INTERVAL):
+                self._console.print(f"{done} records", highlight=False)
+
     def erased(self, done: int, total: int) -> None:
         """Show how many messages are erased; called after each batch."""
         self._show("messages", done, total)

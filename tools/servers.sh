@@ -34,6 +34,21 @@ if ! [ -e .tools/readers/installed ] || [ "$(cat .tools/readers/installed)" != "
     echo "$readers" >.tools/readers/installed
 fi
 
+# The tests check the queries of infra/ with Kusto's own language service.
+kusto="@kusto/language-service-next@12.4.1"
+if ! [ -e .tools/kusto/installed ] || [ "$(cat .tools/kusto/installed)" != "$kusto" ]; then
+    echo "Installing $kusto into .tools/kusto"
+    rm -rf .tools/kusto
+    mkdir -p .tools/kusto
+    npm install --prefix .tools/kusto --no-audit --no-fund --loglevel=error --ignore-scripts "$kusto" \
+        >.tools/kusto.log 2>&1 || {
+        tail -n 20 .tools/kusto.log >&2
+        echo "$kusto could not be installed: see the errors above." >&2
+        exit 1
+    }
+    echo "$kusto" >.tools/kusto/installed
+fi
+
 if ! command -v dovecot >/dev/null 2>&1 || ! [ -e /usr/lib/dovecot/pop3 ] || ! [ -e /usr/lib/dovecot/imap ]; then
     if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
         echo "The tests need Dovecot 2.3 with IMAP and POP3. Install it" >&2

@@ -10,6 +10,24 @@ param tags object = {}
 @maxValue(730)
 param retentionDays int = 30
 
+@description('Gigabytes of telemetry that the workspace accepts in a day; null: no limit. Above it, telemetry is dropped until the next day.')
+param dailyCapGb int?
+
+// These tables keep 90 days unless each has a retention of its own.
+var insightsTables = [
+  'AppAvailabilityResults'
+  'AppBrowserTimings'
+  'AppDependencies'
+  'AppEvents'
+  'AppExceptions'
+  'AppMetrics'
+  'AppPageViews'
+  'AppPerformanceCounters'
+  'AppRequests'
+  'AppSystemEvents'
+  'AppTraces'
+]
+
 resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
   name: workspaceName
   location: location
@@ -19,11 +37,28 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
       name: 'PerGB2018'
     }
     retentionInDays: retentionDays
+    workspaceCapping: {
+      dailyQuotaGb: dailyCapGb ?? -1
+    }
     features: {
       disableLocalAuth: true
     }
   }
 }
+
+// Azure changes one table of a workspace at a time.
+@batchSize(1)
+resource tables 'Microsoft.OperationalInsights/workspaces/tables@2023-09-01' = [
+  for table in insightsTables: {
+    parent: workspace
+    name: table
+    properties: {
+      plan: 'Analytics'
+      retentionInDays: retentionDays
+      totalRetentionInDays: retentionDays
+    }
+  }
+]
 
 resource insights 'Microsoft.Insights/components@2020-02-02' = {
   name: insightsName
@@ -40,6 +75,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
 
 output workspaceId string = workspace.id
 output insightsName string = insights.name
+output insightsId string = insights.id
 
 @description('An address, not a secret: since local authentication is off, its key gives no access.')
 output connectionString string = insights.properties.ConnectionString

@@ -200,6 +200,7 @@ class MessageRouter:
             # If it was routed since we read the receipt, this raises, and the next attempt finds it routed.
             values: Values = {"state": State.FAILED.value, "outcome": "failed"}
             self.storage.records.merge(Table.RECEIPTS, receipt.arrival, values, etag=record.etag)
+            metrics.count_outcome(receipt.mailbox, "failed", "")
         path = resolved_record_path("failed", receipt)
         error = receipt.last_error or "every attempt was stopped or timed out before it ended"
         (overwrite_record if is_replay else create_record)(self.storage.blobs, path, to_failed_record(receipt, error))
@@ -450,6 +451,7 @@ class RoutingAttempt:
     def _count(self, outcome: Outcome) -> None:
         """Record the metrics of a message that was routed, and the outcome in its trace."""
         mailbox = {"mailbox": self.receipt.mailbox}
+        metrics.count_outcome(self.receipt.mailbox, outcome, self.receipt.outcome)
         results_by_route = Counter(self._routes)
         for route, results in results_by_route.items():
             metrics.results.add(results, {**mailbox, "route": route})

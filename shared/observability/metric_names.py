@@ -24,6 +24,9 @@ COLLECTED_AGE: Final = "mailroom.collected.age"
 DRAIN_SECONDS: Final = "mailroom.drain.seconds"
 """Seconds that a poll of a mailbox took; by `mailbox`."""
 
+OUTCOMES: Final = "mailroom.outcomes"
+"""Messages whose outcome was decided or changed; by `mailbox`, `outcome` and `previous` (`waiting`: not yet routed)."""
+
 RESULTS: Final = "mailroom.results"
 """Results written; by `mailbox` and `route`."""
 

@@ -44,6 +44,7 @@ collected = _meter.create_counter(metric_names.COLLECTED, unit="{message}")
 stored_bytes = _meter.create_counter(metric_names.STORED_BYTES, unit="By")
 collected_age = _meter.create_histogram(metric_names.COLLECTED_AGE, unit="s")
 drain_seconds = _meter.create_histogram(metric_names.DRAIN_SECONDS, unit="s")
+outcomes = _meter.create_counter(metric_names.OUTCOMES, unit="{message}")
 results = _meter.create_counter(metric_names.RESULTS, unit="{result}")
 unhandled = _meter.create_counter(metric_names.UNHANDLED, unit="{message}")
 duplicates = _meter.create_counter(metric_names.DUPLICATES, unit="{recipient}")
@@ -58,6 +59,18 @@ mailbox_failing = Gauge(metric_names.MAILBOX_FAILING, "s")
 mailbox_disabled = Gauge(metric_names.MAILBOX_DISABLED)
 subscription_left = Gauge(metric_names.SUBSCRIPTION_LEFT, "s")
 webhook_seconds = _meter.create_histogram(metric_names.WEBHOOK_SECONDS, unit="s")
+
+
+def count_outcome(mailbox: str, outcome: str, previous: str) -> None:
+    """Count a message's new outcome, so that a ledger can subtract it from the previous one.
+
+    Args:
+        mailbox: the mailbox's name.
+        outcome: `routed`, `duplicate`, `unhandled`, `blocked`, `failed` or `erased`.
+        previous: the outcome until now; empty if the message waited to be routed.
+    """
+    if outcome != previous:
+        outcomes.add(1, {"mailbox": mailbox, "outcome": outcome, "previous": previous or "waiting"})
 
 
 def count_failure(error: BaseException, where: str) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from shared.dispatch.artifacts import Artifacts, collect_artifacts, delete_artifacts, shared_messages
 from shared.errors import ServiceUnavailable, WriteConflict
 from shared.lease import RenewingLease
+from shared.observability import metrics
 from shared.operations.search import ArrivalQuery, RecipientLookup, display_id, find_arrivals, find_by_id
 from shared.receipts import Receipt, State
 from shared.routing.model import ANY_RECIPIENT
@@ -176,6 +177,8 @@ class Eraser:
             for receipt in receipts:
                 ensure()
                 self._make_bare(receipt)
+                if receipt.was_downloaded:
+                    metrics.count_outcome(receipt.mailbox, "erased", receipt.outcome)
         _log.warning("erased: %d arrivals of %d messages", len(receipts), len(groups))
         return artifacts
 

@@ -30,6 +30,7 @@ def read(path: str) -> str:
 
 def test_every_alert_has_its_section_and_no_other() -> None:
     alerts = re.findall(r"^    name: '([a-z-]+)'$", read("infra/app/alerts.bicep"), re.MULTILINE)
+    alerts += re.findall(r"^  name: '\$\{prefix\}-(unreachable)'$", read("infra/app/availability.bicep"), re.MULTILINE)
     sections = re.findall(r"^### ([a-z-]+)$", read("docs/how-to/operating.md"), re.MULTILINE)
     assert len(alerts) >= 7
     assert sorted(sections) == sorted(alerts)
@@ -83,8 +84,8 @@ def test_the_error_in_the_docs_is_what_the_code_raises() -> None:
 
 def test_the_numbers_in_the_docs_are_right() -> None:
     rules = len(re.findall(r"^    name: '[a-z-]+'$", read("infra/app/alerts.bicep"), re.MULTILINE))
-    assert rules == 8
-    assert "eight rules that ask the workspace every five minutes" in read("docs/explanation/costs.md")
+    assert rules == 10
+    assert "ten rules that ask the workspace every 15 minutes" in read("docs/explanation/costs.md")
     endpoints = read("infra/main.bicep").partition("    targets: privateNetwork ? [")[2].partition("] : []")[0]
     assert endpoints.count("resourceId: ") == 6
     for page in ("docs/explanation/costs.md", "infra/README.md"):
