@@ -173,6 +173,21 @@ def test_every_distribution_is_described_and_is_the_locked_one() -> None:
             assert (packages / line.partition(",")[0]).is_file(), line
 
 
+@pytest.mark.slow
+def test_bytecode_is_for_the_deployed_python_and_not_compared_with_its_source() -> None:
+    """The second word of the header is 1 (PEP 552): the times of the unpacked files do not make it invalid."""
+    packages = dependencies()
+    files = list(packages.rglob("*.pyc"))
+    assert len(files) > 500
+    for file in files:
+        module, tag, _ = file.name.split(".")
+        assert tag == f"cpython-{PYTHON[0]}{PYTHON[1]}"
+        assert (file.parent.parent / f"{module}.py").is_file()
+        assert file.read_bytes()[4:8] == (1).to_bytes(4, "little")
+    sdk = {path.relative_to(packages) for path in (packages / "msgraph").rglob("*.py")}
+    assert len(sdk) == sum(file.is_relative_to(packages / "msgraph") for file in files), "all of the SDK"
+
+
 def deployed_app(tmp_path: Path, **changes: str) -> App:
     """Return the app with changed or additional files."""
     files = [path for path in app_files() if path.suffix == ".py"]
