@@ -223,7 +223,7 @@ def _prune(folder: Path) -> None:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(locked / path, folder / path)
     _trim_records(folder, kept)
-    _compile(folder, kept & started)
+    _compile(folder, kept & (started | reachable))
 
 
 def _trim_records(folder: Path, kept: set[Path]) -> None:

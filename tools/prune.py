@@ -6,9 +6,9 @@ statements of the functions that can run. A function of the SDK can run if its n
 module that imports the SDK or by a function of the SDK that can run. Names are compared without types: a name that
 several classes share keeps the modules of all of them. An unrelated `.get` makes the package larger, not incomplete.
 
-The rest of the SDK's life is its framework's (kiota), which calls two kinds of methods of a model: the serializer of a
-request, and the deserializers of a response. The deserializers lead to 1,200 modules. They can run only if a response
-is read into a model, which `_Framework.reads_responses` finds out.
+The SDK's framework (kiota) calls methods of the SDK's models: the serializer of a request, and the deserializers of a
+response. The deserializers import 1,200 modules. They can run only if a response is read into a model, and Mailroom
+reads responses as JSON (docs/adr/0002-no-sdk-models.md). `_Framework.reads_responses` returns whether that has changed.
 """
 
 from __future__ import annotations
