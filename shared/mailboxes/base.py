@@ -103,6 +103,14 @@ class HasAddresses(Protocol):
         """
 
 
+@runtime_checkable
+class HasFolders(Protocol):
+    """A session whose server can list the mailbox's folders."""
+
+    def folder_names(self, limit: int) -> Sequence[str]:
+        """Return the names of at most `limit` folders, as FOLDERS takes them."""
+
+
 class Mailbox(Protocol):
     """An open session with a mailbox.
 

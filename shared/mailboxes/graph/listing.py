@@ -98,6 +98,24 @@ async def _find_folder(client: GraphClient, requests: MailboxRequests, path: str
     return folder
 
 
+async def folder_paths(client: GraphClient, requests: MailboxRequests, limit: int) -> list[str]:
+    """Return the paths of at most `limit` folders, the top level first.
+
+    Raises:
+        GraphResponseError, MailboxBusy, httpx.HTTPError: as `GraphClient.json`.
+    """
+    paths: list[str] = []
+    parents: list[tuple[str, str | None]] = [("", None)]
+    while parents and len(paths) < limit:
+        prefix, parent = parents.pop(0)
+        for folder in page_items(await client.json(requests.folders(parent))):
+            path = f"{prefix}{folder['displayName']}"
+            paths.append(path)
+            if folder.get("childFolderCount"):
+                parents.append((f"{path}/", str(folder["id"])))
+    return paths[:limit]
+
+
 async def _find_by_name(client: GraphClient, requests: MailboxRequests, name: str, parent: str | None) -> str | None:
     """Return the id of the folder with a name. Exchange ignores case; a folder with the same case is preferred."""
     folders = page_items(await client.json(requests.folders_named(name, parent)))

@@ -17,7 +17,7 @@ from shared.mailboxes.graph.client import Build, GraphClient
 from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.graph.errors import FORBIDDEN, GraphResponseError, graph_error
 from shared.mailboxes.graph.fetch import Fetcher
-from shared.mailboxes.graph.listing import Lister, Listing, folder_id
+from shared.mailboxes.graph.listing import Lister, Listing, folder_id, folder_paths
 from shared.mailboxes.graph.refusals import NO_SUCH_MESSAGE, request_refusal
 from shared.mailboxes.graph.remove import DELETED_ITEMS, Remover
 from shared.mailboxes.graph.requests import MailboxRequests
@@ -118,6 +118,10 @@ class GraphMailbox:
     def check_folder(self, folder: str) -> FolderCheck:
         """Check a folder, and whether the app may read and remove messages, without changing anything."""
         return self._run(self._check_folder(folder), f"checking {folder}", folder)
+
+    def folder_names(self, limit: int) -> Sequence[str]:
+        """Return the paths of at most `limit` folders, as FOLDERS takes them."""
+        return self._run(folder_paths(self._client, self._requests, limit), "listing the folders", None)
 
     def addresses(self) -> MailboxAddresses:
         """Return the mailbox's addresses from the directory.

@@ -84,6 +84,17 @@ class MailboxRequests:
         below = child(filter=condition, select=["id", "displayName"], top=FOLDER_PAGE_SIZE)
         return lambda: self._folder(parent).child_folders.to_get_request_information(_configuration(below))
 
+    def folders(self, parent: str | None) -> Build:
+        """List folders below `parent`, or at the top level, with the number of folders below each."""
+        select = ["id", "displayName", "childFolderCount"]
+        if parent is None:
+            top = MailFoldersRequestBuilder.MailFoldersRequestBuilderGetQueryParameters
+            query = top(select=select, top=FOLDER_PAGE_SIZE)
+            return lambda: self._user.mail_folders.to_get_request_information(_configuration(query))
+        child = ChildFoldersRequestBuilder.ChildFoldersRequestBuilderGetQueryParameters
+        below = child(select=select, top=FOLDER_PAGE_SIZE)
+        return lambda: self._folder(parent).child_folders.to_get_request_information(_configuration(below))
+
     def messages(self, folder: str, since: datetime | None, *, page_size: int, skip: int) -> Build:
         """List a page of a folder's messages, oldest first, after the first `skip` messages."""
         query = MessagesRequestBuilder.MessagesRequestBuilderGetQueryParameters(

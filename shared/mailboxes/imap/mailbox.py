@@ -158,6 +158,10 @@ class ImapMailbox:
         """Check a folder without changing anything."""
         return self._with_reconnect(lambda: self._check_folder(folder))
 
+    def folder_names(self, limit: int) -> Sequence[str]:
+        """Return the names of at most `limit` folders, as FOLDERS takes them."""
+        return self._with_reconnect(lambda: self._session.folder_names(limit))
+
     def close(self) -> None:
         """End the session. Messages that were flagged and not expunged stay flagged."""
         self._closed = True

@@ -14,6 +14,7 @@ import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from imapclient import IMAPClient, SocketTimeout
@@ -45,6 +46,9 @@ LOGOUT_TIMEOUT = 5.0
 
 VERSION = "0.1.0"
 """The version that IMAP ID sends; pyproject.toml has the same."""
+
+_NOT_SELECTABLE = frozenset({b"\\NOSELECT", b"\\NONEXISTENT"})
+"""Attributes of a folder that holds no messages (RFC 3501 section 7.2.2, RFC 5258 section 3)."""
 
 _EXISTS = re.compile(rb"\* (\d+) EXISTS\b", re.IGNORECASE)
 _CODE = re.compile(rb"\* OK \[(UIDVALIDITY|UIDNEXT|READ-ONLY)(?: (\d+))?\]", re.IGNORECASE)
@@ -186,6 +190,14 @@ class Session:
             return int(self._client.folder_status(folder, ["MESSAGES"])[b"MESSAGES"])
         except Exception as error:
             raise folder_error(error, folder, setting, self.where) from error
+
+    def folder_names(self, limit: int) -> list[str]:
+        """Return the names of at most `limit` folders that can be selected."""
+        with self.map_errors():
+            self.wire.wait_all_discarding()
+            folders = self._client.list_folders()
+        selectable = (name for flags, _, name in folders if not _NOT_SELECTABLE & {flag.upper() for flag in flags})
+        return [str(name) for name in islice(selectable, limit)]
 
     def close(self) -> None:
         """Log out if that can be done at once, and disconnect. Never raises."""
