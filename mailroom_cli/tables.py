@@ -9,6 +9,8 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from mailroom_cli.terminal import without_controls
+
 _GAP: Final = 2
 """Spaces between two columns."""
 
@@ -45,7 +47,8 @@ def print_table(console: Console, columns: Sequence[Column], rows: Iterable[Sequ
     texts = [[" ".join(text.split()) for text in row] for row in rows]
     if not console.is_terminal:
         for row in ([column.heading for column in columns], *texts):
-            console.print(Text("\t".join(row).rstrip("\t")), soft_wrap=True)
+            # The console's own methods would replace the tabs by spaces.
+            console.file.write(without_controls("\t".join(row).rstrip("\t")) + "\n")
         return
     widths = _widths(columns, texts, console.width)
     for number, row in enumerate([[column.heading for column in columns], *texts]):

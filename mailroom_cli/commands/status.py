@@ -353,14 +353,10 @@ def _state(settings: MailboxSettings, health: MailboxHealth, now: datetime) -> s
 
 def _next_try(app: App, settings: MailboxSettings, health: MailboxHealth, now: datetime) -> datetime | None:
     """Return when the timer polls a mailbox next at the earliest; now if it is due."""
-    if health.last_poll is None:
-        return now
     subscribed = not health.failures and app.subscriptions.is_active(settings)
     interval = timedelta(seconds=settings.poll_every_subscribed if subscribed else settings.poll_every)
-    times = [health.last_poll + interval, now]
-    if health.next_try is not None:
-        times.append(health.next_try)
-    return max(times)
+    due = None if health.last_poll is None else health.last_poll + interval
+    return max(time for time in (due, health.next_try, now) if time is not None)
 
 
 def _problems(settings: MailboxSettings, health: MailboxHealth) -> Iterator[str]:

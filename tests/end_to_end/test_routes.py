@@ -129,7 +129,7 @@ def test_check_reports_the_stored_routes_file_and_a_local_one(dovecot: Dovecot, 
     ran = mailroom("check", "--routes", str(file), settings=settings)
     note, output = ran.stdout.splitlines()
     assert (ran.returncode, output) == (0, f"ok    routes: 0 in the settings, 1 in {file}")
-    assert note.startswith(f"ok    note: MAILBOXES__support__ADDRESS: {user.address} has no route")
+    assert note.startswith(f"note  MAILBOXES__support__ADDRESS: {user.address} has no route")
     assert mailroom("check", "--routes", str(tmp_path / "none"), settings=settings).returncode == 2
 
     stores = opened(storage)
@@ -207,6 +207,6 @@ def test_an_invalid_route_in_the_settings_stops_routing_but_no_command(dovecot: 
         assert_all_stored(stores, letters)
         ran = mailroom("check", settings=settings)
         assert ran.returncode == 0
-        assert f"note: MAILBOXES__support__ADDRESS: {user.address} has no route" in ran.stdout
+        assert f"note  MAILBOXES__support__ADDRESS: {user.address} has no route" in ran.stdout
     finally:
         stores.close()
