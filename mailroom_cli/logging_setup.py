@@ -16,9 +16,9 @@ def configure_logging(verbosity: int, quiet: bool, log_format: str) -> None:
         quiet: errors only, unless `verbosity` is set.
         log_format: `text` or `json`.
     """
-    del quiet, log_format
+    del log_format
     level = {0: logging.ERROR, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(UtcFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.basicConfig(level=logging.ERROR if quiet and not verbosity else logging.WARNING, handlers=[handler])
     logging.getLogger("mailroom").setLevel(level)

@@ -21,7 +21,7 @@ from mailroom_cli.demo.run import run_demo
 from mailroom_cli.terminal import open_console
 
 PICTURE: Final = Path(__file__).resolve().parents[1] / "docs" / "images" / "demo.svg"
-WIDTH: Final = 100
+WIDTH: Final = 120
 """Columns: wider than a terminal usually is, so that no line of the summary is broken."""
 
 FORMAT: Final = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)

@@ -146,8 +146,9 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
     for name in polls:
         health = await asyncio.to_thread(app.health.get, name)
         if health.last_failure is not None and health.last_failure >= began:
-            retry = "" if health.next_try is None else f"; `mailroom enable {name}` retries at once"
-            failures.append(name_mailbox(name, health.last_error) + retry)
+            # The next run retries at once, unless the credentials were refused.
+            fix = f"; `mailroom enable {name}` ends the backoff" if health.refused else ""
+            failures.append(name_mailbox(name, health.last_error) + fix)
         elif health.last_success is not None and health.last_success >= began:
             continue
         elif name in leased:

@@ -364,7 +364,7 @@ def _problems(settings: MailboxSettings, health: MailboxHealth) -> Iterator[str]
     name = settings.name
     problem = health.busy_reason or health.last_error
     if problem:
-        fix = f" (`mailroom enable {name}` {'enables it' if health.disabled else 'retries at once'})"
+        fix = f" (`mailroom enable {name}` {'enables it' if health.disabled else 'ends the backoff'})"
         yield name_mailbox(name, problem) + (fix if health.disabled or health.next_try is not None else "")
     elif health.disabled:
         yield f"mailbox {name}: disabled; `mailroom enable {name}` enables it"

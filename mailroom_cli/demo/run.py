@@ -81,7 +81,7 @@ def run_demo(into: Path, console: Console) -> int:
             f"Draining two mailboxes on IMAP servers ({len(inbox)} and {len(OFFICE)} messages) and one on a Microsoft "
             f"Graph simulator ({len(CONTRACTS) + len(ENCRYPTED)} messages) into {into}/"
         )
-        console.print(Text(draining), soft_wrap=True)
+        console.print(Text(draining))
         # The environment is ignored: it may name other mailboxes and another storage.
         progress = stack.enter_context(ProgressReporter(open_console(stderr=True)))
         app = stack.enter_context(open_app(settings, progress.drained, environment=False))
@@ -117,10 +117,11 @@ def settings_text() -> str:
 
 
 def _example(storage: Storage) -> str:
-    """Return the path of a message that has a result."""
+    """Return the path of a message that has a result, with a pattern that a shell expands: the whole path is long."""
     receipts = map(Receipt.from_record, storage.records.scan(Table.RECEIPTS))
     routed = [receipt for receipt in receipts if receipt.outcome == "routed" and receipt.mailbox == MAILBOXES[0]]
-    return raw_path(min(routed, key=lambda receipt: receipt.server_key).message)
+    message = min(routed, key=lambda receipt: receipt.server_key).message
+    return raw_path(message).replace(message, f"{message[:8]}*")
 
 
 def _explain(into: Path, example: str, console: Console) -> None:
@@ -135,7 +136,7 @@ def _explain(into: Path, example: str, console: Console) -> None:
         "",
         *(
             f"  {_program()} {words} {option}"
-            for words in ("status", "find --recipient sales@example.com", f"explain {shlex.quote(f'{into}/{example}')}")
+            for words in ("status", "find --recipient sales@example.com", f"explain {shlex.quote(str(into))}/{example}")
         ),
     )
     for line in lines:

@@ -82,7 +82,7 @@ def test_a_failing_mailbox_is_named_with_its_error_below_the_table(settings: Pat
     assert lines[0] == (
         f"1 of 2 mailboxes is unhealthy: orders (failing since {since:%Y-%m-%d %H:%M} UTC); nothing is waiting."
     )
-    assert lines.count(f"{REFUSED} (`mailroom enable orders` retries at once)") == 1, "whole, and not in a cell"
+    assert lines.count(f"{REFUSED} (`mailroom enable orders` ends the backoff)") == 1, "whole, and not in a cell"
     shown = json.loads(status(settings, "--json").stdout)
     assert shown["healthy"] is False
     orders = shown["mailboxes"][0]
@@ -119,7 +119,9 @@ def test_a_drain_under_way_is_shown(settings: Path) -> None:
     time = [0.0]
     with app_of(settings) as app:
         support = app.settings.mailboxes["support"]
-        progress = DrainProgress(app.health, lambda *_: None, lambda: time[0])
+        progress = app.poller.intake.progress
+        assert isinstance(progress, DrainProgress)
+        progress._monotonic = lambda: time[0]
         app.health.record_contact(support)
         progress("support", 10, 100)
         assert read_status(app).mailboxes[1].drained is None, "a short drain writes nothing"
