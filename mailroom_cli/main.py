@@ -10,6 +10,7 @@ import typer
 
 from mailroom_cli.command_line import ask, repair, run, set_up
 from mailroom_cli.command_line.global_options import CONTEXT, MailroomCommand, MailroomGroup, examples
+from mailroom_cli.terminal import say
 
 cli = typer.Typer(
     cls=MailroomGroup,
@@ -52,7 +53,7 @@ for _heading, _commands in GROUPS.items():
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"mailroom {version('mailroom')}")
+        say(f"mailroom {version('mailroom')}")
         raise typer.Exit
 
 
