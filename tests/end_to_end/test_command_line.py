@@ -135,6 +135,11 @@ def test_the_settings_file_can_be_named_by_a_variable(settings: str, tmp_path: P
     other.unlink()
 
 
+def test_the_variable_is_for_checking_and_not_for_a_new_file(settings: str) -> None:
+    assert run("settings", MAILROOM_SETTINGS=settings).stdout.startswith("// Mailroom's settings on this machine")
+    assert f"ok    {settings}\n" in run("settings", "--check", MAILROOM_SETTINGS=settings).stdout
+
+
 def test_an_error_of_the_settings_file_says_that_a_variable_names_it(tmp_path: Path) -> None:
     missing, broken = tmp_path / "missing.json", tmp_path / "broken.json"
     broken.write_text("{")

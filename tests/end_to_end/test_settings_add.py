@@ -114,6 +114,16 @@ def test_invalid_values_are_refused_and_nothing_is_written(tmp_path: Path, words
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["my mailbox", "a__b", "ü", "", "1st"])
+def test_an_invalid_name_is_refused(tmp_path: Path, name: str) -> None:
+    for words in ((name, *POP), ("orders", *POP, "--route", name or "-")):
+        ran = add(tmp_path / "settings.json", *words)
+        assert ran.exit_code == 2
+        assert "use letters, digits and single underscores" in ran.stderr
+        assert len(ran.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_office_365_gets_a_client_secret(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     options = (

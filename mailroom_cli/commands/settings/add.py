@@ -20,8 +20,9 @@ from mailroom_cli.commands.settings.validate import CheckedFile, check_file
 from mailroom_cli.settings_file import DEFAULT_FILE, insert_values, load_settings_file
 from mailroom_cli.terminal import note, say
 from shared.config import MailProtocol, SignIn
+from shared.config.env_keys import LONGEST_NAME, NAME, NAME_RULE
 from shared.config.presets import PRESETS, Preset
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, printable
 
 _NEW_VALUES: Final = {
     "AzureWebJobsStorage": f"folder:{STORE}",
@@ -116,6 +117,9 @@ def add_mailbox(file: Path, mailbox: NewMailbox, *, password_stdin: bool) -> int
         ConfigurationError: the file cannot be read or written, has this mailbox, or a value is missing or invalid.
             Nothing is written then.
     """
+    for kind, name in (("mailbox", mailbox.name), ("route", mailbox.route or mailbox.name)):
+        if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+            raise ConfigurationError(f"{printable(name) or 'an empty text'} is not a name of a {kind}; {NAME_RULE}")
     exists = file.exists()
     values = load_settings_file(file) if exists else _NEW_VALUES
     if any(key.lower().startswith(f"mailboxes__{mailbox.name}__") for key in values):
@@ -213,7 +217,7 @@ def _write(file: Path, text: str, previous_errors: Collection[str], added: Mappi
             new_errors = [error for error in checked.errors if error not in previous_errors]
             refused = [error for error in new_errors if not error.startswith(empty)] if empty else new_errors
             if refused:
-                raise ConfigurationError(*refused, f"{file} is not changed")
+                raise ConfigurationError(*refused, "nothing is written")
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
