@@ -77,11 +77,9 @@ def run_demo(into: Path, console: Console) -> int:
         settings = folder / "local.settings.json"
         graph = stack.enter_context(graph_server("contracts@example.com", CONTRACTS, ENCRYPTED, folder))
         settings.write_text(json.dumps({"IsEncrypted": False, "Values": _settings(into, support, office) | graph}))
-        draining = (
-            f"Draining two mailboxes on IMAP servers ({len(inbox)} and {len(OFFICE)} messages) and one on a Microsoft "
-            f"Graph simulator ({len(CONTRACTS) + len(ENCRYPTED)} messages) into {into}/"
-        )
-        console.print(Text(draining))
+        total = len(inbox) + len(OFFICE) + len(CONTRACTS) + len(ENCRYPTED)
+        servers = "two IMAP servers and a Microsoft Graph simulator"
+        console.print(Text(f"Draining {total} messages from {servers} into {into}/"), soft_wrap=True)
         # The environment is ignored: it may name other mailboxes and another storage.
         progress = stack.enter_context(ProgressReporter(open_console(stderr=True)))
         app = stack.enter_context(open_app(settings, progress.drained, environment=False))

@@ -178,6 +178,7 @@ def test_an_invalid_route_in_the_settings_stops_routing_but_no_command(dovecot: 
     for error in errors:
         assert f"routes: {error}" in ran.stderr
     assert "2 stored messages are not routed yet" in ran.stderr
+    assert ": 2 collected, 0 routed, 0 duplicate, 0 unhandled, 0 blocked, 0 failed, 2 waiting; " in ran.stdout
     assert not user.left()
     stores = opened(storage)
     try:
@@ -203,6 +204,7 @@ def test_an_invalid_route_in_the_settings_stops_routing_but_no_command(dovecot: 
         settings = settings_file(tmp_path, storage, {**right, "ROUTES__bob__ADDRESS": "bob@example.com"})
         ran = mailroom("run-once", settings=settings)
         assert ran.returncode == 0, ran.stderr
+        assert ": 0 collected (and 2 stored earlier), 2 routed, " in ran.stdout
         assert sorted(route for route, _, _ in results(stores)) == ["bob", "sales"]
         assert_all_stored(stores, letters)
         ran = mailroom("check", settings=settings)
