@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CONTEXT: Final = {"help_option_names": ["--help", "-h"], "max_content_width": 100}
 """Settings of the group of all commands; its commands inherit the names of the help option."""
 
-_METAVARS: Final = {"datetime": "YYYY-MM-DD", "int": "NUMBER"}
-"""Names of option values in the help, by type. Any other option's value has the name of the option."""
+_METAVARS: Final = {"since": "YYYY-MM-DD", "until": "YYYY-MM-DD", "limit": "NUMBER", "port": "NUMBER"}
+"""Names of option values in the help, by option. Any other option's value has the name of the option."""
 
 
 class LogFormat(StrEnum):
@@ -108,7 +108,8 @@ def _name_values(params: Iterable[Parameter]) -> None:
     """Name the values of options for the help, which would show a Python type instead."""
     for param in params:
         if isinstance(param, TyperOption) and param.metavar is None and not param.is_flag:
-            param.metavar = _METAVARS.get(param.bare_type().lower(), (param.name or "").rstrip("_").upper())
+            name = (param.name or "").rstrip("_")
+            param.metavar = _METAVARS.get(name, name.upper())
 
 
 def _write_options(command: TyperCommand | TyperGroup, context: Context, formatter: HelpFormatter) -> None:
