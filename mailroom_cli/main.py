@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
 
 from mailroom_cli.command_line import ask, backup, repair, run, set_up
-from mailroom_cli.commands.settings.command import settings_command
-from mailroom_cli.logging_setup import TEXT_FORMAT, configure_logging
+from mailroom_cli.command_line.global_options import CONTEXT, MailroomCommand, MailroomGroup, examples
+from mailroom_cli.terminal import say
 
 cli = typer.Typer(
+    cls=MailroomGroup,
     help="Drain mailboxes into storage: each message exactly once, routed to results.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=CONTEXT,
+    rich_markup_mode=None,  # plain text: the same on a terminal and in a pipe
     pretty_exceptions_enable=False,  # they show local variables, which may be secrets
+    epilog=examples("mailroom demo", "mailroom settings add support", "mailroom check", "mailroom run-once"),
 )
 
 GROUPS: Final[dict[str, dict[str, Callable[..., None]]]] = {
-    "Set up": {"settings": settings_command, "check": set_up.check},
+    "Set up": {"check": set_up.check},
     "Run": {"demo": run.demo, "run-once": run.run_once, "serve": run.serve},
     "Ask": {"status": ask.status, "find": ask.find, "explain": ask.explain},
     "Repair": {
@@ -29,21 +33,43 @@ GROUPS: Final[dict[str, dict[str, Callable[..., None]]]] = {
     },
     "Back up": {"export": backup.export, "import": backup.import_},
 }
-"""The commands, by the heading under which `mailroom --help` lists them."""
+"""The commands, by the heading under which `mailroom --help` lists them. `settings` has commands of its own."""
+
+EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
+    "check": ("mailroom check", "mailroom check support", "mailroom check --routes routes.json"),
+    "demo": ("mailroom demo", "mailroom demo --into /tmp/demo"),
+    "run-once": ("mailroom run-once", "mailroom run-once --json --quiet"),
+    "serve": ("mailroom serve", "mailroom serve --port 8080 -v"),
+    "status": ("mailroom status", "mailroom status --json"),
+    "find": ("mailroom find --sender bob@supplier.example", "mailroom find --mailbox support --since 2026-11-01"),
+    "explain": ("mailroom explain message.eml", "mailroom explain message.eml --mailbox support"),
+    "replay": ("mailroom replay --kind unhandled --dry-run", "mailroom replay unhandled/support/2026/11/"),
+    "forget": ("mailroom forget ann@example.com", "mailroom forget ann@example.com --yes"),
+    "enable": ("mailroom enable support", "mailroom enable support --unreadable"),
+}
+"""What the help of a command shows at its end."""
+
+cli.add_typer(set_up.settings_cli, name="settings", rich_help_panel="Set up")
 
 for _heading, _commands in GROUPS.items():
     for _name, _command in _commands.items():
-        cli.command(_name, rich_help_panel=_heading)(_command)
+        cli.command(_name, cls=MailroomCommand, rich_help_panel=_heading, epilog=examples(*EXAMPLES[_name]))(_command)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        say(f"mailroom {version('mailroom')}")
+        raise typer.Exit
 
 
 @cli.callback()
 def main_options(
-    verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Write log lines to standard error; -vv: debug level.")
-    ] = 0,
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    """Set up logging for every command."""
-    configure_logging(verbose, quiet=False, log_format=TEXT_FORMAT)
+    """Take the options that are not a command's."""
 
 
 def main() -> None:

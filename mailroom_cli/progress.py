@@ -10,6 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mailroom_cli.terminal import is_quiet
+
 PLAIN_INTERVAL = 5.0
 """Seconds between two plain lines about the same operation."""
 
@@ -21,7 +23,7 @@ _DRAIN = "waiting for drain"
 
 
 class ProgressReporter:
-    """Shows the progress of long operations. Its methods may be called from several threads.
+    """Shows the progress of long operations, unless `--quiet` is set. Its methods may be called from several threads.
 
     Args:
         console: output; a terminal gets bars.
@@ -41,7 +43,7 @@ class ProgressReporter:
                 console=console,
                 transient=True,
             )
-            if console.is_terminal
+            if console.is_terminal and not is_quiet()
             else None
         )
 
@@ -125,6 +127,8 @@ class ProgressReporter:
     def _is_due(self, subject: str, interval: float, *, always: bool = False) -> bool:
         """Return whether a line about `subject` is due, and record that it is printed now."""
         now = time.monotonic()
+        if is_quiet():
+            return False
         if not always and now - self._printed_at.get(subject, -interval) < interval:
             return False
         self._printed_at[subject] = now

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from shared.errors import ConfigurationError, printable
+
+DEFAULT_FILE: Final = Path("local.settings.json")
+"""The file that all commands read, unless another is named."""
+
+SETTINGS_VARIABLE: Final = "MAILROOM_SETTINGS"
+"""The environment variable that names the file, where `--settings` does not."""
 
 _COMMENT = re.compile(r'("(?:\\.|[^"\\\n])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
@@ -41,16 +49,27 @@ def load_settings_file(path: Path) -> dict[str, str]:
     nested = [name for name, value in values.items() if isinstance(value, dict | list)]
     if nested:
         raise ConfigurationError(
-            *(f"{path}: {printable(name)} is an object or a list; write it as text in quotes" for name in nested)
+            *(
+                f"{describe(path)}: {printable(name)} is an object or a list; write it as text in quotes"
+                for name in nested
+            )
         )
     return {name: _to_text(value) for name, value in values.items() if value is not None}
+
+
+def describe(path: Path) -> str:
+    """Return a settings file's path, with the environment variable if that names the file."""
+    return f"{path} (from {SETTINGS_VARIABLE})" if str(path) == os.environ.get(SETTINGS_VARIABLE) else str(path)
 
 
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        problem = "does not exist; create one with `mailroom settings`, or name another file with --settings"
+        problem = (
+            "does not exist; create one with `mailroom settings`, or name another file with --settings or "
+            f"{SETTINGS_VARIABLE}"
+        )
     except UnicodeDecodeError:
         problem = "is not UTF-8; save it as UTF-8"
     except OSError as error:
@@ -90,4 +109,47 @@ def _to_text(value: str | bool) -> str:
 
 
 def _file_error(path: Path, problem: str) -> ConfigurationError:
-    return ConfigurationError(f"{path}: {problem}")
+    return ConfigurationError(f"{describe(path)}: {problem}")
+
+
+_TOKEN = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/|[{}\[\]:,]|[^\s{}\[\]:,"/]+', re.DOTALL)
+
+
+def insert_values(text: str, values: Mapping[str, str]) -> str:
+    """Return a settings file's text with settings added at the end of `Values`. The rest stays as it is.
+
+    Args:
+        text: the text of a file that `load_settings_file` reads.
+        values: the settings.
+    """
+    tokens = [match for match in _TOKEN.finditer(text) if not match[0].startswith(("//", "/*"))]
+    opening = _values_object(tokens)
+    closing = _matching_brace(tokens, opening)
+    last, end = tokens[closing - 1], tokens[closing].start()
+    is_empty = closing == opening + 1
+    entries = ",\n".join(
+        f"    {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()
+    )
+    # A comment may follow the last setting: the comma goes before it, the new settings after it.
+    before = text[: last.end()] + ("" if is_empty else ",") + text[last.end() : end].rstrip()
+    return f"{before}\n{'' if is_empty else chr(10)}{entries}\n  {text[end:]}"
+
+
+def _values_object(tokens: Sequence[re.Match[str]]) -> int:
+    """Return the index of the brace that opens the object `Values`."""
+    depth = 0
+    for index, token in enumerate(tokens):
+        if depth == 1 and token[0] == '"Values"' and tokens[index + 1][0] == ":":
+            return index + 2
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+    raise AssertionError("the file has no Values")
+
+
+def _matching_brace(tokens: Sequence[re.Match[str]], opening: int) -> int:
+    """Return the index of the brace that closes the object which a brace opens."""
+    depth = 0
+    for index in range(opening, len(tokens)):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(tokens[index][0], 0)
+        if depth == 0:
+            return index
+    raise AssertionError("the object has no end")

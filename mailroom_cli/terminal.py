@@ -9,6 +9,7 @@ Subjects, Message-IDs and server responses come from outside. Two kinds of chara
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -46,6 +47,31 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
         nl: end the line.
     """
     typer.echo(without_controls(text), err=err, nl=nl)
+
+
+def say_json(value: object) -> None:
+    """Print a JSON value, indented, on standard output."""
+    typer.echo(escape_json_line(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Set whether progress and notes are omitted (`--quiet`)."""
+    global _quiet  # noqa: PLW0603  an option of the process
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Return whether progress and notes are omitted."""
+    return _quiet
+
+
+def note(text: str) -> None:
+    """Print a note on standard error, unless notes are omitted: what the reader may do next, or should know."""
+    if not _quiet:
+        say(text, err=True)
 
 
 def open_console(**options: Any) -> Console:

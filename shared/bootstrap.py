@@ -22,7 +22,7 @@ from shared.graph_notifications.subscription_manager import SubscriptionManager
 from shared.intake.folder_sync import Progress, no_progress
 from shared.intake.mailbox_drain import MailboxDrain
 from shared.intake.poller import Poller
-from shared.mailbox_health import HealthRecords
+from shared.mailbox_health import DrainProgress, HealthRecords
 from shared.mailboxes.factory import open_mailbox, open_subscriptions
 from shared.mailboxes.graph.endpoint import GraphEndpoint
 from shared.mailboxes.oauth.token_cache import TokenCache
@@ -99,7 +99,7 @@ def build_app(
     tokens = TokenCache(settings.sign_in_authority, settings.graph_endpoint)
     endpoint = GraphEndpoint(settings.graph_endpoint, settings.poll_budget)
     connect = partial(open_mailbox, tokens=tokens, graph_endpoint=endpoint)
-    intake = MailboxDrain(storage, uploads, now, progress)
+    intake = MailboxDrain(storage, uploads, now, DrainProgress(health, progress))
     open_subscriptions_for = partial(open_subscriptions, tokens=tokens, graph_endpoint=endpoint, now=now)
     subscriptions = SubscriptionManager(settings, storage, open_subscriptions_for, now)
     poller = Poller(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -23,7 +25,7 @@ from shared.errors import (
 from shared.keys import digest
 from shared.observability import metrics
 from shared.queue_messages import PollReason
-from shared.storage.base import Records, Table, Value
+from shared.storage.base import Records, Table, Value, Values
 
 FIRST_BACKOFF = timedelta(minutes=1)
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -42,8 +44,17 @@ BUSY_LIMIT = timedelta(hours=1)
 MAX_EARLY = timedelta(seconds=6)
 """How long before its time a mailbox may be polled, so that a timer that fires a little early does not skip it."""
 
+PROGRESS_INTERVAL = 5.0
+"""Seconds between two writes of a drain's progress; a drain that takes less time writes none."""
+
+PROGRESS_LIFETIME = timedelta(minutes=5)
+"""How long recorded progress counts: the worker may have been killed since."""
+
 MAX_CLOCK_SKEW = timedelta(seconds=1)
 """How far the system times of two instances may differ."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with a mailbox's name, the messages of a folder that are processed, and those that were listed."""
 
 _log = logging.getLogger("mailroom.health")
 
@@ -81,6 +92,9 @@ class MailboxHealth:
         warning: what the operator should know although the last poll succeeded; empty if nothing.
         collected: messages that the last poll collected.
         left: messages that the last poll skipped: oversized, unreadable, or not delivered by the server.
+        drained: messages of a folder that a drain had processed at `draining_at`.
+        listed: messages that the folder had when that drain listed it.
+        draining_at: when a drain last recorded its progress; None: never, or it ended as busy.
         unsettled: whether the last poll did not end well or still runs: it may have removed messages without recording
             it.
         last_settled: when a poll last ended with all removals recorded; None: never.
@@ -111,6 +125,9 @@ class MailboxHealth:
     warning: str = ""
     collected: int = 0
     left: int = 0
+    drained: int = 0
+    listed: int = 0
+    draining_at: datetime | None = None
     unsettled: bool = False
     last_settled: datetime | None = None
     account: str = ""
@@ -122,6 +139,13 @@ class MailboxHealth:
         if self.failures:
             starts.append(self.failing_since or self.last_failure)
         return max((now - start for start in starts if start is not None), default=timedelta(0))
+
+    def is_draining(self, now: datetime) -> bool:
+        """Return whether a drain that recorded its progress has not ended yet."""
+        if self.draining_at is None or now - self.draining_at > PROGRESS_LIFETIME:
+            return False
+        later = (self.last_success, self.last_failure, self.last_poll)
+        return all(time is None or time <= self.draining_at for time in later)
 
     def is_failing(self, now: datetime) -> bool:
         """Return whether it has failed, or has been busy for so long that it counts as failing."""
@@ -352,10 +376,16 @@ class HealthRecords:
             "busy_polls": before.busy_polls + 1,
             "busy_reason": reason,
             "busy_alerted": alert or before.busy_alerted,
+            "draining_at": NEVER,
         }
 
     def _has_other_credentials(self, settings: MailboxSettings) -> bool:
         return self.get(settings.name).fingerprint not in ("", settings.sign_in_fingerprint)
+
+    def record_progress(self, mailbox: str, drained: int, listed: int) -> None:
+        """Record how many of a folder's messages a drain has processed, for `mailroom status`."""
+        values: Values = {"drained": drained, "listed": listed, "draining_at": self._now()}
+        self._records.merge(Table.MAILBOXES, health_key(mailbox), values)
 
     def remember_pipelining(self, settings: MailboxSettings, reason: str) -> None:
         """Record why a POP3 server is sent one command at a time, for the next process that drains the mailbox."""
@@ -383,3 +413,33 @@ class HealthRecords:
     def _write(self, settings: MailboxSettings, **values: Value) -> None:
         own = {"name": settings.name, "fingerprint": settings.sign_in_fingerprint}
         self._records.merge(Table.MAILBOXES, health_key(settings.name), {**own, **values})
+
+
+class DrainProgress:
+    """Records the progress of long drains, and passes it on. Its method may be called from several threads.
+
+    Args:
+        health: where it is recorded.
+        progress: called after each batch.
+        monotonic: returns the time in seconds, like `time.monotonic`.
+    """
+
+    def __init__(
+        self, health: HealthRecords, progress: Progress, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._health = health
+        self._progress = progress
+        self._monotonic = monotonic
+        self._recorded_at: dict[str, float] = {}
+
+    def __call__(self, mailbox: str, drained: int, listed: int) -> None:
+        """Pass the progress of a drain on, and record it if the last record is too old."""
+        self._progress(mailbox, drained, listed)
+        if drained >= listed:
+            self._recorded_at.pop(mailbox, None)
+            return
+        now = self._monotonic()
+        if now - self._recorded_at.setdefault(mailbox, now) >= PROGRESS_INTERVAL:
+            self._recorded_at[mailbox] = now
+            with suppress(TransientError):  # The drain goes on: only `mailroom status` reads it.
+                self._health.record_progress(mailbox, drained, listed)

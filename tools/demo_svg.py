@@ -21,18 +21,19 @@ from mailroom_cli.demo.run import run_demo
 from mailroom_cli.terminal import open_console
 
 PICTURE: Final = Path(__file__).resolve().parents[1] / "docs" / "images" / "demo.svg"
-WIDTH: Final = 165
-"""Columns: the demo's table fits without line breaks."""
+WIDTH: Final = 120
+"""Columns: wider than a terminal usually is, so that no line of the summary is broken."""
 
 FORMAT: Final = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 def main() -> int:
     """Run the demo in a temporary folder, write the picture, and return the demo's exit status."""
-    console = open_console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=False)
+    console = open_console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     before = Path.cwd()
     with TemporaryDirectory(prefix="mailroom-picture-") as folder:
         os.chdir(folder)
+        sys.argv[0] = "mailroom"
         try:
             console.print("$ mailroom demo")
             status = run_demo(Path("mailroom-demo"), console)

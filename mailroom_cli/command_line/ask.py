@@ -9,30 +9,28 @@ import typer
 
 from mailroom_cli.command_line.options import DEFAULT_FILE, AsJson, Settings
 from mailroom_cli.errors import plain_errors
-from mailroom_cli.terminal import say, wide_console
+from mailroom_cli.terminal import open_console, say, say_json, wide_console
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from shared.operations.search import ArrivalQuery
 
 
-def status(settings: Settings = DEFAULT_FILE) -> None:
-    """Show storage, mailboxes, routes, Graph subscriptions and queues."""
-    from rich.text import Text  # noqa: PLC0415
+def status(settings: Settings = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
+    """Show whether all is well, and the state of each mailbox.
 
-    from mailroom_cli.app_context import open_app, storage_lines  # noqa: PLC0415
-    from mailroom_cli.commands.check import check_routes  # noqa: PLC0415
-    from mailroom_cli.render import show_mailboxes, show_queues, show_subscriptions  # noqa: PLC0415
+    Exit status 1 if a mailbox is unhealthy: failing, disabled, or with invalid settings.
+    """
+    from mailroom_cli.app_context import open_app  # noqa: PLC0415
+    from mailroom_cli.commands.status import read_status, show  # noqa: PLC0415
 
     with plain_errors(), open_app(settings, create=False) as app:
-        console = wide_console()
-        for line in storage_lines(app.settings):
-            console.print(Text(line), soft_wrap=True)
-        show_mailboxes(app, console)
-        for passed, line in check_routes(app):
-            console.print(Text(line, style="" if passed else "bold red"))
-        show_subscriptions(app, console)
-        show_queues(app.storage, console)
+        current = read_status(app)
+    if as_json:
+        say_json(current.to_json())
+    else:
+        show(current, open_console())
+    raise typer.Exit(0 if current.is_healthy else 1)
 
 
 def find(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mailroom_cli.command_line.options import DEFAULT_FILE, AsJson, Settings, mailbox_name
+from mailroom_cli.command_line.options import DEFAULT_FILE, AsJson, Settings, complete_mailbox, mailbox_name
 from mailroom_cli.errors import plain_errors
 from mailroom_cli.terminal import open_console, say, wide_console
 
@@ -110,7 +110,9 @@ def forget(
 
 
 def enable(
-    mailbox: Annotated[str, typer.Argument(help="Name of the mailbox in the settings.")],
+    mailbox: Annotated[
+        str, typer.Argument(help="Name of the mailbox in the settings.", autocompletion=complete_mailbox)
+    ],
     settings: Settings = DEFAULT_FILE,
     unreadable: Annotated[
         bool, typer.Option("--unreadable", help="Also retry messages that the server could not return.")

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from mailroom_cli.command_line.options import DEFAULT_FILE, Settings
+from mailroom_cli.command_line.options import DEFAULT_FILE, AsJson, Settings
 from mailroom_cli.demo import DEMO_FOLDER
 from mailroom_cli.errors import plain_errors
-from mailroom_cli.terminal import open_console, say, wide_console
+from mailroom_cli.terminal import open_console, say, say_json
 
 
 def demo(
@@ -25,10 +25,10 @@ def demo(
     from mailroom_cli.demo.run import run_demo  # noqa: PLC0415
 
     with plain_errors():
-        raise typer.Exit(run_demo(into, wide_console()))
+        raise typer.Exit(run_demo(into, open_console()))
 
 
-def run_once(settings: Settings = DEFAULT_FILE) -> None:
+def run_once(settings: Settings = DEFAULT_FILE, *, as_json: AsJson = False) -> None:
     """Drain every mailbox and route every stored message, then exit.
 
     Exit status 1 if a mailbox or a message failed; standard error has a line for each failure.
@@ -42,10 +42,14 @@ def run_once(settings: Settings = DEFAULT_FILE) -> None:
         ProgressReporter(open_console(stderr=True)) as progress,
         open_app(settings, progress.drained) as app,
     ):
-        failures = asyncio.run(drain_once(app, progress))
-    for failure in failures:
+        summary = asyncio.run(drain_once(app, progress))
+    if as_json:
+        say_json(summary.to_json())
+    else:
+        say(summary.sentence)
+    for failure in summary.failures:
         say(failure, err=True)
-    raise typer.Exit(1 if failures else 0)
+    raise typer.Exit(1 if summary.failures else 0)
 
 
 def serve(

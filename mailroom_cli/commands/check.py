@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from mailroom_cli.render import name_mailbox
 from shared.bootstrap import App
 from shared.config import ROUTES_PATH, After, MailboxSettings, RouteSet, load_routes
-from shared.errors import AccessRefused, ConfigurationError, MailroomError, without_mailbox
+from shared.errors import AccessRefused, ConfigurationError, FolderMissing, MailroomError, without_mailbox
 from shared.mailboxes.base import HasAddresses, Mailbox, MailboxAddresses
+from shared.queue_messages import PollReason
 
 
-def check(app: App, only: str | None = None) -> Iterator[tuple[bool, str]]:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A result of a check.
+
+    Attributes:
+        passed: whether it passed.
+        text: a line that describes it.
+        mailbox: the mailbox that it is about; empty: none.
+        is_note: whether it is a fact to know, and not a check.
+    """
+
+    passed: bool
+    text: str
+    mailbox: str = ""
+    is_note: bool = False
+
+    @property
+    def result(self) -> str:
+        """`ok`, `note` or `wrong`."""
+        if not self.passed:
+            return "wrong"
+        return "note" if self.is_note else "ok"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the finding as a JSON object."""
+        return {"result": self.result, "mailbox": self.mailbox or None, "text": self.text}
+
+    @classmethod
+    def note(cls, text: str, mailbox: str = "") -> Self:
+        """Return a fact to know."""
+        return cls(True, text, mailbox, is_note=True)
+
+
+def check(app: App, only: str | None = None) -> Iterator[Finding]:
     """Check the routes and the mailboxes.
 
     Args:
@@ -19,39 +56,39 @@ def check(app: App, only: str | None = None) -> Iterator[tuple[bool, str]]:
         only: name of one mailbox; None means every mailbox.
 
     Yields:
-        Whether a check passed, and a line that describes its result.
+        The findings, in order.
     """
     for warning in app.settings.warnings:
-        yield True, f"note: {warning}"
+        yield Finding.note(warning)
     for name, errors in app.settings.mailbox_errors.items():
         if only in (None, name):
-            yield from ((False, f"mailbox {name}: {error}") for error in errors)
+            yield from (Finding(False, name_mailbox(name, error), name) for error in errors)
     yield from check_routes(app, only)
     for settings in app.settings.mailboxes.values():
         if only in (None, settings.name):
             try:
                 yield from _check_mailbox(settings, app)
             except MailroomError as error:
-                yield False, _name_mailbox(settings, str(error))
+                yield Finding(False, name_mailbox(settings.name, str(error)), settings.name)
 
 
-def check_routes(app: App, only: str | None = None) -> Iterator[tuple[bool, str]]:
+def check_routes(app: App, only: str | None = None) -> Iterator[Finding]:
     """Check the routes of the settings and of the routes file, for every mailbox or for `only`.
 
     Yields:
-        Whether a check passed, and a line that describes its result.
+        The findings, in order.
     """
     try:
         yield from _describe_routes(app.route_repository.read(), app, ROUTES_PATH, only)
     except MailroomError as error:
-        yield False, f"routes: {error}"
+        yield Finding(False, f"routes: {error}")
 
 
-def check_routes_file(app: App, file: Path) -> Iterator[tuple[bool, str]]:
+def check_routes_file(app: App, file: Path) -> Iterator[Finding]:
     """Check a file as if it were the routes file; store nothing.
 
     Yields:
-        Whether a check passed, and a line that describes its result.
+        The findings, in order.
 
     Raises:
         ConfigurationError: the file cannot be read.
@@ -63,18 +100,18 @@ def check_routes_file(app: App, file: Path) -> Iterator[tuple[bool, str]]:
     yield from _describe_routes(load_routes(app.settings, data, str(file)), app, str(file), None)
 
 
-def _describe_routes(routes: RouteSet, app: App, file: str, only: str | None) -> Iterator[tuple[bool, str]]:
-    yield from ((True, f"note: {warning}") for warning in routes.warnings)
+def _describe_routes(routes: RouteSet, app: App, file: str, only: str | None) -> Iterator[Finding]:
+    yield from (Finding.note(warning) for warning in routes.warnings)
     errors = routes.all_errors if only is None else routes.errors_for(only)
     if not errors:
         from_file = f"no {file}" if routes.from_file is None else f"{routes.from_file} in {file}"
-        yield True, f"routes: {len(app.settings.routes)} in the settings, {from_file}"
+        yield Finding(True, f"routes: {len(app.settings.routes)} in the settings, {from_file}")
     for error in routes.errors:
-        yield False, f"routes: {error}; until then no mail is routed"
+        yield Finding(False, f"routes: {error}; until then no mail is routed")
     for name, mailbox_errors in routes.mailbox_errors.items():
         if only in (None, name):
             for error in mailbox_errors:
-                yield False, f"routes: {error}; until then no mail of mailbox {name} is routed"
+                yield Finding(False, f"routes: {error}; until then no mail of mailbox {name} is routed", name)
 
 
 def alias_notes(
@@ -112,19 +149,27 @@ def alias_notes(
         )
 
 
-def _check_mailbox(settings: MailboxSettings, app: App) -> Iterator[tuple[bool, str]]:
+def _check_mailbox(settings: MailboxSettings, app: App) -> Iterator[Finding]:
+    name = settings.name
     with app.poller.connect(settings) as mailbox:
         for folder in mailbox.folders:
-            result = mailbox.check_folder(folder)
+            try:
+                result = mailbox.check_folder(folder)
+            except FolderMissing as error:
+                yield Finding(False, name_mailbox(name, str(error)), name)
+                continue
             since = f" Only messages received since {settings.since} are drained." if settings.since else ""
             summary = f"signed in to {settings.host}; {result.messages} messages; {_after_storing(settings)}.{since}"
-            yield not result.problems, f"mailbox {settings.name}, {folder}: {summary}"
+            yield Finding(not result.problems, f"mailbox {name}, {folder}: {summary}", name)
             for note in result.notes:
-                yield True, f"note: mailbox {settings.name}, {folder}: {note}"
+                yield Finding.note(f"mailbox {name}, {folder}: {note}", name)
             for problem in result.problems:
-                yield False, f"mailbox {settings.name}, {folder}: {without_mailbox(problem, settings.name)}"
+                yield Finding(False, f"mailbox {name}, {folder}: {without_mailbox(problem, name)}", name)
         for note in _address_notes(settings, mailbox, app):
-            yield True, f"note: {note}" if note.startswith("mailbox ") else f"note: mailbox {settings.name}: {note}"
+            yield Finding.note(name_mailbox(name, note), name)
+    not_polled = app.health.skip_reason(settings, PollReason.MANUAL)
+    if not_polled is not None:
+        yield Finding.note(not_polled, name)
 
 
 def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Iterator[str]:
@@ -149,10 +194,6 @@ def _address_notes(settings: MailboxSettings, mailbox: Mailbox, app: App) -> Ite
         )
 
     yield from alias_notes(settings, addresses, route_of, settings.aliases)
-
-
-def _name_mailbox(settings: MailboxSettings, text: str) -> str:
-    return f"mailbox {settings.name}: {without_mailbox(text, settings.name)}"
 
 
 def _after_storing(settings: MailboxSettings) -> str:

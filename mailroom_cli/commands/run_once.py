@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,12 +12,14 @@ from time import monotonic
 
 from functions_host.host import Host
 from mailroom_cli.progress import ProgressReporter
+from mailroom_cli.render import name_mailbox
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import TransientError
 from shared.lease import LEASE_SECONDS
+from shared.operations.ledger import OUTCOMES, Counts, count, count_of
 from shared.queue_messages import Poll, PollReason
-from shared.storage.base import QueueName, Table
+from shared.storage.base import Filter, QueueName, Record, Table
 
 ROOT = Path(__file__).resolve().parents[2]
 """Folder of function_app.py and host.json."""
@@ -46,7 +48,58 @@ class WaitLimits:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = WaitLimits()) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """The result of a run.
+
+    Attributes:
+        polled: the mailboxes that were polled.
+        counts: the arrivals that were stored or routed during the run, or waited when it began. Of `skipped`, the
+            messages that the polls left in the mailboxes.
+        earlier: how many of them were stored before the run.
+        seconds: how long the run took.
+        failures: a line for each failure.
+    """
+
+    polled: Sequence[str]
+    counts: Counts
+    earlier: int
+    seconds: float
+    failures: Sequence[str]
+
+    @property
+    def collected(self) -> int:
+        """Messages that were stored during the run."""
+        return self.counts.collected - self.earlier
+
+    @property
+    def sentence(self) -> str:
+        """The run in one line."""
+        polled = f"{len(self.polled)} {'mailbox' if len(self.polled) == 1 else 'mailboxes'} polled"
+        skipped = f"; {self.counts.skipped} skipped" if self.counts.skipped else ""
+        if not self.counts.collected:
+            return f"{polled}, no new mail{skipped}; {self.seconds:.1f} s"
+        earlier = f" (and {self.earlier} stored earlier)" if self.earlier else ""
+        outcomes = ", ".join(f"{getattr(self.counts, name)} {name}" for name in OUTCOMES if name != "erased")
+        erased = f", {self.counts.erased} erased" if self.counts.erased else ""
+        return (
+            f"{polled}: {self.collected} collected{earlier}, {outcomes}{erased}; {self.counts.skipped} skipped; "
+            f"{self.seconds:.1f} s"
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return the summary as a JSON object."""
+        return {
+            "polled": list(self.polled),
+            **self.counts.to_json(),
+            "collected": self.collected,
+            "stored_earlier": self.earlier,
+            "seconds": round(self.seconds, 3),
+            "failures": list(self.failures),
+        }
+
+
+async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = WaitLimits()) -> RunSummary:
     """Drain every mailbox and route every stored message, including messages that an earlier run stored.
 
     If another worker has leased a mailbox, the run waits for the lease and then polls the mailbox, since that worker
@@ -58,11 +111,12 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
         limits: how long to wait for leased mailboxes.
 
     Returns:
-        A line for each failure.
+        The numbers of messages, and a line for each failure.
     """
-    began = utc_now()
+    began, start = utc_now(), monotonic()
     await asyncio.to_thread(app.release_dead)
-    failures = [f"mailbox {name}: {'; '.join(errors)}" for name, errors in app.settings.mailbox_errors.items()]
+    unrouted = {record.key for record in await asyncio.to_thread(_outbox, app) if not record.values.get("replay")}
+    failures = [name_mailbox(name, "; ".join(errors)) for name, errors in app.settings.mailbox_errors.items()]
     route_errors = await asyncio.to_thread(_route_errors, app)
     failures += [f"routes: {error}" for error in route_errors]
     polls = [poll.mailbox for poll in app.poller.due_polls(PollReason.MANUAL)]
@@ -92,7 +146,9 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
     for name in polls:
         health = await asyncio.to_thread(app.health.get, name)
         if health.last_failure is not None and health.last_failure >= began:
-            failures.append(f"mailbox {name}: {health.last_error}")
+            # The next run retries at once, unless the credentials were refused.
+            fix = f"; `mailroom enable {name}` ends the backoff" if health.refused else ""
+            failures.append(name_mailbox(name, health.last_error) + fix)
         elif health.last_success is not None and health.last_success >= began:
             continue
         elif name in leased:
@@ -108,10 +164,14 @@ async def drain_once(app: App, progress: ProgressReporter, limits: WaitLimits = 
     poisoned = counts["route_message"].poisoned if "route_message" in counts else 0
     if poisoned:
         failures.append(f"{poisoned} messages could not be routed; their records in failed/ give the reason")
-    unrouted = _count_unrouted(app)
-    if unrouted:
-        failures.append(f"{unrouted} stored messages are not routed yet; the next run routes them")
-    return failures
+    waiting = _count_unrouted(app)
+    if waiting:
+        failures.append(f"{waiting} stored messages are not routed yet; the next run routes them")
+    arrivals, earlier = await asyncio.to_thread(_count_arrivals, app, began, unrouted)
+    arrivals.skipped = sum(app.health.get(name).left for name in polls)
+    return RunSummary(
+        polled=polls, counts=arrivals, earlier=earlier, seconds=monotonic() - start, failures=tuple(failures)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +252,31 @@ def _route_errors(app: App) -> tuple[str, ...]:
         return ()
 
 
+def _outbox(app: App) -> list[Record]:
+    return list(app.storage.records.scan(Table.OUTBOX))
+
+
 def _count_unrouted(app: App) -> int:
     """Return the number of messages that are stored and not yet routed."""
-    return sum(1 for _ in app.storage.records.scan(Table.OUTBOX))
+    return len(_outbox(app))
+
+
+def _count_arrivals(app: App, began: datetime, unrouted: Collection[str]) -> tuple[Counts, int]:
+    """Count the arrivals of a run. Return the counts, and how many of these arrivals were stored before it.
+
+    Args:
+        app: supplies the storage.
+        began: when the run began.
+        unrouted: the arrivals that waited to be routed then.
+    """
+    records = app.storage.records
+    receipts = records.get_many(Table.RECEIPTS, list(unrouted)) if unrouted else {}
+    for time_property in ("stored_at", "routed_at"):
+        scan = records.scan(Table.RECEIPTS, Filter(time_property=time_property, since=began))
+        receipts |= {record.key: record for record in scan}
+    downloaded = [record for record in receipts.values() if count_of(record.values) != "skipped"]
+    stored_at = [record.values["stored_at"] for record in downloaded]
+    return count(downloaded), sum(1 for time in stored_at if isinstance(time, datetime) and time < began)
 
 
 def _is_leased(app: App, mailbox: str) -> bool:

@@ -25,7 +25,10 @@ from shared.storage.folder.modes import OWNER_ONLY
 from shared.storage.folder.records import FolderRecords
 
 MARK: Final = ".mailroom-demo"
-"""The marker file of a demo's folder: JSON with the messages' ids and the mailboxes' names."""
+"""The marker file of a demo's folder: JSON with the messages' ids, the mailboxes' names, and the settings' digest."""
+
+SETTINGS: Final = "local.settings.json"
+"""The settings file that a demo leaves in its folder. The next demo removes it, unless it was changed."""
 
 STORED: Final = frozenset(
     {"messages", "routed", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable"}
@@ -73,11 +76,29 @@ def prepare(into: Path, messages: Iterable[bytes], mailboxes: Collection[str]) -
         raise _refused(into, f"cannot be prepared: {error.strerror or error}") from None
 
 
+def write_settings(into: Path, text: str) -> None:
+    """Write the settings file of a finished demo. The mark gets its digest first: a crash leaves a marked folder.
+
+    Raises:
+        ConfigurationError: the folder is not writable.
+    """
+    folder = into.resolve()
+    try:
+        mark = json.loads((folder / MARK).read_bytes())
+        mark["settings"] = hashlib.sha256(text.encode()).hexdigest()
+        for name, content in ((MARK, json.dumps(mark)), (SETTINGS, text)):
+            _write(folder / HIDDEN / name, content)
+            (folder / HIDDEN / name).replace(folder / name)
+    except OSError as error:
+        raise ConfigurationError(f"{into}/{SETTINGS} cannot be written: {error.strerror or error}") from None
+
+
 def _clear(folder: Path) -> None:
     """Remove everything except the mark and the lock, which stops other processes from opening the store."""
     for name in STORED:
         if (folder / name).exists():
             shutil.rmtree(folder / name)
+    (folder / SETTINGS).unlink(missing_ok=True)
     for entry in (folder / HIDDEN).iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -88,15 +109,17 @@ def _clear(folder: Path) -> None:
 def _reason_to_keep(folder: Path) -> str:
     """Return why a marked folder must not be cleared; "" if only a demo wrote into it."""
     entries = [path.name for path in folder.iterdir()]
-    others = sorted(name for name in entries if name not in STORED | {HIDDEN, MARK})
+    others = sorted(name for name in entries if name not in STORED | {HIDDEN, MARK, SETTINGS})
     links = sorted(name for name in entries if (folder / name).is_symlink())
-    files = sorted(name for name in entries if name != MARK and not (folder / name).is_dir())
+    files = sorted(name for name in entries if name not in (MARK, SETTINGS) and not (folder / name).is_dir())
     if others or links or files:
         return f"contains {(others or links or files)[0]}, which no demo wrote"
     mark = _read_mark(folder / MARK)
     if mark is None:
         return f"has an unreadable {MARK}"
-    messages, mailboxes = mark
+    messages, mailboxes, settings = mark
+    if SETTINGS in entries and hashlib.sha256((folder / SETTINGS).read_bytes()).hexdigest() != settings:
+        return f"has a {SETTINGS} that was changed since the demo"
     if any(path.name not in messages for path in folder.glob("messages/*/*")):
         return "contains mail that is not sample mail"
     if any(message not in messages or name not in mailboxes for message, name in _stored_names(folder)):
@@ -120,10 +143,11 @@ def _stored_names(folder: Path) -> Iterator[tuple[str, str]]:
                 yield "*", str(record.values["name"])
 
 
-def _read_mark(path: Path) -> tuple[frozenset[str], frozenset[str]] | None:
+def _read_mark(path: Path) -> tuple[frozenset[str], frozenset[str], str] | None:
+    """Return the messages' ids, the mailboxes' names and the settings' digest; None if the mark is not a demo's."""
     try:
         mark = json.loads(path.read_bytes())
-        return frozenset([*mark["messages"], "*"]), frozenset(mark["mailboxes"])
+        return frozenset([*mark["messages"], "*"]), frozenset(mark["mailboxes"]), str(mark.get("settings", ""))
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
+import shutil
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
+from rich.text import Text
 
 from mailroom_cli.app_context import open_app
 from mailroom_cli.commands.run_once import drain_once
-from mailroom_cli.demo.folder import prepare
+from mailroom_cli.demo.folder import SETTINGS, prepare, write_settings
 from mailroom_cli.demo.mail_servers import graph_server, imap_server
 from mailroom_cli.demo.messages import (
     AUTOMATIC,
@@ -26,7 +30,10 @@ from mailroom_cli.demo.messages import (
 )
 from mailroom_cli.progress import ProgressReporter
 from mailroom_cli.render import show_messages
-from shared.storage.base import Table
+from mailroom_cli.terminal import is_quiet, open_console
+from shared.documents.blob_paths import raw_path
+from shared.receipts import Receipt
+from shared.storage.base import Storage, Table
 from shared.storage.folder.blobs import HIDDEN
 
 PASSWORD = "demonstration"  # noqa: S105  of servers on the loopback address that run for a few seconds
@@ -70,25 +77,77 @@ def run_demo(into: Path, console: Console) -> int:
         settings = folder / "local.settings.json"
         graph = stack.enter_context(graph_server("contracts@example.com", CONTRACTS, ENCRYPTED, folder))
         settings.write_text(json.dumps({"IsEncrypted": False, "Values": _settings(into, support, office) | graph}))
-        console.print(
-            f"Draining two mailboxes on IMAP servers ({len(inbox)} and {len(OFFICE)} messages) and one on a Microsoft "
-            f"Graph simulator ({len(CONTRACTS) + len(ENCRYPTED)} messages) into {into}/"
-        )
+        total = len(inbox) + len(OFFICE) + len(CONTRACTS) + len(ENCRYPTED)
+        servers = "two IMAP servers and a Microsoft Graph simulator"
+        console.print(Text(f"Draining {total} messages from {servers} into {into}/"), soft_wrap=True)
         # The environment is ignored: it may name other mailboxes and another storage.
-        progress = stack.enter_context(ProgressReporter(console))
+        progress = stack.enter_context(ProgressReporter(open_console(stderr=True)))
         app = stack.enter_context(open_app(settings, progress.drained, environment=False))
-        failures = asyncio.run(drain_once(app, progress))
+        summary = asyncio.run(drain_once(app, progress))
         progress.end()
+        console.print()
         show_messages(app.storage, app.storage.records.scan(Table.RECEIPTS), console)
-    for failure in failures:
-        console.print(f"failed: {failure}")
-    if not failures:
-        console.print(
-            f"{into}/messages has every message that was stored. Their results and records are in {into}/routed, "
-            "unhandled, duplicates and blocked. Two messages were skipped and stay in their mailboxes: Graph does not "
-            f"return encrypted mail ({into}/unreadable), and one message exceeds MAX_MESSAGE_BYTES ({into}/oversized)."
-        )
-    return 1 if failures else 0
+        example = _example(app.storage)
+    console.print(f"\n{summary.sentence}", highlight=False, soft_wrap=True)
+    for failure in summary.failures:
+        console.print(f"failed: {failure}", highlight=False, soft_wrap=True)
+    write_settings(into, settings_text())
+    if not summary.failures and not is_quiet():
+        _explain(into, example, console)
+    return 1 if summary.failures else 0
+
+
+def settings_text() -> str:
+    """Return the settings file that a demo leaves: the mailboxes and routes, without the servers, which are gone."""
+    values = {
+        **_settings(Path(), support=1, office=1),
+        "AzureWebJobsStorage": "folder:.",
+        "SIGN_IN_AUTHORITY": "https://localhost:1",
+        "GRAPH_ENDPOINT": "https://localhost:1/v1.0",
+        "MAILBOXES__contracts__PROTOCOL": "graph",
+        "MAILBOXES__contracts__ADDRESS": "contracts@example.com",
+        "MAILBOXES__contracts__TENANT_ID": "11111111-2222-3333-4444-555555555555",
+        "MAILBOXES__contracts__CLIENT_ID": "66666666-7777-8888-9999-000000000000",
+        "MAILBOXES__contracts__CLIENT_SECRET": PASSWORD,
+    }
+    text = json.dumps({"IsEncrypted": False, "Values": values}, indent=2)
+    return f"// Written by `mailroom demo`. The mail servers of these mailboxes ran only during the demo.\n{text}\n"
+
+
+def _example(storage: Storage) -> str:
+    """Return the path of a message that has a result, with a pattern that a shell expands: the whole path is long."""
+    receipts = map(Receipt.from_record, storage.records.scan(Table.RECEIPTS))
+    routed = [receipt for receipt in receipts if receipt.outcome == "routed" and receipt.mailbox == MAILBOXES[0]]
+    message = min(routed, key=lambda receipt: receipt.server_key).message
+    return raw_path(message).replace(message, f"{message[:8]}*")
+
+
+def _explain(into: Path, example: str, console: Console) -> None:
+    """Print where the mail is, and three commands to try on it."""
+    option = f"--settings {shlex.quote(f'{into}/{SETTINGS}')}"
+    lines = (
+        "",
+        f"{into}/ has the messages, a result for each recipient that a",
+        "route names, and a record of each message without one. Two messages were skipped",
+        "and stay in their mailboxes: one is too large, and Graph does not return",
+        "encrypted mail. The mail servers have stopped. Try next:",
+        "",
+        *(
+            f"  {_program()} {words} {option}"
+            for words in ("status", "find --recipient sales@example.com", f"explain {shlex.quote(str(into))}/{example}")
+        ),
+    )
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+
+
+def _program() -> str:
+    """Return how this program was called, so that a command can be pasted into the same shell."""
+    program = Path(sys.argv[0])
+    if program.name == "mailroom":
+        found = shutil.which("mailroom")
+        return "mailroom" if found and Path(found).resolve() == program.resolve() else shlex.quote(str(program))
+    return "mailroom" if program.name != "__main__.py" else f"{shlex.quote(sys.executable)} -m mailroom_cli"
 
 
 def _settings(into: Path, support: int, office: int) -> dict[str, str]:

@@ -37,7 +37,7 @@ def main(settings: Path, unknown: str, poisoned: str) -> None:
     with open_app(settings) as app:
         app.storage.queues[QueueName.ROUTE_REQUESTS].put_many([RouteRequest(unknown).to_json()])
         app.storage.queues[QueueName.ROUTE_REQUESTS_POISON].put_many([RouteRequest(poisoned).to_json()])
-        failures = asyncio.run(drain_once(app, ProgressReporter(Console(file=io.StringIO()))))
+        failures = asyncio.run(drain_once(app, ProgressReporter(Console(file=io.StringIO())))).failures
         record_latency(0.01, 202, None)
         collect_health_metrics(app.settings, app.storage).emit()
     report = {

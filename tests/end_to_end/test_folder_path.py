@@ -18,7 +18,7 @@ from tests.servers.mail import plain_mail
 NO_MAILBOX: dict[str, str] = {}
 READING = {
     "check": 1,
-    "status": 0,
+    "status": 1,
     "explain MESSAGE": 0,
     "find --mailbox support": 1,
     "replay --since 2026-01-01": 0,
@@ -29,7 +29,7 @@ READING = {
 }
 """Commands that need a store, with their exit status if it does not exist.
 
-The mailbox has no password, as on an operator's machine, which `check` reports.
+The mailbox has no password, as on an operator's machine, which `check` and `status` report.
 """
 
 

@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 from graph_simulator import FaultPlan
+from mailroom_cli.main import cli
 from shared.storage.base import Table
 from tests.end_to_end.command import (
     assert_all_stored,
@@ -188,6 +191,18 @@ def test_the_first_subscription_is_created_within_one_poll_interval(graph: Graph
     }
     with running(values, port, tmp_path, renew_every=None):
         _wait(lambda: len(graph.server.subscriptions) == 1, seconds=30)
+
+
+def test_check_names_the_folders_where_one_is_missing(graph: Graph, tmp_path: Path) -> None:
+    box = graph.box("support@example.com")
+    box.folder("Inbox/Signed/2026")
+    values = {**graph.values(support="support@example.com"), "MAILBOXES__support__FOLDERS": "Nowhere;INBOX"}
+    ran = CliRunner().invoke(cli, ["check", "--settings", str(settings_file(tmp_path, "folder:mail", values))])
+    assert ran.exit_code == 1
+    (wrong,) = [line for line in ran.stdout.splitlines() if line.startswith("WRONG")]
+    assert wrong.startswith("WRONG mailbox support: the folder 'Nowhere' does not exist; ")
+    assert {"Inbox", "Inbox/Signed", "Inbox/Signed/2026"} <= {*wrong.partition("; the folders are: ")[2].split(", ")}
+    assert "ok    mailbox support, INBOX: signed in" in ran.stdout
 
 
 def test_status_shows_missing_subscriptions(graph: Graph, tmp_path: Path) -> None:

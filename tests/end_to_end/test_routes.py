@@ -129,7 +129,7 @@ def test_check_reports_the_stored_routes_file_and_a_local_one(dovecot: Dovecot, 
     ran = mailroom("check", "--routes", str(file), settings=settings)
     note, output = ran.stdout.splitlines()
     assert (ran.returncode, output) == (0, f"ok    routes: 0 in the settings, 1 in {file}")
-    assert note.startswith(f"ok    note: MAILBOXES__support__ADDRESS: {user.address} has no route")
+    assert note.startswith(f"note  MAILBOXES__support__ADDRESS: {user.address} has no route")
     assert mailroom("check", "--routes", str(tmp_path / "none"), settings=settings).returncode == 2
 
     stores = opened(storage)
@@ -178,6 +178,7 @@ def test_an_invalid_route_in_the_settings_stops_routing_but_no_command(dovecot: 
     for error in errors:
         assert f"routes: {error}" in ran.stderr
     assert "2 stored messages are not routed yet" in ran.stderr
+    assert ": 2 collected, 0 routed, 0 duplicate, 0 unhandled, 0 blocked, 0 failed, 2 waiting; " in ran.stdout
     assert not user.left()
     stores = opened(storage)
     try:
@@ -203,10 +204,11 @@ def test_an_invalid_route_in_the_settings_stops_routing_but_no_command(dovecot: 
         settings = settings_file(tmp_path, storage, {**right, "ROUTES__bob__ADDRESS": "bob@example.com"})
         ran = mailroom("run-once", settings=settings)
         assert ran.returncode == 0, ran.stderr
+        assert ": 0 collected (and 2 stored earlier), 2 routed, " in ran.stdout
         assert sorted(route for route, _, _ in results(stores)) == ["bob", "sales"]
         assert_all_stored(stores, letters)
         ran = mailroom("check", settings=settings)
         assert ran.returncode == 0
-        assert f"note: MAILBOXES__support__ADDRESS: {user.address} has no route" in ran.stdout
+        assert f"note  MAILBOXES__support__ADDRESS: {user.address} has no route" in ran.stdout
     finally:
         stores.close()

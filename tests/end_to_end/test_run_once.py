@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mailroom_cli.app_context import open_app
+from mailroom_cli.main import cli
+from shared.errors import AuthenticationError
 from tests.end_to_end.command import (
     ROOT,
     assert_all_stored,
@@ -52,6 +58,13 @@ def test_many_messages_over_imaps_and_pop3s(dovecot: Dovecot, storage: str, tmp_
     assert ran.returncode == 0, ran.stderr
     assert imap.left() == []
     assert pop.left() == []
+    routed = sum(1 for n in range(IMAP_MESSAGES) if n % 3 < 2) + POP_MESSAGES
+    total = len(mail) + len(letters)
+    summary = (
+        f"{total} collected, {routed} routed, 0 duplicate, {total - routed} unhandled, 0 blocked, 0 failed, 0 waiting"
+    )
+    assert re.fullmatch(rf"2 mailboxes polled: {summary}; 0 skipped; [\d.]+ s\n", ran.stdout), ran.stdout
+    assert "mailbox support: " in ran.stderr, "progress goes to standard error"
     stores = opened(storage)
     try:
         assert_all_stored(stores, [*mail, *letters])
@@ -127,6 +140,11 @@ def test_8_1_the_next_run_resumes_after_a_kill(dovecot: Dovecot, tmp_path: Path)
     ran = mailroom("run-once", settings=settings)
     assert ran.returncode == 0, ran.stderr
     assert user.left() == []
+    counts = re.match(
+        r"1 mailbox polled: (\d+) collected(?: \(and (\d+) stored earlier\))?, (\d+) routed, 0 duplicate", ran.stdout
+    )
+    assert counts is not None, ran.stdout
+    assert int(counts[1]) + int(counts[2] or 0) == int(counts[3])
     stores = opened(storage)
     assert_all_stored(stores, mail)
     assert results(stores) == Counter(("sales", "sales@example.com", identity(data)) for data in mail)
@@ -164,13 +182,18 @@ def test_1_9_one_failing_mailbox_does_not_stop_the_others(dovecot: Dovecot, tmp_
     values = mailboxes(dovecot, working=working, broken=broken)
     values["MAILBOXES__broken__PASSWORD"] = "wrong-and-secret"
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
-    ran = mailroom("run-once", settings=settings)
+    ran = mailroom("run-once", "--quiet", "--json", settings=settings)
     assert ran.returncode == 1
-    assert "mailbox broken" in ran.stderr
-    assert "mailbox working" not in ran.stderr.replace("mailbox working: 1 of 1", "")
+    summary = json.loads(ran.stdout)
+    assert (summary["polled"], summary["collected"], summary["unhandled"]) == (["broken", "working"], 1, 1)
+    assert summary["failures"] == ran.stderr.splitlines(), "--quiet omits the progress"
+    assert ran.stderr.startswith("mailbox broken at ")
+    assert ran.stderr.endswith("; `mailroom enable broken` ends the backoff\n")
+    assert "mailbox working" not in ran.stderr
     assert working.left() == []
     status = mailroom("status", settings=settings)
-    assert "failing" in status.stdout
+    assert status.returncode == 1
+    assert status.stdout.startswith("1 of 2 mailboxes is unhealthy: broken (failing since ")
     for output in (ran.stderr, ran.stdout, status.stdout, status.stderr):
         assert "wrong-and-secret" not in output
 
@@ -184,12 +207,20 @@ def test_1_9_enable_ends_the_backoff_of_a_mailbox(dovecot: Dovecot, tmp_path: Pa
     assert mailroom("run-once", settings=settings).returncode == 1
     backing_off = mailroom("run-once", settings=settings)
     assert backing_off.returncode == 1
-    assert "is not tried before" in backing_off.stderr
+    assert "mailbox support is not tried before" in backing_off.stderr
+    assert backing_off.stderr.endswith("; `mailroom enable support` ends the backoff\n")
+    assert "mailbox support: mailbox support" not in backing_off.stderr
+    assert re.fullmatch(r"0 mailboxes polled, no new mail; [\d.]+ s\n", backing_off.stdout)
+    checked = mailroom("check", settings=settings)
+    assert checked.returncode == 1
+    assert "mailbox support: mailbox support" not in checked.stdout
     assert mailroom("enable", "Support", settings=settings).returncode == 0
     assert "is not tried before" not in mailroom("run-once", settings=settings).stderr
     settings = settings_file(tmp_path, f"folder:{tmp_path / 'mail'}", values)
     assert mailroom("run-once", settings=settings).returncode == 0, "other credentials are tried at once"
     assert user.left() == []
+    again = mailroom("run-once", settings=settings)
+    assert re.fullmatch(r"1 mailbox polled, no new mail; [\d.]+ s\n", again.stdout)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +262,33 @@ def test_1_11_check_changes_nothing(dovecot: Dovecot, tmp_path: Path) -> None:
     assert "deleted" in ran.stdout
     assert [path.name for path in user.files()] == before
     assert len(pop.left()) == 1
+
+
+def test_check_names_the_folders_where_one_is_missing(dovecot: Dovecot, tmp_path: Path) -> None:
+    user = dovecot.user()
+    names = [f"Folder {n:02}" for n in range(25)]
+    for name in ["Archive", *names]:
+        user.deliver([], folder=name)
+    values = {**mailboxes(dovecot, support=user), "MAILBOXES__support__FOLDERS": "Nowhere;Archive"}
+    ran = CliRunner().invoke(cli, ["check", "--settings", str(settings_file(tmp_path, "folder:mail", values))])
+    assert ran.exit_code == 1
+    (wrong,) = [line for line in ran.stdout.splitlines() if line.startswith("WRONG")]
+    assert wrong.startswith("WRONG mailbox support at ")
+    assert "'Nowhere'" in wrong
+    listed = wrong.partition("; the folders are: ")[2].split(", ")
+    assert (len(listed), listed[-1]) == (21, "…")
+    assert {*listed[:-1]} <= {"INBOX", "Archive", *names}
+    assert "ok    mailbox support, Archive: signed in" in ran.stdout, "the other folders are checked"
+
+
+def test_check_says_that_a_mailbox_is_not_polled_now(dovecot: Dovecot, tmp_path: Path) -> None:
+    settings = settings_file(tmp_path, "folder:mail", mailboxes(dovecot, support=dovecot.user()))
+    with open_app(settings) as app:
+        app.health.record_failure(app.settings.mailboxes["support"], AuthenticationError("sign-in was refused"))
+    ran = CliRunner().invoke(cli, ["check", "--settings", str(settings)])
+    assert ran.exit_code == 0, ran.output
+    assert "note  mailbox support is not tried before " in ran.stdout
+    assert "`mailroom enable support` ends the backoff" in ran.stdout
 
 
 def test_all_configuration_errors_are_reported_at_once(dovecot: Dovecot, tmp_path: Path) -> None:

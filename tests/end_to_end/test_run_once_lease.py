@@ -71,8 +71,8 @@ async def drained(settings: Path, at: float, event: str) -> tuple[list[str], str
         assert token is not None
         happens = {"expires": lambda: _expire(app), "is released": lambda: _finish(app, token), "stays": nothing}
         time_ = Time(at, happens[event])
-        failures = await drain_once(app, progress, WaitLimits(monotonic=time_.clock, sleep=time_.sleep))
-    return failures, printed.getvalue(), time_.now
+        summary = await drain_once(app, progress, WaitLimits(monotonic=time_.clock, sleep=time_.sleep))
+    return list(summary.failures), printed.getvalue(), time_.now
 
 
 def _expire(app: App) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mailroom_cli.demo.folder import MARK, prepare
+from mailroom_cli.demo.folder import MARK, SETTINGS, prepare, write_settings
 from shared.documents.blob_paths import raw_path
 from shared.errors import ConfigurationError
 from shared.keys import digest
@@ -40,6 +40,7 @@ def demonstrated(folder: Path) -> None:
         stores.records.create(Table.RECEIPTS, digest("2"), {"mailbox": "office", "message": ""})
         stores.records.create(Table.MAILBOXES, digest("3"), {"name": "support"})
         stores.records.create(Table.MAILBOXES, digest("4"), {"upto": "9"})
+    write_settings(folder, '{"Values": {}}')
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -123,6 +124,15 @@ def _a_mark_that_is_a_link(folder: Path) -> None:
     (folder / MARK).symlink_to(folder.parent / "mark")
 
 
+def _changed_settings(folder: Path) -> None:
+    (folder / SETTINGS).write_text('{"Values": {"MAILBOXES__real__PASSWORD": "secret"}}')
+
+
+def _settings_that_are_a_link(folder: Path) -> None:
+    (folder / SETTINGS).rename(folder.parent / "settings")
+    (folder / SETTINGS).symlink_to(folder.parent / "settings")
+
+
 def _a_file(folder: Path) -> None:
     (folder / "blocked").write_text("a file where a folder is expected")
 
@@ -132,6 +142,7 @@ def _a_file(folder: Path) -> None:
     [
         *(_collected_mail, _a_receipt, _another_mailboxs_receipt, _another_mailbox, _a_routes_file, _a_link_to_mail),
         *(_no_mark, _a_mark_that_is_a_folder, _a_mark_of_another_kind, _a_mark_that_is_a_link, _a_file),
+        *(_changed_settings, _settings_that_are_a_link),
     ],
     ids=lambda change: change.__name__.strip("_"),
 )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mailroom_cli.demo.folder import SETTINGS
 from mailroom_cli.demo.messages import PLAIN, message
 from mailroom_cli.demo.run import run_demo
 from shared.queue_messages import Poll, PollReason
@@ -141,6 +142,7 @@ def test_1_8_a_time_at_which_nothing_was_received_stops_nothing(world: ExampleSt
 def test_7_2_what_the_demonstration_writes_through_the_functions_is_valid(tmp_path: Path) -> None:
     into = tmp_path / "mail"
     assert run_demo(into, Console(file=io.StringIO())) == 0
+    (into / SETTINGS).unlink()
     world = ExampleStore(f"folder:{into}")
     found = count_valid(world.documents())
     protocols = {one["arrival"]["protocol"] for path, one in world.documents() if "arrival" in one}

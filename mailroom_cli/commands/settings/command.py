@@ -1,4 +1,4 @@
-"""The command `mailroom settings`: its options and its output."""
+"""The commands `mailroom settings` and `mailroom settings add`: their options and their output."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Annotated
 import typer
 
 from mailroom_cli.errors import plain_errors
+from mailroom_cli.settings_file import DEFAULT_FILE, SETTINGS_VARIABLE
 from mailroom_cli.terminal import say
 from shared.errors import ConfigurationError
-
-DEFAULT_FILE = Path("local.settings.json")
-"""The file that all commands read, unless another is named."""
 
 _OWNER_ONLY = 0o600
 
 
 def settings_command(
     *,
+    context: typer.Context,
     settings: Annotated[
-        Path, typer.Option("--settings", metavar="FILE", help="The file for --check and --azure.")
+        Path,
+        typer.Option("--settings", metavar="FILE", envvar=SETTINGS_VARIABLE, help="The file for --check and --azure."),
     ] = DEFAULT_FILE,
     check: Annotated[
         bool,
@@ -41,9 +41,16 @@ def settings_command(
     app: Annotated[str, typer.Option(metavar="NAME", help="The function app, for --azure.")] = "APP",
     vault: Annotated[str, typer.Option(metavar="NAME", help="The Key Vault, for --azure.")] = "VAULT",
 ) -> None:
-    """Write a commented local.settings.json to start from, check a file, or write a script that sets it up in Azure."""
+    """Write a settings file to start from, check one, or add a mailbox.
+
+    With --azure, write a script that puts the settings into a function app.
+    """
+    if context.invoked_subcommand is not None:
+        return
     with plain_errors():
-        if (check and azure) or (settings != DEFAULT_FILE and not check and not azure):
+        source = context.get_parameter_source("settings")
+        is_named = source is not None and source.name == "COMMANDLINE"
+        if (check and azure) or (is_named and not check and not azure):
             raise ConfigurationError("choose what to do: --check or --azure, or --output FILE to write a new file")
         if check:
             raise typer.Exit(_check(settings))
@@ -53,6 +60,56 @@ def settings_command(
             typer.echo(text, nl=False)
         else:
             _write(output, text, force=force)
+
+
+def add_command(
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The mailbox's name in the settings, as in support.")],
+    preset: Annotated[str, typer.Option(help="The mailbox's server, as in gmail-imap or office365-graph.")] = "",
+    protocol: Annotated[str, typer.Option(metavar="imap|pop3|graph", help="Without a preset: the protocol.")] = "",
+    host: Annotated[str, typer.Option(help="Without a preset: the server's DNS name.")] = "",
+    port: Annotated[str, typer.Option(help="The server's port, if it is not the usual one.")] = "",
+    address: Annotated[str, typer.Option(help="The mailbox's e-mail address.")] = "",
+    username: Annotated[str, typer.Option(help="The name to sign in with, if it is not the address.")] = "",
+    folders: Annotated[str, typer.Option(help="The folders to collect, separated by ;. Without: INBOX.")] = "",
+    after: Annotated[
+        str, typer.Option(help="keep, delete, trash or move:FOLDER: what follows after storing.")
+    ] = "keep",
+    route: Annotated[str, typer.Option(help="The route that takes the mailbox's mail; a new one is added.")] = "",
+    tenant_id: Annotated[str, typer.Option(metavar="ID", help="Office 365: the tenant.")] = "",
+    client_id: Annotated[str, typer.Option(metavar="ID", help="Office 365: the app registration.")] = "",
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password, or the client secret, from standard input.")
+    ] = False,
+    settings: Annotated[
+        Path,
+        typer.Option(
+            "--settings", metavar="FILE", envvar=SETTINGS_VARIABLE, help="The file; it is created if missing."
+        ),
+    ] = DEFAULT_FILE,
+) -> None:
+    """Add a mailbox to a settings file, and check the file.
+
+    On a terminal, it asks for what the options do not say. A password is never an option, since others could see it.
+    """
+    from mailroom_cli.commands.settings.add import NewMailbox, add_mailbox  # noqa: PLC0415
+
+    with plain_errors():
+        mailbox = NewMailbox(
+            name=name.lower(),
+            preset=preset.lower(),
+            protocol=protocol.lower(),
+            host=host,
+            port=port,
+            address=address,
+            username=username,
+            folders=folders,
+            after=after,
+            route=route.lower(),
+            tenant_id=tenant_id,
+            client_id=client_id,
+        )
+        raise typer.Exit(add_mailbox(settings, mailbox, password_stdin=password_stdin))
 
 
 def _check(file: Path) -> int:

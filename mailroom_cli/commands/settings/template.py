@@ -89,7 +89,7 @@ def starting_file(preset: Preset | None = None) -> str:
     lines = [*_app_lines(kind), *_mailbox_lines(kind), *_route_lines()]
     lines += [
         "",
-        *_comment("The language of the functions, for Core Tools. It is the last setting, and has no comma."),
+        *_comment("The language of the functions, for Core Tools. The last setting of the file has no comma."),
     ]
     lines += [_entry("FUNCTIONS_WORKER_RUNTIME", "python").removesuffix(",")]
     body = "\n".join(_INDENT + line if line else "" for line in lines)
