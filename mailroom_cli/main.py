@@ -41,11 +41,16 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "run-once": ("mailroom run-once", "mailroom run-once --json --quiet"),
     "serve": ("mailroom serve", "mailroom serve --port 8080 -v"),
     "status": ("mailroom status", "mailroom status --json"),
-    "find": ("mailroom find --sender bob@supplier.example", "mailroom find --mailbox support --since 2026-11-01"),
-    "explain": ("mailroom explain message.eml", "mailroom explain message.eml --mailbox support"),
-    "replay": ("mailroom replay --kind unhandled --dry-run", "mailroom replay unhandled/support/2026/11/"),
-    "forget": ("mailroom forget ann@example.com", "mailroom forget ann@example.com --yes"),
+    "find": (
+        "mailroom find --sender ann@customer.example --since yesterday",
+        "mailroom find --outcome unhandled --since 7d",
+    ),
+    "explain": ("mailroom explain 26fb03a6", "mailroom explain message.eml --mailbox support"),
+    "replay": ("mailroom replay 26fb03a6 --dry-run", "mailroom replay --since 7d --kind unhandled"),
+    "forget": ("mailroom forget 26fb03a6", "mailroom forget ann@customer.example --yes"),
     "enable": ("mailroom enable support", "mailroom enable support --unreadable"),
+    "export": ("mailroom export records-2026-11-29.gz",),
+    "import": ("mailroom import records-2026-11-29.gz",),
 }
 """What the help of a command shows at its end."""
 

@@ -9,7 +9,7 @@ import typer
 
 from mailroom_cli.command_line.options import DEFAULT_FILE, AsJson, Settings
 from mailroom_cli.errors import plain_errors
-from mailroom_cli.terminal import open_console, say, say_json, wide_console
+from mailroom_cli.terminal import note, open_console, say, say_json, wide_console
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def explain(
     options = ExplainOptions(None if mailbox is None else mailbox.lower(), folder)
     with plain_errors(), open_app(settings, create=False) as app:
         for line in missing_store_lines(app.settings.mail_storage):
-            say(line, err=True)
+            note(line)
         explanations, omitted = explain_message(app, message, options, typer.get_binary_stream("stdin").read)
         for line in map(to_json_line, explanations) if as_json else describe(app.storage, explanations):
             say(line)

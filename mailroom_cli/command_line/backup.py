@@ -16,10 +16,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to create, such as records.gz.")],
     settings: Settings = DEFAULT_FILE,
 ) -> None:
-    """Export all records (receipts, claims, health of mailboxes) to a file.
-
-    Example: mailroom export records-2026-11-29.gz
-    """
+    """Export all records (receipts, claims, health of mailboxes) to a file."""
     from mailroom_cli.app_context import open_app, require_store  # noqa: PLC0415
     from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
     from shared.operations.backup import export_records  # noqa: PLC0415
@@ -37,7 +34,7 @@ def import_(
 ) -> None:
     """Import exported records into tables that were lost; existing records are kept.
 
-    Stop the app first. Example: mailroom import records-2026-11-29.gz
+    Stop the app first.
     """
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CONTEXT: Final = {"help_option_names": ["--help", "-h"], "max_content_width": 100}
 """Settings of the group of all commands; its commands inherit the names of the help option."""
 
-_METAVARS: Final = {"since": "YYYY-MM-DD", "until": "YYYY-MM-DD", "limit": "NUMBER", "port": "NUMBER"}
+_METAVARS: Final = {"since": "WHEN", "until": "WHEN", "limit": "NUMBER", "port": "NUMBER"}
 """Names of option values in the help, by option. Any other option's value has the name of the option."""
 
 

@@ -8,7 +8,7 @@ import typer
 
 from mailroom_cli.command_line.options import DEFAULT_FILE, AsJson, Settings, complete_mailbox, mailbox_name
 from mailroom_cli.errors import plain_errors
-from mailroom_cli.terminal import open_console, say, wide_console
+from mailroom_cli.terminal import note, open_console, say, wide_console
 
 
 def replay(
@@ -58,7 +58,7 @@ def replay(
         with open_app(settings, create=False) as app:
             options.check()
             for line in missing_store_lines(app.settings.mail_storage) if not options.records else ():
-                say(line, err=True)
+                note(line)
             with ProgressReporter(open_console(stderr=True)) as progress:
                 result = request_replay(app, options, progress.replayed)
             if as_json:
@@ -102,8 +102,8 @@ def forget(
         if as_json:
             say(to_json_line(result, really=yes))
         else:
-            show(result, wide_console(), really=yes)
-    refused = refusals(result)
+            show(app.storage.records, result, wide_console(), really=yes)
+        refused = refusals(app.storage.records, result)
     for line in refused:
         say(line, err=True)
     raise typer.Exit(1 if refused else 0)

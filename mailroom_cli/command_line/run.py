@@ -55,11 +55,24 @@ def run_once(settings: Settings = DEFAULT_FILE, *, as_json: AsJson = False) -> N
 def serve(
     settings: Settings = DEFAULT_FILE,
     port: Annotated[int, typer.Option(help="Port for HTTP functions on the loopback address.")] = 7071,
+    *,
+    fast_hops: Annotated[
+        bool,
+        typer.Option(
+            "--fast-hops", help="Start the next function as soon as a message is put for it; for demonstrations."
+        ),
+    ] = False,
+    stay_up: Annotated[
+        bool, typer.Option("--stay-up", help="Keep retrying when queue storage fails, instead of ending.")
+    ] = False,
 ) -> None:
-    """Run the functions on this machine (timers, queues and HTTP) until Ctrl-C."""
+    """Run the functions on this machine (timers, queues and HTTP) until Ctrl-C.
+
+    Like the Functions host, it ends if queue storage fails, with exit status 1.
+    """
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.commands.serve import serve_app  # noqa: PLC0415
 
     with plain_errors(), open_app(settings) as app:
         logging.getLogger("mailroom").setLevel(min(logging.INFO, logging.getLogger("mailroom").level))
-        serve_app(app, port)
+        serve_app(app, port, fast_hops=fast_hops, stay_up=stay_up)

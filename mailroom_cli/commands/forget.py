@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from mailroom_cli.ids import ShortIds
 from mailroom_cli.terminal import escape_json_line
 from shared.bootstrap import App
 from shared.dispatch.artifacts import Artifacts
@@ -15,6 +16,7 @@ from shared.operations.erasure import Eraser, ErasureGroup
 from shared.operations.search import parse_id, parse_recipient
 from shared.receipts import TRUNCATED
 from shared.routing.model import ANY_RECIPIENT
+from shared.storage.base import Records
 
 BATCH = 2000
 """Messages erased while the mailboxes' leases are held once. Each batch reads whole tables."""
@@ -87,7 +89,7 @@ def forget(
     return result
 
 
-def show(result: ErasureResult, console: Console, *, really: bool) -> None:
+def show(records: Records, result: ErasureResult, console: Console, *, really: bool) -> None:
     """Print what was erased or would be erased: each path, and the number of other records."""
     for batch in result.artifacts:
         for path in (*batch.results, *batch.records, *batch.bytes):
@@ -118,9 +120,11 @@ def show(result: ErasureResult, console: Console, *, really: bool) -> None:
             names = f"{len(others)} recipients, such as {', '.join(others[:SHOWN_RECIPIENTS])}"
         console.print(f"these messages also have results for others: {names}", markup=False, highlight=False)
     kept = sorted({message for batch in result.artifacts for message in batch.kept})
+    ids = ShortIds.of_ids(records, kept)
     for message in kept:
         console.print(
-            f"message {message}: its raw message is kept, since another arrival of it is not erased", highlight=False
+            f"message {ids.short(message)}: its raw message is kept, since another arrival of it is not erased",
+            highlight=False,
         )
     if not really:
         console.print("nothing was changed; use --yes to erase all of this permanently")
@@ -149,9 +153,10 @@ def to_json_line(result: ErasureResult, *, really: bool) -> str:
     return escape_json_line(json.dumps(fields, ensure_ascii=False))
 
 
-def refusals(result: ErasureResult) -> list[str]:
+def refusals(records: Records, result: ErasureResult) -> list[str]:
     """Return a line for each message that cannot be erased now."""
-    return [f"message {group.message}: {group.refused}" for group in result.refused]
+    ids = ShortIds.of_ids(records, [group.message for group in result.refused])
+    return [f"message {ids.short(group.message)}: {group.refused}" for group in result.refused]
 
 
 def _count(result: ErasureResult, kind: str) -> int:

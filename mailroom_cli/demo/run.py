@@ -28,12 +28,12 @@ from mailroom_cli.demo.messages import (
     SPECIAL,
     SUPPORT,
 )
+from mailroom_cli.ids import ShortIds
 from mailroom_cli.progress import ProgressReporter
 from mailroom_cli.render import show_messages
 from mailroom_cli.terminal import is_quiet, open_console
-from shared.documents.blob_paths import raw_path
 from shared.receipts import Receipt
-from shared.storage.base import Storage, Table
+from shared.storage.base import Records, Table
 from shared.storage.folder.blobs import HIDDEN
 
 PASSWORD = "demonstration"  # noqa: S105  of servers on the loopback address that run for a few seconds
@@ -87,7 +87,7 @@ def run_demo(into: Path, console: Console) -> int:
         progress.end()
         console.print()
         show_messages(app.storage, app.storage.records.scan(Table.RECEIPTS), console)
-        example = _example(app.storage)
+        example = _example(app.storage.records)
     console.print(f"\n{summary.sentence}", highlight=False, soft_wrap=True)
     for failure in summary.failures:
         console.print(f"failed: {failure}", highlight=False, soft_wrap=True)
@@ -114,12 +114,12 @@ def settings_text() -> str:
     return f"// Written by `mailroom demo`. The mail servers of these mailboxes ran only during the demo.\n{text}\n"
 
 
-def _example(storage: Storage) -> str:
-    """Return the path of a message that has a result, with a pattern that a shell expands: the whole path is long."""
-    receipts = map(Receipt.from_record, storage.records.scan(Table.RECEIPTS))
-    routed = [receipt for receipt in receipts if receipt.outcome == "routed" and receipt.mailbox == MAILBOXES[0]]
-    message = min(routed, key=lambda receipt: receipt.server_key).message
-    return raw_path(message).replace(message, f"{message[:8]}*")
+def _example(records: Records) -> str:
+    """Return the short id of a message that no route took."""
+    receipts = [Receipt.from_record(record) for record in records.scan(Table.RECEIPTS)]
+    unhandled = [receipt for receipt in receipts if receipt.outcome == "unhandled"]
+    example = min(unhandled, key=lambda receipt: (receipt.mailbox, len(receipt.server_key), receipt.server_key))
+    return ShortIds.of_receipts(records, [example]).short(example.message)
 
 
 def _explain(into: Path, example: str, console: Console) -> None:
@@ -132,10 +132,7 @@ def _explain(into: Path, example: str, console: Console) -> None:
         "and stay in their mailboxes: one is too large, and Graph does not return",
         "encrypted mail. The mail servers have stopped. Try next:",
         "",
-        *(
-            f"  {_program()} {words} {option}"
-            for words in ("status", "find --recipient sales@example.com", f"explain {shlex.quote(str(into))}/{example}")
-        ),
+        *(f"  {_program()} {words} {option}" for words in ("status", "find --outcome unhandled", f"explain {example}")),
     )
     for line in lines:
         console.print(Text(line), soft_wrap=True)

@@ -137,21 +137,21 @@ def test_8_5_mail_that_waits_to_be_routed_is_refused(world: ReplayFixture) -> No
         outcome = run_forget(world, what)
         assert (outcome.groups, outcome.artifacts) == ([], [])
         assert outcome.unread == int("@" in what)
-        assert refusals(outcome) == [
+        assert refusals(world.stores.records, outcome) == [
             f"message {identity(TO_BOTH)}: it waits to be routed; the app routes it, or `mailroom run-once`"
         ]
     assert left_of(world.stores, identity(TO_BOTH))
     work_until_idle(world.app(BOTH))
-    assert refusals(run_forget(world, identity(TO_BOTH))) == []
+    assert refusals(world.stores.records, run_forget(world, identity(TO_BOTH))) == []
     assert list(world.stores.blobs.list()) == []
 
 
 def test_8_5_mail_that_waits_for_a_replay_is_refused(world: ReplayFixture) -> None:
     world.poll_and_route(BILLING, letter("sales@example.com"))
     world.request_replay(BOTH, world.only_path("unhandled/"))
-    assert len(refusals(run_forget(world, "a@b.example"))) == 1
+    assert len(refusals(world.stores.records, run_forget(world, "a@b.example"))) == 1
     work_until_idle(world.app(BOTH))
-    assert refusals(run_forget(world, "a@b.example")) == []
+    assert refusals(world.stores.records, run_forget(world, "a@b.example")) == []
     assert list(world.stores.blobs.list()) == []
 
 

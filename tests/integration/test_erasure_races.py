@@ -71,7 +71,7 @@ def test_8_5_a_replayed_result_missing_from_a_truncated_receipt_is_erased(
     world.poll_and_route(BILLING, TO_BOTH)
     world.replay(ACCOUNTS, world.only_path("routed/"), reissue=True)
     texts = Console(file=StringIO(), width=200)
-    show(run_forget(world, "billing@example.com"), texts, really=True)
+    show(world.stores.records, run_forget(world, "billing@example.com"), texts, really=True)
     assert "these messages also have results for others: …" in texts.file.getvalue()  # type: ignore[attr-defined]  # the file above
     assert list(world.stores.blobs.list()) == []
 
