@@ -1,8 +1,10 @@
 // Alerts. Each rule queries one metric (shared/observability/metric_names.py; a test compares the names), and its text
 // says what to do. An alert closes automatically when its condition has ended.
 
+import { resourceTags } from '../types.bicep'
+
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('Resource id of the workspace with the metrics.')
 param workspaceId string
@@ -11,7 +13,7 @@ param workspaceId string
 param prefix string
 
 @description('E-mail addresses that receive alerts. Empty: the portal shows them only.')
-param emails array = []
+param emails string[] = []
 
 @description('Seconds for which a mailbox may fail without an alert.')
 param mailboxFailingSeconds int = 3600
@@ -169,57 +171,68 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(emails
   properties: {
     groupShortName: 'mailroom'
     enabled: true
-    emailReceivers: [for (email, number) in emails: {
-      name: 'person-${number}'
-      emailAddress: email
-      useCommonAlertSchema: true
-    }]
+    emailReceivers: [
+      for (email, number) in emails: {
+        name: 'person-${number}'
+        emailAddress: email
+        useCommonAlertSchema: true
+      }
+    ]
   }
 }
 
-resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
-  name: '${prefix}-${rule.name}'
-  location: location
-  tags: tags
-  kind: 'LogAlert'
-  properties: {
-    displayName: 'Mailroom: ${rule.title}'
-    description: rule.text
-    severity: rule.severity
-    enabled: true
-    evaluationFrequency: 'PT5M'
-    windowSize: window
-    scopes: [
-      workspaceId
-    ]
-    autoMitigate: true
-    // A new workspace has no table AppMetrics before the first metric: with the check, the first deployment would fail.
-    skipQueryValidation: true
-    criteria: {
-      allOf: [
-        union({
-          query: rule.query
-          timeAggregation: rule.aggregation
-          operator: rule.operator
-          threshold: rule.threshold
-          dimensions: map(rule.by, column => {
-            name: column
-            operator: 'Include'
-            values: ['*']
-          })
-          failingPeriods: {
-            numberOfEvaluationPeriods: 1
-            minFailingPeriodsToAlert: 1
-          }
-        }, rule.aggregation == 'Count' ? {} : {
-          metricMeasureColumn: 'Value'
-        })
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
+  for rule in rules: {
+    name: '${prefix}-${rule.name}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: 'Mailroom: ${rule.title}'
+      description: rule.text
+      severity: rule.severity
+      enabled: true
+      evaluationFrequency: 'PT5M'
+      windowSize: window
+      scopes: [
+        workspaceId
       ]
-    }
-    actions: {
-      actionGroups: empty(emails) ? [] : [
-        people.id
-      ]
+      autoMitigate: true
+      // A new workspace has no table AppMetrics before the first metric: with the check, the first deployment would fail.
+      skipQueryValidation: true
+      criteria: {
+        allOf: [
+          union(
+            {
+              query: rule.query
+              timeAggregation: rule.aggregation
+              operator: rule.operator
+              threshold: rule.threshold
+              dimensions: map(rule.by, column => {
+                name: column
+                operator: 'Include'
+                values: ['*']
+              })
+              failingPeriods: {
+                numberOfEvaluationPeriods: 1
+                minFailingPeriodsToAlert: 1
+              }
+            },
+            rule.aggregation == 'Count'
+              ? {}
+              : {
+                  metricMeasureColumn: 'Value'
+                }
+          )
+        ]
+      }
+      actions: {
+        actionGroups: empty(emails)
+          ? []
+          : [
+              people.id
+            ]
+      }
     }
   }
-}]
+]

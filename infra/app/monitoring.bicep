@@ -1,16 +1,18 @@
 // Telemetry: Application Insights on a Log Analytics workspace. Both accept tokens only, no keys.
 
+import { resourceTags } from '../types.bicep'
+
 param workspaceName string
 param insightsName string
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('Retention of telemetry in days. The first 31 days are free of charge.')
 @minValue(30)
 @maxValue(730)
 param retentionDays int = 30
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' = {
   name: workspaceName
   location: location
   tags: tags
@@ -37,9 +39,6 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
     DisableLocalAuth: true
   }
 }
-
-output workspaceId string = workspace.id
-output insightsName string = insights.name
 
 @description('An address, not a secret: since local authentication is off, its key gives no access.')
 output connectionString string = insights.properties.ConnectionString
