@@ -177,7 +177,7 @@ def _compare(path: Path, expected: str, *, write: bool) -> list[str]:
         return []
     name = str(path.relative_to(ROOT))
     changes = difflib.unified_diff(actual.splitlines(), expected.splitlines(), name, "bicep", lineterm="", n=1)
-    return [*itertools.islice(changes, _SHOWN_LINES), f"{name}: differs from what the compiler writes; run python -m tools.bicep --write"]
+    return [*itertools.islice(changes, _SHOWN_LINES), f"{name}: differs from what the compiler writes; run make bicep"]
 
 
 def main(arguments: list[str]) -> int:

@@ -132,13 +132,6 @@ resource site 'Microsoft.Web/sites@2025-03-01' existing = {
 }
 
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
-  // checkov:skip=CKV_AZURE_13:Graph cannot sign in; a notification is authenticated by its client state
-  // checkov:skip=CKV_AZURE_63:app settings have no such property; Application Insights records requests
-  // checkov:skip=CKV_AZURE_65:app settings have no such property
-  // checkov:skip=CKV_AZURE_66:app settings have no such property
-  // checkov:skip=CKV_AZURE_80:app settings have no such property, and the app does not use .NET
-  // checkov:skip=CKV_AZURE_88:the app stores nothing on its disks
-  // checkov:skip=CKV_AZURE_222:Graph sends its notifications over the internet
   parent: site
   name: 'appsettings'
   properties: union(defaults, changed, mail, graph, named, userAssigned, platform)

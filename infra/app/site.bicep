@@ -43,7 +43,6 @@ param subnetId string
 var userAssigned = !empty(identityId)
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
-  // checkov:skip=CKV_AZURE_225:after the loss of a zone, the next poll drains the mail again; the app stores nothing on its disks
   name: planName
   location: location
   tags: tags
@@ -58,13 +57,9 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   }
 }
 
+// Open to the internet: Graph sends its notifications from there, without a sign-in or a client certificate. Its client state
+// authenticates a notification.
 resource site 'Microsoft.Web/sites@2025-03-01' = {
-  // checkov:skip=CKV_AZURE_16:the app always has an identity; the check does not understand the condition
-  // checkov:skip=CKV_AZURE_17:Graph has no client certificate; a notification is authenticated by its client state
-  // checkov:skip=CKV_AZURE_78:Flex Consumption has no FTP and rejects a site with this property
-  // checkov:skip=CKV_AZURE_212:Flex Consumption scales the number of instances with the load
-  // checkov:skip=CKV_AZURE_213:Flex Consumption has no such health check; the platform monitors the instances
-  // checkov:skip=CKV_AZURE_222:Graph sends its notifications over the internet
   name: name
   location: location
   tags: union(tags, {

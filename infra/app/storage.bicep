@@ -36,8 +36,8 @@ var leaseContainer = 'mailroom-leases'
 var packageContainer = 'app-package'
 
 resource account 'Microsoft.Storage/storageAccounts@2026-06-01' = {
-  // checkov:skip=CKV_AZURE_35:open to the internet unless privateNetwork is set, since a small installation has no network of its own; every request needs a token
-  // checkov:skip=CKV_AZURE_206:one copy in one region suffices, since sweep sends lost route requests again
+  // Open to the internet unless privateNetwork is set, since a small installation has no network; every request needs a token.
+  // One copy in one region suffices: sweep sends lost route requests again.
   name: name
   location: location
   tags: tags

@@ -17,8 +17,7 @@ param publicAccess access
 param recover bool
 
 resource vault 'Microsoft.KeyVault/vaults@2026-05-15' = {
-  // checkov:skip=CKV_AZURE_109:open to the internet unless privateNetwork is set, since a small installation has no network of its own; every read needs a token
-  // checkov:skip=CKV_AZURE_189:open to the internet unless privateNetwork is set, as above; every read needs a token
+  // Open to the internet unless privateNetwork is set, since a small installation has no network; every read needs a token.
   name: name
   location: location
   tags: tags

@@ -127,8 +127,7 @@ var forgetting = {
 }
 
 resource account 'Microsoft.Storage/storageAccounts@2026-06-01' = {
-  // checkov:skip=CKV_AZURE_35:open to the internet unless privateNetwork is set, since a small installation has no network of its own; every request needs a token
-  // checkov:skip=CKV_AZURE_206:three zones of one region by default; mailRedundancy can add a second region
+  // Open to the internet unless privateNetwork is set, since a small installation has no network; every request needs a token.
   name: name
   location: location
   tags: tags

@@ -1,0 +1,194 @@
+"""A parameter that cannot work fails before anything is deployed, with a message that names the parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tools.bicep import BicepError, Compiler
+
+ParameterFile = Callable[[str], Path]
+
+ACCOUNT = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg-theirs/providers/Microsoft.Storage/storageAccounts/st"
+FUNCTION = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg/providers/Microsoft.Web/sites/f/functions/g"
+IMAP = "PROTOCOL: 'imap', HOST: 'imap.example.com', ADDRESS: 'a@example.com'"
+
+INVALID = {
+    "environment: character": ("param environmentName = 'mail room'", "environmentName: has characters"),
+    "environment: full stop": ("param environmentName = 'mail.'", "resourceGroupName (by default rg- and environmentName)"),
+    "group: full stop": ("param resourceGroupName = 'rg-mail.'", "resourceGroupName (by default"),
+    "container: capital": ("param mailContainer = 'Mail'", "mailContainer: 'Mail' is not a valid name"),
+    "container: hyphen": ("param mailContainer = 'my-mail'", "mailContainer: 'my-mail' is not a valid name"),
+    "container: digit first": ("param mailContainer = '1mail'", "mailContainer: '1mail' is not a valid name"),
+    "account: name": ("param existingMailStorageId = 'theirs'", "existingMailStorageId: is not the resource id"),
+    "account: slash": (f"param existingMailStorageId = '{ACCOUNT}/'", "existingMailStorageId: is not the resource id"),
+    "account: other type": (
+        f"param existingMailStorageId = '{ACCOUNT.replace('Storage/storageAccounts', 'KeyVault/vaults')}'",
+        "existingMailStorageId: is not the resource id",
+    ),
+    "account: in the app's group": (
+        f"param resourceGroupName = 'RG-theirs'\nparam existingMailStorageId = '{ACCOUNT}'",
+        "resourceGroupName: is the group of existingMailStorageId",
+    ),
+    "mailbox: hyphen": (f"param mailboxes = {{ 'my-box': {{ {IMAP} }} }}", "mailboxes: 'my-box' is not a valid name"),
+    "mailbox: two underscores": (f"param mailboxes = {{ a__b: {{ {IMAP} }} }}", "mailboxes: 'a__b' is not a valid name"),
+    "mailbox: underscore at the end": (f"param mailboxes = {{ a_: {{ {IMAP} }} }}", "mailboxes: 'a_' is not a valid name"),
+    "mailbox: digit first": (f"param mailboxes = {{ '1a': {{ {IMAP} }} }}", "mailboxes: '1a' is not a valid name"),
+    "mailbox: too long": (f"param mailboxes = {{ {'a' * 41}: {{ {IMAP} }} }}", "is not a valid name"),
+    "mailbox: case": (
+        f"param mailboxes = {{ support: {{ {IMAP} }}, Support: {{ {IMAP} }} }}",
+        "mailboxes: 'Support' differs from another name by case alone",
+    ),
+    "mailbox: no server": (
+        "param mailboxes = { a: { PROTOCOL: 'imap', ADDRESS: 'a@example.com' } }",
+        "mailboxes.a: names no server; set HOST or PRESET",
+    ),
+    "mailbox: after": (
+        f"param mailboxes = {{ a: {{ {IMAP}, AFTER: 'move' }} }}",
+        "mailboxes.a.AFTER: 'move' is not known",
+    ),
+    "route: hyphen": ("param routes = { 'my-route': {} }", "routes: 'my-route' is not a valid name"),
+    "route: case": ("param routes = { a: {}, A: {} }", "routes: 'A' differs from another name by case alone"),
+    "secret: unknown mailbox": (
+        f"param mailboxes = {{ support: {{ {IMAP} }} }}\nparam mailboxSecretNames = {{ Support: {{ PASSWORD: 'p' }} }}",
+        "mailboxSecretNames: 'Support' is not a name in mailboxes",
+    ),
+    "secret: underscore": (
+        f"param mailboxes = {{ a: {{ {IMAP} }} }}\nparam mailboxSecretNames = {{ a: {{ PASSWORD: 'a_password' }} }}",
+        "mailboxSecretNames.a.PASSWORD: is not the name of a secret",
+    ),
+    "graph key: underscore": ("param graphKeySecretName = 'graph_key'", "graphKeySecretName: is not the name of a secret"),
+    "consumer: underscore": (
+        f"param consumers = [{{ name: 'my_crm', functionId: '{FUNCTION}' }}]",
+        "consumers: 'my_crm' is not a valid name",
+    ),
+    "consumer: short": (f"param consumers = [{{ name: 'ab', functionId: '{FUNCTION}' }}]", "consumers: 'ab' is not a valid"),
+    "consumer: function": ("param consumers = [{ name: 'crm', functionId: 'on_result' }]", "the functionId of 'crm' is not"),
+    "consumer: route": (
+        f"param consumers = [{{ name: 'crm', functionId: '{FUNCTION}', route: 'a/b' }}]",
+        "consumers: the route of 'crm' is not",
+    ),
+    "consumer: twice": (
+        f"param consumers = [{{ name: 'crm', functionId: '{FUNCTION}' }}, {{ name: 'CRM', functionId: '{FUNCTION}' }}]",
+        "consumers: 'CRM' is used twice",
+    ),
+    "consumer: no topic": (
+        f"param existingMailStorageId = '{ACCOUNT}'\nparam consumers = [{{ name: 'crm', functionId: '{FUNCTION}' }}]",
+        "consumers: get no events, since mailEvents is false",
+    ),
+    "redundancy: no zones": (
+        "param location = 'westus'\nparam mailRedundancy = 'Standard_ZRS'",
+        "mailRedundancy: Standard_ZRS needs zones, and westus has none",
+    ),
+    "zones: no zones": ("param location = 'ukwest'\nparam zoneRedundant = true", "zoneRedundant: ukwest has no zones"),
+    "archive: zones": ("param archiveAfterDays = 30", "archiveAfterDays: the archive tier does not exist with Standard_ZRS"),
+    "redundancy: existing account": (
+        f"param existingMailStorageId = '{ACCOUNT}'\nparam mailRedundancy = 'Standard_LRS'",
+        "mailRedundancy: has no effect on the account of existingMailStorageId",
+    ),
+    "rules: existing account": (
+        f"param existingMailStorageId = '{ACCOUNT}'\nparam deleteAfterDays = 30",
+        "deleteAfterDays: have no effect on the account of existingMailStorageId",
+    ),
+    "scanning: existing account": (
+        f"param existingMailStorageId = '{ACCOUNT}'\nparam malwareScanning = true",
+        "malwareScanning: has no effect on the account of existingMailStorageId",
+    ),
+    "network: not private": (
+        f"param existingNetwork = {{ appSubnetId: '{ACCOUNT}', endpointSubnetId: '{ACCOUNT}' }}",
+        "existingNetwork: is used only with privateNetwork",
+    ),
+    "network: not a subnet": (
+        f"param privateNetwork = true\nparam existingNetwork = {{ appSubnetId: '{ACCOUNT}', endpointSubnetId: 'snet' }}",
+        "existingNetwork.endpointSubnetId: is not the resource id of a subnet",
+    ),
+}
+"""Parameters that the checks in checks.bicep refuse, and a part of the message."""
+
+WRONG_TYPE = {
+    "environment: empty": ("param environmentName = ''", "BCP333"),
+    "environment: too long": (f"param environmentName = '{'a' * 65}'", "BCP332"),
+    "region: no Flex Consumption": ("param location = 'switzerlandnorth'", "switzerlandnorth"),
+    "region: display name": ("param location = 'West Europe'", "West Europe"),
+    "mailbox: protocol": ("param mailboxes = { a: { PROTOCOL: 'smtp', ADDRESS: 'a@example.com' } }", '"\'graph\' | \'imap\''),
+    "mailbox: setting": (f"param mailboxes = {{ a: {{ {IMAP}, HOTS: 'x' }} }}", '"HOTS" is not allowed'),
+    "mailbox: setting of another protocol": (
+        "param mailboxes = { a: { PROTOCOL: 'graph', ADDRESS: 'a@example.com', HOST: 'x' } }",
+        '"HOST" is not allowed',
+    ),
+    "mailbox: sign-in": (f"param mailboxes = {{ a: {{ {IMAP}, SIGN_IN: 'Managed-Identity' }} }}", "Managed-Identity"),
+    "mailbox: sign-in of another protocol": (
+        "param mailboxes = { a: { PROTOCOL: 'graph', ADDRESS: 'a@example.com', SIGN_IN: 'password' } }",
+        "'password'",
+    ),
+    "mailbox: a secret": (f"param mailboxes = {{ a: {{ {IMAP}, PASSWORD: 'x' }} }}", '"PASSWORD" is not allowed'),
+    "mailbox: no address": ("param mailboxes = { a: { PROTOCOL: 'imap', HOST: 'x' } }", '"ADDRESS"'),
+    "mailbox: port": (f"param mailboxes = {{ a: {{ {IMAP}, PORT: 70000 }} }}", "65535"),
+    "mailbox: list as text": (f"param mailboxes = {{ a: {{ {IMAP}, FOLDERS: 'INBOX' }} }}", "string[]"),
+    "secret: setting": ("param mailboxSecretNames = { a: { PASWORD: 'x' } }", '"PASWORD" is not allowed'),
+    "route: setting": ("param routes = { a: { ADRESS: 'x' } }", '"ADRESS" is not allowed'),
+    "route: order": ("param routes = { a: { ORDER: 'first' } }", '"ORDER" expected a value of type "int | null"'),
+    "consumer: property": ("param consumers = [{ name: 'crm', function: 'x' }]", '"function" is not allowed'),
+    "tuning: setting": ("param tuning = { FUNCTIONS_WORKER_RUNTIME: 'python' }", '"FUNCTIONS_WORKER_RUNTIME" is not allowed'),
+    "tuning: number": ("param tuning = { GRAPH_SUBSCRIPTION_MINUTES: '' }", "GRAPH_SUBSCRIPTION_MINUTES"),
+    "redundancy": ("param mailRedundancy = 'Premium_LRS'", "Premium_LRS"),
+    "instances": ("param maximumInstanceCount = 0", "BCP327"),
+}
+"""Parameters that do not fit their type, and a part of the compiler's message."""
+
+
+@pytest.mark.parametrize(("content", "message"), INVALID.values(), ids=INVALID)
+def test_a_check_names_the_parameter(
+    compiler: Compiler, parameter_file: ParameterFile, content: str, message: str
+) -> None:
+    path = parameter_file(content)
+    with pytest.raises(BicepError) as raised:
+        compiler.snapshot(path)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(("content", "message"), WRONG_TYPE.values(), ids=WRONG_TYPE)
+def test_a_type_rejects_the_parameter(
+    compiler: Compiler, parameter_file: ParameterFile, content: str, message: str
+) -> None:
+    path = parameter_file(content)
+    with pytest.raises(BicepError) as raised:
+        compiler.snapshot(path)
+    assert message in str(raised.value)
+    # The compiler shows the line with the parameter.
+    assert f"given.bicepparam({path.read_text().splitlines().index(content.splitlines()[0]) + 1}," in str(
+        raised.value
+    ) or path.read_text().startswith("using")
+
+
+def test_all_invalid_parameters_are_reported_at_once(compiler: Compiler, parameter_file: ParameterFile) -> None:
+    with pytest.raises(BicepError) as raised:
+        compiler.snapshot(
+            parameter_file("param mailContainer = 'Mail'\nparam routes = { 'a-b': {} }\nparam archiveAfterDays = 30")
+        )
+    for name in ("mailContainer", "routes", "archiveAfterDays"):
+        assert f"{name}: " in str(raised.value)
+
+
+VALID = (
+    "param mailboxes = { a: { PROTOCOL: 'imap', HOST: 'h', ADDRESS: 'a@example.com', PORT: null, AFTER: 'move:Done' } }",
+    "param mailboxes = { support_2: { PROTOCOL: 'pop3', PRESET: 'gmail-pop3', ADDRESS: 'a@example.com' } }",
+    f"param existingMailStorageId = '{ACCOUNT.replace('resourceGroups', 'resourcegroups')}'",
+    "param archiveAfterDays = 30\nparam mailRedundancy = 'Standard_LRS'",
+    "param alwaysReadyHttp = 0\nparam graphKeySecretName = 'key'",
+)
+
+
+@pytest.mark.parametrize("content", VALID)
+def test_valid_parameters_are_accepted(compiler: Compiler, parameter_file: ParameterFile, content: str) -> None:
+    assert '"Microsoft.Web/sites"' in compiler.snapshot(parameter_file(content))
+
+
+def test_names_do_not_depend_on_the_spelling_of_the_region(compiler: Compiler, parameter_file: ParameterFile) -> None:
+    """The engine compares regions without case. Two spellings with two names would be two apps in one group."""
+    main = compiler.template(parameter_file("").parent / parameter_file("").read_text().split("'")[1])
+    assert main["variables"]["region"] == "[toLower(replace(parameters('location'), ' ', ''))]"
+    text = str({**main["variables"], **main["resources"]})
+    assert text.count("parameters('location')") == 1
