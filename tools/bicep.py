@@ -57,9 +57,11 @@ class Compiler:
 
     def diagnostics(self, path: Path) -> list[str]:
         """Return the errors and warnings of a file and its modules, each with file and line."""
-        method = "bicep/compileParams" if path.suffix == ".bicepparam" else "bicep/compile"
-        params = {"path": str(path)} | ({"parameterOverrides": {}} if path.suffix == ".bicepparam" else {})
-        return list(dict.fromkeys(map(_line, self._call(method, params)["diagnostics"])))
+        if path.suffix == ".bicepparam":
+            answer = self._call("bicep/compileParams", {"path": str(path), "parameterOverrides": {}})
+        else:
+            answer = self._call("bicep/compile", {"path": str(path)})
+        return list(dict.fromkeys(map(_line, answer["diagnostics"])))
 
     def template(self, path: Path) -> dict[str, Any]:
         """Return the compiled template of a file."""
@@ -119,7 +121,7 @@ def find_compiler() -> str | None:
 @contextmanager
 def running(program: str) -> Iterator[Compiler]:
     """Start the compiler, and end it afterwards."""
-    with subprocess.Popen([program, "jsonrpc", "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([program, "jsonrpc", "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -139,7 +141,7 @@ def snapshot_path(path: Path) -> Path:
 
 
 def snapshot_of(compiler: Compiler, path: Path) -> str:
-    """Return the snapshot that a parameter file should have. The compiler writes outputs in any order; here it is fixed."""
+    """Return the snapshot that a parameter file should have, with sorted outputs: the compiler's order is random."""
     group = "rg-settings" if path.is_relative_to(_MODULE_FILES) else None
     snapshot = json.loads(compiler.snapshot(path, group=group))
     snapshot["outputs"] = dict(sorted(snapshot["outputs"].items()))
@@ -156,6 +158,8 @@ def check(compiler: Compiler, *, write: bool) -> list[str]:
         return problems
     for path in (*sources, *files):
         problems += _compare(path, compiler.format(path), write=write)
+    if problems:
+        return problems
     for path in files:
         try:
             problems += _compare(snapshot_path(path), snapshot_of(compiler, path), write=write)
@@ -184,9 +188,8 @@ def main(arguments: list[str]) -> int:
     """Run the check; return the exit code."""
     program = find_compiler()
     if program is None:
-        print(
-            "infra/ was not compiled: no Bicep compiler. Install it (az bicep install), or set BICEP to its path.",
-            file=sys.stderr,
+        sys.stderr.write(
+            "infra/ was not compiled: no Bicep compiler. Install it (az bicep install), or set BICEP to its path.\n"
         )
         return 1 if os.environ.get("CI") else 0
     try:
@@ -194,14 +197,12 @@ def main(arguments: list[str]) -> int:
             version, problems = compiler.version(), check(compiler, write="--write" in arguments)
     except (BicepError, OSError) as error:
         version, problems = "", [str(error)]
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if problems:
-        print(f"infra/ is not in order: see above ({program} {version}).", file=sys.stderr)
-        if version != VERSION:
-            print(f"The snapshots were written by Bicep {VERSION}; use that version.", file=sys.stderr)
-        return 1
-    return 0
+    if not problems:
+        return 0
+    sys.stderr.write("\n".join([*problems, f"infra/ fails the checks above ({program} {version}).\n"]))
+    if version not in ("", VERSION):
+        sys.stderr.write(f"The snapshots were written by Bicep {VERSION}; use that version.\n")
+    return 1
 
 
 if __name__ == "__main__":

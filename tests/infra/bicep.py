@@ -1,4 +1,4 @@
-"""What a deployment would make: the snapshots in infra/params. Reading them needs no compiler; `make check` compares them."""
+"""What a deployment would make: the snapshots in infra/params. `make check` compares them with the compiler's."""
 
 from __future__ import annotations
 

@@ -201,7 +201,9 @@ OPERATOR = "33333333-3333-3333-3333-333333333333"
 
 def scope_of(assignment: Resource) -> str:
     """Return the id of the resource that a role is assigned on."""
-    expression = re.match(r"\[extensionResourceId\('([^']+)', 'Microsoft.Authorization/roleAssignments', ", assignment["id"])
+    expression = re.match(
+        r"\[extensionResourceId\('([^']+)', 'Microsoft.Authorization/roleAssignments', ", assignment["id"]
+    )
     return expression[1] if expression else assignment["id"].partition(f"/providers/{ROLE}/")[0]
 
 
@@ -481,7 +483,9 @@ def test_switches_are_off_by_default() -> None:
 
 def test_a_national_cloud_has_its_own_suffixes() -> None:
     """No suffix of the public cloud is written as a constant, except as a default of the app settings."""
-    text = json.dumps([resource for resource in snapshot("sovereign-cloud").resources if "config" not in resource["type"]])
+    text = json.dumps(
+        [resource for resource in snapshot("sovereign-cloud").resources if "config" not in resource["type"]]
+    )
     assert not re.search(r"core\.windows\.net|vault\.azure\.net|azurewebsites\.net", text)
     settings = snapshot("sovereign-cloud").single(f"{SITE}/config")["properties"]
     assert "'GRAPH_ENDPOINT', 'https://graph.microsoft.us/v1.0'" in settings

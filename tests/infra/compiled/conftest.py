@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.infra.bicep import INFRA
-from tools.bicep import Compiler, find_compiler, running
+from tools.bicep import MAIN, Compiler, find_compiler, running
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +22,14 @@ def compiler() -> Iterator[Compiler]:
 
 @pytest.fixture
 def parameter_file(tmp_path: Path) -> Callable[[str], Path]:
-    """Return a function that writes a parameter file for main.bicep; lines about the same parameter replace these."""
+    """Return a function that writes a parameter file for main.bicep, and adds the required parameters."""
 
     def write(content: str) -> Path:
         defaults = {"environmentName": "'check'", "location": "'westeurope'"}
         lines = [f"param {name} = {value}" for name, value in defaults.items() if f"param {name} =" not in content]
         path = tmp_path / "given.bicepparam"
-        main = Path("/".join([".."] * len(tmp_path.parts[1:]))) / (INFRA / "main.bicep").relative_to("/")
-        path.write_text("\n".join([f"using '{main}'", *lines, content, ""]))
+        # The compiler accepts relative paths only.
+        path.write_text("\n".join([f"using '{os.path.relpath(MAIN, tmp_path)}'", *lines, content, ""]))
         return path
 
     return write
