@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.infra.bicep import ROOT
 from tools.bicep import MAIN, BicepError, Compiler
 
 ParameterFile = Callable[[str], Path]
@@ -233,6 +235,37 @@ VALID = (
 @pytest.mark.parametrize("content", VALID, ids=range(len(VALID)))
 def test_valid_parameters_are_accepted(compiler: Compiler, parameter_file: ParameterFile, content: str) -> None:
     assert '"Microsoft.Web/sites"' in compiler.snapshot(parameter_file(content))
+
+
+def literal(value: object) -> str:
+    """Return a JSON value as a Bicep literal."""
+    if isinstance(value, dict):
+        return "{\n" + "".join(f"'{key}': {literal(entry)}\n" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[\n" + "".join(f"{literal(entry)}\n" for entry in value) + "]"
+    return f"'{value}'" if isinstance(value, str) else str(value).lower()
+
+
+@pytest.mark.parametrize("page", ["docs/how-to/deploying.md", "docs/how-to/consuming.md", "infra/README.md"])
+def test_parameters_in_the_docs_are_valid(compiler: Compiler, parameter_file: ParameterFile, page: str) -> None:
+    blocks = re.findall(r"^```json\n(\{.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    examples = [json.loads(block.replace("…", "x")) for block in blocks if '"value"' in block]
+    assert examples
+    for example in examples:
+        assert compiler.snapshot(
+            parameter_file("\n".join(f"param {name} = {literal(entry['value'])}" for name, entry in example.items()))
+        )
+
+
+def test_a_network_whose_policies_write_records_gets_endpoints_alone(
+    compiler: Compiler, parameter_file: ParameterFile
+) -> None:
+    subnet = f"{THEIRS}/Microsoft.Network/virtualNetworks/vnet/subnets"
+    network = f"{{ appSubnetId: '{subnet}/app', endpointSubnetId: '{subnet}/endpoints' }}"
+    snapshot = compiler.snapshot(parameter_file(f"param privateNetwork = true\nparam existingNetwork = {network}"))
+    kinds = [resource["type"] for resource in json.loads(snapshot)["predictedResources"]]
+    assert kinds.count("Microsoft.Network/privateEndpoints") == 6
+    assert "Microsoft.Network/privateEndpoints/privateDnsZoneGroups" not in kinds
 
 
 def test_names_do_not_depend_on_the_spelling_of_the_region(compiler: Compiler) -> None:
