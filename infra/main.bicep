@@ -248,7 +248,18 @@ var mailStorageId = ownMailStorage
   ? '${groupId}/providers/Microsoft.Storage/storageAccounts/${mailStorageName}'
   : existingMailStorageId
 
-var mailTables = map(tableNames, table => '${mailContainer}${table}')
+var roleTargets = {
+  appGroup: checkedGroupName
+  storageName: storageName
+  leaseContainer: leaseContainer
+  vaultName: vaultName
+  insightsName: insightsName
+  mailSubscription: mailSubscription
+  mailGroup: mailGroup
+  mailStorageName: mailStorageName
+  mailContainer: mailContainer
+  mailTables: map(tableNames, table => '${mailContainer}${table}')
+}
 
 var publicAccess = privateNetwork ? 'Disabled' : 'Enabled'
 var ownNetwork = privateNetwork && existingNetwork == null
@@ -456,16 +467,7 @@ module rolesBeforeSite 'roles.bicep' = if (userAssigned) {
     appPrincipalId: identity!.outputs.principalId
     operatorPrincipalId: principalId
     operatorPrincipalType: principalType
-    appGroup: checkedGroupName
-    storageName: storageName
-    leaseContainer: leaseContainer
-    vaultName: vaultName
-    insightsName: insightsName
-    mailSubscription: mailSubscription
-    mailGroup: mailGroup
-    mailStorageName: mailStorageName
-    mailContainer: mailContainer
-    mailTables: mailTables
+    targets: roleTargets
   }
   dependsOn: [
     monitoring
@@ -482,16 +484,7 @@ module rolesAfterSite 'roles.bicep' = if (!userAssigned) {
     appPrincipalId: site.outputs.principalId
     operatorPrincipalId: principalId
     operatorPrincipalType: principalType
-    appGroup: checkedGroupName
-    storageName: storageName
-    leaseContainer: leaseContainer
-    vaultName: vaultName
-    insightsName: insightsName
-    mailSubscription: mailSubscription
-    mailGroup: mailGroup
-    mailStorageName: mailStorageName
-    mailContainer: mailContainer
-    mailTables: mailTables
+    targets: roleTargets
   }
   dependsOn: [
     monitoring

@@ -2,7 +2,7 @@
 
 targetScope = 'subscription'
 
-import { principalType as principal } from 'types.bicep'
+import { principalType as principal, roleTargets } from 'types.bicep'
 
 @description('Object id of the app\'s identity.')
 param appPrincipalId string
@@ -12,38 +12,29 @@ param operatorPrincipalId string
 
 param operatorPrincipalType principal
 
-param appGroup string
-param storageName string
-param leaseContainer string
-param vaultName string
-param insightsName string
-param mailSubscription string
-param mailGroup string
-param mailStorageName string
-param mailContainer string
-param mailTables string[]
+param targets roleTargets
 
 module app 'app/roles.bicep' = {
-  scope: resourceGroup(appGroup)
+  scope: resourceGroup(targets.appGroup)
   params: {
     appPrincipalId: appPrincipalId
     operatorPrincipalId: operatorPrincipalId
     operatorPrincipalType: operatorPrincipalType
-    storageName: storageName
-    leaseContainer: leaseContainer
-    vaultName: vaultName
-    insightsName: insightsName
+    storageName: targets.storageName
+    leaseContainer: targets.leaseContainer
+    vaultName: targets.vaultName
+    insightsName: targets.insightsName
   }
 }
 
 module mail 'mail/roles.bicep' = {
-  scope: resourceGroup(mailSubscription, mailGroup)
+  scope: resourceGroup(targets.mailSubscription, targets.mailGroup)
   params: {
     appPrincipalId: appPrincipalId
     operatorPrincipalId: operatorPrincipalId
     operatorPrincipalType: operatorPrincipalType
-    mailStorageName: mailStorageName
-    mailContainer: mailContainer
-    mailTables: mailTables
+    mailStorageName: targets.mailStorageName
+    mailContainer: targets.mailContainer
+    mailTables: targets.mailTables
   }
 }

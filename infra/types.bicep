@@ -304,3 +304,19 @@ type redundancy =
 
 @export()
 type principalType = 'User' | 'Group' | 'ServicePrincipal'
+
+@export()
+@description('The resources on which roles are assigned.')
+@sealed()
+type roleTargets = {
+  appGroup: string
+  storageName: string
+  leaseContainer: string
+  vaultName: string
+  insightsName: string
+  mailSubscription: string
+  mailGroup: string
+  mailStorageName: string
+  mailContainer: string
+  mailTables: string[]
+}
