@@ -75,7 +75,7 @@ func mailboxSettings(mailboxes { *: mailbox }) string[] =>
     map(
       filter(
         items(mailboxes),
-        box => box.value.PROTOCOL != 'graph' && empty(box.value.?HOST) && box.value.?PRESET == null
+        box => box.value.PROTOCOL !~ 'graph' && empty(box.value.?HOST) && box.value.?PRESET == null
       ),
       box => 'mailboxes.${box.key}: names no server; set HOST or PRESET'
     ),

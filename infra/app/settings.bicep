@@ -98,11 +98,12 @@ var ownerList = flatten(map(
     })
 ))
 
-// Without a client id, Azure requests tokens for the app's system-assigned identity.
+// SIGN_IN in any case, as the app reads it. Without a client id, Azure requests tokens for the app's system-assigned
+// identity.
 var identityList = map(
   filter(
     items(mailboxes),
-    box => !empty(identityClientId) && box.value.?SIGN_IN == 'managed-identity' && box.value.?CLIENT_ID == null
+    box => !empty(identityClientId) && (box.value.?SIGN_IN ?? '') =~ 'managed-identity' && box.value.?CLIENT_ID == null
   ),
   box => {
     name: 'MAILBOXES__${box.key}__CLIENT_ID'
