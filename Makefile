@@ -9,14 +9,15 @@ WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 AZURITE := .tools/node_modules/.bin/azurite
 
-.PHONY: docs lock run test test-fast test-soak check bench fuzz servers package clean help
+.PHONY: docs lock run test test-fast test-soak check bicep bench fuzz servers package clean help
 
 help:
 	@echo "make run        Run the demo: drain sample mail from embedded mail servers into ./mailroom-demo"
 	@echo "make test       Run all tests on real servers; install missing servers first"
 	@echo "make test-fast  Run the tests that need no server; takes about a minute"
 	@echo "make test-soak  Run all tests with full volumes and all random seeds; takes an hour"
-	@echo "make check      Check format, lint, types, language, layers and Bicep files"
+	@echo "make check      Check format, lint, types, language, layers, and infra/ with the Bicep compiler"
+	@echo "make bicep      Write the layout of infra/ and its snapshots, with the Bicep compiler"
 	@echo "make bench      Measure throughput, also of comparable libraries"
 	@echo "make docs       Generate docs/schemas, docs/examples and docs/reference/settings.md"
 	@echo "make fuzz       Fuzz the parser for a minute; set FUZZ_SECONDS=1800 for longer"
@@ -28,13 +29,13 @@ help:
 run: .venv/stamp
 	@$(BIN)/mailroom demo
 
-test: .venv/stamp servers .tools/checkov/installed
+test: .venv/stamp servers
 	@$(PYTEST)
 
 test-fast: .venv/stamp
 	@$(PYTEST) -q --fast
 
-test-soak: .venv/stamp servers .tools/checkov/installed
+test-soak: .venv/stamp servers
 	@MAILROOM_SOAK=1 $(PYTEST)
 
 check: .venv/stamp
@@ -43,7 +44,11 @@ check: .venv/stamp
 	@$(BIN)/mypy
 	@$(BIN)/python -m tools.check_language
 	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
-	@tools/bicep.sh
+	@$(BIN)/python -m tools.bicep
+
+# What `make check` compares.
+bicep: .venv/stamp
+	@$(BIN)/python -m tools.bicep --write
 
 bench: .venv/stamp servers
 	@$(BIN)/python -m bench
@@ -61,15 +66,6 @@ docs: .venv/stamp
 
 servers:
 	@tools/servers.sh
-
-# Not in .venv, since Checkov pins dozens of packages. The Bicep parser that it pins is too old, so a newer one replaces it.
-.tools/checkov/installed:
-	@echo "Installing Checkov into .tools"
-	@mkdir -p .tools && "$(PYTHON)" -m venv .tools/checkov && { \
-		.tools/checkov/bin/python -m pip install --disable-pip-version-check -q "checkov>=3.3,<4" && \
-		.tools/checkov/bin/python -m pip install --disable-pip-version-check -q --no-deps "pycep-parser>=0.7.1,<0.8"; \
-	} >.tools/checkov.log 2>&1 || { tail -n 20 .tools/checkov.log >&2; rm -rf .tools/checkov; exit 1; }
-	@touch $@
 
 # The pruned dependencies, and the package as azd and func send it. Needs Python 3.13; no compiler.
 package: .venv/stamp

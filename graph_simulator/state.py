@@ -48,7 +48,7 @@ class State:
         self.tenant = "6b3f5d0e-7a52-4c1d-9f3e-2f0a8d9c4b17"
         self.url = ""
         self.cloud = "global"
-        self.max_subscription_minutes = 4_230
+        self.max_subscription_minutes = 10_080
         self.subscriptions_per_mailbox = 1_000
         self.subscription_page_size = 100
         self.token_lifetime = 3_599.0

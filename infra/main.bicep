@@ -1,15 +1,68 @@
 // Mailroom in Azure: `azd up`, or `az deployment sub create`. infra/README.md describes each part and how to change it.
 // No secret is a parameter, and nothing signs in with a key: the app uses its identity for storage, vault and telemetry.
+// Names are computed here and passed to the modules, so that what-if predicts every resource.
 
 targetScope = 'subscription'
 
+import * as checks from 'checks.bicep'
+import {
+  consumer
+  existingNetwork as network
+  mailbox
+  principalType as principal
+  redundancy
+  resourceTags
+  route
+  secretNames
+  tuning as tuningSettings
+} from 'types.bicep'
+import { leaseContainer, packageContainer } from 'app/storage.bicep'
+import { tableNames } from 'mail/data.bicep'
+
 @description('Name of the installation, and part of the resource group\'s name.')
 @minLength(1)
-@maxLength(40)
+@maxLength(64)
 param environmentName string
 
-@description('Region of all resources; it must have Flex Consumption (az functionapp list-flexconsumption-locations).')
-@minLength(1)
+// The regions of Flex Consumption, in the order of their names: az functionapp list-flexconsumption-locations. The last three
+// are of national clouds, where Flex Consumption was not confirmed.
+@description('Region of all resources.')
+@allowed([
+  'australiaeast'
+  'australiasoutheast'
+  'brazilsouth'
+  'canadacentral'
+  'centralindia'
+  'centralus'
+  'eastasia'
+  'eastus'
+  'eastus2'
+  'francecentral'
+  'germanywestcentral'
+  'italynorth'
+  'japaneast'
+  'koreacentral'
+  'northcentralus'
+  'northeurope'
+  'norwayeast'
+  'southafricanorth'
+  'southcentralus'
+  'southeastasia'
+  'southindia'
+  'spaincentral'
+  'swedencentral'
+  'uaenorth'
+  'uksouth'
+  'ukwest'
+  'westcentralus'
+  'westeurope'
+  'westus'
+  'westus2'
+  'westus3'
+  'chinanorth3'
+  'usgovarizona'
+  'usgovvirginia'
+])
 @metadata({
   azd: {
     type: 'location'
@@ -17,8 +70,11 @@ param environmentName string
 })
 param location string
 
-@description('The resource group. Empty: named after the environment.')
+@description('A new resource group for the app; azd down deletes it with everything in it. Empty: named after the environment.')
 param resourceGroupName string = ''
+
+@description('Further tags of every resource.')
+param tags resourceTags = {}
 
 @description('UserAssigned: a separate identity, which keeps its rights in Exchange when the app is deleted. SystemAssigned: an identity that is deleted with the app.')
 @allowed([
@@ -30,29 +86,24 @@ param identityType string = 'UserAssigned'
 @description('Object id of the operator who writes secrets to the vault and runs the command on this storage; azd passes the caller\'s. Empty: no operator.')
 param principalId string = ''
 
-@allowed([
-  'User'
-  'Group'
-  'ServicePrincipal'
-])
-param principalType string = 'User'
+param principalType principal = 'User'
 
 @description('The mailboxes, without their secrets: { support: { PROTOCOL: \'imap\', HOST: \'imap.example.com\', ADDRESS: \'support@example.com\' } } is MAILBOXES__support__PROTOCOL and so on.')
-param mailboxes object = {}
+param mailboxes { *: mailbox } = {}
 
 @description('The names of the mailboxes\' secrets in the vault: { support: { PASSWORD: \'support-password\' } }.')
-param mailboxSecrets object = {}
+param mailboxSecretNames { *: secretNames } = {}
 
 @description('The routes: { sales: { ADDRESS: \'sales@example.com\' } } is ROUTES__sales__ADDRESS.')
-param routes object = {}
+param routes { *: route } = {}
 
 @description('The name of the secret in the vault that authenticates Graph notifications. Write the secret to the vault first. Empty: no notifications, only the timer polls.')
-param graphKeySecret string = ''
+param graphKeySecretName string = ''
 
 @description('Other values for POLL_SCHEDULE, POLL_BUDGET and similar settings: { POLL_SCHEDULE: \'0 */5 * * * *\' }.')
-param tuning object = {}
+param tuning tuningSettings = {}
 
-@description('Memory of an instance in MB.')
+@description('Memory of an instance in MB. With 512, the worker\'s peak must fit: measure it with your largest messages first (docs/reference/host.md).')
 @allowed([
   512
   2048
@@ -61,16 +112,19 @@ param tuning object = {}
 param instanceMemoryMB int = 2048
 
 @description('Largest number of instances.')
-@minValue(40)
+@minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 100
 
 // Graph requires a response within 3 seconds, and the validation of a new address within 10. A cold start can take longer.
 // Graph delays, and finally drops, the notifications to an address that is often late. An always-ready instance responds
 // in milliseconds. It costs money all day, and is useless without Graph notifications.
-@description('Always-ready instances for HTTP, that is, for Graph. -1: one if Graph notifications are on, otherwise none.')
-@minValue(-1)
-param alwaysReadyHttp int = -1
+@description('Always-ready instances for HTTP, that is, for Graph. Not set: one if Graph notifications are on, otherwise none.')
+@minValue(0)
+param alwaysReadyHttp int?
+
+@description('Distribute the app\'s instances and its own storage over the zones of the region.')
+param zoneRedundant bool = false
 
 @description('Resource id of an existing storage account for mail. Empty: a new account is created.')
 param existingMailStorageId string = ''
@@ -78,21 +132,16 @@ param existingMailStorageId string = ''
 @description('Region of the existing account, such as westeurope. Its event topic is created there. Empty: the region of the app.')
 param existingMailStorageLocation string = ''
 
-@description('Container of all mail, and prefix of the tables\' names: letters and digits.')
+@description('Container of all mail, and prefix of the tables\' names: lower-case letters and digits.')
 @minLength(3)
 @maxLength(40)
 param mailContainer string = 'mail'
 
-@description('Redundancy of the new account for mail.')
-@allowed([
-  'Standard_LRS'
-  'Standard_ZRS'
-  'Standard_GRS'
-  'Standard_RAGRS'
-  'Standard_GZRS'
-  'Standard_RAGZRS'
-])
-param mailRedundancy string = 'Standard_ZRS'
+@description('Redundancy of the new account for mail. Not set: Standard_ZRS, or Standard_LRS in a region without zones.')
+param mailRedundancy redundancy?
+
+@description('Lock the mail\'s account, new or existing, against deletion. The deployment then needs the right to write locks, and azd down fails until the lock is removed.')
+param lockMail bool = true
 
 @description('Days for which deleted and overwritten mail can be restored.')
 @minValue(1)
@@ -112,136 +161,277 @@ param archiveAfterDays int = 0
 @minValue(0)
 param deleteAfterDays int = 0
 
+@description('Scan new blobs of the new account with Microsoft Defender for Storage, which costs money for each GB.')
+param malwareScanning bool = false
+
 @description('Create the Event Grid topic of the mail\'s account. An account can have only one: set false if it already has one.')
 param mailEvents bool = empty(existingMailStorageId)
 
 @description('Functions that receive an event for each result: [{ name: \'crm\', functionId: \'…\', route: \'sales\' }]. Deploy them first.')
-param consumers array = []
+param consumers consumer[] = []
 
 @description('Make storage and vault reachable only through private endpoints, and use a fixed address for mail servers. Operators must be in the network as well.')
 param privateNetwork bool = false
 
+@description('With privateNetwork: a virtual network that exists, to be used instead of a new one. It provides the outbound connection.')
+param existingNetwork network?
+
+@description('Recover the deleted vault of an earlier installation of the same name. It fails if there is none.')
+param recoverVault bool = false
+
 @description('E-mail addresses that receive alerts.')
-param alertEmails array = []
+param alertEmails string[] = []
+
+@description('Addresses to which alerts are posted, by name: { pager: \'https://…\' }. The deployment history shows them: use addresses without a token.')
+param alertWebhooks { *: string } = {}
+
+@description('Messages of a mailbox that may match no route in a day without an alert.')
+@minValue(0)
+param unhandledMessages int = 10
+
+@description('Let Azure post a validation token to the notification function every 15 minutes, and alert if it does not answer. Not set: if Graph notifications are on.')
+param availabilityTest bool?
+
+@description('Budget of the resource group a month, in the currency of the subscription. Warnings go to alertEmails. Not set: no budget.')
+@minValue(1)
+param monthlyBudget int?
+
+@description('First day of the month in which the budget starts. Azure refuses a past month.')
+param budgetStart string = utcNow('yyyy-MM-01')
 
 @description('Retention of telemetry in days.')
 @minValue(30)
 @maxValue(730)
 param retentionDays int = 30
 
+@description('Gigabytes of telemetry that are accepted in a day. Above it, telemetry is dropped until the next day. Not set: no limit.')
+@minValue(1)
+param telemetryDailyCapGb int?
+
+// One spelling of the region, since names are hashes of it.
+var region = toLower(replace(location, ' ', ''))
+var mailStorageRegion = empty(existingMailStorageLocation)
+  ? region
+  : toLower(replace(existingMailStorageLocation, ' ', ''))
+var groupName = empty(resourceGroupName) ? 'rg-${environmentName}' : resourceGroupName
+var redundancyOfMail = mailRedundancy ?? (contains(checks.regionsWithoutZones, region) ? 'Standard_LRS' : 'Standard_ZRS')
+var ownMailStorage = empty(existingMailStorageId)
+
+// Every resource depends on the result, so that a deployment with an invalid parameter fails before it creates anything.
+var errors = concat(
+  checks.environment(environmentName, groupName),
+  checks.ownerNames('mailboxes', objectKeys(mailboxes)),
+  checks.ownerNames('routes', objectKeys(routes)),
+  checks.mailboxSettings(mailboxes),
+  checks.secrets(mailboxSecretNames, objectKeys(mailboxes), graphKeySecretName),
+  checks.mailContainer(mailContainer),
+  checks.existingMailStorage(existingMailStorageId, '${subscription().id}/resourceGroups/${groupName}'),
+  checks.onlyForNewMailStorage(
+    ownMailStorage,
+    mailRedundancy,
+    coolAfterDays + archiveAfterDays + deleteAfterDays,
+    malwareScanning
+  ),
+  checks.zones(region, ownMailStorage ? redundancyOfMail : 'Standard_LRS', archiveAfterDays, zoneRedundant),
+  checks.consumers(consumers, mailEvents),
+  checks.budget(monthlyBudget, alertEmails),
+  checks.network(privateNetwork, existingNetwork)
+)
+var checkedGroupName = empty(errors) ? groupName : fail(join(errors, '\n'))
+
+var allTags = union(tags, {
+  'azd-env-name': environmentName
+})
+var token = toLower(uniqueString(subscription().id, environmentName, region))
+var prefix = 'mailroom-${token}'
+var groupId = '${subscription().id}/resourceGroups/${checkedGroupName}'
+
 // The service's name in azure.yaml.
 var serviceName = 'mailroom'
-var tags = {
-  'azd-env-name': environmentName
-}
-var token = toLower(uniqueString(subscription().id, environmentName, location))
-var prefix = 'mailroom-${token}'
 var siteName = 'func-${prefix}'
+var identityName = 'id-${prefix}'
+var workspaceName = 'log-${prefix}'
+var insightsName = 'appi-${prefix}'
+var storageName = 'stapp${token}'
+var vaultName = 'kv-${token}'
+
 var userAssigned = identityType == 'UserAssigned'
-var ownMailStorage = empty(existingMailStorageId)
-var ownMailStorageName = 'stmail${token}'
-var publicAccess = privateNetwork ? 'Disabled' : 'Enabled'
-var groupName = empty(resourceGroupName) ? 'rg-${environmentName}' : resourceGroupName
+var identityId = '${groupId}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/${identityName}'
+var insightsId = '${groupId}/providers/Microsoft.Insights/components/${insightsName}'
+var workspaceId = '${groupId}/providers/Microsoft.OperationalInsights/workspaces/${workspaceName}'
+var storageId = '${groupId}/providers/Microsoft.Storage/storageAccounts/${storageName}'
+var vaultId = '${groupId}/providers/Microsoft.KeyVault/vaults/${vaultName}'
 
 // /subscriptions/ID/resourceGroups/NAME/providers/Microsoft.Storage/storageAccounts/NAME
 var mailParts = split(existingMailStorageId, '/')
-var mailSubscription = ownMailStorage ? subscription().subscriptionId : mailParts[2]
-var mailGroup = ownMailStorage ? groupName : mailParts[4]
-var mailStorageLocation = ownMailStorage || empty(existingMailStorageLocation) ? location : existingMailStorageLocation
-var mailStorageName = ownMailStorage ? ownMailStorageName : last(mailParts)
-var mailStorageId = ownMailStorage ? resourceId(subscription().subscriptionId, groupName, 'Microsoft.Storage/storageAccounts', ownMailStorageName) : existingMailStorageId
+var mailSubscription = ownMailStorage ? subscription().subscriptionId : (mailParts[?2] ?? '')
+var mailGroup = ownMailStorage ? checkedGroupName : (mailParts[?4] ?? '')
+var mailStorageName = ownMailStorage ? 'stmail${token}' : last(mailParts)
+var mailStorageId = ownMailStorage
+  ? '${groupId}/providers/Microsoft.Storage/storageAccounts/${mailStorageName}'
+  : existingMailStorageId
 
-// A quarter of the requested time; a subscription is renewed at half of it.
-var subscriptionMinutes = contains(tuning, 'GRAPH_SUBSCRIPTION_MINUTES') ? int(tuning.GRAPH_SUBSCRIPTION_MINUTES) : 4230
+var roleTargets = {
+  appGroup: checkedGroupName
+  storageName: storageName
+  leaseContainer: leaseContainer
+  vaultName: vaultName
+  insightsName: insightsName
+  mailSubscription: mailSubscription
+  mailGroup: mailGroup
+  mailStorageName: mailStorageName
+  mailContainer: mailContainer
+  mailTables: map(tableNames, table => '${mailContainer}${table}')
+}
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
-  name: groupName
-  location: location
-  tags: tags
+var publicAccess = privateNetwork ? 'Disabled' : 'Enabled'
+var ownNetwork = privateNetwork && existingNetwork == null
+var networkName = 'vnet-${prefix}'
+var ownSubnets = '${groupId}/providers/Microsoft.Network/virtualNetworks/${networkName}/subnets'
+
+// Graph grants 10,080 minutes at most (subscription resource type). The alert is at a quarter; a subscription is renewed at half.
+var subscriptionMinutes = min(tuning.?GRAPH_SUBSCRIPTION_MINUTES ?? 10080, 10080)
+
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
+  name: checkedGroupName
+  location: region
+  tags: allTags
 }
 
 module identity 'app/identity.bicep' = if (userAssigned) {
-  name: 'identity'
   scope: group
   params: {
-    name: 'id-${prefix}'
-    location: location
-    tags: tags
+    name: identityName
+    location: region
+    tags: allTags
   }
 }
 
 module monitoring 'app/monitoring.bicep' = {
-  name: 'monitoring'
   scope: group
   params: {
-    workspaceName: 'log-${prefix}'
-    insightsName: 'appi-${prefix}'
-    location: location
-    tags: tags
+    workspaceName: workspaceName
+    insightsName: insightsName
+    location: region
+    tags: allTags
     retentionDays: retentionDays
+    dailyCapGb: telemetryDailyCapGb
   }
 }
 
 module alerts 'app/alerts.bicep' = {
-  name: 'alerts'
   scope: group
   params: {
-    location: location
-    tags: tags
-    workspaceId: monitoring.outputs.workspaceId
+    location: region
+    tags: allTags
+    workspaceId: workspaceId
     prefix: prefix
     emails: alertEmails
+    webhooks: alertWebhooks
+    unhandledMessages: unhandledMessages
     subscriptionLeftSeconds: subscriptionMinutes * 15
+  }
+  dependsOn: [
+    monitoring
+  ]
+}
+
+module workbook 'app/workbook.bicep' = {
+  scope: group
+  params: {
+    location: region
+    tags: allTags
+    workspaceId: workspaceId
+    displayName: 'Mailroom ${environmentName}'
+  }
+  dependsOn: [
+    monitoring
+  ]
+}
+
+module availability 'app/availability.bicep' = if (availabilityTest ?? !empty(graphKeySecretName)) {
+  scope: group
+  params: {
+    location: region
+    tags: allTags
+    prefix: prefix
+    insightsId: insightsId
+    webhookUrl: 'https://${site.outputs.hostName}/api/graph_webhook'
+    actionGroupId: empty(alertEmails) && empty(alertWebhooks)
+      ? ''
+      : '${groupId}/providers/Microsoft.Insights/actionGroups/${prefix}-people'
+  }
+  dependsOn: [
+    alerts
+  ]
+}
+
+module budget 'app/budget.bicep' = if (monthlyBudget != null) {
+  scope: group
+  params: {
+    name: 'budget-${prefix}'
+    amount: monthlyBudget!
+    startDate: budgetStart
+    emails: alertEmails
   }
 }
 
 module storage 'app/storage.bicep' = {
-  name: 'storage'
   scope: group
   params: {
-    name: 'stapp${token}'
-    location: location
-    tags: tags
-    packageContainer: 'app-package'
+    name: storageName
+    location: region
+    tags: allTags
+    zoneRedundant: zoneRedundant
     publicAccess: publicAccess
+    workspaceId: workspaceId
   }
+  dependsOn: [
+    monitoring
+  ]
 }
 
 module vault 'app/vault.bicep' = {
-  name: 'vault'
   scope: group
   params: {
-    name: 'kv-${token}'
-    location: location
-    tags: tags
-    workspaceId: monitoring.outputs.workspaceId
+    name: vaultName
+    location: region
+    tags: allTags
+    workspaceId: workspaceId
     publicAccess: publicAccess
+    recover: recoverVault
   }
+  dependsOn: [
+    monitoring
+  ]
 }
 
 module mailStorage 'mail/account.bicep' = if (ownMailStorage) {
-  name: 'mail-storage'
   scope: group
   params: {
-    name: ownMailStorageName
-    location: location
-    tags: tags
+    name: mailStorageName
+    location: region
+    tags: allTags
     container: mailContainer
-    redundancy: mailRedundancy
+    redundancy: redundancyOfMail
     publicAccess: publicAccess
+    workspaceId: workspaceId
     recoverDays: recoverDays
     coolAfterDays: coolAfterDays
     archiveAfterDays: archiveAfterDays
     deleteAfterDays: deleteAfterDays
   }
+  dependsOn: [
+    monitoring
+  ]
 }
 
 module mailData 'mail/data.bicep' = {
-  name: 'mail-data'
   scope: resourceGroup(mailSubscription, mailGroup)
   params: {
     accountName: mailStorageName
     container: mailContainer
+    lock: lockMail
   }
   dependsOn: [
     group
@@ -250,13 +440,12 @@ module mailData 'mail/data.bicep' = {
 }
 
 module events 'mail/events.bicep' = if (mailEvents) {
-  name: 'mail-events'
   scope: resourceGroup(mailSubscription, mailGroup)
   params: {
     accountName: mailStorageName
     topicName: 'evgt-${prefix}'
-    location: mailStorageLocation
-    tags: tags
+    location: mailStorageRegion
+    tags: allTags
     container: mailContainer
     consumers: consumers
   }
@@ -265,152 +454,171 @@ module events 'mail/events.bicep' = if (mailEvents) {
   ]
 }
 
-module network 'app/network.bicep' = if (privateNetwork) {
-  name: 'network'
+// After the topic: Defender creates one where there is none, and an account can have only one.
+module scanning 'mail/scanning.bicep' = if (malwareScanning) {
   scope: group
   params: {
-    name: 'vnet-${prefix}'
-    location: location
-    tags: tags
+    accountName: mailStorageName
+  }
+  dependsOn: [
+    mailData
+    events
+  ]
+}
+
+module newNetwork 'app/network.bicep' = if (ownNetwork) {
+  scope: group
+  params: {
+    name: networkName
+    location: region
+    tags: allTags
   }
 }
 
 module endpoints 'app/endpoints.bicep' = if (privateNetwork) {
-  name: 'endpoints'
   scope: group
   params: {
-    location: location
-    tags: tags
+    location: region
+    tags: allTags
     prefix: 'pep-${prefix}'
-    subnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
-    targets: privateNetwork ? [
+    subnetId: existingNetwork.?endpointSubnetId ?? '${ownSubnets}/endpoints'
+    dnsZoneIds: ownNetwork ? newNetwork!.outputs.dnsZoneIds : existingNetwork.?dnsZoneIds
+    writeRecords: ownNetwork || existingNetwork.?dnsZoneIds != null
+    targets: [
       {
         name: 'app-blob'
-        resourceId: storage.outputs.id
+        resourceId: storageId
         group: 'blob'
-        zoneId: network!.outputs.blobZoneId
       }
       {
         name: 'app-queue'
-        resourceId: storage.outputs.id
+        resourceId: storageId
         group: 'queue'
-        zoneId: network!.outputs.queueZoneId
       }
       {
         name: 'app-table'
-        resourceId: storage.outputs.id
+        resourceId: storageId
         group: 'table'
-        zoneId: network!.outputs.tableZoneId
       }
       {
         name: 'mail-blob'
         resourceId: mailStorageId
         group: 'blob'
-        zoneId: network!.outputs.blobZoneId
       }
       {
         name: 'mail-table'
         resourceId: mailStorageId
         group: 'table'
-        zoneId: network!.outputs.tableZoneId
       }
       {
         name: 'vault'
-        resourceId: vault.outputs.id
+        resourceId: vaultId
         group: 'vault'
-        zoneId: network!.outputs.vaultZoneId
       }
-    ] : []
+    ]
   }
   dependsOn: [
+    storage
+    vault
+    mailData
+  ]
+}
+
+// Roles before the site: otherwise the code is often deployed before the role on its container is effective (403,
+// InaccessibleStorageException). A system-assigned identity exists only with the site: for it, repeat `azd deploy`.
+module rolesBeforeSite 'roles.bicep' = if (userAssigned) {
+  params: {
+    // The names of role assignments contain the principal, which only Azure knows.
+    #disable-next-line what-if-short-circuiting
+    appPrincipalId: identity!.outputs.principalId
+    operatorPrincipalId: principalId
+    operatorPrincipalType: principalType
+    targets: roleTargets
+  }
+  dependsOn: [
+    monitoring
+    storage
+    vault
+    mailData
+  ]
+}
+
+module rolesAfterSite 'roles.bicep' = if (!userAssigned) {
+  params: {
+    // As above.
+    #disable-next-line what-if-short-circuiting
+    appPrincipalId: site.outputs.principalId
+    operatorPrincipalId: principalId
+    operatorPrincipalType: principalType
+    targets: roleTargets
+  }
+  dependsOn: [
+    monitoring
+    storage
+    vault
     mailData
   ]
 }
 
 module site 'app/site.bicep' = {
-  name: 'site'
   scope: group
   params: {
     name: siteName
     planName: 'plan-${prefix}'
-    location: location
-    tags: tags
+    location: region
+    tags: allTags
     serviceName: serviceName
-    identityId: userAssigned ? identity!.outputs.id : ''
-    packageUrl: storage.outputs.packageUrl
+    identityId: userAssigned ? identityId : ''
+    packageUrl: 'https://${storageName}.blob.${environment().suffixes.storage}/${packageContainer}'
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
-    alwaysReadyHttp: alwaysReadyHttp >= 0 ? alwaysReadyHttp : (empty(graphKeySecret) ? 0 : 1)
-    subnetId: privateNetwork ? network!.outputs.appSubnetId : ''
+    alwaysReadyHttp: alwaysReadyHttp ?? (empty(graphKeySecretName) ? 0 : 1)
+    zoneRedundant: zoneRedundant
+    subnetId: privateNetwork ? (existingNetwork.?appSubnetId ?? '${ownSubnets}/app') : ''
   }
   dependsOn: [
+    storage
+    newNetwork
     endpoints
+    rolesBeforeSite
   ]
 }
 
-module appRoles 'app/roles.bicep' = {
-  name: 'app-roles'
-  scope: group
-  params: {
-    appPrincipalId: userAssigned ? identity!.outputs.principalId : site.outputs.principalId
-    operatorPrincipalId: principalId
-    operatorPrincipalType: principalType
-    storageName: storage.outputs.name
-    leaseContainer: storage.outputs.leaseContainer
-    vaultName: vault.outputs.name
-    insightsName: monitoring.outputs.insightsName
-  }
-}
-
-module mailRoles 'app/roles.bicep' = {
-  name: 'mail-roles'
-  scope: resourceGroup(mailSubscription, mailGroup)
-  params: {
-    appPrincipalId: userAssigned ? identity!.outputs.principalId : site.outputs.principalId
-    operatorPrincipalId: principalId
-    operatorPrincipalType: principalType
-    mailStorageName: mailStorageName
-    mailContainer: mailData.outputs.container
-    mailTables: mailData.outputs.tables
-  }
-}
-
 module settings 'app/settings.bicep' = {
-  name: 'settings'
   scope: group
   params: {
-    siteName: site.outputs.name
+    siteName: siteName
     hostName: site.outputs.hostName
-    storageName: storage.outputs.name
-    mailStorageUrl: mailData.outputs.blobUrl
-    mailContainer: mailData.outputs.container
+    storageName: storageName
+    mailStorageUrl: 'https://${mailStorageName}.blob.${environment().suffixes.storage}'
+    mailContainer: mailContainer
     insightsConnectionString: monitoring.outputs.connectionString
     identityClientId: userAssigned ? identity!.outputs.clientId : ''
-    vaultUri: vault.outputs.uri
+    vaultUri: 'https://${vaultName}${environment().suffixes.keyvaultDns}/'
     mailboxes: mailboxes
-    mailboxSecrets: mailboxSecrets
+    mailboxSecretNames: mailboxSecretNames
     routes: routes
-    graphKeySecret: graphKeySecret
+    graphKeySecretName: graphKeySecretName
     tuning: tuning
   }
   // Roles first: references to the vault are resolved when the settings are written.
   dependsOn: [
-    appRoles
-    mailRoles
+    rolesBeforeSite
+    rolesAfterSite
   ]
 }
 
-output AZURE_LOCATION string = location
+output AZURE_LOCATION string = region
 output AZURE_TENANT_ID string = tenant().tenantId
 output AZURE_RESOURCE_GROUP string = group.name
-output AZURE_KEY_VAULT_NAME string = vault.outputs.name
+output AZURE_KEY_VAULT_NAME string = vaultName
 
 @description('NAME in func azure functionapp publish NAME.')
-output AZURE_FUNCTION_APP_NAME string = site.outputs.name
+output AZURE_FUNCTION_APP_NAME string = siteName
 
 @description('Values for the operator\'s local.settings.json: MAIL_STORAGE and AzureWebJobsStorage__accountName.')
-output MAIL_STORAGE string = mailData.outputs.blobUrl
-output APP_STORAGE_ACCOUNT string = storage.outputs.name
+output MAIL_STORAGE string = 'https://${mailStorageName}.blob.${environment().suffixes.storage}'
+output APP_STORAGE_ACCOUNT string = storageName
 output GRAPH_WEBHOOK_URL string = 'https://${site.outputs.hostName}/api/graph_webhook'
 
 @description('Object id that needs rights in Exchange (docs/how-to/office365.md) if a mailbox signs in by managed-identity.')
@@ -418,7 +626,7 @@ output IDENTITY_PRINCIPAL_ID string = userAssigned ? identity!.outputs.principal
 output IDENTITY_CLIENT_ID string = userAssigned ? identity!.outputs.clientId : ''
 
 @description('The topic of result events; empty if none was created.')
-output RESULTS_TOPIC string = mailEvents ? events!.outputs.topicName : ''
+output RESULTS_TOPIC string = mailEvents ? 'evgt-${prefix}' : ''
 
-@description('The address from which mail servers see connections of the app; empty: any address of Azure.')
-output OUTBOUND_ADDRESS string = privateNetwork ? network!.outputs.outboundAddress : ''
+@description('The address from which mail servers see connections of the app; empty: any address of Azure, or that of existingNetwork.')
+output OUTBOUND_ADDRESS string = ownNetwork ? newNetwork!.outputs.outboundAddress : ''

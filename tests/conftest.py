@@ -52,7 +52,7 @@ SERVERS = {
 SLOW = (
     "tests/contract/test_azure_errors.py",
     "tests/end_to_end/",
-    "tests/infra/test_checkov.py",
+    "tests/infra/compiled/",
     "tests/integration/test_exporter.py",
     "tests/integration/test_faults",
     "tests/integration/test_unfinished_claims.py",

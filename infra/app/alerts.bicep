@@ -24,8 +24,10 @@ type Rule = {
   quietFor: 'PT1H' | 'PT6H' | 'P1D'
 }
 
+import { resourceTags } from '../types.bicep'
+
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('Resource id of the workspace with the metrics.')
 param workspaceId string
@@ -36,9 +38,8 @@ param prefix string
 @description('E-mail addresses that receive alerts. Without addresses and webhooks, the portal shows alerts only.')
 param emails string[] = []
 
-@description('Addresses to which alerts are posted in the common alert schema, by name. They may contain a token.')
-@secure()
-param webhooks object = {}
+@description('Addresses to which alerts are posted in the common alert schema, by name.')
+param webhooks { *: string } = {}
 
 @description('Seconds for which a mailbox may fail without an alert.')
 param mailboxFailingSeconds int = 3600
@@ -239,7 +240,7 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (hasReceivers)
 
 var actionGroup = hasReceivers ? people.?id ?? '' : ''
 
-resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
   for rule in rules: {
     name: '${prefix}-${rule.name}'
     location: location
@@ -252,7 +253,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       enabled: true
       evaluationFrequency: rule.every
       windowSize: rule.window
-      overrideQueryTimeRange: rule.range
+      overrideQueryTimeRange: rule.?range
       scopes: [
         workspaceId
       ]
@@ -269,7 +270,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
             metricMeasureColumn: 'Value'
             operator: rule.operator
             threshold: rule.threshold
-            dimensions: rule.by == null
+            dimensions: rule.?by == null
               ? []
               : [
                   {

@@ -1,8 +1,10 @@
 // An availability test: Azure posts a validation token to the notification function, as Microsoft Graph does. It also
 // finds an app that has never started, which sends no metrics and so raises no other alert.
 
+import { resourceTags } from '../types.bicep'
+
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('Prefix of the names.')
 param prefix string
@@ -60,7 +62,7 @@ resource test 'Microsoft.Insights/webtests@2022-06-15' = {
   }
 }
 
-resource alert 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+resource alert 'Microsoft.Insights/metricAlerts@2026-01-01' = {
   name: '${prefix}-unreachable'
   location: 'global'
   tags: tags

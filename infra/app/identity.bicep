@@ -1,21 +1,20 @@
 // The app's identity as a separate resource. It keeps its rights, for example in Exchange, when the app is deleted.
 
+import { resourceTags } from '../types.bicep'
+
 @description('Name of the identity.')
 param name string
 
 @description('Region of the identity.')
 param location string
 
-param tags object = {}
+param tags resourceTags
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: name
   location: location
   tags: tags
 }
-
-@description('Resource id of the identity.')
-output id string = identity.id
 
 @description('The client id with which the app requests tokens.')
 output clientId string = identity.properties.clientId

@@ -1,9 +1,11 @@
 // Telemetry: Application Insights on a Log Analytics workspace. Both accept tokens only, no keys.
 
+import { resourceTags } from '../types.bicep'
+
 param workspaceName string
 param insightsName string
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('Retention of telemetry in days. The first 31 days are free of charge.')
 @minValue(30)
@@ -28,7 +30,7 @@ var insightsTables = [
   'AppTraces'
 ]
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' = {
   name: workspaceName
   location: location
   tags: tags
@@ -48,7 +50,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
 
 // Azure changes one table of a workspace at a time.
 @batchSize(1)
-resource tables 'Microsoft.OperationalInsights/workspaces/tables@2023-09-01' = [
+resource tables 'Microsoft.OperationalInsights/workspaces/tables@2026-03-01' = [
   for table in insightsTables: {
     parent: workspace
     name: table
@@ -72,10 +74,6 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
     DisableLocalAuth: true
   }
 }
-
-output workspaceId string = workspace.id
-output insightsName string = insights.name
-output insightsId string = insights.id
 
 @description('An address, not a secret: since local authentication is off, its key gives no access.')
 output connectionString string = insights.properties.ConnectionString

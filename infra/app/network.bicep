@@ -2,9 +2,11 @@
 // which mail servers may allow, and the DNS zones of the private endpoints.
 // The notification function stays reachable from the internet, since Graph calls it.
 
+import { dnsZoneIds as zoneIds, resourceTags } from '../types.bicep'
+
 param name string
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('Address range; it must not overlap with networks that may be connected later.')
 param addressPrefix string = '10.20.0.0/24'
@@ -16,7 +18,7 @@ var zones = [
   'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
 ]
 
-resource address 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
+resource address 'Microsoft.Network/publicIPAddresses@2026-03-01' = {
   name: '${name}-out'
   location: location
   tags: tags
@@ -29,7 +31,7 @@ resource address 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
 }
 
 // Subnets no longer have default outbound access, and IMAP, POP3 and Graph are on the internet.
-resource gateway 'Microsoft.Network/natGateways@2024-05-01' = {
+resource gateway 'Microsoft.Network/natGateways@2026-03-01' = {
   name: '${name}-out'
   location: location
   tags: tags
@@ -47,13 +49,13 @@ resource gateway 'Microsoft.Network/natGateways@2024-05-01' = {
 }
 
 // The default rules suffice: they allow inbound traffic from the virtual network and deny it from the internet.
-resource rules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
+resource rules 'Microsoft.Network/networkSecurityGroups@2026-03-01' = {
   name: '${name}-rules'
   location: location
   tags: tags
 }
 
-resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
+resource network 'Microsoft.Network/virtualNetworks@2026-03-01' = {
   name: name
   location: location
   tags: tags
@@ -98,31 +100,35 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
   }
 }
 
-resource dns 'Microsoft.Network/privateDnsZones@2024-06-01' = [for zone in zones: {
-  name: zone
-  location: 'global'
-  tags: tags
-}]
+resource dns 'Microsoft.Network/privateDnsZones@2024-06-01' = [
+  for zone in zones: {
+    name: zone
+    location: 'global'
+    tags: tags
+  }
+]
 
-resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [for (zone, number) in zones: {
-  parent: dns[number]
-  name: name
-  location: 'global'
-  tags: tags
-  properties: {
-    registrationEnabled: false
-    virtualNetwork: {
-      id: network.id
+resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
+  for (zone, number) in zones: {
+    parent: dns[number]
+    name: name
+    location: 'global'
+    tags: tags
+    properties: {
+      registrationEnabled: false
+      virtualNetwork: {
+        id: network.id
+      }
     }
   }
-}]
-
-output appSubnetId string = resourceId('Microsoft.Network/virtualNetworks/subnets', network.name, 'app')
-output endpointSubnetId string = resourceId('Microsoft.Network/virtualNetworks/subnets', network.name, 'endpoints')
+]
 
 @description('The address from which mail servers see connections of the app.')
 output outboundAddress string = address.properties.ipAddress
-output blobZoneId string = dns[0].id
-output queueZoneId string = dns[1].id
-output tableZoneId string = dns[2].id
-output vaultZoneId string = dns[3].id
+
+output dnsZoneIds zoneIds = {
+  blob: dns[0].id
+  queue: dns[1].id
+  table: dns[2].id
+  vault: dns[3].id
+}

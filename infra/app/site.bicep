@@ -1,10 +1,12 @@
 // The function app on a Flex Consumption plan. settings.bicep has its settings, which are deployed after the roles on the
 // vault. A system-assigned identity can get these roles only when the app exists.
 
+import { resourceTags } from '../types.bicep'
+
 param name string
 param planName string
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('The service\'s name in azure.yaml, by which azd finds the app.')
 param serviceName string
@@ -15,7 +17,7 @@ param identityId string
 @description('URL of the container for the deployed package.')
 param packageUrl string
 
-@description('Memory of an instance in MB. 2048 comes with one core, which the numbers in docs/reference/host.md assume.')
+@description('Memory of an instance in MB. 2048 comes with one core, which the numbers in docs/reference/host.md assume. With 512, the worker\'s peak must fit.')
 @allowed([
   512
   2048
@@ -24,7 +26,7 @@ param packageUrl string
 param instanceMemoryMB int
 
 @description('Largest number of instances for all functions. An instance has a connection for each mailbox that it drains.')
-@minValue(40)
+@minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int
 
@@ -32,13 +34,15 @@ param maximumInstanceCount int
 @minValue(0)
 param alwaysReadyHttp int
 
+@description('Distribute instances over the zones of the region.')
+param zoneRedundant bool
+
 @description('Subnet for outbound traffic; empty: directly to the internet.')
 param subnetId string
 
 var userAssigned = !empty(identityId)
 
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
-  // checkov:skip=CKV_AZURE_225:after the loss of a zone, the next poll drains the mail again; the app stores nothing on its disks
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
   location: location
   tags: tags
@@ -49,16 +53,13 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   }
   properties: {
     reserved: true
+    zoneRedundant: zoneRedundant
   }
 }
 
-resource site 'Microsoft.Web/sites@2024-04-01' = {
-  // checkov:skip=CKV_AZURE_16:the app always has an identity; the check does not understand the condition
-  // checkov:skip=CKV_AZURE_17:Graph has no client certificate; a notification is authenticated by its client state
-  // checkov:skip=CKV_AZURE_78:Flex Consumption has no FTP and rejects a site with this property
-  // checkov:skip=CKV_AZURE_212:Flex Consumption scales the number of instances with the load
-  // checkov:skip=CKV_AZURE_213:Flex Consumption has no such health check; the platform monitors the instances
-  // checkov:skip=CKV_AZURE_222:Graph sends its notifications over the internet
+// Open to the internet: Graph sends its notifications from there, without a sign-in or a client certificate. Its client state
+// authenticates a notification.
+resource site 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   tags: union(tags, {
@@ -67,9 +68,11 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
   kind: 'functionapp,linux'
   identity: {
     type: userAssigned ? 'UserAssigned' : 'SystemAssigned'
-    userAssignedIdentities: userAssigned ? {
-      '${identityId}': {}
-    } : null
+    userAssignedIdentities: userAssigned
+      ? {
+          '${identityId}': {}
+        }
+      : null
   }
   properties: {
     serverFarmId: plan.id
@@ -87,12 +90,14 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
         storage: {
           type: 'blobContainer'
           value: packageUrl
-          authentication: userAssigned ? {
-            type: 'UserAssignedIdentity'
-            userAssignedIdentityResourceId: identityId
-          } : {
-            type: 'SystemAssignedIdentity'
-          }
+          authentication: userAssigned
+            ? {
+                type: 'UserAssignedIdentity'
+                userAssignedIdentityResourceId: identityId
+              }
+            : {
+                type: 'SystemAssignedIdentity'
+              }
         }
       }
       runtime: {
@@ -102,27 +107,42 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
-        alwaysReady: alwaysReadyHttp == 0 ? [] : [
-          {
-            name: 'http'
-            instanceCount: alwaysReadyHttp
+        // Python's default is 1: each notification that arrives while another is handled would start an instance.
+        triggers: {
+          http: {
+            perInstanceConcurrency: 100
           }
-        ]
+        }
+        alwaysReady: alwaysReadyHttp == 0
+          ? []
+          : [
+              {
+                name: 'http'
+                instanceCount: alwaysReadyHttp
+              }
+            ]
       }
     }
   }
 }
 
 // azd and Core Tools deploy with the caller's token.
-resource noPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = [for way in ['ftp', 'scm']: {
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: site
-  name: way
+  name: 'ftp'
   properties: {
     allow: false
   }
-}]
+}
 
-output name string = site.name
+resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
+  parent: site
+  name: 'scm'
+  properties: {
+    allow: false
+  }
+}
+
 output hostName string = site.properties.defaultHostName
 
 @description('Object id of the system-assigned identity; empty if the app has none.')

@@ -1,19 +1,20 @@
 // The app's own storage: the functions' queues, the leases, and the host's own data (timers' locks, the package).
 // It contains no mail. Shared keys are off.
 
+import { publicAccess as access, resourceTags } from '../types.bicep'
+
 param name string
 param location string
-param tags object = {}
+param tags resourceTags
 
-@description('Container of the deployed package.')
-param packageContainer string
+@description('Three copies in three zones instead of in one.')
+param zoneRedundant bool
+
+@description('Resource id of the workspace that records deletions.')
+param workspaceId string
 
 @description('Disabled: reachable only from the virtual network.')
-@allowed([
-  'Enabled'
-  'Disabled'
-])
-param publicAccess string
+param publicAccess access
 
 // The queues of shared/storage/base.py, QueueName. A test compares them.
 var queueNames = [
@@ -27,17 +28,22 @@ var queueNames = [
 var poisonNames = map(queueNames, queue => '${queue}-poison')
 
 // The container of shared/storage/azure/leases.py. A test compares the names.
+@export()
 var leaseContainer = 'mailroom-leases'
 
-resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
-  // checkov:skip=CKV_AZURE_35:open to the internet unless privateNetwork is set, since a small installation has no network of its own; every request needs a token
-  // checkov:skip=CKV_AZURE_206:one copy in one region suffices, since sweep sends lost route requests again
+@export()
+@description('Container of the deployed package.')
+var packageContainer = 'app-package'
+
+resource account 'Microsoft.Storage/storageAccounts@2026-06-01' = {
+  // Open to the internet unless privateNetwork is set, since a small installation has no network; every request needs a token.
+  // One copy in one region suffices: sweep sends lost route requests again.
   name: name
   location: location
   tags: tags
   kind: 'StorageV2'
   sku: {
-    name: 'Standard_LRS'
+    name: zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
   }
   properties: {
     allowBlobPublicAccess: false
@@ -54,12 +60,12 @@ resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   }
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
+resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-06-01' = {
   parent: blobs
   name: packageContainer
   properties: {
@@ -67,7 +73,7 @@ resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@202
   }
 }
 
-resource leases 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
+resource leases 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-06-01' = {
   parent: blobs
   name: leaseContainer
   properties: {
@@ -75,17 +81,31 @@ resource leases 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-
   }
 }
 
-resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2023-05-01' = {
+resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2026-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2023-05-01' = [for queue in concat(queueNames, poisonNames): {
-  parent: queueService
-  name: queue
-}]
+resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2026-06-01' = [
+  for queue in concat(queueNames, poisonNames): {
+    parent: queueService
+    name: queue
+  }
+]
 
-output id string = account.id
-output name string = account.name
-output leaseContainer string = leases.name
-output packageUrl string = '${account.properties.primaryEndpoints.blob}${packages.name}'
+// Deletions only: the host renews its locks every few seconds, and each renewal would be a line.
+// The newest stable version is of 2016 and lacks logs by category.
+#disable-next-line use-recent-api-versions
+resource deletions 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'deletions'
+  scope: blobs
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'StorageDelete'
+        enabled: true
+      }
+    ]
+  }
+}

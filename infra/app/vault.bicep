@@ -1,27 +1,28 @@
 // The mailboxes' secrets. The app reads them with its identity, through references in its settings. An operator writes
 // them with az keyvault secret set. No secret passes through this template.
 
+import { publicAccess as access, resourceTags } from '../types.bicep'
+
 param name string
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('Resource id of the workspace that records accesses.')
 param workspaceId string
 
 @description('Disabled: reachable only from the virtual network.')
-@allowed([
-  'Enabled'
-  'Disabled'
-])
-param publicAccess string
+param publicAccess access
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
-  // checkov:skip=CKV_AZURE_109:open to the internet unless privateNetwork is set, since a small installation has no network of its own; every read needs a token
-  // checkov:skip=CKV_AZURE_189:open to the internet unless privateNetwork is set, as above; every read needs a token
+@description('Recover the deleted vault of this name. It fails if there is none.')
+param recover bool
+
+resource vault 'Microsoft.KeyVault/vaults@2026-05-15' = {
+  // Open to the internet unless privateNetwork is set, since a small installation has no network; every read needs a token.
   name: name
   location: location
   tags: tags
   properties: {
+    createMode: recover ? 'recover' : null
     tenantId: subscription().tenantId
     sku: {
       family: 'A'
@@ -41,6 +42,8 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   }
 }
 
+// The newest stable version is of 2016 and lacks logs by category.
+#disable-next-line use-recent-api-versions
 resource reads 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'reads'
   scope: vault
@@ -54,9 +57,3 @@ resource reads 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
     ]
   }
 }
-
-output id string = vault.id
-output name string = vault.name
-
-@description('URL of the vault, with a slash at its end.')
-output uri string = vault.properties.vaultUri

@@ -1,5 +1,7 @@
 // The workbook "Mailroom": ledger per mailbox, state of the mailboxes, latencies, failures and the latest warnings.
 
+import { resourceTags } from '../types.bicep'
+
 @description('A chart or table of the workbook.')
 type Item = {
   name: string
@@ -9,7 +11,7 @@ type Item = {
 }
 
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('Resource id of the workspace with the metrics.')
 param workspaceId string

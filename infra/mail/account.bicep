@@ -1,32 +1,25 @@
 // A new storage account for mail: blobs and tables. It is separate from the app's own account, so that consumers of
 // results need no access to the app's own data.
 
+import { publicAccess as access, redundancy as redundancyOfAccount, resourceTags } from '../types.bicep'
+
 param name string
 param location string
-param tags object = {}
+param tags resourceTags
 
 @description('Container of all mail.')
 param container string
 
 @description('Redundancy. The archive tier needs redundancy without zones: Standard_LRS, Standard_GRS or Standard_RAGRS.')
-@allowed([
-  'Standard_LRS'
-  'Standard_ZRS'
-  'Standard_GRS'
-  'Standard_RAGRS'
-  'Standard_GZRS'
-  'Standard_RAGZRS'
-])
-param redundancy string
+param redundancy redundancyOfAccount
 
 @description('Disabled: reachable only from the virtual network.')
-@allowed([
-  'Enabled'
-  'Disabled'
-])
-param publicAccess string
+param publicAccess access
 
-@description('Days for which deleted and overwritten data can be restored. Mail that mailroom forget deletes is erased permanently after these days.')
+@description('Resource id of the workspace that records accesses.')
+param workspaceId string
+
+@description('Days for which deleted and overwritten data can be restored. Mail that mailroom forget deletes is erased permanently after these days and the next daily run of the lifecycle rules.')
 @minValue(1)
 @maxValue(365)
 param recoverDays int
@@ -111,7 +104,9 @@ var deleting = {
   }
 }
 
-// Always on: without this rule, versions, and with them erased mail, would stay forever.
+// Always on: without this rule, versions, and with them erased mail, would stay forever. The rule deletes a version at the
+// next daily run. Soft delete then keeps it for recoverDays, in which it can be restored. With recoverDays here as well,
+// erased mail could be restored for twice as long.
 var forgetting = {
   name: 'end-versions'
   enabled: true
@@ -120,7 +115,7 @@ var forgetting = {
     actions: {
       version: {
         delete: {
-          daysAfterCreationGreaterThan: recoverDays
+          daysAfterCreationGreaterThan: 0
         }
       }
     }
@@ -131,9 +126,8 @@ var forgetting = {
   }
 }
 
-resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
-  // checkov:skip=CKV_AZURE_35:open to the internet unless privateNetwork is set, since a small installation has no network of its own; every request needs a token
-  // checkov:skip=CKV_AZURE_206:three zones of one region by default; mailRedundancy can add a second region
+resource account 'Microsoft.Storage/storageAccounts@2026-06-01' = {
+  // Open to the internet unless privateNetwork is set, since a small installation has no network; every request needs a token.
   name: name
   location: location
   tags: tags
@@ -157,7 +151,7 @@ resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   }
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-06-01' = {
   parent: account
   name: 'default'
   properties: {
@@ -173,7 +167,7 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = {
   }
 }
 
-resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2023-05-01' = {
+resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2026-06-01' = {
   parent: account
   name: 'default'
   properties: {
@@ -189,4 +183,28 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2023-05
   dependsOn: [
     blobs
   ]
+}
+
+// Who read mail, and who deleted it. The newest stable version is of 2016 and lacks logs by category.
+#disable-next-line use-recent-api-versions
+resource accesses 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'accesses'
+  scope: blobs
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'StorageRead'
+        enabled: true
+      }
+      {
+        category: 'StorageWrite'
+        enabled: true
+      }
+      {
+        category: 'StorageDelete'
+        enabled: true
+      }
+    ]
+  }
 }

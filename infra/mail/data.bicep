@@ -8,8 +8,12 @@ param accountName string
 @maxLength(40)
 param container string
 
+@description('Lock the account against deletion.')
+param lock bool
+
 // The tables of shared/storage/base.py, Table; shared/storage/azure/records.py adds the container's name as prefix. A test
 // compares them.
+@export()
 var tableNames = [
   'receipts'
   'claims'
@@ -19,16 +23,16 @@ var tableNames = [
   'conversations'
 ]
 
-resource account 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
+resource account 'Microsoft.Storage/storageAccounts@2026-06-01' existing = {
   name: accountName
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' existing = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-06-01' existing = {
   parent: account
   name: 'default'
 }
 
-resource mail 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
+resource mail 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-06-01' = {
   parent: blobs
   name: container
   properties: {
@@ -36,18 +40,25 @@ resource mail 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05
   }
 }
 
-resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2023-05-01' existing = {
+resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2026-06-01' existing = {
   parent: account
   name: 'default'
 }
 
-resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2023-05-01' = [for table in tableNames: {
-  parent: tableService
-  name: '${container}${table}'
-}]
+resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2026-06-01' = [
+  for table in tableNames: {
+    parent: tableService
+    name: '${container}${table}'
+  }
+]
 
-output tables array = map(tableNames, table => '${container}${table}')
-output container string = mail.name
-
-@description('The value of MAIL_STORAGE, without a slash at its end.')
-output blobUrl string = 'https://${account.name}.blob.${environment().suffixes.storage}'
+// Older versions of azd down, and other tools, delete the account's group. A lock stops them before they delete anything.
+// Blobs and tables can still be deleted.
+resource keepMail 'Microsoft.Authorization/locks@2020-05-01' = if (lock) {
+  name: 'mailroom-mail'
+  scope: account
+  properties: {
+    level: 'CanNotDelete'
+    notes: 'Holds the mail that Mailroom collected. Remove this lock before you delete the account.'
+  }
+}

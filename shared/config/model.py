@@ -41,7 +41,7 @@ MAX_ATTACHMENTS = 200
 POLL_INTERVAL, SUBSCRIBED_POLL_INTERVAL = 60, 15 * 60
 """Seconds between two polls of a mailbox, without and with Graph notifications, of which some get lost."""
 
-LONGEST_SUBSCRIPTION = 4230
+LONGEST_SUBSCRIPTION = 10080
 """Minutes that a subscription to messages may last (Graph: subscription resource type, maximum length)."""
 
 _LAST_PORT = 65535

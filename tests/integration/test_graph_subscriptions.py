@@ -84,7 +84,7 @@ def test_a_subscription_is_renewed_at_half_its_lifetime(world: SubscriptionFixtu
 
 
 def test_a_shorter_granted_lifetime_does_not_cause_renewals_at_every_run(world: SubscriptionFixture) -> None:
-    world.extra = {"GRAPH_SUBSCRIPTION_MINUTES": "10080"}
+    world.extra = {"GRAPH_SUBSCRIPTION_MINUTES": "20160"}
     world.reconcile()
     assert len(live(world)) == 2
     before = len(world.graph.server.requests)

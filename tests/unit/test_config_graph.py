@@ -180,7 +180,7 @@ def test_an_invalid_graph_endpoint_is_an_error_of_the_app(text: str) -> None:
 def test_the_defaults_of_notifications() -> None:
     result = whole(**GRAPH)
     assert (result.graph_webhook_url, result.graph_client_state_keys) == (None, ())
-    assert (result.graph_endpoint, result.graph_subscription_minutes) == ("https://graph.microsoft.com/v1.0", 4230)
+    assert (result.graph_endpoint, result.graph_subscription_minutes) == ("https://graph.microsoft.com/v1.0", 10080)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ def test_every_alert_has_its_section_and_no_other() -> None:
 
 
 def test_every_assigned_role_is_documented() -> None:
-    assigned = set(re.findall(r"roleDefinitionId: (\w+)", read("infra/app/roles.bicep")))
+    roles = read("infra/app/roles.bicep") + read("infra/mail/roles.bicep")
+    assigned = set(re.findall(r"roleDefinitionId: (\w+)", roles))
     assert assigned == set(ROLES)
     permissions = read("docs/reference/permissions.md")
     assert [role for role in ROLES.values() if role not in permissions] == []
@@ -86,8 +87,8 @@ def test_the_numbers_in_the_docs_are_right() -> None:
     rules = len(re.findall(r"^    name: '[a-z-]+'$", read("infra/app/alerts.bicep"), re.MULTILINE))
     assert rules == 10
     assert "ten rules that ask the workspace every 15 minutes" in read("docs/explanation/costs.md")
-    endpoints = read("infra/main.bicep").partition("    targets: privateNetwork ? [")[2].partition("] : []")[0]
-    assert endpoints.count("resourceId: ") == 6
+    resources = json.loads(read("infra/params/full-private.snapshot.json"))["predictedResources"]
+    assert [resource["type"] for resource in resources].count("Microsoft.Network/privateEndpoints") == 6
     for page in ("docs/explanation/costs.md", "infra/README.md"):
         assert "NAT gateway and six private endpoints" in read(page)
 
@@ -103,7 +104,7 @@ def example(page: str) -> dict[str, object]:
 
 def test_the_parameters_by_example_are_valid_settings() -> None:
     values = {"AzureWebJobsStorage__accountName": "stapp", "POLL_SCHEDULE": "0 * * * * *"}
-    for parameter, prefix in (("mailboxes", "MAILBOXES"), ("mailboxSecrets", "MAILBOXES"), ("routes", "ROUTES")):
+    for parameter, prefix in (("mailboxes", "MAILBOXES"), ("mailboxSecretNames", "MAILBOXES"), ("routes", "ROUTES")):
         parameters = example("docs/how-to/deploying.md")[parameter]
         assert isinstance(parameters, dict)
         for name, fields in parameters["value"].items():
