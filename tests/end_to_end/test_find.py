@@ -94,17 +94,17 @@ def test_find_selects_by_subject_outcome_and_time(world: OperatorFixture) -> Non
     world.poll_and_route(BOTH, INVOICE, letter("nobody@example.com", 3))
     everything = {identity(ANNS)[:8], identity(INVOICE)[:8], identity(letter("nobody@example.com", 3))[:8]}
 
-    def found(*words: str) -> set[str]:
+    def find_ids(*words: str) -> set[str]:
         return {line[0] for line in listed(world, *words)}
 
-    assert found("--subject", "ST\u00dcHLE") == {identity(ANNS)[:8]}
-    assert found("--outcome", "routed") == {identity(ANNS)[:8], identity(INVOICE)[:8]}
-    assert found("--outcome", "routed", "--subject", "invoice") == {identity(INVOICE)[:8]}
-    assert found("--outcome", "waiting") == set()
-    assert found("--since", "yesterday") == found("--until", "today") == found("--since", "2d") == everything
-    assert found("--since", "4h") == everything - {identity(ANNS)[:8]}
-    assert found("--until", "4h") == {identity(ANNS)[:8]}
-    assert found("--until", "2026-01-01") == set()
+    assert find_ids("--subject", "ST\u00dcHLE") == {identity(ANNS)[:8]}
+    assert find_ids("--outcome", "routed") == {identity(ANNS)[:8], identity(INVOICE)[:8]}
+    assert find_ids("--outcome", "routed", "--subject", "invoice") == {identity(INVOICE)[:8]}
+    assert find_ids("--outcome", "waiting") == set()
+    assert find_ids("--since", "yesterday") == find_ids("--until", "today") == find_ids("--since", "2d") == everything
+    assert find_ids("--since", "4h") == everything - {identity(ANNS)[:8]}
+    assert find_ids("--until", "4h") == {identity(ANNS)[:8]}
+    assert find_ids("--until", "2026-01-01") == set()
     for words in (
         ["--since", "lately"],
         ["--until", "2026-02-30"],

@@ -98,9 +98,9 @@ def test_forget_lists_as_json_what_it_erases(tmp_path: Path) -> None:
     def forget(*words: str) -> dict[str, Any]:
         ran = world.run("forget", *words, "--json", settings=BOTH)
         assert ran.exit_code == 0, ran.output
-        found = json.loads(ran.stdout)
-        assert isinstance(found, dict)
-        return found
+        history = json.loads(ran.stdout)
+        assert isinstance(history, dict)
+        return history
 
     listed = forget("Sales@example.com")
     assert set(world.stores.blobs.list()) == before

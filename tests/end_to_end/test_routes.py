@@ -194,11 +194,11 @@ def test_an_invalid_route_in_the_settings_stops_routing_but_no_command(dovecot: 
         ran = mailroom("settings", "--check", settings=settings)
         assert ran.returncode != 0
         assert all(error in ran.stdout + ran.stderr for error in errors)
-        found = mailroom("find", "--mailbox", "support", "--json", settings=settings)
-        assert (found.returncode, len(found.stdout.splitlines())) == (0, 2)
+        search = mailroom("find", "--mailbox", "support", "--json", settings=settings)
+        assert (search.returncode, len(search.stdout.splitlines())) == (0, 2)
         replay = ["replay", "--since", "2026-11-01", "--until", "2036-11-01", "--dry-run"]
         assert mailroom(*replay, settings=settings).returncode == 0
-        message = json.loads(found.stdout.splitlines()[0])["message"]
+        message = json.loads(search.stdout.splitlines()[0])["message"]
         assert "it waits to be routed" in mailroom("forget", message, settings=settings).stderr
 
         settings = settings_file(tmp_path, storage, {**right, "ROUTES__bob__ADDRESS": "bob@example.com"})

@@ -83,9 +83,9 @@ def test_many_messages_over_imaps_and_pop3s(dovecot: Dovecot, storage: str, tmp_
 def test_the_same_bytes_in_two_mailboxes_give_both_their_results(
     dovecot: Dovecot, storage: str, tmp_path: Path
 ) -> None:
-    one, other = dovecot.user(), dovecot.user()
+    first, other = dovecot.user(), dovecot.user()
     message = plain_mail(1, to="sales@example.com, billing@example.com")
-    one.deliver([message])
+    first.deliver([message])
     other.deliver([message])
     routes = {
         "ROUTES__sales__MAILBOX": "one",
@@ -93,7 +93,7 @@ def test_the_same_bytes_in_two_mailboxes_give_both_their_results(
         "ROUTES__billing__MAILBOX": "other",
         "ROUTES__billing__ADDRESS": "billing@example.com",
     }
-    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, one=one, other=other), **routes})
+    settings = settings_file(tmp_path, storage, {**mailboxes(dovecot, one=first, other=other), **routes})
     assert mailroom("run-once", settings=settings).returncode == 0
     stores = opened(storage)
     id_ = identity(message)

@@ -33,8 +33,8 @@ def write_settings(folder: Path, **values: str) -> Path:
 
 
 def box(name: str, **settings: str) -> dict[str, str]:
-    given = {"PROTOCOL": "imap", "HOST": "imap.example.com", "ADDRESS": f"{name}@example.com", **settings}
-    return {f"MAILBOXES__{name}__{setting}": value for setting, value in given.items()}
+    values = {"PROTOCOL": "imap", "HOST": "imap.example.com", "ADDRESS": f"{name}@example.com", **settings}
+    return {f"MAILBOXES__{name}__{setting}": value for setting, value in values.items()}
 
 
 def test_from_a_new_settings_file_to_drained_mail(dovecot: Dovecot, tmp_path: Path) -> None:

@@ -163,7 +163,8 @@ def test_every_distribution_is_described_and_is_the_locked_one() -> None:
     packages = dependencies()
     locked = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     versions = {
-        canonicalize_name(found.metadata["Name"]): found.version for found in distributions(path=[str(packages)])
+        canonicalize_name(distribution.metadata["Name"]): distribution.version
+        for distribution in distributions(path=[str(packages)])
     }
     assert versions.items() <= locked.items()
     omitted = set(locked) - set(versions)

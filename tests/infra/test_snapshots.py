@@ -219,7 +219,7 @@ def scope_of(assignment: Resource) -> str:
 
 def assigned(name: str, *, operator: bool) -> set[tuple[str, str]]:
     """Return each assigned role with the last part of its scope, after the account's name where it is in one."""
-    found = set()
+    roles = set()
     for resource in snapshot(name).of_type(ROLE):
         properties = resource["properties"]
         if (properties["principalId"] == OPERATOR) != operator:
@@ -227,8 +227,8 @@ def assigned(name: str, *, operator: bool) -> set[tuple[str, str]]:
         names = re.sub(r"(?<=stapp|tmail)[a-z0-9]{13}|-(mailroom-)?[a-z0-9]{13}", "", scope_of(resource)).split("/")
         account = names[names.index("storageAccounts") + 1] if "storageAccounts" in names else names[-1]
         place = account if account == names[-1] else f"{account}/{names[-1]}"
-        found.add((ROLES[properties["roleDefinitionId"].rpartition("/")[2]], place))
-    return found
+        roles.add((ROLES[properties["roleDefinitionId"].rpartition("/")[2]], place))
+    return roles
 
 
 @each_installation

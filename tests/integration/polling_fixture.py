@@ -64,12 +64,12 @@ class PollingFixture:
     def take_polls(self) -> list[Poll]:
         """Return the polls on the queue, and empty it."""
         queue = self.stores.queues[QueueName.POLLS]
-        found = []
+        polls = []
         while items := queue.receive(32, hidden_for=60):
             for item in items:
-                found.append(Poll.from_json(item.body))
+                polls.append(Poll.from_json(item.body))
                 queue.delete(item)
-        return found
+        return polls
 
     def execute_sql(self, statement: str) -> None:
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
@@ -104,10 +104,10 @@ class GraphPollingFixture(PollingFixture):
         """Return the polls on the queue with the seconds that each is delayed, and empty the queue."""
         query = "SELECT body, visible - inserted FROM messages WHERE queue = 'polls' ORDER BY visible, id"
         with sqlite3.connect(self.folder / HIDDEN / "state.sqlite3") as database:
-            found = [(Poll.from_json(body), round(seconds, 3)) for body, seconds in database.execute(query)]
+            delayed = [(Poll.from_json(body), round(seconds, 3)) for body, seconds in database.execute(query)]
             database.execute("DELETE FROM messages WHERE queue = 'polls'")
         database.close()
-        return found
+        return delayed
 
     def run(self, *polls: Poll, at_most: int = 20) -> list[tuple[str, float]]:
         """Run polls and their follow-ups, each at its time; return the reason and second of each."""
@@ -123,6 +123,6 @@ class GraphPollingFixture(PollingFixture):
             self.run_poll(poll)
             now = (self.time - start).total_seconds()
             polls_made += [(str(poll.reason), now)] * (self.sign_ins - before)
-            waiting += [(now + delay, one) for one, delay in self.take_delayed_polls()]
+            waiting += [(now + delay, request) for request, delay in self.take_delayed_polls()]
             waiting.sort(key=lambda item: item[0])
         raise AssertionError("polls go on for ever")

@@ -65,17 +65,17 @@ class ReplayFixture(Holding):
         work_until_idle(app)
         return app
 
-    def replay(self, settings: Mapping[str, str], *records: str, **wanted: Any) -> ReplayResult:
+    def replay(self, settings: Mapping[str, str], *records: str, **options: Any) -> ReplayResult:
         """Request replays as the command does, and route them by these routes."""
-        outcome = self.request_replay(settings, *records, **wanted)
+        outcome = self.request_replay(settings, *records, **options)
         work_until_idle(self.app(settings))
         return outcome
 
     def request_replay(
-        self, settings: Mapping[str, str], *records: str, stores: Storage | None = None, **wanted: Any
+        self, settings: Mapping[str, str], *records: str, stores: Storage | None = None, **options: Any
     ) -> ReplayResult:
         """Request replays, and leave them on the queue."""
-        return replay(self.app(settings, stores), ReplayOptions(records=records, **wanted), lambda _done, _of: None)
+        return replay(self.app(settings, stores), ReplayOptions(records=records, **options), lambda _done, _of: None)
 
     def explain(self, settings: Mapping[str, str], target: object, mailbox: str | None = None) -> list[str]:
         """Return the lines in which the command explains a file, an id or a path."""

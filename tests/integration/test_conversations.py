@@ -55,8 +55,8 @@ def test_6_1_a_gap_is_bridged_by_the_references(world: RoutingFixture) -> None:
 
 
 def test_6_1_the_subject_is_never_used(world: RoutingFixture) -> None:
-    one, other = letter(1, subject="Rechnung"), letter(2, subject="Re: Rechnung")
-    assert conversations(world, one, other) == [identity(one), identity(other)]
+    first, other = letter(1, subject="Rechnung"), letter(2, subject="Re: Rechnung")
+    assert conversations(world, first, other) == [identity(first), identity(other)]
 
 
 def test_6_1_without_any_message_id_a_message_is_its_own_conversation(world: RoutingFixture) -> None:
@@ -65,9 +65,9 @@ def test_6_1_without_any_message_id_a_message_is_its_own_conversation(world: Rou
 
 
 def test_6_1_a_plus_address_reference_is_a_thread(world: RoutingFixture) -> None:
-    one, other = letter(1, to="sales+offer7@example.com"), letter(2, to="sales+offer7@example.com", subject="x")
+    first, other = letter(1, to="sales+offer7@example.com"), letter(2, to="sales+offer7@example.com", subject="x")
     unlike = letter(3, to="sales+offer8@example.com")
-    assert conversations(world, one, other, unlike) == [identity(one), identity(one), identity(unlike)]
+    assert conversations(world, first, other, unlike) == [identity(first), identity(first), identity(unlike)]
 
 
 def test_6_1_in_reply_to_comes_before_references_and_the_last_of_these_first(world: RoutingFixture) -> None:

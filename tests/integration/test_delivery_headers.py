@@ -121,8 +121,8 @@ def test_3_9_and_4_2_copies_to_the_alias_and_to_the_primary_address_have_a_resul
         world.run("support")
     assert world.results() == [("sales", "sales@example.com"), ("support", "support@example.com")]
     duplicates = [world.read(path)["duplicates"] for path in world.paths("duplicates/")]
-    assert sorted(one["recipient"] for (one,) in duplicates) == ["sales@example.com", "support@example.com"]
-    assert {one["by"] for (one,) in duplicates} == {"content"}
+    assert sorted(duplicate["recipient"] for (duplicate,) in duplicates) == ["sales@example.com", "support@example.com"]
+    assert {duplicate["by"] for (duplicate,) in duplicates} == {"content"}
 
 
 def test_3_9_and_4_4_a_claimed_alias_has_its_result_after_the_settings_changed(

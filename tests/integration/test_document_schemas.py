@@ -39,18 +39,21 @@ def hostile() -> list[bytes]:
     pages = [body(b"Content-Type: text/html", fill(page, CUT)) for page in PAGES.values()]
     cut = [build()[:CUT] for build in HOSTILE.values()]
     dated = [SAMPLE.replace(b"10:00:00", b"10:%02d:00" % minute) for minute in range(len(TOKENS))]
-    tokens = [one[:200] + token + one[200:700] + token + one[700:] for one, token in zip(dated, TOKENS, strict=True)]
+    tokens = [
+        message[:200] + token + message[200:700] + token + message[700:]
+        for message, token in zip(dated, TOKENS, strict=True)
+    ]
     whole = [*pages, *cut, *tokens]
     return [*whole, *(SALES + item for item in whole)]
 
 
 def test_7_2_every_kind_of_document_is_valid(world: ExampleStore) -> None:
     world.write_every_kind()
-    found = count_valid(world.documents())
-    assert found["mailroom/result/1"] > 5
-    assert found["mailroom/message/1"] > 10
+    counts = count_valid(world.documents())
+    assert counts["mailroom/result/1"] > 5
+    assert counts["mailroom/message/1"] > 10
     kinds = {"result", "message", "unhandled", "duplicates", "blocked", "failed", "oversized", "unreadable"}
-    assert set(found) == {f"mailroom/{kind}/1" for kind in kinds}
+    assert set(counts) == {f"mailroom/{kind}/1" for kind in kinds}
 
 
 def test_7_2_what_a_replay_writes_and_marks_is_valid(world: ExampleStore) -> None:
@@ -60,9 +63,9 @@ def test_7_2_what_a_replay_writes_and_marks_is_valid(world: ExampleStore) -> Non
     world.replay(*before)
     world.replay(again, reissue=True)
     count_valid(world.documents())
-    outcome = {one["resolved"]["outcome"] for path, one in world.documents() if one.get("resolved")}
+    outcome = {document["resolved"]["outcome"] for path, document in world.documents() if document.get("resolved")}
     assert outcome >= {"routed"}
-    assert [one["replaces"] for _, one in world.documents("routed/") if one["replaces"]] == [again]
+    assert [document["replaces"] for _, document in world.documents("routed/") if document["replaces"]] == [again]
 
 
 @pytest.mark.parametrize("storage", ["folder", pytest.param("azure", marks=pytest.mark.soak)], indirect=True)
@@ -70,10 +73,10 @@ def test_7_2_what_hostile_mail_leaves_is_valid(world: ExampleStore) -> None:
     messages = hostile()
     world.drain("support", *messages)
     documents = dict(world.documents())
-    found = count_valid(documents.items())
-    assert found["mailroom/message/1"] == len(set(messages))
-    assert found["mailroom/result/1"] >= len(HOSTILE)
-    assert found["mailroom/unhandled/1"] > 0
+    counts = count_valid(documents.items())
+    assert counts["mailroom/message/1"] == len(set(messages))
+    assert counts["mailroom/result/1"] >= len(HOSTILE)
+    assert counts["mailroom/unhandled/1"] > 0
     assert any(value.get("defects") for value in documents.values())
 
 
@@ -87,7 +90,7 @@ def test_7_2_what_machines_and_gateways_write_is_valid(world: ExampleStore) -> N
     )
     world.drain("support", POSTFIX.encode(), SALES + POSTFIX.encode(), message(answer + threaded, "Away."), hinted)
     count_valid(world.documents())
-    results = [one for _, one in world.documents("routed/")]
+    results = [document for _, document in world.documents("routed/")]
     assert any(result["report"] for result in results)
     assert {result["automatic"]["kind"] for result in results if result["automatic"]} >= {"bounce", "list"}
     assert any(result["references"] for result in results)
@@ -95,17 +98,17 @@ def test_7_2_what_machines_and_gateways_write_is_valid(world: ExampleStore) -> N
     assert any(result["hints"] for result in results)
 
 
-@pytest.mark.parametrize("told", [{}, {"to": None, "from": None}, {"to": [None, "a@b.example"], "subject": 7}])
+@pytest.mark.parametrize("changes", [{}, {"to": None, "from": None}, {"to": [None, "a@b.example"], "subject": 7}])
 def test_7_2_what_a_server_tells_of_unreadable_mail_is_valid_whatever_it_is(
-    tmp_path: Path, told: dict[str, Any]
+    tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     world = ExampleStore(f"folder:{tmp_path}")
     server = world.servers["support"]
-    server.refused, server.unreadable = {1: "sealed"}, {1: told}
+    server.refused, server.unreadable = {1: "sealed"}, {1: changes}
     world.drain("support", b"sealed")
     assert count_valid(world.documents()) == {"mailroom/unreadable/1": 1}
     [(_, record)] = world.documents()
-    assert record["message"]["to"] == (["a@b.example"] if told.get("to") else [])
+    assert record["message"]["to"] == (["a@b.example"] if changes.get("to") else [])
     world.storage.close()
 
 
@@ -115,8 +118,8 @@ def test_1_8_what_a_server_cut_in_the_middle_of_a_character_does_not_stop_the_ma
     # As JSON has it: escapes of halves of surrogate pairs are read without a murmur.
     server.refused, server.unreadable = {1: "sealed"}, {1: json.loads(r'{"subject": "Party \ud83c", "to": ["\udf89"]}')}
     world.drain("support", SALES + b"\r\nbehind it\r\n")
-    found = count_valid(world.documents())
-    assert found["mailroom/unreadable/1"] == found["mailroom/result/1"] == 1
+    counts = count_valid(world.documents())
+    assert counts["mailroom/unreadable/1"] == counts["mailroom/result/1"] == 1
     [(_, record)] = world.documents("unreadable/")
     assert record["message"]["subject"] == "Party ?"
     assert world.app().health.get("support").failures == 0
@@ -144,11 +147,11 @@ def test_7_2_what_the_demonstration_writes_through_the_functions_is_valid(tmp_pa
     assert run_demo(into, Console(file=io.StringIO())) == 0
     (into / SETTINGS).unlink()
     world = ExampleStore(f"folder:{into}")
-    found = count_valid(world.documents())
-    protocols = {one["arrival"]["protocol"] for path, one in world.documents() if "arrival" in one}
+    counts = count_valid(world.documents())
+    protocols = {document["arrival"]["protocol"] for path, document in world.documents() if "arrival" in document}
     world.storage.close()
     assert protocols == {"imap", "graph"}
-    assert set(found) >= {
+    assert set(counts) >= {
         f"mailroom/{kind}/1" for kind in ("message", "result", "unhandled", "duplicates", "unreadable")
     }
 

@@ -176,11 +176,11 @@ def test_a_drain_in_time_enqueues_nothing(world: IntakeFixture) -> None:
 
 def test_1_7_contents_are_closed_whatever_happens(world: IntakeFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     opened, closed = [], []
-    of, close = Content.from_bytes, Content.close
+    from_bytes, close = Content.from_bytes, Content.close
 
     def counted_of(data: bytes) -> Content:
         opened.append(data)
-        return of(data)
+        return from_bytes(data)
 
     def counted_close(content: Content) -> None:
         closed.append(content)

@@ -89,12 +89,12 @@ def assert_one_result_each(stores: Storage) -> None:
         assert key not in results, "two results of one arrival for one recipient"
         results[key] = path
     prints = {
-        arrival: fingerprints(one.message, visible_content(parse(_raw(stores, one)), TrustPolicy()))
-        for arrival, one in receipts.items()
+        arrival: fingerprints(record.message, visible_content(parse(_raw(stores, record)), TrustPolicy()))
+        for arrival, record in receipts.items()
     }
 
-    def are_same(one: str, other: str) -> bool:
-        return any(a.is_same(b) for a in prints[one] for b in prints[other])
+    def are_same(firstord: str, other: str) -> bool:
+        return any(a.is_same(b) for a in prints[firstord] for b in prints[other])
 
     for recipient, arrival in results:
         for other_recipient, other in results:

@@ -77,7 +77,7 @@ def test_every_poll_with_a_transient_error_is_counted_including_the_last(
 ) -> None:
     before = counted(heard, metric_names.FAILURES, kind="ServiceUnavailable", where="mailbox")
 
-    def ill(*_given: object, **_more: object) -> None:
+    def ill(*_arguments: object, **_more: object) -> None:
         raise ServiceUnavailable("storage is unavailable")
 
     app = world.app()

@@ -338,5 +338,5 @@ def test_4_4_a_replay_that_crashed_is_finished_after_routes_changed(quick: Repla
 
 
 def _replay(world: ReplayFixture, route_request: RouteRequest) -> ReplayRequest:
-    one = receipt(world, route_request)
-    return ReplayRequest(f"unhandled/{one.mailbox}/x", "")
+    record = receipt(world, route_request)
+    return ReplayRequest(f"unhandled/{record.mailbox}/x", "")

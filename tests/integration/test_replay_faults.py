@@ -125,7 +125,7 @@ def run_in_turns(jobs: list[Job], random: Random, deaths: float) -> None:
         return work
 
     Turns(random, deaths).run([job(number) for number in range(len(jobs))])
-    left = [one for number, one in enumerate(jobs) if number not in done]
+    left = [pending for number, pending in enumerate(jobs) if number not in done]
     random.shuffle(left)
     for app, route_request in left:
         app.router.route(route_request)

@@ -181,7 +181,7 @@ def test_the_age_of_a_replayed_message_is_not_measured(world: ReplayFixture, mon
     ages: list[float] = []
 
     class _Ages:
-        def record(self, age: float, _told: object) -> None:
+        def record(self, age: float, _attributes: object) -> None:
             ages.append(age)
 
     monkeypatch.setattr(metrics, "routed_age", _Ages())

@@ -77,9 +77,9 @@ def outcome(world: ReplayFixture, route_request: RouteRequest) -> str:
 
 
 def reference(world: ReplayFixture, route_request: RouteRequest) -> dict[str, str]:
-    one = receipt(world, route_request)
-    (path,) = one.results().values()
-    return {"arrival": one.arrival, "message": one.message, "result": path}
+    record = receipt(world, route_request)
+    (path,) = record.results().values()
+    return {"arrival": record.arrival, "message": record.message, "result": path}
 
 
 def erase(world: ReplayFixture, message: str) -> None:
@@ -446,8 +446,8 @@ def test_4_3_a_result_names_the_others_whatever_the_size_of_its_headers(world: R
 def test_find_and_explain_show_messages_with_the_same_message_id(world: ReplayFixture, tmp_path: Path) -> None:
     forged = arrives(world, letter(FORGED))
     genuine = arrives(world, letter(GENUINE))
-    for one, other in ((forged, genuine), (genuine, forged)):
-        (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=one.arrival), 10)
+    for first, other in ((forged, genuine), (genuine, forged)):
+        (story,), _ = find_message_histories(world.stores, ArrivalQuery(id=first.arrival), 10)
         expected = {"recipient": "sales@example.com", **reference(world, other)}
         assert story["same_message_id"] == [expected], "of the first one as well, whose result was written before"
     file = tmp_path / "third.eml"

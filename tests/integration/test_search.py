@@ -88,8 +88,8 @@ def test_a_message_is_found_by_a_prefix_of_its_id_or_its_arrivals_key(world: Rep
     assert messages(world, id=identity(TWO)) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8]) == ids(TWO, TWO)
     assert messages(world, id=identity(TWO)[:8], mailbox="support") == ids(TWO)
-    [one] = search(world, id=identity(ANNS))
-    assert [other.arrival for other in search(world, id=one.arrival[:8])] == [one.arrival]
+    [match] = search(world, id=identity(ANNS))
+    assert [other.arrival for other in search(world, id=match.arrival[:8])] == [match.arrival]
     assert messages(world, id="0" * 64) == []
 
 

@@ -82,10 +82,10 @@ def test_4_1_after_a_crash_at_any_operation_other_routes_give_every_recipient_on
     result_counts = Counter((result["recipient"], result["envelope"]["subject"]) for result in results)
     expected = {(f"{who}@example.com", str(n)): 1 for who in ("billing", "sales") for n in numbers}
     assert result_counts == expected
-    there = set(world.paths("routed/"))
-    assert all(world.read(path)["route"] == path.split("/")[1] for path in there)
+    paths = set(world.paths("routed/"))
+    assert all(world.read(path)["route"] == path.split("/")[1] for path in paths)
     for path in world.paths("duplicates/"):
-        assert all(duplicate["duplicate_of"]["result"] in there for duplicate in world.read(path)["duplicates"])
+        assert all(duplicate["duplicate_of"]["result"] in paths for duplicate in world.read(path)["duplicates"])
     assert number > 8, "it died at operations"
 
 

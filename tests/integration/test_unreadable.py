@@ -211,14 +211,14 @@ def test_8_1_any_failure_while_it_is_recorded_is_repaired_by_the_next_poll(
     tmp_path: Path, after: str, way: FailureMode
 ) -> None:
     for at in itertools.count(1):
-        one = IntakeFixture(tmp_path / str(at))
-        one.extra = {"AFTER": after}
-        one.server.deliver(letter(1), letter(2))
-        seal(one, 1)
+        fixture = IntakeFixture(tmp_path / str(at))
+        fixture.extra = {"AFTER": after}
+        fixture.server.deliver(letter(1), letter(2))
+        seal(fixture, 1)
         faults = FaultInjector(at, way)
-        look_with(one, faults)
-        assert_made_good(one)
-        one.stores.close()
+        look_with(fixture, faults)
+        assert_made_good(fixture)
+        fixture.stores.close()
         if at > faults.count:
             assert at > 10, "there were steps to break"
             return

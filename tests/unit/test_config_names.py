@@ -33,8 +33,8 @@ def test_a_route_of_a_mailbox_with_an_invalid_name_stops_only_that_mailbox() -> 
 
 
 def test_an_upper_cased_environment_is_the_same() -> None:
-    given = {**mailbox("support", FALLBACK="rest"), **route("rest", MAILBOX="support"), **SALES}
-    plain, upper = read(given), read({key.upper(): value for key, value in given.items()})
+    environment = {**mailbox("support", FALLBACK="rest"), **route("rest", MAILBOX="support"), **SALES}
+    plain, upper = read(environment), read({key.upper(): value for key, value in environment.items()})
     assert plain == upper
 
 

@@ -170,9 +170,13 @@ def test_2_1_invisible_characters_in_a_copied_address_are_removed() -> None:
     )
     assert result.mailboxes["support"].address == "support@example.com"
     assert result.mailboxes["support"].blocked_senders == ("*@spam.example",)
-    bcc, one = result.routes
+    bcc, named = result.routes
     assert (bcc.address, bcc.senders) == ("*", ("ann@b.example",))
-    assert (one.address, one.senders, one.recipients) == ("sales@example.com", ("*@customer.example",), ("a@b.c",))
+    assert (named.address, named.senders, named.recipients) == (
+        "sales@example.com",
+        ("*@customer.example",),
+        ("a@b.c",),
+    )
 
 
 @pytest.mark.parametrize(

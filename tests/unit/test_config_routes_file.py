@@ -307,8 +307,8 @@ TELEMETRY = "InstrumentationKey=5a8f1c3e-7b9d-4f2a-8c6e-1d3b5f7a9c2e"
 
 @pytest.mark.parametrize("secret", ["correct-horse", STORAGE_KEY, TELEMETRY])
 def test_no_error_shows_a_secret(secret: str) -> None:
-    given = {"MAIL_STORAGE": STORAGE, "APPLICATIONINSIGHTS_CONNECTION_STRING": TELEMETRY}
-    result = read(written(a={"ADDRESS": secret}), SUPPORT, given)
+    environment = {"MAIL_STORAGE": STORAGE, "APPLICATIONINSIGHTS_CONNECTION_STRING": TELEMETRY}
+    result = read(written(a={"ADDRESS": secret}), SUPPORT, environment)
     assert "the value is not an address" in result.errors[0]
     assert secret not in str(result)
 

@@ -132,9 +132,9 @@ def test_a_value_that_holds_a_secret_is_not_shown() -> None:
 
 
 def test_a_secret_survives_a_copy_and_stays_hidden() -> None:
-    one = load_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET)}).mailboxes["support"]
-    for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
-        assert other == one
+    settings = load_settings({**APP, **SALES, **mailbox("support", PASSWORD=SECRET)}).mailboxes["support"]
+    for other in (copy.deepcopy(settings), pickle.loads(pickle.dumps(settings))):
+        assert other == settings
         assert MARK not in repr(other)
 
 

@@ -265,11 +265,11 @@ def test_1_9_a_renewed_certificate_file_changes_the_fingerprint(tmp_path: Path) 
 
 
 def test_the_fingerprint_is_slow_to_guess_and_computed_once() -> None:
-    one = replace(BASE, password=SecretStr(f"never seen {time.time_ns()}"))
+    settings = replace(BASE, password=SecretStr(f"never seen {time.time_ns()}"))
     start = time.thread_time()
-    one.sign_in_fingerprint  # noqa: B018  computed for its duration
+    settings.sign_in_fingerprint  # noqa: B018  computed for its duration
     first = time.thread_time() - start
     start = time.thread_time()
     for _ in range(100):
-        replace(one).sign_in_fingerprint  # noqa: B018  likewise
+        replace(settings).sign_in_fingerprint  # noqa: B018  likewise
     assert (time.thread_time() - start) / 100 < first

@@ -113,17 +113,17 @@ def test_a_message_passes_at_most_25_files() -> None:
 
 
 def test_commands_in_the_docs_exist() -> None:
-    known = {
+    commands = {
         command.name or command.callback.__name__.replace("_", "-")
         for command in cli.registered_commands
         if command.callback
     }
-    known |= {group.name for group in cli.registered_groups if group.name}
+    commands |= {group.name for group in cli.registered_groups if group.name}
     for page in pages():
         # In code alone: a sentence may go on after the name.
         code = "\n".join(match[0] for match in (*_FENCED.finditer(page.read_text()), *_CODE.finditer(page.read_text())))
         named = set(re.findall(r"(?:^|[`\s/])mailroom ([a-z][a-z-]*)\b", code, re.MULTILINE))
-        assert named <= known, page.name
+        assert named <= commands, page.name
 
 
 def test_an_invalid_link_is_found(tmp_path: Path) -> None:

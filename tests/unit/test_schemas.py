@@ -72,9 +72,9 @@ def test_7_2_a_schema_is_closed_and_says_what_each_field_is(kind: str) -> None:
     schema = validator(f"mailroom/{kind}/1").schema
     assert isinstance(schema, dict)
     assert schema["properties"]["schema"]["const"] == f"mailroom/{kind}/1"
-    found = list(objects(schema))
-    assert found
-    for item in found:
+    schemas = list(objects(schema))
+    assert schemas
+    for item in schemas:
         assert item["additionalProperties"] is False, item["title"]
         assert sorted(item["required"]) == sorted(item["properties"]), item["title"]
         assert item["description"], item["title"]

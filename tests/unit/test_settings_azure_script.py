@@ -165,10 +165,10 @@ def test_a_reference_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_a_value_is_not_read_from_a_file(tmp_path: Path) -> None:
     _, (settings,) = run(script({"ROUTES__a__SUBJECT_WORDS": "@home;office"}, Target()), tmp_path)
-    given = settings.settings["ROUTES__a__SUBJECT_WORDS"]
-    assert not given.startswith("@")
+    setting = settings.settings["ROUTES__a__SUBJECT_WORDS"]
+    assert not setting.startswith("@")
     values = {"AzureWebJobsStorage": "folder:x", "ROUTES__a__ADDRESS": "a@example.com"}
-    (route,) = load_settings({**values, "ROUTES__a__SUBJECT_WORDS": given}).routes
+    (route,) = load_settings({**values, "ROUTES__a__SUBJECT_WORDS": setting}).routes
     assert route.subject_words == ("@home", "office")
 
 

@@ -48,10 +48,10 @@ def raised() -> Iterator[Exception]:
 
 @pytest.mark.parametrize("error", list(raised()), ids=lambda error: type(error).__name__)
 def test_every_exception_is_mapped_without_its_text(error: Exception) -> None:
-    found = token_error(error, SETTINGS, "https://login.example")
-    assert isinstance(found, MailroomError)
-    assert "mailbox support" in str(found)
-    assert SECRET not in str(found)
+    mapped = token_error(error, SETTINGS, "https://login.example")
+    assert isinstance(mapped, MailroomError)
+    assert "mailbox support" in str(mapped)
+    assert SECRET not in str(mapped)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def errors() -> list[OSError | EOFError | UnicodeError]:
             if subclass.__module__ in ("builtins", "ssl", "socket", "_ssl")
         ]
     kinds = [kind for kind in dict.fromkeys(kinds) if kind is not ssl.SSLCertVerificationError]
-    found: list[OSError | EOFError | UnicodeError] = [kind(5, "what the system says") for kind in kinds]
-    return [*found, EOFError(), UnicodeError("label too long"), OSError(errno.EINVAL, "no"), OSError()]
+    errors: list[OSError | EOFError | UnicodeError] = [kind(5, "what the system says") for kind in kinds]
+    return [*errors, EOFError(), UnicodeError("label too long"), OSError(errno.EINVAL, "no"), OSError()]
 
 
 @pytest.mark.parametrize("error", errors(), ids=lambda error: type(error).__name__)
@@ -68,9 +68,9 @@ def test_own_errors_pass_unchanged() -> None:
 @pytest.mark.parametrize("code", [*range(1, 100), 0, -1])
 def test_1_2_every_certificate_error_is_a_refusal(code: int) -> None:
     """This holds whether or not the certificate itself was recorded."""
-    found = connection_error(SETTINGS, verification(code))
-    assert isinstance(found, TlsRefused)
-    assert "certificate" in str(found)
+    raised = connection_error(SETTINGS, verification(code))
+    assert isinstance(raised, TlsRefused)
+    assert "certificate" in str(raised)
 
 
 @pytest.mark.parametrize("context", [b"", b"\x00"])

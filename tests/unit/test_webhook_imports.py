@@ -77,9 +77,9 @@ def loaded_after(code: str, environment: Mapping[str, str]) -> list[str]:
         env={"PATH": "/usr/bin:/bin", **environment},
     )
     assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout.splitlines()[-1])
-    assert isinstance(found, list)
-    return found
+    result = json.loads(ran.stdout.splitlines()[-1])
+    assert isinstance(result, list)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def at_import(nodes: list[ast.stmt]) -> Iterator[str]:
 
 def reached_from(start: str) -> dict[str, str]:
     """Return all modules that a module imports, directly or not, each with its importer."""
-    found = {start: ""}
+    importers = {start: ""}
     waiting = [start]
     while waiting:
         module = waiting.pop()
@@ -139,23 +139,24 @@ def reached_from(start: str) -> dict[str, str]:
             parts = name.split(".")
             for number in (".".join(parts[: count + 1]) for count in range(len(parts))):
                 is_module = parts[0] not in OURS or file_of(number) is not None
-                if is_module and number not in found:
-                    found[number] = module
+                if is_module and number not in importers:
+                    importers[number] = module
                     waiting += [number] if parts[0] in OURS else []
-    return found
+    return importers
 
 
 def test_the_function_does_not_import_an_sdk_indirectly() -> None:
-    found = reached_from("graph_webhook")
+    importers = reached_from("graph_webhook")
     assert {
         "shared.graph_notifications.webhook",
         "shared.graph_notifications.notifications",
         "shared.config.loader",
         "shared.graph_notifications.client_state",
-    } <= set(found)
-    assert {name: who for name, who in found.items() if name.startswith((*HEAVY, TELEMETRY))} == {}
+    } <= set(importers)
+    assert {name: who for name, who in importers.items() if name.startswith((*HEAVY, TELEMETRY))} == {}
     assert not any(
-        name.startswith(("shared.bootstrap", "shared.mailboxes", "mailroom_cli", "functions_host")) for name in found
+        name.startswith(("shared.bootstrap", "shared.mailboxes", "mailroom_cli", "functions_host"))
+        for name in importers
     )
 
 

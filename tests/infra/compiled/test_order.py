@@ -17,14 +17,14 @@ def template(compiler: Compiler) -> dict[str, Any]:
 
 def before(template: dict[str, Any], symbol: str) -> set[str]:
     """Return everything that is deployed before a module."""
-    found: set[str] = set()
+    reached: set[str] = set()
     waiting = [symbol]
     while waiting:
         for other in template["resources"][waiting.pop()].get("dependsOn", []):
-            if other not in found:
-                found.add(other)
+            if other not in reached:
+                reached.add(other)
                 waiting.append(other)
-    return found
+    return reached
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def batches(cases: Mapping[str, tuple[str, str]]) -> list[list[str]]:
 
     A case that sets several parameters has a file of its own.
     """
-    found: list[list[str]] = []
+    blocks: list[list[str]] = []
     used: list[set[str]] = []
     for name, (content, _) in cases.items():
         parameters = set(re.findall(r"^param (\w+)", content, re.MULTILINE))
@@ -187,12 +187,12 @@ def batches(cases: Mapping[str, tuple[str, str]]) -> list[list[str]]:
         free = (index for index, others in enumerate(used) if not others & {*parameters, "*"})
         place = None if is_alone else next(free, None)
         if place is None:
-            found.append([name])
+            blocks.append([name])
             used.append({"*"} if is_alone else parameters)
         else:
-            found[place].append(name)
+            blocks[place].append(name)
             used[place] |= parameters
-    return found
+    return blocks
 
 
 @pytest.mark.parametrize("names", batches(INVALID), ids=", ".join)

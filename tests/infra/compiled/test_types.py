@@ -116,7 +116,7 @@ def fields(template: Type, node: Type) -> dict[str, Type]:
 
 def errors_with(protocol: MailProtocol, settings: dict[str, str]) -> list[str]:
     """Return the errors of a mailbox with these settings; the fewest of all ways to sign in."""
-    found = []
+    error_lists = []
     for credentials in CREDENTIALS:
         values = SERVER[protocol] | credentials | settings
         read = load_settings(
@@ -124,8 +124,8 @@ def errors_with(protocol: MailProtocol, settings: dict[str, str]) -> list[str]:
             certificates=False,
             complete=False,
         )
-        found.append([error for errors in read.mailbox_errors.values() for error in errors])
-    return min(found, key=len)
+        error_lists.append([error for errors in read.mailbox_errors.values() for error in errors])
+    return min(error_lists, key=len)
 
 
 def accepted(protocol: MailProtocol, name: str, value: str) -> bool:
@@ -225,9 +225,9 @@ def test_lists_are_joined_for_exactly_the_settings_that_are_lists(template: Type
         if field["type"] == "array"
     }
     # The list is an exported variable, which the compiler copies to the module that imports it.
-    found = re.search(r"\[[^\[\]]*'BLOCKED_SENDERS'[^\[\]]*\]", str(compiler.template(INFRA / "app/settings.bicep")))
-    assert found
-    assert set(ast.literal_eval(found[0])) == lists
+    match = re.search(r"\[[^\[\]]*'BLOCKED_SENDERS'[^\[\]]*\]", str(compiler.template(INFRA / "app/settings.bicep")))
+    assert match
+    assert set(ast.literal_eval(match[0])) == lists
 
 
 def test_secrets_are_the_secret_settings_of_a_mailbox(template: Type) -> None:
