@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 INTERRUPTED = 130
@@ -9,10 +11,19 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command. Ctrl-C ends it without a traceback, also while its modules are imported."""
+    """Run the command. Ctrl-C, also while its modules are imported, and a full disk end it without a traceback."""
     try:
         from mailroom_cli.cli import cli  # noqa: PLC0415
 
-        cli()
+        try:
+            cli()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # Python writes what is left when it exits, and would report the error again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"the output cannot be written: {error.strerror}")

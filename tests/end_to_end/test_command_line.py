@@ -59,6 +59,20 @@ def test_ctrl_c_while_modules_are_imported_ends_it_without_a_traceback(settings:
     assert "Traceback" not in rest
 
 
+def test_output_that_cannot_be_written_is_reported_in_one_line(settings: str) -> None:
+    with Path("/dev/full").open("w") as full:  # each write fails as on a full disk
+        for words in (("status",), ("status", "--json"), ("status", "-h")):
+            ran = subprocess.run(
+                [sys.executable, "-m", "mailroom_cli", *words, "--settings", settings],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                check=False,
+            )
+            assert (ran.returncode, ran.stderr) == (1, "the output cannot be written: No space left on device\n")
+
+
 def test_the_help_lists_all_commands_in_groups_with_examples() -> None:
     for option in ("-h", "--help"):
         text = run(option).stdout
