@@ -44,6 +44,8 @@ def configure_logging(verbosity: int, quiet: bool, log_format: str) -> None:
     else:
         handler.setFormatter(UtcFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    # It warns of each retry. The error that follows says the same in one line, with the setting.
+    logging.getLogger("urllib3").setLevel(logging.NOTSET if verbosity else logging.ERROR)
     logging.getLogger(LOGGER).setLevel(LEVELS.get(verbosity, logging.DEBUG))
 
 

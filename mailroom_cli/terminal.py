@@ -18,8 +18,8 @@ import typer
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
 
-PLAIN_WIDTH: Final = 165
-"""The console's width in characters if the output is not a terminal: wide enough for paths."""
+PLAIN_WIDTH: Final = 100_000
+"""The console's width in characters if the output is not a terminal: wide enough that no line is wrapped."""
 
 _UNSAFE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
 """All control characters except tab and line feed, line separators, direction marks, and lone surrogates.
@@ -36,6 +36,11 @@ def without_controls(text: str) -> str:
 def escape_json_line(line: str) -> str:
     """Return a line of JSON with its unsafe characters escaped; the JSON value stays the same."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+
+
+def quantity(count: int, noun: str) -> str:
+    """Return a number with its noun, whose last word gets an s for the plural."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:

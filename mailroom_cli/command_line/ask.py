@@ -9,7 +9,7 @@ import typer
 
 from mailroom_cli.command_line.options import DEFAULT_FILE, AsJson, Settings
 from mailroom_cli.errors import plain_errors
-from mailroom_cli.terminal import note, open_console, say, say_json, wide_console
+from mailroom_cli.terminal import note, open_console, quantity, say, say_json, wide_console
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -68,11 +68,13 @@ def find(
 ) -> None:
     """List messages with their outcomes, one line for each arrival, the newest last.
 
+    Without an option, list the newest messages.
+
     Exit status 1 if no message matches.
     """
     from mailroom_cli.app_context import open_app, require_store  # noqa: PLC0415
     from mailroom_cli.commands.find import find_newest, histories_of, show, show_lines, to_json_line  # noqa: PLC0415
-    from shared.operations.search import ArrivalQuery, count_unparsed, resolve_id  # noqa: PLC0415
+    from shared.operations.search import count_unparsed, resolve_id  # noqa: PLC0415
 
     with plain_errors():
         query = _arrival_query(
@@ -86,11 +88,6 @@ def find(
             since=since,
             until=until,
         )
-        if query == ArrivalQuery():
-            raise ConfigurationError(
-                "no search option is given: use --id, --message-id, --sender, --recipient, --subject, --outcome, "
-                "--mailbox, --since or --until"
-            )
         with open_app(settings, create=False) as app:
             require_store(app.settings.mail_storage)
             storage, console = app.storage, wide_console()
@@ -109,7 +106,8 @@ def find(
         say(f"{count} messages match, and the newest {limit} are shown; use --limit to show more", err=True)
     if unparsed:
         say(
-            f"{unparsed} messages are not routed yet or failed: their sender, recipients and subject are unknown; "
+            f"{quantity(unparsed, 'message')} {'is' if unparsed == 1 else 'are'} not routed yet or failed: "
+            f"{'its' if unparsed == 1 else 'their'} sender, recipients and subject are unknown; "
             "--outcome waiting and --outcome failed list them",
             err=True,
         )
@@ -181,4 +179,4 @@ def explain(
         for line in map(to_json_line, explanations) if as_json else describe(app.storage, explanations):
             say(line)
     if omitted:
-        say(f"{omitted} older arrivals of this message are not shown; `find --id` lists them", err=True)
+        say(f"not shown: {quantity(omitted, 'older arrival')} of this message; `find --id` lists them all", err=True)

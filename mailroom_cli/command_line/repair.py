@@ -8,7 +8,7 @@ import typer
 
 from mailroom_cli.command_line.options import DEFAULT_FILE, AsJson, Settings, complete_mailbox, mailbox_name
 from mailroom_cli.errors import plain_errors
-from mailroom_cli.terminal import note, open_console, say, wide_console
+from mailroom_cli.terminal import note, open_console, quantity, say, wide_console
 
 
 def replay(
@@ -67,7 +67,7 @@ def replay(
             else:
                 show(app.storage.records, result, options, wide_console())
     if as_json and result.resolved:
-        say(f"{result.resolved} records are already resolved and were not replayed", err=True)
+        say(f"not replayed: {quantity(result.resolved, 'record')} that a replay resolved before", err=True)
     for failure in result.failures:
         say(failure, err=True)
     raise typer.Exit(1 if result.failures else 0)

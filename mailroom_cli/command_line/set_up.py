@@ -22,7 +22,7 @@ settings_cli.callback(
     epilog=examples(
         "mailroom settings --preset gmail-imap --output local.settings.json",
         "mailroom settings --check",
-        "mailroom settings add support --preset gmail-imap --address support@example.com",
+        "mailroom settings add support --preset gmail-imap",
     )
 )(settings_command)
 settings_cli.command(
@@ -30,7 +30,7 @@ settings_cli.command(
     cls=MailroomCommand,
     epilog=examples(
         "mailroom settings add support",
-        "mailroom settings add office --preset office365-graph --address office@example.com",
+        "mailroom settings add office --preset office365-graph",
         "pass show mail/orders | mailroom settings add orders --protocol pop3 \\",
         "    --host pop.example.com --address orders@example.com --password-stdin",
     ),

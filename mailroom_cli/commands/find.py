@@ -8,14 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from heapq import nlargest
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from mailroom_cli.ids import ShortIds
 from mailroom_cli.tables import Column, print_table
-from mailroom_cli.terminal import escape_json_line
+from mailroom_cli.terminal import escape_json_line, without_controls
 from shared.clock import utc_now
 from shared.dispatch.deduplication import Claim, Claims
 from shared.dispatch.record_resolution import is_unresolved, resolved_record_path
@@ -24,11 +22,13 @@ from shared.documents.writer import format_time
 from shared.operations.search import ArrivalQuery, display_id, find_arrivals, outcome_of
 from shared.receipts import Receipt, State
 from shared.routing.fingerprints import FingerprintKind
-from shared.storage.base import Record, Storage, scan_by_values
-from shared.storage.base import Table as StorageTable
+from shared.storage.base import Record, Storage, Table, scan_by_values
 
 History = dict[str, object]
 """Everything known about an arrival, with the fields of `--json`."""
+
+_LABEL_GAP = 2
+"""Spaces between the longest label and the texts."""
 
 
 def find_newest(storage: Storage, query: ArrivalQuery, limit: int) -> tuple[list[Receipt], int]:
@@ -67,7 +67,7 @@ def histories_of(storage: Storage, receipts: Sequence[Receipt]) -> list[History]
     """Return the history of each arrival."""
     claims: defaultdict[str, list[Record]] = defaultdict(list)
     arrivals = (receipt.arrival for receipt in receipts)
-    for record in scan_by_values(storage.records, StorageTable.CLAIMS, "owner", arrivals):
+    for record in scan_by_values(storage.records, Table.CLAIMS, "owner", arrivals):
         claims[str(record.values["owner"])].append(record)
     return [_history(storage, receipt, claims[receipt.arrival]) for receipt in receipts]
 
@@ -128,14 +128,22 @@ def routes_of(receipt: Receipt) -> list[str]:
 
 
 def show(histories: Iterable[History], console: Console) -> None:
-    """Print a table for each arrival."""
-    for history in histories:
-        table = Table(show_header=False, box=SIMPLE)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for label, text in _rows(history):
-            table.add_row(label, Text(text))
-        console.print(table)
+    """Print a line for each property of each arrival, with an empty line between arrivals.
+
+    No text is wrapped or cut, so that a path can be copied. In a pipe, a tab separates the label from the text.
+    """
+    for number, history in enumerate(histories):
+        rows = list(_rows(history))
+        if number:
+            console.print()
+        width = max(len(label) for label, _ in rows) + _LABEL_GAP
+        for label, text in rows:
+            if console.is_terminal:
+                line = Text.assemble((label.ljust(width), "bold"), " ".join(text.split()))
+                console.print(line, soft_wrap=True)
+            else:
+                # The console's own methods would replace the tab by spaces.
+                console.file.write(without_controls(f"{label}\t{' '.join(text.split())}") + "\n")
 
 
 def to_json_line(history: History) -> str:

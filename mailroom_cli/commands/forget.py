@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from mailroom_cli.ids import ShortIds
-from mailroom_cli.terminal import escape_json_line
+from mailroom_cli.terminal import escape_json_line, quantity
 from shared.bootstrap import App
 from shared.dispatch.artifacts import Artifacts
+from shared.errors import ConfigurationError
 from shared.operations.erasure import Eraser, ErasureGroup
-from shared.operations.search import parse_id, parse_recipient
+from shared.operations.search import MIN_ID_DIGITS, is_id, parse_id, parse_recipient
 from shared.receipts import TRUNCATED
 from shared.routing.model import ANY_RECIPIENT
 from shared.storage.base import Records
@@ -52,8 +53,10 @@ def check_target(target: str) -> None:
     """
     if "@" in target:
         parse_recipient(target)
-    else:
-        parse_id(target)
+    elif not is_id(target):
+        raise ConfigurationError(
+            f"{target.strip()!r} is neither an id ({MIN_ID_DIGITS} to 64 hex digits, as `find` shows it) nor an address"
+        )
 
 
 def forget(
@@ -96,21 +99,21 @@ def show(records: Records, result: ErasureResult, console: Console, *, really: b
             console.print(path, markup=False, highlight=False, soft_wrap=True)
     arrivals = sum(len(group.receipts) for group in result.groups)
     counts = [
-        f"{arrivals} arrivals of {len(result.groups)} messages",
-        f"{_count(result, 'results')} results",
-        f"{_count(result, 'records')} records",
-        f"{_count(result, 'bytes')} raw and parsed messages",
-        f"{_count(result, 'claims')} claims",
+        f"{quantity(arrivals, 'arrival')} of {quantity(len(result.groups), 'message')}",
+        quantity(_count(result, "results"), "result"),
+        quantity(_count(result, "records"), "record"),
+        f"{quantity(_count(result, 'bytes'), 'file')} of raw and parsed messages",
+        quantity(_count(result, "claims"), "claim"),
         f"{_count(result, 'conversations')} conversation entries",
     ]
     if result.unread:
         console.print(
-            f"{result.unread} arrivals are not routed yet or failed: their senders and recipients are unknown",
+            f"senders and recipients are unknown of {quantity(result.unread, 'arrival')} not routed yet or failed",
             highlight=False,
             soft_wrap=True,
         )
     if not result.groups:
-        console.print("nothing to erase" + (" except the messages named below" if result.refused else ""))
+        console.print("nothing can be erased now" if result.refused else "nothing to erase")
         return
     console.print(("erased: " if really else "would be erased: ") + ", ".join(counts), highlight=False)
     others = _other_recipients(result)

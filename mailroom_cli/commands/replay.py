@@ -16,7 +16,7 @@ from rich.console import Console
 from mailroom_cli.commands.find import sender_text
 from mailroom_cli.ids import ShortIds, path_in_store
 from mailroom_cli.tables import Column, print_table
-from mailroom_cli.terminal import escape_json_line
+from mailroom_cli.terminal import escape_json_line, quantity
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import ConfigurationError, MessageUnreadable
@@ -193,7 +193,7 @@ def show(records: Records, result: ReplayResult, options: ReplayOptions, console
             f"`mailroom check {mailbox}`; replay does not use PASSWORD, so that any value will do"
         )
     if result.resolved:
-        console.print(f"{result.resolved} records are already resolved and were not replayed")
+        console.print(f"not replayed: {quantity(result.resolved, 'record')} that a replay resolved before")
     count = result.counts.total()
     if not count:
         console.print("nothing to replay")
@@ -202,10 +202,10 @@ def show(records: Records, result: ReplayResult, options: ReplayOptions, console
         for (_, _, outcome), messages in result.counts.items():
             outcomes[outcome] += messages
         console.print("new outcomes: " + ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in sorted(outcomes)))
-        console.print(f"nothing was changed; without --dry-run, {count} messages are routed again")
+        console.print(f"nothing was changed; without --dry-run, {quantity(count, 'message')} would be routed again")
     else:
         console.print(
-            f"the replay of {count} messages is requested: the app, or the next `mailroom run-once`, routes them again"
+            f"the replay of {quantity(count, 'message')} is requested: the app or the next `mailroom run-once` runs it"
         )
     if options.reissue and count:
         console.print(

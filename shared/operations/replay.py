@@ -13,7 +13,7 @@ from shared.dispatch.outbox import publish_replays
 from shared.dispatch.record_resolution import resolved_record_path
 from shared.documents.blob_paths import RECORD_KINDS, RecordKind, is_first_result
 from shared.errors import ConfigurationError, MessageMissing, MessageUnreadable
-from shared.operations.search import find_by_id, outcome_of
+from shared.operations.search import MIN_ID_DIGITS, find_by_id, outcome_of
 from shared.queue_messages import ReplayRequest, RouteRequest
 from shared.receipts import ROUTABLE_STATES, Receipt
 from shared.storage.base import Storage, Table
@@ -102,7 +102,10 @@ class ReplayRequests:
         *folders, _ = record.split("/")
         if not folders or {"", ".", ".."} & {*folders} or (not reissue and kind not in RECORD_KINDS):
             prefixes = ", ".join(f"{kind}/" for kind in RECORD_KINDS)
-            raise ConfigurationError(f"{record} is not the path of a record; such paths begin with {prefixes}")
+            raise ConfigurationError(
+                f"{record!r} is neither an id ({MIN_ID_DIGITS} to 64 hex digits, as `find` shows it) nor the path of a "
+                f"record, which begins with {prefixes}"
+            )
         paths = list(self.storage.blobs.list(record))
         if record in paths:
             return [record]

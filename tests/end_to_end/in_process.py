@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from mailroom_cli.main import cli
+from mailroom_cli.cli import cli
 from tests.end_to_end.command import settings_file
 from tests.integration.replay_fixture import ReplayFixture, routes
 

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mailroom_cli.cli import cli
 from tests.end_to_end.command import ROOT, identity, mailboxes, mailroom, opened, run_mailroom, settings_file
+from tests.end_to_end.in_process import columns
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail
 
@@ -79,11 +82,34 @@ def test_the_commands_that_the_demo_prints_work(shown: tuple[list[str], Path]) -
         )
         assert ran.returncode == 0, (command, ran.stderr)
         outputs.append(ran.stdout)
-    status, find_output, explained = outputs
+    status, found, explained = outputs
     assert status.startswith("All 3 mailboxes are healthy; nothing is waiting.\n")
     assert "total\tin all\t23\t16\t3\t3\t1\t0\t0\t0\t2\n" in status
-    assert "sales@example.com" in find_output
-    assert "route sales takes it" in explained
+    assert "\tFor the press\tunhandled\n" in found
+    assert "press@example.com: no route matches it" in explained
+
+
+def test_the_readme_shows_the_demo_as_it_is_on_a_terminal_of_80_columns(shown: tuple[list[str], Path]) -> None:
+    _, into = shown
+    blocks = re.findall(r"^```\n(\$ .*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    printed = [
+        part.splitlines()
+        for block in blocks
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)
+        if part.startswith(".venv/bin/mailroom")
+    ]
+    assert [lines[0].split()[1] for lines in printed] == ["status", "find", "explain"]
+    for command, *lines in printed:
+        words = command.split()[1:]
+        with columns(80):
+            ran = CliRunner().invoke(cli, [*words, "--settings", f"{into}/local.settings.json"])
+        actual = {without_times(line) for line in ran.stdout.splitlines()}
+        assert [line for line in lines if line != "\N{HORIZONTAL ELLIPSIS}" and without_times(line) not in actual] == []
+        assert max(map(len, lines)) <= 80
+
+
+def without_times(line: str) -> str:
+    return re.sub(r"(?:\d{4}-)?\d\d-\d\d \d\d:\d\d(?::\d\d)?", "TIME", line)
 
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -134,7 +134,7 @@ def test_find_shows_errors_whole_below_the_table_and_counts_what_it_cannot_searc
     assert "failed" in ran.stdout.splitlines()[1]
     ran = world.run("find", "--sender", "ann@customer.example", "--since", "yesterday", settings=BOTH)
     assert ran.exit_code == 1
-    assert "1 messages are not routed yet or failed: their sender, recipients and subject are unknown" in ran.stderr
+    assert "1 message is not routed yet or failed: its sender, recipients and subject are unknown" in ran.stderr
     assert "no message matches" in ran.stderr
 
 
@@ -147,6 +147,26 @@ def test_find_long_and_json_show_everything(world: OperatorFixture) -> None:
     history: dict[str, Any] = json.loads(ran.stdout)
     assert (history["subject"], history["sent"]) == ("Zehn St\u00fchle, bitte", "2026-11-24T09:00:00Z")
     assert history["message"] == identity(ANNS)
+
+
+def test_find_long_folds_no_path_and_pads_nothing(world: OperatorFixture) -> None:
+    world.poll_and_route(BOTH, ANNS, INVOICE)
+    paths = [*world.stores.blobs.list("routed/"), f"messages/{identity(ANNS)[:2]}/{identity(ANNS)}/raw.eml"]
+    piped = world.run("find", "--since", "today", "--long", settings=BOTH).stdout
+    with columns(80):
+        shown = world.run("find", "--since", "today", "--long", settings=BOTH).stdout
+    for text in (piped, shown):
+        assert [path for path in paths if not re.search(rf"{re.escape(path)}$", text, re.MULTILINE)] == []
+        assert [line for line in text.splitlines() if line != line.strip()] == []
+        assert "\x9b" not in text
+    assert [line for line in piped.splitlines() if line and line.count("\t") != 1] == []
+    assert f"message\t{identity(ANNS)}, {len(ANNS)} bytes" in piped
+
+
+def test_find_without_an_option_lists_the_newest_messages(world: OperatorFixture) -> None:
+    world.poll_and_route(BOTH, ANNS, INVOICE)
+    assert {line[0] for line in listed(world)} == {identity(ANNS)[:8], identity(INVOICE)[:8]}
+    assert len(listed(world, "--limit", "1")) == 1
 
 
 def test_every_command_takes_the_beginning_of_an_id_and_refuses_an_ambiguous_one(world: OperatorFixture) -> None:

@@ -52,7 +52,7 @@ def test_8_5_an_erased_message_is_not_stored_again(dovecot: Dovecot, storage: st
         "claims",
     ):
         assert shown in output.stdout
-    assert mailroom("find", settings=settings).returncode == 2
+    assert len(mailroom("find", settings=settings).stdout.splitlines()) == 4, "without an option, the newest"
     assert (
         "3 messages match, and the newest 1 are shown"
         in mailroom("find", "--mailbox", "support", "--limit", "1", settings=settings).stderr
@@ -66,7 +66,7 @@ def test_8_5_an_erased_message_is_not_stored_again(dovecot: Dovecot, storage: st
     assert len(find(settings, "--id", identity(mail[0]))) == 1
     erased = mailroom("forget", identity(mail[0])[:12], "--yes", settings=settings)
     assert erased.returncode == 0, erased.stderr
-    assert "erased: 1 arrivals of 1 messages, 1 results" in erased.stdout
+    assert "erased: 1 arrival of 1 message, 1 result" in erased.stdout
     assert mailroom("forget", "Nobody@example.com", "--yes", settings=settings).returncode == 0
 
     assert len(user.left()) == 3

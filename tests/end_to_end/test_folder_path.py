@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mailroom_cli.main import cli
+from mailroom_cli.cli import cli
 from tests.end_to_end.command import command, identity, mailboxes, mailroom, opened, settings_file
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail import plain_mail

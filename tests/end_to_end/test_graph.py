@@ -10,7 +10,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from graph_simulator import FaultPlan
-from mailroom_cli.main import cli
+from mailroom_cli.cli import cli
 from shared.storage.base import Table
 from tests.end_to_end.command import (
     assert_all_stored,

@@ -70,7 +70,7 @@ def test_8_4_replay_routes_unhandled_messages_with_a_new_route(dovecot: Dovecot,
         assert json.loads(stores.blobs.read(path) or b"")["resolved"]["outcome"] == "routed"
     assert_all_stored(stores, mail)
     repeated = mailroom("replay", "unhandled/", settings=settings)
-    assert "8 records are already resolved" in repeated.stdout
+    assert "not replayed: 8 records that a replay resolved before" in repeated.stdout
     assert "nothing to replay" in repeated.stdout
 
     [result, *_] = stores.blobs.list("routed/sales/")
@@ -130,7 +130,7 @@ def test_replay_takes_paths_with_the_store_in_front_and_ids(tmp_path: Path, monk
     assert (line["requested"], line["new_outcome"]) == (True, None)
     work_until_idle(world.app(BOTH))
     resolved = world.run("replay", "mail/unhandled/", "--dry-run", "--json", settings=BOTH)
-    assert "1 records are already resolved and were not replayed" in resolved.stderr
+    assert "not replayed: 1 record that a replay resolved before" in resolved.stderr
     assert len(resolved.stdout.splitlines()) == 1
     named = world.run("replay", f"mail/{paths[0]}", "--dry-run", settings=BOTH)
     assert "routed already" in named.stdout, "a resolved record that is named by its whole path"
@@ -157,5 +157,9 @@ def test_replay_reports_invalid_options(tmp_path: Path) -> None:
         refused = mailroom("replay", *words, settings=settings)
         assert refused.returncode == 2, words
         assert "Traceback" not in refused.stderr
+    for command, kind in (("replay", "the path of a record"), ("forget", "an address")):
+        short = mailroom(command, "26fb", settings=settings)
+        assert short.returncode == 2
+        assert short.stderr.startswith(f"'26fb' is neither an id (8 to 64 hex digits, as `find` shows it) nor {kind}")
     backwards = mailroom("replay", "--since", "2026-11-24", "--until", "2026-11-23", settings=settings)
     assert backwards.returncode == 2

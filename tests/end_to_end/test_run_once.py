@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mailroom_cli.app_context import open_app
-from mailroom_cli.main import cli
+from mailroom_cli.cli import cli
 from shared.errors import AuthenticationError
 from tests.end_to_end.command import (
     ROOT,

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from mailroom_cli.cli import cli
 from mailroom_cli.commands.settings.template import starting_file
-from mailroom_cli.main import cli
 from mailroom_cli.settings_file import insert_values, load_settings_file
 from tests.end_to_end.command import ROOT
 from tests.servers.dovecot import Dovecot

@@ -82,7 +82,11 @@ def test_a_file_is_overwritten_only_with_force(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert refused.stderr == f"{file} exists already; name another file, or give --force to overwrite it\n"
     assert file.read_text().startswith("mine")
-    assert run("--output", file, "--force", "--preset", "office365-graph").returncode == 0
+    written = run("--output", file, "--force", "--preset", "office365-graph")
+    assert (written.returncode, written.stdout) == (0, "")
+    assert written.stderr == (
+        f"{file} is written; fill in its values, then run `mailroom settings --check --settings {file}`\n"
+    )
     assert file.read_text() == run("--preset", "Office365-Graph").stdout
     unwritable = run("--output", tmp_path / "no" / "file")
     assert (unwritable.returncode, unwritable.stdout) == (2, "")

@@ -15,8 +15,8 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from mailroom_cli.app_context import open_app
+from mailroom_cli.cli import cli
 from mailroom_cli.commands.status import MailboxStatus, Status, read_status, show
-from mailroom_cli.main import cli
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.errors import AuthenticationError, ConnectFailed, MailboxBusy

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mailroom_cli.main import cli
+from mailroom_cli.cli import cli
 from shared.bootstrap import App
 from shared.clock import utc_now
 from shared.dispatch.outbox import republish_overdue

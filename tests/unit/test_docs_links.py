@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from mailroom_cli.main import cli
+from mailroom_cli.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 

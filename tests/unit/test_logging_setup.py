@@ -93,6 +93,13 @@ def test_serve_lowers_the_level_unless_the_command_is_quiet(quiet: bool, expecte
     assert len([line for line in lines if " mailroom.test: " in line]) == expected
 
 
+@pytest.mark.parametrize(("verbosity", "shown"), [(0, False), (1, True)])
+def test_a_librarys_warnings_of_retries_are_details(verbosity: int, shown: bool) -> None:
+    again = f"configure_logging({verbosity}, False, 'text')"  # it runs for the group, and for the command
+    lines = log_lines("0, False, 'text'", f"{again}\nlogging.getLogger('urllib3.connectionpool').warning('Retrying')")
+    assert any("Retrying" in line for line in lines) is shown
+
+
 def test_text_has_times_in_utc() -> None:
     time = log_lines("1, False, 'text'")[0].split()[0]
     assert time.endswith("Z")

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from functions_host.host import GRACE
-from mailroom_cli.main import cli
+from mailroom_cli.cli import cli
 from shared.config import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import typer
 
 from mailroom_cli.errors import plain_errors
 from mailroom_cli.settings_file import DEFAULT_FILE, SETTINGS_VARIABLE
-from mailroom_cli.terminal import say
+from mailroom_cli.terminal import note, say
 from shared.errors import ConfigurationError
 
 _OWNER_ONLY = 0o600
@@ -60,6 +60,9 @@ def settings_command(
             typer.echo(text, nl=False)
         else:
             _write(output, text, force=force)
+            file = "" if output == DEFAULT_FILE else f" --settings {output}"
+            check_it = "" if azure else f"; fill in its values, then run `mailroom settings --check{file}`"
+            note(f"{output} is written{check_it}")
 
 
 def add_command(
