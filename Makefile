@@ -7,6 +7,8 @@ FUZZ_SECONDS ?= 60
 # Number of processes that run tests in parallel, each with its own servers.
 WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# The tests of infra/ that need neither the compiler nor a package. Queries need Kusto's language service (make servers).
+INFRA_TESTS := $(filter-out tests/infra/test_package.py $(if $(wildcard .tools/kusto/installed),,tests/infra/test_queries.py),$(wildcard tests/infra/test_*.py))
 AZURITE := .tools/node_modules/.bin/azurite
 
 .PHONY: docs lock run test test-fast test-soak check bicep bench fuzz servers package clean help
@@ -43,7 +45,7 @@ check: .venv/stamp
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m tools.check_language
-	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
+	@$(BIN)/python -m pytest -q tests/unit/test_layers.py $(INFRA_TESTS)
 	@$(BIN)/python -m tools.bicep
 
 # What `make check` compares.

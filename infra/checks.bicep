@@ -48,6 +48,13 @@ func isResourceId(id string, form string) bool =>
     i => segment(form, i) == '*' ? empty(segment(id, i)) : segment(id, i) != segment(form, i)
   ))
 
+@description('Whether a text is the first day of a month, as in 2026-12-01.')
+func isMonth(text string) bool =>
+  length(text) == 10 && endsWith(text, '-01') && substring(text, 4, 1) == '-' && consistsOf(
+    replace(text, '-', ''),
+    digits
+  )
+
 func messageIf(isWrong bool, message string) string[] => isWrong ? [message] : []
 
 func differInCaseOnly(names string[]) string[] =>
@@ -216,10 +223,16 @@ func onlyForNewMailStorage(isNew bool, mailRedundancy redundancy?, days int, mal
 
 @export()
 @description('The budget.')
-func budget(monthlyBudget int?, alertEmails string[]) string[] =>
-  messageIf(
-    monthlyBudget != null && empty(alertEmails),
-    'monthlyBudget: its warnings go to alertEmails, which is empty; add an address'
+func budget(monthlyBudget int?, budgetStart string, alertEmails string[]) string[] =>
+  concat(
+    messageIf(
+      monthlyBudget != null && empty(alertEmails),
+      'monthlyBudget: its warnings go to alertEmails, which is empty; add an address'
+    ),
+    messageIf(
+      monthlyBudget != null && !isMonth(budgetStart),
+      'budgetStart: \'${budgetStart}\' is not the first day of a month; write the current month as in 2026-12-01, and never change it'
+    )
   )
 
 @export()

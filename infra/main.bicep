@@ -196,8 +196,9 @@ param availabilityTest bool?
 @minValue(1)
 param monthlyBudget int?
 
-@description('First day of the month in which the budget starts. Azure refuses a past month.')
-param budgetStart string = utcNow('yyyy-MM-01')
+// No default of this month: Azure refuses to change the start of a budget, so that each later month's deployment would fail.
+@description('With monthlyBudget: the first day of the month of the first deployment, as in 2026-12-01. Never change it.')
+param budgetStart string = ''
 
 @description('Retention of telemetry in days.')
 @minValue(30)
@@ -234,7 +235,7 @@ var errors = concat(
   ),
   checks.zones(region, ownMailStorage ? redundancyOfMail : 'Standard_LRS', archiveAfterDays, zoneRedundant),
   checks.consumers(consumers, mailEvents),
-  checks.budget(monthlyBudget, alertEmails),
+  checks.budget(monthlyBudget, budgetStart, alertEmails),
   checks.network(privateNetwork, existingNetwork)
 )
 var checkedGroupName = empty(errors) ? groupName : fail(join(errors, '\n'))
@@ -616,9 +617,10 @@ output AZURE_KEY_VAULT_NAME string = vaultName
 @description('NAME in func azure functionapp publish NAME.')
 output AZURE_FUNCTION_APP_NAME string = siteName
 
-@description('Values for the operator\'s local.settings.json: MAIL_STORAGE and AzureWebJobsStorage__accountName.')
+@description('Values for the operator\'s local.settings.json: MAIL_STORAGE, AzureWebJobsStorage__accountName and telemetry.')
 output MAIL_STORAGE string = 'https://${mailStorageName}.blob.${environment().suffixes.storage}'
 output APP_STORAGE_ACCOUNT string = storageName
+output APPLICATIONINSIGHTS_CONNECTION_STRING string = monitoring.outputs.connectionString
 output GRAPH_WEBHOOK_URL string = 'https://${site.outputs.hostName}/api/graph_webhook'
 
 @description('Object id that needs rights in Exchange (docs/how-to/office365.md) if a mailbox signs in by managed-identity.')

@@ -37,6 +37,7 @@ def route_message(item: func.QueueMessage) -> None:
 def route_poison(item: func.QueueMessage) -> None:
     """Write the dead letter of a message that failed all five tries."""
     from shared.bootstrap import app  # noqa: PLC0415
+    from shared.observability.exporter import flush  # noqa: PLC0415
     from shared.observability.tracing import routing  # noqa: PLC0415
 
     try:
@@ -47,12 +48,14 @@ def route_poison(item: func.QueueMessage) -> None:
     router = app().router
     with routing(request.arrival, request.traceparent):
         router.dead_letter(request)
+    flush()  # The alert message-failed depends on it.
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
 def sweep(timer: func.TimerRequest) -> None:
     """Republish route requests that are over an hour old, remove leftover files, and emit the health metrics."""
     from shared.bootstrap import app  # noqa: PLC0415
+    from shared.observability.exporter import flush  # noqa: PLC0415
     from shared.operations.health_metrics import collect_health_metrics  # noqa: PLC0415
 
     if timer.past_due:
@@ -61,3 +64,4 @@ def sweep(timer: func.TimerRequest) -> None:
     application.remove_leftover_files()
     application.router.sweep()
     collect_health_metrics(application.settings, application.storage).emit()
+    flush()  # Alerts depend on these gauges, and the instance may end before the next periodic export.

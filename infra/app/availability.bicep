@@ -72,7 +72,8 @@ resource alert 'Microsoft.Insights/metricAlerts@2026-01-01' = {
     enabled: true
     evaluationFrequency: 'PT15M'
     windowSize: 'PT30M'
-    autoMitigate: true
+    // An alert that closes by itself writes once only. Without it, the rule writes again while the test fails.
+    autoMitigate: false
     scopes: [
       test.id
       insightsId

@@ -7,7 +7,7 @@ param name string
 @minValue(1)
 param amount int
 
-@description('First day of the month in which the budget starts, as in 2026-12-01. Azure refuses a month that is past.')
+@description('First day of the month in which the budget starts, as in 2026-12-01. Azure refuses a past month for a new budget, and any change.')
 param startDate string
 
 @description('E-mail addresses that are warned at 80 and 100 per cent, and when 100 per cent are forecast.')

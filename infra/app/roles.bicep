@@ -148,6 +148,17 @@ resource operatorQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = i
   }
 }
 
+// For mailroom forget and run-once, which send metrics, so that the workbook counts what they change.
+resource operatorTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (operator) {
+  name: guid(insights.id, operatorPrincipalId, metricsPublisher)
+  scope: insights
+  properties: {
+    roleDefinitionId: metricsPublisher
+    principalId: operatorPrincipalId
+    principalType: operatorPrincipalType
+  }
+}
+
 // For mailroom run-once, which holds a mailbox's lease so that the app does not drain the same mailbox.
 resource operatorLeases 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (operator) {
   name: guid(leases.id, operatorPrincipalId, blobContributor)

@@ -126,10 +126,13 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
   }
 }
 
-// azd and Core Tools deploy with the caller's token.
+// azd and Core Tools deploy with the caller's token. Azure refuses these resources without `location` (error 51008), which their
+// type lacks: github.com/Azure/bicep-types-az/issues/1529.
 resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: site
   name: 'ftp'
+  #disable-next-line BCP187
+  location: location
   properties: {
     allow: false
   }
@@ -138,6 +141,8 @@ resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2
 resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: site
   name: 'scm'
+  #disable-next-line BCP187
+  location: location
   properties: {
     allow: false
   }

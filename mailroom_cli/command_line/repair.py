@@ -93,11 +93,15 @@ def forget(
     from mailroom_cli.commands.forget import check_target, refusals, show, to_json_line  # noqa: PLC0415
     from mailroom_cli.commands.forget import forget as erase  # noqa: PLC0415
     from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
+    from mailroom_cli.telemetry import exported_telemetry  # noqa: PLC0415
 
     with plain_errors(), open_app(settings, create=False) as app:
         check_target(target)
         require_store(app.settings.mail_storage, app.settings.app_storage)
-        with ProgressReporter(open_console(stderr=True)) as progress:
+        with (
+            exported_telemetry(app.settings.telemetry if yes else None),
+            ProgressReporter(open_console(stderr=True)) as progress,
+        ):
             result = erase(app, target, really=yes, progress=progress.erased, waiting=progress.waiting_for_drain)
         if as_json:
             say(to_json_line(result, really=yes))

@@ -36,11 +36,13 @@ def run_once(settings: Settings = DEFAULT_FILE, *, as_json: AsJson = False) -> N
     from mailroom_cli.app_context import open_app  # noqa: PLC0415
     from mailroom_cli.commands.run_once import drain_once  # noqa: PLC0415
     from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
+    from mailroom_cli.telemetry import exported_telemetry  # noqa: PLC0415
 
     with (
         plain_errors(),
         ProgressReporter(open_console(stderr=True)) as progress,
         open_app(settings, progress.drained) as app,
+        exported_telemetry(app.settings.telemetry),
     ):
         summary = asyncio.run(drain_once(app, progress))
     if as_json:

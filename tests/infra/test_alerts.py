@@ -75,6 +75,23 @@ def test_alerts_are_evaluated_every_quarter_of_an_hour_and_written_again_while_t
         assert properties["muteActionsDuration"] in ("PT1H", "PT6H", "P1D")
 
 
+def test_a_rule_that_reads_more_than_its_window_dates_its_rows_now() -> None:
+    """A rule groups rows by TimeGenerated into windows: an older row is not in the last window."""
+    long = {
+        name_of(rule): criterion(rule)["query"]
+        for rule in snapshot("smallest").of_type(RULE)
+        if rule["properties"].get("overrideQueryTimeRange")
+    }
+    assert set(long) == {"app-silent", "unhandled-old"}
+    assert all("| project TimeGenerated = now(), " in query for query in long.values())
+
+
+def test_the_alert_of_the_availability_test_is_written_again() -> None:
+    (alert,) = snapshot("full-private").of_type("Microsoft.Insights/metricAlerts")
+    assert alert["properties"]["autoMitigate"] is False
+    assert alert["properties"]["actions"]
+
+
 def test_alerts_go_to_mail_addresses_and_webhooks() -> None:
     (group,) = snapshot("full-private").of_type("Microsoft.Insights/actionGroups")
     receivers = group["properties"]

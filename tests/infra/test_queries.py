@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from shared.observability import metric_names
+from shared.observability.log_context import prefixed_attributes
+from shared.operations.ledger import OUTCOMES
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = ROOT / "infra/queries"
@@ -137,6 +139,32 @@ def test_every_query_file_is_used() -> None:
     modules = "".join(path.read_text() for path in ROOT.glob("infra/**/*.bicep"))
 
     assert [name for name in files() if f"queries/{name}'" not in modules] == []
+
+
+TOLERANT = re.compile(r"union isfuzzy=true\n +\(datatable\([^()]*\)\[\]\),\n +(App[A-Z]\w+)\n")
+"""A table that may not exist, joined to an empty one. A workspace has no table before its first row."""
+
+
+@pytest.mark.parametrize("name", ["metrics.kql", *files()])
+def test_a_query_works_in_an_empty_workspace(name: str) -> None:
+    code = re.sub(r"//.*", "", (QUERIES / name).read_text())
+    assert sorted(re.findall(r"\bApp[A-Z]\w+", code)) == sorted(TOLERANT.findall(code))
+
+
+@pytest.mark.parametrize("name", files())
+def test_a_query_names_outcomes_of_the_ledger(name: str) -> None:
+    named = set(re.findall(r'(?:Outcome|Previous) == "(\w+)"', files()[name]))
+    assert named <= set(OUTCOMES)
+
+
+@pytest.mark.parametrize("name", [*files(), *documented()])
+def test_a_query_names_fields_of_log_lines_and_spans(name: str) -> None:
+    text = {**files(), **documented()}[name]
+    named = set(re.findall(r'Properties\["(mailroom\.\w+)"\]', text))
+    page = (ROOT / "docs/reference/telemetry.md").read_text()
+    fields = set(re.findall(r"^\| `\w+` \| [^|]+ \| `(mailroom\.\w+)` \|$", page, re.MULTILINE))
+    assert fields == set(prefixed_attributes(mailbox="", folder="", arrival="", message="", route=""))
+    assert named <= fields
 
 
 WRONG = {

@@ -18,7 +18,11 @@ def test_deploying_sets_the_variables_of_the_parameters() -> None:
     variables = set(re.findall(r"^ +([A-Z_]+): \$\{\{ vars\.\1 \}\}$", DEPLOY, re.MULTILINE))
     assert required <= variables
     assert "AZURE_PRINCIPAL_TYPE: ServicePrincipal" in DEPLOY
-    documented = set(re.findall(r"`(AZURE_[A-Z_]+)`", (ROOT / "docs/how-to/github.md").read_text()))
+    # Without these, a deployment from GitHub would make a new account for mail, or end the notifications.
+    optional = set(re.findall(r"\$\{(MAILROOM_[A-Z_]+)=\}", parameters))
+    assert len(optional) == 3
+    assert optional <= variables
+    documented = set(re.findall(r"`((?:AZURE|MAILROOM)_[A-Z_]+)`", (ROOT / "docs/how-to/github.md").read_text()))
     assert documented == variables
 
 

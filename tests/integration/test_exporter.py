@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ import pytest
 from azure.monitor.opentelemetry._constants import _FULLY_SUPPORTED_INSTRUMENTED_LIBRARIES
 
 from shared.observability.exporter import UNTRACED_LIBRARIES
+from tests.servers.ingestion import WITHOUT_STATISTICS, connection_string, ingestion, metric_values
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,59 +37,23 @@ print("exports" if exports else "does not export")
 """
 
 
-@contextmanager
-def ingestion() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Run an endpoint that accepts everything, and yield its URL and the received items."""
-    items: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            parsed = json.loads(body)
-            items.extend(parsed if isinstance(parsed, list) else [parsed])
-            answer = json.dumps({"itemsReceived": len(items), "itemsAccepted": len(items), "errors": []}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_args: object) -> None:
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/", items
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def run_program(connection: str, before: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    disabled = {
-        "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
-        "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
-    }
+def run_program(
+    connection: str, *words: str, before: str = "", program: str = PROGRAM, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", before + PROGRAM, connection],
+        [sys.executable, "-c", before + program, connection, *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
-        env={"PATH": "/usr/bin:/bin", **disabled, **environment},
+        env={"PATH": "/usr/bin:/bin", **WITHOUT_STATISTICS, **environment},
     )
 
 
 def test_spans_logs_and_metrics_reach_application_insights() -> None:
     with ingestion() as (address, items):
-        key = "00000000-0000-0000-0000-000000000001"
-        ran = run_program(f"InstrumentationKey={key};IngestionEndpoint={address};LiveEndpoint={address}")
+        ran = run_program(connection_string(address))
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == "exports\n"
     by_kind: dict[str, list[dict[str, Any]]] = {}
@@ -143,10 +103,9 @@ def test_all_traces_are_exported_unless_sampled_and_logs_and_metrics_always(
     environment: dict[str, str], all_traces: bool
 ) -> None:
     with ingestion() as (address, items):
-        key = "00000000-0000-0000-0000-000000000001"
         ran = run_program(
-            f"InstrumentationKey={key};IngestionEndpoint={address};LiveEndpoint={address}",
-            PROGRAM_WITH_100_MESSAGES,
+            connection_string(address),
+            program=PROGRAM_WITH_100_MESSAGES,
             **environment,
         )
     assert ran.returncode == 0, ran.stderr
@@ -193,3 +152,65 @@ def test_the_error_names_the_settings_of_opentelemetry() -> None:
 def test_every_library_that_the_exporter_instruments_is_untraced() -> None:
     """If a release instruments another library, traces would contain URLs of blobs and so names of attachments."""
     assert set(UNTRACED_LIBRARIES) == set(_FULLY_SUPPORTED_INSTRUMENTED_LIBRARIES)
+
+
+KILLED = """
+import os, sys
+from pydantic import SecretStr
+from shared.observability import metrics
+from shared.observability.exporter import flush, start
+flush()
+start(SecretStr(sys.argv[1]))
+metrics.collected.add(3, {"mailbox": "support"})
+flush()
+os._exit(0)  # as the Functions host ends a worker
+"""
+
+
+def test_flushed_metrics_are_sent_even_if_the_process_is_killed_afterwards() -> None:
+    with ingestion() as (address, items):
+        ran = run_program(connection_string(address), program=KILLED)
+    assert ran.returncode == 0, ran.stderr
+    assert metric_values(items) == [("mailroom.collected", 3, {"mailbox": "support"})]
+
+
+SWEEP = """
+import os, sys
+from types import SimpleNamespace
+from route_message import sweep
+sweep._function.get_user_function()(SimpleNamespace(past_due=False))
+os._exit(0)
+"""
+
+
+def test_the_gauges_of_the_alerts_are_sent_before_the_sweep_ends(tmp_path: Path) -> None:
+    with ingestion() as (address, items):
+        settings = {
+            "AzureWebJobsStorage": f"folder:{tmp_path}",
+            "POLL_SCHEDULE": "0 * * * * *",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": connection_string(address),
+        }
+        ran = run_program("", program=SWEEP, **settings)
+    assert ran.returncode == 0, ran.stderr
+    assert "mailroom.outbox.oldest_seconds" in {name for name, _, _ in metric_values(items)}
+
+
+SIGNED_IN = """
+import sys
+import azure.monitor.opentelemetry as exporter
+from pydantic import SecretStr
+from mailroom_cli.telemetry import exported_telemetry
+exporter.configure_azure_monitor = lambda **options: print(type(options.get("credential", "its own")).__name__)
+with exported_telemetry(SecretStr(sys.argv[1])):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "credential"),
+    [({"APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "Authorization=AAD"}, "DefaultAzureCredential"), ({}, "str")],
+)
+def test_a_command_signs_in_without_a_managed_identity(environment: dict[str, str], credential: str) -> None:
+    """The exporter's own sign-in with that setting knows managed identities only."""
+    ran = run_program(CONNECTION_STRING, program=SIGNED_IN, **environment)
+    assert (ran.returncode, ran.stdout) == (0, f"{credential}\n"), ran.stderr

@@ -80,6 +80,14 @@ INVALID = {
         "param monthlyBudget = 50",
         "monthlyBudget: its warnings go to alertEmails, which is empty",
     ),
+    "budget without a start": (
+        "param monthlyBudget = 50\nparam alertEmails = ['a@example.com']",
+        "budgetStart: '' is not the first day of a month",
+    ),
+    "budget: day": (
+        "param monthlyBudget = 50\nparam alertEmails = ['a@example.com']\nparam budgetStart = '2026-12-02'",
+        "budgetStart: '2026-12-02' is not the first day of a month",
+    ),
     "consumer: underscore": (
         f"param consumers = [{{ name: 'my_crm', functionId: '{FUNCTION}' }}]",
         "consumers: 'my_crm' is not a valid name",
