@@ -74,6 +74,56 @@ def routing(values: dict[str, str]) -> Measurement:
     return measurement
 
 
+def whole(settings: str, connection_string: str, log: str, messages: int) -> Measurement:
+    """Drain the mailbox and route the messages as `mailroom run-once` does, without the process's start."""
+    from bench.storage_requests import RequestLog  # noqa: PLC0415
+    from mailroom_cli.app_context import open_app  # noqa: PLC0415
+    from mailroom_cli.commands.run_once import drain_once  # noqa: PLC0415
+    from mailroom_cli.progress import ProgressReporter  # noqa: PLC0415
+    from mailroom_cli.terminal import open_console  # noqa: PLC0415
+
+    for module in ("shared.mailboxes.imap", "shared.storage.azure.blobs", "shared.storage.azure.records"):
+        import_module(module)
+    requests = RequestLog(connection_string)
+
+    def drain() -> int:
+        with ProgressReporter(open_console(stderr=True)) as progress, open_app(Path(settings), progress.drained) as app:
+            failures = asyncio.run(drain_once(app, progress))
+        assert not failures, failures
+        return messages
+
+    with requests.logging():
+        measurement = _measure(drain)
+    requests.write(Path(log))
+    return {**measurement, "requests": len(requests.requests)}
+
+
+def naive(name: str, target: list[Any], connection_string: str) -> Measurement:
+    """Drain the mailbox with the naive script."""
+    from bench import naive as script  # noqa: PLC0415
+    from bench.storage_requests import RequestLog  # noqa: PLC0415
+
+    drain: Callable[..., int] = getattr(script, name)
+    requests = RequestLog(connection_string)
+    with requests.logging():
+        measurement = _measure(lambda: drain(*target, connection_string))
+    return {**measurement, "requests": len(requests.requests)}
+
+
+def bare(connection_string: str, log: str, messages: int, threads: int) -> Measurement:
+    """Send the requests in a log with the SDKs' clients alone."""
+    from bench.storage_requests import Replay, read  # noqa: PLC0415
+
+    replay = Replay(connection_string, read(Path(log)), threads)
+
+    def send() -> int:
+        replay.run()
+        return messages
+
+    measurement = _measure(send)
+    return {**measurement, "requests": replay.sent}
+
+
 def startup(values: dict[str, str]) -> Measurement:
     """Load the worker engine, and start it with the app."""
     os.environ.update(values)
@@ -124,7 +174,9 @@ def _peak() -> int:
     return 0
 
 
-JOBS: dict[str, Callable[..., Measurement]] = {job.__name__: job for job in (peer, intake, routing, startup)}
+JOBS: dict[str, Callable[..., Measurement]] = {
+    job.__name__: job for job in (peer, intake, routing, whole, naive, bare, startup)
+}
 
 if __name__ == "__main__":
     print(json.dumps(JOBS[sys.argv[1]](**json.load(sys.stdin))))

@@ -10,7 +10,7 @@ from statistics import median
 from bench.child import Measurement
 from bench.mix import mix
 from bench.report import progress, table
-from bench.running import Bench, in_child, once
+from bench.running import Bench, in_child, once, write_settings
 from tests.servers import azurite
 from tests.servers.dovecot import User
 
@@ -18,6 +18,7 @@ Drain = Callable[[User, Path], Measurement]
 
 INTAKE = "Mailroom, intake"
 ONCE = "Mailroom, intake and routing (mailroom run-once)"
+WHOLE = "Mailroom, intake and routing"
 
 
 def imap(bench: Bench) -> None:
@@ -52,20 +53,42 @@ def whole(bench: Bench) -> None:
 
 
 def azure(bench: Bench) -> None:
-    """Drain IMAP into Azurite and route the messages."""
+    """Drain IMAP into Azurite and route the messages; compare with a naive script, and with the bare requests."""
     source = bench.create_user(mix(bench.azure_messages, seed=3))
-    accounts = iter(names := [f"bench{n}" for n in range(bench.runs * 2)])
+    log = bench.folder / "requests.json"
+    accounts = iter(names := [f"bench{n}" for n in range(bench.runs * 6)])
     with azurite.running(bench.folder, names) as server:
 
+        def account() -> str:
+            return server.connection_string(next(accounts))
+
         def intake(user: User, _: Path) -> Measurement:
-            return in_child("intake", values=bench.values(user, server.connection_string(next(accounts))))
+            return in_child("intake", values=bench.values(user, account()))
 
-        def run_once(user: User, folder: Path) -> Measurement:
-            values = bench.values(user, server.connection_string(next(accounts)))
-            return once(folder.parent, values, bench.azure_messages)
+        def whole(user: User, folder: Path) -> Measurement:
+            storage = account()
+            settings = write_settings(folder.parent, bench.values(user, storage))
+            options = {"log": str(log), "messages": bench.azure_messages}
+            return in_child("whole", settings=str(settings), connection_string=storage, **options)
 
-        measured = _alternate(bench, source, {INTAKE: intake, ONCE: run_once})
-    _show(f"IMAP, {_size(source)}, whole path into Azurite, which shares the machine", measured, INTAKE)
+        def naive(name: str, user: User, _: Path) -> Measurement:
+            target = [bench.dovecot.imap, user.name, user.password]
+            return in_child("naive", name=name, target=target, connection_string=account())
+
+        def bare(threads: int, _user: User, _folder: Path) -> Measurement:
+            options = {"log": str(log), "messages": bench.azure_messages, "threads": threads}
+            return in_child("bare", connection_string=account(), **options)
+
+        drains: dict[str, Drain] = {
+            WHOLE: whole,
+            INTAKE: intake,
+            "naive script, one by one": partial(naive, "one_by_one"),
+            "naive script, 16 threads": partial(naive, "in_threads"),
+            "(the same requests by the SDKs alone, one by one)": partial(bare, 1),
+            "(the same requests by the SDKs alone, 16 threads)": partial(bare, 16),
+        }
+        measured = _alternate(bench, source, drains)
+    _show_requests(f"IMAP, {_size(source)}, into Azurite, which shares the machine", measured)
 
 
 def _intake(bench: Bench, user: User, folder: Path, *, protocol: str = "imap") -> Measurement:
@@ -113,6 +136,36 @@ def _show(title: str, measured: Mapping[str, list[Measurement]], base: str) -> N
         spread = f"{min(run_rates):.0f} to {max(run_rates):.0f}"
         rows.append([name, f"{rates[name]:.0f}", spread, f"{cpu:.2f}", f"{rates[base] / rates[name]:.2f}"])
     table(f"{title}; medians of {len(measured[base])}", ["", "msg/s", "all runs", "CPU s", f"{base} ÷ this"], rows)
+
+
+def _show_requests(title: str, measured: Mapping[str, list[Measurement]]) -> None:
+    """Print requests and CPU time for a message and for a request, and the ratios to Mailroom's whole path."""
+
+    def middle(name: str, value: Callable[[Measurement], float]) -> float:
+        return median(value(measurement) for measurement in measured[name])
+
+    def rate(measurement: Measurement) -> float:
+        return measurement["messages"] / measurement["seconds"]
+
+    def cpu(measurement: Measurement) -> float:
+        return measurement["cpu"] * 1000 / measurement["messages"]
+
+    rows = []
+    for name in measured:
+        requests = middle(name, lambda measurement: measurement.get("requests", 0) / measurement["messages"])
+        rows.append(
+            [
+                name,
+                f"{middle(name, rate):.0f}",
+                f"{requests:.1f}" if requests else "",
+                f"{middle(name, cpu):.1f}",
+                f"{middle(name, cpu) / requests:.2f}" if requests else "",
+                f"{middle(WHOLE, rate) / middle(name, rate):.2f}",
+                f"{middle(WHOLE, cpu) / middle(name, cpu):.2f}",
+            ]
+        )
+    head = ["", "msg/s", "requests/msg", "CPU ms/msg", "CPU ms/request", "msg/s: whole ÷ this", "CPU/msg: whole ÷ this"]
+    table(f"{title}; medians of {len(measured[WHOLE])}", head, rows)
 
 
 def _size(source: User) -> str:

@@ -98,8 +98,7 @@ def in_child(job: str, **arguments: object) -> Measurement:
 
 def once(folder: Path, values: dict[str, str], messages: int) -> Measurement:
     """Measure `mailroom run-once` as a process, including its start and end."""
-    settings = folder / "settings.json"
-    settings.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+    settings = write_settings(folder, values)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-m", "mailroom_cli", "run-once", "--settings", str(settings)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -108,6 +107,13 @@ def once(folder: Path, values: dict[str, str], messages: int) -> Measurement:
         raise SystemExit(f"benchmark: mailroom run-once failed:\n{ran.stderr[-3_000:]}")
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"messages": messages, "seconds": seconds, "cpu": used}
+
+
+def write_settings(folder: Path, values: dict[str, str]) -> Path:
+    """Write a settings file, and return its path."""
+    settings = folder / "settings.json"
+    settings.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+    return settings
 
 
 def machine() -> str:

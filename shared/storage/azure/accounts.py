@@ -7,14 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
-import requests
 from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableClient
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
-from requests.adapters import HTTPAdapter
 
 from shared.errors import ConfigurationError
+from shared.storage.azure.session import StorageSession
 from shared.storage.location import StorageLocation
 
 MAX_PARALLEL_REQUESTS = 16
@@ -39,6 +38,9 @@ STORAGE_RETRIES: dict[str, Any] = {
     "increment_base": 1,
     "random_jitter_range": 1,
 }
+
+MAX_IDLE_CONNECTIONS = 4 * MAX_PARALLEL_REQUESTS
+"""Idle connections to a host that are kept. The pool's threads, uploads and functions send at the same time."""
 
 CONNECT_SECONDS = 20
 READ_SECONDS = 60
@@ -79,6 +81,8 @@ class StorageAccount:
         self._location = location
         self._clients: list[Any] = []
         self.pool = ThreadPoolExecutor(MAX_PARALLEL_REQUESTS, thread_name_prefix="storage")
+        # One for all clients: otherwise every table would need its own connections and TLS handshakes.
+        self._transport = _Transport()
 
     def blobs(self) -> BlobServiceClient:
         """Return a client of the blob service."""
@@ -117,6 +121,7 @@ class StorageAccount:
         self.pool.shutdown()
         for client in self._clients:
             client.close()
+        self._transport.close()
 
     def _client(self, client_class: Any, url: str | None, setting_part: str, **options: object) -> Any:
         connection_string = self._location.connection_string
@@ -124,7 +129,7 @@ class StorageAccount:
             raise ConfigurationError(
                 f"{self.setting}__{setting_part} is missing; set it, or set {self.setting}__accountName"
             )
-        transport = _Transport()
+        transport = self._transport
         try:
             if connection_string is not None:
                 if self.is_emulator:
@@ -134,7 +139,6 @@ class StorageAccount:
                 client = client_class(url, credential=self._credential, transport=transport, **options)
         except ValueError:
             # The SDKs' error messages quote the text that they could not parse, which may be a key.
-            transport.close()
             raise ConfigurationError(
                 f"{self.setting} is not a complete storage address; copy it again from the Azure portal"
             ) from None
@@ -156,13 +160,8 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK gives this
     """A transport with a connection for every parallel request, and without long sleeps."""
 
     def __init__(self) -> None:
-        session = requests.Session()
-        # By default requests keeps ten connections and discards the others.
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=2 * MAX_PARALLEL_REQUESTS)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
         super().__init__(
-            session=session,
+            session=StorageSession(max_idle=MAX_IDLE_CONNECTIONS),
             connection_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
             connection_data_block_size=256 * 1024,

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from shared.storage.folder.modes import OWNER_ONLY, FileModes
 
-MAX_SEQUENTIAL = 4
-"""Folders that are synced one by one; for so few, a thread pool gains nothing."""
-
 MAX_PARALLEL = 16
-"""Folders that are synced in parallel. In a measurement, 100 folders took 350 ms one by one and 13 ms in parallel."""
+"""Folders that are synced in parallel.
+
+On ext4 a disk with other work took 6.9 ms for three folders one by one and 2.5 ms in parallel, and 350 ms and 13 ms for
+100 folders.
+"""
 
 
 def sync_file(handle: int) -> None:
@@ -37,7 +38,7 @@ def sync_folder(folder: str | Path) -> None:
 
 def sync_folders(folders: Collection[str]) -> None:
     """Return after several folders' entries are on the disk. A disk completes parallel requests with one flush."""
-    if len(folders) <= MAX_SEQUENTIAL:
+    if len(folders) <= 1:
         for folder in folders:
             sync_folder(folder)
     else:
