@@ -487,8 +487,7 @@ def erase_claims(records: Records, claims: Mapping[str, str]) -> None:
 
 
 def _key(fingerprint: Fingerprint, recipient: str, position: int = 0) -> str:
-    digest = f"{fingerprint.digest} {position}" if position else fingerprint.digest
-    return claim_key(fingerprint.kind, digest, recipient)
+    return claim_key(fingerprint.kind, fingerprint.digest, recipient, position)
 
 
 def _positions(fingerprint: Fingerprint) -> int:

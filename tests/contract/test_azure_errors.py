@@ -14,7 +14,7 @@ import azure.core.exceptions as sdk_errors
 import pytest
 
 from shared.errors import ServiceUnavailable, Throttled, TransientError
-from shared.keys import digest
+from shared.keys import claim_key, digest
 from shared.storage.azure import accounts
 from shared.storage.azure.errors import Service, map_error
 from shared.storage.base import QueueItem, QueueName, Storage, Table
@@ -60,6 +60,12 @@ OPERATIONS: dict[str, tuple[Service, Callable[[Storage], object]]] = {
     "get": (Service.TABLE, lambda stores: stores.records.get(Table.CLAIMS, digest("x"))),
     "get many": (Service.TABLE, lambda stores: stores.records.get_many(Table.CLAIMS, [digest("x"), digest("y")])),
     "insert": (Service.TABLE, lambda stores: stores.records.create(Table.CLAIMS, digest("x"), {"a": 1})),
+    "transaction": (
+        Service.TABLE,
+        lambda stores: stores.records.create_together(
+            Table.CLAIMS, {claim_key("raw", "f", "a"): {"a": 1}, claim_key("raw", "f", "b"): {"a": 1}}
+        ),
+    ),
     "merge": (Service.TABLE, lambda stores: stores.records.merge(Table.CLAIMS, digest("x"), {"a": 1})),
     "merge if": (Service.TABLE, lambda stores: stores.records.merge(Table.CLAIMS, digest("x"), {"a": 1}, etag="W/1")),
     "scan": (Service.TABLE, lambda stores: list(stores.records.scan(Table.CLAIMS))),
