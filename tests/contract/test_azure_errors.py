@@ -232,3 +232,35 @@ def test_an_invalid_key(service: Service, operation: Callable[[Storage], object]
     with storage_at(account) as stores, pytest.raises(ServiceUnavailable, match="check the key") as caught:
         operation(stores)
     assert "hush" not in str(caught.value)
+
+
+PART = "HTTP/1.1 {status} x\r\n\r\n" + '{{"odata.error":{{"code":"{code}","message":{{"value":"0:x"}}}}}}'
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([(503, "ServerBusy")], Throttled),
+        ([(500, "InternalError")], ServiceUnavailable),
+        ([(400, "InvalidInput")], ServiceUnavailable),
+        ([(204, "")], ServiceUnavailable),  # of two operations
+        ([], ServiceUnavailable),
+        ([(204, ""), (500, "OperationTimedOut")], ServiceUnavailable),
+        ([(409, "EntityAlreadyExists")], False),
+        ([(204, ""), (204, "")], True),
+    ],
+)
+def test_the_response_to_a_transaction_counts_by_its_parts(
+    parts: list[tuple[int, str]], expected: bool | type[ServiceUnavailable]
+) -> None:
+    body = "\r\n--changeset\r\n".join(["", *(PART.format(status=status, code=code) for status, code in parts)])
+    executed = Answer(202, {"Content-Type": "multipart/mixed; boundary=batch"}, body.encode())
+    _, transaction = OPERATIONS["transaction"]
+    answers = answering(lambda _, path: executed if "batch" in path else Answer(204))
+    with answers as account, storage_at(account) as stores:
+        if isinstance(expected, bool):
+            assert transaction(stores) is expected
+            return
+        with pytest.raises(expected) as caught:
+            transaction(stores)
+        assert type(caught.value) is expected

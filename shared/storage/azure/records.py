@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.data.tables import EdmType, EntityProperty, TableClient, TransactionOperation, UpdateMode
+from azure.data.tables import EdmType, EntityProperty, TableClient, UpdateMode
 
 from shared.errors import WriteConflict
 from shared.storage.azure.accounts import StorageAccount
 from shared.storage.azure.errors import Service, error_code
 from shared.storage.azure.lazy_create import LazyResource
+from shared.storage.azure.transactions import create_entities
 from shared.storage.base import (
     MATCH_ALL,
     PARTITION_DIGITS,
@@ -98,10 +99,10 @@ class AzureRecords:
         check_transaction(table, rows)
         if len(rows) == 1:
             return not self.create_many(table, rows)
-        operations = [(TransactionOperation.CREATE, _to_entity(table, *row)) for row in rows.items()]
+        entities = [_to_entity(table, *row) for row in rows.items()]
         with self._resources[table].used():
             try:
-                self._tables[table].submit_transaction(operations)
+                create_entities(self._tables[table], entities)
             except HttpResponseError as error:
                 # Also after a lost reply, if the transaction took effect: the SDK sent it again.
                 if error_code(error) in _EXISTS:
