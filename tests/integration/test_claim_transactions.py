@@ -93,8 +93,11 @@ def test_more_claims_than_fit_in_a_transaction(stores: Storage) -> None:
 
 @pytest.mark.parametrize("kind", range(KINDS))
 def test_claims_that_exist_stop_their_recipients_alone(stores: Storage, kind: int) -> None:
-    unlike = [Fingerprint(fingerprint.kind, "unlike") for fingerprint in FINGERPRINTS[:kind]]
-    assert owners(take(stores, "a", MANY[:3], [*unlike, *FINGERPRINTS[kind:]])) == dict.fromkeys(MANY[:3], "a")
+    shared = [
+        fingerprint if number == kind else Fingerprint(fingerprint.kind, "unlike")
+        for number, fingerprint in enumerate(FINGERPRINTS)
+    ]
+    assert owners(take(stores, "a", MANY[:3], shared)) == dict.fromkeys(MANY[:3], "a")
     claimed = owners(take(stores, "b", MANY[:10]))
     assert claimed == dict.fromkeys(MANY[:10], "b") | dict.fromkeys(MANY[:3], "a")
     stored = [Claim.from_record(record) for record in stores.records.scan(Table.CLAIMS)]

@@ -162,6 +162,25 @@ def test_8_5_the_erasure_of_a_dead_letter_erases_the_conversation_that_it_began(
     pytest.fail("it did not come to its end")
 
 
+@pytest.mark.parametrize("to", ["sales@example.com", "unknown@example.com"])
+def test_8_5_an_attempt_that_died_leaves_no_conversation_of_an_erased_arrival(world: RoutingFixture, to: str) -> None:
+    """The receipt of an erased arrival does not name the message: claims and records do."""
+    for at in range(1, 40):
+        world.servers["support"].deliver(letter(at, to=to))
+        app = world.app()
+        app.poller.poll(Poll("support", PollReason.MANUAL))
+        [arrival] = [receipt.arrival for receipt in world.receipts() if receipt.state is State.STORED]
+        faults = FaultInjector(at, FailureMode.GONE_AFTER)
+        with suppress(ProcessKilled):
+            replace(app.router, storage=faults.stores(world.stores)).route(RouteRequest(arrival))
+        if faults.count < at:
+            return
+        world.stores.records.merge(Table.RECEIPTS, arrival, {"state": State.ERASED.value, "message": ""})
+        app.router.route(RouteRequest(arrival))
+        assert not list(world.stores.records.scan(Table.CONVERSATIONS)), at
+    pytest.fail("it did not come to its end")
+
+
 def test_6_1_hostile_references_cost_no_more_than_fifty_look_ups(world: RoutingFixture) -> None:
     register(world.stores.records, ThreadReferences(references=[str(n) for n in range(100_000)]), "first")
     assert len(list(world.stores.records.scan(Table.CONVERSATIONS))) == 50
